@@ -1,0 +1,35 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+PYTHON := .venv/bin/python
+# Containers often forbid Python to write bytecode, which makes importing TFX three times slower.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help setup demo test test-fast lint lock docs clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+setup:  ## make .venv (nothing is done if it is up to date)
+	@bash scripts/setup_environment.sh
+
+demo: setup  ## run the whole pipeline on JapaneseVowels and ask the published model
+	@$(PYTHON) -m examples.demo
+
+test: lint  ## ruff, pyright and the whole test suite
+	@$(PYTHON) -m pytest
+
+test-fast: setup  ## the tests that need neither TFX nor much time
+	@$(PYTHON) -m pytest -m "not slow"
+
+lint: setup  ## ruff and pyright
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/pyright --pythonpath $(PYTHON)
+
+lock: setup  ## lock the packages anew (after editing requirements/*.in)
+	@.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --generate-hashes \
+	  --custom-compile-command "make lock" requirements/bootstrap.in -o requirements/bootstrap.txt
+	@.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --generate-hashes \
+	  --custom-compile-command "make lock" requirements/dev.in -o requirements/dev.txt
+
+clean:  ## remove the environment and what was built
+	rm -rf .venv .typing .build build dist *.egg-info

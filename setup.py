@@ -1,0 +1,38 @@
+"""Packaging: the rooms at the top of the tree become the packages ``noisy_gru.<room>``."""
+
+from pathlib import Path
+
+from setuptools import find_namespace_packages, find_packages, setup
+
+HERE = Path(__file__).parent
+ROOMS = ("schema", "trainer", "components", "pipeline", "serving")
+
+packages = []
+package_dir = {}
+for room in ROOMS:
+    packages += [f"noisy_gru.{room}"] + [f"noisy_gru.{room}.{name}" for name in find_packages(room)]
+    package_dir[f"noisy_gru.{room}"] = room
+# kubeflow/ has no __init__.py, so that the package `kubeflow` of PyPI keeps its name; see docs/decisions.
+packages += ["noisy_gru.kubeflow"] + [f"noisy_gru.kubeflow.{name}" for name in find_namespace_packages("kubeflow")]
+package_dir["noisy_gru.kubeflow"] = "kubeflow"
+
+requirements = [
+    line
+    for line in (HERE / "requirements" / "requirements.in").read_text().splitlines()
+    if line and not line.startswith("#")
+]
+
+setup(
+    name="noisy-gru-tfx",
+    version="0.1.0",
+    description="A production TFX pipeline for sequence models built on the noisy GRU",
+    long_description=(HERE / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11,<3.14",
+    packages=packages,
+    package_dir=package_dir,
+    package_data={"noisy_gru.schema": ["*/schema.pbtxt"]},
+    install_requires=requirements,
+    entry_points={"console_scripts": ["noisy-gru = noisy_gru.pipeline.cli:main"]},
+)
