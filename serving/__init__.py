@@ -1,1 +1,1 @@
-
+"""What a served model is configured with."""

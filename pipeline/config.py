@@ -1,0 +1,72 @@
+"""The one YAML: composes the rooms' parts of the configuration."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from noisy_gru.components.config import EvaluationConfig
+from noisy_gru.schema.config import DataConfig, DatasetConfig, EntitySplitConfig, Section, SplitsConfig, TaskConfig
+from noisy_gru.serving.config import ServingConfig
+from noisy_gru.trainer.config import ModelConfig, TrainerConfig, TrainingConfig, TunerConfig
+
+
+class BeamConfig(Section):
+    """How Beam steps run on this machine."""
+
+    workers: int = Field(
+        0, ge=0, description="Processes for Beam steps; 0 takes one for each core, 1 none besides this."
+    )
+
+
+class MetadataConfig(Section):
+    """Where ML Metadata is kept: SQLite under the root by default, or a MySQL server."""
+
+    host: str | None = Field(None, description="MySQL host; null keeps metadata in SQLite under the root.")
+    port: int = Field(3306, ge=1, le=65535, description="MySQL port.")
+    database: str | None = Field(None, description="MySQL database.")
+    user: str | None = Field(None, description="MySQL user.")
+    password_env: str | None = Field(None, description="Environment variable that holds the MySQL password.")
+
+    @model_validator(mode="after")
+    def _complete(self) -> MetadataConfig:
+        if self.host is not None and (self.database is None or self.user is None):
+            raise ValueError("a MySQL host needs database and user")
+        return self
+
+
+class PipelineConfig(Section):
+    """The whole configuration of a pipeline."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", description="Name of the pipeline: lower case, digits, hyphens.")
+    seed: int = Field(0, ge=0, lt=2**31, description="Seed of all randomness: splits, weights, noise, shuffling.")
+    schema_path: str = Field(alias="schema", description="Curated schema.pbtxt, relative to the configuration file.")
+    data: DataConfig
+    task: TaskConfig
+    splits: SplitsConfig = Field(default_factory=EntitySplitConfig)
+    model: ModelConfig = Field(default_factory=lambda: ModelConfig())
+    training: TrainingConfig = Field(default_factory=lambda: TrainingConfig())
+    tuner: TunerConfig = Field(default_factory=lambda: TunerConfig())
+    evaluation: EvaluationConfig = Field(default_factory=lambda: EvaluationConfig())
+    serving: ServingConfig = Field(default_factory=lambda: ServingConfig())
+    beam: BeamConfig = Field(default_factory=lambda: BeamConfig())
+    metadata: MetadataConfig = Field(default_factory=lambda: MetadataConfig())
+
+    @model_validator(mode="after")
+    def _parts_agree(self) -> PipelineConfig:
+        _ = self.dataset
+        return self
+
+    @property
+    def dataset(self) -> DatasetConfig:
+        """What ingestion, Transform and serving need to know of the data."""
+        return DatasetConfig(data=self.data, task=self.task, splits=self.splits, seed=self.seed)
+
+    @property
+    def trainer(self) -> TrainerConfig:
+        """What the module file receives."""
+        return TrainerConfig(model=self.model, training=self.training, tuner=self.tuner, seed=self.seed)
+
+    @property
+    def model_name(self) -> str:
+        """Folder under serving/."""
+        return self.serving.model_name or self.name

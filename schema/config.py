@@ -1,0 +1,319 @@
+"""The part of the configuration that says what the data is: columns, task, windows, splits and policies.
+
+    >>> TaskConfig.model_validate({"kind": "forecasting", "targets": ["temp"], "input_length": 24, "horizons": [6]})
+    ... # doctest: +SKIP
+
+Every model is frozen and refuses unknown keys. ``DatasetConfig`` is what travels to the components, as JSON.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+SPLITS = ("train", "eval", "test")
+SplitName = Literal["train", "eval", "test"]
+
+
+class Section(BaseModel):
+    """A part of the configuration: frozen, and strict about keys it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FeatureConfig(Section):
+    """One input column."""
+
+    name: str = Field(min_length=1, description="Column name (or feature key in a TFRecord).")
+    kind: Literal["numeric", "categorical"] = Field("numeric", description="How the column is read and encoded.")
+    scale: Literal["zscore", "minmax", "robust", "none"] = Field(
+        "zscore",
+        description="Scaling of a numeric feature, fitted on the train split: z-score, to [0, 1], "
+        "median and interquartile range, or none.",
+    )
+    missing: Literal["impute", "mask"] = Field(
+        "impute",
+        description="A missing numeric value becomes the train mean (the median with `robust`) inside the Transform "
+        "graph; `mask` also adds an input that is 1 where the value was missing.",
+    )
+    known_in_advance: bool = Field(
+        False, description="Forecasting only: the column may be read up to the horizon (calendar, price list, plan)."
+    )
+    embedding_dim: int = Field(8, ge=1, description="Width of the embedding of a categorical feature.")
+    vocabulary_size: int = Field(1000, ge=1, description="Most values kept of a categorical feature; the rest are OOV.")
+
+
+def _feature(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+class TimeConfig(Section):
+    """The column that orders the steps of an entity."""
+
+    column: str = Field(description="Column name.")
+    kind: Literal["integer", "float", "timestamp"] = Field(
+        "integer", description="`timestamp` reads ISO 8601 (no zone means UTC) and Parquet timestamps."
+    )
+    frequency: str | None = Field(
+        None,
+        description="Distance between regular steps: a pandas offset such as `1h` for timestamps, a number otherwise. "
+        "Needed when `gaps` is not `ignore`.",
+    )
+    gaps: Literal["ignore", "fill", "split"] = Field(
+        "ignore",
+        description="A missing step: `ignore` takes rows as they come, `fill` adds a step whose values are missing, "
+        "`split` lets no sequence or window cross the gap. `fill` and `split` need `frequency`.",
+    )
+
+    @model_validator(mode="after")
+    def _frequency_for_gaps(self) -> TimeConfig:
+        if self.gaps != "ignore" and self.frequency is None:
+            raise ValueError(f"gaps: {self.gaps} needs frequency, for example frequency: 1h")
+        return self
+
+
+RowPolicy = Literal["error", "quarantine", "drop"]
+
+
+class PoliciesConfig(Section):
+    """What happens to data that can't be used as it is. Each case is counted in the run's account."""
+
+    duplicate_step: Literal["error", "quarantine", "drop"] = Field(
+        "quarantine",
+        description="Rows with the same entity and time. Exact copies are always dropped but one; where values differ, "
+        "`quarantine` sets all of them aside, `drop` keeps the first in the order of the values.",
+    )
+    unparsable_value: Literal["error", "quarantine", "drop", "impute"] = Field(
+        "quarantine",
+        description="A value that is not of its column's kind. `impute` treats it as missing; `quarantine` and `drop` "
+        "take the row. An unparsable entity, time or label can't be imputed and is quarantined instead.",
+    )
+    missing_value: Literal["error", "quarantine", "drop", "impute"] = Field(
+        "impute", description="An empty or NaN feature value. `impute` leaves it to the feature's `missing`."
+    )
+    infinite_value: Literal["error", "quarantine", "drop", "impute"] = Field(
+        "quarantine", description="An infinite feature value. `impute` treats it as missing."
+    )
+    missing_label: RowPolicy = Field(
+        "quarantine",
+        description="A sequence without a label, or a window whose target is missing (`drop` is usual there).",
+    )
+    conflicting_label: RowPolicy = Field("quarantine", description="A sequence whose rows name different labels.")
+    too_short: RowPolicy = Field("quarantine", description="A sequence with fewer steps than `min_length`.")
+    too_long: Literal["error", "quarantine", "drop", "truncate"] = Field(
+        "truncate", description="A sequence with more steps than `max_length`; `truncate` keeps the latest steps."
+    )
+    max_quarantined_fraction: float = Field(
+        0.05, ge=0, le=1, description="The run fails when more than this part of the rows is quarantined."
+    )
+
+
+class DataConfig(Section):
+    """Where the data is and what its columns mean."""
+
+    files: list[str] | dict[SplitName, list[str]] = Field(
+        description="File patterns, relative to the configuration file; or patterns for each split, which keeps a "
+        "published split as it is."
+    )
+    format: Literal["auto", "csv", "parquet", "example", "sequence_example"] = Field(
+        "auto",
+        description="`auto` goes by the file's ending (.csv, .csv.gz, .parquet). TFRecords have to be named: "
+        "`example` (tf.Example with list features) or `sequence_example`.",
+    )
+    entity: str = Field(description="Column that names the sequence (or, for forecasting, the series).")
+    time: TimeConfig | None = Field(None, description="Needed for tables; a TFRecord's lists are in order already.")
+    features: list[Annotated[FeatureConfig, BeforeValidator(_feature)]] = Field(
+        min_length=1, description="The input columns; a bare name is a numeric feature with the defaults."
+    )
+    min_length: int = Field(1, ge=1, description="Fewest steps of a sequence.")
+    max_length: int = Field(1000, ge=1, description="Most steps of a sequence.")
+    policies: PoliciesConfig = Field(default_factory=lambda: PoliciesConfig(), description="See `policies`.")
+
+    @field_validator("features")
+    @classmethod
+    def _unique(cls, features: list[FeatureConfig]) -> list[FeatureConfig]:
+        names = [feature.name for feature in features]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"features are listed twice: {', '.join(twice)}")
+        return features
+
+    @model_validator(mode="after")
+    def _consistent(self) -> DataConfig:
+        if self.min_length > self.max_length:
+            raise ValueError(f"min_length ({self.min_length}) is larger than max_length ({self.max_length})")
+        if self.time is None and self.format in ("auto", "csv", "parquet"):
+            raise ValueError("tables need `time`, the column that orders the steps of an entity")
+        return self
+
+    @property
+    def numeric(self) -> list[FeatureConfig]:
+        """The numeric features, in the order of the configuration: the channels of ``serving_tensors``."""
+        return [feature for feature in self.features if feature.kind == "numeric"]
+
+    @property
+    def categorical(self) -> list[FeatureConfig]:
+        """The categorical features, in the order of the configuration."""
+        return [feature for feature in self.features if feature.kind == "categorical"]
+
+
+class ClassificationConfig(Section):
+    """One class for each sequence."""
+
+    kind: Literal["classification"]
+    label: str = Field(description="Column that holds the class; the same in every row of a sequence.")
+
+
+class RegressionConfig(Section):
+    """One number for each sequence."""
+
+    kind: Literal["regression"]
+    label: str = Field(description="Column that holds the number; the same in every row of a sequence.")
+
+
+class ForecastingConfig(Section):
+    """Windows cut from each entity's history: the past predicts the targets at the horizons."""
+
+    kind: Literal["forecasting"]
+    targets: list[str] = Field(min_length=1, description="Columns to predict.")
+    input_length: int = Field(ge=1, description="Steps of the past that the model reads.")
+    horizons: list[Annotated[int, Field(ge=1)]] = Field(
+        min_length=1, description="Steps ahead of the last input step, for example [1, 6, 24]."
+    )
+    stride: int = Field(1, ge=1, description="Steps between the ends of two windows of an entity.")
+    season_length: int | None = Field(
+        None, ge=1, description="Steps of a season (24 for hourly data with days): the seasonal naive baseline."
+    )
+
+    @field_validator("horizons")
+    @classmethod
+    def _rising(cls, horizons: list[int]) -> list[int]:
+        if sorted(set(horizons)) != horizons:
+            raise ValueError(f"horizons must rise and be listed once, received {horizons}")
+        return horizons
+
+    @property
+    def max_horizon(self) -> int:
+        """The furthest horizon, in steps."""
+        return self.horizons[-1]
+
+
+TaskConfig = Annotated[ClassificationConfig | RegressionConfig | ForecastingConfig, Field(discriminator="kind")]
+
+
+class EntitySplitConfig(Section):
+    """Whole entities go to one split, by a hash of the entity's id."""
+
+    by: Literal["entity"] = "entity"
+    eval: float = Field(0.1, ge=0, lt=1, description="Part of the entities for early stopping.")
+    test: float = Field(0.1, gt=0, lt=1, description="Part of the entities for the evaluation that decides.")
+
+    @model_validator(mode="after")
+    def _leaves_train(self) -> EntitySplitConfig:
+        if self.eval + self.test >= 1:
+            raise ValueError(f"eval ({self.eval}) and test ({self.test}) leave nothing to train on")
+        return self
+
+
+class FileSplitConfig(Section):
+    """The split that ``data.files`` names; the eval part may be taken from train, by entity hash."""
+
+    by: Literal["files"]
+    eval_from_train: float = Field(
+        0.0, ge=0, lt=1, description="Part of the train entities for early stopping, when `data.files` names no `eval`."
+    )
+
+
+class ColumnSplitConfig(Section):
+    """The split stands in a column."""
+
+    by: Literal["column"]
+    column: str = Field(description="Column whose value names the split.")
+    values: dict[SplitName, list[str]] = Field(
+        default_factory=lambda: {"train": ["train"], "eval": ["eval"], "test": ["test"]},
+        description="Values of the column for each split; a row with any other value is quarantined.",
+    )
+    eval_from_train: float = Field(0.0, ge=0, lt=1, description="As for `by: files`.")
+
+
+class TimeSplitConfig(Section):
+    """Past, then future: train, eval and test follow each other in time."""
+
+    by: Literal["time"]
+    eval: float | str = Field(
+        0.1, description="Part of the time range (a number below 1), or the time at which eval starts (quoted)."
+    )
+    test: float | str = Field(0.15, description="Part of the time range, or the time at which test starts.")
+    embargo: int | None = Field(
+        None,
+        ge=0,
+        description="Steps left out between the splits; at least the furthest horizon, which is also the default.",
+    )
+
+    @model_validator(mode="after")
+    def _fractions(self) -> TimeSplitConfig:
+        for name in ("eval", "test"):
+            value = getattr(self, name)
+            if isinstance(value, float) and not 0 <= value < 1:
+                raise ValueError(f"{name} is a part of the time range, so 0 <= {name} < 1; received {value}")
+        if isinstance(self.eval, float) and isinstance(self.test, float) and self.eval + self.test >= 1:
+            raise ValueError(f"eval ({self.eval}) and test ({self.test}) leave nothing to train on")
+        if isinstance(self.test, float) and self.test == 0:
+            raise ValueError("test: 0 leaves nothing to evaluate the model on")
+        return self
+
+
+SplitsConfig = Annotated[
+    EntitySplitConfig | FileSplitConfig | ColumnSplitConfig | TimeSplitConfig, Field(discriminator="by")
+]
+
+
+class DatasetConfig(Section):
+    """All that ingestion, Transform and serving need to know of a data set."""
+
+    data: DataConfig
+    task: TaskConfig
+    splits: SplitsConfig = Field(default_factory=EntitySplitConfig)
+    seed: int = Field(0, ge=0, lt=2**31)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> DatasetConfig:
+        problems = []
+        forecasting = isinstance(self.task, ForecastingConfig)
+        names = {feature.name: feature for feature in self.data.features}
+        if isinstance(self.splits, FileSplitConfig) != isinstance(self.data.files, dict):
+            problems.append(
+                "splits.by: files and patterns for each split under data.files go together; "
+                f"received splits.by: {self.splits.by} with a "
+                f"{'mapping' if isinstance(self.data.files, dict) else 'list'} of files"
+            )
+        if isinstance(self.splits, FileSplitConfig) and isinstance(self.data.files, dict):
+            missing = {"train", "test"} - set(self.data.files)
+            if missing:
+                problems.append(f"data.files names no {' and no '.join(sorted(missing))}")
+            if "eval" in self.data.files and self.splits.eval_from_train:
+                problems.append("data.files names eval, so splits.eval_from_train must be 0")
+        if not isinstance(self.task, ForecastingConfig) and self.task.label in names:
+            problems.append(f"task.label {self.task.label} is also a feature, so the model would read the answer")
+        for feature in self.data.features:
+            if feature.known_in_advance and not forecasting:
+                problems.append(f"feature {feature.name} is known_in_advance, which only forecasting has")
+        if isinstance(self.task, ForecastingConfig):
+            for target in self.task.targets:
+                feature = names.get(target)
+                if feature is not None and (feature.known_in_advance or feature.kind != "numeric"):
+                    problems.append(f"target {target} must be numeric and not known_in_advance")
+            if self.data.time is None:
+                problems.append("forecasting needs data.time")
+            if isinstance(self.splits, TimeSplitConfig) and self.splits.embargo is not None:
+                if self.splits.embargo < self.task.max_horizon:
+                    problems.append(
+                        f"splits.embargo ({self.splits.embargo}) is shorter than the furthest horizon "
+                        f"({self.task.max_horizon}), so train targets could touch eval targets"
+                    )
+        if isinstance(self.splits, TimeSplitConfig) and self.data.time is None:
+            problems.append("splits.by: time needs data.time")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self

@@ -1,0 +1,125 @@
+"""The part of the configuration that says what is trained and how."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from noisy_gru.schema.config import Section
+
+
+class LayerConfig(Section):
+    """One noisy GRU of the stack."""
+
+    units: int = Field(ge=1, description="Width of the hidden state.")
+    stddev: float = Field(
+        0.1, ge=0, allow_inf_nan=False, description="Standard deviation of the initial hidden state in training."
+    )
+    noise: Literal["normal", "truncated_normal", "uniform"] = Field("normal", description="Its distribution.")
+    dropout: float = Field(0.0, ge=0, lt=1, description="Dropout on the layer's inputs.")
+    recurrent_dropout: float = Field(0.0, ge=0, lt=1, description="Dropout on the recurrent state.")
+
+
+def _reference_stack() -> list[LayerConfig]:
+    return [LayerConfig(units=64, stddev=0.1), LayerConfig(units=32, stddev=0.05), LayerConfig(units=16, stddev=0.025)]
+
+
+class ModelConfig(Section):
+    """The stack of noisy GRU layers and what surrounds it."""
+
+    layers: list[LayerConfig] = Field(
+        default_factory=_reference_stack,
+        min_length=1,
+        description="The stack, from the input up; the default is the reference 64/32/16 with stddev 0.1/0.05/0.025.",
+    )
+    bidirectional: bool = Field(False, description="Read each sequence in both directions (units in each).")
+    learn_mean: bool = Field(False, description="Learn the mean of the initial state; else it is zero.")
+    pooling: Literal["last", "mean", "max"] = Field(
+        "last",
+        description="What the head sees of the top layer: its last state, or the mean or maximum over the steps.",
+    )
+    hidden: list[int] = Field(default_factory=list, description="Widths of dense ReLU layers before the output.")
+    head_dropout: float = Field(0.0, ge=0, lt=1, description="Dropout before the output layer.")
+    target: Literal["level", "difference"] = Field(
+        "level", description="Forecasting: predict the value itself, or its difference from the last value read."
+    )
+
+
+class ScheduleConfig(Section):
+    """Learning rate over the training."""
+
+    kind: Literal["constant", "cosine", "exponential"] = Field("constant", description="Shape after the warm-up.")
+    warmup_epochs: float = Field(0.0, ge=0, description="Epochs of linear rise from zero.")
+    final_fraction: float = Field(
+        0.01, ge=0, le=1, description="Learning rate at the last epoch, as a part of `learning_rate`."
+    )
+
+
+class EarlyStoppingConfig(Section):
+    """When to stop before the last epoch. The best epoch's weights are kept."""
+
+    monitor: str = Field("val_loss", description="Quantity to watch.")
+    mode: Literal["min", "max"] = Field("min", description="Whether less or more of it is better.")
+    patience: int = Field(10, ge=1, description="Epochs without an improvement before training stops.")
+    min_delta: float = Field(0.0, ge=0, description="Smallest change that counts as an improvement.")
+
+
+class NoiseScheduleConfig(Section):
+    """Annealing of every layer's stddev, as a factor."""
+
+    kind: Literal["constant", "linear", "cosine"] = Field("constant", description="Shape over the epochs.")
+    final_factor: float = Field(1.0, ge=0, allow_inf_nan=False, description="Factor at the last epoch.")
+
+
+class TrainingConfig(Section):
+    """The training loop: Adam with clipping, a schedule, early stopping."""
+
+    epochs: int = Field(50, ge=1, description="Most passes over the train split.")
+    batch_size: int = Field(32, ge=1, description="Sequences in a step.")
+    learning_rate: float = Field(1e-3, gt=0, allow_inf_nan=False, description="Peak learning rate of Adam.")
+    schedule: ScheduleConfig = Field(default_factory=lambda: ScheduleConfig(), description="Learning rate schedule.")
+    clip_norm: float | None = Field(1.0, gt=0, description="Largest global norm of the gradient.")
+    weight_decay: float = Field(0.0, ge=0, description="Decoupled weight decay (AdamW).")
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="Classification only.")
+    loss: Literal["auto", "mse", "mae", "huber"] = Field(
+        "auto", description="Regression and forecasting, on the scaled target; `auto` is mse (huber for forecasting)."
+    )
+    early_stopping: EarlyStoppingConfig | None = Field(
+        default_factory=lambda: EarlyStoppingConfig(),
+        description="null trains all epochs; it needs sequences in the eval split.",
+    )
+    noise_schedule: NoiseScheduleConfig = Field(
+        default_factory=lambda: NoiseScheduleConfig(), description="Annealing of the initial state's stddev."
+    )
+    jit_compile: bool = Field(False, description="Compile the training step with XLA.")
+    steps_per_execution: int = Field(1, ge=1, description="Steps in one call of the compiled function.")
+
+
+class TunerConfig(Section):
+    """A search with keras-tuner before the training."""
+
+    enabled: bool = Field(False, description="Search first, then train with the best found.")
+    max_trials: int = Field(20, ge=1, description="Models to try.")
+    epochs: int = Field(20, ge=1, description="Epochs of each.")
+    stddev_scales: list[float] = Field(
+        default_factory=lambda: [0.0, 1.0, 3.0, 10.0], description="Factors on every layer's stddev to try."
+    )
+    learning_rates: list[float] = Field(
+        default_factory=lambda: [3e-4, 1e-3, 3e-3], description="Learning rates to try."
+    )
+
+
+class TrainerConfig(Section):
+    """What the module file receives: the model and how it is trained."""
+
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    training: TrainingConfig = Field(default_factory=TrainingConfig)
+    tuner: TunerConfig = Field(default_factory=TunerConfig)
+    seed: int = Field(0, ge=0, lt=2**31)
+
+    @model_validator(mode="after")
+    def _tuner_has_a_space(self) -> TrainerConfig:
+        if self.tuner.enabled and (not self.tuner.stddev_scales or not self.tuner.learning_rates):
+            raise ValueError("tuner.stddev_scales and tuner.learning_rates must not be empty")
+        return self
