@@ -31,5 +31,8 @@ lock: setup  ## lock the packages anew (after editing requirements/*.in)
 	@.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --generate-hashes \
 	  --custom-compile-command "make lock" requirements/dev.in -o requirements/dev.txt
 
+docs: setup  ## write docs/config-reference.md from the configuration models
+	@$(PYTHON) -m noisy_gru.pipeline.config_reference
+
 clean:  ## remove the environment and what was built
 	rm -rf .venv .typing .build build dist *.egg-info
