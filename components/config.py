@@ -12,8 +12,8 @@ from noisy_gru.schema.config import Section
 class ThresholdConfig(Section):
     """Bounds of one metric on the test split."""
 
-    min: float | None = Field(None, allow_inf_nan=False, description="Smallest value that passes.")
-    max: float | None = Field(None, allow_inf_nan=False, description="Largest value that passes.")
+    min: float | None = Field(default=None, allow_inf_nan=False, description="Smallest value that passes.")
+    max: float | None = Field(default=None, allow_inf_nan=False, description="Largest value that passes.")
 
     @model_validator(mode="after")
     def _bounded(self) -> ThresholdConfig:
@@ -25,9 +25,9 @@ class ThresholdConfig(Section):
 class ComparisonConfig(Section):
     """Comparison with the latest blessed model, on the same test split."""
 
-    metric: str = Field("auto", description="Metric compared; `auto` is accuracy, or mae.")
+    metric: str = Field(default="auto", description="Metric compared; `auto` is accuracy, or mae.")
     max_regression: float = Field(
-        0.0, ge=0, description="How much worse than the blessed model a new one may be, in the metric's unit."
+        default=0.0, ge=0, description="How much worse than the blessed model a new one may be, in the metric's unit."
     )
 
 
@@ -44,5 +44,5 @@ class EvaluationConfig(Section):
         default_factory=lambda: ComparisonConfig(), description="null: the latest blessed model is not compared with."
     )
     baselines: Literal["require", "report"] = Field(
-        "require", description="Whether a model must beat the naive baselines, or these are only reported."
+        default="require", description="Whether a model must beat the naive baselines, or these are only reported."
     )

@@ -14,18 +14,21 @@ class BeamConfig(Section):
     """How Beam steps run on this machine."""
 
     workers: int = Field(
-        0, ge=0, description="Processes for Beam steps; 0 takes one for each core, 1 none besides this."
+        default=0,
+        ge=0,
+        description="Processes for Beam steps; 1 is none besides this, and 0 takes one for each core where the files "
+        "are large enough to gain by it.",
     )
 
 
 class MetadataConfig(Section):
     """Where ML Metadata is kept: SQLite under the root by default, or a MySQL server."""
 
-    host: str | None = Field(None, description="MySQL host; null keeps metadata in SQLite under the root.")
-    port: int = Field(3306, ge=1, le=65535, description="MySQL port.")
-    database: str | None = Field(None, description="MySQL database.")
-    user: str | None = Field(None, description="MySQL user.")
-    password_env: str | None = Field(None, description="Environment variable that holds the MySQL password.")
+    host: str | None = Field(default=None, description="MySQL host; null keeps metadata in SQLite under the root.")
+    port: int = Field(default=3306, ge=1, le=65535, description="MySQL port.")
+    database: str | None = Field(default=None, description="MySQL database.")
+    user: str | None = Field(default=None, description="MySQL user.")
+    password_env: str | None = Field(default=None, description="Environment variable that holds the MySQL password.")
 
     @model_validator(mode="after")
     def _complete(self) -> MetadataConfig:
@@ -38,7 +41,9 @@ class PipelineConfig(Section):
     """The whole configuration of a pipeline."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", description="Name of the pipeline: lower case, digits, hyphens.")
-    seed: int = Field(0, ge=0, lt=2**31, description="Seed of all randomness: splits, weights, noise, shuffling.")
+    seed: int = Field(
+        default=0, ge=0, lt=2**31, description="Seed of all randomness: splits, weights, noise, shuffling."
+    )
     schema_path: str = Field(alias="schema", description="Curated schema.pbtxt, relative to the configuration file.")
     data: DataConfig
     task: TaskConfig
@@ -53,7 +58,7 @@ class PipelineConfig(Section):
 
     @model_validator(mode="after")
     def _parts_agree(self) -> PipelineConfig:
-        _ = self.dataset
+        _ = self.dataset, self.trainer
         return self
 
     @property

@@ -26,22 +26,27 @@ class FeatureConfig(Section):
     """One input column."""
 
     name: str = Field(min_length=1, description="Column name (or feature key in a TFRecord).")
-    kind: Literal["numeric", "categorical"] = Field("numeric", description="How the column is read and encoded.")
+    kind: Literal["numeric", "categorical"] = Field(
+        default="numeric", description="How the column is read and encoded."
+    )
     scale: Literal["zscore", "minmax", "robust", "none"] = Field(
-        "zscore",
+        default="zscore",
         description="Scaling of a numeric feature, fitted on the train split: z-score, to [0, 1], "
         "median and interquartile range, or none.",
     )
     missing: Literal["impute", "mask"] = Field(
-        "impute",
+        default="impute",
         description="A missing numeric value becomes the train mean (the median with `robust`) inside the Transform "
         "graph; `mask` also adds an input that is 1 where the value was missing.",
     )
     known_in_advance: bool = Field(
-        False, description="Forecasting only: the column may be read up to the horizon (calendar, price list, plan)."
+        default=False,
+        description="Forecasting only: the column may be read up to the horizon (calendar, price list, plan).",
     )
-    embedding_dim: int = Field(8, ge=1, description="Width of the embedding of a categorical feature.")
-    vocabulary_size: int = Field(1000, ge=1, description="Most values kept of a categorical feature; the rest are OOV.")
+    embedding_dim: int = Field(default=8, ge=1, description="Width of the embedding of a categorical feature.")
+    vocabulary_size: int = Field(
+        default=1000, ge=1, description="Most values kept of a categorical feature; the rest are OOV."
+    )
 
 
 def _feature(value: Any) -> Any:
@@ -53,15 +58,15 @@ class TimeConfig(Section):
 
     column: str = Field(description="Column name.")
     kind: Literal["integer", "float", "timestamp"] = Field(
-        "integer", description="`timestamp` reads ISO 8601 (no zone means UTC) and Parquet timestamps."
+        default="integer", description="`timestamp` reads ISO 8601 (no zone means UTC) and Parquet timestamps."
     )
     frequency: str | None = Field(
-        None,
+        default=None,
         description="Distance between regular steps: a pandas offset such as `1h` for timestamps, a number otherwise. "
         "Needed when `gaps` is not `ignore`.",
     )
     gaps: Literal["ignore", "fill", "split"] = Field(
-        "ignore",
+        default="ignore",
         description="A missing step: `ignore` takes rows as they come, `fill` adds a step whose values are missing, "
         "`split` lets no sequence or window cross the gap. `fill` and `split` need `frequency`.",
     )
@@ -80,32 +85,35 @@ class PoliciesConfig(Section):
     """What happens to data that can't be used as it is. Each case is counted in the run's account."""
 
     duplicate_step: Literal["error", "quarantine", "drop"] = Field(
-        "quarantine",
+        default="quarantine",
         description="Rows with the same entity and time. Exact copies are always dropped but one; where values differ, "
         "`quarantine` sets all of them aside, `drop` keeps the first in the order of the values.",
     )
     unparsable_value: Literal["error", "quarantine", "drop", "impute"] = Field(
-        "quarantine",
+        default="quarantine",
         description="A value that is not of its column's kind. `impute` treats it as missing; `quarantine` and `drop` "
         "take the row. An unparsable entity, time or label can't be imputed and is quarantined instead.",
     )
     missing_value: Literal["error", "quarantine", "drop", "impute"] = Field(
-        "impute", description="An empty or NaN feature value. `impute` leaves it to the feature's `missing`."
+        default="impute", description="An empty or NaN feature value. `impute` leaves it to the feature's `missing`."
     )
     infinite_value: Literal["error", "quarantine", "drop", "impute"] = Field(
-        "quarantine", description="An infinite feature value. `impute` treats it as missing."
+        default="quarantine", description="An infinite feature value. `impute` treats it as missing."
     )
     missing_label: RowPolicy = Field(
-        "quarantine",
+        default="quarantine",
         description="A sequence without a label, or a window whose target is missing (`drop` is usual there).",
     )
-    conflicting_label: RowPolicy = Field("quarantine", description="A sequence whose rows name different labels.")
-    too_short: RowPolicy = Field("quarantine", description="A sequence with fewer steps than `min_length`.")
+    conflicting_label: RowPolicy = Field(
+        default="quarantine", description="A sequence whose rows name different labels."
+    )
+    too_short: RowPolicy = Field(default="quarantine", description="A sequence with fewer steps than `min_length`.")
     too_long: Literal["error", "quarantine", "drop", "truncate"] = Field(
-        "truncate", description="A sequence with more steps than `max_length`; `truncate` keeps the latest steps."
+        default="truncate",
+        description="A sequence with more steps than `max_length`; `truncate` keeps the latest steps.",
     )
     max_quarantined_fraction: float = Field(
-        0.05, ge=0, le=1, description="The run fails when more than this part of the rows is quarantined."
+        default=0.05, ge=0, le=1, description="The run fails when more than this part of the rows is quarantined."
     )
 
 
@@ -117,17 +125,19 @@ class DataConfig(Section):
         "published split as it is."
     )
     format: Literal["auto", "csv", "parquet", "example", "sequence_example"] = Field(
-        "auto",
+        default="auto",
         description="`auto` goes by the file's ending (.csv, .csv.gz, .parquet). TFRecords have to be named: "
         "`example` (tf.Example with list features) or `sequence_example`.",
     )
     entity: str = Field(description="Column that names the sequence (or, for forecasting, the series).")
-    time: TimeConfig | None = Field(None, description="Needed for tables; a TFRecord's lists are in order already.")
+    time: TimeConfig | None = Field(
+        default=None, description="Needed for tables; a TFRecord's lists are in order already."
+    )
     features: list[Annotated[FeatureConfig, BeforeValidator(_feature)]] = Field(
         min_length=1, description="The input columns; a bare name is a numeric feature with the defaults."
     )
-    min_length: int = Field(1, ge=1, description="Fewest steps of a sequence.")
-    max_length: int = Field(1000, ge=1, description="Most steps of a sequence.")
+    min_length: int = Field(default=1, ge=1, description="Fewest steps of a sequence.")
+    max_length: int = Field(default=1000, ge=1, description="Most steps of a sequence.")
     policies: PoliciesConfig = Field(default_factory=lambda: PoliciesConfig(), description="See `policies`.")
 
     @field_validator("features")
@@ -181,9 +191,9 @@ class ForecastingConfig(Section):
     horizons: list[Annotated[int, Field(ge=1)]] = Field(
         min_length=1, description="Steps ahead of the last input step, for example [1, 6, 24]."
     )
-    stride: int = Field(1, ge=1, description="Steps between the ends of two windows of an entity.")
+    stride: int = Field(default=1, ge=1, description="Steps between the ends of two windows of an entity.")
     season_length: int | None = Field(
-        None, ge=1, description="Steps of a season (24 for hourly data with days): the seasonal naive baseline."
+        default=None, ge=1, description="Steps of a season (24 for hourly data with days): the seasonal naive baseline."
     )
 
     @field_validator("horizons")
@@ -206,8 +216,8 @@ class EntitySplitConfig(Section):
     """Whole entities go to one split, by a hash of the entity's id."""
 
     by: Literal["entity"] = "entity"
-    eval: float = Field(0.1, ge=0, lt=1, description="Part of the entities for early stopping.")
-    test: float = Field(0.1, gt=0, lt=1, description="Part of the entities for the evaluation that decides.")
+    eval: float = Field(default=0.1, ge=0, lt=1, description="Part of the entities for early stopping.")
+    test: float = Field(default=0.1, gt=0, lt=1, description="Part of the entities for the evaluation that decides.")
 
     @model_validator(mode="after")
     def _leaves_train(self) -> EntitySplitConfig:
@@ -221,7 +231,10 @@ class FileSplitConfig(Section):
 
     by: Literal["files"]
     eval_from_train: float = Field(
-        0.0, ge=0, lt=1, description="Part of the train entities for early stopping, when `data.files` names no `eval`."
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Part of the train entities for early stopping, when `data.files` names no `eval`.",
     )
 
 
@@ -234,7 +247,7 @@ class ColumnSplitConfig(Section):
         default_factory=lambda: {"train": ["train"], "eval": ["eval"], "test": ["test"]},
         description="Values of the column for each split; a row with any other value is quarantined.",
     )
-    eval_from_train: float = Field(0.0, ge=0, lt=1, description="As for `by: files`.")
+    eval_from_train: float = Field(default=0.0, ge=0, lt=1, description="As for `by: files`.")
 
 
 class TimeSplitConfig(Section):
@@ -242,11 +255,11 @@ class TimeSplitConfig(Section):
 
     by: Literal["time"]
     eval: float | str = Field(
-        0.1, description="Part of the time range (a number below 1), or the time at which eval starts (quoted)."
+        default=0.1, description="Part of the time range (a number below 1), or the time at which eval starts (quoted)."
     )
-    test: float | str = Field(0.15, description="Part of the time range, or the time at which test starts.")
+    test: float | str = Field(default=0.15, description="Part of the time range, or the time at which test starts.")
     embargo: int | None = Field(
-        None,
+        default=None,
         ge=0,
         description="Steps left out between the splits; at least the furthest horizon, which is also the default.",
     )
@@ -275,7 +288,7 @@ class DatasetConfig(Section):
     data: DataConfig
     task: TaskConfig
     splits: SplitsConfig = Field(default_factory=EntitySplitConfig)
-    seed: int = Field(0, ge=0, lt=2**31)
+    seed: int = Field(default=0, ge=0, lt=2**31)
 
     @model_validator(mode="after")
     def _consistent(self) -> DatasetConfig:

@@ -11,5 +11,7 @@ class ServingConfig(Section):
     """What a published model is called."""
 
     model_name: str | None = Field(
-        None, pattern=r"^[A-Za-z0-9_-]+$", description="Folder under serving/, and TF Serving's name; default: `name`."
+        default=None,
+        pattern=r"^[A-Za-z0-9_-]+$",
+        description="Folder under serving/, and TF Serving's name; default: `name`.",
     )

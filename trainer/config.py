@@ -14,11 +14,14 @@ class LayerConfig(Section):
 
     units: int = Field(ge=1, description="Width of the hidden state.")
     stddev: float = Field(
-        0.1, ge=0, allow_inf_nan=False, description="Standard deviation of the initial hidden state in training."
+        default=0.1,
+        ge=0,
+        allow_inf_nan=False,
+        description="Standard deviation of the initial hidden state in training.",
     )
-    noise: Literal["normal", "truncated_normal", "uniform"] = Field("normal", description="Its distribution.")
-    dropout: float = Field(0.0, ge=0, lt=1, description="Dropout on the layer's inputs.")
-    recurrent_dropout: float = Field(0.0, ge=0, lt=1, description="Dropout on the recurrent state.")
+    noise: Literal["normal", "truncated_normal", "uniform"] = Field(default="normal", description="Its distribution.")
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout on the layer's inputs.")
+    recurrent_dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout on the recurrent state.")
 
 
 def _reference_stack() -> list[LayerConfig]:
@@ -33,57 +36,61 @@ class ModelConfig(Section):
         min_length=1,
         description="The stack, from the input up; the default is the reference 64/32/16 with stddev 0.1/0.05/0.025.",
     )
-    bidirectional: bool = Field(False, description="Read each sequence in both directions (units in each).")
-    learn_mean: bool = Field(False, description="Learn the mean of the initial state; else it is zero.")
+    bidirectional: bool = Field(default=False, description="Read each sequence in both directions (units in each).")
+    learn_mean: bool = Field(default=False, description="Learn the mean of the initial state; else it is zero.")
     pooling: Literal["last", "mean", "max"] = Field(
-        "last",
+        default="last",
         description="What the head sees of the top layer: its last state, or the mean or maximum over the steps.",
     )
     hidden: list[int] = Field(default_factory=list, description="Widths of dense ReLU layers before the output.")
-    head_dropout: float = Field(0.0, ge=0, lt=1, description="Dropout before the output layer.")
+    head_dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout before the output layer.")
     target: Literal["level", "difference"] = Field(
-        "level", description="Forecasting: predict the value itself, or its difference from the last value read."
+        default="level",
+        description="Forecasting: predict the value itself, or its difference from the last value read.",
     )
 
 
 class ScheduleConfig(Section):
     """Learning rate over the training."""
 
-    kind: Literal["constant", "cosine", "exponential"] = Field("constant", description="Shape after the warm-up.")
-    warmup_epochs: float = Field(0.0, ge=0, description="Epochs of linear rise from zero.")
+    kind: Literal["constant", "cosine", "exponential"] = Field(
+        default="constant", description="Shape after the warm-up."
+    )
+    warmup_epochs: float = Field(default=0.0, ge=0, description="Epochs of linear rise from zero.")
     final_fraction: float = Field(
-        0.01, ge=0, le=1, description="Learning rate at the last epoch, as a part of `learning_rate`."
+        default=0.01, ge=0, le=1, description="Learning rate at the last epoch, as a part of `learning_rate`."
     )
 
 
 class EarlyStoppingConfig(Section):
     """When to stop before the last epoch. The best epoch's weights are kept."""
 
-    monitor: str = Field("val_loss", description="Quantity to watch.")
-    mode: Literal["min", "max"] = Field("min", description="Whether less or more of it is better.")
-    patience: int = Field(10, ge=1, description="Epochs without an improvement before training stops.")
-    min_delta: float = Field(0.0, ge=0, description="Smallest change that counts as an improvement.")
+    monitor: str = Field(default="val_loss", description="Quantity to watch.")
+    mode: Literal["min", "max"] = Field(default="min", description="Whether less or more of it is better.")
+    patience: int = Field(default=10, ge=1, description="Epochs without an improvement before training stops.")
+    min_delta: float = Field(default=0.0, ge=0, description="Smallest change that counts as an improvement.")
 
 
 class NoiseScheduleConfig(Section):
     """Annealing of every layer's stddev, as a factor."""
 
-    kind: Literal["constant", "linear", "cosine"] = Field("constant", description="Shape over the epochs.")
-    final_factor: float = Field(1.0, ge=0, allow_inf_nan=False, description="Factor at the last epoch.")
+    kind: Literal["constant", "linear", "cosine"] = Field(default="constant", description="Shape over the epochs.")
+    final_factor: float = Field(default=1.0, ge=0, allow_inf_nan=False, description="Factor at the last epoch.")
 
 
 class TrainingConfig(Section):
     """The training loop: Adam with clipping, a schedule, early stopping."""
 
-    epochs: int = Field(50, ge=1, description="Most passes over the train split.")
-    batch_size: int = Field(32, ge=1, description="Sequences in a step.")
-    learning_rate: float = Field(1e-3, gt=0, allow_inf_nan=False, description="Peak learning rate of Adam.")
+    epochs: int = Field(default=50, ge=1, description="Most passes over the train split.")
+    batch_size: int = Field(default=32, ge=1, description="Sequences in a step.")
+    learning_rate: float = Field(default=1e-3, gt=0, allow_inf_nan=False, description="Peak learning rate of Adam.")
     schedule: ScheduleConfig = Field(default_factory=lambda: ScheduleConfig(), description="Learning rate schedule.")
-    clip_norm: float | None = Field(1.0, gt=0, description="Largest global norm of the gradient.")
-    weight_decay: float = Field(0.0, ge=0, description="Decoupled weight decay (AdamW).")
-    label_smoothing: float = Field(0.0, ge=0, lt=1, description="Classification only.")
+    clip_norm: float | None = Field(default=1.0, gt=0, description="Largest global norm of the gradient.")
+    weight_decay: float = Field(default=0.0, ge=0, description="Decoupled weight decay (AdamW).")
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="Classification only.")
     loss: Literal["auto", "mse", "mae", "huber"] = Field(
-        "auto", description="Regression and forecasting, on the scaled target; `auto` is mse (huber for forecasting)."
+        default="auto",
+        description="Regression and forecasting, on the scaled target; `auto` is mse (huber for forecasting).",
     )
     early_stopping: EarlyStoppingConfig | None = Field(
         default_factory=lambda: EarlyStoppingConfig(),
@@ -92,16 +99,16 @@ class TrainingConfig(Section):
     noise_schedule: NoiseScheduleConfig = Field(
         default_factory=lambda: NoiseScheduleConfig(), description="Annealing of the initial state's stddev."
     )
-    jit_compile: bool = Field(False, description="Compile the training step with XLA.")
-    steps_per_execution: int = Field(1, ge=1, description="Steps in one call of the compiled function.")
+    jit_compile: bool = Field(default=False, description="Compile the training step with XLA.")
+    steps_per_execution: int = Field(default=1, ge=1, description="Steps in one call of the compiled function.")
 
 
 class TunerConfig(Section):
     """A search with keras-tuner before the training."""
 
-    enabled: bool = Field(False, description="Search first, then train with the best found.")
-    max_trials: int = Field(20, ge=1, description="Models to try.")
-    epochs: int = Field(20, ge=1, description="Epochs of each.")
+    enabled: bool = Field(default=False, description="Search first, then train with the best found.")
+    max_trials: int = Field(default=20, ge=1, description="Models to try.")
+    epochs: int = Field(default=20, ge=1, description="Epochs of each.")
     stddev_scales: list[float] = Field(
         default_factory=lambda: [0.0, 1.0, 3.0, 10.0], description="Factors on every layer's stddev to try."
     )
@@ -116,7 +123,7 @@ class TrainerConfig(Section):
     model: ModelConfig = Field(default_factory=ModelConfig)
     training: TrainingConfig = Field(default_factory=TrainingConfig)
     tuner: TunerConfig = Field(default_factory=TunerConfig)
-    seed: int = Field(0, ge=0, lt=2**31)
+    seed: int = Field(default=0, ge=0, lt=2**31)
 
     @model_validator(mode="after")
     def _tuner_has_a_space(self) -> TrainerConfig:
