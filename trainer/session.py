@@ -1,0 +1,240 @@
+"""Loads a SavedModel exactly as TF Serving's C++ does, and asks it, without importing TensorFlow.
+
+    with SessionModel("serving/vowels/1700000000") as model:
+        print(model.signatures["serving_default"].inputs)
+        answers = model.run("serving_default", {"examples": [serialized_example]})
+
+``tf.saved_model.load`` also loads models that no server can; ``TF_LoadSessionFromSavedModel`` doesn't.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from noisy_gru.schema.errors import ModelError
+from noisy_gru.trainer import c_api
+from noisy_gru.trainer.c_api import Buffer, Output, Status, pointer
+from noisy_gru.trainer.saved_model_proto import parse_meta_graph
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """A named input or output: its tensor in the graph, dtype (a NumPy name, or `string`) and shape (None: free)."""
+
+    tensor: str
+    dtype: str
+    shape: tuple[int | None, ...] | None
+    code: int
+
+
+@dataclass(frozen=True)
+class Signature:
+    """The inputs and outputs of a signature, by name."""
+
+    inputs: dict[str, TensorSpec]
+    outputs: dict[str, TensorSpec]
+    method: str
+
+
+def _spec(info: Any) -> TensorSpec:
+    shape = info.tensor_shape
+    dims = None if shape.unknown_rank else tuple(None if dim.size < 0 else dim.size for dim in shape.dim)
+    return TensorSpec(
+        tensor=info.name,
+        dtype=c_api.DTYPE_NAMES.get(info.dtype, str(info.dtype)),
+        shape=dims,
+        code=info.dtype,
+    )
+
+
+def signatures_of(meta_graph: Any) -> dict[str, Signature]:
+    """The signatures of a ``MetaGraphDef``, without the one that only initializes."""
+    return {
+        name: Signature(
+            inputs={key: _spec(info) for key, info in sorted(signature.inputs.items())},
+            outputs={key: _spec(info) for key, info in sorted(signature.outputs.items())},
+            method=signature.method_name,
+        )
+        for name, signature in sorted(meta_graph.signature_def.items())
+        if name != "__saved_model_init_op"
+    }
+
+
+class SessionModel:
+    """A SavedModel in a TensorFlow Session.
+
+    Args:
+        directory: the folder that holds ``saved_model.pb``.
+        threads: threads within one operation; 0 lets TensorFlow choose.
+
+    Raises:
+        ModelError: if the folder holds no SavedModel, or TensorFlow's loader refuses it; the message is the loader's.
+    """
+
+    def __init__(self, directory: str | Path, *, threads: int = 0) -> None:
+        self.directory = Path(directory)
+        self._session = self._graph = None
+        if not (self.directory / "saved_model.pb").is_file():
+            raise ModelError(f"{self.directory} holds no saved_model.pb, so it isn't a SavedModel.")
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        self._lib = c_api.library()
+        self._load(threads)
+
+    def _load(self, threads: int) -> None:
+        lib = self._lib
+        tags = (ctypes.c_char_p * 1)(b"serve")
+        options = pointer(lib.TF_NewSessionOptions())
+        meta_graph = lib.TF_NewBuffer()
+        self._graph = lib.TF_NewGraph()
+        try:
+            with Status() as status:
+                if threads:
+                    # ConfigProto: intra_op_parallelism_threads is field 2, inter_op_parallelism_threads field 5.
+                    config = bytes([0x10, threads, 0x28, threads])
+                    lib.TF_SetConfig(options, config, ctypes.c_size_t(len(config)), status.argument)
+                self._session = lib.TF_LoadSessionFromSavedModel(
+                    options,
+                    None,
+                    str(self.directory).encode(),
+                    tags,
+                    1,
+                    pointer(self._graph),
+                    meta_graph,
+                    status.argument,
+                )
+                message = status.message
+            if message is not None:
+                self._session = None
+                raise ModelError(f"TensorFlow can't load {self.directory} in a Session, so TF Serving can't: {message}")
+            buffer: Buffer = meta_graph.contents
+            content = ctypes.string_at(buffer.data, buffer.length)
+        finally:
+            lib.TF_DeleteBuffer(meta_graph)
+            lib.TF_DeleteSessionOptions(options)
+            if self._session is None:
+                self.close()
+        self.signatures: dict[str, Signature] = signatures_of(parse_meta_graph(content))
+
+    def close(self) -> None:
+        """Releases the session and its graph; calling it again does nothing."""
+        with Status() as status:
+            if self._session is not None:
+                self._lib.TF_CloseSession(pointer(self._session), status.argument)
+                self._lib.TF_DeleteSession(pointer(self._session), status.argument)
+        if self._graph is not None:
+            self._lib.TF_DeleteGraph(pointer(self._graph))
+        self._session = self._graph = None
+
+    def __enter__(self) -> SessionModel:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def run(self, signature: str, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """The outputs of ``signature`` for ``inputs``.
+
+        Args:
+            signature: name of a signature.
+            inputs: for each input of the signature, values of its dtype; strings as ``bytes`` or ``str``.
+
+        Returns:
+            For each output an array of its dtype; strings are an object array of ``bytes``.
+
+        Raises:
+            ModelError: if the signature or an input isn't there, or doesn't fit; or TensorFlow fails while it runs.
+        """
+        if self._session is None:
+            raise ModelError(f"The model of {self.directory} is closed.")
+        spec = self.signatures.get(signature)
+        if spec is None:
+            raise ModelError(
+                f"There is no signature {signature} in {self.directory}; it has {_names(self.signatures)}."
+            )
+        missing, unknown = set(spec.inputs) - set(inputs), set(inputs) - set(spec.inputs)
+        if missing or unknown:
+            raise ModelError(
+                f"The signature {signature} takes {_names(spec.inputs)}; received {_names(inputs)}"
+                f"{', so ' + _names(missing) + ' is missing' if missing else ''}."
+            )
+        arrays = {name: _array(name, inputs[name], spec.inputs[name]) for name in spec.inputs}
+        return self._run(signature, spec, arrays)
+
+    def _run(self, signature: str, spec: Signature, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        lib = self._lib
+        keep: list[Any] = []
+        fed: list[int] = []
+        fetched = (ctypes.c_void_p * len(spec.outputs))()
+        try:
+            for name, array in arrays.items():
+                fed.append(c_api.new_tensor(array, spec.inputs[name].code, keep))
+            with Status() as status:
+                lib.TF_SessionRun(
+                    pointer(self._session),
+                    None,
+                    self._outputs(spec.inputs),
+                    (ctypes.c_void_p * len(fed))(*fed),
+                    len(fed),
+                    self._outputs(spec.outputs),
+                    fetched,
+                    len(spec.outputs),
+                    None,
+                    0,
+                    None,
+                    status.argument,
+                )
+                if (message := status.message) is not None:
+                    raise ModelError(f"The signature {signature} of {self.directory} failed: {message}")
+            return {name: c_api.read_tensor(fetched[index] or 0) for index, name in enumerate(spec.outputs)}
+        finally:
+            for address in [*fed, *fetched]:
+                if address:
+                    lib.TF_DeleteTensor(pointer(address))
+
+    def _outputs(self, specs: dict[str, TensorSpec]) -> Any:
+        outputs = (Output * len(specs))()
+        for index, (name, spec) in enumerate(specs.items()):
+            operation, _, number = spec.tensor.partition(":")
+            address = self._lib.TF_GraphOperationByName(pointer(self._graph), operation.encode())
+            if not address:
+                raise ModelError(f"{self.directory}: {name} points to {spec.tensor}, which isn't in the graph.")
+            outputs[index] = Output(address, int(number or 0))
+        return outputs
+
+
+def _names(names: Any) -> str:
+    return ", ".join(sorted(names)) or "none"
+
+
+def _array(name: str, values: Any, spec: TensorSpec) -> np.ndarray:
+    if spec.code == c_api.STRING:
+        array = np.asarray(values, dtype=object)
+        flat = [value.encode() if isinstance(value, str) else value for value in array.ravel()]
+        wrong = next((value for value in flat if not isinstance(value, bytes)), None)
+        if wrong is not None:
+            raise ModelError(f"The input {name} takes strings (bytes or str); received {type(wrong).__name__}.")
+        result = np.empty(len(flat), dtype=object)
+        result[:] = flat
+        array = result.reshape(array.shape)
+    else:
+        if spec.code not in c_api.NUMPY_DTYPES:
+            raise ModelError(f"The input {name} has the type {spec.dtype}, which NumPy can't give.")
+        given = np.asarray(values)
+        if not np.can_cast(given.dtype, c_api.NUMPY_DTYPES[spec.code], "same_kind") and given.size:
+            raise ModelError(f"The input {name} takes {spec.dtype}; received {given.dtype}.")
+        array = given.astype(c_api.NUMPY_DTYPES[spec.code])
+    fits = spec.shape is None or (
+        len(spec.shape) == array.ndim
+        and all(want in (None, have) for want, have in zip(spec.shape, array.shape, strict=True))
+    )
+    if not fits:
+        wanted = "any" if spec.shape is None else list(spec.shape)
+        raise ModelError(f"The input {name} takes the shape {wanted}; received {list(array.shape)}.")
+    return array
