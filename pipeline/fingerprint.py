@@ -1,0 +1,59 @@
+"""What the results of a run depend on besides its configuration and data: our sources and the packages below them.
+
+TFX caches by component, parameters and inputs. It sees neither our code nor a package's version, so both are hashed
+into a fingerprint that every component with code of ours carries as a parameter.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import importlib.util
+from functools import cache
+from pathlib import Path
+
+PACKAGES = (
+    "noisy-gru-tfx",
+    "tfx",
+    "tensorflow",
+    "keras",
+    "tensorflow-transform",
+    "tensorflow-data-validation",
+    "tensorflow-model-analysis",
+    "ml-metadata",
+    "apache-beam",
+    "pyarrow",
+    "numpy",
+)
+MODEL_ROOMS = ("schema", "trainer")
+ALL_ROOMS = ("schema", "trainer", "components")
+
+
+@cache
+def package_versions() -> dict[str, str]:
+    """Versions of the packages that the results depend on."""
+    return {name: importlib.metadata.version(name) for name in PACKAGES}
+
+
+@cache
+def source_fingerprint(rooms: tuple[str, ...] = ALL_ROOMS) -> str:
+    """SHA-256 over the sources of rooms and the versions of packages, the same wherever the package is installed.
+
+    A room is named with all that it may import: ``MODEL_ROOMS`` for the module file, ``ALL_ROOMS`` for components.
+    """
+    digest = hashlib.sha256()
+    for room in rooms:
+        folder = _folder(room)
+        for path in sorted(folder.rglob("*.py"), key=lambda path: path.relative_to(folder).as_posix()):
+            digest.update(f"{room}/{path.relative_to(folder).as_posix()}\0".encode())
+            digest.update(path.read_bytes())
+    for name, version in package_versions().items():
+        digest.update(f"\0{name}=={version}".encode())
+    return digest.hexdigest()
+
+
+def _folder(room: str) -> Path:
+    spec = importlib.util.find_spec(f"noisy_gru.{room}")
+    if spec is None or not spec.submodule_search_locations:
+        raise ModuleNotFoundError(f"noisy_gru.{room} is not installed; reinstall noisy-gru-tfx")
+    return Path(next(iter(spec.submodule_search_locations)))

@@ -1,0 +1,60 @@
+"""Sends all that libraries print to the log of a run, and keeps the terminal for the account.
+
+TFX and Beam log through Python, TensorFlow's C++ writes to file descriptor 2, some libraries print, and subprocesses
+inherit descriptors: so the descriptors themselves are pointed at the file.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+FORMAT = "%(asctime)s %(levelname).1s %(name)s: %(message)s"
+
+
+@contextmanager
+def output_to(log: Path) -> Iterator[tuple[TextIO, TextIO]]:
+    """Within the block standard output and error go to ``log``; yields the terminal's own (output, error).
+
+    Python's logging is set up for the file as well, at INFO. Everything is put back at the end, also after an error.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved = os.dup(1), os.dup(2)
+    file = _text(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644))
+    handler = logging.StreamHandler(file)
+    handler.setFormatter(logging.Formatter(FORMAT))
+    root = logging.getLogger()
+    previous = root.handlers[:], root.level, sys.stdout, sys.stderr
+    out, err = (_text(os.dup(descriptor)) for descriptor in saved)
+    try:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+        # The old objects may not write to the descriptors (in a test, a notebook). The new ones do not own these, because
+        # a library may keep one and write to it later.
+        sys.stdout, sys.stderr = _text(1, closefd=False), _text(2, closefd=False)
+        root.handlers = [handler]
+        root.setLevel(logging.INFO)
+        yield out, err
+    finally:
+        for stream in (out, err, sys.stdout, sys.stderr):
+            stream.flush()
+        os.dup2(saved[0], 1)
+        os.dup2(saved[1], 2)
+        root.handlers, level, sys.stdout, sys.stderr = previous
+        root.setLevel(level)
+        for descriptor in saved:
+            os.close(descriptor)
+        out.close()
+        err.close()
+        handler.close()
+        file.close()
+
+
+def _text(descriptor: int, *, closefd: bool = True) -> TextIO:
+    return os.fdopen(descriptor, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=closefd)

@@ -1,0 +1,225 @@
+"""The root of a pipeline's runs: where everything is, one run at a time, and the account of each run.
+
+>>> root = RunDirectory(Path("runs/vowels"))
+>>> [account.run_id for account in root.accounts()]  # doctest: +SKIP
+['20260401-030000-4f2a1c']
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from noisy_gru.schema.errors import UserError
+
+RunStatus = Literal["running", "succeeded", "refused", "failed", "interrupted", "killed"]
+StepStatus = Literal["running", "complete", "cached", "skipped", "failed", "interrupted"]
+
+
+class StepAccount(BaseModel):
+    """What one step did: ``seconds`` of wall-clock time, and its key numbers."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    name: str
+    status: StepStatus = "running"
+    seconds: float = 0.0
+    summary: str = ""
+    numbers: dict[str, Any] = Field(default_factory=dict)
+
+
+class RowsAccount(BaseModel):
+    """Rows that ingestion read, kept, dropped as the configuration says, and set aside, by reason."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    read: int = 0
+    kept: int = 0
+    dropped: dict[str, int] = Field(default_factory=dict)
+    quarantined: dict[str, int] = Field(default_factory=dict)
+
+
+class RunAccount(BaseModel):
+    """The account of a run, ``runs/<run_id>.json``. Times are ISO 8601 in UTC."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    run_id: str
+    pipeline: str
+    status: RunStatus = "running"
+    started: str
+    finished: str | None = None
+    seconds: float = 0.0
+    config_path: str
+    overrides: list[str] = Field(default_factory=list)
+    config_hash: str
+    config: dict[str, Any]
+    seed: int
+    root: str
+    log: str
+    rows: RowsAccount | None = None
+    sequences: dict[str, int] = Field(default_factory=dict)
+    steps: list[StepAccount] = Field(default_factory=list)
+    metrics: dict[str, float] = Field(default_factory=dict)
+    blessed: bool | None = None
+    refusals: list[str] = Field(default_factory=list)
+    published_path: str | None = None
+    version: int | None = None
+    error: str | None = None
+    fingerprint: str
+    packages: dict[str, str] = Field(default_factory=dict)
+    artifacts: dict[str, dict[str, list[str]]] = Field(default_factory=dict)
+    pid: int
+    host: str
+
+
+def text_hash(text: str) -> str:
+    """SHA-256 of a text, in hexadecimal."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def new_run_id(config_hash: str, now: datetime) -> str:
+    """A run's name: the time in UTC, to sort by, and six digits that tell apart what starts in one second."""
+    digits = text_hash(f"{config_hash} {now.isoformat()} {os.getpid()} {socket.gethostname()}")[:6]
+    return f"{now.astimezone(UTC):%Y%m%d-%H%M%S}-{digits}"
+
+
+def timestamp(now: datetime) -> str:
+    """ISO 8601 in UTC, to the second."""
+    return now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Writes a file that readers see whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+class RunDirectory:
+    """The layout under a root, as docs/architecture.md gives it. Nothing is made before ``create``."""
+
+    def __init__(self, root: Path):
+        self.root = root.absolute()
+        self.artifacts = self.root / "artifacts"
+        self.metadata = self.root / "metadata.sqlite"
+        self.logs = self.root / "logs"
+        self.runs = self.root / "runs"
+        self.serving = self.root / "serving"
+        self.inputs = self.root / "inputs"
+        self.work = self.root / "work"
+
+    def create(self) -> None:
+        """Makes the folders; raises ``UserError`` where that is impossible."""
+        try:
+            for folder in (self.artifacts, self.logs, self.runs, self.serving, self.inputs, self.work):
+                folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"--root {self.root}: can't make {error.filename}: {error.strerror}") from error
+
+    def log_file(self, run_id: str) -> Path:
+        """Where the log lines of a run go."""
+        return self.logs / f"{run_id}.log"
+
+    def keep_input(self, path: Path) -> Path:
+        """Copies an input under a name made of its content, because TFX caches by path and not by content."""
+        content = path.read_bytes()
+        kept = self.inputs / f"{path.stem}-{hashlib.sha256(content).hexdigest()[:12]}{path.suffix}"
+        if not kept.exists():
+            write_atomically(kept, content.decode())
+        return kept
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Holds the root for one run; the kernel lets go of it when the process ends, however it ends."""
+        path = self.root / ".lock"
+        with path.open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                holder = file.read().strip() or "another process"
+                raise UserError(
+                    f"{self.root}: in use by {holder}. One run at a time under a root: wait for it, or use another"
+                ) from None
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}")
+            file.flush()
+            try:
+                yield
+            finally:
+                file.truncate(0)
+
+    def write(self, account: RunAccount) -> None:
+        """Writes the account of a run."""
+        write_atomically(self.runs / f"{account.run_id}.json", account.model_dump_json(indent=1) + "\n")
+
+    def account(self, run: str) -> RunAccount:
+        """The account of a run, by its id, an unambiguous beginning of it, or ``latest``; else ``UserError``."""
+        names = sorted(path.stem for path in self.runs.glob("[!.]*.json"))
+        if not names:
+            raise UserError(f"{self.root}: no runs here. Name another root with --root")
+        matches = names[-1:] if run == "latest" else [name for name in names if name.startswith(run)]
+        if run in matches:
+            matches = [run]
+        if not matches:
+            raise UserError(f"run {run}: not under {self.root}. The last runs are {', '.join(names[-3:])}")
+        if len(matches) > 1:
+            raise UserError(f"run {run}: fits {len(matches)} runs: {', '.join(matches[-5:])}. Give more of the id")
+        return self._read(self.runs / f"{matches[0]}.json")
+
+    def accounts(self) -> list[RunAccount]:
+        """All accounts under this root, oldest first."""
+        return [self._read(path) for path in sorted(self.runs.glob("[!.]*.json"))]
+
+    def close_killed(self) -> None:
+        """Marks runs that say `running` but whose process is gone; called with the lock held."""
+        for path in self.runs.glob("[!.]*.json"):
+            if json.loads(path.read_text()).get("status") == "running":
+                account = self._read(path)
+                if account.status == "killed":
+                    self.write(account)
+
+    def _read(self, path: Path) -> RunAccount:
+        try:
+            account = RunAccount.model_validate_json(path.read_text())
+        except (OSError, ValidationError) as error:
+            raise UserError(f"{path}: not the account of a run: {error}") from error
+        if account.status == "running" and account.host == socket.gethostname() and not _alive(account.pid):
+            steps = [
+                step.model_copy(update={"status": "interrupted"}) if step.status == "running" else step
+                for step in account.steps
+            ]
+            note = "the process ended without a word (killed, or the machine went down); run it again to go on"
+            return account.model_copy(update={"status": "killed", "steps": steps, "error": note})
+        return account
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
