@@ -35,8 +35,8 @@ def output_to(log: Path) -> Iterator[tuple[TextIO, TextIO]]:
     try:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-        # The old objects may not write to the descriptors (in a test, a notebook). The new ones do not own these, because
-        # a library may keep one and write to it later.
+        # The old objects may not write to the descriptors (in a test, a notebook). The new ones do not own these: some
+        # library may keep one and write to it later.
         sys.stdout, sys.stderr = _text(1, closefd=False), _text(2, closefd=False)
         root.handlers = [handler]
         root.setLevel(logging.INFO)
