@@ -1,0 +1,180 @@
+"""The Beam side: files in, chunks grouped by bucket, shards and accounts out.
+
+It imports neither TFX nor TensorFlow, so that worker processes start fast.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import BinaryIO
+
+import apache_beam as beam
+from apache_beam.io.filesystems import FileSystems
+
+from noisy_gru.components.sequence_example_gen.account import Account
+from noisy_gru.components.sequence_example_gen.buckets import bucket_shards
+from noisy_gru.components.sequence_example_gen.chunks import pack
+from noisy_gru.components.sequence_example_gen.errors import DataError
+from noisy_gru.components.sequence_example_gen.ledger import Ledger
+from noisy_gru.components.sequence_example_gen.reading import Reader
+from noisy_gru.components.sequence_example_gen.splits import Boundaries, boundaries
+from noisy_gru.components.sequence_example_gen.tables import Source, local_open
+from noisy_gru.schema.config import DatasetConfig, TimeSplitConfig
+
+ACCOUNT = "account"
+
+
+def open_any(path: str) -> BinaryIO:
+    """Open a local file, or one of a file system that Beam knows."""
+    if "://" not in path:
+        return local_open(path)
+    return FileSystems.open(path, compression_type="uncompressed")
+
+
+def write_bytes(path: str, content: bytes) -> None:
+    """Write a file under another name first: a repeated bundle replaces it, and nobody reads half of one."""
+    folder, name = FileSystems.split(path)
+    if not FileSystems.exists(folder):
+        FileSystems.mkdirs(folder)
+    part = FileSystems.join(folder, f".{name}.part")
+    with FileSystems.create(part, mime_type="application/octet-stream", compression_type="uncompressed") as stream:
+        stream.write(content)
+    FileSystems.rename([part], [path])
+
+
+class PlanReads(beam.DoFn):
+    """A file to the parts that are read apart; a fault goes to the account."""
+
+    def __init__(self, dataset: str) -> None:
+        self._dataset = dataset
+
+    def setup(self) -> None:
+        self._reader = Reader(DatasetConfig.model_validate_json(self._dataset), opener=open_any)
+
+    def process(self, source: Source) -> Iterator[Source | beam.pvalue.TaggedOutput]:
+        try:
+            yield from self._reader.parts(source)
+        except DataError as error:
+            yield beam.pvalue.TaggedOutput(ACCOUNT, Account(faults=[str(error)]).to_json().encode())
+
+
+class ReadChunks(beam.DoFn):
+    """A part of a file to (bucket, chunk) and its account; quarantined rows are written to a file of this part."""
+
+    def __init__(self, dataset: str, buckets: int, quarantine: str) -> None:
+        self._dataset, self._buckets, self._quarantine = dataset, buckets, quarantine
+
+    def setup(self) -> None:
+        self._reader = Reader(DatasetConfig.model_validate_json(self._dataset), opener=open_any)
+
+    def process(self, source: Source) -> Iterator[tuple[int, bytes] | beam.pvalue.TaggedOutput]:
+        ledger = Ledger()
+        try:
+            for table in self._reader.tables(source, ledger):
+                if table.num_rows:
+                    times = table["time"].to_numpy()
+                    ledger.account.span("read", times.min().item(), times.max().item())
+                yield from pack(table, source.name, self._buckets)
+        except DataError as error:
+            ledger.account.faults.append(str(error))
+        if ledger.lines:
+            name = source.name.replace("/", "_") + (f"-{source.row_group:05d}" if source.row_group is not None else "")
+            write_bytes(FileSystems.join(self._quarantine, f"read-{name}.jsonl"), ledger.json_lines())
+        yield beam.pvalue.TaggedOutput(ACCOUNT, ledger.account.to_json().encode())
+
+
+class WriteBucket(beam.DoFn):
+    """A bucket's chunks to shards under ``<examples>/Split-<split>``, and the bucket's account."""
+
+    def __init__(self, dataset: str, buckets: int, examples: str, quarantine: str) -> None:
+        self._dataset, self._buckets, self._examples, self._quarantine = dataset, buckets, examples, quarantine
+
+    def setup(self) -> None:
+        self._config = DatasetConfig.model_validate_json(self._dataset)
+
+    def process(self, bucket: tuple[int, Iterable[bytes]], read: bytes | None) -> Iterator[bytes]:
+        number, chunks = bucket
+        ledger = Ledger()
+        try:
+            at = boundaries_of(Account.from_json(read), self._config) if read is not None else None
+            for split, part, content in bucket_shards(chunks, at, self._config, ledger):
+                name = f"data_tfrecord-{number:05d}-of-{self._buckets:05d}-{part:03d}.gz"
+                write_bytes(FileSystems.join(self._examples, f"Split-{split}", name), content)
+        except DataError as error:
+            ledger.account.faults.append(str(error))
+        if ledger.lines:
+            path = FileSystems.join(self._quarantine, f"bucket-{number:05d}.jsonl")
+            write_bytes(path, ledger.json_lines())
+        yield ledger.account.to_json().encode()
+
+
+def boundaries_of(account: Account, dataset: DatasetConfig) -> Boundaries | None:
+    """Where splits by time begin, from the account of all reading; None for other splits, or without rows."""
+    if not isinstance(dataset.splits, TimeSplitConfig) or "read" not in account.times:
+        return None
+    return boundaries(dataset, *account.times["read"])
+
+
+def merged(accounts: Iterable[bytes]) -> bytes:
+    """The sum of serialized accounts."""
+    return Account.merged(Account.from_json(account) for account in accounts).to_json().encode()
+
+
+class WriteText(beam.DoFn):
+    """Writes the one element to a file."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def process(self, content: bytes) -> None:
+        write_bytes(self._path, content)
+
+
+def ingest(
+    pipeline: beam.Pipeline,
+    sources: list[Source],
+    dataset: str,
+    *,
+    buckets: int,
+    examples: str,
+    quarantine: str,
+    account: str,
+) -> None:
+    """Add the whole of ingestion to a pipeline.
+
+    Args:
+        pipeline: the Beam pipeline.
+        sources: the files.
+        dataset: DatasetConfig as JSON.
+        buckets: how many groups of entities; each needs to fit in a worker's memory.
+        examples: folder that receives ``Split-<split>/data_tfrecord-*.gz``.
+        quarantine: folder that receives ``*.jsonl``.
+        account: file that receives the serialized Account.
+    """
+    plans = (
+        pipeline
+        | "Files" >> beam.Create(sources, reshuffle=False)
+        | "Plan" >> beam.ParDo(PlanReads(dataset)).with_outputs(ACCOUNT, main="parts")
+    )
+    read = (
+        plans.parts
+        | "Spread" >> beam.Reshuffle()
+        | "Read" >> beam.ParDo(ReadChunks(dataset, buckets, quarantine)).with_outputs(ACCOUNT, main="chunks")
+    )
+    chunks = (
+        read.chunks.with_output_types(tuple[int, bytes]) if hasattr(read.chunks, "with_output_types") else read.chunks
+    )
+    reading = read[ACCOUNT] | "ReadAccount" >> beam.CombineGlobally(merged)
+    by_time = isinstance(DatasetConfig.model_validate_json(dataset).splits, TimeSplitConfig)
+    side = beam.pvalue.AsSingleton(reading) if by_time else None
+    written = (
+        chunks
+        | "Group" >> beam.GroupByKey()
+        | "Write" >> beam.ParDo(WriteBucket(dataset, buckets, examples, quarantine), side)
+    )
+    _ = (
+        (plans[ACCOUNT], read[ACCOUNT], written)
+        | "Accounts" >> beam.Flatten()
+        | "Account" >> beam.CombineGlobally(merged)
+        | "WriteAccount" >> beam.ParDo(WriteText(account))
+    )

@@ -1,0 +1,73 @@
+"""Which files a data set's patterns name, as sources to read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import PurePosixPath
+
+from noisy_gru.components.sequence_example_gen.errors import DataError
+from noisy_gru.components.sequence_example_gen.tables import Source
+from noisy_gru.schema.config import DataConfig
+
+ALL = "data"
+
+
+def named_patterns(data: DataConfig) -> list[tuple[str, str]]:
+    """Each pattern with a name of its own: ``<split>-<number>``, or ``data-<number>`` where files name no split."""
+    files = data.files if isinstance(data.files, dict) else {ALL: data.files}
+    return [
+        (f"{split}-{number}", pattern) for split, patterns in files.items() for number, pattern in enumerate(patterns)
+    ]
+
+
+def format_of(name: str, data: DataConfig) -> str:
+    """The format of a file: as configured, or by its ending.
+
+    Raises:
+        DataError: the ending is none that is known.
+    """
+    gzipped = name.endswith(".gz")
+    if data.format == "csv":
+        return "csv.gz" if gzipped else "csv"
+    if data.format != "auto":
+        return data.format
+    for ending, kind in ((".csv", "csv"), (".csv.gz", "csv.gz"), (".parquet", "parquet"), (".pq", "parquet")):
+        if name.lower().endswith(ending):
+            return kind
+    raise DataError(
+        f"{name}: expected a file that ends in .csv, .csv.gz or .parquet. Name the format with data.format: "
+        "csv, parquet, example or sequence_example"
+    )
+
+
+def sources(
+    base: str, patterns: Iterable[tuple[str, str]], data: DataConfig, glob: Callable[[str], Sequence[str]]
+) -> list[Source]:
+    """The files that named patterns match below ``base``, by name; each once.
+
+    Raises:
+        DataError: a pattern matches nothing, or a file belongs to two splits.
+    """
+    found: dict[str, Source] = {}
+    for name, pattern in patterns:
+        split = name.rsplit("-", 1)[0]
+        matches = sorted(str(path) for path in glob(_joined(base, pattern)))
+        if not matches:
+            raise DataError(
+                f"data.files: {pattern} matches no file in {base or '.'}. Patterns are relative to the folder of the "
+                "configuration file"
+            )
+        for path in matches:
+            shown = path[len(base) :].lstrip("/") if base and path.startswith(base) else path
+            source = Source(path, shown, format_of(path, data), None if split == ALL else split)
+            if path in found and found[path].split != source.split:
+                raise DataError(
+                    f"data.files: {shown} belongs to {found[path].split} and to {source.split}; "
+                    "a file goes to one split"
+                )
+            found[path] = source
+    return sorted(found.values(), key=lambda source: source.name)
+
+
+def _joined(base: str, pattern: str) -> str:
+    return str(PurePosixPath(base) / pattern) if base and "://" not in base else "/".join(filter(None, [base, pattern]))

@@ -1,0 +1,143 @@
+"""The account of a run as people and programs read it, and the errors that end a run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from noisy_gru.components.sequence_example_gen.account import Account
+from noisy_gru.components.sequence_example_gen.errors import DataError
+from noisy_gru.components.sequence_example_gen.splits import Boundaries
+from noisy_gru.components.sequence_example_gen.values import time_texts
+from noisy_gru.schema.config import SPLITS, DatasetConfig, EntitySplitConfig, TimeSplitConfig
+
+POLICY_OF = {"off_grid": "unparsable_value", "duplicate_step_across_splits": "duplicate_step"}
+QUANTILES = (0, 0.05, 0.25, 0.5, 0.75, 0.95, 1)
+
+
+def _by_reason(counts: dict[str, int]) -> dict[str, int]:
+    return {"total": sum(counts.values()), **dict(sorted(counts.items()))}
+
+
+def _lengths(account: Account) -> dict[str, Any]:
+    """Length quantiles, and what padding every sequence to the longest would cost."""
+    if not account.lengths:
+        return {}
+    pairs = sorted((int(length), count) for length, count in account.lengths.items())
+    lengths, counts = np.array(pairs).T
+    total, ends = int(counts.sum()), np.cumsum(counts)
+    places = [int(np.searchsorted(ends, part * (total - 1), side="right")) for part in QUANTILES]
+    steps = int((lengths * counts).sum())
+    return {
+        "quantiles": {f"{part:g}": int(lengths[place]) for part, place in zip(QUANTILES, places, strict=True)},
+        "mean": steps / total,
+        "steps": steps,
+        "padded_to_longest": {"steps": int(lengths[-1]) * total, "padding": 1 - steps / (int(lengths[-1]) * total)},
+    }
+
+
+def summary(account: Account, dataset: DatasetConfig, at: Boundaries | None) -> dict[str, Any]:
+    """What stands in ``account.json``; docs/data-formats.md describes it."""
+    time = dataset.data.time
+    kind = time.kind if time else "integer"
+
+    def shown(values: list[Any]) -> list[str | int | float]:
+        array = np.array(values, float if kind == "float" else np.int64)
+        return list(time_texts(array, kind)) if kind == "timestamp" else array.tolist()
+
+    return {
+        "version": 1,
+        "rows": {
+            "read": account.rows_read,
+            "kept": account.rows_kept,
+            "quarantined": _by_reason(account.quarantined),
+            "dropped": _by_reason(account.dropped),
+        },
+        "imputed": {reason: dict(sorted(cells.items())) for reason, cells in sorted(account.imputed.items())},
+        "steps_filled": account.steps_filled,
+        "entities": account.entities,
+        "entities_in_several_splits": account.entities_in_several_splits,
+        "sequences": {
+            "total": account.sequences.total(),
+            "by_split": {split: account.sequences[split] for split in SPLITS if account.sequences[split]},
+            "quarantined": _by_reason(account.sequences_quarantined),
+            "dropped": _by_reason(account.sequences_dropped),
+        },
+        "labels": {split: dict(sorted(counts.items())) for split, counts in sorted(account.labels.items())},
+        "lengths": _lengths(account),
+        "time": {name: shown(span) for name, span in sorted(account.times.items()) if time is not None},
+        "boundaries": dict(zip(("eval", "test"), shown([at.eval, at.test]), strict=True)) if at else {},
+        "files": dict(sorted(account.files.items())),
+        "examples": dict(sorted(account.examples.items())),
+    }
+
+
+def _examples(account: Account, reasons: dict[str, int], what: str) -> str:
+    lines = []
+    for reason, count in sorted(reasons.items(), key=lambda item: (-item[1], item[0])):
+        lines.append(f"  {reason}: {count:,} {what}, for example")
+        for record in account.examples.get(reason, []):
+            if "file" in record:
+                column = f", column {record['column']}" if "column" in record else ""
+                place = f"{record['file']}, row {record['row']}{column}"
+            else:
+                place = f"sequence {record.get('sequence_id')}"
+            lines.append(f"    {place}: {record['problem']}")
+    return "\n".join(lines)
+
+
+def check(account: Account, dataset: DatasetConfig, where: str = "") -> None:
+    """End the run where the data or a policy asks for it.
+
+    Args:
+        account: of the whole run.
+        dataset: the configuration.
+        where: how to find the quarantined rows, for the message.
+
+    Raises:
+        DataError: files can't be used, a policy is ``error``, too many rows are quarantined, or a split is empty.
+        RuntimeError: the account doesn't balance, which is a bug.
+    """
+    if account.faults:
+        raise DataError("\n".join(account.faults))
+    if account.errors:
+        policies = ", ".join(sorted({f"policies.{POLICY_OF.get(reason, reason)}" for reason in account.errors}))
+        raise DataError(
+            f"{account.errors.total():,} rows or windows can't be used, and {policies} says error:\n"
+            f"{_examples(account, account.errors, 'cases')}\nCorrect the data, or choose another policy.{where}"
+        )
+    if account.unbalanced:
+        raise RuntimeError(
+            f"{account.unbalanced} of {account.rows_read} rows read are neither kept, quarantined nor dropped: "
+            f"this is a bug of ingestion, please report it. {account.to_json()}"
+        )
+    most = dataset.data.policies.max_quarantined_fraction
+    quarantined = account.quarantined.total()
+    if quarantined > most * account.rows_read:
+        raise DataError(
+            f"{quarantined:,} of {account.rows_read:,} rows ({quarantined / account.rows_read:.1%}) are quarantined, "
+            f"more than policies.max_quarantined_fraction ({most:.1%}):\n"
+            f"{_examples(account, account.quarantined, 'rows')}\n"
+            f"Correct the rows, choose other policies, or raise the fraction.{where}"
+        )
+    if not account.rows_read:
+        raise DataError(f"data.files: {', '.join(sorted(account.files)) or 'the files'} hold no rows")
+    _check_splits(account, dataset)
+
+
+def _check_splits(account: Account, dataset: DatasetConfig) -> None:
+    empty = [split for split in ("train", "test") if not account.sequences[split]]
+    if not empty:
+        return
+    advice = "Correct data.files"
+    if isinstance(dataset.splits, EntitySplitConfig):
+        advice = f"There are {account.entities} entities: bring more, choose another seed, or split by time"
+    elif isinstance(dataset.splits, TimeSplitConfig):
+        advice = "Choose other parts or times in splits, or a shorter embargo or window"
+    found = ", ".join(f"{split} {account.sequences[split]}" for split in SPLITS)
+    lost = _by_reason(account.sequences_quarantined + account.sequences_dropped)
+    raise DataError(
+        f"no sequence for {' and '.join(empty)} (sequences: {found}; windows or sequences left out: {lost}; rows "
+        f"quarantined: {_by_reason(account.quarantined)}). {advice}"
+    )
