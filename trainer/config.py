@@ -99,6 +99,15 @@ class TrainingConfig(Section):
     noise_schedule: NoiseScheduleConfig = Field(
         default_factory=lambda: NoiseScheduleConfig(), description="Annealing of the initial state's stddev."
     )
+    bucket_by_length: bool = Field(
+        default=False, description="Batch sequences of like length, for less padding; batches are then less random."
+    )
+    cache_gigabytes: float = Field(
+        default=4.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Transformed data up to this size is kept in memory; more is re-read.",
+    )
     jit_compile: bool = Field(default=False, description="Compile the training step with XLA.")
     steps_per_execution: int = Field(default=1, ge=1, description="Steps in one call of the compiled function.")
 

@@ -1,0 +1,149 @@
+"""Names, dtypes and shapes of what Transform writes, the model reads and serving answers with.
+
+Transform writes each sequence flat, which is cheap to parse; `model_inputs` makes a padded batch of it, and is the one
+way to the model for training, evaluation and serving.
+"""
+
+# TensorFlow's type hints know neither ragged tensors nor tensors as arguments.
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportOperatorIssue=false, reportGeneralTypeIssues=false
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow as tf
+
+from noisy_gru.schema.config import ClassificationConfig, DatasetConfig, FeatureConfig, ForecastingConfig
+
+# What Transform writes for each sequence. T is its steps and, if a feature is known in advance, the horizon's.
+FEATURES = "features"  # float32, ragged [B, T * channels]: steps by channels, scaled
+LENGTH = "length"  # int64 [B]: T
+LABEL = "label"  # int64 [B]: the class, -1 where it was never seen in train
+TARGETS = "targets"  # float32 [B, H * K]: scaled; [B, 1] for regression
+LAST_TARGET = "last_target"  # float32 [B, K]: the last value read of each target, scaled as the target is
+TARGET_MEAN = (
+    "target_mean"  # float32 [B, K]: the same in every row; predictions are scaled * target_scale + target_mean
+)
+TARGET_SCALE = "target_scale"  # float32 [B, K]
+
+LABEL_VOCABULARY = "label_vocabulary"
+
+# Names of the exported model's signatures and of their inputs and outputs (docs/architecture.md).
+SERVING_DEFAULT = "serving_default"
+SERVING_TENSORS = "serving_tensors"
+EVALUATION_LABELS = "evaluation_labels"
+EXAMPLES = "examples"
+LENGTHS = "lengths"
+PROBABILITIES = "probabilities"
+CLASS_ID = "class_id"
+LABEL_BYTES = "label_bytes"
+LABELS_BYTES = "labels_bytes"
+PREDICTIONS = "predictions"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the columns of a data set lie in the tensors: everything follows from its configuration."""
+
+    dataset: DatasetConfig
+
+    @property
+    def numeric(self) -> list[FeatureConfig]:
+        """Numeric features, in the order of the raw channels of `serving_tensors`."""
+        return self.dataset.data.numeric
+
+    @property
+    def categorical(self) -> list[FeatureConfig]:
+        """Categorical features, in the order of the configuration."""
+        return self.dataset.data.categorical
+
+    @property
+    def has_future(self) -> bool:
+        """Whether the time axis runs past the last input step, up to the furthest horizon."""
+        return any(feature.known_in_advance for feature in self.dataset.data.features)
+
+    @property
+    def future_steps(self) -> int:
+        """Steps of the time axis after the past: the furthest horizon, or 0."""
+        task = self.dataset.task
+        return task.max_horizon if self.has_future and isinstance(task, ForecastingConfig) else 0
+
+    @property
+    def channels(self) -> list[str]:
+        """Names of the channels of `features` after Transform: values, then missing masks, then `is_future`."""
+        names = [feature.name for feature in self.numeric]
+        names += [f"{feature.name} is missing" for feature in self.numeric if feature.missing == "mask"]
+        return [*names, "is future"] if self.has_future else names
+
+    def ids(self, index: int) -> str:
+        """Transformed key and model input of the categorical feature at this index: int64, ragged [B, T]."""
+        return f"ids_{index}"
+
+    def vocabulary(self, index: int) -> str:
+        """Name of the vocabulary of the categorical feature at this index."""
+        return f"vocabulary_{index}"
+
+    @property
+    def is_classification(self) -> bool:
+        return isinstance(self.dataset.task, ClassificationConfig)
+
+    @property
+    def targets(self) -> list[str]:
+        """The predicted columns; empty for classification."""
+        task = self.dataset.task
+        if isinstance(task, ForecastingConfig):
+            return task.targets
+        return [] if isinstance(task, ClassificationConfig) else [task.label]
+
+    @property
+    def raw_targets(self) -> list[str]:
+        """Keys of the raw tf.Example that hold the answer."""
+        task = self.dataset.task
+        return [f"target/{name}" for name in task.targets] if isinstance(task, ForecastingConfig) else [task.label]
+
+    @property
+    def target_shape(self) -> tuple[int, ...]:
+        """Shape of one sequence's target and prediction: (H, K), or (1,); () for a class."""
+        task = self.dataset.task
+        if isinstance(task, ForecastingConfig):
+            return (len(task.horizons), len(task.targets))
+        return () if isinstance(task, ClassificationConfig) else (1,)
+
+    @property
+    def observed_targets(self) -> bool:
+        """Whether every target is also an input, so that its last value is known."""
+        names = {feature.name for feature in self.numeric}
+        return isinstance(self.dataset.task, ForecastingConfig) and names.issuperset(self.dataset.task.targets)
+
+
+def model_inputs(transformed: Mapping[str, Any], layout: Layout, *, multiple_of: int = 1) -> dict[str, tf.Tensor]:
+    """Pad a batch of transformed sequences to what the model reads.
+
+    Args:
+        transformed: Transform's outputs, as named above.
+        layout: the data set's layout.
+        multiple_of: the padded length is a multiple of it, for few distinct shapes.
+
+    Returns:
+        `features` float32 [B, T, channels], `length` int64 [B], `ids_<i>` int64 [B, T], and for forecasting of observed
+        targets `last_target` float32 [B, K]. T is at least 1, so an empty sequence is one step that the mask hides.
+    """
+    lengths = transformed[LENGTH]
+    steps = tf.maximum(tf.reduce_max(lengths), 1)
+    steps = -(-steps // multiple_of) * multiple_of
+    channels = len(layout.channels)
+    flat = transformed[FEATURES].to_tensor(shape=[None, None])
+    # The flat rows are padded anew: with zero channels their width says nothing about the steps.
+    flat = tf.pad(flat, [[0, 0], [0, tf.maximum(steps * channels - tf.shape(flat, tf.int64)[1], 0)]])
+    batch = tf.shape(lengths, tf.int64)[0]
+    features = tf.reshape(flat, tf.stack([batch, steps, tf.constant(channels, tf.int64)]))
+    inputs = {FEATURES: tf.ensure_shape(features, [None, None, channels]), LENGTH: lengths}
+    for index in range(len(layout.categorical)):
+        ids = transformed[layout.ids(index)].to_tensor()
+        ids = tf.pad(ids, [[0, 0], [0, steps - tf.shape(ids, tf.int64)[1]]])
+        inputs[layout.ids(index)] = tf.ensure_shape(ids, [None, None])
+    if layout.observed_targets:
+        inputs[LAST_TARGET] = transformed[LAST_TARGET]
+    return inputs

@@ -1,0 +1,164 @@
+"""The Keras model: embeddings, a stack of noisy GRUs under an explicit mask, pooling, and a head for the task."""
+
+# Keras' type hints give None for what a model or an operation returns.
+# pyright: reportOptionalOperand=false, reportOptionalSubscript=false, reportOptionalMemberAccess=false, reportOperatorIssue=false, reportArgumentType=false
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+from keras import ops
+
+from noisy_gru.schema.config import ForecastingConfig
+from noisy_gru.trainer import features as names
+from noisy_gru.trainer.config import ModelConfig
+from noisy_gru.trainer.features import Layout
+from noisy_gru.trainer.layers import NoisyGRU
+
+PACKAGE = "noisy_gru"
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What the model must know of the fitted Transform: how many classes, and how many ids each categorical has."""
+
+    classes: int = 0
+    vocabularies: tuple[int, ...] = ()
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class LengthMask(keras.layers.Layer):
+    """From features [B, T, F] and lengths [B] to a bool mask [B, T]: True for the steps that count.
+
+    Never a value: a real step may be all zeros.
+    """
+
+    def call(self, features: Any, lengths: Any) -> Any:
+        steps = ops.arange(ops.shape(features)[1], dtype=lengths.dtype)
+        return ops.expand_dims(steps, 0) < ops.expand_dims(lengths, 1)
+
+    def compute_output_spec(self, features: Any, lengths: Any) -> keras.KerasTensor:
+        return keras.KerasTensor(features.shape[:2], dtype="bool")
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class MaskedPooling(keras.layers.Layer):
+    """Mean or maximum over the steps that count: [B, T, U] and a mask [B, T] to [B, U]; zeros for an empty sequence."""
+
+    def __init__(self, kind: str, **kwargs: Any):
+        super().__init__(**kwargs)
+        if kind not in ("mean", "max"):
+            raise ValueError(f"Argument `kind` must be 'mean' or 'max'. Received: kind={kind!r}")
+        self.kind = kind
+
+    def call(self, sequences: Any, mask: Any) -> Any:
+        counts = ops.expand_dims(mask, -1)
+        if self.kind == "mean":
+            steps = ops.maximum(ops.sum(ops.cast(counts, sequences.dtype), axis=1), 1)
+            return ops.sum(ops.where(counts, sequences, 0.0), axis=1) / steps
+        lowest = ops.max(ops.where(counts, sequences, -float("inf")), axis=1)
+        return ops.where(ops.any(counts, axis=1), lowest, 0.0)
+
+    def compute_output_spec(self, sequences: Any, mask: Any) -> keras.KerasTensor:
+        return keras.KerasTensor((sequences.shape[0], sequences.shape[2]), dtype=sequences.dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "kind": self.kind}
+
+
+def check_model_config(config: ModelConfig, layout: Layout) -> None:
+    """Refuse a model that the data set's columns can't feed.
+
+    Raises:
+        ValueError: `model.target: difference` without forecasting of observed targets.
+    """
+    if config.target != "difference":
+        return
+    task = layout.dataset.task
+    if not isinstance(task, ForecastingConfig):
+        raise ValueError(
+            f"model.target: difference needs task.kind: forecasting, received {task.kind}; use model.target: level"
+        )
+    if not layout.observed_targets:
+        inputs = {feature.name for feature in layout.numeric}
+        unread = ", ".join(name for name in task.targets if name not in inputs)
+        raise ValueError(
+            f"model.target: difference adds the last value read of each target, but {unread} is not a numeric feature; "
+            "add it to data.features or use model.target: level"
+        )
+
+
+def build_model(
+    config: ModelConfig, layout: Layout, sizes: Sizes, *, seed: int, use_cudnn: Any = "auto"
+) -> keras.Model:
+    """Build the model, unfitted and not compiled.
+
+    Args:
+        config: the stack and the head.
+        layout: which inputs there are.
+        sizes: of the fitted vocabularies.
+        seed: layer i draws its noise and dropout with seed + i.
+        use_cudnn: as in `keras.layers.GRU`; False for an export, which must run where there is no GPU.
+
+    Returns:
+        A functional model from the inputs that `features.model_inputs` makes to logits [B, C], or scaled predictions
+        [B, 1] (regression) or [B, H, K] (forecasting), float32.
+
+    Raises:
+        ValueError: `model.target: difference` without the targets among the features.
+    """
+    check_model_config(config, layout)
+    inputs = {
+        names.FEATURES: keras.Input((None, len(layout.channels)), dtype="float32", name=names.FEATURES),
+        names.LENGTH: keras.Input((), dtype="int64", name=names.LENGTH),
+    }
+    mask = LengthMask(name="mask")(inputs[names.FEATURES], inputs[names.LENGTH])
+    columns = [inputs[names.FEATURES]] if layout.channels else []
+    for index, (feature, size) in enumerate(zip(layout.categorical, sizes.vocabularies, strict=True)):
+        key = layout.ids(index)
+        inputs[key] = keras.Input((None,), dtype="int64", name=key)
+        columns.append(keras.layers.Embedding(size, feature.embedding_dim, name=f"embedding_{index}")(inputs[key]))
+    hidden = keras.layers.Concatenate(name="inputs")(columns) if len(columns) > 1 else columns[0]
+
+    for index, layer in enumerate(config.layers):
+        is_last = index == len(config.layers) - 1
+        gru = NoisyGRU(
+            layer.units,
+            stddev=layer.stddev,
+            noise=layer.noise,
+            seed=seed + index,
+            learn_mean=config.learn_mean,
+            dropout=layer.dropout,
+            recurrent_dropout=layer.recurrent_dropout,
+            return_sequences=not is_last or config.pooling != "last",
+            use_cudnn=use_cudnn,
+            name=f"noisy_gru_{index}",
+        )
+        wrapped = keras.layers.Bidirectional(gru, name=f"both_ways_{index}") if config.bidirectional else gru
+        hidden = wrapped(hidden, mask=mask)
+    if config.pooling != "last":
+        hidden = MaskedPooling(config.pooling, name="pooling")(hidden, mask)
+    for index, width in enumerate(config.hidden):
+        hidden = keras.layers.Dense(width, activation="relu", name=f"hidden_{index}")(hidden)
+    if config.head_dropout:
+        dropout = keras.layers.Dropout(config.head_dropout, seed=seed + len(config.layers), name="head_dropout")
+        hidden = dropout(hidden)
+    return keras.Model(inputs, _head(hidden, inputs, config, layout, sizes), name="noisy_gru")
+
+
+def _head(hidden: Any, inputs: dict[str, Any], config: ModelConfig, layout: Layout, sizes: Sizes) -> Any:
+    if layout.is_classification:
+        return keras.layers.Dense(sizes.classes, dtype="float32", name="logits")(hidden)
+    shape = layout.target_shape
+    if len(shape) == 1:
+        return keras.layers.Dense(1, dtype="float32", name="prediction")(hidden)
+    outputs = keras.layers.Dense(shape[0] * shape[1], dtype="float32", name="prediction")(hidden)
+    outputs = keras.layers.Reshape(shape, dtype="float32", name="horizons")(outputs)
+    if layout.observed_targets:
+        inputs[names.LAST_TARGET] = keras.Input((shape[1],), dtype="float32", name=names.LAST_TARGET)
+        if config.target == "difference":
+            last = keras.layers.Reshape((1, shape[1]), dtype="float32", name="last_value")(inputs[names.LAST_TARGET])
+            outputs = keras.layers.Add(dtype="float32", name="level")([outputs, last])
+    return outputs

@@ -1,0 +1,23 @@
+"""The TFX module file: what Transform, Trainer and Tuner call. It only hands on.
+
+Each component gets the same `custom_config`: {"dataset": <DatasetConfig JSON>, "trainer": <TrainerConfig JSON>,
+"fingerprint": <of the source>, "working_dir": <optional: where an interrupted training goes on>}.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from noisy_gru.trainer.preprocessing import preprocess
+from noisy_gru.trainer.settings import Settings
+from noisy_gru.trainer.training import train
+
+
+def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> dict[str, Any]:
+    """Transform's callback; see `noisy_gru.trainer.preprocessing`."""
+    return preprocess(inputs, Settings.parse(custom_config).dataset)
+
+
+def run_fn(fn_args: Any) -> None:
+    """Trainer's callback; see `noisy_gru.trainer.training`."""
+    train(fn_args, Settings.parse(fn_args.custom_config))

@@ -1,0 +1,143 @@
+"""What training minimises and how: loss, metrics, learning rate schedule and optimizer from the configuration."""
+
+# Keras' type hints give None for what a model or an operation returns.
+# pyright: reportOptionalOperand=false, reportOptionalSubscript=false, reportOptionalMemberAccess=false, reportOperatorIssue=false, reportArgumentType=false
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from noisy_gru.trainer.config import TrainingConfig
+from noisy_gru.trainer.features import Layout
+
+
+@keras.saving.register_keras_serializable(package="noisy_gru")
+class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
+    """A learning rate that rises linearly over the warm-up, then is constant or falls to `final_fraction` of the peak.
+
+    Step s of the warm-up (w steps) has peak * (s + 1) / w. After it, with p from 0 to 1 at the last step, `cosine` is
+    peak * (f + (1 - f) (1 + cos(pi p)) / 2) and `exponential` peak * f ** p.
+    """
+
+    def __init__(self, kind: str, peak: float, warmup_steps: int, total_steps: int, final_fraction: float):
+        super().__init__()
+        self.kind = kind
+        self.peak = peak
+        self.warmup_steps = warmup_steps
+        self.total_steps = total_steps
+        self.final_fraction = final_fraction
+
+    def __call__(self, step: Any) -> Any:
+        step = ops.cast(step, "float32")
+        decay_steps = max(self.total_steps - self.warmup_steps - 1, 1)
+        progress = ops.clip((step - self.warmup_steps) / decay_steps, 0.0, 1.0)
+        if self.kind == "cosine":
+            factor = self.final_fraction + (1 - self.final_fraction) * (1 + ops.cos(np.pi * progress)) / 2
+        elif self.kind == "exponential":
+            # A rate of exactly 0 has no exponential way to it.
+            factor = ops.exp(progress * float(np.log(max(self.final_fraction, 1e-8))))
+        else:
+            factor = ops.ones_like(step)
+        rising = (step + 1) / max(self.warmup_steps, 1)
+        return self.peak * ops.where(step < self.warmup_steps, rising, factor)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "kind": self.kind,
+            "peak": self.peak,
+            "warmup_steps": self.warmup_steps,
+            "total_steps": self.total_steps,
+            "final_fraction": self.final_fraction,
+        }
+
+
+def learning_rate(config: TrainingConfig, steps_per_epoch: int, epochs: int) -> float | WarmupSchedule:
+    """The learning rate of the configuration: a number, or a schedule over the steps."""
+    schedule = config.schedule
+    if schedule.kind == "constant" and not schedule.warmup_epochs:
+        return config.learning_rate
+    return WarmupSchedule(
+        kind=schedule.kind,
+        peak=config.learning_rate,
+        warmup_steps=round(schedule.warmup_epochs * steps_per_epoch),
+        total_steps=epochs * steps_per_epoch,
+        final_fraction=schedule.final_fraction,
+    )
+
+
+def compile_model(
+    model: keras.Model,
+    config: TrainingConfig,
+    layout: Layout,
+    *,
+    steps_per_epoch: int,
+    epochs: int,
+    target_scale: np.ndarray | None = None,
+) -> None:
+    """Give the model its optimizer, loss and metrics.
+
+    Args:
+        model: as `build_model` makes it.
+        config: of the training.
+        layout: of the data set.
+        steps_per_epoch: batches in an epoch.
+        epochs: that the schedule spans.
+        target_scale: float [K], for the mean absolute error in the units of the data.
+    """
+    rate = learning_rate(config, steps_per_epoch, epochs)
+    if config.weight_decay:
+        optimizer = keras.optimizers.AdamW(rate, weight_decay=config.weight_decay, global_clipnorm=config.clip_norm)
+        # Biases, and the mean of the initial state, are not to be pulled to zero.
+        optimizer.exclude_from_weight_decay(var_names=["bias", "initial_mean"])
+    else:
+        optimizer = keras.optimizers.Adam(rate, global_clipnorm=config.clip_norm)
+    model.compile(
+        optimizer=optimizer,
+        loss=_loss(config, layout),
+        metrics=[_metric(layout, target_scale)],
+        jit_compile=config.jit_compile,
+        steps_per_execution=config.steps_per_execution,
+    )
+
+
+def metric_name(layout: Layout) -> str:
+    """The metric of the task, as logged: `accuracy`, or `mae` in the units of the data."""
+    return "accuracy" if layout.is_classification else "mae"
+
+
+def _loss(config: TrainingConfig, layout: Layout) -> Any:
+    if not layout.is_classification:
+        kind = config.loss
+        if kind == "auto":
+            kind = "mse" if len(layout.target_shape) == 1 else "huber"
+        losses = {
+            "mse": keras.losses.MeanSquaredError,
+            "mae": keras.losses.MeanAbsoluteError,
+            "huber": keras.losses.Huber,
+        }
+        return losses[kind]()
+    if not config.label_smoothing:
+        return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+    def smoothed(labels: Any, logits: Any) -> Any:
+        wanted = ops.one_hot(ops.reshape(labels, (-1,)), logits.shape[-1])
+        return keras.losses.categorical_crossentropy(
+            wanted, logits, from_logits=True, label_smoothing=config.label_smoothing
+        )
+
+    return smoothed
+
+
+def _metric(layout: Layout, target_scale: np.ndarray | None) -> keras.metrics.Metric:
+    if layout.is_classification:
+        return keras.metrics.SparseCategoricalAccuracy(name=metric_name(layout))
+    scale = np.ones(1, np.float32) if target_scale is None else np.asarray(target_scale, np.float32)
+
+    def error(targets: Any, predictions: Any) -> Any:
+        return ops.mean(ops.abs(targets - predictions) * scale, axis=-1)
+
+    return keras.metrics.MeanMetricWrapper(error, name=metric_name(layout))

@@ -1,0 +1,139 @@
+"""Callbacks that tell what a training does: log events, a history file, TensorBoard files, a stop at a lost loss."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+import math
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+Event: Any = tf.compat.v1.Event
+Summary: Any = tf.compat.v1.Summary
+
+progress_logger = logging.getLogger("noisy_gru.progress")
+
+
+def report(message: str, **event: Any) -> None:
+    """Log an INFO record to `noisy_gru.progress`, whose `event` attribute holds the same for programs."""
+    progress_logger.info(message, extra={"event": event})
+
+
+class Progress(keras.callbacks.Callback):
+    """Reports each epoch: epoch (from 1), epochs, the logs, seconds of the epoch, and seconds that may remain.
+
+    Args:
+        epochs: most epochs there may be.
+        clock: seconds that never go back.
+    """
+
+    def __init__(self, *, epochs: int, clock: Callable[[], float] = time.monotonic):
+        super().__init__()
+        self.epochs = epochs
+        self.clock = clock
+        self._start = 0.0
+        self._durations: list[float] = []
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._start = self.clock()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self._durations.append(self.clock() - self._start)
+        # The first epoch compiles, so later ones tell more.
+        recent = self._durations[-3:] if len(self._durations) < 5 else self._durations[-4:]
+        remaining = (self.epochs - epoch - 1) * min(recent)
+        values = {name: float(value) for name, value in (logs or {}).items()}
+        shown = " ".join(f"{name}={value:.4g}" for name, value in values.items())
+        report(
+            f"epoch {epoch + 1}/{self.epochs} {shown} ({self._durations[-1]:.1f} s, at most {remaining:.0f} s left)",
+            kind="epoch",
+            epoch=epoch + 1,
+            epochs=self.epochs,
+            metrics=values,
+            seconds=self._durations[-1],
+            remaining_seconds=remaining,
+        )
+
+
+class FiniteLoss(keras.callbacks.Callback):
+    """Ends a training whose loss is no longer a number, in words."""
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        loss = float((logs or {}).get("loss", 0.0))
+        if not math.isfinite(loss):
+            raise ValueError(
+                f"The training loss became {loss} in epoch {epoch + 1}. "
+                "Lower training.learning_rate, or set training.clip_norm."
+            )
+
+
+class HistoryFile(keras.callbacks.Callback):
+    """Keeps `history.csv`: a row for each epoch, those before an interruption included.
+
+    Args:
+        path: of the file.
+    """
+
+    def __init__(self, path: str):
+        super().__init__()
+        self.path = path
+        self.rows: list[dict[str, float]] = []
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.rows.append({"epoch": epoch + 1, **{name: float(value) for name, value in (logs or {}).items()}})
+        self.write()
+
+    def write(self) -> None:
+        """Write all rows."""
+        if not self.rows:
+            return
+        text = io.StringIO()
+        writer = csv.DictWriter(text, fieldnames=list(self.rows[-1]), restval="")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        with tf.io.gfile.GFile(self.path, "w") as file:
+            file.write(text.getvalue())
+
+
+class TensorBoardLog(keras.callbacks.Callback):
+    """Writes the logs of each epoch as TensorBoard shows Keras': `epoch_<name>` under `train/` and `validation/`.
+
+    Keras' own callback needs the TensorBoard package to write; reading is all that it is needed for here.
+
+    Args:
+        folder: of the event files.
+    """
+
+    def __init__(self, folder: str):
+        super().__init__()
+        self.folder = folder
+        self._writers: dict[str, Any] = {}
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        for name, value in (logs or {}).items():
+            part = "validation" if name.startswith("val_") else "train"
+            tag = f"epoch_{name.removeprefix('val_')}"
+            summary = Summary(value=[Summary.Value(tag=tag, simple_value=float(value))])
+            self._write(part, Event(wall_time=time.time(), step=epoch, summary=summary))
+        for writer in self._writers.values():
+            writer.flush()
+
+    def on_train_end(self, logs: Any = None) -> None:
+        for writer in self._writers.values():
+            writer.close()
+        self._writers.clear()
+
+    def _write(self, part: str, event: Any) -> None:
+        if part not in self._writers:
+            tf.io.gfile.makedirs(f"{self.folder}/{part}")
+            now = time.time()
+            path = f"{self.folder}/{part}/events.out.tfevents.{int(now)}.{socket.gethostname()}"
+            self._writers[part] = tf.io.TFRecordWriter(path)
+            self._writers[part].write(Event(wall_time=now, file_version="brain.Event:2").SerializeToString())
+        self._writers[part].write(event.SerializeToString())

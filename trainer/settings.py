@@ -1,0 +1,75 @@
+"""What the pipeline tells the module file, through TFX's `custom_config`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from noisy_gru.schema.config import DatasetConfig, Section
+from noisy_gru.trainer.config import TrainerConfig
+
+DATASET = "dataset"
+TRAINER = "trainer"
+FINGERPRINT = "fingerprint"
+WORKING_DIR = "working_dir"
+
+T = TypeVar("T", bound=Section)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The parsed `custom_config`.
+
+    Attributes:
+        dataset: columns, task, windows and splits.
+        trainer: the model and how it is trained.
+        fingerprint: of the package's source; part of TFX's cache key, and told on.
+        working_dir: a folder that outlives an execution, where an interrupted training goes on; None: it starts anew.
+    """
+
+    dataset: DatasetConfig
+    trainer: TrainerConfig
+    fingerprint: str = ""
+    working_dir: str | None = None
+
+    @classmethod
+    def parse(cls, custom_config: Mapping[str, Any] | None) -> Settings:
+        """Read `custom_config`; a section may be a mapping or JSON text.
+
+        Raises:
+            ValueError: `dataset` is missing, or a section does not validate.
+        """
+        config = dict(custom_config or {})
+        if DATASET not in config:
+            raise ValueError(
+                "custom_config must hold 'dataset', the JSON of a DatasetConfig, beside 'trainer', that of a "
+                f"TrainerConfig. Received the keys: {sorted(config) or 'none'}"
+            )
+        return cls(
+            dataset=_section(DatasetConfig, config[DATASET], DATASET),
+            trainer=_section(TrainerConfig, config.get(TRAINER, {}), TRAINER),
+            fingerprint=str(config.get(FINGERPRINT, "")),
+            working_dir=config.get(WORKING_DIR),
+        )
+
+    def as_custom_config(self) -> dict[str, Any]:
+        """The mapping that `parse` reads back."""
+        config: dict[str, Any] = {
+            DATASET: self.dataset.model_dump(mode="json"),
+            TRAINER: self.trainer.model_dump(mode="json"),
+            FINGERPRINT: self.fingerprint,
+        }
+        if self.working_dir is not None:
+            config[WORKING_DIR] = self.working_dir
+        return config
+
+
+def _section(model: type[T], value: Any, key: str) -> T:
+    try:
+        return model.model_validate(json.loads(value) if isinstance(value, str) else value)
+    except (ValidationError, json.JSONDecodeError) as error:
+        raise ValueError(f"custom_config[{key!r}] is not a valid {model.__name__}: {error}") from error
