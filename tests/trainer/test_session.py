@@ -147,7 +147,7 @@ def test_what_only_python_can_load_is_refused(tmp_path: Path, exported: tuple[Pa
     tf.saved_model.save(exported[1], str(tmp_path / "model"))
     assert tf.saved_model.load(str(tmp_path / "model")) is not None
     with (
-        pytest.raises(ModelError, match="Could not find variable gru/gru_cell"),
+        pytest.raises(ModelError, match="Could not find variable"),
         SessionModel(tmp_path / "model") as model,
     ):
         inputs = model.signatures["serving_default"].inputs

@@ -1,0 +1,62 @@
+"""Runs the anomaly gate: reads the anomalies of every split and stops, or writes that there are none."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from tensorflow_metadata.proto.v0 import anomalies_pb2
+from tfx.components.example_validator.executor import DEFAULT_FILE_NAME
+from tfx.dsl.components.base import base_executor
+from tfx.types import artifact_utils
+
+from noisy_gru.components.anomaly_gate.words import Finding, explain, findings
+from noisy_gru.schema.errors import AnomalyError
+
+# Generated code, of which type checkers see nothing.
+_proto: Any = anomalies_pb2
+
+ANOMALIES = "anomalies"
+REPORT = "report"
+logger = logging.getLogger("noisy_gru.progress")
+
+
+def check(anomalies: dict[str, Any]) -> None:
+    """Raises if any split has an anomaly.
+
+    Args:
+        anomalies: ExampleValidator's answer for each split.
+
+    Raises:
+        AnomalyError: naming every feature, its splits, what the schema expects, what was found and what to do.
+    """
+    found: list[Finding] = [finding for split, info in anomalies.items() for finding in findings(split, info)]
+    if not found:
+        return
+    count = len({finding.feature for finding in found})
+    raise AnomalyError(
+        f"The data isn't as the schema says: {count} feature{'s have' if count > 1 else ' has'} anomalies.\n"
+        f"{explain(found)}\n"
+        "Correct the data or the schema, then run again; nothing was trained."
+    )
+
+
+class Executor(base_executor.BaseExecutor):
+    """Executor of `AnomalyGate`."""
+
+    def Do(self, input_dict: dict[str, Any], output_dict: dict[str, Any], exec_properties: dict[str, Any]) -> None:
+        """Reads ``SchemaDiff.pb`` of every split of ``anomalies``; writes ``report.txt``.
+
+        Raises:
+            AnomalyError: if any split has an anomaly.
+        """
+        artifact = artifact_utils.get_single_instance(input_dict[ANOMALIES])
+        anomalies = {}
+        for split in artifact_utils.decode_split_names(artifact.split_names):
+            file = Path(artifact_utils.get_split_uri([artifact], split)) / DEFAULT_FILE_NAME
+            anomalies[split] = _proto.Anomalies.FromString(file.read_bytes())
+        check(anomalies)
+        text = f"no anomalies in {', '.join(anomalies)}"
+        (Path(artifact_utils.get_single_uri(output_dict[REPORT])) / "report.txt").write_text(text + "\n")
+        logger.info(text, extra={"event": {"message": text}})

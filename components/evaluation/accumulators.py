@@ -1,0 +1,191 @@
+"""The arithmetic of the metrics: what is summed over the sequences, how sums merge, and what follows from them.
+
+Plain NumPy. The sums of a task are a dictionary of arrays; sums are merged by adding, moments by Chan's update.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from noisy_gru.components.evaluation.catalogue import EXAMPLE_COUNT, cells, naive_baselines
+from noisy_gru.schema.config import ClassificationConfig, DatasetConfig, ForecastingConfig
+
+Sums = dict[str, np.ndarray]
+_LEAST_PROBABILITY = 1e-7  # what log_loss takes a smaller probability for, as Keras does
+
+
+def ratio(value: float, by: float) -> float:
+    """``value / by``; for a perfect baseline 1 if the model is perfect as well, else infinity."""
+    if by == 0:
+        return 1.0 if value == 0 else float("inf")
+    return value / by
+
+
+class Accumulator:
+    """Sums of one task."""
+
+    def one(self, label: Any, outputs: dict[str, np.ndarray], features: dict[str, np.ndarray]) -> Sums:
+        """The sums of one sequence.
+
+        Args:
+            label: see the subclass.
+            outputs: the model's answer for it, by name of the output.
+            features: the naive forecasts, by key of the tf.Example.
+        """
+        raise NotImplementedError
+
+    def merge(self, sums: Iterable[Sums]) -> Sums:
+        """The sums of all."""
+        total: Sums = {}
+        for part in sums:
+            for key, value in part.items():
+                total[key] = total[key] + value if key in total else value
+        return total
+
+    def metrics(self, sums: Sums) -> dict[str, float]:
+        """The metrics by name."""
+        raise NotImplementedError
+
+
+class Classification(Accumulator):
+    """Counts of true and predicted classes; the last row is for classes that train never showed."""
+
+    def one(self, label: Any, outputs: dict[str, np.ndarray], features: dict[str, np.ndarray]) -> Sums:
+        """``label`` is the class (bytes); ``outputs`` holds `probabilities` [C] and `labels_bytes` [C]."""
+        probabilities = np.asarray(outputs["probabilities"], np.float64)
+        classes = [bytes(name) for name in outputs["labels_bytes"]]
+        confusion = np.zeros((len(classes) + 1, len(classes)))
+        true = classes.index(label) if label in classes else len(classes)
+        if np.isnan(probabilities).any():
+            loss = np.nan  # and no class predicted, so the answer is wrong
+        else:
+            chosen = probabilities[true] if true < len(classes) else 0.0
+            loss = -np.log(np.clip(chosen, _LEAST_PROBABILITY, 1.0))
+            confusion[true, int(np.argmax(probabilities))] = 1
+        return {
+            "confusion": confusion,
+            "true": np.bincount([true], minlength=len(classes) + 1).astype(float),
+            "loss": np.array(loss),
+        }
+
+    def metrics(self, sums: Sums) -> dict[str, float]:
+        confusion, true = sums["confusion"], sums["true"]
+        count = true.sum()
+        hits = np.diagonal(confusion)
+        present = true > 0
+        known = present[:-1]
+        # A class that train never showed has a recall of 0.
+        recalls = np.concatenate([hits[known] / true[:-1][known], np.zeros(int(present[-1]))])
+        predicted = confusion.sum(axis=0)
+        either = known | (predicted > 0)
+        scores = 2 * hits[either] / (true[:-1][either] + predicted[either])
+        scores = np.concatenate([scores, np.zeros(int(present[-1]))])
+        accuracy = hits.sum() / count
+        majority = true[0] / count
+        return {
+            EXAMPLE_COUNT: float(count),
+            "accuracy": float(accuracy),
+            "balanced_accuracy": float(recalls.mean()),
+            "macro_f1": float(scores.mean()),
+            "log_loss": float(sums["loss"] / count),
+            "accuracy_majority": float(majority),
+            "accuracy_gain_over_majority": float(accuracy - majority),
+        }
+
+
+class Regression(Accumulator):
+    """Sums of errors, and the moments of the labels."""
+
+    def one(self, label: Any, outputs: dict[str, np.ndarray], features: dict[str, np.ndarray]) -> Sums:
+        """``label`` is the number; ``outputs`` holds `predictions` [1]."""
+        error = float(np.asarray(outputs["predictions"]).reshape(-1)[0]) - label
+        return {
+            "count": np.array(1.0),
+            "absolute": np.array(abs(error)),
+            "squared": np.array(error**2),
+            "mean": np.array(label),
+            "deviation": np.array(0.0),
+        }
+
+    def merge(self, sums: Iterable[Sums]) -> Sums:
+        total: Sums = {}
+        for part in sums:
+            total = _merge_moments(total, part) if total else part
+        return total
+
+    def metrics(self, sums: Sums) -> dict[str, float]:
+        count = float(sums["count"])
+        mse, variance = float(sums["squared"]) / count, float(sums["deviation"]) / count
+        return {
+            EXAMPLE_COUNT: count,
+            "mae": float(sums["absolute"]) / count,
+            "rmse": mse**0.5,
+            "r2": 1.0 - ratio(mse, variance),
+            "rmse_naive_mean": variance**0.5,
+            "rmse_over_naive_mean": ratio(mse**0.5, variance**0.5),
+        }
+
+
+def _merge_moments(a: Sums, b: Sums) -> Sums:
+    """Adds sums; mean and sum of squared deviations by Chan's update, which doesn't cancel."""
+    count = a["count"] + b["count"]
+    delta = b["mean"] - a["mean"]
+    return {
+        "count": count,
+        "absolute": a["absolute"] + b["absolute"],
+        "squared": a["squared"] + b["squared"],
+        "mean": a["mean"] + delta * b["count"] / count,
+        "deviation": a["deviation"] + b["deviation"] + delta**2 * a["count"] * b["count"] / count,
+    }
+
+
+class Forecasting(Accumulator):
+    """Sums of errors by horizon and target, of the model and of each naive forecast."""
+
+    def __init__(self, task: ForecastingConfig) -> None:
+        self._task = task
+
+    def one(self, label: Any, outputs: dict[str, np.ndarray], features: dict[str, np.ndarray]) -> Sums:
+        """``label`` is float [H, K]; ``outputs`` holds `predictions` [H, K]; ``features`` the naive forecasts."""
+        error = np.abs(np.asarray(outputs["predictions"], np.float64).reshape(label.shape) - label)
+        sums = {"count": np.array(1.0), "absolute": error, "squared": error**2}
+        for naive in naive_baselines(self._task):
+            columns = [features[f"naive_{naive}/{target}"] for target in self._task.targets]
+            naive_error = np.abs(np.stack(columns, axis=-1).astype(np.float64) - label)
+            known = ~np.isnan(naive_error)
+            sums[f"known_{naive}"] = known.astype(np.float64)
+            sums[f"naive_{naive}"] = np.where(known, naive_error, 0.0)
+            sums[f"model_{naive}"] = np.where(known, error, 0.0)
+        return sums
+
+    def metrics(self, sums: Sums) -> dict[str, float]:
+        count = float(sums["count"])
+        result = {EXAMPLE_COUNT: count}
+        for suffix, indices in cells(self._task):
+            rows, columns = (list(axis) for axis in zip(*indices, strict=True))
+
+            def total(name: str, rows: list[int] = rows, columns: list[int] = columns) -> float:
+                return float(sums[name][rows, columns].sum())
+
+            number = count * len(indices)
+            result[f"mae{suffix}"] = total("absolute") / number
+            result[f"rmse{suffix}"] = (total("squared") / number) ** 0.5
+            for naive in naive_baselines(self._task):
+                known = total(f"known_{naive}")
+                # Where no sequence has the naive value there is nothing to be compared with.
+                mean = total(f"naive_{naive}") / known if known else float("nan")
+                of_model = total(f"model_{naive}") / known if known else float("nan")
+                result[f"mae_naive_{naive}{suffix}"] = mean
+                result[f"mae_over_naive_{naive}{suffix}"] = ratio(of_model, mean)
+        return result
+
+
+def accumulator(dataset: DatasetConfig) -> Accumulator:
+    """The accumulator of a data set's task."""
+    task = dataset.task
+    if isinstance(task, ClassificationConfig):
+        return Classification()
+    return Forecasting(task) if isinstance(task, ForecastingConfig) else Regression()

@@ -1,0 +1,49 @@
+"""The step that finds the model published now."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tfx import types
+from tfx.dsl.components.base import base_component, executor_spec
+from tfx.types import standard_artifacts
+from tfx.types.component_spec import ChannelParameter, ExecutionParameter
+
+from noisy_gru.components.latest_blessed import driver, executor
+
+
+class LatestBlessedSpec(types.ComponentSpec):
+    """Outputs and properties of `LatestBlessed`."""
+
+    PARAMETERS = {  # noqa: RUF012
+        executor.SERVING_DIR: ExecutionParameter(type=str),
+        executor.MODEL_NAME: ExecutionParameter(type=str),
+        executor.LATEST: ExecutionParameter(type=str, optional=True),
+    }
+    INPUTS = {}  # noqa: RUF012
+    OUTPUTS = {executor.MODEL: ChannelParameter(type=standard_artifacts.Model)}  # noqa: RUF012
+
+
+class LatestBlessed(base_component.BaseComponent):
+    """Finds the newest version in ``<serving_dir>/<model_name>``: it was published, so both blessings let it pass.
+
+    Its output `model` is a copy of that model. On a first run the artifact is there with the property `present` 0 and
+    holds nothing; `build_evaluator` takes that as having no baseline.
+
+    Args:
+        serving_dir: folder that holds a folder for each model.
+        model_name: the model's folder.
+    """
+
+    SPEC_CLASS = LatestBlessedSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
+    DRIVER_CLASS = driver.Driver
+
+    def __init__(self, serving_dir: str | Path, model_name: str) -> None:
+        super().__init__(
+            LatestBlessedSpec(
+                serving_dir=str(serving_dir),
+                model_name=model_name,
+                model=types.Channel(type=standard_artifacts.Model),
+            )
+        )

@@ -1,0 +1,114 @@
+"""What stands in a serving directory: its versions, and the record that each version carries.
+
+A version is a folder with an integer as its name, as TF Serving wants it. It holds ``publication.json``, so that one
+rename publishes the model and its record at once and nothing beside it has to agree with it (docs/decisions).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from noisy_gru.schema.errors import PublishError
+
+RECORD = "publication.json"
+WITHDRAWN = "withdrawn-"
+_FORMAT = 1
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Publication:
+    """The record of a published version.
+
+    Attributes:
+        version: name of the folder.
+        model_name: the name TF Serving knows the model by.
+        published: when, in ISO 8601, UTC.
+        files: sha256 of every file of the model, by path within the version.
+        fingerprint: sha256 of all of them.
+        model_uri: the model artifact it is a copy of.
+        lineage: where it comes from: pipeline, run, blessings.
+    """
+
+    version: int
+    model_name: str
+    published: str
+    files: dict[str, str]
+    fingerprint: str
+    model_uri: str
+    lineage: dict[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """As it stands in ``publication.json``."""
+        return json.dumps({"format": _FORMAT, **asdict(self)}, indent=2, sort_keys=True) + "\n"
+
+
+def read_publication(folder: Path) -> Publication:
+    """The record of the version in ``folder``.
+
+    Raises:
+        PublishError: if there is none, or it can't be read.
+    """
+    file = folder / RECORD
+    try:
+        content = json.loads(file.read_text())
+        written = content.pop("format")
+        if written != _FORMAT:
+            raise PublishError(
+                f"{file} has the format {written}; this version of noisy-gru reads {_FORMAT}. Update it."
+            )
+        return Publication(**content)
+    except FileNotFoundError as error:
+        raise PublishError(f"{folder} was not published by noisy-gru: it holds no {RECORD}.") from error
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise PublishError(f"{file} can't be read as a record of a published model: {error}.") from error
+
+
+def versions(model_dir: Path) -> list[int]:
+    """The versions that TF Serving sees, rising; empty if the folder isn't there."""
+    if not model_dir.is_dir():
+        return []
+    return sorted(int(child.name) for child in model_dir.iterdir() if child.name.isdigit() and child.is_dir())
+
+
+def withdrawn_versions(model_dir: Path) -> list[int]:
+    """Versions that were published and taken back, which TF Serving doesn't see."""
+    if not model_dir.is_dir():
+        return []
+    names = (child.name.removeprefix(WITHDRAWN) for child in model_dir.iterdir() if child.name.startswith(WITHDRAWN))
+    return sorted(int(name) for name in names if name.isdigit())
+
+
+def latest_publication(model_dir: Path) -> Publication | None:
+    """The record of the newest version that noisy-gru published; None if there is none.
+
+    Raises:
+        PublishError: if its record can't be read.
+    """
+    for version in reversed(versions(model_dir)):
+        if (model_dir / str(version) / RECORD).exists():
+            return read_publication(model_dir / str(version))
+    return None
+
+
+def hash_file(file: Path) -> str:
+    """sha256 of a file's content, in hexadecimal."""
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while block := stream.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def hash_files(folder: Path) -> dict[str, str]:
+    """sha256 of every file under ``folder`` but the record, by path with forward slashes."""
+    files = sorted(file for file in folder.rglob("*") if file.is_file() and file != folder / RECORD)
+    return {file.relative_to(folder).as_posix(): hash_file(file) for file in files}
+
+
+def fingerprint(files: dict[str, str]) -> str:
+    """One sha256 for a model, from its files' names and hashes."""
+    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
