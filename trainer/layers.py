@@ -1,0 +1,213 @@
+"""The noisy GRU: a Keras GRU whose training sequences start from a random hidden state.
+
+>>> import keras
+>>> from noisy_gru.trainer.layers import NoisyGRU
+>>> stack = keras.Sequential([
+...     NoisyGRU(64, stddev=0.1, return_sequences=True),
+...     NoisyGRU(32, stddev=0.05, return_sequences=True),
+...     NoisyGRU(16, stddev=0.025),
+... ])
+>>> stack(keras.random.normal((32, 20, 10)), training=True).shape
+TensorShape([32, 16])
+"""
+
+import json
+import math
+import numbers
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+NOISES = ("normal", "truncated_normal", "uniform")
+
+# Standard deviation of a unit normal cut at +-2, which is what keras.random.truncated_normal draws.
+_TRUNCATED_STDDEV = math.sqrt(1 - 4 * math.exp(-2) / math.sqrt(2 * math.pi) / math.erf(math.sqrt(2)))
+_STDDEV_ASSET = "current_stddev.json"
+
+
+class NoiseSeedGenerator(keras.random.SeedGenerator):
+    """A seed generator whose draws differ between the replicas of a `tf.distribute` strategy.
+
+    A mirrored seed variable holds the same value on every replica; alone, it would give the first sequence
+    of every replica the same noise.
+    """
+
+    _REPLICA_STRIDE = 1_000_003
+
+    def next(self, ordered=True):
+        seed = super().next(ordered=ordered)
+        context = tf.distribute.get_replica_context()
+        if context is None or context.num_replicas_in_sync == 1:
+            return seed
+        replica = tf.cast(context.replica_id_in_sync_group, seed.dtype)
+        return seed + tf.stack([self._REPLICA_STRIDE * replica, tf.zeros_like(replica)])
+
+
+@keras.saving.register_keras_serializable(package="noisy_gru")
+class NoisyGRU(keras.layers.GRU):
+    r"""Gated recurrent unit that starts each training sequence from a noisy hidden state.
+
+    The first state of sequence `b` is
+
+        h[b, 0] = m + s * e[b]      in training,      e[b] ~ D, independent for every b, unit and call
+        h[b, 0] = m                 in inference
+
+    where `m` is `initial_mean` if `learn_mean`, else 0; `s` is `current_stddev`; and `D` has mean 0 and standard
+    deviation 1: the normal law, the normal law cut at +-2 and rescaled by 1 / 0.8796 so that it has standard
+    deviation 1 again, or the uniform law on [-sqrt(3), sqrt(3)]. Every step is then that of `keras.layers.GRU`:
+
+        z[t]  = recurrent_activation(x[t] W_z + b_z + h[t-1] U_z + c_z)            update gate
+        r[t]  = recurrent_activation(x[t] W_r + b_r + h[t-1] U_r + c_r)            reset gate
+        hh[t] = activation(x[t] W_h + b_h + r[t] * (h[t-1] U_h + c_h))             reset_after=True
+        hh[t] = activation(x[t] W_h + b_h + (r[t] * h[t-1]) U_h)                   reset_after=False, no c
+        h[t]  = z[t] * h[t-1] + (1 - z[t]) * hh[t]
+
+    with `kernel` = [W_z W_r W_h], `recurrent_kernel` = [U_z U_r U_h] and `bias` = [b; c] (only b without
+    `reset_after`): the gates stand in Keras' order z, r, h, and z near 1 KEEPS the old state, as in Cho et al.
+    (other libraries order r, z, h, or let z replace the state).
+
+    The layer adds one idea and reimplements nothing: the noise becomes the `initial_state` of the stock layer, so
+    cuDNN, masks, `return_state`, `go_backwards`, `unroll`, dropout and mixed precision are the stock layer's. With
+    `stddev=0` it equals `keras.layers.GRU` bit for bit, in training too.
+
+    - A caller's `initial_state` wins: no noise is added to it.
+    - `stateful=True` keeps its meaning: a batch goes on from where the last one ended, so it gets no noise.
+      `reset_state()` goes back to the mean; call it after `set_weights` if `learn_mean`.
+    - An inference graph holds no random op, no seed and no stddev: all are used under a Python `if training:`.
+      `training` must therefore be a Python Boolean or None, never a tensor.
+
+    Args:
+        units: int > 0, size U of the hidden state.
+        stddev: finite number >= 0, standard deviation of the first state. It is the reference scale, kept in the
+            config; `current_stddev` is the one in force.
+        noise: law of the first state, one of "normal", "truncated_normal", "uniform".
+        seed: int or None. The same seed gives the same draws, call by call, so give every layer a seed of its own.
+            None draws one from Keras' global seed (`keras.utils.set_random_seed`). It also seeds the dropout, with
+            independent draws. `Bidirectional` copies the seed; its two directions still draw independently.
+        learn_mean: bool, whether `m` is a trainable weight of shape (U,), zeros at first.
+        **gru_arguments: those of `keras.layers.GRU`.
+
+    Call arguments:
+        sequences: float tensor of shape (B, T, F); B and T may be unknown.
+        initial_state: tensor of shape (B, U), or a list holding one; None for the states above.
+        mask: bool tensor of shape (B, T), True where a step counts. A row without any True step leaves the state
+            at h[b, 0] and gives zeros as output, as in the stock layer.
+        training: Python Boolean or None (as False).
+
+    Returns:
+        (B, U), or (B, T, U) if `return_sequences`, in the layer's compute dtype; with `return_state` a pair of that
+        and the last state (B, U). The noise itself is drawn in the variable dtype (float32 in mixed precision).
+
+    Raises:
+        ValueError: `stddev` is not a finite number >= 0, `noise` not one of the three laws, or `learn_mean` no Boolean.
+
+    Weights: `kernel` (F, 3U), `recurrent_kernel` (U, 3U), `bias` (2, 3U), in this order and no others: `get_weights()`
+    of a stock GRU fits. `learn_mean` puts `initial_mean` (U,) before them. `current_stddev` is not a weight, but
+    a `.keras` file (not a weights file) keeps it.
+
+    Sources: Cho et al. (2014), "Learning Phrase Representations using RNN Encoder-Decoder for Statistical
+    Machine Translation", arXiv:1406.1078 (the GRU); Zimmermann, Tietz and Grothmann (2012), "Forecasting with
+    Recurrent Neural Networks: 12 Tricks", in Neural Networks: Tricks of the Trade (the noisy first state).
+    """
+
+    def __init__(self, units, stddev=0.1, noise="normal", seed=None, learn_mean=False, **gru_arguments):
+        stddev = _checked_stddev(stddev, "stddev")
+        if noise not in NOISES:
+            raise ValueError(f"Argument `noise` must be one of {NOISES}. Received: noise={noise!r}")
+        if not isinstance(learn_mean, bool):
+            raise ValueError(f"Argument `learn_mean` must be True or False. Received: learn_mean={learn_mean!r}")
+        super().__init__(units, seed=seed, **gru_arguments)
+        self.stddev = stddev
+        self.noise = noise
+        self.seed = seed
+        self.learn_mean = learn_mean
+        self.initial_mean = None
+        self.noise_seed_generator = NoiseSeedGenerator(_noise_seed(seed, self.go_backwards))
+        # A variable, so that a new value needs no new trace; past Keras' tracker, so that it is not a weight.
+        variable = keras.Variable(stddev, trainable=False, dtype="float64", autocast=False, name="stddev")
+        object.__setattr__(self, "_stddev_variable", variable)
+
+    @property
+    def current_stddev(self):
+        """The standard deviation in force, a float; assign it to anneal the noise without a new trace."""
+        return float(self._stddev_variable.numpy())
+
+    @current_stddev.setter
+    def current_stddev(self, value):
+        self._stddev_variable.assign(_checked_stddev(value, "current_stddev"))
+
+    def build(self, sequences_shape, initial_state_shape=None):
+        if self.learn_mean:
+            self.initial_mean = self.add_weight(shape=(self.units,), initializer="zeros", name="initial_mean")
+        super().build(sequences_shape, initial_state_shape)
+
+    def get_initial_state(self, batch_size):
+        """The states without noise: a list holding one tensor of shape (batch_size, U), in the compute dtype."""
+        if self.initial_mean is None:
+            return super().get_initial_state(batch_size)
+        mean = ops.cast(self.initial_mean, self.compute_dtype)
+        return [ops.broadcast_to(mean, (batch_size, self.units))]
+
+    def call(self, sequences, initial_state=None, mask=None, training=False):
+        if training and initial_state is None and not self.stateful:
+            batch_size = ops.shape(sequences)[0]  # pyright: ignore[reportOptionalSubscript]
+            (mean,) = self.get_initial_state(batch_size)
+            initial_state = [ops.add(mean, self._draw_noise(batch_size))]
+        return super().call(sequences, initial_state=initial_state, mask=mask, training=training)
+
+    def _draw_noise(self, batch_size):
+        shape, dtype, seed = (batch_size, self.units), self.variable_dtype, self.noise_seed_generator
+        if self.noise == "normal":
+            unit_noise = keras.random.normal(shape, dtype=dtype, seed=seed)
+        elif self.noise == "truncated_normal":
+            unit_noise = ops.divide(keras.random.truncated_normal(shape, dtype=dtype, seed=seed), _TRUNCATED_STDDEV)
+        else:
+            unit_noise = keras.random.uniform(shape, -math.sqrt(3), math.sqrt(3), dtype=dtype, seed=seed)
+        noise = ops.multiply(ops.cast(self._stddev_variable, dtype), unit_noise)
+        return ops.cast(noise, self.compute_dtype)
+
+    def reset_state(self):
+        """Set the states of a `stateful` layer back to the mean."""
+        for state in self.states or ():
+            state.assign(self.get_initial_state(state.shape[0])[0])
+
+    def load_own_variables(self, store):
+        super().load_own_variables(store)
+        # The states were made when the mean was still zeros.
+        self.reset_state()
+
+    def save_assets(self, dir_path):
+        """Keep `current_stddev` in the `.keras` file, beside the weights so that these stay a stock GRU's."""
+        (Path(dir_path) / _STDDEV_ASSET).write_text(json.dumps(self.current_stddev))
+
+    def load_assets(self, dir_path):
+        self.current_stddev = json.loads((Path(dir_path) / _STDDEV_ASSET).read_text())
+
+    def get_config(self):
+        # The stock layer leaves out use_cudnn and implementation; a reloaded layer should compute as the saved one.
+        return {
+            **super().get_config(),
+            "stddev": self.stddev,
+            "noise": self.noise,
+            "learn_mean": self.learn_mean,
+            "use_cudnn": self.use_cudnn,
+            "implementation": self.cell.implementation,
+        }
+
+
+def _checked_stddev(value, name):
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not is_number or not math.isfinite(value) or value < 0:
+        raise ValueError(f"Argument `{name}` must be a finite number >= 0. Received: {name}={value!r}")
+    return float(value)
+
+
+def _noise_seed(seed, go_backwards):
+    """A seed apart from the dropout's, and apart from that of the other half of a `Bidirectional`."""
+    if seed is None:
+        return None
+    sequence = np.random.SeedSequence(seed % 2**64, spawn_key=(int(go_backwards),))
+    return int(sequence.generate_state(1)[0])
