@@ -10,6 +10,8 @@ from typing import BinaryIO
 
 import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
+from apache_beam.pvalue import AsSingleton, TaggedOutput
+from apache_beam.typehints import with_output_types
 
 from noisy_gru.components.sequence_example_gen.account import Account
 from noisy_gru.components.sequence_example_gen.buckets import bucket_shards
@@ -51,13 +53,14 @@ class PlanReads(beam.DoFn):
     def setup(self) -> None:
         self._reader = Reader(DatasetConfig.model_validate_json(self._dataset), opener=open_any)
 
-    def process(self, source: Source) -> Iterator[Source | beam.pvalue.TaggedOutput]:
+    def process(self, source: Source) -> Iterator[Source | TaggedOutput]:
         try:
             yield from self._reader.parts(source)
         except DataError as error:
-            yield beam.pvalue.TaggedOutput(ACCOUNT, Account(faults=[str(error)]).to_json().encode())
+            yield TaggedOutput(ACCOUNT, Account(faults=[str(error)]).to_json().encode())
 
 
+@with_output_types(tuple[int, bytes])
 class ReadChunks(beam.DoFn):
     """A part of a file to (bucket, chunk) and its account; quarantined rows are written to a file of this part."""
 
@@ -67,7 +70,7 @@ class ReadChunks(beam.DoFn):
     def setup(self) -> None:
         self._reader = Reader(DatasetConfig.model_validate_json(self._dataset), opener=open_any)
 
-    def process(self, source: Source) -> Iterator[tuple[int, bytes] | beam.pvalue.TaggedOutput]:
+    def process(self, source: Source) -> Iterator[tuple[int, bytes] | TaggedOutput]:
         ledger = Ledger()
         try:
             for table in self._reader.tables(source, ledger):
@@ -80,7 +83,7 @@ class ReadChunks(beam.DoFn):
         if ledger.lines:
             name = source.name.replace("/", "_") + (f"-{source.row_group:05d}" if source.row_group is not None else "")
             write_bytes(FileSystems.join(self._quarantine, f"read-{name}.jsonl"), ledger.json_lines())
-        yield beam.pvalue.TaggedOutput(ACCOUNT, ledger.account.to_json().encode())
+        yield TaggedOutput(ACCOUNT, ledger.account.to_json().encode())
 
 
 class WriteBucket(beam.DoFn):
@@ -161,14 +164,11 @@ def ingest(
         | "Spread" >> beam.Reshuffle()
         | "Read" >> beam.ParDo(ReadChunks(dataset, buckets, quarantine)).with_outputs(ACCOUNT, main="chunks")
     )
-    chunks = (
-        read.chunks.with_output_types(tuple[int, bytes]) if hasattr(read.chunks, "with_output_types") else read.chunks
-    )
     reading = read[ACCOUNT] | "ReadAccount" >> beam.CombineGlobally(merged)
     by_time = isinstance(DatasetConfig.model_validate_json(dataset).splits, TimeSplitConfig)
-    side = beam.pvalue.AsSingleton(reading) if by_time else None
+    side = AsSingleton(reading) if by_time else None
     written = (
-        chunks
+        read.chunks
         | "Group" >> beam.GroupByKey()
         | "Write" >> beam.ParDo(WriteBucket(dataset, buckets, examples, quarantine), side)
     )

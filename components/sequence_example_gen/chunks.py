@@ -13,9 +13,8 @@ from hashlib import blake2b
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
+from noisy_gru.components.sequence_example_gen.arrow import pa, pc
 from noisy_gru.components.sequence_example_gen.rows import Rows
 
 NUMERIC = "n:"

@@ -1,5 +1,7 @@
 """SequenceExampleGen: tables or TFRecords in, one tf.Example per sequence out, and the account of every row."""
 
+# pyright: reportAttributeAccessIssue=false
+# Protocol buffers' classes are made when they are imported.
 from __future__ import annotations
 
 from typing import ClassVar

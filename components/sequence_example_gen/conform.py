@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
+from noisy_gru.components.sequence_example_gen.arrow import pa, pc
 from noisy_gru.components.sequence_example_gen.chunks import CATEGORICAL, NUMERIC
 from noisy_gru.components.sequence_example_gen.columns import Columns
 from noisy_gru.components.sequence_example_gen.errors import DataError

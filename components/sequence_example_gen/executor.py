@@ -1,5 +1,7 @@
 """Runs ingestion as one Beam pipeline, and ends the run where the account asks for it."""
 
+# pyright: reportAttributeAccessIssue=false
+# Protocol buffers' classes are made when they are imported.
 from __future__ import annotations
 
 import json
@@ -58,7 +60,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             exec_properties[standard_component_specs.INPUT_BASE_KEY] or "",
             [(split.name, split.pattern) for split in config.splits],
             dataset.data,
-            fileio.glob,
+            lambda pattern: [str(path) for path in fileio.glob(pattern)],
         )
         sizes = [(source.format, fileio.stat(source.path).length) for source in found]
         parts = f"{kept.uri}/parts.json"
@@ -95,7 +97,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
 def _copy(folder: str, to: str) -> None:
     """Copy an account, since TFX removes the outputs of a step that fails."""
     for parent, _, names in fileio.walk(folder):
-        target = to + parent[len(folder) :]
+        target = to + str(parent)[len(folder) :]
         fileio.makedirs(target)
         for name in names:
             fileio.copy(f"{parent}/{name}", f"{target}/{name}", overwrite=True)

@@ -66,7 +66,7 @@ def summary(account: Account, dataset: DatasetConfig, at: Boundaries | None) -> 
         },
         "labels": {split: dict(sorted(counts.items())) for split, counts in sorted(account.labels.items())},
         "lengths": _lengths(account),
-        "time": {name: shown(span) for name, span in sorted(account.times.items()) if time is not None},
+        "time": {name: shown(span) for name, span in sorted(account.times.items()) if time and name != "read"},
         "boundaries": dict(zip(("eval", "test"), shown([at.eval, at.test]), strict=True)) if at else {},
         "files": dict(sorted(account.files.items())),
         "examples": dict(sorted(account.examples.items())),
@@ -87,6 +87,18 @@ def _examples(account: Account, reasons: dict[str, int], what: str) -> str:
     return "\n".join(lines)
 
 
+def check_errors(account: Account, where: str = "") -> None:
+    """Raise DataError where files can't be used, or a policy that is ``error`` has found a case."""
+    if account.faults:
+        raise DataError("\n".join(account.faults))
+    if account.errors:
+        policies = ", ".join(sorted({f"policies.{POLICY_OF.get(reason, reason)}" for reason in account.errors}))
+        raise DataError(
+            f"{account.errors.total():,} rows or windows can't be used, and {policies} says error:\n"
+            f"{_examples(account, account.errors, 'cases')}\nCorrect the data, or choose another policy.{where}"
+        )
+
+
 def check(account: Account, dataset: DatasetConfig, where: str = "") -> None:
     """End the run where the data or a policy asks for it.
 
@@ -99,14 +111,7 @@ def check(account: Account, dataset: DatasetConfig, where: str = "") -> None:
         DataError: files can't be used, a policy is ``error``, too many rows are quarantined, or a split is empty.
         RuntimeError: the account doesn't balance, which is a bug.
     """
-    if account.faults:
-        raise DataError("\n".join(account.faults))
-    if account.errors:
-        policies = ", ".join(sorted({f"policies.{POLICY_OF.get(reason, reason)}" for reason in account.errors}))
-        raise DataError(
-            f"{account.errors.total():,} rows or windows can't be used, and {policies} says error:\n"
-            f"{_examples(account, account.errors, 'cases')}\nCorrect the data, or choose another policy.{where}"
-        )
+    check_errors(account, where)
     if account.unbalanced:
         raise RuntimeError(
             f"{account.unbalanced} of {account.rows_read} rows read are neither kept, quarantined nor dropped: "

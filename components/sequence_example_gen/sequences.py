@@ -111,12 +111,21 @@ def whole_sequences(
 
 
 def take_out_spans(
-    rows: Rows, start: np.ndarray, stop: np.ndarray, action: str, reason: str, kind: str, ledger: Ledger, problem: str
+    rows: Rows,
+    start: np.ndarray,
+    stop: np.ndarray,
+    action: str,
+    reason: str,
+    kind: str,
+    ledger: Ledger,
+    problem: str,
+    received: np.ndarray | None = None,
 ) -> None:
-    """Take the rows of some spans out, each with the length of its span."""
-    for first, last in zip(start.tolist(), stop.tolist(), strict=True):
+    """Take the rows of some spans out; the problem ends with how many steps were ``received``, or are in the span."""
+    counts = stop - start if received is None else received
+    for first, last, count in zip(start.tolist(), stop.tolist(), counts.tolist(), strict=True):
         which = np.arange(first, last)[rows.row[first:last] > 0]
-        text = f"{problem}, received {last - first}"
+        text = f"{problem}, received {count}"
         ledger.rows(action, reason, len(which), lambda which=which, text=text: rows.records(which, kind, text))
 
 

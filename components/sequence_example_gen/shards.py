@@ -21,7 +21,8 @@ SHARD_BYTES = 128 << 20
 COMPRESSION = 1
 
 
-def _masked_crc(data: bytes) -> int:
+def masked_crc(data: bytes) -> int:
+    """The checksum of TFRecord files."""
     crc = google_crc32c.value(data)
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
@@ -29,7 +30,7 @@ def _masked_crc(data: bytes) -> int:
 def framed(record: bytes) -> bytes:
     """A record as a TFRecord file holds it."""
     size = struct.pack("<Q", len(record))
-    return b"".join([size, struct.pack("<I", _masked_crc(size)), record, struct.pack("<I", _masked_crc(record))])
+    return b"".join([size, struct.pack("<I", masked_crc(size)), record, struct.pack("<I", masked_crc(record))])
 
 
 def order_of(ids: list[str]) -> list[int]:

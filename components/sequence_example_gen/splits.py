@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from hashlib import blake2b
 
 import numpy as np
-import pyarrow as pa
 
+from noisy_gru.components.sequence_example_gen.arrow import pa
 from noisy_gru.components.sequence_example_gen.errors import DataError
 from noisy_gru.components.sequence_example_gen.gaps import frequency_of
 from noisy_gru.components.sequence_example_gen.rows import Rows

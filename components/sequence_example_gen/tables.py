@@ -15,10 +15,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet
 
+from noisy_gru.components.sequence_example_gen.arrow import pa, pa_csv, pa_parquet
 from noisy_gru.components.sequence_example_gen.columns import Columns
 from noisy_gru.components.sequence_example_gen.errors import DataError
 from noisy_gru.components.sequence_example_gen.values import NULL_TEXTS
@@ -84,7 +82,8 @@ def unreadable(source: Source, what: str, error: Exception) -> DataError:
     )
 
 
-def _open_text(source: Source, opener: Opener) -> Any:
+def open_text(source: Source, opener: Opener = local_open) -> Any:
+    """The uncompressed bytes of a CSV file."""
     stream = opener(source.path)
     return pa.CompressedInputStream(stream, "gzip") if source.name.endswith(".gz") else stream
 
@@ -96,7 +95,7 @@ def csv_header(source: Source, opener: Opener = local_open) -> list[str]:
         DataError: the file is empty, is not UTF-8, or breaks off.
     """
     try:
-        with _open_text(source, opener) as stream:
+        with open_text(source, opener) as stream:
             head = stream.read(1 << 20)
         header = next(csv.reader(io.StringIO(_whole_lines(head).decode("utf-8-sig"), newline="")), None)
     except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
@@ -158,7 +157,7 @@ class _CsvReader:
         self, source: Source, opener: Opener, names: Sequence[str], types: dict[str, Any], block_bytes: int
     ) -> None:
         self._source, self._opener, self._block_bytes = source, opener, block_bytes
-        self._convert = pa.csv.ConvertOptions(
+        self._convert = pa_csv.ConvertOptions(
             column_types=types, include_columns=list(names), null_values=list(NULL_TEXTS), strings_can_be_null=False
         )
         self._malformed: list[tuple[int, str]] = []
@@ -172,11 +171,11 @@ class _CsvReader:
     def blocks(self, skip: int) -> Iterator[Block]:
         """The blocks after the first ``skip`` rows, which an earlier pass has given already."""
         following = 1
-        with _open_text(self._source, self._opener) as stream:
-            reader = pa.csv.open_csv(
+        with open_text(self._source, self._opener) as stream:
+            reader = pa_csv.open_csv(
                 stream,
-                read_options=pa.csv.ReadOptions(use_threads=False, block_size=self._block_bytes),
-                parse_options=pa.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=self._note),
+                read_options=pa_csv.ReadOptions(use_threads=False, block_size=self._block_bytes),
+                parse_options=pa_csv.ParseOptions(newlines_in_values=True, invalid_row_handler=self._note),
                 convert_options=self._convert,
             )
             for batch in reader:
@@ -211,7 +210,7 @@ def parquet_sources(source: Source, required: Sequence[str], opener: Opener = lo
     """
     try:
         with opener(source.path) as stream:
-            file = pa.parquet.ParquetFile(stream)
+            file = pa_parquet.ParquetFile(stream)
             check_columns(file.schema_arrow.names, required, source)
             lengths = [file.metadata.row_group(group).num_rows for group in range(file.metadata.num_row_groups)]
     except (OSError, pa.ArrowException) as error:
@@ -234,7 +233,7 @@ def read_parquet(
     first = source.first_row
     try:
         with opener(source.path) as stream:
-            file = pa.parquet.ParquetFile(stream)
+            file = pa_parquet.ParquetFile(stream)
             names = [name for name in columns.wanted() if name in file.schema_arrow.names]
             groups = None if source.row_group is None else [source.row_group]
             for batch in file.iter_batches(block_rows, row_groups=groups, columns=names):

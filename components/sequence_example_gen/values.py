@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
+
+from noisy_gru.components.sequence_example_gen.arrow import pa, pc
 
 # What stands for "no value" in a column of numbers or times that was read as text.
 NULL_TEXTS = ("", "#N/A", "NA", "N/A", "n/a", "NULL", "null", "None", "NaN", "nan", "-NaN", "-nan")

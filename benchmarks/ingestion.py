@@ -1,0 +1,193 @@
+"""How fast ingestion is, and how much memory it takes, beside TFX's own CsvExampleGen.
+
+    python benchmarks/ingestion.py --rows 10000000 --format parquet
+    python benchmarks/ingestion.py --rows 300000 --format csv --against-tfx
+
+Each measurement runs in a process of its own, through the executors' ``Do``; the peak is that of the process and its
+workers together at any one time (sampled), TensorFlow's and TFX's own memory included. Imports are not timed.
+"""
+
+# pyright: reportAttributeAccessIssue=false
+# The classes of protocol buffers, and PyArrow's functions, are made when they are imported.
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+FEATURES = [f"x{number:02d}" for number in range(12)]
+MODES = {
+    "in_memory": [],
+    "multi_processing": ["--direct_running_mode=multi_processing", "--direct_num_workers=2"],
+    "multi_threading": ["--direct_running_mode=multi_threading", "--direct_num_workers=2"],
+}
+
+
+def make_table(rows: int, steps: int, folder: Path, kind: str) -> None:
+    """Write sequences of about ``steps`` rows in the order of time, so that all entities are mixed in every block."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.csv
+    import pyarrow.parquet
+
+    random = np.random.default_rng(0)
+    entities = max(rows // steps, 1)
+    block = 1_000_000
+    folder.mkdir(parents=True)
+    for number, start in enumerate(range(0, rows, block)):
+        count = min(block, rows - start)
+        index = np.arange(start, start + count)
+        columns = {
+            "entity": pa.array(np.char.add("e", (index % entities).astype(str))),
+            "step": index // entities,
+            **{name: random.standard_normal(count, np.float32) for name in FEATURES},
+            "label": (index % entities % 5).astype(str),
+        }
+        table = pa.table(columns)
+        if kind == "parquet":
+            pa.parquet.write_table(table, folder / f"part-{number:03d}.parquet")
+        else:
+            pa.csv.write_csv(table, folder / f"part-{number:03d}.csv")
+
+
+def peak_of(process: subprocess.Popen) -> int:
+    """Most resident bytes of a process and its descendants together, sampled five times a second."""
+    most = 0
+    while process.poll() is None:
+        table: dict[int, tuple[int, int]] = {}
+        for status in Path("/proc").glob("[0-9]*/statm"):
+            try:
+                parent = int((status.parent / "stat").read_text().rsplit(")", 1)[1].split()[1])
+                table[int(status.parent.name)] = (parent, int(status.read_text().split()[1]) * 4096)
+            except (OSError, IndexError):  # the process has ended meanwhile
+                continue
+        family = {process.pid}
+        for _ in range(4):
+            family |= {pid for pid, (parent, _) in table.items() if parent in family}
+        most = max(most, sum(table[pid][1] for pid in family if pid in table))
+        time.sleep(0.2)
+    return most
+
+
+def run_ours(data: str, out: str, kind: str, mode: str) -> float:
+    """Seconds of SequenceExampleGen's executor."""
+    from tfx.proto import example_gen_pb2
+    from tfx.types import standard_artifacts
+    from tfx.utils import proto_utils
+
+    from noisy_gru.components.sequence_example_gen.artifacts import IngestionAccount
+    from noisy_gru.components.sequence_example_gen.executor import Executor
+    from noisy_gru.components.sequence_example_gen.files import named_patterns
+    from noisy_gru.schema.config import DatasetConfig
+
+    dataset = DatasetConfig.model_validate(
+        {
+            "data": {"files": [f"*.{kind}"], "entity": "entity", "time": {"column": "step"}, "features": FEATURES},
+            "task": {"kind": "classification", "label": "label"},
+        }
+    )
+    splits = [example_gen_pb2.Input.Split(name=n, pattern=p) for n, p in named_patterns(dataset.data)]
+    examples, account = standard_artifacts.Examples(), IngestionAccount()
+    examples.uri, account.uri = f"{out}/examples/1", f"{out}/account/1"
+    arguments: list[Any] = ["--runner=FnApiRunner", "--sdk_container_image=unused", *MODES[mode]]
+    executor = Executor(Executor.Context(beam_pipeline_args=arguments, tmp_dir=out))
+    began = time.perf_counter()
+    executor.Do(
+        {},
+        {"examples": [examples], "account": [account]},
+        {
+            "input_base": data,
+            "input_config": proto_utils.proto_to_json(example_gen_pb2.Input(splits=splits)),
+            "dataset": dataset.model_dump_json(),
+        },
+    )
+    return time.perf_counter() - began
+
+
+def run_tfx(data: str, out: str) -> float:
+    """Seconds of CsvExampleGen's executor."""
+    from tfx.components.example_gen import utils
+    from tfx.components.example_gen.csv_example_gen.executor import Executor
+    from tfx.proto import example_gen_pb2
+    from tfx.types import standard_artifacts
+    from tfx.utils import proto_utils
+
+    examples = standard_artifacts.Examples()
+    examples.uri = f"{out}/examples/1"
+    config = example_gen_pb2.Input(splits=[example_gen_pb2.Input.Split(name="data", pattern="*.csv")])
+    arguments: list[Any] = ["--runner=FnApiRunner", "--sdk_container_image=unused"]
+    executor = Executor(Executor.Context(beam_pipeline_args=arguments, tmp_dir=out))
+    began = time.perf_counter()
+    executor.Do(
+        {},
+        {"examples": [examples]},
+        {
+            "input_base": data,
+            "input_config": proto_utils.proto_to_json(config),
+            "output_config": proto_utils.proto_to_json(utils.make_default_output_config(config)),
+            "output_data_format": example_gen_pb2.FORMAT_TF_EXAMPLE,
+            "output_file_format": example_gen_pb2.FORMAT_TFRECORDS_GZIP,
+        },
+    )
+    return time.perf_counter() - began
+
+
+def measure(which: str, data: Path, rows: int, kind: str, mode: str) -> dict[str, object]:
+    """Run one executor in a process of its own."""
+    with tempfile.TemporaryDirectory(prefix="ingestion-") as out:
+        command = [sys.executable, __file__, "--child", which, "--data", str(data), "--out", out]
+        process = subprocess.Popen(
+            [*command, "--format", kind, "--mode", mode], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        peak: list[int] = []
+        sampler = threading.Thread(target=lambda: peak.append(peak_of(process)))
+        sampler.start()
+        output, errors = process.communicate()
+        sampler.join()
+    if process.returncode:
+        raise RuntimeError(f"{which} failed:\n{errors[-3000:]}")
+    seconds = float(output.strip().splitlines()[-1])
+    return {
+        "what": which,
+        "format": kind,
+        "mode": mode,
+        "rows": rows,
+        "seconds": round(seconds, 1),
+        "rows_per_second": round(rows / seconds),
+        "peak_gib": round(peak[0] / 2**30, 2),
+    }
+
+
+def main() -> None:
+    """Make the data, measure, and print one JSON object per measurement."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=10_000_000)
+    parser.add_argument("--steps", type=int, default=100, help="rows per sequence")
+    parser.add_argument("--format", choices=["parquet", "csv"], default="parquet")
+    parser.add_argument("--mode", choices=sorted(MODES), default="in_memory")
+    parser.add_argument("--against-tfx", action="store_true", help="measure CsvExampleGen on the same CSV too")
+    parser.add_argument("--child", choices=["ours", "tfx"], help=argparse.SUPPRESS)
+    parser.add_argument("--data", help=argparse.SUPPRESS)
+    parser.add_argument("--out", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child == "ours":
+        print(run_ours(options.data, options.out, options.format, options.mode))
+        return
+    if options.child == "tfx":
+        print(run_tfx(options.data, options.out))
+        return
+    with tempfile.TemporaryDirectory(prefix="ingestion-data-") as folder:
+        data = Path(folder) / "table"
+        make_table(options.rows, options.steps, data, options.format)
+        for which in ["ours", "tfx"] if options.against_tfx else ["ours"]:
+            print(json.dumps(measure(which, data, options.rows, options.format, options.mode)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""A look at files before there is a configuration: column names, types and some rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from noisy_gru.components.sequence_example_gen.arrow import pa, pa_csv, pa_parquet
+from noisy_gru.components.sequence_example_gen.errors import DataError
+from noisy_gru.components.sequence_example_gen.tables import Source, csv_header, open_text, unreadable
+
+
+@dataclass(frozen=True)
+class Peek:
+    """Arrow type by column (of the first file that has it) and the first rows of every file, one after another."""
+
+    types: dict[str, Any]
+    sample: pd.DataFrame
+
+
+def peek(paths: Sequence[Path], rows: int = 10_000) -> Peek:
+    """Look at the first ``rows`` rows (of the first block, for CSV) of each file; CSV types are guessed.
+
+    Raises:
+        DataError: a file is empty or can't be read, or is neither CSV nor Parquet.
+    """
+    types: dict[str, Any] = {}
+    frames = []
+    for path in paths:
+        table = _first_rows(path, rows)
+        for field in table.schema:
+            types.setdefault(field.name, field.type)
+        frames.append(table.to_pandas())
+    if not frames:
+        raise DataError("expected files to look at, received none")
+    return Peek(types, pd.concat(frames, ignore_index=True))
+
+
+def _first_rows(path: Path, rows: int) -> Any:
+    name = path.name.lower()
+    if name.endswith((".csv", ".csv.gz")):
+        source = Source(str(path), str(path), "csv.gz" if name.endswith(".gz") else "csv")
+        csv_header(source)
+        try:
+            with open_text(source) as stream, pa_csv.open_csv(stream) as reader:
+                batch = next(iter(reader), None)
+                return reader.schema.empty_table() if batch is None else pa.Table.from_batches([batch]).slice(0, rows)
+        except (OSError, pa.ArrowException) as error:
+            raise unreadable(source, "a CSV file", error) from error
+    if name.endswith((".parquet", ".pq")):
+        source = Source(str(path), str(path), "parquet")
+        try:
+            file = pa_parquet.ParquetFile(path)
+            batch = next(file.iter_batches(rows), None)
+            return file.schema_arrow.empty_table() if batch is None else pa.Table.from_batches([batch])
+        except (OSError, pa.ArrowException) as error:
+            raise unreadable(source, "a Parquet file", error) from error
+    raise DataError(f"{path}: expected a file that ends in .csv, .csv.gz or .parquet")
