@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from noisy_gru.schema.errors import ModelError
+from noisy_gru.trainer.saved_model_proto import parse_op_list
 
 # tensorflow/c/tf_datatype.h
 STRING = 7
@@ -55,6 +56,7 @@ _RESULTS: dict[str, Any] = {
     "TF_NewGraph": ctypes.c_void_p,
     "TF_NewSessionOptions": ctypes.c_void_p,
     "TF_NewBuffer": ctypes.POINTER(Buffer),
+    "TF_GetAllOpList": ctypes.POINTER(Buffer),
     "TF_LoadSessionFromSavedModel": ctypes.c_void_p,
     "TF_GraphOperationByName": ctypes.c_void_p,
     "TF_AllocateTensor": ctypes.c_void_p,
@@ -90,6 +92,21 @@ def library() -> Any:
 def pointer(address: int | None) -> ctypes.c_void_p:
     """``address`` as an argument; a bare int would be cut to 32 bits."""
     return ctypes.c_void_p(address)
+
+
+def read_buffer(buffer: Any) -> bytes:
+    """A copy of the content of a pointer to `Buffer`."""
+    return ctypes.string_at(buffer.contents.data, buffer.contents.length)
+
+
+def stateful_operations() -> frozenset[str]:
+    """Names of the operations that TensorFlow counts as stateful."""
+    buffer = library().TF_GetAllOpList()
+    try:
+        operations = parse_op_list(read_buffer(buffer)).op
+    finally:
+        library().TF_DeleteBuffer(buffer)
+    return frozenset(operation.name for operation in operations if operation.is_stateful)
 
 
 class Status:

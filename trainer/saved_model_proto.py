@@ -36,7 +36,8 @@ _MESSAGES: dict[str, dict[str, tuple[int, str, bool]]] = {
         "node_def": (3, "NodeDef", True),
         "attr": (5, "map:AttrValue", True),
     },
-    "OpDef": {"name": (1, "string", False)},
+    "OpDef": {"name": (1, "string", False), "is_stateful": (17, "bool", False)},
+    "OpList": {"op": (1, "OpDef", True)},
     "NodeDef": {
         "name": (1, "string", False),
         "op": (2, "string", False),
@@ -121,3 +122,12 @@ def parse_meta_graph(content: bytes) -> Any:
         google.protobuf.message.DecodeError: if ``content`` is not a MetaGraphDef.
     """
     return _CLASSES["MetaGraphDef"].FromString(content)
+
+
+def parse_op_list(content: bytes) -> Any:
+    """The message ``OpList`` in ``content``, as the C API hands it out.
+
+    Raises:
+        google.protobuf.message.DecodeError: if ``content`` is not an OpList.
+    """
+    return _CLASSES["OpList"].FromString(content)

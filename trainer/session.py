@@ -20,7 +20,7 @@ import numpy as np
 
 from noisy_gru.schema.errors import ModelError
 from noisy_gru.trainer import c_api
-from noisy_gru.trainer.c_api import Buffer, Output, Status, pointer
+from noisy_gru.trainer.c_api import Output, Status, pointer
 from noisy_gru.trainer.saved_model_proto import parse_meta_graph
 
 
@@ -113,8 +113,7 @@ class SessionModel:
             if message is not None:
                 self._session = None
                 raise ModelError(f"TensorFlow can't load {self.directory} in a Session, so TF Serving can't: {message}")
-            buffer: Buffer = meta_graph.contents
-            content = ctypes.string_at(buffer.data, buffer.length)
+            content = c_api.read_buffer(meta_graph)
         finally:
             lib.TF_DeleteBuffer(meta_graph)
             lib.TF_DeleteSessionOptions(options)

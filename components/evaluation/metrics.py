@@ -34,16 +34,12 @@ class SequenceMetrics(tfma.metrics.Metric):
 metric_types.register_metric(SequenceMetrics)
 
 
-def _computations(
-    dataset: str, name: str, model_names: list[str] | None = None, example_weighted: bool = False
-) -> list[Any]:
+def _computations(dataset: str, name: str, model_names: list[str] | None = None) -> list[Any]:
     config = DatasetConfig.model_validate_json(dataset)
     result = []
     for model_name in model_names or [""]:
-        keys = [
-            metric_types.MetricKey(name=metric, model_name=model_name, example_weighted=example_weighted)
-            for metric in known_metrics(config)
-        ]
+        # Without `example_weighted`, which the keys of MetricsSpec.thresholds don't have either.
+        keys = [metric_types.MetricKey(name=metric, model_name=model_name) for metric in known_metrics(config)]
         preprocessor = _ReadSequence(config, model_name)
         result.append(metric_types.MetricComputation(keys, [preprocessor], _Combine(config, keys)))
     return result

@@ -1,0 +1,67 @@
+"""How far two answers of a model are apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+TOLERANCE = 1e-5
+# A number in the units of the data can't be closer than its own rounding.
+_ROUNDING = 4 * float(np.finfo(np.float32).eps)
+
+
+def identical(a: Mapping[str, np.ndarray], b: Mapping[str, np.ndarray]) -> bool:
+    """Whether both are the same bit for bit."""
+    return set(a) == set(b) and all(_same(a[name], b[name]) for name in a)
+
+
+def _same(a: np.ndarray, b: np.ndarray) -> bool:
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return False
+    return bool((a == b).all()) if a.dtype == object else a.tobytes() == b.tobytes()
+
+
+def largest_difference(a: Mapping[str, np.ndarray], b: Mapping[str, np.ndarray], scale: np.ndarray | float) -> float:
+    """The largest difference of any number of two answers, beyond rounding, as a part of ``scale``.
+
+    Infinite if an output is missing, has another shape, is not a number in one alone, or names another class although
+    the classes aren't tied.
+
+    Args:
+        a: answers.
+        b: the answers compared with.
+        scale: of `predictions`, float [K] or a number: what a difference of 1 means. Probabilities have the scale 1.
+    """
+    if set(a) != set(b):
+        return float("inf")
+    largest = 0.0
+    for name, left in a.items():
+        right = b[name]
+        if left.shape != right.shape:
+            return float("inf")
+        if np.issubdtype(left.dtype, np.floating):
+            largest = max(largest, _difference(left, right, scale if name == "predictions" else 1.0))
+        elif name in ("class_id", "label_bytes"):
+            differ = left != right
+            if differ.any() and _margin(b)[differ].max() > 2 * TOLERANCE:
+                return float("inf")
+        elif not _same(left, right):
+            return float("inf")
+    return largest
+
+
+def _difference(a: np.ndarray, b: np.ndarray, scale: np.ndarray | float) -> float:
+    left, right = a.astype(np.float64), b.astype(np.float64)
+    if (np.isfinite(left) != np.isfinite(right)).any():
+        return float("inf")
+    apart = np.where(left == right, 0.0, np.abs(left - right))
+    apart = np.maximum(apart - _ROUNDING * np.abs(right), 0.0) / np.asarray(scale, np.float64)
+    finite = apart[np.isfinite(right)]
+    return float(finite.max(initial=0.0))
+
+
+def _margin(answers: Mapping[str, np.ndarray]) -> np.ndarray:
+    """How much likelier the first class is than the second, float [B]."""
+    probabilities = np.sort(answers["probabilities"], axis=1)
+    return probabilities[:, -1] - probabilities[:, -2] if probabilities.shape[1] > 1 else np.ones(len(probabilities))

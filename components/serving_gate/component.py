@@ -1,0 +1,66 @@
+"""The step that asks whether TF Serving would really serve what was trained."""
+
+from __future__ import annotations
+
+from tfx import types
+from tfx.dsl.components.base import base_component, executor_spec
+from tfx.types import standard_artifacts
+from tfx.types.component_spec import ChannelParameter, ExecutionParameter
+
+from noisy_gru.components.serving_gate import executor
+from noisy_gru.schema.config import DatasetConfig
+
+
+class ServingReport(types.Artifact):
+    """``report.json`` for programs and ``report.txt`` for people: every check of the ServingGate and its outcome."""
+
+    TYPE_NAME = "ServingReport"
+
+
+class ServingGateSpec(types.ComponentSpec):
+    """Inputs, outputs and properties of `ServingGate`."""
+
+    PARAMETERS = {executor.DATASET: ExecutionParameter(type=str)}  # noqa: RUF012
+    INPUTS = {  # noqa: RUF012
+        executor.MODEL: ChannelParameter(type=standard_artifacts.Model),
+        executor.EXAMPLES: ChannelParameter(type=standard_artifacts.Examples),
+        executor.TRANSFORM_GRAPH: ChannelParameter(type=standard_artifacts.TransformGraph),
+    }
+    OUTPUTS = {  # noqa: RUF012
+        executor.BLESSING: ChannelParameter(type=standard_artifacts.InfraBlessing),
+        executor.REPORT: ChannelParameter(type=ServingReport),
+    }
+
+
+class ServingGate(base_component.BaseComponent):
+    """Blesses a model that TF Serving can load and that answers there as it does in Keras.
+
+    A refused model doesn't fail the run: `blessing` is negative, `report` says why, and the Pusher publishes nothing.
+
+    Args:
+        model: channel of Model, with ``Format-Serving`` and ``Format-Keras``.
+        examples: raw examples, with the split `test`.
+        transform_graph: Transform's, to answer with Keras.
+        dataset: of the model, or its JSON.
+    """
+
+    SPEC_CLASS = ServingGateSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
+
+    def __init__(
+        self,
+        model: types.BaseChannel,
+        examples: types.BaseChannel,
+        transform_graph: types.BaseChannel,
+        dataset: DatasetConfig | str,
+    ) -> None:
+        super().__init__(
+            ServingGateSpec(
+                model=model,
+                examples=examples,
+                transform_graph=transform_graph,
+                dataset=dataset if isinstance(dataset, str) else dataset.model_dump_json(),
+                blessing=types.Channel(type=standard_artifacts.InfraBlessing),
+                report=types.Channel(type=ServingReport),
+            )
+        )

@@ -1,0 +1,65 @@
+"""The gate's checks and their outcome, as JSON for programs and as a page for people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check: its name, what it found, and why the model is refused (empty if it passed)."""
+
+    name: str
+    found: str
+    problems: list[str] = field(default_factory=list)
+    numbers: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing speaks against the model."""
+        return not self.problems
+
+
+@dataclass(frozen=True)
+class Report:
+    """All checks that were made of a model."""
+
+    model: str
+    checks: list[Check]
+
+    @property
+    def blessed(self) -> bool:
+        """Whether every check passed."""
+        return all(check.passed for check in self.checks)
+
+    @property
+    def problems(self) -> list[str]:
+        """Why the model is refused."""
+        return [problem for check in self.checks for problem in check.problems]
+
+    def as_dict(self) -> dict[str, Any]:
+        """What ``report.json`` holds."""
+        checks = [{**asdict(check), "passed": check.passed} for check in self.checks]
+        return {"blessed": self.blessed, "model": self.model, "problems": self.problems, "checks": checks}
+
+    def text(self) -> str:
+        """What ``report.txt`` holds."""
+        lines = [f"TF Serving {'can serve' if self.blessed else 'must not get'} {self.model}", ""]
+        for check in self.checks:
+            lines.append(f"{'passed ' if check.passed else 'REFUSED'}  {check.name}: {check.found}")
+            lines += [f"           - {problem}" for problem in check.problems]
+        return "\n".join(lines) + "\n"
+
+    def write(self, folder: Path) -> None:
+        """Writes both files into ``folder``."""
+        (folder / "report.json").write_text(json.dumps(self.as_dict(), indent=2) + "\n")
+        (folder / "report.txt").write_text(self.text())
+
+
+def read_report(folder: Path) -> dict[str, Any]:
+    """The content of ``report.json``: `blessed`, `model`, `problems` and `checks`."""
+    return json.loads((folder / "report.json").read_text())

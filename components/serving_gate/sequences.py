@@ -1,0 +1,114 @@
+"""Real sequences for the gate: chosen by length from the test split, and as padded tensors for `serving_tensors`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from noisy_gru.schema.config import DatasetConfig, ForecastingConfig
+
+CHOSEN = 32
+_READ = 2000
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Sequences that go to the model together, as both signatures take them."""
+
+    name: str
+    examples: list[bytes]
+    tensors: dict[str, np.ndarray]
+
+
+def read_examples(split: Path, limit: int = _READ) -> list[bytes]:
+    """The first serialized tf.Examples of a split's folder, of gzipped TFRecords."""
+    import tensorflow as tf
+
+    files = sorted(str(file) for file in split.iterdir() if file.is_file())
+    records = tf.data.TFRecordDataset(files, compression_type="GZIP").take(limit)
+    return [bytes(record) for record in records.as_numpy_iterator()]
+
+
+def _lists(example: bytes) -> dict[str, Any]:
+    import tensorflow as tf
+
+    feature = tf.train.Example.FromString(example).features.feature
+    result: dict[str, Any] = {}
+    for name, value in feature.items():
+        kind = value.WhichOneof("kind")
+        result[name] = list(getattr(value, kind).value) if kind else []
+    return result
+
+
+def steps_of(lists: dict[str, Any], dataset: DatasetConfig) -> int:
+    """Steps of the past of a sequence: as many values as a feature has that isn't known in advance."""
+    if lists.get("steps"):
+        return int(lists["steps"][0])
+    past = [feature.name for feature in dataset.data.features if not feature.known_in_advance]
+    if past:
+        return len(lists.get(past[0], []))
+    return max(len(lists.get(dataset.data.features[0].name, [])) - _future(dataset), 0)
+
+
+def choose(examples: Sequence[bytes], dataset: DatasetConfig, count: int = CHOSEN) -> list[bytes]:
+    """Sequences spread evenly over the lengths, from the shortest to the longest; always the same ones."""
+    lengths = [steps_of(_lists(example), dataset) for example in examples]
+    order = sorted(range(len(examples)), key=lambda index: (lengths[index], index))
+    places = np.unique(np.linspace(0, len(order) - 1, min(count, len(order))).round().astype(int))
+    return [examples[order[place]] for place in places]
+
+
+def batches(chosen: Sequence[bytes], dataset: DatasetConfig) -> list[Batch]:
+    """Batches of several sizes: the shortest and the longest sequence alone, a few, all, and all padded otherwise."""
+    parts = {
+        "the shortest sequence": chosen[:1],
+        "the longest sequence": chosen[-1:],
+        "a few sequences": chosen[:: max(len(chosen) // 7, 1)],
+        "all sequences": chosen,
+    }
+    result = [Batch(f"{name} ({len(part)})", list(part), tensors(part, dataset)) for name, part in parts.items()]
+    # What stands after the end of a sequence must not matter.
+    padded = tensors(chosen, dataset, extra=3, number=7.0, text=b"after the end")
+    return [*result, Batch(f"all sequences with other padding ({len(chosen)})", list(chosen), padded)]
+
+
+def _future(dataset: DatasetConfig) -> int:
+    known = any(feature.known_in_advance for feature in dataset.data.features)
+    return dataset.task.max_horizon if known and isinstance(dataset.task, ForecastingConfig) else 0
+
+
+def tensors(
+    examples: Sequence[bytes], dataset: DatasetConfig, *, extra: int = 0, number: float = 0.0, text: bytes = b""
+) -> dict[str, np.ndarray]:
+    """The inputs of `serving_tensors` for serialized tf.Examples.
+
+    Args:
+        examples: B of them.
+        dataset: names the features and their order.
+        extra: steps that the time axis is longer than it needs to be.
+        number: what stands where a sequence has no numeric value.
+        text: what stands where it has no string.
+
+    Returns:
+        `features` float32 [B, T, F], `lengths` int64 [B], and an object array [B, T] for each categorical feature.
+    """
+    rows = [_lists(example) for example in examples]
+    lengths = np.array([steps_of(row, dataset) for row in rows], np.int64)
+    axis = int(lengths.max(initial=0)) + _future(dataset) + extra
+    features = np.full((len(rows), axis, len(dataset.data.numeric)), number, np.float32)
+    result: dict[str, np.ndarray] = {"features": features, "lengths": lengths}
+    for channel, feature in enumerate(dataset.data.numeric):
+        for index, row in enumerate(rows):
+            values = row.get(feature.name, [])
+            features[index, : len(values), channel] = values
+    for feature in dataset.data.categorical:
+        words = np.full((len(rows), axis), text, dtype=object)
+        for index, row in enumerate(rows):
+            for step, word in enumerate(row.get(feature.name, [])):
+                words[index, step] = word
+        result[feature.name] = words
+    return result

@@ -1,0 +1,75 @@
+"""Looks through the variables file of a SavedModel for what a served model has no use for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
+_VALUE = "VARIABLE_VALUE"
+_OPTIMIZER = ("optimizer", "adam", "momentum", "velocity", "learning_rate", "iterations", "rmsprop", "adagrad")
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A variable of the file: its full name, dtype and number of values."""
+
+    name: str
+    dtype: str
+    values: int
+
+
+def read_variables(model: Path) -> list[Variable]:
+    """The variables in ``<model>/variables``; empty if there is no such file.
+
+    Raises:
+        tensorflow.errors.OpError: if the file can't be read.
+    """
+    import tensorflow as tf
+    from tensorflow.core.protobuf import trackable_object_graph_pb2
+
+    prefix = model / "variables" / "variables"
+    if not prefix.with_name("variables.index").exists():
+        return []
+    reader: Any = tf.train.load_checkpoint(str(prefix))
+    shapes, dtypes = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
+    graph: Any = trackable_object_graph_pb2
+    objects = graph.TrackableObjectGraph.FromString(reader.get_tensor(_GRAPH)) if _GRAPH in shapes else None
+    names = {
+        attribute.checkpoint_key: attribute.full_name
+        for node in (objects.nodes if objects else [])
+        for attribute in node.attributes
+        if attribute.name == _VALUE
+    }
+    found = []
+    for key, shape in sorted(shapes.items()):
+        if key != _GRAPH:
+            count = 1
+            for size in shape:
+                count *= size
+            found.append(Variable(names.get(key) or key, dtypes[key].name, count))
+    return found
+
+
+def unwanted(variables: list[Variable], parameters: int | None) -> list[str]:
+    """What is in the file and shouldn't be, in words.
+
+    Args:
+        variables: of the file.
+        parameters: values of the Keras model's weights, without seeds; None if it isn't known.
+    """
+    problems = []
+    for variable in variables:
+        lowered = variable.name.lower()
+        if "seed" in lowered or (variable.dtype == "uint32" and variable.values == 2):
+            problems.append(f"{variable.name} is a seed: randomness came along. Don't track the model in the export")
+        elif any(word in lowered.split("/")[0] or f"/{word}" in lowered for word in _OPTIMIZER):
+            problems.append(f"{variable.name} belongs to the optimizer. Export the model without it")
+    values = sum(variable.values for variable in variables)
+    if parameters is not None and values > parameters:
+        problems.append(
+            f"the file holds {values} values and the Keras model {parameters} parameters: "
+            "weights are there twice, or others came along"
+        )
+    return problems
