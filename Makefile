@@ -8,7 +8,7 @@ unexport PYTHONDONTWRITEBYTECODE
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
-setup:  ## make .venv (nothing is done if it is up to date)
+setup:  ## make .venv and .typing (nothing is done if they are up to date)
 	@bash scripts/setup_environment.sh
 
 demo: setup  ## run the whole pipeline on JapaneseVowels and ask the published model
@@ -25,14 +25,14 @@ lint: setup  ## ruff and pyright
 	@.venv/bin/ruff format --check .
 	@.venv/bin/pyright --pythonpath $(PYTHON)
 
-lock: setup  ## lock the packages anew (after editing requirements/*.in)
-	@.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --generate-hashes \
+lock: setup  ## lock the packages anew after editing requirements/*.in (FLAGS=--upgrade: newer versions)
+	@.venv/bin/uv pip compile --quiet $(FLAGS) --universal --python-version 3.11 --no-emit-index-url --generate-hashes \
 	  --custom-compile-command "make lock" requirements/bootstrap.in -o requirements/bootstrap.txt
-	@.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --generate-hashes \
+	@.venv/bin/uv pip compile --quiet $(FLAGS) --universal --python-version 3.11 --no-emit-index-url --generate-hashes \
 	  --custom-compile-command "make lock" requirements/dev.in -o requirements/dev.txt
 
 docs: setup  ## write docs/config-reference.md from the configuration models
 	@$(PYTHON) -m noisy_gru.pipeline.config_reference
 
-clean:  ## remove the environment and what was built
+clean:  ## remove the environment and what was built (runs stay)
 	rm -rf .venv .typing .build build dist *.egg-info

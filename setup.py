@@ -6,6 +6,8 @@ from setuptools import find_namespace_packages, find_packages, setup
 
 HERE = Path(__file__).parent
 ROOMS = ("schema", "trainer", "components", "pipeline", "serving")
+# Files that are not Python but belong to a room: curated schemas, manifests, ...
+DATA = ("*.pbtxt", "*.yaml", "*.json", "*.md", "Dockerfile")
 
 packages = []
 package_dir = {}
@@ -32,7 +34,7 @@ setup(
     python_requires=">=3.11,<3.14",
     packages=packages,
     package_dir=package_dir,
-    package_data={"noisy_gru.schema": ["*/schema.pbtxt"]},
+    package_data={"": [f"**/{name}" for name in DATA]},
     install_requires=requirements,
     entry_points={"console_scripts": ["noisy-gru = noisy_gru.pipeline.cli:main"]},
 )
