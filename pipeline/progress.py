@@ -45,7 +45,8 @@ class LiveAccount:
 
     def started(self, name: str, number: int, total: int) -> None:
         """A step starts."""
-        self._title = f"{number:>2}/{total} {name:<20}"
+        place = f"{number:>2}/{total}" if total else ""
+        self._title = f"{place:>5} {name:<20}"
         if self._live:
             self._progress = Progress(
                 SpinnerColumn(),
@@ -111,4 +112,4 @@ def event_text(event: Mapping[str, Any]) -> str:
     for name, value in metrics.items() if isinstance(metrics, Mapping) else ():
         if name not in _NOT_SHOWN:
             parts.append(f"{name} {value:.4g}")
-    return "  ".join(parts) or str(event.get("kind", ""))
+    return "  ".join(parts) or str(event.get("message") or event.get("kind", ""))

@@ -1,0 +1,143 @@
+"""The one graph. It knows no runner: the local one and Kubeflow's are given what this returns.
+
+docs/architecture.md has the table of steps, and what passes between them.
+"""
+
+from __future__ import annotations
+
+import os.path
+from collections.abc import Sequence
+from typing import Any
+
+from tfx.components import ExampleValidator, StatisticsGen, Trainer, Transform, Tuner
+from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
+from tfx.orchestration.pipeline import Pipeline
+from tfx.proto import transform_pb2
+
+from noisy_gru.components.anomaly_gate.component import AnomalyGate
+from noisy_gru.components.evaluation.evaluator import build_evaluator
+from noisy_gru.components.latest_blessed.component import LatestBlessed
+from noisy_gru.components.pusher.component import Pusher
+from noisy_gru.components.sequence_example_gen.component import SequenceExampleGen
+from noisy_gru.components.serving_gate.component import ServingGate
+from noisy_gru.pipeline.config import PipelineConfig
+from noisy_gru.pipeline.fingerprint import ALL_ROOMS, MODEL_ROOMS, source_fingerprint
+from noisy_gru.schema.config import DatasetConfig
+
+MODULE = "noisy_gru.trainer.module"
+
+# Generated code, of which type checkers see nothing.
+_transform_pb2: Any = transform_pb2
+
+
+def build_pipeline(
+    config: PipelineConfig,
+    *,
+    pipeline_root: str,
+    serving_dir: str,
+    schema_file: str,
+    working_dir: str | None = None,
+    metadata_connection_config: Any = None,
+    beam_pipeline_args: Sequence[str] = (),
+) -> Pipeline:
+    """The pipeline of a configuration.
+
+    Args:
+        config: as ``load_config`` gives it.
+        pipeline_root: where artifacts go.
+        serving_dir: folder that gets ``<model>/<version>``.
+        schema_file: the curated schema; TFX caches by this path, so another content needs another one.
+        working_dir: folder that outlives an execution, for what an interrupted training left; None: it starts anew.
+        metadata_connection_config: of ML Metadata, for a runner that needs one.
+        beam_pipeline_args: for every Beam step.
+    """
+    input_base, dataset = relative_to_base(config.dataset)
+    custom_config = {
+        "dataset": dataset.model_dump_json(),
+        "trainer": config.trainer.model_dump_json(),
+        "fingerprint": source_fingerprint(MODEL_ROOMS),
+    }
+    ingestion = SequenceExampleGen(
+        input_base=input_base, dataset=dataset.model_dump_json(), fingerprint=source_fingerprint(ALL_ROOMS)
+    )
+    examples = ingestion.outputs["examples"]
+    statistics = StatisticsGen(examples=examples)
+    schema = ImportSchemaGen(schema_file=schema_file)
+    validator = ExampleValidator(statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"])
+    gate = AnomalyGate(anomalies=validator.outputs["anomalies"])
+    transform = Transform(
+        examples=examples,
+        schema=schema.outputs["schema"],
+        preprocessing_fn=f"{MODULE}.preprocessing_fn",
+        splits_config=_transform_pb2.SplitsConfig(analyze=["train"], transform=["train", "eval"]),
+        custom_config=custom_config,
+        disable_statistics=True,
+    )
+    transform.add_upstream_node(gate)
+    training = {
+        "examples": transform.outputs["transformed_examples"],
+        "transform_graph": transform.outputs["transform_graph"],
+        "schema": schema.outputs["schema"],
+        "custom_config": {**custom_config, "working_dir": working_dir},
+    }
+    tuner = Tuner(tuner_fn=f"{MODULE}.tuner_fn", **training) if config.tuner.enabled else None
+    trainer = Trainer(
+        run_fn=f"{MODULE}.run_fn",
+        hyperparameters=tuner.outputs["best_hyperparameters"] if tuner else None,
+        **training,
+    )
+    model = trainer.outputs["model"]
+    blessed = LatestBlessed(serving_dir=serving_dir, model_name=config.model_name)
+    evaluator = build_evaluator(
+        examples=examples,
+        model=model,
+        dataset=dataset,
+        evaluation=config.evaluation,
+        baseline_model=blessed.outputs["model"],
+        schema=schema.outputs["schema"],
+    )
+    serving_gate = ServingGate(
+        model=model,
+        examples=examples,
+        transform_graph=transform.outputs["transform_graph"],
+        dataset=dataset,
+    )
+    pusher = Pusher(
+        model=model,
+        serving_dir=serving_dir,
+        model_name=config.model_name,
+        model_blessing=evaluator.outputs["blessing"],
+        infra_blessing=serving_gate.outputs["blessing"],
+    )
+    before = [ingestion, statistics, schema, validator, gate, transform]
+    nodes = [*before, *([tuner] if tuner else []), trainer, blessed, evaluator, serving_gate, pusher]
+    return Pipeline(
+        pipeline_name=config.name,
+        pipeline_root=pipeline_root,
+        components=nodes,
+        enable_cache=True,
+        metadata_connection_config=metadata_connection_config,
+        beam_pipeline_args=list(beam_pipeline_args),
+    )
+
+
+def relative_to_base(dataset: DatasetConfig) -> tuple[str, DatasetConfig]:
+    """The folder that holds all files, and the data set with patterns relative to it.
+
+    So what TFX caches by does not change when everything is moved. Patterns with a scheme stay as they are.
+    """
+    files = dataset.data.files
+    groups = files if isinstance(files, dict) else {"": files}
+    patterns = [pattern for group in groups.values() for pattern in group]
+    if any("://" in pattern for pattern in patterns):
+        return "", dataset
+    base = os.path.commonpath([os.path.dirname(_fixed_part(pattern)) for pattern in patterns])  # noqa: PTH120
+    relative = {split: [os.path.relpath(each, base) for each in group] for split, group in groups.items()}
+    data = dataset.data.model_copy(update={"files": relative if isinstance(files, dict) else relative[""]})
+    return base, dataset.model_copy(update={"data": data})
+
+
+def _fixed_part(pattern: str) -> str:
+    """The pattern up to the first wildcard or ``{SPAN}``."""
+    places = [place for place in map(pattern.find, "*?[{") if place >= 0]
+    return pattern[: min(places)] if places else pattern

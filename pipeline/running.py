@@ -1,0 +1,261 @@
+"""One run of a configuration on this machine: root, lock, log, live account on the terminal, account on disk.
+
+    >>> account = run_config(config, config_path=path, root=Path("runs/vowels"))  # doctest: +SKIP
+    >>> account.status, account.published_path  # doctest: +SKIP
+    ('succeeded', '/…/serving/vowels/1')
+
+Imports TFX only once the run has begun, so that its messages go to the log.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import signal
+import socket
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from noisy_gru.pipeline.checking import input_patterns, matching_files
+from noisy_gru.pipeline.config import PipelineConfig
+from noisy_gru.pipeline.fingerprint import package_versions, source_fingerprint
+from noisy_gru.pipeline.progress import LOGGER, LiveAccount, ProgressHandler
+from noisy_gru.pipeline.redirect import output_to
+from noisy_gru.pipeline.runs import (
+    RunAccount,
+    RunDirectory,
+    StepAccount,
+    new_run_id,
+    text_hash,
+    timestamp,
+)
+from noisy_gru.schema.errors import UserError
+
+if TYPE_CHECKING:
+    from noisy_gru.pipeline.local import StepResult
+
+
+def default_root(config: PipelineConfig) -> Path:
+    """Where runs go unless ``--root`` says otherwise."""
+    return Path("runs") / config.name
+
+
+def run_config(
+    config: PipelineConfig,
+    *,
+    config_path: Path,
+    root: Path,
+    overrides: Sequence[str] = (),
+    terminal: TextIO | None = None,
+    debug: bool = False,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> RunAccount:
+    """Runs a configuration once. What goes wrong in a step is in the account, not raised.
+
+    Args:
+        config: as ``load_config`` gives it.
+        config_path: the file it came from, for the account.
+        root: where everything of the run goes.
+        overrides: the ``--set`` values that are already in ``config``, for the account.
+        terminal: where the live account goes; default: standard error.
+        debug: whether the traceback of what went wrong is shown, too.
+        now: the clock.
+
+    Returns:
+        The account, with the status `succeeded`, `refused`, `failed` or `interrupted`; also in ``runs/<run_id>.json``.
+
+    Raises:
+        UserError: the run could not begin: the root is in use or can't be written.
+    """
+    directory = RunDirectory(root)
+    directory.create()
+    with directory.locked():
+        directory.close_killed()
+        run = _Run(config, config_path, directory, overrides, now, debug)
+        with output_to(directory.log_file(run.account.run_id)) as (_, own_terminal):
+            run.go(LiveAccount(terminal or own_terminal))
+        return run.account
+
+
+class _Run:
+    """The account of one run while it grows; the runner's observer."""
+
+    def __init__(
+        self,
+        config: PipelineConfig,
+        config_path: Path,
+        directory: RunDirectory,
+        overrides: Sequence[str],
+        now: Callable[[], datetime],
+        debug: bool,
+    ):
+        begun = now()
+        config_hash = text_hash(config.model_dump_json(by_alias=True))
+        run_id = new_run_id(config_hash, begun)
+        self.account = RunAccount(
+            run_id=run_id,
+            pipeline=config.name,
+            started=timestamp(begun),
+            config_path=str(config_path.absolute()),
+            overrides=list(overrides),
+            config_hash=config_hash,
+            config=config.model_dump(mode="json", by_alias=True),
+            seed=config.seed,
+            root=str(directory.root),
+            log=str(directory.log_file(run_id)),
+            fingerprint=source_fingerprint(),
+            packages=package_versions(),
+            pid=os.getpid(),
+            host=socket.gethostname(),
+        )
+        self._config = config
+        self._directory = directory
+        self._now = now
+        self._debug = debug
+        self._began = time.monotonic()
+        self._step_began = self._began
+        self._total = 0
+        directory.write(self.account)
+
+    def go(self, live: LiveAccount) -> None:
+        """Runs all steps; afterwards the account is closed and written, whatever happened."""
+        self._live = live
+        account = self.account
+        live.line(f"[bold]{account.pipeline}[/]  run {account.run_id}")
+        handler = ProgressHandler(live)
+        logging.getLogger(LOGGER).addHandler(handler)
+        try:
+            with _terminations_as_interrupts():
+                self._execute()
+        except KeyboardInterrupt:
+            self._close("interrupted", "interrupted; run it again to go on from the last finished step")
+        except Exception as error:
+            logging.getLogger(__name__).exception("the run failed")
+            self._close("failed", _explained(error))
+            if not _is_expected(error):
+                account.error = f"{account.error}\n(unexpected; the log has the whole story)"
+                self._directory.write(account)
+            if self._debug:
+                traceback.print_exception(error, file=live.console.file)
+        else:
+            self._close("succeeded" if account.blessed else "refused", None)
+        finally:
+            logging.getLogger(LOGGER).removeHandler(handler)
+            live.stop()
+        _closing_lines(account, live)
+
+    def _execute(self) -> None:
+        self._live.started("loading TFX", 0, 0)
+        from noisy_gru.pipeline.build import build_pipeline
+        from noisy_gru.pipeline.local import LocalRunner, beam_arguments, connection_config
+
+        directory, config = self._directory, self._config
+        input_bytes = sum(Path(path).stat().st_size for path in matching_files(input_patterns(config)))
+        pipeline = build_pipeline(
+            config,
+            pipeline_root=str(directory.artifacts),
+            serving_dir=str(directory.serving),
+            schema_file=str(directory.keep_input(Path(config.schema_path))),
+            working_dir=str(directory.work),
+            metadata_connection_config=connection_config(config.metadata, directory.metadata),
+            beam_pipeline_args=beam_arguments(config, input_bytes),
+        )
+        self._live.stop()
+        LocalRunner(self.account.run_id, self).run(pipeline)
+
+    def started(self, name: str, number: int, total: int) -> None:
+        """A step starts: the observer's part."""
+        self._step_began = time.monotonic()
+        self.account.steps.append(StepAccount(name=name))
+        self._directory.write(self.account)
+        self._live.started(name, number, total)
+
+    def finished(self, result: StepResult) -> None:
+        """A step ended well: its artifacts tell the key numbers."""
+        from noisy_gru.pipeline.step_report import report
+
+        report(result, self.account)
+        self._directory.write(self.account)
+        self._live.finished(self.account.steps[-1])
+
+    def _close(self, status: Any, error: str | None) -> None:
+        account = self.account
+        for step in account.steps:
+            if step.status == "running":
+                step.status = "interrupted" if status == "interrupted" else "failed"
+                step.seconds = round(time.monotonic() - self._step_began, 3)
+                self._live.finished(step)
+        account.status = status
+        account.error = error
+        account.finished = timestamp(self._now())
+        account.seconds = round(time.monotonic() - self._began, 3)
+        self._directory.write(account)
+
+
+def _closing_lines(account: RunAccount, live: LiveAccount) -> None:
+    from rich.markup import escape
+
+    colour = {"succeeded": "green", "refused": "yellow"}.get(account.status, "red")
+    live.line(f"[bold {colour}]{account.status}[/] in {account.seconds:.0f} s")
+    for refusal in account.refusals if account.status == "refused" else ():
+        live.line(f"  refused: {escape(refusal)}")
+    if account.error:
+        live.line(escape(account.error))
+    places = (
+        ("model", account.published_path),
+        ("artifacts", str(Path(account.root) / "artifacts")),
+        ("log", account.log),
+        ("account", str(Path(account.root) / "runs" / f"{account.run_id}.json")),
+    )
+    for name, place in places:
+        if place:
+            live.line(f"  {name:<10} {escape(place)}")
+
+
+@contextmanager
+def _terminations_as_interrupts() -> Iterator[None]:
+    """SIGTERM ends a run as Ctrl-C does. Does nothing outside of the main thread, where signals can't be set."""
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        previous = signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+# Beam tells of an exception in a worker as text: the type, the message, and the stage.
+_IN_BEAM = re.compile(r"noisy_gru\.[\w.]*\.(\w*Error): (.*?)(?: \[while running |\Z)", re.DOTALL)
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _explained(error: Exception) -> str:
+    """The message for a person: that of the UserError at the root of it, if there is one."""
+    for each in _chain(error):
+        if isinstance(each, UserError):
+            return str(each)
+    told = _IN_BEAM.search(str(error))
+    if told:
+        return told.group(2).strip()
+    return f"{type(error).__name__}: {error}"
+
+
+def _is_expected(error: Exception) -> bool:
+    return any(isinstance(each, UserError) for each in _chain(error)) or _IN_BEAM.search(str(error)) is not None

@@ -1,0 +1,102 @@
+"""Shows accounts of runs: a table of many, a page of one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TextIO
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from noisy_gru.pipeline.runs import RunAccount, RunDirectory
+from noisy_gru.schema.errors import UserError
+
+ALL_ROOTS = Path("runs")
+_METRICS_SHOWN = 3
+
+
+def _roots(root: Path | None) -> list[RunDirectory]:
+    if root is not None:
+        return [RunDirectory(root)]
+    found = sorted(path.parent.parent for path in ALL_ROOTS.glob("*/runs/[!.]*.json"))
+    return [RunDirectory(path) for path in dict.fromkeys(found)]
+
+
+def all_accounts(root: Path | None) -> list[RunAccount]:
+    """The accounts under a root, or under every root in ``runs/``, oldest first."""
+    accounts = [account for directory in _roots(root) for account in directory.accounts()]
+    return sorted(accounts, key=lambda account: account.run_id)
+
+
+def find_account(run: str, root: Path | None) -> RunAccount:
+    """The account of a run by its id, an unambiguous beginning of it, or ``latest``; else ``UserError``."""
+    if root is not None:
+        return RunDirectory(root).account(run)
+    accounts = all_accounts(None)
+    if run == "latest" and accounts:
+        return accounts[-1]
+    matches = [account for account in accounts if account.run_id.startswith(run)]
+    exact = [account for account in matches if account.run_id == run]
+    if len(exact or matches) == 1:
+        return (exact or matches)[0]
+    what = f"fits {len(matches)} runs" if matches else "not found"
+    raise UserError(f"run {run}: {what} under {ALL_ROOTS.absolute()}. Name the root of the run with --root")
+
+
+def _metrics(account: RunAccount, count: int) -> str:
+    return "  ".join(f"{name} {value:.4g}" for name, value in list(account.metrics.items())[:count])
+
+
+def table(accounts: list[RunAccount], stream: TextIO) -> None:
+    """Writes one line for each account."""
+    console = Console(file=stream, highlight=False, soft_wrap=True)
+    if not accounts:
+        console.print("no runs yet; start one with: noisy-gru run CONFIG")
+        return
+    shown = Table(box=None, pad_edge=False)
+    for column in ("run", "pipeline", "started", "took", "status", "version", "metrics"):
+        shown.add_column(column, no_wrap=True)
+    for account in accounts:
+        shown.add_row(
+            account.run_id,
+            account.pipeline,
+            account.started,
+            f"{account.seconds:.0f} s" if account.finished else "",
+            account.status,
+            str(account.version or ""),
+            escape(_metrics(account, _METRICS_SHOWN)),
+        )
+    console.print(shown)
+
+
+def page(account: RunAccount, stream: TextIO) -> None:
+    """Writes all of an account that a person may want to know."""
+    console = Console(file=stream, highlight=False, soft_wrap=True)
+
+    def line(name: str, text: str) -> None:
+        if text:
+            console.print(f"{name:<12} {escape(text)}")
+
+    line("run", account.run_id)
+    line("pipeline", account.pipeline)
+    line("status", f"{account.status}, started {account.started}, took {account.seconds:.0f} s")
+    line("config", f"{account.config_path} (hash {account.config_hash[:12]}), seed {account.seed}")
+    line("overrides", "  ".join(account.overrides))
+    if account.rows is not None:
+        rows = account.rows
+        text = f"{rows.read} read, {rows.kept} kept"
+        for what, counts in (("dropped", rows.dropped), ("quarantined", rows.quarantined)):
+            text += "".join(f"; {count} {what}: {reason}" for reason, count in counts.items())
+        line("rows", text)
+    line("sequences", ", ".join(f"{split} {count}" for split, count in account.sequences.items()))
+    line("metrics", _metrics(account, len(account.metrics)))
+    for refusal in account.refusals:
+        line("refused", refusal)
+    line("published", account.published_path or "nothing")
+    line("error", account.error or "")
+    line("log", account.log)
+    line("source", f"{account.fingerprint[:12]}; " + ", ".join(f"{k} {v}" for k, v in account.packages.items()))
+    console.print()
+    for step in account.steps:
+        console.print(f"  {step.name:<20} {step.status:<11} {step.seconds:>7.1f} s  {escape(step.summary)}")

@@ -1,0 +1,96 @@
+"""The key numbers of a finished step, read from its artifacts, in the account of the run and as one line of text.
+
+A cached step's artifacts are those of an earlier run, so its numbers are there, too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from noisy_gru.pipeline.runs import RowsAccount, RunAccount, StepAccount
+
+if TYPE_CHECKING:
+    from noisy_gru.pipeline.local import Output, StepResult
+
+Outputs = dict[str, list["Output"]]
+_METRICS_SHOWN = 4
+
+
+def report(result: StepResult, account: RunAccount) -> None:
+    """Closes the running step of an account, the last one, with the time, status and numbers of its result."""
+    summary, numbers = "", {}
+    reader = _READERS.get(result.name)
+    if reader is not None and result.outputs:
+        summary, numbers = reader(dict(result.outputs), account)
+    account.steps[-1] = StepAccount(
+        name=result.name, status=result.status, seconds=round(result.seconds, 3), summary=summary, numbers=numbers
+    )
+    account.artifacts[result.name] = {key: [each.uri for each in found] for key, found in result.outputs.items()}
+
+
+Report = tuple[str, dict[str, Any]]
+
+
+def _one(outputs: Outputs, key: str) -> Output:
+    found = outputs.get(key, [])
+    if len(found) != 1:
+        raise ValueError(f"expected one artifact {key}, found {len(found)}; the step's outputs are {sorted(outputs)}")
+    return found[0]
+
+
+def _json(output: Output, name: str) -> dict[str, Any]:
+    return json.loads((Path(output.uri) / name).read_text(encoding="utf-8"))
+
+
+def _ingestion(outputs: Outputs, account: RunAccount) -> Report:
+    told = _json(_one(outputs, "account"), "account.json")
+    rows, sequences = told["rows"], told["sequences"]
+    reasons = {what: {k: v for k, v in rows[what].items() if k != "total"} for what in ("dropped", "quarantined")}
+    account.rows = RowsAccount(read=rows["read"], kept=rows["kept"], **reasons)
+    account.sequences = sequences["by_split"]
+    splits = ", ".join(f"{split} {count:,}" for split, count in account.sequences.items())
+    set_aside = f"{rows['quarantined']['total']:,} quarantined" if rows["quarantined"]["total"] else ""
+    dropped = f"{rows['dropped']['total']:,} dropped" if rows["dropped"]["total"] else ""
+    text = f"{rows['read']:,} rows, {', '.join(filter(None, (set_aside, dropped))) or 'all kept'}; sequences: {splits}"
+    return text, {"rows": rows, "sequences": sequences}
+
+
+def _anomalies(outputs: Outputs, account: RunAccount) -> Report:
+    return "no anomalies", {"anomalies": 0}
+
+
+def _training(outputs: Outputs, account: RunAccount) -> Report:
+    told = _json(_one(outputs, "model_run"), "training.json")
+    final = {name: value for name, value in told["final"].items() if name not in ("epoch", "learning_rate")}
+    shown = "  ".join(f"{name} {value:.4g}" for name, value in list(final.items())[:_METRICS_SHOWN])
+    text = f"{told['epochs']} epochs, best {told['best_epoch']}: {shown}; {told['parameters']:,} parameters"
+    return text, {key: told[key] for key in ("epochs", "best_epoch", "parameters", "seed")} | {"final": final}
+
+
+def _latest(outputs: Outputs, account: RunAccount) -> Report:
+    properties = _one(outputs, "model").properties
+    present = properties.get("present") == 1
+    return str(properties.get("note", "")), {"version": int(properties["version"]) if present else None}
+
+
+def _publishing(outputs: Outputs, account: RunAccount) -> Report:
+    properties = _one(outputs, "pushed_model").properties
+    if properties.get("pushed") != 1:
+        account.blessed = False
+        return str(properties.get("reason", "not published")), {"published": False}
+    account.blessed = True
+    account.version = int(properties["pushed_version"])
+    account.published_path = str(properties["pushed_destination"])
+    return f"version {account.version}", {"published": True, "version": account.version}
+
+
+_READERS: dict[str, Callable[[Outputs, RunAccount], Report]] = {
+    "SequenceExampleGen": _ingestion,
+    "AnomalyGate": _anomalies,
+    "Trainer": _training,
+    "LatestBlessed": _latest,
+    "Pusher": _publishing,
+}
