@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from noisy_gru.components.evaluation.catalogue import EXAMPLE_COUNT, cells, naive_baselines
-from noisy_gru.schema.config import ClassificationConfig, DatasetConfig, ForecastingConfig
+from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, TaskConfig
 
 Sums = dict[str, np.ndarray]
 _LEAST_PROBABILITY = 1e-7  # what log_loss takes a smaller probability for, as Keras does
@@ -183,9 +183,8 @@ class Forecasting(Accumulator):
         return result
 
 
-def accumulator(dataset: DatasetConfig) -> Accumulator:
-    """The accumulator of a data set's task."""
-    task = dataset.task
+def accumulator(task: TaskConfig) -> Accumulator:
+    """The accumulator of a task."""
     if isinstance(task, ClassificationConfig):
         return Classification()
     return Forecasting(task) if isinstance(task, ForecastingConfig) else Regression()

@@ -6,7 +6,7 @@ import json
 import math
 from typing import Any
 
-import tensorflow_model_analysis as tfma
+from tensorflow_model_analysis.proto import config_pb2
 
 from noisy_gru.components.config import EvaluationConfig
 from noisy_gru.components.evaluation.catalogue import (
@@ -15,14 +15,15 @@ from noisy_gru.components.evaluation.catalogue import (
     check_evaluation,
     comparison_metric,
     higher_is_better,
+    known_metrics,
 )
 from noisy_gru.schema.config import DatasetConfig
 
 SPLIT = "test"
 METRICS_MODULE = "noisy_gru.components.evaluation.metrics"
-METRICS_CLASS = "SequenceMetrics"
+METRICS_CLASS = "SequenceMetric"
 # Generated code, of which type checkers see nothing.
-_tfma: Any = tfma
+_proto: Any = config_pb2
 
 
 def eval_config(dataset: DatasetConfig, evaluation: EvaluationConfig) -> Any:
@@ -36,26 +37,24 @@ def eval_config(dataset: DatasetConfig, evaluation: EvaluationConfig) -> Any:
         ConfigError: if ``evaluation`` names a metric that the task hasn't.
     """
     check_evaluation(dataset, evaluation)
-    config = _tfma.EvalConfig(
-        model_specs=[_tfma.ModelSpec(signature_name="serving_default")],
-        slicing_specs=[
-            _tfma.SlicingSpec(),
-            *(_tfma.SlicingSpec(feature_keys=columns) for columns in evaluation.slices),
-        ],
-        metrics_specs=[
-            _tfma.MetricsSpec(
-                metrics=[
-                    _tfma.MetricConfig(
-                        class_name=METRICS_CLASS,
-                        module=METRICS_MODULE,
-                        config=json.dumps({"dataset": dataset.model_dump_json()}),
-                    )
-                ],
-                thresholds=thresholds(dataset, evaluation),
-            )
-        ],
+    bounds = thresholds(dataset, evaluation)
+    task = dataset.task.model_dump_json()
+    metrics = [
+        _proto.MetricConfig(
+            class_name=METRICS_CLASS,
+            module=METRICS_MODULE,
+            config=json.dumps({"name": metric, "task": task}),
+            threshold=bounds.get(metric),
+        )
+        for metric in known_metrics(dataset)
+    ]
+    # Thresholds are on the whole split alone: a slice may be so small that a bound on it says nothing.
+    slices = [_proto.SlicingSpec(feature_keys=columns) for columns in evaluation.slices]
+    config = _proto.EvalConfig(
+        model_specs=[_proto.ModelSpec(signature_name="serving_default")],
+        slicing_specs=[_proto.SlicingSpec(), *slices],
+        metrics_specs=[_proto.MetricsSpec(metrics=metrics)],
     )
-    # A threshold on too few examples of a slice says nothing, so thresholds are on the whole split alone.
     config.options.include_default_metrics.value = False
     return config
 
@@ -83,19 +82,19 @@ def thresholds(dataset: DatasetConfig, evaluation: EvaluationConfig) -> dict[str
                 upper[bound.metric] = min(just, upper.get(bound.metric, math.inf))
     result: dict[str, Any] = {}
     for metric in [*lower, *(metric for metric in upper if metric not in lower)]:
-        value = _tfma.GenericValueThreshold()
+        value = _proto.GenericValueThreshold()
         if metric in lower:
             value.lower_bound.value = lower[metric]
         if metric in upper:
             value.upper_bound.value = upper[metric]
-        result[metric] = _tfma.MetricThreshold(value_threshold=value)
+        result[metric] = _proto.MetricThreshold(value_threshold=value)
     compared = comparison_metric(dataset, evaluation)
     if compared is not None and evaluation.comparison is not None:
         worse = evaluation.comparison.max_regression
         higher = higher_is_better(compared)
-        change = _tfma.GenericChangeThreshold(
-            direction=_tfma.MetricDirection.HIGHER_IS_BETTER if higher else _tfma.MetricDirection.LOWER_IS_BETTER
+        change = _proto.GenericChangeThreshold(
+            direction=_proto.MetricDirection.HIGHER_IS_BETTER if higher else _proto.MetricDirection.LOWER_IS_BETTER
         )
         change.absolute.value = -worse if higher else worse
-        result.setdefault(compared, _tfma.MetricThreshold()).change_threshold.CopyFrom(change)
+        result.setdefault(compared, _proto.MetricThreshold()).change_threshold.CopyFrom(change)
     return result

@@ -1,4 +1,4 @@
-"""TFMA's metric for sequences. TFMA finds it by its dotted name, in Beam's workers too.
+"""TFMA's metrics for sequences. TFMA finds them by its dotted name, in Beam's workers too.
 
 Labels and naive forecasts are read from the raw tf.Example, predictions from the model's `serving_default`.
 """
@@ -10,55 +10,69 @@ from typing import Any
 
 import apache_beam as beam
 import numpy as np
-import tensorflow_model_analysis as tfma
+from pydantic import TypeAdapter
+from tensorflow_model_analysis import constants
 from tensorflow_model_analysis.metrics import metric_types
 
 from noisy_gru.components.evaluation.accumulators import Accumulator, Sums, accumulator
-from noisy_gru.components.evaluation.catalogue import known_metrics, naive_baselines
-from noisy_gru.schema.config import ClassificationConfig, DatasetConfig, ForecastingConfig
+from noisy_gru.components.evaluation.catalogue import naive_baselines
+from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, TaskConfig
 from noisy_gru.schema.errors import DataError
 
+# TFMA keeps a metric with a leading underscore to itself. All metrics of a model follow from this one.
+_SUMS = "_sums"
+_TASK: TypeAdapter[TaskConfig] = TypeAdapter(TaskConfig)
 
-class SequenceMetrics(tfma.metrics.Metric):
-    """All metrics of a data set's task, in one pass.
+
+class SequenceMetric(metric_types.Metric):
+    """One metric of a data set's task; all of them share one pass over the sequences.
 
     Args:
-        dataset: a ``DatasetConfig`` as JSON.
-        name: TFMA's; the metrics have names of their own.
+        name: one of ``known_metrics(dataset)``.
+        task: of the data set, as JSON.
     """
 
-    def __init__(self, dataset: str, name: str = "sequence_metrics") -> None:
-        super().__init__(_computations, dataset=dataset, name=name)
+    def __init__(self, name: str, task: str) -> None:
+        super().__init__(_computations, name=name, task=task)
 
 
-metric_types.register_metric(SequenceMetrics)
+metric_types.register_metric(SequenceMetric)
 
 
-def _computations(dataset: str, name: str, model_names: list[str] | None = None) -> list[Any]:
-    config = DatasetConfig.model_validate_json(dataset)
-    result = []
+def _computations(
+    name: str, task: str, model_names: list[str] | None = None, example_weighted: bool = False
+) -> list[Any]:
+    config = _TASK.validate_json(task)
+    task_metrics = accumulator(config).metrics
+    result: list[Any] = []
     for model_name in model_names or [""]:
-        # Without `example_weighted`, which the keys of MetricsSpec.thresholds don't have either.
-        keys = [metric_types.MetricKey(name=metric, model_name=model_name) for metric in known_metrics(config)]
-        preprocessor = _ReadSequence(config, model_name)
-        result.append(metric_types.MetricComputation(keys, [preprocessor], _Combine(config, keys)))
+        sums = metric_types.MetricKey(_SUMS, model_name=model_name, example_weighted=example_weighted)
+        key = metric_types.MetricKey(name, model_name=model_name, example_weighted=example_weighted)
+
+        def derive(metrics: dict[Any, Any], sums: Any = sums, key: Any = key) -> dict[Any, float]:
+            return {key: task_metrics(metrics[sums])[key.name]}
+
+        result.append(
+            metric_types.MetricComputation([sums], [_ReadSequence(config, model_name)], _Combine(config, sums))
+        )
+        result.append(metric_types.DerivedMetricComputation([key], derive))
     return result
 
 
 class _ReadSequence(metric_types.Preprocessor):
     """From TFMA's extracts of a sequence to its sums."""
 
-    def __init__(self, dataset: DatasetConfig, model_name: str) -> None:
+    def __init__(self, task: TaskConfig, model_name: str) -> None:
         super().__init__(name=f"read_sequence_{model_name}")
-        self._dataset = dataset
+        self._task = task
         self._model_name = model_name
-        self._accumulator = accumulator(dataset)
+        self._accumulator = accumulator(task)
 
     def process(self, extracts: dict[str, Any]) -> Iterator[Sums]:
-        features, outputs = extracts[tfma.FEATURES_KEY], extracts[tfma.PREDICTIONS_KEY]
+        features, outputs = extracts[constants.FEATURES_KEY], extracts[constants.PREDICTIONS_KEY]
         if self._model_name:
             outputs = outputs[self._model_name]
-        task = self._dataset.task
+        task = self._task
         naive: dict[str, np.ndarray] = {}
         if isinstance(task, ClassificationConfig):
             label: Any = bytes(_values(features, task.label, 1)[0])
@@ -106,21 +120,18 @@ def _name(features: dict[str, Any]) -> str:
 class _Combine(beam.CombineFn):
     """Adds the sums of sequences."""
 
-    def __init__(self, dataset: DatasetConfig, keys: list[Any]) -> None:
-        self._keys = keys
-        self._accumulator: Accumulator = accumulator(dataset)
+    def __init__(self, task: TaskConfig, key: Any) -> None:
+        self._key = key
+        self._accumulator: Accumulator = accumulator(task)
 
     def create_accumulator(self, *_: Any) -> Sums:
         return {}
 
     def add_input(self, mutable_accumulator: Sums, element: Sums, *_: Any) -> Sums:
-        return self._accumulator.merge([mutable_accumulator, element]) if mutable_accumulator else element
+        return self.merge_accumulators([mutable_accumulator, element])
 
     def merge_accumulators(self, accumulators: Iterable[Sums], *_: Any) -> Sums:
         return self._accumulator.merge([sums for sums in accumulators if sums])
 
-    def extract_output(self, accumulator: Sums, *_: Any) -> dict[Any, float]:
-        if not accumulator:
-            return {}
-        values = self._accumulator.metrics(accumulator)
-        return {key: values[key.name] for key in self._keys}
+    def extract_output(self, accumulator: Sums, *_: Any) -> dict[Any, Sums]:
+        return {self._key: accumulator}
