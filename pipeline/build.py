@@ -109,6 +109,9 @@ def build_pipeline(
         model_blessing=evaluator.outputs["blessing"],
         infra_blessing=serving_gate.outputs["blessing"],
     )
+    for ours in (gate, blessed, evaluator, serving_gate, pusher):
+        # Not read by any executor: it is there to be part of what TFX caches by.
+        ours.spec.exec_properties["fingerprint"] = source_fingerprint(ALL_ROOMS)
     before = [ingestion, statistics, schema, validator, gate, transform]
     nodes = [*before, *([tuner] if tuner else []), trainer, blessed, evaluator, serving_gate, pusher]
     return Pipeline(

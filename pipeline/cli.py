@@ -177,7 +177,11 @@ def predict(
 
 @app.command()
 def init(
-    data: Annotated[list[str], typer.Option(help="Files or patterns: CSV (also .gz), Parquet, TFRecord of Example.")],
+    data: Annotated[
+        list[str],
+        typer.Option(metavar="FILES…", help="Files or patterns: CSV (also .gz) or Parquet; several may follow."),
+    ],
+    more: Annotated[list[str] | None, typer.Argument(metavar="", hidden=True, show_default=False)] = None,
     out: Annotated[Path, typer.Option(help="Folder to write config.yaml and schema.pbtxt to.")] = Path(),
     task: Annotated[
         str | None, typer.Option(help="classification, regression or forecasting. Default: guessed.")
@@ -198,7 +202,9 @@ def init(
     with errors_in_words(debug):
         from noisy_gru.pipeline.init import propose
 
-        proposal = propose(data, out=out, task=task, entity=entity, time=time, targets=target or [], name=name)
+        proposal = propose(
+            [*data, *(more or [])], out=out, task=task, entity=entity, time=time, targets=target or [], name=name
+        )
         proposal.write(out, force=force)
         for line in proposal.told:
             typer.echo(line)

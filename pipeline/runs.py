@@ -72,6 +72,8 @@ class RunAccount(BaseModel):
     sequences: dict[str, int] = Field(default_factory=dict)
     steps: list[StepAccount] = Field(default_factory=list)
     metrics: dict[str, float] = Field(default_factory=dict)
+    slices: dict[str, dict[str, float]] = Field(default_factory=dict)
+    baseline: dict[str, float] = Field(default_factory=dict)
     blessed: bool | None = None
     refusals: list[str] = Field(default_factory=list)
     published_path: str | None = None

@@ -76,6 +76,34 @@ def _latest(outputs: Outputs, account: RunAccount) -> Report:
     return str(properties.get("note", "")), {"version": int(properties["version"]) if present else None}
 
 
+def _evaluation(outputs: Outputs, account: RunAccount) -> Report:
+    from noisy_gru.components.evaluation.summary import read_evaluation
+
+    found = read_evaluation(_one(outputs, "evaluation").uri)
+    account.metrics = found.metrics
+    account.slices = found.slices
+    account.baseline = found.baseline
+    account.refusals += [f"Evaluator: {reason}" for reason in found.reasons]
+    shown = {name: value for name, value in found.metrics.items() if name != "example_count"}
+    text = "  ".join(
+        f"{name} {value:.4g}{f' (published: {found.baseline[name]:.4g})' if name in found.baseline else ''}"
+        for name, value in list(shown.items())[:_METRICS_SHOWN]
+    )
+    verdict = "passed" if found.blessed else f"REFUSED: {'; '.join(found.reasons)}"
+    return f"{text}; {verdict}", {"blessed": found.blessed, "metrics": found.metrics, "baseline": found.baseline}
+
+
+def _serving(outputs: Outputs, account: RunAccount) -> Report:
+    from noisy_gru.components.serving_gate.report import read_report
+
+    found = read_report(Path(_one(outputs, "report").uri))
+    account.refusals += [f"ServingGate: {problem}" for problem in found["problems"]]
+    if not found["blessed"]:
+        return f"REFUSED: {'; '.join(found['problems'])}", {"blessed": False, "problems": found["problems"]}
+    last = found["checks"][-1]
+    return f"passed; {last['name']}: {last['found']}", {"blessed": True, "checks": len(found["checks"])}
+
+
 def _publishing(outputs: Outputs, account: RunAccount) -> Report:
     properties = _one(outputs, "pushed_model").properties
     if properties.get("pushed") != 1:
@@ -92,5 +120,7 @@ _READERS: dict[str, Callable[[Outputs, RunAccount], Report]] = {
     "AnomalyGate": _anomalies,
     "Trainer": _training,
     "LatestBlessed": _latest,
+    "Evaluator": _evaluation,
+    "ServingGate": _serving,
     "Pusher": _publishing,
 }

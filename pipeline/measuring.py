@@ -1,0 +1,92 @@
+"""Reads all rows of a data set once, as ingestion will, and notes what a schema needs: ranges, categories, lengths."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from noisy_gru.components.sequence_example_gen.chunks import CATEGORICAL, NUMERIC
+from noisy_gru.components.sequence_example_gen.files import named_patterns, sources
+from noisy_gru.components.sequence_example_gen.ledger import Ledger
+from noisy_gru.components.sequence_example_gen.reading import Reader
+from noisy_gru.pipeline.checking import matching_files
+from noisy_gru.schema.config import DatasetConfig
+
+MOST_ROWS = 5_000_000
+
+
+@dataclass
+class Range:
+    """Smallest and largest finite value of a numeric column, and how many values are missing."""
+
+    low: float = np.inf
+    high: float = -np.inf
+    missing: int = 0
+
+    def add(self, values: np.ndarray) -> None:
+        """Takes more values in."""
+        finite = values[np.isfinite(values)]
+        self.missing += int(np.isnan(values).sum())
+        if len(finite):
+            self.low, self.high = min(self.low, float(finite.min())), max(self.high, float(finite.max()))
+
+
+@dataclass
+class Measures:
+    """What was seen in ``rows`` rows; ``complete`` if these are all. ``steps`` counts the rows of each entity."""
+
+    rows: int = 0
+    complete: bool = True
+    ranges: dict[str, Range] = field(default_factory=dict)
+    categories: dict[str, set[str]] = field(default_factory=dict)
+    steps: Counter[str] = field(default_factory=Counter)
+    labels: set[str] = field(default_factory=set)
+    label_range: Range = field(default_factory=Range)
+    quarantined: Counter[str] = field(default_factory=Counter)
+
+
+def measure(dataset: DatasetConfig, most_rows: int = MOST_ROWS) -> Measures:
+    """Reads the files of a data set; stops after ``most_rows``.
+
+    Raises:
+        DataError: a file can't be read.
+    """
+    found = sources("", named_patterns(dataset.data), dataset.data, lambda pattern: matching_files([pattern]))
+    reader, ledger, measures = Reader(dataset), Ledger(), Measures()
+    for source in found:
+        for part in reader.parts(source):
+            for table in reader.tables(part, ledger):
+                _add(measures, table)
+                if measures.rows >= most_rows:
+                    measures.complete = False
+                    return measures
+    measures.quarantined = ledger.account.quarantined
+    return measures
+
+
+def _add(measures: Measures, table: Any) -> None:
+    measures.rows += table.num_rows
+    for name in table.column_names:
+        column = table[name].combine_chunks()
+        if name.startswith(NUMERIC):
+            values = column.to_numpy(zero_copy_only=False)
+            measures.ranges.setdefault(name.removeprefix(NUMERIC), Range()).add(values)
+        elif name.startswith(CATEGORICAL):
+            seen = measures.categories.setdefault(name.removeprefix(CATEGORICAL), set())
+            seen.update(_texts(column.unique()))
+        elif name == "entity":
+            counts = column.value_counts().to_pylist()
+            measures.steps.update({str(each["values"]): each["counts"] for each in counts})
+        elif name == "label":
+            values = column.to_numpy(zero_copy_only=False)
+            if np.issubdtype(values.dtype, np.number):
+                measures.label_range.add(values)
+            else:
+                measures.labels.update(_texts(column.unique()))
+
+
+def _texts(column: Any) -> list[str]:
+    return [str(value) for value in column.to_pylist() if value]
