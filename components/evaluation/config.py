@@ -26,12 +26,13 @@ METRICS_CLASS = "SequenceMetric"
 _proto: Any = config_pb2
 
 
-def eval_config(dataset: DatasetConfig, evaluation: EvaluationConfig) -> Any:
+def eval_config(dataset: DatasetConfig, evaluation: EvaluationConfig, fingerprint: str = "") -> Any:
     """The ``tfma.EvalConfig`` for TFX's Evaluator.
 
     Args:
         dataset: of the model.
         evaluation: what to measure and to ask for.
+        fingerprint: of the source, so that TFX's cache notices when the code of a metric changed.
 
     Raises:
         ConfigError: if ``evaluation`` names a metric that the task hasn't.
@@ -43,7 +44,7 @@ def eval_config(dataset: DatasetConfig, evaluation: EvaluationConfig) -> Any:
         _proto.MetricConfig(
             class_name=METRICS_CLASS,
             module=METRICS_MODULE,
-            config=json.dumps({"name": metric, "task": task}),
+            config=json.dumps({"name": metric, "task": task, "fingerprint": fingerprint}),
             threshold=bounds.get(metric),
         )
         for metric in known_metrics(dataset)

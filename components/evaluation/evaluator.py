@@ -41,6 +41,7 @@ def build_evaluator(
     evaluation: EvaluationConfig,
     baseline_model: types.BaseChannel | None = None,
     schema: types.BaseChannel | None = None,
+    fingerprint: str = "",
 ) -> Evaluator:
     """The step that measures a model on the test split and blesses it or doesn't.
 
@@ -51,6 +52,7 @@ def build_evaluator(
         evaluation: what to measure and to ask for.
         baseline_model: the output of `LatestBlessed`.
         schema: of the raw examples.
+        fingerprint: of the source, part of TFX's cache key.
 
     Raises:
         ConfigError: if ``evaluation`` names a metric that the task hasn't.
@@ -60,7 +62,7 @@ def build_evaluator(
         examples=examples,
         model=model,
         baseline_model=baseline_model if compared else None,
-        eval_config=eval_config(dataset, evaluation),
+        eval_config=eval_config(dataset, evaluation, fingerprint),
         example_splits=[SPLIT],
         schema=schema,
     )

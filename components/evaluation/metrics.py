@@ -30,9 +30,10 @@ class SequenceMetric(metric_types.Metric):
     Args:
         name: one of ``known_metrics(dataset)``.
         task: of the data set, as JSON.
+        fingerprint: of the source; only TFX's cache looks at it.
     """
 
-    def __init__(self, name: str, task: str) -> None:
+    def __init__(self, name: str, task: str, fingerprint: str = "") -> None:
         super().__init__(_computations, name=name, task=task)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -71,7 +72,8 @@ def publish(
     """
     if not (source / "saved_model.pb").is_file():
         raise PublishError(f"Nothing to publish: {source} holds no saved_model.pb.")
-    if "://" in str(serving_dir):
+    # A Path has made one slash of two.
+    if re.match(r"[a-z0-9]{2,}:/", str(serving_dir)):
         raise PublishError(
             f"The serving directory must be a path on this machine or a mounted volume; received {serving_dir}. "
             "Object stores can't rename a folder in one step."

@@ -20,7 +20,10 @@ class ServingReport(types.Artifact):
 class ServingGateSpec(types.ComponentSpec):
     """Inputs, outputs and properties of `ServingGate`."""
 
-    PARAMETERS = {executor.DATASET: ExecutionParameter(type=str)}  # noqa: RUF012
+    PARAMETERS = {  # noqa: RUF012
+        executor.DATASET: ExecutionParameter(type=str),
+        executor.FINGERPRINT: ExecutionParameter(type=str),
+    }
     INPUTS = {  # noqa: RUF012
         executor.MODEL: ChannelParameter(type=standard_artifacts.Model),
         executor.EXAMPLES: ChannelParameter(type=standard_artifacts.Examples),
@@ -42,6 +45,7 @@ class ServingGate(base_component.BaseComponent):
         examples: raw examples, with the split `test`.
         transform_graph: Transform's, to answer with Keras.
         dataset: of the model, or its JSON.
+        fingerprint: of the source, part of TFX's cache key: another gate judges anew.
     """
 
     SPEC_CLASS = ServingGateSpec
@@ -53,6 +57,7 @@ class ServingGate(base_component.BaseComponent):
         examples: types.BaseChannel,
         transform_graph: types.BaseChannel,
         dataset: DatasetConfig | str,
+        fingerprint: str = "",
     ) -> None:
         super().__init__(
             ServingGateSpec(
@@ -60,6 +65,7 @@ class ServingGate(base_component.BaseComponent):
                 examples=examples,
                 transform_graph=transform_graph,
                 dataset=dataset if isinstance(dataset, str) else dataset.model_dump_json(),
+                fingerprint=fingerprint,
                 blessing=types.Channel(type=standard_artifacts.InfraBlessing),
                 report=types.Channel(type=ServingReport),
             )
