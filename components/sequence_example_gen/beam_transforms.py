@@ -14,12 +14,11 @@ from apache_beam.pvalue import AsSingleton, TaggedOutput
 from apache_beam.typehints import with_output_types
 
 from noisy_gru.components.sequence_example_gen.account import Account
-from noisy_gru.components.sequence_example_gen.buckets import bucket_shards
+from noisy_gru.components.sequence_example_gen.buckets import boundaries_of, bucket_shards
 from noisy_gru.components.sequence_example_gen.chunks import pack
 from noisy_gru.components.sequence_example_gen.errors import DataError
 from noisy_gru.components.sequence_example_gen.ledger import Ledger
 from noisy_gru.components.sequence_example_gen.reading import Reader
-from noisy_gru.components.sequence_example_gen.splits import Boundaries, boundaries
 from noisy_gru.components.sequence_example_gen.tables import Source, local_open
 from noisy_gru.schema.config import DatasetConfig, TimeSplitConfig
 
@@ -109,13 +108,6 @@ class WriteBucket(beam.DoFn):
             path = FileSystems.join(self._quarantine, f"bucket-{number:05d}.jsonl")
             write_bytes(path, ledger.json_lines())
         yield ledger.account.to_json().encode()
-
-
-def boundaries_of(account: Account, dataset: DatasetConfig) -> Boundaries | None:
-    """Where splits by time begin, from the account of all reading; None for other splits, or without rows."""
-    if not isinstance(dataset.splits, TimeSplitConfig) or "read" not in account.times:
-        return None
-    return boundaries(dataset, *account.times["read"])
 
 
 def merged(accounts: Iterable[bytes]) -> bytes:

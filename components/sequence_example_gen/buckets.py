@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from noisy_gru.components.sequence_example_gen.account import Account
 from noisy_gru.components.sequence_example_gen.chunks import unpack
 from noisy_gru.components.sequence_example_gen.columns import Columns
 from noisy_gru.components.sequence_example_gen.encoding import Encoder
@@ -11,9 +12,16 @@ from noisy_gru.components.sequence_example_gen.ledger import Ledger
 from noisy_gru.components.sequence_example_gen.rows import Rows
 from noisy_gru.components.sequence_example_gen.sequences import Sequences, series_of_bucket, whole_sequences
 from noisy_gru.components.sequence_example_gen.shards import shards
-from noisy_gru.components.sequence_example_gen.splits import Boundaries
+from noisy_gru.components.sequence_example_gen.splits import Boundaries, boundaries
 from noisy_gru.components.sequence_example_gen.windows import training_windows
-from noisy_gru.schema.config import DatasetConfig, ForecastingConfig
+from noisy_gru.schema.config import DatasetConfig, ForecastingConfig, TimeSplitConfig
+
+
+def boundaries_of(account: Account, dataset: DatasetConfig) -> Boundaries | None:
+    """Where splits by time begin, from the account of all reading; None for other splits, or without rows."""
+    if not isinstance(dataset.splits, TimeSplitConfig) or "read" not in account.times:
+        return None
+    return boundaries(dataset, *account.times["read"])
 
 
 def sequences_of(rows: Rows, at: Boundaries | None, dataset: DatasetConfig, ledger: Ledger) -> Sequences:

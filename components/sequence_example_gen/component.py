@@ -14,6 +14,7 @@ from tfx.types import standard_artifacts, standard_component_specs
 from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 
 from noisy_gru.components.sequence_example_gen.artifacts import IngestionAccount
+from noisy_gru.components.sequence_example_gen.driver import Driver
 from noisy_gru.components.sequence_example_gen.executor import ACCOUNT_KEY, DATASET_KEY, Executor
 from noisy_gru.components.sequence_example_gen.files import named_patterns
 from noisy_gru.schema.config import DatasetConfig
@@ -50,6 +51,7 @@ class SequenceExampleGen(example_gen.FileBasedExampleGen):
 
     SPEC_CLASS = SequenceExampleGenSpec
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
+    DRIVER_CLASS = Driver
 
     def __init__(
         self,

@@ -70,7 +70,7 @@ class Conformer:
         out: dict[str, Any] = {}
 
         entity = self._read(texts, raw, columns.entity, source)
-        no_entity = pc.or_(pc.is_null(entity), pc.equal(entity, "")).to_numpy(zero_copy_only=False)
+        no_entity = _empty(entity)
         flags.mark(no_entity, self._strict(UNPARSABLE), UNPARSABLE, columns.entity, "an entity id")
         out["entity"] = entity
         self._time(raw, source, flags, out, size)
@@ -150,8 +150,7 @@ class Conformer:
             self._bad(INFINITE, mask, name, "a finite number (float32)", flags, ledger)
         for name in columns.categorical:
             text = self._read(texts, raw, name, source)
-            missing[name] = pc.or_(pc.is_null(text), pc.equal(text, "")).to_numpy(zero_copy_only=False)
-            missing[name] = missing[name].astype(bool)
+            missing[name] = _empty(text)
             out[CATEGORICAL + name] = pc.fill_null(text, "")
         future = self._future(missing, len(raw))
         features = (*columns.numeric_features, *columns.categorical)
@@ -202,6 +201,11 @@ class Conformer:
             len(block.malformed),
             lambda: [{"file": source.name, "row": row, "problem": problem} for row, problem in block.malformed],
         )
+
+
+def _empty(text: Any) -> np.ndarray:
+    """Where a text is null or empty."""
+    return pc.equal(pc.fill_null(text, ""), "").to_numpy(zero_copy_only=False)
 
 
 def _shown(value: Any) -> str:

@@ -31,7 +31,7 @@ def without_duplicates(rows: Rows, action: str, time_kind: str, ledger: Ledger) 
     frame = _values(rows.take(index)).assign(group=group)
 
     copies = frame.duplicated().to_numpy()
-    ledger.account.dropped[EXACT] += int(copies.sum())
+    ledger.rows("drop", EXACT, int(copies.sum()), list)
     keep = np.ones(len(rows), bool)
     keep[index[copies]] = False
 

@@ -16,7 +16,8 @@ from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import proto_utils
 
 from noisy_gru.components.sequence_example_gen.account import Account
-from noisy_gru.components.sequence_example_gen.beam_transforms import boundaries_of, ingest
+from noisy_gru.components.sequence_example_gen.beam_transforms import ingest
+from noisy_gru.components.sequence_example_gen.buckets import boundaries_of
 from noisy_gru.components.sequence_example_gen.chunks import bucket_count
 from noisy_gru.components.sequence_example_gen.errors import DataError
 from noisy_gru.components.sequence_example_gen.files import sources

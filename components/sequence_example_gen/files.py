@@ -48,10 +48,11 @@ def sources(
     Raises:
         DataError: a pattern matches nothing, or a file belongs to two splits.
     """
+    base = base if "://" in base or not base else str(PurePosixPath(base))
     found: dict[str, Source] = {}
     for name, pattern in patterns:
         split = name.rsplit("-", 1)[0]
-        matches = sorted(str(path) for path in glob(_joined(base, pattern)))
+        matches = sorted(str(path) for path in glob(joined(base, pattern)))
         if not matches:
             raise DataError(
                 f"data.files: {pattern} matches no file in {base or '.'}. Patterns are relative to the folder of the "
@@ -69,5 +70,6 @@ def sources(
     return sorted(found.values(), key=lambda source: source.name)
 
 
-def _joined(base: str, pattern: str) -> str:
+def joined(base: str, pattern: str) -> str:
+    """A pattern below a folder or URI; an absolute pattern stays as it is."""
     return str(PurePosixPath(base) / pattern) if base and "://" not in base else "/".join(filter(None, [base, pattern]))

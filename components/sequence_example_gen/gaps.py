@@ -29,8 +29,7 @@ def frequency_of(time: TimeConfig) -> int | float | None:
         return None
     try:
         if time.kind == "timestamp":
-            text = time.frequency if time.frequency[:1].isdigit() else f"1{time.frequency}"
-            value: int | float = pd.Timedelta(text).value
+            value: int | float = pd.tseries.frequencies.to_offset(time.frequency).nanos
         else:
             value = int(time.frequency) if time.kind == "integer" else float(time.frequency)
     except ValueError as error:

@@ -12,6 +12,7 @@ from noisy_gru.components.sequence_example_gen.arrow import pa, pc
 # What stands for "no value" in a column of numbers or times that was read as text.
 NULL_TEXTS = ("", "#N/A", "NA", "N/A", "n/a", "NULL", "null", "None", "NaN", "nan", "-NaN", "-nan")
 _NUMBER = r"^[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?$|^[+-]?(?i:inf|infinity)$"
+_ZONE = r"(?i)[t ]\d.*(z|[+-]\d{2}(:?\d{2})?)\s*$"
 _INTEGER = r"^[+-]?\d{1,18}(\.0*)?$"
 
 Array = Any  # pa.Array or pa.ChunkedArray: pyarrow has no type stubs.
@@ -142,10 +143,17 @@ def _timestamps(array: Array) -> tuple[np.ndarray, np.ndarray]:
         return pc.fill_null(stamps.cast(pa.int64()), 0).to_numpy(), bad
     if not (pa.types.is_string(array.type) or pa.types.is_null(array.type)):
         raise ColumnTypeError(f"ISO 8601 timestamps, received a column of type {array.type}")
-    parsed = pd.to_datetime(pd.Series(array.to_pandas(), dtype=object), format="ISO8601", utc=True, errors="coerce")
-    bad = parsed.isna().to_numpy()
-    stamps = parsed.to_numpy(dtype="datetime64[ns]").astype(np.int64)
-    return np.where(bad, 0, stamps), bad
+    text = array.cast(pa.string())
+    zoned = pc.fill_null(pc.match_substring_regex(text, _ZONE), False).to_numpy(zero_copy_only=False)
+    values = np.asarray(text.to_pandas(), object)
+    stamps = np.zeros(len(values), "datetime64[ns]")
+    # Apart from each other: in one call, pandas reads a time without a zone in the zone of the value before it.
+    for mask in (zoned, ~zoned):
+        if mask.any():
+            parsed = pd.to_datetime(pd.Series(values[mask]), format="ISO8601", utc=True, errors="coerce")
+            stamps[mask] = parsed.dt.tz_localize(None).to_numpy(dtype="datetime64[ns]")
+    bad = np.isnat(stamps)
+    return np.where(bad, 0, stamps.astype(np.int64)), bad
 
 
 def time_texts(values: np.ndarray, kind: str) -> list[str]:

@@ -1,0 +1,173 @@
+"""The step through TFX's own launcher: outputs, cache, failures, spans, and one worker or two."""
+
+# pyright: reportAttributeAccessIssue=false
+# The classes of protocol buffers are made when they are imported.
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from noisy_gru.components.sequence_example_gen.errors import DataError
+from noisy_gru.schema.config import DatasetConfig
+
+# TFX and Beam warn of themselves when they are imported and when they run.
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
+
+# --sdk_container_image keeps TFX from packing itself into an sdist; local runners make no use of the image.
+ONE_PROCESS = ["--runner=FnApiRunner", "--sdk_container_image=unused"]
+TWO_WORKERS = [*ONE_PROCESS, "--direct_running_mode=multi_processing", "--direct_num_workers=2"]
+
+
+def launch(root: Path, data: Path, dataset: DatasetConfig, arguments: list[Any] = ONE_PROCESS, **more: Any) -> None:
+    from tfx.orchestration import metadata, pipeline
+    from tfx.orchestration.local.local_dag_runner import LocalDagRunner
+
+    from noisy_gru.components.sequence_example_gen.component import SequenceExampleGen
+
+    step = SequenceExampleGen(input_base=str(data), dataset=dataset.model_dump_json(), **more)
+    LocalDagRunner().run(
+        pipeline.Pipeline(
+            "test",
+            str(root),
+            components=[step],
+            enable_cache=True,
+            metadata_connection_config=metadata.sqlite_metadata_connection_config(str(root / "metadata.sqlite")),
+            beam_pipeline_args=arguments,
+        )
+    )
+
+
+def executions(root: Path) -> list[Path]:
+    return sorted((root / "SequenceExampleGen" / "examples").glob("*"), key=lambda path: int(path.name))
+
+
+def shards(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*.gz"))}
+
+
+def account(root: Path, execution: str) -> dict[str, Any]:
+    return json.loads((root / "SequenceExampleGen" / "account" / execution / "account.json").read_text())
+
+
+def write_csv(path: Path, first: int, value: str = "1") -> None:
+    rows = "".join(f"e{number},{step},{value},c\n" for number in range(first, first + 40) for step in range(3))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(gzip.compress(f"id,t,x,y\n{rows}".encode()))
+
+
+@pytest.fixture
+def published(configured) -> DatasetConfig:
+    files = {"train": ["train*.csv.gz", "more/*.csv.gz"], "test": ["test.csv.gz"]}
+    return configured(files=files, splits={"by": "files", "eval_from_train": 0.2})
+
+
+@pytest.fixture
+def data(tmp_path) -> Path:
+    folder = tmp_path / "data"
+    for first, name in enumerate(("train.csv.gz", "more/a.csv.gz", "test.csv.gz")):
+        write_csv(folder / name, 100 * first)
+    return folder
+
+
+def test_outputs_cache_and_changes(tmp_path, data, published) -> None:
+    root = tmp_path / "root"
+    launch(root, data, published)
+    (first,) = executions(root)
+    found = account(root, first.name)
+    assert found["rows"] == {"read": 360, "kept": 360, "quarantined": {"total": 0}, "dropped": {"total": 0}}
+    by_split = found["sequences"]["by_split"]
+    assert by_split["test"] == 40 and by_split["train"] + by_split["eval"] == 80
+    assert {path.split("/")[0] for path in shards(first)} == {"Split-train", "Split-eval", "Split-test"}
+    assert found["files"] == {"more/a.csv.gz": 120, "test.csv.gz": 120, "train.csv.gz": 120}
+
+    from tfx.components.util import examples_utils
+    from tfx.orchestration import metadata
+    from tfx.types import artifact_utils, standard_artifacts
+
+    connection = metadata.sqlite_metadata_connection_config(str(root / "metadata.sqlite"))
+    with metadata.Metadata(connection) as store:
+        (written,) = store.store.get_artifacts_by_type("Examples")
+        (kind,) = store.store.get_artifact_types_by_id([written.type_id])
+        artifact = artifact_utils.deserialize_artifact(kind, written)
+        assert [one.type for one in store.store.get_artifacts_by_type("IngestionAccount")] == ["IngestionAccount"]
+    assert isinstance(artifact, standard_artifacts.Examples)
+    assert artifact_utils.decode_split_names(artifact.split_names) == ["train", "eval", "test"]
+    assert examples_utils.get_payload_format_string(artifact) == "FORMAT_TF_EXAMPLE"
+    assert artifact.get_int_custom_property("span") == 0
+
+    launch(root, data, published)
+    assert len(executions(root)) == 1  # from the cache
+
+    write_csv(data / "more" / "a.csv.gz", 100, value="2")  # the same size, and within a second
+    launch(root, data, published)
+    assert len(executions(root)) == 2
+    assert shards(executions(root)[1])["Split-test/data_tfrecord-00000-of-00001-000.gz"] == shards(first).get(
+        "Split-test/data_tfrecord-00000-of-00001-000.gz"
+    )
+    launch(root, data, published, fingerprint="other source")
+    assert len(executions(root)) == 3
+    launch(root, data, published.model_copy(update={"seed": 1}), fingerprint="other source")
+    assert len(executions(root)) == 4
+
+
+def test_two_workers_write_the_same_bytes(tmp_path, data, published) -> None:
+    write_csv(data / "train-extra.csv.gz", 500, value="oops")
+    policies = published.data.policies.model_copy(update={"max_quarantined_fraction": 0.5})
+    dataset = published.model_copy(update={"data": published.data.model_copy(update={"policies": policies})})
+    for name, arguments in (("one", ONE_PROCESS), ("two", TWO_WORKERS)):
+        launch(tmp_path / name, data, dataset, arguments)
+    (one,), (two,) = executions(tmp_path / "one"), executions(tmp_path / "two")
+    assert shards(one) == shards(two)
+    assert account(tmp_path / "one", "1") == account(tmp_path / "two", "1")
+    assert account(tmp_path / "one", "1")["rows"]["quarantined"] == {"total": 120, "unparsable_value": 120}
+    quarantine = tmp_path / "two" / "SequenceExampleGen" / "account" / "1" / "quarantine"
+    (path,) = quarantine.iterdir()
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert len(lines) == 120
+    assert (lines[0]["file"], lines[0]["row"], lines[0]["column"]) == ("train-extra.csv.gz", 1, "x")
+
+
+def test_a_failure_keeps_its_error_and_the_rejected_rows(tmp_path, data, published) -> None:
+    write_csv(data / "train-extra.csv.gz", 500, value="oops")
+    root = tmp_path / "root"
+    with pytest.raises(DataError, match=r"120 of 480 rows \(25\.0%\) are quarantined") as error:
+        launch(root, data, published)
+    rejected = root / "SequenceExampleGen" / "rejected" / "1"
+    assert f"kept in {rejected}" in str(error.value)
+    assert len((rejected / "quarantine" / "read-train-extra.csv.gz.jsonl").read_text().splitlines()) == 120
+    assert json.loads((rejected / "account.json").read_text())["rows"]["read"] == 480
+
+
+def test_faults_of_all_files_are_told_at_once(tmp_path, data, published) -> None:
+    (data / "train.csv.gz").write_bytes((data / "train.csv.gz").read_bytes()[:-20])
+    (data / "test.csv.gz").write_bytes(gzip.compress(b"id,t,y\n"))
+    with pytest.raises(DataError) as error:
+        launch(tmp_path / "root", data, published)
+    first, second = str(error.value).splitlines()
+    assert first.startswith("test.csv.gz: expected the column x")
+    assert second.startswith("train.csv.gz: can't be read as a CSV file")
+
+
+def test_latest_span_and_time_split(tmp_path, configured) -> None:
+    task = {"kind": "forecasting", "targets": ["x"], "input_length": 2, "horizons": [1]}
+    splits = {"by": "time", "eval": 0.2, "test": 0.2}
+    dataset = configured(files=["span-{SPAN}/*.csv"], task=task, splits=splits)
+    for span, length in ((1, 10), (2, 20)):
+        folder = tmp_path / "data" / f"span-{span}"
+        folder.mkdir(parents=True)
+        (folder / "rows.csv").write_text("id,t,x\n" + "".join(f"a,{step},{step}\n" for step in range(length + 1)))
+    root = tmp_path / "root"
+    launch(root, tmp_path / "data", dataset)
+    found = account(root, "1")
+    assert found["files"] == {"span-2/rows.csv": 21}
+    assert found["boundaries"] == {"eval": 12, "test": 16}
+    assert found["sequences"] == {
+        "total": 17,
+        "by_split": {"train": 10, "eval": 3, "test": 4},
+        "quarantined": {"total": 0},
+        "dropped": {"total": 2, "embargo": 2},
+    }

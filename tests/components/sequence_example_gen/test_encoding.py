@@ -1,0 +1,111 @@
+"""The hand-written wire format is that of protobuf, and the shards are TFRecord files that TensorFlow reads."""
+
+# pyright: reportAttributeAccessIssue=false
+# The classes of protocol buffers are made when they are imported.
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from noisy_gru.components.sequence_example_gen.buckets import encoder_of
+from noisy_gru.components.sequence_example_gen.encoding import varint
+from noisy_gru.components.sequence_example_gen.ledger import Ledger
+from noisy_gru.components.sequence_example_gen.shards import framed, shards
+
+pytestmark = pytest.mark.slow
+
+
+def decoded(record: bytes) -> Any:
+    from tensorflow.core.example import example_pb2
+
+    message = example_pb2.Example.FromString(record)
+    assert message.SerializeToString(deterministic=True) == record
+    return message.features.feature
+
+
+FEATURES = ["x", {"name": "färbe", "kind": "categorical"}]
+
+
+@pytest.mark.parametrize("steps", [1, 2, 31, 32, 100, 5000])
+def test_classification(ingest, table, configured, steps) -> None:
+    rows = "".join(f"ä,{step},{step / 4},{['rot', '', 'blaugrün'][step % 3]},kläss\n" for step in range(steps))
+    dataset = configured(features=FEATURES, max_length=9999)
+    (part,) = ingest(dataset, [table("id,t,x,färbe,y\n" + rows)]).parts
+    feature = decoded(encoder_of(part, dataset)(0))
+    assert set(feature) == {"x", "färbe", "y", "sequence_id", "steps"}
+    assert list(feature["x"].float_list.value) == [step / 4 for step in range(steps)]
+    assert list(feature["färbe"].bytes_list.value) == [
+        ["rot", "", "blaugrün"][step % 3].encode() for step in range(steps)
+    ]
+    assert list(feature["y"].bytes_list.value) == ["kläss".encode()]
+    assert list(feature["sequence_id"].bytes_list.value) == ["ä".encode()]
+    assert list(feature["steps"].int64_list.value) == [steps]
+
+
+def test_regression(ingest, table, configured) -> None:
+    dataset = configured(task={"kind": "regression", "label": "y"})
+    (part,) = ingest(dataset, [table("id,t,x,y\na,0,,2.5\n")]).parts
+    feature = decoded(encoder_of(part, dataset)(0))
+    assert list(feature["y"].float_list.value) == [2.5]
+    assert np.isnan(feature["x"].float_list.value).all()
+
+
+def test_forecasting(ingest, table, configured) -> None:
+    task = {"kind": "forecasting", "targets": ["x", "goal"], "input_length": 2, "horizons": [1, 3], "season_length": 2}
+    features = ["x", {"name": "plan", "known_in_advance": True}, "z"]
+    features.append({"name": "day", "kind": "categorical", "known_in_advance": True})
+    dataset = configured(task=task, features=features)
+    rows = "".join(f"a,{t},{t},{10 + t},{20 + t},{30 + t},d{t}\n" for t in range(5))
+    (part,) = ingest(dataset, [table("id,t,x,plan,z,goal,day\n" + rows)]).parts
+    feature = decoded(encoder_of(part, dataset)(0))
+    lists = {name: list(value.float_list.value) for name, value in feature.items() if value.HasField("float_list")}
+    assert lists == {
+        "naive_last/goal": [31.0, 31.0],
+        "naive_last/x": [1.0, 1.0],
+        "naive_seasonal/goal": [30.0, 30.0],
+        "naive_seasonal/x": [0.0, 0.0],
+        "plan": [10.0, 11.0, 12.0, 13.0, 14.0],
+        "target/goal": [32.0, 34.0],
+        "target/x": [2.0, 4.0],
+        "x": [0.0, 1.0],
+        "z": [20.0, 21.0],
+    }
+    assert list(feature["day"].bytes_list.value) == [b"d0", b"d1", b"d2", b"d3", b"d4"]
+    assert list(feature["steps"].int64_list.value) == [2]
+
+
+@pytest.mark.parametrize(
+    ("value", "written"), [(0, "00"), (127, "7f"), (128, "8001"), (300, "ac02"), (2**35, "808080808001")]
+)
+def test_varint(value, written) -> None:
+    assert varint(value).hex() == written
+
+
+def test_shards_are_read_by_tensorflow(ingest, table, configured, tmp_path) -> None:
+    import tensorflow as tf
+
+    dataset = configured()
+    rows = "".join(f"e{number},{step},{number},c\n" for number in range(60) for step in range(3))
+    (part,) = ingest(dataset, [table("id,t,x,y\n" + rows)], buckets=1).parts
+    ledger = Ledger()
+    records: dict[str, list[bytes]] = {}
+    for split, number, content in shards(part, encoder_of(part, dataset), ledger.account, 2000):
+        path = tmp_path / f"{split}-{number}.gz"
+        path.write_bytes(content)
+        dataset_of_shard: Any = tf.data.TFRecordDataset(str(path), "GZIP")
+        records.setdefault(split, []).extend(dataset_of_shard.as_numpy_iterator())
+    assert {split: len(found) for split, found in records.items()} == dict(ledger.account.sequences)
+    ids = [decoded(record)["sequence_id"].bytes_list.value[0] for found in records.values() for record in found]
+    assert sorted(ids) == sorted(f"e{number}".encode() for number in range(60))
+    assert ledger.account.lengths == {"3": 60}
+
+
+def test_framing_is_tensorflows(tmp_path) -> None:
+    import tensorflow as tf
+
+    path = str(tmp_path / "one.tfrecord")
+    with tf.io.TFRecordWriter(path) as writer:
+        writer.write(b"a record")
+    assert (tmp_path / "one.tfrecord").read_bytes() == framed(b"a record")

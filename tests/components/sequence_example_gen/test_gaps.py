@@ -1,0 +1,116 @@
+"""Gaps filled, cut or left, for whole sequences and windows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from noisy_gru.components.sequence_example_gen.errors import DataError
+from noisy_gru.components.sequence_example_gen.gaps import frequency_of
+from noisy_gru.schema.config import TimeConfig
+
+ROWS = "id,t,x,k,y\na,0,10,u,c\na,1,11,v,c\na,4,14,w,c\na,5,15,w,c\n"
+FEATURES = ["x", {"name": "k", "kind": "categorical"}]
+
+
+def timed(configured: Any, gaps: str, **keywords: Any) -> Any:
+    time = {"column": "t", "gaps": gaps, "frequency": "1"}
+    return configured(
+        **{"time": time, "features": FEATURES, "splits": {"by": "entity", "eval": 0, "test": 1e-9}, **keywords}
+    )
+
+
+def test_ignored(ingest, table, configured) -> None:
+    found = ingest(timed(configured, "ignore"), [table(ROWS)])
+    assert found.by_id["a"]["time"] == [0, 1, 4, 5]
+
+
+def test_filled(ingest, table, configured) -> None:
+    found = ingest(timed(configured, "fill"), [table(ROWS)])
+    assert found.by_id["a"]["time"] == [0, 1, 2, 3, 4, 5]
+    assert str(found.by_id["a"]["values"]["x"]) == "[10.0, 11.0, nan, nan, 14.0, 15.0]"
+    assert found.by_id["a"]["texts"]["k"] == ["u", "v", "", "", "w", "w"]
+    assert found.by_id["a"]["label"] == "c"
+    assert (found.account.steps_filled, found.account.rows_kept, found.account.rows_read) == (2, 4, 4)
+
+
+def test_filled_steps_are_no_rows_when_truncated_or_taken_out(ingest, table, configured) -> None:
+    found = ingest(timed(configured, "fill", max_length=3), [table(ROWS)])
+    assert found.by_id["a"]["time"] == [3, 4, 5]
+    assert found.account.dropped == {"too_long": 2}
+    short = ingest(timed(configured, "fill", min_length=7), [table(ROWS)])
+    assert short.account.quarantined == {"too_short": 4}
+    assert [line["row"] for line in short.lines] == [1, 2, 3, 4]
+
+
+def test_cut(ingest, table, configured) -> None:
+    found = ingest(timed(configured, "split"), [table(ROWS)])
+    assert {name: entry["time"] for name, entry in found.by_id.items()} == {"a@1": [0, 1], "a@5": [4, 5]}
+
+
+def forecast(**keywords: Any) -> dict[str, Any]:
+    return {"kind": "forecasting", "targets": ["x"], "input_length": 2, "horizons": [1], **keywords}
+
+
+def test_windows_over_filled_gaps_have_missing_values(ingest, table, configured) -> None:
+    found = ingest(timed(configured, "fill", task=forecast(), features=["x"]), [table(ROWS)])
+    assert list(found.by_id) == ["a@3", "a@4"]
+    assert str(found.by_id["a@4"]["values"]["x"]) == "[nan, 14.0]"
+    assert found.account.sequences_quarantined == {"missing_label": 2}
+
+
+def test_no_window_crosses_a_cut_but_seasons_do(ingest, table, configured) -> None:
+    rows = ROWS + "a,6,16,w,c\n"
+    found = ingest(timed(configured, "split", task=forecast(season_length=5), features=["x"]), [table(rows)])
+    assert list(found.by_id) == ["a@5"]
+    # The target is step 6; one season of 5 before is step 1, which stands before the gap.
+    assert found.by_id["a@5"]["answers"]["naive_seasonal/x"] == [11.0]
+    other = ingest(timed(configured, "split", task=forecast(season_length=4), features=["x"]), [table(rows)])
+    assert str(other.by_id["a@5"]["answers"]["naive_seasonal/x"]) == "[nan]"  # step 2 is not there
+
+
+def test_rows_between_the_steps_are_taken_out(ingest, table, configured) -> None:
+    time = {"column": "t", "kind": "timestamp", "gaps": "fill", "frequency": "1h"}
+    rows = "id,t,x,y\n" + "".join(
+        f"a,2020-01-01T{clock}Z,1,c\n" for clock in ("00:10:00", "00:51:00", "01:51:00", "04:51:00", "05:00:00")
+    )
+    found = ingest(timed(configured, "fill", time=time, features=["x"]), [table(rows)])
+    assert found.account.quarantined == {"off_grid": 2}
+    assert [line["time"] for line in found.lines] == ["2020-01-01T00:10:00Z", "2020-01-01T05:00:00Z"]
+    assert len(found.by_id["a"]["time"]) == 5  # 00:51 to 04:51
+
+
+def test_float_times(ingest, table, configured) -> None:
+    time = {"column": "t", "kind": "float", "gaps": "fill", "frequency": "0.1"}
+    rows = "id,t,x,y\n" + "".join(f"a,{step / 10},1,c\n" for step in (0, 1, 2, 3, 6, 7))
+    found = ingest(timed(configured, "fill", time=time, features=["x"]), [table(rows)])
+    assert found.by_id["a"]["time"] == pytest.approx([step / 10 for step in range(8)])
+
+
+def test_a_gap_too_wide_to_fill_is_an_error(ingest, table, configured) -> None:
+    with pytest.raises(DataError, match=r"entity a: 2 rows span 5000001 steps .* set data\.time\.gaps: split"):
+        ingest(timed(configured, "fill"), [table("id,t,x,k,y\na,0,1,u,c\na,5000000,1,u,c\n")])
+
+
+@pytest.mark.parametrize(
+    ("kind", "frequency", "value"),
+    [
+        ("timestamp", "1h", 3_600_000_000_000),
+        ("timestamp", "15min", 900_000_000_000),
+        ("timestamp", "D", 86400 * 10**9),
+        ("integer", "5", 5),
+        ("float", "0.5", 0.5),
+    ],
+)
+def test_frequencies(kind, frequency, value) -> None:
+    assert frequency_of(TimeConfig(column="t", kind=kind, frequency=frequency)) == value
+
+
+@pytest.mark.parametrize(
+    ("kind", "frequency"),
+    [("timestamp", "MS"), ("timestamp", "soon"), ("integer", "0.5"), ("integer", "0"), ("float", "-1"), ("float", "h")],
+)
+def test_frequencies_that_are_none(kind, frequency) -> None:
+    with pytest.raises(DataError, match=r"data\.time\.frequency: expected a .*received"):
+        frequency_of(TimeConfig(column="t", kind=kind, frequency=frequency))

@@ -1,0 +1,119 @@
+"""The same input gives the same sequences, ids, splits, bytes and account, however it is spread over files."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from noisy_gru.components.sequence_example_gen.account import Account
+from noisy_gru.components.sequence_example_gen.buckets import encoder_of, sequences_of
+from noisy_gru.components.sequence_example_gen.chunks import bucket_count, bucket_of, pack, unpack
+from noisy_gru.components.sequence_example_gen.ledger import Ledger
+from noisy_gru.components.sequence_example_gen.reading import Reader
+from noisy_gru.components.sequence_example_gen.shards import order_of, shards
+from noisy_gru.components.sequence_example_gen.tables import Source
+
+TASK = {"kind": "forecasting", "targets": ["x"], "input_length": 3, "horizons": [1, 2], "stride": 2}
+
+
+def rows_of(seed: int) -> pd.DataFrame:
+    random = np.random.default_rng(seed)
+    frame = pd.DataFrame(
+        {
+            "id": random.choice(list("abcdefgh"), 120),
+            "t": random.integers(0, 40, 120),
+            "x": random.integers(0, 3, 120),
+            "y": random.choice(["c", "d"], 120, p=[0.98, 0.02]),
+        }
+    ).astype(str)
+    frame.loc[random.choice(120, 3), "x"] = "oops"
+    return frame
+
+
+def content(found: Any) -> dict[str, Any]:
+    return {
+        name: (entry["split"], entry["time"], str(entry["values"]), str(entry["label"]), str(entry["answers"]))
+        for name, entry in found.by_id.items()
+    }
+
+
+@pytest.mark.parametrize("task", [TASK, {"kind": "classification", "label": "y"}])
+@pytest.mark.parametrize("action", ["drop", "quarantine"])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    seed=st.integers(0, 50), order=st.randoms(use_true_random=False), files=st.integers(1, 4), buckets=st.integers(1, 5)
+)
+def test_whatever_the_order_of_rows_and_files(ingest, tmp_path, configured, task, action, seed, order, files, buckets):
+    dataset = configured(task=task, policies={"duplicate_step": action, "conflicting_label": "drop"})
+    frame = rows_of(seed)
+    frame.to_csv(tmp_path / "whole.csv", index=False)
+    once = ingest(dataset, [tmp_path / "whole.csv"], buckets=1)
+
+    index = list(range(len(frame)))
+    order.shuffle(index)
+    paths = []
+    for number in range(files):
+        paths.append(tmp_path / f"part-{number}.csv")
+        frame.iloc[index[number::files]].to_csv(paths[-1], index=False)
+    order.shuffle(paths)
+    again = ingest(dataset, paths, buckets=buckets)
+    assert content(again) == content(once)
+    for name in ("rows_read", "rows_kept", "quarantined", "dropped", "sequences_dropped", "sequences_quarantined"):
+        assert getattr(again.account, name) == getattr(once.account, name)
+
+
+def test_shards_are_byte_identical_whatever_the_order_of_chunks(tmp_path, configured) -> None:
+    dataset = configured(task=TASK, policies={"missing_label": "drop"})
+    chunks = []
+    for number in range(3):
+        path = tmp_path / f"part-{number}.csv"
+        rows_of(number).assign(t=lambda frame, n=number: frame["t"].astype(int) + 40 * n).to_csv(path, index=False)
+        for rows in Reader(dataset).tables(Source(str(path), path.name, "csv"), Ledger()):
+            chunks += [chunk for _, chunk in pack(rows, path.name, 1)]
+
+    def written(some: list[bytes], size: int) -> tuple[list[tuple[str, int, bytes]], str]:
+        ledger = Ledger()
+        sequences = sequences_of(unpack(some), None, dataset, ledger)
+        found = list(shards(sequences, encoder_of(sequences, dataset), ledger.account, size))
+        return found, ledger.account.to_json()
+
+    forward, backward = written(chunks, 1 << 20), written(chunks[::-1], 1 << 20)
+    assert forward == backward
+    assert len(written(chunks, 500)[0]) > len(forward[0])
+
+
+def test_account_merges_in_any_order_and_survives_json() -> None:
+    parts = []
+    for number in range(4):
+        part = Account(rows_read=number, faults=[f"fault {3 - number}"], times={"rows": [-number, number]})
+        part.quarantined["too_short"] = number
+        part.impute("missing_value", "x", number)
+        part.example("too_short", [{"file": "f", "row": 9 - number - step, "problem": ""} for step in range(3)])
+        parts.append(part)
+    total = Account.merged(parts)
+    assert Account.merged(parts[::-1]).to_json() == total.to_json()
+    assert Account.from_json(total.to_json()).to_json() == total.to_json()
+    assert (total.rows_read, total.quarantined["too_short"], total.times["rows"]) == (6, 6, [-3, 3])
+    assert [record["row"] for record in total.examples["too_short"]] == [4, 5, 5]
+    assert total.faults == [f"fault {number}" for number in range(4)]
+
+
+def test_buckets_depend_on_the_size_of_the_files_alone() -> None:
+    assert bucket_count([]) == bucket_count([("csv", 10_000)]) == 1
+    assert bucket_count([("parquet", 500 << 20)]) == 24
+    assert bucket_count([("csv", 1 << 50)]) == 1024
+    found = np.bincount([bucket_of(f"e{number}", 4) for number in range(4000)])
+    assert found.tolist() == pytest.approx([1000] * 4, abs=120)
+
+
+def test_order_in_a_shard_is_shuffled_and_fixed() -> None:
+    ids = [f"e{number:03d}" for number in range(100)]
+    order = order_of(ids)
+    assert sorted(order) == list(range(100))
+    assert order != list(range(100))
+    assert [ids[place] for place in order] == [ids[::-1][place] for place in order_of(ids[::-1])]
