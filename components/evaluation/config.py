@@ -45,7 +45,7 @@ def eval_config(dataset: DatasetConfig, evaluation: EvaluationConfig, fingerprin
             class_name=METRICS_CLASS,
             module=METRICS_MODULE,
             config=json.dumps({"name": metric, "task": task, "fingerprint": fingerprint}),
-            threshold=bounds.get(metric),
+            per_slice_thresholds=_on_the_whole_split(bounds.get(metric)),
         )
         for metric in known_metrics(dataset)
     ]
@@ -58,6 +58,13 @@ def eval_config(dataset: DatasetConfig, evaluation: EvaluationConfig, fingerprin
     )
     config.options.include_default_metrics.value = False
     return config
+
+
+def _on_the_whole_split(threshold: Any | None) -> list[Any]:
+    """A threshold that slices are not held to, as MetricConfig's own `threshold` would hold them."""
+    if threshold is None:
+        return []
+    return [_proto.PerSliceMetricThreshold(slicing_specs=[_proto.SlicingSpec()], threshold=threshold)]
 
 
 def thresholds(dataset: DatasetConfig, evaluation: EvaluationConfig) -> dict[str, Any]:
