@@ -57,9 +57,8 @@ def build_pipeline(
         "trainer": config.trainer.model_dump_json(),
         "fingerprint": source_fingerprint(MODEL_ROOMS),
     }
-    ingestion = SequenceExampleGen(
-        input_base=input_base, dataset=dataset.model_dump_json(), fingerprint=source_fingerprint(ALL_ROOMS)
-    )
+    fingerprint = source_fingerprint(ALL_ROOMS)
+    ingestion = SequenceExampleGen(input_base=input_base, dataset=dataset.model_dump_json(), fingerprint=fingerprint)
     examples = ingestion.outputs["examples"]
     statistics = StatisticsGen(examples=examples)
     schema = ImportSchemaGen(schema_file=schema_file)
@@ -95,12 +94,14 @@ def build_pipeline(
         evaluation=config.evaluation,
         baseline_model=blessed.outputs["model"],
         schema=schema.outputs["schema"],
+        fingerprint=fingerprint,
     )
     serving_gate = ServingGate(
         model=model,
         examples=examples,
         transform_graph=transform.outputs["transform_graph"],
         dataset=dataset,
+        fingerprint=fingerprint,
     )
     pusher = Pusher(
         model=model,
@@ -109,9 +110,9 @@ def build_pipeline(
         model_blessing=evaluator.outputs["blessing"],
         infra_blessing=serving_gate.outputs["blessing"],
     )
-    for ours in (gate, blessed, evaluator, serving_gate, pusher):
-        # Not read by any executor: it is there to be part of what TFX caches by.
-        ours.spec.exec_properties["fingerprint"] = source_fingerprint(ALL_ROOMS)
+    for ours in (gate, blessed):
+        # Not read by their executors: it is there to be part of what TFX caches by.
+        ours.spec.exec_properties["fingerprint"] = fingerprint
     before = [ingestion, statistics, schema, validator, gate, transform]
     nodes = [*before, *([tuner] if tuner else []), trainer, blessed, evaluator, serving_gate, pusher]
     return Pipeline(

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from noisy_gru.pipeline.checking import input_patterns, matching_files
 from noisy_gru.pipeline.config import PipelineConfig
@@ -52,7 +52,7 @@ def run_config(
     config_path: Path,
     root: Path,
     overrides: Sequence[str] = (),
-    terminal: TextIO | None = None,
+    on_stdout: bool = False,
     debug: bool = False,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> RunAccount:
@@ -63,7 +63,7 @@ def run_config(
         config_path: the file it came from, for the account.
         root: where everything of the run goes.
         overrides: the ``--set`` values that are already in ``config``, for the account.
-        terminal: where the live account goes; default: standard error.
+        on_stdout: whether the live account goes to standard output; otherwise to standard error.
         debug: whether the traceback of what went wrong is shown, too.
         now: the clock.
 
@@ -78,8 +78,8 @@ def run_config(
     with directory.locked():
         directory.close_killed()
         run = _Run(config, config_path, directory, overrides, now, debug)
-        with output_to(directory.log_file(run.account.run_id)) as (_, own_terminal):
-            run.go(LiveAccount(terminal or own_terminal))
+        with output_to(directory.log_file(run.account.run_id)) as (out, err):
+            run.go(LiveAccount(out if on_stdout else err))
         return run.account
 
 

@@ -14,6 +14,12 @@ from noisy_gru.schema.errors import UserError
 
 ALL_ROOTS = Path("runs")
 _METRICS_SHOWN = 3
+_WIDE = 250
+
+
+def _console(stream: TextIO) -> Console:
+    # Into a file or pipe nothing is cut off.
+    return Console(file=stream, highlight=False, soft_wrap=True, width=None if stream.isatty() else _WIDE)
 
 
 def _roots(root: Path | None) -> list[RunDirectory]:
@@ -50,7 +56,7 @@ def _metrics(account: RunAccount, count: int) -> str:
 
 def table(accounts: list[RunAccount], stream: TextIO) -> None:
     """Writes one line for each account."""
-    console = Console(file=stream, highlight=False, soft_wrap=True)
+    console = _console(stream)
     if not accounts:
         console.print("no runs yet; start one with: noisy-gru run CONFIG")
         return
@@ -72,7 +78,7 @@ def table(accounts: list[RunAccount], stream: TextIO) -> None:
 
 def page(account: RunAccount, stream: TextIO) -> None:
     """Writes all of an account that a person may want to know."""
-    console = Console(file=stream, highlight=False, soft_wrap=True)
+    console = _console(stream)
 
     def line(name: str, text: str) -> None:
         if text:

@@ -1,0 +1,93 @@
+"""What ``make demo`` runs: Japanese Vowels from CSV to a published model, then a few questions to that model.
+
+python -m examples.demo [--root demo-run]
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import gzip
+import sys
+import time
+from pathlib import Path
+
+from rich.console import Console
+
+from noisy_gru.components.sequence_example_gen.prediction import read_for_prediction
+from noisy_gru.pipeline.checking import check_config
+from noisy_gru.pipeline.cli import EXIT_FAILED
+from noisy_gru.pipeline.config import PipelineConfig
+from noisy_gru.pipeline.loading import load_config
+from noisy_gru.pipeline.prediction import answers
+from noisy_gru.pipeline.running import run_config
+from noisy_gru.schema.errors import UserError
+from noisy_gru.trainer.session import SessionModel
+
+FOLDER = Path(__file__).parent / "japanese_vowels"
+ASKED = 45  # every 45th of the 370 test utterances: one or so for each speaker
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the demo; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m examples.demo", description=__doc__)
+    parser.add_argument("--root", type=Path, default=Path("demo-run"), help="where everything goes")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override the configuration")
+    options = parser.parse_args(arguments)
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(
+        "[bold]Japanese Vowels[/]: 640 utterances of nine men, 12 cepstrum coefficients in 7 to 29 steps; who speaks?"
+    )
+    try:
+        config = load_config(FOLDER / "config.yaml", options.set)
+        check_config(config)
+        account = run_config(
+            config, config_path=FOLDER / "config.yaml", root=options.root, overrides=options.set, on_stdout=True
+        )
+        if account.published_path is None:
+            return EXIT_FAILED
+        console.print(
+            f"\n[bold]test accuracy[/] {account.metrics['accuracy']:.4f} on the published 370 test utterances"
+        )
+        if "accuracy_majority" in account.metrics:
+            console.print(f"  always answering the most frequent speaker: {account.metrics['accuracy_majority']:.4f}")
+        _ask(console, config, Path(account.published_path))
+    except UserError as error:
+        console.print(f"error: {error}", markup=False)
+        return EXIT_FAILED
+    return 0
+
+
+def _ask(console: Console, config: PipelineConfig, folder: Path) -> None:
+    """Asks the exported SavedModel, loaded as TF Serving loads it, about some test utterances."""
+    truth = {}
+    with gzip.open(FOLDER / "test.csv.gz", "rt", newline="") as stream:
+        for row in csv.DictReader(stream):
+            truth[row["utterance"]] = row["speaker"]
+    request = read_for_prediction([FOLDER / "test.csv.gz"], config.dataset)
+    begun = time.monotonic()
+    with SessionModel(folder) as model:
+        loaded = time.monotonic()
+        told = list(answers(model, request, config.task))
+        asked = time.monotonic()
+    console.print(
+        f"\nThe published SavedModel, loaded in a Session as TF Serving does ({loaded - begun:.1f} s), answers:"
+    )
+    for answer in told[::ASKED]:
+        name, speaker = answer["sequence_id"], answer["speaker"]
+        sure = answer[f"probability_{speaker}"]
+        mark = "[green]right[/]" if truth[name] == speaker else f"[red]wrong[/], it is {truth[name]}"
+        console.print(f"  {name}: speaker {speaker} ({sure:.1%}) {mark}")
+    right = sum(truth[answer["sequence_id"]] == answer["speaker"] for answer in told)
+    console.print(
+        f"  all {len(told)} test utterances in {asked - loaded:.2f} s: {right} right ({right / len(told):.4f})"
+    )
+    console.print("\nAsk it yourself:")
+    console.print(
+        f"  noisy-gru predict {FOLDER / 'config.yaml'} {FOLDER / 'test.csv.gz'} --root {folder.parents[2]}",
+        markup=False,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,181 @@
+"""Accounts of runs: written whole, found by their ids, and honest about runs that were killed."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import socket
+from datetime import UTC, datetime, timedelta, timezone
+from io import StringIO
+from pathlib import Path
+
+import pytest
+
+from noisy_gru.pipeline import runs_view
+from noisy_gru.pipeline.runs import (
+    RowsAccount,
+    RunAccount,
+    RunDirectory,
+    StepAccount,
+    new_run_id,
+    timestamp,
+    write_atomically,
+)
+from noisy_gru.schema.errors import UserError
+
+
+def account(run_id: str, root: Path, **changes) -> RunAccount:
+    values = {
+        "run_id": run_id,
+        "pipeline": "pumps",
+        "status": "succeeded",
+        "started": "2026-01-02T03:04:05Z",
+        "config_path": "/config.yaml",
+        "config_hash": "abc",
+        "config": {},
+        "seed": 1,
+        "root": str(root),
+        "log": "log",
+        "fingerprint": "f",
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+    }
+    return RunAccount.model_validate(values | changes)
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> RunDirectory:
+    directory = RunDirectory(tmp_path / "root")
+    directory.create()
+    return directory
+
+
+def test_ids_sort_by_time_and_differ():
+    noon = datetime(2026, 1, 2, 12, tzinfo=UTC)
+    first, later = new_run_id("a", noon), new_run_id("a", noon + timedelta(seconds=1))
+    assert first.startswith("20260102-120000-")
+    assert first < later
+    assert new_run_id("b", noon) != first
+    assert new_run_id("a", noon.astimezone(timezone(timedelta(hours=5)))).startswith("20260102-120000-")
+    assert timestamp(noon) == "2026-01-02T12:00:00Z"
+
+
+def test_an_account_comes_back_as_it_was(directory):
+    rows = RowsAccount(read=3, kept=2, quarantined={"duplicate_step": 1})
+    written = account(
+        "r1", directory.root, rows=rows, steps=[StepAccount(name="Trainer", status="complete", seconds=2)]
+    )
+    directory.write(written)
+    assert directory.accounts() == [written]
+    assert [path.name for path in directory.runs.iterdir()] == ["r1.json"]
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "file.json"
+    write_atomically(path, "old")
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (_ for _ in ()).throw(OSError("disk")))
+    with pytest.raises(OSError, match="disk"):
+        write_atomically(path, "new")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_runs_are_found_by_the_beginning_of_their_id(directory):
+    for name in ("20260101-aa", "20260102-bb", "20260102-cc"):
+        directory.write(account(name, directory.root))
+    assert directory.account("20260101").run_id == "20260101-aa"
+    assert directory.account("latest").run_id == "20260102-cc"
+    with pytest.raises(UserError, match="fits 2 runs: 20260102-bb, 20260102-cc"):
+        directory.account("20260102")
+    with pytest.raises(UserError, match=r"run 1999: not under .* The last runs are 20260101-aa"):
+        directory.account("1999")
+
+
+def test_no_runs(tmp_path):
+    with pytest.raises(UserError, match="no runs here"):
+        RunDirectory(tmp_path).account("latest")
+
+
+def test_a_damaged_account_is_named(directory):
+    (directory.runs / "r1.json").write_text("{")
+    with pytest.raises(UserError, match=r"r1\.json: not the account of a run"):
+        directory.accounts()
+
+
+def _gone() -> int:
+    process = multiprocessing.get_context("spawn").Process(target=int)
+    process.start()
+    process.join()
+    assert process.pid is not None
+    return process.pid
+
+
+def test_a_run_whose_process_is_gone_was_killed(directory):
+    steps = [StepAccount(name="Trainer")]
+    directory.write(account("r1", directory.root, status="running", pid=_gone(), steps=steps))
+    directory.write(account("r2", directory.root, status="running"))
+    directory.write(account("r3", directory.root, status="running", pid=_gone(), host="elsewhere"))
+    assert [each.status for each in directory.accounts()] == ["killed", "running", "running"]
+    assert directory.account("r1").steps[0].status == "interrupted"
+    assert json.loads((directory.runs / "r1.json").read_text())["status"] == "running"
+    directory.close_killed()
+    assert json.loads((directory.runs / "r1.json").read_text())["status"] == "killed"
+    assert json.loads((directory.runs / "r3.json").read_text())["status"] == "running"
+
+
+def test_one_run_at_a_time(directory):
+    other = RunDirectory(directory.root)
+    with directory.locked(), pytest.raises(UserError, match=f"in use by process {os.getpid()} on "), other.locked():
+        pass
+    with other.locked():
+        pass
+
+
+def test_a_root_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"--root .*file/root: can't make"):
+        RunDirectory(tmp_path / "file" / "root").create()
+
+
+def test_inputs_are_kept_by_content(directory, tmp_path):
+    schema = tmp_path / "schema.pbtxt"
+    schema.write_text("a")
+    first = directory.keep_input(schema)
+    assert directory.keep_input(schema) == first
+    schema.write_text("b")
+    second = directory.keep_input(schema)
+    assert (first.read_text(), second.read_text()) == ("a", "b")
+
+
+def test_the_views_show_what_matters(directory, monkeypatch, tmp_path):
+    rows = RowsAccount(read=10, kept=8, quarantined={"duplicate_step": 2})
+    directory.write(
+        account(
+            "20260101-aa",
+            directory.root,
+            finished="x",
+            seconds=61.2,
+            rows=rows,
+            metrics={"accuracy": 0.98123, "log_loss": 0.1},
+            version=7,
+            published_path="/serving/pumps/7",
+            steps=[StepAccount(name="Trainer", status="cached", summary="3 epochs")],
+        )
+    )
+    directory.write(account("20260102-bb", directory.root, status="refused", refusals=["accuracy is 0.1"]))
+    out = StringIO()
+    runs_view.table(runs_view.all_accounts(directory.root), out)
+    assert "20260101-aa  pumps     2026-01-02T03:04:05Z  61 s  succeeded  7        accuracy 0.9812" in out.getvalue()
+    assert "refused" in out.getvalue()
+    out = StringIO()
+    runs_view.page(runs_view.find_account("20260101", directory.root), out)
+    for text in ("10 read, 8 kept; 2 quarantined: duplicate_step", "/serving/pumps/7", "Trainer", "3 epochs"):
+        assert text in out.getvalue()
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "root").rename(tmp_path / "runs" / "pumps")
+    assert [each.run_id for each in runs_view.all_accounts(None)] == ["20260101-aa", "20260102-bb"]
+    assert runs_view.find_account("latest", None).run_id == "20260102-bb"
+    with pytest.raises(UserError, match="fits 2 runs"):
+        runs_view.find_account("2026", None)

@@ -1,0 +1,119 @@
+"""What reaches the terminal and what the log: output of libraries at every level, and the live account."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import subprocess
+import sys
+from io import StringIO
+from pathlib import Path
+
+import pytest
+
+from noisy_gru.pipeline.progress import LiveAccount, ProgressHandler, event_text
+from noisy_gru.pipeline.runs import StepAccount
+
+NOISE = """
+import logging, os, subprocess, sys
+from pathlib import Path
+from noisy_gru.pipeline.redirect import output_to
+
+print("before")
+kept = sys.stderr
+try:
+    with output_to(Path(sys.argv[1])) as (out, err):
+        print("printed")
+        print("printed to error", file=sys.stderr)
+        os.write(1, b"written to 1\\n")
+        os.write(2, b"written to 2\\n")
+        subprocess.run([sys.executable, "-c", "print('from a child')"], check=True)
+        logging.getLogger("lib").info("logged")
+        library_stream = sys.stderr
+        out.write("told\\n")
+        err.write("told as progress\\n")
+        if len(sys.argv) > 2:
+            raise ValueError("broken")
+except ValueError as error:
+    print(error)
+library_stream.write("late\\n")
+library_stream.flush()
+logging.getLogger("lib").warning("after")
+print("after")
+"""
+
+
+@pytest.mark.parametrize("arguments", [[], ["fail"]])
+def test_only_what_is_told_reaches_the_terminal(tmp_path, arguments):
+    log = tmp_path / "run.log"
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", NOISE, str(log), *arguments], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split("\n") == ["before", "told", *(["broken"] if arguments else []), "after", ""]
+    assert done.stderr == "told as progress\nlate\nafter\n"
+    logged = log.read_text()
+    for text in ("printed\n", "printed to error\n", "written to 1\n", "written to 2\n", "from a child\n"):
+        assert text in logged
+    assert re.search(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+ I lib: logged$", logged, re.MULTILINE)
+
+
+def test_plain_lines_without_a_terminal():
+    out, now = StringIO(), [0.0]
+    live = LiveAccount(out, clock=lambda: now[0])
+    handler = ProgressHandler(live)
+    logger = logging.getLogger("noisy_gru.progress")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        live.started("Trainer", 8, 11)
+        for epoch in (1, 2, 3):
+            event = {"kind": "epoch", "epoch": epoch, "epochs": 3, "metrics": {"loss": 0.12345, "learning_rate": 1e-3}}
+            logger.info("…", extra={"event": event})
+            now[0] += 6
+        logger.info("no event")
+    finally:
+        logger.removeHandler(handler)
+    live.finished(StepAccount(name="Trainer", status="complete", seconds=12.34, summary="[3 epochs]"))
+    live.started("Evaluator", 9, 11)
+    live.finished(StepAccount(name="Evaluator", status="cached", seconds=0.1, summary="accuracy 0.9"))
+    live.started("Pusher", 10, 11)
+    live.finished(StepAccount(name="Pusher", status="failed", seconds=0.1))
+    lines = [line.rstrip() for line in out.getvalue().splitlines()]
+    assert lines == [
+        "   8/11 Trainer              starts",
+        "   8/11 Trainer              epoch 3/3  loss 0.1235",
+        "✓  8/11 Trainer                12.3 s  [3 epochs]",
+        "   9/11 Evaluator            starts",
+        "=  9/11 Evaluator              cached  accuracy 0.9",
+        "  10/11 Pusher               starts",
+        "✗ 10/11 Pusher                  0.1 s",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("event", "text"),
+    [
+        ({"kind": "epoch", "epoch": 1, "epochs": 5, "metrics": {"loss": 2.0}}, "epoch 1/5  loss 2"),
+        ({"trial": 2, "trials": 4}, "trial 2/4"),
+        ({"message": "version 7"}, "version 7"),
+        ({"kind": "training"}, "training"),
+        ({}, ""),
+    ],
+)
+def test_events_as_text(event, text):
+    assert event_text(event) == text
+
+
+@pytest.mark.skipif(not Path("/dev/ptmx").exists(), reason="needs pseudo terminals")
+def test_a_terminal_gets_a_spinner():
+    main, side = os.openpty()
+    with os.fdopen(side, "w") as stream:
+        live = LiveAccount(stream)
+        live.started("Trainer", 1, 2)
+        live.advanced({"epoch": 1, "epochs": 9})
+        live.finished(StepAccount(name="Trainer", status="complete", seconds=1))
+    shown = os.read(main, 65536).decode()
+    os.close(main)
+    assert "epoch 1/9" in shown
+    assert "\x1b[" in shown
