@@ -17,6 +17,7 @@ from noisy_gru.components.serving_gate.report import Check, Report
 from noisy_gru.components.serving_gate.sequences import Batch, batches, choose
 from noisy_gru.components.serving_gate.variables import read_variables, unwanted
 from noisy_gru.schema.config import DatasetConfig
+from noisy_gru.schema.errors import ModelError
 from noisy_gru.trainer.saved_model_proto import parse_saved_model
 
 _SHOWN = 5
@@ -108,7 +109,10 @@ def _operations(model: Path, seen: Testimony) -> Check:
 
 
 def _variables(model: Path, reference: Reference | None) -> Check:
-    variables = read_variables(model)
+    try:
+        variables = read_variables(model)
+    except ModelError as error:
+        return Check("variables", "not readable", [str(error)])
     values = sum(variable.values for variable in variables)
     problems = unwanted(variables, reference.parameters if reference is not None else None)
     return Check("variables", f"{len(variables)} variables, {values} values", problems, {"values": values})

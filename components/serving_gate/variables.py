@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from noisy_gru.schema.errors import ModelError
+
 _GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _VALUE = "VARIABLE_VALUE"
 _OPTIMIZER = ("optimizer", "adam", "momentum", "velocity", "learning_rate", "iterations", "rmsprop", "adagrad")
@@ -24,24 +26,19 @@ def read_variables(model: Path) -> list[Variable]:
     """The variables in ``<model>/variables``; empty if there is no such file.
 
     Raises:
-        tensorflow.errors.OpError: if the file can't be read.
+        ModelError: if the file can't be read.
     """
     import tensorflow as tf
-    from tensorflow.core.protobuf import trackable_object_graph_pb2
 
     prefix = model / "variables" / "variables"
     if not prefix.with_name("variables.index").exists():
         return []
-    reader: Any = tf.train.load_checkpoint(str(prefix))
-    shapes, dtypes = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
-    graph: Any = trackable_object_graph_pb2
-    objects = graph.TrackableObjectGraph.FromString(reader.get_tensor(_GRAPH)) if _GRAPH in shapes else None
-    names = {
-        attribute.checkpoint_key: attribute.full_name
-        for node in (objects.nodes if objects else [])
-        for attribute in node.attributes
-        if attribute.name == _VALUE
-    }
+    try:
+        reader: Any = tf.train.load_checkpoint(str(prefix))
+        shapes, dtypes = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
+        names = _full_names(reader.get_tensor(_GRAPH)) if _GRAPH in shapes else {}
+    except tf.errors.OpError as error:
+        raise ModelError(f"the variables file can't be read: {error}") from error
     found = []
     for key, shape in sorted(shapes.items()):
         if key != _GRAPH:
@@ -50,6 +47,19 @@ def read_variables(model: Path) -> list[Variable]:
                 count *= size
             found.append(Variable(names.get(key) or key, dtypes[key].name, count))
     return found
+
+
+def _full_names(object_graph: bytes) -> dict[str, str]:
+    """Full names of variables by their key in the file."""
+    from tensorflow.core.protobuf import trackable_object_graph_pb2
+
+    proto: Any = trackable_object_graph_pb2
+    return {
+        attribute.checkpoint_key: attribute.full_name
+        for node in proto.TrackableObjectGraph.FromString(object_graph).nodes
+        for attribute in node.attributes
+        if attribute.name == _VALUE
+    }
 
 
 def unwanted(variables: list[Variable], parameters: int | None) -> list[str]:

@@ -1,0 +1,243 @@
+"""The gate on exports that are broken on purpose, each in one way."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from noisy_gru.components.serving_gate.gate import Reference, judge
+from noisy_gru.components.serving_gate.probe import observe_apart
+from noisy_gru.components.serving_gate.report import Report, read_report
+from noisy_gru.schema.config import DatasetConfig
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
+
+DATASET = DatasetConfig.model_validate(
+    {
+        "data": {"files": ["x.csv"], "entity": "id", "time": {"column": "t"}, "features": ["a", "b"]},
+        "task": {"kind": "classification", "label": "label"},
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def reference(exported: tuple[Path, Any]) -> Callable[[], Reference]:
+    """The Keras side of `exported`: its Python functions, not its file."""
+    import tensorflow as tf
+
+    _, model = exported
+
+    def from_examples(examples: list[bytes]) -> dict[str, np.ndarray]:
+        rows = [tf.train.Example.FromString(each).features.feature for each in examples]
+        lengths = [len(row["a"].float_list.value) for row in rows]
+        steps = max(lengths) + 1
+        features = np.zeros((len(rows), steps, 2), np.float32)
+        for index, row in enumerate(rows):
+            for channel, name in enumerate("ab"):
+                features[index, : lengths[index], channel] = row[name].float_list.value
+        mask = np.arange(steps)[None, :] < np.array(lengths)[:, None]
+        probabilities = np.asarray(model([features, mask], training=False))
+        classes = np.array([b"falls", b"rises", b"stays"], dtype=object)
+        class_id = probabilities.argmax(axis=1)
+        return {
+            "probabilities": probabilities,
+            "class_id": class_id.astype(np.int64),
+            "label_bytes": classes[class_id],
+            "labels_bytes": np.tile(classes, (len(rows), 1)),
+        }
+
+    return lambda: Reference(from_examples, model.count_params())
+
+
+@pytest.fixture
+def gate(reference: Callable[[], Reference], serialized_examples: list[bytes]) -> Callable[..., Report]:
+    def _gate(folder: Path, load: Callable[[], Reference] | None = None, examples: Any = None) -> Report:
+        given = serialized_examples if examples is None else examples
+        return judge(folder, given, DATASET, load or reference)
+
+    return _gate
+
+
+def outcome(report: Report) -> dict[str, bool]:
+    return {check.name: check.passed for check in report.checks}
+
+
+def test_a_good_export_is_blessed(gate: Callable[..., Report], exported: tuple[Path, Any], tmp_path: Path) -> None:
+    report = gate(exported[0])
+    assert report.blessed, report.text()
+    assert list(outcome(report)) == [
+        "load", "operations", "variables", "signatures", "answers", "repeated calls", "both signatures",
+        "parity with Keras",
+    ]  # fmt: skip
+    report.write(tmp_path)
+    assert read_report(tmp_path)["blessed"] is True
+    assert (tmp_path / "report.txt").read_text().startswith("TF Serving can serve")
+
+
+def test_a_random_operation_is_refused(gate: Callable[..., Report], export_model: Any, tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    export_model(tmp_path / "m", spoil=lambda p: p + 0.0 * tf.random.normal(tf.shape(p)))
+    report = gate(tmp_path / "m")
+    assert outcome(report) | {"operations": True} == dict.fromkeys(outcome(report), True)
+    assert "RandomStandardNormal (node" in report.problems[0]
+    assert "in function __inference" in report.problems[0]
+    assert "draws at random" in report.problems[0]
+
+
+def test_noise_is_refused_by_what_it_does_as_well(
+    gate: Callable[..., Report], export_model: Any, tmp_path: Path
+) -> None:
+    import tensorflow as tf
+
+    export_model(tmp_path / "m", spoil=lambda p: p + 1e-4 * tf.random.uniform(tf.shape(p)))
+    report = gate(tmp_path / "m")
+    assert not outcome(report)["repeated calls"]
+    assert "had another answer when asked again" in report.text()
+
+
+def test_python_in_the_graph_is_refused(gate: Callable[..., Report], export_model: Any, tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    def spoil(p: Any) -> Any:
+        return tf.ensure_shape(tf.numpy_function(lambda x: x, [p], tf.float32), p.shape)
+
+    export_model(tmp_path / "m", spoil=spoil)
+    report = gate(tmp_path / "m")
+    assert not report.blessed
+    assert any("PyFunc" in problem and "calls into Python" in problem for problem in report.problems)
+
+
+def test_xla_is_refused(gate: Callable[..., Report], export_model: Any, tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    export_model(tmp_path / "m", spoil=tf.function(lambda p: p * 1.0, jit_compile=True))
+    report = gate(tmp_path / "m")
+    assert any("must be compiled by XLA" in problem for problem in report.problems)
+
+
+def test_other_weights_are_refused(gate: Callable[..., Report], export_model: Any, tmp_path: Path) -> None:
+    export_model(tmp_path / "m", seed=1)
+    report = gate(tmp_path / "m")
+    assert [name for name, passed in outcome(report).items() if not passed] == ["parity with Keras"]
+    assert "the served model and the Keras model differ by" in report.problems[0]
+
+
+def test_what_no_session_can_run_is_refused(
+    gate: Callable[..., Report], exported: tuple[Path, Any], tmp_path: Path
+) -> None:
+    import tensorflow as tf
+
+    class Holder(tf.Module):
+        """What trap 1 describes: a module that merely holds a Keras model."""
+
+        def __init__(self, model: Any) -> None:
+            super().__init__()
+            self.model = model
+
+        def answer(self, features: Any, lengths: Any) -> dict[str, Any]:
+            mask = tf.sequence_mask(lengths, tf.shape(features)[1])
+            probabilities = self.model([features, mask])
+            names = tf.constant([b"falls", b"rises", b"stays"])
+            class_id = tf.argmax(probabilities, axis=1)
+            labels = tf.repeat(names[None, :], tf.shape(probabilities)[0], axis=0)
+            label = tf.gather(names, class_id)
+            return {"probabilities": probabilities, "class_id": class_id, "label_bytes": label, "labels_bytes": labels}
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "examples")])
+        def default(self, examples: Any) -> Any:
+            spec = {name: tf.io.RaggedFeature(tf.float32, row_splits_dtype=tf.int64) for name in "ab"}
+            rows = tf.io.parse_example(examples, spec)
+            features = tf.stack([rows["a"].to_tensor(), rows["b"].to_tensor()], -1)
+            return self.answer(features, rows["a"].row_lengths())
+
+        @tf.function(
+            input_signature=[
+                tf.TensorSpec([None, None, 2], tf.float32, "features"), tf.TensorSpec([None], tf.int64, "lengths")
+            ]
+        )  # fmt: skip
+        def tensors(self, features: Any, lengths: Any) -> Any:
+            return self.answer(features, lengths)
+
+    holder = Holder(exported[1])
+    signatures = {"serving_default": holder.default, "serving_tensors": holder.tensors}
+    tf.saved_model.save(holder, str(tmp_path / "m"), signatures)
+    assert tf.saved_model.load(str(tmp_path / "m")) is not None
+    report = gate(tmp_path / "m")
+    assert not outcome(report)["answers"]
+    assert "Could not find variable" in report.text()
+
+
+def test_seeds_and_doubled_weights_are_refused(gate: Callable[..., Report], export_model: Any, tmp_path: Path) -> None:
+    import keras
+
+    def with_dropout(model: Any) -> Any:
+        return keras.Sequential([keras.Input((4,)), keras.layers.Dropout(0.5, seed=1), keras.layers.Dense(2)])
+
+    export_model(tmp_path / "m", track=with_dropout)
+    report = gate(tmp_path / "m")
+    assert [name for name, passed in outcome(report).items() if not passed] == ["variables"]
+    assert any("is a seed" in problem for problem in report.problems)
+    assert any("weights are there twice, or others came along" in problem for problem in report.problems)
+
+
+@pytest.mark.parametrize(
+    ("signature", "said"),
+    [
+        ("serving_tensors", "the signature serving_tensors is missing; the model has serving_default"),
+        # Keras then makes the other one the default.
+        ("serving_default", "serving_default: input examples is missing"),
+    ],
+)
+def test_a_missing_signature_is_refused(
+    signature: str, said: str, gate: Callable[..., Report], export_model: Any, tmp_path: Path
+) -> None:
+    export_model(tmp_path / "m", drop=(signature,))
+    report = gate(tmp_path / "m")
+    assert [name for name, passed in outcome(report).items() if not passed] == ["signatures"]
+    assert report.problems[0] == said
+
+
+@pytest.mark.parametrize(
+    ("file", "check", "said"),
+    [
+        ("saved_model.pb", "load", "saved_model.pb"),
+        ("variables/variables.data-00000-of-00001", "load", "can't load"),
+        # TensorFlow takes this for a model without variables, and loads it.
+        ("variables/variables.index", "answers", "Could not find variable"),
+        (None, "load", "isn't a SavedModel"),
+    ],
+)
+def test_a_missing_file_is_refused(
+    file: str | None, check: str, said: str, gate: Callable[..., Report], exported: tuple[Path, Any], tmp_path: Path
+) -> None:
+    if file is not None:
+        shutil.copytree(exported[0], tmp_path / "m")
+        (tmp_path / "m" / file).unlink()
+    report = gate(tmp_path / "m")
+    assert not outcome(report)[check]
+    assert said in report.text()
+
+
+def test_a_keras_side_that_fails_is_a_reason(gate: Callable[..., Report], exported: tuple[Path, Any]) -> None:
+    def missing() -> Reference:
+        raise FileNotFoundError("Format-Keras/model.keras")
+
+    report = gate(exported[0], missing)
+    assert [name for name, passed in outcome(report).items() if not passed] == ["parity with Keras"]
+    assert "FileNotFoundError: Format-Keras/model.keras" in report.problems[0]
+
+
+def test_without_sequences_nothing_is_proved(gate: Callable[..., Report], exported: tuple[Path, Any]) -> None:
+    report = gate(exported[0], examples=[])
+    assert "the test split holds no sequence" in report.problems[0]
+
+
+def test_a_model_that_hangs_or_crashes_does_no_harm(exported: tuple[Path, Any]) -> None:
+    seen = observe_apart(exported[0], [], timeout=0.01)
+    assert "did not answer within 0.01 s" in seen.error
