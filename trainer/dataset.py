@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from noisy_gru.schema.errors import DataError
 from noisy_gru.trainer import features as names
 from noisy_gru.trainer.features import Layout, model_inputs
 
@@ -53,7 +54,7 @@ class SequenceData:
         split: its name, for messages.
 
     Raises:
-        ValueError: a target is not finite, so no loss could be computed.
+        DataError: a target is not finite, so no loss could be computed.
     """
 
     def __init__(
@@ -135,7 +136,7 @@ class SequenceData:
             self.longest = max(self.longest, int(lengths.max(initial=0)))
             self.unseen_labels += int(block.pop("unseen", 0))
             if self.answer == names.TARGETS and not np.isfinite(block[names.TARGETS].numpy()).all():
-                raise ValueError(
+                raise DataError(
                     f"The targets {', '.join(self.layout.targets)} of split {self.split} hold missing or infinite "
                     "values. Every sequence needs a finite target: leave the others out when the data is ingested."
                 )

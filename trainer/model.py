@@ -12,6 +12,7 @@ import keras
 from keras import ops
 
 from noisy_gru.schema.config import ForecastingConfig
+from noisy_gru.schema.errors import ConfigError
 from noisy_gru.trainer import features as names
 from noisy_gru.trainer.config import ModelConfig
 from noisy_gru.trainer.features import Layout
@@ -72,19 +73,19 @@ def check_model_config(config: ModelConfig, layout: Layout) -> None:
     """Refuse a model that the data set's columns can't feed.
 
     Raises:
-        ValueError: `model.target: difference` without forecasting of observed targets.
+        ConfigError: `model.target: difference` without forecasting of observed targets.
     """
     if config.target != "difference":
         return
     task = layout.dataset.task
     if not isinstance(task, ForecastingConfig):
-        raise ValueError(
+        raise ConfigError(
             f"model.target: difference needs task.kind: forecasting, received {task.kind}; use model.target: level"
         )
     if not layout.observed_targets:
         inputs = {feature.name for feature in layout.numeric}
         unread = ", ".join(name for name in task.targets if name not in inputs)
-        raise ValueError(
+        raise ConfigError(
             f"model.target: difference adds the last value read of each target, but {unread} is not a numeric feature; "
             "add it to data.features or use model.target: level"
         )
@@ -107,7 +108,7 @@ def build_model(
         [B, 1] (regression) or [B, H, K] (forecasting), float32.
 
     Raises:
-        ValueError: `model.target: difference` without the targets among the features.
+        ConfigError: `model.target: difference` without the targets among the features.
     """
     check_model_config(config, layout)
     inputs = {

@@ -11,6 +11,7 @@ from typing import Any
 from noisy_gru.trainer.preprocessing import preprocess
 from noisy_gru.trainer.settings import Settings
 from noisy_gru.trainer.training import train
+from noisy_gru.trainer.tuning import make_tuner
 
 
 def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> dict[str, Any]:
@@ -21,3 +22,10 @@ def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> d
 def run_fn(fn_args: Any) -> None:
     """Trainer's callback; see `noisy_gru.trainer.training`."""
     train(fn_args, Settings.parse(fn_args.custom_config))
+
+
+def tuner_fn(fn_args: Any) -> Any:
+    """Tuner's callback; see `noisy_gru.trainer.tuning`."""
+    from tfx.v1.components import TunerFnResult
+
+    return TunerFnResult(tuner=make_tuner(fn_args, Settings.parse(fn_args.custom_config)), fit_kwargs={"verbose": 0})

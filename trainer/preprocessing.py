@@ -16,6 +16,7 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from noisy_gru.schema.config import ClassificationConfig, DatasetConfig, FeatureConfig
+from noisy_gru.schema.errors import ConfigError
 from noisy_gru.trainer import features as names
 from noisy_gru.trainer.features import Layout
 
@@ -44,14 +45,14 @@ def preprocess(inputs: Mapping[str, Any], dataset: DatasetConfig) -> dict[str, A
         The outputs named in `noisy_gru.trainer.features`.
 
     Raises:
-        ValueError: the schema has no such column.
+        ConfigError: the schema has no such column.
         tf.errors.InvalidArgumentError: (when run) the features of a sequence differ in their number of steps.
     """
     layout = Layout(dataset)
     wanted = [feature.name for feature in dataset.data.features] + layout.raw_targets
     unknown = sorted(set(wanted) - set(inputs))
     if unknown:
-        raise ValueError(
+        raise ConfigError(
             f"The schema has no column {', '.join(unknown)}, which data.features or task names. "
             f"Its columns: {', '.join(sorted(inputs))}. Correct the configuration or the curated schema."
         )

@@ -14,6 +14,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from noisy_gru.schema.errors import ConfigError
+
 Event: Any = tf.compat.v1.Event
 Summary: Any = tf.compat.v1.Summary
 
@@ -67,7 +69,7 @@ class FiniteLoss(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         loss = float((logs or {}).get("loss", 0.0))
         if not math.isfinite(loss):
-            raise ValueError(
+            raise ConfigError(
                 f"The training loss became {loss} in epoch {epoch + 1}. "
                 "Lower training.learning_rate, or set training.clip_norm."
             )

@@ -89,6 +89,8 @@ class Checkpoint(keras.callbacks.Callback):
         """
         if not tf.io.gfile.exists(self.path):
             return 0
+        # Until it is built, an optimizer has no moments to put the saved ones into.
+        model.optimizer.build(model.trainable_variables)
         with tf.io.gfile.GFile(self.path, "rb") as file:
             content = io.BytesIO(file.read())
         with np.load(content, allow_pickle=False) as saved:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from noisy_gru.schema.config import DatasetConfig, Section
+from noisy_gru.schema.errors import ConfigError
 from noisy_gru.trainer.config import TrainerConfig
 
 DATASET = "dataset"
@@ -41,11 +42,11 @@ class Settings:
         """Read `custom_config`; a section may be a mapping or JSON text.
 
         Raises:
-            ValueError: `dataset` is missing, or a section does not validate.
+            ConfigError: `dataset` is missing, or a section does not validate.
         """
         config = dict(custom_config or {})
         if DATASET not in config:
-            raise ValueError(
+            raise ConfigError(
                 "custom_config must hold 'dataset', the JSON of a DatasetConfig, beside 'trainer', that of a "
                 f"TrainerConfig. Received the keys: {sorted(config) or 'none'}"
             )
@@ -72,4 +73,4 @@ def _section(model: type[T], value: Any, key: str) -> T:
     try:
         return model.model_validate(json.loads(value) if isinstance(value, str) else value)
     except (ValidationError, json.JSONDecodeError) as error:
-        raise ValueError(f"custom_config[{key!r}] is not a valid {model.__name__}: {error}") from error
+        raise ConfigError(f"custom_config[{key!r}] is not a valid {model.__name__}: {error}") from error

@@ -8,107 +8,24 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import logging
 import math
 import time
 from typing import Any
 
 import keras
 import tensorflow as tf
-import tensorflow_transform as tft
 
 from noisy_gru.trainer.callbacks import StddevSchedule
 from noisy_gru.trainer.config import TrainerConfig
-from noisy_gru.trainer.dataset import BatchConfig, SequenceData
+from noisy_gru.trainer.dataset import SequenceData
 from noisy_gru.trainer.export import ServedModel, export, keras_folder, save_keras, target_scale
-from noisy_gru.trainer.features import LABEL_VOCABULARY, Layout
-from noisy_gru.trainer.model import Sizes, build_model, check_model_config
-from noisy_gru.trainer.objective import compile_model, metric_name
+from noisy_gru.trainer.model import build_model
+from noisy_gru.trainer.objective import compile_model
 from noisy_gru.trainer.progress import FiniteLoss, HistoryFile, Progress, TensorBoardLog, report
 from noisy_gru.trainer.resume import BestWeights, Checkpoint
 from noisy_gru.trainer.settings import Settings
 from noisy_gru.trainer.tuning import apply_hyperparameters
-
-logger = logging.getLogger(__name__)
-
-
-class EpochOrder(keras.callbacks.Callback):
-    """Tells the data which epoch's order comes next."""
-
-    def __init__(self, data: SequenceData):
-        super().__init__()
-        self.data = data
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self.data.epoch.assign(epoch)
-
-
-@dataclasses.dataclass
-class Workbench:
-    """What a training or a search works with: the settings, the splits, Transform's output and the sizes from it."""
-
-    settings: Settings
-    layout: Layout
-    train: SequenceData
-    eval: SequenceData
-    transform: tft.TFTransformOutput
-    sizes: Sizes
-
-
-def require_keras_3() -> None:
-    """Refuse to train with another Keras.
-
-    Raises:
-        RuntimeError: `import keras` gives no Keras 3 on TensorFlow.
-    """
-    if not keras.__version__.startswith("3.") or keras.backend.backend() != "tensorflow":
-        raise RuntimeError(
-            f"The Trainer needs Keras 3 on TensorFlow. Received: Keras {keras.__version__} on {keras.backend.backend()}"
-            ". Unset KERAS_BACKEND, and leave `import keras` to the environment of this package."
-        )
-
-
-def prepare(fn_args: Any, settings: Settings) -> Workbench:
-    """Read the splits and Transform's output.
-
-    Args:
-        fn_args: TFX's FnArgs.
-        settings: of `custom_config`.
-
-    Raises:
-        ValueError: a needed split is empty, the model does not fit the columns, or train has one class only.
-    """
-    layout = Layout(settings.dataset)
-    training = settings.trainer.training
-    check_model_config(settings.trainer.model, layout)
-    transform = tft.TFTransformOutput(fn_args.transform_graph_path)
-    batches = BatchConfig(
-        batch_size=training.batch_size,
-        seed=settings.trainer.seed,
-        bucket_by_length=training.bucket_by_length,
-        few_shapes=training.jit_compile,
-        cache_bytes=training.cache_gigabytes * 1e9,
-    )
-    spec = transform.transformed_feature_spec()
-    train = SequenceData(fn_args.train_files, spec, layout, batches, "train")
-    held_out = SequenceData(fn_args.eval_files or [], spec, layout, batches, "eval")
-    if not len(train):
-        raise ValueError(f"The train split holds no sequence to train on. Files: {fn_args.train_files}")
-    if training.early_stopping is not None and not len(held_out):
-        raise ValueError(
-            "training.early_stopping needs sequences in the eval split, which is empty. "
-            "Give splits.eval (or eval_from_train) a share, or set training.early_stopping: null to train all epochs."
-        )
-    classes = transform.vocabulary_size_by_name(LABEL_VOCABULARY) if layout.is_classification else 0
-    if layout.is_classification and classes < 2:
-        raise ValueError(
-            f"Classification needs two classes or more in the train split; column {layout.dataset.task} has {classes}"
-        )
-    # The last id is that of unknown and missing values.
-    vocabularies = tuple(
-        transform.vocabulary_size_by_name(layout.vocabulary(index)) + 1 for index in range(len(layout.categorical))
-    )
-    return Workbench(settings, layout, train, held_out, transform, Sizes(classes, vocabularies))
+from noisy_gru.trainer.workbench import EpochOrder, Workbench, prepare
 
 
 def train(fn_args: Any, settings: Settings) -> None:
@@ -119,16 +36,13 @@ def train(fn_args: Any, settings: Settings) -> None:
         settings: of `custom_config`.
 
     Raises:
-        ValueError: as `prepare`; the early stopping's monitor does not exist; or the loss is no longer finite.
-        RuntimeError: no Keras 3.
+        ConfigError, DataError, RuntimeError: as `prepare`; or the loss is no longer finite.
     """
-    require_keras_3()
     started = time.monotonic()
     trainer = apply_hyperparameters(settings.trainer, fn_args.hyperparameters)
     settings = dataclasses.replace(settings, trainer=trainer)
     bench = prepare(fn_args, settings)
     epochs, steps = _extent(trainer, bench.train, fn_args.train_steps)
-    _check_monitor(trainer, bench)
     keras.utils.set_random_seed(trainer.seed)
     model = build_model(trainer.model, bench.layout, bench.sizes, seed=trainer.seed)
     served = ServedModel(model, bench.transform, bench.layout)
@@ -215,16 +129,6 @@ def _extent(trainer: TrainerConfig, data: SequenceData, train_steps: int | None)
     steps = data.steps
     epochs = trainer.training.epochs
     return (min(epochs, math.ceil(train_steps / steps)) if train_steps else epochs), steps
-
-
-def _check_monitor(trainer: TrainerConfig, bench: Workbench) -> None:
-    stopping = trainer.training.early_stopping
-    metric = metric_name(bench.layout)
-    known = ["loss", metric, "val_loss", f"val_{metric}"]
-    if stopping is not None and stopping.monitor not in known:
-        raise ValueError(
-            f"training.early_stopping.monitor must be one of {', '.join(known)}. Received: {stopping.monitor}"
-        )
 
 
 def _key(bench: Workbench) -> str:

@@ -5,9 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import keras
 import keras_tuner
 
+from noisy_gru.schema.errors import ConfigError
 from noisy_gru.trainer.config import TrainerConfig
+from noisy_gru.trainer.export import ServedModel, target_scale
+from noisy_gru.trainer.model import build_model
+from noisy_gru.trainer.objective import compile_model
+from noisy_gru.trainer.progress import report
+from noisy_gru.trainer.resume import BestWeights
+from noisy_gru.trainer.settings import Settings
+from noisy_gru.trainer.workbench import EpochOrder, Workbench, prepare
 
 STDDEV_SCALE = "stddev_scale"
 LEARN_MEAN = "learn_mean"
@@ -46,3 +55,96 @@ def with_values(trainer: TrainerConfig, values: Mapping[str, Any]) -> TrainerCon
     return trainer.model_copy(
         update={"model": model, "training": trainer.training.model_copy(update={"learning_rate": rate})}
     )
+
+
+class NoisyHyperModel(keras_tuner.HyperModel):
+    """One trial: the configured model with the values of the trial, trained on the workbench's data."""
+
+    def __init__(self, bench: Workbench, scale: Any):
+        super().__init__()
+        self.bench = bench
+        self.scale = scale
+        self.trials = 0
+
+    def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
+        trainer = with_values(self.bench.settings.trainer, hp.values)
+        keras.utils.set_random_seed(trainer.seed)
+        model = build_model(trainer.model, self.bench.layout, self.bench.sizes, seed=trainer.seed)
+        compile_model(
+            model,
+            trainer.training,
+            self.bench.layout,
+            steps_per_epoch=self.bench.train.steps,
+            epochs=trainer.tuner.epochs,
+            target_scale=self.scale,
+        )
+        return model
+
+    def fit(self, hp: keras_tuner.HyperParameters, model: keras.Model, *args: Any, **kwargs: Any) -> Any:
+        trainer = self.bench.settings.trainer
+        callbacks = [EpochOrder(self.bench.train), *kwargs.pop("callbacks", [])]
+        if trainer.training.early_stopping is not None:
+            callbacks.append(BestWeights(trainer.training.early_stopping))
+        history = model.fit(
+            self.bench.train.shuffled(),
+            validation_data=self.bench.eval.one_pass(),
+            epochs=trainer.tuner.epochs,
+            callbacks=callbacks,
+            shuffle=False,
+            **kwargs,
+        )
+        self.trials += 1
+        name, direction = _objective(trainer)
+        score = (max if direction == "max" else min)(history.history[name])
+        shown = ", ".join(f"{key}={value}" for key, value in hp.values.items() if not key.startswith("tuner/"))
+        report(
+            f"trial {self.trials} of at most {trainer.tuner.max_trials}: {shown}: {name}={score:.4g}",
+            kind="trial",
+            trial=self.trials,
+            trials=trainer.tuner.max_trials,
+            values=dict(hp.values),
+            metrics={name: float(score)},
+        )
+        return history
+
+
+def make_tuner(fn_args: Any, settings: Settings) -> keras_tuner.Tuner:
+    """The search of the configuration, ready to start.
+
+    It tries every combination where `tuner.max_trials` allows, and a seeded random choice of them otherwise.
+
+    Args:
+        fn_args: TFX's FnArgs; trials are kept in its `working_dir`.
+        settings: of `custom_config`.
+
+    Raises:
+        ConfigError, DataError, RuntimeError: as `prepare`; or the eval split is empty.
+    """
+    trainer = settings.trainer
+    bench = prepare(fn_args, settings)
+    if not len(bench.eval):
+        raise ConfigError(
+            "tuner needs sequences in the eval split, which is empty. Give splits.eval (or eval_from_train) a share, "
+            "or set tuner.enabled: false."
+        )
+    name, direction = _objective(trainer)
+    combinations = 2 * len(trainer.tuner.stddev_scales) * len(trainer.tuner.learning_rates)
+    search = keras_tuner.GridSearch if combinations <= trainer.tuner.max_trials else keras_tuner.RandomSearch
+    model = build_model(trainer.model, bench.layout, bench.sizes, seed=trainer.seed)
+    return search(
+        NoisyHyperModel(bench, target_scale(ServedModel(model, bench.transform, bench.layout))),
+        objective=keras_tuner.Objective(name, direction),
+        hyperparameters=search_space(trainer),
+        tune_new_entries=False,
+        max_trials=trainer.tuner.max_trials,
+        seed=trainer.seed,
+        directory=fn_args.working_dir,
+        project_name="search",
+        overwrite=True,
+    )
+
+
+def _objective(trainer: TrainerConfig) -> tuple[str, str]:
+    stopping = trainer.training.early_stopping
+    watched = stopping is not None and stopping.monitor.startswith("val_")
+    return (stopping.monitor, stopping.mode) if stopping is not None and watched else ("val_loss", "min")

@@ -80,19 +80,19 @@ def run_transform(dataset: DatasetConfig, rows: dict[str, list[Row]], folder: Pa
     import tensorflow_transform.beam as tft_beam
     from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
     from tensorflow_transform.tf_metadata import dataset_metadata, metadata_io, schema_utils
+    from tfx_bsl.public import tfxio
 
     from noisy_gru.trainer.preprocessing import preprocess
 
-    metadata = dataset_metadata.DatasetMetadata(schema_utils.schema_from_feature_spec(raw_feature_spec(dataset)))
+    schema = schema_utils.schema_from_feature_spec(raw_feature_spec(dataset))
+    metadata = dataset_metadata.DatasetMetadata(schema)
     graph = str(folder / "transform_graph")
-
-    def encoded(row: Row) -> Row:
-        return {key: [v.encode() if isinstance(v, str) else v for v in values] for key, values in row.items()}
-
+    # Instance dicts in place of Arrow would leave protobuf objects behind that crash the interpreter at its end.
+    source = tfxio.TFExampleBeamRecord(physical_format="inmem", telemetry_descriptors=["test"], schema=schema)
     with beam.Pipeline(runner=FnApiRunner()) as pipeline, tft_beam.Context(temp_dir=str(folder / "tmp")):
-        train = (pipeline | beam.Create([encoded(row) for row in rows["train"]]), metadata)
-        function = train | tft_beam.AnalyzeDataset(lambda inputs: preprocess(inputs, dataset))
-        _ = function | tft_beam.WriteTransformFn(graph)
+        batches = pipeline | beam.Create([example(row) for row in rows["train"]]) | source.BeamSource()
+        analyzed = (batches, source.TensorAdapterConfig()) | tft_beam.AnalyzeDataset(lambda x: preprocess(x, dataset))
+        _ = analyzed | tft_beam.WriteTransformFn(graph)
     metadata_io.write_metadata(metadata, f"{graph}/{tft.TFTransformOutput.RAW_METADATA_DIR}")
     output = tft.TFTransformOutput(graph)
     layer = output.transform_features_layer()

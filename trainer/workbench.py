@@ -1,0 +1,114 @@
+"""What a training or a search works with: the splits, Transform's output, and the sizes that follow from it."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import keras
+import tensorflow_transform as tft
+
+from noisy_gru.schema.config import ClassificationConfig
+from noisy_gru.schema.errors import ConfigError, DataError
+from noisy_gru.trainer.config import TrainerConfig
+from noisy_gru.trainer.dataset import BatchConfig, SequenceData
+from noisy_gru.trainer.features import LABEL_VOCABULARY, Layout
+from noisy_gru.trainer.model import Sizes, check_model_config
+from noisy_gru.trainer.objective import metric_name
+from noisy_gru.trainer.settings import Settings
+
+
+class EpochOrder(keras.callbacks.Callback):
+    """Tells the data which epoch's order comes next."""
+
+    def __init__(self, data: SequenceData):
+        super().__init__()
+        self.data = data
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.data.epoch.assign(epoch)
+
+
+@dataclasses.dataclass
+class Workbench:
+    """What a training or a search works with: the settings, the splits, Transform's output and the sizes from it."""
+
+    settings: Settings
+    layout: Layout
+    train: SequenceData
+    eval: SequenceData
+    transform: tft.TFTransformOutput
+    sizes: Sizes
+
+
+def require_keras_3() -> None:
+    """Refuse to train with another Keras.
+
+    Raises:
+        RuntimeError: `import keras` gives no Keras 3 on TensorFlow.
+    """
+    if not keras.__version__.startswith("3.") or keras.backend.backend() != "tensorflow":
+        raise RuntimeError(
+            f"The Trainer needs Keras 3 on TensorFlow. Received: Keras {keras.__version__} on {keras.backend.backend()}"
+            ". Unset KERAS_BACKEND, and leave `import keras` to the environment of this package."
+        )
+
+
+def prepare(fn_args: Any, settings: Settings) -> Workbench:
+    """Read the splits and Transform's output.
+
+    Args:
+        fn_args: TFX's FnArgs.
+        settings: of `custom_config`.
+
+    Raises:
+        ConfigError: the model does not fit the columns, or early stopping has nothing to watch.
+        DataError: train is empty, holds a target that is not finite, or one class only.
+        RuntimeError: no Keras 3.
+    """
+    require_keras_3()
+    layout = Layout(settings.dataset)
+    training = settings.trainer.training
+    check_model_config(settings.trainer.model, layout)
+    transform = tft.TFTransformOutput(fn_args.transform_graph_path)
+    batches = BatchConfig(
+        batch_size=training.batch_size,
+        seed=settings.trainer.seed,
+        bucket_by_length=training.bucket_by_length,
+        few_shapes=training.jit_compile,
+        cache_bytes=training.cache_gigabytes * 1e9,
+    )
+    spec = transform.transformed_feature_spec()
+    train = SequenceData(fn_args.train_files, spec, layout, batches, "train")
+    held_out = SequenceData(fn_args.eval_files or [], spec, layout, batches, "eval")
+    if not len(train):
+        raise DataError(f"The train split holds no sequence to train on. Files: {fn_args.train_files}")
+    if training.early_stopping is not None and not len(held_out):
+        raise ConfigError(
+            "training.early_stopping needs sequences in the eval split, which is empty. "
+            "Give splits.eval (or eval_from_train) a share, or set training.early_stopping: null to train all epochs."
+        )
+    _check_monitor(settings.trainer, layout)
+    classes = 0
+    if isinstance(settings.dataset.task, ClassificationConfig):
+        classes = transform.vocabulary_size_by_name(LABEL_VOCABULARY)
+        if classes < 2:
+            raise DataError(
+                f"Classification needs two classes or more in the train split; column {settings.dataset.task.label} "
+                f"has {classes} there. Check task.label, and splits."
+            )
+    # The last id is that of unknown and missing values.
+    vocabularies = tuple(
+        transform.vocabulary_size_by_name(layout.vocabulary(index)) + 1 for index in range(len(layout.categorical))
+    )
+    return Workbench(settings, layout, train, held_out, transform, Sizes(classes, vocabularies))
+
+
+def _check_monitor(trainer: TrainerConfig, layout: Layout) -> None:
+    stopping = trainer.training.early_stopping
+    metric = metric_name(layout)
+    known = ["loss", metric, "val_loss", f"val_{metric}"]
+    if stopping is not None and stopping.monitor not in known:
+        raise ConfigError(
+            f"training.early_stopping.monitor must be one of {', '.join(known)}. Received: {stopping.monitor}"
+        )
