@@ -179,7 +179,11 @@ def predict(
 def init(
     data: Annotated[
         list[str],
-        typer.Option(metavar="FILES…", help="Files or patterns: CSV (also .gz) or Parquet; several may follow."),
+        typer.Option(
+            metavar="FILES…",
+            help="Files or patterns: CSV (also .gz), Parquet, or TFRecord of Example; several may follow.",
+            show_default=False,
+        ),
     ],
     more: Annotated[list[str] | None, typer.Argument(metavar="", hidden=True, show_default=False)] = None,
     out: Annotated[Path, typer.Option(help="Folder to write config.yaml and schema.pbtxt to.")] = Path(),

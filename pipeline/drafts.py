@@ -87,10 +87,11 @@ evaluation:
 
 def _files(dataset: DatasetConfig) -> list[str]:
     files = dataset.data.files
-    head = "  # Files or patterns, relative to this file."
+    lines = ["  # Files or patterns, relative to this file."]
     if isinstance(files, dict):
-        return [head, "  files:", *(f"    {split}: {_flow(patterns)}" for split, patterns in files.items())]
-    lines = [head, f"  files: {_flow(files)}"]
+        lines += ["  files:", *(f"    {split}: {_flow(patterns)}" for split, patterns in files.items())]
+    else:
+        lines.append(f"  files: {_flow(files)}")
     if dataset.data.format != "auto":
         lines.append(f"  format: {dataset.data.format}")
     return lines

@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from noisy_gru.components.sequence_example_gen.peek import peek
 from noisy_gru.pipeline.checking import matching_files
 from noisy_gru.pipeline.drafts import config_text, schema_text
 from noisy_gru.pipeline.guessing import Roles, Told, guess_columns, guess_task, is_timestamp
 from noisy_gru.pipeline.measuring import measure
 from noisy_gru.pipeline.runs import write_atomically
+from noisy_gru.pipeline.sampling import STEP, record_entity
+from noisy_gru.pipeline.sampling import sample as look
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import ConfigError
 
@@ -85,9 +86,10 @@ def propose(
         if not found:
             raise ConfigError(f"--data {pattern}: matches no file")
         paths += [Path(path) for path in found if path not in map(str, paths)]
-    sample = peek(paths).sample
-    if not len(sample):
-        raise ConfigError(f"--data {' '.join(data)}: the files hold no rows")
+    looked = look(paths)
+    sample = looked.frame
+    if looked.is_records:
+        entity, time = entity or record_entity(sample), STEP
     roles = guess_columns(sample, entity=entity, time=time)
     split_column = _split_column(sample, roles)
     roles.constant = [column for column in roles.constant if column != split_column]
@@ -101,6 +103,10 @@ def propose(
         "task": {"kind": kind, **({"targets": answers, **forecasting} if forecasting else {"label": answers[0]})},
         "splits": splits,
     }
+    if looked.is_records:
+        if forecasting:
+            raise ConfigError("--data: forecasting needs tables with a column of times, found TFRecords")
+        content["data"] |= {"format": looked.format, "time": None}
     if forecasting:
         content["data"]["policies"] = {"missing_label": "drop"}
     measures = measure(_absolute(DatasetConfig.model_validate(content), out))

@@ -1,0 +1,271 @@
+"""Whole runs, as a user starts them: the console command in a process of its own, on real data with few epochs."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+pytestmark = pytest.mark.slow
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+VOWELS = EXAMPLES / "japanese_vowels" / "config.yaml"
+WEATHER = EXAMPLES / "nycflights_weather" / "config.yaml"
+COMMAND = [sys.executable, "-c", "from noisy_gru.pipeline.cli import main; main()"]
+# Importing TFX takes three times as long where Python may not keep bytecode.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+TRAINED_AND_CACHED = {"SequenceExampleGen", "StatisticsGen", "Transform", "Trainer"}
+
+
+@dataclass
+class Done:
+    """A finished command: its exit code, what it printed, and that as JSON where it is."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> dict[str, Any]:
+        return json.loads(self.out)
+
+    def steps(self, key: str = "status") -> dict[str, Any]:
+        return {step["name"]: step[key] for step in self.json["steps"]}
+
+
+def noisy_gru(*arguments: object) -> Done:
+    done = subprocess.run(
+        [*COMMAND, *map(str, arguments)], capture_output=True, text=True, check=False, timeout=900, env=ENVIRONMENT
+    )
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def overrides(*values: str) -> list[str]:
+    return [part for value in values for part in ("--set", value)]
+
+
+QUICK = overrides("training.epochs=3", "evaluation.thresholds={accuracy: {min: 0.3}}")
+
+
+@pytest.fixture(scope="module")
+def vowels(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Done]:
+    """A root with one run of Japanese Vowels, and what it said."""
+    root = tmp_path_factory.mktemp("vowels")
+    return root, noisy_gru("run", VOWELS, "--root", root, "--json", *QUICK)
+
+
+def published(root: Path, model: str = "japanese-vowels") -> list[str]:
+    return sorted(path.name for path in (root / "serving" / model).glob("[0-9]*"))
+
+
+def test_japanese_vowels_from_csv_to_a_published_model(vowels):
+    root, done = vowels
+    assert done.code == 0, done.err
+    answer = done.json
+    assert (answer["status"], answer["blessed"], answer["error"], answer["refusals"]) == ("succeeded", True, None, [])
+    assert answer["rows"] == {"read": 9961, "kept": 9961, "dropped": {}, "quarantined": {}}
+    assert answer["sequences"]["test"] == 370
+    assert sum(answer["sequences"].values()) == 640
+    assert answer["metrics"]["accuracy"] > 0.3
+    assert answer["metrics"]["example_count"] == 370
+    assert set(done.steps().values()) == {"complete"}
+    assert all(seconds > 0 for seconds in done.steps("seconds").values())
+    assert done.steps("numbers")["Trainer"]["epochs"] == 3
+    folder = Path(answer["published_path"])
+    assert folder.parent == root / "serving" / "japanese-vowels"
+    assert int(folder.name) == answer["version"]
+    assert (folder / "saved_model.pb").is_file()
+    # The terminal gets the account, the log gets TFX's, Beam's and TensorFlow's lines.
+    assert "epoch 3/3" in done.err or "3 epochs" in done.err
+    assert "absl" not in done.err
+    log = Path(answer["log"]).read_text(errors="replace")
+    assert "absl" in log and "apache_beam" in log and "cpu_feature_guard" in log
+
+
+def test_a_second_run_with_nothing_new_trains_and_publishes_nothing(vowels):
+    root, first = vowels
+    done = noisy_gru("run", VOWELS, "--root", root, "--json", *QUICK)
+    assert done.code == 0, done.err
+    steps = done.steps()
+    assert {name for name in TRAINED_AND_CACHED if steps[name] == "cached"} == TRAINED_AND_CACHED
+    assert done.json["published_path"] == first.json["published_path"]
+    assert published(root) == [str(first.json["version"])]
+    assert done.json["metrics"] == first.json["metrics"]
+    assert done.json["rows"] == first.json["rows"]
+
+
+def test_a_refused_model_publishes_nothing(vowels):
+    root, _ = vowels
+    before = published(root)
+    demanding = overrides("training.epochs=3", "evaluation.thresholds={accuracy: {min: 0.9999}}")
+    done = noisy_gru("run", VOWELS, "--root", root, "--json", *demanding)
+    assert done.code == 3
+    answer = done.json
+    assert (answer["status"], answer["blessed"], answer["published_path"]) == ("refused", False, None)
+    assert any("accuracy is 0." in reason and "must be at least 0.9999" in reason for reason in answer["refusals"])
+    assert "must be at least 0.9999" in done.err
+    assert published(root) == before
+    listed = json.loads(noisy_gru("runs", "list", "--root", root, "--json").out)
+    assert [run["status"] for run in listed][-1] == "refused"
+    shown = noisy_gru("runs", "show", "latest", "--root", root).out
+    assert "must be at least 0.9999" in shown
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_predictions_of_the_published_model(vowels, tmp_path, form):
+    root, first = vowels
+    out = tmp_path / f"answers.{form}"
+    done = noisy_gru("predict", VOWELS, VOWELS.parent / "test.csv.gz", "--root", root, "--out", out)
+    assert (done.code, done.out, done.err) == (0, "", "")
+    if form == "csv":
+        with out.open() as stream:
+            answers = list(csv.DictReader(stream))
+    else:
+        answers = [json.loads(line) for line in out.read_text().splitlines()]
+    with gzip.open(VOWELS.parent / "test.csv.gz", "rt") as stream:
+        truth = {row["utterance"]: row["speaker"] for row in csv.DictReader(stream)}
+    assert {answer["sequence_id"] for answer in answers} == set(truth)
+    right = np.mean([answer["speaker"] == truth[answer["sequence_id"]] for answer in answers])
+    # What a client is answered is what the Evaluator measured.
+    assert right == pytest.approx(first.json["metrics"]["accuracy"], abs=1e-9)
+    sums = [sum(float(answer[f"probability_{speaker}"]) for speaker in range(1, 10)) for answer in answers]
+    assert sums == pytest.approx([1.0] * 370, abs=1e-5)
+
+
+def test_predictions_tell_what_they_could_not_use(vowels, tmp_path):
+    root, _ = vowels
+    frame = pd.read_csv(VOWELS.parent / "test.csv.gz", dtype=str).drop(columns="speaker").head(60)
+    frame.loc[3, "c05"] = "loud"
+    frame.to_csv(tmp_path / "new.csv", index=False)
+    done = noisy_gru("predict", VOWELS, tmp_path / "new.csv", "--root", root, "--format", "jsonl")
+    assert done.code == 4
+    assert "not used: 1 row: unparsable_value" in done.err
+    assert "new.csv, row 4, column c05" in done.err
+    names = [json.loads(line)["sequence_id"] for line in done.out.splitlines()]
+    assert names == list(frame["utterance"].unique())
+
+
+def test_bad_cells_are_counted_and_an_anomaly_stops_the_run(vowels, tmp_path):
+    root, _ = vowels
+    frame = pd.read_csv(VOWELS.parent / "train.csv.gz", dtype=str)
+    frame.loc[[5, 77], "c02"] = ["?", "12,5"]
+    frame.loc[100, "c03"] = "99"
+    frame.to_csv(tmp_path / "train.csv", index=False)
+    files = f"data.files={{train: [{tmp_path / 'train.csv'}], test: [test.csv.gz]}}"
+    done = noisy_gru("run", VOWELS, "--root", root, "--json", *QUICK, *overrides(files))
+    assert done.code == 1
+    answer = done.json
+    assert (answer["status"], answer["blessed"], answer["published_path"]) == ("failed", None, None)
+    assert answer["rows"]["quarantined"] == {"unparsable_value": 2}
+    assert "c03" in answer["error"] and "from -4 to 4" in answer["error"]
+    assert done.steps()["AnomalyGate"] == "failed"
+    assert "Trainer" not in done.steps()
+    assert "Traceback" not in done.err
+    assert "c03" in done.err
+
+
+def test_a_policy_of_error_names_file_row_and_column(vowels, tmp_path):
+    root, _ = vowels
+    frame = pd.read_csv(VOWELS.parent / "train.csv.gz", dtype=str)
+    frame.loc[5, "c02"] = "?"
+    frame.to_csv(tmp_path / "train.csv", index=False)
+    files = f"data.files={{train: [{tmp_path / 'train.csv'}], test: [{VOWELS.parent / 'test.csv.gz'}]}}"
+    strict = overrides(files, "data.policies.unparsable_value=error")
+    done = noisy_gru("run", VOWELS, "--root", root, "--json", *QUICK, *strict)
+    assert done.code == 1
+    assert "row 6, column c02" in done.json["error"]
+    assert "Traceback" not in done.err
+
+
+def test_weather(tmp_path):
+    quick = overrides(
+        "training.epochs=1", "task.stride=16", "evaluation.baselines=report", "evaluation.thresholds={mae: {max: 40}}"
+    )
+    done = noisy_gru("run", WEATHER, "--root", tmp_path, "--json", *quick)
+    assert done.code == 0, done.err
+    answer = done.json
+    assert answer["rows"]["read"] == 26115
+    assert answer["metrics"]["mae_naive_last"] == pytest.approx(4.3, abs=0.5)
+    assert answer["metrics"]["mae_naive_seasonal"] == pytest.approx(7.2, abs=1)
+    predicted = noisy_gru("predict", WEATHER, WEATHER.parent / "weather.csv.gz", "--root", tmp_path, *overrides())
+    assert predicted.code in (0, 4), predicted.err
+    rows = list(csv.DictReader(predicted.out.splitlines()))
+    assert [row["sequence_id"].split("@")[0] for row in rows] == ["EWR", "JFK", "LGA"]
+    assert all(-40 < float(row["temp@6"]) < 130 for row in rows)
+
+
+def _steps(root: Path) -> dict[str, str]:
+    accounts = sorted((root / "runs").glob("*.json")) if (root / "runs").is_dir() else []
+    if not accounts:
+        return {}
+    return {step["name"]: step["status"] for step in json.loads(accounts[-1].read_text())["steps"]}
+
+
+def _wait(root: Path, process: subprocess.Popen[str], ready: Any) -> None:
+    deadline = time.monotonic() + 600
+    while not ready(root):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def _start(*arguments: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [*COMMAND, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
+    )
+
+
+def test_killed_interrupted_and_continued_on_a_proposed_configuration(tmp_path):
+    """From a user's own file through `init`; the run is interrupted, then killed, then goes on to the end."""
+    random = np.random.default_rng(1)
+    slopes = np.repeat(random.choice([-1.0, 1.0], 120), 12)
+    frame = pd.DataFrame(
+        {
+            "pump_run": np.repeat([f"p{index}" for index in range(120)], 12),
+            "t": np.tile(np.arange(12), 120),
+            "pressure": slopes * np.tile(np.arange(12), 120) + random.normal(0, 1, 1440),
+            "outcome": np.where(slopes > 0, "rises", "falls"),
+        }
+    )
+    frame.to_csv(tmp_path / "pumps.csv", index=False)
+    config, root = tmp_path / "pumps" / "config.yaml", tmp_path / "root"
+    assert noisy_gru("init", "--data", tmp_path / "pumps.csv", "--out", config.parent).code == 0
+    command = ("run", config, "--root", root, "--json", *overrides("training.early_stopping.patience=50"))
+
+    process = _start(*command)
+    _wait(root, process, lambda root: any((root / "runs").glob("*.json")) if (root / "runs").is_dir() else False)
+    busy = noisy_gru(*command)
+    assert busy.code == 1
+    assert "in use by process" in busy.err
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert json.loads(out)["status"] == "interrupted"
+
+    process = _start(*command)
+    _wait(root, process, lambda root: list((root / "work").glob("training-*/state.npz")))
+    process.kill()
+    process.communicate(timeout=60)
+    assert _steps(root)["Trainer"] == "running"
+    listed = json.loads(noisy_gru("runs", "list", "--root", root, "--json").out)
+    assert [run["status"] for run in listed] == ["interrupted", "killed"]
+
+    done = noisy_gru(*command)
+    assert done.code == 0, done.err
+    assert done.steps()["Transform"] == "cached"
+    assert done.steps()["Trainer"] == "complete"
+    assert "going on after epoch" in Path(done.json["log"]).read_text(errors="replace")
+    assert done.json["metrics"]["accuracy"] > 0.9
+    assert published(root, "pumps") == [str(done.json["version"])]
