@@ -1,7 +1,7 @@
 """TFX's driver for files, with a fingerprint that sees more.
 
 TFX adds up sizes and whole seconds of modification times: a file rewritten within a second at the same size, or two
-files that change names, would be served from the cache. On Kubeflow TFX's own driver runs, whatever the component names.
+files that change names, would be served from the cache. On Kubeflow, TFX runs its own driver instead.
 """
 
 from __future__ import annotations

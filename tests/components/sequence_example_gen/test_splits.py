@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from noisy_gru.components.sequence_example_gen.conform import UNKNOWN_SPLIT
 from noisy_gru.components.sequence_example_gen.errors import DataError
+from noisy_gru.components.sequence_example_gen.rows import Rows
 from noisy_gru.components.sequence_example_gen.splits import boundaries, fraction_of
 
 FORECAST = {"kind": "forecasting", "targets": ["x"], "input_length": 2, "horizons": [1]}
@@ -159,6 +161,11 @@ def leak_cases(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
+def given_rows(rows: Rows, which: Iterable[int]) -> set[tuple[str, int]]:
+    """Entity and time; steps that were filled in hold no value, so they are no rows."""
+    return {(rows.entities[rows.entity[row]], int(rows.time[row])) for row in which if rows.row[row]}
+
+
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(case=leak_cases())
 def test_no_row_of_an_evaluation_target_stands_in_a_training_window(ingest, configured, tmp_path: Path, case) -> None:
@@ -185,15 +192,12 @@ def test_no_row_of_an_evaluation_target_stands_in_a_training_window(ingest, conf
     trained: set[tuple[str, int]] = set()
     asked: set[tuple[str, int]] = set()
     for part in found.parts:
-        rows = part.rows
         for place, split in enumerate(part.split.tolist()):
             start, stop = int(part.start[place]), int(part.stop[place])
             if split == 0:
-                window = range(start, stop + furthest)
-                trained |= {(rows.entities[rows.entity[row]], int(rows.time[row])) for row in window}
+                trained |= given_rows(part.rows, range(start, stop + furthest))
             else:
-                targets = [stop - 1 + horizon for horizon in case["task"]["horizons"]]
-                asked |= {(rows.entities[rows.entity[row]], int(rows.time[row])) for row in targets}
+                asked |= given_rows(part.rows, [stop - 1 + horizon for horizon in case["task"]["horizons"]])
     assert not trained & asked
     if case["by"] == "time" and trained and asked:
         assert max(time for _, time in trained) < min(time for _, time in asked)
