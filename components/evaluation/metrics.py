@@ -73,6 +73,8 @@ class _ReadSequence(metric_types.Preprocessor):
         features, outputs = extracts[constants.FEATURES_KEY], extracts[constants.PREDICTIONS_KEY]
         if self._model_name:
             outputs = outputs[self._model_name]
+        if not isinstance(outputs, dict):
+            outputs = {"predictions": outputs}  # TFMA unwraps the answer of a model with a single output
         task = self._task
         naive: dict[str, np.ndarray] = {}
         if isinstance(task, ClassificationConfig):
