@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from noisy_gru.components.sequence_example_gen.duplicates import EXACT
 from noisy_gru.components.sequence_example_gen.prediction import PredictionInput, read_for_prediction
 from noisy_gru.pipeline.checking import matching_files
 from noisy_gru.pipeline.config import PipelineConfig
+from noisy_gru.pipeline.redirect import output_to
 from noisy_gru.pipeline.runs import RunDirectory
 from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, TaskConfig
 from noisy_gru.schema.errors import ConfigError, UserError
@@ -79,9 +81,13 @@ def predict_files(
             raise UserError(f"{pattern}: matches no file")
         paths += [Path(path) for path in found]
     request = read_for_prediction(paths, config.dataset)
-    with SessionModel(folder) as model, _opened(out) as stream:
+    logs = RunDirectory(root).logs
+    # TensorFlow writes to standard error on its own.
+    with output_to(logs / "predict.log" if logs.is_dir() else Path(os.devnull)), SessionModel(folder) as model:
+        told = list(answers(model, request, config.task))
+    with _opened(out) as stream:
         write = _writer(format_, stream)
-        for answer in answers(model, request, config.task):
+        for answer in told:
             write(answer)
     return _tell_unused(request)
 

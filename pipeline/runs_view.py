@@ -51,7 +51,8 @@ def find_account(run: str, root: Path | None) -> RunAccount:
 
 
 def _metrics(account: RunAccount, count: int) -> str:
-    return "  ".join(f"{name} {value:.4g}" for name, value in list(account.metrics.items())[:count])
+    shown = [(name, value) for name, value in account.metrics.items() if name != "example_count"]
+    return "  ".join(f"{name} {value:.4g}" for name, value in shown[:count])
 
 
 def table(accounts: list[RunAccount], stream: TextIO) -> None:

@@ -158,6 +158,7 @@ def test_no_files(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("default")
 def test_tfrecords(tmp_path):
     import tensorflow as tf
 
