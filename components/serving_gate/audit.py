@@ -90,6 +90,4 @@ def audit(meta_graph: Any, stateful: frozenset[str]) -> list[BadOperation]:
 
 
 def _reason(op: str) -> str:
-    if op == "RandomShuffleQueueV2" or "Random" in op:
-        return _FORBIDDEN[0][1]
     return next((reason for words, reason in _FORBIDDEN if any(word in op for word in words)), "")

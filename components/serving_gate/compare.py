@@ -23,7 +23,9 @@ def _same(a: np.ndarray, b: np.ndarray) -> bool:
 
 
 def largest_difference(a: Mapping[str, np.ndarray], b: Mapping[str, np.ndarray], scale: np.ndarray | float) -> float:
-    """The largest difference of any number of two answers, beyond rounding, as a part of ``scale``.
+    """The largest difference of any number of two answers, as a part of ``scale``.
+
+    What is rounding of a large number counts as no more than the tolerance.
 
     Infinite if an output is missing, has another shape, is not a number in one alone, or names another class although
     the classes aren't tied.
@@ -55,10 +57,11 @@ def _difference(a: np.ndarray, b: np.ndarray, scale: np.ndarray | float) -> floa
     left, right = a.astype(np.float64), b.astype(np.float64)
     if (np.isfinite(left) != np.isfinite(right)).any():
         return float("inf")
-    apart = np.where(left == right, 0.0, np.abs(left - right))
-    apart = np.maximum(apart - _ROUNDING * np.abs(right), 0.0) / np.asarray(scale, np.float64)
-    finite = apart[np.isfinite(right)]
-    return float(finite.max(initial=0.0))
+    finite = np.isfinite(right)
+    apart = np.abs(np.where(finite, left, 0.0) - np.where(finite, right, 0.0))
+    scaled = apart / np.asarray(scale, np.float64)
+    rounding = apart <= _ROUNDING * np.abs(np.where(finite, right, 0.0))
+    return float(np.where(rounding, np.minimum(scaled, TOLERANCE), scaled).max(initial=0.0))
 
 
 def _margin(answers: Mapping[str, np.ndarray]) -> np.ndarray:

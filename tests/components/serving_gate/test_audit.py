@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from noisy_gru.components.serving_gate.audit import audit
-from noisy_gru.components.serving_gate.compare import identical, largest_difference
+from noisy_gru.components.serving_gate.compare import TOLERANCE, identical, largest_difference
 from noisy_gru.trainer.saved_model_proto import parse_meta_graph
 
 STATEFUL = frozenset({"VarHandleOp", "RandomUniform", "Unknown", "StatefulPartitionedCall"})
@@ -84,7 +84,8 @@ def test_differences_are_in_the_targets_scale() -> None:
     # One unit in the last place of a large number is rounding, not a difference.
     million = np.float32(1e6)
     next_to_it = float(np.nextafter(million, np.float32(2e6)))
-    assert largest_difference(numbers(next_to_it), numbers(1e6), 1.0) == 0
+    assert largest_difference(numbers(next_to_it), numbers(1e6), 1.0) == TOLERANCE
+    assert largest_difference(numbers(1e6 + 2), numbers(1e6), 1.0) == 2
 
 
 @pytest.mark.parametrize("other", [{}, {"predictions": np.ones((1, 2), np.float32)}, numbers(np.nan)])
