@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from noisy_gru.components.sequence_example_gen.errors import DataError
@@ -69,6 +70,11 @@ class Columns:
                 f"the columns {', '.join(taken)} have names that a sequence's tf.Example uses itself "
                 f"({SEQUENCE_ID}, {STEPS}, {', '.join(prefix + '…' for prefix in prefixes)}): rename them in the data"
             )
+
+    def past_only(self, names: Iterable[str]) -> list[str]:
+        """Those of some columns that are measured: neither known in advance nor what names the row itself."""
+        given = {*self.known_in_advance, self.entity, self.time}
+        return [name for name in names if name not in given]
 
     def required(self, *, prediction: bool = False) -> list[str]:
         """Names that every file must hold, each once; predicting needs no targets that are not features."""

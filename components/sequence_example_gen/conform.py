@@ -160,7 +160,7 @@ class Conformer:
 
     def _future(self, missing: dict[str, np.ndarray], size: int) -> np.ndarray:
         """Rows of a prediction's input that hold only what is known in advance."""
-        past_only = [name for name in missing if name not in self._columns.known_in_advance]
+        past_only = self._columns.past_only(missing)
         if not self._prediction or not self._columns.known_in_advance or not past_only:
             return np.zeros(size, bool)
         return np.logical_and.reduce([missing[name] for name in past_only])

@@ -93,21 +93,19 @@ def _future_steps(series: Series, columns: Columns, horizon: int) -> np.ndarray:
     """
     rows = series.rows
     measured = np.zeros(len(rows), bool)
-    for name in columns.numeric:
-        if name not in columns.known_in_advance:
-            measured |= ~np.isnan(rows.numeric[name])
-    for name in columns.categorical:
-        if name not in columns.known_in_advance:
-            codes, texts = rows.categorical[name]
-            measured |= np.array([bool(text) for text in texts] + [False])[codes]
+    for name in columns.past_only(columns.numeric):
+        measured |= ~np.isnan(rows.numeric[name])
+    for name in columns.past_only(columns.categorical):
+        codes, texts = rows.categorical[name]
+        measured |= np.array([bool(text) for text in texts] + [False])[codes]
     counts = []
-    features = {*columns.numeric_features, *columns.categorical}
+    features = columns.past_only([*columns.numeric_features, *columns.categorical])
     for start, stop in zip(series.starts[:-1].tolist(), series.starts[1:].tolist(), strict=True):
         found = measured[start:stop]
         if found.any():
             counts.append(int(found[::-1].argmax()))
         else:
-            counts.append(stop - start if features - set(columns.known_in_advance) else horizon)
+            counts.append(stop - start if features else horizon)
     return np.array(counts, np.int64)
 
 

@@ -75,6 +75,13 @@ def test_known_in_advance_reaches_the_horizon(table, configured, policy) -> None
     assert short.unusable[0]["problem"].endswith("(plan), received 1")
 
 
+def test_the_entity_as_a_feature_is_no_measurement(table, configured) -> None:
+    dataset = configured(task=TASK, features=[*KNOWN, {"name": "id", "kind": "categorical"}])
+    past = "".join(f"a,{step},{step},{10 + step}\n" for step in range(4))
+    found = read_for_prediction([table("id,t,x,plan\n" + past + "a,4,,14\na,5,,15\n")], dataset)
+    assert found.ids == ["a@3"]
+
+
 @pytest.mark.slow
 def test_all_columns_known_in_advance(table, configured) -> None:
     dataset = configured(task={**TASK, "targets": ["goal"]}, features=[{"name": "plan", "known_in_advance": True}])
