@@ -14,6 +14,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 SPLITS = ("train", "eval", "test")
 SplitName = Literal["train", "eval", "test"]
+CalendarName = Literal["hour_of_day", "day_of_week", "day_of_year"]
+CALENDAR_PARTS = ("sin", "cos")
 
 
 class Section(BaseModel):
@@ -43,14 +45,28 @@ class FeatureConfig(Section):
         default=False,
         description="Forecasting only: the column may be read up to the horizon (calendar, price list, plan).",
     )
+    calendar: CalendarName | None = Field(
+        default=None,
+        description="Not a column but the sine and cosine of the step's time: `{calendar: hour_of_day}` stands for the "
+        "two features `hour_of_day_sin` and `hour_of_day_cos` (UTC; needs `time.kind: timestamp`).",
+    )
     embedding_dim: int = Field(default=8, ge=1, description="Width of the embedding of a categorical feature.")
     vocabulary_size: int = Field(
         default=1000, ge=1, description="Most values kept of a categorical feature; the rest are OOV."
     )
 
 
-def _feature(value: Any) -> Any:
-    return {"name": value} if isinstance(value, str) else value
+def _features(value: Any) -> Any:
+    """Bare names become features, and a calendar entry without a name its two features."""
+    if not isinstance(value, list):
+        return value
+    features = []
+    for item in value:
+        if isinstance(item, dict) and item.get("calendar") and "name" not in item:
+            features += [{"scale": "none", **item, "name": f"{item['calendar']}_{part}"} for part in CALENDAR_PARTS]
+        else:
+            features.append({"name": item} if isinstance(item, str) else item)
+    return features
 
 
 class TimeConfig(Section):
@@ -133,7 +149,7 @@ class DataConfig(Section):
     time: TimeConfig | None = Field(
         default=None, description="Needed for tables; a TFRecord's lists are in order already."
     )
-    features: list[Annotated[FeatureConfig, BeforeValidator(_feature)]] = Field(
+    features: Annotated[list[FeatureConfig], BeforeValidator(_features)] = Field(
         min_length=1, description="The input columns; a bare name is a numeric feature with the defaults."
     )
     min_length: int = Field(default=1, ge=1, description="Fewest steps of a sequence.")
@@ -155,6 +171,17 @@ class DataConfig(Section):
             raise ValueError(f"min_length ({self.min_length}) is larger than max_length ({self.max_length})")
         if self.time is None and self.format in ("auto", "csv", "parquet"):
             raise ValueError("tables need `time`, the column that orders the steps of an entity")
+        for feature in self.features:
+            if feature.calendar is None:
+                continue
+            if self.time is None or self.time.kind != "timestamp":
+                raise ValueError(f"calendar: {feature.calendar} needs time.kind: timestamp")
+            if feature.kind != "numeric" or feature.known_in_advance:
+                raise ValueError(f"calendar: {feature.calendar} is numeric and takes no known_in_advance")
+            if feature.name not in [f"{feature.calendar}_{part}" for part in CALENDAR_PARTS]:
+                raise ValueError(
+                    f"calendar: {feature.calendar} names its features itself, received name: {feature.name}"
+                )
         return self
 
     @property

@@ -19,7 +19,8 @@ NAIVE_SEASONAL = "naive_seasonal/"
 class Columns:
     """Column names by role; one name may have several roles (an entity that is also a categorical feature).
 
-    ``numeric`` are the numeric features followed by the targets that are no features.
+    ``numeric`` are the numeric features in the files followed by the targets that are no features; ``calendar`` are the
+    features that come from the time.
     """
 
     entity: str
@@ -27,6 +28,7 @@ class Columns:
     time_kind: str
     numeric: tuple[str, ...]
     numeric_features: tuple[str, ...]
+    calendar: tuple[str, ...]
     categorical: tuple[str, ...]
     known_in_advance: tuple[str, ...]
     targets: tuple[str, ...]
@@ -42,7 +44,7 @@ class Columns:
             DataError: a column's name is one that a sequence's tf.Example uses itself.
         """
         data, task = dataset.data, dataset.task
-        features = tuple(feature.name for feature in data.numeric)
+        features = tuple(feature.name for feature in data.numeric if feature.calendar is None)
         forecasting = isinstance(task, ForecastingConfig)
         targets = tuple(task.targets) if isinstance(task, ForecastingConfig) else ()
         columns = cls(
@@ -51,6 +53,7 @@ class Columns:
             time_kind=data.time.kind if data.time else "integer",
             numeric=features + tuple(target for target in targets if target not in features),
             numeric_features=features,
+            calendar=tuple(feature.name for feature in data.numeric if feature.calendar is not None),
             categorical=tuple(feature.name for feature in data.categorical),
             known_in_advance=tuple(feature.name for feature in data.features if feature.known_in_advance),
             targets=targets,
@@ -62,7 +65,7 @@ class Columns:
         return columns
 
     def _check_reserved(self) -> None:
-        names = [*self.numeric_features, *self.categorical, *([self.label] if self.label else [])]
+        names = [*self.numeric_features, *self.calendar, *self.categorical, *([self.label] if self.label else [])]
         prefixes = (TARGET, NAIVE_LAST, NAIVE_SEASONAL)
         taken = [name for name in names if name in (SEQUENCE_ID, STEPS) or name.startswith(prefixes)]
         if taken:

@@ -72,7 +72,7 @@ class Encoder:
         self._start, self._stop = sequences.start.tolist(), sequences.stop.tolist()
         rows = sequences.rows
         writers: dict[str, Writer] = {SEQUENCE_ID: self._id_writer(), STEPS: self._steps_writer()}
-        for name in columns.numeric_features:
+        for name in (*columns.numeric_features, *columns.calendar):
             ahead = horizon if name in columns.known_in_advance else 0
             writers[name] = self._numeric_writer(name, rows.numeric[name], ahead)
         for name in columns.categorical:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from noisy_gru.components.sequence_example_gen.calendar_features import with_calendar
 from noisy_gru.components.sequence_example_gen.columns import Columns
 from noisy_gru.components.sequence_example_gen.duplicates import without_duplicates
 from noisy_gru.components.sequence_example_gen.gaps import Series, regular
@@ -54,6 +55,7 @@ def series_of_bucket(
     rows = with_one_label(rows, policies, kind, ledger)
     off_grid = "quarantine" if policies.unparsable_value == "impute" else policies.unparsable_value
     series = regular(rows, dataset.data.time, off_grid, ledger)
+    series = replace(series, rows=_with_entity(with_calendar(series.rows, dataset.data.numeric), dataset))
     starts = series.starts
     if prediction:
         return series, np.zeros(len(starts) - 1, np.int8)
@@ -61,6 +63,14 @@ def series_of_bucket(
     ledger.account.entities += len(np.unique(entity))
     ledger.account.entities_in_several_splits += int((np.unique(entity, return_counts=True)[1] > 1).sum())
     return series, splits_of_series(series.rows, starts, dataset)
+
+
+def _with_entity(rows: Rows, dataset: DatasetConfig) -> Rows:
+    """The entity as a feature is known in filled-in steps, too."""
+    name = dataset.data.entity
+    if name not in rows.categorical:
+        return rows
+    return replace(rows, categorical={**rows.categorical, name: (rows.entity.astype(np.int32), rows.entities)})
 
 
 def whole_sequences(
