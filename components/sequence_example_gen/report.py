@@ -11,6 +11,7 @@ from noisy_gru.components.sequence_example_gen.errors import DataError
 from noisy_gru.components.sequence_example_gen.splits import Boundaries
 from noisy_gru.components.sequence_example_gen.values import time_texts
 from noisy_gru.schema.config import SPLITS, DatasetConfig, EntitySplitConfig, TimeSplitConfig
+from noisy_gru.schema.splits import has_eval_split
 
 POLICY_OF = {"off_grid": "unparsable_value", "duplicate_step_across_splits": "duplicate_step"}
 QUANTILES = (0, 0.05, 0.25, 0.5, 0.75, 0.95, 1)
@@ -132,7 +133,8 @@ def check(account: Account, dataset: DatasetConfig, where: str = "") -> None:
 
 
 def _check_splits(account: Account, dataset: DatasetConfig) -> None:
-    empty = [split for split in ("train", "test") if not account.sequences[split]]
+    needed = [split for split in SPLITS if split != "eval" or has_eval_split(dataset)]
+    empty = [split for split in needed if not account.sequences[split]]
     if not empty:
         return
     advice = "Correct data.files"

@@ -195,5 +195,5 @@ def test_an_empty_split_is_said(ingest, table, configured) -> None:
     dataset = configured()
     found = ingest(dataset, [table(HEAD + GOOD)])
     found.account.sequences["train"] = 1
-    with pytest.raises(DataError, match=r"no sequence for test .*There are 1 entities"):
+    with pytest.raises(DataError, match=r"no sequence for eval and test .*There are 1 entities"):
         check(found.account, dataset)
