@@ -10,6 +10,7 @@ import tensorflow_transform as tft
 
 from noisy_gru.schema.config import ClassificationConfig
 from noisy_gru.schema.errors import ConfigError, DataError
+from noisy_gru.schema.splits import has_eval_split
 from noisy_gru.trainer.config import TrainerConfig
 from noisy_gru.trainer.dataset import BatchConfig, SequenceData
 from noisy_gru.trainer.features import LABEL_VOCABULARY, Layout
@@ -80,7 +81,9 @@ def prepare(fn_args: Any, settings: Settings) -> Workbench:
     )
     spec = transform.transformed_feature_spec()
     train = SequenceData(fn_args.train_files, spec, layout, batches, "train")
-    held_out = SequenceData(fn_args.eval_files or [], spec, layout, batches, "eval")
+    # TFX's Trainer can't do without eval files, and names others where there is no such split.
+    eval_files = fn_args.eval_files or [] if has_eval_split(settings.dataset) else []
+    held_out = SequenceData(eval_files, spec, layout, batches, "eval")
     if not len(train):
         raise DataError(f"The train split holds no sequence to train on. Files: {fn_args.train_files}")
     if training.early_stopping is not None and not len(held_out):
