@@ -12,7 +12,7 @@ from typing import Any
 from tfx.components import ExampleValidator, StatisticsGen, Trainer, Transform, Tuner
 from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
 from tfx.orchestration.pipeline import Pipeline
-from tfx.proto import transform_pb2
+from tfx.proto import trainer_pb2, transform_pb2
 
 from noisy_gru.components.anomaly_gate.component import AnomalyGate
 from noisy_gru.components.evaluation.evaluator import build_evaluator
@@ -23,11 +23,13 @@ from noisy_gru.components.serving_gate.component import ServingGate
 from noisy_gru.pipeline.config import PipelineConfig
 from noisy_gru.pipeline.fingerprint import ALL_ROOMS, MODEL_ROOMS, source_fingerprint
 from noisy_gru.schema.config import DatasetConfig
+from noisy_gru.schema.splits import has_eval_split
 
 MODULE = "noisy_gru.trainer.module"
 
 # Generated code, of which type checkers see nothing.
 _transform_pb2: Any = transform_pb2
+_trainer_pb2: Any = trainer_pb2
 
 
 def build_pipeline(
@@ -52,6 +54,7 @@ def build_pipeline(
         beam_pipeline_args: for every Beam step.
     """
     input_base, dataset = relative_to_base(config.dataset)
+    held_out = ["eval"] if has_eval_split(dataset) else []
     custom_config = {
         "dataset": dataset.model_dump_json(),
         "trainer": config.trainer.model_dump_json(),
@@ -68,7 +71,7 @@ def build_pipeline(
         examples=examples,
         schema=schema.outputs["schema"],
         preprocessing_fn=f"{MODULE}.preprocessing_fn",
-        splits_config=_transform_pb2.SplitsConfig(analyze=["train"], transform=["train", "eval"]),
+        splits_config=_transform_pb2.SplitsConfig(analyze=["train"], transform=["train", *held_out]),
         custom_config=custom_config,
         disable_statistics=True,
     )
@@ -77,6 +80,8 @@ def build_pipeline(
         "examples": transform.outputs["transformed_examples"],
         "transform_graph": transform.outputs["transform_graph"],
         "schema": schema.outputs["schema"],
+        # Without an eval split TFX needs the name of another one; the module file knows that, and leaves it alone.
+        "eval_args": _trainer_pb2.EvalArgs(splits=held_out or ["train"]),
         "custom_config": {**custom_config, "working_dir": working_dir},
     }
     tuner = Tuner(tuner_fn=f"{MODULE}.tuner_fn", **training) if config.tuner.enabled else None

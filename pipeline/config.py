@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from noisy_gru.components.config import EvaluationConfig
 from noisy_gru.schema.config import DataConfig, DatasetConfig, EntitySplitConfig, Section, SplitsConfig, TaskConfig
+from noisy_gru.schema.splits import has_eval_split
 from noisy_gru.serving.config import ServingConfig
 from noisy_gru.trainer.config import ModelConfig, TrainerConfig, TrainingConfig, TunerConfig
 
@@ -58,7 +59,12 @@ class PipelineConfig(Section):
 
     @model_validator(mode="after")
     def _parts_agree(self) -> PipelineConfig:
-        _ = self.dataset, self.trainer
+        dataset, _ = self.dataset, self.trainer
+        if self.training.early_stopping is not None and not has_eval_split(dataset):
+            raise ValueError(
+                "training.early_stopping needs an eval split: give splits.eval (or eval_from_train) a part, or set "
+                "training.early_stopping: null to train all epochs"
+            )
         return self
 
     @property

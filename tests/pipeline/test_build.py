@@ -74,6 +74,13 @@ def test_transform_analyses_train_alone_and_never_sees_test():
     assert '\\"test\\"' not in text.split("splits_config")[1].split("key:")[0]
 
 
+def test_without_an_eval_split_nothing_is_held_out():
+    nodes = compiled("splits={by: files}", "training.early_stopping=null")
+    assert "eval" not in parameters(nodes["Transform"]).split("splits_config")[1].split("key:")[0]
+    assert '\\"splits\\": [' in parameters(nodes["Trainer"]).split('"eval_args"')[1].split("key:")[0]
+    assert '\\"eval\\"' not in parameters(nodes["Trainer"]).split('"eval_args"')[1].split("key:")[0]
+
+
 def test_what_a_model_is_cached_by_does_not_depend_on_where_the_data_is(tmp_path):
     elsewhere = f"data.files={{train: [{tmp_path}/train.csv.gz], test: [{tmp_path}/test.csv.gz]}}"
     here, there = compiled(), compiled(elsewhere)

@@ -102,7 +102,8 @@ def test_a_second_run_with_nothing_new_trains_and_publishes_nothing(vowels):
     assert {name for name in TRAINED_AND_CACHED if steps[name] == "cached"} == TRAINED_AND_CACHED
     assert done.json["published_path"] == first.json["published_path"]
     assert published(root) == [str(first.json["version"])]
-    assert done.json["metrics"] == first.json["metrics"]
+    # Measured again, beside the model that is published now; Beam's batches differ, and with them the last digits.
+    assert done.json["metrics"] == pytest.approx(first.json["metrics"], abs=1e-6)
     assert done.json["rows"] == first.json["rows"]
 
 

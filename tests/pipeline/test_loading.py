@@ -44,7 +44,7 @@ def test_paths_are_relative_to_the_file(write):
 
 def test_paths_of_splits_and_with_a_scheme(write):
     text = GOOD.replace("[rows/*.csv]", "{train: [../a.csv], test: ['gs://bucket/b.csv', /c.csv]}")
-    config = load_config(write(text + "splits: {by: files}\n"))
+    config = load_config(write(text + "splits: {by: files, eval_from_train: 0.1}\n"))
     assert config.data.files == {
         "train": [str(write(text).parent.parent / "a.csv")],
         "test": ["gs://bucket/b.csv", "/c.csv"],
@@ -131,6 +131,7 @@ def test_bad_overrides(write, override, told):
         (GOOD + "splits: {by: entity, eval: 0.6, test: 0.5}\n", "line 13: splits: eval (0.6) and test (0.5) leave"),
         (GOOD + "evaluation: {thresholds: {accuracy: {}}}\n", "a threshold needs min, max or both"),
         (GOOD + "training: {learning_rate: .inf}\n", "training.learning_rate: expected a finite number, found inf"),
+        (GOOD + "splits: {by: entity, eval: 0}\n", "training.early_stopping needs an eval split: give splits.eval"),
         (GOOD + "tuner: {enabled: true, learning_rates: []}\n", "learning_rates must not be empty"),
     ],
 )
