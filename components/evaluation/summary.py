@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from noisy_gru.components.evaluation.catalogue import EXAMPLE_COUNT
+
 OVERALL = "all"
 _CANDIDATE = "candidate"
 _BASELINE = "baseline"
@@ -108,6 +110,9 @@ def read_evaluation(uri: str | Path) -> EvaluationSummary:
         for part in result.metric_validations_per_slice
         for failure in part.failures
     ]
+    if not missed and not result.validation_ok:
+        # A test split without sequences has no metrics that a bound could be missed by.
+        missed = [MissedThreshold(EXAMPLE_COUNT, OVERALL, None, 1.0, is_lower=True, is_comparison=False)]
     candidate = metrics[_CANDIDATE]
     return EvaluationSummary(
         blessed=bool(result.validation_ok),

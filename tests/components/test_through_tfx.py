@@ -158,6 +158,8 @@ def test_publish_compare_refuse_and_publish_again(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    import tensorflow as tf
+
     from noisy_gru.components.serving_gate import executor
     from noisy_gru.components.serving_gate.gate import Reference
 
@@ -206,8 +208,10 @@ def test_publish_compare_refuse_and_publish_again(
         assert newest("InfraBlessing").id == gate_execution
 
         # Another model: misses a threshold, and is not what Keras says it is.
-        export_model(tmp_path / "other" / "Format-Serving", seed=1)
-        strict = evaluation.model_validate({"slices": [["origin"]], "thresholds": {"accuracy": {"min": 0.99}}})
+        export_model(tmp_path / "other" / "Format-Serving", seed=1, spoil=lambda p: tf.nn.softmax(-50.0 * p))
+        strict = EvaluationConfig.model_validate(
+            {"slices": [["origin"]], "thresholds": {"accuracy": {"min": 0.99}}, "comparison": {"metric": "log_loss"}}
+        )
         caplog.clear()
         newest = run(tmp_path / "other", strict)
         summary = read_evaluation(newest("ModelEvaluation").uri)
@@ -215,6 +219,10 @@ def test_publish_compare_refuse_and_publish_again(
         assert any(
             reason.startswith("accuracy is 0.") and "must be at least 0.99" in reason for reason in summary.reasons
         )
+        assert any(
+            "log_loss is" in reason and "worse than the published model's" in reason for reason in summary.reasons
+        )
+        assert {missed.slice for missed in summary.missed} == {"all"}
         assert integer(newest("ModelBlessing"), "blessed") == 0
         assert integer(newest("InfraBlessing"), "blessed") == 0
         assert integer(newest("PushedModel"), "pushed") == 0
