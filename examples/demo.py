@@ -20,6 +20,7 @@ from noisy_gru.pipeline.cli import EXIT_FAILED
 from noisy_gru.pipeline.config import PipelineConfig
 from noisy_gru.pipeline.loading import load_config
 from noisy_gru.pipeline.prediction import answers
+from noisy_gru.pipeline.redirect import output_to
 from noisy_gru.pipeline.running import run_config
 from noisy_gru.schema.errors import UserError
 from noisy_gru.trainer.session import SessionModel
@@ -51,14 +52,14 @@ def main(arguments: list[str] | None = None) -> int:
         )
         if "accuracy_majority" in account.metrics:
             console.print(f"  always answering the most frequent speaker: {account.metrics['accuracy_majority']:.4f}")
-        _ask(console, config, Path(account.published_path))
+        _ask(console, config, Path(account.published_path), Path(account.log))
     except UserError as error:
         console.print(f"error: {error}", markup=False)
         return EXIT_FAILED
     return 0
 
 
-def _ask(console: Console, config: PipelineConfig, folder: Path) -> None:
+def _ask(console: Console, config: PipelineConfig, folder: Path, log: Path) -> None:
     """Asks the exported SavedModel, loaded as TF Serving loads it, about some test utterances."""
     truth = {}
     with gzip.open(FOLDER / "test.csv.gz", "rt", newline="") as stream:
@@ -66,7 +67,8 @@ def _ask(console: Console, config: PipelineConfig, folder: Path) -> None:
             truth[row["utterance"]] = row["speaker"]
     request = read_for_prediction([FOLDER / "test.csv.gz"], config.dataset)
     begun = time.monotonic()
-    with SessionModel(folder) as model:
+    # TensorFlow writes to standard error on its own.
+    with output_to(log), SessionModel(folder) as model:
         loaded = time.monotonic()
         told = list(answers(model, request, config.task))
         asked = time.monotonic()

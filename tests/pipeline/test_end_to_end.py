@@ -56,7 +56,8 @@ def overrides(*values: str) -> list[str]:
     return [part for value in values for part in ("--set", value)]
 
 
-QUICK = overrides("training.epochs=3", "evaluation.thresholds={accuracy: {min: 0.3}}")
+FEW_EPOCHS = ("training.epochs=3", "training.schedule={kind: constant}", "model.bidirectional=false")
+QUICK = overrides(*FEW_EPOCHS, "evaluation.thresholds={accuracy: {min: 0.3}}")
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +111,7 @@ def test_a_second_run_with_nothing_new_trains_and_publishes_nothing(vowels):
 def test_a_refused_model_publishes_nothing(vowels):
     root, _ = vowels
     before = published(root)
-    demanding = overrides("training.epochs=3", "evaluation.thresholds={accuracy: {min: 0.9999}}")
+    demanding = overrides(*FEW_EPOCHS, "evaluation.thresholds={accuracy: {min: 0.9999}}")
     done = noisy_gru("run", VOWELS, "--root", root, "--json", *demanding)
     assert done.code == 3
     answer = done.json
