@@ -157,7 +157,7 @@ def predict(
     ] = None,
     debug: DebugOption = False,
 ) -> None:
-    """Ask the published model: one line for each sequence of the input, or window for forecasting the latest.
+    """Ask the published model: one line for each sequence of the input; for forecasting, from each one's latest window.
 
     Rows and sequences that can't be used are told on standard error with the reason, and the exit code is 4.
     """

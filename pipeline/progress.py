@@ -54,6 +54,9 @@ class LiveAccount:
                 TimeElapsedColumn(),
                 console=self.console,
                 transient=True,
+                # What libraries print belongs into the log.
+                redirect_stdout=False,
+                redirect_stderr=False,
             )
             self._progress.add_task(self._title, total=None)
             self._progress.start()

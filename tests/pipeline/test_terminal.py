@@ -106,14 +106,17 @@ def test_events_as_text(event, text):
 
 
 @pytest.mark.skipif(not Path("/dev/ptmx").exists(), reason="needs pseudo terminals")
-def test_a_terminal_gets_a_spinner():
+def test_a_terminal_gets_a_spinner_and_nothing_that_libraries_print(capsys):
     main, side = os.openpty()
     with os.fdopen(side, "w") as stream:
         live = LiveAccount(stream)
         live.started("Trainer", 1, 2)
         live.advanced({"epoch": 1, "epochs": 9})
+        print("a library speaks")
         live.finished(StepAccount(name="Trainer", status="complete", seconds=1))
     shown = os.read(main, 65536).decode()
     os.close(main)
     assert "epoch 1/9" in shown
     assert "\x1b[" in shown
+    assert "a library speaks" not in shown
+    assert capsys.readouterr().out == "a library speaks\n"
