@@ -33,6 +33,7 @@ from noisy_gru.trainer import features as names
 from noisy_gru.trainer import model as _model  # noqa: F401 (registers the layers that a .keras file names)
 from noisy_gru.trainer.features import Layout, model_inputs
 from noisy_gru.trainer.settings import Settings
+from noisy_gru.trainer.tensor_names import tensor_names
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ class ServedModel:
         return self._answer(tf.io.parse_example(examples, self._inputs))
 
     def from_tensors(self, tensors: Mapping[str, Any]) -> dict[str, tf.Tensor]:
-        """Answer padded tensors: `features` float32 [B, T, F], `lengths` int64 [B], and strings [B, T] by name."""
+        """Answer padded tensors: `features` float32 [B, T, F], `lengths` int64 [B], and strings [B, T]."""
         steps = tf.cast(tf.convert_to_tensor(tensors[names.LENGTHS]), tf.int64)
         features = tf.convert_to_tensor(tensors[names.FEATURES])
         future = self.layout.future_steps
@@ -88,8 +89,9 @@ class ServedModel:
             raw[feature.name] = self._column(
                 features[:, :, index], feature.name, whole if feature.known_in_advance else steps
             )
+        inputs = tensor_names(self.layout.dataset.data)
         for feature in self.layout.categorical:
-            text = tf.convert_to_tensor(tensors[feature.name])
+            text = tf.convert_to_tensor(tensors[inputs[feature.name]])
             raw[feature.name] = self._column(text, feature.name, whole if feature.known_in_advance else steps)
         return self._answer(raw)
 
@@ -153,7 +155,7 @@ def export(served: ServedModel, directory: str) -> None:
     """Write the SavedModel with the signatures of docs/architecture.md, and `evaluation_labels` for TFMA.
 
     Args:
-        served: its model was built with use_cudnn=False, so that the export runs without a GPU.
+        served: its model was built for serving.
         directory: of the SavedModel.
     """
     layout = served.layout
@@ -161,8 +163,8 @@ def export(served: ServedModel, directory: str) -> None:
         names.FEATURES: tf.TensorSpec([None, None, len(layout.numeric)], tf.float32, name=names.FEATURES),
         names.LENGTHS: tf.TensorSpec([None], tf.int64, name=names.LENGTHS),
     }
-    for feature in layout.categorical:
-        tensors[feature.name] = tf.TensorSpec([None, None], tf.string, name=feature.name)
+    for name in tensor_names(layout.dataset.data).values():
+        tensors[name] = tf.TensorSpec([None, None], tf.string, name=name)
     examples = [tf.TensorSpec([None], tf.string, name=names.EXAMPLES)]
     archive = keras.export.ExportArchive()
     # The model is not tracked: its variables come with the signatures; tracking adds them again, and the seeds.

@@ -53,6 +53,10 @@ class MaskedPooling(keras.layers.Layer):
         if kind not in ("mean", "max"):
             raise ValueError(f"Argument `kind` must be 'mean' or 'max'. Received: kind={kind!r}")
         self.kind = kind
+        self.supports_masking = True
+
+    def compute_mask(self, *_: Any) -> None:
+        """No steps are left to mask."""
 
     def call(self, sequences: Any, mask: Any) -> Any:
         counts = ops.expand_dims(mask, -1)
@@ -92,7 +96,7 @@ def check_model_config(config: ModelConfig, layout: Layout) -> None:
 
 
 def build_model(
-    config: ModelConfig, layout: Layout, sizes: Sizes, *, seed: int, use_cudnn: Any = "auto"
+    config: ModelConfig, layout: Layout, sizes: Sizes, *, seed: int, for_serving: bool = False
 ) -> keras.Model:
     """Build the model, unfitted and not compiled.
 
@@ -101,7 +105,8 @@ def build_model(
         layout: which inputs there are.
         sizes: of the fitted vocabularies.
         seed: layer i draws its noise and dropout with seed + i.
-        use_cudnn: as in `keras.layers.GRU`; False for an export, which must run where there is no GPU.
+        for_serving: the same weights and answers, without the ops that a server can't run or that are random: no cuDNN,
+            and no dropout in the GRUs, whose masks Keras draws in inference too.
 
     Returns:
         A functional model from the inputs that `features.model_inputs` makes to logits [B, C], or scaled predictions
@@ -131,10 +136,10 @@ def build_model(
             noise=layer.noise,
             seed=seed + index,
             learn_mean=config.learn_mean,
-            dropout=layer.dropout,
-            recurrent_dropout=layer.recurrent_dropout,
+            dropout=0.0 if for_serving else layer.dropout,
+            recurrent_dropout=0.0 if for_serving else layer.recurrent_dropout,
             return_sequences=not is_last or config.pooling != "last",
-            use_cudnn=use_cudnn,
+            use_cudnn=False if for_serving else "auto",
             name=f"noisy_gru_{index}",
         )
         wrapped = keras.layers.Bidirectional(gru, name=f"both_ways_{index}") if config.bidirectional else gru

@@ -28,4 +28,4 @@ def tuner_fn(fn_args: Any) -> Any:
     """Tuner's callback; see `noisy_gru.trainer.tuning`."""
     from tfx.v1.components import TunerFnResult
 
-    return TunerFnResult(tuner=make_tuner(fn_args, Settings.parse(fn_args.custom_config)), fit_kwargs={"verbose": 0})
+    return TunerFnResult(tuner=make_tuner(fn_args, Settings.parse(fn_args.custom_config)), fit_kwargs={})

@@ -136,7 +136,7 @@ def _lengths(raw: Mapping[str, tf.RaggedTensor], layout: Layout) -> tuple[tf.Ten
         expected = total if name in known else past
         received = raw[name].row_lengths()
         message = (
-            f"Feature {name!r} has another number of steps than {(others or known)[0]!r}"
+            f"Feature {name} has another number of steps than {(others or known)[0]}"
             + (f" (of a known-in-advance feature: the input steps plus {horizon})" if name in known else "")
             + ". Is its key missing or misspelt? Expected for each sequence, then received: "
         )

@@ -67,10 +67,14 @@ def train(fn_args: Any, settings: Settings) -> None:
         checkpoint = Checkpoint(path, history=history, best=best)
     fit(model, bench, history=history, best=best, checkpoint=checkpoint, epochs=epochs, run_dir=fn_args.model_run_dir)
 
-    # Built anew: on a GPU the trained one may have chosen cuDNN's ops, which a server without it can't load.
-    final = build_model(trainer.model, bench.layout, bench.sizes, seed=trainer.seed, use_cudnn=False)
-    final.set_weights(model.get_weights())
-    export(ServedModel(final, bench.transform, bench.layout), fn_args.serving_model_dir)
+    # Built anew, because the trained one holds what a server can't load, and an optimizer.
+    serving, final = (
+        build_model(trainer.model, bench.layout, bench.sizes, seed=trainer.seed, for_serving=value)
+        for value in (True, False)
+    )
+    for copy in (serving, final):
+        copy.set_weights(model.get_weights())
+    export(ServedModel(serving, bench.transform, bench.layout), fn_args.serving_model_dir)
     save_keras(final, settings, keras_folder(fn_args.serving_model_dir))
     summary = {
         "seed": trainer.seed,

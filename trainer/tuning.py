@@ -1,5 +1,8 @@
 """The search for hyperparameters with keras-tuner, and what its result changes."""
 
+# Keras' type hints want a string for `verbose`.
+# pyright: reportArgumentType=false
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -7,13 +10,14 @@ from typing import Any
 
 import keras
 import keras_tuner
+from keras_tuner import oracles
 
 from noisy_gru.schema.errors import ConfigError
 from noisy_gru.trainer.config import TrainerConfig
 from noisy_gru.trainer.export import ServedModel, target_scale
 from noisy_gru.trainer.model import build_model
 from noisy_gru.trainer.objective import compile_model
-from noisy_gru.trainer.progress import report
+from noisy_gru.trainer.progress import FiniteLoss, report
 from noisy_gru.trainer.resume import BestWeights
 from noisy_gru.trainer.settings import Settings
 from noisy_gru.trainer.workbench import EpochOrder, Workbench, prepare
@@ -57,16 +61,44 @@ def with_values(trainer: TrainerConfig, values: Mapping[str, Any]) -> TrainerCon
     )
 
 
-class NoisyHyperModel(keras_tuner.HyperModel):
-    """One trial: the configured model with the values of the trial, trained on the workbench's data."""
+class NoisySearch(keras_tuner.Tuner):
+    """Trains the configured model with the values of each trial on the workbench's data."""
 
-    def __init__(self, bench: Workbench, scale: Any):
-        super().__init__()
+    def __init__(self, bench: Workbench, scale: Any, **arguments: Any):
         self.bench = bench
         self.scale = scale
-        self.trials = 0
+        super().__init__(hypermodel=self._build, **arguments)
 
-    def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
+    def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Train one model; keras-tuner's own way needs TensorBoard and keeps the weights of every model."""
+        trainer = self.bench.settings.trainer
+        callbacks: list[Any] = [EpochOrder(self.bench.train), FiniteLoss()]
+        if trainer.training.early_stopping is not None:
+            callbacks.append(BestWeights(trainer.training.early_stopping))
+        history = self._build(trial.hyperparameters).fit(
+            self.bench.train.shuffled(),
+            validation_data=self.bench.eval.one_pass(),
+            epochs=trainer.tuner.epochs,
+            callbacks=callbacks,
+            shuffle=False,
+            verbose=0,
+        )
+        name, direction = _objective(trainer)
+        score = float((max if direction == "max" else min)(history.history[name]))
+        values = {key: trial.hyperparameters.values[key] for key in (STDDEV_SCALE, LEARN_MEAN, LEARNING_RATE)}
+        number = int(trial.trial_id) + 1
+        shown = " ".join(f"{key}={value}" for key, value in values.items())
+        report(
+            f"trial {number} of at most {trainer.tuner.max_trials}: {shown}: {name}={score:.4g}",
+            kind="trial",
+            trial=number,
+            trials=trainer.tuner.max_trials,
+            values=values,
+            metrics={name: score},
+        )
+        return {name: score}
+
+    def _build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
         trainer = with_values(self.bench.settings.trainer, hp.values)
         keras.utils.set_random_seed(trainer.seed)
         model = build_model(trainer.model, self.bench.layout, self.bench.sizes, seed=trainer.seed)
@@ -79,33 +111,6 @@ class NoisyHyperModel(keras_tuner.HyperModel):
             target_scale=self.scale,
         )
         return model
-
-    def fit(self, hp: keras_tuner.HyperParameters, model: keras.Model, *args: Any, **kwargs: Any) -> Any:
-        trainer = self.bench.settings.trainer
-        callbacks = [EpochOrder(self.bench.train), *kwargs.pop("callbacks", [])]
-        if trainer.training.early_stopping is not None:
-            callbacks.append(BestWeights(trainer.training.early_stopping))
-        history = model.fit(
-            self.bench.train.shuffled(),
-            validation_data=self.bench.eval.one_pass(),
-            epochs=trainer.tuner.epochs,
-            callbacks=callbacks,
-            shuffle=False,
-            **kwargs,
-        )
-        self.trials += 1
-        name, direction = _objective(trainer)
-        score = (max if direction == "max" else min)(history.history[name])
-        shown = ", ".join(f"{key}={value}" for key, value in hp.values.items() if not key.startswith("tuner/"))
-        report(
-            f"trial {self.trials} of at most {trainer.tuner.max_trials}: {shown}: {name}={score:.4g}",
-            kind="trial",
-            trial=self.trials,
-            trials=trainer.tuner.max_trials,
-            values=dict(hp.values),
-            metrics={name: float(score)},
-        )
-        return history
 
 
 def make_tuner(fn_args: Any, settings: Settings) -> keras_tuner.Tuner:
@@ -129,15 +134,21 @@ def make_tuner(fn_args: Any, settings: Settings) -> keras_tuner.Tuner:
         )
     name, direction = _objective(trainer)
     combinations = 2 * len(trainer.tuner.stddev_scales) * len(trainer.tuner.learning_rates)
-    search = keras_tuner.GridSearch if combinations <= trainer.tuner.max_trials else keras_tuner.RandomSearch
+    exhaustive = combinations <= trainer.tuner.max_trials
+    oracle: Any = oracles.GridSearchOracle if exhaustive else oracles.RandomSearchOracle
     model = build_model(trainer.model, bench.layout, bench.sizes, seed=trainer.seed)
-    return search(
-        NoisyHyperModel(bench, target_scale(ServedModel(model, bench.transform, bench.layout))),
-        objective=keras_tuner.Objective(name, direction),
-        hyperparameters=search_space(trainer),
-        tune_new_entries=False,
-        max_trials=trainer.tuner.max_trials,
-        seed=trainer.seed,
+    return NoisySearch(
+        bench,
+        target_scale(ServedModel(model, bench.transform, bench.layout)),
+        oracle=oracle(
+            objective=keras_tuner.Objective(name, direction),
+            max_trials=trainer.tuner.max_trials,
+            hyperparameters=search_space(trainer),
+            tune_new_entries=False,
+            seed=trainer.seed,
+            # A trial that fails ends the search; by default two may fail and the defaults win unseen.
+            max_consecutive_failed_trials=1,
+        ),
         directory=fn_args.working_dir,
         project_name="search",
         overwrite=True,

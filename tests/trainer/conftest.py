@@ -12,6 +12,11 @@ import pytest
 
 from noisy_gru.schema.config import DatasetConfig
 
+# Columns may be called anything.
+AMOUNT = "Größe (m²)"
+KIND = "kind/of it"
+SPLITS = {"train": 128, "eval": 40, "test": 40}
+
 Row = dict[str, list[Any]]
 
 
@@ -152,6 +157,113 @@ def classification(tmp_path_factory: pytest.TempPathFactory) -> Transformed:
         "test": classification_rows(40, seed=3),
     }
     return run_transform(classification_dataset(), rows, tmp_path_factory.mktemp("classification"))
+
+
+def forecasting_dataset(**task: Any) -> DatasetConfig:
+    """Two targets at two horizons; every kind of scaling, a mask, columns known in advance, categorical columns."""
+    features = [
+        {"name": "temp", "scale": "robust"},
+        {"name": "wind", "scale": "minmax", "missing": "mask"},
+        {"name": "plan", "known_in_advance": True},
+        {"name": "flat"},
+        {"name": "empty", "scale": "robust"},
+        {"name": "sky", "kind": "categorical", "vocabulary_size": 2, "embedding_dim": 3},
+        {"name": "day", "kind": "categorical", "known_in_advance": True, "embedding_dim": 2},
+    ]
+    return DatasetConfig.model_validate(
+        {
+            "data": {"files": ["*.csv"], "entity": "id", "time": {"column": "t"}, "features": features},
+            "task": {
+                "kind": "forecasting",
+                "targets": ["temp", "wind"],
+                "input_length": 4,
+                "horizons": [1, 3],
+                **task,
+            },
+        }
+    )
+
+
+def forecasting_rows(count: int, *, seed: int) -> list[Row]:
+    """Windows of 4 steps and 3 of the future; temp follows plan, and wind is temp's neighbour."""
+    random = np.random.default_rng(seed)
+    rows = []
+    for _ in range(count):
+        plan = random.normal(0, 2, 7).astype(np.float32)
+        temp = (50 + np.cumsum(plan)).astype(np.float32)
+        wind = (temp / 10 + random.normal(0, 0.1, 7)).astype(np.float32)
+        seen = wind[:4].copy()
+        seen[random.random(4) < 0.2] = np.nan
+        rows.append(
+            {
+                "temp": temp[:4].tolist(),
+                "wind": seen.tolist(),
+                "plan": plan.tolist(),
+                "flat": [7.5] * 4,
+                "empty": [float("nan")] * 4,
+                "sky": ["clear", "rain", "clear", "fog"],
+                "day": [f"d{index}" for index in range(7)],
+                "target/temp": temp[[4, 6]].tolist(),
+                "target/wind": wind[[4, 6]].tolist(),
+            }
+        )
+    return rows
+
+
+@pytest.fixture(scope="session")
+def forecasting(tmp_path_factory: pytest.TempPathFactory) -> Transformed:
+    """Windows with everything that forecasting has; 128 train, 40 eval and test."""
+    rows = {split: forecasting_rows(count, seed=count + index) for index, (split, count) in enumerate(SPLITS.items())}
+    return run_transform(forecasting_dataset(), rows, tmp_path_factory.mktemp("forecasting"))
+
+
+def regression_dataset() -> DatasetConfig:
+    return DatasetConfig.model_validate(
+        {
+            "data": {
+                "files": ["*.csv"],
+                "entity": "id",
+                "time": {"column": "t"},
+                "features": [{"name": AMOUNT, "scale": "none"}, {"name": KIND, "kind": "categorical"}],
+            },
+            "task": {"kind": "regression", "label": "total"},
+        }
+    )
+
+
+def regression_rows(count: int, *, seed: int) -> list[Row]:
+    """The label is 100 plus the sum of the amounts whose kind is plus, less the others."""
+    random = np.random.default_rng(seed)
+    rows = []
+    for _ in range(count):
+        steps = int(random.integers(2, 8))
+        amount = random.normal(size=steps).astype(np.float32)
+        plus = random.random(steps) < 0.5
+        total = 100 + float(np.where(plus, amount, -amount).sum())
+        kinds = ["plus" if is_plus else "minus" for is_plus in plus]
+        rows.append({AMOUNT: amount.tolist(), KIND: kinds, "total": [total]})
+    return rows
+
+
+@pytest.fixture(scope="session")
+def regression(tmp_path_factory: pytest.TempPathFactory) -> Transformed:
+    """A numeric and a categorical feature, one number to predict."""
+    rows = {split: regression_rows(count, seed=count + index) for index, (split, count) in enumerate(SPLITS.items())}
+    return run_transform(regression_dataset(), rows, tmp_path_factory.mktemp("regression"))
+
+
+@pytest.fixture(scope="session")
+def datasets() -> Any:
+    """The functions of this file, for tests that make data of their own."""
+    return SimpleNamespace(
+        example=example,
+        run_transform=run_transform,
+        classification_dataset=classification_dataset,
+        classification_rows=classification_rows,
+        forecasting_dataset=forecasting_dataset,
+        forecasting_rows=forecasting_rows,
+        regression_dataset=regression_dataset,
+    )
 
 
 @pytest.fixture(scope="session")
