@@ -1,0 +1,158 @@
+"""Batches of transformed sequences: every one once, in an order that seed and epoch alone decide."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from numpy.testing import assert_array_equal
+
+from noisy_gru.schema.config import DatasetConfig
+from noisy_gru.schema.errors import DataError
+from noisy_gru.trainer import features as names
+from noisy_gru.trainer.dataset import BatchConfig, SequenceData
+from noisy_gru.trainer.features import Layout
+
+COUNT = 103
+FEATURES_KEY = "features$ragged_values"
+
+
+def dataset(task: dict[str, Any]) -> DatasetConfig:
+    features = ["a", "b", {"name": "c", "kind": "categorical"}]
+    return DatasetConfig.model_validate(
+        {"data": {"files": ["*.csv"], "entity": "id", "time": {"column": "t"}, "features": features}, "task": task}
+    )
+
+
+LAYOUT = Layout(dataset({"kind": "classification", "label": "y"}))
+REGRESSION = Layout(dataset({"kind": "regression", "label": "y"}))
+SPEC: dict[str, Any] = {
+    names.FEATURES: tf.io.RaggedFeature(tf.float32, value_key=FEATURES_KEY, row_splits_dtype=tf.int64),
+    "ids_0": tf.io.RaggedFeature(tf.int64, value_key="ids_0$ragged_values", row_splits_dtype=tf.int64),
+    names.LENGTH: tf.io.FixedLenFeature([], tf.int64),
+    names.LABEL: tf.io.FixedLenFeature([], tf.int64),
+}
+TARGET_SPEC = {key: value for key, value in SPEC.items() if key != names.LABEL} | {
+    names.TARGETS: tf.io.FixedLenFeature([1], tf.float32)
+}
+
+
+def lengths(count: int) -> list[int]:
+    return [1 + (7 * index) % 20 for index in range(count)]
+
+
+def write(folder: Path, encode: Any, count: int = COUNT, shards: int = 3, **answer: Any) -> list[str]:
+    """Sequence i holds the number i in each step's first channel, and the step's number in the second and as id."""
+    for shard in range(shards):
+        with tf.io.TFRecordWriter(str(folder / f"{shard}.gz"), "GZIP") as writer:
+            for index in range(shard * count // shards, (shard + 1) * count // shards):
+                steps = lengths(count)[index]
+                flat = np.stack([np.full(steps, float(index)), np.arange(steps)], axis=1).ravel()
+                row = {FEATURES_KEY: flat.tolist(), "ids_0$ragged_values": list(range(steps)), names.LENGTH: [steps]}
+                given = {key: [value(index)] for key, value in answer.items()} or {names.LABEL: [index % 3]}
+                writer.write(encode({**row, **given}))
+    return [str(folder / "*.gz")]
+
+
+def order(batches: tf.data.Dataset) -> list[int]:
+    """The numbers of the sequences, checked against their steps and answers, in the order they came."""
+    numbers = []
+    for inputs, labels in batches:
+        features, ids, length = (inputs[key].numpy() for key in (names.FEATURES, "ids_0", names.LENGTH))
+        for row in range(len(length)):
+            steps, number = int(length[row]), int(features[row, 0, 0])
+            assert steps == lengths(COUNT)[number] and labels[row] == number % 3
+            assert_array_equal(features[row, :steps], np.stack([np.full(steps, number), np.arange(steps)], axis=1))
+            assert_array_equal(ids[row, :steps], np.arange(steps))
+            assert not features[row, steps:].any() and not ids[row, steps:].any()
+            numbers.append(number)
+    return numbers
+
+
+def load(patterns: list[str], **config: Any) -> SequenceData:
+    return SequenceData(patterns, SPEC, LAYOUT, BatchConfig(**{"batch_size": 10, **config}), "train")
+
+
+def epoch(data: SequenceData, number: int) -> list[int]:
+    data.epoch.assign(number)
+    return order(data.shuffled())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cache_bytes", [4e9, 0], ids=["in memory", "from files"])
+@pytest.mark.parametrize("bucket_by_length", [False, True], ids=["any length", "by length"])
+def test_an_epoch_is_every_sequence_once_in_an_order_of_its_own(
+    tmp_path: Path, encode: Any, cache_bytes: float, bucket_by_length: bool
+) -> None:
+    patterns = write(tmp_path, encode)
+    data = load(patterns, seed=3, cache_bytes=cache_bytes, bucket_by_length=bucket_by_length)
+    assert data.in_memory == bool(cache_bytes) and len(data) == COUNT and data.steps == 11 and data.longest == 20
+    assert order(data.one_pass()) == list(range(COUNT))
+    first, second = epoch(data, 0), epoch(data, 1)
+    assert sorted(first) == sorted(second) == list(range(COUNT)) != first != second
+    # A training that goes on at epoch 1 in another process sees what it would have seen.
+    again = load(patterns, seed=3, cache_bytes=cache_bytes, bucket_by_length=bucket_by_length)
+    assert epoch(again, 1) == second
+    assert epoch(load(patterns, seed=4, cache_bytes=cache_bytes, bucket_by_length=bucket_by_length), 1) != second
+
+
+def test_batches_by_length_need_less_padding(tmp_path: Path, encode: Any) -> None:
+    patterns = write(tmp_path, encode)
+
+    def padding(data: SequenceData) -> int:
+        return sum(int(np.prod(x[names.FEATURES].shape[:2])) - int(sum(x[names.LENGTH])) for x, _ in data.shuffled())
+
+    assert padding(load(patterns, bucket_by_length=True)) < padding(load(patterns)) / 3
+
+
+def test_few_shapes_for_a_compiler(tmp_path: Path, encode: Any) -> None:
+    data = load(write(tmp_path, encode), few_shapes=True, batch_size=4)
+    shapes = {inputs[names.FEATURES].shape[1] for number in range(3) for inputs, _ in data.shuffled()}
+    assert len(shapes) <= 8 and all(steps % 3 == 0 for steps in shapes)
+
+
+def test_the_last_batch_is_kept_and_the_steps_are_known(tmp_path: Path, encode: Any) -> None:
+    data = load(write(tmp_path, encode))
+    sizes = [len(labels) for _, labels in data.shuffled()]
+    assert sizes == [10] * 10 + [3]
+    assert data.shuffled().cardinality() == 11
+
+
+@pytest.mark.parametrize("cache_bytes", [4e9, 0])
+def test_a_class_that_train_never_showed_is_left_out_and_counted(
+    tmp_path: Path, encode: Any, cache_bytes: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    patterns = write(tmp_path, encode, label=lambda index: -1 if index < 5 else index % 3)
+    with caplog.at_level(logging.WARNING):
+        data = load(patterns, cache_bytes=cache_bytes)
+    assert data.unseen_labels == 5 and len(data) == COUNT - 5 and "5 sequences of split train" in caplog.text
+    assert order(data.one_pass()) == list(range(5, COUNT))
+
+
+@pytest.mark.parametrize("cache_bytes", [4e9, 0])
+def test_targets_are_shaped_and_must_be_finite(tmp_path: Path, encode: Any, cache_bytes: float) -> None:
+    config = BatchConfig(10, cache_bytes=cache_bytes)
+    patterns = write(tmp_path, encode, targets=lambda index: float(index))
+    ((_, targets), *_) = SequenceData(patterns, TARGET_SPEC, REGRESSION, config, "train").one_pass()
+    assert_array_equal(targets, np.arange(10.0)[:, None])
+    (tmp_path / "bad").mkdir()
+    patterns = write(tmp_path / "bad", encode, targets=lambda index: float("nan") if index == 50 else 1.0)
+    with pytest.raises(DataError, match="targets y of split eval hold missing or infinite values"):
+        SequenceData(patterns, TARGET_SPEC, REGRESSION, config, "eval")
+
+
+def test_the_digest_tells_data_apart(tmp_path: Path, encode: Any) -> None:
+    for name in ("one", "same", "other"):
+        (tmp_path / name).mkdir()
+    one = load(write(tmp_path / "one", encode)).digest
+    assert load(write(tmp_path / "same", encode, shards=5)).digest == one
+    assert load(write(tmp_path / "other", encode, label=lambda index: 0)).digest != one
+
+
+def test_no_files_are_no_sequences() -> None:
+    data = load([])
+    assert len(data) == 0 and data.steps == 0

@@ -1,0 +1,133 @@
+"""The Keras model: the mask, pooling, heads, and what a configuration makes of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from noisy_gru.schema.config import DatasetConfig
+from noisy_gru.schema.errors import ConfigError
+from noisy_gru.trainer.config import ModelConfig
+from noisy_gru.trainer.features import Layout
+from noisy_gru.trainer.model import MaskedPooling, Sizes, build_model
+
+saves_a_model = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
+CLASSIFICATION = {"kind": "classification", "label": "y"}
+FORECASTING = {"kind": "forecasting", "targets": ["a"], "input_length": 4, "horizons": [1, 2, 5]}
+
+
+def layout(task: dict[str, Any], features: list[Any] | None = None) -> Layout:
+    columns = features or ["a", "b", {"name": "c", "kind": "categorical", "embedding_dim": 3}]
+    data = {"files": ["*.csv"], "entity": "id", "time": {"column": "t"}, "features": columns}
+    return Layout(DatasetConfig.model_validate({"data": data, "task": task}))
+
+
+def model(task: dict[str, Any], *, for_serving: bool = False, **config: Any) -> Any:
+    keras.utils.set_random_seed(1)
+    made = ModelConfig.model_validate({"layers": [{"units": 6}, {"units": 4}], **config})
+    return build_model(made, layout(task), Sizes(3, (5,)), seed=1, for_serving=for_serving)
+
+
+def inputs(lengths: list[int], steps: int, *, padding: float = 0.0, last: bool = False) -> dict[str, Any]:
+    random = np.random.default_rng(0)
+    features = random.normal(size=(len(lengths), 30, 2)).astype(np.float32)[:, :steps]
+    ids = random.integers(0, 5, (len(lengths), 30))[:, :steps]
+    for row, length in enumerate(lengths):
+        features[row, length:], ids[row, length:] = padding, 0
+    made = {"features": features, "length": np.array(lengths, np.int64), "ids_0": ids}
+    return {**made, "last_target": np.full((len(lengths), 1), 7.0, np.float32)} if last else made
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("pooling", ["last", "mean", "max"])
+def test_what_stands_behind_the_end_does_not_count(pooling: str, bidirectional: bool) -> None:
+    built = model(CLASSIFICATION, pooling=pooling, bidirectional=bidirectional)
+    outputs = built(inputs([5, 3, 1], 5), training=False)
+    assert_allclose(built(inputs([5, 3, 1], 9, padding=50.0), training=False), outputs, rtol=1e-5, atol=1e-6)
+
+
+def test_a_step_of_zeros_counts() -> None:
+    built = model(CLASSIFICATION)
+    three, five = inputs([3], 5), inputs([5], 5)
+    five["features"][:, 3:], five["ids_0"][:, 3:] = 0.0, 0
+    assert np.abs(built(three, training=False) - built(five, training=False)).max() > 1e-4
+
+
+@pytest.mark.parametrize("pooling", ["last", "mean", "max"])
+def test_an_empty_sequence_has_a_finite_answer(pooling: str) -> None:
+    outputs = model(CLASSIFICATION, pooling=pooling, learn_mean=True)(inputs([0, 2], 3), training=False)
+    assert np.isfinite(outputs).all()
+
+
+def test_pooling_against_numpy() -> None:
+    values = -np.abs(np.random.default_rng(0).normal(size=(3, 4, 2)).astype(np.float32))
+    mask = np.array([[True] * 4, [True, True, False, False], [False] * 4])
+    mean, maximum = (np.array(MaskedPooling(kind)(values, mask)) for kind in ("mean", "max"))
+    assert_allclose(mean, [values[0].mean(0), values[1, :2].mean(0), [0, 0]], rtol=1e-6)
+    assert_allclose(maximum, [values[0].max(0), values[1, :2].max(0), [0, 0]])
+    with pytest.raises(ValueError, match="Received: kind='sum'"):
+        MaskedPooling("sum")
+
+
+def test_heads() -> None:
+    regression = {"kind": "regression", "label": "y"}
+    assert model(CLASSIFICATION).output_shape == (None, 3)
+    assert model(regression, hidden=[7], head_dropout=0.5).output_shape == (None, 1)
+    assert model(FORECASTING).output_shape == (None, 3, 1)
+
+
+def test_a_difference_is_added_to_the_last_value_read() -> None:
+    level, difference = model(FORECASTING), model(FORECASTING, target="difference")
+    difference.set_weights(level.get_weights())
+    given = inputs([4, 2], 4, last=True)
+    assert_allclose(difference(given, training=False), level(given, training=False) + 7.0, rtol=1e-6)
+
+
+def test_a_difference_needs_the_targets_among_the_inputs() -> None:
+    config = ModelConfig.model_validate({"target": "difference"})
+    with pytest.raises(
+        ConfigError, match=r"model\.target: difference needs task\.kind: forecasting, received classification"
+    ):
+        build_model(config, layout(CLASSIFICATION), Sizes(3, (5,)), seed=0)
+    with pytest.raises(ConfigError, match="but z is not a numeric feature"):
+        build_model(config, layout({**FORECASTING, "targets": ["a", "z"]}), Sizes(0, (5,)), seed=0)
+
+
+def test_columns_of_one_kind_are_enough() -> None:
+    config = ModelConfig.model_validate({"layers": [{"units": 3}]})
+    only_text = layout(CLASSIFICATION, [{"name": "c", "kind": "categorical"}])
+    built = build_model(config, only_text, Sizes(3, (5,)), seed=0)
+    given = inputs([4, 2], 4)
+    assert built({**given, "features": given["features"][:, :, :0]}, training=False).shape == (2, 3)
+    assert build_model(config, layout(CLASSIFICATION, ["a"]), Sizes(3), seed=0).output_shape == (None, 3)
+
+
+def test_noise_in_training_alone_and_different_in_each_layer() -> None:
+    built = model(CLASSIFICATION, layers=[{"units": 4, "stddev": 0.5}, {"units": 4, "stddev": 0.5}])
+    given = inputs([4, 2], 4)
+    assert_array_equal(built(given, training=False), built(given, training=False))
+    assert np.abs(built(given, training=True) - built(given, training=True)).max() > 1e-3
+    seeds = {tuple(layer.noise_seed_generator.state.numpy()) for layer in built.layers if hasattr(layer, "stddev")}
+    assert len(seeds) == 2
+
+
+def test_for_serving_the_weights_and_answers_are_the_same() -> None:
+    layers = [{"units": 6, "dropout": 0.3, "recurrent_dropout": 0.3}, {"units": 4}]
+    trained, served = model(CLASSIFICATION, layers=layers), model(CLASSIFICATION, layers=layers, for_serving=True)
+    served.set_weights(trained.get_weights())
+    assert_array_equal(served(inputs([4, 2], 4), training=False), trained(inputs([4, 2], 4), training=False))
+    assert all(layer.dropout == 0.0 and layer.use_cudnn is False for layer in served.layers if hasattr(layer, "stddev"))
+
+
+@saves_a_model
+def test_a_keras_file_holds_it(tmp_path: Path) -> None:
+    built = model(FORECASTING, pooling="max", target="difference", bidirectional=True)
+    built.save(tmp_path / "model.keras")
+    loaded: Any = keras.saving.load_model(tmp_path / "model.keras")
+    given = inputs([4, 2], 4, last=True)
+    assert_array_equal(loaded(given, training=False), built(given, training=False))
