@@ -74,6 +74,8 @@ def build_pipeline(
         splits_config=_transform_pb2.SplitsConfig(analyze=["train"], transform=["train", *held_out]),
         custom_config=custom_config,
         disable_statistics=True,
+        # It would save a part of the analysis when spans are added, and costs a file for every analyzer in each run.
+        disable_analyzer_cache=True,
     )
     transform.add_upstream_node(gate)
     training = {
