@@ -9,13 +9,15 @@ infinite values count as missing. A feature that never varies is only centred.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from noisy_gru.schema.config import ClassificationConfig, DatasetConfig, FeatureConfig
+from noisy_gru.schema.config import ClassificationConfig, DatasetConfig
 from noisy_gru.schema.errors import ConfigError
 from noisy_gru.trainer import features as names
 from noisy_gru.trainer.features import Layout
@@ -26,7 +28,7 @@ _QUANTILE_ERROR = 1e-3
 
 
 class _Scaling(NamedTuple):
-    """float64 scalars of one feature: scaled = (value - centre) / scale, and a missing value becomes `fill`."""
+    """float64 [G], one for each of G columns: scaled = (value - centre) / scale; a missing value becomes `fill`."""
 
     centre: tf.Tensor
     scale: tf.Tensor
@@ -60,33 +62,26 @@ def preprocess(inputs: Mapping[str, Any], dataset: DatasetConfig) -> dict[str, A
     past, total = _lengths(raw, layout)
     outputs: dict[str, Any] = {names.LENGTH: total}
 
-    # Building ragged tensors from the checked lengths makes every output wait for the check.
-    values, masks = [], []
-    for feature in layout.numeric:
-        length = total if feature.known_in_advance else past
-        row = tf.RaggedTensor.from_row_lengths(raw[feature.name].flat_values, length, validate=False)
-        scaled, missing = _scale(row, feature)
-        values.append(_extend(scaled, total).flat_values)
-        if feature.missing == "mask":
-            masks.append(_extend(missing, total).flat_values)
-    future = []
+    values, missing = _numeric(raw, layout, past, total)
+    channels = [values] if values is not None else []
+    masked = [index for index, feature in enumerate(layout.numeric) if feature.missing == "mask"]
+    if missing is not None and masked:
+        channels.append(tf.gather(missing, masked, axis=1))
     if layout.has_future:
-        is_past = tf.RaggedTensor.from_row_lengths(tf.zeros([tf.reduce_sum(past)]), past, validate=False)
-        future = [_extend(is_past, total, fill=1.0).flat_values]
-    channels = [*values, *masks, *future]
-    flat = tf.reshape(tf.stack(channels, axis=1), [-1]) if channels else tf.zeros([0])
-    outputs[names.FEATURES] = tf.RaggedTensor.from_row_lengths(flat, total * len(channels), validate=False)
+        channels.append(_extend(tf.zeros([tf.reduce_sum(past), 1]), past, total, fill=1.0))
+    width = len(layout.channels)
+    flat = tf.reshape(tf.concat(channels, axis=1), [-1]) if channels else tf.zeros([0])
+    outputs[names.FEATURES] = tf.RaggedTensor.from_row_lengths(flat, total * width, validate=False)
 
     for index, feature in enumerate(layout.categorical):
-        length = total if feature.known_in_advance else past
-        text = tf.RaggedTensor.from_row_lengths(_text(raw[feature.name].flat_values), length, validate=False)
-        vocabulary = tft.vocabulary(
-            text.flat_values, top_k=feature.vocabulary_size, vocab_filename=layout.vocabulary(index)
-        )
-        # What is not known yet is read as unknown, like a missing value.
-        text = _extend(text, total, fill="")
-        ids = tft.apply_vocabulary(text.flat_values, vocabulary, num_oov_buckets=1)
-        outputs[layout.ids(index)] = text.with_flat_values(ids)
+        count = tf.reduce_sum(total if feature.known_in_advance else past)
+        text = tf.reshape(_text(raw[feature.name].flat_values), [count])
+        vocabulary = tft.vocabulary(text, top_k=feature.vocabulary_size, vocab_filename=layout.vocabulary(index))
+        if layout.has_future and not feature.known_in_advance:
+            # What is not known yet is read as unknown, like a missing value.
+            text = _extend(text, past, total, fill="")
+        ids = tft.apply_vocabulary(text, vocabulary, num_oov_buckets=1)
+        outputs[layout.ids(index)] = tf.RaggedTensor.from_row_lengths(ids, total, validate=False)
 
     if isinstance(dataset.task, ClassificationConfig):
         label = _text(to_ragged(inputs[dataset.task.label]).to_tensor(shape=[None, 1])[:, 0])
@@ -150,40 +145,78 @@ def _lengths(raw: Mapping[str, tf.RaggedTensor], layout: Layout) -> tuple[tf.Ten
         return tf.identity(past), tf.identity(total)
 
 
-def _extend(row: tf.RaggedTensor, total: tf.Tensor, fill: Any = 0.0) -> tf.RaggedTensor:
-    """Append `fill` to each row until it has `total` values."""
-    rest = total - row.row_lengths()
-    filler = tf.fill([tf.reduce_sum(rest)], tf.constant(fill, row.dtype))
-    return tf.concat([row, tf.RaggedTensor.from_row_lengths(filler, rest, validate=False)], axis=1)
+def _extend(values: tf.Tensor, past: tf.Tensor, total: tf.Tensor, fill: Any = 0.0) -> tf.Tensor:
+    """Rows of `past` values each, [N] or [N, G], one after the other, each filled up to `total` values."""
+    rest = total - past
+    filler = tf.fill(
+        tf.concat([[tf.reduce_sum(rest)], tf.shape(values, tf.int64)[1:]], 0), tf.constant(fill, values.dtype)
+    )
+    rows = [
+        tf.RaggedTensor.from_row_lengths(part, lengths, validate=False)
+        for part, lengths in ((values, past), (filler, rest))
+    ]
+    return tf.ensure_shape(tf.concat(rows, axis=1).flat_values, [None, *values.shape[1:]])
 
 
-def _scale(row: tf.RaggedTensor, feature: FeatureConfig) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
-    """Scaled values with missing ones imputed, and where they were missing; both float32."""
-    values = tf.cast(row.flat_values, tf.float64)
-    finite = tf.math.is_finite(values)
-    scaling = _fit(tf.boolean_mask(values, finite), feature.scale)
-    scaled = (tf.where(finite, values, scaling.fill) - scaling.centre) / scaling.scale
-    missing = tf.cast(tf.logical_not(finite), tf.float32)
-    return row.with_flat_values(tf.cast(scaled, tf.float32)), row.with_flat_values(missing)
+def _numeric(
+    raw: Mapping[str, tf.RaggedTensor], layout: Layout, past: tf.Tensor, total: tf.Tensor
+) -> tuple[tf.Tensor | None, tf.Tensor | None]:
+    """Scaled numeric features with missing values imputed, and where they were missing: float32 [sum(total), numeric].
+
+    All columns go through the graph as one matrix: a handful of operations and analyzers, however many features.
+    """
+    scaled, missing, order = [], [], []
+    for known, lengths in ((False, past), (True, total)):
+        chosen = [index for index, feature in enumerate(layout.numeric) if feature.known_in_advance == known]
+        if not chosen:
+            continue
+        features = [layout.numeric[index] for index in chosen]
+        # A shape from the checked lengths, so that what is read has waited for the check.
+        count = tf.reduce_sum(lengths)
+        matrix = tf.stack([tf.reshape(raw[feature.name].flat_values, [count]) for feature in features], axis=1)
+        matrix = tf.cast(matrix, tf.float64)
+        finite = tf.math.is_finite(matrix)
+        scaling = _fit(matrix, [feature.scale for feature in features])
+        columns = tf.cast((tf.where(finite, matrix, scaling.fill) - scaling.centre) / scaling.scale, tf.float32)
+        absent = tf.cast(tf.logical_not(finite), tf.float32)
+        if layout.has_future and not known:
+            columns, absent = _extend(columns, past, total), _extend(absent, past, total)
+        scaled.append(columns)
+        missing.append(absent)
+        order += chosen
+    if not order:
+        return None, None
+    place = np.argsort(order).tolist()
+    return tf.gather(tf.concat(scaled, axis=1), place, axis=1), tf.gather(tf.concat(missing, axis=1), place, axis=1)
 
 
-def _fit(finite: tf.Tensor, kind: str) -> _Scaling:
-    """Fit a scaling to the analysed split's finite values, float64 [N]."""
+def _fit(matrix: tf.Tensor, kinds: Sequence[str]) -> _Scaling:
+    """Fit the scaling of each column to the analysed split's finite values; `matrix` is float64 [N, G]."""
     zero, one = tf.constant(0.0, tf.float64), tf.constant(1.0, tf.float64)
-    mean = _or(tft.mean(finite), zero)
-    if kind == "none":
-        return _Scaling(zero, one, mean)
-    if kind == "minmax":
-        low, high = _or(tft.min(finite), zero), _or(tft.max(finite), zero)
-        return _Scaling(low, _varies(high - low, low, one), mean)
-    deviation = _varies(tf.sqrt(_or(tft.var(finite), zero)), mean, one)
-    if kind == "zscore":
-        return _Scaling(mean, deviation, mean)
-    # A half that is one value (mostly zeros, say) has no interquartile range, and the deviation takes its place.
-    quartiles = tft.quantiles(tf.cast(finite, tf.float32), num_buckets=4, epsilon=_QUANTILE_ERROR)
-    low, median, high = tf.unstack(tf.cast(tf.reshape(quartiles, [3]), tf.float64))
-    median = _or(median, zero)
-    return _Scaling(median, _varies(_or(high - low, zero), median, deviation), median)
+    # Both leave out NaN and infinity.
+    mean = _or(tft.mean(matrix, reduce_instance_dims=False), zero)
+    deviation = _varies(tf.sqrt(_or(tft.var(matrix, reduce_instance_dims=False), zero)), mean, one)
+    centre, scale, fill = tf.unstack(mean), tf.unstack(deviation), tf.unstack(mean)
+    finite = tf.math.is_finite(matrix)
+    ranged = [index for index, kind in enumerate(kinds) if kind == "minmax"]
+    if ranged:
+        values, here = tf.gather(matrix, ranged, axis=1), tf.gather(finite, ranged, axis=1)
+        infinity = tf.constant(math.inf, tf.float64)
+        low = _or(tft.min(tf.where(here, values, infinity), reduce_instance_dims=False), zero)
+        high = _or(tft.max(tf.where(here, values, -infinity), reduce_instance_dims=False), zero)
+        for place, index in enumerate(ranged):
+            centre[index], scale[index] = low[place], _varies(high[place] - low[place], low[place], one)
+    for index, kind in enumerate(kinds):
+        if kind == "none":
+            centre[index], scale[index] = zero, one
+        elif kind == "robust":
+            column = tf.cast(tf.boolean_mask(matrix[:, index], finite[:, index]), tf.float32)
+            quartiles = tft.quantiles(column, num_buckets=4, epsilon=_QUANTILE_ERROR)
+            low, median, high = tf.unstack(tf.cast(tf.reshape(quartiles, [3]), tf.float64))
+            centre[index] = fill[index] = _or(median, zero)
+            # A half that is one value (mostly zeros, say) has no such range, and the deviation takes its place.
+            scale[index] = _varies(_or(high - low, zero), centre[index], deviation[index])
+    return _Scaling(tf.stack(centre), tf.stack(scale), tf.stack(fill))
 
 
 def _or(value: tf.Tensor, default: tf.Tensor) -> tf.Tensor:
@@ -199,23 +232,23 @@ def _targets(
 ) -> dict[str, tf.Tensor]:
     """Targets as z-scores, their mean and scale, and the last values read of them."""
     horizons = layout.target_shape[0]
-    columns, means, scales, last = [], [], [], []
-    for key, name in zip(layout.raw_targets, layout.targets, strict=True):
+    tables = []
+    for key in layout.raw_targets:
         values = to_ragged(inputs[key])
-        values = tf.cast(values.with_flat_values(tf.cast(values.flat_values, tf.float64)), tf.float64)
-        dense = values.to_tensor(default_value=float("nan"), shape=[None, horizons])
-        scaling = _fit(tf.boolean_mask(dense, tf.math.is_finite(dense)), "zscore")
-        columns.append((dense - scaling.centre) / scaling.scale)
-        means.append(scaling.centre)
-        scales.append(scaling.scale)
-        if layout.observed_targets:
-            last.append((_last_finite(raw[name], scaling.fill) - scaling.centre) / scaling.scale)
-    targets = tf.reshape(tf.stack(columns, axis=2), [-1, horizons * len(columns)])
+        values = values.with_flat_values(tf.cast(values.flat_values, tf.float64))
+        tables.append(values.to_tensor(default_value=float("nan"), shape=[None, horizons]))
+    table = tf.stack(tables, axis=2)  # [B, H, K]
+    scaling = _fit(tf.reshape(table, [-1, len(tables)]), ["zscore"] * len(tables))
+    targets = tf.reshape((table - scaling.centre) / scaling.scale, [-1, horizons * len(tables)])
     outputs = {names.TARGETS: tf.cast(targets, tf.float32)}
-    for key, constants in ((names.TARGET_MEAN, means), (names.TARGET_SCALE, scales)):
-        row = tf.cast(tf.stack(constants), tf.float32)[tf.newaxis, :]
-        outputs[key] = tf.ensure_shape(tf.tile(row, [batch, 1]), [None, len(columns)])
-    if last:
+    for key, constant in ((names.TARGET_MEAN, scaling.centre), (names.TARGET_SCALE, scaling.scale)):
+        row = tf.cast(constant, tf.float32)[tf.newaxis, :]
+        outputs[key] = tf.ensure_shape(tf.tile(row, [batch, 1]), [None, len(tables)])
+    if layout.observed_targets:
+        last = [
+            (_last_finite(raw[name], scaling.fill[place]) - scaling.centre[place]) / scaling.scale[place]
+            for place, name in enumerate(layout.targets)
+        ]
         outputs[names.LAST_TARGET] = tf.cast(tf.stack(last, axis=1), tf.float32)
     return outputs
 
