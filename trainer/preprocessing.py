@@ -59,7 +59,7 @@ def preprocess(inputs: Mapping[str, Any], dataset: DatasetConfig) -> dict[str, A
             f"Its columns: {', '.join(sorted(inputs))}. Correct the configuration or the curated schema."
         )
     raw = {feature.name: to_ragged(inputs[feature.name]) for feature in dataset.data.features}
-    past, total = _lengths(raw, layout)
+    raw, past, total = _checked(raw, layout)
     outputs: dict[str, Any] = {names.LENGTH: total}
 
     values, missing = _numeric(raw, layout, past, total)
@@ -68,14 +68,13 @@ def preprocess(inputs: Mapping[str, Any], dataset: DatasetConfig) -> dict[str, A
     if missing is not None and masked:
         channels.append(tf.gather(missing, masked, axis=1))
     if layout.has_future:
-        channels.append(_extend(tf.zeros([tf.reduce_sum(past), 1]), past, total, fill=1.0))
+        channels.append(_extend(tf.zeros(tf.stack([tf.reduce_sum(past), 1])), past, total, fill=1.0))
     width = len(layout.channels)
     flat = tf.reshape(tf.concat(channels, axis=1), [-1]) if channels else tf.zeros([0])
     outputs[names.FEATURES] = tf.RaggedTensor.from_row_lengths(flat, total * width, validate=False)
 
     for index, feature in enumerate(layout.categorical):
-        count = tf.reduce_sum(total if feature.known_in_advance else past)
-        text = tf.reshape(_text(raw[feature.name].flat_values), [count])
+        text = _text(raw[feature.name].flat_values)
         vocabulary = tft.vocabulary(text, top_k=feature.vocabulary_size, vocab_filename=layout.vocabulary(index))
         if layout.has_future and not feature.known_in_advance:
             # What is not known yet is read as unknown, like a missing value.
@@ -109,8 +108,10 @@ def _text(values: tf.Tensor) -> tf.Tensor:
     return values if values.dtype == tf.string else tf.strings.as_string(values)
 
 
-def _lengths(raw: Mapping[str, tf.RaggedTensor], layout: Layout) -> tuple[tf.Tensor, tf.Tensor]:
-    """Steps of the past and of the whole time axis, both int64 [B], once all features are seen to agree."""
+def _checked(
+    raw: Mapping[str, tf.RaggedTensor], layout: Layout
+) -> tuple[dict[str, tf.RaggedTensor], tf.Tensor, tf.Tensor]:
+    """The features, and the steps of the past and of the whole time axis (int64 [B]), once all are seen to agree."""
     features = layout.dataset.data.features
     known = [feature.name for feature in features if feature.known_in_advance]
     others = [feature.name for feature in features if not feature.known_in_advance]
@@ -142,7 +143,9 @@ def _lengths(raw: Mapping[str, tf.RaggedTensor], layout: Layout) -> tuple[tf.Ten
             )
         )
     with tf.control_dependencies(checks):
-        return tf.identity(past), tf.identity(total)
+        # Without it the values would not wait for the check, and another operation would fail first, in its own words.
+        rows = {name: row.with_flat_values(tf.identity(row.flat_values)) for name, row in raw.items()}
+        return rows, tf.identity(past), tf.identity(total)
 
 
 def _extend(values: tf.Tensor, past: tf.Tensor, total: tf.Tensor, fill: Any = 0.0) -> tf.Tensor:
@@ -166,14 +169,12 @@ def _numeric(
     All columns go through the graph as one matrix: a handful of operations and analyzers, however many features.
     """
     scaled, missing, order = [], [], []
-    for known, lengths in ((False, past), (True, total)):
+    for known in (False, True):
         chosen = [index for index, feature in enumerate(layout.numeric) if feature.known_in_advance == known]
         if not chosen:
             continue
         features = [layout.numeric[index] for index in chosen]
-        # A shape from the checked lengths, so that what is read has waited for the check.
-        count = tf.reduce_sum(lengths)
-        matrix = tf.stack([tf.reshape(raw[feature.name].flat_values, [count]) for feature in features], axis=1)
+        matrix = tf.stack([raw[feature.name].flat_values for feature in features], axis=1)
         matrix = tf.cast(matrix, tf.float64)
         finite = tf.math.is_finite(matrix)
         scaling = _fit(matrix, [feature.scale for feature in features])

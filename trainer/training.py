@@ -15,6 +15,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from noisy_gru.schema.errors import ConfigError
 from noisy_gru.trainer.callbacks import StddevSchedule
 from noisy_gru.trainer.config import TrainerConfig
 from noisy_gru.trainer.dataset import SequenceData
@@ -36,8 +37,14 @@ def train(fn_args: Any, settings: Settings) -> None:
         settings: of `custom_config`.
 
     Raises:
-        ConfigError, DataError, RuntimeError: as `prepare`; or the loss is no longer finite.
+        ConfigError, DataError, RuntimeError: as `prepare`; the loss is no longer finite; or there is a
+            base model.
     """
+    if fn_args.base_model:
+        # Vocabularies fitted anew would shift the rows of embeddings and classes under old weights.
+        raise ConfigError(
+            f"The Trainer does not start from a base model yet. Received: {fn_args.base_model}. Leave base_model out."
+        )
     started = time.monotonic()
     trainer = apply_hyperparameters(settings.trainer, fn_args.hyperparameters)
     settings = dataclasses.replace(settings, trainer=trainer)

@@ -194,6 +194,7 @@ def forecasting_rows(count: int, *, seed: int) -> list[Row]:
         wind = (temp / 10 + random.normal(0, 0.1, 7)).astype(np.float32)
         seen = wind[:4].copy()
         seen[random.random(4) < 0.2] = np.nan
+        seen[random.random(4) < 0.05] = np.inf
         rows.append(
             {
                 "temp": temp[:4].tolist(),

@@ -59,7 +59,7 @@ def weights(folder: Path) -> list[np.ndarray]:
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
-def test_killed_training_goes_on_as_if_nothing_had_been(classification: Any, tmp_path: Path) -> None:
+def test_killed_training_goes_on_as_if_nothing_had_been(forecasting: Any, tmp_path: Path) -> None:
     trainer = TrainerConfig.model_validate(
         {
             "model": {
@@ -69,6 +69,7 @@ def test_killed_training_goes_on_as_if_nothing_had_been(classification: Any, tmp
                 ],
                 "learn_mean": True,
                 "head_dropout": 0.2,
+                "target": "difference",
             },
             "training": {
                 "epochs": EPOCHS,
@@ -84,8 +85,8 @@ def test_killed_training_goes_on_as_if_nothing_had_been(classification: Any, tmp
     working_dir = tmp_path / "working"
 
     def arguments(name: str) -> Any:
-        settings = Settings(classification.dataset, trainer, working_dir=str(working_dir / name))
-        return classification.fn_args(tmp_path / name, settings.as_custom_config())
+        settings = Settings(forecasting.dataset, trainer, working_dir=str(working_dir / name))
+        return forecasting.fn_args(tmp_path / name, settings.as_custom_config())
 
     # The last two share a folder that outlives them, as two executions of a pipeline's Trainer would.
     undisturbed = Run(arguments("undisturbed"), tmp_path / "undisturbed.txt")
