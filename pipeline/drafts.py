@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from noisy_gru.pipeline.guessing import Told
@@ -39,8 +40,7 @@ def config_text(name: str, dataset: DatasetConfig, told: Sequence[Told], left_ou
         "  # Inputs of the model. `missing: mask` adds an input that says where a value was missing.",
         "  features:",
     ]
-    for feature in dataset.data.features:
-        lines.append(f"    - {_feature(feature)}")
+    lines += [f"    - {text}" for text in dict.fromkeys(map(_feature, dataset.data.features))]
     for column, why in left_out.items():
         lines.append(f"    # left out: {column} ({why})")
     lines += _policies(dataset)
@@ -59,8 +59,14 @@ def config_text(name: str, dataset: DatasetConfig, told: Sequence[Told], left_ou
     else:
         lines.append(f"  label: {_scalar(task.label)}")
     lines += ["", *_splits(dataset)]
-    return "\n".join(lines) + "\n" + _REST
+    rest = _REST
+    if isinstance(task, ForecastingConfig):
+        rest = rest.replace("\n\ntraining:", f"\n{_DIFFERENCE}\n\ntraining:")
+    return "\n".join(lines) + "\n" + rest
 
+
+_DIFFERENCE = """  # The model adds to the last value that was read.
+  target: difference"""
 
 _REST = """
 model:
@@ -98,6 +104,9 @@ def _files(dataset: DatasetConfig) -> list[str]:
 
 
 def _feature(feature: FeatureConfig) -> str:
+    if feature.calendar is not None:
+        # One entry stands for a sine and a cosine.
+        return _flow({"calendar": feature.calendar})
     given = feature.model_dump(exclude_defaults=True)
     return _scalar(feature.name) if set(given) == {"name"} else _flow(given)
 
@@ -151,6 +160,9 @@ def schema_text(dataset: DatasetConfig, measures: Measures) -> str:
         'default_environment: "TRAINING"',
         'default_environment: "SERVING"',
     ]
+    # Sines and cosines of the time stand in no file.
+    calendar = {feature.name: Range(-1.0, 1.0) for feature in dataset.data.features if feature.calendar is not None}
+    measures = replace(measures, ranges=measures.ranges | calendar)
     for column in expected_columns(dataset):
         lines += ["", *_column(column, dataset, measures)]
     return "\n".join(lines) + "\n"

@@ -98,6 +98,9 @@ def propose(
     features = _features(sample, roles, kind, answers, left_out, split_column)
     files, splits = _splits(paths, out, kind, sample, split_column, roles)
     timing, forecasting = _timing(sample, roles, kind)
+    if forecasting and roles.time_kind == "timestamp":
+        features.append({"calendar": "hour_of_day"})
+        roles.told.append(Told("calendar hour_of_day", "a forecast needs to know what time it is"))
     content: dict[str, Any] = {
         "data": {"files": files, "entity": roles.entity, "time": timing, "features": features},
         "task": {"kind": kind, **({"targets": answers, **forecasting} if forecasting else {"label": answers[0]})},
