@@ -76,7 +76,8 @@ class NoisyGRU(keras.layers.GRU):
     - A caller's `initial_state` wins: no noise is added to it.
     - `stateful=True` keeps its meaning: a batch goes on from where the last one ended, so it gets no noise.
       `reset_state()` goes back to the mean; call it after `set_weights` if `learn_mean`.
-    - An inference graph holds no random op, no seed and no stddev: all are used under a Python `if training:`.
+    - The noise leaves no random op, no seed and no stddev in an inference graph: it is under a Python `if training:`.
+      The stock layer's dropout does leave its masks' ops there, so the export is built without dropout.
       `training` must therefore be a Python Boolean or None, never a tensor.
 
     Args:

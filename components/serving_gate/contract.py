@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from noisy_gru.schema.config import ClassificationConfig, DatasetConfig, ForecastingConfig
 from noisy_gru.trainer.session import Signature, TensorSpec
+from noisy_gru.trainer.tensor_names import tensor_names
 
 DEFAULT = "serving_default"
 TENSORS = "serving_tensors"
@@ -20,7 +21,7 @@ def promised_inputs(dataset: DatasetConfig) -> dict[str, dict[str, Promise]]:
         "features": ("float32", (None, None, len(dataset.data.numeric))),
         "lengths": ("int64", (None,)),
     }
-    tensors |= {feature.name: ("string", (None, None)) for feature in dataset.data.categorical}
+    tensors |= dict.fromkeys(tensor_names(dataset.data).values(), ("string", (None, None)))
     return {DEFAULT: {"examples": ("string", (None,))}, TENSORS: tensors}
 
 

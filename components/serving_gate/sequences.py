@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from noisy_gru.schema.config import DatasetConfig, ForecastingConfig
+from noisy_gru.trainer.tensor_names import tensor_names
 
 CHOSEN = 32
 _READ = 2000
@@ -105,10 +106,11 @@ def tensors(
         for index, row in enumerate(rows):
             values = row.get(feature.name, [])
             features[index, : len(values), channel] = values
+    tensors = tensor_names(dataset.data)
     for feature in dataset.data.categorical:
         words = np.full((len(rows), axis), text, dtype=object)
         for index, row in enumerate(rows):
             for step, word in enumerate(row.get(feature.name, [])):
                 words[index, step] = word
-        result[feature.name] = words
+        result[tensors[feature.name]] = words
     return result
