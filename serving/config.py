@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from noisy_gru.components.config import BatchingConfig, BudgetsConfig, PublishingConfig, VersionsConfig
 from noisy_gru.schema.config import Section
 
 
 class ServingConfig(Section):
-    """What a published model is called."""
+    """What a published model is called, what it may cost, and how it is rolled out."""
 
     model_name: str | None = Field(
         default=None,
         pattern=r"^[A-Za-z0-9_-]+$",
         description="Folder under serving/, and TF Serving's name; default: `name`.",
     )
+    budgets: BudgetsConfig = Field(default_factory=lambda: BudgetsConfig(), description="See `budgets`.")
+    versions: VersionsConfig = Field(default_factory=lambda: VersionsConfig(), description="See `versions`.")
+    batching: BatchingConfig = Field(default_factory=lambda: BatchingConfig(), description="See `batching`.")
+
+    @property
+    def publishing(self) -> PublishingConfig:
+        """What the Pusher is told."""
+        return PublishingConfig(versions=self.versions, batching=self.batching)

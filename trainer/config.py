@@ -48,6 +48,12 @@ class ModelConfig(Section):
         default="level",
         description="Forecasting: predict the value itself, or its difference from the last value read.",
     )
+    serving_step: bool = Field(
+        default=False,
+        description="Export the signature `serving_step`, too: new steps and the state of the call before, to answers "
+        "and the new state, so that a stream sends each event once. Needs `pooling: last`, one direction, and no "
+        "feature that is known in advance.",
+    )
 
 
 class ScheduleConfig(Section):
