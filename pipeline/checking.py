@@ -15,10 +15,12 @@ from noisy_gru.components.evaluation.catalogue import known_metrics
 from noisy_gru.components.sequence_example_gen.columns import Columns
 from noisy_gru.components.sequence_example_gen.files import named_patterns, sources
 from noisy_gru.components.sequence_example_gen.tables import Source, check_columns, csv_header, parquet_sources
+from noisy_gru.pipeline.beam_options import option_problems
 from noisy_gru.pipeline.config import PipelineConfig
 from noisy_gru.schema.config import ForecastingConfig
 from noisy_gru.schema.errors import ConfigError, UserError
 from noisy_gru.schema.loading import check_schema
+from noisy_gru.trainer.config import model_problems
 
 MOST_FILES = 50
 
@@ -33,8 +35,12 @@ def input_patterns(config: PipelineConfig) -> list[str]:
     return [pattern for _, pattern in named_patterns(config.data)]
 
 
-def check_config(config: PipelineConfig) -> list[str]:
+def check_config(config: PipelineConfig, *, files: bool = True) -> list[str]:
     """Checks a configuration against the files it names.
+
+    Args:
+        config: as ``load_config`` gives it.
+        files: whether the data files are looked at; where the pipeline runs elsewhere, they aren't here.
 
     Returns:
         What is good to know, one line each.
@@ -44,7 +50,8 @@ def check_config(config: PipelineConfig) -> list[str]:
     """
     problems: list[str] = []
     notes: list[str] = []
-    for part in (_check_files, _check_schema, _check_metrics, _check_slices):
+    parts = (_check_schema, _check_model, _check_metrics, _check_slices, _check_beam)
+    for part in (_check_files, *parts) if files else parts:
         part(config, problems, notes)
     if problems:
         raise ConfigError("\n".join(problems))
@@ -91,6 +98,10 @@ def _check_schema(config: PipelineConfig, problems: list[str], notes: list[str])
         notes.append(f"schema: {len(schema.feature)} columns, as the configuration says")
 
 
+def _check_model(config: PipelineConfig, problems: list[str], notes: list[str]) -> None:
+    problems += model_problems(config.model, config.dataset)
+
+
 def _check_metrics(config: PipelineConfig, problems: list[str], notes: list[str]) -> None:
     known = list(known_metrics(config.dataset))
     named = {f"evaluation.thresholds.{name}": name for name in config.evaluation.thresholds}
@@ -115,3 +126,7 @@ def _check_slices(config: PipelineConfig, problems: list[str], notes: list[str])
                     f"evaluation.slices: expected a feature or the label ({', '.join(known)}), found {name}; "
                     "a column that is only to slice by has to be a feature"
                 )
+
+
+def _check_beam(config: PipelineConfig, problems: list[str], notes: list[str]) -> None:
+    problems += option_problems(config.beam)

@@ -99,14 +99,14 @@ def read_buffer(buffer: Any) -> bytes:
     return ctypes.string_at(buffer.contents.data, buffer.contents.length)
 
 
-def stateful_operations() -> frozenset[str]:
-    """Names of the operations that TensorFlow counts as stateful."""
+def registered_operations() -> dict[str, bool]:
+    """Names of the operations that TensorFlow knows, and whether it counts each as stateful."""
     buffer = library().TF_GetAllOpList()
     try:
         operations = parse_op_list(read_buffer(buffer)).op
     finally:
         library().TF_DeleteBuffer(buffer)
-    return frozenset(operation.name for operation in operations if operation.is_stateful)
+    return {operation.name: operation.is_stateful for operation in operations}
 
 
 class Status:

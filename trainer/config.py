@@ -6,7 +6,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from noisy_gru.schema.config import Section
+from noisy_gru.schema.config import DatasetConfig, ForecastingConfig, Section
+from noisy_gru.schema.errors import ConfigError
 
 
 class LayerConfig(Section):
@@ -47,6 +48,11 @@ class ModelConfig(Section):
     target: Literal["level", "difference"] = Field(
         default="level",
         description="Forecasting: predict the value itself, or its difference from the last value read.",
+    )
+    fused: bool = Field(
+        default=True,
+        description="Run the loop over the steps in fewer, larger products, with a gradient of its own; false: Keras' "
+        "loop. The answers are the same to rounding.",
     )
     serving_step: bool = Field(
         default=False,
@@ -145,3 +151,60 @@ class TrainerConfig(Section):
         if self.tuner.enabled and (not self.tuner.stddev_scales or not self.tuner.learning_rates):
             raise ValueError("tuner.stddev_scales and tuner.learning_rates must not be empty")
         return self
+
+
+def model_problems(config: ModelConfig, dataset: DatasetConfig) -> list[str]:
+    """What the data set's columns, or `serving_step`, don't allow of the model, in words; empty if all is well."""
+    return [*_difference_problems(config, dataset), *_step_problems(config, dataset)]
+
+
+def check_model_config(config: ModelConfig, dataset: DatasetConfig) -> None:
+    """Refuse a model that the data set's columns can't feed, or that can't be served as the configuration wants.
+
+    Raises:
+        ConfigError: `model.target: difference` without forecasting of observed targets; `model.serving_step` with what
+            needs the whole sequence at once.
+    """
+    problems = model_problems(config, dataset)
+    if problems:
+        raise ConfigError("\n".join(problems))
+
+
+def _difference_problems(config: ModelConfig, dataset: DatasetConfig) -> list[str]:
+    if config.target != "difference":
+        return []
+    task = dataset.task
+    if not isinstance(task, ForecastingConfig):
+        return [f"model.target: difference needs task.kind: forecasting, received {task.kind}; use model.target: level"]
+    inputs = {feature.name for feature in dataset.data.numeric}
+    unread = ", ".join(name for name in task.targets if name not in inputs)
+    if not unread:
+        return []
+    return [
+        f"model.target: difference adds the last value read of each target, but {unread} is not a numeric feature; "
+        "add it to data.features or use model.target: level"
+    ]
+
+
+def _step_problems(config: ModelConfig, dataset: DatasetConfig) -> list[str]:
+    """What needs more than the steps so far and a state of fixed size."""
+    if not config.serving_step:
+        return []
+    problems = []
+    if config.bidirectional:
+        problems.append(
+            "model.serving_step: true reads steps as they come, but model.bidirectional: true reads each sequence from "
+            "its end, too; set one of them to false"
+        )
+    if config.pooling != "last":
+        problems.append(
+            f"model.serving_step: true needs model.pooling: last, received {config.pooling}, which is taken over all "
+            "steps of a sequence; a stream has no end. Set model.pooling: last or model.serving_step: false"
+        )
+    known = ", ".join(feature.name for feature in dataset.data.features if feature.known_in_advance)
+    if known:
+        problems.append(
+            f"model.serving_step: true sends each step once, but {known} (known_in_advance) is read up to the horizon, "
+            "which moves with every step; leave known_in_advance out, or set model.serving_step: false"
+        )
+    return problems

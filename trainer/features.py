@@ -33,9 +33,11 @@ LABEL_VOCABULARY = "label_vocabulary"
 # Names of the exported model's signatures and of their inputs and outputs (docs/architecture.md).
 SERVING_DEFAULT = "serving_default"
 SERVING_TENSORS = "serving_tensors"
+SERVING_STEP = "serving_step"  # only with `model.serving_step`
 EVALUATION_LABELS = "evaluation_labels"
 EXAMPLES = "examples"
 LENGTHS = "lengths"
+STATE = "state"  # float32 [B, S]: what a stream has seen, opaque to clients; zeros: nothing yet
 PROBABILITIES = "probabilities"
 CLASS_ID = "class_id"
 LABEL_BYTES = "label_bytes"

@@ -21,6 +21,8 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from noisy_gru.trainer.fused_gru import Weights, fused_gru
+
 NOISES = ("normal", "truncated_normal", "uniform")
 
 # Standard deviation of a unit normal cut at +-2, which is what keras.random.truncated_normal draws.
@@ -69,9 +71,13 @@ class NoisyGRU(keras.layers.GRU):
     `reset_after`): the gates stand in Keras' order z, r, h, and z near 1 KEEPS the old state, as in Cho et al.
     (other libraries order r, z, h, or let z replace the state).
 
-    The layer adds one idea and reimplements nothing: the noise becomes the `initial_state` of the stock layer, so
-    cuDNN, masks, `return_state`, `go_backwards`, `unroll`, dropout and mixed precision are the stock layer's. With
-    `stddev=0` it equals `keras.layers.GRU` bit for bit, in training too.
+    The layer adds one idea: the noise becomes the `initial_state` of the stock layer, so cuDNN, masks, `return_state`,
+    `go_backwards`, `unroll`, dropout and mixed precision are the stock layer's. With `stddev=0` it equals
+    `keras.layers.GRU`: to rounding if `fused`, else bit for bit, in training too.
+
+    With `fused` the loop over the steps is that of `fused_gru`, which computes the same in fewer, larger products and
+    has a gradient of its own. Where it does not fit (cuDNN on a GPU, other activations, no bias, `reset_after=False`,
+    `recurrent_dropout`, `unroll`, mixed precision) the stock layer's loop runs.
 
     - A caller's `initial_state` wins: no noise is added to it.
     - `stateful=True` keeps its meaning: a batch goes on from where the last one ended, so it gets no noise.
@@ -89,6 +95,7 @@ class NoisyGRU(keras.layers.GRU):
             None draws one from Keras' global seed (`keras.utils.set_random_seed`). It also seeds the dropout, with
             independent draws. `Bidirectional` copies the seed; its two directions still draw independently.
         learn_mean: bool, whether `m` is a trainable weight of shape (U,), zeros at first.
+        fused: bool, whether `fused_gru` may take the place of the stock loop.
         **gru_arguments: those of `keras.layers.GRU`.
 
     Call arguments:
@@ -103,7 +110,8 @@ class NoisyGRU(keras.layers.GRU):
         and the last state (B, U). The noise itself is drawn in the variable dtype (float32 in mixed precision).
 
     Raises:
-        ValueError: `stddev` is not a finite number >= 0, `noise` not one of the three laws, or `learn_mean` no Boolean.
+        ValueError: `stddev` is not a finite number >= 0, `noise` not one of the three laws, or `learn_mean` or `fused`
+            no Boolean.
 
     Weights: `kernel` (F, 3U), `recurrent_kernel` (U, 3U), `bias` (2, 3U), in this order and no others: `get_weights()`
     of a stock GRU fits. `learn_mean` puts `initial_mean` (U,) before them. `current_stddev` is not a weight, but
@@ -114,13 +122,16 @@ class NoisyGRU(keras.layers.GRU):
     Recurrent Neural Networks: 12 Tricks", in Neural Networks: Tricks of the Trade (the noisy first state).
     """
 
-    def __init__(self, units, stddev=0.1, noise="normal", seed=None, learn_mean=False, **gru_arguments):
+    def __init__(self, units, stddev=0.1, noise="normal", seed=None, learn_mean=False, fused=True, **gru_arguments):
         stddev = _checked_stddev(stddev, "stddev")
         if noise not in NOISES:
             raise ValueError(f"Argument `noise` must be one of {NOISES}. Received: noise={noise!r}")
         if not isinstance(learn_mean, bool):
             raise ValueError(f"Argument `learn_mean` must be True or False. Received: learn_mean={learn_mean!r}")
+        if not isinstance(fused, bool):
+            raise ValueError(f"Argument `fused` must be True or False. Received: fused={fused!r}")
         super().__init__(units, seed=seed, **gru_arguments)
+        self.fused = fused
         self.stddev = stddev
         self.noise = noise
         self.seed = seed
@@ -159,6 +170,42 @@ class NoisyGRU(keras.layers.GRU):
             initial_state = [ops.add(mean, self._draw_noise(batch_size))]
         return super().call(sequences, initial_state=initial_state, mask=mask, training=training)
 
+    def inner_loop(self, sequences, initial_state, mask, training=False):
+        states = initial_state if isinstance(initial_state, (list, tuple)) else [initial_state]
+        if not self._is_fusable(sequences):
+            return super().inner_loop(sequences, initial_state, mask, training=training)
+        if training and self.dropout:
+            # As the stock layer: one mask for all steps.
+            sequences = sequences * ops.expand_dims(self.cell.get_dropout_mask(sequences[:, 0, :]), 1)
+        cell = self.cell
+        weights = Weights(*map(tf.convert_to_tensor, (cell.kernel, cell.recurrent_kernel, cell.bias)))
+        last, outputs, state = fused_gru(
+            sequences,
+            states[0],
+            mask,
+            weights,
+            go_backwards=self.go_backwards,
+            training=bool(training),
+            zero_masked=self.zero_output_for_mask,
+        )
+        return last, outputs, [state]
+
+    def _is_fusable(self, sequences):
+        """Whether `fused_gru` computes what this layer is configured to; everything else is the stock layer's."""
+        cell = self.cell
+        return (
+            self.fused
+            and cell.reset_after
+            and cell.use_bias
+            and cell.activation is keras.activations.tanh
+            and cell.recurrent_activation is keras.activations.sigmoid
+            and not (cell.recurrent_dropout or self.unroll)
+            and self.use_cudnn is not True
+            and self.compute_dtype == self.variable_dtype == sequences.dtype
+            and self.compute_dtype in ("float32", "float64")
+            and not (self.use_cudnn == "auto" and tf.config.list_logical_devices("GPU"))
+        )
+
     def _draw_noise(self, batch_size):
         shape, dtype, seed = (batch_size, self.units), self.variable_dtype, self.noise_seed_generator
         if self.noise == "normal":
@@ -194,6 +241,7 @@ class NoisyGRU(keras.layers.GRU):
             "stddev": self.stddev,
             "noise": self.noise,
             "learn_mean": self.learn_mean,
+            "fused": self.fused,
             "use_cudnn": self.use_cudnn,
             "implementation": self.cell.implementation,
         }

@@ -11,10 +11,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from noisy_gru.schema.config import ForecastingConfig
-from noisy_gru.schema.errors import ConfigError
 from noisy_gru.trainer import features as names
-from noisy_gru.trainer.config import ModelConfig
+from noisy_gru.trainer.config import ModelConfig, check_model_config
 from noisy_gru.trainer.features import Layout
 from noisy_gru.trainer.layers import NoisyGRU
 
@@ -73,28 +71,6 @@ class MaskedPooling(keras.layers.Layer):
         return {**super().get_config(), "kind": self.kind}
 
 
-def check_model_config(config: ModelConfig, layout: Layout) -> None:
-    """Refuse a model that the data set's columns can't feed.
-
-    Raises:
-        ConfigError: `model.target: difference` without forecasting of observed targets.
-    """
-    if config.target != "difference":
-        return
-    task = layout.dataset.task
-    if not isinstance(task, ForecastingConfig):
-        raise ConfigError(
-            f"model.target: difference needs task.kind: forecasting, received {task.kind}; use model.target: level"
-        )
-    if not layout.observed_targets:
-        inputs = {feature.name for feature in layout.numeric}
-        unread = ", ".join(name for name in task.targets if name not in inputs)
-        raise ConfigError(
-            f"model.target: difference adds the last value read of each target, but {unread} is not a numeric feature; "
-            "add it to data.features or use model.target: level"
-        )
-
-
 def build_model(
     config: ModelConfig, layout: Layout, sizes: Sizes, *, seed: int, for_serving: bool = False
 ) -> keras.Model:
@@ -113,9 +89,9 @@ def build_model(
         [B, 1] (regression) or [B, H, K] (forecasting), float32.
 
     Raises:
-        ConfigError: `model.target: difference` without the targets among the features.
+        ConfigError: as `check_model_config`.
     """
-    check_model_config(config, layout)
+    check_model_config(config, layout.dataset)
     inputs = {
         names.FEATURES: keras.Input((None, len(layout.channels)), dtype="float32", name=names.FEATURES),
         names.LENGTH: keras.Input((), dtype="int64", name=names.LENGTH),
@@ -134,6 +110,7 @@ def build_model(
             layer.units,
             stddev=layer.stddev,
             noise=layer.noise,
+            fused=config.fused,
             seed=seed + index,
             learn_mean=config.learn_mean,
             dropout=0.0 if for_serving else layer.dropout,

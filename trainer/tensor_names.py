@@ -1,4 +1,4 @@
-"""What the categorical inputs of the signature `serving_tensors` are called; needs no TensorFlow.
+"""What the categorical inputs of the signatures `serving_tensors` and `serving_step` are called; needs no TensorFlow.
 
 >>> from noisy_gru.schema.config import DataConfig
 >>> columns = [{"name": "sky", "kind": "categorical"}, {"name": "kind of day", "kind": "categorical"}]
@@ -13,7 +13,7 @@ import re
 
 from noisy_gru.schema.config import DataConfig
 
-_TAKEN = ("features", "lengths")
+_TAKEN = ("features", "lengths", "state")
 
 
 def tensor_names(data: DataConfig) -> dict[str, str]:

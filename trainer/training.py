@@ -19,11 +19,12 @@ from noisy_gru.schema.errors import ConfigError
 from noisy_gru.trainer.callbacks import StddevSchedule
 from noisy_gru.trainer.config import TrainerConfig
 from noisy_gru.trainer.dataset import SequenceData
-from noisy_gru.trainer.export import ServedModel, export, keras_folder, save_keras, target_scale
+from noisy_gru.trainer.export import export, keras_folder, save_keras, target_scale
 from noisy_gru.trainer.model import build_model
 from noisy_gru.trainer.objective import compile_model
 from noisy_gru.trainer.progress import FiniteLoss, HistoryFile, Progress, TensorBoardLog, report
 from noisy_gru.trainer.resume import BestWeights, Checkpoint
+from noisy_gru.trainer.served_model import ServedModel
 from noisy_gru.trainer.settings import Settings
 from noisy_gru.trainer.tuning import apply_hyperparameters
 from noisy_gru.trainer.workbench import EpochOrder, Workbench, prepare
@@ -81,7 +82,7 @@ def train(fn_args: Any, settings: Settings) -> None:
     )
     for copy in (serving, final):
         copy.set_weights(model.get_weights())
-    export(ServedModel(serving, bench.transform, bench.layout), fn_args.serving_model_dir)
+    export(ServedModel(serving, bench.transform, bench.layout, settings.trainer.model), fn_args.serving_model_dir)
     save_keras(final, settings, keras_folder(fn_args.serving_model_dir))
     summary = {
         "seed": trainer.seed,

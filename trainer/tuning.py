@@ -14,11 +14,12 @@ from keras_tuner import oracles
 
 from noisy_gru.schema.errors import ConfigError
 from noisy_gru.trainer.config import TrainerConfig
-from noisy_gru.trainer.export import ServedModel, target_scale
+from noisy_gru.trainer.export import target_scale
 from noisy_gru.trainer.model import build_model
 from noisy_gru.trainer.objective import compile_model
 from noisy_gru.trainer.progress import FiniteLoss, report
 from noisy_gru.trainer.resume import BestWeights
+from noisy_gru.trainer.served_model import ServedModel
 from noisy_gru.trainer.settings import Settings
 from noisy_gru.trainer.workbench import EpochOrder, Workbench, prepare
 

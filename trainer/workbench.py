@@ -11,10 +11,10 @@ import tensorflow_transform as tft
 from noisy_gru.schema.config import ClassificationConfig
 from noisy_gru.schema.errors import ConfigError, DataError
 from noisy_gru.schema.splits import has_eval_split
-from noisy_gru.trainer.config import TrainerConfig
+from noisy_gru.trainer.config import TrainerConfig, check_model_config
 from noisy_gru.trainer.dataset import BatchConfig, SequenceData
 from noisy_gru.trainer.features import LABEL_VOCABULARY, Layout
-from noisy_gru.trainer.model import Sizes, check_model_config
+from noisy_gru.trainer.model import Sizes
 from noisy_gru.trainer.objective import metric_name
 from noisy_gru.trainer.settings import Settings
 
@@ -70,7 +70,7 @@ def prepare(fn_args: Any, settings: Settings) -> Workbench:
     require_keras_3()
     layout = Layout(settings.dataset)
     training = settings.trainer.training
-    check_model_config(settings.trainer.model, layout)
+    check_model_config(settings.trainer.model, settings.dataset)
     transform = tft.TFTransformOutput(fn_args.transform_graph_path)
     batches = BatchConfig(
         batch_size=training.batch_size,

@@ -85,7 +85,7 @@ def small_model():
         ({"schedule": "cosine", "final": 0.5}, [1, (3 + HALF) / 4, 0.75, (3 - HALF) / 4, 0.5, 0.5]),
         ({"schedule": lambda epoch: 2.0**-epoch}, [1, 0.5, 0.25, 0.125, 0.0625, 0.03125]),
     ],
-    ids=str,
+    ids=lambda given: str(given).split(" at 0x")[0],
 )
 def test_the_factors_by_hand(arguments, factors):
     schedule = StddevSchedule(**arguments, epochs=5)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,13 +15,14 @@ import pytest
 import tensorflow as tf
 from numpy.testing import assert_allclose, assert_array_equal
 
-from noisy_gru.schema.errors import ModelError
+from noisy_gru.schema.errors import ConfigError, ModelError
 from noisy_gru.trainer.config import TrainerConfig
 from noisy_gru.trainer.export import keras_folder, load_for_parity, load_keras
 from noisy_gru.trainer.features import Layout
 from noisy_gru.trainer.session import SessionModel
 from noisy_gru.trainer.settings import Settings
 from noisy_gru.trainer.tensor_names import tensor_names
+from tests.trainer.numpy_gru import gru
 
 pytestmark = [
     pytest.mark.slow,
@@ -44,15 +48,17 @@ def tensors(layout: Layout, rows: list[Any], steps: int = 0) -> dict[str, Any]:
     future = layout.future_steps
     known = {feature.name for feature in layout.dataset.data.features if feature.known_in_advance}
     first = next(feature.name for feature in layout.dataset.data.features if feature.name not in known)
-    lengths = np.array([len(row[first]) for row in rows], np.int64)
+    lengths = np.array([len(row.get(first, [])) for row in rows], np.int64)
     axis = max([steps, *(lengths + future)])
     features = np.full((len(rows), axis, len(layout.numeric)), 99.0, np.float32)
     texts = {feature.name: np.full((len(rows), axis), b"padding", object) for feature in layout.categorical}
     for index, row in enumerate(rows):
         for channel, feature in enumerate(layout.numeric):
-            features[index, : len(row[feature.name]), channel] = row[feature.name]
+            values = row.get(feature.name, [])
+            features[index, : len(values), channel] = values
         for name, text in texts.items():
-            text[index, : len(row[name])] = [value.encode() for value in row[name]]
+            values = [value.encode() for value in row.get(name, [])]
+            text[index, : len(values)] = values
     inputs = tensor_names(layout.dataset.data)
     return {"features": features, "lengths": lengths, **{inputs[name]: text for name, text in texts.items()}}
 
@@ -100,28 +106,67 @@ def test_signatures_are_those_of_the_contract(exported: Any) -> None:
     )
     texts = {"classification": [], "regression": ["kind_of_it"], "forecasting": ["sky", "day"]}[exported.task]
     inputs |= dict.fromkeys(texts, ("string", (None, None)))
-    signatures = {
-        name: [{key: (spec.dtype, spec.shape) for key, spec in part.items()} for part in (made.inputs, made.outputs)]
-        for name, made in exported.session.signatures.items()
-    }
     truth = {
         "classification": {"label": ("int64", (None,))},
         "regression": {"targets": ("float32", (None, 1))},
         "forecasting": {"targets": ("float32", (None, 2, 2))},
     }[exported.task]
-    assert signatures == {
-        "serving_default": [{"examples": ("string", (None,))}, outputs],
-        "serving_tensors": [inputs, outputs],
-        "evaluation_labels": [{"examples": ("string", (None,))}, truth],
+    expected = {
+        "serving_default": ({"examples": ("string", (None,))}, outputs),
+        "serving_tensors": (inputs, outputs),
+        "evaluation_labels": ({"examples": ("string", (None,))}, truth),
     }
+    assert as_metadata_tells_them(exported.directory) == expected
+    assert {
+        name: tuple(
+            {key: (spec.dtype, spec.shape) for key, spec in part.items()} for part in (made.inputs, made.outputs)
+        )
+        for name, made in exported.session.signatures.items()
+    } == expected
+
+
+def as_metadata_tells_them(directory: str) -> dict[str, Any]:
+    """What `GetModelMetadata` gives: TF Serving copies the SignatureDefs of saved_model.pb, -1 for a free dimension."""
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    saved = saved_model_pb2.SavedModel()
+    saved.ParseFromString((Path(directory) / "saved_model.pb").read_bytes())
+    (graph,) = saved.meta_graphs
+    assert list(graph.meta_info_def.tags) == ["serve"]
+    nodes = {node.name for node in graph.graph_def.node}
+    found = {}
+    for name, signature in graph.signature_def.items():
+        if name == "__saved_model_init_op":
+            continue
+        assert signature.method_name == "tensorflow/serving/predict"
+        parts: list[dict[str, Any]] = []
+        for infos in (signature.inputs, signature.outputs):
+            assert all(
+                info.name.rpartition(":")[0] in nodes and not info.tensor_shape.unknown_rank for info in infos.values()
+            )
+            parts.append(
+                {
+                    key: (
+                        tf.dtypes.as_dtype(info.dtype).name,
+                        tuple(None if dim.size == -1 else dim.size for dim in info.tensor_shape.dim),
+                    )
+                    for key, info in infos.items()
+                }
+            )
+        found[name] = tuple(parts)
+    return found
 
 
 def test_variables_are_the_models_alone(exported: Any) -> None:
-    variables = tf.train.list_variables(f"{exported.directory}/variables/variables")
-    shapes = sorted(tuple(shape) for name, shape in variables if name != "_CHECKPOINTABLE_OBJECT_GRAPH")
-    assert shapes == sorted(tuple(weight.shape) for weight in exported.eager.model.weights)
-    assert sum(int(np.prod(shape)) for shape in shapes) == exported.eager.model.count_params()
-    assert not any(word in name for name, _ in variables for word in ("seed", "optimizer", "stddev"))
+    """Every value of the file is a weight, once; Transform brings none, its constants are in the graph."""
+    reader = tf.train.load_checkpoint(f"{exported.directory}/variables/variables")
+    keys = set(reader.get_variable_to_shape_map()) - {"_CHECKPOINTABLE_OBJECT_GRAPH"}
+    model = exported.eager.model
+    transforms = sum(int(np.prod(variable.shape)) for variable in exported.eager.transform_layer.variables)
+    assert transforms == 0
+    assert sum(reader.get_tensor(key).size for key in keys) == model.count_params() + transforms
+    stored = sorted(reader.get_tensor(key).tobytes() for key in keys)
+    assert stored == sorted(weight.numpy().tobytes() for weight in model.weights)
 
 
 def test_no_op_is_random_or_needs_more_than_a_cpu(exported: Any) -> None:
@@ -197,6 +242,10 @@ def odd_rows(exported: Any) -> dict[str, Any]:
     future: dict[Any, Any] = dict.fromkeys(features, exported.layout.future_steps)
     future |= {f.name: 0 for f in exported.layout.dataset.data.features if not f.known_in_advance}
 
+    longest = max(
+        len(each[next(name for name in features if not future[name])]) for each in exported.transformed.rows["train"]
+    )
+
     def stretched(steps: int) -> Any:
         return {name: (row[name] * 40)[: steps + future[name]] for name in features}
 
@@ -204,6 +253,7 @@ def odd_rows(exported: Any) -> dict[str, Any]:
         "plain": {name: row[name] for name in features},
         "empty": {},
         "one step": stretched(1),
+        "as long as the longest of train": stretched(longest),
         "longer than any of train": stretched(50),
         "all zero": {name: [0.0] * len(row[name]) if name in numeric else row[name] for name in features},
         "all missing": {name: [NAN] * len(row[name]) if name in numeric else row[name] for name in features},
@@ -217,6 +267,8 @@ def test_odd_input_has_a_finite_answer_that_its_neighbours_do_not_change(exporte
     rows = odd_rows(exported)
     together = exported.session.run("serving_default", {"examples": [encode(row) for row in rows.values()]})
     answers = dict(zip(rows, together[exported.answer], strict=True))
+    by_tensor = exported.session.run("serving_tensors", tensors(exported.layout, list(rows.values())))
+    assert_allclose(by_tensor[exported.answer], together[exported.answer], rtol=1e-5, atol=1e-5)
     for name, row in rows.items():
         alone = exported.session.run("serving_default", {"examples": [encode(row)]})[exported.answer][0]
         assert np.isfinite(answers[name]).all(), name
@@ -226,6 +278,26 @@ def test_odd_input_has_a_finite_answer_that_its_neighbours_do_not_change(exporte
         assert_array_equal(answers["unknown category"], answers["no category"])
     different = ["plain", "empty", "one step", "longer than any of train", "all zero", "all missing"]
     assert len({answers[name].tobytes() for name in different}) == len(different)
+
+
+@pytest.mark.parametrize("exported", ["classification"], indirect=True)
+def test_odd_answers_are_those_of_the_equations(exported: Any, encode: Any) -> None:
+    """NumPy alone: scaling by train's mean and deviation, the GRUs step by step, the head; no step leaves the bias."""
+    train = [np.concatenate([row[name] for row in exported.transformed.rows["train"]]) for name in ("x0", "x1")]
+    means, deviations = [np.nanmean(values) for values in train], [np.nanstd(values) for values in train]
+    weights = [weight.numpy().astype(np.float64) for weight in exported.eager.model.weights]
+    (first, *lower), (second, *upper), (kernel, bias) = weights[:4], weights[4:8], weights[8:]
+    for name, row in odd_rows(exported).items():
+        hidden = np.zeros(4)
+        if row:
+            values = np.array([row["x0"], row["x1"]]).T
+            scaled = (np.where(np.isfinite(values), values, means) - means) / deviations
+            outputs, _, _ = gru(scaled[None], lower, initial_state=first[None])
+            (hidden,) = gru(outputs, upper, initial_state=second[None])[1]
+        logits = hidden @ kernel + bias
+        expected = np.exp(logits) / np.exp(logits).sum()
+        answer = exported.session.run("serving_default", {"examples": [encode(row)]})["probabilities"][0]
+        assert_allclose(answer, expected, atol=1e-5, err_msg=name)
 
 
 def test_empty_batches(exported: Any) -> None:
@@ -260,8 +332,61 @@ def test_what_has_no_answer_is_refused_in_words(exported: Any, encode: Any) -> N
     for wrong in (-1, 1000):
         with pytest.raises(ModelError, match="`lengths` must be >= 0"):
             exported.session.run("serving_tensors", {**padded, "lengths": [2, wrong]})
+    with pytest.raises(ConfigError, match=r"Set model\.serving_step: true and train again"):
+        exported.eager.from_step(padded)
     with pytest.raises(ModelError, match="parse"):
         exported.session.run("serving_default", {"examples": [b"not an example"]})
+
+
+def test_shapes_that_are_not_the_signatures_are_refused_in_words(exported: Any) -> None:
+    """A server looks at dtypes alone; so does this call, past the checks of `SessionModel.run`."""
+    padded = tensors(exported.layout, exported.rows[:2])
+    spec = exported.session.signatures["serving_tensors"]
+    features, lengths = padded["features"], padded["lengths"]
+    wrong: dict[str, dict[str, Any]] = {
+        "a channel too many": {"features": np.concatenate([features, features[:, :, :1]], 2)},
+        "no channel": {"features": features[:, :, :0]},
+        "no axis of channels": {"features": features[:, :, 0]},
+        "a length too few": {"lengths": lengths[:1]},
+        "a length too many": {"lengths": np.append(lengths, 1)},
+        "a column of lengths": {"lengths": lengths[:, None]},
+    }
+    for name in set(padded) - {"features", "lengths"}:
+        wrong[f"a row of {name} too few"] = {name: padded[name][:1]}
+        wrong[f"one row of {name}"] = {name: padded[name][0]}
+    for fault, change in wrong.items():
+        given = {**padded, **change}
+        with pytest.raises(ModelError) as error:
+            exported.session._run("serving_tensors", spec, {name: given[name] for name in spec.inputs})
+        assert "Expected the shapes `features` [sequences, steps, " in str(error.value), fault
+
+
+CLEAN = """
+import pickle, sys
+from noisy_gru.trainer.session import SessionModel
+with open(sys.argv[2], "rb") as file:
+    questions = pickle.load(file)
+with SessionModel(sys.argv[1]) as model:
+    answers = [model.run(signature, inputs)[sys.argv[4]] for signature, inputs in questions]
+assert "tensorflow" not in sys.modules and "keras" not in sys.modules
+with open(sys.argv[3], "wb") as file:
+    pickle.dump(answers, file)
+"""
+
+
+def test_in_a_process_of_its_own_the_answers_are_keras(exported: Any, encode: Any, tmp_path: Path) -> None:
+    """The odd rows too; a process without TensorFlow's Python has nothing that a server hasn't."""
+    rows = list(odd_rows(exported).values())
+    examples, padded = [encode(row) for row in rows], tensors(exported.layout, rows)
+    questions = [("serving_default", {"examples": examples}), ("serving_tensors", padded)]
+    (tmp_path / "questions").write_bytes(pickle.dumps([*questions, ("serving_default", {"examples": []})]))
+    files = [str(tmp_path / name) for name in ("questions", "answers")]
+    subprocess.run([sys.executable, "-c", CLEAN, exported.directory, *files, exported.answer], check=True)
+    default, by_tensor, none = pickle.loads((tmp_path / "answers").read_bytes())
+    eager = exported.eager.from_examples(examples)[exported.answer]
+    assert_allclose(default, eager, rtol=1e-5, atol=1e-5)
+    assert_allclose(by_tensor, eager, rtol=1e-5, atol=1e-5)
+    assert len(none) == 0
 
 
 def test_the_keras_file_is_apart_from_what_a_server_sees(exported: Any) -> None:

@@ -53,7 +53,7 @@ def built(rng, **arguments):
 def stock_twin(layer, **changes):
     """keras.layers.GRU with the same configuration and weights."""
     config = layer.get_config()
-    for name in ("stddev", "noise", "learn_mean"):
+    for name in ("stddev", "noise", "learn_mean", "fused"):
         del config[name]
     twin = keras.layers.GRU.from_config(config | changes)
     twin.build((None, STEPS, FEATURES))
@@ -144,7 +144,7 @@ def test_training_equals_the_numpy_gru_from_the_state_that_was_drawn(rng, sequen
     ids=str,
 )
 def test_no_noise_is_the_stock_gru_bit_for_bit(rng, sequences, arguments):
-    layer = built(rng, stddev=0, **arguments)
+    layer = built(rng, stddev=0, fused=False, **arguments)
     twin = stock_twin(layer)
     for mode, training in (("eager", False), ("eager", True), ("graph", True)):
         ours = run(layer, mode, sequences, training=training)
@@ -158,7 +158,7 @@ def test_unrolled_no_noise_is_the_stock_gru_bit_for_bit(rng, sequences):
 
 
 def test_training_without_noise_learns_what_the_stock_gru_learns_bit_for_bit(rng, sequences):
-    layer = built(rng, stddev=0)
+    layer = built(rng, stddev=0, fused=False)
     models = [keras.Sequential([each, keras.layers.Dense(1)]) for each in (layer, stock_twin(layer))]
     for model in models:
         model.build((None, STEPS, FEATURES))
@@ -293,7 +293,7 @@ def test_weights_go_to_and_from_the_stock_gru(rng, sequences):
     stock = keras.layers.GRU(UNITS)
     stock.build((None, STEPS, FEATURES))
     random_weights(stock, rng)
-    layer = NoisyGRU(UNITS)
+    layer = NoisyGRU(UNITS, fused=False)
     layer.build((None, STEPS, FEATURES))
     layer.set_weights(stock.get_weights())
     np.testing.assert_array_equal(layer(sequences), stock(sequences))
@@ -325,3 +325,9 @@ def test_a_bad_learn_mean_is_named():
     number: Any = 1
     with pytest.raises(ValueError, match=r"Received: learn_mean=1$"):
         NoisyGRU(UNITS, learn_mean=number)
+
+
+def test_a_bad_fused_is_named():
+    word: Any = "auto"
+    with pytest.raises(ValueError, match=r"Received: fused='auto'$"):
+        NoisyGRU(UNITS, fused=word)

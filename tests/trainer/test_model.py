@@ -120,7 +120,10 @@ def test_for_serving_the_weights_and_answers_are_the_same() -> None:
     layers = [{"units": 6, "dropout": 0.3, "recurrent_dropout": 0.3}, {"units": 4}]
     trained, served = model(CLASSIFICATION, layers=layers), model(CLASSIFICATION, layers=layers, for_serving=True)
     served.set_weights(trained.get_weights())
-    assert_array_equal(served(inputs([4, 2], 4), training=False), trained(inputs([4, 2], 4), training=False))
+    # Recurrent dropout takes Keras' loop, which rounds otherwise than the fused one.
+    assert_allclose(
+        served(inputs([4, 2], 4), training=False), trained(inputs([4, 2], 4), training=False), rtol=0, atol=1e-6
+    )
     assert all(layer.dropout == 0.0 and layer.use_cudnn is False for layer in served.layers if hasattr(layer, "stddev"))
 
 

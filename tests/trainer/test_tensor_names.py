@@ -7,7 +7,7 @@ from noisy_gru.trainer.tensor_names import tensor_names
 
 
 def test_names_are_valid_and_differ() -> None:
-    columns = ["sky", "Sky", "kind/of it", "kind of it", "features", "LENGTHS", "_x", "Größe"]
+    columns = ["sky", "Sky", "kind/of it", "kind of it", "features", "LENGTHS", "_x", "Größe", "state"]
     features = [{"name": name, "kind": "categorical"} for name in columns]
     data = DataConfig.model_validate(
         {"files": ["*.csv"], "entity": "id", "time": {"column": "t"}, "features": features}
@@ -21,4 +21,5 @@ def test_names_are_valid_and_differ() -> None:
         "LENGTHS": "LENGTHS_",
         "_x": "c_x",
         "Größe": "Gr__e",
+        "state": "state_",
     }

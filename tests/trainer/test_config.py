@@ -1,0 +1,51 @@
+"""Which models a data set's columns, and the wish to serve step by step, allow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from noisy_gru.schema.config import DatasetConfig
+from noisy_gru.schema.errors import ConfigError
+from noisy_gru.trainer.config import ModelConfig, check_model_config, model_problems
+
+CLASSIFICATION = {"kind": "classification", "label": "y"}
+FORECASTING = {"kind": "forecasting", "targets": ["a"], "input_length": 4, "horizons": [1, 2]}
+
+
+def dataset(task: dict[str, Any], features: list[Any]) -> DatasetConfig:
+    data = {"files": ["*.csv"], "entity": "id", "time": {"column": "t"}, "features": features}
+    return DatasetConfig.model_validate({"data": data, "task": task})
+
+
+@pytest.mark.parametrize(
+    ("model", "task", "features", "told"),
+    [
+        ({"target": "difference"}, CLASSIFICATION, ["a"], ["needs task.kind: forecasting, received classification"]),
+        ({"target": "difference"}, {**FORECASTING, "targets": ["a", "z"]}, ["a"], ["but z is not a numeric feature"]),
+        ({"serving_step": True, "bidirectional": True}, CLASSIFICATION, ["a"], ["model.bidirectional: true"]),
+        (
+            {"serving_step": True, "pooling": "max", "target": "difference"},
+            FORECASTING,
+            ["b", {"name": "plan", "known_in_advance": True}],
+            ["but a is not a numeric feature", "received max", "but plan (known_in_advance) is read up to the horizon"],
+        ),
+    ],
+)
+def test_every_problem_is_told(
+    model: dict[str, Any], task: dict[str, Any], features: list[Any], told: list[str]
+) -> None:
+    config, data = ModelConfig.model_validate(model), dataset(task, features)
+    problems = model_problems(config, data)
+    assert len(problems) == len(told)
+    assert all(part in problem for part, problem in zip(told, problems, strict=True))
+    with pytest.raises(ConfigError) as error:
+        check_model_config(config, data)
+    assert str(error.value).splitlines() == problems
+
+
+@pytest.mark.parametrize("model", [{"serving_step": True}, {"bidirectional": True, "pooling": "mean"}])
+def test_what_fits_is_let_through(model: dict[str, Any]) -> None:
+    check_model_config(ModelConfig.model_validate(model), dataset(CLASSIFICATION, ["a"]))
+    check_model_config(ModelConfig.model_validate({**model, "target": "difference"}), dataset(FORECASTING, ["a"]))

@@ -1,0 +1,192 @@
+"""What a client gets: Transform, model and answers in one graph, for each signature.
+
+What it answers to odd input (docs/architecture.md has the names and shapes):
+
+- an empty batch: answers with no rows;
+- an empty sequence: what the model makes of no step at all, the same finite answer for each;
+- one step, or more steps than any sequence of train: an answer like any other;
+- NaN or infinity: missing, imputed as in training; a whole sequence of zeros is a sequence of zeros;
+- a category that train never showed, or none: the unknown one;
+- a feature with another number of steps than the rest, an absent key included: an error that names it. With no feature
+  at all the example is an empty sequence;
+- `lengths` below 0 or beyond the time axis: an error;
+- tensors of other shapes than the signature's, and a `state` that this version did not return: an error.
+"""
+
+# TensorFlow's type hints know neither ragged tensors nor tensors as arguments.
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportOperatorIssue=false, reportGeneralTypeIssues=false
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import tensorflow as tf
+import tensorflow_transform as tft
+
+from noisy_gru.schema.errors import ConfigError
+from noisy_gru.trainer import features as names
+from noisy_gru.trainer.config import ModelConfig
+from noisy_gru.trainer.features import Layout, model_inputs
+from noisy_gru.trainer.request_checks import checked_tensors, required
+from noisy_gru.trainer.stepping import Stepper
+from noisy_gru.trainer.tensor_names import tensor_names
+
+
+class ServedModel:
+    """From raw sequences to answers: what a client gets, in eager mode or traced into the SavedModel.
+
+    Args:
+        model: the Keras model.
+        transform: Transform's output.
+        layout: of the data set.
+        config: what the model was built from; without it, or without its `serving_step`, there is no `from_step`.
+    """
+
+    def __init__(
+        self, model: keras.Model, transform: tft.TFTransformOutput, layout: Layout, config: ModelConfig | None = None
+    ):
+        self.model = model
+        self.layout = layout
+        self.transform_layer = transform.transform_features_layer()
+        spec = transform.raw_feature_spec()
+        self._inputs = {feature.name: spec[feature.name] for feature in layout.dataset.data.features}
+        self._labels = {key: spec[key] for key in layout.raw_targets}
+        self.label_names = transform.vocabulary_by_name(names.LABEL_VOCABULARY) if layout.is_classification else []
+        self.stepper = Stepper(model, config, layout) if config is not None and config.serving_step else None
+        # The signatures call these functions, so Transform's graph and the model's are in the SavedModel once.
+        self._read = tf.function(self._read_eagerly)
+        self._answer = tf.function(self._answer_eagerly)
+
+    def from_examples(self, examples: Any) -> dict[str, tf.Tensor]:
+        """Answer serialized tf.Examples, string [B]."""
+        return self._answer(tf.io.parse_example(examples, self._inputs))
+
+    def from_tensors(self, tensors: Mapping[str, Any]) -> dict[str, tf.Tensor]:
+        """Answer padded tensors: `features` float32 [B, T, F], `lengths` int64 [B], and strings [B, T]."""
+        return self._answer(self._raw(checked_tensors(tensors, self.layout)))
+
+    def from_step(self, tensors: Mapping[str, Any]) -> dict[str, tf.Tensor]:
+        """Answer the new steps of streams.
+
+        Args:
+            tensors: those of `from_tensors`, with the new steps alone, and `state` float32 [B, S]: what the call before
+                returned for each stream, or zeros.
+
+        Returns:
+            The answers to all steps so far, and `state` float32 [B, S], unchanged where `lengths` is 0.
+
+        Raises:
+            ConfigError: the model was not built with `serving_step`.
+        """
+        if self.stepper is None:
+            raise ConfigError("The model has no serving_step. Set model.serving_step: true and train again.")
+        checked = checked_tensors(tensors, self.layout, state_size=self.stepper.state_size)
+        state = checked[names.STATE]
+        known = self.stepper.is_known(state)
+        message = (
+            "`state` must be what this version of the model returned in the call before, or zeros for a new stream. It "
+            "is something else in these rows: "
+        )
+        with required(tf.reduce_all(known), [message, tf.where(~known)[:, 0]]):
+            state = tf.identity(state)
+        raw = self._raw(checked)
+        observed = None
+        if self.layout.observed_targets:
+            channels = [feature.name for feature in self.layout.numeric]
+            features = checked[names.FEATURES]
+            values = tf.gather(features, [channels.index(name) for name in self.layout.targets], axis=2)
+            counts = tf.sequence_mask(checked[names.LENGTHS], tf.shape(features)[1])[:, :, tf.newaxis]
+            observed = tf.reduce_any(tf.math.is_finite(values) & counts, axis=1)
+        inputs, units = self._read(raw)
+        outputs, after = self.stepper(inputs, state, observed)
+        return {**self._worded(outputs, units), names.STATE: after}
+
+    def labels_of(self, examples: Any) -> dict[str, tf.Tensor]:
+        """The true answers of labelled tf.Examples, string [B], for an evaluation.
+
+        Returns:
+            `label` int64 [B], -1 for a class that train never showed; or `targets` float32 [B, 1] or [B, H, K], in the
+            units of the data.
+        """
+        raw = tf.io.parse_example(examples, {**self._inputs, **self._labels})
+        transformed = self.transform_layer(raw)
+        if self.layout.is_classification:
+            return {names.LABEL: transformed[names.LABEL]}
+        targets = tf.reshape(transformed[names.TARGETS], [-1, *self.layout.target_shape])
+        return {names.TARGETS: self._unscaled(targets, transformed)}
+
+    @property
+    def _has_past(self) -> bool:
+        return not all(feature.known_in_advance for feature in self.layout.dataset.data.features)
+
+    def _raw(self, tensors: Mapping[str, Any]) -> dict[str, Any]:
+        """The padded tensors as what Transform reads, without what stands behind `lengths`."""
+        steps, features = tensors[names.LENGTHS], tensors[names.FEATURES]
+        future = self.layout.future_steps
+        message = (
+            "`lengths` must be >= 0 and, with the furthest horizon, end within the time axis. Lengths, then steps: "
+        )
+        axis = tf.shape(features, tf.int64)[1]
+        # A batch of empty sequences has no future either.
+        whole = tf.where(steps > 0, steps + future, 0) if self._has_past else steps + future
+        fits = tf.reduce_all((steps >= 0) & (whole <= axis))
+        with required(fits, [message, steps, axis]):
+            steps, whole = tf.identity(steps), tf.identity(whole)
+        raw = {}
+        for index, feature in enumerate(self.layout.numeric):
+            raw[feature.name] = self._column(
+                features[:, :, index], feature.name, whole if feature.known_in_advance else steps
+            )
+        inputs = tensor_names(self.layout.dataset.data)
+        for feature in self.layout.categorical:
+            text = tensors[inputs[feature.name]]
+            raw[feature.name] = self._column(text, feature.name, whole if feature.known_in_advance else steps)
+        return raw
+
+    def _column(self, padded: tf.Tensor, name: str, lengths: tf.Tensor) -> Any:
+        """A padded column [B, T] in the representation that the schema gives it."""
+        ragged = tf.RaggedTensor.from_tensor(padded, lengths=lengths)
+        spec = self._inputs[name]
+        if isinstance(spec, tf.io.RaggedFeature):
+            return ragged
+        if isinstance(spec, tf.io.FixedLenFeature):
+            return ragged.to_tensor(shape=[None, *spec.shape])
+        return ragged.to_sparse()
+
+    def _read_eagerly(self, raw: Mapping[str, Any]) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+        """What the model reads, and what brings its predictions into the units of the data."""
+        transformed = self.transform_layer(dict(raw))
+        inputs = model_inputs(transformed, self.layout)
+        units = {key: transformed[key] for key in (names.TARGET_SCALE, names.TARGET_MEAN) if key in transformed}
+        return {key: inputs[key] for key in self._wanted}, units
+
+    def _answer_eagerly(self, raw: Mapping[str, Any]) -> dict[str, tf.Tensor]:
+        inputs, units = self._read(raw)
+        return self._worded(self.model(inputs, training=False), units)
+
+    def _worded(self, outputs: Any, units: Mapping[str, Any]) -> dict[str, tf.Tensor]:
+        """The model's output as the named answers."""
+        if not self.layout.is_classification:
+            return {names.PREDICTIONS: self._unscaled(outputs, units)}
+        probabilities = tf.nn.softmax(outputs)
+        class_id = tf.argmax(probabilities, axis=1, output_type=tf.int64)
+        labels = tf.constant(self.label_names)
+        return {
+            names.PROBABILITIES: probabilities,
+            names.CLASS_ID: class_id,
+            names.LABEL_BYTES: tf.gather(labels, class_id),
+            names.LABELS_BYTES: tf.tile(labels[tf.newaxis, :], [tf.shape(class_id)[0], 1]),
+        }
+
+    @property
+    def _wanted(self) -> list[str]:
+        inputs: Any = self.model.input
+        return list(inputs)
+
+    def _unscaled(self, scaled: Any, transformed: Mapping[str, Any]) -> tf.Tensor:
+        scale, mean = transformed[names.TARGET_SCALE], transformed[names.TARGET_MEAN]
+        if len(self.layout.target_shape) == 2:
+            scale, mean = scale[:, tf.newaxis, :], mean[:, tf.newaxis, :]
+        return scaled * scale + mean

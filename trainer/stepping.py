@@ -1,0 +1,106 @@
+"""The model fed piece by piece: from new steps and what the steps before left, to outputs and a new state.
+
+    stepper = Stepper(model, config, layout)
+    state = tf.zeros([2, stepper.state_size])  # two streams, of which nothing is known yet
+    outputs, state = stepper(inputs, state, observed)
+
+The outputs are those of the model for all steps so far in one call. The state of a stream is one row of numbers, all
+zeros before its first step:
+
+| columns | what |
+|---|---|
+| 1 | how many steps it has read |
+| 1 | the mark of the weights that made it, so that no other model version goes on from it |
+| the units of each GRU, from the input up | the hidden state |
+| 1 for each target, only with `model.target: difference` | the last value read, scaled |
+"""
+
+# TensorFlow's and Keras' type hints know neither tensors as arguments nor what a model returns.
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportOperatorIssue=false, reportGeneralTypeIssues=false
+# pyright: reportOptionalIterable=false, reportIndexIssue=false, reportOptionalSubscript=false, reportCallIssue=false
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from noisy_gru.trainer import features as names
+from noisy_gru.trainer.config import ModelConfig, check_model_config
+from noisy_gru.trainer.features import Layout
+from noisy_gru.trainer.layers import NoisyGRU
+
+
+class Stepper:
+    """A model's layers, called so that a sequence may come in pieces; it has no weights of its own.
+
+    Args:
+        model: as `build_model` makes it, or loaded again; with the weights that it keeps.
+        config: what it was built from, with `serving_step`.
+        layout: of the data set.
+
+    Raises:
+        ConfigError: the model needs the whole sequence at once.
+    """
+
+    def __init__(self, model: keras.Model, config: ModelConfig, layout: Layout):
+        check_model_config(config, layout.dataset)
+        self._layers = [layer for layer in model.layers if isinstance(layer, NoisyGRU)]
+        self._targets = len(layout.targets) if config.target == "difference" else 0
+        self._sizes = [1, 1, *(layer.units for layer in self._layers), self._targets]
+        weights = b"".join(np.ascontiguousarray(weight).tobytes() for weight in model.get_weights())
+        # Whole numbers up to 2**24 are exact in float32; 0 is a new stream's.
+        self._mark = float(1 + zlib.crc32(weights) % (2**24 - 1))
+        inputs: Any = model.input
+        sequences = self._layers[0].input
+        sequences = sequences[0] if isinstance(sequences, list) else sequences
+        self._below = keras.Model(inputs, [sequences, model.get_layer("mask").output], name="below")
+        read = [self._layers[-1].output, *([inputs[names.LAST_TARGET]] if self._targets else [])]
+        self._above = keras.Model(read, model.output, name="above")
+
+    @property
+    def state_size(self) -> int:
+        """S, the numbers that a stream's state has."""
+        return sum(self._sizes)
+
+    def is_known(self, state: Any) -> tf.Tensor:
+        """Whether each row of a state [B, S] is a new stream's, or was returned by these weights: bool [B]."""
+        is_new = tf.reduce_all(state == 0, axis=1)
+        goes_on = tf.reduce_all(tf.math.is_finite(state), axis=1) & (state[:, 0] > 0) & (state[:, 1] == self._mark)
+        return is_new | goes_on
+
+    def __call__(self, inputs: Mapping[str, Any], state: Any, observed: Any = None) -> tuple[Any, tf.Tensor]:
+        """Read new steps.
+
+        Args:
+            inputs: the model's inputs for the new steps, of which a row may have none.
+            state: float32 [B, S], of the call before; zeros for a new stream.
+            observed: bool [B, K], whether the new steps hold a value of each target; used for a `difference` alone.
+
+        Returns:
+            The model's output for all steps so far, and the state float32 [B, S], unchanged without a new step.
+        """
+        length = inputs[names.LENGTH]
+        steps, mark, *hidden, last_target = tf.split(state, self._sizes, axis=1)
+        is_new, moves = steps == 0, length[:, tf.newaxis] > 0
+        last_step = tf.maximum(length - 1, 0)
+        sequences, mask = self._below(dict(inputs), training=False)
+        after = [steps + tf.cast(length, tf.float32)[:, tf.newaxis], tf.where(moves, self._mark, mark)]
+        for layer, before in zip(self._layers, hidden, strict=True):
+            (first,) = layer.get_initial_state(tf.shape(length)[0])
+            start = tf.where(is_new, tf.cast(first, tf.float32), before)
+            sequences = layer(sequences, initial_state=[start], mask=mask, training=False)
+            end = tf.gather(sequences, last_step, batch_dims=1) if layer.return_sequences else sequences
+            # A stream without a step keeps its zeros, also where a mean is learned: so does the model's output then.
+            after.append(tf.where(moves, tf.cast(end, tf.float32), before))
+        read = [after[-1]]
+        if self._targets:
+            # Transform gives a default where the new steps hold no value; it counts until there was one.
+            last = tf.where(observed | is_new, inputs[names.LAST_TARGET], last_target)
+            read.append(last)
+            after.append(tf.where(moves, last, last_target))
+        return self._above(read, training=False), tf.concat(after, axis=1)
