@@ -20,17 +20,21 @@ def _model(seed: int) -> Any:
     keras.utils.set_random_seed(seed)
     sequences = keras.Input((None, len(FEATURES)))
     mask = keras.Input((None,), dtype="bool")
-    state = keras.layers.GRU(GRU_UNITS, use_cudnn="auto", name="gru")(sequences, mask=mask)
+    _, state = keras.layers.GRU(GRU_UNITS, use_cudnn="auto", return_state=True, name="gru")(sequences, mask=mask)
     return keras.Model([sequences, mask], keras.layers.Dense(len(CLASSES), activation="softmax", name="head")(state))
 
 
-def _answer(model: Any, features: Any, lengths: Any, spoil: Callable[[Any], Any] | None) -> dict[str, Any]:
+def _read(features: Any, lengths: Any) -> list[Any]:
     import tensorflow as tf
 
     features = tf.pad(features, [[0, 0], [0, 1], [0, 0]])  # a GRU fails on a time axis of no steps
     mask = tf.sequence_mask(lengths, tf.shape(features)[1])
-    known = tf.where(mask[:, :, None] & ~tf.math.is_nan(features), features, 0.0)
-    probabilities = model([known, mask], training=False)
+    return [tf.where(mask[:, :, None] & ~tf.math.is_nan(features), features, 0.0), mask]
+
+
+def _answer(probabilities: Any, spoil: Callable[[Any], Any] | None) -> dict[str, Any]:
+    import tensorflow as tf
+
     if spoil is not None:
         probabilities = spoil(probabilities)
     class_id = tf.argmax(probabilities, axis=1, output_type=tf.int64)
@@ -53,32 +57,60 @@ def _parse(examples: Any) -> tuple[Any, Any]:
 
 @pytest.fixture(scope="session")
 def export_model() -> Callable[..., Any]:
-    """``export(folder, seed=0, spoil=None, drop=(), track=None)`` writes a SavedModel of the contract; the Keras model.
+    """``export(folder, …)`` writes a SavedModel of the contract and returns the Keras model.
 
     ``spoil`` changes the probabilities inside the graph, ``drop`` names signatures left out, ``track`` takes the model
-    and gives what the export tracks besides the variables that it uses.
+    and gives what the export tracks besides the variables that it uses. With ``step`` there is a `serving_step`: it
+    changes the state that comes in (`lambda state: state` is right). ``twist`` changes the features that
+    `serving_tensors` alone is given.
     """
     import keras
     import tensorflow as tf
 
-    def export(folder: Path, seed: int = 0, spoil: Any = None, drop: tuple[str, ...] = (), track: Any = None) -> Any:
+    def export(
+        folder: Path,
+        seed: int = 0,
+        spoil: Any = None,
+        drop: tuple[str, ...] = (),
+        track: Any = None,
+        step: Callable[[Any], Any] | None = None,
+        twist: Callable[[Any], Any] = lambda features: features,
+    ) -> Any:
         model = _model(seed)
         archive: Any = keras.export.ExportArchive()
         if track is not None:
             archive.track(track(model))
 
+        def answer(features: Any, lengths: Any) -> dict[str, Any]:
+            return _answer(model(_read(features, lengths), training=False), spoil)
+
         @tf.function(input_signature=[tf.TensorSpec([None, None, 2], tf.float32), tf.TensorSpec([None], tf.int64)])
         def tensors(features: Any, lengths: Any) -> dict[str, Any]:
-            return _answer(model, features, lengths, spoil)
+            return answer(twist(features), lengths)
+
+        @tf.function(
+            input_signature=[
+                tf.TensorSpec([None, None, 2], tf.float32, "features"),
+                tf.TensorSpec([None], tf.int64, "lengths"),
+                tf.TensorSpec([None, GRU_UNITS], tf.float32, "state"),
+            ]
+        )
+        def stepped(features: Any, lengths: Any, state: Any) -> dict[str, Any]:
+            known, mask = _read(features, lengths)
+            before = step(state) if step is not None else state
+            _, after = model.get_layer("gru")(known, mask=mask, initial_state=before)
+            return {**_answer(model.get_layer("head")(after), spoil), "state": after}
 
         @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
         def default(examples: Any) -> dict[str, Any]:
-            return tensors(*_parse(examples))
+            return answer(*_parse(examples))
 
         if "serving_default" not in drop:
             archive.add_endpoint("serving_default", default)
         if "serving_tensors" not in drop:
             archive.add_endpoint("serving_tensors", tensors)
+        if step is not None:
+            archive.add_endpoint("serving_step", stepped)
         archive.write_out(str(folder), verbose=False)
         return model
 

@@ -1,12 +1,13 @@
 """Looks through a SavedModel's graph and its functions for what must not be served.
 
 An operation is fine if it keeps no state and draws nothing at random, or if its state is the model's own: weights,
-vocabularies, control flow. Everything else is named, with the function it stands in and why it is bad.
+vocabularies, control flow. Everything else is named, with the function it stands in and why it is bad. The bodies of
+loops and conditions, and functions within functions, are functions of the graph's library like all others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +32,8 @@ ALLOWED_STATEFUL = frozenset(
 )  # fmt: skip
 
 _FORBIDDEN = (
-    (("Random", "Multinomial", "TruncatedNormal", "StatefulUniform", "StatefulStandardNormal", "Rng", "Sobol"),
+    (("Random", "Multinomial", "TruncatedNormal", "StatefulUniform", "StatefulStandardNormal", "Rng", "Sobol",
+      "Stochastic", "FractionalMaxPool", "FractionalAvgPool", "Shuffle", "Sampl", "KmeansPlusPlus", "KMC2"),
      "draws at random: noise or dropout is on, so answers change from call to call. Call it with training=False"),
     (("PyFunc", "NumpyFunction"), "calls into Python, which TF Serving doesn't have"),
     (("Cudnn",), "needs an NVIDIA GPU to run. Build the layers of the export with use_cudnn=False"),
@@ -64,12 +66,13 @@ def operations(meta_graph: Any) -> Iterator[tuple[str, Any]]:
             yield function.signature.name, node
 
 
-def audit(meta_graph: Any, stateful: frozenset[str]) -> list[BadOperation]:
+def audit(meta_graph: Any, known: Mapping[str, bool]) -> list[BadOperation]:
     """What must not be served in a graph.
 
     Args:
         meta_graph: a ``MetaGraphDef``.
-        stateful: names of the operations that TensorFlow counts as stateful.
+        known: names of the operations that TensorFlow has, and whether it counts each as stateful. Empty if they could
+            not be asked for; an operation is then judged by its name alone.
     """
     found = []
     functions = {function.signature.name for function in meta_graph.graph_def.library.function}
@@ -82,7 +85,9 @@ def audit(meta_graph: Any, stateful: frozenset[str]) -> list[BadOperation]:
         reason = _reason(node.op)
         if not reason and _MUST_COMPILE in node.attr and node.attr[_MUST_COMPILE].b:
             reason = _reason("Xla")
-        if not reason and node.op in stateful and node.op not in ALLOWED_STATEFUL:
+        if not reason and known and node.op not in known:
+            reason = "is none of TensorFlow's operations, so TF Serving doesn't have it. Export without the custom one"
+        if not reason and known.get(node.op) and node.op not in ALLOWED_STATEFUL:
             reason = "keeps state that isn't the model's, so a repeated call may be answered differently"
         if reason:
             found.append(BadOperation(node.op, node.name, function, reason))

@@ -7,6 +7,7 @@ from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 
+from noisy_gru.components.config import BudgetsConfig
 from noisy_gru.components.serving_gate import executor
 from noisy_gru.schema.config import DatasetConfig
 
@@ -14,7 +15,7 @@ from noisy_gru.schema.config import DatasetConfig
 class ServingReport(types.Artifact):
     """``report.json`` for programs and ``report.txt`` for people: every check of the ServingGate and its outcome."""
 
-    TYPE_NAME = "ServingReport"
+    TYPE_NAME = "noisy_gru.ServingReport"
 
 
 class ServingGateSpec(types.ComponentSpec):
@@ -22,6 +23,9 @@ class ServingGateSpec(types.ComponentSpec):
 
     PARAMETERS = {  # noqa: RUF012
         executor.DATASET: ExecutionParameter(type=str),
+        executor.BUDGETS: ExecutionParameter(type=str),
+        executor.SERVING_STEP: ExecutionParameter(type=int),
+        executor.MODEL_NAME: ExecutionParameter(type=str),
         executor.FINGERPRINT: ExecutionParameter(type=str),
     }
     INPUTS = {  # noqa: RUF012
@@ -38,13 +42,17 @@ class ServingGateSpec(types.ComponentSpec):
 class ServingGate(base_component.BaseComponent):
     """Blesses a model that TF Serving can load and that answers there as it does in Keras.
 
-    A refused model doesn't fail the run: `blessing` is negative, `report` says why, and the Pusher publishes nothing.
+    A blessed model's `blessing` holds a copy of it with warm-up requests, which the Pusher publishes. A refused model
+    doesn't fail the run: `blessing` is negative, `report` says why, and the Pusher publishes nothing.
 
     Args:
         model: channel of Model, with ``Format-Serving`` and ``Format-Keras``.
         examples: raw examples, with the split `test`.
         transform_graph: Transform's, to answer with Keras.
         dataset: of the model, or its JSON.
+        budgets: what the model may cost, or its JSON; by default nothing is refused for its cost.
+        serving_step: whether the model should have the signature of that name.
+        model_name: what TF Serving calls the model; it stands in the warm-up requests.
         fingerprint: of the source, part of TFX's cache key: another gate judges anew.
     """
 
@@ -57,14 +65,21 @@ class ServingGate(base_component.BaseComponent):
         examples: types.BaseChannel,
         transform_graph: types.BaseChannel,
         dataset: DatasetConfig | str,
+        budgets: BudgetsConfig | str | None = None,
+        serving_step: bool = False,
+        model_name: str = "model",
         fingerprint: str = "",
     ) -> None:
+        budgets = budgets if budgets is not None else BudgetsConfig()
         super().__init__(
             ServingGateSpec(
                 model=model,
                 examples=examples,
                 transform_graph=transform_graph,
                 dataset=dataset if isinstance(dataset, str) else dataset.model_dump_json(),
+                budgets=budgets if isinstance(budgets, str) else budgets.model_dump_json(),
+                serving_step=int(serving_step),
+                model_name=model_name,
                 fingerprint=fingerprint,
                 blessing=types.Channel(type=standard_artifacts.InfraBlessing),
                 report=types.Channel(type=ServingReport),

@@ -8,25 +8,33 @@ from noisy_gru.schema.config import ClassificationConfig, DatasetConfig, Forecas
 from noisy_gru.trainer.session import Signature, TensorSpec
 from noisy_gru.trainer.tensor_names import tensor_names
 
+# As in trainer/features.py, which imports TensorFlow.
 DEFAULT = "serving_default"
 TENSORS = "serving_tensors"
+STEP = "serving_step"
+EXAMPLES = "examples"
+LENGTHS = "lengths"
+STATE = "state"
 
-# dtype, and for each axis None (must be free), a number (must be it) or "any".
+# dtype, and for each axis None (must be free), a number (must be it), "any", or "fixed" (must be a number).
 Promise = tuple[str, tuple[int | str | None, ...]]
 
 
-def promised_inputs(dataset: DatasetConfig) -> dict[str, dict[str, Promise]]:
+def promised_inputs(dataset: DatasetConfig, *, serving_step: bool = False) -> dict[str, dict[str, Promise]]:
     """The inputs of each signature."""
     tensors: dict[str, Promise] = {
         "features": ("float32", (None, None, len(dataset.data.numeric))),
-        "lengths": ("int64", (None,)),
+        LENGTHS: ("int64", (None,)),
     }
     tensors |= dict.fromkeys(tensor_names(dataset.data).values(), ("string", (None, None)))
-    return {DEFAULT: {"examples": ("string", (None,))}, TENSORS: tensors}
+    promised: dict[str, dict[str, Promise]] = {DEFAULT: {EXAMPLES: ("string", (None,))}, TENSORS: tensors}
+    if serving_step:
+        promised[STEP] = {**tensors, STATE: ("float32", (None, "fixed"))}
+    return promised
 
 
 def promised_outputs(dataset: DatasetConfig) -> dict[str, Promise]:
-    """The outputs, the same in both signatures."""
+    """The outputs, the same in every signature but for the state that `serving_step` gives as well."""
     task = dataset.task
     if isinstance(task, ClassificationConfig):
         return {
@@ -40,17 +48,30 @@ def promised_outputs(dataset: DatasetConfig) -> dict[str, Promise]:
     return {"predictions": ("float32", (None, 1))}
 
 
-def broken_promises(signatures: Mapping[str, Signature], dataset: DatasetConfig) -> list[str]:
+def broken_promises(
+    signatures: Mapping[str, Signature], dataset: DatasetConfig, *, serving_step: bool = False
+) -> list[str]:
     """How ``signatures`` differ from the promised ones, in words; empty if they don't."""
     problems = []
-    for name, inputs in promised_inputs(dataset).items():
+    for name, inputs in promised_inputs(dataset, serving_step=serving_step).items():
         if name not in signatures:
             had = ", ".join(sorted(signatures)) or "none"
-            problems.append(f"the signature {name} is missing; the model has {had}")
+            why = ", which model.serving_step asks for," if name == STEP else ""
+            problems.append(f"the signature {name}{why} is missing; the model has {had}")
             continue
+        outputs = promised_outputs(dataset)
+        if STATE in inputs:
+            # What comes out goes in again, so both have the same size.
+            outputs[STATE] = ("float32", (None, state_size(signatures) or "fixed"))
         problems += _differences(f"{name}: input", inputs, signatures[name].inputs)
-        problems += _differences(f"{name}: output", promised_outputs(dataset), signatures[name].outputs)
+        problems += _differences(f"{name}: output", outputs, signatures[name].outputs)
     return problems
+
+
+def state_size(signatures: Mapping[str, Signature]) -> int:
+    """Numbers in the state that `serving_step` takes for each stream; 0 if the signature doesn't say it."""
+    spec = signatures[STEP].inputs.get(STATE) if STEP in signatures else None
+    return spec.shape[-1] or 0 if spec is not None and spec.shape else 0
 
 
 def _differences(where: str, promised: Mapping[str, Promise], given: Mapping[str, TensorSpec]) -> list[str]:
@@ -70,12 +91,18 @@ def _differences(where: str, promised: Mapping[str, Promise], given: Mapping[str
 def _fits(promised: tuple[int | str | None, ...], given: tuple[int | None, ...] | None) -> bool:
     if given is None or len(given) != len(promised):
         return False
-    pairs = list(zip(promised, given, strict=True))
+    return all(_axis_fits(want, have) for want, have in zip(promised, given, strict=True))
+
+
+def _axis_fits(want: int | str | None, have: int | None) -> bool:
+    if want == "fixed":
+        return have is not None
     # A free axis may stand where the promise is a number: the model then accepts or gives that number at run time.
-    return all(want == "any" or have is None or have == want for want, have in pairs)
+    return want == "any" or have is None or have == want
 
 
 def _shown(shape: tuple[int | str | None, ...] | None) -> str:
-    return (
-        "unknown" if shape is None else "[" + ", ".join("free" if axis is None else str(axis) for axis in shape) + "]"
-    )
+    if shape is None:
+        return "unknown"
+    words = {"fixed": "a number", None: "free"}
+    return "[" + ", ".join(words.get(axis, str(axis)) for axis in shape) + "]"  # type: ignore[arg-type]

@@ -2,57 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 from google.protobuf.message import DecodeError
 
+from noisy_gru.components.config import BudgetsConfig
+from noisy_gru.components.serving_gate import agreement
 from noisy_gru.components.serving_gate.audit import audit, operations
-from noisy_gru.components.serving_gate.compare import TOLERANCE, identical, largest_difference
-from noisy_gru.components.serving_gate.contract import DEFAULT, TENSORS, broken_promises
-from noisy_gru.components.serving_gate.probe import Question, Testimony, observe_apart
+from noisy_gru.components.serving_gate.contract import broken_promises, promised_inputs
+from noisy_gru.components.serving_gate.costs import cost_checks
+from noisy_gru.components.serving_gate.plan import Plan, make_plan, read_signatures
+from noisy_gru.components.serving_gate.probe import Observation, observe_apart
+from noisy_gru.components.serving_gate.reference import Reference
 from noisy_gru.components.serving_gate.report import Check, Report
-from noisy_gru.components.serving_gate.sequences import Batch, batches, choose
 from noisy_gru.components.serving_gate.variables import read_variables, unwanted
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import ModelError
 from noisy_gru.trainer.saved_model_proto import parse_saved_model
 
 _SHOWN = 5
-
-
-@dataclass(frozen=True)
-class Reference:
-    """The Keras side: what the exported model has to agree with.
-
-    Attributes:
-        from_examples: answers serialized tf.Examples.
-        parameters: values of the model's weights; None if it isn't known.
-        scale: of `predictions`, in the units of the data.
-    """
-
-    from_examples: Callable[[list[bytes]], Mapping[str, np.ndarray]]
-    parameters: int | None = None
-    scale: np.ndarray | float = 1.0
+_TIMEOUT, _TIMEOUT_PER_REQUEST = 600.0, 2.0
 
 
 def judge(
-    model: Path, examples: list[bytes], dataset: DatasetConfig, load_reference: Callable[[], Reference]
+    model: Path,
+    examples: list[bytes],
+    dataset: DatasetConfig,
+    load_reference: Callable[[], Reference],
+    *,
+    budgets: BudgetsConfig | None = None,
+    serving_step: bool = False,
+    name: str = "",
 ) -> Report:
     """All checks of a SavedModel.
 
     Args:
-        model: its folder.
+        model: its folder, with the warm-up file in it: what would be published.
         examples: serialized, held-out tf.Examples.
         dataset: of the model.
         load_reference: gives the Keras side. Whatever it raises is a reason to refuse the model.
+        budgets: what the model may cost; None: nothing is refused for it.
+        serving_step: whether the model should have that signature.
+        name: of the model in the report; default: its folder.
     """
-    parts = batches(choose(examples, dataset), dataset) if examples else []
-    questions = [question for part in parts for question in _questions(part)]
-    seen = observe_apart(model, questions)
-    report = Report(str(model), [_load(seen)])
+    budgets = budgets or BudgetsConfig()
+    signatures = read_signatures(model)
+    plan = Plan()
+    if examples and not broken_promises(signatures, dataset, serving_step=serving_step):
+        plan = make_plan(model, examples, dataset, budgets, signatures, serving_step=serving_step)
+    timeout = _TIMEOUT + (_TIMEOUT_PER_REQUEST * budgets.requests if budgets.any else 0.0)
+    seen = observe_apart(model, plan.questions, plan.timed, timeout=timeout)
+    report = Report(name or str(model), [_load(seen)])
     checks = report.checks
     checks.append(_operations(model, seen))
     reference: Reference | None = None
@@ -64,37 +65,38 @@ def judge(
     checks.append(_variables(model, reference))
     if seen.error:
         return report
-    broken = broken_promises(seen.signatures, dataset)
+    broken = broken_promises(seen.signatures, dataset, serving_step=serving_step)
     checks.append(Check("signatures", ", ".join(seen.signatures) or "none", broken))
     if broken:
         return report
-    if not parts:
+    if not examples:
         checks.append(Check("answers", "none", ["the test split holds no sequence to ask the model with"]))
         return report
-    failed = [f"{part}: {answer}" for part, answer in _failures(parts, seen)]
-    checks.append(Check("answers", f"{len(questions)} questions, each asked twice", failed[:_SHOWN]))
-    if failed:
+    checks.append(_warmup(plan, seen, list(promised_inputs(dataset, serving_step=serving_step))))
+    asked = {**plan.answers, **plan.pieces}
+    failed = seen.failures(asked)
+    checks.append(Check("answers", f"{len(asked)} questions, each asked twice", failed[:_SHOWN]))
+    if failed or not checks[-2].passed:
         return report
-    checks.append(_repeated(questions, seen))
     scale = reference.scale if reference is not None else 1.0
-    checks.append(_agreement(parts, seen, scale))
-    checks.append(_parity(parts, seen, reference, problem))
+    checks += [agreement.repeated(plan, seen), agreement.both_signatures(plan, seen, scale)]
+    if reference is None:
+        checks.append(Check(agreement.PARITY, "not compared", [problem]))
+    else:
+        checks += [agreement.parity(plan, seen, reference), agreement.skew(plan, seen, reference)]
+    if plan.streams:
+        checks.append(agreement.streams(plan, seen, scale))
+    checks += cost_checks(seen, budgets)
     return report
 
 
-def _questions(part: Batch) -> list[Question]:
-    examples = np.empty(len(part.examples), dtype=object)
-    examples[:] = part.examples
-    return [Question(DEFAULT, {"examples": examples}), Question(TENSORS, part.tensors)]
-
-
-def _load(seen: Testimony) -> Check:
+def _load(seen: Observation) -> Check:
     if seen.error:
         return Check("load", "not loadable as TF Serving loads it", [seen.error])
     return Check("load", "loaded in a Session, in a process without TensorFlow's Python")
 
 
-def _operations(model: Path, seen: Testimony) -> Check:
+def _operations(model: Path, seen: Observation) -> Check:
     file = model / "saved_model.pb"
     if not file.is_file():
         return Check("operations", "nothing to look through", [f"{file} is missing"])
@@ -102,7 +104,7 @@ def _operations(model: Path, seen: Testimony) -> Check:
         graphs = parse_saved_model(file.read_bytes()).meta_graphs
     except DecodeError as error:
         return Check("operations", "nothing to look through", [f"{file} is not a SavedModel: {error}"])
-    bad = [str(operation) for graph in graphs for operation in audit(graph, seen.stateful)]
+    bad = [str(operation) for graph in graphs for operation in audit(graph, seen.operations)]
     count = sum(1 for graph in graphs for _ in operations(graph))
     more = [f"and {len(bad) - _SHOWN} more"] if len(bad) > _SHOWN else []
     return Check("operations", f"{count} operations", [*bad[:_SHOWN], *more], {"operations": count, "bad": len(bad)})
@@ -118,61 +120,11 @@ def _variables(model: Path, reference: Reference | None) -> Check:
     return Check("variables", f"{len(variables)} variables, {values} values", problems, {"values": values})
 
 
-def _failures(parts: list[Batch], seen: Testimony) -> list[tuple[str, str]]:
-    names = [f"{part.name}, {signature}" for part in parts for signature in (DEFAULT, TENSORS)]
-    return [
-        (name, answer) for answers in seen.rounds for name, answer in zip(names, answers, strict=True)
-        if isinstance(answer, str)
-    ]  # fmt: skip
-
-
-def _answers(seen: Testimony, index: int, round_: int = 0) -> dict[str, np.ndarray]:
-    answers = seen.rounds[round_][index]
-    return {} if isinstance(answers, str) else answers
-
-
-def _repeated(questions: list[Question], seen: Testimony) -> Check:
-    differ = [
-        index for index in range(len(questions)) if not identical(_answers(seen, index), _answers(seen, index, 1))
-    ]
-    problems = []
-    if differ:
-        apart = max(largest_difference(_answers(seen, index), _answers(seen, index, 1), 1.0) for index in differ)
-        problems.append(
-            f"{len(differ)} of {len(questions)} questions had another answer when asked again (apart by {apart:.3g}): "
-            "noise or dropout is on, or the model keeps state"
-        )
-    return Check("repeated calls", "differ" if differ else "equal bit for bit", problems)
-
-
-def _agreement(parts: list[Batch], seen: Testimony, scale: np.ndarray | float) -> Check:
-    worst, where = 0.0, ""
-    for index, part in enumerate(parts):
-        apart = largest_difference(_answers(seen, 2 * index + 1), _answers(seen, 2 * index), scale)
-        if apart > worst:
-            worst, where = apart, part.name
-    problems = []
-    if worst > TOLERANCE:
-        problems.append(f"{TENSORS} and {DEFAULT} differ by {worst:.3g} for {where}; at most {TOLERANCE:g} is allowed")
-    return Check("both signatures", f"differ by {worst:.3g}", problems, {"largest_difference": worst})
-
-
-def _parity(parts: list[Batch], seen: Testimony, reference: Reference | None, problem: str) -> Check:
-    if reference is None:
-        return Check("parity with Keras", "not compared", [problem])
-    worst, where = 0.0, ""
-    for index, part in enumerate(parts):
-        try:
-            expected = reference.from_examples(part.examples)
-        except Exception as error:  # noqa: BLE001 (as above)
-            problem = f"the Keras model could not answer {part.name}: {type(error).__name__}: {error}"
-            return Check("parity with Keras", "not compared", [problem])
-        apart = largest_difference(_answers(seen, 2 * index), expected, reference.scale)
-        if apart > worst:
-            worst, where = apart, part.name
-    problems = []
-    if worst > TOLERANCE:
-        problems.append(
-            f"the served model and the Keras model differ by {worst:.3g} for {where}; at most {TOLERANCE:g} is allowed"
-        )
-    return Check("parity with Keras", f"differs by {worst:.3g}", problems, {"largest_difference": worst})
+def _warmup(plan: Plan, seen: Observation, signatures: list[str]) -> Check:
+    if plan.warmup_problem:
+        return Check("warm-up", "not readable", [plan.warmup_problem])
+    called = {question.signature for question in plan.warmup.values()}
+    problems = [f"no warm-up request calls {name}" for name in signatures if name not in called]
+    problems += [f"TF Serving would not load this version: {failure}" for failure in seen.failures(plan.warmup)]
+    found = f"{len(plan.warmup)} requests, read back and answered"
+    return Check("warm-up", found, problems[:_SHOWN], {"requests": len(plan.warmup)})

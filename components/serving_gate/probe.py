@@ -1,4 +1,4 @@
-"""The clean process: loads a SavedModel in a Session, asks it every batch twice, and hands back what it saw.
+"""The clean process: loads a SavedModel in a Session, asks it everything twice, takes times, and tells what it saw.
 
     python -m noisy_gru.components.serving_gate.probe QUESTIONS ANSWERS
 
@@ -7,81 +7,178 @@ Neither TensorFlow nor Keras is imported, so nothing but the SavedModel can lend
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
+import re
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from noisy_gru.components.serving_gate.contract import STATE
 from noisy_gru.schema.errors import ModelError
-from noisy_gru.trainer.c_api import stateful_operations
+from noisy_gru.trainer.c_api import registered_operations
 from noisy_gru.trainer.session import SessionModel, Signature
 
 Answers = dict[str, np.ndarray]
 _ROUNDS = 2
+_FEWEST_CALLS = 5
+_STATUS = Path("/proc/self/status")
 
 
 @dataclass(frozen=True)
 class Question:
-    """A call of a signature."""
+    """A call of a signature.
+
+    Attributes:
+        signature: its name.
+        inputs: of the call, by name.
+        after: name of the question before, whose answer's `state` this one takes over; empty for none.
+    """
 
     signature: str
     inputs: dict[str, np.ndarray]
+    after: str = ""
 
 
 @dataclass(frozen=True)
-class Testimony:
+class Timed:
+    """Calls whose time is taken.
+
+    Attributes:
+        signature: name of the signature.
+        inputs: of the calls, taken in turn.
+        calls: how many there are.
+        seconds: after which no further call is made, once there are a few.
+    """
+
+    signature: str
+    inputs: list[dict[str, np.ndarray]]
+    calls: int
+    seconds: float = math.inf
+
+
+@dataclass(frozen=True)
+class Observation:
     """What the clean process saw.
 
     Attributes:
         error: TensorFlow's words if the model could not be loaded, or the process ended early; empty if all is well.
-        stateful: operations that TensorFlow counts as stateful.
+        operations: those that TensorFlow knows, and whether it counts them as stateful.
         signatures: of the model.
         rounds: for each round, for each question the answers, or TensorFlow's words.
+        times: seconds that each timed call took; none are taken if a question had no answer.
+        memory: bytes that loading and asking added to what the process held, at the most; None if that is not known.
     """
 
     error: str = ""
-    stateful: frozenset[str] = frozenset()
+    operations: Mapping[str, bool] = field(default_factory=dict)
     signatures: dict[str, Signature] = field(default_factory=dict)
-    rounds: list[list[Answers | str]] = field(default_factory=list)
+    rounds: list[dict[str, Answers | str]] = field(default_factory=list)
+    times: dict[str, list[float]] = field(default_factory=dict)
+    memory: int | None = None
+
+    def answers(self, name: str, round_: int = 0) -> Answers:
+        """The answers to a question that had some."""
+        answers = self.rounds[round_][name]
+        if isinstance(answers, str):
+            raise ValueError(f"The question {name} had no answer: {answers}")
+        return answers
+
+    def failures(self, names: Mapping[str, object]) -> list[str]:
+        """The questions among ``names`` that had no answer, and why."""
+        told = {name: answers for answered in reversed(self.rounds) for name, answers in answered.items()}
+        return [f"{name}: {told[name]}" for name in names if isinstance(told[name], str)]
 
 
-def observe(model: Path, questions: list[Question]) -> Testimony:
-    """Loads the model and asks all questions, then all of them again."""
-    stateful = stateful_operations()
+def observe(
+    model: Path,
+    questions: Mapping[str, Question],
+    timed: Mapping[str, Timed],
+    clock: Callable[[], float] = time.perf_counter,
+) -> Observation:
+    """Loads the model, asks all questions in their order, then all of them again, and takes times.
+
+    Args:
+        model: folder of the SavedModel.
+        questions: by name.
+        timed: by name.
+        clock: seconds.
+    """
+    operations = registered_operations()
+    before = _memory("VmRSS")
     try:
         loaded = SessionModel(model)
     except ModelError as error:
-        return Testimony(error=str(error), stateful=stateful)
+        return Observation(error=str(error), operations=operations)
     with loaded:
-        rounds: list[list[Answers | str]] = []
-        for _ in range(_ROUNDS):
-            rounds.append([_ask(loaded, question) for question in questions])
-        return Testimony(stateful=stateful, signatures=loaded.signatures, rounds=rounds)
+        rounds = [_ask_all(loaded, questions) for _ in range(_ROUNDS)]
+        failed = any(isinstance(answer, str) for answers in rounds for answer in answers.values())
+        times = {} if failed else {name: _take_times(loaded, each, clock) for name, each in timed.items()}
+        peak = _memory("VmHWM")
+        memory = None if before is None or peak is None else max(peak - before, 0)
+        return Observation("", operations, loaded.signatures, rounds, times, memory)
 
 
-def _ask(model: SessionModel, question: Question) -> Answers | str:
-    try:
-        return model.run(question.signature, question.inputs)
-    except ModelError as error:
-        return str(error)
+def _ask_all(model: SessionModel, questions: Mapping[str, Question]) -> dict[str, Answers | str]:
+    told: dict[str, Answers | str] = {}
+    for name, question in questions.items():
+        inputs = question.inputs
+        if question.after:
+            earlier = told[question.after]
+            if isinstance(earlier, str):
+                told[name] = f"not asked, because {question.after} had no answer"
+                continue
+            inputs = {**inputs, STATE: earlier[STATE]}
+        try:
+            told[name] = model.run(question.signature, inputs)
+        except ModelError as error:
+            told[name] = str(error)
+    return told
 
 
-def observe_apart(model: Path, questions: list[Question], *, timeout: float = 600.0) -> Testimony:
+def _take_times(model: SessionModel, timed: Timed, clock: Callable[[], float]) -> list[float]:
+    taken: list[float] = []
+    while len(taken) < timed.calls and (len(taken) < _FEWEST_CALLS or sum(taken) < timed.seconds):
+        inputs = timed.inputs[len(taken) % len(timed.inputs)]
+        begun = clock()
+        model.run(timed.signature, inputs)
+        taken.append(clock() - begun)
+    return taken
+
+
+def _memory(what: str) -> int | None:
+    """Bytes of this process as Linux tells them: `VmRSS` now, `VmHWM` at the most."""
+    if not _STATUS.is_file():
+        return None
+    found = re.search(rf"^{what}:\s+(\d+) kB", _STATUS.read_text(), re.MULTILINE)
+    return int(found[1]) * 1024 if found else None
+
+
+def observe_apart(
+    model: Path,
+    questions: Mapping[str, Question],
+    timed: Mapping[str, Timed] | None = None,
+    *,
+    timeout: float = 600.0,
+) -> Observation:
     """`observe`, in a process of its own, which may crash or hang without harm to this one.
 
     Args:
         model: folder of the SavedModel.
         questions: what to ask.
+        timed: what to take times of.
         timeout: seconds.
     """
     with tempfile.TemporaryDirectory() as folder:
         asked, answered = Path(folder) / "questions", Path(folder) / "answers"
-        asked.write_bytes(pickle.dumps((model, questions)))
+        asked.write_bytes(pickle.dumps((model, dict(questions), dict(timed or {}))))
         command = [sys.executable, "-m", __name__, str(asked), str(answered)]
         environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
         try:
@@ -89,10 +186,10 @@ def observe_apart(model: Path, questions: list[Question], *, timeout: float = 60
                 command, capture_output=True, text=True, timeout=timeout, check=False, env=environment
             )
         except subprocess.TimeoutExpired:
-            return Testimony(error=f"The model did not answer within {timeout:g} s.")
+            return Observation(error=f"The model did not answer within {timeout:g} s.")
         if done.returncode != 0 or not answered.is_file():
             words = done.stderr.strip().splitlines()[-5:]
-            return Testimony(error="\n".join([f"The process that loads it ended with {done.returncode}.", *words]))
+            return Observation(error="\n".join([f"The process that loads it ended with {done.returncode}.", *words]))
         return pickle.loads(answered.read_bytes())
 
 
@@ -100,5 +197,6 @@ if __name__ == "__main__":
     # Under its own name, so that what is pickled here is found there.
     from noisy_gru.components.serving_gate import probe
 
-    _model, _questions = pickle.loads(Path(sys.argv[1]).read_bytes())
-    Path(sys.argv[2]).write_bytes(pickle.dumps(probe.observe(_model, _questions)))
+    with Path(sys.argv[1]).open("rb") as _file:
+        _asked = pickle.load(_file)
+    Path(sys.argv[2]).write_bytes(pickle.dumps(probe.observe(*_asked)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,12 +12,21 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Check:
-    """One check: its name, what it found, and why the model is refused (empty if it passed)."""
+    """One check.
+
+    Attributes:
+        name: what was checked.
+        found: what came out, in words.
+        problems: why the model is refused; empty if it passed.
+        numbers: what was measured.
+        headline: its part of the report's one line; empty for none.
+    """
 
     name: str
     found: str
     problems: list[str] = field(default_factory=list)
     numbers: Mapping[str, float] = field(default_factory=dict)
+    headline: str = ""
 
     @property
     def passed(self) -> bool:
@@ -41,10 +51,23 @@ class Report:
         """Why the model is refused."""
         return [problem for check in self.checks for problem in check.problems]
 
+    @property
+    def summary(self) -> str:
+        """The outcome in one line."""
+        if not self.blessed:
+            return f"refused: {'; '.join(self.problems)}"
+        return f"loads as in TF Serving; {', '.join(check.headline for check in self.checks if check.headline)}"
+
     def as_dict(self) -> dict[str, Any]:
         """What ``report.json`` holds."""
-        checks = [{**asdict(check), "passed": check.passed} for check in self.checks]
-        return {"blessed": self.blessed, "model": self.model, "problems": self.problems, "checks": checks}
+        checks = [{**asdict(check), "numbers": _finite(check.numbers), "passed": check.passed} for check in self.checks]
+        return {
+            "blessed": self.blessed,
+            "model": self.model,
+            "summary": self.summary,
+            "problems": self.problems,
+            "checks": checks,
+        }
 
     def text(self) -> str:
         """What ``report.txt`` holds."""
@@ -60,6 +83,11 @@ class Report:
         (folder / "report.txt").write_text(self.text())
 
 
+def _finite(numbers: Mapping[str, float]) -> dict[str, float | None]:
+    """JSON has no infinity."""
+    return {name: value if math.isfinite(value) else None for name, value in numbers.items()}
+
+
 def read_report(folder: Path) -> dict[str, Any]:
-    """The content of ``report.json``: `blessed`, `model`, `problems` and `checks`."""
+    """The content of ``report.json``: `blessed`, `model`, `summary`, `problems` and `checks`."""
     return json.loads((folder / "report.json").read_text())

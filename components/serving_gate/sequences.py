@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -55,26 +56,43 @@ def steps_of(lists: dict[str, Any], dataset: DatasetConfig) -> int:
     return max(len(lists.get(dataset.data.features[0].name, [])) - _future(dataset), 0)
 
 
-def choose(examples: Sequence[bytes], dataset: DatasetConfig, count: int = CHOSEN) -> list[bytes]:
-    """Sequences spread evenly over the lengths, from the shortest to the longest; always the same ones."""
-    lengths = [steps_of(_lists(example), dataset) for example in examples]
-    order = sorted(range(len(examples)), key=lambda index: (lengths[index], index))
-    places = np.unique(np.linspace(0, len(order) - 1, min(count, len(order))).round().astype(int))
-    return [examples[order[place]] for place in places]
+def by_length(examples: Sequence[bytes], dataset: DatasetConfig) -> list[bytes]:
+    """The sequences from the shortest to the longest; the earlier one first where two are as long."""
+    return sorted(examples, key=lambda example: steps_of(_lists(example), dataset))
 
 
-def batches(chosen: Sequence[bytes], dataset: DatasetConfig) -> list[Batch]:
-    """Batches of several sizes: the shortest and the longest sequence alone, a few, all, and all padded otherwise."""
+def spread(ordered: Sequence[bytes], count: int = CHOSEN) -> list[bytes]:
+    """Sequences spread evenly from the first to the last, at most ``count``; always the same ones."""
+    places = np.unique(np.linspace(0, len(ordered) - 1, min(count, len(ordered))).round().astype(int))
+    return [ordered[place] for place in places]
+
+
+def filled(ordered: Sequence[bytes], size: int) -> list[bytes]:
+    """Exactly ``size`` sequences, spread evenly; some come again where there are fewer."""
+    return list(islice(cycle(spread(ordered, size)), size))
+
+
+def batches(ordered: Sequence[bytes], dataset: DatasetConfig, batch_size: int) -> list[Batch]:
+    """Batches of several lengths and sizes: one sequence, a few, many, the configured size, and with other padding.
+
+    Args:
+        ordered: sequences by their length.
+        dataset: names the features and their order.
+        batch_size: sequences in the largest batch that is promised to be served.
+    """
+    chosen = spread(ordered)
     parts = {
         "the shortest sequence": chosen[:1],
         "the longest sequence": chosen[-1:],
         "a few sequences": chosen[:: max(len(chosen) // 7, 1)],
-        "all sequences": chosen,
+        "sequences of all lengths": chosen,
     }
+    if batch_size != len(chosen):
+        parts["a batch of the configured size"] = filled(ordered, batch_size)
     result = [Batch(f"{name} ({len(part)})", list(part), tensors(part, dataset)) for name, part in parts.items()]
     # What stands after the end of a sequence must not matter.
     padded = tensors(chosen, dataset, extra=3, number=7.0, text=b"after the end")
-    return [*result, Batch(f"all sequences with other padding ({len(chosen)})", list(chosen), padded)]
+    return [*result, Batch(f"sequences of all lengths, padded otherwise ({len(chosen)})", list(chosen), padded)]
 
 
 def _future(dataset: DatasetConfig) -> int:

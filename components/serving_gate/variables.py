@@ -62,12 +62,13 @@ def _full_names(object_graph: bytes) -> dict[str, str]:
     }
 
 
-def unwanted(variables: list[Variable], parameters: int | None) -> list[str]:
-    """What is in the file and shouldn't be, in words.
+def unwanted(variables: list[Variable], expected: int | None) -> list[str]:
+    """What is in the file and shouldn't be, or isn't and should, in words.
 
     Args:
         variables: of the file.
-        parameters: values of the Keras model's weights, without seeds; None if it isn't known.
+        expected: values of the Keras model's weights, without seeds, and of Transform's own variables; None if they
+            aren't known.
     """
     problems = []
     for variable in variables:
@@ -77,9 +78,7 @@ def unwanted(variables: list[Variable], parameters: int | None) -> list[str]:
         elif any(word in lowered.split("/")[0] or f"/{word}" in lowered for word in _OPTIMIZER):
             problems.append(f"{variable.name} belongs to the optimizer. Export the model without it")
     values = sum(variable.values for variable in variables)
-    if parameters is not None and values > parameters:
-        problems.append(
-            f"the file holds {values} values and the Keras model {parameters} parameters: "
-            "weights are there twice, or others came along"
-        )
+    if expected is not None and values != expected:
+        why = "weights are there twice, or others came along" if values > expected else "weights are missing"
+        problems.append(f"the file holds {values} values; the Keras model and Transform have {expected}: {why}")
     return problems

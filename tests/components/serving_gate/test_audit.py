@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
 from noisy_gru.components.serving_gate.audit import audit
 from noisy_gru.components.serving_gate.compare import TOLERANCE, identical, largest_difference
-from noisy_gru.trainer.saved_model_proto import parse_meta_graph
+from noisy_gru.trainer.c_api import registered_operations
+from noisy_gru.trainer.saved_model_proto import parse_meta_graph, parse_saved_model
 
-STATEFUL = frozenset({"VarHandleOp", "RandomUniform", "Unknown", "StatefulPartitionedCall"})
+# What TensorFlow has, and whether it keeps state.
+KNOWN = {
+    **dict.fromkeys(("VarHandleOp", "RandomUniform", "Barrier", "StatefulPartitionedCall", "CudnnRNNV3"), True),
+    **dict.fromkeys(("MatMul", "PartitionedCall"), False),
+}
 
 
 def graph() -> Any:
@@ -33,7 +39,7 @@ def test_weights_and_pure_operations_are_fine() -> None:
     good.graph_def.node.add(name="weights", op="VarHandleOp")
     good.graph_def.node.add(name="call", op="StatefulPartitionedCall")
     good.graph_def.node.add(name="inner", op="__inference_inner_7")
-    assert audit(good, STATEFUL) == []
+    assert audit(good, KNOWN) == []
 
 
 @pytest.mark.parametrize(
@@ -49,29 +55,75 @@ def test_weights_and_pure_operations_are_fine() -> None:
         ("CudnnRNNV3", "needs an NVIDIA GPU"),
         ("XlaLaunch", "must be compiled by XLA"),
         ("WriteFile", "reads or writes files"),
-        ("Unknown", "keeps state"),
+        ("Barrier", "keeps state"),
+        ("Farmhash>MyOwn", "is none of TensorFlow's operations"),
     ],
 )
 def test_a_bad_operation_is_named_with_its_place(op: str, why: str) -> None:
-    (bad,) = audit(in_function(op), STATEFUL)
+    (bad,) = audit(in_function(op), KNOWN)
     assert str(bad).startswith(f"{op} (node layer/node in function __inference_inner_7) {why}")
 
 
 def test_must_compile_is_found_on_calls_and_functions() -> None:
-    (bad,) = audit(in_function("PartitionedCall", _XlaMustCompile=True), STATEFUL)
+    (bad,) = audit(in_function("PartitionedCall", _XlaMustCompile=True), KNOWN)
     assert "must be compiled by XLA" in str(bad)
     whole = in_function("MatMul")
     whole.graph_def.library.function[0].attr["_XlaMustCompile"].b = True
-    (bad,) = audit(whole, STATEFUL)
+    (bad,) = audit(whole, KNOWN)
     assert bad.function == "__inference_inner_7"
-    assert audit(in_function("PartitionedCall", _XlaMustCompile=False), STATEFUL) == []
+    assert audit(in_function("PartitionedCall", _XlaMustCompile=False), KNOWN) == []
 
 
 def test_the_main_graph_is_looked_through_as_well() -> None:
     main = graph()
     main.graph_def.node.add(name="noise", op="RandomUniform")
-    (bad,) = audit(main, STATEFUL)
+    (bad,) = audit(main, KNOWN)
     assert "in the main graph" in str(bad)
+
+
+# Their seeds draw nothing: it only has to be that of another operation, or is a file's.
+SEED_BUT_NOT_RANDOM = {"ComputeAccidentalHits", "SnapshotDataset"}
+
+
+@pytest.mark.slow
+def test_every_operation_that_takes_a_seed_is_refused() -> None:
+    """TensorFlow's own registry says which operations can draw at random."""
+    import tensorflow as tf  # noqa: F401 (registers them)
+    from tensorflow.python.framework import op_def_registry
+
+    known, registry = registered_operations(), cast(Any, op_def_registry)
+    definitions = {name: registry.get(name) for name in known}
+    seeded = {
+        name
+        for name, definition in definitions.items()
+        if any("seed" in each.name or each.name == "alg" for each in (*definition.attr, *definition.input_arg))
+    }
+    assert {"RandomStandardNormal", "StatelessRandomUniformV2", "Multinomial", "FractionalMaxPool"} <= seeded
+    assert {name for name in seeded if not audit(in_function(name), known)} == SEED_BUT_NOT_RANDOM
+
+
+def test_what_the_registry_does_not_hold_is_not_guessed() -> None:
+    """A model that the loader can't even be asked about is judged by the names alone."""
+    assert audit(in_function("SomethingNew"), {}) == []
+    assert len(audit(in_function("PyFunc"), {})) == 1
+
+
+@pytest.mark.slow
+def test_bodies_of_loops_and_conditions_are_looked_through(export_model: Any, tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    def spoil(p: Any) -> Any:
+        def body(i: Any, value: Any) -> Any:
+            noisy = tf.cond(i > 0, lambda: value + tf.random.uniform(tf.shape(value)), lambda: value)
+            return i + 1, noisy
+
+        return tf.while_loop(lambda i, _: i < 2, body, [0, p], shape_invariants=[tf.TensorShape([]), p.shape])[1]
+
+    export_model(tmp_path / "m", spoil=spoil)
+    (meta_graph,) = parse_saved_model((tmp_path / "m" / "saved_model.pb").read_bytes()).meta_graphs
+    found = audit(meta_graph, registered_operations())
+    assert {bad.op for bad in found} == {"RandomUniform"}
+    assert all("cond_true" in bad.function for bad in found)
 
 
 def numbers(*values: float) -> dict[str, np.ndarray]:

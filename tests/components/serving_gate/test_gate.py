@@ -10,9 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from noisy_gru.components.serving_gate.gate import Reference, judge
-from noisy_gru.components.serving_gate.probe import observe_apart
+from noisy_gru.components.config import BudgetsConfig
+from noisy_gru.components.serving_gate.gate import judge
+from noisy_gru.components.serving_gate.plan import read_signatures, warmup_requests
+from noisy_gru.components.serving_gate.probe import Question, observe_apart
+from noisy_gru.components.serving_gate.reference import Reference
 from noisy_gru.components.serving_gate.report import Report, read_report
+from noisy_gru.components.serving_gate.warmup import WARMUP_FILE, stamp
 from noisy_gru.schema.config import DatasetConfig
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
@@ -51,14 +55,30 @@ def reference(exported: tuple[Path, Any]) -> Callable[[], Reference]:
             "labels_bytes": np.tile(classes, (len(rows), 1)),
         }
 
-    return lambda: Reference(from_examples, model.count_params())
+    return lambda: Reference(from_examples, from_examples, model.count_params())
 
 
 @pytest.fixture
-def gate(reference: Callable[[], Reference], serialized_examples: list[bytes]) -> Callable[..., Report]:
-    def _gate(folder: Path, load: Callable[[], Reference] | None = None, examples: Any = None) -> Report:
+def gate(reference: Callable[[], Reference], serialized_examples: list[bytes], tmp_path: Path) -> Callable[..., Report]:
+    """``gate(folder)`` judges a copy with warm-up requests, as the executor does."""
+
+    def _gate(
+        folder: Path,
+        load: Callable[[], Reference] | None = None,
+        *,
+        examples: Any = None,
+        spoil: Callable[[Path], object] = lambda copy: None,
+        step: bool = False,
+        **budgets: Any,
+    ) -> Report:
         given = serialized_examples if examples is None else examples
-        return judge(folder, given, DATASET, load or reference)
+        limits = BudgetsConfig(**budgets)
+        copy = tmp_path / "copy"
+        if folder.is_dir():
+            requests = warmup_requests(given, DATASET, limits.batch_size, read_signatures(folder), serving_step=step)
+            stamp(folder, copy, requests, "tiny")
+            spoil(copy)
+        return judge(copy, given, DATASET, load or reference, budgets=limits, serving_step=step, name=str(folder))
 
     return _gate
 
@@ -71,12 +91,24 @@ def test_a_good_export_is_blessed(gate: Callable[..., Report], exported: tuple[P
     report = gate(exported[0])
     assert report.blessed, report.text()
     assert list(outcome(report)) == [
-        "load", "operations", "variables", "signatures", "answers", "repeated calls", "both signatures",
-        "parity with Keras",
+        "load", "operations", "variables", "signatures", "warm-up", "answers", "repeated calls", "both signatures",
+        "parity with Keras", "skew", "latency", "memory",
     ]  # fmt: skip
     report.write(tmp_path)
-    assert read_report(tmp_path)["blessed"] is True
-    assert (tmp_path / "report.txt").read_text().startswith("TF Serving can serve")
+    told = read_report(tmp_path)
+    assert told["blessed"] is True
+    numbers = {check["name"]: check["numbers"] for check in told["checks"]}
+    assert numbers["parity with Keras"]["largest_difference"] < 1e-5
+    assert numbers["skew"]["largest_difference"] < 1e-5
+    assert 0 < numbers["latency"]["single_p50_ms"] <= numbers["latency"]["single_p99_ms"]
+    assert 0 < numbers["latency"]["batch_p50_ms"] <= numbers["latency"]["batch_p99_ms"]
+    # TensorFlow's own graph and session: more than a megabyte, less than a gigabyte.
+    assert 1 < numbers["memory"]["memory_mb"] < 1000
+    assert told["summary"].startswith("loads as in TF Serving; parity ")
+    assert all(word in told["summary"] for word in ("skew", "p50/p99", "for one sequence", "ms for 32"))
+    text = (tmp_path / "report.txt").read_text()
+    assert text.startswith(f"TF Serving can serve {exported[0]}")
+    assert "passed   warm-up: 4 requests, read back and answered" in text
 
 
 def test_a_random_operation_is_refused(gate: Callable[..., Report], export_model: Any, tmp_path: Path) -> None:
@@ -124,8 +156,16 @@ def test_xla_is_refused(gate: Callable[..., Report], export_model: Any, tmp_path
 def test_other_weights_are_refused(gate: Callable[..., Report], export_model: Any, tmp_path: Path) -> None:
     export_model(tmp_path / "m", seed=1)
     report = gate(tmp_path / "m")
-    assert [name for name, passed in outcome(report).items() if not passed] == ["parity with Keras"]
+    assert [name for name, passed in outcome(report).items() if not passed] == ["parity with Keras", "skew"]
     assert "the served model and the Keras model differ by" in report.problems[0]
+    assert report.summary == f"refused: {'; '.join(report.problems)}"
+
+
+def test_signatures_that_disagree_are_refused(gate: Callable[..., Report], export_model: Any, tmp_path: Path) -> None:
+    export_model(tmp_path / "m", twist=lambda features: 1.01 * features)
+    report = gate(tmp_path / "m")
+    assert [name for name, passed in outcome(report).items() if not passed] == ["both signatures"]
+    assert "serving_tensors and serving_default differ by" in report.summary
 
 
 def test_what_no_session_can_run_is_refused(
@@ -222,6 +262,8 @@ def test_a_missing_file_is_refused(
     report = gate(tmp_path / "m")
     assert not outcome(report)[check]
     assert said in report.text()
+    if check == "answers":
+        assert "weights are missing" in report.text()
 
 
 def test_a_keras_side_that_fails_is_a_reason(gate: Callable[..., Report], exported: tuple[Path, Any]) -> None:
@@ -239,5 +281,81 @@ def test_without_sequences_nothing_is_proved(gate: Callable[..., Report], export
 
 
 def test_a_model_that_hangs_or_crashes_does_no_harm(exported: tuple[Path, Any]) -> None:
-    seen = observe_apart(exported[0], [], timeout=0.01)
+    seen = observe_apart(exported[0], {}, timeout=0.01)
     assert "did not answer within 0.01 s" in seen.error
+
+
+def test_budgets_that_no_model_keeps_are_each_said(gate: Callable[..., Report], exported: tuple[Path, Any]) -> None:
+    names = ("single_p50_ms", "single_p99_ms", "batch_p50_ms", "batch_p99_ms", "memory_mb")
+    report = gate(exported[0], batch_size=8, requests=10, **dict.fromkeys(names, 1e-6))
+    assert [name for name, passed in outcome(report).items() if not passed] == ["latency", "memory"]
+    said = [
+        "p50 of one sequence is",
+        "p99 of one sequence is",
+        "p50 of 8 sequences is",
+        "p99 of 8 sequences is",
+        "loading the model and asking it takes",
+    ]
+    for problem, start, budget in zip(report.problems, said, names, strict=True):
+        assert problem.startswith(start)
+        assert f"serving.budgets.{budget} allows 1e-06" in problem
+
+
+def replaced(question: Question) -> Callable[[Path], None]:
+    """Puts another request into the warm-up file of a model."""
+
+    def spoil(copy: Path) -> None:
+        aside = copy.parent / "aside"
+        stamp(copy, aside, {"one": question}, "tiny")
+        shutil.copy(aside / WARMUP_FILE, copy / WARMUP_FILE)
+
+    return spoil
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (
+            lambda copy: (copy / WARMUP_FILE).write_bytes((copy / WARMUP_FILE).read_bytes()[:-9]),
+            "can't be read as TFRecords: truncated record",
+        ),
+        (
+            replaced(Question("serving_default", {"examples": np.array([b"no example"], object)})),
+            "TF Serving would not load this version: warm-up request 1 (serving_default, batch of 1): "
+            "The signature serving_default of",
+        ),
+    ],
+)
+def test_a_warm_up_that_a_server_stumbles_over_is_refused(
+    spoil: Any, said: str, gate: Callable[..., Report], exported: tuple[Path, Any]
+) -> None:
+    report = gate(exported[0], spoil=spoil)
+    assert [name for name, passed in outcome(report).items() if not passed] == ["warm-up"]
+    assert said in report.summary
+
+
+def test_a_stream_is_answered_as_the_whole(gate: Callable[..., Report], export_model: Any, tmp_path: Path) -> None:
+    export_model(tmp_path / "m", step=lambda state: state)
+    report = gate(tmp_path / "m", step=True)
+    assert report.blessed, report.text()
+    assert "passed   warm-up: 6 requests" in report.text()
+    numbers = {check.name: check.numbers for check in report.checks}
+    assert numbers["streams"]["largest_difference"] < 1e-5
+
+
+def test_a_stream_that_forgets_is_refused(gate: Callable[..., Report], export_model: Any, tmp_path: Path) -> None:
+    export_model(tmp_path / "m", step=lambda state: 0.0 * state)
+    report = gate(tmp_path / "m", step=True)
+    assert [name for name, passed in outcome(report).items() if not passed] == ["streams"]
+    assert "serving_step, with the state it returned, and serving_tensors, with the whole sequence," in report.summary
+
+
+def test_a_promised_stream_that_is_not_there_is_refused(
+    gate: Callable[..., Report], exported: tuple[Path, Any]
+) -> None:
+    report = gate(exported[0], step=True)
+    assert [name for name, passed in outcome(report).items() if not passed] == ["signatures"]
+    assert report.problems == [
+        "the signature serving_step, which model.serving_step asks for, is missing; "
+        "the model has serving_default, serving_tensors"
+    ]

@@ -1,0 +1,94 @@
+"""The checks that compare answers: asked again, of the other signature, of Keras, of training's way, of the whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from noisy_gru.components.serving_gate.compare import TOLERANCE, identical, largest_difference
+from noisy_gru.components.serving_gate.contract import DEFAULT, STEP, TENSORS
+from noisy_gru.components.serving_gate.plan import HELD_OUT, Plan, asked
+from noisy_gru.components.serving_gate.probe import Answers, Observation
+from noisy_gru.components.serving_gate.reference import Answer, Reference
+from noisy_gru.components.serving_gate.report import Check
+from noisy_gru.components.serving_gate.streams import stream_answers
+
+PARITY, SKEW = "parity with Keras", "skew"
+
+
+def repeated(plan: Plan, seen: Observation) -> Check:
+    """Every question was asked twice: both answers must be the same, bit for bit."""
+    names = list(plan.questions)
+    differ = [name for name in names if not identical(seen.answers(name), seen.answers(name, 1))]
+    problems = []
+    if differ:
+        apart = max(largest_difference(seen.answers(name), seen.answers(name, 1), 1.0) for name in differ)
+        problems.append(
+            f"{len(differ)} of {len(names)} questions had another answer when asked again (apart by {apart:.3g}): "
+            "noise or dropout is on, or the model keeps state"
+        )
+    return Check("repeated calls", "differ" if differ else "equal bit for bit", problems)
+
+
+def both_signatures(plan: Plan, seen: Observation, scale: np.ndarray | float) -> Check:
+    """Both signatures must give one answer."""
+    pairs = [(part.name, seen.answers(asked(part, TENSORS)), seen.answers(asked(part, DEFAULT))) for part in plan.parts]
+    worst, where = _worst(pairs, scale)
+    return _check("both signatures", f"{TENSORS} and {DEFAULT}", worst, where)
+
+
+def parity(plan: Plan, seen: Observation, reference: Reference) -> Check:
+    """The served model must answer as the Keras model does."""
+    given = {part.name: (part.examples, seen.answers(asked(part, DEFAULT))) for part in plan.parts}
+    return _with_keras(PARITY, "parity", given, reference.from_examples, reference.scale, "the Keras model")
+
+
+def skew(plan: Plan, seen: Observation, reference: Reference) -> Check:
+    """Raw sequences must be answered as by the decoder of training, Transform and the model."""
+    given = {f"{len(plan.held_out)} {HELD_OUT}": (plan.held_out, seen.answers(HELD_OUT))}
+    return _with_keras(SKEW, SKEW, given, reference.from_training, reference.scale, "the way of training")
+
+
+def streams(plan: Plan, seen: Observation, scale: np.ndarray | float) -> Check:
+    """Sequences in pieces through `serving_step` must be answered as the whole."""
+    pairs = [pair for cut in plan.streams for pair in stream_answers(cut, seen)]
+    worst, where = _worst(pairs, scale)
+    name, what = "streams", f"{STEP}, with the state it returned, and {TENSORS}, with the whole sequence,"
+    return _check(name, what, worst, where, f"streams {worst:.2g}")
+
+
+def _with_keras(
+    name: str,
+    short: str,
+    given: dict[str, tuple[list[bytes], Answers]],
+    ask: Answer,
+    scale: np.ndarray | float,
+    other: str,
+) -> Check:
+    pairs = []
+    for part, (examples, answers) in given.items():
+        try:
+            pairs.append((part, answers, dict(ask(examples))))
+        except Exception as error:  # noqa: BLE001 (whatever is wrong with the Keras side, the report has to say it)
+            problem = f"{other} could not answer {part}: {type(error).__name__}: {error}"
+            return Check(name, "not compared", [problem])
+    worst, where = _worst(pairs, scale)
+    return _check(name, f"the served model and {other}", worst, where, f"{short} {worst:.2g}")
+
+
+def _worst(pairs: Iterable[tuple[str, Answers, Answers]], scale: np.ndarray | float) -> tuple[float, str]:
+    """The largest difference, and the name of the first pair that has it."""
+    worst, where = 0.0, ""
+    for name, a, b in pairs:
+        apart = largest_difference(a, b, scale)
+        if apart > worst:
+            worst, where = apart, name
+    return worst, where
+
+
+def _check(name: str, what: str, worst: float, where: str, headline: str = "") -> Check:
+    problems = []
+    if worst > TOLERANCE:
+        problems.append(f"{what} differ by {worst:.3g} for {where}; at most {TOLERANCE:g} is allowed")
+    return Check(name, f"differ by {worst:.3g} at the most", problems, {"largest_difference": worst}, headline)

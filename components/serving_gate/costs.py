@@ -1,0 +1,80 @@
+"""What a served model costs: latency of one sequence and of a batch, and memory, against budgets where they are set.
+
+The numbers are those of a Session, without network or queue: a server needs no less.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from noisy_gru.components.config import BudgetsConfig
+from noisy_gru.components.serving_gate.contract import DEFAULT, EXAMPLES
+from noisy_gru.components.serving_gate.probe import Observation, Timed
+from noisy_gru.components.serving_gate.report import Check
+from noisy_gru.components.serving_gate.sequences import filled, spread
+
+SINGLE, BATCH = "single", "batch"
+# Without a budget the numbers are for information, and shouldn't cost more than they are worth.
+_QUIET_CALLS, _QUIET_SECONDS = 30, 1.0
+_MEGABYTE = 1e6
+
+
+def text_batch(examples: Sequence[bytes]) -> dict[str, np.ndarray]:
+    """Inputs of `serving_default`: serialized tf.Examples as an object array [B]."""
+    array = np.empty(len(examples), dtype=object)
+    array[:] = examples
+    return {EXAMPLES: array}
+
+
+def timed_calls(ordered: Sequence[bytes], budgets: BudgetsConfig) -> dict[str, Timed]:
+    """What times are taken of: sequences of all lengths, one in each call, and a batch of them."""
+    calls, seconds = (budgets.requests, float("inf")) if budgets.any else (_QUIET_CALLS, _QUIET_SECONDS)
+    singles = [text_batch([example]) for example in spread(ordered)]
+    batch = [text_batch(filled(ordered, budgets.batch_size))]
+    return {SINGLE: Timed(DEFAULT, singles, calls, seconds), BATCH: Timed(DEFAULT, batch, calls, seconds)}
+
+
+def cost_checks(seen: Observation, budgets: BudgetsConfig) -> list[Check]:
+    """The checks of latency and memory; a budget that isn't set refuses nothing."""
+    return [_latency(seen, budgets), _memory(seen, budgets)]
+
+
+def _latency(seen: Observation, budgets: BudgetsConfig) -> Check:
+    numbers: dict[str, float] = {"batch_size": budgets.batch_size}
+    problems, found = [], []
+    for name, sequences in ((SINGLE, 1), (BATCH, budgets.batch_size)):
+        what = "one sequence" if sequences == 1 else f"{sequences} sequences"
+        taken = np.array(seen.times[name])
+        p50, p99 = (float(value) for value in np.percentile(1000 * taken, [50, 99]))
+        rate = sequences * len(taken) / float(taken.sum())
+        numbers |= {f"{name}_p50_ms": p50, f"{name}_p99_ms": p99, f"{name}_calls": len(taken)}
+        numbers[f"{name}_sequences_per_second"] = rate
+        found.append(f"{what}: p50 {p50:.3g} ms, p99 {p99:.3g} ms, {rate:,.0f} sequences/s ({len(taken)} calls)")
+        for percentile, value in (("p50", p50), ("p99", p99)):
+            allowed = getattr(budgets, f"{name}_{percentile}_ms")
+            if allowed is not None and value > allowed:
+                problems.append(
+                    f"{percentile} of {what} is {value:.4g} ms; serving.budgets.{name}_{percentile}_ms "
+                    f"allows {allowed:g}"
+                )
+    headline = (
+        f"p50/p99 {numbers['single_p50_ms']:.3g}/{numbers['single_p99_ms']:.3g} ms for one sequence, "
+        f"{numbers['batch_p50_ms']:.3g}/{numbers['batch_p99_ms']:.3g} ms for {budgets.batch_size}"
+    )
+    return Check("latency", "; ".join(found), problems, numbers, headline)
+
+
+def _memory(seen: Observation, budgets: BudgetsConfig) -> Check:
+    if seen.memory is None:
+        problem = "serving.budgets.memory_mb is set, but this system has no /proc/self/status to measure memory with"
+        return Check("memory", "not measured", [problem] if budgets.memory_mb is not None else [])
+    megabytes = seen.memory / _MEGABYTE
+    problems = []
+    if budgets.memory_mb is not None and megabytes > budgets.memory_mb:
+        problems.append(
+            f"loading the model and asking it takes {megabytes:.4g} MB; serving.budgets.memory_mb "
+            f"allows {budgets.memory_mb:g}"
+        )
+    return Check("memory", f"loading and asking takes {megabytes:.3g} MB", problems, {"memory_mb": megabytes})

@@ -1,0 +1,145 @@
+"""What a model is asked: the questions for the clean process, and which of them belong to which check."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from google.protobuf.message import DecodeError
+
+from noisy_gru.components.config import BudgetsConfig
+from noisy_gru.components.serving_gate.contract import DEFAULT, STEP, TENSORS, state_size
+from noisy_gru.components.serving_gate.costs import text_batch, timed_calls
+from noisy_gru.components.serving_gate.probe import Question, Timed
+from noisy_gru.components.serving_gate.sequences import Batch, batches, by_length, filled, spread, tensors
+from noisy_gru.components.serving_gate.streams import Cut, cuts
+from noisy_gru.components.serving_gate.warmup import read_requests, with_state
+from noisy_gru.schema.config import DatasetConfig
+from noisy_gru.schema.errors import ModelError
+from noisy_gru.trainer.saved_model_proto import parse_saved_model
+from noisy_gru.trainer.session import Signature, signatures_of
+
+HELD_OUT = "held-out sequences as training reads them"
+_HELD_OUT_COUNT = 256
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that is asked.
+
+    Attributes:
+        warmup: the requests of the warm-up file, asked first.
+        warmup_problem: why that file can't be read; empty if it can.
+        parts: batches, each asked through both signatures.
+        held_out: serialized tf.Examples for the comparison with training's way.
+        streams: ways to cut sequences, for `serving_step`.
+        timed: calls whose time is taken.
+    """
+
+    warmup: dict[str, Question] = field(default_factory=dict)
+    warmup_problem: str = ""
+    parts: list[Batch] = field(default_factory=list)
+    held_out: list[bytes] = field(default_factory=list)
+    streams: list[Cut] = field(default_factory=list)
+    timed: dict[str, Timed] = field(default_factory=dict)
+
+    @property
+    def answers(self) -> dict[str, Question]:
+        """The questions about batches."""
+        questions = {}
+        for part in self.parts:
+            questions[asked(part, DEFAULT)] = Question(DEFAULT, text_batch(part.examples))
+            questions[asked(part, TENSORS)] = Question(TENSORS, part.tensors)
+        if self.held_out:
+            questions[HELD_OUT] = Question(DEFAULT, text_batch(self.held_out))
+        return questions
+
+    @property
+    def pieces(self) -> dict[str, Question]:
+        """The questions about streams."""
+        return {name: question for cut in self.streams for name, question in cut.questions.items()}
+
+    @property
+    def questions(self) -> dict[str, Question]:
+        """All of them, in the order in which they are asked."""
+        return {**self.warmup, **self.answers, **self.pieces}
+
+
+def asked(part: Batch, signature: str) -> str:
+    """The name of the question that asks a batch of a signature."""
+    return f"{part.name}, {signature}"
+
+
+def make_plan(
+    model: Path,
+    examples: Sequence[bytes],
+    dataset: DatasetConfig,
+    budgets: BudgetsConfig,
+    signatures: Mapping[str, Signature],
+    *,
+    serving_step: bool,
+) -> Plan:
+    """The plan for a model with the promised signatures.
+
+    Args:
+        model: its folder, with the warm-up file.
+        examples: serialized, held-out tf.Examples, at least one.
+        dataset: of the model.
+        budgets: what it may cost.
+        signatures: of the model.
+        serving_step: whether it should have that signature.
+    """
+    ordered = by_length(examples, dataset)
+    try:
+        warmup, problem = read_requests(model), ""
+    except ModelError as error:
+        warmup, problem = {}, str(error)
+    return Plan(
+        warmup=warmup,
+        warmup_problem=problem,
+        parts=batches(ordered, dataset, budgets.batch_size),
+        held_out=spread(ordered, _HELD_OUT_COUNT),
+        streams=cuts(ordered, dataset, state_size(signatures)) if serving_step else [],
+        timed=timed_calls(ordered, budgets),
+    )
+
+
+def warmup_requests(
+    examples: Sequence[bytes],
+    dataset: DatasetConfig,
+    batch_size: int,
+    signatures: Mapping[str, Signature],
+    *,
+    serving_step: bool,
+) -> dict[str, Question]:
+    """The calls for the warm-up file: each signature with one sequence, the longest, and with the largest batch.
+
+    Args:
+        examples: serialized tf.Examples; without any there is no call.
+        dataset: of the model.
+        batch_size: sequences in the largest batch; some come again where there are fewer.
+        signatures: of the model.
+        serving_step: whether that signature is called, too.
+    """
+    if not examples:
+        return {}
+    ordered = by_length(examples, dataset)
+    requests = {}
+    for part in (ordered[-1:], filled(ordered, batch_size)):
+        padded = tensors(part, dataset)
+        requests[f"{DEFAULT} {len(part)}"] = Question(DEFAULT, text_batch(part))
+        requests[f"{TENSORS} {len(part)}"] = Question(TENSORS, padded)
+        if serving_step and (size := state_size(signatures)):
+            requests[f"{STEP} {len(part)}"] = Question(STEP, with_state(padded, size))
+    return requests
+
+
+def read_signatures(model: Path) -> dict[str, Signature]:
+    """The signatures that a SavedModel's file holds; empty if it can't be read, which the loader then says better."""
+    file = model / "saved_model.pb"
+    try:
+        graphs = parse_saved_model(file.read_bytes()).meta_graphs
+    except (OSError, DecodeError):
+        return {}
+    return next((signatures_of(graph) for graph in graphs if "serve" in graph.meta_info_def.tags), {})

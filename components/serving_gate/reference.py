@@ -1,0 +1,64 @@
+"""The Keras side: what an exported model has to agree with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Answer = Callable[[list[bytes]], Mapping[str, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What the exported model has to agree with.
+
+    Attributes:
+        from_examples: answers serialized tf.Examples with Keras, parsed as the export parses them.
+        from_training: answers them with Keras, parsed as training parses them.
+        parameters: values of the model's weights and of Transform's variables; None if that isn't known.
+        scale: of `predictions`, in the units of the data.
+    """
+
+    from_examples: Answer
+    from_training: Answer
+    parameters: int | None = None
+    scale: np.ndarray | float = 1.0
+
+
+def keras_reference(serving_model: str, transform_graph: str) -> Reference:
+    """The Keras side of a model of the Trainer.
+
+    Args:
+        serving_model: folder of the SavedModel in the model artifact, beside which the Keras file is.
+        transform_graph: Transform's output of that name.
+    """
+    import tensorflow as tf
+    import tensorflow_transform as tft
+
+    from noisy_gru.components.serving_gate.skew import TrainingPath
+    from noisy_gru.components.serving_gate.variables import read_variables
+    from noisy_gru.trainer.export import load_for_parity, target_scale
+
+    served = load_for_parity(serving_model, transform_graph)
+    scale = target_scale(served)
+    # With free shapes one trace is enough, however many batches are asked.
+    traced: Any = tf.function(
+        served.from_examples,
+        input_signature=[tf.TensorSpec([None], tf.string)],
+    )
+
+    def from_examples(examples: list[bytes]) -> dict[str, Any]:
+        answers: dict[str, Any] = traced(tf.constant(examples))
+        return {name: tensor.numpy() for name, tensor in answers.items()}
+
+    transform = read_variables(Path(transform_graph) / tft.TFTransformOutput.TRANSFORM_FN_DIR)
+    return Reference(
+        from_examples,
+        TrainingPath(transform_graph, served).answer,
+        served.model.count_params() + sum(variable.values for variable in transform),
+        1.0 if scale is None else scale,
+    )

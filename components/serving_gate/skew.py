@@ -1,0 +1,69 @@
+"""The way of training, to compare serving with: raw sequences decoded as Transform decodes them, not as a server does.
+
+A server parses with `tf.io.parse_example` inside the graph. Training reads with tfx_bsl's decoder and the schema, then
+Transform's own graph, and only then the model. Here the second way is gone, up to the answers, which NumPy words.
+"""
+
+# TensorFlow's type hints know neither ragged tensors nor tensors as arguments.
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from noisy_gru.trainer.export import ServedModel
+
+
+class TrainingPath:
+    """Answers serialized tf.Examples through the decoder of training, Transform and the Keras model.
+
+    Args:
+        transform_graph: Transform's output `transform_graph`, with the schema of the raw data.
+        served: gives the Keras model and the layout of its data set.
+    """
+
+    def __init__(self, transform_graph: str, served: ServedModel) -> None:
+        import tensorflow_transform as tft
+        from tfx_bsl.coders.example_coder import ExamplesToRecordBatchDecoder
+        from tfx_bsl.public import tfxio
+
+        self._transform = tft.TFTransformOutput(transform_graph)
+        self._model, self._layout = served.model, served.layout
+        schema = self._transform.raw_metadata.schema
+        source = tfxio.TFExampleBeamRecord(
+            physical_format="inmem", telemetry_descriptors=["noisy_gru", "ServingGate"], schema=schema
+        )
+        self._adapter = source.TensorAdapter()
+        self._decoder = ExamplesToRecordBatchDecoder(schema.SerializeToString())
+
+    def answer(self, examples: list[bytes]) -> dict[str, np.ndarray]:
+        """The answers that serving should give, by their names in the contract."""
+        from noisy_gru.trainer import features as names
+        from noisy_gru.trainer.features import model_inputs
+
+        raw = self._adapter.ToBatchTensors(self._decoder.DecodeBatch(examples))
+        transformed = self._transform.transform_raw_features(raw)
+        inputs = model_inputs(transformed, self._layout)
+        wanted: Any = self._model.input
+        outputs = np.asarray(self._model({key: inputs[key] for key in wanted}, training=False))
+        if self._layout.is_classification:
+            return _classes(outputs, self._transform.vocabulary_by_name(names.LABEL_VOCABULARY))
+        scale, mean = (np.asarray(transformed[key]) for key in (names.TARGET_SCALE, names.TARGET_MEAN))
+        shape = (len(examples), *(1 for _ in self._layout.target_shape[:-1]), -1)
+        return {names.PREDICTIONS: outputs * scale.reshape(shape) + mean.reshape(shape)}
+
+
+def _classes(logits: np.ndarray, labels: list[bytes]) -> dict[str, np.ndarray]:
+    """Answers from logits, float32 [B, C], and the C classes in their order."""
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
+    class_id = probabilities.argmax(axis=1)
+    words = np.array(labels, dtype=object)
+    return {
+        "probabilities": probabilities,
+        "class_id": class_id,
+        "label_bytes": words[class_id],
+        "labels_bytes": np.tile(words, (len(logits), 1)),
+    }

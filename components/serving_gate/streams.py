@@ -1,0 +1,101 @@
+"""Sequences cut into pieces: `serving_step` must answer them as the other signatures answer the whole.
+
+A cut is a chain of calls, of which each takes over the state that the one before returned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from noisy_gru.components.serving_gate.contract import LENGTHS, STATE, STEP, TENSORS
+from noisy_gru.components.serving_gate.probe import Answers, Observation, Question
+from noisy_gru.components.serving_gate.sequences import spread, tensors
+from noisy_gru.components.serving_gate.warmup import with_state
+from noisy_gru.schema.config import DatasetConfig
+
+_STEPS = 12
+_FEW = 8
+_PIECES = 4
+
+
+@dataclass(frozen=True)
+class Cut:
+    """One way to cut sequences.
+
+    Attributes:
+        name: in words.
+        questions: the calls by name, of the pieces and of the whole.
+        pairs: names of a call with a piece, and of the one with all up to its end in one, that must have one answer.
+    """
+
+    name: str
+    questions: dict[str, Question]
+    pairs: list[tuple[str, str]]
+
+
+def cuts(ordered: Sequence[bytes], dataset: DatasetConfig, state_size: int) -> list[Cut]:
+    """Step by step, in chunks of one size, and each sequence in pieces of its own sizes, of which some are empty.
+
+    Args:
+        ordered: sequences by their length.
+        dataset: names the features and their order.
+        state_size: S, the numbers in a stream's state.
+    """
+    few, many = tensors(spread(ordered, _FEW), dataset), tensors(spread(ordered), dataset)
+    short, lengths = np.minimum(few[LENGTHS], _STEPS), many[LENGTHS]
+    each_step = np.minimum(np.arange(1, short.max() + 1), short[:, None])
+    chunk = max(-(-int(lengths.max()) // _PIECES), 1)
+    chunks = np.minimum(chunk * np.arange(1, _PIECES + 1), lengths[:, None])
+    random = np.random.default_rng(0)
+    places = np.sort(random.integers(0, lengths[:, None] + 1, (len(lengths), _PIECES)), axis=1)
+    return [
+        _cut("step by step", few, each_step, state_size, all_pieces=True),
+        _cut(f"in chunks of {chunk} steps", many, chunks, state_size),
+        _cut("in pieces of any size", many, np.hstack([places, lengths[:, None]]), state_size),
+    ]
+
+
+def _cut(
+    name: str, whole: Mapping[str, np.ndarray], ends: np.ndarray, state_size: int, *, all_pieces: bool = False
+) -> Cut:
+    """Cuts at ``ends``, int [B, pieces]; what comes out is compared after all pieces, or after the last alone."""
+    questions: dict[str, Question] = {}
+    pairs = []
+    begins, before = np.zeros(len(ends), np.int64), ""
+    count = ends.shape[1]
+    for number, end in enumerate(ends.T, start=1):
+        call = f"{STEP} {name}, call {number} of {count}"
+        piece = _piece(whole, begins, end)
+        questions[call] = Question(STEP, piece if before else with_state(piece, state_size), before)
+        if all_pieces or number == count:
+            reference = f"{TENSORS} up to the end of call {number} ({name})"
+            questions[reference] = Question(TENSORS, {**whole, LENGTHS: end.astype(np.int64)})
+            pairs.append((call, reference))
+        begins, before = end, call
+    return Cut(name, questions, pairs)
+
+
+def _piece(whole: Mapping[str, np.ndarray], begins: np.ndarray, ends: np.ndarray) -> dict[str, np.ndarray]:
+    """Steps from `begins` up to `ends` of each row, int [B]; behind them stands what must not matter."""
+    steps = (ends - begins).astype(np.int64)
+    piece: dict[str, np.ndarray] = {LENGTHS: steps}
+    for name, values in whole.items():
+        if name == LENGTHS:
+            continue
+        shape = (len(steps), int(steps.max(initial=0)) + 1, *values.shape[2:])
+        padding = b"after the end" if values.dtype == object else 7.0
+        piece[name] = np.full(shape, padding, values.dtype)
+        for row, (begin, count) in enumerate(zip(begins, steps, strict=True)):
+            piece[name][row, :count] = values[row, begin : begin + count]
+    return piece
+
+
+def stream_answers(cut: Cut, seen: Observation) -> list[tuple[str, Answers, Answers]]:
+    """For each pair its name, what `serving_step` answered but for the state, and what the whole was answered with."""
+    return [
+        (call, {key: value for key, value in seen.answers(call).items() if key != STATE}, seen.answers(reference))
+        for call, reference in cut.pairs
+    ]

@@ -1,0 +1,67 @@
+"""What a model's `serving_step` must look like."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from noisy_gru.components.serving_gate.contract import broken_promises, state_size
+from noisy_gru.schema.config import DatasetConfig
+from noisy_gru.trainer.session import Signature, TensorSpec
+
+DATASET = DatasetConfig.model_validate(
+    {
+        "data": {"files": ["x.csv"], "entity": "id", "time": {"column": "t"}, "features": ["a", "b"]},
+        "task": {"kind": "regression", "label": "y"},
+    }
+)
+
+
+def spec(dtype: str, *shape: int | None) -> TensorSpec:
+    return TensorSpec("x:0", dtype, shape, 0)
+
+
+def signatures(into: TensorSpec | None, out: TensorSpec | None) -> dict[str, Signature]:
+    tensors = {"features": spec("float32", None, None, 2), "lengths": spec("int64", None)}
+    answer = {"predictions": spec("float32", None, 1)}
+    method = "tensorflow/serving/predict"
+    return {
+        "serving_default": Signature({"examples": spec("string", None)}, answer, method),
+        "serving_tensors": Signature(tensors, answer, method),
+        "serving_step": Signature(
+            tensors | ({"state": into} if into else {}), answer | ({"state": out} if out else {}), method
+        ),
+    }
+
+
+def test_a_state_of_one_size_is_promised() -> None:
+    good = signatures(spec("float32", None, 7), spec("float32", None, 7))
+    assert broken_promises(good, DATASET, serving_step=True) == []
+    assert state_size(good) == 7
+    # Without the promise nobody looks at it.
+    assert broken_promises(signatures(None, None), DATASET) == []
+    assert state_size({}) == 0
+
+
+@pytest.mark.parametrize(
+    ("into", "out", "said"),
+    [
+        (None, spec("float32", None, 7), "serving_step: input state is missing"),
+        (spec("float32", None, 7), None, "serving_step: output state is missing"),
+        (spec("float64", None, 7), spec("float32", None, 7), "serving_step: input state has the dtype float64"),
+        (
+            spec("float32", None, None),
+            spec("float32", None, 7),
+            "serving_step: input state has the shape [free, free]; expected [free, a number]",
+        ),
+        (
+            spec("float32", None, 7),
+            spec("float32", None, 8),
+            "serving_step: output state has the shape [free, 8]; expected [free, 7]",
+        ),
+    ],
+)
+def test_another_state_is_said(into: Any, out: Any, said: str) -> None:
+    (problem,) = broken_promises(signatures(into, out), DATASET, serving_step=True)
+    assert problem.startswith(said)
