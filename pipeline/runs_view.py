@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from noisy_gru.components.pusher.labels import VersionState, version_state
 from noisy_gru.pipeline.runs import RunAccount, RunDirectory
 from noisy_gru.schema.errors import UserError
 
@@ -50,9 +51,36 @@ def find_account(run: str, root: Path | None) -> RunAccount:
     raise UserError(f"run {run}: {what} under {ALL_ROOTS.absolute()}. Name the root of the run with --root")
 
 
+def _now(account: RunAccount) -> VersionState | None:
+    """Where the version that a run published is now; None if it published none, or nobody can tell."""
+    if account.version is None or account.published_path is None:
+        return None
+    return version_state(Path(account.published_path).parent, account.version)
+
+
+def published_state(account: RunAccount) -> str | None:
+    """Where the version that a run published is now: `published`, `withdrawn`, `removed` or `gone`; None: unknown."""
+    state = _now(account)
+    return None if state is None else state.state
+
+
+def _state_words(state: VersionState) -> str:
+    if state.state == "published":
+        return " ".join(["in place", *(["as", " and ".join(state.labels)] if state.labels else [])])
+    if state.event is None:
+        return "withdrawn by hand" if state.state == "withdrawn" else "not there any more, without a record of it"
+    reason = f": {state.event.reason}" if state.event.reason else ""
+    return f"{state.state} on {state.event.at}{reason}"
+
+
 def _metrics(account: RunAccount, count: int) -> str:
     shown = [(name, value) for name, value in account.metrics.items() if name != "example_count"]
     return "  ".join(f"{name} {value:.4g}" for name, value in shown[:count])
+
+
+def _version(account: RunAccount) -> str:
+    state = published_state(account)
+    return str(account.version or "") + ("" if state in (None, "published") else f" ({state})")
 
 
 def table(accounts: list[RunAccount], stream: TextIO) -> None:
@@ -71,7 +99,7 @@ def table(accounts: list[RunAccount], stream: TextIO) -> None:
             account.started,
             f"{account.seconds:.0f} s" if account.finished else "",
             account.status,
-            str(account.version or ""),
+            _version(account),
             escape(_metrics(account, _METRICS_SHOWN)),
         )
     console.print(shown)
@@ -101,6 +129,8 @@ def page(account: RunAccount, stream: TextIO) -> None:
     for refusal in account.refusals:
         line("refused", refusal)
     line("published", account.published_path or "nothing")
+    if state := _now(account):
+        line("now", _state_words(state))
     line("error", account.error or "")
     line("log", account.log)
     line("source", f"{account.fingerprint[:12]}; " + ", ".join(f"{k} {v}" for k, v in account.packages.items()))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tfx import types
 from tfx.dsl.components.base import base_component, executor_spec
+from tfx.orchestration.data_types import RuntimeParameter
 from tfx.types import standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 
@@ -31,7 +32,7 @@ class LatestBlessed(base_component.BaseComponent):
     holds nothing; `build_evaluator` takes that as having no baseline.
 
     Args:
-        serving_dir: folder that holds a folder for each model.
+        serving_dir: folder that holds a folder for each model; or the runtime parameter that names it.
         model_name: the model's folder.
     """
 
@@ -39,10 +40,10 @@ class LatestBlessed(base_component.BaseComponent):
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
     DRIVER_CLASS = driver.Driver
 
-    def __init__(self, serving_dir: str | Path, model_name: str) -> None:
+    def __init__(self, serving_dir: str | Path | RuntimeParameter, model_name: str) -> None:
         super().__init__(
             LatestBlessedSpec(
-                serving_dir=str(serving_dir),
+                serving_dir=serving_dir if isinstance(serving_dir, RuntimeParameter) else str(serving_dir),
                 model_name=model_name,
                 model=types.Channel(type=standard_artifacts.Model),
             )

@@ -6,7 +6,14 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from noisy_gru.components.pusher.published import RECORD, Publication, hash_files, latest_publication
+from noisy_gru.components.pusher.published import (
+    EXTRA_ASSETS,
+    RECORD,
+    Publication,
+    fingerprint,
+    hash_files,
+    latest_publication,
+)
 
 _SERVING = "Format-Serving"
 
@@ -44,7 +51,7 @@ def copy_latest(publication: Publication, serving_dir: Path, target: Path) -> st
     """Copies the published model to ``target`` as a model artifact; says if something is missing.
 
     The whole artifact that was published, with the Keras file for a warm start, if it still stands where it did;
-    otherwise the published files alone.
+    otherwise the published files alone. Without the requests that warm a server up: they aren't the model's.
 
     Args:
         publication: the record of the version.
@@ -53,13 +60,15 @@ def copy_latest(publication: Publication, serving_dir: Path, target: Path) -> st
     """
     artifact = Path(publication.model_uri) if publication.model_uri else None
     # Under a root that was emptied and used again, another model may stand at the same place.
-    if artifact is not None and hash_files(artifact / _SERVING) == publication.files:
+    if artifact is not None and fingerprint(hash_files(artifact / _SERVING)) == publication.fingerprint:
         for child in artifact.iterdir():
             if child.is_dir() and child.name != _SERVING:
                 shutil.copytree(child, target / child.name)
         note = ""
     else:
-        note = f"its model artifact {publication.model_uri} is gone: it can be compared with, but not trained further"
+        # A step on Kubeflow is given no more of an object store than its inputs.
+        where = "is in an object store" if "://" in publication.model_uri else "is gone"
+        note = f"its model artifact {publication.model_uri} {where}: it can be compared with, but not trained further"
     version = serving_dir / publication.model_name / str(publication.version)
-    shutil.copytree(version, target / _SERVING, ignore=shutil.ignore_patterns(RECORD))
+    shutil.copytree(version, target / _SERVING, ignore=shutil.ignore_patterns(RECORD, EXTRA_ASSETS.rstrip("/")))
     return note

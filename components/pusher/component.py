@@ -6,9 +6,11 @@ from pathlib import Path
 
 from tfx import types
 from tfx.dsl.components.base import base_component, executor_spec
+from tfx.orchestration.data_types import RuntimeParameter
 from tfx.types import standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 
+from noisy_gru.components.config import PublishingConfig
 from noisy_gru.components.pusher import driver, executor
 
 
@@ -18,6 +20,7 @@ class PusherSpec(types.ComponentSpec):
     PARAMETERS = {  # noqa: RUF012
         executor.SERVING_DIR: ExecutionParameter(type=str),
         executor.MODEL_NAME: ExecutionParameter(type=str),
+        executor.PUBLISHING: ExecutionParameter(type=str, optional=True),
         executor.NONCE: ExecutionParameter(type=str, optional=True),
     }
     INPUTS = {  # noqa: RUF012
@@ -31,12 +34,16 @@ class PusherSpec(types.ComponentSpec):
 class Pusher(base_component.BaseComponent):
     """Publishes ``<serving_dir>/<model_name>/<version>`` if no blessing speaks against it.
 
+    The copy in the ServingGate's blessing, which has requests to warm a server up, where there is one; else the model.
+
     Args:
         model: channel of Model.
-        serving_dir: folder that holds a folder for each model; a path, not an object store's URI.
+        serving_dir: folder that holds a folder for each model; a path, not an object store's URI; or the
+            runtime parameter that names it.
         model_name: the model's folder, and its name in TF Serving.
         model_blessing: the Evaluator's; a model without it is not asked for it.
         infra_blessing: the ServingGate's; likewise.
+        publishing: which versions are kept and labelled, and how requests are put together; None: the defaults.
     """
 
     SPEC_CLASS = PusherSpec
@@ -46,18 +53,20 @@ class Pusher(base_component.BaseComponent):
     def __init__(
         self,
         model: types.BaseChannel,
-        serving_dir: str | Path,
+        serving_dir: str | Path | RuntimeParameter,
         model_name: str,
         model_blessing: types.BaseChannel | None = None,
         infra_blessing: types.BaseChannel | None = None,
+        publishing: PublishingConfig | None = None,
     ) -> None:
         super().__init__(
             PusherSpec(
                 model=model,
                 model_blessing=model_blessing,
                 infra_blessing=infra_blessing,
-                serving_dir=str(serving_dir),
+                serving_dir=serving_dir if isinstance(serving_dir, RuntimeParameter) else str(serving_dir),
                 model_name=model_name,
+                publishing=(publishing or PublishingConfig()).model_dump_json(),
                 pushed_model=types.Channel(type=standard_artifacts.PushedModel),
             )
         )

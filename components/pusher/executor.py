@@ -11,7 +11,10 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
-from noisy_gru.components.pusher.publish import publish
+from noisy_gru.components.config import PublishingConfig
+from noisy_gru.components.pusher.publish import Published, publish
+from noisy_gru.components.pusher.published import fingerprint, hash_files
+from noisy_gru.schema.errors import PublishError
 
 MODEL = "model"
 MODEL_BLESSING = "model_blessing"
@@ -19,7 +22,11 @@ INFRA_BLESSING = "infra_blessing"
 PUSHED_MODEL = "pushed_model"
 SERVING_DIR = "serving_dir"
 MODEL_NAME = "model_name"
+PUBLISHING = "publishing"
+NOTE = "note"
+STABLE = "stable_version"
 NONCE = "nonce"
+ORIGIN = "origin"
 logger = logging.getLogger("noisy_gru.progress")
 
 _REFUSALS = {
@@ -37,6 +44,43 @@ def refusals(input_dict: dict[str, Any]) -> list[str]:
     ]
 
 
+def servable(model: Any, infra_blessings: list[Any]) -> Path:
+    """The SavedModel to publish: the ServingGate's stamped copy, which it warms servers up with, or the model itself.
+
+    Raises:
+        PublishError: if the copy isn't one of this model.
+    """
+    trained = Path(path_utils.serving_model_path(model.uri))
+    for blessing in infra_blessings:
+        if blessing.get_int_custom_property("has_model") == 1:
+            stamped = Path(path_utils.stamped_model_path(blessing.uri))
+            if fingerprint(hash_files(stamped)) != fingerprint(hash_files(trained)):
+                raise PublishError(
+                    f"{stamped} isn't a copy of {trained}: the model in the ServingGate's blessing is another one. "
+                    "Run the pipeline again."
+                )
+            return stamped
+    return trained
+
+
+def origin(artifact: Any) -> str:
+    """Where an artifact is kept, if its URI is only this step's copy of it, as on Kubeflow; else its URI."""
+    return artifact.get_string_custom_property(ORIGIN) or artifact.uri
+
+
+def told(result: Published) -> str:
+    """What a push did, in one line."""
+    version, stable = result.publication.version, result.labels.stable
+    text = f"version {version}" if result.is_new else f"version {version}, which was published before"
+    if stable != version:
+        text += f"; it is the canary, and {stable} stays stable until: noisy-gru runs promote"
+    if result.removed:
+        text += f"; removed {', '.join(map(str, result.removed))}"
+    if result.left_alone:
+        text += f"; left as edited: {', '.join(result.left_alone)}"
+    return text
+
+
 class Executor(base_executor.BaseExecutor):
     """Executor of `Pusher`."""
 
@@ -44,7 +88,7 @@ class Executor(base_executor.BaseExecutor):
         """Publishes the model if nothing speaks against it.
 
         ``pushed_model`` gets TFX's properties `pushed` (0 or 1), `pushed_destination` and `pushed_version`, besides
-        `reason` if it was refused, and holds ``publication.json``.
+        `note`, `stable_version`, or `reason` if it was refused, and holds ``publication.json``.
 
         Raises:
             PublishError: if publishing fails; not if a blessing is negative.
@@ -59,16 +103,17 @@ class Executor(base_executor.BaseExecutor):
             logger.error(text, extra={"event": {"message": text, "pushed": False}})
             return
         lineage = {
-            key: artifact.uri for key in (MODEL_BLESSING, INFRA_BLESSING) for artifact in input_dict.get(key, [])
+            key: origin(artifact) for key in (MODEL_BLESSING, INFRA_BLESSING) for artifact in input_dict.get(key, [])
         }
         if self._context is not None and self._context.pipeline_info is not None:
             lineage["pipeline"] = self._context.pipeline_info.id
             lineage["run"] = self._context.pipeline_run_id or ""
         result = publish(
-            Path(path_utils.serving_model_path(model.uri)),
+            servable(model, input_dict.get(INFRA_BLESSING, [])),
             Path(exec_properties[SERVING_DIR]),
             exec_properties[MODEL_NAME],
-            model_uri=model.uri,
+            settings=PublishingConfig.model_validate_json(exec_properties.get(PUBLISHING) or "{}"),
+            model_uri=origin(model),
             lineage=lineage,
         )
         version = str(result.publication.version)
@@ -76,6 +121,8 @@ class Executor(base_executor.BaseExecutor):
         pushed.set_string_custom_property("pushed_destination", str(result.folder))
         pushed.set_string_custom_property("pushed_version", version)
         (Path(pushed.uri) / "publication.json").write_text(result.publication.to_json())
-        text = f"version {version}" if result.is_new else f"version {version}, which was published before"
+        text = told(result)
+        pushed.set_string_custom_property(NOTE, text)
+        pushed.set_string_custom_property(STABLE, str(result.labels.stable))
         event = {"message": text, "pushed": True, "version": version, "path": str(result.folder)}
         logger.info(text, extra={"event": json.loads(json.dumps(event))})

@@ -1,22 +1,23 @@
 """Publishes a SavedModel as a version: copied aside, synced to disk, then renamed in one step.
 
-A kill at any moment leaves either no new version or a whole one; what it leaves aside is removed by the next push.
+A kill at any moment leaves either no new version or a whole one; what it leaves undone is finished by the next push.
 """
 
 from __future__ import annotations
 
-import fcntl
-import os
-import re
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from noisy_gru.components.config import PublishingConfig
+from noisy_gru.components.pusher.disk import sync_tree
+from noisy_gru.components.pusher.labels import Labels
+from noisy_gru.components.pusher.ledger import LOCK_SECONDS, Ledger, Step, no_step, open_ledger
 from noisy_gru.components.pusher.published import (
+    INCOMING,
     RECORD,
     WITHDRAWN,
     Publication,
@@ -24,21 +25,29 @@ from noisy_gru.components.pusher.published import (
     hash_files,
     read_publication,
     versions,
-    withdrawn_versions,
 )
 from noisy_gru.schema.errors import PublishError
-
-_INCOMING = "incoming-"
-_LOCK = ".lock"
 
 
 @dataclass(frozen=True)
 class Published:
-    """What a push did: the version that is now served, and whether this push made it."""
+    """What a push did.
+
+    Attributes:
+        publication: the record of the version that holds the model.
+        folder: of that version.
+        is_new: whether this push made it.
+        labels: which versions are stable and canary now.
+        removed: older versions that it removed.
+        left_alone: server files that it didn't write, because a person took them over.
+    """
 
     publication: Publication
     folder: Path
     is_new: bool
+    labels: Labels
+    removed: list[int]
+    left_alone: list[str]
 
 
 def publish(
@@ -46,80 +55,76 @@ def publish(
     serving_dir: Path,
     model_name: str,
     *,
+    settings: PublishingConfig | None = None,
     model_uri: str = "",
     lineage: dict[str, str] | None = None,
     clock: Callable[[], float] = time.time,
-    at: Callable[[str], None] = lambda step: None,
-    lock_seconds: float = 60.0,
+    at: Step = no_step,
+    lock_seconds: float = LOCK_SECONDS,
 ) -> Published:
     """Publishes the SavedModel in ``source`` as ``<serving_dir>/<model_name>/<version>``.
 
     The version is the time in seconds since 1970, or one more than the newest version if that isn't older. A model
-    whose files equal the newest version's is not published again.
+    whose files equal the newest version's, warm-up requests aside, is not published again. Afterwards the files that a
+    server is started with are written, and old versions removed.
 
     Args:
         source: folder of the SavedModel.
         serving_dir: folder that holds a folder for each model.
         model_name: name of the model's folder.
+        settings: which versions are kept and labelled, and how requests are put together; None: the defaults.
         model_uri: of the model artifact, for the record.
         lineage: for the record.
         clock: seconds since 1970.
         at: is told each step before it is done; for tests.
-        lock_seconds: how long to wait for another push of the same model.
+        lock_seconds: how long to wait for another change of the same model.
 
     Raises:
         PublishError: if ``source`` is no SavedModel, was withdrawn before, another push goes on, or the disk fails.
     """
     if not (source / "saved_model.pb").is_file():
         raise PublishError(f"Nothing to publish: {source} holds no saved_model.pb.")
-    # A Path has made one slash of two.
-    if re.match(r"[a-z0-9]{2,}:/", str(serving_dir)):
-        raise PublishError(
-            f"The serving directory must be a path on this machine or a mounted volume; received {serving_dir}. "
-            "Object stores can't rename a folder in one step."
-        )
-    model_dir = serving_dir / model_name
-    try:
-        model_dir.mkdir(parents=True, exist_ok=True)
-        with _locked(model_dir, lock_seconds):
-            return _publish(source, model_dir, model_uri, lineage or {}, clock, at)
-    except OSError as error:
-        raise PublishError(f"Could not publish to {model_dir}: {error}. What TF Serving sees is unchanged.") from error
+    with open_ledger(serving_dir, model_name, clock=clock, at=at, lock_seconds=lock_seconds, create=True) as ledger:
+        # Before the settings change: what a killed push left is recorded as it was meant.
+        ledger.repair()
+        at("settings")
+        ledger.adopt(settings or PublishingConfig())
+        publication, is_new = _bring_in(source, ledger, model_uri, lineage or {})
+        if is_new:
+            at("history")
+            ledger.record("publish", publication.version, previous=_before(ledger.published, publication.version))
+        left_alone = ledger.write_server_files()
+        removed = ledger.prune()
+        at("done")
+        folder = ledger.model_dir / str(publication.version)
+        return Published(publication, folder, is_new, ledger.labels, removed, left_alone)
 
 
-def _publish(
-    source: Path,
-    model_dir: Path,
-    model_uri: str,
-    lineage: dict[str, str],
-    clock: Callable[[], float],
-    at: Callable[[str], None],
-) -> Published:
-    at("clean")
-    for leftover in model_dir.glob(f"{_INCOMING}*"):
-        shutil.rmtree(leftover)
+def _bring_in(source: Path, ledger: Ledger, model_uri: str, lineage: dict[str, str]) -> tuple[Publication, bool]:
+    """The record of the version that holds the model, and whether it is a new one."""
+    model_dir, at = ledger.model_dir, ledger.at
     files = hash_files(source)
     digest = fingerprint(files)
-    present, withdrawn = versions(model_dir), withdrawn_versions(model_dir)
+    present, withdrawn = versions(model_dir), ledger.withdrawn
     if present and (same := _same(model_dir / str(present[-1]), digest)):
-        return Published(same, model_dir / str(present[-1]), is_new=False)
+        return same, False
     for version in withdrawn:
         if _same(model_dir / f"{WITHDRAWN}{version}", digest):
             raise PublishError(
                 f"This model was published as version {version} and withdrawn, so it isn't published again. "
-                f"To publish it all the same, delete {model_dir / f'{WITHDRAWN}{version}'}."
+                f"To serve it all the same: noisy-gru runs restore {version}."
             )
-    version = max(int(clock()), *(number + 1 for number in [*present, *withdrawn, 0]))
+    version = max(int(ledger.clock()), *(number + 1 for number in [*present, *withdrawn, 0]))
     publication = Publication(
         version=version,
         model_name=model_dir.name,
-        published=datetime.fromtimestamp(clock(), UTC).isoformat(timespec="seconds"),
+        published=datetime.fromtimestamp(ledger.clock(), UTC).isoformat(timespec="seconds"),
         files=files,
         fingerprint=digest,
         model_uri=model_uri,
         lineage=lineage,
     )
-    incoming, target = model_dir / f"{_INCOMING}{version}", model_dir / str(version)
+    incoming = model_dir / f"{INCOMING}{version}"
     at("copy")
     shutil.copytree(source, incoming)
     at("check")
@@ -130,13 +135,15 @@ def _publish(
     at("record")
     (incoming / RECORD).write_text(publication.to_json())
     at("sync")
-    _sync(incoming)
+    sync_tree(incoming)
     at("rename")
-    incoming.rename(target)
-    at("sync folder")
-    _sync_one(model_dir)
-    at("done")
-    return Published(publication, target, is_new=True)
+    ledger.move(incoming.name, str(version))
+    return publication, True
+
+
+def _before(present: list[int], version: int) -> int | None:
+    older = [each for each in present if each < version]
+    return older[-1] if older else None
 
 
 def _same(folder: Path, digest: str) -> Publication | None:
@@ -145,35 +152,3 @@ def _same(folder: Path, digest: str) -> Publication | None:
         return None
     publication = read_publication(folder)
     return publication if publication.fingerprint == digest else None
-
-
-def _sync_one(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _sync(folder: Path) -> None:
-    for path in folder.rglob("*"):
-        _sync_one(path)
-    _sync_one(folder)
-
-
-@contextmanager
-def _locked(model_dir: Path, seconds: float) -> Iterator[None]:
-    """Holds the model's lock, which the system releases when the process ends, however that happens."""
-    deadline = time.monotonic() + seconds
-    with (model_dir / _LOCK).open("w") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    raise PublishError(
-                        f"Another push to {model_dir} has gone on for {seconds:g} s. Wait for it, then push again."
-                    ) from None
-                time.sleep(0.05)
-        yield

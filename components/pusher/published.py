@@ -15,6 +15,11 @@ from noisy_gru.schema.errors import PublishError
 
 RECORD = "publication.json"
 WITHDRAWN = "withdrawn-"
+# Names that no server loads: on its way in, and on its way out.
+INCOMING = "incoming-"
+REMOVED = "removed-"
+# What the ServingGate adds to a copy of the model: requests to warm a server up with.
+EXTRA_ASSETS = "assets.extra/"
 _FORMAT = 1
 _BLOCK = 1 << 20
 
@@ -27,8 +32,8 @@ class Publication:
         version: name of the folder.
         model_name: the name TF Serving knows the model by.
         published: when, in ISO 8601, UTC.
-        files: sha256 of every file of the model, by path within the version.
-        fingerprint: sha256 of all of them.
+        files: sha256 of every file of the version, by path within it.
+        fingerprint: sha256 of the model's own files, without the requests that warm a server up.
         model_uri: the model artifact it is a copy of.
         lineage: where it comes from: pipeline, run, blessings.
     """
@@ -71,15 +76,22 @@ def versions(model_dir: Path) -> list[int]:
     """The versions that TF Serving sees, rising; empty if the folder isn't there."""
     if not model_dir.is_dir():
         return []
-    return sorted(int(child.name) for child in model_dir.iterdir() if child.name.isdigit() and child.is_dir())
+    return sorted(int(child.name) for child in model_dir.iterdir() if _is_number(child.name) and child.is_dir())
+
+
+def published_versions(model_dir: Path) -> list[int]:
+    """Those of the versions that noisy-gru published, rising."""
+    return [version for version in versions(model_dir) if (model_dir / str(version) / RECORD).exists()]
 
 
 def withdrawn_versions(model_dir: Path) -> list[int]:
     """Versions that were published and taken back, which TF Serving doesn't see."""
-    if not model_dir.is_dir():
-        return []
-    names = (child.name.removeprefix(WITHDRAWN) for child in model_dir.iterdir() if child.name.startswith(WITHDRAWN))
-    return sorted(int(name) for name in names if name.isdigit())
+    return _numbered(model_dir, WITHDRAWN)
+
+
+def removed_versions(model_dir: Path) -> list[int]:
+    """Versions that were being deleted when the push was killed."""
+    return _numbered(model_dir, REMOVED)
 
 
 def latest_publication(model_dir: Path) -> Publication | None:
@@ -88,10 +100,8 @@ def latest_publication(model_dir: Path) -> Publication | None:
     Raises:
         PublishError: if its record can't be read.
     """
-    for version in reversed(versions(model_dir)):
-        if (model_dir / str(version) / RECORD).exists():
-            return read_publication(model_dir / str(version))
-    return None
+    present = published_versions(model_dir)
+    return read_publication(model_dir / str(present[-1])) if present else None
 
 
 def hash_file(file: Path) -> str:
@@ -110,5 +120,17 @@ def hash_files(folder: Path) -> dict[str, str]:
 
 
 def fingerprint(files: dict[str, str]) -> str:
-    """One sha256 for a model, from its files' names and hashes."""
-    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+    """One sha256 for a model, from its files' names and hashes; the same with and without warm-up requests."""
+    own = {name: digest for name, digest in files.items() if not name.startswith(EXTRA_ASSETS)}
+    return hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()
+
+
+def _is_number(name: str) -> bool:
+    return name.isascii() and name.isdigit()
+
+
+def _numbered(model_dir: Path, prefix: str) -> list[int]:
+    if not model_dir.is_dir():
+        return []
+    names = (child.name.removeprefix(prefix) for child in model_dir.iterdir() if child.name.startswith(prefix))
+    return sorted(int(name) for name in names if _is_number(name))

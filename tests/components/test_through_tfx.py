@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from noisy_gru.components.config import EvaluationConfig
+from noisy_gru.components.config import BudgetsConfig, EvaluationConfig
 from noisy_gru.components.evaluation.summary import read_evaluation
-from noisy_gru.components.pusher.published import latest_publication, versions
+from noisy_gru.components.pusher.published import hash_files, latest_publication, versions
 from noisy_gru.components.serving_gate.report import read_report
+from noisy_gru.components.serving_gate.warmup import WARMUP_FILE, read_requests
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import AnomalyError
 from noisy_gru.trainer.session import SessionModel
@@ -132,6 +133,8 @@ def run(tmp_path: Path, examples_uri: Path) -> Callable[..., Callable[[str], Any
             examples=data.outputs["result"],
             transform_graph=graph.outputs["result"],
             dataset=dataset,
+            budgets=BudgetsConfig(batch_size=6),
+            model_name="tiny",
         )
         pusher = Pusher(
             model=model.outputs["result"],
@@ -159,9 +162,10 @@ def test_publish_compare_refuse_and_publish_again(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     import tensorflow as tf
+    from tfx.utils import path_utils
 
     from noisy_gru.components.serving_gate import executor
-    from noisy_gru.components.serving_gate.gate import Reference
+    from noisy_gru.components.serving_gate.reference import Reference
 
     with SessionModel(exported[0]) as session:
         answers = session.run("serving_default", {"examples": serialized_examples})
@@ -170,7 +174,7 @@ def test_publish_compare_refuse_and_publish_again(
             return session.run("serving_default", {"examples": examples})
 
         # The Keras side of a Trainer's model needs Transform's graph; here the first export stands for it.
-        monkeypatch.setattr(executor, "keras_reference", lambda *_: Reference(from_examples))
+        monkeypatch.setattr(executor, "keras_reference", lambda *_: Reference(from_examples, from_examples))
         good, serving = exported[0].parent, tmp_path / "serving" / "tiny"
         evaluation = EvaluationConfig(baselines="report", slices=[["origin"]])
 
@@ -184,7 +188,20 @@ def test_publish_compare_refuse_and_publish_again(
         assert pushed["pushed_destination"].string_value == str(serving / str(first.version))
         assert first.lineage["model_blessing"] == newest("ModelBlessing").uri
         assert first.lineage["pipeline"] == "tiny"
-        assert read_report(Path(newest("ServingReport").uri))["blessed"]
+        assert read_report(Path(newest("noisy_gru.ServingReport").uri))["blessed"]
+        # The blessing holds the model with its warm-up, and nothing else is changed.
+        assert integer(newest("InfraBlessing"), "has_model") == 1
+        stamped = Path(path_utils.stamped_model_path(newest("InfraBlessing").uri))
+        requests = read_requests(stamped)
+        assert [name.partition("(")[2] for name in requests] == [
+            "serving_default, batch of 1)",
+            "serving_tensors, batch of 1)",
+            "serving_default, batch of 6)",
+            "serving_tensors, batch of 6)",
+        ]
+        files = hash_files(stamped)
+        del files[str(WARMUP_FILE)]
+        assert files == hash_files(exported[0])
         gate_execution = newest("InfraBlessing").id
 
         summary = read_evaluation(newest("ModelEvaluation").uri)
@@ -225,6 +242,8 @@ def test_publish_compare_refuse_and_publish_again(
         assert {missed.slice for missed in summary.missed} == {"all"}
         assert integer(newest("ModelBlessing"), "blessed") == 0
         assert integer(newest("InfraBlessing"), "blessed") == 0
+        assert integer(newest("InfraBlessing"), "has_model") == 0
+        assert not Path(path_utils.stamped_model_path(newest("InfraBlessing").uri)).exists()
         assert integer(newest("PushedModel"), "pushed") == 0
         both = "not published: the Evaluator did not bless it and the ServingGate refused it"
         assert newest("PushedModel").custom_properties["reason"].string_value == both
@@ -318,5 +337,5 @@ def test_anomalies_stop_the_run_in_words(examples_uri: Path, serialized_examples
     assert "in train" not in message
 
     newest = execute(tmp_path / "good", validation(examples_uri, schema))
-    report = Path(newest("AnomalyReport").uri) / "report.txt"
+    report = Path(newest("noisy_gru.AnomalyReport").uri) / "report.txt"
     assert report.read_text() == "no anomalies in train, eval, test\n"

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
-import signal
-import subprocess
-import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from noisy_gru.components.config import PublishingConfig
+from noisy_gru.components.pusher.history import read_history
+from noisy_gru.components.pusher.labels import Labels
 from noisy_gru.components.pusher.publish import publish
 from noisy_gru.components.pusher.published import (
     RECORD,
@@ -24,24 +24,6 @@ from noisy_gru.components.pusher.published import (
     withdrawn_versions,
 )
 from noisy_gru.schema.errors import PublishError
-
-STEPS = ["clean", "copy", "check", "record", "sync", "rename", "sync folder", "done"]
-
-
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
-    folder = tmp_path / "artifact" / "Format-Serving"
-    (folder / "variables").mkdir(parents=True)
-    (folder / "assets").mkdir()
-    (folder / "saved_model.pb").write_bytes(b"graph")
-    (folder / "variables" / "variables.data-00000-of-00001").write_bytes(os.urandom(3_000_000))
-    (folder / "variables" / "variables.index").write_bytes(b"index")
-    return folder
-
-
-def changed(model: Path) -> Path:
-    (model / "saved_model.pb").write_bytes((model / "saved_model.pb").read_bytes() + b"!")
-    return model
 
 
 def what_a_server_loads(serving: Path, source: dict[str, str]) -> list[int]:
@@ -68,11 +50,13 @@ def test_a_version_holds_the_model_and_its_record(model: Path, tmp_path: Path) -
     assert latest_publication(tmp_path / "serving" / "m") == done.publication
 
 
-def test_versions_rise_even_if_the_clock_falls_back(model: Path, tmp_path: Path) -> None:
+def test_versions_rise_even_if_the_clock_falls_back(
+    model: Path, change: Callable[[Path], Path], tmp_path: Path
+) -> None:
     serving = tmp_path / "serving"
     first = publish(model, serving, "m", clock=lambda: 100.0)
-    second = publish(changed(model), serving, "m", clock=lambda: 50.0)
-    third = publish(changed(model), serving, "m", clock=lambda: 100.0)
+    second = publish(change(model), serving, "m", clock=lambda: 50.0)
+    third = publish(change(model), serving, "m", clock=lambda: 100.0)
     assert [done.publication.version for done in (first, second, third)] == [100, 101, 102]
     assert versions(serving / "m") == [100, 101, 102]
 
@@ -85,13 +69,13 @@ def test_the_same_model_is_published_once(model: Path, tmp_path: Path) -> None:
     assert len(versions(tmp_path / "m")) == 1
 
 
-def test_a_withdrawn_model_is_not_published_again(model: Path, tmp_path: Path) -> None:
+def test_a_withdrawn_model_is_not_published_again(model: Path, change: Callable[[Path], Path], tmp_path: Path) -> None:
     first = publish(model, tmp_path, "m", clock=lambda: 100.0)
     first.folder.rename(tmp_path / "m" / "withdrawn-100")
     assert (versions(tmp_path / "m"), withdrawn_versions(tmp_path / "m")) == ([], [100])
     with pytest.raises(PublishError, match="version 100 and withdrawn"):
         publish(model, tmp_path, "m")
-    assert publish(changed(model), tmp_path, "m", clock=lambda: 100.0).publication.version == 101
+    assert publish(change(model), tmp_path, "m", clock=lambda: 100.0).publication.version == 101
 
 
 def test_a_version_of_somebody_else_is_left_alone(model: Path, tmp_path: Path) -> None:
@@ -102,35 +86,6 @@ def test_a_version_of_somebody_else_is_left_alone(model: Path, tmp_path: Path) -
     publish(model, tmp_path, "m", clock=lambda: 3.0)
     assert versions(tmp_path / "m") == [7, 8]
     assert [file.name for file in foreign.iterdir()] == ["saved_model.pb"]
-
-
-@pytest.mark.parametrize("step", STEPS)
-def test_killed_at_any_step_a_server_sees_a_whole_version_or_none(step: str, model: Path, tmp_path: Path) -> None:
-    code = (
-        "import os, signal, sys; from pathlib import Path; from noisy_gru.components.pusher.publish import publish\n"
-        "def at(step):\n    if step == sys.argv[3]: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "publish(Path(sys.argv[1]), Path(sys.argv[2]), 'm', at=at, clock=lambda: 200.0)"
-    )
-    serving = tmp_path / "serving"
-    before = hash_files(model)
-    publish(model, serving, "m", clock=lambda: 100.0)
-    after = hash_files(changed(model))
-    done = subprocess.run([sys.executable, "-c", code, str(model), str(serving), step], check=False)
-    assert done.returncode == -signal.SIGKILL
-    found = versions(serving / "m")
-    expected = [100, 200] if step in ("sync folder", "done") else [100]
-    assert found == expected
-    assert [hash_files(serving / "m" / str(version)) for version in found] == [before, after][: len(found)]
-
-    publish(model, serving, "m", clock=lambda: 300.0)
-    assert versions(serving / "m") == ([100, 200] if expected == [100, 200] else [100, 300])
-    assert not list((serving / "m").glob("incoming-*"))
-
-
-def test_every_step_can_be_killed(model: Path, tmp_path: Path) -> None:
-    seen: list[str] = []
-    publish(model, tmp_path, "m", at=seen.append)
-    assert seen == STEPS
 
 
 def test_half_a_copy_is_never_seen(model: Path, tmp_path: Path) -> None:
@@ -161,10 +116,12 @@ def test_two_pushes_wait_for_each_other(model: Path, tmp_path: Path) -> None:
     assert publish(model, tmp_path, "m", lock_seconds=0.1).is_new
 
 
-def test_a_model_that_changes_meanwhile_is_not_published(model: Path, tmp_path: Path) -> None:
+def test_a_model_that_changes_meanwhile_is_not_published(
+    model: Path, change: Callable[[Path], Path], tmp_path: Path
+) -> None:
     def at(step: str) -> None:
         if step == "copy":
-            changed(model)
+            change(model)
 
     with pytest.raises(PublishError, match="differs from it"):
         publish(model, tmp_path, "m", at=at)
@@ -196,3 +153,93 @@ def test_a_broken_record_is_told(content: str, said: str, model: Path, tmp_path:
     (done.folder / RECORD).write_text(content)
     with pytest.raises(PublishError, match=said):
         latest_publication(tmp_path / "m")
+
+
+def keeping(count: int | None, rollout: str = "direct") -> PublishingConfig:
+    return PublishingConfig.model_validate({"versions": {"keep": count, "rollout": rollout}})
+
+
+def test_warm_up_requests_are_published_and_make_no_other_model(model: Path, tmp_path: Path) -> None:
+    bare = publish(model, tmp_path / "bare", "m")
+    (model / "assets.extra").mkdir()
+    (model / "assets.extra" / "tf_serving_warmup_requests").write_bytes(b"requests")
+    warm = publish(model, tmp_path / "warm", "m")
+    assert (warm.folder / "assets.extra" / "tf_serving_warmup_requests").read_bytes() == b"requests"
+    assert "assets.extra/tf_serving_warmup_requests" in warm.publication.files
+    assert warm.publication.fingerprint == bare.publication.fingerprint
+    (model / "assets.extra" / "tf_serving_warmup_requests").write_bytes(b"others")
+    assert not publish(model, tmp_path / "warm", "m").is_new
+
+
+def test_the_newest_versions_are_kept(model: Path, change: Callable[[Path], Path], tmp_path: Path) -> None:
+    removed = [publish(change(model), tmp_path, "m", settings=keeping(2), clock=lambda: 5.0).removed for _ in range(4)]
+    assert removed == [[], [], [5], [6]]
+    assert versions(tmp_path / "m") == [7, 8]
+    assert not list((tmp_path / "m").glob("removed-*"))
+    pruned = [event for event in read_history(tmp_path / "m") if event.action == "prune"]
+    assert [(event.version, event.newest, event.reason) for event in pruned] == [
+        (5, 7, "the newest 2 are kept"),
+        (6, 8, "the newest 2 are kept"),
+    ]
+
+
+def test_pushing_the_same_again_removes_what_a_smaller_number_leaves_out(
+    model: Path, change: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    for _ in range(3):
+        publish(change(model), tmp_path, "m", settings=keeping(None), clock=lambda: 5.0)
+    again = publish(model, tmp_path, "m", settings=keeping(1))
+    assert (again.is_new, again.removed) == (False, [5, 6])
+    assert versions(tmp_path / "m") == [7]
+
+
+def test_somebody_elses_versions_are_never_removed(model: Path, change: Callable[[Path], Path], tmp_path: Path) -> None:
+    (tmp_path / "m" / "3").mkdir(parents=True)
+    for _ in range(3):
+        publish(change(model), tmp_path, "m", settings=keeping(1), clock=lambda: 5.0)
+    assert versions(tmp_path / "m") == [3, 7]
+
+
+def test_the_stable_version_is_never_removed(model: Path, change: Callable[[Path], Path], tmp_path: Path) -> None:
+    results = [
+        publish(change(model), tmp_path, "m", settings=keeping(2, "canary"), clock=lambda: 5.0) for _ in range(4)
+    ]
+    # Nothing was promoted: the first version is the stable one.
+    assert [result.labels for result in results] == [Labels(5, 5), Labels(5, 6), Labels(5, 7), Labels(5, 8)]
+    assert versions(tmp_path / "m") == [5, 7, 8]
+
+
+def test_a_canary_does_not_take_stable_from_a_version_that_was_published_directly(
+    model: Path, change: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    for _ in range(2):
+        publish(change(model), tmp_path, "m", clock=lambda: 5.0)
+    canary = publish(change(model), tmp_path, "m", settings=keeping(5, "canary"), clock=lambda: 5.0)
+    assert canary.labels == Labels(stable=6, canary=7)
+
+
+def test_withdrawn_versions_are_kept_by_the_same_number(
+    model: Path, change: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    publish(model, tmp_path, "m", clock=lambda: 5.0)
+    for _ in range(3):
+        bad = publish(change(model), tmp_path, "m", clock=lambda: 5.0)
+        bad.folder.rename(tmp_path / "m" / f"withdrawn-{bad.publication.version}")
+    publish(change(model), tmp_path, "m", settings=keeping(2), clock=lambda: 5.0)
+    assert (versions(tmp_path / "m"), withdrawn_versions(tmp_path / "m")) == ([5, 9], [7, 8])
+
+
+def test_a_disk_that_fails_after_the_rename_is_told(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "models.config").mkdir()
+    with pytest.raises(PublishError, match=r"versions were changed, but not all that follows was done: do the same"):
+        publish(model, tmp_path, "m", clock=lambda: 5.0)
+    (tmp_path / "models.config").rmdir()
+    again = publish(model, tmp_path, "m")
+    assert (again.is_new, again.publication.version) == (False, 5)
+    assert (tmp_path / "models.config").is_file()
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/b", "a b", 'a"'])
+def test_a_name_that_is_no_name_is_refused(name: str, model: Path, tmp_path: Path) -> None:
+    with pytest.raises(PublishError, match="letters, digits, _ and -"):
+        publish(model, tmp_path, name)

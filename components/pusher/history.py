@@ -1,0 +1,85 @@
+"""What was done to a model's versions, a line of JSON each, in ``history.jsonl`` beside them.
+
+Lines are only ever added. The folders are the truth, and the history says when and why: a line that a kill cut off, or
+that an action didn't come to write, is passed over, and the next change adds what is missing (`ledger.py`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+HISTORY = "history.jsonl"
+Action = Literal["publish", "rollback", "restore", "promote", "prune"]
+
+
+@dataclass(frozen=True)
+class Event:
+    """One change.
+
+    Attributes:
+        at: when, in ISO 8601, UTC.
+        action: `publish`; `rollback` withdraws a version and `restore` undoes that; `promote` gives the label `stable`;
+            `prune` removes the files.
+        version: of the model.
+        previous: the newest version before the change; for `promote` the one that was stable. None: there was none.
+        newest: the newest version after the change.
+        stable: the version labelled stable after the change.
+        reason: a person's, or the cause.
+    """
+
+    at: str
+    action: Action
+    version: int
+    previous: int | None = None
+    newest: int | None = None
+    stable: int | None = None
+    reason: str = ""
+
+
+def read_history(model_dir: Path) -> list[Event]:
+    """The changes, oldest first; what isn't a line of a history is left out."""
+    file = model_dir / HISTORY
+    if not file.is_file():
+        return []
+    lines = file.read_text(encoding="utf-8", errors="replace").split("\n")
+    return [event for line in lines if (event := _parsed(line)) is not None]
+
+
+def append_event(model_dir: Path, event: Event) -> None:
+    """Adds a line, on disk when this returns; after a line that was cut off, on a new one."""
+    file = model_dir / HISTORY
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        size = os.fstat(descriptor).st_size
+        torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+        line = ("\n" if torn else "") + json.dumps(asdict(event), ensure_ascii=False) + "\n"
+        os.write(descriptor, line.encode())
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def last_actions(events: list[Event]) -> dict[int, Event]:
+    """The last change of each version that says where it is; a promotion doesn't."""
+    return {event.version: event for event in events if event.action != "promote"}
+
+
+def _parsed(line: str) -> Event | None:
+    try:
+        content = json.loads(line)
+        event = Event(**{name: content[name] for name in Event.__dataclass_fields__ if name in content})
+    except (ValueError, TypeError):
+        return None
+    numbers = (event.previous, event.newest, event.stable)
+    whole = (
+        event.action in get_args(Action)
+        and isinstance(event.version, int)
+        and all(number is None or isinstance(number, int) for number in numbers)
+        and isinstance(event.at, str)
+        and isinstance(event.reason, str)
+    )
+    return event if whole else None

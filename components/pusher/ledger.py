@@ -1,0 +1,234 @@
+"""The versions of one model, held for one change at a time: what is there, what was cut off before, what is recorded.
+
+>>> with open_ledger(Path("serving"), "vowels") as ledger:  # doctest: +SKIP
+...     ledger.repair()
+...     ledger.published
+[100, 200]
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from noisy_gru.components.config import PublishingConfig
+from noisy_gru.components.pusher.disk import locked, sync, write_whole
+from noisy_gru.components.pusher.history import Action, Event, append_event, last_actions, read_history
+from noisy_gru.components.pusher.labels import SETTINGS, Labels, choose_labels, read_settings
+from noisy_gru.components.pusher.published import (
+    INCOMING,
+    REMOVED,
+    WITHDRAWN,
+    published_versions,
+    read_publication,
+    removed_versions,
+    withdrawn_versions,
+)
+from noisy_gru.components.pusher.server_files import write_server_files
+from noisy_gru.schema.errors import PublishError
+
+Step = Callable[[str], None]
+LOCK_SECONDS = 60.0
+
+
+def no_step(name: str) -> None:
+    """Does nothing at a step; tests do something."""
+
+
+class Ledger:
+    """See the module's docstring; made by ``open_ledger``.
+
+    Args:
+        model_dir: the model's folder, whose lock is held.
+        clock: seconds since 1970.
+        at: is told each step before it is done; for tests.
+    """
+
+    def __init__(self, model_dir: Path, *, clock: Callable[[], float], at: Step) -> None:
+        self.model_dir = model_dir
+        self.settings = read_settings(model_dir)
+        self.at = at
+        self.clock = clock
+        # Whether what a server sees was changed: said when something fails.
+        self.changed = False
+
+    @property
+    def published(self) -> list[int]:
+        """Versions of noisy-gru in place, rising."""
+        return published_versions(self.model_dir)
+
+    @property
+    def withdrawn(self) -> list[int]:
+        """Withdrawn versions, rising."""
+        return withdrawn_versions(self.model_dir)
+
+    @property
+    def labels(self) -> Labels:
+        """The labels, as of now; there has to be a published version."""
+        return choose_labels(self.published, read_history(self.model_dir), self.settings)
+
+    def now(self) -> str:
+        """The time, in ISO 8601, UTC."""
+        return datetime.fromtimestamp(self.clock(), UTC).isoformat(timespec="seconds")
+
+    def adopt(self, settings: PublishingConfig) -> None:
+        """Keeps the settings for whoever changes the versions next, without the model's configuration."""
+        if not (self.model_dir / SETTINGS).exists() or settings != self.settings:
+            write_whole(self.model_dir / SETTINGS, settings.model_dump_json(indent=2) + "\n")
+        self.settings = settings
+
+    def record(
+        self,
+        action: Action,
+        version: int,
+        *,
+        previous: int | None,
+        reason: str = "",
+        at: str | None = None,
+        stable: int | None = None,
+    ) -> Event:
+        """Adds a change to the history, with the newest and the stable version that there are after it."""
+        present = self.published
+        if stable is None and present:
+            stable = self.labels.stable
+        event = Event(at or self.now(), action, version, previous, present[-1] if present else None, stable, reason)
+        append_event(self.model_dir, event)
+        return event
+
+    def repair(self, reason: str = "") -> list[Event]:
+        """Finishes what a kill cut off: removes leftovers, and records what was done without a record.
+
+        Args:
+            reason: recorded for a version that is found withdrawn.
+
+        Returns:
+            What it added to the history.
+
+        Raises:
+            PublishError: if the record of a version that the history doesn't know can't be read.
+        """
+        self.at("clean")
+        for leftover in self.model_dir.glob(f"{INCOMING}*"):
+            shutil.rmtree(leftover)
+        last = last_actions(read_history(self.model_dir))
+        added, before = [], None
+        for version in self.published:
+            if version not in last:
+                when = read_publication(self.model_dir / str(version)).published
+                added.append(self.record("publish", version, previous=before, at=when))
+            elif last[version].action in ("rollback", "prune"):
+                added.append(self.record("restore", version, previous=before, reason="found in place"))
+            before = version
+        for version in reversed(self.withdrawn):
+            if version not in last or last[version].action != "rollback":
+                reason = reason or "found withdrawn"
+                added.append(self.record("rollback", version, previous=version, reason=reason))
+        return [*added, *self.finish_removing()]
+
+    def move(self, name: str, new_name: str) -> None:
+        """Renames a folder in one step, which is on disk when this returns."""
+        (self.model_dir / name).rename(self.model_dir / new_name)
+        self.changed = True
+        sync(self.model_dir)
+
+    def prune(self) -> list[int]:
+        """Removes the versions beyond those that the settings keep; never the stable one, nor one of somebody else.
+
+        Returns:
+            The published versions that were removed, rising.
+        """
+        keep = self.settings.versions.keep
+        if keep is None:
+            return []
+        stable = self.labels.stable
+        old = [version for version in self.published[:-keep] if version != stable]
+        for folder, version in [(str(version), version) for version in old] + [
+            (f"{WITHDRAWN}{version}", version) for version in self.withdrawn[:-keep]
+        ]:
+            self.at("retire")
+            self.move(folder, f"{REMOVED}{version}")
+        self.finish_removing()
+        return old
+
+    def finish_removing(self) -> list[Event]:
+        """Deletes what was set aside to be deleted, which no server sees any more, and records it."""
+        last, added = last_actions(read_history(self.model_dir)), []
+        for version in removed_versions(self.model_dir):
+            if version not in last or last[version].action != "prune":
+                self.at("record removal")
+                newest = self.published[-1] if self.published else None
+                reason = f"the newest {self.settings.versions.keep} are kept"
+                added.append(self.record("prune", version, previous=newest, reason=reason))
+            self.at("remove")
+            shutil.rmtree(self.model_dir / f"{REMOVED}{version}")
+        return added
+
+    def write_server_files(self, without: Collection[int] = ()) -> list[str]:
+        """Writes what a server is started with; names the files that are left alone, because a person took them over.
+
+        Args:
+            without: versions of this model to leave out, because they are about to be withdrawn.
+        """
+        self.at("server files")
+        with locked(self.model_dir.parent, LOCK_SECONDS):
+            return write_server_files(
+                self.model_dir.parent, self.settings.batching, without={self.model_dir.name: without}, at=self.at
+            )
+
+
+@contextmanager
+def open_ledger(
+    serving_dir: Path,
+    model_name: str,
+    *,
+    clock: Callable[[], float] = time.time,
+    at: Step = no_step,
+    lock_seconds: float = LOCK_SECONDS,
+    create: bool = False,
+) -> Iterator[Ledger]:
+    """Holds the versions of a model.
+
+    Args:
+        serving_dir: folder that holds a folder for each model.
+        model_name: name of the model's folder.
+        clock: seconds since 1970.
+        at: is told each step before it is done; for tests.
+        lock_seconds: how long to wait for another change of the same model.
+        create: whether the folder is made if it isn't there.
+
+    Raises:
+        PublishError: if the folder can't be used, or is in use for too long.
+    """
+    # A Path has made one slash of two.
+    if re.match(r"[a-z0-9]{2,}:/", str(serving_dir)):
+        raise PublishError(
+            f"The serving directory must be a path on this machine or a mounted volume; received {serving_dir}. "
+            "Object stores can't rename a folder in one step."
+        )
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", model_name):
+        raise PublishError(
+            f"The name of a model may hold letters, digits, _ and -, as it is part of paths; received {model_name!r}."
+        )
+    model_dir = serving_dir / model_name
+    ledger = None
+    try:
+        if create:
+            model_dir.mkdir(parents=True, exist_ok=True)
+        if not model_dir.is_dir():
+            raise PublishError(f"{model_dir}: no such model. Run the pipeline first, or name another folder.")
+        with locked(model_dir, lock_seconds):
+            ledger = Ledger(model_dir, clock=clock, at=at)
+            yield ledger
+    except OSError as error:
+        done = ledger is not None and ledger.changed
+        after = (
+            "The versions were changed, but not all that follows was done: do the same again to finish it."
+            if done
+            else "What TF Serving sees is unchanged."
+        )
+        raise PublishError(f"Could not publish to {model_dir}: {error}. {after}") from error

@@ -1,0 +1,189 @@
+"""Takes a published version back, brings it back, or makes the canary the stable version; each recorded.
+
+    >>> rollback(Path("runs/vowels/serving"), "vowels", reason="too many alarms").text  # doctest: +SKIP
+    'version 200 is withdrawn; version 100 is current'
+
+All of it is renaming and small files, so it takes no time and needs no TensorFlow. Doing the same again after a kill
+finishes it, and does nothing when it is done.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from noisy_gru.components.pusher.ledger import LOCK_SECONDS, Ledger, Step, no_step, open_ledger
+from noisy_gru.components.pusher.published import WITHDRAWN, hash_files, read_publication, versions
+from noisy_gru.schema.errors import PublishError
+
+
+@dataclass(frozen=True)
+class Change:
+    """What was done, in words, and the versions that are current and stable now."""
+
+    text: str
+    newest: int
+    stable: int
+    left_alone: list[str]
+
+
+def rollback(
+    serving_dir: Path,
+    model_name: str,
+    *,
+    to: int | None = None,
+    reason: str = "",
+    wait: float = 0.0,
+    clock: Callable[[], float] = time.time,
+    sleep: Callable[[float], None] = time.sleep,
+    at: Step = no_step,
+    lock_seconds: float = LOCK_SECONDS,
+) -> Change:
+    """Withdraws the newest version, or all that are newer than one.
+
+    Servers are told first where the labels go (``models.config``), then the folders are renamed, the newest first; so
+    at every moment the newest version in place is a published one.
+
+    Args:
+        serving_dir: folder that holds a folder for each model.
+        model_name: name of the model's folder.
+        to: version that becomes current; None: the one before the newest.
+        reason: for the record.
+        wait: seconds between the two, for servers to read where the labels go; the lock is held meanwhile.
+        clock: seconds since 1970.
+        sleep: waits.
+        at: is told each step before it is done; for tests.
+        lock_seconds: how long to wait for another change of the same model.
+
+    Raises:
+        PublishError: if there is no version to go back to, or the newest one isn't noisy-gru's.
+    """
+    with open_ledger(serving_dir, model_name, clock=clock, at=at, lock_seconds=lock_seconds) as ledger:
+        begun = [event.version for event in ledger.repair(reason) if event.action == "rollback"]
+        present = _present(ledger)
+        if to is None and begun:
+            text = f"the withdrawal of version {', '.join(map(str, begun))}, which was begun before, is finished"
+            return _finish(ledger, f"{text}; version {present[-1]} is current. To go back further, do it again")
+        if to is None and len(present) < 2:
+            raise PublishError(
+                f"{ledger.model_dir}: version {present[-1]} is the only one, so there is none to go back to. "
+                f"{_told_withdrawn(ledger)}A version that is replaced has to be published first."
+            )
+        target = present[-2] if to is None else to
+        if target not in present:
+            raise PublishError(
+                f"{ledger.model_dir}: version {target} isn't there to go back to; there are "
+                f"{', '.join(map(str, present))}. {_told_withdrawn(ledger)}"
+            )
+        leaving = [version for version in present if version > target]
+        if not leaving:
+            return _finish(ledger, f"version {target} is current already")
+        ledger.write_server_files(without=leaving)
+        if wait:
+            at("wait")
+            sleep(wait)
+        for version in reversed(leaving):
+            at("withdraw")
+            ledger.move(str(version), f"{WITHDRAWN}{version}")
+        at("history")
+        for version in reversed(leaving):
+            ledger.record("rollback", version, previous=present[-1], reason=reason)
+        names = ", ".join(map(str, leaving))
+        verb = "are" if len(leaving) > 1 else "is"
+        plural = "s" if len(leaving) > 1 else ""
+        return _finish(ledger, f"version{plural} {names} {verb} withdrawn; version {target} is current")
+
+
+def restore(
+    serving_dir: Path,
+    model_name: str,
+    version: int,
+    *,
+    reason: str = "",
+    clock: Callable[[], float] = time.time,
+    at: Step = no_step,
+    lock_seconds: float = LOCK_SECONDS,
+) -> Change:
+    """Brings a withdrawn version back: the undoing of a rollback. Arguments as those of ``rollback``.
+
+    Raises:
+        PublishError: if it isn't withdrawn, or its files aren't those that were published.
+    """
+    with open_ledger(serving_dir, model_name, clock=clock, at=at, lock_seconds=lock_seconds) as ledger:
+        ledger.repair()
+        present = ledger.published
+        if version in present:
+            return _finish(ledger, f"version {version} is in place already; version {present[-1]} is current")
+        folder = ledger.model_dir / f"{WITHDRAWN}{version}"
+        if version not in ledger.withdrawn:
+            raise PublishError(
+                f"{ledger.model_dir}: version {version} isn't withdrawn. {_told_withdrawn(ledger) or 'None is. '}"
+                f"In place are {', '.join(map(str, present)) or 'none'}."
+            )
+        if (ledger.model_dir / str(version)).exists():
+            raise PublishError(f"{ledger.model_dir / str(version)} is in the way: it isn't noisy-gru's. Move it away.")
+        if hash_files(folder) != read_publication(folder).files:
+            raise PublishError(f"{folder}: the files aren't those that were published; it stays withdrawn.")
+        at("restore")
+        ledger.move(folder.name, str(version))
+        at("history")
+        ledger.record("restore", version, previous=present[-1] if present else None, reason=reason)
+        return _finish(ledger, f"version {version} is back; version {ledger.published[-1]} is current")
+
+
+def promote(
+    serving_dir: Path,
+    model_name: str,
+    *,
+    reason: str = "",
+    clock: Callable[[], float] = time.time,
+    at: Step = no_step,
+    lock_seconds: float = LOCK_SECONDS,
+) -> Change:
+    """Gives the label `stable` to the canary, the newest version. Arguments as those of ``rollback``.
+
+    Raises:
+        PublishError: if the rollout is `direct`, where every version is stable at once.
+    """
+    with open_ledger(serving_dir, model_name, clock=clock, at=at, lock_seconds=lock_seconds) as ledger:
+        ledger.repair()
+        present = _present(ledger)
+        if ledger.settings.versions.rollout != "canary":
+            raise PublishError(
+                f"{ledger.model_dir}: its rollout is `direct`, so a new version is stable at once and nothing waits to "
+                "be promoted. For a canary, set serving.versions.rollout: canary and run the pipeline."
+            )
+        labels = ledger.labels
+        if labels.stable == labels.canary:
+            return _finish(ledger, f"version {labels.stable} is stable already")
+        at("history")
+        ledger.record("promote", labels.canary, previous=labels.stable, reason=reason, stable=labels.canary)
+        return _finish(ledger, f"version {present[-1]} is stable now; before, {labels.stable} was")
+
+
+def _present(ledger: Ledger) -> list[int]:
+    """The published versions, of which the newest is the newest of all."""
+    present = ledger.published
+    if not present:
+        raise PublishError(f"{ledger.model_dir}: noisy-gru has no version here. {_told_withdrawn(ledger)}".rstrip())
+    newest = versions(ledger.model_dir)[-1]
+    if newest != present[-1]:
+        raise PublishError(
+            f"{ledger.model_dir}: the newest version, {newest}, isn't noisy-gru's, so servers would go on with it. "
+            "Move it away first."
+        )
+    return present
+
+
+def _told_withdrawn(ledger: Ledger) -> str:
+    names = ", ".join(map(str, ledger.withdrawn))
+    return f"Withdrawn are {names}: noisy-gru runs restore VERSION brings one back. " if names else ""
+
+
+def _finish(ledger: Ledger, text: str) -> Change:
+    left_alone = ledger.write_server_files()
+    ledger.at("done")
+    labels = ledger.labels
+    return Change(text, labels.canary, labels.stable, left_alone)

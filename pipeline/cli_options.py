@@ -1,0 +1,69 @@
+"""What the commands of the command line share: exit codes, options, errors in words. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from noisy_gru.pipeline.runs import RunAccount
+
+EXIT_FAILED = 1
+EXIT_CONFIG = 2
+EXIT_REFUSED = 3
+EXIT_UNUSED_INPUT = 4
+EXIT_INTERRUPTED = 130
+
+ConfigArgument = Annotated[Path, typer.Argument(metavar="CONFIG", help="The YAML file.", show_default=False)]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Override a key: dots between keys, a number for an item of a list, a YAML value, for example "
+        "training.epochs=5 or model.layers.0.units=32. Can be given again. Paths stay relative to CONFIG.",
+        show_default=False,
+    ),
+]
+RootOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Where everything of the runs goes: artifacts, metadata, logs, accounts, serving/<model>/<version>. "
+        "Default: runs/<name>, with the name in CONFIG.",
+        show_default=False,
+    ),
+]
+DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, and nothing else.")]
+
+
+@contextmanager
+def errors_in_words(debug: bool) -> Iterator[None]:
+    """Prints a user's mistake and ends with its exit code; any other error is a bug, whose traceback is of use."""
+    from noisy_gru.schema.errors import ConfigError, UserError
+
+    try:
+        yield
+    except UserError as error:
+        if debug:
+            raise
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(EXIT_CONFIG if isinstance(error, ConfigError) else EXIT_FAILED) from error
+    except KeyboardInterrupt:
+        typer.echo("interrupted", err=True)
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+
+
+def run_summary(account: RunAccount) -> dict[str, Any]:
+    """What ``run --json`` prints."""
+    keys = {
+        *("run_id", "pipeline", "status", "blessed", "refusals", "published_path", "version", "metrics", "rows"),
+        *("sequences", "seconds", "started", "finished", "root", "log", "error"),
+    }
+    summary = account.model_dump(mode="json", include=keys)
+    steps = [step.model_dump(mode="json", include={"name", "seconds", "status", "numbers"}) for step in account.steps]
+    return {**summary, "steps": steps}
