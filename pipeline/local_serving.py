@@ -1,0 +1,196 @@
+"""Serves what was published on this machine: the real TF Serving, or the stand-in, which says what it is.
+
+>>> code = serve_published(config, root=Path("runs/vowels"), listening=Listening())  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import typer
+
+from noisy_gru.components.pusher.server_files import MODELS_CONFIG
+from noisy_gru.pipeline.config import PipelineConfig
+from noisy_gru.pipeline.prediction import published_model
+from noisy_gru.pipeline.redirect import output_to
+from noisy_gru.pipeline.runs import RunDirectory
+from noisy_gru.schema.errors import UserError
+from noisy_gru.serving.model_server import (
+    Listening,
+    ModelServer,
+    command,
+    find_model_server,
+    localized,
+    read_models_config,
+    run,
+)
+
+if TYPE_CHECKING:
+    from noisy_gru.serving.local_server import LocalServer
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_LONGEST_STEP = 16  # features that still fit into a line to try out
+
+
+def serve_published(
+    config: PipelineConfig,
+    *,
+    config_path: Path,
+    root: Path,
+    listening: Listening,
+    stand_in: bool = False,
+    tell: Callable[[str], None] = typer.echo,
+) -> int:
+    """Serves the published model until SIGINT or SIGTERM.
+
+    Args:
+        config: of the model.
+        config_path: where it is, for the lines to try out.
+        root: of the runs.
+        listening: where to listen, and how often to look for versions.
+        stand_in: whether to take the stand-in though TF Serving could be started.
+        tell: receives what is told before the server runs.
+
+    Returns:
+        The exit code: that of TF Serving, or 0 for the stand-in.
+
+    Raises:
+        UserError: nothing is published, or a port is taken.
+    """
+    published_model(root, config.model_name)
+    serving_dir = RunDirectory(root).serving
+    if listening.host not in LOOPBACK:
+        tell(
+            f"warning: listening on {listening.host}, so whoever reaches this machine can ask the model: there is no "
+            "password and no encryption."
+        )
+    server, found = (None, "--stand-in was given") if stand_in else find_model_server()
+    if server is not None:
+        return _run_real(server, serving_dir, config.model_name, listening, tell)
+    return _run_stand_in(config, config_path, root, listening, found)
+
+
+def _run_real(
+    server: ModelServer, serving_dir: Path, model_name: str, listening: Listening, tell: Callable[[str], None]
+) -> int:
+    if server.kind == "program" and listening.host in LOOPBACK:
+        tell("note: tensorflow_model_server has no option for an address: it listens on every one of this machine.")
+    with tempfile.TemporaryDirectory(prefix="noisy-gru-serve-") as folder:
+        scratch = Path(folder)
+        line = command(server, serving_dir, model_name, listening, scratch)
+        tell(f"Starting TF Serving: {shlex.join(line)}")
+        follow = _Follower(serving_dir, scratch, tell) if server.kind == "program" else lambda: None
+        return run(line, each_second=follow)
+
+
+class _Follower:
+    """Keeps the program's own ``models.config`` equal to the serving directory's, whose labels change with a push."""
+
+    def __init__(self, serving_dir: Path, scratch: Path, tell: Callable[[str], None]) -> None:
+        self._serving_dir = serving_dir
+        self._scratch = scratch
+        self._tell = tell
+        self._seen = self._stamp()
+
+    def _stamp(self) -> Any:
+        try:
+            status = (self._serving_dir / MODELS_CONFIG).stat()
+        except OSError:
+            return None
+        return status.st_ino, status.st_mtime_ns
+
+    def __call__(self) -> None:
+        stamp = self._stamp()
+        if stamp is None or stamp == self._seen:
+            return
+        self._seen = stamp
+        try:
+            localized(self._serving_dir, self._scratch)
+        except UserError as error:
+            self._tell(f"warning: {error}. The server stays as it is.")
+
+
+def _run_stand_in(config: PipelineConfig, config_path: Path, root: Path, listening: Listening, found: str) -> int:
+    directory = RunDirectory(root)
+    log = directory.logs / "serve.log" if directory.logs.is_dir() else Path(os.devnull)
+    # TensorFlow writes to standard error on its own, while it is imported and later.
+    with output_to(log) as (out, _):
+        from noisy_gru.serving.local_server import LocalServer
+
+        config_file = directory.serving / MODELS_CONFIG
+        has_config = config_file.is_file()
+        server = LocalServer(
+            None if has_config else {config.model_name: directory.serving / config.model_name},
+            config_file=config_file if has_config else None,
+            host=listening.host,
+            grpc_port=listening.grpc_port,
+            rest_port=listening.rest_port,
+            poll_seconds=listening.poll_seconds,
+            tell=lambda line: print(line, file=out, flush=True),
+            read_config=read_models_config,
+        )
+        with _stop_on_signals() as stop, server:
+            _say_what_it_is(out, server, config, config_path, found)
+            stop.wait()
+            print("Stopping; what is asked already is answered.", file=out, flush=True)
+    return 0
+
+
+@contextmanager
+def _stop_on_signals() -> Iterator[threading.Event]:
+    """An event that SIGINT or SIGTERM sets; a second one of them ends the process as it always does."""
+    stop = threading.Event()
+    numbers = (signal.SIGINT, signal.SIGTERM)
+
+    def handle(_: int, __: Any) -> None:
+        stop.set()
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
+
+    before = [signal.signal(number, handle) for number in numbers]
+    try:
+        yield stop
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+def _say_what_it_is(out: TextIO, server: LocalServer, config: PipelineConfig, config_path: Path, found: str) -> None:
+    name = config.model_name
+    versions = server.models.available().get(name) or []
+    rest = f"http://{server.rest_address}"
+    lines = [
+        "",
+        "This is noisy-gru's stand-in for TF Serving, for development and tests: one process, no TLS, no batching.",
+        f"It was started because {found}.",
+        f"  model  {name}, version {', '.join(map(str, versions)) or 'none yet: waiting for one that loads'}",
+        f"  gRPC   {server.grpc_address}",
+        f"  REST   {rest}",
+        "To try it:",
+        f"  curl {rest}/v1/models/{name}",
+        f"  curl -d {shlex.quote(_request_to_try(server, name))} {rest}/v1/models/{name}:predict",
+        f"  noisy-gru predict {shlex.quote(str(config_path))} INPUT… --server {server.grpc_address}",
+        "Ctrl-C ends it.",
+    ]
+    print("\n".join(lines), file=out, flush=True)
+
+
+def _request_to_try(server: LocalServer, name: str) -> str:
+    """A request of one sequence with one step of zeros; where a step is long, of an empty sequence."""
+    inputs = server.models.inputs(name, "serving_tensors")
+    width = (inputs["features"].shape or (0,))[-1] if "features" in inputs else None
+    if width is None or width > _LONGEST_STEP or any(spec.shape is None for spec in inputs.values()):
+        return json.dumps({"instances": [{"b64": ""}]})
+    values = {
+        key: [[[0.0] * width]] if key == "features" else [1] if key == "lengths" else [[""]] for key in sorted(inputs)
+    }
+    return json.dumps({"signature_name": "serving_tensors", "inputs": values})

@@ -1,0 +1,183 @@
+"""TF Serving's two gRPC services over `Models`."""
+
+# pyright: reportAttributeAccessIssue=false
+# Protocol buffers' classes are made when they are imported.
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
+from typing import Any
+
+import grpc
+from google.protobuf.message import DecodeError
+from tensorflow_serving.apis import (
+    get_model_metadata_pb2,
+    model_management_pb2,
+    model_service_pb2_grpc,
+    prediction_service_pb2_grpc,
+)
+
+from noisy_gru.serving.local_server.errors import RequestError, invalid
+from noisy_gru.serving.local_server.limits import Workers
+from noisy_gru.serving.local_server.loaded import DEFAULT_SIGNATURE, LoadedVersion
+from noisy_gru.serving.local_server.metrics import RequestCounts
+from noisy_gru.serving.local_server.models import Models
+from noisy_gru.serving.local_server.requests import answer_predict
+
+SIGNATURE_DEF = "signature_def"
+
+
+class ReadingRequests(grpc.aio.ServerInterceptor):
+    """Reads the messages in the place of gRPC, which would log a traceback for each one that is no protobuf."""
+
+    async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
+        """The handler of a method, around its reading."""
+        handler = await continuation(handler_call_details)
+        if handler is None or handler.unary_unary is None:
+            return handler
+
+        method = handler_call_details.method
+
+        async def answer(content: bytes, context: Any) -> Any:
+            try:
+                request = handler.request_deserializer(content)
+            except DecodeError:
+                # The code is that of a server in C++.
+                await context.abort(grpc.StatusCode.INTERNAL, f"The request is no message of {method}.")
+            return await handler.unary_unary(request, context)
+
+        return grpc.unary_unary_rpc_method_handler(answer, response_serializer=handler.response_serializer)
+
+
+async def _answered(context: Any, answer: Awaitable[Any]) -> Any:
+    try:
+        return await answer
+    except RequestError as error:
+        await context.abort(error.code, error.short)
+
+
+class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
+    """Predict and GetModelMetadata; the older calls say what to use in their place."""
+
+    def __init__(self, models: Models, workers: Workers, counts: RequestCounts) -> None:
+        self._models = models
+        self._workers = workers
+        self._counts = counts
+
+    async def Predict(self, request: Any, context: Any) -> Any:
+        """The outputs of a signature."""
+        with self._counts.counted(self._models.known(request.model_spec.name)):
+            return await _answered(context, self._predict(request))
+
+    async def _predict(self, request: Any) -> Any:
+        if not request.HasField("model_spec"):
+            raise invalid("Missing ModelSpec")
+        with ExitStack() as held:
+            held.enter_context(self._workers.place())
+            loaded = self._models.lease(request.model_spec)
+            held.callback(loaded.release)
+            return await self._workers.run(answer_predict, loaded, request, held=held.pop_all())
+
+    async def GetModelMetadata(self, request: Any, context: Any) -> Any:
+        """The signatures of a version."""
+        return await _answered(context, _now(metadata, self._models, request))
+
+    async def Classify(self, request: Any, context: Any) -> Any:
+        """Refused: the models of this project have no such signature."""
+        spec = request.model_spec
+        return await _answered(context, _now(no_such_method, self._models, spec, "classification", "classify"))
+
+    async def Regress(self, request: Any, context: Any) -> Any:
+        """Refused, as `Classify`."""
+        spec = request.model_spec
+        return await _answered(context, _now(no_such_method, self._models, spec, "regression", "regress"))
+
+    async def MultiInference(self, request: Any, context: Any) -> Any:
+        """Refused, as `Classify`."""
+        tasks = request.tasks
+        if not tasks:
+            return await _answered(context, _now(_no_tasks))
+        spec = tasks[0].model_spec
+        return await _answered(context, _now(no_such_method, self._models, spec, "classification", "classify"))
+
+
+class ModelService(model_service_pb2_grpc.ModelServiceServicer):
+    """The state of versions, and a new config while the server runs."""
+
+    def __init__(self, models: Models) -> None:
+        self._models = models
+
+    async def GetModelStatus(self, request: Any, context: Any) -> Any:
+        """Where the versions of a model are."""
+        return await _answered(context, _now(status, self._models, request))
+
+    async def HandleReloadConfigRequest(self, request: Any, context: Any) -> Any:
+        """Takes over a config; answers when its new models are loaded."""
+
+        async def reload() -> Any:
+            # Loading takes seconds, and the requests' threads are not for it.
+            await asyncio.to_thread(self._models.reload, request.config)
+            response = model_management_pb2.ReloadConfigResponse()
+            response.status.SetInParent()
+            return response
+
+        return await _answered(context, reload())
+
+
+async def _now(function: Callable[..., Any], *args: Any) -> Any:
+    return function(*args)
+
+
+def _no_tasks() -> None:
+    raise invalid("Inference request must contain at least one task; received none.")
+
+
+def status(models: Models, request: Any) -> Any:
+    """The answer to a ``GetModelStatusRequest``."""
+    if not request.HasField("model_spec"):
+        raise invalid("Missing ModelSpec")
+    return models.status(request.model_spec)
+
+
+def metadata(models: Models, request: Any) -> Any:
+    """The answer to a ``GetModelMetadataRequest``."""
+    if not request.HasField("model_spec"):
+        raise invalid("Missing ModelSpec")
+    if not request.metadata_field:
+        raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
+    for name in request.metadata_field:
+        if name != SIGNATURE_DEF:
+            raise invalid(f"Metadata field {name} is not supported; expected {SIGNATURE_DEF}")
+    loaded = models.lease(request.model_spec)
+    try:
+        response = get_model_metadata_pb2.GetModelMetadataResponse()
+        response.model_spec.name = loaded.name
+        response.model_spec.version.value = loaded.version
+        response.metadata[SIGNATURE_DEF].Pack(signature_def_map(loaded))
+        return response
+    finally:
+        loaded.release()
+
+
+def signature_def_map(loaded: LoadedVersion) -> Any:
+    """The ``SignatureDefMap`` of a version."""
+    signatures = get_model_metadata_pb2.SignatureDefMap()
+    for name, definition in loaded.signature_defs.items():
+        signatures.signature_def[name].CopyFrom(definition)
+    return signatures
+
+
+def no_such_method(models: Models, spec: Any, kind: str, method: str) -> Any:
+    """Refuses ``Classify`` and its like, after looking whether model and signature are there."""
+    loaded = models.lease(spec)
+    try:
+        name = spec.signature_name or DEFAULT_SIGNATURE
+        found = loaded.signature(name).method
+    finally:
+        loaded.release()
+    raise invalid(
+        f"Expected {kind} signature method_name to be tensorflow/serving/{method}. Was: {found} (signature {name}). "
+        "Models of this project are asked by Predict."
+    )

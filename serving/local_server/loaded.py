@@ -1,0 +1,170 @@
+"""A version in memory: its model, the requests that use it, and how a request is answered.
+
+TF Serving names its errors after the signature; the words here are near its own, so that they can be searched for.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from google.protobuf.message import DecodeError
+from grpc import StatusCode
+from tensorflow.core.protobuf import saved_model_pb2
+
+from noisy_gru.schema.errors import ModelError
+from noisy_gru.serving.local_server.errors import RequestError, invalid, refused
+from noisy_gru.trainer.c_api import NUMPY_DTYPES, STRING
+from noisy_gru.trainer.session import SessionModel, Signature
+
+DEFAULT_SIGNATURE = "serving_default"
+# TensorFlow's names of types in its messages.
+_TF_NAMES = {"float32": "float", "float64": "double"}
+
+
+class LoadedVersion:
+    """A version that can be asked.
+
+    Args:
+        name: of the model.
+        version: its number.
+        folder: of the SavedModel.
+
+    Raises:
+        ModelError: if TensorFlow can't load it.
+    """
+
+    def __init__(self, name: str, version: int, folder: Path) -> None:
+        self.name = name
+        self.version = version
+        self.folder = folder
+        self._users = 0
+        self._idle = threading.Condition()
+        self.model = SessionModel(folder)
+        try:
+            self.signature_defs: dict[str, Any] = _signature_defs(folder)
+        except ModelError:
+            self.model.close()
+            raise
+
+    def acquire(self) -> None:
+        """Keeps the version in memory until `release`."""
+        with self._idle:
+            self._users += 1
+
+    def release(self) -> None:
+        """Ends an `acquire`."""
+        with self._idle:
+            self._users -= 1
+            self._idle.notify_all()
+
+    def close(self) -> None:
+        """Waits for the requests that use the version, then frees its memory. No new request may come."""
+        with self._idle:
+            self._idle.wait_for(lambda: self._users == 0)
+        self.model.close()
+
+    def signature(self, name: str) -> Signature:
+        """The signature that a request names; by default ``serving_default``.
+
+        Raises:
+            RequestError: FAILED_PRECONDITION, as TF Serving over gRPC.
+        """
+        signature = self.model.signatures.get(name or DEFAULT_SIGNATURE)
+        if signature is None:
+            raise refused(f'Serving signature key "{name or DEFAULT_SIGNATURE}" not found.')
+        return signature
+
+    def predict(
+        self, signature_name: str, inputs: Mapping[str, np.ndarray], output_filter: Sequence[str] = ()
+    ) -> dict[str, np.ndarray]:
+        """The outputs of a signature.
+
+        Args:
+            signature_name: empty for the default one.
+            inputs: by name; of exactly the signature's types.
+            output_filter: names of outputs; empty for all.
+
+        Raises:
+            RequestError: if the request doesn't fit the signature, or TensorFlow fails while it runs.
+        """
+        signature = self.signature(signature_name)
+        _check_inputs(signature, inputs)
+        _check_filter(signature, output_filter)
+        try:
+            outputs = self.model.run(signature_name or DEFAULT_SIGNATURE, inputs)
+        except ModelError as error:
+            raise invalid(str(error)) from error
+        return {name: outputs[name] for name in output_filter or outputs}
+
+
+def _check_inputs(signature: Signature, inputs: Mapping[str, np.ndarray]) -> None:
+    sent, wanted = set(inputs), set(signature.inputs)
+    if len(sent) == len(wanted) and sent != wanted:
+        raise invalid(
+            f"input tensor alias not found in signature: {min(sent - wanted)}. Inputs expected to be in the set "
+            f"{_set(wanted)}."
+        )
+    if sent != wanted:
+        raise invalid(
+            f"input size does not match signature: {len(sent)}!={len(wanted)} len({_set(sent)}) != "
+            f"len({_set(wanted)}). Sent extra: {_set(sent - wanted)}. Missing but required: {_set(wanted - sent)}."
+        )
+    for index, (name, spec) in enumerate(sorted(signature.inputs.items())):
+        # A Session casts nothing, so neither may this: what passes here has to pass in production.
+        expected = object if spec.code == STRING else NUMPY_DTYPES.get(spec.code)
+        if expected is None:
+            raise RequestError(
+                StatusCode.UNIMPLEMENTED, f"The input {name} has the type {spec.dtype}, which this server can't give."
+            )
+        if inputs[name].dtype != np.dtype(expected):
+            raise invalid(
+                f"Expects arg[{index}] to be {_type_name(spec.dtype)} but {_type_name(_received(inputs[name]))} is "
+                f"provided (input {name})"
+            )
+
+
+def _check_filter(signature: Signature, output_filter: Sequence[str]) -> None:
+    for position, name in enumerate(output_filter):
+        if name not in signature.outputs:
+            raise invalid(
+                f"output tensor alias not found in signature: {name} Outputs expected to be in the set "
+                f"{_set(signature.outputs)}."
+            )
+        if name in output_filter[:position]:
+            raise invalid(f"duplicate output tensor alias: {name}")
+
+
+def _received(array: np.ndarray) -> str:
+    return "string" if array.dtype == object else array.dtype.name
+
+
+def _type_name(name: str) -> str:
+    return _TF_NAMES.get(name, name)
+
+
+def _set(names: Any) -> str:
+    return "{" + ",".join(sorted(names)) + "}"
+
+
+def _signature_defs(folder: Path) -> dict[str, Any]:
+    """The ``SignatureDef`` messages, by name, as GetModelMetadata shows them."""
+    saved_model = saved_model_pb2.SavedModel()
+    try:
+        saved_model.ParseFromString((folder / "saved_model.pb").read_bytes())
+    except (OSError, DecodeError) as error:
+        raise ModelError(f"{folder / 'saved_model.pb'} can't be read as a SavedModel: {error}") from error
+    for meta_graph in saved_model.meta_graphs:
+        if "serve" in meta_graph.meta_info_def.tags:
+            return {name: _copy(definition) for name, definition in meta_graph.signature_def.items()}
+    raise ModelError(f"{folder}: no graph has the tag serve.")
+
+
+def _copy(definition: Any) -> Any:
+    """Apart from its SavedModel, which would stay in memory as a whole."""
+    copied = type(definition)()
+    copied.CopyFrom(definition)
+    return copied

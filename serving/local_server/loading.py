@@ -1,0 +1,47 @@
+"""From a folder to a version that can take requests; or the reason why not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from noisy_gru.schema.errors import ModelError
+from noisy_gru.serving.local_server.configuration import ServedModel
+from noisy_gru.serving.local_server.errors import RequestError, invalid, not_found
+from noisy_gru.serving.local_server.loaded import LoadedVersion
+from noisy_gru.serving.local_server.warmup import warm_up
+
+
+def load_version(name: str, version: int, folder: Path) -> LoadedVersion:
+    """A version that is loaded and warmed up.
+
+    Raises:
+        RequestError: if there is no model in ``folder``, TensorFlow can't load it, or a warm-up request fails.
+    """
+    try:
+        loaded = LoadedVersion(name, version, folder)
+    except ModelError as error:
+        raise not_found(str(error)) if not (folder / "saved_model.pb").is_file() else invalid(str(error)) from error
+    try:
+        warm_up(loaded)
+    except RequestError:
+        loaded.close()
+        raise
+    return loaded
+
+
+def nothing_found(served: ServedModel, found: Mapping[int, Path] | None) -> str:
+    """Why there is no version to serve, for people.
+
+    Args:
+        served: the model.
+        found: the versions under its base path; None if that can't be read.
+    """
+    if found is None:
+        return f"{served.name}: Could not find base path {served.base_path} for servable {served.name}; waiting for it."
+    if found:
+        return f"{served.name}: of the versions {sorted(found)} under {served.base_path} the policy wants none."
+    return (
+        f"{served.name}: No versions of servable {served.name} found under base path {served.base_path}. Did you "
+        "forget to name your leaf directory as a number (eg. '/1/')? Waiting for one."
+    )

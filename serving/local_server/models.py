@@ -1,0 +1,304 @@
+"""The models that are served: watches their folders, loads, warms up, swaps and unloads versions, resolves labels.
+
+A version takes requests only when it is loaded and warmed up; only then the old one goes, and it goes when the requests
+that use it are answered. A version that fails never takes the old one's place.
+"""
+
+# pyright: reportAttributeAccessIssue=false
+# Protocol buffers' classes are made when they are imported.
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from grpc import StatusCode
+from tensorflow_serving.apis import get_model_status_pb2
+
+from noisy_gru.schema.errors import ConfigError
+from noisy_gru.serving.local_server.configuration import ServedModel, read_config_file, served_models
+from noisy_gru.serving.local_server.errors import RequestError, invalid, not_found, refused
+from noisy_gru.serving.local_server.loaded import LoadedVersion
+from noisy_gru.serving.local_server.loading import load_version, nothing_found
+from noisy_gru.serving.local_server.states import (
+    AVAILABLE,
+    END,
+    LOADING,
+    UNLOADING,
+    VersionState,
+    found_versions,
+    stamp_of,
+)
+from noisy_gru.trainer.session import TensorSpec
+
+Tell = Callable[[str], None]
+
+
+@dataclass
+class _Entry:
+    """A model and its versions. ``served`` is None once the config does not name it any more."""
+
+    served: ServedModel | None
+    states: dict[int, VersionState] = field(default_factory=dict)
+    labels: dict[str, int] = field(default_factory=dict)
+    told: str = ""
+
+
+class Models:
+    """What is served; every method can be called from any thread.
+
+    Args:
+        config: a ``ModelServerConfig``. Its labels may name versions that are not there yet.
+        tell: receives a line for people whenever something happens.
+
+    Raises:
+        RequestError: if the config can't be used.
+    """
+
+    def __init__(self, config: Any, *, tell: Tell) -> None:
+        self._tell = tell
+        self._changing = threading.Lock()  # held while folders are looked at and models are loaded
+        self._lock = threading.Lock()  # guards what follows, and is never held for long
+        self._entries: dict[str, _Entry] = {}
+        self._unloader = ThreadPoolExecutor(4, thread_name_prefix="unload")
+        self._closed = False
+        served = served_models(config)
+        self._set(served)
+        self._set_labels(served)
+
+    def _set(self, served: Mapping[str, ServedModel]) -> None:
+        with self._lock:
+            for name, model in served.items():
+                self._entries.setdefault(name, _Entry(None)).served = model
+            for name, entry in self._entries.items():
+                if name not in served:
+                    entry.served = None
+
+    def _set_labels(self, served: Mapping[str, ServedModel]) -> None:
+        with self._lock:
+            for name, entry in self._entries.items():
+                entry.labels = dict(served[name].labels) if name in served else {}
+
+    @property
+    def ready(self) -> bool:
+        """Whether each model has a version that takes requests."""
+        with self._lock:
+            entries = [entry for entry in self._entries.values() if entry.served is not None]
+            return bool(entries) and all(_available(entry) for entry in entries)
+
+    def available(self) -> dict[str, list[int]]:
+        """For each model of the config the versions that take requests, highest first."""
+        with self._lock:
+            return {name: _available(entry) for name, entry in self._entries.items() if entry.served is not None}
+
+    def known(self, name: str) -> str:
+        """The name, if the config has such a model; else nothing."""
+        with self._lock:
+            entry = self._entries.get(name)
+            return name if entry is not None and entry.served is not None else ""
+
+    def inputs(self, name: str, signature: str) -> dict[str, TensorSpec]:
+        """The inputs of a signature of the newest version; none if there is no such version or signature."""
+        with self._lock:
+            entry = self._entries.get(name)
+            newest = _available(entry)[:1] if entry is not None else []
+            loaded = entry.states[newest[0]].loaded if entry is not None and newest else None
+        found = loaded.model.signatures.get(signature) if loaded is not None else None
+        return dict(found.inputs) if found is not None else {}
+
+    def lease(self, spec: Any) -> LoadedVersion:
+        """The version that a ``ModelSpec`` means; stays in memory until its `release`.
+
+        Raises:
+            RequestError: NOT_FOUND for a model or version that isn't served, INVALID_ARGUMENT for an unknown label.
+        """
+        if not spec.name:
+            raise invalid("ModelSpec has no name specified.")
+        with self._lock:
+            entry = self._entries.get(spec.name)
+            version = self._version(entry, spec)
+            wanted = f"Latest({spec.name})" if version is None else f"Specific({spec.name}, {version})"
+            available = _available(entry) if entry is not None else []
+            if version is None and available:
+                version = available[0]
+            if entry is None or version not in available:
+                raise not_found(f"Servable not found for request: {wanted}")
+            loaded = entry.states[version].loaded
+            if loaded is None:
+                raise not_found(f"Servable not found for request: {wanted}")
+            loaded.acquire()
+            return loaded
+
+    @staticmethod
+    def _version(entry: _Entry | None, spec: Any) -> int | None:
+        choice = spec.WhichOneof("version_choice")
+        if choice == "version":
+            return spec.version.value
+        if choice != "version_label":
+            return None
+        labels = entry.labels if entry is not None else {}
+        if spec.version_label not in labels:
+            known = f" of {spec.name}; it has {', '.join(sorted(labels))}" if labels else ""
+            raise invalid(f"Unrecognized servable version label: {spec.version_label}{known}")
+        return labels[spec.version_label]
+
+    def status(self, spec: Any) -> Any:
+        """The ``GetModelStatusResponse`` for a ``ModelSpec``: one version if it names one, else all, highest first.
+
+        Raises:
+            RequestError: NOT_FOUND for an unknown model or version, INVALID_ARGUMENT for an unknown label.
+        """
+        response = get_model_status_pb2.GetModelStatusResponse()
+        with self._lock:
+            entry = self._entries.get(spec.name)
+            version = self._version(entry, spec)
+            states = entry.states if entry is not None else {}
+            if version is not None and version not in states:
+                raise not_found(f"Could not find version {version} of model {spec.name}")
+            if not states:
+                raise not_found(f"Could not find any versions of model {spec.name}")
+            for number in sorted(states, reverse=True) if version is None else [version]:
+                response.model_version_status.append(states[number].to_proto(number))
+        return response
+
+    def reload(self, config: Any) -> None:
+        """Serves what a new ``ModelServerConfig`` says, and waits until new models are there.
+
+        Labels change last and all at once. They may name only versions that take requests: what `HandleReloadConfig` of
+        TF Serving asks for.
+
+        Raises:
+            RequestError: if the config can't be used, a new model does not become available, or a label is refused.
+        """
+        served = served_models(config)
+        with self._changing:
+            before = set(self.available())
+            self._set(served)
+            self._sync()
+            available = self.available()
+            missing = [name for name in served if name not in before and not available[name]]
+            if missing:
+                reasons = "; ".join(f"{name}: {self._why_unavailable(name)}" for name in missing)
+                raise RequestError(StatusCode.UNKNOWN, f"Some models did not become available: {{{reasons}}}")
+            for name, model in served.items():
+                for label, version in model.labels.items():
+                    if version not in available[name]:
+                        raise refused(
+                            f"Request to assign label {label} to version {version} of model {name}, which is not "
+                            f"currently available for inference; available: {available[name] or 'none'}"
+                        )
+            self._set_labels(served)
+
+    def _why_unavailable(self, name: str) -> str:
+        with self._lock:
+            entry = self._entries[name]
+            errors = [state.error.message for state in entry.states.values() if state.error is not None]
+        if errors:
+            return errors[-1]
+        base_path = entry.served.base_path if entry.served is not None else None
+        return f"no version found under base path {base_path}"
+
+    def take_over(self, file: Path, config_of_file: Callable[[Path], Any] = read_config_file) -> None:
+        """Takes over a config file that changed, where labels may name versions that are still to come."""
+        try:
+            served = served_models(config_of_file(file))
+        except (ConfigError, RequestError) as error:
+            self._tell(f"{file} changed, but can't be used, so the server stays as it is: {error}")
+            return
+        with self._changing:
+            self._set(served)
+            self._sync()
+            self._set_labels(served)
+
+    def sync(self) -> None:
+        """Looks at the folders once: loads what is new, unloads what is not wanted any more."""
+        with self._changing:
+            self._sync()
+
+    def _sync(self) -> None:
+        with self._lock:
+            entries = list(self._entries.items())
+        for name, entry in entries:
+            if self._closed:
+                return
+            self._sync_model(name, entry)
+
+    def _sync_model(self, name: str, entry: _Entry) -> None:
+        served = entry.served
+        if served is None:
+            self._unload(name, entry, list(entry.states))
+            return
+        found = found_versions(served.base_path)
+        wanted = served.policy.choose(found or [])
+        if not wanted:
+            self._tell_once(entry, nothing_found(served, found))
+        if found is None:
+            return
+        for version in wanted:
+            self._load(served, entry, version, found[version])
+        # The old version goes when a wanted one has taken its place, or when there is nothing to take it.
+        if not wanted or any(version in wanted for version in _available(entry)):
+            self._unload(name, entry, [version for version in entry.states if version not in wanted])
+
+    def _load(self, served: ServedModel, entry: _Entry, version: int, folder: Path) -> None:
+        state = entry.states.get(version)
+        if state is not None and state.state in (LOADING, AVAILABLE, UNLOADING):
+            return
+        stamp = stamp_of(folder)
+        if state is not None and state.error is not None and state.stamp == stamp:
+            return
+        with self._lock:
+            entry.states[version] = VersionState(LOADING)
+        try:
+            loaded = load_version(served.name, version, folder)
+        except RequestError as error:
+            with self._lock:
+                entry.states[version] = VersionState(END, error=error, stamp=stamp)
+            still = _available(entry)
+            kept = f"Still serving version {still[0]}." if still else "No version is served."
+            self._tell(f"{served.name}: version {version} failed to load. {error.message} {kept}")
+            return
+        with self._lock:
+            entry.states[version] = VersionState(AVAILABLE, loaded)
+        entry.told = ""
+        self._tell(f"{served.name}: serving version {version}, from {folder}")
+
+    def _unload(self, name: str, entry: _Entry, versions: list[int]) -> None:
+        for version in versions:
+            state = entry.states[version]
+            if state.state != AVAILABLE or state.loaded is None:
+                continue
+            with self._lock:
+                state.state = UNLOADING
+            self._unloader.submit(self._drain, name, version, state)
+
+    def _drain(self, name: str, version: int, state: VersionState) -> None:
+        if state.loaded is not None:
+            state.loaded.close()
+        with self._lock:
+            state.loaded, state.state = None, END
+        self._tell(f"{name}: version {version} is unloaded")
+
+    def _tell_once(self, entry: _Entry, line: str) -> None:
+        if entry.told != line:
+            entry.told = line
+            self._tell(line)
+
+    def close(self) -> None:
+        """Unloads everything, each version after its last request."""
+        self._closed = True
+        with self._changing:
+            self._set({})
+            with self._lock:
+                entries = list(self._entries.items())
+            for name, entry in entries:
+                self._unload(name, entry, list(entry.states))
+        self._unloader.shutdown(wait=True)
+
+
+def _available(entry: _Entry) -> list[int]:
+    return sorted((number for number, state in entry.states.items() if state.state == AVAILABLE), reverse=True)

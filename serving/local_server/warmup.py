@@ -1,0 +1,60 @@
+"""Replays ``assets.extra/tf_serving_warmup_requests`` on a version before requests reach it, as TF Serving does."""
+
+# pyright: reportAttributeAccessIssue=false
+# Protocol buffers' classes are made when they are imported.
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+
+from google.protobuf.message import DecodeError
+from tensorflow_serving.apis import prediction_log_pb2
+
+from noisy_gru.components.sequence_example_gen.records import read_frames
+from noisy_gru.components.sequence_example_gen.tables import Source
+from noisy_gru.schema.errors import DataError
+from noisy_gru.serving.local_server.errors import RequestError, invalid
+from noisy_gru.serving.local_server.loaded import LoadedVersion
+from noisy_gru.serving.local_server.requests import answer_predict
+
+WARMUP_FILE = Path("assets.extra") / "tf_serving_warmup_requests"
+MOST_RECORDS = 1000
+
+
+def warm_up(loaded: LoadedVersion) -> int:
+    """Asks a version its own warm-up requests.
+
+    Returns:
+        The number of requests; 0 if the version brings none.
+
+    Raises:
+        RequestError: if the file can't be read, holds another kind of request or too many, or one of them fails.
+    """
+    file = loaded.folder / WARMUP_FILE
+    if not file.is_file():
+        return 0
+    try:
+        frames = list(islice(read_frames(Source(str(file), str(file), "tfrecord")), MOST_RECORDS + 1))
+    except DataError as error:
+        raise invalid(f"Warm-up of version {loaded.version} of {loaded.name}: {error}") from error
+    if len(frames) > MOST_RECORDS:
+        raise invalid(f"Number of warmup records exceeds the maximum ({MOST_RECORDS}) at {file}")
+    for number, record in enumerate(frames, start=1):
+        _replay(loaded, file, number, record)
+    return len(frames)
+
+
+def _replay(loaded: LoadedVersion, file: Path, number: int, record: bytes) -> None:
+    where = f"Warm-up request {number} of {file}"
+    try:
+        log = prediction_log_pb2.PredictionLog.FromString(record)
+    except DecodeError as error:
+        raise invalid(f"{where}: Failed to parse warmup record: {error}") from error
+    kind = log.WhichOneof("log_type")
+    if kind != "predict_log":
+        raise invalid(f"{where}: Unsupported log_type for warmup: {kind}; expected predict_log.")
+    try:
+        answer_predict(loaded, log.predict_log.request)
+    except RequestError as error:
+        raise RequestError(error.code, f"{where} failed: {error.message}") from error

@@ -1,0 +1,191 @@
+"""TensorProto to NumPy and back, for the server and the client; what can't be a tensor is an error, never a crash.
+
+>>> import numpy as np
+>>> proto = to_proto(np.array([[1.5, 2.5]], np.float32))
+>>> from_proto(proto).tolist()
+[[1.5, 2.5]]
+
+``tf.make_ndarray`` trusts its input: a shape that the sender made up is allocated. Nothing here allocates more than the
+message holds, but for a value that is to be repeated (a form that the protocol allows), and that has a bound.
+"""
+
+# pyright: reportAttributeAccessIssue=false
+# Protocol buffers' classes are made when they are imported.
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from tensorflow.core.framework import tensor_pb2
+
+from noisy_gru.schema.errors import UserError
+from noisy_gru.trainer.c_api import DTYPE_NAMES, NUMPY_DTYPES, STRING
+
+LARGEST_FILL = 1 << 26  # bytes that a repeated value may fill
+_MOST_DIMENSIONS = 254  # as in TensorFlow
+_CODES = {np.dtype(dtype): code for code, dtype in NUMPY_DTYPES.items()}
+_FLOAT16 = 19
+_FIELDS = {
+    1: "float_val",
+    2: "double_val",
+    3: "int_val",
+    4: "int_val",
+    5: "int_val",
+    6: "int_val",
+    9: "int64_val",
+    10: "bool_val",
+    17: "int_val",
+    _FLOAT16: "half_val",
+    22: "uint32_val",
+    23: "uint64_val",
+}
+
+
+class TensorProtoError(UserError):
+    """A TensorProto that is no tensor, or an array that no TensorProto can hold."""
+
+
+def to_proto(array: np.ndarray, *, packed: bool = True) -> Any:
+    """The ``TensorProto`` of an array.
+
+    Args:
+        array: numbers or booleans; or strings, as an object array of ``bytes`` or ``str``, or an array of ``str``.
+        packed: numbers as ``tensor_content``, which is fast; else in the typed fields (``float_val`` ...), as TF
+            Serving answers.
+
+    Raises:
+        TensorProtoError: for any other type. Also for NumPy's own bytes type, which loses zero bytes at the end.
+    """
+    proto = tensor_pb2.TensorProto()
+    for size in array.shape:
+        proto.tensor_shape.dim.add(size=size)
+    if array.dtype.kind in "OU":
+        proto.dtype = STRING
+        proto.string_val.extend(_bytes(value) for value in array.ravel().tolist())
+        return proto
+    code = _CODES.get(array.dtype.newbyteorder("="))
+    if code is None:
+        hint = " Give bytes as an array of objects: this type loses zero bytes at the end of a value."
+        raise TensorProtoError(
+            f"Expected numbers, booleans or strings (an object array of bytes or str); received an array of "
+            f"{array.dtype}.{hint if array.dtype.kind == 'S' else ''}"
+        )
+    proto.dtype = code
+    if packed:
+        proto.tensor_content = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
+    else:
+        flat = array.ravel()
+        flat = flat.view(np.uint16) if code == _FLOAT16 else flat
+        getattr(proto, _FIELDS[code]).extend(flat.tolist())
+    return proto
+
+
+def _bytes(value: Any) -> bytes:
+    if isinstance(value, bytes):
+        return value
+    if isinstance(value, str):
+        return value.encode()
+    raise TensorProtoError(f"Expected bytes or str in an object array; received {type(value).__name__}.")
+
+
+def from_proto(proto: Any) -> np.ndarray:
+    """The array of a ``TensorProto``; strings become an object array of ``bytes``.
+
+    As in TensorFlow, the last of too few values is repeated, and without any value all are zero or empty.
+
+    Raises:
+        TensorProtoError: if the type is not one that NumPy has, the shape is not known, negative or larger than what is
+            there, or the content has another size than the shape says.
+    """
+    shape = _shape(proto)
+    count = math.prod(shape)
+    if proto.dtype == STRING:
+        values = _string_list(proto.tensor_content, count) if proto.tensor_content else proto.string_val
+        return _filled(values, shape, count, np.dtype(object), b"")
+    if proto.dtype not in NUMPY_DTYPES:
+        name = DTYPE_NAMES.get(proto.dtype, f"number {proto.dtype}" if proto.dtype else "invalid (0)")
+        raise TensorProtoError(
+            f"The type {name} is not one of {', '.join(DTYPE_NAMES[code] for code in _FIELDS)}, string."
+        )
+    dtype = np.dtype(NUMPY_DTYPES[proto.dtype])
+    if proto.tensor_content:
+        if len(proto.tensor_content) != count * dtype.itemsize:
+            raise TensorProtoError(
+                f"The shape {list(shape)} of {dtype} takes {count * dtype.itemsize} bytes of tensor_content; received "
+                f"{len(proto.tensor_content)}."
+            )
+        if dtype == np.bool_:
+            return (np.frombuffer(proto.tensor_content, np.uint8) != 0).reshape(shape)
+        return np.frombuffer(proto.tensor_content, dtype.newbyteorder("<")).astype(dtype).reshape(shape)
+    values = getattr(proto, _FIELDS[proto.dtype])
+    return _filled(values, shape, count, dtype, 0)
+
+
+def _shape(proto: Any) -> tuple[int, ...]:
+    if proto.tensor_shape.unknown_rank:
+        raise TensorProtoError("The shape has no known rank; a tensor needs the size of each dimension.")
+    shape = tuple(dim.size for dim in proto.tensor_shape.dim)
+    if len(shape) > _MOST_DIMENSIONS:
+        raise TensorProtoError(f"The shape has {len(shape)} dimensions; at most {_MOST_DIMENSIONS} are allowed.")
+    if any(size < 0 for size in shape):
+        raise TensorProtoError(f"The shape {list(shape)} has a negative size.")
+    return shape
+
+
+def _filled(values: Any, shape: tuple[int, ...], count: int, dtype: np.dtype, empty: Any) -> np.ndarray:
+    """The first ``count`` values; the last one repeated, or ``empty``, where there are fewer."""
+    if count > len(values) and count * dtype.itemsize > LARGEST_FILL:
+        raise TensorProtoError(
+            f"The shape {list(shape)} has {count} elements; received {len(values)} values. A value is repeated up to "
+            f"{LARGEST_FILL} bytes; send the others."
+        )
+    if count == 0:
+        return np.empty(shape, dtype)
+    if dtype.kind == "O":
+        given = np.empty(min(count, len(values)), dtype)
+        given[:] = list(values[:count])
+    else:
+        given = _numbers(values[:count], dtype)
+    if len(given) < count:
+        filled = np.full(count, given[-1] if len(given) else empty, dtype)
+        filled[: len(given)] = given
+        given = filled
+    return given.reshape(shape)
+
+
+def _numbers(values: Any, dtype: np.dtype) -> np.ndarray:
+    """Values of a typed field; small integers stand in wider fields and are cut as in C++."""
+    if dtype == np.float16:
+        return np.array(values, np.int64).astype(np.uint16).view(np.float16)
+    wide = np.int64 if dtype.kind in "iu" and dtype.itemsize < 8 else dtype
+    return np.array(values, wide).astype(dtype)
+
+
+def _string_list(content: bytes, count: int) -> list[bytes]:
+    """Strings in ``tensor_content``: ``count`` lengths as varints, then the bytes of all."""
+    sizes, position = [], 0
+    if count > len(content):
+        raise TensorProtoError(f"The tensor_content of {len(content)} bytes can't hold {count} strings.")
+    for _ in range(count):
+        size = shift = 0
+        while True:
+            if position >= len(content) or shift > 28:
+                raise TensorProtoError(f"The tensor_content is no list of {count} strings.")
+            byte = content[position]
+            position += 1
+            size |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                break
+        sizes.append(size)
+    if position + sum(sizes) != len(content):
+        raise TensorProtoError(
+            f"The tensor_content has {len(content) - position} bytes of strings; their lengths add up to {sum(sizes)}."
+        )
+    strings = []
+    for size in sizes:
+        strings.append(content[position : position + size])
+        position += size
+    return strings

@@ -1,0 +1,345 @@
+"""Versions come, fail and go while the server answers."""
+
+# pyright: reportAttributeAccessIssue=false
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+
+from noisy_gru.trainer.session import SessionModel
+from tests.serving.local_server.conftest import INPUTS, Asking, Serving, write_warm_up
+
+pytestmark = pytest.mark.slow
+
+Publish = Callable[..., Path]
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen within a minute"
+        time.sleep(0.02)
+
+
+def config(base_path: Path, policy: str = "", labels: str = "") -> str:
+    return (
+        f'model_config_list {{ config {{ name: "{base_path.name}" base_path: "{base_path}" '
+        f'model_platform: "tensorflow" {policy} {labels} }} }}'
+    )
+
+
+def test_a_new_version_is_found_and_takes_over(serving: Serving, publish: Publish) -> None:
+    _, asking, told = serving(poll_seconds=0.05)
+    assert asking.version() == 1
+    publish(2)
+    until(lambda: asking.version() == 2)
+    until(lambda: asking.states() == {2: "AVAILABLE", 1: "END"})
+    assert any("serving version 2" in line for line in told)
+    with pytest.raises(grpc.RpcError, match=r"Specific\(small, 1\)"):
+        asking.predict(version=1)
+
+
+def test_no_request_is_lost_in_a_swap(
+    serving: Serving, publish: Publish, base_path: Path, other_exported: Path
+) -> None:
+    from noisy_gru.serving.tensor_protos import from_proto
+
+    expected = {}
+    for version, folder in ((1, base_path / "1"), (2, other_exported), (3, other_exported)):
+        with SessionModel(folder) as model:
+            expected[version] = model.run("serving_tensors", INPUTS)["probabilities"]
+    assert not np.allclose(expected[1], expected[2])
+    server, asking, _ = serving()
+    stop, problems, answered = threading.Event(), [], Counter()
+
+    def ask() -> None:
+        while not stop.is_set():
+            try:
+                response = asking.predict()
+            except grpc.RpcError as error:
+                problems.append(error)
+                return
+            version = response.model_spec.version.value
+            if not np.array_equal(from_proto(response.outputs["probabilities"]), expected[version]):
+                problems.append(f"version {version} answered with the numbers of another one")
+            answered[version] += 1
+
+    threads = [threading.Thread(target=ask) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for version in (1, 2, 3):
+        if version > 1:
+            publish(version)
+            server.models.sync()
+        before = answered[version]
+        until(lambda version=version, before=before: answered[version] > before + 5 or bool(problems))
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert not problems
+    assert set(answered) == {1, 2, 3}
+
+
+def test_a_version_in_use_is_unloaded_when_its_request_is_answered(serving: Serving, publish: Publish) -> None:
+    from tensorflow_serving.apis import model_pb2
+
+    server, asking, _ = serving()
+    old = server.models.lease(model_pb2.ModelSpec(name=asking.name))
+    publish(2)
+    server.models.sync()
+    assert asking.states() == {2: "AVAILABLE", 1: "UNLOADING"}
+    assert asking.version() == 2
+    assert old.model.run("serving_tensors", INPUTS)["class_id"].shape == (2,)
+    old.release()
+    until(lambda: asking.states() == {2: "AVAILABLE", 1: "END"})
+
+
+def test_requests_that_run_when_the_server_ends_are_answered(
+    serving: Serving, monkeypatch: pytest.MonkeyPatch, base_path: Path
+) -> None:
+    from noisy_gru.serving.local_server import LocalServer
+    from noisy_gru.serving.local_server.loaded import LoadedVersion
+
+    running, go = threading.Event(), threading.Event()
+    predict = LoadedVersion.predict
+
+    def slow(self: Any, *args: Any) -> Any:
+        running.set()
+        assert go.wait(60)
+        return predict(self, *args)
+
+    monkeypatch.setattr(LoadedVersion, "predict", slow)
+    with LocalServer({base_path.name: base_path}) as server:
+        asking = Asking(server, base_path.name)
+        future = asking.predictions.Predict.future(asking.request(), timeout=60)
+        assert running.wait(60)
+        threading.Timer(0.3, go.set).start()
+    assert future.result().model_spec.version.value == 1
+    asking.channel.close()
+
+
+def broken(folder: Path) -> None:
+    (folder / "saved_model.pb").write_bytes(b"no model")
+
+
+def without_a_model(folder: Path) -> None:
+    (folder / "saved_model.pb").unlink()
+
+
+def without_values(folder: Path) -> None:
+    next((folder / "variables").glob("variables.data*")).unlink()
+
+
+def without_weights(folder: Path) -> None:
+    shutil.rmtree(folder / "variables")
+
+
+@pytest.mark.parametrize("change", [broken, without_a_model, without_values])
+def test_a_version_that_does_not_load_keeps_the_old_one(
+    serving: Serving, publish: Publish, change: Callable[[Path], None]
+) -> None:
+    server, asking, told = serving()
+    publish(2, change=change)
+    server.models.sync()
+    assert asking.version() == 1
+    assert asking.states() == {2: "END", 1: "AVAILABLE"}
+    failed = asking.status()[0].status
+    assert failed.error_code != 0
+    assert "2" in failed.error_message
+    assert "Still serving version 1" in told[-1]
+
+
+def test_a_warm_up_that_fails_keeps_the_old_version(serving: Serving, publish: Publish) -> None:
+    server, asking, _ = serving()
+
+    def change(folder: Path) -> None:
+        bad = asking.request()
+        bad.inputs["lengths"].int64_val[:] = []
+        bad.inputs["lengths"].tensor_content = b"12"
+        write_warm_up(folder, [asking.request(), bad])
+
+    publish(2, change=change)
+    server.models.sync()
+    assert asking.version() == 1
+    assert asking.states() == {2: "END", 1: "AVAILABLE"}
+    failed = asking.status()[0].status
+    assert failed.error_code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
+    assert "Warm-up request 2 of" in failed.error_message
+    assert "lengths" in failed.error_message
+
+
+def test_a_warm_up_finds_what_the_loader_does_not(serving: Serving, publish: Publish) -> None:
+    # Without its folder of variables TensorFlow takes a model for one that has none, and loads it.
+    server, asking, _ = serving()
+
+    def change(folder: Path) -> None:
+        without_weights(folder)
+        write_warm_up(folder, [asking.request()])
+
+    publish(2, change=change)
+    server.models.sync()
+    assert asking.states() == {2: "END", 1: "AVAILABLE"}
+    assert "Could not find variable" in asking.status()[0].status.error_message
+
+
+def test_a_warm_up_is_asked_before_the_version_is_available(
+    serving: Serving, publish: Publish, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from noisy_gru.serving.local_server.loaded import LoadedVersion
+
+    server, asking, _ = serving()
+    seen: list[tuple[int, dict[int, str], str]] = []
+    predict = LoadedVersion.predict
+
+    def watched(self: LoadedVersion, signature_name: str, *args: Any) -> Any:
+        seen.append((self.version, asking.states(), signature_name))
+        return predict(self, signature_name, *args)
+
+    publish(2, change=lambda folder: write_warm_up(folder, [asking.request(), asking.request()]))
+    monkeypatch.setattr(LoadedVersion, "predict", watched)
+    server.models.sync()
+    assert seen == [(2, {2: "LOADING", 1: "AVAILABLE"}, "serving_tensors")] * 2
+    monkeypatch.undo()
+    assert asking.version() == 2
+
+
+def test_a_warm_up_file_that_is_none(serving: Serving, publish: Publish) -> None:
+    server, asking, _ = serving()
+
+    def change(folder: Path) -> None:
+        write_warm_up(folder, [asking.request()])
+        file = folder / "assets.extra" / "tf_serving_warmup_requests"
+        file.write_bytes(file.read_bytes()[:-7])
+
+    publish(2, change=change)
+    server.models.sync()
+    assert asking.states() == {2: "END", 1: "AVAILABLE"}
+    assert "tf_serving_warmup_requests" in asking.status()[0].status.error_message
+
+
+def test_more_warm_up_requests_than_tf_serving_takes(serving: Serving, publish: Publish) -> None:
+    server, asking, _ = serving()
+    publish(2, change=lambda folder: write_warm_up(folder, [asking.request()] * 1001))
+    server.models.sync()
+    assert "exceeds the maximum (1000)" in asking.status()[0].status.error_message
+
+
+def test_a_version_that_was_put_right_is_loaded(serving: Serving, publish: Publish, other_exported: Path) -> None:
+    server, asking, told = serving()
+    folder = publish(2, change=without_a_model)
+    server.models.sync()
+    server.models.sync()
+    assert sum("failed to load" in line for line in told) == 1, "it was tried again though nothing changed"
+    shutil.copy(other_exported / "saved_model.pb", folder)
+    server.models.sync()
+    assert asking.version() == 2
+
+
+def test_a_withdrawn_version_gives_way_to_the_one_before(serving: Serving, publish: Publish, base_path: Path) -> None:
+    folder = publish(2)
+    server, asking, _ = serving()
+    assert asking.version() == 2
+    folder.rename(base_path / "withdrawn-2")
+    server.models.sync()
+    assert asking.version() == 1
+    until(lambda: asking.states() == {2: "END", 1: "AVAILABLE"})
+
+
+def test_an_unreadable_base_path_unloads_nothing(serving: Serving, base_path: Path) -> None:
+    server, asking, told = serving()
+    base_path.rename(base_path.with_name("away"))
+    server.models.sync()
+    assert asking.version() == 1
+    assert "Could not find base path" in told[-1]
+
+
+def test_an_empty_base_path_unloads_everything(serving: Serving, base_path: Path) -> None:
+    server, asking, told = serving()
+    shutil.rmtree(base_path / "1")
+    server.models.sync()
+    with pytest.raises(grpc.RpcError, match=r"Latest\(small\)"):
+        asking.predict()
+    assert any("No versions of servable small found" in line for line in told)
+
+
+def test_waits_for_the_first_version(serving: Serving, tmp_path: Path, base_path: Path) -> None:
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+    missing = tmp_path / "not yet" / base_path.name
+    _, asking, told = serving({base_path.name: missing}, poll_seconds=0.05)
+    health = health_pb2_grpc.HealthStub(asking.channel)
+
+    def is_serving() -> bool:
+        return health.Check(health_pb2.HealthCheckRequest()).status == health_pb2.HealthCheckResponse.SERVING
+
+    assert not is_serving()
+    with pytest.raises(grpc.RpcError, match="Could not find any versions of model small"):
+        asking.status()
+    assert "Could not find base path" in told[0]
+    missing.parent.mkdir()
+    base_path.rename(missing)
+    until(is_serving)
+    assert asking.version() == 1
+
+
+def test_what_is_no_number_is_no_version(serving: Serving, base_path: Path, other_exported: Path) -> None:
+    for name in ("2.partial", "tmp-3", "v4", "-5", "٦"):
+        shutil.copytree(other_exported, base_path / name)
+    (base_path / "models.config").write_text("")
+    _, asking, _ = serving()
+    assert asking.states() == {1: "AVAILABLE"}
+
+
+@pytest.mark.parametrize(
+    ("policy", "chosen"),
+    [
+        ("", [10]),
+        ("model_version_policy { latest {} }", [10]),
+        ("model_version_policy { latest { num_versions: 2 } }", [10, 9]),
+        ("model_version_policy { all {} }", [10, 9, 1]),
+        ("model_version_policy { specific { versions: 1 versions: 10 versions: 8 } }", [10, 1]),
+    ],
+)
+def test_policies(base_path: Path, policy: str, chosen: list[int]) -> None:
+    from google.protobuf import text_format
+    from tensorflow_serving.config import model_server_config_pb2
+
+    from noisy_gru.serving.local_server.configuration import served_models
+
+    message = text_format.Parse(config(base_path, policy), model_server_config_pb2.ModelServerConfig())
+    assert served_models(message)["small"].policy.choose([9, 1, 10]) == chosen
+
+
+def test_labels_of_a_config_file_follow_the_file(serving: Serving, publish: Publish, base_path: Path) -> None:
+    publish(2)
+    file = base_path.parent / "models.config"
+    all_of_them = "model_version_policy { all {} }"
+    file.write_text(config(base_path, all_of_them, 'version_labels { key: "stable" value: 1 }'))
+    _, asking, told = serving(config_file=file, poll_seconds=0.05)
+    assert (asking.version(label="stable"), asking.version()) == (1, 2)
+    file.write_text(config(base_path, all_of_them, 'version_labels { key: "stable" value: 2 }'))
+    until(lambda: asking.version(label="stable") == 2)
+    file.write_text("no config at all")
+    until(lambda: any("can't be used, so the server stays as it is" in line for line in told))
+    assert asking.version(label="stable") == 2
+
+
+def test_a_label_for_a_version_that_is_still_to_come(serving: Serving, publish: Publish, base_path: Path) -> None:
+    file = base_path.parent / "models.config"
+    file.write_text(config(base_path, labels='version_labels { key: "canary" value: 2 }'))
+    server, asking, _ = serving(config_file=file)
+    with pytest.raises(grpc.RpcError, match=r"Servable not found for request: Specific\(small, 2\)"):
+        asking.predict(label="canary")
+    publish(2)
+    server.models.sync()
+    assert asking.version(label="canary") == 2
