@@ -1,37 +1,40 @@
-"""Asks a published model about files: the reading of training, the loading of TF Serving, one line for each sequence.
+"""Asks a published model about files: the reading of training, one line for each sequence.
 
     >>> unused = predict_files(config, ["new.csv"], root=Path("runs/vowels"), out=None)  # doctest: +SKIP
 
-Imports no TensorFlow: the SavedModel is loaded in a Session, as a server does.
+Without a server the SavedModel is loaded in a Session, as a server does, and TensorFlow is not imported.
 """
 
 from __future__ import annotations
 
 import csv
+import functools
 import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from noisy_gru.components.pusher.published import versions
 from noisy_gru.components.sequence_example_gen.duplicates import EXACT
-from noisy_gru.components.sequence_example_gen.prediction import PredictionInput, read_for_prediction
+from noisy_gru.components.sequence_example_gen.prediction import read_for_prediction
 from noisy_gru.pipeline.checking import matching_files
 from noisy_gru.pipeline.config import PipelineConfig
 from noisy_gru.pipeline.redirect import output_to
 from noisy_gru.pipeline.runs import RunDirectory
-from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, TaskConfig
+from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import ConfigError, UserError
+from noisy_gru.serving.answers import Answer, Part, Predictions
+from noisy_gru.serving.client import Client
+from noisy_gru.serving.connection import Tls, Transport
 from noisy_gru.trainer.session import SessionModel
 
 FORMATS = ("csv", "jsonl")
 BATCH = 512
 EXAMPLES_SHOWN = 5
-
-Answer = dict[str, Any]
 
 
 def published_model(root: Path, model_name: str, version: int | None = None) -> Path:
@@ -45,6 +48,49 @@ def published_model(root: Path, model_name: str, version: int | None = None) -> 
     return folder / str(version if version is not None else found[-1])
 
 
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """A server to ask, as the command line names it: see ``serving.settings.ClientSettings``.
+
+    ``headers`` are `NAME=VALUE` each; ``label`` names a version in place of its number.
+    """
+
+    target: str
+    transport: Transport = "grpc"
+    label: str | None = None
+    timeout: float = 30.0
+    tls: Tls | None = None
+    plaintext: bool = False
+    headers: Sequence[str] = ()
+
+    def client(self, config: PipelineConfig, version: int | None) -> Client:
+        """The client of a configuration's model.
+
+        Raises:
+            UserError: options that can't be used.
+        """
+        return Client(
+            self.target,
+            dataset=config.dataset,
+            model_name=config.model_name,
+            transport=self.transport,
+            model_version=version,
+            version_label=self.label,
+            timeout=self.timeout,
+            tls=self.tls,
+            plaintext=self.plaintext,
+            headers=dict(map(_header, self.headers)),
+        )
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        # What was given may be a secret: it isn't shown.
+        raise ConfigError("--header: expected NAME=VALUE")
+    return name, value
+
+
 def predict_files(
     config: PipelineConfig,
     inputs: Sequence[str],
@@ -53,73 +99,65 @@ def predict_files(
     version: int | None = None,
     out: Path | None = None,
     format_: str | None = None,
+    server: Server | None = None,
 ) -> int:
     """Writes the model's answer for each sequence of the input files.
 
     Args:
         config: of the model.
         inputs: files, or patterns relative to the current folder, in a format of training.
-        root: of the runs.
-        version: of the published model; None: the latest.
+        root: of the runs; nothing is read from there if there is a server.
+        version: of the model; None: the latest.
         out: file to write; None: standard output.
         format_: `csv` or `jsonl`; None: by the ending of ``out``, else CSV.
+        server: to ask; None: the published model is loaded here.
 
     Returns:
-        The number of rows that could not be used; they were told on standard error.
+        The number of rows and sequences that could not be used; they were told on standard error.
 
     Raises:
-        UserError: no such model or files, or files that can't be read.
+        UserError: no such model or files, files that can't be read, or no answer.
     """
     format_ = format_ or ("jsonl" if out is not None and out.suffix in (".jsonl", ".json", ".ndjson") else "csv")
     if format_ not in FORMATS:
         raise ConfigError(f"--format: expected one of {', '.join(FORMATS)}, found {format_}")
-    folder = published_model(root, config.model_name, version)
+    if server is None:
+        folder = published_model(root, config.model_name, version)
+        ask = functools.partial(_ask_here, folder, dataset=config.dataset)
+    else:
+        ask = functools.partial(_ask_server, server, config=config, version=version)
     paths = []
     for pattern in inputs:
         found = matching_files([pattern])
         if not found:
             raise UserError(f"{pattern}: matches no file")
         paths += [Path(path) for path in found]
-    request = read_for_prediction(paths, config.dataset)
     logs = RunDirectory(root).logs
     # TensorFlow writes to standard error on its own.
-    with output_to(logs / "predict.log" if logs.is_dir() else Path(os.devnull)), SessionModel(folder) as model:
-        told = list(answers(model, request, config.task))
+    with output_to(logs / "predict.log" if logs.is_dir() else Path(os.devnull)):
+        predictions = ask(paths)
     with _opened(out) as stream:
         write = _writer(format_, stream)
-        for answer in told:
+        for answer in predictions:
             write(answer)
-    return _tell_unused(request)
+    return _tell_unused(predictions)
 
 
-def answers(model: SessionModel, request: PredictionInput, task: TaskConfig) -> Iterator[Answer]:
-    """The model's answers in the order of the request; named as a line of output is."""
-    for start in range(0, len(request.ids), BATCH):
-        ids = request.ids[start : start + BATCH]
-        outputs = model.run("serving_default", {"examples": request.examples[start : start + BATCH]})
-        for index, name in enumerate(ids):
-            yield {"sequence_id": name, **_answer({key: value[index] for key, value in outputs.items()}, task)}
+def _ask_server(server: Server, paths: Sequence[Path], config: PipelineConfig, version: int | None) -> Predictions:
+    with server.client(config, version) as client:
+        return client.predict(paths, on_error="collect")
 
 
-def _answer(outputs: dict[str, Any], task: TaskConfig) -> Answer:
-    if isinstance(task, ClassificationConfig):
-        names = [label.decode() for label in outputs["labels_bytes"]]
-        parts = {
-            f"probability_{name}": _number(value) for name, value in zip(names, outputs["probabilities"], strict=True)
-        }
-        return {task.label: outputs["label_bytes"].decode(), **parts}
-    if isinstance(task, ForecastingConfig):
-        return {
-            f"{target}@{horizon}": _number(outputs["predictions"][row][column])
-            for row, horizon in enumerate(task.horizons)
-            for column, target in enumerate(task.targets)
-        }
-    return {task.label: _number(outputs["predictions"][0])}
-
-
-def _number(value: Any) -> float:
-    # Nine digits tell any two float32 apart.
-    return float(f"{float(value):.9g}")
+def _ask_here(folder: Path, paths: Sequence[Path], dataset: DatasetConfig) -> Predictions:
+    """The answers of a model that is loaded in a Session, as a server does."""
+    request = read_for_prediction(paths, dataset)
+    parts = []
+    with SessionModel(folder) as model:
+        for start in range(0, len(request.ids), BATCH):
+            outputs = model.run("serving_default", {"examples": request.examples[start : start + BATCH]})
+            parts.append(Part(request.ids[start : start + BATCH], outputs))
+    unused = request.account.quarantined + request.account.dropped
+    return Predictions(dataset.task, parts, unusable=request.unusable, unused=unused)
 
 
 def _writer(format_: str, stream: TextIO) -> Callable[[Answer], None]:
@@ -149,15 +187,19 @@ def _opened(out: Path | None) -> Iterator[TextIO]:
         raise UserError(f"--out {out}: can't be written: {error.strerror}") from error
 
 
-def _tell_unused(request: PredictionInput) -> int:
-    """Tells the reasons, how many rows each has, and the first of them; returns the rows."""
-    account = request.account
-    counts = account.quarantined + account.dropped
+def _tell_unused(predictions: Predictions) -> int:
+    """Tells the reasons, how many rows each has, and the first of them; returns the rows, and the refused sequences."""
+    counts = predictions.unused.copy()
     # Nothing is lost with the copies of a row.
     counts.pop(EXACT, None)
     for reason, count in sorted(counts.items()):
         print(f"not used: {count} row{'s' if count > 1 else ''}: {reason}", file=sys.stderr)
-        for line in [line for line in request.unusable if line.get("reason") == reason][:EXAMPLES_SHOWN]:
+        for line in [line for line in predictions.unusable if line.get("reason") == reason][:EXAMPLES_SHOWN]:
             place = ", ".join(f"{key} {line[key]}" for key in ("file", "row", "column", "sequence_id") if key in line)
             print(f"  {place}: {line.get('problem', '')}", file=sys.stderr)
-    return counts.total()
+    refused = predictions.refused
+    if refused:
+        print(f"refused by the server: {len(refused)} sequence{'s' if len(refused) > 1 else ''}", file=sys.stderr)
+        for each in refused[:EXAMPLES_SHOWN]:
+            print(f"  sequence_id {each.sequence_id}: {each.reason}", file=sys.stderr)
+    return counts.total() + len(refused)

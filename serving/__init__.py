@@ -1,1 +1,62 @@
-"""What a served model is configured with."""
+"""How a published model is served and asked: configuration, client, and a local server.
+
+    from noisy_gru.serving import Client
+
+The names are imported when they are first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from noisy_gru.serving.answers import Predictions
+    from noisy_gru.serving.async_client import AsyncClient
+    from noisy_gru.serving.client import Client
+    from noisy_gru.serving.connection import Tls
+    from noisy_gru.serving.errors import (
+        DeadlineExceeded,
+        InvalidRequest,
+        NotFound,
+        Refused,
+        ServingError,
+        Unavailable,
+    )
+    from noisy_gru.serving.stream import AsyncStream, Stream
+
+_HOMES = {
+    "AsyncClient": "async_client",
+    "AsyncStream": "stream",
+    "Client": "client",
+    "DeadlineExceeded": "errors",
+    "InvalidRequest": "errors",
+    "NotFound": "errors",
+    "Predictions": "answers",
+    "Refused": "errors",
+    "ServingError": "errors",
+    "Stream": "stream",
+    "Tls": "connection",
+    "Unavailable": "errors",
+}
+
+__all__ = [
+    "AsyncClient",
+    "AsyncStream",
+    "Client",
+    "DeadlineExceeded",
+    "InvalidRequest",
+    "NotFound",
+    "Predictions",
+    "Refused",
+    "ServingError",
+    "Stream",
+    "Tls",
+    "Unavailable",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

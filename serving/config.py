@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from noisy_gru.components.config import BatchingConfig, BudgetsConfig, PublishingConfig, VersionsConfig
 from noisy_gru.schema.config import Section
@@ -19,6 +19,16 @@ class ServingConfig(Section):
     budgets: BudgetsConfig = Field(default_factory=lambda: BudgetsConfig(), description="See `budgets`.")
     versions: VersionsConfig = Field(default_factory=lambda: VersionsConfig(), description="See `versions`.")
     batching: BatchingConfig = Field(default_factory=lambda: BatchingConfig(), description="See `batching`.")
+
+    @model_validator(mode="after")
+    def _warm_up_fits(self) -> ServingConfig:
+        if self.budgets.batch_size > self.batching.max_batch_size:
+            raise ValueError(
+                f"budgets.batch_size ({self.budgets.batch_size}) is larger than batching.max_batch_size "
+                f"({self.batching.max_batch_size}): a server that batches would refuse the warm-up request of that "
+                "size, and with it the version"
+            )
+        return self
 
     @property
     def publishing(self) -> PublishingConfig:

@@ -1,4 +1,4 @@
-"""The files of a prediction request as tf.Examples, by the same parsing and policies as in training.
+"""The files or rows of a prediction request as tf.Examples, by the same parsing and policies as in training.
 
 >>> request = read_for_prediction([Path("new.csv")], dataset)  # doctest: +SKIP
 >>> stub.predict(request.examples)  # doctest: +SKIP
@@ -22,6 +22,7 @@ from noisy_gru.components.sequence_example_gen.gaps import Series
 from noisy_gru.components.sequence_example_gen.ledger import Ledger
 from noisy_gru.components.sequence_example_gen.reading import Reader
 from noisy_gru.components.sequence_example_gen.report import check_errors
+from noisy_gru.components.sequence_example_gen.rows import Rows
 from noisy_gru.components.sequence_example_gen.sequences import (
     TOO_SHORT,
     Sequences,
@@ -51,36 +52,52 @@ class PredictionInput:
 
 
 def read_for_prediction(paths: Sequence[Path], dataset: DatasetConfig) -> PredictionInput:
-    """Read files of the training formats, which need neither labels nor splits nor targets that are no features.
+    """Read files of the training formats: see ``read_sources``."""
+    names = list(dict.fromkeys(str(path) for path in paths))
+    return read_sources([Source(name, name, format_of(name, dataset.data)) for name in names], dataset)
+
+
+def read_sources(sources: Sequence[Source], dataset: DatasetConfig) -> PredictionInput:
+    """Read files or tables in memory, which need neither labels nor splits nor targets that are no features.
 
     Forecasting gives one window per entity, the latest. Rows at the end of an entity that hold nothing but columns
     known in advance are its future, and have to reach the furthest horizon.
 
     Raises:
-        DataError: a file can't be read or lacks a column, or a policy that says ``error`` has found a case.
+        DataError: a source can't be read or lacks a column, or a policy that says ``error`` has found a case.
     """
     ledger = Ledger()
-    reader = Reader(dataset, prediction=True)
-    chunks: list[bytes] = []
-    names = list(dict.fromkeys(str(path) for path in paths))
-    for name in names:
-        source = Source(name, name, format_of(name, dataset.data))
-        for table in reader.tables(source, ledger):
-            chunks += [chunk for _, chunk in pack(table, source.name, 1)]
-    found = _sequences(chunks, dataset, ledger) if chunks else None
+    rows = rows_of(sources, dataset, ledger)
+    found = _sequences(rows, dataset, ledger) if rows is not None else None
     check_errors(ledger.account)
     if found is None:
         return PredictionInput([], [], ledger.account, ledger.lines)
     encode = encoder_of(found, dataset, prediction=True)
-    given = np.array([names.index(name) for name in found.rows.file_names])
-    order = np.lexsort((found.rows.row[found.start], given[found.rows.file[found.start]])).tolist()
+    order = order_of(found, sources)
     return PredictionInput(
         [found.ids[place] for place in order], [encode(place) for place in order], ledger.account, ledger.lines
     )
 
 
-def _sequences(chunks: list[bytes], dataset: DatasetConfig, ledger: Ledger) -> Sequences:
-    series, split = series_of_bucket(unpack(chunks), dataset, ledger, prediction=True)
+def rows_of(sources: Sequence[Source], dataset: DatasetConfig, ledger: Ledger) -> Rows | None:
+    """The usable rows of all sources, without label and split; None if there are none."""
+    reader = Reader(dataset, prediction=True)
+    chunks: list[bytes] = []
+    for source in sources:
+        for table in reader.tables(source, ledger):
+            chunks += [chunk for _, chunk in pack(table, source.name, 1)]
+    return unpack(chunks) if chunks else None
+
+
+def order_of(found: Sequences, sources: Sequence[Source]) -> list[int]:
+    """The places of sequences in the order in which their first steps were given."""
+    names = [source.name for source in sources]
+    given = np.array([names.index(name) for name in found.rows.file_names])
+    return np.lexsort((found.rows.row[found.start], given[found.rows.file[found.start]])).tolist()
+
+
+def _sequences(rows: Rows, dataset: DatasetConfig, ledger: Ledger) -> Sequences:
+    series, split = series_of_bucket(rows, dataset, ledger, prediction=True)
     if isinstance(dataset.task, ForecastingConfig):
         return _latest_windows(series, dataset, dataset.task, ledger)
     return whole_sequences(series, split, None, dataset, ledger)

@@ -8,6 +8,7 @@ from typing import Any
 from noisy_gru.components.sequence_example_gen.columns import Columns
 from noisy_gru.components.sequence_example_gen.conform import Conformer
 from noisy_gru.components.sequence_example_gen.ledger import Ledger
+from noisy_gru.components.sequence_example_gen.memory import TABLE, read_table
 from noisy_gru.components.sequence_example_gen.tables import (
     Block,
     Opener,
@@ -49,6 +50,8 @@ class Reader:
             return read_csv(source, self._columns, self._required, self._opener)
         if source.format == "parquet":
             return read_parquet(source, self._columns, self._opener)
+        if source.format == TABLE:
+            return read_table(source, self._columns, self._required)
         from noisy_gru.components.sequence_example_gen.records import read_records  # imports TensorFlow
 
         return read_records(source, self._columns, self._required, self._opener)

@@ -32,7 +32,8 @@ MOST_CELL_CHARACTERS = 200
 class Source:
     """A file, or some row groups of a Parquet file: a unit of reading.
 
-    ``name`` is how messages and accounts call the file, ``split`` the split that ``data.files`` gives it, if any.
+    ``name`` is how messages and accounts call the file, ``split`` the split that ``data.files`` gives it, if any. For
+    rows that are in memory, the format is ``table`` and ``table`` holds them (pa.Table).
     """
 
     path: str
@@ -41,6 +42,7 @@ class Source:
     split: str | None = None
     row_group: int | None = None
     first_row: int = 1
+    table: Any = None
 
 
 @dataclass
@@ -66,8 +68,9 @@ def check_columns(names: Sequence[str], required: Sequence[str], source: Source)
     missing = [name for name in required if name not in names]
     if missing:
         raise DataError(
-            f"{source.name}: expected the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}; the file has "
-            f"{', '.join(names) or 'none'}. Correct the names in the configuration, or the file"
+            f"{source.name}: expected the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}; the "
+            f"{'file' if source.table is None else 'data'} has {', '.join(names) or 'none'}. Correct the names in the "
+            f"configuration, or the {'file' if source.table is None else 'data'}"
         )
     twice = sorted({name for name in required if list(names).count(name) > 1})
     if twice:

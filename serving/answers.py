@@ -1,0 +1,158 @@
+"""A model's outputs as answers that a person can read, named after the columns of the configuration."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, TaskConfig
+from noisy_gru.schema.errors import ModelError
+from noisy_gru.serving.errors import Refused
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Answer = dict[str, Any]
+SEQUENCE_ID = "sequence_id"
+_CLASSES = ("probabilities", "class_id", "label_bytes", "labels_bytes")
+
+
+def columns_of(outputs: Mapping[str, np.ndarray], count: int, task: TaskConfig) -> dict[str, np.ndarray]:
+    """The outputs of ``count`` sequences as named columns, each [count].
+
+    Classification: the label, and `probability_<class>` for each class. Regression: the label. Forecasting:
+    `<target>@<horizon>`.
+
+    Raises:
+        ModelError: they are not the outputs of a model for this task.
+    """
+    wanted = _CLASSES if isinstance(task, ClassificationConfig) else ("predictions",)
+    missing = [name for name in wanted if name not in outputs]
+    if missing:
+        had = ", ".join(sorted(outputs)) or "nothing"
+        raise ModelError(
+            f"the model answered with {had}; expected {', '.join(wanted)} ({task.kind}). Is it a model of this "
+            "configuration?"
+        )
+    wrong = [f"{len(outputs[name])} of {name}" for name in wanted if len(outputs[name]) != count]
+    if wrong:
+        raise ModelError(f"the model was asked about {count} sequences and answered with {', '.join(wrong)}")
+    if isinstance(task, ClassificationConfig):
+        names = [name.decode() for name in outputs["labels_bytes"][0]] if count else []
+        labels = np.array([label.decode() for label in outputs["label_bytes"]], object)
+        probabilities = outputs["probabilities"]
+        return {task.label: labels, **{f"probability_{name}": probabilities[:, at] for at, name in enumerate(names)}}
+    values = outputs["predictions"]
+    shape = (len(task.horizons), len(task.targets)) if isinstance(task, ForecastingConfig) else (1,)
+    if values.shape[1:] != shape:
+        raise ModelError(
+            f"the model answered with predictions of the shape {list(values.shape)}; expected {[count, *shape]} "
+            f"({task.kind}). Is it a model of this configuration?"
+        )
+    if isinstance(task, ForecastingConfig):
+        return {
+            f"{target}@{horizon}": values[:, row, column]
+            for row, horizon in enumerate(task.horizons)
+            for column, target in enumerate(task.targets)
+        }
+    return {task.label: values[:, 0]}
+
+
+def answers_of(ids: Sequence[str], outputs: Mapping[str, np.ndarray], task: TaskConfig) -> list[Answer]:
+    """One mapping for each sequence: its id, then what ``columns_of`` names.
+
+    Raises:
+        ModelError: as ``columns_of``.
+    """
+    columns = columns_of(outputs, len(ids), task)
+    values = [_plain(column) for column in columns.values()]
+    names = (SEQUENCE_ID, *columns)
+    return [dict(zip(names, row, strict=True)) for row in zip(ids, *values, strict=True)]
+
+
+def _plain(column: np.ndarray) -> list[Any]:
+    if column.dtype == object:
+        return column.tolist()
+    # Nine digits tell any two float32 apart.
+    return [float(f"{value:.9g}") for value in column.tolist()]
+
+
+@dataclass(frozen=True)
+class Part:
+    """The outputs of some sequences, and the version that gave them (None if it isn't known)."""
+
+    ids: Sequence[str]
+    outputs: dict[str, np.ndarray]
+    version: int | None = None
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model answered.
+
+    Attributes:
+        task: of the configuration.
+        parts: the outputs, in the order of the request.
+        refused: sequences that the server would not answer (with ``on_error="collect"``).
+        unusable: rows that are in no sequence, with `reason`, `problem`, `file` and `row`.
+        unused: how many rows were not used, by reason.
+    """
+
+    task: TaskConfig
+    parts: Sequence[Part]
+    refused: list[Refused] = field(default_factory=list)
+    unusable: list[dict[str, Any]] = field(default_factory=list)
+    unused: Counter[str] = field(default_factory=Counter)
+
+    @cached_property
+    def ids(self) -> list[str]:
+        """The ids of the answered sequences, in the order of the request."""
+        return [name for part in self.parts for name in part.ids]
+
+    @cached_property
+    def answers(self) -> list[Answer]:
+        """One mapping for each answered sequence: `sequence_id`, then the names of ``columns_of``."""
+        return [answer for part in self.parts for answer in answers_of(part.ids, part.outputs, self.task)]
+
+    @property
+    def versions(self) -> list[int]:
+        """The versions that answered: more than one if the server changed over in between; empty over REST."""
+        return sorted({part.version for part in self.parts if part.version is not None})
+
+    def output(self, name: str) -> np.ndarray:
+        """An output of all answered sequences, as the model gave it.
+
+        Raises:
+            ModelError: there is none of this name, or versions with different classes answered.
+        """
+        if not self.parts:
+            raise ModelError(f"there is no output {name}: no sequence was answered")
+        if any(name not in part.outputs for part in self.parts):
+            raise ModelError(f"there is no output {name}; there are {', '.join(sorted(self.parts[0].outputs))}")
+        values = [part.outputs[name] for part in self.parts]
+        if len({value.shape[1:] for value in values}) > 1:
+            shown = ", ".join(map(str, self.versions)) or "unknown"
+            raise ModelError(f"{name}: the versions that answered ({shown}) differ; ask again for one of them")
+        return np.concatenate(values)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A row for each answered sequence, with the columns of ``answers``; numbers are float32, as the model's."""
+        import pandas as pd
+
+        frames = []
+        for part in self.parts:
+            frames.append(
+                pd.DataFrame({SEQUENCE_ID: list(part.ids), **columns_of(part.outputs, len(part.ids), self.task)})
+            )
+        return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame({SEQUENCE_ID: []}, dtype=object)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __iter__(self) -> Iterator[Answer]:
+        return iter(self.answers)

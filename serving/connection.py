@@ -1,0 +1,125 @@
+"""Where a server is and how it is spoken to: address, encryption, headers, deadlines, attempts."""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from noisy_gru.schema.errors import ConfigError, UserError
+
+Transport = Literal["grpc", "rest"]
+TRANSPORTS = ("grpc", "rest")
+MIB = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tls:
+    """An encrypted connection.
+
+    Attributes:
+        ca: PEM file of the certificates to trust; None: those of the system.
+        certificate: PEM file of the client's own certificate, where the server asks for one.
+        key: PEM file of its private key.
+
+    Raises:
+        ConfigError: a certificate without a key, or a key without a certificate.
+    """
+
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+
+    def __post_init__(self) -> None:
+        if (self.certificate is None) != (self.key is None):
+            raise ConfigError("a client certificate and its key go together; only one of them is given")
+
+    def read(self) -> tuple[bytes | None, bytes | None, bytes | None]:
+        """The contents of the three files.
+
+        Raises:
+            UserError: one can't be read.
+        """
+        return _read(self.ca), _read(self.certificate), _read(self.key)
+
+
+def _read(path: Path | None) -> bytes | None:
+    try:
+        return None if path is None else path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: can't be read: {error.strerror}. Expected a PEM file") from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Connection:
+    """How a server is spoken to.
+
+    Attributes:
+        target: HOST:PORT.
+        transport: `grpc` or `rest`; a server has a port for each.
+        tls: encrypts. Without it only an address of this machine is spoken to, or any with ``plaintext``.
+        plaintext: sequences, answers and headers may go over the network as they are.
+        headers: sent with every request (gRPC: metadata), for example `authorization`.
+        timeout: seconds for one request, with all its attempts.
+        attempts: most attempts of one request; another one is made only where the server is unavailable.
+        first_wait: seconds before the second attempt; doubled for each one after, and up to half of it again at random.
+        longest_wait: seconds between attempts at most.
+        largest_answer: bytes of an answer at most.
+
+    Raises:
+        ConfigError: a value that can't be used.
+    """
+
+    target: str
+    transport: Transport = "grpc"
+    tls: Tls | None = None
+    plaintext: bool = False
+    headers: Mapping[str, str] = field(default_factory=dict)
+    timeout: float = 30.0
+    attempts: int = 5
+    first_wait: float = 0.1
+    longest_wait: float = 5.0
+    largest_answer: int = 64 * MIB
+
+    def __post_init__(self) -> None:
+        if self.transport not in TRANSPORTS:
+            raise ConfigError(f"transport: expected grpc or rest, received {self.transport!r}")
+        host = _host(self.target)
+        if not (math.isfinite(self.timeout) and self.timeout > 0):
+            raise ConfigError(f"timeout: expected seconds above 0, received {self.timeout}")
+        if self.attempts < 1:
+            raise ConfigError(f"attempts: expected at least 1, received {self.attempts}")
+        if self.tls is None and not self.plaintext and not is_this_machine(host):
+            raise ConfigError(
+                f"{self.target} is not this machine, so the connection is to be encrypted: give TLS options "
+                "(tls=Tls(ca=...), --tls, --tls-ca FILE), or allow plain text on a network that you trust "
+                "(plaintext=True, --plaintext)"
+            )
+        for name, value in self.headers.items():
+            good = name and all(sign.isascii() and (sign.isalnum() or sign in "-_.") for sign in name)
+            # The value may be a secret: it isn't shown.
+            if not good or not (value.isascii() and value.isprintable()):
+                raise ConfigError(
+                    f"headers: {name!r}: expected a name of ASCII letters, digits and - _ . and a value of "
+                    "printable ASCII"
+                )
+
+
+def _host(target: str) -> str:
+    host, colon, port = target.rpartition(":")
+    if "/" in target or not (colon and host and port.isdigit() and 0 < int(port) < 65536):
+        raise ConfigError(f"expected a server as HOST:PORT, for example 127.0.0.1:8500, received {target!r}")
+    return host.removeprefix("[").removesuffix("]")
+
+
+def is_this_machine(host: str) -> bool:
+    """Whether a host's name or address never leaves this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

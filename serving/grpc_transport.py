@@ -1,0 +1,232 @@
+"""gRPC: TF Serving's PredictionService and ModelService, and the health service, blocking or with asyncio.
+
+Importing TF Serving's messages imports TensorFlow, which takes seconds: it happens where a transport is made.
+"""
+
+# pyright: reportAttributeAccessIssue=false
+# The classes of protocol buffers are made when they are imported.
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+import grpc.aio
+import numpy as np
+
+from noisy_gru.serving.calls import (
+    Call,
+    HealthCall,
+    MetadataCall,
+    ModelChoice,
+    ModelMetadata,
+    PredictCall,
+    PredictReply,
+    Reply,
+    StatusCall,
+    VersionStatus,
+)
+from noisy_gru.serving.connection import Connection, is_this_machine
+from noisy_gru.serving.errors import ServingError
+from noisy_gru.serving.statuses import error_of
+from noisy_gru.trainer.session import signatures_of
+
+
+def import_messages() -> None:
+    """Imports what making a transport imports."""
+    from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc  # noqa: F401
+
+
+class _Wire:
+    """What calls and replies look like as messages, over a channel of either kind."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.metadata = tuple((name.lower(), value) for name, value in connection.headers.items())
+
+    def options(self) -> list[tuple[str, int]]:
+        """The channel's options."""
+        host = self.connection.target.rpartition(":")[0].strip("[]")
+        return [
+            ("grpc.max_receive_message_length", self.connection.largest_answer),
+            ("grpc.max_send_message_length", -1),
+            # Without these the channel itself waits up to two minutes before it tries a dead address again.
+            ("grpc.initial_reconnect_backoff_ms", max(int(self.connection.first_wait * 1000), 100)),
+            ("grpc.max_reconnect_backoff_ms", max(int(self.connection.longest_wait * 1000), 100)),
+            ("grpc.enable_http_proxy", int(not is_this_machine(host))),
+        ]
+
+    def credentials(self) -> Any:
+        """The channel's credentials; None for plain text."""
+        if self.connection.tls is None:
+            return None
+        ca, certificate, key = self.connection.tls.read()
+        return grpc.ssl_channel_credentials(ca, key, certificate)
+
+    def methods(self, channel: Any) -> dict[type, Any]:
+        """The channel's method for each kind of call."""
+        from grpc_health.v1 import health_pb2_grpc
+        from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
+
+        prediction = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        return {
+            PredictCall: prediction.Predict,
+            MetadataCall: prediction.GetModelMetadata,
+            StatusCall: model_service_pb2_grpc.ModelServiceStub(channel).GetModelStatus,
+            HealthCall: health_pb2_grpc.HealthStub(channel).Check,
+        }
+
+    def request(self, call: Call) -> Any:
+        """The message for a call."""
+        if isinstance(call, HealthCall):
+            from grpc_health.v1 import health_pb2
+
+            return health_pb2.HealthCheckRequest()
+        from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, predict_pb2
+
+        if isinstance(call, PredictCall):
+            request = predict_pb2.PredictRequest()
+            request.model_spec.signature_name = call.signature
+            _write_inputs(request, call)
+        elif isinstance(call, MetadataCall):
+            request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
+        else:
+            request = get_model_status_pb2.GetModelStatusRequest()
+        _write_choice(request.model_spec, call.model)
+        return request
+
+    def reply(self, call: Call, response: Any) -> Reply:
+        """What a message says.
+
+        Raises:
+            ServingError: it is not what was asked for.
+        """
+        if isinstance(call, PredictCall):
+            version = response.model_spec.version.value if response.model_spec.HasField("version") else None
+            return PredictReply(_read_outputs(response, self.connection.target), version)
+        if isinstance(call, MetadataCall):
+            return _metadata(response, self.connection.target)
+        if isinstance(call, StatusCall):
+            return [_status(each) for each in response.model_version_status]
+        from grpc_health.v1 import health_pb2
+
+        return response.status == health_pb2.HealthCheckResponse.SERVING
+
+    def error(self, call: Call, error: Any) -> ServingError:
+        """The error for what gRPC raised."""
+        words = error.details() or error.code().value[1]
+        return error_of(self.connection.target, call, error.code().name, words, self.connection.timeout)
+
+
+class GrpcTransport:
+    """Asks over a blocking channel; calls may come from several threads.
+
+    Args:
+        connection: where to.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._wire = _Wire(connection)
+        credentials, options = self._wire.credentials(), self._wire.options()
+        if credentials is None:
+            self._channel = grpc.insecure_channel(connection.target, options)
+        else:
+            self._channel = grpc.secure_channel(connection.target, credentials, options)
+        self._methods = self._wire.methods(self._channel)
+
+    def ask(self, call: Call, timeout: float) -> Reply:
+        """One attempt.
+
+        Args:
+            call: the question.
+            timeout: seconds.
+
+        Raises:
+            ServingError: no answer.
+        """
+        request = self._wire.request(call)
+        try:
+            response = self._methods[type(call)](request, timeout=timeout, metadata=self._wire.metadata)
+        except grpc.RpcError as error:
+            raise self._wire.error(call, error) from error
+        return self._wire.reply(call, response)
+
+    def close(self) -> None:
+        """Closes the channel; what is still asked fails."""
+        self._channel.close()
+
+
+class AsyncGrpcTransport:
+    """The same with asyncio; made and used within one event loop.
+
+    Args:
+        connection: where to.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._wire = _Wire(connection)
+        credentials, options = self._wire.credentials(), self._wire.options()
+        if credentials is None:
+            self._channel = grpc.aio.insecure_channel(connection.target, options)
+        else:
+            self._channel = grpc.aio.secure_channel(connection.target, credentials, options)
+        self._methods = self._wire.methods(self._channel)
+
+    async def ask(self, call: Call, timeout: float) -> Reply:
+        """One attempt; see ``GrpcTransport.ask``."""
+        request = self._wire.request(call)
+        try:
+            response = await self._methods[type(call)](request, timeout=timeout, metadata=self._wire.metadata)
+        except grpc.RpcError as error:
+            raise self._wire.error(call, error) from error
+        return self._wire.reply(call, response)
+
+    async def close(self) -> None:
+        """Closes the channel; what is still asked fails."""
+        await self._channel.close()
+
+
+def _write_choice(spec: Any, model: ModelChoice) -> None:
+    spec.name = model.name
+    if model.version is not None:
+        spec.version.value = model.version
+    if model.label is not None:
+        spec.version_label = model.label
+
+
+def _write_inputs(request: Any, call: PredictCall) -> None:
+    from noisy_gru.serving.tensor_protos import to_proto
+
+    for name, values in call.inputs.items():
+        if isinstance(values, np.ndarray):
+            request.inputs[name].CopyFrom(to_proto(values))
+            continue
+        tensor = request.inputs[name]
+        tensor.dtype = 7  # DT_STRING
+        tensor.tensor_shape.dim.add(size=len(values))
+        tensor.string_val.extend(values)
+
+
+def _read_outputs(response: Any, target: str) -> dict[str, np.ndarray]:
+    from noisy_gru.serving.tensor_protos import TensorProtoError, from_proto
+
+    try:
+        return {name: from_proto(proto) for name, proto in response.outputs.items()}
+    except TensorProtoError as error:
+        raise ServingError(f"{target}: an output can't be read: {error}", code="INTERNAL") from error
+
+
+def _metadata(response: Any, target: str) -> ModelMetadata:
+    from tensorflow_serving.apis import get_model_metadata_pb2
+
+    signatures = get_model_metadata_pb2.SignatureDefMap()
+    if not response.metadata["signature_def"].Unpack(signatures):
+        raise ServingError(f"{target} answered without the metadata signature_def", code="INTERNAL")
+    version = response.model_spec.version.value if response.model_spec.HasField("version") else None
+    return ModelMetadata(version, signatures_of(signatures))
+
+
+def _status(each: Any) -> VersionStatus:
+    from tensorflow_serving.apis import get_model_status_pb2
+
+    state = get_model_status_pb2.ModelVersionStatus.State.Name(each.state)
+    return VersionStatus(each.version, state, each.status.error_message)

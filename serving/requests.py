@@ -1,0 +1,121 @@
+"""What a model is asked becomes calls: files and tables are read as training reads them, and cut into batches."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from noisy_gru.components.sequence_example_gen.arrow import pa
+from noisy_gru.components.sequence_example_gen.columns import Columns
+from noisy_gru.components.sequence_example_gen.files import format_of
+from noisy_gru.components.sequence_example_gen.memory import arrow_source, frame_source, rows_source
+from noisy_gru.components.sequence_example_gen.prediction import PredictionInput, read_sources
+from noisy_gru.components.sequence_example_gen.tables import Source
+from noisy_gru.schema.config import DatasetConfig
+from noisy_gru.schema.errors import ConfigError, DataError
+from noisy_gru.serving.calls import PredictCall
+
+_EXPECTED = (
+    "expected files, a pandas DataFrame, a pyarrow Table, or rows as mappings of column name to value (serialized "
+    "tf.Examples go to predict_examples)"
+)
+
+
+def sources_of(data: Any, dataset: DatasetConfig) -> list[Source]:
+    """The sources that a model's user gives.
+
+    Args:
+        data: a file or several, in a format of training; a DataFrame; a pyarrow Table or RecordBatch; or rows.
+        dataset: the configuration.
+
+    Raises:
+        DataError: it is none of these.
+    """
+    if isinstance(data, str | os.PathLike):
+        data = [data]
+    wanted = Columns.of(dataset, prediction=True).wanted()
+    if isinstance(data, pa.Table | pa.RecordBatch):
+        return [arrow_source(data, wanted)]
+    if _is_frame(data):
+        return [frame_source(data, wanted)]
+    if isinstance(data, Mapping | bytes) or not isinstance(data, Iterable):
+        raise DataError(f"{_EXPECTED}, received {type(data).__name__}")
+    if isinstance(data, Sequence) and data and all(isinstance(each, str | os.PathLike) for each in data):
+        paths = list(dict.fromkeys(str(Path(each)) for each in data))
+        return [Source(path, path, format_of(path, dataset.data)) for path in paths]
+    if isinstance(data, Sequence) and data and isinstance(data[0], bytes):
+        raise DataError(f"{_EXPECTED}, received a list of bytes")
+    return [rows_source(data, wanted)]
+
+
+def _is_frame(data: Any) -> bool:
+    import pandas as pd
+
+    return isinstance(data, pd.DataFrame)
+
+
+def prediction_input(data: Any, dataset: DatasetConfig) -> PredictionInput:
+    """Read and group what ``sources_of`` takes, as training does.
+
+    Raises:
+        DataError: it can't be read, or a policy that says ``error`` has found a case.
+    """
+    return read_sources(sources_of(data, dataset), dataset)
+
+
+def serialized(examples: Iterable[Any]) -> list[bytes]:
+    """tf.Examples as bytes: they are, or they are messages.
+
+    Raises:
+        DataError: something that is neither.
+    """
+    found = []
+    for place, each in enumerate(examples):
+        if not isinstance(each, bytes):
+            write = getattr(each, "SerializeToString", None)
+            if write is None:
+                raise DataError(
+                    f"example {place}: expected a tf.Example, serialized or not, received {type(each).__name__}"
+                )
+            each = write()
+        found.append(each)
+    return found
+
+
+def batches(call: PredictCall, most: int, largest: int) -> Iterator[tuple[int, PredictCall]]:
+    """A call in parts of at most ``most`` sequences and, where they are more than one, ``largest`` bytes.
+
+    Yields:
+        The place of a part's first sequence, and the part.
+    """
+    sizes = sum(_sizes(values) for values in call.inputs.values())
+    ends = np.cumsum(np.broadcast_to(sizes, len(call.ids)))
+    start, before = 0, 0
+    while start < len(call.ids):
+        stop = int(np.searchsorted(ends, before + largest, side="right"))
+        stop = min(max(stop, start + 1), start + most)
+        yield start, call.part(start, stop)
+        start, before = stop, int(ends[stop - 1])
+
+
+def _sizes(values: Any) -> np.ndarray | int:
+    """The bytes that each sequence takes in an input, about."""
+    if not isinstance(values, np.ndarray):
+        return np.fromiter(map(len, values), np.int64, len(values))
+    if not len(values):
+        return 0
+    if values.dtype == object:
+        return np.array([sum(map(len, row)) for row in values.reshape(len(values), -1).tolist()], np.int64)
+    return values.nbytes // len(values)
+
+
+def check_batches(batch_size: int, concurrency: int, largest_request: int) -> None:
+    """Raises ConfigError for numbers below 1."""
+    given = {"batch_size": batch_size, "concurrency": concurrency, "largest_request": largest_request}
+    for name, value in given.items():
+        if value < 1:
+            raise ConfigError(f"{name}: expected at least 1, received {value}")

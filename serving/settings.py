@@ -1,0 +1,152 @@
+"""What a client is told, blocking or not, and the work that waits for nobody."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from noisy_gru.components.sequence_example_gen.prediction import PredictionInput
+from noisy_gru.schema.config import DatasetConfig
+from noisy_gru.schema.errors import ConfigError, DataError
+from noisy_gru.serving.answers import Predictions
+from noisy_gru.serving.calls import ModelChoice, PredictCall
+from noisy_gru.serving.connection import MIB, Connection, Tls, Transport
+from noisy_gru.serving.flows import Answered, Flow, answered
+from noisy_gru.serving.requests import batches, check_batches, prediction_input, serialized
+from noisy_gru.serving.retrying import Clock
+
+OnError = Literal["raise", "collect"]
+DEFAULT = "serving_default"
+EXAMPLES = "examples"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A request as the flows of its batches, and how their results become predictions."""
+
+    flows: list[Flow[Answered]]
+    dataset: DatasetConfig
+    request: PredictionInput | None
+
+    def predictions(self, results: Iterable[Answered]) -> Predictions:
+        """The answers of all batches, in order."""
+        found, refused = [], []
+        for parts, out in results:
+            found += parts
+            refused += out
+        task = self.dataset.task
+        if self.request is None:
+            return Predictions(task, [part for _, part in found], refused)
+        account = self.request.account
+        return Predictions(
+            task, [part for _, part in found], refused, self.request.unusable, account.quarantined + account.dropped
+        )
+
+
+class ClientSettings:
+    """The settings of a client.
+
+    Args:
+        target: HOST:PORT, of the server's gRPC or REST port.
+        dataset: the configuration of the data set that the model was trained on.
+        model_name: TF Serving's name of the model.
+        transport: `grpc` or `rest`.
+        model_version: a version by its number; by default the newest that is served.
+        version_label: a version by its label, in place of a number.
+        batch_size: sequences in one request at most.
+        largest_request: bytes of sequences in one request at most; a longer sequence goes alone. Many servers take no
+            more than 4 MiB.
+        concurrency: requests at a time.
+        timeout: seconds for one request, with all its attempts.
+        attempts: of one request; another one is made only where the server is unavailable.
+        first_wait: seconds before the second attempt; it doubles, and a part of it is random.
+        longest_wait: seconds between attempts at most.
+        tls: encrypts the connection; True: with the system's certificates.
+        plaintext: allows an unencrypted connection to another machine.
+        headers: sent with every request (gRPC: metadata).
+        largest_answer: bytes of an answer at most.
+        clock: seconds, of any beginning.
+        sleep: waits for seconds; a coroutine function for ``AsyncClient``. None: the real one.
+
+    Raises:
+        ConfigError: values that can't be used, or not together.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        *,
+        dataset: DatasetConfig,
+        model_name: str,
+        transport: Transport = "grpc",
+        model_version: int | None = None,
+        version_label: str | None = None,
+        batch_size: int = 256,
+        largest_request: int = 3 * MIB,
+        concurrency: int = 4,
+        timeout: float = 30.0,
+        attempts: int = 5,
+        first_wait: float = 0.1,
+        longest_wait: float = 5.0,
+        tls: Tls | bool | None = None,
+        plaintext: bool = False,
+        headers: Mapping[str, str] | None = None,
+        largest_answer: int = 64 * MIB,
+        clock: Clock = time.monotonic,
+        sleep: Callable[[float], Any] | None = None,
+    ) -> None:
+        check_batches(batch_size, concurrency, largest_request)
+        if tls and plaintext:
+            raise ConfigError("a connection is encrypted (tls) or not (plaintext); both are given")
+        self.dataset = dataset
+        self.clock, self.sleep = clock, sleep
+        self.model = ModelChoice(model_name, model_version, version_label)
+        self.batch_size, self.largest_request, self.concurrency = batch_size, largest_request, concurrency
+        self.connection = Connection(
+            target=target,
+            transport=transport,
+            tls=Tls() if tls is True else tls or None,
+            plaintext=plaintext,
+            headers=dict(headers or {}),
+            timeout=timeout,
+            attempts=attempts,
+            first_wait=first_wait,
+            longest_wait=longest_wait,
+            largest_answer=largest_answer,
+        )
+        self._start()
+
+    def _start(self) -> None:
+        """What a kind of client sets up for itself."""
+
+    def plan_data(self, data: Any, on_error: OnError) -> Plan:
+        """What there is to ask about data; see ``requests.sources_of``.
+
+        Raises:
+            DataError: the data can't be read.
+        """
+        request = prediction_input(data, self.dataset)
+        return Plan(self._flows(request.ids, request.examples, on_error), self.dataset, request)
+
+    def plan_examples(self, examples: Iterable[Any], ids: Sequence[str] | None, on_error: OnError) -> Plan:
+        """What there is to ask about ready-made tf.Examples; their ids are their places, if none are given.
+
+        Raises:
+            DataError: there are not as many ids as examples, or something is no tf.Example.
+        """
+        found = serialized(examples)
+        names = [str(place) for place in range(len(found))] if ids is None else list(ids)
+        if len(names) != len(found):
+            raise DataError(f"expected an id for each of {len(found)} examples, received {len(names)}")
+        return Plan(self._flows(names, found, on_error), self.dataset, None)
+
+    def _flows(self, ids: Sequence[str], examples: Sequence[bytes], on_error: OnError) -> list[Flow[Answered]]:
+        if on_error not in ("raise", "collect"):
+            raise ConfigError(f"on_error: expected raise or collect, received {on_error!r}")
+        call = PredictCall(self.model, DEFAULT, {EXAMPLES: examples}, ids)
+        return [
+            answered(part, target=self.connection.target, collect=on_error == "collect", first=first)
+            for first, part in batches(call, self.batch_size, self.largest_request)
+        ]

@@ -1,0 +1,194 @@
+"""What a model has seen of a stream's entities, and how it is asked to go on from there; see ``serving.stream``."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from noisy_gru.components.sequence_example_gen.account import Account
+from noisy_gru.components.sequence_example_gen.new_steps import NewSteps, Time, read_new_steps
+from noisy_gru.schema.errors import DataError
+from noisy_gru.serving.answers import Part, Predictions
+from noisy_gru.serving.calls import MetadataCall, ModelChoice, ModelMetadata, PredictCall
+from noisy_gru.serving.errors import NotFound, ServingError
+from noisy_gru.serving.flows import Answered, Flow, answered, asked
+from noisy_gru.serving.requests import batches, sources_of
+
+if TYPE_CHECKING:
+    from noisy_gru.serving.settings import ClientSettings
+
+STEP, STATE, FEATURES = "serving_step", "state", "features"
+
+
+def opened_stream(settings: ClientSettings) -> Flow[States]:
+    """No states yet, of the version that answers now: a state means nothing to another version.
+
+    Raises:
+        NotFound: the model has no signature `serving_step`.
+    """
+    metadata: ModelMetadata = yield from asked(MetadataCall(settings.model))
+    signature = metadata.signatures.get(STEP)
+    target = settings.connection.target
+    if signature is None:
+        raise NotFound(
+            f"{target}: {settings.model} has no signature {STEP}, only {', '.join(metadata.signatures)}. Set "
+            "model.serving_step: true in the configuration, run the pipeline and publish the model again",
+            code="NOT_FOUND",
+        )
+    channels = [feature.name for feature in settings.dataset.data.numeric]
+    state, features = signature.inputs.get(STATE), signature.inputs.get(FEATURES)
+    width = state.shape[-1] if state is not None and state.shape else None
+    if width is None:
+        raise ServingError(f"{target}: {STEP} of {settings.model} doesn't say how large a state is", code="INTERNAL")
+    taken = features.shape[-1] if features is not None and features.shape else None
+    if taken not in (None, len(channels)):
+        raise ServingError(
+            f"{target}: {settings.model} takes {taken} numeric features, the configuration has {len(channels)} "
+            f"({', '.join(channels)}). Is it a model of this configuration?",
+            code="INVALID_ARGUMENT",
+        )
+    return States(settings, settings.model.at(metadata.version), width)
+
+
+@dataclass(frozen=True)
+class _Entity:
+    """What a model has seen of an entity: float32 [S], and the time of its last step."""
+
+    vector: np.ndarray
+    time: Time | None
+
+
+class States:
+    """The states of a stream's entities; knows how to ask, not how to wait."""
+
+    def __init__(self, settings: ClientSettings, model: ModelChoice, width: int) -> None:
+        self._settings, self.model, self.width = settings, model, width
+        self._entities: dict[str, _Entity] = {}
+
+    @property
+    def entities(self) -> list[str]:
+        """The known entities."""
+        return list(self._entities)
+
+    def read(self, data: Any) -> NewSteps:
+        """The new steps in data; see ``Stream.send``."""
+        dataset = self._settings.dataset
+        before = {name: entity.time for name, entity in self._entities.items()}
+        channels = [feature.name for feature in dataset.data.numeric]
+        return read_new_steps(sources_of(data, dataset), dataset, before, channels)
+
+    def take(self, arrays: Mapping[str, Any]) -> NewSteps:
+        """The new steps in arrays; see ``Stream.send_arrays``."""
+        data = self._settings.dataset.data
+        others = [feature.name for feature in data.features if feature.kind != "numeric"]
+        if others:
+            raise DataError(f"arrays hold no {', '.join(others)}: send rows")
+        channels = [feature.name for feature in data.numeric]
+        found = {}
+        for name, values in arrays.items():
+            array = np.asarray(values, np.float32)
+            array = array[np.newaxis] if array.ndim == 1 else array
+            if array.ndim != 2 or array.shape[1] != len(channels):
+                raise DataError(
+                    f"entity {name}: expected an array [steps, {len(channels)}] of {', '.join(channels)}, received the "
+                    f"shape {list(np.shape(values))}"
+                )
+            found[name] = array
+        lengths = np.array([len(array) for array in found.values()], np.int64)
+        features = np.zeros((len(found), max(int(lengths.max(initial=0)), 1), len(channels)), np.float32)
+        for place, array in enumerate(found.values()):
+            features[place, : len(array)] = array
+        times = [self._entities[name].time if name in self._entities else None for name in found]
+        tensors = {FEATURES: features, "lengths": lengths}
+        return NewSteps(list(found), tensors, times, np.zeros(len(found), bool), Account(), [])
+
+    def sent(self, steps: NewSteps) -> Flow[Predictions]:
+        """Send steps, and go on to the states after them when all of them are answered."""
+        settings = self._settings
+        vectors = np.zeros((len(steps.ids), self.width), np.float32)
+        for place, name in enumerate(steps.ids):
+            known = self._entities.get(name)
+            if known is not None and not steps.anew[place]:
+                vectors[place] = known.vector
+        call = PredictCall(self.model, STEP, {**steps.tensors, STATE: vectors}, steps.ids)
+        parts, after = [], {}
+        for first, batch in batches(call, settings.batch_size, settings.largest_request) if steps.ids else ():
+            found, _ = yield from self._answered(batch, first)
+            for begin, part in found:
+                outputs = dict(part.outputs)
+                new = self._new_states(outputs.pop(STATE, None), len(part.ids))
+                parts.append(Part(part.ids, outputs, part.version))
+                for place, name in enumerate(part.ids):
+                    # A copy: a view would keep the whole batch.
+                    after[name] = _Entity(new[place].astype(np.float32), steps.times[begin + place])
+        unused = steps.account.quarantined + steps.account.dropped
+        predictions = Predictions(settings.dataset.task, parts, unusable=steps.unusable, unused=unused)
+        predictions.answers  # noqa: B018 (an answer that can't be read is a call that failed)
+        self._entities.update(after)
+        return predictions
+
+    def _answered(self, call: PredictCall, first: int) -> Flow[Answered]:
+        try:
+            return (yield from answered(call, target=self._settings.connection.target, collect=False, first=first))
+        except NotFound as error:
+            raise NotFound(
+                f"{error}. The states of this stream are those of {self.model}, and mean nothing to another version: "
+                "open a stream anew, and send each entity's history",
+                code=error.code,
+                words=error.words,
+            ) from error
+
+    def _new_states(self, states: np.ndarray | None, count: int) -> np.ndarray:
+        if states is None or states.shape != (count, self.width):
+            had = "no state" if states is None else f"states of the shape {list(states.shape)}"
+            raise ServingError(
+                f"{self._settings.connection.target}: {STEP} of {self.model} answered with {had}; expected "
+                f"{[count, self.width]}",
+                code="INTERNAL",
+            )
+        return states
+
+    def state_dict(self, entities: Iterable[str] | None) -> dict[str, Any]:
+        """The states as JSON can hold them; see ``Stream.state_dict``."""
+        names = self.entities if entities is None else list(entities)
+        unknown = [name for name in names if name not in self._entities]
+        if unknown:
+            raise DataError(f"there is no state of {', '.join(unknown)}")
+        found = {}
+        for name in names:
+            entity = self._entities[name]
+            raw = entity.vector.astype("<f4").tobytes()
+            found[name] = {"state": base64.b64encode(raw).decode("ascii"), "time": entity.time}
+        return {"model": self.model.name, "version": self.model.version, "entities": found}
+
+    def load_state_dict(self, states: Mapping[str, Any]) -> None:
+        """Put states back; see ``Stream.load_state_dict``."""
+        try:
+            origin = (states["model"], states["version"])
+            found = {
+                name: _Entity(
+                    np.frombuffer(base64.b64decode(entity["state"], validate=True), "<f4").astype(np.float32),
+                    entity["time"],
+                )
+                for name, entity in states["entities"].items()
+            }
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DataError(f"expected what state_dict() gave, received something else: {error!r}") from error
+        if origin != (self.model.name, self.model.version):
+            raise DataError(
+                f"these states are of model {origin[0]}, version {origin[1]}; this stream is of {self.model}. A state "
+                "means nothing to another version: ask that version (model_version), or send each entity's history anew"
+            )
+        wrong = [name for name, entity in found.items() if len(entity.vector) != self.width]
+        if wrong:
+            raise DataError(f"the states of {', '.join(wrong)} have another size than {self.width}, the model's")
+        self._entities.update(found)
+
+    def forget(self, entities: Iterable[str]) -> None:
+        """Drop states."""
+        for name in entities:
+            self._entities.pop(name, None)

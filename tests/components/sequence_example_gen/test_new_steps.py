@@ -1,0 +1,93 @@
+"""New steps of streams: what is sent, what is late, and what a gap does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from noisy_gru.components.sequence_example_gen.memory import rows_source
+from noisy_gru.components.sequence_example_gen.new_steps import NewSteps, read_new_steps
+
+NAN = float("nan")
+FEATURES: list[Any] = [{"name": "sky", "kind": "categorical"}, "x"]
+
+
+def read(dataset: Any, rows: list[tuple], before: dict[str, Any] | None = None) -> NewSteps:
+    given: list[dict[str, Any]] = [dict(zip(("id", "t", "x", "sky"), row, strict=False)) for row in rows]
+    return read_new_steps([rows_source(given, ["id", "t", "x", "sky"])], dataset, before or {}, ["x"])
+
+
+def test_rows_become_padded_tensors_in_order(configured) -> None:
+    steps = read(configured(features=FEATURES), [("b", 5, 1, "u"), ("a", 9, 3, None), ("a", 8, 2, "v")])
+    assert (steps.ids, steps.times) == (["b", "a"], [5, 9])
+    assert_array_equal(steps.tensors["features"], np.array([[[1], [0]], [[2], [3]]], np.float32))
+    assert steps.tensors["features"].dtype == np.float32
+    assert_array_equal(steps.tensors["lengths"], [1, 2])
+    assert steps.tensors["lengths"].dtype == np.int64
+    assert_array_equal(steps.tensors["sky"], np.array([[b"u", b""], [b"v", b""]], object))
+    assert not steps.anew.any()
+    assert steps.account.rows_kept == 3
+
+
+def test_a_single_step_is_no_sequence_that_is_too_short(configured) -> None:
+    task = {"kind": "forecasting", "targets": ["x"], "input_length": 3, "horizons": [1]}
+    assert read(configured(task=task), [("a", 0, 1)]).ids == ["a"]
+    assert read(configured(min_length=4), [("a", 0, 1)]).ids == ["a"]
+
+
+def test_late_rows_are_unusable(configured) -> None:
+    steps = read(configured(), [("a", 2, 1), ("a", 4, 2), ("b", 2, 3), ("a", 3, 9)], {"a": 3, "c": 9})
+    assert (steps.ids, steps.times) == (["a", "b"], [4, 2])
+    assert [(line["reason"], line["row"]) for line in steps.unusable] == [("late_step", 1), ("late_step", 4)]
+    assert steps.unusable[0]["problem"] == "expected a time after 3, the stream's last step"
+    assert steps.account.unbalanced == 0
+    assert read(configured(), [("a", 2, 1)], {"a": 3}).ids == []
+
+
+@pytest.mark.parametrize(("kind", "late"), [("float", 3.5), ("timestamp", 3_500_000_000)])
+def test_late_in_other_kinds_of_time(configured, kind, late) -> None:
+    dataset = configured(time={"column": "t", "kind": kind})
+    times = ["1970-01-01T00:00:03.5", "1970-01-01T00:00:04"] if kind == "timestamp" else [3.5, 4]
+    steps = read(dataset, [("a", times[0], 1), ("a", times[1], 2)], {"a": late})
+    assert_array_equal(steps.tensors["features"], [[[2]]])
+    assert steps.times == [4 if kind == "float" else 4_000_000_000]
+    assert [line["row"] for line in steps.unusable] == [1]
+
+
+def test_gaps_are_filled_since_the_last_step(configured) -> None:
+    dataset = configured(features=FEATURES, time={"column": "t", "gaps": "fill", "frequency": "1"})
+    steps = read(dataset, [("a", 4, 1, "u"), ("a", 6, 2, "v"), ("b", 4, 3, "w")], {"a": 1})
+    assert_array_equal(steps.tensors["lengths"], [5, 1])
+    assert_array_equal(steps.tensors["features"][0, :, 0], [NAN, NAN, 1, NAN, 2])
+    assert_array_equal(steps.tensors["sky"][0], np.array([b"", b"", b"u", b"", b"v"], object))
+    assert steps.account.steps_filled == 3
+    assert not steps.anew.any()
+
+
+def test_a_gap_cuts(configured) -> None:
+    dataset = configured(time={"column": "t", "gaps": "split", "frequency": "1"})
+    steps = read(dataset, [("a", 3, 1), ("b", 3, 2), ("c", 0, 3), ("c", 2, 4), ("c", 3, 5)], {"a": 2, "b": 1})
+    assert steps.ids == ["a", "b", "c"]
+    assert_array_equal(steps.anew, [False, True, True])
+    assert_array_equal(steps.tensors["lengths"], [1, 1, 2])
+    assert_array_equal(steps.tensors["features"][2, :, 0], [4, 5])
+    assert steps.account.unbalanced == 0
+
+
+def test_calendar_features(configured) -> None:
+    features: list[Any] = ["x", {"calendar": "hour_of_day"}]
+    dataset = configured(features=features, time={"column": "t", "kind": "timestamp"})
+    channels = [feature.name for feature in dataset.data.numeric]
+    source = rows_source([{"id": "a", "t": "2020-01-01T06:00", "x": 1}], ["id", "t", "x"])
+    steps = read_new_steps([source], dataset, {}, channels)
+    # Six o'clock is a quarter of the day.
+    np.testing.assert_allclose(steps.tensors["features"], [[[1, 1, 0]]], atol=1e-7)
+
+
+def test_bad_values_follow_the_policies(configured) -> None:
+    steps = read(configured(), [("a", 0, "oops"), ("a", 1, 2)])
+    assert_array_equal(steps.tensors["features"], [[[2]]])
+    assert [line["reason"] for line in steps.unusable] == ["unparsable_value"]
