@@ -15,7 +15,7 @@ demo: setup  ## run the whole pipeline on JapaneseVowels and ask the published m
 	@$(PYTHON) -m examples.demo
 
 test: lint  ## ruff, pyright and the whole test suite
-	@$(PYTHON) -m pytest
+	@$(PYTHON) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 test-fast: setup  ## the tests that need neither TFX nor much time
 	@$(PYTHON) -m pytest -m "not slow"
@@ -30,6 +30,10 @@ lock: setup  ## lock the packages anew after editing requirements/*.in (FLAGS=--
 	  --custom-compile-command "make lock" requirements/bootstrap.in -o requirements/bootstrap.txt
 	@.venv/bin/uv pip compile --quiet $(FLAGS) --universal --python-version 3.11 --no-emit-index-url --generate-hashes \
 	  --custom-compile-command "make lock" requirements/dev.in -o requirements/dev.txt
+	@# The image's: the same versions, without what checks and tests.
+	@for name in requirements gpu; do .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url \
+	  --generate-hashes --no-annotate --custom-compile-command "make lock" --constraints requirements/dev.txt \
+	  requirements/$$name.in -o requirements/$$name.txt || exit; done
 
 docs: setup  ## write docs/config-reference.md from the configuration models
 	@$(PYTHON) -m noisy_gru.pipeline.config_reference

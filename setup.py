@@ -7,7 +7,7 @@ from setuptools import find_namespace_packages, find_packages, setup
 HERE = Path(__file__).parent
 ROOMS = ("schema", "trainer", "components", "pipeline", "serving")
 # Files that are not Python but belong to a room: curated schemas, manifests, ...
-DATA = ("*.pbtxt", "*.yaml", "*.json", "*.md", "Dockerfile")
+DATA = ("*.pbtxt", "*.yaml", "*.json", "*.md", "*.j2", "Dockerfile")
 
 packages = []
 package_dir = {}
@@ -36,5 +36,9 @@ setup(
     package_dir=package_dir,
     package_data={"": [f"**/{name}" for name in DATA]},
     install_requires=requirements,
-    entry_points={"console_scripts": ["noisy-gru = noisy_gru.pipeline.cli:main"]},
+    entry_points={
+        "console_scripts": ["noisy-gru = noisy_gru.pipeline.cli:main"],
+        # Groups of commands, by which rooms that pipeline must not import get into the command line.
+        "noisy_gru.commands": ["kubeflow = noisy_gru.kubeflow.commands:app"],
+    },
 )

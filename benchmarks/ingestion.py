@@ -2,9 +2,11 @@
 
     python benchmarks/ingestion.py --rows 10000000 --format parquet
     python benchmarks/ingestion.py --rows 300000 --format csv --against-tfx
+    python benchmarks/ingestion.py --mode portable --job-endpoint localhost:8099 --worker-pool localhost:50000
 
 Each measurement runs in a process of its own, through the executors' ``Do``; the peak is that of the process and its
-workers together at any one time (sampled), TensorFlow's and TFX's own memory included. Imports are not timed.
+workers together at any one time (sampled), TensorFlow's and TFX's own memory included; behind a job server that is the
+process that submits, alone. Imports are not timed.
 """
 
 # pyright: reportAttributeAccessIssue=false
@@ -23,9 +25,10 @@ from typing import Any
 
 FEATURES = [f"x{number:02d}" for number in range(12)]
 MODES = {
-    "in_memory": [],
-    "multi_processing": ["--direct_running_mode=multi_processing", "--direct_num_workers=2"],
-    "multi_threading": ["--direct_running_mode=multi_threading", "--direct_num_workers=2"],
+    "in_memory": ["--runner=FnApiRunner"],
+    "multi_processing": ["--runner=FnApiRunner", "--direct_running_mode=multi_processing", "--direct_num_workers=2"],
+    "multi_threading": ["--runner=FnApiRunner", "--direct_running_mode=multi_threading", "--direct_num_workers=2"],
+    "portable": ["--runner=PortableRunner", "--environment_type=EXTERNAL"],
 }
 
 
@@ -75,7 +78,7 @@ def peak_of(process: subprocess.Popen) -> int:
     return most
 
 
-def run_ours(data: str, out: str, kind: str, mode: str) -> float:
+def run_ours(data: str, out: str, kind: str, beam: list[Any]) -> float:
     """Seconds of SequenceExampleGen's executor."""
     from tfx.proto import example_gen_pb2
     from tfx.types import standard_artifacts
@@ -95,8 +98,7 @@ def run_ours(data: str, out: str, kind: str, mode: str) -> float:
     splits = [example_gen_pb2.Input.Split(name=n, pattern=p) for n, p in named_patterns(dataset.data)]
     examples, account = standard_artifacts.Examples(), IngestionAccount()
     examples.uri, account.uri = f"{out}/examples/1", f"{out}/account/1"
-    arguments: list[Any] = ["--runner=FnApiRunner", "--sdk_container_image=unused", *MODES[mode]]
-    executor = Executor(Executor.Context(beam_pipeline_args=arguments, tmp_dir=out))
+    executor = Executor(Executor.Context(beam_pipeline_args=beam, tmp_dir=out))
     began = time.perf_counter()
     executor.Do(
         {},
@@ -138,12 +140,13 @@ def run_tfx(data: str, out: str) -> float:
     return time.perf_counter() - began
 
 
-def measure(which: str, data: Path, rows: int, kind: str, mode: str) -> dict[str, object]:
-    """Run one executor in a process of its own."""
+def measure(which: str, data: Path, rows: int, kind: str, mode: str, servers: list[str]) -> dict[str, object]:
+    """Run one executor in a process of its own; ``servers`` are Beam's arguments that name them."""
+    beam = [f"--beam={each}" for each in (*MODES[mode], *servers, "--sdk_container_image=unused")]
     with tempfile.TemporaryDirectory(prefix="ingestion-") as out:
         command = [sys.executable, __file__, "--child", which, "--data", str(data), "--out", out]
         process = subprocess.Popen(
-            [*command, "--format", kind, "--mode", mode], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [*command, "--format", kind, *beam], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         peak: list[int] = []
         sampler = threading.Thread(target=lambda: peak.append(peak_of(process)))
@@ -171,22 +174,30 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=100, help="rows per sequence")
     parser.add_argument("--format", choices=["parquet", "csv"], default="parquet")
     parser.add_argument("--mode", choices=sorted(MODES), default="in_memory")
+    parser.add_argument("--job-endpoint", help="host:port, of --mode portable")
+    parser.add_argument("--worker-pool", help="host:port, of --mode portable")
     parser.add_argument("--against-tfx", action="store_true", help="measure CsvExampleGen on the same CSV too")
     parser.add_argument("--child", choices=["ours", "tfx"], help=argparse.SUPPRESS)
+    parser.add_argument("--beam", action="append", default=[], help=argparse.SUPPRESS)
     parser.add_argument("--data", help=argparse.SUPPRESS)
     parser.add_argument("--out", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child == "ours":
-        print(run_ours(options.data, options.out, options.format, options.mode))
+        print(run_ours(options.data, options.out, options.format, options.beam))
         return
     if options.child == "tfx":
         print(run_tfx(options.data, options.out))
         return
+    servers = []
+    if options.mode == "portable":
+        if not (options.job_endpoint and options.worker_pool):
+            parser.error("--mode portable needs --job-endpoint and --worker-pool")
+        servers = [f"--job_endpoint={options.job_endpoint}", f"--environment_config={options.worker_pool}"]
     with tempfile.TemporaryDirectory(prefix="ingestion-data-") as folder:
         data = Path(folder) / "table"
         make_table(options.rows, options.steps, data, options.format)
         for which in ["ours", "tfx"] if options.against_tfx else ["ours"]:
-            print(json.dumps(measure(which, data, options.rows, options.format, options.mode)), flush=True)
+            print(json.dumps(measure(which, data, options.rows, options.format, options.mode, servers)), flush=True)
 
 
 if __name__ == "__main__":

@@ -96,7 +96,9 @@ class BatchingConfig(Section):
     max_enqueued_batches: int = Field(
         default=100, ge=1, description="Batches that may wait; a request beyond them is refused as UNAVAILABLE."
     )
-    num_batch_threads: int = Field(default=4, ge=1, description="Batches that run side by side: about one for each core.")
+    num_batch_threads: int = Field(
+        default=4, ge=1, description="Batches that run side by side: about one for each core."
+    )
 
 
 class PublishingConfig(Section):

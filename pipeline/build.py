@@ -11,8 +11,11 @@ from typing import Any
 
 from tfx.components import ExampleValidator, StatisticsGen, Trainer, Transform, Tuner
 from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
+from tfx.dsl.components.common.importer import Importer
+from tfx.orchestration.data_types import RuntimeParameter
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import trainer_pb2, transform_pb2
+from tfx.types import standard_artifacts
 
 from noisy_gru.components.anomaly_gate.component import AnomalyGate
 from noisy_gru.components.evaluation.evaluator import build_evaluator
@@ -36,9 +39,13 @@ def build_pipeline(
     config: PipelineConfig,
     *,
     pipeline_root: str,
-    serving_dir: str,
+    serving_dir: str | RuntimeParameter,
     schema_file: str,
     working_dir: str | None = None,
+    input_base: str | RuntimeParameter | None = None,
+    range_config: Any = None,
+    train_args: Any = None,
+    base_model: str | RuntimeParameter | None = None,
     metadata_connection_config: Any = None,
     beam_pipeline_args: Sequence[str] = (),
 ) -> Pipeline:
@@ -50,10 +57,16 @@ def build_pipeline(
         serving_dir: folder that gets ``<model>/<version>``.
         schema_file: the curated schema; TFX caches by this path, so another content needs another one.
         working_dir: folder that outlives an execution, for what an interrupted training left; None: it starts anew.
+        input_base: folder in place of the one that holds all files of the configuration.
+        range_config: which span to read (``RangeConfig``); None: the latest.
+        train_args: of the Trainer (``TrainArgs``): the number of steps; None: as many epochs as the configuration says.
+        base_model: URI of a model artifact that the Trainer starts from; None: it starts anew.
         metadata_connection_config: of ML Metadata, for a runner that needs one.
         beam_pipeline_args: for every Beam step.
+
+    Where a ``RuntimeParameter`` can stand, a runner that knows them asks for the value at the start of a run.
     """
-    input_base, dataset = relative_to_base(config.dataset)
+    folder, dataset = relative_to_base(config.dataset)
     held_out = ["eval"] if has_eval_split(dataset) else []
     custom_config = {
         "dataset": dataset.model_dump_json(),
@@ -61,7 +74,12 @@ def build_pipeline(
         "fingerprint": source_fingerprint(MODEL_ROOMS),
     }
     fingerprint = source_fingerprint(ALL_ROOMS)
-    ingestion = SequenceExampleGen(input_base=input_base, dataset=dataset.model_dump_json(), fingerprint=fingerprint)
+    ingestion = SequenceExampleGen(
+        input_base=folder if input_base is None else input_base,
+        dataset=dataset.model_dump_json(),
+        fingerprint=fingerprint,
+        range_config=range_config,
+    )
     examples = ingestion.outputs["examples"]
     statistics = StatisticsGen(examples=examples)
     schema = ImportSchemaGen(schema_file=schema_file)
@@ -87,8 +105,16 @@ def build_pipeline(
         "custom_config": {**custom_config, "working_dir": working_dir},
     }
     tuner = Tuner(tuner_fn=f"{MODULE}.tuner_fn", **training) if config.tuner.enabled else None
+    uri: Any = base_model  # TFX's type hints don't know that it may be a runtime parameter
+    imported = (
+        Importer(source_uri=uri, artifact_type=standard_artifacts.Model).with_id("BaseModel")
+        if base_model is not None
+        else None
+    )
     trainer = Trainer(
         run_fn=f"{MODULE}.run_fn",
+        base_model=imported.outputs["result"] if imported else None,
+        train_args=train_args,
         hyperparameters=tuner.outputs["best_hyperparameters"] if tuner else None,
         **training,
     )
@@ -108,6 +134,9 @@ def build_pipeline(
         examples=examples,
         transform_graph=transform.outputs["transform_graph"],
         dataset=dataset,
+        budgets=config.serving.budgets,
+        serving_step=config.model.serving_step,
+        model_name=config.model_name,
         fingerprint=fingerprint,
     )
     pusher = Pusher(
@@ -116,12 +145,14 @@ def build_pipeline(
         model_name=config.model_name,
         model_blessing=evaluator.outputs["blessing"],
         infra_blessing=serving_gate.outputs["blessing"],
+        publishing=config.serving.publishing,
     )
     for ours in (gate, blessed):
         # Not read by their executors: it is there to be part of what TFX caches by.
         ours.spec.exec_properties["fingerprint"] = fingerprint
     before = [ingestion, statistics, schema, validator, gate, transform]
-    nodes = [*before, *([tuner] if tuner else []), trainer, blessed, evaluator, serving_gate, pusher]
+    optional = [node for node in (tuner, imported) if node is not None]
+    nodes = [*before, *optional, trainer, blessed, evaluator, serving_gate, pusher]
     return Pipeline(
         pipeline_name=config.name,
         pipeline_root=pipeline_root,

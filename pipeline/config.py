@@ -5,21 +5,12 @@ from __future__ import annotations
 from pydantic import Field, model_validator
 
 from noisy_gru.components.config import EvaluationConfig
+from noisy_gru.pipeline.beam_config import BeamConfig, InProcessBeam
+from noisy_gru.pipeline.kubeflow_config import KubeflowConfig
 from noisy_gru.schema.config import DataConfig, DatasetConfig, EntitySplitConfig, Section, SplitsConfig, TaskConfig
 from noisy_gru.schema.splits import has_eval_split
 from noisy_gru.serving.config import ServingConfig
 from noisy_gru.trainer.config import ModelConfig, TrainerConfig, TrainingConfig, TunerConfig
-
-
-class BeamConfig(Section):
-    """How Beam steps run on this machine."""
-
-    workers: int = Field(
-        default=0,
-        ge=0,
-        description="Processes for Beam steps; 1 is none besides this, and 0 takes one for each core where the files "
-        "are large enough to gain by it.",
-    )
 
 
 class MetadataConfig(Section):
@@ -54,8 +45,11 @@ class PipelineConfig(Section):
     tuner: TunerConfig = Field(default_factory=lambda: TunerConfig())
     evaluation: EvaluationConfig = Field(default_factory=lambda: EvaluationConfig())
     serving: ServingConfig = Field(default_factory=lambda: ServingConfig())
-    beam: BeamConfig = Field(default_factory=lambda: BeamConfig())
+    beam: BeamConfig = Field(
+        default_factory=lambda: InProcessBeam(), description="Where Beam's steps run; by default on this machine."
+    )
     metadata: MetadataConfig = Field(default_factory=lambda: MetadataConfig())
+    kubeflow: KubeflowConfig = Field(default_factory=lambda: KubeflowConfig())
 
     @model_validator(mode="after")
     def _parts_agree(self) -> PipelineConfig:

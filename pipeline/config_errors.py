@@ -168,13 +168,17 @@ def _models(place: Place, content: Mapping[str, Any]) -> list[type[BaseModel]]:
     """The models that may stand at a place; where the content names the kind of a union, only that one."""
     models: list[type[BaseModel]] = [PipelineConfig]
     current: Any = content
+    is_free = False
     for step in place:
         current = _inside(current, step)
-        if isinstance(step, int):
+        # In a list, or in a mapping of sections, whose keys are the user's.
+        if isinstance(step, int) or is_free:
+            is_free = False
             continue
         fields = [
             field for model in models for name, field in model.model_fields.items() if step in (name, field.alias)
         ]
+        is_free = any(get_origin(field.annotation) is dict for field in fields)
         models = [found for field in fields for found in _classes(field.annotation)]
         if len(models) > 1 and isinstance(current, Mapping):
             models = [model for model in models if _chosen(model, current)] or models
@@ -193,7 +197,7 @@ def _chosen(model: type[BaseModel], content: Mapping[str, Any]) -> bool:
     """Whether every one-valued Literal of the model (a union's tag) is what the content says."""
     for name, field in model.model_fields.items():
         values = _literals(field.annotation)
-        if len(values) == 1 and content.get(name) != values[0]:
+        if len(values) == 1 and content.get(name, field.default) != values[0]:
             return False
     return True
 

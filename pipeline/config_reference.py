@@ -86,7 +86,7 @@ def _table(path: str, section: type[BaseModel]) -> Iterator[str]:
             label = inner
             kinds = [
                 get_args(_strip(candidate.model_fields[tag].annotation))
-                for tag in ("kind", "by")
+                for tag in ("kind", "by", "runner")
                 if tag in candidate.model_fields and len(sections) > 1
             ]
             if kinds:

@@ -19,15 +19,12 @@ from tfx.orchestration import metadata
 from tfx.orchestration.local import runner_utils
 from tfx.orchestration.portable import launcher, runtime_parameter_utils, tfx_runner
 
-from noisy_gru.pipeline.config import MetadataConfig, PipelineConfig
+from noisy_gru.pipeline.config import MetadataConfig
 from noisy_gru.pipeline.runs import StepStatus
 from noisy_gru.schema.errors import ConfigError
 
 # Generated code, of which type checkers see nothing.
 _mlmd: Any = metadata_store_pb2
-
-# Below this many bytes of input, the start of worker processes (each imports TensorFlow) takes longer than they save.
-WORKERS_PAY_FROM = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -155,21 +152,3 @@ def connection_config(config: MetadataConfig, sqlite: Path) -> Any:
         username=config.user or "",
         password=password,
     )
-
-
-def beam_arguments(config: PipelineConfig, input_bytes: int) -> list[str]:
-    """Beam's arguments for this machine; worker processes for large inputs, or as the configuration says.
-
-    The runner is named because bare DirectRunner first tries to download another one. An image is named, which no local
-    runner reads, because TFX otherwise packs itself anew for every step.
-    """
-    workers = config.beam.workers
-    if workers == 0:
-        workers = (os.cpu_count() or 1) if input_bytes >= WORKERS_PAY_FROM else 1
-    mode = "in_memory" if workers == 1 else "multi_processing"
-    return [
-        "--runner=apache_beam.runners.portability.fn_api_runner.fn_runner.FnApiRunner",
-        f"--direct_running_mode={mode}",
-        f"--direct_num_workers={workers}",
-        "--sdk_container_image=none",
-    ]

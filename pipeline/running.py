@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import signal
 import socket
 import time
@@ -22,8 +21,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from noisy_gru.pipeline.beam_config import beam_arguments
+from noisy_gru.pipeline.beam_options import check_can_run_here
 from noisy_gru.pipeline.checking import input_patterns, matching_files
 from noisy_gru.pipeline.config import PipelineConfig
+from noisy_gru.pipeline.explaining import explained, is_expected
 from noisy_gru.pipeline.fingerprint import package_versions, source_fingerprint
 from noisy_gru.pipeline.progress import LOGGER, LiveAccount, ProgressHandler
 from noisy_gru.pipeline.redirect import output_to
@@ -35,7 +37,6 @@ from noisy_gru.pipeline.runs import (
     text_hash,
     timestamp,
 )
-from noisy_gru.schema.errors import UserError
 
 if TYPE_CHECKING:
     from noisy_gru.pipeline.local import StepResult
@@ -71,8 +72,9 @@ def run_config(
         The account, with the status `succeeded`, `refused`, `failed` or `interrupted`; also in ``runs/<run_id>.json``.
 
     Raises:
-        UserError: the run could not begin: the root is in use or can't be written.
+        UserError: the run could not begin: the root is in use or can't be written, or Beam's runner can't be used here.
     """
+    check_can_run_here(config.beam)
     directory = RunDirectory(root)
     directory.create()
     with directory.locked():
@@ -137,8 +139,8 @@ class _Run:
             self._close("interrupted", "interrupted; run it again to go on from the last finished step")
         except Exception as error:
             logging.getLogger(__name__).exception("the run failed")
-            self._close("failed", _explained(error))
-            if not _is_expected(error):
+            self._close("failed", explained(error))
+            if not is_expected(error):
                 account.error = f"{account.error}\n(unexpected; the log has the whole story)"
                 self._directory.write(account)
             if self._debug:
@@ -153,7 +155,7 @@ class _Run:
     def _execute(self) -> None:
         self._live.started("loading TFX", 0, 0)
         from noisy_gru.pipeline.build import build_pipeline
-        from noisy_gru.pipeline.local import LocalRunner, beam_arguments, connection_config
+        from noisy_gru.pipeline.local import LocalRunner, connection_config
 
         directory, config = self._directory, self._config
         input_bytes = sum(Path(path).stat().st_size for path in matching_files(input_patterns(config)))
@@ -234,28 +236,3 @@ def _terminations_as_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, previous)
-
-
-# Beam tells of an exception in a worker as text: the type, the message, and the stage.
-_IN_BEAM = re.compile(r"noisy_gru\.[\w.]*\.(\w*Error): (.*?)(?: \[while running |\Z)", re.DOTALL)
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
-
-
-def _explained(error: Exception) -> str:
-    """The message for a person: that of the UserError at the root of it, if there is one."""
-    for each in _chain(error):
-        if isinstance(each, UserError):
-            return str(each)
-    told = _IN_BEAM.search(str(error))
-    if told:
-        return told.group(2).strip()
-    return f"{type(error).__name__}: {error}"
-
-
-def _is_expected(error: Exception) -> bool:
-    return any(isinstance(each, UserError) for each in _chain(error)) or _IN_BEAM.search(str(error)) is not None

@@ -100,8 +100,8 @@ def _serving(outputs: Outputs, account: RunAccount) -> Report:
     account.refusals += [f"ServingGate: {problem}" for problem in found["problems"]]
     if not found["blessed"]:
         return f"REFUSED: {'; '.join(found['problems'])}", {"blessed": False, "problems": found["problems"]}
-    last = found["checks"][-1]
-    return f"passed; {last['name']}: {last['found']}", {"blessed": True, "checks": len(found["checks"])}
+    numbers = {check["name"]: check["numbers"] for check in found["checks"] if check["numbers"]}
+    return f"passed; {found['summary']}", {"blessed": True, "checks": len(found["checks"]), "numbers": numbers}
 
 
 def _publishing(outputs: Outputs, account: RunAccount) -> Report:
@@ -112,7 +112,9 @@ def _publishing(outputs: Outputs, account: RunAccount) -> Report:
     account.blessed = True
     account.version = int(properties["pushed_version"])
     account.published_path = str(properties["pushed_destination"])
-    return f"version {account.version}", {"published": True, "version": account.version}
+    stable = int(properties.get("stable_version", account.version))
+    text = str(properties.get("note", f"version {account.version}"))
+    return text, {"published": True, "version": account.version, "stable": stable}
 
 
 _READERS: dict[str, Callable[[Outputs, RunAccount], Report]] = {

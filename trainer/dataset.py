@@ -200,6 +200,8 @@ class SequenceData:
             files = tf.gather(files, _permutation(len(self._files), self.config.seed, epoch, draw=2))
         rows = self._parsed(files).map(_without_counts).unbatch()
         if shuffle:
+            # Of this graph alone. Else TensorFlow mixes in its global seed, and fails where that is 0.
+            tf.compat.v1.set_random_seed(1)
             rows = rows.shuffle(_SHUFFLE_BUFFER, seed=self.config.seed + epoch)
         return rows.ragged_batch(self.config.batch_size).map(_as_specified(self._spec))
 

@@ -13,7 +13,7 @@ from noisy_gru.components.anomaly_gate import executor
 class AnomalyReport(types.Artifact):
     """``report.txt``: that there were no anomalies. It is there only if the gate let the run pass."""
 
-    TYPE_NAME = "AnomalyReport"
+    TYPE_NAME = "noisy_gru.AnomalyReport"
 
 
 class AnomalyGateSpec(types.ComponentSpec):

@@ -6,4 +6,4 @@ from tfx.types.artifact import Artifact
 class IngestionAccount(Artifact):
     """``account.json``, and ``quarantine/*.jsonl`` with the rows and windows set aside; see docs/data-formats.md."""
 
-    TYPE_NAME = "IngestionAccount"
+    TYPE_NAME = "noisy_gru.IngestionAccount"

@@ -5,6 +5,7 @@ It imports neither TFX nor TensorFlow, so that worker processes start fast.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
@@ -23,6 +24,8 @@ from noisy_gru.components.sequence_example_gen.tables import Source, local_open
 from noisy_gru.schema.config import DatasetConfig, TimeSplitConfig
 
 ACCOUNT = "account"
+# Ending of a file that is still being written.
+PART = ".part"
 
 
 def open_any(path: str) -> BinaryIO:
@@ -33,11 +36,18 @@ def open_any(path: str) -> BinaryIO:
 
 
 def write_bytes(path: str, content: bytes) -> None:
-    """Write a file under another name first: a repeated bundle replaces it, and nobody reads half of one."""
+    """Write a file under another name first: a repeated bundle replaces it, and nobody reads half of one.
+
+    The other name is new every time, since a bundle that is thought lost may still be at work on another machine.
+    """
     folder, name = FileSystems.split(path)
     if not FileSystems.exists(folder):
-        FileSystems.mkdirs(folder)
-    part = FileSystems.join(folder, f".{name}.part")
+        try:
+            FileSystems.mkdirs(folder)
+        except OSError:  # another worker may have been faster
+            if not FileSystems.exists(folder):
+                raise
+    part = FileSystems.join(folder, f".{name}.{uuid.uuid4().hex}{PART}")
     with FileSystems.create(part, mime_type="application/octet-stream", compression_type="uncompressed") as stream:
         stream.write(content)
     FileSystems.rename([part], [path])

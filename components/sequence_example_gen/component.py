@@ -9,6 +9,7 @@ from typing import ClassVar
 from tfx import types
 from tfx.components.example_gen import component as example_gen
 from tfx.dsl.components.base import base_beam_component, executor_spec
+from tfx.orchestration.data_types import RuntimeParameter
 from tfx.proto import example_gen_pb2, range_config_pb2
 from tfx.types import standard_artifacts, standard_component_specs
 from tfx.types.component_spec import ChannelParameter, ExecutionParameter
@@ -56,10 +57,10 @@ class SequenceExampleGen(example_gen.FileBasedExampleGen):
     def __init__(
         self,
         *,
-        input_base: str,
+        input_base: str | RuntimeParameter,
         dataset: str,
         fingerprint: str = "",
-        range_config: range_config_pb2.RangeConfig | None = None,
+        range_config: range_config_pb2.RangeConfig | RuntimeParameter | None = None,
     ) -> None:
         """Make the step.
 
@@ -67,7 +68,7 @@ class SequenceExampleGen(example_gen.FileBasedExampleGen):
             input_base: folder that the patterns of ``data.files`` are relative to.
             dataset: DatasetConfig as JSON.
             fingerprint: of the package's source: another one means that the cache doesn't hold.
-            range_config: which span to read; the latest by default.
+            range_config: which span to read; the latest by default. Like ``input_base``, it may be a runtime parameter.
 
         Raises:
             pydantic.ValidationError: ``dataset`` is no DatasetConfig.

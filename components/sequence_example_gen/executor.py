@@ -16,7 +16,7 @@ from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import proto_utils
 
 from noisy_gru.components.sequence_example_gen.account import Account
-from noisy_gru.components.sequence_example_gen.beam_transforms import ingest
+from noisy_gru.components.sequence_example_gen.beam_transforms import PART, ingest
 from noisy_gru.components.sequence_example_gen.buckets import boundaries_of
 from noisy_gru.components.sequence_example_gen.chunks import bucket_count
 from noisy_gru.components.sequence_example_gen.errors import DataError
@@ -75,6 +75,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 quarantine=f"{kept.uri}/{QUARANTINE_FOLDER}",
                 account=parts,
             )
+        for left in fileio.glob(f"{examples.uri}/Split-*/.*{PART}"):  # a lost worker's; readers take all files
+            fileio.remove(left)
         with fileio.open(parts, "rb") as stream:
             account = Account.from_json(stream.read())
         fileio.remove(parts)

@@ -74,6 +74,12 @@ def test_transform_analyses_train_alone_and_never_sees_test():
     assert '\\"test\\"' not in text.split("splits_config")[1].split("key:")[0]
 
 
+def test_the_pusher_is_told_how_versions_are_rolled_out():
+    text = parameters(compiled("serving.versions={rollout: canary, keep: 3}")["Pusher"])
+    assert '\\"rollout\\":\\"canary\\"' in text
+    assert '\\"keep\\":3' in text
+
+
 def test_without_an_eval_split_nothing_is_held_out():
     nodes = compiled("splits={by: files}", "training.early_stopping=null")
     assert "eval" not in parameters(nodes["Transform"]).split("splits_config")[1].split("key:")[0]
@@ -103,21 +109,6 @@ def test_files_are_relative_to_their_common_folder(files, base, relative):
     config = load_config(VOWELS, [f"data.files={files}", "splits={by: entity}"])
     found_base, dataset = relative_to_base(config.dataset)
     assert (found_base, dataset.data.files) == (base, relative)
-
-
-def test_beam_runs_in_this_process_unless_it_pays():
-    from noisy_gru.pipeline.local import WORKERS_PAY_FROM, beam_arguments
-
-    def mode(workers: int, size: int) -> list[str]:
-        arguments = beam_arguments(load_config(VOWELS, [f"beam.workers={workers}"]), size)
-        assert not any(argument == "--runner=DirectRunner" for argument in arguments)
-        assert any(argument.endswith("fn_runner.FnApiRunner") for argument in arguments)
-        return [argument for argument in arguments if "direct_" in argument]
-
-    assert mode(0, 1000) == ["--direct_running_mode=in_memory", "--direct_num_workers=1"]
-    assert mode(1, WORKERS_PAY_FROM) == ["--direct_running_mode=in_memory", "--direct_num_workers=1"]
-    assert mode(3, 1000) == ["--direct_running_mode=multi_processing", "--direct_num_workers=3"]
-    assert "multi_processing" in mode(0, WORKERS_PAY_FROM)[0] or "=1" in mode(0, WORKERS_PAY_FROM)[1]
 
 
 def test_metadata_is_in_sqlite_or_mysql(tmp_path, monkeypatch):

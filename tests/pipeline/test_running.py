@@ -41,7 +41,6 @@ def run(tmp_path, monkeypatch):
         build, local = ModuleType("build"), ModuleType("local")
         build.build_pipeline = lambda config, **options: options  # type: ignore[attr-defined]
         local.LocalRunner = Runner  # type: ignore[attr-defined]
-        local.beam_arguments = lambda config, size: []  # type: ignore[attr-defined]
         local.connection_config = lambda config, sqlite: None  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, "noisy_gru.pipeline.build", build)
         monkeypatch.setitem(sys.modules, "noisy_gru.pipeline.local", local)

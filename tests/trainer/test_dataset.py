@@ -100,6 +100,17 @@ def test_an_epoch_is_every_sequence_once_in_an_order_of_its_own(
     assert epoch(load(patterns, seed=4, cache_bytes=cache_bytes, bucket_by_length=bucket_by_length), 1) != second
 
 
+def test_the_order_does_not_depend_on_the_global_seed(tmp_path: Path, encode: Any) -> None:
+    patterns = write(tmp_path, encode)
+    orders = []
+    for seed in (0, 7):
+        # What a training does; 0 is the default seed.
+        tf.random.set_seed(seed)
+        orders.append(epoch(load(patterns, seed=3, cache_bytes=0), 1))
+    assert orders[0] == orders[1] != list(range(COUNT))
+    assert tf.random.uniform([]) != tf.random.uniform([])
+
+
 def test_batches_by_length_need_less_padding(tmp_path: Path, encode: Any) -> None:
     patterns = write(tmp_path, encode)
 

@@ -93,7 +93,8 @@ def test_outputs_cache_and_changes(tmp_path, data, published) -> None:
         (written,) = store.store.get_artifacts_by_type("Examples")
         (kind,) = store.store.get_artifact_types_by_id([written.type_id])
         artifact = artifact_utils.deserialize_artifact(kind, written)
-        assert [one.type for one in store.store.get_artifacts_by_type("IngestionAccount")] == ["IngestionAccount"]
+        name = "noisy_gru.IngestionAccount"
+        assert [one.type for one in store.store.get_artifacts_by_type(name)] == [name]
     assert isinstance(artifact, standard_artifacts.Examples)
     assert artifact_utils.decode_split_names(artifact.split_names) == ["train", "eval", "test"]
     assert examples_utils.get_payload_format_string(artifact) == "FORMAT_TF_EXAMPLE"

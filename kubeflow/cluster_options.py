@@ -1,0 +1,95 @@
+"""What the commands that talk to Kubeflow Pipelines share: options, the connection, the pipeline to send."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from noisy_gru.kubeflow.compiled_pipeline import CompiledPipeline
+    from noisy_gru.kubeflow.connection import Connection
+    from noisy_gru.pipeline.kubeflow_config import KubeflowConfig
+
+PipelineArgument = Annotated[
+    Path,
+    typer.Argument(
+        metavar="CONFIG|PIPELINE",
+        help="The YAML file of the configuration, or a compiled pipeline.",
+        show_default=False,
+    ),
+]
+HostOption = Annotated[
+    str | None,
+    typer.Option(help="URL of the API; NOISY_GRU_KFP_HOST, or kfp's KF_PIPELINES_ENDPOINT.", show_default=False),
+]
+NamespaceOption = Annotated[
+    str | None,
+    typer.Option(
+        help="The profile's namespace, on a multi-user installation; NOISY_GRU_KFP_NAMESPACE.", show_default=False
+    ),
+]
+TokenFileOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="File with a bearer token; NOISY_GRU_KFP_TOKEN_FILE, or kfp's KF_PIPELINES_SA_TOKEN_PATH. The token "
+        "itself can be in NOISY_GRU_KFP_TOKEN.",
+        show_default=False,
+    ),
+]
+CaOption = Annotated[
+    Path | None,
+    typer.Option(help="PEM file of the CA of the server's certificate; NOISY_GRU_KFP_CA.", show_default=False),
+]
+ParameterOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--parameter",
+        metavar="NAME=VALUE",
+        help="Value of a pipeline parameter. Can be given again.",
+        show_default=False,
+    ),
+]
+ExperimentOption = Annotated[
+    str | None,
+    typer.Option(help="Experiment that runs are shown in. Default: the pipeline's name.", show_default=False),
+]
+
+
+def connection_of(host: str | None, namespace: str | None, token_file: Path | None, ca: Path | None) -> Connection:
+    from noisy_gru.kubeflow.connection import Connection
+
+    return Connection.choose(host=host, namespace=namespace, token_file=token_file, ca=ca, environment=os.environ)
+
+
+@contextmanager
+def compiled_of(path: Path, overrides: list[str]) -> Iterator[tuple[CompiledPipeline, KubeflowConfig | None]]:
+    """The pipeline to send, and its configuration where that is what the user named."""
+    from noisy_gru.kubeflow.compiled_pipeline import CompiledPipeline, is_compiled
+    from noisy_gru.schema.errors import ConfigError
+
+    if is_compiled(path):
+        if overrides:
+            raise ConfigError(
+                f"--set changes a configuration, and {path} is compiled already; use --parameter, or name CONFIG"
+            )
+        yield CompiledPipeline.read(path), None
+        return
+    from noisy_gru.pipeline.loading import load_config
+
+    loaded = load_config(path, overrides)
+    from noisy_gru.pipeline.checking import check_config
+
+    check_config(loaded, files=False)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from noisy_gru.kubeflow.compile import compile_config
+
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "pipeline.yaml"
+        file.write_text(compile_config(loaded))
+        yield CompiledPipeline.read(file), loaded.kubeflow

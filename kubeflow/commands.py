@@ -1,0 +1,89 @@
+"""``noisy-gru kubeflow``: compile the pipeline for Kubeflow Pipelines, and try the compiled file without a cluster.
+
+Found by the command line through the entry-point group `noisy_gru.commands`. Imports what it needs when it runs.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from noisy_gru.kubeflow.cluster_commands import schedule, status, submit
+from noisy_gru.pipeline.cli_options import EXIT_FAILED, ConfigArgument, DebugOption, SetOption, errors_in_words
+
+app = typer.Typer(help="The same pipeline on Kubeflow Pipelines v2.", no_args_is_help=True, rich_markup_mode=None)
+app.command()(submit)
+app.command()(schedule)
+app.command()(status)
+
+
+@app.command("compile")
+def compile_(
+    config: ConfigArgument,
+    out: Annotated[Path, typer.Option("-o", "--out", help="File to write; must end in .yaml.")] = Path("pipeline.yaml"),
+    image: Annotated[
+        str | None, typer.Option(help="Image of all steps. Default: kubeflow.image of CONFIG.", show_default=False)
+    ] = None,
+    set_: SetOption = None,
+    debug: DebugOption = False,
+) -> None:
+    """Write the pipeline as a file for open-source Kubeflow Pipelines v2. Sends nothing.
+
+    Data, serving directory, span, steps and image are parameters of the pipeline, with defaults from CONFIG.
+    """
+    from noisy_gru.pipeline.loading import load_config
+    from noisy_gru.pipeline.redirect import output_to
+    from noisy_gru.schema.errors import ConfigError
+
+    with errors_in_words(debug):
+        if out.suffix != ".yaml":
+            raise ConfigError(f"--out: expected a name that ends in .yaml, because KFP takes no other. Received: {out}")
+        loaded = load_config(config, set_ or [])
+        from noisy_gru.pipeline.checking import check_config
+
+        check_config(loaded, files=False)
+        # What TensorFlow says of itself when it is imported is no one's concern here.
+        with tempfile.TemporaryDirectory() as folder, output_to(Path(folder) / "log"):
+            from noisy_gru.kubeflow.compile import compile_config
+
+            text = compile_config(loaded, image=image)
+        try:
+            out.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(f"--out: {out} can't be written: {error.strerror}") from error
+    typer.echo(f"written: {out}")
+
+
+@app.command("dry-run")
+def dry_run(
+    pipeline: Annotated[Path, typer.Argument(metavar="PIPELINE.yaml", help="The compiled file.", show_default=False)],
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="A parameter of the pipeline. Can be given again.", show_default=False),
+    ] = None,
+    root: Annotated[
+        Path, typer.Option(help="Where artifacts, logs and the account go; later runs find the artifacts again.")
+    ] = Path("runs/kubeflow-dry-run"),
+    jobs: Annotated[int, typer.Option(min=1, help="How many steps may run at once.")] = 1,
+    debug: DebugOption = False,
+) -> None:
+    """Run a compiled pipeline on this machine as Kubeflow Pipelines' launcher would, each step in a process of its own.
+
+    There are no volumes, secrets, images or limits, and retries don't wait: what is taken from the cluster is named.
+    """
+    with errors_in_words(debug):
+        from noisy_gru.kubeflow.emulator.running import emulate
+        from noisy_gru.schema.errors import ConfigError
+
+        given: dict[str, str] = {}
+        for each in parameter or []:
+            name, separator, value = each.partition("=")
+            if not separator:
+                raise ConfigError(f"--parameter: expected NAME=VALUE. Received: {each!r}")
+            given[name] = value
+        account = emulate(pipeline, root, given, jobs=jobs, say=typer.echo)
+    if account.status != "succeeded":
+        raise typer.Exit(EXIT_FAILED)

@@ -1,0 +1,220 @@
+"""The one graph as a file for open-source Kubeflow Pipelines v2: pipeline spec 2.1 and platform spec, in two documents.
+
+    >>> text = compile_config(load_config("examples/japanese_vowels/config.yaml"))  # doctest: +SKIP
+
+TFX's runner for Vertex AI does the first part. What it leaves out is put in here: the parameters' defaults, the
+platform spec, retries, limits, our entrypoint and what that needs to know. Sends nothing anywhere, and the same input
+gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from google.protobuf import json_format
+from kfp import components
+from kfp.pipeline_spec import pipeline_spec_pb2
+from tfx.components import FileBasedExampleGen
+from tfx.dsl.components.base import base_component, base_driver, executor_spec
+from tfx.orchestration.data_types import RuntimeParameter
+from tfx.orchestration.kubeflow.v2 import compiler_utils
+from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import KubeflowV2DagRunner, KubeflowV2DagRunnerConfig
+from tfx.orchestration.pipeline import Pipeline
+from tfx.utils import name_utils
+
+from noisy_gru.components.latest_blessed.component import LatestBlessed
+from noisy_gru.components.pusher.component import Pusher
+from noisy_gru.components.sequence_example_gen.files import named_patterns
+from noisy_gru.kubeflow import parameters as names
+from noisy_gru.kubeflow.platform_spec import check_steps, platform_spec, resources, step_config
+from noisy_gru.kubeflow.supported import check_supported
+from noisy_gru.pipeline.beam_config import beam_arguments
+from noisy_gru.pipeline.beam_options import check_can_run_in_pods
+from noisy_gru.pipeline.build import build_pipeline
+from noisy_gru.pipeline.config import PipelineConfig
+from noisy_gru.pipeline.kubeflow_config import KubeflowConfig
+from noisy_gru.schema.errors import ConfigError
+
+ENTRYPOINT = ("python", "-m", "noisy_gru.kubeflow.entrypoint")
+# What they answer depends on files that are no artifacts, of which KFP's cache key knows nothing.
+LOOK_OUTSIDE = (FileBasedExampleGen, LatestBlessed, Pusher)
+_SPANS = ("{SPAN", "{YYYY}", "{VERSION")
+_DISTRIBUTION = "noisy-gru-tfx"
+# Generated code, of which type checkers see nothing.
+_proto: Any = pipeline_spec_pb2
+
+
+def default_image() -> str:
+    """The image of this version."""
+    return f"{_DISTRIBUTION}:{importlib.metadata.version(_DISTRIBUTION)}"
+
+
+def compile_config(config: PipelineConfig, *, image: str | None = None) -> str:
+    """The compiled pipeline of a configuration, as YAML.
+
+    Args:
+        config: as ``load_config`` gives it.
+        image: of all steps; None: that of the configuration.
+
+    Raises:
+        ConfigError: the configuration or its graph is nothing that Kubeflow Pipelines can run.
+    """
+    kubeflow = config.kubeflow
+    check_can_run_in_pods(config.beam)
+    patterns = [pattern for _, pattern in named_patterns(config.data)]
+    away = [pattern for pattern in patterns if "://" in pattern]
+    for pattern in away:
+        if not pattern.startswith("gs://"):
+            raise ConfigError(
+                f"data.files: {pattern} can't be read by a step: TensorFlow's file system knows gs:// alone. Mount a "
+                "volume (kubeflow.volumes), name its folder as kubeflow.data_root, and write patterns relative to it"
+            )
+    schema = config.schema_path
+    if "://" not in schema:
+        schema = names.as_data_uri(Path(schema).read_bytes())
+    pipeline = build_pipeline(
+        config,
+        pipeline_root=kubeflow.pipeline_root or "",
+        serving_dir=_parameter(names.SERVING_DIR, kubeflow.serving_dir),
+        schema_file=schema,
+        working_dir=kubeflow.working_dir,
+        input_base=None if away else _parameter(names.DATA_ROOT, kubeflow.data_root),
+        range_config=_parameter(names.SPAN, "") if any(each in patterns[0] for each in _SPANS[:2]) else None,
+        train_args=_parameter(names.STEPS, ""),
+        base_model=_parameter(names.BASE_MODEL, kubeflow.base_model) if kubeflow.base_model else None,
+        beam_pipeline_args=beam_arguments(config),
+    )
+    return compile_graph(pipeline, kubeflow, image=image or kubeflow.image or default_image())
+
+
+def _parameter(name: str, default: str) -> RuntimeParameter:
+    return RuntimeParameter(name=name, ptype=str, default=default)
+
+
+def compile_graph(pipeline: Pipeline, config: KubeflowConfig, *, image: str) -> str:
+    """Any TFX graph, as YAML.
+
+    Args:
+        pipeline: its runtime parameters become pipeline parameters.
+        config: what pods get, and retries.
+        image: of all steps; a pipeline parameter, too.
+
+    Raises:
+        ConfigError: the graph holds something that can't be run, or the configuration names a step that isn't there.
+    """
+    check_supported(pipeline)
+    check_steps(config, [node.id for node in pipeline.components])
+    runner = KubeflowV2DagRunner(
+        KubeflowV2DagRunnerConfig(default_image=image, default_commands=list(ENTRYPOINT), use_pipeline_spec_2_1=True)
+    )
+    spec: dict[str, Any] = dict(runner.run(pipeline, write_out=False)["pipelineSpec"])
+    if config.pipeline_root:
+        spec["defaultPipelineRoot"] = config.pipeline_root
+    nodes = {node.id: node for node in pipeline.components}
+    containers: dict[str, str] = {}
+    for name, node in nodes.items():
+        executor = spec["deploymentSpec"]["executors"][spec["components"][name]["executorLabel"]]
+        _task_options(spec["root"]["dag"]["tasks"][name], node, config)
+        if "container" not in executor:
+            continue
+        containers[spec["components"][name]["executorLabel"]] = name
+        _container_options(executor["container"], step_config(config, name), config)
+        if isinstance(node.executor_spec, executor_spec.ExecutorClassSpec):
+            _own_entrypoint(spec, name, node, executor["container"], pipeline)
+    _defaults(spec, nodes, image)
+    return _written(spec, platform_spec(config, containers))
+
+
+def _task_options(task: dict[str, Any], node: Any, config: KubeflowConfig) -> None:
+    cached = config.cache and not isinstance(node, LOOK_OUTSIDE)
+    task["cachingOptions"] = {"enableCache": True} if cached else {}
+    if config.retries and isinstance(node, base_component.BaseComponent):
+        task["retryPolicy"] = {
+            "maxRetryCount": config.retries,
+            "backoffDuration": "30s",
+            "backoffFactor": 2.0,
+            "backoffMaxDuration": "600s",
+        }
+
+
+def _container_options(container: dict[str, Any], step: Any, config: KubeflowConfig) -> None:
+    container.pop("lifecycle", None)  # the backend passes over it; the entrypoint runs the driver
+    if config.env:
+        container["env"] = [{"name": name, "value": value} for name, value in sorted(config.env.items())]
+    if limits := resources(step):
+        container["resources"] = limits
+
+
+def _own_entrypoint(spec: dict[str, Any], name: str, node: Any, container: dict[str, Any], pipeline: Pipeline) -> None:
+    """Our entrypoint's arguments, the image as a parameter, and the run's name where nothing is cached by it."""
+    definitions = spec["components"][name].setdefault("inputDefinitions", {}).setdefault("parameters", {})
+    given = spec["root"]["dag"]["tasks"][name].setdefault("inputs", {}).setdefault("parameters", {})
+    definitions[names.IMAGE] = {"parameterType": "STRING"}
+    given[names.IMAGE] = {"componentInputParameter": names.IMAGE}
+    container["image"] = f"{{{{$.inputs.parameters['{names.IMAGE}']}}}}"
+    if isinstance(node, LOOK_OUTSIDE):
+        definitions[names.RUN_ID] = {"parameterType": "STRING"}
+        given[names.RUN_ID] = {"runtimeValue": {"constant": "{{$.pipeline_job_uuid}}"}}
+    if names.TRAIN_ARGS in definitions and given[names.TRAIN_ARGS].get("componentInputParameter") == names.STEPS:
+        definitions[names.TRAIN_ARGS] = {"parameterType": "NUMBER_INTEGER"}
+    executor: Any = node.executor_spec
+    arguments = [
+        *("--executor_class_path", name_utils.get_full_name(executor.executor_class)),
+        *("--pipeline_name", pipeline.pipeline_info.pipeline_name),
+        *("--json_serialized_invocation_args", "{{$}}"),
+        *("--json_serialized_inputs_spec_args", json.dumps({"parameters": definitions}, sort_keys=True)),
+    ]
+    if classes := _artifact_classes(node):
+        arguments += ["--artifact_classes", json.dumps(classes, sort_keys=True)]
+    if node.driver_class is not base_driver.BaseDriver:
+        arguments += ["--driver_class_path", name_utils.get_full_name(node.driver_class)]
+    beam = executor.beam_pipeline_args if isinstance(executor, executor_spec.BeamExecutorSpec) else []
+    container["args"] = [*arguments, *beam]
+
+
+def _artifact_classes(node: Any) -> dict[str, str]:
+    """Where the classes of artifact types that aren't TFX's are."""
+    types = {channel.type for channel in [*node.inputs.values(), *node.outputs.values()]}
+    return {
+        each.TYPE_NAME: name_utils.get_full_name(each)
+        for each in types
+        if each not in compiler_utils._SUPPORTED_STANDARD_ARTIFACT_TYPES
+    }
+
+
+def _defaults(spec: dict[str, Any], nodes: Mapping[str, Any], image: str) -> None:
+    """Puts back the parameters' defaults, which TFX drops."""
+    inputs = spec["root"].setdefault("inputDefinitions", {}).setdefault("parameters", {})
+    inputs[names.IMAGE] = {"parameterType": "STRING", "defaultValue": image}
+    for node in nodes.values():
+        for value in node.exec_properties.values():
+            if not isinstance(value, RuntimeParameter) or value.default is None:
+                continue
+            inputs[value.name]["defaultValue"] = value.default
+            if value.name == names.STEPS:
+                inputs[value.name] = {"parameterType": "NUMBER_INTEGER", "defaultValue": 0}
+
+
+def _written(spec: dict[str, Any], platform: dict[str, Any]) -> str:
+    """Both documents, read back by kfp's protocol buffers and loader.
+
+    Raises:
+        ConfigError: kfp can't read what was compiled.
+    """
+    lines = ["# Compiled by noisy-gru kubeflow compile; compile again rather than editing it.", "# Parameters:"]
+    for name, parameter in sorted(spec["root"]["inputDefinitions"]["parameters"].items()):
+        default = f" (default: {parameter['defaultValue']!r})" if "defaultValue" in parameter else ""
+        lines.append(f"#   {name}: {parameter['parameterType']}{default}")
+    text = "\n".join(lines) + "\n" + yaml.safe_dump_all([spec, platform], sort_keys=True, width=1000)
+    try:
+        json_format.ParseDict(spec, _proto.PipelineSpec())
+        json_format.ParseDict(platform, _proto.PlatformSpec())
+        components.load_component_from_text(text)
+    except (json_format.ParseError, ValueError, TypeError, KeyError) as error:
+        raise ConfigError(f"kfp can't read the compiled pipeline: {error}") from error
+    return text

@@ -1,0 +1,90 @@
+"""The account of a dry run: a line for each task on the terminal, and all of it in a file."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class TaskAccount:
+    """What became of a task.
+
+    Attributes:
+        name: with those of the graphs around it, as ``graph/task``.
+        state: SUCCEEDED, FAILED, SKIPPED or NOT_STARTED.
+        seconds: over all tries.
+        tries: how often it was started.
+        parameters: outputs by name.
+        artifacts: outputs by name: ``uri`` and ``metadata``.
+        folder: of the last try, with its log; None where no container ran.
+        error: of the last try.
+    """
+
+    name: str
+    state: str
+    seconds: float = 0.0
+    tries: int = 0
+    parameters: dict[str, Any] = field(default_factory=dict)
+    artifacts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    folder: str | None = None
+    error: str = ""
+
+
+@dataclass
+class RunAccount:
+    """What became of a run; ``status`` is `succeeded` or `failed`."""
+
+    run_id: str
+    pipeline: str
+    root: str
+    parameters: dict[str, Any]
+    status: str = "running"
+    notes: list[str] = field(default_factory=list)
+    tasks: list[TaskAccount] = field(default_factory=list)
+
+    def task(self, name: str) -> TaskAccount:
+        """The account of a task; KeyError if there is none."""
+        for task in self.tasks:
+            if task.name == name:
+                return task
+        raise KeyError(name)
+
+
+class Teller:
+    """Tells of tasks as they end, from any thread.
+
+    Args:
+        account: gets each task's.
+        say: prints a line.
+    """
+
+    def __init__(self, account: RunAccount, say: Callable[[str], None]):
+        self.account = account
+        self._say = say
+        self._lock = threading.Lock()
+
+    def note(self, text: str) -> None:
+        """Something that is not as on a cluster."""
+        with self._lock:
+            self.account.notes.append(text)
+            self._say(f"  note: {text}")
+
+    def ended(self, task: TaskAccount) -> None:
+        """A task ended."""
+        with self._lock:
+            self.account.tasks.append(task)
+            tries = f" (try {task.tries})" if task.tries > 1 else ""
+            self._say(f"  {task.name:<28} {task.seconds:7.1f} s  {task.state.lower().replace('_', ' ')}{tries}")
+            if task.error:
+                self._say("\n".join(f"      {line}" for line in task.error.splitlines()))
+            if task.state == "FAILED" and task.folder:
+                self._say(f"      log: {task.folder}/log.txt")
+
+    def write(self, file: Path) -> None:
+        """Writes the account."""
+        file.write_text(json.dumps(asdict(self.account), indent=1, sort_keys=True) + "\n")

@@ -1,0 +1,175 @@
+"""What KFP's driver does before a task: resolves its inputs from the pipeline's, or from earlier tasks' outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from google.protobuf import json_format, struct_pb2
+from kfp.pipeline_spec import pipeline_spec_pb2
+
+from noisy_gru.kubeflow.emulator.errors import TaskError
+
+# Generated code, of which type checkers see nothing.
+_proto: Any = pipeline_spec_pb2
+_struct: Any = struct_pb2
+
+
+@dataclass(frozen=True)
+class Run:
+    """What constants may refer to.
+
+    Attributes:
+        run_id: of the run.
+        pipeline: name of the pipeline.
+    """
+
+    run_id: str
+    pipeline: str
+
+    def filled(self, text: str, task: str) -> str:
+        """A constant with the driver's placeholders filled in."""
+        values = {
+            "{{$.pipeline_job_uuid}}": self.run_id,
+            "{{$.pipeline_job_name}}": self.pipeline,
+            "{{$.pipeline_job_resource_name}}": self.pipeline,
+            "{{$.pipeline_task_uuid}}": f"{self.run_id}-{task}",
+            "{{$.pipeline_task_name}}": task,
+        }
+        for placeholder, value in values.items():
+            text = text.replace(placeholder, value)
+        return text
+
+
+@dataclass
+class Result:
+    """How a task ended, and with what.
+
+    Attributes:
+        state: SUCCEEDED, FAILED, SKIPPED (its condition is false, or a task before it was skipped) or NOT_STARTED.
+        parameters: ``struct_pb2.Value`` by name.
+        artifacts: ``RuntimeArtifact`` by name.
+        error: of a failed task.
+    """
+
+    state: str
+    parameters: dict[str, Any] = field(default_factory=dict)
+    artifacts: dict[str, Any] = field(default_factory=dict)
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Scope:
+    """A DAG's own inputs, and the results of its tasks so far."""
+
+    parameters: Mapping[str, Any]
+    artifacts: Mapping[str, Any]
+    results: dict[str, Result] = field(default_factory=dict)
+
+
+def resolve(task: Any, component: Any, scope: Scope, run: Run) -> Any:
+    """A task's ``ExecutorInput.Inputs``.
+
+    Args:
+        task: ``PipelineTaskSpec``.
+        component: its ``ComponentSpec``, for the defaults of parameters.
+        scope: of the DAG that it stands in.
+        run: the run.
+
+    Raises:
+        TaskError: an input isn't there, or of a kind that isn't understood here.
+    """
+    inputs = _proto.ExecutorInput.Inputs()
+    definitions = component.input_definitions
+    for name, source in task.inputs.parameters.items():
+        value = _parameter(task, name, source, scope, run)
+        if value is not None:
+            inputs.parameter_values[name].CopyFrom(value)
+    for name, definition in definitions.parameters.items():
+        if name not in inputs.parameter_values and definition.HasField("default_value"):
+            inputs.parameter_values[name].CopyFrom(definition.default_value)
+        elif name not in inputs.parameter_values and not definition.is_optional:
+            raise TaskError(f"input parameter {name} has neither a value nor a default")
+    for name, source in task.inputs.artifacts.items():
+        kind = source.WhichOneof("kind")
+        if kind == "task_output_artifact":
+            told = source.task_output_artifact
+            found = scope.results[told.producer_task].artifacts.get(told.output_artifact_key)
+            where = f"output {told.output_artifact_key} of {told.producer_task}"
+        elif kind == "component_input_artifact":
+            found = scope.artifacts.get(source.component_input_artifact)
+            where = f"input {source.component_input_artifact} of the graph around it"
+        else:
+            raise TaskError(f"input artifact {name}: {kind} isn't emulated")
+        if found is not None:
+            inputs.artifacts[name].artifacts.add().CopyFrom(found)
+        elif not (name in definitions.artifacts and definitions.artifacts[name].is_optional):
+            raise TaskError(f"input artifact {name}: there is no {where}")
+    return inputs
+
+
+def _parameter(task: Any, name: str, source: Any, scope: Scope, run: Run) -> Any:
+    if source.parameter_expression_selector:
+        raise TaskError(f"input parameter {name}: selecting a part of a parameter isn't emulated")
+    kind = source.WhichOneof("kind")
+    if kind == "component_input_parameter":
+        return scope.parameters.get(source.component_input_parameter)
+    if kind == "task_output_parameter":
+        told = source.task_output_parameter
+        value = scope.results[told.producer_task].parameters.get(told.output_parameter_key)
+        if value is None:
+            raise TaskError(f"input parameter {name}: {told.producer_task} has no output {told.output_parameter_key}")
+        return value
+    if kind == "runtime_value":
+        if source.runtime_value.WhichOneof("value") != "constant":
+            raise TaskError(f"input parameter {name}: expected a constant")
+        value = _struct.Value()
+        value.CopyFrom(source.runtime_value.constant)
+        if value.WhichOneof("kind") == "string_value":
+            value.string_value = run.filled(value.string_value, task.task_info.name)
+        return value
+    if kind == "task_final_status":
+        producer = source.task_final_status.producer_task
+        result = scope.results[producer]
+        status = {
+            "state": result.state,
+            "pipelineJobResourceName": run.run_id,
+            "pipelineTaskName": producer,
+            "error": {"message": result.error, "code": 9} if result.error else {},
+        }
+        return json_format.ParseDict(status, _struct.Value())
+    raise TaskError(f"input parameter {name}: {kind} isn't emulated")
+
+
+def predecessors(task: Any) -> set[str]:
+    """The tasks that must have ended before a task starts."""
+    names = set(task.dependent_tasks)
+    for source in task.inputs.parameters.values():
+        kind = source.WhichOneof("kind")
+        if kind in ("task_output_parameter", "task_final_status"):
+            names.add(getattr(source, kind).producer_task)
+    for source in task.inputs.artifacts.values():
+        if source.WhichOneof("kind") == "task_output_artifact":
+            names.add(source.task_output_artifact.producer_task)
+    return names
+
+
+def outputs_of(dag: Any, results: Mapping[str, Result]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Parameters and artifacts that a DAG passes on from its tasks; those of tasks that were skipped aren't there."""
+    parameters, artifacts = {}, {}
+    for name, output in dag.outputs.artifacts.items():
+        for selector in output.artifact_selectors:
+            result = results[selector.producer_subtask]
+            if selector.output_artifact_key in result.artifacts:
+                artifacts[name] = result.artifacts[selector.output_artifact_key]
+    for name, output in dag.outputs.parameters.items():
+        kind = output.WhichOneof("kind")
+        selectors = [output.value_from_parameter] if kind == "value_from_parameter" else []
+        if kind == "value_from_oneof":
+            selectors = list(output.value_from_oneof.parameter_selectors)
+        for selector in selectors:
+            result = results[selector.producer_subtask]
+            if selector.output_parameter_key in result.parameters:
+                parameters[name] = result.parameters[selector.output_parameter_key]
+    return parameters, artifacts

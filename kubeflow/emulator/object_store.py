@@ -1,0 +1,58 @@
+"""A folder that behaves as an object store does: it holds files by URI, and no empty folders."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from noisy_gru.kubeflow.emulator.errors import TaskError
+
+# What the launcher calls the folders that it copies to and from.
+_FOLDERS = {"minio": "minio", "s3": "s3", "gs": "gcs"}
+
+
+def local_path(uri: str, machine: Path) -> Path:
+    """Where the launcher puts a URI on a machine whose root is ``machine``.
+
+    Raises:
+        TaskError: the launcher knows no such scheme.
+    """
+    scheme, separator, rest = uri.partition("://")
+    if not separator or scheme not in _FOLDERS:
+        raise TaskError(f"the launcher can't copy {uri!r}: it knows minio://, s3:// and gs://")
+    return machine / _FOLDERS[scheme] / rest
+
+
+class ObjectStore:
+    """All buckets of all schemes, below one folder."""
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+
+    def path(self, uri: str) -> Path:
+        """Where an object is kept."""
+        return local_path(uri, self._folder)
+
+    def upload(self, machine: Path, uri: str) -> bool:
+        """Copies what a machine has for a URI; False if it has nothing, which is allowed."""
+        source = local_path(uri, machine)
+        if not source.exists():
+            return False
+        _copy_files(source, self.path(uri))
+        return True
+
+    def download(self, uri: str, machine: Path) -> None:
+        """Copies an object, or all below a prefix; nothing if there is nothing."""
+        _copy_files(self.path(uri), local_path(uri, machine))
+
+
+def _copy_files(source: Path, target: Path) -> None:
+    if source.is_file():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+        return
+    for file in sorted(source.rglob("*")):
+        if file.is_file():
+            copy = target / file.relative_to(source)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, copy)

@@ -1,0 +1,245 @@
+"""Runs all tasks of a compiled pipeline, in the order that its dependencies ask for."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from google.protobuf import json_format
+from kfp.pipeline_spec import pipeline_spec_pb2
+
+from noisy_gru.kubeflow.emulator.account import RunAccount, TaskAccount, Teller
+from noisy_gru.kubeflow.emulator.compiled import CompiledPipeline, parameter_values, read_pipeline
+from noisy_gru.kubeflow.emulator.conditions import holds
+from noisy_gru.kubeflow.emulator.errors import CompiledPipelineError, TaskError
+from noisy_gru.kubeflow.emulator.inputs import Result, Run, Scope, outputs_of, predecessors, resolve
+from noisy_gru.kubeflow.emulator.launcher import launch, provision_outputs
+from noisy_gru.kubeflow.emulator.object_store import ObjectStore
+
+# Generated code, of which type checkers see nothing.
+_proto: Any = pipeline_spec_pb2
+
+
+def emulate(
+    file: Path,
+    root: Path,
+    parameters: Mapping[str, str] | None = None,
+    *,
+    jobs: int = 1,
+    say: Callable[[str], None] = print,
+    clock: Callable[[], float] = time.monotonic,
+) -> RunAccount:
+    """Runs a compiled pipeline once.
+
+    Args:
+        file: as ``noisy-gru kubeflow compile``, or the kfp SDK, writes it.
+        root: gets ``store/`` (artifacts, which later runs find again) and ``runs/<run id>/`` (each task's machine).
+        parameters: of the pipeline, as text.
+        jobs: how many containers may run at once.
+        say: prints a line of the account.
+        clock: seconds.
+
+    Returns:
+        The account, which is also in ``runs/<run id>/run.json``. A failed task is in it, not raised.
+
+    Raises:
+        CompiledPipelineError: the file or a parameter is nothing that the API server would take.
+    """
+    compiled = read_pipeline(file)
+    values = parameter_values(compiled, parameters or {})
+    root = root.absolute()
+    run_id = str(uuid.uuid4())
+    shown = {name: json_format.MessageToDict(value) for name, value in sorted(values.items())}
+    account = RunAccount(run_id, compiled.name, f"{compiled.root}/{compiled.name}/{run_id}", shown)
+    folder = root / "runs" / run_id
+    folder.mkdir(parents=True)
+    say(f"{compiled.name}  run {run_id}")
+    teller = Teller(account, say)
+    emulation = _Emulation(compiled, account, teller, ObjectStore(root / "store"), folder, jobs, clock)
+    emulation.tell_differences()
+    began = clock()
+    account.status = "failed"
+    try:
+        if emulation.run(values) == "SUCCEEDED":
+            account.status = "succeeded"
+    finally:
+        teller.write(folder / "run.json")
+    say(f"{account.status} in {clock() - began:.0f} s; account and logs: {folder}")
+    return account
+
+
+class _Emulation:
+    def __init__(
+        self,
+        compiled: CompiledPipeline,
+        account: RunAccount,
+        teller: Teller,
+        store: ObjectStore,
+        folder: Path,
+        jobs: int,
+        clock: Callable[[], float],
+    ):
+        self._compiled = compiled
+        self._account = account
+        self._teller = teller
+        self._store = store
+        self._folder = folder
+        self._places = threading.BoundedSemaphore(jobs)
+        self._clock = clock
+        self._run = Run(account.run_id, compiled.name)
+        self._ids = iter(range(1, 1_000_000))
+        self._stopped = threading.Event()
+
+    def tell_differences(self) -> None:
+        """Says what the platform spec asks for and isn't here."""
+        pods = self._compiled.platform.values()
+        mounts = sorted({mount["mountPath"] for pod in pods for mount in pod.get("pvcMount", [])})
+        if mounts:
+            self._teller.note(f"no volumes here: {', '.join(mounts)} are this machine's own; name others as parameters")
+        secrets = sorted(
+            {key["envVar"] for pod in pods for each in pod.get("secretAsEnv", []) for key in each["keyToEnv"]}
+        )
+        if secrets:
+            self._teller.note(f"no secrets here: {', '.join(secrets)} stay unset")
+
+    def run(self, parameters: Mapping[str, Any]) -> str:
+        """Runs the root; its state."""
+        scope = Scope(parameters, {})
+        return self._dag(self._compiled.spec.root.dag, scope, "")
+
+    def _dag(self, dag: Any, scope: Scope, prefix: str) -> str:
+        """Runs the tasks of a graph into ``scope.results``."""
+        waiting = dict(dag.tasks.items())
+        for name, task in waiting.items():
+            if unknown := predecessors(task) - set(dag.tasks):
+                raise CompiledPipelineError(f"task {name} waits for {', '.join(sorted(unknown))}, which isn't there")
+        running: dict[concurrent.futures.Future[Result], str] = {}
+        with concurrent.futures.ThreadPoolExecutor(max_workers=max(len(waiting), 1)) as pool:
+            try:
+                while waiting or running:
+                    ready = [name for name in sorted(waiting) if predecessors(waiting[name]) <= set(scope.results)]
+                    for name in ready:
+                        task = waiting.pop(name)
+                        if (idle := self._not_to_start(task, scope)) is not None:
+                            scope.results[name] = Result(idle)
+                            self._teller.ended(TaskAccount(prefix + name, idle))
+                        else:
+                            running[pool.submit(self._task, name, task, scope, prefix)] = name
+                    if ready and not running:
+                        continue
+                    if not running:
+                        raise CompiledPipelineError(f"tasks wait for each other: {', '.join(sorted(waiting))}")
+                    done, _ = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)
+                    for future in done:
+                        scope.results[running.pop(future)] = future.result()
+            except BaseException:
+                self._stopped.set()
+                raise
+        states = {result.state for result in scope.results.values()}
+        return "FAILED" if "FAILED" in states else "SUCCEEDED"
+
+    def _not_to_start(self, task: Any, scope: Scope) -> str | None:
+        """Why a task isn't started; None if it is."""
+        if task.trigger_policy.strategy == _proto.PipelineTaskSpec.TriggerPolicy.ALL_UPSTREAM_TASKS_COMPLETED:
+            return None
+        states = {scope.results[name].state for name in predecessors(task)}
+        if states & {"FAILED", "NOT_STARTED"}:
+            return "NOT_STARTED"
+        return "SKIPPED" if "SKIPPED" in states else None
+
+    def _task(self, name: str, task: Any, scope: Scope, prefix: str) -> Result:
+        began = self._clock()
+        path = prefix + name
+        try:
+            component = self._compiled.spec.components[task.component_ref.name]
+            if task.WhichOneof("iterator"):
+                raise TaskError("loops aren't emulated")
+            executor_input = _proto.ExecutorInput(inputs=resolve(task, component, scope, self._run))
+            condition = task.trigger_policy.condition
+            if condition and not holds(condition, _for_condition(executor_input)):
+                self._teller.ended(TaskAccount(path, "SKIPPED"))
+                return Result("SKIPPED")
+            if component.WhichOneof("implementation") == "dag":
+                inner = Scope(dict(executor_input.inputs.parameter_values), _single(executor_input.inputs.artifacts))
+                state = self._dag(component.dag, inner, f"{path}/")
+                errors = [result.error for result in inner.results.values() if result.error]
+                return Result(state, *outputs_of(component.dag, inner.results), error="; ".join(errors))
+            executor = self._compiled.executors[component.executor_label]
+            kind = executor.WhichOneof("spec")
+            if kind == "importer":
+                result = Result("SUCCEEDED", artifacts=self._import(executor.importer, component, executor_input))
+                self._tell(path, result, began, tries=0, pod=None)
+                return result
+            if kind != "container":
+                raise TaskError(f"{kind or 'an empty executor'}: the backend says that it isn't implemented yet")
+        except (TaskError, KeyError) as error:
+            result = Result("FAILED", error=str(error))
+            self._tell(path, result, began, tries=0, pod=None)
+            return result
+        with self._places:
+            return self._container(path, task, component, executor.container, executor_input)
+
+    def _container(self, path: str, task: Any, component: Any, container: Any, executor_input: Any) -> Result:
+        began = self._clock()
+        executor_input.outputs.CopyFrom(
+            provision_outputs(self._account.root, task.task_info.name or path, component.output_definitions)
+        )
+        result, pod, tries = Result("FAILED", error="was interrupted"), None, 0
+        while tries <= task.retry_policy.max_retry_count and not self._stopped.is_set():
+            tries += 1
+            pod = self._folder / path / f"try-{tries}"
+            try:
+                outputs = launch(
+                    container, component.output_definitions, executor_input, self._store, pod, self._stopped
+                )
+            except TaskError as error:
+                result = Result("FAILED", error=str(error))
+                continue
+            for artifact in outputs.artifacts.values():
+                artifact.name = str(next(self._ids))
+            result = Result("SUCCEEDED", outputs.parameters, outputs.artifacts)
+            break
+        self._tell(path, result, began, tries=tries, pod=pod)
+        return result
+
+    def _import(self, spec: Any, component: Any, executor_input: Any) -> dict[str, Any]:
+        uri = spec.artifact_uri.constant.string_value
+        if spec.artifact_uri.WhichOneof("value") == "runtime_parameter":
+            uri = executor_input.inputs.parameter_values[spec.artifact_uri.runtime_parameter].string_value
+        if "://" not in uri:
+            raise TaskError(f"the importer needs a URI with a scheme. Received: {uri!r}")
+        (name,) = component.output_definitions.artifacts
+        artifact = _proto.RuntimeArtifact(uri=uri, name=str(next(self._ids)), type=spec.type_schema)
+        artifact.metadata.CopyFrom(spec.metadata)
+        return {name: artifact}
+
+    def _tell(self, path: str, result: Result, began: float, *, tries: int, pod: Path | None) -> None:
+        self._teller.ended(
+            TaskAccount(
+                name=path,
+                state=result.state,
+                seconds=round(self._clock() - began, 3),
+                tries=tries,
+                parameters={name: json_format.MessageToDict(value) for name, value in result.parameters.items()},
+                artifacts={
+                    name: {"uri": artifact.uri, "metadata": json_format.MessageToDict(artifact.metadata)}
+                    for name, artifact in result.artifacts.items()
+                },
+                folder=str(pod) if pod else None,
+                error=result.error,
+            )
+        )
+
+
+def _single(artifacts: Any) -> dict[str, Any]:
+    return {name: artifact_list.artifacts[0] for name, artifact_list in artifacts.items()}
+
+
+def _for_condition(executor_input: Any) -> dict[str, Any]:
+    inputs = json_format.MessageToDict(executor_input.inputs, preserving_proto_field_name=True)
+    return {"parameter_values": {}, "artifacts": {}, **inputs}

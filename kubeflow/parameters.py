@@ -1,0 +1,78 @@
+"""The pipeline's parameters on Kubeflow: what they are called, and how a step reads the short form that a person gives.
+
+TFX wants protocol buffers as JSON where a person wants to write a number: span `7` is a ``RangeConfig``, and 500 steps
+are a ``TrainArgs``. The schema travels in the compiled file, as a data URI: what is on the machine that compiles isn't
+on the cluster.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from noisy_gru.schema.errors import ConfigError
+
+DATA_ROOT = "data_root"
+SPAN = "span"
+STEPS = "steps"
+SERVING_DIR = "serving_dir"
+BASE_MODEL = "base_model"
+IMAGE = "image"
+RUN_ID = "pipeline_run_id"
+
+# Execution properties of TFX's components that hold a short form.
+RANGE_CONFIG = "range_config"
+TRAIN_ARGS = "train_args"
+SCHEMA_FILE = "schema_file"
+_DATA_URI = "data:text/plain;base64,"
+
+
+def as_data_uri(content: bytes) -> str:
+    """A file's content as a URI that holds it (RFC 2397)."""
+    return _DATA_URI + base64.b64encode(content).decode("ascii")
+
+
+def long_forms(properties: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Execution properties as TFX's executors read them.
+
+    Args:
+        properties: as they arrived.
+        folder: where a file goes that arrived as a data URI.
+
+    Raises:
+        ConfigError: a span or a number of steps is none.
+    """
+    result = dict(properties)
+    if RANGE_CONFIG in result:
+        number = _number(result[RANGE_CONFIG], SPAN)
+        if isinstance(number, int):
+            static = {"start_span_number": number, "end_span_number": number}
+            result[RANGE_CONFIG] = json.dumps({"static_range": static})
+    if TRAIN_ARGS in result:
+        number = _number(result[TRAIN_ARGS], STEPS)
+        if not isinstance(number, str):
+            result[TRAIN_ARGS] = json.dumps({"num_steps": number} if number else {})
+    uri = result.get(SCHEMA_FILE)
+    if isinstance(uri, str) and uri.startswith(_DATA_URI):
+        path = folder / "schema.pbtxt"
+        path.write_bytes(base64.b64decode(uri.removeprefix(_DATA_URI)))
+        result[SCHEMA_FILE] = str(path)
+    return result
+
+
+def _number(value: Any, name: str) -> int | str | None:
+    """A whole number, None for nothing, or the text if it is JSON already."""
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        return value
+    if value in ("", None):
+        return None
+    try:
+        number = int(value)
+    except ValueError:
+        number = -1
+    if number < 0 or number != float(value):
+        raise ConfigError(f"parameter {name}: expected a whole number of at least 0, or nothing. Received: {value!r}")
+    return number

@@ -1,0 +1,96 @@
+"""The second document of a compiled pipeline: what Kubernetes gives the pods, in the form that kfp-kubernetes writes.
+
+TFX writes none. Each executor gets the same volumes, secrets, selectors and pull policy, and its step's own besides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from kubernetes.utils import parse_quantity
+
+from noisy_gru.pipeline.kubeflow_config import KubeflowConfig, StepConfig, TolerationConfig
+from noisy_gru.schema.errors import ConfigError
+
+DEFAULT_STEP = "default"
+
+
+def step_config(config: KubeflowConfig, step: str) -> StepConfig:
+    """What the configuration says of a step, or of those that it doesn't name."""
+    return config.steps.get(step) or config.steps.get(DEFAULT_STEP) or StepConfig()
+
+
+def check_steps(config: KubeflowConfig, steps: Iterable[str]) -> None:
+    """Checks that ``kubeflow.steps`` names steps of the graph.
+
+    Raises:
+        ConfigError: it names another.
+    """
+    known = sorted(steps)
+    for name in config.steps:
+        if name != DEFAULT_STEP and name not in known:
+            raise ConfigError(
+                f"kubeflow.steps.{name}: expected a step of the pipeline or {DEFAULT_STEP}: {', '.join(known)}"
+            )
+
+
+def resources(step: StepConfig) -> dict[str, Any]:
+    """A step's limits as a ``ResourceSpec``: as text, and as the numbers that older backends read (GB are 10^9)."""
+    result: dict[str, Any] = {}
+    if step.cpu is not None:
+        result |= {"resourceCpuLimit": step.cpu, "cpuLimit": float(parse_quantity(step.cpu))}
+    if step.memory is not None:
+        result |= {"resourceMemoryLimit": step.memory, "memoryLimit": float(parse_quantity(step.memory)) / 1e9}
+    if step.accelerator is not None:
+        kind, count = step.accelerator, step.accelerators
+        result["accelerator"] = {"type": kind, "count": str(count), "resourceType": kind, "resourceCount": str(count)}
+    return result
+
+
+def platform_spec(config: KubeflowConfig, executors: Mapping[str, str]) -> dict[str, Any]:
+    """The document.
+
+    Args:
+        config: volumes, secrets and so on.
+        executors: executor label to step.
+    """
+    told = {label: _pod(config, step_config(config, step)) for label, step in executors.items()}
+    return {"platforms": {"kubernetes": {"deploymentSpec": {"executors": told}}}}
+
+
+def _pod(config: KubeflowConfig, step: StepConfig) -> dict[str, Any]:
+    pod: dict[str, Any] = {"imagePullPolicy": config.image_pull_policy}
+    if config.volumes:
+        # `constant` and `secretName` are what older backends read.
+        pod["pvcMount"] = [
+            {"mountPath": path, "constant": claim, "pvcNameParameter": _constant(claim)}
+            for claim, path in sorted(config.volumes.items())
+        ]
+    if config.secrets:
+        pod["secretAsEnv"] = [
+            {
+                "secretName": source.secret,
+                "secretNameParameter": _constant(source.secret),
+                "keyToEnv": [{"secretKey": source.key, "envVar": variable}],
+                "optional": False,
+            }
+            for variable, source in sorted(config.secrets.items())
+        ]
+    if config.image_pull_secrets:
+        pod["imagePullSecret"] = [
+            {"secretName": name, "secretNameParameter": _constant(name)} for name in config.image_pull_secrets
+        ]
+    if labels := {**config.node_selector, **step.node_selector}:
+        pod["nodeSelector"] = {"labels": labels}
+    if tolerations := [*config.tolerations, *step.tolerations]:
+        pod["tolerations"] = [_toleration(each) for each in tolerations]
+    return pod
+
+
+def _constant(value: str) -> dict[str, Any]:
+    return {"runtimeValue": {"constant": value}}
+
+
+def _toleration(config: TolerationConfig) -> dict[str, Any]:
+    return config.model_dump(exclude_none=True)

@@ -1,0 +1,41 @@
+"""What an exception of a step says to a person: the words of the UserError at its root, wherever they come from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from noisy_gru.schema.errors import UserError
+
+# Beam tells of an exception in a worker as text: the type, the message, and the stage.
+_IN_BEAM = re.compile(r"noisy_gru\.[\w.]*\.(\w*Error): (.*?)(?: \[while running |\Z)", re.DOTALL)
+
+# A job server tells of a job that failed with the whole traceback; the last exception in it is the cause.
+_JOB_FAILED = re.compile(r"Pipeline \S+ failed in state \w+: ")
+_CAUSE = re.compile(r"^[\w.]*(?:Error|Exception)\b.*", re.MULTILINE)
+_RPC_DETAILS = re.compile(r'^\s*details = "(.*)"', re.MULTILINE)
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def explained(error: Exception) -> str:
+    """The message for a person: that of the UserError at the root of it, if there is one."""
+    for each in _chain(error):
+        if isinstance(each, UserError):
+            return str(each)
+    told = _IN_BEAM.search(str(error))
+    if told:
+        return told.group(2).strip()
+    if _JOB_FAILED.match(str(error)):
+        causes = _RPC_DETAILS.findall(str(error)) or _CAUSE.findall(str(error)) or [str(error)]
+        return f"the job failed on the job server: {causes[-1]}"
+    return f"{type(error).__name__}: {error}"
+
+
+def is_expected(error: Exception) -> bool:
+    """Whether there is a UserError at the root of it."""
+    return any(isinstance(each, UserError) for each in _chain(error)) or _IN_BEAM.search(str(error)) is not None

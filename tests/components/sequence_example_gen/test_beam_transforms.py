@@ -1,0 +1,91 @@
+"""Workers on several machines: they are at the same folder at once, repeat each other's work, and get lost."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# Beam and TFX warn of themselves when they are imported.
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
+
+
+def test_a_folder_that_another_worker_makes_meanwhile(tmp_path, monkeypatch):
+    from apache_beam.io.filesystems import FileSystems
+
+    from noisy_gru.components.sequence_example_gen.beam_transforms import write_bytes
+
+    make = FileSystems.mkdirs
+
+    def too_late(path: str) -> None:
+        Path(path).mkdir(parents=True)
+        make(path)  # as Beam does it, this is an error now
+
+    monkeypatch.setattr(FileSystems, "mkdirs", too_late)
+    write_bytes(str(tmp_path / "Split-train" / "a.gz"), b"content")
+    assert (tmp_path / "Split-train" / "a.gz").read_bytes() == b"content"
+
+
+def test_a_folder_that_cannot_be_made_is_an_error(tmp_path):
+    from noisy_gru.components.sequence_example_gen.beam_transforms import write_bytes
+
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="Not a directory"):
+        write_bytes(str(tmp_path / "file" / "Split-train" / "a.gz"), b"content")
+
+
+def test_the_same_bundle_on_two_workers_at_once(tmp_path, monkeypatch):
+    from apache_beam.io.filesystems import FileSystems
+
+    from noisy_gru.components.sequence_example_gen.beam_transforms import write_bytes
+
+    path = str(tmp_path / "Split-train" / "a.gz")
+    create = FileSystems.create
+
+    def overtaken(*arguments: Any, **options: Any) -> Any:
+        stream = create(*arguments, **options)
+        monkeypatch.setattr(FileSystems, "create", create)
+        write_bytes(path, b"content")  # the other worker, from beginning to end
+        return stream
+
+    monkeypatch.setattr(FileSystems, "create", overtaken)
+    write_bytes(path, b"content")
+    assert Path(path).read_bytes() == b"content"
+    assert [each.name for each in Path(path).parent.iterdir()] == ["a.gz"]
+
+
+def test_what_a_lost_worker_left_is_no_example(tmp_path, monkeypatch, configured):
+    from tfx.types import standard_artifacts
+
+    from noisy_gru.components.sequence_example_gen import executor
+    from noisy_gru.components.sequence_example_gen.artifacts import IngestionAccount
+
+    rows = "".join(f"e{number},{step},1,c\n" for number in range(20) for step in range(3))
+    (tmp_path / "rows.csv").write_text(f"id,t,x,y\n{rows}")
+    dataset = configured(files=["rows.csv"])
+    examples, account = standard_artifacts.Examples(), IngestionAccount()
+    examples.uri, account.uri = str(tmp_path / "examples" / "1"), str(tmp_path / "account" / "1")
+    ingest = executor.ingest
+
+    def with_a_lost_worker(*arguments: Any, **options: Any) -> None:
+        split = Path(options["examples"]) / "Split-train"
+        split.mkdir(parents=True)
+        (split / ".data_tfrecord-00000-of-00001-000.gz.0123abcd.part").write_bytes(gzip.compress(b"half a rec"))
+        ingest(*arguments, **options)
+
+    monkeypatch.setattr(executor, "ingest", with_a_lost_worker)
+    arguments: list[Any] = ["--runner=FnApiRunner", "--sdk_container_image=none"]
+    context = executor.Executor.Context(beam_pipeline_args=arguments, tmp_dir=str(tmp_path))
+    executor.Executor(context).Do(
+        {},
+        {"examples": [examples], "account": [account]},
+        {
+            "input_base": str(tmp_path),
+            "input_config": '{"splits": [{"name": "data-0", "pattern": "rows.csv"}]}',
+            "dataset": dataset.model_dump_json(),
+        },
+    )
+    found = sorted(path.name for path in (tmp_path / "examples" / "1" / "Split-train").iterdir())
+    assert found == ["data_tfrecord-00000-of-00001-000.gz"]

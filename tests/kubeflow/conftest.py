@@ -1,0 +1,130 @@
+"""Pipelines and single steps, run as Kubeflow Pipelines' launcher runs them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kfp.pipeline_spec import pipeline_spec_pb2
+
+from noisy_gru.kubeflow.emulator.account import RunAccount
+from noisy_gru.kubeflow.emulator.running import emulate
+from tests.kubeflow.cluster_calls import SPEC, write
+from tests.kubeflow.kfp_api import KfpApi
+
+# Generated code, of which type checkers see nothing.
+proto: Any = pipeline_spec_pb2
+
+
+@pytest.fixture
+def dry_run(tmp_path: Path) -> Callable[..., RunAccount]:
+    """``dry_run(pipeline, name="value", …)`` compiles a pipeline function with the kfp SDK and runs the file."""
+    from kfp import compiler
+
+    def _run(pipeline: Any, *, jobs: int = 1, **parameters: str) -> RunAccount:
+        file = pipeline
+        if not isinstance(pipeline, Path):
+            file = tmp_path / "pipeline.yaml"
+            compiler.Compiler().compile(pipeline, str(file))
+        said: list[str] = []
+        account = emulate(file, tmp_path / "root", parameters, jobs=jobs, say=said.append)
+        assert said
+        return account
+
+    return _run
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a step answered: its exit code, its outputs' ``uri`` and ``metadata`` by name, and where its files are."""
+
+    code: int
+    outputs: dict[str, dict[str, Any]]
+    pod: Path
+
+    def folder(self, name: str) -> Path:
+        """Where the launcher looks for an output."""
+        return self.pod / self.outputs[name]["uri"].replace("://", "/")
+
+
+@pytest.fixture
+def run_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Answer]:
+    """``run_here(node, pod="pod", files={"input": folder})`` compiles a graph and runs a step of it in this process.
+
+    Inputs are imported from s3://bucket/<name>. As the launcher would, but for a process of its own, which takes 10 s.
+    """
+    from tfx.orchestration.pipeline import Pipeline
+
+    from noisy_gru.kubeflow import entrypoint
+    from noisy_gru.kubeflow.artifact_paths import PREFIX_VARIABLE
+    from noisy_gru.kubeflow.compile import compile_graph
+    from noisy_gru.kubeflow.emulator.compiled import parameter_values, read_pipeline
+    from noisy_gru.kubeflow.emulator.inputs import Result, Run, Scope, resolve
+    from noisy_gru.kubeflow.emulator.launcher import command_line, provision_outputs
+    from noisy_gru.pipeline.kubeflow_config import KubeflowConfig
+
+    def _run(
+        node: Any,
+        *,
+        before: Sequence[Any] = (),
+        metadata: Mapping[str, dict[str, Any]] | None = None,
+        parameters: Mapping[str, str] | None = None,
+        pod: str = "pod",
+    ) -> Answer:
+        graph = Pipeline(pipeline_name="tiny", pipeline_root="", components=[*before, node])
+        file = tmp_path / "step.yaml"
+        file.write_text(compile_graph(graph, KubeflowConfig(), image="none"))
+        compiled = read_pipeline(file)
+        root = tmp_path / pod
+        monkeypatch.setenv(PREFIX_VARIABLE, str(root))
+        scope = Scope(parameter_values(compiled, parameters or {}), {})
+        for number, importer in enumerate(before, start=1):
+            spec = compiled.executors[f"{importer.id}_executor"].importer
+            artifact = proto.RuntimeArtifact(
+                uri=spec.artifact_uri.constant.string_value, name=str(number), type=spec.type_schema
+            )
+            artifact.metadata.update((metadata or {}).get(importer.id, {}))
+            scope.results[importer.id] = Result("SUCCEEDED", artifacts={"result": artifact})
+        task, component = compiled.spec.root.dag.tasks[node.id], compiled.spec.components[node.id]
+        told = proto.ExecutorInput(inputs=resolve(task, component, scope, Run("run-1", "tiny")))
+        told.outputs.CopyFrom(provision_outputs("s3://bucket/root", node.id, component.output_definitions))
+        told.outputs.output_file = str(root / "tmp" / "output.json")
+        container = compiled.executors[component.executor_label].container
+        words = command_line(container, told, root)
+        code = entrypoint.main(words[len(container.command) :])
+        outputs = {}
+        if (root / "tmp" / "output.json").exists():
+            said = json.loads((root / "tmp" / "output.json").read_text())["artifacts"]
+            outputs = {name: value["artifacts"][0] for name, value in said.items()}
+        return Answer(code, outputs, root)
+
+    return _run
+
+
+@pytest.fixture
+def api() -> Iterator[KfpApi]:
+    """A fake of the Kubeflow Pipelines API that records what it is sent."""
+    with KfpApi() as server:
+        yield server
+
+
+@pytest.fixture
+def pipeline(tmp_path: Path) -> Path:
+    """A compiled pipeline of no steps, with parameters."""
+    return write(tmp_path, SPEC)
+
+
+@pytest.fixture
+def away_from_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """kfp reads settings of its own; those of the person who runs this are not to be seen."""
+    import kfp.client
+
+    monkeypatch.setattr(kfp.client.Client, "_LOCAL_KFP_CONTEXT", str(tmp_path / "no" / "context.json"))
+    for name in [*os.environ]:
+        if name.startswith(("NOISY_GRU_KFP_", "KF_PIPELINES_")):
+            monkeypatch.delenv(name)

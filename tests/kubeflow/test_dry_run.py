@@ -1,0 +1,198 @@
+"""Japanese Vowels through the compiled file, from data to a published model, twice; and the same model as a local run.
+
+The second run has a new span, finds what the first one published, and compares with it. It doesn't start from it: the
+Trainer knows no warm start yet.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from noisy_gru.kubeflow.emulator.account import RunAccount
+from noisy_gru.kubeflow.emulator.running import emulate
+
+# TFX warns of its own use of what it deprecated.
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "japanese_vowels"
+SETTINGS = (
+    "training.epochs=2",
+    "training.schedule={kind: constant}",
+    "evaluation.thresholds={accuracy: {min: 0.05}}",
+    "evaluation.comparison={metric: accuracy, max_regression: 1.0}",
+    "evaluation.baselines=report",
+)
+LOCAL = "import sys; sys.argv[0] = 'noisy-gru'; from noisy_gru.pipeline.cli import main; main()"
+
+
+def files_setting(folder: str) -> str:
+    return f"data.files={json.dumps({split: [f'{folder}/{split}.csv.gz'] for split in ('train', 'test')})}"
+
+
+@dataclass(frozen=True)
+class Runs:
+    """A local run's account, and both dry runs'."""
+
+    folder: Path
+    local: dict[str, Any]
+    first: RunAccount
+    second: RunAccount
+
+    def kept(self, account: RunAccount, step: str, output: str) -> Path:
+        """Where the object store has an artifact."""
+        uri = account.task(step).artifacts[output]["uri"]
+        return self.folder / "dry-run" / "store" / uri.replace("://", "/")
+
+    def published(self) -> list[Path]:
+        return sorted((self.folder / "serving" / "japanese-vowels").glob("[0-9]*"))
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """One local run and two dry runs; the first dry run and the local one have the same data, seed and settings."""
+    from noisy_gru.kubeflow.compile import compile_config
+    from noisy_gru.pipeline.loading import load_config
+
+    folder = tmp_path_factory.mktemp("kubeflow")
+    for span, utterances in ((1, 240), (2, 270)):
+        (folder / "data" / f"span-{span}").mkdir(parents=True)
+        for split in ("train", "test"):
+            header, *rows = gzip.decompress((EXAMPLE / f"{split}.csv.gz").read_bytes()).decode().splitlines()
+            names = list(dict.fromkeys(row.partition(",")[0] for row in rows))
+            kept = set(names[:utterances] if split == "train" else names)
+            text = "\n".join([header, *(row for row in rows if row.partition(",")[0] in kept)]) + "\n"
+            (folder / "data" / f"span-{span}" / f"{split}.csv.gz").write_bytes(gzip.compress(text.encode(), mtime=0))
+    config = load_config(EXAMPLE / "config.yaml", [*SETTINGS, files_setting("span-{SPAN}")])
+    compiled = folder / "pipeline.yaml"
+    compiled.write_text(compile_config(config))
+
+    here = [*SETTINGS, files_setting(str(folder / "data" / "span-1"))]
+    command = ["run", str(EXAMPLE / "config.yaml"), "--root", str(folder / "local"), "--json"]
+    local = subprocess.Popen(
+        [sys.executable, "-c", LOCAL, *command, *(part for each in here for part in ("--set", each))],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
+        text=True,
+    )
+    told = {"data_root": str(folder / "data"), "serving_dir": str(folder / "serving")}
+    try:
+        first = emulate(compiled, folder / "dry-run", {**told, "span": "1"}, jobs=2)
+        account, _ = local.communicate()
+    finally:
+        local.kill()
+    second = emulate(compiled, folder / "dry-run", told, jobs=2)
+    return Runs(folder, json.loads(account), first, second)
+
+
+def test_every_step_ran_and_a_model_is_published(runs: Runs) -> None:
+    assert runs.first.status == "succeeded", [task.error for task in runs.first.tasks]
+    assert {task.state for task in runs.first.tasks} == {"SUCCEEDED"}
+    assert {task.name for task in runs.first.tasks} == {step["name"] for step in runs.local["steps"]}
+    order = [task.name for task in runs.first.tasks]
+    chain = ["SequenceExampleGen", "StatisticsGen", "ExampleValidator", "AnomalyGate", "Transform", "Trainer", "Pusher"]
+    assert [name for name in order if name in chain] == chain
+    pushed = runs.first.task("Pusher").artifacts["pushed_model"]["metadata"]
+    version = runs.published()[0]
+    assert (pushed["pushed"], pushed["pushed_destination"]) == (1.0, str(version))
+    record = json.loads((version / "publication.json").read_text())
+    assert record["model_uri"] == runs.first.task("Trainer").artifacts["model"]["uri"]
+    assert record["lineage"]["run"] == runs.first.run_id
+    assert record["lineage"]["model_blessing"] == runs.first.task("Evaluator").artifacts["blessing"]["uri"]
+
+
+def variables(saved_model: Path) -> dict[str, np.ndarray]:
+    """The variables by name. Keras numbers them in another order in every process."""
+    import tensorflow as tf
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    proto: Any = saved_model_pb2
+    graph = proto.SavedModel.FromString((saved_model / "saved_model.pb").read_bytes()).meta_graphs[0].object_graph_def
+    checkpoint: Any = tf.train.load_checkpoint(str(saved_model / "variables" / "variables"))
+    (numbered,) = [child.node_id for child in graph.nodes[0].children if child.local_name == "_all_variables"]
+    children = graph.nodes[numbered].children
+    named = {
+        graph.nodes[child.node_id].variable.name: checkpoint.get_tensor(
+            f"_all_variables/{child.local_name}/.ATTRIBUTES/VARIABLE_VALUE"
+        )
+        for child in children
+    }
+    assert len(named) == len(children)
+    return named
+
+
+def test_the_model_is_the_local_run_s_value_for_value(runs: Runs) -> None:
+    assert runs.local["status"] == "succeeded"
+    mine, theirs = variables(Path(runs.local["published_path"])), variables(runs.published()[0])
+    assert set(mine) == set(theirs)
+    for name, value in mine.items():
+        np.testing.assert_array_equal(value, theirs[name], err_msg=name)
+    # Three layers in both directions, each with kernel, recurrent kernel and bias, and the head's kernel and bias.
+    assert len(mine) == 3 * 2 * 3 + 2
+    assert any(np.ptp(value) > 0.1 for value in mine.values())
+    metrics = evaluation(runs, runs.first).metrics
+    assert metrics["accuracy"] == pytest.approx(runs.local["metrics"]["accuracy"], abs=1e-6)
+    assert metrics["example_count"] == 370
+
+
+def evaluation(runs: Runs, account: RunAccount) -> Any:
+    from noisy_gru.components.evaluation.summary import read_evaluation
+
+    return read_evaluation(str(runs.kept(account, "Evaluator", "evaluation")))
+
+
+def rows_read(runs: Runs, account: RunAccount) -> int:
+    report = json.loads((runs.kept(account, "SequenceExampleGen", "account") / "account.json").read_text())
+    return report["rows"]["read"]
+
+
+def test_spans_are_resolved_in_the_step(runs: Runs) -> None:
+    spans = [
+        account.task("SequenceExampleGen").artifacts["examples"]["metadata"]["custom:span"]
+        for account in (runs.first, runs.second)
+    ]
+    assert spans == [1, 2]
+    # All of the published data set; the first span lacks the last 30 utterances of its train half.
+    assert rows_read(runs, runs.second) == 9961
+    assert rows_read(runs, runs.first) == runs.local["rows"]["read"] < 9961
+
+
+def test_the_second_run_compares_with_what_the_first_published(runs: Runs) -> None:
+    assert runs.second.status == "succeeded", [task.error for task in runs.second.tasks]
+    assert runs.first.task("LatestBlessed").artifacts["model"]["metadata"]["present"] == 0
+    assert "baseline_model" not in runs.first.task("Evaluator").artifacts["blessing"]["metadata"]
+    assert evaluation(runs, runs.first).baseline == {}
+
+    latest = runs.second.task("LatestBlessed").artifacts["model"]
+    first, second = runs.published()
+    assert (latest["metadata"]["present"], latest["metadata"]["version"]) == (1, first.name)
+    blessing = runs.second.task("Evaluator").artifacts["blessing"]["metadata"]
+    assert blessing["baseline_model"] == latest["uri"]
+    compared = evaluation(runs, runs.second)
+    assert compared.baseline["accuracy"] == pytest.approx(evaluation(runs, runs.first).metrics["accuracy"], abs=1e-6)
+    assert compared.blessed
+    assert second.name == runs.second.task("Pusher").artifacts["pushed_model"]["metadata"]["pushed_version"]
+
+
+def test_a_step_is_given_no_more_than_the_launcher_gives(runs: Runs) -> None:
+    told = json.loads((Path(str(runs.first.task("Trainer").folder)) / "executor_input.json").read_text())
+    assert told["inputs"]["parameterValues"]["train_args"] == 0
+    (examples,) = told["inputs"]["artifacts"]["examples"]["artifacts"]
+    assert examples["uri"] == runs.first.task("Transform").artifacts["transformed_examples"]["uri"]
+
+    def there(step: str) -> set[str]:
+        pod = Path(str(runs.first.task(step).folder))
+        return {path.name for path in pod.glob(f"minio/mlpipeline/v2/artifacts/japanese-vowels/{runs.first.run_id}/*")}
+
+    assert there("Trainer") == {"Transform", "ImportSchemaGen", "Trainer"}
+    assert there("LatestBlessed") == {"LatestBlessed"}

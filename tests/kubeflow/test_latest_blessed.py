@@ -1,0 +1,130 @@
+"""The published model is found in the same way by TFX's local launcher and by a step on Kubeflow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from noisy_gru.components.pusher.publish import publish
+
+# TFX and ML Metadata warn of their own use of what they deprecated.
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What LatestBlessed gave: `present`, `version` (empty if there is none), `note`, and its files."""
+
+    present: int
+    version: str
+    note: str
+    files: list[str]
+    graph: bytes | None
+
+
+Find = Callable[[], Found]
+
+
+def component(serving: Any) -> Any:
+    from noisy_gru.components.latest_blessed.component import LatestBlessed
+
+    return LatestBlessed(serving_dir=serving, model_name="m")
+
+
+def in_folder(folder: Path, present: int, version: str, note: str) -> Found:
+    graph = folder / "Format-Serving" / "saved_model.pb"
+    files = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
+    return Found(present, version, note, files, graph.read_bytes() if graph.exists() else None)
+
+
+@pytest.fixture(params=["local", "kubeflow"])
+def find(request: pytest.FixtureRequest, tmp_path: Path) -> Find:
+    """Runs the component; again and again on the same back end."""
+    serving = tmp_path / "serving"
+    if request.param == "local":
+        from tfx.orchestration.metadata import sqlite_metadata_connection_config
+        from tfx.orchestration.pipeline import Pipeline
+
+        from noisy_gru.pipeline.local import LocalRunner, StepResult
+
+        results: list[StepResult] = []
+        observer: Any = SimpleNamespace(started=lambda *_: None, finished=results.append)
+        connection = sqlite_metadata_connection_config(str(tmp_path / "metadata.sqlite"))
+
+        def local() -> Found:
+            pipeline = Pipeline(
+                pipeline_name="tiny",
+                pipeline_root=str(tmp_path / "artifacts"),
+                components=[component(serving)],
+                metadata_connection_config=connection,
+                enable_cache=True,
+            )
+            LocalRunner(f"run-{len(results)}", observer).run(pipeline)
+            (model,) = results[-1].outputs["model"]
+            told = model.properties
+            return in_folder(Path(model.uri), told["present"], told.get("version", ""), told["note"])
+
+        return local
+
+    from tfx.orchestration.data_types import RuntimeParameter
+
+    run_here = request.getfixturevalue("run_here")
+    pods = iter(range(100))
+
+    def kubeflow() -> Found:
+        node = component(RuntimeParameter(name="serving_dir", ptype=str, default="/mnt/serving"))
+        answer = run_here(node, parameters={"serving_dir": str(serving)}, pod=f"pod-{next(pods)}")
+        assert answer.code == 0
+        told = answer.outputs["model"]["metadata"]
+        return in_folder(answer.folder("model"), int(told["present"]), told.get("version", ""), told["note"])
+
+    return kubeflow
+
+
+def push(tmp_path: Path, content: bytes, seconds: float, model_uri: str | None = None) -> None:
+    artifact = tmp_path / "trained"
+    (artifact / "Format-Serving").mkdir(parents=True, exist_ok=True)
+    (artifact / "Format-Serving" / "saved_model.pb").write_bytes(content)
+    (artifact / "Format-Keras").mkdir(exist_ok=True)
+    (artifact / "Format-Keras" / "model.keras").write_bytes(b"keras of " + content)
+    uri = str(artifact) if model_uri is None else model_uri
+    publish(artifact / "Format-Serving", tmp_path / "serving", "m", model_uri=uri, clock=lambda: seconds)
+
+
+def test_a_first_run_finds_none(find: Find, tmp_path: Path) -> None:
+    found = find()
+    assert (found.present, found.version, found.files) == (0, "", [])
+    assert found.note == f"no published model in {tmp_path / 'serving' / 'm'}: a first run"
+
+
+def test_the_newest_is_found_and_a_newer_one_by_the_next_run(find: Find, tmp_path: Path) -> None:
+    assert find().present == 0
+    push(tmp_path, b"first", 100)
+    found = find()
+    assert (found.present, found.version, found.graph) == (1, "100", b"first")
+    assert found.files == ["Format-Keras/model.keras", "Format-Serving/saved_model.pb"]
+    push(tmp_path, b"second", 200)
+    assert (find().version, find().graph) == ("200", b"second")
+    # Taken back: the one before it is the latest again.
+    (tmp_path / "serving" / "m" / "200").rename(tmp_path / "serving" / "m" / "withdrawn-200")
+    assert (find().version, find().graph) == ("100", b"first")
+
+
+def test_what_another_machine_published_is_found_without_its_artifact(find: Find, tmp_path: Path) -> None:
+    push(tmp_path, b"graph", 100, model_uri="minio://bucket/run/Trainer/model")
+    found = find()
+    assert (found.present, found.files) == (1, ["Format-Serving/saved_model.pb"])
+    assert "minio://bucket/run/Trainer/model is in an object store: it can be compared with" in found.note
+
+
+def test_a_damaged_version_is_not_taken(find: Find, tmp_path: Path) -> None:
+    push(tmp_path, b"graph", 100)
+    (tmp_path / "serving" / "m" / "100" / "saved_model.pb").unlink()
+    found = find()
+    assert (found.present, found.files) == (0, [])
+    assert "1 of its files are gone" in found.note

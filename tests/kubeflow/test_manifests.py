@@ -1,0 +1,287 @@
+"""The kustomize overlays: kubectl renders them, Kubernetes' own models know every field, and they agree with the code.
+
+What renders is kubectl itself, where it is on the PATH. The models are those of the `kubernetes` package.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from noisy_gru.components.config import BatchingConfig
+from noisy_gru.components.pusher.labels import Labels, ServedModel
+from noisy_gru.components.pusher.server_files import render
+from noisy_gru.pipeline.cli_options import EXIT_CONFIG, EXIT_REFUSED
+from noisy_gru.pipeline.kubeflow_config import KubeflowConfig
+
+ROOT = Path(__file__).parents[2]
+MANIFESTS = ROOT / "kubeflow" / "manifests"
+OVERLAYS = ("local", "object-store", "production", "without-kubeflow")
+KUBECTL = shutil.which("kubectl")
+needs_kubectl = pytest.mark.skipif(KUBECTL is None, reason="kubectl, which has kustomize in it, is not on the PATH")
+
+Object = dict[str, Any]
+
+
+def documents(text: str) -> list[Object]:
+    return [document for document in yaml.safe_load_all(text) if document]
+
+
+def written() -> list[tuple[Path, Object]]:
+    return [(path, each) for path in sorted(MANIFESTS.rglob("*.yaml")) for each in documents(path.read_text())]
+
+
+@cache
+def rendered(overlay: str) -> dict[tuple[str, str], Object]:
+    """The overlay's objects by kind and name."""
+    assert KUBECTL is not None
+    command = [KUBECTL, "kustomize", str(MANIFESTS / "overlays" / overlay)]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (answer.returncode, answer.stderr) == (0, "")
+    objects = {(each["kind"], each["metadata"]["name"]): each for each in documents(answer.stdout)}
+    assert len(objects) == len(documents(answer.stdout))
+    return objects
+
+
+def base(kind: str, name: str) -> Object:
+    return next(
+        each for _, each in written() if each["kind"] == kind and each["metadata"]["name"] == name and "spec" in each
+    )
+
+
+def models() -> dict[tuple[str, str], str]:
+    """Kubernetes' models by version and kind."""
+    return {
+        ("v1", "Namespace"): "V1Namespace",
+        ("v1", "ServiceAccount"): "V1ServiceAccount",
+        ("v1", "ConfigMap"): "V1ConfigMap",
+        ("v1", "PersistentVolumeClaim"): "V1PersistentVolumeClaim",
+        ("v1", "Service"): "V1Service",
+        ("apps/v1", "Deployment"): "V1Deployment",
+        ("batch/v1", "Job"): "V1Job",
+        ("batch/v1", "CronJob"): "V1CronJob",
+        ("policy/v1", "PodDisruptionBudget"): "V1PodDisruptionBudget",
+        ("networking.k8s.io/v1", "NetworkPolicy"): "V1NetworkPolicy",
+        ("rbac.authorization.k8s.io/v1", "Role"): "V1Role",
+        ("rbac.authorization.k8s.io/v1", "RoleBinding"): "V1RoleBinding",
+    }
+
+
+class Answer:
+    """What the client reads a model from."""
+
+    def __init__(self, content: Object) -> None:
+        self.data = json.dumps(content)
+
+
+def read_and_written(content: Object) -> Any:
+    """An object read as its model and written again: a field that Kubernetes doesn't know is lost on the way."""
+    from kubernetes import client
+
+    api = client.ApiClient()
+    model = models()[content["apiVersion"], content["kind"]]
+    return api.sanitize_for_serialization(api.deserialize(Answer(content), model))
+
+
+@needs_kubectl
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_kubernetes_models_know_every_field_of_an_overlay(overlay: str) -> None:
+    for content in rendered(overlay).values():
+        assert read_and_written(content) == content
+
+
+def test_the_models_find_a_field_that_is_none() -> None:
+    wrong = base("Deployment", "noisy-gru-serving")
+    wrong["spec"]["template"]["spec"]["containers"][0]["image_pull_policy"] = "Always"
+    assert read_and_written(wrong) != wrong
+    with pytest.raises(ValueError, match="selector"):
+        read_and_written({**wrong, "spec": {"template": {}}})
+
+
+def test_every_file_is_an_object_or_a_kustomization_and_is_named_by_one() -> None:
+    named = set()
+    for path in MANIFESTS.rglob("kustomization.yaml"):
+        (content,) = documents(path.read_text())
+        for entry in [*content["resources"], *content.get("components", [])] if "resources" in content else []:
+            file = (path.parent / entry).resolve()
+            assert file.exists(), f"{path}: {entry}"
+            named.add(file if file.suffix else file / "kustomization.yaml")
+        named |= {(path.parent / each["path"]).resolve() for each in content.get("patches", []) if "path" in each}
+    roots = {(MANIFESTS / "overlays" / overlay / "kustomization.yaml").resolve() for overlay in OVERLAYS}
+    assert {path.resolve() for path, _ in written()} == named | roots
+    assert {path.name for path in (MANIFESTS / "overlays").iterdir()} == set(OVERLAYS)
+
+
+@needs_kubectl
+@pytest.mark.parametrize(
+    ("overlay", "namespace"),
+    [
+        ("local", "kubeflow"),
+        ("object-store", "noisy-gru"),
+        ("production", "noisy-gru"),
+        ("without-kubeflow", "noisy-gru"),
+    ],
+)
+def test_all_is_in_one_namespace(overlay: str, namespace: str) -> None:
+    for (kind, name), content in rendered(overlay).items():
+        if kind == "Namespace":
+            assert name == namespace
+        else:
+            assert content["metadata"]["namespace"] == namespace, (kind, name)
+        if kind == "RoleBinding":
+            assert content["subjects"] == [{"kind": "ServiceAccount", "name": name, "namespace": namespace}]
+
+
+@needs_kubectl
+def test_what_the_overlays_are_for() -> None:
+    local, production = rendered("local"), rendered("production")
+    claims = [each["spec"]["accessModes"] for (kind, _), each in local.items() if kind == "PersistentVolumeClaim"]
+    assert claims == [["ReadWriteOnce"]] * 2
+    assert local["Deployment", "noisy-gru-serving"]["spec"]["replicas"] == 1
+    assert ("ConfigMap", "kfp-launcher") not in local, "it is Kubeflow's own in that namespace"
+
+    launcher = rendered("object-store")["ConfigMap", "kfp-launcher"]["data"]
+    assert launcher["defaultPipelineRoot"] == "s3://my-bucket/pipelines"
+    credentials = yaml.safe_load(launcher["providers"])["s3"]["default"]["credentials"]
+    (secrets,) = [
+        rule for rule in production["Role", "noisy-gru-pipeline"]["rules"] if rule["resources"] == ["secrets"]
+    ]
+    assert credentials["secretRef"]["secretName"] in secrets["resourceNames"]
+
+    serving = production["Deployment", "noisy-gru-serving"]
+    for kind, key in (("PodDisruptionBudget", "selector"), ("NetworkPolicy", "podSelector")):
+        selected = production[kind, "noisy-gru-serving"]["spec"][key]["matchLabels"]
+        assert selected.items() <= serving["spec"]["template"]["metadata"]["labels"].items()
+    budget = production["PodDisruptionBudget", "noisy-gru-serving"]["spec"]["maxUnavailable"]
+    assert budget < serving["spec"]["replicas"]
+
+    alone = rendered("without-kubeflow")
+    assert not {kind for kind, _ in alone} & {"ServiceAccount", "Role", "RoleBinding"}
+    assert ("CronJob", "noisy-gru-run") in alone
+
+
+@needs_kubectl
+def test_no_secret_is_rendered_and_every_claim_that_is_mounted_is_there() -> None:
+    for overlay in OVERLAYS:
+        objects = rendered(overlay)
+        assert not [key for key in objects if key[0] == "Secret"]
+        for content in objects.values():
+            for claim in find(content, "claimName"):
+                assert ("PersistentVolumeClaim", claim) in objects, (overlay, claim)
+
+
+def find(content: Any, key: str) -> list[Any]:
+    """All values of a key, at any depth."""
+    if isinstance(content, dict):
+        here = [content[key]] if key in content else []
+        return here + [each for value in content.values() for each in find(value, key)]
+    return [each for value in content for each in find(value, key)] if isinstance(content, list) else []
+
+
+def pods() -> list[tuple[str, Object]]:
+    """The pods' specifications, by kind."""
+    return [(each["kind"], spec) for _, each in written() for spec in find(each, "spec") if "containers" in spec]
+
+
+def test_pods_have_no_more_rights_than_they_need() -> None:
+    found = pods()
+    assert {kind for kind, _ in found} == {"Deployment", "Job", "CronJob"}
+    for kind, pod in found:
+        if pod.get("topologySpreadConstraints"):
+            continue  # a patch
+        assert pod["automountServiceAccountToken"] is False
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        for container in pod["containers"]:
+            security = container["securityContext"]
+            assert security["allowPrivilegeEscalation"] is False
+            assert security["readOnlyRootFilesystem"] is True
+            assert security["capabilities"]["drop"] == ["ALL"]
+            assert "memory" in container["resources"]["limits"]
+        if kind != "Job":
+            assert pod["securityContext"]["runAsNonRoot"] is True
+
+
+def test_the_steps_account_may_do_what_the_launcher_does_and_nothing_more() -> None:
+    (role,) = [each for _, each in written() if each["kind"] == "Role"]
+    allowed = {
+        (resource, verb, tuple(rule.get("resourceNames", ())))
+        for rule in role["rules"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    secrets = ("mlpipeline-minio-artifact", "noisy-gru-object-store")
+    assert allowed == {
+        ("workflowtaskresults", "create", ()),
+        ("workflowtaskresults", "patch", ()),
+        ("configmaps", "get", ("kfp-launcher",)),
+        ("secrets", "get", secrets),
+    }
+    assert not [each for _, each in written() if each["kind"].startswith("Cluster")]
+
+
+# --- one truth, in two places ----------------------------------------------------------------------------------------
+
+
+def published() -> dict[str, Object]:
+    """What the Pusher writes beside the models, by kind."""
+    model = ServedModel(name="vowels", labels=Labels(stable=1, canary=1), num_versions=1)
+    return {each["kind"]: each for each in documents(render("kubernetes.yaml", [model], BatchingConfig()))}
+
+
+def test_the_server_is_the_one_that_the_pusher_writes_beside_the_models() -> None:
+    here, there = base("Deployment", "noisy-gru-serving"), published()["Deployment"]
+    for manifest in (here, there):
+        container = manifest["spec"]["template"]["spec"]["containers"][0]
+        probes = {name: container.pop(name) for name in ("startupProbe", "readinessProbe")}
+        for probe in probes.values():
+            # There the model's name is known; here TF Serving's health service is asked.
+            assert probe.keys() & {"httpGet", "grpc"}
+    assert here == there
+    assert base("Service", "noisy-gru-serving") == published()["Service"]
+
+
+def test_a_probe_asks_the_health_service_that_is_switched_on() -> None:
+    container = base("Deployment", "noisy-gru-serving")["spec"]["template"]["spec"]["containers"][0]
+    ports = {each["name"]: each["containerPort"] for each in container["ports"]}
+    assert "--enable_grpc_healthcheck_service=true" in container["args"]
+    assert container["startupProbe"]["grpc"] == container["readinessProbe"]["grpc"] == {"port": ports["grpc"]}
+
+
+def test_claims_and_mount_paths_are_those_of_the_configuration() -> None:
+    config = KubeflowConfig()
+    claims = {each["metadata"]["name"] for _, each in written() if each["kind"] == "PersistentVolumeClaim"}
+    assert config.volumes.keys() <= claims
+    job = next(pod for kind, pod in pods() if kind == "Job")
+    by_name = {each["name"]: each["persistentVolumeClaim"]["claimName"] for each in job["volumes"]}
+    mounts = {by_name[each["name"]]: each["mountPath"] for each in job["containers"][0]["volumeMounts"]}
+    assert mounts == config.volumes
+    assert {config.data_root, config.serving_dir} == set(mounts.values())
+
+
+def test_the_image_is_the_compiled_pipelines_and_its_user_owns_the_volumes() -> None:
+    setup = (ROOT / "setup.py").read_text()
+    version = setup.split('version="', 1)[1].split('"', 1)[0]
+    images = {container["image"] for kind, pod in pods() if kind != "Deployment" for container in pod["containers"]}
+    assert images == {f"noisy-gru-tfx:{version}"}
+    dockerfile = (ROOT / "kubeflow" / "Dockerfile").read_text()
+    user, group = dockerfile.split("\nUSER ", 1)[1].split(maxsplit=1)[0].split(":")
+    job = next(pod for kind, pod in pods() if kind == "Job")
+    assert f"chown {user}:{group} " in job["containers"][0]["command"][-1]
+    cron = next(pod for kind, pod in pods() if kind == "CronJob")["securityContext"]
+    assert (cron["runAsUser"], cron["runAsGroup"]) == (int(user), int(group))
+
+
+def test_a_refused_model_is_not_trained_again_the_same_night() -> None:
+    (cron,) = [each for _, each in written() if each["kind"] == "CronJob"]
+    assert cron["spec"]["concurrencyPolicy"] == "Forbid"
+    assert len(cron["spec"]["schedule"].split()) == 5
+    rules = cron["spec"]["jobTemplate"]["spec"]["podFailurePolicy"]["rules"]
+    assert rules[0]["action"] == "FailJob"
+    assert rules[0]["onExitCodes"]["values"] == [EXIT_CONFIG, EXIT_REFUSED]

@@ -1,0 +1,59 @@
+"""Short forms of parameters, and the protocol buffers that TFX's executors read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf import json_format
+
+from noisy_gru.kubeflow.parameters import as_data_uri, long_forms
+from noisy_gru.schema.errors import ConfigError
+
+
+@pytest.mark.parametrize(("given", "expected"), [("7", 7), ("0", 0), (7.0, 7), ("", None)])
+def test_a_span_is_a_range(given: Any, expected: int | None, tmp_path: Path) -> None:
+    (text,) = long_forms({"range_config": given}, tmp_path).values()
+    if expected is None:
+        assert not text
+        return
+    assert json.loads(text) == {"static_range": {"start_span_number": expected, "end_span_number": expected}}
+
+
+@pytest.mark.slow
+def test_tfx_reads_them(tmp_path: Path) -> None:
+    from tfx.proto import range_config_pb2, trainer_pb2
+
+    ranges: Any = range_config_pb2
+    trainer: Any = trainer_pb2
+    span, steps = ranges.RangeConfig(), trainer.TrainArgs()
+    long = long_forms({"range_config": "12", "train_args": 200.0}, tmp_path)
+    json_format.Parse(long["range_config"], span)
+    json_format.Parse(long["train_args"], steps)
+    assert span.static_range.start_span_number == span.static_range.end_span_number == 12
+    assert steps.num_steps == 200
+
+
+@pytest.mark.parametrize("nothing", [0, 0.0, "", "0"])
+def test_no_steps_leave_the_epochs(nothing: Any, tmp_path: Path) -> None:
+    assert long_forms({"train_args": nothing}, tmp_path) == {"train_args": "{}"}
+
+
+def test_what_is_json_already_stays(tmp_path: Path) -> None:
+    given = {"range_config": '{"rolling_range": {"num_spans": 1}}', "train_args": '{"num_steps": 5}', "other": "7"}
+    assert long_forms(given, tmp_path) == given
+
+
+@pytest.mark.parametrize("bad", ["latest", "-1", "1.5", 1.5])
+def test_others_are_refused_by_name(bad: Any, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"parameter span: expected a whole number.*Received"):
+        long_forms({"range_config": bad}, tmp_path)
+
+
+def test_the_schema_travels_as_it_is(tmp_path: Path) -> None:
+    content = "feature { name: 'ä' }\n".encode()
+    path = long_forms({"schema_file": as_data_uri(content)}, tmp_path)["schema_file"]
+    assert Path(path).read_bytes() == content
+    assert long_forms({"schema_file": "gs://b/schema.pbtxt"}, tmp_path) == {"schema_file": "gs://b/schema.pbtxt"}

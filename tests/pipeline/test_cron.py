@@ -1,0 +1,59 @@
+"""Cron expressions as Kubeflow's scheduler reads them: what is taken, what becomes of crontab's, what is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from noisy_gru.pipeline.cron import six_fields
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        # The examples in the documentation of the parser that Kubeflow's scheduler uses, and in kfp's own.
+        "0 30 * * * *",
+        "0 0 9 ? * 2-6",
+        "0 */15 * * * *",
+        "0 0 0 1 JAN sun",
+        "0,30 0 8-18/2 * * MON-FRI",
+        "@daily",
+        "@every 1h30m",
+    ],
+)
+def test_six_fields_and_descriptors_stay_as_they_are(given: str) -> None:
+    assert six_fields(given) == given
+
+
+@pytest.mark.parametrize(
+    ("given", "six"),
+    [("0 3 * * 1", "0 0 3 * * 1"), ("  */5 *  * * *", "0 */5 * * * *"), ("30 2 1,15 * ?", "0 30 2 1,15 * ?")],
+)
+def test_five_fields_get_a_zero_in_front(given: str, six: str) -> None:
+    assert six_fields(given) == six
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("", "has 0 fields"),
+        ("* * * *", "has 4 fields: expected six"),
+        ("0 0 0 1 1 ? 2027", "has 7 fields"),
+        ("60 * * * * *", "'60' is no second; expected 0 to 59"),
+        ("61 * * * *", "'61' is no minute"),
+        ("0 24 * * *", "'24' is no hour; expected 0 to 23"),
+        ("0 0 0 * *", "'0' is no day of the month; expected 1 to 31"),
+        ("0 0 * FOO *", "'FOO' is no month; expected 1 to 12 or JAN to DEC"),
+        ("0 0 * * 7", "expected 0 to 6 or SUN to SAT, .*; Sunday is 0"),
+        ("0 0 * * FRI-MON", "'FRI-MON' is no day of the week"),
+        ("5-1 * * * *", "'5-1' is no minute"),
+        ("*/0 * * * *", "'.*/0' is no minute"),
+        ("*-3 * * * *", "is no minute"),
+        ("1,,2 * * * *", "'' is no minute"),
+        ("@reboot", "expected one of @yearly"),
+        ("@every", "expected one of @yearly"),
+        ("@every soon", "expected one of @yearly"),
+    ],
+)
+def test_what_the_scheduler_could_not_read_is_refused_in_words(given: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        six_fields(given)
