@@ -81,13 +81,13 @@ class VersionsConfig(Section):
     )
     rollout: Literal["direct", "canary"] = Field(
         default="direct",
-        description="`direct`: a new version is stable at once. `canary`: it gets the label `canary`, and `stable` stays "
-        "where it is until `noisy-gru runs promote`.",
+        description="`direct`: a new version is stable at once. `canary`: it gets the label `canary`, and `stable` "
+        "stays where it is until `noisy-gru runs promote`.",
     )
 
 
 class BatchingConfig(Section):
-    """How TF Serving puts requests together (`batching.config`); sequences of different lengths need serving_default."""
+    """How TF Serving puts requests together (`batching.config`), once it is started with batching."""
 
     max_batch_size: int = Field(default=256, ge=1, description="Most sequences in one batch.")
     batch_timeout_micros: int = Field(

@@ -30,7 +30,7 @@ __all__ = ["EXIT_CONFIG", "EXIT_FAILED", "app", "main"]
 
 EXIT_CODES = """Exit codes: 0 done (run: a model is published); 1 failed; 2 the command or the configuration is wrong;
 3 run: trained, but the model was refused and nothing published; 4 predict: some of the input could not be used;
-130 interrupted."""
+5 kubeflow submit --wait: still running; 130 interrupted."""
 
 app = typer.Typer(
     help=f"From one YAML file and a file of rows to a published sequence model.\n\n{EXIT_CODES}",
