@@ -85,6 +85,8 @@ def root(exported: tuple[Path, Any], tmp_path: Path) -> Path:
 def test_the_stand_in_says_what_it_is_and_its_lines_work(root: Path) -> None:
     process = subprocess.Popen(
         [*COMMAND, "serve", str(VOWELS), "--root", str(root), "--stand-in", "--grpc-port", "0", "--rest-port", "0"],
+        # Other tests may have told this process' TensorFlow to say less.
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "0"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
