@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from tfx.components.example_gen import driver, input_processor
@@ -25,9 +26,17 @@ class FileFingerprint(input_processor.FileBasedInputProcessor):
         for split in self._splits:
             pattern = joined(self._input_base_uri, self.get_pattern_for_span_version(split.pattern, span, version))
             for path in sorted(str(found) for found in fileio.glob(pattern)):
-                stat = fileio.stat(path)
-                digest.update(f"{split.name}\0{path}\0{stat.length}\0{stat.mtime_nsec}\n".encode())
+                digest.update(f"{split.name}\0{path}\0{_size_and_change(path)}\n".encode())
         return f"{super().get_input_fingerprint(span, version)},files:{digest.hexdigest()}"
+
+
+def _size_and_change(path: str) -> str:
+    """Bytes, and nanoseconds of the last change; TensorFlow's file systems round the latter to whole seconds."""
+    if "://" in path:
+        stat = fileio.stat(path)
+        return f"{stat.length} {stat.mtime_nsec}"
+    local = Path(path).stat()
+    return f"{local.st_size} {local.st_mtime_ns}"
 
 
 class Driver(driver.FileBasedDriver):
