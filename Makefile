@@ -1,5 +1,6 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`.
 PYTHON := .venv/bin/python
+PYTEST := $(PYTHON) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 # Containers often forbid Python to write bytecode, which makes importing TFX three times slower.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -15,10 +16,10 @@ demo: setup  ## run the whole pipeline on JapaneseVowels and ask the published m
 	@$(PYTHON) -m examples.demo
 
 test: lint  ## ruff, pyright and the whole test suite
-	@$(PYTHON) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	@$(PYTEST)
 
 test-fast: setup  ## the tests that need neither TFX nor much time
-	@$(PYTHON) -m pytest -m "not slow"
+	@$(PYTEST) -m "not slow"
 
 lint: setup  ## ruff and pyright
 	@.venv/bin/ruff check .

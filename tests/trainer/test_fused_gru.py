@@ -73,6 +73,7 @@ def test_answers_and_gradients_are_the_stock_layers(arguments: Any, mask: Any, t
         np.testing.assert_allclose(one, other, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mask", [None, PREFIX, HOLES], ids=["no mask", "lengths", "holes"])
 def test_the_gradient_is_the_derivative(mask: Any) -> None:
     """Against central differences, in float64."""
