@@ -4,7 +4,7 @@ PYTEST := $(PYTHON) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfi
 # Containers often forbid Python to write bytecode, which makes importing TFX three times slower.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test test-fast lint lock docs clean
+.PHONY: help setup demo test test-fast soak lint lock docs clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -20,6 +20,9 @@ test: lint  ## ruff, pyright and the whole test suite
 
 test-fast: setup  ## the tests that need neither TFX nor much time
 	@$(PYTEST) -m "not slow"
+
+soak: setup  ## a year of nightly retrainings, simulated with all their faults (half an hour)
+	@$(PYTHON) -m pytest tests/soak --year -s
 
 lint: setup  ## ruff and pyright
 	@.venv/bin/ruff check .

@@ -80,13 +80,11 @@ def peak_of(process: subprocess.Popen) -> int:
 
 def run_ours(data: str, out: str, kind: str, beam: list[Any]) -> float:
     """Seconds of SequenceExampleGen's executor."""
-    from tfx.proto import example_gen_pb2
     from tfx.types import standard_artifacts
-    from tfx.utils import proto_utils
 
     from noisy_gru.components.sequence_example_gen.artifacts import IngestionAccount
+    from noisy_gru.components.sequence_example_gen.driver import resolved_properties
     from noisy_gru.components.sequence_example_gen.executor import Executor
-    from noisy_gru.components.sequence_example_gen.files import named_patterns
     from noisy_gru.schema.config import DatasetConfig
 
     dataset = DatasetConfig.model_validate(
@@ -95,7 +93,7 @@ def run_ours(data: str, out: str, kind: str, beam: list[Any]) -> float:
             "task": {"kind": "classification", "label": "label"},
         }
     )
-    splits = [example_gen_pb2.Input.Split(name=n, pattern=p) for n, p in named_patterns(dataset.data)]
+    properties, _ = resolved_properties({"input_base": data, "dataset": dataset.model_dump_json(), "span": "latest"})
     examples, account = standard_artifacts.Examples(), IngestionAccount()
     examples.uri, account.uri = f"{out}/examples/1", f"{out}/account/1"
     executor = Executor(Executor.Context(beam_pipeline_args=beam, tmp_dir=out))
@@ -103,11 +101,7 @@ def run_ours(data: str, out: str, kind: str, beam: list[Any]) -> float:
     executor.Do(
         {},
         {"examples": [examples], "account": [account]},
-        {
-            "input_base": data,
-            "input_config": proto_utils.proto_to_json(example_gen_pb2.Input(splits=splits)),
-            "dataset": dataset.model_dump_json(),
-        },
+        properties,
     )
     return time.perf_counter() - began
 

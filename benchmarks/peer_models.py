@@ -122,9 +122,9 @@ def onnx_answer(stack: Stack, threads: int) -> Answer:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(onnx_model(stack), options, providers=["CPUExecutionProvider"])
-    return lambda features, lengths: session.run(
-        None, {"features": features, "lengths": lengths.astype(np.int32)}
-    )[0]  # fmt: skip
+    return lambda features, lengths: np.asarray(
+        session.run(None, {"features": features, "lengths": lengths.astype(np.int32)})[0]
+    )
 
 
 def torch_answer(stack: Stack, threads: int) -> Answer:

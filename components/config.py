@@ -29,6 +29,24 @@ class ComparisonConfig(Section):
     max_regression: float = Field(
         default=0.0, ge=0, description="How much worse than the blessed model a new one may be, in the metric's unit."
     )
+    min_improvement: float | None = Field(
+        default=None,
+        ge=0,
+        allow_inf_nan=False,
+        description="A new model must be better by more than this; 0: by anything. null: as good is enough.",
+    )
+    max_slice_regression: float | None = Field(
+        default=None,
+        ge=0,
+        allow_inf_nan=False,
+        description="How much worse it may be in any slice of `evaluation.slices`. null: slices are not compared.",
+    )
+
+    @model_validator(mode="after")
+    def _one_way(self) -> ComparisonConfig:
+        if self.min_improvement is not None and self.max_regression:
+            raise ValueError("a model that may be worse (max_regression) can't have to be better (min_improvement)")
+        return self
 
 
 class EvaluationConfig(Section):
@@ -46,6 +64,12 @@ class EvaluationConfig(Section):
     baselines: Literal["require", "report"] = Field(
         default="require", description="Whether a model must beat the naive baselines, or these are only reported."
     )
+
+    @model_validator(mode="after")
+    def _slices_to_compare(self) -> EvaluationConfig:
+        if self.comparison is not None and self.comparison.max_slice_regression is not None and not self.slices:
+            raise ValueError("comparison.max_slice_regression needs slices, for example slices: [[origin]]")
+        return self
 
 
 class BudgetsConfig(Section):

@@ -28,6 +28,7 @@ from noisy_gru.pipeline.cli_options import EXIT_FAILED, DebugOption, JsonOption,
 
 if TYPE_CHECKING:
     from noisy_gru.kubeflow.connection import Connection
+    from noisy_gru.pipeline.config import PipelineConfig
 
 EXIT_STILL_RUNNING = 5
 # kfp's own variable for where people look, if that is another address than the API's.
@@ -83,7 +84,7 @@ def submit(
                 arguments=arguments,
                 experiment=experiment or compiled.name,
                 run_name=name or f"{compiled.name} {datetime.now(UTC):%Y-%m-%d %H:%M:%S}",
-                service_account=service_account or (config.service_account if config else None),
+                service_account=service_account or (config.kubeflow.service_account if config else None),
             )
         typer.echo(run_id)
         typer.echo(f"{os.environ.get(UI, connection.host)}/#/runs/details/{run_id}", err=True)
@@ -111,7 +112,8 @@ def schedule(
     cron: Annotated[
         str | None,
         typer.Option(
-            help="When, in UTC: six fields, seconds first, or crontab's five. Default: kubeflow.schedule of CONFIG.",
+            help="When, in UTC: six fields, seconds first, or crontab's five. Default: kubeflow.schedule of CONFIG, or "
+            "its retraining.schedule.",
             show_default=False,
         ),
     ] = None,
@@ -165,14 +167,16 @@ def schedule(
         if pipeline is None or (disable and name):
             _disable(connection, name or "")
             return
-        with compiled_of(pipeline, set_ or []) as (compiled, config):
+        with compiled_of(pipeline, set_ or [], scheduled=True) as (compiled, config):
             if disable:
                 _disable(connection, compiled.name)
                 return
-            rules = config.schedule if config else None
-            given = cron or (rules.cron if rules else None)
+            rules = config.kubeflow.schedule if config else None
+            given = cron or (rules.cron if rules else _retraining_cron(config))
             if given is None:
-                raise ConfigError("no time is given: --cron, or kubeflow.schedule.cron in CONFIG")
+                raise ConfigError(
+                    "no time is given: --cron, or in CONFIG kubeflow.schedule.cron or retraining.schedule.cron"
+                )
             try:
                 when = six_fields(given)
             except ValueError as error:
@@ -187,13 +191,32 @@ def schedule(
                 cron=when,
                 arguments=compiled.arguments([*defaults, *(parameter or [])], recurring=True),
                 experiment=experiment or compiled.name,
-                service_account=service_account or (config.service_account if config else None),
+                service_account=service_account or (config.kubeflow.service_account if config else None),
             )
             client = connection.open()
             published = submission.publish(client, connection, compiled)
             result = schedules.ensure(client, connection, wanted, published)
         typer.echo(f"{wanted.name}: {result.change}, {when!r} in UTC, {compiled.version}", err=True)
         typer.echo(result.recurring_run_id)
+
+
+def _retraining_cron(config: PipelineConfig | None) -> str | None:
+    """When `noisy-gru retrain schedule` would run it.
+
+    Raises:
+        ConfigError: it counts in a time zone that Kubeflow doesn't.
+    """
+    from noisy_gru.schema.errors import ConfigError
+
+    if config is None or config.retraining.schedule.cron is None:
+        return None
+    schedule = config.retraining.schedule
+    if schedule.timezone != "UTC":
+        raise ConfigError(
+            f"retraining.schedule is in the zone {schedule.timezone}, and Kubeflow counts in UTC; give the time in UTC "
+            "with --cron or kubeflow.schedule.cron"
+        )
+    return schedule.cron
 
 
 def _disable(connection: Connection, name: str) -> None:

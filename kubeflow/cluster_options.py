@@ -14,7 +14,7 @@ import typer
 if TYPE_CHECKING:
     from noisy_gru.kubeflow.compiled_pipeline import CompiledPipeline
     from noisy_gru.kubeflow.connection import Connection
-    from noisy_gru.pipeline.kubeflow_config import KubeflowConfig
+    from noisy_gru.pipeline.config import PipelineConfig
 
 PipelineArgument = Annotated[
     Path,
@@ -68,8 +68,10 @@ def connection_of(host: str | None, namespace: str | None, token_file: Path | No
 
 
 @contextmanager
-def compiled_of(path: Path, overrides: list[str]) -> Iterator[tuple[CompiledPipeline, KubeflowConfig | None]]:
-    """The pipeline to send, and its configuration where that is what the user named."""
+def compiled_of(
+    path: Path, overrides: list[str], *, scheduled: bool = False
+) -> Iterator[tuple[CompiledPipeline, PipelineConfig | None]]:
+    """The pipeline to send, for a recurring run if ``scheduled``, and the configuration if that is what is named."""
     from noisy_gru.kubeflow.compiled_pipeline import CompiledPipeline, is_compiled
     from noisy_gru.schema.errors import ConfigError
 
@@ -91,5 +93,5 @@ def compiled_of(path: Path, overrides: list[str]) -> Iterator[tuple[CompiledPipe
 
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "pipeline.yaml"
-        file.write_text(compile_config(loaded))
-        yield CompiledPipeline.read(file), loaded.kubeflow
+        file.write_text(compile_config(loaded, scheduled=scheduled))
+        yield CompiledPipeline.read(file), loaded

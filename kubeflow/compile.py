@@ -29,8 +29,11 @@ from tfx.utils import name_utils
 
 from noisy_gru.components.latest_blessed.component import LatestBlessed
 from noisy_gru.components.pusher.component import Pusher
-from noisy_gru.components.sequence_example_gen.files import named_patterns
+from noisy_gru.components.retrain_planner.component import RetrainPlanner
+from noisy_gru.components.sequence_example_gen.spans import LATEST, has_spans
+from noisy_gru.components.warm_start_base.component import WarmStartBase
 from noisy_gru.kubeflow import parameters as names
+from noisy_gru.kubeflow.gating import keep_first_conditions
 from noisy_gru.kubeflow.platform_spec import check_steps, platform_spec, resources, step_config
 from noisy_gru.kubeflow.supported import check_supported
 from noisy_gru.pipeline.beam_config import beam_arguments
@@ -42,8 +45,7 @@ from noisy_gru.schema.errors import ConfigError
 
 ENTRYPOINT = ("python", "-m", "noisy_gru.kubeflow.entrypoint")
 # What they answer depends on files that are no artifacts, of which KFP's cache key knows nothing.
-LOOK_OUTSIDE = (FileBasedExampleGen, LatestBlessed, Pusher)
-_SPANS = ("{SPAN", "{YYYY}", "{VERSION")
+LOOK_OUTSIDE = (RetrainPlanner, FileBasedExampleGen, LatestBlessed, WarmStartBase, Pusher)
 _DISTRIBUTION = "noisy-gru-tfx"
 # Generated code, of which type checkers see nothing.
 _proto: Any = pipeline_spec_pb2
@@ -54,20 +56,20 @@ def default_image() -> str:
     return f"{_DISTRIBUTION}:{importlib.metadata.version(_DISTRIBUTION)}"
 
 
-def compile_config(config: PipelineConfig, *, image: str | None = None) -> str:
+def compile_config(config: PipelineConfig, *, image: str | None = None, scheduled: bool = False) -> str:
     """The compiled pipeline of a configuration, as YAML.
 
     Args:
         config: as ``load_config`` gives it.
         image: of all steps; None: that of the configuration.
+        scheduled: whether it is for a recurring run, which is planned unless the configuration says otherwise.
 
     Raises:
         ConfigError: the configuration or its graph is nothing that Kubeflow Pipelines can run.
     """
     kubeflow = config.kubeflow
     check_can_run_in_pods(config.beam)
-    patterns = [pattern for _, pattern in named_patterns(config.data)]
-    away = [pattern for pattern in patterns if "://" in pattern]
+    away = [pattern for pattern in config.data.patterns if "://" in pattern]
     for pattern in away:
         if not pattern.startswith("gs://"):
             raise ConfigError(
@@ -84,12 +86,20 @@ def compile_config(config: PipelineConfig, *, image: str | None = None) -> str:
         schema_file=schema,
         working_dir=kubeflow.working_dir,
         input_base=None if away else _parameter(names.DATA_ROOT, kubeflow.data_root),
-        range_config=_parameter(names.SPAN, "") if any(each in patterns[0] for each in _SPANS[:2]) else None,
+        span=_parameter(names.SPAN, LATEST) if has_spans(config.data) else LATEST,
         train_args=_parameter(names.STEPS, ""),
         base_model=_parameter(names.BASE_MODEL, kubeflow.base_model) if kubeflow.base_model else None,
+        planned=_is_planned(config, scheduled),
+        force=_parameter(names.FORCE, "false"),
         beam_pipeline_args=beam_arguments(config),
     )
     return compile_graph(pipeline, kubeflow, image=image or kubeflow.image or default_image())
+
+
+def _is_planned(config: PipelineConfig, scheduled: bool) -> bool:
+    if config.kubeflow.planned is not None:
+        return config.kubeflow.planned
+    return scheduled or config.kubeflow.schedule is not None or config.retraining.schedule.cron is not None
 
 
 def _parameter(name: str, default: str) -> RuntimeParameter:
@@ -113,6 +123,7 @@ def compile_graph(pipeline: Pipeline, config: KubeflowConfig, *, image: str) -> 
         KubeflowV2DagRunnerConfig(default_image=image, default_commands=list(ENTRYPOINT), use_pipeline_spec_2_1=True)
     )
     spec: dict[str, Any] = dict(runner.run(pipeline, write_out=False)["pipelineSpec"])
+    keep_first_conditions(spec)
     if config.pipeline_root:
         spec["defaultPipelineRoot"] = config.pipeline_root
     nodes = {node.id: node for node in pipeline.components}

@@ -1,8 +1,7 @@
 """The pipeline's parameters on Kubeflow: what they are called, and how a step reads the short form that a person gives.
 
-TFX wants protocol buffers as JSON where a person wants to write a number: span `7` is a ``RangeConfig``, and 500 steps
-are a ``TrainArgs``. The schema travels in the compiled file, as a data URI: what is on the machine that compiles isn't
-on the cluster.
+TFX wants protocol buffers as JSON where a person wants to write a number: 500 steps are a ``TrainArgs``. The schema
+travels in the compiled file, as a data URI: what is on the machine that compiles isn't on the cluster.
 """
 
 from __future__ import annotations
@@ -20,11 +19,11 @@ SPAN = "span"
 STEPS = "steps"
 SERVING_DIR = "serving_dir"
 BASE_MODEL = "base_model"
+FORCE = "force"
 IMAGE = "image"
 RUN_ID = "pipeline_run_id"
 
 # Execution properties of TFX's components that hold a short form.
-RANGE_CONFIG = "range_config"
 TRAIN_ARGS = "train_args"
 SCHEMA_FILE = "schema_file"
 _DATA_URI = "data:text/plain;base64,"
@@ -43,14 +42,9 @@ def long_forms(properties: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         folder: where a file goes that arrived as a data URI.
 
     Raises:
-        ConfigError: a span or a number of steps is none.
+        ConfigError: a number of steps is none.
     """
     result = dict(properties)
-    if RANGE_CONFIG in result:
-        number = _number(result[RANGE_CONFIG], SPAN)
-        if isinstance(number, int):
-            static = {"start_span_number": number, "end_span_number": number}
-            result[RANGE_CONFIG] = json.dumps({"static_range": static})
     if TRAIN_ARGS in result:
         number = _number(result[TRAIN_ARGS], STEPS)
         if not isinstance(number, str):

@@ -22,6 +22,7 @@ from tfx.types.value_artifact import ValueArtifact
 from noisy_gru.components.pusher.executor import ORIGIN
 from noisy_gru.kubeflow import parameters as names
 from noisy_gru.kubeflow.artifact_paths import to_path, to_uri
+from noisy_gru.kubeflow.gating import IMPLICIT
 
 # Generated code, of which type checkers see nothing.
 _proto: Any = pipeline_spec_pb2
@@ -62,6 +63,8 @@ def read_input(executor_input: str, definitions: str, classes: Mapping[str, str]
     """
     told = json_format.Parse(executor_input, _proto.ExecutorInput(), ignore_unknown_fields=True)
     spec = json_format.Parse(definitions, _proto.ComponentInputsSpec(), ignore_unknown_fields=True)
+    for name in [name for name in told.inputs.artifacts if name.startswith(IMPLICIT)]:
+        del told.inputs.artifacts[name]  # the backend has looked at it, and the executor knows nothing of it
     known: dict[int, str] = {}
     found: list[Artifacts] = []
     for artifacts, is_input in ((told.inputs.artifacts, True), (told.outputs.artifacts, False)):

@@ -5,13 +5,14 @@ docs/architecture.md has the table of steps, and what passes between them.
 
 from __future__ import annotations
 
-import os.path
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
 from tfx.components import ExampleValidator, StatisticsGen, Trainer, Transform, Tuner
 from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
 from tfx.dsl.components.common.importer import Importer
+from tfx.dsl.experimental.conditionals.conditional import Cond
 from tfx.orchestration.data_types import RuntimeParameter
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import trainer_pb2, transform_pb2
@@ -21,10 +22,15 @@ from noisy_gru.components.anomaly_gate.component import AnomalyGate
 from noisy_gru.components.evaluation.evaluator import build_evaluator
 from noisy_gru.components.latest_blessed.component import LatestBlessed
 from noisy_gru.components.pusher.component import Pusher
+from noisy_gru.components.retrain_planner.component import RetrainPlanner
 from noisy_gru.components.sequence_example_gen.component import SequenceExampleGen
+from noisy_gru.components.sequence_example_gen.spans import LATEST
 from noisy_gru.components.serving_gate.component import ServingGate
+from noisy_gru.components.warm_start_base.component import WarmStartBase
 from noisy_gru.pipeline.config import PipelineConfig
-from noisy_gru.pipeline.fingerprint import ALL_ROOMS, MODEL_ROOMS, source_fingerprint
+from noisy_gru.pipeline.fingerprint import ALL_ROOMS, MODEL_ROOMS, package_versions, source_fingerprint
+from noisy_gru.pipeline.input_base import relative_to_base
+from noisy_gru.pipeline.runs import text_hash
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.splits import has_eval_split
 
@@ -43,9 +49,11 @@ def build_pipeline(
     schema_file: str,
     working_dir: str | None = None,
     input_base: str | RuntimeParameter | None = None,
-    range_config: Any = None,
+    span: str | RuntimeParameter = LATEST,
     train_args: Any = None,
     base_model: str | RuntimeParameter | None = None,
+    planned: bool = False,
+    force: str | RuntimeParameter = "false",
     metadata_connection_config: Any = None,
     beam_pipeline_args: Sequence[str] = (),
 ) -> Pipeline:
@@ -58,15 +66,68 @@ def build_pipeline(
         schema_file: the curated schema; TFX caches by this path, so another content needs another one.
         working_dir: folder that outlives an execution, for what an interrupted training left; None: it starts anew.
         input_base: folder in place of the one that holds all files of the configuration.
-        range_config: which span to read (``RangeConfig``); None: the latest.
+        span: the newest span to read: ``latest``, a number, or a date; see ``data.spans``.
         train_args: of the Trainer (``TrainArgs``): the number of steps; None: as many epochs as the configuration says.
-        base_model: URI of a model artifact that the Trainer starts from; None: it starts anew.
+        base_model: URI of a model artifact that the Trainer starts from, whatever is published; None: as
+            ``retraining.warm_start`` says.
+        planned: whether the first step decides by ``retraining.rules`` if the others run at all.
+        force: ``true``: they run whatever the rules say.
         metadata_connection_config: of ML Metadata, for a runner that needs one.
         beam_pipeline_args: for every Beam step.
 
     Where a ``RuntimeParameter`` can stand, a runner that knows them asks for the value at the start of a run.
     """
     folder, dataset = relative_to_base(config.dataset)
+    base = folder if input_base is None else input_base
+    nodes: list[Any] = []
+    with ExitStack() as condition:
+        if planned:
+            planner = RetrainPlanner(
+                input_base=base,
+                dataset=dataset.model_dump_json(),
+                schema_file=schema_file,
+                serving_dir=serving_dir,
+                model_name=config.model_name,
+                rules=config.retraining.rules,
+                span=span,
+                force=force,
+            )
+            nodes.append(planner)
+            condition.enter_context(Cond(planner.is_due))
+        nodes += _steps(
+            config,
+            dataset,
+            serving_dir=serving_dir,
+            schema_file=schema_file,
+            working_dir=working_dir,
+            input_base=base,
+            span=span,
+            train_args=train_args,
+            base_model=base_model,
+        )
+    return Pipeline(
+        pipeline_name=config.name,
+        pipeline_root=pipeline_root,
+        components=nodes,
+        enable_cache=True,
+        metadata_connection_config=metadata_connection_config,
+        beam_pipeline_args=list(beam_pipeline_args),
+    )
+
+
+def _steps(
+    config: PipelineConfig,
+    dataset: DatasetConfig,
+    *,
+    serving_dir: str | RuntimeParameter,
+    schema_file: str,
+    working_dir: str | None,
+    input_base: str | RuntimeParameter,
+    span: str | RuntimeParameter,
+    train_args: Any,
+    base_model: str | RuntimeParameter | None,
+) -> list[Any]:
+    """The steps from the data to the published model, each after those that it needs."""
     held_out = ["eval"] if has_eval_split(dataset) else []
     custom_config = {
         "dataset": dataset.model_dump_json(),
@@ -75,10 +136,10 @@ def build_pipeline(
     }
     fingerprint = source_fingerprint(ALL_ROOMS)
     ingestion = SequenceExampleGen(
-        input_base=folder if input_base is None else input_base,
+        input_base=input_base,
         dataset=dataset.model_dump_json(),
         fingerprint=fingerprint,
-        range_config=range_config,
+        span=span,
     )
     examples = ingestion.outputs["examples"]
     statistics = StatisticsGen(examples=examples)
@@ -96,7 +157,7 @@ def build_pipeline(
         disable_analyzer_cache=True,
     )
     transform.add_upstream_node(gate)
-    training = {
+    training: dict[str, Any] = {
         "examples": transform.outputs["transformed_examples"],
         "transform_graph": transform.outputs["transform_graph"],
         "schema": schema.outputs["schema"],
@@ -105,18 +166,14 @@ def build_pipeline(
         "custom_config": {**custom_config, "working_dir": working_dir},
     }
     tuner = Tuner(tuner_fn=f"{MODULE}.tuner_fn", **training) if config.tuner.enabled else None
-    uri: Any = base_model  # TFX's type hints don't know that it may be a runtime parameter
-    imported = (
-        Importer(source_uri=uri, artifact_type=standard_artifacts.Model).with_id("BaseModel")
-        if base_model is not None
-        else None
-    )
+    base = _base_model(config, base_model, serving_dir, ingestion.outputs["account"])
+    limits = {"warm_start": config.retraining.warm_start.model_dump_json()} if base else {}
     trainer = Trainer(
         run_fn=f"{MODULE}.run_fn",
-        base_model=imported.outputs["result"] if imported else None,
+        base_model=next(iter(base.outputs.values())) if base else None,
         train_args=train_args,
         hyperparameters=tuner.outputs["best_hyperparameters"] if tuner else None,
-        **training,
+        **training | {"custom_config": training["custom_config"] | limits},
     )
     model = trainer.outputs["model"]
     blessed = LatestBlessed(serving_dir=serving_dir, model_name=config.model_name)
@@ -145,41 +202,34 @@ def build_pipeline(
         model_name=config.model_name,
         model_blessing=evaluator.outputs["blessing"],
         infra_blessing=serving_gate.outputs["blessing"],
+        account=ingestion.outputs["account"],
+        statistics=statistics.outputs["statistics"],
         publishing=config.serving.publishing,
+        run={
+            "seed": config.seed,
+            "config_hash": text_hash(config.model_dump_json(by_alias=True)),
+            "fingerprint": fingerprint,
+            "packages": package_versions(),
+        },
     )
-    for ours in (gate, blessed):
+    for ours in (gate, blessed, *([base] if isinstance(base, WarmStartBase) else [])):
         # Not read by their executors: it is there to be part of what TFX caches by.
         ours.spec.exec_properties["fingerprint"] = fingerprint
     before = [ingestion, statistics, schema, validator, gate, transform]
-    optional = [node for node in (tuner, imported) if node is not None]
-    nodes = [*before, *optional, trainer, blessed, evaluator, serving_gate, pusher]
-    return Pipeline(
-        pipeline_name=config.name,
-        pipeline_root=pipeline_root,
-        components=nodes,
-        enable_cache=True,
-        metadata_connection_config=metadata_connection_config,
-        beam_pipeline_args=list(beam_pipeline_args),
-    )
+    optional = [node for node in (tuner, base) if node is not None]
+    return [*before, *optional, trainer, blessed, evaluator, serving_gate, pusher]
 
 
-def relative_to_base(dataset: DatasetConfig) -> tuple[str, DatasetConfig]:
-    """The folder that holds all files, and the data set with patterns relative to it.
-
-    So what TFX caches by does not change when everything is moved. Patterns with a scheme stay as they are.
-    """
-    files = dataset.data.files
-    groups = files if isinstance(files, dict) else {"": files}
-    patterns = [pattern for group in groups.values() for pattern in group]
-    if any("://" in pattern for pattern in patterns):
-        return "", dataset
-    base = os.path.commonpath([os.path.dirname(_fixed_part(pattern)) for pattern in patterns])  # noqa: PTH120
-    relative = {split: [os.path.relpath(each, base) for each in group] for split, group in groups.items()}
-    data = dataset.data.model_copy(update={"files": relative if isinstance(files, dict) else relative[""]})
-    return base, dataset.model_copy(update={"data": data})
-
-
-def _fixed_part(pattern: str) -> str:
-    """The pattern up to the first wildcard or ``{SPAN}``."""
-    places = [place for place in map(pattern.find, "*?[{") if place >= 0]
-    return pattern[: min(places)] if places else pattern
+def _base_model(
+    config: PipelineConfig,
+    base_model: str | RuntimeParameter | None,
+    serving_dir: str | RuntimeParameter,
+    account: Any,
+) -> Importer | WarmStartBase | None:
+    """The step whose output the Trainer starts from: the model that is named, else the published one, else none."""
+    if base_model is not None:
+        uri: Any = base_model  # TFX's type hints don't know that it may be a runtime parameter
+        return Importer(source_uri=uri, artifact_type=standard_artifacts.Model).with_id("BaseModel")
+    if config.retraining.warm_start.enabled:
+        return WarmStartBase(account=account, serving_dir=serving_dir, model_name=config.model_name)
+    return None

@@ -14,12 +14,15 @@ from collections.abc import Iterable
 from noisy_gru.components.evaluation.catalogue import known_metrics
 from noisy_gru.components.sequence_example_gen.columns import Columns
 from noisy_gru.components.sequence_example_gen.files import named_patterns, sources
+from noisy_gru.components.sequence_example_gen.resolved import resolve
+from noisy_gru.components.sequence_example_gen.spans import LATEST, has_spans
 from noisy_gru.components.sequence_example_gen.tables import Source, check_columns, csv_header, parquet_sources
 from noisy_gru.pipeline.beam_options import option_problems
 from noisy_gru.pipeline.config import PipelineConfig
 from noisy_gru.schema.config import ForecastingConfig
 from noisy_gru.schema.errors import ConfigError, UserError
 from noisy_gru.schema.loading import check_schema
+from noisy_gru.schema.span_patterns import span_text
 from noisy_gru.trainer.config import model_problems
 
 MOST_FILES = 50
@@ -30,17 +33,29 @@ def matching_files(patterns: Iterable[str]) -> list[str]:
     return sorted({path for pattern in patterns for path in glob.glob(pattern, recursive=True)})  # noqa: PTH207
 
 
-def input_patterns(config: PipelineConfig) -> list[str]:
-    """All file patterns of a configuration."""
-    return [pattern for _, pattern in named_patterns(config.data)]
+def glob_here(pattern: str) -> list[str]:
+    """The local files that a pattern matches, sorted."""
+    return matching_files([pattern])
 
 
-def check_config(config: PipelineConfig, *, files: bool = True) -> list[str]:
+def input_files(config: PipelineConfig, span: str = LATEST) -> list[str]:
+    """The local files that a run would read; none of a data set that is elsewhere.
+
+    Raises:
+        UserError: files or a span are not there.
+    """
+    if any("://" in pattern for pattern in config.data.patterns):
+        return []
+    return [source.path for source in resolve("", config.data, span, glob_here).sources]
+
+
+def check_config(config: PipelineConfig, *, files: bool = True, span: str = LATEST) -> list[str]:
     """Checks a configuration against the files it names.
 
     Args:
         config: as ``load_config`` gives it.
         files: whether the data files are looked at; where the pipeline runs elsewhere, they aren't here.
+        span: the newest span that a run would read; only the files of its window are looked at.
 
     Returns:
         What is good to know, one line each.
@@ -50,24 +65,17 @@ def check_config(config: PipelineConfig, *, files: bool = True) -> list[str]:
     """
     problems: list[str] = []
     notes: list[str] = []
-    parts = (_check_schema, _check_model, _check_metrics, _check_slices, _check_beam)
-    for part in (_check_files, *parts) if files else parts:
+    if files:
+        _check_files(config, span, problems, notes)
+    for part in (_check_schema, _check_model, _check_metrics, _check_slices, _check_beam):
         part(config, problems, notes)
     if problems:
         raise ConfigError("\n".join(problems))
     return notes
 
 
-def _check_files(config: PipelineConfig, problems: list[str], notes: list[str]) -> None:
-    found: list[Source] = []
-    for name, pattern in named_patterns(config.data):
-        if "://" in pattern:
-            notes.append(f"data.files: {pattern} is not on this machine; it is first looked at by a run")
-            continue
-        try:
-            found += sources("", [(name, pattern)], config.data, lambda each: matching_files([each]))
-        except (UserError, ValueError) as error:
-            problems.append(str(error))
+def _check_files(config: PipelineConfig, span: str, problems: list[str], notes: list[str]) -> None:
+    found = _sources(config, span, problems, notes)
     if not found:
         return
     notes.append(f"data.files: {len(found)} file{'s' if len(found) > 1 else ''}")
@@ -83,7 +91,35 @@ def _check_files(config: PipelineConfig, problems: list[str], notes: list[str]) 
         except (UserError, ValueError) as error:
             problems.append(str(error))
     if len(found) > MOST_FILES:
-        notes.append(f"data.files: only the headers of the first {MOST_FILES} were looked at")
+        which = "newest" if has_spans(config.data) else "first"
+        notes.append(f"data.files: only the headers of the {which} {MOST_FILES} were looked at")
+
+
+def _sources(config: PipelineConfig, span: str, problems: list[str], notes: list[str]) -> list[Source]:
+    """The local files that a run would read, those of the newest span first."""
+    found: list[Source] = []
+    if has_spans(config.data) or span != LATEST:
+        away = [pattern for pattern in config.data.patterns if "://" in pattern]
+        notes += [f"data.files: {each} is not on this machine; it is first looked at by a run" for each in away]
+        if away:
+            return []
+        try:
+            resolved = resolve("", config.data, span, glob_here)
+        except (UserError, ValueError) as error:
+            problems.append(str(error))
+            return []
+        notes.append(f"data.spans: span{'s' if len(resolved.spans) > 1 else ''} {span_text(resolved.numbers)}")
+        newest = {path: each.number for each in resolved.spans for path in each.files}
+        return sorted(resolved.sources, key=lambda source: (-newest[source.path], source.name))
+    for name, pattern in named_patterns(config.data):
+        if "://" in pattern:
+            notes.append(f"data.files: {pattern} is not on this machine; it is first looked at by a run")
+            continue
+        try:
+            found += sources("", [(name, pattern)], config.data, glob_here)
+        except (UserError, ValueError) as error:
+            problems.append(str(error))
+    return found
 
 
 def _check_schema(config: PipelineConfig, problems: list[str], notes: list[str]) -> None:

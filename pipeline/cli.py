@@ -19,18 +19,22 @@ from noisy_gru.pipeline.cli_options import (
     JsonOption,
     RootOption,
     SetOption,
+    SpanOption,
     errors_in_words,
     run_summary,
 )
+from noisy_gru.pipeline.history_commands import history_app
 from noisy_gru.pipeline.predict_command import predict
+from noisy_gru.pipeline.retrain_commands import retrain_app
 from noisy_gru.pipeline.runs_commands import runs_app
 from noisy_gru.pipeline.serve_command import serve
 
 __all__ = ["EXIT_CONFIG", "EXIT_FAILED", "app", "main"]
 
-EXIT_CODES = """Exit codes: 0 done (run: a model is published); 1 failed; 2 the command or the configuration is wrong;
-3 run: trained, but the model was refused and nothing published; 4 predict: some of the input could not be used;
-5 kubeflow submit --wait: still running; 130 interrupted."""
+EXIT_CODES = """Exit codes: 0 done (run: a model is published; retrain run: or there was nothing to do); 1 failed;
+2 the command or the configuration is wrong; 3 run: trained, but the model was refused and nothing published; 4 predict:
+some of the input could not be used; 5 kubeflow submit --wait: still running; 6 retrain plan --exit-code: not due;
+75 another run goes on, try again later; 130 interrupted."""
 
 app = typer.Typer(
     help=f"From one YAML file and a file of rows to a published sequence model.\n\n{EXIT_CODES}",
@@ -40,7 +44,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+runs_app.add_typer(history_app)
 app.add_typer(runs_app, name="runs")
+app.add_typer(retrain_app, name="retrain")
 app.command()(predict)
 app.command()(serve)
 
@@ -71,6 +77,7 @@ def run(
     config: ConfigArgument,
     set_: SetOption = None,
     root: RootOption = None,
+    span: SpanOption = "latest",
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -87,9 +94,14 @@ def run(
     with errors_in_words(debug):
         try:
             loaded = load_config(config, set_ or [])
-            check_config(loaded)
+            check_config(loaded, span=span)
             account = run_config(
-                loaded, config_path=config, root=root or default_root(loaded), overrides=set_ or [], debug=debug
+                loaded,
+                config_path=config,
+                root=root or default_root(loaded),
+                overrides=set_ or [],
+                span=span,
+                debug=debug,
             )
         except UserError as error:
             if as_json:

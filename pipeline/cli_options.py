@@ -16,6 +16,9 @@ EXIT_FAILED = 1
 EXIT_CONFIG = 2
 EXIT_REFUSED = 3
 EXIT_UNUSED_INPUT = 4
+EXIT_NOT_DUE = 6
+# sysexits.h: EX_TEMPFAIL, try again later.
+EXIT_BUSY = 75
 EXIT_INTERRUPTED = 130
 
 ConfigArgument = Annotated[Path, typer.Argument(metavar="CONFIG", help="The YAML file.", show_default=False)]
@@ -37,6 +40,14 @@ RootOption = Annotated[
         show_default=False,
     ),
 ]
+SpanOption = Annotated[
+    str,
+    typer.Option(
+        metavar="N|latest",
+        help="The newest span to read, where data.files hold {SPAN} or a date: a number, a date (2026-07-31), latest. "
+        "How many before it are read, data.spans says.",
+    ),
+]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, and nothing else.")]
 
@@ -44,7 +55,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object 
 @contextmanager
 def errors_in_words(debug: bool) -> Iterator[None]:
     """Prints a user's mistake and ends with its exit code; any other error is a bug, whose traceback is of use."""
-    from noisy_gru.schema.errors import ConfigError, UserError
+    from noisy_gru.schema.errors import BusyError, ConfigError, UserError
 
     try:
         yield
@@ -52,7 +63,8 @@ def errors_in_words(debug: bool) -> Iterator[None]:
         if debug:
             raise
         typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(EXIT_CONFIG if isinstance(error, ConfigError) else EXIT_FAILED) from error
+        codes = ((ConfigError, EXIT_CONFIG), (BusyError, EXIT_BUSY))
+        raise typer.Exit(next((code for kind, code in codes if isinstance(error, kind)), EXIT_FAILED)) from error
     except KeyboardInterrupt:
         typer.echo("interrupted", err=True)
         raise typer.Exit(EXIT_INTERRUPTED) from None

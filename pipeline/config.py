@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from noisy_gru.components.config import EvaluationConfig
 from noisy_gru.pipeline.beam_config import BeamConfig, InProcessBeam
 from noisy_gru.pipeline.kubeflow_config import KubeflowConfig
+from noisy_gru.pipeline.retraining_config import RetrainingConfig
 from noisy_gru.schema.config import DataConfig, DatasetConfig, EntitySplitConfig, Section, SplitsConfig, TaskConfig
 from noisy_gru.schema.splits import has_eval_split
 from noisy_gru.serving.config import ServingConfig
@@ -50,6 +51,7 @@ class PipelineConfig(Section):
     )
     metadata: MetadataConfig = Field(default_factory=lambda: MetadataConfig())
     kubeflow: KubeflowConfig = Field(default_factory=lambda: KubeflowConfig())
+    retraining: RetrainingConfig = Field(default_factory=lambda: RetrainingConfig())
 
     @model_validator(mode="after")
     def _parts_agree(self) -> PipelineConfig:

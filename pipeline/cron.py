@@ -1,15 +1,17 @@
-"""Cron expressions as Kubeflow Pipelines reads them: six fields, seconds first, in UTC.
+"""Cron expressions, read once for all schedulers: Kubeflow's, ours (APScheduler), and systemd's and crontab's.
 
-Its parser takes five fields, too, but silently reads the first as seconds: ``0 3 * * 1``, Mondays at three for crontab,
-is three minutes past every hour of January to it. So five fields are taken as crontab means them, and get a 0 in front:
+Each of them has its own dialect, and takes the others' text without a word. Kubeflow's parser reads the first of five
+fields as seconds: ``0 3 * * 1``, Mondays at three for crontab, is three minutes past every hour of January to it.
+APScheduler counts the days of the week from Monday. So text is taken as crontab means it, and handed on as numbers:
 
-    six_fields("0 3 * * 1")    # "0 0 3 * * 1", Mondays at 03:00
-    six_fields("@daily")       # "@daily"
+    six_fields("0 3 * * 1")          # "0 0 3 * * 1", Mondays at 03:00, as Kubeflow reads it
+    cron_times("0 3 * * 1").weekdays  # (1,), with Sunday 0
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 DAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
@@ -22,9 +24,62 @@ FIELDS: tuple[tuple[str, int, int, tuple[str, ...]], ...] = (
     ("month", 1, 12, MONTHS),
     ("day of the week", 0, 6, DAYS),
 )
-DESCRIPTORS = ("@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly")
+DESCRIPTORS = {
+    "@yearly": "0 0 0 1 1 *",
+    "@annually": "0 0 0 1 1 *",
+    "@monthly": "0 0 0 1 * *",
+    "@weekly": "0 0 0 * * 0",
+    "@daily": "0 0 0 * * *",
+    "@midnight": "0 0 0 * * *",
+    "@hourly": "0 0 * * * *",
+}
 DURATION = re.compile(r"@every (\d+(\.\d+)?(h|m|s))+")
 PART = re.compile(r"(?P<low>\*|\?|\w+)(-(?P<high>\w+))?(/(?P<step>\d+))?")
+
+_DAYS_OF_MONTH = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+
+
+@dataclass(frozen=True)
+class CronTimes:
+    """A cron expression as the numbers that fit, rising.
+
+    Args:
+        fields: the six fields as they were written, seconds first; a descriptor is written out.
+        seconds, minutes, hours, days, months: what fits.
+        weekdays: what fits, with Sunday 0.
+        either_day: a day fits if its number or its weekday does, in place of both: so crontab has it when neither of
+            the two fields begins with a star.
+    """
+
+    fields: tuple[str, ...]
+    seconds: tuple[int, ...]
+    minutes: tuple[int, ...]
+    hours: tuple[int, ...]
+    days: tuple[int, ...]
+    months: tuple[int, ...]
+    weekdays: tuple[int, ...]
+    either_day: bool
+
+
+def cron_times(text: str) -> CronTimes:
+    """A cron expression as numbers.
+
+    Args:
+        text: five fields, as in crontab, or six, seconds first, or ``@daily`` and the like.
+
+    Raises:
+        ValueError: it is none of these, or names a day that does not exist, in words.
+    """
+    if text.startswith("@every"):
+        raise ValueError(f"cron {text!r}: only Kubeflow's scheduler takes @every; write, for example, 0 */6 * * *")
+    written = six_fields(text)
+    fields = tuple(DESCRIPTORS.get(written, written).split())
+    numbers = [_numbers(value, low, high, names) for value, (_, low, high, names) in zip(fields, FIELDS, strict=True)]
+    either = fields[3][0] not in "*?" and fields[5][0] not in "*?"
+    times = CronTimes(fields, *numbers, either_day=either)
+    if not either and not any(day <= _DAYS_OF_MONTH[month - 1] for month in times.months for day in times.days):
+        raise ValueError(f"cron {text!r}: no month that it names has such a day, so it would never run")
+    return times
 
 
 def six_fields(text: str) -> str:
@@ -66,6 +121,25 @@ def _check(part: str, text: str, name: str, low: int, high: int, names: tuple[st
         raise ValueError(
             f"cron {text!r}: {part!r} is no {name}; expected {allowed}, *, a range, a list or a step{sunday}"
         )
+
+
+def _numbers(value: str, low: int, high: int, names: tuple[str, ...]) -> tuple[int, ...]:
+    numbers = {name: low + place for place, name in enumerate(names)}
+    found: set[int] = set()
+    for part in value.split(","):
+        match = PART.fullmatch(part)
+        if match is None:
+            raise ValueError(f"cron field {value!r}: {part!r} is no value, range or step")
+        if match["low"] in ("*", "?"):
+            first, last = low, high
+        else:
+            # 5/15 is 5-59/15.
+            upper = match["high"] or (str(high) if match["step"] else match["low"])
+            first, last = (
+                numbers[each] if each in numbers else int(each) for each in (match["low"].upper(), upper.upper())
+            )
+        found.update(range(first, last + 1, int(match["step"] or 1)))
+    return tuple(sorted(found))
 
 
 def _fits(part: str, low: int, high: int, names: tuple[str, ...]) -> bool:

@@ -25,6 +25,7 @@ from noisy_gru.pipeline.sampling import STEP, record_entity
 from noisy_gru.pipeline.sampling import sample as look
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import ConfigError
+from noisy_gru.schema.span_patterns import SpanPattern, holds_spans, pattern_problems
 
 _SPLIT_WORDS = {"train": "train", "training": "train", "test": "test", "testing": "test"}
 _SPLIT_WORDS |= dict.fromkeys(("eval", "val", "valid", "validation", "dev"), "eval")
@@ -80,12 +81,8 @@ def propose(
     Raises:
         ConfigError: files or columns that are not there, or nothing sensible can be guessed.
     """
-    paths = []
-    for pattern in data:
-        found = matching_files([pattern])
-        if not found:
-            raise ConfigError(f"--data {pattern}: matches no file")
-        paths += [Path(path) for path in found if path not in map(str, paths)]
+    paths = _matching(data)
+    spanned = holds_spans(data)
     looked = look(paths)
     sample = looked.frame
     if looked.is_records:
@@ -96,7 +93,7 @@ def propose(
     kind, answers = guess_task(sample, roles, task=task, targets=list(targets))
     left_out: dict[str, str] = {}
     features = _features(sample, roles, kind, answers, left_out, split_column)
-    files, splits = _splits(paths, out, kind, sample, split_column, roles)
+    files, splits = _splits(list(map(Path, data)) if spanned else paths, out, kind, sample, split_column, roles)
     timing, forecasting = _timing(sample, roles, kind)
     if forecasting and roles.time_kind == "timestamp":
         features.append({"calendar": "hour_of_day"})
@@ -106,6 +103,9 @@ def propose(
         "task": {"kind": kind, **({"targets": answers, **forecasting} if forecasting else {"label": answers[0]})},
         "splits": splits,
     }
+    if spanned:
+        content["data"]["spans"] = {"window": "all"}
+        roles.told.append(Told("spans all", "a rolling window reads the newest alone, and forgets", sure=False))
     if looked.is_records:
         if forecasting:
             raise ConfigError("--data: forecasting needs tables with a column of times, found TFRecords")
@@ -124,6 +124,22 @@ def propose(
         told.append(Told("rows that can't be used", f"{counts}; a run sets them aside and goes on up to 5 %", False))
     slug = name or re.sub(r"[^a-z0-9]+", "-", (out.resolve().name or "my-model").lower()).strip("-") or "my-model"
     return Proposal(config_text(slug, dataset, told, left_out), schema_text(dataset, measures), [str(t) for t in told])
+
+
+def _matching(data: Sequence[str]) -> list[Path]:
+    """The files of all patterns, of all spans where they hold a place for one; each once."""
+    if problems := pattern_problems(data):
+        raise ConfigError("\n".join(f"--data {problem}" for problem in problems))
+    paths: dict[str, Path] = {}
+    for given in data:
+        pattern = SpanPattern(given)
+        found = matching_files([pattern.glob])
+        if holds_spans(data):
+            found = [path for path in found if pattern.found(path)]
+        if not found:
+            raise ConfigError(f"--data {given}: matches no file")
+        paths |= {path: Path(path) for path in found}
+    return list(paths.values())
 
 
 def _absolute(dataset: DatasetConfig, out: Path) -> DatasetConfig:

@@ -124,7 +124,15 @@ class KubeflowConfig(Section):
         default=None, description="Service account of the steps' pods; null: the installation's default."
     )
     schedule: ScheduleConfig | None = Field(
-        default=None, description="When `noisy-gru kubeflow schedule` runs the pipeline; null: `--cron` says it."
+        default=None,
+        description="When `noisy-gru kubeflow schedule` runs the pipeline; null: `--cron` says it, or "
+        "`retraining.schedule`.",
+    )
+    planned: bool | None = Field(
+        default=None,
+        description="Whether the first step decides by `retraining.rules` if the others run at all; the parameter "
+        "`force`, if it is `true`, has them run whatever the rules say. null: in recurring runs, and in all runs if "
+        "`kubeflow.schedule` or `retraining.schedule` says when.",
     )
     cache: bool = Field(
         default=True,

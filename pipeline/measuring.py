@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from noisy_gru.components.sequence_example_gen.chunks import CATEGORICAL, NUMERIC
-from noisy_gru.components.sequence_example_gen.files import named_patterns, sources
 from noisy_gru.components.sequence_example_gen.ledger import Ledger
 from noisy_gru.components.sequence_example_gen.reading import Reader
-from noisy_gru.pipeline.checking import matching_files
+from noisy_gru.components.sequence_example_gen.resolved import resolve
+from noisy_gru.components.sequence_example_gen.spans import LATEST
+from noisy_gru.pipeline.checking import glob_here
 from noisy_gru.schema.config import DatasetConfig
 
 MOST_ROWS = 5_000_000
@@ -54,7 +55,7 @@ def measure(dataset: DatasetConfig, most_rows: int = MOST_ROWS) -> Measures:
     Raises:
         DataError: a file can't be read.
     """
-    found = sources("", named_patterns(dataset.data), dataset.data, lambda pattern: matching_files([pattern]))
+    found = resolve("", dataset.data, LATEST, glob_here).sources
     reader, ledger, measures = Reader(dataset), Ledger(), Measures()
     for source in found:
         for part in reader.parts(source):

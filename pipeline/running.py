@@ -15,15 +15,16 @@ import signal
 import socket
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from noisy_gru.components.sequence_example_gen.spans import LATEST
 from noisy_gru.pipeline.beam_config import beam_arguments
 from noisy_gru.pipeline.beam_options import check_can_run_here
-from noisy_gru.pipeline.checking import input_patterns, matching_files
+from noisy_gru.pipeline.checking import input_files
 from noisy_gru.pipeline.config import PipelineConfig
 from noisy_gru.pipeline.explaining import explained, is_expected
 from noisy_gru.pipeline.fingerprint import package_versions, source_fingerprint
@@ -53,9 +54,13 @@ def run_config(
     config_path: Path,
     root: Path,
     overrides: Sequence[str] = (),
+    span: str = LATEST,
     on_stdout: bool = False,
     debug: bool = False,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    plan: Mapping[str, Any] | None = None,
+    held: RunDirectory | None = None,
+    begun: Callable[[RunAccount], None] = lambda account: None,
 ) -> RunAccount:
     """Runs a configuration once. What goes wrong in a step is in the account, not raised.
 
@@ -64,9 +69,13 @@ def run_config(
         config_path: the file it came from, for the account.
         root: where everything of the run goes.
         overrides: the ``--set`` values that are already in ``config``, for the account.
+        span: the newest span to read: ``latest``, a number, or a date.
         on_stdout: whether the live account goes to standard output; otherwise to standard error.
         debug: whether the traceback of what went wrong is shown, too.
         now: the clock.
+        plan: the decision to train, for the account.
+        held: the root, where the caller holds its lock already.
+        begun: is called with the account once it is on disk, before the first step.
 
     Returns:
         The account, with the status `succeeded`, `refused`, `failed` or `interrupted`; also in ``runs/<run_id>.json``.
@@ -75,11 +84,12 @@ def run_config(
         UserError: the run could not begin: the root is in use or can't be written, or Beam's runner can't be used here.
     """
     check_can_run_here(config.beam)
-    directory = RunDirectory(root)
+    directory = held or RunDirectory(root)
     directory.create()
-    with directory.locked():
+    with nullcontext() if held else directory.locked(model=config.model_name):
         directory.close_killed()
-        run = _Run(config, config_path, directory, overrides, now, debug)
+        run = _Run(config, config_path, directory, overrides, now, debug, plan, span)
+        begun(run.account)
         with output_to(directory.log_file(run.account.run_id)) as (out, err):
             run.go(LiveAccount(out if on_stdout else err))
         return run.account
@@ -96,6 +106,8 @@ class _Run:
         overrides: Sequence[str],
         now: Callable[[], datetime],
         debug: bool,
+        plan: Mapping[str, Any] | None = None,
+        span: str = LATEST,
     ):
         begun = now()
         config_hash = text_hash(config.model_dump_json(by_alias=True))
@@ -113,10 +125,12 @@ class _Run:
             log=str(directory.log_file(run_id)),
             fingerprint=source_fingerprint(),
             packages=package_versions(),
+            plan=None if plan is None else dict(plan),
             pid=os.getpid(),
             host=socket.gethostname(),
         )
         self._config = config
+        self._span = span
         self._directory = directory
         self._now = now
         self._debug = debug
@@ -133,7 +147,7 @@ class _Run:
         handler = ProgressHandler(live)
         logging.getLogger(LOGGER).addHandler(handler)
         try:
-            with _terminations_as_interrupts():
+            with terminations_as_interrupts():
                 self._execute()
         except KeyboardInterrupt:
             self._close("interrupted", "interrupted; run it again to go on from the last finished step")
@@ -156,16 +170,22 @@ class _Run:
         self._live.started("loading TFX", 0, 0)
         from noisy_gru.pipeline.build import build_pipeline
         from noisy_gru.pipeline.local import LocalRunner, connection_config
+        from noisy_gru.pipeline.recovering import clear_unfinished
 
         directory, config = self._directory, self._config
-        input_bytes = sum(Path(path).stat().st_size for path in matching_files(input_patterns(config)))
+        connection = connection_config(config.metadata, directory.metadata)
+        clear_unfinished(directory, connection)
+        schema = directory.keep_input(Path(config.schema_path))
+        self.account.schema_copy = str(schema)
+        input_bytes = sum(Path(path).stat().st_size for path in input_files(config, self._span))
         pipeline = build_pipeline(
             config,
             pipeline_root=str(directory.artifacts),
             serving_dir=str(directory.serving),
-            schema_file=str(directory.keep_input(Path(config.schema_path))),
+            schema_file=str(schema),
             working_dir=str(directory.work),
-            metadata_connection_config=connection_config(config.metadata, directory.metadata),
+            span=self._span,
+            metadata_connection_config=connection,
             beam_pipeline_args=beam_arguments(config, input_bytes),
         )
         self._live.stop()
@@ -221,8 +241,8 @@ def _closing_lines(account: RunAccount, live: LiveAccount) -> None:
 
 
 @contextmanager
-def _terminations_as_interrupts() -> Iterator[None]:
-    """SIGTERM ends a run as Ctrl-C does. Does nothing outside of the main thread, where signals can't be set."""
+def terminations_as_interrupts() -> Iterator[None]:
+    """SIGTERM ends the block as Ctrl-C does. Does nothing outside of the main thread, where signals can't be set."""
 
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt

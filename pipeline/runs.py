@@ -7,23 +7,26 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
+import math
 import os
 import socket
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from noisy_gru.pipeline.run_lock import held_lock
 from noisy_gru.schema.errors import UserError
 
 RunStatus = Literal["running", "succeeded", "refused", "failed", "interrupted", "killed"]
+# JSON knows no NaN: it is written as null.
+Metric = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
 StepStatus = Literal["running", "complete", "cached", "skipped", "failed", "interrupted"]
 
 
@@ -51,7 +54,14 @@ class RowsAccount(BaseModel):
 
 
 class RunAccount(BaseModel):
-    """The account of a run, ``runs/<run_id>.json``. Times are ISO 8601 in UTC."""
+    """The account of a run, ``runs/<run_id>.json``. Times are ISO 8601 in UTC.
+
+    ``spans`` and ``files`` are what ingestion read, with the sha256 of each file, as its account has them; ``previous``
+    the metrics of the published model on the same data; ``plan`` the decision to train and its reasons, None for a run
+    that somebody started; ``warm_start`` whether training went on from the published model, and why not;
+    ``schema_copy`` the schema as it was, under ``inputs/``; ``replay_of`` the run that this one trained again;
+    ``pruned`` when its artifacts were deleted.
+    """
 
     model_config = ConfigDict(extra="ignore")
 
@@ -71,9 +81,9 @@ class RunAccount(BaseModel):
     rows: RowsAccount | None = None
     sequences: dict[str, int] = Field(default_factory=dict)
     steps: list[StepAccount] = Field(default_factory=list)
-    metrics: dict[str, float] = Field(default_factory=dict)
-    slices: dict[str, dict[str, float]] = Field(default_factory=dict)
-    baseline: dict[str, float] = Field(default_factory=dict)
+    metrics: dict[str, Metric] = Field(default_factory=dict)
+    slices: dict[str, dict[str, Metric]] = Field(default_factory=dict)
+    baseline: dict[str, Metric] = Field(default_factory=dict)
     blessed: bool | None = None
     refusals: list[str] = Field(default_factory=list)
     published_path: str | None = None
@@ -82,8 +92,22 @@ class RunAccount(BaseModel):
     fingerprint: str
     packages: dict[str, str] = Field(default_factory=dict)
     artifacts: dict[str, dict[str, list[str]]] = Field(default_factory=dict)
+    spans: list[dict[str, Any]] = Field(default_factory=list)
+    files: list[dict[str, Any]] = Field(default_factory=list)
+    plan: dict[str, Any] | None = None
+    previous: dict[str, Metric] = Field(default_factory=dict)
+    warm_start: dict[str, Any] | None = None
+    schema_copy: str | None = None
+    replay_of: str | None = None
+    pruned: str | None = None
     pid: int
     host: str
+
+    @property
+    def inputs(self) -> dict[str, dict[str, Any]]:
+        """Every file that ingestion read, by name: with `sha256` and `bytes`, and `span` where it belongs to one."""
+        of_spans = [{**file, "span": span["span"]} for span in self.spans for file in span.get("files", [])]
+        return {file["name"]: file for file in [*self.files, *of_spans]}
 
 
 def text_hash(text: str) -> str:
@@ -152,25 +176,22 @@ class RunDirectory:
         return kept
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Holds the root for one run; the kernel lets go of it when the process ends, however it ends."""
-        path = self.root / ".lock"
-        with path.open("a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                holder = file.read().strip() or "another process"
-                raise UserError(
-                    f"{self.root}: in use by {holder}. One run at a time under a root: wait for it, or use another"
-                ) from None
-            file.truncate(0)
-            file.write(f"process {os.getpid()} on {socket.gethostname()}")
-            file.flush()
-            try:
-                yield
-            finally:
-                file.truncate(0)
+    def locked(self, what: str = "a run", *, model: str | None = None) -> Iterator[None]:
+        """Holds the root for one run; raises ``BusyError`` where another process does.
+
+        Args:
+            what: holds it, for who finds it held.
+            model: that is going to be published: its folder is held as well, which other roots may publish to, too.
+        """
+        advice = "One run at a time under a root: wait for it, or use another"
+        with ExitStack() as held:
+            held.enter_context(held_lock(self.root / ".lock", what, advice))
+            if model is not None:
+                folder = self.serving / model
+                folder.mkdir(parents=True, exist_ok=True)
+                advice = "One run at a time for a model: wait for it"
+                held.enter_context(held_lock(folder / ".run.lock", f"{what} under {self.root}", advice))
+            yield
 
     def write(self, account: RunAccount) -> None:
         """Writes the account of a run."""
@@ -195,12 +216,13 @@ class RunDirectory:
         return [self._read(path) for path in sorted(self.runs.glob("[!.]*.json"))]
 
     def close_killed(self) -> None:
-        """Marks runs that say `running` but whose process is gone; called with the lock held."""
+        """Marks runs that say `running` as killed; called with the lock held, which a run holds as long as it goes on.
+
+        So it doesn't matter that a container has another host name each time, or always the same process id.
+        """
         for path in self.runs.glob("[!.]*.json"):
             if json.loads(path.read_text()).get("status") == "running":
-                account = self._read(path)
-                if account.status == "killed":
-                    self.write(account)
+                self.write(_killed(self._read(path)))
 
     def _read(self, path: Path) -> RunAccount:
         try:
@@ -208,13 +230,17 @@ class RunDirectory:
         except (OSError, ValidationError) as error:
             raise UserError(f"{path}: not the account of a run: {error}") from error
         if account.status == "running" and account.host == socket.gethostname() and not _alive(account.pid):
-            steps = [
-                step.model_copy(update={"status": "interrupted"}) if step.status == "running" else step
-                for step in account.steps
-            ]
-            note = "the process ended without a word (killed, or the machine went down); run it again to go on"
-            return account.model_copy(update={"status": "killed", "steps": steps, "error": note})
+            return _killed(account)
         return account
+
+
+def _killed(account: RunAccount) -> RunAccount:
+    steps = [
+        step.model_copy(update={"status": "interrupted"}) if step.status == "running" else step
+        for step in account.steps
+    ]
+    note = "the process ended without a word (killed, or the machine went down); run it again to go on"
+    return account.model_copy(update={"status": "killed", "steps": steps, "error": note})
 
 
 def _alive(pid: int) -> bool:

@@ -41,7 +41,16 @@ def list_runs(root: RunsRootOption = None, as_json: JsonOption = False, debug: D
     with errors_in_words(debug):
         accounts = all_accounts(root)
         if as_json:
-            told = [{**run_summary(account), "version_state": published_state(account)} for account in accounts]
+            history = {"plan", "previous", "warm_start", "replay_of", "pruned"}
+            told = [
+                {
+                    **run_summary(account),
+                    "spans": [span["span"] for span in account.spans],
+                    **account.model_dump(mode="json", include=history),
+                    "version_state": published_state(account),
+                }
+                for account in accounts
+            ]
             typer.echo(json.dumps(told))
         else:
             table(accounts, sys.stdout)

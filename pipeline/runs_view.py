@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.markup import escape
@@ -12,14 +13,15 @@ from rich.table import Table
 from noisy_gru.components.pusher.labels import VersionState, version_state
 from noisy_gru.pipeline.runs import RunAccount, RunDirectory
 from noisy_gru.schema.errors import UserError
+from noisy_gru.schema.span_patterns import span_text
 
 ALL_ROOTS = Path("runs")
 _METRICS_SHOWN = 3
 _WIDE = 250
 
 
-def _console(stream: TextIO) -> Console:
-    # Into a file or pipe nothing is cut off.
+def console_for(stream: TextIO) -> Console:
+    """What tables are written with; into a file or pipe nothing is cut off."""
     return Console(file=stream, highlight=False, soft_wrap=True, width=None if stream.isatty() else _WIDE)
 
 
@@ -74,8 +76,32 @@ def _state_words(state: VersionState) -> str:
 
 
 def _metrics(account: RunAccount, count: int) -> str:
+    """Metrics, each with how far it is from the published model's on the same data."""
     shown = [(name, value) for name, value in account.metrics.items() if name != "example_count"]
-    return "  ".join(f"{name} {value:.4g}" for name, value in shown[:count])
+    return "  ".join(
+        f"{name} {value:.4g}" + (f" ({value - account.previous[name]:+.2g})" if name in account.previous else "")
+        for name, value in shown[:count]
+    )
+
+
+def warm_start_text(told: Mapping[str, Any]) -> str:
+    """Whether training went on from a version, and why not; empty if it was not asked to."""
+    if not told:
+        return ""
+    version = told.get("base", {}).get("version")
+    if told.get("used"):
+        return f"from version {version}" if version else "from the base model"
+    return f"refused: {'; '.join(told.get('reasons', []))}"
+
+
+def _spans(account: RunAccount) -> str:
+    return span_text([span["span"] for span in account.spans])
+
+
+def _rules(account: RunAccount) -> str:
+    """The rules that made retraining due; empty for a run that somebody started."""
+    reasons = (account.plan or {}).get("reasons", [])
+    return ", ".join(each["rule"] for each in reasons if each["met"] and each.get("kind") != "brake")
 
 
 def _version(account: RunAccount) -> str:
@@ -85,20 +111,24 @@ def _version(account: RunAccount) -> str:
 
 def table(accounts: list[RunAccount], stream: TextIO) -> None:
     """Writes one line for each account."""
-    console = _console(stream)
+    console = console_for(stream)
     if not accounts:
         console.print("no runs yet; start one with: noisy-gru run CONFIG")
         return
     shown = Table(box=None, pad_edge=False)
-    for column in ("run", "pipeline", "started", "took", "status", "version", "metrics"):
+    # Columns of retraining only where there is any.
+    optional = {"spans": [_spans(each) for each in accounts], "due by": [_rules(each) for each in accounts]}
+    optional = {name: cells for name, cells in optional.items() if any(cells)}
+    for column in ("run", "pipeline", "started", "took", "status", *optional, "version", "metrics"):
         shown.add_column(column, no_wrap=True)
-    for account in accounts:
+    for number, account in enumerate(accounts):
         shown.add_row(
             account.run_id,
             account.pipeline,
             account.started,
             f"{account.seconds:.0f} s" if account.finished else "",
             account.status,
+            *(cells[number] for cells in optional.values()),
             _version(account),
             escape(_metrics(account, _METRICS_SHOWN)),
         )
@@ -107,7 +137,7 @@ def table(accounts: list[RunAccount], stream: TextIO) -> None:
 
 def page(account: RunAccount, stream: TextIO) -> None:
     """Writes all of an account that a person may want to know."""
-    console = _console(stream)
+    console = console_for(stream)
 
     def line(name: str, text: str) -> None:
         if text:
@@ -124,13 +154,24 @@ def page(account: RunAccount, stream: TextIO) -> None:
         for what, counts in (("dropped", rows.dropped), ("quarantined", rows.quarantined)):
             text += "".join(f"; {count} {what}: {reason}" for reason, count in counts.items())
         line("rows", text)
+    if account.plan is not None:
+        line("decision", "retrain" if account.plan.get("retrain") else "not due")
+        for reason in account.plan.get("reasons", []):
+            met = "  in spite of" if reason.get("kind") == "brake" else "  because"
+            line(met if reason["met"] else "  not", f"{reason['rule']}: {reason['text']}")
+    line("spans", _spans(account))
+    line("files", f"{len(account.inputs)}, with their hashes: noisy-gru runs show --json" if account.inputs else "")
     line("sequences", ", ".join(f"{split} {count}" for split, count in account.sequences.items()))
     line("metrics", _metrics(account, len(account.metrics)))
+    line("", "in brackets: against the published model, on the same data" if account.previous else "")
+    line("warm start", warm_start_text(account.warm_start or {}))
     for refusal in account.refusals:
         line("refused", refusal)
     line("published", account.published_path or "nothing")
     if state := _now(account):
         line("now", _state_words(state))
+    line("replay of", account.replay_of or "")
+    line("artifacts", f"deleted on {account.pruned}" if account.pruned else "")
     line("error", account.error or "")
     line("log", account.log)
     line("source", f"{account.fingerprint[:12]}; " + ", ".join(f"{k} {v}" for k, v in account.packages.items()))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from noisy_gru.pipeline.runs import RowsAccount, RunAccount, StepAccount
+from noisy_gru.schema.span_patterns import span_text
 
 if TYPE_CHECKING:
     from noisy_gru.pipeline.local import Output, StepResult
@@ -51,11 +52,27 @@ def _ingestion(outputs: Outputs, account: RunAccount) -> Report:
     reasons = {what: {k: v for k, v in rows[what].items() if k != "total"} for what in ("dropped", "quarantined")}
     account.rows = RowsAccount(read=rows["read"], kept=rows["kept"], **reasons)
     account.sequences = sequences["by_split"]
+    account.spans = told.get("spans", [])
+    # The hashes; an account of an earlier release has the files' numbers of rows there.
+    account.files = told["files"] if isinstance(told.get("files"), list) else []
     splits = ", ".join(f"{split} {count:,}" for split, count in account.sequences.items())
     set_aside = f"{rows['quarantined']['total']:,} quarantined" if rows["quarantined"]["total"] else ""
     dropped = f"{rows['dropped']['total']:,} dropped" if rows["dropped"]["total"] else ""
     text = f"{rows['read']:,} rows, {', '.join(filter(None, (set_aside, dropped))) or 'all kept'}; sequences: {splits}"
-    return text, {"rows": rows, "sequences": sequences}
+    spans = _spans_read(account.spans, told.get("window"))
+    return f"{spans}{text}", {"rows": rows, "sequences": sequences}
+
+
+def _spans_read(spans: list[dict[str, Any]], window: dict[str, Any] | None) -> str:
+    """Which spans, and what is odd about the window: gaps in it, or fewer spans than it asks for."""
+    if not spans or window is None:
+        return ""
+    text = span_text([span["span"] for span in spans])
+    odd = [f"no {window['gaps']}"] if window["gaps"] else []
+    if window["asked"] is not None and window["asked"] > window["read"]:
+        odd.append(f"{window['read']} of {window['asked']} asked for")
+    noun, remark = "span" if len(spans) == 1 else "spans", f" ({', '.join(odd)})" if odd else ""
+    return f"{noun} {text}{remark}: "
 
 
 def _anomalies(outputs: Outputs, account: RunAccount) -> Report:
@@ -67,7 +84,26 @@ def _training(outputs: Outputs, account: RunAccount) -> Report:
     final = {name: value for name, value in told["final"].items() if name not in ("epoch", "learning_rate")}
     shown = "  ".join(f"{name} {value:.4g}" for name, value in list(final.items())[:_METRICS_SHOWN])
     text = f"{told['epochs']} epochs, best {told['best_epoch']}: {shown}; {told['parameters']:,} parameters"
+    account.warm_start = told.get("warm_start")
+    text += _started(account.warm_start)
     return text, {key: told[key] for key in ("epochs", "best_epoch", "parameters", "seed")} | {"final": final}
+
+
+def _started(warm_start: dict[str, Any] | None) -> str:
+    """Where a training started from, after the rest of its line; nothing if it was not asked to start from a model."""
+    if warm_start is None:
+        return ""
+    if not warm_start["used"]:
+        return f"; started anew: {'; '.join(warm_start['reasons'])}"
+    version = warm_start["base"].get("version")
+    proof = warm_start["proof"]
+    proved = f" ({proof['monitor']} {proof['warm']:.4g}, with new weights {proof['cold']:.4g})" if proof else ""
+    return f"; started from {f'version {version}' if version else 'the base model'}{proved}"
+
+
+def _base(outputs: Outputs, account: RunAccount) -> Report:
+    properties = _one(outputs, "model").properties
+    return str(properties.get("note", "")), {"present": properties.get("present") == 1}
 
 
 def _latest(outputs: Outputs, account: RunAccount) -> Report:
@@ -79,10 +115,11 @@ def _latest(outputs: Outputs, account: RunAccount) -> Report:
 def _evaluation(outputs: Outputs, account: RunAccount) -> Report:
     from noisy_gru.components.evaluation.summary import read_evaluation
 
-    found = read_evaluation(_one(outputs, "evaluation").uri)
+    latest = next((step.numbers.get("version") for step in account.steps if step.name == "LatestBlessed"), None)
+    found = read_evaluation(_one(outputs, "evaluation").uri, *([f"version {latest}"] if latest else []))
     account.metrics = found.metrics
     account.slices = found.slices
-    account.baseline = found.baseline
+    account.baseline = account.previous = found.baseline
     account.refusals += [f"Evaluator: {reason}" for reason in found.reasons]
     shown = {name: value for name, value in found.metrics.items() if name != "example_count"}
     text = "  ".join(
@@ -121,6 +158,7 @@ _READERS: dict[str, Callable[[Outputs, RunAccount], Report]] = {
     "SequenceExampleGen": _ingestion,
     "AnomalyGate": _anomalies,
     "Trainer": _training,
+    "WarmStartBase": _base,
     "LatestBlessed": _latest,
     "Evaluator": _evaluation,
     "ServingGate": _serving,

@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from noisy_gru.schema.span_patterns import day_number, day_of, holds_spans, pattern_problems
+
 SPLITS = ("train", "eval", "test")
 SplitName = Literal["train", "eval", "test"]
 CalendarName = Literal["hour_of_day", "day_of_week", "day_of_year"]
@@ -129,8 +131,57 @@ class PoliciesConfig(Section):
         description="A sequence with more steps than `max_length`; `truncate` keeps the latest steps.",
     )
     max_quarantined_fraction: float = Field(
-        default=0.05, ge=0, le=1, description="The run fails when more than this part of the rows is quarantined."
+        default=0.05,
+        ge=0,
+        le=1,
+        description="The run fails when more than this part of the rows is quarantined, or of the rows of one span for "
+        "what they hold themselves.",
     )
+
+
+def _span_number(value: Any) -> Any:
+    """A date, or its text, as the number of its span."""
+    try:
+        return day_of(value) if isinstance(value, str) else day_number(value)
+    except (TypeError, ValueError):
+        return value
+
+
+SpanNumber = Annotated[int, BeforeValidator(_span_number), Field(ge=0)]
+
+
+class SpansConfig(Section):
+    """Which spans a run reads, where `files` hold `{SPAN}` or a date. They are read together, as if they were one."""
+
+    window: Literal["rolling", "static", "all"] = Field(
+        default="rolling",
+        description="`rolling`: the newest spans; `static`: from `first` on; `all`: every span up to the newest. The "
+        "newest is the last that is there, or the one of `--span`.",
+    )
+    count: int = Field(
+        default=1,
+        ge=1,
+        description="`rolling`: how many spans. Those that are there count, so a day without data makes the window "
+        "reach further back; where there are fewer, all are read, and the account says so.",
+    )
+    first: SpanNumber | None = Field(
+        default=None, description="`static`: the first span, as a number or a date. All up to the last must be there."
+    )
+    last: SpanNumber | None = Field(
+        default=None, description="`static`: the last span; null: the newest, so that the window grows."
+    )
+
+    @model_validator(mode="after")
+    def _of_this_window(self) -> SpansConfig:
+        if self.window != "rolling" and self.count != 1:
+            raise ValueError(f"count is for window: rolling, and the window is {self.window}")
+        if self.window != "static" and (self.first is not None or self.last is not None):
+            raise ValueError(f"first and last are for window: static, and the window is {self.window}")
+        if self.window == "static" and self.first is None:
+            raise ValueError("window: static needs first, the number or date of its first span")
+        if self.first is not None and self.last is not None and self.last < self.first:
+            raise ValueError(f"last ({self.last}) comes before first ({self.first})")
+        return self
 
 
 class DataConfig(Section):
@@ -138,8 +189,10 @@ class DataConfig(Section):
 
     files: list[str] | dict[SplitName, list[str]] = Field(
         description="File patterns, relative to the configuration file; or patterns for each split, which keeps a "
-        "published split as it is."
+        "published split as it is. A pattern may hold `{SPAN}` (a whole number; `{SPAN:3}`: three digits) or a date, "
+        "`{YYYY}`, `{MM}` and `{DD}`, and `{VERSION}` beside it, of which the newest counts; see `spans`."
     )
+    spans: SpansConfig = Field(default_factory=SpansConfig, description="See `spans`.")
     format: Literal["auto", "csv", "parquet", "example", "sequence_example"] = Field(
         default="auto",
         description="`auto` goes by the file's ending (.csv, .csv.gz, .parquet). TFRecords have to be named: "
@@ -166,6 +219,14 @@ class DataConfig(Section):
         return features
 
     @model_validator(mode="after")
+    def _spans_have_a_place(self) -> DataConfig:
+        if problems := pattern_problems(self.patterns):
+            raise ValueError("; ".join(f"files: {problem}" for problem in problems))
+        if self.spans != SpansConfig() and not holds_spans(self.patterns):
+            raise ValueError("spans needs {SPAN} or a date ({YYYY}, {MM}, {DD}) in every pattern of files")
+        return self
+
+    @model_validator(mode="after")
     def _consistent(self) -> DataConfig:
         if self.min_length > self.max_length:
             raise ValueError(f"min_length ({self.min_length}) is larger than max_length ({self.max_length})")
@@ -183,6 +244,12 @@ class DataConfig(Section):
                     f"calendar: {feature.calendar} names its features itself, received name: {feature.name}"
                 )
         return self
+
+    @property
+    def patterns(self) -> list[str]:
+        """All file patterns."""
+        groups = self.files.values() if isinstance(self.files, dict) else [self.files]
+        return [pattern for group in groups for pattern in group]
 
     @property
     def numeric(self) -> list[FeatureConfig]:

@@ -25,3 +25,7 @@ class ModelError(UserError):
 
 class PublishError(UserError):
     """A model that can't be published, or a serving directory that isn't as publishing left it."""
+
+
+class BusyError(UserError):
+    """Something that only one process may use, and another one does: try again later."""

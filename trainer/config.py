@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from noisy_gru.schema.config import DatasetConfig, ForecastingConfig, Section
 from noisy_gru.schema.errors import ConfigError
+
+
+def _on_or_off(value: Any) -> Any:
+    """YAML reads on and off as true and false."""
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
 
 
 class LayerConfig(Section):
@@ -120,8 +125,21 @@ class TrainingConfig(Section):
         allow_inf_nan=False,
         description="Transformed data up to this size is kept in memory; more is re-read.",
     )
-    jit_compile: bool = Field(default=False, description="Compile the training step with XLA.")
-    steps_per_execution: int = Field(default=1, ge=1, description="Steps in one call of the compiled function.")
+    xla: Annotated[Literal["auto", "on", "off"], BeforeValidator(_on_or_off)] = Field(
+        default="auto",
+        description="Compile the training step with XLA on CPUs: `auto`, where the training is long enough to make up "
+        "for the compilation, by a rule on shapes and steps; `on`, wherever it can be done. Batches then have few "
+        "shapes. The model is the same to rounding, but for dropout, which XLA draws differently.",
+    )
+    steps_per_execution: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        default="auto", description="Steps in one call of the training function; `auto`: up to 32."
+    )
+    strategy: Literal["auto", "none", "mirrored", "multi_worker"] = Field(
+        default="auto",
+        description="What shares each batch: `mirrored`, the GPUs of this machine; `multi_worker`, the processes named "
+        "in TF_CONFIG, with their GPUs; `none`, nothing. `auto` is `multi_worker` where TF_CONFIG names several, "
+        "`mirrored` where there are several GPUs, else `none`. The model is the same to rounding (docs/scale.md).",
+    )
 
 
 class TunerConfig(Section):
@@ -135,6 +153,36 @@ class TunerConfig(Section):
     )
     learning_rates: list[float] = Field(
         default_factory=lambda: [3e-4, 1e-3, 3e-3], description="Learning rates to try."
+    )
+
+
+class WarmStartConfig(Section):
+    """Training that goes on from the weights of the model published now, and when it starts anew all the same."""
+
+    enabled: bool = Field(default=False, description="Start from the weights of the published model, if they fit.")
+    prove: bool = Field(
+        default=False,
+        description="Train from new weights, too, with the same seed and budget, and keep whichever is better on the "
+        "eval split. It costs a second training.",
+    )
+    learning_rate_factor: float = Field(
+        default=1.0, gt=0, allow_inf_nan=False, description="Factor on `training.learning_rate` after a warm start."
+    )
+    max_scale_shift: float = Field(
+        default=1.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="How far the centre of a numeric feature or target may have moved, in the published model's units "
+        "of scale (standard deviations with `zscore`).",
+    )
+    max_scale_ratio: float = Field(
+        default=2.0, ge=1, allow_inf_nan=False, description="By what factor its scale may have grown or shrunk."
+    )
+    max_new_tokens: float = Field(
+        default=0.2,
+        ge=0,
+        le=1,
+        description="Part of a feature's vocabulary, or of the classes, that the published model may not know.",
     )
 
 

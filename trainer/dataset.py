@@ -1,7 +1,7 @@
 """Transformed sequences as batches: read in large blocks, kept in memory where they fit, shuffled by seed and epoch.
 
 The order of an epoch follows from the seed and the epoch's number alone, so a resumed training sees what an undisturbed
-one would have seen.
+one would have seen. Sequences are kept one after the other, without padding, and cut into batches from there.
 """
 
 # TensorFlow's type hints know neither ragged tensors nor tensors as arguments.
@@ -21,7 +21,8 @@ import tensorflow as tf
 
 from noisy_gru.schema.errors import DataError
 from noisy_gru.trainer import features as names
-from noisy_gru.trainer.features import Layout, model_inputs
+from noisy_gru.trainer.features import Layout
+from noisy_gru.trainer.flat_sequences import Flat, flattened, joined, padded
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +30,6 @@ _PARSE_BLOCK = 1024
 _SHUFFLE_BUFFER = 20_000
 # With `bucket_by_length`, sequences of this many batches are sorted by length together.
 _POOL = 50
-_SHAPES = 8
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,6 @@ class BatchConfig:
     batch_size: int
     seed: int = 0
     bucket_by_length: bool = False
-    few_shapes: bool = False  # pads to at most 8 lengths, for a compiler that works anew for each
     cache_bytes: float = 4e9
 
 
@@ -71,11 +70,13 @@ class SequenceData:
         self._files = sorted(file for pattern in patterns for file in tf.io.gfile.glob(pattern))
         # The epoch whose order `shuffled` gives when it is iterated next.
         self.epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self.padded_lengths: tuple[int, ...] = ()
         self.count = 0
         self.longest = 0
         self.unseen_labels = 0
         self._hash = hashlib.blake2b(digest_size=16)
-        self._memory: dict[str, Any] | None = self._read()
+        self._lengths = np.zeros(0, np.int64)
+        self._memory: Flat | None = self._read()
 
     def __len__(self) -> int:
         """Sequences that can be used."""
@@ -96,26 +97,91 @@ class SequenceData:
         """Whether the sequences are kept in memory, or read again for each epoch."""
         return self._memory is not None
 
+    def pad_to(self, lengths: tuple[int, ...]) -> None:
+        """Make batches of few shapes from now on, for a compiler that works anew for each.
+
+        Every batch gets `batch_size` rows, and the first of these lengths that holds it. Rows beyond the last batch's
+        end repeat its last one and weigh 0.
+
+        Args:
+            lengths: rising; the last holds the longest sequence. None: as long as the longest of the batch, again.
+        """
+        self.padded_lengths = lengths
+
+    def longest_of_batches(self, *, shuffled: bool) -> np.ndarray:
+        """The longest sequence of each batch, int64 [steps], as `shuffled` or `one_pass` are like to make them."""
+        lengths, size = self._lengths, self.config.batch_size
+        if shuffled:
+            lengths = np.random.default_rng(self.config.seed).permutation(lengths)
+            if self.config.bucket_by_length:
+                pools = np.arange(self.count) // (size * _POOL)
+                lengths = lengths[np.lexsort((-lengths, pools))]
+        return np.maximum.reduceat(lengths, np.arange(0, self.count, size))
+
     def one_pass(self) -> tf.data.Dataset:
-        """Every sequence once, in the order of the files: (inputs, answer) in padded batches."""
+        """Every sequence once, in the order of the files: (inputs, answer) in padded batches.
+
+        After `pad_to` it is (inputs, answer, weight float32 [batch_size]); so with `shuffled`.
+        """
         return self._batches(shuffle=False)
 
     def shuffled(self) -> tf.data.Dataset:
         """Every sequence once, in the order of the seed and of the number in `epoch`: (inputs, answer) in batches."""
         return self._batches(shuffle=True)
 
+    def one_of_each_shape(self) -> tf.data.Dataset:
+        """After `pad_to`: a batch of each padded length, of the type of the others."""
+        flat = self._memory or next(iter(self._chunks(self._epoch_files(0, shuffle=False), epoch=0, shuffle=False)))
+        size = self.config.batch_size
+        rows = tf.range(size, dtype=tf.int64) % tf.size(flat[names.LENGTH], tf.int64)
+
+        def batch(steps: tf.Tensor) -> tuple[Any, ...]:
+            inputs = padded(flat, rows, steps, self.layout)
+            # No sequence is longer than the axis.
+            inputs[names.LENGTH] = tf.minimum(inputs[names.LENGTH], steps)
+            return inputs, self._answers_of(flat, rows), tf.ones([tf.size(rows)])
+
+        return tf.data.Dataset.from_tensor_slices(np.array(self.padded_lengths, np.int64)).map(batch)
+
+    def shares(self, *, shuffled: bool, count: int, mine: range) -> tf.data.Dataset:
+        """The batches of `shuffled` or `one_pass`, each cut into as many parts as there are replicas.
+
+        Part i of a batch of n rows holds the rows from i * size on, with size = ceil(n / count). All parts have that
+        size: rows beyond the batch's end repeat its last one and weigh 0.
+
+        Args:
+            shuffled: as `shuffled`, else as `one_pass`.
+            count: parts of a batch.
+            mine: which of them are wanted; they come one after the other, batch by batch.
+
+        Returns:
+            (inputs, answer, weight float32 [size], rows of the whole batch float32 []), `steps * len(mine)` of them.
+        """
+
+        def parts(rows: tf.Tensor) -> tf.data.Dataset:
+            total = tf.size(rows, tf.int64)
+            size = -(-total // count)
+
+            def part(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
+                places = number * size + tf.range(size)
+                weight = tf.cast(places < total, tf.float32)
+                return tf.gather(rows, tf.minimum(places, total - 1)), weight, tf.cast(total, tf.float32)
+
+            return tf.data.Dataset.range(mine.start, mine.stop).map(part)
+
+        return self._batches(shuffle=shuffled, parts=parts, per_batch=len(mine))
+
     def answers(self) -> np.ndarray:
         """The labels int64 [N], or targets float32 [N, H * K], in the order of the files."""
         return np.concatenate([block[self.answer].numpy() for block in self._blocks()] or [np.zeros([0])])
 
     def _blocks(self) -> Iterator[dict[str, Any]]:
-        yield from self._parsed(self._files)
+        if self._files:
+            records = tf.data.Dataset.from_tensor_slices(self._files).flat_map(_records)
+            yield from self._parsed(records.batch(_PARSE_BLOCK)).prefetch(tf.data.AUTOTUNE)
 
-    def _parsed(self, files: Any) -> tf.data.Dataset:
-        records = tf.data.Dataset.from_tensor_slices(files).flat_map(_records) if len(self._files) else None
-        if records is None:
-            return tf.data.Dataset.from_tensor_slices(tf.zeros([0], tf.string)).batch(1).map(self._parse)
-        return records.batch(_PARSE_BLOCK).map(self._parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    def _parsed(self, blocks: tf.data.Dataset) -> tf.data.Dataset:
+        return blocks.map(self._parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
     def _parse(self, serialized: tf.Tensor) -> dict[str, Any]:
         block = tf.io.parse_example(serialized, self._spec)
@@ -126,12 +192,14 @@ class SequenceData:
             block["unseen"] = tf.reduce_sum(tf.cast(~known, tf.int64))
         return block
 
-    def _read(self) -> dict[str, Any] | None:
+    def _read(self) -> Flat | None:
         """One pass over the files: counts, checks, and the sequences themselves where they fit."""
-        blocks: list[dict[str, Any]] | None = []
+        parts: list[Flat] | None = []
+        all_lengths = [self._lengths]
         size = 0
         for block in self._blocks():
             lengths = block[names.LENGTH].numpy()
+            all_lengths.append(lengths)
             self.count += len(lengths)
             self.longest = max(self.longest, int(lengths.max(initial=0)))
             self.unseen_labels += int(block.pop("unseen", 0))
@@ -144,66 +212,92 @@ class SequenceData:
             size += sum(array.nbytes for array in arrays)
             for array in arrays:
                 self._hash.update(np.ascontiguousarray(array).data)
-            if blocks is not None and size <= self.config.cache_bytes:
-                blocks.append(block)
+            if parts is not None and size <= self.config.cache_bytes:
+                parts.append(flattened(block, self.layout))
             else:
-                blocks = None
+                parts = None
+        self._lengths = np.concatenate(all_lengths)
         if self.unseen_labels:
             logger.warning(
                 "%d sequences of split %s have a label that no sequence of train has; they are left out of the loss",
                 self.unseen_labels,
                 self.split,
             )
-        if not blocks:
-            return None
-        return {key: tf.concat([block[key] for block in blocks], axis=0) for key in blocks[0]}
+        return joined(parts, self.layout) if parts else None
 
-    def _batches(self, *, shuffle: bool) -> tf.data.Dataset:
-        one_epoch = self._from_memory if self.in_memory else self._from_files
-        multiple_of = max(math.ceil(self.longest / _SHAPES), 1) if self.config.few_shapes else 1
+    def _batches(self, *, shuffle: bool, parts: Any = None, per_batch: int = 1) -> tf.data.Dataset:
+        def of_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
+            if self._memory is not None:
+                order = tf.range(self.count, dtype=tf.int64)
+                if shuffle:
+                    order = _permutation(self.count, self.config.seed, epoch, draw=0)
+                return self._cut(self._memory, order, epoch, shuffle=shuffle, parts=parts)
+            chunks = self._chunks(self._epoch_files(epoch, shuffle=shuffle), epoch=epoch, shuffle=shuffle)
 
-        def padded(block: dict[str, Any]) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-            inputs = model_inputs(block, self.layout, multiple_of=multiple_of)
-            answer = block[self.answer]
-            if not self.layout.is_classification:
-                answer = tf.reshape(answer, [-1, *self.layout.target_shape])
-            return inputs, answer
+            def of_chunk(number: tf.Tensor, flat: Flat) -> tf.data.Dataset:
+                order = tf.range(tf.size(flat[names.LENGTH], tf.int64))
+                # Of this chunk alone; an epoch has fewer than 2**20 of them.
+                return self._cut(flat, order, epoch * 2**20 + number, shuffle=shuffle, parts=parts)
+
+            return chunks.enumerate().flat_map(of_chunk)
 
         start = tf.data.Dataset.range(1).map(lambda _: self.epoch.read_value())
-        batches = start.flat_map(lambda epoch: one_epoch(epoch, shuffle))
-        batches = batches.map(padded, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        return batches.apply(tf.data.experimental.assert_cardinality(self.steps)).prefetch(tf.data.AUTOTUNE)
+        batches = start.flat_map(of_epoch)
+        return batches.apply(tf.data.experimental.assert_cardinality(self.steps * per_batch)).prefetch(tf.data.AUTOTUNE)
 
-    def _from_memory(self, epoch: tf.Tensor, shuffle: bool) -> tf.data.Dataset:
-        memory, size = self._memory or {}, self.config.batch_size
-        starts = tf.range(self.steps, dtype=tf.int64) * size
-        order = tf.range(self.count, dtype=tf.int64)
-        if shuffle:
-            order = _permutation(self.count, self.config.seed, epoch, draw=0)
-            if self.config.bucket_by_length:
-                pools = tf.range(self.count, dtype=tf.int64) // (size * _POOL)
-                lengths = tf.gather(memory[names.LENGTH], order)
-                order = tf.gather(order, tf.argsort(pools * (self.longest + 1) + lengths, stable=True))
-                starts = tf.gather(starts, _permutation(self.steps, self.config.seed, epoch, draw=1))
+    def _cut(self, flat: Flat, order: tf.Tensor, draw_of: tf.Tensor, *, shuffle: bool, parts: Any) -> tf.data.Dataset:
+        """The sequences in this order, as padded batches; with buckets, of like length and in another order."""
+        size, count = self.config.batch_size, tf.size(order, tf.int64)
+        starts = tf.range(0, count, size, tf.int64)
+        if shuffle and self.config.bucket_by_length:
+            pools = tf.range(count) // (size * _POOL)
+            lengths = tf.gather(flat[names.LENGTH], order)
+            # The longest first, because the last batch of all may be filled up with repeats.
+            order = tf.gather(order, tf.argsort(pools * (self.longest + 1) + self.longest - lengths, stable=True))
+            starts = tf.gather(starts, _permutation(tf.size(starts), self.config.seed, draw_of, draw=1))
+        few = np.array(self.padded_lengths, np.int64)
 
-        def block(start: tf.Tensor) -> dict[str, Any]:
-            rows = order[start : start + size]
-            return {key: tf.gather(value, rows) for key, value in memory.items()}
+        def rows(start: tf.Tensor) -> Any:
+            if not len(few):
+                return order[start : start + size]
+            places = start + tf.range(size, dtype=tf.int64)
+            return tf.gather(order, tf.minimum(places, count - 1)), tf.cast(places < count, tf.float32)
 
-        return tf.data.Dataset.from_tensor_slices(starts).map(
-            block, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
-        )
+        def batch(rows: tf.Tensor, *weights: tf.Tensor) -> tuple[Any, ...]:
+            steps = tf.maximum(tf.reduce_max(tf.gather(flat[names.LENGTH], rows)), 1)
+            if len(few):
+                steps = tf.gather(few, tf.searchsorted(few, steps[tf.newaxis])[0])
+            return padded(flat, rows, steps, self.layout), self._answers_of(flat, rows), *weights
 
-    def _from_files(self, epoch: tf.Tensor, shuffle: bool) -> tf.data.Dataset:
+        batches = tf.data.Dataset.from_tensor_slices(starts).map(rows)
+        batches = batches if parts is None else batches.flat_map(parts)
+        return batches.map(batch)
+
+    def _answers_of(self, flat: Flat, rows: tf.Tensor) -> tf.Tensor:
+        answer = tf.gather(flat[self.answer], rows)
+        return answer if self.layout.is_classification else tf.reshape(answer, [-1, *self.layout.target_shape])
+
+    def _epoch_files(self, epoch: Any, *, shuffle: bool) -> tf.Tensor:
         files = tf.constant(self._files, tf.string)
-        if shuffle:
-            files = tf.gather(files, _permutation(len(self._files), self.config.seed, epoch, draw=2))
-        rows = self._parsed(files).map(_without_counts).unbatch()
+        return tf.gather(files, _permutation(len(self._files), self.config.seed, epoch, draw=2)) if shuffle else files
+
+    def _chunks(self, files: tf.Tensor, *, epoch: Any, shuffle: bool) -> tf.data.Dataset:
+        """Sequences read from files, many batches at a time, each of which is whole but the last."""
+        records = tf.data.Dataset.from_tensor_slices(files).flat_map(_records)
+        if self.unseen_labels:
+            records = records.batch(_PARSE_BLOCK).map(self._with_known_label).unbatch()
         if shuffle:
             # Of this graph alone. Else TensorFlow mixes in its global seed, and fails where that is 0.
             tf.compat.v1.set_random_seed(1)
-            rows = rows.shuffle(_SHUFFLE_BUFFER, seed=self.config.seed + epoch)
-        return rows.ragged_batch(self.config.batch_size).map(_as_specified(self._spec))
+            records = records.shuffle(_SHUFFLE_BUFFER, seed=self.config.seed + epoch)
+        size = self.config.batch_size
+        chunk = size * (_POOL if self.config.bucket_by_length else math.ceil(_PARSE_BLOCK / size))
+        blocks = self._parsed(records.batch(chunk)).map(_without_counts)
+        return blocks.map(lambda block: joined([flattened(block, self.layout)], self.layout)).prefetch(1)
+
+    def _with_known_label(self, serialized: tf.Tensor) -> tf.Tensor:
+        spec = {names.LABEL: self._spec[names.LABEL]}
+        return tf.boolean_mask(serialized, tf.io.parse_example(serialized, spec)[names.LABEL] >= 0)
 
 
 def _records(file: tf.Tensor) -> tf.data.Dataset:
@@ -219,23 +313,9 @@ def _without_counts(block: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in block.items() if key != "unseen"}
 
 
-def _as_specified(spec: Mapping[str, Any]) -> Any:
-    """Fixed-length columns come out of a ragged batch dense again."""
-
-    def restore(block: dict[str, Any]) -> dict[str, Any]:
-        fixed = {key for key, feature in spec.items() if isinstance(feature, tf.io.FixedLenFeature)}
-        return {
-            key: value.to_tensor(shape=[None, *spec[key].shape])
-            if key in fixed and isinstance(value, tf.RaggedTensor)
-            else value
-            for key, value in block.items()
-        }
-
-    return restore
-
-
-def _permutation(count: int, seed: int, epoch: tf.Tensor, *, draw: int) -> tf.Tensor:
-    keys = tf.random.stateless_uniform([count], seed=tf.stack([seed * 4 + draw, epoch]), dtype=tf.float64)
+def _permutation(count: Any, seed: int, epoch: Any, *, draw: int) -> tf.Tensor:
+    key = tf.stack([tf.constant(seed * 4 + draw, tf.int64), tf.cast(epoch, tf.int64)])
+    keys = tf.random.stateless_uniform(tf.reshape(count, [1]), seed=key, dtype=tf.float64)
     return tf.cast(tf.argsort(keys, stable=True), tf.int64)
 
 

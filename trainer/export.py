@@ -22,16 +22,13 @@ import tensorflow_transform as tft
 
 from noisy_gru.trainer import features as names
 from noisy_gru.trainer import model as _model  # noqa: F401 (registers the layers that a .keras file names)
+from noisy_gru.trainer.artifact_files import KERAS_FOLDER, MODEL_FILE, SETTINGS_FILE
 from noisy_gru.trainer.features import Layout
 from noisy_gru.trainer.served_model import ServedModel
 from noisy_gru.trainer.settings import Settings
 from noisy_gru.trainer.tensor_names import tensor_names
 
 logger = logging.getLogger(__name__)
-
-KERAS_FOLDER = "Format-Keras"
-_KERAS_FILE = "model.keras"
-_SETTINGS_FILE = "settings.json"
 
 
 def export(served: ServedModel, directory: str) -> None:
@@ -70,22 +67,27 @@ def save_keras(model: keras.Model, settings: Settings, folder: str) -> None:
     """Write the `.keras` file, for warm starts and for comparison, and the settings it was trained with."""
     tf.io.gfile.makedirs(folder)
     with tempfile.TemporaryDirectory() as local:
-        file = Path(local) / _KERAS_FILE
+        file = Path(local) / MODEL_FILE
         model.save(file)
-        tf.io.gfile.copy(str(file), f"{folder}/{_KERAS_FILE}", overwrite=True)
-    with tf.io.gfile.GFile(f"{folder}/{_SETTINGS_FILE}", "w") as text:
+        tf.io.gfile.copy(str(file), f"{folder}/{MODEL_FILE}", overwrite=True)
+    with tf.io.gfile.GFile(f"{folder}/{SETTINGS_FILE}", "w") as text:
         text.write(json.dumps(settings.as_custom_config(), indent=1))
 
 
 def load_keras(folder: str) -> tuple[keras.Model, Settings]:
     """Read what `save_keras` wrote."""
-    with tf.io.gfile.GFile(f"{folder}/{_SETTINGS_FILE}") as text:
+    with tf.io.gfile.GFile(f"{folder}/{SETTINGS_FILE}") as text:
         settings = Settings.parse(json.loads(text.read()))
+    return load_model(folder), settings
+
+
+def load_model(folder: str) -> keras.Model:
+    """Read the Keras file that `save_keras` wrote."""
     with tempfile.TemporaryDirectory() as local:
-        file = Path(local) / _KERAS_FILE
-        tf.io.gfile.copy(f"{folder}/{_KERAS_FILE}", str(file))
+        file = Path(local) / MODEL_FILE
+        tf.io.gfile.copy(f"{folder}/{MODEL_FILE}", str(file))
         model: Any = keras.saving.load_model(file, compile=False)
-    return model, settings
+    return model
 
 
 def load_for_parity(serving_model_dir: str, transform_graph: str) -> ServedModel:

@@ -1,7 +1,7 @@
 """Names, dtypes and shapes of what Transform writes, the model reads and serving answers with.
 
-Transform writes each sequence flat, which is cheap to parse; `model_inputs` makes a padded batch of it, and is the one
-way to the model for training, evaluation and serving.
+Transform writes each sequence flat, which is cheap to parse; `model_inputs` makes a padded batch of it for evaluation
+and serving, and `flat_sequences` the same one for training, from sequences that are kept in memory.
 """
 
 # TensorFlow's type hints know neither ragged tensors nor tensors as arguments.
@@ -120,13 +120,12 @@ class Layout:
         return isinstance(self.dataset.task, ForecastingConfig) and names.issuperset(self.dataset.task.targets)
 
 
-def model_inputs(transformed: Mapping[str, Any], layout: Layout, *, multiple_of: int = 1) -> dict[str, tf.Tensor]:
+def model_inputs(transformed: Mapping[str, Any], layout: Layout) -> dict[str, tf.Tensor]:
     """Pad a batch of transformed sequences to what the model reads.
 
     Args:
         transformed: Transform's outputs, as named above.
         layout: the data set's layout.
-        multiple_of: the padded length is a multiple of it, for few distinct shapes.
 
     Returns:
         `features` float32 [B, T, channels], `length` int64 [B], `ids_<i>` int64 [B, T], and for forecasting of observed
@@ -134,7 +133,6 @@ def model_inputs(transformed: Mapping[str, Any], layout: Layout, *, multiple_of:
     """
     lengths = transformed[LENGTH]
     steps = tf.maximum(tf.reduce_max(lengths), 1)
-    steps = -(-steps // multiple_of) * multiple_of
     channels = len(layout.channels)
     flat = transformed[FEATURES].to_tensor(shape=[None, None])
     # The flat rows are padded anew: with zero channels their width says nothing about the steps.

@@ -1,4 +1,4 @@
-"""The GRU over a whole sequence as three large products and two short loops, with a gradient of its own.
+"""The GRU over a whole sequence as a few large products and two short loops, with a gradient of its own.
 
 What the stock loop does at every step is here done once for all steps: the product with the inputs before the loop,
 and in the gradient the products that give the kernels' and the inputs' gradients after it. The loops keep what only
@@ -13,11 +13,16 @@ they can do, the recurrence. Equations and gate order are those of `NoisyGRU` (`
 With g[t] the gradient that reaches h[t], the gradients before the activations are
 
     dhh[t] = g[t] * (1 - z[t]) * (1 - hh[t]^2)
+    dq[t]  = dhh[t] * r[t]
     dz[t]  = g[t] * (h[t-1] - hh[t]) * z[t] * (1 - z[t])
-    dr[t]  = dhh[t] * q[t] * r[t] * (1 - r[t])
+    dr[t]  = dq[t] * q[t] * (1 - r[t])
 
-and what goes on to h[t-1] is g[t] * z[t] + [dz dr dhh*r][t] U^T. The forward loop keeps z, r, hh and q for it.
+and what goes on to h[t-1] is g[t] * z[t] + [dz dr dq][t] U^T. The forward loop keeps z, r, q and hh for it.
 A masked step leaves the state alone. Everything is plain TensorFlow: it runs with XLA and without.
+
+What XLA's CPU compiler makes of it decides the form. An array that a loop reads at step t is read by `tf.slice`, once
+for each part: a slice that two parts of a kernel share keeps it from using vector instructions. What is kept of a step
+goes to the array whose product needs it, so that nothing is copied after the loop, and biases are added within it.
 """
 
 # TensorFlow's type hints know no tensors as arguments.
@@ -36,6 +41,14 @@ class Weights(NamedTuple):
     kernel: Any
     recurrent: Any
     bias: Any
+
+
+class Kept(NamedTuple):
+    """What the gradient needs of each step: `gates`, z and r side by side (T, B, 2U), `q` and `hh` (T, B, U)."""
+
+    gates: Any
+    q: Any
+    hh: Any
 
 
 def fused_gru(
@@ -97,69 +110,90 @@ def _with_gradient(x: Any, initial_state: Any, steps: Any, weights: Weights) -> 
 
 
 def _forward(x: Any, initial_state: Any, steps: Any, weights: Weights, *, keep: bool) -> tuple[Any, Any, Any]:
-    """The last state (B, U), all states (T, B, U), and what the gradient needs: z, r, hh, q side by side (T, B, 4U)."""
+    """The last state (B, U), all states (T, B, U), and what the gradient needs."""
     kernel, recurrent, bias = weights
     units = recurrent.shape[0]
     count, batch = tf.shape(x)[0], tf.shape(x)[1]
-    # r multiplies c_h, so only c_z and c_r may be added before the loop.
-    bias_before = tf.concat([bias[0, : 2 * units] + bias[1, : 2 * units], bias[0, 2 * units :]], 0)
-    bias_within = bias[1, 2 * units :]
-    inputs = tf.reshape(x, [-1, x.shape[2]]) @ kernel + bias_before
-    inputs = tf.reshape(inputs, [count, batch, 3 * units])
-    states = tf.TensorArray(x.dtype, count, element_shape=[x.shape[1], units])
-    kept = tf.TensorArray(x.dtype, count if keep else 0, element_shape=[x.shape[1], 4 * units])
+    # r multiplies c_h, so only c_z and c_r may be added to what the inputs give.
+    bias_gates = bias[0, : 2 * units] + bias[1, : 2 * units]
+    bias_candidate, bias_q = bias[0, 2 * units :], bias[1, 2 * units :]
+    inputs = tf.reshape(tf.reshape(x, [-1, x.shape[2]]) @ kernel, [count, batch, 3 * units])
+    read = _reader(batch)
 
-    def step(t: Any, h: Any, states: Any, kept: Any) -> tuple[Any, ...]:
-        before, within = inputs[t], h @ recurrent
-        gates = tf.sigmoid(before[:, : 2 * units] + within[:, : 2 * units])
+    def step(t: Any, h: Any, states: Any, *kept: Any) -> tuple[Any, ...]:
+        within = h @ recurrent
+        gates = tf.sigmoid(read(inputs, t, 0, 2 * units) + within[:, : 2 * units] + bias_gates)
         z, r = gates[:, :units], gates[:, units:]
-        q = within[:, 2 * units :] + bias_within
-        hh = tf.tanh(before[:, 2 * units :] + r * q)
+        q = within[:, 2 * units :] + bias_q
+        hh = tf.tanh(read(inputs, t, 2 * units, units) + bias_candidate + r * q)
         new = z * h + (1.0 - z) * hh
         if steps is not None:
-            new = tf.where(steps[t], new, h)
-        if keep:
-            kept = kept.write(t, tf.concat([gates, hh, q], 1))
-        return t + 1, tf.ensure_shape(new, h.shape), states.write(t, new), kept
+            new = tf.where(tf.gather(steps, t), new, h)
+        kept = [array.write(t, value) for array, value in zip(kept, (gates, q, hh), strict=False)]
+        return t + 1, tf.ensure_shape(new, h.shape), states.write(t, new), *kept
 
-    _, last, states, kept = tf.while_loop(
-        lambda t, *_: t < count, step, (0, initial_state, states, kept), maximum_iterations=count
+    arrays = _arrays(x, units, *((2 * units, units, units) if keep else ()))
+    _, last, states, *kept = tf.while_loop(
+        lambda t, *_: t < count, step, (0, initial_state, *arrays), maximum_iterations=count
     )
-    return last, states.stack(), kept.stack() if keep else None
+    return last, states.stack(), Kept(*(array.stack() for array in kept)) if keep else None
 
 
 def _backward(
-    x: Any, initial_state: Any, steps: Any, weights: Weights, hidden: Any, kept: Any, d_state: Any, d_hidden: Any
+    x: Any, initial_state: Any, steps: Any, weights: Weights, hidden: Any, kept: Kept, d_state: Any, d_hidden: Any
 ) -> tuple[Any, ...]:
     """Gradients of x, the initial state, and the three weights."""
     kernel, recurrent, _ = weights
     units = recurrent.shape[0]
-    count = tf.shape(x)[0]
+    count, batch = tf.shape(x)[0], tf.shape(x)[1]
     transposed = tf.transpose(recurrent)
     before = tf.concat([initial_state[tf.newaxis], hidden[:-1]], 0)
-    gates = tf.TensorArray(x.dtype, count, element_shape=[x.shape[1], 4 * units])
+    read = _reader(batch)
 
-    def step(t: Any, g: Any, gates: Any) -> tuple[Any, ...]:
-        g = g + d_hidden[t]
-        z, r, hh, q = tf.split(kept[t], 4, axis=1)
-        zeros = passed = tf.zeros_like(g)
+    def step(t: Any, g: Any, *arrays: Any) -> tuple[Any, ...]:
+        g = g + read(d_hidden, t, 0, units)
+        z, r = read(kept.gates, t, 0, units), read(kept.gates, t, units, units)
+        q, hh = read(kept.q, t, 0, units), read(kept.hh, t, 0, units)
+        passed = None
         if steps is not None:
-            passed, g = tf.where(steps[t], zeros, g), tf.where(steps[t], g, zeros)
+            counts, zeros = tf.gather(steps, t), tf.zeros_like(g)
+            passed, g = tf.where(counts, zeros, g), tf.where(counts, g, zeros)
         d_hh = g * (1.0 - z) * (1.0 - hh * hh)
-        d_z = g * (before[t] - hh) * z * (1.0 - z)
-        d_r = d_hh * q * r * (1.0 - r)
-        within = tf.concat([d_z, d_r, d_hh * r], 1)
-        going_on = passed + g * z + within @ transposed
-        return t - 1, tf.ensure_shape(going_on, g.shape), gates.write(t, tf.concat([within, d_hh], 1))
+        d_q = d_hh * r
+        d_gates = tf.concat([g * (read(before, t, 0, units) - hh) * z * (1.0 - z), d_q * q * (1.0 - r)], 1)
+        going_on = g * z + tf.concat([d_gates, d_q], 1) @ transposed
+        going_on = going_on if passed is None else going_on + passed
+        arrays = [array.write(t, value) for array, value in zip(arrays, (d_gates, d_q, d_hh), strict=True)]
+        return t - 1, tf.ensure_shape(going_on, g.shape), *arrays
 
-    _, d_initial, gates = tf.while_loop(
-        lambda t, *_: t >= 0, step, (count - 1, d_state, gates), maximum_iterations=count
+    _, d_initial, *arrays = tf.while_loop(
+        lambda t, *_: t >= 0,
+        step,
+        (count - 1, d_state, *_arrays(x, 2 * units, units, units)),
+        maximum_iterations=count,
     )
-    flat = tf.reshape(gates.stack(), [-1, 4 * units])
-    d_within = flat[:, : 3 * units]
-    d_inputs = tf.concat([flat[:, : 2 * units], flat[:, 3 * units :]], 1)
-    d_x = tf.reshape(tf.matmul(d_inputs, kernel, transpose_b=True), tf.shape(x))
-    d_kernel = tf.matmul(tf.reshape(x, [-1, x.shape[2]]), d_inputs, transpose_a=True)
-    d_recurrent = tf.matmul(tf.reshape(before, [-1, units]), d_within, transpose_a=True)
-    d_bias = tf.stack([tf.reduce_sum(d_inputs, 0), tf.reduce_sum(d_within, 0)])
-    return d_x, d_initial, d_kernel, d_recurrent, d_bias
+    d_gates, d_q, d_hh = (
+        tf.reshape(array.stack(), [-1, width]) for array, width in zip(arrays, (2 * units, units, units), strict=True)
+    )
+    flat, flat_before = tf.reshape(x, [-1, x.shape[2]]), tf.reshape(before, [-1, units])
+    d_x = tf.matmul(d_gates, kernel[:, : 2 * units], transpose_b=True)
+    d_x += tf.matmul(d_hh, kernel[:, 2 * units :], transpose_b=True)
+    d_kernel = tf.concat([tf.matmul(flat, part, transpose_a=True) for part in (d_gates, d_hh)], 1)
+    d_recurrent = tf.concat([tf.matmul(flat_before, part, transpose_a=True) for part in (d_gates, d_q)], 1)
+    of_gates, of_q, of_hh = (tf.reduce_sum(part, 0) for part in (d_gates, d_q, d_hh))
+    d_bias = tf.stack([tf.concat([of_gates, of_hh], 0), tf.concat([of_gates, of_q], 0)])
+    return tf.reshape(d_x, tf.shape(x)), d_initial, d_kernel, d_recurrent, d_bias
+
+
+def _reader(batch: Any) -> Any:
+    """A function that reads `width` columns from `first` on of an array (T, B, N) at step t: (B, width)."""
+
+    def read(array: Any, t: Any, first: int, width: int) -> Any:
+        return tf.reshape(tf.slice(array, [t, 0, first], [1, batch, width]), [-1, width])
+
+    return read
+
+
+def _arrays(x: Any, *widths: int) -> list[Any]:
+    """Arrays for a step's (B, width) at each step of x (T, B, F)."""
+    return [tf.TensorArray(x.dtype, tf.shape(x)[0], element_shape=[x.shape[1], width]) for width in widths]

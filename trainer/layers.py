@@ -15,6 +15,7 @@ import json
 import math
 import numbers
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -25,9 +26,10 @@ from noisy_gru.trainer.fused_gru import Weights, fused_gru
 
 NOISES = ("normal", "truncated_normal", "uniform")
 
-# Standard deviation of a unit normal cut at +-2, which is what keras.random.truncated_normal draws.
+# Standard deviation of a unit normal cut at +-2.
 _TRUNCATED_STDDEV = math.sqrt(1 - 4 * math.exp(-2) / math.sqrt(2 * math.pi) / math.erf(math.sqrt(2)))
 _STDDEV_ASSET = "current_stddev.json"
+_REPLICA_STRIDE = 1_000_003
 
 
 class NoiseSeedGenerator(keras.random.SeedGenerator):
@@ -35,17 +37,32 @@ class NoiseSeedGenerator(keras.random.SeedGenerator):
 
     A mirrored seed variable holds the same value on every replica; alone, it would give the first sequence
     of every replica the same noise.
+
+    Where all replicas are known to get equally many rows of a batch, set `equal_shares`: each then draws for the whole
+    batch and takes its own rows, so a sequence has the noise that it would have on one device.
     """
 
-    _REPLICA_STRIDE = 1_000_003
+    equal_shares = False
 
     def next(self, ordered=True):
         seed = super().next(ordered=ordered)
+        return seed if self.equal_shares else apart(seed)
+
+    def rows(self, count):
+        """Rows to draw for `count` of this replica, and the first of them that is its own."""
         context = tf.distribute.get_replica_context()
-        if context is None or context.num_replicas_in_sync == 1:
-            return seed
-        replica = tf.cast(context.replica_id_in_sync_group, seed.dtype)
-        return seed + tf.stack([self._REPLICA_STRIDE * replica, tf.zeros_like(replica)])
+        if not self.equal_shares or context is None:
+            return count, 0
+        return count * context.num_replicas_in_sync, count * context.replica_id_in_sync_group
+
+
+def apart(seed):
+    """A seed int64 (2,) for this replica alone, from the one that all replicas have in common."""
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return seed
+    replica = tf.cast(context.replica_id_in_sync_group, seed.dtype)
+    return seed + tf.stack([_REPLICA_STRIDE * replica, tf.zeros_like(replica)])
 
 
 @keras.saving.register_keras_serializable(package="noisy_gru")
@@ -155,6 +172,9 @@ class NoisyGRU(keras.layers.GRU):
         if self.learn_mean:
             self.initial_mean = self.add_weight(shape=(self.units,), initializer="zeros", name="initial_mean")
         super().build(sequences_shape, initial_state_shape)
+        if self._fits_fused:
+            # The stock layer says no wherever cuDNN might run.
+            self.supports_jit = True
 
     def get_initial_state(self, batch_size):
         """The states without noise: a list holding one tensor of shape (batch_size, U), in the compute dtype."""
@@ -192,6 +212,10 @@ class NoisyGRU(keras.layers.GRU):
 
     def _is_fusable(self, sequences):
         """Whether `fused_gru` computes what this layer is configured to; everything else is the stock layer's."""
+        return self._fits_fused and self.compute_dtype == sequences.dtype
+
+    @property
+    def _fits_fused(self):
         cell = self.cell
         return (
             self.fused
@@ -201,19 +225,26 @@ class NoisyGRU(keras.layers.GRU):
             and cell.recurrent_activation is keras.activations.sigmoid
             and not (cell.recurrent_dropout or self.unroll)
             and self.use_cudnn is not True
-            and self.compute_dtype == self.variable_dtype == sequences.dtype
+            and self.compute_dtype == self.variable_dtype
             and self.compute_dtype in ("float32", "float64")
             and not (self.use_cudnn == "auto" and tf.config.list_logical_devices("GPU"))
         )
 
     def _draw_noise(self, batch_size):
-        shape, dtype, seed = (batch_size, self.units), self.variable_dtype, self.noise_seed_generator
+        dtype, seed = self.variable_dtype, self.noise_seed_generator
+        rows, first = seed.rows(batch_size)
+        # Odd multiples of 2**-23 in (-1, 1), exact in float32. From bits, because XLA makes other numbers of them.
+        drawn: Any = tf.random.stateless_uniform  # without bounds, all integers
+        bits = drawn((rows, self.units), seed.next(), None, None, tf.int32)
+        centred = tf.cast(tf.bitwise.right_shift(tf.cast(bits, tf.uint32), 9), dtype) * 2**-22 + (2**-23 - 1)
         if self.noise == "normal":
-            unit_noise = keras.random.normal(shape, dtype=dtype, seed=seed)
+            unit_noise = tf.math.erfinv(centred) * math.sqrt(2)
         elif self.noise == "truncated_normal":
-            unit_noise = ops.divide(keras.random.truncated_normal(shape, dtype=dtype, seed=seed), _TRUNCATED_STDDEV)
+            unit_noise = tf.math.erfinv(centred * math.erf(math.sqrt(2))) * (math.sqrt(2) / _TRUNCATED_STDDEV)
         else:
-            unit_noise = keras.random.uniform(shape, -math.sqrt(3), math.sqrt(3), dtype=dtype, seed=seed)
+            unit_noise = centred * math.sqrt(3)
+        if seed.equal_shares:
+            unit_noise = unit_noise[first : first + batch_size]  # pyright: ignore[reportOptionalSubscript]
         noise = ops.multiply(ops.cast(self._stddev_variable, dtype), unit_noise)
         return ops.cast(noise, self.compute_dtype)
 

@@ -6,8 +6,11 @@ Each component gets the same `custom_config`: {"dataset": <DatasetConfig JSON>, 
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
+from noisy_gru.trainer.distributed import local_strategy
+from noisy_gru.trainer.meeting import lead, several_workers
 from noisy_gru.trainer.preprocessing import preprocess
 from noisy_gru.trainer.settings import Settings
 from noisy_gru.trainer.training import train
@@ -20,8 +23,14 @@ def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> d
 
 
 def run_fn(fn_args: Any) -> None:
-    """Trainer's callback; see `noisy_gru.trainer.training`."""
-    train(fn_args, Settings.parse(fn_args.custom_config))
+    """Trainer's callback; see `noisy_gru.trainer.training`, and `meeting` for several machines."""
+    settings = Settings.parse(fn_args.custom_config)
+    choice = settings.trainer.training.strategy
+    cluster = several_workers(choice, os.environ)
+    if cluster is not None:
+        lead(fn_args, cluster, os.environ)
+    else:
+        train(fn_args, settings, local_strategy(choice))
 
 
 def tuner_fn(fn_args: Any) -> Any:

@@ -11,8 +11,12 @@ import keras
 import numpy as np
 from keras import ops
 
+from noisy_gru.trainer.compiled_steps import count_rows_by_weight
 from noisy_gru.trainer.config import TrainingConfig
 from noisy_gru.trainer.features import Layout
+
+# More in one call save nothing that could be measured.
+_MOST_STEPS = 32
 
 
 @keras.saving.register_keras_serializable(package="noisy_gru")
@@ -77,6 +81,7 @@ def compile_model(
     steps_per_epoch: int,
     epochs: int,
     target_scale: np.ndarray | None = None,
+    xla: bool = False,
 ) -> None:
     """Give the model its optimizer, loss and metrics.
 
@@ -87,6 +92,7 @@ def compile_model(
         steps_per_epoch: batches in an epoch.
         epochs: that the schedule spans.
         target_scale: float [K], for the mean absolute error in the units of the data.
+        xla: compile the steps; the batches then bring weights (see `compiled_steps`).
     """
     rate = learning_rate(config, steps_per_epoch, epochs)
     if config.weight_decay:
@@ -98,10 +104,15 @@ def compile_model(
     model.compile(
         optimizer=optimizer,
         loss=_loss(config, layout),
-        metrics=[_metric(layout, target_scale)],
-        jit_compile=config.jit_compile,
-        steps_per_execution=config.steps_per_execution,
+        # Weighted, because a replica's share of a batch may hold rows that don't count.
+        weighted_metrics=[_metric(layout, target_scale)],
+        jit_compile=xla,
+        steps_per_execution=min(steps_per_epoch, _MOST_STEPS)
+        if config.steps_per_execution == "auto"
+        else config.steps_per_execution,
     )
+    if xla:
+        count_rows_by_weight(model)
 
 
 def metric_name(layout: Layout) -> str:

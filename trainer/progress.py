@@ -91,6 +91,12 @@ class HistoryFile(keras.callbacks.Callback):
         self.rows.append({"epoch": epoch + 1, **{name: float(value) for name, value in (logs or {}).items()}})
         self.write()
 
+    def write_as(self, path: str) -> None:
+        """Write all rows as another file, if it is another."""
+        if path != self.path:
+            self.path = path
+            self.write()
+
     def write(self) -> None:
         """Write all rows."""
         if not self.rows:

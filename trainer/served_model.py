@@ -18,7 +18,7 @@ What it answers to odd input (docs/architecture.md has the names and shapes):
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -42,12 +42,19 @@ class ServedModel:
         transform: Transform's output.
         layout: of the data set.
         config: what the model was built from; without it, or without its `serving_step`, there is no `from_step`.
+        predict: from the model's inputs to its outputs, in another way than the model's own (`fast_model`).
     """
 
     def __init__(
-        self, model: keras.Model, transform: tft.TFTransformOutput, layout: Layout, config: ModelConfig | None = None
+        self,
+        model: keras.Model,
+        transform: tft.TFTransformOutput,
+        layout: Layout,
+        config: ModelConfig | None = None,
+        predict: Callable[[Mapping[str, Any]], Any] | None = None,
     ):
         self.model = model
+        self._predict = predict or (lambda inputs: model(inputs, training=False))
         self.layout = layout
         self.transform_layer = transform.transform_features_layer()
         spec = transform.raw_feature_spec()
@@ -164,7 +171,7 @@ class ServedModel:
 
     def _answer_eagerly(self, raw: Mapping[str, Any]) -> dict[str, tf.Tensor]:
         inputs, units = self._read(raw)
-        return self._worded(self.model(inputs, training=False), units)
+        return self._worded(self._predict(inputs), units)
 
     def _worded(self, outputs: Any, units: Mapping[str, Any]) -> dict[str, tf.Tensor]:
         """The model's output as the named answers."""

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from noisy_gru.schema.config import DatasetConfig, Section
 from noisy_gru.schema.errors import ConfigError
-from noisy_gru.trainer.config import TrainerConfig
+from noisy_gru.trainer.config import TrainerConfig, WarmStartConfig
 
 DATASET = "dataset"
 TRAINER = "trainer"
 FINGERPRINT = "fingerprint"
 WORKING_DIR = "working_dir"
+WARM_START = "warm_start"
 
 T = TypeVar("T", bound=Section)
 
@@ -30,12 +31,14 @@ class Settings:
         trainer: the model and how it is trained.
         fingerprint: of the package's source; part of TFX's cache key, and told on.
         working_dir: a folder that outlives an execution, where an interrupted training goes on; None: it starts anew.
+        warm_start: how far a base model may differ; it counts for the Trainer alone, and only with a base model.
     """
 
     dataset: DatasetConfig
     trainer: TrainerConfig
     fingerprint: str = ""
     working_dir: str | None = None
+    warm_start: WarmStartConfig = field(default_factory=WarmStartConfig)
 
     @classmethod
     def parse(cls, custom_config: Mapping[str, Any] | None) -> Settings:
@@ -55,6 +58,7 @@ class Settings:
             trainer=_section(TrainerConfig, config.get(TRAINER, {}), TRAINER),
             fingerprint=str(config.get(FINGERPRINT, "")),
             working_dir=config.get(WORKING_DIR),
+            warm_start=_section(WarmStartConfig, config.get(WARM_START, {}), WARM_START),
         )
 
     def as_custom_config(self) -> dict[str, Any]:
@@ -63,6 +67,7 @@ class Settings:
             DATASET: self.dataset.model_dump(mode="json"),
             TRAINER: self.trainer.model_dump(mode="json"),
             FINGERPRINT: self.fingerprint,
+            WARM_START: self.warm_start.model_dump(mode="json"),
         }
         if self.working_dir is not None:
             config[WORKING_DIR] = self.working_dir

@@ -17,63 +17,48 @@ import tensorflow as tf
 
 from noisy_gru.schema.errors import ConfigError
 from noisy_gru.trainer.callbacks import StddevSchedule
+from noisy_gru.trainer.compiled_steps import compile_ahead
 from noisy_gru.trainer.config import TrainerConfig
 from noisy_gru.trainer.dataset import SequenceData
+from noisy_gru.trainer.distributed import fit_replicas, is_chief
 from noisy_gru.trainer.export import export, keras_folder, save_keras, target_scale
 from noisy_gru.trainer.model import build_model
 from noisy_gru.trainer.objective import compile_model
 from noisy_gru.trainer.progress import FiniteLoss, HistoryFile, Progress, TensorBoardLog, report
 from noisy_gru.trainer.resume import BestWeights, Checkpoint
 from noisy_gru.trainer.served_model import ServedModel
+from noisy_gru.trainer.serving_stack import fast_model
 from noisy_gru.trainer.settings import Settings
+from noisy_gru.trainer.transform_record import TransformRecord, read_record, save_record
 from noisy_gru.trainer.tuning import apply_hyperparameters
+from noisy_gru.trainer.warm_start import Trained, WarmStart, better_on_eval, save_outcome
 from noisy_gru.trainer.workbench import EpochOrder, Workbench, prepare
 
 
-def train(fn_args: Any, settings: Settings) -> None:
+def train(fn_args: Any, settings: Settings, strategy: tf.distribute.Strategy | None = None) -> None:
     """Train, or go on with an interrupted training, and write the SavedModel, the Keras file and the history.
 
     Args:
         fn_args: TFX's FnArgs.
         settings: of `custom_config`.
+        strategy: what shares each batch among replicas; all workers call this alike, and the chief alone writes.
 
     Raises:
-        ConfigError, DataError, RuntimeError: as `prepare`; the loss is no longer finite; or there is a
-            base model.
+        ConfigError, DataError, RuntimeError: as `prepare` and `WarmStart.find`; or the loss is no longer finite.
     """
-    if fn_args.base_model:
-        # Vocabularies fitted anew would shift the rows of embeddings and classes under old weights.
-        raise ConfigError(
-            f"The Trainer does not start from a base model yet. Received: {fn_args.base_model}. Leave base_model out."
-        )
     started = time.monotonic()
     trainer = apply_hyperparameters(settings.trainer, fn_args.hyperparameters)
     settings = dataclasses.replace(settings, trainer=trainer)
-    bench = prepare(fn_args, settings)
-    epochs, steps = _extent(trainer, bench.train, fn_args.train_steps)
-    keras.utils.set_random_seed(trainer.seed)
-    model = build_model(trainer.model, bench.layout, bench.sizes, seed=trainer.seed)
-    served = ServedModel(model, bench.transform, bench.layout)
-    scale = target_scale(served)
-    compile_model(model, trainer.training, bench.layout, steps_per_epoch=steps, epochs=epochs, target_scale=scale)
-    report(
-        f"training on {len(bench.train)} sequences, {len(bench.eval)} to stop early; {model.count_params()} parameters"
-        f", seed {trainer.seed}",
-        kind="training",
-        sequences={"train": len(bench.train), "eval": len(bench.eval)},
-        longest=bench.train.longest,
-        in_memory=bench.train.in_memory,
-        parameters=model.count_params(),
-        seed=trainer.seed,
-    )
-
-    history = HistoryFile(f"{fn_args.model_run_dir}/history.csv")
-    best = BestWeights(trainer.training.early_stopping) if trainer.training.early_stopping else None
-    checkpoint = None
-    if settings.working_dir:
-        path = f"{settings.working_dir.rstrip('/')}/training-{_key(bench)}/state.npz"
-        checkpoint = Checkpoint(path, history=history, best=best)
-    fit(model, bench, history=history, best=best, checkpoint=checkpoint, epochs=epochs, run_dir=fn_args.model_run_dir)
+    bench = dataclasses.replace(prepare(fn_args, settings), strategy=strategy)
+    bench = bench.with_xla(_extent(trainer, bench.train, fn_args.train_steps)[0])
+    fitted = read_record(bench.transform, bench.layout)
+    warm = WarmStart.find(fn_args.base_model, settings, fitted) if fn_args.base_model else None
+    done = [_train_once(fn_args, bench, fitted, *each) for each in _starts(fn_args, bench, warm)]
+    if not is_chief(strategy):
+        return
+    model, history, best, _ = kept = better_on_eval(done, trainer)
+    history.write_as(f"{fn_args.model_run_dir}/history.csv")
+    outcome = warm.outcome(done, kept, trainer) if warm is not None else None
 
     # Built anew, because the trained one holds what a server can't load, and an optimizer.
     serving, final = (
@@ -82,8 +67,13 @@ def train(fn_args: Any, settings: Settings) -> None:
     )
     for copy in (serving, final):
         copy.set_weights(model.get_weights())
-    export(ServedModel(serving, bench.transform, bench.layout, settings.trainer.model), fn_args.serving_model_dir)
-    save_keras(final, settings, keras_folder(fn_args.serving_model_dir))
+    config, predict = settings.trainer.model, fast_model(serving)
+    export(ServedModel(serving, bench.transform, bench.layout, config, predict), fn_args.serving_model_dir)
+    beside = keras_folder(fn_args.serving_model_dir)
+    save_keras(final, settings, beside)
+    save_record(fitted, beside)
+    if outcome is not None:
+        save_outcome(outcome, beside)
     summary = {
         "seed": trainer.seed,
         "epochs": len(history.rows),
@@ -94,11 +84,82 @@ def train(fn_args: Any, settings: Settings) -> None:
         "unseen_labels": bench.eval.unseen_labels,
         "versions": {"tensorflow": tf.__version__, "keras": keras.__version__},
         "trainer": trainer.model_dump(mode="json"),
+        "warm_start": outcome,
+        "xla": bench.xla.as_dict(),
     }
     with tf.io.gfile.GFile(f"{fn_args.model_run_dir}/training.json", "w") as file:
         file.write(json.dumps(summary, indent=1))
-    if checkpoint is not None:
-        checkpoint.remove()
+    for each in done:
+        if each.checkpoint is not None:
+            each.checkpoint.remove()
+
+
+def _starts(fn_args: Any, bench: Workbench, warm: WarmStart | None) -> list[tuple[WarmStart | None, str]]:
+    """What to start from, None for new weights, and the folder for the history: one training, or two to compare."""
+    run_dir = fn_args.model_run_dir
+    if warm is None:
+        return [(None, run_dir)]
+    warm.tell()
+    if warm.reasons:
+        return [(None, run_dir)]
+    if not bench.settings.warm_start.prove:
+        return [(warm, run_dir)]
+    if not len(bench.eval):
+        raise ConfigError(
+            "warm_start.prove compares on the eval split, which is empty. Give splits.eval (or eval_from_train) a "
+            "share, or set warm_start.prove: false."
+        )
+    return [(warm, f"{run_dir}/warm"), (None, f"{run_dir}/cold")]
+
+
+def _train_once(
+    fn_args: Any, bench: Workbench, fitted: TransformRecord, warm: WarmStart | None, folder: str
+) -> Trained:
+    """One training, from the base model's weights or (None) from new ones, that may go on where it was interrupted."""
+    trainer = bench.settings.trainer
+    training = trainer.training
+    epochs, steps = _extent(trainer, bench.train, fn_args.train_steps)
+    keras.utils.set_random_seed(trainer.seed)
+    with bench.scope():
+        model = build_model(trainer.model, bench.layout, bench.sizes, seed=trainer.seed)
+    if warm is not None:
+        warm.apply(model, fitted, bench.layout, trainer)
+        rate = training.learning_rate * bench.settings.warm_start.learning_rate_factor
+        training = training.model_copy(update={"learning_rate": rate})
+    served = ServedModel(model, bench.transform, bench.layout)
+    scale = target_scale(served)
+    with bench.scope():
+        compile_model(
+            model,
+            training,
+            bench.layout,
+            steps_per_epoch=steps,
+            epochs=epochs,
+            target_scale=scale,
+            xla=bench.xla.enabled,
+        )
+        model.optimizer.build(model.trainable_variables)
+    report(
+        f"training on {len(bench.train)} sequences, {len(bench.eval)} to stop early; {model.count_params()} parameters"
+        f", seed {trainer.seed}; {'XLA' if bench.xla.enabled else 'no XLA'}: {bench.xla.reason}",
+        kind="training",
+        sequences={"train": len(bench.train), "eval": len(bench.eval)},
+        longest=bench.train.longest,
+        in_memory=bench.train.in_memory,
+        parameters=model.count_params(),
+        seed=trainer.seed,
+        xla=bench.xla.as_dict(),
+    )
+
+    tf.io.gfile.makedirs(folder)
+    history = HistoryFile(f"{folder}/history.csv")
+    best = BestWeights(training.early_stopping) if training.early_stopping else None
+    checkpoint = None
+    if bench.settings.working_dir:
+        path = f"{bench.settings.working_dir.rstrip('/')}/training-{_key(bench, warm, fitted)}/state.npz"
+        checkpoint = Checkpoint(path, history=history, best=best)
+    fit(model, bench, history=history, best=best, checkpoint=checkpoint, epochs=epochs, run_dir=folder)
+    return Trained(model, history, best, checkpoint)
 
 
 def fit(
@@ -124,11 +185,17 @@ def fit(
     callbacks += [best] if best is not None else []
     callbacks.append(Progress(epochs=epochs))
     # Last, so that what it saves holds what the others made of the epoch.
-    callbacks += [checkpoint] if checkpoint is not None else []
+    callbacks += [checkpoint] if checkpoint is not None and is_chief(bench.strategy) else []
+    start = epochs if best is not None and best.stopped else first
+    if bench.strategy is not None:
+        fit_replicas(model, bench.train, bench.eval, initial_epoch=start, epochs=epochs, callbacks=callbacks)
+        return
+    if bench.xla.enabled and start < epochs:
+        compile_ahead(model, bench.train, bench.eval)
     model.fit(
         bench.train.shuffled(),
         validation_data=bench.eval.one_pass() if len(bench.eval) else None,
-        initial_epoch=epochs if best is not None and best.stopped else first,
+        initial_epoch=start,
         epochs=epochs,
         callbacks=callbacks,
         shuffle=False,  # the data set has shuffled already
@@ -143,8 +210,9 @@ def _extent(trainer: TrainerConfig, data: SequenceData, train_steps: int | None)
     return (min(epochs, math.ceil(train_steps / steps)) if train_steps else epochs), steps
 
 
-def _key(bench: Workbench) -> str:
-    """A name that another configuration, other data or another version of the code does not have."""
+def _key(bench: Workbench, warm: WarmStart | None = None, fitted: TransformRecord | None = None) -> str:
+    """A name that another configuration, other data, another base or another version of the code does not have."""
+    start = [warm.base, bench.settings.warm_start.learning_rate_factor, fitted and fitted.to_json()] if warm else []
     content = json.dumps(
         [
             bench.settings.dataset.model_dump(mode="json"),
@@ -154,6 +222,8 @@ def _key(bench: Workbench) -> str:
             bench.eval.digest,
             dataclasses.astuple(bench.sizes),
             [tf.__version__, keras.__version__],
+            bench.xla.enabled,
+            *start,
         ],
         sort_keys=True,
     )

@@ -13,6 +13,7 @@ import keras_tuner
 from keras_tuner import oracles
 
 from noisy_gru.schema.errors import ConfigError
+from noisy_gru.trainer.compiled_steps import compile_ahead
 from noisy_gru.trainer.config import TrainerConfig
 from noisy_gru.trainer.export import target_scale
 from noisy_gru.trainer.model import build_model
@@ -76,7 +77,10 @@ class NoisySearch(keras_tuner.Tuner):
         callbacks: list[Any] = [EpochOrder(self.bench.train), FiniteLoss()]
         if trainer.training.early_stopping is not None:
             callbacks.append(BestWeights(trainer.training.early_stopping))
-        history = self._build(trial.hyperparameters).fit(
+        model = self._build(trial.hyperparameters)
+        if self.bench.xla.enabled:
+            compile_ahead(model, self.bench.train, self.bench.eval)
+        history = model.fit(
             self.bench.train.shuffled(),
             validation_data=self.bench.eval.one_pass(),
             epochs=trainer.tuner.epochs,
@@ -84,7 +88,7 @@ class NoisySearch(keras_tuner.Tuner):
             shuffle=False,
             verbose=0,
         )
-        name, direction = _objective(trainer)
+        name, direction = eval_objective(trainer)
         score = float((max if direction == "max" else min)(history.history[name]))
         values = {key: trial.hyperparameters.values[key] for key in (STDDEV_SCALE, LEARN_MEAN, LEARNING_RATE)}
         number = int(trial.trial_id) + 1
@@ -110,6 +114,7 @@ class NoisySearch(keras_tuner.Tuner):
             steps_per_epoch=self.bench.train.steps,
             epochs=trainer.tuner.epochs,
             target_scale=self.scale,
+            xla=self.bench.xla.enabled,
         )
         return model
 
@@ -133,7 +138,8 @@ def make_tuner(fn_args: Any, settings: Settings) -> keras_tuner.Tuner:
             "tuner needs sequences in the eval split, which is empty. Give splits.eval (or eval_from_train) a share, "
             "or set tuner.enabled: false."
         )
-    name, direction = _objective(trainer)
+    bench = bench.with_xla(trainer.tuner.epochs)
+    name, direction = eval_objective(trainer)
     combinations = 2 * len(trainer.tuner.stddev_scales) * len(trainer.tuner.learning_rates)
     exhaustive = combinations <= trainer.tuner.max_trials
     oracle: Any = oracles.GridSearchOracle if exhaustive else oracles.RandomSearchOracle
@@ -156,7 +162,8 @@ def make_tuner(fn_args: Any, settings: Settings) -> keras_tuner.Tuner:
     )
 
 
-def _objective(trainer: TrainerConfig) -> tuple[str, str]:
+def eval_objective(trainer: TrainerConfig) -> tuple[str, str]:
+    """What tells the better of two models on the eval split, and `min` or `max`: what early stopping watches there."""
     stopping = trainer.training.early_stopping
     watched = stopping is not None and stopping.monitor.startswith("val_")
     return (stopping.monitor, stopping.mode) if stopping is not None and watched else ("val_loss", "min")

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import keras
+import numpy as np
+import tensorflow as tf
 import tensorflow_transform as tft
 
 from noisy_gru.schema.config import ClassificationConfig
@@ -14,9 +17,14 @@ from noisy_gru.schema.splits import has_eval_split
 from noisy_gru.trainer.config import TrainerConfig, check_model_config
 from noisy_gru.trainer.dataset import BatchConfig, SequenceData
 from noisy_gru.trainer.features import LABEL_VOCABULARY, Layout
+from noisy_gru.trainer.lengths import few_lengths
 from noisy_gru.trainer.model import Sizes
 from noisy_gru.trainer.objective import metric_name
 from noisy_gru.trainer.settings import Settings
+from noisy_gru.trainer.xla import XlaChoice, choose_xla
+
+# XLA compiles each anew; a pass over eval is short, so padding costs less there.
+_MOST_LENGTHS, _MOST_EVAL_LENGTHS = 8, 2
 
 
 class EpochOrder(keras.callbacks.Callback):
@@ -32,7 +40,10 @@ class EpochOrder(keras.callbacks.Callback):
 
 @dataclasses.dataclass
 class Workbench:
-    """What a training or a search works with: the settings, the splits, Transform's output and the sizes from it."""
+    """What a training or a search works with: the settings, the splits, Transform's output and the sizes from it.
+
+    With a `strategy`, the Trainer shares each batch among its replicas.
+    """
 
     settings: Settings
     layout: Layout
@@ -40,6 +51,32 @@ class Workbench:
     eval: SequenceData
     transform: tft.TFTransformOutput
     sizes: Sizes
+    strategy: tf.distribute.Strategy | None = None
+    xla: XlaChoice = dataclasses.field(default_factory=lambda: XlaChoice(False, "not decided yet"))
+
+    def with_xla(self, epochs: int) -> Workbench:
+        """Decide whether XLA compiles the steps of a training of so many epochs, and pad the splits as it needs."""
+        of_batches = self.train.longest_of_batches(shuffled=True)
+        lengths = few_lengths(of_batches, _MOST_LENGTHS)
+        padded = np.array(lengths)[np.searchsorted(lengths, of_batches)]
+        choice = choose_xla(
+            self.settings.trainer,
+            epochs=epochs,
+            padded_steps=int(padded.sum()),
+            shapes=len(lengths),
+            has_gpu=bool(tf.config.list_logical_devices("GPU")),
+            is_shared=self.strategy is not None,
+        )
+        if choice.enabled:
+            self.train.pad_to(lengths)
+            if len(self.eval):
+                self.eval.pad_to(few_lengths(self.eval.longest_of_batches(shuffled=False), _MOST_EVAL_LENGTHS))
+        return dataclasses.replace(self, xla=choice)
+
+    def scope(self) -> AbstractContextManager[Any]:
+        """Where the model that is trained has to be built and compiled."""
+        strategy: Any = self.strategy
+        return strategy.scope() if strategy is not None else nullcontext()
 
 
 def require_keras_3() -> None:
@@ -76,7 +113,6 @@ def prepare(fn_args: Any, settings: Settings) -> Workbench:
         batch_size=training.batch_size,
         seed=settings.trainer.seed,
         bucket_by_length=training.bucket_by_length,
-        few_shapes=training.jit_compile,
         cache_bytes=training.cache_gigabytes * 1e9,
     )
     spec = transform.transformed_feature_spec()

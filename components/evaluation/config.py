@@ -40,31 +40,30 @@ def eval_config(dataset: DatasetConfig, evaluation: EvaluationConfig, fingerprin
     check_evaluation(dataset, evaluation)
     bounds = thresholds(dataset, evaluation)
     task = dataset.task.model_dump_json()
+    whole, slices = [_proto.SlicingSpec()], [_proto.SlicingSpec(feature_keys=columns) for columns in evaluation.slices]
+    in_slices = slice_thresholds(dataset, evaluation)
     metrics = [
         _proto.MetricConfig(
             class_name=METRICS_CLASS,
             module=METRICS_MODULE,
             config=json.dumps({"name": metric, "task": task, "fingerprint": fingerprint}),
-            per_slice_thresholds=_on_the_whole_split(bounds.get(metric)),
+            # Bounds are on the whole split alone: a slice may be so small that a bound on it says nothing.
+            per_slice_thresholds=[*_on(whole, bounds.get(metric)), *_on(slices, in_slices.get(metric))],
         )
         for metric in known_metrics(dataset)
     ]
-    # Thresholds are on the whole split alone: a slice may be so small that a bound on it says nothing.
-    slices = [_proto.SlicingSpec(feature_keys=columns) for columns in evaluation.slices]
     config = _proto.EvalConfig(
         model_specs=[_proto.ModelSpec(signature_name="serving_default")],
-        slicing_specs=[_proto.SlicingSpec(), *slices],
+        slicing_specs=[*whole, *slices],
         metrics_specs=[_proto.MetricsSpec(metrics=metrics)],
     )
     config.options.include_default_metrics.value = False
     return config
 
 
-def _on_the_whole_split(threshold: Any | None) -> list[Any]:
-    """A threshold that slices are not held to, as MetricConfig's own `threshold` would hold them."""
-    if threshold is None:
-        return []
-    return [_proto.PerSliceMetricThreshold(slicing_specs=[_proto.SlicingSpec()], threshold=threshold)]
+def _on(specs: list[Any], threshold: Any | None) -> list[Any]:
+    """A threshold for some slices; MetricConfig's own `threshold` would hold for all."""
+    return [] if threshold is None else [_proto.PerSliceMetricThreshold(slicing_specs=specs, threshold=threshold)]
 
 
 def thresholds(dataset: DatasetConfig, evaluation: EvaluationConfig) -> dict[str, Any]:
@@ -98,11 +97,38 @@ def thresholds(dataset: DatasetConfig, evaluation: EvaluationConfig) -> dict[str
         result[metric] = _proto.MetricThreshold(value_threshold=value)
     compared = comparison_metric(dataset, evaluation)
     if compared is not None and evaluation.comparison is not None:
-        worse = evaluation.comparison.max_regression
-        higher = higher_is_better(compared)
-        change = _proto.GenericChangeThreshold(
-            direction=_proto.MetricDirection.HIGHER_IS_BETTER if higher else _proto.MetricDirection.LOWER_IS_BETTER
-        )
-        change.absolute.value = -worse if higher else worse
+        change = _change(compared, evaluation.comparison.max_regression, evaluation.comparison.min_improvement)
         result.setdefault(compared, _proto.MetricThreshold()).change_threshold.CopyFrom(change)
     return result
+
+
+def slice_thresholds(dataset: DatasetConfig, evaluation: EvaluationConfig) -> dict[str, Any]:
+    """The ``tfma.MetricThreshold`` that every slice is held to, by metric: the comparison, if slices are compared."""
+    compared = comparison_metric(dataset, evaluation)
+    worse = evaluation.comparison.max_slice_regression if evaluation.comparison is not None else None
+    if compared is None or worse is None:
+        return {}
+    return {compared: _proto.MetricThreshold(change_threshold=_change(compared, worse, None))}
+
+
+def _change(metric: str, worse: float, better: float | None) -> Any:
+    """What the difference from the published model must be: no more than ``worse``, or more than ``better``."""
+    # TFMA's bounds include the bound itself; to beat is to be better.
+    gain = -worse if better is None else math.nextafter(better, math.inf)
+    higher = higher_is_better(metric)
+    change = _proto.GenericChangeThreshold(
+        direction=_proto.MetricDirection.HIGHER_IS_BETTER if higher else _proto.MetricDirection.LOWER_IS_BETTER
+    )
+    change.absolute.value = gain if higher else -gain
+    return change
+
+
+def without_comparison(config: Any) -> Any:
+    """A copy of a ``tfma.EvalConfig`` that doesn't ask how a model compares with the published one."""
+    copy = _proto.EvalConfig()
+    copy.CopyFrom(config)
+    for spec in copy.metrics_specs:
+        for metric in spec.metrics:
+            for each in metric.per_slice_thresholds:
+                each.threshold.ClearField("change_threshold")
+    return copy

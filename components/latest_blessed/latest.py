@@ -10,10 +10,11 @@ from noisy_gru.components.pusher.published import (
     EXTRA_ASSETS,
     RECORD,
     Publication,
-    fingerprint,
-    hash_files,
+    hash_file,
     latest_publication,
 )
+from noisy_gru.components.pusher.training_record import KERAS_FILES, RETRAINING, read_training_record
+from noisy_gru.trainer.artifact_files import KERAS_FOLDER
 
 _SERVING = "Format-Serving"
 
@@ -37,7 +38,8 @@ def find_latest(serving_dir: Path, model_name: str) -> Latest:
     if publication is None:
         return Latest(None, f"no published model in {model_dir}: a first run")
     folder = model_dir / str(publication.version)
-    gone = sorted(name for name in publication.files if not (folder / name).is_file())
+    needed = set(publication.files).difference(_retraining_files(publication))
+    gone = sorted(name for name in needed if not (folder / name).is_file())
     if gone:
         return Latest(
             None,
@@ -50,25 +52,46 @@ def find_latest(serving_dir: Path, model_name: str) -> Latest:
 def copy_latest(publication: Publication, serving_dir: Path, target: Path) -> str:
     """Copies the published model to ``target`` as a model artifact; says if something is missing.
 
-    The whole artifact that was published, with the Keras file for a warm start, if it still stands where it did;
-    otherwise the published files alone. Without the requests that warm a server up: they aren't the model's.
+    With the Keras file for a warm start, if the version carries it. Without the requests that warm a server up: they
+    aren't the model's.
 
     Args:
         publication: the record of the version.
         serving_dir: folder that holds a folder for each model.
         target: folder of the new artifact.
     """
-    artifact = Path(publication.model_uri) if publication.model_uri else None
-    # Under a root that was emptied and used again, another model may stand at the same place.
-    if artifact is not None and fingerprint(hash_files(artifact / _SERVING)) == publication.fingerprint:
-        for child in artifact.iterdir():
-            if child.is_dir() and child.name != _SERVING:
-                shutil.copytree(child, target / child.name)
-        note = ""
-    else:
-        # A step on Kubeflow is given no more of an object store than its inputs.
-        where = "is in an object store" if "://" in publication.model_uri else "is gone"
-        note = f"its model artifact {publication.model_uri} {where}: it can be compared with, but not trained further"
     version = serving_dir / publication.model_name / str(publication.version)
     shutil.copytree(version, target / _SERVING, ignore=shutil.ignore_patterns(RECORD, EXTRA_ASSETS.rstrip("/")))
-    return note
+    return copy_keras(publication, version, target)
+
+
+def copy_keras(publication: Publication, version_folder: Path, target: Path) -> str:
+    """Copies what a version carries for a warm start to ``target``'s Format-Keras; says why if there is nothing whole.
+
+    Args:
+        publication: the record of the version.
+        version_folder: the version's, or where it is while it is withdrawn.
+        target: folder of a model artifact.
+    """
+    cut_off = f"version {publication.version} can be compared with, but not trained further"
+    damaged = sorted(
+        name for name in _retraining_files(publication) if not _is_intact(version_folder, name, publication)
+    )
+    if damaged:
+        return f"{cut_off}: {damaged[0]} isn't what was published"
+    record = read_training_record(version_folder)
+    if record is None or record.keras_folder is None:
+        return f"{cut_off}: it carries no Keras file"
+    (target / KERAS_FOLDER).mkdir(parents=True)
+    for name in KERAS_FILES:
+        if (record.keras_folder / name).is_file():
+            shutil.copyfile(record.keras_folder / name, target / KERAS_FOLDER / name)
+    return ""
+
+
+def _retraining_files(publication: Publication) -> list[str]:
+    return [name for name in publication.files if name.startswith(f"{RETRAINING}/")]
+
+
+def _is_intact(folder: Path, name: str, publication: Publication) -> bool:
+    return (folder / name).is_file() and hash_file(folder / name) == publication.files[name]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from tfx import types
 from tfx.dsl.components.base import base_component, executor_spec
@@ -12,6 +15,7 @@ from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 
 from noisy_gru.components.config import PublishingConfig
 from noisy_gru.components.pusher import driver, executor
+from noisy_gru.components.sequence_example_gen.artifacts import IngestionAccount
 
 
 class PusherSpec(types.ComponentSpec):
@@ -21,12 +25,15 @@ class PusherSpec(types.ComponentSpec):
         executor.SERVING_DIR: ExecutionParameter(type=str),
         executor.MODEL_NAME: ExecutionParameter(type=str),
         executor.PUBLISHING: ExecutionParameter(type=str, optional=True),
+        executor.RUN: ExecutionParameter(type=str, optional=True),
         executor.NONCE: ExecutionParameter(type=str, optional=True),
     }
     INPUTS = {  # noqa: RUF012
         executor.MODEL: ChannelParameter(type=standard_artifacts.Model),
         executor.MODEL_BLESSING: ChannelParameter(type=standard_artifacts.ModelBlessing, optional=True),
         executor.INFRA_BLESSING: ChannelParameter(type=standard_artifacts.InfraBlessing, optional=True),
+        executor.ACCOUNT: ChannelParameter(type=IngestionAccount, optional=True),
+        executor.STATISTICS: ChannelParameter(type=standard_artifacts.ExampleStatistics, optional=True),
     }
     OUTPUTS = {executor.PUSHED_MODEL: ChannelParameter(type=standard_artifacts.PushedModel)}  # noqa: RUF012
 
@@ -43,7 +50,10 @@ class Pusher(base_component.BaseComponent):
         model_name: the model's folder, and its name in TF Serving.
         model_blessing: the Evaluator's; a model without it is not asked for it.
         infra_blessing: the ServingGate's; likewise.
+        account: of the ingestion; the version carries its files' names and hashes, and its counts.
+        statistics: of the raw examples; the version carries those of the train split.
         publishing: which versions are kept and labelled, and how requests are put together; None: the defaults.
+        run: what else the version tells of its training: `seed`, `config_hash`, `fingerprint`, `packages`.
     """
 
     SPEC_CLASS = PusherSpec
@@ -57,16 +67,22 @@ class Pusher(base_component.BaseComponent):
         model_name: str,
         model_blessing: types.BaseChannel | None = None,
         infra_blessing: types.BaseChannel | None = None,
+        account: types.BaseChannel | None = None,
+        statistics: types.BaseChannel | None = None,
         publishing: PublishingConfig | None = None,
+        run: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(
             PusherSpec(
                 model=model,
                 model_blessing=model_blessing,
                 infra_blessing=infra_blessing,
+                account=account,
+                statistics=statistics,
                 serving_dir=serving_dir if isinstance(serving_dir, RuntimeParameter) else str(serving_dir),
                 model_name=model_name,
                 publishing=(publishing or PublishingConfig()).model_dump_json(),
+                run=json.dumps(dict(run or {}), sort_keys=True),
                 pushed_model=types.Channel(type=standard_artifacts.PushedModel),
             )
         )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from noisy_gru.schema.errors import PublishError
 
@@ -44,6 +46,19 @@ def write_whole(path: Path, text: str) -> None:
     partial.chmod(0o644)
     partial.replace(path)
     sync(path.parent)
+
+
+def append_line(path: Path, content: dict[str, Any]) -> None:
+    """Adds a line of JSON to a file, on disk when this returns; after a line that was cut off, on a new one."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        size = os.fstat(descriptor).st_size
+        torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+        line = ("\n" if torn else "") + json.dumps(content, ensure_ascii=False) + "\n"
+        os.write(descriptor, line.encode())
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

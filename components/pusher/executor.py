@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,21 @@ from tfx.utils import path_utils
 from noisy_gru.components.config import PublishingConfig
 from noisy_gru.components.pusher.publish import Published, publish
 from noisy_gru.components.pusher.published import fingerprint, hash_files
+from noisy_gru.components.pusher.retraining import Retraining
+from noisy_gru.components.retrain_planner.attempts import Event, close_attempt
 from noisy_gru.schema.errors import PublishError
+from noisy_gru.trainer.artifact_files import KERAS_FOLDER
 
 MODEL = "model"
 MODEL_BLESSING = "model_blessing"
 INFRA_BLESSING = "infra_blessing"
+ACCOUNT = "account"
+STATISTICS = "statistics"
 PUSHED_MODEL = "pushed_model"
 SERVING_DIR = "serving_dir"
 MODEL_NAME = "model_name"
 PUBLISHING = "publishing"
+RUN = "run"
 NOTE = "note"
 STABLE = "stable_version"
 NONCE = "nonce"
@@ -68,6 +75,15 @@ def origin(artifact: Any) -> str:
     return artifact.get_string_custom_property(ORIGIN) or artifact.uri
 
 
+def retraining(model: Any, input_dict: dict[str, Any], run: dict[str, Any]) -> Retraining:
+    """What the version is to carry for the next training: as far as the step is given it."""
+    files = {}
+    for key, name in ((ACCOUNT, "account.json"), (STATISTICS, "Split-train/FeatureStats.pb")):
+        if given := input_dict.get(key, []):
+            files[key] = Path(artifact_utils.get_single_instance(given).uri) / name
+    return Retraining(Path(model.uri) / KERAS_FOLDER, files.get(ACCOUNT), files.get(STATISTICS), run)
+
+
 def told(result: Published) -> str:
     """What a push did, in one line."""
     version, stable = result.publication.version, result.labels.stable
@@ -100,14 +116,16 @@ class Executor(base_executor.BaseExecutor):
             pushed.set_int_custom_property("pushed", 0)
             pushed.set_string_custom_property("reason", text)
             (Path(pushed.uri) / "reason.txt").write_text(text + "\n")
+            self._close("refused", exec_properties, text)
             logger.error(text, extra={"event": {"message": text, "pushed": False}})
             return
         lineage = {
             key: origin(artifact) for key in (MODEL_BLESSING, INFRA_BLESSING) for artifact in input_dict.get(key, [])
         }
+        run: dict[str, Any] = json.loads(exec_properties.get(RUN) or "{}")
         if self._context is not None and self._context.pipeline_info is not None:
-            lineage["pipeline"] = self._context.pipeline_info.id
-            lineage["run"] = self._context.pipeline_run_id or ""
+            lineage["pipeline"] = run["pipeline"] = self._context.pipeline_info.id
+            lineage["run"] = run["run_id"] = self._context.pipeline_run_id or ""
         result = publish(
             servable(model, input_dict.get(INFRA_BLESSING, [])),
             Path(exec_properties[SERVING_DIR]),
@@ -115,6 +133,7 @@ class Executor(base_executor.BaseExecutor):
             settings=PublishingConfig.model_validate_json(exec_properties.get(PUBLISHING) or "{}"),
             model_uri=origin(model),
             lineage=lineage,
+            retraining=retraining(model, input_dict, run),
         )
         version = str(result.publication.version)
         pushed.set_int_custom_property("pushed", 1)
@@ -124,5 +143,13 @@ class Executor(base_executor.BaseExecutor):
         text = told(result)
         pushed.set_string_custom_property(NOTE, text)
         pushed.set_string_custom_property(STABLE, str(result.labels.stable))
+        self._close("published", exec_properties, text, result.publication.version)
         event = {"message": text, "pushed": True, "version": version, "path": str(result.folder)}
         logger.info(text, extra={"event": json.loads(json.dumps(event))})
+
+    def _close(self, event: Event, exec_properties: dict[str, Any], reason: str, version: int | None = None) -> None:
+        """Notes the end of the retraining that this run is, if it is one."""
+        run_id = self._context.pipeline_run_id if self._context is not None else None
+        model_dir = Path(exec_properties[SERVING_DIR]) / exec_properties[MODEL_NAME]
+        if run_id:
+            close_attempt(model_dir, run_id, event, datetime.now(UTC), reason=reason, version=version)

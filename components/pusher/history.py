@@ -7,10 +7,11 @@ that an action didn't come to write, is passed over, and the next change adds wh
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, get_args
+
+from noisy_gru.components.pusher.disk import append_line
 
 HISTORY = "history.jsonl"
 Action = Literal["publish", "rollback", "restore", "promote", "prune"]
@@ -51,16 +52,7 @@ def read_history(model_dir: Path) -> list[Event]:
 
 def append_event(model_dir: Path, event: Event) -> None:
     """Adds a line, on disk when this returns; after a line that was cut off, on a new one."""
-    file = model_dir / HISTORY
-    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-    try:
-        size = os.fstat(descriptor).st_size
-        torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
-        line = ("\n" if torn else "") + json.dumps(asdict(event), ensure_ascii=False) + "\n"
-        os.write(descriptor, line.encode())
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    append_line(model_dir / HISTORY, asdict(event))
 
 
 def last_actions(events: list[Event]) -> dict[int, Event]:

@@ -26,6 +26,7 @@ from noisy_gru.components.pusher.published import (
     read_publication,
     versions,
 )
+from noisy_gru.components.pusher.retraining import Retraining
 from noisy_gru.schema.errors import PublishError
 
 
@@ -58,6 +59,7 @@ def publish(
     settings: PublishingConfig | None = None,
     model_uri: str = "",
     lineage: dict[str, str] | None = None,
+    retraining: Retraining | None = None,
     clock: Callable[[], float] = time.time,
     at: Step = no_step,
     lock_seconds: float = LOCK_SECONDS,
@@ -75,6 +77,7 @@ def publish(
         settings: which versions are kept and labelled, and how requests are put together; None: the defaults.
         model_uri: of the model artifact, for the record.
         lineage: for the record.
+        retraining: what the next training needs of this one; None: the version can't be trained further.
         clock: seconds since 1970.
         at: is told each step before it is done; for tests.
         lock_seconds: how long to wait for another change of the same model.
@@ -89,7 +92,7 @@ def publish(
         ledger.repair()
         at("settings")
         ledger.adopt(settings or PublishingConfig())
-        publication, is_new = _bring_in(source, ledger, model_uri, lineage or {})
+        publication, is_new = _bring_in(source, ledger, model_uri, lineage or {}, retraining)
         if is_new:
             at("history")
             ledger.record("publish", publication.version, previous=_before(ledger.published, publication.version))
@@ -100,7 +103,9 @@ def publish(
         return Published(publication, folder, is_new, ledger.labels, removed, left_alone)
 
 
-def _bring_in(source: Path, ledger: Ledger, model_uri: str, lineage: dict[str, str]) -> tuple[Publication, bool]:
+def _bring_in(
+    source: Path, ledger: Ledger, model_uri: str, lineage: dict[str, str], retraining: Retraining | None
+) -> tuple[Publication, bool]:
     """The record of the version that holds the model, and whether it is a new one."""
     model_dir, at = ledger.model_dir, ledger.at
     files = hash_files(source)
@@ -115,6 +120,17 @@ def _bring_in(source: Path, ledger: Ledger, model_uri: str, lineage: dict[str, s
                 f"To serve it all the same: noisy-gru runs restore {version}."
             )
     version = max(int(ledger.clock()), *(number + 1 for number in [*present, *withdrawn, 0]))
+    incoming = model_dir / f"{INCOMING}{version}"
+    at("copy")
+    shutil.copytree(source, incoming)
+    at("check")
+    if hash_files(incoming) != files:
+        raise PublishError(
+            f"The copy of {source} differs from it; it changed meanwhile, or the disk fails. Push again."
+        )
+    if retraining is not None:
+        at("retraining")
+        files = files | retraining.write(incoming)
     publication = Publication(
         version=version,
         model_name=model_dir.name,
@@ -124,14 +140,6 @@ def _bring_in(source: Path, ledger: Ledger, model_uri: str, lineage: dict[str, s
         model_uri=model_uri,
         lineage=lineage,
     )
-    incoming = model_dir / f"{INCOMING}{version}"
-    at("copy")
-    shutil.copytree(source, incoming)
-    at("check")
-    if hash_files(incoming) != files:
-        raise PublishError(
-            f"The copy of {source} differs from it; it changed meanwhile, or the disk fails. Push again."
-        )
     at("record")
     (incoming / RECORD).write_text(publication.to_json())
     at("sync")

@@ -37,6 +37,8 @@ class Account:
     labels: dict[str, Counter[str]] = field(default_factory=dict)
     times: dict[str, list[int | float]] = field(default_factory=dict)
     files: Counter[str] = field(default_factory=Counter)
+    quarantined_files: Counter[str] = field(default_factory=Counter)
+    hashes: dict[str, list[int | str]] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
     examples: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
@@ -68,6 +70,7 @@ class Account:
             mine = getattr(self, name)
             for key, counts in getattr(other, name).items():
                 mine.setdefault(key, Counter()).update(counts)
+        self.hashes |= other.hashes
         for key, (first, last) in other.times.items():
             self.span(key, first, last)
         for reason, records in other.examples.items():
@@ -94,7 +97,7 @@ class Account:
             value = values[part.name]
             if part.name in ("imputed", "labels"):
                 values[part.name] = {key: Counter(counts) for key, counts in value.items()}
-            elif isinstance(value, dict) and part.name not in ("times", "examples"):
+            elif isinstance(value, dict) and part.name not in ("times", "examples", "hashes"):
                 values[part.name] = Counter(value)
         return cls(**values)
 

@@ -5,6 +5,7 @@ It imports neither TFX nor TensorFlow, so that worker processes start fast.
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO
@@ -20,12 +21,13 @@ from noisy_gru.components.sequence_example_gen.chunks import pack
 from noisy_gru.components.sequence_example_gen.errors import DataError
 from noisy_gru.components.sequence_example_gen.ledger import Ledger
 from noisy_gru.components.sequence_example_gen.reading import Reader
-from noisy_gru.components.sequence_example_gen.tables import Source, local_open
+from noisy_gru.components.sequence_example_gen.tables import Source, local_open, unreadable
 from noisy_gru.schema.config import DatasetConfig, TimeSplitConfig
 
 ACCOUNT = "account"
 # Ending of a file that is still being written.
 PART = ".part"
+HASH_BLOCK_BYTES = 1 << 20
 
 
 def open_any(path: str) -> BinaryIO:
@@ -67,6 +69,22 @@ class PlanReads(beam.DoFn):
             yield from self._reader.parts(source)
         except DataError as error:
             yield TaggedOutput(ACCOUNT, Account(faults=[str(error)]).to_json().encode())
+
+
+class HashFile(beam.DoFn):
+    """A file to an account of its size and SHA-256, wherever a worker has time for it."""
+
+    def process(self, source: Source) -> Iterator[bytes]:
+        digest, size, account = hashlib.sha256(), 0, Account()
+        try:
+            with open_any(source.path) as stream:
+                while block := stream.read(HASH_BLOCK_BYTES):
+                    digest.update(block)
+                    size += len(block)
+        except OSError as error:
+            account.faults.append(str(unreadable(source, "a file", error)))
+        account.hashes[source.name] = [size, digest.hexdigest()]
+        yield account.to_json().encode()
 
 
 @with_output_types(tuple[int, bytes])
@@ -156,11 +174,9 @@ def ingest(
         quarantine: folder that receives ``*.jsonl``.
         account: file that receives the serialized Account.
     """
-    plans = (
-        pipeline
-        | "Files" >> beam.Create(sources, reshuffle=False)
-        | "Plan" >> beam.ParDo(PlanReads(dataset)).with_outputs(ACCOUNT, main="parts")
-    )
+    files = pipeline | "Files" >> beam.Create(sources, reshuffle=False)
+    hashed = files | "SpreadFiles" >> beam.Reshuffle() | "Hash" >> beam.ParDo(HashFile())
+    plans = files | "Plan" >> beam.ParDo(PlanReads(dataset)).with_outputs(ACCOUNT, main="parts")
     read = (
         plans.parts
         | "Spread" >> beam.Reshuffle()
@@ -175,7 +191,7 @@ def ingest(
         | "Write" >> beam.ParDo(WriteBucket(dataset, buckets, examples, quarantine), side)
     )
     _ = (
-        (plans[ACCOUNT], read[ACCOUNT], written)
+        (hashed, plans[ACCOUNT], read[ACCOUNT], written)
         | "Accounts" >> beam.Flatten()
         | "Account" >> beam.CombineGlobally(merged)
         | "WriteAccount" >> beam.ParDo(WriteText(account))

@@ -1,7 +1,5 @@
 """SequenceExampleGen: tables or TFRecords in, one tf.Example per sequence out, and the account of every row."""
 
-# pyright: reportAttributeAccessIssue=false
-# Protocol buffers' classes are made when they are imported.
 from __future__ import annotations
 
 from typing import ClassVar
@@ -10,25 +8,25 @@ from tfx import types
 from tfx.components.example_gen import component as example_gen
 from tfx.dsl.components.base import base_beam_component, executor_spec
 from tfx.orchestration.data_types import RuntimeParameter
-from tfx.proto import example_gen_pb2, range_config_pb2
 from tfx.types import standard_artifacts, standard_component_specs
 from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 
 from noisy_gru.components.sequence_example_gen.artifacts import IngestionAccount
-from noisy_gru.components.sequence_example_gen.driver import Driver
-from noisy_gru.components.sequence_example_gen.executor import ACCOUNT_KEY, DATASET_KEY, Executor
-from noisy_gru.components.sequence_example_gen.files import named_patterns
+from noisy_gru.components.sequence_example_gen.driver import DATASET_KEY, SPAN_KEY, Driver
+from noisy_gru.components.sequence_example_gen.executor import ACCOUNT_KEY, Executor
+from noisy_gru.components.sequence_example_gen.spans import LATEST
 from noisy_gru.schema.config import DatasetConfig
 
 FINGERPRINT_KEY = "fingerprint"
 
 
 class SequenceExampleGenSpec(types.ComponentSpec):
-    """A file-based ExampleGen's specification, with the data set's configuration and the account."""
+    """Where the data is, what it means, and which span of it is wanted; examples and the account."""
 
     PARAMETERS: ClassVar = {
-        **standard_component_specs.FileBasedExampleGenSpec.PARAMETERS,
+        standard_component_specs.INPUT_BASE_KEY: ExecutionParameter(type=str),
         DATASET_KEY: ExecutionParameter(type=str),
+        SPAN_KEY: ExecutionParameter(type=str),
         FINGERPRINT_KEY: ExecutionParameter(type=str),
     }
     INPUTS: ClassVar = {}
@@ -41,8 +39,8 @@ class SequenceExampleGenSpec(types.ComponentSpec):
 class SequenceExampleGen(example_gen.FileBasedExampleGen):
     """Groups rows by entity, orders them by time, splits them, and writes one tf.Example per sequence.
 
-    It is a FileBasedExampleGen, so patterns may hold ``{SPAN}``, ``{VERSION}`` or dates, and the Kubeflow runner gives
-    it TFX's driver.
+    Patterns may hold ``{SPAN}``, ``{VERSION}`` or dates; all spans of the window of ``data.spans`` are read at once. It
+    is a FileBasedExampleGen by name, since what it reads are files that no cache but its driver's knows of.
 
         SequenceExampleGen(input_base="examples/japanese_vowels", dataset=config.dataset.model_dump_json())
 
@@ -60,7 +58,7 @@ class SequenceExampleGen(example_gen.FileBasedExampleGen):
         input_base: str | RuntimeParameter,
         dataset: str,
         fingerprint: str = "",
-        range_config: range_config_pb2.RangeConfig | RuntimeParameter | None = None,
+        span: str | RuntimeParameter = LATEST,
     ) -> None:
         """Make the step.
 
@@ -68,23 +66,18 @@ class SequenceExampleGen(example_gen.FileBasedExampleGen):
             input_base: folder that the patterns of ``data.files`` are relative to.
             dataset: DatasetConfig as JSON.
             fingerprint: of the package's source: another one means that the cache doesn't hold.
-            range_config: which span to read; the latest by default. Like ``input_base``, it may be a runtime parameter.
+            span: the newest span to read: ``latest``, a number, or a date. Like ``input_base``, it may be a runtime
+                parameter.
 
         Raises:
             pydantic.ValidationError: ``dataset`` is no DatasetConfig.
         """
-        patterns = named_patterns(DatasetConfig.model_validate_json(dataset).data)
-        splits = [example_gen_pb2.Input.Split(name=name, pattern=pattern) for name, pattern in patterns]
+        DatasetConfig.model_validate_json(dataset)
         spec = SequenceExampleGenSpec(
             **{
                 standard_component_specs.INPUT_BASE_KEY: input_base,
-                standard_component_specs.INPUT_CONFIG_KEY: example_gen_pb2.Input(splits=splits),
-                # Required by the specification; the splits are those of the data set's configuration.
-                standard_component_specs.OUTPUT_CONFIG_KEY: example_gen_pb2.Output(),
-                standard_component_specs.OUTPUT_DATA_FORMAT_KEY: example_gen_pb2.FORMAT_TF_EXAMPLE,
-                standard_component_specs.OUTPUT_FILE_FORMAT_KEY: example_gen_pb2.FORMAT_TFRECORDS_GZIP,
-                standard_component_specs.RANGE_CONFIG_KEY: range_config,
                 DATASET_KEY: dataset,
+                SPAN_KEY: span,
                 FINGERPRINT_KEY: fingerprint,
                 standard_component_specs.EXAMPLES_KEY: types.Channel(type=standard_artifacts.Examples),
                 ACCOUNT_KEY: types.Channel(type=IngestionAccount),

@@ -192,7 +192,7 @@ class Conformer:
                     for row, found in zip(block.rows[which], values, strict=True)
                 ]
 
-            ledger.rows(action, reason, len(which), records)
+            ledger.rows(action, reason, len(which), records, file=source.name)
 
     def _malformed(self, block: Block, source: Source, ledger: Ledger) -> None:
         ledger.rows(
@@ -200,6 +200,7 @@ class Conformer:
             UNPARSABLE,
             len(block.malformed),
             lambda: [{"file": source.name, "row": row, "problem": problem} for row, problem in block.malformed],
+            file=source.name,
         )
 
 

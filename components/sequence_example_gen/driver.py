@@ -1,49 +1,102 @@
-"""TFX's driver for files, with a fingerprint that sees more.
+"""Finds the files of the window's spans before ingestion runs; the same here and on Kubeflow.
 
-TFX adds up sizes and whole seconds of modification times: a file rewritten within a second at the same size, or two
-files that change names, would be served from the cache. On Kubeflow, TFX runs its own driver instead.
+TFX's own driver knows one span, and its fingerprint adds up sizes and whole seconds of modification times: a file
+rewritten within a second at the same size, or two files that change names, would be served from the cache.
 """
 
+# pyright: reportAttributeAccessIssue=false
+# Protocol buffers' classes are made when they are imported.
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable
+import copy
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tfx.components.example_gen import driver, input_processor
+from tfx.components.example_gen import driver, utils
 from tfx.dsl.io import fileio
+from tfx.orchestration import data_types_utils
+from tfx.orchestration.portable import data_types
+from tfx.proto.orchestration import driver_output_pb2
+from tfx.types import standard_component_specs
 
-from noisy_gru.components.sequence_example_gen.files import joined
+from noisy_gru.components.sequence_example_gen.errors import DataError
+from noisy_gru.components.sequence_example_gen.resolved import States, resolve
+from noisy_gru.components.sequence_example_gen.tables import Source
+from noisy_gru.schema.config import DatasetConfig
+from noisy_gru.schema.span_patterns import span_text
 
-
-class FileFingerprint(input_processor.FileBasedInputProcessor):
-    """Resolves spans and versions as TFX does; the fingerprint has each file's name, size and time of change."""
-
-    def get_input_fingerprint(self, span: int, version: int | None) -> str | None:
-        """TFX's fingerprint, followed by a hash over all files."""
-        digest = hashlib.blake2b(digest_size=16)
-        for split in self._splits:
-            pattern = joined(self._input_base_uri, self.get_pattern_for_span_version(split.pattern, span, version))
-            for path in sorted(str(found) for found in fileio.glob(pattern)):
-                digest.update(f"{split.name}\0{path}\0{_size_and_change(path)}\n".encode())
-        return f"{super().get_input_fingerprint(span, version)},files:{digest.hexdigest()}"
-
-
-def _size_and_change(path: str) -> str:
-    """Bytes, and nanoseconds of the last change; TensorFlow's file systems round the latter to whole seconds."""
-    if "://" in path:
-        stat = fileio.stat(path)
-        return f"{stat.length} {stat.mtime_nsec}"
-    local = Path(path).stat()
-    return f"{local.st_size} {local.st_mtime_ns}"
+DATASET_KEY = "dataset"
+SPAN_KEY = "span"
+SPANS_KEY = "spans"
+FINGERPRINT_KEY = utils.FINGERPRINT_PROPERTY_NAME
 
 
 class Driver(driver.FileBasedDriver):
-    """FileBasedDriver with this fingerprint."""
+    """Resolves ``span`` (``latest`` or a number) to files; they and their fingerprint are part of the cache's key."""
 
-    def get_input_processor(
-        self, splits: Iterable[Any], range_config: Any = None, input_base_uri: str | None = None
-    ) -> input_processor.InputProcessor:
-        """What resolves the patterns."""
-        return FileFingerprint(input_base_uri or "", splits, range_config)
+    def run(self, execution_info: data_types.ExecutionInfo) -> driver_output_pb2.DriverOutput:
+        """Says which files the executor reads, and which spans its artifacts hold.
+
+        Raises:
+            UserError: a span or a file isn't there.
+        """
+        properties, numbers = resolved_properties(execution_info.exec_properties)
+        answer = driver_output_pb2.DriverOutput()
+        for name, value in properties.items():
+            if value is not None:
+                data_types_utils.set_metadata_value(answer.exec_properties[name], value)
+        for name, artifacts in execution_info.output_dict.items():
+            artifact = copy.deepcopy(artifacts[0].mlmd_artifact)
+            artifact.custom_properties[SPAN_KEY].int_value = numbers[-1] if numbers else 0
+            artifact.custom_properties[SPANS_KEY].string_value = span_text(numbers)
+            artifact.custom_properties[FINGERPRINT_KEY].string_value = properties[FINGERPRINT_KEY]
+            answer.output_artifacts[name].artifacts.append(artifact)
+        return answer
+
+
+def resolved_properties(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[int]]:
+    """The step's properties as its executor reads them, and the numbers of the spans.
+
+    Raises:
+        UserError: a span or a file isn't there.
+    """
+    dataset = DatasetConfig.model_validate_json(given[DATASET_KEY])
+    base = given[standard_component_specs.INPUT_BASE_KEY] or ""
+    resolved = resolve(base, dataset.data, str(given[SPAN_KEY]), glob)
+    told = {
+        # The resolved span, so that "latest" and its number are the same to the cache.
+        SPAN_KEY: str(resolved.numbers[-1]) if resolved.spans else "",
+        SPANS_KEY: resolved.to_json(),
+        FINGERPRINT_KEY: resolved.fingerprint(file_states(resolved.sources)),
+    }
+    return {**given, **told}, resolved.numbers
+
+
+def glob(pattern: str) -> list[str]:
+    """The paths that a pattern matches, here or in a file system that TensorFlow knows."""
+    return [str(path) for path in fileio.glob(pattern)]
+
+
+def file_states(sources: Iterable[Source]) -> States:
+    """What is known of files without reading them.
+
+    Raises:
+        DataError: one of them is gone.
+    """
+    states: dict[str, tuple[int, int]] = {}
+    for source in sources:
+        try:
+            states[source.name] = _size_and_change(source.path)
+        except (FileNotFoundError, fileio.NotFoundError) as error:
+            raise DataError(f"data.files: {source.name} was there, and is gone. Run it again") from error
+    return states
+
+
+def _size_and_change(path: str) -> tuple[int, int]:
+    """Bytes, and nanoseconds of the last change; TensorFlow's file systems round the latter to whole seconds."""
+    if "://" in path:
+        remote = fileio.stat(path)
+        return remote.length, remote.mtime_nsec
+    local = Path(path).stat()
+    return local.st_size, local.st_mtime_ns

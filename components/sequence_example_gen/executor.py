@@ -13,18 +13,18 @@ from tfx.dsl.components.base import base_beam_executor
 from tfx.dsl.io import fileio
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, standard_component_specs
-from tfx.utils import proto_utils
 
 from noisy_gru.components.sequence_example_gen.account import Account
 from noisy_gru.components.sequence_example_gen.beam_transforms import PART, ingest
 from noisy_gru.components.sequence_example_gen.buckets import boundaries_of
 from noisy_gru.components.sequence_example_gen.chunks import bucket_count
+from noisy_gru.components.sequence_example_gen.driver import DATASET_KEY, FINGERPRINT_KEY, SPANS_KEY, file_states
 from noisy_gru.components.sequence_example_gen.errors import DataError
-from noisy_gru.components.sequence_example_gen.files import sources
+from noisy_gru.components.sequence_example_gen.lineage import check_spans, lineage
 from noisy_gru.components.sequence_example_gen.report import check, summary
+from noisy_gru.components.sequence_example_gen.resolved import Resolved, States
 from noisy_gru.schema.config import SPLITS, DatasetConfig
 
-DATASET_KEY = "dataset"
 ACCOUNT_KEY = "account"
 ACCOUNT_FILE = "account.json"
 QUARANTINE_FOLDER = "quarantine"
@@ -32,7 +32,7 @@ REJECTED_FOLDER = "rejected"
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
-    """Reads the files of the resolved input config, and writes ``examples`` and ``account``."""
+    """Reads the files that the driver found, of all spans at once, and writes ``examples`` and ``account``."""
 
     def Do(
         self,
@@ -45,8 +45,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         Args:
             input_dict: empty.
             output_dict: ``examples`` (Examples) and ``account`` (IngestionAccount).
-            exec_properties: ``input_base``, ``input_config`` (patterns with span and version filled in by the driver)
-                and ``dataset`` (DatasetConfig as JSON).
+            exec_properties: ``input_base``, ``dataset`` (DatasetConfig as JSON), and the driver's ``spans`` (Resolved
+                as JSON) and ``input_fingerprint``.
 
         Raises:
             DataError: the data can't be used; the message says which, why, and what to do.
@@ -55,22 +55,16 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         examples = artifact_utils.get_single_instance(output_dict[standard_component_specs.EXAMPLES_KEY])
         kept = artifact_utils.get_single_instance(output_dict[ACCOUNT_KEY])
         dataset = DatasetConfig.model_validate_json(exec_properties[DATASET_KEY])
-        config = example_gen_pb2.Input()
-        proto_utils.json_to_proto(exec_properties[standard_component_specs.INPUT_CONFIG_KEY], config)
-        found = sources(
-            exec_properties[standard_component_specs.INPUT_BASE_KEY] or "",
-            [(split.name, split.pattern) for split in config.splits],
-            dataset.data,
-            lambda pattern: [str(path) for path in fileio.glob(pattern)],
-        )
-        sizes = [(source.format, fileio.stat(source.path).length) for source in found]
+        base = exec_properties[standard_component_specs.INPUT_BASE_KEY] or ""
+        resolved = Resolved.from_json(exec_properties[SPANS_KEY], base, dataset.data)
+        states = file_states(resolved.sources)
         parts = f"{kept.uri}/parts.json"
         with self._make_beam_pipeline() as pipeline:
             ingest(
                 pipeline,
-                found,
+                list(resolved.sources),
                 exec_properties[DATASET_KEY],
-                buckets=bucket_count(sizes),
+                buckets=bucket_count((source.format, states[source.name][0]) for source in resolved.sources),
                 examples=examples.uri,
                 quarantine=f"{kept.uri}/{QUARANTINE_FOLDER}",
                 account=parts,
@@ -80,13 +74,17 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         with fileio.open(parts, "rb") as stream:
             account = Account.from_json(stream.read())
         fileio.remove(parts)
+        _check_unchanged(resolved, states, exec_properties[FINGERPRINT_KEY])
         report = summary(account, dataset, boundaries_of(account, dataset) if not account.faults else None)
+        report |= lineage(account, dataset.data, resolved)
         with fileio.open(f"{kept.uri}/{ACCOUNT_FILE}", "w") as stream:
             stream.write(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
         fileio.makedirs(f"{kept.uri}/{QUARANTINE_FOLDER}")
         rejected = f"{kept.uri.rsplit('/', 2)[0]}/{REJECTED_FOLDER}/{kept.uri.rsplit('/', 1)[1]}"
+        where = f" The account and all quarantined rows are kept in {rejected}"
         try:
-            check(account, dataset, f" The account and all quarantined rows are kept in {rejected}")
+            check_spans(account, dataset.data, resolved, where)
+            check(account, dataset, where)
         except DataError:
             _copy(kept.uri, rejected)
             raise
@@ -95,6 +93,18 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         )
         examples_utils.set_payload_format(examples, example_gen_pb2.FORMAT_TF_EXAMPLE)
         examples_utils.set_file_format(examples, "tfrecords_gzip")
+
+
+def _check_unchanged(resolved: Resolved, before: States, fingerprint: str) -> None:
+    """What was read has to be what the cache knows it by, and what the account has the hashes of."""
+    after = file_states(resolved.sources)
+    if resolved.fingerprint(after) == fingerprint:
+        return
+    changed = [name for name, state in after.items() if state != before[name]]
+    raise DataError(
+        f"{', '.join(changed) or 'data.files'} changed while being read. Run it again; and give a file its name only "
+        "when it is complete, for example by renaming it"
+    )
 
 
 def _copy(folder: str, to: str) -> None:

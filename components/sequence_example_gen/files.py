@@ -48,26 +48,42 @@ def sources(
     Raises:
         DataError: a pattern matches nothing, or a file belongs to two splits.
     """
-    base = base if "://" in base or not base else str(PurePosixPath(base))
-    found: dict[str, Source] = {}
+    base = cleaned(base)
+    named: list[tuple[str, str]] = []
     for name, pattern in patterns:
-        split = name.rsplit("-", 1)[0]
         matches = sorted(str(path) for path in glob(joined(base, pattern)))
         if not matches:
             raise DataError(
                 f"data.files: {pattern} matches no file in {base or '.'}. Patterns are relative to the folder of the "
                 "configuration file"
             )
-        for path in matches:
-            shown = path[len(base) :].lstrip("/") if base and path.startswith(base) else path
-            source = Source(path, shown, format_of(path, data), None if split == ALL else split)
-            if path in found and found[path].split != source.split:
-                raise DataError(
-                    f"data.files: {shown} belongs to {found[path].split} and to {source.split}; "
-                    "a file goes to one split"
-                )
-            found[path] = source
+        named += [(name, path) for path in matches]
+    return sources_of(base, named, data)
+
+
+def sources_of(base: str, named: Iterable[tuple[str, str]], data: DataConfig) -> list[Source]:
+    """Files, each after the name of the pattern that matched it, as sources; each once, by name.
+
+    Raises:
+        DataError: a file belongs to two splits, or its format isn't known.
+    """
+    base = cleaned(base)
+    found: dict[str, Source] = {}
+    for name, path in named:
+        split = name.rsplit("-", 1)[0]
+        shown = path[len(base) :].lstrip("/") if base and path.startswith(base) else path
+        source = Source(path, shown, format_of(path, data), None if split == ALL else split)
+        if path in found and found[path].split != source.split:
+            raise DataError(
+                f"data.files: {shown} belongs to {found[path].split} and to {source.split}; a file goes to one split"
+            )
+        found[path] = source
     return sorted(found.values(), key=lambda source: source.name)
+
+
+def cleaned(base: str) -> str:
+    """A folder as the paths below it begin; a URI stays as it is."""
+    return base if "://" in base or not base else str(PurePosixPath(base))
 
 
 def joined(base: str, pattern: str) -> str:

@@ -27,14 +27,21 @@ class Ledger:
     account: Account = field(default_factory=Account)
     lines: list[Record] = field(default_factory=list)
 
-    def rows(self, action: str, reason: str, count: int, records: Callable[[], Iterable[Record]]) -> None:
-        """Take rows out: ``error`` and ``quarantine`` write records, ``drop`` only counts."""
+    def rows(
+        self, action: str, reason: str, count: int, records: Callable[[], Iterable[Record]], *, file: str | None = None
+    ) -> None:
+        """Take rows out: ``error`` and ``quarantine`` write records, ``drop`` only counts.
+
+        With ``file``, they are of this file and can't be used for what they hold themselves.
+        """
         if not count:
             return
         if action == "drop":
             self.account.dropped[reason] += count
             return
         self.account.quarantined[reason] += count
+        if file is not None:
+            self.account.quarantined_files[file] += count
         self._write(action, reason, count, records)
 
     def sequences(self, action: str, reason: str, count: int, records: Callable[[], Iterable[Record]]) -> None:

@@ -39,7 +39,7 @@ def _lengths(account: Account) -> dict[str, Any]:
 
 
 def summary(account: Account, dataset: DatasetConfig, at: Boundaries | None) -> dict[str, Any]:
-    """What stands in ``account.json``; docs/data-formats.md describes it."""
+    """What stands in ``account.json`` besides ``lineage``; docs/data-formats.md describes it."""
     time = dataset.data.time
     kind = time.kind if time else "integer"
 
@@ -69,7 +69,6 @@ def summary(account: Account, dataset: DatasetConfig, at: Boundaries | None) -> 
         "lengths": _lengths(account),
         "time": {name: shown(span) for name, span in sorted(account.times.items()) if time and name != "read"},
         "boundaries": dict(zip(("eval", "test"), shown([at.eval, at.test]), strict=True)) if at else {},
-        "files": dict(sorted(account.files.items())),
         "examples": dict(sorted(account.examples.items())),
     }
 
@@ -112,6 +111,12 @@ def check(account: Account, dataset: DatasetConfig, where: str = "") -> None:
         DataError: files can't be used, a policy is ``error``, too many rows are quarantined, or a split is empty.
         RuntimeError: the account doesn't balance, which is a bug.
     """
+    check_rows(account, dataset, where)
+    _check_splits(account, dataset)
+
+
+def check_rows(account: Account, dataset: DatasetConfig, where: str = "") -> None:
+    """The part of ``check`` that looks at rows alone, for data that need not fill every split."""
     check_errors(account, where)
     if account.unbalanced:
         raise RuntimeError(
@@ -129,7 +134,6 @@ def check(account: Account, dataset: DatasetConfig, where: str = "") -> None:
         )
     if not account.rows_read:
         raise DataError(f"data.files: {', '.join(sorted(account.files)) or 'the files'} hold no rows")
-    _check_splits(account, dataset)
 
 
 def _check_splits(account: Account, dataset: DatasetConfig) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from noisy_gru.components.config import BudgetsConfig, EvaluationConfig
+from noisy_gru.components.config import BudgetsConfig, ComparisonConfig, EvaluationConfig
 from noisy_gru.components.evaluation.summary import read_evaluation
 from noisy_gru.components.pusher.published import hash_files, latest_publication, versions
 from noisy_gru.components.serving_gate.report import read_report
@@ -176,7 +176,9 @@ def test_publish_compare_refuse_and_publish_again(
         # The Keras side of a Trainer's model needs Transform's graph; here the first export stands for it.
         monkeypatch.setattr(executor, "keras_reference", lambda *_: Reference(from_examples, from_examples))
         good, serving = exported[0].parent, tmp_path / "serving" / "tiny"
-        evaluation = EvaluationConfig(baselines="report", slices=[["origin"]])
+        evaluation = EvaluationConfig.model_validate(
+            {"baselines": "report", "slices": [["origin"]], "comparison": {"max_slice_regression": 0.0}}
+        )
 
         # A first run: nothing to compare with, and published.
         newest = run(good, evaluation)
@@ -207,6 +209,7 @@ def test_publish_compare_refuse_and_publish_again(
         summary = read_evaluation(newest("ModelEvaluation").uri)
         labels = np.array([b"falls", b"rises", b"stays"])[np.arange(40) % 3]
         right = answers["label_bytes"].astype(bytes) == labels
+        known = [list(answers["labels_bytes"][0].astype(bytes)).index(label) for label in labels]
         assert summary.blessed
         assert summary.baseline == {}
         assert summary.metrics["example_count"] == 40
@@ -216,8 +219,9 @@ def test_publish_compare_refuse_and_publish_again(
         assert summary.slices["origin=north"]["example_count"] == 20
         assert summary.slices["origin=south"]["accuracy"] == pytest.approx(right[1::2].mean())
 
-        # Nothing new: compared with itself, and published once; what doesn't depend on it comes from the cache.
-        newest = run(good, evaluation)
+        # Nothing new: measured beside itself, which it need not beat, and published once; what doesn't depend on it
+        # comes from the cache.
+        newest = run(good, EvaluationConfig(baselines="report", comparison=ComparisonConfig(min_improvement=0)))
         summary = read_evaluation(newest("ModelEvaluation").uri)
         assert summary.baseline["accuracy"] == summary.metrics["accuracy"]
         assert integer(newest("PushedModel"), "pushed") == 1
@@ -227,7 +231,11 @@ def test_publish_compare_refuse_and_publish_again(
         # Another model: misses a threshold, and is not what Keras says it is.
         export_model(tmp_path / "other" / "Format-Serving", seed=1, spoil=lambda p: tf.nn.softmax(-50.0 * p))
         strict = EvaluationConfig.model_validate(
-            {"slices": [["origin"]], "thresholds": {"accuracy": {"min": 0.99}}, "comparison": {"metric": "log_loss"}}
+            {
+                "slices": [["origin"]],
+                "thresholds": {"accuracy": {"min": 0.99}},
+                "comparison": {"metric": "log_loss", "min_improvement": 0.25, "max_slice_regression": 0.5},
+            }
         )
         caplog.clear()
         newest = run(tmp_path / "other", strict)
@@ -236,10 +244,20 @@ def test_publish_compare_refuse_and_publish_again(
         assert any(
             reason.startswith("accuracy is 0.") and "must be at least 0.99" in reason for reason in summary.reasons
         )
+        now, before = summary.metrics["log_loss"], summary.baseline["log_loss"]
+        assert before == pytest.approx(-np.log(answers["probabilities"][np.arange(40), known]).mean(), abs=1e-4)
+        better = "more than 0.25 better is asked for"
+        worse = f"{now - before:.4g} worse than the {before:.4g} of the published model; {better}"
+        assert f"log_loss is {now:.4g}, {worse}" in summary.reasons
+        # The bounds are on the whole; the comparison is on the slices, too.
+        assert {(missed.metric, missed.slice) for missed in summary.missed if missed.slice != "all"} == {
+            ("log_loss", "origin=north"),
+            ("log_loss", "origin=south"),
+        }
         assert any(
-            "log_loss is" in reason and "worse than the published model's" in reason for reason in summary.reasons
+            reason.startswith("log_loss for origin=north is ") and reason.endswith("; at most 0.5 worse is allowed")
+            for reason in summary.reasons
         )
-        assert {missed.slice for missed in summary.missed} == {"all"}
         assert integer(newest("ModelBlessing"), "blessed") == 0
         assert integer(newest("InfraBlessing"), "blessed") == 0
         assert integer(newest("InfraBlessing"), "has_model") == 0

@@ -114,9 +114,12 @@ def test_parameters_have_their_defaults(spec: dict[str, Any]) -> None:
 def test_patterns_with_a_span_add_a_parameter() -> None:
     files = "data.files={train: ['d-{SPAN}/train.csv'], test: ['d-{SPAN}/test.csv']}"
     spec = next(iter(yaml.safe_load_all(compile_text(files))))
-    assert spec["root"]["inputDefinitions"]["parameters"]["span"] == {"parameterType": "STRING", "defaultValue": ""}
+    assert spec["root"]["inputDefinitions"]["parameters"]["span"] == {
+        "parameterType": "STRING",
+        "defaultValue": "latest",
+    }
     task = spec["root"]["dag"]["tasks"]["SequenceExampleGen"]["inputs"]["parameters"]
-    assert task["range_config"] == {"componentInputParameter": "span"}
+    assert task["span"] == {"componentInputParameter": "span"}
 
 
 def test_a_base_model_adds_an_importer_and_a_parameter() -> None:
@@ -153,11 +156,11 @@ def test_steps_are_told_their_drivers_types_and_runner(spec: dict[str, Any]) -> 
             ("Pusher", "pusher"),
         )
     }
+    ingestion = {"noisy_gru.IngestionAccount": "noisy_gru.components.sequence_example_gen.artifacts.IngestionAccount"}
     classes = {step: json.loads(argument(spec, step, "--artifact_classes") or "{}") for step in STEPS}
     assert {step: types for step, types in classes.items() if types} == {
-        "SequenceExampleGen": {
-            "noisy_gru.IngestionAccount": "noisy_gru.components.sequence_example_gen.artifacts.IngestionAccount"
-        },
+        "SequenceExampleGen": ingestion,
+        "Pusher": ingestion,
         "AnomalyGate": {"noisy_gru.AnomalyReport": "noisy_gru.components.anomaly_gate.component.AnomalyReport"},
         "ServingGate": {"noisy_gru.ServingReport": "noisy_gru.components.serving_gate.component.ServingReport"},
     }

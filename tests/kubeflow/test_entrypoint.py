@@ -49,7 +49,7 @@ def example_gen(tmp_path: Path, spans: dict[int, str]) -> Any:
     node = SequenceExampleGen(
         input_base=RuntimeParameter(name="data_root", ptype=str, default="/mnt/data"),  # type: ignore[arg-type]
         dataset=dataset.model_copy(update={"data": data}).model_dump_json(),
-        range_config=RuntimeParameter(name="span", ptype=str, default=""),
+        span=RuntimeParameter(name="span", ptype=str, default="latest"),
     )
     spec: Any = node.executor_spec
     assert isinstance(spec, executor_spec.BeamExecutorSpec)
@@ -57,7 +57,7 @@ def example_gen(tmp_path: Path, spans: dict[int, str]) -> Any:
     return node
 
 
-@pytest.mark.parametrize(("asked", "read"), [("", 12), ("3", 3)])
+@pytest.mark.parametrize(("asked", "read"), [("latest", 12), ("3", 3)])
 def test_the_driver_resolves_the_span_and_its_properties_are_merged(
     run_here: Callable[..., Any], tmp_path: Path, asked: str, read: int
 ) -> None:
@@ -74,17 +74,25 @@ def test_the_driver_resolves_the_span_and_its_properties_are_merged(
     assert (told["payload_format"], told["file_format"]) == ("FORMAT_TF_EXAMPLE", "tfrecords_gzip")
     account = json.loads((answer.folder("account") / "account.json").read_text())
     assert account["rows"]["read"] == 120
-    assert f"day-{read}" in json.dumps(account)
+    assert [span["span"] for span in account["spans"]] == [read]
+    assert answer.outputs["account"]["metadata"]["spans"] == told["spans"] == str(read)
 
 
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ("tomorrow", "span: expected latest, a whole number of at least 0, or a date since 1970-01-01 like 2026-07-31"),
+        ("4", "data.files: span 4 is not there: {data}/day-4/rows.csv matches no file. Spans that are there: 3"),
+    ],
+)
 def test_a_span_that_is_not_there_ends_in_words(
-    run_here: Callable[..., Any], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    run_here: Callable[..., Any], tmp_path: Path, capfd: pytest.CaptureFixture[str], asked: str, told: str
 ) -> None:
     node = example_gen(tmp_path, {3: ROWS})
-    answer = run_here(node, parameters={"data_root": str(tmp_path / "data"), "span": "tomorrow"})
+    answer = run_here(node, parameters={"data_root": str(tmp_path / "data"), "span": asked})
     assert (answer.code, answer.outputs) == (1, {})
     said = capfd.readouterr().err
-    assert "error: parameter span: expected a whole number of at least 0, or nothing. Received: 'tomorrow'" in said
+    assert f"error: {told.format(data=tmp_path / 'data')}" in said
     assert "Traceback" not in said
 
 

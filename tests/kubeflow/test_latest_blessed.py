@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from noisy_gru.components.pusher.publish import publish
+from noisy_gru.components.pusher.retraining import Retraining
 
 # TFX and ML Metadata warn of their own use of what they deprecated.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
@@ -86,14 +88,17 @@ def find(request: pytest.FixtureRequest, tmp_path: Path) -> Find:
     return kubeflow
 
 
-def push(tmp_path: Path, content: bytes, seconds: float, model_uri: str | None = None) -> None:
+def push(tmp_path: Path, content: bytes, seconds: float) -> None:
     artifact = tmp_path / "trained"
     (artifact / "Format-Serving").mkdir(parents=True, exist_ok=True)
     (artifact / "Format-Serving" / "saved_model.pb").write_bytes(content)
     (artifact / "Format-Keras").mkdir(exist_ok=True)
     (artifact / "Format-Keras" / "model.keras").write_bytes(b"keras of " + content)
-    uri = str(artifact) if model_uri is None else model_uri
-    publish(artifact / "Format-Serving", tmp_path / "serving", "m", model_uri=uri, clock=lambda: seconds)
+    retraining = Retraining(artifact / "Format-Keras")
+    # As on a cluster, the artifact is where no other step can read it.
+    uri = "minio://bucket/run/Trainer/model"
+    source, serving = artifact / "Format-Serving", tmp_path / "serving"
+    publish(source, serving, "m", model_uri=uri, retraining=retraining, clock=lambda: seconds)
 
 
 def test_a_first_run_finds_none(find: Find, tmp_path: Path) -> None:
@@ -115,11 +120,14 @@ def test_the_newest_is_found_and_a_newer_one_by_the_next_run(find: Find, tmp_pat
     assert (find().version, find().graph) == ("100", b"first")
 
 
-def test_what_another_machine_published_is_found_without_its_artifact(find: Find, tmp_path: Path) -> None:
-    push(tmp_path, b"graph", 100, model_uri="minio://bucket/run/Trainer/model")
+def test_a_version_of_before_is_found_without_its_keras_file(find: Find, tmp_path: Path) -> None:
+    push(tmp_path, b"graph", 100)
+    publish(tmp_path / "trained" / "Format-Serving", tmp_path / "other", "m", clock=lambda: 100.0)
+    shutil.rmtree(tmp_path / "serving")
+    (tmp_path / "other").rename(tmp_path / "serving")
     found = find()
     assert (found.present, found.files) == (1, ["Format-Serving/saved_model.pb"])
-    assert "minio://bucket/run/Trainer/model is in an object store: it can be compared with" in found.note
+    assert found.note.endswith("version 100 can be compared with, but not trained further: it carries no Keras file")
 
 
 def test_a_damaged_version_is_not_taken(find: Find, tmp_path: Path) -> None:

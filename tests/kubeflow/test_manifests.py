@@ -1,17 +1,18 @@
-"""The kustomize overlays: kubectl renders them, Kubernetes' own models know every field, and they agree with the code.
+"""The kustomize overlays: kubectl renders them, Kubernetes' own schemas know every field, and they agree with the code.
 
-What renders is kubectl itself, where it is on the PATH. The models are those of the `kubernetes` package.
+kubectl and the schemas are packages of the tests' environment.
 """
 
 from __future__ import annotations
 
-import json
-import shutil
+import copy
 import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import kubernetes_validate
 import pytest
 import yaml
 
@@ -20,12 +21,20 @@ from noisy_gru.components.pusher.labels import Labels, ServedModel
 from noisy_gru.components.pusher.server_files import render
 from noisy_gru.pipeline.cli_options import EXIT_CONFIG, EXIT_REFUSED
 from noisy_gru.pipeline.kubeflow_config import KubeflowConfig
+from noisy_gru.trainer.cluster import Cluster
 
 ROOT = Path(__file__).parents[2]
 MANIFESTS = ROOT / "kubeflow" / "manifests"
-OVERLAYS = ("local", "object-store", "production", "without-kubeflow")
-KUBECTL = shutil.which("kubectl")
-needs_kubectl = pytest.mark.skipif(KUBECTL is None, reason="kubectl, which has kustomize in it, is not on the PATH")
+OVERLAYS = ("local", "object-store", "production", "without-kubeflow", "several-machines", "several-machines-tfjob")
+KUBECTL = Path(sys.executable).parent / "kubectl"
+# The oldest that knows all fields, and the newest that there are schemas of.
+KUBERNETES = ("1.27", kubernetes_validate.latest_version())
+# Of the Training Operator's custom resource definition, as far as it is used.
+TFJOB_FIELDS = {
+    "spec": {"runPolicy", "tfReplicaSpecs", "successPolicy", "enableDynamicWorker"},
+    "runPolicy": {"activeDeadlineSeconds", "backoffLimit", "cleanPodPolicy", "ttlSecondsAfterFinished", "suspend"},
+    "Worker": {"replicas", "restartPolicy", "template"},
+}
 
 Object = dict[str, Any]
 
@@ -41,8 +50,7 @@ def written() -> list[tuple[Path, Object]]:
 @cache
 def rendered(overlay: str) -> dict[tuple[str, str], Object]:
     """The overlay's objects by kind and name."""
-    assert KUBECTL is not None
-    command = [KUBECTL, "kustomize", str(MANIFESTS / "overlays" / overlay)]
+    command = [str(KUBECTL), "kustomize", str(MANIFESTS / "overlays" / overlay)]
     answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert (answer.returncode, answer.stderr) == (0, "")
     objects = {(each["kind"], each["metadata"]["name"]): each for each in documents(answer.stdout)}
@@ -56,53 +64,38 @@ def base(kind: str, name: str) -> Object:
     )
 
 
-def models() -> dict[tuple[str, str], str]:
-    """Kubernetes' models by version and kind."""
-    return {
-        ("v1", "Namespace"): "V1Namespace",
-        ("v1", "ServiceAccount"): "V1ServiceAccount",
-        ("v1", "ConfigMap"): "V1ConfigMap",
-        ("v1", "PersistentVolumeClaim"): "V1PersistentVolumeClaim",
-        ("v1", "Service"): "V1Service",
-        ("apps/v1", "Deployment"): "V1Deployment",
-        ("batch/v1", "Job"): "V1Job",
-        ("batch/v1", "CronJob"): "V1CronJob",
-        ("policy/v1", "PodDisruptionBudget"): "V1PodDisruptionBudget",
-        ("networking.k8s.io/v1", "NetworkPolicy"): "V1NetworkPolicy",
-        ("rbac.authorization.k8s.io/v1", "Role"): "V1Role",
-        ("rbac.authorization.k8s.io/v1", "RoleBinding"): "V1RoleBinding",
-    }
+def check(content: Object, version: str) -> None:
+    """Ask Kubernetes' strict schema; of a TFJob, which it has none for, that of its pods.
+
+    Raises:
+        kubernetes_validate.ValidationError: a field is unknown, missing or of another type.
+    """
+    if content["kind"] != "TFJob":
+        kubernetes_validate.validate(content, version, strict=True)
+        return
+    spec = content["spec"]
+    (worker,) = spec["tfReplicaSpecs"].values()
+    for name, fields in (("spec", spec), ("runPolicy", spec["runPolicy"]), ("Worker", worker)):
+        assert fields.keys() <= TFJOB_FIELDS[name]
+    pod = {"apiVersion": "v1", "kind": "Pod", **worker["template"]}
+    kubernetes_validate.validate(pod, version, strict=True)
 
 
-class Answer:
-    """What the client reads a model from."""
-
-    def __init__(self, content: Object) -> None:
-        self.data = json.dumps(content)
-
-
-def read_and_written(content: Object) -> Any:
-    """An object read as its model and written again: a field that Kubernetes doesn't know is lost on the way."""
-    from kubernetes import client
-
-    api = client.ApiClient()
-    model = models()[content["apiVersion"], content["kind"]]
-    return api.sanitize_for_serialization(api.deserialize(Answer(content), model))
-
-
-@needs_kubectl
+@pytest.mark.parametrize("version", KUBERNETES)
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_kubernetes_models_know_every_field_of_an_overlay(overlay: str) -> None:
+def test_kubernetes_knows_every_field_of_an_overlay(overlay: str, version: str) -> None:
     for content in rendered(overlay).values():
-        assert read_and_written(content) == content
+        check(content, version)
 
 
-def test_the_models_find_a_field_that_is_none() -> None:
-    wrong = base("Deployment", "noisy-gru-serving")
-    wrong["spec"]["template"]["spec"]["containers"][0]["image_pull_policy"] = "Always"
-    assert read_and_written(wrong) != wrong
-    with pytest.raises(ValueError, match="selector"):
-        read_and_written({**wrong, "spec": {"template": {}}})
+@pytest.mark.parametrize("kind", ["Deployment", "TFJob"])
+def test_a_field_that_is_none_is_found(kind: str) -> None:
+    wrong = next(copy.deepcopy(each) for _, each in written() if each["kind"] == kind)
+    (pod,) = [spec for spec in find(wrong, "spec") if "containers" in spec]
+    check(wrong, KUBERNETES[-1])
+    pod["containers"][0]["image_pull_policy"] = "Always"
+    with pytest.raises(kubernetes_validate.ValidationError, match="image_pull_policy"):
+        check(wrong, KUBERNETES[-1])
 
 
 def test_every_file_is_an_object_or_a_kustomization_and_is_named_by_one() -> None:
@@ -119,7 +112,6 @@ def test_every_file_is_an_object_or_a_kustomization_and_is_named_by_one() -> Non
     assert {path.name for path in (MANIFESTS / "overlays").iterdir()} == set(OVERLAYS)
 
 
-@needs_kubectl
 @pytest.mark.parametrize(
     ("overlay", "namespace"),
     [
@@ -127,6 +119,8 @@ def test_every_file_is_an_object_or_a_kustomization_and_is_named_by_one() -> Non
         ("object-store", "noisy-gru"),
         ("production", "noisy-gru"),
         ("without-kubeflow", "noisy-gru"),
+        ("several-machines", "noisy-gru"),
+        ("several-machines-tfjob", "noisy-gru"),
     ],
 )
 def test_all_is_in_one_namespace(overlay: str, namespace: str) -> None:
@@ -139,7 +133,6 @@ def test_all_is_in_one_namespace(overlay: str, namespace: str) -> None:
             assert content["subjects"] == [{"kind": "ServiceAccount", "name": name, "namespace": namespace}]
 
 
-@needs_kubectl
 def test_what_the_overlays_are_for() -> None:
     local, production = rendered("local"), rendered("production")
     claims = [each["spec"]["accessModes"] for (kind, _), each in local.items() if kind == "PersistentVolumeClaim"]
@@ -167,7 +160,6 @@ def test_what_the_overlays_are_for() -> None:
     assert ("CronJob", "noisy-gru-run") in alone
 
 
-@needs_kubectl
 def test_no_secret_is_rendered_and_every_claim_that_is_mounted_is_there() -> None:
     for overlay in OVERLAYS:
         objects = rendered(overlay)
@@ -187,15 +179,15 @@ def find(content: Any, key: str) -> list[Any]:
 
 def pods() -> list[tuple[str, Object]]:
     """The pods' specifications, by kind."""
-    return [(each["kind"], spec) for _, each in written() for spec in find(each, "spec") if "containers" in spec]
+    found = [(each["kind"], spec) for _, each in written() for spec in find(each, "spec") if "containers" in spec]
+    # A patch names no volumes.
+    return [(kind, spec) for kind, spec in found if "volumes" in spec]
 
 
 def test_pods_have_no_more_rights_than_they_need() -> None:
     found = pods()
-    assert {kind for kind, _ in found} == {"Deployment", "Job", "CronJob"}
-    for kind, pod in found:
-        if pod.get("topologySpreadConstraints"):
-            continue  # a patch
+    assert {kind for kind, _ in found} == {"Deployment", "Job", "CronJob", "TFJob"}
+    for _, pod in found:
         assert pod["automountServiceAccountToken"] is False
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         for container in pod["containers"]:
@@ -204,7 +196,8 @@ def test_pods_have_no_more_rights_than_they_need() -> None:
             assert security["readOnlyRootFilesystem"] is True
             assert security["capabilities"]["drop"] == ["ALL"]
             assert "memory" in container["resources"]["limits"]
-        if kind != "Job":
+        # Who gives volumes to others has to be root.
+        if not pod["containers"][0]["command"][-1].startswith("chown"):
             assert pod["securityContext"]["runAsNonRoot"] is True
 
 
@@ -254,11 +247,15 @@ def test_a_probe_asks_the_health_service_that_is_switched_on() -> None:
     assert container["startupProbe"]["grpc"] == container["readinessProbe"]["grpc"] == {"port": ports["grpc"]}
 
 
+def preparing_volumes() -> Object:
+    return base("Job", "noisy-gru-prepare-volumes")["spec"]["template"]["spec"]
+
+
 def test_claims_and_mount_paths_are_those_of_the_configuration() -> None:
     config = KubeflowConfig()
     claims = {each["metadata"]["name"] for _, each in written() if each["kind"] == "PersistentVolumeClaim"}
     assert config.volumes.keys() <= claims
-    job = next(pod for kind, pod in pods() if kind == "Job")
+    job = preparing_volumes()
     by_name = {each["name"]: each["persistentVolumeClaim"]["claimName"] for each in job["volumes"]}
     mounts = {by_name[each["name"]]: each["mountPath"] for each in job["containers"][0]["volumeMounts"]}
     assert mounts == config.volumes
@@ -272,10 +269,12 @@ def test_the_image_is_the_compiled_pipelines_and_its_user_owns_the_volumes() -> 
     assert images == {f"noisy-gru-tfx:{version}"}
     dockerfile = (ROOT / "kubeflow" / "Dockerfile").read_text()
     user, group = dockerfile.split("\nUSER ", 1)[1].split(maxsplit=1)[0].split(":")
-    job = next(pod for kind, pod in pods() if kind == "Job")
+    job = preparing_volumes()
     assert f"chown {user}:{group} " in job["containers"][0]["command"][-1]
-    cron = next(pod for kind, pod in pods() if kind == "CronJob")["securityContext"]
-    assert (cron["runAsUser"], cron["runAsGroup"]) == (int(user), int(group))
+    runs = [pod["securityContext"] for _, pod in pods() if pod["securityContext"].get("fsGroup") == 0]
+    assert len(runs) == 3
+    for security in runs:
+        assert (security["runAsUser"], security["runAsGroup"]) == (int(user), int(group))
 
 
 def test_a_refused_model_is_not_trained_again_the_same_night() -> None:
@@ -285,3 +284,55 @@ def test_a_refused_model_is_not_trained_again_the_same_night() -> None:
     rules = cron["spec"]["jobTemplate"]["spec"]["podFailurePolicy"]["rules"]
     assert rules[0]["action"] == "FailJob"
     assert rules[0]["onExitCodes"]["values"] == [EXIT_CONFIG, EXIT_REFUSED]
+
+
+def workers_arguments(job: Object) -> tuple[list[str], Object]:
+    """What the pods of a training run, with their names filled in, and the first container."""
+    (pod,) = [spec for spec in find(job, "spec") if "containers" in spec]
+    (container,) = pod["containers"]
+    assert container["command"] == ["python", "-m", "noisy_gru.trainer.worker"]
+    return [argument.replace("$(RUN)", "run-1") for argument in container["args"]], container
+
+
+def test_the_pods_of_an_indexed_job_find_each_other() -> None:
+    objects = rendered("several-machines")
+    job, service = objects["Job", "noisy-gru-train"], objects["Service", "noisy-gru-train"]
+    arguments, container = workers_arguments(job)
+    options = dict(argument.removeprefix("--").split("=", 1) for argument in arguments if "=" in argument)
+    workers = int(options["workers"])
+    assert job["spec"]["completions"] == job["spec"]["parallelism"] == workers > 1
+    assert job["spec"]["completionMode"] == "Indexed"
+    # Kubernetes calls pod i of an indexed Job <job>-<i>, below the Service that its subdomain names.
+    pod = job["spec"]["template"]["spec"]
+    port = container["ports"][0]["containerPort"]
+    expected = [f"{job['metadata']['name']}-{index}.{pod['subdomain']}:{port}" for index in range(workers)]
+    assert Cluster.of_pods(options["hosts"], workers=workers, index=1).addresses == tuple(expected)
+    assert pod["subdomain"] == service["metadata"]["name"] and service["spec"]["clusterIP"] == "None"
+    labels = job["spec"]["template"]["metadata"]["labels"]
+    assert service["spec"]["selector"].items() <= labels.items()
+
+
+def test_a_tfjobs_container_and_port_have_the_names_that_its_operator_looks_for() -> None:
+    job = rendered("several-machines-tfjob")["TFJob", "noisy-gru-train"]
+    _, container = workers_arguments(job)
+    assert (container["name"], container["ports"][0]["name"]) == ("tensorflow", "tfjob-port")
+
+
+def test_both_jobs_run_the_same_on_what_all_pods_see() -> None:
+    shapes = []
+    for overlay, kind in (("several-machines", "Job"), ("several-machines-tfjob", "TFJob")):
+        objects = rendered(overlay)
+        arguments, container = workers_arguments(objects[kind, "noisy-gru-train"])
+        run = arguments[arguments.index("--") + 1 :]
+        assert run[:2] == ["noisy-gru", "run"]
+        mounts = {each["name"]: each["mountPath"] for each in container["volumeMounts"]}
+        # The folder to meet in, and what Transform writes, are on the volume that is shared.
+        assert arguments[0].startswith(f"{mounts['train']}/") and run[run.index("--root") + 1] == mounts["train"]
+        assert objects["PersistentVolumeClaim", "noisy-gru-train"]["spec"]["accessModes"] == ["ReadWriteMany"]
+        assert ("CronJob", "noisy-gru-run") not in objects
+        preparing = find(objects["Job", "noisy-gru-prepare-volumes"], "command")[0][-1]
+        mounted = [each["mountPath"] for each in find(objects["Job", "noisy-gru-prepare-volumes"], "volumeMounts")[0]]
+        assert mounts["train"] in mounted
+        assert all(preparing.count(each) == 2 for each in mounted), "each is given an owner and a mode"
+        shapes.append((run, container["volumeMounts"], container["securityContext"], container["resources"]))
+    assert shapes[0] == shapes[1]

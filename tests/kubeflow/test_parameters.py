@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,26 +12,14 @@ from noisy_gru.kubeflow.parameters import as_data_uri, long_forms
 from noisy_gru.schema.errors import ConfigError
 
 
-@pytest.mark.parametrize(("given", "expected"), [("7", 7), ("0", 0), (7.0, 7), ("", None)])
-def test_a_span_is_a_range(given: Any, expected: int | None, tmp_path: Path) -> None:
-    (text,) = long_forms({"range_config": given}, tmp_path).values()
-    if expected is None:
-        assert not text
-        return
-    assert json.loads(text) == {"static_range": {"start_span_number": expected, "end_span_number": expected}}
-
-
 @pytest.mark.slow
 def test_tfx_reads_them(tmp_path: Path) -> None:
-    from tfx.proto import range_config_pb2, trainer_pb2
+    from tfx.proto import trainer_pb2
 
-    ranges: Any = range_config_pb2
     trainer: Any = trainer_pb2
-    span, steps = ranges.RangeConfig(), trainer.TrainArgs()
-    long = long_forms({"range_config": "12", "train_args": 200.0}, tmp_path)
-    json_format.Parse(long["range_config"], span)
+    steps = trainer.TrainArgs()
+    long = long_forms({"train_args": 200.0}, tmp_path)
     json_format.Parse(long["train_args"], steps)
-    assert span.static_range.start_span_number == span.static_range.end_span_number == 12
     assert steps.num_steps == 200
 
 
@@ -42,14 +29,14 @@ def test_no_steps_leave_the_epochs(nothing: Any, tmp_path: Path) -> None:
 
 
 def test_what_is_json_already_stays(tmp_path: Path) -> None:
-    given = {"range_config": '{"rolling_range": {"num_spans": 1}}', "train_args": '{"num_steps": 5}', "other": "7"}
+    given = {"train_args": '{"num_steps": 5}', "span": "7"}
     assert long_forms(given, tmp_path) == given
 
 
 @pytest.mark.parametrize("bad", ["latest", "-1", "1.5", 1.5])
 def test_others_are_refused_by_name(bad: Any, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"parameter span: expected a whole number.*Received"):
-        long_forms({"range_config": bad}, tmp_path)
+    with pytest.raises(ConfigError, match=r"parameter steps: expected a whole number.*Received"):
+        long_forms({"train_args": bad}, tmp_path)
 
 
 def test_the_schema_travels_as_it_is(tmp_path: Path) -> None:

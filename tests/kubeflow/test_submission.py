@@ -222,5 +222,22 @@ def test_a_configuration_is_compiled_on_the_way(api: KfpApi) -> None:
     (schedule,) = api.store.recurring_runs.values()
     assert schedule["trigger"]["cron_schedule"]["cron"] == "0 30 2 * * 1"
     assert schedule["runtime_config"]["parameters"] == {"data_root": "/mnt/data/[[ScheduledTime]]", "steps": 8}
-    # When it runs is no part of what runs: the version is the same.
-    assert len(api.store.versions) == 1
+    # What recurs asks first whether it is due; a run that a person starts does not.
+    first, second = (upload.body for upload in api.sent("POST", "/upload_version"))
+    assert ("RetrainPlanner" in first, "RetrainPlanner" in second) == (False, True)
+
+
+@pytest.mark.filterwarnings("default")  # TFX warns of its own use of what it deprecated
+def test_a_schedule_for_retraining_is_kubeflow_s_too(api: KfpApi) -> None:
+    when = "retraining.schedule={cron: '0 3 * * *'}"
+    answer = call("schedule", VOWELS, "--set", when, api=api)
+    assert answer.exit_code == 0, answer.output
+    (schedule,) = api.store.recurring_runs.values()
+    assert schedule["trigger"]["cron_schedule"]["cron"] == "0 0 3 * * *"
+    before = len(api.requests)
+    zone = "retraining.schedule={cron: '0 3 * * *', timezone: Europe/Berlin}"
+    answer = call("schedule", VOWELS, "--set", zone, api=api)
+    assert (answer.exit_code, len(api.requests)) == (EXIT_CONFIG, before)
+    assert "retraining.schedule is in the zone Europe/Berlin, and Kubeflow counts in UTC" in answer.stderr
+    answer = call("schedule", VOWELS, "--set", zone, "--cron", "0 1 * * *", api=api)
+    assert answer.exit_code == 0, answer.output

@@ -49,9 +49,10 @@ def test_quick_commands_import_nothing_heavy(arguments, tmp_path):
 
 def test_help_explains_and_lists_exit_codes():
     text = " ".join(noisy_gru("--help").stdout.split())
-    for command in ("init", "validate", "run", "predict", "runs", "doctor"):
+    for command in ("init", "validate", "run", "predict", "runs", "retrain", "doctor"):
         assert f" {command} " in text
     assert "3 run: trained, but the model was refused" in text
+    assert "75 another run goes on" in text
     assert "130 interrupted" in text
 
 

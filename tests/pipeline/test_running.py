@@ -38,10 +38,12 @@ def run(tmp_path, monkeypatch):
             def run(self, pipeline: Any) -> None:
                 steps(self.observer)
 
-        build, local = ModuleType("build"), ModuleType("local")
+        build, local, recovering = ModuleType("build"), ModuleType("local"), ModuleType("recovering")
         build.build_pipeline = lambda config, **options: options  # type: ignore[attr-defined]
         local.LocalRunner = Runner  # type: ignore[attr-defined]
         local.connection_config = lambda config, sqlite: None  # type: ignore[attr-defined]
+        recovering.clear_unfinished = lambda directory, connection: []  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "noisy_gru.pipeline.recovering", recovering)
         monkeypatch.setitem(sys.modules, "noisy_gru.pipeline.build", build)
         monkeypatch.setitem(sys.modules, "noisy_gru.pipeline.local", local)
         return running.run_config(load_config(VOWELS), config_path=VOWELS, root=tmp_path / "root")

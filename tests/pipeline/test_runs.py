@@ -71,6 +71,13 @@ def test_an_account_comes_back_as_it_was(directory):
     assert [path.name for path in directory.runs.iterdir()] == ["r1.json"]
 
 
+def test_a_metric_that_is_no_number_comes_back(directory):
+    directory.write(account("r1", directory.root, metrics={"accuracy": 0.5, "log_loss": float("nan")}))
+    assert json.loads((directory.runs / "r1.json").read_text())["metrics"] == {"accuracy": 0.5, "log_loss": None}
+    (found,) = directory.accounts()
+    assert found.metrics == pytest.approx({"accuracy": 0.5, "log_loss": float("nan")}, nan_ok=True)
+
+
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "file.json"
     write_atomically(path, "old")
@@ -119,9 +126,11 @@ def test_a_run_whose_process_is_gone_was_killed(directory):
     assert [each.status for each in directory.accounts()] == ["killed", "running", "running"]
     assert directory.account("r1").steps[0].status == "interrupted"
     assert json.loads((directory.runs / "r1.json").read_text())["status"] == "running"
+    # Who holds the lock knows: neither another host nor a process id that is taken again makes a run go on.
     directory.close_killed()
-    assert json.loads((directory.runs / "r1.json").read_text())["status"] == "killed"
-    assert json.loads((directory.runs / "r3.json").read_text())["status"] == "running"
+    written = [json.loads((directory.runs / f"r{number}.json").read_text()) for number in (1, 2, 3)]
+    assert [each["status"] for each in written] == ["killed"] * 3
+    assert written[0]["steps"][0]["status"] == "interrupted"
 
 
 def test_one_run_at_a_time(directory):

@@ -15,7 +15,7 @@ from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import DataError
 from noisy_gru.trainer import features as names
 from noisy_gru.trainer.dataset import BatchConfig, SequenceData
-from noisy_gru.trainer.features import Layout
+from noisy_gru.trainer.features import Layout, model_inputs
 
 COUNT = 103
 FEATURES_KEY = "features$ragged_values"
@@ -120,10 +120,56 @@ def test_batches_by_length_need_less_padding(tmp_path: Path, encode: Any) -> Non
     assert padding(load(patterns, bucket_by_length=True)) < padding(load(patterns)) / 3
 
 
-def test_few_shapes_for_a_compiler(tmp_path: Path, encode: Any) -> None:
-    data = load(write(tmp_path, encode), few_shapes=True, batch_size=4)
-    shapes = {inputs[names.FEATURES].shape[1] for number in range(3) for inputs, _ in data.shuffled()}
-    assert len(shapes) <= 8 and all(steps % 3 == 0 for steps in shapes)
+@pytest.mark.slow
+@pytest.mark.parametrize("cache_bytes", [4e9, 0], ids=["in memory", "from files"])
+@pytest.mark.parametrize("bucket_by_length", [False, True], ids=["any length", "by length"])
+def test_few_shapes_for_a_compiler(tmp_path: Path, encode: Any, cache_bytes: float, bucket_by_length: bool) -> None:
+    data = load(write(tmp_path, encode), cache_bytes=cache_bytes, bucket_by_length=bucket_by_length)
+    data.epoch.assign(1)
+    plain = [(inputs[names.LENGTH].numpy(), labels.numpy()) for inputs, labels in data.shuffled()]
+    data.pad_to((6, 13, 20))
+    (spec, *_) = {
+        data.shuffled().element_spec[0][names.FEATURES],
+        data.one_of_each_shape().element_spec[0][names.FEATURES],
+    }
+    assert spec.shape.as_list() == [10, None, 2]
+    batches = list(data.shuffled())
+    assert {inputs[names.FEATURES].shape[1] for inputs, *_ in batches} <= {6, 13, 20}
+    for (inputs, labels, weight), (expected, expected_labels) in zip(batches, plain, strict=True):
+        length, steps = inputs[names.LENGTH].numpy(), inputs[names.FEATURES].shape[1]
+        assert length.max() <= steps and (steps == 6 or length.max() > {13: 6, 20: 13}[steps])
+        # The rows are those of the plain batch, then its last one again, without weight.
+        missing = 10 - len(expected)
+        assert_array_equal(length, np.pad(expected, (0, missing), mode="edge"))
+        assert_array_equal(labels, np.pad(expected_labels, (0, missing), mode="edge"))
+        assert_array_equal(weight, [1.0] * len(expected) + [0.0] * missing)
+    assert sum(weight.numpy().sum() for *_, weight in batches) == COUNT
+    assert [x[names.FEATURES].shape for x, *_ in data.one_of_each_shape()] == [(10, 6, 2), (10, 13, 2), (10, 20, 2)]
+
+
+def test_the_longest_of_the_batches_are_foreseen(tmp_path: Path, encode: Any) -> None:
+    data = load(write(tmp_path, encode), bucket_by_length=True)
+
+    def longest(batches: tf.data.Dataset) -> list[int]:
+        return [int(max(inputs[names.LENGTH])) for inputs, _ in batches]
+
+    assert data.longest_of_batches(shuffled=False).tolist() == longest(data.one_pass())
+    # All 103 are one pool, so which batches there are does not depend on the draw; their order does.
+    assert sorted(data.longest_of_batches(shuffled=True)) == sorted(longest(data.shuffled()))
+
+
+def test_batches_are_what_a_server_makes_of_the_sequences(tmp_path: Path, encode: Any) -> None:
+    data = load(write(tmp_path, encode))
+    (block, *_) = data._blocks()
+    block.pop("unseen")
+    for start, (inputs, labels) in zip(range(0, COUNT, 10), data.one_pass(), strict=True):
+        rows = {key: value[start : start + 10] for key, value in block.items()}
+        expected = model_inputs(rows, LAYOUT)
+        assert set(inputs) == set(expected)
+        for key, value in expected.items():
+            assert_array_equal(inputs[key], value)
+            assert inputs[key].dtype == value.dtype
+        assert_array_equal(labels, rows[names.LABEL])
 
 
 def test_the_last_batch_is_kept_and_the_steps_are_known(tmp_path: Path, encode: Any) -> None:

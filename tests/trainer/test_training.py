@@ -74,12 +74,6 @@ def test_another_configuration_or_other_data_is_another_training(classification:
     assert key(settings(classification), eval_files=classification.files["test"]) != plain
 
 
-def test_a_base_model_is_refused(classification: Any, tmp_path: Path) -> None:
-    arguments = classification.fn_args(tmp_path, settings(classification).as_custom_config(), base_model="/models/1")
-    with pytest.raises(ConfigError, match="does not start from a base model yet"):
-        run_fn(arguments)
-
-
 def test_only_keras_3_trains(monkeypatch: pytest.MonkeyPatch) -> None:
     require_keras_3()
     monkeypatch.setattr(keras, "__version__", "2.15.0")

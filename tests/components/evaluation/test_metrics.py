@@ -90,6 +90,51 @@ def test_thresholds_slices_and_regression_of_the_configuration() -> None:
     assert '"fingerprint": "abc"' in config.metrics_specs[0].metrics[0].config
 
 
+def changes(config: Any) -> dict[tuple[str, ...], float]:
+    """The allowed change of the compared metric, by the columns of the slices that it holds for."""
+    return {
+        tuple(spec.feature_keys): each.threshold.change_threshold.absolute.value
+        for metric in config.metrics_specs[0].metrics
+        for each in metric.per_slice_thresholds
+        if each.threshold.HasField("change_threshold")
+        for spec in each.slicing_specs
+    }
+
+
+@pytest.mark.parametrize(
+    ("data", "comparison", "expected"),
+    [
+        (CLASSES, {"min_improvement": 0.0}, {(): math.nextafter(0, 1)}),
+        (WEATHER, {"min_improvement": 0.5}, {(): -math.nextafter(0.5, 1)}),
+        (WEATHER, {"max_regression": 0.1, "max_slice_regression": 0.3}, {(): 0.1, ("origin",): 0.3, ("a", "b"): 0.3}),
+        (CLASSES, {"max_slice_regression": 0.3}, {(): 0.0, ("origin",): -0.3, ("a", "b"): -0.3}),
+    ],
+)
+def test_what_the_comparison_asks_for(data: DatasetConfig, comparison: Any, expected: dict[Any, float]) -> None:
+    from noisy_gru.components.evaluation.config import eval_config, without_comparison
+
+    evaluation = EvaluationConfig.model_validate({"slices": [["origin"], ["a", "b"]], "comparison": comparison})
+    config = eval_config(data, evaluation)
+    assert changes(config) == expected
+    relaxed = without_comparison(config)
+    assert changes(relaxed) == {}
+    assert [metric.config for metric in relaxed.metrics_specs[0].metrics] == [
+        metric.config for metric in config.metrics_specs[0].metrics
+    ]
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "said"),
+    [
+        ({"comparison": {"max_regression": 0.1, "min_improvement": 0.1}}, "can't have to be better"),
+        ({"comparison": {"max_slice_regression": 0.1}}, "max_slice_regression needs slices"),
+    ],
+)
+def test_a_comparison_that_contradicts_itself_is_refused(evaluation: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        EvaluationConfig.model_validate(evaluation)
+
+
 def test_an_unknown_metric_is_refused() -> None:
     from noisy_gru.components.evaluation.config import eval_config
 

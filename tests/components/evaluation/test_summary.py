@@ -30,7 +30,27 @@ from noisy_gru.components.evaluation.summary import OVERALL, MissedThreshold
         ),
         (
             MissedThreshold("accuracy", OVERALL, -0.02, -0.01, True, True),
-            "accuracy is 0.02 worse than the published model's; at most 0.01 is allowed",
+            "accuracy is 0.02 worse than that of the published model; at most 0.01 worse is allowed",
+        ),
+        (
+            MissedThreshold("mae", "origin=JFK", 0.5, 0.25, False, True, 3.0, "version 17"),
+            "mae for origin=JFK is 3.5, 0.5 worse than the 3 of version 17; at most 0.25 worse is allowed",
+        ),
+        (
+            MissedThreshold("accuracy", OVERALL, -0.25, 0.0, True, True, 0.75, "version 17"),
+            "accuracy is 0.5, 0.25 worse than the 0.75 of version 17; it must not be worse",
+        ),
+        (
+            MissedThreshold("accuracy", OVERALL, 0.01, math.nextafter(0.02, 1), True, True, 0.75, "version 17"),
+            "accuracy is 0.76, 0.01 better than the 0.75 of version 17; more than 0.02 better is asked for",
+        ),
+        (
+            MissedThreshold("mae", OVERALL, 0.0, math.nextafter(0, -1), False, True, 3.0, "version 17"),
+            "mae is 3, as good as the 3 of version 17; more than 0 better is asked for",
+        ),
+        (
+            MissedThreshold("mae", OVERALL, math.nan, 0.0, False, True, 3.0, "version 17"),
+            "mae is not a number: the model's answers aren't, or there is no naive value",
         ),
         (MissedThreshold("accuracy", OVERALL, None, 0.5, True, False), "accuracy could not be measured"),
         (

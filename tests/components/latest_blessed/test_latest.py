@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ import pytest
 from noisy_gru.components.latest_blessed.latest import copy_latest, find_latest
 from noisy_gru.components.pusher.publish import publish
 from noisy_gru.components.pusher.published import RECORD, Publication
+from noisy_gru.components.pusher.retraining import Retraining
+from noisy_gru.components.pusher.training_record import RETRAINING
 
 
 @pytest.fixture
@@ -18,14 +21,14 @@ def artifact(tmp_path: Path) -> Path:
     (folder / "Format-Serving" / "saved_model.pb").write_bytes(b"graph")
     (folder / "Format-Serving" / "variables" / "variables.index").write_bytes(b"index")
     (folder / "Format-Keras").mkdir()
-    (folder / "Format-Keras" / "model.keras").write_bytes(b"keras")
+    for name in ("model.keras", "settings.json", "transform.json"):
+        (folder / "Format-Keras" / name).write_text(f"{name} of the Trainer")
     return folder
 
 
 def push(artifact: Path, serving: Path, seconds: float) -> Publication:
-    return publish(
-        artifact / "Format-Serving", serving, "m", model_uri=str(artifact), clock=lambda: seconds
-    ).publication
+    retraining = Retraining(artifact / "Format-Keras")
+    return publish(artifact / "Format-Serving", serving, "m", retraining=retraining, clock=lambda: seconds).publication
 
 
 def test_a_first_run_has_none(tmp_path: Path) -> None:
@@ -41,35 +44,48 @@ def test_the_newest_version_is_found_and_copied_whole(artifact: Path, tmp_path: 
     latest = find_latest(tmp_path, "m")
     assert latest.publication == second
     assert latest.note.startswith("version 200 of 1970-01-01")
+    # The artifact that it was published from is not needed any more.
+    shutil.rmtree(artifact)
     target = tmp_path / "target"
     target.mkdir()
     assert copy_latest(second, tmp_path, target) == ""
     copied = sorted(file.relative_to(target).as_posix() for file in target.rglob("*") if file.is_file())
     assert copied == [
         "Format-Keras/model.keras",
+        "Format-Keras/settings.json",
+        "Format-Keras/transform.json",
         "Format-Serving/saved_model.pb",
         "Format-Serving/variables/variables.index",
     ]
     assert (target / "Format-Serving" / "saved_model.pb").read_bytes() == b"another graph"
+    assert (target / "Format-Keras" / "model.keras").read_text() == "model.keras of the Trainer"
 
 
-def test_without_its_artifact_the_published_files_are_taken(artifact: Path, tmp_path: Path) -> None:
-    publication = push(artifact, tmp_path, 100)
-    artifact.rename(tmp_path / "elsewhere")
+def test_a_version_of_before_can_be_compared_with(artifact: Path, tmp_path: Path) -> None:
+    """Versions once had no record of their training."""
+    publication = publish(artifact / "Format-Serving", tmp_path, "m", clock=lambda: 100.0).publication
     target = tmp_path / "target"
     target.mkdir()
-    assert "can be compared with, but not trained further" in copy_latest(publication, tmp_path, target)
+    said = copy_latest(publication, tmp_path, target)
+    assert said == "version 100 can be compared with, but not trained further: it carries no Keras file"
     assert [child.name for child in target.iterdir()] == ["Format-Serving"]
     assert not (target / "Format-Serving" / RECORD).exists()
 
 
-def test_another_model_at_the_same_place_is_not_taken_for_it(artifact: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_gone", [True, False])
+def test_a_damaged_keras_file_can_still_be_compared_with(is_gone: bool, artifact: Path, tmp_path: Path) -> None:
     publication = push(artifact, tmp_path, 100)
-    (artifact / "Format-Serving" / "saved_model.pb").write_bytes(b"of a later run under an emptied root")
+    file = tmp_path / "m" / "100" / RETRAINING / "model.keras"
+    if is_gone:
+        file.unlink()
+    else:
+        file.write_text("something else")
+    assert find_latest(tmp_path, "m").publication == publication
     target = tmp_path / "target"
     target.mkdir()
-    assert copy_latest(publication, tmp_path, target)
-    assert not (target / "Format-Keras").exists()
+    said = copy_latest(publication, tmp_path, target)
+    assert said.endswith("not trained further: assets.extra/retraining/model.keras isn't what was published")
+    assert [child.name for child in target.iterdir()] == ["Format-Serving"]
 
 
 def test_published_files_that_are_gone_are_told(artifact: Path, tmp_path: Path) -> None:

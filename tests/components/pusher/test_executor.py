@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from noisy_gru.components.config import PublishingConfig
 from noisy_gru.components.latest_blessed.latest import copy_latest
 from noisy_gru.components.pusher.labels import read_settings
 from noisy_gru.components.pusher.published import latest_publication, versions
+from noisy_gru.components.pusher.training_record import read_training_record
 from noisy_gru.schema.errors import PublishError
 
 # TFX, Beam and ML Metadata warn of their own use of what they deprecated.
@@ -38,7 +40,25 @@ def blessing(model: Path, tmp_path: Path) -> Callable[[], Path]:
 
 
 @pytest.fixture
-def run(model: Path, tmp_path: Path) -> Callable[[Path], Any]:
+def account(tmp_path: Path) -> Path:
+    folder = tmp_path / "account"
+    folder.mkdir()
+    files = [{"name": "a.csv", "bytes": 5, "sha256": "aa"}]
+    content = {"spans": [{"span": 4, "version": None, "files": files}], "sequences": {"by_split": {"train": 2}}}
+    (folder / "account.json").write_text(json.dumps(content))
+    return folder
+
+
+@pytest.fixture
+def statistics(tmp_path: Path) -> Path:
+    folder = tmp_path / "statistics"
+    (folder / "Split-train").mkdir(parents=True)
+    (folder / "Split-train" / "FeatureStats.pb").write_bytes(b"statistics")
+    return folder
+
+
+@pytest.fixture
+def run(model: Path, account: Path, statistics: Path, tmp_path: Path) -> Callable[[Path], Any]:
     """``run(blessing)`` pushes the model through TFX's launcher; the artifact that the step gives."""
     from ml_metadata.metadata_store import MetadataStore
     from tfx.dsl.components.common.importer import Importer
@@ -48,6 +68,7 @@ def run(model: Path, tmp_path: Path) -> Callable[[Path], Any]:
     from tfx.types import standard_artifacts
 
     from noisy_gru.components.pusher.component import Pusher
+    from noisy_gru.components.sequence_example_gen.artifacts import IngestionAccount
 
     def _run(blessing: Path) -> Any:
         given = Importer(source_uri=str(model.parent), artifact_type=standard_artifacts.Model).with_id("Model")
@@ -56,19 +77,25 @@ def run(model: Path, tmp_path: Path) -> Callable[[Path], Any]:
             artifact_type=standard_artifacts.InfraBlessing,
             custom_properties={"blessed": 1, "has_model": 1},
         ).with_id("Blessing")
+        ingested = Importer(source_uri=str(account), artifact_type=IngestionAccount).with_id("Account")
+        measured = Importer(source_uri=str(statistics), artifact_type=standard_artifacts.ExampleStatistics)
+        measured = measured.with_id("Statistics")
         pusher = Pusher(
             model=given.outputs["result"],
             infra_blessing=blessed.outputs["result"],
+            account=ingested.outputs["result"],
+            statistics=measured.outputs["result"],
             serving_dir=tmp_path / "serving",
             model_name="tiny",
             publishing=SETTINGS,
+            run={"seed": 3, "config_hash": "c"},
         )
         connection = sqlite_metadata_connection_config(str(tmp_path / "metadata.sqlite"))
         LocalDagRunner().run(
             Pipeline(
                 pipeline_name="tiny",
                 pipeline_root=str(tmp_path / "artifacts"),
-                components=[given, blessed, pusher],
+                components=[given, blessed, ingested, measured, pusher],
                 metadata_connection_config=connection,
             )
         )
@@ -95,7 +122,15 @@ def test_the_copy_with_warm_up_requests_is_published(
     assert read_settings(tmp_path / "serving" / "tiny") == SETTINGS
     assert "canary" in (tmp_path / "serving" / "models.config").read_text()
 
-    # The next run's LatestBlessed finds the Trainer's model behind it, and with it the Keras file.
+    record = read_training_record(tmp_path / "serving" / "tiny" / str(first.version))
+    assert record is not None
+    assert [span.number for span in record.spans] == [4]
+    assert (record.seed, record.config_hash, record.pipeline) == (3, "c", "tiny")
+    assert record.run_id == first.lineage["run"] != ""
+    assert record.statistics is not None
+    assert record.statistics.read_bytes() == b"statistics"
+
+    # The next run's LatestBlessed finds the Keras file in the version itself.
     (tmp_path / "latest").mkdir()
     assert copy_latest(first, tmp_path / "serving", tmp_path / "latest") == ""
     files = [path for path in (tmp_path / "latest").rglob("*") if path.is_file()]

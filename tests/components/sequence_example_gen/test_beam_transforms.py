@@ -61,6 +61,7 @@ def test_what_a_lost_worker_left_is_no_example(tmp_path, monkeypatch, configured
 
     from noisy_gru.components.sequence_example_gen import executor
     from noisy_gru.components.sequence_example_gen.artifacts import IngestionAccount
+    from noisy_gru.components.sequence_example_gen.driver import resolved_properties
 
     rows = "".join(f"e{number},{step},1,c\n" for number in range(20) for step in range(3))
     (tmp_path / "rows.csv").write_text(f"id,t,x,y\n{rows}")
@@ -78,14 +79,9 @@ def test_what_a_lost_worker_left_is_no_example(tmp_path, monkeypatch, configured
     monkeypatch.setattr(executor, "ingest", with_a_lost_worker)
     arguments: list[Any] = ["--runner=FnApiRunner", "--sdk_container_image=none"]
     context = executor.Executor.Context(beam_pipeline_args=arguments, tmp_dir=str(tmp_path))
-    executor.Executor(context).Do(
-        {},
-        {"examples": [examples], "account": [account]},
-        {
-            "input_base": str(tmp_path),
-            "input_config": '{"splits": [{"name": "data-0", "pattern": "rows.csv"}]}',
-            "dataset": dataset.model_dump_json(),
-        },
+    properties, _ = resolved_properties(
+        {"input_base": str(tmp_path), "dataset": dataset.model_dump_json(), "span": "latest"}
     )
+    executor.Executor(context).Do({}, {"examples": [examples], "account": [account]}, properties)
     found = sorted(path.name for path in (tmp_path / "examples" / "1" / "Split-train").iterdir())
     assert found == ["data_tfrecord-00000-of-00001-000.gz"]

@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +84,9 @@ def test_outputs_cache_and_changes(tmp_path, data, published) -> None:
     by_split = found["sequences"]["by_split"]
     assert by_split["test"] == 40 and by_split["train"] + by_split["eval"] == 80
     assert {path.split("/")[0] for path in shards(first)} == {"Split-train", "Split-eval", "Split-test"}
-    assert found["files"] == {"more/a.csv.gz": 120, "test.csv.gz": 120, "train.csv.gz": 120}
+    names = ["more/a.csv.gz", "test.csv.gz", "train.csv.gz"]
+    assert [(file["name"], file["rows"]) for file in found["files"]] == [(name, 120) for name in names]
+    assert (found["spans"], found["window"]) == ([], None)
 
     from tfx.components.util import examples_utils
     from tfx.orchestration import metadata
@@ -153,18 +157,31 @@ def test_faults_of_all_files_are_told_at_once(tmp_path, data, published) -> None
     assert second.startswith("train.csv.gz: can't be read as a CSV file")
 
 
-def test_latest_span_and_time_split(tmp_path, configured) -> None:
+def test_the_window_of_spans_is_read_at_once(tmp_path, configured) -> None:
     task = {"kind": "forecasting", "targets": ["x"], "input_length": 2, "horizons": [1]}
     splits = {"by": "time", "eval": 0.2, "test": 0.2}
-    dataset = configured(files=["span-{SPAN}/*.csv"], task=task, splits=splits)
-    for span, length in ((1, 10), (2, 20)):
-        folder = tmp_path / "data" / f"span-{span}"
-        folder.mkdir(parents=True)
-        (folder / "rows.csv").write_text("id,t,x\n" + "".join(f"a,{step},{step}\n" for step in range(length + 1)))
-    root = tmp_path / "root"
-    launch(root, tmp_path / "data", dataset)
+    dataset = configured(files=["span-{SPAN}/*.csv"], spans={"count": 2}, task=task, splits=splits)
+    root, data = tmp_path / "root", tmp_path / "data"
+
+    def arrives(span: int, rows: Iterable[str], name: str = "rows") -> Path:
+        path = data / f"span-{span}" / f"{name}.csv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("id,t,x\n" + "".join(f"{row}\n" for row in rows))
+        return path
+
+    def a(first: int, last: int) -> Iterator[str]:
+        return (f"a,{step},{step}" for step in range(first, last))
+
+    arrives(1, a(-9, 0))
+    arrives(2, a(0, 9))
+    newest = arrives(4, a(9, 21))
+    launch(root, data, dataset)
     found = account(root, "1")
-    assert found["files"] == {"span-2/rows.csv": 21}
+    assert [(span["span"], span["rows"]) for span in found["spans"]] == [(2, 9), (4, 12)]
+    (file,) = found["spans"][1]["files"]
+    assert file["sha256"] == hashlib.sha256(newest.read_bytes()).hexdigest()
+    assert found["window"] == {"window": "rolling", "asked": 2, "read": 2, "gaps": "3"}
+    # Of the times of both spans, 0 to 20.
     assert found["boundaries"] == {"eval": 12, "test": 16}
     assert found["sequences"] == {
         "total": 17,
@@ -172,3 +189,59 @@ def test_latest_span_and_time_split(tmp_path, configured) -> None:
         "quarantined": {"total": 0},
         "dropped": {"total": 2, "embargo": 2},
     }
+
+    from tfx.orchestration import metadata
+
+    connection = metadata.sqlite_metadata_connection_config(str(root / "metadata.sqlite"))
+    with metadata.Metadata(connection) as store:
+        for name in ("Examples", "noisy_gru.IngestionAccount"):
+            (artifact,) = store.store.get_artifacts_by_type(name)
+            assert artifact.custom_properties["span"].int_value == 4
+            assert artifact.custom_properties["spans"].string_value == "2,4"
+
+    arrives(1, a(-9, -1))  # not of the window
+    launch(root, data, dataset, span="4")
+    assert len(executions(root)) == 1  # from the cache: 4 is the latest
+    arrives(2, ["b,1,1", "b,2,2", "b,3,3"], name="late")
+    launch(root, data, dataset)
+    second = executions(root)[1].name
+    assert [(file["name"], file["rows"]) for file in account(root, second)["spans"][0]["files"]] == [
+        ("span-2/late.csv", 3),
+        ("span-2/rows.csv", 9),
+    ]
+
+    empty = arrives(5, [])
+    with pytest.raises(DataError, match=r"^span 5 is empty: span-5/rows\.csv holds no rows"):
+        launch(root, data, dataset)
+    empty.write_bytes(b"id,t,x\na,1,\xff\xfe\n")
+    (data / "span-5" / "folder.csv").mkdir()
+    with pytest.raises(DataError) as error:
+        launch(root, data, dataset)
+    told = str(error.value).splitlines()
+    assert all(line.startswith("span 5: span-5/folder.csv: can't be read") for line in told[:-1])
+    assert told[-1].startswith("span 5: span-5/rows.csv: can't be read as a CSV file")
+    (data / "span-5" / "folder.csv").rmdir()
+    with pytest.raises(DataError, match=r"span 3 is not there: .*/span-3/\*\.csv matches no file"):
+        launch(root, data, dataset, span="3")
+
+
+def test_a_file_that_changes_while_it_is_read_is_no_result(tmp_path, data, published, monkeypatch) -> None:
+    from noisy_gru.components.sequence_example_gen import executor
+
+    ingest = executor.ingest
+
+    def overtaken(*arguments: Any, **options: Any) -> None:
+        ingest(*arguments, **options)
+        write_csv(data / "more" / "a.csv.gz", 100, value="2")
+
+    monkeypatch.setattr(executor, "ingest", overtaken)
+    with pytest.raises(DataError, match=r"^more/a\.csv\.gz changed while being read\. Run it again"):
+        launch(tmp_path / "root", data, published)
+
+    def gone(*arguments: Any, **options: Any) -> None:
+        ingest(*arguments, **options)
+        (data / "more" / "a.csv.gz").unlink()
+
+    monkeypatch.setattr(executor, "ingest", gone)
+    with pytest.raises(DataError, match=r"more/a\.csv\.gz was there, and is gone"):
+        launch(tmp_path / "root", data, published)

@@ -1,0 +1,169 @@
+"""What a published version carries of its training, below ``assets.extra/retraining/``: to train on, compare, retrace.
+
+    >>> record = read_training_record(Path("serving/vowels/1795625257"))  # doctest: +SKIP
+    >>> record.run_id, [span.number for span in record.spans], record.sequences  # doctest: +SKIP
+    ('20260401-030000-4f2a1c', [3, 4], {'train': 270, 'test': 370})
+
+TF Serving reads nothing there, and the files are no part of the model's fingerprint.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from noisy_gru.components.pusher.published import EXTRA_ASSETS
+from noisy_gru.schema.errors import PublishError
+from noisy_gru.trainer.artifact_files import MODEL_FILE, SETTINGS_FILE, TRANSFORM_FILE
+
+RETRAINING = f"{EXTRA_ASSETS}retraining"
+# As in the Trainer's Format-Keras.
+KERAS_FILES = (MODEL_FILE, SETTINGS_FILE, TRANSFORM_FILE)
+STATISTICS_FILE = "statistics.pb"
+DATA_FILE = "data.json"
+RUN_FILE = "run.json"
+FORMAT = 1
+# Not its `examples` of odd rows: a server's folder is no place for the data itself.
+KEPT_OF_ACCOUNT = ("spans", "files", "window", "rows", "sequences", "labels", "lengths", "time", "boundaries")
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """A file that was trained on; what the ingestion did not note is None."""
+
+    name: str
+    bytes: int | None = None
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class SpanFiles:
+    """A span that was trained on, with the version of it that was read (None: without versions) and its files."""
+
+    number: int
+    version: int | None
+    files: tuple[DataFile, ...]
+
+
+@dataclass(frozen=True)
+class TrainingRecord:
+    """How a published version came to be.
+
+    Attributes:
+        folder: that holds the files.
+        run_id: of the run that published it; empty if TFX knew none.
+        pipeline: its name.
+        seed: of the training.
+        config_hash: as in the account of the run.
+        fingerprint: of the package's source.
+        packages: versions of the packages below it.
+        spans: read together, rising; empty for data without spans.
+        files: all of them, of the spans too; empty if the ingestion's account was not kept.
+        rows: the account's counts of rows.
+        sequences: by split.
+        data_hash: one name for all the data; equal files give an equal one. Empty without an account.
+        warm_start: what the Trainer says of its base model; empty if it was not asked to start from one.
+        statistics: of the train split, a DatasetFeatureStatisticsList; None if not kept.
+        keras_folder: holds ``KERAS_FILES``, as Format-Keras does; None if not kept.
+    """
+
+    folder: Path
+    run_id: str = ""
+    pipeline: str = ""
+    seed: int | None = None
+    config_hash: str = ""
+    fingerprint: str = ""
+    packages: Mapping[str, str] = field(default_factory=dict)
+    spans: tuple[SpanFiles, ...] = ()
+    files: tuple[DataFile, ...] = ()
+    rows: Mapping[str, Any] = field(default_factory=dict)
+    sequences: Mapping[str, int] = field(default_factory=dict)
+    data_hash: str = ""
+    warm_start: Mapping[str, Any] = field(default_factory=dict)
+    statistics: Path | None = None
+    keras_folder: Path | None = None
+
+
+def read_training_record(version_folder: Path) -> TrainingRecord | None:
+    """The record of a published version; None for one that was published without.
+
+    Raises:
+        PublishError: it can't be read.
+    """
+    folder = version_folder / RETRAINING
+    if not folder.is_dir():
+        return None
+    run = _json(folder / RUN_FILE)
+    if run.get("format") != FORMAT:
+        raise PublishError(
+            f"{folder / RUN_FILE} has the format {run.get('format')}; this version of noisy-gru reads {FORMAT}. "
+            "Update it."
+        )
+    data = _json(folder / DATA_FILE) if (folder / DATA_FILE).exists() else {}
+    statistics = folder / STATISTICS_FILE
+    try:
+        spans = tuple(_span(each) for each in data.get("spans", []))
+        files = _files(data.get("files", ())) or tuple(file for span in spans for file in span.files)
+        return TrainingRecord(
+            folder=folder,
+            run_id=run["run_id"],
+            pipeline=run["pipeline"],
+            seed=run["seed"],
+            config_hash=run["config_hash"],
+            fingerprint=run["fingerprint"],
+            packages=run["packages"],
+            spans=spans,
+            files=files,
+            rows=data.get("rows", {}),
+            sequences=data.get("sequences", {}).get("by_split", {}),
+            data_hash=data_hash(data) if data else "",
+            warm_start=run["warm_start"],
+            statistics=statistics if statistics.exists() else None,
+            keras_folder=folder if (folder / MODEL_FILE).exists() else None,
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise PublishError(
+            f"{folder} can't be read as the record of a training ({type(error).__name__}: {error}). Restore the files, "
+            "or withdraw the version: noisy-gru runs rollback."
+        ) from error
+
+
+def data_hash(account: Mapping[str, Any]) -> str:
+    """One name for the data of an ingestion's account (``account.json``), in whatever order the files were read.
+
+    Of the files' contents, where the account has their hashes; otherwise of all its counts.
+    """
+    spans = [_span(each) for each in account.get("spans", [])]
+    files = [*_files(account.get("files", ())), *(file for span in spans for file in span.files)]
+    hashes = sorted({file.sha256 for file in files if file.sha256})
+    content = hashes or {key: account.get(key) for key in KEPT_OF_ACCOUNT}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise PublishError(
+            f"{file} can't be read as part of the record of a training: {error}. Restore the file, or withdraw the "
+            "version: noisy-gru runs rollback."
+        ) from error
+    if not isinstance(content, dict):
+        raise PublishError(f"{file}: expected a JSON object. Received: {type(content).__name__}")
+    return content
+
+
+def _span(content: Mapping[str, Any]) -> SpanFiles:
+    version = content.get("version")
+    return SpanFiles(int(content["span"]), None if version is None else int(version), _files(content.get("files", ())))
+
+
+def _files(content: Any) -> tuple[DataFile, ...]:
+    """Files as a list of records, or as the names and rows of an account that kept no hashes."""
+    if isinstance(content, Mapping):
+        return tuple(DataFile(name) for name in content)
+    return tuple(DataFile(each["name"], each.get("bytes"), each.get("sha256")) for each in content)

@@ -1,0 +1,131 @@
+"""What became of each retraining, a line of JSON for each event, in ``retraining.jsonl`` beside a model's versions.
+
+A retraining writes ``started``, and at its end ``published``, ``refused``, ``failed`` or ``interrupted``. A ``started``
+that no end follows was killed, which is a failure. Lines are only ever added; one that a kill cut off is passed over.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal, get_args
+
+from noisy_gru.components.pusher.disk import append_line
+
+ATTEMPTS = "retraining.jsonl"
+Event = Literal["started", "published", "refused", "failed", "interrupted"]
+NO_END = "it has no end: it was killed, or still goes on"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """One event of a retraining.
+
+    Attributes:
+        at: when, in ISO 8601, UTC.
+        event: what happened.
+        run_id: of the run; the same in all events of a retraining.
+        spans: that it trains on, such as ``3-9``.
+        data: fingerprint of the files that it trains on (``Plan.data``).
+        version: that was published; None for any other event.
+        reason: why it began, or ended as it did.
+    """
+
+    at: str
+    event: Event
+    run_id: str
+    spans: str = ""
+    data: str = ""
+    version: int | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """A retraining with its end; ``failed`` where it has none."""
+
+    run_id: str
+    started: datetime
+    ended: datetime | None
+    event: Event
+    data: str
+    reason: str
+    version: int | None = None
+
+
+def append_attempt(model_dir: Path, attempt: Attempt) -> None:
+    """Adds an event, on disk when this returns; makes the model's folder if this is its first."""
+    model_dir.mkdir(parents=True, exist_ok=True)
+    append_line(model_dir / ATTEMPTS, asdict(attempt))
+
+
+def read_attempts(model_dir: Path) -> list[Attempt]:
+    """The events, oldest first; what isn't a line of them is left out."""
+    file = model_dir / ATTEMPTS
+    if not file.is_file():
+        return []
+    lines = file.read_text(encoding="utf-8", errors="replace").split("\n")
+    return [attempt for line in lines if (attempt := _parsed(line)) is not None]
+
+
+def outcomes(attempts: Iterable[Attempt], *, but: str = "") -> list[Outcome]:
+    """The retrainings in the order in which they began; ``but`` is a run to leave out: the one that asks."""
+    runs: dict[str, list[Attempt]] = {}
+    for attempt in attempts:
+        if attempt.run_id != but:
+            runs.setdefault(attempt.run_id, []).append(attempt)
+    found = [_outcome(events) for events in runs.values()]
+    return sorted((each for each in found if each is not None), key=lambda outcome: outcome.started)
+
+
+def is_open(attempts: Iterable[Attempt], run_id: str) -> bool:
+    """Whether a run has begun a retraining and not ended it."""
+    events = [attempt.event for attempt in attempts if attempt.run_id == run_id]
+    return bool(events) and events[-1] == "started"
+
+
+def close_attempt(
+    model_dir: Path, run_id: str, event: Event, at: datetime, *, reason: str = "", version: int | None = None
+) -> None:
+    """Adds the end of a run's retraining; nothing if it has none that is open, as when a person ran the pipeline."""
+    if is_open(read_attempts(model_dir), run_id):
+        text = at.astimezone(UTC).isoformat(timespec="seconds")
+        append_attempt(model_dir, Attempt(at=text, event=event, run_id=run_id, version=version, reason=reason))
+
+
+def _outcome(events: list[Attempt]) -> Outcome | None:
+    """Of one run, which may have begun again after it was interrupted."""
+    began = [place for place, event in enumerate(events) if event.event == "started"]
+    if not began:
+        return None
+    first = events[began[-1]]
+    ends = events[began[-1] + 1 :]
+    return Outcome(
+        run_id=first.run_id,
+        started=datetime.fromisoformat(first.at),
+        ended=datetime.fromisoformat(ends[-1].at) if ends else None,
+        event=ends[-1].event if ends else "failed",
+        data=first.data,
+        reason=ends[-1].reason if ends else NO_END,
+        version=ends[-1].version if ends else None,
+    )
+
+
+def _parsed(line: str) -> Attempt | None:
+    try:
+        content = json.loads(line)
+        attempt = Attempt(**{name: content[name] for name in Attempt.__dataclass_fields__ if name in content})
+        moment = datetime.fromisoformat(attempt.at)
+    except (ValueError, TypeError):
+        return None
+    texts = (attempt.run_id, attempt.spans, attempt.data, attempt.reason)
+    whole = (
+        attempt.event in get_args(Event)
+        and all(isinstance(text, str) for text in texts)
+        and (attempt.version is None or isinstance(attempt.version, int))
+        and moment.tzinfo is not None
+    )
+    return attempt if whole else None

@@ -1,0 +1,73 @@
+"""The part of the configuration that says when a model is trained again."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from noisy_gru.schema.config import Section
+from noisy_gru.schema.durations import Duration, parse_duration
+
+
+class RulesConfig(Section):
+    """When retraining is due: if a trigger is met and no brake holds.
+
+    Triggers are `new_spans`, `new_sequences`, `drift` and `max_age`; brakes are `cooldown`, `after_failure` and
+    `after_refusal`.
+    """
+
+    new_spans: int = Field(
+        default=1,
+        ge=0,
+        description="Trigger: at least this many spans that the published model wasn't trained on, or that changed "
+        "since; without `{SPAN}` in the patterns, new or changed files. 0: no trigger.",
+    )
+    new_sequences: int = Field(
+        default=0,
+        ge=0,
+        description="Trigger: at least this many sequences in the new spans. They are ingested to be counted. 0: no "
+        "trigger.",
+    )
+    drift: bool = Field(
+        default=True,
+        description="Trigger: the new spans' data is further from the published model's training data than a "
+        "feature's `drift_comparator` in the schema allows. They are ingested to be measured. false: not measured.",
+    )
+    max_age: Duration | None = Field(
+        default=None,
+        description="Trigger: the published model is at least this old and there is something new, however little. "
+        "null: no trigger.",
+    )
+    cooldown: Duration = Field(
+        default="0h",
+        description="Brake: time that has to pass since the last attempt began, however that ended; one that was "
+        "interrupted doesn't count.",
+    )
+    after_failure: Literal["retry", "backoff", "wait"] = Field(
+        default="retry",
+        description="Brake, if the last attempt failed: `retry` is none; `backoff` holds for `retry_after`, twice that "
+        "after the second failure in a row, and so on up to `retry_after_max`; `wait` holds until there is data that "
+        "the failed attempt didn't have.",
+    )
+    after_refusal: Literal["wait", "retry"] = Field(
+        default="wait",
+        description="Brake, if the last attempt's model was refused, or taken back after it was published: `wait` "
+        "holds until there is data that it wasn't trained on, since the same data gives the same model; `retry` is "
+        "none.",
+    )
+    retry_after: Duration = Field(default="1h", description="Of `backoff`, after the first failure.")
+    retry_after_max: Duration = Field(default="1d", description="Of `backoff`, however many failures there were.")
+
+    @model_validator(mode="after")
+    def _rising(self) -> RulesConfig:
+        if parse_duration(self.retry_after) > parse_duration(self.retry_after_max):
+            raise ValueError(
+                f"retry_after ({self.retry_after}) is longer than retry_after_max ({self.retry_after_max})"
+            )
+        return self
+
+    @property
+    def measures(self) -> bool:
+        """Whether the new data has to be ingested for a decision."""
+        return self.drift or self.new_sequences > 0

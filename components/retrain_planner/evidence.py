@@ -1,0 +1,125 @@
+"""What a decision rests on: what is new since the published model, how much of it, and how far it moved."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from noisy_gru.components.retrain_planner.attempts import Outcome
+
+
+@dataclass(frozen=True, kw_only=True)
+class Base:
+    """The published model that the data is compared with.
+
+    Attributes:
+        version: of the model.
+        published: when.
+        spans: that it was trained on, such as ``3-9``; empty where the patterns have no ``{SPAN}``.
+    """
+
+    version: int
+    published: datetime
+    spans: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class News:
+    """How the data to train on differs from what the published model was trained on.
+
+    Attributes:
+        by_span: whether the patterns have a ``{SPAN}``; else files are compared.
+        known: whether the published model says what it was trained on; if not, everything is new.
+        spans: numbers of the spans that it doesn't know.
+        changed: numbers of the spans that it was trained on with another version or other files, and why.
+        files: names of the new or changed files; of all files of new or changed spans.
+        altered: those of ``files`` whose content is another one than was trained on (without ``{SPAN}`` alone).
+        gone: names of files that it was trained on and that aren't there any more (without ``{SPAN}`` alone).
+    """
+
+    by_span: bool
+    known: bool
+    spans: tuple[int, ...] = ()
+    changed: dict[int, str] = field(default_factory=dict)
+    files: tuple[str, ...] = ()
+    altered: tuple[str, ...] = ()
+    gone: tuple[str, ...] = ()
+
+    @property
+    def new_spans(self) -> tuple[int, ...]:
+        """New and changed ones, rising."""
+        return tuple(sorted({*self.spans, *self.changed}))
+
+    @property
+    def count(self) -> int:
+        """What `rules.new_spans` counts: spans, or files."""
+        return len(self.new_spans) if self.by_span else len(self.files) + len(self.gone)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureDrift:
+    """How far one feature moved.
+
+    Attributes:
+        feature: name of the column.
+        measure: ``L-infinity`` or ``Jensen-Shannon``; empty for a feature that one side doesn't have.
+        distance: between both distributions, in [0, 1]; None for a feature that one side doesn't have.
+        threshold: of the schema; None: it decides nothing.
+        change: ``appeared`` or ``disappeared``, or empty.
+    """
+
+    feature: str
+    measure: str = ""
+    distance: float | None = None
+    threshold: float | None = None
+    change: str = ""
+
+    @property
+    def drifted(self) -> bool:
+        """Whether it is further than the threshold allows, or there on one side alone."""
+        if self.change:
+            return True
+        return self.distance is not None and self.threshold is not None and self.distance > self.threshold
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What ingesting the new data showed.
+
+    Attributes:
+        rows: that were read.
+        sequences: that came of them, of all splits.
+        drift: by feature; None where it wasn't asked for, or couldn't be measured.
+        why_no_drift: why it is None.
+    """
+
+    rows: int
+    sequences: int
+    drift: tuple[FeatureDrift, ...] | None = None
+    why_no_drift: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What is known when it is decided.
+
+    Attributes:
+        base: the published model; None: there is none.
+        news: what of the data is new.
+        spans: to train on, rising.
+        data: fingerprint of all files to train on.
+        measured: what ingesting the new data showed; None: it wasn't ingested.
+        why_not_measured: why not.
+        attempts: earlier retrainings, in the order in which they began.
+        withdrawn: versions that were published and taken back.
+    """
+
+    base: Base | None
+    news: News
+    spans: tuple[int, ...]
+    data: str
+    measured: Measured | None = None
+    why_not_measured: str = ""
+    attempts: Sequence[Outcome] = ()
+    withdrawn: Sequence[int] = ()

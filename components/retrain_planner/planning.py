@@ -1,0 +1,165 @@
+"""Gathers what a decision rests on, and decides: looks at the data, the published model and earlier attempts.
+
+It reads alone: what it ingests to measure goes to a temporary folder that is removed again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+
+from noisy_gru.components.pusher.published import Publication, latest_publication, withdrawn_versions
+from noisy_gru.components.pusher.training_record import (
+    DataFile,
+    SpanFiles,
+    TrainingRecord,
+    data_hash,
+    read_training_record,
+)
+from noisy_gru.components.retrain_planner.attempts import outcomes, read_attempts
+from noisy_gru.components.retrain_planner.config import RulesConfig
+from noisy_gru.components.retrain_planner.evidence import Base, Evidence, Measured, News
+from noisy_gru.components.retrain_planner.news import news_of
+from noisy_gru.components.retrain_planner.plan import Plan
+from noisy_gru.components.retrain_planner.rules import decide
+from noisy_gru.components.sequence_example_gen.resolved import Resolved, resolve
+from noisy_gru.components.sequence_example_gen.spans import LATEST
+from noisy_gru.components.sequence_example_gen.tables import Opener, Source, local_open
+from noisy_gru.schema.config import DatasetConfig
+from noisy_gru.schema.loading import load_schema
+from noisy_gru.schema.span_patterns import span_text
+
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """Which pipeline is asked about.
+
+    Attributes:
+        pipeline: its name.
+        dataset: patterns are relative to ``base``.
+        base: folder or URI of the data.
+        schema_file: the curated schema, with the thresholds of drift.
+        model_dir: folder of the model's versions.
+        rules: when to retrain.
+    """
+
+    pipeline: str
+    dataset: DatasetConfig
+    base: str
+    schema_file: Path
+    model_dir: Path
+    rules: RulesConfig
+
+
+def make_plan(
+    subject: Subject,
+    *,
+    now: datetime,
+    glob: Callable[[str], Sequence[str]],
+    opener: Opener = local_open,
+    span: str = LATEST,
+    force: bool = False,
+    run_id: str = "",
+) -> Plan:
+    """Decides whether to retrain.
+
+    Args:
+        subject: which pipeline.
+        now: the time, with a time zone.
+        glob: the paths that a pattern matches.
+        opener: opens one of them.
+        span: newest span to train on: ``latest``, a number, or a date.
+        force: a person's order to retrain.
+        run_id: of the run that asks, if it has begun: its own beginning is no attempt to judge by.
+
+    Raises:
+        UserError: the data, the schema, or what is published can't be read; a span is missing or empty.
+    """
+    found = resolve(subject.base, subject.dataset.data, span, glob)
+    by_name = {source.name: _file(source, opener) for source in found.sources}
+    spans = [
+        SpanFiles(each.number, each.version, tuple(by_name[name] for name in found.names_of(each)))
+        for each in found.spans
+    ]
+    publication = latest_publication(subject.model_dir)
+    record = read_training_record(subject.model_dir / str(publication.version)) if publication else None
+    news = news_of(record, spans, list(by_name.values()))
+    measured, why_not = _measured(subject, found, by_name, record, publication, news)
+    evidence = Evidence(
+        base=_base(publication, record),
+        news=news,
+        spans=tuple(found.numbers),
+        data=data_hash({"files": [vars(file) for file in by_name.values()]}),
+        measured=measured,
+        why_not_measured=why_not,
+        attempts=outcomes(read_attempts(subject.model_dir), but=run_id),
+        withdrawn=withdrawn_versions(subject.model_dir),
+    )
+    return decide(subject.rules, evidence, pipeline=subject.pipeline, now=now, force=force)
+
+
+def _file(source: Source, opener: Opener) -> DataFile:
+    digest, size = hashlib.sha256(), 0
+    with opener(source.path) as stream:
+        while block := stream.read(_BLOCK):
+            digest.update(block)
+            size += len(block)
+    return DataFile(source.name, size, digest.hexdigest())
+
+
+def _base(publication: Publication | None, record: TrainingRecord | None) -> Base | None:
+    if publication is None:
+        return None
+    spans = span_text([each.number for each in record.spans]) if record else ""
+    return Base(version=publication.version, published=datetime.fromisoformat(publication.published), spans=spans)
+
+
+def _measured(
+    subject: Subject,
+    found: Resolved,
+    files: Mapping[str, DataFile],
+    record: TrainingRecord | None,
+    publication: Publication | None,
+    news: News,
+) -> tuple[Measured | None, str]:
+    """What ingesting the new data shows, or why it isn't ingested."""
+    rules = subject.rules
+    if not rules.measures:
+        return None, "no rule asks for it"
+    if publication is None or record is None or not news.known:
+        return None, "there is nothing to compare with"
+    if not news.files:
+        return None, "there is no new data"
+    names, numbers = set(news.files), set(news.new_spans)
+    new, before = (
+        Resolved(
+            tuple(span for span in found.spans if (span.number in numbers) == is_new),
+            tuple(source for source in found.sources if (source.name in names) == is_new),
+        )
+        for is_new in (True, False)
+    )
+    # They import Beam and TensorFlow, which a plan without measuring goes without.
+    from noisy_gru.components.retrain_planner.measure import measure
+
+    drift_of = why_not = None
+    if rules.drift and record.statistics is None:
+        why_not = f"version {publication.version} carries no training statistics"
+    elif rules.drift and record.statistics is not None:
+        from noisy_gru.components.retrain_planner.drift import measure_drift, read_statistics
+
+        drift_of = partial(measure_drift, read_statistics(record.statistics), schema=load_schema(subject.schema_file))
+    measured = measure(
+        new,
+        subject.dataset,
+        before=before,
+        size_of=lambda source: files[source.name].bytes or 0,
+        drift_of=drift_of,
+        why_not=why_not or "",
+    )
+    return measured, ""

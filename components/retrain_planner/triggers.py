@@ -1,0 +1,163 @@
+"""What calls for retraining: new spans or files, new sequences, drift, and the age of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from noisy_gru.components.retrain_planner.config import RulesConfig
+from noisy_gru.components.retrain_planner.evidence import Base, Evidence, FeatureDrift, News
+from noisy_gru.components.retrain_planner.plan import FIRST, Reason
+from noisy_gru.components.retrain_planner.words import span_of_time
+from noisy_gru.schema.durations import parse_duration
+from noisy_gru.schema.span_patterns import span_text
+
+OFF = {"off": True}
+_SHOWN = 5
+
+
+def triggers(rules: RulesConfig, evidence: Evidence, now: datetime) -> Iterator[Reason]:
+    """The verdict of every trigger."""
+    base, news = evidence.base, evidence.news
+    if base is None:
+        yield Reason(rule=FIRST, kind="trigger", met=True, text="no model is published yet")
+    elif not news.known:
+        text = f"version {base.version} doesn't say what it was trained on, so all data is new to it"
+        yield Reason(rule=FIRST, kind="trigger", met=True, text=text)
+    else:
+        yield Reason(rule=FIRST, kind="trigger", met=False, text=f"version {base.version} is published", numbers=OFF)
+    yield _new_spans(rules, evidence)
+    yield _new_sequences(rules, evidence)
+    yield _drift(rules, evidence)
+    yield _age(rules, evidence, now)
+
+
+def _new_spans(rules: RulesConfig, evidence: Evidence) -> Reason:
+    news, base = evidence.news, evidence.base
+    count, wanted = news.count, rules.new_spans
+    numbers: dict[str, Any] = {"new": count, "wanted": wanted, "files": list(news.files)}
+    if news.by_span:
+        numbers |= {"spans": list(news.spans), "changed": {str(span): why for span, why in news.changed.items()}}
+    else:
+        numbers["gone"] = list(news.gone)
+    if not count:
+        text = f"nothing new since version {base.version}" if base else "there is no data"
+        text += f", which was trained on {_of_base(base)}" if base and base.spans else ""
+        return Reason(rule="new_spans", kind="trigger", met=False, text=text, numbers=numbers)
+    text = _told_news(news)
+    if not wanted:
+        return Reason(rule="new_spans", kind="trigger", met=False, text=f"{text}; no trigger", numbers=numbers | OFF)
+    text = f"{text}, at least {wanted} asked for"
+    return Reason(rule="new_spans", kind="trigger", met=count >= wanted, text=text, numbers=numbers)
+
+
+def _of_base(base: Base) -> str:
+    return f"span{'s' * (not base.spans.isdecimal())} {base.spans}"
+
+
+def _told_news(news: News) -> str:
+    if not news.by_span:
+        new = [name for name in news.files if name not in news.altered]
+        told = (("new", new), ("changed", news.altered), ("gone", news.gone))
+        parts = [f"{len(names)} file{'s' * (len(names) != 1)} {how}{_some(names)}" for how, names in told if names]
+        return ", ".join(parts)
+    parts = []
+    if news.spans:
+        parts.append(f"{len(news.spans)} new span{'s' * (len(news.spans) != 1)} ({span_text(news.spans)})")
+    if news.changed:
+        which = "; ".join(f"{span}: {why}" for span, why in list(news.changed.items())[:_SHOWN])
+        parts.append(f"{len(news.changed)} span{'s' * (len(news.changed) != 1)} changed ({which})")
+    return " and ".join(parts)
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f" ({', '.join(names[:_SHOWN])}{more})" if names else ""
+
+
+def _new_sequences(rules: RulesConfig, evidence: Evidence) -> Reason:
+    wanted, measured = rules.new_sequences, evidence.measured
+    if not wanted:
+        count = f"{measured.sequences:,} new sequences; " if measured else ""
+        numbers = {"sequences": measured.sequences, "rows": measured.rows} if measured else {}
+        return Reason(
+            rule="new_sequences", kind="trigger", met=False, text=f"{count}no trigger", numbers={**numbers, **OFF}
+        )
+    if measured is None:
+        return Reason(
+            rule="new_sequences",
+            kind="trigger",
+            met=False,
+            text=f"not counted: {evidence.why_not_measured}",
+            numbers={"sequences": 0, "wanted": wanted, "no_data": not evidence.news.count},
+        )
+    numbers = {"sequences": measured.sequences, "rows": measured.rows, "wanted": wanted}
+    text = f"{measured.sequences:,} new sequences (of {measured.rows:,} rows), at least {wanted:,} asked for"
+    met = measured.sequences >= wanted
+    return Reason(rule="new_sequences", kind="trigger", met=met, text=text, numbers=numbers)
+
+
+def _drift(rules: RulesConfig, evidence: Evidence) -> Reason:
+    measured = evidence.measured
+    if not rules.drift:
+        return Reason(rule="drift", kind="trigger", met=False, text="no trigger", numbers=OFF)
+    if measured is None:
+        text = f"not measured: {evidence.why_not_measured}"
+        numbers = {"features": [], "no_data": not evidence.news.count}
+        return Reason(rule="drift", kind="trigger", met=False, text=text, numbers=numbers)
+    if measured.drift is None:
+        text = f"not measured: {measured.why_no_drift}"
+        return Reason(rule="drift", kind="trigger", met=False, text=text, numbers={"features": []})
+    drifted = [each for each in measured.drift if each.drifted]
+    numbers = {"features": [{**asdict(each), "drifted": each.drifted} for each in measured.drift]}
+    bounded = [each for each in measured.drift if each.threshold is not None]
+    if drifted:
+        text = "; ".join(_told_drift(each) for each in drifted)
+    elif not bounded:
+        text = "no feature has a drift_comparator in the schema; " + _furthest(measured.drift)
+    else:
+        text = f"{len(bounded)} of {len(bounded)} features within their thresholds; {_furthest(bounded)}"
+    return Reason(rule="drift", kind="trigger", met=bool(drifted), text=text, numbers=numbers)
+
+
+def _furthest(drift: Sequence[FeatureDrift]) -> str:
+    measured = [each for each in drift if each.distance is not None]
+    if not measured:
+        return "nothing was measured"
+    # The nearest to its threshold, where there are any.
+    worst = max(measured, key=lambda each: ((each.distance or 0.0) / (each.threshold or 1.0), each.feature))
+    return f"furthest: {_told_drift(worst)}"
+
+
+def _told_drift(each: FeatureDrift) -> str:
+    if each.change:
+        return f"{each.feature} {each.change}"
+    if each.threshold is None:
+        return f"{each.feature} {each.measure} {each.distance:.3g}"
+    sign = ">" if each.drifted else "<="
+    return f"{each.feature} {each.measure} {each.distance:.3g} {sign} {each.threshold:g}"
+
+
+def _age(rules: RulesConfig, evidence: Evidence, now: datetime) -> Reason:
+    base = evidence.base
+    if base is None:
+        return Reason(rule="max_age", kind="trigger", met=False, text="no model that could be old", numbers=OFF)
+    age = now - base.published
+    numbers = {"age_seconds": age.total_seconds()}
+    told = f"version {base.version} is {span_of_time(age)} old"
+    if rules.max_age is None:
+        return Reason(rule="max_age", kind="trigger", met=False, text=f"{told}; no trigger", numbers={**numbers, **OFF})
+    limit = parse_duration(rules.max_age)
+    numbers["max_age_seconds"] = limit.total_seconds()
+    if age < limit:
+        return Reason(
+            rule="max_age", kind="trigger", met=False, text=f"{told}, {rules.max_age} is the most", numbers=numbers
+        )
+    if not evidence.news.count:
+        text = f"{told}, past {rules.max_age}, but there is nothing new to train it on"
+        return Reason(rule="max_age", kind="trigger", met=False, text=text, numbers=numbers)
+    return Reason(
+        rule="max_age", kind="trigger", met=True, text=f"{told}, {rules.max_age} is the most", numbers=numbers
+    )

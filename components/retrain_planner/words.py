@@ -1,0 +1,25 @@
+"""Times and reasons as the plan words them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+
+def one_line(text: str) -> str:
+    """The first words of a reason."""
+    line = " ".join(text.split())
+    return line if len(line) <= 160 else f"{line[:157]}..."
+
+
+def span_of_time(time: timedelta) -> str:
+    """A duration, as people say it."""
+    seconds = max(time.total_seconds(), 0.0)
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.3g} s"
+
+
+def utc_text(when: datetime) -> str:
+    """A time in ISO 8601, UTC."""
+    return when.astimezone(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,53 @@
+"""The step that chooses the model that a training goes on from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tfx import types
+from tfx.dsl.components.base import base_component, executor_spec
+from tfx.orchestration.data_types import RuntimeParameter
+from tfx.types import standard_artifacts
+from tfx.types.component_spec import ChannelParameter, ExecutionParameter
+
+from noisy_gru.components.sequence_example_gen.artifacts import IngestionAccount
+from noisy_gru.components.warm_start_base import driver, executor
+
+
+class WarmStartBaseSpec(types.ComponentSpec):
+    """Input, output and properties of `WarmStartBase`."""
+
+    PARAMETERS = {  # noqa: RUF012
+        executor.SERVING_DIR: ExecutionParameter(type=str),
+        executor.MODEL_NAME: ExecutionParameter(type=str),
+        executor.CHOSEN: ExecutionParameter(type=str, optional=True),
+    }
+    INPUTS = {executor.ACCOUNT: ChannelParameter(type=IngestionAccount)}  # noqa: RUF012
+    OUTPUTS = {executor.MODEL: ChannelParameter(type=standard_artifacts.Model)}  # noqa: RUF012
+
+
+class WarmStartBase(base_component.BaseComponent):
+    """Chooses the published model that the Trainer goes on from.
+
+    Not the output of `LatestBlessed`, which is another one as soon as a model is published: then the Trainer would
+    train again though nothing is new. The output `model` holds Format-Keras alone, or nothing (`base.json` says why).
+
+    Args:
+        account: of this run's ingestion: a model that was trained on the same data is not gone on from.
+        serving_dir: folder that holds a folder for each model; or the runtime parameter that names it.
+        model_name: the model's folder.
+    """
+
+    SPEC_CLASS = WarmStartBaseSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
+    DRIVER_CLASS = driver.Driver
+
+    def __init__(self, account: types.BaseChannel, serving_dir: str | Path | RuntimeParameter, model_name: str) -> None:
+        super().__init__(
+            WarmStartBaseSpec(
+                account=account,
+                serving_dir=serving_dir if isinstance(serving_dir, RuntimeParameter) else str(serving_dir),
+                model_name=model_name,
+                model=types.Channel(type=standard_artifacts.Model),
+            )
+        )

@@ -1,0 +1,53 @@
+"""Runs `WarmStartBase`: copies the chosen model's Keras file into an artifact, or says why there is none."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from tfx.dsl.components.base import base_executor
+from tfx.types import artifact_utils
+
+from noisy_gru.components.pusher.training_record import data_hash
+from noisy_gru.components.warm_start_base.choose import Base, bring_base, choose_base
+from noisy_gru.trainer.artifact_files import BASE_FILE, KERAS_FOLDER
+
+ACCOUNT = "account"
+MODEL = "model"
+SERVING_DIR = "serving_dir"
+MODEL_NAME = "model_name"
+CHOSEN = "chosen"
+PRESENT = "present"
+logger = logging.getLogger("noisy_gru.progress")
+
+
+def chosen_base(input_dict: dict[str, Any], exec_properties: dict[str, Any]) -> Base:
+    """The version to go on from, for the data of the ingestion's account.
+
+    Raises:
+        PublishError: a record of a published version can't be read.
+    """
+    account = Path(artifact_utils.get_single_instance(input_dict[ACCOUNT]).uri) / "account.json"
+    data = data_hash(json.loads(account.read_text(encoding="utf-8")))
+    return choose_base(Path(exec_properties[SERVING_DIR]), exec_properties[MODEL_NAME], data)
+
+
+class Executor(base_executor.BaseExecutor):
+    """Executor of `WarmStartBase`."""
+
+    def Do(self, input_dict: dict[str, Any], output_dict: dict[str, Any], exec_properties: dict[str, Any]) -> None:
+        """Fills ``model``; its property `present` is 1 if it holds a Keras file.
+
+        Raises:
+            PublishError: a record of a published version can't be read.
+        """
+        model = artifact_utils.get_single_instance(output_dict[MODEL])
+        target = Path(model.uri)
+        base = chosen_base(input_dict, exec_properties)
+        base = bring_base(base, Path(exec_properties[SERVING_DIR]), exec_properties[MODEL_NAME], target)
+        (target / BASE_FILE).write_text(base.to_json(), encoding="utf-8")
+        model.set_int_custom_property(PRESENT, int((target / KERAS_FOLDER).is_dir()))
+        model.set_string_custom_property("note", base.note)
+        logger.info(base.note, extra={"event": {"message": base.note}})

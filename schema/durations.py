@@ -1,0 +1,42 @@
+"""Durations in a configuration: ``90s``, ``30m``, ``12h``, ``7d`` or ``2w``, kept as text and read when they are used.
+
+>>> parse_duration("36h")
+datetime.timedelta(days=1, seconds=43200)
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Annotated
+
+from pydantic import AfterValidator
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_DURATION = re.compile(r"^([0-9]+(?:\.[0-9]+)?)([smhdw])$")
+
+
+def parse_duration(text: str) -> timedelta:
+    """The duration that a number with a unit means.
+
+    Args:
+        text: a number of at least 0, then one of s, m, h, d, w.
+
+    Raises:
+        ValueError: it is none, or longer than Python can hold.
+    """
+    match = _DURATION.match(text.strip())
+    if match is None:
+        raise ValueError(f"received {text!r}, expected a duration: a number with s, m, h, d or w, such as 12h or 30d")
+    try:
+        return timedelta(**{_UNITS[match[2]]: float(match[1])})
+    except OverflowError as error:
+        raise ValueError(f"received {text!r}, expected a duration of less than 2.7 million years") from error
+
+
+def _checked(text: str) -> str:
+    parse_duration(text)
+    return text
+
+
+Duration = Annotated[str, AfterValidator(_checked)]

@@ -1,0 +1,154 @@
+"""A small data set in spans, and published versions as the Pusher leaves them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from noisy_gru.components.pusher.published import Publication
+from noisy_gru.components.retrain_planner.config import RulesConfig
+from noisy_gru.components.retrain_planner.planning import Subject
+from noisy_gru.schema.config import DatasetConfig
+
+SCHEMA = """
+default_environment: "TRAINING"
+feature { name: "x" type: FLOAT drift_comparator { jensen_shannon_divergence { threshold: 0.1 } } }
+feature { name: "city" type: BYTES drift_comparator { infinity_norm { threshold: 0.3 } } }
+feature { name: "label" type: BYTES }
+feature { name: "sequence_id" type: BYTES }
+feature { name: "steps" type: INT }
+"""
+
+
+def _rows(span: int, *, sequences: int = 30, shift: float = 0.0, city: float = 0.5) -> str:
+    """A span as CSV: sequences of 6 steps."""
+    random = np.random.default_rng(span)
+    lines = ["id,t,x,city,label"]
+    for number in range(sequences):
+        label = "ab"[number % 2]
+        for step in range(6):
+            name = "JFK" if random.random() < city else "LGA"
+            lines.append(f"{span}-{number},{step},{random.normal(shift, 1.0):.6f},{name},{label}")
+    return "\n".join(lines) + "\n"
+
+
+@dataclass
+class Shop:
+    """A pipeline's data and serving directory."""
+
+    folder: Path
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    @property
+    def model_dir(self) -> Path:
+        return self.folder / "serving" / "shop"
+
+    def write(self, name: str, text: str) -> None:
+        (self.data / name).parent.mkdir(parents=True, exist_ok=True)
+        (self.data / name).write_text(text)
+
+    def subject(
+        self, rules: dict[str, Any], files: Sequence[str] = ("{SPAN}.csv",), spans: dict[str, Any] | None = None
+    ) -> Subject:
+        dataset = {
+            "data": {
+                "files": list(files),
+                "entity": "id",
+                "time": {"column": "t"},
+                "features": ["x", {"name": "city", "kind": "categorical"}],
+                **({"spans": spans} if spans else {}),
+            },
+            "task": {"kind": "classification", "label": "label"},
+        }
+        schema = self.folder / "schema.pbtxt"
+        schema.write_text(SCHEMA)
+        return Subject(
+            pipeline="shop",
+            dataset=DatasetConfig.model_validate(dataset),
+            base=str(self.data),
+            schema_file=schema,
+            model_dir=self.model_dir,
+            rules=RulesConfig(**rules),
+        )
+
+    def publish(
+        self,
+        version: int,
+        at: datetime,
+        spans: dict[int, list[str]],
+        statistics: bytes | None = None,
+        versions: dict[int, int] | None = None,
+    ) -> None:
+        """A version that was trained on the spans as they are now; number -1 stands for files without a span."""
+        folder = self.model_dir / str(version)
+        record = folder / "assets.extra" / "retraining"
+        record.mkdir(parents=True)
+        publication = Publication(
+            version=version, model_name="shop", published=at.isoformat(), files={}, fingerprint="f", model_uri=""
+        )
+        (folder / "publication.json").write_text(publication.to_json())
+        told = {number: [self._file(name) for name in names] for number, names in spans.items()}
+        data: dict[str, Any] = {"files": told.pop(-1, [])}
+        data["spans"] = [
+            {"span": number, "version": (versions or {}).get(number), "files": files} for number, files in told.items()
+        ]
+        (record / "data.json").write_text(json.dumps(data))
+        run = {"run_id": "r0", "pipeline": "shop", "seed": 0, "config_hash": "", "fingerprint": "", "packages": {}}
+        (record / "run.json").write_text(json.dumps({"format": 1, **run, "warm_start": {}}))
+        if statistics is not None:
+            (record / "statistics.pb").write_bytes(statistics)
+
+    def _file(self, name: str) -> dict[str, Any]:
+        content = (self.data / name).read_bytes()
+        return {"name": name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+    def listing(self) -> dict[str, str]:
+        """All files with the hash of their content."""
+        return {
+            str(file.relative_to(self.folder)): hashlib.sha256(file.read_bytes()).hexdigest()
+            for file in sorted(self.folder.rglob("*"))
+            if file.is_file()
+        }
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Shop:
+    return Shop(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def rows() -> Callable[..., str]:
+    return _rows
+
+
+@pytest.fixture(scope="session")
+def make_statistics(tmp_path_factory: pytest.TempPathFactory) -> Callable[[dict[str, list[list[Any]]]], Path]:
+    """``make_statistics(columns)``: a file with TensorFlow Data Validation's statistics of sequences."""
+
+    def _make(columns: dict[str, list[list[Any]]]) -> Path:
+        import apache_beam as beam
+        import pyarrow as pa
+        import tensorflow_data_validation as tfdv
+        from apache_beam.options.pipeline_options import PipelineOptions
+
+        from noisy_gru.components.retrain_planner.measure import IN_PROCESS
+
+        batch = pa.record_batch([pa.array(column) for column in columns.values()], names=list(columns))
+        path = tmp_path_factory.mktemp("statistics") / "statistics.pb"
+        with beam.Pipeline(options=PipelineOptions(list(IN_PROCESS))) as pipeline:
+            made = pipeline | beam.Create([batch]) | tfdv.GenerateStatistics(tfdv.StatsOptions())
+            _ = made | tfdv.WriteStatisticsToBinaryFile(str(path))
+        return path
+
+    return _make

@@ -1,0 +1,273 @@
+"""Plans of a real data set: spans that come, change, are missing or empty, against versions that were published."""
+
+from __future__ import annotations
+
+import glob
+import io
+import tempfile
+from collections import Counter
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from noisy_gru.components.retrain_planner.attempts import Attempt, append_attempt
+from noisy_gru.components.retrain_planner.plan import Plan, Reason
+from noisy_gru.components.retrain_planner.planning import Subject, make_plan
+from noisy_gru.schema.config import DatasetConfig
+from noisy_gru.schema.errors import DataError, UserError
+
+NOW = datetime(2026, 4, 10, 3, tzinfo=UTC)
+UNMEASURED: dict[str, Any] = {"drift": False}
+ALL = {"window": "all"}
+
+
+def _plan(subject: Subject, **more: Any) -> Plan:
+    return make_plan(subject, now=NOW, glob=lambda pattern: glob.glob(pattern), **more)  # noqa: PTH207
+
+
+def _reason(plan: Plan, rule: str) -> Reason:
+    (found,) = (reason for reason in plan.reasons if reason.rule == rule)
+    return found
+
+
+def test_a_first_model_then_nothing_new_then_a_new_span(shop, rows):
+    shop.write("1.csv", rows(1))
+    shop.write("2.csv", rows(2))
+    subject = shop.subject(UNMEASURED, spans=ALL)
+    first = _plan(subject)
+    assert first.retrain
+    assert (first.spans, first.newest_span, first.base_version) == ("1-2", 2, None)
+    shop.publish(5, NOW - timedelta(days=2), {1: ["1.csv"], 2: ["2.csv"]})
+    again = _plan(subject)
+    assert not again.retrain
+    assert again.summary == "not due: nothing new since version 5, which was trained on spans 1-2"
+    assert again.data == first.data
+    shop.write("3.csv", rows(3))
+    then = _plan(subject)
+    assert then.retrain
+    assert (then.spans, then.new_spans, then.base_version) == ("1-3", (3,), 5)
+    assert then.data != first.data
+    assert not _plan(subject, span="2").retrain
+
+
+def test_a_span_that_was_written_again_counts_as_new(shop, rows):
+    shop.write("1.csv", rows(1))
+    subject = shop.subject(UNMEASURED)
+    shop.publish(5, NOW - timedelta(days=2), {1: ["1.csv"]})
+    shop.write("1.csv", rows(1, shift=1.0))
+    plan = _plan(subject)
+    assert plan.retrain
+    assert "1 span changed (1: other content: 1.csv)" in plan.summary
+
+
+def test_a_new_version_of_a_span_counts_as_new(shop, rows):
+    shop.write("1/v1.csv", rows(1))
+    subject = shop.subject(UNMEASURED, files=["{SPAN}/v{VERSION}.csv"])
+    shop.publish(5, NOW - timedelta(days=2), {1: ["1/v1.csv"]}, versions={1: 1})
+    assert not _plan(subject).retrain
+    shop.write("1/v2.csv", rows(1))
+    plan = _plan(subject)
+    assert plan.retrain
+    assert "1: version 1 became 2" in plan.summary
+
+
+def test_without_spans_files_are_compared(shop, rows):
+    shop.write("a.csv", rows(1))
+    shop.write("b.csv", rows(2))
+    subject = shop.subject(UNMEASURED, files=["*.csv"])
+    shop.publish(5, NOW - timedelta(days=2), {-1: ["a.csv", "b.csv"]})
+    assert not _plan(subject).retrain
+    shop.write("b.csv", rows(2, shift=1.0))
+    plan = _plan(subject)
+    assert plan.retrain
+    assert "1 file changed (b.csv)" in plan.summary
+    assert (plan.spans, plan.newest_span, plan.new_spans) == ("", None, ())
+
+
+def test_a_version_that_was_taken_back_is_not_the_base(shop, rows):
+    shop.write("1.csv", rows(1))
+    shop.publish(4, NOW - timedelta(days=3), {1: ["1.csv"]})
+    shop.write("2.csv", rows(2))
+    shop.publish(5, NOW - timedelta(days=2), {1: ["1.csv"], 2: ["2.csv"]})
+    subject = shop.subject(UNMEASURED, spans=ALL)
+    data = _plan(subject).data
+    append_attempt(shop.model_dir, Attempt(at="2026-04-08T03:00:00+00:00", event="started", run_id="r", data=data))
+    append_attempt(shop.model_dir, Attempt(at="2026-04-08T03:05:00+00:00", event="published", run_id="r", version=5))
+    (shop.model_dir / "5").rename(shop.model_dir / "withdrawn-5")
+    plan = _plan(subject)
+    assert (plan.base_version, plan.new_spans) == (4, (2,))
+    assert not plan.retrain
+    assert "version 5, of the last attempt (r), was taken back; the same data would give the same model" in plan.summary
+
+
+def test_attempts_are_read_and_that_of_the_run_that_asks_is_not(shop, rows):
+    shop.write("1.csv", rows(1))
+    subject = shop.subject({**UNMEASURED, "after_failure": "backoff"})
+    append_attempt(shop.model_dir, Attempt(at="2026-04-10T02:59:00+00:00", event="started", run_id="mine"))
+    assert not _plan(subject).retrain
+    assert _plan(subject, run_id="mine").retrain
+
+
+@pytest.mark.parametrize("rules", [UNMEASURED, {"drift": True, "new_sequences": 10}])
+def test_a_missing_span_is_an_error_that_names_the_pattern(shop, rows, rules):
+    with pytest.raises(UserError, match=r"\{SPAN\}\.csv matches no file"):
+        _plan(shop.subject(rules))
+    shop.write("1.csv", rows(1))
+    with pytest.raises(UserError, match=r"span 7 is not there: .*7\.csv matches no file"):
+        _plan(shop.subject(rules), span="7")
+
+
+@pytest.mark.slow
+def test_nothing_is_ingested_where_no_rule_asks_for_it(shop, rows, monkeypatch):
+    from noisy_gru.components.sequence_example_gen import beam_transforms
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("data was ingested")
+
+    monkeypatch.setattr(beam_transforms.ReadChunks, "setup", refuse)
+    shop.write("1.csv", rows(1))
+    shop.publish(5, NOW - timedelta(days=2), {1: ["1.csv"]}, b"")
+    shop.write("2.csv", rows(2))
+    assert _plan(shop.subject(UNMEASURED)).retrain
+    with pytest.raises((AssertionError, RuntimeError), match="data was ingested"):
+        _plan(shop.subject({"new_sequences": 1, "drift": False}))
+
+
+@pytest.fixture(scope="module")
+def statistics(rows, make_statistics) -> bytes:
+    """Of spans 1 and 2, made from a table, not by the planner."""
+    return make_statistics(_sequences(rows(1), rows(2))).read_bytes()
+
+
+def _table(*spans: str) -> pd.DataFrame:
+    return pd.concat([pd.read_csv(io.StringIO(span)) for span in spans])
+
+
+def _sequences(*spans: str) -> dict[str, list[list[Any]]]:
+    grouped = _table(*spans).groupby("id", sort=False)
+    features = {
+        "x": [[float(value) for value in group] for _, group in grouped["x"]],
+        "city": [group.tolist() for _, group in grouped["city"]],
+        "label": [[group.iloc[0]] for _, group in grouped["label"]],
+        "steps": [[len(group)] for _, group in grouped["t"]],
+    }
+    return {**features, "sequence_id": [[str(name)] for name in grouped.groups]}
+
+
+@pytest.mark.slow
+def test_new_spans_alone_are_measured_and_nothing_is_left_behind(shop, rows, statistics, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    for span in (1, 2):
+        shop.write(f"{span}.csv", rows(span))
+    shop.publish(5, NOW - timedelta(days=2), {1: ["1.csv"], 2: ["2.csv"]}, statistics)
+    shop.write("3.csv", rows(3, sequences=40, shift=1.0, city=0.9))
+    subject = shop.subject({"new_spans": 0, "new_sequences": 41}, spans=ALL)
+    before = shop.listing()
+    plan = _plan(subject)
+    assert shop.listing() == before
+    assert not list((tmp_path / "temporary").iterdir())
+    counted = _reason(plan, "new_sequences")
+    assert (counted.met, counted.numbers["sequences"], counted.numbers["rows"]) == (False, 40, 240)
+    drift = {each["feature"]: each for each in _reason(plan, "drift").numbers["features"]}
+    old, new = (_shares(_table(*spans)["city"].tolist()) for spans in ((rows(1), rows(2)), (_read(shop, "3.csv"),)))
+    assert drift["city"]["distance"] == pytest.approx(abs(old["JFK"] - new["JFK"]), abs=1e-6)
+    assert drift["city"]["drifted"]
+    assert drift["x"]["drifted"]
+    assert drift["x"]["threshold"] == 0.1
+    assert drift["label"]["distance"] == pytest.approx(0.0, abs=1e-9)
+    assert plan.retrain
+    assert plan.summary.startswith("due: city L-infinity")
+    assert plan == _plan(subject), "the same evidence gives the same plan"
+
+
+def _read(shop: Any, name: str) -> str:
+    return (shop.data / name).read_text()
+
+
+def _shares(values: list[str]) -> dict[str, float]:
+    return {value: count / len(values) for value, count in Counter(values).items()}
+
+
+@pytest.mark.slow
+def test_a_span_like_those_before_is_no_drift(shop, rows, statistics):
+    for span in (1, 2):
+        shop.write(f"{span}.csv", rows(span))
+    shop.publish(5, NOW - timedelta(days=2), {1: ["1.csv"], 2: ["2.csv"]}, statistics)
+    shop.write("3.csv", rows(3, sequences=60))
+    plan = _plan(shop.subject({"new_spans": 0}))
+    assert not plan.retrain
+    assert "2 of 2 features within their thresholds" in plan.summary
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("id,t,x,city,label\n", r"span 2 is empty: 2\.csv holds no rows"),
+        ("", r"span 2.*2\.csv"),
+        ("id,t,city,label\n2-1,0,JFK,a\n", r"span 2.*2\.csv.*x"),
+        ("\x00\xff\x01 no table", r"2\.csv"),
+    ],
+)
+def test_a_new_span_that_is_empty_or_corrupt_is_an_error_and_no_decision(shop, rows, text, words):
+    shop.write("1.csv", rows(1))
+    shop.publish(5, NOW - timedelta(days=2), {1: ["1.csv"]})
+    shop.write("2.csv", text)
+    with pytest.raises(DataError, match=words):
+        _plan(shop.subject({"new_sequences": 1, "drift": False}, spans=ALL))
+
+
+@pytest.mark.slow
+def test_a_version_without_statistics_says_that_drift_is_not_measured(shop, rows):
+    shop.write("1.csv", rows(1))
+    shop.publish(5, NOW - timedelta(days=2), {1: ["1.csv"]})
+    shop.write("2.csv", rows(2))
+    plan = _plan(shop.subject({}))
+    assert plan.retrain
+    assert _reason(plan, "drift").text == "not measured: version 5 carries no training statistics"
+    assert _reason(plan, "new_sequences").numbers["sequences"] == 30
+
+
+SKY = ["clear", "cloud", "rain"]
+
+
+def _day(span: int, shares: list[float]) -> str:
+    """A day of two stations, an hour in each row."""
+    random = np.random.default_rng(span)
+    lines = ["id,t,x,city"]
+    for station in ("a", "b"):
+        for hour in range(24):
+            lines.append(f"{station},{24 * span + hour},{random.normal():.4f},{random.choice(SKY, p=shares)}")
+    return "\n".join(lines) + "\n"
+
+
+@pytest.mark.slow
+def test_windows_of_a_forecast_reach_back_into_the_spans_before(shop, make_statistics):
+    """A window has 24 hours, and its target is 6 hours on: no single day holds one."""
+    for day in (1, 2):
+        shop.write(f"{day}.csv", _day(day, [0.6, 0.3, 0.1]))
+    before = make_statistics({"x": [[0.0, 1.0]], "city": [["clear", "clear", "cloud", "rain"]]})
+    shop.publish(5, NOW - timedelta(days=2), {1: ["1.csv"], 2: ["2.csv"]}, before.read_bytes())
+    shop.write("3.csv", _day(3, [0.1, 0.2, 0.7]))
+    subject = shop.subject({}, spans=ALL)
+    data = subject.dataset.data.model_dump() | {
+        "entity": "id",
+        "features": ["x", {"name": "city", "kind": "categorical"}],
+    }
+    task = {"kind": "forecasting", "targets": ["x"], "input_length": 24, "horizons": [6]}
+    dataset = DatasetConfig.model_validate({"data": data, "task": task, "splits": {"by": "time"}})
+    plan = _plan(replace(subject, dataset=dataset))
+    counted = _reason(plan, "new_sequences").numbers
+    # 72 hours have 72 - 24 - 6 + 1 windows, the first 48 of them 19: 24 are new, of each of two stations.
+    assert (counted["sequences"], counted["rows"]) == (2 * (43 - 19), 48)
+    sky = _table(*(_read(shop, f"{day}.csv") for day in (1, 2, 3))).groupby("id")["city"]
+    steps = [value for _, hours in sky for first in range(19, 43) for value in hours.tolist()[first : first + 24]]
+    shares = _shares(steps)
+    expected = max(abs(shares[name] - share) for name, share in zip(SKY, (0.5, 0.25, 0.25), strict=True))
+    drift = {each["feature"]: each["distance"] for each in _reason(plan, "drift").numbers["features"]}
+    assert drift["city"] == pytest.approx(expected, abs=1e-6)

@@ -1,0 +1,179 @@
+"""Spans are read as if their data had come at once: the examples are those of one file, byte for byte."""
+
+from __future__ import annotations
+
+import glob
+import gzip
+import hashlib
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from noisy_gru.components.sequence_example_gen.account import Account
+from noisy_gru.components.sequence_example_gen.buckets import boundaries_of, bucket_shards
+from noisy_gru.components.sequence_example_gen.chunks import pack
+from noisy_gru.components.sequence_example_gen.errors import DataError
+from noisy_gru.components.sequence_example_gen.ledger import Ledger
+from noisy_gru.components.sequence_example_gen.lineage import check_spans, lineage
+from noisy_gru.components.sequence_example_gen.reading import Reader
+from noisy_gru.components.sequence_example_gen.resolved import resolve
+from noisy_gru.components.sequence_example_gen.tables import Source
+from noisy_gru.schema.config import DatasetConfig
+
+BUCKETS = 3
+FORECAST = {"kind": "forecasting", "targets": ["x"], "input_length": 4, "horizons": [1, 3], "season_length": 6}
+
+
+def listed(pattern: str) -> list[str]:
+    return glob.glob(pattern)  # noqa: PTH207
+
+
+def records(shard: bytes) -> Iterable[bytes]:
+    content, place = gzip.decompress(shard), 0
+    while place < len(content):
+        (size,) = struct.unpack_from("<Q", content, place)
+        yield content[place + 12 : place + 12 + size]
+        place += 16 + size
+
+
+def ingested(dataset: DatasetConfig, sources: Sequence[Source]) -> tuple[set[tuple[str, bytes]], Account]:
+    """The examples with their splits, and the account."""
+    reader, ledger, chunks = Reader(dataset), Ledger(), {}
+    for source in sources:
+        for table in reader.tables(source, ledger):
+            if table.num_rows:
+                times = table["time"].to_numpy()
+                ledger.account.span("read", times.min().item(), times.max().item())
+            for bucket, chunk in pack(table, source.name, BUCKETS):
+                chunks.setdefault(bucket, []).append(chunk)
+    at, found = boundaries_of(ledger.account, dataset), []
+    for _, some in sorted(chunks.items()):
+        for split, _, shard in bucket_shards(some, at, dataset, ledger):
+            found += [(split, record) for record in records(shard)]
+    assert ledger.account.unbalanced == 0
+    assert len(set(found)) == len(found)
+    return set(found), ledger.account
+
+
+def write(folder: Path, header: str, spans: Mapping[int, Sequence[str]]) -> None:
+    """The spans' rows, each in a file, and all of them in one."""
+    for span, rows in spans.items():
+        (folder / f"day-{span}").mkdir(parents=True)
+        (folder / f"day-{span}" / "rows.csv").write_text("\n".join([header, *rows]) + "\n")
+    (folder / "once").mkdir()
+    (folder / "once" / "rows.csv").write_text("\n".join([header, *(row for rows in spans.values() for row in rows)]))
+
+
+def both(configured: Any, folder: Path, **given: Any) -> tuple[Any, Any]:
+    """Examples and account of the three spans, and of the one file."""
+    apart = configured(files=["day-{SPAN}/*.csv"], spans={"count": 3}, **given)
+    once = configured(files=["once/*.csv"], **given)
+    resolved = resolve(str(folder), apart.data, "latest", listed)
+    assert resolved.numbers == [8, 9, 10]
+    return ingested(apart, resolved.sources), ingested(once, resolve(str(folder), once.data, "latest", listed).sources)
+
+
+def series(first: int, last: int) -> list[str]:
+    return [f"{name},{step},{step * (1 + place)}" for place, name in enumerate("abcde") for step in range(first, last)]
+
+
+@pytest.mark.parametrize(
+    "splits", [{"by": "entity", "eval": 0.2, "test": 0.2}, {"by": "time", "eval": 0.2, "test": 0.25}]
+)
+@pytest.mark.parametrize("duplicate_step", ["quarantine", "drop"])
+@pytest.mark.parametrize("gaps", ["ignore", "fill", "split"])
+def test_windows_that_cross_spans(tmp_path, configured, splits, duplicate_step, gaps):
+    # At each border, rows that came twice: copies of a's, and another value for b's. A row of c's came a span late.
+    spans = {
+        8: [row for row in series(0, 20) if row != "c,15,45"],
+        9: ["a,19,19", "b,19,7", *series(20, 40), "c,15,45"],
+        10: [*(row for row in series(40, 60) if not row.startswith("d,40")), "b,39,8", "a,39,39"],
+    }
+    write(tmp_path, "id,t,x", spans)
+    policies = {"duplicate_step": duplicate_step, "missing_label": "drop", "max_quarantined_fraction": 0.5}
+    time = {"column": "t", "frequency": "1", "gaps": gaps}
+    (apart, account), (once, account_of_one) = both(
+        configured, tmp_path, task=FORECAST, splits=splits, policies=policies, time=time
+    )
+    assert apart == once
+    assert account.dropped["exact_duplicate"] == account_of_one.dropped["exact_duplicate"] == 2
+    assert account.quarantined == account_of_one.quarantined
+    assert (account.quarantined.total() > 0) == (duplicate_step == "quarantine")
+    # a's windows end at every step from the fourth to the one before its last three, wherever a span ends.
+    if splits["by"] == "entity":
+        ends = {f"a@{step}".encode() for step in range(3, 57)}
+        assert sum(any(b"\x0a" + bytes([len(end)]) + end in record for end in ends) for _, record in apart) == 54
+    alone, _ = ingested(
+        configured(files=["*"], task=FORECAST, splits=splits, policies=policies, time=time),
+        [Source(str(tmp_path / "day-10" / "rows.csv"), "rows.csv", "csv")],
+    )
+    assert len(alone) < len(apart) / 2
+
+
+def test_time_splits_are_parts_of_the_whole_window(tmp_path, configured):
+    write(tmp_path, "id,t,x", {8: series(0, 40), 9: series(40, 60), 10: series(60, 101)})
+    splits = {"by": "time", "eval": 0.2, "test": 0.2}
+    (_, account), _ = both(configured, tmp_path, task=FORECAST, splits=splits)
+    dataset = configured(files=["*"], task=FORECAST, splits=splits)
+    at = boundaries_of(account, dataset)
+    # Times 0 to 100: the fifth before the last fifth, and the last.
+    assert at is not None and (at.eval, at.test) == (60, 80)
+
+
+def test_sequences_that_came_in_parts(tmp_path, configured):
+    def rows(first: int, last: int) -> list[str]:
+        return [f"s{name},{step},{name}.{step},{'xyz'[name % 3]}" for name in range(30) for step in range(first, last)]
+
+    spans = {8: rows(0, 5), 9: ["s3,4,3.4,x", "s4,4,9,y", *rows(5, 9)], 10: [*rows(9, 12), "s5,12,1,x"]}
+    write(tmp_path, "id,t,x,y", spans)
+    policies = {"max_quarantined_fraction": 0.5, "too_long": "truncate"}
+    (apart, account), (once, _) = both(configured, tmp_path, policies=policies, max_length=10)
+    assert apart == once
+    assert account.lengths == {"10": 29}  # of 12 steps the last ten; s5's second label takes it out whole
+    assert dict(account.quarantined) == {"duplicate_step": 2, "conflicting_label": 13}
+
+
+def hashed(account: Account, folder: Path) -> Account:
+    for path in folder.rglob("*.csv"):
+        name = str(path.relative_to(folder))
+        account.hashes[name] = [path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest()]
+    return account
+
+
+def test_the_account_names_spans_and_files(tmp_path, configured):
+    for span, rows in {2: ["a,1,1"], 3: [], 5: ["a,2,2", "a,3,3"]}.items():
+        (tmp_path / f"{span}").mkdir()
+        (tmp_path / f"{span}" / "rows.csv").write_text("\n".join(["id,t,x", *rows]) + "\n")
+    dataset = configured(files=["{SPAN}/*.csv"], spans={"count": 7}, task={**FORECAST, "input_length": 1})
+    resolved = resolve(str(tmp_path), dataset.data, "latest", listed)
+    _, account = ingested(dataset, resolved.sources)
+    told = lineage(hashed(account, tmp_path), dataset.data, resolved)
+    assert told["window"] == {"window": "rolling", "asked": 7, "read": 3, "gaps": "4"}
+    assert told["files"] == []
+    assert [(each["span"], each["version"], each["rows"]) for each in told["spans"]] == [
+        (2, None, 1),
+        (3, None, 0),
+        (5, None, 2),
+    ]
+    content = (tmp_path / "5" / "rows.csv").read_bytes()
+    (file,) = told["spans"][2]["files"]
+    digest = hashlib.sha256(content).hexdigest()
+    assert file == {"name": "5/rows.csv", "rows": 2, "bytes": len(content), "sha256": digest}
+    with pytest.raises(DataError, match=r"^span 3 is empty: 3/rows\.csv holds no rows\. Write it again"):
+        check_spans(account, dataset.data, resolved)
+
+
+def test_a_bad_span_does_not_hide_among_good_ones(tmp_path, configured):
+    write(
+        tmp_path, "id,t,x", {8: series(0, 90), 9: series(90, 180), 10: [f"a,{step},oops" for step in range(180, 185)]}
+    )
+    dataset = configured(files=["day-{SPAN}/*.csv"], spans={"window": "all"}, task=FORECAST)
+    resolved = resolve(str(tmp_path), dataset.data, "latest", listed)
+    _, account = ingested(dataset, resolved.sources)
+    assert account.quarantined.total() < 0.05 * account.rows_read
+    with pytest.raises(DataError, match=r"^span 10: 5 of its 5 rows \(100\.0%\) can't be read.*: day-10/rows\.csv"):
+        check_spans(account, dataset.data, resolved)
+    check_spans(account, dataset.data, resolve(str(tmp_path), dataset.data, "9", listed))

@@ -1,0 +1,205 @@
+"""Hooks: what a webhook and a command are given, when they are tried again, and what is told when they fail."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from noisy_gru.pipeline.notifications import SIGNATURE_HEADER, notify
+from noisy_gru.pipeline.notify_config import NotifyConfig
+
+CONTENT = {"pipeline": "vowels", "run_id": "20260401-030000-4f2a1c", "version": 17, "metrics": {"a": float("nan")}}
+
+
+class Server:
+    """Answers with one status after the other, and keeps what it was sent."""
+
+    def __init__(self) -> None:
+        self.statuses: list[int] = []
+        self.requests: list[tuple[dict[str, str], bytes]] = []
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                server.requests.append((dict(self.headers), body))
+                self.send_response(server.statuses.pop(0))
+                self.end_headers()
+                self.wfile.write(b"so it is")
+
+            def log_message(self, format: str, *args: Any) -> None:
+                pass
+
+        self.http = HTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.http.server_port}/hook"
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    made = Server()
+    thread = threading.Thread(target=made.http.serve_forever)
+    thread.start()
+    yield made
+    made.http.shutdown()
+    thread.join()
+    made.http.server_close()
+
+
+def config(**hooks: Any) -> NotifyConfig:
+    return NotifyConfig.model_validate(hooks)
+
+
+def test_a_webhook_that_fails_twice_is_asked_a_third_time(server, monkeypatch):
+    monkeypatch.setenv("SECRET", "key")
+    server.statuses = [503, 429, 204]
+    waited: list[float] = []
+    hook = {"url": server.url, "secret_env": "SECRET", "headers": {"X-Team": "speech"}}
+    (told,) = notify(config(webhook=hook), "success", CONTENT, sleep=waited.append)
+    assert (told.hook, told.error) == ("webhook", None)
+    assert waited == [1.0, 2.0]
+    assert len({body for _, body in server.requests}) == 1 and len(server.requests) == 3
+    headers, body = server.requests[-1]
+    assert json.loads(body) == {**CONTENT, "event": "success", "metrics": {"a": None}}
+    assert headers["Content-Type"] == "application/json"
+    assert headers["X-Team"] == "speech"
+    assert headers[SIGNATURE_HEADER] == "sha256=" + hmac.new(b"key", body, hashlib.sha256).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("statuses", "asked", "words"),
+    [
+        ([404], 1, "webhook at 127.0.0.1: HTTP 404 so it is"),
+        ([302], 1, "webhook at 127.0.0.1: HTTP 302 so it is"),
+        ([500] * 3, 3, "webhook at 127.0.0.1: HTTP 500 so it is, after 3 attempts"),
+    ],
+)
+def test_a_webhook_that_does_not_take_it(server, statuses, asked, words):
+    server.statuses = statuses
+    (told,) = notify(config(webhook={"url": server.url, "attempts": 3}), "failure", CONTENT, sleep=lambda seconds: None)
+    assert told.error == words
+    assert len(server.requests) == asked
+
+
+def test_nobody_listens():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    waited: list[float] = []
+    hook = {"url": f"http://127.0.0.1:{port}/secret-path", "attempts": 2}
+    (told,) = notify(config(webhook=hook), "failure", CONTENT, sleep=waited.append)
+    assert told.error is not None
+    assert "webhook at 127.0.0.1: ConnectError" in told.error and "after 2 attempts" in told.error
+    assert "secret-path" not in told.error
+    assert waited == [1.0]
+
+
+def test_a_webhook_that_never_answers():
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        hook = {"url": url, "attempts": 1, "timeout": "0.2s"}
+        (told,) = notify(config(webhook=hook), "failure", CONTENT)
+    assert told.error is not None and "ReadTimeout" in told.error
+
+
+@pytest.mark.parametrize(
+    ("hook", "words"),
+    [
+        ({"url_env": "NO_SUCH_URL"}, "expected the URL in the environment variable NO_SUCH_URL, which is not set"),
+        ({"url": "http://127.0.0.1:1", "secret_env": "NO_SUCH_SECRET"}, "NO_SUCH_SECRET, which is not set; nothing is"),
+    ],
+)
+def test_variables_that_are_not_set(hook, words):
+    (told,) = notify(config(webhook=hook), "success", CONTENT)
+    assert told.error is not None and words in told.error
+
+
+def test_the_url_may_come_from_the_environment(server, monkeypatch):
+    monkeypatch.setenv("HOOK_URL", server.url)
+    server.statuses = [200]
+    (told,) = notify(config(webhook={"url_env": "HOOK_URL"}), "success", CONTENT)
+    assert told.error is None
+    assert len(server.requests) == 1
+    monkeypatch.setenv("HOOK_URL", "file:///etc/passwd")
+    (told,) = notify(config(webhook={"url_env": "HOOK_URL"}), "success", CONTENT)
+    assert told.error is not None and "UnsupportedProtocol" in told.error
+
+
+def python(code: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-c", code, *arguments]
+
+
+def test_a_command_is_given_the_content_and_the_environment(tmp_path: Path):
+    code = (
+        "import json, os, sys; json.dump([json.load(sys.stdin), "
+        "{k: v for k, v in os.environ.items() if k.startswith('NOISY_GRU_')}], open(sys.argv[1], 'w'))"
+    )
+    argv = python(code, str(tmp_path / "told.json"))
+    (told,) = notify(config(command={"argv": argv}), "refusal", CONTENT)
+    assert (told.hook, told.error) == ("command", None)
+    content, environment = json.loads((tmp_path / "told.json").read_text())
+    assert content["event"] == "refusal" and content["run_id"] == CONTENT["run_id"]
+    assert environment == {
+        "NOISY_GRU_EVENT": "refusal",
+        "NOISY_GRU_PIPELINE": "vowels",
+        "NOISY_GRU_RUN_ID": "20260401-030000-4f2a1c",
+        "NOISY_GRU_STATUS": "",
+        "NOISY_GRU_VERSION": "17",
+        "NOISY_GRU_ACCOUNT": "",
+    }
+
+
+def test_a_command_that_fails_is_told_with_what_it_said():
+    argv = python("import sys; print('no mail today'); sys.exit(7)")
+    (told,) = notify(config(command={"argv": argv}), "failure", CONTENT)
+    assert told.error == f"{sys.executable}: ended with 7: no mail today"
+
+
+def test_a_command_that_is_not_there():
+    (told,) = notify(config(command={"argv": ["/no/such/hook"]}), "failure", CONTENT)
+    assert told.error == "/no/such/hook: can't be started: No such file or directory"
+
+
+def test_a_command_that_hangs_is_killed_with_what_it_started():
+    # The grandchild holds standard output, which a pipe would wait for.
+    code = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(600)'])"
+    (told,) = notify(config(command={"argv": python(code), "timeout": "1s"}), "failure", CONTENT)
+    assert told.error is not None and "killed, as it took longer than 1s" in told.error
+
+
+def test_one_hook_that_fails_does_not_keep_the_other(server):
+    server.statuses = [400]
+    told = notify(config(webhook={"url": server.url}, command={"argv": python("")}), "success", CONTENT)
+    assert [(each.hook, each.error is None) for each in told] == [("webhook", False), ("command", True)]
+
+
+def test_only_the_events_that_are_asked_for(server):
+    assert notify(config(webhook={"url": server.url}, events=["failure"]), "success", CONTENT) == []
+    assert notify(config(webhook={"url": server.url}), "skipped", CONTENT) == []
+    assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("hooks", "words"),
+    [
+        ({"webhook": {}}, "expected either url or url_env"),
+        ({"webhook": {"url": "http://a", "url_env": "B"}}, "expected either url or url_env"),
+        ({"webhook": {"url": "ftp://a"}}, "url"),
+        ({"webhook": {"url": "http://a", "timeout": "0s"}}, "expected more than 0, received '0s'"),
+        ({"command": {"argv": []}}, "argv"),
+        ({"events": ["sometimes"]}, "events"),
+    ],
+)
+def test_what_the_configuration_refuses(hooks, words):
+    with pytest.raises(ValidationError, match=words):
+        config(**hooks)

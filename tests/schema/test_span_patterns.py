@@ -1,0 +1,131 @@
+"""Places for spans in file patterns: what they match, what they are filled with, and what is no pattern."""
+
+from __future__ import annotations
+
+import datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from noisy_gru.schema.config import DataConfig, SpansConfig
+from noisy_gru.schema.span_patterns import SpanPattern, day_of, pattern_problems, span_text
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path", "found"),
+    [
+        ("day-{SPAN}/*.csv", "day-7/a.csv", (7, None)),
+        ("day-{SPAN}/*.csv", "day-007/a.csv", (7, None)),
+        ("day-{SPAN}/*.csv", "day-7.tmp/a.csv", None),
+        ("day-{SPAN}/*.csv", "day-/a.csv", None),
+        ("day-{SPAN}/*.csv", "day-7/b/a.csv", None),
+        ("{SPAN:3}.csv", "012.csv", (12, None)),
+        ("{SPAN:3}.csv", "12.csv", None),
+        ("{SPAN}/v{VERSION:2}/?.csv", "4/v03/x.csv", (4, 3)),
+        ("{SPAN}/v{VERSION:2}/?.csv", "4/v3/x.csv", None),
+        ("{SPAN}-[!a-c].csv", "4-d.csv", (4, None)),
+        ("{SPAN}-[!a-c].csv", "4-b.csv", None),
+        ("a/**/{SPAN}.csv", "a/5.csv", (5, None)),
+        ("a/**/{SPAN}.csv", "a/b/c/5.csv", (5, None)),
+        ("(1+1)/{SPAN}.csv", "(1+1)/5.csv", (5, None)),
+        ("{YYYY}{MM}{DD}.csv", "20240301.csv", ((datetime.date(2024, 3, 1) - datetime.date(1970, 1, 1)).days, None)),
+        ("{DD}.{MM}.{YYYY}/v{VERSION}.csv", "02.01.1970/v9.csv", (1, 9)),
+    ],
+)
+def test_what_a_path_says(pattern, path, found):
+    got = SpanPattern(pattern).found(path)
+    assert (got and (got.span, got.version)) == found
+
+
+@pytest.mark.parametrize("path", ["2024-02-30.csv", "1969-12-31.csv", "2024-13-01.csv"])
+def test_digits_that_are_no_date_are_an_error_and_not_passed_over(path):
+    with pytest.raises(ValueError, match=r"day is out of range|spans begin|month must be"):
+        SpanPattern("{YYYY}-{MM}-{DD}.csv").found(path)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "span", "version", "filled"),
+    [
+        ("day-{SPAN}/*.csv", 7, None, "day-7/*.csv"),
+        ("day-{SPAN:3}/v{VERSION}/*.csv", 7, 2, "day-007/v2/*.csv"),
+        ("day-{SPAN:1}/v{VERSION}/*.csv", 77, None, "day-77/v*/*.csv"),
+        ("{YYYY}/{MM}/{DD}/*.csv", 59, None, "1970/03/01/*.csv"),
+    ],
+)
+def test_a_pattern_is_filled(pattern, span, version, filled):
+    assert SpanPattern(pattern).filled(span, version) == filled
+
+
+@given(st.dates(min_value=datetime.date(1970, 1, 1)))
+def test_a_date_comes_back(day):
+    pattern = SpanPattern("x-{YYYY}_{MM}_{DD}.csv")
+    path = f"x-{day.year:04d}_{day.month:02d}_{day.day:02d}.csv"
+    found = pattern.found(path)
+    assert found is not None and datetime.date(1970, 1, 1) + datetime.timedelta(found.span) == day
+    assert pattern.filled(found.span, None) == found.spelled == path
+    assert day_of(day.isoformat()) == found.span
+
+
+@given(st.sets(st.integers(min_value=0, max_value=40)))
+def test_the_text_of_numbers_holds_them_all(numbers):
+    text = span_text(sorted(numbers))
+    told: list[int] = []
+    for part in filter(None, text.split(",")):
+        first, _, last = part.partition("-")
+        told += range(int(first), int(last or first) + 1)
+    assert told == sorted(numbers)
+
+
+@pytest.mark.parametrize(
+    ("patterns", "told"),
+    [
+        (["{SPAN}/{SPAN}.csv"], "{SPAN} stands in it 2 times"),
+        (["{SPAN:x}.csv"], "expected a number of digits of at least 1"),
+        (["{SPAN:0}.csv"], "expected a number of digits of at least 1"),
+        (["{YYYY}-{MM}.csv"], "a date needs {YYYY}, {MM} and {DD}"),
+        (["{SPAN}/{YYYY}-{MM}-{DD}.csv"], "holds both {SPAN} and a date"),
+        (["v{VERSION}.csv"], "{VERSION} needs {SPAN} or a date"),
+        (["{SPAN}{VERSION}.csv"], "put something between"),
+        (["{SPAN}.csv", "b.csv"], "the same places for spans in all patterns, or none in any"),
+        (["{SPAN}.csv", "{YYYY}{MM}{DD}.csv"], "{SPAN}.csv has {SPAN}; {YYYY}{MM}{DD}.csv has a date"),
+        (["{SPAN}/{VERSION}.csv", "{SPAN}.csv"], "{SPAN}/{VERSION}.csv has {SPAN} and {VERSION}"),
+    ],
+)
+def test_what_is_no_pattern_is_told(patterns, told):
+    (problem,) = pattern_problems(patterns)
+    assert told in problem
+    with pytest.raises(ValidationError, match="files: "):
+        DataConfig(files=patterns, entity="id", features=["x"], format="example")  # type: ignore[arg-type]
+
+
+def test_a_window_needs_a_place_for_spans():
+    given = {"entity": "id", "features": ["x"], "format": "example", "spans": {"count": 3}}
+    with pytest.raises(ValidationError, match=r"spans needs \{SPAN\} or a date"):
+        DataConfig.model_validate({"files": ["a.csv"], **given})
+    data = DataConfig.model_validate({"files": {"train": ["{SPAN}.csv"], "test": ["t{SPAN}.csv"]}, **given})
+    assert DataConfig.model_validate_json(data.model_dump_json()) == data
+    assert data.patterns == ["{SPAN}.csv", "t{SPAN}.csv"]
+
+
+@pytest.mark.parametrize(
+    ("spans", "told"),
+    [
+        ({"count": 0}, "greater than or equal to 1"),
+        ({"window": "all", "count": 2}, "count is for window: rolling"),
+        ({"first": 1}, "first and last are for window: static"),
+        ({"window": "static"}, "needs first"),
+        ({"window": "static", "first": 4, "last": 3}, r"last \(3\) comes before first \(4\)"),
+        ({"window": "static", "first": -1}, "greater than or equal to 0"),
+        ({"window": "static", "first": "2024-02-30"}, "valid integer"),
+    ],
+)
+def test_what_is_no_window_is_told(spans, told):
+    with pytest.raises(ValidationError, match=told):
+        SpansConfig.model_validate(spans)
+
+
+def test_a_window_may_be_given_by_dates():
+    window = SpansConfig.model_validate({"window": "static", "first": datetime.date(1970, 1, 3), "last": "1970-02-01"})
+    assert (window.first, window.last) == (2, 31)

@@ -1,0 +1,128 @@
+"""What speaks against going on from a trained model: everything that moved past a limit, each in a sentence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from noisy_gru.schema.config import ClassificationConfig, DatasetConfig, FeatureConfig, ForecastingConfig
+from noisy_gru.trainer.config import ModelConfig, WarmStartConfig
+from noisy_gru.trainer.settings import Settings
+from noisy_gru.trainer.transform_record import Scale, TransformRecord
+
+_WORDS_SHOWN = 3
+
+
+def differences(
+    before: Settings, after: Settings, fitted_before: TransformRecord, fitted_after: TransformRecord
+) -> list[str]:
+    """Why a model can't go on from another's weights, or shouldn't; empty if nothing speaks against it.
+
+    Args:
+        before: settings of the base model.
+        after: of the new one, with the limits.
+        fitted_before: what Transform had fitted for the base model.
+        fitted_after: what it fitted for the new one.
+    """
+    reasons = [
+        *_changed(_architecture(before.trainer.model), _architecture(after.trainer.model)),
+        *_changed(_task(before.dataset), _task(after.dataset)),
+        *_features(before.dataset, after.dataset),
+    ]
+    # With other features or another task there is nothing of which the rest could be told.
+    return reasons or [
+        *_scales(fitted_before, fitted_after, after.warm_start),
+        *_words(fitted_before, fitted_after, after),
+    ]
+
+
+def _changed(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    return [f"{key} was {before[key]}, is {after[key]}" for key in before if before[key] != after[key]]
+
+
+def _architecture(model: ModelConfig) -> dict[str, Any]:
+    """What decides on the weights' number and meaning; noise, dropout and how it is computed don't."""
+    return {
+        "model.layers' units": [layer.units for layer in model.layers],
+        "model.bidirectional": model.bidirectional,
+        "model.learn_mean": model.learn_mean,
+        "model.pooling": model.pooling,
+        "model.hidden": model.hidden,
+        "model.target": model.target,
+    }
+
+
+def _task(dataset: DatasetConfig) -> dict[str, Any]:
+    task = dataset.task
+    is_forecast = isinstance(task, ForecastingConfig)
+    return {
+        "task.kind": task.kind,
+        "task.label": None if is_forecast else task.label,
+        "task.targets": task.targets if is_forecast else None,
+        "task.horizons": task.horizons if is_forecast else None,
+    }
+
+
+def _features(before: DatasetConfig, after: DatasetConfig) -> list[str]:
+    old = {feature.name: _kind(feature) for feature in before.data.features}
+    new = {feature.name: _kind(feature) for feature in after.data.features}
+    reasons = [f"feature {name} is new" for name in new if name not in old]
+    reasons += [f"feature {name} is gone" for name in old if name not in new]
+    for name in old:
+        if name in new:
+            reasons += [f"feature {name}: {change}" for change in _changed(old[name], new[name])]
+    if not reasons and list(old) != list(new):
+        reasons.append(f"the features are in another order: they were {', '.join(old)}, and are {', '.join(new)}")
+    return reasons
+
+
+def _kind(feature: FeatureConfig) -> dict[str, Any]:
+    numeric = feature.kind == "numeric"
+    return {
+        "kind": feature.kind,
+        "scale": feature.scale if numeric else None,
+        "missing": feature.missing if numeric else None,
+        "embedding_dim": None if numeric else feature.embedding_dim,
+        "known_in_advance": feature.known_in_advance,
+    }
+
+
+def _scales(before: TransformRecord, after: TransformRecord, limits: WarmStartConfig) -> list[str]:
+    reasons = []
+    for what, old, new in (("feature", before.numeric, after.numeric), ("target", before.targets, after.targets)):
+        for name in new:
+            reasons += [f"{what} {name}: {change}" for change in _moved(old[name], new[name], limits)]
+    return reasons
+
+
+def _moved(old: Scale, new: Scale, limits: WarmStartConfig) -> list[str]:
+    reasons = []
+    shift = abs(new.centre - old.centre) / old.scale
+    if shift > limits.max_scale_shift:
+        reasons.append(
+            f"its centre moved from {old.centre:.4g} to {new.centre:.4g}, by {shift:.3g} of its scale; at most "
+            f"{limits.max_scale_shift:g} is allowed (max_scale_shift)"
+        )
+    ratio = max(new.scale / old.scale, old.scale / new.scale)
+    if ratio > limits.max_scale_ratio:
+        reasons.append(
+            f"its scale went from {old.scale:.4g} to {new.scale:.4g}, by a factor of {ratio:.3g}; at most "
+            f"{limits.max_scale_ratio:g} is allowed (max_scale_ratio)"
+        )
+    return reasons
+
+
+def _words(before: TransformRecord, after: TransformRecord, settings: Settings) -> list[str]:
+    pairs = [
+        (f"{len(words)} values of {name}", before.vocabularies[name], words)
+        for name, words in after.vocabularies.items()
+    ]
+    if isinstance(settings.dataset.task, ClassificationConfig):
+        pairs.append((f"{len(after.labels)} classes", before.labels, after.labels))
+    limit = settings.warm_start.max_new_tokens
+    reasons = []
+    for what, old, words in pairs:
+        new = sorted(set(words).difference(old))
+        if len(new) > limit * len(words):
+            shown = ", ".join(new[:_WORDS_SHOWN]) + (", …" if len(new) > _WORDS_SHOWN else "")
+            reasons.append(f"{len(new)} of {what} are new ({shown}); at most {limit:.0%} may be (max_new_tokens)")
+    return reasons

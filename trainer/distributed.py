@@ -1,0 +1,233 @@
+"""The training loop for several replicas: what `model.fit` does, with each batch cut into as many parts as there are.
+
+Keras 3's `fit` fails under MultiWorkerMirroredStrategy (keras#20585), and under MirroredStrategy it clips each
+replica's gradient by itself and gives every replica the same dropout. Here a step sees one global batch:
+
+    gradient = sum over the replicas of d/dw (sum over its rows of the loss) / (rows of the global batch)
+
+is all-reduced first, and then clipped and applied as one machine would. The order of the sequences is that of one
+machine, and the noise of a sequence is the one it would have had there, so the weights agree but for the rounding of
+sums. Dropout is drawn by each replica for itself. Callbacks are Keras' own kind; every worker runs them on equal logs.
+"""
+
+# Keras' type hints give None for what a model or an operation returns; TensorFlow's know no tensors as arguments.
+# pyright: reportOptionalOperand=false, reportOptionalSubscript=false, reportOptionalMemberAccess=false, reportOperatorIssue=false, reportArgumentType=false, reportAttributeAccessIssue=false, reportOptionalIterable=false, reportGeneralTypeIssues=false
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from noisy_gru.schema.errors import ConfigError
+from noisy_gru.trainer.callbacks import noisy_layers
+from noisy_gru.trainer.dataset import SequenceData
+from noisy_gru.trainer.layers import apart
+
+
+def fit_replicas(
+    model: keras.Model,
+    train: SequenceData,
+    held_out: SequenceData,
+    *,
+    initial_epoch: int,
+    epochs: int,
+    callbacks: Sequence[keras.callbacks.Callback],
+) -> None:
+    """As `model.fit`, for a model that was built and compiled in the scope of a strategy.
+
+    Args:
+        model: compiled, with its optimizer built.
+        train: to fit, in the order of its `epoch`.
+        held_out: to evaluate after each epoch; it may be empty.
+        initial_epoch: epochs that are done.
+        epochs: most epochs, those included.
+        callbacks: as `fit` takes them; those of a batch are not called.
+
+    Raises:
+        ConfigError: the workers have not all gone on from the same epoch.
+    """
+    strategy: Any = model.distribute_strategy
+    with strategy.scope():
+        if not agree(strategy, initial_epoch):
+            raise ConfigError(
+                f"The workers go on from different epochs; here it is epoch {initial_epoch}. They must all see the "
+                "working_dir in which the chief saves what a training goes on from: mount one volume in all of them."
+            )
+        _build_metrics(model, train)
+        draw_as_one_machine(model)
+        # The gradients are summed before the optimizer sees them, because it would clip before it sums.
+        model.optimizer._all_reduce_sum_gradients = lambda gradients_and_variables: gradients_and_variables
+        fitting = _Pass(model, train, training=True)
+        evaluating = _Pass(model, held_out, training=False) if len(held_out) else None
+        listeners = keras.callbacks.CallbackList(list(callbacks), model=model, epochs=epochs, steps=train.steps)
+        model.stop_training = False
+        listeners.on_train_begin()
+        logs: dict[str, float] = {}
+        for epoch in range(initial_epoch, epochs):
+            listeners.on_epoch_begin(epoch)
+            logs = fitting.run()
+            if evaluating is not None:
+                logs |= {f"val_{name}": value for name, value in evaluating.run().items()}
+            listeners.on_epoch_end(epoch, logs)
+            if model.stop_training:
+                break
+        listeners.on_train_end(logs)
+
+
+def draw_as_one_machine(model: keras.Model) -> None:
+    """Give each sequence the noise it would have on one machine, and each replica dropout of its own.
+
+    Args:
+        model: each replica must be called with as many rows as the others, those of replica 0 first in the batch.
+    """
+    for layer in noisy_layers(model):
+        layer.noise_seed_generator.equal_shares = True
+    for layer in model._flatten_layers():
+        generator = getattr(layer, "seed_generator", None)
+        if isinstance(generator, keras.random.SeedGenerator):
+            generator.next = _apart(generator.next)
+
+
+def local_strategy(choice: str) -> tf.distribute.Strategy | None:
+    """What shares each batch among the devices of this machine; None where there is one.
+
+    Args:
+        choice: `training.strategy`. CPU devices count for `mirrored`, where there is no GPU.
+    """
+    devices = tf.config.list_logical_devices("GPU") if choice in ("auto", "mirrored") else []
+    if not devices and choice == "mirrored":
+        devices = tf.config.list_logical_devices("CPU")
+    return tf.distribute.MirroredStrategy([device.name for device in devices]) if len(devices) > 1 else None
+
+
+def is_chief(strategy: tf.distribute.Strategy | None) -> bool:
+    """Whether this process writes the results: the only one, or the first worker."""
+    resolver = strategy.cluster_resolver if strategy is not None else None
+    if resolver is None or resolver.task_type in (None, "chief"):
+        return True
+    return resolver.task_id == 0 and "chief" not in resolver.cluster_spec().as_dict()
+
+
+def agree(strategy: tf.distribute.Strategy, number: int) -> bool:
+    """Whether all workers give the same number, from 0 to 2**26. All must ask at the same point."""
+
+    def of_replica() -> list[Any]:
+        return [tf.constant([number, number * number], tf.float64)]
+
+    numbers = tf.function(lambda: strategy.run(of_replica), autograph=False)
+    gathered = _sum_of_replicas(strategy)(numbers())
+    total, squares = strategy.experimental_local_results(gathered[0])[0].numpy()
+    # Equal numbers, and no others, have n times the sum of squares equal to the square of the sum.
+    return bool(strategy.num_replicas_in_sync * squares == total * total)
+
+
+class _Pass:
+    """One pass over a split, again and again: the steps, and the metrics over all rows of all replicas."""
+
+    def __init__(self, model: keras.Model, data: SequenceData, *, training: bool):
+        strategy: Any = model.distribute_strategy
+        replicas = strategy.num_replicas_in_sync
+        # A queue of optional batches, which TensorFlow takes by default, would ask all workers before every step.
+        strategy.extended.experimental_enable_get_next_as_optional = False
+
+        def shares(context: tf.distribute.InputContext) -> tf.data.Dataset:
+            local = replicas // context.num_input_pipelines
+            first = context.input_pipeline_id * local
+            return data.shares(shuffled=training, count=replicas, mine=range(first, first + local))
+
+        self.model = model
+        self.steps = data.steps
+        self.batches = strategy.distribute_datasets_from_function(shares)
+        self.step = _step(model, training=training)
+        self.zeros = _zeros(strategy, [variable.shape for variable in model.metrics_variables])
+        self.total = _sum_of_replicas(strategy)
+
+    def run(self) -> dict[str, float]:
+        """All steps of the pass; returns the logs."""
+        strategy: Any = self.model.distribute_strategy
+        metrics = self.model.metrics_variables
+        sums = self.zeros()
+        batches = iter(self.batches)
+        for _ in range(self.steps):
+            sums = self.step(batches, sums)
+        totals = [strategy.experimental_local_results(each)[0] for each in self.total(sums)]
+        for variable, total in zip(metrics, totals, strict=True):
+            variable.assign(total)
+        logs = {name: float(value) for name, value in self.model.get_metrics_result().items()}
+        self.model.reset_metrics()
+        return logs
+
+
+def _step(model: keras.Model, *, training: bool) -> Callable[[Any, Any], Any]:
+    """A function from batches and the metrics' sums so far to the new sums, which fits the model if `training`."""
+    strategy: Any = model.distribute_strategy
+    trained = model.trainable_variables
+    metrics = model.metrics_variables
+
+    def of_replica(inputs: Any, answer: Any, weight: Any, total: Any, sums: Any) -> Any:
+        rows, real = tf.cast(tf.shape(weight)[0], tf.float32), tf.reduce_sum(weight)
+        # One weight for all losses of a row: forecasting has one for each horizon.
+        weight = tf.reshape(weight, [-1] + [1] * max(len(answer.shape) - 2, 0))
+        with tf.GradientTape(watch_accessed_variables=training) as tape:
+            predicted = model(inputs, training=training)
+            # Keras divides by the replicas, and by the rows that are here, those without weight included.
+            loss = model.compute_loss(inputs, answer, predicted, sample_weight=weight, training=training)
+            loss *= rows * strategy.num_replicas_in_sync
+            objective = loss / total
+        zeros = [(variable, tf.zeros(variable.shape, variable.dtype)) for variable in metrics]
+        with keras.StatelessScope(state_mapping=zeros) as scope:
+            model.metrics[0].update_state(tf.math.divide_no_nan(loss, real), sample_weight=real)
+            model.compute_metrics(inputs, answer, predicted, sample_weight=weight)
+        new: list[Any] = [scope.get_current_value(variable) for variable in metrics]
+        sums = [known + tf.cast(value, tf.float64) for known, value in zip(sums, new, strict=True)]
+        if not training:
+            return sums
+        gradients = tape.gradient(objective, [variable.value for variable in trained])
+        # An embedding's gradient is sparse, which all-reduce would have to gather.
+        gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
+        context: Any = tf.distribute.get_replica_context()
+        model.optimizer.apply(context.all_reduce(tf.distribute.ReduceOp.SUM, gradients), trained)
+        return sums
+
+    @tf.function(reduce_retracing=True, autograph=False)
+    def step(batches: Any, sums: Any) -> Any:
+        return strategy.run(of_replica, args=(*next(batches), sums))
+
+    return step
+
+
+def _zeros(strategy: Any, shapes: list[Any]) -> Callable[[], Any]:
+    """A function that gives each replica float64 zeros of these shapes."""
+
+    def of_replica() -> list[Any]:
+        return [tf.zeros(shape, tf.float64) for shape in shapes]
+
+    return tf.function(lambda: strategy.run(of_replica), autograph=False)
+
+
+@functools.lru_cache(maxsize=1)
+def _sum_of_replicas(strategy: Any) -> Callable[[Any], Any]:
+    """A function from the replicas' values to their sum, on every replica."""
+
+    def of_replica(values: Any) -> Any:
+        context: Any = tf.distribute.get_replica_context()
+        # An argument is on no device yet, and the sum goes where its value is.
+        return context.all_reduce(tf.distribute.ReduceOp.SUM, [tf.identity(value) for value in values])
+
+    return tf.function(lambda values: strategy.run(of_replica, args=(values,)), autograph=False)
+
+
+def _build_metrics(model: keras.Model, data: SequenceData) -> None:
+    """Make the metrics' variables, which Keras makes when it sees the first batch."""
+    inputs, answer = next(iter(data.one_pass()))
+    predicted = tf.zeros([tf.shape(answer)[0], *model.output_shape[1:]])
+    model.compute_metrics(inputs, answer, predicted)
+    model.reset_metrics()
+
+
+def _apart(draw: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda ordered=True: apart(draw(ordered))

@@ -1,0 +1,80 @@
+"""Sequences of any length without padding: all steps one after the other, and batches cut from them in one look-up.
+
+    flat = joined([flattened(block, layout) for block in blocks], layout)
+    inputs = padded(flat, rows=[3, 0], steps=7, layout=layout)  # what `features.model_inputs` makes of the two
+
+Ragged tensors would do the same, a hundred times slower for a small batch.
+"""
+
+# TensorFlow's type hints know neither ragged tensors nor tensors as arguments.
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportOperatorIssue=false, reportGeneralTypeIssues=false, reportIndexIssue=false, reportOptionalSubscript=false
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from noisy_gru.trainer import features as names
+from noisy_gru.trainer.features import Layout
+
+Flat = dict[str, tf.Tensor]
+
+STARTS = "starts"  # int64 [N]: the place of each sequence's first step
+
+
+def flattened(block: Mapping[str, Any], layout: Layout) -> Flat:
+    """Take the padding's place away.
+
+    Args:
+        block: parsed sequences, as `features` names what Transform writes: [N] and ragged [N, ...].
+        layout: of the data set.
+
+    Returns:
+        The columns of fixed length as they were, [N, ...]; `features` float32 [S, channels] and `ids_<i>` int64 [S],
+        S being the steps of all sequences.
+    """
+    steps = tf.reduce_sum(block[names.LENGTH])
+    widths: dict[str, list[Any]] = {key: [steps] for key in _ids(layout)}
+    # With zero channels the number of values says nothing about the steps.
+    widths[names.FEATURES] = [steps, len(layout.channels)]
+    return {
+        key: tf.reshape(value.flat_values, tf.stack(widths[key])) if key in widths else value
+        for key, value in block.items()
+    }
+
+
+def joined(parts: Sequence[Flat], layout: Layout) -> Flat:
+    """One of several, in order, ready for `padded`: with `starts`, and a step of zeros at the end of all steps."""
+    flat = {key: tf.concat([part[key] for part in parts], axis=0) for key in parts[0]}
+    for key in (names.FEATURES, *_ids(layout)):
+        flat[key] = tf.pad(flat[key], [[0, 1]] + [[0, 0]] * (len(flat[key].shape) - 1))
+    return {**flat, STARTS: tf.cumsum(flat[names.LENGTH], exclusive=True)}
+
+
+def padded(flat: Flat, rows: Any, steps: Any, layout: Layout) -> dict[str, tf.Tensor]:
+    """Cut a batch.
+
+    Args:
+        flat: as `joined` gives it.
+        rows: int64 [B], of the sequences wanted.
+        steps: T, the padded length.
+        layout: of the data set.
+
+    Returns:
+        What `features.model_inputs` gives for these sequences, [B, T, ...].
+    """
+    lengths, first = tf.gather(flat[names.LENGTH], rows), tf.gather(flat[STARTS], rows)
+    axis = tf.range(tf.cast(steps, tf.int64))
+    zeros = tf.shape(flat[names.FEATURES], tf.int64)[0] - 1
+    places = tf.where(axis < lengths[:, tf.newaxis], first[:, tf.newaxis] + axis, zeros)
+    inputs = {key: tf.gather(flat[key], places) for key in (names.FEATURES, *_ids(layout))}
+    inputs[names.LENGTH] = lengths
+    if layout.observed_targets:
+        inputs[names.LAST_TARGET] = tf.gather(flat[names.LAST_TARGET], rows)
+    return inputs
+
+
+def _ids(layout: Layout) -> list[str]:
+    return [layout.ids(index) for index in range(len(layout.categorical))]

@@ -1,0 +1,142 @@
+"""What Transform fitted, as numbers and words: `transform.json` beside the Keras file, to tell later what has moved.
+
+>>> record = read_record(transform, layout)  # doctest: +SKIP
+>>> record.numeric["temp"]  # doctest: +SKIP
+Scale(centre=51.2, scale=8.4, fill=51.2)
+"""
+
+# TensorFlow's type hints know neither ragged tensors nor tensors as arguments.
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportOperatorIssue=false
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_transform as tft
+
+from noisy_gru.trainer import features as names
+from noisy_gru.trainer.artifact_files import TRANSFORM_FILE
+from noisy_gru.trainer.features import Layout
+
+_FORMAT = 1
+# Beside values as large, a centre is nothing; smaller ones are for scales that would make infinity of the larger ones.
+_LARGE = (1e24, 1e18, 1e12, 1e6)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """scaled = (value - centre) / scale, and a missing value becomes `fill`; all in the units of the data."""
+
+    centre: float
+    scale: float
+    fill: float
+
+
+@dataclass(frozen=True)
+class TransformRecord:
+    """What a fitted Transform holds.
+
+    Attributes:
+        numeric: the scale of each numeric feature.
+        vocabularies: the values of each categorical feature, in the order of their ids; one id more is the unknown's.
+        labels: the classes, in the order of the model's outputs; empty without classification.
+        targets: the scale of each target; empty for classification.
+    """
+
+    numeric: Mapping[str, Scale]
+    vocabularies: Mapping[str, list[str]]
+    labels: list[str]
+    targets: Mapping[str, Scale]
+
+    def to_json(self) -> str:
+        """As it stands in `transform.json`."""
+        return json.dumps({"format": _FORMAT, **dataclasses.asdict(self)}, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> TransformRecord:
+        """The record that `to_json` wrote.
+
+        Raises:
+            ValueError, KeyError, TypeError: it is none.
+        """
+        content = json.loads(text)
+        if content["format"] != _FORMAT:
+            raise ValueError(f"expected the format {_FORMAT}, received {content['format']}")
+        scales = {
+            key: {name: Scale(**values) for name, values in content[key].items()} for key in ("numeric", "targets")
+        }
+        return cls(scales["numeric"], content["vocabularies"], content["labels"], scales["targets"])
+
+
+def read_record(transform: tft.TFTransformOutput, layout: Layout) -> TransformRecord:
+    """Read the scales and vocabularies out of a fitted Transform.
+
+    The graph is the one place that has the scales, so it is asked: about values so large that their quotient is the
+    scale, then about zero and about the centre that follows, which rounding leaves next to the true one.
+    """
+    numeric = {}
+    if layout.numeric:
+        large = np.array([[value] * len(layout.numeric) for value in _LARGE], np.float32)
+        missing = np.full((1, len(layout.numeric)), np.nan, np.float32)
+        scaled = _scaled(transform, layout, np.concatenate([large, np.zeros_like(missing), missing]))
+        usable = np.isfinite(scaled[: len(_LARGE)]).argmax(axis=0)
+        columns = np.arange(len(layout.numeric))
+        scale = large[usable, columns].astype(np.float64) / scaled[usable, columns]
+        near = (-scaled[-2] * scale).astype(np.float32)
+        centre = near - _scaled(transform, layout, near[np.newaxis, :])[0] * scale
+        fill = centre + scaled[-1] * scale
+        for index, feature in enumerate(layout.numeric):
+            numeric[feature.name] = Scale(*(float(values[index]) for values in (centre, scale, fill)))
+    vocabularies = {
+        feature.name: _words(transform, layout.vocabulary(index)) for index, feature in enumerate(layout.categorical)
+    }
+    labels = _words(transform, names.LABEL_VOCABULARY) if layout.is_classification else []
+    return TransformRecord(numeric, vocabularies, labels, _targets(transform, layout))
+
+
+def save_record(record: TransformRecord, folder: str) -> None:
+    """Write `transform.json`."""
+    with tf.io.gfile.GFile(f"{folder}/{TRANSFORM_FILE}", "w") as file:
+        file.write(record.to_json())
+
+
+def _words(transform: tft.TFTransformOutput, vocabulary: str) -> list[str]:
+    # What is no UTF-8 comes back as it was: the words are only compared.
+    return [word.decode("utf-8", "surrogateescape") for word in transform.vocabulary_by_name(vocabulary)]
+
+
+def _targets(transform: tft.TFTransformOutput, layout: Layout) -> dict[str, Scale]:
+    if layout.is_classification:
+        return {}
+    outputs = _transformed(transform, layout, np.zeros((1, len(layout.numeric)), np.float32))
+    mean, scale = (outputs[key].numpy()[0] for key in (names.TARGET_MEAN, names.TARGET_SCALE))
+    return {
+        name: Scale(float(mean[place]), float(scale[place]), float(mean[place]))
+        for place, name in enumerate(layout.targets)
+    }
+
+
+def _scaled(transform: tft.TFTransformOutput, layout: Layout, values: np.ndarray) -> np.ndarray:
+    """What becomes of values, float32 [B, numeric]: float64 [B, numeric]."""
+    flat = _transformed(transform, layout, values)[names.FEATURES].to_tensor().numpy()
+    return flat[:, : len(layout.numeric)].astype(np.float64)
+
+
+def _transformed(transform: tft.TFTransformOutput, layout: Layout, values: np.ndarray) -> Mapping[str, Any]:
+    """Transform's outputs for sequences of one step in the past, with these values, float32 [B, numeric]."""
+    spec = transform.raw_feature_spec()
+    raw = {}
+    for index, feature in enumerate([*layout.numeric, *layout.categorical]):
+        fixed, given = isinstance(spec[feature.name], tf.io.FixedLenFeature), cast(Any, spec[feature.name])
+        steps = given.shape[0] if fixed else 1 + (layout.future_steps if feature.known_in_advance else 0)
+        column = values[:, index] if index < len(layout.numeric) else np.full(len(values), b"", object)
+        dense = tf.constant(np.repeat(column[:, np.newaxis], steps, axis=1))
+        ragged = tf.RaggedTensor.from_tensor(dense)
+        raw[feature.name] = dense if fixed else ragged if isinstance(given, tf.io.RaggedFeature) else ragged.to_sparse()
+    return transform.transform_features_layer()(raw)

@@ -1,0 +1,170 @@
+"""Training that goes on from a base model: finds it, says why it doesn't fit, or gives its weights to the new model.
+
+>>> warm = WarmStart.find(fn_args.base_model, settings, record)  # doctest: +SKIP
+>>> warm.reasons  # doctest: +SKIP
+['feature temp: its centre moved from 51.2 to 81.9, by 3.65 of its scale; at most 1 is allowed (max_scale_shift)']
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from noisy_gru.schema.errors import ConfigError
+from noisy_gru.trainer.artifact_files import BASE_FILE, MODEL_FILE, SETTINGS_FILE, TRANSFORM_FILE, WARM_START_FILE
+from noisy_gru.trainer.base_differences import differences
+from noisy_gru.trainer.config import TrainerConfig
+from noisy_gru.trainer.export import keras_folder, load_model
+from noisy_gru.trainer.features import Layout
+from noisy_gru.trainer.progress import HistoryFile, report
+from noisy_gru.trainer.resume import BestWeights, Checkpoint
+from noisy_gru.trainer.settings import DATASET, TRAINER, Settings
+from noisy_gru.trainer.transform_record import TransformRecord
+from noisy_gru.trainer.tuning import eval_objective
+from noisy_gru.trainer.weight_transfer import transfer_weights
+
+
+class Trained(NamedTuple):
+    """A training that has ended: its model holds the weights that it keeps."""
+
+    model: keras.Model
+    history: HistoryFile
+    best: BestWeights | None
+    checkpoint: Checkpoint | None
+
+    @property
+    def kept_row(self) -> dict[str, float]:
+        """The history's row of the epoch whose weights are kept."""
+        rows = self.history.rows
+        return rows[(self.best.best_epoch if self.best else len(rows)) - 1]
+
+
+def better_on_eval(done: Sequence[Trained], trainer: TrainerConfig) -> Trained:
+    """The best of trainings on the eval split; the first of equals."""
+    if len(done) == 1:
+        return done[0]
+    monitor, mode = eval_objective(trainer)
+    return (max if mode == "max" else min)(done, key=lambda each: each.kept_row[monitor])
+
+
+@dataclass(frozen=True)
+class WarmStart:
+    """Whether and from what a training starts warm.
+
+    Attributes:
+        base: what is known of the base model: `version` and `fingerprint` (null where it is none of ours), `digest` of
+            its Keras file; empty if there is none.
+        reasons: why the training starts anew; empty if it starts warm.
+        model: the base model, if it starts warm.
+        record: what Transform had fitted for it.
+    """
+
+    base: dict[str, Any] = field(default_factory=dict)
+    reasons: list[str] = field(default_factory=list)
+    model: keras.Model | None = None
+    record: TransformRecord | None = None
+
+    @classmethod
+    def find(cls, base_model: str, settings: Settings, fitted: TransformRecord) -> WarmStart:
+        """Look at a base model.
+
+        Args:
+            base_model: the folder of its SavedModel, as in TFX's FnArgs; the Keras file is beside it.
+            settings: of the new model, with the limits.
+            fitted: what Transform fitted for it.
+
+        Raises:
+            ConfigError: somebody named this base model, and it holds no Keras file.
+        """
+        folder = keras_folder(base_model)
+        chosen = _chosen(f"{folder.rpartition('/')[0]}/{BASE_FILE}")
+        base = {key: chosen.get(key) for key in ("version", "fingerprint")}
+        if not tf.io.gfile.exists(f"{folder}/{MODEL_FILE}"):
+            if not chosen:
+                raise ConfigError(
+                    f"base_model: {folder} holds no {MODEL_FILE} to start from. Name a model artifact of this "
+                    "package's Trainer (it holds Format-Serving and Format-Keras), or leave base_model out."
+                )
+            return cls(base if base["version"] else {}, [chosen["note"]])
+        base["digest"] = _digest(folder)
+        if not tf.io.gfile.exists(f"{folder}/{TRANSFORM_FILE}"):
+            return cls(base, [f"the base model has no {TRANSFORM_FILE}: an older version of the package trained it"])
+        try:
+            with tf.io.gfile.GFile(f"{folder}/{TRANSFORM_FILE}") as file:
+                record = TransformRecord.from_json(file.read())
+            model, before = load_model(folder), _settings(folder)
+        # What Keras, or a later or earlier configuration, makes of a file that it can't read.
+        except (ConfigError, OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
+            return cls(base, [f"the base model can't be read ({type(error).__name__}: {' '.join(str(error).split())})"])
+        reasons = differences(before, settings, record, fitted)
+        return cls(base, reasons) if reasons else cls(base, [], model, record)
+
+    def apply(self, model: keras.Model, fitted: TransformRecord, layout: Layout, trainer: TrainerConfig) -> None:
+        """Give the base model's weights to a new one."""
+        if self.model is None or self.record is None:
+            raise ValueError(f"there is nothing to start from: {'; '.join(self.reasons)}")
+        transfer_weights(self.model, model, before=self.record, after=fitted, layout=layout, config=trainer.model)
+
+    def outcome(self, done: Sequence[Trained], kept: Trained, trainer: TrainerConfig) -> dict[str, Any]:
+        """What came of it, for the account: `used`, `reasons` why not, `base`, and `proof` where both were trained.
+
+        Args:
+            done: the trainings, of which the warm one is the first.
+            kept: the one whose weights are kept.
+            trainer: as configured.
+        """
+        reasons, proof = list(self.reasons), None
+        if len(done) == 2:
+            monitor, mode = eval_objective(trainer)
+            warm, cold = (each.kept_row[monitor] for each in done)
+            won = "warm" if kept is done[0] else "cold"
+            proof = {"monitor": monitor, "mode": mode, "warm": warm, "cold": cold, "kept": won}
+            if won == "cold":
+                reasons.append(
+                    f"new weights came out better: {monitor} {cold:.6g}, against {warm:.6g} after a warm start"
+                )
+            report(f"warm start {warm:.6g}, new weights {cold:.6g} ({monitor}): {won} is kept", kind="proof", **proof)
+        return {"used": not reasons, "reasons": reasons, "base": self.base, "proof": proof}
+
+    def tell(self) -> None:
+        """Log whether the training starts warm."""
+        name = f"version {self.base['version']}" if self.base.get("version") else "the base model"
+        message = f"starting anew: {'; '.join(self.reasons)}" if self.reasons else f"starting from {name}"
+        report(message, kind="warm_start", used=not self.reasons, reasons=self.reasons, base=self.base)
+
+
+def save_outcome(outcome: dict[str, Any], folder: str) -> None:
+    """Write `warm_start.json` beside the Keras file."""
+    with tf.io.gfile.GFile(f"{folder}/{WARM_START_FILE}", "w") as file:
+        file.write(json.dumps(outcome, indent=1))
+
+
+def _chosen(path: str) -> dict[str, Any]:
+    """What the step that chose the base model says of it; empty if a person named it."""
+    if not tf.io.gfile.exists(path):
+        return {}
+    with tf.io.gfile.GFile(path) as file:
+        return json.loads(file.read())
+
+
+def _settings(folder: str) -> Settings:
+    """The base model's settings, of which only those that decide on its weights' meaning have to be known here."""
+    with tf.io.gfile.GFile(f"{folder}/{SETTINGS_FILE}") as file:
+        content = json.loads(file.read())
+    return Settings.parse({DATASET: content[DATASET], TRAINER: {"model": content[TRAINER]["model"]}})
+
+
+def _digest(folder: str) -> str:
+    digest = hashlib.sha256()
+    for name in (MODEL_FILE, TRANSFORM_FILE):
+        if tf.io.gfile.exists(f"{folder}/{name}"):
+            with tf.io.gfile.GFile(f"{folder}/{name}", "rb") as file:
+                digest.update(file.read())
+    return digest.hexdigest()

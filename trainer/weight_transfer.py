@@ -1,0 +1,137 @@
+"""Brings a trained model's weights into a new one, whose vocabularies, classes and scales were fitted anew.
+
+The new model then answers raw data as the old one did, to rounding: rows of embeddings and columns of classes go by
+their words, and a change of scale folds into the layers next to it. With x the scaled input, the old model's is
+
+    x_old = a x + b,    a = scale / scale_old,    b = (centre - centre_old) / scale_old
+
+so the first layer's weights w become a w, and b w is added to its bias. Where an input is not a value but a constant,
+that bias is taken back: from the weight of `is missing` for an imputed value, from that of `is future` for a step that
+is not known yet. What can't be kept: an imputed value without a mask, and a last value that is missing (of which a
+difference is predicted), is the new data's centre; a word that the new vocabulary lacks is unknown; and a class that
+the old model did not know starts with new weights.
+"""
+
+# Keras' type hints give None for what a layer returns.
+# pyright: reportOptionalMemberAccess=false, reportArgumentType=false, reportAttributeAccessIssue=false
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from noisy_gru.trainer.config import ModelConfig
+from noisy_gru.trainer.features import Layout
+from noisy_gru.trainer.transform_record import Scale, TransformRecord
+
+_FIRST = ("noisy_gru_0", "both_ways_0")
+_HEADS = ("logits", "prediction")
+
+
+def transfer_weights(
+    old: keras.Model,
+    new: keras.Model,
+    *,
+    before: TransformRecord,
+    after: TransformRecord,
+    layout: Layout,
+    config: ModelConfig,
+) -> None:
+    """Give the new model the old one's weights.
+
+    Args:
+        old: the trained model.
+        new: built from the same configuration of features and layers; its weights change.
+        before: what Transform had fitted for the old model.
+        after: what it fitted for the new one.
+        layout: of the features, the same for both.
+        config: of the new model.
+
+    Raises:
+        ValueError: the models' layers differ.
+    """
+    for layer in new.layers:
+        given, own = old.get_layer(layer.name).get_weights(), layer.get_weights()
+        if layer.name in _HEADS:
+            layer.set_weights(_head(given, own, before, after, layout, config))
+        elif layer.name.startswith("embedding_"):
+            name = layout.categorical[int(layer.name.removeprefix("embedding_"))].name
+            layer.set_weights([_rows(given[0], before.vocabularies[name], after.vocabularies[name])])
+        elif given:
+            layer.set_weights(given)
+        if layer.name in _FIRST:
+            for gru in _directions(layer):
+                kernel, bias = gru.cell.kernel, gru.cell.bias
+                folded = _input(kernel.numpy(), bias.numpy(), before, after, layout)
+                for variable, value in zip((kernel, bias), folded, strict=True):
+                    variable.assign(value)
+
+
+def _directions(layer: Any) -> list[Any]:
+    return [layer.forward_layer, layer.backward_layer] if isinstance(layer, keras.layers.Bidirectional) else [layer]
+
+
+def _rows(given: np.ndarray, before: list[str], after: list[str]) -> np.ndarray:
+    """Embeddings, float [words + 1, D], in the new order; a new word gets what it was read as: the unknown one's."""
+    if len(given) != len(before) + 1:
+        raise ValueError(f"an embedding has {len(given)} rows for {len(before)} words and the unknown one")
+    places = {word: index for index, word in enumerate(before)}
+    return given[[places.get(word, len(before)) for word in after] + [len(before)]]
+
+
+def _input(
+    kernel: np.ndarray, bias: np.ndarray, before: TransformRecord, after: TransformRecord, layout: Layout
+) -> tuple[np.ndarray, np.ndarray]:
+    """The first layer's kernel [F, 3U] and bias ([2, 3U], of which the first is the input's, or [3U]), folded."""
+    channels = layout.channels
+    result, shift = kernel.astype(np.float64), np.zeros(kernel.shape[1])
+    for index, feature in enumerate(layout.numeric):
+        old, new = before.numeric[feature.name], after.numeric[feature.name]
+        weights = kernel[index].astype(np.float64)
+        a, b = new.scale / old.scale, (new.centre - old.centre) / old.scale
+        result[index] = a * weights
+        shift += b * weights
+        if feature.missing == "mask":
+            imputed = _imputed(old) - (a * _imputed(new) + b)
+            result[channels.index(f"{feature.name} is missing")] += imputed * weights
+        if layout.has_future and not feature.known_in_advance:
+            # There, the scaled value is 0 in both.
+            result[channels.index("is future")] -= b * weights
+    moved = bias.astype(np.float64)
+    if moved.ndim == 2:
+        moved[0] += shift
+    else:
+        moved += shift
+    return result, moved
+
+
+def _imputed(scale: Scale) -> float:
+    return (scale.fill - scale.centre) / scale.scale
+
+
+def _head(
+    given: list[np.ndarray],
+    own: list[np.ndarray],
+    before: TransformRecord,
+    after: TransformRecord,
+    layout: Layout,
+    config: ModelConfig,
+) -> list[np.ndarray]:
+    """The output layer's kernel [U, outputs] and bias [outputs]."""
+    kernel, bias = (values.astype(np.float64) for values in given)
+    if layout.is_classification:
+        new_kernel, new_bias = (values.copy() for values in own)
+        places = {word: index for index, word in enumerate(before.labels)}
+        for index, word in enumerate(after.labels):
+            if word in places:
+                new_kernel[:, index], new_bias[index] = kernel[:, places[word]], bias[places[word]]
+        return [new_kernel, new_bias]
+    horizons = layout.target_shape[0] if len(layout.target_shape) == 2 else 1
+    pairs = [(before.targets[name], after.targets[name]) for name in layout.targets]
+    ratio = np.tile([old.scale / new.scale for old, new in pairs], horizons)
+    # A difference is added to the last value, which is scaled anew already.
+    level = config.target == "level"
+    shift = np.tile([(old.centre - new.centre) / new.scale if level else 0.0 for old, new in pairs], horizons)
+    return [kernel * ratio, bias * ratio + shift]
