@@ -65,6 +65,11 @@ class ModelConfig(Section):
         "and the new state, so that a stream sends each event once. Needs `pooling: last`, one direction, and no "
         "feature that is known in advance.",
     )
+    onnx: bool = Field(
+        default=False,
+        description="Write the model as ONNX, too, to `assets.extra/onnx/model.onnx` of the version, for runtimes "
+        "without TensorFlow. Needs numeric features alone, none of them known in advance, and `target: level`.",
+    )
 
 
 class ScheduleConfig(Section):
@@ -202,8 +207,8 @@ class TrainerConfig(Section):
 
 
 def model_problems(config: ModelConfig, dataset: DatasetConfig) -> list[str]:
-    """What the data set's columns, or `serving_step`, don't allow of the model, in words; empty if all is well."""
-    return [*_difference_problems(config, dataset), *_step_problems(config, dataset)]
+    """What the data set's columns, `serving_step` or `onnx` don't allow of the model, in words; empty if all fits."""
+    return [*_difference_problems(config, dataset), *_step_problems(config, dataset), *_onnx_problems(config, dataset)]
 
 
 def check_model_config(config: ModelConfig, dataset: DatasetConfig) -> None:
@@ -211,7 +216,7 @@ def check_model_config(config: ModelConfig, dataset: DatasetConfig) -> None:
 
     Raises:
         ConfigError: `model.target: difference` without forecasting of observed targets; `model.serving_step` with what
-            needs the whole sequence at once.
+            needs the whole sequence at once; `model.onnx` with what the file has no words for.
     """
     problems = model_problems(config, dataset)
     if problems:
@@ -254,5 +259,27 @@ def _step_problems(config: ModelConfig, dataset: DatasetConfig) -> list[str]:
         problems.append(
             f"model.serving_step: true sends each step once, but {known} (known_in_advance) is read up to the horizon, "
             "which moves with every step; leave known_in_advance out, or set model.serving_step: false"
+        )
+    return problems
+
+
+def _onnx_problems(config: ModelConfig, dataset: DatasetConfig) -> list[str]:
+    """What the ONNX file has no words for."""
+    if not config.onnx:
+        return []
+    problems = []
+    if names := ", ".join(feature.name for feature in dataset.data.categorical):
+        problems.append(
+            f"model.onnx: true takes numbers alone, but {names} is categorical; leave it out of data.features, or set "
+            "model.onnx: false"
+        )
+    if names := ", ".join(feature.name for feature in dataset.data.features if feature.known_in_advance):
+        problems.append(
+            f"model.onnx: true reads the past alone, but {names} is known_in_advance; leave that out, or set "
+            "model.onnx: false"
+        )
+    if config.target == "difference":
+        problems.append(
+            "model.onnx: true needs model.target: level, received difference, which adds the last value read"
         )
     return problems

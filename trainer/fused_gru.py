@@ -129,8 +129,8 @@ def _forward(x: Any, initial_state: Any, steps: Any, weights: Weights, *, keep: 
         new = z * h + (1.0 - z) * hh
         if steps is not None:
             new = tf.where(tf.gather(steps, t), new, h)
-        kept = [array.write(t, value) for array, value in zip(kept, (gates, q, hh), strict=False)]
-        return t + 1, tf.ensure_shape(new, h.shape), states.write(t, new), *kept
+        written = [array.write(t, value) for array, value in zip(kept, (gates, q, hh), strict=False)]
+        return t + 1, tf.ensure_shape(new, h.shape), states.write(t, new), *written
 
     arrays = _arrays(x, units, *((2 * units, units, units) if keep else ()))
     _, last, states, *kept = tf.while_loop(
@@ -163,8 +163,8 @@ def _backward(
         d_gates = tf.concat([g * (read(before, t, 0, units) - hh) * z * (1.0 - z), d_q * q * (1.0 - r)], 1)
         going_on = g * z + tf.concat([d_gates, d_q], 1) @ transposed
         going_on = going_on if passed is None else going_on + passed
-        arrays = [array.write(t, value) for array, value in zip(arrays, (d_gates, d_q, d_hh), strict=True)]
-        return t - 1, tf.ensure_shape(going_on, g.shape), *arrays
+        written = [array.write(t, value) for array, value in zip(arrays, (d_gates, d_q, d_hh), strict=True)]
+        return t - 1, tf.ensure_shape(going_on, g.shape), *written
 
     _, d_initial, *arrays = tf.while_loop(
         lambda t, *_: t >= 0,

@@ -46,15 +46,12 @@ def _joined(gru: Gru) -> tuple[Any, Any]:
     return weights, _gates(gru.bias[0], units, 3, 2) + _gates(gru.bias[1], units, 2, 3)
 
 
-def _before(x: Any, gru: Gru, hold: Any) -> Any:
-    """What some steps x (N, B, F) give to w, r and within, with all biases but that of q: (B, U) each, step by step."""
-    flat, shape = tf.reshape(x, [-1, gru.kernel.shape[0]]), [_STEPS, tf.shape(x)[1], gru.units]
-    # Three products, because cutting one into parts would copy it.
+def _inputs(gru: Gru) -> list[tuple[Any, Any]]:
+    """Kernel and bias, with all biases but that of q, of what the inputs give to w, r and within."""
     kernels, outer, inner = (tf.split(each, 3, -1) for each in (gru.kernel, gru.bias[0], gru.bias[1]))
-    w = tf.reshape(tf.nn.bias_add(flat @ -kernels[0], -outer[0] - inner[0]), shape) + hold
-    r = tf.reshape(tf.nn.bias_add(flat @ kernels[1], outer[1] + inner[1]), shape)
-    within = tf.reshape(tf.nn.bias_add(flat @ kernels[2], outer[2]), shape)
-    return zip(*(tf.unstack(each, _STEPS) for each in (w, r, within)), strict=True)
+    biases = (-outer[0] - inner[0], outer[1] + inner[1], outer[2])
+    # Three products, because cutting one into parts would copy it.
+    return list(zip((-kernels[0], *kernels[1:]), biases, strict=True))
 
 
 def _own(gru: Gru) -> tuple[Any, Any]:
@@ -109,15 +106,17 @@ def _both_ways(x: Any, lengths: Any, stack: Stack, sequences: bool) -> Any:
         keep, units, width = sequences or number < len(stack) - 1, layer[0].units, layer[0].kernel.shape[0]
         shape = [rounds, _STEPS, batch, width]
         read = [tf.reshape(each, shape) for each in (inputs, tf.reverse(inputs, [0]))]
-        weights = [_own(gru) for gru in layer]
+        weights = [(*_own(gru), _inputs(gru)) for gru in layer]
 
-        def body(i: Any, states: Any, layer: Any = layer, read: Any = read, weights: Any = weights, keep: bool = keep):
+        def body(i: Any, states: Any, read: Any = read, weights: Any = weights, keep: bool = keep) -> Any:
             last, outputs = [], []
-            for h, gru, steps, hold, (own, bias) in zip(states, layer, read, holds, weights, strict=True):
-                told = []
-                for first_w, first_r, within in _before(steps[i], gru, hold[i]):
+            for h, xs, hold, (own, bias, kernels) in zip(states, read, holds, weights, strict=True):
+                told, flat, shape = [], tf.reshape(xs[i], [-1, xs.shape[3]]), [_STEPS, tf.shape(xs)[2], h.shape[1]]
+                sums = [tf.reshape(tf.nn.bias_add(flat @ kernel, each), shape) for kernel, each in kernels]
+                sums[0] += hold[i]
+                for more_w, more_r, within in zip(*(tf.unstack(each, _STEPS) for each in sums), strict=True):
                     w, r, q = tf.split(tf.nn.bias_add(h @ own, bias), 3, 1)
-                    h = step(h, w + first_w, r + first_r, q, within)
+                    h = step(h, w + more_w, r + more_r, q, within)
                     told.append(h)
                 last.append(h)
                 outputs += [tf.stack(told)] if keep else []

@@ -24,6 +24,7 @@ from noisy_gru.trainer.distributed import fit_replicas, is_chief
 from noisy_gru.trainer.export import export, keras_folder, save_keras, target_scale
 from noisy_gru.trainer.model import build_model
 from noisy_gru.trainer.objective import compile_model
+from noisy_gru.trainer.onnx_export import export_onnx
 from noisy_gru.trainer.progress import FiniteLoss, HistoryFile, Progress, TensorBoardLog, report
 from noisy_gru.trainer.resume import BestWeights, Checkpoint
 from noisy_gru.trainer.served_model import ServedModel
@@ -67,8 +68,12 @@ def train(fn_args: Any, settings: Settings, strategy: tf.distribute.Strategy | N
     )
     for copy in (serving, final):
         copy.set_weights(model.get_weights())
-    config, predict = settings.trainer.model, fast_model(serving)
-    export(ServedModel(serving, bench.transform, bench.layout, config, predict), fn_args.serving_model_dir)
+    config = settings.trainer.model
+    served = ServedModel(serving, bench.transform, bench.layout, config, fast_model(serving))
+    export(served, fn_args.serving_model_dir)
+    if config.onnx:
+        note = export_onnx(served, config, fitted, fn_args.serving_model_dir)
+        report(f"ONNX file written, {note}", kind="onnx", note=note)
     beside = keras_folder(fn_args.serving_model_dir)
     save_keras(final, settings, beside)
     save_record(fitted, beside)

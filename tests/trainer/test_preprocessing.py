@@ -130,7 +130,7 @@ def test_padding_is_by_length_not_by_value(classification: Any, encode: Any) -> 
     rows = [{"x0": [0.0] * 3, "x1": [0.0] * 3}, {"x0": [0.0] * 5, "x1": [0.0] * 5}]
     outputs = transform(classification, rows, encode, {"x0", "x1"})
     inputs = model_inputs(outputs, Layout(classification.dataset))
-    assert inputs[names.FEATURES].shape == (2, 8, 2)
+    assert inputs[names.FEATURES].shape == (2, 5, 2)
     assert inputs[names.LENGTH].numpy().tolist() == [3, 5]
     assert_array_equal(inputs[names.FEATURES][0, 3:], 0.0)
     assert np.all(inputs[names.FEATURES][0, :3] != 0.0)

@@ -1,5 +1,8 @@
 """Distances are computed again: from the values by hand, and from the statistics' histograms with SciPy."""
 
+# Protocol buffers' classes are made when they are imported.
+# pyright: reportAttributeAccessIssue=false, reportCallIssue=false
+
 from __future__ import annotations
 
 from collections import Counter

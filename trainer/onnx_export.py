@@ -1,0 +1,81 @@
+"""Writes the ONNX file into a SavedModel's folder, where servers of TensorFlow pass it over.
+
+note = export_onnx(served, config, record, directory)  # how it compared, in words
+"""
+
+# TensorFlow's type hints know no tensors as arguments.
+# pyright: reportAttributeAccessIssue=false
+
+from __future__ import annotations
+
+import importlib.util
+
+import numpy as np
+import tensorflow as tf
+
+from noisy_gru.schema.errors import ModelError
+from noisy_gru.trainer import features as names
+from noisy_gru.trainer.config import ModelConfig
+from noisy_gru.trainer.onnx_model import onnx_model
+from noisy_gru.trainer.served_model import ServedModel
+from noisy_gru.trainer.transform_record import TransformRecord
+
+ONNX_FILE = "assets.extra/onnx/model.onnx"
+_TOLERANCE = 1e-5
+_ROUNDINGS = 2
+_SEQUENCES, _STEPS = 16, 12
+
+
+def export_onnx(served: ServedModel, config: ModelConfig, record: TransformRecord, directory: str) -> str:
+    """Write the file, once it is seen to answer as the model does, where ONNX Runtime is installed.
+
+    Args:
+        served: the model, as it is exported.
+        config: what it was built from, with `onnx`.
+        record: what Transform fitted.
+        directory: of the SavedModel.
+
+    Returns:
+        How far its answers are from the model's, or that they were not compared.
+
+    Raises:
+        ConfigError: as `onnx_model`.
+        ModelError: the answers differ.
+    """
+    content = onnx_model(served.model, served.layout, config, record)
+    note = "not compared with the model, because ONNX Runtime is not installed"
+    if importlib.util.find_spec("onnxruntime"):
+        apart = _difference(served, record, content)
+        if not apart <= _TOLERANCE:
+            raise ModelError(
+                f"The ONNX file answers otherwise than the model: {apart:.3g} apart, {_TOLERANCE:g} allowed. Set "
+                "model.onnx: false and report this."
+            )
+        note = f"within {apart:.1g} of the model"
+    file = f"{directory.rstrip('/')}/{ONNX_FILE}"
+    tf.io.gfile.makedirs(file.rpartition("/")[0])
+    with tf.io.gfile.GFile(file, "wb") as target:
+        target.write(content)
+    return note
+
+
+def _difference(served: ServedModel, record: TransformRecord, content: bytes) -> float:
+    """The largest distance of an answer, in units of the targets' scales, on made-up sequences of all lengths."""
+    import onnxruntime
+
+    random = np.random.default_rng(0)
+    scales = [record.numeric[feature.name] for feature in served.layout.numeric]
+    values = random.normal(size=(_SEQUENCES, _STEPS, len(scales)))
+    values = values * [scale.scale for scale in scales] + [scale.centre for scale in scales]
+    values[random.random(values.shape) < 0.05] = np.nan
+    inputs = {
+        names.FEATURES: values.astype(np.float32),
+        names.LENGTHS: np.linspace(0, _STEPS, _SEQUENCES).astype(np.int64),
+    }
+    name = names.PROBABILITIES if served.layout.is_classification else names.PREDICTIONS
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    (answers,) = session.run([name], inputs)
+    expected = served.from_tensors(inputs)[name].numpy()
+    # Around a large mean, float32 has no digits left for less.
+    apart = np.maximum(np.abs(answers - expected) - _ROUNDINGS * np.spacing(np.abs(expected)), 0)
+    return float((apart / ([record.targets[target].scale for target in served.layout.targets] or [1.0])).max())

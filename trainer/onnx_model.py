@@ -1,0 +1,197 @@
+"""The served model as an ONNX file, for runtimes without TensorFlow: from raw numeric features to the answers.
+
+    onnx_bytes = onnx_model(model, layout, config, record)
+
+Inputs `features` float32 [B, T, F] (the numeric features in the order of the configuration, NaN where missing) and
+`lengths` int64 [B]: those of `serving_tensors`. Outputs: `probabilities` and `class_id`, or `predictions`, as there.
+The class names, in order, are in the file's metadata under `labels`, as JSON. No converter is needed: ONNX has Keras'
+gate order z, r, h and, with `linear_before_reset`, its equations.
+"""
+
+# Keras' and ONNX' type hints know neither what a model holds nor protobuf's fields.
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportOptionalMemberAccess=false
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from noisy_gru.schema.config import ForecastingConfig
+from noisy_gru.trainer import features as names
+from noisy_gru.trainer.config import ModelConfig, check_model_config
+from noisy_gru.trainer.features import Layout
+from noisy_gru.trainer.layers import NoisyGRU
+from noisy_gru.trainer.serving_stack import gru_layers
+from noisy_gru.trainer.transform_record import Scale, TransformRecord
+
+_OPSET, _IR = 17, 9
+LABELS = "labels"  # of the file's metadata
+
+
+def onnx_model(model: keras.Model, layout: Layout, config: ModelConfig, record: TransformRecord) -> bytes:
+    """The model with its Transform, serialized.
+
+    Args:
+        model: as `build_model` makes it for serving.
+        layout: of the data set.
+        config: what it was built from, with `onnx`.
+        record: what Transform fitted.
+
+    Raises:
+        ConfigError: the data set or the model has something that ONNX, or this writer, has no words for.
+    """
+    check_model_config(config, layout.dataset)
+    graph = _Graph()
+    values, lengths = _transformed(graph, layout, record)
+    hidden = _stack(graph, values, lengths, model, config)
+    for index in range(len(config.hidden)):
+        hidden = graph.add("Relu", _dense(graph, hidden, model.get_layer(f"hidden_{index}")))
+    if layout.is_classification:
+        logits = _dense(graph, hidden, model.get_layer("logits"))
+        graph.add("Softmax", logits, name=names.PROBABILITIES, axis=-1)
+        graph.add("ArgMax", logits, name=names.CLASS_ID, axis=1, keepdims=0)
+        outputs = {
+            names.PROBABILITIES: (TensorProto.FLOAT, ["B", len(record.labels)]),
+            names.CLASS_ID: (TensorProto.INT64, ["B"]),
+        }
+    else:
+        scaled = _dense(graph, hidden, model.get_layer("prediction"))
+        shape = layout.target_shape
+        if isinstance(layout.dataset.task, ForecastingConfig):
+            scaled = graph.add("Reshape", scaled, graph.constant(np.array([0, *shape])))
+        scales = [record.targets[name] for name in layout.targets]
+        raw = graph.add("Mul", scaled, graph.constant(_row([scale.scale for scale in scales], np.float32)))
+        mean = graph.constant(_row([scale.centre for scale in scales], np.float32))
+        graph.add("Add", raw, mean, name=names.PREDICTIONS)
+        outputs = {names.PREDICTIONS: (TensorProto.FLOAT, ["B", *shape])}
+    made = helper.make_model(
+        helper.make_graph(
+            graph.nodes,
+            "noisy_gru",
+            [
+                helper.make_tensor_value_info(names.FEATURES, TensorProto.FLOAT, ["B", "T", len(layout.numeric)]),
+                helper.make_tensor_value_info(names.LENGTHS, TensorProto.INT64, ["B"]),
+            ],
+            [helper.make_tensor_value_info(name, *kind) for name, kind in outputs.items()],
+            graph.constants,
+        ),
+        opset_imports=[helper.make_opsetid("", _OPSET)],
+        ir_version=_IR,
+        producer_name="noisy-gru",
+    )
+    helper.set_model_props(made, {LABELS: json.dumps(record.labels)} if record.labels else {})
+    onnx.checker.check_model(made, full_check=True)
+    return made.SerializeToString(deterministic=True)
+
+
+class _Graph:
+    """Nodes and constants of a graph in the making; names are numbered, so the same model gives the same bytes."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Any] = []
+        self.constants: list[Any] = []
+
+    def constant(self, value: np.ndarray) -> str:
+        """The name of a constant."""
+        name = f"constant_{len(self.constants)}"
+        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        return name
+
+    def add(self, kind: str, *inputs: str, name: str = "", output: int = 0, **attributes: Any) -> str:
+        """The name of an operation's output; `output` counts those before it, which nobody reads."""
+        name = name or f"value_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(kind, list(inputs), [""] * output + [name], **attributes))
+        return name
+
+
+def _row(values: Sequence[float], dtype: Any = np.float64) -> np.ndarray:
+    return np.array(values, dtype)
+
+
+def _transformed(graph: _Graph, layout: Layout, record: TransformRecord) -> tuple[str, str]:
+    """What the model reads, float32 [T + 1, B, channels], and the lengths, int32 [B], as Transform makes them."""
+    numeric = layout.numeric
+    scales: list[Scale] = [record.numeric[feature.name] for feature in numeric]
+    odd = graph.add("Or", graph.add("IsNaN", names.FEATURES), graph.add("IsInf", names.FEATURES))
+    # In float64, as Transform does: a small scale around a large centre leaves float32 few digits.
+    values = graph.add("Cast", names.FEATURES, to=TensorProto.DOUBLE)
+    values = graph.add("Where", odd, graph.constant(_row([scale.fill for scale in scales])), values)
+    values = graph.add("Sub", values, graph.constant(_row([scale.centre for scale in scales])))
+    values = graph.add("Div", values, graph.constant(_row([scale.scale for scale in scales])))
+    values = graph.add("Cast", values, to=TensorProto.FLOAT)
+    masked = [index for index, feature in enumerate(numeric) if feature.missing == "mask"]
+    if masked:
+        absent = graph.add("Gather", odd, graph.constant(np.array(masked)), axis=2)
+        values = graph.add("Concat", values, graph.add("Cast", absent, to=TensorProto.FLOAT), axis=2)
+    # One step more, which never counts, so that there is always one.
+    values = graph.add("Pad", values, graph.constant(np.array([0, 0, 0, 0, 1, 0])))
+    values = graph.add("Transpose", values, perm=[1, 0, 2])
+    return values, graph.add("Cast", names.LENGTHS, to=TensorProto.INT32)
+
+
+def _stack(graph: _Graph, values: str, lengths: str, model: keras.Model, config: ModelConfig) -> str:
+    """The GRUs and what the head sees of the top one: [B, U]."""
+    stack = gru_layers(model)
+    read, width = values, 0
+    for index, layer in enumerate(stack):
+        width = sum(gru.units for gru in layer)
+        is_last = index == len(stack) - 1 and config.pooling == "last"
+        # Y [T, directions, B, U] first, then the last states [directions, B, U].
+        told = graph.add(
+            "GRU",
+            *_gru_inputs(graph, read, lengths, layer),
+            output=int(is_last),
+            hidden_size=layer[0].units,
+            linear_before_reset=1,
+            direction="bidirectional" if len(layer) == 2 else "forward",
+        )
+        told = graph.add("Transpose", told, perm=[1, 0, 2] if is_last else [0, 2, 1, 3])
+        read = graph.add("Reshape", told, graph.constant(np.array([0, width] if is_last else [0, 0, width])))
+    some = graph.add("Unsqueeze", graph.add("Greater", lengths, graph.constant(_row(0, np.int32))), _axes(graph, 1))
+    zero = graph.constant(_row(0, np.float32))
+    if config.pooling == "last":
+        return graph.add("Where", some, read, zero)
+    steps = graph.add("Squeeze", graph.add("Slice", graph.add("Shape", read), _axes(graph, 0), _axes(graph, 1)))
+    ends = graph.add("Cast", steps, to=TensorProto.INT32)
+    places = graph.add("Range", graph.constant(_row(0, np.int32)), ends, graph.constant(_row(1, np.int32)))
+    counts = graph.add("Less", graph.add("Unsqueeze", places, _axes(graph, 1)), lengths)
+    counts = graph.add("Unsqueeze", counts, _axes(graph, 2))
+    if config.pooling == "mean":
+        total = graph.add("ReduceSum", graph.add("Where", counts, read, zero), _axes(graph, 0), keepdims=0)
+        steps = graph.add("Max", graph.add("Cast", lengths, to=TensorProto.FLOAT), graph.constant(_row(1, np.float32)))
+        return graph.add("Div", total, graph.add("Unsqueeze", steps, _axes(graph, 1)))
+    lowest = graph.add("Where", counts, read, graph.constant(_row(-np.inf, np.float32)))
+    return graph.add("Where", some, graph.add("ReduceMax", lowest, axes=[0], keepdims=0), zero)
+
+
+def _axes(graph: _Graph, axis: int) -> str:
+    return graph.constant(np.array([axis]))
+
+
+def _gru_inputs(graph: _Graph, read: str, lengths: str, layer: Sequence[NoisyGRU]) -> list[str]:
+    """The inputs of ONNX' GRU: x, W [D, 3U, F], R [D, 3U, U], B [D, 6U], lengths, and the first states if learned."""
+    kernels, recurrent, biases, means = [], [], [], []
+    for gru in layer:
+        cell = gru.cell
+        kernels.append(cell.kernel.numpy().T)
+        recurrent.append(cell.recurrent_kernel.numpy().T)
+        biases.append(cell.bias.numpy().reshape(-1))
+        if gru.initial_mean is not None:
+            means.append(gru.initial_mean.numpy()[np.newaxis])
+    inputs = [read, *(graph.constant(np.stack(each)) for each in (kernels, recurrent, biases)), lengths]
+    if means:
+        units = layer[0].units
+        batch = graph.add("Shape", lengths)
+        shape = graph.add("Concat", _axes(graph, len(layer)), batch, _axes(graph, units), axis=0)
+        inputs.append(graph.add("Expand", graph.constant(np.stack(means)), shape))
+    return inputs
+
+
+def _dense(graph: _Graph, read: str, layer: Any) -> str:
+    return graph.add("Gemm", read, graph.constant(layer.kernel.numpy()), graph.constant(layer.bias.numpy()))

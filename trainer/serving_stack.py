@@ -1,0 +1,125 @@
+"""The model as a server runs it: its stack of GRUs in loops made for serving, all other layers as they are.
+
+    predict = fast_model(model)  # None if the stack is none that the loops know
+    outputs = predict(inputs)  # what model(inputs, training=False) gives, to rounding
+
+The variables are the model's own. Only the rearranged weights for a batch of one are constants of the graph, so a model
+that is trained on must be wrapped anew.
+"""
+
+# Keras' and TensorFlow's type hints know neither tensors as arguments nor what a model returns.
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportOperatorIssue=false, reportIndexIssue=false, reportOptionalMemberAccess=false
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from noisy_gru.trainer import features as names
+from noisy_gru.trainer.layers import NoisyGRU
+from noisy_gru.trainer.model import LengthMask, MaskedPooling
+from noisy_gru.trainer.serving_loops import Gru
+from noisy_gru.trainer.serving_many import many_sequences
+from noisy_gru.trainer.serving_one import has_blocks, one_sequence
+
+Predict = Callable[[Mapping[str, Any]], Any]
+
+
+def fast_model(model: keras.Model) -> Predict | None:
+    """A function with the model's answers that a TensorFlow graph runs in fewer operations.
+
+    Args:
+        model: as `build_model` makes it for serving, or loaded again; with the weights that it keeps.
+
+    Returns:
+        A function from the model's inputs to its outputs in inference; None if a GRU is configured otherwise than the
+        loops compute it, or `fused` is off: then the model itself is to be served.
+    """
+    stack = gru_layers(model)
+    return _FastModel(model, stack) if stack and all(_fits(gru) for layer in stack for gru in layer) else None
+
+
+def gru_layers(model: keras.Model) -> list[tuple[NoisyGRU, ...]]:
+    """The GRUs of a model, from the input up: one for each layer, or one for each direction of it."""
+    found: list[tuple[NoisyGRU, ...]] = []
+    for layer in model.layers:
+        if isinstance(layer, NoisyGRU):
+            found.append((layer,))
+        elif isinstance(layer, keras.layers.Bidirectional):
+            found.append((layer.forward_layer, layer.backward_layer))
+    return found
+
+
+def _fits(gru: NoisyGRU) -> bool:
+    """Whether the loops compute what a layer is configured to."""
+    cell = gru.cell
+    return (
+        gru.fused
+        and cell.reset_after
+        and cell.use_bias
+        and cell.activation is keras.activations.tanh
+        and cell.recurrent_activation is keras.activations.sigmoid
+        and gru.compute_dtype == gru.variable_dtype == "float32"
+        and not (gru.stateful or gru.unroll)
+    )
+
+
+class _FastModel:
+    def __init__(self, model: keras.Model, stack: list[tuple[NoisyGRU, ...]]):
+        self._layers = stack
+        self._constants = [tuple(_constants(gru) for gru in layer) for layer in stack]
+        self._has_blocks = has_blocks(self._constants)
+        outer = [layer for layer in model.layers if isinstance(layer, NoisyGRU | keras.layers.Bidirectional)]
+        inputs: Any = model.input
+        # With a mask a layer has two inputs.
+        sequences = outer[0].input
+        sequences = sequences[0] if isinstance(sequences, list) else sequences
+        self._below = keras.Model(inputs, sequences, name="below")
+        pooling = [layer for layer in model.layers if isinstance(layer, MaskedPooling)]
+        self._sequences = bool(pooling)
+        mask = [next(layer.output for layer in model.layers if isinstance(layer, LengthMask))] if pooling else []
+        last = [inputs[names.LAST_TARGET]] if names.LAST_TARGET in inputs else []
+        self._mask = keras.Model(inputs, mask[0], name="mask_alone") if mask else None
+        self._reads_last = bool(last)
+        self._above = keras.Model([outer[-1].output, *mask, *last], model.output, name="above")
+
+    def __call__(self, inputs: Mapping[str, Any]) -> Any:
+        x, lengths = self._below(dict(inputs), training=False), inputs[names.LENGTH]
+        if self._has_blocks:
+            alone = tf.equal(tf.shape(x)[0], 1)
+            states = tf.cond(alone, lambda: self._one(x, lengths), lambda: self._many(x, lengths))
+        else:
+            states = self._many(x, lengths)
+        read = [states]
+        if self._mask is not None:
+            read.append(self._mask(dict(inputs), training=False))
+        if self._reads_last:
+            read.append(inputs[names.LAST_TARGET])
+        return self._above(read if len(read) > 1 else states, training=False)
+
+    def _one(self, x: Any, lengths: Any) -> Any:
+        return one_sequence(x, lengths, self._constants, sequences=self._sequences)
+
+    def _many(self, x: Any, lengths: Any) -> Any:
+        stack = [tuple(_tensors(gru) for gru in layer) for layer in self._layers]
+        return many_sequences(x, lengths, stack, sequences=self._sequences)
+
+
+def _constants(gru: NoisyGRU) -> Gru:
+    mean = np.zeros(gru.units, np.float32) if gru.initial_mean is None else gru.initial_mean.numpy()
+    kernel, recurrent, bias = (weight.numpy() for weight in _weights(gru))
+    return Gru(kernel, recurrent, bias, mean)
+
+
+def _tensors(gru: NoisyGRU) -> Gru:
+    mean = tf.zeros([gru.units]) if gru.initial_mean is None else tf.convert_to_tensor(gru.initial_mean)
+    kernel, recurrent, bias = (tf.convert_to_tensor(weight) for weight in _weights(gru))
+    return Gru(kernel, recurrent, bias, mean)
+
+
+def _weights(gru: NoisyGRU) -> tuple[Any, Any, Any]:
+    return gru.cell.kernel, gru.cell.recurrent_kernel, gru.cell.bias
