@@ -106,8 +106,9 @@ def make(
 
     def update(state: Any, key: Any) -> tuple[Any, Any, Any]:
         key, own = jax.random.split(key)
-        loss, gradient = jax.value_and_grad(loss_of)(state[0], own, 1.0)
-        return adam(*state, gradient), key, loss
+        weights, m, v, count = state
+        loss, gradient = jax.value_and_grad(loss_of)(weights, own, 1.0)
+        return adam(weights, m, v, count, gradient), key, loss
 
     step = jax.jit(update, donate_argnums=0)
     loss, gradient = jax.value_and_grad(loss_of)(weights, jax.random.key(0), 0.0)

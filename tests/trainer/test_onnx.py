@@ -180,7 +180,8 @@ def test_training_writes_it_into_the_model_that_is_published(classification: Any
     inputs = requests(Layout(classification.dataset), [4, 9], 9)
     with SessionModel(folder) as model:
         expected = model.run("serving_tensors", inputs)["probabilities"]
-    assert_allclose(session.run(["probabilities"], inputs)[0], expected, rtol=0, atol=1e-5)
+    (answer,) = session.run(["probabilities"], inputs)
+    assert_allclose(np.asarray(answer), expected, rtol=0, atol=1e-5)
 
 
 def test_what_it_has_no_words_for_is_refused_before_training(datasets: Any) -> None:

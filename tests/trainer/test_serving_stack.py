@@ -63,9 +63,8 @@ def stock_answers(model: keras.Model, config: dict[str, Any], x: np.ndarray, len
         directions = []
         for backwards in range(1 + config.get("bidirectional", False)):
             mean = weights.pop(0) if config.get("learn_mean") else np.zeros(layer["units"], np.float32)
-            gru = keras.layers.GRU(
-                layer["units"], return_sequences=True, go_backwards=bool(backwards), use_cudnn=False, name=f"{index}"
-            )
+            options: Any = {"return_sequences": True, "go_backwards": bool(backwards), "use_cudnn": False}
+            gru = keras.layers.GRU(layer["units"], name=f"{index}", **options)
             gru.build((None, None, below))
             gru.set_weights([weights.pop(0) for _ in range(3)])
             directions.append((gru, mean))
