@@ -69,8 +69,9 @@ def pumps(folder: Path) -> PipelineConfig:
     return load_config(out / "config.yaml", SMALL)
 
 
-def newest(directory: RunDirectory) -> RunAccount | None:
-    return directory.account("latest") if any(directory.runs.glob("[!.]*.json")) else None
+def account_of(directory: RunDirectory, process: int) -> RunAccount | None:
+    """By the process, because the ids of runs that begin within a second are in no order."""
+    return next((account for account in directory.accounts() if account.pid == process), None)
 
 
 @dataclass
@@ -94,8 +95,8 @@ def storm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storm]:
     options: dict[str, Any] = {"config_path": folder / "pumps" / "config.yaml", "root": directory.root}
 
     def has_reached(step: str, run: int) -> bool:
-        account = newest(directory)
-        if account is None or account.pid != run:
+        account = account_of(directory, run)
+        if account is None:
             return False
         if step == "Trainer":
             return any(directory.work.glob("training-*/state.npz"))
@@ -107,8 +108,8 @@ def storm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storm]:
         assert run.pid is not None
         deadline = time.monotonic() + 600
         while not has_reached(step, run.pid):
-            assert run.is_alive(), newest(directory)
-            assert time.monotonic() < deadline, newest(directory)
+            assert run.is_alive(), account_of(directory, run.pid)
+            assert time.monotonic() < deadline, account_of(directory, run.pid)
             time.sleep(0.02)
         time.sleep(seeded.uniform(0, 1.5 if step in ("Transform", "Evaluator", "ServingGate") else 0.1))
         if step == ASKED_TO_END:
@@ -119,7 +120,7 @@ def storm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storm]:
         else:
             run.kill()
         run.join()
-        account = newest(directory)
+        account = account_of(directory, run.pid)
         assert account is not None
         attempts.append(account)
     with ProcessPoolExecutor(1, mp_context=context) as pool:
