@@ -3,7 +3,9 @@
 # pyright: reportAttributeAccessIssue=false, reportOptionalMemberAccess=false, reportOptionalSubscript=false, reportArgumentType=false, reportCallIssue=false, reportOptionalIterable=false
 from __future__ import annotations
 
+import queue
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,15 +19,20 @@ from benchmarks.train_worker import LEARNING_RATE, STDDEVS, Arrays, Timed
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.trainer import features as names
 from noisy_gru.trainer.callbacks import noisy_layers
-from noisy_gru.trainer.compiled_steps import compile_ahead, count_rows_by_weight
 from noisy_gru.trainer.config import LayerConfig, ModelConfig
 from noisy_gru.trainer.dataset import BatchConfig, SequenceData
 from noisy_gru.trainer.features import Layout
 from noisy_gru.trainer.layers import NoisyGRU
+from noisy_gru.trainer.loop import run_epochs
 from noisy_gru.trainer.model import Sizes, build_model
-from noisy_gru.trainer.workbench import EpochOrder
+from noisy_gru.trainer.weighted_steps import count_rows_by_weight
 
 BATCHES = 20
+SPEC = {
+    names.FEATURES: tf.io.RaggedFeature(tf.float32, row_splits_dtype=tf.int64),
+    names.LENGTH: tf.io.FixedLenFeature([], tf.int64),
+    names.TARGETS: tf.io.FixedLenFeature([1], tf.float32),
+}
 
 
 class ByHand(keras.layers.Layer):
@@ -117,50 +124,55 @@ def compiled_step(model: keras.Model, problem: Arrays) -> Callable[[], None]:
 
 
 def fitting(model: keras.Model, problem: Arrays) -> Timed:
-    """`model.fit` on sequences read from files and shuffled, as the Trainer calls it: seconds of a step, by epoch."""
+    """The Trainer's loop on sequences read from files and shuffled: seconds of a step, by epoch."""
     batch, steps, _ = problem["x"].shape
-    layout = layout_of(problem)
-    spec = {
-        names.FEATURES: tf.io.RaggedFeature(tf.float32, row_splits_dtype=tf.int64),
-        names.LENGTH: tf.io.FixedLenFeature([], tf.int64),
-        names.TARGETS: tf.io.FixedLenFeature([1], tf.float32),
-    }
     with tempfile.TemporaryDirectory(prefix="train-step-data-") as folder:
         path = str(Path(folder) / "data.gz")
         with tf.io.TFRecordWriter(path, "GZIP") as writer:
             for index in range(batch * BATCHES):
-                writer.write(_example(problem["x"][index % batch], problem["y"][index % batch]))
-        data = SequenceData([path], spec, layout, BatchConfig(batch), "train")
-        empty = SequenceData([], spec, layout, BatchConfig(batch), "eval")
+                writer.write(example(problem["x"][index % batch], problem["y"][index % batch]))
+        data = SequenceData([path], SPEC, layout_of(problem), BatchConfig(batch), "train")
     data.pad_to((steps,))
-    model.compile(
-        keras.optimizers.Adam(LEARNING_RATE), "mse", jit_compile=model.jit_compile, steps_per_execution=BATCHES
-    )
-    model.optimizer.build(model.trainable_variables)
-    count_rows_by_weight(model)
-    compile_ahead(model, data, empty)
-
-    class Clock(keras.callbacks.Callback):
-        def __init__(self) -> None:
-            super().__init__()
-            self.times: list[float] = []
-
-        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-            self.began = time.perf_counter()
-
-        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-            self.times.append((time.perf_counter() - self.began) / BATCHES)
-
-    def run(calls: int) -> list[float]:
-        clock = Clock()
-        epochs = max(calls // BATCHES, 1)
-        model.fit(data.shuffled(), epochs=epochs, shuffle=False, verbose=0, callbacks=[EpochOrder(data), clock])
-        return clock.times
-
-    return run
+    training = Training(model, data)
+    return lambda calls: [seconds / BATCHES for seconds in training.take(max(calls // BATCHES, 1))]
 
 
-def _example(x: np.ndarray, y: np.ndarray) -> bytes:
+class Training(keras.callbacks.Callback):
+    """A training that does some epochs when asked to. One for all turns, because every new one compiles again.
+
+    Args:
+        model: as `build` makes it.
+        data: to fit, padded to few lengths.
+    """
+
+    def __init__(self, model: keras.Model, data: SequenceData):
+        super().__init__()
+        self._wanted, self._done = queue.Queue(), queue.Queue()
+        model.compile(
+            keras.optimizers.Adam(LEARNING_RATE), "mse", jit_compile=model.jit_compile, steps_per_execution=32
+        )
+        model.optimizer.build(model.trainable_variables)
+        count_rows_by_weight(model)
+        empty = SequenceData([], SPEC, data.layout, data.config, "eval")
+        arguments = {"initial_epoch": 0, "epochs": 1_000_000, "callbacks": [self]}
+        threading.Thread(target=run_epochs, args=(model, data, empty), kwargs=arguments, daemon=True).start()
+
+    def take(self, epochs: int) -> list[float]:
+        """Seconds of each of so many further epochs."""
+        for _ in range(epochs):
+            self._wanted.put(None)
+        return [self._done.get() for _ in range(epochs)]
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._wanted.get()
+        self._began = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self._done.put(time.perf_counter() - self._began)
+
+
+def example(x: np.ndarray, y: np.ndarray) -> bytes:
+    """A transformed sequence [T, F] and its target, serialized."""
     floats = {names.FEATURES: x.ravel(), names.TARGETS: y}
     features = {key: tf.train.Feature(float_list=tf.train.FloatList(value=value)) for key, value in floats.items()}
     features[names.LENGTH] = tf.train.Feature(int64_list=tf.train.Int64List(value=[len(x)]))

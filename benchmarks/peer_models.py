@@ -1,7 +1,7 @@
-"""The trained model once more, in ONNX and in PyTorch, from the weights of its `.keras` file.
+"""The trained model once more, in PyTorch, from the weights of its `.keras` file.
 
-Both take what Transform gives: scaled, padded features float32 [B, T, F] and lengths int64 [B]. No converter is needed:
-ONNX has Keras' gate order z, r, h and, with `linear_before_reset`, its equations; PyTorch has the order r, z, h.
+It takes what Transform gives: scaled, padded features float32 [B, T, F] and lengths int64 [B]. PyTorch has Keras'
+equations, and its gates in the order r, z, h.
 """
 
 # pyright: reportMissingImports=false, reportAttributeAccessIssue=false
@@ -52,79 +52,11 @@ def stack_of(model: Any, *, softmax: bool) -> Stack:
             head = weights
         elif weights or kind not in ("InputLayer", "LengthMask"):
             raise ValueError(
-                f"The benchmark's peers know no layer {kind}; use a model with pooling: last and no hidden."
+                f"The benchmark's peer knows no layer {kind}; use a model with pooling: last and no hidden."
             )
     if head is None:
         raise ValueError("The model has no dense head.")
     return Stack(layers, head[0], head[1], softmax)
-
-
-def onnx_model(stack: Stack) -> bytes:
-    """The stack as a serialized ONNX model with the inputs `features` [B, T, F] and `lengths` int32 [B]."""
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
-
-    nodes, constants = [], []
-
-    def constant(name: str, value: np.ndarray) -> str:
-        constants.append(numpy_helper.from_array(value, name))
-        return name
-
-    nodes.append(helper.make_node("Transpose", ["features"], ["x_0"], perm=[1, 0, 2]))
-    for index, directions in enumerate(stack.layers):
-        units = directions[0].recurrent.shape[0]
-        last = index == len(stack.layers) - 1
-        inputs = [
-            f"x_{index}",
-            constant(f"W_{index}", np.stack([each.kernel.T for each in directions])),
-            constant(f"R_{index}", np.stack([each.recurrent.T for each in directions])),
-            constant(f"B_{index}", np.stack([each.bias.reshape(-1) for each in directions])),
-            "lengths",
-        ]
-        nodes.append(
-            helper.make_node(
-                "GRU", inputs, ["" if last else f"y_{index}", f"h_{index}" if last else ""], hidden_size=units,
-                linear_before_reset=1, direction="bidirectional" if len(directions) == 2 else "forward",
-            )
-        )  # fmt: skip
-        if last:
-            nodes.append(helper.make_node("Transpose", [f"h_{index}"], ["states"], perm=[1, 0, 2]))
-            shape = constant("state_shape", np.array([0, -1]))
-            nodes.append(helper.make_node("Reshape", ["states", shape], ["state"]))
-        else:
-            nodes.append(helper.make_node("Transpose", [f"y_{index}"], [f"t_{index}"], perm=[0, 2, 1, 3]))
-            shape = constant(f"shape_{index}", np.array([0, 0, -1]))
-            nodes.append(helper.make_node("Reshape", [f"t_{index}", shape], [f"x_{index + 1}"]))
-    head = [constant("kernel", stack.head_kernel), constant("bias", stack.head_bias)]
-    nodes.append(helper.make_node("Gemm", ["state", *head], ["logits" if stack.softmax else "answer"]))
-    if stack.softmax:
-        nodes.append(helper.make_node("Softmax", ["logits"], ["answer"], axis=-1))
-    features = stack.layers[0][0].kernel.shape[0]
-    graph = helper.make_graph(
-        nodes,
-        "noisy_gru",
-        [
-            helper.make_tensor_value_info("features", TensorProto.FLOAT, ["B", "T", features]),
-            helper.make_tensor_value_info("lengths", TensorProto.INT32, ["B"]),
-        ],
-        [helper.make_tensor_value_info("answer", TensorProto.FLOAT, ["B", stack.head_bias.shape[0]])],
-        constants,
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    onnx.checker.check_model(model)
-    return model.SerializeToString()
-
-
-def onnx_answer(stack: Stack, threads: int) -> Answer:
-    """The stack in ONNX Runtime on the CPU."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(onnx_model(stack), options, providers=["CPUExecutionProvider"])
-    return lambda features, lengths: np.asarray(
-        session.run(None, {"features": features, "lengths": lengths.astype(np.int32)})[0]
-    )
 
 
 def torch_answer(stack: Stack, threads: int) -> Answer:

@@ -4,8 +4,9 @@
 
 Needs a finished run, and `pip install -r benchmarks/requirements.txt` for the last two; without it they are left out.
 Every contender lives in a process of its own and is asked in turn, round after round, so that a noisy minute hits all.
-Each has to agree with the Session to 1e-5 before it is timed. ONNX Runtime and PyTorch get scaled, padded features:
-they are the model alone. The Session and the servers also parse and transform raw sequences.
+Each has to agree with the Session to 1e-5 before it is timed. PyTorch gets scaled, padded features: it is the model
+alone. ONNX Runtime runs the ONNX file (`model.onnx`), which scales padded features itself. The Session and the servers
+also parse and transform raw sequences.
 """
 
 # pyright: reportMissingImports=false
@@ -38,7 +39,7 @@ NAMES = {
     "session_tensors": "Session, `serving_tensors`",
     "grpc": "stand-in, gRPC",
     "rest": "stand-in, REST",
-    "onnxruntime": "ONNX Runtime, model alone",
+    "onnxruntime": "ONNX Runtime, the ONNX file",
     "torch": "PyTorch, model alone",
 }
 TOLERANCE = 1e-5
@@ -110,14 +111,33 @@ def contender(name: str, material: Material, batch: int, address: str, threads: 
         return _grpc(material, batch, address, keep)
     if name == "rest":
         return _rest(material, batch, address, keep)
-    from benchmarks.peer_models import onnx_answer, stack_of, torch_answer
     from noisy_gru.trainer.export import load_keras
 
-    model, _ = load_keras(str(Path(material.account.artifacts["Trainer"]["model"][0]) / "Format-Keras"))
-    stack = stack_of(model, softmax=material.answer == PROBABILITIES)
-    answer = (onnx_answer if name == "onnxruntime" else torch_answer)(stack, threads)
+    model, settings = load_keras(str(Path(material.account.artifacts["Trainer"]["model"][0]) / "Format-Keras"))
+    if name == "onnxruntime":
+        return _onnx(material, batch, threads, model, settings)
+    from benchmarks.peer_models import stack_of, torch_answer
+
+    answer = torch_answer(stack_of(model, softmax=material.answer == PROBABILITIES), threads)
     features, lengths = material.scaled[batch]
     return lambda: answer(features, lengths)
+
+
+def _onnx(material: Material, batch: int, threads: int, model: Any, settings: Any) -> Ask:
+    import onnxruntime
+    import tensorflow_transform as tft
+
+    from noisy_gru.trainer.features import Layout
+    from noisy_gru.trainer.onnx_model import onnx_model
+    from noisy_gru.trainer.transform_record import read_record
+
+    layout = Layout(settings.dataset)
+    transform = tft.TFTransformOutput(material.account.artifacts["Transform"]["transform_graph"][0])
+    content = onnx_model(model, layout, settings.trainer.model, read_record(transform, layout))
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    return lambda: np.asarray(session.run([material.answer], material.tensors[batch])[0])
 
 
 def _grpc(material: Material, batch: int, address: str, keep: ExitStack) -> Ask:

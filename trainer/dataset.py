@@ -129,6 +129,10 @@ class SequenceData:
         """Every sequence once, in the order of the seed and of the number in `epoch`: (inputs, answer) in batches."""
         return self._batches(shuffle=True)
 
+    def epochs(self, first: int, last: int) -> tf.data.Dataset:
+        """What `shuffled` gives, of one epoch after the other: those from `first` on, up to and without `last`."""
+        return self._batches(shuffle=True, epochs=tf.data.Dataset.range(first, last))
+
     def one_of_each_shape(self) -> tf.data.Dataset:
         """After `pad_to`: a batch of each padded length, of the type of the others."""
         flat = self._memory or next(iter(self._chunks(self._epoch_files(0, shuffle=False), epoch=0, shuffle=False)))
@@ -225,7 +229,9 @@ class SequenceData:
             )
         return joined(parts, self.layout) if parts else None
 
-    def _batches(self, *, shuffle: bool, parts: Any = None, per_batch: int = 1) -> tf.data.Dataset:
+    def _batches(
+        self, *, shuffle: bool, epochs: tf.data.Dataset | None = None, parts: Any = None, per_batch: int = 1
+    ) -> tf.data.Dataset:
         def of_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
             if self._memory is not None:
                 order = tf.range(self.count, dtype=tf.int64)
@@ -241,8 +247,9 @@ class SequenceData:
 
             return chunks.enumerate().flat_map(of_chunk)
 
-        start = tf.data.Dataset.range(1).map(lambda _: self.epoch.read_value())
-        batches = start.flat_map(of_epoch)
+        if epochs is not None:
+            return epochs.flat_map(of_epoch).prefetch(tf.data.AUTOTUNE)
+        batches = tf.data.Dataset.range(1).map(lambda _: self.epoch.read_value()).flat_map(of_epoch)
         return batches.apply(tf.data.experimental.assert_cardinality(self.steps * per_batch)).prefetch(tf.data.AUTOTUNE)
 
     def _cut(self, flat: Flat, order: tf.Tensor, draw_of: tf.Tensor, *, shuffle: bool, parts: Any) -> tf.data.Dataset:

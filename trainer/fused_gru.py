@@ -4,25 +4,28 @@ What the stock loop does at every step is here done once for all steps: the prod
 and in the gradient the products that give the kernels' and the inputs' gradients after it. The loops keep what only
 they can do, the recurrence. Equations and gate order are those of `NoisyGRU` (`reset_after=True`):
 
-    z[t]  = sigmoid(x[t] W_z + b_z + h[t-1] U_z + c_z)
-    r[t]  = sigmoid(x[t] W_r + b_r + h[t-1] U_r + c_r)
-    q[t]  = h[t-1] U_h + c_h
+    p[t]  = h[t-1] U
+    z[t]  = sigmoid(x[t] W_z + b_z + c_z + p_z[t])
+    r[t]  = sigmoid(x[t] W_r + b_r + c_r + p_r[t])
+    q[t]  = p_h[t] + c_h
     hh[t] = tanh(x[t] W_h + b_h + r[t] * q[t])
     h[t]  = z[t] * h[t-1] + (1 - z[t]) * hh[t]
 
-With g[t] the gradient that reaches h[t], the gradients before the activations are
+With g[t] the gradient that reaches h[t], the gradients before the activations are g[t] times factors that do not
+depend on it, so these are made for all steps at once, from h and the p that the forward loop keeps:
 
-    dhh[t] = g[t] * (1 - z[t]) * (1 - hh[t]^2)
-    dq[t]  = dhh[t] * r[t]
-    dz[t]  = g[t] * (h[t-1] - hh[t]) * z[t] * (1 - z[t])
-    dr[t]  = dq[t] * q[t] * (1 - r[t])
+    dhh[t] = g[t] * f_hh[t],    f_hh = (1 - z) * (1 - hh^2)
+    dq[t]  = g[t] * f_q[t],     f_q  = f_hh * r
+    dr[t]  = g[t] * f_r[t],     f_r  = f_q * q * (1 - r)
+    dz[t]  = g[t] * f_z[t],     f_z  = (h[t-1] - hh) * z * (1 - z)
 
-and what goes on to h[t-1] is g[t] * z[t] + [dz dr dq][t] U^T. The forward loop keeps z, r, q and hh for it.
-A masked step leaves the state alone. Everything is plain TensorFlow: it runs with XLA and without.
+and what goes on to h[t-1] is g[t] * z[t] + [dz dr dq][t] U^T, which is all that the backward loop does.
 
-What XLA's CPU compiler makes of it decides the form. An array that a loop reads at step t is read by `tf.slice`, once
-for each part: a slice that two parts of a kernel share keeps it from using vector instructions. What is kept of a step
-goes to the array whose product needs it, so that nothing is copied after the loop, and biases are added within it.
+A masked step has a z of exactly 1: it leaves the state alone, all its factors are 0, and neither loop knows of masks.
+
+Everything is plain TensorFlow: it runs with XLA and without. What XLA's CPU compiler makes of it decides the form: a
+kernel in a loop costs more to start than to run, so each loop has as few as can be; and a slice of a sigmoid keeps its
+kernel from using vector instructions, so z and r are computed apart.
 """
 
 # TensorFlow's type hints know no tensors as arguments.
@@ -34,6 +37,9 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+# What makes sigmoid exactly 1 in float32 and float64.
+_KEEP = 1e5
+
 
 class Weights(NamedTuple):
     """`kernel` (F, 3U), `recurrent` (U, 3U) and `bias` (2, 3U) of a GRU with `reset_after`, float32 or float64."""
@@ -41,14 +47,6 @@ class Weights(NamedTuple):
     kernel: Any
     recurrent: Any
     bias: Any
-
-
-class Kept(NamedTuple):
-    """What the gradient needs of each step: `gates`, z and r side by side (T, B, 2U), `q` and `hh` (T, B, U)."""
-
-    gates: Any
-    q: Any
-    hh: Any
 
 
 def fused_gru(
@@ -81,6 +79,9 @@ def fused_gru(
     if go_backwards:
         x = tf.reverse(x, [0])
         steps = None if steps is None else tf.reverse(steps, [0])
+    if steps is not None:
+        # Whatever stands there, NaN included, must not reach a product.
+        x = tf.where(steps, x, tf.zeros_like(x))
     if training:
         state, hidden = _with_gradient(x, initial_state, steps, weights)
     else:
@@ -99,99 +100,95 @@ def _with_gradient(x: Any, initial_state: Any, steps: Any, weights: Weights) -> 
     @tf.custom_gradient
     def run(x: Any, initial_state: Any, kernel: Any, recurrent: Any, bias: Any) -> Any:
         given = Weights(kernel, recurrent, bias)
-        state, hidden, kept = _forward(x, initial_state, steps, given, keep=True)
+        state, hidden, within = _forward(x, initial_state, steps, given, keep=True)
 
         def gradient(d_state: Any, d_hidden: Any) -> tuple[Any, ...]:
-            return _backward(x, initial_state, steps, given, hidden, kept, d_state, d_hidden)
+            return _backward(x, initial_state, steps, given, hidden, within, d_state, d_hidden)
 
         return (state, hidden), gradient
 
     return run(x, initial_state, *weights)
 
 
-def _forward(x: Any, initial_state: Any, steps: Any, weights: Weights, *, keep: bool) -> tuple[Any, Any, Any]:
-    """The last state (B, U), all states (T, B, U), and what the gradient needs."""
+def _from_inputs(x: Any, steps: Any, weights: Weights) -> Any:
+    """What the gates get from elsewhere than the state, c_h excepted, which r multiplies: (T, B, 3U)."""
     kernel, recurrent, bias = weights
     units = recurrent.shape[0]
+    added = bias[0] + tf.concat([bias[1, : 2 * units], tf.zeros_like(bias[1, 2 * units :])], 0)
+    inputs = tf.reshape(x, [-1, x.shape[2]]) @ kernel + added
+    inputs = tf.reshape(inputs, [tf.shape(x)[0], tf.shape(x)[1], 3 * units])
+    if steps is None:
+        return inputs
+    is_z = tf.range(3 * units) < units
+    return tf.where(tf.logical_or(steps, ~is_z), inputs, tf.constant(_KEEP, inputs.dtype))
+
+
+def _forward(x: Any, initial_state: Any, steps: Any, weights: Weights, *, keep: bool) -> tuple[Any, Any, Any]:
+    """The last state (B, U), all states h (T, B, U), and, to keep, p (T, B, 3U)."""
+    recurrent, c_h = weights.recurrent, weights.bias[1, 2 * weights.recurrent.shape[0] :]
+    units = recurrent.shape[0]
     count, batch = tf.shape(x)[0], tf.shape(x)[1]
-    # r multiplies c_h, so only c_z and c_r may be added to what the inputs give.
-    bias_gates = bias[0, : 2 * units] + bias[1, : 2 * units]
-    bias_candidate, bias_q = bias[0, 2 * units :], bias[1, 2 * units :]
-    inputs = tf.reshape(tf.reshape(x, [-1, x.shape[2]]) @ kernel, [count, batch, 3 * units])
-    read = _reader(batch)
+    inputs = _from_inputs(x, steps, weights)
+
+    def read(t: Any, gate: int) -> Any:
+        return tf.reshape(tf.slice(inputs, [t, 0, gate * units], [1, batch, units]), [-1, units])
 
     def step(t: Any, h: Any, states: Any, *kept: Any) -> tuple[Any, ...]:
-        within = h @ recurrent
-        gates = tf.sigmoid(read(inputs, t, 0, 2 * units) + within[:, : 2 * units] + bias_gates)
-        z, r = gates[:, :units], gates[:, units:]
-        q = within[:, 2 * units :] + bias_q
-        hh = tf.tanh(read(inputs, t, 2 * units, units) + bias_candidate + r * q)
-        new = z * h + (1.0 - z) * hh
-        if steps is not None:
-            new = tf.where(tf.gather(steps, t), new, h)
-        written = [array.write(t, value) for array, value in zip(kept, (gates, q, hh), strict=False)]
-        return t + 1, tf.ensure_shape(new, h.shape), states.write(t, new), *written
+        p = h @ recurrent
+        z = tf.sigmoid(read(t, 0) + p[:, :units])
+        r = tf.sigmoid(read(t, 1) + p[:, units : 2 * units])
+        hh = tf.tanh(read(t, 2) + r * (p[:, 2 * units :] + c_h))
+        new = tf.ensure_shape(z * h + (1.0 - z) * hh, h.shape)
+        return t + 1, new, states.write(t, new), *(array.write(t, p) for array in kept)
 
-    arrays = _arrays(x, units, *((2 * units, units, units) if keep else ()))
+    arrays = _arrays(x, units, *([3 * units] if keep else []))
     _, last, states, *kept = tf.while_loop(
         lambda t, *_: t < count, step, (0, initial_state, *arrays), maximum_iterations=count
     )
-    return last, states.stack(), Kept(*(array.stack() for array in kept)) if keep else None
+    return last, states.stack(), kept[0].stack() if keep else None
 
 
 def _backward(
-    x: Any, initial_state: Any, steps: Any, weights: Weights, hidden: Any, kept: Kept, d_state: Any, d_hidden: Any
+    x: Any, initial_state: Any, steps: Any, weights: Weights, hidden: Any, within: Any, d_state: Any, d_hidden: Any
 ) -> tuple[Any, ...]:
     """Gradients of x, the initial state, and the three weights."""
-    kernel, recurrent, _ = weights
+    kernel, recurrent, bias = weights
     units = recurrent.shape[0]
-    count, batch = tf.shape(x)[0], tf.shape(x)[1]
+    count = tf.shape(x)[0]
     transposed = tf.transpose(recurrent)
     before = tf.concat([initial_state[tf.newaxis], hidden[:-1]], 0)
-    read = _reader(batch)
+    inputs = _from_inputs(x, steps, weights)
+    (x_z, x_r, x_h), (p_z, p_r, p_h) = (tf.split(each, 3, axis=2) for each in (inputs, within))
+    z, r, q = tf.sigmoid(x_z + p_z), tf.sigmoid(x_r + p_r), p_h + bias[1, 2 * units :]
+    hh = tf.tanh(x_h + r * q)
+    f_hh = (1.0 - z) * (1.0 - hh * hh)
+    f_q = f_hh * r
+    factors = tf.stack([(before - hh) * z * (1.0 - z), f_q * q * (1.0 - r), f_q], 2)
 
-    def step(t: Any, g: Any, *arrays: Any) -> tuple[Any, ...]:
-        g = g + read(d_hidden, t, 0, units)
-        z, r = read(kept.gates, t, 0, units), read(kept.gates, t, units, units)
-        q, hh = read(kept.q, t, 0, units), read(kept.hh, t, 0, units)
-        passed = None
-        if steps is not None:
-            counts, zeros = tf.gather(steps, t), tf.zeros_like(g)
-            passed, g = tf.where(counts, zeros, g), tf.where(counts, g, zeros)
-        d_hh = g * (1.0 - z) * (1.0 - hh * hh)
-        d_q = d_hh * r
-        d_gates = tf.concat([g * (read(before, t, 0, units) - hh) * z * (1.0 - z), d_q * q * (1.0 - r)], 1)
-        going_on = g * z + tf.concat([d_gates, d_q], 1) @ transposed
-        going_on = going_on if passed is None else going_on + passed
-        written = [array.write(t, value) for array, value in zip(arrays, (d_gates, d_q, d_hh), strict=True)]
-        return t - 1, tf.ensure_shape(going_on, g.shape), *written
+    def read(array: Any, t: Any) -> Any:
+        return tf.ensure_shape(tf.gather(array, t), array.shape[1:])
 
-    _, d_initial, *arrays = tf.while_loop(
+    def step(t: Any, g: Any, gradients: Any) -> tuple[Any, ...]:
+        d_gates = tf.reshape(g[:, tf.newaxis] * read(factors, t), [-1, 3 * units])
+        going_on = g * read(z, t) + d_gates @ transposed
+        return t - 1, tf.ensure_shape(going_on, g.shape) + read(reaching, t), gradients.write(t, g)
+
+    # What reaches h[t-1] from outside the loop, beside g[t].
+    reaching = tf.concat([tf.zeros_like(d_state)[tf.newaxis], d_hidden[:-1]], 0)
+    _, d_initial, gradients = tf.while_loop(
         lambda t, *_: t >= 0,
         step,
-        (count - 1, d_state, *_arrays(x, 2 * units, units, units)),
+        (count - 1, d_state + d_hidden[-1], *_arrays(x, units)),
         maximum_iterations=count,
     )
-    d_gates, d_q, d_hh = (
-        tf.reshape(array.stack(), [-1, width]) for array, width in zip(arrays, (2 * units, units, units), strict=True)
-    )
-    flat, flat_before = tf.reshape(x, [-1, x.shape[2]]), tf.reshape(before, [-1, units])
-    d_x = tf.matmul(d_gates, kernel[:, : 2 * units], transpose_b=True)
-    d_x += tf.matmul(d_hh, kernel[:, 2 * units :], transpose_b=True)
-    d_kernel = tf.concat([tf.matmul(flat, part, transpose_a=True) for part in (d_gates, d_hh)], 1)
-    d_recurrent = tf.concat([tf.matmul(flat_before, part, transpose_a=True) for part in (d_gates, d_q)], 1)
-    of_gates, of_q, of_hh = (tf.reduce_sum(part, 0) for part in (d_gates, d_q, d_hh))
-    d_bias = tf.stack([tf.concat([of_gates, of_hh], 0), tf.concat([of_gates, of_q], 0)])
+    g = gradients.stack()
+    d_gates = tf.reshape(g[:, :, tf.newaxis] * factors, [-1, 3 * units])
+    d_inputs = tf.concat([d_gates[:, : 2 * units], tf.reshape(g * f_hh, [-1, units])], 1)
+    d_x = tf.matmul(d_inputs, kernel, transpose_b=True)
+    d_kernel = tf.matmul(tf.reshape(x, [-1, x.shape[2]]), d_inputs, transpose_a=True)
+    d_recurrent = tf.matmul(tf.reshape(before, [-1, units]), d_gates, transpose_a=True)
+    d_bias = tf.stack([tf.reduce_sum(d_inputs, 0), tf.reduce_sum(d_gates, 0)])
     return tf.reshape(d_x, tf.shape(x)), d_initial, d_kernel, d_recurrent, d_bias
-
-
-def _reader(batch: Any) -> Any:
-    """A function that reads `width` columns from `first` on of an array (T, B, N) at step t: (B, width)."""
-
-    def read(array: Any, t: Any, first: int, width: int) -> Any:
-        return tf.reshape(tf.slice(array, [t, 0, first], [1, batch, width]), [-1, width])
-
-    return read
 
 
 def _arrays(x: Any, *widths: int) -> list[Any]:

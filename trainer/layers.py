@@ -15,7 +15,6 @@ import json
 import math
 import numbers
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -23,6 +22,7 @@ import tensorflow as tf
 from keras import ops
 
 from noisy_gru.trainer.fused_gru import Weights, fused_gru
+from noisy_gru.trainer.threefry import random_bits
 
 NOISES = ("normal", "truncated_normal", "uniform")
 
@@ -233,10 +233,9 @@ class NoisyGRU(keras.layers.GRU):
     def _draw_noise(self, batch_size):
         dtype, seed = self.variable_dtype, self.noise_seed_generator
         rows, first = seed.rows(batch_size)
-        # Odd multiples of 2**-23 in (-1, 1), exact in float32. From bits, because XLA makes other numbers of them.
-        drawn: Any = tf.random.stateless_uniform  # without bounds, all integers
-        bits = drawn((rows, self.units), seed.next(), None, None, tf.int32)
-        centred = tf.cast(tf.bitwise.right_shift(tf.cast(bits, tf.uint32), 9), dtype) * 2**-22 + (2**-23 - 1)
+        bits = random_bits(seed.next(), rows, self.units)
+        # Odd multiples of 2**-23 in (-1, 1), exact in float32.
+        centred = tf.cast(tf.bitwise.right_shift(bits, tf.constant(9, tf.uint32)), dtype) * 2**-22 + (2**-23 - 1)
         if self.noise == "normal":
             unit_noise = tf.math.erfinv(centred) * math.sqrt(2)
         elif self.noise == "truncated_normal":

@@ -11,9 +11,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from noisy_gru.trainer.compiled_steps import count_rows_by_weight
 from noisy_gru.trainer.config import TrainingConfig
 from noisy_gru.trainer.features import Layout
+from noisy_gru.trainer.weighted_steps import count_rows_by_weight
 
 # More in one call save nothing that could be measured.
 _MOST_STEPS = 32
@@ -92,7 +92,7 @@ def compile_model(
         steps_per_epoch: batches in an epoch.
         epochs: that the schedule spans.
         target_scale: float [K], for the mean absolute error in the units of the data.
-        xla: compile the steps; the batches then bring weights (see `compiled_steps`).
+        xla: compile the steps; the batches then bring weights (see `weighted_steps`).
     """
     rate = learning_rate(config, steps_per_epoch, epochs)
     if config.weight_decay:

@@ -23,7 +23,7 @@ import tensorflow as tf
 # What a weight must add to w to outweigh all others: sigmoid of it is 0 to float32, next to any state.
 HOLD = -1e5
 # Rounds that may run ahead of each other; more would only hold more memory.
-_ROUNDS_AT_ONCE = 2
+_ROUNDS_AT_ONCE = 4
 
 
 class Gru(NamedTuple):

@@ -12,7 +12,7 @@ as far behind the one below as need be, or the two halves of a layer.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -32,32 +32,47 @@ def _time_major(x: Any, count: Any) -> Any:
     return tf.pad(x, [[0, count - tf.shape(x)[0]], [0, 0], [0, 0]])
 
 
-def _gates(weights: Any, units: int, *order: int) -> Any:
-    """Columns of a kernel or bias in the order w, r, then h or zeros as `order` says: 2 for h, 3 for zeros."""
-    last = weights[..., 2 * units :]
-    parts = [-weights[..., :units], weights[..., units : 2 * units]]
-    return tf.concat([*parts, *(last if each == 2 else tf.zeros_like(last) for each in order)], -1)
+class _Weights(NamedTuple):
+    """Of a GRU, as the loops use them: kernels and biases of the inputs for w, r and within, and those of the state."""
+
+    inputs: list[tuple[Any, Any]]
+    own: Any
+    bias: Any
 
 
-def _joined(gru: Gru) -> tuple[Any, Any]:
-    """Weights and bias of what inputs and state, side by side, give to w, r, q and within."""
-    units = gru.units
-    weights = tf.concat([_gates(gru.kernel, units, 3, 2), _gates(gru.recurrent, units, 2, 3)], 0)
-    return weights, _gates(gru.bias[0], units, 3, 2) + _gates(gru.bias[1], units, 2, 3)
+def _weights(gru: Gru) -> _Weights:
+    kernels, states, outer, inner = (
+        tf.split(each, 3, -1) for each in (gru.kernel, gru.recurrent, *tf.unstack(gru.bias))
+    )
+    # r multiplies the last inner bias, so that one alone can't go in with the inputs.
+    before = (-outer[0] - inner[0], outer[1] + inner[1], outer[2])
+    return _Weights(
+        list(zip((-kernels[0], *kernels[1:]), before, strict=True)),
+        tf.concat([-states[0], *states[1:]], 1),
+        tf.concat([tf.zeros([2 * gru.units]), inner[2]], 0),
+    )
 
 
-def _inputs(gru: Gru) -> list[tuple[Any, Any]]:
-    """Kernel and bias, with all biases but that of q, of what the inputs give to w, r and within."""
-    kernels, outer, inner = (tf.split(each, 3, -1) for each in (gru.kernel, gru.bias[0], gru.bias[1]))
-    biases = (-outer[0] - inner[0], outer[1] + inner[1], outer[2])
+def _round(h: Any, x: Any, hold: Any, weights: _Weights) -> list[Any]:
+    """The states (B, U) after each step of a round, from the one before it.
+
+    Args:
+        h: (B, U).
+        x: (steps times B, F), the inputs of all its steps.
+        hold: (steps, B, 1), what is added to w; None: nothing.
+        weights: of the GRU.
+    """
+    shape = [_STEPS, tf.shape(h)[0], h.shape[1]]
     # Three products, because cutting one into parts would copy it.
-    return list(zip((-kernels[0], *kernels[1:]), biases, strict=True))
-
-
-def _own(gru: Gru) -> tuple[Any, Any]:
-    """Weights and bias of what a state gives to w, r and q, where the inputs' part is computed before the loop."""
-    units = gru.units
-    return _gates(gru.recurrent, units, 2), tf.concat([tf.zeros([2 * units]), gru.bias[1, 2 * units :]], 0)
+    sums = [tf.reshape(tf.nn.bias_add(x @ kernel, bias), shape) for kernel, bias in weights.inputs]
+    if hold is not None:
+        sums[0] += hold
+    states = []
+    for more_w, more_r, within in zip(*(tf.unstack(each, _STEPS) for each in sums), strict=True):
+        w, r, q = tf.split(tf.nn.bias_add(h @ weights.own, weights.bias), 3, 1)
+        h = step(h, w + more_w, r + more_r, q, within)
+        states.append(h)
+    return states
 
 
 def _starts(grus: Sequence[Gru], batch: Any) -> tuple[Any, ...]:
@@ -68,23 +83,19 @@ def _chains(x: Any, lengths: Any, stack: Stack, sequences: bool) -> Any:
     layers = [gru for (gru,) in stack]
     batch, steps = tf.shape(x)[0], tf.shape(x)[1]
     rounds = -(-steps // _STEPS)
-    inputs = tf.reshape(_time_major(x, rounds * _STEPS), [rounds, _STEPS, batch, x.shape[2]])
-    weights = [_joined(gru) for gru in layers]
-    # Only the top layer's state after the end is wanted.
-    hold = HOLD * ended(lengths, rounds * _STEPS)
-    hold = tf.reshape(hold, [rounds, _STEPS, batch, 1])
+    inputs = tf.reshape(_time_major(x, rounds * _STEPS), [rounds, _STEPS * batch, x.shape[2]])
+    weights = [_weights(gru) for gru in layers]
+    hold = tf.reshape(HOLD * ended(lengths, rounds * _STEPS), [rounds, _STEPS, batch, 1])
 
     def body(i: Any, states: Any) -> tuple[Any, list[Any]]:
-        states, outputs = list(states), []
-        for read, held in zip(*(tf.unstack(each[i], _STEPS) for each in (inputs, hold)), strict=True):
-            for index, (h, (kernel, bias)) in enumerate(zip(states, weights, strict=True)):
-                sums = tf.nn.bias_add(tf.concat([read, h], 1) @ kernel, bias)
-                w, r, q, within = tf.split(sums, 4, 1)
-                if index == len(layers) - 1 and not sequences:
-                    w = w + held
-                states[index] = read = step(h, w, r, q, within)
-            outputs.append(read)
-        return tuple(states), [tf.stack(outputs)] if sequences else []
+        last, read, told = [], inputs[i], []
+        for index, (h, each) in enumerate(zip(states, weights, strict=True)):
+            # Only the top layer's state after the end is wanted.
+            is_held = index == len(layers) - 1 and not sequences
+            told = _round(h, read, hold[i] if is_held else None, each)
+            read = tf.concat(told, 0)
+            last.append(told[-1])
+        return tuple(last), [tf.stack(told)] if sequences else []
 
     units = layers[-1].units
     shapes = [[_STEPS, x.shape[0], units]] if sequences else []
@@ -104,23 +115,14 @@ def _both_ways(x: Any, lengths: Any, stack: Stack, sequences: bool) -> Any:
     states: Any = ()
     for number, layer in enumerate(stack):
         keep, units, width = sequences or number < len(stack) - 1, layer[0].units, layer[0].kernel.shape[0]
-        shape = [rounds, _STEPS, batch, width]
+        shape = [rounds, _STEPS * batch, width]
         read = [tf.reshape(each, shape) for each in (inputs, tf.reverse(inputs, [0]))]
-        weights = [(*_own(gru), _inputs(gru)) for gru in layer]
+        weights = [_weights(gru) for gru in layer]
 
         def body(i: Any, states: Any, read: Any = read, weights: Any = weights, keep: bool = keep) -> Any:
-            last, outputs = [], []
-            for h, xs, hold, (own, bias, kernels) in zip(states, read, holds, weights, strict=True):
-                told, flat, shape = [], tf.reshape(xs[i], [-1, xs.shape[3]]), [_STEPS, tf.shape(xs)[2], h.shape[1]]
-                sums = [tf.reshape(tf.nn.bias_add(flat @ kernel, each), shape) for kernel, each in kernels]
-                sums[0] += hold[i]
-                for more_w, more_r, within in zip(*(tf.unstack(each, _STEPS) for each in sums), strict=True):
-                    w, r, q = tf.split(tf.nn.bias_add(h @ own, bias), 3, 1)
-                    h = step(h, w + more_w, r + more_r, q, within)
-                    told.append(h)
-                last.append(h)
-                outputs += [tf.stack(told)] if keep else []
-            return tuple(last), outputs
+            halves = zip(states, read, holds, weights, strict=True)
+            told = [_round(h, xs[i], hold[i], each) for h, xs, hold, each in halves]
+            return tuple(each[-1] for each in told), [tf.stack(each) for each in told] if keep else []
 
         shapes = [[_STEPS, x.shape[0], units]] * 2 if keep else []
         states, told = run_rounds(rounds, body, _starts(layer, batch), shapes)

@@ -17,11 +17,11 @@ import tensorflow as tf
 
 from noisy_gru.schema.errors import ConfigError
 from noisy_gru.trainer.callbacks import StddevSchedule
-from noisy_gru.trainer.compiled_steps import compile_ahead
 from noisy_gru.trainer.config import TrainerConfig
 from noisy_gru.trainer.dataset import SequenceData
 from noisy_gru.trainer.distributed import fit_replicas, is_chief
 from noisy_gru.trainer.export import export, keras_folder, save_keras, target_scale
+from noisy_gru.trainer.loop import run_epochs
 from noisy_gru.trainer.model import build_model
 from noisy_gru.trainer.objective import compile_model
 from noisy_gru.trainer.onnx_export import export_onnx
@@ -192,20 +192,8 @@ def fit(
     # Last, so that what it saves holds what the others made of the epoch.
     callbacks += [checkpoint] if checkpoint is not None and is_chief(bench.strategy) else []
     start = epochs if best is not None and best.stopped else first
-    if bench.strategy is not None:
-        fit_replicas(model, bench.train, bench.eval, initial_epoch=start, epochs=epochs, callbacks=callbacks)
-        return
-    if bench.xla.enabled and start < epochs:
-        compile_ahead(model, bench.train, bench.eval)
-    model.fit(
-        bench.train.shuffled(),
-        validation_data=bench.eval.one_pass() if len(bench.eval) else None,
-        initial_epoch=start,
-        epochs=epochs,
-        callbacks=callbacks,
-        shuffle=False,  # the data set has shuffled already
-        verbose=0,
-    )
+    run = run_epochs if bench.strategy is None else fit_replicas
+    run(model, bench.train, bench.eval, initial_epoch=start, epochs=epochs, callbacks=callbacks)
 
 
 def _extent(trainer: TrainerConfig, data: SequenceData, train_steps: int | None) -> tuple[int, int]:

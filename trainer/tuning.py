@@ -13,16 +13,16 @@ import keras_tuner
 from keras_tuner import oracles
 
 from noisy_gru.schema.errors import ConfigError
-from noisy_gru.trainer.compiled_steps import compile_ahead
 from noisy_gru.trainer.config import TrainerConfig
 from noisy_gru.trainer.export import target_scale
+from noisy_gru.trainer.loop import run_epochs
 from noisy_gru.trainer.model import build_model
 from noisy_gru.trainer.objective import compile_model
 from noisy_gru.trainer.progress import FiniteLoss, report
 from noisy_gru.trainer.resume import BestWeights
 from noisy_gru.trainer.served_model import ServedModel
 from noisy_gru.trainer.settings import Settings
-from noisy_gru.trainer.workbench import EpochOrder, Workbench, prepare
+from noisy_gru.trainer.workbench import Workbench, prepare
 
 STDDEV_SCALE = "stddev_scale"
 LEARN_MEAN = "learn_mean"
@@ -74,22 +74,19 @@ class NoisySearch(keras_tuner.Tuner):
     def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Train one model; keras-tuner's own way needs TensorBoard and keeps the weights of every model."""
         trainer = self.bench.settings.trainer
-        callbacks: list[Any] = [EpochOrder(self.bench.train), FiniteLoss()]
+        callbacks: list[Any] = [FiniteLoss()]
         if trainer.training.early_stopping is not None:
             callbacks.append(BestWeights(trainer.training.early_stopping))
-        model = self._build(trial.hyperparameters)
-        if self.bench.xla.enabled:
-            compile_ahead(model, self.bench.train, self.bench.eval)
-        history = model.fit(
-            self.bench.train.shuffled(),
-            validation_data=self.bench.eval.one_pass(),
+        history = run_epochs(
+            self._build(trial.hyperparameters),
+            self.bench.train,
+            self.bench.eval,
+            initial_epoch=0,
             epochs=trainer.tuner.epochs,
             callbacks=callbacks,
-            shuffle=False,
-            verbose=0,
         )
         name, direction = eval_objective(trainer)
-        score = float((max if direction == "max" else min)(history.history[name]))
+        score = float((max if direction == "max" else min)(history[name]))
         values = {key: trial.hyperparameters.values[key] for key in (STDDEV_SCALE, LEARN_MEAN, LEARNING_RATE)}
         number = int(trial.trial_id) + 1
         shown = " ".join(f"{key}={value}" for key, value in values.items())
@@ -116,6 +113,7 @@ class NoisySearch(keras_tuner.Tuner):
             target_scale=self.scale,
             xla=self.bench.xla.enabled,
         )
+        model.optimizer.build(model.trainable_variables)
         return model
 
 

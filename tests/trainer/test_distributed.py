@@ -167,7 +167,7 @@ def test_two_workers_of_which_one_is_killed_train_the_model_of_one(
     accounts = [json.loads((each / "model_run" / "training.json").read_text()) for each in (alone, folder)]
     assert [each["best_epoch"] for each in accounts] == [accounts[0]["best_epoch"]] * 2
 
-    # The other worker left nothing (what AutoGraph compiles is Python's own); the chief's model is one that a server loads.
+    # The other worker left nothing but what AutoGraph compiled; the chief's model is one that a server loads.
     left = [each.name for each in (tmp_path / "scratch-second-1").iterdir() if each.is_dir()]
     assert set(left) <= {"__pycache__"}
     from noisy_gru.trainer.session import SessionModel

@@ -47,6 +47,7 @@ def test_weights_and_pure_operations_are_fine() -> None:
     [
         ("RandomUniform", "draws at random"),
         ("StatelessRandomNormalV2", "draws at random"),
+        ("BitwiseXor", "draws at random"),
         ("StatelessTruncatedNormalV2", "draws at random"),
         ("RngReadAndSkip", "draws at random"),
         ("PyFunc", "calls into Python"),

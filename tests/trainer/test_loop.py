@@ -1,8 +1,7 @@
-"""Steps for batches filled up to one size: rows without weight count for nothing, and nothing is compiled twice."""
+"""The epochs of a training: as Keras' `fit`, in one trace, and with batches filled up to few shapes."""
 
 from __future__ import annotations
 
-import inspect
 import json
 import logging
 from pathlib import Path
@@ -11,13 +10,15 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from noisy_gru.trainer.compiled_steps import compile_ahead, count_rows_by_weight
 from noisy_gru.trainer.config import TrainerConfig
+from noisy_gru.trainer.loop import run_epochs
 from noisy_gru.trainer.model import build_model
 from noisy_gru.trainer.module import run_fn
 from noisy_gru.trainer.objective import compile_model
 from noisy_gru.trainer.settings import Settings
+from noisy_gru.trainer.weighted_steps import count_rows_by_weight
 from noisy_gru.trainer.workbench import EpochOrder, Workbench, prepare
 
 pytestmark = [
@@ -25,6 +26,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"),
 ]
 EPOCHS = 3
+FUNCTION = type(tf.function(lambda: None))
 # 96 and 128 sequences: the last batch is not whole.
 BATCH = 20
 
@@ -45,7 +47,8 @@ def new_model(bench: Workbench) -> Any:
     return model
 
 
-def fit(model: Any, bench: Workbench) -> dict[str, list[float]]:
+def keras_fit(model: Any, bench: Workbench) -> dict[str, list[float]]:
+    """What is to be computed, by Keras' own loop."""
     history = model.fit(
         bench.train.shuffled(),
         validation_data=bench.eval.one_pass(),
@@ -57,56 +60,82 @@ def fit(model: Any, bench: Workbench) -> dict[str, list[float]]:
     return history.history
 
 
-def tracings(function: Any) -> list[int]:
-    """How often the tf.functions in Keras' train or test function were traced: for several steps, and for one."""
-    found = []
-    for cell in function.__closure__ or ():
-        inner: Any = cell.cell_contents
-        if hasattr(inner, "experimental_get_tracing_count"):
-            found.append(inner.experimental_get_tracing_count())
-            inner = inner.python_function
-        if inspect.isfunction(inner):
-            found += tracings(inner)
-    return found
+@pytest.fixture
+def tracings(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """How often each function of TensorFlow that the loop makes was traced."""
+    made: list[Any] = []
+    original = tf.function
+
+    def function(*given: Any, **more: Any) -> Any:
+        made.append(original(*given, **more))
+        return made[-1]
+
+    monkeypatch.setattr(tf, "function", function)
+    return lambda: [each.experimental_get_tracing_count() for each in made if isinstance(each, FUNCTION)]
 
 
 @pytest.mark.parametrize("kind", ["classification", "forecasting"])
 def test_filled_batches_train_as_keras_does_without_the_filling(
-    kind: str, request: pytest.FixtureRequest, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path, caplog: pytest.LogCaptureFixture, tracings: Any
 ) -> None:
     """Loss, metrics and weights, against Keras' own step on batches that are as they come."""
     transformed = request.getfixturevalue(kind)
     plain = workbench(transformed, tmp_path)
     expected = new_model(plain)
-    expected_history = fit(expected, plain)
+    expected_history = keras_fit(expected, plain)
+    before = len(tracings())
 
-    bench = workbench(transformed, tmp_path)
+    bench = workbench(transformed, tmp_path, steps_per_execution=4)
     bench.train.pad_to((6, 9))
     bench.eval.pad_to((9,))
     model = new_model(bench)
     count_rows_by_weight(model)
-    untouched = [variable.numpy() for variable in [*model.variables, *model.optimizer.variables]]
     with caplog.at_level(logging.INFO, "noisy_gru.progress"):
-        compile_ahead(model, bench.train, bench.eval, clock=iter(range(100)).__next__)
+        history = run_epochs(model, bench.train, bench.eval, initial_epoch=0, epochs=EPOCHS, callbacks=[])
     events = [record.__dict__["event"] for record in caplog.records if record.name == "noisy_gru.progress"]
-    assert [(event["step"], event["steps"], event["seconds"]) for event in events] == [
-        ("training", 6, 1),
-        ("training", 9, 1),
-        ("evaluation", 9, 1),
+    assert [(event["step"], event["steps"]) for event in events] == [
+        ("training", 6),
+        ("training", 9),
+        ("evaluation", 9),
     ]
-    assert "XLA compiled the training step for 20 sequences of 9 steps (2 of 2 shapes) in 1.0 s" in caplog.text
-    for variable, before in zip([*model.variables, *model.optimizer.variables], untouched, strict=True):
-        np.testing.assert_array_equal(variable.numpy(), before)
-
-    history = fit(model, bench)
-    # One for all shapes, and none after what was compiled ahead.
-    for function in (model.train_function, model.test_function):
-        assert len(tracings(function)) >= 2 and set(tracings(function)) == {1}
+    assert "XLA compiled the training step for 20 sequences of 9 steps (2 of 2 shapes) in" in caplog.text
+    # One step and several, of training and of evaluation, for all shapes and epochs.
+    assert tracings()[before:] == [1, 1, 1, 1]
     assert set(history) == set(expected_history) >= {"loss", "val_loss"}
     for name, values in expected_history.items():
         np.testing.assert_allclose(history[name], values, rtol=2e-5, err_msg=name)
     for found, wanted in zip(model.get_weights(), expected.get_weights(), strict=True):
         np.testing.assert_allclose(found, wanted, atol=2e-5)
+
+
+def test_the_loop_goes_on_where_it_is_told_to(classification: Any, tmp_path: Path) -> None:
+    """As Keras' fit, bit for bit; also in two parts, and with nothing left to do."""
+
+    class Seen(keras.callbacks.Callback):
+        def __init__(self) -> None:
+            super().__init__()
+            self.called = []
+
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            self.called.append((epoch, set(logs)))
+
+        def on_train_end(self, logs: Any = None) -> None:
+            self.called.append("end")
+
+    bench = workbench(classification, tmp_path, steps_per_execution=3)
+    expected = new_model(bench)
+    expected_history = keras_fit(expected, bench)
+    model, seen = new_model(bench), Seen()
+    parts = [
+        run_epochs(model, bench.train, bench.eval, initial_epoch=first, epochs=last, callbacks=[seen])
+        for first, last in ((0, 1), (1, EPOCHS), (EPOCHS, EPOCHS))
+    ]
+    logs = {"loss", "accuracy", "val_loss", "val_accuracy"}
+    assert seen.called == [(0, logs), "end", (1, logs), (2, logs), "end", "end"]
+    for name in logs:
+        np.testing.assert_allclose(parts[0][name] + parts[1][name], expected_history[name], rtol=1e-6)
+    for found, wanted in zip(model.get_weights(), expected.get_weights(), strict=True):
+        np.testing.assert_allclose(found, wanted, atol=1e-6)
 
 
 def test_xla_trains_the_same_model_and_says_what_it_compiles(

@@ -1,0 +1,150 @@
+"""The epochs of a training in one process: `model.fit`, without what it spends between steps and between epochs.
+
+Keras' fit makes a new iterator twice in each epoch, and once in each evaluation, which costs as much as many steps of a
+small model. Here one iterator runs through all epochs, so the first batches of an epoch are ready when the last one
+ends, and a call of TensorFlow does many steps. Callbacks are Keras' own kind; those of a batch are called after so many
+steps, as with Keras' `steps_per_execution`.
+"""
+
+# Keras' type hints give None for what a model or an operation returns; TensorFlow's know no tensors as arguments.
+# pyright: reportOptionalOperand=false, reportOptionalSubscript=false, reportOptionalMemberAccess=false, reportOperatorIssue=false, reportArgumentType=false, reportAttributeAccessIssue=false, reportOptionalIterable=false
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from noisy_gru.trainer.dataset import SequenceData
+from noisy_gru.trainer.progress import report
+
+
+def run_epochs(
+    model: keras.Model,
+    train: SequenceData,
+    held_out: SequenceData,
+    *,
+    initial_epoch: int,
+    epochs: int,
+    callbacks: Sequence[keras.callbacks.Callback],
+) -> dict[str, list[float]]:
+    """As `model.fit`, for the order of the sequences that follows from the number of each epoch.
+
+    With `padded_lengths`, the steps are compiled for each of these first, which is said on screen.
+
+    Args:
+        model: compiled, with its optimizer built.
+        train: to fit.
+        held_out: to evaluate after each epoch; it may be empty.
+        initial_epoch: epochs that are done.
+        epochs: most epochs, those included.
+        callbacks: as `fit` takes them.
+
+    Returns:
+        The logs of each epoch, by name.
+    """
+    training = _Steps(model, model.train_step, train.steps)
+    evaluating = _Evaluation(model, held_out) if len(held_out) else None
+    if train.padded_lengths and initial_epoch < epochs:
+        compile_ahead(model, [("training", train, training)] + (evaluating.parts if evaluating else []))
+    model.train_function = training
+    history = model.fit(
+        # Keras looks at a batch even if nothing is left to do.
+        train.epochs(initial_epoch, max(epochs, initial_epoch + 1)),
+        steps_per_epoch=train.steps,
+        initial_epoch=initial_epoch,
+        epochs=epochs,
+        callbacks=[*([evaluating] if evaluating else []), *callbacks],
+        shuffle=False,  # the data set has shuffled already
+        verbose=0,
+    )
+    model.train_function = None
+    return history.history
+
+
+class _Steps:
+    """Several steps in a call, on batches that go on; so many that a pass ends where it should.
+
+    Args:
+        model: compiled.
+        step: of it, from a batch to the logs.
+        per_pass: steps in a pass.
+    """
+
+    def __init__(self, model: keras.Model, step: Callable[[Any], Any], per_pass: int):
+        once = tf.function(step, jit_compile=model.jit_compile, reduce_retracing=True, autograph=False)
+
+        def several(batches: Any, count: Any) -> Any:
+            logs = once(batches.get_next())
+            # One after the other: a step reads the weights that the one before it wrote.
+            return tf.while_loop(
+                lambda done, _: done < count,
+                lambda done, _: (done + 1, once(batches.get_next())),
+                (tf.constant(1), logs),
+                parallel_iterations=1,
+            )[1]
+
+        self.once = once
+        self.several = tf.function(several, autograph=False)
+        self.per_call = min(model.steps_per_execution, per_pass)
+        self.per_pass = per_pass
+        self._done = 0
+
+    def __call__(self, batches: Any) -> Any:
+        """The next steps of the pass; the logs of the last one."""
+        count = min(self.per_call, self.per_pass - self._done)
+        self._done = (self._done + count) % self.per_pass
+        return self.several(batches, tf.constant(count))
+
+
+class _Evaluation(keras.callbacks.Callback):
+    """Puts the metrics over all of a split into the logs of each epoch, as `val_<name>`. The first of the callbacks."""
+
+    def __init__(self, model: keras.Model, data: SequenceData):
+        super().__init__()
+        self.steps = _Steps(model, model.test_step, data.steps)
+        self.parts = [("evaluation", data, self.steps)]
+        self._batches = iter(data.one_pass().repeat())
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.model.reset_metrics()
+        for _ in range(0, self.steps.per_pass, self.steps.per_call):
+            self.steps(self._batches)
+        logs.update({f"val_{name}": float(value) for name, value in sorted(self.model.get_metrics_result().items())})
+
+
+def compile_ahead(
+    model: keras.Model, parts: Sequence[tuple[str, SequenceData, Any]], *, clock: Callable[[], float] = time.monotonic
+) -> None:
+    """Compile steps for every shape there is, and say what it takes; the model stays as it was.
+
+    Args:
+        model: compiled, with its optimizer built.
+        parts: the step's name, its data with `padded_lengths`, and its `_Steps`.
+        clock: seconds that never go back.
+    """
+    inputs, answer, _ = next(iter(parts[0][1].one_of_each_shape()))
+    # Keras makes the metrics' variables when it sees the first batch, and a compiled step may make none.
+    model.compute_metrics(inputs, answer, tf.zeros([tf.shape(answer)[0], *model.output_shape[1:]]))
+    variables = {id(each): each for each in [*model.variables, *model.optimizer.variables]}.values()
+    before = [variable.numpy() for variable in variables]
+    for name, data, steps in parts:
+        for number, length in enumerate(data.padded_lengths):
+            began = clock()
+            steps.several(iter(data.one_of_each_shape().skip(number).take(1)), tf.constant(1))
+            seconds = clock() - began
+            report(
+                f"XLA compiled the {name} step for {data.config.batch_size} sequences of {length} steps "
+                f"({number + 1} of {len(data.padded_lengths)} shapes) in {seconds:.1f} s",
+                kind="compiled",
+                step=name,
+                batch_size=data.config.batch_size,
+                steps=length,
+                seconds=seconds,
+            )
+    for variable, value in zip(variables, before, strict=True):
+        variable.assign(value)
+    model.reset_metrics()
