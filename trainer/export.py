@@ -48,7 +48,10 @@ def export(served: ServedModel, directory: str) -> None:
     examples = [tf.TensorSpec([None], tf.string, name=names.EXAMPLES)]
     archive = keras.export.ExportArchive()
     # The model is not tracked: its variables come with the signatures; tracking adds them again, and the seeds.
-    archive.track(served.transform_layer)
+    # Of Transform's layer its tables alone are; tracking the layer would trace it again, in ways that nobody calls.
+    for part in tf.train.TrackableView(served.transform_layer).descendants():
+        if isinstance(part, tf.saved_model.experimental.TrackableResource):
+            archive.track(part)
     archive.add_endpoint(names.SERVING_DEFAULT, served.from_examples, input_signature=examples)
     archive.add_endpoint(names.SERVING_TENSORS, served.from_tensors, input_signature=[tensors])
     archive.add_endpoint(names.EVALUATION_LABELS, served.labels_of, input_signature=examples)

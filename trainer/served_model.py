@@ -63,8 +63,8 @@ class ServedModel:
         self.label_names = transform.vocabulary_by_name(names.LABEL_VOCABULARY) if layout.is_classification else []
         self.stepper = Stepper(model, config, layout) if config is not None and config.serving_step else None
         # The signatures call these functions, so Transform's graph and the model's are in the SavedModel once.
-        self._read = tf.function(self._read_eagerly)
-        self._answer = tf.function(self._answer_eagerly)
+        self._read = tf.function(self._read_eagerly, autograph=False)
+        self._answer = tf.function(self._answer_eagerly, autograph=False)
 
     def from_examples(self, examples: Any) -> dict[str, tf.Tensor]:
         """Answer serialized tf.Examples, string [B]."""

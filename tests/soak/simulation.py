@@ -59,6 +59,7 @@ class Seen:
         after: in the evening.
         was: accuracy of the served model before the retraining, on the day's held-out runs; None: no model.
         becomes: after it.
+        went_on: whether the training went on after its third epoch; read now, because logs are pruned.
     """
 
     done: Retraining
@@ -68,6 +69,7 @@ class Seen:
     after: Mapping[int, str]
     was: float | None
     becomes: float | None
+    went_on: bool
 
     @property
     def met(self) -> tuple[str, ...]:
@@ -168,6 +170,7 @@ class Simulation:
             after=self.versions(),
             was=was,
             becomes=self.accuracy(day),
+            went_on=done.account is not None and "going on after epoch 3" in Path(done.account.log).read_text(),
         )
 
     def versions(self) -> dict[int, str]:
