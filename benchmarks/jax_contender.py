@@ -1,4 +1,4 @@
-"""The noisy stack in JAX: `lax.scan` over the steps, with JAX's gradient or that of `fused_gru`."""
+"""The noisy stack in JAX: `lax.scan` over the steps, with JAX's gradient or one with large products after the loop."""
 
 # pyright: reportMissingImports=false
 from __future__ import annotations

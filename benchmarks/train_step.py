@@ -39,7 +39,7 @@ NAMES = {
     "ours_xla": "NoisyGRU, XLA",
     "ours_fit": "NoisyGRU, XLA, `model.fit` on the input pipeline",
     "jax": "JAX, `lax.scan`",
-    "jax_custom": "JAX, with the gradient of `fused_gru`",
+    "jax_custom": "JAX, with a gradient of its own",
     "torch": "PyTorch `nn.GRU`, fused Adam",
 }
 
