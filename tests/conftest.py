@@ -12,13 +12,6 @@ import pytest
 FEATURES = ("a", "b")
 CLASSES = (b"falls", b"rises", b"stays")
 GRU_UNITS = 5
-# Whole pipelines, minutes each: begun last, one of them would run on alone while the other processes have nothing left.
-LONGEST = ("test_dry_run.py", "test_soak.py", "test_end_to_end.py", "test_resume.py", "test_portable_runner.py")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest first; everything else stays in order."""
-    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 def _model(seed: int) -> Any:
