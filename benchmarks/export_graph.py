@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
 import os
 import tempfile
 import time
@@ -25,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.machine import describe
+from benchmarks.machine import describe, tell
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import UserError
 
@@ -215,10 +214,8 @@ def main() -> None:
         rows = measure(options)
     except UserError as error:
         parser.exit(1, f"error: {error}\n")
-    print(table(rows))
-    if options.out is not None:
-        settings = {key: value for key, value in vars(options).items() if key != "out"}
-        options.out.write_text(json.dumps({"machine": machine, "settings": settings, "rows": rows}, indent=1) + "\n")
+    settings = {key: value for key, value in vars(options).items() if key != "out"}
+    tell(table(rows), {"machine": machine, "settings": settings, "rows": rows}, options.out)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ shuffled, padded batches with nothing behind them. The step is timed on a batch 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import tempfile
 import time
@@ -22,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.machine import describe
+from benchmarks.machine import describe, headline, tell
 from benchmarks.train_step import CASES, make_problem
 
 SHARDS = 4
@@ -114,10 +113,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 def table(result: dict[str, Any]) -> str:
     """The result as Markdown."""
-    machine = result["machine"]
     lines = [
-        f"{machine['cpu']}, {machine['cores']} cores; load {machine['load_average']} before, "
-        f"{machine['load_average_after']} after",
+        headline(result["machine"]),
         "",
         f"| {result['case']}, {result['sequences']:,} sequences | median examples/s | p10 to p90 of the epochs |",
         "|---|---|---|",
@@ -137,9 +134,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="JSON file for the result")
     options = parser.parse_args()
     result = measure(options)
-    print(table(result))
-    if options.out is not None:
-        options.out.write_text(json.dumps(result, indent=1) + "\n")
+    tell(table(result), result, options.out)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""What a benchmark ran on, and how fast the machine multiplies matrices."""
+"""What a benchmark ran on, how fast the machine multiplies matrices, and how a benchmark's result is told."""
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import time
@@ -36,3 +37,17 @@ def gemm_peak(size: int = 1024, tries: int = 10) -> float:
         np.matmul(a, b)
         seconds.append(time.perf_counter() - began)
     return 2 * size**3 / min(seconds)
+
+
+def headline(machine: dict[str, Any]) -> str:
+    """A line about what `describe` gives, with `load_average_after` and, where measured, `gemm_gflops`."""
+    speed = f", {machine['gemm_gflops']} GFLOP/s" if "gemm_gflops" in machine else ""
+    loads = f"load {machine['load_average']} before, {machine['load_average_after']} after"
+    return f"{machine['cpu']}, {machine['cores']} cores{speed}; {loads}"
+
+
+def tell(table: str, result: dict[str, Any], out: Path | None) -> None:
+    """Print the table, and write the result as JSON where asked to."""
+    print(table)
+    if out is not None:
+        out.write_text(json.dumps(result, indent=1) + "\n")

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.machine import describe
+from benchmarks.machine import describe, headline, tell
 
 REPOSITORY = Path(__file__).parents[1]
 CONFIG = REPOSITORY / "examples" / "japanese_vowels" / "config.yaml"
@@ -79,10 +79,8 @@ def measure(rounds: int) -> dict[str, Any]:
 
 def table(result: dict[str, Any]) -> str:
     """The result as Markdown."""
-    machine = result["machine"]
     lines = [
-        f"{machine['cpu']}, {machine['cores']} cores; load {machine['load_average']} before, "
-        f"{machine['load_average_after']} after",
+        headline(result["machine"]),
         "",
         "| Japanese vowels, 60 epochs | median s | all | to stock |",
         "|---|---|---|---|",
@@ -100,9 +98,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="JSON file for the result")
     options = parser.parse_args()
     result = measure(options.rounds)
-    print(table(result))
-    if options.out is not None:
-        options.out.write_text(json.dumps(result, indent=1) + "\n")
+    tell(table(result), result, options.out)
 
 
 if __name__ == "__main__":

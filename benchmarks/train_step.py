@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.machine import describe, gemm_peak
+from benchmarks.machine import describe, gemm_peak, headline, tell
 
 TOLERANCE = 1e-4
 CONTENDERS = {
@@ -201,10 +201,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 def table(result: dict[str, Any]) -> str:
     """The result as Markdown."""
-    machine = result["machine"]
     lines = [
-        f"{machine['cpu']}, {machine['cores']} cores, {machine['gemm_gflops']} GFLOP/s; load {machine['load_average']} "
-        f"before, {machine['load_average_after']} after",
+        headline(result["machine"]),
         "",
         f"| {result['case']} | p10 ms | median ms | p90 ms | p10 / by hand | bound ms |",
         "|---|---|---|---|---|---|",
@@ -227,9 +225,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="JSON file for the result")
     options = parser.parse_args()
     result = measure(options)
-    print(table(result))
-    if options.out is not None:
-        options.out.write_text(json.dumps(result, indent=1) + "\n")
+    tell(table(result), result, options.out)
 
 
 if __name__ == "__main__":

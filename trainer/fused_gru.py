@@ -85,7 +85,7 @@ def fused_gru(
     if training:
         state, hidden = _with_gradient(x, initial_state, steps, weights)
     else:
-        state, hidden, _ = _forward(x, initial_state, steps, weights, keep=False)
+        state, hidden, _ = _forward(_from_inputs(x, steps, weights), initial_state, weights, keep=False)
     last = state
     if steps is not None:
         told = steps if zero_masked else tf.cumsum(tf.cast(steps, tf.int32), axis=0) > 0
@@ -100,10 +100,11 @@ def _with_gradient(x: Any, initial_state: Any, steps: Any, weights: Weights) -> 
     @tf.custom_gradient
     def run(x: Any, initial_state: Any, kernel: Any, recurrent: Any, bias: Any) -> Any:
         given = Weights(kernel, recurrent, bias)
-        state, hidden, within = _forward(x, initial_state, steps, given, keep=True)
+        inputs = _from_inputs(x, steps, given)
+        state, hidden, within = _forward(inputs, initial_state, given, keep=True)
 
         def gradient(d_state: Any, d_hidden: Any) -> tuple[Any, ...]:
-            return _backward(x, initial_state, steps, given, hidden, within, d_state, d_hidden)
+            return _backward(x, initial_state, given, inputs, hidden, within, d_state, d_hidden)
 
         return (state, hidden), gradient
 
@@ -123,12 +124,11 @@ def _from_inputs(x: Any, steps: Any, weights: Weights) -> Any:
     return tf.where(tf.logical_or(steps, ~is_z), inputs, tf.constant(_KEEP, inputs.dtype))
 
 
-def _forward(x: Any, initial_state: Any, steps: Any, weights: Weights, *, keep: bool) -> tuple[Any, Any, Any]:
+def _forward(inputs: Any, initial_state: Any, weights: Weights, *, keep: bool) -> tuple[Any, Any, Any]:
     """The last state (B, U), all states h (T, B, U), and, to keep, p (T, B, 3U)."""
     recurrent, c_h = weights.recurrent, weights.bias[1, 2 * weights.recurrent.shape[0] :]
     units = recurrent.shape[0]
-    count, batch = tf.shape(x)[0], tf.shape(x)[1]
-    inputs = _from_inputs(x, steps, weights)
+    count, batch = tf.shape(inputs)[0], tf.shape(inputs)[1]
 
     def read(t: Any, gate: int) -> Any:
         return tf.reshape(tf.slice(inputs, [t, 0, gate * units], [1, batch, units]), [-1, units])
@@ -141,7 +141,7 @@ def _forward(x: Any, initial_state: Any, steps: Any, weights: Weights, *, keep: 
         new = tf.ensure_shape(z * h + (1.0 - z) * hh, h.shape)
         return t + 1, new, states.write(t, new), *(array.write(t, p) for array in kept)
 
-    arrays = _arrays(x, units, *([3 * units] if keep else []))
+    arrays = _arrays(inputs, units, *([3 * units] if keep else []))
     _, last, states, *kept = tf.while_loop(
         lambda t, *_: t < count, step, (0, initial_state, *arrays), maximum_iterations=count
     )
@@ -149,7 +149,7 @@ def _forward(x: Any, initial_state: Any, steps: Any, weights: Weights, *, keep: 
 
 
 def _backward(
-    x: Any, initial_state: Any, steps: Any, weights: Weights, hidden: Any, within: Any, d_state: Any, d_hidden: Any
+    x: Any, initial_state: Any, weights: Weights, inputs: Any, hidden: Any, within: Any, d_state: Any, d_hidden: Any
 ) -> tuple[Any, ...]:
     """Gradients of x, the initial state, and the three weights."""
     kernel, recurrent, bias = weights
@@ -157,7 +157,6 @@ def _backward(
     count = tf.shape(x)[0]
     transposed = tf.transpose(recurrent)
     before = tf.concat([initial_state[tf.newaxis], hidden[:-1]], 0)
-    inputs = _from_inputs(x, steps, weights)
     (x_z, x_r, x_h), (p_z, p_r, p_h) = (tf.split(each, 3, axis=2) for each in (inputs, within))
     z, r, q = tf.sigmoid(x_z + p_z), tf.sigmoid(x_r + p_r), p_h + bias[1, 2 * units :]
     hh = tf.tanh(x_h + r * q)
@@ -192,5 +191,5 @@ def _backward(
 
 
 def _arrays(x: Any, *widths: int) -> list[Any]:
-    """Arrays for a step's (B, width) at each step of x (T, B, F)."""
+    """Arrays for a step's (B, width) at each step of x (T, B, …)."""
     return [tf.TensorArray(x.dtype, tf.shape(x)[0], element_shape=[x.shape[1], width]) for width in widths]
