@@ -34,7 +34,6 @@ from noisy_gru.pipeline.runs import (
     RunAccount,
     RunDirectory,
     StepAccount,
-    new_run_id,
     text_hash,
     timestamp,
 )
@@ -111,7 +110,7 @@ class _Run:
     ):
         begun = now()
         config_hash = text_hash(config.model_dump_json(by_alias=True))
-        run_id = new_run_id(config_hash, begun)
+        run_id = directory.new_run_id(begun)
         self.account = RunAccount(
             run_id=run_id,
             pipeline=config.name,

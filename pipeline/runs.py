@@ -2,7 +2,7 @@
 
 >>> root = RunDirectory(Path("runs/vowels"))
 >>> [account.run_id for account in root.accounts()]  # doctest: +SKIP
-['20260401-030000-4f2a1c']
+['20260401-030000-114270']
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -115,12 +115,6 @@ def text_hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def new_run_id(config_hash: str, now: datetime) -> str:
-    """A run's name: the time in UTC, to sort by, and six digits that tell apart what starts in one second."""
-    digits = text_hash(f"{config_hash} {now.isoformat()} {os.getpid()} {socket.gethostname()}")[:6]
-    return f"{now.astimezone(UTC):%Y%m%d-%H%M%S}-{digits}"
-
-
 def timestamp(now: datetime) -> str:
     """ISO 8601 in UTC, to the second."""
     return now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -167,6 +161,15 @@ class RunDirectory:
         """Where the log lines of a run go."""
         return self.logs / f"{run_id}.log"
 
+    def new_run_id(self, now: datetime) -> str:
+        """A run's name: the time in UTC to the microsecond, or the next free one; called with the lock held.
+
+        So the order of the names is the order in which the runs began, as long as the clock doesn't go backwards.
+        """
+        while self.log_file(name := f"{now.astimezone(UTC):%Y%m%d-%H%M%S-%f}").exists() or self._file(name).exists():
+            now += timedelta(microseconds=1)
+        return name
+
     def keep_input(self, path: Path) -> Path:
         """Copies an input under a name made of its content, because TFX caches by path and not by content."""
         content = path.read_bytes()
@@ -195,7 +198,7 @@ class RunDirectory:
 
     def write(self, account: RunAccount) -> None:
         """Writes the account of a run."""
-        write_atomically(self.runs / f"{account.run_id}.json", account.model_dump_json(indent=1) + "\n")
+        write_atomically(self._file(account.run_id), account.model_dump_json(indent=1) + "\n")
 
     def account(self, run: str) -> RunAccount:
         """The account of a run, by its id, an unambiguous beginning of it, or ``latest``; else ``UserError``."""
@@ -209,7 +212,7 @@ class RunDirectory:
             raise UserError(f"run {run}: not under {self.root}. The last runs are {', '.join(names[-3:])}")
         if len(matches) > 1:
             raise UserError(f"run {run}: fits {len(matches)} runs: {', '.join(matches[-5:])}. Give more of the id")
-        return self._read(self.runs / f"{matches[0]}.json")
+        return self._read(self._file(matches[0]))
 
     def accounts(self) -> list[RunAccount]:
         """All accounts under this root, oldest first."""
@@ -223,6 +226,9 @@ class RunDirectory:
         for path in self.runs.glob("[!.]*.json"):
             if json.loads(path.read_text()).get("status") == "running":
                 self.write(_killed(self._read(path)))
+
+    def _file(self, run_id: str) -> Path:
+        return self.runs / f"{run_id}.json"
 
     def _read(self, path: Path) -> RunAccount:
         try:

@@ -2,7 +2,7 @@
 
     >>> record = read_training_record(Path("serving/vowels/1795625257"))  # doctest: +SKIP
     >>> record.run_id, [span.number for span in record.spans], record.sequences  # doctest: +SKIP
-    ('20260401-030000-4f2a1c', [3, 4], {'train': 270, 'test': 370})
+    ('20260401-030000-114270', [3, 4], {'train': 270, 'test': 370})
 
 TF Serving reads nothing there, and the files are no part of the model's fingerprint.
 """

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from noisy_gru.pipeline.notifications import SIGNATURE_HEADER, notify
 from noisy_gru.pipeline.notify_config import NotifyConfig
 
-CONTENT = {"pipeline": "vowels", "run_id": "20260401-030000-4f2a1c", "version": 17, "metrics": {"a": float("nan")}}
+CONTENT = {"pipeline": "vowels", "run_id": "20260401-030000-114270", "version": 17, "metrics": {"a": float("nan")}}
 
 
 class Server:
@@ -152,7 +152,7 @@ def test_a_command_is_given_the_content_and_the_environment(tmp_path: Path):
     assert environment == {
         "NOISY_GRU_EVENT": "refusal",
         "NOISY_GRU_PIPELINE": "vowels",
-        "NOISY_GRU_RUN_ID": "20260401-030000-4f2a1c",
+        "NOISY_GRU_RUN_ID": "20260401-030000-114270",
         "NOISY_GRU_STATUS": "",
         "NOISY_GRU_VERSION": "17",
         "NOISY_GRU_ACCOUNT": "",

@@ -70,7 +70,6 @@ def pumps(folder: Path) -> PipelineConfig:
 
 
 def account_of(directory: RunDirectory, process: int) -> RunAccount | None:
-    """By the process, because the ids of runs that begin within a second are in no order."""
     return next((account for account in directory.accounts() if account.pid == process), None)
 
 

@@ -18,7 +18,6 @@ from noisy_gru.pipeline.runs import (
     RunAccount,
     RunDirectory,
     StepAccount,
-    new_run_id,
     timestamp,
     write_atomically,
 )
@@ -51,14 +50,23 @@ def directory(tmp_path: Path) -> RunDirectory:
     return directory
 
 
-def test_ids_sort_by_time_and_differ():
-    noon = datetime(2026, 1, 2, 12, tzinfo=UTC)
-    first, later = new_run_id("a", noon), new_run_id("a", noon + timedelta(seconds=1))
-    assert first.startswith("20260102-120000-")
-    assert first < later
-    assert new_run_id("b", noon) != first
-    assert new_run_id("a", noon.astimezone(timezone(timedelta(hours=5)))).startswith("20260102-120000-")
+def test_ids_are_in_the_order_in_which_the_runs_began(directory):
+    noon = datetime(2026, 1, 2, 12, 0, 0, 114270, tzinfo=UTC)
+    ids = []
+    for now in (noon, noon, noon.astimezone(timezone(timedelta(hours=5))), noon + timedelta(microseconds=20)):
+        ids.append(directory.new_run_id(now))
+        directory.write(account(ids[-1], directory.root))
+    seconds = ["20260102-120000"] * 4
+    assert ids == [f"{each}-{end}" for each, end in zip(seconds, ("114270", "114271", "114272", "114290"), strict=True)]
+    assert [each.run_id for each in directory.accounts()] == ids
+    assert directory.account("latest").run_id == ids[-1]
     assert timestamp(noon) == "2026-01-02T12:00:00Z"
+
+
+def test_an_id_whose_log_is_still_there_is_not_used_again(directory):
+    noon = datetime(2026, 1, 2, 12, tzinfo=UTC)
+    directory.log_file("20260102-120000-000000").write_text("of a run whose account was deleted\n")
+    assert directory.new_run_id(noon) == "20260102-120000-000001"
 
 
 def test_an_account_comes_back_as_it_was(directory):
