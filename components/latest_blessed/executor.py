@@ -1,4 +1,4 @@
-"""Runs `LatestBlessed`: copies the newest published model into an artifact, or marks the artifact as absent."""
+"""Runs `LatestBlessed`: copies the published model to compare with into an artifact, or marks this as absent."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ from typing import Any
 
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
+from tfx.utils import path_utils
 
-from noisy_gru.components.latest_blessed.latest import copy_latest, find_latest
+from noisy_gru.components.latest_blessed.latest import Latest, copy_latest, to_compare_with
 
+CANDIDATE = "candidate"
 MODEL = "model"
 SERVING_DIR = "serving_dir"
 MODEL_NAME = "model_name"
 LATEST = "latest"
 PRESENT = "present"
 VERSION = "version"
+IDENTITY = "identity"
 logger = logging.getLogger("noisy_gru.progress")
 
 
@@ -25,23 +28,32 @@ def is_present(artifact: Any) -> bool:
     return artifact.get_int_custom_property(PRESENT) == 1
 
 
+def chosen(input_dict: dict[str, Any], exec_properties: dict[str, Any]) -> Latest:
+    """What the candidate is to be compared with; see `to_compare_with`."""
+    candidate = artifact_utils.get_single_instance(input_dict[CANDIDATE])
+    saved_model = Path(path_utils.serving_model_path(candidate.uri))
+    return to_compare_with(saved_model, Path(exec_properties[SERVING_DIR]), exec_properties[MODEL_NAME])
+
+
 class Executor(base_executor.BaseExecutor):
     """Executor of `LatestBlessed`."""
 
     def Do(self, input_dict: dict[str, Any], output_dict: dict[str, Any], exec_properties: dict[str, Any]) -> None:
         """Fills ``model``; its property `present` is 1 if there is a model, and then `version` is its version.
 
+        `identity` says what the candidate is compared with, for the record of its publication.
+
         Raises:
             PublishError: if the newest published version's record can't be read.
         """
         model = artifact_utils.get_single_instance(output_dict[MODEL])
-        serving_dir = Path(exec_properties[SERVING_DIR])
-        latest = find_latest(serving_dir, exec_properties[MODEL_NAME])
+        latest = chosen(input_dict, exec_properties)
         note = latest.note
+        model.set_string_custom_property(IDENTITY, latest.identity)
         model.set_int_custom_property(PRESENT, int(latest.publication is not None))
         if latest.publication is not None:
             model.set_string_custom_property(VERSION, str(latest.publication.version))
-            if missing := copy_latest(latest.publication, serving_dir, Path(model.uri)):
+            if missing := copy_latest(latest.publication, Path(exec_properties[SERVING_DIR]), Path(model.uri)):
                 note = f"{note}; {missing}"
         model.set_string_custom_property("note", note)
         logger.info(note, extra={"event": {"message": note}})

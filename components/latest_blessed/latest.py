@@ -1,4 +1,4 @@
-"""Brings the newest published model, which both blessings let pass, into an artifact of this run."""
+"""Which published model a new one is compared with, and how it gets into an artifact of this run."""
 
 from __future__ import annotations
 
@@ -7,24 +7,34 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from noisy_gru.components.pusher.published import (
+    COMPARED_WITH,
     EXTRA_ASSETS,
     RECORD,
     Publication,
+    fingerprint,
     hash_file,
+    hash_files,
     latest_publication,
+    read_publication,
 )
 from noisy_gru.components.pusher.training_record import KERAS_FILES, RETRAINING, read_training_record
 from noisy_gru.trainer.artifact_files import KERAS_FOLDER
 
 _SERVING = "Format-Serving"
+_NONE = "none"
 
 
 @dataclass(frozen=True)
 class Latest:
-    """The newest published model, None if there is none, and a sentence about it."""
+    """The published model to compare with, None if there is none, and a sentence about it."""
 
     publication: Publication | None
     note: str
+
+    @property
+    def identity(self) -> str:
+        """What a comparison's result depends on."""
+        return _NONE if self.publication is None else f"{self.publication.version} {self.publication.fingerprint}"
 
 
 def find_latest(serving_dir: Path, model_name: str) -> Latest:
@@ -38,15 +48,42 @@ def find_latest(serving_dir: Path, model_name: str) -> Latest:
     if publication is None:
         return Latest(None, f"no published model in {model_dir}: a first run")
     folder = model_dir / str(publication.version)
-    needed = set(publication.files).difference(_retraining_files(publication))
-    gone = sorted(name for name in needed if not (folder / name).is_file())
-    if gone:
+    if gone := _gone(publication, folder):
         return Latest(
             None,
             f"version {publication.version} was published on {publication.published}, but {len(gone)} of its files are "
             f"gone (such as {gone[0]} in {folder}): a new model is not compared with it",
         )
     return Latest(publication, f"version {publication.version} of {publication.published}")
+
+
+def to_compare_with(saved_model: Path, serving_dir: Path, model_name: str) -> Latest:
+    """The newest version; but if that is the model itself, what this was compared with before it was published.
+
+    So a run with nothing new is given what the run before was given, and its evaluation comes from the cache.
+
+    Args:
+        saved_model: the new model's SavedModel.
+        serving_dir: folder that holds a folder for each model.
+        model_name: name of the model's folder.
+
+    Raises:
+        PublishError: a record can't be read.
+    """
+    latest = find_latest(serving_dir, model_name)
+    if latest.publication is None or latest.publication.fingerprint != fingerprint(hash_files(saved_model)):
+        return latest
+    given = latest.publication.lineage.get(COMPARED_WITH, "")
+    same = f"version {latest.publication.version} is this very model"
+    if given == _NONE:
+        return Latest(None, f"{same}, and was not compared with another")
+    version, _, its_fingerprint = given.partition(" ")
+    folder = serving_dir / model_name / version
+    if version and (folder / RECORD).exists():
+        before = read_publication(folder)
+        if before.fingerprint == its_fingerprint and not _gone(before, folder):
+            return Latest(before, f"{same}, and was compared with version {version}")
+    return latest
 
 
 def copy_latest(publication: Publication, serving_dir: Path, target: Path) -> str:
@@ -87,6 +124,12 @@ def copy_keras(publication: Publication, version_folder: Path, target: Path) -> 
         if (record.keras_folder / name).is_file():
             shutil.copyfile(record.keras_folder / name, target / KERAS_FOLDER / name)
     return ""
+
+
+def _gone(publication: Publication, folder: Path) -> list[str]:
+    """Files that a comparison needs, and that aren't there any more."""
+    needed = set(publication.files).difference(_retraining_files(publication))
+    return sorted(name for name in needed if not (folder / name).is_file())
 
 
 def _retraining_files(publication: Publication) -> list[str]:

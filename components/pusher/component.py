@@ -32,6 +32,7 @@ class PusherSpec(types.ComponentSpec):
         executor.MODEL: ChannelParameter(type=standard_artifacts.Model),
         executor.MODEL_BLESSING: ChannelParameter(type=standard_artifacts.ModelBlessing, optional=True),
         executor.INFRA_BLESSING: ChannelParameter(type=standard_artifacts.InfraBlessing, optional=True),
+        executor.COMPARED_WITH: ChannelParameter(type=standard_artifacts.Model, optional=True),
         executor.ACCOUNT: ChannelParameter(type=IngestionAccount, optional=True),
         executor.STATISTICS: ChannelParameter(type=standard_artifacts.ExampleStatistics, optional=True),
     }
@@ -50,6 +51,7 @@ class Pusher(base_component.BaseComponent):
         model_name: the model's folder, and its name in TF Serving.
         model_blessing: the Evaluator's; a model without it is not asked for it.
         infra_blessing: the ServingGate's; likewise.
+        compared_with: the output of `LatestBlessed`, for lineage.
         account: of the ingestion; the version carries its files' names and hashes, and its counts.
         statistics: of the raw examples; the version carries those of the train split.
         publishing: which versions are kept and labelled, and how requests are put together; None: the defaults.
@@ -67,6 +69,7 @@ class Pusher(base_component.BaseComponent):
         model_name: str,
         model_blessing: types.BaseChannel | None = None,
         infra_blessing: types.BaseChannel | None = None,
+        compared_with: types.BaseChannel | None = None,
         account: types.BaseChannel | None = None,
         statistics: types.BaseChannel | None = None,
         publishing: PublishingConfig | None = None,
@@ -77,6 +80,7 @@ class Pusher(base_component.BaseComponent):
                 model=model,
                 model_blessing=model_blessing,
                 infra_blessing=infra_blessing,
+                compared_with=compared_with,
                 account=account,
                 statistics=statistics,
                 serving_dir=serving_dir if isinstance(serving_dir, RuntimeParameter) else str(serving_dir),

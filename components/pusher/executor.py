@@ -13,8 +13,9 @@ from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
 from noisy_gru.components.config import PublishingConfig
+from noisy_gru.components.latest_blessed.executor import IDENTITY
 from noisy_gru.components.pusher.publish import Published, publish
-from noisy_gru.components.pusher.published import fingerprint, hash_files
+from noisy_gru.components.pusher.published import COMPARED_WITH, fingerprint, hash_files
 from noisy_gru.components.pusher.retraining import Retraining
 from noisy_gru.components.retrain_planner.attempts import Event, close_attempt
 from noisy_gru.schema.errors import PublishError
@@ -122,6 +123,8 @@ class Executor(base_executor.BaseExecutor):
         lineage = {
             key: origin(artifact) for key in (MODEL_BLESSING, INFRA_BLESSING) for artifact in input_dict.get(key, [])
         }
+        for artifact in input_dict.get(COMPARED_WITH, []):
+            lineage[COMPARED_WITH] = artifact.get_string_custom_property(IDENTITY)
         run: dict[str, Any] = json.loads(exec_properties.get(RUN) or "{}")
         if self._context is not None and self._context.pipeline_info is not None:
             lineage["pipeline"] = run["pipeline"] = self._context.pipeline_info.id

@@ -15,6 +15,8 @@ from noisy_gru.schema.errors import PublishError
 
 RECORD = "publication.json"
 WITHDRAWN = "withdrawn-"
+# Of a publication's lineage: what the model was compared with before, as LatestBlessed's `identity` has it.
+COMPARED_WITH = "compared_with"
 # Names that no server loads: on its way in, and on its way out.
 INCOMING = "incoming-"
 REMOVED = "removed-"
@@ -35,7 +37,7 @@ class Publication:
         files: sha256 of every file of the version, by path within it.
         fingerprint: sha256 of the model's own files, without the requests that warm a server up.
         model_uri: the model artifact it is a copy of.
-        lineage: where it comes from: pipeline, run, blessings.
+        lineage: where it comes from: pipeline, run, blessings, what it was compared with.
     """
 
     version: int

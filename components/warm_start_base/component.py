@@ -29,8 +29,8 @@ class WarmStartBaseSpec(types.ComponentSpec):
 class WarmStartBase(base_component.BaseComponent):
     """Chooses the published model that the Trainer goes on from.
 
-    Not the output of `LatestBlessed`, which is another one as soon as a model is published: then the Trainer would
-    train again though nothing is new. The output `model` holds Format-Keras alone, or nothing (`base.json` says why).
+    Not the output of `LatestBlessed`, which depends on the model that the Trainer makes. The output `model` holds
+    Format-Keras alone, or nothing (`base.json` says why).
 
     Args:
         account: of this run's ingestion: a model that was trained on the same data is not gone on from.

@@ -119,7 +119,7 @@ def run(tmp_path: Path, examples_uri: Path) -> Callable[..., Callable[[str], Any
         model = importer("Model", model_uri, "Model")
         schema = importer("Schema", tmp_path / "schema", "Schema")
         graph = importer("Graph", tmp_path / "schema", "TransformGraph")
-        latest = LatestBlessed(serving_dir=tmp_path / "serving", model_name="tiny")
+        latest = LatestBlessed(model.outputs["result"], tmp_path / "serving", "tiny")
         evaluator = build_evaluator(
             examples=data.outputs["result"],
             model=model.outputs["result"],
@@ -140,6 +140,7 @@ def run(tmp_path: Path, examples_uri: Path) -> Callable[..., Callable[[str], Any
             model=model.outputs["result"],
             model_blessing=evaluator.outputs["blessing"],
             infra_blessing=gate.outputs["blessing"],
+            compared_with=latest.outputs["model"],
             serving_dir=tmp_path / "serving",
             model_name="tiny",
         )
@@ -219,8 +220,19 @@ def test_publish_compare_refuse_and_publish_again(
         assert summary.slices["origin=north"]["example_count"] == 20
         assert summary.slices["origin=south"]["accuracy"] == pytest.approx(right[1::2].mean())
 
-        # Nothing new: measured beside itself, which it need not beat, and published once; what doesn't depend on it
-        # comes from the cache.
+        # Nothing new: published once, and everything else comes from the cache.
+        assert first.lineage["compared_with"] == "none"
+        evaluated = newest("ModelEvaluation").id
+        newest = run(good, evaluation)
+        assert (newest("ModelEvaluation").id, newest("InfraBlessing").id) == (evaluated, gate_execution)
+        assert versions(serving) == [first.version]
+
+        # Published by a noisy-gru that didn't record what it was compared with: measured beside itself, which it need
+        # not beat.
+        file = serving / str(first.version) / "publication.json"
+        record = json.loads(file.read_text())
+        del record["lineage"]["compared_with"]
+        file.write_text(json.dumps(record))
         newest = run(good, EvaluationConfig(baselines="report", comparison=ComparisonConfig(min_improvement=0)))
         summary = read_evaluation(newest("ModelEvaluation").uri)
         assert summary.baseline["accuracy"] == summary.metrics["accuracy"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,13 +30,17 @@ class Found:
     graph: bytes | None
 
 
-Find = Callable[[], Found]
+Find = Callable[..., Found]
 
 
-def component(serving: Any) -> Any:
+def components(candidate: str, serving: Any) -> tuple[Any, Any]:
+    from tfx.dsl.components.common.importer import Importer
+    from tfx.types import standard_artifacts
+
     from noisy_gru.components.latest_blessed.component import LatestBlessed
 
-    return LatestBlessed(serving_dir=serving, model_name="m")
+    model = Importer(source_uri=candidate, artifact_type=standard_artifacts.Model).with_id("candidate")
+    return model, LatestBlessed(model.outputs["result"], serving, "m")
 
 
 def in_folder(folder: Path, present: int, version: str, note: str) -> Found:
@@ -46,7 +51,7 @@ def in_folder(folder: Path, present: int, version: str, note: str) -> Found:
 
 @pytest.fixture(params=["local", "kubeflow"])
 def find(request: pytest.FixtureRequest, tmp_path: Path) -> Find:
-    """Runs the component; again and again on the same back end."""
+    """``find(candidate)`` runs the component, again and again on the same back end, with a graph as the candidate."""
     serving = tmp_path / "serving"
     if request.param == "local":
         from tfx.orchestration.metadata import sqlite_metadata_connection_config
@@ -58,11 +63,13 @@ def find(request: pytest.FixtureRequest, tmp_path: Path) -> Find:
         observer: Any = SimpleNamespace(started=lambda *_: None, finished=results.append)
         connection = sqlite_metadata_connection_config(str(tmp_path / "metadata.sqlite"))
 
-        def local() -> Found:
+        def local(candidate: bytes = b"new") -> Found:
+            folder = tmp_path / f"candidate-{candidate.decode()}"
+            write_graph(folder, candidate)
             pipeline = Pipeline(
                 pipeline_name="tiny",
                 pipeline_root=str(tmp_path / "artifacts"),
-                components=[component(serving)],
+                components=[*components(str(folder), serving)],
                 metadata_connection_config=connection,
                 enable_cache=True,
             )
@@ -78,9 +85,12 @@ def find(request: pytest.FixtureRequest, tmp_path: Path) -> Find:
     run_here = request.getfixturevalue("run_here")
     pods = iter(range(100))
 
-    def kubeflow() -> Found:
-        node = component(RuntimeParameter(name="serving_dir", ptype=str, default="/mnt/serving"))
-        answer = run_here(node, parameters={"serving_dir": str(serving)}, pod=f"pod-{next(pods)}")
+    def kubeflow(candidate: bytes = b"new") -> Found:
+        pod = f"pod-{next(pods)}"
+        write_graph(tmp_path / pod / "s3" / "bucket" / "candidate", candidate)
+        where = RuntimeParameter(name="serving_dir", ptype=str, default="/mnt/serving")
+        model, node = components("s3://bucket/candidate", where)
+        answer = run_here(node, before=[model], parameters={"serving_dir": str(serving)}, pod=pod)
         assert answer.code == 0
         told = answer.outputs["model"]["metadata"]
         return in_folder(answer.folder("model"), int(told["present"]), told.get("version", ""), told["note"])
@@ -88,17 +98,21 @@ def find(request: pytest.FixtureRequest, tmp_path: Path) -> Find:
     return kubeflow
 
 
-def push(tmp_path: Path, content: bytes, seconds: float) -> None:
-    artifact = tmp_path / "trained"
+def write_graph(artifact: Path, content: bytes) -> None:
     (artifact / "Format-Serving").mkdir(parents=True, exist_ok=True)
     (artifact / "Format-Serving" / "saved_model.pb").write_bytes(content)
+
+
+def push(tmp_path: Path, content: bytes, seconds: float, lineage: dict[str, str] | None = None) -> None:
+    artifact = tmp_path / "trained"
+    write_graph(artifact, content)
     (artifact / "Format-Keras").mkdir(exist_ok=True)
     (artifact / "Format-Keras" / "model.keras").write_bytes(b"keras of " + content)
     retraining = Retraining(artifact / "Format-Keras")
     # As on a cluster, the artifact is where no other step can read it.
     uri = "minio://bucket/run/Trainer/model"
     source, serving = artifact / "Format-Serving", tmp_path / "serving"
-    publish(source, serving, "m", model_uri=uri, retraining=retraining, clock=lambda: seconds)
+    publish(source, serving, "m", model_uri=uri, lineage=lineage, retraining=retraining, clock=lambda: seconds)
 
 
 def test_a_first_run_finds_none(find: Find, tmp_path: Path) -> None:
@@ -118,6 +132,26 @@ def test_the_newest_is_found_and_a_newer_one_by_the_next_run(find: Find, tmp_pat
     # Taken back: the one before it is the latest again.
     (tmp_path / "serving" / "m" / "200").rename(tmp_path / "serving" / "m" / "withdrawn-200")
     assert (find().version, find().graph) == ("100", b"first")
+
+
+def test_a_published_candidate_is_given_what_it_was_compared_with(find: Find, tmp_path: Path) -> None:
+    push(tmp_path, b"first", 100, {"compared_with": "none"})
+    found = find(b"first")
+    assert (found.present, found.version, found.files) == (0, "", [])
+    assert found.note == "version 100 is this very model, and was not compared with another"
+    first = json.loads((tmp_path / "serving" / "m" / "100" / "publication.json").read_text())["fingerprint"]
+    push(tmp_path, b"second", 200, {"compared_with": f"100 {first}"})
+    assert (find(b"third").version, find(b"first").version) == ("200", "200")
+    found = find(b"second")
+    assert (found.version, found.graph) == ("100", b"first")
+    assert found.note == "version 200 is this very model, and was compared with version 100"
+    # What it was compared with is gone; or is another one by now; or was never recorded.
+    (tmp_path / "serving" / "m" / "100" / "saved_model.pb").unlink()
+    assert (find(b"second").version, find(b"second").graph) == ("200", b"second")
+    push(tmp_path, b"third", 300, {"compared_with": f"200 {first}"})
+    assert find(b"third").version == "300"
+    push(tmp_path, b"fourth", 400)
+    assert find(b"fourth").version == "400"
 
 
 def test_a_version_of_before_is_found_without_its_keras_file(find: Find, tmp_path: Path) -> None:

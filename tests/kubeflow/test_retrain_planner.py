@@ -56,7 +56,7 @@ def test_all_other_steps_wait_for_the_decision() -> None:
     tasks = spec["root"]["dag"]["tasks"]
     assert gated(spec) == set(tasks) - {"RetrainPlanner"}
     found = conditions(spec)
-    assert set(found) == {"SequenceExampleGen", "ImportSchemaGen", "LatestBlessed"}
+    assert set(found) == {"SequenceExampleGen", "ImportSchemaGen"}
     for name, condition in found.items():
         assert tasks[name]["dependentTasks"] == ["RetrainPlanner"]
         assert list(tasks[name]["inputs"]["artifacts"]) == [f"{IMPLICIT}RetrainPlanner.plan"]

@@ -94,9 +94,10 @@ def dynamic_property() -> list[Any]:
     from noisy_gru.components.latest_blessed.component import LatestBlessed
 
     where = Importer(source_uri="minio://b/n", artifact_type=standard_artifacts.String).with_id("Where")
-    latest = LatestBlessed(serving_dir="/mnt/serving", model_name="m").with_id("Latest")
+    model = Importer(source_uri="minio://b/m", artifact_type=standard_artifacts.Model).with_id("Model")
+    latest = LatestBlessed(model.outputs["result"], "/mnt/serving", "m").with_id("Latest")
     latest.spec.exec_properties["serving_dir"] = where.outputs["result"].future()[0].value
-    return [where, latest]
+    return [where, model, latest]
 
 
 def module_file(tmp_path: Path) -> list[Any]:

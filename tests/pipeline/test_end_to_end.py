@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ import pandas as pd
 import pytest
 
 from noisy_gru.pipeline.cli_options import EXIT_BUSY, EXIT_INTERRUPTED
+from tests import preloaded
 
 pytestmark = pytest.mark.slow
 
@@ -28,7 +30,6 @@ WEATHER = EXAMPLES / "nycflights_weather" / "config.yaml"
 COMMAND = [sys.executable, "-c", "from noisy_gru.pipeline.cli import main; main()"]
 # Importing TFX takes three times as long where Python may not keep bytecode.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-TRAINED_AND_CACHED = {"SequenceExampleGen", "StatisticsGen", "Transform", "Trainer"}
 
 
 @dataclass
@@ -48,6 +49,15 @@ class Done:
 
 
 def noisy_gru(*arguments: object) -> Done:
+    """The command, in a process of which only the imports of TFX have been done already."""
+    with tempfile.TemporaryDirectory() as folder:
+        out, err = Path(folder) / "out", Path(folder) / "err"
+        process = preloaded.Popen([*COMMAND, *map(str, arguments)], stdout=out, stderr=err, env=ENVIRONMENT)
+        return Done(process.wait(900), out.read_text(), err.read_text())
+
+
+def noisy_gru_anew(*arguments: object) -> Done:
+    """The command, in a process of its own from the first line on."""
     done = subprocess.run(
         [*COMMAND, *map(str, arguments)], capture_output=True, text=True, check=False, timeout=900, env=ENVIRONMENT
     )
@@ -66,7 +76,7 @@ QUICK = overrides(*FEW_EPOCHS, "evaluation.thresholds={accuracy: {min: 0.3}}")
 def vowels(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Done]:
     """A root with one run of Japanese Vowels, and what it said."""
     root = tmp_path_factory.mktemp("vowels")
-    return root, noisy_gru("run", VOWELS, "--root", root, "--json", *QUICK)
+    return root, noisy_gru_anew("run", VOWELS, "--root", root, "--json", *QUICK)
 
 
 def published(root: Path, model: str = "japanese-vowels") -> list[str]:
@@ -102,11 +112,11 @@ def test_a_second_run_with_nothing_new_trains_and_publishes_nothing(vowels):
     done = noisy_gru("run", VOWELS, "--root", root, "--json", *QUICK)
     assert done.code == 0, done.err
     steps = done.steps()
-    assert {name for name in TRAINED_AND_CACHED if steps[name] == "cached"} == TRAINED_AND_CACHED
+    assert {name for name, status in steps.items() if status != "cached"} == {"Pusher"}
     assert done.json["published_path"] == first.json["published_path"]
     assert published(root) == [str(first.json["version"])]
-    # Measured again, beside the model that is published now; Beam's batches differ, and with them the last digits.
-    assert done.json["metrics"] == pytest.approx(first.json["metrics"], abs=1e-6)
+    assert done.json["metrics"] == first.json["metrics"]
+    assert done.json["baseline"] == first.json["baseline"] == {}
     assert done.json["rows"] == first.json["rows"]
 
 

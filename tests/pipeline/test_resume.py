@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import random
 import time
 from collections.abc import Iterator
@@ -22,15 +21,15 @@ from noisy_gru.pipeline.replay import Replay, replay
 from noisy_gru.pipeline.running import run_config
 from noisy_gru.pipeline.runs import RunAccount, RunDirectory
 from noisy_gru.schema.errors import UserError
+from tests.preloaded import forkserver
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
 
 STEPS = (
-    *("ImportSchemaGen", "LatestBlessed", "SequenceExampleGen", "StatisticsGen", "ExampleValidator", "AnomalyGate"),
-    *("Transform", "Trainer", "Evaluator", "ServingGate", "Pusher"),
+    *("ImportSchemaGen", "SequenceExampleGen", "StatisticsGen", "ExampleValidator", "AnomalyGate", "Transform"),
+    *("Trainer", "LatestBlessed", "ServingGate", "Evaluator", "Pusher"),
 )
-# Whether these are taken from the cache depends on nothing that a publication changes.
-TRAINING = [name for name in STEPS[: STEPS.index("Trainer") + 1] if name != "LatestBlessed"]
+TRAINING = STEPS[: STEPS.index("Trainer") + 1]
 # Ends well, too, on a request instead of a kill.
 ASKED_TO_END = "StatisticsGen"
 SMALL = (
@@ -39,12 +38,6 @@ SMALL = (
     "model.bidirectional=false",
     "model.layers=[{units: 8, stddev: 0.1}]",
     "serving.budgets.requests=10",
-)
-# Imported once, by the process that the runs are forked from.
-PRELOADED = (
-    *("noisy_gru.pipeline.build", "noisy_gru.pipeline.local", "noisy_gru.pipeline.recovering"),
-    *("noisy_gru.pipeline.replay", "noisy_gru.pipeline.step_report", "noisy_gru.trainer.module"),
-    *("noisy_gru.components.evaluation.metrics", "noisy_gru.components.serving_gate.skew"),
 )
 
 
@@ -87,8 +80,7 @@ class Storm:
 def storm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storm]:
     folder = tmp_path_factory.mktemp("storm")
     config, directory = pumps(folder), RunDirectory(folder / "root")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(PRELOADED))
+    context = forkserver()
     seeded = random.Random(7)
     attempts, refused = [], []
     options: dict[str, Any] = {"config_path": folder / "pumps" / "config.yaml", "root": directory.root}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import multiprocessing
 import os
 import shutil
 import signal
@@ -31,19 +30,13 @@ from noisy_gru.pipeline.retraining import retrain_once
 from noisy_gru.pipeline.retraining_report import Retraining
 from noisy_gru.pipeline.runs import RunDirectory
 from noisy_gru.trainer.session import SessionModel
+from tests.preloaded import forkserver
 from tests.soak.expectations import Day
 from tests.soak.stream import STEPS, deliver, held_out
 
 HERE = Path(__file__).parent
 MODEL = "machines"
 FIRST_NIGHT = datetime(2031, 1, 1, 3, tzinfo=UTC)
-# Imported once, by the process that all retrainings are forked from.
-PRELOADED = (
-    *("noisy_gru.pipeline.build", "noisy_gru.pipeline.local", "noisy_gru.pipeline.recovering"),
-    *("noisy_gru.pipeline.pruning", "noisy_gru.pipeline.step_report", "noisy_gru.trainer.module"),
-    *("noisy_gru.components.evaluation.metrics", "noisy_gru.components.serving_gate.skew"),
-    *("noisy_gru.components.retrain_planner.measure", "noisy_gru.components.retrain_planner.drift"),
-)
 _DIES_AFTER_EPOCHS = 3
 
 
@@ -137,8 +130,7 @@ class Simulation:
             shutil.copy(HERE / name, folder)
         # This module's functions run in children, which pytest doesn't tell where it found them.
         sys.path.append(str(HERE.parents[1]))
-        self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(list(PRELOADED))
+        self._context = forkserver()
         self._pool = ProcessPoolExecutor(1, mp_context=self._context)
 
     def __enter__(self) -> Self:
