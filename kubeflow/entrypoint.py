@@ -22,6 +22,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from noisy_gru.pipeline.process import prepare_process
+
 EXIT_FAILED = 1
 logger = logging.getLogger(__name__)
 
@@ -41,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     from noisy_gru.pipeline.explaining import explained, is_expected
 
+    prepare_process()
     try:
         run_step(arguments, rest)
     except Exception as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -26,6 +25,7 @@ from noisy_gru.pipeline.cli_options import (
 )
 from noisy_gru.pipeline.history_commands import history_app
 from noisy_gru.pipeline.predict_command import predict
+from noisy_gru.pipeline.process import prepare_process
 from noisy_gru.pipeline.retrain_commands import retrain_app
 from noisy_gru.pipeline.runs_commands import runs_app
 from noisy_gru.pipeline.serve_command import serve
@@ -54,8 +54,7 @@ app.command()(serve)
 
 def main() -> None:
     """The console script, with the groups of commands that other rooms declare (setup.py, `noisy_gru.commands`)."""
-    # TensorFlow keeps the memory of a step for the next: pages fresh from the kernel cost half of a long step's time.
-    os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
+    prepare_process()
     for entry in sorted(importlib.metadata.entry_points(group="noisy_gru.commands"), key=lambda entry: entry.name):
         app.add_typer(entry.load(), name=entry.name)
     app(prog_name="noisy-gru")

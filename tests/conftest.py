@@ -9,6 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from noisy_gru.pipeline.process import prepare_process
+
+# The tests' processes import what the command line's do.
+prepare_process()
+
 FEATURES = ("a", "b")
 CLASSES = (b"falls", b"rises", b"stays")
 GRU_UNITS = 5
