@@ -23,11 +23,12 @@ from noisy_gru.components.retrain_planner.plan import Plan
 from noisy_gru.pipeline.config import PipelineConfig
 from noisy_gru.pipeline.cut_off import close_cut_off, to_go_on_with
 from noisy_gru.pipeline.explaining import explained, is_expected
+from noisy_gru.pipeline.interrupts import terminations_as_interrupts
 from noisy_gru.pipeline.notifications import Delivery, notify
 from noisy_gru.pipeline.notify_config import NotifyEvent
 from noisy_gru.pipeline.redirect import output_to
 from noisy_gru.pipeline.retraining_report import EVENTS, OUTCOMES, Outcome, Retraining, hook_content, killed_content
-from noisy_gru.pipeline.running import run_config, terminations_as_interrupts
+from noisy_gru.pipeline.running import run_config
 from noisy_gru.pipeline.runs import RunAccount, RunDirectory
 from noisy_gru.schema.errors import ConfigError, UserError
 

@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import socket
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +27,7 @@ from noisy_gru.pipeline.checking import input_files
 from noisy_gru.pipeline.config import PipelineConfig
 from noisy_gru.pipeline.explaining import explained, is_expected
 from noisy_gru.pipeline.fingerprint import package_versions, source_fingerprint
+from noisy_gru.pipeline.interrupts import terminations_as_interrupts
 from noisy_gru.pipeline.progress import LOGGER, LiveAccount, ProgressHandler
 from noisy_gru.pipeline.redirect import output_to
 from noisy_gru.pipeline.runs import (
@@ -237,21 +237,3 @@ def _closing_lines(account: RunAccount, live: LiveAccount) -> None:
     for name, place in places:
         if place:
             live.line(f"  {name:<10} {escape(place)}")
-
-
-@contextmanager
-def terminations_as_interrupts() -> Iterator[None]:
-    """SIGTERM ends the block as Ctrl-C does. Does nothing outside of the main thread, where signals can't be set."""
-
-    def interrupt(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    try:
-        previous = signal.signal(signal.SIGTERM, interrupt)
-    except ValueError:
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)

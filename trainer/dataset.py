@@ -232,6 +232,8 @@ class SequenceData:
     def _batches(
         self, *, shuffle: bool, epochs: tf.data.Dataset | None = None, parts: Any = None, per_batch: int = 1
     ) -> tf.data.Dataset:
+        # There is no Python to make a graph of, and AutoGraph takes a second or two to find that out.
+        @tf.autograph.experimental.do_not_convert
         def of_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
             if self._memory is not None:
                 order = tf.range(self.count, dtype=tf.int64)

@@ -26,15 +26,22 @@ _NONE = "none"
 
 @dataclass(frozen=True)
 class Latest:
-    """The published model to compare with, None if there is none, and a sentence about it."""
+    """The published model to compare with, None if there is none, and a sentence about it.
+
+    `damaged` is the version whose files are gone, if that is why there is none.
+    """
 
     publication: Publication | None
     note: str
+    damaged: int | None = None
 
     @property
     def identity(self) -> str:
         """What a comparison's result depends on."""
-        return _NONE if self.publication is None else f"{self.publication.version} {self.publication.fingerprint}"
+        if self.publication is not None:
+            return f"{self.publication.version} {self.publication.fingerprint}"
+        # Said anew by the step, which would come from the cache if it were no other answer.
+        return _NONE if self.damaged is None else f"{_NONE}, {self.damaged} is damaged"
 
 
 def find_latest(serving_dir: Path, model_name: str) -> Latest:
@@ -53,6 +60,7 @@ def find_latest(serving_dir: Path, model_name: str) -> Latest:
             None,
             f"version {publication.version} was published on {publication.published}, but {len(gone)} of its files are "
             f"gone (such as {gone[0]} in {folder}): a new model is not compared with it",
+            damaged=publication.version,
         )
     return Latest(publication, f"version {publication.version} of {publication.published}")
 

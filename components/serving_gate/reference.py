@@ -48,6 +48,7 @@ def keras_reference(serving_model: str, transform_graph: str) -> Reference:
     # With free shapes one trace is enough, however many batches are asked.
     traced: Any = tf.function(
         served.from_examples,
+        autograph=False,
         input_signature=[tf.TensorSpec([None], tf.string)],
     )
 

@@ -93,6 +93,9 @@ def test_published_files_that_are_gone_are_told(artifact: Path, tmp_path: Path) 
     (tmp_path / "m" / "100" / "saved_model.pb").unlink()
     latest = find_latest(tmp_path, "m")
     assert latest.publication is None
+    # Not what a first run is given, so that the sentence doesn't get lost in a cache.
+    assert latest.identity == "none, 100 is damaged"
+    assert find_latest(tmp_path / "elsewhere", "m").identity == "none"
     assert "version 100" in latest.note
     assert "1 of its files are gone (such as saved_model.pb" in latest.note
 
