@@ -17,7 +17,6 @@ import importlib.util
 import json
 import multiprocessing
 import os
-import platform
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -28,6 +27,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.machine import describe, tell
 from noisy_gru.pipeline.runs import RunAccount, RunDirectory
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import UserError
@@ -281,14 +281,12 @@ def main() -> None:
     parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
     parser.add_argument("--out", type=Path, help="JSON file for the rows")
     options = parser.parse_args()
+    machine = describe()
     try:
         rows = measure(options)
     except UserError as error:
         parser.exit(1, f"error: {error}\n")
-    print(table(rows))
-    if options.out is not None:
-        machine = {"cores": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()}
-        options.out.write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
+    tell(table(rows), {"machine": machine, "rows": rows}, options.out)
 
 
 if __name__ == "__main__":
