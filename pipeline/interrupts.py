@@ -1,4 +1,4 @@
-"""SIGTERM, which service managers and Kubernetes send, ends what goes on as Ctrl-C does."""
+"""Signals that ask a process to end, such as service managers and Kubernetes send, end what goes on as Ctrl-C does."""
 
 from __future__ import annotations
 
@@ -13,36 +13,45 @@ _AGAIN_AFTER_SECONDS = 0.05
 
 
 @contextmanager
-def terminations_as_interrupts() -> Iterator[None]:
-    """SIGTERM raises KeyboardInterrupt in the block, and no KeyboardInterrupt gets lost in it.
+def signals_as_interrupts(*numbers: int) -> Iterator[list[int]]:
+    """These signals raise KeyboardInterrupt in the block, and no KeyboardInterrupt gets lost in it.
 
     Python raises it wherever the main thread is. In the callback of a weak reference or in a `__del__` it is told of
-    and forgotten, and what was asked to end would go on: such a one is raised again a moment later. Does nothing
-    outside of the main thread, where signals can't be set.
+    and forgotten, and what was asked to end would go on: such a one is raised again a moment later, at the latest at
+    the end of the block. Does nothing outside of the main thread, where signals can't be set.
+
+    Yields:
+        The numbers that came, in order.
     """
+    received: list[int] = []
     main = threading.main_thread()
     if threading.current_thread() is not main:
-        yield
+        yield received
         return
     waiting: list[threading.Timer] = []
 
-    def interrupt(*_: Any) -> None:
+    def interrupt(number: int, _: Any) -> None:
+        received.append(number)
         raise KeyboardInterrupt
 
     def tell(unraisable: sys.UnraisableHookArgs) -> None:
         if unraisable.exc_type is not KeyboardInterrupt:
             previous_hook(unraisable)
             return
-        waiting.append(threading.Timer(_AGAIN_AFTER_SECONDS, signal.pthread_kill, (main.ident, signal.SIGTERM)))
+        number = received[-1] if received else numbers[0]
+        waiting.append(threading.Timer(_AGAIN_AFTER_SECONDS, signal.pthread_kill, (main.ident, number)))
         waiting[-1].start()
 
     previous_hook, sys.unraisablehook = sys.unraisablehook, tell
-    previous = signal.signal(signal.SIGTERM, interrupt)
+    previous = {number: signal.signal(number, interrupt) for number in numbers}
     try:
-        yield
+        yield received
+        for timer in waiting:
+            timer.join()
     finally:
         for timer in waiting:
             timer.cancel()
             timer.join()
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
         sys.unraisablehook = previous_hook

@@ -12,15 +12,14 @@ from __future__ import annotations
 import json
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.base import BaseTrigger
 
+from noisy_gru.pipeline.interrupts import signals_as_interrupts
 from noisy_gru.pipeline.runs import timestamp, write_atomically
 from noisy_gru.schema.errors import UserError
 
@@ -77,7 +76,7 @@ class RetrainSchedule:
             max_instances=1,
             misfire_grace_time=None if self._catch_up else _PUNCTUAL,
         )
-        with _signals() as received:
+        with signals_as_interrupts(signal.SIGTERM, signal.SIGINT) as received:
             try:
                 self._look_back()
                 scheduler.start()
@@ -131,20 +130,3 @@ class RetrainSchedule:
             self._say(f"WARNING: {self._state}: can't be read ({error}); whether a time was missed is not known")
             return None
         return when.astimezone(UTC)
-
-
-@contextmanager
-def _signals() -> Iterator[list[int]]:
-    """SIGTERM and SIGINT are KeyboardInterrupts in the block; yields the numbers that came."""
-    received: list[int] = []
-
-    def interrupt(number: int, _: Any) -> None:
-        received.append(number)
-        raise KeyboardInterrupt
-
-    previous = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield received
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

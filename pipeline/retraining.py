@@ -11,6 +11,7 @@ is found the next time: it is then recorded as failed, told of, and gone on with
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -23,7 +24,7 @@ from noisy_gru.components.retrain_planner.plan import Plan
 from noisy_gru.pipeline.config import PipelineConfig
 from noisy_gru.pipeline.cut_off import close_cut_off, to_go_on_with
 from noisy_gru.pipeline.explaining import explained, is_expected
-from noisy_gru.pipeline.interrupts import terminations_as_interrupts
+from noisy_gru.pipeline.interrupts import signals_as_interrupts
 from noisy_gru.pipeline.notifications import Delivery, notify
 from noisy_gru.pipeline.notify_config import NotifyEvent
 from noisy_gru.pipeline.redirect import output_to
@@ -78,7 +79,7 @@ def retrain_once(
     directory = RunDirectory(root)
     directory.create()
     job = _Job(config, directory, now, teller, say)
-    with terminations_as_interrupts(), directory.locked("noisy-gru retrain run", model=config.model_name):
+    with signals_as_interrupts(signal.SIGTERM), directory.locked("noisy-gru retrain run", model=config.model_name):
         directory.close_killed()
         for attempt in close_cut_off(directory, config.model_name, now=now()):
             job.tell_of_killed(attempt)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import time
 import traceback
@@ -27,7 +28,7 @@ from noisy_gru.pipeline.checking import input_files
 from noisy_gru.pipeline.config import PipelineConfig
 from noisy_gru.pipeline.explaining import explained, is_expected
 from noisy_gru.pipeline.fingerprint import package_versions, source_fingerprint
-from noisy_gru.pipeline.interrupts import terminations_as_interrupts
+from noisy_gru.pipeline.interrupts import signals_as_interrupts
 from noisy_gru.pipeline.progress import LOGGER, LiveAccount, ProgressHandler
 from noisy_gru.pipeline.redirect import output_to
 from noisy_gru.pipeline.runs import (
@@ -146,7 +147,7 @@ class _Run:
         handler = ProgressHandler(live)
         logging.getLogger(LOGGER).addHandler(handler)
         try:
-            with terminations_as_interrupts():
+            with signals_as_interrupts(signal.SIGTERM):
                 self._execute()
         except KeyboardInterrupt:
             self._close("interrupted", "interrupted; run it again to go on from the last finished step")

@@ -9,7 +9,7 @@ import weakref
 
 import pytest
 
-from noisy_gru.pipeline.interrupts import terminations_as_interrupts
+from noisy_gru.pipeline.interrupts import signals_as_interrupts
 
 
 class Thing:
@@ -28,7 +28,7 @@ def terminate(*_: object) -> None:
 
 def test_a_termination_is_an_interrupt_and_afterwards_what_it_was_before():
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(KeyboardInterrupt), terminations_as_interrupts():
+    with pytest.raises(KeyboardInterrupt), signals_as_interrupts(signal.SIGTERM):
         terminate()
     assert signal.getsignal(signal.SIGTERM) == before
 
@@ -43,7 +43,7 @@ def test_an_interrupt_in_a_callback_is_not_lost(number):
         signal.pthread_kill(threading.get_ident(), number)
         time.sleep(0.01)
 
-    with pytest.raises(KeyboardInterrupt), terminations_as_interrupts():
+    with pytest.raises(KeyboardInterrupt), signals_as_interrupts(signal.SIGTERM):
         thing = Thing()
         reference = weakref.ref(thing, die)
         del thing
@@ -51,12 +51,27 @@ def test_an_interrupt_in_a_callback_is_not_lost(number):
         assert reference() is None
         for _ in range(1000):
             time.sleep(0.01)
-    with pytest.raises(KeyboardInterrupt), terminations_as_interrupts():
+    with pytest.raises(KeyboardInterrupt), signals_as_interrupts(signal.SIGTERM):
         thing = Thing(die)
         del thing
         assert told == [number, number]
         for _ in range(1000):
             time.sleep(0.01)
+
+
+def test_an_interrupt_in_a_callback_at_the_very_end_is_not_lost():
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt), signals_as_interrupts(signal.SIGTERM):
+        thing = Thing(terminate)
+        del thing
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_tells_which_signal_came(number):
+    with pytest.raises(KeyboardInterrupt), signals_as_interrupts(signal.SIGTERM, signal.SIGINT) as received:
+        signal.raise_signal(number)
+    assert received == [number]
 
 
 def test_what_else_is_wrong_in_a_callback_is_told_as_before(monkeypatch):
@@ -66,7 +81,7 @@ def test_what_else_is_wrong_in_a_callback_is_told_as_before(monkeypatch):
     def fail() -> None:
         raise ValueError("no")
 
-    with terminations_as_interrupts():
+    with signals_as_interrupts(signal.SIGTERM):
         thing = Thing(fail)
         del thing
     assert [each.exc_type for each in told] == [ValueError]
@@ -76,7 +91,7 @@ def test_outside_of_the_main_thread_nothing_is_set():
     before, seen = signal.getsignal(signal.SIGTERM), []
 
     def enter() -> None:
-        with terminations_as_interrupts():
+        with signals_as_interrupts(signal.SIGTERM):
             seen.append(signal.getsignal(signal.SIGTERM))
 
     thread = threading.Thread(target=enter)
