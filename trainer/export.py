@@ -45,20 +45,26 @@ def export(served: ServedModel, directory: str) -> None:
     }
     for name in tensor_names(layout.dataset.data).values():
         tensors[name] = tf.TensorSpec([None, None], tf.string, name=name)
-    examples = [tf.TensorSpec([None], tf.string, name=names.EXAMPLES)]
-    archive = keras.export.ExportArchive()
-    # The model is not tracked: its variables come with the signatures; tracking adds them again, and the seeds.
-    # Of Transform's layer its tables alone are; tracking the layer would trace it again, in ways that nobody calls.
-    for part in tf.train.TrackableView(served.transform_layer).descendants():
-        if isinstance(part, tf.saved_model.experimental.TrackableResource):
-            archive.track(part)
-    archive.add_endpoint(names.SERVING_DEFAULT, served.from_examples, input_signature=examples)
-    archive.add_endpoint(names.SERVING_TENSORS, served.from_tensors, input_signature=[tensors])
-    archive.add_endpoint(names.EVALUATION_LABELS, served.labels_of, input_signature=examples)
+    examples = tf.TensorSpec([None], tf.string, name=names.EXAMPLES)
+    signatures = [
+        (names.SERVING_DEFAULT, served.from_examples, examples),
+        (names.SERVING_TENSORS, served.from_tensors, tensors),
+        (names.EVALUATION_LABELS, served.labels_of, examples),
+    ]
     if served.stepper is not None:
         state = tf.TensorSpec([None, served.stepper.state_size], tf.float32, name=names.STATE)
-        archive.add_endpoint(names.SERVING_STEP, served.from_step, input_signature=[{**tensors, names.STATE: state}])
-    archive.write_out(directory, verbose=False)
+        signatures.append((names.SERVING_STEP, served.from_step, {**tensors, names.STATE: state}))
+    # Traced here: Keras' ExportArchive has each traced twice, once to find the variables, once to save.
+    traced = {
+        name: tf.function(answer, autograph=False).get_concrete_function(inputs) for name, answer, inputs in signatures
+    }
+    saved = tf.Module()
+    # Not the model, which would bring its variables again, and the seeds; not Transform's layer, which would be traced
+    # in ways that nobody calls.
+    saved.used = [*{id(each): each for function in traced.values() for each in function.variables}.values()]
+    parts = tf.train.TrackableView(served.transform_layer).descendants()
+    saved.tables = [part for part in parts if isinstance(part, tf.saved_model.experimental.TrackableResource)]
+    tf.saved_model.save(saved, directory, signatures=traced)
 
 
 def keras_folder(serving_model_dir: str) -> str:
