@@ -52,7 +52,7 @@ def random_bits(seed: Any, rows: Any, columns: int) -> Any:
     key = tf.cast(seed, tf.uint32)
     pairs = -(-columns // 2)
     row, column = tf.meshgrid(tf.range(rows), tf.range(pairs), indexing="ij")
-    one, two = threefry2x32((key[0], key[1]), (tf.cast(row, tf.uint32), tf.cast(column, tf.uint32)))
+    one, two = _traced((key[0], key[1]), (tf.cast(row, tf.uint32), tf.cast(column, tf.uint32)))
     return tf.concat([one, two], 1)[:, :columns]
 
 
@@ -63,3 +63,13 @@ def _rotated(value: Any, bits: int) -> Any:
 
 def _number(value: int) -> Any:
     return tf.constant(value, tf.uint32)
+
+
+_KEY, _COUNTER = tf.TensorSpec([], tf.uint32), tf.TensorSpec([None, None], tf.uint32)
+# Traced, and gone through by TensorFlow's optimizer, once for all layers: it is a hundred operations.
+_traced = tf.function(
+    threefry2x32,
+    input_signature=[(_KEY, _KEY), (_COUNTER, _COUNTER)],
+    autograph=False,
+    experimental_attributes={"_noinline": True},
+)
