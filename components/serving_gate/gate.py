@@ -13,8 +13,8 @@ from noisy_gru.components.serving_gate.audit import audit, operations
 from noisy_gru.components.serving_gate.contract import broken_promises, promised_inputs
 from noisy_gru.components.serving_gate.costs import cost_checks
 from noisy_gru.components.serving_gate.plan import Plan, make_plan, read_signatures
-from noisy_gru.components.serving_gate.probe import Observation, observe_apart
-from noisy_gru.components.serving_gate.reference import Reference
+from noisy_gru.components.serving_gate.probe import Observation, Probe
+from noisy_gru.components.serving_gate.reference import Reference, expected_answers
 from noisy_gru.components.serving_gate.report import Check, Report
 from noisy_gru.components.serving_gate.variables import read_variables, unwanted
 from noisy_gru.schema.config import DatasetConfig
@@ -52,16 +52,13 @@ def judge(
     if examples and not broken_promises(signatures, dataset, serving_step=serving_step):
         plan = make_plan(model, examples, dataset, budgets, signatures, serving_step=serving_step)
     timeout = _TIMEOUT + (_TIMEOUT_PER_REQUEST * budgets.requests if budgets.any else 0.0)
-    seen = observe_apart(model, plan.questions, plan.timed, timeout=timeout)
+    with Probe(model, plan.questions, plan.timed) as probe:
+        expected = expected_answers(load_reference, plan)
+        seen = probe.observation(timeout=timeout)
     report = Report(name or str(model), [_load(seen)])
     checks = report.checks
     checks.append(_operations(model, seen))
-    reference: Reference | None = None
-    problem = ""
-    try:
-        reference = load_reference()
-    except Exception as error:  # noqa: BLE001 (whatever is wrong with the Keras side, the report has to say it)
-        problem = f"the Keras model could not be loaded to compare with: {type(error).__name__}: {error}"
+    reference = expected.reference
     checks.append(_variables(model, reference))
     if seen.error:
         return report
@@ -80,10 +77,9 @@ def judge(
         return report
     scale = reference.scale if reference is not None else 1.0
     checks += [agreement.repeated(plan, seen), agreement.both_signatures(plan, seen, scale)]
-    if reference is None:
-        checks.append(Check(agreement.PARITY, "not compared", [problem]))
-    else:
-        checks += [agreement.parity(plan, seen, reference), agreement.skew(plan, seen, reference)]
+    checks.append(agreement.parity(plan, seen, expected))
+    if reference is not None:
+        checks.append(agreement.skew(plan, seen, expected))
     if plan.streams:
         checks.append(agreement.streams(plan, seen, scale))
     checks += cost_checks(seen, budgets)

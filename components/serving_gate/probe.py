@@ -101,6 +101,8 @@ def observe(
     model: Path,
     questions: Mapping[str, Question],
     timed: Mapping[str, Timed],
+    *,
+    before_times: Callable[[], object] = lambda: None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Observation:
     """Loads the model, asks all questions in their order, then all of them again, and takes times.
@@ -109,6 +111,7 @@ def observe(
         model: folder of the SavedModel.
         questions: by name.
         timed: by name.
+        before_times: is called when all is asked; times are taken once it returns.
         clock: seconds.
     """
     operations = registered_operations()
@@ -120,6 +123,7 @@ def observe(
     with loaded:
         rounds = [_ask_all(loaded, questions) for _ in range(_ROUNDS)]
         failed = any(isinstance(answer, str) for answers in rounds for answer in answers.values())
+        before_times()
         times = {} if failed else {name: _take_times(loaded, each, clock) for name, each in timed.items()}
         peak = _memory("VmHWM")
         memory = None if before is None or peak is None else max(peak - before, 0)
@@ -161,36 +165,58 @@ def _memory(what: str) -> int | None:
     return int(found[1]) * 1024 if found else None
 
 
-def observe_apart(
-    model: Path,
-    questions: Mapping[str, Question],
-    timed: Mapping[str, Timed] | None = None,
-    *,
-    timeout: float = 600.0,
-) -> Observation:
+class Probe:
     """`observe`, in a process of its own, which may crash or hang without harm to this one.
+
+    >>> with Probe(model, questions, timed) as probe:  # doctest: +SKIP
+    ...     expected = ask_somebody_else()  # while the process loads the model and asks
+    ...     seen = probe.observation(timeout=600)  # it takes the times now, when nobody else computes
 
     Args:
         model: folder of the SavedModel.
         questions: what to ask.
         timed: what to take times of.
-        timeout: seconds.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        asked, answered = Path(folder) / "questions", Path(folder) / "answers"
-        asked.write_bytes(pickle.dumps((model, dict(questions), dict(timed or {}))))
-        command = [sys.executable, "-m", __name__, str(asked), str(answered)]
-        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+
+    def __init__(self, model: Path, questions: Mapping[str, Question], timed: Mapping[str, Timed] | None = None):
+        self._asked = pickle.dumps((model, dict(questions), dict(timed or {})))
+
+    def __enter__(self) -> Probe:
+        self._folder = tempfile.TemporaryDirectory()
+        folder = Path(self._folder.name)
+        asked, self._answered = folder / "questions", folder / "answers"
+        asked.write_bytes(self._asked)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", __name__, str(asked), str(self._answered)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+        self._folder.cleanup()
+
+    def observation(self, *, timeout: float) -> Observation:
+        """What the process saw; asked once.
+
+        Args:
+            timeout: seconds from now.
+        """
         try:
-            done = subprocess.run(
-                command, capture_output=True, text=True, timeout=timeout, check=False, env=environment
-            )
+            # The end of its standard input is the sign to take the times.
+            _, words = self._process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
             return Observation(error=f"The model did not answer within {timeout:g} s.")
-        if done.returncode != 0 or not answered.is_file():
-            words = done.stderr.strip().splitlines()[-5:]
-            return Observation(error="\n".join([f"The process that loads it ended with {done.returncode}.", *words]))
-        return pickle.loads(answered.read_bytes())
+        if self._process.returncode != 0 or not self._answered.is_file():
+            last = words.strip().splitlines()[-5:]
+            ended = f"The process that loads it ended with {self._process.returncode}."
+            return Observation(error="\n".join([ended, *last]))
+        return pickle.loads(self._answered.read_bytes())
 
 
 if __name__ == "__main__":
@@ -199,4 +225,4 @@ if __name__ == "__main__":
 
     with Path(sys.argv[1]).open("rb") as _file:
         _asked = pickle.load(_file)
-    Path(sys.argv[2]).write_bytes(pickle.dumps(probe.observe(*_asked)))
+    Path(sys.argv[2]).write_bytes(pickle.dumps(probe.observe(*_asked, before_times=sys.stdin.read)))

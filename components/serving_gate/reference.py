@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from noisy_gru.components.serving_gate.plan import Plan
 
 Answer = Callable[[list[bytes]], Mapping[str, np.ndarray]]
 
@@ -27,6 +29,45 @@ class Reference:
     from_training: Answer
     parameters: int | None = None
     scale: np.ndarray | float = 1.0
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What the Keras side says to a plan.
+
+    Attributes:
+        problem: why there is none, in words; empty if there is one.
+        reference: that side, if there is one.
+        from_examples: its answers, or why it had none, for each batch.
+        from_training: the same for the plan's held-out sequences, parsed as training parses them.
+    """
+
+    problem: str = ""
+    reference: Reference | None = None
+    from_examples: dict[str, Mapping[str, np.ndarray] | str] = field(default_factory=dict)
+    from_training: Mapping[str, np.ndarray] | str = ""
+
+
+def expected_answers(load: Callable[[], Reference], plan: Plan) -> Expected:
+    """Ask the Keras side for all that a served model is compared with. What goes wrong is in the answer, not raised."""
+    try:
+        reference = load()
+    except Exception as error:  # noqa: BLE001 (whatever is wrong with the Keras side, the report has to say it)
+        problem = f"the Keras model could not be loaded to compare with: {type(error).__name__}: {error}"
+        return Expected(problem)
+    return Expected(
+        "",
+        reference,
+        {part.name: _answered(reference.from_examples, part.examples) for part in plan.parts},
+        _answered(reference.from_training, plan.held_out) if plan.held_out else "",
+    )
+
+
+def _answered(ask: Answer, examples: list[bytes]) -> Mapping[str, np.ndarray] | str:
+    try:
+        return dict(ask(examples))
+    except Exception as error:  # noqa: BLE001 (whatever is wrong with the Keras side, the report has to say it)
+        return f"{type(error).__name__}: {error}"
 
 
 def keras_reference(serving_model: str, transform_graph: str) -> Reference:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from noisy_gru.components.config import BudgetsConfig
 from noisy_gru.components.serving_gate.gate import judge
 from noisy_gru.components.serving_gate.plan import read_signatures, warmup_requests
-from noisy_gru.components.serving_gate.probe import Question, observe_apart
+from noisy_gru.components.serving_gate.probe import Probe, Question, Timed, observe
 from noisy_gru.components.serving_gate.reference import Reference
 from noisy_gru.components.serving_gate.report import Report, read_report
 from noisy_gru.components.serving_gate.warmup import WARMUP_FILE, stamp
@@ -281,8 +282,31 @@ def test_without_sequences_nothing_is_proved(gate: Callable[..., Report], export
 
 
 def test_a_model_that_hangs_or_crashes_does_no_harm(exported: tuple[Path, Any]) -> None:
-    seen = observe_apart(exported[0], {}, timeout=0.01)
+    with Probe(exported[0], {}) as probe:
+        seen = probe.observation(timeout=0.01)
     assert "did not answer within 0.01 s" in seen.error
+
+
+def test_times_are_taken_when_all_is_asked_and_nobody_else_computes(
+    exported: tuple[Path, Any], serialized_examples: list[bytes]
+) -> None:
+    events: list[str] = []
+
+    def clock() -> float:
+        events.append("time")
+        return time.perf_counter()
+
+    inputs = {"examples": np.array(serialized_examples[:1], dtype=object)}
+    seen = observe(
+        exported[0],
+        {"one": Question("serving_default", inputs)},
+        {"timed": Timed("serving_default", [inputs], calls=5)},
+        before_times=lambda: events.append("asked"),
+        clock=clock,
+    )
+    assert not seen.error and not seen.failures({"one": ()})
+    assert len(seen.times["timed"]) == 5
+    assert events == ["asked"] + ["time"] * 10
 
 
 def test_budgets_that_no_model_keeps_are_each_said(gate: Callable[..., Report], exported: tuple[Path, Any]) -> None:
