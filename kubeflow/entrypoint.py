@@ -71,7 +71,9 @@ def run_step(arguments: argparse.Namespace, flags: Sequence[str]) -> None:
 
     from noisy_gru.kubeflow.parameters import long_forms
     from noisy_gru.kubeflow.step_io import clear_outputs, read_input, write_output
+    from noisy_gru.pipeline.beam_answers import keep_beams_answers
 
+    keep_beams_answers()
     step = read_input(
         arguments.json_serialized_invocation_args,
         arguments.json_serialized_inputs_spec_args,

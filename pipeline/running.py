@@ -168,10 +168,12 @@ class _Run:
 
     def _execute(self) -> None:
         self._live.started("loading TFX", 0, 0)
+        from noisy_gru.pipeline.beam_answers import keep_beams_answers
         from noisy_gru.pipeline.build import build_pipeline
         from noisy_gru.pipeline.local import LocalRunner, connection_config
         from noisy_gru.pipeline.recovering import clear_unfinished
 
+        keep_beams_answers()
         directory, config = self._directory, self._config
         connection = connection_config(config.metadata, directory.metadata)
         clear_unfinished(directory, connection)

@@ -1,0 +1,89 @@
+"""What is kept of Beam's answers is what Beam answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import apache_beam as beam
+import pytest
+from apache_beam.coders import VarIntCoder
+from apache_beam.options.pipeline_options import DebugOptions, PipelineOptions, StandardOptions, TypeOptions
+from apache_beam.testing.util import assert_that, equal_to
+from apache_beam.transforms import userstate
+
+from noisy_gru.pipeline.beam_answers import keep_beams_answers
+
+FLAGS = ["--runner=FnApiRunner", "--experiments=one"]
+
+
+class Counting(beam.DoFn):
+    """Counts the elements of each key."""
+
+    COUNT = userstate.ReadModifyWriteStateSpec("count", VarIntCoder())
+    STATE = beam.DoFn.StateParam(COUNT)
+
+    def process(self, element: Any, count: Any = STATE) -> Iterator[tuple[Any, int]]:
+        number = (count.read() or 0) + 1
+        count.write(number)
+        yield element[0], number
+
+
+@pytest.fixture
+def keeping(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a run; Beam's own functions come back at the end of the test."""
+    monkeypatch.setattr(PipelineOptions, "view_as", PipelineOptions.view_as)
+    monkeypatch.setattr(userstate, "get_dofn_specs", userstate.get_dofn_specs)
+    keep_beams_answers()
+    keep_beams_answers()
+
+
+@pytest.mark.usefixtures("keeping")
+def test_views_of_one_object_share_its_options() -> None:
+    options = PipelineOptions(FLAGS)
+    standard = options.view_as(StandardOptions)
+    assert standard is options.view_as(StandardOptions)
+    assert standard.runner == "FnApiRunner" and not standard.streaming
+    options.view_as(StandardOptions).streaming = True
+    assert standard.view_as(StandardOptions).streaming
+    assert "streaming" in options.get_all_options(drop_default=True)
+
+
+@pytest.mark.usefixtures("keeping")
+def test_other_objects_have_options_of_their_own() -> None:
+    one, other = PipelineOptions(FLAGS), PipelineOptions(FLAGS)
+    one.view_as(DebugOptions).add_experiment("two")
+    assert one.view_as(DebugOptions).experiments == ["one", "two"]
+    assert other.view_as(DebugOptions).experiments == ["one"]
+    one._all_options = dict(one._all_options, runtime_type_check=True)
+    assert one.view_as(TypeOptions).runtime_type_check and not other.view_as(TypeOptions).runtime_type_check
+
+
+@pytest.mark.usefixtures("keeping")
+def test_a_dofn_is_looked_through_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    from apache_beam.runners import common
+
+    looked: list[str] = []
+
+    class Wrapper(common.MethodWrapper):
+        def __init__(self, dofn: Any, name: str):
+            looked.append(name)
+            super().__init__(dofn, name)
+
+    monkeypatch.setattr(common, "MethodWrapper", Wrapper)
+    dofn = Counting()
+    assert userstate.get_dofn_specs(dofn) == ({Counting.COUNT}, set())
+    assert looked.count("process") == 1
+    userstate.get_dofn_specs(dofn)[0].clear()
+    assert userstate.is_stateful_dofn(dofn)
+    assert looked.count("process") == 1
+    assert userstate.is_stateful_dofn(Counting())
+    assert looked.count("process") == 2
+    assert not userstate.is_stateful_dofn(beam.Map(len).fn)
+
+
+@pytest.mark.usefixtures("keeping")
+def test_a_stateful_pipeline_runs_as_ever() -> None:
+    with beam.Pipeline(argv=["--runner=FnApiRunner"]) as pipeline:
+        counted = pipeline | beam.Create([("a", 1), ("b", 1), ("a", 1)]) | beam.ParDo(Counting())
+        assert_that(counted, equal_to([("a", 1), ("a", 2), ("b", 1)]))
