@@ -16,10 +16,10 @@ from apache_beam.transforms import userstate
 
 
 def keep_beams_answers() -> None:
-    """From now on, for this process; more than once does no harm."""
+    """From now on, for this process; more than once does no harm. A Beam without these functions stays as it is."""
     for owner, name, kept in ((PipelineOptions, "view_as", _views), (userstate, "get_dofn_specs", _specs)):
-        found = getattr(owner, name)
-        if not hasattr(found, "__wrapped__"):
+        found = getattr(owner, name, None)
+        if found is not None and not hasattr(found, "__wrapped__"):
             setattr(owner, name, kept(found))
 
 

@@ -87,3 +87,10 @@ def test_a_stateful_pipeline_runs_as_ever() -> None:
     with beam.Pipeline(argv=["--runner=FnApiRunner"]) as pipeline:
         counted = pipeline | beam.Create([("a", 1), ("b", 1), ("a", 1)]) | beam.ParDo(Counting())
         assert_that(counted, equal_to([("a", 1), ("a", 2), ("b", 1)]))
+
+
+@pytest.mark.usefixtures("keeping")
+def test_a_beam_without_these_functions_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(userstate, "get_dofn_specs")
+    keep_beams_answers()
+    assert not hasattr(userstate, "get_dofn_specs")
