@@ -4,9 +4,9 @@
         [--batches 1 32 256] [--rounds 40] [--threads 0] [--out export_graph.json]
 
 All have the same weights and, before they are timed, the same answers to 1e-6 (ONNX Runtime: 1e-5). They are asked in
-turn, round after round, so that a noisy minute hits all; what is told is the fastest tenth's slowest call and the
-median call by wall clock, and by the process's CPU time, which other work on the machine disturbs less. `empty` is a graph that hands back one step
-of its input: what any call costs. ONNX Runtime takes part where it is installed (benchmarks/requirements.txt).
+turn, round after round, so that a noisy minute hits all; what is told is the fastest tenth's slowest call, the median
+call, and the process's CPU time, which other work on the machine disturbs less. `empty` is a graph that hands back one
+step of its input: what any call costs. ONNX Runtime takes part where it is installed (benchmarks/requirements.txt).
 """
 
 # pyright: reportMissingImports=false, reportAttributeAccessIssue=false, reportArgumentType=false
@@ -187,7 +187,7 @@ def _timed(
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """The rows as Markdown: the fastest tenth's milliseconds; its ratio to stock, the median's, and that of CPU time."""
+    """The rows as Markdown: the fastest tenth's milliseconds; its ratio to stock, the median's, and the CPU time's."""
     batches = list(dict.fromkeys(row["batch"] for row in rows))
     lines = [
         "| " + " | ".join(["", *(f"batch {batch}" for batch in batches), "graph"]) + " |",
