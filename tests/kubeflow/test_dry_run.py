@@ -129,18 +129,18 @@ def test_every_step_ran_and_a_model_is_published(runs: Runs) -> None:
 
 
 def variables(saved_model: Path) -> dict[str, np.ndarray]:
-    """The variables by name. Keras numbers them in another order in every process."""
+    """The variables by name. Their numbers may be others in every process."""
     import tensorflow as tf
     from tensorflow.core.protobuf import saved_model_pb2
 
     proto: Any = saved_model_pb2
     graph = proto.SavedModel.FromString((saved_model / "saved_model.pb").read_bytes()).meta_graphs[0].object_graph_def
     checkpoint: Any = tf.train.load_checkpoint(str(saved_model / "variables" / "variables"))
-    (numbered,) = [child.node_id for child in graph.nodes[0].children if child.local_name == "_all_variables"]
+    (numbered,) = [child.node_id for child in graph.nodes[0].children if child.local_name == "used"]
     children = graph.nodes[numbered].children
     named = {
         graph.nodes[child.node_id].variable.name: checkpoint.get_tensor(
-            f"_all_variables/{child.local_name}/.ATTRIBUTES/VARIABLE_VALUE"
+            f"used/{child.local_name}/.ATTRIBUTES/VARIABLE_VALUE"
         )
         for child in children
     }
