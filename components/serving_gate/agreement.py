@@ -64,7 +64,7 @@ def _with_keras(
     short: str,
     given: Mapping[str, Answers],
     expected: Expected,
-    answered: Mapping[str, Mapping[str, np.ndarray] | str],
+    answered: Mapping[str, Answers | str],
     other: str,
 ) -> Check:
     if expected.reference is None:
@@ -74,7 +74,7 @@ def _with_keras(
         told = answered[part]
         if isinstance(told, str):
             return Check(name, "not compared", [f"{other} could not answer {part}: {told}"])
-        pairs.append((part, answers, dict(told)))
+        pairs.append((part, answers, told))
     worst, where = _worst(pairs, expected.reference.scale)
     return _check(name, f"the served model and {other}", worst, where, f"{short} {worst:.2g}")
 

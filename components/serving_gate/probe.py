@@ -102,7 +102,7 @@ def observe(
     questions: Mapping[str, Question],
     timed: Mapping[str, Timed],
     *,
-    before_times: Callable[[], object] = lambda: None,
+    before_times: Callable[[], object],
     clock: Callable[[], float] = time.perf_counter,
 ) -> Observation:
     """Loads the model, asks all questions in their order, then all of them again, and takes times.

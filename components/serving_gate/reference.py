@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from noisy_gru.components.serving_gate.plan import Plan
+from noisy_gru.components.serving_gate.probe import Answers
 
 Answer = Callable[[list[bytes]], Mapping[str, np.ndarray]]
 
@@ -44,8 +45,8 @@ class Expected:
 
     problem: str = ""
     reference: Reference | None = None
-    from_examples: dict[str, Mapping[str, np.ndarray] | str] = field(default_factory=dict)
-    from_training: Mapping[str, np.ndarray] | str = ""
+    from_examples: dict[str, Answers | str] = field(default_factory=dict)
+    from_training: Answers | str = ""
 
 
 def expected_answers(load: Callable[[], Reference], plan: Plan) -> Expected:
@@ -63,7 +64,7 @@ def expected_answers(load: Callable[[], Reference], plan: Plan) -> Expected:
     )
 
 
-def _answered(ask: Answer, examples: list[bytes]) -> Mapping[str, np.ndarray] | str:
+def _answered(ask: Answer, examples: list[bytes]) -> Answers | str:
     try:
         return dict(ask(examples))
     except Exception as error:  # noqa: BLE001 (whatever is wrong with the Keras side, the report has to say it)
