@@ -1,7 +1,8 @@
 """Keeps what Beam finds out about its own objects again and again while it builds a pipeline.
 
 For every transform Beam makes parsers for its options anew, and for every DoFn it reads the signatures of all methods
-eight times: a quarter of the time that a step over little data takes. Both answers follow from the object alone.
+eight times: a quarter to a half of the time that a step over little data takes. Both answers follow from the object
+alone.
 """
 
 from __future__ import annotations

@@ -59,8 +59,8 @@ def export(served: ServedModel, directory: str) -> None:
         name: tf.function(answer, autograph=False).get_concrete_function(inputs) for name, answer, inputs in signatures
     }
     saved = tf.Module()
-    # Not the model, which would bring its variables again, and the seeds; not Transform's layer, which would be traced
-    # in ways that nobody calls.
+    # The functions' own variables: a Keras model saved in this way leaves a Session, so TF Serving, without them, and
+    # would bring the seeds. Transform's layer would be traced in ways that nobody calls.
     saved.used = [*{id(each): each for function in traced.values() for each in function.variables}.values()]
     parts = tf.train.TrackableView(served.transform_layer).descendants()
     saved.tables = [part for part in parts if isinstance(part, tf.saved_model.experimental.TrackableResource)]
