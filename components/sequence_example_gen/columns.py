@@ -88,10 +88,3 @@ class Columns:
     def wanted(self) -> list[str]:
         """All names that are read where a file holds them."""
         return list(dict.fromkeys([*self.required(), *self.targets]))
-
-    def text(self) -> set[str]:
-        """Names of columns that are read as text in every file."""
-        names = {self.entity, self.split, *self.categorical}
-        if self.label_is_class:
-            names.add(self.label)
-        return {name for name in names if name is not None}

@@ -14,7 +14,8 @@ from noisy_gru.components.sequence_example_gen.columns import Columns
 from noisy_gru.components.sequence_example_gen.errors import DataError
 from noisy_gru.components.sequence_example_gen.ledger import Ledger, Record, plain
 from noisy_gru.components.sequence_example_gen.tables import Block, Source
-from noisy_gru.components.sequence_example_gen.values import ColumnTypeError, numbers, texts, times
+from noisy_gru.components.sequence_example_gen.texts import canonical_text, texts
+from noisy_gru.components.sequence_example_gen.values import ColumnTypeError, numbers, times
 from noisy_gru.schema.config import SPLITS, ColumnSplitConfig, DatasetConfig
 
 UNPARSABLE, INFINITE, MISSING = "unparsable_value", "infinite_value", "missing_value"
@@ -53,7 +54,7 @@ class Conformer:
         self._splits: dict[str, int] = {}
         if isinstance(dataset.splits, ColumnSplitConfig):
             for split, values in dataset.splits.values.items():
-                self._splits.update({value: SPLITS.index(split) for value in values})
+                self._splits.update({canonical_text(value): SPLITS.index(split) for value in values})
 
     def table(self, block: Block, source: Source, ledger: Ledger) -> Any:
         """The usable rows of a block, as a table of canonical columns; the others go to the ledger.
@@ -69,7 +70,7 @@ class Conformer:
         flags = _Flags(size)
         out: dict[str, Any] = {}
 
-        entity = self._read(texts, raw, columns.entity, source)
+        entity, _ = self._read(texts, raw, columns.entity, source)
         no_entity = _empty(entity)
         flags.mark(no_entity, self._strict(UNPARSABLE), UNPARSABLE, columns.entity, "an entity id")
         out["entity"] = entity
@@ -111,7 +112,7 @@ class Conformer:
 
     def _split(self, raw: Any, source: Source, flags: _Flags, out: dict[str, Any]) -> None:
         name = self._columns.split or ""
-        split = self._read(texts, raw, name, source)
+        split, _ = self._read(texts, raw, name, source)
         known = pa.array(list(self._splits))
         place = pc.index_in(split, known)
         indexes = np.array([*self._splits.values(), -1], np.int8)[pc.fill_null(place, -1).to_numpy()]
@@ -121,12 +122,13 @@ class Conformer:
     def _label(self, raw: Any, source: Source, flags: _Flags, out: dict[str, Any]) -> None:
         name = self._columns.label or ""
         if self._columns.label_is_class:
-            label = self._read(texts, raw, name, source)
+            label, bad = self._read(texts, raw, name, source)
+            flags.mark(bad, self._strict(UNPARSABLE), UNPARSABLE, name, "UTF-8 text")
             out["label"] = pc.if_else(pc.equal(label, ""), None, label)
             return
         values, bad = self._read(numbers, raw, name, source)
-        bad = bad | np.isinf(values)
-        flags.mark(bad, self._strict(UNPARSABLE), UNPARSABLE, name, "a finite number")
+        bad = bad | np.isinf(_as_float32(values))
+        flags.mark(bad, self._strict(UNPARSABLE), UNPARSABLE, name, "a finite number (float32)")
         out["label"] = pa.array(values)
 
     def _features(self, raw: Any, source: Source, flags: _Flags, out: dict[str, Any], ledger: Ledger) -> None:
@@ -138,8 +140,7 @@ class Conformer:
                 out[NUMERIC + name] = pa.array(np.full(len(raw), np.nan, np.float32))
                 continue
             wide, bad = self._read(numbers, raw, name, source)
-            with np.errstate(over="ignore"):  # beyond float32 counts as infinite, and is seen below
-                values = wide.astype(np.float32)
+            values = _as_float32(wide)
             self._bad(UNPARSABLE, bad, name, "a number", flags, ledger)
             infinite[name] = np.isinf(values)
             if infinite[name].any():
@@ -149,8 +150,9 @@ class Conformer:
         for name, mask in infinite.items():
             self._bad(INFINITE, mask, name, "a finite number (float32)", flags, ledger)
         for name in columns.categorical:
-            text = self._read(texts, raw, name, source)
-            missing[name] = _empty(text)
+            text, bad = self._read(texts, raw, name, source)
+            self._bad(UNPARSABLE, bad, name, "UTF-8 text", flags, ledger)
+            missing[name] = _empty(text) & ~bad
             out[CATEGORICAL + name] = pc.fill_null(text, "")
         future = self._future(missing, len(raw))
         features = (*columns.numeric_features, *columns.categorical)
@@ -202,6 +204,12 @@ class Conformer:
             lambda: [{"file": source.name, "row": row, "problem": problem} for row, problem in block.malformed],
             file=source.name,
         )
+
+
+def _as_float32(values: np.ndarray) -> np.ndarray:
+    """Float32 of float64: what is beyond its range becomes infinite."""
+    with np.errstate(over="ignore"):
+        return values.astype(np.float32)
 
 
 def _empty(text: Any) -> np.ndarray:

@@ -10,6 +10,8 @@ They stand for files: row numbers count from 1 at the first row, and only the wa
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import date
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,13 +20,15 @@ from noisy_gru.components.sequence_example_gen.arrow import pa
 from noisy_gru.components.sequence_example_gen.columns import Columns
 from noisy_gru.components.sequence_example_gen.errors import DataError
 from noisy_gru.components.sequence_example_gen.tables import PARQUET_BLOCK_ROWS, Block, Source, check_columns
-from noisy_gru.components.sequence_example_gen.values import texts
+from noisy_gru.components.sequence_example_gen.texts import text_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
 TABLE = "table"
 STEP = "_step"  # the place in order, as in records.py
+# Kinds of which each value is written out as text.
+_WRITTEN = (date, Decimal, np.datetime64)
 FRAME, ARROW, ROWS = "<DataFrame>", "<Table>", "<rows>"
 
 
@@ -79,26 +83,31 @@ def _headers(names: Sequence[str]) -> Any:
 
 
 def _array(values: Any, source: str, column: str) -> Any:
-    """Values of one kind in that kind; others as text, each as it would stand in a CSV file."""
-    try:
+    """Values of one plain kind in that kind; all others as text, each as it would stand in a CSV file.
+
+    PyArrow would make one kind of several, so that what becomes of a value hung on the others: a day and a time become
+    days, decimals get the digits of the longest, times the zone of the first.
+    """
+    if not isinstance(values, list) and values.dtype.kind != "O":
         return pa.array(values, from_pandas=True)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
-        return pa.array([_text(value, source, column, number) for number, value in enumerate(values, 1)], pa.string())
+    kinds = {type(value) for value in values if value is not None and not _is_nan(value)}
+    if len(kinds) <= 1 and not any(issubclass(kind, _WRITTEN) for kind in kinds):
+        try:
+            return pa.array(values, from_pandas=True)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError, TypeError):
+            pass  # written below: whole numbers beyond int64, or a kind that Arrow doesn't know
+    return pa.array([_text(value, source, column, number) for number, value in enumerate(values, 1)], pa.string())
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and value != value
 
 
 def _text(value: Any, source: str, column: str, number: int) -> str | None:
-    if value is None or value != value:
-        return None
-    if isinstance(value, bytes):
-        try:
-            return value.decode()
-        except UnicodeDecodeError as error:
-            raise DataError(f"{source}, row {number}, column {column}: expected UTF-8 text, received bytes") from error
-    if isinstance(value, bool | np.bool_):
-        return "true" if value else "false"  # as in a column of booleans
-    if isinstance(value, float | np.floating):
-        return texts(pa.array([float(value)]))[0].as_py()
-    return str(value)
+    try:
+        return text_of(value)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{source}, row {number}, column {column}: expected UTF-8 text, received bytes") from error
 
 
 def read_table(

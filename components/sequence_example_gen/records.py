@@ -125,23 +125,24 @@ class _Collector:
         self.steps += range(length)
         self.rows += [number] * length
 
-    def block(self, source: Source) -> Block:
+    def block(self) -> Block:
         """The rows gathered."""
-        table = {name: _array(values, f"{source.name}, {name}") for name, values in self.values.items()}
+        table = {name: _array(values) for name, values in self.values.items()}
         table[STEP] = pa.array(self.steps, pa.int64())
         return Block(pa.table(table), np.array(self.rows, np.int64), self.malformed)
 
 
-def _array(values: list[Any], where: str) -> Any:
-    """Lists of bytes become text, numbers float64 or int64; kinds that are mixed become text."""
+def _array(values: list[Any]) -> Any:
+    """Lists of bytes become binary, numbers int64 or float32, as they are stored; kinds that are mixed become text."""
     kinds = {type(value) for value in values} - {type(None)}
-    try:
-        if bytes in kinds:
-            texts = [value.decode() if isinstance(value, bytes) else value for value in values]
-            return pa.array([None if value is None else str(value) for value in texts], pa.string())
-        return pa.array(values, pa.int64() if kinds == {int} else pa.float64())
-    except UnicodeDecodeError as error:
-        raise DataError(f"{where}: expected UTF-8 text, received other bytes. Correct the records") from error
+    if len(kinds) > 1:
+        values = [np.float32(value) if isinstance(value, float) else value for value in values]
+        return pa.array([None if each is None else _written(each) for each in values], pa.binary())
+    return pa.array(values, pa.int64() if kinds == {int} else pa.binary() if kinds == {bytes} else pa.float32())
+
+
+def _written(value: Any) -> bytes:
+    return value if isinstance(value, bytes) else str(value).encode()
 
 
 def read_records(
@@ -166,7 +167,7 @@ def read_records(
             collector.malformed.append((number, f"expected a tf.{_KIND[source.format]}: {error}"))
         if number % block_records == 0:
             seen |= collector.seen
-            yield collector.block(source)
+            yield collector.block()
             collector = _Collector(columns)
     seen |= collector.seen
     missing = [name for name in required if name not in seen]
@@ -176,7 +177,7 @@ def read_records(
             f"features are {', '.join(sorted(seen))}. Correct the names in the configuration, or data.format"
         )
     if number % block_records:
-        yield collector.block(source)
+        yield collector.block()
 
 
 _KIND = {"example": "Example", "sequence_example": "SequenceExample"}

@@ -19,7 +19,6 @@ import numpy as np
 from noisy_gru.components.sequence_example_gen.arrow import pa, pa_csv, pa_parquet
 from noisy_gru.components.sequence_example_gen.columns import Columns
 from noisy_gru.components.sequence_example_gen.errors import DataError
-from noisy_gru.components.sequence_example_gen.values import NULL_TEXTS
 
 Opener = Callable[[str], BinaryIO]
 
@@ -119,7 +118,7 @@ def read_csv(
     opener: Opener = local_open,
     block_bytes: int = CSV_BLOCK_BYTES,
 ) -> Iterator[Block]:
-    """The blocks of a CSV file (``.gz`` too): typed where every cell fits, otherwise as text from there on.
+    """The blocks of a CSV file (``.gz`` too), all cells as text: what becomes of one hangs on no other.
 
     Raises:
         DataError: a column is missing, or the file can't be read.
@@ -127,41 +126,21 @@ def read_csv(
     header = csv_header(source, opener)
     check_columns(header, required, source)
     wanted = [name for name in columns.wanted() if name in header]
-    done = 0
-    for typed in (True, False):
-        reader = _CsvReader(source, opener, wanted, _csv_types(columns, wanted, typed=typed), block_bytes)
-        try:
-            for block in reader.blocks(skip=done):
-                done += len(block.rows) + len(block.malformed)
-                yield block
-            return
-        except pa.ArrowInvalid as error:
-            if not typed or "conversion error" not in str(error):
-                raise unreadable(source, "a CSV file in UTF-8", error) from error
-        except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
-            raise unreadable(source, "a CSV file", error) from error
-
-
-def _csv_types(columns: Columns, names: Sequence[str], *, typed: bool) -> dict[str, Any]:
-    types = {name: pa.string() for name in names}
-    if typed:
-        numeric = [*columns.numeric, *([columns.label] if columns.label and not columns.label_is_class else [])]
-        types.update({name: pa.float64() for name in numeric if name in types})
-        if columns.time and columns.time_kind != "timestamp":
-            types[columns.time] = pa.int64() if columns.time_kind == "integer" else pa.float64()
-        types.update({name: pa.string() for name in columns.text() if name in types})
-    return types
+    try:
+        yield from _CsvReader(source, opener, wanted, block_bytes).blocks()
+    except pa.ArrowInvalid as error:
+        raise unreadable(source, "a CSV file in UTF-8", error) from error
+    except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
+        raise unreadable(source, "a CSV file", error) from error
 
 
 class _CsvReader:
     """One pass over a CSV file, which keeps the row numbers right around rows with too few or too many cells."""
 
-    def __init__(
-        self, source: Source, opener: Opener, names: Sequence[str], types: dict[str, Any], block_bytes: int
-    ) -> None:
+    def __init__(self, source: Source, opener: Opener, names: Sequence[str], block_bytes: int) -> None:
         self._source, self._opener, self._block_bytes = source, opener, block_bytes
         self._convert = pa_csv.ConvertOptions(
-            column_types=types, include_columns=list(names), null_values=list(NULL_TEXTS), strings_can_be_null=False
+            column_types=dict.fromkeys(names, pa.string()), include_columns=list(names), strings_can_be_null=False
         )
         self._malformed: list[tuple[int, str]] = []
 
@@ -171,8 +150,8 @@ class _CsvReader:
         self._malformed.append((row.number - 1, found))  # Arrow counts the header as row 1
         return "skip"
 
-    def blocks(self, skip: int) -> Iterator[Block]:
-        """The blocks after the first ``skip`` rows, which an earlier pass has given already."""
+    def blocks(self) -> Iterator[Block]:
+        """The blocks of the file."""
         following = 1
         with open_text(self._source, self._opener) as stream:
             reader = pa_csv.open_csv(
@@ -184,11 +163,9 @@ class _CsvReader:
             for batch in reader:
                 rows, malformed = self._numbered(batch.num_rows, following)
                 following += batch.num_rows + len(malformed)
-                first = bisect.bisect_right(rows, skip)
-                late = [found for found in malformed if found[0] > skip]
-                if first < len(rows) or late:
-                    yield Block(pa.Table.from_batches([batch]).slice(first), rows[first:], late)
-        rest = [found for found in self._malformed if found[0] >= max(following, skip + 1)]
+                if len(rows) or malformed:
+                    yield Block(pa.Table.from_batches([batch]), rows, malformed)
+        rest = [found for found in self._malformed if found[0] >= following]
         if rest:
             yield Block(reader.schema.empty_table(), np.empty(0, np.int64), rest)
 

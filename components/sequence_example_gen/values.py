@@ -1,7 +1,13 @@
-"""Arrow columns of any type become numbers, texts or times, with a mask of the values that are none."""
+"""Arrow columns of any type become numbers or times, with a mask of the cells that are none.
+
+What becomes of a cell depends on nothing but this cell: columns are read at once where that is fast, and by the same
+rule. `texts` does it for texts.
+"""
 
 from __future__ import annotations
 
+import re
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import numpy as np
@@ -9,11 +15,22 @@ import pandas as pd
 
 from noisy_gru.components.sequence_example_gen.arrow import pa, pc
 
-# What stands for "no value" in a column of numbers or times that was read as text.
-NULL_TEXTS = ("", "#N/A", "NA", "N/A", "n/a", "NULL", "null", "None", "NaN", "nan", "-NaN", "-nan")
-_NUMBER = r"^[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?$|^[+-]?(?i:inf|infinity)$"
-_ZONE = r"(?i)[t ]\d.*(z|[+-]\d{2}(:?\d{2})?)\s*$"
-_INTEGER = r"^[+-]?\d{1,18}(\.0*)?$"
+# What stands for "no value" in a column of numbers that was read as text, in any case: what pandas takes for it.
+NULL_TEXTS = ("", "#n/a", "#n/a n/a", "#na", "-1.#ind", "-1.#qnan", "1.#ind", "1.#qnan", "<na>", "n/a", "na", "null")
+NULL_TEXTS += ("none", "nan", "-nan", "+nan")
+BOOLEANS = {"true": 1, "false": 0}
+
+_NULLS = pa.array(sorted({spelling for text in NULL_TEXTS for spelling in (text, text.upper(), text.title(), "NaN")}))
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|[+-]?(?i:inf|infinity)")
+# Numbers and whole numbers that Arrow reads as Python does.
+_PLAIN = r"^-?[0-9]{1,15}(\.[0-9]{0,15})?([eE][+-]?[0-9]{1,2})?$"
+_PLAIN_INTEGER = r"^-?[0-9]{1,18}$"
+_DATE = r"[0-9]{4}-[0-9]{1,2}(?:-[0-9]{1,2})?|[0-9]{4}/[0-9]{1,2}/[0-9]{1,2}|(?:[0-9]{8}|[0-9]{4})(?:\.0+)?"
+_CLOCK = r"[0-9]{1,2}(?::?[0-9]{2}(?::?[0-9]{2}(?:\.[0-9]+)?)?)?"
+_MOMENT = rf"^(?P<day>{_DATE})(?:[Tt ](?P<clock>{_CLOCK}) ?(?P<zone>[zZ]|[+-][0-9]{{2}}(?::?[0-9]{{2}})?)?)?$"
+_UNITS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
+_DAY = 86_400 * 10**9
+_LOWEST, _HIGHEST = -(2**63), 2**63 - 1
 
 Array = Any  # pa.Array or pa.ChunkedArray: pyarrow has no type stubs.
 
@@ -22,17 +39,61 @@ class ColumnTypeError(TypeError):
     """A whole column has a type that can't hold what it should."""
 
 
-def flat(array: Array) -> Array:
-    """One plain array: chunks joined, dictionaries decoded, large and view strings made plain."""
+def flat(array: Array) -> tuple[Array, np.ndarray]:
+    """One plain array: chunks joined, encodings undone, text of any kind as strings; and a mask [N] of no UTF-8."""
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks()
         if isinstance(array, pa.ChunkedArray):  # no chunk at all
             array = pa.array([], array.type)
+    if isinstance(array, pa.ExtensionArray):
+        array = array.storage
+    if pa.types.is_run_end_encoded(array.type):
+        array = pc.run_end_decode(array)
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
-    if pa.types.is_large_string(array.type) or array.type == pa.string_view():
+    bad = np.zeros(len(array), bool)
+    kind = array.type
+    if pa.types.is_large_string(kind) or kind == pa.string_view():
         array = array.cast(pa.string())
-    return array
+    elif pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
+        try:
+            array = array.cast(pa.binary()).cast(pa.string())
+        except pa.ArrowInvalid:
+            cells = [_decoded(value) for value in array.to_pylist()]
+            array, bad = pa.array([text for text, _ in cells], pa.string()), np.array([wrong for _, wrong in cells])
+    return array, bad
+
+
+def _decoded(value: bytes | None) -> tuple[str | None, bool]:
+    try:
+        return (None, False) if value is None else (value.decode(), False)
+    except UnicodeDecodeError:
+        return None, True
+
+
+def number_of(text: str) -> float | None:
+    """The number that a text spells, NaN where it stands for none, None where it is something else."""
+    text = text.strip()
+    lower = text.lower()
+    if lower in NULL_TEXTS:
+        return float("nan")
+    if lower in BOOLEANS:
+        return float(BOOLEANS[lower])
+    return float(text) if _NUMBER.fullmatch(text) else None
+
+
+def integer_of(text: str) -> int | None:
+    """The whole number within int64 that a text spells, or None."""
+    text = text.strip()
+    if text.lower() in BOOLEANS:
+        return BOOLEANS[text.lower()]
+    try:
+        value = Decimal(text) if _NUMBER.fullmatch(text) else None
+    except InvalidOperation:  # an exponent beyond what decimals have
+        return None
+    if value is None or not value.is_finite() or value.adjusted() > 18 or value != value.to_integral_value():
+        return None
+    return int(value) if _LOWEST <= int(value) <= _HIGHEST else None
 
 
 def numbers(array: Array) -> tuple[np.ndarray, np.ndarray]:
@@ -41,63 +102,36 @@ def numbers(array: Array) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         ColumnTypeError: the column's type holds no numbers.
     """
-    array = flat(array)
+    array, bad = flat(array)
     kind = array.type
     if pa.types.is_null(kind):
-        return np.full(len(array), np.nan), np.zeros(len(array), bool)
+        return np.full(len(array), np.nan), bad
     if pa.types.is_boolean(kind):
         array = array.cast(pa.uint8())
     elif pa.types.is_string(kind):
-        return _numbers_from_text(array)
+        values, unparsable = _numbers_from_text(array)
+        return values, bad | unparsable
     elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
         raise ColumnTypeError(f"numbers, received a column of type {kind}")
-    values = array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
-    return values, np.zeros(len(values), bool)
-
-
-def _text_masks(array: Array, pattern: str) -> tuple[Array, np.ndarray, Array]:
-    text = pc.utf8_trim_whitespace(array)
-    missing = pc.or_(pc.is_null(text), pc.fill_null(pc.is_in(text, pa.array(NULL_TEXTS)), True))
-    fits = pc.fill_null(pc.match_substring_regex(text, pattern), False)
-    bad = pc.and_not(pc.invert(fits), missing).to_numpy(zero_copy_only=False)
-    clean = pc.replace_substring_regex(pc.if_else(fits, text, None), r"^\+", "")
-    return clean, bad, missing
+    return array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), bad
 
 
 def _numbers_from_text(array: Array) -> tuple[np.ndarray, np.ndarray]:
-    clean, bad, _ = _text_masks(array, _NUMBER)
-    return clean.cast(pa.float64()).to_numpy(zero_copy_only=False), bad
-
-
-def texts(array: Array) -> Array:
-    """Strings, null where missing (null, NaN). A whole number is written without a point, however it is stored.
-
-    Raises:
-        ColumnTypeError: the column's type has no canonical text.
-    """
-    array = flat(array)
-    kind = array.type
-    if pa.types.is_string(kind):
-        return array
-    if pa.types.is_null(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind):
-        return array.cast(pa.string())
-    if pa.types.is_floating(kind):
-        values = array.cast(pa.float64()).to_numpy(zero_copy_only=False)
-        return pa.array([_number_text(value) for value in values.tolist()], pa.string())
-    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-        try:
-            return array.cast(pa.string())
-        except pa.ArrowInvalid as error:
-            raise ColumnTypeError("UTF-8 text, received other bytes") from error
-    if pa.types.is_timestamp(kind) or pa.types.is_date(kind) or pa.types.is_decimal(kind):
-        return array.cast(pa.string())
-    raise ColumnTypeError(f"text, received a column of type {kind}")
-
-
-def _number_text(value: float) -> str | None:
-    if value != value:
-        return None
-    return str(int(value)) if value.is_integer() and abs(value) < 2**63 else repr(value)
+    text = pc.if_else(pc.is_in(array, _NULLS), None, array)
+    bad = np.zeros(len(array), bool)
+    try:
+        values = text.cast(pa.float64()).to_numpy(zero_copy_only=False)
+        rest = np.isnan(values) & text.is_valid().to_numpy(zero_copy_only=False)  # Arrow knows more spellings of NaN
+    except pa.ArrowInvalid:
+        plain = pc.fill_null(pc.match_substring_regex(text, _PLAIN), False)
+        values = pc.if_else(plain, text, None).cast(pa.float64()).to_numpy(zero_copy_only=False)
+        rest = pc.and_(text.is_valid(), pc.invert(plain)).to_numpy(zero_copy_only=False)
+    if rest.any():
+        values = values.copy()
+        for place in np.flatnonzero(rest).tolist():
+            number = number_of(text[place].as_py())
+            values[place], bad[place] = (np.nan, True) if number is None else (number, False)
+    return values, bad
 
 
 def times(array: Array, kind: str) -> tuple[np.ndarray, np.ndarray]:
@@ -108,7 +142,7 @@ def times(array: Array, kind: str) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         ColumnTypeError: the column's type can't be read as this kind of time.
     """
-    array = flat(array)
+    array, _ = flat(array)
     if kind == "timestamp":
         return _timestamps(array)
     if pa.types.is_temporal(array.type):
@@ -116,56 +150,107 @@ def times(array: Array, kind: str) -> tuple[np.ndarray, np.ndarray]:
     if kind == "integer":
         return _integers(array)
     values, bad = numbers(array)
+    if array.type in (pa.float16(), pa.float32()):  # 0.1, as a text would have it, and not the float64 next to it
+        values = array.to_numpy(zero_copy_only=False).astype(str).astype(np.float64)
     bad = bad | ~np.isfinite(values)
     return np.where(bad, 0.0, values) + 0.0, bad
 
 
 def _integers(array: Array) -> tuple[np.ndarray, np.ndarray]:
-    if pa.types.is_integer(array.type):
+    kind = array.type
+    if pa.types.is_integer(kind) and kind != pa.uint64():
         bad = array.is_null().to_numpy(zero_copy_only=False)
-        return pc.fill_null(array, 0).cast(pa.int64()).to_numpy(), bad
-    if pa.types.is_string(array.type):
-        clean, bad, missing = _text_masks(array, _INTEGER)
-        whole = pc.replace_substring_regex(clean, r"\.0*$", "").cast(pa.int64())
-        return pc.fill_null(whole, 0).to_numpy(zero_copy_only=False), bad | missing.to_numpy(zero_copy_only=False)
-    values, bad = numbers(array)
-    bad = bad | ~np.isfinite(values) | (np.where(np.isfinite(values), values, 0.5) % 1 != 0)
-    return np.where(bad, 0, values).astype(np.int64), bad
+        return pc.fill_null(array, 0).cast(pa.int64()).to_numpy(zero_copy_only=False), bad
+    if pa.types.is_floating(kind):
+        values = array.to_numpy(zero_copy_only=False)
+        with np.errstate(invalid="ignore"):
+            exact = (np.abs(values) < 2**53) & (values % 1 == 0)
+            found = np.where(exact, values, 0).astype(np.int64)
+        rest = ~exact & np.isfinite(values)
+        spelled = [str(value) for value in values[rest]]
+    elif pa.types.is_string(kind):
+        plain = pc.fill_null(pc.match_substring_regex(array, _PLAIN_INTEGER), False)
+        found = pc.fill_null(pc.if_else(plain, array, None).cast(pa.int64()), 0).to_numpy(zero_copy_only=False)
+        exact = plain.to_numpy(zero_copy_only=False)
+        rest = ~exact & array.is_valid().to_numpy(zero_copy_only=False)
+        spelled = array.filter(pa.array(rest)).to_pylist()
+    elif pa.types.is_boolean(kind) or kind == pa.uint64() or pa.types.is_decimal(kind) or pa.types.is_null(kind):
+        found, exact = np.zeros(len(array), np.int64), np.zeros(len(array), bool)
+        rest = array.is_valid().to_numpy(zero_copy_only=False)
+        spelled = [str(value) for value in array.drop_null().to_pylist()]
+    else:
+        raise ColumnTypeError(f"whole numbers, received a column of type {kind}")
+    if rest.any():
+        parsed = [integer_of(text) for text in spelled]
+        found, exact = found.copy(), exact.copy()
+        found[rest] = [value or 0 for value in parsed]
+        exact[rest] = [value is not None for value in parsed]
+    return found, ~exact
 
 
 def _timestamps(array: Array) -> tuple[np.ndarray, np.ndarray]:
-    if pa.types.is_timestamp(array.type) or pa.types.is_date(array.type):
+    kind = array.type
+    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+        unit = _UNITS[kind.unit] if pa.types.is_timestamp(kind) else _DAY if pa.types.is_date32(kind) else _UNITS["ms"]
         bad = array.is_null().to_numpy(zero_copy_only=False)
-        try:
-            stamps = array.cast(pa.timestamp("ns", tz="UTC") if getattr(array.type, "tz", None) else pa.timestamp("ns"))
-        except pa.ArrowInvalid as error:
-            raise ColumnTypeError("times between the years 1677 and 2262, received others") from error
-        return pc.fill_null(stamps.cast(pa.int64()), 0).to_numpy(), bad
-    if not (pa.types.is_string(array.type) or pa.types.is_null(array.type)):
-        raise ColumnTypeError(f"ISO 8601 timestamps, received a column of type {array.type}")
-    text = array.cast(pa.string())
-    zoned = pc.fill_null(pc.match_substring_regex(text, _ZONE), False).to_numpy(zero_copy_only=False)
-    values = np.asarray(text.to_pandas(), object)
-    stamps = np.zeros(len(values), "datetime64[ns]")
-    # Apart from each other: in one call, pandas reads a time without a zone in the zone of the value before it.
-    for mask in (zoned, ~zoned):
-        if mask.any():
-            parsed = pd.to_datetime(pd.Series(values[mask]), format="ISO8601", utc=True, errors="coerce")
-            stamps[mask] = parsed.dt.tz_localize(None).to_numpy(dtype="datetime64[ns]")
-    bad = np.isnat(stamps)
-    return np.where(bad, 0, stamps.astype(np.int64)), bad
+        plain = array.cast(pa.int32()) if pa.types.is_date32(kind) else array
+        values = pc.fill_null(plain.cast(pa.int64()), 0).to_numpy(zero_copy_only=False)
+        most = _HIGHEST // unit  # what is beyond has no nanoseconds in int64
+        bad = bad | (values < -most) | (values > most)
+        return np.where(bad, 0, values) * unit, bad
+    if pa.types.is_floating(kind):
+        array = pa.array([None if value != value else str(value) for value in array.to_numpy(zero_copy_only=False)])
+    elif not (
+        pa.types.is_string(kind)
+        or pa.types.is_null(kind)
+        or pa.types.is_integer(kind)
+        or pa.types.is_boolean(kind)
+        or pa.types.is_decimal(kind)
+    ):
+        raise ColumnTypeError(f"ISO 8601 timestamps, received a column of type {kind}")
+    return _timestamps_from_text(array.cast(pa.string()))
+
+
+def _timestamps_from_text(array: Array) -> tuple[np.ndarray, np.ndarray]:
+    found = pc.extract_regex(pc.utf8_trim_whitespace(array), _MOMENT)
+    day = pc.replace_substring_regex(found.field("day"), r"\.0+$", "")
+    clock, zone = found.field("clock"), found.field("zone")
+    moment = pc.if_else(pc.equal(clock, ""), day, pc.binary_join_element_wise(day, clock, "T"))
+    # Without their zones: pandas would read a time without one in the zone of the value before it.
+    parsed = pd.to_datetime(pd.Series(moment.to_pylist(), dtype=object), format="ISO8601", errors="coerce")
+    stamps = parsed.to_numpy(dtype="datetime64[ns]")
+    valid = found.is_valid().to_numpy(zero_copy_only=False)
+    bad = np.isnat(stamps) | ~valid
+    values = np.where(bad, 0, stamps.astype(np.int64))
+    codes, zones = pd.factorize(np.asarray(pc.fill_null(zone, "").to_pylist(), object))
+    offsets = [_offset(each) for each in zones]
+    bad = bad | np.array([offset is None for offset in offsets], bool)[codes]
+    shift = np.array([offset or 0 for offset in offsets], np.int64)[codes]
+    bad = bad | ((shift < 0) & (values > _HIGHEST + shift)) | ((shift > 0) & (values < _LOWEST + 1 + shift))
+    return np.where(bad, 0, values - np.where(bad, 0, shift)), bad
+
+
+def _offset(zone: str) -> int | None:
+    """Nanoseconds that a zone is ahead of UTC; None for a zone that can't be."""
+    if zone in ("", "z", "Z"):
+        return 0
+    hours, minutes = int(zone[1:3]), int(zone[-2:]) if len(zone) > 3 else 0
+    if hours > 23 or minutes > 59:
+        return None
+    return (-1 if zone[0] == "-" else 1) * (hours * 60 + minutes) * 60 * 10**9
 
 
 def time_texts(values: np.ndarray, kind: str) -> list[str]:
     """How times stand in window ids and in the account: ISO 8601 with ``Z`` for timestamps, else the number."""
     if kind != "timestamp":
-        return (
-            [_number_text(value) or "" for value in values.astype(float).tolist()]
-            if kind == "float"
-            else [str(value) for value in values.tolist()]
-        )
+        numbers_ = values.astype(float).tolist() if kind == "float" else values.tolist()
+        return [_number_text(value) if kind == "float" else str(value) for value in numbers_]
     seconds = np.datetime_as_string(values.astype("datetime64[ns]"), unit="s").tolist()
     return [
         f"{text}.{rest:09d}".rstrip("0") + "Z" if rest else text + "Z"
         for text, rest in zip(seconds, (values % 1_000_000_000).tolist(), strict=True)
     ]
+
+
+def _number_text(value: float) -> str:
+    return str(int(value)) if value.is_integer() and abs(value) < 2**63 else repr(value)

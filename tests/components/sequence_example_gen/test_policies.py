@@ -17,10 +17,10 @@ GOOD = "a,0,1,c\na,1,2,c\n"
 ROW_CASES = [
     ("unparsable_value", "a,2,oops,c\n", 1, "x", "expected a number, received 'oops'"),
     ("missing_value", "a,2,,c\n", 1, "x", "expected a value, received nothing"),
-    ("missing_value", "a,2,NaN,c\n", 1, "x", "expected a value, received nothing"),
-    ("infinite_value", "a,2,inf,c\n", 1, "x", "expected a finite number (float32), received inf"),
-    ("infinite_value", "a,2,1e39,c\n", 1, "x", "expected a finite number (float32), received 1e+39"),
-    ("infinite_value", "a,2,-Infinity,c\n", 1, "x", "expected a finite number (float32), received -inf"),
+    ("missing_value", "a,2,NaN,c\n", 1, "x", "expected a value, received 'NaN'"),
+    ("infinite_value", "a,2,inf,c\n", 1, "x", "expected a finite number (float32), received 'inf'"),
+    ("infinite_value", "a,2,1e39,c\n", 1, "x", "expected a finite number (float32), received '1e39'"),
+    ("infinite_value", "a,2,-Infinity,c\n", 1, "x", "expected a finite number (float32), received '-Infinity'"),
 ]
 
 

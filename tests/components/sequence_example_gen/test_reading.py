@@ -57,7 +57,7 @@ def test_quoted_cells_hold_commas_quotes_and_line_ends(ingest, table, configured
 def test_row_numbers_hold_in_every_block(tmp_path, configured) -> None:
     lines = [f"a,{row},{row},c" for row in range(1, 2001)]
     lines[499] = "a,500,500"  # too few cells
-    lines[1499] = "a,1500,oops,c"  # from here on the file is read as text
+    lines[1499] = "a,1500,oops,c"  # which changes nothing for the other rows
     lines[1999] = "a,2000,1,c,5"
     path = tmp_path / "rows.csv"
     path.write_text(HEAD + "\n".join(lines) + "\n")
@@ -190,7 +190,12 @@ def test_timestamps_in_parquet(ingest, tmp_path, configured, unit, zone) -> None
     ("column", "values", "kind", "message"),
     [
         ("t", pd.to_datetime(["2020-01-01"] * 3), "integer", "column t: expected time.kind integer, received a column"),
-        ("t", [1, 2, 3], "timestamp", "column t: expected ISO 8601 timestamps, received a column of type int64"),
+        (
+            "t",
+            [pd.Timedelta(1)] * 3,
+            "timestamp",
+            "column t: expected ISO 8601 timestamps, received a column of type dur",
+        ),
         ("x", [[1.0], [2.0], [3.0]], "integer", "column x: expected numbers, received a column of type list"),
         ("id", [[1], [2], [3]], "integer", "column id: expected text, received a column of type list"),
     ],

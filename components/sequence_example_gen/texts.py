@@ -1,0 +1,158 @@
+"""One text for a value, however it is stored: ids, classes and categories of any file, and of rows in memory.
+
+>>> [canonical_text(text) for text in ("1.50", "1e-07", "True", "2020-01-01 00:00:00", "007", "up\\n")]
+['1.5', '1e-07', 'true', '2020-01-01', '007', 'up\\n']
+
+A stored number, Boolean, date or time first becomes what a CSV writer (pandas', Arrow's) writes of it; then all
+spellings that such writers have for one value become one. Any other text stays as it is, blanks and line ends included.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+import numpy as np
+
+from noisy_gru.components.sequence_example_gen.arrow import pa, pc
+from noisy_gru.components.sequence_example_gen.values import BOOLEANS, Array, ColumnTypeError, flat
+
+# A fraction, or an exponent with a sign: no writer of numbers makes "1e5", but there are such codes. No leading zeros.
+_NUMBER = r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-][0-9]{1,3})?"
+_MOMENT = r"([0-9]{4}-[0-9]{2}-[0-9]{2})[ T]([0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,9}))?(Z|[+-][0-9]{2}:?[0-9]{2})?"
+_TIME_OF_DAY = r"([0-9]{2}:[0-9]{2}:[0-9]{2})\.([0-9]{1,9})"
+# RE2 and Python's re read all of them alike.
+_SPELLED = rf"^(?:{_NUMBER}|{_MOMENT}|{_TIME_OF_DAY}|(?i:{'|'.join(BOOLEANS)}))$"
+_IS_NUMBER, _IS_MOMENT, _IS_TIME_OF_DAY = (re.compile(pattern) for pattern in (_NUMBER, _MOMENT, _TIME_OF_DAY))
+_WHOLE = re.compile(r"[0-9]+|-[1-9][0-9]*")
+
+
+def canonical_text(text: str) -> str:
+    """The one text for all that CSV writers write of a value; any other text as it is."""
+    if _WHOLE.fullmatch(text):
+        return text
+    if _IS_NUMBER.fullmatch(text):
+        return _number(text)
+    if text.lower() in BOOLEANS and text in (text.lower(), text.upper(), text.title()):
+        return text.lower()
+    if found := _IS_MOMENT.fullmatch(text):
+        return _moment(text, *found.groups())
+    if found := _IS_TIME_OF_DAY.fullmatch(text):
+        fraction = found[2].rstrip("0")
+        return f"{found[1]}.{fraction}" if fraction else found[1]
+    return text
+
+
+def _number(text: str) -> str:
+    """Whole numbers below 2^64 in full, others as Python writes a float, with all their digits."""
+    try:
+        value = Decimal(text)
+    except InvalidOperation:  # an exponent beyond what decimals have
+        return text
+    if not value:
+        return "0"
+    if len(value.as_tuple().digits) > 9 and value != value.to_integral_value():
+        value = _single(value)
+    sign, digits, _ = value.as_tuple()
+    place = value.adjusted()
+    kept = "".join(map(str, digits)).rstrip("0")
+    if len(kept) <= place + 1 and abs(value) < 2**64:
+        return f"{'-' * sign}{kept:0<{place + 1}}"
+    if -4 <= place < 16:
+        plain = kept if place >= 0 else "0" * -place + kept
+        whole = max(place, 0) + 1
+        return f"{'-' * sign}{plain[:whole]}.{plain[whole:]}"
+    fraction = f".{kept[1:]}" if len(kept) > 1 else ""
+    return f"{'-' * sign}{kept[0]}{fraction}e{place:+03d}"
+
+
+def _single(value: Decimal) -> Decimal:
+    """The short digits of a float32 that was written as a float64: Python and JSON make 0.10000000149011612 of 0.1."""
+    double = float(value)
+    with np.errstate(over="ignore", under="ignore"):
+        single = np.float32(double)
+    return Decimal(str(single)) if float(single) == double and Decimal(repr(double)) == value else value
+
+
+def _moment(text: str, day: str, clock: str, fraction: str | None, zone: str | None) -> str:
+    """A day alone at midnight without a zone; with a zone the moment in UTC."""
+    try:
+        moment = datetime.fromisoformat(f"{day}T{clock}{zone or ''}")
+        moment = moment.astimezone(UTC).replace(tzinfo=None) if zone else moment
+    except (ValueError, OverflowError):  # no such day or hour
+        return text
+    rest = (fraction or "").rstrip("0")
+    if not (zone or rest) and clock == "00:00:00":
+        return day
+    return f"{moment.isoformat(' ', 'seconds')}{'.' + rest if rest else ''}{'Z' if zone else ''}"
+
+
+def texts(array: Array) -> tuple[Array, np.ndarray]:
+    """Canonical strings, null where missing (null, NaN), and a mask [N] of the cells that are no text (no UTF-8).
+
+    Raises:
+        ColumnTypeError: the column's type has no text.
+    """
+    array, bad = flat(array)
+    kind = array.type
+    if pa.types.is_null(kind):
+        return array.cast(pa.string()), bad
+    written = (
+        pa.types.is_string(kind)
+        or pa.types.is_boolean(kind)
+        or pa.types.is_integer(kind)
+        or pa.types.is_floating(kind)
+        or pa.types.is_decimal(kind)
+        or pa.types.is_date(kind)
+        or pa.types.is_time(kind)
+        or pa.types.is_timestamp(kind)
+    )
+    if not written:
+        raise ColumnTypeError(f"text, received a column of type {kind}")
+    if pa.types.is_floating(kind):
+        # As NumPy writes it: the shortest digits that give the number back in its own type.
+        values = array.to_numpy(zero_copy_only=False)
+        distinct, indices = np.unique(values, return_inverse=True)
+        words = pa.array([None if each != each else str(each) for each in distinct], pa.string())
+        spelled, place = words, pa.array(indices)
+    else:
+        encoded = array.dictionary_encode()
+        spelled, place = encoded.dictionary.cast(pa.string()), encoded.indices
+    return _canonical(spelled).take(place), bad
+
+
+def _canonical(spelled: Array) -> Array:
+    candidates = pc.fill_null(pc.match_substring_regex(spelled, _SPELLED), False).to_numpy(zero_copy_only=False)
+    which = np.flatnonzero(candidates)
+    if not len(which):
+        return spelled
+    found = [canonical_text(text) for text in spelled.take(pa.array(which)).to_pylist()]
+    return pc.replace_with_mask(spelled, pa.array(candidates), pa.array(found, pa.string()))
+
+
+def text_of(value: Any) -> str | None:
+    """What a CSV writer writes of a Python value; None for a missing one (None, NaN, NaT, NA).
+
+    Raises:
+        UnicodeDecodeError: bytes that are no UTF-8.
+    """
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, bytes):
+        return value.decode()
+    if isinstance(value, bool | np.bool_):
+        return "true" if value else "false"
+    if isinstance(value, datetime):
+        if value != value:  # NaT
+            return None
+        return (value.astimezone(UTC) if value.tzinfo else value).isoformat(" ")
+    if isinstance(value, np.floating):
+        return None if value != value else str(value)
+    if isinstance(value, np.datetime64):
+        return None if np.isnat(value) else str(value)
+    if isinstance(value, float | Decimal):
+        return None if math.isnan(value) else str(value)
+    return None if value is None or type(value).__name__ == "NAType" else str(value)
