@@ -13,10 +13,11 @@ from collections.abc import Iterable
 
 from noisy_gru.components.evaluation.catalogue import known_metrics
 from noisy_gru.components.sequence_example_gen.columns import Columns
+from noisy_gru.components.sequence_example_gen.csv_tables import csv_header
 from noisy_gru.components.sequence_example_gen.files import named_patterns, sources
 from noisy_gru.components.sequence_example_gen.resolved import resolve
 from noisy_gru.components.sequence_example_gen.spans import LATEST, has_spans
-from noisy_gru.components.sequence_example_gen.tables import Source, check_columns, csv_header, parquet_sources
+from noisy_gru.components.sequence_example_gen.tables import Source, check_columns, parquet_sources
 from noisy_gru.pipeline.beam_options import option_problems
 from noisy_gru.pipeline.config import PipelineConfig
 from noisy_gru.schema.config import ForecastingConfig

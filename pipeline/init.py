@@ -122,6 +122,7 @@ def propose(
     if measures.quarantined:
         counts = ", ".join(f"{count} {reason}" for reason, count in measures.quarantined.items())
         told.append(Told("rows that can't be used", f"{counts}; a run sets them aside and goes on up to 5 %", False))
+        told += [Told("for example", each.removeprefix(f"{Path.cwd()}/")) for each in measures.examples]
     slug = name or re.sub(r"[^a-z0-9]+", "-", (out.resolve().name or "my-model").lower()).strip("-") or "my-model"
     return Proposal(config_text(slug, dataset, told, left_out), schema_text(dataset, measures), [str(t) for t in told])
 

@@ -11,6 +11,7 @@ import numpy as np
 from noisy_gru.components.sequence_example_gen.chunks import CATEGORICAL, NUMERIC
 from noisy_gru.components.sequence_example_gen.ledger import Ledger
 from noisy_gru.components.sequence_example_gen.reading import Reader
+from noisy_gru.components.sequence_example_gen.report import described
 from noisy_gru.components.sequence_example_gen.resolved import resolve
 from noisy_gru.components.sequence_example_gen.spans import LATEST
 from noisy_gru.pipeline.checking import glob_here
@@ -37,7 +38,10 @@ class Range:
 
 @dataclass
 class Measures:
-    """What was seen in ``rows`` rows; ``complete`` if these are all. ``steps`` counts the rows of each entity."""
+    """What was seen in ``rows`` rows; ``complete`` if these are all. ``steps`` counts the rows of each entity.
+
+    ``quarantined`` counts by reason the rows that can't be used; ``examples`` describes some of them.
+    """
 
     rows: int = 0
     complete: bool = True
@@ -47,6 +51,7 @@ class Measures:
     labels: set[str] = field(default_factory=set)
     label_range: Range = field(default_factory=Range)
     quarantined: Counter[str] = field(default_factory=Counter)
+    examples: list[str] = field(default_factory=list)
 
 
 def measure(dataset: DatasetConfig, most_rows: int = MOST_ROWS) -> Measures:
@@ -63,8 +68,13 @@ def measure(dataset: DatasetConfig, most_rows: int = MOST_ROWS) -> Measures:
                 _add(measures, table)
                 if measures.rows >= most_rows:
                     measures.complete = False
-                    return measures
+                    return _with_quarantine(measures, ledger)
+    return _with_quarantine(measures, ledger)
+
+
+def _with_quarantine(measures: Measures, ledger: Ledger) -> Measures:
     measures.quarantined = ledger.account.quarantined
+    measures.examples = [described(record) for some in ledger.account.examples.values() for record in some]
     return measures
 
 

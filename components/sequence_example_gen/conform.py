@@ -11,6 +11,7 @@ import numpy as np
 from noisy_gru.components.sequence_example_gen.arrow import pa, pc
 from noisy_gru.components.sequence_example_gen.chunks import CATEGORICAL, NUMERIC
 from noisy_gru.components.sequence_example_gen.columns import Columns
+from noisy_gru.components.sequence_example_gen.csv_records import REPEATED_HEADER, Malformed
 from noisy_gru.components.sequence_example_gen.errors import DataError
 from noisy_gru.components.sequence_example_gen.ledger import Ledger, Record, plain
 from noisy_gru.components.sequence_example_gen.tables import Block, Source
@@ -185,25 +186,37 @@ class Conformer:
                 return [
                     {
                         "file": source.name,
-                        "row": int(row),
+                        "row": int(block.rows[place]),
+                        **({} if block.lines is None else {"line": int(block.lines[place])}),
                         "column": column,
                         "value": plain(found[column]),
                         "problem": f"expected {expected}, received {_shown(found[column])}",
                         "values": {key: plain(value) for key, value in found.items()},
                     }
-                    for row, found in zip(block.rows[which], values, strict=True)
+                    for place, found in zip(which, values, strict=True)
                 ]
 
             ledger.rows(action, reason, len(which), records, file=source.name)
 
     def _malformed(self, block: Block, source: Source, ledger: Ledger) -> None:
-        ledger.rows(
-            self._strict(UNPARSABLE),
-            UNPARSABLE,
-            len(block.malformed),
-            lambda: [{"file": source.name, "row": row, "problem": problem} for row, problem in block.malformed],
-            file=source.name,
-        )
+        headers = [each for each in block.malformed if each.reason == REPEATED_HEADER]
+        others = [each for each in block.malformed if each.reason is None]
+        # Headers between rows lose nothing: they are written down, and make no file a bad one.
+        ledger.rows("quarantine", REPEATED_HEADER, len(headers), lambda: _records(headers, source))
+        action = self._strict(UNPARSABLE)
+        ledger.rows(action, UNPARSABLE, len(others), lambda: _records(others, source), file=source.name)
+
+
+def _records(malformed: list[Malformed], source: Source) -> list[Record]:
+    return [
+        {
+            "file": source.name,
+            "row": each.row,
+            **({} if each.line is None else {"line": each.line}),
+            "problem": each.problem,
+        }
+        for each in malformed
+    ]
 
 
 def _as_float32(values: np.ndarray) -> np.ndarray:

@@ -26,7 +26,7 @@ def format_of(name: str, data: DataConfig) -> str:
     Raises:
         DataError: the ending is none that is known.
     """
-    gzipped = name.endswith(".gz")
+    gzipped = name.lower().endswith(".gz")
     if data.format == "csv":
         return "csv.gz" if gzipped else "csv"
     if data.format != "auto":

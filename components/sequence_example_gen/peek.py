@@ -9,9 +9,10 @@ from typing import Any
 
 import pandas as pd
 
-from noisy_gru.components.sequence_example_gen.arrow import pa, pa_csv, pa_parquet
+from noisy_gru.components.sequence_example_gen.arrow import pa, pa_parquet
+from noisy_gru.components.sequence_example_gen.csv_tables import first_rows
 from noisy_gru.components.sequence_example_gen.errors import DataError
-from noisy_gru.components.sequence_example_gen.tables import Source, csv_header, open_text, unreadable
+from noisy_gru.components.sequence_example_gen.tables import Source, unreadable
 
 
 @dataclass(frozen=True)
@@ -44,13 +45,7 @@ def _first_rows(path: Path, rows: int) -> Any:
     name = path.name.lower()
     if name.endswith((".csv", ".csv.gz")):
         source = Source(str(path), str(path), "csv.gz" if name.endswith(".gz") else "csv")
-        csv_header(source)
-        try:
-            with open_text(source) as stream, pa_csv.open_csv(stream) as reader:
-                batch = next(iter(reader), None)
-                return reader.schema.empty_table() if batch is None else pa.Table.from_batches([batch]).slice(0, rows)
-        except (OSError, pa.ArrowException) as error:
-            raise unreadable(source, "a CSV file", error) from error
+        return first_rows(source).slice(0, rows)
     if name.endswith((".parquet", ".pq")):
         source = Source(str(path), str(path), "parquet")
         try:

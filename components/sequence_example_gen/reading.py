@@ -7,6 +7,7 @@ from typing import Any
 
 from noisy_gru.components.sequence_example_gen.columns import Columns
 from noisy_gru.components.sequence_example_gen.conform import Conformer
+from noisy_gru.components.sequence_example_gen.csv_tables import read_csv
 from noisy_gru.components.sequence_example_gen.ledger import Ledger
 from noisy_gru.components.sequence_example_gen.memory import TABLE, read_table
 from noisy_gru.components.sequence_example_gen.tables import (
@@ -15,7 +16,6 @@ from noisy_gru.components.sequence_example_gen.tables import (
     Source,
     local_open,
     parquet_sources,
-    read_csv,
     read_parquet,
 )
 from noisy_gru.schema.config import DatasetConfig

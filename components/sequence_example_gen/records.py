@@ -20,6 +20,7 @@ from tensorflow.core.example import example_pb2
 
 from noisy_gru.components.sequence_example_gen.arrow import pa
 from noisy_gru.components.sequence_example_gen.columns import Columns
+from noisy_gru.components.sequence_example_gen.csv_records import Malformed
 from noisy_gru.components.sequence_example_gen.errors import DataError
 from noisy_gru.components.sequence_example_gen.shards import masked_crc
 from noisy_gru.components.sequence_example_gen.tables import Block, Opener, Source, local_open, unreadable
@@ -100,7 +101,7 @@ class _Collector:
         self.values: dict[str, list[Any]] = {name: [] for name in [*self._scalars, *self._lists]}
         self.steps: list[int] = []
         self.rows: list[int] = []
-        self.malformed: list[tuple[int, str]] = []
+        self.malformed: list[Malformed] = []
         self.seen: set[str] = set()
 
     def add(self, number: int, lists: Lists) -> None:
@@ -110,13 +111,13 @@ class _Collector:
         if len(set(lengths.values())) != 1:
             found = ", ".join(f"{name} {length}" for name, length in lengths.items()) or "none"
             problem = f"expected lists of one length, one value per step, received {found}"
-            self.malformed += [(number, problem)] * max(lengths.values(), default=1)
+            self.malformed += [Malformed(number, problem)] * max(lengths.values(), default=1)
             return
         (length,) = set(lengths.values())
         many = [name for name in self._scalars if name not in self._lists and len(lists.get(name) or []) > 1]
         many = [name for name in many if len(set(lists[name])) > 1]
         if many:
-            self.malformed += [(number, f"expected one value of {', '.join(many)}, received several")] * length
+            self.malformed += [Malformed(number, f"expected one value of {', '.join(many)}, received several")] * length
             return
         for name in self._scalars:
             self.values[name] += [(lists.get(name) or [None])[0]] * length
@@ -164,7 +165,7 @@ def read_records(
         try:
             collector.add(number, parse(record))
         except (DecodeError, ValueError) as error:
-            collector.malformed.append((number, f"expected a tf.{_KIND[source.format]}: {error}"))
+            collector.malformed.append(Malformed(number, f"expected a tf.{_KIND[source.format]}: {error}"))
         if number % block_records == 0:
             seen |= collector.seen
             yield collector.block()

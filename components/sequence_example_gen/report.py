@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from noisy_gru.components.sequence_example_gen.account import Account
+from noisy_gru.components.sequence_example_gen.csv_records import REPEATED_HEADER
 from noisy_gru.components.sequence_example_gen.errors import DataError
 from noisy_gru.components.sequence_example_gen.splits import Boundaries
 from noisy_gru.components.sequence_example_gen.values import time_texts
@@ -73,17 +74,20 @@ def summary(account: Account, dataset: DatasetConfig, at: Boundaries | None) -> 
     }
 
 
+def described(record: dict[str, Any]) -> str:
+    """A line of the quarantine in words: where the row or sequence is, and what is wrong with it."""
+    if "file" not in record:
+        return f"sequence {record.get('sequence_id')}: {record['problem']}"
+    column = f", column {record['column']}" if "column" in record else ""
+    line = f" (line {record['line']})" if "line" in record else ""
+    return f"{record['file']}, row {record['row']}{column}: {record['problem']}{line}"
+
+
 def _examples(account: Account, reasons: dict[str, int], what: str) -> str:
     lines = []
     for reason, count in sorted(reasons.items(), key=lambda item: (-item[1], item[0])):
         lines.append(f"  {reason}: {count:,} {what}, for example")
-        for record in account.examples.get(reason, []):
-            if "file" in record:
-                column = f", column {record['column']}" if "column" in record else ""
-                place = f"{record['file']}, row {record['row']}{column}"
-            else:
-                place = f"sequence {record.get('sequence_id')}"
-            lines.append(f"    {place}: {record['problem']}")
+        lines += [f"    {described(record)}" for record in account.examples.get(reason, [])]
     return "\n".join(lines)
 
 
@@ -124,7 +128,7 @@ def check_rows(account: Account, dataset: DatasetConfig, where: str = "") -> Non
             f"this is a bug of ingestion, please report it. {account.to_json()}"
         )
     most = dataset.data.policies.max_quarantined_fraction
-    quarantined = account.quarantined.total()
+    quarantined = account.quarantined.total() - account.quarantined[REPEATED_HEADER]
     if quarantined > most * account.rows_read:
         raise DataError(
             f"{quarantined:,} of {account.rows_read:,} rows ({quarantined / account.rows_read:.1%}) are quarantined, "

@@ -13,11 +13,12 @@ import pytest
 
 from noisy_gru.components.sequence_example_gen.arrow import pa, pa_parquet
 from noisy_gru.components.sequence_example_gen.columns import Columns
+from noisy_gru.components.sequence_example_gen.csv_tables import read_csv
 from noisy_gru.components.sequence_example_gen.errors import DataError
 from noisy_gru.components.sequence_example_gen.files import format_of, named_patterns, sources
 from noisy_gru.components.sequence_example_gen.peek import peek
 from noisy_gru.components.sequence_example_gen.report import check
-from noisy_gru.components.sequence_example_gen.tables import Source, read_csv
+from noisy_gru.components.sequence_example_gen.tables import Source
 
 HEAD = "id,t,x,y\n"
 ROWS = "a,0,1.5,c\na,1,2.5,c\n"
@@ -68,7 +69,7 @@ def test_row_numbers_hold_in_every_block(tmp_path, configured) -> None:
     rows = np.concatenate([block.rows for block in blocks])
     times = np.concatenate([pd.to_numeric(block.table["t"].to_pandas()) for block in blocks])
     assert rows.tolist() == times.tolist() == [row for row in range(1, 2001) if row not in (500, 2000)]
-    assert [row for block in blocks for row, _ in block.malformed] == [500, 2000]
+    assert [found.row for block in blocks for found in block.malformed] == [500, 2000]
 
 
 FAULTS = [
@@ -78,7 +79,7 @@ FAULTS = [
     (
         "rows.csv",
         b"id,t,x,y\n\xff\xfe,0,1,c\n",
-        r"rows\.csv: can't be read as a CSV file in UTF-8: 'utf-8' codec can't decode",
+        r"rows\.csv: can't be read as a CSV file in UTF-8 \(row 1, line 2\): 'utf-8' codec can't decode",
     ),
     (
         "rows.csv.gz",
@@ -89,7 +90,7 @@ FAULTS = [
     (
         "late.csv",
         HEAD.encode() + b"a,0,1,c\n" * 140_000 + b"\xff,0,1,c\n",
-        r"late\.csv: can't be read .* in UTF-8: .*UTF8",
+        r"late\.csv: can't be read .* in UTF-8 \(row 140001, line 140002\): 'utf-8' codec can't decode",
     ),
     ("rows.parquet", b"PAR1 no more", r"rows\.parquet: can't be read as a Parquet file"),
 ]
