@@ -23,7 +23,7 @@ class ScheduleConfig(Section):
     timezone: str = Field(
         default="UTC",
         description="Zone of the times, for example Europe/Berlin. A time that the change to summer time leaves out "
-        "comes as much later as the clock jumps; one that comes twice in autumn runs the first time.",
+        "runs at once after the change; one that comes twice in autumn runs the first time.",
     )
     jitter: Duration = Field(
         default="0s", description="Up to this much later, by chance, so that not all pipelines start at once."

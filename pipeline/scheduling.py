@@ -6,11 +6,12 @@ import signal
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from noisy_gru.pipeline.cli_options import EXIT_BUSY
 from noisy_gru.pipeline.config import PipelineConfig
 from noisy_gru.pipeline.cron import CronTimes, cron_times
-from noisy_gru.pipeline.cron_trigger import cron_trigger
+from noisy_gru.pipeline.cron_next import next_time
 from noisy_gru.pipeline.cut_off import unfinished
 from noisy_gru.pipeline.printed_schedule import crontab_line, systemd_units
 from noisy_gru.pipeline.retrain_child import Ended, RetrainChild, command
@@ -49,6 +50,7 @@ def run_schedule(
         BusyError: this root has a scheduler already.
     """
     rules, times = config.retraining.schedule, _times(config)
+    zone = ZoneInfo(rules.timezone)
     directory = RunDirectory(root)
     directory.create()
     if run_child is None:
@@ -68,8 +70,9 @@ def run_schedule(
     with held_lock(directory.root / ".schedule.lock", "noisy-gru retrain schedule", advice):
         say(f"{config.name}: {' '.join(times.fields)!r} (seconds first) in {rules.timezone}, under {directory.root}")
         ended_by = RetrainSchedule(
-            trigger=cron_trigger(times, rules.timezone, jitter=parse_duration(rules.jitter)),
-            nominal=cron_trigger(times, rules.timezone),
+            following=lambda after: next_time(times, zone, after),
+            local=lambda when: f"{when.astimezone(zone):%Y-%m-%d %H:%M:%S %Z}",
+            jitter=parse_duration(rules.jitter),
             state=directory.root / STATE,
             retrain=retrain,
             catch_up=rules.missed == "run",
