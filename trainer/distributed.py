@@ -25,7 +25,7 @@ import tensorflow as tf
 from noisy_gru.schema.errors import ConfigError
 from noisy_gru.trainer.callbacks import noisy_layers
 from noisy_gru.trainer.dataset import SequenceData
-from noisy_gru.trainer.layers import apart
+from noisy_gru.trainer.noise_seeds import per_replica_seed
 
 
 def fit_replicas(
@@ -230,4 +230,4 @@ def _build_metrics(model: keras.Model, data: SequenceData) -> None:
 
 
 def _apart(draw: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda ordered=True: apart(draw(ordered))
+    return lambda ordered=True: per_replica_seed(draw(ordered))

@@ -33,12 +33,13 @@ kernel from using vector instructions, so z and r are computed apart.
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-# What makes sigmoid exactly 1 in float32 and float64.
-_KEEP = 1e5
+# Makes sigmoid exactly 1, whatever finite product with the state is added.
+_KEEP = math.inf
 
 
 class Weights(NamedTuple):
@@ -58,6 +59,7 @@ def fused_gru(
     go_backwards: bool,
     training: bool,
     zero_masked: bool = False,
+    return_sequences: bool = True,
 ) -> tuple[Any, Any, Any]:
     """Run a GRU over a batch of sequences.
 
@@ -70,9 +72,11 @@ def fused_gru(
         training: whether a gradient will be asked for. Without it nothing is kept for one.
         zero_masked: Keras' `zero_output_for_mask`: a masked step gives zeros, instead of the output before it (which
             is zeros where no step counted yet).
+        return_sequences: whether the outputs of all steps are asked for. If not, inference keeps no state but the last.
 
     Returns:
-        The last output (B, U), the outputs (B, T, U) and the last state (B, U), as Keras' `inner_loop` gives them.
+        The last output (B, U), the outputs (B, T, U) (without `return_sequences` the last alone, (B, 1, U)) and the
+        last state (B, U), as Keras' `inner_loop` gives them.
     """
     x = tf.transpose(sequences, [1, 0, 2])
     steps = None if mask is None else tf.transpose(mask)[:, :, tf.newaxis]
@@ -82,15 +86,21 @@ def fused_gru(
     if steps is not None:
         # Whatever stands there, NaN included, must not reach a product.
         x = tf.where(steps, x, tf.zeros_like(x))
+    counted = None
+    if steps is not None:
+        # Steps with an output of their own or, without `zero_masked`, that of a step before.
+        counted = steps if zero_masked else tf.cumsum(tf.cast(steps, tf.int32), axis=0) > 0
     if training:
         state, hidden = _with_gradient(x, initial_state, steps, weights)
     else:
-        state, hidden, _ = _forward(_from_inputs(x, steps, weights), initial_state, weights, keep=False)
-    last = state
-    if steps is not None:
-        told = steps if zero_masked else tf.cumsum(tf.cast(steps, tf.int32), axis=0) > 0
-        hidden = tf.where(told, hidden, tf.zeros_like(hidden))
-        last = tf.where(told[-1], state, tf.zeros_like(state))
+        state, hidden, _ = _forward(
+            _from_inputs(x, steps, weights), initial_state, weights, keep_states=return_sequences
+        )
+    last = state if counted is None else tf.where(counted[-1], state, tf.zeros_like(state))
+    if not return_sequences:
+        return last, last[:, tf.newaxis], state
+    if counted is not None:
+        hidden = tf.where(counted, hidden, tf.zeros_like(hidden))
     outputs = tf.transpose(hidden, [1, 0, 2])
     units = weights.recurrent.shape[0]
     return last, tf.ensure_shape(outputs, [*sequences.shape[:2], units]), state
@@ -101,7 +111,7 @@ def _with_gradient(x: Any, initial_state: Any, steps: Any, weights: Weights) -> 
     def run(x: Any, initial_state: Any, kernel: Any, recurrent: Any, bias: Any) -> Any:
         given = Weights(kernel, recurrent, bias)
         inputs = _from_inputs(x, steps, given)
-        state, hidden, within = _forward(inputs, initial_state, given, keep=True)
+        state, hidden, within = _forward(inputs, initial_state, given, keep_products=True)
 
         def gradient(d_state: Any, d_hidden: Any) -> tuple[Any, ...]:
             return _backward(x, initial_state, given, inputs, hidden, within, d_state, d_hidden)
@@ -124,8 +134,10 @@ def _from_inputs(x: Any, steps: Any, weights: Weights) -> Any:
     return tf.where(tf.logical_or(steps, ~is_z), inputs, tf.constant(_KEEP, inputs.dtype))
 
 
-def _forward(inputs: Any, initial_state: Any, weights: Weights, *, keep: bool) -> tuple[Any, Any, Any]:
-    """The last state (B, U), all states h (T, B, U), and, to keep, p (T, B, 3U)."""
+def _forward(
+    inputs: Any, initial_state: Any, weights: Weights, *, keep_states: bool = True, keep_products: bool = False
+) -> tuple[Any, Any, Any]:
+    """The last state (B, U) and, where they are to be kept, all states h (T, B, U) and p (T, B, 3U), else None."""
     recurrent, c_h = weights.recurrent, weights.bias[1, 2 * weights.recurrent.shape[0] :]
     units = recurrent.shape[0]
     count, batch = tf.shape(inputs)[0], tf.shape(inputs)[1]
@@ -133,19 +145,21 @@ def _forward(inputs: Any, initial_state: Any, weights: Weights, *, keep: bool) -
     def read(t: Any, gate: int) -> Any:
         return tf.reshape(tf.slice(inputs, [t, 0, gate * units], [1, batch, units]), [-1, units])
 
-    def step(t: Any, h: Any, states: Any, *kept: Any) -> tuple[Any, ...]:
+    def step(t: Any, h: Any, *kept: Any) -> tuple[Any, ...]:
         p = h @ recurrent
         z = tf.sigmoid(read(t, 0) + p[:, :units])
         r = tf.sigmoid(read(t, 1) + p[:, units : 2 * units])
         hh = tf.tanh(read(t, 2) + r * (p[:, 2 * units :] + c_h))
         new = tf.ensure_shape(z * h + (1.0 - z) * hh, h.shape)
-        return t + 1, new, states.write(t, new), *(array.write(t, p) for array in kept)
+        values = [*([new] if keep_states else []), *([p] if keep_products else [])]
+        return t + 1, new, *(array.write(t, value) for array, value in zip(kept, values, strict=True))
 
-    arrays = _arrays(inputs, units, *([3 * units] if keep else []))
-    _, last, states, *kept = tf.while_loop(
-        lambda t, *_: t < count, step, (0, initial_state, *arrays), maximum_iterations=count
+    widths = [*([units] if keep_states else []), *([3 * units] if keep_products else [])]
+    _, last, *kept = tf.while_loop(
+        lambda t, *_: t < count, step, (0, initial_state, *_arrays(inputs, *widths)), maximum_iterations=count
     )
-    return last, states.stack(), kept[0].stack() if keep else None
+    states, products = kept[:1] if keep_states else [], kept[1:] if keep_states else kept
+    return last, states[0].stack() if states else None, products[0].stack() if products else None
 
 
 def _backward(

@@ -11,58 +11,22 @@
 TensorShape([32, 16])
 """
 
-import json
 import math
 import numbers
-from pathlib import Path
+from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 from keras import ops
 
 from noisy_gru.trainer.fused_gru import Weights, fused_gru
+from noisy_gru.trainer.noise_seeds import NoiseSeedGenerator, noise_seed
 from noisy_gru.trainer.threefry import random_bits
 
 NOISES = ("normal", "truncated_normal", "uniform")
 
 # Standard deviation of a unit normal cut at +-2.
 _TRUNCATED_STDDEV = math.sqrt(1 - 4 * math.exp(-2) / math.sqrt(2 * math.pi) / math.erf(math.sqrt(2)))
-_STDDEV_ASSET = "current_stddev.json"
-_REPLICA_STRIDE = 1_000_003
-
-
-class NoiseSeedGenerator(keras.random.SeedGenerator):
-    """A seed generator whose draws differ between the replicas of a `tf.distribute` strategy.
-
-    A mirrored seed variable holds the same value on every replica; alone, it would give the first sequence
-    of every replica the same noise.
-
-    Where all replicas are known to get equally many rows of a batch, set `equal_shares`: each then draws for the whole
-    batch and takes its own rows, so a sequence has the noise that it would have on one device.
-    """
-
-    equal_shares = False
-
-    def next(self, ordered=True):
-        seed = super().next(ordered=ordered)
-        return seed if self.equal_shares else apart(seed)
-
-    def rows(self, count):
-        """Rows to draw for `count` of this replica, and the first of them that is its own."""
-        context = tf.distribute.get_replica_context()
-        if not self.equal_shares or context is None:
-            return count, 0
-        return count * context.num_replicas_in_sync, count * context.replica_id_in_sync_group
-
-
-def apart(seed):
-    """A seed int64 (2,) for this replica alone, from the one that all replicas have in common."""
-    context = tf.distribute.get_replica_context()
-    if context is None or context.num_replicas_in_sync == 1:
-        return seed
-    replica = tf.cast(context.replica_id_in_sync_group, seed.dtype)
-    return seed + tf.stack([_REPLICA_STRIDE * replica, tf.zeros_like(replica)])
 
 
 @keras.saving.register_keras_serializable(package="noisy_gru")
@@ -102,6 +66,9 @@ class NoisyGRU(keras.layers.GRU):
     - The noise leaves no random op, no seed and no stddev in an inference graph: it is under a Python `if training:`.
       The stock layer's dropout does leave its masks' ops there, so the export is built without dropout.
       `training` must therefore be a Python Boolean or None, never a tensor.
+    - `TimeDistributed` over a time axis of unknown size traces its layer once for all steps (`vectorized_map`), so all
+      steps of a sequence get the same noise, as they get the same mask of the stock dropout. Give the axis a size
+      to have independent draws (Keras 3.15 reads such an axis only as far as the batch has rows, anyway).
 
     Args:
         units: int > 0, size U of the hidden state.
@@ -118,21 +85,22 @@ class NoisyGRU(keras.layers.GRU):
     Call arguments:
         sequences: float tensor of shape (B, T, F); B and T may be unknown.
         initial_state: tensor of shape (B, U), or a list holding one; None for the states above.
-        mask: bool tensor of shape (B, T), True where a step counts. A row without any True step leaves the state
-            at h[b, 0] and gives zeros as output, as in the stock layer.
+        mask: tensor of shape (B, T) or (B, T, 1), of any dtype that casts to bool, True (not 0) where a step counts. A
+            row without any True step leaves the state at h[b, 0] and gives zeros as output, as in the stock layer.
         training: Python Boolean or None (as False).
 
     Returns:
         (B, U), or (B, T, U) if `return_sequences`, in the layer's compute dtype; with `return_state` a pair of that
-        and the last state (B, U). The noise itself is drawn in the variable dtype (float32 in mixed precision).
+        and the last state (B, U). The noise itself is drawn in float32 (float64 for a float64 layer), then cast.
 
     Raises:
-        ValueError: `stddev` is not a finite number >= 0, `noise` not one of the three laws, or `learn_mean` or `fused`
-            no Boolean.
+        ValueError: `stddev` is not a finite number >= 0, `noise` not one of the three laws, `learn_mean` or `fused`
+            no Boolean, or the mask has another number of steps than the sequences.
+        RuntimeError: Keras runs on another backend than TensorFlow.
 
     Weights: `kernel` (F, 3U), `recurrent_kernel` (U, 3U), `bias` (2, 3U), in this order and no others: `get_weights()`
-    of a stock GRU fits. `learn_mean` puts `initial_mean` (U,) before them. `current_stddev` is not a weight, but
-    a `.keras` file (not a weights file) keeps it.
+    of a stock GRU fits. `learn_mean` puts `initial_mean` (U,) before them. `current_stddev` is not a weight but part of
+    the configuration: `clone_model`, `.keras` and whole-model `.h5` files keep it, weights files do not.
 
     Sources: Cho et al. (2014), "Learning Phrase Representations using RNN Encoder-Decoder for Statistical
     Machine Translation", arXiv:1406.1078 (the GRU); Zimmermann, Tietz and Grothmann (2012), "Forecasting with
@@ -140,6 +108,11 @@ class NoisyGRU(keras.layers.GRU):
     """
 
     def __init__(self, units, stddev=0.1, noise="normal", seed=None, learn_mean=False, fused=True, **gru_arguments):
+        if keras.backend.backend() != "tensorflow":
+            raise RuntimeError(
+                "NoisyGRU needs Keras' TensorFlow backend. Set KERAS_BACKEND=tensorflow before Keras is imported. "
+                f"Received: backend {keras.backend.backend()!r}"
+            )
         stddev = _checked_stddev(stddev, "stddev")
         if noise not in NOISES:
             raise ValueError(f"Argument `noise` must be one of {NOISES}. Received: noise={noise!r}")
@@ -148,13 +121,14 @@ class NoisyGRU(keras.layers.GRU):
         if not isinstance(fused, bool):
             raise ValueError(f"Argument `fused` must be True or False. Received: fused={fused!r}")
         super().__init__(units, seed=seed, **gru_arguments)
+        self.supports_masking = True
         self.fused = fused
         self.stddev = stddev
         self.noise = noise
         self.seed = seed
         self.learn_mean = learn_mean
         self.initial_mean = None
-        self.noise_seed_generator = NoiseSeedGenerator(_noise_seed(seed, self.go_backwards))
+        self.noise_seed_generator = NoiseSeedGenerator(noise_seed(seed, self.go_backwards))
         # A variable, so that a new value needs no new trace; past Keras' tracker, so that it is not a weight.
         variable = keras.Variable(stddev, trainable=False, dtype="float64", autocast=False, name="stddev")
         object.__setattr__(self, "_stddev_variable", variable)
@@ -187,12 +161,15 @@ class NoisyGRU(keras.layers.GRU):
         if training and initial_state is None and not self.stateful:
             batch_size = ops.shape(sequences)[0]  # pyright: ignore[reportOptionalSubscript]
             (mean,) = self.get_initial_state(batch_size)
-            initial_state = [ops.add(mean, self._draw_noise(batch_size))]
+            # Not ops.add, which takes a (0, U) tensor for a bias.
+            initial_state = [mean + self._draw_noise(batch_size)]  # pyright: ignore[reportOptionalOperand]
         return super().call(sequences, initial_state=initial_state, mask=mask, training=training)
 
     def inner_loop(self, sequences, initial_state, mask, training=False):
         states = initial_state if isinstance(initial_state, (list, tuple)) else [initial_state]
-        if not self._is_fusable(sequences):
+        mask = _bool_mask(mask, sequences)
+        # The stock loop also takes a mask for each unit, (B, T, U).
+        if not self._is_fusable(sequences) or (mask is not None and len(mask.shape) != 2):
             return super().inner_loop(sequences, initial_state, mask, training=training)
         if training and self.dropout:
             # As the stock layer: one mask for all steps.
@@ -207,6 +184,7 @@ class NoisyGRU(keras.layers.GRU):
             go_backwards=self.go_backwards,
             training=bool(training),
             zero_masked=self.zero_output_for_mask,
+            return_sequences=self.return_sequences,
         )
         return last, outputs, [state]
 
@@ -231,7 +209,9 @@ class NoisyGRU(keras.layers.GRU):
         )
 
     def _draw_noise(self, batch_size):
-        dtype, seed = self.variable_dtype, self.noise_seed_generator
+        # 23 random bits need float32; half precision would round some to infinity.
+        dtype = "float64" if self.variable_dtype == "float64" else "float32"
+        seed = self.noise_seed_generator
         rows, first = seed.rows(batch_size)
         bits = random_bits(seed.next(), rows, self.units)
         # Odd multiples of 2**-23 in (-1, 1), exact in float32.
@@ -257,18 +237,12 @@ class NoisyGRU(keras.layers.GRU):
         # The states were made when the mean was still zeros.
         self.reset_state()
 
-    def save_assets(self, dir_path):
-        """Keep `current_stddev` in the `.keras` file, beside the weights so that these stay a stock GRU's."""
-        (Path(dir_path) / _STDDEV_ASSET).write_text(json.dumps(self.current_stddev))
-
-    def load_assets(self, dir_path):
-        self.current_stddev = json.loads((Path(dir_path) / _STDDEV_ASSET).read_text())
-
     def get_config(self):
         # The stock layer leaves out use_cudnn and implementation; a reloaded layer should compute as the saved one.
         return {
             **super().get_config(),
             "stddev": self.stddev,
+            "current_stddev": self.current_stddev,
             "noise": self.noise,
             "learn_mean": self.learn_mean,
             "fused": self.fused,
@@ -276,17 +250,38 @@ class NoisyGRU(keras.layers.GRU):
             "implementation": self.cell.implementation,
         }
 
+    @classmethod
+    def from_config(cls, config):
+        """The layer of a configuration; without `current_stddev` in it, the reference scale is in force."""
+        config = dict(config)
+        current_stddev = config.pop("current_stddev", None)
+        layer = super().from_config(config)
+        if current_stddev is not None:
+            layer.current_stddev = current_stddev
+        return layer
+
+
+def _bool_mask(mask: Any, sequences: Any) -> Any:
+    """A mask as bool (B, T), or (B, T, U) if it has one for each unit; whatever Keras' GRU takes for one."""
+    if isinstance(mask, (list, tuple)) and mask and (mask[0] is None or ops.is_tensor(mask[0])):
+        # Keras gives a layer of several inputs their masks as a list.
+        mask = mask[0]
+    if mask is None:
+        return None
+    counts: Any = tf.cast(mask, tf.bool)
+    if len(counts.shape) == 3 and counts.shape[-1] == 1:
+        counts = tf.squeeze(counts, -1)
+    steps, expected = counts.shape[1], sequences.shape[1]
+    if steps is not None and expected is not None and steps != expected:
+        raise ValueError(
+            f"The mask of a NoisyGRU must have a step for each of its sequences'. Expected: {expected} steps. "
+            f"Received: a mask of shape {tuple(counts.shape)} for sequences of shape {tuple(sequences.shape)}"
+        )
+    return counts
+
 
 def _checked_stddev(value, name):
     is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if not is_number or not math.isfinite(value) or value < 0:
         raise ValueError(f"Argument `{name}` must be a finite number >= 0. Received: {name}={value!r}")
     return float(value)
-
-
-def _noise_seed(seed, go_backwards):
-    """A seed apart from the dropout's, and apart from that of the other half of a `Bidirectional`."""
-    if seed is None:
-        return None
-    sequence = np.random.SeedSequence(seed % 2**64, spawn_key=(int(go_backwards),))
-    return int(sequence.generate_state(1)[0])

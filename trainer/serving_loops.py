@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-# What a weight must add to w to outweigh all others: sigmoid of it is 0 to float32, next to any state.
-HOLD = -1e5
+# What a weight must add to w to outweigh all others: its sigmoid is 0 in float32, beside any product of state or input.
+HOLD = -1e30
 # Rounds that may run ahead of each other; more would only hold more memory.
 _ROUNDS_AT_ONCE = 4
 

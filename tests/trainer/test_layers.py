@@ -53,7 +53,7 @@ def built(rng, **arguments):
 def stock_twin(layer, **changes):
     """keras.layers.GRU with the same configuration and weights."""
     config = layer.get_config()
-    for name in ("stddev", "noise", "learn_mean", "fused"):
+    for name in ("stddev", "current_stddev", "noise", "learn_mean", "fused"):
         del config[name]
     twin = keras.layers.GRU.from_config(config | changes)
     twin.build((None, STEPS, FEATURES))

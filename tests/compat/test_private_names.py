@@ -1,0 +1,183 @@
+"""Canaries: each private name of Keras, TFX, Beam and kfp that the product uses still is and does what is expected.
+
+A new release that drops one fails here, by name, before it fails a pipeline. The last test scans the source, so that
+nobody uses another one without a canary.
+"""
+
+import ast
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import pytest
+import tensorflow as tf
+from keras.src.backend.tensorflow.rnn import bidirectional_gru
+
+from noisy_gru.trainer.layers import NoisyGRU
+from noisy_gru.trainer.threefry import random_bits
+
+ROOT = Path(__file__).parents[2]
+ROOMS = ("schema", "trainer", "components", "pipeline", "serving", "kubeflow")
+# By attribute: the library, and where it is used.
+COVERED = {
+    "_flatten_layers": "keras: trainer/callbacks.py, trainer/distributed.py",
+    "_all_reduce_sum_gradients": "keras: trainer/distributed.py",
+    "_all_options": "beam: pipeline/beam_answers.py",
+    "_context": "tfx: executors that need their execution's id",
+    "_log_startup": "tfx: components/sequence_example_gen/executor.py",
+    "_make_beam_pipeline": "tfx: components/sequence_example_gen/executor.py",
+    "_SUPPORTED_STANDARD_ARTIFACT_TYPES": "tfx: kubeflow/compile.py, kubeflow/supported.py",
+    "_pipelines_api": "kfp: kubeflow/submission.py",
+    "_run_api": "kfp: kubeflow/connection.py",
+    "_healthz_api": "kfp: kubeflow/connection.py",
+    "_exit": "os._exit is documented",
+}
+
+
+def test_keras_flattens_a_model_down_to_the_layers_inside_of_layers():
+    inner = keras.Sequential([keras.Input((3, 2)), NoisyGRU(2, name="deep")])
+    bidirectional = keras.layers.Bidirectional(NoisyGRU(2, return_sequences=True, name="both"))
+    model = keras.Sequential([keras.Input((3, 2)), bidirectional, keras.layers.Dense(2), inner])
+    found = {layer.name for layer in model._flatten_layers() if isinstance(layer, NoisyGRU)}
+    assert found == {"deep", "forward_both", "backward_both"}
+
+
+def test_kerass_optimizer_sums_gradients_over_replicas_in_the_method_that_is_replaced(monkeypatch):
+    strategy = tf.distribute.MirroredStrategy(["CPU:0"])
+    summed = []
+    with strategy.scope():
+        variable = keras.Variable(1.0)
+        optimizer = keras.optimizers.SGD(0.5)
+        optimizer.build([variable])
+    monkeypatch.setattr(optimizer, "_all_reduce_sum_gradients", lambda pairs: summed.append(pairs) or pairs)
+    # As in training: within a replica, in a function.
+    strategy.run(tf.function(lambda: optimizer.apply([tf.constant(1.0)], [variable])))
+    assert summed
+    assert float(variable.numpy()) == 0.5
+
+
+def test_keras_runs_a_gru_through_inner_loop():
+    """Its arguments are what `NoisyGRU.inner_loop` takes; its answer a triple of last output, outputs, states."""
+    assert [*inspect.signature(keras.layers.GRU.inner_loop).parameters] == [
+        "self",
+        "sequences",
+        "initial_state",
+        "mask",
+        "training",
+    ]
+    layer: Any = keras.layers.GRU(2, return_sequences=True)
+    layer.build((None, 3, 4))
+    last, outputs, states = layer.inner_loop(tf.zeros((5, 3, 4)), tf.zeros((5, 2)), None)
+    assert (last.shape, outputs.shape, [state.shape for state in states]) == ((5, 2), (5, 3, 2), [(5, 2)])
+
+
+def test_the_layer_says_itself_that_it_takes_masks():
+    """Keras' master sets `supports_masking` of every RNN to False (3.16, keras/src/layers/rnn/rnn.py:212)."""
+    assert NoisyGRU(2).supports_masking
+
+
+def test_bidirectional_has_no_path_of_its_own_around_the_noise():
+    """Bidirectional calls `backend.bidirectional_gru` first (layers/rnn/bidirectional.py:211); TensorFlow's refuses."""
+    with pytest.raises(NotImplementedError):
+        bidirectional_gru()
+
+
+def test_a_traced_function_can_be_kept_from_being_inlined():
+    graph = tf.function(lambda: random_bits(tf.constant([1, 2]), 3, 4)).get_concrete_function().graph
+    threefry = [each for each in graph.as_graph_def().library.function if "threefry2x32" in each.signature.name]
+    assert threefry
+    assert all(each.attr["_noinline"].b for each in threefry)
+
+
+def test_the_names_that_a_saved_model_holds():
+    from tensorflow.python.saved_model import constants
+    from tensorflow.python.trackable import base
+
+    assert constants.INIT_OP_SIGNATURE_KEY == "__saved_model_init_op"
+    assert vars(base)["OBJECT_GRAPH_PROTO_KEY"] == "_CHECKPOINTABLE_OBJECT_GRAPH"
+
+
+@pytest.mark.slow
+def test_beams_views_share_their_options():
+    from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+    from apache_beam.transforms import userstate
+
+    options = PipelineOptions(["--runner=FnApiRunner"])
+    view = options.view_as(StandardOptions)
+    assert view._all_options is options._all_options
+    assert view.runner == "FnApiRunner"
+    assert callable(userstate.get_dofn_specs)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # of TFX's own imports
+def test_tfxs_executors():
+    from tfx.dsl.components.base import base_beam_executor, base_executor
+
+    from noisy_gru.components.sequence_example_gen.executor import Executor
+
+    class Plain(base_executor.BaseExecutor):
+        def Do(self, input_dict, output_dict, exec_properties):
+            raise AssertionError
+
+    context = base_executor.BaseExecutor.Context(tmp_dir="/nowhere", unique_id="7")
+    assert Plain(context)._context is context
+    executor: Any = Executor(base_beam_executor.BaseBeamExecutor.Context(beam_pipeline_args=["--runner=FnApiRunner"]))
+    assert executor._make_beam_pipeline().options.get_all_options()["runner"] == "FnApiRunner"
+    assert [*inspect.signature(executor._log_startup).parameters] == ["inputs", "outputs", "exec_properties"]
+
+
+@pytest.mark.slow
+def test_tfxs_compiler_for_kubeflow():
+    from tfx.orchestration.kubeflow.v2 import compiler_utils
+    from tfx.types import standard_artifacts
+
+    assert standard_artifacts.Examples in compiler_utils._SUPPORTED_STANDARD_ARTIFACT_TYPES
+
+
+def test_kfps_client():
+    import kfp.client
+    import kfp_server_api
+    from kfp_server_api.rest import RESTClientObject
+
+    names = kfp.client.Client.__init__.__code__.co_names
+    assert {"_pipelines_api", "_run_api", "_healthz_api"} <= {*names}
+    assert hasattr(kfp_server_api.PipelineServiceApi, "pipeline_service_create_pipeline")
+    assert hasattr(kfp_server_api.HealthzServiceApi, "healthz_service_get_healthz")
+    assert "_request_timeout" in inspect.signature(RESTClientObject.request).parameters
+
+
+def test_there_are_no_others():
+    used = {*_private_names_of_others()}
+    assert used, "the scan finds nothing at all"
+    assert used - {*COVERED} == set()
+    assert {*COVERED} - used == set()
+
+
+def _private_names_of_others() -> Iterator[str]:
+    """Attributes with a leading underscore that are used in the product's source, but made nowhere in it."""
+    trees = [ast.parse(path.read_text()) for room in ROOMS for path in (ROOT / room).rglob("*.py")]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    own: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            own.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            own.add(node.id)
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and _is_self(node.value):
+            own.add(node.attr)
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "__setattr__":
+            own |= {each.value for each in node.args if isinstance(each, ast.Constant) and isinstance(each.value, str)}
+    for node in nodes:
+        if isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.startswith("__"):
+            if node.attr not in own:
+                yield node.attr
+        elif isinstance(node, ast.ImportFrom) and node.module != "__future__":
+            parts = [*(node.module or "").split("."), *(alias.name for alias in node.names)]
+            yield from (part for part in parts if part.startswith("_") or part == "src")
+
+
+def _is_self(node: ast.expr) -> bool:
+    return isinstance(node, ast.Name) and node.id in ("self", "cls")
