@@ -117,6 +117,7 @@ def prune(
         if connection is not None:
             _find_artifacts(MetadataStore(connection), directory, ids, needed, found, dry_run)
         first_kept = min((account.started for account in accounts if account.run_id in kept), default=timestamp(now))
+        first_kept = min(first_kept, timestamp(now))
         _find_others(directory, old, first_kept, found)
         size = sum(_size(path) for path in found.paths)
         if not dry_run:
@@ -171,7 +172,10 @@ def _kept(
     versions = {each.lineage.get("run"): each.version for each in publications}
     since = timestamp(now - timedelta(days=keep.days)) if keep.days is not None else None
     kept = {}
+    began = timestamp(now)
     for age, account in enumerate(reversed(accounts)):
+        # A run from the future, under a clock that was ahead, began before the one after it.
+        began = account.started if account.started <= timestamp(now) else began
         if account.status == "running":
             kept[account.run_id] = "goes on"
         elif account.run_id in versions:
@@ -182,7 +186,7 @@ def _kept(
             kept[account.run_id] = "all are kept"
         elif keep.runs is not None and age < keep.runs:
             kept[account.run_id] = f"one of the newest {keep.runs}"
-        elif since is not None and account.started >= since:
+        elif since is not None and began >= since:
             kept[account.run_id] = f"not older than {keep.days:g} days"
     return dict(reversed(kept.items()))
 

@@ -8,13 +8,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import logging
 import math
 import os
 import socket
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -28,6 +28,8 @@ RunStatus = Literal["running", "succeeded", "refused", "failed", "interrupted", 
 # JSON knows no NaN: it is written as null.
 Metric = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
 StepStatus = Literal["running", "complete", "cached", "skipped", "failed", "interrupted"]
+_RUN_ID = "%Y%m%d-%H%M%S-%f"
+logger = logging.getLogger(__name__)
 
 
 class StepAccount(BaseModel):
@@ -148,6 +150,7 @@ class RunDirectory:
         self.serving = self.root / "serving"
         self.inputs = self.root / "inputs"
         self.work = self.root / "work"
+        self._warned: set[str] = set()
 
     def create(self) -> None:
         """Makes the folders; raises ``UserError`` where that is impossible."""
@@ -164,9 +167,13 @@ class RunDirectory:
     def new_run_id(self, now: datetime) -> str:
         """A run's name: the time in UTC to the microsecond, or the next free one; called with the lock held.
 
-        So the order of the names is the order in which the runs began, as long as the clock doesn't go backwards.
+        The order of the names is the order in which the runs began: where the newest run is ahead of the clock, which
+        was set back since, the name is the next one after it.
         """
-        while self.log_file(name := f"{now.astimezone(UTC):%Y%m%d-%H%M%S-%f}").exists() or self._file(name).exists():
+        newest = next(reversed(self._names()), "")
+        with suppress(ValueError):
+            now = max(now, datetime.strptime(newest, _RUN_ID).replace(tzinfo=UTC))
+        while self.log_file(name := f"{now.astimezone(UTC):{_RUN_ID}}").exists() or self._file(name).exists():
             now += timedelta(microseconds=1)
         return name
 
@@ -201,43 +208,74 @@ class RunDirectory:
         write_atomically(self._file(account.run_id), account.model_dump_json(indent=1) + "\n")
 
     def account(self, run: str) -> RunAccount:
-        """The account of a run, by its id, an unambiguous beginning of it, or ``latest``; else ``UserError``."""
-        names = sorted(path.stem for path in self.runs.glob("[!.]*.json"))
-        if not names:
+        """The account of a run, by its id, an unambiguous beginning of it, or ``latest``; else ``UserError``.
+
+        ``latest`` is the newest that can be read.
+        """
+        names = self._names()
+        if run == "latest":
+            for name in reversed(names):
+                if (account := self._readable(name)) is not None:
+                    return _as_it_is(account)
+        if not names or run == "latest":
             raise UserError(f"{self.root}: no runs here. Name another root with --root")
-        matches = names[-1:] if run == "latest" else [name for name in names if name.startswith(run)]
+        matches = [name for name in names if name.startswith(run)]
         if run in matches:
             matches = [run]
         if not matches:
             raise UserError(f"run {run}: not under {self.root}. The last runs are {', '.join(names[-3:])}")
         if len(matches) > 1:
             raise UserError(f"run {run}: fits {len(matches)} runs: {', '.join(matches[-5:])}. Give more of the id")
-        return self._read(self._file(matches[0]))
+        return _as_it_is(self._read(self._file(matches[0])))
 
     def accounts(self) -> list[RunAccount]:
-        """All accounts under this root, oldest first."""
-        return [self._read(path) for path in sorted(self.runs.glob("[!.]*.json"))]
+        """All accounts under this root that can be read, oldest first; the others are named in a warning, once."""
+        return [_as_it_is(account) for name in self._names() if (account := self._readable(name)) is not None]
 
     def close_killed(self) -> None:
         """Marks runs that say `running` as killed; called with the lock held, which a run holds as long as it goes on.
 
         So it doesn't matter that a container has another host name each time, or always the same process id.
         """
-        for path in self.runs.glob("[!.]*.json"):
-            if json.loads(path.read_text()).get("status") == "running":
-                self.write(_killed(self._read(path)))
+        for name in self._names():
+            account = self._readable(name)
+            if account is not None and account.status == "running":
+                self.write(_killed(account))
+
+    def _names(self) -> list[str]:
+        """The ids of all runs, oldest first."""
+        return sorted(path.stem for path in self.runs.glob("[!.]*.json"))
+
+    def _readable(self, run_id: str) -> RunAccount | None:
+        """An account, or None, and a warning, where it can't be read: a machine that went down may leave it torn."""
+        try:
+            return self._read(self._file(run_id))
+        except UserError as error:
+            if run_id not in self._warned:
+                self._warned.add(run_id)
+                logger.warning("WARNING: %s. This run is left out; delete the file, or put back a copy", error)
+            return None
 
     def _file(self, run_id: str) -> Path:
         return self.runs / f"{run_id}.json"
 
     def _read(self, path: Path) -> RunAccount:
         try:
-            account = RunAccount.model_validate_json(path.read_text())
-        except (OSError, ValidationError) as error:
-            raise UserError(f"{path}: not the account of a run: {error}") from error
-        if account.status == "running" and account.host == socket.gethostname() and not _alive(account.pid):
-            return _killed(account)
-        return account
+            content = path.read_bytes()
+            return RunAccount.model_validate_json(content)
+        except OSError as error:
+            raise UserError(f"{path}: can't be read: {error.strerror}") from error
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            what = "it is empty" if not content else "".join(f"{key}: " for key in first["loc"]) + first["msg"]
+            raise UserError(f"{path}: not the account of a run: {what}") from error
+
+
+def _as_it_is(account: RunAccount) -> RunAccount:
+    """An account that says `running`, and whose process is gone, is that of a killed run."""
+    if account.status == "running" and account.host == socket.gethostname() and not _alive(account.pid):
+        return _killed(account)
+    return account
 
 
 def _killed(account: RunAccount) -> RunAccount:

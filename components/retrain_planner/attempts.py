@@ -72,13 +72,18 @@ def read_attempts(model_dir: Path) -> list[Attempt]:
 
 
 def outcomes(attempts: Iterable[Attempt], *, but: str = "") -> list[Outcome]:
-    """The retrainings in the order in which they began; ``but`` is a run to leave out: the one that asks."""
+    """The retrainings in the order in which they began; ``but`` is a run to leave out: the one that asks.
+
+    That is the order of the lines, and not of their times: a clock may be set back.
+    """
     runs: dict[str, list[Attempt]] = {}
     for attempt in attempts:
         if attempt.run_id != but:
-            runs.setdefault(attempt.run_id, []).append(attempt)
+            # A run that was interrupted begins again: it goes to the end.
+            events = runs.pop(attempt.run_id, []) if attempt.event == "started" else runs.get(attempt.run_id, [])
+            runs[attempt.run_id] = [*events, attempt]
     found = [_outcome(events) for events in runs.values()]
-    return sorted((each for each in found if each is not None), key=lambda outcome: outcome.started)
+    return [each for each in found if each is not None]
 
 
 def is_open(attempts: Iterable[Attempt], run_id: str) -> bool:

@@ -9,7 +9,7 @@ from noisy_gru.components.retrain_planner.attempts import Outcome
 from noisy_gru.components.retrain_planner.config import RulesConfig
 from noisy_gru.components.retrain_planner.evidence import Evidence
 from noisy_gru.components.retrain_planner.plan import Reason
-from noisy_gru.components.retrain_planner.words import one_line, span_of_time, utc_text
+from noisy_gru.components.retrain_planner.words import ahead_text, is_ahead, one_line, span_of_time, utc_text
 from noisy_gru.schema.durations import parse_duration
 
 
@@ -27,6 +27,9 @@ def _cooldown(rules: RulesConfig, last: Outcome | None, now: datetime) -> Reason
     numbers = {"cooldown_seconds": wait.total_seconds()}
     if not wait or last is None:
         text = "no cooldown is set" if not wait else "no attempt yet"
+        return Reason(rule="cooldown", kind="brake", met=False, text=text, numbers=numbers)
+    if is_ahead(last.started, now):
+        text = f"the last attempt ({last.run_id}, {last.event}) began {ahead_text(last.started, now)}; not counted"
         return Reason(rule="cooldown", kind="brake", met=False, text=text, numbers=numbers)
     numbers["last_attempt_seconds"] = (now - last.started).total_seconds()
     text = f"the last attempt ({last.run_id}, {last.event}) began {span_of_time(now - last.started)} ago"
@@ -57,8 +60,13 @@ def _after_failure(rules: RulesConfig, evidence: Evidence, now: datetime) -> Rea
         wait = min(wait * 2, most)
         if wait == most:
             break
-    until = (last.ended or last.started) + wait
     numbers["wait_seconds"] = wait.total_seconds()
+    # A clock that was set back while it went on leaves its beginning.
+    since = next((at for at in (last.ended, last.started) if at is not None and not is_ahead(at, now)), None)
+    if since is None:
+        text = f"{told}; it ended {ahead_text(last.ended or last.started, now)}; not waited for"
+        return Reason(rule="after_failure", kind="brake", met=False, text=text, numbers=numbers)
+    until = since + wait
     text = f"{told}; tried again {span_of_time(wait)} after, from {utc_text(until)}"
     return Reason(rule="after_failure", kind="brake", met=now < until, text=text, numbers=numbers)
 

@@ -10,7 +10,7 @@ from typing import Any
 from noisy_gru.components.retrain_planner.config import RulesConfig
 from noisy_gru.components.retrain_planner.evidence import Base, Evidence, FeatureDrift, News
 from noisy_gru.components.retrain_planner.plan import FIRST, Reason
-from noisy_gru.components.retrain_planner.words import span_of_time
+from noisy_gru.components.retrain_planner.words import ahead_text, is_ahead, span_of_time
 from noisy_gru.schema.durations import parse_duration
 from noisy_gru.schema.span_patterns import span_text
 
@@ -144,6 +144,8 @@ def _age(rules: RulesConfig, evidence: Evidence, now: datetime) -> Reason:
     base = evidence.base
     if base is None:
         return Reason(rule="max_age", kind="trigger", met=False, text="no model that could be old", numbers=OFF)
+    if is_ahead(base.published, now):
+        return _unknown_age(rules, evidence, base, now)
     age = now - base.published
     numbers = {"age_seconds": age.total_seconds()}
     told = f"version {base.version} is {span_of_time(age)} old"
@@ -161,3 +163,16 @@ def _age(rules: RulesConfig, evidence: Evidence, now: datetime) -> Reason:
     return Reason(
         rule="max_age", kind="trigger", met=True, text=f"{told}, {rules.max_age} is the most", numbers=numbers
     )
+
+
+def _unknown_age(rules: RulesConfig, evidence: Evidence, base: Base, now: datetime) -> Reason:
+    """Of a version from the future: it would stay young for years, so it counts as too old."""
+    told = f"version {base.version} was published {ahead_text(base.published, now)}; its age is not known"
+    if rules.max_age is None:
+        return Reason(rule="max_age", kind="trigger", met=False, text=f"{told}; no trigger", numbers=OFF)
+    numbers = {"max_age_seconds": parse_duration(rules.max_age).total_seconds()}
+    if not evidence.news.count:
+        text = f"{told}, and there is nothing new to train it on"
+        return Reason(rule="max_age", kind="trigger", met=False, text=text, numbers=numbers)
+    text = f"{told}, so it counts as older than {rules.max_age}"
+    return Reason(rule="max_age", kind="trigger", met=True, text=text, numbers=numbers)

@@ -4,6 +4,19 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+# Clocks of machines that share a record differ a little.
+_AHEAD = timedelta(minutes=5)
+
+
+def is_ahead(when: datetime, now: datetime) -> bool:
+    """Whether a record is from the future: then its clock, or this one, was wrong, and its time says nothing."""
+    return when - now > _AHEAD
+
+
+def ahead_text(when: datetime, now: datetime) -> str:
+    """Why a record from the future isn't counted."""
+    return f"at {when.isoformat(timespec='seconds')}, ahead of the clock, which says {utc_text(now)}: one was wrong"
+
 
 def one_line(text: str) -> str:
     """The first words of a reason."""

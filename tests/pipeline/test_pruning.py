@@ -157,6 +157,10 @@ def test_by_age(directory, metadata):
         write_account(directory, name, NOW - timedelta(days=30 - 10 * number))
     kept = prune(directory, KeepConfig(runs=None, days=20), now=NOW, dry_run=True).kept
     assert kept == {"r2": "not older than 20 days", "r3": "the newest"}
+    # Of a clock that was ahead: it began before r2.
+    write_account(directory, "r1", NOW + timedelta(days=2500))
+    assert set(prune(directory, KeepConfig(runs=None, days=5), now=NOW, dry_run=True).kept) == {"r3"}
+    write_account(directory, "r1", NOW - timedelta(days=30))
     assert prune(directory, KeepConfig(runs=2, days=None), now=NOW, dry_run=True).runs == ["r1"]
     assert prune(directory, KeepConfig(runs=1, days=60), now=NOW, dry_run=True).runs == []
     assert prune(directory, KeepConfig(runs=None, days=None), now=NOW, dry_run=True).runs == []

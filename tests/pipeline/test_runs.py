@@ -23,6 +23,9 @@ from noisy_gru.pipeline.runs import (
 )
 from noisy_gru.schema.errors import UserError
 
+# Above what Linux gives.
+_PID_OF_NOBODY = 2**22 + 1
+
 
 def account(run_id: str, root: Path, **changes) -> RunAccount:
     values = {
@@ -112,10 +115,40 @@ def test_no_runs(tmp_path):
         RunDirectory(tmp_path).account("latest")
 
 
-def test_a_damaged_account_is_named(directory):
-    (directory.runs / "r1.json").write_text("{")
-    with pytest.raises(UserError, match=r"r1\.json: not the account of a run"):
-        directory.accounts()
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b'{"run_id": "r1"}', b"\xff\xfe", b"\0" * 4096])
+@pytest.mark.parametrize("torn", ["r1", "r2", "r3"])
+def test_a_torn_account_is_named_and_stops_nothing(directory, caplog, content, torn):
+    for name in ("r1", "r2", "r3"):
+        directory.write(account(name, directory.root, status="running", pid=_PID_OF_NOBODY))
+    (directory.runs / f"{torn}.json").write_bytes(content)
+    whole = [name for name in ("r1", "r2", "r3") if name != torn]
+    assert [each.run_id for each in directory.accounts()] == whole
+    assert directory.account("latest").run_id == whole[-1]
+    directory.close_killed()
+    assert [each.status for each in directory.accounts()] == ["killed", "killed"]
+    assert (directory.runs / f"{torn}.json").read_bytes() == content
+    # Named once, however often it is passed over.
+    (warning,) = caplog.messages
+    assert f"{torn}.json: not the account of a run: " in warning
+    with pytest.raises(UserError, match=rf"{torn}\.json: not the account of a run"):
+        directory.account(torn)
+
+
+def test_an_account_that_is_a_folder_stops_nothing(directory, caplog):
+    (directory.runs / "r1.json").mkdir()
+    assert directory.accounts() == []
+    assert "r1.json: can't be read: Is a directory" in caplog.text
+
+
+def test_a_run_after_one_from_the_future_is_the_newest(directory):
+    """A clock was ahead by years, and was set back: names stay in the order in which the runs began."""
+    ids = []
+    for now in (datetime(2033, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC), datetime(2026, 1, 3, tzinfo=UTC)):
+        ids.append(directory.new_run_id(now))
+        directory.write(account(ids[-1], directory.root, started=timestamp(now)))
+    assert ids == ["20330101-000000-000000", "20330101-000000-000001", "20330101-000000-000002"]
+    assert [each.run_id for each in directory.accounts()] == ids
+    assert directory.account("latest").started == "2026-01-03T00:00:00Z"
 
 
 def _gone() -> int:

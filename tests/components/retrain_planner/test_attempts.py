@@ -116,3 +116,13 @@ def test_only_an_open_retraining_is_closed(tmp_path):
     last = read_attempts(tmp_path)[-1]
     assert len(read_attempts(tmp_path)) == 2
     assert (last.event, last.run_id, last.version, last.at) == ("published", "a", 9, "2026-04-01T03:05:00+00:00")
+
+
+def test_attempts_come_in_the_order_of_their_lines_whatever_the_clock_said():
+    events = [
+        _attempt("started", "future", 24 * 365 * 7),
+        _attempt("failed", "future", 24 * 365 * 7),
+        _attempt("started", "now"),
+        _attempt("published", "now", 1, version=3),
+    ]
+    assert [each.run_id for each in outcomes(events)] == ["future", "now"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -285,3 +286,45 @@ def test_durations(text, seconds):
     from noisy_gru.schema.durations import parse_duration
 
     assert parse_duration(text).total_seconds() == seconds
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        {"cooldown": "12h"},
+        {"after_failure": "backoff", "retry_after": "1h", "retry_after_max": "1d"},
+    ],
+)
+@pytest.mark.parametrize("started", [datetime(2033, 1, 1, tzinfo=UTC), datetime.max.replace(tzinfo=UTC)])
+def test_an_attempt_from_the_future_holds_nothing_back_and_is_named(rules, started):
+    """A clock that was wrong once wrote it."""
+    future = replace(_outcome("failed", 0), started=started, ended=started)
+    plan = _plan(rules, _evidence(10, attempts=[future]))
+    assert plan.retrain
+    (reason,) = [each for each in plan.reasons if each.rule == next(iter(rules))]
+    assert not reason.met
+    assert f"at {started.year}-" in reason.text
+    assert "ahead of the clock, which says 2026-04-01T03:00:00+00:00" in reason.text
+
+
+def test_a_clock_that_was_set_back_during_an_attempt_leaves_its_beginning():
+    rules = {"after_failure": "backoff", "retry_after": "2h", "retry_after_max": "1d"}
+    begun = _outcome("failed", 1)
+    ended_ahead = replace(begun, ended=datetime(2033, 1, 1, tzinfo=UTC))
+    assert not _plan(rules, _evidence(10, attempts=[ended_ahead])).retrain
+    assert _plan(rules, _evidence(10, attempts=[replace(ended_ahead, started=NOW - timedelta(hours=3))])).retrain
+
+
+def test_clocks_that_differ_by_minutes_are_trusted():
+    attempt = _outcome("published", -3 / 60, version=7)
+    assert not _plan({"cooldown": "12h"}, _evidence(10, attempts=[attempt])).retrain
+
+
+def test_a_version_from_the_future_does_not_stay_young_for_years():
+    base = Base(version=7, published=datetime(2033, 1, 1, tzinfo=UTC), spans="3-9")
+    rules = {"new_spans": 3, "max_age": "30d"}
+    plan = _plan(rules, _evidence(10, base=base))
+    assert _met(plan) == {"max_age"}
+    assert "version 7 was published at 2033-01-01T00:00:00+00:00, ahead of the clock" in plan.summary
+    assert not _plan(rules, _evidence(base=base)).retrain
+    assert not _plan({"new_spans": 3}, _evidence(10, base=base)).retrain
