@@ -8,35 +8,25 @@ Imports neither TensorFlow nor TFX.
 from __future__ import annotations
 
 import difflib
-import glob
-from collections.abc import Iterable
 
 from noisy_gru.components.evaluation.catalogue import known_metrics
 from noisy_gru.components.sequence_example_gen.columns import Columns
 from noisy_gru.components.sequence_example_gen.csv_tables import csv_header
 from noisy_gru.components.sequence_example_gen.files import named_patterns, sources
 from noisy_gru.components.sequence_example_gen.resolved import resolve
-from noisy_gru.components.sequence_example_gen.spans import LATEST, has_spans
+from noisy_gru.components.sequence_example_gen.spans import LATEST, has_spans, not_spans
 from noisy_gru.components.sequence_example_gen.tables import Source, check_columns, parquet_sources
 from noisy_gru.pipeline.beam_options import option_problems
 from noisy_gru.pipeline.config import PipelineConfig
 from noisy_gru.schema.config import ForecastingConfig
 from noisy_gru.schema.errors import ConfigError, UserError
+from noisy_gru.schema.file_patterns import local_glob
 from noisy_gru.schema.loading import check_schema
 from noisy_gru.schema.span_patterns import span_text
 from noisy_gru.trainer.config import model_problems
 
 MOST_FILES = 50
-
-
-def matching_files(patterns: Iterable[str]) -> list[str]:
-    """The local files that patterns match, sorted."""
-    return sorted({path for pattern in patterns for path in glob.glob(pattern, recursive=True)})  # noqa: PTH207
-
-
-def glob_here(pattern: str) -> list[str]:
-    """The local files that a pattern matches, sorted."""
-    return matching_files([pattern])
+MOST_NAMED = 5
 
 
 def input_files(config: PipelineConfig, span: str = LATEST) -> list[str]:
@@ -47,7 +37,7 @@ def input_files(config: PipelineConfig, span: str = LATEST) -> list[str]:
     """
     if any("://" in pattern for pattern in config.data.patterns):
         return []
-    return [source.path for source in resolve("", config.data, span, glob_here).sources]
+    return [source.path for source in resolve("", config.data, span, local_glob).sources]
 
 
 def check_config(config: PipelineConfig, *, files: bool = True, span: str = LATEST) -> list[str]:
@@ -105,10 +95,13 @@ def _sources(config: PipelineConfig, span: str, problems: list[str], notes: list
         if away:
             return []
         try:
-            resolved = resolve("", config.data, span, glob_here)
+            resolved = resolve("", config.data, span, local_glob)
         except (UserError, ValueError) as error:
             problems.append(str(error))
             return []
+        if others := not_spans("", config.data, local_glob):
+            named = ", ".join(others[:MOST_NAMED]) + (", …" if len(others) > MOST_NAMED else "")
+            notes.append(f"data.files: not read, since no number is in a span's place ({len(others)}): {named}")
         notes.append(f"data.spans: span{'s' if len(resolved.spans) > 1 else ''} {span_text(resolved.numbers)}")
         newest = {path: each.number for each in resolved.spans for path in each.files}
         return sorted(resolved.sources, key=lambda source: (-newest[source.path], source.name))
@@ -117,7 +110,7 @@ def _sources(config: PipelineConfig, span: str, problems: list[str], notes: list
             notes.append(f"data.files: {pattern} is not on this machine; it is first looked at by a run")
             continue
         try:
-            found += sources("", [(name, pattern)], config.data, glob_here)
+            found += sources("", [(name, pattern)], config.data, local_glob)
         except (UserError, ValueError) as error:
             problems.append(str(error))
     return found

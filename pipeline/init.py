@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from noisy_gru.pipeline.checking import matching_files
 from noisy_gru.pipeline.drafts import config_text, schema_text
 from noisy_gru.pipeline.guessing import Roles, Told, guess_columns, guess_task, is_timestamp
 from noisy_gru.pipeline.measuring import measure
@@ -25,6 +24,7 @@ from noisy_gru.pipeline.sampling import STEP, record_entity
 from noisy_gru.pipeline.sampling import sample as look
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import ConfigError
+from noisy_gru.schema.file_patterns import absolute_pattern, as_meant, escaped, local_glob, unescaped
 from noisy_gru.schema.span_patterns import SpanPattern, holds_spans, pattern_problems
 
 _SPLIT_WORDS = {"train": "train", "training": "train", "test": "test", "testing": "test"}
@@ -81,6 +81,7 @@ def propose(
     Raises:
         ConfigError: files or columns that are not there, or nothing sensible can be guessed.
     """
+    data = [as_meant(given) for given in data]
     paths = _matching(data)
     spanned = holds_spans(data)
     looked = look(paths)
@@ -93,7 +94,8 @@ def propose(
     kind, answers = guess_task(sample, roles, task=task, targets=list(targets))
     left_out: dict[str, str] = {}
     features = _features(sample, roles, kind, answers, left_out, split_column)
-    files, splits = _splits(list(map(Path, data)) if spanned else paths, out, kind, sample, split_column, roles)
+    patterns = data if spanned else [escaped(str(path)) for path in paths]
+    files, splits = _splits(patterns, out, kind, sample, split_column, roles)
     timing, forecasting = _timing(sample, roles, kind)
     if forecasting and roles.time_kind == "timestamp":
         features.append({"calendar": "hour_of_day"})
@@ -134,19 +136,27 @@ def _matching(data: Sequence[str]) -> list[Path]:
     paths: dict[str, Path] = {}
     for given in data:
         pattern = SpanPattern(given)
-        found = matching_files([pattern.glob])
+        found = local_glob(pattern.glob)
         if holds_spans(data):
-            found = [path for path in found if pattern.found(path)]
+            found = [path for path in found if _is_of_span(pattern, path)]
         if not found:
-            raise ConfigError(f"--data {given}: matches no file")
+            raise ConfigError(f"--data {unescaped(given)}: matches no file")
         paths |= {path: Path(path) for path in found}
     return list(paths.values())
+
+
+def _is_of_span(pattern: SpanPattern, path: str) -> bool:
+    try:
+        return pattern.found(path) is not None
+    except ValueError as error:
+        raise ConfigError(f"--data {unescaped(pattern.text)}: {path} is no span: {error}. Rename it") from error
 
 
 def _absolute(dataset: DatasetConfig, out: Path) -> DatasetConfig:
     files = dataset.data.files
     groups = files if isinstance(files, dict) else {"": files}
-    absolute = {split: [os.path.normpath(out.absolute() / each) for each in group] for split, group in groups.items()}
+    there = str(out.absolute())
+    absolute = {split: [absolute_pattern(each, there) for each in group] for split, group in groups.items()}
     data = dataset.data.model_copy(update={"files": absolute if isinstance(files, dict) else absolute[""]})
     return dataset.model_copy(update={"data": data})
 
@@ -205,9 +215,10 @@ def _numeric(column: str, values: pd.Series) -> dict[str, Any] | str:
 
 
 def _splits(
-    paths: list[Path], out: Path, kind: str, sample: pd.DataFrame, split_column: str | None, roles: Roles
+    patterns: list[str], out: Path, kind: str, sample: pd.DataFrame, split_column: str | None, roles: Roles
 ) -> tuple[list[str] | dict[str, list[str]], Splits]:
-    relative = {path: os.path.relpath(path.absolute(), out.absolute()) for path in paths}
+    here, there = escaped(str(Path.cwd())), escaped(str(out.absolute()))
+    relative = {pattern: os.path.relpath(os.path.join(here, pattern), there) for pattern in patterns}  # noqa: PTH118
     if kind == "forecasting":
         return list(relative.values()), {"by": "time", "eval": 0.1, "test": 0.15}
     if split_column is not None:
@@ -218,9 +229,10 @@ def _splits(
         rest = {} if "eval" in values else {"eval_from_train": 0.15}
         return list(relative.values()), {"by": "column", "column": split_column, "values": values, **rest}
     named: dict[str, list[str]] = {}
-    for path in paths:
-        words = [_SPLIT_WORDS[word] for word in re.split(r"[^a-z]+", path.name.lower()) if word in _SPLIT_WORDS]
-        named.setdefault(words[0] if words else "", []).append(relative[path])
+    for pattern in patterns:
+        words = re.split(r"[^a-z]+", os.path.basename(pattern).lower())  # noqa: PTH119
+        splits = [_SPLIT_WORDS[word] for word in words if word in _SPLIT_WORDS]
+        named.setdefault(splits[0] if splits else "", []).append(relative[pattern])
     if {"train", "test"} <= set(named) and "" not in named:
         roles.told.append(Told("splits by files", "their names say train and test"))
         return named, {"by": "files", **({} if "eval" in named else {"eval_from_train": 0.15})}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os.path
+from itertools import takewhile
 
 from noisy_gru.schema.config import DatasetConfig
+from noisy_gru.schema.file_patterns import is_literal, unescaped
 
 
 def relative_to_base(dataset: DatasetConfig) -> tuple[str, DatasetConfig]:
-    """The folder that holds all files, and the data set with patterns relative to it.
+    """The folder that holds all files, a path and no pattern; and the data set with patterns relative to it.
 
     So what TFX caches by does not change when everything is moved. Patterns with a scheme stay as they are.
     """
@@ -17,13 +18,9 @@ def relative_to_base(dataset: DatasetConfig) -> tuple[str, DatasetConfig]:
     patterns = [pattern for group in groups.values() for pattern in group]
     if any("://" in pattern for pattern in patterns):
         return "", dataset
-    base = os.path.commonpath([os.path.dirname(_fixed_part(pattern)) for pattern in patterns])  # noqa: PTH120
-    relative = {split: [os.path.relpath(each, base) for each in group] for split, group in groups.items()}
+    folders = [list(takewhile(is_literal, pattern.split("/")[:-1])) for pattern in patterns]
+    common = [same[0] for same in takewhile(lambda names: len(set(names)) == 1, zip(*folders, strict=False))]
+    base = unescaped("/".join(common)) or "/"
+    relative = {split: ["/".join(each.split("/")[len(common) :]) for each in group] for split, group in groups.items()}
     data = dataset.data.model_copy(update={"files": relative if isinstance(files, dict) else relative[""]})
     return base, dataset.model_copy(update={"data": data})
-
-
-def _fixed_part(pattern: str) -> str:
-    """The pattern up to the first wildcard or ``{SPAN}``."""
-    places = [place for place in map(pattern.find, "*?[{") if place >= 0]
-    return pattern[: min(places)] if places else pattern

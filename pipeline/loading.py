@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from noisy_gru.pipeline.config import PipelineConfig
 from noisy_gru.pipeline.config_errors import Place, Problem, problems_of
 from noisy_gru.schema.errors import ConfigError
+from noisy_gru.schema.file_patterns import absolute_pattern
 
 Lines = dict[Place, int]
 
@@ -176,8 +177,7 @@ def _apply(content: dict[str, Any], lines: Lines, override: str) -> str | None:
 
 def _with_absolute_paths(config: PipelineConfig, folder: Path) -> PipelineConfig:
     def absolute(pattern: str) -> str:
-        # A scheme (gs://, s3://) is left alone. Not Path: "..", "*" and a trailing slash keep their meaning.
-        return pattern if "://" in pattern else os.path.normpath(folder / Path(pattern).expanduser())
+        return pattern if "://" in pattern else absolute_pattern(pattern, str(folder))  # gs://, s3:// are left alone
 
     files = config.data.files
     resolved = (
@@ -186,4 +186,7 @@ def _with_absolute_paths(config: PipelineConfig, folder: Path) -> PipelineConfig
         else [absolute(each) for each in files]
     )
     data = config.data.model_copy(update={"files": resolved})
-    return config.model_copy(update={"data": data, "schema_path": absolute(config.schema_path)})
+    schema = config.schema_path
+    if "://" not in schema:
+        schema = os.path.normpath(folder / Path(schema).expanduser())
+    return config.model_copy(update={"data": data, "schema_path": schema})

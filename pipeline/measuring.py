@@ -14,8 +14,8 @@ from noisy_gru.components.sequence_example_gen.reading import Reader
 from noisy_gru.components.sequence_example_gen.report import described
 from noisy_gru.components.sequence_example_gen.resolved import resolve
 from noisy_gru.components.sequence_example_gen.spans import LATEST
-from noisy_gru.pipeline.checking import glob_here
 from noisy_gru.schema.config import DatasetConfig
+from noisy_gru.schema.file_patterns import local_glob
 
 MOST_ROWS = 5_000_000
 
@@ -60,7 +60,7 @@ def measure(dataset: DatasetConfig, most_rows: int = MOST_ROWS) -> Measures:
     Raises:
         DataError: a file can't be read.
     """
-    found = resolve("", dataset.data, LATEST, glob_here).sources
+    found = resolve("", dataset.data, LATEST, local_glob).sources
     reader, ledger, measures = Reader(dataset), Ledger(), Measures()
     for source in found:
         for part in reader.parts(source):

@@ -14,9 +14,9 @@ from pathlib import Path
 from noisy_gru.components.retrain_planner.plan import Plan
 from noisy_gru.components.retrain_planner.planning import Subject, make_plan
 from noisy_gru.components.sequence_example_gen.spans import LATEST
-from noisy_gru.pipeline.checking import matching_files
 from noisy_gru.pipeline.config import PipelineConfig
 from noisy_gru.pipeline.input_base import relative_to_base
+from noisy_gru.schema.file_patterns import local_glob
 
 
 def plan_retraining(
@@ -58,4 +58,4 @@ def _matching(pattern: str) -> Sequence[str]:
         from tfx.dsl.io import fileio
 
         return [str(path) for path in fileio.glob(pattern)]
-    return matching_files([pattern])
+    return local_glob(pattern)

@@ -21,12 +21,12 @@ from typing import TextIO
 from noisy_gru.components.pusher.published import versions
 from noisy_gru.components.sequence_example_gen.duplicates import EXACT
 from noisy_gru.components.sequence_example_gen.prediction import read_for_prediction
-from noisy_gru.pipeline.checking import matching_files
 from noisy_gru.pipeline.config import PipelineConfig
 from noisy_gru.pipeline.redirect import output_to
 from noisy_gru.pipeline.runs import RunDirectory
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import ConfigError, UserError
+from noisy_gru.schema.file_patterns import as_meant, local_glob
 from noisy_gru.serving.answers import Answer, Part, Predictions
 from noisy_gru.serving.client import Client
 from noisy_gru.serving.connection import Tls, Transport
@@ -128,7 +128,7 @@ def predict_files(
         ask = functools.partial(_ask_server, server, config=config, version=version)
     paths = []
     for pattern in inputs:
-        found = matching_files([pattern])
+        found = local_glob(as_meant(pattern))
         if not found:
             raise UserError(f"{pattern}: matches no file")
         paths += [Path(path) for path in found]

@@ -14,8 +14,10 @@ import datetime
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache
 from typing import NamedTuple
+
+from noisy_gru.schema.file_patterns import unescaped
 
 SPAN, VERSION = "SPAN", "VERSION"
 _DATE = {"YYYY": 4, "MM": 2, "DD": 2}
@@ -124,7 +126,7 @@ class SpanPattern:
         return re.sub(f"(?:{_PLACE.pattern})+", "*", self.text)
 
     def filled(self, span: int, version: int | None) -> str:
-        """The pattern of one span; of one version, or of all for None.
+        """The pattern of one span as messages show it; of one version, or of all for None.
 
         Raises:
             OverflowError: the span is no date of the calendar.
@@ -139,7 +141,7 @@ class SpanPattern:
                 return "*"
             return str(span if match["name"] == SPAN else version).zfill(int(match["width"] or 0))
 
-        return _PLACE.sub(value, self.text)
+        return unescaped(_PLACE.sub(value, self.text))
 
     def named(self, span: int) -> str:
         """A span as messages call it."""
@@ -148,14 +150,20 @@ class SpanPattern:
     def found(self, path: str) -> FoundSpan | None:
         """Span and version of a file that ``glob`` matched; None where no whole number is in their place.
 
+        Month and day may lack their zero (``month=9``) where no other digit can stand beside them.
+
         Raises:
-            ValueError: the place of a date holds digits that are no date since 1970.
+            ValueError: a place holds digits, but not as many as it should, or they are no date since 1970.
         """
-        match = self._regex.fullmatch(path)
+        match = self._regex().fullmatch(path)
         if match is None:
-            return None
+            loose = self._regex(any_width=True).fullmatch(path)
+            if loose is None:
+                return None
+            told = ", ".join(f"{digits} for {{{name}}}" for name, digits in loose.groupdict().items())
+            raise ValueError(f"another number of digits is expected, found {told}")
         groups = match.groupdict()
-        spelled = _PLACE.sub(lambda place: groups[place["name"]], self.text)
+        spelled = unescaped(_PLACE.sub(lambda place: groups[place["name"]], self.text))
         version = int(groups[VERSION]) if VERSION in groups else None
         if not self.dated:
             return FoundSpan(int(groups[SPAN]), version, spelled)
@@ -164,19 +172,40 @@ class SpanPattern:
             raise ValueError("spans begin at 1970-01-01")
         return FoundSpan(span, version, spelled)
 
-    @cached_property
-    def _regex(self) -> re.Pattern[str]:
-        return re.compile("".join(map(_part, _TOKEN.finditer(self.text))), re.DOTALL)
+    @cache  # noqa: B019 - of a few patterns
+    def _regex(self, *, any_width: bool = False) -> re.Pattern[str]:
+        tokens = list(_TOKEN.finditer(self.text))
+        around = zip([None, *tokens[:-1]], tokens, [*tokens[1:], None], strict=True)
+        return re.compile("".join(_part(*each, any_width=any_width) for each in around), re.DOTALL)
 
 
-def _part(match: re.Match[str]) -> str:
-    """A token of a pattern as a regular expression."""
+def _part(before: re.Match[str] | None, match: re.Match[str], after: re.Match[str] | None, *, any_width: bool) -> str:
+    """A token of a pattern as a regular expression; what stands beside it says how many digits a place takes."""
     if name := match["name"]:
         width = _DATE.get(name) or match["width"]
-        return f"(?P<{name}>[0-9]{{{width}}})" if width else f"(?P<{name}>[0-9]+)"
+        if any_width or not width:
+            digits = "[0-9]+"
+        elif name in ("MM", "DD") and not _may_be_digit(before) and not _may_be_digit(after):
+            digits = "[0-9]{1,2}"
+        else:
+            digits = f"[0-9]{{{width}}}"
+        # A wildcard beside a place takes none of its digits: in *{SPAN}, day12 is span 12 and not 2.
+        first = "(?<![0-9])" if _is_star(before) else ""
+        last = "(?![0-9])" if _is_star(after) else ""
+        return f"{first}(?P<{name}>{digits}){last}"
     if match["star"]:
         return {"*": "[^/]*", "**/": "(?:.*/)?"}.get(match["star"], ".*")
     if match["set"]:
         characters = re.sub(r"([\\\[\]^])", r"\\\1", match["set"].removeprefix("!"))
         return f"[{'^' if match['set'].startswith('!') else ''}{characters}]"
     return "[^/]" if match["other"] == "?" else re.escape(match["other"])
+
+
+def _is_star(token: re.Match[str] | None) -> bool:
+    return token is not None and bool(token["star"]) and token["star"] != "**/"
+
+
+def _may_be_digit(token: re.Match[str] | None) -> bool:
+    if token is None or token["star"] == "**/":
+        return False
+    return bool(token["name"] or token["star"] or token["set"]) or token["other"] == "?" or token["other"].isdigit()

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from tfx.dsl.components.base import base_executor
-from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 
 from noisy_gru.components.retrain_planner.attempts import Attempt, append_attempt
 from noisy_gru.components.retrain_planner.config import RulesConfig
 from noisy_gru.components.retrain_planner.planning import Subject, make_plan
 from noisy_gru.components.sequence_example_gen.beam_transforms import open_any
+from noisy_gru.components.sequence_example_gen.driver import glob
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import ConfigError
 
@@ -61,7 +61,7 @@ class Executor(base_executor.BaseExecutor):
                 rules=RulesConfig.model_validate_json(exec_properties[RULES]),
             ),
             now=now,
-            glob=lambda pattern: [str(path) for path in fileio.glob(pattern)],
+            glob=glob,
             opener=open_any,
             span=exec_properties[SPAN],
             force=_is_true(exec_properties[FORCE]),

@@ -19,6 +19,7 @@ from noisy_gru.components.sequence_example_gen.account import Account
 from noisy_gru.components.sequence_example_gen.buckets import boundaries_of, bucket_shards
 from noisy_gru.components.sequence_example_gen.chunks import pack
 from noisy_gru.components.sequence_example_gen.errors import DataError
+from noisy_gru.components.sequence_example_gen.files import quarantine_file
 from noisy_gru.components.sequence_example_gen.ledger import Ledger
 from noisy_gru.components.sequence_example_gen.reading import Reader
 from noisy_gru.components.sequence_example_gen.tables import Source, local_open, unreadable
@@ -108,8 +109,7 @@ class ReadChunks(beam.DoFn):
         except DataError as error:
             ledger.account.faults.append(str(error))
         if ledger.lines:
-            name = source.name.replace("/", "_") + (f"-{source.row_group:05d}" if source.row_group is not None else "")
-            write_bytes(FileSystems.join(self._quarantine, f"read-{name}.jsonl"), ledger.json_lines())
+            write_bytes(FileSystems.join(self._quarantine, quarantine_file(source)), ledger.json_lines())
         yield TaggedOutput(ACCOUNT, ledger.account.to_json().encode())
 
 

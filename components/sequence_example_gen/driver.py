@@ -24,6 +24,7 @@ from noisy_gru.components.sequence_example_gen.errors import DataError
 from noisy_gru.components.sequence_example_gen.resolved import States, resolve
 from noisy_gru.components.sequence_example_gen.tables import Source
 from noisy_gru.schema.config import DatasetConfig
+from noisy_gru.schema.file_patterns import local_glob
 from noisy_gru.schema.span_patterns import span_text
 
 DATASET_KEY = "dataset"
@@ -75,7 +76,7 @@ def resolved_properties(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[
 
 def glob(pattern: str) -> list[str]:
     """The paths that a pattern matches, here or in a file system that TensorFlow knows."""
-    return [str(path) for path in fileio.glob(pattern)]
+    return [str(path) for path in fileio.glob(pattern)] if "://" in pattern else local_glob(pattern)
 
 
 def file_states(sources: Iterable[Source]) -> States:

@@ -24,6 +24,7 @@ from noisy_gru.components.sequence_example_gen.lineage import check_spans, linea
 from noisy_gru.components.sequence_example_gen.report import check, summary
 from noisy_gru.components.sequence_example_gen.resolved import Resolved, States
 from noisy_gru.schema.config import SPLITS, DatasetConfig
+from noisy_gru.schema.file_patterns import escaped
 
 ACCOUNT_KEY = "account"
 ACCOUNT_FILE = "account.json"
@@ -69,7 +70,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 quarantine=f"{kept.uri}/{QUARANTINE_FOLDER}",
                 account=parts,
             )
-        for left in fileio.glob(f"{examples.uri}/Split-*/.*{PART}"):  # a lost worker's; readers take all files
+        for left in fileio.glob(f"{escaped(examples.uri)}/Split-*/.*{PART}"):  # a lost worker's; readers take all files
             fileio.remove(left)
         with fileio.open(parts, "rb") as stream:
             account = Account.from_json(stream.read())

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
+from urllib.parse import quote
 
 from noisy_gru.components.sequence_example_gen.errors import DataError
 from noisy_gru.components.sequence_example_gen.tables import Source
 from noisy_gru.schema.config import DataConfig
+from noisy_gru.schema.file_patterns import escaped, unescaped
 
 ALL = "data"
+_LONGEST_NAME = 150
 
 
 def named_patterns(data: DataConfig) -> list[tuple[str, str]]:
@@ -51,11 +55,13 @@ def sources(
     base = cleaned(base)
     named: list[tuple[str, str]] = []
     for name, pattern in patterns:
-        matches = sorted(str(path) for path in glob(joined(base, pattern)))
+        matches = sorted(str(path) for path in glob(pattern_below(base, pattern)))
+        if "**" in pattern:
+            matches = [path for path in matches if not is_folder(path)]
         if not matches:
             raise DataError(
-                f"data.files: {pattern} matches no file in {base or '.'}. Patterns are relative to the folder of the "
-                "configuration file"
+                f"data.files: {unescaped(pattern)} matches no file in {base or '.'}. Patterns are relative to the "
+                "folder of the configuration file"
             )
         named += [(name, path) for path in matches]
     return sources_of(base, named, data)
@@ -65,13 +71,17 @@ def sources_of(base: str, named: Iterable[tuple[str, str]], data: DataConfig) ->
     """Files, each after the name of the pattern that matched it, as sources; each once, by name.
 
     Raises:
-        DataError: a file belongs to two splits, or its format isn't known.
+        DataError: a file belongs to two splits, is a folder, or its format isn't known.
     """
     base = cleaned(base)
     found: dict[str, Source] = {}
     for name, path in named:
         split = name.rsplit("-", 1)[0]
-        shown = path[len(base) :].lstrip("/") if base and path.startswith(base) else path
+        shown = path[len(base) :].lstrip("/") if base and path.startswith(base.rstrip("/") + "/") else path
+        if is_folder(path):
+            raise DataError(
+                f"{shown}: is a folder; expected a file. Name the files in it in data.files, for example {shown}/*.csv"
+            )
         source = Source(path, shown, format_of(path, data), None if split == ALL else split)
         if path in found and found[path].split != source.split:
             raise DataError(
@@ -81,11 +91,30 @@ def sources_of(base: str, named: Iterable[tuple[str, str]], data: DataConfig) ->
     return sorted(found.values(), key=lambda source: source.name)
 
 
+def quarantine_file(source: Source) -> str:
+    """The name of the file with the quarantined rows of a part: another one for every part, and no pattern."""
+    name = quote(source.name, safe=" ")
+    if len(name) > _LONGEST_NAME:
+        name = f"{name[:_LONGEST_NAME]}+{hashlib.sha256(source.name.encode()).hexdigest()[:16]}"
+    part = f"+{source.row_group:05d}" if source.row_group is not None else ""
+    return f"read-{name}{part}.jsonl"
+
+
 def cleaned(base: str) -> str:
     """A folder as the paths below it begin; a URI stays as it is."""
     return base if "://" in base or not base else str(PurePosixPath(base))
 
 
-def joined(base: str, pattern: str) -> str:
-    """A pattern below a folder or URI; an absolute pattern stays as it is."""
-    return str(PurePosixPath(base) / pattern) if base and "://" not in base else "/".join(filter(None, [base, pattern]))
+def joined(base: str, name: str) -> str:
+    """A path below a folder or URI; an absolute path stays as it is."""
+    return str(PurePosixPath(base) / name) if base and "://" not in base else "/".join(filter(None, [base, name]))
+
+
+def pattern_below(base: str, pattern: str) -> str:
+    """A pattern below a folder or URI, which means itself; an absolute pattern stays as it is."""
+    return joined(base if "://" in base else escaped(base), pattern)
+
+
+def is_folder(path: str) -> bool:
+    """Whether a path is a local folder."""
+    return "://" not in path and Path(path).is_dir()

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from noisy_gru.components.sequence_example_gen.errors import DataError
-from noisy_gru.components.sequence_example_gen.files import cleaned, joined, named_patterns
+from noisy_gru.components.sequence_example_gen.files import cleaned, named_patterns, pattern_below
 from noisy_gru.schema.config import DataConfig
 from noisy_gru.schema.errors import ConfigError
+from noisy_gru.schema.file_patterns import unescaped
 from noisy_gru.schema.span_patterns import FoundSpan, SpanPattern, day_of, holds_spans, span_text
 
 LATEST = "latest"
@@ -86,9 +87,9 @@ def find_spans(base: str, data: DataConfig, glob: Callable[[str], Sequence[str]]
 
     Raises:
         DataError: a file that belongs to two spans, a span under two names (``day-7``, ``day-07``), or no date where
-            one is expected.
+            one is expected, or digits of another number than the pattern's.
     """
-    patterns = {name: SpanPattern(joined(cleaned(base), pattern)) for name, pattern in named_patterns(data)}
+    patterns = {name: SpanPattern(pattern_below(cleaned(base), pattern)) for name, pattern in named_patterns(data)}
     hits: dict[tuple[int, int | None], list[tuple[str, str]]] = {}
     of_path: dict[str, int] = {}
     spellings: dict[tuple[str, int, int | None], str] = {}
@@ -119,11 +120,24 @@ def find_spans(base: str, data: DataConfig, glob: Callable[[str], Sequence[str]]
     return spans
 
 
+def not_spans(base: str, data: DataConfig, glob: Callable[[str], Sequence[str]]) -> list[str]:
+    """The files that would match, had they a whole number in a span's place; they are not read.
+
+    Raises:
+        DataError: as `find_spans` says.
+    """
+    patterns = [SpanPattern(pattern_below(cleaned(base), pattern)) for pattern in data.patterns]
+    return sorted({path for pattern in patterns for path in glob(pattern.glob) if _found(pattern, path) is None})
+
+
 def _found(pattern: SpanPattern, path: str) -> FoundSpan | None:
     try:
         return pattern.found(path)
     except ValueError as error:
-        raise DataError(f"data.files: {path} is no date as {pattern.text} expects it: {error}. Rename it") from error
+        raise DataError(
+            f"data.files: {path} is no {'date' if pattern.dated else 'span'} as {unescaped(pattern.text)} expects it: "
+            f"{error}. Rename it, or correct the pattern"
+        ) from error
 
 
 def choose_spans(found: Sequence[Span], data: DataConfig, wanted: str = LATEST, base: str = "") -> list[Span]:
@@ -139,7 +153,7 @@ def choose_spans(found: Sequence[Span], data: DataConfig, wanted: str = LATEST, 
         ConfigError: ``wanted`` is no span, or not in a static window.
         DataError: a span of the window is not there, or lacks a file.
     """
-    patterns = [SpanPattern(joined(base, pattern)) for pattern in data.patterns]
+    patterns = [SpanPattern(pattern_below(base, pattern)) for pattern in data.patterns]
     last, window = wanted_number(wanted), data.spans
     if last is not None and window.first is not None:
         if last < window.first or (window.last is not None and last > window.last):
@@ -149,7 +163,7 @@ def choose_spans(found: Sequence[Span], data: DataConfig, wanted: str = LATEST, 
     if last is None:
         last = window.last
     if not found:
-        places = " nor ".join(pattern.text for pattern in patterns)
+        places = " nor ".join(unescaped(pattern.text) for pattern in patterns)
         raise DataError(
             f"data.files: there is no span: {places} matches no file with a "
             f"{'date' if patterns[0].dated else 'whole number'} in its place"

@@ -100,6 +100,9 @@ def test_what_a_model_is_cached_by_does_not_depend_on_where_the_data_is(tmp_path
         (["/a/b/*.csv"], "/a/b", ["*.csv"]),
         (["/a/b/x.csv", "/a/c/y-[0-9].csv"], "/a", ["b/x.csv", "c/y-[0-9].csv"]),
         (["/a/{SPAN}/x.csv", "/a/{SPAN}/y.csv"], "/a", ["{SPAN}/x.csv", "{SPAN}/y.csv"]),
+        (["/a [[]2]/b/*.csv"], "/a [2]/b", ["*.csv"]),
+        (["/a [[]2]/x[[]1].csv", "/a [[]2]/[bc]/y.csv"], "/a [2]", ["x[[]1].csv", "[bc]/y.csv"]),
+        (["/a/x.csv", "/b/x.csv"], "/", ["a/x.csv", "b/x.csv"]),
         (["gs://bucket/x.csv"], "", ["gs://bucket/x.csv"]),
     ],
 )

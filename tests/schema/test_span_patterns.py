@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 
 import pytest
 from hypothesis import given
@@ -22,9 +23,7 @@ from noisy_gru.schema.span_patterns import SpanPattern, day_of, pattern_problems
         ("day-{SPAN}/*.csv", "day-/a.csv", None),
         ("day-{SPAN}/*.csv", "day-7/b/a.csv", None),
         ("{SPAN:3}.csv", "012.csv", (12, None)),
-        ("{SPAN:3}.csv", "12.csv", None),
         ("{SPAN}/v{VERSION:2}/?.csv", "4/v03/x.csv", (4, 3)),
-        ("{SPAN}/v{VERSION:2}/?.csv", "4/v3/x.csv", None),
         ("{SPAN}-[!a-c].csv", "4-d.csv", (4, None)),
         ("{SPAN}-[!a-c].csv", "4-b.csv", None),
         ("a/**/{SPAN}.csv", "a/5.csv", (5, None)),
@@ -32,11 +31,47 @@ from noisy_gru.schema.span_patterns import SpanPattern, day_of, pattern_problems
         ("(1+1)/{SPAN}.csv", "(1+1)/5.csv", (5, None)),
         ("{YYYY}{MM}{DD}.csv", "20240301.csv", ((datetime.date(2024, 3, 1) - datetime.date(1970, 1, 1)).days, None)),
         ("{DD}.{MM}.{YYYY}/v{VERSION}.csv", "02.01.1970/v9.csv", (1, 9)),
+        ("{DD}.{MM}.{YYYY}/v{VERSION}.csv", "2.1.1970/v9.csv", (1, 9)),
+        ("y={YYYY}/m={MM}/d={DD}/*", "y=1970/m=1/d=02/a", (1, None)),
+        ("y={YYYY}/m={MM}/d={DD}/*", "y=1970/m=__HIVE_DEFAULT_PARTITION__/d=02/a", None),
+        ("day*{SPAN}.csv", "day12.csv", (12, None)),
+        ("day*{SPAN}.csv", "day-x12.csv", (12, None)),
+        ("day{SPAN:2}*.csv", "day12a.csv", (12, None)),
+        ("a [[]2]/{SPAN}.csv", "a [2]/5.csv", (5, None)),
     ],
 )
 def test_what_a_path_says(pattern, path, found):
     got = SpanPattern(pattern).found(path)
     assert (got and (got.span, got.version)) == found
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path", "told"),
+    [
+        ("{SPAN:3}.csv", "12.csv", "found 12 for {SPAN}"),
+        ("{SPAN:3}.csv", "1000.csv", "found 1000 for {SPAN}"),
+        ("{SPAN:2}*.csv", "123.csv", "found 123 for {SPAN}"),
+        ("{SPAN}/v{VERSION:2}/?.csv", "4/v3/x.csv", "found 4 for {SPAN}, 3 for {VERSION}"),
+        ("{YYYY}-{MM}-{DD}.csv", "26-09-05.csv", "found 26 for {YYYY}"),
+        ("{YYYY}-{MM}-{DD}.csv", "2026-009-05.csv", "009 for {MM}"),
+        ("{YYYY}{MM}{DD}.csv", "2026905.csv", "another number of digits is expected"),
+        ("{YYYY}-{MM}-{DD}.csv", "2026-13-05.csv", "month must be in 1..12"),
+    ],
+)
+def test_digits_that_are_no_span_are_refused(pattern, path, told):
+    with pytest.raises(ValueError, match=re.escape(told)):
+        SpanPattern(pattern).found(path)
+
+
+@given(st.dates(datetime.date(1970, 1, 1)), st.booleans(), st.booleans())
+def test_a_date_with_or_without_zeros(day, month_padded, day_padded):
+    """strftime's %m and %-m, %d and %-d are the oracle."""
+    month, number = day.strftime("%m" if month_padded else "%-m"), day.strftime("%d" if day_padded else "%-d")
+    found = SpanPattern("year={YYYY}/month={MM}/day={DD}/*.csv").found(
+        f"year={day.year}/month={month}/day={number}/a.csv"
+    )
+    assert found is not None
+    assert found.span == (day - datetime.date(1970, 1, 1)).days
 
 
 @pytest.mark.parametrize("path", ["2024-02-30.csv", "1969-12-31.csv", "2024-13-01.csv"])

@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from noisy_gru.components.sequence_example_gen.arrow import pa, pa_parquet
 from noisy_gru.components.sequence_example_gen.columns import Columns
 from noisy_gru.components.sequence_example_gen.csv_tables import read_csv
 from noisy_gru.components.sequence_example_gen.errors import DataError
-from noisy_gru.components.sequence_example_gen.files import format_of, named_patterns, sources
+from noisy_gru.components.sequence_example_gen.files import format_of, named_patterns, quarantine_file, sources
 from noisy_gru.components.sequence_example_gen.peek import peek
 from noisy_gru.components.sequence_example_gen.report import check
 from noisy_gru.components.sequence_example_gen.tables import Source
@@ -235,6 +237,22 @@ def test_patterns(tmp_path, configured) -> None:
         sources(str(tmp_path), [("data-0", "*.parquet")], data, glob)
     with pytest.raises(DataError, match=r"c\.csv belongs to train and to test; a file goes to one split"):
         sources(str(tmp_path), [("train-0", "*.csv"), ("test-0", "c.csv")], data, glob)
+
+
+@settings(max_examples=200)
+@given(
+    names=st.lists(
+        st.text("ab/_-.*[]+%#é ", min_size=1, max_size=8) | st.just("d/" * 120), min_size=2, max_size=6, unique=True
+    ),
+    groups=st.integers(0, 2),
+)
+@example(names=["a/b.csv", "a_b.csv"], groups=0)
+@example(names=["x.parquet", "x.parquet+00001", "x.parquet-00001"], groups=2)
+def test_quarantined_rows_of_every_part_have_a_file_of_their_own(names: list[str], groups: int) -> None:
+    parts = [Source(name, name, "parquet", row_group=group) for name in names for group in [None, *range(groups)]]
+    found = {quarantine_file(part) for part in parts}
+    assert len(found) == len(parts)
+    assert all("/" not in name and not set("*?[]") & set(name) and len(name) < 250 for name in found)
 
 
 def test_formats(configured) -> None:

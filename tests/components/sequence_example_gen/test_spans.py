@@ -7,13 +7,21 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from noisy_gru.components.sequence_example_gen.errors import DataError
 from noisy_gru.components.sequence_example_gen.resolved import Resolved, resolve
-from noisy_gru.components.sequence_example_gen.spans import Span, choose_spans, find_spans, gaps_of, gaps_text
+from noisy_gru.components.sequence_example_gen.spans import (
+    Span,
+    choose_spans,
+    find_spans,
+    gaps_of,
+    gaps_text,
+    not_spans,
+)
 from noisy_gru.schema.config import DataConfig
 from noisy_gru.schema.errors import ConfigError
 
@@ -225,3 +233,52 @@ def test_the_fingerprint_sees_files_come_go_change_and_swap(tmp_path):
     seen.append(fingerprint())
     assert len(set(seen)) == len(seen) - 1
     assert seen[0].startswith("num_files:3,total_bytes:21,")
+
+
+def test_hive_dates_without_zeros_are_all_spans(tmp_path):
+    days = ["2026/month=9/day=28", "2026/month=9/day=30", "2026/month=10/day=1", "2026/month=10/day=11"]
+    base = lay(tmp_path, *(f"year={day}/part-0.csv" for day in days))
+    data = configuration(["year={YYYY}/month={MM}/day={DD}/*.csv"], window="all")
+    expected = pd.to_datetime(["2026-09-28", "2026-09-30", "2026-10-01", "2026-10-11"]) - pd.Timestamp(0)
+    assert [span.number for span in find_spans(base, data, listed)] == expected.days.tolist()
+    lay(tmp_path, "year=2026/month=09/day=28/part-1.csv")
+    with pytest.raises(DataError, match=r"month=9/day=28.* are both span .*; keep one of them"):
+        find_spans(base, data, listed)
+
+
+def test_digits_that_are_no_span_are_refused_by_name(tmp_path):
+    base = lay(tmp_path, "day-007.csv", "day-8.csv", "day-x.csv")
+    data = configuration(["day-{SPAN:3}.csv"])
+    with pytest.raises(DataError, match=r"day-8\.csv is no span as .*day-\{SPAN:3\}\.csv expects it: .*8 for \{SPAN\}"):
+        find_spans(base, data, listed)
+    assert not_spans(lay(tmp_path / "other", "day-007.csv", "day-x.csv"), data, listed) == [
+        f"{tmp_path}/other/day-x.csv"
+    ]
+
+
+@pytest.mark.parametrize("folder", ["proj [v2]", "a*b", "{SPAN}", "a?b", "{YYYY}"])
+def test_the_folder_of_the_data_means_itself(tmp_path, folder):
+    base = lay(tmp_path / folder, "day-7/a.csv", "a.csv")
+    lay(tmp_path / "proj v", "day-8/a.csv")
+    lay(tmp_path / "axb", "day-8/a.csv")
+    lay(tmp_path / "3", "day-8/a.csv")
+    spanned = resolve(base, configuration(["day-{SPAN}/*.csv"]), "latest", listed)
+    assert (spanned.numbers, [source.name for source in spanned.sources]) == ([7], ["day-7/a.csv"])
+    plain = resolve(base, configuration(["*.csv"]), "latest", listed)
+    assert [source.name for source in plain.sources] == ["a.csv"]
+    assert Resolved.from_json(spanned.to_json(), base, configuration(["day-{SPAN}/*.csv"])) == spanned
+
+
+def test_a_folder_that_matches_is_told_what_it_is(tmp_path):
+    base = lay(tmp_path, "a.csv", "part.csv/part-0.csv")
+    with pytest.raises(DataError, match=r"part\.csv: is a folder; expected a file\. .* part\.csv/\*\.csv"):
+        resolve(base, configuration(["*.csv"]), "latest", listed)
+    found = resolve(base, configuration(["**"]), "latest", lambda pattern: glob.glob(pattern, recursive=True))  # noqa: PTH207
+    assert [source.name for source in found.sources] == ["a.csv", "part.csv/part-0.csv"]
+
+
+def test_files_of_folders_that_begin_alike_have_names_of_their_own(tmp_path):
+    lay(tmp_path, "data/b/rows.csv", "datab/rows.csv", "data/rows.csv")
+    files = [str(tmp_path / name) for name in ("data/b/rows.csv", "datab/rows.csv")]
+    found = resolve(str(tmp_path / "data"), configuration(files), "latest", listed)
+    assert len({source.name for source in found.sources}) == 2

@@ -1,0 +1,64 @@
+"""Names that hold a pattern's characters mean themselves, as the file system itself says."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from noisy_gru.schema.errors import ConfigError
+from noisy_gru.schema.file_patterns import absolute_pattern, as_meant, escaped, is_literal, local_glob, unescaped
+
+names = st.text("ab*?[]{}!-.,", min_size=1, max_size=6).filter(lambda name: not name.startswith("."))
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(wanted=names, others=st.lists(names, max_size=4))
+@example(wanted="[ab]", others=["a", "b"])
+@example(wanted="{SPAN}", others=["3"])
+def test_an_escaped_name_is_found_and_nothing_else(tmp_path_factory, wanted: str, others: list[str]) -> None:
+    folder = tmp_path_factory.mktemp("names")
+    for name in {wanted, *others}:
+        (folder / name).touch()
+    assert local_glob(f"{folder}/{escaped(wanted)}") == [f"{folder}/{wanted}"]
+    assert is_literal(escaped(wanted))
+    assert unescaped(escaped(wanted)) == wanted
+
+
+@pytest.mark.parametrize("folder", ["proj [v2]", "proj {2}", "a[1-3]", "[", "x]y", "{SPAN}", "{YYYY}-{MM}-{DD}"])
+@pytest.mark.parametrize("file", ["rows.csv", "rows[1].csv", "*.csv", "[ab]*.csv"])
+def test_what_is_there_as_it_is_written_means_itself(tmp_path: Path, folder: str, file: str) -> None:
+    """Beside it stand the names that it would match as a pattern."""
+    for other in (folder, "proj v", "proj 2", "a1", "a2", "x", "3", "2026-01-02"):
+        (tmp_path / other).mkdir(exist_ok=True)
+        (tmp_path / other / "b.csv").touch()
+    for name in ("rows.csv", "rows[1].csv", "rows1.csv"):
+        (tmp_path / folder / name).touch()
+    found = local_glob(absolute_pattern(f"{folder}/{file}", str(tmp_path)))
+    expected = {"*.csv": ["b.csv", "rows.csv", "rows1.csv", "rows[1].csv"], "[ab]*.csv": ["b.csv"]}
+    assert found == sorted(f"{tmp_path}/{folder}/{name}" for name in expected.get(file, [file]))
+
+
+def test_the_folder_of_a_configuration_means_itself(tmp_path: Path) -> None:
+    for folder in ("a*b", "axb", "[ab]", "a"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "rows.csv").touch()
+    for folder in ("a*b", "[ab]"):
+        assert local_glob(absolute_pattern("*.csv", f"{tmp_path}/{folder}")) == [f"{tmp_path}/{folder}/rows.csv"]
+        assert local_glob(absolute_pattern("../axb/rows.csv", f"{tmp_path}/{folder}")) == [f"{tmp_path}/axb/rows.csv"]
+
+
+def test_a_star_that_may_mean_two_things_is_refused(tmp_path: Path, monkeypatch) -> None:
+    for name in ("a*b.csv", "axb.csv"):
+        (tmp_path / name).touch()
+    with pytest.raises(
+        ConfigError, match=r"a\*b\.csv: is the name of something .* matches axb\.csv, too\. Write a\[\*\]b"
+    ):
+        absolute_pattern("a*b.csv", str(tmp_path))
+    assert local_glob(absolute_pattern("a[*]b.csv", str(tmp_path))) == [f"{tmp_path}/a*b.csv"]
+    os.remove(tmp_path / "axb.csv")  # noqa: PTH107
+    monkeypatch.chdir(tmp_path)
+    assert local_glob(as_meant("a*b.csv")) == ["a*b.csv"]
