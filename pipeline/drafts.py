@@ -182,7 +182,9 @@ def _column(column: Column, dataset: DatasetConfig, measures: Measures) -> list[
     if column.type == "FLOAT":
         is_label = not isinstance(task, ForecastingConfig) and column.name == task.label
         seen = measures.label_range if is_label else measures.ranges.get(base, Range())
-        comment, domain = _bounds(column.meaning, seen, measures.complete)
+        offset = next((each.offset for each in dataset.data.numeric if each.name == column.name), 0.0)
+        meaning = f"{column.meaning} less its offset of {offset:.17g}" if offset else column.meaning
+        comment, domain = _bounds(meaning, seen, measures.complete)
     elif column.type == "BYTES" and column.name != "sequence_id":
         is_label = not column.is_feature
         values = sorted(measures.labels if is_label else measures.categories.get(column.name, set()))
@@ -193,7 +195,7 @@ def _column(column: Column, dataset: DatasetConfig, measures: Measures) -> list[
             domain = "string_domain { " + " ".join(f"value: {json.dumps(value)}" for value in listed) + " }"
     elif column.name == "steps":
         domain = f"int_domain {{ min: {_least(dataset)} max: {_most(dataset)} }}"
-    lines = [f"# {comment}".replace("\n", " "), "feature {", f"  name: {json.dumps(column.name)}"]
+    lines = [f"# {' '.join(comment.splitlines())}", "feature {", f"  name: {json.dumps(column.name)}"]
     lines += [f"  type: {column.type}", "  presence { min_fraction: 1.0 min_count: 1 }", f"  {_count(column, dataset)}"]
     if domain:
         lines.append(f"  {domain}")

@@ -80,6 +80,7 @@ def _kind(feature: FeatureConfig) -> dict[str, Any]:
     return {
         "kind": feature.kind,
         "scale": feature.scale if numeric else None,
+        "offset": feature.offset if numeric else None,
         "missing": feature.missing if numeric else None,
         "embedding_dim": None if numeric else feature.embedding_dim,
         "known_in_advance": feature.known_in_advance,

@@ -32,6 +32,7 @@ from noisy_gru.trainer.features import Layout, model_inputs
 from noisy_gru.trainer.request_checks import checked_tensors, required
 from noisy_gru.trainer.stepping import Stepper
 from noisy_gru.trainer.tensor_names import tensor_names
+from noisy_gru.trainer.vocabularies import words
 
 
 class ServedModel:
@@ -60,7 +61,7 @@ class ServedModel:
         spec = transform.raw_feature_spec()
         self._inputs = {feature.name: spec[feature.name] for feature in layout.dataset.data.features}
         self._labels = {key: spec[key] for key in layout.raw_targets}
-        self.label_names = transform.vocabulary_by_name(names.LABEL_VOCABULARY) if layout.is_classification else []
+        self.label_names = words(transform, names.LABEL_VOCABULARY) if layout.is_classification else []
         self.stepper = Stepper(model, config, layout) if config is not None and config.serving_step else None
         # The signatures call these functions, so Transform's graph and the model's are in the SavedModel once.
         self._read = tf.function(self._read_eagerly, autograph=False)
