@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from noisy_gru.components.sequence_example_gen.precision import finding
+from noisy_gru.components.sequence_example_gen.precision import sample as some_of
 from noisy_gru.pipeline.drafts import config_text, schema_text
 from noisy_gru.pipeline.guessing import Roles, Told, guess_columns, guess_task, is_timestamp
 from noisy_gru.pipeline.measuring import measure
@@ -94,6 +96,8 @@ def propose(
     kind, answers = guess_task(sample, roles, task=task, targets=list(targets))
     left_out: dict[str, str] = {}
     features = _features(sample, roles, kind, answers, left_out, split_column)
+    if kind == "regression":
+        _offset(answers[0], sample[answers[0]], roles, is_answer=True)
     patterns = data if spanned else [escaped(str(path)) for path in paths]
     files, splits = _splits(patterns, out, kind, sample, split_column, roles)
     timing, forecasting = _timing(sample, roles, kind)
@@ -185,7 +189,7 @@ def _features(
         if values.nunique() <= 1:
             left_out[column] = "one value only, or none"
         elif pd.api.types.is_numeric_dtype(values):
-            features.append(_numeric(column, values))
+            features.append(_numeric(column, values, roles, is_target=column in answers))
         elif is_timestamp(values):
             left_out[column] = "a second column of times"
         elif values.nunique() <= MOST_VOCABULARY and values.nunique() < len(values) / 2:
@@ -204,14 +208,29 @@ def _features(
     return features
 
 
-def _numeric(column: str, values: pd.Series) -> dict[str, Any] | str:
+def _numeric(column: str, values: pd.Series, roles: Roles, *, is_target: bool) -> dict[str, Any] | str:
     given: dict[str, Any] = {"name": column}
     low, middle, high = np.nanquantile(values.astype(float), [0.25, 0.5, 0.75])
     if high > low and np.nanmax(np.abs(values - middle)) > 20 * (high - low):
         given["scale"] = "robust"
     if values.isna().mean() > 0.01:
         given["missing"] = "mask"
+    if offset := _offset(column, values, roles, is_answer=is_target):
+        given["offset"] = offset
     return given if len(given) > 1 else column
+
+
+def _offset(column: str, values: pd.Series, roles: Roles, *, is_answer: bool) -> float | None:
+    """What to subtract from a column that float32 makes little of; a warning for one that is to be predicted."""
+    found = finding(column, some_of(np.asarray(pd.to_numeric(values, errors="coerce"), np.float64)))
+    if found is None:
+        return None
+    if found.is_severe and not is_answer:
+        roles.told.append(Told(f"{column}, offset {found.offset:.17g}", str(found).partition(": ")[2]))
+        return found.offset
+    remedy = "; subtract a constant from it in the data, or predict its differences" if is_answer else ""
+    roles.told.append(Told(column, str(found).partition(": ")[2] + remedy, sure=False))
+    return None
 
 
 def _splits(

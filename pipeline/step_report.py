@@ -60,7 +60,8 @@ def _ingestion(outputs: Outputs, account: RunAccount) -> Report:
     dropped = f"{rows['dropped']['total']:,} dropped" if rows["dropped"]["total"] else ""
     text = f"{rows['read']:,} rows, {', '.join(filter(None, (set_aside, dropped))) or 'all kept'}; sequences: {splits}"
     spans = _spans_read(account.spans, told.get("window"))
-    return f"{spans}{text}", {"rows": rows, "sequences": sequences}
+    rounded = "".join(f"; {finding}" for finding in told.get("precision", []))
+    return f"{spans}{text}{rounded}", {"rows": rows, "sequences": sequences}
 
 
 def _spans_read(spans: list[dict[str, Any]], window: dict[str, Any] | None) -> str:

@@ -38,6 +38,13 @@ class FeatureConfig(Section):
         description="Scaling of a numeric feature, fitted on the train split: z-score, to [0, 1], "
         "median and interquartile range, or none.",
     )
+    offset: float = Field(
+        default=0.0,
+        allow_inf_nan=False,
+        description="Subtracted from a numeric feature before it becomes float32, wherever rows are read. Needed where "
+        "values lie close together and far from zero: near 1.7e9 float32 has only every 128th number. Tensors and "
+        "tf.Examples that you write yourself hold the value less the offset, and so do the bounds of the schema.",
+    )
     missing: Literal["impute", "mask"] = Field(
         default="impute",
         description="A missing numeric value becomes the train mean (the median with `robust`) inside the Transform "
@@ -233,6 +240,8 @@ class DataConfig(Section):
         if self.time is None and self.format in ("auto", "csv", "parquet"):
             raise ValueError("tables need `time`, the column that orders the steps of an entity")
         for feature in self.features:
+            if feature.offset and (feature.kind != "numeric" or feature.calendar is not None):
+                raise ValueError(f"feature {feature.name}: offset is for numeric columns, received {feature.offset:g}")
             if feature.calendar is None:
                 continue
             if self.time is None or self.time.kind != "timestamp":
@@ -411,6 +420,11 @@ class DatasetConfig(Section):
                 feature = names.get(target)
                 if feature is not None and (feature.known_in_advance or feature.kind != "numeric"):
                     problems.append(f"target {target} must be numeric and not known_in_advance")
+                if feature is not None and feature.offset:
+                    problems.append(
+                        f"target {target} takes no offset, since predictions are float32 in the units of the data: "
+                        "subtract a constant in the data, or predict its differences"
+                    )
             if self.data.time is None:
                 problems.append("forecasting needs data.time")
             if isinstance(self.splits, TimeSplitConfig) and self.splits.embargo is not None:

@@ -10,7 +10,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from noisy_gru.components.sequence_example_gen.precision import merged
+
 EXAMPLES_KEPT = 3
+SPELLINGS_KEPT = 256
 
 
 def _place(record: dict[str, Any]) -> tuple:
@@ -41,6 +44,8 @@ class Account:
     hashes: dict[str, list[int | str]] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
     examples: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    distinct: dict[str, list[float]] = field(default_factory=dict)  # some of the values of a column, for `precision`
+    fractions: dict[str, list[str]] = field(default_factory=dict)  # some spellings of fractions in a column of texts
 
     def impute(self, reason: str, column: str, cells: int) -> None:
         """Count cells that are treated as missing."""
@@ -55,6 +60,15 @@ class Account:
     def example(self, reason: str, records: Iterable[dict[str, Any]]) -> None:
         """Remember the first few records of a reason, by file and row."""
         self.examples[reason] = heapq.nsmallest(EXAMPLES_KEPT, [*self.examples.get(reason, []), *records], key=_place)
+
+    def look_at(self, column: str, values: list[float]) -> None:
+        """Keep some of the different values of a column."""
+        self.distinct[column] = merged([*self.distinct.get(column, []), *values])
+
+    def spell(self, column: str, spelled: Iterable[str]) -> None:
+        """Keep the first of the spellings of fractions; those of one number stand together."""
+        if kept := sorted({*self.fractions.get(column, []), *spelled})[:SPELLINGS_KEPT]:
+            self.fractions[column] = kept
 
     def add(self, other: Account) -> None:
         """Add another part to this one."""
@@ -71,6 +85,10 @@ class Account:
             for key, counts in getattr(other, name).items():
                 mine.setdefault(key, Counter()).update(counts)
         self.hashes |= other.hashes
+        for name, values in other.distinct.items():
+            self.look_at(name, values)
+        for name, spelled in other.fractions.items():
+            self.spell(name, spelled)
         for key, (first, last) in other.times.items():
             self.span(key, first, last)
         for reason, records in other.examples.items():
@@ -97,7 +115,7 @@ class Account:
             value = values[part.name]
             if part.name in ("imputed", "labels"):
                 values[part.name] = {key: Counter(counts) for key, counts in value.items()}
-            elif isinstance(value, dict) and part.name not in ("times", "examples", "hashes"):
+            elif isinstance(value, dict) and part.name not in ("times", "examples", "hashes", "distinct", "fractions"):
                 values[part.name] = Counter(value)
         return cls(**values)
 

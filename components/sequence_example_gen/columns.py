@@ -88,3 +88,9 @@ class Columns:
     def wanted(self) -> list[str]:
         """All names that are read where a file holds them."""
         return list(dict.fromkeys([*self.required(), *self.targets]))
+
+    @property
+    def texts(self) -> list[str]:
+        """Names of the columns that are text: ids, classes and categories."""
+        label = [self.label] if self.label is not None and self.label_is_class else []
+        return list(dict.fromkeys([self.entity, *self.categorical, *label]))

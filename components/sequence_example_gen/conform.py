@@ -14,8 +14,9 @@ from noisy_gru.components.sequence_example_gen.columns import Columns
 from noisy_gru.components.sequence_example_gen.csv_records import REPEATED_HEADER, Malformed
 from noisy_gru.components.sequence_example_gen.errors import DataError
 from noisy_gru.components.sequence_example_gen.ledger import Ledger, Record, plain
+from noisy_gru.components.sequence_example_gen.precision import sample
 from noisy_gru.components.sequence_example_gen.tables import Block, Source
-from noisy_gru.components.sequence_example_gen.texts import canonical_text, texts
+from noisy_gru.components.sequence_example_gen.texts import canonical_text, fractions, texts
 from noisy_gru.components.sequence_example_gen.values import ColumnTypeError, numbers, times
 from noisy_gru.schema.config import SPLITS, ColumnSplitConfig, DatasetConfig
 
@@ -51,6 +52,7 @@ class Conformer:
     def __init__(self, dataset: DatasetConfig, *, prediction: bool = False) -> None:
         self._columns = Columns.of(dataset, prediction=prediction)
         self._policies = dataset.data.policies
+        self._offsets = {feature.name: feature.offset for feature in dataset.data.numeric if feature.offset}
         self._prediction = prediction
         self._splits: dict[str, int] = {}
         if isinstance(dataset.splits, ColumnSplitConfig):
@@ -81,8 +83,11 @@ class Conformer:
         elif source.split is not None:
             out["split"] = pa.array(np.full(size, SPLITS.index(source.split), np.int8))
         if columns.label is not None:
-            self._label(raw, source, flags, out)
+            self._label(raw, source, flags, out, ledger)
         self._features(raw, source, flags, out, ledger)
+        if not self._prediction:
+            for name in columns.texts:
+                ledger.account.spell(name, fractions(raw[name]))
         out["row"] = pa.array(block.rows)
 
         table = pa.table(out)
@@ -120,7 +125,7 @@ class Conformer:
         flags.mark(indexes < 0, "quarantine", UNKNOWN_SPLIT, name, f"one of {', '.join(self._splits)}")
         out["split"] = pa.array(indexes)
 
-    def _label(self, raw: Any, source: Source, flags: _Flags, out: dict[str, Any]) -> None:
+    def _label(self, raw: Any, source: Source, flags: _Flags, out: dict[str, Any], ledger: Ledger) -> None:
         name = self._columns.label or ""
         if self._columns.label_is_class:
             label, bad = self._read(texts, raw, name, source)
@@ -128,6 +133,7 @@ class Conformer:
             out["label"] = pc.if_else(pc.equal(label, ""), None, label)
             return
         values, bad = self._read(numbers, raw, name, source)
+        ledger.account.look_at(name, sample(values))
         bad = bad | np.isinf(_as_float32(values))
         flags.mark(bad, self._strict(UNPARSABLE), UNPARSABLE, name, "a finite number (float32)")
         out["label"] = pa.array(values)
@@ -141,7 +147,10 @@ class Conformer:
                 out[NUMERIC + name] = pa.array(np.full(len(raw), np.nan, np.float32))
                 continue
             wide, bad = self._read(numbers, raw, name, source)
+            wide = wide - self._offsets.get(name, 0.0)
             values = _as_float32(wide)
+            if not self._prediction:
+                ledger.account.look_at(name, sample(wide))
             self._bad(UNPARSABLE, bad, name, "a number", flags, ledger)
             infinite[name] = np.isinf(values)
             if infinite[name].any():

@@ -9,7 +9,9 @@ import numpy as np
 from noisy_gru.components.sequence_example_gen.account import Account
 from noisy_gru.components.sequence_example_gen.csv_records import REPEATED_HEADER
 from noisy_gru.components.sequence_example_gen.errors import DataError
+from noisy_gru.components.sequence_example_gen.precision import check_precision, findings
 from noisy_gru.components.sequence_example_gen.splits import Boundaries
+from noisy_gru.components.sequence_example_gen.texts import several_spellings
 from noisy_gru.components.sequence_example_gen.values import time_texts
 from noisy_gru.schema.config import SPLITS, DatasetConfig, EntitySplitConfig, TimeSplitConfig
 from noisy_gru.schema.splits import has_eval_split
@@ -71,6 +73,7 @@ def summary(account: Account, dataset: DatasetConfig, at: Boundaries | None) -> 
         "time": {name: shown(span) for name, span in sorted(account.times.items()) if time and name != "read"},
         "boundaries": dict(zip(("eval", "test"), shown([at.eval, at.test]), strict=True)) if at else {},
         "examples": dict(sorted(account.examples.items())),
+        "precision": [str(each) for each in findings(account.distinct)],
     }
 
 
@@ -112,10 +115,14 @@ def check(account: Account, dataset: DatasetConfig, where: str = "") -> None:
         where: how to find the quarantined rows, for the message.
 
     Raises:
-        DataError: files can't be used, a policy is ``error``, too many rows are quarantined, or a split is empty.
+        DataError: files can't be used, a policy is ``error``, too many rows are quarantined, float32 leaves nothing
+            of a column, or a split is empty.
         RuntimeError: the account doesn't balance, which is a bug.
     """
+    check_errors(account, where)
+    _check_spellings(account)  # before what follows from it: rows that are taken for others' duplicates
     check_rows(account, dataset, where)
+    check_precision(account.distinct, dataset)
     _check_splits(account, dataset)
 
 
@@ -138,6 +145,16 @@ def check_rows(account: Account, dataset: DatasetConfig, where: str = "") -> Non
         )
     if not account.rows_read:
         raise DataError(f"data.files: {', '.join(sorted(account.files)) or 'the files'} hold no rows")
+
+
+def _check_spellings(account: Account) -> None:
+    for column, spelled in sorted(account.fractions.items()):
+        if several := several_spellings(spelled):
+            found = "; ".join(" and ".join(map(repr, group)) for group in several[:3])
+            raise DataError(
+                f"column {column}: expected one spelling of a number, received {found}, which would be one value. "
+                "Spell it alike; or if they are no numbers but names, such as versions, write v1.1 and v1.10"
+            )
 
 
 def _check_splits(account: Account, dataset: DatasetConfig) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -24,8 +25,10 @@ from noisy_gru.components.sequence_example_gen.values import BOOLEANS, Array, Co
 _NUMBER = r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-][0-9]{1,3})?"
 _MOMENT = r"([0-9]{4}-[0-9]{2}-[0-9]{2})[ T]([0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,9}))?(Z|[+-][0-9]{2}:?[0-9]{2})?"
 _TIME_OF_DAY = r"([0-9]{2}:[0-9]{2}:[0-9]{2})\.([0-9]{1,9})"
+_FEWER_DIGITS = 4
 # RE2 and Python's re read all of them alike.
 _SPELLED = rf"^(?:{_NUMBER}|{_MOMENT}|{_TIME_OF_DAY}|(?i:{'|'.join(BOOLEANS)}))$"
+_FRACTION = r"^-?(?:0|[1-9][0-9]*)\.[0-9]*[1-9][0-9]*$"
 _IS_NUMBER, _IS_MOMENT, _IS_TIME_OF_DAY = (re.compile(pattern) for pattern in (_NUMBER, _MOMENT, _TIME_OF_DAY))
 _WHOLE = re.compile(r"[0-9]+|-[1-9][0-9]*")
 
@@ -54,7 +57,7 @@ def _number(text: str) -> str:
         return text
     if not value:
         return "0"
-    if len(value.as_tuple().digits) > 9 and value != value.to_integral_value():
+    if value != value.to_integral_value():
         value = _single(value)
     sign, digits, _ = value.as_tuple()
     place = value.adjusted()
@@ -70,11 +73,18 @@ def _number(text: str) -> str:
 
 
 def _single(value: Decimal) -> Decimal:
-    """The short digits of a float32 that was written as a float64: Python and JSON make 0.10000000149011612 of 0.1."""
+    """The short digits of a float32 that was written as a float64: Python and JSON make 0.10000000149011612 of 0.1.
+
+    A decimal such as 171899.875, which float32 has as well, is no such number: its digits hardly get fewer.
+    """
     double = float(value)
     with np.errstate(over="ignore", under="ignore"):
         single = np.float32(double)
-    return Decimal(str(single)) if float(single) == double and Decimal(repr(double)) == value else value
+    if float(single) != double or Decimal(repr(double)) != value:
+        return value
+    short = Decimal(str(single))
+    fewer = len(value.normalize().as_tuple().digits) - len(short.normalize().as_tuple().digits)
+    return short if fewer >= _FEWER_DIGITS else value
 
 
 def _moment(text: str, day: str, clock: str, fraction: str | None, zone: str | None) -> str:
@@ -131,6 +141,23 @@ def _canonical(spelled: Array) -> Array:
         return spelled
     found = [canonical_text(text) for text in spelled.take(pa.array(which)).to_pylist()]
     return pc.replace_with_mask(spelled, pa.array(candidates), pa.array(found, pa.string()))
+
+
+def fractions(array: Array) -> list[str]:
+    """The spellings of numbers with a fraction in a column that was stored as text."""
+    array, _ = flat(array)
+    if not pa.types.is_string(array.type):
+        return []
+    distinct = array.unique()
+    return distinct.filter(pc.fill_null(pc.match_substring_regex(distinct, _FRACTION), False)).to_pylist()
+
+
+def several_spellings(spelled: Iterable[str]) -> list[list[str]]:
+    """Texts that have become one, since they are spellings of the same number."""
+    groups: dict[str, list[str]] = {}
+    for text in sorted(spelled):
+        groups.setdefault(canonical_text(text), []).append(text)
+    return [group for group in groups.values() if len(group) > 1]
 
 
 def text_of(value: Any) -> str | None:

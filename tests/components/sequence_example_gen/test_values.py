@@ -16,8 +16,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from noisy_gru.components.sequence_example_gen.arrow import pa, pa_csv, pa_parquet
+from noisy_gru.components.sequence_example_gen.errors import DataError
 from noisy_gru.components.sequence_example_gen.memory import frame_source, rows_source
 from noisy_gru.components.sequence_example_gen.prediction import read_sources
+from noisy_gru.components.sequence_example_gen.report import check
 from noisy_gru.components.sequence_example_gen.tables import Source
 from noisy_gru.components.sequence_example_gen.texts import canonical_text, texts
 from noisy_gru.components.sequence_example_gen.values import numbers, times
@@ -232,6 +234,7 @@ def test_floats_have_the_text_of_their_csv(value: float) -> None:
     assert float(stored) == value or (single == value and np.float32(stored) == single)
 
 
+@example(value=Decimal("171899.875"), zeros=1)
 @given(st.decimals(allow_nan=False, allow_infinity=False, places=3), st.integers(0, 5))
 def test_equal_decimals_have_one_text(value: Decimal, zeros: int) -> None:
     longer = format(value, "f") + "0" * zeros
@@ -309,3 +312,22 @@ def test_values_of_several_kinds_in_one_column(configured) -> None:
     found, others = (read_sources([rows_source(each, wanted)], dataset) for each in (rows, as_text))
     framed = read_sources([frame_source(pd.DataFrame(rows), wanted)], dataset)
     assert found.examples == others.examples == framed.examples
+
+
+@pytest.mark.parametrize("column", ["id", "kind", "y"])
+def test_two_names_that_are_one_number_end_the_run(column: str, ingest, tmp_path, configured) -> None:
+    """In different files, too; typed columns have no spellings, and 1.0 is 1."""
+    plain = pd.DataFrame({"id": ["a", "b", "c"], "t": 0, "x": 1.0, "kind": "k", "y": "z"})
+    dataset = configured(features=FEATURES)
+    for name, values in (("first", ["1.1", "2", "2.0"]), ("second", ["3", "1.10", "4.5"])):
+        plain.assign(**{column: values, "t": len(name)}).to_csv(tmp_path / f"{name}.csv", index=False)
+    found = ingest(dataset, sorted(tmp_path.iterdir()))
+    found.account.sequences.update({"train": 1, "eval": 1, "test": 1})
+    with pytest.raises(DataError, match=rf"column {column}: .* received '1.1' and '1.10', .* write v1.1 and v1.10"):
+        check(found.account, dataset)
+    (tmp_path / "second.csv").unlink()
+    typed = pd.Series([Decimal("1.10"), Decimal("2.00"), Decimal("2.00")])
+    plain.assign(**{column: typed, "t": 9}).to_parquet(tmp_path / "typed.parquet")
+    found = ingest(dataset, sorted(tmp_path.iterdir()))
+    found.account.sequences.update({"train": 1, "eval": 1, "test": 1})
+    check(found.account, dataset)
