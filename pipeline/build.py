@@ -85,7 +85,6 @@ def build_pipeline(
             planner = RetrainPlanner(
                 input_base=base,
                 dataset=dataset.model_dump_json(),
-                schema_file=schema_file,
                 serving_dir=serving_dir,
                 model_name=config.model_name,
                 rules=config.retraining.rules,
@@ -204,7 +203,6 @@ def _steps(
         infra_blessing=serving_gate.outputs["blessing"],
         compared_with=blessed.outputs["model"],
         account=ingestion.outputs["account"],
-        statistics=statistics.outputs["statistics"],
         publishing=config.serving.publishing,
         run={
             "seed": config.seed,

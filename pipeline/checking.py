@@ -126,6 +126,11 @@ def _check_schema(config: PipelineConfig, problems: list[str], notes: list[str])
         problems.append(str(error))
     else:
         notes.append(f"schema: {len(schema.feature)} columns, as the configuration says")
+        if bounded := [feature.name for feature in schema.feature if feature.HasField("drift_comparator")]:
+            notes.append(
+                f"schema: drift_comparator of {', '.join(bounded)} decides nothing: what counts as drift is said by "
+                "retraining.rules.drift (false_alarm_rate, min_distance)"
+            )
 
 
 def _check_model(config: PipelineConfig, problems: list[str], notes: list[str]) -> None:

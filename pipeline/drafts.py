@@ -15,8 +15,6 @@ from noisy_gru.schema.loading import Column, expected_columns
 
 MOST_CATEGORIES = 200
 MOST_NAMED = 8
-# Jensen-Shannon or L-infinity, of at most 1: a fifth of the way to having nothing in common.
-DRIFT = 0.2
 
 
 def config_text(name: str, dataset: DatasetConfig, told: Sequence[Told], left_out: dict[str, str]) -> str:
@@ -160,8 +158,6 @@ def schema_text(dataset: DatasetConfig, measures: Measures) -> str:
         "# Proposed by `noisy-gru init` from your files: what a sequence must look like, checked in every run.",
         f"# Bounds are what {measures.rows:,} rows show, with half of their range as room on both sides. You know",
         "# better what is possible: correct them. NaN (a missing value) is allowed, because the pipeline imputes it.",
-        "# drift_comparator is how far new data may move before `noisy-gru retrain` trains again because of it; what",
-        "# changes with the seasons needs more.",
         "",
         "# Training data has everything; a request to the served model has the features alone.",
         'default_environment: "TRAINING"',
@@ -199,20 +195,9 @@ def _column(column: Column, dataset: DatasetConfig, measures: Measures) -> list[
     lines += [f"  type: {column.type}", "  presence { min_fraction: 1.0 min_count: 1 }", f"  {_count(column, dataset)}"]
     if domain:
         lines.append(f"  {domain}")
-    if _may_drift(column, dataset):
-        distance = "jensen_shannon_divergence" if column.type == "FLOAT" else "infinity_norm"
-        lines.append(f"  drift_comparator {{ {distance} {{ threshold: {DRIFT} }} }}")
     if not column.is_feature:
         lines.append('  not_in_environment: "SERVING"')
     return [*lines, "}"]
-
-
-def _may_drift(column: Column, dataset: DatasetConfig) -> bool:
-    """Whether a column's distribution says something: not that of times and names, or of what follows from others."""
-    calendar = {feature.name for feature in dataset.data.features if feature.calendar is not None}
-    task = dataset.task
-    answers = [f"target/{name}" for name in task.targets] if isinstance(task, ForecastingConfig) else [task.label]
-    return (column.is_feature and column.name not in calendar) or column.name in answers
 
 
 def _bounds(meaning: str, seen: Range, complete: bool) -> tuple[str, str]:

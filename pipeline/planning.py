@@ -39,14 +39,13 @@ def plan_retraining(
         run_id: of the run that asks, if it has begun.
 
     Raises:
-        UserError: the data, the schema or what is published can't be read; a span is missing or empty.
+        UserError: the data or what is published can't be read; a span is missing or empty.
     """
     base, dataset = relative_to_base(config.dataset)
     subject = Subject(
         pipeline=config.name,
         dataset=dataset,
         base=base,
-        schema_file=Path(config.schema_path),
         model_dir=serving_dir / config.model_name,
         rules=config.retraining.rules,
     )

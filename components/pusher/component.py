@@ -34,7 +34,6 @@ class PusherSpec(types.ComponentSpec):
         executor.INFRA_BLESSING: ChannelParameter(type=standard_artifacts.InfraBlessing, optional=True),
         executor.COMPARED_WITH: ChannelParameter(type=standard_artifacts.Model, optional=True),
         executor.ACCOUNT: ChannelParameter(type=IngestionAccount, optional=True),
-        executor.STATISTICS: ChannelParameter(type=standard_artifacts.ExampleStatistics, optional=True),
     }
     OUTPUTS = {executor.PUSHED_MODEL: ChannelParameter(type=standard_artifacts.PushedModel)}  # noqa: RUF012
 
@@ -52,8 +51,8 @@ class Pusher(base_component.BaseComponent):
         model_blessing: the Evaluator's; a model without it is not asked for it.
         infra_blessing: the ServingGate's; likewise.
         compared_with: the output of `LatestBlessed`, for lineage.
-        account: of the ingestion; the version carries its files' names and hashes, and its counts.
-        statistics: of the raw examples; the version carries those of the train split.
+        account: of the ingestion; the version carries its files' names and hashes, its counts, and the sample of
+            its values.
         publishing: which versions are kept and labelled, and how requests are put together; None: the defaults.
         run: what else the version tells of its training: `seed`, `config_hash`, `fingerprint`, `packages`.
     """
@@ -71,7 +70,6 @@ class Pusher(base_component.BaseComponent):
         infra_blessing: types.BaseChannel | None = None,
         compared_with: types.BaseChannel | None = None,
         account: types.BaseChannel | None = None,
-        statistics: types.BaseChannel | None = None,
         publishing: PublishingConfig | None = None,
         run: Mapping[str, Any] | None = None,
     ) -> None:
@@ -82,7 +80,6 @@ class Pusher(base_component.BaseComponent):
                 infra_blessing=infra_blessing,
                 compared_with=compared_with,
                 account=account,
-                statistics=statistics,
                 serving_dir=serving_dir if isinstance(serving_dir, RuntimeParameter) else str(serving_dir),
                 model_name=model_name,
                 publishing=(publishing or PublishingConfig()).model_dump_json(),

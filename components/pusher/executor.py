@@ -25,7 +25,6 @@ MODEL = "model"
 MODEL_BLESSING = "model_blessing"
 INFRA_BLESSING = "infra_blessing"
 ACCOUNT = "account"
-STATISTICS = "statistics"
 PUSHED_MODEL = "pushed_model"
 SERVING_DIR = "serving_dir"
 MODEL_NAME = "model_name"
@@ -78,11 +77,9 @@ def origin(artifact: Any) -> str:
 
 def retraining(model: Any, input_dict: dict[str, Any], run: dict[str, Any]) -> Retraining:
     """What the version is to carry for the next training: as far as the step is given it."""
-    files = {}
-    for key, name in ((ACCOUNT, "account.json"), (STATISTICS, "Split-train/FeatureStats.pb")):
-        if given := input_dict.get(key, []):
-            files[key] = Path(artifact_utils.get_single_instance(given).uri) / name
-    return Retraining(Path(model.uri) / KERAS_FOLDER, files.get(ACCOUNT), files.get(STATISTICS), run)
+    given = input_dict.get(ACCOUNT, [])
+    account = Path(artifact_utils.get_single_instance(given).uri) / "account.json" if given else None
+    return Retraining(Path(model.uri) / KERAS_FOLDER, account, run)
 
 
 def told(result: Published) -> str:

@@ -17,8 +17,8 @@ from noisy_gru.components.pusher.training_record import (
     KERAS_FILES,
     RETRAINING,
     RUN_FILE,
-    STATISTICS_FILE,
 )
+from noisy_gru.components.sequence_example_gen.value_sample import VALUES_FILE
 from noisy_gru.schema.errors import PublishError
 from noisy_gru.trainer.artifact_files import WARM_START_FILE
 
@@ -31,14 +31,12 @@ class Retraining:
 
     Attributes:
         keras_folder: the Trainer's Format-Keras; files of it that aren't there are left out.
-        account: of the ingestion, ``account.json``; None: not kept.
-        statistics: of the train split, ``FeatureStats.pb``; None: not kept.
+        account: of the ingestion, ``account.json``, with the sample of its values beside it; None: not kept.
         run: `run_id`, `pipeline`, `seed`, `config_hash`, `fingerprint`, `packages`, as far as they are known.
     """
 
     keras_folder: Path
     account: Path | None = None
-    statistics: Path | None = None
     run: Mapping[str, Any] = field(default_factory=dict)
 
     def write(self, version_folder: Path) -> dict[str, str]:
@@ -53,8 +51,8 @@ class Retraining:
         target = version_folder / RETRAINING
         target.mkdir(parents=True)
         copies = {name: self.keras_folder / name for name in KERAS_FILES if (self.keras_folder / name).is_file()}
-        if self.statistics is not None:
-            copies[STATISTICS_FILE] = self.statistics
+        if self.account is not None and (values := self.account.with_name(VALUES_FILE)).is_file():
+            copies[VALUES_FILE] = values
         for name, source in copies.items():
             shutil.copyfile(source, target / name)
             if hash_file(target / name) != hash_file(source):

@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from noisy_gru.components.pusher.published import EXTRA_ASSETS
+from noisy_gru.components.sequence_example_gen.value_sample import VALUES_FILE
 from noisy_gru.schema.errors import PublishError
 from noisy_gru.trainer.artifact_files import MODEL_FILE, SETTINGS_FILE, TRANSFORM_FILE
 
 RETRAINING = f"{EXTRA_ASSETS}retraining"
 # As in the Trainer's Format-Keras.
 KERAS_FILES = (MODEL_FILE, SETTINGS_FILE, TRANSFORM_FILE)
-STATISTICS_FILE = "statistics.pb"
 DATA_FILE = "data.json"
 RUN_FILE = "run.json"
 FORMAT = 1
@@ -67,7 +67,7 @@ class TrainingRecord:
         sequences: by split.
         data_hash: one name for all the data; equal files give an equal one. Empty without an account.
         warm_start: what the Trainer says of its base model; empty if it was not asked to start from one.
-        statistics: of the train split, a DatasetFeatureStatisticsList; None if not kept.
+        values: sample of the train split's values, which drift is measured against; None if not kept.
         keras_folder: holds ``KERAS_FILES``, as Format-Keras does; None if not kept.
     """
 
@@ -84,7 +84,7 @@ class TrainingRecord:
     sequences: Mapping[str, int] = field(default_factory=dict)
     data_hash: str = ""
     warm_start: Mapping[str, Any] = field(default_factory=dict)
-    statistics: Path | None = None
+    values: Path | None = None
     keras_folder: Path | None = None
 
 
@@ -104,7 +104,7 @@ def read_training_record(version_folder: Path) -> TrainingRecord | None:
             "Update it."
         )
     data = _json(folder / DATA_FILE) if (folder / DATA_FILE).exists() else {}
-    statistics = folder / STATISTICS_FILE
+    values = folder / VALUES_FILE
     try:
         spans = tuple(_span(each) for each in data.get("spans", []))
         files = _files(data.get("files", ())) or tuple(file for span in spans for file in span.files)
@@ -122,7 +122,7 @@ def read_training_record(version_folder: Path) -> TrainingRecord | None:
             sequences=data.get("sequences", {}).get("by_split", {}),
             data_hash=data_hash(data) if data else "",
             warm_start=run["warm_start"],
-            statistics=statistics if statistics.exists() else None,
+            values=values if values.exists() else None,
             keras_folder=folder if (folder / MODEL_FILE).exists() else None,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:

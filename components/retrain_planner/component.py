@@ -28,7 +28,6 @@ class RetrainPlannerSpec(types.ComponentSpec):
         executor.INPUT_BASE: ExecutionParameter(type=str),
         executor.DATASET: ExecutionParameter(type=str),
         executor.SPAN: ExecutionParameter(type=str),
-        executor.SCHEMA_FILE: ExecutionParameter(type=str),
         executor.SERVING_DIR: ExecutionParameter(type=str),
         executor.MODEL_NAME: ExecutionParameter(type=str),
         executor.RULES: ExecutionParameter(type=str),
@@ -51,7 +50,6 @@ class RetrainPlanner(base_component.BaseComponent):
     Args:
         input_base: folder that the patterns of ``data.files`` are relative to; or the runtime parameter that names it.
         dataset: DatasetConfig as JSON.
-        schema_file: the curated schema, with the thresholds of drift.
         serving_dir: folder that holds a folder for each model; likewise.
         model_name: the model's folder.
         rules: when to retrain.
@@ -68,7 +66,6 @@ class RetrainPlanner(base_component.BaseComponent):
         *,
         input_base: str | RuntimeParameter,
         dataset: str,
-        schema_file: str,
         serving_dir: str | Path | RuntimeParameter,
         model_name: str,
         rules: RulesConfig,
@@ -80,7 +77,6 @@ class RetrainPlanner(base_component.BaseComponent):
                 input_base=input_base,
                 dataset=dataset,
                 span=span,
-                schema_file=schema_file,
                 serving_dir=serving_dir if isinstance(serving_dir, RuntimeParameter) else str(serving_dir),
                 model_name=model_name,
                 rules=rules.model_dump_json(),

@@ -4,10 +4,28 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from noisy_gru.schema.config import Section
 from noisy_gru.schema.durations import Duration, parse_duration
+
+
+class DriftConfig(Section):
+    """How surely, and how far, new data has to differ from the training data to count as drifted."""
+
+    false_alarm_rate: float = Field(
+        default=0.01,
+        ge=0.0001,
+        le=0.5,
+        description="How often new data of the same distribution may count as drifted by chance: of all columns and "
+        "measures together, whatever the amount of data.",
+    )
+    min_distance: float = Field(
+        default=0.0,
+        ge=0.0,
+        lt=1.0,
+        description="What is no further apart than this doesn't count. 0: the same; 1: nothing in common.",
+    )
 
 
 class RulesConfig(Section):
@@ -29,10 +47,11 @@ class RulesConfig(Section):
         description="Trigger: at least this many sequences in the new spans. They are ingested to be counted. 0: no "
         "trigger.",
     )
-    drift: bool = Field(
-        default=True,
-        description="Trigger: the new spans' data is further from the published model's training data than a "
-        "feature's `drift_comparator` in the schema allows. They are ingested to be measured. false: not measured.",
+    drift: DriftConfig | None = Field(
+        default_factory=lambda: DriftConfig(),
+        description="Trigger: new data is distributed otherwise than the published model's training data: location, "
+        "spread, shape of numbers, shares of categories and classes, lengths, missing values. It is ingested to be "
+        "measured. true: with the defaults; false or null: not measured.",
     )
     max_age: Duration | None = Field(
         default=None,
@@ -59,6 +78,11 @@ class RulesConfig(Section):
     retry_after: Duration = Field(default="1h", description="Of `backoff`, after the first failure.")
     retry_after_max: Duration = Field(default="1d", description="Of `backoff`, however many failures there were.")
 
+    @field_validator("drift", mode="before")
+    @classmethod
+    def _switch(cls, drift: object) -> object:
+        return ({} if drift else None) if isinstance(drift, bool) else drift
+
     @model_validator(mode="after")
     def _rising(self) -> RulesConfig:
         if parse_duration(self.retry_after) > parse_duration(self.retry_after_max):
@@ -70,4 +94,4 @@ class RulesConfig(Section):
     @property
     def measures(self) -> bool:
         """Whether the new data has to be ingested for a decision."""
-        return self.drift or self.new_sequences > 0
+        return self.drift is not None or self.new_sequences > 0

@@ -1,104 +1,233 @@
-"""How far each feature moved between two data sets, as TensorFlow Data Validation's comparators measure it.
+"""How far each column's values moved between the training data and new data, and how surely that is no chance.
 
-L-infinity is the largest difference of a category's share, Jensen-Shannon the divergence (base 2) of the histograms of
-a number, of the values that aren't missing. Thresholds are the schema's ``drift_comparator``.
+>>> drift = measure_drift(trained_on, new, dataset, false_alarm_rate=0.01)  # doctest: +SKIP
+>>> [(each.feature, each.measure, each.distance, each.p_value) for each in drift.features][0]  # doctest: +SKIP
+('temp', 'location', 0.52, 0.0005)
+
+All distances are in [0, 1]. Of a number's values, in tenths of both samples together: ``location`` and ``spread`` are
+Cliff's delta (Cliff, Psychological Bulletin 114, 1993) of the values and of their distances from the median in ranks,
+``shape`` the Jensen-Shannon divergence (base 2). Of a category's values ``shares`` is the largest difference of a share
+(L-infinity). ``missing`` is the difference of the parts that are missing. The p-values hold for all of them together:
+see ``permutations.py``. Steps of a sequence resemble each other, so whole entities are dealt, and of forecasts whole
+stretches of windows that don't overlap.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+import math
+from collections import Counter
+from collections.abc import Sequence
 
-import tensorflow_data_validation as tfdv
-from google.protobuf.message import DecodeError
-from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_pb2
+import numpy as np
 
-from noisy_gru.components.retrain_planner.evidence import FeatureDrift
+from noisy_gru.components.retrain_planner.evidence import Drift, FeatureDrift
+from noisy_gru.components.retrain_planner.permutations import adjusted_p_values
+from noisy_gru.components.sequence_example_gen.value_sample import ValueSample
+from noisy_gru.schema.config import DatasetConfig, ForecastingConfig
 from noisy_gru.schema.errors import DataError
 
-# Generated code, of which type checkers see nothing.
-_anomalies: Any = anomalies_pb2
-_schema: Any = schema_pb2
-_statistics: Any = statistics_pb2
-
-# Names of sequences: they are meant to be new ones each time.
-_NAMES = ("sequence_id",)
-# No distance is larger, so that this threshold measures and decides nothing.
-_ANY = 1.0
-_MEASURES: dict[str, str] = {
-    "JENSEN_SHANNON_DIVERGENCE": "Jensen-Shannon",
-    "L_INFTY": "L-infinity",
-    "NORMALIZED_ABSOLUTE_DIFFERENCE": "normalized difference",
-}
-_FIELDS = {
-    "Jensen-Shannon": "jensen_shannon_divergence",
-    "L-infinity": "infinity_norm",
-    "normalized difference": "normalized_abs_difference",
-}
+LOCATION, SPREAD, SHAPE, SHARES, MISSING = "location", "spread", "shape", "shares", "missing"
+_BINS = 10
+_CATEGORIES = 64
+# So that a p-value at the level rests on 20 deals at least.
+_FEWEST_DEALS, _DEALS_AT_LEVEL = 2000, 20
 
 
-def read_statistics(path: Path) -> Any:
-    """The ``DatasetFeatureStatisticsList`` in a file.
-
-    Raises:
-        DataError: it can't be read.
-    """
-    try:
-        return _statistics.DatasetFeatureStatisticsList.FromString(path.read_bytes())
-    except (OSError, DecodeError) as error:
-        raise DataError(f"{path}: expected a model's training statistics, and it can't be read: {error}") from error
-
-
-def measure_drift(previous: Any, current: Any, schema: Any) -> tuple[FeatureDrift, ...]:
-    """How far the features moved, by name.
+def measure_drift(
+    trained_on: ValueSample,
+    new: ValueSample,
+    dataset: DatasetConfig,
+    *,
+    false_alarm_rate: float,
+    min_distance: float = 0.0,
+) -> Drift:
+    """How far the columns moved, by name.
 
     Args:
-        previous: statistics (``DatasetFeatureStatisticsList``) of what the model was trained on, one data set.
-        current: the same of the new data.
-        schema: ``schema_pb2.Schema`` with the thresholds.
+        trained_on: sample of the training data.
+        new: the same of the new data, with the edges of ``trained_on``.
+        dataset: the configuration.
+        false_alarm_rate: part of the data sets of the same distribution in which any column may count as drifted.
+        min_distance: what is no further apart than this doesn't count, however sure it is.
+
+    Raises:
+        DataError: there is too little data for this rate.
     """
-    before, now = _present(previous), _present(current)
-    drift = [FeatureDrift(feature=name, change="appeared") for name in now - before]
-    drift += [FeatureDrift(feature=name, change="disappeared") for name in before - now]
-    measuring, thresholds = _measuring(schema)
-    result = tfdv.validate_statistics(current, measuring, previous_statistics=previous)
-    for info in result.drift_skew_info:
-        name = ".".join(info.path.step)
-        if name not in before & now:
+    windows = isinstance(dataset.task, ForecastingConfig)
+    size = _stretch(trained_on, new, windows)
+    old_groups, new_groups = _groups(trained_on, size, windows), _groups(new, size, windows)
+    groups, chosen = len(old_groups) + len(new_groups), len(new_groups)
+    what = "stretches of windows" if windows else "entities"
+    compared = f"{chosen:,} new and {len(old_groups):,} trained-on {what}"
+    if math.comb(groups, chosen) * false_alarm_rate < 1:
+        raise DataError(
+            f"{compared} are too few to tell drift from chance at a false_alarm_rate of {false_alarm_rate:g}"
+        )
+    names = {*trained_on.numeric, *trained_on.categorical}
+    names_now = {*new.numeric, *new.categorical}
+    found = [FeatureDrift(feature=name, change="appeared", drifted=True) for name in names_now - names]
+    found += [FeatureDrift(feature=name, change="disappeared", drifted=True) for name in names - names_now]
+    statistics = _Statistics(trained_on, new, [*old_groups, *(group + len(trained_on) for group in new_groups)])
+    distances, p_values = adjusted_p_values(
+        statistics.of,
+        groups=groups,
+        chosen=chosen,
+        count=max(_FEWEST_DEALS, math.ceil(_DEALS_AT_LEVEL / false_alarm_rate)) - 1,
+        seed=dataset.seed,
+    )
+    for (name, measure), distance, p_value in zip(statistics.names, distances.tolist(), p_values.tolist(), strict=True):
+        drifted = p_value <= false_alarm_rate and distance > min_distance
+        found.append(FeatureDrift(feature=name, measure=measure, distance=distance, p_value=p_value, drifted=drifted))
+    return Drift(
+        features=tuple(sorted(found, key=lambda each: (each.feature, each.measure))),
+        compared=compared,
+        false_alarm_rate=false_alarm_rate,
+    )
+
+
+def _stretch(trained_on: ValueSample, new: ValueSample, windows: bool) -> int:
+    """Sequences of an entity that are dealt together: as many as the new data usually has."""
+    sizes = [np.unique(sample.entity, return_counts=True)[1] for sample in (trained_on, new)]
+    usual = [int(np.median(each)) if len(each) else 1 for each in sizes]
+    # Of whole sequences each entity counts once on both sides, with equally many.
+    return max(1, usual[1] if windows else min(usual))
+
+
+def _groups(sample: ValueSample, size: int, windows: bool) -> list[np.ndarray]:
+    """Places of the sequences that are dealt together."""
+    groups = []
+    for entity in np.unique(sample.entity):
+        places = np.flatnonzero(sample.entity == entity)
+        if not windows:
+            groups.append(places[:size])
             continue
-        for measurement in info.drift_measurements:
-            kind: str = _anomalies.DriftSkewInfo.Measurement.Type.Name(measurement.type)
-            measure = _MEASURES.get(kind) or kind.lower()
-            threshold = thresholds.get((name, measure))
-            drift.append(FeatureDrift(feature=name, measure=measure, distance=measurement.value, threshold=threshold))
-    return tuple(sorted(drift, key=lambda each: (each.feature, each.measure)))
+        for start in range(0, len(places), size):
+            # A rest that is much shorter would be further off by chance.
+            if start == 0 or len(places) - start > size // 2:
+                groups.append(places[start : start + size])
+    return groups
 
 
-def _present(statistics: Any) -> set[str]:
-    """The features that have values at all."""
-    (dataset,) = statistics.datasets
-    found = set()
-    for feature in dataset.features:
-        kind = feature.WhichOneof("stats")
-        if kind is not None and getattr(feature, kind).common_stats.num_non_missing:
-            found.add(".".join(feature.path.step) or feature.name)
-    return found - set(_NAMES)
+class _Statistics:
+    """The distances [M] of deals: sums over the groups, from which every distance follows."""
+
+    def __init__(self, trained_on: ValueSample, new: ValueSample, groups: Sequence[np.ndarray]) -> None:
+        self.names: list[tuple[str, str]] = []
+        self._numeric: list[tuple[slice, np.ndarray, np.ndarray]] = []
+        self._categorical: list[slice] = []
+        self._missing: list[tuple[int, slice]] = []
+        blocks: list[np.ndarray] = []
+        place = 0
+        numeric = [name for name in trained_on.numeric if name in new.numeric]
+        categorical = [name for name in trained_on.categorical if name in new.categorical]
+        for name in numeric:
+            of = [(sample, sample.numeric.index(name)) for sample in (trained_on, new)]
+            masses = _masses(
+                np.concatenate([sample.points[:, column] for sample, column in of]),
+                np.concatenate([sample.valid[:, column] for sample, column in of]),
+            )
+            missing = np.concatenate([sample.missing[:, column] for sample, column in of])
+            part = slice(place, place + masses.shape[1])
+            total = masses.sum(axis=0)
+            if masses.shape[1] > 1:
+                ranks = _middle_ranks(np.arange(len(total)), total)
+                self._numeric.append((part, ranks, _middle_ranks(np.abs(ranks - 0.5), total)))
+                self.names += [(name, LOCATION), (name, SPREAD), (name, SHAPE)]
+            place = self._add(blocks, masses, missing, part)
+        for name in categorical:
+            of = [(sample, sample.categorical.index(name)) for sample in (trained_on, new)]
+            masses = _shares([row[column] for sample, column in of for row in sample.counts])
+            missing = np.concatenate([sample.missing[:, len(sample.numeric) + column] for sample, column in of])
+            part = slice(place, place + masses.shape[1])
+            if masses.shape[1] > 1:
+                self._categorical.append(part)
+                self.names.append((name, SHARES))
+            place = self._add(blocks, masses, missing, part)
+        self.names += [(name, MISSING) for name, (_, part) in zip([*numeric, *categorical], self._missing, strict=True)]
+        rows = np.concatenate(blocks, axis=1)
+        self._rows = np.stack([rows[group].sum(axis=0) for group in groups]).astype(np.float32)
+        self._total = self._rows.sum(axis=0, dtype=np.float64)
+
+    def _add(self, blocks: list[np.ndarray], masses: np.ndarray, missing: np.ndarray, part: slice) -> int:
+        blocks += [masses, missing[:, None]]
+        self._missing.append((part.stop, part))
+        return part.stop + 1
+
+    def of(self, deals: np.ndarray) -> np.ndarray:
+        """Distances [B, M] of deals bool [B, groups]."""
+        chosen = (deals.astype(np.float32) @ self._rows).astype(np.float64)
+        rest = self._total - chosen
+        columns: list[np.ndarray] = []
+        for part, ranks, spreads in self._numeric:
+            now, before = _normal(chosen[:, part]), _normal(rest[:, part])
+            known = np.isfinite(now[:, 0]) & np.isfinite(before[:, 0])
+            change = np.where(known[:, None], now - before, 0.0)
+            columns += [np.abs(2 * change @ ranks), np.abs(2 * change @ spreads)]
+            columns.append(np.where(known, _jensen_shannon(now, before), 0.0))
+        for part in self._categorical:
+            change = np.nan_to_num(_normal(chosen[:, part]) - _normal(rest[:, part]))
+            columns.append(np.abs(change).max(axis=1))
+        for column, part in self._missing:
+            shares = [
+                each[:, column] / np.maximum(each[:, column] + each[:, part].sum(axis=1), 1e-9)
+                for each in (chosen, rest)
+            ]
+            columns.append(np.abs(shares[0] - shares[1]))
+        return np.stack(columns, axis=1)
 
 
-def _measuring(schema: Any) -> tuple[Any, dict[tuple[str, str], float]]:
-    """A schema that has every feature measured, and the thresholds that were there."""
-    measuring = _schema.Schema()
-    measuring.CopyFrom(schema)
-    thresholds = {}
-    for feature in measuring.feature:
-        comparator = feature.drift_comparator
-        given = [(measure, field) for measure, field in _FIELDS.items() if comparator.HasField(field)]
-        for measure, field in given:
-            thresholds[feature.name, measure] = getattr(comparator, field).threshold
-        if feature.name in _NAMES:
-            feature.ClearField("drift_comparator")
-        elif not given and feature.type == _schema.BYTES:
-            comparator.infinity_norm.threshold = _ANY
-        elif not given:
-            comparator.jensen_shannon_divergence.threshold = _ANY
-    return measuring, thresholds
+def _normal(masses: np.ndarray) -> np.ndarray:
+    """Shares [B, K]; NaN where there is nothing."""
+    total = masses.sum(axis=1, keepdims=True)
+    return np.divide(masses, total, out=np.full_like(masses, np.nan), where=total > 1e-6)
+
+
+def _masses(points: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """How many values of each sequence are in each tenth of all values, [S, K]; fewer where many are equal."""
+    there = points != 255
+    weight = np.where(there, (valid / np.maximum(there.sum(axis=1), 1))[:, None], 0.0)
+    by_code = np.bincount(points[there], weights=weight[there], minlength=256)
+    ends = np.cumsum(by_code)
+    # The tenth in which the middle of each code's values is: equal values stay together.
+    middle = ends - by_code / 2
+    tenth = np.minimum((middle / max(ends[-1], 1e-9) * _BINS).astype(int), _BINS - 1)
+    used, of_code = np.unique(tenth[by_code > 0], return_inverse=True)
+    if not len(used):
+        return np.zeros((len(points), 1))
+    bins = np.zeros(256, int)
+    bins[by_code > 0] = of_code
+    masses = np.zeros((len(points), len(used)))
+    rows = np.broadcast_to(np.arange(len(points))[:, None], points.shape)
+    np.add.at(masses, (rows[there], bins[points[there]]), weight[there])
+    return masses
+
+
+def _shares(counts: Sequence[dict[str, int]]) -> np.ndarray:
+    """Counts [S, K] of the commonest categories of all, the rest of them in the last column."""
+    total: Counter[str] = Counter()
+    for each in counts:
+        total.update(each)
+    common = {text: place for place, (text, _) in enumerate(total.most_common(_CATEGORIES))}
+    masses = np.zeros((len(counts), len(common) + (len(total) > len(common)) or 1))
+    for row, each in enumerate(counts):
+        for text, count in each.items():
+            masses[row, common.get(text, len(common))] += count
+    return masses
+
+
+def _middle_ranks(keys: np.ndarray, masses: np.ndarray) -> np.ndarray:
+    """The part of all values that is below each bin, and half of those that are level with it, by rising keys [K]."""
+    total = masses.sum()
+    rounded = np.round(keys, 9)
+    return np.array([(masses[rounded < key].sum() + masses[rounded == key].sum() / 2) / total for key in rounded])
+
+
+def _jensen_shannon(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Divergence [B] of shares [B, K], base 2."""
+    middle = (one + other) / 2
+
+    def part(shares: np.ndarray) -> np.ndarray:
+        ratio = np.divide(shares, middle, out=np.ones_like(shares), where=(shares > 0) & (middle > 0))
+        return (np.nan_to_num(shares) * np.log2(ratio)).sum(axis=1)
+
+    return np.maximum((part(one) + part(other)) / 2, 0.0)

@@ -59,28 +59,39 @@ class News:
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureDrift:
-    """How far one feature moved.
+    """How far one column moved, by one measure.
 
     Attributes:
         feature: name of the column.
-        measure: ``L-infinity`` or ``Jensen-Shannon``; empty for a feature that one side doesn't have.
-        distance: between both distributions, in [0, 1]; None for a feature that one side doesn't have.
-        threshold: of the schema; None: it decides nothing.
+        measure: ``location``, ``spread``, ``shape``, ``shares`` or ``missing``; empty for a column that one side
+            doesn't have.
+        distance: in [0, 1]; None for a column that one side doesn't have.
+        p_value: part of the data of the same distribution in which any column is as conspicuous by any measure.
+        drifted: whether it counts: by its p-value, or for being there on one side alone.
         change: ``appeared`` or ``disappeared``, or empty.
     """
 
     feature: str
     measure: str = ""
     distance: float | None = None
-    threshold: float | None = None
+    p_value: float | None = None
+    drifted: bool = False
     change: str = ""
 
-    @property
-    def drifted(self) -> bool:
-        """Whether it is further than the threshold allows, or there on one side alone."""
-        if self.change:
-            return True
-        return self.distance is not None and self.threshold is not None and self.distance > self.threshold
+
+@dataclass(frozen=True, kw_only=True)
+class Drift:
+    """How far all columns moved.
+
+    Attributes:
+        features: by column and measure.
+        compared: how much was compared, in words.
+        false_alarm_rate: the level of the p-values that count.
+    """
+
+    features: tuple[FeatureDrift, ...]
+    compared: str
+    false_alarm_rate: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,13 +101,13 @@ class Measured:
     Attributes:
         rows: that were read.
         sequences: that came of them, of all splits.
-        drift: by feature; None where it wasn't asked for, or couldn't be measured.
+        drift: of the columns; None where it wasn't asked for, or couldn't be measured.
         why_no_drift: why it is None.
     """
 
     rows: int
     sequences: int
-    drift: tuple[FeatureDrift, ...] | None = None
+    drift: Drift | None = None
     why_no_drift: str = ""
 
 

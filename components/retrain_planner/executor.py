@@ -21,8 +21,6 @@ from noisy_gru.schema.errors import ConfigError
 INPUT_BASE = "input_base"
 DATASET = "dataset"
 SPAN = "span"
-# Called so by ImportSchemaGen too: on Kubeflow its content travels in the parameter.
-SCHEMA_FILE = "schema_file"
 SERVING_DIR = "serving_dir"
 MODEL_NAME = "model_name"
 RULES = "rules"
@@ -45,7 +43,7 @@ class Executor(base_executor.BaseExecutor):
         If retraining is due, `started` goes to the model's ``retraining.jsonl``; the Pusher adds the end.
 
         Raises:
-            UserError: the data, the schema or what is published can't be read; a span is missing or empty.
+            UserError: the data or what is published can't be read; a span is missing or empty.
         """
         model_dir = Path(exec_properties[SERVING_DIR]) / exec_properties[MODEL_NAME]
         run_id = (self._context.pipeline_run_id if self._context is not None else "") or ""
@@ -56,7 +54,6 @@ class Executor(base_executor.BaseExecutor):
                 pipeline=pipeline,
                 dataset=DatasetConfig.model_validate_json(exec_properties[DATASET]),
                 base=exec_properties[INPUT_BASE],
-                schema_file=Path(exec_properties[SCHEMA_FILE]),
                 model_dir=model_dir,
                 rules=RulesConfig.model_validate_json(exec_properties[RULES]),
             ),

@@ -30,7 +30,6 @@ from noisy_gru.components.sequence_example_gen.resolved import Resolved, resolve
 from noisy_gru.components.sequence_example_gen.spans import LATEST
 from noisy_gru.components.sequence_example_gen.tables import Opener, Source, local_open
 from noisy_gru.schema.config import DatasetConfig
-from noisy_gru.schema.loading import load_schema
 from noisy_gru.schema.span_patterns import span_text
 
 _BLOCK = 1 << 20
@@ -44,7 +43,6 @@ class Subject:
         pipeline: its name.
         dataset: patterns are relative to ``base``.
         base: folder or URI of the data.
-        schema_file: the curated schema, with the thresholds of drift.
         model_dir: folder of the model's versions.
         rules: when to retrain.
     """
@@ -52,7 +50,6 @@ class Subject:
     pipeline: str
     dataset: DatasetConfig
     base: str
-    schema_file: Path
     model_dir: Path
     rules: RulesConfig
 
@@ -79,7 +76,7 @@ def make_plan(
         run_id: of the run that asks, if it has begun: its own beginning is no attempt to judge by.
 
     Raises:
-        UserError: the data, the schema, or what is published can't be read; a span is missing or empty.
+        UserError: the data or what is published can't be read; a span is missing or empty.
     """
     found = resolve(subject.base, subject.dataset.data, span, glob)
     by_name = {source.name: _file(source, opener) for source in found.sources}
@@ -147,19 +144,26 @@ def _measured(
     # They import Beam and TensorFlow, which a plan without measuring goes without.
     from noisy_gru.components.retrain_planner.measure import measure
 
-    drift_of = why_not = None
-    if rules.drift and record.statistics is None:
-        why_not = f"version {publication.version} carries no training statistics"
-    elif rules.drift and record.statistics is not None:
-        from noisy_gru.components.retrain_planner.drift import measure_drift, read_statistics
+    drift_of = like = None
+    why_not = ""
+    if rules.drift and record.values is None:
+        why_not = (
+            f"version {publication.version} carries no sample of its training data, as those of older releases do; "
+            "the next one that is published will"
+        )
+    elif rules.drift and record.values is not None:
+        from noisy_gru.components.retrain_planner.drift import measure_drift
+        from noisy_gru.components.sequence_example_gen.value_sample import read_values
 
-        drift_of = partial(measure_drift, read_statistics(record.statistics), schema=load_schema(subject.schema_file))
+        like = read_values(record.values.read_bytes(), str(record.values))
+        drift_of = partial(measure_drift, like, dataset=subject.dataset, **rules.drift.model_dump())
     measured = measure(
         new,
         subject.dataset,
         before=before,
         size_of=lambda source: files[source.name].bytes or 0,
         drift_of=drift_of,
-        why_not=why_not or "",
+        like=like,
+        why_not=why_not,
     )
     return measured, ""

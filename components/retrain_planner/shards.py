@@ -8,8 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-# As ingestion writes them, below its folder.
-SHARDS = "Split-*/data_tfrecord-*.gz"
+from noisy_gru.components.sequence_example_gen.in_process import SHARDS
 
 
 def ids_in(folder: Path) -> set[str]:

@@ -107,37 +107,34 @@ def _drift(rules: RulesConfig, evidence: Evidence) -> Reason:
         text = f"not measured: {evidence.why_not_measured}"
         numbers = {"features": [], "no_data": not evidence.news.count}
         return Reason(rule="drift", kind="trigger", met=False, text=text, numbers=numbers)
-    if measured.drift is None:
+    drift = measured.drift
+    if drift is None:
         text = f"not measured: {measured.why_no_drift}"
         return Reason(rule="drift", kind="trigger", met=False, text=text, numbers={"features": []})
-    drifted = [each for each in measured.drift if each.drifted]
-    numbers = {"features": [{**asdict(each), "drifted": each.drifted} for each in measured.drift]}
-    bounded = [each for each in measured.drift if each.threshold is not None]
+    drifted = sorted((each for each in drift.features if each.drifted), key=_by_surprise)
+    numbers = {
+        "features": [asdict(each) for each in drift.features],
+        "false_alarm_rate": drift.false_alarm_rate,
+        "compared": drift.compared,
+    }
     if drifted:
-        text = "; ".join(_told_drift(each) for each in drifted)
-    elif not bounded:
-        text = "no feature has a drift_comparator in the schema; " + _furthest(measured.drift)
+        more = f"; and {len(drifted) - _SHOWN} more" if len(drifted) > _SHOWN else ""
+        text = "; ".join(map(_drift_text, drifted[:_SHOWN])) + more
+    elif drift.features:
+        text = f"none; most conspicuous: {_drift_text(min(drift.features, key=_by_surprise))}"
     else:
-        text = f"{len(bounded)} of {len(bounded)} features within their thresholds; {_furthest(bounded)}"
-    return Reason(rule="drift", kind="trigger", met=bool(drifted), text=text, numbers=numbers)
+        text = "there is no column to compare"
+    return Reason(rule="drift", kind="trigger", met=bool(drifted), text=f"{text} ({drift.compared})", numbers=numbers)
 
 
-def _furthest(drift: Sequence[FeatureDrift]) -> str:
-    measured = [each for each in drift if each.distance is not None]
-    if not measured:
-        return "nothing was measured"
-    # The nearest to its threshold, where there are any.
-    worst = max(measured, key=lambda each: ((each.distance or 0.0) / (each.threshold or 1.0), each.feature))
-    return f"furthest: {_told_drift(worst)}"
+def _by_surprise(each: FeatureDrift) -> tuple[float, float, str]:
+    return each.p_value or 0.0, -(each.distance or 0.0), each.feature
 
 
-def _told_drift(each: FeatureDrift) -> str:
+def _drift_text(each: FeatureDrift) -> str:
     if each.change:
         return f"{each.feature} {each.change}"
-    if each.threshold is None:
-        return f"{each.feature} {each.measure} {each.distance:.3g}"
-    sign = ">" if each.drifted else "<="
-    return f"{each.feature} {each.measure} {each.distance:.3g} {sign} {each.threshold:g}"
+    return f"{each.feature} {each.measure} {each.distance:.2g} (p {each.p_value:.2g})"
 
 
 def _age(rules: RulesConfig, evidence: Evidence, now: datetime) -> Reason:

@@ -23,6 +23,7 @@ from noisy_gru.components.sequence_example_gen.errors import DataError
 from noisy_gru.components.sequence_example_gen.lineage import check_spans, lineage
 from noisy_gru.components.sequence_example_gen.report import check, summary
 from noisy_gru.components.sequence_example_gen.resolved import Resolved, States
+from noisy_gru.components.sequence_example_gen.value_sample import sample_values, write_values
 from noisy_gru.schema.config import SPLITS, DatasetConfig
 from noisy_gru.schema.file_patterns import escaped
 
@@ -92,6 +93,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         examples.split_names = artifact_utils.encode_split_names(
             [split for split in SPLITS if account.sequences[split]]
         )
+        write_values(kept.uri, sample_values(examples.uri, "train", dataset))
         examples_utils.set_payload_format(examples, example_gen_pb2.FORMAT_TF_EXAMPLE)
         examples_utils.set_file_format(examples, "tfrecords_gzip")
 

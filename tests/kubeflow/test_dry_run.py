@@ -228,9 +228,10 @@ def test_the_planner_compares_with_what_is_published_and_a_run_without_news_ends
     assert (plans[1]["new_spans"], reasons["new_spans"]["met"]) == ([2], True)
     # 270 utterances to train on, 30 for each speaker, and 370 to test on; most of them were in span 1, too.
     assert reasons["new_sequences"]["numbers"]["sequences"] == 640
-    distances = {each["feature"]: each["distance"] for each in reasons["drift"]["numbers"]["features"]}
-    assert len(distances) == 12 + 2
-    assert 0 < max(distances[f"c{number:02d}"] for number in range(1, 13)) < 0.1
+    drift = {(each["feature"], each["measure"]): each for each in reasons["drift"]["numbers"]["features"]}
+    assert {name for name, _ in drift} == {*(f"c{number:02d}" for number in range(1, 13)), "speaker", "sequence length"}
+    assert 0 < max(drift[f"c{number:02d}", "shape"]["distance"] for number in range(1, 13)) < 0.1
+    assert reasons["drift"]["numbers"]["compared"] == "640 new and 270 trained-on entities"
     assert plans[2]["summary"] == f"not due: nothing new since version {second}, which was trained on span 2"
     states = {task.name: task.state for task in runs.third.tasks}
     assert (runs.third.status, states.pop("RetrainPlanner")) == ("succeeded", "SUCCEEDED")

@@ -108,7 +108,6 @@ def ask(run_here: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
     from tfx.orchestration.data_types import RuntimeParameter
 
     from noisy_gru.components.retrain_planner.component import RetrainPlanner
-    from noisy_gru.kubeflow.parameters import as_data_uri
     from noisy_gru.schema.config import DatasetConfig
 
     dataset = {
@@ -127,7 +126,6 @@ def ask(run_here: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
         node = RetrainPlanner(
             input_base=RuntimeParameter(name="data_root", ptype=str, default="/mnt/data"),
             dataset=DatasetConfig.model_validate(dataset).model_dump_json(),
-            schema_file=as_data_uri(b'feature { name: "x" type: FLOAT }'),
             serving_dir=RuntimeParameter(name="serving_dir", ptype=str, default="/mnt/serving"),
             model_name="m",
             rules=RulesConfig(**rules),

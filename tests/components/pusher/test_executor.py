@@ -46,19 +46,12 @@ def account(tmp_path: Path) -> Path:
     files = [{"name": "a.csv", "bytes": 5, "sha256": "aa"}]
     content = {"spans": [{"span": 4, "version": None, "files": files}], "sequences": {"by_split": {"train": 2}}}
     (folder / "account.json").write_text(json.dumps(content))
+    (folder / "values.npz").write_bytes(b"values")
     return folder
 
 
 @pytest.fixture
-def statistics(tmp_path: Path) -> Path:
-    folder = tmp_path / "statistics"
-    (folder / "Split-train").mkdir(parents=True)
-    (folder / "Split-train" / "FeatureStats.pb").write_bytes(b"statistics")
-    return folder
-
-
-@pytest.fixture
-def run(model: Path, account: Path, statistics: Path, tmp_path: Path) -> Callable[[Path], Any]:
+def run(model: Path, account: Path, tmp_path: Path) -> Callable[[Path], Any]:
     """``run(blessing)`` pushes the model through TFX's launcher; the artifact that the step gives."""
     from ml_metadata.metadata_store import MetadataStore
     from tfx.dsl.components.common.importer import Importer
@@ -78,13 +71,10 @@ def run(model: Path, account: Path, statistics: Path, tmp_path: Path) -> Callabl
             custom_properties={"blessed": 1, "has_model": 1},
         ).with_id("Blessing")
         ingested = Importer(source_uri=str(account), artifact_type=IngestionAccount).with_id("Account")
-        measured = Importer(source_uri=str(statistics), artifact_type=standard_artifacts.ExampleStatistics)
-        measured = measured.with_id("Statistics")
         pusher = Pusher(
             model=given.outputs["result"],
             infra_blessing=blessed.outputs["result"],
             account=ingested.outputs["result"],
-            statistics=measured.outputs["result"],
             serving_dir=tmp_path / "serving",
             model_name="tiny",
             publishing=SETTINGS,
@@ -95,7 +85,7 @@ def run(model: Path, account: Path, statistics: Path, tmp_path: Path) -> Callabl
             Pipeline(
                 pipeline_name="tiny",
                 pipeline_root=str(tmp_path / "artifacts"),
-                components=[given, blessed, ingested, measured, pusher],
+                components=[given, blessed, ingested, pusher],
                 metadata_connection_config=connection,
             )
         )
@@ -127,8 +117,8 @@ def test_the_copy_with_warm_up_requests_is_published(
     assert [span.number for span in record.spans] == [4]
     assert (record.seed, record.config_hash, record.pipeline) == (3, "c", "tiny")
     assert record.run_id == first.lineage["run"] != ""
-    assert record.statistics is not None
-    assert record.statistics.read_bytes() == b"statistics"
+    assert record.values is not None
+    assert record.values.read_bytes() == b"values"
 
     # The next run's LatestBlessed finds the Keras file in the version itself.
     (tmp_path / "latest").mkdir()

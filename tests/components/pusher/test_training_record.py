@@ -46,9 +46,9 @@ def retraining(model: Path, tmp_path: Path) -> Retraining:
     (keras / "transform.json").write_text('{"format": 1}')
     (keras / "warm_start.json").write_text('{"used": true, "base": {"version": 7}}')
     (tmp_path / "account.json").write_text(json.dumps(ACCOUNT))
-    (tmp_path / "FeatureStats.pb").write_bytes(b"statistics")
+    (tmp_path / "values.npz").write_bytes(b"values")
     run = {"run_id": "r-1", "pipeline": "p", "seed": 5, "config_hash": "c", "fingerprint": "f", "packages": {"x": "1"}}
-    return Retraining(keras, tmp_path / "account.json", tmp_path / "FeatureStats.pb", run)
+    return Retraining(keras, tmp_path / "account.json", run)
 
 
 def test_a_version_carries_its_training(model: Path, retraining: Retraining, tmp_path: Path) -> None:
@@ -73,11 +73,11 @@ def test_a_version_carries_its_training(model: Path, retraining: Retraining, tmp
         sequences={"train": 3, "test": 2},
         data_hash=data_hash(ACCOUNT),
         warm_start={"used": True, "base": {"version": 7}},
-        statistics=folder / "statistics.pb",
+        values=folder / "values.npz",
         keras_folder=folder,
     )
     assert (folder / "model.keras").read_bytes() == b"keras"
-    assert (folder / "statistics.pb").read_bytes() == b"statistics"
+    assert (folder / "values.npz").read_bytes() == b"values"
     assert "somebody" not in (folder / "data.json").read_text()
 
 
@@ -89,7 +89,7 @@ def test_the_record_is_published_with_the_model_and_is_no_part_of_it(
     assert done.publication.files == hash_files(done.folder)
     assert set(done.publication.files) - set(bare.publication.files) == {
         f"{RETRAINING}/{name}"
-        for name in ("data.json", "model.keras", "run.json", "settings.json", "statistics.pb", "transform.json")
+        for name in ("data.json", "model.keras", "run.json", "settings.json", "transform.json", "values.npz")
     }
     assert done.publication.fingerprint == bare.publication.fingerprint
     (retraining.keras_folder / "model.keras").write_bytes(b"others")

@@ -18,15 +18,6 @@ from noisy_gru.components.retrain_planner.config import RulesConfig
 from noisy_gru.components.retrain_planner.planning import Subject
 from noisy_gru.schema.config import DatasetConfig
 
-SCHEMA = """
-default_environment: "TRAINING"
-feature { name: "x" type: FLOAT drift_comparator { jensen_shannon_divergence { threshold: 0.1 } } }
-feature { name: "city" type: BYTES drift_comparator { infinity_norm { threshold: 0.3 } } }
-feature { name: "label" type: BYTES }
-feature { name: "sequence_id" type: BYTES }
-feature { name: "steps" type: INT }
-"""
-
 
 def _rows(span: int, *, sequences: int = 30, shift: float = 0.0, city: float = 0.5) -> str:
     """A span as CSV: sequences of 6 steps."""
@@ -71,13 +62,10 @@ class Shop:
             },
             "task": {"kind": "classification", "label": "label"},
         }
-        schema = self.folder / "schema.pbtxt"
-        schema.write_text(SCHEMA)
         return Subject(
             pipeline="shop",
             dataset=DatasetConfig.model_validate(dataset),
             base=str(self.data),
-            schema_file=schema,
             model_dir=self.model_dir,
             rules=RulesConfig(**rules),
         )
@@ -87,7 +75,7 @@ class Shop:
         version: int,
         at: datetime,
         spans: dict[int, list[str]],
-        statistics: bytes | None = None,
+        values: bytes | None = None,
         versions: dict[int, int] | None = None,
     ) -> None:
         """A version that was trained on the spans as they are now; number -1 stands for files without a span."""
@@ -106,8 +94,8 @@ class Shop:
         (record / "data.json").write_text(json.dumps(data))
         run = {"run_id": "r0", "pipeline": "shop", "seed": 0, "config_hash": "", "fingerprint": "", "packages": {}}
         (record / "run.json").write_text(json.dumps({"format": 1, **run, "warm_start": {}}))
-        if statistics is not None:
-            (record / "statistics.pb").write_bytes(statistics)
+        if values is not None:
+            (record / "values.npz").write_bytes(values)
 
     def _file(self, name: str) -> dict[str, Any]:
         content = (self.data / name).read_bytes()
@@ -133,22 +121,30 @@ def rows() -> Callable[..., str]:
 
 
 @pytest.fixture(scope="session")
-def make_statistics(tmp_path_factory: pytest.TempPathFactory) -> Callable[[dict[str, list[list[Any]]]], Path]:
-    """``make_statistics(columns)``: a file with TensorFlow Data Validation's statistics of sequences."""
+def make_values(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., bytes]:
+    """``make_values(dataset, sequences)``: the file that ingestion leaves of sequences, each a tf.Example's columns."""
 
-    def _make(columns: dict[str, list[list[Any]]]) -> Path:
-        import apache_beam as beam
-        import pyarrow as pa
-        import tensorflow_data_validation as tfdv
-        from apache_beam.options.pipeline_options import PipelineOptions
+    def _make(dataset: DatasetConfig, sequences: Sequence[dict[str, list[Any]]]) -> bytes:
+        import tensorflow as tf
 
-        from noisy_gru.components.retrain_planner.measure import IN_PROCESS
+        from noisy_gru.components.sequence_example_gen.value_sample import sample_values, write_values
 
-        batch = pa.record_batch([pa.array(column) for column in columns.values()], names=list(columns))
-        path = tmp_path_factory.mktemp("statistics") / "statistics.pb"
-        with beam.Pipeline(options=PipelineOptions(list(IN_PROCESS))) as pipeline:
-            made = pipeline | beam.Create([batch]) | tfdv.GenerateStatistics(tfdv.StatsOptions())
-            _ = made | tfdv.WriteStatisticsToBinaryFile(str(path))
-        return path
+        folder = tmp_path_factory.mktemp("values")
+        shard = folder / "Split-train" / "data_tfrecord-00000-of-00001-000.gz"
+        shard.parent.mkdir()
+        with tf.io.TFRecordWriter(str(shard), tf.io.TFRecordOptions(compression_type="GZIP")) as writer:
+            for columns in sequences:
+                example: Any = tf.train.Example()
+                for name, values in columns.items():
+                    feature = example.features.feature[name]
+                    if isinstance(values[0], str):
+                        feature.bytes_list.value.extend(value.encode() for value in values)
+                    elif isinstance(values[0], int):
+                        feature.int64_list.value.extend(values)
+                    else:
+                        feature.float_list.value.extend(values)
+                writer.write(example.SerializeToString())
+        write_values(str(folder), sample_values(str(folder), "train", dataset))
+        return (folder / "values.npz").read_bytes()
 
     return _make

@@ -15,14 +15,18 @@ from rich.console import Console
 
 from noisy_gru.components.retrain_planner.attempts import Outcome
 from noisy_gru.components.retrain_planner.config import RulesConfig
-from noisy_gru.components.retrain_planner.evidence import Base, Evidence, FeatureDrift, Measured, News
+from noisy_gru.components.retrain_planner.evidence import Base, Drift, Evidence, FeatureDrift, Measured, News
 from noisy_gru.components.retrain_planner.plan import Plan
 from noisy_gru.components.retrain_planner.rules import decide
 
 NOW = datetime(2026, 4, 1, 3, tzinfo=UTC)
-TEMP = FeatureDrift(feature="temp", measure="Jensen-Shannon", distance=0.25, threshold=0.1)
-CITY = FeatureDrift(feature="city", measure="L-infinity", distance=0.05, threshold=0.2)
-WIND = FeatureDrift(feature="wind", measure="Jensen-Shannon", distance=0.9)
+TEMP = FeatureDrift(feature="temp", measure="location", distance=0.25, p_value=0.0005, drifted=True)
+CITY = FeatureDrift(feature="city", measure="shares", distance=0.05, p_value=0.3)
+WIND = FeatureDrift(feature="wind", measure="shape", distance=0.9, p_value=0.04)
+
+
+def _drift(*features: FeatureDrift) -> Drift:
+    return Drift(features=features, compared="50 new and 300 trained-on entities", false_alarm_rate=0.01)
 
 
 def _base(days: float = 1.0) -> Base:
@@ -33,7 +37,7 @@ def _evidence(
     *spans: int, sequences: int = 50, drift: tuple[FeatureDrift, ...] = (CITY,), days: float = 1.0, **more: Any
 ) -> Evidence:
     news = News(by_span=True, known=True, spans=spans, files=tuple(f"{span}.csv" for span in spans))
-    measured = Measured(rows=10 * sequences, sequences=sequences, drift=drift) if spans else None
+    measured = Measured(rows=10 * sequences, sequences=sequences, drift=_drift(*drift)) if spans else None
     given: dict[str, Any] = {
         "base": _base(days),
         "news": news,
@@ -184,18 +188,19 @@ def test_an_order_overrides_brakes_and_rules_that_are_not_met():
         assert plan.summary.startswith("ordered")
 
 
-def test_drift_names_the_features_with_distance_and_threshold():
-    gone = FeatureDrift(feature="gust", change="disappeared")
+def test_drift_names_the_columns_with_distance_and_p_value():
+    gone = FeatureDrift(feature="gust", change="disappeared", drifted=True)
     plan = _plan({}, _evidence(10, drift=(CITY, gone, TEMP, WIND)))
     (drift,) = (reason for reason in plan.reasons if reason.rule == "drift")
     assert drift.met
-    assert drift.text == "gust disappeared; temp Jensen-Shannon 0.25 > 0.1"
+    assert drift.text == ("gust disappeared; temp location 0.25 (p 0.0005) (50 new and 300 trained-on entities)")
+    assert drift.numbers["false_alarm_rate"] == 0.01
     by_name = {each["feature"]: each for each in drift.numbers["features"]}
     assert by_name["wind"] == {
         "feature": "wind",
-        "measure": "Jensen-Shannon",
+        "measure": "shape",
         "distance": 0.9,
-        "threshold": None,
+        "p_value": 0.04,
         "change": "",
         "drifted": False,
     }
@@ -204,8 +209,11 @@ def test_drift_names_the_features_with_distance_and_threshold():
 @pytest.mark.parametrize(
     ("drift", "text"),
     [
-        ((CITY, WIND), "1 of 1 features within their thresholds; furthest: city L-infinity 0.05 <= 0.2"),
-        ((WIND,), "no feature has a drift_comparator in the schema; furthest: wind Jensen-Shannon 0.9"),
+        (
+            _drift(CITY, WIND),
+            "none; most conspicuous: wind shape 0.9 (p 0.04) (50 new and 300 trained-on entities)",
+        ),
+        (_drift(), "there is no column to compare (50 new and 300 trained-on entities)"),
         (None, "not measured: no sequence came of it"),
     ],
 )

@@ -1,0 +1,64 @@
+"""Ingestion of a few files in this process, as a run would do it: to look at what comes out, or to use it at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from noisy_gru.components.sequence_example_gen.account import Account
+from noisy_gru.components.sequence_example_gen.beam_transforms import ingest
+from noisy_gru.components.sequence_example_gen.chunks import bucket_count
+from noisy_gru.components.sequence_example_gen.tables import Source
+from noisy_gru.schema.config import DatasetConfig, EntitySplitConfig
+
+# With whatever runner the run itself has.
+IN_PROCESS = (
+    "--runner=apache_beam.runners.portability.fn_api_runner.fn_runner.FnApiRunner",
+    "--direct_running_mode=in_memory",
+    "--direct_num_workers=1",
+)
+EXAMPLES = "examples"
+SHARDS = "Split-*/data_tfrecord-*.gz"
+# All sequences are looked at, of whatever split; a part of nothing keeps an embargo from taking any out.
+_ONE_SPLIT = EntitySplitConfig(eval=0.0, test=1e-12)
+
+
+def without_splits(dataset: DatasetConfig) -> DatasetConfig:
+    """The configuration that keeps every sequence, whatever the splits."""
+    return dataset.model_copy(update={"splits": _ONE_SPLIT})
+
+
+def ingest_in_process(
+    sources: Sequence[Source], dataset: DatasetConfig, folder: Path, size_of: Callable[[Source], int] = lambda source: 0
+) -> Account:
+    """Ingests to ``<folder>/examples``.
+
+    Args:
+        sources: the files.
+        dataset: the configuration.
+        folder: of what comes out, and of the quarantine.
+        size_of: bytes of a file, by which the work is cut.
+    """
+    with beam.Pipeline(options=PipelineOptions(list(IN_PROCESS))) as pipeline:
+        ingest(
+            pipeline,
+            sorted(sources, key=lambda source: source.name),
+            dataset.model_dump_json(),
+            buckets=bucket_count((source.format, size_of(source)) for source in sources),
+            examples=str(folder / EXAMPLES),
+            quarantine=str(folder / "quarantine"),
+            account=str(folder / "account.json"),
+        )
+    return Account.from_json((folder / "account.json").read_text())
+
+
+def read_examples(folder: Path) -> list[bytes]:
+    """The serialized tf.Examples that ``ingest_in_process`` left, of all splits, in the order of their shards."""
+    import tensorflow as tf
+
+    shards = sorted(str(shard) for shard in (folder / EXAMPLES).glob(SHARDS))
+    records = tf.data.TFRecordDataset(shards, compression_type="GZIP") if shards else []
+    return [bytes(record.numpy()) for record in records]
