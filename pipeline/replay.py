@@ -24,7 +24,7 @@ from noisy_gru.pipeline.config import MetadataConfig, PipelineConfig
 from noisy_gru.pipeline.fingerprint import package_versions, source_fingerprint
 from noisy_gru.pipeline.input_files import base_of, check_files
 from noisy_gru.pipeline.running import run_config
-from noisy_gru.pipeline.runs import RunAccount, RunDirectory
+from noisy_gru.pipeline.runs import RunAccount, RunDirectory, check_root
 from noisy_gru.schema.errors import ConfigError, UserError
 
 # Beam's batches differ from run to run, and with them the last digits of a metric.
@@ -87,6 +87,7 @@ def replay(
     """
     if into.exists() and any(into.iterdir()):
         raise UserError(f"{into}: expected an empty folder, or none, for the replay: what is there would be taken over")
+    check_root(into.absolute())
     original = RunDirectory(Path(account.root))
     try:
         config = PipelineConfig.model_validate(account.config)

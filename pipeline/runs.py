@@ -138,6 +138,17 @@ def write_atomically(path: Path, text: str) -> None:
         raise
 
 
+def check_root(root: Path) -> None:
+    """Raise ``UserError`` where a path holds what TensorFlow and Beam take for a pattern."""
+    special = sorted(set("*?[\\") & set(str(root)))
+    if special:
+        # TensorFlow's RestoreV2 looks for variables by GetMatchingPaths: no loader finds those of a model in such a folder.
+        raise UserError(
+            f"--root {root}: holds {' and '.join(special)}, which TensorFlow and Beam take for a pattern where they "
+            "read artifacts and models. Choose a root without; the data's own folders may hold them"
+        )
+
+
 class RunDirectory:
     """The layout under a root, as docs/architecture.md gives it. Nothing is made before ``create``."""
 
@@ -154,6 +165,7 @@ class RunDirectory:
 
     def create(self) -> None:
         """Makes the folders; raises ``UserError`` where that is impossible."""
+        check_root(self.root)
         try:
             for folder in (self.artifacts, self.logs, self.runs, self.serving, self.inputs, self.work):
                 folder.mkdir(parents=True, exist_ok=True)

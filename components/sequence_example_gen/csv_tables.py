@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from noisy_gru.components.sequence_example_gen.arrow import pa, pa_csv
+from noisy_gru.components.sequence_example_gen.arrow import pa, pa_csv, pc
 from noisy_gru.components.sequence_example_gen.columns import Columns
 from noisy_gru.components.sequence_example_gen.csv_records import BLOCK_BYTES, Chunk, Malformed, RecordReader, shown
 from noisy_gru.components.sequence_example_gen.tables import (
@@ -78,7 +78,8 @@ def first_rows(source: Source, block_bytes: int = HEADER_BYTES) -> Any:
         header = reader.header()
         for chunk in reader.chunks():
             if len(chunk.rows):
-                return _parsed(chunk, len(header), pa_csv.ConvertOptions())[0].rename_columns(header)
+                table, _ = _parsed(chunk, len(header), pa_csv.ConvertOptions())
+                return _without_empty_rows(table).rename_columns(header)
         return pa.table([pa.nulls(0)] * len(header), names=header)
 
 
@@ -128,6 +129,17 @@ def _parsed(chunk: Chunk, cells: int, options: Any) -> tuple[Any, list[tuple[int
             "malformed ones: this is a bug of ingestion, please report it"
         )
     return table, ragged
+
+
+def _without_empty_rows(table: Any) -> Any:
+    """The rows with at least one cell that holds something; lines of commas would blur the types that are guessed."""
+    some = np.zeros(table.num_rows, bool)
+    for column in table.columns:
+        filled = pc.is_valid(column).to_numpy()
+        if pa.types.is_string(column.type):
+            filled &= pc.fill_null(pc.not_equal(column, ""), False).to_numpy()
+        some |= filled
+    return table.filter(pa.array(some))
 
 
 def _check_encoding(chunk: Chunk, source: Source) -> None:

@@ -182,6 +182,14 @@ def test_one_run_at_a_time(directory):
         pass
 
 
+@pytest.mark.parametrize("name", ["out [v2]", "a*b", "what?", "back\\slash"])
+def test_a_root_that_is_a_pattern_to_tensorflow(tmp_path, name):
+    with pytest.raises(UserError, match=r"--root .* holds .*, which TensorFlow and Beam take for a pattern"):
+        RunDirectory(tmp_path / name).create()
+    assert not (tmp_path / name).exists()
+    RunDirectory(tmp_path / "out {v2}").create()
+
+
 def test_a_root_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"--root .*file/root: can't make"):

@@ -19,6 +19,7 @@ from noisy_gru.components.sequence_example_gen.csv_records import (
     RecordReader,
 )
 from noisy_gru.components.sequence_example_gen.errors import DataError
+from noisy_gru.components.sequence_example_gen.peek import peek
 from noisy_gru.components.sequence_example_gen.report import check_rows
 
 HEAD = "id,t,x,y\n"
@@ -176,13 +177,13 @@ def test_stray_quotes_cost_no_other_line(count: int, quotes: list[tuple[int, int
     assert all(each.line == each.row + 1 for each in malformed)
 
 
-def table(count: int) -> list[str]:
+def rows_of(count: int) -> list[str]:
     return [f"e{row % 12},{row},{row / 7},{'up' if row % 2 else 'down'}" for row in range(count)]
 
 
 @pytest.mark.parametrize(("rows", "lost"), [([99], [100]), ([99, 299], [100, 300])])
 def test_a_stray_quote_quarantines_its_own_row(ingest, tmp_path, configured, rows, lost) -> None:
-    lines = table(480)
+    lines = rows_of(480)
     for row in rows:
         lines[row] = '"' + lines[row]
     (tmp_path / "rows.csv").write_text(HEAD + "\n".join(lines) + "\n")
@@ -281,3 +282,9 @@ def test_a_line_without_end(monkeypatch) -> None:
 def test_other_separators_are_named(separator: str) -> None:
     with pytest.raises(DataError, match=r"rows\.csv: line 1: expected commas between the cells; the header has"):
         read(HEAD.replace(",", separator) + "a;0;1,5;c\n")
+
+
+def test_lines_of_commas_do_not_blur_guessed_types(table) -> None:
+    found = peek([table("id,t,x\na,0,1.5\n,,\nb,1,\n")])
+    assert {name: str(kind) for name, kind in found.types.items()} == {"id": "string", "t": "int64", "x": "double"}
+    assert found.sample["t"].tolist() == [0, 1]
