@@ -142,7 +142,7 @@ def check_root(root: Path) -> None:
     """Raise ``UserError`` where a path holds what TensorFlow and Beam take for a pattern."""
     special = sorted(set("*?[\\") & set(str(root)))
     if special:
-        # TensorFlow's RestoreV2 looks for variables by GetMatchingPaths: no loader finds those of a model in such a folder.
+        # TensorFlow's RestoreV2 looks for a model's variables by GetMatchingPaths, and finds none in such a folder.
         raise UserError(
             f"--root {root}: holds {' and '.join(special)}, which TensorFlow and Beam take for a pattern where they "
             "read artifacts and models. Choose a root without; the data's own folders may hold them"

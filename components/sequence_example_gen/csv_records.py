@@ -6,35 +6,26 @@
         chunk.content                     # whole records, as they stand in the file
         chunk.malformed                   # lines that are no record: line number, and what is wrong
 
-A parser that follows quotes alone takes everything between two stray quotes for one cell. Here a quote at the beginning
-of a cell opens it, and has to close it right before a comma or the end of a line. Where it doesn't, its line, and no
-other, is malformed, and reading goes on at the next line. So it does where a cell of several lines was not meant: it
-takes more than `MOST_CELL_LINES`, the record has another number of cells than the header, or most of its lines would
-each be a row by itself. A quote inside a cell that began without one is a character as any other.
+What is a record, and what is none, `csv_lines` judges.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
 import numpy as np
 
+from noisy_gru.components.sequence_example_gen.csv_lines import Lines, shown
 from noisy_gru.components.sequence_example_gen.errors import DataError
 
 BLOCK_BYTES = 16 << 20
-MOST_CELL_LINES = 100
 MOST_LINE_BYTES = 64 << 20
-MOST_SHOWN_CHARACTERS = 200
 REPEATED_HEADER = "repeated_header"
-_LF, _CR, _QUOTE, _COMMA = b'\n\r",'
-_BEFORE_CELL = _AFTER_CELL = np.array([_COMMA, _LF, _CR], np.uint8)
 _BOM = b"\xef\xbb\xbf"
-_AROUND_NAMES = b',"\r\n' + _BOM[-1:]
 _UNPACK = "unpack it, or pack it with gzip and name it .csv.gz"
 _OTHER_KINDS = {
     b"\xff\xfe": ("UTF-16", "save it as UTF-8"),
@@ -47,15 +38,7 @@ _OTHER_KINDS = {
     b"BZh91AY&SY": ("bzip2", _UNPACK),
     b"ARROW1\0\0": ("an Arrow file", "write it as Parquet"),
 }
-LONGEST_MAGIC = max(map(len, _OTHER_KINDS))
-
-_QUOTED = rb'"(?:[^"]++|"")*+"'
-_PLAIN = rb'(?:[^",\r\n][^,\r\n]*+)?+'
-_CELL = re.compile(rb"(?:" + _QUOTED + rb"[ \t]*+|" + _PLAIN + rb")(?=[,\r\n]|\Z)")
-_CLOSED = re.compile(_QUOTED)
-_CELL_IN_LINE = rb'(?:"(?:[^"\r\n]++|"")*+"[ \t]*+|' + _PLAIN + rb")"
-_RECORD_IN_LINE = re.compile(_CELL_IN_LINE + rb"(?:," + _CELL_IN_LINE + rb")*+(?=[\r\n]|\Z)")
-_QUOTED_ALONE = re.compile(rb'(^|,)"(?:[^"]++|"")*+"[ \t]*+(?=,|$)')
+_LONGEST_MAGIC = max(map(len, _OTHER_KINDS))
 
 
 @dataclass(frozen=True)
@@ -88,25 +71,6 @@ class Chunk:
     malformed: list[Malformed] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class _Judged:
-    """How many lines a record takes; or what is wrong with its first line; or neither, if the rest isn't read yet."""
-
-    lines: int = 0
-    problem: str = ""
-
-
-def shown(text: bytes | str) -> str:
-    """A line as messages show it, cut where it is long."""
-    told = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
-    return repr(told if len(told) <= MOST_SHOWN_CHARACTERS else told[:MOST_SHOWN_CHARACTERS] + "…")
-
-
-def cells_alone(line: bytes) -> int:
-    """How many cells a physical line has by itself; a quote that doesn't close on it is a character as any other."""
-    return _QUOTED_ALONE.sub(rb"\1", line).count(b",") + 1
-
-
 class RecordReader:
     """Reads the header and then the records of one CSV file.
 
@@ -130,14 +94,14 @@ class RecordReader:
             DataError: there is none, or it can't be read.
             UnicodeDecodeError: it isn't UTF-8.
         """
-        while len(self._data) < LONGEST_MAGIC and not self._ended:
+        while len(self._data) < _LONGEST_MAGIC and not self._ended:
             self._more()
         for magic, (kind, advice) in _OTHER_KINDS.items():
             if self._data.startswith(magic):
                 raise DataError(f"{self._name}: expected CSV in UTF-8, received {kind} (by its first bytes): {advice}")
         self._data = self._data.removeprefix(_BOM)
         while True:
-            lines = _Lines(self._data, ended=self._ended)
+            lines = Lines(self._data, ended=self._ended)
             for place in range(len(lines)):
                 if lines.is_blank(place):
                     continue
@@ -153,7 +117,7 @@ class RecordReader:
                 )
             self._more()
 
-    def _take_header(self, lines: _Lines, place: int, count: int) -> list[str]:
+    def _take_header(self, lines: Lines, place: int, count: int) -> list[str]:
         record = self._data[lines.starts[place] : lines.stops[place + count - 1]]
         if b"\0" in record:
             raise DataError(
@@ -181,7 +145,7 @@ class RecordReader:
         """
         names = list(marks or self._header)
         while True:
-            lines = _Lines(self._data, ended=self._ended)
+            lines = Lines(self._data, ended=self._ended)
             if len(lines):
                 chunk, taken = self._chunk(lines, names)
                 if taken:
@@ -202,7 +166,7 @@ class RecordReader:
         self._ended = not block
         self._data = self._data + block if self._data else block
 
-    def _chunk(self, lines: _Lines, names: list[str]) -> tuple[Chunk, int]:
+    def _chunk(self, lines: Lines, names: list[str]) -> tuple[Chunk, int]:
         """The records of complete lines, and how many lines they take; a record that goes on behind them is left."""
         count = len(lines)
         headers = self._headers(lines, names)
@@ -244,7 +208,7 @@ class RecordReader:
         content, starts = lines.content(kept | inside)
         return Chunk(content, numbers[sound], self._line + places[sound], starts[places[sound]], malformed), count
 
-    def _headers(self, lines: _Lines, names: list[str]) -> dict[int, list[str]]:
+    def _headers(self, lines: Lines, names: list[str]) -> dict[int, list[str]]:
         """The cells of each line that holds all of some column names."""
         found: dict[int, list[str]] = {}
         for place in lines.holding(max(names, key=len).encode()):
@@ -267,143 +231,3 @@ class RecordReader:
 
 def _cells_of(record: str) -> list[str]:
     return next(csv.reader(io.StringIO(record, newline="")), [])
-
-
-class _Lines:
-    """The complete physical lines of some bytes; at the end of a file the rest is a line, too.
-
-    Attributes:
-        starts, stops, ends: int64 [N], where each line begins, where its text ends, and where the next one begins.
-        lengths: int64 [N], of the texts.
-    """
-
-    def __init__(self, data: bytes, *, ended: bool) -> None:
-        self.data, self._ended = data, ended
-        codes = np.frombuffer(data, np.uint8)
-        feeds = np.flatnonzero(codes == _LF) + 1
-        if b"\r" in data:
-            returns = np.flatnonzero(codes == _CR) + 1
-            if len(returns) and returns[-1] == len(data) and not ended:  # a line feed may follow
-                returns = returns[:-1]
-            inner = returns[returns < len(data)]
-            alone = np.concatenate([inner[codes[inner] != _LF], returns[returns == len(data)]])
-            ends = np.sort(np.concatenate([feeds, alone]))
-        else:
-            ends = feeds
-        if ended and len(data) and (not len(ends) or ends[-1] < len(data)):
-            ends = np.append(ends, len(data))
-        self.ends = ends
-        self.starts = np.concatenate([[0], ends[:-1]]).astype(np.int64)[: len(ends)]
-        stops = ends.copy()
-        for mark in (_LF, _CR):
-            last = np.maximum(stops - 1, 0)
-            stops = np.where((stops > self.starts) & (codes[last] == mark), stops - 1, stops) if len(stops) else stops
-        self.stops, self.lengths, self._codes = stops, stops - self.starts, codes
-
-    def __len__(self) -> int:
-        return len(self.ends)
-
-    def is_blank(self, place: int) -> bool:
-        """Whether a line holds nothing."""
-        return not self.lengths[place]
-
-    def uncommon(self) -> list[int]:
-        """Lines that hold a NUL byte, or quotes other than pairs around whole cells: these have to be judged."""
-        found = []
-        if b"\0" in self.data:
-            found.append(self._of(np.flatnonzero(self._codes == 0)))
-        if b'"' in self.data:
-            quotes = np.flatnonzero(self._codes == _QUOTE)
-            edges = np.searchsorted(quotes, np.concatenate([self.starts, self.ends[-1:]]))
-            counts, quotes = np.diff(edges), quotes[: edges[-1]]
-            opens = (np.arange(len(quotes)) - np.repeat(edges[:-1], counts)) % 2 == 0
-            fine = np.empty(len(quotes), bool)
-            opening, closing = quotes[opens], quotes[~opens] + 1
-            fine[opens] = np.isin(self._codes[np.maximum(opening - 1, 0)], _BEFORE_CELL) | (opening == 0)
-            fine[~opens] = np.isin(self._codes[np.minimum(closing, len(self._codes) - 1)], _AFTER_CELL)
-            fine[~opens] |= closing == len(self._codes)
-            wrong = np.searchsorted(self.ends, quotes[~fine], side="right")
-            found += [wrong, np.flatnonzero(counts % 2)]
-        if not found:
-            return []
-        places = np.unique(np.concatenate(found))
-        return places[places < len(self)].tolist()
-
-    def holding(self, name: bytes) -> list[int]:
-        """Lines with this as the text of a cell."""
-        positions = []
-        at = self.data.find(name)
-        while at >= 0:
-            after = at + len(name)
-            if (at == 0 or self.data[at - 1] in _AROUND_NAMES) and (
-                after == len(self.data) or self.data[after] in _AROUND_NAMES
-            ):
-                positions.append(at)
-            at = self.data.find(name, after)
-        places = np.unique(self._of(np.array(positions, np.int64)))
-        return places[places < len(self)].tolist()
-
-    def _of(self, positions: np.ndarray) -> np.ndarray:
-        """The line of each position."""
-        return np.searchsorted(self.ends, positions, side="right")
-
-    def judge(self, place: int, cells: int | None) -> _Judged:
-        """What begins on a line that isn't blank; ``cells`` is how many a row has, None for the header."""
-        start, stop = int(self.starts[place]), int(self.stops[place])
-        text = self.data[start:stop]
-        if cells is not None and b"\0" in text:
-            return _Judged(problem=f"a NUL byte in the line: {shown(text)}")
-        if _RECORD_IN_LINE.match(self.data, start, stop):
-            return _Judged(lines=1)
-        last = min(place + MOST_CELL_LINES, len(self)) - 1
-        limit = int(self.stops[last])
-        complete = last == place + MOST_CELL_LINES - 1 or self._ended
-        position, count = start, 0
-        while True:
-            match = _CELL.match(self.data, position, limit)
-            if match is None:
-                return self._not_closed(position, limit, text, complete=complete)
-            count += 1
-            position = match.end()
-            if position >= limit or self.data[position] != _COMMA:
-                break
-            position += 1
-        end = int(self._of(np.array([position]))[0]) if position < len(self.data) else last
-        taken = max(end, place) - place + 1
-        if cells is not None and taken > 1:
-            if b"\0" in self.data[start:position]:
-                return _Judged(problem=f"a quoted cell that goes on over lines with NUL bytes: {shown(text)}")
-            if count != cells:
-                return _Judged(
-                    problem=f'a quote (") opens a cell that ends {taken - 1} lines further down, in a row of {count} '
-                    f"cells instead of {cells}: {shown(text)}"
-                )
-            alike = sum(
-                cells_alone(self.data[self.starts[each] : self.stops[each]]) == cells
-                for each in range(place, place + taken)
-            )
-            if alike * 2 > taken and cells > 1:
-                return _Judged(
-                    problem=f'a quote (") opens a cell that ends {taken - 1} lines further down, while {alike} of the '
-                    f"{taken} lines are rows by themselves: {shown(text)}"
-                )
-        return _Judged(lines=taken)
-
-    def _not_closed(self, position: int, limit: int, text: bytes, *, complete: bool) -> _Judged:
-        if _CLOSED.match(self.data, position, limit):
-            return _Judged(problem=f'a quote (") opens a cell, and the next one does not end it: {shown(text)}')
-        if not complete:
-            return _Judged()
-        where = f"within {MOST_CELL_LINES} lines" if limit < len(self.data.rstrip(b"\r\n")) else "before the file does"
-        return _Judged(problem=f'a quote (") opens a cell that does not end {where}: {shown(text)}')
-
-    def content(self, kept: np.ndarray) -> tuple[bytes, np.ndarray]:
-        """The bytes of some of the first lines, one after another; and where in them each line begins."""
-        sizes = np.where(kept, self.ends[: len(kept)] - self.starts[: len(kept)], 0)
-        starts = np.cumsum(sizes) - sizes
-        if kept.all():
-            return self.data[: int(sizes.sum())], starts
-        edges = np.flatnonzero(np.diff(np.concatenate([[False], kept, [False]]).astype(np.int8)))
-        view = memoryview(self.data)
-        runs = zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
-        return b"".join(view[self.starts[first] : self.ends[end - 1]] for first, end in runs), starts

@@ -12,7 +12,8 @@ import numpy as np
 
 from noisy_gru.components.sequence_example_gen.arrow import pa, pa_csv, pc
 from noisy_gru.components.sequence_example_gen.columns import Columns
-from noisy_gru.components.sequence_example_gen.csv_records import BLOCK_BYTES, Chunk, Malformed, RecordReader, shown
+from noisy_gru.components.sequence_example_gen.csv_lines import shown
+from noisy_gru.components.sequence_example_gen.csv_records import BLOCK_BYTES, Chunk, Malformed, RecordReader
 from noisy_gru.components.sequence_example_gen.tables import (
     Block,
     Opener,

@@ -12,12 +12,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from noisy_gru.components.sequence_example_gen.arrow import pa, pa_csv
-from noisy_gru.components.sequence_example_gen.csv_records import (
-    MOST_CELL_LINES,
-    REPEATED_HEADER,
-    Malformed,
-    RecordReader,
-)
+from noisy_gru.components.sequence_example_gen.csv_lines import MOST_CELL_LINES
+from noisy_gru.components.sequence_example_gen.csv_records import REPEATED_HEADER, Malformed, RecordReader
 from noisy_gru.components.sequence_example_gen.errors import DataError
 from noisy_gru.components.sequence_example_gen.peek import peek
 from noisy_gru.components.sequence_example_gen.report import check_rows

@@ -1,0 +1,188 @@
+"""The physical lines of some bytes of a CSV file, and what begins on each: a record, or nothing that is one.
+
+A parser that follows quotes alone takes everything between two stray quotes for one cell. Here a quote at the beginning
+of a cell opens it, and has to close it right before a comma or the end of a line. Where it doesn't, its line is
+malformed, and no other. So it is where a cell of several lines was not meant: it takes more than `MOST_CELL_LINES`, the
+record has another number of cells than the header, or most of its lines would each be a row by itself. A quote inside a
+cell that began without one is a character as any other.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+MOST_CELL_LINES = 100
+MOST_SHOWN_CHARACTERS = 200
+_LF, _CR, _QUOTE, _COMMA = b'\n\r",'
+_BESIDE_CELL = np.array([_COMMA, _LF, _CR], np.uint8)
+_AROUND_NAMES = b',"\r\n\xbf'  # the last byte of a byte order mark
+
+_QUOTED = rb'"(?:[^"]++|"")*+"'
+_PLAIN = rb'(?:[^",\r\n][^,\r\n]*+)?+'
+_CELL = re.compile(rb"(?:" + _QUOTED + rb"[ \t]*+|" + _PLAIN + rb")(?=[,\r\n]|\Z)")
+_CLOSED = re.compile(_QUOTED)
+_CELL_IN_LINE = rb'(?:"(?:[^"\r\n]++|"")*+"[ \t]*+|' + _PLAIN + rb")"
+_RECORD_IN_LINE = re.compile(_CELL_IN_LINE + rb"(?:," + _CELL_IN_LINE + rb")*+(?=[\r\n]|\Z)")
+_QUOTED_ALONE = re.compile(rb'(^|,)"(?:[^"]++|"")*+"[ \t]*+(?=,|$)')
+
+
+@dataclass(frozen=True)
+class Judged:
+    """How many lines a record takes; or what is wrong with its first line; or neither, if the rest isn't read yet."""
+
+    lines: int = 0
+    problem: str = ""
+
+
+def shown(text: bytes | str) -> str:
+    """A line as messages show it, cut where it is long."""
+    told = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
+    return repr(told if len(told) <= MOST_SHOWN_CHARACTERS else told[:MOST_SHOWN_CHARACTERS] + "…")
+
+
+def cells_alone(line: bytes) -> int:
+    """How many cells a physical line has by itself; a quote that doesn't close on it is a character as any other."""
+    return _QUOTED_ALONE.sub(rb"\1", line).count(b",") + 1
+
+
+class Lines:
+    """The complete physical lines of some bytes; at the end of a file the rest is a line, too.
+
+    Attributes:
+        starts, stops, ends: int64 [N], where each line begins, where its text ends, and where the next one begins.
+        lengths: int64 [N], of the texts.
+    """
+
+    def __init__(self, data: bytes, *, ended: bool) -> None:
+        self.data, self._ended = data, ended
+        codes = np.frombuffer(data, np.uint8)
+        feeds = np.flatnonzero(codes == _LF) + 1
+        if b"\r" in data:
+            returns = np.flatnonzero(codes == _CR) + 1
+            if len(returns) and returns[-1] == len(data) and not ended:  # a line feed may follow
+                returns = returns[:-1]
+            inner = returns[returns < len(data)]
+            alone = np.concatenate([inner[codes[inner] != _LF], returns[returns == len(data)]])
+            ends = np.sort(np.concatenate([feeds, alone]))
+        else:
+            ends = feeds
+        if ended and len(data) and (not len(ends) or ends[-1] < len(data)):
+            ends = np.append(ends, len(data))
+        self.ends = ends
+        self.starts = np.concatenate([[0], ends[:-1]]).astype(np.int64)[: len(ends)]
+        stops = ends.copy()
+        for mark in (_LF, _CR):
+            last = np.maximum(stops - 1, 0)
+            stops = np.where((stops > self.starts) & (codes[last] == mark), stops - 1, stops) if len(stops) else stops
+        self.stops, self.lengths, self._codes = stops, stops - self.starts, codes
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def is_blank(self, place: int) -> bool:
+        """Whether a line holds nothing."""
+        return not self.lengths[place]
+
+    def uncommon(self) -> list[int]:
+        """Lines that hold a NUL byte, or quotes other than pairs around whole cells: these have to be judged."""
+        found = []
+        if b"\0" in self.data:
+            found.append(self._of(np.flatnonzero(self._codes == 0)))
+        if b'"' in self.data:
+            quotes = np.flatnonzero(self._codes == _QUOTE)
+            edges = np.searchsorted(quotes, np.concatenate([self.starts, self.ends[-1:]]))
+            counts, quotes = np.diff(edges), quotes[: edges[-1]]
+            opens = (np.arange(len(quotes)) - np.repeat(edges[:-1], counts)) % 2 == 0
+            fine = np.empty(len(quotes), bool)
+            opening, closing = quotes[opens], quotes[~opens] + 1
+            fine[opens] = np.isin(self._codes[np.maximum(opening - 1, 0)], _BESIDE_CELL) | (opening == 0)
+            fine[~opens] = np.isin(self._codes[np.minimum(closing, len(self._codes) - 1)], _BESIDE_CELL)
+            fine[~opens] |= closing == len(self._codes)
+            wrong = np.searchsorted(self.ends, quotes[~fine], side="right")
+            found += [wrong, np.flatnonzero(counts % 2)]
+        if not found:
+            return []
+        places = np.unique(np.concatenate(found))
+        return places[places < len(self)].tolist()
+
+    def holding(self, name: bytes) -> list[int]:
+        """Lines with this as the text of a cell."""
+        positions = []
+        at = self.data.find(name)
+        while at >= 0:
+            after = at + len(name)
+            if (at == 0 or self.data[at - 1] in _AROUND_NAMES) and (
+                after == len(self.data) or self.data[after] in _AROUND_NAMES
+            ):
+                positions.append(at)
+            at = self.data.find(name, after)
+        places = np.unique(self._of(np.array(positions, np.int64)))
+        return places[places < len(self)].tolist()
+
+    def _of(self, positions: np.ndarray) -> np.ndarray:
+        """The line of each position."""
+        return np.searchsorted(self.ends, positions, side="right")
+
+    def judge(self, place: int, cells: int | None) -> Judged:
+        """What begins on a line that isn't blank; ``cells`` is how many a row has, None for the header."""
+        start, stop = int(self.starts[place]), int(self.stops[place])
+        text = self.data[start:stop]
+        if cells is not None and b"\0" in text:
+            return Judged(problem=f"a NUL byte in the line: {shown(text)}")
+        if _RECORD_IN_LINE.match(self.data, start, stop):
+            return Judged(lines=1)
+        last = min(place + MOST_CELL_LINES, len(self)) - 1
+        limit = int(self.stops[last])
+        complete = last == place + MOST_CELL_LINES - 1 or self._ended
+        position, count = start, 0
+        while True:
+            match = _CELL.match(self.data, position, limit)
+            if match is None:
+                return self._not_closed(position, limit, text, complete=complete)
+            count += 1
+            position = match.end()
+            if position >= limit or self.data[position] != _COMMA:
+                break
+            position += 1
+        end = int(self._of(np.array([position]))[0]) if position < len(self.data) else last
+        taken = max(end, place) - place + 1
+        if cells is not None and taken > 1:
+            if b"\0" in self.data[start:position]:
+                return Judged(problem=f"a quoted cell that goes on over lines with NUL bytes: {shown(text)}")
+            if count != cells:
+                return Judged(
+                    problem=f'a quote (") opens a cell that ends {taken - 1} lines further down, in a row of {count} '
+                    f"cells instead of {cells}: {shown(text)}"
+                )
+            alike = sum(
+                cells_alone(self.data[self.starts[each] : self.stops[each]]) == cells
+                for each in range(place, place + taken)
+            )
+            if alike * 2 > taken and cells > 1:
+                return Judged(
+                    problem=f'a quote (") opens a cell that ends {taken - 1} lines further down, while {alike} of the '
+                    f"{taken} lines are rows by themselves: {shown(text)}"
+                )
+        return Judged(lines=taken)
+
+    def _not_closed(self, position: int, limit: int, text: bytes, *, complete: bool) -> Judged:
+        if _CLOSED.match(self.data, position, limit):
+            return Judged(problem=f'a quote (") opens a cell, and the next one does not end it: {shown(text)}')
+        if not complete:
+            return Judged()
+        where = f"within {MOST_CELL_LINES} lines" if limit < len(self.data.rstrip(b"\r\n")) else "before the file does"
+        return Judged(problem=f'a quote (") opens a cell that does not end {where}: {shown(text)}')
+
+    def content(self, kept: np.ndarray) -> tuple[bytes, np.ndarray]:
+        """The bytes of some of the first lines, one after another; and where in them each line begins."""
+        sizes = np.where(kept, self.ends[: len(kept)] - self.starts[: len(kept)], 0)
+        starts = np.cumsum(sizes) - sizes
+        if kept.all():
+            return self.data[: int(sizes.sum())], starts
+        edges = np.flatnonzero(np.diff(np.concatenate([[False], kept, [False]]).astype(np.int8)))
+        view = memoryview(self.data)
+        runs = zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
+        return b"".join(view[self.starts[first] : self.ends[end - 1]] for first, end in runs), starts
