@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +25,7 @@ from noisy_gru.pipeline.cli_options import (
     run_summary,
 )
 from noisy_gru.pipeline.history_commands import history_app
+from noisy_gru.pipeline.interrupts import signals_as_interrupts
 from noisy_gru.pipeline.predict_command import predict
 from noisy_gru.pipeline.process import prepare_process
 from noisy_gru.pipeline.retrain_commands import retrain_app
@@ -57,7 +59,8 @@ def main() -> None:
     prepare_process()
     for entry in sorted(importlib.metadata.entry_points(group="noisy_gru.commands"), key=lambda entry: entry.name):
         app.add_typer(entry.load(), name=entry.name)
-    app(prog_name="noisy-gru")
+    with signals_as_interrupts(signal.SIGTERM, signal.SIGINT):
+        app(prog_name="noisy-gru")
 
 
 @app.command()

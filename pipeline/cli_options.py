@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,11 @@ EXIT_NOT_DUE = 6
 # sysexits.h: EX_TEMPFAIL, try again later.
 EXIT_BUSY = 75
 EXIT_INTERRUPTED = 130
+# What a machine refuses: no place, no right to write, no memory, a broken disk, too many open files.
+_MACHINE = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOMEM, errno.EIO, errno.EFBIG}
+    | {errno.EMFILE, errno.ENFILE}
+)
 
 ConfigArgument = Annotated[Path, typer.Argument(metavar="CONFIG", help="The YAML file.", show_default=False)]
 SetOption = Annotated[
@@ -54,7 +60,10 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object 
 
 @contextmanager
 def errors_in_words(debug: bool) -> Iterator[None]:
-    """Prints a user's mistake and ends with its exit code; any other error is a bug, whose traceback is of use."""
+    """Prints a user's mistake, or what the machine lacks, and ends with its exit code.
+
+    Any other error is a bug, whose traceback is of use.
+    """
     from noisy_gru.schema.errors import BusyError, ConfigError, UserError
 
     try:
@@ -65,6 +74,12 @@ def errors_in_words(debug: bool) -> Iterator[None]:
         typer.echo(f"error: {error}", err=True)
         codes = ((ConfigError, EXIT_CONFIG), (BusyError, EXIT_BUSY))
         raise typer.Exit(next((code for kind, code in codes if isinstance(error, kind)), EXIT_FAILED)) from error
+    except OSError as error:
+        if debug or error.errno not in _MACHINE:
+            raise
+        place = f"{error.filename}: " if error.filename else ""
+        typer.echo(f"error: {place}{error.strerror}", err=True)
+        raise typer.Exit(EXIT_FAILED) from error
     except KeyboardInterrupt:
         typer.echo("interrupted", err=True)
         raise typer.Exit(EXIT_INTERRUPTED) from None

@@ -24,8 +24,7 @@ from noisy_gru.components.sequence_example_gen.prediction import read_for_predic
 from noisy_gru.pipeline.config import PipelineConfig
 from noisy_gru.pipeline.redirect import output_to
 from noisy_gru.pipeline.runs import RunDirectory
-from noisy_gru.schema.config import DatasetConfig
-from noisy_gru.schema.errors import ConfigError, UserError
+from noisy_gru.schema.errors import ConfigError, ModelError, UserError
 from noisy_gru.schema.file_patterns import as_meant, local_glob
 from noisy_gru.serving.answers import Answer, Part, Predictions
 from noisy_gru.serving.client import Client
@@ -35,6 +34,8 @@ from noisy_gru.trainer.session import SessionModel
 FORMATS = ("csv", "jsonl")
 BATCH = 512
 EXAMPLES_SHOWN = 5
+# Loads of a model, each of the version that is the latest then.
+_TRIES = 5
 
 
 def published_model(root: Path, model_name: str, version: int | None = None) -> Path:
@@ -122,8 +123,8 @@ def predict_files(
     if format_ not in FORMATS:
         raise ConfigError(f"--format: expected one of {', '.join(FORMATS)}, found {format_}")
     if server is None:
-        folder = published_model(root, config.model_name, version)
-        ask = functools.partial(_ask_here, folder, dataset=config.dataset)
+        published_model(root, config.model_name, version)
+        ask = functools.partial(_ask_here, root, config=config, version=version)
     else:
         ask = functools.partial(_ask_server, server, config=config, version=version)
     paths = []
@@ -132,9 +133,8 @@ def predict_files(
         if not found:
             raise UserError(f"{pattern}: matches no file")
         paths += [Path(path) for path in found]
-    logs = RunDirectory(root).logs
     # TensorFlow writes to standard error on its own.
-    with output_to(logs / "predict.log" if logs.is_dir() else Path(os.devnull)):
+    with output_to(_log(RunDirectory(root).logs)):
         predictions = ask(paths)
     with _opened(out) as stream:
         write = _writer(format_, stream)
@@ -143,21 +143,50 @@ def predict_files(
     return _tell_unused(predictions)
 
 
+def _log(logs: Path) -> Path:
+    """Where messages of libraries go: nowhere under a root that can't be written, which this command doesn't need."""
+    log = logs / "predict.log"
+    try:
+        with log.open("a"):
+            return log
+    except OSError:
+        return Path(os.devnull)
+
+
 def _ask_server(server: Server, paths: Sequence[Path], config: PipelineConfig, version: int | None) -> Predictions:
     with server.client(config, version) as client:
         return client.predict(paths, on_error="collect")
 
 
-def _ask_here(folder: Path, paths: Sequence[Path], dataset: DatasetConfig) -> Predictions:
+def _ask_here(root: Path, paths: Sequence[Path], config: PipelineConfig, version: int | None) -> Predictions:
     """The answers of a model that is loaded in a Session, as a server does."""
-    request = read_for_prediction(paths, dataset)
+    request = read_for_prediction(paths, config.dataset)
     parts = []
-    with SessionModel(folder) as model:
+    with _loaded(root, config.model_name, version) as model:
         for start in range(0, len(request.ids), BATCH):
             outputs = model.run("serving_default", {"examples": request.examples[start : start + BATCH]})
             parts.append(Part(request.ids[start : start + BATCH], outputs))
     unused = request.account.quarantined + request.account.dropped
-    return Predictions(dataset.task, parts, unusable=request.unusable, unused=unused)
+    return Predictions(config.task, parts, unusable=request.unusable, unused=unused)
+
+
+def _loaded(root: Path, model_name: str, version: int | None) -> SessionModel:
+    """The published model, loaded; of a version that is taken away meanwhile the one that is the latest then.
+
+    Raises:
+        UserError: the version that was asked for is gone, or the model can't be loaded.
+    """
+    for _ in range(_TRIES):
+        folder = published_model(root, model_name, version)
+        try:
+            return SessionModel(folder)
+        except ModelError:
+            # Publishing and pruning rename a version before anything of it is deleted.
+            if folder.is_dir():
+                raise
+    raise UserError(
+        f"{folder.parent}: its versions were taken away as fast as they were read, {_TRIES} times. Ask again"
+    )
 
 
 def _writer(format_: str, stream: TextIO) -> Callable[[Answer], None]:

@@ -10,7 +10,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -43,17 +43,28 @@ def output_to(log: Path) -> Iterator[tuple[TextIO, TextIO]]:
         yield out, err
     finally:
         for stream in (out, err, sys.stdout, sys.stderr):
-            stream.flush()
+            _flush(stream)
         os.dup2(saved[0], 1)
         os.dup2(saved[1], 2)
         root.handlers, level, sys.stdout, sys.stderr = previous
         root.setLevel(level)
         for descriptor in saved:
             os.close(descriptor)
-        out.close()
-        err.close()
+        for stream in (out, err, file):
+            _flush(stream)
+            with suppress(OSError):
+                stream.close()
         handler.close()
-        file.close()
+
+
+def _flush(stream: TextIO) -> None:
+    """What a full disk has no place for is lost; it must neither keep the terminal from coming back, nor go there."""
+    try:
+        stream.flush()
+    except OSError:
+        # Drops what it holds.
+        with suppress(OSError):
+            stream.close()
 
 
 def _text(descriptor: int, *, closefd: bool = True) -> TextIO:

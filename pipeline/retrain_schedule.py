@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import json
 import random
+import select
 import signal
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -30,6 +30,11 @@ _PUNCTUAL = timedelta(seconds=60)
 _CORRECTION = timedelta(hours=3)
 # How far ahead of the clock a record may be before the clock that wrote it counts as wrong.
 _AHEAD = timedelta(minutes=5)
+
+
+def _sleep(seconds: float) -> None:
+    """Waits; a signal ends it. ``time.sleep`` asks for a moment of the clock, which libfaketime, in tests, moves."""
+    select.select([], [], [], seconds)
 
 
 class RetrainSchedule:
@@ -62,7 +67,7 @@ class RetrainSchedule:
         jitter: timedelta = timedelta(),
         uniform: Callable[[float, float], float] = random.uniform,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], None] = _sleep,
     ):
         self._following = following
         self._state = state

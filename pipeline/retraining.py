@@ -24,7 +24,7 @@ from noisy_gru.components.retrain_planner.plan import Plan
 from noisy_gru.pipeline.config import PipelineConfig
 from noisy_gru.pipeline.cut_off import close_cut_off, to_go_on_with
 from noisy_gru.pipeline.explaining import explained, is_expected
-from noisy_gru.pipeline.interrupts import signals_as_interrupts
+from noisy_gru.pipeline.interrupts import Signals, signals_noted
 from noisy_gru.pipeline.notifications import Delivery, notify
 from noisy_gru.pipeline.notify_config import NotifyEvent
 from noisy_gru.pipeline.redirect import output_to
@@ -78,8 +78,13 @@ def retrain_once(
     """
     directory = RunDirectory(root)
     directory.create()
-    job = _Job(config, directory, now, teller, say)
-    with signals_as_interrupts(signal.SIGTERM), directory.locked("noisy-gru retrain run", model=config.model_name):
+    # What is planned, run, told of and pruned is interrupted; what is recorded of it is not.
+    with (
+        signals_noted(signal.SIGTERM, signal.SIGINT) as signals,
+        signals.held(),
+        directory.locked("noisy-gru retrain run", model=config.model_name),
+    ):
+        job = _Job(config, directory, now, teller, say, signals)
         directory.close_killed()
         for attempt in close_cut_off(directory, config.model_name, now=now()):
             job.tell_of_killed(attempt)
@@ -101,7 +106,9 @@ class _Job:
         now: Callable[[], datetime],
         teller: Callable[..., list[Delivery]],
         say: Callable[[str], None],
+        signals: Signals,
     ):
+        self._signals = signals
         self._config = config
         self._directory = directory
         self._now = now
@@ -133,6 +140,8 @@ class _Job:
                 return
             account = self._run(runner, config_path, overrides, debug, span)
         except Exception as error:
+            if self._signals.received:
+                raise KeyboardInterrupt from error
             # The one place where nothing may be left untold: nobody looks at the terminal.
             if not is_expected(error):
                 logging.getLogger(__name__).exception("unexpected")
@@ -151,7 +160,7 @@ class _Job:
             return cut_off.newest_span
         self._say(f"{self._config.name}: is it due?")
         # What libraries print goes to a log, as in a run.
-        with output_to(self._directory.logs / "plan.log"):
+        with output_to(self._directory.logs / "plan.log"), self._signals.raising(until_it_ends=True):
             decision = (planner or _planned)(
                 self._config, serving_dir=self._directory.serving, now=self._now(), force=force
             )
@@ -216,9 +225,13 @@ class _Job:
         from noisy_gru.pipeline.pruning import prune_as_configured
 
         try:
-            pruned = prune_as_configured(self._config, self._directory, now=self._now(), held=True)
+            with self._signals.raising():
+                pruned = prune_as_configured(self._config, self._directory, now=self._now(), held=True)
         except (UserError, OSError, StatusError) as error:
             self._say(f"WARNING: retraining.keep: what old runs left was not deleted: {explained(error)}")
+            return
+        except KeyboardInterrupt:
+            self._say("WARNING: interrupted while old runs were pruned; the next pruning goes on")
             return
         if pruned.runs:
             self._say(f"{self._config.name}: {len(pruned.runs)} old runs pruned, {pruned.bytes / 1e6:.1f} MB freed")
@@ -254,10 +267,18 @@ class _Job:
         attempt = Attempt(
             at=at, event=event, run_id=run_id, spans=self._spans, data=self._data, version=version, reason=reason
         )
-        append_attempt(self._model_dir, attempt)
+        try:
+            append_attempt(self._model_dir, attempt)
+        except OSError as error:
+            if event == "started":
+                raise
+            # The next retraining closes it, from the account of the run.
+            self._say(f"WARNING: how it ended can't be recorded: {explained(error)}")
 
     def _tell(self, event: NotifyEvent, content: dict[str, Any]) -> list[Delivery]:
-        told = self._teller(self._config.retraining.notify, event, content)
+        # A signal that came before, and ended what is told of now, doesn't keep the hooks from being told.
+        with self._signals.raising(noted=False):
+            told = self._teller(self._config.retraining.notify, event, content)
         for each in told:
             if each.error is not None:
                 self._say(f"WARNING: retraining.notify: nobody was told of this {event}: {each.error}")
@@ -296,7 +317,7 @@ def record_killed(
     """
     directory = RunDirectory(root)
     directory.create()
-    job = _Job(config, directory, now, teller, say)
+    job = _Job(config, directory, now, teller, say, Signals())
     with directory.locked("the record of a killed run", model=config.model_name):
         directory.close_killed()
         killed = close_cut_off(directory, config.model_name, now=now(), why=why)

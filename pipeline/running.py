@@ -28,7 +28,7 @@ from noisy_gru.pipeline.checking import input_files
 from noisy_gru.pipeline.config import PipelineConfig
 from noisy_gru.pipeline.explaining import explained, is_expected
 from noisy_gru.pipeline.fingerprint import package_versions, source_fingerprint
-from noisy_gru.pipeline.interrupts import signals_as_interrupts
+from noisy_gru.pipeline.interrupts import Signals, signals_noted
 from noisy_gru.pipeline.progress import LOGGER, LiveAccount, ProgressHandler
 from noisy_gru.pipeline.redirect import output_to
 from noisy_gru.pipeline.runs import (
@@ -41,6 +41,8 @@ from noisy_gru.pipeline.runs import (
 
 if TYPE_CHECKING:
     from noisy_gru.pipeline.local import StepResult
+
+_INTERRUPTED = "interrupted; run it again to go on from the last finished step"
 
 
 def default_root(config: PipelineConfig) -> Path:
@@ -86,9 +88,11 @@ def run_config(
     check_can_run_here(config.beam)
     directory = held or RunDirectory(root)
     directory.create()
-    with nullcontext() if held else directory.locked(model=config.model_name):
+    lock = nullcontext() if held else directory.locked(model=config.model_name)
+    # Only its steps are interrupted: the account is begun and closed whole.
+    with signals_noted(signal.SIGTERM, signal.SIGINT) as signals, signals.held(), lock:
         directory.close_killed()
-        run = _Run(config, config_path, directory, overrides, now, debug, plan, span)
+        run = _Run(config, config_path, directory, overrides, now, debug, plan, span, signals)
         begun(run.account)
         with output_to(directory.log_file(run.account.run_id)) as (out, err):
             run.go(LiveAccount(out if on_stdout else err))
@@ -108,7 +112,9 @@ class _Run:
         debug: bool,
         plan: Mapping[str, Any] | None = None,
         span: str = LATEST,
+        signals: Signals | None = None,
     ):
+        self._signals = signals or Signals()
         begun = now()
         config_hash = text_hash(config.model_dump_json(by_alias=True))
         run_id = directory.new_run_id(begun)
@@ -147,16 +153,20 @@ class _Run:
         handler = ProgressHandler(live)
         logging.getLogger(LOGGER).addHandler(handler)
         try:
-            with signals_as_interrupts(signal.SIGTERM):
+            with self._signals.raising(until_it_ends=True):
                 self._execute()
         except KeyboardInterrupt:
-            self._close("interrupted", "interrupted; run it again to go on from the last finished step")
+            self._signals.hold()
+            self._close("interrupted", _INTERRUPTED)
         except Exception as error:
+            self._signals.hold()
             logging.getLogger(__name__).exception("the run failed")
-            self._close("failed", explained(error))
-            if not is_expected(error):
-                account.error = f"{account.error}\n(unexpected; the log has the whole story)"
-                self._directory.write(account)
+            if self._signals.received:
+                # Libraries make other exceptions of a KeyboardInterrupt.
+                self._close("interrupted", _INTERRUPTED)
+            else:
+                story = "" if is_expected(error) else "\n(unexpected; the log has the whole story)"
+                self._close("failed", f"{explained(error)}{story}")
             if self._debug:
                 traceback.print_exception(error, file=live.console.file)
         else:
@@ -195,6 +205,9 @@ class _Run:
 
     def started(self, name: str, number: int, total: int) -> None:
         """A step starts: the observer's part."""
+        if self._signals.received:
+            # The step before swallowed the KeyboardInterrupt.
+            raise KeyboardInterrupt
         self._step_began = time.monotonic()
         self.account.steps.append(StepAccount(name=name))
         self._directory.write(self.account)
@@ -219,7 +232,11 @@ class _Run:
         account.error = error
         account.finished = timestamp(self._now())
         account.seconds = round(time.monotonic() - self._began, 3)
-        self._directory.write(account)
+        try:
+            self._directory.write(account)
+        except OSError as problem:
+            # A full disk, perhaps, which is why it failed: how it ended is told all the same.
+            self._live.line(f"WARNING: the account can't be written: {problem.strerror}")
 
 
 def _closing_lines(account: RunAccount, live: LiveAccount) -> None:

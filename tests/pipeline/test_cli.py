@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -150,3 +153,41 @@ def test_no_runs_yet(tmp_path):
     result = call("runs", "show", "latest", "--root", tmp_path)
     assert result.exit_code == EXIT_FAILED
     assert "no runs here" in result.output
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EIO])
+def test_what_the_machine_refuses_has_no_traceback(number, monkeypatch, tmp_path):
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number), str(tmp_path / "file"))
+
+    monkeypatch.setattr("noisy_gru.pipeline.checking.check_config", refuse)
+    done = call("validate", VOWELS)
+    assert done.exit_code == EXIT_FAILED
+    assert done.stderr == f"error: {tmp_path / 'file'}: {os.strerror(number)}\n"
+    # Anything else is a bug.
+    number = errno.EBADF
+    assert isinstance(call("validate", VOWELS).exception, OSError)
+
+
+@pytest.mark.parametrize("command", [["run"], ["retrain", "run"], ["retrain", "schedule", "--cron", "@daily"]])
+def test_a_root_that_can_not_be_written(command, tmp_path):
+    """Where even who may do all can't write: its lock is a folder."""
+    (tmp_path / ".lock").mkdir()
+    (tmp_path / ".schedule.lock").mkdir()
+    done = call(*command, VOWELS, "--root", tmp_path)
+    assert done.exit_code == EXIT_FAILED
+    assert done.stderr.endswith(f"error: {tmp_path}: can't be written: Is a directory\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_before_anything_began_is_an_interrupt(number):
+    code = f"""
+import os, sys
+from noisy_gru.pipeline import loading
+from noisy_gru.pipeline.cli import main
+loading.load_config = lambda *_: os.kill(os.getpid(), {int(number)})
+sys.argv[1:] = ["validate", "config.yaml"]
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=VOWELS.parent)
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")

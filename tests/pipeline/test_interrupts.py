@@ -9,7 +9,7 @@ import weakref
 
 import pytest
 
-from noisy_gru.pipeline.interrupts import signals_as_interrupts
+from noisy_gru.pipeline.interrupts import signals_as_interrupts, signals_noted
 
 
 class Thing:
@@ -98,3 +98,71 @@ def test_outside_of_the_main_thread_nothing_is_set():
     thread.start()
     thread.join()
     assert seen == [before]
+
+
+def test_what_is_held_is_done_whole_and_the_signal_is_raised_where_it_may_be():
+    done = []
+    with signals_noted(signal.SIGTERM) as signals, signals.held():
+        terminate()
+        done.append("begun")
+        with pytest.raises(KeyboardInterrupt), signals.raising():
+            done.append("never")
+        terminate()
+        done.append("closed")
+    assert done == ["begun", "closed"]
+    assert signals.received == [signal.SIGTERM, signal.SIGTERM]
+
+
+def test_blocks_within_each_other_are_one():
+    """As `noisy-gru retrain run` has them: the command, the retraining, the run."""
+    with signals_as_interrupts(signal.SIGTERM) as outer, signals_noted(signal.SIGTERM, signal.SIGINT) as signals:
+        with signals.held():
+            terminate()
+            with pytest.raises(KeyboardInterrupt), signals_noted(signal.SIGTERM) as inner, inner.raising():
+                time.sleep(1)
+            with inner.raising(noted=False):
+                terminate_handled = list(outer)
+        with pytest.raises(KeyboardInterrupt):
+            terminate()
+    assert terminate_handled == [signal.SIGTERM]
+    assert outer == [signal.SIGTERM, signal.SIGTERM]
+
+
+def test_an_interrupt_that_a_library_swallows_is_raised_again(monkeypatch):
+    monkeypatch.setattr("noisy_gru.pipeline.interrupts._STILL_THERE_SECONDS", 0.1)
+    swallowed = 0
+    thread = threading.get_ident()
+    with (
+        pytest.raises(KeyboardInterrupt),
+        signals_noted(signal.SIGTERM) as signals,
+        signals.raising(until_it_ends=True),
+    ):
+        threading.Timer(0.1, signal.pthread_kill, (thread, signal.SIGTERM)).start()
+        while swallowed < 3:
+            try:
+                time.sleep(10)
+            except KeyboardInterrupt:
+                swallowed += 1
+        time.sleep(10)
+    assert signals.received == [signal.SIGTERM]
+    # Not where it may not be raised.
+    time.sleep(0.3)
+
+
+def test_a_second_interrupt_is_not_raised_where_the_first_is_being_worked_off(monkeypatch):
+    """As the scheduler has it: it waits for its child to end its step."""
+    monkeypatch.setattr("noisy_gru.pipeline.interrupts._STILL_THERE_SECONDS", 0.05)
+    with signals_as_interrupts(signal.SIGTERM):
+        with pytest.raises(KeyboardInterrupt):
+            terminate()
+        time.sleep(0.3)
+
+
+def test_what_a_shell_told_a_process_to_ignore_stays_ignored():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with signals_as_interrupts(signal.SIGTERM, signal.SIGINT) as received:
+            signal.raise_signal(signal.SIGINT)
+        assert received == []
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from noisy_gru.pipeline.cli import app
 from noisy_gru.pipeline.cli_options import EXIT_CONFIG, EXIT_FAILED, EXIT_UNUSED_INPUT
+from noisy_gru.trainer.session import SessionModel
 
 CONFIG = """\
 name: small
@@ -140,3 +141,49 @@ def test_a_server_that_is_not_there(config, rows):
     done = predict(config, rows, "--server", "127.0.0.1:1", "--transport", "rest", "--timeout", 1)
     assert done.exit_code == EXIT_FAILED
     assert "error: 127.0.0.1:1 is unavailable: " in done.stderr
+
+
+def test_a_version_that_is_taken_away_while_it_is_read_is_not_missed(served, config, rows, tmp_path, monkeypatch):
+    """A push publishes the next version and removes this one, as pruning and a rollback do: by a rename."""
+    root = tmp_path / "root"
+    model_dir = root / "serving" / "small"
+    shutil.copytree(served.root / "serving" / "small" / "4", model_dir / "5")
+    before = predict(config, rows, "--root", root).stdout
+    asked = []
+
+    def taken_away(folder: Path) -> SessionModel:
+        asked.append(folder.name)
+        if folder.name == "5":
+            if not (model_dir / "6").is_dir():
+                shutil.copytree(folder, model_dir / "incoming-6")
+                (model_dir / "incoming-6").rename(model_dir / "6")
+            folder.rename(model_dir / "removed-5")
+        return SessionModel(folder)
+
+    monkeypatch.setattr("noisy_gru.pipeline.prediction.SessionModel", taken_away)
+    done = predict(config, rows, "--root", root)
+    assert asked == ["5", "6"]
+    assert (done.exit_code, done.stdout) == (EXIT_UNUSED_INPUT, before)
+    # A version that was asked for is not replaced.
+    (model_dir / "removed-5").rename(model_dir / "5")
+    done = predict(config, rows, "--root", root, "--version", 5)
+    assert done.exit_code == EXIT_FAILED
+    assert done.stderr.startswith(f"error: {model_dir}: no version 5; there are 6")
+
+
+def test_a_model_that_no_server_loads_is_an_error_and_not_asked_for_again(served, config, rows, tmp_path):
+    folder = tmp_path / "root" / "serving" / "small" / "5"
+    shutil.copytree(served.root / "serving" / "small" / "4", folder)
+    (folder / "saved_model.pb").write_bytes(b"\xff" * 100)
+    done = predict(config, rows, "--root", tmp_path / "root")
+    assert done.exit_code == EXIT_FAILED
+    assert done.stderr.startswith(f"error: TensorFlow can't load {folder}")
+
+
+def test_a_root_that_can_not_be_written_is_enough(served, config, rows, tmp_path):
+    root = tmp_path / "root"
+    shutil.copytree(served.root / "serving", root / "serving")
+    # No log can be written here, whoever tries.
+    (root / "logs" / "predict.log").mkdir(parents=True)
+    done = predict(config, rows, "--root", root)
+    assert (done.exit_code, len(done.stdout.splitlines())) == (EXIT_UNUSED_INPUT, 21)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
+import signal
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -146,6 +149,48 @@ def test_an_interrupt_leaves_an_account(run):
     assert account.status == "interrupted"
     assert account.steps[0].status == "interrupted"
     assert account.finished is not None
+
+
+def test_a_signal_of_which_a_library_makes_another_exception_is_an_interrupt(run):
+    def steps(observer: Any) -> None:
+        observer.started("Transform", 1, 1)
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except KeyboardInterrupt as stopped:
+            raise RuntimeError("Python callback failed") from stopped
+
+    account = run(steps)
+    assert (account.status, account.steps[0].status) == ("interrupted", "interrupted")
+
+
+def test_a_signal_that_a_step_swallows_ends_the_run_before_the_next_step(run):
+    def steps(observer: Any) -> None:
+        observer.started("Transform", 1, 2)
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        observer.started("Trainer", 2, 2)
+        raise AssertionError("it went on")
+
+    account = run(steps)
+    assert account.status == "interrupted"
+    assert [step.name for step in account.steps] == ["Transform"]
+
+
+def test_a_full_disk_is_the_reason_and_not_a_traceback(run, monkeypatch, capfd):
+    def steps(observer: Any) -> None:
+        observer.started("Transform", 1, 1)
+        monkeypatch.setattr(RunDirectory, "write", full)
+        raise OSError(errno.ENOSPC, "No space left on device", "examples.gz")
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "account.json")
+
+    account = run(steps)
+    assert account.status == "failed"
+    assert "No space left on device: 'examples.gz'" in (account.error or "")
+    err = capfd.readouterr().err
+    assert "WARNING: the account can't be written: No space left on device" in err
+    assert "Traceback" not in err
 
 
 def test_the_fingerprint_follows_the_code_of_its_rooms(tmp_path, monkeypatch):

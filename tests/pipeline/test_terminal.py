@@ -120,3 +120,19 @@ def test_a_terminal_gets_a_spinner_and_nothing_that_libraries_print(capsys):
     assert "\x1b[" in shown
     assert "a library speaks" not in shown
     assert capsys.readouterr().out == "a library speaks\n"
+
+
+def test_a_log_on_a_full_disk_gives_the_terminal_back():
+    """What Linux's /dev/full does with every write."""
+    code = """
+import sys
+from pathlib import Path
+from noisy_gru.pipeline.redirect import output_to
+with output_to(Path("/dev/full")) as (out, err):
+    for _ in range(3):
+        sys.stdout.write("printed, without an end of line")
+        print("told", file=err)
+print("after")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "after\n", "told\n" * 3)
