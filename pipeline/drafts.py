@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from google.protobuf import text_encoding
+
 from noisy_gru.pipeline.guessing import Told
 from noisy_gru.pipeline.measuring import Measures, Range
 from noisy_gru.schema.config import DatasetConfig, FeatureConfig, ForecastingConfig, SpansConfig
@@ -15,12 +17,13 @@ from noisy_gru.schema.loading import Column, expected_columns
 
 MOST_CATEGORIES = 200
 MOST_NAMED = 8
+MOST_SHOWN = 40
 
 
 def config_text(name: str, dataset: DatasetConfig, told: Sequence[Told], left_out: dict[str, str]) -> str:
     """The YAML of a configuration with the defaults for everything that is not about the data."""
     lines = ["# Proposed by `noisy-gru init`. What it guessed, and why:"]
-    lines += [f"#   {each}" for each in told]
+    lines += [f"#   {' '.join(str(each).splitlines())}" for each in told]
     lines += [
         "# Every key is explained in docs/config-reference.md; check your changes with `noisy-gru validate`.",
         f"name: {name}",
@@ -141,7 +144,10 @@ def _scalar(value: Any) -> str:
     reserved = value.lower() in ("yes", "no", "on", "off", "true", "false", "null", "y", "n", "nan", "inf")
     if plain.isascii() and plain.isalnum() and value[0].isalpha() and not reserved:
         return value
-    return json.dumps(value, ensure_ascii=False)
+    text = json.dumps(value, ensure_ascii=False)
+    for line_end in "\x85\u2028\u2029":  # of YAML, not of JSON
+        text = text.replace(line_end, f"\\u{ord(line_end):04x}")
+    return text
 
 
 def _flow(value: Any) -> str:
@@ -184,20 +190,30 @@ def _column(column: Column, dataset: DatasetConfig, measures: Measures) -> list[
     elif column.type == "BYTES" and column.name != "sequence_id":
         is_label = not column.is_feature
         values = sorted(measures.labels if is_label else measures.categories.get(column.name, set()))
-        comment += f"; {len(values)} values seen: {', '.join(values[:MOST_NAMED])}"
+        comment += f"; {len(values)} values seen: {', '.join(map(_shortened, values[:MOST_NAMED]))}"
         comment += " ..." if len(values) > MOST_NAMED else ""
         if measures.complete and 0 < len(values) <= MOST_CATEGORIES:
             listed = [*values, *([] if is_label else [""])]
-            domain = "string_domain { " + " ".join(f"value: {json.dumps(value)}" for value in listed) + " }"
+            domain = "string_domain { " + " ".join(f"value: {_quoted(value)}" for value in listed) + " }"
     elif column.name == "steps":
         domain = f"int_domain {{ min: {_least(dataset)} max: {_most(dataset)} }}"
-    lines = [f"# {' '.join(comment.splitlines())}", "feature {", f"  name: {json.dumps(column.name)}"]
+    lines = [f"# {' '.join(comment.splitlines())}", "feature {", f"  name: {_quoted(column.name)}"]
     lines += [f"  type: {column.type}", "  presence { min_fraction: 1.0 min_count: 1 }", f"  {_count(column, dataset)}"]
     if domain:
         lines.append(f"  {domain}")
     if not column.is_feature:
         lines.append('  not_in_environment: "SERVING"')
     return [*lines, "}"]
+
+
+def _quoted(text: str) -> str:
+    """A string in protobuf's text form; it knows no surrogate pairs, which JSON writes."""
+    escape: Any = text_encoding.CEscape  # its stub takes bytes alone
+    return f'"{escape(text, as_utf8=True)}"'
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= MOST_SHOWN else text[:MOST_SHOWN] + "…"
 
 
 def _bounds(meaning: str, seen: Range, complete: bool) -> tuple[str, str]:

@@ -130,6 +130,33 @@ def test_names_and_values_that_yaml_would_misread(tmp_path):
     assert config.task.label == "déjà vu"
 
 
+def test_values_that_a_schema_has_to_escape(tmp_path):
+    """By protobuf's own parser of the text form."""
+    words = ["up\n(late)", "\r", "\t ", 'a"b', "C:\\n", "nul\0", "😀é", "\u2028", "x" * 3000, "\x85"]
+    frame = table()
+    frame["mode"] = [words[place % len(words)] for place in range(len(frame))]
+    frame = frame.rename(columns={"mode": "mode\n😀"})
+    frame.to_parquet(tmp_path / "rows.parquet")
+    config = proposed(tmp_path, tmp_path / "rows.parquet")
+    assert "mode\n😀" in [feature.name for feature in config.data.features]
+    (feature,) = [each for each in load_schema(tmp_path / "schema.pbtxt").feature if each.name == "mode\n😀"]
+    assert sorted(feature.string_domain.value) == sorted([*words, ""])
+    assert max(map(len, (tmp_path / "schema.pbtxt").read_text().partition("string_domain")[0].splitlines())) < 500
+
+
+def test_an_offset_is_proposed_where_float32_needs_it(tmp_path):
+    frame = table()
+    frame["seen"] = 1_700_000_000 + np.arange(len(frame)) % 40
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    config = proposed(tmp_path, tmp_path / "rows.csv")
+    offsets = {feature.name: feature.offset for feature in config.data.features}
+    assert offsets == {"pressure": 0, "mode": 0, "seen": 1_700_000_000}
+    assert "128 apart" in (tmp_path / "config.yaml").read_text()
+    frame.drop(columns="outcome").to_csv(tmp_path / "rows.csv", index=False)
+    proposed(tmp_path / "forecast", tmp_path / "rows.csv", task="forecasting", targets=["seen"])
+    assert "subtract a constant from it in the data" in (tmp_path / "forecast" / "config.yaml").read_text()
+
+
 @pytest.mark.parametrize(
     ("given", "told"),
     [
