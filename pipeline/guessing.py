@@ -25,6 +25,7 @@ _LABEL_NAMES = r"(^|_)(label|class|target|y|outcome|category|activity|speaker|di
 _TARGET_NAMES = r"(^|_)(target|y|value|demand|sales|load|temp|temperature|price|count|level|consumption|power)($|_)"
 MOST_CANDIDATES = 40
 MOST_CLASSES = 100
+MOST_UNPARSABLE = 0.05  # the default of policies.max_quarantined_fraction
 
 
 @dataclass
@@ -70,9 +71,13 @@ def is_timestamp(column: pd.Series) -> bool:
 def _time_kind(column: pd.Series) -> str | None:
     if is_timestamp(column):
         return "timestamp"
-    if pd.api.types.is_bool_dtype(column) or not pd.api.types.is_numeric_dtype(column) or column.isna().any():
+    if pd.api.types.is_bool_dtype(column) or not pd.api.types.is_numeric_dtype(column):
         return None
-    return "integer" if (column % 1 == 0).all() else "float"
+    known = column.dropna()
+    if len(known) < (1 - MOST_UNPARSABLE) * len(column) or not len(known):
+        return None
+    # A run sets aside the rows of a few cells that are no times.
+    return "integer" if (known % 1 == 0).all() else "float" if len(known) == len(column) else None
 
 
 def guess_columns(frame: pd.DataFrame, *, entity: str | None = None, time: str | None = None) -> Roles:

@@ -8,10 +8,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from noisy_gru.components.sequence_example_gen.arrow import pa
 from noisy_gru.components.sequence_example_gen.peek import peek
 from noisy_gru.components.sequence_example_gen.tables import Source
+from noisy_gru.components.sequence_example_gen.values import numbers, times
+from noisy_gru.pipeline.guessing import MOST_UNPARSABLE
 from noisy_gru.schema.errors import ConfigError
 
 STEP = "step of the record"
@@ -41,10 +45,29 @@ def sample(paths: Sequence[Path]) -> Sample:
     records = [path for path in paths if "tfrecord" in path.name.lower()]
     if records and len(records) < len(paths):
         raise ConfigError("--data: expected either tables or TFRecords, found both; make two data sets of them")
-    found = Sample(_records(paths), "example") if records else Sample(peek(paths).sample, "auto")
+    found = Sample(_records(paths), "example") if records else Sample(_typed(peek(paths).sample, paths), "auto")
     if not len(found.frame):
         raise ConfigError(f"--data {' '.join(map(str, paths))}: the files hold no rows")
     return found
+
+
+def _typed(frame: pd.DataFrame, paths: Sequence[Path]) -> pd.DataFrame:
+    """A table of CSV files, its columns by what most of their cells are: a run sets aside the rows of a few others."""
+    if not all(path.name.lower().endswith((".csv", ".csv.gz")) for path in paths):
+        return frame  # the types of Parquet are the user's
+    for name in frame.select_dtypes(object).columns:
+        cells = frame[name].dropna()
+        if not len(cells) or not all(isinstance(cell, str) for cell in cells):
+            continue
+        column = pa.array(frame[name], pa.string())
+        values, bad = numbers(column)
+        if bad.mean() <= MOST_UNPARSABLE and np.isfinite(values).any():
+            frame[name] = values
+            continue
+        _, bad = times(column, "timestamp")
+        if bad.mean() <= MOST_UNPARSABLE:
+            frame[name] = frame[name].mask(bad)
+    return frame
 
 
 def _records(paths: Sequence[Path]) -> pd.DataFrame:

@@ -57,7 +57,9 @@ class Conformer:
         self._splits: dict[str, int] = {}
         if isinstance(dataset.splits, ColumnSplitConfig):
             for split, values in dataset.splits.values.items():
-                self._splits.update({canonical_text(value): SPLITS.index(split) for value in values})
+                for value in map(canonical_text, values):
+                    if self._splits.setdefault(value, SPLITS.index(split)) != SPLITS.index(split):
+                        raise DataError(f"splits.values: {value!r} stands for {split} and for another split")
 
     def table(self, block: Block, source: Source, ledger: Ledger) -> Any:
         """The usable rows of a block, as a table of canonical columns; the others go to the ledger.
@@ -191,7 +193,7 @@ class Conformer:
             which = np.flatnonzero(flags.first == cause)
 
             def records(which: np.ndarray = which, column: str = column, expected: str = expected) -> list[Record]:
-                values = block.table.take(pa.array(which)).to_pylist()
+                values = _python(block.table.take(pa.array(which)))
                 return [
                     {
                         "file": source.name,
@@ -226,6 +228,14 @@ def _records(malformed: list[Malformed], source: Source) -> list[Record]:
         }
         for each in malformed
     ]
+
+
+def _python(table: Any) -> list[dict[str, Any]]:
+    """The rows of a table; times as text, since Python has no year 10000."""
+    for place, field_ in enumerate(table.schema):
+        if pa.types.is_timestamp(field_.type) or pa.types.is_date(field_.type):
+            table = table.set_column(place, field_.name, table[place].cast(pa.string()))
+    return table.to_pylist()
 
 
 def _as_float32(values: np.ndarray) -> np.ndarray:

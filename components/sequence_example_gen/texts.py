@@ -26,6 +26,7 @@ _NUMBER = r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-][0-9]{1,3})?"
 _MOMENT = r"([0-9]{4}-[0-9]{2}-[0-9]{2})[ T]([0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,9}))?(Z|[+-][0-9]{2}:?[0-9]{2})?"
 _TIME_OF_DAY = r"([0-9]{2}:[0-9]{2}:[0-9]{2})\.([0-9]{1,9})"
 _FEWER_DIGITS = 4
+_BEYOND = "<value out of range"  # what Arrow writes of a moment that has no year of its own
 # RE2 and Python's re read all of them alike.
 _SPELLED = rf"^(?:{_NUMBER}|{_MOMENT}|{_TIME_OF_DAY}|(?i:{'|'.join(BOOLEANS)}))$"
 _FRACTION = r"^-?(?:0|[1-9][0-9]*)\.[0-9]*[1-9][0-9]*$"
@@ -101,7 +102,7 @@ def _moment(text: str, day: str, clock: str, fraction: str | None, zone: str | N
 
 
 def texts(array: Array) -> tuple[Array, np.ndarray]:
-    """Canonical strings, null where missing (null, NaN), and a mask [N] of the cells that are no text (no UTF-8).
+    """Canonical strings, null where missing (null, NaN), and a mask [N] of the cells that have no text (no UTF-8).
 
     Raises:
         ColumnTypeError: the column's type has no text.
@@ -131,7 +132,11 @@ def texts(array: Array) -> tuple[Array, np.ndarray]:
     else:
         encoded = array.dictionary_encode()
         spelled, place = encoded.dictionary.cast(pa.string()), encoded.indices
-    return _canonical(spelled).take(place), bad
+    found = _canonical(spelled).take(place)
+    if pa.types.is_timestamp(kind):
+        beyond = pc.fill_null(pc.starts_with(found, _BEYOND), False)
+        found, bad = pc.if_else(beyond, None, found), bad | beyond.to_numpy(zero_copy_only=False)
+    return found, bad
 
 
 def _canonical(spelled: Array) -> Array:

@@ -45,8 +45,6 @@ def flat(array: Array) -> tuple[Array, np.ndarray]:
         array = array.combine_chunks()
         if isinstance(array, pa.ChunkedArray):  # no chunk at all
             array = pa.array([], array.type)
-    if isinstance(array, pa.ExtensionArray):
-        array = array.storage
     if pa.types.is_run_end_encoded(array.type):
         array = pc.run_end_decode(array)
     if pa.types.is_dictionary(array.type):
@@ -55,7 +53,12 @@ def flat(array: Array) -> tuple[Array, np.ndarray]:
     kind = array.type
     if pa.types.is_large_string(kind) or kind == pa.string_view():
         array = array.cast(pa.string())
-    elif pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
+    elif (
+        kind == pa.binary_view()
+        or pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+        or pa.types.is_fixed_size_binary(kind)
+    ):
         try:
             array = array.cast(pa.binary()).cast(pa.string())
         except pa.ArrowInvalid:
@@ -163,6 +166,7 @@ def _integers(array: Array) -> tuple[np.ndarray, np.ndarray]:
         return pc.fill_null(array, 0).cast(pa.int64()).to_numpy(zero_copy_only=False), bad
     if pa.types.is_floating(kind):
         values = array.to_numpy(zero_copy_only=False)
+        values = values.astype(np.float32) if kind == pa.float16() else values
         with np.errstate(invalid="ignore"):
             exact = (np.abs(values) < 2**53) & (values % 1 == 0)
             found = np.where(exact, values, 0).astype(np.int64)

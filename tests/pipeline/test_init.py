@@ -144,6 +144,22 @@ def test_values_that_a_schema_has_to_escape(tmp_path):
     assert max(map(len, (tmp_path / "schema.pbtxt").read_text().partition("string_domain")[0].splitlines())) < 500
 
 
+@pytest.mark.parametrize("column", ["pressure", "t"])
+@pytest.mark.parametrize("cell", ["err", "NAN", "now"])
+def test_one_odd_cell_makes_no_other_column(tmp_path, column, cell):
+    frame = table().astype({column: object})
+    expected = proposed(tmp_path / "plain", _written(frame, tmp_path / "plain.csv"))
+    frame.loc[17, column] = cell
+    found = proposed(tmp_path / "odd", _written(frame, tmp_path / "odd.csv"))
+    assert [each.name for each in found.data.features] == [each.name for each in expected.data.features]
+    assert (found.data.time, found.task) == (expected.data.time, expected.task)
+
+
+def _written(frame: pd.DataFrame, path: Path) -> Path:
+    frame.to_csv(path, index=False)
+    return path
+
+
 def test_an_offset_is_proposed_where_float32_needs_it(tmp_path):
     frame = table()
     frame["seen"] = 1_700_000_000 + np.arange(len(frame)) % 40

@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from noisy_gru.components.sequence_example_gen.account import Account
@@ -96,6 +96,7 @@ def test_a_part_that_is_lost_is_told(read, configured) -> None:
     assert told.startswith("x: float32, in which models read numbers, makes 2 of 37 different values")
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), max_size=300), st.integers(1, 9), st.randoms())
 def test_parts_merge_in_any_order(values: list[float], parts: int, order: random.Random) -> None:
     whole = sample(np.array(values))
@@ -106,6 +107,7 @@ def test_parts_merge_in_any_order(values: list[float], parts: int, order: random
     assert len(whole) <= KEPT
 
 
+@settings(deadline=None)
 @given(st.floats(-1e15, 1e15), st.integers(-6, 6), st.integers(2, 60))
 def test_the_proposed_offset_helps(base: float, size: int, count: int) -> None:
     """Where a column is refused, what it says to do is enough: hardly a value is lost then."""
