@@ -179,7 +179,8 @@ def schema_text(dataset: DatasetConfig, measures: Measures) -> str:
 
 def _column(column: Column, dataset: DatasetConfig, measures: Measures) -> list[str]:
     task = dataset.task
-    base = column.name.split("/", 1)[1] if isinstance(task, ForecastingConfig) and "/" in column.name else column.name
+    # target/temp is of the column temp; a feature may be called outside/temp.
+    base = column.name if column.is_feature else column.name.partition("/")[2] or column.name
     comment, domain = column.meaning, ""
     if column.type == "FLOAT":
         is_label = not isinstance(task, ForecastingConfig) and column.name == task.label

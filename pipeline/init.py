@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from noisy_gru.components.sequence_example_gen.files import is_folder
 from noisy_gru.components.sequence_example_gen.precision import finding
 from noisy_gru.components.sequence_example_gen.precision import sample as some_of
 from noisy_gru.pipeline.drafts import config_text, schema_text
@@ -145,6 +146,10 @@ def _matching(data: Sequence[str]) -> list[Path]:
             found = [path for path in found if _is_of_span(pattern, path)]
         if not found:
             raise ConfigError(f"--data {unescaped(given)}: matches no file")
+        if "**" in given:
+            found = [path for path in found if not is_folder(path)]
+        if folder := next(filter(is_folder, found), None):
+            raise ConfigError(f"--data {unescaped(given)}: {folder} is a folder. Name the files in it: {folder}/*.csv")
         paths |= {path: Path(path) for path in found}
     return list(paths.values())
 

@@ -24,7 +24,7 @@ _QUOTED = rb'"(?:[^"]++|"")*+"'
 _PLAIN = rb'(?:[^",\r\n][^,\r\n]*+)?+'
 _CELL = re.compile(rb"(?:" + _QUOTED + rb"[ \t]*+|" + _PLAIN + rb")(?=[,\r\n]|\Z)")
 _CLOSED = re.compile(_QUOTED)
-_CELL_IN_LINE = rb'(?:"(?:[^"\r\n]++|"")*+"[ \t]*+|' + _PLAIN + rb")"
+_CELL_IN_LINE = rb'(?:"(?:[^"\r\n\0]++|"")*+"[ \t]*+|(?:[^",\r\n\0][^,\r\n\0]*+)?+)'
 _RECORD_IN_LINE = re.compile(_CELL_IN_LINE + rb"(?:," + _CELL_IN_LINE + rb")*+(?=[\r\n]|\Z)")
 _QUOTED_ALONE = re.compile(rb'(^|,)"(?:[^"]++|"")*+"[ \t]*+(?=,|$)')
 
@@ -87,7 +87,7 @@ class Lines:
         return not self.lengths[place]
 
     def uncommon(self) -> list[int]:
-        """Lines that hold a NUL byte, or quotes other than pairs around whole cells: these have to be judged."""
+        """Lines that have to be judged: they hold a NUL byte, or a quoted cell that doesn't end on them."""
         found = []
         if b"\0" in self.data:
             found.append(self._of(np.flatnonzero(self._codes == 0)))
@@ -106,7 +106,9 @@ class Lines:
         if not found:
             return []
         places = np.unique(np.concatenate(found))
-        return places[places < len(self)].tolist()
+        places = places[places < len(self)]
+        whole, bounds = _RECORD_IN_LINE.match, (self.starts[places].tolist(), self.stops[places].tolist())
+        return [place for place, *bound in zip(places.tolist(), *bounds, strict=True) if not whole(self.data, *bound)]
 
     def holding(self, name: bytes) -> list[int]:
         """Lines with this as the text of a cell."""
@@ -141,13 +143,18 @@ class Lines:
         while True:
             match = _CELL.match(self.data, position, limit)
             if match is None:
-                return self._not_closed(position, limit, text, complete=complete)
+                if _CLOSED.match(self.data, position, limit):
+                    return Judged(problem=f'a quote (") opens a cell, and the next one does not end it: {shown(text)}')
+                if not complete:
+                    return Judged()
+                where = "before the file does" if last == len(self) - 1 else f"within {MOST_CELL_LINES} lines"
+                return Judged(problem=f'a quote (") opens a cell that does not end {where}: {shown(text)}')
             count += 1
             position = match.end()
             if position >= limit or self.data[position] != _COMMA:
                 break
             position += 1
-        end = int(self._of(np.array([position]))[0]) if position < len(self.data) else last
+        end = int(np.searchsorted(self.ends, position, side="right")) if position < len(self.data) else last
         taken = max(end, place) - place + 1
         if cells is not None and taken > 1:
             if b"\0" in self.data[start:position]:
@@ -167,14 +174,6 @@ class Lines:
                     f"{taken} lines are rows by themselves: {shown(text)}"
                 )
         return Judged(lines=taken)
-
-    def _not_closed(self, position: int, limit: int, text: bytes, *, complete: bool) -> Judged:
-        if _CLOSED.match(self.data, position, limit):
-            return Judged(problem=f'a quote (") opens a cell, and the next one does not end it: {shown(text)}')
-        if not complete:
-            return Judged()
-        where = f"within {MOST_CELL_LINES} lines" if limit < len(self.data.rstrip(b"\r\n")) else "before the file does"
-        return Judged(problem=f'a quote (") opens a cell that does not end {where}: {shown(text)}')
 
     def content(self, kept: np.ndarray) -> tuple[bytes, np.ndarray]:
         """The bytes of some of the first lines, one after another; and where in them each line begins."""

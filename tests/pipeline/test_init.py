@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from noisy_gru.pipeline.checking import check_config
+from noisy_gru.components.sequence_example_gen.errors import DataError
+from noisy_gru.pipeline.checking import check_config, input_files
 from noisy_gru.pipeline.cli import EXIT_CONFIG, app
 from noisy_gru.pipeline.init import propose
 from noisy_gru.pipeline.loading import load_config
@@ -196,6 +197,56 @@ def test_without_an_entity_it_says_what_to_do(tmp_path):
     pd.DataFrame({"pressure": [1.5, 2.5], "flow": [0.25, 0.75]}).to_csv(tmp_path / "rows.csv", index=False)
     with pytest.raises(ConfigError, match=r"no two columns of pressure, flow look like .* --entity and --time"):
         propose([str(tmp_path / "rows.csv")], out=tmp_path)
+
+
+def test_a_feature_with_a_slash_has_bounds_of_its_own(tmp_path):
+    hours = pd.date_range("2025-01-01", periods=400, freq="h").astype(str)
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame({"station": np.repeat(["a", "b"], 400), "time": np.tile(hours, 2)})
+    frame["temp"] = random.uniform(17, 23, 800)
+    frame["outside/temp"] = random.uniform(800, 1200, 800)
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    proposed(tmp_path, tmp_path / "rows.csv")
+    schema = {feature.name: feature.float_domain for feature in load_schema(tmp_path / "schema.pbtxt").feature}
+    assert schema["outside/temp"].max > 1100
+    assert schema["temp"].max < 50
+    assert schema["target/temp"].max < 50
+
+
+@pytest.mark.parametrize("folder", ["proj [v2]", "a{SPAN}b", "run*1"])
+def test_folders_that_look_like_patterns(tmp_path, monkeypatch, folder):
+    (tmp_path / folder).mkdir()
+    table().to_csv(tmp_path / folder / "rows [1].csv", index=False)
+    monkeypatch.chdir(tmp_path)
+    config = proposed(Path("my [out]"), Path(folder) / "rows [1].csv")
+    assert [Path(path) for path in input_files(config)] == [tmp_path / folder / "rows [1].csv"]
+    monkeypatch.chdir(tmp_path / folder)
+    config = proposed(Path("out"), Path("*.csv"))
+    assert [Path(path) for path in input_files(config)] == [tmp_path / folder / "rows [1].csv"]
+
+
+def test_rows_that_cannot_be_used_are_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    lines = table().to_csv(index=False).splitlines()
+    lines[50] += ",extra"
+    lines[60] = '"' + lines[60]
+    Path("rows.csv").write_text("\n".join(lines))
+    told = "\n".join(propose(["rows.csv"], out=Path("out")).told)
+    assert "2 unparsable_value" in told
+    assert "rows.csv, row 50: expected 5 cells, received 6" in told
+    assert 'rows.csv, row 60: a quote (") opens a cell' in told
+
+
+def test_what_is_no_table_is_told_what_it_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("part.csv").mkdir()
+    with pytest.raises(ConfigError, match=r"part\.csv is a folder\. Name the files in it: part\.csv/\*\.csv"):
+        propose(["*.csv"], out=Path("out"))
+    Path("rows.csv").write_bytes(gzip.compress(table().to_csv(index=False).encode()))
+    with pytest.raises(DataError, match=r"rows\.csv: expected CSV in UTF-8, received gzip"):
+        propose(["rows.csv"], out=Path("out"))
+    Path("rows.csv").rename("ROWS.CSV.GZ")
+    proposed(Path("out"), Path("ROWS.CSV.GZ"))
 
 
 def test_no_files(tmp_path):
