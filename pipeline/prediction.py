@@ -35,7 +35,7 @@ FORMATS = ("csv", "jsonl")
 BATCH = 512
 EXAMPLES_SHOWN = 5
 # Loads of a model, each of the version that is the latest then.
-_TRIES = 5
+_TRIES = 20
 
 
 def published_model(root: Path, model_name: str, version: int | None = None) -> Path:
@@ -176,7 +176,11 @@ def _loaded(root: Path, model_name: str, version: int | None) -> SessionModel:
     Raises:
         UserError: the version that was asked for is gone, or the model can't be loaded.
     """
+    model_dir = RunDirectory(root).serving / model_name
     for _ in range(_TRIES):
+        if version is None and not versions(model_dir):
+            # The folder may have been read between a publication and the removal of the version before.
+            continue
         folder = published_model(root, model_name, version)
         try:
             return SessionModel(folder)
@@ -184,9 +188,7 @@ def _loaded(root: Path, model_name: str, version: int | None) -> SessionModel:
             # Publishing and pruning rename a version before anything of it is deleted.
             if folder.is_dir():
                 raise
-    raise UserError(
-        f"{folder.parent}: its versions were taken away as fast as they were read, {_TRIES} times. Ask again"
-    )
+    raise UserError(f"{model_dir}: its versions were taken away as fast as they were read, {_TRIES} times. Ask again")
 
 
 def _writer(format_: str, stream: TextIO) -> Callable[[Answer], None]:
