@@ -227,7 +227,8 @@ def _tell_unused(predictions: Predictions) -> int:
         print(f"not used: {count} row{'s' if count > 1 else ''}: {reason}", file=sys.stderr)
         for line in [line for line in predictions.unusable if line.get("reason") == reason][:EXAMPLES_SHOWN]:
             place = ", ".join(f"{key} {line[key]}" for key in ("file", "row", "column", "sequence_id") if key in line)
-            print(f"  {place}: {line.get('problem', '')}", file=sys.stderr)
+            physical = f" (line {line['line']})" if "line" in line else ""
+            print(f"  {place}: {line.get('problem', '')}{physical}", file=sys.stderr)
     refused = predictions.refused
     if refused:
         print(f"refused by the server: {len(refused)} sequence{'s' if len(refused) > 1 else ''}", file=sys.stderr)

@@ -39,8 +39,9 @@ class Judged:
 
 def shown(text: bytes | str) -> str:
     """A line as messages show it, cut where it is long."""
-    told = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
-    return repr(told if len(told) <= MOST_SHOWN_CHARACTERS else told[:MOST_SHOWN_CHARACTERS] + "…")
+    told = repr(text[:MOST_SHOWN_CHARACTERS].decode("utf-8", "replace") if isinstance(text, bytes) else text)
+    cut = len(text) > MOST_SHOWN_CHARACTERS or len(told) > MOST_SHOWN_CHARACTERS
+    return f"{told[:MOST_SHOWN_CHARACTERS]}…{told[-1]}" if cut else told
 
 
 def cells_alone(line: bytes) -> int:
