@@ -68,6 +68,9 @@ def dry_run(
         Path, typer.Option(help="Where artifacts, logs and the account go; later runs find the artifacts again.")
     ] = Path("runs/kubeflow-dry-run"),
     jobs: Annotated[int, typer.Option(min=1, help="How many steps may run at once.")] = 1,
+    kfp_version: Annotated[
+        str, typer.Option(help="Release of Kubeflow Pipelines that is played: 2.5, 2.15 or 2.17.")
+    ] = "2.15",
     debug: DebugOption = False,
 ) -> None:
     """Run a compiled pipeline on this machine as Kubeflow Pipelines' launcher would, each step in a process of its own.
@@ -84,6 +87,6 @@ def dry_run(
             if not separator:
                 raise ConfigError(f"--parameter: expected NAME=VALUE. Received: {each!r}")
             given[name] = value
-        account = emulate(pipeline, root, given, jobs=jobs, say=typer.echo)
+        account = emulate(pipeline, root, given, version=kfp_version, jobs=jobs, say=typer.echo)
     if account.status != "succeeded":
         raise typer.Exit(EXIT_FAILED)

@@ -20,9 +20,8 @@ from google.protobuf import json_format
 from kfp import components
 from kfp.pipeline_spec import pipeline_spec_pb2
 from tfx.components import FileBasedExampleGen
-from tfx.dsl.components.base import base_component, base_driver, executor_spec
+from tfx.dsl.components.base import base_driver, executor_spec
 from tfx.orchestration.data_types import RuntimeParameter
-from tfx.orchestration.kubeflow.v2 import compiler_utils
 from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import KubeflowV2DagRunner, KubeflowV2DagRunnerConfig
 from tfx.orchestration.pipeline import Pipeline
 from tfx.utils import name_utils
@@ -33,8 +32,10 @@ from noisy_gru.components.retrain_planner.component import RetrainPlanner
 from noisy_gru.components.sequence_example_gen.spans import LATEST, has_spans
 from noisy_gru.components.warm_start_base.component import WarmStartBase
 from noisy_gru.kubeflow import parameters as names
+from noisy_gru.kubeflow.configuration import TASK, move_to_artifact
 from noisy_gru.kubeflow.gating import keep_first_conditions
-from noisy_gru.kubeflow.platform_spec import check_steps, platform_spec, resources, step_config
+from noisy_gru.kubeflow.platform_spec import check_steps, platform_spec, resources, retry_policy, step_config
+from noisy_gru.kubeflow.sizes import check_sizes
 from noisy_gru.kubeflow.supported import check_supported
 from noisy_gru.pipeline.beam_config import beam_arguments
 from noisy_gru.pipeline.beam_options import check_can_run_in_pods
@@ -127,47 +128,55 @@ def compile_graph(pipeline: Pipeline, config: KubeflowConfig, *, image: str) -> 
     if config.pipeline_root:
         spec["defaultPipelineRoot"] = config.pipeline_root
     nodes = {node.id: node for node in pipeline.components}
-    containers: dict[str, str] = {}
     for name, node in nodes.items():
         executor = spec["deploymentSpec"]["executors"][spec["components"][name]["executorLabel"]]
-        _task_options(spec["root"]["dag"]["tasks"][name], node, config)
-        if "container" not in executor:
-            continue
-        containers[spec["components"][name]["executorLabel"]] = name
-        _container_options(executor["container"], step_config(config, name), config)
-        if isinstance(node.executor_spec, executor_spec.ExecutorClassSpec):
+        executor.get("container", {}).pop("lifecycle", None)  # the backend passes over it; the entrypoint drives
+        if "container" in executor and isinstance(node.executor_spec, executor_spec.ExecutorClassSpec):
             _own_entrypoint(spec, name, node, executor["container"], pipeline)
     _defaults(spec, nodes, image)
-    return _written(spec, platform_spec(config, containers))
+    if move_to_artifact(spec):
+        _image_parameter(spec, TASK)
+    platform = _pods(spec, nodes, config)
+    check_sizes(spec, platform)
+    return _written(spec, platform)
 
 
-def _task_options(task: dict[str, Any], node: Any, config: KubeflowConfig) -> None:
-    cached = config.cache and not isinstance(node, LOOK_OUTSIDE)
-    task["cachingOptions"] = {"enableCache": True} if cached else {}
-    if config.retries and isinstance(node, base_component.BaseComponent):
-        task["retryPolicy"] = {
-            "maxRetryCount": config.retries,
-            "backoffDuration": "30s",
-            "backoffFactor": 2.0,
-            "backoffMaxDuration": "600s",
-        }
+def _pods(spec: dict[str, Any], nodes: Mapping[str, Any], config: KubeflowConfig) -> dict[str, Any]:
+    """Caching, retries and limits of each task, and the platform spec."""
+    steps: dict[str, str] = {}
+    for name, task in spec["root"]["dag"]["tasks"].items():
+        label = spec["components"][name]["executorLabel"]
+        cached = config.cache and not isinstance(nodes.get(name), LOOK_OUTSIDE)
+        task["cachingOptions"] = {"enableCache": True} if cached else {}
+        container = spec["deploymentSpec"]["executors"][label].get("container")
+        if container is None:
+            continue
+        steps[label] = name
+        if policy := retry_policy(config, name):
+            task["retryPolicy"] = policy
+        if config.env:
+            container["env"] = [{"name": key, "value": value} for key, value in sorted(config.env.items())]
+        if limits := resources(step_config(config, name)):
+            container["resources"] = limits
+    return platform_spec(config, steps)
 
 
-def _container_options(container: dict[str, Any], step: Any, config: KubeflowConfig) -> None:
-    container.pop("lifecycle", None)  # the backend passes over it; the entrypoint runs the driver
-    if config.env:
-        container["env"] = [{"name": name, "value": value} for name, value in sorted(config.env.items())]
-    if limits := resources(step):
-        container["resources"] = limits
+def _image_parameter(spec: dict[str, Any], name: str) -> None:
+    """Makes the image of a task a parameter of the pipeline."""
+    component, task = spec["components"][name], spec["root"]["dag"]["tasks"][name]
+    definitions = component.setdefault("inputDefinitions", {}).setdefault("parameters", {})
+    definitions[names.IMAGE] = {"parameterType": "STRING"}
+    given = task.setdefault("inputs", {}).setdefault("parameters", {})
+    given[names.IMAGE] = {"componentInputParameter": names.IMAGE}
+    container = spec["deploymentSpec"]["executors"][component["executorLabel"]]["container"]
+    container["image"] = f"{{{{$.inputs.parameters['{names.IMAGE}']}}}}"
 
 
 def _own_entrypoint(spec: dict[str, Any], name: str, node: Any, container: dict[str, Any], pipeline: Pipeline) -> None:
     """Our entrypoint's arguments, the image as a parameter, and the run's name where nothing is cached by it."""
-    definitions = spec["components"][name].setdefault("inputDefinitions", {}).setdefault("parameters", {})
-    given = spec["root"]["dag"]["tasks"][name].setdefault("inputs", {}).setdefault("parameters", {})
-    definitions[names.IMAGE] = {"parameterType": "STRING"}
-    given[names.IMAGE] = {"componentInputParameter": names.IMAGE}
-    container["image"] = f"{{{{$.inputs.parameters['{names.IMAGE}']}}}}"
+    _image_parameter(spec, name)
+    definitions = spec["components"][name]["inputDefinitions"]["parameters"]
+    given = spec["root"]["dag"]["tasks"][name]["inputs"]["parameters"]
     if isinstance(node, LOOK_OUTSIDE):
         definitions[names.RUN_ID] = {"parameterType": "STRING"}
         given[names.RUN_ID] = {"runtimeValue": {"constant": "{{$.pipeline_job_uuid}}"}}
@@ -180,21 +189,18 @@ def _own_entrypoint(spec: dict[str, Any], name: str, node: Any, container: dict[
         *("--json_serialized_invocation_args", "{{$}}"),
         *("--json_serialized_inputs_spec_args", json.dumps({"parameters": definitions}, sort_keys=True)),
     ]
-    if classes := _artifact_classes(node):
-        arguments += ["--artifact_classes", json.dumps(classes, sort_keys=True)]
+    arguments += ["--artifact_types", json.dumps(_artifact_types(node), sort_keys=True)]
     if node.driver_class is not base_driver.BaseDriver:
         arguments += ["--driver_class_path", name_utils.get_full_name(node.driver_class)]
     beam = executor.beam_pipeline_args if isinstance(executor, executor_spec.BeamExecutorSpec) else []
     container["args"] = [*arguments, *beam]
 
 
-def _artifact_classes(node: Any) -> dict[str, str]:
-    """Where the classes of artifact types that aren't TFX's are."""
-    types = {channel.type for channel in [*node.inputs.values(), *node.outputs.values()]}
+def _artifact_types(node: Any) -> dict[str, dict[str, str]]:
+    """The classes of a node's inputs and outputs by name."""
     return {
-        each.TYPE_NAME: name_utils.get_full_name(each)
-        for each in types
-        if each not in compiler_utils._SUPPORTED_STANDARD_ARTIFACT_TYPES
+        side: {name: name_utils.get_full_name(channel.type) for name, channel in channels.items()}
+        for side, channels in (("inputs", node.inputs), ("outputs", node.outputs))
     }
 
 

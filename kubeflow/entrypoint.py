@@ -19,7 +19,6 @@ import sys
 import tempfile
 import uuid
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from noisy_gru.pipeline.process import prepare_process
@@ -35,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--json_serialized_invocation_args", required=True, help="KFP's ExecutorInput.")
     parser.add_argument("--json_serialized_inputs_spec_args", default="{}", help="Types of the parameters.")
     parser.add_argument("--driver_class_path", default=None, help="Class of the driver.")
-    parser.add_argument("--artifact_classes", default="{}", help="Artifact types to their classes.")
+    parser.add_argument("--artifact_types", required=True, help="Classes of inputs and outputs by name, as JSON.")
     parser.add_argument("--pipeline_name", default="", help="For lineage.")
     arguments, rest = parser.parse_known_args(argv)
     logging.basicConfig(
@@ -77,13 +76,13 @@ def run_step(arguments: argparse.Namespace, flags: Sequence[str]) -> None:
     step = read_input(
         arguments.json_serialized_invocation_args,
         arguments.json_serialized_inputs_spec_args,
-        json.loads(arguments.artifact_classes),
+        json.loads(arguments.artifact_types),
     )
     step.output_file.unlink(missing_ok=True)
     executor_class: Any = import_utils.import_class_by_path(arguments.executor_class_path)
     clear_outputs(step.outputs, make_folders=not executor_class.__module__.startswith("tfx."))
     with tempfile.TemporaryDirectory(prefix="step-") as folder:
-        properties = long_forms(step.properties, Path(folder))
+        properties = long_forms(step.properties)
         if arguments.driver_class_path:
             _drive(import_utils.import_class_by_path(arguments.driver_class_path), step, properties)
         info: Any = pipeline_pb2

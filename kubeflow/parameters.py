@@ -1,7 +1,7 @@
 """The pipeline's parameters on Kubeflow: what they are called, and how a step reads the short form that a person gives.
 
-TFX wants protocol buffers as JSON where a person wants to write a number: 500 steps are a ``TrainArgs``. The schema
-travels in the compiled file, as a data URI: what is on the machine that compiles isn't on the cluster.
+TFX wants protocol buffers as JSON where a person wants to write a number: 500 steps are a ``TrainArgs``. A data URI
+marks the content of a file: what is where one compiles is not on the cluster. ``configuration`` takes it there.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from noisy_gru.schema.errors import ConfigError
@@ -23,9 +22,8 @@ FORCE = "force"
 IMAGE = "image"
 RUN_ID = "pipeline_run_id"
 
-# Execution properties of TFX's components that hold a short form.
+# Execution property of TFX's components that holds a short form.
 TRAIN_ARGS = "train_args"
-SCHEMA_FILE = "schema_file"
 _DATA_URI = "data:text/plain;base64,"
 
 
@@ -34,12 +32,16 @@ def as_data_uri(content: bytes) -> str:
     return _DATA_URI + base64.b64encode(content).decode("ascii")
 
 
-def long_forms(properties: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+def from_data_uri(text: str) -> bytes | None:
+    """The content of a URI of ``as_data_uri``; None for any other text."""
+    return base64.b64decode(text.removeprefix(_DATA_URI)) if text.startswith(_DATA_URI) else None
+
+
+def long_forms(properties: Mapping[str, Any]) -> dict[str, Any]:
     """Execution properties as TFX's executors read them.
 
     Args:
         properties: as they arrived.
-        folder: where a file goes that arrived as a data URI.
 
     Raises:
         ConfigError: a number of steps is none.
@@ -49,11 +51,6 @@ def long_forms(properties: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         number = _number(result[TRAIN_ARGS], STEPS)
         if not isinstance(number, str):
             result[TRAIN_ARGS] = json.dumps({"num_steps": number} if number else {})
-    uri = result.get(SCHEMA_FILE)
-    if isinstance(uri, str) and uri.startswith(_DATA_URI):
-        path = folder / "schema.pbtxt"
-        path.write_bytes(base64.b64decode(uri.removeprefix(_DATA_URI)))
-        result[SCHEMA_FILE] = str(path)
     return result
 
 

@@ -11,9 +11,14 @@ from typing import Any
 from kubernetes.utils import parse_quantity
 
 from noisy_gru.pipeline.kubeflow_config import KubeflowConfig, StepConfig, TolerationConfig
+from noisy_gru.schema.durations import parse_duration
 from noisy_gru.schema.errors import ConfigError
 
 DEFAULT_STEP = "default"
+# Seconds until the second try, and by what each wait is longer than the one before.
+_FIRST_WAIT, _FACTOR = 30, 2
+# Seconds that a try may wait for a node and an image, and take if it has no limit.
+_START, _UNLIMITED = 3600, 7 * 24 * 3600
 
 
 def step_config(config: KubeflowConfig, step: str) -> StepConfig:
@@ -46,6 +51,29 @@ def resources(step: StepConfig) -> dict[str, Any]:
         kind, count = step.accelerator, step.accelerators
         result["accelerator"] = {"type": kind, "count": str(count), "resourceType": kind, "resourceCount": str(count)}
     return result
+
+
+def retry_policy(config: KubeflowConfig, step: str) -> dict[str, Any] | None:
+    """How a step that failed is tried again; None: it isn't.
+
+    ``backoffMaxDuration`` is no limit of a wait: counted from the first start, it is when no try is begun any more and
+    when a running one is ended (Argo Workflows 3.7.3, workflow/controller/operator.go:1007-1065); without it, it is 0
+    from KFP 2.15 on (compiler/argocompiler/container.go:393). So all tries must fit in.
+    """
+    if not config.retries:
+        return None
+    limit = _seconds(step_config(config, step)) or _UNLIMITED
+    waits = sum(_FIRST_WAIT * _FACTOR**number for number in range(config.retries))
+    return {
+        "maxRetryCount": config.retries,
+        "backoffDuration": f"{_FIRST_WAIT}s",
+        "backoffFactor": float(_FACTOR),
+        "backoffMaxDuration": f"{waits + (config.retries + 1) * (limit + _START)}s",
+    }
+
+
+def _seconds(step: StepConfig) -> int | None:
+    return None if step.time_limit is None else int(parse_duration(step.time_limit).total_seconds())
 
 
 def platform_spec(config: KubeflowConfig, executors: Mapping[str, str]) -> dict[str, Any]:
@@ -81,6 +109,8 @@ def _pod(config: KubeflowConfig, step: StepConfig) -> dict[str, Any]:
         pod["imagePullSecret"] = [
             {"secretName": name, "secretNameParameter": _constant(name)} for name in config.image_pull_secrets
         ]
+    if limit := _seconds(step):
+        pod["activeDeadlineSeconds"] = str(limit)
     if labels := {**config.node_selector, **step.node_selector}:
         pod["nodeSelector"] = {"labels": labels}
     if tolerations := [*config.tolerations, *step.tolerations]:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_entrypoint_utils as tfx_utils
@@ -20,16 +19,21 @@ from tfx.types.artifact import Artifact
 from tfx.types.value_artifact import ValueArtifact
 
 from noisy_gru.components.pusher.executor import ORIGIN
+from noisy_gru.kubeflow import configuration as configuration_artifact
 from noisy_gru.kubeflow import parameters as names
 from noisy_gru.kubeflow.artifact_paths import to_path, to_uri
-from noisy_gru.kubeflow.gating import IMPLICIT
 
 # Generated code, of which type checkers see nothing.
 _proto: Any = pipeline_spec_pb2
 # Properties with an artifact's id, which is a number in TFX and a name in KFP.
 _IDS = ("current_model_id", "baseline_model_id")
 
+# What the backend writes into the properties of each artifact, and what it wraps lists and mappings in.
+_BACKENDS_OWN = ("display_name", "store_session_info")
+_WRAPPED = {"list": "list_value", "struct": "struct_value"}
+
 Artifacts = dict[str, list[Artifact]]
+ArtifactTypes = Mapping[str, Mapping[str, str]]
 
 
 @dataclass(frozen=True)
@@ -53,41 +57,56 @@ class StepInput:
     names_by_id: dict[int, str]
 
 
-def read_input(executor_input: str, definitions: str, classes: Mapping[str, str]) -> StepInput:
+def read_input(executor_input: str, definitions: str, types: ArtifactTypes) -> StepInput:
     """Reads what the launcher passed.
+
+    Artifacts that the component doesn't declare stay untouched: the launcher's log, what a condition asks.
+    Types come from the compiled pipeline, because the driver sends none: ``{"instanceSchema": ""}``.
 
     Args:
         executor_input: ExecutorInput as JSON.
         definitions: the component's input definitions as JSON, for the types of parameters.
-        classes: artifact type to the path of its class, for those that aren't TFX's.
+        types: ``inputs`` and ``outputs``: artifact to the path of its class.
+
+    Raises:
+        UserError: an artifact has no place on this machine, or a setting is missing.
     """
     told = json_format.Parse(executor_input, _proto.ExecutorInput(), ignore_unknown_fields=True)
     spec = json_format.Parse(definitions, _proto.ComponentInputsSpec(), ignore_unknown_fields=True)
-    for name in [name for name in told.inputs.artifacts if name.startswith(IMPLICIT)]:
-        del told.inputs.artifacts[name]  # the backend has looked at it, and the executor knows nothing of it
+    configuration = next((each.uri for each in told.inputs.artifacts[configuration_artifact.INPUT].artifacts), None)
     known: dict[int, str] = {}
-    found: list[Artifacts] = []
-    for artifacts, is_input in ((told.inputs.artifacts, True), (told.outputs.artifacts, False)):
-        for artifact_list in artifacts.values():
+    found: dict[str, Artifacts] = {}
+    for side, artifacts in (("inputs", told.inputs.artifacts), ("outputs", told.outputs.artifacts)):
+        for name in [name for name in artifacts if name not in types[side]]:
+            del artifacts[name]
+        for name, artifact_list in artifacts.items():
             for artifact in artifact_list.artifacts:
-                if is_input:
+                if side == "inputs":
+                    _unwrap(artifact.metadata)
                     artifact.metadata[ORIGIN] = artifact.uri
                 artifact.uri = to_path(artifact.uri)
-                _use_class_path(artifact.type, classes)
-        found.append(tfx_utils.parse_raw_artifact_dict(artifacts, known))
+                artifact.type.schema_title = types[side][name]
+        found[side] = tfx_utils.parse_raw_artifact_dict(artifacts, known)
     properties = tfx_utils.parse_execution_properties(told.inputs.parameter_values, told.inputs.parameters, spec)
     properties.pop(names.IMAGE, None)
     run_id = properties.pop(names.RUN_ID, "")
-    return StepInput(found[0], found[1], properties, Path(told.outputs.output_file), run_id, known)
+    folder = Path(to_path(configuration)) if configuration else None
+    properties = configuration_artifact.resolve(properties, folder)
+    return StepInput(found["inputs"], found["outputs"], properties, Path(told.outputs.output_file), run_id, known)
 
 
-def _use_class_path(schema: Any, classes: Mapping[str, str]) -> None:
-    """TFX finds a class of its own by the title, and takes any other title for the path of a class."""
-    title = schema.schema_title
-    if schema.WhichOneof("kind") == "instance_schema":
-        title = yaml.safe_load(schema.instance_schema).get("title", "")
-    if title in classes:
-        schema.schema_title = classes[title]
+def _unwrap(metadata: Any) -> None:
+    """Takes away what the backend adds to properties: two of its own, and wrappers around lists and mappings."""
+    for key in _BACKENDS_OWN:
+        metadata.fields.pop(key, None)
+    for value in metadata.fields.values():
+        inside = value.struct_value.fields
+        if value.WhichOneof("kind") == "struct_value" and len(inside) == 1:
+            ((wrapper, content),) = inside.items()
+            if content.WhichOneof("kind") == _WRAPPED.get(wrapper):
+                plain = type(value)()
+                plain.CopyFrom(content)
+                value.CopyFrom(plain)
 
 
 def clear_outputs(outputs: Artifacts, *, make_folders: bool) -> None:

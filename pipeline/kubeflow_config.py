@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from noisy_gru.pipeline.cron import six_fields
 from noisy_gru.schema.config import Section
+from noisy_gru.schema.durations import Duration, parse_duration
 
 # What KFP's launcher copies to a local folder and back.
 URI = r"^(minio|s3|gs)://[^/]+(/.*)?$"
@@ -38,10 +39,22 @@ class StepConfig(Section):
         default=None, description="Resource name of an accelerator, for example `nvidia.com/gpu`."
     )
     accelerators: int = Field(default=1, ge=1, description="How many of them.")
+    time_limit: Duration | None = Field(
+        default=None,
+        description="How long one try may take, for example `12h`; it fails then, and is tried again. null: no limit "
+        "for a try, and a week for each of all tries together.",
+    )
     node_selector: dict[str, str] = Field(
         default_factory=dict, description="Labels that the node must have, besides those for all steps."
     )
     tolerations: list[TolerationConfig] = Field(default_factory=list, description="Besides those for all steps.")
+
+    @field_validator("time_limit")
+    @classmethod
+    def _some_time(cls, value: str | None) -> str | None:
+        if value is not None and not parse_duration(value):
+            raise ValueError(f"expected more than 0, received {value!r}")
+        return value
 
 
 class SecretConfig(Section):

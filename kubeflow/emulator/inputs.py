@@ -9,6 +9,7 @@ from typing import Any
 from google.protobuf import json_format, struct_pb2
 from kfp.pipeline_spec import pipeline_spec_pb2
 
+from noisy_gru.kubeflow.emulator.backends import Backend
 from noisy_gru.kubeflow.emulator.errors import TaskError
 
 # Generated code, of which type checkers see nothing.
@@ -23,23 +24,28 @@ class Run:
     Attributes:
         run_id: of the run.
         pipeline: name of the pipeline.
+        backend: the release that runs it.
+        created: when the run was made, in UTC.
     """
 
     run_id: str
     pipeline: str
+    backend: Backend
+    created: str = "2026-01-01T00:00:00Z"
 
     def filled(self, text: str, task: str) -> str:
-        """A constant with the driver's placeholders filled in."""
-        values = {
+        """A constant as the driver resolves it: what the run's placeholders stand for, where one is all of it."""
+        if text not in self.backend.run_placeholders:
+            return text
+        return {
             "{{$.pipeline_job_uuid}}": self.run_id,
             "{{$.pipeline_job_name}}": self.pipeline,
-            "{{$.pipeline_job_resource_name}}": self.pipeline,
-            "{{$.pipeline_task_uuid}}": f"{self.run_id}-{task}",
+            # The workflow's name, to which Kubernetes adds five letters.
+            "{{$.pipeline_job_resource_name}}": f"{self.pipeline}-{self.run_id[:5]}",
             "{{$.pipeline_task_name}}": task,
-        }
-        for placeholder, value in values.items():
-            text = text.replace(placeholder, value)
-        return text
+            # The id of the execution of the graph around it.
+            "{{$.pipeline_task_uuid}}": "1",
+        }.get(text, self.created)
 
 
 @dataclass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +17,14 @@ from typing import Any
 from google.protobuf import json_format, struct_pb2
 from kfp.pipeline_spec import pipeline_spec_pb2
 
+from noisy_gru.kubeflow.emulator.arguments import as_json, check_arguments, command_line, with_defaults
+from noisy_gru.kubeflow.emulator.backends import (
+    LOG_OUTPUT,
+    LOG_TYPE,
+    OUTPUT_FILE,
+    OUTPUT_PARAMETERS,
+    Backend,
+)
 from noisy_gru.kubeflow.emulator.errors import TaskError
 from noisy_gru.kubeflow.emulator.object_store import ObjectStore, local_path
 
@@ -25,12 +33,8 @@ _proto: Any = pipeline_spec_pb2
 _struct: Any = struct_pb2
 # Where a step finds the launcher's folders if not in the root; read by our entrypoint alone.
 LAUNCHER_ROOT = "NOISY_GRU_LAUNCHER_ROOT"
-_OUTPUT_FILE = "tmp/kfp_outputs/output_metadata.json"
-_OUTPUT_PARAMETERS = "tmp/kfp/outputs"
-_LEFT = re.compile(r"\{\{\$.*?\}\}")
 _TAIL = 15
 _LOOK_SECONDS = 0.5
-_STRUCTURED = ('{"IfPresent"', '{"Concat"')
 
 
 @dataclass(frozen=True)
@@ -41,107 +45,90 @@ class Outputs:
     artifacts: dict[str, Any]
 
 
-def provision_outputs(root: str, task: str, definitions: Any) -> Any:
-    """The outputs of an ExecutorInput: a URI for each artifact, the same in every try."""
+def provision_outputs(root: str, task: str, definitions: Any, backend: Backend) -> Any:
+    """The outputs of an ExecutorInput as the driver makes them: a URI for each artifact, the same in every try."""
     outputs = _proto.ExecutorInput.Outputs()
-    salt = uuid.uuid4().hex
-    for name, definition in definitions.artifacts.items():
-        artifact = outputs.artifacts[name].artifacts.add()
-        artifact.uri = f"{root}/{task}/{salt}/{name}"
-        artifact.type.CopyFrom(definition.artifact_type)
-        if definition.HasField("metadata"):
-            artifact.metadata.CopyFrom(definition.metadata)
+    task_root = f"{root.rstrip('/')}/{task}/{uuid.uuid4()}"
+    types = {name: (each.artifact_type, each.metadata) for name, each in definitions.artifacts.items()}
+    types[LOG_OUTPUT] = (_proto.ArtifactTypeSchema(schema_title=LOG_TYPE), None)
+    for name, (kind, metadata) in types.items():
+        artifact = outputs.artifacts[name].artifacts.add(uri=f"{task_root}/{name}", type=kind)
+        if backend.output_file_in_task_root:
+            artifact.name = name
+        if metadata:
+            artifact.metadata.CopyFrom(metadata)
     for name in definitions.parameters:
-        outputs.parameters[name].SetInParent()
+        outputs.parameters[name].output_file = f"{OUTPUT_PARAMETERS}/{name}"
+    outputs.output_file = OUTPUT_FILE
+    if backend.output_file_in_task_root:
+        outputs.output_file = str(local_path(f"{task_root}/output_metadata.json", Path("/")))
     return outputs
 
 
 def launch(
-    container: Any, definitions: Any, executor_input: Any, store: ObjectStore, pod: Path, stop: threading.Event
+    container: Any,
+    component: Any,
+    executor_input: Any,
+    store: ObjectStore,
+    pod: Path,
+    stop: threading.Event,
+    backend: Backend,
+    *,
+    attempt: int,
 ) -> Outputs:
     """Downloads the inputs, runs the container's command, uploads the outputs.
 
     Args:
         container: ``PipelineContainerSpec``.
-        definitions: the component's ``ComponentOutputsSpec``.
+        component: its ``ComponentSpec``.
         executor_input: with outputs from ``provision_outputs``.
         store: where artifacts are.
         pod: folder that stands for the pod's root; must not be there yet.
         stop: ends the command when it is set.
+        backend: the release.
+        attempt: number of the try, from 1.
 
     Raises:
         TaskError: the command failed, or its answer can't be read.
     """
-    told = _proto.ExecutorInput()
-    told.CopyFrom(executor_input)
-    # On a cluster they are below the pod's own /tmp.
-    told.outputs.output_file = str(pod / _OUTPUT_FILE)
-    for name, parameter in told.outputs.parameters.items():
-        parameter.output_file = str(pod / _OUTPUT_PARAMETERS / name)
-    for folder in ("work", "tmp", _OUTPUT_PARAMETERS):
+    told = in_pod(executor_input, pod, backend, attempt=attempt)
+    check_arguments({"--executor_input": as_json(executor_input), "--component_spec": as_json(component)})
+    command = command_line(container, with_defaults(told, component), pod, backend)
+    for folder in ("work", "tmp"):
         (pod / folder).mkdir(parents=True, exist_ok=True)
     for artifact_list in told.inputs.artifacts.values():
         for artifact in artifact_list.artifacts:
             if "://" in artifact.uri:
-                store.download(artifact.uri, pod)
+                store.download(artifact.uri, pod, siblings=backend.brings_siblings)
+    for parameter in told.outputs.parameters.values():
+        Path(parameter.output_file).parent.mkdir(parents=True, exist_ok=True)
     for artifact_list in told.outputs.artifacts.values():
         for artifact in artifact_list.artifacts:
             local_path(artifact.uri, pod).parent.mkdir(parents=True, exist_ok=True)
     (pod / "executor_input.json").write_text(json_format.MessageToJson(told, sort_keys=True))
-    _run(command_line(container, told, pod), container, pod, stop)
-    return _collect(told, definitions, store, pod)
+    log = local_path(told.outputs.artifacts[LOG_OUTPUT].artifacts[0].uri, pod)
+    try:
+        _run(command, container, pod, log, stop)
+    finally:
+        if log.exists():
+            shutil.copyfile(log, pod / "log.txt")
+    return _collect(told, component.output_definitions, store, pod)
 
 
-def command_line(container: Any, executor_input: Any, pod: Path) -> list[str]:
-    """The container's command and arguments with all placeholders filled in.
-
-    Raises:
-        TaskError: it has no command, or a placeholder that isn't known here.
-    """
-    values = placeholders(executor_input, pod)
-    if not container.command:
-        raise TaskError(f"the container of image {container.image} has no command, and its image isn't here to ask")
-    words = []
-    for word in [*container.command, *container.args]:
-        if word.startswith(_STRUCTURED):
-            raise TaskError(f"arguments that depend on inputs aren't emulated: {word}")
-        # What a value holds isn't looked at again.
-        filled = _LEFT.sub(lambda match: values.get(match.group(), match.group()), word)
-        for left in _LEFT.findall(word):
-            if left not in values:
-                raise TaskError(f"placeholder {left} isn't known to the launcher or has no value")
-        words.append(filled)
-    return words
+def in_pod(executor_input: Any, pod: Path, backend: Backend, *, attempt: int = 1) -> Any:
+    """The ExecutorInput with the places of files below the folder that stands for the pod's root."""
+    told = _proto.ExecutorInput()
+    told.CopyFrom(executor_input)
+    told.outputs.output_file = str(pod / told.outputs.output_file.lstrip("/"))
+    for parameter in told.outputs.parameters.values():
+        parameter.output_file = str(pod / parameter.output_file.lstrip("/"))
+    if backend.logs_by_try:
+        (log,) = told.outputs.artifacts[LOG_OUTPUT].artifacts
+        log.uri = f"{log.uri}-{attempt - 1}"
+    return told
 
 
-def placeholders(executor_input: Any, pod: Path) -> dict[str, str]:
-    """Placeholder to value, as the launcher makes them."""
-    values = {"{{$}}": json_format.MessageToJson(executor_input, indent=None)}
-    for side, artifacts in (("inputs", executor_input.inputs.artifacts), ("outputs", executor_input.outputs.artifacts)):
-        for name, artifact_list in artifacts.items():
-            for artifact in artifact_list.artifacts[:1]:
-                values[f"{{{{$.{side}.artifacts['{name}'].uri}}}}"] = artifact.uri
-                if "://" in artifact.uri:
-                    values[f"{{{{$.{side}.artifacts['{name}'].path}}}}"] = str(local_path(artifact.uri, pod))
-    for name, value in executor_input.inputs.parameter_values.items():
-        values[f"{{{{$.inputs.parameters['{name}']}}}}"] = as_text(value)
-    for name, parameter in executor_input.outputs.parameters.items():
-        values[f"{{{{$.outputs.parameters['{name}'].output_file}}}}"] = parameter.output_file
-    return values
-
-
-def as_text(value: Any) -> str:
-    """A parameter's value on a command line."""
-    kind = value.WhichOneof("kind")
-    if kind == "string_value":
-        return value.string_value
-    if kind == "number_value":
-        number = value.number_value
-        return str(int(number)) if number == int(number) else repr(number)
-    return json.dumps(json_format.MessageToDict(value), separators=(",", ":"))
-
-
-def _run(command: list[str], container: Any, pod: Path, stop: threading.Event) -> None:
+def _run(command: list[str], container: Any, pod: Path, log: Path, stop: threading.Event) -> None:
     environment = {
         # The interpreter that runs this, in place of the image's.
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), "/usr/local/bin", "/usr/bin", "/bin"]),
@@ -152,7 +139,6 @@ def _run(command: list[str], container: Any, pod: Path, stop: threading.Event) -
         LAUNCHER_ROOT: str(pod),
         **{variable.name: variable.value for variable in container.env},
     }
-    log = pod / "log.txt"
     with log.open("wb") as stream:
         try:
             process = subprocess.Popen(
@@ -212,8 +198,6 @@ def _collect(told: Any, definitions: Any, store: ObjectStore, pod: Path) -> Outp
         for said in answer.artifacts[name].artifacts[:1] if name in answer.artifacts else ():
             artifact.uri = said.uri or artifact.uri
             for key, value in said.metadata.fields.items():
-                if value.WhichOneof("kind") in (None, "null_value"):
-                    raise TaskError(f"output {name}: the property {key} is null, which ML Metadata can't keep")
                 artifact.metadata.fields[key].CopyFrom(value)
         store.upload(pod, artifact.uri)
         artifacts[name] = artifact

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import shutil
 from pathlib import Path
 
@@ -41,9 +42,19 @@ class ObjectStore:
         _copy_files(source, self.path(uri))
         return True
 
-    def download(self, uri: str, machine: Path) -> None:
-        """Copies an object, or all below a prefix; nothing if there is nothing."""
-        _copy_files(self.path(uri), local_path(uri, machine))
+    def download(self, uri: str, machine: Path, *, siblings: bool) -> None:
+        """Copies an object, or all below a prefix; nothing if there is nothing.
+
+        Args:
+            uri: of the artifact.
+            machine: gets the copies.
+            siblings: whether all whose key begins with the artifact's come along, as ``Backend.brings_siblings`` says.
+        """
+        kept = self.path(uri)
+        _copy_files(kept, local_path(uri, machine))
+        if siblings and kept.parent.is_dir():
+            for other in kept.parent.glob(f"{glob.escape(kept.name)}?*"):
+                _copy_files(other, local_path(uri, machine).parent / other.name)
 
 
 def _copy_files(source: Path, target: Path) -> None:

@@ -14,11 +14,14 @@ from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
 from noisy_gru.kubeflow.emulator.account import RunAccount, TaskAccount, Teller
+from noisy_gru.kubeflow.emulator.arguments import as_json, check_arguments
+from noisy_gru.kubeflow.emulator.backends import DEFAULT_VERSION, Backend, backend
 from noisy_gru.kubeflow.emulator.compiled import CompiledPipeline, parameter_values, read_pipeline
 from noisy_gru.kubeflow.emulator.conditions import holds
 from noisy_gru.kubeflow.emulator.errors import CompiledPipelineError, TaskError
 from noisy_gru.kubeflow.emulator.inputs import Result, Run, Scope, outputs_of, predecessors, resolve
 from noisy_gru.kubeflow.emulator.launcher import launch, provision_outputs
+from noisy_gru.kubeflow.emulator.ml_metadata import recorded
 from noisy_gru.kubeflow.emulator.object_store import ObjectStore
 
 # Generated code, of which type checkers see nothing.
@@ -30,6 +33,7 @@ def emulate(
     root: Path,
     parameters: Mapping[str, str] | None = None,
     *,
+    version: str = DEFAULT_VERSION,
     jobs: int = 1,
     say: Callable[[str], None] = print,
     clock: Callable[[], float] = time.monotonic,
@@ -40,6 +44,7 @@ def emulate(
         file: as ``noisy-gru kubeflow compile``, or the kfp SDK, writes it.
         root: gets ``store/`` (artifacts, which later runs find again) and ``runs/<run id>/`` (each task's machine).
         parameters: of the pipeline, as text.
+        version: the release of Kubeflow Pipelines.
         jobs: how many containers may run at once.
         say: prints a line of the account.
         clock: seconds.
@@ -50,6 +55,7 @@ def emulate(
     Raises:
         CompiledPipelineError: the file or a parameter is nothing that the API server would take.
     """
+    release = backend(version)
     compiled = read_pipeline(file)
     values = parameter_values(compiled, parameters or {})
     root = root.absolute()
@@ -58,9 +64,9 @@ def emulate(
     account = RunAccount(run_id, compiled.name, f"{compiled.root}/{compiled.name}/{run_id}", shown)
     folder = root / "runs" / run_id
     folder.mkdir(parents=True)
-    say(f"{compiled.name}  run {run_id}")
+    say(f"{compiled.name}  run {run_id}  as on Kubeflow Pipelines {version}")
     teller = Teller(account, say)
-    emulation = _Emulation(compiled, account, teller, ObjectStore(root / "store"), folder, jobs, clock)
+    emulation = _Emulation(compiled, account, teller, ObjectStore(root / "store"), folder, jobs, clock, release)
     emulation.tell_differences()
     began = clock()
     account.status = "failed"
@@ -83,6 +89,7 @@ class _Emulation:
         folder: Path,
         jobs: int,
         clock: Callable[[], float],
+        release: Backend,
     ):
         self._compiled = compiled
         self._account = account
@@ -91,7 +98,8 @@ class _Emulation:
         self._folder = folder
         self._places = threading.BoundedSemaphore(jobs)
         self._clock = clock
-        self._run = Run(account.run_id, compiled.name)
+        self._backend = release
+        self._run = Run(account.run_id, compiled.name, release)
         self._ids = iter(range(1, 1_000_000))
         self._stopped = threading.Event()
 
@@ -110,6 +118,7 @@ class _Emulation:
     def run(self, parameters: Mapping[str, Any]) -> str:
         """Runs the root; its state."""
         scope = Scope(parameters, {})
+        check_arguments({"the root's --component": as_json(self._compiled.spec.root)})
         return self._dag(self._compiled.spec.root.dag, scope, "")
 
     def _dag(self, dag: Any, scope: Scope, prefix: str) -> str:
@@ -159,6 +168,7 @@ class _Emulation:
             component = self._compiled.spec.components[task.component_ref.name]
             if task.WhichOneof("iterator"):
                 raise TaskError("loops aren't emulated")
+            check_arguments({"--component": as_json(component), "--task": as_json(task)})
             executor_input = _proto.ExecutorInput(inputs=resolve(task, component, scope, self._run))
             condition = task.trigger_policy.condition
             if condition and not holds(condition, _for_condition(executor_input)):
@@ -177,6 +187,7 @@ class _Emulation:
                 return result
             if kind != "container":
                 raise TaskError(f"{kind or 'an empty executor'}: the backend says that it isn't implemented yet")
+            check_arguments({"--container": as_json(executor.container)})
         except (TaskError, KeyError) as error:
             result = Result("FAILED", error=str(error))
             self._tell(path, result, began, tries=0, pod=None)
@@ -187,7 +198,9 @@ class _Emulation:
     def _container(self, path: str, task: Any, component: Any, container: Any, executor_input: Any) -> Result:
         began = self._clock()
         executor_input.outputs.CopyFrom(
-            provision_outputs(self._account.root, task.task_info.name or path, component.output_definitions)
+            provision_outputs(
+                self._account.root, task.task_info.name or path, component.output_definitions, self._backend
+            )
         )
         result, pod, tries = Result("FAILED", error="was interrupted"), None, 0
         while tries <= task.retry_policy.max_retry_count and not self._stopped.is_set():
@@ -195,14 +208,15 @@ class _Emulation:
             pod = self._folder / path / f"try-{tries}"
             try:
                 outputs = launch(
-                    container, component.output_definitions, executor_input, self._store, pod, self._stopped
+                    container, component, executor_input, self._store, pod, self._stopped, self._backend, attempt=tries
                 )
+                artifacts = {
+                    name: recorded(artifact, name, next(self._ids)) for name, artifact in outputs.artifacts.items()
+                }
             except TaskError as error:
                 result = Result("FAILED", error=str(error))
                 continue
-            for artifact in outputs.artifacts.values():
-                artifact.name = str(next(self._ids))
-            result = Result("SUCCEEDED", outputs.parameters, outputs.artifacts)
+            result = Result("SUCCEEDED", outputs.parameters, artifacts)
             break
         self._tell(path, result, began, tries=tries, pod=pod)
         return result
@@ -214,9 +228,8 @@ class _Emulation:
         if "://" not in uri:
             raise TaskError(f"the importer needs a URI with a scheme. Received: {uri!r}")
         (name,) = component.output_definitions.artifacts
-        artifact = _proto.RuntimeArtifact(uri=uri, name=str(next(self._ids)), type=spec.type_schema)
-        artifact.metadata.CopyFrom(spec.metadata)
-        return {name: artifact}
+        artifact = _proto.RuntimeArtifact(uri=uri, type=spec.type_schema, metadata=spec.metadata)
+        return {name: recorded(artifact, name, next(self._ids), imported=True)}
 
     def _tell(self, path: str, result: Result, began: float, *, tries: int, pod: Path | None) -> None:
         self._teller.ended(

@@ -54,18 +54,21 @@ class Answer:
 
 @pytest.fixture
 def run_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Answer]:
-    """``run_here(node, pod="pod", files={"input": folder})`` compiles a graph and runs a step of it in this process.
+    """``run_here(node, before=[importer], version="2.15")`` compiles a graph and runs a step of it in this process.
 
     Inputs are imported from s3://bucket/<name>. As the launcher would, but for a process of its own, which takes 10 s.
     """
     from tfx.orchestration.pipeline import Pipeline
 
-    from noisy_gru.kubeflow import entrypoint
+    from noisy_gru.kubeflow import configuration, entrypoint
     from noisy_gru.kubeflow.artifact_paths import PREFIX_VARIABLE
     from noisy_gru.kubeflow.compile import compile_graph
+    from noisy_gru.kubeflow.emulator.arguments import command_line
+    from noisy_gru.kubeflow.emulator.backends import backend
     from noisy_gru.kubeflow.emulator.compiled import parameter_values, read_pipeline
     from noisy_gru.kubeflow.emulator.inputs import Result, Run, Scope, resolve
-    from noisy_gru.kubeflow.emulator.launcher import command_line, provision_outputs
+    from noisy_gru.kubeflow.emulator.launcher import in_pod, provision_outputs
+    from noisy_gru.kubeflow.emulator.ml_metadata import recorded
     from noisy_gru.pipeline.kubeflow_config import KubeflowConfig
 
     def _run(
@@ -75,31 +78,43 @@ def run_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., A
         metadata: Mapping[str, dict[str, Any]] | None = None,
         parameters: Mapping[str, str] | None = None,
         pod: str = "pod",
+        version: str = "2.15",
     ) -> Answer:
         graph = Pipeline(pipeline_name="tiny", pipeline_root="", components=[*before, node])
         file = tmp_path / "step.yaml"
         file.write_text(compile_graph(graph, KubeflowConfig(), image="none"))
-        compiled = read_pipeline(file)
+        compiled, release = read_pipeline(file), backend(version)
         root = tmp_path / pod
         monkeypatch.setenv(PREFIX_VARIABLE, str(root))
         scope = Scope(parameter_values(compiled, parameters or {}), {})
+
+        def arguments(name: str) -> tuple[list[str], Any]:
+            task, component = compiled.spec.root.dag.tasks[name], compiled.spec.components[name]
+            told = proto.ExecutorInput(inputs=resolve(task, component, scope, Run("run-1", "tiny", release)))
+            told.outputs.CopyFrom(provision_outputs("s3://bucket/root", name, component.output_definitions, release))
+            container = compiled.executors[component.executor_label].container
+            told = in_pod(told, root, release)
+            return command_line(container, told, root, release)[len(container.command) :], told
+
         for number, importer in enumerate(before, start=1):
             spec = compiled.executors[f"{importer.id}_executor"].importer
-            artifact = proto.RuntimeArtifact(
-                uri=spec.artifact_uri.constant.string_value, name=str(number), type=spec.type_schema
-            )
+            artifact = proto.RuntimeArtifact(uri=spec.artifact_uri.constant.string_value, type=spec.type_schema)
             artifact.metadata.update((metadata or {}).get(importer.id, {}))
-            scope.results[importer.id] = Result("SUCCEEDED", artifacts={"result": artifact})
-        task, component = compiled.spec.root.dag.tasks[node.id], compiled.spec.components[node.id]
-        told = proto.ExecutorInput(inputs=resolve(task, component, scope, Run("run-1", "tiny")))
-        told.outputs.CopyFrom(provision_outputs("s3://bucket/root", node.id, component.output_definitions))
-        told.outputs.output_file = str(root / "tmp" / "output.json")
-        container = compiled.executors[component.executor_label].container
-        words = command_line(container, told, root)
-        code = entrypoint.main(words[len(container.command) :])
+            scope.results[importer.id] = Result(
+                "SUCCEEDED", artifacts={"result": recorded(artifact, "result", number, imported=True)}
+            )
+        if configuration.TASK in compiled.spec.components:
+            words, told = arguments(configuration.TASK)
+            assert configuration.main(words) == 0
+            (artifact,) = told.outputs.artifacts["files"].artifacts
+            scope.results[configuration.TASK] = Result(
+                "SUCCEEDED", artifacts={"files": recorded(artifact, "files", 99)}
+            )
+        words, told = arguments(node.id)
+        code = entrypoint.main(words)
         outputs = {}
-        if (root / "tmp" / "output.json").exists():
-            said = json.loads((root / "tmp" / "output.json").read_text())["artifacts"]
+        if (file := Path(told.outputs.output_file)).exists():
+            said = json.loads(file.read_text())["artifacts"]
             outputs = {name: value["artifacts"][0] for name, value in said.items()}
         return Answer(code, outputs, root)
 

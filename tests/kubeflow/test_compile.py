@@ -15,7 +15,7 @@ import yaml
 from google.protobuf import json_format
 
 from noisy_gru.pipeline.loading import load_config
-from noisy_gru.schema.errors import ConfigError
+from noisy_gru.schema.errors import ConfigError, UserError
 
 # TFX warns of its own use of what it deprecated.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
@@ -84,7 +84,7 @@ def test_kfp_reads_it_back(text: str, tmp_path: Path) -> None:
     proto: Any = pipeline_spec_pb2
     parsed = json_format.ParseDict(next(iter(yaml.safe_load_all(text))), proto.PipelineSpec())
     assert loaded.pipeline_spec == parsed
-    assert set(parsed.root.dag.tasks) == STEPS
+    assert set(parsed.root.dag.tasks) == {*STEPS, "Configuration"}
     assert parsed.schema_version == "2.1.0"
     assert parsed.default_pipeline_root == "minio://bucket/pipelines"
 
@@ -156,13 +156,16 @@ def test_steps_are_told_their_drivers_types_and_runner(spec: dict[str, Any]) -> 
             ("Pusher", "pusher"),
         )
     }
-    ingestion = {"noisy_gru.IngestionAccount": "noisy_gru.components.sequence_example_gen.artifacts.IngestionAccount"}
-    classes = {step: json.loads(argument(spec, step, "--artifact_classes") or "{}") for step in STEPS}
-    assert {step: types for step, types in classes.items() if types} == {
-        "SequenceExampleGen": ingestion,
-        "Pusher": ingestion,
-        "AnomalyGate": {"noisy_gru.AnomalyReport": "noisy_gru.components.anomaly_gate.component.AnomalyReport"},
-        "ServingGate": {"noisy_gru.ServingReport": "noisy_gru.components.serving_gate.component.ServingReport"},
+    types = {step: json.loads(argument(spec, step, "--artifact_types") or "") for step in STEPS}
+    # The driver sends no types, so that every artifact's is there.
+    for step, component in spec["components"].items():
+        if step in STEPS:
+            inputs = component.get("inputDefinitions", {}).get("artifacts", {})
+            assert set(types[step]["inputs"]) == set(inputs) - {"configuration"}
+            assert set(types[step]["outputs"]) == set(component["outputDefinitions"]["artifacts"])
+    assert types["AnomalyGate"] == {
+        "inputs": {"anomalies": "tfx.types.standard_artifacts.ExampleAnomalies"},
+        "outputs": {"report": "noisy_gru.components.anomaly_gate.component.AnomalyReport"},
     }
     runner = "--runner=apache_beam.runners.portability.fn_api_runner.fn_runner.FnApiRunner"
     words = {step: spec["deploymentSpec"]["executors"][f"{step}_executor"]["container"]["args"] for step in STEPS}
@@ -181,6 +184,17 @@ def test_what_looks_at_files_outside_is_never_cached(spec: dict[str, Any]) -> No
 def test_retries(spec: dict[str, Any]) -> None:
     counts = {task["retryPolicy"]["maxRetryCount"] for task in spec["root"]["dag"]["tasks"].values()}
     assert counts == {3}
+    # Four tries of a week, an hour for each to start, and 30 + 60 + 120 s between; Argo counts from the first start.
+    week = 7 * 24 * 3600
+    longest = {task["retryPolicy"]["backoffMaxDuration"] for task in spec["root"]["dag"]["tasks"].values()}
+    assert longest == {f"{4 * (week + 3600) + 210}s"}
+    limited = compile_text("kubeflow.steps={Trainer: {time_limit: 12h}}", "kubeflow.retries=1")
+    first, platform = yaml.safe_load_all(limited)
+    assert first["root"]["dag"]["tasks"]["Trainer"]["retryPolicy"]["backoffMaxDuration"] == f"{2 * 13 * 3600 + 30}s"
+    executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    # As kfp-kubernetes' set_timeout writes it.
+    assert executors["Trainer_executor"]["activeDeadlineSeconds"] == "43200"
+    assert "activeDeadlineSeconds" not in executors["Pusher_executor"]
     none = next(iter(yaml.safe_load_all(compile_text("kubeflow.retries=0"))))
     assert not any("retryPolicy" in task for task in none["root"]["dag"]["tasks"].values())
 
@@ -204,7 +218,7 @@ def test_limits_of_a_step_and_of_the_others(spec: dict[str, Any]) -> None:
 
 
 def test_the_platform_spec_is_as_kfp_kubernetes_writes_it(pods: dict[str, Any]) -> None:
-    assert set(pods) == {f"{step}_executor" for step in STEPS}
+    assert set(pods) == {f"{step}_executor" for step in (*STEPS, "Configuration")}
 
     def constant(value: str) -> dict[str, Any]:
         return {"runtimeValue": {"constant": value}}
@@ -258,13 +272,36 @@ def test_the_image_may_be_named_on_the_command_line() -> None:
     assert spec["root"]["inputDefinitions"]["parameters"]["image"]["defaultValue"] == "other:2"
 
 
-def test_the_schema_is_in_the_file(spec: dict[str, Any]) -> None:
-    import base64
+def test_the_schema_is_in_the_file(spec: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from noisy_gru.kubeflow import configuration
+    from noisy_gru.kubeflow.artifact_paths import PREFIX_VARIABLE
 
-    given = spec["root"]["dag"]["tasks"]["ImportSchemaGen"]["inputs"]["parameters"]["schema_file"]
-    content = base64.b64decode(given["runtimeValue"]["constant"].partition("base64,")[2])
-    assert content == (ROOT / "schema" / "japanese_vowels" / "schema.pbtxt").read_bytes()
+    monkeypatch.setenv(PREFIX_VARIABLE, str(tmp_path))
+    told = {"outputs": {"artifacts": {"files": {"artifacts": [{"uri": "s3://b/run/files"}]}}}}
+    words = spec["deploymentSpec"]["executors"]["Configuration_executor"]["container"]["args"]
+    assert words[0] == "{{$}}"
+    assert configuration.main([json.dumps(told), words[1]]) == 0
+    folder = tmp_path / "s3" / "b" / "run" / "files"
+    tasks = spec["root"]["dag"]["tasks"]
+    given = {
+        name: value["runtimeValue"]["constant"]
+        for name, value in tasks["ImportSchemaGen"]["inputs"]["parameters"].items()
+        if "runtimeValue" in value
+    }
+    read = configuration.resolve(given, folder)
+    assert Path(read["schema_file"]).read_bytes() == (ROOT / "schema" / "japanese_vowels" / "schema.pbtxt").read_bytes()
     assert str(ROOT) not in json.dumps(spec)
+    with pytest.raises(UserError, match=r"schema_file: expected the file schema_file-.* from the step Configuration"):
+        configuration.resolve(given, tmp_path)
+    # No text of any length is in a parameter, and who refers to one waits for it.
+    for step in STEPS:
+        texts = [
+            value.get("runtimeValue", {}).get("constant", "") for value in tasks[step]["inputs"]["parameters"].values()
+        ]
+        assert max(len(str(text)) for text in texts) < 500
+        refers = any(str(text).startswith("configuration") for text in texts)
+        assert refers == ("Configuration" in tasks[step].get("dependentTasks", []))
+        assert refers == ("configuration" in tasks[step]["inputs"].get("artifacts", {}))
 
 
 def test_a_step_that_is_not_there_is_refused() -> None:

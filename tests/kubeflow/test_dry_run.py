@@ -1,7 +1,7 @@
 """Japanese Vowels through the compiled file, from data to a published model, twice; and the same model as a local run.
 
 The second run has a new span, finds what the first one published, starts from it and compares with it; the third has
-nothing new, and ends at the planner.
+nothing new, and ends at the planner. Each is played as on another release of Kubeflow Pipelines.
 """
 
 from __future__ import annotations
@@ -100,13 +100,13 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     told = {"data_root": str(folder / "data"), "serving_dir": str(folder / "serving")}
     with patch.object(launcher, "subprocess", SimpleNamespace(**vars(subprocess) | {"Popen": forked})):
         try:
-            first = emulate(compiled, folder / "dry-run", {**told, "span": "1"}, jobs=2)
+            first = emulate(compiled, folder / "dry-run", {**told, "span": "1"}, version="2.15", jobs=2)
             account, _ = local.communicate()
         finally:
             local.kill()
-        second = emulate(compiled, folder / "dry-run", told, jobs=2)
+        second = emulate(compiled, folder / "dry-run", told, version="2.17", jobs=2)
     # The last one's are processes from their first line on.
-    third = emulate(compiled, folder / "dry-run", told, jobs=2)
+    third = emulate(compiled, folder / "dry-run", told, version="2.5", jobs=2)
     return Runs(folder, json.loads(account), first, second, third)
 
 
@@ -114,7 +114,8 @@ def test_every_step_ran_and_a_model_is_published(runs: Runs) -> None:
     assert runs.first.status == "succeeded", [task.error for task in runs.first.tasks]
     assert {task.state for task in runs.first.tasks} == {"SUCCEEDED"}
     assert {task.name for task in runs.first.tasks} == {step["name"] for step in runs.local["steps"]} | {
-        "RetrainPlanner"
+        "RetrainPlanner",
+        "Configuration",
     }
     order = [task.name for task in runs.first.tasks]
     chain = ["SequenceExampleGen", "StatisticsGen", "ExampleValidator", "AnomalyGate", "Transform", "Trainer", "Pusher"]
@@ -235,6 +236,7 @@ def test_the_planner_compares_with_what_is_published_and_a_run_without_news_ends
     assert plans[2]["summary"] == f"not due: nothing new since version {second}, which was trained on span 2"
     states = {task.name: task.state for task in runs.third.tasks}
     assert (runs.third.status, states.pop("RetrainPlanner")) == ("succeeded", "SUCCEEDED")
+    assert states.pop("Configuration") == "SUCCEEDED"
     assert set(states.values()) == {"SKIPPED"}
     events = [json.loads(line) for line in (runs.published()[0].parent / "retraining.jsonl").read_text().splitlines()]
     assert [(event["event"], event["run_id"], event["version"]) for event in events] == [
@@ -255,7 +257,7 @@ def test_a_step_is_given_no_more_than_the_launcher_gives(runs: Runs) -> None:
         pod = Path(str(runs.first.task(step).folder))
         return {path.name for path in pod.glob(f"minio/mlpipeline/v2/artifacts/japanese-vowels/{runs.first.run_id}/*")}
 
-    assert there("Trainer") == {"Transform", "ImportSchemaGen", "WarmStartBase", "Trainer"}
+    assert there("Trainer") == {"Configuration", "Transform", "ImportSchemaGen", "WarmStartBase", "Trainer"}
     assert there("LatestBlessed") == {"LatestBlessed", "Trainer"}
     # The plan is there for the condition; the executor isn't told of it.
-    assert there("ImportSchemaGen") == {"ImportSchemaGen", "RetrainPlanner"}
+    assert there("ImportSchemaGen") == {"Configuration", "ImportSchemaGen", "RetrainPlanner"}

@@ -142,6 +142,12 @@ def test_a_users_error_is_one_message_and_nothing_is_answered(
     assert "Traceback" not in said
 
 
+class Salt(str):
+    """An id that is the same every time."""
+
+    hex = "salt"
+
+
 class Halfway(Exception):
     """A machine that goes away."""
 
@@ -154,7 +160,7 @@ def test_what_an_earlier_try_left_is_gone(
 
     anomalies(tmp_path / "pod", "")
     # The same URIs in both tries, as in a pod whose container is started again.
-    monkeypatch.setattr(launcher.uuid, "uuid4", lambda: type("Fixed", (), {"hex": "salt"})())
+    monkeypatch.setattr(launcher.uuid, "uuid4", lambda: Salt("salt"))
     whole = executor.Executor.Do
 
     def half(self: Any, input_dict: Any, output_dict: Any, exec_properties: Any) -> None:

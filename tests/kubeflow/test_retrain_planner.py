@@ -54,12 +54,12 @@ def gated(spec: dict[str, Any]) -> set[str]:
 def test_all_other_steps_wait_for_the_decision() -> None:
     spec = compiled(PLANNED)
     tasks = spec["root"]["dag"]["tasks"]
-    assert gated(spec) == set(tasks) - {"RetrainPlanner"}
+    assert gated(spec) == set(tasks) - {"RetrainPlanner", "Configuration"}
     found = conditions(spec)
     assert set(found) == {"SequenceExampleGen", "ImportSchemaGen"}
     for name, condition in found.items():
-        assert tasks[name]["dependentTasks"] == ["RetrainPlanner"]
-        assert list(tasks[name]["inputs"]["artifacts"]) == [f"{IMPLICIT}RetrainPlanner.plan"]
+        assert tasks[name]["dependentTasks"] == ["Configuration", "RetrainPlanner"]
+        assert list(tasks[name]["inputs"]["artifacts"]) == [f"{IMPLICIT}RetrainPlanner.plan", "configuration"]
         for retrain in (0.0, 1.0):
             plan = {"artifacts": [{"metadata": {"retrain": retrain}}]}
             assert holds(condition, {"artifacts": {f"{IMPLICIT}RetrainPlanner.plan": plan}}) == bool(retrain)
@@ -75,7 +75,7 @@ def test_an_importer_has_no_condition_since_the_backend_refuses_it() -> None:
     importer = spec["root"]["dag"]["tasks"]["BaseModel"]
     assert not {"triggerPolicy", "dependentTasks"} & set(importer)
     assert set(importer["inputs"]) == {"parameters"}
-    assert gated(spec) == set(spec["root"]["dag"]["tasks"]) - {"RetrainPlanner", "BaseModel"}
+    assert gated(spec) == set(spec["root"]["dag"]["tasks"]) - {"RetrainPlanner", "BaseModel", "Configuration"}
 
 
 def test_steps_are_the_same_but_for_the_condition() -> None:
