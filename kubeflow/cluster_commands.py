@@ -27,7 +27,7 @@ from noisy_gru.kubeflow.cluster_options import (
 from noisy_gru.pipeline.cli_options import EXIT_FAILED, DebugOption, JsonOption, SetOption, errors_in_words
 
 if TYPE_CHECKING:
-    from noisy_gru.kubeflow.connection import Connection
+    from noisy_gru.kubeflow.connection import Client, Connection
     from noisy_gru.pipeline.config import PipelineConfig
 
 EXIT_STILL_RUNNING = 5
@@ -71,7 +71,7 @@ def submit(
         connection = connection_of(host, namespace, token_file, ca)
         with compiled_of(pipeline, set_ or []) as (compiled, config):
             arguments = compiled.arguments(parameter or [], recurring=False)
-            client = connection.open()
+            client = _checked(connection)
             published = None
             if not direct:
                 published = submission.publish(client, connection, compiled)
@@ -193,11 +193,21 @@ def schedule(
                 experiment=experiment or compiled.name,
                 service_account=service_account or (config.kubeflow.service_account if config else None),
             )
-            client = connection.open()
+            client = _checked(connection)
             published = submission.publish(client, connection, compiled)
             result = schedules.ensure(client, connection, wanted, published)
         typer.echo(f"{wanted.name}: {result.change}, {when!r} in UTC, {compiled.version}", err=True)
         typer.echo(result.recurring_run_id)
+
+
+def _checked(connection: Connection) -> Client:
+    """A client of a server that can run the pipeline."""
+    from noisy_gru.kubeflow import submission
+
+    client = connection.open()
+    if warning := submission.check_release(client, connection):
+        typer.echo(f"warning: {warning}", err=True)
+    return client
 
 
 def _retraining_cron(config: PipelineConfig | None) -> str | None:

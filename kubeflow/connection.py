@@ -48,6 +48,31 @@ class KubeflowError(UserError):
         self.status = status
 
 
+@dataclass(frozen=True)
+class Health:
+    """What the server says of itself.
+
+    Attributes:
+        multi_user: whether it has profiles; None where it isn't the API of v2.
+        release: ``2.15.0``; empty where it doesn't say, as images that others built may not.
+    """
+
+    multi_user: bool | None
+    release: str
+
+    @classmethod
+    def read(cls, body: bytes) -> Health:
+        """From the answer of ``/apis/v2beta1/healthz`` (backend/src/apiserver/main.go, 2.5.0:280, 2.15.0:364)."""
+        try:
+            answer = json.loads(body)
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict) or not isinstance(answer.get("multi_user"), bool):
+            return cls(None, "")
+        release = answer.get("tag_name")
+        return cls(answer["multi_user"], release if isinstance(release, str) and release != "unknown" else "")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Connection:
     """Where the API is and who asks.
@@ -141,7 +166,11 @@ class Connection:
 
             def get_kfp_healthz(self, sleep_duration: int = 0) -> Any:
                 if not answers:
-                    answers.append(self._healthz_api.healthz_service_get_healthz(_request_timeout=connection._limits))
+                    # kfp's own type drops the release.
+                    answer: Any = self._healthz_api.healthz_service_get_healthz(
+                        _request_timeout=connection._limits, _preload_content=False
+                    )
+                    answers.append(Health.read(answer.data))
                     connection._check_health(answers[0])
                 return answers[0]
 
@@ -164,8 +193,8 @@ class Connection:
         # To connect and to read. One float would be passed over in silence.
         return self.timeout, self.timeout
 
-    def _check_health(self, health: Any) -> None:
-        if getattr(health, "multi_user", None) is None:
+    def _check_health(self, health: Health) -> None:
+        if health.multi_user is None:
             raise KubeflowError(f"{self.host} answers, but not as the API of Kubeflow Pipelines v2 does; {WHERE}")
         if health.multi_user and self.namespace is None:
             raise KubeflowError(

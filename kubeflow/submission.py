@@ -8,6 +8,7 @@ outcome = wait(client, connection, run_id, timeout=3600)
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,6 +22,36 @@ FINISHED = ("SUCCEEDED", "SKIPPED", "FAILED", "CANCELED")
 PAGE = 100
 EQUALS = 1
 PATIENCE = 10
+
+
+# The first release that fills in {{$.pipeline_job_uuid}} (backend/src/v2/driver/driver.go, 2.5.0:1648); images as
+# parameters came with 2.4 (driver/driver.go, 2.4.0:533).
+LOWEST_RELEASE = (2, 5)
+
+
+def check_release(client: Client, connection: Connection) -> str | None:
+    """Checks that the server can run what is compiled here.
+
+    Args:
+        client: of the connection.
+        connection: where to.
+
+    Returns:
+        A warning, where the server doesn't say what it is.
+
+    Raises:
+        KubeflowError: its release is too old.
+    """
+    release = client.get_kfp_healthz().release
+    lowest = ".".join(map(str, LOWEST_RELEASE))
+    if not (match := re.match(r"v?(\d+)\.(\d+)", release)):
+        return f"{connection.host} doesn't say which release of Kubeflow Pipelines it is; expected {lowest} or later"
+    if (int(match[1]), int(match[2])) < LOWEST_RELEASE:
+        raise KubeflowError(
+            f"{connection.host} is Kubeflow Pipelines {release}, expected {lowest} or later: older drivers fill in no "
+            "run's id, and before 2.4 no image, so that steps fail or publish without it. Upgrade the installation"
+        )
+    return None
 
 
 @dataclass(frozen=True)
