@@ -18,7 +18,8 @@ MOST_CELL_LINES = 100
 MOST_SHOWN_CHARACTERS = 200
 _LF, _CR, _QUOTE, _COMMA = b'\n\r",'
 _BESIDE_CELL = np.array([_COMMA, _LF, _CR], np.uint8)
-_AROUND_NAMES = b',"\r\n\xbf'  # the last byte of a byte order mark
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_AROUND_NAMES = b',"\r\n' + BYTE_ORDER_MARK[-1:]
 
 _QUOTED = rb'"(?:[^"]++|"")*+"'
 _PLAIN = rb'(?:[^",\r\n][^,\r\n]*+)?+'
@@ -88,7 +89,7 @@ class Lines:
         return not self.lengths[place]
 
     def uncommon(self) -> list[int]:
-        """Lines that have to be judged: they hold a NUL byte, or a quoted cell that doesn't end on them."""
+        """Lines that have to be judged: they hold a NUL byte, a quoted cell that doesn't end, or a byte order mark."""
         found = []
         if b"\0" in self.data:
             found.append(self._of(np.flatnonzero(self._codes == 0)))
@@ -105,11 +106,22 @@ class Lines:
             wrong = np.searchsorted(self.ends, quotes[~fine], side="right")
             found += [wrong, np.flatnonzero(counts % 2)]
         if not found:
-            return []
+            return self._marked()
         places = np.unique(np.concatenate(found))
         places = places[places < len(self)]
         whole, bounds = _RECORD_IN_LINE.match, (self.starts[places].tolist(), self.stops[places].tolist())
-        return [place for place, *bound in zip(places.tolist(), *bounds, strict=True) if not whole(self.data, *bound)]
+        judged = [place for place, *bound in zip(places.tolist(), *bounds, strict=True) if not whole(self.data, *bound)]
+        return judged + self._marked()
+
+    def _marked(self) -> list[int]:
+        """Lines that begin with a byte order mark."""
+        found, at = [], self.data.find(BYTE_ORDER_MARK)
+        while at >= 0:
+            place = int(np.searchsorted(self.starts, at))
+            if place < len(self) and self.starts[place] == at:
+                found.append(place)
+            at = self.data.find(BYTE_ORDER_MARK, at + 1)
+        return found
 
     def holding(self, name: bytes) -> list[int]:
         """Lines with this as the text of a cell."""
@@ -133,6 +145,8 @@ class Lines:
         """What begins on a line that isn't blank; ``cells`` is how many a row has, None for the header."""
         start, stop = int(self.starts[place]), int(self.stops[place])
         text = self.data[start:stop]
+        if cells is not None and text.startswith(BYTE_ORDER_MARK):
+            return Judged(problem=f"a byte order mark, which belongs at the beginning of a file: {shown(text)}")
         if cells is not None and b"\0" in text:
             return Judged(problem=f"a NUL byte in the line: {shown(text)}")
         if _RECORD_IN_LINE.match(self.data, start, stop):

@@ -19,13 +19,12 @@ from typing import BinaryIO
 
 import numpy as np
 
-from noisy_gru.components.sequence_example_gen.csv_lines import Lines, shown
+from noisy_gru.components.sequence_example_gen.csv_lines import BYTE_ORDER_MARK, Lines, shown
 from noisy_gru.components.sequence_example_gen.errors import DataError
 
 BLOCK_BYTES = 16 << 20
 MOST_LINE_BYTES = 64 << 20
 REPEATED_HEADER = "repeated_header"
-_BOM = b"\xef\xbb\xbf"
 _UNPACK = "unpack it, or pack it with gzip and name it .csv.gz"
 _OTHER_KINDS = {
     b"\xff\xfe": ("UTF-16", "save it as UTF-8"),
@@ -99,7 +98,7 @@ class RecordReader:
         for magic, (kind, advice) in _OTHER_KINDS.items():
             if self._data.startswith(magic):
                 raise DataError(f"{self._name}: expected CSV in UTF-8, received {kind} (by its first bytes): {advice}")
-        self._data = self._data.removeprefix(_BOM)
+        self._data = self._data.removeprefix(BYTE_ORDER_MARK)
         while True:
             lines = Lines(self._data, ended=self._ended)
             for place in range(len(lines)):
@@ -214,7 +213,7 @@ class RecordReader:
         for place in lines.holding(max(names, key=len).encode()):
             if lines.lengths[place] > csv.field_size_limit():
                 continue
-            text = self._data[lines.starts[place] : lines.stops[place]].removeprefix(_BOM)
+            text = self._data[lines.starts[place] : lines.stops[place]].removeprefix(BYTE_ORDER_MARK)
             cells = _cells_of(text.decode("utf-8", "replace"))
             if set(names) <= set(cells):
                 found[place] = cells

@@ -8,15 +8,18 @@ import io
 import re
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from noisy_gru.components.sequence_example_gen.arrow import pa, pa_csv
+from noisy_gru.components.sequence_example_gen.columns import Columns
 from noisy_gru.components.sequence_example_gen.csv_lines import MOST_CELL_LINES
 from noisy_gru.components.sequence_example_gen.csv_records import REPEATED_HEADER, Malformed, RecordReader
+from noisy_gru.components.sequence_example_gen.csv_tables import read_csv
 from noisy_gru.components.sequence_example_gen.errors import DataError
 from noisy_gru.components.sequence_example_gen.peek import peek
 from noisy_gru.components.sequence_example_gen.report import check_rows
+from noisy_gru.components.sequence_example_gen.tables import Source
 
 HEAD = "id,t,x,y\n"
 LINE_END = re.compile(r"\r\n|\r|\n")
@@ -80,7 +83,7 @@ def record_at(lines: list[str], at: int, cells: int) -> int:
 texts = st.text(st.sampled_from('a1,,""\n\n\r\0 '), max_size=60)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(text=texts, block=st.integers(1, 70))
 @example(text='"1,2\n3,4\n5",6\n', block=1)
 @example(text='a,"\n",b\r\r\n""\n', block=3)
@@ -110,7 +113,7 @@ def test_all_lines_are_accounted_for_as_a_state_machine_says(text: str, block: i
     assert numbers == list(range(1, len(numbers) + 1))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(text=texts)
 def test_a_record_is_one_row_to_python_and_to_arrow(text: str) -> None:
     for _, _, record in read(f"a,b\n{text}")[0]:
@@ -128,7 +131,7 @@ def test_a_record_is_one_row_to_python_and_to_arrow(text: str) -> None:
         assert [list(each.values()) for each in table.to_pylist()] == expected
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     rows=st.lists(st.tuples(*[st.text("ab, \"\r\n'é", max_size=8)] * 3, st.just("end")), max_size=20),
     # Python's writer quotes of CR and LF only the one that its own line ends hold.
@@ -149,7 +152,7 @@ def test_what_python_writes_is_read_back(rows: list[tuple[str, ...]], written: t
         assert found == kept
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     count=st.integers(2, 150),
     quotes=st.lists(st.tuples(st.integers(0, 149), st.integers(0, 20)), min_size=1, max_size=6),
@@ -284,3 +287,30 @@ def test_lines_of_commas_do_not_blur_guessed_types(table) -> None:
     found = peek([table("id,t,x\na,0,1.5\n,,\nb,1,\n")])
     assert {name: str(kind) for name, kind in found.types.items()} == {"id": "string", "t": "int64", "x": "double"}
     assert found.sample["t"].tolist() == [0, 1]
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    text=st.lists(st.sampled_from(['"', ",", "\n", "\r", "\0", "\ufeff", "a", "1", "é", "a,1,2,c\n"]), max_size=40),
+    block=st.integers(1, 40),
+)
+@example(text=["\n", "\ufeff", '"', "a,1,2,c\n", "a,1,2,c\n"], block=1)
+def test_arrow_reads_the_same_wherever_a_block_ends(tmp_path, configured, text: list[str], block: int) -> None:
+    (tmp_path / "rows.csv").write_bytes((HEAD + "".join(text)).encode())
+    columns, source = Columns.of(configured()), Source(str(tmp_path / "rows.csv"), "rows.csv", "csv")
+    found = []
+    for size in (block, 1 << 20):
+        blocks = list(read_csv(source, columns, columns.required(), block_bytes=size))
+        rows = [row for each in blocks for row in each.rows.tolist()]
+        malformed = [found for each in blocks for found in each.malformed]
+        cells = [cells for each in blocks for cells in each.table.to_pylist()]
+        assert sorted(rows + [each.row for each in malformed]) == list(range(1, len(rows) + len(malformed) + 1))
+        found.append((rows, malformed, cells))
+    assert found[0] == found[1]
+
+
+def test_a_byte_order_mark_between_rows(ingest, tmp_path, configured) -> None:
+    (tmp_path / "rows.csv").write_text(f"\ufeff{HEAD}a,0,1,c\n\ufeffa,1,2,c\na,2,3,c\n")
+    found = ingest(configured(), [tmp_path / "rows.csv"])
+    assert found.by_id["a"]["time"] == [0, 2]
+    assert [(line["line"], line["problem"][:17]) for line in found.lines] == [(3, "a byte order mark")]
