@@ -2,7 +2,8 @@
 
 `models.config` says which versions are loaded and labelled; it follows every push, rollback and promotion, and a server
 that polls it follows, too. The rest is to start one: `batching.config`, `monitoring.config`, `compose.yaml`,
-`kubernetes.yaml`, `kserve.yaml`, and a `README.md` with the lines for docker. Why they are as they are: docs/decisions.
+`kubernetes.yaml`, `kserve.yaml` (and one for KServe before 0.16), and a `README.md` with the lines for docker. Why they
+are as they are: docs/decisions.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ BATCHING_CONFIG = "batching.config"
 MONITORING_CONFIG = "monitoring.config"
 FILES = (
     *(MODELS_CONFIG, BATCHING_CONFIG, MONITORING_CONFIG),
-    *("compose.yaml", "kubernetes.yaml", "kserve.yaml", "README.md"),
+    *("compose.yaml", "kubernetes.yaml", "kserve.yaml", "kserve-before-0.16.yaml", "README.md"),
 )
 # Stands in the first line of every file; a file without it is a person's, and left alone.
 MARK = "Written by noisy-gru after each change of the versions; delete this line to keep the file as you edit it."

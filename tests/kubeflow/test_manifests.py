@@ -25,7 +25,10 @@ from noisy_gru.trainer.cluster import Cluster
 
 ROOT = Path(__file__).parents[2]
 MANIFESTS = ROOT / "kubeflow" / "manifests"
-OVERLAYS = ("local", "object-store", "production", "without-kubeflow", "several-machines", "several-machines-tfjob")
+OVERLAYS = (
+    *("local", "object-store", "production", "without-kubeflow"),
+    *("several-machines", "several-machines-tfjob", "several-machines-trainjob"),
+)
 KUBECTL = Path(sys.executable).parent / "kubectl"
 # The oldest that knows all fields, and the newest that there are schemas of.
 KUBERNETES = ("1.27", kubernetes_validate.latest_version())
@@ -34,6 +37,22 @@ TFJOB_FIELDS = {
     "spec": {"runPolicy", "tfReplicaSpecs", "successPolicy", "enableDynamicWorker"},
     "runPolicy": {"activeDeadlineSeconds", "backoffLimit", "cleanPodPolicy", "ttlSecondsAfterFinished", "suspend"},
     "Worker": {"replicas", "restartPolicy", "template"},
+}
+
+# Of the Kubeflow Trainer's (2.3.0, manifests/base/crds), as far as they are used.
+TRAINER_FIELDS = {
+    "TrainJob": {
+        "activeDeadlineSeconds",
+        "initializer",
+        "managedBy",
+        "runtimePatches",
+        "runtimeRef",
+        "suspend",
+        "trainer",
+    },
+    "trainer": {"args", "command", "env", "image", "numNodes", "numProcPerNode", "resourcesPerNode"},
+    "TrainingRuntime": {"mlPolicy", "podGroupPolicy", "template"},
+    "mlPolicy": {"flux", "jax", "mpi", "numNodes", "torch", "xgboost"},
 }
 
 Object = dict[str, Any]
@@ -70,10 +89,20 @@ def check(content: Object, version: str) -> None:
     Raises:
         kubernetes_validate.ValidationError: a field is unknown, missing or of another type.
     """
+    spec = content.get("spec", {})
+    if content["kind"] == "TrainJob":
+        assert spec.keys() <= TRAINER_FIELDS["TrainJob"] and spec["trainer"].keys() <= TRAINER_FIELDS["trainer"]
+        return
+    if content["kind"] == "TrainingRuntime":
+        assert (
+            spec.keys() <= TRAINER_FIELDS["TrainingRuntime"] and spec["mlPolicy"].keys() <= TRAINER_FIELDS["mlPolicy"]
+        )
+        (job,) = spec["template"]["spec"]["replicatedJobs"]
+        kubernetes_validate.validate({"apiVersion": "batch/v1", "kind": "Job", **job["template"]}, version, strict=True)
+        return
     if content["kind"] != "TFJob":
         kubernetes_validate.validate(content, version, strict=True)
         return
-    spec = content["spec"]
     (worker,) = spec["tfReplicaSpecs"].values()
     for name, fields in (("spec", spec), ("runPolicy", spec["runPolicy"]), ("Worker", worker)):
         assert fields.keys() <= TFJOB_FIELDS[name]
@@ -88,7 +117,7 @@ def test_kubernetes_knows_every_field_of_an_overlay(overlay: str, version: str) 
         check(content, version)
 
 
-@pytest.mark.parametrize("kind", ["Deployment", "TFJob"])
+@pytest.mark.parametrize("kind", ["Deployment", "TFJob", "TrainingRuntime"])
 def test_a_field_that_is_none_is_found(kind: str) -> None:
     wrong = next(copy.deepcopy(each) for _, each in written() if each["kind"] == kind)
     (pod,) = [spec for spec in find(wrong, "spec") if "containers" in spec]
@@ -121,6 +150,7 @@ def test_every_file_is_an_object_or_a_kustomization_and_is_named_by_one() -> Non
         ("without-kubeflow", "noisy-gru"),
         ("several-machines", "noisy-gru"),
         ("several-machines-tfjob", "noisy-gru"),
+        ("several-machines-trainjob", "noisy-gru"),
     ],
 )
 def test_all_is_in_one_namespace(overlay: str, namespace: str) -> None:
@@ -186,7 +216,7 @@ def pods() -> list[tuple[str, Object]]:
 
 def test_pods_have_no_more_rights_than_they_need() -> None:
     found = pods()
-    assert {kind for kind, _ in found} == {"Deployment", "Job", "CronJob", "TFJob"}
+    assert {kind for kind, _ in found} == {"Deployment", "Job", "CronJob", "TFJob", "TrainingRuntime"}
     for _, pod in found:
         assert pod["automountServiceAccountToken"] is False
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
@@ -197,7 +227,7 @@ def test_pods_have_no_more_rights_than_they_need() -> None:
             assert security["capabilities"]["drop"] == ["ALL"]
             assert "memory" in container["resources"]["limits"]
         # Who gives volumes to others has to be root.
-        if not pod["containers"][0]["command"][-1].startswith("chown"):
+        if not pod["containers"][0].get("command", [""])[-1].startswith("chown"):
             assert pod["securityContext"]["runAsNonRoot"] is True
 
 
@@ -272,7 +302,7 @@ def test_the_image_is_the_compiled_pipelines_and_its_user_owns_the_volumes() -> 
     job = preparing_volumes()
     assert f"chown {user}:{group} " in job["containers"][0]["command"][-1]
     runs = [pod["securityContext"] for _, pod in pods() if pod["securityContext"].get("fsGroup") == 0]
-    assert len(runs) == 3
+    assert len(runs) == 4
     for security in runs:
         assert (security["runAsUser"], security["runAsGroup"]) == (int(user), int(group))
 
@@ -316,6 +346,44 @@ def test_a_tfjobs_container_and_port_have_the_names_that_its_operator_looks_for(
     job = rendered("several-machines-tfjob")["TFJob", "noisy-gru-train"]
     _, container = workers_arguments(job)
     assert (container["name"], container["ports"][0]["name"]) == ("tensorflow", "tfjob-port")
+
+
+def test_istio_puts_no_proxy_beside_a_pod() -> None:
+    # As KFP does for the pods of its own runs: backend/src/apiserver/template/v2_template.go, 2.15.0:147.
+    templates = [
+        template
+        for _, each in written()
+        for template in find(each, "template")
+        if "containers" in template.get("spec", {}) and "volumes" in template["spec"]
+    ]
+    assert len(templates) == len(pods())
+    for template in templates:
+        assert template["metadata"]["labels"]["sidecar.istio.io/inject"] == "false"
+
+
+def test_the_pods_of_a_trainjob_find_each_other() -> None:
+    objects = rendered("several-machines-trainjob")
+    job, runtime = objects["TrainJob", "noisy-gru-train"], objects["TrainingRuntime", "noisy-gru-train"]
+    reference, trainer = job["spec"]["runtimeRef"], job["spec"]["trainer"]
+    assert (reference["kind"], reference["name"]) == (runtime["kind"], runtime["metadata"]["name"])
+    options = dict(argument.removeprefix("--").split("=", 1) for argument in trainer["args"] if "=" in argument)
+    workers = int(options["workers"])
+    assert trainer["numNodes"] == runtime["spec"]["mlPolicy"]["numNodes"] == workers > 1
+    # As the trainer names the first node of torch's: <TrainJob>-node-0-0.<TrainJob>
+    # (pkg/runtime/framework/plugins/torch/torch.go, 2.3.0:162); its job and container are called node.
+    expected = tuple(f"noisy-gru-train-node-0-{index}.noisy-gru-train:2222" for index in range(workers))
+    assert Cluster.of_pods(options["hosts"], workers=workers, index=1).addresses == expected
+    (replicated,) = runtime["spec"]["template"]["spec"]["replicatedJobs"]
+    (container,) = replicated["template"]["spec"]["template"]["spec"]["containers"]
+    assert (replicated["name"], container["name"]) == ("node", "node")
+    assert container["image"] == "registry.example.com/noisy-gru-tfx:0.1.0"
+    # The run, its volumes and its rights are the indexed Job's.
+    arguments, other = workers_arguments(rendered("several-machines")["Job", "noisy-gru-train"])
+    assert trainer["command"] == other["command"]
+    start = trainer["args"].index("--")
+    assert trainer["args"][start:] == arguments[arguments.index("--") :]
+    for key in ("env", "ports", "resources", "securityContext", "volumeMounts"):
+        assert container[key] == other[key]
 
 
 def test_both_jobs_run_the_same_on_what_all_pods_see() -> None:

@@ -147,8 +147,12 @@ def test_kubernetes_yaml() -> None:
     assert template.metadata.annotations["prometheus.io/port"] == "8501"
 
 
-def test_kserve_yaml() -> None:
-    service = yaml.safe_load(rendered("kserve.yaml"))
+@pytest.mark.parametrize(("file", "mode"), [("kserve.yaml", "Standard"), ("kserve-before-0.16.yaml", "RawDeployment")])
+def test_kserve_yaml(file: str, mode: str) -> None:
+    # KServe's pkg/constants/constants.go, v0.16.0:464-467: Standard is new there, and RawDeployment deprecated.
+    assert f"# kubectl apply -f {file}\n" in rendered(file)
+    service = yaml.safe_load(rendered(file))
+    assert service["metadata"]["annotations"] == {"serving.kserve.io/deploymentMode": mode}
     assert (service["apiVersion"], service["kind"]) == ("serving.kserve.io/v1beta1", "InferenceService")
     assert re.fullmatch("[a-z]([-a-z0-9]*[a-z0-9])?", service["metadata"]["name"])
     # PredictorSpec is a PodSpec, inline, with KServe's own fields beside it.
