@@ -168,7 +168,8 @@ def _integers(array: Array) -> tuple[np.ndarray, np.ndarray]:
         values = array.to_numpy(zero_copy_only=False)
         values = values.astype(np.float32) if kind == pa.float16() else values
         with np.errstate(invalid="ignore"):
-            exact = (np.abs(values) < 2**53) & (values % 1 == 0)
+            # Beyond this, what a CSV writer writes is not all digits of the number.
+            exact = (np.abs(values) < (2**53 if kind == pa.float64() else 2**24)) & (values % 1 == 0)
             found = np.where(exact, values, 0).astype(np.int64)
         rest = ~exact & np.isfinite(values)
         spelled = [str(value) for value in values[rest]]

@@ -158,8 +158,13 @@ def test_a_whole_number_beyond_int64_is_one_bad_cell(column: Any) -> None:
 @settings(deadline=None)
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_whole_floats_are_those_of_a_csv_file(value: float) -> None:
-    stored, read = times(pa.array([value]), "integer"), times(pa.array([repr(value)]), "integer")
-    assert (stored[0].tolist(), stored[1].tolist()) == (read[0].tolist(), read[1].tolist())
+    with np.errstate(over="ignore"):
+        single = np.float32(value)
+    for number, kind in ((value, pa.float64()), (single, pa.float32())):
+        for time_kind in ("integer", "float"):
+            stored = times(pa.array([number], kind), time_kind)
+            read = times(pa.array([repr(number) if kind == pa.float64() else str(number)]), time_kind)
+            assert (stored[0].tolist(), stored[1].tolist()) == (read[0].tolist(), read[1].tolist())
 
 
 def test_bytes_that_are_no_text_are_one_bad_cell() -> None:
