@@ -51,7 +51,7 @@ def frame_source(frame: pd.DataFrame, wanted: Sequence[str]) -> Source:
     chosen = [place for place, name in enumerate(names) if name in wanted]
     if len({names[place] for place in chosen}) < len(chosen) or not chosen:
         return Source(FRAME, FRAME, TABLE, table=_headers(names))
-    columns = {names[place]: _array(frame.iloc[:, place].array, FRAME, names[place]) for place in chosen}
+    columns = {names[place]: _array(frame.iloc[:, place].array) for place in chosen}
     return Source(FRAME, FRAME, TABLE, table=pa.table(columns))
 
 
@@ -73,7 +73,7 @@ def rows_source(rows: Iterable[Mapping[str, Any]], wanted: Sequence[str]) -> Sou
             values.append(row.get(name))
     if not seen:  # no rows at all lack no column
         return Source(ROWS, ROWS, TABLE, table=pa.table({name: pa.nulls(0) for name in wanted}))
-    columns = {name: _array(values, ROWS, name) for name, values in found.items() if name in seen}
+    columns = {name: _array(values) for name, values in found.items() if name in seen}
     return Source(ROWS, ROWS, TABLE, table=pa.table(columns) if columns else _headers(sorted(map(str, seen))))
 
 
@@ -82,32 +82,27 @@ def _headers(names: Sequence[str]) -> Any:
     return pa.Table.from_arrays([pa.nulls(0) for _ in names], names=[str(name) for name in names])
 
 
-def _array(values: Any, source: str, column: str) -> Any:
+def _array(values: Any) -> Any:
     """Values of one plain kind in that kind; all others as text, each as it would stand in a CSV file.
 
     PyArrow would make one kind of several, so that what becomes of a value hung on the others: a day and a time become
     days, decimals get the digits of the longest, times the zone of the first.
     """
-    if not isinstance(values, list) and values.dtype.kind != "O":
-        return pa.array(values, from_pandas=True)
-    kinds = {type(value) for value in values if value is not None and not _is_nan(value)}
-    if len(kinds) <= 1 and not any(issubclass(kind, _WRITTEN) for kind in kinds):
+    plain = not isinstance(values, list) and values.dtype.kind != "O"
+    kinds = {type(value) for value in values if value is not None and not _is_nan(value)} if not plain else set()
+    if plain or (len(kinds) <= 1 and not any(issubclass(kind, _WRITTEN) for kind in kinds)):
         try:
             return pa.array(values, from_pandas=True)
-        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError, TypeError):
+        except (pa.ArrowException, OverflowError, TypeError, UnicodeEncodeError):
             pass  # written below: whole numbers beyond int64, or a kind that Arrow doesn't know
-    return pa.array([_text(value, source, column, number) for number, value in enumerate(values, 1)], pa.string())
+    written = [text_of(value) for value in values]
+    if any(isinstance(text, bytes) for text in written):
+        return pa.array([text.encode() if isinstance(text, str) else text for text in written], pa.binary())
+    return pa.array(written, pa.string())
 
 
 def _is_nan(value: Any) -> bool:
     return isinstance(value, float) and value != value
-
-
-def _text(value: Any, source: str, column: str, number: int) -> str | None:
-    try:
-        return text_of(value)
-    except UnicodeDecodeError as error:
-        raise DataError(f"{source}, row {number}, column {column}: expected UTF-8 text, received bytes") from error
 
 
 def read_table(

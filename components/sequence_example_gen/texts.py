@@ -9,7 +9,6 @@ spellings that such writers have for one value become one. Any other text stays 
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -165,26 +164,32 @@ def several_spellings(spelled: Iterable[str]) -> list[list[str]]:
     return [group for group in groups.values() if len(group) > 1]
 
 
-def text_of(value: Any) -> str | None:
-    """What a CSV writer writes of a Python value; None for a missing one (None, NaN, NaT, NA).
-
-    Raises:
-        UnicodeDecodeError: bytes that are no UTF-8.
-    """
-    if isinstance(value, str):
-        return str(value)
-    if isinstance(value, bytes):
-        return value.decode()
+def text_of(value: Any) -> str | bytes | None:
+    """What a CSV writer writes of a Python value; None for a missing one (None, NaN, NaT, NA), bytes for no UTF-8."""
+    if isinstance(value, str | bytes):
+        return _text_or_bytes(value)
     if isinstance(value, bool | np.bool_):
         return "true" if value else "false"
     if isinstance(value, datetime):
         if value != value:  # NaT
             return None
         return (value.astimezone(UTC) if value.tzinfo else value).isoformat(" ")
-    if isinstance(value, np.floating):
-        return None if value != value else str(value)
     if isinstance(value, np.datetime64):
-        return None if np.isnat(value) else str(value)
-    if isinstance(value, float | Decimal):
-        return None if math.isnan(value) else str(value)
-    return None if value is None or type(value).__name__ == "NAType" else str(value)
+        coarse = np.datetime_data(value.dtype)[0] in ("Y", "M", "W", "D", "h", "m")
+        return None if np.isnat(value) else str(value.astype("datetime64[s]") if coarse else value)
+    if isinstance(value, Decimal):
+        return None if value.is_nan() else str(value)
+    if isinstance(value, float | np.floating):
+        wide = isinstance(value, np.floating) and value.dtype.itemsize > 8  # longdouble
+        return None if value != value else str(float(value) if wide else value)
+    return None if value is None or type(value).__name__ in ("NAType", "NaTType") else str(value)
+
+
+def _text_or_bytes(value: str | bytes) -> str | bytes:
+    if isinstance(value, str):
+        encoded = value.encode("utf-8", "surrogatepass")  # half of a pair, as JSON may hold it
+        return str(value) if value.isascii() or encoded == value.encode("utf-8", "replace") else encoded
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value

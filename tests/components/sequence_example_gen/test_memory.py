@@ -109,10 +109,6 @@ def test_order_without_a_time(configured) -> None:
         (lambda: arrow_source(pa.table({"id": [1]}), WANTED), "<Table>: expected the columns t, x, kind"),
         (lambda: rows_source([{"id": 1}, NO_ROW], WANTED), "<rows>, row 2: expected a mapping .* received list"),
         (
-            lambda: rows_source([{"id": b"\xff", "t": 1, "x": 1, "kind": "u"}, {"id": 1.5}], WANTED),
-            "<rows>, row 1, column id: expected UTF-8 text",
-        ),
-        (
             lambda: arrow_source(pa.table({"id": ["a"], "t": [0], "x": [[1]], "kind": ["u"]}), WANTED),
             "<Table>, column x: expected numbers, received a column of type list",
         ),
@@ -121,6 +117,39 @@ def test_order_without_a_time(configured) -> None:
 def test_what_is_no_table_of_these_columns(source, told, configured) -> None:
     with pytest.raises(DataError, match=told):
         read_sources([source()], configured(features=FEATURES))
+
+
+@pytest.mark.parametrize("other", ["u", 1.5, b"u"])
+@pytest.mark.parametrize("bad", [b"\xff", "\ud800"])
+def test_what_is_no_text_is_one_unusable_row(other, bad, configured) -> None:
+    """Whatever else is in the column."""
+    rows = [{"id": "a", "t": place, "x": 1, "kind": kind} for place, kind in enumerate([other, bad, other])]
+    for source in (rows_source(rows, WANTED), frame_source(pd.DataFrame(rows), WANTED)):
+        found = read_sources([source], configured(features=FEATURES))
+        assert [(line["row"], line["column"]) for line in found.unusable] == [(2, "kind")]
+        assert found.ids == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("values", "texts"),
+    [
+        (np.array([0.1, 2], np.longdouble), ["0.1", "2"]),
+        (pd.arrays.SparseArray([1.5, 0.0]), ["1.5", "0"]),
+        (np.array([1 + 2j, 2]), ["(1+2j)", "(2+0j)"]),
+        ([Decimal("sNaN"), Decimal("NaN")], ["", ""]),
+        ([np.datetime64("2020-01-01T00"), np.datetime64("NaT")], ["2020-01-01", ""]),
+        (pd.DatetimeIndex(["2020-01-01", "NaT"]), ["2020-01-01", ""]),
+        (pd.array([True, None], dtype="boolean"), ["true", ""]),
+        (pd.array(["1.0", None], dtype="string"), ["1", ""]),
+        (pd.array([0.1, None], dtype="Float32"), ["0.1", ""]),
+    ],
+    ids=lambda values: str(getattr(values, "dtype", ""))[:20],
+)
+def test_odd_kinds_of_columns(values, texts, configured) -> None:
+    dataset = configured(features=FEATURES)
+    frame = pd.DataFrame({"id": ["a", "a"], "t": [0, 1], "x": [1.0, 2.0], "kind": values})
+    expected = read_sources([frame_source(frame.assign(kind=texts), WANTED)], dataset)
+    assert read_sources([frame_source(frame, WANTED)], dataset).examples == expected.examples
 
 
 def test_no_rows(configured) -> None:
