@@ -14,8 +14,7 @@ from typing import Any
 from noisy_gru.components.pusher.labels import version_state
 from noisy_gru.components.pusher.published import (
     WITHDRAWN,
-    Publication,
-    hash_files,
+    changed_files,
     published_versions,
     read_publication,
     withdrawn_versions,
@@ -129,7 +128,7 @@ def trace(
         labels=() if state is None else state.labels,
         published=publication.published,
         fingerprint=publication.fingerprint,
-        files_state=_own_files(folder, publication),
+        files_state=changed_files(folder, publication),
         run_id=record.run_id or publication.lineage.get("run", ""),
         account=account,
         artifact=(publication.model_uri, bool(publication.model_uri) and Path(publication.model_uri).is_dir()),
@@ -147,13 +146,3 @@ def trace(
 def _inputs(record: TrainingRecord) -> dict[str, dict[str, Any]]:
     spans = {file.name: span.number for span in record.spans for file in span.files}
     return {file.name: {"sha256": file.sha256, "span": spans.get(file.name)} for file in record.files}
-
-
-def _own_files(folder: Path, publication: Publication) -> dict[str, str]:
-    now = hash_files(folder)
-    names = sorted(now.keys() | publication.files.keys())
-    return {
-        name: "gone" if name not in now else "added" if name not in publication.files else "changed"
-        for name in names
-        if now.get(name) != publication.files.get(name)
-    }

@@ -13,9 +13,11 @@ from pathlib import Path
 
 from noisy_gru.components.retrain_planner.plan import Plan
 from noisy_gru.components.retrain_planner.planning import Subject, make_plan
+from noisy_gru.components.sequence_example_gen.contents import remembered
 from noisy_gru.components.sequence_example_gen.spans import LATEST
 from noisy_gru.pipeline.config import PipelineConfig
 from noisy_gru.pipeline.input_base import relative_to_base
+from noisy_gru.pipeline.runs import RunDirectory
 from noisy_gru.schema.file_patterns import local_glob
 
 
@@ -49,7 +51,8 @@ def plan_retraining(
         model_dir=serving_dir / config.model_name,
         rules=config.retraining.rules,
     )
-    return make_plan(subject, now=now, glob=_matching, span=span, force=force, run_id=run_id)
+    with remembered(RunDirectory(serving_dir.parent).hashes, keep=False):
+        return make_plan(subject, now=now, glob=_matching, span=span, force=force, run_id=run_id)
 
 
 def _matching(pattern: str) -> Sequence[str]:

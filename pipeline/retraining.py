@@ -21,6 +21,7 @@ from typing import Any
 
 from noisy_gru.components.retrain_planner.attempts import Attempt, append_attempt
 from noisy_gru.components.retrain_planner.plan import Plan
+from noisy_gru.components.sequence_example_gen.contents import remembered
 from noisy_gru.pipeline.config import PipelineConfig
 from noisy_gru.pipeline.cut_off import close_cut_off, to_go_on_with
 from noisy_gru.pipeline.explaining import explained, is_expected
@@ -83,6 +84,7 @@ def retrain_once(
         signals_noted(signal.SIGTERM, signal.SIGINT) as signals,
         signals.held(),
         directory.locked("noisy-gru retrain run", model=config.model_name),
+        remembered(directory.hashes),
     ):
         job = _Job(config, directory, now, teller, say, signals)
         directory.close_killed()

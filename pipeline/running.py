@@ -21,6 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from noisy_gru.components.sequence_example_gen.contents import remembered
 from noisy_gru.components.sequence_example_gen.spans import LATEST
 from noisy_gru.pipeline.beam_config import beam_arguments
 from noisy_gru.pipeline.beam_options import check_can_run_here
@@ -177,6 +178,7 @@ class _Run:
         _closing_lines(account, live)
 
     def _execute(self) -> None:
+        self._check_published()
         self._live.started("loading TFX", 0, 0)
         from noisy_gru.pipeline.beam_answers import keep_beams_answers
         from noisy_gru.pipeline.build import build_pipeline
@@ -201,7 +203,18 @@ class _Run:
             beam_pipeline_args=beam_arguments(config, input_bytes),
         )
         self._live.stop()
-        LocalRunner(self.account.run_id, self).run(pipeline)
+        with remembered(directory.hashes):
+            LocalRunner(self.account.run_id, self).run(pipeline)
+
+    def _check_published(self) -> None:
+        """Before anything is done, as training with a damaged version at the end of it would be for nothing."""
+        from rich.markup import escape
+
+        from noisy_gru.components.pusher.damage import check_served
+
+        for note in check_served(self._directory.serving / self._config.model_name):
+            logging.getLogger(__name__).warning("%s", note)
+            self._live.line(f"[yellow]WARNING[/] {escape(note)}")
 
     def started(self, name: str, number: int, total: int) -> None:
         """A step starts: the observer's part."""

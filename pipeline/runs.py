@@ -160,6 +160,7 @@ class RunDirectory:
         self.runs = self.root / "runs"
         self.serving = self.root / "serving"
         self.inputs = self.root / "inputs"
+        self.hashes = self.inputs / "hashes.json"
         self.work = self.root / "work"
         self._warned: set[str] = set()
 

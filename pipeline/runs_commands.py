@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -104,7 +105,7 @@ def rollback(
 
     with errors_in_words(debug):
         folder, name = find_model(root, serving_dir, model)
-        _tell(name, rollout.rollback(folder, name, to=to, reason=reason, wait=wait), as_json)
+        rollout.rollback(folder, name, to=to, reason=reason, wait=wait, tell=partial(_tell, name, as_json=as_json))
 
 
 @runs_app.command()
@@ -122,7 +123,7 @@ def restore(
 
     with errors_in_words(debug):
         folder, name = find_model(root, serving_dir, model)
-        _tell(name, rollout.restore(folder, name, version, reason=reason), as_json)
+        rollout.restore(folder, name, version, reason=reason, tell=partial(_tell, name, as_json=as_json))
 
 
 @runs_app.command()
@@ -139,7 +140,7 @@ def promote(
 
     with errors_in_words(debug):
         folder, name = find_model(root, serving_dir, model)
-        _tell(name, rollout.promote(folder, name, reason=reason), as_json)
+        rollout.promote(folder, name, reason=reason, tell=partial(_tell, name, as_json=as_json))
 
 
 def find_model(root: Path | None, serving_dir: Path | None, name: str | None) -> tuple[Path, str]:
@@ -181,7 +182,7 @@ def find_model(root: Path | None, serving_dir: Path | None, name: str | None) ->
     raise UserError(f"{what} in {places}. Name the root of its runs with --root, or its folder with --serving-dir")
 
 
-def _tell(name: str, change: Change, as_json: bool) -> None:
+def _tell(name: str, change: Change, *, as_json: bool) -> None:
     if as_json:
         content: dict[str, Any] = {"model": name, "newest": change.newest, "stable": change.stable}
         typer.echo(json.dumps({**content, "message": change.text, "left_alone": change.left_alone}))

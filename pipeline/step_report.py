@@ -146,7 +146,10 @@ def _publishing(outputs: Outputs, account: RunAccount) -> Report:
     properties = _one(outputs, "pushed_model").properties
     if properties.get("pushed") != 1:
         account.blessed = False
-        return str(properties.get("reason", "not published")), {"published": False}
+        reason = str(properties.get("reason", "not published"))
+        # The steps that refused it have said why.
+        account.refusals = account.refusals or [f"Pusher: {reason.removeprefix('not published: ')}"]
+        return reason, {"published": False}
     account.blessed = True
     account.version = int(properties["pushed_version"])
     account.published_path = str(properties["pushed_destination"])

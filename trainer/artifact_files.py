@@ -1,5 +1,6 @@
-"""Names of what a model artifact holds beside the SavedModel, for those who read it without TensorFlow."""
+"""Names of what a model artifact holds, for those who read it without TensorFlow."""
 
+SERVING_FOLDER = "Format-Serving"
 KERAS_FOLDER = "Format-Keras"
 # In there: the model, the settings it was trained with, what Transform had fitted, and the word on its base model.
 MODEL_FILE = "model.keras"

@@ -15,9 +15,12 @@ from tfx.utils import path_utils, proto_utils
 
 from noisy_gru.components.config import EvaluationConfig
 from noisy_gru.components.evaluation.config import SPLIT, eval_config, without_comparison
-from noisy_gru.components.latest_blessed.executor import is_present
+from noisy_gru.components.latest_blessed.executor import IDENTITY, is_present
+from noisy_gru.components.pusher.candidate import Candidate
+from noisy_gru.components.pusher.identity import model_identity
 from noisy_gru.components.pusher.published import fingerprint, hash_files
 from noisy_gru.schema.config import DatasetConfig
+from noisy_gru.schema.errors import PublishError
 
 _BASELINE = "baseline_model"
 # Generated code, of which type checkers see nothing.
@@ -35,6 +38,8 @@ class Executor(tfx_executor.Executor):
         """Evaluates; see TFX."""
         present = [artifact for artifact in input_dict.get(_BASELINE, []) if is_present(artifact)]
         rest = {key: value for key, value in input_dict.items() if key != _BASELINE}
+        for artifact in present:
+            _check_copy(artifact)
         if present and _is_same(rest[standard_component_specs.MODEL_KEY][0], present[0]):
             config = _proto.EvalConfig()
             proto_utils.json_to_proto(exec_properties[standard_component_specs.EVAL_CONFIG_KEY], config)
@@ -43,10 +48,21 @@ class Executor(tfx_executor.Executor):
         super().Do(rest | ({_BASELINE: present} if present else {}), output_dict, exec_properties)
 
 
+def _check_copy(artifact: Any) -> None:
+    """The copy may be an earlier run's, from the cache, and lies where nobody looks."""
+    copy = Path(path_utils.serving_model_path(artifact.uri))
+    version, _, published = artifact.get_string_custom_property(IDENTITY).partition(" ")
+    if published and fingerprint(hash_files(copy)) != published:
+        raise PublishError(
+            f"{copy}: this copy of version {version} isn't what was published any more, so nothing is compared with "
+            f"it. Delete {artifact.uri}, and run it again."
+        )
+
+
 def _is_same(one: Any, other: Any) -> bool:
-    """Whether two model artifacts hold the same SavedModel."""
-    prints = {fingerprint(hash_files(Path(path_utils.serving_model_path(each.uri)))) for each in (one, other)}
-    return len(prints) == 1
+    """Whether two model artifacts hold the same model, however often it was exported."""
+    first, second = (Candidate(Path(path_utils.serving_model_path(each.uri)), model_identity) for each in (one, other))
+    return first.fingerprint == second.fingerprint or first.identity == second.identity
 
 
 class Evaluator(tfx_component.Evaluator):

@@ -6,62 +6,48 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from noisy_gru.components.pusher.candidate import Candidate
+from noisy_gru.components.pusher.damage import check_version, damage, served_files
+from noisy_gru.components.pusher.identity import model_identity
 from noisy_gru.components.pusher.published import (
     COMPARED_WITH,
     EXTRA_ASSETS,
     RECORD,
     Publication,
-    fingerprint,
     hash_file,
-    hash_files,
     latest_publication,
     read_publication,
 )
 from noisy_gru.components.pusher.training_record import KERAS_FILES, RETRAINING, read_training_record
-from noisy_gru.trainer.artifact_files import KERAS_FOLDER
+from noisy_gru.trainer.artifact_files import KERAS_FOLDER, SERVING_FOLDER
 
-_SERVING = "Format-Serving"
 _NONE = "none"
 
 
 @dataclass(frozen=True)
 class Latest:
-    """The published model to compare with, None if there is none, and a sentence about it.
-
-    `damaged` is the version whose files are gone, if that is why there is none.
-    """
+    """The published model to compare with, None if there is none, and a sentence about it."""
 
     publication: Publication | None
     note: str
-    damaged: int | None = None
 
     @property
     def identity(self) -> str:
         """What a comparison's result depends on."""
-        if self.publication is not None:
-            return f"{self.publication.version} {self.publication.fingerprint}"
-        # Said anew by the step, which would come from the cache if it were no other answer.
-        return _NONE if self.damaged is None else f"{_NONE}, {self.damaged} is damaged"
+        return _NONE if self.publication is None else f"{self.publication.version} {self.publication.fingerprint}"
 
 
 def find_latest(serving_dir: Path, model_name: str) -> Latest:
     """The newest version in ``<serving_dir>/<model_name>`` that noisy-gru published.
 
     Raises:
-        PublishError: if its record can't be read.
+        PublishError: it isn't what was published any more, or its record can't be read.
     """
     model_dir = serving_dir / model_name
     publication = latest_publication(model_dir)
     if publication is None:
         return Latest(None, f"no published model in {model_dir}: a first run")
-    folder = model_dir / str(publication.version)
-    if gone := _gone(publication, folder):
-        return Latest(
-            None,
-            f"version {publication.version} was published on {publication.published}, but {len(gone)} of its files are "
-            f"gone (such as {gone[0]} in {folder}): a new model is not compared with it",
-            damaged=publication.version,
-        )
+    check_version(model_dir, publication.version)
     return Latest(publication, f"version {publication.version} of {publication.published}")
 
 
@@ -79,7 +65,10 @@ def to_compare_with(saved_model: Path, serving_dir: Path, model_name: str) -> La
         PublishError: a record can't be read.
     """
     latest = find_latest(serving_dir, model_name)
-    if latest.publication is None or latest.publication.fingerprint != fingerprint(hash_files(saved_model)):
+    if latest.publication is None:
+        return latest
+    folder = serving_dir / model_name / str(latest.publication.version)
+    if not Candidate(saved_model, model_identity).is_in(folder, latest.publication):
         return latest
     given = latest.publication.lineage.get(COMPARED_WITH, "")
     same = f"version {latest.publication.version} is this very model"
@@ -89,7 +78,7 @@ def to_compare_with(saved_model: Path, serving_dir: Path, model_name: str) -> La
     folder = serving_dir / model_name / version
     if version and (folder / RECORD).exists():
         before = read_publication(folder)
-        if before.fingerprint == its_fingerprint and not _gone(before, folder):
+        if before.fingerprint == its_fingerprint and not served_files(damage(folder)):
             return Latest(before, f"{same}, and was compared with version {version}")
     return latest
 
@@ -106,7 +95,7 @@ def copy_latest(publication: Publication, serving_dir: Path, target: Path) -> st
         target: folder of the new artifact.
     """
     version = serving_dir / publication.model_name / str(publication.version)
-    shutil.copytree(version, target / _SERVING, ignore=shutil.ignore_patterns(RECORD, EXTRA_ASSETS.rstrip("/")))
+    shutil.copytree(version, target / SERVING_FOLDER, ignore=shutil.ignore_patterns(RECORD, EXTRA_ASSETS.rstrip("/")))
     return copy_keras(publication, version, target)
 
 
@@ -132,12 +121,6 @@ def copy_keras(publication: Publication, version_folder: Path, target: Path) -> 
         if (record.keras_folder / name).is_file():
             shutil.copyfile(record.keras_folder / name, target / KERAS_FOLDER / name)
     return ""
-
-
-def _gone(publication: Publication, folder: Path) -> list[str]:
-    """Files that a comparison needs, and that aren't there any more."""
-    needed = set(publication.files).difference(_retraining_files(publication))
-    return sorted(name for name in needed if not (folder / name).is_file())
 
 
 def _retraining_files(publication: Publication) -> list[str]:

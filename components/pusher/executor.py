@@ -14,7 +14,8 @@ from tfx.utils import path_utils
 
 from noisy_gru.components.config import PublishingConfig
 from noisy_gru.components.latest_blessed.executor import IDENTITY
-from noisy_gru.components.pusher.publish import Published, publish
+from noisy_gru.components.pusher.identity import model_identity
+from noisy_gru.components.pusher.publish import Published, WithdrawnError, publish
 from noisy_gru.components.pusher.published import COMPARED_WITH, fingerprint, hash_files
 from noisy_gru.components.pusher.retraining import Retraining
 from noisy_gru.components.retrain_planner.attempts import Event, close_attempt
@@ -105,17 +106,12 @@ class Executor(base_executor.BaseExecutor):
         `note`, `stable_version`, or `reason` if it was refused, and holds ``publication.json``.
 
         Raises:
-            PublishError: if publishing fails; not if a blessing is negative.
+            PublishError: if publishing fails; not if a blessing is negative, or the model was withdrawn before.
         """
         model = artifact_utils.get_single_instance(input_dict[MODEL])
         pushed = artifact_utils.get_single_instance(output_dict[PUSHED_MODEL])
         if reasons := refusals(input_dict):
-            text = f"not published: {' and '.join(reasons)}"
-            pushed.set_int_custom_property("pushed", 0)
-            pushed.set_string_custom_property("reason", text)
-            (Path(pushed.uri) / "reason.txt").write_text(text + "\n")
-            self._close("refused", exec_properties, text)
-            logger.error(text, extra={"event": {"message": text, "pushed": False}})
+            self._refuse(pushed, exec_properties, f"not published: {' and '.join(reasons)}")
             return
         lineage = {
             key: origin(artifact) for key in (MODEL_BLESSING, INFRA_BLESSING) for artifact in input_dict.get(key, [])
@@ -126,15 +122,21 @@ class Executor(base_executor.BaseExecutor):
         if self._context is not None and self._context.pipeline_info is not None:
             lineage["pipeline"] = run["pipeline"] = self._context.pipeline_info.id
             lineage["run"] = run["run_id"] = self._context.pipeline_run_id or ""
-        result = publish(
-            servable(model, input_dict.get(INFRA_BLESSING, [])),
-            Path(exec_properties[SERVING_DIR]),
-            exec_properties[MODEL_NAME],
-            settings=PublishingConfig.model_validate_json(exec_properties.get(PUBLISHING) or "{}"),
-            model_uri=origin(model),
-            lineage=lineage,
-            retraining=retraining(model, input_dict, run),
-        )
+        try:
+            result = publish(
+                servable(model, input_dict.get(INFRA_BLESSING, [])),
+                Path(exec_properties[SERVING_DIR]),
+                exec_properties[MODEL_NAME],
+                settings=PublishingConfig.model_validate_json(exec_properties.get(PUBLISHING) or "{}"),
+                model_uri=origin(model),
+                lineage=lineage,
+                retraining=retraining(model, input_dict, run),
+                identify=model_identity,
+            )
+        except WithdrawnError as error:
+            # No failure: the run made what a person took back, and says so.
+            self._refuse(pushed, exec_properties, f"not published: {error}")
+            return
         version = str(result.publication.version)
         pushed.set_int_custom_property("pushed", 1)
         pushed.set_string_custom_property("pushed_destination", str(result.folder))
@@ -146,6 +148,13 @@ class Executor(base_executor.BaseExecutor):
         self._close("published", exec_properties, text, result.publication.version)
         event = {"message": text, "pushed": True, "version": version, "path": str(result.folder)}
         logger.info(text, extra={"event": json.loads(json.dumps(event))})
+
+    def _refuse(self, pushed: Any, exec_properties: dict[str, Any], text: str) -> None:
+        pushed.set_int_custom_property("pushed", 0)
+        pushed.set_string_custom_property("reason", text)
+        (Path(pushed.uri) / "reason.txt").write_text(text + "\n")
+        self._close("refused", exec_properties, text)
+        logger.error(text, extra={"event": {"message": text, "pushed": False}})
 
     def _close(self, event: Event, exec_properties: dict[str, Any], reason: str, version: int | None = None) -> None:
         """Notes the end of the retraining that this run is, if it is one."""

@@ -14,7 +14,7 @@ from typing import Literal, get_args
 from noisy_gru.components.pusher.disk import append_line
 
 HISTORY = "history.jsonl"
-Action = Literal["publish", "rollback", "restore", "promote", "prune"]
+Action = Literal["publish", "rollback", "restore", "promote", "prune", "allow"]
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,13 @@ class Event:
     Attributes:
         at: when, in ISO 8601, UTC.
         action: `publish`; `rollback` withdraws a version and `restore` undoes that; `promote` gives the label `stable`;
-            `prune` removes the files.
+            `prune` removes the files; `allow` undoes the withdrawal of a version whose files were removed.
         version: of the model.
         previous: the newest version before the change; for `promote` the one that was stable. None: there was none.
         newest: the newest version after the change.
         stable: the version labelled stable after the change.
         reason: a person's, or the cause.
+        identity: of the model, where it is known: what is withdrawn stays so when its files are gone.
     """
 
     at: str
@@ -39,6 +40,7 @@ class Event:
     newest: int | None = None
     stable: int | None = None
     reason: str = ""
+    identity: str = ""
 
 
 def read_history(model_dir: Path) -> list[Event]:
@@ -57,7 +59,18 @@ def append_event(model_dir: Path, event: Event) -> None:
 
 def last_actions(events: list[Event]) -> dict[int, Event]:
     """The last change of each version that says where it is; a promotion doesn't."""
-    return {event.version: event for event in events if event.action != "promote"}
+    return {event.version: event for event in events if event.action not in ("promote", "allow")}
+
+
+def barred_models(events: list[Event]) -> dict[str, int]:
+    """The versions that were withdrawn and then removed, by their models' identities: not to be published again."""
+    identities = {event.version: event.identity for event in events if event.identity}
+    withdrawn: dict[int, bool] = {}
+    for event in events:
+        if event.action in ("rollback", "restore", "allow"):
+            withdrawn[event.version] = event.action == "rollback"
+    removed = {version for version, event in last_actions(events).items() if event.action == "prune"}
+    return {identities[each]: each for each in removed if withdrawn.get(each) and each in identities}
 
 
 def _parsed(line: str) -> Event | None:
@@ -73,5 +86,6 @@ def _parsed(line: str) -> Event | None:
         and all(number is None or isinstance(number, int) for number in numbers)
         and isinstance(event.at, str)
         and isinstance(event.reason, str)
+        and isinstance(event.identity, str)
     )
     return event if whole else None

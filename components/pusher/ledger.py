@@ -19,11 +19,14 @@ from pathlib import Path
 from noisy_gru.components.config import PublishingConfig
 from noisy_gru.components.pusher.disk import locked, sync, write_whole
 from noisy_gru.components.pusher.history import Action, Event, append_event, last_actions, read_history
+from noisy_gru.components.pusher.intent import Intent, pending
 from noisy_gru.components.pusher.labels import SETTINGS, Labels, choose_labels, read_settings
 from noisy_gru.components.pusher.published import (
     INCOMING,
+    RECORD,
     REMOVED,
     WITHDRAWN,
+    files_identity,
     published_versions,
     read_publication,
     removed_versions,
@@ -56,6 +59,8 @@ class Ledger:
         self.clock = clock
         # Whether what a server sees was changed: said when something fails.
         self.changed = False
+        # What was asked for and is done, but isn't answered yet.
+        self._done: list[Intent] = []
 
     @property
     def published(self) -> list[int]:
@@ -91,23 +96,62 @@ class Ledger:
         reason: str = "",
         at: str | None = None,
         stable: int | None = None,
+        identity: str = "",
     ) -> Event:
         """Adds a change to the history, with the newest and the stable version that there are after it."""
         present = self.published
         if stable is None and present:
             stable = self.labels.stable
-        event = Event(at or self.now(), action, version, previous, present[-1] if present else None, stable, reason)
+        newest = present[-1] if present else None
+        event = Event(at or self.now(), action, version, previous, newest, stable, reason, identity)
         append_event(self.model_dir, event)
         return event
 
-    def repair(self, reason: str = "") -> list[Event]:
-        """Finishes what a kill cut off: removes leftovers, and records what was done without a record.
+    def carry_out(self, intent: Intent, wait: Callable[[], None] = lambda: None) -> None:
+        """Does what was asked for, or the rest of it; ``answered`` has to follow when the person knows.
+
+        Args:
+            intent: on disk already.
+            wait: is called between telling servers that versions go, and withdrawing them.
+        """
+        last = last_actions(read_history(self.model_dir))
+        leaving = [version for version in intent.versions if version in self.published]
+        # Somebody may have taken away, since, what was to be gone back to: the last version is never withdrawn.
+        if intent.action == "rollback" and leaving and set(leaving) != set(self.published):
+            self.write_server_files(without=leaving)
+            wait()
+            for version in leaving:
+                self.at("withdraw")
+                self.move(str(version), f"{WITHDRAWN}{version}")
+        if intent.action == "restore":
+            for version in set(intent.versions).intersection(self.withdrawn).difference(self.published):
+                self.at("restore")
+                self.move(f"{WITHDRAWN}{version}", str(version))
+        self.at("history")
+        now = self.withdrawn if intent.action == "rollback" else self.published
+        for version in intent.versions:
+            if intent.action == "promote":
+                if version in now and self.labels.stable != version:
+                    self.record("promote", version, previous=intent.previous, reason=intent.reason, stable=version)
+            elif version in now and (version not in last or last[version].action != intent.action):
+                self.record(intent.action, version, previous=intent.previous, reason=intent.reason)
+        self._done.append(intent)
+
+    def answered(self) -> None:
+        """Forgets what was asked for and is done; the last thing that a command does, when the lock is released."""
+        while self._done:
+            self.at("answered")
+            self._done.pop().remove(self.model_dir)
+
+    def repair(self, reason: str = "", wait: Callable[[], None] = lambda: None) -> tuple[list[Intent], list[Event]]:
+        """Finishes what a kill cut off: what was asked for and what was being removed; records what has no record.
 
         Args:
             reason: recorded for a version that is found withdrawn.
+            wait: as in ``carry_out``.
 
         Returns:
-            What it added to the history.
+            What had been asked for, and what it added to the history besides.
 
         Raises:
             PublishError: if the record of a version that the history doesn't know can't be read.
@@ -115,12 +159,17 @@ class Ledger:
         self.at("clean")
         for leftover in self.model_dir.glob(f"{INCOMING}*"):
             shutil.rmtree(leftover)
+        asked = pending(self.model_dir)
+        for intent in asked:
+            self.carry_out(intent, wait)
         last = last_actions(read_history(self.model_dir))
         added, before = [], None
         for version in self.published:
             if version not in last:
-                when = read_publication(self.model_dir / str(version)).published
-                added.append(self.record("publish", version, previous=before, at=when))
+                found = read_publication(self.model_dir / str(version))
+                added.append(
+                    self.record("publish", version, previous=before, at=found.published, identity=found.identity)
+                )
             elif last[version].action in ("rollback", "prune"):
                 added.append(self.record("restore", version, previous=before, reason="found in place"))
             before = version
@@ -128,7 +177,7 @@ class Ledger:
             if version not in last or last[version].action != "rollback":
                 reason = reason or "found withdrawn"
                 added.append(self.record("rollback", version, previous=version, reason=reason))
-        return [*added, *self.finish_removing()]
+        return asked, [*added, *self.finish_removing()]
 
     def move(self, name: str, new_name: str) -> None:
         """Renames a folder in one step, which is on disk when this returns."""
@@ -136,8 +185,11 @@ class Ledger:
         self.changed = True
         sync(self.model_dir)
 
-    def prune(self) -> list[int]:
+    def prune(self, identify: Callable[[Path], str]) -> list[int]:
         """Removes the versions beyond those that the settings keep; never the stable one, nor one of somebody else.
+
+        Args:
+            identify: the identity of a SavedModel: of a withdrawn one it outlives the files.
 
         Returns:
             The published versions that were removed, rising.
@@ -152,10 +204,10 @@ class Ledger:
         ]:
             self.at("retire")
             self.move(folder, f"{REMOVED}{version}")
-        self.finish_removing()
+        self.finish_removing(identify)
         return old
 
-    def finish_removing(self) -> list[Event]:
+    def finish_removing(self, identify: Callable[[Path], str] = files_identity) -> list[Event]:
         """Deletes what was set aside to be deleted, which no server sees any more, and records it."""
         last, added = last_actions(read_history(self.model_dir)), []
         for version in removed_versions(self.model_dir):
@@ -163,10 +215,17 @@ class Ledger:
                 self.at("record removal")
                 newest = self.published[-1] if self.published else None
                 reason = f"the newest {self.settings.versions.keep} are kept"
-                added.append(self.record("prune", version, previous=newest, reason=reason))
+                identity = self._identity(self.model_dir / f"{REMOVED}{version}", identify)
+                added.append(self.record("prune", version, previous=newest, reason=reason, identity=identity))
             self.at("remove")
             shutil.rmtree(self.model_dir / f"{REMOVED}{version}")
         return added
+
+    def _identity(self, folder: Path, identify: Callable[[Path], str]) -> str:
+        """Of a model on its way out, which is remembered by it; a kill may have left anything of its files."""
+        if not (folder / RECORD).is_file():
+            return ""
+        return read_publication(folder).identity or identify(folder)
 
     def write_server_files(self, without: Collection[int] = ()) -> list[str]:
         """Writes what a server is started with; names the files that are left alone, because a person took them over.

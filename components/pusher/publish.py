@@ -1,6 +1,7 @@
 """Publishes a SavedModel as a version: copied aside, synced to disk, then renamed in one step.
 
 A kill at any moment leaves either no new version or a whole one; what it leaves undone is finished by the next push.
+A model is what it computes, not its files: the same one, exported again, is not published again.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from noisy_gru.components.config import PublishingConfig
+from noisy_gru.components.pusher.candidate import Candidate
 from noisy_gru.components.pusher.disk import sync_tree
+from noisy_gru.components.pusher.history import barred_models, read_history
 from noisy_gru.components.pusher.labels import Labels
 from noisy_gru.components.pusher.ledger import LOCK_SECONDS, Ledger, Step, no_step, open_ledger
 from noisy_gru.components.pusher.published import (
@@ -21,13 +24,16 @@ from noisy_gru.components.pusher.published import (
     RECORD,
     WITHDRAWN,
     Publication,
-    fingerprint,
+    files_identity,
     hash_files,
-    read_publication,
     versions,
 )
 from noisy_gru.components.pusher.retraining import Retraining
 from noisy_gru.schema.errors import PublishError
+
+
+class WithdrawnError(PublishError):
+    """The model was published before and withdrawn: it doesn't come back by itself."""
 
 
 @dataclass(frozen=True)
@@ -60,15 +66,16 @@ def publish(
     model_uri: str = "",
     lineage: dict[str, str] | None = None,
     retraining: Retraining | None = None,
+    identify: Callable[[Path], str] = files_identity,
     clock: Callable[[], float] = time.time,
     at: Step = no_step,
     lock_seconds: float = LOCK_SECONDS,
 ) -> Published:
     """Publishes the SavedModel in ``source`` as ``<serving_dir>/<model_name>/<version>``.
 
-    The version is the time in seconds since 1970, or one more than the newest version if that isn't older. A model
-    whose files equal the newest version's, warm-up requests aside, is not published again. Afterwards the files that a
-    server is started with are written, and old versions removed.
+    The version is the time in seconds since 1970, or one more than the newest version if that isn't older. The newest
+    version's model is not published again, whatever bytes its export has. Afterwards the files that a server is started
+    with are written, and old versions removed.
 
     Args:
         source: folder of the SavedModel.
@@ -78,12 +85,14 @@ def publish(
         model_uri: of the model artifact, for the record.
         lineage: for the record.
         retraining: what the next training needs of this one; None: the version can't be trained further.
+        identify: the identity of a SavedModel; the Pusher's is ``model_identity``.
         clock: seconds since 1970.
         at: is told each step before it is done; for tests.
         lock_seconds: how long to wait for another change of the same model.
 
     Raises:
-        PublishError: if ``source`` is no SavedModel, was withdrawn before, another push goes on, or the disk fails.
+        WithdrawnError: if the model was published before and withdrawn.
+        PublishError: if ``source`` is no SavedModel, another push goes on, or the disk fails.
     """
     if not (source / "saved_model.pb").is_file():
         raise PublishError(f"Nothing to publish: {source} holds no saved_model.pb.")
@@ -92,33 +101,35 @@ def publish(
         ledger.repair()
         at("settings")
         ledger.adopt(settings or PublishingConfig())
-        publication, is_new = _bring_in(source, ledger, model_uri, lineage or {}, retraining)
+        candidate = Candidate(source, identify)
+        publication, is_new = _bring_in(candidate, ledger, model_uri, lineage or {}, retraining)
         if is_new:
             at("history")
-            ledger.record("publish", publication.version, previous=_before(ledger.published, publication.version))
+            before = _before(ledger.published, publication.version)
+            ledger.record("publish", publication.version, previous=before, identity=publication.identity)
         left_alone = ledger.write_server_files()
-        removed = ledger.prune()
+        removed = ledger.prune(identify)
         at("done")
         folder = ledger.model_dir / str(publication.version)
-        return Published(publication, folder, is_new, ledger.labels, removed, left_alone)
+        done = Published(publication, folder, is_new, ledger.labels, removed, left_alone)
+    ledger.answered()
+    return done
 
 
 def _bring_in(
-    source: Path, ledger: Ledger, model_uri: str, lineage: dict[str, str], retraining: Retraining | None
+    candidate: Candidate, ledger: Ledger, model_uri: str, lineage: dict[str, str], retraining: Retraining | None
 ) -> tuple[Publication, bool]:
     """The record of the version that holds the model, and whether it is a new one."""
-    model_dir, at = ledger.model_dir, ledger.at
-    files = hash_files(source)
-    digest = fingerprint(files)
+    model_dir, at, source, files = ledger.model_dir, ledger.at, candidate.saved_model, candidate.files
     present, withdrawn = versions(model_dir), ledger.withdrawn
-    if present and (same := _same(model_dir / str(present[-1]), digest)):
+    if present and (same := candidate.published_in(model_dir / str(present[-1]))):
         return same, False
-    for version in withdrawn:
-        if _same(model_dir / f"{WITHDRAWN}{version}", digest):
-            raise PublishError(
-                f"This model was published as version {version} and withdrawn, so it isn't published again. "
-                f"To serve it all the same: noisy-gru runs restore {version}."
-            )
+    if reason := _withdrawn(candidate, ledger):
+        # What a kill kept from being done is done all the same.
+        if ledger.published:
+            ledger.write_server_files()
+        ledger.answered()
+        raise WithdrawnError(reason)
     version = max(int(ledger.clock()), *(number + 1 for number in [*present, *withdrawn, 0]))
     incoming = model_dir / f"{INCOMING}{version}"
     at("copy")
@@ -136,9 +147,10 @@ def _bring_in(
         model_name=model_dir.name,
         published=datetime.fromtimestamp(ledger.clock(), UTC).isoformat(timespec="seconds"),
         files=files,
-        fingerprint=digest,
+        fingerprint=candidate.fingerprint,
         model_uri=model_uri,
         lineage=lineage,
+        identity=candidate.identity,
     )
     at("record")
     (incoming / RECORD).write_text(publication.to_json())
@@ -154,9 +166,17 @@ def _before(present: list[int], version: int) -> int | None:
     return older[-1] if older else None
 
 
-def _same(folder: Path, digest: str) -> Publication | None:
-    """The record of the version in ``folder``, if it has this fingerprint."""
-    if not (folder / RECORD).exists():
-        return None
-    publication = read_publication(folder)
-    return publication if publication.fingerprint == digest else None
+def _withdrawn(candidate: Candidate, ledger: Ledger) -> str:
+    """Why a model that was withdrawn isn't published; empty if it wasn't."""
+    for version in ledger.withdrawn:
+        if candidate.published_in(ledger.model_dir / f"{WITHDRAWN}{version}"):
+            return (
+                f"this model was published as version {version} and withdrawn, so it isn't published again. "
+                f"To serve it all the same: noisy-gru runs restore {version}"
+            )
+    if (version := barred_models(read_history(ledger.model_dir)).get(candidate.identity)) is not None:
+        return (
+            f"this model was published as version {version}, withdrawn, and removed since, so it isn't published "
+            f"again. To publish it all the same: noisy-gru runs restore {version}, then run it again"
+        )
+    return ""

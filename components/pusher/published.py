@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from noisy_gru.schema.errors import PublishError
 
@@ -23,6 +25,7 @@ REMOVED = "removed-"
 # What the ServingGate adds to a copy of the model: requests to warm a server up with.
 EXTRA_ASSETS = "assets.extra/"
 _FORMAT = 1
+_CHECKSUM = "checksum"
 _BLOCK = 1 << 20
 
 
@@ -38,6 +41,7 @@ class Publication:
         fingerprint: sha256 of the model's own files, without the requests that warm a server up.
         model_uri: the model artifact it is a copy of.
         lineage: where it comes from: pipeline, run, blessings, what it was compared with.
+        identity: of the model (``identity.py``), the same for every export of it; empty in a record of before.
     """
 
     version: int
@@ -47,10 +51,12 @@ class Publication:
     fingerprint: str
     model_uri: str
     lineage: dict[str, str] = field(default_factory=dict)
+    identity: str = ""
 
     def to_json(self) -> str:
-        """As it stands in ``publication.json``."""
-        return json.dumps({"format": _FORMAT, **asdict(self)}, indent=2, sort_keys=True) + "\n"
+        """As it stands in ``publication.json``, with a checksum of itself."""
+        content = {"format": _FORMAT, **asdict(self)}
+        return json.dumps({**content, _CHECKSUM: _checksum(content)}, indent=2, sort_keys=True) + "\n"
 
 
 def read_publication(folder: Path) -> Publication:
@@ -62,16 +68,24 @@ def read_publication(folder: Path) -> Publication:
     file = folder / RECORD
     try:
         content = json.loads(file.read_text())
+        checksum = content.pop(_CHECKSUM, None)  # records of before have none
+        expected = _checksum(content)
         written = content.pop("format")
         if written != _FORMAT:
             raise PublishError(
                 f"{file} has the format {written}; this version of noisy-gru reads {_FORMAT}. Update it."
             )
-        return Publication(**content)
+        publication = Publication(**content)
+        if checksum not in (None, expected):
+            raise ValueError(f"it isn't what was written: its checksum is {expected}, and was {checksum}")
+        return publication
     except FileNotFoundError as error:
         raise PublishError(f"{folder} was not published by noisy-gru: it holds no {RECORD}.") from error
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise PublishError(f"{file} can't be read as a record of a published model: {error}.") from error
+        raise PublishError(
+            f"{file} can't be read as a record of a published model: {error}. Restore the file from a copy; without "
+            "one, move the version's folder away."
+        ) from error
 
 
 def versions(model_dir: Path) -> list[int]:
@@ -125,6 +139,25 @@ def fingerprint(files: dict[str, str]) -> str:
     """One sha256 for a model, from its files' names and hashes; the same with and without warm-up requests."""
     own = {name: digest for name, digest in files.items() if not name.startswith(EXTRA_ASSETS)}
     return hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()
+
+
+def changed_files(folder: Path, publication: Publication) -> dict[str, str]:
+    """Files of a version that aren't those of its record: ``gone``, ``added`` or ``changed``, by path."""
+    now = hash_files(folder)
+    return {
+        name: "gone" if name not in now else "added" if name not in publication.files else "changed"
+        for name in sorted(now.keys() | publication.files.keys())
+        if now.get(name) != publication.files.get(name)
+    }
+
+
+def files_identity(saved_model: Path) -> str:
+    """The identity of a model of which nothing is known but its files: another export of it is another model."""
+    return f"files:{fingerprint(hash_files(saved_model))}"
+
+
+def _checksum(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _is_number(name: str) -> bool:

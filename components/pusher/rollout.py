@@ -3,8 +3,8 @@
     >>> rollback(Path("runs/vowels/serving"), "vowels", reason="too many alarms").text  # doctest: +SKIP
     'version 200 is withdrawn; version 100 is current'
 
-All of it is renaming and small files, so it takes no time and needs no TensorFlow. Doing the same again after a kill
-finishes it, and does nothing when it is done.
+All of it is renaming and small files, so it takes no time and needs no TensorFlow. Doing the same again after a kill,
+at whatever moment, finishes it, and does nothing when it is done.
 """
 
 from __future__ import annotations
@@ -14,8 +14,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from noisy_gru.components.pusher.damage import check_version, damage
+from noisy_gru.components.pusher.history import barred_models, read_history
+from noisy_gru.components.pusher.intent import Intent
 from noisy_gru.components.pusher.ledger import LOCK_SECONDS, Ledger, Step, no_step, open_ledger
-from noisy_gru.components.pusher.published import WITHDRAWN, hash_files, read_publication, versions
+from noisy_gru.components.pusher.published import WITHDRAWN, versions
 from noisy_gru.schema.errors import PublishError
 
 
@@ -29,6 +32,13 @@ class Change:
     left_alone: list[str]
 
 
+Tell = Callable[[Change], None]
+
+
+def tell_nobody(change: Change) -> None:
+    """Tells nobody of a change: who called reads it."""
+
+
 def rollback(
     serving_dir: Path,
     model_name: str,
@@ -39,12 +49,13 @@ def rollback(
     clock: Callable[[], float] = time.time,
     sleep: Callable[[float], None] = time.sleep,
     at: Step = no_step,
+    tell: Tell = tell_nobody,
     lock_seconds: float = LOCK_SECONDS,
 ) -> Change:
     """Withdraws the newest version, or all that are newer than one.
 
-    Servers are told first where the labels go (``models.config``), then the folders are renamed, the newest first; so
-    at every moment the newest version in place is a published one.
+    What is asked for is written down first. Then servers are told where the labels go (``models.config``), and the
+    folders are renamed, the newest first; so at every moment the newest version in place is a published one.
 
     Args:
         serving_dir: folder that holds a folder for each model.
@@ -55,45 +66,37 @@ def rollback(
         clock: seconds since 1970.
         sleep: waits.
         at: is told each step before it is done; for tests.
+        tell: is given what was done. Until it returns, the same again is taken for this rollback, and goes no further.
         lock_seconds: how long to wait for another change of the same model.
 
     Raises:
         PublishError: if there is no version to go back to, or the newest one isn't noisy-gru's.
     """
-    with open_ledger(serving_dir, model_name, clock=clock, at=at, lock_seconds=lock_seconds) as ledger:
-        begun = [event.version for event in ledger.repair(reason) if event.action == "rollback"]
-        present = _present(ledger)
-        if to is None and begun:
-            text = f"the withdrawal of version {', '.join(map(str, begun))}, which was begun before, is finished"
-            return _finish(ledger, f"{text}; version {present[-1]} is current. To go back further, do it again")
-        if to is None and len(present) < 2:
-            raise PublishError(
-                f"{ledger.model_dir}: version {present[-1]} is the only one, so there is none to go back to. "
-                f"{_told_withdrawn(ledger)}A version that is replaced has to be published first."
-            )
-        target = present[-2] if to is None else to
-        if target not in present:
-            raise PublishError(
-                f"{ledger.model_dir}: version {target} isn't there to go back to; there are "
-                f"{', '.join(map(str, present))}. {_told_withdrawn(ledger)}"
-            )
-        leaving = [version for version in present if version > target]
-        if not leaving:
-            return _finish(ledger, f"version {target} is current already")
-        ledger.write_server_files(without=leaving)
+
+    def wait_for_servers() -> None:
         if wait:
             at("wait")
             sleep(wait)
-        for version in reversed(leaving):
-            at("withdraw")
-            ledger.move(str(version), f"{WITHDRAWN}{version}")
-        at("history")
-        for version in reversed(leaving):
-            ledger.record("rollback", version, previous=present[-1], reason=reason)
-        names = ", ".join(map(str, leaving))
-        verb = "are" if len(leaving) > 1 else "is"
-        plural = "s" if len(leaving) > 1 else ""
-        return _finish(ledger, f"version{plural} {names} {verb} withdrawn; version {target} is current")
+
+    with open_ledger(serving_dir, model_name, clock=clock, at=at, lock_seconds=lock_seconds) as ledger:
+        asked, found = ledger.repair(reason, wait_for_servers)
+        begun = [version for intent in asked if intent.action == "rollback" for version in intent.versions]
+        finished = [version for version in begun if version in ledger.withdrawn]
+        finished += [event.version for event in found if event.action == "rollback"]
+        present = _present(ledger)
+        if to is None and finished:
+            text = f"the withdrawal of version {', '.join(map(str, finished))}, which was begun before, is finished"
+            change = _finish(ledger, f"{text}; version {present[-1]} is current. To go back further, do it again")
+        else:
+            leaving = _leaving(ledger, present, to)
+            if leaving:
+                _ask(ledger, Intent("rollback", leaving, present[-1], reason), wait_for_servers)
+                names, several = ", ".join(map(str, reversed(leaving))), len(leaving) > 1
+                text = f"version{'s' * several} {names} {'are' if several else 'is'} withdrawn; "
+                change = _finish(ledger, f"{text}version {ledger.published[-1]} is current")
+            else:
+                change = _finish(ledger, f"version {present[-1]} is current already")
+    return _answer(ledger, change, tell)
 
 
 def restore(
@@ -104,9 +107,12 @@ def restore(
     reason: str = "",
     clock: Callable[[], float] = time.time,
     at: Step = no_step,
+    tell: Tell = tell_nobody,
     lock_seconds: float = LOCK_SECONDS,
 ) -> Change:
     """Brings a withdrawn version back: the undoing of a rollback. Arguments as those of ``rollback``.
+
+    Of a version whose files were removed since, only the withdrawal is undone: a run may publish this model again.
 
     Raises:
         PublishError: if it isn't withdrawn, or its files aren't those that were published.
@@ -114,23 +120,30 @@ def restore(
     with open_ledger(serving_dir, model_name, clock=clock, at=at, lock_seconds=lock_seconds) as ledger:
         ledger.repair()
         present = ledger.published
-        if version in present:
-            return _finish(ledger, f"version {version} is in place already; version {present[-1]} is current")
         folder = ledger.model_dir / f"{WITHDRAWN}{version}"
-        if version not in ledger.withdrawn:
+        if version in present:
+            change = _finish(ledger, f"version {version} is in place already; version {present[-1]} is current")
+        elif version in ledger.withdrawn:
+            if (ledger.model_dir / str(version)).exists():
+                raise PublishError(
+                    f"{ledger.model_dir / str(version)} is in the way: it isn't noisy-gru's. Move it away."
+                )
+            if found := damage(folder):
+                names = ", ".join(found)
+                raise PublishError(f"{folder}: {names}: not what was published; it stays withdrawn.")
+            _ask(ledger, Intent("restore", [version], present[-1] if present else None, reason))
+            change = _finish(ledger, f"version {version} is back; version {ledger.published[-1]} is current")
+        elif version in barred_models(read_history(ledger.model_dir)).values():
+            _present(ledger)
+            ledger.record("allow", version, previous=present[-1], reason=reason)
+            text = f"the files of version {version} were removed, so it can't come back; a run may publish it again"
+            change = _finish(ledger, f"{text}; version {present[-1]} is current")
+        else:
             raise PublishError(
                 f"{ledger.model_dir}: version {version} isn't withdrawn. {_told_withdrawn(ledger) or 'None is. '}"
                 f"In place are {', '.join(map(str, present)) or 'none'}."
             )
-        if (ledger.model_dir / str(version)).exists():
-            raise PublishError(f"{ledger.model_dir / str(version)} is in the way: it isn't noisy-gru's. Move it away.")
-        if hash_files(folder) != read_publication(folder).files:
-            raise PublishError(f"{folder}: the files aren't those that were published; it stays withdrawn.")
-        at("restore")
-        ledger.move(folder.name, str(version))
-        at("history")
-        ledger.record("restore", version, previous=present[-1] if present else None, reason=reason)
-        return _finish(ledger, f"version {version} is back; version {ledger.published[-1]} is current")
+    return _answer(ledger, change, tell)
 
 
 def promote(
@@ -140,6 +153,7 @@ def promote(
     reason: str = "",
     clock: Callable[[], float] = time.time,
     at: Step = no_step,
+    tell: Tell = tell_nobody,
     lock_seconds: float = LOCK_SECONDS,
 ) -> Change:
     """Gives the label `stable` to the canary, the newest version. Arguments as those of ``rollback``.
@@ -157,10 +171,43 @@ def promote(
             )
         labels = ledger.labels
         if labels.stable == labels.canary:
-            return _finish(ledger, f"version {labels.stable} is stable already")
-        at("history")
-        ledger.record("promote", labels.canary, previous=labels.stable, reason=reason, stable=labels.canary)
-        return _finish(ledger, f"version {present[-1]} is stable now; before, {labels.stable} was")
+            change = _finish(ledger, f"version {labels.stable} is stable already")
+        else:
+            check_version(ledger.model_dir, labels.canary)
+            _ask(ledger, Intent("promote", [labels.canary], labels.stable, reason))
+            change = _finish(ledger, f"version {present[-1]} is stable now; before, {labels.stable} was")
+    return _answer(ledger, change, tell)
+
+
+def _leaving(ledger: Ledger, present: list[int], to: int | None) -> list[int]:
+    """The versions that a rollback withdraws, newest first."""
+    if to is None and len(present) < 2:
+        raise PublishError(
+            f"{ledger.model_dir}: version {present[-1]} is the only one, so there is none to go back to. "
+            f"{_told_withdrawn(ledger)}A version that is replaced has to be published first."
+        )
+    target = present[-2] if to is None else to
+    if target not in present:
+        raise PublishError(
+            f"{ledger.model_dir}: version {target} isn't there to go back to; there are "
+            f"{', '.join(map(str, present))}. {_told_withdrawn(ledger)}"
+        )
+    check_version(ledger.model_dir, target)
+    return [version for version in reversed(present) if version > target]
+
+
+def _ask(ledger: Ledger, intent: Intent, wait: Callable[[], None] = lambda: None) -> None:
+    # What was asked for before is done, and may not be done again after this.
+    ledger.answered()
+    ledger.at("intent")
+    intent.write(ledger.model_dir)
+    ledger.carry_out(intent, wait)
+
+
+def _answer(ledger: Ledger, change: Change, tell: Tell) -> Change:
+    tell(change)
+    ledger.answered()
+    return change
 
 
 def _present(ledger: Ledger) -> list[int]:

@@ -135,11 +135,12 @@ def read_training_record(version_folder: Path) -> TrainingRecord | None:
 def data_hash(account: Mapping[str, Any]) -> str:
     """One name for the data of an ingestion's account (``account.json``), in whatever order the files were read.
 
-    Of the files' contents, where the account has their hashes; otherwise of all its counts.
+    Of the files' names and contents, where the account has their hashes; otherwise of all its counts.
     """
     spans = [_span(each) for each in account.get("spans", [])]
     files = [*_files(account.get("files", ())), *(file for span in spans for file in span.files)]
-    hashes = sorted({file.sha256 for file in files if file.sha256})
+    # With the names: what is one split's file and another's, or a span's and the next one's, is told by them.
+    hashes = sorted({(file.name, file.sha256) for file in files if file.sha256})
     content = hashes or {key: account.get(key) for key in KEPT_OF_ACCOUNT}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 

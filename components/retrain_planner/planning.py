@@ -5,13 +5,13 @@ It reads alone: what it ingests to measure goes to a temporary folder that is re
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 
+from noisy_gru.components.pusher.damage import check_record, check_served
 from noisy_gru.components.pusher.published import Publication, latest_publication, withdrawn_versions
 from noisy_gru.components.pusher.training_record import (
     DataFile,
@@ -26,13 +26,12 @@ from noisy_gru.components.retrain_planner.evidence import Base, Evidence, Measur
 from noisy_gru.components.retrain_planner.news import news_of
 from noisy_gru.components.retrain_planner.plan import Plan
 from noisy_gru.components.retrain_planner.rules import decide
+from noisy_gru.components.sequence_example_gen.contents import contents_of
 from noisy_gru.components.sequence_example_gen.resolved import Resolved, resolve
 from noisy_gru.components.sequence_example_gen.spans import LATEST
-from noisy_gru.components.sequence_example_gen.tables import Opener, Source, local_open
+from noisy_gru.components.sequence_example_gen.tables import Opener, local_open
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.span_patterns import span_text
-
-_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,12 +78,16 @@ def make_plan(
         UserError: the data or what is published can't be read; a span is missing or empty.
     """
     found = resolve(subject.base, subject.dataset.data, span, glob)
-    by_name = {source.name: _file(source, opener) for source in found.sources}
+    contents = contents_of(found.sources, opener)
+    by_name = {name: DataFile(name, size, digest) for name, (size, digest) in contents.items()}
     spans = [
         SpanFiles(each.number, each.version, tuple(by_name[name] for name in found.names_of(each)))
         for each in found.spans
     ]
     publication = latest_publication(subject.model_dir)
+    if publication is not None:
+        check_served(subject.model_dir)
+        check_record(subject.model_dir, publication.version)
     record = read_training_record(subject.model_dir / str(publication.version)) if publication else None
     news = news_of(record, spans, list(by_name.values()))
     measured, why_not = _measured(subject, found, by_name, record, publication, news)
@@ -99,15 +102,6 @@ def make_plan(
         withdrawn=withdrawn_versions(subject.model_dir),
     )
     return decide(subject.rules, evidence, pipeline=subject.pipeline, now=now, force=force)
-
-
-def _file(source: Source, opener: Opener) -> DataFile:
-    digest, size = hashlib.sha256(), 0
-    with opener(source.path) as stream:
-        while block := stream.read(_BLOCK):
-            digest.update(block)
-            size += len(block)
-    return DataFile(source.name, size, digest.hexdigest())
 
 
 def _base(publication: Publication | None, record: TrainingRecord | None) -> Base | None:

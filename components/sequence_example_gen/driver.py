@@ -1,7 +1,8 @@
 """Finds the files of the window's spans before ingestion runs; the same here and on Kubeflow.
 
-TFX's own driver knows one span, and its fingerprint adds up sizes and whole seconds of modification times: a file
-rewritten within a second at the same size, or two files that change names, would be served from the cache.
+TFX's own driver knows one span, and its fingerprint adds up sizes and whole seconds of modification times: a file that
+was corrected at the same size and time, or two files that change names, would be served from the cache. Here the hashes
+of the files decide, as they do for the planner: what it calls new is read.
 """
 
 # pyright: reportAttributeAccessIssue=false
@@ -20,8 +21,10 @@ from tfx.orchestration.portable import data_types
 from tfx.proto.orchestration import driver_output_pb2
 from tfx.types import standard_component_specs
 
+from noisy_gru.components.sequence_example_gen.beam_transforms import open_any
+from noisy_gru.components.sequence_example_gen.contents import contents_of
 from noisy_gru.components.sequence_example_gen.errors import DataError
-from noisy_gru.components.sequence_example_gen.resolved import States, resolve
+from noisy_gru.components.sequence_example_gen.resolved import resolve
 from noisy_gru.components.sequence_example_gen.tables import Source
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.file_patterns import local_glob
@@ -69,7 +72,7 @@ def resolved_properties(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[
         # The resolved span, so that "latest" and its number are the same to the cache.
         SPAN_KEY: str(resolved.numbers[-1]) if resolved.spans else "",
         SPANS_KEY: resolved.to_json(),
-        FINGERPRINT_KEY: resolved.fingerprint(file_states(resolved.sources)),
+        FINGERPRINT_KEY: resolved.fingerprint(contents_of(resolved.sources, open_any, read_later=True)),
     }
     return {**given, **told}, resolved.numbers
 
@@ -79,8 +82,8 @@ def glob(pattern: str) -> list[str]:
     return [str(path) for path in fileio.glob(pattern)] if "://" in pattern else local_glob(pattern)
 
 
-def file_states(sources: Iterable[Source]) -> States:
-    """What is known of files without reading them.
+def file_states(sources: Iterable[Source]) -> dict[str, tuple[int, int]]:
+    """What is known of files without reading them: bytes, and nanoseconds of the last change, by name.
 
     Raises:
         DataError: one of them is gone.

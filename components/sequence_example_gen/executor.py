@@ -15,14 +15,15 @@ from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, standard_component_specs
 
 from noisy_gru.components.sequence_example_gen.account import Account
-from noisy_gru.components.sequence_example_gen.beam_transforms import PART, ingest
+from noisy_gru.components.sequence_example_gen.beam_transforms import PART, ingest, open_any
 from noisy_gru.components.sequence_example_gen.buckets import boundaries_of
 from noisy_gru.components.sequence_example_gen.chunks import bucket_count
+from noisy_gru.components.sequence_example_gen.contents import contents_of, forget
 from noisy_gru.components.sequence_example_gen.driver import DATASET_KEY, FINGERPRINT_KEY, SPANS_KEY, file_states
 from noisy_gru.components.sequence_example_gen.errors import DataError
 from noisy_gru.components.sequence_example_gen.lineage import check_spans, lineage
 from noisy_gru.components.sequence_example_gen.report import check, summary
-from noisy_gru.components.sequence_example_gen.resolved import Resolved, States
+from noisy_gru.components.sequence_example_gen.resolved import Resolved
 from noisy_gru.components.sequence_example_gen.value_sample import sample_values, write_values
 from noisy_gru.schema.config import SPLITS, DatasetConfig
 from noisy_gru.schema.file_patterns import escaped
@@ -76,7 +77,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         with fileio.open(parts, "rb") as stream:
             account = Account.from_json(stream.read())
         fileio.remove(parts)
-        _check_unchanged(resolved, states, exec_properties[FINGERPRINT_KEY])
+        _check_unchanged(resolved, states, account, exec_properties[FINGERPRINT_KEY])
         report = summary(account, dataset, boundaries_of(account, dataset) if not account.faults else None)
         report |= lineage(account, dataset.data, resolved)
         with fileio.open(f"{kept.uri}/{ACCOUNT_FILE}", "w") as stream:
@@ -98,12 +99,18 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         examples_utils.set_file_format(examples, "tfrecords_gzip")
 
 
-def _check_unchanged(resolved: Resolved, before: States, fingerprint: str) -> None:
+def _check_unchanged(
+    resolved: Resolved, before: dict[str, tuple[int, int]], account: Account, fingerprint: str
+) -> None:
     """What was read has to be what the cache knows it by, and what the account has the hashes of."""
     after = file_states(resolved.sources)
-    if resolved.fingerprint(after) == fingerprint:
+    read = {name: (int(size), str(digest)) for name, (size, digest) in account.hashes.items()}
+    # A file that can't be read has no hash, and is a fault that ends the run.
+    if after == before and (account.faults or resolved.fingerprint(read) == fingerprint):
         return
-    changed = [name for name, state in after.items() if state != before[name]]
+    forget(resolved.sources)
+    now = contents_of(resolved.sources, open_any)
+    changed = [name for name, state in after.items() if state != before[name] or now[name] != read[name]]
     raise DataError(
         f"{', '.join(changed) or 'data.files'} changed while being read. Run it again; and give a file its name only "
         "when it is complete, for example by renaming it"

@@ -21,9 +21,6 @@ from noisy_gru.components.sequence_example_gen.tables import Source
 from noisy_gru.schema.config import DataConfig
 from noisy_gru.schema.errors import ConfigError
 
-# Bytes, and nanoseconds of the last change, of each file by name.
-States = Mapping[str, tuple[int, int]]
-
 
 @dataclass(frozen=True)
 class Resolved:
@@ -68,13 +65,12 @@ class Resolved:
         named = [*located(told["files"]), *(pair for span in spans for pair in span.named)]
         return cls(spans, tuple(sources_of(base, named, data)))
 
-    def fingerprint(self, states: States) -> str:
-        """Another one when a file comes, goes or changes."""
+    def fingerprint(self, contents: Mapping[str, tuple[int, str]]) -> str:
+        """Another one when a file comes, goes, or has another content; of bytes and SHA-256 of each file by name."""
         digest = hashlib.blake2b(digest_size=16)
         for source in self.sources:
-            size, changed = states[source.name]
-            digest.update(f"{source.split}\0{source.name}\0{size} {changed}\n".encode())
-        total = sum(states[source.name][0] for source in self.sources)
+            digest.update(f"{source.split}\0{source.name}\0{contents[source.name][1]}\n".encode())
+        total = sum(contents[source.name][0] for source in self.sources)
         return f"num_files:{len(self.sources)},total_bytes:{total},files:{digest.hexdigest()}"
 
 

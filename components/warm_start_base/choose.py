@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from noisy_gru.components.latest_blessed.latest import copy_keras, find_latest
+from noisy_gru.components.pusher.damage import check_record
 from noisy_gru.components.pusher.published import RECORD, WITHDRAWN, read_publication
 from noisy_gru.components.pusher.training_record import read_training_record
 
@@ -41,12 +42,13 @@ def choose_base(serving_dir: Path, model_name: str, data: str) -> Base:
         data: `data_hash` of the account of this run's ingestion.
 
     Raises:
-        PublishError: a record can't be read.
+        PublishError: the newest version isn't what was published any more, or a record can't be read.
     """
     latest = find_latest(serving_dir, model_name)
     publication = latest.publication
     if publication is None:
         return Base(None, None, latest.note)
+    check_record(serving_dir / model_name, publication.version)
     record = read_training_record(serving_dir / model_name / str(publication.version))
     if record is not None and record.data_hash == data:
         given = record.warm_start.get("base", {})

@@ -6,6 +6,7 @@ import csv
 import gzip
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +20,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from noisy_gru.pipeline.cli_options import EXIT_BUSY, EXIT_INTERRUPTED
+from noisy_gru.components.pusher.publish import publish
+from noisy_gru.pipeline.cli_options import EXIT_BUSY, EXIT_INTERRUPTED, EXIT_REFUSED
 from tests import preloaded
 
 pytestmark = pytest.mark.slow
@@ -119,6 +121,41 @@ def test_a_second_run_with_nothing_new_trains_and_publishes_nothing(vowels):
     # Still compared with nothing, though a model is published by now: that is this very one.
     assert done.steps("numbers")["LatestBlessed"] == {"version": None}
     assert done.json["rows"] == first.json["rows"]
+
+
+def test_a_withdrawn_model_does_not_come_back_and_damage_ends_a_run(vowels, tmp_path):
+    """Under another root, of which only the serving directory is left, the same model is trained and exported anew."""
+    root, first = vowels
+    version = first.json["version"]
+    serving = tmp_path / "moved" / "serving"
+    older = tmp_path / "older"
+    older.mkdir()
+    (older / "saved_model.pb").write_bytes(b"of before")
+    publish(older, serving, "japanese-vowels", clock=lambda: 100.0)
+    model_dir = serving / "japanese-vowels"
+    shutil.copytree(root / "serving" / "japanese-vowels" / str(version), model_dir / f"withdrawn-{version}")
+    run = ("run", VOWELS, "--root", tmp_path / "moved", "--json", *QUICK, "--set", "evaluation.comparison=null")
+    done = noisy_gru(*run)
+    assert done.code == EXIT_REFUSED, done.err
+    assert done.steps()["Trainer"] == "complete"
+    (reason,) = done.json["refusals"]
+    assert reason.startswith(f"Pusher: this model was published as version {version} and withdrawn, so it isn't")
+    assert reason in done.err.replace("\n", "")
+    assert published(tmp_path / "moved") == ["100"]
+    # A person may bring it back; then the run has nothing to publish.
+    assert noisy_gru("runs", "restore", version, "--root", tmp_path / "moved").code == 0
+    done = noisy_gru(*run)
+    assert (done.code, done.json["version"]) == (0, version), done.err
+    assert published(tmp_path / "moved") == ["100", str(version)]
+    # A byte is flipped.
+    file = model_dir / str(version) / "variables" / "variables.data-00000-of-00001"
+    content = bytearray(file.read_bytes())
+    content[5000] ^= 1
+    file.write_bytes(content)
+    done = noisy_gru(*run)
+    assert (done.code, done.json["steps"]) == (1, [])
+    assert f"{file}: other bytes than were published" in done.json["error"]
+    assert "noisy-gru runs rollback" in done.json["error"]
 
 
 def test_a_refused_model_publishes_nothing(vowels):

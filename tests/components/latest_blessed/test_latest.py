@@ -12,6 +12,7 @@ from noisy_gru.components.pusher.publish import publish
 from noisy_gru.components.pusher.published import RECORD, Publication
 from noisy_gru.components.pusher.retraining import Retraining
 from noisy_gru.components.pusher.training_record import RETRAINING
+from noisy_gru.schema.errors import PublishError
 
 
 @pytest.fixture
@@ -88,16 +89,18 @@ def test_a_damaged_keras_file_can_still_be_compared_with(is_gone: bool, artifact
     assert [child.name for child in target.iterdir()] == ["Format-Serving"]
 
 
-def test_published_files_that_are_gone_are_told(artifact: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_gone", [True, False])
+def test_a_damaged_version_is_never_compared_with(is_gone: bool, artifact: Path, tmp_path: Path) -> None:
     push(artifact, tmp_path, 100)
-    (tmp_path / "m" / "100" / "saved_model.pb").unlink()
-    latest = find_latest(tmp_path, "m")
-    assert latest.publication is None
-    # Not what a first run is given, so that the sentence doesn't get lost in a cache.
-    assert latest.identity == "none, 100 is damaged"
+    file = tmp_path / "m" / "100" / "saved_model.pb"
+    if is_gone:
+        file.unlink()
+    else:
+        file.write_bytes(b"grapi")
+    said = "the file is gone" if is_gone else "other bytes than were published"
+    with pytest.raises(PublishError, match=rf"m/100/saved_model\.pb: {said}, so version 100 isn't the model"):
+        find_latest(tmp_path, "m")
     assert find_latest(tmp_path / "elsewhere", "m").identity == "none"
-    assert "version 100" in latest.note
-    assert "1 of its files are gone (such as saved_model.pb" in latest.note
 
 
 def test_a_withdrawn_version_is_not_the_latest(artifact: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from noisy_gru.components.config import PublishingConfig
 from noisy_gru.components.latest_blessed.latest import copy_latest
 from noisy_gru.components.pusher.labels import read_settings
 from noisy_gru.components.pusher.published import latest_publication, versions
+from noisy_gru.components.pusher.rollout import rollback
 from noisy_gru.components.pusher.training_record import read_training_record
 from noisy_gru.schema.errors import PublishError
 
@@ -134,6 +135,14 @@ def test_the_copy_with_warm_up_requests_is_published(
     assert pushed["stable_version"].string_value == str(first.version)
     canary = f"version {newest}; it is the canary, and {first.version} stays stable until: noisy-gru runs promote"
     assert pushed["note"].string_value == canary
+
+    # Taken back, and made again: no failure, but a refusal in words.
+    rollback(tmp_path / "serving", "tiny", reason="bad")
+    pushed = run(blessing())
+    assert pushed["pushed"].int_value == 0
+    said = f"not published: this model was published as version {newest} and withdrawn, so it isn't published again. "
+    assert pushed["reason"].string_value == f"{said}To serve it all the same: noisy-gru runs restore {newest}"
+    assert versions(tmp_path / "serving" / "tiny") == [first.version]
 
 
 def test_a_copy_of_another_model_is_not_published(

@@ -28,6 +28,7 @@ def test_events_come_back_as_lines_of_json(tmp_path: Path) -> None:
         "newest": 50,
         "stable": 50,
         "reason": 'drift: "späte"\nSchicht\u2028',
+        "identity": "",
     }
 
 

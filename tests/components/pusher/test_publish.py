@@ -13,7 +13,7 @@ import pytest
 from noisy_gru.components.config import PublishingConfig
 from noisy_gru.components.pusher.history import read_history
 from noisy_gru.components.pusher.labels import Labels
-from noisy_gru.components.pusher.publish import publish
+from noisy_gru.components.pusher.publish import WithdrawnError, publish
 from noisy_gru.components.pusher.published import (
     RECORD,
     fingerprint,
@@ -23,6 +23,7 @@ from noisy_gru.components.pusher.published import (
     versions,
     withdrawn_versions,
 )
+from noisy_gru.components.pusher.rollout import restore, rollback
 from noisy_gru.schema.errors import PublishError
 
 
@@ -76,6 +77,66 @@ def test_a_withdrawn_model_is_not_published_again(model: Path, change: Callable[
     with pytest.raises(PublishError, match="version 100 and withdrawn"):
         publish(model, tmp_path, "m")
     assert publish(change(model), tmp_path, "m", clock=lambda: 100.0).publication.version == 101
+
+
+def known(folder: Path) -> str:
+    """As if the first line of the graph was all that a model is: what follows differs at each export."""
+    return f"1:{(folder / 'saved_model.pb').read_bytes().splitlines()[0].decode()}"
+
+
+def exported_again(model: Path) -> Path:
+    (model / "saved_model.pb").write_bytes((model / "saved_model.pb").read_bytes() + b"\nanother export")
+    return model
+
+
+@pytest.mark.parametrize("is_old", [False, True])
+def test_another_export_of_a_model_is_the_same_model(is_old: bool, model: Path, tmp_path: Path) -> None:
+    first = publish(model, tmp_path, "m", identify=known)
+    if is_old:
+        # As an earlier release wrote it.
+        record = first.folder / RECORD
+        content = {name: value for name, value in json.loads(record.read_text()).items() if name != "identity"}
+        record.write_text(json.dumps({name: value for name, value in content.items() if name != "checksum"}))
+    again = publish(exported_again(model), tmp_path, "m", identify=known)
+    assert (again.is_new, again.publication.version) == (False, first.publication.version)
+
+
+def test_a_withdrawn_model_stays_away_when_it_is_exported_again_or_removed(
+    model: Path, change: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    (model / "saved_model.pb").write_bytes(b"good")
+    publish(model, tmp_path, "m", identify=known, settings=keeping(1), clock=lambda: 100.0)
+    (model / "saved_model.pb").write_bytes(b"bad")
+    publish(model, tmp_path, "m", identify=known, settings=keeping(2), clock=lambda: 200.0)
+    rollback(tmp_path, "m")
+    with pytest.raises(WithdrawnError, match="version 200 and withdrawn"):
+        publish(exported_again(model), tmp_path, "m", identify=known)
+    # Two more are withdrawn, so that its files are removed.
+    for version, content in ((300.0, b"worse"), (400.0, b"worst"), (500.0, b"good again")):
+        (model / "saved_model.pb").write_bytes(content)
+        publish(model, tmp_path, "m", identify=known, settings=keeping(2), clock=lambda v=version: v)
+        if version < 500:
+            rollback(tmp_path, "m")
+    assert withdrawn_versions(tmp_path / "m") == [300, 400]
+    (model / "saved_model.pb").write_bytes(b"bad")
+    with pytest.raises(WithdrawnError, match=r"version 200, withdrawn, and removed since, .* restore 200, then run it"):
+        publish(exported_again(model), tmp_path, "m", identify=known)
+    assert "a run may publish it again" in restore(tmp_path, "m", 200).text
+    assert publish(model, tmp_path, "m", identify=known, clock=lambda: 600.0).is_new
+    assert [event.action for event in read_history(tmp_path / "m")][-2:] == ["allow", "publish"]
+
+
+def test_a_model_that_was_restored_and_removed_is_published_again(model: Path, tmp_path: Path) -> None:
+    for version, content in ((100.0, b"a"), (200.0, b"b")):
+        (model / "saved_model.pb").write_bytes(content)
+        publish(model, tmp_path, "m", identify=known, clock=lambda v=version: v)
+    rollback(tmp_path, "m")
+    restore(tmp_path, "m", 200)
+    (model / "saved_model.pb").write_bytes(b"c")
+    publish(model, tmp_path, "m", identify=known, settings=keeping(1), clock=lambda: 300.0)
+    assert versions(tmp_path / "m") == [300]
+    (model / "saved_model.pb").write_bytes(b"b")
+    assert publish(model, tmp_path, "m", identify=known, clock=lambda: 400.0).is_new
 
 
 def test_a_version_of_somebody_else_is_left_alone(model: Path, tmp_path: Path) -> None:

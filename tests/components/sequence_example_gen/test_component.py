@@ -7,6 +7,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -107,7 +108,15 @@ def test_outputs_cache_and_changes(tmp_path, data, published) -> None:
     launch(root, data, published)
     assert len(executions(root)) == 1  # from the cache
 
-    write_csv(data / "more" / "a.csv.gz", 100, value="2")  # the same size, and within a second
+    before = (data / "more" / "a.csv.gz").stat()
+    os.utime(data / "more" / "a.csv.gz")
+    launch(root, data, published)
+    assert len(executions(root)) == 1  # touched, and the same
+
+    # The same size, and the same time.
+    write_csv(data / "more" / "a.csv.gz", 100, value="2")
+    os.utime(data / "more" / "a.csv.gz", ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (data / "more" / "a.csv.gz").stat().st_size == before.st_size
     launch(root, data, published)
     assert len(executions(root)) == 2
     assert shards(executions(root)[1])["Split-test/data_tfrecord-00000-of-00001-000.gz"] == shards(first).get(
@@ -214,13 +223,8 @@ def test_the_window_of_spans_is_read_at_once(tmp_path, configured) -> None:
     with pytest.raises(DataError, match=r"^span 5 is empty: span-5/rows\.csv holds no rows"):
         launch(root, data, dataset)
     empty.write_bytes(b"id,t,x\na,1,\xff\xfe\n")
-    (data / "span-5" / "folder.csv").mkdir()
-    with pytest.raises(DataError) as error:
+    with pytest.raises(DataError, match=r"^span 5: span-5/rows\.csv: can't be read as a CSV file"):
         launch(root, data, dataset)
-    told = str(error.value).splitlines()
-    assert all(line.startswith("span 5: span-5/folder.csv: can't be read") for line in told[:-1])
-    assert told[-1].startswith("span 5: span-5/rows.csv: can't be read as a CSV file")
-    (data / "span-5" / "folder.csv").rmdir()
     with pytest.raises(DataError, match=r"span 3 is not there: .*/span-3/\*\.csv matches no file"):
         launch(root, data, dataset, span="3")
 

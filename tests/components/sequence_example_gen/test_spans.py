@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from noisy_gru.components.sequence_example_gen.contents import contents_of
 from noisy_gru.components.sequence_example_gen.errors import DataError
 from noisy_gru.components.sequence_example_gen.resolved import Resolved, resolve
 from noisy_gru.components.sequence_example_gen.spans import (
@@ -22,6 +23,7 @@ from noisy_gru.components.sequence_example_gen.spans import (
     gaps_text,
     not_spans,
 )
+from noisy_gru.components.sequence_example_gen.tables import local_open
 from noisy_gru.schema.config import DataConfig
 from noisy_gru.schema.errors import ConfigError
 
@@ -206,18 +208,13 @@ def test_what_the_driver_found_travels_as_text(tmp_path, files):
     assert base not in resolved.to_json()
 
 
-def states(resolved: Resolved) -> dict[str, tuple[int, int]]:
-    found = {source.name: os.stat(source.path) for source in resolved.sources}  # noqa: PTH116
-    return {name: (stat.st_size, stat.st_mtime_ns) for name, stat in found.items()}
-
-
 def test_the_fingerprint_sees_files_come_go_change_and_swap(tmp_path):
     base = lay(tmp_path, "1/a.csv", "1/b.csv", "2/a.csv")
     data = configuration(["{SPAN}/*.csv"], count=2)
 
     def fingerprint() -> str:
         resolved = resolve(base, data, "latest", listed)
-        return resolved.fingerprint(states(resolved))
+        return resolved.fingerprint(contents_of(resolved.sources, local_open))
 
     seen = [fingerprint(), fingerprint()]
     assert len(set(seen)) == 1
@@ -227,6 +224,11 @@ def test_the_fingerprint_sees_files_come_go_change_and_swap(tmp_path):
     (tmp_path / "1" / "b.csv").rename(tmp_path / "1" / "a.csv")
     (tmp_path / "1" / "x.csv").rename(tmp_path / "1" / "b.csv")
     seen.append(fingerprint())
+    os.utime(tmp_path / "1" / "a.csv", ns=(1, 1))
+    # Touched, and the same.
+    assert fingerprint() == seen[-1]
+    # Corrected, at the same size and time.
+    (tmp_path / "1" / "a.csv").write_bytes((tmp_path / "1" / "a.csv").read_bytes().swapcase())
     os.utime(tmp_path / "1" / "a.csv", ns=(1, 1))
     seen.append(fingerprint())
     (tmp_path / "2" / "b.csv").unlink()

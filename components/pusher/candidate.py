@@ -1,0 +1,47 @@
+"""A model that may be published, and whether it was before: as the same files, or as another export of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+
+from noisy_gru.components.pusher.published import RECORD, Publication, fingerprint, hash_files, read_publication
+
+
+class Candidate:
+    """A SavedModel, whose files are hashed once and whose graph is read only if their hashes don't decide.
+
+    Args:
+        saved_model: its folder.
+        identify: the identity of a SavedModel.
+    """
+
+    def __init__(self, saved_model: Path, identify: Callable[[Path], str]) -> None:
+        self.saved_model = saved_model
+        self.files = hash_files(saved_model)
+        self.fingerprint = fingerprint(self.files)
+        self._identify = identify
+
+    @cached_property
+    def identity(self) -> str:
+        """Of the model."""
+        return self._identify(self.saved_model)
+
+    def is_in(self, folder: Path, publication: Publication) -> bool:
+        """Whether a published version, in ``folder``, is this model.
+
+        The record of an earlier release has no identity, or one by other rules: it is read from the version then.
+        """
+        if publication.fingerprint == self.fingerprint:
+            return True
+        scheme = self.identity.partition(":")[0]
+        theirs = publication.identity
+        return (theirs if theirs.partition(":")[0] == scheme else self._identify(folder)) == self.identity
+
+    def published_in(self, folder: Path) -> Publication | None:
+        """The record of the version in ``folder``, if it is this model."""
+        if not (folder / RECORD).exists():
+            return None
+        publication = read_publication(folder)
+        return publication if self.is_in(folder, publication) else None
