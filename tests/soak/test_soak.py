@@ -218,7 +218,7 @@ def test_pruning_keeps_what_is_needed_and_the_disk_does_not_fill(life):
         record = read_training_record(model_dir / str(version))
         assert record is not None
         assert record.keras_folder is not None
-        assert record.statistics is not None
+        assert record.values is not None
     accounts = life.accounts
     whole = {account.run_id for account in accounts if account.pruned is None}
     makers = {read_publication(model_dir / str(version)).lineage["run"] for version in versions}
