@@ -11,7 +11,7 @@ import difflib
 
 from noisy_gru.components.evaluation.catalogue import known_metrics
 from noisy_gru.components.sequence_example_gen.columns import Columns
-from noisy_gru.components.sequence_example_gen.csv_tables import csv_header
+from noisy_gru.components.sequence_example_gen.csv_tables import csv_header, ends_with_line_end
 from noisy_gru.components.sequence_example_gen.files import named_patterns, sources
 from noisy_gru.components.sequence_example_gen.resolved import resolve
 from noisy_gru.components.sequence_example_gen.spans import LATEST, has_spans, not_spans
@@ -75,6 +75,8 @@ def _check_files(config: PipelineConfig, span: str, problems: list[str], notes: 
         try:
             if source.format.startswith("csv"):
                 check_columns(csv_header(source), required, source)
+                if source.format == "csv" and not ends_with_line_end(source):
+                    notes.append(f"{source.name}: its last line has no line end; make sure that the file is whole")
             elif source.format == "parquet":
                 parquet_sources(source, required)
             else:

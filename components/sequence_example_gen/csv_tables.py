@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -47,6 +48,13 @@ def csv_header(source: Source, opener: Opener = local_open) -> list[str]:
     """
     with _records(source, opener, HEADER_BYTES) as reader:
         return reader.header()
+
+
+def ends_with_line_end(source: Source, opener: Opener = local_open) -> bool:
+    """Whether the last line of an uncompressed file is complete; if not, the file may be cut off within a cell."""
+    with opener(source.path) as stream:
+        stream.seek(-1, os.SEEK_END)
+        return stream.read(1) in b"\r\n"
 
 
 def read_csv(

@@ -71,17 +71,13 @@ def sources_of(base: str, named: Iterable[tuple[str, str]], data: DataConfig) ->
     """Files, each after the name of the pattern that matched it, as sources; each once, by name.
 
     Raises:
-        DataError: a file belongs to two splits, is a folder, or its format isn't known.
+        DataError: a file belongs to two splits, or its format isn't known.
     """
     base = cleaned(base)
     found: dict[str, Source] = {}
     for name, path in named:
         split = name.rsplit("-", 1)[0]
         shown = path[len(base) :].lstrip("/") if base and path.startswith(base.rstrip("/") + "/") else path
-        if is_folder(path):
-            raise DataError(
-                f"{shown}: is a folder; expected a file. Name the files in it in data.files, for example {shown}/*.csv"
-            )
         source = Source(path, shown, format_of(path, data), None if split == ALL else split)
         if path in found and found[path].split != source.split:
             raise DataError(

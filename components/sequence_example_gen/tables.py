@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -74,6 +74,12 @@ def check_columns(names: Sequence[str], required: Sequence[str], source: Source)
 
 def unreadable(source: Source, what: str, error: Exception) -> DataError:
     """The error for a file that breaks off or is not what its name says."""
+    if isinstance(error, IsADirectoryError):
+        inside = f"{source.name}/*{PurePosixPath(source.name).suffix}"
+        return DataError(
+            f"{source.name}: can't be read as {what}: it is a folder. Name the files in it in data.files, for example "
+            f"{inside}"
+        )
     detail = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return DataError(
         f"{source.name}: can't be read as {what}: {detail}. Write or copy the file again, or take it out of data.files"

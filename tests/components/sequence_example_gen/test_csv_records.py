@@ -15,7 +15,7 @@ from noisy_gru.components.sequence_example_gen.arrow import pa, pa_csv
 from noisy_gru.components.sequence_example_gen.columns import Columns
 from noisy_gru.components.sequence_example_gen.csv_lines import MOST_CELL_LINES
 from noisy_gru.components.sequence_example_gen.csv_records import REPEATED_HEADER, Malformed, RecordReader
-from noisy_gru.components.sequence_example_gen.csv_tables import read_csv
+from noisy_gru.components.sequence_example_gen.csv_tables import ends_with_line_end, read_csv
 from noisy_gru.components.sequence_example_gen.errors import DataError
 from noisy_gru.components.sequence_example_gen.peek import peek
 from noisy_gru.components.sequence_example_gen.report import check_rows
@@ -314,3 +314,18 @@ def test_a_byte_order_mark_between_rows(ingest, tmp_path, configured) -> None:
     found = ingest(configured(), [tmp_path / "rows.csv"])
     assert found.by_id["a"]["time"] == [0, 2]
     assert [(line["line"], line["problem"][:17]) for line in found.lines] == [(3, "a byte order mark")]
+
+
+@pytest.mark.parametrize("name", ["part.csv", "part.csv.gz", "part.parquet"])
+def test_a_folder_that_matches_is_told_what_it_is(ingest, tmp_path, configured, name) -> None:
+    (tmp_path / name).mkdir()
+    with pytest.raises(DataError, match=rf"^{name}: can't be read as a .*: it is a folder\. Name the files in it"):
+        ingest(configured(), [tmp_path / name])
+
+
+@pytest.mark.parametrize(
+    ("text", "whole"), [(HEAD + "a,0,1,c\n", True), (HEAD + "a,0,1,c\r", True), (HEAD + "a,0", False)]
+)
+def test_whether_the_last_line_is_complete(tmp_path, text: str, whole: bool) -> None:
+    (tmp_path / "rows.csv").write_text(text, newline="")
+    assert ends_with_line_end(Source(str(tmp_path / "rows.csv"), "rows.csv", "csv")) == whole
