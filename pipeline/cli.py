@@ -25,9 +25,9 @@ from noisy_gru.pipeline.cli_options import (
     run_summary,
 )
 from noisy_gru.pipeline.history_commands import history_app
-from noisy_gru.pipeline.interrupts import signals_as_interrupts
+from noisy_gru.pipeline.interrupts import signals_noted
 from noisy_gru.pipeline.predict_command import predict
-from noisy_gru.pipeline.process import prepare_process
+from noisy_gru.pipeline.process import end_soon, prepare_process
 from noisy_gru.pipeline.retrain_commands import retrain_app
 from noisy_gru.pipeline.runs_commands import runs_app
 from noisy_gru.pipeline.serve_command import serve
@@ -59,8 +59,14 @@ def main() -> None:
     prepare_process()
     for entry in sorted(importlib.metadata.entry_points(group="noisy_gru.commands"), key=lambda entry: entry.name):
         app.add_typer(entry.load(), name=entry.name)
-    with signals_as_interrupts(signal.SIGTERM, signal.SIGINT):
-        app(prog_name="noisy-gru")
+    with signals_noted(signal.SIGTERM, signal.SIGINT) as signals:
+        try:
+            with signals.raising():
+                app(prog_name="noisy-gru")
+        except SystemExit as ended:
+            if signals.received:
+                end_soon(ended.code if isinstance(ended.code, int) else EXIT_FAILED)
+            raise
 
 
 @app.command()

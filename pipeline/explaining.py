@@ -15,6 +15,10 @@ _JOB_FAILED = re.compile(r"Pipeline \S+ failed in state \w+: ")
 _CAUSE = re.compile(r"^[\w.]*(?:Error|Exception)\b.*", re.MULTILINE)
 _RPC_DETAILS = re.compile(r'^\s*details = "(.*)"', re.MULTILINE)
 
+# What the system, TensorFlow and SQLite, below ML Metadata, say where nothing can be written.
+_NO_PLACE = re.compile(r"No space left on device|Disk quota exceeded|database or disk is full")
+_READ_ONLY = re.compile(r"Read-only file system|attempt to write a readonly database")
+
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
@@ -30,6 +34,8 @@ def explained(error: Exception) -> str:
     told = _IN_BEAM.search(str(error))
     if told:
         return told.group(2).strip()
+    if (refused := _disk(error)) is not None:
+        return f"{refused} ({type(error).__name__}: {error})"
     if _JOB_FAILED.match(str(error)):
         causes = _RPC_DETAILS.findall(str(error)) or _CAUSE.findall(str(error)) or [str(error)]
         return f"the job failed on the job server: {causes[-1]}"
@@ -38,4 +44,16 @@ def explained(error: Exception) -> str:
 
 def is_expected(error: Exception) -> bool:
     """Whether there is a UserError at the root of it."""
-    return any(isinstance(each, UserError) for each in _chain(error)) or _IN_BEAM.search(str(error)) is not None
+    if any(isinstance(each, UserError) for each in _chain(error)):
+        return True
+    return _IN_BEAM.search(str(error)) is not None or _disk(error) is not None
+
+
+def _disk(error: Exception) -> str | None:
+    """What a disk refuses, and what to do; None if it is something else."""
+    told = " ".join(map(str, _chain(error)))
+    if _NO_PLACE.search(told):
+        return "the disk is full: make room, then run it again; it goes on from the last finished step"
+    if _READ_ONLY.search(told):
+        return "the disk can't be written: mount it for writing, then run it again"
+    return None

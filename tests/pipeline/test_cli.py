@@ -191,3 +191,22 @@ main()
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=VOWELS.parent)
     assert (done.returncode, done.stderr) == (130, "interrupted\n")
+
+
+def test_a_worker_that_waits_for_ever_does_not_keep_an_interrupted_command_from_ending():
+    """As Beam's may, when the thread that ran the step is gone."""
+    code = """
+import os, signal, sys, threading
+from noisy_gru.pipeline import loading, process
+from noisy_gru.pipeline.cli import main
+process._END_SECONDS = 0.5
+def interrupted(*_):
+    threading.Thread(target=threading.Event().wait).start()
+    os.kill(os.getpid(), signal.SIGTERM)
+loading.load_config = interrupted
+sys.argv[1:] = ["validate", "config.yaml"]
+main()
+"""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=VOWELS.parent, timeout=60)
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")

@@ -19,6 +19,8 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from noisy_gru.pipeline.cron import cron_times
 from noisy_gru.pipeline.cron_next import next_time
@@ -188,6 +190,40 @@ def test_a_correction_of_the_clock_repeats_nothing(bench):
 def test_a_clock_that_creeps_back_again_and_again_delays_a_time_by_three_hours_at_most(bench):
     steps = [(10 + 10 * number, NOW - timedelta(hours=2 * number)) for number in range(1, 20)]
     assert calls_by(bench, Clock(*steps), 1) == ["2026-06-09 01:00:00"]
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 3000), st.integers(-20 * 365 * 24 * 60, 20 * 365 * 24 * 60)),
+        max_size=6,
+        unique_by=lambda each: each[0],
+    )
+)
+def test_whatever_becomes_of_the_clock_the_next_time_is_a_night_away(bench, jumps):
+    """Jumps of up to twenty years, each after so many waits; a wait is a minute long here, as on a busy machine."""
+    clock = Clock()
+    moves = dict(jumps)
+    last_jump = max(moves, default=0)
+    calls: list[int] = []
+
+    def sleep(seconds: float) -> None:
+        assert 0 < seconds <= 5
+        clock.waits += 1
+        assert clock.waits - last_jump <= 28 * 60, "it waits for ever"
+        clock.time += timedelta(minutes=1 + moves.get(clock.waits, 0))
+
+    def retrain() -> None:
+        calls.append(clock.waits)
+        # Called in the hour of the night, or for times that a jump passed over.
+        assert clock.time.hour in (1, 2) or moves, clock.time
+        if clock.waits > last_jump:
+            bench.stop()
+
+    bench.state.unlink(missing_ok=True)
+    bench.run(NIGHTLY, retrain, now=clock.now, sleep=sleep)
+    # In minutes: a night, and the three hours of a correction, in which nothing is repeated.
+    assert calls[-1] - last_jump <= 27 * 60 + 1
 
 
 def test_a_machine_that_slept_over_a_time(bench):

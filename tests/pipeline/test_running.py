@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from noisy_gru.pipeline import fingerprint, running
+from noisy_gru.pipeline.explaining import explained, is_expected
 from noisy_gru.pipeline.loading import load_config
 from noisy_gru.pipeline.runs import RunAccount, RunDirectory
 from noisy_gru.schema.errors import AnomalyError, DataError
@@ -187,10 +188,33 @@ def test_a_full_disk_is_the_reason_and_not_a_traceback(run, monkeypatch, capfd):
 
     account = run(steps)
     assert account.status == "failed"
+    assert (account.error or "").startswith("the disk is full: make room, then run it again")
     assert "No space left on device: 'examples.gz'" in (account.error or "")
+    assert "unexpected" not in (account.error or "")
     err = capfd.readouterr().err
     assert "WARNING: the account can't be written: No space left on device" in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        # As ML Metadata, and Beam with TensorFlow in it, said on a small tmpfs.
+        ("Error when executing query: database or disk is full query: COMMIT;", "the disk is full"),
+        (
+            "tensorflow.python.framework.errors_impl.ResourceExhaustedError: /r/saved_model.pb; No space left on device"
+            " [while running 'WriteTransformFn/WriteTransformFnToTemp']",
+            "the disk is full",
+        ),
+        ("Error when executing query: attempt to write a readonly database", "the disk can't be written"),
+    ],
+)
+def test_what_libraries_say_of_a_disk(text, words):
+    error = RuntimeError(text)
+    assert explained(error).startswith(words)
+    assert text in explained(error)
+    assert is_expected(error)
+    assert not is_expected(RuntimeError("no such table"))
 
 
 def test_the_fingerprint_follows_the_code_of_its_rooms(tmp_path, monkeypatch):
