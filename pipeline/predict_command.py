@@ -45,7 +45,7 @@ def predict(
     ] = None,
     label: Annotated[str | None, typer.Option(help="Label of the version on the server, such as stable.")] = None,
     timeout: Annotated[
-        float | None, typer.Option(metavar="SECONDS", help="For one request, with all its attempts. Default: 30.")
+        float | None, typer.Option(metavar="SECONDS", help="For one request, with all its attempts. Default: 60.")
     ] = None,
     tls: Annotated[bool, typer.Option("--tls", help="Encrypt, and trust the system's certificates.")] = False,
     tls_ca: Annotated[
@@ -75,7 +75,7 @@ def predict(
     with errors_in_words(debug):
         loaded = load_config(config, set_ or [])
         from noisy_gru.pipeline.prediction import Server, predict_files
-        from noisy_gru.serving.connection import Tls
+        from noisy_gru.serving.connection import DEFAULT_TIMEOUT, Tls
 
         encrypted = tls or tls_ca is not None or tls_cert is not None or tls_key is not None
         chosen = None
@@ -84,7 +84,7 @@ def predict(
                 target=server,
                 transport=transport or "grpc",
                 label=label,
-                timeout=30.0 if timeout is None else timeout,
+                timeout=DEFAULT_TIMEOUT if timeout is None else timeout,
                 tls=Tls(ca=tls_ca, certificate=tls_cert, key=tls_key) if encrypted else None,
                 plaintext=plaintext,
                 headers=header or (),

@@ -28,8 +28,8 @@ from noisy_gru.schema.errors import ConfigError, ModelError, UserError
 from noisy_gru.schema.file_patterns import as_meant, local_glob
 from noisy_gru.serving.answers import Answer, Part, Predictions
 from noisy_gru.serving.client import Client
-from noisy_gru.serving.connection import Tls, Transport
-from noisy_gru.trainer.session import SessionModel
+from noisy_gru.serving.connection import DEFAULT_TIMEOUT, Tls, Transport
+from noisy_gru.trainer.session_process import SessionProcess
 
 FORMATS = ("csv", "jsonl")
 BATCH = 512
@@ -59,7 +59,7 @@ class Server:
     target: str
     transport: Transport = "grpc"
     label: str | None = None
-    timeout: float = 30.0
+    timeout: float = DEFAULT_TIMEOUT
     tls: Tls | None = None
     plaintext: bool = False
     headers: Sequence[str] = ()
@@ -159,7 +159,7 @@ def _ask_server(server: Server, paths: Sequence[Path], config: PipelineConfig, v
 
 
 def _ask_here(root: Path, paths: Sequence[Path], config: PipelineConfig, version: int | None) -> Predictions:
-    """The answers of a model that is loaded in a Session, as a server does."""
+    """The answers of a model in a Session, loaded as a server does, in a process that may crash without harm."""
     request = read_for_prediction(paths, config.dataset)
     parts = []
     with _loaded(root, config.model_name, version) as model:
@@ -170,7 +170,7 @@ def _ask_here(root: Path, paths: Sequence[Path], config: PipelineConfig, version
     return Predictions(config.task, parts, unusable=request.unusable, unused=unused)
 
 
-def _loaded(root: Path, model_name: str, version: int | None) -> SessionModel:
+def _loaded(root: Path, model_name: str, version: int | None) -> SessionProcess:
     """The published model, loaded; of a version that is taken away meanwhile the one that is the latest then.
 
     Raises:
@@ -183,7 +183,7 @@ def _loaded(root: Path, model_name: str, version: int | None) -> SessionModel:
             continue
         folder = published_model(root, model_name, version)
         try:
-            return SessionModel(folder)
+            return SessionProcess(folder)
         except ModelError:
             # Publishing and pruning rename a version before anything of it is deleted.
             if folder.is_dir():

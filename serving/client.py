@@ -34,7 +34,7 @@ class Client(ClientSettings):
         if self.connection.transport == "rest":
             from noisy_gru.serving.rest_transport import RestTransport
 
-            self._transport = RestTransport(self.connection, clock=self.clock)
+            self._transport = RestTransport(self.connection)
         else:
             from noisy_gru.serving.grpc_transport import GrpcTransport
 

@@ -14,6 +14,7 @@ from noisy_gru.schema.errors import ConfigError, UserError
 Transport = Literal["grpc", "rest"]
 TRANSPORTS = ("grpc", "rest")
 MIB = 1 << 20
+DEFAULT_TIMEOUT = 60.0  # seconds: a server that restarts is back within half of it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +65,8 @@ class Connection:
         plaintext: sequences, answers and headers may go over the network as they are.
         headers: sent with every request (gRPC: metadata), for example `authorization`.
         timeout: seconds for one request, with all its attempts.
-        attempts: most attempts of one request; another one is made only where the server is unavailable.
+        attempts: most attempts of one request; another one is made only where the server is unavailable. None: as many
+            as ``timeout`` allows.
         first_wait: seconds before the second attempt; doubled for each one after, and up to half of it again at random.
         longest_wait: seconds between attempts at most.
         largest_answer: bytes of an answer at most.
@@ -78,8 +80,8 @@ class Connection:
     tls: Tls | None = None
     plaintext: bool = False
     headers: Mapping[str, str] = field(default_factory=dict)
-    timeout: float = 30.0
-    attempts: int = 5
+    timeout: float = DEFAULT_TIMEOUT
+    attempts: int | None = None
     first_wait: float = 0.1
     longest_wait: float = 5.0
     largest_answer: int = 64 * MIB
@@ -90,7 +92,7 @@ class Connection:
         host = _host(self.target)
         if not (math.isfinite(self.timeout) and self.timeout > 0):
             raise ConfigError(f"timeout: expected seconds above 0, received {self.timeout}")
-        if self.attempts < 1:
+        if self.attempts is not None and self.attempts < 1:
             raise ConfigError(f"attempts: expected at least 1, received {self.attempts}")
         if self.tls is None and not self.plaintext and not is_this_machine(host):
             raise ConfigError(

@@ -1,4 +1,4 @@
-"""What a client does, apart from how it waits: generators that yield calls and are sent their replies.
+"""The client's steps, apart from how it waits: generators that yield calls and are sent their replies.
 
     reply = run(answered(call, target="127.0.0.1:8500", collect=False), ask)
 
@@ -8,7 +8,8 @@ call is thrown into the generator.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator
+import itertools
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from typing import TypeVar
 
 from noisy_gru.serving.answers import Part
@@ -33,9 +34,14 @@ from noisy_gru.serving.errors import (
     refusal,
 )
 from noisy_gru.serving.statuses import names_signature
+from noisy_gru.trainer.session import not_finite
 
 T = TypeVar("T")
 Flow = Generator[Call, Reply, T]
+_NOT_FINITE = (
+    "the model's answer is NaN or infinity. Are there values far beyond those of training (such as 1e38)? Correct or "
+    "leave them out"
+)
 
 
 def run(flow: Flow[T], ask: Callable[[Call], Reply]) -> T:
@@ -94,14 +100,16 @@ def _what_there_is(model: ModelChoice, error: NotFound) -> Flow[str]:
 Answered = tuple[list[tuple[int, Part]], list[Refused]]
 
 
-def answered(call: PredictCall, *, target: str, collect: bool, first: int = 0) -> Flow[Answered]:
+def answered(call: PredictCall, *, target: str, collect: bool, places: Sequence[int] | None = None) -> Flow[Answered]:
     """The answers to the sequences of a call. If it is refused, it is halved until the sequences at fault are found.
+
+    A sequence whose answer holds NaN or infinity counts as refused: that is no answer.
 
     Args:
         call: the question.
         target: the server's address, for messages.
         collect: refused sequences are returned; else the first few of them are an error.
-        first: the place of the call's first sequence in the whole request.
+        places: of the call's sequences in the whole request; None: from 0.
 
     Returns:
         The answers with the place of their first sequence, in order; and the refused sequences.
@@ -112,6 +120,7 @@ def answered(call: PredictCall, *, target: str, collect: bool, first: int = 0) -
     """
     parts: list[tuple[int, Part]] = []
     refused: list[Refused] = []
+    places = range(len(call.ids)) if places is None else places
     spans = [(0, len(call.ids))]
     while spans:
         start, stop = spans.pop()
@@ -123,13 +132,33 @@ def answered(call: PredictCall, *, target: str, collect: bool, first: int = 0) -
                 middle = (start + stop) // 2
                 spans += [(middle, stop), (start, middle)]
                 continue
-            refused.append(Refused(first + start, call.ids[start], error.words))
-            if not collect and len(refused) == SHOWN:
-                break
+            refused.append(Refused(places[start], call.ids[start], error.words))
         else:
-            parts.append((first + start, Part(part.ids, reply.outputs, reply.version)))
+            found, out = _finite(part, reply, places[start:stop])
+            parts += found
+            refused += out
+        if not collect and len(refused) >= SHOWN:
+            break
     if refused and not collect:
         raise refusal(refused, target, more=bool(spans))
+    return parts, refused
+
+
+def _finite(part: PredictCall, reply: PredictReply, places: Sequence[int]) -> Answered:
+    """The finite answers of a reply, in runs of neighbours, and the sequences that got another one."""
+    count = len(part.ids)
+    whole = all(array.ndim and len(array) == count for array in reply.outputs.values())
+    # An answer of other sizes is an error where it is read.
+    bad = [int(row) for row in not_finite(reply.outputs)] if whole else []
+    if not bad:
+        return [(places[0] if count else 0, Part(part.ids, reply.outputs, reply.version))], []
+    refused = [Refused(places[row], part.ids[row], _NOT_FINITE) for row in bad]
+    parts = []
+    for before, after in itertools.pairwise([-1, *bad, count]):
+        start, stop = before + 1, after
+        if start < stop:
+            outputs = {name: array[start:stop] for name, array in reply.outputs.items()}
+            parts.append((places[start], Part(part.ids[start:stop], outputs, reply.version)))
     return parts, refused
 
 

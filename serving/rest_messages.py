@@ -62,7 +62,11 @@ def outputs_of(predictions: list[Any]) -> dict[str, np.ndarray]:
 
 def _array(name: str, values: list[Any]) -> np.ndarray:
     if not name.endswith("_bytes"):
-        return np.array(values, np.int64 if name in _INTEGERS else np.float32)
+        given = np.array(values)
+        if given.size and given.dtype.kind not in ("iu" if name in _INTEGERS else "fiu"):
+            raise TypeError(f"{name} holds something else than numbers ({given.dtype})")
+        with np.errstate(over="ignore"):  # what float32 can't hold is infinite, which the client tells
+            return given.astype(np.int64 if name in _INTEGERS else np.float32)
     decoded = _decoded(values)
     width = len(decoded[0]) if isinstance(decoded[0], list) else None
     array = np.empty((len(decoded),) if width is None else (len(decoded), width), object)
@@ -80,7 +84,7 @@ def words_of(body: bytes, reason: str) -> str:
     """The server's words in the body of an error; else those of whoever answered in its place."""
     try:
         return str(json.loads(body)["error"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         text = " ".join(body.decode("utf-8", "replace").split())
         return f"{reason} {text[:200]}".strip()
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
-import time
+import threading
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,10 +19,10 @@ from noisy_gru.serving.calls import Call, HealthCall, MetadataCall, PredictCall,
 from noisy_gru.serving.connection import Connection, is_this_machine
 from noisy_gru.serving.errors import ServingError
 from noisy_gru.serving.rest_messages import body_of, metadata_of, outputs_of, path_of, statuses_of, words_of
-from noisy_gru.serving.retrying import Clock
 from noisy_gru.serving.statuses import CODES, error_of
 
 _GZIP_FROM = 1024
+_MOST_RATIO = 50
 
 
 class _Wire:
@@ -56,8 +57,10 @@ class _Wire:
         if isinstance(call, PredictCall):
             body = body_of(call)
             headers = {"content-type": "application/json"}
-            if len(body) >= _GZIP_FROM:
-                body, headers["content-encoding"] = _gzipped(body), "gzip"
+            packed = _gzipped(body) if len(body) >= _GZIP_FROM else b""
+            # Servers take much that unpacks from little for an attack.
+            if packed and len(packed) * _MOST_RATIO >= len(body):
+                body, headers["content-encoding"] = packed, "gzip"
             return {
                 **arguments,
                 "method": "POST",
@@ -85,7 +88,7 @@ class _Wire:
             if isinstance(call, PredictCall):
                 return PredictReply(outputs_of(content["predictions"]))
             return metadata_of(content) if isinstance(call, MetadataCall) else statuses_of(content)
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, RecursionError) as error:
             raise ServingError(
                 f"{self.connection.target}: the answer can't be read ({error!r}). Is this TF Serving's REST port?",
                 code="INTERNAL",
@@ -108,6 +111,12 @@ class _Wire:
             if isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError):
                 raise error_of(target, call, "UNAVAILABLE", words, timeout) from error
             raise ServingError(f"{target}: {words}", words=words) from error
+        except ssl.SSLError as error:
+            # With TLS 1.3 a server refuses a client's certificate in its first answer, which httpx passes on as it is.
+            raise ServingError(
+                f"{target}: {error}. Give the client's certificate that the server asks for (tls.certificate, tls.key)",
+                words=str(error),
+            ) from error
 
     def deadline(self, call: Call) -> ServingError:
         """The error for a request whose time is over."""
@@ -123,47 +132,8 @@ class _Wire:
             )
 
 
-class RestTransport:
-    """Asks over blocking connections; calls may come from several threads.
-
-    Args:
-        connection: where to.
-        clock: seconds.
-    """
-
-    def __init__(self, connection: Connection, *, clock: Clock = time.monotonic) -> None:
-        self._wire, self._clock = _Wire(connection), clock
-        self._client = httpx.Client(**self._wire.options())
-
-    def ask(self, call: Call, timeout: float) -> Reply:
-        """One attempt.
-
-        Args:
-            call: the question.
-            timeout: seconds.
-
-        Raises:
-            ServingError: no answer.
-        """
-        end = self._clock() + timeout
-        parts, size = [], 0
-        with self._wire.errors(call), self._client.stream(**self._wire.request(call, timeout)) as response:
-            for part in response.iter_bytes():
-                parts.append(part)
-                size += len(part)
-                self._wire.check_size(size)
-                # httpx counts the time anew with every part.
-                if self._clock() > end:
-                    raise self._wire.deadline(call)
-        return self._wire.reply(call, response, b"".join(parts))
-
-    def close(self) -> None:
-        """Closes the connections."""
-        self._client.close()
-
-
 class AsyncRestTransport:
-    """The same with asyncio; used within one event loop.
+    """Asks with asyncio, within one event loop.
 
     Args:
         connection: where to.
@@ -174,22 +144,79 @@ class AsyncRestTransport:
         self._client = httpx.AsyncClient(**self._wire.options())
 
     async def ask(self, call: Call, timeout: float) -> Reply:
-        """One attempt; see ``RestTransport.ask``."""
+        """One attempt.
+
+        Args:
+            call: the question.
+            timeout: seconds for all of it: connecting, sending, and the whole answer.
+
+        Raises:
+            ServingError: no answer.
+        """
+        response, body = await self._exchange(call, self._wire.request(call, timeout), timeout)
+        return self._wire.reply(call, response, body)
+
+    async def _exchange(self, call: Call, request: dict[str, Any], timeout: float) -> tuple[httpx.Response, bytes]:
         parts, size = [], 0
         try:
+            # httpx counts its time anew with every byte that comes.
             async with asyncio.timeout(timeout):
                 with self._wire.errors(call):
-                    async with self._client.stream(**self._wire.request(call, timeout)) as response:
+                    async with self._client.stream(**request) as response:
                         async for part in response.aiter_bytes():
                             parts.append(part)
                             size += len(part)
                             self._wire.check_size(size)
         except TimeoutError as error:
             raise self._wire.deadline(call) from error
-        return self._wire.reply(call, response, b"".join(parts))
+        return response, b"".join(parts)
 
     async def close(self) -> None:
         """Closes the connections."""
+        await self._client.aclose()
+
+
+class RestTransport(AsyncRestTransport):
+    """Asks and waits; calls may come from several threads. The exchanges run in an event loop of its own thread.
+
+    Only an event loop bounds the time of an exchange as a whole: blocking reads are timed one by one.
+
+    Args:
+        connection: where to.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(connection)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="noisy-gru-rest", daemon=True)
+        self._thread.start()
+
+    def ask(self, call: Call, timeout: float) -> Reply:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """One attempt; see ``AsyncRestTransport.ask``."""
+        exchange = self._exchange(call, self._wire.request(call, timeout), timeout)
+        waiting = asyncio.run_coroutine_threadsafe(exchange, self._loop)
+        try:
+            response, body = waiting.result()
+        except CancelledError as error:
+            raise ServingError(f"the client of {self._wire.connection.target} is closed", code="CANCELLED") from error
+        finally:
+            waiting.cancel()  # after a KeyboardInterrupt nobody waits any more
+        return self._wire.reply(call, response, body)
+
+    def close(self) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Closes the connections; what is still asked fails."""
+        if self._loop.is_closed():
+            return
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    async def _end(self) -> None:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
         await self._client.aclose()
 
 

@@ -27,7 +27,8 @@ def _options(connection: Connection, deadline: float, clock: Clock) -> dict[str,
         return growing(state) * (1 + jitter(state))
 
     def stop(state: RetryCallState) -> bool:
-        return state.attempt_number >= connection.attempts or clock() + state.upcoming_sleep >= deadline
+        used_up = connection.attempts is not None and state.attempt_number >= connection.attempts
+        return used_up or clock() + state.upcoming_sleep >= deadline
 
     return {"retry": retry_if_exception_type(Unavailable), "wait": wait, "stop": stop, "reraise": True}
 

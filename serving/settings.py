@@ -1,4 +1,4 @@
-"""What a client is told, blocking or not, and the work that waits for nobody."""
+"""The settings of a client, blocking or not, and the planning of its requests."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import ConfigError, DataError
 from noisy_gru.serving.answers import Predictions
 from noisy_gru.serving.calls import ModelChoice, PredictCall
-from noisy_gru.serving.connection import MIB, Connection, Tls, Transport
+from noisy_gru.serving.connection import DEFAULT_TIMEOUT, MIB, Connection, Tls, Transport
+from noisy_gru.serving.errors import SHOWN, Refused
 from noisy_gru.serving.flows import Answered, Flow, answered
 from noisy_gru.serving.requests import batches, check_batches, prediction_input, serialized
 from noisy_gru.serving.retrying import Clock
+from noisy_gru.trainer.example_wire import ExampleInput
 
 OnError = Literal["raise", "collect"]
 DEFAULT = "serving_default"
@@ -29,16 +31,17 @@ class Plan:
     flows: list[Flow[Answered]]
     dataset: DatasetConfig
     request: PredictionInput | None
+    refused: Sequence[Refused] = ()
 
     def predictions(self, results: Iterable[Answered]) -> Predictions:
         """The answers of all batches, in order."""
-        found, refused = [], []
+        found, refused = [], list(self.refused)
         for parts, out in results:
             found += parts
             refused += out
         task = self.dataset.task
         if self.request is None:
-            return Predictions(task, [part for _, part in found], refused)
+            return Predictions(task, [part for _, part in found], sorted(refused, key=lambda each: each.place))
         account = self.request.account
         return Predictions(
             task, [part for _, part in found], refused, self.request.unusable, account.quarantined + account.dropped
@@ -60,7 +63,8 @@ class ClientSettings:
             more than 4 MiB.
         concurrency: requests at a time.
         timeout: seconds for one request, with all its attempts.
-        attempts: of one request; another one is made only where the server is unavailable.
+        attempts: of one request; another one is made only where the server is unavailable. None: as many as ``timeout``
+            allows, so a restart of half a minute is waited for.
         first_wait: seconds before the second attempt; it doubles, and a part of it is random.
         longest_wait: seconds between attempts at most.
         tls: encrypts the connection; True: with the system's certificates.
@@ -86,8 +90,8 @@ class ClientSettings:
         batch_size: int = 256,
         largest_request: int = 3 * MIB,
         concurrency: int = 4,
-        timeout: float = 30.0,
-        attempts: int = 5,
+        timeout: float = DEFAULT_TIMEOUT,
+        attempts: int | None = None,
         first_wait: float = 0.1,
         longest_wait: float = 5.0,
         tls: Tls | bool | None = None,
@@ -133,20 +137,48 @@ class ClientSettings:
     def plan_examples(self, examples: Iterable[Any], ids: Sequence[str] | None, on_error: OnError) -> Plan:
         """What there is to ask about ready-made tf.Examples; their ids are their places, if none are given.
 
+        What is damaged, or has no feature of the configuration, is sent to no server: TF Serving would crash, or answer
+        as to an empty sequence.
+
         Raises:
-            DataError: there are not as many ids as examples, or something is no tf.Example.
+            DataError: there are not as many ids as examples; or something is no tf.Example of this data set, unless
+                such are collected.
         """
         found = serialized(examples)
         names = [str(place) for place in range(len(found))] if ids is None else list(ids)
         if len(names) != len(found):
             raise DataError(f"expected an id for each of {len(found)} examples, received {len(names)}")
-        return Plan(self._flows(names, found, on_error), self.dataset, None)
+        read = frozenset(feature.name.encode() for feature in self.dataset.data.features)
+        problems = ExampleInput(read, EXAMPLES).problems(found)
+        if problems and on_error == "raise":
+            shown = "; ".join(f"example {names[place]}: {problem}" for place, problem in list(problems.items())[:SHOWN])
+            rest = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+            raise DataError(
+                f"expected tf.Examples of this data set. {shown}{rest}. Correct or leave out what it names, or ask "
+                "with on_error='collect', which answers the others"
+            )
+        refused = [Refused(place, names[place], problem) for place, problem in problems.items()]
+        places = [place for place in range(len(found)) if place not in problems]
+        flows = self._flows([names[at] for at in places], [found[at] for at in places], on_error, places)
+        return Plan(flows, self.dataset, None, refused)
 
-    def _flows(self, ids: Sequence[str], examples: Sequence[bytes], on_error: OnError) -> list[Flow[Answered]]:
+    def _flows(
+        self,
+        ids: Sequence[str],
+        examples: Sequence[bytes],
+        on_error: OnError,
+        places: Sequence[int] | None = None,
+    ) -> list[Flow[Answered]]:
         if on_error not in ("raise", "collect"):
             raise ConfigError(f"on_error: expected raise or collect, received {on_error!r}")
         call = PredictCall(self.model, DEFAULT, {EXAMPLES: examples}, ids)
+        places = range(len(ids)) if places is None else places
         return [
-            answered(part, target=self.connection.target, collect=on_error == "collect", first=first)
+            answered(
+                part,
+                target=self.connection.target,
+                collect=on_error == "collect",
+                places=places[first : first + len(part.ids)],
+            )
             for first, part in batches(call, self.batch_size, self.largest_request)
         ]

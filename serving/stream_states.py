@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from noisy_gru.serving.settings import ClientSettings
 
 STEP, STATE, FEATURES = "serving_step", "state", "features"
+_LARGEST = 1e9  # no state holds a larger number: counts of steps, marks up to 2**24, hidden units, scaled targets
 
 
 def opened_stream(settings: ClientSettings) -> Flow[States]:
@@ -62,6 +64,23 @@ class _Entity:
     time: Time | None
 
 
+def _float32(name: str, values: Any) -> np.ndarray:
+    """An entity's numbers as float32; DataError for what has no such numbers."""
+    try:
+        given = np.asarray(values)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise DataError(f"entity {name}: expected an array of numbers, received none: {error}") from error
+    if given.dtype.kind not in "fiub":
+        raise DataError(
+            f"entity {name}: expected an array of numbers, NaN where one is missing; received {given.dtype}"
+        )
+    with np.errstate(over="ignore"):
+        array = given.astype(np.float32)
+    if (np.isfinite(given) & ~np.isfinite(array)).any():
+        raise DataError(f"entity {name}: a number is beyond float32 (3.4e38). Send NaN for a missing value")
+    return array
+
+
 class States:
     """The states of a stream's entities; knows how to ask, not how to wait."""
 
@@ -89,8 +108,10 @@ class States:
             raise DataError(f"arrays hold no {', '.join(others)}: send rows")
         channels = [feature.name for feature in data.numeric]
         found = {}
+        if not isinstance(arrays, Mapping):
+            raise DataError(f"expected a mapping of entity to array, received {type(arrays).__name__}")
         for name, values in arrays.items():
-            array = np.asarray(values, np.float32)
+            array = _float32(name, values)
             array = array[np.newaxis] if array.ndim == 1 else array
             if array.ndim != 2 or array.shape[1] != len(channels):
                 raise DataError(
@@ -117,7 +138,7 @@ class States:
         call = PredictCall(self.model, STEP, {**steps.tensors, STATE: vectors}, steps.ids)
         parts, after = [], {}
         for first, batch in batches(call, settings.batch_size, settings.largest_request) if steps.ids else ():
-            found, _ = yield from self._answered(batch, first)
+            found, _ = yield from self._answered(batch, range(first, first + len(batch.ids)))
             for begin, part in found:
                 outputs = dict(part.outputs)
                 new = self._new_states(outputs.pop(STATE, None), len(part.ids))
@@ -131,9 +152,9 @@ class States:
         self._entities.update(after)
         return predictions
 
-    def _answered(self, call: PredictCall, first: int) -> Flow[Answered]:
+    def _answered(self, call: PredictCall, places: Sequence[int]) -> Flow[Answered]:
         try:
-            return (yield from answered(call, target=self._settings.connection.target, collect=False, first=first))
+            return (yield from answered(call, target=self._settings.connection.target, collect=False, places=places))
         except NotFound as error:
             raise NotFound(
                 f"{error}. The states of this stream are those of {self.model}, and mean nothing to another version: "
@@ -162,22 +183,33 @@ class States:
         for name in names:
             entity = self._entities[name]
             raw = entity.vector.astype("<f4").tobytes()
-            found[name] = {"state": base64.b64encode(raw).decode("ascii"), "time": entity.time}
+            found[name] = {
+                "state": base64.b64encode(raw).decode("ascii"),
+                "crc32": zlib.crc32(raw),
+                "time": entity.time,
+            }
         return {"model": self.model.name, "version": self.model.version, "entities": found}
 
     def load_state_dict(self, states: Mapping[str, Any]) -> None:
         """Put states back; see ``Stream.load_state_dict``."""
         try:
             origin = (states["model"], states["version"])
-            found = {
-                name: _Entity(
-                    np.frombuffer(base64.b64decode(entity["state"], validate=True), "<f4").astype(np.float32),
-                    entity["time"],
-                )
-                for name, entity in states["entities"].items()
-            }
+            found, damaged = {}, []
+            for name, entity in states["entities"].items():
+                raw = base64.b64decode(entity["state"], validate=True)
+                vector = np.frombuffer(raw, "<f4").astype(np.float32)
+                found[name] = _Entity(vector, entity["time"])
+                # States of before the checksum have none.
+                good = entity.get("crc32", zlib.crc32(raw)) == zlib.crc32(raw)
+                if not (good and np.isfinite(vector).all() and np.abs(vector).max(initial=0.0) <= _LARGEST):
+                    damaged.append(name)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(f"expected what state_dict() gave, received something else: {error!r}") from error
+        if damaged:
+            raise DataError(
+                f"the states of {', '.join(map(str, damaged))} are not what state_dict() gave: their numbers changed "
+                "since. Leave them out, and send the history of these entities anew"
+            )
         if origin != (self.model.name, self.model.version):
             raise DataError(
                 f"these states are of model {origin[0]}, version {origin[1]}; this stream is of {self.model}. A state "

@@ -18,6 +18,7 @@ from noisy_gru.trainer.saved_model_proto import parse_op_list
 
 # tensorflow/c/tf_datatype.h
 STRING = 7
+DEADLINE_EXCEEDED = 4  # tensorflow/c/tf_status.h
 NUMPY_DTYPES: dict[int, Any] = {
     1: np.float32,
     2: np.float64,
@@ -56,6 +57,7 @@ _RESULTS: dict[str, Any] = {
     "TF_NewGraph": ctypes.c_void_p,
     "TF_NewSessionOptions": ctypes.c_void_p,
     "TF_NewBuffer": ctypes.POINTER(Buffer),
+    "TF_NewBufferFromString": ctypes.POINTER(Buffer),
     "TF_GetAllOpList": ctypes.POINTER(Buffer),
     "TF_LoadSessionFromSavedModel": ctypes.c_void_p,
     "TF_GraphOperationByName": ctypes.c_void_p,
@@ -99,6 +101,16 @@ def read_buffer(buffer: Any) -> bytes:
     return ctypes.string_at(buffer.contents.data, buffer.contents.length)
 
 
+def run_options(seconds: float) -> Any:
+    """A new ``TF_Buffer`` with the ``RunOptions`` that end a run after so many seconds."""
+    milliseconds, content = max(int(seconds * 1000), 1), bytearray(b"\x10")  # timeout_in_ms is field 2, a varint
+    while milliseconds > 127:
+        content.append(milliseconds & 127 | 128)
+        milliseconds >>= 7
+    content.append(milliseconds)
+    return library().TF_NewBufferFromString(bytes(content), ctypes.c_size_t(len(content)))
+
+
 def registered_operations() -> dict[str, bool]:
     """Names of the operations that TensorFlow knows, and whether it counts each as stateful."""
     buffer = library().TF_GetAllOpList()
@@ -123,6 +135,11 @@ class Status:
     def argument(self) -> ctypes.c_void_p:
         """What a C function takes."""
         return pointer(self._address)
+
+    @property
+    def code(self) -> int:
+        """TensorFlow's code, 0 if all is well."""
+        return library().TF_GetCode(self.argument)
 
     @property
     def message(self) -> str | None:

@@ -41,6 +41,7 @@ _MESSAGES: dict[str, dict[str, tuple[int, str, bool]]] = {
     "NodeDef": {
         "name": (1, "string", False),
         "op": (2, "string", False),
+        "input": (3, "string", True),
         "attr": (5, "map:AttrValue", True),
     },
     "AttrValue": {
@@ -49,8 +50,10 @@ _MESSAGES: dict[str, dict[str, tuple[int, str, bool]]] = {
         "b": (5, "bool", False),
         "type": (6, "int32", False),
         "shape": (7, "TensorShapeProto", False),
+        "tensor": (8, "TensorProto", False),
         "func": (10, "NameAttrList", False),
     },
+    "TensorProto": {"string_val": (8, "bytes", True)},
     "NameAttrList": {"name": (1, "string", False)},
     "SignatureDef": {
         "inputs": (1, "map:TensorInfo", True),

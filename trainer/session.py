@@ -21,7 +21,12 @@ import numpy as np
 from noisy_gru.schema.errors import ModelError
 from noisy_gru.trainer import c_api
 from noisy_gru.trainer.c_api import Output, Status, pointer
+from noisy_gru.trainer.example_wire import ExampleInput, example_inputs
 from noisy_gru.trainer.saved_model_proto import parse_meta_graph
+
+
+class OutOfTimeError(ModelError):
+    """A model did not answer within the time that it was given."""
 
 
 @dataclass(frozen=True)
@@ -73,13 +78,15 @@ class SessionModel:
     Args:
         directory: the folder that holds ``saved_model.pb``.
         threads: threads within one operation; 0 lets TensorFlow choose.
+        most_steps: steps of a sequence at most; None: any number.
 
     Raises:
         ModelError: if the folder holds no SavedModel, or TensorFlow's loader refuses it; the message is the loader's.
     """
 
-    def __init__(self, directory: str | Path, *, threads: int = 0) -> None:
+    def __init__(self, directory: str | Path, *, threads: int = 0, most_steps: int | None = None) -> None:
         self.directory = Path(directory)
+        self._most_steps = most_steps
         self._session = self._graph = None
         if not (self.directory / "saved_model.pb").is_file():
             raise ModelError(f"{self.directory} holds no saved_model.pb, so it isn't a SavedModel.")
@@ -119,7 +126,9 @@ class SessionModel:
             lib.TF_DeleteSessionOptions(options)
             if self._session is None:
                 self.close()
-        self.signatures: dict[str, Signature] = signatures_of(parse_meta_graph(content))
+        parsed = parse_meta_graph(content)
+        self.signatures: dict[str, Signature] = signatures_of(parsed)
+        self._example_inputs: dict[str, dict[str, ExampleInput]] = example_inputs(parsed)
 
     def close(self) -> None:
         """Releases the session and its graph; calling it again does nothing."""
@@ -137,18 +146,22 @@ class SessionModel:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def run(self, signature: str, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    def run(self, signature: str, inputs: Mapping[str, Any], *, seconds: float | None = None) -> dict[str, np.ndarray]:
         """The outputs of ``signature`` for ``inputs``.
 
         Args:
             signature: name of a signature.
             inputs: for each input of the signature, values of its dtype; strings as ``bytes`` or ``str``.
+            seconds: that TensorFlow may take; None: any number.
 
         Returns:
             For each output an array of its dtype; strings are an object array of ``bytes``.
 
         Raises:
-            ModelError: if the signature or an input isn't there, or doesn't fit; or TensorFlow fails while it runs.
+            ModelError: if the signature or an input isn't there, or doesn't fit; something is no tf.Example, or has no
+                feature that the model reads; TensorFlow fails while it runs; or an answer of a `serving_` signature is
+                not finite.
+            OutOfTimeError: TensorFlow took longer.
         """
         if self._session is None:
             raise ModelError(f"The model of {self.directory} is closed.")
@@ -164,10 +177,27 @@ class SessionModel:
                 f"{', so ' + _names(missing) + ' is missing' if missing else ''}."
             )
         arrays = {name: _array(name, inputs[name], spec.inputs[name]) for name in spec.inputs}
-        return self._run(signature, spec, arrays)
+        self._check_sequences(signature, arrays)
+        outputs = self._run(signature, spec, arrays, seconds)
+        if signature.startswith("serving_"):  # the labels of an evaluation may be missing
+            check_finite(outputs, f"The signature {signature}")
+        return outputs
 
-    def _run(self, signature: str, spec: Signature, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def _check_sequences(self, signature: str, arrays: Mapping[str, np.ndarray]) -> None:
+        for name, example_input in self._example_inputs.get(signature, {}).items():
+            example_input.check(arrays[name].ravel().tolist(), most_steps=self._most_steps)
+        most = self._most_steps
+        if most is None:
+            return
+        for name, array in arrays.items():
+            if name != "state" and array.ndim > 1 and array.shape[1] > most:
+                raise ModelError(f"The input {name} has {array.shape[1]} steps; at most {most} are allowed.")
+
+    def _run(
+        self, signature: str, spec: Signature, arrays: dict[str, np.ndarray], seconds: float | None = None
+    ) -> dict[str, np.ndarray]:
         lib = self._lib
+        options = c_api.run_options(seconds) if seconds is not None else None
         keep: list[Any] = []
         fed: list[int] = []
         fetched = (ctypes.c_void_p * len(spec.outputs))()
@@ -177,7 +207,7 @@ class SessionModel:
             with Status() as status:
                 lib.TF_SessionRun(
                     pointer(self._session),
-                    None,
+                    options,
                     self._outputs(spec.inputs),
                     (ctypes.c_void_p * len(fed))(*fed),
                     len(fed),
@@ -190,9 +220,13 @@ class SessionModel:
                     status.argument,
                 )
                 if (message := status.message) is not None:
+                    if status.code == c_api.DEADLINE_EXCEEDED:
+                        raise OutOfTimeError(f"The signature {signature} did not answer within {seconds:.3g} s.")
                     raise ModelError(f"The signature {signature} of {self.directory} failed: {message}")
             return {name: c_api.read_tensor(fetched[index] or 0) for index, name in enumerate(spec.outputs)}
         finally:
+            if options is not None:
+                lib.TF_DeleteBuffer(options)
             for address in [*fed, *fetched]:
                 if address:
                     lib.TF_DeleteTensor(pointer(address))
@@ -206,6 +240,26 @@ class SessionModel:
                 raise ModelError(f"{self.directory}: {name} points to {spec.tensor}, which isn't in the graph.")
             outputs[index] = Output(address, int(number or 0))
         return outputs
+
+
+def not_finite(outputs: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The rows with a number that is not finite in one of the outputs, rising; a scalar output is row 0."""
+    rows: set[int] = set()
+    for array in outputs.values():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            rows.update(np.flatnonzero(~np.isfinite(array).reshape(len(array) if array.ndim else 1, -1).all(axis=1)))
+    return np.array(sorted(rows), np.int64)
+
+
+def check_finite(outputs: Mapping[str, np.ndarray], who: str) -> None:
+    """Raise ModelError, which names the rows, unless all numbers of the outputs are finite."""
+    rows = not_finite(outputs)
+    if len(rows):
+        shown = ", ".join(map(str, rows[:5])) + (f" and {len(rows) - 5} more" if len(rows) > 5 else "")
+        raise ModelError(
+            f"{who} answered with NaN or infinity in the rows {shown} (counted from 0). Are there values far beyond "
+            "those of training (such as 1e38)? Correct them, or send NaN for a missing one."
+        )
 
 
 def _names(names: Any) -> str:

@@ -34,6 +34,8 @@ from noisy_gru.trainer.config import ModelConfig, check_model_config
 from noisy_gru.trainer.features import Layout
 from noisy_gru.trainer.layers import NoisyGRU
 
+_LARGEST_TARGET = 1e9  # scaled: so many deviations from the mean
+
 
 class Stepper:
     """A model's layers, called so that a sequence may come in pieces; it has no weights of its own.
@@ -70,7 +72,16 @@ class Stepper:
     def is_known(self, state: Any) -> tf.Tensor:
         """Whether each row of a state [B, S] is a new stream's, or was returned by these weights: bool [B]."""
         is_new = tf.reduce_all(state == 0, axis=1)
-        goes_on = tf.reduce_all(tf.math.is_finite(state), axis=1) & (state[:, 0] > 0) & (state[:, 1] == self._mark)
+        steps, mark, *hidden, last_target = tf.split(state, self._sizes, axis=1)
+        goes_on = tf.reduce_all(tf.math.is_finite(state), axis=1) & (mark == self._mark)[:, 0]
+        goes_on &= ((steps > 0) & (steps == tf.floor(steps)))[:, 0]
+        goes_on &= tf.reduce_all(tf.abs(last_target) <= _LARGEST_TARGET, axis=1)
+        for layer, values in zip(self._layers, hidden, strict=True):
+            if layer.cell.activation is keras.activations.tanh:
+                # A step mixes the state before with a tanh, so none leaves the larger of 1 and the start's mean.
+                (first,) = layer.get_initial_state(1)
+                bound = tf.maximum(tf.abs(tf.cast(first, tf.float32)), 1.0) * 1.001
+                goes_on &= tf.reduce_all(tf.abs(values) <= bound, axis=1)
         return is_new | goes_on
 
     def __call__(self, inputs: Mapping[str, Any], state: Any, observed: Any = None) -> tuple[Any, tf.Tensor]:

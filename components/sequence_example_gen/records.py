@@ -26,6 +26,7 @@ from noisy_gru.components.sequence_example_gen.shards import masked_crc
 from noisy_gru.components.sequence_example_gen.tables import Block, Opener, Source, local_open, unreadable
 
 BLOCK_RECORDS = 2048
+_PART = 1 << 24  # bytes of a record that are read at a time
 STEP = "_step"
 Lists = dict[str, Any]
 
@@ -55,12 +56,21 @@ def _record(stream: BinaryIO, head: bytes, number: int) -> bytes:
     size, check = struct.unpack("<QI", head)
     if masked_crc(head[:8]) != check:
         raise EOFError(f"record {number} has a wrong checksum, so this is no TFRecord file, or a damaged one")
-    body = stream.read(size + 4)
+    body = _read(stream, size + 4)
     if len(body) < size + 4:
-        raise EOFError(f"record {number} breaks off")
+        raise EOFError(f"record {number} breaks off: it says that it has {size} bytes")
     if masked_crc(body[:size]) != struct.unpack("<I", body[size:])[0]:
         raise EOFError(f"record {number} has a wrong checksum")
     return body[:size]
+
+
+def _read(stream: BinaryIO, size: int) -> bytes:
+    """Up to ``size`` bytes; no more memory than there are, whatever a record says of its size."""
+    parts = []
+    while size > 0 and (part := stream.read(min(size, _PART))):
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
 
 
 def _values(feature: Any) -> list[Any] | None:

@@ -11,6 +11,18 @@ from noisy_gru.serving.async_client import AsyncClient
 from noisy_gru.serving.client import Client
 
 
+def example_of(feature: str, size: int = 0) -> bytes:
+    """A serialized tf.Example of an empty feature, by protobuf's encoding; an unknown field fills it up to ``size``."""
+    name = feature.encode()
+    entry = b"\x0a" + bytes([len(name)]) + name + b"\x12\x02\x12\x00"
+    content = b"\x0a" + bytes([len(entry) + 2]) + b"\x0a" + bytes([len(entry)]) + entry
+    filler = size - len(content)
+    if filler <= 0:
+        return content
+    # Fields 15 of two bytes, a varint; a byte that is left over goes into a longer form of the last zero.
+    return content + b"\x78\x00" * (filler // 2 - filler % 2) + b"\x78\x80\x00" * (filler % 2)
+
+
 class Asker:
     """A client of either kind, `blocking` or `asyncio`; every answer is waited for, and ``waits`` are not slept."""
 

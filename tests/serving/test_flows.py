@@ -57,7 +57,7 @@ class Picky:
 @pytest.mark.parametrize("bad", [(), (0,), (99,), (3, 4, 50), tuple(range(100))])
 def test_the_sequences_at_fault_are_found_and_the_others_answered(bad):
     picky = Picky(*bad)
-    parts, refused = run(answered(call_for(100), target=TARGET, collect=True, first=1000), picky)
+    parts, refused = run(answered(call_for(100), target=TARGET, collect=True, places=range(1000, 1100)), picky)
     assert [(each.place - 1000, each.sequence_id, each.reason) for each in refused] == [
         (place, f"s{place}", f"s{place} is bad") for place in bad
     ]
@@ -248,6 +248,29 @@ def test_no_wait_goes_beyond_the_deadline(asynchronous):
     assert "after" in result
     assert 2 <= len(waits) <= 4
     assert sum(waits) < 10
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_by_default_a_restart_of_half_a_minute_is_waited_for(asynchronous):
+    time = Time()
+    connection = Connection(target=TARGET)
+
+    def ask() -> str:
+        if time.now < 100.0 + 35.0:
+            raise status_error(HealthCall(), "UNAVAILABLE")
+        return "OK"
+
+    async def coroutine() -> str:
+        return ask()
+
+    async def main() -> str:
+        deadline = time.now + connection.timeout
+        return await async_attempts(connection, deadline, clock=time.clock, sleep=time.async_sleep)(coroutine)
+
+    deadline = time.now + connection.timeout
+    waiting = attempts(connection, deadline, clock=time.clock, sleep=time.sleep)
+    assert (asyncio.run(main()) if asynchronous else waiting(ask)) == "OK"
+    assert max(time.waits) <= 5.0
 
 
 @pytest.mark.parametrize("code", ["DEADLINE_EXCEEDED", "INVALID_ARGUMENT", "INTERNAL", "RESOURCE_EXHAUSTED", "ABORTED"])

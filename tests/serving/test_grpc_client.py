@@ -23,6 +23,7 @@ from noisy_gru.serving.calls import VersionStatus
 from noisy_gru.serving.client import Client
 from noisy_gru.serving.errors import DeadlineExceeded, InvalidRequest, NotFound, ServingError, Unavailable
 from noisy_gru.trainer.session import SessionModel
+from tests.serving.asker import example_of
 from tests.serving.conftest import MODEL_NAME
 from tests.serving.scripted import ScriptedGrpc, scripted_grpc
 
@@ -37,6 +38,11 @@ DATASET = DatasetConfig.model_validate(
         "task": {"kind": "classification", "label": "way"},
     }
 )
+EMPTY = example_of("a")
+
+
+def sized(size: int) -> bytes:
+    return example_of("a", size)
 
 
 @pytest.fixture(scope="module")
@@ -225,8 +231,8 @@ def test_unavailable_is_asked_again(scripted, kind):
         return answer_of(request)
 
     scripted.predict = answer
-    found, waits = predict(kind, scripted.address, [b"abc"])
-    assert found.answers == [{"sequence_id": "0", "way": "c", "probability_c": 3}]
+    found, waits = predict(kind, scripted.address, [EMPTY])
+    assert found.answers == [{"sequence_id": "0", "way": "c", "probability_c": len(EMPTY)}]
     assert found.versions == [3]
     assert len(scripted.requests) == 3
     assert 0.1 <= waits[0] <= 0.15 and 0.2 <= waits[1] <= 0.3
@@ -236,7 +242,7 @@ def test_unavailable_is_asked_again(scripted, kind):
 def test_it_is_given_up_in_the_end(scripted, kind):
     scripted.predict = lambda request, context: context.abort(grpc.StatusCode.UNAVAILABLE, "never")
     with pytest.raises(Unavailable, match=r"is unavailable: never \(after 4 attempts\)") as caught:
-        predict(kind, scripted.address, [b""], attempts=4)
+        predict(kind, scripted.address, [EMPTY], attempts=4)
     assert len(scripted.requests) == 4
     assert caught.value.__notes__ == ["3"]
 
@@ -246,7 +252,7 @@ def test_it_is_given_up_in_the_end(scripted, kind):
 def test_nothing_else_is_asked_again(scripted, kind, name):
     scripted.predict = lambda request, context: context.abort(grpc.StatusCode[name], "no")
     with pytest.raises(ServingError) as caught:
-        predict(kind, scripted.address, [b"", b""])
+        predict(kind, scripted.address, [EMPTY, EMPTY])
     assert caught.value.code == name
     assert len(scripted.requests) == 1
     assert caught.value.__notes__ == ["0"]
@@ -263,7 +269,7 @@ def test_a_deadline_is_kept_and_told(scripted, kind):
     scripted.predict = answer
     try:
         with pytest.raises(DeadlineExceeded, match=r"has not answered 2 sequences \(0 to 1\) within 0\.3 s"):
-            predict(kind, scripted.address, [b"", b""], timeout=0.3)
+            predict(kind, scripted.address, [EMPTY, EMPTY], timeout=0.3)
     finally:
         released.set()
     assert len(scripted.requests) == 1
@@ -273,8 +279,8 @@ def test_a_deadline_is_kept_and_told(scripted, kind):
 def test_metadata_version_and_order(scripted, kind):
     headers = {"Authorization": "Bearer t", "x-team": "pumps"}
     options: Any = {"headers": headers, "model_version": 3, "batch_size": 2, "concurrency": 2}
-    found, _ = predict(kind, scripted.address, [b"x" * size for size in range(9)], **options)
-    assert [answer["probability_c"] for answer in found] == list(range(9))
+    found, _ = predict(kind, scripted.address, [sized(20 + size) for size in range(9)], **options)
+    assert [answer["probability_c"] for answer in found] == list(range(20, 29))
     assert scripted.most_at_a_time <= 2
     assert len(scripted.requests) == 5
     assert {request.model_spec.version.value for request in scripted.requests} == {3}
@@ -283,9 +289,9 @@ def test_metadata_version_and_order(scripted, kind):
 
 @KINDS
 def test_a_label_and_large_messages(scripted, kind):
-    large = b"x" * (5 << 20)  # more than gRPC allows unless told
-    found, _ = predict(kind, scripted.address, [large, b"x", large], version_label="stable")
-    assert [answer["probability_c"] for answer in found] == [len(large), 1, len(large)]
+    large = sized(5 << 20)  # more than gRPC allows unless told
+    found, _ = predict(kind, scripted.address, [large, EMPTY, large], version_label="stable")
+    assert [answer["probability_c"] for answer in found] == [len(large), len(EMPTY), len(large)]
     assert len(scripted.requests) == 3
     assert {request.model_spec.version_label for request in scripted.requests} == {"stable"}
 
@@ -320,7 +326,7 @@ def test_a_server_that_comes_back(kind):
                 time.sleep(seconds)
 
             with Client(gone.address, sleep=sleep, **given) as client:
-                assert len(client.predict_examples([b""])) == 1
+                assert len(client.predict_examples([EMPTY])) == 1
         else:
 
             async def async_sleep(seconds: float) -> None:
@@ -329,7 +335,7 @@ def test_a_server_that_comes_back(kind):
 
             async def main() -> Predictions:
                 async with AsyncClient(gone.address, sleep=async_sleep, **given) as client:
-                    return await client.predict_examples([b""])
+                    return await client.predict_examples([EMPTY])
 
             assert len(asyncio.run(main())) == 1
     assert started.is_set()
@@ -343,16 +349,16 @@ def test_an_output_that_is_no_tensor(scripted):
 
     scripted.predict = answer
     with pytest.raises(ServingError, match="an output can't be read: The shape"):
-        predict("blocking", scripted.address, [b""])
+        predict("blocking", scripted.address, [EMPTY])
 
 
 def test_an_answer_larger_than_allowed(scripted):
     with pytest.raises(ServingError, match=r"RESOURCE_EXHAUSTED.*larger than max.*batch_size"):
-        predict("blocking", scripted.address, [b""] * 500, batch_size=500, largest_answer=1000)
+        predict("blocking", scripted.address, [EMPTY] * 500, batch_size=500, largest_answer=1000)
 
 
 def test_closed(scripted):
     with opened(scripted.address) as client:
-        assert len(client.predict_examples([b""])) == 1
+        assert len(client.predict_examples([EMPTY])) == 1
     with pytest.raises(ServingError, match=r"the client of .* is closed"):
-        client.predict_examples([b""])
+        client.predict_examples([EMPTY])

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
@@ -14,10 +17,11 @@ import numpy as np
 import pytest
 
 from noisy_gru.schema.config import DatasetConfig
+from noisy_gru.schema.errors import DataError
 from noisy_gru.serving.answers import Predictions
 from noisy_gru.serving.calls import VersionStatus
 from noisy_gru.serving.errors import DeadlineExceeded, InvalidRequest, NotFound, ServingError, Unavailable
-from tests.serving.asker import Asker
+from tests.serving.asker import Asker, example_of
 from tests.serving.scripted import Asked, ScriptedRest, scripted_rest
 
 DATASET = DatasetConfig.model_validate(
@@ -26,12 +30,17 @@ DATASET = DatasetConfig.model_validate(
         "task": {"kind": "regression", "label": "y"},
     }
 )
+EMPTY = example_of("x")
 STATUS = {
     "model_version_status": [
         {"version": "2", "state": "END", "status": {"error_code": "UNKNOWN", "error_message": "broken"}},
         {"version": "1", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}},
     ]
 }
+
+
+def sized(size: int) -> bytes:
+    return example_of("x", size)
 
 
 def lengths(asked: Asked) -> tuple[int, Any]:
@@ -58,15 +67,16 @@ def asker(request: pytest.FixtureRequest):
 def test_what_is_sent_and_what_comes_back(asker):
     with scripted_rest(ScriptedRest(lengths)) as server:
         asker.open(server.address, headers={"Authorization": "Bearer t"}, batch_size=2)
-        found: Predictions = asker("predict_examples", [b"\0" * 2000, b"", b"abc"], ids=["a", "b", "c"])
-    assert found.answers == [{"sequence_id": name, "y": size} for name, size in (("a", 2000), ("b", 0), ("c", 3))]
+        found: Predictions = asker("predict_examples", [sized(2000), EMPTY, sized(20)], ids=["a", "b", "c"])
+    sizes = {"a": 2000, "b": len(EMPTY), "c": 20}
+    assert found.answers == [{"sequence_id": name, "y": size} for name, size in sizes.items()]
     assert found.output("predictions").dtype == np.float32
     first, second = sorted(server.asked, key=lambda asked: -len(asked.body["instances"]))
     assert (first.method, first.path) == ("POST", "/v1/models/m:predict")
     assert first.body["signature_name"] == "serving_default"
     assert (first.headers["content-encoding"], first.headers["authorization"]) == ("gzip", "Bearer t")
     assert "content-encoding" not in second.headers
-    assert second.body["instances"] == [{"b64": "YWJj"}]
+    assert second.body["instances"] == [{"b64": base64.b64encode(sized(20)).decode()}]
 
 
 def test_rows_are_read_as_in_training(asker):
@@ -89,14 +99,14 @@ def test_rows_are_read_as_in_training(asker):
 )
 def test_the_chosen_version_is_asked(asker, options, path):
     with scripted_rest(ScriptedRest(lengths)) as server:
-        asker.open(server.address, **options)("predict_examples", [b""])
+        asker.open(server.address, **options)("predict_examples", [EMPTY])
     assert server.asked[0].path == path
 
 
 def test_unavailable_is_asked_again(asker):
     answer = in_turn((503, {"error": "starting"}), (503, b"<html>no upstream</html>"), lengths)
     with scripted_rest(ScriptedRest(answer)) as server:
-        assert len(asker.open(server.address)("predict_examples", [b"", b"x"])) == 2
+        assert len(asker.open(server.address)("predict_examples", [EMPTY, EMPTY])) == 2
     assert len(server.asked) == 3
     assert 0.1 <= asker.waits[0] <= 0.15 and 0.2 <= asker.waits[1] <= 0.3
 
@@ -106,7 +116,7 @@ def test_a_refused_connection_is_unavailable(asker):
         pass
     asker.open(server.address, attempts=3)
     with pytest.raises(Unavailable, match=r"is unavailable: .*\(after 3 attempts\)"):
-        asker("predict_examples", [b""])
+        asker("predict_examples", [EMPTY])
     assert len(asker.waits) == 2
     assert asker("health") is False
     assert len(asker.waits) == 2
@@ -125,7 +135,7 @@ def test_a_refused_connection_is_unavailable(asker):
 )
 def test_nothing_else_is_asked_again(asker, status, body, code):
     with scripted_rest(ScriptedRest(in_turn((status, body)))) as server, pytest.raises(ServingError) as caught:
-        asker.open(server.address)("predict_examples", [b""])
+        asker.open(server.address)("predict_examples", [EMPTY])
     assert caught.value.code == code
     assert not isinstance(caught.value, Unavailable)
     assert (len(server.asked), asker.waits) == (1, [])
@@ -138,7 +148,7 @@ def refuse_long(asked: Asked) -> tuple[int, Any]:
 
 
 def test_a_bad_sequence_is_named_and_the_others_answered(asker):
-    examples = [b"a", b"b", b"c" * 100, b"d"]
+    examples = [EMPTY, EMPTY, sized(100), EMPTY]
     with scripted_rest(ScriptedRest(refuse_long)) as server:
         asker.open(server.address)
         with pytest.raises(InvalidRequest, match=r"refuses 1 sequence:\n  sequence three: too long\n"):
@@ -157,7 +167,7 @@ def test_what_there_is(asker):
     with scripted_rest(ScriptedRest(answer)) as server:
         asker.open(server.address, model_version=9)
         with pytest.raises(NotFound, match=r"has no model m, version 9: .* it has 2 \(END: broken\), 1 \(AVAILABLE\)"):
-            asker("predict_examples", [b""])
+            asker("predict_examples", [EMPTY])
 
 
 def test_status_and_metadata(asker):
@@ -194,30 +204,73 @@ def test_a_deadline_is_kept_and_told(asker):
         asker.open(server.address, timeout=0.2)
         try:
             with pytest.raises(DeadlineExceeded, match=r"has not answered sequence 0 within 0\.2 s\. Give a longer"):
-                asker("predict_examples", [b""])
+                asker("predict_examples", [EMPTY])
         finally:
             released.set()
     assert (len(server.asked), asker.waits) == (1, [])
 
 
 @pytest.mark.parametrize(
-    "body", [b"hello", b"{}", b'{"predictions": 7}', b'{"predictions": [{"label_bytes": 7}]}', b"[]"]
+    "begin", [b"", b"HTTP/1.1 200 OK\r\nx-a: ", b"HTTP/1.1 200 OK\r\ncontent-length: 9999\r\n\r\n"]
+)
+def test_an_answer_that_drips_does_not_outlast_the_deadline(asker, begin):
+    """A byte every 50 ms, in the status line, a header or the body: each read is quick, the answer never whole."""
+    ended = threading.Event()
+
+    def drip(listening: socket.socket) -> None:
+        connection, _ = listening.accept()
+        with connection, contextlib.suppress(OSError):
+            connection.sendall(begin)
+            while not ended.wait(0.05):
+                connection.sendall(b"H")
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=drip, args=(listening,))
+        thread.start()
+        asker.open(f"127.0.0.1:{listening.getsockname()[1]}", timeout=0.5)
+        began = time.monotonic()
+        try:
+            with pytest.raises(DeadlineExceeded):
+                asker("predict_examples", [EMPTY])
+            assert time.monotonic() - began < 5
+        finally:
+            ended.set()
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"hello",
+        b"{}",
+        b'{"predictions": 7}',
+        b'{"predictions": [{"label_bytes": 7}]}',
+        b"[]",
+        b"[" * 100_000,
+        b'{"predictions": ' + b"[" * 900 + b"]" * 900 + b"}",
+        b'{"predictions": [{"label_bytes": ' + b"[" * 100_000,
+        b'{"predictions": [{"class_id": 1.5}]}',
+        b'{"predictions": [{"class_id": 1' + b"0" * 40 + b"}]}",
+        b'{"predictions": ["1.5"]}',
+        b'{"predictions": [null]}',
+        b'{"predictions": [[1.0], [1.0, 2.0]]}',
+    ],
 )
 def test_an_answer_that_is_none(asker, body):
     told = r"the answer can't be read .* Is this TF Serving's REST port\?"
     with scripted_rest(ScriptedRest(in_turn((200, body)))) as server, pytest.raises(ServingError, match=told):
-        asker.open(server.address)("predict_examples", [b""])
+        asker.open(server.address)("predict_examples", [EMPTY])
 
 
 def test_an_answer_larger_than_allowed(asker):
     told = "larger than 1000 bytes"
     with scripted_rest(ScriptedRest(in_turn((200, b" " * 2000)))) as server, pytest.raises(ServingError, match=told):
-        asker.open(server.address, largest_answer=1000)("predict_examples", [b""])
+        asker.open(server.address, largest_answer=1000)("predict_examples", [EMPTY])
 
 
 def test_fewer_answers_than_sequences(asker):
     with scripted_rest(ScriptedRest(in_turn((200, {"predictions": [[1.0]]})))) as server:
-        found = asker.open(server.address)("predict_examples", [b"", b""])
+        found = asker.open(server.address)("predict_examples", [EMPTY, EMPTY])
         with pytest.raises(Exception, match="asked about 2 sequences and answered with 1 of predictions"):
             found.answers  # noqa: B018
 
@@ -225,19 +278,45 @@ def test_fewer_answers_than_sequences(asker):
 def test_named_outputs_and_odd_numbers(asker):
     rows = [
         {
-            "probabilities": [0.25, float("nan")],
+            "probabilities": [0.25, 0.75],
             "class_id": 1,
             "label_bytes": {"b64": "w7w="},
             "labels_bytes": ["a", "b"],
         }
     ] * 2
     with scripted_rest(ScriptedRest(in_turn((200, {"predictions": rows})))) as server:
-        found: Predictions = asker.open(server.address)("predict_examples", [b"", b""])
+        found: Predictions = asker.open(server.address)("predict_examples", [EMPTY, EMPTY])
     outputs = found.parts[0].outputs
     assert outputs["class_id"].dtype == np.int64
     assert outputs["label_bytes"].tolist() == ["ü".encode()] * 2
     assert outputs["labels_bytes"].tolist() == [[b"a", b"b"]] * 2
-    assert np.isnan(outputs["probabilities"][:, 1]).all()
+    assert outputs["probabilities"].tolist() == [[0.25, 0.75]] * 2
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+def test_a_number_that_is_none_is_no_answer(asker, number):
+    answer = (200, {"predictions": [[1.0], [number], [2.0], [3.0]]})
+    with scripted_rest(ScriptedRest(in_turn(answer, answer))) as server:
+        asker.open(server.address)
+        with pytest.raises(InvalidRequest, match=r"refuses 1 sequence:\n  sequence 1: the model's answer is NaN "):
+            asker("predict_examples", [EMPTY] * 4)
+        found: Predictions = asker("predict_examples", [EMPTY] * 4, on_error="collect")
+    assert found.answers == [{"sequence_id": str(place), "y": y} for place, y in ((0, 1.0), (2, 2.0), (3, 3.0))]
+    assert [each.place for each in found.refused] == [1]
+
+
+def test_what_is_no_example_of_the_data_is_not_sent(asker):
+    misspelt = example_of("X")
+    crash = bytes.fromhex("0a130a110a0178120c120a0affffffff0f00000000")  # claims 4 GiB of floats
+    with scripted_rest(ScriptedRest(lengths)) as server:
+        asker.open(server.address)
+        told = r"example b: its 21 bytes are no tf.Example .*; example d: it has none .* \(x\); received X"
+        with pytest.raises(DataError, match=told):
+            asker("predict_examples", [EMPTY, crash, EMPTY, misspelt], ids=list("abcd"))
+        assert not server.asked
+        found: Predictions = asker("predict_examples", [EMPTY, crash, EMPTY, misspelt], on_error="collect")
+    assert found.ids == ["0", "2"]
+    assert [(each.place, each.sequence_id) for each in found.refused] == [(1, "1"), (3, "3")]
 
 
 def test_no_sequence_is_no_request(asker):
@@ -263,8 +342,8 @@ def test_many_batches_in_order_and_few_at_a_time(asker):
 
     with scripted_rest(ScriptedRest(answer)) as server:
         asker.open(server.address, batch_size=1, concurrency=3)
-        found: Predictions = asker("predict_examples", [b"x" * place for place in range(12)])
-    assert [answer["y"] for answer in found] == list(range(12))
+        found: Predictions = asker("predict_examples", [sized(20 + place) for place in range(12)])
+    assert [answer["y"] for answer in found] == list(range(20, 32))
     assert most == 3
 
 
@@ -275,17 +354,17 @@ def test_one_failure_ends_the_request(asker):
     with scripted_rest(ScriptedRest(answer)) as server:
         asker.open(server.address, batch_size=1, concurrency=2)
         with pytest.raises(ServingError, match="broken"):
-            asker("predict_examples", [b""] * 200)
+            asker("predict_examples", [EMPTY] * 200)
     assert len(server.asked) < 200
 
 
 def test_closed(asker):
     with scripted_rest(ScriptedRest(lengths)) as server:
-        asker.open(server.address)("predict_examples", [b""])
+        asker.open(server.address)("predict_examples", [EMPTY])
         asker("close")
         asker("close")
         with pytest.raises(ServingError, match=r"the client of .* is closed"):
-            asker("predict_examples", [b""])
+            asker("predict_examples", [EMPTY])
 
 
 def test_no_tensorflow():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -199,6 +200,19 @@ def test_states_that_do_not_fit(asker, model):
     short = {"a": {"state": "AACAPw==", "time": 0}}
     with pytest.raises(DataError, match="the states of a have another size than 2"):
         stream.load_state_dict({**kept, "entities": short})
+    raw = np.frombuffer(base64.b64decode(kept["entities"]["a"]["state"]), "<f4").copy()
+    for place, number in ((0, 1e30), (1, 1e30), (1, float("nan")), (1, raw[1] + 1)):
+        damaged = raw.copy()
+        damaged[place] = number
+        entity = {**kept["entities"]["a"], "state": base64.b64encode(damaged.tobytes()).decode()}
+        with pytest.raises(DataError, match=r"the states of a are not what state_dict\(\) gave"):
+            stream.load_state_dict({**kept, "entities": {"a": entity}})
+        if abs(number) > 100 or number != number:  # such are found without a checksum, too
+            del entity["crc32"]
+            with pytest.raises(DataError, match=r"the states of a are not what state_dict\(\) gave"):
+                stream.load_state_dict({**kept, "entities": {"a": entity}})
+    without = {name: value for name, value in kept["entities"]["a"].items() if name != "crc32"}
+    stream.load_state_dict({**kept, "entities": {"a": without}})
     model.answer.version = 6
     newer = asker("stream")
     with pytest.raises(DataError, match="are of model m, version 5; this stream is of model m, version 6"):
@@ -238,6 +252,13 @@ def test_arrays(asker, model):
     assert len(asker("send_arrays", {}, of=stream)) == 0
     with pytest.raises(DataError, match=r"entity a: expected an array \[steps, 2\] of x, z, received the shape \[3\]"):
         asker("send_arrays", {"a": [1, 2, 3]}, of=stream)
+    ragged, beyond = [[1.0, 2.0], [1.0]], [1.0, 1e300]
+    for wrong in (ragged, ["x", "y"], "text", [None, 1.0], {"x": 1}, [1j, 2j], beyond, [[[[1.0]]]], object()):
+        with pytest.raises(DataError, match="entity a: "):
+            asker("send_arrays", {"a": wrong}, of=stream)
+    with pytest.raises(DataError, match="expected a mapping of entity to array, received list"):
+        asker("send_arrays", [1.0], of=stream)
+    assert means(asker("send_arrays", {"a": np.zeros((0, 2))}, of=stream)) == {"a": 2}
 
 
 def test_arrays_hold_no_text(model):

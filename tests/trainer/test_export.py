@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import subprocess
 import sys
@@ -251,7 +252,7 @@ def odd_rows(exported: Any) -> dict[str, Any]:
 
     return {
         "plain": {name: row[name] for name in features},
-        "empty": {},
+        "empty": {name: [] for name in numeric},
         "one step": stretched(1),
         "as long as the longest of train": stretched(longest),
         "longer than any of train": stretched(50),
@@ -289,7 +290,7 @@ def test_odd_answers_are_those_of_the_equations(exported: Any, encode: Any) -> N
     (first, *lower), (second, *upper), (kernel, bias) = weights[:4], weights[4:8], weights[8:]
     for name, row in odd_rows(exported).items():
         hidden = np.zeros(4)
-        if row:
+        if row["x0"]:
             values = np.array([row["x0"], row["x1"]]).T
             scaled = (np.where(np.isfinite(values), values, means) - means) / deviations
             outputs, _, _ = gru(scaled[None], lower, initial_state=first[None])
@@ -314,7 +315,8 @@ def test_a_batch_of_empty_sequences_by_tensor(exported: Any, encode: Any) -> Non
     padded = tensors(exported.layout, exported.rows[:2])
     nothing = {key: value[:, :0] if value.ndim > 1 else value * 0 for key, value in padded.items()}
     answer = exported.session.run("serving_tensors", nothing)[exported.answer]
-    assert_allclose(answer[0], exported.session.run("serving_default", {"examples": [encode({})]})[exported.answer][0])
+    no_steps = encode({feature.name: [] for feature in exported.layout.numeric})
+    assert_allclose(answer[0], exported.session.run("serving_default", {"examples": [no_steps]})[exported.answer][0])
     assert_array_equal(answer[0], answer[1])
 
 
@@ -334,8 +336,17 @@ def test_what_has_no_answer_is_refused_in_words(exported: Any, encode: Any) -> N
             exported.session.run("serving_tensors", {**padded, "lengths": [2, wrong]})
     with pytest.raises(ConfigError, match=r"Set model\.serving_step: true and train again"):
         exported.eager.from_step(padded)
-    with pytest.raises(ModelError, match="parse"):
+    with pytest.raises(ModelError, match=r"0: its 14 bytes are no tf\.Example"):
         exported.session.run("serving_default", {"examples": [b"not an example"]})
+    misspelt = {f"{name}s": values for name, values in whole.items()}
+    for nothing_known in ({}, misspelt):
+        with pytest.raises(ModelError, match="0: it has none of the features that the model reads"):
+            exported.session.run("serving_default", {"examples": [encode(nothing_known)]})
+    for huge in (1e38, -1e38, 3e38):
+        with contextlib.suppress(ModelError):  # an answer, or that there is none: never NaN
+            given = {**padded, "features": np.full_like(padded["features"], huge)}
+            answer = exported.session.run("serving_tensors", given)[exported.answer]
+            assert np.isfinite(answer).all()
 
 
 def test_shapes_that_are_not_the_signatures_are_refused_in_words(exported: Any) -> None:

@@ -5,13 +5,14 @@
 from __future__ import annotations
 
 import gzip
+import struct
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from noisy_gru.components.sequence_example_gen.errors import DataError
-from noisy_gru.components.sequence_example_gen.shards import framed
+from noisy_gru.components.sequence_example_gen.shards import framed, masked_crc
 
 pytestmark = pytest.mark.slow
 
@@ -132,6 +133,27 @@ def test_damaged_files(ingest, tmp_path, configured, zipped) -> None:
         path.write_bytes(b"id,t,x,y\n" * 10)
         with pytest.raises(DataError, match="record 1 has a wrong checksum, so this is no TFRecord file"):
             ingest(dataset, [path])
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+@pytest.mark.parametrize("size", [1 << 31, 1 << 40, (1 << 63) - 1, (1 << 64) - 1])
+def test_a_record_that_claims_more_bytes_than_there_are(ingest, tmp_path, configured, zipped, size) -> None:
+    dataset = configured(format="example", time=None)
+    head = struct.pack("<Q", size)
+    content = head + struct.pack("<I", masked_crc(head)) + b"few bytes"
+    path = tmp_path / "rows.tfrecord"
+    path.write_bytes(gzip.compress(content) if zipped else content)
+    with pytest.raises(DataError, match=f"record 1 breaks off: it says that it has {size} bytes"):
+        ingest(dataset, [path])
+
+
+def test_an_example_that_claims_more_numbers_than_there_are(ingest, tmp_path, configured) -> None:
+    """21 bytes that claim 4 GiB of floats, which crash TensorFlow's own parser."""
+    crash = bytes.fromhex("0a130a110a0178120c120a0affffffff0f00000000")
+    records = [example(id=["a"], y=["c"], x=[1.0]), crash]
+    found = ingest(configured(format="example", time=None), [write(tmp_path / "rows.tfrecord", records)])
+    assert found.by_id.keys() == {"a"}
+    assert found.account.quarantined == {"unparsable_value": 1}
 
 
 def test_features_that_no_record_has(ingest, tmp_path, configured) -> None:

@@ -346,7 +346,7 @@ def replaced(question: Question) -> Callable[[Path], None]:
         (
             replaced(Question("serving_default", {"examples": np.array([b"no example"], object)})),
             "TF Serving would not load this version: warm-up request 1 (serving_default, batch of 1): "
-            "The signature serving_default of",
+            "The input examples takes serialized tf.Examples. Of 1, counted from 0, 0: its 10 bytes are no tf.Example",
         ),
     ],
 )
