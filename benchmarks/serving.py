@@ -1,4 +1,4 @@
-"""Latency and throughput of a published model: Session, stand-in server over gRPC and REST, ONNX Runtime, PyTorch.
+"""Latency and throughput of a published model: Session, stand-in over gRPC and REST, ONNX Runtime, PyTorch.
 
     python -m benchmarks.serving --root demo-run [--batches 1 32 256] [--rounds 30] [--out serving.json]
 
@@ -33,10 +33,11 @@ from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import UserError
 from noisy_gru.trainer.features import PREDICTIONS, PROBABILITIES
 
-CONTENDERS = ("session_examples", "session_tensors", "grpc", "rest", "onnxruntime", "torch")
+CONTENDERS = ("session_examples", "session_tensors", "session_process", "grpc", "rest", "onnxruntime", "torch")
 NAMES = {
     "session_examples": "Session, `serving_default`",
     "session_tensors": "Session, `serving_tensors`",
+    "session_process": "Session in a process of its own, `serving_default`",
     "grpc": "stand-in, gRPC",
     "rest": "stand-in, REST",
     "onnxruntime": "ONNX Runtime, the ONNX file",
@@ -102,8 +103,10 @@ def contender(name: str, material: Material, batch: int, address: str, threads: 
     """A function that asks once and returns the compared output [B, ...]."""
     if name.startswith("session"):
         from noisy_gru.trainer.session import SessionModel
+        from noisy_gru.trainer.session_process import SessionProcess
 
-        model = keep.enter_context(SessionModel(material.folder))
+        kind = SessionProcess if name == "session_process" else SessionModel
+        model = keep.enter_context(kind(material.folder))
         if name == "session_tensors":
             return lambda: model.run("serving_tensors", material.tensors[batch])[material.answer]
         return lambda: model.run("serving_default", {"examples": material.examples[batch]})[material.answer]

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shlex
@@ -33,6 +34,7 @@ from noisy_gru.serving.model_server import (
     read_models_config,
     run,
 )
+from noisy_gru.trainer.example_wire import empty_sequence
 
 if TYPE_CHECKING:
     from noisy_gru.serving.local_server import LocalServer
@@ -177,19 +179,20 @@ def _say_what_it_is(out: TextIO, server: LocalServer, config: PipelineConfig, co
         f"  REST   {rest}",
         "To try it:",
         f"  curl {rest}/v1/models/{name}",
-        f"  curl -d {shlex.quote(_request_to_try(server, name))} {rest}/v1/models/{name}:predict",
+        f"  curl -d {shlex.quote(_request_to_try(server, config))} {rest}/v1/models/{name}:predict",
         f"  noisy-gru predict {shlex.quote(str(config_path))} INPUT… --server {server.grpc_address}",
         "Ctrl-C ends it.",
     ]
     print("\n".join(lines), file=out, flush=True)
 
 
-def _request_to_try(server: LocalServer, name: str) -> str:
+def _request_to_try(server: LocalServer, config: PipelineConfig) -> str:
     """A request of one sequence with one step of zeros; where a step is long, of an empty sequence."""
-    inputs = server.models.inputs(name, "serving_tensors")
+    inputs = server.models.inputs(config.model_name, "serving_tensors")
     width = (inputs["features"].shape or (0,))[-1] if "features" in inputs else None
     if width is None or width > _LONGEST_STEP or any(spec.shape is None for spec in inputs.values()):
-        return json.dumps({"instances": [{"b64": ""}]})
+        empty = empty_sequence(config.dataset.data.features[0].name)
+        return json.dumps({"instances": [{"b64": base64.b64encode(empty).decode()}]})
     values = {
         key: [[[0.0] * width]] if key == "features" else [1] if key == "lengths" else [[""]] for key in sorted(inputs)
     }

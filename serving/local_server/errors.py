@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 
 from grpc import StatusCode
 
@@ -20,6 +22,9 @@ HTTP_CODES = {
     StatusCode.UNIMPLEMENTED: 501,
     StatusCode.UNAVAILABLE: 503,
 }
+
+
+_ABSOLUTE = re.compile(r"(?<![\w.:/])(?:/[\w.+@~-]+){2,}")
 
 
 @dataclass(eq=False)
@@ -51,6 +56,19 @@ class RequestError(Exception):
     def short(self) -> str:
         """The message as it is sent over gRPC."""
         return self.message if len(self.message) <= LONGEST_MESSAGE else self.message[: LONGEST_MESSAGE - 3] + "..."
+
+
+def without_folders(message: str, folder: Path, name: str) -> str:
+    """A message of TensorFlow or of this machine for somebody else: it shows no absolute path.
+
+    Args:
+        message: for the owner of the machine.
+        folder: of the version; `name` stands in its place.
+        name: what the version is called.
+    """
+    for known in {str(folder), str(folder.absolute()), str(folder.resolve())}:
+        message = message.replace(known, name)
+    return _ABSOLUTE.sub(lambda found: PurePosixPath(found[0]).name, message)
 
 
 def invalid(message: str) -> RequestError:

@@ -20,7 +20,7 @@ from tensorflow_serving.apis import (
 )
 
 from noisy_gru.serving.local_server.errors import RequestError, invalid
-from noisy_gru.serving.local_server.limits import Workers
+from noisy_gru.serving.local_server.limits import Deadline, Workers
 from noisy_gru.serving.local_server.loaded import DEFAULT_SIGNATURE, LoadedVersion
 from noisy_gru.serving.local_server.metrics import RequestCounts
 from noisy_gru.serving.local_server.models import Models
@@ -61,7 +61,8 @@ async def _answered(context: Any, answer: Awaitable[Any]) -> Any:
 class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     """Predict and GetModelMetadata; the older calls say what to use in their place."""
 
-    def __init__(self, models: Models, workers: Workers, counts: RequestCounts) -> None:
+    def __init__(self, models: Models, workers: Workers, counts: RequestCounts, run_seconds: float) -> None:
+        self._run_seconds = run_seconds
         self._models = models
         self._workers = workers
         self._counts = counts
@@ -69,16 +70,18 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     async def Predict(self, request: Any, context: Any) -> Any:
         """The outputs of a signature."""
         with self._counts.counted(self._models.known(request.model_spec.name)):
-            return await _answered(context, self._predict(request))
+            left = context.time_remaining()
+            seconds = self._run_seconds if left is None else min(left, self._run_seconds)
+            return await _answered(context, self._predict(request, Deadline.after(seconds)))
 
-    async def _predict(self, request: Any) -> Any:
+    async def _predict(self, request: Any, deadline: Deadline) -> Any:
         if not request.HasField("model_spec"):
             raise invalid("Missing ModelSpec")
         with ExitStack() as held:
             held.enter_context(self._workers.place())
             loaded = self._models.lease(request.model_spec)
             held.callback(loaded.release)
-            return await self._workers.run(answer_predict, loaded, request, held=held.pop_all())
+            return await self._workers.run(answer_predict, loaded, request, deadline, held=held.pop_all())
 
     async def GetModelMetadata(self, request: Any, context: Any) -> Any:
         """The signatures of a version."""

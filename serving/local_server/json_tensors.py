@@ -1,8 +1,8 @@
 """TF Serving's JSON: requests in row form (``instances``) or column form (``inputs``), and the answers to them.
 
 The rules, and words near the errors, are those of its json_tensor.cc: one input may come bare, bytes come as
-``{"b64": ...}``, a number never loses precision on its way to float32, NaN and Infinity are bare words. Keys of
-``inputs`` that the signature does not have are passed over, there as here.
+``{"b64": ...}``. Keys of ``inputs`` that the signature does not have are passed over, there as here. Where this reader
+is stricter is listed in docs/serving.md.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from noisy_gru.serving.local_server.errors import RequestError, invalid
+from noisy_gru.serving.local_server.json_reading import JsonObject, read_json
 from noisy_gru.serving.local_server.json_values import array_of, shown
 from noisy_gru.trainer.session import Signature, TensorSpec
 
@@ -29,12 +30,7 @@ def parse_request(body: bytes) -> dict[str, Any]:
     Raises:
         RequestError: if it isn't one, or says both or neither of ``instances`` and ``inputs``.
     """
-    if not body:
-        raise invalid("JSON Parse error: The document is empty")
-    try:
-        request = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise invalid(f"JSON Parse error: {error}") from error
+    request = read_json(body)
     if not isinstance(request, dict):
         raise invalid(f"JSON Value: {shown(request)} Is not object")
     if not isinstance(request.get("signature_name", ""), str):
@@ -66,7 +62,9 @@ def request_inputs(request: Mapping[str, Any], signature: Signature) -> dict[str
 
 
 def _is_base64(value: Any) -> bool:
-    return isinstance(value, dict) and len(value) == 1 and isinstance(value.get("b64"), str)
+    return (
+        isinstance(value, JsonObject) and len(value) == 1 and not value.has_twins and isinstance(value.get("b64"), str)
+    )
 
 
 def _columns(values: Any, specs: Mapping[str, TensorSpec]) -> dict[str, np.ndarray]:
@@ -86,7 +84,7 @@ def _columns(values: Any, specs: Mapping[str, TensorSpec]) -> dict[str, np.ndarr
 
 def _rows(rows: Any, specs: Mapping[str, TensorSpec]) -> dict[str, np.ndarray]:
     if not isinstance(rows, list):
-        raise invalid(f"JSON Value: {shown(rows)} Excepting '{INSTANCES}' to be an list/array")
+        raise invalid(f"JSON Value: {shown(rows)} Expecting '{INSTANCES}' to be an list/array")
     if not rows:
         raise invalid(f"No values in '{INSTANCES}' array")
     if not isinstance(rows[0], dict) and len(specs) > 1:
@@ -102,6 +100,9 @@ def _rows(rows: Any, specs: Mapping[str, TensorSpec]) -> dict[str, np.ndarray]:
             raise invalid(f"Expecting object but got list at item {number} of input list")
         if is_object and not objects:
             raise invalid(f"Expecting value/list but got object at item {number} of input list")
+        if isinstance(row, JsonObject) and row.has_twins:
+            # TF Serving would put both values into the tensor, one after the other.
+            raise invalid(f"Failed to process element: {number} of 'instances' list. A key of it comes twice.")
         if objects and set(row) != set(specs):
             raise invalid(
                 f"Failed to process element: {number} of 'instances' list. JSON object: {shown(row)} keys must be "

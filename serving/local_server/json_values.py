@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import math
+import re
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from noisy_gru.trainer.c_api import NUMPY_DTYPES, STRING
 from noisy_gru.trainer.session import TensorSpec
 
 _LONGEST_SHOWN = 200
+_BLANKS = re.compile(r"[ \t\n\v\f\r]")
 _TF_NAMES = {"float32": "float", "float64": "double"}
 _JSON_NAMES = {type(None): "Null", bool: "Bool", dict: "Object", list: "Array", str: "String"}
 _MOST_DIMENSIONS = 254
@@ -24,8 +25,13 @@ _HALF = 19  # float16: TF Serving can't read it from JSON, either
 
 def shown(value: Any) -> str:
     """A JSON value for a message, cut where it is long."""
-    text = json.dumps(value)
-    return text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "..."
+    parts, size = [], 0
+    for part in json.JSONEncoder().iterencode(value):
+        parts.append(part[: _LONGEST_SHOWN + 1])
+        size += len(part)
+        if size > _LONGEST_SHOWN:
+            return "".join(parts)[:_LONGEST_SHOWN] + "..."
+    return "".join(parts)
 
 
 def array_of(value: Any, name: str, spec: TensorSpec) -> np.ndarray:
@@ -103,11 +109,20 @@ def _string(leaf: Any) -> bytes:
             raise invalid(f"JSON Value: {shown(leaf)} is not valid Unicode: {error}") from error
     if not isinstance(leaf, dict):
         raise _wrong_type(leaf, "string")
-    if len(leaf) != 1 or not isinstance(leaf.get("b64"), str):
+    if len(leaf) != 1 or getattr(leaf, "has_twins", False) or not isinstance(leaf.get("b64"), str):
         raise invalid(f"JSON Value: {shown(leaf)} not formatted correctly for base64 data")
-    text = leaf["b64"]
+    return _from_base64(leaf["b64"])
+
+
+def _from_base64(text: str) -> bytes:
+    """As absl::Base64Unescape: blanks are passed over, padding may be left out, and must be right where it is given."""
+    packed = _BLANKS.sub("", text) if _BLANKS.search(text) else text
+    digits = packed.rstrip("=.")
+    padding = len(packed) - len(digits)
+    if padding not in (0, -len(digits) % 4):
+        raise invalid(f"Unable to base64 decode {shown(text)}: its padding is wrong")
     try:
-        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+        return base64.b64decode(digits + "=" * (-len(digits) % 4), validate=True)
     except (binascii.Error, ValueError) as error:
         raise invalid(f"Unable to base64 decode {shown(text)}: {error}") from error
 
@@ -136,11 +151,15 @@ def _check_types(leaves: list[Any], allowed: tuple[type, ...], name: str) -> Non
 
 
 def _floats(leaves: list[Any], dtype: np.dtype, name: str) -> np.ndarray:
-    information = np.finfo(dtype)
-    largest_integer = 2 ** (information.nmant + 1) - 1
-    largest = float(information.max)
-    for leaf in leaves:
-        fits = abs(leaf) <= (largest_integer if type(leaf) is int else largest)
-        if not fits and not (type(leaf) is float and not math.isfinite(leaf)):
-            raise invalid(f"Cannot convert JSON value: {shown(leaf)} to {name} without loss of precision.")
-    return np.array(leaves, dtype)
+    """By way of a double, as rapidjson::Value::GetFloat; an integer above 2**24 is rounded, there as here."""
+    try:
+        doubles = np.array(leaves, np.float64)
+    except OverflowError as error:
+        raise invalid(f"JSON Parse error: Number too big to be stored in double: {shown(leaves)}") from error
+    with np.errstate(over="ignore"):
+        floats = doubles.astype(dtype)
+    lost = np.isfinite(doubles) & ~np.isfinite(floats)
+    if lost.any():
+        # TF Serving would make infinity of it, which the model takes for a missing value.
+        raise invalid(f"Cannot convert JSON value: {shown(leaves[int(lost.argmax())])} to {name}: it is too large.")
+    return floats

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -27,18 +28,52 @@ class Limits:
         workers: requests that run side by side; each runs in a thread, and TensorFlow has more of its own.
         waiting: requests that wait for a worker; the next one is refused as UNAVAILABLE (503), which is what TF Serving
             answers when its batching queue is full, and what a client may send again.
+        connections: that are open over REST; where one more comes, the one that has waited longest is closed.
+        header_seconds: how long the header of a request may take to arrive over REST.
         body_seconds: how long a body may take to arrive over REST.
+        held_bytes: of all bodies that are there over REST, or on their way.
+        steps: of a sequence.
+        run_seconds: how long a request may run, and wait for its turn; less where a client of gRPC says so.
     """
 
     request_bytes: int = 64 << 20
     workers: int = field(default_factory=lambda: max(2, os.cpu_count() or 2))
     waiting: int = 256
+    connections: int = 256
+    header_seconds: float = 10.0
     body_seconds: float = 60.0
+    held_bytes: int = 256 << 20
+    steps: int = 100_000
+    run_seconds: float = 30.0
 
     @property
     def most_requests(self) -> int:
         """Requests that run or wait."""
         return self.workers + self.waiting
+
+
+@dataclass(frozen=True)
+class Deadline:
+    """When the answer to a request is of no use any more, on the clock of `time.monotonic`."""
+
+    at: float
+
+    @classmethod
+    def after(cls, seconds: float) -> Deadline:
+        """So many seconds from now."""
+        return cls(time.monotonic() + seconds)
+
+    @property
+    def seconds(self) -> float:
+        """What is left."""
+        return self.at - time.monotonic()
+
+    def check(self) -> None:
+        """Raise RequestError, DEADLINE_EXCEEDED, when it is over."""
+        if self.seconds <= 0:
+            raise RequestError(
+                StatusCode.DEADLINE_EXCEEDED, "The request's time was over before it was answered. Send fewer steps."
+            )
 
 
 class Workers:

@@ -1,4 +1,4 @@
-"""A version in memory: its model, the requests that use it, and how a request is answered.
+"""A version in memory: its model in a process of its own, the requests that use it, and how a request is answered.
 
 TF Serving names its errors after the signature; the words here are near its own, so that they can be searched for.
 """
@@ -6,7 +6,7 @@ TF Serving names its errors after the signature; the words here are near its own
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,11 @@ from grpc import StatusCode
 from tensorflow.core.protobuf import saved_model_pb2
 
 from noisy_gru.schema.errors import ModelError
-from noisy_gru.serving.local_server.errors import RequestError, invalid, refused
+from noisy_gru.serving.local_server.errors import RequestError, invalid, refused, without_folders
+from noisy_gru.serving.local_server.limits import Deadline, Limits
 from noisy_gru.trainer.c_api import NUMPY_DTYPES, STRING
-from noisy_gru.trainer.session import SessionModel, Signature
+from noisy_gru.trainer.session import OutOfTimeError, Signature
+from noisy_gru.trainer.session_process import ProcessEndedError, SessionProcess
 
 DEFAULT_SIGNATURE = "serving_default"
 # TensorFlow's names of types in its messages.
@@ -28,22 +30,27 @@ _TF_NAMES = {"float32": "float", "float64": "double"}
 class LoadedVersion:
     """A version that can be asked.
 
+    ``on_end`` is called by each request that finds the model's process ended.
+
     Args:
         name: of the model.
         version: its number.
         folder: of the SavedModel.
+        limits: of steps, and of requests that run at a time.
 
     Raises:
         ModelError: if TensorFlow can't load it.
     """
 
-    def __init__(self, name: str, version: int, folder: Path) -> None:
+    def __init__(self, name: str, version: int, folder: Path, limits: Limits | None = None) -> None:
+        limits = limits or Limits()
         self.name = name
         self.version = version
         self.folder = folder
         self._users = 0
         self._idle = threading.Condition()
-        self.model = SessionModel(folder)
+        self.on_end: Callable[[], None] = lambda: None
+        self.model = SessionProcess(folder, most_steps=limits.steps, channels=limits.workers)
         try:
             self.signature_defs: dict[str, Any] = _signature_defs(folder)
         except ModelError:
@@ -79,7 +86,11 @@ class LoadedVersion:
         return signature
 
     def predict(
-        self, signature_name: str, inputs: Mapping[str, np.ndarray], output_filter: Sequence[str] = ()
+        self,
+        signature_name: str,
+        inputs: Mapping[str, np.ndarray],
+        output_filter: Sequence[str] = (),
+        deadline: Deadline | None = None,
     ) -> dict[str, np.ndarray]:
         """The outputs of a signature.
 
@@ -87,6 +98,7 @@ class LoadedVersion:
             signature_name: empty for the default one.
             inputs: by name; of exactly the signature's types.
             output_filter: names of outputs; empty for all.
+            deadline: of the answer; None: it may take any time.
 
         Raises:
             RequestError: if the request doesn't fit the signature, or TensorFlow fails while it runs.
@@ -95,9 +107,17 @@ class LoadedVersion:
         _check_inputs(signature, inputs)
         _check_filter(signature, output_filter)
         try:
-            outputs = self.model.run(signature_name or DEFAULT_SIGNATURE, inputs)
+            seconds = None if deadline is None else max(deadline.seconds, 1e-3)
+            outputs = self.model.run(signature_name or DEFAULT_SIGNATURE, inputs, seconds=seconds)
+        except ProcessEndedError as error:
+            self.on_end()
+            raise RequestError(
+                StatusCode.UNAVAILABLE, f"{error} It is started again. Send the request once more."
+            ) from error
+        except OutOfTimeError as error:
+            raise RequestError(StatusCode.DEADLINE_EXCEEDED, str(error)) from error
         except ModelError as error:
-            raise invalid(str(error)) from error
+            raise invalid(without_folders(str(error), self.folder, f"{self.name}/{self.version}")) from error
         return {name: outputs[name] for name in output_filter or outputs}
 
 

@@ -7,26 +7,28 @@ from pathlib import Path
 
 from noisy_gru.schema.errors import ModelError
 from noisy_gru.serving.local_server.configuration import ServedModel
-from noisy_gru.serving.local_server.errors import RequestError, invalid, not_found
+from noisy_gru.serving.local_server.errors import RequestError, invalid, not_found, without_folders
+from noisy_gru.serving.local_server.limits import Limits
 from noisy_gru.serving.local_server.loaded import LoadedVersion
 from noisy_gru.serving.local_server.warmup import warm_up
 
 
-def load_version(name: str, version: int, folder: Path) -> LoadedVersion:
+def load_version(name: str, version: int, folder: Path, limits: Limits | None = None) -> LoadedVersion:
     """A version that is loaded and warmed up.
 
     Raises:
         RequestError: if there is no model in ``folder``, TensorFlow can't load it, or a warm-up request fails.
     """
     try:
-        loaded = LoadedVersion(name, version, folder)
+        loaded = LoadedVersion(name, version, folder, limits)
     except ModelError as error:
-        raise not_found(str(error)) if not (folder / "saved_model.pb").is_file() else invalid(str(error)) from error
+        message = without_folders(str(error), folder, f"{name}/{version}")
+        raise not_found(message) if not (folder / "saved_model.pb").is_file() else invalid(message) from error
     try:
         warm_up(loaded)
-    except RequestError:
+    except RequestError as error:
         loaded.close()
-        raise
+        raise RequestError(error.code, without_folders(error.message, folder, f"{name}/{version}")) from error
     return loaded
 
 

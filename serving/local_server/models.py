@@ -9,10 +9,10 @@ that use it are answered. A version that fails never takes the old one's place.
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,9 @@ from tensorflow_serving.apis import get_model_status_pb2
 
 from noisy_gru.schema.errors import ConfigError
 from noisy_gru.serving.local_server.configuration import ServedModel, read_config_file, served_models
+from noisy_gru.serving.local_server.entries import Entry, available_versions, is_awaited, not_there, version_of
 from noisy_gru.serving.local_server.errors import RequestError, invalid, not_found, refused
+from noisy_gru.serving.local_server.limits import Limits
 from noisy_gru.serving.local_server.loaded import LoadedVersion
 from noisy_gru.serving.local_server.loading import load_version, nothing_found
 from noisy_gru.serving.local_server.states import (
@@ -38,32 +40,24 @@ from noisy_gru.trainer.session import TensorSpec
 Tell = Callable[[str], None]
 
 
-@dataclass
-class _Entry:
-    """A model and its versions. ``served`` is None once the config does not name it any more."""
-
-    served: ServedModel | None
-    states: dict[int, VersionState] = field(default_factory=dict)
-    labels: dict[str, int] = field(default_factory=dict)
-    told: str = ""
-
-
 class Models:
     """What is served; every method can be called from any thread.
 
     Args:
         config: a ``ModelServerConfig``. Its labels may name versions that are not there yet.
         tell: receives a line for people whenever something happens.
+        limits: of the models' requests.
 
     Raises:
         RequestError: if the config can't be used.
     """
 
-    def __init__(self, config: Any, *, tell: Tell) -> None:
+    def __init__(self, config: Any, *, tell: Tell, limits: Limits | None = None) -> None:
         self._tell = tell
+        self._limits = limits or Limits()
         self._changing = threading.Lock()  # held while folders are looked at and models are loaded
         self._lock = threading.Lock()  # guards what follows, and is never held for long
-        self._entries: dict[str, _Entry] = {}
+        self._entries: dict[str, Entry] = {}
         self._unloader = ThreadPoolExecutor(4, thread_name_prefix="unload")
         self._closed = False
         served = served_models(config)
@@ -73,7 +67,7 @@ class Models:
     def _set(self, served: Mapping[str, ServedModel]) -> None:
         with self._lock:
             for name, model in served.items():
-                self._entries.setdefault(name, _Entry(None)).served = model
+                self._entries.setdefault(name, Entry(None)).served = model
             for name, entry in self._entries.items():
                 if name not in served:
                     entry.served = None
@@ -88,12 +82,14 @@ class Models:
         """Whether each model has a version that takes requests."""
         with self._lock:
             entries = [entry for entry in self._entries.values() if entry.served is not None]
-            return bool(entries) and all(_available(entry) for entry in entries)
+            return bool(entries) and all(available_versions(entry) for entry in entries)
 
     def available(self) -> dict[str, list[int]]:
         """For each model of the config the versions that take requests, highest first."""
         with self._lock:
-            return {name: _available(entry) for name, entry in self._entries.items() if entry.served is not None}
+            return {
+                name: available_versions(entry) for name, entry in self._entries.items() if entry.served is not None
+            }
 
     def known(self, name: str) -> str:
         """The name, if the config has such a model; else nothing."""
@@ -105,7 +101,7 @@ class Models:
         """The inputs of a signature of the newest version; none if there is no such version or signature."""
         with self._lock:
             entry = self._entries.get(name)
-            newest = _available(entry)[:1] if entry is not None else []
+            newest = available_versions(entry)[:1] if entry is not None else []
             loaded = entry.states[newest[0]].loaded if entry is not None and newest else None
         found = loaded.model.signatures.get(signature) if loaded is not None else None
         return dict(found.inputs) if found is not None else {}
@@ -114,37 +110,25 @@ class Models:
         """The version that a ``ModelSpec`` means; stays in memory until its `release`.
 
         Raises:
-            RequestError: NOT_FOUND for a model or version that isn't served, INVALID_ARGUMENT for an unknown label.
+            RequestError: NOT_FOUND for a model or version that isn't served, INVALID_ARGUMENT for an unknown label;
+                UNAVAILABLE while a model's first version, or the version that is asked for, is on its way.
         """
         if not spec.name:
             raise invalid("ModelSpec has no name specified.")
         with self._lock:
             entry = self._entries.get(spec.name)
-            version = self._version(entry, spec)
+            version = version_of(entry, spec)
             wanted = f"Latest({spec.name})" if version is None else f"Specific({spec.name}, {version})"
-            available = _available(entry) if entry is not None else []
-            if version is None and available:
+            available = available_versions(entry) if entry is not None else []
+            if version is None and available and not is_awaited(entry, available[0]):
                 version = available[0]
             if entry is None or version not in available:
-                raise not_found(f"Servable not found for request: {wanted}")
+                raise not_there(entry, version, wanted)
             loaded = entry.states[version].loaded
             if loaded is None:
                 raise not_found(f"Servable not found for request: {wanted}")
             loaded.acquire()
             return loaded
-
-    @staticmethod
-    def _version(entry: _Entry | None, spec: Any) -> int | None:
-        choice = spec.WhichOneof("version_choice")
-        if choice == "version":
-            return spec.version.value
-        if choice != "version_label":
-            return None
-        labels = entry.labels if entry is not None else {}
-        if spec.version_label not in labels:
-            known = f" of {spec.name}; it has {', '.join(sorted(labels))}" if labels else ""
-            raise invalid(f"Unrecognized servable version label: {spec.version_label}{known}")
-        return labels[spec.version_label]
 
     def status(self, spec: Any) -> Any:
         """The ``GetModelStatusResponse`` for a ``ModelSpec``: one version if it names one, else all, highest first.
@@ -155,7 +139,7 @@ class Models:
         response = get_model_status_pb2.GetModelStatusResponse()
         with self._lock:
             entry = self._entries.get(spec.name)
-            version = self._version(entry, spec)
+            version = version_of(entry, spec)
             states = entry.states if entry is not None else {}
             if version is not None and version not in states:
                 raise not_found(f"Could not find version {version} of model {spec.name}")
@@ -199,8 +183,7 @@ class Models:
             errors = [state.error.message for state in entry.states.values() if state.error is not None]
         if errors:
             return errors[-1]
-        base_path = entry.served.base_path if entry.served is not None else None
-        return f"no version found under base path {base_path}"
+        return "no version found under its base path"
 
     def take_over(self, file: Path, config_of_file: Callable[[Path], Any] = read_config_file) -> None:
         """Takes over a config file that changed, where labels may name versions that are still to come."""
@@ -227,11 +210,14 @@ class Models:
                 return
             self._sync_model(name, entry)
 
-    def _sync_model(self, name: str, entry: _Entry) -> None:
+    def _sync_model(self, name: str, entry: Entry) -> None:
         served = entry.served
         if served is None:
             self._unload(name, entry, list(entry.states))
             return
+        for version, state in list(entry.states.items()):
+            if state.state == AVAILABLE and state.loaded is not None and not state.loaded.model.alive:
+                self._start_again(name, version, state.loaded)
         found = found_versions(served.base_path)
         wanted = served.policy.choose(found or [])
         if not wanted:
@@ -241,35 +227,61 @@ class Models:
         for version in wanted:
             self._load(served, entry, version, found[version])
         # The old version goes when a wanted one has taken its place, or when there is nothing to take it.
-        if not wanted or any(version in wanted for version in _available(entry)):
+        if not wanted or any(version in wanted for version in available_versions(entry)):
             self._unload(name, entry, [version for version in entry.states if version not in wanted])
 
-    def _load(self, served: ServedModel, entry: _Entry, version: int, folder: Path) -> None:
+    def _load(self, served: ServedModel, entry: Entry, version: int, folder: Path) -> None:
         state = entry.states.get(version)
-        if state is not None and state.state in (LOADING, AVAILABLE, UNLOADING):
+        if state is not None and state.state in (LOADING, UNLOADING) and not state.ended:
             return
         stamp = stamp_of(folder)
-        if state is not None and state.error is not None and state.stamp == stamp:
+        if state is not None and state.stamp == stamp and (state.error is not None or state.state == AVAILABLE):
             return
-        with self._lock:
-            entry.states[version] = VersionState(LOADING)
+        # Files that grew since make another model of it: the old one answers until the new one is there.
+        before = state if state is not None and state.state == AVAILABLE else None
+        if before is None:
+            with self._lock:
+                entry.states[version] = VersionState(LOADING, ended=state is not None and state.ended)
         try:
-            loaded = load_version(served.name, version, folder)
+            loaded = load_version(served.name, version, folder, self._limits)
         except RequestError as error:
             with self._lock:
-                entry.states[version] = VersionState(END, error=error, stamp=stamp)
-            still = _available(entry)
+                if before is not None:
+                    before.stamp = stamp
+                else:
+                    entry.states[version] = VersionState(END, error=error, stamp=stamp)
+            still = available_versions(entry)
             kept = f"Still serving version {still[0]}." if still else "No version is served."
             self._tell(f"{served.name}: version {version} failed to load. {error.message} {kept}")
             return
         with self._lock:
-            entry.states[version] = VersionState(AVAILABLE, loaded)
+            entry.states[version] = VersionState(AVAILABLE, loaded, stamp=stamp)
+        loaded.on_end = functools.partial(self._start_again, served.name, version, loaded)
+        if before is not None and before.loaded is not None:
+            self._unloader.submit(before.loaded.close)
         entry.told = ""
         self._tell(f"{served.name}: serving version {version}, from {folder}")
 
-    def _unload(self, name: str, entry: _Entry, versions: list[int]) -> None:
+    def _start_again(self, name: str, version: int, loaded: LoadedVersion) -> None:
+        """Load a version anew whose process ended; it is LOADING meanwhile."""
+        with self._lock:
+            entry = self._entries[name]
+            state = entry.states.get(version)
+            # Only the first of the requests that find it so.
+            if self._closed or state is None or state.loaded is not loaded or state.state != AVAILABLE:
+                return
+            entry.states[version] = VersionState(LOADING, ended=True)
+        self._tell(f"{name}: the process of version {version} ended; it is started again")
+        self._unloader.submit(loaded.close)
+        self._unloader.submit(self.sync)
+
+    def _unload(self, name: str, entry: Entry, versions: list[int]) -> None:
         for version in versions:
             state = entry.states[version]
+            if state.ended:
+                with self._lock:
+                    entry.states[version] = VersionState(END)
+                continue
             if state.state != AVAILABLE or state.loaded is None:
                 continue
             with self._lock:
@@ -283,7 +295,7 @@ class Models:
             state.loaded, state.state = None, END
         self._tell(f"{name}: version {version} is unloaded")
 
-    def _tell_once(self, entry: _Entry, line: str) -> None:
+    def _tell_once(self, entry: Entry, line: str) -> None:
         if entry.told != line:
             entry.told = line
             self._tell(line)
@@ -298,7 +310,3 @@ class Models:
             for name, entry in entries:
                 self._unload(name, entry, list(entry.states))
         self._unloader.shutdown(wait=True)
-
-
-def _available(entry: _Entry) -> list[int]:
-    return sorted((number for number, state in entry.states.items() if state.state == AVAILABLE), reverse=True)

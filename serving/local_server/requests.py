@@ -10,16 +10,19 @@ from typing import Any
 from tensorflow_serving.apis import predict_pb2
 
 from noisy_gru.serving.local_server.errors import invalid
+from noisy_gru.serving.local_server.limits import Deadline
 from noisy_gru.serving.local_server.loaded import DEFAULT_SIGNATURE, LoadedVersion
 from noisy_gru.serving.tensor_protos import TensorProtoError, from_proto, to_proto
 
 
-def answer_predict(loaded: LoadedVersion, request: Any) -> Any:
+def answer_predict(loaded: LoadedVersion, request: Any, deadline: Deadline | None = None) -> Any:
     """The ``PredictResponse`` to a ``PredictRequest``; numbers in the typed fields, as TF Serving answers.
 
     Raises:
         RequestError: if the request doesn't fit, or TensorFlow fails while it runs.
     """
+    if deadline is not None:
+        deadline.check()
     signature_name = request.model_spec.signature_name or DEFAULT_SIGNATURE
     loaded.signature(signature_name)
     inputs = {}
@@ -28,7 +31,7 @@ def answer_predict(loaded: LoadedVersion, request: Any) -> Any:
             inputs[name] = from_proto(proto)
         except TensorProtoError as error:
             raise invalid(f"tensor parsing error: {name}: {error}") from error
-    outputs = loaded.predict(signature_name, inputs, list(request.output_filter))
+    outputs = loaded.predict(signature_name, inputs, list(request.output_filter), deadline)
     response = predict_pb2.PredictResponse()
     response.model_spec.name = request.model_spec.name
     response.model_spec.version.value = loaded.version

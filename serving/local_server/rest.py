@@ -5,36 +5,50 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 from contextlib import ExitStack
 from typing import Any
+from urllib.parse import unquote
 
 from aiohttp import web
 from google.protobuf.json_format import MessageToDict, MessageToJson
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, model_pb2
 
 from noisy_gru.serving.local_server import json_tensors, metrics
-from noisy_gru.serving.local_server.errors import RequestError, invalid
+from noisy_gru.serving.local_server.bodies import Bodies, unpacked
+from noisy_gru.serving.local_server.connections import Connections
+from noisy_gru.serving.local_server.errors import RequestError, invalid, refused
 from noisy_gru.serving.local_server.grpc_services import SIGNATURE_DEF, metadata, no_such_method, status
-from noisy_gru.serving.local_server.limits import Limits, Workers
-from noisy_gru.serving.local_server.loaded import DEFAULT_SIGNATURE, LoadedVersion
+from noisy_gru.serving.local_server.limits import Deadline, Limits, Workers
+from noisy_gru.serving.local_server.loaded import DEFAULT_SIGNATURE
 from noisy_gru.serving.local_server.models import Models
 
-_WHICH = r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
-_PREDICT = re.compile(_WHICH + r":(?P<method>classify|regress|predict)", re.IGNORECASE)
-_STATUS = re.compile(_WHICH + r"(?:/(?P<part>metadata))?", re.IGNORECASE)
+# TF Serving's own expressions (2.20.0, http_rest_api_util.cc:30). They see the path with its query, still encoded
+# (evhttp_request.cc:135), so a query is a malformed request, or a part of the model's name.
+_WHICH = r"(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
+_PREDICT = re.compile(rf"/v1/models/(?P<name>[^/:]+){_WHICH}:(?P<method>classify|regress|predict)", re.IGNORECASE)
+_STATUS = re.compile(rf"/v1/models(?:/(?P<name>[^/:]+))?{_WHICH}(?:/(?P<part>metadata))?", re.IGNORECASE)
 _KINDS = {"classify": "classification", "regress": "regression"}
 
 
-def application(models: Models, workers: Workers, counts: metrics.RequestCounts, limits: Limits) -> web.Application:
-    """The web application."""
-    handlers = _Handlers(models, workers, counts, limits.body_seconds)
-    app = web.Application(client_max_size=limits.request_bytes, middlewares=[_errors_as_json])
+def application(
+    models: Models, workers: Workers, counts: metrics.RequestCounts, limits: Limits, connections: Connections
+) -> web.Application:
+    """The web application; its runner must leave bodies as they come (``auto_decompress=False``)."""
+    handlers = _Handlers(models, workers, counts, limits, connections)
+
+    @web.middleware
+    async def header_came(request: web.Request, handler: Any) -> web.StreamResponse:
+        connections.header_came(request.transport)
+        return await handler(request)
+
+    app = web.Application(middlewares=[header_came, _errors_as_json])
     app.router.add_get(metrics.PATH, handlers.metrics)
-    app.router.add_get("/v1/{tail:.*}", handlers.get)
+    app.router.add_get("/v1/{tail:.*}", handlers.get, allow_head=False)
     app.router.add_post("/v1/{tail:.*}", handlers.post)
+    app.router.add_options("/v1/{tail:.*}", handlers.options)
+    app.router.add_route("*", "/v1/{tail:.*}", handlers.other)
     return app
 
 
@@ -57,28 +71,43 @@ async def _errors_as_json(request: web.Request, handler: Any) -> web.StreamRespo
 
 
 def _spec(match: re.Match[str]) -> Any:
-    spec = model_pb2.ModelSpec(name=match["name"])
+    if not match["name"]:
+        raise invalid("Missing model name in request.")
+    spec = model_pb2.ModelSpec(name=unquote(match["name"]))
     if match["version"] is not None:
         if int(match["version"]) >= 1 << 63:
             raise invalid(f"Failed to convert version: {match['version']} to numeric.")
         spec.version.value = int(match["version"])
     if match["label"] is not None:
-        spec.version_label = match["label"]
+        spec.version_label = unquote(match["label"])
     return spec
 
 
+def _malformed(request: web.Request) -> RequestError:
+    return invalid(f"Malformed request: {request.method} {request.raw_path}")
+
+
 class _Handlers:
-    def __init__(self, models: Models, workers: Workers, counts: metrics.RequestCounts, body_seconds: float) -> None:
-        self._body_seconds = body_seconds
+    def __init__(
+        self,
+        models: Models,
+        workers: Workers,
+        counts: metrics.RequestCounts,
+        limits: Limits,
+        connections: Connections,
+    ) -> None:
+        self._limits = limits
+        self._bodies = Bodies(limits)
+        self._connections = connections
         self._models = models
         self._workers = workers
         self._counts = counts
 
     async def get(self, request: web.Request) -> web.Response:
         """Status or metadata of a model."""
-        match = _STATUS.fullmatch(request.path)
+        match = _STATUS.fullmatch(request.raw_path)
         if match is None:
-            raise invalid(f"Malformed request: GET {request.path}")
+            raise _malformed(request)
         spec = _spec(match)
         if match["part"] is None:
             answer = status(self._models, get_model_status_pb2.GetModelStatusRequest(model_spec=spec))
@@ -92,50 +121,55 @@ class _Handlers:
 
     async def post(self, request: web.Request) -> web.Response:
         """Predict."""
-        match = _PREDICT.fullmatch(request.path)
+        match = _PREDICT.fullmatch(request.raw_path)
         if match is None:
-            raise invalid(f"Malformed request: POST {request.path}")
+            raise _malformed(request)
         spec = _spec(match)
-        with self._counts.counted(self._models.known(spec.name)), ExitStack() as held:
-            held.enter_context(self._workers.place())
-            body = await _body(request, self._body_seconds)
-            method = match["method"].lower()
-            if method != "predict":
-                no_such_method(self._models, spec, _KINDS[method], method)
-            loaded = self._models.lease(spec)
-            held.callback(loaded.release)
-            return _json(await self._workers.run(_answer, loaded, body, held=held.pop_all()))
+        # TF Serving knows this one encoding, and reads the header as here (evhttp_request.cc:261).
+        is_packed = "gzip" in request.headers.get("Content-Encoding", "")
+        with self._counts.counted(self._models.known(spec.name)):
+            async with self._bodies.read(request) as body:
+                method = match["method"].lower()
+                if method != "predict":
+                    no_such_method(self._models, spec, _KINDS[method], method)
+                # Only now: what has not arrived takes nobody's place.
+                with self._connections.working(request.transport), ExitStack() as held:
+                    held.enter_context(self._workers.place())
+                    most = self._limits.request_bytes if is_packed else None
+                    deadline = Deadline.after(self._limits.run_seconds)
+                    answer = self._workers.run(_answer, self._models, spec, body, most, deadline, held=held.pop_all())
+                    return _json(await answer)
+
+    async def options(self, request: web.Request) -> web.Response:
+        """A browser's question before a request, answered as in http_server.cc:165."""
+        if not re.search("https?://", request.headers.get("Origin", "")):
+            raise refused("Origin header is missing in CORS preflight")
+        return _json("")
+
+    async def other(self, request: web.Request) -> web.Response:
+        """Any other method: no error of the path, but a malformed request."""
+        raise _malformed(request)
 
     async def metrics(self, _: web.Request) -> web.Response:
         """The counters."""
         return web.Response(text=self._counts.page(), content_type="text/plain")
 
 
-async def _body(request: web.Request, seconds: float) -> bytes:
-    try:
-        async with asyncio.timeout(seconds):
-            return await request.read()
-    except TimeoutError as error:
-        raise web.HTTPRequestTimeout(text=f"The request body did not arrive within {seconds:g} seconds.") from error
-    except web.HTTPRequestEntityTooLarge as error:
-        raise web.HTTPRequestEntityTooLarge(
-            max_size=request.client_max_size or 0,
-            actual_size=request.content_length or 0,
-            text=f"The request body has more than the {request.client_max_size} bytes that are allowed. Send fewer "
-            "sequences at once.",
-        ) from error
-    except web.RequestPayloadError as error:
-        # Also what says gzip and is not.
-        raise invalid(f"The request body can't be read: {' '.join(str(error).split())}") from error
-
-
-def _answer(loaded: LoadedVersion, body: bytes) -> bytes:
+def _answer(models: Models, spec: Any, body: bytes, most: int | None, deadline: Deadline) -> bytes:
+    """The answer to a body; one of gzip unpacks to ``most`` bytes at most, and None is for one as it is."""
+    deadline.check()
+    body = body if most is None else unpacked(body, most)
+    # The body is read before the model is looked for, as in json_tensor.cc:669.
     request = json_tensors.parse_request(body)
     name = request.get("signature_name") or DEFAULT_SIGNATURE
-    signature = loaded.model.signatures.get(name)
-    if signature is None:
-        raise invalid(f'Serving signature name: "{name}" not found in signature def')
-    outputs = loaded.predict(name, json_tensors.request_inputs(request, signature))
+    loaded = models.lease(spec)
+    try:
+        signature = loaded.model.signatures.get(name)
+        if signature is None:
+            raise invalid(f'Serving signature name: "{name}" not found in signature def')
+        outputs = loaded.predict(name, json_tensors.request_inputs(request, signature), deadline=deadline)
+    finally:
+        loaded.release()
     return json_tensors.answer(request, outputs)
 
 

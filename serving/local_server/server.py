@@ -21,6 +21,7 @@ from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_p
 
 from noisy_gru.schema.errors import ConfigError, UserError
 from noisy_gru.serving.local_server.configuration import config_of, read_config_file
+from noisy_gru.serving.local_server.connections import Connections
 from noisy_gru.serving.local_server.errors import RequestError
 from noisy_gru.serving.local_server.grpc_services import ModelService, PredictionService, ReadingRequests
 from noisy_gru.serving.local_server.limits import Limits, Workers
@@ -30,7 +31,14 @@ from noisy_gru.serving.local_server.rest import application
 
 LOOPBACK = "127.0.0.1"
 _GRACE_SECONDS = 30.0
-_OTHER_CALLS = 32  # health, status and refusals, which need no worker
+_UNFINISHED_CALLS = 1024  # and health, status and refusals, which need no worker
+_CONNECTION_AGE_MS = 300_000
+_CONNECTION_GRACE_MS = 60_000
+_KEEPALIVE_SECONDS = 75.0  # of a connection over REST that asks nothing
+
+
+# What TF Serving's health service knows (2.20.0, server.cc:420); "" is the whole server.
+_SERVICES = ("", "ModelService", "PredictionService")
 
 
 def _tell_nobody(_: str) -> None:
@@ -82,7 +90,7 @@ class LocalServer:
         self._stamp = self._config_stamp()
         config = config_of(models) if models is not None else read_config(config_file or Path())
         try:
-            self.models = Models(config, tell=tell)
+            self.models = Models(config, tell=tell, limits=self._limits)
         except RequestError as error:
             raise ConfigError(f"{config_file or 'models'}: {error.message}") from error
         self._stop_watching = threading.Event()
@@ -129,12 +137,17 @@ class LocalServer:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         workers, counts = Workers(self._limits), RequestCounts()
         self._health = health.HealthServicer()
-        await self._health.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
+        for service in _SERVICES:
+            await self._health.set(service, health_pb2.HealthCheckResponse.NOT_SERVING)
         server = grpc.aio.server(
             interceptors=[ReadingRequests()],
-            # Their messages are in memory before a worker is asked for, so their number has a bound, too.
-            maximum_concurrent_rpcs=self._limits.most_requests + _OTHER_CALLS,
+            # Many, since a message that never ends takes one; a place of a worker is taken by whole messages.
+            maximum_concurrent_rpcs=self._limits.most_requests + _UNFINISHED_CALLS,
             options=[
+                # Which ends calls that their client does not; others connect anew without an error.
+                ("grpc.max_connection_age_ms", _CONNECTION_AGE_MS),
+                ("grpc.max_connection_age_grace_ms", _CONNECTION_GRACE_MS),
+                ("grpc.max_concurrent_streams", _UNFINISHED_CALLS),
                 ("grpc.max_receive_message_length", self._limits.request_bytes),
                 ("grpc.max_send_message_length", -1),
                 # Else a second server would take half of the first one's calls, without an error.
@@ -142,20 +155,28 @@ class LocalServer:
             ],
         )
         prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
-            PredictionService(self.models, workers, counts), server
+            PredictionService(self.models, workers, counts, self._limits.run_seconds), server
         )
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(self.models), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        runner = web.AppRunner(application(self.models, workers, counts, self._limits), access_log=None)
+        connections = Connections(self._limits)
+        app = application(self.models, workers, counts, self._limits, connections)
+        runner = web.AppRunner(
+            app, access_log=None, auto_decompress=False, keepalive_timeout=_KEEPALIVE_SECONDS, tcp_keepalive=True
+        )
         await runner.setup()
+        listening = None
         try:
             grpc_port = self._bind(server, self._ports[0])
             await server.start()
-            rest_port = await self._bind_rest(runner, self._ports[1])
+            listening = await self._bind_rest(runner, connections, self._ports[1])
+            rest_port = listening.sockets[0].getsockname()[1]
             started.set_result((_address(self._host, grpc_port), _address(self._host, rest_port)))
             await self._stop.wait()
         finally:
             # What runs is answered; what comes now is refused.
+            if listening is not None:
+                listening.close()
             await asyncio.gather(server.stop(_GRACE_SECONDS), runner.cleanup())
             await asyncio.to_thread(workers.close)
 
@@ -165,12 +186,14 @@ class LocalServer:
         except RuntimeError as error:
             raise _no_port("gRPC", self._host, port, "--grpc-port", error) from error
 
-    async def _bind_rest(self, runner: web.AppRunner, port: int) -> int:
+    async def _bind_rest(self, runner: web.AppRunner, connections: Connections, port: int) -> asyncio.Server:
+        if runner.server is None:
+            raise RuntimeError("the runner is not set up")
         try:
-            await web.TCPSite(runner, self._host, port).start()
+            factory = connections.factory(runner.server)
+            return await asyncio.get_running_loop().create_server(factory, self._host, port, backlog=128)
         except OSError as error:
             raise _no_port("REST", self._host, port, "--rest-port", error) from error
-        return runner.addresses[0][1]
 
     def _watch(self) -> None:
         while not self._stop_watching.wait(self._poll_seconds):
@@ -195,7 +218,8 @@ class LocalServer:
         serving = health_pb2.HealthCheckResponse.SERVING
         state = serving if self.models.ready else health_pb2.HealthCheckResponse.NOT_SERVING
         if self._loop is not None and not self._loop.is_closed():
-            asyncio.run_coroutine_threadsafe(self._health.set("", state), self._loop).result()
+            for service in _SERVICES:
+                asyncio.run_coroutine_threadsafe(self._health.set(service, state), self._loop).result()
 
 
 def _address(host: str, port: int) -> str:

@@ -30,12 +30,14 @@ class VersionState:
         state: of ``ModelVersionStatus``.
         loaded: what is in memory, while it is.
         error: why it ended, if that was an error.
-        stamp: of the folder that failed to load: it is not tried again before the folder changes.
+        ended: whether its process ended, so that it is loaded again.
+        stamp: of the folder that was loaded, or failed to: it is not tried again before the folder changes.
     """
 
     state: int
     loaded: LoadedVersion | None = None
     error: RequestError | None = None
+    ended: bool = False
     stamp: Any = None
 
     def to_proto(self, version: int) -> Any:
@@ -63,13 +65,13 @@ def found_versions(base_path: Path) -> dict[int, Path] | None:
 
 
 def stamp_of(folder: Path) -> Any:
-    """What changes when the content of a version's folder is replaced."""
+    """What changes when the content of a version's folder does, also where a file grows in place (a slow copy)."""
     stamps = []
-    for path in (folder, folder / "saved_model.pb", folder / "assets.extra", folder / "variables"):
+    for path in (folder, *sorted(folder.rglob("*"))):
         try:
             status = path.stat()
         except OSError:
-            stamps.append(None)
+            stamps.append((path, None))
         else:
-            stamps.append((status.st_ino, status.st_mtime_ns))
+            stamps.append((path, (status.st_ino, status.st_mtime_ns, status.st_size)))
     return stamps

@@ -613,8 +613,7 @@ def test_rest_bad_requests(target: Target, content: bytes, words: str) -> None:
         ("true", "not of expected type: float"),
         ('"1.5"', "not of expected type: float"),
         ("null", "not of expected type: float"),
-        ("16777217", "without loss of precision"),
-        ("1e39", "without loss of precision"),
+        ("1e400", "Number too big to be stored in double"),
     ],
 )
 def test_rest_numbers_are_taken_at_their_word(target: Target, features: str, words: str) -> None:
@@ -625,6 +624,71 @@ def test_rest_numbers_are_taken_at_their_word(target: Target, features: str, wor
     first = json.dumps(_jsonable(inputs["features"])[0][0][0])
     answer = target.post(content.replace(first, features, 1).encode())
     assert (answer.status_code, words in answer.json()["error"]) == (400, True), answer.text
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        ("a byte-order mark", lambda body: b"\xef\xbb\xbf" + body),
+        ("something behind it", lambda body: body + b" and more {"),
+        ("the first of two keys counts", lambda body: body[:-1] + b', "inputs": 1, "signature_name": 2}'),
+        ("an integer above 2**24", lambda body: body.replace(b"0.5", b"16777217", 1)),
+        ("Inf", lambda body: body.replace(b"0.5", b"-Inf", 1)),
+        ("-NaN", lambda body: body.replace(b"0.5", b"-NaN", 1)),
+    ],
+)
+def test_rest_what_rapidjson_reads(target: Target, change: str, same: Any) -> None:
+    """TF Serving 2.20.0 json_tensor.cc:294 and :483; RapidJSON 1.1.0 reader.h, ParseNumber; encodedstream.h."""
+    inputs = target.tensors(batch=1, steps=1)
+    inputs["features"][:] = 0.5
+    body = json.dumps(
+        {"signature_name": "serving_tensors", "inputs": {name: _jsonable(inputs[name]) for name in inputs}}
+    ).encode()
+    numbers = {"an integer above 2**24": 16777216.0, "Inf": -np.inf, "-NaN": np.nan}
+    inputs["features"][0, 0, 0] = numbers.get(change, 0.5)
+    answer = target.post(same(body))
+    assert answer.status_code == 200, answer.text
+    outputs = answer.json()["outputs"]
+    assert_same(
+        {name: unpacked(name, values) for name, values in outputs.items()}, target.model.run("serving_tensors", inputs)
+    )
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32"])
+def test_rest_other_encodings_are_no_json(target: Target, encoding: str) -> None:
+    answer = target.post(json.dumps({"inputs": [""]}).encode(encoding))
+    assert (answer.status_code, "JSON Parse error" in answer.json()["error"]) == (400, True)
+
+
+def test_rest_other_methods(target: Target) -> None:
+    """2.20.0 http_server.cc:170 and http_rest_api_handler.cc: whatever is neither GET nor POST is malformed."""
+    for method in ("PUT", "DELETE", "PATCH"):
+        answer = httpx.request(method, target.url())
+        assert (answer.status_code, f"Malformed request: {method} " in answer.json()["error"]) == (400, True)
+    assert httpx.head(target.url()).status_code == 400
+    assert httpx.options(target.url()).status_code == 400
+    assert httpx.options(target.url(), headers={"Origin": "http://example.com"}).status_code == 200
+
+
+def test_rest_a_query_is_part_of_the_path(target: Target) -> None:
+    """2.20.0 evhttp_request.cc:135."""
+    assert target.post({"inputs": []}, ":predict?x=1").status_code == 400
+    assert httpx.get(target.url("?x=1")).status_code == 404
+    encoded = target.url().replace(target.name, f"%{ord(target.name[0]):02x}{target.name[1:]}")
+    assert httpx.get(encoded).json()["model_version_status"]
+    models = target.url().rpartition("/")[0]
+    assert (httpx.get(models).status_code, httpx.get(models).json()["error"]) == (400, "Missing model name in request.")
+
+
+def test_health_of_the_services(target: Target) -> None:
+    """2.20.0 server.cc:420: TF Serving names two services; there too only where its flag asks for health."""
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+    stub = health_pb2_grpc.HealthStub(target.channel)
+    for service in ("", "PredictionService", "ModelService"):
+        assert stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=30).status == 1
+    with fails(CODE.NOT_FOUND, ""):
+        stub.Check(health_pb2.HealthCheckRequest(service="tensorflow.serving.PredictionService"), timeout=30)
 
 
 def test_rest_status(target: Target) -> None:

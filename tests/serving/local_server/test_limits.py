@@ -5,11 +5,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import resource
 import socket
 import threading
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,6 +19,7 @@ from typing import Any
 
 import grpc
 import httpx
+import numpy as np
 import pytest
 
 from noisy_gru.serving.local_server import Limits, LocalServer
@@ -41,10 +44,10 @@ def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[threading.Semaphore,
     running, go = threading.Semaphore(0), threading.Event()
     predict = LoadedVersion.predict
 
-    def slow(self: Any, *args: Any) -> Any:
+    def slow(self: Any, *args: Any, **options: Any) -> Any:
         running.release()
         assert go.wait(60)
-        return predict(self, *args)
+        return predict(self, *args, **options)
 
     monkeypatch.setattr(LoadedVersion, "predict", slow)
     yield running, go
@@ -175,3 +178,139 @@ def test_a_body_that_grows_when_it_is_unpacked(limited: tuple[Any, Asking]) -> N
     assert answer.status_code == 413
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 15_000, "kilobytes: it was unpacked whole"
     assert asking.version() == 1
+
+
+def open_connection(server: Any) -> socket.socket:
+    host, port = server.rest_address.rsplit(":", 1)
+    return socket.create_connection((host, int(port)), timeout=60)
+
+
+POST = b"POST /v1/models/small:predict HTTP/1.1\r\nHost: x\r\n"
+
+
+@pytest.mark.parametrize("unfinished", [POST + b"Content-Length: 100\r\n\r\n{", POST + b"X-A: ", b"", b"P"])
+def test_unfinished_requests_take_no_working_place(serving: Serving, unfinished: bytes) -> None:
+    """Twice as many as there are places and connections, and all stay open."""
+    server, asking, _ = serving(limits=Limits(workers=1, waiting=1, connections=20))
+    with ExitStack() as stack:
+        for _ in range(40):
+            connection = stack.enter_context(open_connection(server))
+            connection.sendall(unfinished)
+        for _ in range(5):
+            assert httpx.get(f"http://{server.rest_address}/v1/models/small", timeout=30).status_code == 200
+            answer = httpx.post(predict_url(server), content=b"{}", timeout=30)
+            assert (answer.status_code, answer.json()["error"]) == (400, "Missing 'inputs' or 'instances' key")
+        assert asking.version() == 1
+
+
+@pytest.mark.parametrize(("unfinished", "drop"), [(POST, b"a"), (POST + b"X-A: ", b"a"), (b"", b""), (b"P", b"")])
+def test_a_header_that_drips_is_cut_off(serving: Serving, unfinished: bytes, drop: bytes) -> None:
+    server, asking, _ = serving(limits=Limits(header_seconds=0.5))
+    with open_connection(server) as connection:
+        connection.sendall(unfinished)
+        connection.settimeout(0.05)
+        began, content = time.monotonic(), b"?"
+        while content and time.monotonic() - began < 30:
+            try:
+                connection.sendall(drop)
+                content = connection.recv(1000)
+            except TimeoutError:
+                continue
+            except OSError:
+                break
+        assert 0.3 < time.monotonic() - began < 15
+    assert asking.version() == 1
+
+
+def test_a_connection_that_is_kept_asks_many_times(serving: Serving) -> None:
+    server, _, _ = serving(limits=Limits(header_seconds=0.3))
+    with httpx.Client(base_url=f"http://{server.rest_address}", timeout=30) as client:
+        for _ in range(3):
+            assert client.get("/v1/models/small").status_code == 200
+            time.sleep(0.5)  # a pause between requests is no slow header
+
+
+def test_a_flood_of_headers(serving: Serving) -> None:
+    server, asking, _ = serving()
+    with open_connection(server) as connection:
+        with contextlib.suppress(OSError):
+            connection.sendall(POST + b"".join(b"X-%d: 1\r\n" % number for number in range(100_000)))
+        with contextlib.suppress(OSError):
+            assert connection.recv(1000)[:12] in (b"HTTP/1.1 400", b"HTTP/1.0 400")
+    assert asking.version() == 1
+
+
+def test_unfinished_grpc_calls_take_no_working_place(serving: Serving) -> None:
+    """Calls of a stream whose messages are never ended: as many as places, on one connection."""
+    server, asking, _ = serving(limits=SMALL)
+    ended = threading.Event()
+
+    def endless() -> Iterator[bytes]:
+        ended.wait(60)
+        yield b""
+
+    with ExitStack() as stack:
+        for _ in range(10):
+            own = [("grpc.use_local_subchannel_pool", 1)]
+            channel = stack.enter_context(grpc.insecure_channel(server.grpc_address, own))
+            channel.stream_unary("/tensorflow.serving.PredictionService/Predict").future(endless(), timeout=60)
+        time.sleep(0.5)
+        assert asking.version() == 1
+        ended.set()
+
+
+def test_gzip_that_unpacks_to_a_thousand_times_its_size(serving: Serving) -> None:
+    server, asking, _ = serving()
+    bomb = gzip.compress(b'{"instances": ["' + b"x" * 60_000_000 + b'"]}')
+    assert len(bomb) < 62_000
+    began = time.process_time()
+    answer = httpx.post(predict_url(server), content=bomb, headers={"Content-Encoding": "gzip"}, timeout=60)
+    assert (answer.status_code, "more than 100 times" in answer.json()["error"]) == (413, True)
+    assert time.process_time() - began < 2
+    small = gzip.compress(b'{"instances": ["' + b"x" * 900_000 + b'"]}')
+    answer = httpx.post(predict_url(server), content=small, headers={"Content-Encoding": "gzip"}, timeout=60)
+    assert (answer.status_code, "none of the features" in answer.json()["error"]) == (400, True)
+    assert asking.version() == 1
+
+
+@pytest.mark.parametrize("encoding", ["deflate", "br", "zstd"])
+def test_an_encoding_that_tf_serving_does_not_know_is_no_encoding(serving: Serving, encoding: str) -> None:
+    """evhttp_request.cc:261 knows gzip alone: the bytes are read as they are."""
+    server, _, _ = serving()
+    body = zlib.compress(b'{"instances": [""]}')
+    answer = httpx.post(predict_url(server), content=body, headers={"Content-Encoding": encoding})
+    assert (answer.status_code, "JSON Parse error" in answer.json()["error"]) == (400, True)
+
+
+def test_a_million_steps(serving: Serving, serialized_examples: list[bytes]) -> None:
+    from noisy_gru.serving.tensor_protos import to_proto
+
+    _, asking, _ = serving()
+    for signature in ("serving_tensors", "serving_step"):
+        request = asking.request()
+        request.model_spec.signature_name = signature
+        request.inputs["features"].CopyFrom(to_proto(np.zeros((1, 1_000_000, 2), np.float32)))
+        request.inputs["lengths"].CopyFrom(to_proto(np.array([1_000_000])))
+        if signature == "serving_step":
+            request.inputs["state"].CopyFrom(to_proto(np.zeros((1, 5), np.float32)))
+        began = time.monotonic()
+        with pytest.raises(grpc.RpcError, match="has 1000000 steps; at most 100000 are allowed"):
+            asking.predictions.Predict(request, timeout=60)
+        assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize("whose", ["client", "server"])
+def test_a_run_ends_with_its_time(serving: Serving, whose: str) -> None:
+    """The worker is free again: without an end this one runs for a minute."""
+    from noisy_gru.serving.tensor_protos import to_proto
+
+    limits = Limits(workers=1, waiting=1, steps=10_000_000, run_seconds=0.5 if whose == "server" else 60.0)
+    _, asking, _ = serving(limits=limits)
+    request = asking.request()
+    request.inputs["features"].CopyFrom(to_proto(np.zeros((1, 1_500_000, 2), np.float32)))
+    request.inputs["lengths"].CopyFrom(to_proto(np.array([1_500_000])))
+    with pytest.raises(grpc.RpcError, match="DEADLINE_EXCEEDED"):
+        asking.predictions.Predict(request, timeout=0.5 if whose == "client" else 60)
+    began = time.monotonic()
+    assert asking.version() == 1
+    assert time.monotonic() - began < 25

@@ -153,4 +153,4 @@ def test_paths_beside_the_api(server: LocalServer, asking: Asking) -> None:
     for path in ("/", "/v2/models/small", "/v1", "/monitoring"):
         answer = httpx.get(f"http://{server.rest_address}{path}")
         assert (answer.status_code, set(answer.json())) == (404, {"error"}), path
-    assert httpx.put(f"http://{server.rest_address}/v1/models/small").status_code == 405
+    assert httpx.put(f"http://{server.rest_address}/v1/models/small").status_code == 400

@@ -4,7 +4,10 @@
 
 from __future__ import annotations
 
+import base64
+import os
 import shutil
+import signal
 import threading
 import time
 from collections import Counter
@@ -13,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import httpx
 import numpy as np
 import pytest
 
@@ -240,6 +244,9 @@ def test_a_version_that_was_put_right_is_loaded(serving: Serving, publish: Publi
     server.models.sync()
     server.models.sync()
     assert sum("failed to load" in line for line in told) == 1, "it was tried again though nothing changed"
+    message = asking.status()[0].status.error_message
+    assert "small/2 holds no saved_model.pb" in message
+    assert "/tmp" not in message and str(folder.parent) not in message
     shutil.copy(other_exported / "saved_model.pb", folder)
     server.models.sync()
     assert asking.version() == 2
@@ -289,6 +296,159 @@ def test_waits_for_the_first_version(serving: Serving, tmp_path: Path, base_path
     missing.parent.mkdir()
     base_path.rename(missing)
     until(is_serving)
+    assert asking.version() == 1
+
+
+def test_while_it_loads_it_is_unavailable(
+    serving: Serving, base_path: Path, monkeypatch: pytest.MonkeyPatch, serialized_examples: list[bytes]
+) -> None:
+    """What clients try again: NOT_FOUND would be the end of it."""
+    from noisy_gru.schema.config import DatasetConfig
+    from noisy_gru.serving import Client
+    from noisy_gru.serving.local_server import models
+
+    begun, go, load = threading.Event(), threading.Event(), models.load_version
+
+    def slow(*arguments: Any) -> Any:
+        begun.set()
+        assert go.wait(60)
+        return load(*arguments)
+
+    missing = base_path.with_name("away")
+    base_path.rename(missing)
+    server, asking, _ = serving(poll_seconds=0.05)
+    with pytest.raises(grpc.RpcError, match=r"(?s)UNAVAILABLE.*Latest\(small\) is being loaded, or waited for"):
+        asking.predict()
+    monkeypatch.setattr(models, "load_version", slow)
+    missing.rename(base_path)
+    assert begun.wait(60)
+    for version in (None, 1):
+        with pytest.raises(grpc.RpcError, match=r"(?s)UNAVAILABLE.*is being loaded"):
+            asking.predict(version=version)
+    url = f"http://{server.rest_address}/v1/models/small"
+    assert [httpx.post(f"{url}:predict", content="{}").status_code, httpx.get(f"{url}/metadata").status_code] == [
+        503
+    ] * 2
+    assert asking.states() == {1: "LOADING"}
+    columns = {"files": ["*.csv"], "entity": "id", "time": {"column": "t"}, "features": ["a", "b"]}
+    dataset = DatasetConfig.model_validate({"data": columns, "task": {"kind": "classification", "label": "way"}})
+    waits: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 3:
+            go.set()
+        time.sleep(0.2)
+
+    with Client(server.grpc_address, dataset=dataset, model_name="small", sleep=sleep) as client:
+        assert len(client.predict_examples(serialized_examples[:3])) == 3
+    assert len(waits) >= 3
+
+
+def test_a_copy_that_grows_in_place_is_loaded_when_it_is_whole(
+    serving: Serving, base_path: Path, other_exported: Path
+) -> None:
+    """Nothing but the size of a file changes at the end: no name, no folder."""
+    server, asking, _ = serving()
+    with SessionModel(other_exported) as model:
+        expected = model.run("serving_tensors", INPUTS)["probabilities"]
+    folder = base_path / "2"
+    shutil.copytree(other_exported, folder)
+    whole = {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file() and path.stat().st_size}
+    for path in whole:
+        path.write_bytes(b"")
+    for path, content in whole.items():
+        with path.open("r+b") as file:
+            for part in (content[: len(content) // 2], content[len(content) // 2 :]):
+                file.write(part)
+                file.flush()
+                server.models.sync()
+                assert asking.version() in (1, 2)
+    assert asking.version() == 2
+    from noisy_gru.serving.tensor_protos import from_proto
+
+    np.testing.assert_array_equal(from_proto(asking.predict().outputs["probabilities"]), expected)
+
+
+def test_a_file_that_grows_after_it_was_loaded_is_loaded_again(
+    serving: Serving, base_path: Path, other_exported: Path
+) -> None:
+    """A vocabulary that was copied in part loads, and would answer wrongly for ever."""
+    server, asking, told = serving()
+    before = asking.predict().outputs["probabilities"].float_val[:]
+    for path in sorted(other_exported.rglob("*")):
+        if path.is_file():
+            (base_path / "1" / path.relative_to(other_exported)).write_bytes(path.read_bytes())
+    server.models.sync()
+    assert asking.predict().outputs["probabilities"].float_val[:] != before
+    assert sum("serving version 1" in line for line in told) == 2
+    (base_path / "1" / "saved_model.pb").write_bytes(b"no model")
+    server.models.sync()
+    assert asking.version() == 1
+    assert "Still serving version 1" in told[-1]
+
+
+@pytest.mark.parametrize("idle", [True, False])
+def test_a_model_whose_process_crashes_is_started_again(
+    serving: Serving, publish: Publish, base_path: Path, idle: bool
+) -> None:
+    """The requests that were asked get UNAVAILABLE, later ones an answer of the same version; the server goes on."""
+    publish(2)
+    file = base_path.parent / "models.config"
+    file.write_text(config(base_path, "model_version_policy { all {} }"))
+    server, asking, told = serving(config_file=file, poll_seconds=0.05 if idle else 3600.0)
+    crashing = server.models.lease(asking.request(version=2).model_spec)
+    crashing.release()
+    calls = []
+    if not idle:
+        from noisy_gru.serving.tensor_protos import to_proto
+
+        slow = asking.request()
+        slow.inputs["features"].CopyFrom(to_proto(np.zeros((500, 5000, 2), np.float32)))
+        slow.inputs["lengths"].CopyFrom(to_proto(np.full(500, 5000)))
+        calls = [asking.predictions.Predict.future(slow, timeout=60) for _ in range(2)]
+        time.sleep(0.5)
+    os.kill(crashing.model.pid, signal.SIGSEGV)
+    for call in calls:
+        assert call.code() == grpc.StatusCode.UNAVAILABLE
+        assert "signal 11 (SIGSEGV)" in call.details()
+    # The other version has its own process.
+    assert asking.version(version=1) == 1
+    seen = []
+
+    def answered() -> bool:
+        try:
+            seen.append(asking.version())
+        except grpc.RpcError as error:
+            assert isinstance(error, grpc.Call)
+            assert error.code() == grpc.StatusCode.UNAVAILABLE
+            return False
+        return any("is started again" in line for line in told)
+
+    until(answered)
+    assert set(seen) == {2}
+    until(lambda: asking.states() == {2: "AVAILABLE", 1: "AVAILABLE"})
+    assert sum("is started again" in line for line in told) == 1
+
+
+def test_an_example_that_kills_tensorflow(serving: Serving, base_path: Path) -> None:
+    """21 bytes that claim 4 GiB of floats: refused before the parser, over both ways, and in every form."""
+    server, asking, _ = serving()
+    crash = bytes.fromhex("0a130a110a0161120c120a0affffffff0f00000000")
+    request = asking.request()
+    request.model_spec.signature_name = "serving_default"
+    request.inputs.clear()
+    request.inputs["examples"].dtype = 7
+    request.inputs["examples"].tensor_shape.dim.add(size=1)
+    request.inputs["examples"].string_val.append(crash)
+    with pytest.raises(grpc.RpcError, match=r"(?s)INVALID_ARGUMENT.*0: its 21 bytes are no tf\.Example"):
+        asking.predictions.Predict(request, timeout=60)
+    url = f"http://{server.rest_address}/v1/models/small:predict"
+    packed = {"b64": base64.b64encode(crash).decode()}
+    for body in ({"instances": [packed]}, {"instances": [{"examples": packed}]}, {"inputs": [packed]}):
+        answer = httpx.post(url, json=body, timeout=60)
+        assert (answer.status_code, "are no tf.Example" in answer.json()["error"]) == (400, True)
+        assert str(base_path) not in answer.text
     assert asking.version() == 1
 
 

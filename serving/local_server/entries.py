@@ -1,0 +1,65 @@
+"""A model of the server's configuration with its versions, and which of them a request means."""
+
+# pyright: reportAttributeAccessIssue=false
+# Protocol buffers' classes are made when they are imported.
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from grpc import StatusCode
+
+from noisy_gru.serving.local_server.configuration import ServedModel
+from noisy_gru.serving.local_server.errors import RequestError, invalid, not_found
+from noisy_gru.serving.local_server.states import AVAILABLE, END, LOADING, VersionState
+
+
+@dataclass
+class Entry:
+    """A model and its versions. ``served`` is None once the config does not name it any more."""
+
+    served: ServedModel | None
+    states: dict[int, VersionState] = field(default_factory=dict)
+    labels: dict[str, int] = field(default_factory=dict)
+    told: str = ""
+
+
+def version_of(entry: Entry | None, spec: Any) -> int | None:
+    """The version that a ``ModelSpec`` names by number or label; None if it names none.
+
+    Raises:
+        RequestError: INVALID_ARGUMENT, for an unknown label.
+    """
+    choice = spec.WhichOneof("version_choice")
+    if choice == "version":
+        return spec.version.value
+    if choice != "version_label":
+        return None
+    labels = entry.labels if entry is not None else {}
+    if spec.version_label not in labels:
+        known = f" of {spec.name}; it has {', '.join(sorted(labels))}" if labels else ""
+        raise invalid(f"Unrecognized servable version label: {spec.version_label}{known}")
+    return labels[spec.version_label]
+
+
+def not_there(entry: Entry | None, version: int | None, wanted: str) -> RequestError:
+    """Why a version can't be asked: it is on its way, which clients wait for, or nobody serves it."""
+    if entry is not None and entry.served is not None:
+        states = [state for number, state in entry.states.items() if version in (None, number)]
+        loading = any(state.state == LOADING for state in states)
+        if loading or not any(state.state in (AVAILABLE, END) for state in entry.states.values()):
+            return RequestError(
+                StatusCode.UNAVAILABLE, f"{wanted} is being loaded, or waited for. Send the request again."
+            )
+    return not_found(f"Servable not found for request: {wanted}")
+
+
+def is_awaited(entry: Entry | None, newest: int) -> bool:
+    """Whether a version above the newest one is started again: an older one must not answer in its place."""
+    return entry is not None and any(state.ended and number > newest for number, state in entry.states.items())
+
+
+def available_versions(entry: Entry) -> list[int]:
+    """The versions that take requests, highest first."""
+    return sorted((number for number, state in entry.states.items() if state.state == AVAILABLE), reverse=True)

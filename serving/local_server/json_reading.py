@@ -1,0 +1,94 @@
+"""Reads JSON as TF Serving does: RapidJSON 1.1.0 with its flags, so that what is read here is read there.
+
+Its flags are kParseIterativeFlag, kParseNanAndInfFlag and kParseStopWhenDoneFlag (TF Serving 2.20.0,
+json_tensor.cc:483), its stream is UTF-8 (json_tensor.cc:481). So: UTF-8, with or without a byte-order mark, and no
+UTF-16; `NaN`, `Inf`, `Infinity` and their negatives are numbers; whatever stands behind the first value is passed over;
+of a key that comes twice the first counts; a number beyond a double is an error.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any
+
+from noisy_gru.serving.local_server.errors import RequestError, invalid
+
+_BOM = b"\xef\xbb\xbf"
+_SPACE = " \t\n\r"
+# A string, or what begins as one and does not end: each character is looked at once.
+_STRING = r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)'
+# Words that Python's reader doesn't know, outside of strings.
+_WORDS = re.compile(rf"{_STRING}|-NaN|Inf(?:inity)?", re.DOTALL)
+_HAS_WORDS = re.compile(r"-NaN|Inf(?!inity)")
+# Digits enough that a double could not hold the number; in text such a run only costs time.
+_HAS_LARGE = re.compile(r"[eE]\+?[0-9]{3}|[0-9]{300}")
+_EXPONENT = re.compile(r"[eE]\+?([0-9]+)")
+_LARGEST_EXPONENT = 308
+
+
+class JsonObject(dict[str, Any]):
+    """An object; of a key that comes twice the first value counts, and ``has_twins`` is set."""
+
+    has_twins = False
+
+    @classmethod
+    def of(cls, pairs: list[tuple[str, Any]]) -> JsonObject:
+        """The object of these members."""
+        found = cls(reversed(pairs))
+        found.has_twins = len(found) != len(pairs)
+        return found
+
+
+def read_json(body: bytes) -> Any:
+    """The first JSON value in a body.
+
+    Raises:
+        RequestError: INVALID_ARGUMENT, if there is none.
+    """
+    if not body:
+        raise invalid("JSON Parse error: The document is empty.")
+    try:
+        text = body.removeprefix(_BOM).decode("utf-8").lstrip(_SPACE)
+    except UnicodeDecodeError as error:
+        raise invalid(f"JSON Parse error: expected UTF-8: {error}") from error
+    if not text:
+        raise invalid("JSON Parse error: The document is empty.")
+    if _HAS_WORDS.search(text):
+        text = _WORDS.sub(_python_word, text)
+    checked: dict[str, Any] = {"parse_float": _number, "parse_int": _integer} if _HAS_LARGE.search(text) else {}
+    try:
+        value, _ = json.JSONDecoder(object_pairs_hook=JsonObject.of, **checked).raw_decode(text)
+    except (ValueError, RecursionError) as error:
+        raise invalid(f"JSON Parse error: {error}") from error
+    return value
+
+
+def _python_word(found: re.Match[str]) -> str:
+    word = found[0]
+    if word.startswith('"'):
+        return word
+    return "NaN" if word == "-NaN" else "Infinity"
+
+
+def _too_big(digits: str) -> RequestError:
+    shown = digits if len(digits) <= 40 else f"{digits[:40]}..."
+    return invalid(f"JSON Parse error: Number too big to be stored in double: {shown}")
+
+
+def _number(digits: str) -> float:
+    value = float(digits)
+    exponent = _EXPONENT.search(digits)
+    # As in RapidJSON, where the exponent alone decides: 0e400 is too big as well.
+    power = exponent[1].lstrip("0") if exponent is not None else ""
+    large = len(power) > 3 or int(power or 0) > _LARGEST_EXPONENT
+    if math.isinf(value) or large:
+        raise _too_big(digits)
+    return value
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > _LARGEST_EXPONENT + 2 or math.isinf(float(digits)):
+        raise _too_big(digits)
+    return int(digits)
