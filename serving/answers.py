@@ -43,9 +43,14 @@ def columns_of(outputs: Mapping[str, np.ndarray], count: int, task: TaskConfig) 
     if wrong:
         raise ModelError(f"the model was asked about {count} sequences and answered with {', '.join(wrong)}")
     if isinstance(task, ClassificationConfig):
-        names = [name.decode() for name in outputs["labels_bytes"][0]] if count else []
-        labels = np.array([label.decode() for label in outputs["label_bytes"]], object)
         probabilities = outputs["probabilities"]
+        if count and (probabilities.ndim != 2 or outputs["labels_bytes"].shape != probabilities.shape):
+            raise ModelError(
+                f"the model answered with probabilities of the shape {list(probabilities.shape)} and labels_bytes of "
+                f"{list(outputs['labels_bytes'].shape)}; expected [{count}, classes] of both"
+            )
+        names = _texts("labels_bytes", outputs["labels_bytes"][0]) if count else []
+        labels = np.array(_texts("label_bytes", outputs["label_bytes"]), object)
         return {task.label: labels, **{f"probability_{name}": probabilities[:, at] for at, name in enumerate(names)}}
     values = outputs["predictions"]
     shape = (len(task.horizons), len(task.targets)) if isinstance(task, ForecastingConfig) else (1,)
@@ -61,6 +66,13 @@ def columns_of(outputs: Mapping[str, np.ndarray], count: int, task: TaskConfig) 
             for column, target in enumerate(task.targets)
         }
     return {task.label: values[:, 0]}
+
+
+def _texts(name: str, values: np.ndarray) -> list[str]:
+    try:
+        return [value.decode() for value in values.tolist()]
+    except (AttributeError, UnicodeDecodeError) as error:
+        raise ModelError(f"the model's answer {name} is no text in UTF-8: {error}") from error
 
 
 def answers_of(ids: Sequence[str], outputs: Mapping[str, np.ndarray], task: TaskConfig) -> list[Answer]:

@@ -228,5 +228,6 @@ def _metadata(response: Any, target: str) -> ModelMetadata:
 def _status(each: Any) -> VersionStatus:
     from tensorflow_serving.apis import get_model_status_pb2
 
-    state = get_model_status_pb2.ModelVersionStatus.State.Name(each.state)
+    states = get_model_status_pb2.ModelVersionStatus.State
+    state = states.Name(each.state) if each.state in states.values() else f"UNKNOWN ({each.state})"
     return VersionStatus(each.version, state, each.status.error_message)

@@ -73,6 +73,8 @@ def serialized(examples: Iterable[Any]) -> list[bytes]:
     Raises:
         DataError: something that is neither.
     """
+    if isinstance(examples, bytes | str | Mapping) or not isinstance(examples, Iterable):
+        raise DataError(f"expected tf.Examples, one for each sequence, received {type(examples).__name__}")
     found = []
     for place, each in enumerate(examples):
         if not isinstance(each, bytes):

@@ -11,7 +11,7 @@ the size of headers (128 of 8190 bytes), but not their time.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -32,6 +32,7 @@ class Connections:
         # By transport, the one that has waited longest first.
         self._waiting: dict[asyncio.BaseTransport, None] = {}
         self._working: set[asyncio.BaseTransport] = set()
+        self._reading: set[asyncio.BaseTransport] = set()
         self._timers: dict[asyncio.BaseTransport, asyncio.TimerHandle] = {}
 
     def factory(self, make: Callable[[], Any]) -> Callable[[], asyncio.Protocol]:
@@ -51,24 +52,36 @@ class Connections:
 
     def drop(self, transport: asyncio.BaseTransport) -> None:
         """Forget a connection."""
-        self.header_came(transport)
+        self._stop_timer(transport)
+        self._reading.discard(transport)
         self._waiting.pop(transport, None)
         self._working.discard(transport)
 
     def bytes_came(self, transport: asyncio.BaseTransport) -> None:
-        """Start the time of a header, unless it runs or the request is worked on."""
-        if transport in self._waiting and transport not in self._timers:
+        """Start the time of a header, unless it runs, or a request is read or worked on."""
+        if transport in self._waiting and transport not in self._timers and transport not in self._reading:
             loop = asyncio.get_running_loop()
             self._timers[transport] = loop.call_later(self._limits.header_seconds, transport.close)
 
-    def header_came(self, transport: asyncio.BaseTransport | None) -> None:
-        """Stop the time of a header."""
-        timer = self._timers.pop(transport, None) if transport is not None else None
+    @contextmanager
+    def request(self, transport: asyncio.BaseTransport | None) -> Iterator[None]:
+        """From the end of a header to the answer, the header's time stands still: a body has its own."""
+        if transport is not None:
+            self._stop_timer(transport)
+            self._reading.add(transport)
+        try:
+            yield
+        finally:
+            if transport is not None:
+                self._reading.discard(transport)
+
+    def _stop_timer(self, transport: asyncio.BaseTransport) -> None:
+        timer = self._timers.pop(transport, None)
         if timer is not None:
             timer.cancel()
 
     @contextmanager
-    def working(self, transport: asyncio.BaseTransport | None) -> Any:
+    def working(self, transport: asyncio.BaseTransport | None) -> Iterator[None]:
         """While a request that is there as a whole is worked on, its connection is not closed for another one."""
         if transport is not None and transport in self._waiting:
             del self._waiting[transport]
@@ -76,7 +89,7 @@ class Connections:
         try:
             yield
         finally:
-            if transport in self._working:
+            if transport is not None and transport in self._working:
                 self._working.discard(transport)
                 self._waiting[transport] = None
 

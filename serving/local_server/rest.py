@@ -39,11 +39,11 @@ def application(
     handlers = _Handlers(models, workers, counts, limits, connections)
 
     @web.middleware
-    async def header_came(request: web.Request, handler: Any) -> web.StreamResponse:
-        connections.header_came(request.transport)
-        return await handler(request)
+    async def header_is_there(request: web.Request, handler: Any) -> web.StreamResponse:
+        with connections.request(request.transport):
+            return await handler(request)
 
-    app = web.Application(middlewares=[header_came, _errors_as_json])
+    app = web.Application(middlewares=[header_is_there, _errors_as_json])
     app.router.add_get(metrics.PATH, handlers.metrics)
     app.router.add_get("/v1/{tail:.*}", handlers.get, allow_head=False)
     app.router.add_post("/v1/{tail:.*}", handlers.post)

@@ -10,7 +10,7 @@ import pytest
 
 from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, RegressionConfig
 from noisy_gru.schema.errors import ModelError
-from noisy_gru.serving.answers import Part, Predictions, answers_of
+from noisy_gru.serving.answers import Part, Predictions, answers_of, columns_of
 
 CLASSES = ClassificationConfig(kind="classification", label="way")
 NUMBER = RegressionConfig(kind="regression", label="price")
@@ -68,6 +68,28 @@ def test_nothing(task):
 def test_a_model_of_another_task(outputs, task, told):
     with pytest.raises(ModelError, match=told):
         answers_of(["a", "b"], outputs, task)
+
+
+@pytest.mark.parametrize(
+    ("output", "value", "told"),
+    [
+        ("label_bytes", np.array([b"\xff"], object), "label_bytes is no text in UTF-8"),
+        ("labels_bytes", np.array([[b"a", b"\xff"]], object), "labels_bytes is no text in UTF-8"),
+        ("label_bytes", np.array([1.0], np.float32), "label_bytes is no text in UTF-8"),
+        ("labels_bytes", np.array([[b"a"]], object), r"labels_bytes of \[1, 1\]; expected \[1, classes\] of both"),
+        ("probabilities", np.array([0.5], np.float32), r"probabilities of the shape \[1\]"),
+    ],
+)
+def test_outputs_that_are_no_classes(output, value, told):
+    outputs = {
+        "probabilities": np.array([[0.5, 0.5]], np.float32),
+        "class_id": np.array([0]),
+        "label_bytes": np.array([b"a"], object),
+        "labels_bytes": np.array([[b"a", b"b"]], object),
+        output: value,
+    }
+    with pytest.raises(ModelError, match=told):
+        columns_of(outputs, 1, ClassificationConfig(kind="classification", label="way"))
 
 
 def test_predictions_of_several_parts():

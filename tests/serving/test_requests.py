@@ -80,6 +80,9 @@ def test_examples_as_bytes_and_messages():
     assert serialized([b"bytes", Message()]) == [b"bytes", b"message"]
     with pytest.raises(DataError, match=r"example 1: expected a tf\.Example, serialized or not, received str"):
         serialized([b"", "text"])
+    for wrong in (None, b"example", "text", {"a": 1}, 3):
+        with pytest.raises(DataError, match=r"expected tf\.Examples, one for each sequence, received"):
+            serialized(wrong)  # pyright: ignore[reportArgumentType]
 
 
 def cut(sizes: list[int], most: int, largest: int) -> list[list[int]]:

@@ -295,6 +295,14 @@ WRONG: dict[str, tuple[Callable[[Any], Any], str]] = {
     "one stream's alone": (lambda state: state[0], "Expected the shapes"),
     "NaN": (lambda state: np.where([[False], [True]], NAN, state), r"in these rows: \] \[1\]"),
     "hidden units without a step": (lambda state: state * np.arange(state.shape[1]).clip(max=1), r"\] \[0 1\]"),
+    "a hidden unit that no step gives": (
+        lambda state: np.where(np.array([[True], [False]]) & (np.arange(state.shape[1]) == 2), 1e30, state),
+        r"in these rows: \] \[0\]",
+    ),
+    "half a step": (
+        lambda state: state + [[0.5], [0.0]] * np.eye(1, state.shape[1]),
+        r"in these rows: \] \[0\]",
+    ),
     "fewer than no steps": (
         lambda state: state - [[9.0], [0.0]] * np.eye(1, state.shape[1]),
         r"in these rows: \] \[0\]",

@@ -222,6 +222,15 @@ def test_a_header_that_drips_is_cut_off(serving: Serving, unfinished: bytes, dro
     assert asking.version() == 1
 
 
+def test_a_body_has_more_time_than_a_header(serving: Serving) -> None:
+    server, _, _ = serving(limits=Limits(header_seconds=0.2))
+    with open_connection(server) as connection:
+        connection.sendall(POST + b"Content-Length: 2\r\n\r\n{")
+        time.sleep(0.6)
+        connection.sendall(b"}")
+        assert connection.recv(1000).startswith(b"HTTP/1.1 400 ")
+
+
 def test_a_connection_that_is_kept_asks_many_times(serving: Serving) -> None:
     server, _, _ = serving(limits=Limits(header_seconds=0.3))
     with httpx.Client(base_url=f"http://{server.rest_address}", timeout=30) as client:
