@@ -1,7 +1,7 @@
 """What has to happen on each day, as two tables: 60 spans for ``make soak``, and a few with the same faults.
 
 The columns: the day; the world that day (``stream.WORLDS``); what arrives: a span, with what is wrong with it or a
-later version; where the process is killed, if it is; the triggers that are met; the outcome; and how well the model
+later version; what else happens, such as a kill; the triggers that are met; the outcome; and how well the model
 that is served then does before and after the night.
 """
 
@@ -31,7 +31,10 @@ class Day:
         number: from 0 on.
         world: that the day's data is from.
         arrives: the spans.
-        dies: where the first process of the night is killed: ``trainer``, ``publishing``, or empty.
+        happens: nothing, where it is empty; where the first process of the night is killed (``trainer``,
+            ``publishing``), or asked to end by a SIGTERM (``asked``); that the night's clock is seven years ahead
+            (``ahead``); that a person takes the newest version back in the morning (``rollback``), or starts a second
+            run at once (``second``).
         met: triggers; None where there can't be a plan.
         outcome: as ``Retraining.outcome``.
         was: ``good`` or ``poor``: the model that is served in the morning; empty: there is none.
@@ -41,11 +44,16 @@ class Day:
     number: int
     world: str
     arrives: tuple[Arrival, ...]
-    dies: str
+    happens: str
     met: tuple[str, ...] | None
     outcome: str
     was: str
     becomes: str
+
+    @property
+    def dies(self) -> str:
+        """Where the first process of the night ends, or empty."""
+        return self.happens if self.happens in ("trainer", "asked", "publishing") else ""
 
 
 # What is in the window but can't be trained on holds everything up until the supplier sends it again.
@@ -63,7 +71,8 @@ SHORT = """
 """
 
 # Window of two spans, due with two new ones. After a change the model has seen both worlds, so that the next span has
-# drifted from that, too. A dry spell ends with a model that is too old for the one span that waits. The refused night
+# drifted from that, too. A version that was published under a clock seven years ahead has no age that is known, and is
+# due with the next span. A dry spell ends with a model that is too old for the one span that waits. The refused night
 # is not repeated until other data is there.
 YEAR = """
 0  A 0          -          first   published -    good
@@ -138,6 +147,15 @@ YEAR = """
 69 C 57         -          -       not-due   good good
 70 C 58         -          spans   published good good
 71 C 59         -          -       not-due   good good
+72 C 60         asked      spans   published good good
+73 C 61         -          -       not-due   good good
+74 C 62         ahead      spans,age published good good
+75 C 63         -          age     published good good
+76 C 64         -          -       not-due   good good
+77 C 65         -          spans   published good good
+78 C -          rollback   spans   not-due   good good
+79 C 66         -          spans   published good good
+80 C 67         second     -       not-due   good good
 """
 
 
@@ -147,13 +165,13 @@ def days(table: str) -> list[Day]:
 
 
 def _day(line: str) -> Day:
-    number, world, arrives, dies, met, outcome, was, becomes = ("" if each == "-" else each for each in line.split())
+    number, world, arrives, happens, met, outcome, was, becomes = ("" if each == "-" else each for each in line.split())
     triggers = tuple(SHORT_FORMS.get(each, each) for each in met.split(",") if each)
     return Day(
         number=int(number),
         world=world,
         arrives=tuple(_arrival(each) for each in arrives.split(",") if each),
-        dies=dies,
+        happens=happens,
         met=None if met == "no-plan" else triggers,
         outcome=outcome.replace("-", " "),
         was=was,

@@ -22,13 +22,18 @@ from typing import Any, Self
 from unittest.mock import patch
 
 import numpy as np
+import pytest
+from typer.testing import CliRunner
 
 from noisy_gru.components.pusher.ledger import Step, no_step
 from noisy_gru.components.pusher.published import published_versions
+from noisy_gru.pipeline.cli import app
 from noisy_gru.pipeline.loading import load_config
+from noisy_gru.pipeline.retrain_commands import CODES
 from noisy_gru.pipeline.retraining import retrain_once
 from noisy_gru.pipeline.retraining_report import Retraining
 from noisy_gru.pipeline.runs import RunDirectory
+from noisy_gru.schema.errors import BusyError
 from noisy_gru.trainer.session import SessionModel
 from tests.preloaded import forkserver
 from tests.soak.expectations import Day
@@ -38,6 +43,8 @@ HERE = Path(__file__).parent
 MODEL = "machines"
 FIRST_NIGHT = datetime(2031, 1, 1, 3, tzinfo=UTC)
 _DIES_AFTER_EPOCHS = 3
+# How far the clock is ahead in a night on which it is wrong.
+_AHEAD = timedelta(days=7 * 365)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +108,22 @@ def die_in_trainer(config: Path, root: Path, night: datetime) -> None:
         retrain(config, root, night)
 
 
+def asked_in_trainer(config: Path, root: Path, night: datetime) -> None:
+    """The same in a process that is asked to end in the middle of the training, as a service manager does."""
+    from noisy_gru.trainer.resume import Checkpoint
+
+    save = Checkpoint.on_epoch_end
+
+    def save_and_ask(self: Checkpoint, epoch: int, logs: Any = None) -> None:
+        save(self, epoch, logs)
+        if epoch + 1 == _DIES_AFTER_EPOCHS:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with patch.object(Checkpoint, "on_epoch_end", save_and_ask):
+        done = retrain(config, root, night)
+    sys.exit(CODES[done.outcome])
+
+
 def die_in_publishing(config: Path, root: Path, night: datetime) -> None:
     """The same in a process that is killed when the version has its name, and nothing else knows of it."""
 
@@ -111,7 +134,7 @@ def die_in_publishing(config: Path, root: Path, night: datetime) -> None:
     retrain(config, root, night, die)
 
 
-DEATHS = {"trainer": die_in_trainer, "publishing": die_in_publishing}
+DEATHS = {"trainer": die_in_trainer, "asked": asked_in_trainer, "publishing": die_in_publishing}
 
 
 class Simulation:
@@ -145,10 +168,16 @@ class Simulation:
         night = FIRST_NIGHT + timedelta(days=day.number)
         for arrival in day.arrives:
             deliver(self.folder / "spans", arrival.span, day.world, arrival.how, arrival.version)
+        if day.happens == "rollback":
+            self._roll_back()
         before, was = self.versions(), self.accuracy(day)
         died, at_death = None, before
-        if day.dies:
-            process = self._context.Process(target=DEATHS[day.dies], args=(self.config, self.directory.root, night))
+        if day.happens == "ahead":
+            night += _AHEAD
+        if day.happens == "second":
+            self._second_run(night)
+        if day.happens in DEATHS:
+            process = self._context.Process(target=DEATHS[day.happens], args=(self.config, self.directory.root, night))
             process.start()
             process.join()
             died, at_death = process.exitcode, self.versions()
@@ -164,6 +193,16 @@ class Simulation:
             becomes=self.accuracy(day),
             went_on=done.account is not None and "going on after epoch 3" in Path(done.account.log).read_text(),
         )
+
+    def _roll_back(self) -> None:
+        """What a person does who does not like the new model."""
+        done = CliRunner().invoke(app, ["runs", "rollback", "--root", str(self.directory.root)])
+        assert done.exit_code == 0, done.output
+
+    def _second_run(self, night: datetime) -> None:
+        """A second retraining while one goes on, as when a person and the schedule meet."""
+        with self.directory.locked("a run", model=MODEL), pytest.raises(BusyError, match="in use by process"):
+            self._pool.submit(retrain, self.config, self.directory.root, night).result()
 
     def versions(self) -> dict[int, str]:
         """What a server finds: each version with a hash of all its files."""

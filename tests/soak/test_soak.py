@@ -12,7 +12,12 @@ from typing import Any
 import pytest
 
 from noisy_gru.components.pusher.history import read_history
-from noisy_gru.components.pusher.published import published_versions, read_publication
+from noisy_gru.components.pusher.published import (
+    WITHDRAWN,
+    published_versions,
+    read_publication,
+    withdrawn_versions,
+)
 from noisy_gru.components.pusher.training_record import read_training_record
 from noisy_gru.components.retrain_planner.attempts import outcomes, read_attempts
 from noisy_gru.pipeline.lineage import publishing_run, trace
@@ -145,14 +150,14 @@ def test_a_refused_night_is_not_repeated_before_there_is_other_data(life):
 
 def test_a_killed_night_is_gone_on_with(life):
     killed = [(day, seen) for day, seen in each(life) if day.dies]
-    assert {day.dies for day, _ in killed} == {"trainer", "publishing"}
+    assert {day.dies for day, _ in killed} == {day.dies for day in life.days if day.dies} >= {"trainer", "publishing"}
     accounts = {account.run_id: account for account in life.accounts}
     keep = load_config(life.simulation.config).serving.versions.keep or 0
     for day, seen in killed:
-        assert seen.died == -signal.SIGKILL, day
         victim, heir = accounts[seen.done.resumes or ""], account_of(seen)
-        assert victim.status == "killed", day
-        assert victim.steps[-1].name == {"trainer": "Trainer", "publishing": "Pusher"}[day.dies]
+        ended = (130, "interrupted") if day.dies == "asked" else (-signal.SIGKILL, "killed")
+        assert (seen.died, victim.status) == ended, day
+        assert victim.steps[-1].name == ("Pusher" if day.dies == "publishing" else "Trainer")
         assert [span["span"] for span in victim.spans] == [span["span"] for span in heir.spans]
         done = {step.name: step.status for step in heir.steps}
         assert done["SequenceExampleGen"] == done["Transform"] == "cached", day
@@ -169,6 +174,7 @@ def test_a_killed_night_is_gone_on_with(life):
 def test_every_run_and_every_attempt_has_an_end(life):
     by_run = {account.run_id: account for account in life.accounts}
     ends = {"succeeded": "published", "refused": "refused", "failed": "failed", "killed": "failed"}
+    ends["interrupted"] = "interrupted"
     attempts = outcomes(read_attempts(life.simulation.model_dir))
     assert {attempt.run_id: attempt.event for attempt in attempts} == {
         run_id: ends[account.status] for run_id, account in by_run.items()
@@ -184,8 +190,12 @@ def test_the_history_of_versions_is_complete(life):
     events = read_history(life.simulation.model_dir)
     assert [event.version for event in events if event.action == "publish"] == published
     kept = load_config(life.simulation.config).serving.versions.keep or 0
-    assert published_versions(life.simulation.model_dir) == published[-kept:]
-    assert [event.version for event in events if event.action == "prune"] == published[:-kept]
+    withdrawn = withdrawn_versions(life.simulation.model_dir)
+    assert [event.version for event in events if event.action == "rollback"] == withdrawn
+    assert len(withdrawn) == len([day for day in life.days if day.happens == "rollback"])
+    standing = [version for version in published if version not in withdrawn]
+    assert published_versions(life.simulation.model_dir) == standing[-kept:]
+    assert [event.version for event in events if event.action == "prune"] == standing[:-kept]
 
 
 def test_nothing_is_left_behind(life):
@@ -221,7 +231,8 @@ def test_pruning_keeps_what_is_needed_and_the_disk_does_not_fill(life):
         assert record.values is not None
     accounts = life.accounts
     whole = {account.run_id for account in accounts if account.pruned is None}
-    makers = {read_publication(model_dir / str(version)).lineage["run"] for version in versions}
+    folders = [*map(str, versions), *(f"{WITHDRAWN}{version}" for version in withdrawn_versions(model_dir))]
+    makers = {read_publication(model_dir / folder).lineage["run"] for folder in folders}
     # A failed night prunes nothing, so that at most the runs since the last one that ended well are there besides.
     newest = [account.run_id for account in accounts][-(config.retraining.keep.runs or 0) :]
     ended_well = max(i for i, account in enumerate(accounts) if account.status in ("succeeded", "refused"))
@@ -229,5 +240,5 @@ def test_pruning_keeps_what_is_needed_and_the_disk_does_not_fill(life):
     assert makers <= whole
     assert whole <= makers | set(newest) | since
     assert [account.run_id for account in accounts if account.pruned is not None]
-    most = len(versions) + (config.retraining.keep.runs or 0)
+    most = len(folders) + (config.retraining.keep.runs or 0)
     assert max(life.bytes) < (most + 2) * life.bytes[0]
