@@ -167,9 +167,11 @@ def test_sigterm_ends_it_in_peace_and_the_files_of_the_pusher_are_used(root: Pat
     (root / "serving" / MODELS_CONFIG).write_text(render(MODELS_CONFIG, [model], BatchingConfig()))
     before = signal.getsignal(signal.SIGTERM)
     codes = []
+    # A tf.Example of the feature a, without a step.
+    asked = b'{"instances": [{"b64": "CgcKBQoBYRIA"}]}'
 
     def ask(url: str) -> None:
-        codes.append(httpx.post(f"{url}/labels/stable:predict", content=b'{"instances": [""]}').status_code)
+        codes.append(httpx.post(f"{url}/labels/stable:predict", content=asked).status_code)
 
     assert served_in_here(root, ask) == 0
     assert codes == [200]

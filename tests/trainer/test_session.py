@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +162,31 @@ def test_a_closed_model_says_so(echo: Path) -> None:
     model.close()
     with pytest.raises(ModelError, match="closed"):
         model.run("positive", {"x": [1.0]})
+
+
+def test_an_answer_that_is_no_number_names_its_rows(
+    export_model: Callable[..., Any], tmp_path: Path, serialized_examples: list[bytes]
+) -> None:
+    import tensorflow as tf
+
+    def spoil(probabilities: Any) -> Any:
+        rows = tf.range(tf.shape(probabilities)[0])[:, None]
+        return probabilities / tf.cast(rows % 3 - 1, tf.float32)  # row 1, 4, 7, ...: infinity
+
+    export_model(tmp_path / "model", spoil=spoil)
+    with SessionModel(tmp_path / "model") as model:
+        with pytest.raises(ModelError, match=r"NaN or infinity in the rows 1, 4, 7, 10, 13 and 1 more \("):
+            model.run("serving_default", {"examples": serialized_examples[:18]})
+        assert len(model.run("serving_default", {"examples": serialized_examples[:1]})["class_id"]) == 1
+
+
+def test_features_that_the_model_does_not_read(exported: tuple[Path, Any], serialized_examples: list[bytes]) -> None:
+    misspelt = [each.replace(b"\n\x01a", b"\n\x01A").replace(b"\n\x01b", b"\n\x01B") for each in serialized_examples]
+    with SessionModel(exported[0]) as model:
+        with pytest.raises(ModelError, match=r"0: it has none of the features that the model reads \(a, b\)"):
+            model.run("serving_default", {"examples": misspelt[:1]})
+        with pytest.raises(ModelError, match="Of 3, counted from 0, 1: it has none of the features"):
+            model.run("serving_default", {"examples": [serialized_examples[0], misspelt[1], serialized_examples[2]]})
 
 
 def test_tensorflow_is_not_imported(exported: tuple[Path, Any]) -> None:
