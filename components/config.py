@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from noisy_gru.schema.config import Section
+from noisy_gru.schema.span_patterns import holds_spans
 
 
 class ThresholdConfig(Section):
@@ -49,6 +50,32 @@ class ComparisonConfig(Section):
         return self
 
 
+class ReferenceConfig(Section):
+    """A fixed set that is never trained on: a new model may not do worse on it than the published one."""
+
+    files: list[str] = Field(
+        min_length=1,
+        description="Paths and patterns, relative to the configuration file, of files like those of `data.files`; "
+        "without `{SPAN}`. No file of them may be trained on.",
+    )
+    margin: float = Field(
+        default=0.1,
+        ge=0,
+        allow_inf_nan=False,
+        description="How much worse a new model may be: in accuracy, or as a part of the published model's MAE. A "
+        "paired bootstrap has to show that it isn't worse by more.",
+    )
+    confidence: float = Field(default=0.95, ge=0.5, lt=1, description="Of that bound, one-sided.")
+
+    @field_validator("files")
+    @classmethod
+    def _no_spans(cls, files: list[str]) -> list[str]:
+        for pattern in files:
+            if holds_spans([pattern]):
+                raise ValueError(f"expected files that stay the same, without a span or a date. Received: {pattern!r}")
+        return files
+
+
 class EvaluationConfig(Section):
     """What the Evaluator measures and asks for."""
 
@@ -60,6 +87,9 @@ class EvaluationConfig(Section):
     )
     comparison: ComparisonConfig | None = Field(
         default_factory=lambda: ComparisonConfig(), description="null: the latest blessed model is not compared with."
+    )
+    reference: ReferenceConfig | None = Field(
+        default=None, description="A fixed set that every model is compared on, too. null: there is none."
     )
     baselines: Literal["require", "report"] = Field(
         default="require", description="Whether a model must beat the naive baselines, or these are only reported."

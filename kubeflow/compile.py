@@ -28,6 +28,7 @@ from tfx.utils import name_utils
 
 from noisy_gru.components.latest_blessed.component import LatestBlessed
 from noisy_gru.components.pusher.component import Pusher
+from noisy_gru.components.reference_gate.component import ReferenceGate
 from noisy_gru.components.retrain_planner.component import RetrainPlanner
 from noisy_gru.components.sequence_example_gen.spans import LATEST, has_spans
 from noisy_gru.components.warm_start_base.component import WarmStartBase
@@ -41,12 +42,13 @@ from noisy_gru.pipeline.beam_config import beam_arguments
 from noisy_gru.pipeline.beam_options import check_can_run_in_pods
 from noisy_gru.pipeline.build import build_pipeline
 from noisy_gru.pipeline.config import PipelineConfig
+from noisy_gru.pipeline.input_base import relative_to, relative_to_base
 from noisy_gru.pipeline.kubeflow_config import KubeflowConfig
 from noisy_gru.schema.errors import ConfigError
 
 ENTRYPOINT = ("python", "-m", "noisy_gru.kubeflow.entrypoint")
 # What they answer depends on files that are no artifacts, of which KFP's cache key knows nothing.
-LOOK_OUTSIDE = (RetrainPlanner, FileBasedExampleGen, LatestBlessed, WarmStartBase, Pusher)
+LOOK_OUTSIDE = (RetrainPlanner, FileBasedExampleGen, LatestBlessed, ReferenceGate, WarmStartBase, Pusher)
 _DISTRIBUTION = "noisy-gru-tfx"
 # Generated code, of which type checkers see nothing.
 _proto: Any = pipeline_spec_pb2
@@ -77,6 +79,8 @@ def compile_config(config: PipelineConfig, *, image: str | None = None, schedule
                 f"data.files: {pattern} can't be read by a step: TensorFlow's file system knows gs:// alone. Mount a "
                 "volume (kubeflow.volumes), name its folder as kubeflow.data_root, and write patterns relative to it"
             )
+    if not away:
+        _check_reference(config)
     schema = config.schema_path
     if "://" not in schema:
         schema = names.as_data_uri(Path(schema).read_bytes())
@@ -95,6 +99,18 @@ def compile_config(config: PipelineConfig, *, image: str | None = None, schedule
         beam_pipeline_args=beam_arguments(config),
     )
     return compile_graph(pipeline, kubeflow, image=image or kubeflow.image or default_image())
+
+
+def _check_reference(config: PipelineConfig) -> None:
+    """The reference files have to be where the steps find the data."""
+    folder, _ = relative_to_base(config.dataset)
+    reference = config.evaluation.reference
+    for pattern in relative_to(folder, reference.files) if reference else []:
+        if pattern.startswith(".."):
+            raise ConfigError(
+                f"evaluation.reference.files: {pattern} is outside of {folder}, the folder of data.files, which is "
+                "kubeflow.data_root in the steps. Move the reference files into it, or write gs:// for both"
+            )
 
 
 def _is_planned(config: PipelineConfig, scheduled: bool) -> bool:

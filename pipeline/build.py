@@ -22,6 +22,7 @@ from noisy_gru.components.anomaly_gate.component import AnomalyGate
 from noisy_gru.components.evaluation.evaluator import build_evaluator
 from noisy_gru.components.latest_blessed.component import LatestBlessed
 from noisy_gru.components.pusher.component import Pusher
+from noisy_gru.components.reference_gate.component import ReferenceGate
 from noisy_gru.components.retrain_planner.component import RetrainPlanner
 from noisy_gru.components.sequence_example_gen.component import SequenceExampleGen
 from noisy_gru.components.sequence_example_gen.spans import LATEST
@@ -29,7 +30,7 @@ from noisy_gru.components.serving_gate.component import ServingGate
 from noisy_gru.components.warm_start_base.component import WarmStartBase
 from noisy_gru.pipeline.config import PipelineConfig
 from noisy_gru.pipeline.fingerprint import ALL_ROOMS, MODEL_ROOMS, package_versions, source_fingerprint
-from noisy_gru.pipeline.input_base import relative_to_base
+from noisy_gru.pipeline.input_base import relative_to, relative_to_base
 from noisy_gru.pipeline.runs import text_hash
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.splits import has_eval_split
@@ -103,6 +104,7 @@ def build_pipeline(
             span=span,
             train_args=train_args,
             base_model=base_model,
+            folder=folder,
         )
     return Pipeline(
         pipeline_name=config.name,
@@ -125,6 +127,7 @@ def _steps(
     span: str | RuntimeParameter,
     train_args: Any,
     base_model: str | RuntimeParameter | None,
+    folder: str,
 ) -> list[Any]:
     """The steps from the data to the published model, each after those that it needs."""
     held_out = ["eval"] if has_eval_split(dataset) else []
@@ -185,6 +188,7 @@ def _steps(
         schema=schema.outputs["schema"],
         fingerprint=fingerprint,
     )
+    reference_gate = _reference_gate(config, dataset, input_base, model, blessed, ingestion.outputs["account"], folder)
     serving_gate = ServingGate(
         model=model,
         examples=examples,
@@ -201,6 +205,7 @@ def _steps(
         model_name=config.model_name,
         model_blessing=evaluator.outputs["blessing"],
         infra_blessing=serving_gate.outputs["blessing"],
+        reference_blessing=reference_gate.outputs["blessing"] if reference_gate else None,
         compared_with=blessed.outputs["model"],
         account=ingestion.outputs["account"],
         publishing=config.serving.publishing,
@@ -216,7 +221,31 @@ def _steps(
         ours.spec.exec_properties["fingerprint"] = fingerprint
     before = [ingestion, statistics, schema, validator, gate, transform]
     optional = [node for node in (tuner, base) if node is not None]
-    return [*before, *optional, trainer, blessed, evaluator, serving_gate, pusher]
+    gates = [evaluator, *([reference_gate] if reference_gate else []), serving_gate]
+    return [*before, *optional, trainer, blessed, *gates, pusher]
+
+
+def _reference_gate(
+    config: PipelineConfig,
+    dataset: DatasetConfig,
+    input_base: str | RuntimeParameter,
+    model: Any,
+    blessed: LatestBlessed,
+    account: Any,
+    folder: str,
+) -> ReferenceGate | None:
+    """The step that compares on the reference set, where there is one."""
+    reference = config.evaluation.reference
+    if reference is None:
+        return None
+    return ReferenceGate(
+        model,
+        blessed.outputs["model"],
+        account,
+        input_base=input_base,
+        dataset=dataset.model_dump_json(),
+        reference=reference.model_copy(update={"files": relative_to(folder, reference.files)}),
+    )
 
 
 def _base_model(

@@ -15,10 +15,11 @@ from noisy_gru.components.sequence_example_gen.csv_tables import csv_header, end
 from noisy_gru.components.sequence_example_gen.files import named_patterns, sources
 from noisy_gru.components.sequence_example_gen.resolved import resolve
 from noisy_gru.components.sequence_example_gen.spans import LATEST, has_spans, not_spans
+from noisy_gru.components.sequence_example_gen.splits import without_splits
 from noisy_gru.components.sequence_example_gen.tables import Source, check_columns, parquet_sources
 from noisy_gru.pipeline.beam_options import option_problems
 from noisy_gru.pipeline.config import PipelineConfig
-from noisy_gru.schema.config import ForecastingConfig
+from noisy_gru.schema.config import ForecastingConfig, SpansConfig
 from noisy_gru.schema.errors import ConfigError, UserError
 from noisy_gru.schema.file_patterns import local_glob
 from noisy_gru.schema.loading import check_schema
@@ -58,6 +59,7 @@ def check_config(config: PipelineConfig, *, files: bool = True, span: str = LATE
     notes: list[str] = []
     if files:
         _check_files(config, span, problems, notes)
+        _check_reference(config, span, problems, notes)
     for part in (_check_schema, _check_model, _check_metrics, _check_slices, _check_beam):
         part(config, problems, notes)
     if problems:
@@ -86,6 +88,41 @@ def _check_files(config: PipelineConfig, span: str, problems: list[str], notes: 
     if len(found) > MOST_FILES:
         which = "newest" if has_spans(config.data) else "first"
         notes.append(f"data.files: only the headers of the {which} {MOST_FILES} were looked at")
+
+
+def _check_reference(config: PipelineConfig, span: str, problems: list[str], notes: list[str]) -> None:
+    reference = config.evaluation.reference
+    if reference is None:
+        return
+    data = config.data.model_copy(update={"files": reference.files, "spans": SpansConfig()})
+    required = Columns.of(without_splits(config.dataset)).required()
+    found: list[Source] = []
+    for name, pattern in named_patterns(data):
+        if "://" in pattern:
+            notes.append(
+                f"evaluation.reference.files: {pattern} is not on this machine; it is first looked at by a run"
+            )
+            continue
+        try:
+            found += sources("", [(name, pattern)], data, local_glob)
+        except (UserError, ValueError) as error:
+            problems.append(f"evaluation.reference: {error}")
+    trained_on = {source.path for source in _sources(config, span, [], [])}
+    for source in found:
+        if source.path in trained_on:
+            problems.append(
+                f"evaluation.reference.files: {source.name} is one of data.files, too. A reference set must never be "
+                "trained on: keep it apart from them"
+            )
+        try:
+            if source.format.startswith("csv"):
+                check_columns(csv_header(source), required, source)
+            elif source.format == "parquet":
+                parquet_sources(source, required)
+        except (UserError, ValueError) as error:
+            problems.append(f"evaluation.reference: {error}")
+    if found:
+        notes.append(f"evaluation.reference.files: {len(found)} file{'s' if len(found) > 1 else ''}")
 
 
 def _sources(config: PipelineConfig, span: str, problems: list[str], notes: list[str]) -> list[Source]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os.path
+from collections.abc import Sequence
 from itertools import takewhile
 
 from noisy_gru.schema.config import DatasetConfig
-from noisy_gru.schema.file_patterns import is_literal, unescaped
+from noisy_gru.schema.file_patterns import escaped, is_literal, unescaped
 
 
 def relative_to_base(dataset: DatasetConfig) -> tuple[str, DatasetConfig]:
@@ -24,3 +26,8 @@ def relative_to_base(dataset: DatasetConfig) -> tuple[str, DatasetConfig]:
     relative = {split: ["/".join(each.split("/")[len(common) :]) for each in group] for split, group in groups.items()}
     data = dataset.data.model_copy(update={"files": relative if isinstance(files, dict) else relative[""]})
     return base, dataset.model_copy(update={"data": data})
+
+
+def relative_to(base: str, patterns: Sequence[str]) -> list[str]:
+    """Other patterns relative to the same folder; those with a scheme, or all without a folder, stay as they are."""
+    return [each if "://" in each or not base else os.path.relpath(each, escaped(base)) for each in patterns]

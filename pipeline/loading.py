@@ -189,4 +189,10 @@ def _with_absolute_paths(config: PipelineConfig, folder: Path) -> PipelineConfig
     schema = config.schema_path
     if "://" not in schema:
         schema = os.path.normpath(folder / Path(schema).expanduser())
-    return config.model_copy(update={"data": data, "schema_path": schema})
+    evaluation = config.evaluation
+    if evaluation.reference is not None:
+        reference = evaluation.reference.model_copy(
+            update={"files": [absolute(each) for each in evaluation.reference.files]}
+        )
+        evaluation = evaluation.model_copy(update={"reference": reference})
+    return config.model_copy(update={"data": data, "evaluation": evaluation, "schema_path": schema})

@@ -9,8 +9,9 @@ from pydantic import Field, field_validator, model_validator
 from noisy_gru.schema.config import Section
 from noisy_gru.schema.durations import Duration, parse_duration
 
-# success: published; refusal: trained, but the gates refused the model; failure: also killed; skipped: nothing to do.
-NotifyEvent = Literal["success", "refusal", "failure", "interruption", "skipped"]
+# success: published; refusal: trained, but the gates refused the model; failure: also killed; held: an alarm asks for a
+# person; skipped: nothing to do.
+NotifyEvent = Literal["success", "refusal", "failure", "interruption", "held", "skipped"]
 _EnvironmentName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 
@@ -71,9 +72,9 @@ class NotifyConfig(Section):
 
     # Not `on`: that is a word for true in YAML.
     events: list[NotifyEvent] = Field(
-        default_factory=lambda: ["success", "refusal", "failure"],
+        default_factory=lambda: ["success", "refusal", "failure", "held"],
         description="When: `success` (published), `refusal` (trained, not published), `failure` (also a killed run), "
-        "`interruption` (stopped by a signal), `skipped` (nothing to do).",
+        "`held` (an alarm asks for a person), `interruption` (stopped by a signal), `skipped` (nothing to do).",
     )
     webhook: WebhookConfig | None = Field(default=None, description="An HTTP POST.")
     command: CommandHookConfig | None = Field(default=None, description="A program.")

@@ -13,6 +13,7 @@ import typer
 from noisy_gru.pipeline.cli_options import (
     EXIT_CONFIG,
     EXIT_FAILED,
+    EXIT_HELD,
     EXIT_INTERRUPTED,
     EXIT_NOT_DUE,
     EXIT_REFUSED,
@@ -35,7 +36,7 @@ retrain_app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-CODES = {"published": 0, "not due": 0, "refused": EXIT_REFUSED, "interrupted": EXIT_INTERRUPTED}
+CODES = {"published": 0, "not due": 0, "held": EXIT_HELD, "refused": EXIT_REFUSED, "interrupted": EXIT_INTERRUPTED}
 
 
 @retrain_app.command("plan")
@@ -51,7 +52,9 @@ def plan(
     ] = None,
     span: SpanOption = "latest",
     as_json: JsonOption = False,
-    exit_code: Annotated[bool, typer.Option("--exit-code", help="End with 6 if it is not due.")] = False,
+    exit_code: Annotated[
+        bool, typer.Option("--exit-code", help="End with 6 if it is not due, 7 if it is held.")
+    ] = False,
     debug: DebugOption = False,
 ) -> None:
     """Say whether the model is due for retraining, and why or why not. Changes nothing."""
@@ -62,7 +65,7 @@ def plan(
         decision = _planned(loaded, serving_dir or RunDirectory(root).serving, span=span, debug=debug)
         _show(decision, as_json)
     if exit_code and not decision.retrain:
-        raise typer.Exit(EXIT_NOT_DUE)
+        raise typer.Exit(EXIT_HELD if decision.held else EXIT_NOT_DUE)
 
 
 @retrain_app.command("run")
@@ -73,14 +76,17 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say whether it would train, and why; change nothing.")
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Train whatever the rules say.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Train whatever the rules and alarms say: a person's order.")
+    ] = False,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
     """Retrain if it is due: plan, run, publish what is better, record it, tell the hooks of retraining.notify.
 
     A retraining that was killed is recorded as failed, and one that was cut off is gone on with first. Ends with 0 if a
-    model was published or there was nothing to do, and with 75 if another run goes on.
+    model was published or there was nothing to do, with 7 if an alarm holds it for a person, and with 75 if another run
+    goes on.
     """
     from noisy_gru.pipeline.runs import RunDirectory
     from noisy_gru.schema.errors import UserError

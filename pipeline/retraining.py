@@ -138,7 +138,7 @@ class _Job:
         try:
             span = self._decide(planner, force)
             if span is None:
-                self.end("not due")
+                self.end("held" if (self._plan or {}).get("held") else "not due")
                 return
             account = self._run(runner, config_path, overrides, debug, span)
         except Exception as error:

@@ -12,7 +12,7 @@ from noisy_gru.pipeline.notifications import Delivery
 from noisy_gru.pipeline.notify_config import NotifyEvent
 from noisy_gru.pipeline.runs import RunAccount, RunDirectory, RunStatus
 
-Outcome = Literal["published", "refused", "failed", "interrupted", "not due"]
+Outcome = Literal["published", "refused", "failed", "interrupted", "held", "not due"]
 OUTCOMES: dict[RunStatus, Outcome] = {
     "succeeded": "published",
     "refused": "refused",
@@ -25,6 +25,7 @@ EVENTS: dict[Outcome, NotifyEvent] = {
     "refused": "refusal",
     "failed": "failure",
     "interrupted": "interruption",
+    "held": "held",
     "not due": "skipped",
 }
 

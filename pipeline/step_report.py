@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -142,6 +143,15 @@ def _serving(outputs: Outputs, account: RunAccount) -> Report:
     return f"passed; {found['summary']}", {"blessed": True, "checks": len(found["checks"]), "numbers": numbers}
 
 
+def _reference(outputs: Outputs, account: RunAccount) -> Report:
+    from noisy_gru.components.reference_gate.verdict import read_verdict
+
+    found = read_verdict(Path(_one(outputs, "blessing").uri))
+    if not found.accepted:
+        account.refusals.append(f"ReferenceGate: {found.text}")
+    return f"{'passed' if found.accepted else 'REFUSED'}: {found.text}", asdict(found)
+
+
 def _publishing(outputs: Outputs, account: RunAccount) -> Report:
     properties = _one(outputs, "pushed_model").properties
     if properties.get("pushed") != 1:
@@ -165,6 +175,7 @@ _READERS: dict[str, Callable[[Outputs, RunAccount], Report]] = {
     "WarmStartBase": _base,
     "LatestBlessed": _latest,
     "Evaluator": _evaluation,
+    "ReferenceGate": _reference,
     "ServingGate": _serving,
     "Pusher": _publishing,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,15 @@ from tfx import types
 from tfx.components.evaluator import component as tfx_component
 from tfx.components.evaluator import executor as tfx_executor
 from tfx.dsl.components.base import executor_spec
-from tfx.types import standard_component_specs
+from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import path_utils, proto_utils
 
 from noisy_gru.components.config import EvaluationConfig
 from noisy_gru.components.evaluation.config import SPLIT, eval_config, without_comparison
+from noisy_gru.components.evaluation.summary import read_evaluation
 from noisy_gru.components.latest_blessed.executor import IDENTITY, is_present
 from noisy_gru.components.pusher.candidate import Candidate
+from noisy_gru.components.pusher.executor import METRICS
 from noisy_gru.components.pusher.identity import model_identity
 from noisy_gru.components.pusher.published import fingerprint, hash_files
 from noisy_gru.schema.config import DatasetConfig
@@ -46,6 +49,10 @@ class Executor(tfx_executor.Executor):
             relaxed = proto_utils.proto_to_json(without_comparison(config))
             exec_properties = exec_properties | {standard_component_specs.EVAL_CONFIG_KEY: relaxed}
         super().Do(rest | ({_BASELINE: present} if present else {}), output_dict, exec_properties)
+        # The blessing goes to the Pusher, so that the version carries what it could do when it was published.
+        folder = artifact_utils.get_single_uri(output_dict[standard_component_specs.EVALUATION_KEY])
+        blessing = artifact_utils.get_single_instance(output_dict[standard_component_specs.BLESSING_KEY])
+        blessing.set_string_custom_property(METRICS, json.dumps(read_evaluation(folder).metrics))
 
 
 def _check_copy(artifact: Any) -> None:

@@ -31,6 +31,7 @@ class PusherSpec(types.ComponentSpec):
     INPUTS = {  # noqa: RUF012
         executor.MODEL: ChannelParameter(type=standard_artifacts.Model),
         executor.MODEL_BLESSING: ChannelParameter(type=standard_artifacts.ModelBlessing, optional=True),
+        executor.REFERENCE_BLESSING: ChannelParameter(type=standard_artifacts.ModelBlessing, optional=True),
         executor.INFRA_BLESSING: ChannelParameter(type=standard_artifacts.InfraBlessing, optional=True),
         executor.COMPARED_WITH: ChannelParameter(type=standard_artifacts.Model, optional=True),
         executor.ACCOUNT: ChannelParameter(type=IngestionAccount, optional=True),
@@ -49,6 +50,7 @@ class Pusher(base_component.BaseComponent):
             runtime parameter that names it.
         model_name: the model's folder, and its name in TF Serving.
         model_blessing: the Evaluator's; a model without it is not asked for it.
+        reference_blessing: the ReferenceGate's; likewise.
         infra_blessing: the ServingGate's; likewise.
         compared_with: the output of `LatestBlessed`, for lineage.
         account: of the ingestion; the version carries its files' names and hashes, its counts, and the sample of
@@ -68,6 +70,7 @@ class Pusher(base_component.BaseComponent):
         model_name: str,
         model_blessing: types.BaseChannel | None = None,
         infra_blessing: types.BaseChannel | None = None,
+        reference_blessing: types.BaseChannel | None = None,
         compared_with: types.BaseChannel | None = None,
         account: types.BaseChannel | None = None,
         publishing: PublishingConfig | None = None,
@@ -78,6 +81,7 @@ class Pusher(base_component.BaseComponent):
                 model=model,
                 model_blessing=model_blessing,
                 infra_blessing=infra_blessing,
+                reference_blessing=reference_blessing,
                 compared_with=compared_with,
                 account=account,
                 serving_dir=serving_dir if isinstance(serving_dir, RuntimeParameter) else str(serving_dir),

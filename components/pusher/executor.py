@@ -24,7 +24,10 @@ from noisy_gru.trainer.artifact_files import KERAS_FOLDER
 
 MODEL = "model"
 MODEL_BLESSING = "model_blessing"
+# Of the blessing: what the Evaluator measured on the test split, as JSON.
+METRICS = "metrics"
 INFRA_BLESSING = "infra_blessing"
+REFERENCE_BLESSING = "reference_blessing"
 ACCOUNT = "account"
 PUSHED_MODEL = "pushed_model"
 SERVING_DIR = "serving_dir"
@@ -39,6 +42,7 @@ logger = logging.getLogger("noisy_gru.progress")
 
 _REFUSALS = {
     MODEL_BLESSING: "the Evaluator did not bless it",
+    REFERENCE_BLESSING: "the ReferenceGate refused it",
     INFRA_BLESSING: "the ServingGate refused it",
 }
 
@@ -119,6 +123,8 @@ class Executor(base_executor.BaseExecutor):
         for artifact in input_dict.get(COMPARED_WITH, []):
             lineage[COMPARED_WITH] = artifact.get_string_custom_property(IDENTITY)
         run: dict[str, Any] = json.loads(exec_properties.get(RUN) or "{}")
+        for artifact in input_dict.get(MODEL_BLESSING, []):
+            run["metrics"] = json.loads(artifact.get_string_custom_property(METRICS) or "{}")
         if self._context is not None and self._context.pipeline_info is not None:
             lineage["pipeline"] = run["pipeline"] = self._context.pipeline_info.id
             lineage["run"] = run["run_id"] = self._context.pipeline_run_id or ""

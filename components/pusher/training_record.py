@@ -66,6 +66,7 @@ class TrainingRecord:
         rows: the account's counts of rows.
         sequences: by split.
         data_hash: one name for all the data; equal files give an equal one. Empty without an account.
+        metrics: of the test split, by name; empty if they were not kept.
         warm_start: what the Trainer says of its base model; empty if it was not asked to start from one.
         values: sample of the train split's values, which drift is measured against; None if not kept.
         keras_folder: holds ``KERAS_FILES``, as Format-Keras does; None if not kept.
@@ -83,6 +84,7 @@ class TrainingRecord:
     rows: Mapping[str, Any] = field(default_factory=dict)
     sequences: Mapping[str, int] = field(default_factory=dict)
     data_hash: str = ""
+    metrics: Mapping[str, float] = field(default_factory=dict)
     warm_start: Mapping[str, Any] = field(default_factory=dict)
     values: Path | None = None
     keras_folder: Path | None = None
@@ -121,6 +123,7 @@ def read_training_record(version_folder: Path) -> TrainingRecord | None:
             rows=data.get("rows", {}),
             sequences=data.get("sequences", {}).get("by_split", {}),
             data_hash=data_hash(data) if data else "",
+            metrics=run.get("metrics", {}),
             warm_start=run["warm_start"],
             values=values if values.exists() else None,
             keras_folder=folder if (folder / MODEL_FILE).exists() else None,

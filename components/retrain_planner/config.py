@@ -28,6 +28,25 @@ class DriftConfig(Section):
     )
 
 
+class AlarmsConfig(Section):
+    """What asks for a person: nothing is trained that night, status `held`, the hooks are told; `--force` goes on."""
+
+    collapse: float | None = Field(
+        default=0.5,
+        gt=0,
+        allow_inf_nan=False,
+        description="The served model's error on the new data is surely so far on the way from its error when it was "
+        "published (0) to the naive answer's (1). null: not measured.",
+    )
+    size_factor: float | None = Field(
+        default=4.0,
+        gt=1,
+        allow_inf_nan=False,
+        description="A new span's files have so many times fewer bytes than the smallest span that was trained on, or "
+        "more than the largest; without `{SPAN}`, all files than all of them then. null: no alarm.",
+    )
+
+
 class RulesConfig(Section):
     """When retraining is due: if a trigger is met and no brake holds.
 
@@ -52,6 +71,9 @@ class RulesConfig(Section):
         description="Trigger: new data is distributed otherwise than the published model's training data: location, "
         "spread, shape of numbers, shares of categories and classes, lengths, missing values. It is ingested to be "
         "measured. true: with the defaults; false or null: not measured.",
+    )
+    alarms: AlarmsConfig = Field(
+        default_factory=lambda: AlarmsConfig(), description="What holds a night for a person, though it is due."
     )
     max_age: Duration | None = Field(
         default=None,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from noisy_gru.components.evaluation.served_error import ServedError
 from noisy_gru.components.retrain_planner.attempts import Outcome
 
 
@@ -95,6 +96,21 @@ class Drift:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """Bytes of the data.
+
+    Attributes:
+        by_span: whether of spans; else of all files together.
+        new: by name of the new spans.
+        known: of the spans that the published model was trained on.
+    """
+
+    by_span: bool
+    new: dict[str, int]
+    known: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Measured:
     """What ingesting the new data showed.
 
@@ -103,12 +119,16 @@ class Measured:
         sequences: that came of them, of all splits.
         drift: of the columns; None where it wasn't asked for, or couldn't be measured.
         why_no_drift: why it is None.
+        served: the served model's error on it; None where it wasn't asked for, or couldn't be measured.
+        why_not_served: why it is None.
     """
 
     rows: int
     sequences: int
     drift: Drift | None = None
     why_no_drift: str = ""
+    served: ServedError | None = None
+    why_not_served: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +144,7 @@ class Evidence:
         why_not_measured: why not.
         attempts: earlier retrainings, in the order in which they began.
         withdrawn: versions that were published and taken back.
+        sizes: of the new data and of what was trained on; None: there is nothing to compare.
     """
 
     base: Base | None
@@ -134,3 +155,4 @@ class Evidence:
     why_not_measured: str = ""
     attempts: Sequence[Outcome] = ()
     withdrawn: Sequence[int] = ()
+    sizes: Sizes | None = None

@@ -6,12 +6,14 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from noisy_gru.components.evaluation.served_error import ServedError
 from noisy_gru.components.retrain_planner.evidence import Drift, Measured
 from noisy_gru.components.retrain_planner.shards import ids_in, keep_others
-from noisy_gru.components.sequence_example_gen.in_process import EXAMPLES, ingest_in_process, without_splits
+from noisy_gru.components.sequence_example_gen.in_process import EXAMPLES, ingest_in_process, read_examples
 from noisy_gru.components.sequence_example_gen.lineage import check_spans
 from noisy_gru.components.sequence_example_gen.report import check_rows
 from noisy_gru.components.sequence_example_gen.resolved import Resolved
+from noisy_gru.components.sequence_example_gen.splits import without_splits
 from noisy_gru.components.sequence_example_gen.tables import Source
 from noisy_gru.components.sequence_example_gen.value_sample import ValueSample, sample_values
 from noisy_gru.schema.config import DatasetConfig, ForecastingConfig, TimeSplitConfig
@@ -27,6 +29,8 @@ def measure(
     drift_of: Callable[[ValueSample], Drift] | None = None,
     like: ValueSample | None = None,
     why_not: str = "",
+    served_of: Callable[[list[bytes]], ServedError] | None = None,
+    why_not_served: str = "",
 ) -> Measured:
     """Counts the new data's sequences, and measures how far it moved.
 
@@ -39,6 +43,8 @@ def measure(
         drift_of: measures the drift of a sample of the new data; None: it isn't asked for.
         like: sample of the data to compare with.
         why_not: why it isn't, for the answer.
+        served_of: measures the served model on serialized tf.Examples; None: it isn't asked for.
+        why_not_served: why it isn't, for the answer.
 
     Raises:
         DataError: the data can't be used, or a span holds no rows.
@@ -59,13 +65,21 @@ def measure(
         if before is not None and before.sources:
             ingest_in_process(before.sources, dataset, folder / "before", size_of)
             sequences = keep_others(folder / EXAMPLES, ids_in(folder / "before" / EXAMPLES))
-        if drift_of is None:
-            return Measured(rows=rows, sequences=sequences, why_no_drift=why_not)
         if not sequences:
-            return Measured(rows=rows, sequences=0, why_no_drift=f"no sequence came of the {rows:,} new rows")
-        sample = sample_values(str(folder / EXAMPLES), "*", dataset, like)
-        try:
-            return Measured(rows=rows, sequences=sequences, drift=drift_of(sample))
-        except DataError as error:
-            # Too little data is no reason to end the plan.
-            return Measured(rows=rows, sequences=sequences, why_no_drift=str(error))
+            why_not = why_not_served = f"no sequence came of the {rows:,} new rows"
+            drift_of = served_of = None
+        drift = None
+        if drift_of is not None:
+            try:
+                drift = drift_of(sample_values(str(folder / EXAMPLES), "*", dataset, like))
+            except DataError as error:
+                # Too little data is no reason to end the plan.
+                why_not = str(error)
+        return Measured(
+            rows=rows,
+            sequences=sequences,
+            drift=drift,
+            why_no_drift=why_not,
+            served=served_of(read_examples(folder)) if served_of is not None else None,
+            why_not_served=why_not_served,
+        )

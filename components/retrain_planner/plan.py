@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 FIRST = "first_model"
-Kind = Literal["trigger", "brake", "order"]
+Kind = Literal["trigger", "brake", "alarm", "order"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,7 @@ class Reason:
 
     Attributes:
         rule: its key below ``retraining.rules``; or ``first_model``, ``force``.
-        kind: a trigger calls for retraining, a brake holds it back, an order is a person's.
+        kind: a trigger calls for retraining, a brake holds it back, an alarm asks for a person, an order is a person's.
         met: whether it does.
         text: why or why not, in words.
         numbers: what it was decided by.
@@ -46,6 +46,8 @@ class Reason:
     @property
     def verdict(self) -> tuple[str, str]:
         """A colour and a word."""
+        if self.kind == "alarm":
+            return ("red", "alarm") if self.met else ("dim", "off" if self.is_off else "quiet")
         if self.kind == "brake":
             return ("yellow", "holds") if self.met else ("dim", "free")
         if self.met:
@@ -60,6 +62,7 @@ class Plan:
     Attributes:
         pipeline: its name.
         retrain: the decision.
+        held: whether it would be due, but for an alarm: a person has to look.
         reasons: of all rules.
         spans: to train on, such as ``3-9``; empty where the patterns have no ``{SPAN}``.
         newest_span: of them.
@@ -78,6 +81,7 @@ class Plan:
     base_version: int | None
     data: str
     decided_at: str
+    held: bool = False
 
     @property
     def summary(self) -> str:
@@ -91,6 +95,10 @@ class Plan:
             return f"ordered; due besides: {'; '.join(triggers)}" if due else "ordered"
         if self.retrain:
             return f"due: {'; '.join(triggers)}"
+        if self.held:
+            alarms = [reason.text for reason in self.reasons if reason.kind == "alarm" and reason.met]
+            text = f"held for a person: {'; '.join(alarms)} (called for by: {'; '.join(triggers)})"
+            return f"{text}. Correct the data, or train on it all the same: noisy-gru retrain run --force"
         if triggers:
             return f"held back: {'; '.join(brakes)} (called for by: {'; '.join(triggers)})"
         asked = [
@@ -122,5 +130,5 @@ class Plan:
             colour, word = reason.verdict
             table.add_row(reason.rule, f"[{colour}]{word}[/]", escape(reason.text))
         console.print(table, highlight=False)
-        colour, word = ("green", "retrain") if self.retrain else ("yellow", "no")
+        colour, word = ("green", "retrain") if self.retrain else ("red", "held") if self.held else ("yellow", "no")
         console.print(f"[bold {colour}]{word}[/]  {escape(self.summary)}", highlight=False)

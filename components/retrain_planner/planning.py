@@ -11,6 +11,7 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
+from noisy_gru.components.evaluation.served_error import published_error, served_error
 from noisy_gru.components.pusher.damage import check_record, check_served
 from noisy_gru.components.pusher.published import Publication, latest_publication, withdrawn_versions
 from noisy_gru.components.pusher.training_record import (
@@ -22,7 +23,7 @@ from noisy_gru.components.pusher.training_record import (
 )
 from noisy_gru.components.retrain_planner.attempts import outcomes, read_attempts
 from noisy_gru.components.retrain_planner.config import RulesConfig
-from noisy_gru.components.retrain_planner.evidence import Base, Evidence, Measured, News
+from noisy_gru.components.retrain_planner.evidence import Base, Evidence, Measured, News, Sizes
 from noisy_gru.components.retrain_planner.news import news_of
 from noisy_gru.components.retrain_planner.plan import Plan
 from noisy_gru.components.retrain_planner.rules import decide
@@ -100,6 +101,7 @@ def make_plan(
         why_not_measured=why_not,
         attempts=outcomes(read_attempts(subject.model_dir), but=run_id),
         withdrawn=withdrawn_versions(subject.model_dir),
+        sizes=_sizes(spans, by_name, record, news),
     )
     return decide(subject.rules, evidence, pipeline=subject.pipeline, now=now, force=force)
 
@@ -109,6 +111,26 @@ def _base(publication: Publication | None, record: TrainingRecord | None) -> Bas
         return None
     spans = span_text([each.number for each in record.spans]) if record else ""
     return Base(version=publication.version, published=datetime.fromisoformat(publication.published), spans=spans)
+
+
+def _sizes(
+    spans: Sequence[SpanFiles], files: Mapping[str, DataFile], record: TrainingRecord | None, news: News
+) -> Sizes | None:
+    """Bytes of the new spans and of those that the published model knows; of all files where there are no spans."""
+    if record is None or not news.known:
+        return None
+    if not news.by_span:
+        known, now = (sum(file.bytes or 0 for file in each) for each in (record.files, files.values()))
+        return Sizes(by_span=False, new={"all data": now} if news.count else {}, known=(known,) if known else ())
+    sizes = {span.number: sum(file.bytes or 0 for file in span.files) for span in record.spans}
+    new = set(news.new_spans)
+    return Sizes(
+        by_span=True,
+        new={
+            f"span {span.number}": sum(file.bytes or 0 for file in span.files) for span in spans if span.number in new
+        },
+        known=tuple(size for size in sizes.values() if size),
+    )
 
 
 def _measured(
@@ -121,7 +143,9 @@ def _measured(
 ) -> tuple[Measured | None, str]:
     """What ingesting the new data shows, or why it isn't ingested."""
     rules = subject.rules
-    if not rules.measures:
+    published = published_error(record.metrics, subject.dataset.task) if record is not None else None
+    collapse = rules.alarms.collapse if published is not None and published.part < 1 else None
+    if not rules.measures and collapse is None:
         return None, "no rule asks for it"
     if publication is None or record is None or not news.known:
         return None, "there is nothing to compare with"
@@ -151,6 +175,13 @@ def _measured(
 
         like = read_values(record.values.read_bytes(), str(record.values))
         drift_of = partial(measure_drift, like, dataset=subject.dataset, **rules.drift.model_dump())
+    served_of, why_not_served = None, "no alarm is set"
+    if collapse is not None and published is not None:
+        folder = subject.model_dir / str(publication.version)
+        served_of = partial(served_error, folder, dataset=subject.dataset, published=published, collapse=collapse)
+        why_not_served = ""
+    elif rules.alarms.collapse is not None:
+        why_not_served = f"version {publication.version} doesn't say that it was better than the naive answer"
     measured = measure(
         new,
         subject.dataset,
@@ -159,5 +190,7 @@ def _measured(
         drift_of=drift_of,
         like=like,
         why_not=why_not,
+        served_of=served_of,
+        why_not_served=why_not_served,
     )
     return measured, ""

@@ -1,9 +1,10 @@
-"""Puts the rules' verdicts together: due if a trigger is met and no brake holds."""
+"""Puts the rules' verdicts together: due if a trigger is met and no brake holds, and held if then there is an alarm."""
 
 from __future__ import annotations
 
 from datetime import datetime
 
+from noisy_gru.components.retrain_planner.alarms import alarms
 from noisy_gru.components.retrain_planner.brakes import brakes
 from noisy_gru.components.retrain_planner.config import RulesConfig
 from noisy_gru.components.retrain_planner.evidence import Evidence
@@ -23,14 +24,21 @@ def decide(rules: RulesConfig, evidence: Evidence, *, pipeline: str, now: dateti
         now: the time, with a time zone.
         force: a person's order to retrain, whatever the rules say.
     """
-    reasons = (*triggers(rules, evidence, now), *brakes(rules, evidence, now))
+    reasons = (
+        *triggers(rules, evidence, now),
+        *brakes(rules, evidence, now),
+        *alarms(rules.alarms, evidence),
+    )
     if force:
-        reasons += (Reason(rule="force", kind="order", met=True, text="ordered by --force, whatever the rules say"),)
-    called = any(reason.met for reason in reasons if reason.kind == "trigger")
-    held = any(reason.met for reason in reasons if reason.kind == "brake")
+        reasons += (
+            Reason(rule="force", kind="order", met=True, text="ordered by --force, whatever the rules and alarms say"),
+        )
+    met = {reason.kind for reason in reasons if reason.met}
+    due = "trigger" in met and "brake" not in met
     return Plan(
         pipeline=pipeline,
-        retrain=force or (called and not held),
+        retrain=force or (due and "alarm" not in met),
+        held=due and "alarm" in met and not force,
         reasons=reasons,
         spans=span_text(evidence.spans),
         newest_span=max(evidence.spans, default=None),

@@ -12,7 +12,7 @@ from noisy_gru.components.sequence_example_gen.account import Account
 from noisy_gru.components.sequence_example_gen.beam_transforms import ingest
 from noisy_gru.components.sequence_example_gen.chunks import bucket_count
 from noisy_gru.components.sequence_example_gen.tables import Source
-from noisy_gru.schema.config import DatasetConfig, EntitySplitConfig
+from noisy_gru.schema.config import DatasetConfig
 
 # With whatever runner the run itself has.
 IN_PROCESS = (
@@ -22,13 +22,6 @@ IN_PROCESS = (
 )
 EXAMPLES = "examples"
 SHARDS = "Split-*/data_tfrecord-*.gz"
-# All sequences are looked at, of whatever split; a part of nothing keeps an embargo from taking any out.
-_ONE_SPLIT = EntitySplitConfig(eval=0.0, test=1e-12)
-
-
-def without_splits(dataset: DatasetConfig) -> DatasetConfig:
-    """The configuration that keeps every sequence, whatever the splits."""
-    return dataset.model_copy(update={"splits": _ONE_SPLIT})
 
 
 def ingest_in_process(

@@ -18,6 +18,12 @@ TRAIN, EVAL, TEST = 0, 1, 2
 EMBARGO, ACROSS_BOUNDARY = -1, -2
 
 
+def without_splits(dataset: DatasetConfig) -> DatasetConfig:
+    """The configuration that keeps every sequence, whatever the splits."""
+    # A part of nothing keeps an embargo from taking any out.
+    return dataset.model_copy(update={"splits": EntitySplitConfig(eval=0.0, test=1e-12)})
+
+
 def fraction_of(entity: str, seed: int) -> float:
     """A number in [0, 1) for an entity: the same in every run, evenly spread, another for another seed."""
     digest = blake2b(entity.encode(), digest_size=8, key=str(seed).encode(), person=b"split").digest()

@@ -22,6 +22,7 @@ import numpy as np
 from noisy_gru.components.sequence_example_gen.columns import SEQUENCE_ID, STEPS, TARGET, Columns
 from noisy_gru.components.sequence_example_gen.errors import DataError
 from noisy_gru.schema.config import DatasetConfig, ForecastingConfig
+from noisy_gru.schema.file_patterns import escaped
 
 VALUES_FILE = "values.npz"
 LENGTH = "sequence length"
@@ -182,7 +183,7 @@ def _examples(folder: str, splits: str) -> Iterator[tuple[str, Any]]:
     import tensorflow as tf
     from tfx.dsl.io import fileio
 
-    for shard in sorted(str(path) for path in fileio.glob(f"{folder}/Split-{splits}/data_tfrecord-*.gz")):
+    for shard in sorted(str(path) for path in fileio.glob(f"{escaped(folder)}/Split-{splits}/data_tfrecord-*.gz")):
         records: Any = tf.data.TFRecordDataset(shard, compression_type="GZIP")
         for record in records.as_numpy_iterator():
             features = tf.train.Example.FromString(record).features.feature

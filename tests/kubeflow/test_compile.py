@@ -312,3 +312,18 @@ def test_a_step_that_is_not_there_is_refused() -> None:
 def test_data_that_a_step_could_not_read_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"s3://bucket/train\.csv can't be read by a step"):
         compile_text("data.files={train: ['s3://bucket/train.csv'], test: ['s3://bucket/test.csv']}")
+
+
+def test_a_reference_set_has_to_be_where_the_data_is() -> None:
+    files = ROOT / "examples" / "japanese_vowels"
+    spec = next(yaml.safe_load_all(compile_text(*SETTINGS, f"evaluation.reference.files=[{files}/more/*.csv]")))
+    task = spec["root"]["dag"]["tasks"]["ReferenceGate"]
+    assert task["inputs"]["parameters"]["input_base"] == {"componentInputParameter": "data_root"}
+    given = json.loads(task["inputs"]["parameters"]["reference"]["runtimeValue"]["constant"])
+    assert given["files"] == ["more/*.csv"]
+    assert task["cachingOptions"].get("enableCache", False) is False
+    blessing = spec["root"]["dag"]["tasks"]["Pusher"]["inputs"]["artifacts"]["reference_blessing"]
+    assert blessing["taskOutputArtifact"]["producerTask"] == "ReferenceGate"
+    assert "ReferenceGate" not in next(yaml.safe_load_all(compile_text(*SETTINGS)))["root"]["dag"]["tasks"]
+    with pytest.raises(ConfigError, match=r"evaluation\.reference\.files: \.\./reference\.csv is outside of"):
+        compile_text(*SETTINGS, f"evaluation.reference.files=[{files.parent}/reference.csv]")

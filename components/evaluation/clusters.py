@@ -1,0 +1,80 @@
+"""Which test sequences depend on each other: the clusters that the bootstrap draws.
+
+    >>> clusters_of(["a", "b", "c"], dataset).unit  # doctest: +SKIP
+    'entity'
+
+A sequence that is its entity's only one is a cluster by itself. Windows of one entity overlap and share its habits, so
+an entity is a cluster. A forecast of a few series (three airports) has too few of these, but much time: there a cluster
+is a block of time over all series, longer than the reach of a window and its horizons, since what happens in one series
+often happens in the others as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+
+from noisy_gru.components.evaluation.paired_bootstrap import MIN_CLUSTERS
+from noisy_gru.schema.config import DatasetConfig, ForecastingConfig
+
+MIN_ENTITIES = 10
+_MAX_BLOCKS = 30
+_REACHES = 2  # of a window and its horizons, in a block
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """Code of each sequence's cluster, int64 [N], and what a cluster is: `entity` or `block of time`."""
+
+    codes: np.ndarray
+    unit: str
+
+
+def entity_of(sequence_id: str, dataset: DatasetConfig) -> str:
+    """The entity of a sequence; the id is `<entity>@<time>` where an entity may have several."""
+    if not _has_several(dataset):
+        return sequence_id
+    entity, at, _ = sequence_id.rpartition("@")
+    return entity if at else sequence_id
+
+
+def clusters_of(sequence_ids: Sequence[str], dataset: DatasetConfig) -> Clusters:
+    """The clusters of a test split; equal for any order of the same sequences."""
+    names = np.array([entity_of(each, dataset) for each in sequence_ids], dtype=object)
+    entities, codes = np.unique(names.astype(str), return_inverse=True)
+    if isinstance(dataset.task, ForecastingConfig) and len(entities) < MIN_ENTITIES:
+        blocks = _blocks(sequence_ids, dataset.task)
+        if blocks is not None and int(blocks.max(initial=-1)) + 1 >= max(MIN_CLUSTERS, len(entities)):
+            return Clusters(blocks, "block of time")
+    return Clusters(codes.astype(np.int64), "entity")
+
+
+def _has_several(dataset: DatasetConfig) -> bool:
+    time = dataset.data.time
+    return isinstance(dataset.task, ForecastingConfig) or (time is not None and time.gaps == "split")
+
+
+def _blocks(sequence_ids: Sequence[str], task: ForecastingConfig) -> np.ndarray | None:
+    """Block of each window [N], over all entities; None if the ids hold no times."""
+    times = [_time(each.rpartition("@")[2]) for each in sequence_ids]
+    if not times or any(time is None for time in times):
+        return None
+    distinct, order = np.unique(np.array(times, float), return_inverse=True)
+    reach = -(-(task.input_length + task.max_horizon) // task.stride)
+    count = min(_MAX_BLOCKS, len(distinct) // (_REACHES * reach))
+    return order * max(count, 1) // max(len(distinct), 1)
+
+
+def _time(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    try:
+        # Nanoseconds, which datetime doesn't know, decide nothing here.
+        return datetime.fromisoformat(text[:19]).timestamp()
+    except ValueError:
+        return None

@@ -1,0 +1,128 @@
+"""Losses of a SavedModel, sequence by sequence, on tf.Examples that carry the answers.
+
+    >>> losses = sequence_losses(Path("serving/vowels/1795625257"), examples, dataset.task)  # doctest: +SKIP
+
+The loss is 1 for a wrong class and 0 for a right one, and the absolute error of a number, averaged over the targets and
+horizons of a forecast, as the metrics ``accuracy`` and ``mae`` have it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from noisy_gru.components.sequence_example_gen.columns import NAIVE_LAST, SEQUENCE_ID, TARGET
+from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, TaskConfig
+from noisy_gru.schema.errors import DataError
+
+_BATCH = 64
+
+
+def sequence_losses(saved_model: Path, examples: Sequence[bytes], task: TaskConfig) -> np.ndarray:
+    """Loss of each sequence, float64 [N].
+
+    Args:
+        saved_model: with the signature ``serving_default`` for serialized tf.Examples.
+        examples: serialized tf.Examples with the label or the targets.
+        task: of the model.
+
+    Raises:
+        DataError: a sequence has no finite answer to compare with.
+    """
+    import tensorflow as tf
+
+    loaded: Any = tf.saved_model.load(str(saved_model))
+    signature = loaded.signatures["serving_default"]
+    losses: list[np.ndarray] = []
+    for batch in _batches(examples):
+        outputs = {name: value.numpy() for name, value in signature(examples=tf.constant(batch)).items()}
+        features = [tf.train.Example.FromString(example).features.feature for example in batch]
+        losses.append(_losses(outputs, features, task))
+    return np.concatenate(losses) if losses else np.empty(0)
+
+
+def naive_losses(examples: Sequence[bytes], task: ForecastingConfig) -> np.ndarray:
+    """Absolute error of repeating the last value, averaged over targets and horizons [N]; NaN where it isn't known."""
+    import tensorflow as tf
+
+    features = [tf.train.Example.FromString(example).features.feature for example in examples]
+    truth = np.stack([_targets(each, task) for each in features])
+    naive = np.stack([_columns(each, NAIVE_LAST, task) for each in features])
+    errors = np.abs(naive - truth)
+    known = np.isfinite(errors)
+    count = known.sum(axis=(1, 2))
+    return np.where(count > 0, np.where(known, errors, 0.0).sum(axis=(1, 2)) / np.maximum(count, 1), np.nan)
+
+
+def labels(examples: Sequence[bytes], label: str) -> np.ndarray:
+    """The numeric labels, float64 [N]."""
+    import tensorflow as tf
+
+    return np.array([_number(tf.train.Example.FromString(example).features.feature, label) for example in examples])
+
+
+def names(examples: Sequence[bytes]) -> list[str]:
+    """The sequences' names."""
+    import tensorflow as tf
+
+    return [_name(tf.train.Example.FromString(example).features.feature) for example in examples]
+
+
+def _batches(examples: Sequence[bytes]) -> Iterator[list[bytes]]:
+    for start in range(0, len(examples), _BATCH):
+        yield list(examples[start : start + _BATCH])
+
+
+def _losses(outputs: dict[str, np.ndarray], features: Sequence[Any], task: TaskConfig) -> np.ndarray:
+    if isinstance(task, ClassificationConfig):
+        true = [_class(each, task.label) for each in features]
+        probabilities = outputs["probabilities"]
+        chosen = [row[place] for row, place in zip(outputs["labels_bytes"], np.argmax(probabilities, -1), strict=True)]
+        # What is no number answers nothing.
+        whole = np.isfinite(probabilities).all(axis=-1)
+        right = [one == other for one, other in zip(chosen, true, strict=True)]
+        return np.where(whole & np.array(right), 0.0, 1.0)
+    predictions = outputs["predictions"].astype(np.float64)
+    if isinstance(task, ForecastingConfig):
+        truth = np.stack([_targets(each, task) for each in features])
+    else:
+        truth = np.array([_number(each, task.label) for each in features])
+    errors = np.abs(predictions.reshape(truth.shape) - truth).reshape(len(features), -1).mean(axis=1)
+    return np.where(np.isfinite(errors), errors, np.inf)
+
+
+def _class(features: Any, label: str) -> bytes:
+    values = features[label].bytes_list.value
+    if len(values) != 1:
+        raise DataError(f"sequence {_name(features)} has {len(values)} classes in {label}; expected one")
+    return values[0]
+
+
+def _number(features: Any, label: str) -> float:
+    values = features[label].float_list.value
+    if len(values) != 1 or not np.isfinite(values[0]):
+        raise DataError(f"sequence {_name(features)} has {list(values)} in {label}; expected one finite number")
+    return float(values[0])
+
+
+def _targets(features: Any, task: ForecastingConfig) -> np.ndarray:
+    found = _columns(features, TARGET, task)
+    if not np.isfinite(found).all():
+        raise DataError(f"sequence {_name(features)} has a target that is missing; expected finite numbers")
+    return found
+
+
+def _columns(features: Any, prefix: str, task: ForecastingConfig) -> np.ndarray:
+    """Float64 [horizons, targets]."""
+    columns = [np.array(features[prefix + target].float_list.value, np.float64) for target in task.targets]
+    if any(len(column) != len(task.horizons) for column in columns):
+        raise DataError(f"sequence {_name(features)} doesn't hold {prefix}… for all of {len(task.horizons)} horizons")
+    return np.stack(columns, axis=-1)
+
+
+def _name(features: Any) -> str:
+    values = features[SEQUENCE_ID].bytes_list.value
+    return values[0].decode("utf-8", "replace") if values else "without a sequence_id"

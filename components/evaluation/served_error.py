@@ -1,0 +1,119 @@
+"""The error of the served model on new data, beside what it was when it was published: has it collapsed?
+
+>>> served_error(Path("serving/vowels/1795625257"), examples, dataset, published)  # doctest: +SKIP
+ServedError(error=1.98, lower=1.9, published=0.1, limit=0.55, sequences=40)
+
+An error is a part of the naive answer's, so that 1 is as good as knowing nothing: wrong classes by those of always
+answering the majority (as many as at publication), the RMSE of a number by that of the mean, the error of a forecast by
+that of repeating the last value (both of the same sequences).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from noisy_gru.components.evaluation.clusters import clusters_of
+from noisy_gru.components.evaluation.paired_bootstrap import TIE_WEIGHT, Bootstrap, interval, resample, sums_by_cluster
+from noisy_gru.components.evaluation.sequence_losses import labels, naive_losses, names, sequence_losses
+from noisy_gru.schema.config import ClassificationConfig, DatasetConfig, ForecastingConfig, TaskConfig
+
+# An alarm costs a night: it is to be sure.
+CONFIDENCE = 0.99
+
+
+@dataclass(frozen=True)
+class PublishedError:
+    """A model's error on its test split when it was published, and the naive answer's."""
+
+    error: float
+    naive: float
+
+    @property
+    def part(self) -> float:
+        """The error as a part of the naive answer's."""
+        return self.error / self.naive
+
+
+@dataclass(frozen=True)
+class ServedError:
+    """The served model on new data.
+
+    Attributes:
+        error: as a part of the naive answer's.
+        lower: bound of it, one-sided at ``CONFIDENCE``.
+        published: the same on the test split, when the model was published.
+        limit: what the bound may be.
+        sequences: measured on.
+    """
+
+    error: float
+    lower: float
+    published: float
+    limit: float
+    sequences: int
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether the error is beyond the limit, surely."""
+        return self.lower > self.limit
+
+
+def published_error(metrics: Mapping[str, float], task: TaskConfig) -> PublishedError | None:
+    """What a version carries of its evaluation; None if the metrics don't say it, or nothing beats the naive answer."""
+    if isinstance(task, ClassificationConfig):
+        pair = ("accuracy", "accuracy_majority")
+    elif isinstance(task, ForecastingConfig):
+        pair = ("mae", "mae_naive_last")
+    else:
+        pair = ("rmse", "rmse_naive_mean")
+    if any(name not in metrics or not np.isfinite(metrics[name]) for name in pair):
+        return None
+    error, naive = (metrics[name] for name in pair)
+    if isinstance(task, ClassificationConfig):
+        error, naive = 1 - error, 1 - naive
+    return PublishedError(error, naive) if naive > 0 else None
+
+
+def served_error(
+    saved_model: Path, examples: Sequence[bytes], dataset: DatasetConfig, published: PublishedError, collapse: float
+) -> ServedError:
+    """The error of a model on tf.Examples, and what it may be.
+
+    Args:
+        saved_model: of the served version.
+        examples: serialized tf.Examples with their answers.
+        dataset: the configuration.
+        published: of the version.
+        collapse: the limit is so far on the way from the published error to the naive answer's.
+    """
+    task = dataset.task
+    losses = sequence_losses(saved_model, examples, task)
+    extra = None
+    if isinstance(task, ClassificationConfig):
+        sums = np.stack([losses, np.full(len(losses), published.naive)], axis=1)
+        extra = TIE_WEIGHT * np.array([[0.0, published.naive], [1.0, published.naive]])
+    elif isinstance(task, ForecastingConfig):
+        naive = naive_losses(examples, task)
+        known = np.isfinite(naive)
+        sums = np.stack([np.where(known, losses, 0.0), np.where(known, naive, 0.0)], axis=1)
+    else:
+        true = labels(examples, task.label)
+        # Around a value near them, so that squares of large numbers don't cancel.
+        true = true - true.mean()
+        sums = np.stack([losses**2, true, true**2, np.ones(len(true))], axis=1)
+
+    def part(totals: np.ndarray) -> np.ndarray:
+        if totals.shape[-1] == 2:
+            return totals[..., 0] / totals[..., 1]
+        variance = totals[..., 2] - totals[..., 1] ** 2 / totals[..., 3]
+        return np.sqrt(totals[..., 0] / np.maximum(variance, 0.0))
+
+    clusters = clusters_of(names(examples), dataset).codes
+    bootstrap = Bootstrap(confidence=CONFIDENCE, seed=dataset.seed)
+    found = interval(resample(sums_by_cluster(sums, clusters), bootstrap, extra), part)
+    limit = published.part + collapse * (1 - published.part)
+    return ServedError(found.difference, found.lower, published.part, limit, len(losses))

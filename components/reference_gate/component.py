@@ -1,0 +1,72 @@
+"""The step that compares a model with the published one on sequences that neither was trained on."""
+
+from __future__ import annotations
+
+from tfx import types
+from tfx.dsl.components.base import base_component, executor_spec
+from tfx.orchestration.data_types import RuntimeParameter
+from tfx.types import standard_artifacts
+from tfx.types.component_spec import ChannelParameter, ExecutionParameter
+
+from noisy_gru.components.config import ReferenceConfig
+from noisy_gru.components.reference_gate import driver, executor
+from noisy_gru.components.sequence_example_gen.artifacts import IngestionAccount
+
+
+class ReferenceGateSpec(types.ComponentSpec):
+    """Inputs, outputs and properties of `ReferenceGate`."""
+
+    PARAMETERS = {  # noqa: RUF012
+        executor.INPUT_BASE: ExecutionParameter(type=str),
+        executor.DATASET: ExecutionParameter(type=str),
+        executor.REFERENCE: ExecutionParameter(type=str),
+        executor.NONCE: ExecutionParameter(type=str, optional=True),
+    }
+    INPUTS = {  # noqa: RUF012
+        executor.MODEL: ChannelParameter(type=standard_artifacts.Model),
+        executor.PUBLISHED: ChannelParameter(type=standard_artifacts.Model),
+        executor.ACCOUNT: ChannelParameter(type=IngestionAccount),
+    }
+    OUTPUTS = {executor.BLESSING: ChannelParameter(type=standard_artifacts.ModelBlessing)}  # noqa: RUF012
+
+
+class ReferenceGate(base_component.BaseComponent):
+    """Blesses a model that is not worse than the published one on the reference set, by more than the margin.
+
+    A refused model doesn't fail the run: `blessing` is negative, its ``verdict.json`` says why, and the Pusher
+    publishes nothing.
+
+    Args:
+        model: channel of Model.
+        published: the output of `LatestBlessed`.
+        account: of the ingestion: what it read must be no reference file.
+        input_base: folder that the patterns are relative to; or the runtime parameter that names it.
+        dataset: DatasetConfig as JSON.
+        reference: files, margin and confidence.
+    """
+
+    SPEC_CLASS = ReferenceGateSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
+    DRIVER_CLASS = driver.Driver
+
+    def __init__(
+        self,
+        model: types.BaseChannel,
+        published: types.BaseChannel,
+        account: types.BaseChannel,
+        *,
+        input_base: str | RuntimeParameter,
+        dataset: str,
+        reference: ReferenceConfig,
+    ) -> None:
+        super().__init__(
+            ReferenceGateSpec(
+                model=model,
+                published=published,
+                account=account,
+                input_base=input_base,
+                dataset=dataset,
+                reference=reference.model_dump_json(),
+                blessing=types.Channel(type=standard_artifacts.ModelBlessing),
+            )
+        )

@@ -1,0 +1,57 @@
+"""Alarms that hold a night for a person: the served model collapses on the new data, or a span has an odd size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+
+from noisy_gru.components.retrain_planner.config import AlarmsConfig
+from noisy_gru.components.retrain_planner.evidence import Evidence, Sizes
+from noisy_gru.components.retrain_planner.plan import Reason
+
+OFF = {"off": True}
+_SHOWN = 5
+
+
+def alarms(config: AlarmsConfig, evidence: Evidence) -> Iterator[Reason]:
+    """The verdict of every alarm."""
+    yield _served_model(config, evidence)
+    yield _data_size(config, evidence)
+
+
+def _served_model(config: AlarmsConfig, evidence: Evidence) -> Reason:
+    if config.collapse is None:
+        return Reason(rule="served_model", kind="alarm", met=False, text="no alarm is set", numbers=OFF)
+    measured = evidence.measured
+    served = measured.served if measured else None
+    if served is None:
+        why = measured.why_not_served if measured else evidence.why_not_measured
+        return Reason(rule="served_model", kind="alarm", met=False, text=f"not measured: {why}")
+    text = f"the served model's error on {served.sequences:,} new sequences is {served.error:.3g} of the naive answer's"
+    text += f" (surely above {served.lower:.3g})" if served.collapsed else ""
+    text += f", {served.published:.3g} when it was published; at most {served.limit:.3g} is no alarm"
+    return Reason(rule="served_model", kind="alarm", met=served.collapsed, text=text, numbers=asdict(served))
+
+
+def _data_size(config: AlarmsConfig, evidence: Evidence) -> Reason:
+    factor, sizes = config.size_factor, evidence.sizes
+    if factor is None:
+        return Reason(rule="data_size", kind="alarm", met=False, text="no alarm is set", numbers=OFF)
+    if sizes is None or not sizes.known or not sizes.new:
+        return Reason(rule="data_size", kind="alarm", met=False, text="there is nothing to compare")
+    low, high = min(sizes.known) / factor, max(sizes.known) * factor
+    odd = {name: size for name, size in sizes.new.items() if not low <= size <= high}
+    numbers = {"new": sizes.new, "least": low, "most": high}
+    if not odd:
+        text = f"as large as before, to a factor of {factor:g}"
+        return Reason(rule="data_size", kind="alarm", met=False, text=text, numbers=numbers)
+    told = [f"{name} has {size:,} bytes" for name, size in list(odd.items())[:_SHOWN]]
+    more = f" and {len(odd) - _SHOWN} more" if len(odd) > _SHOWN else ""
+    text = f"{', '.join(told)}{more}; {_before(sizes)}, and {factor:g} times less or more is an alarm"
+    return Reason(rule="data_size", kind="alarm", met=True, text=text, numbers=numbers)
+
+
+def _before(sizes: Sizes) -> str:
+    low, high = min(sizes.known), max(sizes.known)
+    known = f"{low:,}" if low == high else f"{low:,} to {high:,}"
+    return f"those that were trained on have {known}" if sizes.by_span else f"it had {known} when it was trained on"

@@ -1,0 +1,121 @@
+"""Losses of small SavedModels, computed again with NumPy."""
+
+# TensorFlow is without type information.
+# pyright: reportIndexIssue=false, reportArgumentType=false
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from noisy_gru.components.evaluation.sequence_losses import naive_losses, sequence_losses
+from noisy_gru.components.evaluation.served_error import PublishedError, served_error
+from noisy_gru.schema.config import DatasetConfig
+from noisy_gru.schema.errors import DataError
+
+pytestmark = pytest.mark.slow
+
+DATA = {"files": ["x.csv"], "entity": "id", "time": {"column": "t"}, "features": ["x"]}
+CLASSES = DatasetConfig.model_validate({"data": DATA, "task": {"kind": "classification", "label": "y"}})
+NUMBERS = DatasetConfig.model_validate({"data": DATA, "task": {"kind": "regression", "label": "y"}})
+WINDOWS = DatasetConfig.model_validate(
+    {
+        "data": DATA,
+        "task": {"kind": "forecasting", "targets": ["x"], "input_length": 2, "horizons": [1, 3]},
+        "splits": {"by": "time"},
+    }
+)
+
+
+def _example(name: str, **features: Any) -> bytes:
+    import tensorflow as tf
+
+    example: Any = tf.train.Example()
+    for key, values in {"sequence_id": [name.encode()], **features}.items():
+        feature = example.features.feature[key]
+        (feature.bytes_list if isinstance(values[0], bytes) else feature.float_list).value.extend(values)
+    return example.SerializeToString()
+
+
+def _saved(folder: Path, answer: Any) -> Path:
+    """A model that answers by the sequence's first value of x."""
+    import tensorflow as tf
+
+    class Model(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
+        def serve(self, examples):
+            parsed = tf.io.parse_example(examples, {"x": tf.io.RaggedFeature(tf.float32)})
+            return answer(parsed["x"][:, :1].to_tensor()[:, 0])
+
+    model = Model()
+    tf.saved_model.save(model, str(folder), signatures={"serving_default": model.serve})
+    return folder
+
+
+def _classes(x: Any) -> dict[str, Any]:
+    import tensorflow as tf
+
+    high = tf.sigmoid(x)
+    names = tf.tile(tf.constant([["b", "a"]]), [tf.shape(x)[0], 1])
+    return {"probabilities": tf.stack([high, 1 - high], axis=1), "labels_bytes": names}
+
+
+def test_wrong_classes_count_and_what_is_no_number_is_wrong(tmp_path):
+    x = np.random.default_rng(1).normal(0, 1, 150)
+    x[7] = np.nan
+    y = np.random.default_rng(2).choice(["a", "b", "new"], 150)
+    examples = [_example(f"s{place}", x=[x[place]], y=[y[place].encode()]) for place in range(150)]
+    losses = sequence_losses(_saved(tmp_path / "m", _classes), examples, CLASSES.task)
+    expected = [0.0 if one == ("b" if value > 0 else "a") else 1.0 for value, one in zip(x, y, strict=True)]
+    expected[7] = 1.0
+    assert losses.tolist() == expected
+
+
+def test_errors_of_numbers_and_forecasts(tmp_path):
+    import tensorflow as tf
+
+    x, y = np.random.default_rng(1).normal(0, 1, (2, 70)).astype(np.float32)
+    examples = [_example(f"s{place}", x=[x[place]], y=[y[place]]) for place in range(70)]
+    model = _saved(tmp_path / "n", lambda values: {"predictions": values[:, None]})
+    assert np.allclose(sequence_losses(model, examples, NUMBERS.task), np.abs(x - y))
+    with pytest.raises(DataError, match=r"sequence s has \[nan\] in y; expected one finite number"):
+        sequence_losses(model, [_example("s", x=[1.0], y=[np.nan])], NUMBERS.task)
+    two = _saved(tmp_path / "f", lambda values: {"predictions": tf.stack([values, 2 * values], axis=1)[:, :, None]})
+    target = np.stack([y, x], axis=1)
+    naive = np.stack([x, np.where(np.arange(70) < 5, np.nan, x)], axis=1)
+    windows = [
+        _example(f"s@{place}", x=[x[place]], **{"target/x": target[place], "naive_last/x": naive[place]})
+        for place in range(70)
+    ]
+    error = np.abs(np.stack([x, 2 * x], axis=1) - target)
+    assert np.allclose(sequence_losses(two, windows, WINDOWS.task), error.mean(axis=1), atol=1e-6)
+    assert np.allclose(naive_losses(windows, WINDOWS.task), np.nanmean(np.abs(naive - target), axis=1), atol=1e-6)
+
+
+@pytest.mark.parametrize(("swapped", "count", "collapsed"), [(False, 60, False), (True, 60, True), (True, 20, True)])
+def test_swapped_labels_are_a_collapse_and_the_same_world_is_none(tmp_path, swapped, count, collapsed):
+    """A model with an accuracy of 0.85 in a world of two even classes: an error of 0.3 of the majority's."""
+    random = np.random.default_rng(4)
+    right = random.random(count) < 0.85
+    x = random.normal(0, 1, count)
+    y = [("b" if (value > 0) == (hit != swapped) else "a").encode() for value, hit in zip(x, right, strict=True)]
+    examples = [_example(f"s{place}", x=[x[place]], y=[y[place]]) for place in range(count)]
+    found = served_error(_saved(tmp_path / "m", _classes), examples, CLASSES, PublishedError(0.15, 0.5), 0.5)
+    assert found.limit == pytest.approx(0.3 + 0.5 * 0.7)
+    wrong = np.mean([one != (b"b" if value > 0 else b"a") for value, one in zip(x, y, strict=True)])
+    assert found.error == pytest.approx(wrong / 0.5)
+    assert found.collapsed == collapsed
+
+
+def test_a_regression_that_is_worse_than_the_mean_has_collapsed(tmp_path):
+    y = np.random.default_rng(1).normal(1e4, 1, 80).astype(np.float32)
+    model = _saved(tmp_path / "n", lambda values: {"predictions": values[:, None]})
+    for noise, collapsed in ((0.3, False), (2.0, True)):
+        x = y + np.random.default_rng(2).normal(0, noise, 80).astype(np.float32)
+        examples = [_example(f"s{place}", x=[x[place]], y=[y[place]]) for place in range(80)]
+        found = served_error(model, examples, NUMBERS, PublishedError(0.3, 1.0), 0.5)
+        assert found.error == pytest.approx(np.sqrt(np.mean((x - y) ** 2)) / y.std(), rel=1e-3)
+        assert found.collapsed == collapsed
