@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -23,31 +23,35 @@ class ThresholdConfig(Section):
         return self
 
 
-class ComparisonConfig(Section):
-    """Comparison with the latest blessed model, on the same test split."""
+class CompareConfig(Section):
+    """How a new model is compared with the published one, sequence by sequence, on data that neither was trained on."""
 
+    test: Literal["paired_bootstrap"] = Field(
+        default="paired_bootstrap",
+        description="The difference of both models on each sequence, and its interval by a bootstrap over entities.",
+    )
     metric: str = Field(default="auto", description="Metric compared; `auto` is accuracy, or mae.")
-    max_regression: float = Field(
-        default=0.0, ge=0, description="How much worse than the blessed model a new one may be, in the metric's unit."
+    confidence: float = Field(
+        default=0.95, ge=0.5, lt=1, description="Of the bound that decides, one-sided, for the naive baselines, too."
     )
-    min_improvement: float | None = Field(
+    accept: Literal["not_worse", "better"] = Field(
+        default="not_worse",
+        description="What the bound has to show: not worse by more than `margin`, or better by more than it.",
+    )
+    margin: float | None = Field(
         default=None,
         ge=0,
         allow_inf_nan=False,
-        description="A new model must be better by more than this; 0: by anything. null: as good is enough.",
+        description="In the metric's unit. null: for `not_worse` 0.02 of a score (accuracy) or 2 % of the published "
+        "model's error; for `better` 0.",
     )
-    max_slice_regression: float | None = Field(
+    slice_margin: float | None = Field(
         default=None,
         ge=0,
         allow_inf_nan=False,
-        description="How much worse it may be in any slice of `evaluation.slices`. null: slices are not compared.",
+        description="How much worse it may be in a slice or at a horizon, be it better as a whole or not. null: as the "
+        "margin of `not_worse`.",
     )
-
-    @model_validator(mode="after")
-    def _one_way(self) -> ComparisonConfig:
-        if self.min_improvement is not None and self.max_regression:
-            raise ValueError("a model that may be worse (max_regression) can't have to be better (min_improvement)")
-        return self
 
 
 class ReferenceConfig(Section):
@@ -85,21 +89,65 @@ class EvaluationConfig(Section):
     thresholds: dict[str, ThresholdConfig] = Field(
         default_factory=dict, description="Metric name to bounds, for example accuracy: {min: 0.95}."
     )
-    comparison: ComparisonConfig | None = Field(
-        default_factory=lambda: ComparisonConfig(), description="null: the latest blessed model is not compared with."
+    min_test_sequences: int = Field(
+        default=20, ge=1, description="A model that was tested on fewer sequences is refused, the first one, too."
+    )
+    compare: CompareConfig | None = Field(
+        default_factory=lambda: CompareConfig(), description="null: the published model is not compared with."
     )
     reference: ReferenceConfig | None = Field(
         default=None, description="A fixed set that every model is compared on, too. null: there is none."
     )
     baselines: Literal["require", "report"] = Field(
-        default="require", description="Whether a model must beat the naive baselines, or these are only reported."
+        default="require",
+        description="Whether a model must be better than the naive baselines, by the same test, or these are only "
+        "reported.",
     )
+    require_each: list[Literal["horizon", "slice"]] = Field(
+        default_factory=list,
+        description="Whether the comparison and the baselines must hold at each horizon, or in each slice, by itself; "
+        "else these are reported.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_comparison(cls, content: Any) -> Any:
+        """`comparison` is what `compare` was called when it compared two numbers."""
+        if not isinstance(content, dict) or "comparison" not in content:
+            return content
+        if "compare" in content:
+            raise ValueError("comparison is the earlier name of compare: write compare alone")
+        rest = {key: value for key, value in content.items() if key != "comparison"}
+        old = content["comparison"]
+        return rest | ({"compare": None} if old is None else _from_comparison(old, rest.get("require_each", [])))
 
     @model_validator(mode="after")
     def _slices_to_compare(self) -> EvaluationConfig:
-        if self.comparison is not None and self.comparison.max_slice_regression is not None and not self.slices:
-            raise ValueError("comparison.max_slice_regression needs slices, for example slices: [[origin]]")
+        if "slice" in self.require_each and not self.slices:
+            raise ValueError("require_each: [slice] needs slices, for example slices: [[origin]]")
         return self
+
+
+def _from_comparison(old: Any, require_each: Any) -> dict[str, Any]:
+    """`compare`, and what else an earlier `comparison` asked for."""
+    known = ("metric", "max_regression", "min_improvement", "max_slice_regression")
+    if not isinstance(old, dict) or (unknown := [key for key in old if key not in known]):
+        found = ", ".join(map(str, unknown)) if isinstance(old, dict) else repr(old)
+        raise ValueError(
+            "comparison was replaced by compare: write compare: {accept: not_worse, margin: 0.02} in its place. "
+            f"comparison has only {', '.join(known)}; found {found}"
+        )
+    worse, better, in_slices = (old.get(key) for key in known[1:])
+    if better is not None and worse:
+        raise ValueError("a model that may be worse (max_regression) can't have to be better (min_improvement)")
+    compare: dict[str, Any] = {"metric": old["metric"]} if "metric" in old else {}
+    # A margin of 0 could only be met by a model that is better, which max_regression: 0 never asked for.
+    compare |= {"margin": worse} if worse else {}
+    compare |= {} if better is None else {"accept": "better", "margin": better}
+    if in_slices is None:
+        return {"compare": compare}
+    compare |= {"slice_margin": in_slices or None}
+    return {"compare": compare, "require_each": [*require_each, "slice"]}
 
 
 class BudgetsConfig(Section):

@@ -186,6 +186,7 @@ def _steps(
         evaluation=config.evaluation,
         baseline_model=blessed.outputs["model"],
         schema=schema.outputs["schema"],
+        statistics=statistics.outputs["statistics"],
         fingerprint=fingerprint,
     )
     reference_gate = _reference_gate(config, dataset, input_base, model, blessed, ingestion.outputs["account"], folder)

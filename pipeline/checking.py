@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 
-from noisy_gru.components.evaluation.catalogue import known_metrics
+from noisy_gru.components.evaluation.catalogue import check_evaluation, known_metrics
 from noisy_gru.components.sequence_example_gen.columns import Columns
 from noisy_gru.components.sequence_example_gen.csv_tables import csv_header, ends_with_line_end
 from noisy_gru.components.sequence_example_gen.files import named_patterns, sources
@@ -179,14 +179,19 @@ def _check_model(config: PipelineConfig, problems: list[str], notes: list[str]) 
 def _check_metrics(config: PipelineConfig, problems: list[str], notes: list[str]) -> None:
     known = list(known_metrics(config.dataset))
     named = {f"evaluation.thresholds.{name}": name for name in config.evaluation.thresholds}
-    comparison = config.evaluation.comparison
-    if comparison is not None and comparison.metric != "auto":
-        named["evaluation.comparison.metric"] = comparison.metric
+    compare = config.evaluation.compare
+    if compare is not None and compare.metric != "auto":
+        named["evaluation.compare.metric"] = compare.metric
     for key, name in named.items():
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1)
             guess = f" (did you mean {close[0]}?)" if close else ""
             problems.append(f"{key}: expected a metric of {config.task.kind}, found {name}{guess}. {', '.join(known)}")
+    if not any(name not in known for name in named.values()):
+        try:
+            check_evaluation(config.dataset, config.evaluation)
+        except ConfigError as error:
+            problems.append(str(error))
 
 
 def _check_slices(config: PipelineConfig, problems: list[str], notes: list[str]) -> None:

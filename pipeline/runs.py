@@ -60,7 +60,8 @@ class RunAccount(BaseModel):
 
     ``spans`` and ``files`` are what ingestion read, with the sha256 of each file, as its account has them; ``previous``
     the metrics of the published model on the same data; ``plan`` the decision to train and its reasons, None for a run
-    that somebody started; ``warm_start`` whether training went on from the published model, and why not;
+    that somebody started; ``comparisons`` what the Evaluator compared the model with, each with its interval;
+    ``warm_start`` whether training went on from the published model, and why not;
     ``schema_copy`` the schema as it was, under ``inputs/``; ``replay_of`` the run that this one trained again;
     ``pruned`` when its artifacts were deleted.
     """
@@ -88,6 +89,8 @@ class RunAccount(BaseModel):
     baseline: dict[str, Metric] = Field(default_factory=dict)
     blessed: bool | None = None
     refusals: list[str] = Field(default_factory=list)
+    warnings: list[str] = Field(default_factory=list)
+    comparisons: list[dict[str, Any]] = Field(default_factory=list)
     published_path: str | None = None
     version: int | None = None
     error: str | None = None

@@ -94,6 +94,21 @@ def warm_start_text(told: Mapping[str, Any]) -> str:
     return f"refused: {'; '.join(told.get('reasons', []))}"
 
 
+def comparison_text(told: Mapping[str, Any]) -> str:
+    """A comparison of the Evaluator in one line, short enough for a list."""
+    verdict = "passed" if told["passed"] else ("failed" if told["required"] else "failed, only reported")
+    where = "" if told["slice"] == "all" else f" for {told['slice']}"
+    values = [_short(told[name]) for name in ("candidate", "other", "difference", "lower", "upper")]
+    return (
+        f"{verdict}: {told['metric']}{where} {values[0]} against {values[1]} of {told['against']}, gain {values[2]} "
+        f"[{values[3]}, {values[4]}] on {told['sequences']} sequences, {told['clusters']} independent"
+    )
+
+
+def _short(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
+
+
 def _spans(account: RunAccount) -> str:
     return span_text([span["span"] for span in account.spans])
 
@@ -165,6 +180,10 @@ def page(account: RunAccount, stream: TextIO) -> None:
     line("metrics", _metrics(account, len(account.metrics)))
     line("", "in brackets: against the published model, on the same data" if account.previous else "")
     line("warm start", warm_start_text(account.warm_start or {}))
+    for comparison in account.comparisons:
+        line("compared", comparison_text(comparison))
+    for warning in account.warnings:
+        line("warning", warning)
     for refusal in account.refusals:
         line("refused", refusal)
     line("published", account.published_path or "nothing")

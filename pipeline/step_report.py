@@ -122,6 +122,8 @@ def _evaluation(outputs: Outputs, account: RunAccount) -> Report:
     account.metrics = found.metrics
     account.slices = found.slices
     account.baseline = account.previous = found.baseline
+    account.comparisons = [asdict(each) for each in found.comparisons]
+    account.warnings += [f"Evaluator: {warning}" for warning in found.warnings]
     account.refusals += [f"Evaluator: {reason}" for reason in found.reasons]
     shown = {name: value for name, value in found.metrics.items() if name != "example_count"}
     text = "  ".join(
@@ -129,7 +131,9 @@ def _evaluation(outputs: Outputs, account: RunAccount) -> Report:
         for name, value in list(shown.items())[:_METRICS_SHOWN]
     )
     verdict = "passed" if found.blessed else f"REFUSED: {'; '.join(found.reasons)}"
-    return f"{text}; {verdict}", {"blessed": found.blessed, "metrics": found.metrics, "baseline": found.baseline}
+    beside = [f"{len(found.warnings)} to be seen that decide nothing (runs show)"] if found.warnings else []
+    numbers = {"blessed": found.blessed, "metrics": found.metrics, "baseline": found.baseline}
+    return "; ".join([text, verdict, *beside]), numbers
 
 
 def _serving(outputs: Outputs, account: RunAccount) -> Report:

@@ -10,7 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from noisy_gru.components.evaluation.catalogue import EXAMPLE_COUNT, cells, naive_baselines
+from noisy_gru.components.evaluation.catalogue import (
+    EXAMPLE_COUNT,
+    MAE_OF_NAIVE,
+    NAIVE_COUNT,
+    WITH_NAIVE,
+    cells,
+    naive_baselines,
+)
 from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, TaskConfig
 
 Sums = dict[str, np.ndarray]
@@ -22,6 +29,14 @@ def ratio(value: float, by: float) -> float:
     if by == 0:
         return 1.0 if value == 0 else float("inf")
     return value / by
+
+
+def class_loss(label: bytes, classes: list[bytes], probabilities: np.ndarray) -> float:
+    """Negative logarithm of the true class' probability; NaN if these are no numbers."""
+    if np.isnan(probabilities).any():
+        return float("nan")
+    chosen = probabilities[classes.index(label)] if label in classes else 0.0
+    return float(-np.log(np.clip(chosen, _LEAST_PROBABILITY, 1.0)))
 
 
 class Accumulator:
@@ -59,16 +74,12 @@ class Classification(Accumulator):
         classes = [bytes(name) for name in outputs["labels_bytes"]]
         confusion = np.zeros((len(classes) + 1, len(classes)))
         true = classes.index(label) if label in classes else len(classes)
-        if np.isnan(probabilities).any():
-            loss = np.nan  # and no class predicted, so the answer is wrong
-        else:
-            chosen = probabilities[true] if true < len(classes) else 0.0
-            loss = -np.log(np.clip(chosen, _LEAST_PROBABILITY, 1.0))
+        if not np.isnan(probabilities).any():  # else no class is predicted, so the answer is wrong
             confusion[true, int(np.argmax(probabilities))] = 1
         return {
             "confusion": confusion,
             "true": np.bincount([true], minlength=len(classes) + 1).astype(float),
-            "loss": np.array(loss),
+            "loss": np.array(class_loss(label, classes, probabilities)),
         }
 
     def metrics(self, sums: Sums) -> dict[str, float]:
@@ -178,8 +189,10 @@ class Forecasting(Accumulator):
                 # Where no sequence has the naive value there is nothing to be compared with.
                 mean = total(f"naive_{naive}") / known if known else float("nan")
                 of_model = total(f"model_{naive}") / known if known else float("nan")
-                result[f"mae_naive_{naive}{suffix}"] = mean
+                result[f"{MAE_OF_NAIVE}{naive}{suffix}"] = mean
+                result[f"{WITH_NAIVE}{naive}{suffix}"] = of_model
                 result[f"mae_over_naive_{naive}{suffix}"] = ratio(of_model, mean)
+                result[f"{NAIVE_COUNT}{naive}{suffix}"] = known
         return result
 
 

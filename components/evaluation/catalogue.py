@@ -6,13 +6,14 @@ Imports neither TensorFlow nor TFMA, so a configuration can be checked in no tim
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from noisy_gru.components.config import EvaluationConfig
 from noisy_gru.schema.config import ClassificationConfig, DatasetConfig, ForecastingConfig, TaskConfig
 from noisy_gru.schema.errors import ConfigError
 
 EXAMPLE_COUNT = "example_count"
+MAE_OF_NAIVE, WITH_NAIVE, NAIVE_COUNT = "mae_naive_", "mae_where_naive_", "count_naive_"
+DEFAULT_MARGIN = 0.02
 
 CLASSIFICATION: dict[str, str] = {
     "accuracy": "part of the sequences whose class is right",
@@ -30,15 +31,6 @@ REGRESSION: dict[str, str] = {
     "rmse_over_naive_mean": "rmse, divided by rmse_naive_mean",
 }
 FORECASTING: dict[str, str] = {"mae": "mean absolute error", "rmse": "root of the mean squared error"}
-
-
-@dataclass(frozen=True)
-class Bound:
-    """What a metric must reach: strictly above ``above``, or strictly below ``below``."""
-
-    metric: str
-    above: float | None = None
-    below: float | None = None
 
 
 def naive_baselines(task: TaskConfig) -> list[str]:
@@ -72,8 +64,10 @@ def known_metrics(dataset: DatasetConfig) -> dict[str, str]:
     for suffix, _ in cells(task):
         metrics |= {f"{name}{suffix}": what for name, what in FORECASTING.items()}
         for naive in naive_baselines(task):
-            metrics[f"mae_naive_{naive}{suffix}"] = f"mean absolute error of the {naive} value, where it is known"
-            metrics[f"mae_over_naive_{naive}{suffix}"] = f"mae divided by mae_naive_{naive}, where that is known"
+            metrics[f"{MAE_OF_NAIVE}{naive}{suffix}"] = f"mean absolute error of the {naive} value, where it is known"
+            metrics[f"{WITH_NAIVE}{naive}{suffix}"] = "mae of the model where that value is known"
+            metrics[f"mae_over_naive_{naive}{suffix}"] = f"{WITH_NAIVE}{naive} divided by {MAE_OF_NAIVE}{naive}"
+            metrics[f"{NAIVE_COUNT}{naive}{suffix}"] = "answers (windows, times horizons and targets) that both are of"
     return metrics
 
 
@@ -86,41 +80,45 @@ def comparison_metric(dataset: DatasetConfig, evaluation: EvaluationConfig) -> s
     """The metric compared with the published model's; None if it isn't compared.
 
     Raises:
-        ConfigError: if the configuration names a metric that there isn't.
+        ConfigError: if the configuration names a metric that there isn't, or one that no model has a part in.
     """
-    if evaluation.comparison is None:
+    if evaluation.compare is None:
         return None
-    metric = evaluation.comparison.metric
+    metric = evaluation.compare.metric
     if metric == "auto":
         return "accuracy" if isinstance(dataset.task, ClassificationConfig) else "mae"
-    _check(metric, "evaluation.comparison.metric", dataset)
+    _check(metric, "evaluation.compare.metric", dataset)
+    if not is_comparable(metric):
+        raise ConfigError(
+            f"evaluation.compare.metric: {metric} is no property of a model. Expected one of "
+            f"{', '.join(each for each in known_metrics(dataset) if is_comparable(each))}."
+        )
     return metric
 
 
-def baseline_bounds(dataset: DatasetConfig) -> list[Bound]:
-    """What beating the naive baselines means for a task."""
-    task = dataset.task
-    if isinstance(task, ClassificationConfig):
-        return [Bound("accuracy_gain_over_majority", above=0.0)]
-    if not isinstance(task, ForecastingConfig):
-        return [Bound("rmse_over_naive_mean", below=1.0)]
-    # By target, because targets may be in different units.
-    return [
-        Bound(f"mae_over_naive_{naive}/{target}", below=1.0)
-        for naive in naive_baselines(task)
-        for target in task.targets
-    ]
+def is_comparable(metric: str) -> bool:
+    """Whether a metric is one of the model, and not of a baseline or of the data."""
+    return metric not in (EXAMPLE_COUNT, "accuracy_majority", "rmse_naive_mean") and not metric.startswith(
+        (MAE_OF_NAIVE, WITH_NAIVE, NAIVE_COUNT)
+    )
+
+
+def default_margin(metric: str, published: float) -> float:
+    """How much worse is not worse, unless the configuration says so: 0.02 of a score, 2 % of an error."""
+    return DEFAULT_MARGIN if higher_is_better(metric) else DEFAULT_MARGIN * abs(published)
 
 
 def check_evaluation(dataset: DatasetConfig, evaluation: EvaluationConfig) -> None:
     """Checks the names in an evaluation's configuration.
 
     Raises:
-        ConfigError: if it names a metric that this task hasn't.
+        ConfigError: if it names a metric, or asks for a horizon, that this task hasn't.
     """
     for metric in evaluation.thresholds:
         _check(metric, "evaluation.thresholds", dataset)
     comparison_metric(dataset, evaluation)
+    if "horizon" in evaluation.require_each and not isinstance(dataset.task, ForecastingConfig):
+        raise ConfigError(f"evaluation.require_each: {dataset.task.kind} has no horizons. Leave horizon out.")
 
 
 def _check(metric: str, key: str, dataset: DatasetConfig) -> None:

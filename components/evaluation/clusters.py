@@ -5,7 +5,7 @@
 
 A sequence that is its entity's only one is a cluster by itself. Windows of one entity overlap and share its habits, so
 an entity is a cluster. A forecast of a few series (three airports) has too few of these, but much time: there a cluster
-is a block of time over all series, longer than the reach of a window and its horizons, since what happens in one series
+is a block of time over all series, as long as the reach of a window and its horizons, since what happens in one series
 often happens in the others as well.
 """
 
@@ -21,8 +21,8 @@ from noisy_gru.components.evaluation.paired_bootstrap import MIN_CLUSTERS
 from noisy_gru.schema.config import DatasetConfig, ForecastingConfig
 
 MIN_ENTITIES = 10
-_MAX_BLOCKS = 30
-_REACHES = 2  # of a window and its horizons, in a block
+# A block is as long as two windows with their horizons, or as one if that gives fewer than this.
+_FEW_BLOCKS, _MAX_BLOCKS = 10, 30
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def _blocks(sequence_ids: Sequence[str], task: ForecastingConfig) -> np.ndarray 
         return None
     distinct, order = np.unique(np.array(times, float), return_inverse=True)
     reach = -(-(task.input_length + task.max_horizon) // task.stride)
-    count = min(_MAX_BLOCKS, len(distinct) // (_REACHES * reach))
+    count = max(min(_MAX_BLOCKS, len(distinct) // (2 * reach)), min(_FEW_BLOCKS, len(distinct) // reach))
     return order * max(count, 1) // max(len(distinct), 1)
 
 

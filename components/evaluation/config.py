@@ -1,4 +1,6 @@
-"""Makes TFMA's configuration of this project's: metrics by task, slices, thresholds, comparison, baselines."""
+"""Makes TFMA's configuration of this project's: metrics by task, slices, thresholds.
+
+Comparisons, with the published model and with naive baselines, are decided beside it: see comparisons.py."""
 
 from __future__ import annotations
 
@@ -11,10 +13,7 @@ from tensorflow_model_analysis.proto import config_pb2
 from noisy_gru.components.config import EvaluationConfig
 from noisy_gru.components.evaluation.catalogue import (
     EXAMPLE_COUNT,
-    baseline_bounds,
     check_evaluation,
-    comparison_metric,
-    higher_is_better,
     known_metrics,
 )
 from noisy_gru.schema.config import DatasetConfig
@@ -38,36 +37,32 @@ def eval_config(dataset: DatasetConfig, evaluation: EvaluationConfig, fingerprin
         ConfigError: if ``evaluation`` names a metric that the task hasn't.
     """
     check_evaluation(dataset, evaluation)
-    bounds = thresholds(dataset, evaluation)
+    bounds = thresholds(evaluation)
     task = dataset.task.model_dump_json()
-    whole, slices = [_proto.SlicingSpec()], [_proto.SlicingSpec(feature_keys=columns) for columns in evaluation.slices]
-    in_slices = slice_thresholds(dataset, evaluation)
+    whole, slices = _proto.SlicingSpec(), [_proto.SlicingSpec(feature_keys=columns) for columns in evaluation.slices]
     metrics = [
         _proto.MetricConfig(
             class_name=METRICS_CLASS,
             module=METRICS_MODULE,
             config=json.dumps({"name": metric, "task": task, "fingerprint": fingerprint}),
-            # Bounds are on the whole split alone: a slice may be so small that a bound on it says nothing.
-            per_slice_thresholds=[*_on(whole, bounds.get(metric)), *_on(slices, in_slices.get(metric))],
+            # Bounds are on the whole split alone: MetricConfig's own `threshold` would hold for all slices.
+            per_slice_thresholds=[_proto.PerSliceMetricThreshold(slicing_specs=[whole], threshold=bounds[metric])]
+            if metric in bounds
+            else [],
         )
         for metric in known_metrics(dataset)
     ]
     config = _proto.EvalConfig(
         model_specs=[_proto.ModelSpec(signature_name="serving_default")],
-        slicing_specs=[*whole, *slices],
+        slicing_specs=[whole, *slices],
         metrics_specs=[_proto.MetricsSpec(metrics=metrics)],
     )
     config.options.include_default_metrics.value = False
     return config
 
 
-def _on(specs: list[Any], threshold: Any | None) -> list[Any]:
-    """A threshold for some slices; MetricConfig's own `threshold` would hold for all."""
-    return [] if threshold is None else [_proto.PerSliceMetricThreshold(slicing_specs=specs, threshold=threshold)]
-
-
-def thresholds(dataset: DatasetConfig, evaluation: EvaluationConfig) -> dict[str, Any]:
-    """The ``tfma.MetricThreshold`` of each metric that decides on the blessing.
+def thresholds(evaluation: EvaluationConfig) -> dict[str, Any]:
+    """The ``tfma.MetricThreshold`` of each metric that is bounded as a number.
 
     There is always one: without any, the Evaluator would say neither yes nor no.
     """
@@ -78,15 +73,6 @@ def thresholds(dataset: DatasetConfig, evaluation: EvaluationConfig) -> dict[str
             lower[metric] = max(bounds.min, lower.get(metric, -math.inf))
         if bounds.max is not None:
             upper[metric] = bounds.max
-    if evaluation.baselines == "require":
-        # TFMA's bounds include the bound itself; to beat is to be better.
-        for bound in baseline_bounds(dataset):
-            if bound.above is not None:
-                just = math.nextafter(bound.above, math.inf)
-                lower[bound.metric] = max(just, lower.get(bound.metric, -math.inf))
-            if bound.below is not None:
-                just = math.nextafter(bound.below, -math.inf)
-                upper[bound.metric] = min(just, upper.get(bound.metric, math.inf))
     result: dict[str, Any] = {}
     for metric in [*lower, *(metric for metric in upper if metric not in lower)]:
         value = _proto.GenericValueThreshold()
@@ -95,40 +81,4 @@ def thresholds(dataset: DatasetConfig, evaluation: EvaluationConfig) -> dict[str
         if metric in upper:
             value.upper_bound.value = upper[metric]
         result[metric] = _proto.MetricThreshold(value_threshold=value)
-    compared = comparison_metric(dataset, evaluation)
-    if compared is not None and evaluation.comparison is not None:
-        change = _change(compared, evaluation.comparison.max_regression, evaluation.comparison.min_improvement)
-        result.setdefault(compared, _proto.MetricThreshold()).change_threshold.CopyFrom(change)
     return result
-
-
-def slice_thresholds(dataset: DatasetConfig, evaluation: EvaluationConfig) -> dict[str, Any]:
-    """The ``tfma.MetricThreshold`` that every slice is held to, by metric: the comparison, if slices are compared."""
-    compared = comparison_metric(dataset, evaluation)
-    worse = evaluation.comparison.max_slice_regression if evaluation.comparison is not None else None
-    if compared is None or worse is None:
-        return {}
-    return {compared: _proto.MetricThreshold(change_threshold=_change(compared, worse, None))}
-
-
-def _change(metric: str, worse: float, better: float | None) -> Any:
-    """What the difference from the published model must be: no more than ``worse``, or more than ``better``."""
-    # TFMA's bounds include the bound itself; to beat is to be better.
-    gain = -worse if better is None else math.nextafter(better, math.inf)
-    higher = higher_is_better(metric)
-    change = _proto.GenericChangeThreshold(
-        direction=_proto.MetricDirection.HIGHER_IS_BETTER if higher else _proto.MetricDirection.LOWER_IS_BETTER
-    )
-    change.absolute.value = gain if higher else -gain
-    return change
-
-
-def without_comparison(config: Any) -> Any:
-    """A copy of a ``tfma.EvalConfig`` that doesn't ask how a model compares with the published one."""
-    copy = _proto.EvalConfig()
-    copy.CopyFrom(config)
-    for spec in copy.metrics_specs:
-        for metric in spec.metrics:
-            for each in metric.per_slice_thresholds:
-                each.threshold.ClearField("change_threshold")
-    return copy

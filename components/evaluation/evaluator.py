@@ -1,22 +1,28 @@
-"""TFX's Evaluator with this project's configuration, and a baseline that may be absent."""
+"""TFX's Evaluator with this project's metrics, and a blessing that hangs on paired comparisons as well."""
 
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
-from tensorflow_model_analysis.proto import config_pb2
 from tfx import types
-from tfx.components.evaluator import component as tfx_component
+from tfx.components.evaluator import constants as tfx_constants
 from tfx.components.evaluator import executor as tfx_executor
-from tfx.dsl.components.base import executor_spec
-from tfx.types import artifact_utils, standard_component_specs
-from tfx.utils import path_utils, proto_utils
+from tfx.dsl.components.base import base_beam_component, executor_spec
+from tfx.types import artifact_utils, standard_artifacts, standard_component_specs
+from tfx.types.component_spec import ChannelParameter, ExecutionParameter
+from tfx.utils import json_utils, path_utils
 
 from noisy_gru.components.config import EvaluationConfig
-from noisy_gru.components.evaluation.config import SPLIT, eval_config, without_comparison
+from noisy_gru.components.evaluation.answers import ANSWERS, recorded
+from noisy_gru.components.evaluation.comparisons import judge, read_answers
+from noisy_gru.components.evaluation.config import SPLIT, eval_config
+from noisy_gru.components.evaluation.extractors import EXTRACTORS
 from noisy_gru.components.evaluation.summary import read_evaluation
+from noisy_gru.components.evaluation.train_constants import TRAIN_STATISTICS, train_constants
+from noisy_gru.components.evaluation.verdict import write_verdict
 from noisy_gru.components.latest_blessed.executor import IDENTITY, is_present
 from noisy_gru.components.pusher.candidate import Candidate
 from noisy_gru.components.pusher.executor import METRICS
@@ -25,34 +31,76 @@ from noisy_gru.components.pusher.published import fingerprint, hash_files
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import PublishError
 
-_BASELINE = "baseline_model"
-# Generated code, of which type checkers see nothing.
-_proto: Any = config_pb2
+STATISTICS = "statistics"
+DATASET = "dataset"
+EVALUATION = "evaluation_config"
+_BASELINE = standard_component_specs.BASELINE_MODEL_KEY
+_EVALUATION = standard_component_specs.EVALUATION_KEY
+_BLESSING = standard_component_specs.BLESSING_KEY
+logger = logging.getLogger("noisy_gru.evaluation")
+
+
+class EvaluatorSpec(standard_component_specs.EvaluatorSpec):
+    """TFX's, with the statistics of the train split, and what the comparisons are told."""
+
+    PARAMETERS = {  # noqa: RUF012
+        **standard_component_specs.EvaluatorSpec.PARAMETERS,
+        DATASET: ExecutionParameter(type=str),
+        EVALUATION: ExecutionParameter(type=str),
+    }
+    INPUTS = {  # noqa: RUF012
+        **standard_component_specs.EvaluatorSpec.INPUTS,
+        STATISTICS: ChannelParameter(type=standard_artifacts.ExampleStatistics, optional=True),
+    }
 
 
 class Executor(tfx_executor.Executor):
-    """TFX's executor, for what `LatestBlessed` finds.
+    """TFX's executor, for what `LatestBlessed` finds, and for the comparisons.
 
-    A baseline that it marked as absent is as none at all. A model that is published already is measured beside itself,
-    but need not be better: a run with nothing new must not be refused.
+    A baseline that is marked as absent is as none at all. A model that is published already is measured beside itself,
+    but is not compared: a run with nothing new must not be refused.
     """
 
     def Do(self, input_dict: dict[str, Any], output_dict: dict[str, Any], exec_properties: dict[str, Any]) -> None:
-        """Evaluates; see TFX."""
+        """Evaluates; see TFX.
+
+        The artifact ``evaluation`` gets TFMA's files, the models' answers for each sequence (``answers/``) and
+        ``verdict.json``. The blessing is positive if TFMA found no bound missed and the verdict passes.
+        """
+        dataset = DatasetConfig.model_validate_json(exec_properties[DATASET])
+        evaluation = EvaluationConfig.model_validate_json(exec_properties[EVALUATION])
         present = [artifact for artifact in input_dict.get(_BASELINE, []) if is_present(artifact)]
-        rest = {key: value for key, value in input_dict.items() if key != _BASELINE}
         for artifact in present:
             _check_copy(artifact)
+        rest = {key: value for key, value in input_dict.items() if key not in (_BASELINE, STATISTICS)}
+        folder = Path(artifact_utils.get_single_uri(output_dict[_EVALUATION]))
+        with recorded(folder / ANSWERS, dataset.task):
+            given = {key: value for key, value in exec_properties.items() if key not in (DATASET, EVALUATION)}
+            super().Do(
+                rest | ({_BASELINE: present} if present else {}),
+                output_dict,
+                given | {"custom_extractors": EXTRACTORS},
+            )
         if present and _is_same(rest[standard_component_specs.MODEL_KEY][0], present[0]):
-            config = _proto.EvalConfig()
-            proto_utils.json_to_proto(exec_properties[standard_component_specs.EVAL_CONFIG_KEY], config)
-            relaxed = proto_utils.proto_to_json(without_comparison(config))
-            exec_properties = exec_properties | {standard_component_specs.EVAL_CONFIG_KEY: relaxed}
-        super().Do(rest | ({_BASELINE: present} if present else {}), output_dict, exec_properties)
+            evaluation = evaluation.model_copy(update={"compare": None})
+        statistics = [Path(each.uri) / TRAIN_STATISTICS for each in input_dict.get(STATISTICS, [])]
+        constants = train_constants(statistics[0], dataset.task) if statistics else {}
+        verdict = judge(read_answers(folder / ANSWERS), dataset, evaluation, constants)
+        write_verdict(verdict, folder)
+        logger.info("%d comparisons with seed %d", len(verdict.comparisons), verdict.seed)
+        blessing = artifact_utils.get_single_instance(output_dict[_BLESSING])
         # The blessing goes to the Pusher, so that the version carries what it could do when it was published.
-        folder = artifact_utils.get_single_uri(output_dict[standard_component_specs.EVALUATION_KEY])
-        blessing = artifact_utils.get_single_instance(output_dict[standard_component_specs.BLESSING_KEY])
         blessing.set_string_custom_property(METRICS, json.dumps(read_evaluation(folder).metrics))
+        if not verdict.passed:
+            _withhold(blessing)
+
+
+def _withhold(blessing: Any) -> None:
+    """Makes a blessing that TFMA's bounds gave a negative one."""
+    folder = Path(blessing.uri)
+    (folder / tfx_constants.BLESSED_FILE_NAME).unlink(missing_ok=True)
+    (folder / tfx_constants.NOT_BLESSED_FILE_NAME).touch()
+    blessing.set_int_custom_property(tfx_constants.ARTIFACT_PROPERTY_BLESSED_KEY, tfx_constants.NOT_BLESSED_VALUE)
 
 
 def _check_copy(artifact: Any) -> None:
@@ -72,10 +120,14 @@ def _is_same(one: Any, other: Any) -> bool:
     return first.fingerprint == second.fingerprint or first.identity == second.identity
 
 
-class Evaluator(tfx_component.Evaluator):
-    """TFX's Evaluator, with the executor above."""
+class Evaluator(base_beam_component.BaseBeamComponent):
+    """Measures a model on the test split, compares it, and blesses it or doesn't; see `build_evaluator`."""
 
+    SPEC_CLASS = EvaluatorSpec
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
+
+    def __init__(self, spec: EvaluatorSpec) -> None:
+        super().__init__(spec=spec)
 
 
 def build_evaluator(
@@ -86,6 +138,7 @@ def build_evaluator(
     evaluation: EvaluationConfig,
     baseline_model: types.BaseChannel | None = None,
     schema: types.BaseChannel | None = None,
+    statistics: types.BaseChannel | None = None,
     fingerprint: str = "",
 ) -> Evaluator:
     """The step that measures a model on the test split and blesses it or doesn't.
@@ -97,17 +150,28 @@ def build_evaluator(
         evaluation: what to measure and to ask for.
         baseline_model: the output of `LatestBlessed`.
         schema: of the raw examples.
+        statistics: of the raw examples; without them there is no comparison with the train split's mean and median.
         fingerprint: of the source, part of TFX's cache key.
 
     Raises:
         ConfigError: if ``evaluation`` names a metric that the task hasn't.
     """
-    compared = evaluation.comparison is not None
+    given: dict[str, Any] = {
+        "examples": examples,
+        "model": model,
+        "baseline_model": baseline_model if evaluation.compare is not None else None,
+        "schema": schema,
+        STATISTICS: statistics,
+    }
     return Evaluator(
-        examples=examples,
-        model=model,
-        baseline_model=baseline_model if compared else None,
-        eval_config=eval_config(dataset, evaluation, fingerprint),
-        example_splits=[SPLIT],
-        schema=schema,
+        EvaluatorSpec(
+            **{name: channel for name, channel in given.items() if channel is not None},
+            eval_config=eval_config(dataset, evaluation, fingerprint),
+            example_splits=json_utils.dumps([SPLIT]),
+            fairness_indicator_thresholds=json_utils.dumps(None),
+            evaluation_config=evaluation.model_dump_json(),
+            dataset=json.dumps(dataset.model_dump(mode="json"), sort_keys=True),
+            evaluation=types.Channel(type=standard_artifacts.ModelEvaluation),
+            blessing=types.Channel(type=standard_artifacts.ModelBlessing),
+        )
     )

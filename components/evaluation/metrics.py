@@ -70,26 +70,37 @@ class _ReadSequence(metric_types.Preprocessor):
         self._accumulator = accumulator(task)
 
     def process(self, extracts: dict[str, Any]) -> Iterator[Sums]:
-        features, outputs = extracts[constants.FEATURES_KEY], extracts[constants.PREDICTIONS_KEY]
-        if self._model_name:
-            outputs = outputs[self._model_name]
-        if not isinstance(outputs, dict):
-            outputs = {"predictions": outputs}  # TFMA unwraps the answer of a model with a single output
-        task = self._task
-        naive: dict[str, np.ndarray] = {}
-        if isinstance(task, ClassificationConfig):
-            label: Any = bytes(_values(features, task.label, 1)[0])
-        elif isinstance(task, ForecastingConfig):
-            horizons = len(task.horizons)
-            columns = [_finite(features, f"target/{target}", horizons) for target in task.targets]
-            label = np.stack(columns, axis=-1)
-            for kind in naive_baselines(task):
-                for target in task.targets:
-                    key = f"naive_{kind}/{target}"
-                    naive[key] = _values(features, key, horizons).astype(np.float64)
-        else:
-            label = float(_finite(features, task.label, 1)[0])
-        yield self._accumulator.one(label, outputs, naive)
+        label, naive = label_and_naive(self._task, extracts[constants.FEATURES_KEY])
+        yield self._accumulator.one(label, outputs_of(extracts, self._model_name), naive)
+
+
+def outputs_of(extracts: dict[str, Any], model_name: str) -> dict[str, np.ndarray]:
+    """A model's answer for a sequence, by name of the output; the only model's has the name ""."""
+    outputs = extracts[constants.PREDICTIONS_KEY]
+    if model_name:
+        outputs = outputs[model_name]
+    # TFMA unwraps the answer of a model with a single output.
+    return outputs if isinstance(outputs, dict) else {"predictions": outputs}
+
+
+def label_and_naive(task: TaskConfig, features: dict[str, Any]) -> tuple[Any, dict[str, np.ndarray]]:
+    """The right answer for a sequence as `Accumulator.one` takes it, and the naive forecasts, by key of the tf.Example.
+
+    Raises:
+        DataError: if the sequence has no right answer.
+    """
+    naive: dict[str, np.ndarray] = {}
+    if isinstance(task, ClassificationConfig):
+        return bytes(_values(features, task.label, 1)[0]), naive
+    if not isinstance(task, ForecastingConfig):
+        return float(_finite(features, task.label, 1)[0]), naive
+    horizons = len(task.horizons)
+    columns = [_finite(features, f"target/{target}", horizons) for target in task.targets]
+    for kind in naive_baselines(task):
+        for target in task.targets:
+            key = f"naive_{kind}/{target}"
+            naive[key] = _values(features, key, horizons).astype(np.float64)
+    return np.stack(columns, axis=-1), naive
 
 
 def _values(features: dict[str, Any], key: str, count: int) -> np.ndarray:
@@ -98,7 +109,7 @@ def _values(features: dict[str, Any], key: str, count: int) -> np.ndarray:
     values = np.asarray([] if value is None else value).reshape(-1)
     if len(values) != count:
         raise DataError(
-            f"The test split's sequence {_name(features)} has {len(values)} values of {key}; expected {count}. "
+            f"The test split's sequence {sequence_name(features)} has {len(values)} values of {key}; expected {count}. "
             "Without them it can't be evaluated."
         )
     return values
@@ -108,13 +119,14 @@ def _finite(features: dict[str, Any], key: str, count: int) -> np.ndarray:
     values = _values(features, key, count).astype(np.float64)
     if not np.isfinite(values).all():
         raise DataError(
-            f"The test split's sequence {_name(features)} has the label {values.tolist()} in {key}; expected finite "
-            "numbers. Set data.policies.missing_label so that it is left out."
+            f"The test split's sequence {sequence_name(features)} has the label {values.tolist()} in {key}; expected "
+            "finite numbers. Set data.policies.missing_label so that it is left out."
         )
     return values
 
 
-def _name(features: dict[str, Any]) -> str:
+def sequence_name(features: dict[str, Any]) -> str:
+    """The `sequence_id` of TFMA's extracted features."""
     value = features.get("sequence_id")
     names = np.asarray([] if value is None else value).reshape(-1)
     return names[0].decode("utf-8", "replace") if len(names) else "without a sequence_id"

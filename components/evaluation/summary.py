@@ -1,4 +1,4 @@
-"""Reads what the Evaluator wrote: the metrics, and which bound was missed, where, and by how much."""
+"""Reads what the Evaluator wrote: the metrics, the bounds that were missed, and the comparisons."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from noisy_gru.components.evaluation.catalogue import EXAMPLE_COUNT, higher_is_better
+import numpy as np
+
+from noisy_gru.components.evaluation.catalogue import EXAMPLE_COUNT
+from noisy_gru.components.evaluation.comparisons import Comparison
+from noisy_gru.components.evaluation.verdict import read_verdict, refusals, warnings
 
 OVERALL = "all"
 PUBLISHED = "the published model"
-_CANDIDATE = "candidate"
-_BASELINE = "baseline"
+CANDIDATE = "candidate"
+BASELINE = "baseline"
 
 
 @dataclass(frozen=True)
@@ -22,12 +26,9 @@ class MissedThreshold:
     Attributes:
         metric: its name.
         slice: where, `all` for the whole split.
-        value: what the model has; for a comparison, how much it differs from the published model. None: not measured.
+        value: what the model has; None: not measured.
         bound: what it had to be.
         is_lower: whether the value had to be at least ``bound``; otherwise at most.
-        is_comparison: whether it is the comparison with the published model.
-        published: what that model has, for a comparison.
-        against: what to call that model.
     """
 
     metric: str
@@ -35,9 +36,6 @@ class MissedThreshold:
     value: float | None
     bound: float
     is_lower: bool
-    is_comparison: bool
-    published: float | None = None
-    against: str = PUBLISHED
 
     def __str__(self) -> str:
         where = "" if self.slice == OVERALL else f" for {self.slice}"
@@ -45,31 +43,8 @@ class MissedThreshold:
             return f"{self.metric}{where} could not be measured"
         if math.isnan(self.value):
             return f"{self.metric}{where} is not a number: the model's answers aren't, or there is no naive value"
-        if self.is_comparison:
-            return f"{self.metric}{where} {self._compared(self.value)}"
-        bound, is_strict = _as_meant(self.bound)
-        side = (
-            ("more than" if is_strict else "at least") if self.is_lower else ("less than" if is_strict else "at most")
-        )
-        apart = abs(self.value - bound)
-        return f"{self.metric}{where} is {self.value:.4g}, must be {side} {bound:.4g} (off by {apart:.2g})"
-
-    def _compared(self, difference: float) -> str:
-        gain, bound = (difference, self.bound) if self.is_lower else (-difference, -self.bound)
-        asked = f"more than {_as_meant(bound)[0]:.4g} better is asked for" if bound > 0 else ""
-        asked = asked or (f"at most {-bound:.4g} worse is allowed" if bound else "it must not be worse")
-        amount = f"{abs(gain):.4g} {'better' if gain > 0 else 'worse'} than" if gain else "as good as"
-        if self.published is None:
-            return f"is {amount} that of {self.against}; {asked}"
-        return f"is {self.published + difference:.4g}, {amount} the {self.published:.4g} of {self.against}; {asked}"
-
-
-def _as_meant(bound: float) -> tuple[float, bool]:
-    """A bound, and whether it is strict: "better than 1" is written as the number next to 1."""
-    for meant in (0.0, float(f"{bound:.12g}")):
-        if bound in (math.nextafter(meant, math.inf), math.nextafter(meant, -math.inf)):
-            return meant, True
-    return bound, False
+        side, apart = "at least" if self.is_lower else "at most", abs(self.value - self.bound)
+        return f"{self.metric}{where} is {self.value:.4g}, must be {side} {self.bound:.4g} (off by {apart:.2g})"
 
 
 @dataclass(frozen=True)
@@ -77,12 +52,15 @@ class EvaluationSummary:
     """What the Evaluator found.
 
     Attributes:
-        blessed: whether no bound was missed.
+        blessed: whether no bound was missed, and every comparison that decides was passed.
         metrics: of the whole test split, by name.
         slices: metrics of each slice, by `column=value`.
         baseline: metrics of the published model on the same split; empty on a first run.
         baseline_slices: the same of each slice.
         missed: the bounds that were missed.
+        comparisons: with the published model and the naive baselines, with their intervals.
+        reasons: why the model isn't blessed, in words.
+        warnings: comparisons that decide nothing and that the model lost, in words.
     """
 
     blessed: bool
@@ -91,11 +69,9 @@ class EvaluationSummary:
     baseline: dict[str, float] = field(default_factory=dict)
     baseline_slices: dict[str, dict[str, float]] = field(default_factory=dict)
     missed: list[MissedThreshold] = field(default_factory=list)
-
-    @property
-    def reasons(self) -> list[str]:
-        """Why the model isn't blessed, in words."""
-        return [str(missed) for missed in self.missed]
+    comparisons: list[Comparison] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
 
 def read_evaluation(uri: str | Path, against: str = PUBLISHED) -> EvaluationSummary:
@@ -111,38 +87,54 @@ def read_evaluation(uri: str | Path, against: str = PUBLISHED) -> EvaluationSumm
     import tensorflow_model_analysis as tfma
 
     library: Any = tfma
-    metrics: dict[str, dict[str, dict[str, float]]] = {_CANDIDATE: {}, _BASELINE: {}}
+    metrics: dict[str, dict[str, dict[str, float]]] = {CANDIDATE: {}, BASELINE: {}}
     for record in library.load_metrics(str(uri)):
         where = _slice_name(record.slice_key)
         for item in record.metric_keys_and_values:
             if item.key.is_diff:
                 continue
-            model = item.key.model_name or _CANDIDATE
+            model = item.key.model_name or CANDIDATE
             value = item.value.double_value.value if item.value.HasField("double_value") else None
             if value is not None and model in metrics:
                 metrics[model].setdefault(where, {})[item.key.name] = value
     result = library.load_validation_result(str(uri))
     missed = [
-        _missed(failure, _slice_name(part.slice_key), metrics[_BASELINE], against)
+        _missed(failure, _slice_name(part.slice_key))
         for part in result.metric_validations_per_slice
         for failure in part.failures
     ]
     if not missed and not result.validation_ok:
         # A test split without sequences has no metrics that a bound could be missed by.
-        missed = [MissedThreshold(EXAMPLE_COUNT, OVERALL, None, 1.0, is_lower=True, is_comparison=False)]
-    candidate, baseline = metrics[_CANDIDATE], metrics[_BASELINE]
+        missed = [MissedThreshold(EXAMPLE_COUNT, OVERALL, None, 1.0, is_lower=True)]
+    verdict = read_verdict(Path(uri))
+    candidate, baseline = metrics[CANDIDATE], metrics[BASELINE]
     return EvaluationSummary(
-        blessed=bool(result.validation_ok),
+        blessed=bool(result.validation_ok) and (verdict is None or verdict.passed),
         metrics=candidate.get(OVERALL, {}),
         slices=_slices(candidate),
         baseline=baseline.get(OVERALL, {}),
         baseline_slices=_slices(baseline),
         missed=missed,
+        comparisons=verdict.comparisons if verdict else [],
+        reasons=[*map(str, missed), *(refusals(verdict, against) if verdict else [])],
+        warnings=warnings(verdict, against) if verdict else [],
     )
 
 
 def _slices(metrics: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
     return {name: values for name, values in sorted(metrics.items()) if name != OVERALL}
+
+
+def slice_label(slice_key: Any) -> str:
+    """A slice's name as `_slice_name` gives it, of TFMA's key of an extract: tuples of column and value."""
+    return ", ".join(f"{column}={_label_value(value)}" for column, value in slice_key)
+
+
+def _label_value(value: Any) -> str:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    # TFMA keeps floats of a slice's key in single precision.
+    return str(float(np.float32(value))) if isinstance(value, float | np.floating) else str(value)
 
 
 def _slice_name(slice_key: Any) -> str:
@@ -155,17 +147,11 @@ def _slice_value(part: Any) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
-def _missed(failure: Any, where: str, baseline: dict[str, dict[str, float]], against: str) -> MissedThreshold:
+def _missed(failure: Any, where: str) -> MissedThreshold:
     metric = failure.metric_key.name
     value = failure.metric_value.double_value.value if failure.HasField("metric_value") else None
-    threshold = failure.metric_threshold
-    if threshold.HasField("change_threshold"):
-        change = threshold.change_threshold
-        published = baseline.get(where, {}).get(metric)
-        higher = higher_is_better(metric)
-        return MissedThreshold(metric, where, value, change.absolute.value, higher, True, published, against)
-    bounds = threshold.value_threshold
+    bounds = failure.metric_threshold.value_threshold
     below = bounds.HasField("lower_bound") and (value is None or not value >= bounds.lower_bound.value)
     is_lower = below or not bounds.HasField("upper_bound")
     bound = bounds.lower_bound.value if is_lower else bounds.upper_bound.value
-    return MissedThreshold(metric, where, value, bound, is_lower=is_lower, is_comparison=False)
+    return MissedThreshold(metric, where, value, bound, is_lower=is_lower)

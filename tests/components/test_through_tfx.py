@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from noisy_gru.components.config import BudgetsConfig, ComparisonConfig, EvaluationConfig
+from noisy_gru.components.config import BudgetsConfig, CompareConfig, EvaluationConfig
 from noisy_gru.components.evaluation.summary import read_evaluation
 from noisy_gru.components.pusher.published import hash_files, latest_publication, versions
 from noisy_gru.components.serving_gate.report import read_report
@@ -178,7 +179,7 @@ def test_publish_compare_refuse_and_publish_again(
         monkeypatch.setattr(executor, "keras_reference", lambda *_: Reference(from_examples, from_examples))
         good, serving = exported[0].parent, tmp_path / "serving" / "tiny"
         evaluation = EvaluationConfig.model_validate(
-            {"baselines": "report", "slices": [["origin"]], "comparison": {"max_slice_regression": 0.0}}
+            {"baselines": "report", "slices": [["origin"]], "require_each": ["slice"]}
         )
 
         # A first run: nothing to compare with, and published.
@@ -233,7 +234,7 @@ def test_publish_compare_refuse_and_publish_again(
         record = json.loads(file.read_text())
         del record["lineage"]["compared_with"], record["identity"], record["checksum"]
         file.write_text(json.dumps(record))
-        newest = run(good, EvaluationConfig(baselines="report", comparison=ComparisonConfig(min_improvement=0)))
+        newest = run(good, EvaluationConfig(baselines="report", compare=CompareConfig(accept="better")))
         summary = read_evaluation(newest("ModelEvaluation").uri)
         assert summary.baseline["accuracy"] == summary.metrics["accuracy"]
         assert integer(newest("PushedModel"), "pushed") == 1
@@ -246,7 +247,8 @@ def test_publish_compare_refuse_and_publish_again(
             {
                 "slices": [["origin"]],
                 "thresholds": {"accuracy": {"min": 0.99}},
-                "comparison": {"metric": "log_loss", "min_improvement": 0.25, "max_slice_regression": 0.5},
+                "compare": {"metric": "log_loss", "accept": "better", "margin": 0.25, "slice_margin": 0.5},
+                "require_each": ["slice"],
             }
         )
         caplog.clear()
@@ -258,18 +260,23 @@ def test_publish_compare_refuse_and_publish_again(
         )
         now, before = summary.metrics["log_loss"], summary.baseline["log_loss"]
         assert before == pytest.approx(-np.log(answers["probabilities"][np.arange(40), known]).mean(), abs=1e-4)
-        better = "more than 0.25 better is asked for"
-        worse = f"{now - before:.4g} worse than the {before:.4g} of the published model; {better}"
-        assert f"log_loss is {now:.4g}, {worse}" in summary.reasons
+        times = f"({now / before:.3g} times) on 40 test sequences; it may be between "
+        worse = f"{now - before:.4g} worse than the {before:.4g} of the published model {times}"
+        (reason,) = [reason for reason in summary.reasons if reason.startswith(f"log_loss is {now:.4g}, {worse}")]
+        assert reason.endswith("; that it is better by more than 0.25 has to be shown")
         # The bounds are on the whole; the comparison is on the slices, too.
-        assert {(missed.metric, missed.slice) for missed in summary.missed if missed.slice != "all"} == {
-            ("log_loss", "origin=north"),
-            ("log_loss", "origin=south"),
-        }
-        assert any(
-            reason.startswith("log_loss for origin=north is ") and reason.endswith("; at most 0.5 worse is allowed")
-            for reason in summary.reasons
-        )
+        assert {missed.slice for missed in summary.missed} == {"all"}
+        failed = {(each.metric, each.slice) for each in summary.comparisons if each.required and not each.passed}
+        assert {("log_loss", "all"), ("log_loss", "origin=north"), ("log_loss", "origin=south")} <= failed
+        (north,) = [reason for reason in summary.reasons if reason.startswith("log_loss for origin=north is ")]
+        assert " on 20 test sequences; " in north
+        assert "that it is not worse by more than 0.5 has to be shown" in north
+        # What each model answered leaves the step, sequence by sequence.
+        answered = pd.read_parquet(Path(newest("ModelEvaluation").uri) / "answers").sort_values("sequence_id")
+        assert len(answered) == 40
+        assert answered["published_loss"].mean() == pytest.approx(before)
+        assert answered["candidate_loss"].mean() == pytest.approx(now)
+        assert sorted({name for names in answered["slices"] for name in names}) == ["origin=north", "origin=south"]
         assert integer(newest("ModelBlessing"), "blessed") == 0
         assert integer(newest("InfraBlessing"), "blessed") == 0
         assert integer(newest("InfraBlessing"), "has_model") == 0
@@ -327,7 +334,10 @@ def test_a_forecast_that_only_repeats_the_last_value_is_not_blessed(run: Callabl
     assert summary.metrics["mae_naive_seasonal"] == pytest.approx(seasonal_errors[known].mean(), rel=1e-5)
     assert summary.metrics["mae_over_naive_last/temp"] == 1.0
     assert not summary.blessed
-    assert "mae_over_naive_last/temp is 1, must be less than 1 (off by 0)" in summary.reasons
+    same = f"mae/temp is {errors.mean():.4g}, as good as the {errors.mean():.4g} of repeating the last value (1 times)"
+    assert any(reason.startswith(f"{same} on 25 test sequences") for reason in summary.reasons)
+    seasonal_too = [each for each in summary.comparisons if (each.against, each.metric) == ("seasonal", "mae/temp@6")]
+    assert [each.sequences for each in seasonal_too] == [known[:, 1].sum()]
     assert versions(tmp_path / "serving" / "tiny") == []
 
 

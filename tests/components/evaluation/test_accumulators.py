@@ -131,6 +131,8 @@ def test_forecasting(groups: int) -> None:
                 assert found[f"mae_{suffix}"] == pytest.approx(naive_mae)
                 # Both on the same sequences, else the ratio would compare easy ones with hard ones.
                 assert found[f"mae_over_{suffix}"] == pytest.approx(model_mae / naive_mae)
+                assert found[f"mae_where_{suffix}"] == pytest.approx(model_mae)
+                assert found[f"count_{suffix}"] == known.sum()
 
 
 def test_a_naive_value_that_is_never_known_is_not_beaten() -> None:

@@ -8,13 +8,12 @@ from typing import Any
 
 import pytest
 
-from noisy_gru.components.config import ComparisonConfig, EvaluationConfig, ThresholdConfig
+from noisy_gru.components.config import CompareConfig, EvaluationConfig, ThresholdConfig
 from noisy_gru.components.evaluation.accumulators import accumulator
 from noisy_gru.components.evaluation.catalogue import (
-    baseline_bounds,
     check_evaluation,
     comparison_metric,
-    higher_is_better,
+    default_margin,
     known_metrics,
 )
 from noisy_gru.schema.config import DatasetConfig
@@ -60,33 +59,74 @@ def test_forecasting_names_targets_and_horizons() -> None:
     assert not [name for name in known_metrics(without) if "seasonal" in name]
 
 
-@pytest.mark.parametrize(
-    ("config", "metrics"),
-    [
-        (CLASSES, ["accuracy_gain_over_majority"]),
-        (NUMBERS, ["rmse_over_naive_mean"]),
-        (WEATHER, ["mae_over_naive_last/temp", "mae_over_naive_seasonal/temp"]),
-    ],
-)
-def test_baselines_are_bounds_on_known_metrics(config: DatasetConfig, metrics: list[str]) -> None:
-    bounds = baseline_bounds(config)
-    assert [bound.metric for bound in bounds] == metrics
-    assert set(metrics) <= set(known_metrics(config))
-    assert all((bound.above is None) == (not higher_is_better(bound.metric)) for bound in bounds)
-
-
 def test_comparison_is_by_accuracy_or_mae() -> None:
     assert comparison_metric(CLASSES, EvaluationConfig()) == "accuracy"
     assert comparison_metric(WEATHER, EvaluationConfig()) == "mae"
-    assert comparison_metric(WEATHER, EvaluationConfig(comparison=ComparisonConfig(metric="rmse"))) == "rmse"
-    assert comparison_metric(WEATHER, EvaluationConfig(comparison=None)) is None
+    assert comparison_metric(WEATHER, EvaluationConfig(compare=CompareConfig(metric="rmse"))) == "rmse"
+    assert comparison_metric(WEATHER, EvaluationConfig(compare=None)) is None
+    assert default_margin("accuracy", 0.7) == 0.02
+    assert default_margin("mae", 3.5) == pytest.approx(0.07)
+
+
+@pytest.mark.parametrize(
+    ("old", "compare", "require_each"),
+    [
+        (None, None, []),
+        ({}, {}, []),
+        ({"max_regression": 0.0}, {}, []),
+        ({"metric": "mae", "max_regression": 0.1}, {"metric": "mae", "margin": 0.1}, []),
+        ({"min_improvement": 0.0}, {"accept": "better", "margin": 0.0}, []),
+        ({"min_improvement": 0.1, "max_regression": 0.0}, {"accept": "better", "margin": 0.1}, []),
+        ({"max_slice_regression": 0.3}, {"slice_margin": 0.3}, ["slice"]),
+    ],
+)
+def test_the_earlier_comparison_means_what_it_meant(old: Any, compare: Any, require_each: list[str]) -> None:
+    found = EvaluationConfig.model_validate({"slices": [["origin"]], "comparison": old})
+    assert found.compare == (None if compare is None else CompareConfig.model_validate(compare))
+    assert found.require_each == require_each
+    # It is read once: what is handed on has the new name alone.
+    assert EvaluationConfig.model_validate_json(found.model_dump_json()) == found
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "said"),
+    [
+        ({"comparison": {"max_regression": 0.1, "min_improvement": 0.1}}, "can't have to be better"),
+        ({"comparison": {"max_slice_regression": 0.1}}, "needs slices"),
+        ({"comparison": {"metrc": "mae"}}, r"write compare: \{accept: not_worse, margin: 0.02\}.*found metrc"),
+        ({"comparison": 3}, "found 3"),
+        ({"comparison": {}, "compare": {}}, "write compare alone"),
+        ({"require_each": ["slice"]}, "needs slices"),
+        ({"min_test_sequences": 0}, "greater than or equal to 1"),
+        ({"compare": {"confidence": 1.0}}, "less than 1"),
+    ],
+)
+def test_what_contradicts_itself_is_refused(evaluation: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        EvaluationConfig.model_validate(evaluation)
+
+
+@pytest.mark.parametrize(
+    ("config", "evaluation", "said"),
+    [
+        (
+            WEATHER,
+            {"compare": {"metric": "mae_naive_last"}},
+            "mae_naive_last is no property of a model. Expected one of",
+        ),
+        (CLASSES, {"require_each": ["horizon"]}, "classification has no horizons"),
+    ],
+)
+def test_what_the_task_cannot_give_is_refused(config: DatasetConfig, evaluation: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        check_evaluation(config, EvaluationConfig.model_validate(evaluation))
 
 
 def test_an_unknown_metric_lists_the_known_ones() -> None:
     with pytest.raises(ConfigError, match=r"evaluation\.thresholds: regression has no metric accuracy.*mae, rmse, r2"):
         check_evaluation(NUMBERS, EvaluationConfig(thresholds={"accuracy": ThresholdConfig(min=1)}))
-    with pytest.raises(ConfigError, match=r"evaluation\.comparison\.metric: classification has no metric mae"):
-        check_evaluation(CLASSES, EvaluationConfig(comparison=ComparisonConfig(metric="mae")))
+    with pytest.raises(ConfigError, match=r"evaluation\.compare\.metric: classification has no metric mae"):
+        check_evaluation(CLASSES, EvaluationConfig(compare=CompareConfig(metric="mae")))
 
 
 def test_it_imports_neither_tensorflow_nor_tfma() -> None:

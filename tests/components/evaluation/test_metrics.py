@@ -25,8 +25,8 @@ CLASSES = dataset(kind="classification", label="y")
 WEATHER = dataset(kind="forecasting", targets=["temp"], input_length=24, horizons=[6])
 
 
-def bounds(config: Any) -> dict[str, tuple[float | None, float | None, float | None]]:
-    """Lower bound, upper bound and allowed change of each metric that has one."""
+def bounds(config: Any) -> dict[str, tuple[float | None, float | None]]:
+    """Lower and upper bound of each metric that has one; nothing is asked of a difference, or in a slice."""
 
     def value(holder: Any, name: str) -> float | None:
         return getattr(holder, name).value if holder.HasField(name) else None
@@ -34,105 +34,29 @@ def bounds(config: Any) -> dict[str, tuple[float | None, float | None, float | N
     result = {}
     for metric in config.metrics_specs[0].metrics:
         for threshold in metric.per_slice_thresholds:
-            # The whole split, and no slice.
             assert [list(spec.feature_keys) for spec in threshold.slicing_specs] == [[]]
-            absolute, change = threshold.threshold.value_threshold, threshold.threshold.change_threshold
-            name = json.loads(metric.config)["name"]
-            result[name] = (value(absolute, "lower_bound"), value(absolute, "upper_bound"), value(change, "absolute"))
+            assert not threshold.threshold.HasField("change_threshold")
+            absolute = threshold.threshold.value_threshold
+            result[json.loads(metric.config)["name"]] = (value(absolute, "lower_bound"), value(absolute, "upper_bound"))
     return result
 
 
-def test_defaults_ask_for_the_baselines_and_no_regression() -> None:
+def test_tfma_decides_on_bounds_alone() -> None:
     from noisy_gru.components.evaluation.config import eval_config
 
-    just_above, just_below = math.nextafter(0, 1), math.nextafter(1, 0)
-    assert bounds(eval_config(CLASSES, EvaluationConfig())) == {
-        "example_count": (1.0, None, None),
-        "accuracy_gain_over_majority": (just_above, None, None),
-        "accuracy": (None, None, 0.0),
-    }
-    assert bounds(eval_config(WEATHER, EvaluationConfig())) == {
-        "example_count": (1.0, None, None),
-        "mae_over_naive_last/temp": (None, just_below, None),
-        "mae": (None, None, 0.0),
-    }
-
-
-def test_nothing_asked_for_still_blesses_a_model_that_was_measured() -> None:
-    from noisy_gru.components.evaluation.config import eval_config
-
-    config = eval_config(CLASSES, EvaluationConfig(baselines="report", comparison=None))
-    assert bounds(config) == {"example_count": (1.0, None, None)}
-
-
-def test_thresholds_slices_and_regression_of_the_configuration() -> None:
-    from noisy_gru.components.evaluation.config import eval_config
-
+    # A model that was measured is blessed by TFMA; the comparisons are beside it.
+    for data in (CLASSES, WEATHER):
+        assert bounds(eval_config(data, EvaluationConfig())) == {"example_count": (1.0, None)}
     evaluation = EvaluationConfig.model_validate(
         {
             "slices": [["origin"], ["origin", "season"]],
-            "thresholds": {
-                "accuracy": {"min": 0.9},
-                "log_loss": {"max": 0.5},
-                "accuracy_gain_over_majority": {"min": 0.3},
-            },
-            "comparison": {"metric": "accuracy", "max_regression": 0.02},
+            "thresholds": {"accuracy": {"min": 0.9}, "log_loss": {"max": 0.5}},
         }
     )
     config = eval_config(CLASSES, evaluation, fingerprint="abc")
     assert [list(spec.feature_keys) for spec in config.slicing_specs] == [[], ["origin"], ["origin", "season"]]
-    assert bounds(config) == {
-        "example_count": (1.0, None, None),
-        "accuracy": (0.9, None, -0.02),
-        "log_loss": (None, 0.5, None),
-        "accuracy_gain_over_majority": (0.3, None, None),
-    }
+    assert bounds(config) == {"example_count": (1.0, None), "accuracy": (0.9, None), "log_loss": (None, 0.5)}
     assert '"fingerprint": "abc"' in config.metrics_specs[0].metrics[0].config
-
-
-def changes(config: Any) -> dict[tuple[str, ...], float]:
-    """The allowed change of the compared metric, by the columns of the slices that it holds for."""
-    return {
-        tuple(spec.feature_keys): each.threshold.change_threshold.absolute.value
-        for metric in config.metrics_specs[0].metrics
-        for each in metric.per_slice_thresholds
-        if each.threshold.HasField("change_threshold")
-        for spec in each.slicing_specs
-    }
-
-
-@pytest.mark.parametrize(
-    ("data", "comparison", "expected"),
-    [
-        (CLASSES, {"min_improvement": 0.0}, {(): math.nextafter(0, 1)}),
-        (WEATHER, {"min_improvement": 0.5}, {(): -math.nextafter(0.5, 1)}),
-        (WEATHER, {"max_regression": 0.1, "max_slice_regression": 0.3}, {(): 0.1, ("origin",): 0.3, ("a", "b"): 0.3}),
-        (CLASSES, {"max_slice_regression": 0.3}, {(): 0.0, ("origin",): -0.3, ("a", "b"): -0.3}),
-    ],
-)
-def test_what_the_comparison_asks_for(data: DatasetConfig, comparison: Any, expected: dict[Any, float]) -> None:
-    from noisy_gru.components.evaluation.config import eval_config, without_comparison
-
-    evaluation = EvaluationConfig.model_validate({"slices": [["origin"], ["a", "b"]], "comparison": comparison})
-    config = eval_config(data, evaluation)
-    assert changes(config) == expected
-    relaxed = without_comparison(config)
-    assert changes(relaxed) == {}
-    assert [metric.config for metric in relaxed.metrics_specs[0].metrics] == [
-        metric.config for metric in config.metrics_specs[0].metrics
-    ]
-
-
-@pytest.mark.parametrize(
-    ("evaluation", "said"),
-    [
-        ({"comparison": {"max_regression": 0.1, "min_improvement": 0.1}}, "can't have to be better"),
-        ({"comparison": {"max_slice_regression": 0.1}}, "max_slice_regression needs slices"),
-    ],
-)
-def test_a_comparison_that_contradicts_itself_is_refused(evaluation: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
-        EvaluationConfig.model_validate(evaluation)
 
 
 def test_an_unknown_metric_is_refused() -> None:

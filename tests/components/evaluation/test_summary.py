@@ -1,63 +1,115 @@
-"""A missed bound in words."""
+"""A missed bound and a comparison in words."""
 
 from __future__ import annotations
 
 import math
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from noisy_gru.components.evaluation.comparisons import Comparison, Verdict
 from noisy_gru.components.evaluation.summary import OVERALL, MissedThreshold
+from noisy_gru.components.evaluation.verdict import read_verdict, refusals, sentence, warnings, write_verdict
 
 
 @pytest.mark.parametrize(
     ("missed", "said"),
     [
+        (MissedThreshold("accuracy", OVERALL, 0.9, 0.95, True), "accuracy is 0.9, must be at least 0.95 (off by 0.05)"),
+        (MissedThreshold("mae", OVERALL, 3.5, 3.25, False), "mae is 3.5, must be at most 3.25 (off by 0.25)"),
+        (MissedThreshold("accuracy", OVERALL, None, 0.5, True), "accuracy could not be measured"),
         (
-            MissedThreshold("accuracy", OVERALL, 0.9, 0.95, True, False),
-            "accuracy is 0.9, must be at least 0.95 (off by 0.05)",
-        ),
-        (
-            MissedThreshold("mae", "origin=JFK", 3.5, 3.25, False, False),
-            "mae for origin=JFK is 3.5, must be at most 3.25 (off by 0.25)",
-        ),
-        (
-            MissedThreshold("accuracy_gain_over_majority", OVERALL, 0.0, math.nextafter(0, 1), True, False),
-            "accuracy_gain_over_majority is 0, must be more than 0 (off by 0)",
-        ),
-        (
-            MissedThreshold("mae_over_naive_last/temp", OVERALL, 1.2, math.nextafter(1, 0), False, False),
-            "mae_over_naive_last/temp is 1.2, must be less than 1 (off by 0.2)",
-        ),
-        (
-            MissedThreshold("accuracy", OVERALL, -0.02, -0.01, True, True),
-            "accuracy is 0.02 worse than that of the published model; at most 0.01 worse is allowed",
-        ),
-        (
-            MissedThreshold("mae", "origin=JFK", 0.5, 0.25, False, True, 3.0, "version 17"),
-            "mae for origin=JFK is 3.5, 0.5 worse than the 3 of version 17; at most 0.25 worse is allowed",
-        ),
-        (
-            MissedThreshold("accuracy", OVERALL, -0.25, 0.0, True, True, 0.75, "version 17"),
-            "accuracy is 0.5, 0.25 worse than the 0.75 of version 17; it must not be worse",
-        ),
-        (
-            MissedThreshold("accuracy", OVERALL, 0.01, math.nextafter(0.02, 1), True, True, 0.75, "version 17"),
-            "accuracy is 0.76, 0.01 better than the 0.75 of version 17; more than 0.02 better is asked for",
-        ),
-        (
-            MissedThreshold("mae", OVERALL, 0.0, math.nextafter(0, -1), False, True, 3.0, "version 17"),
-            "mae is 3, as good as the 3 of version 17; more than 0 better is asked for",
-        ),
-        (
-            MissedThreshold("mae", OVERALL, math.nan, 0.0, False, True, 3.0, "version 17"),
-            "mae is not a number: the model's answers aren't, or there is no naive value",
-        ),
-        (MissedThreshold("accuracy", OVERALL, None, 0.5, True, False), "accuracy could not be measured"),
-        (
-            MissedThreshold("mae", OVERALL, math.nan, 3.0, False, False),
+            MissedThreshold("mae", OVERALL, math.nan, 3.0, False),
             "mae is not a number: the model's answers aren't, or there is no naive value",
         ),
     ],
 )
 def test_it_says_which_metric_where_and_by_how_much(missed: MissedThreshold, said: str) -> None:
     assert str(missed) == said
+
+
+def comparison(**changes: Any) -> Comparison:
+    given: dict[str, Any] = {
+        "metric": "accuracy",
+        "slice": "all",
+        "against": "published",
+        "sequences": 50,
+        "clusters": 50,
+        "cluster_unit": "entity",
+        "candidate": 0.82,
+        "other": 0.84,
+        "difference": -0.02,
+        "lower": -0.1,
+        "upper": 0.06,
+        "confidence": 0.95,
+        "accept": "not_worse",
+        "margin": 0.02,
+        "required": True,
+        "passed": False,
+    }
+    return Comparison(**given | changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {},
+            # (0.08 / 0.02) ** 2 = 16 times as many.
+            "accuracy is 0.82, 0.02 worse than the 0.84 of version 17 on 50 test sequences; it may be between 0.1 "
+            "worse and 0.06 better (95 % on each side); that it is not worse by more than 0.02 has to be shown (of two "
+            "equal models, about 800 sequences would show it)",
+        ),
+        (
+            {
+                "metric": "mae/temp@6",
+                "slice": "origin=JFK",
+                "against": "seasonal",
+                "candidate": 2.36,
+                "other": 2.0,
+                "difference": -0.36,
+                "lower": -0.5,
+                "upper": -0.2,
+                "accept": "better",
+                "margin": 0.0,
+                "sequences": 430,
+                "clusters": 14,
+                "cluster_unit": "block of time",
+            },
+            "mae/temp@6 for origin=JFK is 2.36, 0.36 worse than the 2 of repeating the value of a season ago (1.18 "
+            "times) on 430 test sequences (14 blocks of time); it may be between 0.5 worse and 0.2 worse (95 % on each "
+            "side); that it is better has to be shown",
+        ),
+        (
+            {"difference": 0.0, "candidate": 0.84, "lower": None, "upper": None, "clusters": 3},
+            "accuracy is 0.84, as good as the 0.84 of version 17 on 50 test sequences "
+            "(3 entities); 3 of these are too few for an interval; that it is not worse by more than 0.02 has "
+            "to be shown",
+        ),
+        (
+            {"candidate": None, "difference": None, "lower": None, "upper": None},
+            "accuracy is not a number: the model's answers aren't, or there is nothing to compare with version 17",
+        ),
+    ],
+)
+def test_a_comparison_in_words(changes: dict[str, Any], said: str) -> None:
+    assert sentence(comparison(**changes), "version 17") == said
+
+
+def test_a_verdict_is_read_as_it_was_written(tmp_path: Path) -> None:
+    lost = comparison(required=False, slice="site=north", upper=-0.001)
+    level = comparison(required=False, against="last", difference=0.0)
+    others = [comparison(required=False, passed=True), comparison(required=False, slice="site=south")]
+    verdict = Verdict(7, 20, [comparison(), lost, level, *others], seed=3, resamples=4000)
+    write_verdict(verdict, tmp_path)
+    assert read_verdict(tmp_path) == verdict
+    few, failed = refusals(verdict, "version 17")
+    assert few.startswith("the test split has 7 sequences, at least 20 are asked for: ")
+    assert few.endswith("lower evaluation.min_test_sequences")
+    assert failed == sentence(comparison(), "version 17")
+    assert warnings(verdict, "version 17") == [sentence(lost, "version 17"), sentence(level, "version 17")]
+    assert not verdict.passed
+    assert Verdict(20, 20, [lost]).passed
+    assert not Verdict(20, 20, [comparison()]).passed
+    assert read_verdict(tmp_path / "an-earlier-release") is None

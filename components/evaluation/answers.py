@@ -1,0 +1,110 @@
+"""The answers of both models for each test sequence, as they leave TFMA: Parquet files in the `evaluation` artifact.
+
+    >>> with recorded(folder, dataset.task): Evaluator.Do(...)  # doctest: +SKIP
+    >>> pd.read_parquet(folder)  # doctest: +SKIP
+
+Columns: `sequence_id`, `slices` (its slices' names), `label`, `candidate`, `published` (null on a first run), and the
+naive answers. A classification's are class names, with `candidate_loss` and `published_loss` (the negative logarithm of
+the true class' probability) beside them; a forecast's are lists, all targets of the first horizon, then of the second.
+TFX's Evaluator calls extractors.py by its name, so the folder is handed over by a context variable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import tensorflow_model_analysis as tfma
+from apache_beam.io.parquetio import WriteToParquet
+from tensorflow_model_analysis import constants
+
+from noisy_gru.components.evaluation.accumulators import class_loss
+from noisy_gru.components.evaluation.catalogue import naive_baselines
+from noisy_gru.components.evaluation.metrics import label_and_naive, outputs_of, sequence_name
+from noisy_gru.components.evaluation.summary import BASELINE, CANDIDATE, slice_label
+from noisy_gru.components.sequence_example_gen.columns import SEQUENCE_ID
+from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, TaskConfig
+
+ANSWERS = "answers"
+_target: ContextVar[tuple[str, TaskConfig]] = ContextVar("answers")
+_tfma: Any = tfma
+_arrow: Any = pa
+
+
+@contextmanager
+def recorded(folder: Path, task: TaskConfig) -> Iterator[None]:
+    """Within it TFX's Evaluator, given extractors.py, writes the answers to ``folder``."""
+    token = _target.set((str(folder), task))
+    try:
+        yield
+    finally:
+        _target.reset(token)
+
+
+def recorder(has_baseline: bool) -> Any:
+    """A TFMA extractor that writes down what those before it found."""
+    folder, task = _target.get()
+    return _tfma.extractors.Extractor("RecordAnswers", _Record(folder, task, has_baseline))
+
+
+class _Record(beam.PTransform):
+    """Writes the answers and lets the extracts pass."""
+
+    def __init__(self, folder: str, task: TaskConfig, has_baseline: bool) -> None:
+        super().__init__()
+        self._folder, self._task, self._has_baseline = folder, task, has_baseline
+
+    def expand(self, input_or_inputs: Any) -> Any:
+        rows = input_or_inputs | "ReadAnswers" >> beam.Map(_row, self._task, self._has_baseline)
+        _ = rows | "WriteAnswers" >> WriteToParquet(
+            f"{self._folder}/answers", answers_schema(self._task), file_name_suffix=".parquet"
+        )
+        return input_or_inputs
+
+
+def answers_schema(task: TaskConfig) -> Any:
+    """The columns of the files, a ``pyarrow.Schema``."""
+    common = [("sequence_id", _arrow.string()), ("slices", _arrow.list_(_arrow.string()))]
+    if isinstance(task, ClassificationConfig):
+        name, loss = _arrow.binary(), _arrow.float64()
+        columns = [("label", name), ("candidate", name), ("candidate_loss", loss)]
+        return _arrow.schema(common + columns + [("published", name), ("published_loss", loss), ("majority", name)])
+    kind = _arrow.list_(_arrow.float32()) if isinstance(task, ForecastingConfig) else _arrow.float64()
+    names = ["label", "candidate", "published", *naive_baselines(task)]
+    return _arrow.schema(common + [(name, kind) for name in names])
+
+
+def _row(extracts: dict[str, Any], task: TaskConfig, has_baseline: bool) -> dict[str, Any]:
+    features = extracts[constants.FEATURES_KEY]
+    label, naive = label_and_naive(task, features)
+    slices = {slice_label(key) for key in extracts[constants.SLICE_KEY_TYPES_KEY] if key}
+    name = sequence_name(features) if features.get(SEQUENCE_ID) is not None else None
+    row: dict[str, Any] = {"sequence_id": name, "slices": sorted(slices)}
+    models = {"candidate": CANDIDATE, "published": BASELINE} if has_baseline else {"candidate": ""}
+    row["published"] = row["published_loss"] = None
+    if isinstance(task, ClassificationConfig):
+        row["label"] = label
+        for column, model in models.items():
+            outputs = outputs_of(extracts, model)
+            classes = [bytes(each) for each in outputs["labels_bytes"]]
+            probabilities = np.asarray(outputs["probabilities"], np.float64)
+            answered = not np.isnan(probabilities).any()
+            row[column] = classes[int(np.argmax(probabilities))] if answered else None
+            row[f"{column}_loss"] = class_loss(label, classes, probabilities)
+            if column == "candidate":
+                row["majority"] = classes[0]  # the vocabulary begins with the most frequent class of train
+        return row
+    del row["published_loss"]
+    answers = {column: np.asarray(outputs_of(extracts, model)["predictions"]) for column, model in models.items()}
+    if not isinstance(task, ForecastingConfig):
+        return row | {"label": label} | {name: float(value.reshape(-1)[0]) for name, value in answers.items()}
+    for kind in naive_baselines(task):
+        answers[kind] = np.stack([naive[f"naive_{kind}/{target}"] for target in task.targets], axis=-1)
+    answers["label"] = label
+    return row | {name: value.reshape(-1).astype(np.float32) for name, value in answers.items()}

@@ -1,0 +1,153 @@
+"""Metrics as functions of sums over sequences, so that each can be drawn again by a bootstrap.
+
+A measure turns the answers of one model into columns [N, Q], and sums of these [..., Q] into values [...].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from noisy_gru.components.evaluation.catalogue import cells, higher_is_better, naive_baselines
+from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, TaskConfig
+
+Answers = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One metric.
+
+    Attributes:
+        metric: its name.
+        columns: of answers and the model's name in them (`candidate`, `published`, a baseline's), float64 [N, Q].
+        value: of sums [..., Q], float64 [...].
+        ties: rows [2, 2 Q]: the sums of a pair of models of which only the first, or only the second, is right;
+            None if a score isn't right or wrong.
+    """
+
+    metric: str
+    columns: Callable[[Answers, str], np.ndarray]
+    value: Callable[[np.ndarray], np.ndarray]
+    ties: np.ndarray | None = None
+
+    def gain(self, totals: np.ndarray) -> np.ndarray:
+        """How much better the first model is, of both models' sums [..., 2 Q]."""
+        first, second = np.split(totals, 2, axis=-1)
+        sign = 1.0 if higher_is_better(self.metric) else -1.0
+        return sign * (self.value(first) - self.value(second))
+
+
+def measure(metric: str, task: TaskConfig, classes: list[bytes], beside: str | None = None) -> Measure:
+    """The measure of a metric.
+
+    Args:
+        metric: one of the model, see ``is_comparable``.
+        task: of the data set.
+        classes: all that are a label or an answer; empty unless it is a classification.
+        beside: the naive forecast that a forecast's errors are compared with: only where that is known.
+    """
+    if isinstance(task, ClassificationConfig):
+        return _classification(metric, classes)
+    if isinstance(task, ForecastingConfig):
+        return _forecasting(metric, task, beside)
+    return _regression(metric)
+
+
+def _mean(sums: np.ndarray) -> np.ndarray:
+    return sums[..., 0] / sums[..., 1]
+
+
+def _root(sums: np.ndarray) -> np.ndarray:
+    return np.sqrt(_mean(sums))
+
+
+def _classification(metric: str, classes: list[bytes]) -> Measure:
+    count = len(classes)
+    place = {name: number for number, name in enumerate(classes)}
+
+    def codes(names: np.ndarray) -> np.ndarray:
+        return np.array([place.get(name, -1) for name in names], dtype=np.int64)
+
+    if metric == "log_loss":
+
+        def losses(answers: Answers, model: str) -> np.ndarray:
+            loss = answers[f"{model}_loss"]
+            return np.stack([loss, np.ones(len(loss))], axis=1)
+
+        return Measure(metric, losses, _mean)
+    if metric in ("accuracy", "accuracy_gain_over_majority"):
+
+        def right(answers: Answers, model: str) -> np.ndarray:
+            hits = answers[model] == answers["label"]
+            return np.stack([hits.astype(float), np.ones(len(hits))], axis=1)
+
+        def share(sums: np.ndarray) -> np.ndarray:
+            return _mean(sums)
+
+        return Measure(metric, right, share, np.array([[1.0, 1, 0, 1], [0, 1, 1, 1]]))
+
+    def by_class(answers: Answers, model: str) -> np.ndarray:
+        true, answered = codes(answers["label"]), codes(answers[model])
+        rows = np.arange(len(true))
+        sums = np.zeros((len(true), 3, count))
+        sums[rows, 0, true] = 1
+        sums[rows[answered >= 0], 1, answered[answered >= 0]] = 1
+        hit = true == answered
+        sums[rows[hit], 2, true[hit]] = 1
+        return sums.reshape(len(true), -1)
+
+    def averaged(sums: np.ndarray) -> np.ndarray:
+        true, answered, hits = np.moveaxis(sums.reshape(*sums.shape[:-1], 3, count), -2, 0)
+        occurs = true > 0 if metric == "balanced_accuracy" else (true > 0) | (answered > 0)
+        by = true if metric == "balanced_accuracy" else (true + answered) / 2
+        scores = np.divide(hits, by, out=np.zeros_like(hits), where=occurs)
+        return scores.sum(axis=-1) / occurs.sum(axis=-1)
+
+    # A right answer of each class in equal parts; a wrong one is any other class.
+    part = np.full(count, 1 / count) if count else np.empty(0)
+    right_once, wrong_once = np.concatenate([part, part, part]), np.concatenate([part, part, 0 * part])
+    ties = np.stack([np.concatenate([right_once, wrong_once]), np.concatenate([wrong_once, right_once])])
+    return Measure(metric, by_class, averaged, ties if count else None)
+
+
+def _regression(metric: str) -> Measure:
+    def errors(answers: Answers, model: str) -> np.ndarray:
+        error, label = answers[model] - answers["label"], answers["label"]
+        power = np.abs(error) if metric == "mae" else error**2
+        return np.stack([power, np.ones(len(error)), label, label**2], axis=1)
+
+    def variance(sums: np.ndarray) -> np.ndarray:
+        return sums[..., 3] / sums[..., 1] - (sums[..., 2] / sums[..., 1]) ** 2
+
+    values: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+        "mae": _mean,
+        "rmse": _root,
+        "r2": lambda sums: 1 - _mean(sums) / variance(sums),
+        "rmse_over_naive_mean": lambda sums: np.sqrt(_mean(sums) / variance(sums)),
+    }
+    return Measure(metric, errors, values[metric])
+
+
+def _forecasting(metric: str, task: ForecastingConfig, beside: str | None) -> Measure:
+    name, _, rest = metric.partition("/")
+    suffix = f"/{rest}" if rest else ""
+    targets = len(task.targets)
+    places = [horizon * targets + target for horizon, target in dict(cells(task))[suffix]]
+    for naive in naive_baselines(task):
+        if name == f"mae_over_naive_{naive}":
+            beside = naive
+
+    def errors(answers: Answers, model: str) -> np.ndarray:
+        label = answers["label"][:, places]
+        error = np.abs(answers[model][:, places] - label)
+        known = np.ones_like(error, bool) if beside is None else ~np.isnan(answers[beside][:, places])
+        of_model = np.where(known, error**2 if name == "rmse" else error, 0.0).sum(axis=1)
+        if not name.startswith("mae_over_naive_"):
+            return np.stack([of_model, known.sum(axis=1).astype(float)], axis=1)
+        of_naive = np.abs(answers[str(beside)][:, places] - label)
+        return np.stack([of_model, np.where(known, of_naive, 0.0).sum(axis=1)], axis=1)
+
+    return Measure(metric, errors, _root if name == "rmse" else _mean)
