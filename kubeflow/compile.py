@@ -19,7 +19,7 @@ import yaml
 from google.protobuf import json_format
 from kfp import components
 from kfp.pipeline_spec import pipeline_spec_pb2
-from tfx.components import FileBasedExampleGen
+from tfx.components import Evaluator, FileBasedExampleGen
 from tfx.dsl.components.base import base_driver, executor_spec
 from tfx.orchestration.data_types import RuntimeParameter
 from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import KubeflowV2DagRunner, KubeflowV2DagRunnerConfig
@@ -35,6 +35,7 @@ from noisy_gru.components.warm_start_base.component import WarmStartBase
 from noisy_gru.kubeflow import parameters as names
 from noisy_gru.kubeflow.configuration import TASK, move_to_artifact
 from noisy_gru.kubeflow.gating import keep_first_conditions
+from noisy_gru.kubeflow.page_outputs import add_page_outputs
 from noisy_gru.kubeflow.platform_spec import check_steps, platform_spec, resources, retry_policy, step_config
 from noisy_gru.kubeflow.sizes import check_sizes
 from noisy_gru.kubeflow.supported import check_supported
@@ -149,6 +150,8 @@ def compile_graph(pipeline: Pipeline, config: KubeflowConfig, *, image: str) -> 
         executor.get("container", {}).pop("lifecycle", None)  # the backend passes over it; the entrypoint drives
         if "container" in executor and isinstance(node.executor_spec, executor_spec.ExecutorClassSpec):
             _own_entrypoint(spec, name, node, executor["container"], pipeline)
+        if isinstance(node, Evaluator):
+            add_page_outputs(spec["components"][name], node.exec_properties["eval_config"])
     _defaults(spec, nodes, image)
     if move_to_artifact(spec):
         _image_parameter(spec, TASK)

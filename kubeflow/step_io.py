@@ -5,23 +5,30 @@ Artifacts come with the launcher's folders as their URIs; those of the answer ar
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_entrypoint_utils as tfx_utils
 from tfx.orchestration.portable import outputs_utils
+from tfx.types import artifact_utils
 from tfx.types.artifact import Artifact
 from tfx.types.value_artifact import ValueArtifact
+from tfx.utils import path_utils
 
+from noisy_gru.components.evaluation.summary import read_evaluation
 from noisy_gru.components.pusher.executor import ORIGIN
 from noisy_gru.kubeflow import configuration as configuration_artifact
 from noisy_gru.kubeflow import parameters as names
 from noisy_gru.kubeflow.artifact_paths import to_path, to_uri
+from noisy_gru.kubeflow.confusion import classified_label, confusion_matrix
+from noisy_gru.kubeflow.page_outputs import PAGE_OUTPUTS, write_page_outputs
 
 # Generated code, of which type checkers see nothing.
 _proto: Any = pipeline_spec_pb2
@@ -47,6 +54,7 @@ class StepInput:
         output_file: where the answer goes.
         run_id: of the run; empty where the step wasn't told.
         names_by_id: KFP's names of artifacts by the numbers that TFX has for them.
+        page: where the outputs go that only the page of the run shows.
     """
 
     inputs: Artifacts
@@ -55,6 +63,7 @@ class StepInput:
     output_file: Path
     run_id: str
     names_by_id: dict[int, str]
+    page: dict[str, Path]
 
 
 def read_input(executor_input: str, definitions: str, types: ArtifactTypes) -> StepInput:
@@ -74,6 +83,11 @@ def read_input(executor_input: str, definitions: str, types: ArtifactTypes) -> S
     told = json_format.Parse(executor_input, _proto.ExecutorInput(), ignore_unknown_fields=True)
     spec = json_format.Parse(definitions, _proto.ComponentInputsSpec(), ignore_unknown_fields=True)
     configuration = next((each.uri for each in told.inputs.artifacts[configuration_artifact.INPUT].artifacts), None)
+    page = {
+        name: Path(to_path(told.outputs.artifacts[name].artifacts[0].uri))
+        for name in PAGE_OUTPUTS
+        if name in told.outputs.artifacts and name not in types["outputs"]
+    }
     known: dict[int, str] = {}
     found: dict[str, Artifacts] = {}
     for side, artifacts in (("inputs", told.inputs.artifacts), ("outputs", told.outputs.artifacts)):
@@ -92,7 +106,8 @@ def read_input(executor_input: str, definitions: str, types: ArtifactTypes) -> S
     run_id = properties.pop(names.RUN_ID, "")
     folder = Path(to_path(configuration)) if configuration else None
     properties = configuration_artifact.resolve(properties, folder)
-    return StepInput(found["inputs"], found["outputs"], properties, Path(told.outputs.output_file), run_id, known)
+    output_file = Path(told.outputs.output_file)
+    return StepInput(found["inputs"], found["outputs"], properties, output_file, run_id, known, page)
 
 
 def _unwrap(metadata: Any) -> None:
@@ -131,7 +146,7 @@ def clear_outputs(outputs: Artifacts, *, make_folders: bool) -> None:
 
 
 def write_output(step: StepInput) -> None:
-    """Writes the answer: URIs and metadata of the outputs."""
+    """Writes the answer: URIs and metadata of the outputs, and what the page of the run shows."""
     outputs_utils.tag_output_artifacts_with_version(step.outputs)
     answer = _proto.ExecutorOutput()
     for name, artifacts in step.outputs.items():
@@ -144,8 +159,28 @@ def write_output(step: StepInput) -> None:
                 if value.WhichOneof("kind") == "string_value":
                     value.string_value = to_uri(value.string_value)
             answer.artifacts[name].artifacts.append(told)
+    if step.page:
+        (evaluation,) = step.outputs["evaluation"]
+        shown_outputs = write_page_outputs(read_evaluation(evaluation.uri), step.page, _confusion(step))
+        for name, properties in shown_outputs.items():
+            shown = answer.artifacts[name].artifacts.add(uri=to_uri(str(step.page[name])))
+            shown.metadata.update(properties)
     step.output_file.parent.mkdir(parents=True, exist_ok=True)
     step.output_file.write_text(json_format.MessageToJson(answer, sort_keys=True))
+
+
+def _confusion(step: StepInput) -> tuple[list[str], np.ndarray] | None:
+    """The confusion matrix of a classification that was evaluated; None for any other task."""
+    label = classified_label(step.properties["eval_config"])
+    if label is None:
+        return None
+    (examples,), (model,) = step.inputs["examples"], step.inputs["model"]
+    splits = json.loads(step.properties.get("example_splits") or "null") or artifact_utils.decode_split_names(
+        examples.split_names
+    )
+    folders = [Path(artifact_utils.get_split_uri([examples], split)) for split in splits]
+    files = sorted(str(file) for folder in folders for file in folder.iterdir() if file.is_file())
+    return confusion_matrix(path_utils.serving_model_path(model.uri), files, label)
 
 
 def _names_for_ids(artifact: Artifact, names_by_id: Mapping[int, str]) -> None:

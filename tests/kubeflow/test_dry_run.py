@@ -169,6 +169,29 @@ def evaluation(runs: Runs, account: RunAccount) -> Any:
     return read_evaluation(str(runs.kept(account, "Evaluator", "evaluation")))
 
 
+def test_the_page_of_the_run_shows_the_evaluation(runs: Runs) -> None:
+    for account in (runs.first, runs.second):
+        task, summary = account.task("Evaluator"), evaluation(runs, account)
+        shown = task.artifacts["metrics"]["metadata"]
+        assert shown["accuracy"] == pytest.approx(summary.metrics["accuracy"])
+        # The page wants a name, and MLflow's plugin passes over these two: all others are numbers.
+        others = {key: value for key, value in shown.items() if key not in ("display_name", "store_session_info")}
+        assert all(isinstance(value, float) for value in others.values())
+        # ML Metadata wraps mappings. Rows are true classes: their sums are the slices', and the diagonal is right.
+        matrix = task.artifacts["classification"]["metadata"]["confusionMatrix"]["struct"]
+        names = [each["displayName"] for each in matrix["annotationSpecs"]]
+        counts = np.array([row["row"] for row in matrix["rows"]])
+        assert dict(zip(names, counts.sum(axis=1), strict=True)) == {
+            name.removeprefix("speaker="): metrics["example_count"] for name, metrics in summary.slices.items()
+        }
+        assert np.trace(counts) / counts.sum() == pytest.approx(summary.metrics["accuracy"])
+        report = runs.kept(account, "Evaluator", "report")
+        assert report.is_file() and f"<td>{summary.metrics['accuracy']:.4g}</td>" in report.read_text()
+    assert runs.second.task("Evaluator").artifacts["metrics"]["metadata"]["published/accuracy"] == pytest.approx(
+        evaluation(runs, runs.first).metrics["accuracy"], abs=1e-6
+    )
+
+
 def rows_read(runs: Runs, account: RunAccount) -> int:
     report = json.loads((runs.kept(account, "SequenceExampleGen", "account") / "account.json").read_text())
     return report["rows"]["read"]
