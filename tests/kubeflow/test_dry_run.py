@@ -20,6 +20,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 
+from noisy_gru.kubeflow.confusion import OTHER
 from noisy_gru.kubeflow.emulator import launcher
 from noisy_gru.kubeflow.emulator.account import RunAccount
 from noisy_gru.kubeflow.emulator.running import emulate
@@ -181,9 +182,13 @@ def test_the_page_of_the_run_shows_the_evaluation(runs: Runs) -> None:
         matrix = task.artifacts["classification"]["metadata"]["confusionMatrix"]["struct"]
         names = [each["displayName"] for each in matrix["annotationSpecs"]]
         counts = np.array([row["row"] for row in matrix["rows"]])
-        assert dict(zip(names, counts.sum(axis=1), strict=True)) == {
-            name.removeprefix("speaker="): metrics["example_count"] for name, metrics in summary.slices.items()
-        }
+        expected = {name.removeprefix("speaker="): metrics["example_count"] for name, metrics in summary.slices.items()}
+        # The first span's train half ends before the last speaker's utterances.
+        unseen = set(expected) - set(names)
+        assert unseen == ({"9"} if account is runs.first else set())
+        if unseen:
+            expected[OTHER] = expected.pop("9")
+        assert dict(zip(names, counts.sum(axis=1), strict=True)) == expected
         assert np.trace(counts) / counts.sum() == pytest.approx(summary.metrics["accuracy"])
         report = runs.kept(account, "Evaluator", "report")
         assert report.is_file() and f"<td>{summary.metrics['accuracy']:.4g}</td>" in report.read_text()
@@ -255,7 +260,7 @@ def test_the_planner_compares_with_what_is_published_and_a_run_without_news_ends
     drift = {(each["feature"], each["measure"]): each for each in reasons["drift"]["numbers"]["features"]}
     assert {name for name, _ in drift} == {*(f"c{number:02d}" for number in range(1, 13)), "speaker", "sequence length"}
     assert 0 < max(drift[f"c{number:02d}", "shape"]["distance"] for number in range(1, 13)) < 0.1
-    assert reasons["drift"]["numbers"]["compared"] == "640 new and 270 trained-on entities"
+    assert reasons["drift"]["numbers"]["compared"] == "640 new and 240 trained-on entities"
     assert plans[2]["summary"] == f"not due: nothing new since version {second}, which was trained on span 2"
     states = {task.name: task.state for task in runs.third.tasks}
     assert (runs.third.status, states.pop("RetrainPlanner")) == ("succeeded", "SUCCEEDED")
