@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -64,15 +64,19 @@ def write_page_outputs(
 
 
 def as_html(summary: EvaluationSummary) -> str:
-    """A page of its own: whether the model passed, why not, and all metrics."""
+    """A page of its own: whether the model passed, why not, what it lost otherwise, and all metrics."""
     verdict = "passed" if summary.blessed else "refused"
-    reasons = "".join(f"<li>{html.escape(reason)}</li>" for reason in summary.reasons)
+    warnings = f"<h2>Lost, without being refused for it</h2>{_list(summary.warnings)}" if summary.warnings else ""
     tables = [_table("test split", summary.metrics, summary.baseline)]
     tables += [_table(name, metrics, summary.baseline_slices.get(name, {})) for name, metrics in summary.slices.items()]
     return (
         f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Evaluation</title><style>{_STYLE}</style>'
-        f"</head><body><h1>The model {verdict}</h1><ul>{reasons}</ul>{''.join(tables)}</body></html>\n"
+        f"</head><body><h1>The model {verdict}</h1>{_list(summary.reasons)}{warnings}{''.join(tables)}</body></html>\n"
     )
+
+
+def _list(sentences: Iterable[str]) -> str:
+    return f"<ul>{''.join(f'<li>{html.escape(sentence)}</li>' for sentence in sentences)}</ul>"
 
 
 def _table(name: str, metrics: Mapping[str, float], published: Mapping[str, float]) -> str:

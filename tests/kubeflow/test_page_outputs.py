@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from noisy_gru.components.evaluation.summary import EvaluationSummary, MissedThreshold
+from noisy_gru.components.evaluation.summary import EvaluationSummary
 from noisy_gru.kubeflow.page_outputs import PAGE_OUTPUTS, write_page_outputs
 
 # The kfp SDK is imported with what it deprecated.
@@ -38,7 +38,8 @@ def summary() -> EvaluationSummary:
         metrics={"accuracy": 0.75, "log_loss": math.nan, "example_count": 40.0},
         slices={"shop=<script>alert(1)</script>": {"accuracy": 0.5}},
         baseline={"accuracy": 0.8},
-        missed=[MissedThreshold("accuracy", "all", 0.75, 0.9, is_lower=True, is_comparison=False)],
+        reasons=["accuracy is 0.75, must be at least 0.9 (off by 0.15)"],
+        warnings=["mae@3 is not shown to be below the seasonal naive's <b>"],
     )
 
 
@@ -67,7 +68,14 @@ def test_the_report_is_one_page_that_runs_nothing(tmp_path: Path) -> None:
     write_page_outputs(summary(), {name: tmp_path / name for name in PAGE_OUTPUTS})
     page = Cells((tmp_path / "report").read_text())
     assert "script" not in page.tags
-    for text in ("The model refused", "accuracy is 0.75, must be at least 0.9 (off by 0.15)", "0.75", "0.8", "nan"):
+    for text in (
+        "The model refused",
+        "accuracy is 0.75, must be at least 0.9 (off by 0.15)",
+        "0.75",
+        "0.8",
+        "nan",
+        *summary().warnings,
+    ):
         assert text in page.texts
     assert "shop=<script>alert(1)</script>" in page.texts
     assert [file.name for file in tmp_path.iterdir()] == ["report"]

@@ -55,7 +55,7 @@ def root(tmp_path: Path) -> Path:
     counts = {"by_split": {"train": 8, "test": 2}}
     (tmp_path / "account.json").write_text(json.dumps({"spans": spans, "files": [], "sequences": counts}))
     run = {"run_id": RUN, "pipeline": "pumps", "seed": 7, "config_hash": "c" * 64, "fingerprint": "f" * 64}
-    retraining = Retraining(tmp_path, tmp_path / "account.json", None, {**run, "packages": {"tfx": "1.21"}})
+    retraining = Retraining(tmp_path, tmp_path / "account.json", {**run, "packages": {"tfx": "1.21"}})
     for version in (100, 200):
         source = directory.artifacts / "Trainer" / "model" / str(version) / "Format-Serving"
         source.mkdir(parents=True)
