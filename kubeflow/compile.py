@@ -19,13 +19,14 @@ import yaml
 from google.protobuf import json_format
 from kfp import components
 from kfp.pipeline_spec import pipeline_spec_pb2
-from tfx.components import Evaluator, FileBasedExampleGen
+from tfx.components import FileBasedExampleGen
 from tfx.dsl.components.base import base_driver, executor_spec
 from tfx.orchestration.data_types import RuntimeParameter
 from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import KubeflowV2DagRunner, KubeflowV2DagRunnerConfig
 from tfx.orchestration.pipeline import Pipeline
 from tfx.utils import name_utils
 
+from noisy_gru.components.evaluation.evaluator import Evaluator
 from noisy_gru.components.latest_blessed.component import LatestBlessed
 from noisy_gru.components.pusher.component import Pusher
 from noisy_gru.components.reference_gate.component import ReferenceGate

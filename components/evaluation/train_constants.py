@@ -34,8 +34,16 @@ def train_constants(file: Path, task: TaskConfig) -> dict[str, tuple[float, floa
         ".".join(feature.path.step): (feature.num_stats.mean, feature.num_stats.median)
         for dataset in statistics.datasets
         for feature in dataset.features
-        if feature.HasField("num_stats") and feature.num_stats.common_stats.tot_num_values > feature.num_stats.num_nan
+        if feature.HasField("num_stats") and _has_numbers(feature.num_stats)
     }
-    keys = {target: f"target/{target}" for target in task.targets} if isinstance(task, ForecastingConfig) else None
-    keys = keys or {task.label: task.label}  # type: ignore[union-attr]
+    if isinstance(task, ForecastingConfig):
+        keys = {target: f"target/{target}" for target in task.targets}
+    else:
+        keys = {task.label: task.label}
     return {name: found[key] for name, key in keys.items()} if all(key in found for key in keys.values()) else {}
+
+
+def _has_numbers(statistics: Any) -> bool:
+    """Whether a ``NumericStatistics`` counted a value that is not NaN; only its histograms know of NaN."""
+    missing = max((histogram.num_nan for histogram in statistics.histograms), default=0)
+    return statistics.common_stats.tot_num_values > missing

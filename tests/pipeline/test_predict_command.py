@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from noisy_gru.pipeline.cli import app
 from noisy_gru.pipeline.cli_options import EXIT_CONFIG, EXIT_FAILED, EXIT_UNUSED_INPUT
-from noisy_gru.trainer.session import SessionModel
+from noisy_gru.trainer.session_process import SessionProcess
 
 CONFIG = """\
 name: small
@@ -151,16 +151,16 @@ def test_a_version_that_is_taken_away_while_it_is_read_is_not_missed(served, con
     before = predict(config, rows, "--root", root).stdout
     asked = []
 
-    def taken_away(folder: Path) -> SessionModel:
+    def taken_away(folder: Path) -> SessionProcess:
         asked.append(folder.name)
         if folder.name == "5":
             if not (model_dir / "6").is_dir():
                 shutil.copytree(folder, model_dir / "incoming-6")
                 (model_dir / "incoming-6").rename(model_dir / "6")
             folder.rename(model_dir / "removed-5")
-        return SessionModel(folder)
+        return SessionProcess(folder)
 
-    monkeypatch.setattr("noisy_gru.pipeline.prediction.SessionModel", taken_away)
+    monkeypatch.setattr("noisy_gru.pipeline.prediction.SessionProcess", taken_away)
     done = predict(config, rows, "--root", root)
     assert asked == ["5", "6"]
     assert (done.exit_code, done.stdout) == (EXIT_UNUSED_INPUT, before)
