@@ -17,10 +17,10 @@ from datetime import datetime
 
 import numpy as np
 
-from noisy_gru.components.evaluation.paired_bootstrap import MIN_CLUSTERS
 from noisy_gru.schema.config import DatasetConfig, ForecastingConfig
 
 MIN_ENTITIES = 10
+PLURALS = {"entity": "entities", "block of time": "blocks of time"}
 # A block is as long as two windows with their horizons, or as one if that gives fewer than this.
 _FEW_BLOCKS, _MAX_BLOCKS = 10, 30
 
@@ -47,7 +47,7 @@ def clusters_of(sequence_ids: Sequence[str], dataset: DatasetConfig) -> Clusters
     entities, codes = np.unique(names.astype(str), return_inverse=True)
     if isinstance(dataset.task, ForecastingConfig) and len(entities) < MIN_ENTITIES:
         blocks = _blocks(sequence_ids, dataset.task)
-        if blocks is not None and int(blocks.max(initial=-1)) + 1 >= max(MIN_CLUSTERS, len(entities)):
+        if blocks is not None and int(blocks.max(initial=-1)) + 1 >= len(entities):
             return Clusters(blocks, "block of time")
     return Clusters(codes.astype(np.int64), "entity")
 

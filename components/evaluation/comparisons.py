@@ -17,7 +17,7 @@ import numpy as np
 
 from noisy_gru.components.config import CompareConfig, EvaluationConfig
 from noisy_gru.components.evaluation.catalogue import comparison_metric, default_margin, naive_baselines
-from noisy_gru.components.evaluation.clusters import clusters_of
+from noisy_gru.components.evaluation.clusters import Clusters, clusters_of
 from noisy_gru.components.evaluation.measures import Answers, Measure, measure
 from noisy_gru.components.evaluation.paired_bootstrap import (
     TIE_WEIGHT,
@@ -147,6 +147,7 @@ class _Evidence:
         self, answers: Mapping[str, Any], dataset: DatasetConfig, constants: Mapping[str, tuple[float, float]]
     ) -> None:
         self.ids: list[str] = list(answers["sequence_id"])
+        self.dataset = dataset
         self.clusters = clusters_of(self.ids, dataset)
         self.answers: dict[str, np.ndarray] = {
             name: value for name, value in answers.items() if name not in ("sequence_id", "slices")
@@ -169,12 +170,14 @@ class _Evidence:
                 masks.setdefault(name, []).append(number)
         self.slices = {name: np.array(masks[name]) for name in sorted(masks)}
 
-    def of(self, where: str) -> tuple[Answers, np.ndarray]:
+    def of(self, where: str) -> tuple[Answers, Clusters]:
         """Answers and clusters of a slice."""
         if where == WHOLE:
-            return self.answers, self.clusters.codes
+            return self.answers, self.clusters
         chosen = self.slices[where]
-        return {name: value[chosen] for name, value in self.answers.items()}, self.clusters.codes[chosen]
+        # A slice of few series has blocks of time, also where all series together are enough.
+        clusters = clusters_of([self.ids[number] for number in chosen], self.dataset)
+        return {name: value[chosen] for name, value in self.answers.items()}, clusters
 
 
 def _against_published(
@@ -243,7 +246,8 @@ def _parts(dataset: DatasetConfig, metric: str) -> list[str]:
 
 
 def _compare(asked: _Asked, evidence: _Evidence, bootstrap: Bootstrap, dataset: DatasetConfig) -> Comparison:
-    answers, clusters = evidence.of(asked.slice)
+    answers, grouped = evidence.of(asked.slice)
+    clusters = grouped.codes
     beside = asked.against if asked.against in _ONLY_KNOWN else None
     found = measure(asked.metric, dataset.task, evidence.classes, beside)
     sums = np.concatenate([found.columns(answers, "candidate"), found.columns(answers, asked.against)], axis=1)
@@ -266,7 +270,7 @@ def _compare(asked: _Asked, evidence: _Evidence, bootstrap: Bootstrap, dataset: 
         against=asked.against,
         sequences=len(sums),
         clusters=result.clusters,
-        cluster_unit=evidence.clusters.unit,
+        cluster_unit=grouped.unit,
         candidate=_number(candidate),
         other=_number(other),
         difference=_number(result.difference),

@@ -11,7 +11,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from noisy_gru.components.evaluation.catalogue import higher_is_better
+from noisy_gru.components.evaluation.clusters import PLURALS
 from noisy_gru.components.evaluation.comparisons import PUBLISHED, WHOLE, Comparison, Verdict
+from noisy_gru.components.evaluation.paired_bootstrap import MIN_CLUSTERS
 
 VERDICT = "verdict.json"
 _FORMAT = 1
@@ -92,14 +94,15 @@ def sentence(comparison: Comparison, published: str) -> str:
 
 
 def _evidence(each: Comparison) -> str:
-    unit = {"entity": "entities", "block of time": "blocks of time"}[each.cluster_unit]
+    unit = each.cluster_unit if each.clusters == 1 else PLURALS[each.cluster_unit]
     grouped = "" if each.clusters == each.sequences else f" ({each.clusters} {unit})"
     return f"{each.sequences} test sequences{grouped}"
 
 
 def _interval(each: Comparison) -> str:
     if each.lower is None or each.upper is None:
-        return f"{each.clusters} of these are too few for an interval"
+        unit = "sequences" if each.clusters == each.sequences else PLURALS[each.cluster_unit]
+        return f"an interval needs at least {MIN_CLUSTERS} {unit}: enlarge the test split or bring more data"
     # "At least 0.05 worse" would be read the other way round.
     ends = f"between {_amount(each.lower)} and {_amount(each.upper)}"
     return f"it may be {ends} ({each.confidence * 100:.4g} % on each side)"

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from noisy_gru.components.config import ReferenceConfig
-from noisy_gru.components.evaluation.clusters import clusters_of
+from noisy_gru.components.evaluation.clusters import PLURALS, clusters_of
 from noisy_gru.components.evaluation.paired_bootstrap import MIN_CLUSTERS, Bootstrap, is_accepted, paired_bootstrap
 from noisy_gru.components.reference_gate.verdict import Verdict
 from noisy_gru.schema.config import ClassificationConfig, DatasetConfig
@@ -37,7 +37,8 @@ def compare(
         against: what to call the published model.
     """
     is_class = isinstance(dataset.task, ClassificationConfig)
-    clusters = clusters_of(names, dataset).codes
+    grouped = clusters_of(names, dataset)
+    clusters = grouped.codes
     metric, of_new = ("accuracy", 1 - float(new.mean())) if is_class else ("mae", float(new.mean()))
     count = f"{len(new):,} sequences of evaluation.reference"
     told = {"metric": metric, "new": of_new, "margin": reference.margin, "sequences": len(new)}
@@ -60,7 +61,8 @@ def compare(
     way = f"{abs(fall):.3g} {'worse' if fall > 0 else 'better'} than" if fall else "as good as"
     text = f"{metric} is {of_new:.4g} on {count}, {way} the {of_published:.4g} of {against}"
     if told["clusters"] < MIN_CLUSTERS:
-        text += f"; {told['clusters']} independent sequences are too few to tell, at least {MIN_CLUSTERS} are needed"
+        unit = "independent sequences" if told["clusters"] == len(new) else f"independent {PLURALS[grouped.unit]}"
+        text += f"; {told['clusters']} {unit} are too few to tell, at least {MIN_CLUSTERS} are needed"
     else:
         text += f"; at {reference.confidence:.0%} it is at most {max(-found.lower, 0.0):.3g} worse"
         text += f", {reference.margin:g} is allowed" + (

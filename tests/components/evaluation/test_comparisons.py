@@ -255,6 +255,29 @@ def test_clusters_are_entities_or_blocks_of_time() -> None:
     assert (len(set(middle.codes.tolist())), middle.unit) == (8, "block of time")
     short = clusters_of([f"e{entity}@{step}" for entity in range(3) for step in range(20)], WEATHER)
     assert (len(set(short.codes.tolist())), short.unit) == (3, "entity")  # too few of either: no interval, so no pass
+    alone = clusters_of([f"e@{step}" for step in range(30)], WEATHER)
+    assert (len(set(alone.codes.tolist())), alone.unit) == (4, "block of time")
+
+
+def test_a_single_series_that_is_too_short_says_what_to_bring() -> None:
+    verdict = judge(windows(1, 30, 0.1, 0.1), WEATHER, EvaluationConfig(), {})
+    assert not verdict.passed
+    (text,) = [each for each in refusals(verdict, "-") if each.startswith("mae/wind") and "repeating the last" in each]
+    # 30 windows of 4 steps and a furthest horizon of 3 are four blocks that don't overlap.
+    assert "on 30 test sequences (4 blocks of time)" in text
+    assert "an interval needs at least 5 blocks of time: enlarge the test split or bring more data" in text
+
+
+def test_a_slice_of_few_series_is_compared_over_blocks_of_its_time() -> None:
+    answers = windows(12, 60, 0.3, 0.3)
+    answers["slices"] = [[f"site={each.partition('@')[0]}"] for each in answers["sequence_id"]]
+    config = EvaluationConfig.model_validate({"slices": [["site"]], "require_each": ["slice"], "compare": None})
+    verdict = judge(answers, WEATHER, config, {})
+    assert only(verdict.comparisons, metric="mae/temp", against="last", slice="all").clusters == 12
+    first = [each for each in verdict.comparisons if each.slice == "site=e0" and each.against == "last"]
+    # 60 steps are eight blocks of the seven that a window of 4 and its furthest horizon of 3 reach over.
+    assert [(each.clusters, each.cluster_unit, each.passed) for each in first] == [(8, "block of time", True)] * 2
+    assert verdict.passed
 
 
 def test_blocks_of_time_hold_the_level_for_a_few_series() -> None:

@@ -84,8 +84,8 @@ def comparison(**changes: Any) -> Comparison:
         (
             {"difference": 0.0, "candidate": 0.84, "lower": None, "upper": None, "clusters": 3},
             "accuracy is 0.84, as good as the 0.84 of version 17 on 50 test sequences "
-            "(3 entities); 3 of these are too few for an interval; that it is not worse by more than 0.02 has "
-            "to be shown",
+            "(3 entities); an interval needs at least 5 entities: enlarge the test split or bring more data; that it "
+            "is not worse by more than 0.02 has to be shown",
         ),
         (
             {"candidate": None, "difference": None, "lower": None, "upper": None},
