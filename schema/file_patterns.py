@@ -20,6 +20,8 @@ from noisy_gru.schema.errors import ConfigError
 
 _SPECIAL = re.compile(r"[*?\[]|\{(?=(?:SPAN|VERSION|YYYY|MM|DD)\b)")
 _ESCAPE = re.compile(r"\[([*?\[{])\]")
+# A bracket that a place for spans stands in begins no set: a set holds characters.
+_AROUND_PLACE = re.compile(r"\[(?=[^\]\[/]*\{(?:SPAN|VERSION|YYYY|MM|DD)\b)")
 _LISTED = 3
 
 
@@ -62,7 +64,7 @@ def as_meant(pattern: str) -> str:
     Raises:
         ConfigError: a name with ``*`` or ``?`` is there, and others that it matches as a pattern are there, too.
     """
-    parts = pattern.split("/")
+    parts = _AROUND_PLACE.sub("[[]", pattern).split("/")
     for place, part in enumerate(parts):
         if not is_literal(part):
             parts[place] = _part_as_meant("/".join(parts[:place]), part, "/" if place else "")

@@ -24,6 +24,7 @@ _DATE = {"YYYY": 4, "MM": 2, "DD": 2}
 _PLACE = re.compile(r"\{(?P<name>SPAN|VERSION|YYYY|MM|DD)(?::(?P<width>[^}]*))?\}")
 # A wildcard, or one other character; what a bracket holds may be negated with "!" as in the shell.
 _TOKEN = re.compile(rf"{_PLACE.pattern}|(?P<star>\*\*/|\*+)|\[(?P<set>!?\]?[^\]/]*)\]|(?P<other>.)", re.DOTALL)
+_LARGEST = 2**63 - 1  # that ML Metadata can hold
 _FIRST_DAY = datetime.date(1970, 1, 1)
 
 
@@ -164,6 +165,9 @@ class SpanPattern:
             raise ValueError(f"another number of digits is expected, found {told}")
         groups = match.groupdict()
         spelled = unescaped(_PLACE.sub(lambda place: groups[place["name"]], self.text))
+        for name in (SPAN, VERSION):
+            if int(groups.get(name, 0)) > _LARGEST:
+                raise ValueError(f"expected at most {_LARGEST} for {{{name}}}, found {groups[name]}")
         version = int(groups[VERSION]) if VERSION in groups else None
         if not self.dated:
             return FoundSpan(int(groups[SPAN]), version, spelled)

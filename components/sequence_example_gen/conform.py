@@ -16,7 +16,7 @@ from noisy_gru.components.sequence_example_gen.errors import DataError
 from noisy_gru.components.sequence_example_gen.ledger import Ledger, Record, plain
 from noisy_gru.components.sequence_example_gen.precision import sample
 from noisy_gru.components.sequence_example_gen.tables import Block, Source
-from noisy_gru.components.sequence_example_gen.texts import canonical_text, fractions, texts
+from noisy_gru.components.sequence_example_gen.texts import canonical_text, fractions, texts, written
 from noisy_gru.components.sequence_example_gen.values import ColumnTypeError, numbers, times
 from noisy_gru.schema.config import SPLITS, ColumnSplitConfig, DatasetConfig
 
@@ -138,7 +138,8 @@ class Conformer:
         ledger.account.look_at(name, sample(values))
         bad = bad | np.isinf(_as_float32(values))
         flags.mark(bad, self._strict(UNPARSABLE), UNPARSABLE, name, "a finite number (float32)")
-        out["label"] = pa.array(values)
+        # As float32 has it: 0.1 of a CSV file and 0.1 stored as float32 are the same label.
+        out["label"] = pa.array(_as_float32(values).astype(np.float64))
 
     def _features(self, raw: Any, source: Source, flags: _Flags, out: dict[str, Any], ledger: Ledger) -> None:
         columns = self._columns
@@ -231,10 +232,10 @@ def _records(malformed: list[Malformed], source: Source) -> list[Record]:
 
 
 def _python(table: Any) -> list[dict[str, Any]]:
-    """The rows of a table; times as text, since Python has no year 10000."""
+    """The rows of a table; times as text, since Python has neither a year 10000 nor nanoseconds."""
     for place, field_ in enumerate(table.schema):
-        if pa.types.is_timestamp(field_.type) or pa.types.is_date(field_.type):
-            table = table.set_column(place, field_.name, table[place].cast(pa.string()))
+        if pa.types.is_timestamp(field_.type) or pa.types.is_date(field_.type) or pa.types.is_time(field_.type):
+            table = table.set_column(place, field_.name, written(table[place]))
     return table.to_pylist()
 
 

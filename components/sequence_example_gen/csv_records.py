@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
@@ -27,6 +27,7 @@ MOST_LINE_BYTES = 64 << 20
 REPEATED_HEADER = "repeated_header"
 _UNPACK = "unpack it, or pack it with gzip and name it .csv.gz"
 _OTHER_KINDS = {
+    b"\xff\xfe\0\0": ("UTF-32", "save it as UTF-8"),
     b"\xff\xfe": ("UTF-16", "save it as UTF-8"),
     b"\xfe\xff": ("UTF-16", "save it as UTF-8"),
     b"\x1f\x8b": ("gzip", "name it .csv.gz"),
@@ -98,7 +99,8 @@ class RecordReader:
         for magic, (kind, advice) in _OTHER_KINDS.items():
             if self._data.startswith(magic):
                 raise DataError(f"{self._name}: expected CSV in UTF-8, received {kind} (by its first bytes): {advice}")
-        self._data = self._data.removeprefix(BYTE_ORDER_MARK)
+        while self._data.startswith(BYTE_ORDER_MARK):  # more than one, where it was put before text that had it
+            self._data = self._data.removeprefix(BYTE_ORDER_MARK)
         while True:
             lines = Lines(self._data, ended=self._ended)
             for place in range(len(lines)):
@@ -133,11 +135,14 @@ class RecordReader:
             )
         return self._header
 
-    def chunks(self, marks: Sequence[str] = ()) -> Iterator[Chunk]:
+    def chunks(
+        self, marks: Sequence[str] = (), is_row: Callable[[list[str]], bool] = lambda cells: False
+    ) -> Iterator[Chunk]:
         """The records after the header.
 
         Args:
             marks: column names; a line that holds all of them as cells is another header. None: all names.
+            is_row: whether cells with these names are a row all the same: a category may be called as a column is.
 
         Raises:
             DataError: another header with other columns, or a line longer than `MOST_LINE_BYTES`.
@@ -146,7 +151,7 @@ class RecordReader:
         while True:
             lines = Lines(self._data, ended=self._ended)
             if len(lines):
-                chunk, taken = self._chunk(lines, names)
+                chunk, taken = self._chunk(lines, names, is_row)
                 if taken:
                     self._data = self._data[lines.ends[taken - 1] :]
                     self._line += taken
@@ -165,10 +170,10 @@ class RecordReader:
         self._ended = not block
         self._data = self._data + block if self._data else block
 
-    def _chunk(self, lines: Lines, names: list[str]) -> tuple[Chunk, int]:
+    def _chunk(self, lines: Lines, names: list[str], is_row: Callable[[list[str]], bool]) -> tuple[Chunk, int]:
         """The records of complete lines, and how many lines they take; a record that goes on behind them is left."""
         count = len(lines)
-        headers = self._headers(lines, names)
+        headers = {place: cells for place, cells in self._headers(lines, names).items() if not is_row(cells)}
         begins = lines.lengths > 0  # a record or a malformed line begins here
         inside = np.zeros(count, bool)  # a record of several lines goes on here
         problems: dict[int, str] = {}

@@ -15,6 +15,7 @@ from noisy_gru.components.sequence_example_gen.arrow import pa, pa_csv, pc
 from noisy_gru.components.sequence_example_gen.columns import Columns
 from noisy_gru.components.sequence_example_gen.csv_lines import shown
 from noisy_gru.components.sequence_example_gen.csv_records import BLOCK_BYTES, Chunk, Malformed, RecordReader
+from noisy_gru.components.sequence_example_gen.errors import DataError
 from noisy_gru.components.sequence_example_gen.tables import (
     Block,
     Opener,
@@ -23,8 +24,10 @@ from noisy_gru.components.sequence_example_gen.tables import (
     local_open,
     unreadable,
 )
+from noisy_gru.components.sequence_example_gen.values import times
 
 HEADER_BYTES = 1 << 20
+GZIP_MAGIC = b"\x1f\x8b"
 
 
 @contextmanager
@@ -37,7 +40,20 @@ def _records(source: Source, opener: Opener, block_bytes: int) -> Iterator[Recor
     except (UnicodeDecodeError, csv.Error) as error:
         raise unreadable(source, "a CSV file in UTF-8", error) from error
     except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
+        if "zlib" in str(error):
+            _check_gzip(source, opener)
         raise unreadable(source, "a CSV file", error) from error
+
+
+def _check_gzip(source: Source, opener: Opener) -> None:
+    """Raise DataError for a file that was never gzip."""
+    with opener(source.path) as stream:
+        first = stream.read(8)
+    if not first.startswith(GZIP_MAGIC):
+        raise DataError(
+            f"{source.name}: expected gzip, received a file that begins with {first!r}. Pack it with gzip, or name it "
+            ".csv if it is plain text"
+        )
 
 
 def csv_header(source: Source, opener: Opener = local_open) -> list[str]:
@@ -73,7 +89,14 @@ def read_csv(
         header = reader.header()
         check_columns(header, required, source)
         wanted = [name for name in columns.wanted() if name in header]
-        for chunk in reader.chunks([columns.entity, *filter(None, [columns.time])]):
+
+        def is_row(cells: list[str]) -> bool:
+            if columns.time is None or len(cells) != len(header):
+                return False
+            _, bad = times(pa.array([cells[header.index(columns.time)]]), columns.time_kind)
+            return not bad[0]
+
+        for chunk in reader.chunks([columns.entity, *filter(None, [columns.time])], is_row):
             yield _block(chunk, header, wanted, source)
 
 

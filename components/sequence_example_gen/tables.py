@@ -61,15 +61,20 @@ def local_open(path: str) -> BinaryIO:
 def check_columns(names: Sequence[str], required: Sequence[str], source: Source) -> None:
     """Raise DataError when a file misses required columns, or holds one of them twice."""
     missing = [name for name in required if name not in names]
+    what = "file" if source.table is None else "data"
     if missing:
         raise DataError(
-            f"{source.name}: expected the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}; the "
-            f"{'file' if source.table is None else 'data'} has {', '.join(names) or 'none'}. Correct the names in the "
-            f"configuration, or the {'file' if source.table is None else 'data'}"
+            f"{source.name}: expected the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}; the {what} has "
+            f"{', '.join(map(_visible, names)) or 'none'}. Correct the names in the configuration, or the {what}"
         )
     twice = sorted({name for name in required if list(names).count(name) > 1})
     if twice:
         raise DataError(f"{source.name}: the column {', '.join(twice)} stands in the header more than once; keep one")
+
+
+def _visible(name: str) -> str:
+    """A column's name, in quotes where it holds what can't be seen: blanks around it, marks, control characters."""
+    return name if name and name.isprintable() and name == name.strip() else repr(name)
 
 
 def unreadable(source: Source, what: str, error: Exception) -> DataError:

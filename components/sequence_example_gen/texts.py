@@ -100,6 +100,13 @@ def _moment(text: str, day: str, clock: str, fraction: str | None, zone: str | N
     return f"{moment.isoformat(' ', 'seconds')}{'.' + rest if rest else ''}{'Z' if zone else ''}"
 
 
+def written(array: Array) -> Array:
+    """What Arrow writes of a column to CSV, as strings; moments with a zone in UTC: it knows none like ``+05:30``."""
+    if pa.types.is_timestamp(array.type) and array.type.tz is not None:
+        array = array.cast(pa.timestamp(array.type.unit, "UTC"))
+    return array.cast(pa.string())
+
+
 def texts(array: Array) -> tuple[Array, np.ndarray]:
     """Canonical strings, null where missing (null, NaN), and a mask [N] of the cells that have no text (no UTF-8).
 
@@ -110,7 +117,7 @@ def texts(array: Array) -> tuple[Array, np.ndarray]:
     kind = array.type
     if pa.types.is_null(kind):
         return array.cast(pa.string()), bad
-    written = (
+    has_text = (
         pa.types.is_string(kind)
         or pa.types.is_boolean(kind)
         or pa.types.is_integer(kind)
@@ -120,7 +127,7 @@ def texts(array: Array) -> tuple[Array, np.ndarray]:
         or pa.types.is_time(kind)
         or pa.types.is_timestamp(kind)
     )
-    if not written:
+    if not has_text:
         raise ColumnTypeError(f"text, received a column of type {kind}")
     if pa.types.is_floating(kind):
         # As NumPy writes it: the shortest digits that give the number back in its own type.
@@ -130,7 +137,7 @@ def texts(array: Array) -> tuple[Array, np.ndarray]:
         spelled, place = words, pa.array(indices)
     else:
         encoded = array.dictionary_encode()
-        spelled, place = encoded.dictionary.cast(pa.string()), encoded.indices
+        spelled, place = written(encoded.dictionary), encoded.indices
     found = _canonical(spelled).take(place)
     if pa.types.is_timestamp(kind):
         beyond = pc.fill_null(pc.starts_with(found, _BEYOND), False)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from noisy_gru.schema.errors import ConfigError
 from noisy_gru.schema.file_patterns import absolute_pattern, as_meant, escaped, is_literal, local_glob, unescaped
+from noisy_gru.schema.span_patterns import SpanPattern
 
 names = st.text("ab*?[]{}!-.,", min_size=1, max_size=6).filter(lambda name: not name.startswith("."))
 
@@ -49,6 +50,18 @@ def test_the_folder_of_a_configuration_means_itself(tmp_path: Path) -> None:
     for folder in ("a*b", "[ab]"):
         assert local_glob(absolute_pattern("*.csv", f"{tmp_path}/{folder}")) == [f"{tmp_path}/{folder}/rows.csv"]
         assert local_glob(absolute_pattern("../axb/rows.csv", f"{tmp_path}/{folder}")) == [f"{tmp_path}/axb/rows.csv"]
+
+
+@pytest.mark.parametrize("place", ["{SPAN}", "v {SPAN:1}", "{YYYY}-{MM}-{DD}"])
+def test_a_bracket_around_a_place_for_spans_means_itself(tmp_path: Path, place: str) -> None:
+    day = "2026-09-03" if "YYYY" in place else place.split("{")[0] + "7"
+    (tmp_path / f"day [{day}] {{x}}").mkdir()
+    (tmp_path / f"day [{day}] {{x}}" / "rows.csv").touch()
+    pattern = SpanPattern(absolute_pattern(f"day [{place}] {{x}}/*.csv", str(tmp_path)))
+    (path,) = local_glob(pattern.glob)
+    found = pattern.found(path)
+    assert found is not None and found.span == (20699 if "YYYY" in place else 7)
+    assert SpanPattern(as_meant(pattern.text)) == pattern
 
 
 def test_a_star_that_may_mean_two_things_is_refused(tmp_path: Path, monkeypatch) -> None:

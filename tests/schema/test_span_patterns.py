@@ -56,6 +56,8 @@ def test_what_a_path_says(pattern, path, found):
         ("{YYYY}-{MM}-{DD}.csv", "2026-009-05.csv", "009 for {MM}"),
         ("{YYYY}{MM}{DD}.csv", "2026905.csv", "another number of digits is expected"),
         ("{YYYY}-{MM}-{DD}.csv", "2026-13-05.csv", "month must be in 1..12"),
+        ("{SPAN}.csv", "9223372036854775808.csv", "expected at most 9223372036854775807 for {SPAN}"),
+        ("{SPAN}/{VERSION}.csv", "1/99999999999999999999.csv", "for {VERSION}, found 99999999999999999999"),
     ],
 )
 def test_digits_that_are_no_span_are_refused(pattern, path, told):

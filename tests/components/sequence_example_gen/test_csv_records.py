@@ -211,6 +211,16 @@ def test_another_header_is_an_error(ingest, tmp_path, configured) -> None:
         ingest(configured(), [tmp_path / "rows.csv"])
 
 
+def test_a_row_with_cells_that_are_called_as_columns_are(ingest, tmp_path, configured) -> None:
+    (tmp_path / "rows.csv").write_text("id,t,x,y,role,shift\na,0,1,c,t,id\na,1,1,c,id,t\n")
+    found = ingest(configured(), [tmp_path / "rows.csv"])
+    assert found.by_id["a"]["time"] == [0, 1]
+    (tmp_path / "rows.csv").write_text("id,t,x,y\nid,0,1,t\nid,t,x,y\nid,1,1,t\n")
+    found = ingest(configured(), [tmp_path / "rows.csv"])
+    assert found.by_id["id"]["time"] == [0, 1]
+    assert found.account.quarantined == {REPEATED_HEADER: 1}
+
+
 @pytest.mark.parametrize("end", ["\r", "\n", "\r\n"])
 def test_long_files_of_any_line_end(ingest, tmp_path, configured, end) -> None:
     count = 140_000  # over 1 MiB
@@ -251,6 +261,7 @@ def test_cells_of_several_lines(ingest, tmp_path, configured) -> None:
 OTHER_KINDS = [
     ("rows.csv", gzip.compress(HEAD.encode()), r"received gzip .* name it \.csv\.gz"),
     ("rows.csv", (HEAD + "a,0,1,c\n").encode("utf-16"), r"received UTF-16 .* save it as UTF-8"),
+    ("rows.csv", (HEAD + "a,0,1,c\n").encode("utf-32"), r"received UTF-32 .* save it as UTF-8"),
     ("rows.csv", HEAD.encode("utf-16-le"), r"line 1: the header holds NUL bytes; .* Save the file as UTF-8"),
     ("rows.csv", b"PAR1\x15\x04\x15", r"received Parquet .* name it \.parquet"),
     ("rows.csv", b"PK\x03\x04\x14\0", r"received a ZIP archive or a workbook"),
@@ -310,7 +321,7 @@ def test_arrow_reads_the_same_wherever_a_block_ends(tmp_path, configured, text: 
 
 
 def test_a_byte_order_mark_between_rows(ingest, tmp_path, configured) -> None:
-    (tmp_path / "rows.csv").write_text(f"\ufeff{HEAD}a,0,1,c\n\ufeffa,1,2,c\na,2,3,c\n")
+    (tmp_path / "rows.csv").write_text(f"\ufeff\ufeff{HEAD}a,0,1,c\n\ufeffa,1,2,c\na,2,3,c\n")
     found = ingest(configured(), [tmp_path / "rows.csv"])
     assert found.by_id["a"]["time"] == [0, 2]
     assert [(line["line"], line["problem"][:17]) for line in found.lines] == [(3, "a byte order mark")]

@@ -76,6 +76,7 @@ def test_row_numbers_hold_in_every_block(tmp_path, configured) -> None:
 
 FAULTS = [
     ("empty.csv", b"", r"empty\.csv: is empty; expected a header"),
+    ("rows.csv", b"id, t,x\xe2\x80\x8b,y\n", r"expected the columns t, x; the file has id, ' t', 'x\\u200b', y"),
     ("rows.csv", b"id,t,y\na,0,c\n", r"rows\.csv: expected the column x; the file has id, t, y"),
     ("rows.csv", b"id,t,x,y,x\na,0,1,c,1\n", r"rows\.csv: the column x stands in the header more than once"),
     (
@@ -88,7 +89,8 @@ FAULTS = [
         gzip.compress(HEAD.encode() + b"a,0,1,c\n" * 5000)[:-9],
         r"rows\.csv\.gz: can't be read .*[Tt]runc",
     ),
-    ("rows.csv.gz", b"this is no gzip", r"rows\.csv\.gz: can't be read as a CSV file.*incorrect header check"),
+    ("rows.csv.gz", b"this is no gzip", r"rows\.csv\.gz: expected gzip, received .*b'this is '.*name it \.csv"),
+    ("rows.csv.gz", gzip.compress(HEAD.encode()) + b"more", r"rows\.csv\.gz: can't be read as a CSV file.*incorrect"),
     (
         "late.csv",
         HEAD.encode() + b"a,0,1,c\n" * 140_000 + b"\xff,0,1,c\n",
