@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from noisy_gru.components.sequence_example_gen.arrow import pa, pa_parquet
+from noisy_gru.components.sequence_example_gen.arrow import pa, pa_parquet, pc
 from noisy_gru.components.sequence_example_gen.csv_tables import first_rows
 from noisy_gru.components.sequence_example_gen.errors import DataError
 from noisy_gru.components.sequence_example_gen.tables import Source, unreadable
+
+_EPOCH = date(1970, 1, 1).toordinal()
+_LAST = date.max.toordinal() - _EPOCH
 
 
 @dataclass(frozen=True)
@@ -35,10 +39,26 @@ def peek(paths: Sequence[Path], rows: int = 10_000) -> Peek:
         table = _first_rows(path, rows)
         for field in table.schema:
             types.setdefault(field.name, field.type)
-        frames.append(table.to_pandas())
+        frames.append(_pythonic(table).to_pandas())
     if not frames:
         raise DataError("expected files to look at, received none")
     return Peek(types, pd.concat(frames, ignore_index=True))
+
+
+def _pythonic(table: Any) -> Any:
+    """A table whose times Python has: days beyond its years are missing, nanoseconds are cut, moments are in UTC."""
+    for place, field in enumerate(table.schema):
+        column, kind = table[place], field.type
+        if pa.types.is_date(kind):
+            days = column.cast(pa.date32()).cast(pa.int32())
+            inside = pc.and_(pc.greater_equal(days, date.min.toordinal() - _EPOCH), pc.less_equal(days, _LAST))
+            column = pc.if_else(inside, column, None)
+        elif pa.types.is_timestamp(kind) and kind.tz is not None:
+            column = column.cast(pa.timestamp(kind.unit, "UTC"))  # pandas may not know the zone
+        elif kind == pa.time64("ns"):
+            column = column.cast(pa.time64("us"), safe=False)
+        table = table.set_column(place, field.name, column)
+    return table
 
 
 def _first_rows(path: Path, rows: int) -> Any:

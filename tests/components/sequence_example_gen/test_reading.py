@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import Any
 
@@ -284,3 +284,16 @@ def test_peek(tmp_path, table) -> None:
     assert len(peek([table(HEAD, "head.csv")]).sample) == 0
     with pytest.raises(DataError, match="is empty"):
         peek([table("", "none.csv")])
+
+
+def test_peek_at_times_that_python_has_not(tmp_path) -> None:
+    days = pa.array([18262, 2932897, -719163, None], pa.int32()).cast(pa.date32())  # 2020-01-01, years 10000 and 0
+    moments = pa.array([0, 253402300800, None, 1], pa.timestamp("s", "Nowhere/City"))
+    clock = pa.array([1, 1001, None, 0], pa.time64("ns"))
+    table = pa.table({"day": days, "wide": days.cast(pa.date64()), "moment": moments, "clock": clock})
+    pa_parquet.write_table(table, tmp_path / "rows.parquet")
+    found = peek([tmp_path / "rows.parquet"]).sample
+    for name in ("day", "wide"):
+        assert found[name].tolist() == [date(2020, 1, 1), None, None, None]
+    assert found["moment"].isna().tolist() == [False, False, True, False]
+    assert found["clock"].tolist() == [time(0), time(0, 0, 0, 1), None, time(0)]
