@@ -59,8 +59,7 @@ def preprocess(inputs: Mapping[str, Any], dataset: DatasetConfig) -> dict[str, A
             f"The schema has no column {', '.join(unknown)}, which data.features or task names. "
             f"Its columns: {', '.join(sorted(inputs))}. Correct the configuration or the curated schema."
         )
-    raw = {feature.name: to_ragged(inputs[feature.name]) for feature in dataset.data.features}
-    raw, past, total = _checked(raw, layout)
+    raw, past, total = _checked(inputs, layout)
     outputs: dict[str, Any] = {names.LENGTH: total}
 
     values, missing = _numeric(raw, layout, past, total)
@@ -75,7 +74,7 @@ def preprocess(inputs: Mapping[str, Any], dataset: DatasetConfig) -> dict[str, A
     outputs[names.FEATURES] = tf.RaggedTensor.from_row_lengths(flat, total * width, validate=False)
 
     for index, feature in enumerate(layout.categorical):
-        text = escaped(_text(raw[feature.name].flat_values))
+        text = escaped(_text(raw[feature.name]))
         vocabulary = tft.vocabulary(text, top_k=feature.vocabulary_size, vocab_filename=layout.vocabulary(index))
         if layout.has_future and not feature.known_in_advance:
             # What is not known yet is read as unknown, like a missing value.
@@ -88,7 +87,7 @@ def preprocess(inputs: Mapping[str, Any], dataset: DatasetConfig) -> dict[str, A
         vocabulary = tft.vocabulary(label, vocab_filename=names.LABEL_VOCABULARY)
         outputs[names.LABEL] = tft.apply_vocabulary(label, vocabulary, default_value=-1)
     else:
-        outputs.update(_targets(inputs, raw, layout, batch=tf.shape(total)[0]))
+        outputs.update(_targets(inputs, raw, layout, past, total))
     return outputs
 
 
@@ -111,44 +110,60 @@ def _text(values: tf.Tensor) -> tf.Tensor:
     return values if values.dtype == tf.string else tf.strings.as_string(values)
 
 
-def _checked(
-    raw: Mapping[str, tf.RaggedTensor], layout: Layout
-) -> tuple[dict[str, tf.RaggedTensor], tf.Tensor, tf.Tensor]:
-    """The features, and the steps of the past and of the whole time axis (int64 [B]), once all are seen to agree."""
+def _checked(inputs: Mapping[str, Any], layout: Layout) -> tuple[dict[str, tf.Tensor], tf.Tensor, tf.Tensor]:
+    """The values of each feature [N], and the steps of the past and of the whole time axis (int64 [B]).
+
+    They are given once all features are seen to agree. One check for all: with one for each feature, on which all
+    values wait, the graph would grow with the square of their number.
+    """
     features = layout.dataset.data.features
-    known = [feature.name for feature in features if feature.known_in_advance]
     others = [feature.name for feature in features if not feature.known_in_advance]
+    known = [feature.name for feature in features if feature.known_in_advance]
     horizon = layout.future_steps
+    values, lengths = _rows([inputs[name] for name in others + known])
     if others:
-        past = raw[others[0]].row_lengths()
+        past = lengths[0]
         # Without a single value there is no future either.
         total = (
-            past + horizon
-            if not known
-            else tf.where((past == 0) & (raw[known[0]].row_lengths() == 0), past, past + horizon)
+            past + horizon if not known else tf.where((past == 0) & (lengths[len(others)] == 0), past, past + horizon)
         )
     else:
-        total = raw[known[0]].row_lengths()
+        total = lengths[0]
         past = tf.maximum(total - horizon, 0)
-    checks = []
-    for name in others + known:
-        expected = total if name in known else past
-        received = raw[name].row_lengths()
-        message = (
-            f"Feature {name} has another number of steps than {(others or known)[0]}"
-            + (f" (of a known-in-advance feature: the input steps plus {horizon})" if name in known else "")
-            + ". Is its key missing or misspelt? Expected for each sequence, then received: "
-        )
-        # The plain op: tf.debugging would wrap it into a conditional.
-        checks.append(
-            tf.raw_ops.Assert(
-                condition=tf.reduce_all(tf.equal(received, expected)), data=[message, expected, received], summarize=20
-            )
-        )
-    with tf.control_dependencies(checks):
+    messages = [
+        f"Feature {name} has another number of steps than {(others or known)[0]}"
+        + (f" (of a known-in-advance feature: the input steps plus {horizon})" if name in known else "")
+        + ". Is its key missing or misspelt? Expected for each sequence, then received: "
+        for name in others + known
+    ]
+    in_advance = tf.constant([[False]] * len(others) + [[True]] * len(known))
+    expected = tf.where(in_advance, total[tf.newaxis], past[tf.newaxis])
+    agrees = tf.reduce_all(tf.equal(lengths, expected), axis=1)
+    first = tf.argmin(tf.cast(agrees, tf.int32))
+    # The plain op: tf.debugging would wrap it into a conditional.
+    check = tf.raw_ops.Assert(
+        condition=tf.reduce_all(agrees),
+        data=[tf.gather(tf.constant(messages), first), expected[first], lengths[first]],
+        summarize=20,
+    )
+    with tf.control_dependencies([check]):
         # Without it the values would not wait for the check, and another operation would fail first, in its own words.
-        rows = {name: row.with_flat_values(tf.identity(row.flat_values)) for name, row in raw.items()}
-        return rows, tf.identity(past), tf.identity(total)
+        *values, past, total = tf.identity_n([*values, past, total])
+    return dict(zip(others + known, values, strict=True)), past, total
+
+
+def _rows(tensors: Sequence[Any]) -> tuple[list[tf.Tensor], tf.Tensor]:
+    """Values of F columns, [N] each, and lengths of their rows, int64 [F, B]. Sparse columns are counted together."""
+    if not all(isinstance(tensor, tf.SparseTensor) for tensor in tensors):
+        ragged = [to_ragged(tensor) for tensor in tensors]
+        return [each.flat_values for each in ragged], tf.stack([each.row_lengths() for each in ragged])
+    indices = [tensor.indices for tensor in tensors]
+    batch = tensors[0].dense_shape[0]
+    rows = tf.concat(indices, axis=0)[:, 0]
+    sizes = tf.stack(tf.shape_n(indices, out_type=tf.int64))[:, 0]
+    place = tf.repeat(tf.range(len(tensors), dtype=tf.int64), sizes) * batch + rows
+    lengths = tf.math.unsorted_segment_sum(tf.ones_like(rows), place, len(tensors) * batch)
+    return [tensor.values for tensor in tensors], tf.reshape(lengths, tf.stack([len(tensors), batch]))
 
 
 def _extend(values: tf.Tensor, past: tf.Tensor, total: tf.Tensor, fill: Any = 0.0) -> tf.Tensor:
@@ -165,7 +180,7 @@ def _extend(values: tf.Tensor, past: tf.Tensor, total: tf.Tensor, fill: Any = 0.
 
 
 def _numeric(
-    raw: Mapping[str, tf.RaggedTensor], layout: Layout, past: tf.Tensor, total: tf.Tensor
+    raw: Mapping[str, tf.Tensor], layout: Layout, past: tf.Tensor, total: tf.Tensor
 ) -> tuple[tf.Tensor | None, tf.Tensor | None]:
     """Scaled numeric features with missing values imputed, and where they were missing: float32 [sum(total), numeric].
 
@@ -177,7 +192,7 @@ def _numeric(
         if not chosen:
             continue
         features = [layout.numeric[index] for index in chosen]
-        matrix = tf.stack([raw[feature.name].flat_values for feature in features], axis=1)
+        matrix = tf.stack([raw[feature.name] for feature in features], axis=1)
         matrix = tf.cast(matrix, tf.float64)
         finite = tf.math.is_finite(matrix)
         scaling = _fit(matrix, [feature.scale for feature in features])
@@ -208,8 +223,9 @@ def _fit(matrix: tf.Tensor, kinds: Sequence[str]) -> _Scaling:
         infinity = tf.constant(math.inf, tf.float64)
         low = _or(tft.min(tf.where(here, values, infinity), reduce_instance_dims=False), zero)
         high = _or(tft.max(tf.where(here, values, -infinity), reduce_instance_dims=False), zero)
-        for place, index in enumerate(ranged):
-            centre[index], scale[index] = low[place], _varies(high[place] - low[place], low[place], one)
+        spread = _varies(high - low, low, one)
+        for index, bottom, width in zip(ranged, tf.unstack(low), tf.unstack(spread), strict=True):
+            centre[index], scale[index] = bottom, width
     for index, kind in enumerate(kinds):
         if kind == "none":
             centre[index], scale[index] = zero, one
@@ -232,7 +248,7 @@ def _varies(spread: tf.Tensor, level: tf.Tensor, default: tf.Tensor) -> tf.Tenso
 
 
 def _targets(
-    inputs: Mapping[str, Any], raw: Mapping[str, tf.RaggedTensor], layout: Layout, batch: tf.Tensor
+    inputs: Mapping[str, Any], raw: Mapping[str, tf.Tensor], layout: Layout, past: tf.Tensor, total: tf.Tensor
 ) -> dict[str, tf.Tensor]:
     """Targets as z-scores, their mean and scale, and the last values read of them."""
     horizons = layout.target_shape[0]
@@ -247,10 +263,11 @@ def _targets(
     outputs = {names.TARGETS: tf.cast(targets, tf.float32)}
     for key, constant in ((names.TARGET_MEAN, scaling.centre), (names.TARGET_SCALE, scaling.scale)):
         row = tf.cast(constant, tf.float32)[tf.newaxis, :]
-        outputs[key] = tf.ensure_shape(tf.tile(row, [batch, 1]), [None, len(tables)])
+        outputs[key] = tf.ensure_shape(tf.tile(row, [tf.shape(total)[0], 1]), [None, len(tables)])
     if layout.observed_targets:
+        rows = {name: tf.RaggedTensor.from_row_lengths(raw[name], past, validate=False) for name in layout.targets}
         last = [
-            (_last_finite(raw[name], scaling.fill[place]) - scaling.centre[place]) / scaling.scale[place]
+            (_last_finite(rows[name], scaling.fill[place]) - scaling.centre[place]) / scaling.scale[place]
             for place, name in enumerate(layout.targets)
         ]
         outputs[names.LAST_TARGET] = tf.cast(tf.stack(last, axis=1), tf.float32)

@@ -180,6 +180,23 @@ def test_steps_are_told_their_drivers_types_and_runner(spec: dict[str, Any]) -> 
     assert {step for step in STEPS if runner in words[step]} == beam
 
 
+@pytest.mark.parametrize(
+    "task",
+    [
+        "{kind: regression, label: level}",
+        "{kind: forecasting, targets: [c01], input_length: 4, horizons: [2]}",
+    ],
+)
+def test_only_a_classification_has_a_confusion_matrix(task: str) -> None:
+    text = compile_text(f"task={task}", "splits={by: entity}", "data.files=[train.csv]", "evaluation={slices: []}")
+    outputs = next(iter(yaml.safe_load_all(text)))["components"]["Evaluator"]["outputDefinitions"]["artifacts"]
+    shown = {name: each["artifactType"].get("schemaTitle", "") for name, each in outputs.items()}
+    assert {name: title for name, title in shown.items() if title.startswith("system.")} == {
+        "metrics": "system.Metrics",
+        "report": "system.HTML",
+    }
+
+
 def test_what_looks_at_files_outside_is_never_cached(spec: dict[str, Any]) -> None:
     tasks = spec["root"]["dag"]["tasks"]
     cached = {step for step in STEPS if tasks[step]["cachingOptions"].get("enableCache")}

@@ -151,6 +151,48 @@ def test_an_unknown_column_is_named(forecasting: Any) -> None:
         preprocess(dict.fromkeys({*forecasting.rows["train"][0]} - {"temp"}), forecasting.dataset)
 
 
+@pytest.mark.parametrize("kind", ["sparse", "ragged", "mixed"])
+@pytest.mark.parametrize("lengths", [[[2, 0, 3], [2, 0, 3]], [[0, 0], [0, 1]], [[], []], [[4], [1], [0]]])
+def test_rows_of_columns_are_counted_together(kind: str, lengths: list[list[int]]) -> None:
+    from noisy_gru.trainer.preprocessing import _rows
+
+    ragged: Any = tf.RaggedTensor
+    columns = [
+        ragged.from_row_lengths(tf.range(sum(each), dtype=tf.float32) + place, tf.constant(each, tf.int64))
+        for place, each in enumerate(lengths)
+    ]
+    tensors = [
+        column.to_sparse() if kind == "sparse" or (kind == "mixed" and place) else column
+        for place, column in enumerate(columns)
+    ]
+    values, received = _rows(tensors)
+    assert received.dtype == tf.int64
+    assert_array_equal(received, np.array(lengths))
+    for place, each in enumerate(lengths):
+        assert_array_equal(values[place], np.arange(sum(each)) + place)
+
+
+@pytest.mark.parametrize("scale", ["zscore", "minmax", "none"])
+def test_the_graph_of_many_features_is_a_handful_of_operations(scale: str) -> None:
+    from noisy_gru.schema.config import DatasetConfig
+    from noisy_gru.trainer.preprocessing import preprocess
+
+    def size(count: int) -> tuple[int, int]:
+        columns = [{"name": f"x{number}", "scale": scale} for number in range(count)]
+        data = {"files": ["rows.csv"], "entity": "id", "time": {"column": "t", "kind": "integer"}, "features": columns}
+        task = {"kind": "regression", "label": "y"}
+        dataset = DatasetConfig.model_validate({"data": data, "task": task})
+        with tf.Graph().as_default() as graph:
+            inputs = {
+                name: tf.compat.v1.sparse_placeholder(tf.float32) for name in [*(f["name"] for f in columns), "y"]
+            }
+            preprocess(inputs, dataset)
+        made = [each for each in graph.get_operations() if not each.name.startswith("Placeholder")]
+        return len(made), sum(len(each.control_inputs) for each in graph.get_operations())
+
+    assert size(200) == size(20)
+
+
 @pytest.mark.parametrize("kind", ["sparse", "ragged", "dense"])
 def test_any_representation_of_the_schema_is_read(kind: str) -> None:
     from noisy_gru.trainer.preprocessing import to_ragged
