@@ -23,6 +23,8 @@ from noisy_gru.schema.config import ClassificationConfig, DatasetConfig, Forecas
 
 # An alarm costs a night: it is to be sure.
 CONFIDENCE = 0.99
+# The loss of an answer that is no number: infinity times a weight of zero would be no number, and no alarm.
+_BROKEN = 1e100
 
 
 @dataclass(frozen=True)
@@ -44,22 +46,26 @@ class ServedError:
 
     Attributes:
         error: as a part of the naive answer's.
-        lower: bound of it, one-sided at ``CONFIDENCE``.
+        lower: bound of it, one-sided at ``CONFIDENCE``; None: too few sequences are independent for one.
         published: the same on the test split, when the model was published.
         limit: what the bound may be.
         sequences: measured on.
+        independent: entities, or blocks of time, among them.
+        broken: sequences that the model answered with what is no number.
     """
 
     error: float
-    lower: float
+    lower: float | None
     published: float
     limit: float
     sequences: int
+    independent: int
+    broken: int = 0
 
     @property
     def collapsed(self) -> bool:
         """Whether the error is beyond the limit, surely."""
-        return self.lower > self.limit
+        return self.lower is not None and self.lower > self.limit
 
 
 def published_error(metrics: Mapping[str, float], task: TaskConfig) -> PublishedError | None:
@@ -92,6 +98,8 @@ def served_error(
     """
     task = dataset.task
     losses = sequence_losses(saved_model, examples, task)
+    broken = int(np.isinf(losses).sum())
+    losses = np.minimum(losses, _BROKEN)
     extra = None
     if isinstance(task, ClassificationConfig):
         sums = np.stack([losses, np.full(len(losses), published.naive)], axis=1)
@@ -107,13 +115,17 @@ def served_error(
         sums = np.stack([losses**2, true, true**2, np.ones(len(true))], axis=1)
 
     def part(totals: np.ndarray) -> np.ndarray:
-        if totals.shape[-1] == 2:
-            return totals[..., 0] / totals[..., 1]
-        variance = totals[..., 2] - totals[..., 1] ** 2 / totals[..., 3]
-        return np.sqrt(totals[..., 0] / np.maximum(variance, 0.0))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            if totals.shape[-1] == 2:
+                return totals[..., 0] / totals[..., 1]
+            variance = totals[..., 2] - totals[..., 1] ** 2 / totals[..., 3]
+            return np.sqrt(totals[..., 0] / np.maximum(variance, 0.0))
 
     clusters = clusters_of(names(examples), dataset).codes
     bootstrap = Bootstrap(confidence=CONFIDENCE, seed=dataset.seed)
     found = interval(resample(sums_by_cluster(sums, clusters), bootstrap, extra), part)
     limit = published.part + collapse * (1 - published.part)
-    return ServedError(found.difference, found.lower, published.part, limit, len(losses))
+    # Where the naive answer is right throughout (a sensor that is stuck), an error is endless, and none is zero.
+    error, lower = np.nan_to_num([found.difference, found.lower], nan=0.0, posinf=_BROKEN, neginf=-np.inf)
+    shown = None if np.isneginf(lower) else float(lower)
+    return ServedError(float(error), shown, published.part, limit, len(losses), found.clusters, broken)

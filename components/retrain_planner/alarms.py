@@ -11,6 +11,7 @@ from noisy_gru.components.retrain_planner.plan import Reason
 
 OFF = {"off": True}
 _SHOWN = 5
+_ENDLESS = 1e6
 
 
 def alarms(config: AlarmsConfig, evidence: Evidence) -> Iterator[Reason]:
@@ -27,10 +28,21 @@ def _served_model(config: AlarmsConfig, evidence: Evidence) -> Reason:
     if served is None:
         why = measured.why_not_served if measured else evidence.why_not_measured
         return Reason(rule="served_model", kind="alarm", met=False, text=f"not measured: {why}")
-    text = f"the served model's error on {served.sequences:,} new sequences is {served.error:.3g} of the naive answer's"
-    text += f" (surely above {served.lower:.3g})" if served.collapsed else ""
+    text = (
+        f"the served model's error on {served.sequences:,} new sequences is {_part(served.error)} of the naive answer's"
+    )
+    text += f" (surely above {_part(served.lower)})" if served.lower is not None and served.collapsed else ""
     text += f", {served.published:.3g} when it was published; at most {served.limit:.3g} is no alarm"
+    if served.broken:
+        text += f"; {served.broken:,} of the answers are no numbers"
+    if served.error > served.limit and not served.collapsed:
+        text += f"; {served.independent:,} independent ones are too few to be sure"
     return Reason(rule="served_model", kind="alarm", met=served.collapsed, text=text, numbers=asdict(served))
+
+
+def _part(value: float) -> str:
+    """A part, as the alarm tells it."""
+    return f"{value:.3g}" if value < _ENDLESS else "a million times and more"
 
 
 def _data_size(config: AlarmsConfig, evidence: Evidence) -> Reason:

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -119,3 +121,37 @@ def test_a_regression_that_is_worse_than_the_mean_has_collapsed(tmp_path):
         found = served_error(model, examples, NUMBERS, PublishedError(0.3, 1.0), 0.5)
         assert found.error == pytest.approx(np.sqrt(np.mean((x - y) ** 2)) / y.std(), rel=1e-3)
         assert found.collapsed == collapsed
+
+
+def _windows(series: int, each: int, value: float, *, naive: float = 1.0) -> list[bytes]:
+    """Windows whose target is 0, so that the value is the model's error; each reaches over 5 steps with its horizon."""
+    columns = {"target/x": [0.0, 0.0], "naive_last/x": [naive, naive]}
+    ids = [f"e{entity}@{step}" for entity in range(series) for step in range(each)]
+    return [_example(name, x=[value], **columns) for name in ids]
+
+
+@pytest.mark.parametrize(
+    ("examples", "error", "lower", "independent", "collapsed"),
+    [
+        # One series of 24 steps is four blocks of 5: too few for a bound, and JSON has no infinity.
+        (_windows(1, 24, 3.0), 3.0, None, 4, False),
+        (_windows(1, 100, 3.0), 3.0, 3.0, 10, True),
+        (_windows(30, 4, 3.0), 3.0, 3.0, 30, True),
+        # A model whose answers are no numbers knows nothing, and a sensor that is stuck is no world to train on.
+        (_windows(30, 4, np.nan), 1e100, 1e100, 30, True),
+        (_windows(30, 4, 3.0, naive=0.0), 1e100, 1e100, 30, True),
+        (_windows(30, 4, 0.0, naive=0.0), 0.0, 0.0, 30, False),
+    ],
+    ids=["one short series", "one series", "thirty", "no numbers", "stuck", "stuck and right"],
+)
+def test_a_forecast_that_collapses_says_so_in_numbers_that_json_has(
+    tmp_path, request, examples, error, lower, independent, collapsed
+):
+    import tensorflow as tf
+
+    model = _saved(tmp_path / "f", lambda values: {"predictions": tf.tile(values[:, None, None], [1, 2, 1])})
+    found = served_error(model, examples, WINDOWS, PublishedError(0.2, 1.0), 0.5)
+    assert (found.error, found.independent, found.collapsed) == (pytest.approx(error), independent, collapsed)
+    assert found.lower == (None if lower is None else pytest.approx(lower))
+    assert found.broken == (len(examples) if "no numbers" in request.node.name else 0)
+    json.dumps(asdict(found), allow_nan=False)

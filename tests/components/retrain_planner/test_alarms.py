@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,8 +16,8 @@ from noisy_gru.components.retrain_planner.rules import decide
 from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, RegressionConfig
 
 NOW = datetime(2026, 4, 1, 3, tzinfo=UTC)
-FINE = ServedError(error=0.4, lower=0.3, published=0.2, limit=0.6, sequences=50)
-COLLAPSED = ServedError(error=2.0, lower=1.8, published=0.2, limit=0.6, sequences=50)
+FINE = ServedError(error=0.4, lower=0.3, published=0.2, limit=0.6, sequences=50, independent=50)
+COLLAPSED = ServedError(error=2.0, lower=1.8, published=0.2, limit=0.6, sequences=50, independent=50)
 
 
 def _plan(
@@ -48,6 +49,18 @@ def test_a_served_model_that_collapses_holds_the_night():
         "for). Correct the data, or train on it all the same: noisy-gru retrain run --force"
     )
     assert plan.to_dict()["held"] is True
+
+
+def test_too_few_independent_sequences_are_said_to_be_too_few():
+    served = ServedError(error=3.0, lower=None, published=0.2, limit=0.6, sequences=24, independent=2, broken=1)
+    plan = _plan(served=served)
+    assert plan.retrain
+    (reason,) = [each for each in plan.reasons if each.rule == "served_model"]
+    assert reason.text.endswith(
+        "is 3 of the naive answer's, 0.2 when it was published; at most 0.6 is no alarm; 1 of the answers are no "
+        "numbers; 2 independent ones are too few to be sure"
+    )
+    json.loads(json.dumps(plan.to_dict(), allow_nan=False))
 
 
 def test_a_person_goes_on_with_force():
