@@ -96,9 +96,8 @@ def to_ragged(tensor: Any) -> tf.RaggedTensor:
     if isinstance(tensor, tf.RaggedTensor):
         return tensor
     if isinstance(tensor, tf.SparseTensor):
-        rows = tensor.indices[:, 0]
         # What from_value_rowids does, in a tenth of the operations; Transform traces this nine times.
-        lengths = tf.math.unsorted_segment_sum(tf.ones_like(rows), rows, tensor.dense_shape[0])
+        lengths = _row_lengths(tensor.indices, tensor.dense_shape[0])
         return tf.RaggedTensor.from_row_lengths(tensor.values, lengths, validate=False)
     dense = tf.convert_to_tensor(tensor)
     if dense.shape.rank == 1:
@@ -153,17 +152,19 @@ def _checked(inputs: Mapping[str, Any], layout: Layout) -> tuple[dict[str, tf.Te
 
 
 def _rows(tensors: Sequence[Any]) -> tuple[list[tf.Tensor], tf.Tensor]:
-    """Values of F columns, [N] each, and lengths of their rows, int64 [F, B]. Sparse columns are counted together."""
+    """Values of F columns, [N] each, and lengths of their rows, int64 [F, B]."""
     if not all(isinstance(tensor, tf.SparseTensor) for tensor in tensors):
         ragged = [to_ragged(tensor) for tensor in tensors]
         return [each.flat_values for each in ragged], tf.stack([each.row_lengths() for each in ragged])
-    indices = [tensor.indices for tensor in tensors]
+    # Each column by itself: one count over all of them has fewer operations, and takes thrice the time in a server.
     batch = tensors[0].dense_shape[0]
-    rows = tf.concat(indices, axis=0)[:, 0]
-    sizes = tf.stack(tf.shape_n(indices, out_type=tf.int64))[:, 0]
-    place = tf.repeat(tf.range(len(tensors), dtype=tf.int64), sizes) * batch + rows
-    lengths = tf.math.unsorted_segment_sum(tf.ones_like(rows), place, len(tensors) * batch)
-    return [tensor.values for tensor in tensors], tf.reshape(lengths, tf.stack([len(tensors), batch]))
+    return [tensor.values for tensor in tensors], tf.stack([_row_lengths(tensor.indices, batch) for tensor in tensors])
+
+
+def _row_lengths(indices: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
+    """Values in each row, int64 [B], of a sparse column with ``indices`` int64 [N, 2]."""
+    rows = indices[:, 0]
+    return tf.math.unsorted_segment_sum(tf.ones_like(rows), rows, batch)
 
 
 def _extend(values: tf.Tensor, past: tf.Tensor, total: tf.Tensor, fill: Any = 0.0) -> tf.Tensor:

