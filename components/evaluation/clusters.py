@@ -17,6 +17,7 @@ from datetime import datetime
 
 import numpy as np
 
+from noisy_gru.components.sequence_example_gen.value_sample import entity_of
 from noisy_gru.schema.config import DatasetConfig, ForecastingConfig
 
 MIN_ENTITIES = 10
@@ -33,28 +34,15 @@ class Clusters:
     unit: str
 
 
-def entity_of(sequence_id: str, dataset: DatasetConfig) -> str:
-    """The entity of a sequence; the id is `<entity>@<time>` where an entity may have several."""
-    if not _has_several(dataset):
-        return sequence_id
-    entity, at, _ = sequence_id.rpartition("@")
-    return entity if at else sequence_id
-
-
 def clusters_of(sequence_ids: Sequence[str], dataset: DatasetConfig) -> Clusters:
     """The clusters of a test split; equal for any order of the same sequences."""
-    names = np.array([entity_of(each, dataset) for each in sequence_ids], dtype=object)
+    names = np.array([entity_of(each, dataset)[0] for each in sequence_ids], dtype=object)
     entities, codes = np.unique(names.astype(str), return_inverse=True)
     if isinstance(dataset.task, ForecastingConfig) and len(entities) < MIN_ENTITIES:
         blocks = _blocks(sequence_ids, dataset.task)
         if blocks is not None and int(blocks.max(initial=-1)) + 1 >= len(entities):
             return Clusters(blocks, "block of time")
     return Clusters(codes.astype(np.int64), "entity")
-
-
-def _has_several(dataset: DatasetConfig) -> bool:
-    time = dataset.data.time
-    return isinstance(dataset.task, ForecastingConfig) or (time is not None and time.gaps == "split")
 
 
 def _blocks(sequence_ids: Sequence[str], task: ForecastingConfig) -> np.ndarray | None:

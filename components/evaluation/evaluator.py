@@ -41,7 +41,7 @@ logger = logging.getLogger("noisy_gru.evaluation")
 
 
 class EvaluatorSpec(standard_component_specs.EvaluatorSpec):
-    """TFX's, with the statistics of the train split, and what the comparisons are told."""
+    """TFX's, with the statistics of the train split, and the settings of the comparisons."""
 
     PARAMETERS = {  # noqa: RUF012
         **standard_component_specs.EvaluatorSpec.PARAMETERS,

@@ -289,7 +289,7 @@ def _array(node: Any) -> np.ndarray:
 
 
 def _scales(nodes: Iterable[Any]) -> dict[tuple[int, ...], np.ndarray]:
-    """The order of magnitude at each place of the statistics of one shape: of a mean near 0, its variance tells it."""
+    """The order of magnitude at each place of the statistics of one shape: of a mean near 0, from its variance."""
     found: dict[tuple[int, ...], np.ndarray] = {}
     for node in nodes:
         if _is_statistic(node):

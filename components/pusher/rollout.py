@@ -54,7 +54,7 @@ def rollback(
 ) -> Change:
     """Withdraws the newest version, or all that are newer than one.
 
-    What is asked for is written down first. Then servers are told where the labels go (``models.config``), and the
+    What is asked for is written down first. Then servers get the places of the labels (``models.config``), and the
     folders are renamed, the newest first; so at every moment the newest version in place is a published one.
 
     Args:

@@ -41,11 +41,11 @@ def compare(
     clusters = grouped.codes
     metric, of_new = ("accuracy", 1 - float(new.mean())) if is_class else ("mae", float(new.mean()))
     count = f"{len(new):,} sequences of evaluation.reference"
-    told = {"metric": metric, "new": of_new, "margin": reference.margin, "sequences": len(new)}
-    told["clusters"] = len(np.unique(clusters))
+    known = {"metric": metric, "new": of_new, "margin": reference.margin, "sequences": len(new)}
+    known["clusters"] = len(np.unique(clusters))
     if published is None:
         text = f"{metric} is {of_new:.4g} on {count}; there is no published model to compare with"
-        return Verdict(accepted=True, text=text, **told)
+        return Verdict(accepted=True, text=text, **known)
     of_published = 1 - float(published.mean()) if is_class else float(published.mean())
     # Errors are compared as parts of the published model's: a margin then needs no unit.
     unit = 1.0 if is_class else (of_published or 1.0)
@@ -60,12 +60,12 @@ def compare(
     fall = -found.difference + 0.0
     way = f"{abs(fall):.3g} {'worse' if fall > 0 else 'better'} than" if fall else "as good as"
     text = f"{metric} is {of_new:.4g} on {count}, {way} the {of_published:.4g} of {against}"
-    if told["clusters"] < MIN_CLUSTERS:
-        unit = "independent sequences" if told["clusters"] == len(new) else f"independent {PLURALS[grouped.unit]}"
-        text += f"; {told['clusters']} {unit} are too few to tell, at least {MIN_CLUSTERS} are needed"
+    if known["clusters"] < MIN_CLUSTERS:
+        unit = "independent sequences" if known["clusters"] == len(new) else f"independent {PLURALS[grouped.unit]}"
+        text += f"; {known['clusters']} {unit} are too few to tell, at least {MIN_CLUSTERS} are needed"
     else:
         text += f"; at {reference.confidence:.0%} it is at most {max(-found.lower, 0.0):.3g} worse"
         text += f", {reference.margin:g} is allowed" + (
             "" if is_class else " (as parts of the published model's error)"
         )
-    return Verdict(accepted=accepted, text=text, published=of_published, fall=fall, most=-found.lower, **told)
+    return Verdict(accepted=accepted, text=text, published=of_published, fall=fall, most=-found.lower, **known)

@@ -221,7 +221,9 @@ def entity_of(name: str, dataset: DatasetConfig) -> tuple[str, tuple[float, str]
     time = dataset.data.time
     if not isinstance(dataset.task, ForecastingConfig) and (time is None or time.gaps != "split"):
         return name, (0.0, "")
-    entity, _, moment = name.rpartition("@")
+    entity, at, moment = name.rpartition("@")
+    if not at:
+        return name, (0.0, "")
     try:
         return entity, (float(moment), "")
     except ValueError:
