@@ -30,10 +30,13 @@ class MetadataConfig(Section):
         return self
 
 
+NAME = r"^[a-z0-9][a-z0-9-]*$"
+
+
 class PipelineConfig(Section):
     """The whole configuration of a pipeline."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", description="Name of the pipeline: lower case, digits, hyphens.")
+    name: str = Field(pattern=NAME, description="Name of the pipeline: lower case, digits, hyphens.")
     seed: int = Field(
         default=0, ge=0, lt=2**31, description="Seed of all randomness: splits, weights, noise, shuffling."
     )

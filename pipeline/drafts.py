@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import yaml
 from google.protobuf import text_encoding
 
 from noisy_gru.pipeline.guessing import Told
@@ -23,10 +23,10 @@ MOST_SHOWN = 40
 def config_text(name: str, dataset: DatasetConfig, told: Sequence[Told], left_out: dict[str, str]) -> str:
     """The YAML of a configuration with the defaults for everything that is not about the data."""
     lines = ["# Proposed by `noisy-gru init`. What it guessed, and why:"]
-    lines += [f"#   {' '.join(str(each).splitlines())}" for each in told]
+    lines += [f"#   {_comment(str(each))}" for each in told]
     lines += [
         "# Every key is explained in docs/config-reference.md; check your changes with `noisy-gru validate`.",
-        f"name: {name}",
+        f"name: {_scalar(name)}",
         "seed: 0",
         "# What the data must look like; written from your files, for you to correct.",
         "schema: schema.pbtxt",
@@ -45,7 +45,7 @@ def config_text(name: str, dataset: DatasetConfig, told: Sequence[Told], left_ou
     ]
     lines += [f"    - {text}" for text in dict.fromkeys(map(_feature, dataset.data.features))]
     for column, why in left_out.items():
-        lines.append(f"    # left out: {column} ({why})")
+        lines.append(f"    # left out: {_comment(f'{column} ({why})')}")
     lines += _policies(dataset)
     task = dataset.task
     lines += ["", "task:", f"  kind: {task.kind}"]
@@ -136,24 +136,28 @@ def _splits(dataset: DatasetConfig) -> list[str]:
     return [f"# {why}", f"splits: {_flow(splits.model_dump(exclude_unset=True))}"]
 
 
+def _comment(text: str) -> str:
+    """Text on one line of a comment, escaped where YAML takes no such character: control characters, for one."""
+    line = " ".join(text.splitlines())
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in line)
+
+
 def _scalar(value: Any) -> str:
-    """One YAML value; quoted wherever YAML could read it as something else than the text that it is."""
+    """One YAML value; text is quoted wherever YAML could read it as something else."""
     if not isinstance(value, str):
-        return json.dumps(value)
+        # NumPy's numbers are floats that the dumper doesn't know.
+        return yaml.safe_dump(float(value) if isinstance(value, float) else value).partition("\n")[0]
     plain = value.replace("_", "a").replace("-", "a").replace(".", "a").replace("/", "a")
     reserved = value.lower() in ("yes", "no", "on", "off", "true", "false", "null", "y", "n", "nan", "inf")
     if plain.isascii() and plain.isalnum() and value[0].isalpha() and not reserved:
         return value
-    text = json.dumps(value, ensure_ascii=False)
-    for line_end in "\x85\u2028\u2029":  # of YAML, not of JSON
-        text = text.replace(line_end, f"\\u{ord(line_end):04x}")
-    return text
+    return yaml.safe_dump(value, default_style='"', allow_unicode=True, width=math.inf).rstrip("\n")
 
 
 def _flow(value: Any) -> str:
     if isinstance(value, dict):
         return "{" + ", ".join(f"{_scalar(key)}: {_flow(each)}" for key, each in value.items()) + "}"
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return "[" + ", ".join(map(_flow, value)) + "]"
     return _scalar(value)
 

@@ -19,6 +19,7 @@ import pandas as pd
 from noisy_gru.components.sequence_example_gen.files import is_folder
 from noisy_gru.components.sequence_example_gen.precision import finding
 from noisy_gru.components.sequence_example_gen.precision import sample as some_of
+from noisy_gru.pipeline.config import NAME
 from noisy_gru.pipeline.drafts import config_text, schema_text
 from noisy_gru.pipeline.guessing import Roles, Told, guess_columns, guess_task, is_timestamp
 from noisy_gru.pipeline.measuring import measure
@@ -82,8 +83,11 @@ def propose(
         name: of the pipeline; None: the folder's.
 
     Raises:
-        ConfigError: files or columns that are not there, or nothing sensible can be guessed.
+        ConfigError: files or columns that are not there, a name that no pipeline may have, or nothing sensible can be
+            guessed.
     """
+    if name is not None and re.fullmatch(NAME, name) is None:
+        raise ConfigError(f"--name: expected lower case, digits and hyphens, found {name!r}")
     data = [as_meant(given) for given in data]
     paths = _matching(data)
     spanned = holds_spans(data)
@@ -130,8 +134,9 @@ def propose(
         counts = ", ".join(f"{count} {reason}" for reason, count in measures.quarantined.items())
         told.append(Told("rows that can't be used", f"{counts}; a run sets them aside and goes on up to 5 %", False))
         told += [Told("for example", each.removeprefix(f"{Path.cwd()}/")) for each in measures.examples]
-    slug = name or re.sub(r"[^a-z0-9]+", "-", (out.resolve().name or "my-model").lower()).strip("-") or "my-model"
-    return Proposal(config_text(slug, dataset, told, left_out), schema_text(dataset, measures), [str(t) for t in told])
+    if name is None:
+        name = re.sub(r"[^a-z0-9]+", "-", out.resolve().name.lower()).strip("-") or "my-model"
+    return Proposal(config_text(name, dataset, told, left_out), schema_text(dataset, measures), [str(t) for t in told])
 
 
 def _matching(data: Sequence[str]) -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,30 @@ def test_names_and_values_that_yaml_would_misread(tmp_path):
     config = proposed(tmp_path, tmp_path / "rows.csv")
     assert [feature.name for feature in config.data.features] == ["on", "1: x #"]
     assert config.task.label == "déjà vu"
+
+
+@pytest.mark.parametrize(
+    "word", ["400", "true", "null", "1e3", "2024-01-01", "yes", "0x10", "a: b", "a #b", "- a", "a\x07b"]
+)
+def test_folders_files_and_columns_that_yaml_would_misread(tmp_path, monkeypatch, word):
+    (tmp_path / word).mkdir()
+    monkeypatch.chdir(tmp_path / word)
+    names = {"pump_run": word, "t": f"{word} t", "pressure": f"{word}.5", "mode": f"{word} mode", "outcome": f"{word}y"}
+    frame = table(text=[f"free text {index}" for index in range(240)])
+    frame.rename(columns={**names, "text": f"{word}z"}).to_csv(f"{word}.csv", index=False)
+    config = proposed(
+        Path(), Path(f"{word}.csv"), entity=word, time=f"{word} t", task="classification", targets=[f"{word}y"]
+    )
+    assert config.name == re.sub("[^a-z0-9]+", "-", word).strip("-")
+    assert (config.data.entity, config.data.time.column, config.task.label) == (word, f"{word} t", f"{word}y")
+    assert [each.name for each in config.data.features] == [f"{word}.5", f"{word} mode"]
+    assert input_files(config) == [str(tmp_path / word / f"{word}.csv")]
+
+
+def test_a_name_that_no_pipeline_may_have(tmp_path):
+    table().to_csv(tmp_path / "rows.csv", index=False)
+    with pytest.raises(ConfigError, match="--name: expected lower case, digits and hyphens, found 'My: model'"):
+        propose([str(tmp_path / "rows.csv")], out=tmp_path, name="My: model")
 
 
 def test_values_that_a_schema_has_to_escape(tmp_path):
