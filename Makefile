@@ -9,7 +9,7 @@ unexport PYTHONDONTWRITEBYTECODE
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
-setup:  ## make .venv and .typing (nothing is done if they are up to date)
+setup:  ## make .venv (nothing is done if it is up to date)
 	@bash scripts/setup_environment.sh
 
 demo: setup  ## run the whole pipeline on JapaneseVowels and ask the published model
@@ -43,4 +43,4 @@ docs: setup  ## write docs/config-reference.md from the configuration models
 	@$(PYTHON) -m noisy_gru.pipeline.config_reference
 
 clean:  ## remove the environment and what was built (runs stay)
-	rm -rf .venv .typing .build build dist *.egg-info
+	rm -rf .venv .build build dist *.egg-info

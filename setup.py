@@ -1,22 +1,12 @@
-"""Packaging: the rooms at the top of the tree become the packages ``noisy_gru.<room>``."""
+"""Packaging: ``noisy_gru/`` holds a link to each room at the top of the tree, so they are its subpackages."""
 
 from pathlib import Path
 
-from setuptools import find_namespace_packages, find_packages, setup
+from setuptools import find_namespace_packages, setup
 
 HERE = Path(__file__).parent
-ROOMS = ("schema", "trainer", "components", "pipeline", "serving")
 # Files that are not Python but belong to a room: curated schemas, manifests, ...
-DATA = ("*.pbtxt", "*.yaml", "*.json", "*.md", "*.j2", "Dockerfile")
-
-packages = []
-package_dir = {}
-for room in ROOMS:
-    packages += [f"noisy_gru.{room}"] + [f"noisy_gru.{room}.{name}" for name in find_packages(room)]
-    package_dir[f"noisy_gru.{room}"] = room
-# kubeflow/ has no __init__.py, so that the package `kubeflow` of PyPI keeps its name; see docs/decisions.
-packages += ["noisy_gru.kubeflow"] + [f"noisy_gru.kubeflow.{name}" for name in find_namespace_packages("kubeflow")]
-package_dir["noisy_gru.kubeflow"] = "kubeflow"
+DATA = ("*.pbtxt", "*.yaml", "*.json", "*.md", "*.j2", "Dockerfile", "py.typed")
 
 requirements = [
     line
@@ -32,8 +22,10 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11,<3.14",
-    packages=packages,
-    package_dir=package_dir,
+    # kubeflow/ has no __init__.py, so that the package `kubeflow` of PyPI keeps its name; see docs/decisions.
+    packages=find_namespace_packages(
+        include=["noisy_gru", "noisy_gru.*"], exclude=["*.__pycache__", "*.__pycache__.*"]
+    ),
     package_data={"": [f"**/{name}" for name in DATA]},
     install_requires=requirements,
     entry_points={

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes .venv: the locked packages, this package (editable), bytecode; and .typing, the links the type checker needs.
+# Makes .venv: the locked packages, this package (editable), bytecode.
 # A second run with nothing changed does nothing; a moved clone, another system or changed locks make it anew.
 # Environment: NOISY_GRU_PYTHON names the interpreter to use.
 set -euo pipefail
@@ -73,7 +73,7 @@ if [ -n "${NOISY_GRU_PYTHON:-}" ]; then
 else
   wanted_python=$(python_version "$VENV/bin/python")
 fi
-up_to_date() { [ -z "$(reason)" ] && [ "$(cat "$STAMP")" = "$(state "$wanted_python")" ] && [ -d .typing ]; }
+up_to_date() { [ -z "$(reason)" ] && [ "$(cat "$STAMP")" = "$(state "$wanted_python")" ]; }
 if up_to_date; then exit 0; fi
 
 # Two set-ups in one clone would delete each other's files: the second waits, then finds nothing to do.
@@ -88,17 +88,12 @@ started=$SECONDS
 install_project() {
   quietly "$VENV/bin/uv" pip install --python "$VENV/bin/python" --no-cache --offline --no-deps --no-build-isolation --editable . \
     || fail "the package itself does not install; the lines above say why. Check setup.py and pyproject.toml."
-  # The rooms lie at the top of the tree but are imported as noisy_gru.<room>; pyright follows links, not setup.py.
-  mkdir -p .typing/noisy_gru
-  for room in schema trainer components pipeline serving kubeflow; do
-    ln -sfn "../../$room" ".typing/noisy_gru/$room"
-  done
   state "$(python_version "$VENV/bin/python")" >"$STAMP"
 }
 
 why=$(reason)
 if [ -z "$why" ]; then
-  say "setup.py, pyproject.toml or requirements.in changed, or .typing is gone: installing the package itself anew"
+  say "setup.py, pyproject.toml or requirements.in changed: installing the package itself anew"
   install_project
   exit 0
 fi

@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = ROOT / "kubeflow" / "Dockerfile"
 LOCKS = ROOT / "requirements"
-ROOMS = ("schema", "trainer", "components", "serving", "pipeline", "kubeflow")
+ROOMS = ("noisy_gru", "schema", "trainer", "components", "serving", "pipeline", "kubeflow")
 INSTRUCTIONS = {"ARG", "FROM", "RUN", "ENV", "WORKDIR", "COPY", "LABEL", "USER", "HEALTHCHECK", "CMD"}
 
 
