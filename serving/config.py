@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from noisy_gru.components.config import BatchingConfig, BudgetsConfig, PublishingConfig, VersionsConfig
+from noisy_gru.registry.config import BatchingConfig, BudgetsConfig, PublishingConfig, VersionsConfig
 from noisy_gru.schema.config import Section
 
 

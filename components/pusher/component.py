@@ -13,9 +13,9 @@ from tfx.orchestration.data_types import RuntimeParameter
 from tfx.types import standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 
-from noisy_gru.components.config import PublishingConfig
 from noisy_gru.components.pusher import driver, executor
 from noisy_gru.components.sequence_example_gen.artifacts import IngestionAccount
+from noisy_gru.registry.config import PublishingConfig
 
 
 class PusherSpec(types.ComponentSpec):

@@ -12,13 +12,13 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
-from noisy_gru.components.config import PublishingConfig
 from noisy_gru.components.latest_blessed.executor import IDENTITY
 from noisy_gru.components.pusher.identity import model_identity
 from noisy_gru.components.pusher.publish import Published, WithdrawnError, publish
 from noisy_gru.components.pusher.published import COMPARED_WITH, fingerprint, hash_files
 from noisy_gru.components.pusher.retraining import Retraining
 from noisy_gru.components.retrain_planner.attempts import Event, close_attempt
+from noisy_gru.registry.config import PublishingConfig
 from noisy_gru.schema.errors import PublishError
 from noisy_gru.trainer.artifact_files import KERAS_FOLDER
 

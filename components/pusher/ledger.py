@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from noisy_gru.components.config import PublishingConfig
 from noisy_gru.components.pusher.disk import locked, sync, write_whole
 from noisy_gru.components.pusher.history import Action, Event, append_event, last_actions, read_history
 from noisy_gru.components.pusher.intent import Intent, pending
@@ -33,6 +32,7 @@ from noisy_gru.components.pusher.published import (
     withdrawn_versions,
 )
 from noisy_gru.components.pusher.server_files import write_server_files
+from noisy_gru.registry.config import PublishingConfig
 from noisy_gru.schema.errors import PublishError
 
 Step = Callable[[str], None]

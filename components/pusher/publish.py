@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from noisy_gru.components.config import PublishingConfig
 from noisy_gru.components.pusher.candidate import Candidate
 from noisy_gru.components.pusher.disk import sync_tree
 from noisy_gru.components.pusher.history import barred_models, read_history
@@ -29,6 +28,7 @@ from noisy_gru.components.pusher.published import (
     versions,
 )
 from noisy_gru.components.pusher.retraining import Retraining
+from noisy_gru.registry.config import PublishingConfig
 from noisy_gru.schema.errors import PublishError
 
 

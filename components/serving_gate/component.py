@@ -7,8 +7,8 @@ from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 
-from noisy_gru.components.config import BudgetsConfig
 from noisy_gru.components.serving_gate import executor
+from noisy_gru.registry.config import BudgetsConfig
 from noisy_gru.schema.config import DatasetConfig
 
 

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from noisy_gru.components.config import BudgetsConfig
 from noisy_gru.components.serving_gate.contract import DEFAULT, EXAMPLES
 from noisy_gru.components.serving_gate.probe import Observation, Timed
 from noisy_gru.components.serving_gate.report import Check
 from noisy_gru.components.serving_gate.sequences import filled, spread
+from noisy_gru.registry.config import BudgetsConfig
 
 SINGLE, BATCH = "single", "batch"
 # Without a budget the numbers are for information, and shouldn't cost more than they are worth.

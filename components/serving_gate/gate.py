@@ -7,7 +7,6 @@ from pathlib import Path
 
 from google.protobuf.message import DecodeError
 
-from noisy_gru.components.config import BudgetsConfig
 from noisy_gru.components.serving_gate import agreement
 from noisy_gru.components.serving_gate.audit import audit, operations
 from noisy_gru.components.serving_gate.contract import broken_promises, promised_inputs
@@ -17,6 +16,7 @@ from noisy_gru.components.serving_gate.probe import Observation, Probe
 from noisy_gru.components.serving_gate.reference import Reference, expected_answers
 from noisy_gru.components.serving_gate.report import Check, Report
 from noisy_gru.components.serving_gate.variables import read_variables, unwanted
+from noisy_gru.registry.config import BudgetsConfig
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import ModelError
 from noisy_gru.trainer.saved_model_proto import parse_saved_model

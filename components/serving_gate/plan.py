@@ -8,13 +8,13 @@ from pathlib import Path
 
 from google.protobuf.message import DecodeError
 
-from noisy_gru.components.config import BudgetsConfig
 from noisy_gru.components.serving_gate.contract import DEFAULT, STEP, TENSORS, state_size
 from noisy_gru.components.serving_gate.costs import text_batch, timed_calls
 from noisy_gru.components.serving_gate.probe import Question, Timed
 from noisy_gru.components.serving_gate.sequences import Batch, batches, by_length, filled, spread, tensors
 from noisy_gru.components.serving_gate.streams import Cut, cuts
 from noisy_gru.components.serving_gate.warmup import read_requests, with_state
+from noisy_gru.registry.config import BudgetsConfig
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import ModelError
 from noisy_gru.trainer.saved_model_proto import parse_saved_model

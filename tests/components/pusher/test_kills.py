@@ -17,7 +17,6 @@ from typing import Any
 
 import pytest
 
-from noisy_gru.components.config import PublishingConfig
 from noisy_gru.components.pusher.history import HISTORY, last_actions, read_history
 from noisy_gru.components.pusher.labels import read_settings, served_model
 from noisy_gru.components.pusher.publish import WithdrawnError, publish
@@ -30,6 +29,7 @@ from noisy_gru.components.pusher.published import (
 )
 from noisy_gru.components.pusher.rollout import promote, restore, rollback
 from noisy_gru.components.pusher.server_files import FILES, MODELS_CONFIG, render
+from noisy_gru.registry.config import PublishingConfig
 from noisy_gru.schema.errors import PublishError
 
 WRITES = ["server files", *(f"write {name}" for name in FILES)]
@@ -42,7 +42,7 @@ PROMOTE = ["clean", "intent", "history", *WRITES, "done", "answered"]
 CODE = """
 import json, os, signal, sys, traceback
 from pathlib import Path
-from noisy_gru.components.config import PublishingConfig
+from noisy_gru.registry.config import PublishingConfig
 from noisy_gru.components.pusher.publish import publish
 from noisy_gru.components.pusher.rollout import promote, restore, rollback
 

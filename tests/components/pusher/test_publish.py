@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from noisy_gru.components.config import PublishingConfig
 from noisy_gru.components.pusher.history import read_history
 from noisy_gru.components.pusher.labels import Labels
 from noisy_gru.components.pusher.publish import WithdrawnError, publish
@@ -24,6 +23,7 @@ from noisy_gru.components.pusher.published import (
     withdrawn_versions,
 )
 from noisy_gru.components.pusher.rollout import restore, rollback
+from noisy_gru.registry.config import PublishingConfig
 from noisy_gru.schema.errors import PublishError
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from noisy_gru.components.config import BudgetsConfig
 from noisy_gru.components.serving_gate.costs import BATCH, SINGLE, cost_checks, timed_calls
 from noisy_gru.components.serving_gate.probe import Observation
+from noisy_gru.registry.config import BudgetsConfig
 
 # 1 to 100 ms; the 99th percentile lies a hundredth of the way from the 99th to the last.
 MILLISECONDS = [number / 1000 for number in range(100, 0, -1)]
