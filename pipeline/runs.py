@@ -21,8 +21,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from noisy_gru.pipeline.run_lock import held_lock
 from noisy_gru.schema.errors import UserError
+from noisy_gru.storage.locks import held_lock
 
 RunStatus = Literal["running", "succeeded", "refused", "failed", "interrupted", "killed"]
 # JSON knows no NaN: it is written as null.

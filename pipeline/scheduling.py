@@ -17,10 +17,10 @@ from noisy_gru.pipeline.printed_schedule import crontab_line, systemd_units
 from noisy_gru.pipeline.retrain_child import Ended, RetrainChild, command
 from noisy_gru.pipeline.retrain_schedule import STATE, RetrainSchedule
 from noisy_gru.pipeline.retraining import record_killed, to_stderr
-from noisy_gru.pipeline.run_lock import held_lock
 from noisy_gru.pipeline.runs import RunDirectory
 from noisy_gru.schema.durations import parse_duration
 from noisy_gru.schema.errors import BusyError, ConfigError
+from noisy_gru.storage.locks import held_lock
 
 PRINTED = ("systemd", "crontab")
 

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from noisy_gru.components.pusher.disk import append_line
+from noisy_gru.storage.atomic_files import append_line
 
 HISTORY = "history.jsonl"
 Action = Literal["publish", "rollback", "restore", "promote", "prune", "allow"]

@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
-from noisy_gru.components.pusher.disk import write_whole
 from noisy_gru.schema.errors import PublishError
+from noisy_gru.storage.atomic_files import write_whole
 
 PENDING = "pending-"
 Asked = Literal["rollback", "restore", "promote"]

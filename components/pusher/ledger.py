@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from noisy_gru.components.pusher.disk import locked, sync, write_whole
 from noisy_gru.components.pusher.history import Action, Event, append_event, last_actions, read_history
 from noisy_gru.components.pusher.intent import Intent, pending
 from noisy_gru.components.pusher.labels import SETTINGS, Labels, choose_labels, read_settings
@@ -34,6 +33,7 @@ from noisy_gru.components.pusher.published import (
 from noisy_gru.components.pusher.server_files import write_server_files
 from noisy_gru.registry.config import PublishingConfig
 from noisy_gru.schema.errors import PublishError
+from noisy_gru.storage.atomic_files import locked, sync, write_whole
 
 Step = Callable[[str], None]
 LOCK_SECONDS = 60.0

@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from noisy_gru.components.pusher.candidate import Candidate
-from noisy_gru.components.pusher.disk import sync_tree
 from noisy_gru.components.pusher.history import barred_models, read_history
 from noisy_gru.components.pusher.labels import Labels
 from noisy_gru.components.pusher.ledger import LOCK_SECONDS, Ledger, Step, no_step, open_ledger
@@ -30,6 +29,7 @@ from noisy_gru.components.pusher.published import (
 from noisy_gru.components.pusher.retraining import Retraining
 from noisy_gru.registry.config import PublishingConfig
 from noisy_gru.schema.errors import PublishError
+from noisy_gru.storage.atomic_files import sync_tree
 
 
 class WithdrawnError(PublishError):

@@ -16,9 +16,9 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from noisy_gru.components.pusher.disk import write_whole
 from noisy_gru.components.pusher.labels import ServedModel, served_models
 from noisy_gru.registry.config import BatchingConfig
+from noisy_gru.storage.atomic_files import write_whole
 
 # Its image holds TensorFlow of the same number.
 SERVER_VERSION = "2.20.0"

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, get_args
 
-from noisy_gru.components.pusher.disk import append_line
+from noisy_gru.storage.atomic_files import append_line
 
 ATTEMPTS = "retraining.jsonl"
 Event = Literal["started", "published", "refused", "failed", "interrupted"]
