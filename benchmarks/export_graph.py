@@ -109,7 +109,7 @@ def save(predict: Callable[..., Any], weights: list[Any], features: int, folder:
 
 def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
     """All contenders, interleaved; one row for each of them and each batch size."""
-    from noisy_gru.trainer.session import SessionModel
+    from noisy_gru.saved_model.session import SessionModel
 
     made = models(options)
     with tempfile.TemporaryDirectory() as folder, ExitStack() as keep:

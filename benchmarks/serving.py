@@ -102,8 +102,8 @@ def prepare(root: Path, batches: list[int]) -> Material:
 def contender(name: str, material: Material, batch: int, address: str, threads: int, keep: ExitStack) -> Ask:
     """A function that asks once and returns the compared output [B, ...]."""
     if name.startswith("session"):
-        from noisy_gru.trainer.session import SessionModel
-        from noisy_gru.trainer.session_process import SessionProcess
+        from noisy_gru.saved_model.session import SessionModel
+        from noisy_gru.saved_model.session_process import SessionProcess
 
         kind = SessionProcess if name == "session_process" else SessionModel
         model = keep.enter_context(kind(material.folder))

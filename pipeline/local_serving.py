@@ -24,6 +24,7 @@ from noisy_gru.pipeline.config import PipelineConfig
 from noisy_gru.pipeline.prediction import published_model
 from noisy_gru.pipeline.redirect import output_to
 from noisy_gru.pipeline.runs import RunDirectory
+from noisy_gru.saved_model.example_wire import empty_sequence
 from noisy_gru.schema.errors import UserError
 from noisy_gru.serving.model_server import (
     Listening,
@@ -34,7 +35,6 @@ from noisy_gru.serving.model_server import (
     read_models_config,
     run,
 )
-from noisy_gru.trainer.example_wire import empty_sequence
 
 if TYPE_CHECKING:
     from noisy_gru.serving.local_server import LocalServer

@@ -24,12 +24,12 @@ from noisy_gru.components.sequence_example_gen.prediction import read_for_predic
 from noisy_gru.pipeline.config import PipelineConfig
 from noisy_gru.pipeline.redirect import output_to
 from noisy_gru.pipeline.runs import RunDirectory
+from noisy_gru.saved_model.session_process import SessionProcess
 from noisy_gru.schema.errors import ConfigError, ModelError, UserError
 from noisy_gru.schema.file_patterns import as_meant, local_glob
 from noisy_gru.serving.answers import Answer, Part, Predictions
 from noisy_gru.serving.client import Client
 from noisy_gru.serving.connection import DEFAULT_TIMEOUT, Tls, Transport
-from noisy_gru.trainer.session_process import SessionProcess
 
 FORMATS = ("csv", "jsonl")
 BATCH = 512

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from noisy_gru.saved_model.session import Signature
 from noisy_gru.schema.errors import ConfigError
-from noisy_gru.trainer.session import Signature
 
 
 @dataclass(frozen=True)

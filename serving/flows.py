@@ -12,6 +12,7 @@ import itertools
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from typing import TypeVar
 
+from noisy_gru.saved_model.session import not_finite
 from noisy_gru.serving.answers import Part
 from noisy_gru.serving.calls import (
     Call,
@@ -34,7 +35,6 @@ from noisy_gru.serving.errors import (
     refusal,
 )
 from noisy_gru.serving.statuses import names_signature
-from noisy_gru.trainer.session import not_finite
 
 T = TypeVar("T")
 Flow = Generator[Call, Reply, T]

@@ -13,6 +13,7 @@ import grpc
 import grpc.aio
 import numpy as np
 
+from noisy_gru.saved_model.session import signatures_of
 from noisy_gru.serving.calls import (
     Call,
     HealthCall,
@@ -28,7 +29,6 @@ from noisy_gru.serving.calls import (
 from noisy_gru.serving.connection import Connection, is_this_machine
 from noisy_gru.serving.errors import ServingError
 from noisy_gru.serving.statuses import error_of
-from noisy_gru.trainer.session import signatures_of
 
 
 def import_messages() -> None:
@@ -194,7 +194,7 @@ def _write_choice(spec: Any, model: ModelChoice) -> None:
 
 
 def _write_inputs(request: Any, call: PredictCall) -> None:
-    from noisy_gru.serving.tensor_protos import to_proto
+    from noisy_gru.saved_model.tensor_protos import to_proto
 
     for name, values in call.inputs.items():
         if isinstance(values, np.ndarray):
@@ -207,7 +207,7 @@ def _write_inputs(request: Any, call: PredictCall) -> None:
 
 
 def _read_outputs(response: Any, target: str) -> dict[str, np.ndarray]:
-    from noisy_gru.serving.tensor_protos import TensorProtoError, from_proto
+    from noisy_gru.saved_model.tensor_protos import TensorProtoError, from_proto
 
     try:
         return {name: from_proto(proto) for name, proto in response.outputs.items()}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from noisy_gru.components.sequence_example_gen.prediction import PredictionInput
+from noisy_gru.saved_model.example_wire import ExampleInput
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import ConfigError, DataError
 from noisy_gru.serving.answers import Predictions
@@ -17,7 +18,6 @@ from noisy_gru.serving.errors import SHOWN, Refused
 from noisy_gru.serving.flows import Answered, Flow, answered
 from noisy_gru.serving.requests import batches, check_batches, prediction_input, serialized
 from noisy_gru.serving.retrying import Clock
-from noisy_gru.trainer.example_wire import ExampleInput
 
 OnError = Literal["raise", "collect"]
 DEFAULT = "serving_default"

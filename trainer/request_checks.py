@@ -15,9 +15,9 @@ from typing import Any
 
 import tensorflow as tf
 
+from noisy_gru.saved_model.tensor_names import tensor_names
 from noisy_gru.trainer import features as names
 from noisy_gru.trainer.features import Layout
-from noisy_gru.trainer.tensor_names import tensor_names
 
 
 def required(fits: tf.Tensor, data: list[Any]) -> Any:

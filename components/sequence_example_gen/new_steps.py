@@ -22,8 +22,8 @@ from noisy_gru.components.sequence_example_gen.rows import Rows
 from noisy_gru.components.sequence_example_gen.sequences import Sequences, count_kept, series_of_bucket, taken
 from noisy_gru.components.sequence_example_gen.tables import Source
 from noisy_gru.components.sequence_example_gen.values import time_texts
+from noisy_gru.saved_model.tensor_names import tensor_names
 from noisy_gru.schema.config import DatasetConfig
-from noisy_gru.trainer.tensor_names import tensor_names
 
 LATE = "late_step"
 

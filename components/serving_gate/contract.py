@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from noisy_gru.saved_model.session import Signature, TensorSpec
+from noisy_gru.saved_model.tensor_names import tensor_names
 from noisy_gru.schema.config import ClassificationConfig, DatasetConfig, ForecastingConfig
-from noisy_gru.trainer.session import Signature, TensorSpec
-from noisy_gru.trainer.tensor_names import tensor_names
 
 # As in trainer/features.py, which imports TensorFlow.
 DEFAULT = "serving_default"

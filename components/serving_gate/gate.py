@@ -17,9 +17,9 @@ from noisy_gru.components.serving_gate.reference import Reference, expected_answ
 from noisy_gru.components.serving_gate.report import Check, Report
 from noisy_gru.components.serving_gate.variables import read_variables, unwanted
 from noisy_gru.registry.config import BudgetsConfig
+from noisy_gru.saved_model.saved_model_proto import parse_saved_model
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import ModelError
-from noisy_gru.trainer.saved_model_proto import parse_saved_model
 
 _SHOWN = 5
 _TIMEOUT, _TIMEOUT_PER_REQUEST = 600.0, 2.0

@@ -15,10 +15,10 @@ from noisy_gru.components.serving_gate.sequences import Batch, batches, by_lengt
 from noisy_gru.components.serving_gate.streams import Cut, cuts
 from noisy_gru.components.serving_gate.warmup import read_requests, with_state
 from noisy_gru.registry.config import BudgetsConfig
+from noisy_gru.saved_model.saved_model_proto import parse_saved_model
+from noisy_gru.saved_model.session import Signature, signatures_of
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import ModelError
-from noisy_gru.trainer.saved_model_proto import parse_saved_model
-from noisy_gru.trainer.session import Signature, signatures_of
 
 HELD_OUT = "held-out sequences as training reads them"
 _HELD_OUT_COUNT = 256

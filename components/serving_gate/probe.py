@@ -22,9 +22,9 @@ from pathlib import Path
 import numpy as np
 
 from noisy_gru.components.serving_gate.contract import STATE
+from noisy_gru.saved_model.c_api import registered_operations
+from noisy_gru.saved_model.session import SessionModel, Signature
 from noisy_gru.schema.errors import ModelError
-from noisy_gru.trainer.c_api import registered_operations
-from noisy_gru.trainer.session import SessionModel, Signature
 
 Answers = dict[str, np.ndarray]
 _ROUNDS = 2

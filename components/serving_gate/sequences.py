@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from noisy_gru.saved_model.tensor_names import tensor_names
 from noisy_gru.schema.config import DatasetConfig, ForecastingConfig
-from noisy_gru.trainer.tensor_names import tensor_names
 
 CHOSEN = 32
 _READ = 2000

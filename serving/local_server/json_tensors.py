@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from noisy_gru.saved_model.session import Signature, TensorSpec
 from noisy_gru.serving.local_server.errors import RequestError, invalid
 from noisy_gru.serving.local_server.json_reading import JsonObject, read_json
 from noisy_gru.serving.local_server.json_values import array_of, shown
-from noisy_gru.trainer.session import Signature, TensorSpec
 
 INSTANCES = "instances"
 INPUTS = "inputs"

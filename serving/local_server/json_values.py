@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from grpc import StatusCode
 
+from noisy_gru.saved_model.c_api import NUMPY_DTYPES, STRING
+from noisy_gru.saved_model.session import TensorSpec
 from noisy_gru.serving.local_server.errors import RequestError, invalid
-from noisy_gru.trainer.c_api import NUMPY_DTYPES, STRING
-from noisy_gru.trainer.session import TensorSpec
 
 _LONGEST_SHOWN = 200
 _BLANKS = re.compile(r"[ \t\n\v\f\r]")

@@ -15,12 +15,12 @@ from google.protobuf.message import DecodeError
 from grpc import StatusCode
 from tensorflow.core.protobuf import saved_model_pb2
 
+from noisy_gru.saved_model.c_api import NUMPY_DTYPES, STRING
+from noisy_gru.saved_model.session import OutOfTimeError, Signature
+from noisy_gru.saved_model.session_process import ProcessEndedError, SessionProcess
 from noisy_gru.schema.errors import ModelError
 from noisy_gru.serving.local_server.errors import RequestError, invalid, refused, without_folders
 from noisy_gru.serving.local_server.limits import Deadline, Limits
-from noisy_gru.trainer.c_api import NUMPY_DTYPES, STRING
-from noisy_gru.trainer.session import OutOfTimeError, Signature
-from noisy_gru.trainer.session_process import ProcessEndedError, SessionProcess
 
 DEFAULT_SIGNATURE = "serving_default"
 # TensorFlow's names of types in its messages.

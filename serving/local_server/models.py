@@ -19,6 +19,7 @@ from typing import Any
 from grpc import StatusCode
 from tensorflow_serving.apis import get_model_status_pb2
 
+from noisy_gru.saved_model.session import TensorSpec
 from noisy_gru.schema.errors import ConfigError
 from noisy_gru.serving.local_server.configuration import ServedModel, read_config_file, served_models
 from noisy_gru.serving.local_server.entries import Entry, available_versions, is_awaited, not_there, version_of
@@ -35,7 +36,6 @@ from noisy_gru.serving.local_server.states import (
     found_versions,
     stamp_of,
 )
-from noisy_gru.trainer.session import TensorSpec
 
 Tell = Callable[[str], None]
 

@@ -18,9 +18,9 @@ from noisy_gru.components.pusher.published import hash_files, latest_publication
 from noisy_gru.components.serving_gate.report import read_report
 from noisy_gru.components.serving_gate.warmup import WARMUP_FILE, read_requests
 from noisy_gru.registry.config import BudgetsConfig
+from noisy_gru.saved_model.session import SessionModel
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import AnomalyError
-from noisy_gru.trainer.session import SessionModel
 
 # TFX, Beam and ML Metadata warn of their own use of what they deprecated.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]

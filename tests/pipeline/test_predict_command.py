@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from noisy_gru.pipeline.cli import app
 from noisy_gru.pipeline.cli_options import EXIT_CONFIG, EXIT_FAILED, EXIT_UNUSED_INPUT
-from noisy_gru.trainer.session_process import SessionProcess
+from noisy_gru.saved_model.session_process import SessionProcess
 
 CONFIG = """\
 name: small

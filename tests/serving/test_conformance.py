@@ -26,7 +26,7 @@ import httpx
 import numpy as np
 import pytest
 
-from noisy_gru.trainer.session import SessionModel
+from noisy_gru.saved_model.session import SessionModel
 
 pytestmark = pytest.mark.slow
 

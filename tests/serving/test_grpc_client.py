@@ -16,13 +16,13 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_array_equal
 
+from noisy_gru.saved_model.session import SessionModel
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.serving.answers import Predictions
 from noisy_gru.serving.async_client import AsyncClient
 from noisy_gru.serving.calls import VersionStatus
 from noisy_gru.serving.client import Client
 from noisy_gru.serving.errors import DeadlineExceeded, InvalidRequest, NotFound, ServingError, Unavailable
-from noisy_gru.trainer.session import SessionModel
 from tests.serving.asker import example_of
 from tests.serving.conftest import MODEL_NAME
 from tests.serving.scripted import ScriptedGrpc, scripted_grpc
@@ -163,7 +163,7 @@ def answer_of(request: Any) -> Any:
     """One class; the probability is the size of the example."""
     from tensorflow_serving.apis import predict_pb2
 
-    from noisy_gru.serving.tensor_protos import to_proto
+    from noisy_gru.saved_model.tensor_protos import to_proto
 
     values = request.inputs["examples"].string_val
     outputs = {

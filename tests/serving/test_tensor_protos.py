@@ -28,7 +28,7 @@ def numbers(dtype: str, shape: tuple[int, ...]) -> np.ndarray:
 def test_numbers_reach_tensorflow(dtype: str, packed: bool, shape: tuple[int, ...]) -> None:
     import tensorflow as tf
 
-    from noisy_gru.serving.tensor_protos import to_proto
+    from noisy_gru.saved_model.tensor_protos import to_proto
 
     array = numbers("uint8", shape).astype(bool) if dtype == "bool" else numbers(dtype, shape)
     proto = to_proto(array, packed=packed)
@@ -43,7 +43,7 @@ def test_numbers_reach_tensorflow(dtype: str, packed: bool, shape: tuple[int, ..
 def test_numbers_come_from_tensorflow(dtype: str, shape: tuple[int, ...]) -> None:
     import tensorflow as tf
 
-    from noisy_gru.serving.tensor_protos import from_proto
+    from noisy_gru.saved_model.tensor_protos import from_proto
 
     array = numbers("uint8", shape).astype(bool) if dtype == "bool" else numbers(dtype, shape)
     received = from_proto(tf.make_tensor_proto(array))
@@ -54,7 +54,7 @@ def test_numbers_come_from_tensorflow(dtype: str, shape: tuple[int, ...]) -> Non
 def test_strings_both_ways() -> None:
     import tensorflow as tf
 
-    from noisy_gru.serving.tensor_protos import from_proto, to_proto
+    from noisy_gru.saved_model.tensor_protos import from_proto, to_proto
 
     array = np.array([[b"a\x00", "é".encode()], [b"", b"\xff\x00\x00"]], object)
     assert tf.make_ndarray(to_proto(array)).tolist() == array.tolist()
@@ -65,7 +65,7 @@ def test_strings_both_ways() -> None:
 def test_strings_that_tensorflow_packed() -> None:
     import tensorflow as tf
 
-    from noisy_gru.serving.tensor_protos import from_proto
+    from noisy_gru.saved_model.tensor_protos import from_proto
 
     values = [b"x" * 200, b"", b"\x00\xff"]
     tensor = tf.constant(values)
@@ -99,7 +99,7 @@ def proto_of(dtype: int, shape: list[int], **fields: Any) -> Any:
 def test_too_few_values_are_filled_as_tensorflow_does(given: list[float]) -> None:
     import tensorflow as tf
 
-    from noisy_gru.serving.tensor_protos import from_proto
+    from noisy_gru.saved_model.tensor_protos import from_proto
 
     proto = proto_of(1, [4], float_val=given)
     expected = tf.io.parse_tensor(proto.SerializeToString(), tf.float32).numpy()
@@ -107,7 +107,7 @@ def test_too_few_values_are_filled_as_tensorflow_does(given: list[float]) -> Non
 
 
 def test_a_non_contiguous_array() -> None:
-    from noisy_gru.serving.tensor_protos import from_proto, to_proto
+    from noisy_gru.saved_model.tensor_protos import from_proto, to_proto
 
     array = np.arange(12, dtype=np.int64).reshape(3, 4).T[::-1]
     np.testing.assert_array_equal(from_proto(to_proto(array)), array)
@@ -115,7 +115,7 @@ def test_a_non_contiguous_array() -> None:
 
 
 def test_an_array_that_is_read_can_be_changed() -> None:
-    from noisy_gru.serving.tensor_protos import from_proto, to_proto
+    from noisy_gru.saved_model.tensor_protos import from_proto, to_proto
 
     array = from_proto(to_proto(np.zeros(2, np.float32)))
     array[0] = 1.0
@@ -132,7 +132,7 @@ def test_an_array_that_is_read_can_be_changed() -> None:
     ],
 )
 def test_arrays_that_no_tensor_holds(array: np.ndarray, words: str) -> None:
-    from noisy_gru.serving.tensor_protos import TensorProtoError, to_proto
+    from noisy_gru.saved_model.tensor_protos import TensorProtoError, to_proto
 
     with pytest.raises(TensorProtoError, match=words):
         to_proto(array)
@@ -157,7 +157,7 @@ def test_arrays_that_no_tensor_holds(array: np.ndarray, words: str) -> None:
     ],
 )
 def test_protos_that_are_no_tensors(dtype: int, shape: list[int], fields: dict[str, Any], words: str) -> None:
-    from noisy_gru.serving.tensor_protos import TensorProtoError, from_proto
+    from noisy_gru.saved_model.tensor_protos import TensorProtoError, from_proto
 
     proto = proto_of(dtype, shape, **fields)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -167,7 +167,7 @@ def test_protos_that_are_no_tensors(dtype: int, shape: list[int], fields: dict[s
 
 
 def test_a_shape_of_unknown_rank() -> None:
-    from noisy_gru.serving.tensor_protos import TensorProtoError, from_proto
+    from noisy_gru.saved_model.tensor_protos import TensorProtoError, from_proto
 
     proto = proto_of(1, [])
     proto.tensor_shape.unknown_rank = True

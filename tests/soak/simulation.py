@@ -33,8 +33,8 @@ from noisy_gru.pipeline.retrain_commands import CODES
 from noisy_gru.pipeline.retraining import retrain_once
 from noisy_gru.pipeline.retraining_report import Retraining
 from noisy_gru.pipeline.runs import RunDirectory
+from noisy_gru.saved_model.session import SessionModel
 from noisy_gru.schema.errors import BusyError
-from noisy_gru.trainer.session import SessionModel
 from tests.preloaded import forkserver
 from tests.soak.expectations import Day
 from tests.soak.stream import STEPS, deliver, held_out

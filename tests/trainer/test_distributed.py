@@ -170,7 +170,7 @@ def test_two_workers_of_which_one_is_killed_train_the_model_of_one(
     # The other worker left nothing but what AutoGraph compiled; the chief's model is one that a server loads.
     left = [each.name for each in (tmp_path / "scratch-second-1").iterdir() if each.is_dir()]
     assert set(left) <= {"__pycache__"}
-    from noisy_gru.trainer.session import SessionModel
+    from noisy_gru.saved_model.session import SessionModel
 
     with SessionModel(folder / "model" / "Format-Serving") as model:
         asked = {"features": np.ones((2, 3, 2), np.float32), "lengths": np.array([3, 2])}

@@ -16,8 +16,8 @@ from google.protobuf.message import DecodeError
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from noisy_gru.saved_model.example_wire import ExampleInput, parse
 from noisy_gru.schema.errors import ModelError
-from noisy_gru.trainer.example_wire import ExampleInput, parse
 
 # https://protobuf.dev/programming-guides/encoding: wire types VARINT, I64, LEN, SGROUP, EGROUP, I32.
 VARINT, I64, LEN, SGROUP, EGROUP, I32 = range(6)
@@ -212,7 +212,7 @@ def test_the_places_at_fault_are_named() -> None:
 ASK = """
 import pickle, resource, sys
 from noisy_gru.schema.errors import ModelError
-from noisy_gru.trainer.session import SessionModel
+from noisy_gru.saved_model.session import SessionModel
 contents, answered = pickle.load(open(sys.argv[2], "rb")), 0
 with SessionModel(sys.argv[1]) as model:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

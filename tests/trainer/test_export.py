@@ -16,13 +16,13 @@ import pytest
 import tensorflow as tf
 from numpy.testing import assert_allclose, assert_array_equal
 
+from noisy_gru.saved_model.session import SessionModel
+from noisy_gru.saved_model.tensor_names import tensor_names
 from noisy_gru.schema.errors import ConfigError, ModelError
 from noisy_gru.trainer.config import TrainerConfig
 from noisy_gru.trainer.export import keras_folder, load_for_parity, load_keras
 from noisy_gru.trainer.features import Layout
-from noisy_gru.trainer.session import SessionModel
 from noisy_gru.trainer.settings import Settings
-from noisy_gru.trainer.tensor_names import tensor_names
 from tests.trainer.numpy_gru import gru
 
 pytestmark = [
@@ -374,7 +374,7 @@ def test_shapes_that_are_not_the_signatures_are_refused_in_words(exported: Any) 
 
 CLEAN = """
 import pickle, sys
-from noisy_gru.trainer.session import SessionModel
+from noisy_gru.saved_model.session import SessionModel
 with open(sys.argv[2], "rb") as file:
     questions = pickle.load(file)
 with SessionModel(sys.argv[1]) as model:

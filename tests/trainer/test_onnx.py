@@ -168,8 +168,8 @@ def test_without_onnx_runtime_it_is_said_that_nothing_was_compared(
 
 
 def test_training_writes_it_into_the_model_that_is_published(classification: Any, tmp_path: Path) -> None:
+    from noisy_gru.saved_model.session import SessionModel
     from noisy_gru.trainer.module import run_fn
-    from noisy_gru.trainer.session import SessionModel
 
     config = TrainerConfig.model_validate({"model": {**MODELS["last"], "onnx": True}, "training": {"epochs": 1}})
     settings = Settings(classification.dataset, config)

@@ -15,14 +15,14 @@ import tensorflow as tf
 from numpy.testing import assert_allclose, assert_array_equal
 
 from noisy_gru.components.serving_gate.audit import audit
+from noisy_gru.saved_model.c_api import registered_operations
+from noisy_gru.saved_model.saved_model_proto import parse_saved_model
+from noisy_gru.saved_model.session import SessionModel
 from noisy_gru.schema.config import DatasetConfig
-from noisy_gru.trainer.c_api import registered_operations
 from noisy_gru.trainer.config import ModelConfig
 from noisy_gru.trainer.features import Layout
 from noisy_gru.trainer.model import Sizes, build_model
-from noisy_gru.trainer.saved_model_proto import parse_saved_model
 from noisy_gru.trainer.serving_stack import fast_model
-from noisy_gru.trainer.session import SessionModel
 
 pytestmark = pytest.mark.slow
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from noisy_gru.saved_model.session import SessionModel
 from noisy_gru.schema.errors import ModelError
-from noisy_gru.trainer.session import SessionModel
 
 pytestmark = pytest.mark.slow
 
@@ -191,7 +191,7 @@ def test_features_that_the_model_does_not_read(exported: tuple[Path, Any], seria
 
 def test_tensorflow_is_not_imported(exported: tuple[Path, Any]) -> None:
     code = (
-        "import sys; from noisy_gru.trainer.session import SessionModel\n"
+        "import sys; from noisy_gru.saved_model.session import SessionModel\n"
         f"model = SessionModel({str(exported[0])!r}); model.run('serving_default', {{'examples': []}})\n"
         "print([name for name in sys.modules if name.split('.')[0] in ('tensorflow', 'keras')])"
     )

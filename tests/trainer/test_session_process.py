@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from noisy_gru.saved_model.session import OutOfTimeError, SessionModel
+from noisy_gru.saved_model.session_process import ProcessEndedError, SessionProcess
 from noisy_gru.schema.errors import ModelError
-from noisy_gru.trainer.session import OutOfTimeError, SessionModel
-from noisy_gru.trainer.session_process import ProcessEndedError, SessionProcess
 
 pytestmark = pytest.mark.slow
 
@@ -109,7 +109,7 @@ def test_what_ends_the_process_is_an_error_of_all_who_ask_it(folder: Path, numbe
 
 
 def test_a_process_that_hangs_is_ended(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("noisy_gru.trainer.session_process._GRACE_SECONDS", 0.1)
+    monkeypatch.setattr("noisy_gru.saved_model.session_process._GRACE_SECONDS", 0.1)
     with SessionProcess(folder) as process:
         os.kill(process.pid, signal.SIGSTOP)
         with pytest.raises(ProcessEndedError, match="SIGKILL"):
@@ -118,7 +118,7 @@ def test_a_process_that_hangs_is_ended(folder: Path, monkeypatch: pytest.MonkeyP
 
 def test_nothing_is_left_when_its_parent_is_killed(folder: Path) -> None:
     code = (
-        "import os, signal; from noisy_gru.trainer.session_process import SessionProcess\n"
+        "import os, signal; from noisy_gru.saved_model.session_process import SessionProcess\n"
         f"process = SessionProcess({str(folder)!r}); print(process.pid, flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from noisy_gru.saved_model.session import SessionModel
+from noisy_gru.saved_model.tensor_names import tensor_names
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import ConfigError, ModelError
 from noisy_gru.trainer.config import ModelConfig, TrainerConfig
 from noisy_gru.trainer.features import Layout
-from noisy_gru.trainer.session import SessionModel
 from noisy_gru.trainer.settings import Settings
-from noisy_gru.trainer.tensor_names import tensor_names
 
 pytestmark = [
     pytest.mark.slow,
@@ -352,7 +352,7 @@ def test_lengths_beyond_the_new_steps_are_refused(stepped: Any) -> None:
 CLEAN = """
 import sys
 import numpy as np
-from noisy_gru.trainer.session import SessionModel
+from noisy_gru.saved_model.session import SessionModel
 given = dict(np.load(sys.argv[2], allow_pickle=True))
 state, steps = given.pop("state"), given["features"].shape[1]
 with SessionModel(sys.argv[1]) as model:

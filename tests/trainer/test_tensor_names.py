@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from noisy_gru.saved_model.tensor_names import tensor_names
 from noisy_gru.schema.config import DataConfig
-from noisy_gru.trainer.tensor_names import tensor_names
 
 
 def test_names_are_valid_and_differ() -> None:

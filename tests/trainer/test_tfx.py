@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from noisy_gru.saved_model.session import SessionModel
 from noisy_gru.trainer import module
 from noisy_gru.trainer.config import TrainerConfig
-from noisy_gru.trainer.session import SessionModel
 from noisy_gru.trainer.settings import Settings
 
 # TFX and what it imports warn of themselves; this test is about what runs inside.

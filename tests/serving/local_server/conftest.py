@@ -39,7 +39,7 @@ class Asking:
     def request(self, *, label: str | None = None, version: int | None = None) -> Any:
         from tensorflow_serving.apis import predict_pb2
 
-        from noisy_gru.serving.tensor_protos import to_proto
+        from noisy_gru.saved_model.tensor_protos import to_proto
 
         request = predict_pb2.PredictRequest()
         request.model_spec.name = self.name

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from noisy_gru.saved_model.session import Signature, TensorSpec
 from noisy_gru.serving.local_server import json_tensors
 from noisy_gru.serving.local_server.errors import RequestError
 from noisy_gru.serving.local_server.json_reading import read_json
 from noisy_gru.serving.local_server.json_values import array_of
-from noisy_gru.trainer.session import Signature, TensorSpec
 
 FLOAT = TensorSpec("x:0", "float32", None, 1)
 STRING = TensorSpec("s:0", "string", None, 7)

@@ -292,7 +292,7 @@ def test_an_encoding_that_tf_serving_does_not_know_is_no_encoding(serving: Servi
 
 
 def test_a_million_steps(serving: Serving, serialized_examples: list[bytes]) -> None:
-    from noisy_gru.serving.tensor_protos import to_proto
+    from noisy_gru.saved_model.tensor_protos import to_proto
 
     _, asking, _ = serving()
     for signature in ("serving_tensors", "serving_step"):
@@ -311,7 +311,7 @@ def test_a_million_steps(serving: Serving, serialized_examples: list[bytes]) -> 
 @pytest.mark.parametrize("whose", ["client", "server"])
 def test_a_run_ends_with_its_time(serving: Serving, whose: str) -> None:
     """The worker is free again: without an end this one runs for a minute."""
-    from noisy_gru.serving.tensor_protos import to_proto
+    from noisy_gru.saved_model.tensor_protos import to_proto
 
     limits = Limits(workers=1, waiting=1, steps=10_000_000, run_seconds=0.5 if whose == "server" else 60.0)
     _, asking, _ = serving(limits=limits)

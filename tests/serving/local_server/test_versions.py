@@ -20,7 +20,7 @@ import httpx
 import numpy as np
 import pytest
 
-from noisy_gru.trainer.session import SessionModel
+from noisy_gru.saved_model.session import SessionModel
 from tests.serving.local_server.conftest import INPUTS, Asking, Serving, write_warm_up
 
 pytestmark = pytest.mark.slow
@@ -56,7 +56,7 @@ def test_a_new_version_is_found_and_takes_over(serving: Serving, publish: Publis
 def test_no_request_is_lost_in_a_swap(
     serving: Serving, publish: Publish, base_path: Path, other_exported: Path
 ) -> None:
-    from noisy_gru.serving.tensor_protos import from_proto
+    from noisy_gru.saved_model.tensor_protos import from_proto
 
     expected = {}
     for version, folder in ((1, base_path / "1"), (2, other_exported), (3, other_exported)):
@@ -365,7 +365,7 @@ def test_a_copy_that_grows_in_place_is_loaded_when_it_is_whole(
                 server.models.sync()
                 assert asking.version() in (1, 2)
     assert asking.version() == 2
-    from noisy_gru.serving.tensor_protos import from_proto
+    from noisy_gru.saved_model.tensor_protos import from_proto
 
     np.testing.assert_array_equal(from_proto(asking.predict().outputs["probabilities"]), expected)
 
@@ -401,7 +401,7 @@ def test_a_model_whose_process_crashes_is_started_again(
     crashing.release()
     calls = []
     if not idle:
-        from noisy_gru.serving.tensor_protos import to_proto
+        from noisy_gru.saved_model.tensor_protos import to_proto
 
         slow = asking.request()
         slow.inputs["features"].CopyFrom(to_proto(np.zeros((500, 5000, 2), np.float32)))

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from noisy_gru.saved_model.saved_model_proto import parse_op_list
 from noisy_gru.schema.errors import ModelError
-from noisy_gru.trainer.saved_model_proto import parse_op_list
 
 # tensorflow/c/tf_datatype.h
 STRING = 7

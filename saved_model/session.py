@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 
+from noisy_gru.saved_model import c_api
+from noisy_gru.saved_model.c_api import Output, Status, pointer
+from noisy_gru.saved_model.example_wire import ExampleInput, example_inputs
+from noisy_gru.saved_model.saved_model_proto import parse_meta_graph
 from noisy_gru.schema.errors import ModelError
-from noisy_gru.trainer import c_api
-from noisy_gru.trainer.c_api import Output, Status, pointer
-from noisy_gru.trainer.example_wire import ExampleInput, example_inputs
-from noisy_gru.trainer.saved_model_proto import parse_meta_graph
 
 
 class OutOfTimeError(ModelError):

@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 from tensorflow.core.framework import tensor_pb2
 
+from noisy_gru.saved_model.c_api import DTYPE_NAMES, NUMPY_DTYPES, STRING
 from noisy_gru.schema.errors import UserError
-from noisy_gru.trainer.c_api import DTYPE_NAMES, NUMPY_DTYPES, STRING
 
 LARGEST_FILL = 1 << 26  # bytes that a repeated value may fill
 _MOST_DIMENSIONS = 254  # as in TensorFlow

@@ -25,8 +25,8 @@ from typing import Any
 
 import numpy as np
 
+from noisy_gru.saved_model.session import OutOfTimeError, SessionModel, Signature, TensorSpec
 from noisy_gru.schema.errors import ModelError
-from noisy_gru.trainer.session import OutOfTimeError, SessionModel, Signature, TensorSpec
 
 _GRACE_SECONDS = 30.0  # after the time of a run, within which TensorFlow ends it by itself, on a busy machine, too
 _END_SECONDS = 10.0
