@@ -31,8 +31,8 @@ from noisy_gru.components.latest_blessed.component import LatestBlessed
 from noisy_gru.components.pusher.component import Pusher
 from noisy_gru.components.reference_gate.component import ReferenceGate
 from noisy_gru.components.retrain_planner.component import RetrainPlanner
-from noisy_gru.components.sequence_example_gen.spans import LATEST, has_spans
 from noisy_gru.components.warm_start_base.component import WarmStartBase
+from noisy_gru.data.ingestion.spans import LATEST, has_spans
 from noisy_gru.kubeflow import parameters as names
 from noisy_gru.kubeflow.configuration import TASK, move_to_artifact
 from noisy_gru.kubeflow.gating import keep_first_conditions

@@ -25,9 +25,9 @@ from noisy_gru.components.pusher.component import Pusher
 from noisy_gru.components.reference_gate.component import ReferenceGate
 from noisy_gru.components.retrain_planner.component import RetrainPlanner
 from noisy_gru.components.sequence_example_gen.component import SequenceExampleGen
-from noisy_gru.components.sequence_example_gen.spans import LATEST
 from noisy_gru.components.serving_gate.component import ServingGate
 from noisy_gru.components.warm_start_base.component import WarmStartBase
+from noisy_gru.data.ingestion.spans import LATEST
 from noisy_gru.pipeline.config import PipelineConfig
 from noisy_gru.pipeline.fingerprint import ALL_ROOMS, MODEL_ROOMS, package_versions, source_fingerprint
 from noisy_gru.pipeline.input_base import relative_to, relative_to_base

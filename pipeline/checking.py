@@ -10,13 +10,13 @@ from __future__ import annotations
 import difflib
 
 from noisy_gru.components.evaluation.catalogue import check_evaluation, known_metrics
-from noisy_gru.components.sequence_example_gen.columns import Columns
-from noisy_gru.components.sequence_example_gen.csv_tables import csv_header, ends_with_line_end
-from noisy_gru.components.sequence_example_gen.files import named_patterns, sources
-from noisy_gru.components.sequence_example_gen.resolved import resolve
-from noisy_gru.components.sequence_example_gen.spans import LATEST, has_spans, not_spans
-from noisy_gru.components.sequence_example_gen.splits import without_splits
-from noisy_gru.components.sequence_example_gen.tables import Source, check_columns, parquet_sources
+from noisy_gru.data.columns import Columns
+from noisy_gru.data.ingestion.resolved_input import resolve
+from noisy_gru.data.ingestion.spans import LATEST, has_spans, not_spans
+from noisy_gru.data.reading.csv_tables import csv_header, ends_with_line_end
+from noisy_gru.data.reading.files import named_patterns, sources
+from noisy_gru.data.reading.tables import Source, check_columns, parquet_sources
+from noisy_gru.data.sequences.splits import without_splits
 from noisy_gru.pipeline.beam_options import option_problems
 from noisy_gru.pipeline.config import PipelineConfig
 from noisy_gru.schema.config import ForecastingConfig, SpansConfig

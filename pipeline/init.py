@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from noisy_gru.components.sequence_example_gen.files import is_folder
-from noisy_gru.components.sequence_example_gen.precision import finding
-from noisy_gru.components.sequence_example_gen.precision import sample as some_of
+from noisy_gru.data.reading.files import is_folder
+from noisy_gru.data.values.precision import finding
+from noisy_gru.data.values.precision import sample as some_of
 from noisy_gru.pipeline.config import NAME
 from noisy_gru.pipeline.drafts import config_text, schema_text
 from noisy_gru.pipeline.guessing import Roles, Told, guess_columns, guess_task, is_timestamp

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from noisy_gru.components.pusher.published import hash_file
-from noisy_gru.components.sequence_example_gen.files import joined
+from noisy_gru.data.reading.files import joined
 from noisy_gru.pipeline.config import PipelineConfig
 from noisy_gru.pipeline.input_base import relative_to_base
 

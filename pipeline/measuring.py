@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from noisy_gru.components.sequence_example_gen.chunks import CATEGORICAL, NUMERIC
-from noisy_gru.components.sequence_example_gen.ledger import Ledger
-from noisy_gru.components.sequence_example_gen.reading import Reader
-from noisy_gru.components.sequence_example_gen.report import described
-from noisy_gru.components.sequence_example_gen.resolved import resolve
-from noisy_gru.components.sequence_example_gen.spans import LATEST
+from noisy_gru.data.ingestion.report_checks import described
+from noisy_gru.data.ingestion.resolved_input import resolve
+from noisy_gru.data.ingestion.spans import LATEST
+from noisy_gru.data.reading.reader import Reader
+from noisy_gru.data.report.quarantine import Ledger
+from noisy_gru.data.sequences.chunks import CATEGORICAL, NUMERIC
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.file_patterns import local_glob
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from noisy_gru.components.retrain_planner.plan import Plan
 from noisy_gru.components.retrain_planner.planning import Subject, make_plan
-from noisy_gru.components.sequence_example_gen.contents import remembered
-from noisy_gru.components.sequence_example_gen.spans import LATEST
+from noisy_gru.data.ingestion.spans import LATEST
+from noisy_gru.data.reading.file_hashes import remembered
 from noisy_gru.pipeline.config import PipelineConfig
 from noisy_gru.pipeline.input_base import relative_to_base
 from noisy_gru.pipeline.runs import RunDirectory

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import TextIO
 
 from noisy_gru.components.pusher.published import versions
-from noisy_gru.components.sequence_example_gen.duplicates import EXACT
-from noisy_gru.components.sequence_example_gen.prediction import read_for_prediction
+from noisy_gru.data.requests.prediction_input import read_for_prediction
+from noisy_gru.data.sequences.duplicates import EXACT
 from noisy_gru.pipeline.config import PipelineConfig
 from noisy_gru.pipeline.redirect import output_to
 from noisy_gru.pipeline.runs import RunDirectory

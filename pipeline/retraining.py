@@ -21,7 +21,7 @@ from typing import Any
 
 from noisy_gru.components.retrain_planner.attempts import Attempt, append_attempt
 from noisy_gru.components.retrain_planner.plan import Plan
-from noisy_gru.components.sequence_example_gen.contents import remembered
+from noisy_gru.data.reading.file_hashes import remembered
 from noisy_gru.pipeline.config import PipelineConfig
 from noisy_gru.pipeline.cut_off import close_cut_off, to_go_on_with
 from noisy_gru.pipeline.explaining import explained, is_expected

@@ -21,8 +21,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from noisy_gru.components.sequence_example_gen.contents import remembered
-from noisy_gru.components.sequence_example_gen.spans import LATEST
+from noisy_gru.data.ingestion.spans import LATEST
+from noisy_gru.data.reading.file_hashes import remembered
 from noisy_gru.pipeline.beam_config import beam_arguments
 from noisy_gru.pipeline.beam_options import check_can_run_here
 from noisy_gru.pipeline.checking import input_files

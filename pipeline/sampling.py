@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from noisy_gru.components.sequence_example_gen.arrow import pa
-from noisy_gru.components.sequence_example_gen.peek import peek
-from noisy_gru.components.sequence_example_gen.tables import Source
-from noisy_gru.components.sequence_example_gen.values import numbers, times
+from noisy_gru.data.arrow import pa
+from noisy_gru.data.reading.peek import peek
+from noisy_gru.data.reading.tables import Source
+from noisy_gru.data.values.parsing import numbers, times
 from noisy_gru.pipeline.guessing import MOST_UNPARSABLE
 from noisy_gru.schema.errors import ConfigError
 
@@ -71,7 +71,7 @@ def _typed(frame: pd.DataFrame, paths: Sequence[Path]) -> pd.DataFrame:
 
 
 def _records(paths: Sequence[Path]) -> pd.DataFrame:
-    from noisy_gru.components.sequence_example_gen.records import example_lists, read_frames  # imports TensorFlow
+    from noisy_gru.data.reading.tfrecords import example_lists, read_frames  # imports TensorFlow
 
     frames = []
     for path in paths:

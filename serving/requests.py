@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from noisy_gru.components.sequence_example_gen.arrow import pa
-from noisy_gru.components.sequence_example_gen.columns import Columns
-from noisy_gru.components.sequence_example_gen.files import format_of
-from noisy_gru.components.sequence_example_gen.memory import arrow_source, frame_source, rows_source
-from noisy_gru.components.sequence_example_gen.prediction import PredictionInput, read_sources
-from noisy_gru.components.sequence_example_gen.tables import Source
+from noisy_gru.data.arrow import pa
+from noisy_gru.data.columns import Columns
+from noisy_gru.data.reading.files import format_of
+from noisy_gru.data.reading.in_memory_tables import arrow_source, frame_source, rows_source
+from noisy_gru.data.reading.tables import Source
+from noisy_gru.data.requests.prediction_input import PredictionInput, read_sources
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import ConfigError, DataError
 from noisy_gru.serving.calls import PredictCall

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from noisy_gru.components.sequence_example_gen.prediction import PredictionInput
+from noisy_gru.data.requests.prediction_input import PredictionInput
 from noisy_gru.saved_model.example_wire import ExampleInput
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import ConfigError, DataError

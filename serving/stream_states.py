@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from noisy_gru.components.sequence_example_gen.account import Account
-from noisy_gru.components.sequence_example_gen.new_steps import NewSteps, Time, read_new_steps
+from noisy_gru.data.report.ingestion_report import Account
+from noisy_gru.data.requests.new_steps import NewSteps, Time, read_new_steps
 from noisy_gru.schema.errors import DataError
 from noisy_gru.serving.answers import Part, Predictions
 from noisy_gru.serving.calls import MetadataCall, ModelChoice, ModelMetadata, PredictCall

@@ -28,7 +28,7 @@ from noisy_gru.components.evaluation.accumulators import class_loss
 from noisy_gru.components.evaluation.catalogue import naive_baselines
 from noisy_gru.components.evaluation.metrics import label_and_naive, outputs_of, sequence_name
 from noisy_gru.components.evaluation.summary import BASELINE, CANDIDATE, slice_label
-from noisy_gru.components.sequence_example_gen.columns import SEQUENCE_ID
+from noisy_gru.data.columns import SEQUENCE_ID
 from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, TaskConfig
 
 ANSWERS = "answers"

@@ -17,7 +17,7 @@ from datetime import datetime
 
 import numpy as np
 
-from noisy_gru.components.sequence_example_gen.value_sample import entity_of
+from noisy_gru.data.values.value_sample import entity_of
 from noisy_gru.schema.config import DatasetConfig, ForecastingConfig
 
 MIN_ENTITIES = 10

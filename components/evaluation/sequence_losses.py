@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from noisy_gru.components.sequence_example_gen.columns import NAIVE_LAST, SEQUENCE_ID, TARGET
+from noisy_gru.data.columns import NAIVE_LAST, SEQUENCE_ID, TARGET
 from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, TaskConfig
 from noisy_gru.schema.errors import DataError
 

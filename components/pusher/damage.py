@@ -24,7 +24,7 @@ from noisy_gru.components.pusher.published import (
     withdrawn_versions,
 )
 from noisy_gru.components.pusher.training_record import DATA_FILE, RETRAINING, RUN_FILE
-from noisy_gru.components.sequence_example_gen.value_sample import VALUES_FILE
+from noisy_gru.data.values.value_sample import VALUES_FILE
 from noisy_gru.schema.errors import PublishError
 from noisy_gru.trainer.artifact_files import SERVING_FOLDER
 

@@ -18,7 +18,7 @@ from noisy_gru.components.pusher.training_record import (
     RETRAINING,
     RUN_FILE,
 )
-from noisy_gru.components.sequence_example_gen.value_sample import VALUES_FILE
+from noisy_gru.data.values.value_sample import VALUES_FILE
 from noisy_gru.schema.errors import PublishError
 from noisy_gru.trainer.artifact_files import WARM_START_FILE
 

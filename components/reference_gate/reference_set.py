@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from noisy_gru.components.config import ReferenceConfig
-from noisy_gru.components.sequence_example_gen.contents import contents_of
 from noisy_gru.components.sequence_example_gen.in_process import ingest_in_process, read_examples
-from noisy_gru.components.sequence_example_gen.report import check_rows
-from noisy_gru.components.sequence_example_gen.resolved import resolve
-from noisy_gru.components.sequence_example_gen.spans import LATEST
-from noisy_gru.components.sequence_example_gen.splits import without_splits
-from noisy_gru.components.sequence_example_gen.tables import Opener
+from noisy_gru.data.ingestion.report_checks import check_rows
+from noisy_gru.data.ingestion.resolved_input import resolve
+from noisy_gru.data.ingestion.spans import LATEST
+from noisy_gru.data.reading.file_hashes import contents_of
+from noisy_gru.data.reading.tables import Opener
+from noisy_gru.data.sequences.splits import without_splits
 from noisy_gru.schema.config import DatasetConfig, SpansConfig
 from noisy_gru.schema.errors import DataError
 

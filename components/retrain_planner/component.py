@@ -12,7 +12,7 @@ from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 
 from noisy_gru.components.retrain_planner import driver, executor
 from noisy_gru.components.retrain_planner.config import RulesConfig
-from noisy_gru.components.sequence_example_gen.spans import LATEST
+from noisy_gru.data.ingestion.spans import LATEST
 
 
 class RetrainPlan(types.Artifact):

@@ -10,12 +10,12 @@ from noisy_gru.components.evaluation.served_error import ServedError
 from noisy_gru.components.retrain_planner.evidence import Drift, Measured
 from noisy_gru.components.retrain_planner.shards import ids_in, keep_others
 from noisy_gru.components.sequence_example_gen.in_process import EXAMPLES, ingest_in_process, read_examples
-from noisy_gru.components.sequence_example_gen.lineage import check_spans
-from noisy_gru.components.sequence_example_gen.report import check_rows
-from noisy_gru.components.sequence_example_gen.resolved import Resolved
-from noisy_gru.components.sequence_example_gen.splits import without_splits
-from noisy_gru.components.sequence_example_gen.tables import Source
-from noisy_gru.components.sequence_example_gen.value_sample import ValueSample, sample_values
+from noisy_gru.data.ingestion.lineage import check_spans
+from noisy_gru.data.ingestion.report_checks import check_rows
+from noisy_gru.data.ingestion.resolved_input import Resolved
+from noisy_gru.data.reading.tables import Source
+from noisy_gru.data.sequences.splits import without_splits
+from noisy_gru.data.values.value_sample import ValueSample, sample_values
 from noisy_gru.schema.config import DatasetConfig, ForecastingConfig, TimeSplitConfig
 from noisy_gru.schema.errors import DataError
 

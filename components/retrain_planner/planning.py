@@ -27,10 +27,10 @@ from noisy_gru.components.retrain_planner.evidence import Base, Evidence, Measur
 from noisy_gru.components.retrain_planner.news import news_of
 from noisy_gru.components.retrain_planner.plan import Plan
 from noisy_gru.components.retrain_planner.rules import decide
-from noisy_gru.components.sequence_example_gen.contents import contents_of
-from noisy_gru.components.sequence_example_gen.resolved import Resolved, resolve
-from noisy_gru.components.sequence_example_gen.spans import LATEST
-from noisy_gru.components.sequence_example_gen.tables import Opener, local_open
+from noisy_gru.data.ingestion.resolved_input import Resolved, resolve
+from noisy_gru.data.ingestion.spans import LATEST
+from noisy_gru.data.reading.file_hashes import contents_of
+from noisy_gru.data.reading.tables import Opener, local_open
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.span_patterns import span_text
 
@@ -171,7 +171,7 @@ def _measured(
         )
     elif rules.drift and record.values is not None:
         from noisy_gru.components.retrain_planner.drift import measure_drift
-        from noisy_gru.components.sequence_example_gen.value_sample import read_values
+        from noisy_gru.data.values.value_sample import read_values
 
         like = read_values(record.values.read_bytes(), str(record.values))
         drift_of = partial(measure_drift, like, dataset=subject.dataset, **rules.drift.model_dump())

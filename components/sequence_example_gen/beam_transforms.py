@@ -15,14 +15,14 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.pvalue import AsSingleton, TaggedOutput
 from apache_beam.typehints import with_output_types
 
-from noisy_gru.components.sequence_example_gen.account import Account
-from noisy_gru.components.sequence_example_gen.buckets import boundaries_of, bucket_shards
-from noisy_gru.components.sequence_example_gen.chunks import pack
-from noisy_gru.components.sequence_example_gen.errors import DataError
-from noisy_gru.components.sequence_example_gen.files import quarantine_file
-from noisy_gru.components.sequence_example_gen.ledger import Ledger
-from noisy_gru.components.sequence_example_gen.reading import Reader
-from noisy_gru.components.sequence_example_gen.tables import Source, local_open, unreadable
+from noisy_gru.data.errors import DataError
+from noisy_gru.data.reading.files import quarantine_file
+from noisy_gru.data.reading.reader import Reader
+from noisy_gru.data.reading.tables import Source, local_open, unreadable
+from noisy_gru.data.report.ingestion_report import Account
+from noisy_gru.data.report.quarantine import Ledger
+from noisy_gru.data.sequences.buckets import boundaries_of, bucket_shards
+from noisy_gru.data.sequences.chunks import pack
 from noisy_gru.schema.config import DatasetConfig, TimeSplitConfig
 
 ACCOUNT = "account"

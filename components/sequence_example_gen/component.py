@@ -14,7 +14,7 @@ from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 from noisy_gru.components.sequence_example_gen.artifacts import IngestionAccount
 from noisy_gru.components.sequence_example_gen.driver import DATASET_KEY, SPAN_KEY, Driver
 from noisy_gru.components.sequence_example_gen.executor import ACCOUNT_KEY, Executor
-from noisy_gru.components.sequence_example_gen.spans import LATEST
+from noisy_gru.data.ingestion.spans import LATEST
 from noisy_gru.schema.config import DatasetConfig
 
 FINGERPRINT_KEY = "fingerprint"

@@ -22,10 +22,10 @@ from tfx.proto.orchestration import driver_output_pb2
 from tfx.types import standard_component_specs
 
 from noisy_gru.components.sequence_example_gen.beam_transforms import open_any
-from noisy_gru.components.sequence_example_gen.contents import contents_of
-from noisy_gru.components.sequence_example_gen.errors import DataError
-from noisy_gru.components.sequence_example_gen.resolved import resolve
-from noisy_gru.components.sequence_example_gen.tables import Source
+from noisy_gru.data.errors import DataError
+from noisy_gru.data.ingestion.resolved_input import resolve
+from noisy_gru.data.reading.file_hashes import contents_of
+from noisy_gru.data.reading.tables import Source
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.file_patterns import local_glob
 from noisy_gru.schema.span_patterns import span_text

@@ -14,17 +14,17 @@ from tfx.dsl.io import fileio
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, standard_component_specs
 
-from noisy_gru.components.sequence_example_gen.account import Account
 from noisy_gru.components.sequence_example_gen.beam_transforms import PART, ingest, open_any
-from noisy_gru.components.sequence_example_gen.buckets import boundaries_of
-from noisy_gru.components.sequence_example_gen.chunks import bucket_count
-from noisy_gru.components.sequence_example_gen.contents import contents_of, forget
 from noisy_gru.components.sequence_example_gen.driver import DATASET_KEY, FINGERPRINT_KEY, SPANS_KEY, file_states
-from noisy_gru.components.sequence_example_gen.errors import DataError
-from noisy_gru.components.sequence_example_gen.lineage import check_spans, lineage
-from noisy_gru.components.sequence_example_gen.report import check, summary
-from noisy_gru.components.sequence_example_gen.resolved import Resolved
-from noisy_gru.components.sequence_example_gen.value_sample import sample_values, write_values
+from noisy_gru.data.errors import DataError
+from noisy_gru.data.ingestion.lineage import check_spans, lineage
+from noisy_gru.data.ingestion.report_checks import check, summary
+from noisy_gru.data.ingestion.resolved_input import Resolved
+from noisy_gru.data.reading.file_hashes import contents_of, forget
+from noisy_gru.data.report.ingestion_report import Account
+from noisy_gru.data.sequences.buckets import boundaries_of
+from noisy_gru.data.sequences.chunks import bucket_count
+from noisy_gru.data.values.value_sample import sample_values, write_values
 from noisy_gru.schema.config import SPLITS, DatasetConfig
 from noisy_gru.schema.file_patterns import escaped
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from noisy_gru.components.sequence_example_gen.account import Account
 from noisy_gru.components.sequence_example_gen.beam_transforms import ingest
-from noisy_gru.components.sequence_example_gen.chunks import bucket_count
-from noisy_gru.components.sequence_example_gen.tables import Source
+from noisy_gru.data.reading.tables import Source
+from noisy_gru.data.report.ingestion_report import Account
+from noisy_gru.data.sequences.chunks import bucket_count
 from noisy_gru.schema.config import DatasetConfig
 
 # With whatever runner the run itself has.

@@ -11,8 +11,8 @@ from pathlib import Path
 from google.protobuf.message import DecodeError
 from tensorflow_serving.apis import prediction_log_pb2
 
-from noisy_gru.components.sequence_example_gen.records import read_frames
-from noisy_gru.components.sequence_example_gen.tables import Source
+from noisy_gru.data.reading.tables import Source
+from noisy_gru.data.reading.tfrecords import read_frames
 from noisy_gru.schema.errors import DataError
 from noisy_gru.serving.local_server.errors import RequestError, invalid
 from noisy_gru.serving.local_server.loaded import LoadedVersion

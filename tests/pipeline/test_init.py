@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from noisy_gru.components.sequence_example_gen.errors import DataError
+from noisy_gru.data.errors import DataError
 from noisy_gru.pipeline.checking import check_config, input_files
 from noisy_gru.pipeline.cli import EXIT_CONFIG, app
 from noisy_gru.pipeline.init import propose

@@ -17,7 +17,7 @@ from noisy_gru.components.evaluation.clusters import clusters_of
 from noisy_gru.components.evaluation.comparisons import Comparison, judge, read_answers
 from noisy_gru.components.evaluation.measures import measure
 from noisy_gru.components.evaluation.verdict import refusals, warnings
-from noisy_gru.components.sequence_example_gen.value_sample import entity_of
+from noisy_gru.data.values.value_sample import entity_of
 from noisy_gru.schema.config import DatasetConfig
 
 arrow: Any = pyarrow

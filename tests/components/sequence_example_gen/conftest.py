@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from noisy_gru.components.sequence_example_gen.account import Account
-from noisy_gru.components.sequence_example_gen.buckets import boundaries_of, sequences_of
-from noisy_gru.components.sequence_example_gen.chunks import pack, unpack
-from noisy_gru.components.sequence_example_gen.files import format_of
-from noisy_gru.components.sequence_example_gen.ledger import Ledger
-from noisy_gru.components.sequence_example_gen.reading import Reader
-from noisy_gru.components.sequence_example_gen.sequences import Sequences
-from noisy_gru.components.sequence_example_gen.tables import Source
+from noisy_gru.data.reading.files import format_of
+from noisy_gru.data.reading.reader import Reader
+from noisy_gru.data.reading.tables import Source
+from noisy_gru.data.report.ingestion_report import Account
+from noisy_gru.data.report.quarantine import Ledger
+from noisy_gru.data.sequences.buckets import boundaries_of, sequences_of
+from noisy_gru.data.sequences.chunks import pack, unpack
+from noisy_gru.data.sequences.sequences import Sequences
 from noisy_gru.schema.config import SPLITS, DatasetConfig
 
 

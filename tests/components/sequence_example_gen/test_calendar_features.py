@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from noisy_gru.components.sequence_example_gen.calendar_features import phase
+from noisy_gru.data.sequences.calendar_features import phase
 from noisy_gru.schema.config import DataConfig
 
 

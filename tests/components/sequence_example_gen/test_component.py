@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from noisy_gru.components.sequence_example_gen.errors import DataError
+from noisy_gru.data.errors import DataError
 from noisy_gru.schema.config import DatasetConfig
 
 # TFX and Beam warn of themselves when they are imported and when they run.

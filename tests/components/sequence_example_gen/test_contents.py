@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from noisy_gru.components.sequence_example_gen import contents
-from noisy_gru.components.sequence_example_gen.contents import content_of, contents_of, forget, remembered
-from noisy_gru.components.sequence_example_gen.errors import DataError
-from noisy_gru.components.sequence_example_gen.tables import Source
+from noisy_gru.data.errors import DataError
+from noisy_gru.data.reading import file_hashes as contents
+from noisy_gru.data.reading.file_hashes import content_of, contents_of, forget, remembered
+from noisy_gru.data.reading.tables import Source
 
 
 class Reads:

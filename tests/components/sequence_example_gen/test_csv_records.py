@@ -11,15 +11,15 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from noisy_gru.components.sequence_example_gen.arrow import pa, pa_csv
-from noisy_gru.components.sequence_example_gen.columns import Columns
-from noisy_gru.components.sequence_example_gen.csv_lines import MOST_CELL_LINES
-from noisy_gru.components.sequence_example_gen.csv_records import REPEATED_HEADER, Malformed, RecordReader
-from noisy_gru.components.sequence_example_gen.csv_tables import ends_with_line_end, read_csv
-from noisy_gru.components.sequence_example_gen.errors import DataError
-from noisy_gru.components.sequence_example_gen.peek import peek
-from noisy_gru.components.sequence_example_gen.report import check_rows
-from noisy_gru.components.sequence_example_gen.tables import Source
+from noisy_gru.data.arrow import pa, pa_csv
+from noisy_gru.data.columns import Columns
+from noisy_gru.data.errors import DataError
+from noisy_gru.data.ingestion.report_checks import check_rows
+from noisy_gru.data.reading.csv_lines import MOST_CELL_LINES
+from noisy_gru.data.reading.csv_records import REPEATED_HEADER, Malformed, RecordReader
+from noisy_gru.data.reading.csv_tables import ends_with_line_end, read_csv
+from noisy_gru.data.reading.peek import peek
+from noisy_gru.data.reading.tables import Source
 
 HEAD = "id,t,x,y\n"
 LINE_END = re.compile(r"\r\n|\r|\n")
@@ -283,7 +283,7 @@ def test_gzip_by_any_spelling_of_the_name(ingest, tmp_path, configured) -> None:
 
 
 def test_a_line_without_end(monkeypatch) -> None:
-    monkeypatch.setattr("noisy_gru.components.sequence_example_gen.csv_records.MOST_LINE_BYTES", 1000)
+    monkeypatch.setattr("noisy_gru.data.reading.csv_records.MOST_LINE_BYTES", 1000)
     with pytest.raises(DataError, match=r"rows\.csv: line 2: is longer than"):
         read("a,b\n" + "1" * 5000, 100)
 

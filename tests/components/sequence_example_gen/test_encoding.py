@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from noisy_gru.components.sequence_example_gen.buckets import encoder_of
-from noisy_gru.components.sequence_example_gen.encoding import varint
-from noisy_gru.components.sequence_example_gen.ledger import Ledger
-from noisy_gru.components.sequence_example_gen.shards import framed, shards
+from noisy_gru.data.report.quarantine import Ledger
+from noisy_gru.data.sequences.buckets import encoder_of
+from noisy_gru.data.sequences.encoding import varint
+from noisy_gru.data.sequences.shards import framed, shards
 
 pytestmark = pytest.mark.slow
 

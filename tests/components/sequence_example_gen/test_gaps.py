@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from noisy_gru.components.sequence_example_gen.errors import DataError
-from noisy_gru.components.sequence_example_gen.gaps import frequency_of
+from noisy_gru.data.errors import DataError
+from noisy_gru.data.sequences.gaps import frequency_of
 from noisy_gru.schema.config import TimeConfig
 
 ROWS = "id,t,x,k,y\na,0,10,u,c\na,1,11,v,c\na,4,14,w,c\na,5,15,w,c\n"

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from noisy_gru.components.sequence_example_gen.memory import rows_source
-from noisy_gru.components.sequence_example_gen.new_steps import NewSteps, read_new_steps
+from noisy_gru.data.reading.in_memory_tables import rows_source
+from noisy_gru.data.requests.new_steps import NewSteps, read_new_steps
 
 NAN = float("nan")
 FEATURES: list[Any] = [{"name": "sky", "kind": "categorical"}, "x"]

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from noisy_gru.components.sequence_example_gen.errors import DataError
-from noisy_gru.components.sequence_example_gen.report import check
+from noisy_gru.data.errors import DataError
+from noisy_gru.data.ingestion.report_checks import check
 from noisy_gru.schema.config import PoliciesConfig
 
 HEAD = "id,t,x,y\n"

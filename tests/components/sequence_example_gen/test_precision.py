@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from noisy_gru.components.sequence_example_gen.account import Account
-from noisy_gru.components.sequence_example_gen.errors import DataError
-from noisy_gru.components.sequence_example_gen.memory import frame_source
-from noisy_gru.components.sequence_example_gen.precision import KEPT, check_precision, finding, merged, sample
-from noisy_gru.components.sequence_example_gen.prediction import read_sources
-from noisy_gru.components.sequence_example_gen.report import summary
+from noisy_gru.data.errors import DataError
+from noisy_gru.data.ingestion.report_checks import summary
+from noisy_gru.data.reading.in_memory_tables import frame_source
+from noisy_gru.data.report.ingestion_report import Account
+from noisy_gru.data.requests.prediction_input import read_sources
+from noisy_gru.data.values.precision import KEPT, check_precision, finding, merged, sample
 from noisy_gru.schema.config import DatasetConfig
 
 SECONDS = 1_700_000_000 + np.arange(40)

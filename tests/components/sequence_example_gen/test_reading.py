@@ -13,14 +13,14 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from noisy_gru.components.sequence_example_gen.arrow import pa, pa_parquet
-from noisy_gru.components.sequence_example_gen.columns import Columns
-from noisy_gru.components.sequence_example_gen.csv_tables import read_csv
-from noisy_gru.components.sequence_example_gen.errors import DataError
-from noisy_gru.components.sequence_example_gen.files import format_of, named_patterns, quarantine_file, sources
-from noisy_gru.components.sequence_example_gen.peek import peek
-from noisy_gru.components.sequence_example_gen.report import check
-from noisy_gru.components.sequence_example_gen.tables import Source
+from noisy_gru.data.arrow import pa, pa_parquet
+from noisy_gru.data.columns import Columns
+from noisy_gru.data.errors import DataError
+from noisy_gru.data.ingestion.report_checks import check
+from noisy_gru.data.reading.csv_tables import read_csv
+from noisy_gru.data.reading.files import format_of, named_patterns, quarantine_file, sources
+from noisy_gru.data.reading.peek import peek
+from noisy_gru.data.reading.tables import Source
 
 HEAD = "id,t,x,y\n"
 ROWS = "a,0,1.5,c\na,1,2.5,c\n"

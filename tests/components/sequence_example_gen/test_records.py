@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from noisy_gru.components.sequence_example_gen.errors import DataError
-from noisy_gru.components.sequence_example_gen.shards import framed, masked_crc
+from noisy_gru.data.errors import DataError
+from noisy_gru.data.sequences.shards import framed, masked_crc
 
 pytestmark = pytest.mark.slow
 

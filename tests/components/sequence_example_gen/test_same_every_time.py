@@ -10,13 +10,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from noisy_gru.components.sequence_example_gen.account import Account
-from noisy_gru.components.sequence_example_gen.buckets import encoder_of, sequences_of
-from noisy_gru.components.sequence_example_gen.chunks import bucket_count, bucket_of, pack, unpack
-from noisy_gru.components.sequence_example_gen.ledger import Ledger
-from noisy_gru.components.sequence_example_gen.reading import Reader
-from noisy_gru.components.sequence_example_gen.shards import order_of, shards
-from noisy_gru.components.sequence_example_gen.tables import Source
+from noisy_gru.data.reading.reader import Reader
+from noisy_gru.data.reading.tables import Source
+from noisy_gru.data.report.ingestion_report import Account
+from noisy_gru.data.report.quarantine import Ledger
+from noisy_gru.data.sequences.buckets import encoder_of, sequences_of
+from noisy_gru.data.sequences.chunks import bucket_count, bucket_of, pack, unpack
+from noisy_gru.data.sequences.shards import order_of, shards
 
 TASK = {"kind": "forecasting", "targets": ["x"], "input_length": 3, "horizons": [1, 2], "stride": 2}
 

@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 
-from noisy_gru.components.sequence_example_gen.account import Account
-from noisy_gru.components.sequence_example_gen.buckets import boundaries_of, bucket_shards
-from noisy_gru.components.sequence_example_gen.chunks import pack
-from noisy_gru.components.sequence_example_gen.errors import DataError
-from noisy_gru.components.sequence_example_gen.ledger import Ledger
-from noisy_gru.components.sequence_example_gen.lineage import check_spans, lineage
-from noisy_gru.components.sequence_example_gen.reading import Reader
-from noisy_gru.components.sequence_example_gen.resolved import resolve
-from noisy_gru.components.sequence_example_gen.tables import Source
+from noisy_gru.data.errors import DataError
+from noisy_gru.data.ingestion.lineage import check_spans, lineage
+from noisy_gru.data.ingestion.resolved_input import resolve
+from noisy_gru.data.reading.reader import Reader
+from noisy_gru.data.reading.tables import Source
+from noisy_gru.data.report.ingestion_report import Account
+from noisy_gru.data.report.quarantine import Ledger
+from noisy_gru.data.sequences.buckets import boundaries_of, bucket_shards
+from noisy_gru.data.sequences.chunks import pack
 from noisy_gru.schema.config import DatasetConfig
 
 BUCKETS = 3

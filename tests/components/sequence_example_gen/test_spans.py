@@ -12,10 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from noisy_gru.components.sequence_example_gen.contents import contents_of
-from noisy_gru.components.sequence_example_gen.errors import DataError
-from noisy_gru.components.sequence_example_gen.resolved import Resolved, resolve
-from noisy_gru.components.sequence_example_gen.spans import (
+from noisy_gru.data.errors import DataError
+from noisy_gru.data.ingestion.resolved_input import Resolved, resolve
+from noisy_gru.data.ingestion.spans import (
     Span,
     choose_spans,
     find_spans,
@@ -23,7 +22,8 @@ from noisy_gru.components.sequence_example_gen.spans import (
     gaps_text,
     not_spans,
 )
-from noisy_gru.components.sequence_example_gen.tables import local_open
+from noisy_gru.data.reading.file_hashes import contents_of
+from noisy_gru.data.reading.tables import local_open
 from noisy_gru.schema.config import DataConfig
 from noisy_gru.schema.errors import ConfigError
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from noisy_gru.components.sequence_example_gen.conform import UNKNOWN_SPLIT
-from noisy_gru.components.sequence_example_gen.errors import DataError
-from noisy_gru.components.sequence_example_gen.rows import Rows
-from noisy_gru.components.sequence_example_gen.splits import boundaries, fraction_of
+from noisy_gru.data.errors import DataError
+from noisy_gru.data.reading.conform import UNKNOWN_SPLIT
+from noisy_gru.data.sequences.rows import Rows
+from noisy_gru.data.sequences.splits import boundaries, fraction_of
 
 FORECAST = {"kind": "forecasting", "targets": ["x"], "input_length": 2, "horizons": [1]}
 

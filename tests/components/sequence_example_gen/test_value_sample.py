@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pytest
 
-from noisy_gru.components.sequence_example_gen.value_sample import (
+from noisy_gru.data.values.value_sample import (
     LENGTH,
     ValueSample,
     entity_of,

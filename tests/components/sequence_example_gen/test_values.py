@@ -15,15 +15,15 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from noisy_gru.components.sequence_example_gen.arrow import pa, pa_csv, pa_parquet
-from noisy_gru.components.sequence_example_gen.conform import Conformer
-from noisy_gru.components.sequence_example_gen.errors import DataError
-from noisy_gru.components.sequence_example_gen.memory import frame_source, rows_source
-from noisy_gru.components.sequence_example_gen.prediction import read_sources
-from noisy_gru.components.sequence_example_gen.report import check
-from noisy_gru.components.sequence_example_gen.tables import Source
-from noisy_gru.components.sequence_example_gen.texts import canonical_text, texts
-from noisy_gru.components.sequence_example_gen.values import numbers, times
+from noisy_gru.data.arrow import pa, pa_csv, pa_parquet
+from noisy_gru.data.errors import DataError
+from noisy_gru.data.ingestion.report_checks import check
+from noisy_gru.data.reading.conform import Conformer
+from noisy_gru.data.reading.in_memory_tables import frame_source, rows_source
+from noisy_gru.data.reading.tables import Source
+from noisy_gru.data.requests.prediction_input import read_sources
+from noisy_gru.data.values.canonical_text import canonical_text, texts
+from noisy_gru.data.values.parsing import numbers, times
 
 SPELLINGS = [
     *("1", "+1.5", "1e-3", "1e3", "1E+2", ".5", "5.", " 7 ", "007", "1.0", "-0.0", "1e400", "-1e400", "1e-400", "0x10"),

@@ -58,7 +58,7 @@ def test_season_before_the_first_step_is_unknown(ingest, table, configured) -> N
 
 
 def test_known_in_advance_reaches_the_horizon_and_nothing_else_does(ingest, table, configured) -> None:
-    from noisy_gru.components.sequence_example_gen.buckets import encoder_of
+    from noisy_gru.data.sequences.buckets import encoder_of
 
     features = ["x", {"name": "plan", "known_in_advance": True}]
     rows = "id,t,x,plan\n" + "".join(f"a,{step},{10 + step},{100 + step}\n" for step in range(5))
@@ -99,7 +99,7 @@ def test_too_short_for_a_window(ingest, table, configured) -> None:
 
 
 def test_target_that_is_no_feature_is_not_read_by_the_model(ingest, table, configured) -> None:
-    from noisy_gru.components.sequence_example_gen.buckets import encoder_of
+    from noisy_gru.data.sequences.buckets import encoder_of
 
     rows = "id,t,x,goal\n" + "".join(f"a,{step},{step},{50 + step}\n" for step in range(5))
     dataset = all_train(configured, task={**TASK, "targets": ["goal"]})

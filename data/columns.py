@@ -1,0 +1,96 @@
+"""Which columns a data set's files must hold, by their role."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from noisy_gru.data.errors import DataError
+from noisy_gru.schema.config import ClassificationConfig, ColumnSplitConfig, DatasetConfig, ForecastingConfig
+
+SEQUENCE_ID = "sequence_id"
+STEPS = "steps"
+TARGET = "target/"
+NAIVE_LAST = "naive_last/"
+NAIVE_SEASONAL = "naive_seasonal/"
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Column names by role; one name may have several roles (an entity that is also a categorical feature).
+
+    ``numeric`` are the numeric features in the files followed by the targets that are no features; ``calendar`` are the
+    features that come from the time.
+    """
+
+    entity: str
+    time: str | None
+    time_kind: str
+    numeric: tuple[str, ...]
+    numeric_features: tuple[str, ...]
+    calendar: tuple[str, ...]
+    categorical: tuple[str, ...]
+    known_in_advance: tuple[str, ...]
+    targets: tuple[str, ...]
+    label: str | None
+    label_is_class: bool
+    split: str | None
+
+    @classmethod
+    def of(cls, dataset: DatasetConfig, *, prediction: bool = False) -> Columns:
+        """The columns of a data set; for ``prediction`` without label and split.
+
+        Raises:
+            DataError: a column's name is one that a sequence's tf.Example uses itself.
+        """
+        data, task = dataset.data, dataset.task
+        features = tuple(feature.name for feature in data.numeric if feature.calendar is None)
+        forecasting = isinstance(task, ForecastingConfig)
+        targets = tuple(task.targets) if isinstance(task, ForecastingConfig) else ()
+        columns = cls(
+            entity=data.entity,
+            time=data.time.column if data.time else None,
+            time_kind=data.time.kind if data.time else "integer",
+            numeric=features + tuple(target for target in targets if target not in features),
+            numeric_features=features,
+            calendar=tuple(feature.name for feature in data.numeric if feature.calendar is not None),
+            categorical=tuple(feature.name for feature in data.categorical),
+            known_in_advance=tuple(feature.name for feature in data.features if feature.known_in_advance),
+            targets=targets,
+            label=None if forecasting or prediction else task.label,  # type: ignore[union-attr]
+            label_is_class=isinstance(task, ClassificationConfig),
+            split=dataset.splits.column if isinstance(dataset.splits, ColumnSplitConfig) and not prediction else None,
+        )
+        columns._check_reserved()
+        return columns
+
+    def _check_reserved(self) -> None:
+        names = [*self.numeric_features, *self.calendar, *self.categorical, *([self.label] if self.label else [])]
+        prefixes = (TARGET, NAIVE_LAST, NAIVE_SEASONAL)
+        taken = [name for name in names if name in (SEQUENCE_ID, STEPS) or name.startswith(prefixes)]
+        if taken:
+            raise DataError(
+                f"the columns {', '.join(taken)} have names that a sequence's tf.Example uses itself "
+                f"({SEQUENCE_ID}, {STEPS}, {', '.join(prefix + '…' for prefix in prefixes)}): rename them in the data"
+            )
+
+    def past_only(self, names: Iterable[str]) -> list[str]:
+        """Those of some columns that are measured: neither known in advance nor what names the row itself."""
+        given = {*self.known_in_advance, self.entity, self.time}
+        return [name for name in names if name not in given]
+
+    def required(self, *, prediction: bool = False) -> list[str]:
+        """Names that every file must hold, each once; predicting needs no targets that are not features."""
+        numeric = self.numeric_features if prediction else self.numeric
+        names = [self.entity, self.time, *numeric, *self.categorical, self.label, self.split]
+        return list(dict.fromkeys(name for name in names if name is not None))
+
+    def wanted(self) -> list[str]:
+        """All names that are read where a file holds them."""
+        return list(dict.fromkeys([*self.required(), *self.targets]))
+
+    @property
+    def texts(self) -> list[str]:
+        """Names of the columns that are text: ids, classes and categories."""
+        label = [self.label] if self.label is not None and self.label_is_class else []
+        return list(dict.fromkeys([self.entity, *self.categorical, *label]))

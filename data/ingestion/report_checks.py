@@ -1,0 +1,175 @@
+"""The account of a run as people and programs read it, and the errors that end a run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from noisy_gru.data.errors import DataError
+from noisy_gru.data.reading.csv_records import REPEATED_HEADER
+from noisy_gru.data.report.ingestion_report import Account
+from noisy_gru.data.sequences.splits import Boundaries
+from noisy_gru.data.values.canonical_text import several_spellings
+from noisy_gru.data.values.parsing import time_texts
+from noisy_gru.data.values.precision import check_precision, findings
+from noisy_gru.schema.config import SPLITS, DatasetConfig, EntitySplitConfig, TimeSplitConfig
+from noisy_gru.schema.splits import has_eval_split
+
+POLICY_OF = {"off_grid": "unparsable_value", "duplicate_step_across_splits": "duplicate_step"}
+QUANTILES = (0, 0.05, 0.25, 0.5, 0.75, 0.95, 1)
+
+
+def _by_reason(counts: dict[str, int]) -> dict[str, int]:
+    return {"total": sum(counts.values()), **dict(sorted(counts.items()))}
+
+
+def _lengths(account: Account) -> dict[str, Any]:
+    """Length quantiles, and what padding every sequence to the longest would cost."""
+    if not account.lengths:
+        return {}
+    pairs = sorted((int(length), count) for length, count in account.lengths.items())
+    lengths, counts = np.array(pairs).T
+    total, ends = int(counts.sum()), np.cumsum(counts)
+    places = [int(np.searchsorted(ends, part * (total - 1), side="right")) for part in QUANTILES]
+    steps = int((lengths * counts).sum())
+    return {
+        "quantiles": {f"{part:g}": int(lengths[place]) for part, place in zip(QUANTILES, places, strict=True)},
+        "mean": steps / total,
+        "steps": steps,
+        "padded_to_longest": {"steps": int(lengths[-1]) * total, "padding": 1 - steps / (int(lengths[-1]) * total)},
+    }
+
+
+def summary(account: Account, dataset: DatasetConfig, at: Boundaries | None) -> dict[str, Any]:
+    """What stands in ``account.json`` besides ``lineage``; docs/data-formats.md describes it."""
+    time = dataset.data.time
+    kind = time.kind if time else "integer"
+
+    def shown(values: list[Any]) -> list[str | int | float]:
+        array = np.array(values, float if kind == "float" else np.int64)
+        return list(time_texts(array, kind)) if kind == "timestamp" else array.tolist()
+
+    return {
+        "version": 1,
+        "rows": {
+            "read": account.rows_read,
+            "kept": account.rows_kept,
+            "quarantined": _by_reason(account.quarantined),
+            "dropped": _by_reason(account.dropped),
+        },
+        "imputed": {reason: dict(sorted(cells.items())) for reason, cells in sorted(account.imputed.items())},
+        "steps_filled": account.steps_filled,
+        "entities": account.entities,
+        "entities_in_several_splits": account.entities_in_several_splits,
+        "sequences": {
+            "total": account.sequences.total(),
+            "by_split": {split: account.sequences[split] for split in SPLITS if account.sequences[split]},
+            "quarantined": _by_reason(account.sequences_quarantined),
+            "dropped": _by_reason(account.sequences_dropped),
+        },
+        "labels": {split: dict(sorted(counts.items())) for split, counts in sorted(account.labels.items())},
+        "lengths": _lengths(account),
+        "time": {name: shown(span) for name, span in sorted(account.times.items()) if time and name != "read"},
+        "boundaries": dict(zip(("eval", "test"), shown([at.eval, at.test]), strict=True)) if at else {},
+        "examples": dict(sorted(account.examples.items())),
+        "precision": [str(each) for each in findings(account.distinct)],
+    }
+
+
+def described(record: dict[str, Any]) -> str:
+    """A line of the quarantine in words: where the row or sequence is, and what is wrong with it."""
+    if "file" not in record:
+        return f"sequence {record.get('sequence_id')}: {record['problem']}"
+    column = f", column {record['column']}" if "column" in record else ""
+    line = f" (line {record['line']})" if "line" in record else ""
+    return f"{record['file']}, row {record['row']}{column}: {record['problem']}{line}"
+
+
+def _examples(account: Account, reasons: dict[str, int], what: str) -> str:
+    lines = []
+    for reason, count in sorted(reasons.items(), key=lambda item: (-item[1], item[0])):
+        lines.append(f"  {reason}: {count:,} {what}, for example")
+        lines += [f"    {described(record)}" for record in account.examples.get(reason, [])]
+    return "\n".join(lines)
+
+
+def check_errors(account: Account, where: str = "") -> None:
+    """Raise DataError where files can't be used, or a policy that is ``error`` has found a case."""
+    if account.faults:
+        raise DataError("\n".join(account.faults))
+    if account.errors:
+        policies = ", ".join(sorted({f"policies.{POLICY_OF.get(reason, reason)}" for reason in account.errors}))
+        raise DataError(
+            f"{account.errors.total():,} rows or windows can't be used, and {policies} says error:\n"
+            f"{_examples(account, account.errors, 'cases')}\nCorrect the data, or choose another policy.{where}"
+        )
+
+
+def check(account: Account, dataset: DatasetConfig, where: str = "") -> None:
+    """End the run where the data or a policy asks for it.
+
+    Args:
+        account: of the whole run.
+        dataset: the configuration.
+        where: how to find the quarantined rows, for the message.
+
+    Raises:
+        DataError: files can't be used, a policy is ``error``, too many rows are quarantined, float32 leaves nothing
+            of a column, or a split is empty.
+        RuntimeError: the account doesn't balance, which is a bug.
+    """
+    check_errors(account, where)
+    _check_spellings(account)  # before what follows from it: rows that are taken for others' duplicates
+    check_rows(account, dataset, where)
+    check_precision(account.distinct, dataset)
+    _check_splits(account, dataset)
+
+
+def check_rows(account: Account, dataset: DatasetConfig, where: str = "") -> None:
+    """The part of ``check`` that looks at rows alone, for data that need not fill every split."""
+    check_errors(account, where)
+    if account.unbalanced:
+        raise RuntimeError(
+            f"{account.unbalanced} of {account.rows_read} rows read are neither kept, quarantined nor dropped: "
+            f"this is a bug of ingestion, please report it. {account.to_json()}"
+        )
+    most = dataset.data.policies.max_quarantined_fraction
+    quarantined = account.quarantined.total() - account.quarantined[REPEATED_HEADER]
+    if quarantined > most * account.rows_read:
+        raise DataError(
+            f"{quarantined:,} of {account.rows_read:,} rows ({quarantined / account.rows_read:.1%}) are quarantined, "
+            f"more than policies.max_quarantined_fraction ({most:.1%}):\n"
+            f"{_examples(account, account.quarantined, 'rows')}\n"
+            f"Correct the rows, choose other policies, or raise the fraction.{where}"
+        )
+    if not account.rows_read:
+        raise DataError(f"data.files: {', '.join(sorted(account.files)) or 'the files'} hold no rows")
+
+
+def _check_spellings(account: Account) -> None:
+    for column, spelled in sorted(account.fractions.items()):
+        if several := several_spellings(spelled):
+            found = "; ".join(" and ".join(map(repr, group)) for group in several[:3])
+            raise DataError(
+                f"column {column}: expected one spelling of a number, received {found}, which would be one value. "
+                "Spell it alike; or if they are no numbers but names, such as versions, write v1.1 and v1.10"
+            )
+
+
+def _check_splits(account: Account, dataset: DatasetConfig) -> None:
+    needed = [split for split in SPLITS if split != "eval" or has_eval_split(dataset)]
+    empty = [split for split in needed if not account.sequences[split]]
+    if not empty:
+        return
+    advice = "Correct data.files"
+    if isinstance(dataset.splits, EntitySplitConfig):
+        advice = f"There are {account.entities} entities: bring more, choose another seed, or split by time"
+    elif isinstance(dataset.splits, TimeSplitConfig):
+        advice = "Choose other parts or times in splits, or a shorter embargo or window"
+    found = ", ".join(f"{split} {account.sequences[split]}" for split in SPLITS)
+    lost = _by_reason(account.sequences_quarantined + account.sequences_dropped)
+    raise DataError(
+        f"no sequence for {' and '.join(empty)} (sequences: {found}; windows or sequences left out: {lost}; rows "
+        f"quarantined: {_by_reason(account.quarantined)}). {advice}"
+    )

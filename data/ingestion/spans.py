@@ -1,0 +1,219 @@
+"""Spans, what arrived when: which there are, and which of them a window holds.
+
+    found = find_spans(base, data, glob)                    # [Span(3, …), Span(4, …), Span(7, …)]
+    window = choose_spans(found, data, "latest", base)      # the newest data.spans.count of them
+
+Imports neither TFX nor TensorFlow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from noisy_gru.data.errors import DataError
+from noisy_gru.data.reading.files import cleaned, named_patterns, pattern_below
+from noisy_gru.schema.config import DataConfig
+from noisy_gru.schema.errors import ConfigError
+from noisy_gru.schema.file_patterns import unescaped
+from noisy_gru.schema.span_patterns import FoundSpan, SpanPattern, day_of, holds_spans, span_text
+
+LATEST = "latest"
+_MOST_NAMED = 12
+
+
+@dataclass(frozen=True)
+class Span:
+    """What arrived at once.
+
+    Attributes:
+        number: of the span; of a date, the days since 1970-01-01.
+        version: the newest that is there; None where patterns hold no version.
+        named: its files, each after the name of its pattern (``named_patterns``).
+        missing: patterns, with the numbers filled in, that match no file: the span is not all there.
+    """
+
+    number: int
+    version: int | None
+    named: tuple[tuple[str, str], ...]
+    missing: tuple[str, ...] = ()
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The paths of its files, each once."""
+        return tuple(sorted({path for _, path in self.named}))
+
+
+def has_spans(data: DataConfig) -> bool:
+    """Whether the patterns of a data set hold places for spans."""
+    return holds_spans(data.patterns)
+
+
+def wanted_number(wanted: str) -> int | None:
+    """The number of a span that is asked for; None for the latest.
+
+    Args:
+        wanted: ``latest``, a number, or a date ``YYYY-MM-DD``.
+
+    Raises:
+        ConfigError: it is none of them.
+    """
+    if wanted == LATEST:
+        return None
+    if wanted.isascii() and wanted.isdigit():
+        return int(wanted)
+    try:
+        number = day_of(wanted)
+    except ValueError:
+        number = -1
+    if number < 0:
+        raise ConfigError(
+            f"span: expected {LATEST}, a whole number of at least 0, or a date since 1970-01-01 like 2026-07-31; "
+            f"received {wanted!r}"
+        )
+    return number
+
+
+def find_spans(base: str, data: DataConfig, glob: Callable[[str], Sequence[str]]) -> list[Span]:
+    """All spans that are there, by number, each in its newest version. One that lacks a file says so itself.
+
+    Where no whole number stands in a span's place (``day-7.tmp``), there is no span.
+
+    Args:
+        base: folder or URI that patterns are relative to.
+        data: the data set's files.
+        glob: the paths that a pattern matches.
+
+    Raises:
+        DataError: a file that belongs to two spans, a span under two names (``day-7``, ``day-07``), or no date where
+            one is expected, or digits of another number than the pattern's.
+    """
+    patterns = {name: SpanPattern(pattern_below(cleaned(base), pattern)) for name, pattern in named_patterns(data)}
+    hits: dict[tuple[int, int | None], list[tuple[str, str]]] = {}
+    of_path: dict[str, int] = {}
+    spellings: dict[tuple[str, int, int | None], str] = {}
+    for name, pattern in patterns.items():
+        for path in sorted(str(path) for path in glob(pattern.glob)):
+            found = _found(pattern, path)
+            if found is None:
+                continue
+            if of_path.setdefault(path, found.span) != found.span:
+                raise DataError(
+                    f"data.files: {path} belongs to span {of_path[path]} and to span {found.span}; a file goes to one"
+                )
+            spelled = spellings.setdefault((name, found.span, found.version), found.spelled)
+            if spelled != found.spelled:
+                raise DataError(
+                    f"data.files: {spelled} and {found.spelled} are both {pattern.named(found.span)}; keep one of them"
+                )
+            hits.setdefault((found.span, found.version), []).append((name, path))
+    newest: dict[int, int | None] = {}
+    for number, version in hits:
+        newest[number] = version if version is None else max(version, newest.get(number) or 0)
+    spans = []
+    for number, version in sorted(newest.items()):
+        named = hits[number, version]
+        there = {name for name, _ in named}
+        missing = [pattern.filled(number, version) for name, pattern in patterns.items() if name not in there]
+        spans.append(Span(number, version, tuple(named), tuple(missing)))
+    return spans
+
+
+def not_spans(base: str, data: DataConfig, glob: Callable[[str], Sequence[str]]) -> list[str]:
+    """The files that would match, had they a whole number in a span's place; they are not read.
+
+    Raises:
+        DataError: as `find_spans` says.
+    """
+    patterns = [SpanPattern(pattern_below(cleaned(base), pattern)) for pattern in data.patterns]
+    return sorted({path for pattern in patterns for path in glob(pattern.glob) if _found(pattern, path) is None})
+
+
+def _found(pattern: SpanPattern, path: str) -> FoundSpan | None:
+    try:
+        return pattern.found(path)
+    except ValueError as error:
+        raise DataError(
+            f"data.files: {path} is no {'date' if pattern.dated else 'span'} as {unescaped(pattern.text)} expects it: "
+            f"{error}. Rename it, or correct the pattern"
+        ) from error
+
+
+def choose_spans(found: Sequence[Span], data: DataConfig, wanted: str = LATEST, base: str = "") -> list[Span]:
+    """The spans of the window of ``data.spans``, by number.
+
+    Args:
+        found: what ``find_spans`` found.
+        data: the data set's files and window.
+        wanted: the newest span of the window: ``latest``, a number, or a date.
+        base: folder or URI that patterns are relative to, for messages.
+
+    Raises:
+        ConfigError: ``wanted`` is no span, or not in a static window.
+        DataError: a span of the window is not there, or lacks a file.
+    """
+    patterns = [SpanPattern(pattern_below(base, pattern)) for pattern in data.patterns]
+    last, window = wanted_number(wanted), data.spans
+    if last is not None and window.first is not None:
+        if last < window.first or (window.last is not None and last > window.last):
+            raise ConfigError(
+                f"span: {wanted} is not in the window of data.spans (first: {window.first}, last: {window.last})"
+            )
+    if last is None:
+        last = window.last
+    if not found:
+        places = " nor ".join(unescaped(pattern.text) for pattern in patterns)
+        raise DataError(
+            f"data.files: there is no span: {places} matches no file with a "
+            f"{'date' if patterns[0].dated else 'whole number'} in its place"
+        )
+    numbers = [span.number for span in found]
+    last = numbers[-1] if last is None else last
+    if last not in numbers:
+        raise _missing(last, patterns, numbers)
+    chosen = [span for span in found if span.number <= last]
+    if window.window == "rolling":
+        chosen = chosen[-window.count :]
+    elif window.first is not None:
+        chosen = [span for span in chosen if span.number >= window.first]
+        gaps = gaps_of([window.first - 1, *(span.number for span in chosen)])
+        if not chosen:
+            raise _missing(window.first, patterns, numbers)
+        if gaps:
+            raise _missing(gaps[0][0], patterns, numbers, gaps)
+    for span in chosen:
+        if span.missing:
+            raise DataError(
+                f"data.files: {patterns[0].named(span.number)} is not all there: {' and '.join(span.missing)} "
+                f"{'matches' if len(span.missing) == 1 else 'match'} no file, while {span.files[0]} is there. Bring "
+                "what is missing, or take the span away"
+            )
+    return chosen
+
+
+def gaps_of(numbers: Sequence[int]) -> list[tuple[int, int]]:
+    """First and last of the numbers that are missing between some that rise."""
+    return [(low + 1, high - 1) for low, high in pairwise(numbers) if high > low + 1]
+
+
+def gaps_text(gaps: Sequence[tuple[int, int]]) -> str:
+    """Gaps in the way of ``span_text``: ``4,10-12``."""
+    return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in gaps)
+
+
+def _missing(
+    number: int, patterns: Sequence[SpanPattern], there: Sequence[int], gaps: Sequence[tuple[int, int]] = ()
+) -> DataError:
+    try:
+        texts = [pattern.filled(number, None) for pattern in patterns]
+    except OverflowError:
+        return DataError(f"data.files: span {number} is no date of the calendar")
+    window = f" The window of data.spans lacks {gaps_text(gaps)}." if gaps else ""
+    known = span_text(there[-_MOST_NAMED:])
+    more = f", and {len(there) - _MOST_NAMED} older" if len(there) > _MOST_NAMED else ""
+    newest = f"; the newest is {patterns[0].named(there[-1])}" if patterns[0].dated else ""
+    return DataError(
+        f"data.files: {patterns[0].named(number)} is not there: {' nor '.join(texts)} matches no file.{window} "
+        f"Spans that are there: {known}{more}{newest}"
+    )

@@ -1,0 +1,1 @@
+"""Files and tables in memory as blocks of canonical columns."""

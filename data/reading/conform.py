@@ -1,0 +1,254 @@
+"""A block as it was read becomes canonical columns; rows whose values can't be used are taken out with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from noisy_gru.data.arrow import pa, pc
+from noisy_gru.data.columns import Columns
+from noisy_gru.data.errors import DataError
+from noisy_gru.data.reading.csv_records import REPEATED_HEADER, Malformed
+from noisy_gru.data.reading.tables import Block, Source
+from noisy_gru.data.report.quarantine import Ledger, Record, plain
+from noisy_gru.data.sequences.chunks import CATEGORICAL, NUMERIC
+from noisy_gru.data.values.canonical_text import canonical_text, fractions, texts, written
+from noisy_gru.data.values.parsing import ColumnTypeError, numbers, times
+from noisy_gru.data.values.precision import sample
+from noisy_gru.schema.config import SPLITS, ColumnSplitConfig, DatasetConfig
+
+UNPARSABLE, INFINITE, MISSING = "unparsable_value", "infinite_value", "missing_value"
+UNKNOWN_SPLIT = "unknown_split"
+
+
+@dataclass
+class _Flags:
+    """Per row the first thing wrong with it: an index into ``causes``, or -1."""
+
+    size: int
+    causes: list[tuple[str, str, str, str]] = field(default_factory=list)  # action, reason, column, what was expected
+    first: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.first = np.full(self.size, -1, np.int32)
+
+    def mark(self, mask: np.ndarray, action: str, reason: str, column: str, expected: str) -> None:
+        new = mask & (self.first < 0)
+        if new.any():
+            self.first[new] = len(self.causes)
+            self.causes.append((action, reason, column, expected))
+
+
+class Conformer:
+    """Applies the row policies of a data set, and gives tables of canonical columns.
+
+    With ``prediction`` there is neither label nor split, and rows that hold only what is known in advance are the
+    future: their other columns may be empty.
+    """
+
+    def __init__(self, dataset: DatasetConfig, *, prediction: bool = False) -> None:
+        self._columns = Columns.of(dataset, prediction=prediction)
+        self._policies = dataset.data.policies
+        self._offsets = {feature.name: feature.offset for feature in dataset.data.numeric if feature.offset}
+        self._prediction = prediction
+        self._splits: dict[str, int] = {}
+        if isinstance(dataset.splits, ColumnSplitConfig):
+            for split, values in dataset.splits.values.items():
+                for value in map(canonical_text, values):
+                    if self._splits.setdefault(value, SPLITS.index(split)) != SPLITS.index(split):
+                        raise DataError(f"splits.values: {value!r} stands for {split} and for another split")
+
+    def table(self, block: Block, source: Source, ledger: Ledger) -> Any:
+        """The usable rows of a block, as a table of canonical columns; the others go to the ledger.
+
+        Raises:
+            DataError: a column's type can't hold what the configuration says.
+        """
+        raw, columns = block.table, self._columns
+        size = len(block.rows)
+        ledger.account.rows_read += size + len(block.malformed)
+        ledger.account.files[source.name] += size + len(block.malformed)
+        self._malformed(block, source, ledger)
+        flags = _Flags(size)
+        out: dict[str, Any] = {}
+
+        entity, _ = self._read(texts, raw, columns.entity, source)
+        no_entity = _empty(entity)
+        flags.mark(no_entity, self._strict(UNPARSABLE), UNPARSABLE, columns.entity, "an entity id")
+        out["entity"] = entity
+        self._time(raw, source, flags, out, size)
+        if columns.split is not None:
+            self._split(raw, source, flags, out)
+        elif source.split is not None:
+            out["split"] = pa.array(np.full(size, SPLITS.index(source.split), np.int8))
+        if columns.label is not None:
+            self._label(raw, source, flags, out, ledger)
+        self._features(raw, source, flags, out, ledger)
+        if not self._prediction:
+            for name in columns.texts:
+                ledger.account.spell(name, fractions(raw[name]))
+        out["row"] = pa.array(block.rows)
+
+        table = pa.table(out)
+        if (flags.first >= 0).any():
+            self._take_out(flags, block, source, ledger)
+            table = table.filter(pa.array(flags.first < 0))
+        return table
+
+    def _read(self, parse: Callable[..., Any], raw: Any, column: str, source: Source, *arguments: str) -> Any:
+        try:
+            return parse(raw[column], *arguments)
+        except ColumnTypeError as error:
+            raise DataError(f"{source.name}, column {column}: expected {error}. Correct the column or data") from error
+
+    def _strict(self, policy: str) -> str:
+        action = getattr(self._policies, policy)
+        return "quarantine" if action == "impute" else action
+
+    def _time(self, raw: Any, source: Source, flags: _Flags, out: dict[str, Any], size: int) -> None:
+        columns = self._columns
+        if columns.time is None:
+            out["time"] = raw["_step"] if "_step" in raw.column_names else pa.array(np.arange(size))
+            return
+        time, bad = self._read(times, raw, columns.time, source, columns.time_kind)
+        expected = {"integer": "a whole number", "float": "a finite number", "timestamp": "an ISO 8601 timestamp"}
+        flags.mark(bad, self._strict(UNPARSABLE), UNPARSABLE, columns.time, expected[columns.time_kind])
+        out["time"] = pa.array(time)
+
+    def _split(self, raw: Any, source: Source, flags: _Flags, out: dict[str, Any]) -> None:
+        name = self._columns.split or ""
+        split, _ = self._read(texts, raw, name, source)
+        known = pa.array(list(self._splits))
+        place = pc.index_in(split, known)
+        indexes = np.array([*self._splits.values(), -1], np.int8)[pc.fill_null(place, -1).to_numpy()]
+        flags.mark(indexes < 0, "quarantine", UNKNOWN_SPLIT, name, f"one of {', '.join(self._splits)}")
+        out["split"] = pa.array(indexes)
+
+    def _label(self, raw: Any, source: Source, flags: _Flags, out: dict[str, Any], ledger: Ledger) -> None:
+        name = self._columns.label or ""
+        if self._columns.label_is_class:
+            label, bad = self._read(texts, raw, name, source)
+            flags.mark(bad, self._strict(UNPARSABLE), UNPARSABLE, name, "UTF-8 text")
+            out["label"] = pc.if_else(pc.equal(label, ""), None, label)
+            return
+        values, bad = self._read(numbers, raw, name, source)
+        ledger.account.look_at(name, sample(values))
+        bad = bad | np.isinf(_as_float32(values))
+        flags.mark(bad, self._strict(UNPARSABLE), UNPARSABLE, name, "a finite number (float32)")
+        # As float32 has it: 0.1 of a CSV file and 0.1 stored as float32 are the same label.
+        out["label"] = pa.array(_as_float32(values).astype(np.float64))
+
+    def _features(self, raw: Any, source: Source, flags: _Flags, out: dict[str, Any], ledger: Ledger) -> None:
+        columns = self._columns
+        missing: dict[str, np.ndarray] = {}
+        infinite: dict[str, np.ndarray] = {}
+        for name in columns.numeric:
+            if name not in raw.column_names:  # predicting: a target that is no feature
+                out[NUMERIC + name] = pa.array(np.full(len(raw), np.nan, np.float32))
+                continue
+            wide, bad = self._read(numbers, raw, name, source)
+            wide = wide - self._offsets.get(name, 0.0)
+            values = _as_float32(wide)
+            if not self._prediction:
+                ledger.account.look_at(name, sample(wide))
+            self._bad(UNPARSABLE, bad, name, "a number", flags, ledger)
+            infinite[name] = np.isinf(values)
+            if infinite[name].any():
+                values = np.where(infinite[name], np.float32(np.nan), values)
+            missing[name] = np.isnan(values) & ~bad & ~infinite[name]
+            out[NUMERIC + name] = pa.array(values)
+        for name, mask in infinite.items():
+            self._bad(INFINITE, mask, name, "a finite number (float32)", flags, ledger)
+        for name in columns.categorical:
+            text, bad = self._read(texts, raw, name, source)
+            self._bad(UNPARSABLE, bad, name, "UTF-8 text", flags, ledger)
+            missing[name] = _empty(text) & ~bad
+            out[CATEGORICAL + name] = pc.fill_null(text, "")
+        future = self._future(missing, len(raw))
+        features = (*columns.numeric_features, *columns.categorical)
+        for name in features:
+            mask = missing[name] if name in columns.known_in_advance else missing[name] & ~future
+            self._bad(MISSING, mask, name, "a value", flags, ledger)
+
+    def _future(self, missing: dict[str, np.ndarray], size: int) -> np.ndarray:
+        """Rows of a prediction's input that hold only what is known in advance."""
+        past_only = self._columns.past_only(missing)
+        if not self._prediction or not self._columns.known_in_advance or not past_only:
+            return np.zeros(size, bool)
+        return np.logical_and.reduce([missing[name] for name in past_only])
+
+    def _bad(self, reason: str, mask: np.ndarray, name: str, expected: str, flags: _Flags, ledger: Ledger) -> None:
+        if not mask.any():
+            return
+        action = getattr(self._policies, reason)
+        if action == "impute":
+            ledger.account.impute(reason, name, int(mask.sum()))
+        else:
+            flags.mark(mask, action, reason, name, expected)
+
+    def _take_out(self, flags: _Flags, block: Block, source: Source, ledger: Ledger) -> None:
+        for cause, (action, reason, column, expected) in enumerate(flags.causes):
+            which = np.flatnonzero(flags.first == cause)
+
+            def records(which: np.ndarray = which, column: str = column, expected: str = expected) -> list[Record]:
+                values = _python(block.table.take(pa.array(which)))
+                return [
+                    {
+                        "file": source.name,
+                        "row": int(block.rows[place]),
+                        **({} if block.lines is None else {"line": int(block.lines[place])}),
+                        "column": column,
+                        "value": plain(found[column]),
+                        "problem": f"expected {expected}, received {_shown(found[column])}",
+                        "values": {key: plain(value) for key, value in found.items()},
+                    }
+                    for place, found in zip(which, values, strict=True)
+                ]
+
+            ledger.rows(action, reason, len(which), records, file=source.name)
+
+    def _malformed(self, block: Block, source: Source, ledger: Ledger) -> None:
+        headers = [each for each in block.malformed if each.reason == REPEATED_HEADER]
+        others = [each for each in block.malformed if each.reason is None]
+        # Headers between rows lose nothing: they are written down, and make no file a bad one.
+        ledger.rows("quarantine", REPEATED_HEADER, len(headers), lambda: _records(headers, source))
+        action = self._strict(UNPARSABLE)
+        ledger.rows(action, UNPARSABLE, len(others), lambda: _records(others, source), file=source.name)
+
+
+def _records(malformed: list[Malformed], source: Source) -> list[Record]:
+    return [
+        {
+            "file": source.name,
+            "row": each.row,
+            **({} if each.line is None else {"line": each.line}),
+            "problem": each.problem,
+        }
+        for each in malformed
+    ]
+
+
+def _python(table: Any) -> list[dict[str, Any]]:
+    """The rows of a table; times as text, since Python has neither a year 10000 nor nanoseconds."""
+    for place, field_ in enumerate(table.schema):
+        if pa.types.is_timestamp(field_.type) or pa.types.is_date(field_.type) or pa.types.is_time(field_.type):
+            table = table.set_column(place, field_.name, written(table[place]))
+    return table.to_pylist()
+
+
+def _as_float32(values: np.ndarray) -> np.ndarray:
+    """Float32 of float64: what is beyond its range becomes infinite."""
+    with np.errstate(over="ignore"):
+        return values.astype(np.float32)
+
+
+def _empty(text: Any) -> np.ndarray:
+    """Where a text is null or empty."""
+    return pc.equal(pc.fill_null(text, ""), "").to_numpy(zero_copy_only=False)
+
+
+def _shown(value: Any) -> str:
+    return "nothing" if value is None or value == "" else repr(value)

@@ -1,0 +1,237 @@
+"""Split the bytes of a CSV file into records, and account for every physical line.
+
+    reader = RecordReader(stream, "rows.csv")
+    reader.header()                       # ["id", "t", "x", "y"]
+    for chunk in reader.chunks():
+        chunk.content                     # whole records, as they stand in the file
+        chunk.malformed                   # lines that are no record: line number, and what is wrong
+
+What is a record, and what is none, `csv_lines` judges.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+import numpy as np
+
+from noisy_gru.data.errors import DataError
+from noisy_gru.data.reading.csv_lines import BYTE_ORDER_MARK, Lines, shown
+
+BLOCK_BYTES = 16 << 20
+MOST_LINE_BYTES = 64 << 20
+REPEATED_HEADER = "repeated_header"
+_UNPACK = "unpack it, or pack it with gzip and name it .csv.gz"
+_OTHER_KINDS = {
+    b"\xff\xfe\0\0": ("UTF-32", "save it as UTF-8"),
+    b"\xff\xfe": ("UTF-16", "save it as UTF-8"),
+    b"\xfe\xff": ("UTF-16", "save it as UTF-8"),
+    b"\x1f\x8b": ("gzip", "name it .csv.gz"),
+    b"PAR1\x15": ("Parquet", "name it .parquet, or set data.format: parquet"),
+    b"PK\x03\x04": ("a ZIP archive or a workbook", "export it as CSV"),
+    b"\x28\xb5\x2f\xfd": ("zstd", _UNPACK),
+    b"\xfd7zXZ\0": ("xz", _UNPACK),
+    b"BZh91AY&SY": ("bzip2", _UNPACK),
+    b"ARROW1\0\0": ("an Arrow file", "write it as Parquet"),
+}
+_LONGEST_MAGIC = max(map(len, _OTHER_KINDS))
+
+
+@dataclass(frozen=True)
+class Malformed:
+    """A line of a CSV file, or a row of another format, that is no row of the table.
+
+    ``line`` counts the physical lines of a CSV file from 1. ``reason`` is None where the policy of unparsable values
+    decides what becomes of the row.
+    """
+
+    row: int
+    problem: str
+    line: int | None = None
+    reason: str | None = None
+
+
+@dataclass
+class Chunk:
+    """Some records of a CSV file.
+
+    ``content`` holds them as they stand in the file; ``rows`` int64 [N] are their row numbers, which count malformed
+    lines, too; ``lines`` int64 [N] the physical lines on which they begin, and ``starts`` int64 [N] where in
+    ``content`` they do. Blank lines are no rows.
+    """
+
+    content: bytes
+    rows: np.ndarray
+    lines: np.ndarray
+    starts: np.ndarray
+    malformed: list[Malformed] = field(default_factory=list)
+
+
+class RecordReader:
+    """Reads the header and then the records of one CSV file.
+
+    Args:
+        stream: the uncompressed bytes.
+        name: of the file, for messages.
+        block_bytes: how much is read at once.
+    """
+
+    def __init__(self, stream: BinaryIO, name: str, block_bytes: int = BLOCK_BYTES) -> None:
+        self._stream, self._name, self._block_bytes = stream, name, block_bytes
+        self._data = b""  # what is read and not given yet
+        self._line, self._row = 1, 1
+        self._ended = False
+        self._header: list[str] = []
+
+    def header(self) -> list[str]:
+        """The column names: the first line that isn't blank.
+
+        Raises:
+            DataError: there is none, or it can't be read.
+            UnicodeDecodeError: it isn't UTF-8.
+        """
+        while len(self._data) < _LONGEST_MAGIC and not self._ended:
+            self._more()
+        for magic, (kind, advice) in _OTHER_KINDS.items():
+            if self._data.startswith(magic):
+                raise DataError(f"{self._name}: expected CSV in UTF-8, received {kind} (by its first bytes): {advice}")
+        while self._data.startswith(BYTE_ORDER_MARK):  # more than one, where it was put before text that had it
+            self._data = self._data.removeprefix(BYTE_ORDER_MARK)
+        while True:
+            lines = Lines(self._data, ended=self._ended)
+            for place in range(len(lines)):
+                if lines.is_blank(place):
+                    continue
+                judged = lines.judge(place, None)
+                if judged.problem:
+                    raise DataError(f"{self._name}: line {self._line + place}: the header: {judged.problem}")
+                if judged.lines:
+                    return self._take_header(lines, place, judged.lines)
+                break
+            if self._ended:
+                raise DataError(
+                    f"{self._name}: is empty; expected a header with the column names. Take it out of data.files"
+                )
+            self._more()
+
+    def _take_header(self, lines: Lines, place: int, count: int) -> list[str]:
+        record = self._data[lines.starts[place] : lines.stops[place + count - 1]]
+        if b"\0" in record:
+            raise DataError(
+                f"{self._name}: line {self._line + place}: the header holds NUL bytes; expected UTF-8 (UTF-16 has "
+                "them). Save the file as UTF-8"
+            )
+        self._data = self._data[lines.ends[place + count - 1] :]
+        self._line += place + count
+        self._header = _cells_of(record.decode())
+        if len(self._header) == 1 and (other := next((mark for mark in ";\t|" if mark in self._header[0]), None)):
+            raise DataError(
+                f"{self._name}: line {self._line - 1}: expected commas between the cells; the header has {other!r}: "
+                f"{shown(record)}. Write the file with commas, and with a point in decimal numbers"
+            )
+        return self._header
+
+    def chunks(
+        self, marks: Sequence[str] = (), is_row: Callable[[list[str]], bool] = lambda cells: False
+    ) -> Iterator[Chunk]:
+        """The records after the header.
+
+        Args:
+            marks: column names; a line that holds all of them as cells is another header. None: all names.
+            is_row: whether cells with these names are a row all the same: a category may be called as a column is.
+
+        Raises:
+            DataError: another header with other columns, or a line longer than `MOST_LINE_BYTES`.
+        """
+        names = list(marks or self._header)
+        while True:
+            lines = Lines(self._data, ended=self._ended)
+            if len(lines):
+                chunk, taken = self._chunk(lines, names, is_row)
+                if taken:
+                    self._data = self._data[lines.ends[taken - 1] :]
+                    self._line += taken
+                    yield chunk
+            if self._ended:
+                return
+            self._more()
+
+    def _more(self) -> None:
+        if len(self._data) > MOST_LINE_BYTES + self._block_bytes:
+            raise DataError(
+                f"{self._name}: line {self._line}: is longer than {MOST_LINE_BYTES >> 20} MiB; expected lines of rows. "
+                "Write the file again"
+            )
+        block = self._stream.read(self._block_bytes)
+        self._ended = not block
+        self._data = self._data + block if self._data else block
+
+    def _chunk(self, lines: Lines, names: list[str], is_row: Callable[[list[str]], bool]) -> tuple[Chunk, int]:
+        """The records of complete lines, and how many lines they take; a record that goes on behind them is left."""
+        count = len(lines)
+        headers = {place: cells for place, cells in self._headers(lines, names).items() if not is_row(cells)}
+        begins = lines.lengths > 0  # a record or a malformed line begins here
+        inside = np.zeros(count, bool)  # a record of several lines goes on here
+        problems: dict[int, str] = {}
+        following = 0
+        for place in sorted({*headers, *lines.uncommon()}):
+            if place < following:
+                continue
+            judged = lines.judge(place, len(self._header))
+            if place in headers:
+                problems[place] = self._check_header(headers[place], self._line + place)
+            elif judged.problem:
+                problems[place] = judged.problem
+            elif judged.lines:
+                following = place + judged.lines
+                begins[place + 1 : following] = False
+                inside[place + 1 : following] = True
+            else:
+                count = place
+                break
+        begins, inside = begins[:count], inside[:count]
+        places = np.flatnonzero(begins)
+        numbers = self._row + np.arange(len(places))
+        malformed = [
+            Malformed(
+                int(self._row + np.searchsorted(places, place)),
+                problem,
+                self._line + place,
+                REPEATED_HEADER if place in headers else None,
+            )
+            for place, problem in problems.items()
+        ]
+        kept = begins.copy()
+        kept[list(problems)] = False
+        sound = kept[places]
+        self._row += len(places)
+        content, starts = lines.content(kept | inside)
+        return Chunk(content, numbers[sound], self._line + places[sound], starts[places[sound]], malformed), count
+
+    def _headers(self, lines: Lines, names: list[str]) -> dict[int, list[str]]:
+        """The cells of each line that holds all of some column names."""
+        found: dict[int, list[str]] = {}
+        for place in lines.holding(max(names, key=len).encode()):
+            if lines.lengths[place] > csv.field_size_limit():
+                continue
+            text = self._data[lines.starts[place] : lines.stops[place]].removeprefix(BYTE_ORDER_MARK)
+            cells = _cells_of(text.decode("utf-8", "replace"))
+            if set(names) <= set(cells):
+                found[place] = cells
+        return found
+
+    def _check_header(self, cells: list[str], line: int) -> str:
+        if cells == self._header:
+            return "the header again"
+        raise DataError(
+            f"{self._name}: line {line}: another header, {', '.join(cells)}, while the file begins with "
+            f"{', '.join(self._header)}: the rows below it would be read into the wrong columns. Make two files of it"
+        )
+
+
+def _cells_of(record: str) -> list[str]:
+    return next(csv.reader(io.StringIO(record, newline="")), [])

@@ -1,0 +1,184 @@
+"""Reads CSV files (``.gz`` too) into Arrow tables, with the row and line number of every row."""
+
+from __future__ import annotations
+
+import csv
+import os
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from noisy_gru.data.arrow import pa, pa_csv, pc
+from noisy_gru.data.columns import Columns
+from noisy_gru.data.errors import DataError
+from noisy_gru.data.reading.csv_lines import shown
+from noisy_gru.data.reading.csv_records import BLOCK_BYTES, Chunk, Malformed, RecordReader
+from noisy_gru.data.reading.tables import (
+    Block,
+    Opener,
+    Source,
+    check_columns,
+    local_open,
+    unreadable,
+)
+from noisy_gru.data.values.parsing import times
+
+HEADER_BYTES = 1 << 20
+GZIP_MAGIC = b"\x1f\x8b"
+
+
+@contextmanager
+def _records(source: Source, opener: Opener, block_bytes: int) -> Iterator[RecordReader]:
+    """A reader of a file's records; what goes wrong with the file itself becomes a DataError."""
+    try:
+        stream: Any = opener(source.path)
+        with pa.CompressedInputStream(stream, "gzip") if source.format == "csv.gz" else stream as text:
+            yield RecordReader(text, source.name, block_bytes)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise unreadable(source, "a CSV file in UTF-8", error) from error
+    except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
+        if "zlib" in str(error):
+            _check_gzip(source, opener)
+        raise unreadable(source, "a CSV file", error) from error
+
+
+def _check_gzip(source: Source, opener: Opener) -> None:
+    """Raise DataError for a file that was never gzip."""
+    with opener(source.path) as stream:
+        first = stream.read(8)
+    if not first.startswith(GZIP_MAGIC):
+        raise DataError(
+            f"{source.name}: expected gzip, received a file that begins with {first!r}. Pack it with gzip, or name it "
+            ".csv if it is plain text"
+        )
+
+
+def csv_header(source: Source, opener: Opener = local_open) -> list[str]:
+    """The column names of a CSV file.
+
+    Raises:
+        DataError: the file is empty, is not UTF-8, or breaks off.
+    """
+    with _records(source, opener, HEADER_BYTES) as reader:
+        return reader.header()
+
+
+def ends_with_line_end(source: Source, opener: Opener = local_open) -> bool:
+    """Whether the last line of an uncompressed file is complete; if not, the file may be cut off within a cell."""
+    with opener(source.path) as stream:
+        stream.seek(-1, os.SEEK_END)
+        return stream.read(1) in b"\r\n"
+
+
+def read_csv(
+    source: Source,
+    columns: Columns,
+    required: Sequence[str],
+    opener: Opener = local_open,
+    block_bytes: int = BLOCK_BYTES,
+) -> Iterator[Block]:
+    """The blocks of a CSV file, all cells as text: what becomes of one hangs on no other.
+
+    Raises:
+        DataError: a column is missing, or the file can't be read.
+    """
+    with _records(source, opener, block_bytes) as reader:
+        header = reader.header()
+        check_columns(header, required, source)
+        wanted = [name for name in columns.wanted() if name in header]
+
+        def is_row(cells: list[str]) -> bool:
+            if columns.time is None or len(cells) != len(header):
+                return False
+            _, bad = times(pa.array([cells[header.index(columns.time)]]), columns.time_kind)
+            return not bad[0]
+
+        for chunk in reader.chunks([columns.entity, *filter(None, [columns.time])], is_row):
+            yield _block(chunk, header, wanted, source)
+
+
+def first_rows(source: Source, block_bytes: int = HEADER_BYTES) -> Any:
+    """The rows of a CSV file's first block that holds any, as a table of types that Arrow guesses.
+
+    Raises:
+        DataError: the file is empty or can't be read.
+    """
+    with _records(source, local_open, block_bytes) as reader:
+        header = reader.header()
+        for chunk in reader.chunks():
+            if len(chunk.rows):
+                table, _ = _parsed(chunk, len(header), pa_csv.ConvertOptions())
+                return _without_empty_rows(table).rename_columns(header)
+        return pa.table([pa.nulls(0)] * len(header), names=header)
+
+
+def _block(chunk: Chunk, header: list[str], names: list[str], source: Source) -> Block:
+    places = [str(header.index(name)) for name in names]
+    options = pa_csv.ConvertOptions(
+        column_types=dict.fromkeys(places, pa.string()), include_columns=places, strings_can_be_null=False
+    )
+    if not len(chunk.rows):
+        none = pa.table({name: pa.nulls(0, pa.string()) for name in names})
+        return Block(none, chunk.rows, chunk.malformed, chunk.lines)
+    try:
+        table, ragged = _parsed(chunk, len(header), options)
+    except pa.ArrowInvalid:
+        _check_encoding(chunk, source)
+        raise
+    sound = np.ones(len(chunk.rows), bool)
+    sound[[place for place, _ in ragged]] = False
+    malformed = [
+        Malformed(int(chunk.rows[place]), problem, int(chunk.lines[place])) for place, problem in ragged
+    ] + chunk.malformed
+    malformed.sort(key=lambda each: each.row)
+    return Block(table.rename_columns(names), chunk.rows[sound], malformed, chunk.lines[sound])
+
+
+def _parsed(chunk: Chunk, cells: int, options: Any) -> tuple[Any, list[tuple[int, str]]]:
+    """The records with as many cells as the header; and the place of each other one, with what is wrong."""
+    ragged: list[tuple[int, str]] = []
+
+    def note(row: Any) -> str:
+        problem = f"expected {row.expected_columns} cells, received {row.actual_columns}: {shown(row.text)}"
+        ragged.append((row.number - 1, problem))
+        return "skip"
+
+    table = pa_csv.read_csv(
+        pa.BufferReader(chunk.content),
+        # By number, since a name may stand in the header twice.
+        read_options=pa_csv.ReadOptions(
+            use_threads=False, block_size=len(chunk.content) + 1, column_names=[str(place) for place in range(cells)]
+        ),
+        parse_options=pa_csv.ParseOptions(newlines_in_values=True, invalid_row_handler=note),
+        convert_options=options,
+    )
+    if table.num_rows + len(ragged) != len(chunk.rows):
+        raise RuntimeError(
+            f"{len(chunk.rows)} records from line {chunk.lines[0]} on became {table.num_rows} rows and {len(ragged)} "
+            "malformed ones: this is a bug of ingestion, please report it"
+        )
+    return table, ragged
+
+
+def _without_empty_rows(table: Any) -> Any:
+    """The rows with at least one cell that holds something; lines of commas would blur the types that are guessed."""
+    some = np.zeros(table.num_rows, bool)
+    for column in table.columns:
+        filled = pc.is_valid(column).to_numpy()
+        if pa.types.is_string(column.type):
+            filled &= pc.fill_null(pc.not_equal(column, ""), False).to_numpy()
+        some |= filled
+    return table.filter(pa.array(some))
+
+
+def _check_encoding(chunk: Chunk, source: Source) -> None:
+    """Raise DataError with the line that isn't UTF-8, if there is one."""
+    try:
+        chunk.content.decode()
+    except UnicodeDecodeError as error:
+        place = int(np.searchsorted(chunk.starts, error.start, side="right")) - 1
+        what = f"a CSV file in UTF-8 (row {chunk.rows[place]}, line {chunk.lines[place]})"
+        raise unreadable(source, what, error) from error

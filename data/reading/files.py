@@ -1,0 +1,116 @@
+"""Which files a data set's patterns name, as sources to read."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path, PurePosixPath
+from urllib.parse import quote
+
+from noisy_gru.data.errors import DataError
+from noisy_gru.data.reading.tables import Source
+from noisy_gru.schema.config import DataConfig
+from noisy_gru.schema.file_patterns import escaped, unescaped
+
+ALL = "data"
+_LONGEST_NAME = 150
+
+
+def named_patterns(data: DataConfig) -> list[tuple[str, str]]:
+    """Each pattern with a name of its own: ``<split>-<number>``, or ``data-<number>`` where files name no split."""
+    files = data.files if isinstance(data.files, dict) else {ALL: data.files}
+    return [
+        (f"{split}-{number}", pattern) for split, patterns in files.items() for number, pattern in enumerate(patterns)
+    ]
+
+
+def format_of(name: str, data: DataConfig) -> str:
+    """The format of a file: as configured, or by its ending.
+
+    Raises:
+        DataError: the ending is none that is known.
+    """
+    gzipped = name.lower().endswith(".gz")
+    if data.format == "csv":
+        return "csv.gz" if gzipped else "csv"
+    if data.format != "auto":
+        return data.format
+    for ending, kind in ((".csv", "csv"), (".csv.gz", "csv.gz"), (".parquet", "parquet"), (".pq", "parquet")):
+        if name.lower().endswith(ending):
+            return kind
+    raise DataError(
+        f"{name}: expected a file that ends in .csv, .csv.gz or .parquet. Name the format with data.format: "
+        "csv, parquet, example or sequence_example"
+    )
+
+
+def sources(
+    base: str, patterns: Iterable[tuple[str, str]], data: DataConfig, glob: Callable[[str], Sequence[str]]
+) -> list[Source]:
+    """The files that named patterns match below ``base``, by name; each once.
+
+    Raises:
+        DataError: a pattern matches nothing, or a file belongs to two splits.
+    """
+    base = cleaned(base)
+    named: list[tuple[str, str]] = []
+    for name, pattern in patterns:
+        matches = sorted(str(path) for path in glob(pattern_below(base, pattern)))
+        if "**" in pattern:
+            matches = [path for path in matches if not is_folder(path)]
+        if not matches:
+            raise DataError(
+                f"data.files: {unescaped(pattern)} matches no file in {base or '.'}. Patterns are relative to the "
+                "folder of the configuration file"
+            )
+        named += [(name, path) for path in matches]
+    return sources_of(base, named, data)
+
+
+def sources_of(base: str, named: Iterable[tuple[str, str]], data: DataConfig) -> list[Source]:
+    """Files, each after the name of the pattern that matched it, as sources; each once, by name.
+
+    Raises:
+        DataError: a file belongs to two splits, or its format isn't known.
+    """
+    base = cleaned(base)
+    found: dict[str, Source] = {}
+    for name, path in named:
+        split = name.rsplit("-", 1)[0]
+        shown = path[len(base) :].lstrip("/") if base and path.startswith(base.rstrip("/") + "/") else path
+        source = Source(path, shown, format_of(path, data), None if split == ALL else split)
+        if path in found and found[path].split != source.split:
+            raise DataError(
+                f"data.files: {shown} belongs to {found[path].split} and to {source.split}; a file goes to one split"
+            )
+        found[path] = source
+    return sorted(found.values(), key=lambda source: source.name)
+
+
+def quarantine_file(source: Source) -> str:
+    """The name of the file with the quarantined rows of a part: another one for every part, and no pattern."""
+    name = quote(source.name, safe=" ")
+    if len(name) > _LONGEST_NAME:
+        name = f"{name[:_LONGEST_NAME]}+{hashlib.sha256(source.name.encode()).hexdigest()[:16]}"
+    part = f"+{source.row_group:05d}" if source.row_group is not None else ""
+    return f"read-{name}{part}.jsonl"
+
+
+def cleaned(base: str) -> str:
+    """A folder as the paths below it begin; a URI stays as it is."""
+    return base if "://" in base or not base else str(PurePosixPath(base))
+
+
+def joined(base: str, name: str) -> str:
+    """A path below a folder or URI; an absolute path stays as it is."""
+    return str(PurePosixPath(base) / name) if base and "://" not in base else "/".join(filter(None, [base, name]))
+
+
+def pattern_below(base: str, pattern: str) -> str:
+    """A pattern below a folder or URI, which means itself; an absolute pattern stays as it is."""
+    return joined(base if "://" in base else escaped(base), pattern)
+
+
+def is_folder(path: str) -> bool:
+    """Whether a path is a local folder."""
+    return "://" not in path and Path(path).is_dir()

@@ -1,0 +1,77 @@
+"""A look at files before there is a configuration: column names, types and some rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from noisy_gru.data.arrow import pa, pa_parquet, pc
+from noisy_gru.data.errors import DataError
+from noisy_gru.data.reading.csv_tables import first_rows
+from noisy_gru.data.reading.tables import Source, unreadable
+
+_EPOCH = date(1970, 1, 1).toordinal()
+_LAST = date.max.toordinal() - _EPOCH
+
+
+@dataclass(frozen=True)
+class Peek:
+    """Arrow type by column (of the first file that has it) and the first rows of every file, one after another."""
+
+    types: dict[str, Any]
+    sample: pd.DataFrame
+
+
+def peek(paths: Sequence[Path], rows: int = 10_000) -> Peek:
+    """Look at the first ``rows`` rows (of the first block, for CSV) of each file; CSV types are guessed.
+
+    Raises:
+        DataError: a file is empty or can't be read, or is neither CSV nor Parquet.
+    """
+    types: dict[str, Any] = {}
+    frames = []
+    for path in paths:
+        table = _first_rows(path, rows)
+        for field in table.schema:
+            types.setdefault(field.name, field.type)
+        frames.append(_pythonic(table).to_pandas())
+    if not frames:
+        raise DataError("expected files to look at, received none")
+    return Peek(types, pd.concat(frames, ignore_index=True))
+
+
+def _pythonic(table: Any) -> Any:
+    """A table whose times Python has: days beyond its years are missing, nanoseconds are cut, moments are in UTC."""
+    for place, field in enumerate(table.schema):
+        column, kind = table[place], field.type
+        if pa.types.is_date(kind):
+            days = column.cast(pa.date32()).cast(pa.int32())
+            inside = pc.and_(pc.greater_equal(days, date.min.toordinal() - _EPOCH), pc.less_equal(days, _LAST))
+            column = pc.if_else(inside, column, None)
+        elif pa.types.is_timestamp(kind) and kind.tz is not None:
+            column = column.cast(pa.timestamp(kind.unit, "UTC"))  # pandas may not know the zone
+        elif kind == pa.time64("ns"):
+            column = column.cast(pa.time64("us"), safe=False)
+        table = table.set_column(place, field.name, column)
+    return table
+
+
+def _first_rows(path: Path, rows: int) -> Any:
+    name = path.name.lower()
+    if name.endswith((".csv", ".csv.gz")):
+        source = Source(str(path), str(path), "csv.gz" if name.endswith(".gz") else "csv")
+        return first_rows(source).slice(0, rows)
+    if name.endswith((".parquet", ".pq")):
+        source = Source(str(path), str(path), "parquet")
+        try:
+            file = pa_parquet.ParquetFile(path)
+            batch = next(file.iter_batches(rows), None)
+            return file.schema_arrow.empty_table() if batch is None else pa.Table.from_batches([batch])
+        except (OSError, pa.ArrowException) as error:
+            raise unreadable(source, "a Parquet file", error) from error
+    raise DataError(f"{path}: expected a file that ends in .csv, .csv.gz or .parquet")

@@ -1,0 +1,57 @@
+"""Reads any source of a data set into canonical tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from noisy_gru.data.columns import Columns
+from noisy_gru.data.reading.conform import Conformer
+from noisy_gru.data.reading.csv_tables import read_csv
+from noisy_gru.data.reading.in_memory_tables import TABLE, read_table
+from noisy_gru.data.reading.tables import (
+    Block,
+    Opener,
+    Source,
+    local_open,
+    parquet_sources,
+    read_parquet,
+)
+from noisy_gru.data.report.quarantine import Ledger
+from noisy_gru.schema.config import DatasetConfig
+
+
+class Reader:
+    """Reads the sources of one data set; with ``prediction`` neither label nor split is asked for."""
+
+    def __init__(self, dataset: DatasetConfig, *, opener: Opener = local_open, prediction: bool = False) -> None:
+        self._columns = Columns.of(dataset, prediction=prediction)
+        self._required = self._columns.required(prediction=prediction)
+        self._conform = Conformer(dataset, prediction=prediction)
+        self._opener = opener
+
+    def parts(self, source: Source) -> list[Source]:
+        """The parts of a file that can be read apart from each other."""
+        if source.format == "parquet":
+            return parquet_sources(source, self._required, self._opener)
+        return [source]
+
+    def tables(self, source: Source, ledger: Ledger) -> Iterator[Any]:
+        """The canonical tables (pa.Table) of a source, block by block.
+
+        Raises:
+            DataError: the file can't be read, or lacks a column.
+        """
+        for block in self._blocks(source):
+            yield self._conform.table(block, source, ledger)
+
+    def _blocks(self, source: Source) -> Iterator[Block]:
+        if source.format in ("csv", "csv.gz"):
+            return read_csv(source, self._columns, self._required, self._opener)
+        if source.format == "parquet":
+            return read_parquet(source, self._columns, self._opener)
+        if source.format == TABLE:
+            return read_table(source, self._columns, self._required)
+        from noisy_gru.data.reading.tfrecords import read_records  # imports TensorFlow
+
+        return read_records(source, self._columns, self._required, self._opener)

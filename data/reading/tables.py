@@ -1,0 +1,133 @@
+"""Files as units of reading, their rows block by block, and the reader of Parquet (`csv_tables` reads CSV).
+
+Row numbers count from 1 at the first row after the header, in Parquet as in CSV.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from noisy_gru.data.arrow import pa, pa_parquet
+from noisy_gru.data.columns import Columns
+from noisy_gru.data.errors import DataError
+from noisy_gru.data.reading.csv_records import Malformed
+
+Opener = Callable[[str], BinaryIO]
+
+PARQUET_BLOCK_ROWS = 1 << 18
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file, or some row groups of a Parquet file: a unit of reading.
+
+    ``name`` is how messages and accounts call the file, ``split`` the split that ``data.files`` gives it, if any. For
+    rows that are in memory, the format is ``table`` and ``table`` holds them (pa.Table).
+    """
+
+    path: str
+    name: str
+    format: str
+    split: str | None = None
+    row_group: int | None = None
+    first_row: int = 1
+    table: Any = None
+
+
+@dataclass
+class Block:
+    """Some rows of a file as they were read.
+
+    ``table`` holds the wanted columns under the user's names, ``rows`` int64 [N] the row numbers, ``malformed`` rows
+    that are no rows of the table at all. Of CSV, ``lines`` int64 [N] are the physical lines on which the rows begin.
+    """
+
+    table: Any  # pa.Table
+    rows: np.ndarray
+    malformed: list[Malformed] = field(default_factory=list)
+    lines: np.ndarray | None = None
+
+
+def local_open(path: str) -> BinaryIO:
+    """Open a local file for reading."""
+    return Path(path).open("rb")
+
+
+def check_columns(names: Sequence[str], required: Sequence[str], source: Source) -> None:
+    """Raise DataError when a file misses required columns, or holds one of them twice."""
+    missing = [name for name in required if name not in names]
+    what = "file" if source.table is None else "data"
+    if missing:
+        raise DataError(
+            f"{source.name}: expected the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}; the {what} has "
+            f"{', '.join(map(_visible, names)) or 'none'}. Correct the names in the configuration, or the {what}"
+        )
+    twice = sorted({name for name in required if list(names).count(name) > 1})
+    if twice:
+        raise DataError(f"{source.name}: the column {', '.join(twice)} stands in the header more than once; keep one")
+
+
+def _visible(name: str) -> str:
+    """A column's name, in quotes where it holds what can't be seen: blanks around it, marks, control characters."""
+    return name if name and name.isprintable() and name == name.strip() else repr(name)
+
+
+def unreadable(source: Source, what: str, error: Exception) -> DataError:
+    """The error for a file that breaks off or is not what its name says."""
+    if isinstance(error, IsADirectoryError):
+        inside = f"{source.name}/*{PurePosixPath(source.name).suffix}"
+        return DataError(
+            f"{source.name}: can't be read as {what}: it is a folder. Name the files in it in data.files, for example "
+            f"{inside}"
+        )
+    detail = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return DataError(
+        f"{source.name}: can't be read as {what}: {detail}. Write or copy the file again, or take it out of data.files"
+    )
+
+
+def parquet_sources(source: Source, required: Sequence[str], opener: Opener = local_open) -> list[Source]:
+    """The row groups of a Parquet file, each a source of its own.
+
+    Raises:
+        DataError: a column is missing, or the file can't be read.
+    """
+    try:
+        with opener(source.path) as stream:
+            file = pa_parquet.ParquetFile(stream)
+            check_columns(file.schema_arrow.names, required, source)
+            lengths = [file.metadata.row_group(group).num_rows for group in range(file.metadata.num_row_groups)]
+    except (OSError, pa.ArrowException) as error:
+        raise unreadable(source, "a Parquet file", error) from error
+    starts = np.cumsum([1, *lengths]).tolist()
+    return [
+        Source(source.path, source.name, source.format, source.split, group, start)
+        for group, start in enumerate(starts[:-1])
+    ]
+
+
+def read_parquet(
+    source: Source, columns: Columns, opener: Opener = local_open, block_rows: int = PARQUET_BLOCK_ROWS
+) -> Iterator[Block]:
+    """The blocks of one row group.
+
+    Raises:
+        DataError: the file can't be read.
+    """
+    first = source.first_row
+    try:
+        with opener(source.path) as stream:
+            file = pa_parquet.ParquetFile(stream)
+            names = [name for name in columns.wanted() if name in file.schema_arrow.names]
+            groups = None if source.row_group is None else [source.row_group]
+            for batch in file.iter_batches(block_rows, row_groups=groups, columns=names):
+                rows = np.arange(first, first + batch.num_rows, dtype=np.int64)
+                first += batch.num_rows
+                yield Block(pa.Table.from_batches([batch]), rows)
+    except (OSError, pa.ArrowException) as error:
+        raise unreadable(source, "a Parquet file", error) from error

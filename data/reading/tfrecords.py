@@ -1,0 +1,194 @@
+"""Reads TFRecords of tf.Example with list features, and of tf.SequenceExample, one record per sequence.
+
+A record becomes one row per step, so that everything after it is the same as for tables. The row number of all its
+steps is that of the record.
+"""
+
+# pyright: reportAttributeAccessIssue=false
+# Protocol buffers' classes are made when they are imported.
+from __future__ import annotations
+
+import gzip
+import struct
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, BinaryIO
+
+import numpy as np
+from google.protobuf.message import DecodeError
+from tensorflow.core.example import example_pb2
+
+from noisy_gru.data.arrow import pa
+from noisy_gru.data.columns import Columns
+from noisy_gru.data.errors import DataError
+from noisy_gru.data.reading.csv_records import Malformed
+from noisy_gru.data.reading.tables import Block, Opener, Source, local_open, unreadable
+from noisy_gru.data.sequences.shards import masked_crc
+
+BLOCK_RECORDS = 2048
+_PART = 1 << 24  # bytes of a record that are read at a time
+STEP = "_step"
+Lists = dict[str, Any]
+
+
+def read_frames(source: Source, opener: Opener = local_open) -> Iterator[bytes]:
+    """The records of a TFRecord file, gzipped or not (told by its first bytes).
+
+    Raises:
+        DataError: the file breaks off, or a checksum doesn't match.
+    """
+    try:
+        with opener(source.path) as plain:
+            magic = plain.read(2)
+            plain.seek(0)
+            stream: Any = gzip.GzipFile(fileobj=plain) if magic == b"\x1f\x8b" else plain
+            number = 1
+            while head := stream.read(12):
+                yield _record(stream, head, number)
+                number += 1
+    except (OSError, EOFError, zlib.error, struct.error) as error:
+        raise unreadable(source, "a TFRecord file", error) from error
+
+
+def _record(stream: BinaryIO, head: bytes, number: int) -> bytes:
+    if len(head) < 12:
+        raise EOFError(f"record {number} breaks off in its length")
+    size, check = struct.unpack("<QI", head)
+    if masked_crc(head[:8]) != check:
+        raise EOFError(f"record {number} has a wrong checksum, so this is no TFRecord file, or a damaged one")
+    body = _read(stream, size + 4)
+    if len(body) < size + 4:
+        raise EOFError(f"record {number} breaks off: it says that it has {size} bytes")
+    if masked_crc(body[:size]) != struct.unpack("<I", body[size:])[0]:
+        raise EOFError(f"record {number} has a wrong checksum")
+    return body[:size]
+
+
+def _read(stream: BinaryIO, size: int) -> bytes:
+    """Up to ``size`` bytes; no more memory than there are, whatever a record says of its size."""
+    parts = []
+    while size > 0 and (part := stream.read(min(size, _PART))):
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
+
+
+def _values(feature: Any) -> list[Any] | None:
+    kind = feature.WhichOneof("kind")
+    return list(getattr(feature, kind).value) if kind else None
+
+
+def example_lists(record: bytes) -> Lists:
+    """Feature name to list of a serialized tf.Example."""
+    features = example_pb2.Example.FromString(record).features.feature
+    return {name: values for name, feature in features.items() if (values := _values(feature)) is not None}
+
+
+def sequence_example_lists(record: bytes) -> Lists:
+    """Feature name to list of a serialized tf.SequenceExample: its context, and one value per step of its lists.
+
+    Raises:
+        ValueError: a step of a feature list holds more than one value.
+    """
+    message = example_pb2.SequenceExample.FromString(record)
+    lists = {name: _values(feature) or [] for name, feature in message.context.feature.items()}
+    for name, steps in message.feature_lists.feature_list.items():
+        values = [_values(step) or [None] for step in steps.feature]
+        if any(len(step) != 1 for step in values):
+            raise ValueError(f"expected one value per step of {name}, received {max(map(len, values))} in a step")
+        lists[name] = [step[0] for step in values]
+    return lists
+
+
+class _Collector:
+    """Gathers the records of a block into columns of one row per step."""
+
+    def __init__(self, columns: Columns) -> None:
+        self._columns = columns
+        self._scalars = [name for name in (columns.entity, columns.label, columns.split) if name is not None]
+        steps = [*columns.numeric, *columns.categorical, *([columns.time] if columns.time else [])]
+        self._lists = [name for name in dict.fromkeys(steps) if name not in self._scalars]
+        self.values: dict[str, list[Any]] = {name: [] for name in [*self._scalars, *self._lists]}
+        self.steps: list[int] = []
+        self.rows: list[int] = []
+        self.malformed: list[Malformed] = []
+        self.seen: set[str] = set()
+
+    def add(self, number: int, lists: Lists) -> None:
+        """Add a record, or the reason why it is none."""
+        self.seen.update(lists)
+        lengths = {name: len(lists[name]) for name in self._lists if lists.get(name)}
+        if len(set(lengths.values())) != 1:
+            found = ", ".join(f"{name} {length}" for name, length in lengths.items()) or "none"
+            problem = f"expected lists of one length, one value per step, received {found}"
+            self.malformed += [Malformed(number, problem)] * max(lengths.values(), default=1)
+            return
+        (length,) = set(lengths.values())
+        many = [name for name in self._scalars if name not in self._lists and len(lists.get(name) or []) > 1]
+        many = [name for name in many if len(set(lists[name])) > 1]
+        if many:
+            self.malformed += [Malformed(number, f"expected one value of {', '.join(many)}, received several")] * length
+            return
+        for name in self._scalars:
+            self.values[name] += [(lists.get(name) or [None])[0]] * length
+        for name in self._lists:
+            self.values[name] += lists.get(name) or [None] * length
+        self.steps += range(length)
+        self.rows += [number] * length
+
+    def block(self) -> Block:
+        """The rows gathered."""
+        table = {name: _array(values) for name, values in self.values.items()}
+        table[STEP] = pa.array(self.steps, pa.int64())
+        return Block(pa.table(table), np.array(self.rows, np.int64), self.malformed)
+
+
+def _array(values: list[Any]) -> Any:
+    """Lists of bytes become binary, numbers int64 or float32, as they are stored; kinds that are mixed become text."""
+    kinds = {type(value) for value in values} - {type(None)}
+    if len(kinds) > 1:
+        values = [np.float32(value) if isinstance(value, float) else value for value in values]
+        return pa.array([None if each is None else _written(each) for each in values], pa.binary())
+    return pa.array(values, pa.int64() if kinds == {int} else pa.binary() if kinds == {bytes} else pa.float32())
+
+
+def _written(value: Any) -> bytes:
+    return value if isinstance(value, bytes) else str(value).encode()
+
+
+def read_records(
+    source: Source,
+    columns: Columns,
+    required: Sequence[str],
+    opener: Opener = local_open,
+    block_records: int = BLOCK_RECORDS,
+) -> Iterator[Block]:
+    """The blocks of a TFRecord file.
+
+    Raises:
+        DataError: the file can't be read, or no record of it has a required feature.
+    """
+    parse: Callable[[bytes], Lists] = example_lists if source.format == "example" else sequence_example_lists
+    seen: set[str] = set()
+    collector, number = _Collector(columns), 0
+    for number, record in enumerate(read_frames(source, opener), start=1):
+        try:
+            collector.add(number, parse(record))
+        except (DecodeError, ValueError) as error:
+            collector.malformed.append(Malformed(number, f"expected a tf.{_KIND[source.format]}: {error}"))
+        if number % block_records == 0:
+            seen |= collector.seen
+            yield collector.block()
+            collector = _Collector(columns)
+    seen |= collector.seen
+    missing = [name for name in required if name not in seen]
+    if missing and seen:
+        raise DataError(
+            f"{source.name}: no record has the feature{'s' if len(missing) > 1 else ''} {', '.join(missing)}; the "
+            f"features are {', '.join(sorted(seen))}. Correct the names in the configuration, or data.format"
+        )
+    if number % block_records:
+        yield collector.block()
+
+
+_KIND = {"example": "Example", "sequence_example": "SequenceExample"}

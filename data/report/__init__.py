@@ -1,0 +1,1 @@
+"""What became of every row and sequence: the ingestion report and the quarantine."""

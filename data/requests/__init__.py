@@ -1,0 +1,1 @@
+"""Files and rows to predict from, by the same parsing and policies as in training."""

@@ -1,0 +1,170 @@
+"""The newest steps of running streams, as the signature `serving_step` takes them.
+
+A stream is an entity whose earlier steps the model has read already. Parsing and policies are those of training; every
+usable row is a step, however few there are. Columns known in advance have no part in streams. Where `data.time.gaps`
+says so, a gap since the step before is filled, or starts the stream anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from noisy_gru.data.columns import Columns
+from noisy_gru.data.ingestion.report_checks import check_errors
+from noisy_gru.data.reading.tables import Source
+from noisy_gru.data.report.ingestion_report import Account
+from noisy_gru.data.report.quarantine import Ledger
+from noisy_gru.data.requests.prediction_input import order_of, rows_of
+from noisy_gru.data.sequences.rows import Rows
+from noisy_gru.data.sequences.sequences import Sequences, count_kept, series_of_bucket, taken
+from noisy_gru.data.values.parsing import time_texts
+from noisy_gru.saved_model.tensor_names import tensor_names
+from noisy_gru.schema.config import DatasetConfig
+
+LATE = "late_step"
+
+Time = int | float
+
+
+@dataclass(frozen=True)
+class NewSteps:
+    """N streams' new steps.
+
+    ``tensors`` are `features` float32 [N, T, F], `lengths` int64 [N] and an object array [N, T] of bytes for each
+    categorical feature; ``times`` the time of each stream's last step (None without `data.time`), in the unit of the
+    data set's times (nanoseconds for timestamps); ``anew`` bool [N] is True where a gap ends what was before.
+    ``unusable`` and ``account`` are as in ``PredictionInput``.
+    """
+
+    ids: list[str]
+    tensors: dict[str, np.ndarray]
+    times: list[Time | None]
+    anew: np.ndarray
+    account: Account
+    unusable: list[dict[str, Any]]
+
+
+def read_new_steps(
+    sources: Sequence[Source], dataset: DatasetConfig, before: Mapping[str, Time | None], channels: Sequence[str]
+) -> NewSteps:
+    """Read the new steps of streams.
+
+    Args:
+        sources: files or tables of rows; without `data.time` the rows of an entity are in order.
+        dataset: the configuration.
+        before: the time of the last step that was sent for each known stream.
+        channels: the numeric features in the order of the model's channels.
+
+    Returns:
+        The steps of each entity that has any. A row that isn't later than its stream's last step is unusable.
+
+    Raises:
+        DataError: a source can't be read or lacks a column, or a policy that says ``error`` has found a case.
+    """
+    ledger = Ledger()
+    rows = rows_of(sources, dataset, ledger)
+    found, anew = _steps(rows, dataset, before, ledger) if rows is not None else (None, np.zeros(0, bool))
+    check_errors(ledger.account)
+    if found is None:
+        return NewSteps([], {}, [], anew, ledger.account, ledger.lines)
+    order = np.array(order_of(found, sources), np.int64)
+    found = Sequences(
+        found.rows, found.start[order], found.stop[order], found.split, [found.ids[place] for place in order.tolist()]
+    )
+    times: list[Any] = found.rows.time[found.stop - 1].tolist() if dataset.data.time else [None] * len(found)
+    tensors = padded(found, dataset, channels)
+    return NewSteps(found.ids, tensors, times, anew[order], ledger.account, ledger.lines)
+
+
+def _steps(
+    rows: Rows, dataset: DatasetConfig, before: Mapping[str, Time | None], ledger: Ledger
+) -> tuple[Sequences, np.ndarray]:
+    columns = Columns.of(dataset, prediction=True)
+    known = {name: time for name, time in before.items() if time is not None} if dataset.data.time else {}
+    rows = _without_late(rows, known, columns, ledger)
+    gaps = dataset.data.time.gaps if dataset.data.time else "ignore"
+    if gaps != "ignore":
+        rows = _after_anchors(rows, known)
+    series, _ = series_of_bucket(rows, dataset, ledger, prediction=True)
+    rows, start, stop = series.rows, series.starts[:-1], series.starts[1:]
+    # An anchor is where its stream was: no step of it.
+    anchored = rows.row[start] == 0
+    # Only the last part without a gap says how a stream stands.
+    segment = series.segments[np.searchsorted(series.segments, stop - 1, side="right") - 1]
+    anew = segment > start
+    first = np.maximum(start + anchored, segment)
+    good = stop > first
+    count_kept(rows, start[good], stop[good], ledger)
+    ids = [rows.entities[code] for code in rows.entity[start].tolist()]
+    return taken(Sequences(rows, first, stop, np.zeros(len(start), np.int8), ids), good), anew[good]
+
+
+def _without_late(rows: Rows, known: Mapping[str, Time], columns: Columns, ledger: Ledger) -> Rows:
+    """The rows that are later than the last step of their stream."""
+    if not any(name in known for name in rows.entities):
+        return rows
+    kind = columns.time_kind
+    lowest = np.iinfo(np.int64).min if np.issubdtype(rows.time.dtype, np.integer) else -np.inf
+    last = np.array([known.get(name, lowest) for name in rows.entities], rows.time.dtype)
+    late = rows.time <= last[rows.entity]
+    for code in np.unique(rows.entity[late]).tolist():
+        which = np.flatnonzero(late & (rows.entity == code))
+        text = time_texts(last[code : code + 1], kind)[0]
+        problem = f"expected a time after {text}, the stream's last step"
+        ledger.rows(
+            "quarantine",
+            LATE,
+            len(which),
+            lambda which=which, problem=problem: rows.records(which, kind, problem),
+        )
+    return rows.take(~late)
+
+
+def _after_anchors(rows: Rows, known: Mapping[str, Time]) -> Rows:
+    """The rows, and before those of a known stream one at the time of its last step, without values and number."""
+    present = np.unique(rows.entity).tolist()
+    anchors = [code for code in present if rows.entities[code] in known]
+    if not anchors:
+        return rows
+    copies = rows.take(np.array([int(np.flatnonzero(rows.entity == code)[0]) for code in anchors], np.int64))
+    count = len(anchors)
+    none = np.full(count, np.nan, np.float32)
+
+    def joined(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        return np.concatenate([first, second.astype(first.dtype)])
+
+    return replace(
+        rows,
+        entity=joined(rows.entity, copies.entity),
+        time=joined(rows.time, np.array([known[rows.entities[code]] for code in anchors], rows.time.dtype)),
+        file=joined(rows.file, copies.file),
+        row=joined(rows.row, np.zeros(count, np.int64)),
+        numeric={name: joined(values, none) for name, values in rows.numeric.items()},
+        categorical={
+            name: (joined(codes, np.full(count, -1)), texts) for name, (codes, texts) in rows.categorical.items()
+        },
+    )
+
+
+def padded(found: Sequences, dataset: DatasetConfig, channels: Sequence[str]) -> dict[str, np.ndarray]:
+    """Sequences as the tensors of `serving_tensors`; zeros and empty strings after the end of each."""
+    rows, lengths = found.rows, (found.stop - found.start).astype(np.int64)
+    axis = max(int(lengths.max(initial=0)), 1)
+    features = np.zeros((len(found), axis, len(channels)), np.float32)
+    result: dict[str, np.ndarray] = {"features": features, "lengths": lengths}
+    # For every step of every sequence its sequence, its place in there, and its row.
+    sequence = np.repeat(np.arange(len(lengths)), lengths)
+    step = np.arange(len(sequence)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    row = np.repeat(found.start, lengths) + step
+    for channel, name in enumerate(channels):
+        features[sequence, step, channel] = rows.numeric[name][row]
+    for name, tensor in tensor_names(dataset.data).items():
+        codes, texts = rows.categorical[name]
+        words = np.full((len(found), axis), b"", object)
+        words[sequence, step] = np.array([*(text.encode() for text in texts), b""], object)[codes[row]]
+        result[tensor] = words
+    return result

@@ -1,0 +1,170 @@
+"""The files or rows of a prediction request as tf.Examples, by the same parsing and policies as in training.
+
+>>> request = read_for_prediction([Path("new.csv")], dataset)  # doctest: +SKIP
+>>> stub.predict(request.examples)  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from noisy_gru.data.columns import Columns
+from noisy_gru.data.ingestion.report_checks import check_errors
+from noisy_gru.data.reading.files import format_of
+from noisy_gru.data.reading.reader import Reader
+from noisy_gru.data.reading.tables import Source
+from noisy_gru.data.report.ingestion_report import Account
+from noisy_gru.data.report.quarantine import Ledger
+from noisy_gru.data.sequences.buckets import encoder_of
+from noisy_gru.data.sequences.chunks import pack, unpack
+from noisy_gru.data.sequences.gaps import Series
+from noisy_gru.data.sequences.rows import Rows
+from noisy_gru.data.sequences.sequences import (
+    TOO_SHORT,
+    Sequences,
+    count_kept,
+    sequence_ids,
+    series_of_bucket,
+    take_out_spans,
+    whole_sequences,
+)
+from noisy_gru.schema.config import DatasetConfig, ForecastingConfig
+
+NO_FUTURE = "future_missing"
+
+
+@dataclass(frozen=True)
+class PredictionInput:
+    """What a model is asked: ``ids`` and serialized tf.Examples of the same length, in the order of the files.
+
+    ``unusable`` are the rows that are in no sequence, with their reason, file and row; ``account`` counts them.
+    """
+
+    ids: list[str]
+    examples: list[bytes]
+    account: Account
+    unusable: list[dict[str, Any]]
+
+
+def read_for_prediction(paths: Sequence[Path], dataset: DatasetConfig) -> PredictionInput:
+    """Read files of the training formats: see ``read_sources``."""
+    names = list(dict.fromkeys(str(path) for path in paths))
+    return read_sources([Source(name, name, format_of(name, dataset.data)) for name in names], dataset)
+
+
+def read_sources(sources: Sequence[Source], dataset: DatasetConfig) -> PredictionInput:
+    """Read files or tables in memory, which need neither labels nor splits nor targets that are no features.
+
+    Forecasting gives one window per entity, the latest. Rows at the end of an entity that hold nothing but columns
+    known in advance are its future, and have to reach the furthest horizon.
+
+    Raises:
+        DataError: a source can't be read or lacks a column, or a policy that says ``error`` has found a case.
+    """
+    ledger = Ledger()
+    rows = rows_of(sources, dataset, ledger)
+    found = _sequences(rows, dataset, ledger) if rows is not None else None
+    check_errors(ledger.account)
+    if found is None:
+        return PredictionInput([], [], ledger.account, ledger.lines)
+    encode = encoder_of(found, dataset, prediction=True)
+    order = order_of(found, sources)
+    return PredictionInput(
+        [found.ids[place] for place in order], [encode(place) for place in order], ledger.account, ledger.lines
+    )
+
+
+def rows_of(sources: Sequence[Source], dataset: DatasetConfig, ledger: Ledger) -> Rows | None:
+    """The usable rows of all sources, without label and split; None if there are none."""
+    reader = Reader(dataset, prediction=True)
+    chunks: list[bytes] = []
+    for source in sources:
+        for table in reader.tables(source, ledger):
+            chunks += [chunk for _, chunk in pack(table, source.name, 1)]
+    return unpack(chunks) if chunks else None
+
+
+def order_of(found: Sequences, sources: Sequence[Source]) -> list[int]:
+    """The places of sequences in the order in which their first steps were given."""
+    names = [source.name for source in sources]
+    given = np.array([names.index(name) for name in found.rows.file_names])
+    return np.lexsort((found.rows.row[found.start], given[found.rows.file[found.start]])).tolist()
+
+
+def _sequences(rows: Rows, dataset: DatasetConfig, ledger: Ledger) -> Sequences:
+    series, split = series_of_bucket(rows, dataset, ledger, prediction=True)
+    if isinstance(dataset.task, ForecastingConfig):
+        return _latest_windows(series, dataset, dataset.task, ledger)
+    return whole_sequences(series, split, None, dataset, ledger)
+
+
+def _future_steps(series: Series, columns: Columns, horizon: int) -> np.ndarray:
+    """How many rows at the end of each series [S] hold nothing but columns known in advance.
+
+    Where no feature is measured, and no target stands in the file either, it is the furthest horizon.
+    """
+    rows = series.rows
+    measured = np.zeros(len(rows), bool)
+    for name in columns.past_only(columns.numeric):
+        measured |= ~np.isnan(rows.numeric[name])
+    for name in columns.past_only(columns.categorical):
+        codes, texts = rows.categorical[name]
+        measured |= np.array([bool(text) for text in texts] + [False])[codes]
+    counts = []
+    features = columns.past_only([*columns.numeric_features, *columns.categorical])
+    for start, stop in zip(series.starts[:-1].tolist(), series.starts[1:].tolist(), strict=True):
+        found = measured[start:stop]
+        if found.any():
+            counts.append(int(found[::-1].argmax()))
+        else:
+            counts.append(stop - start if features else horizon)
+    return np.array(counts, np.int64)
+
+
+def _latest_windows(series: Series, dataset: DatasetConfig, task: ForecastingConfig, ledger: Ledger) -> Sequences:
+    """One window for each series: the last ``input_length`` steps before its future, none of them beyond a gap."""
+    columns, rows = Columns.of(dataset, prediction=True), series.rows
+    start, stop = series.starts[:-1], series.starts[1:]
+    horizon = task.max_horizon if columns.known_in_advance else 0
+    future = _future_steps(series, columns, horizon) if horizon else np.zeros(len(start), np.int64)
+    end = stop - future
+    # The segment in which the past ends; at least one row of the past is there, or the series is too short anyway.
+    place = np.searchsorted(series.segments, np.maximum(end - 1, start), side="right") - 1
+    past = end - np.maximum(series.segments[place], start)
+    ahead = np.minimum(series.segments[place + 1], stop) - end
+
+    lacking = ahead < horizon
+    take_out_spans(
+        rows,
+        start[lacking],
+        stop[lacking],
+        "quarantine",
+        NO_FUTURE,
+        columns.time_kind,
+        ledger,
+        f"expected {horizon} rows without a gap at the end (the furthest of task.horizons) that hold only the columns "
+        f"known in advance ({', '.join(columns.known_in_advance)})",
+        ahead[lacking],
+    )
+    short = ~lacking & (past < task.input_length)
+    take_out_spans(
+        rows,
+        start[short],
+        stop[short],
+        dataset.data.policies.too_short,
+        TOO_SHORT,
+        columns.time_kind,
+        ledger,
+        f"expected at least {task.input_length} steps without a gap (task.input_length)",
+        past[short],
+    )
+    good = ~lacking & ~short
+    count_kept(rows, start[good], stop[good], ledger)
+    first, last = end[good] - task.input_length, end[good]
+    ids = sequence_ids(rows, first, last, columns.time_kind)
+    return Sequences(rows, first, last, np.zeros(len(first), np.int8), ids)

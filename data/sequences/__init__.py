@@ -1,0 +1,1 @@
+"""Rows to sequences: buckets, gaps, windows, splits, and their tf.Examples."""

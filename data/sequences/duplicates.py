@@ -1,0 +1,74 @@
+"""Rows with the same entity and time: exact copies go but one, and the policy decides on the others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from noisy_gru.data.report.quarantine import Ledger
+from noisy_gru.data.sequences.rows import Rows
+
+EXACT, CONFLICT, ACROSS = "exact_duplicate", "duplicate_step", "duplicate_step_across_splits"
+
+
+def without_duplicates(rows: Rows, action: str, time_kind: str, ledger: Ledger) -> Rows:
+    """The rows without a second one for any entity and time; in any order.
+
+    A row that stands in two splits would leak from one to the other, so it is a duplicate even if its values agree;
+    ``drop`` keeps it where it is needed most: test before eval before train.
+    """
+    order = np.lexsort((rows.row, rows.file, rows.time, rows.entity))
+    same = (np.diff(rows.entity[order]) == 0) & (np.diff(rows.time[order]) == 0)
+    if not same.any():
+        return rows
+    inside = np.zeros(len(rows), bool)
+    inside[:-1] |= same
+    inside[1:] |= same
+    group = np.cumsum(np.concatenate([[True], ~same]))[inside]
+    index = order[inside]
+    frame = _values(rows.take(index)).assign(group=group)
+
+    copies = frame.duplicated().to_numpy()
+    ledger.rows("drop", EXACT, int(copies.sum()), list)
+    keep = np.ones(len(rows), bool)
+    keep[index[copies]] = False
+
+    rest = frame[~copies].assign(index=index[~copies])
+    sizes = rest.groupby("group")["index"].transform("size")
+    rest = rest[sizes > 1]
+    several = rest.groupby("group")["split"].transform("nunique") > 1
+    for reason, found in ((ACROSS, rest[several]), (CONFLICT, rest[~several])):
+        if found.empty:
+            continue
+        if action == "drop":
+            ordered = found.sort_values(["group", "preference", *_value_columns(found)], kind="stable")
+            found = ordered[ordered.duplicated("group")]
+        out = np.sort(found["index"].to_numpy())
+        keep[out] = False
+        what = "in more than one split" if reason == ACROSS else "with other values"
+        problem = f"expected one row for each entity and time, received another one {what}"
+
+        def records(out: np.ndarray = out, problem: str = problem) -> list[dict[str, Any]]:
+            return rows.records(out, time_kind, problem)
+
+        ledger.rows(action, reason, len(out), records)
+    return rows.take(keep)
+
+
+def _value_columns(frame: pd.DataFrame) -> list[str]:
+    return [name for name in frame.columns if name.startswith("value ")]
+
+
+def _values(rows: Rows) -> pd.DataFrame:
+    columns: dict[str, Any] = {f"value n {name}": values for name, values in sorted(rows.numeric.items())}
+    for name, (codes, texts) in sorted(rows.categorical.items()):
+        columns[f"value c {name}"] = np.array([*texts, ""], object)[codes]
+    if isinstance(rows.label, tuple):
+        columns["value label"] = np.array([*rows.label[1], ""], object)[rows.label[0]]
+    elif rows.label is not None:
+        columns["value label"] = rows.label
+    columns["split"] = np.zeros(len(rows), np.int8) if rows.split is None else rows.split
+    columns["preference"] = -columns["split"]
+    return pd.DataFrame(columns)

@@ -1,0 +1,159 @@
+"""Missing steps: filled in with missing values, or the places where a series is cut."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from noisy_gru.data.errors import DataError
+from noisy_gru.data.report.quarantine import Ledger
+from noisy_gru.data.sequences.rows import Rows
+from noisy_gru.schema.config import TimeConfig
+
+OFF_GRID = "off_grid"
+# A gap this wide is a wrong time rather than missing steps.
+MOST_FILLED = 1_000_000
+MOST_FILLED_RATIO = 100
+_TOLERANCE = 1e-6
+
+
+def frequency_of(time: TimeConfig) -> int | float | None:
+    """The distance between steps in the unit of times: nanoseconds for timestamps; None where it isn't given.
+
+    Raises:
+        DataError: the frequency is no positive fixed length of time.
+    """
+    if time.frequency is None:
+        return None
+    try:
+        if time.kind == "timestamp":
+            value: int | float = pd.tseries.frequencies.to_offset(time.frequency).nanos
+        else:
+            value = int(time.frequency) if time.kind == "integer" else float(time.frequency)
+    except ValueError as error:
+        raise DataError(_no_frequency(time)) from error
+    if not (np.isfinite(value) and value > 0):
+        raise DataError(_no_frequency(time))
+    return value
+
+
+def _no_frequency(time: TimeConfig) -> str:
+    expected = "a fixed length of time such as 1h or 15min" if time.kind == "timestamp" else "a positive number"
+    if time.kind == "integer":
+        expected = "a positive whole number"
+    return f"data.time.frequency: expected {expected} (time.kind is {time.kind}), received {time.frequency!r}"
+
+
+@dataclass(frozen=True)
+class Series:
+    """Rows in order, cut into series.
+
+    ``starts`` int64 [S + 1]: where each entity (in each split) begins. ``segments`` int64 [G + 1]: where each run
+    without a gap begins. ``grid`` int64 [N]: the step that a row is, within its series.
+    """
+
+    rows: Rows
+    starts: np.ndarray
+    segments: np.ndarray
+    grid: np.ndarray
+
+
+def _series_of(starts: np.ndarray) -> np.ndarray:
+    return np.repeat(np.arange(len(starts) - 1), np.diff(starts))
+
+
+def regular(rows: Rows, time: TimeConfig | None, action: str, ledger: Ledger) -> Series:
+    """Series of sorted rows with their gaps filled, or cut, or left as they are.
+
+    The grid of a series is a multiple of the frequency from the phase that most of its rows share; a row between two
+    grid steps is taken out by ``action``.
+
+    Raises:
+        DataError: filling would make far more steps than there are rows.
+    """
+    starts = rows.starts()
+    frequency = frequency_of(time) if time is not None and time.gaps != "ignore" else None
+    if frequency is None or time is None or not len(rows):
+        grid = np.arange(len(rows)) - starts[_series_of(starts)]
+        return Series(rows, starts, starts, grid)
+    grid, off = _grid(rows, starts, frequency)
+    if off.any():
+        ledger.rows(
+            action,
+            OFF_GRID,
+            int(off.sum()),
+            lambda: rows.records(
+                np.flatnonzero(off), time.kind, f"expected a time on the grid of every {time.frequency} of its entity"
+            ),
+        )
+        rows, grid = rows.take(~off), grid[~off]
+        starts = rows.starts()
+    grid = grid - grid[starts[:-1]][_series_of(starts)] if len(rows) else grid
+    if time.gaps == "fill":
+        return _filled(rows, starts, grid, frequency, ledger)
+    jump = np.diff(grid) != 1
+    segments = np.union1d(starts, np.flatnonzero(jump) + 1)
+    return Series(rows, starts, segments, grid)
+
+
+def _grid(rows: Rows, starts: np.ndarray, frequency: int | float) -> tuple[np.ndarray, np.ndarray]:
+    first = rows.time[starts[:-1]][_series_of(starts)]
+    since = rows.time - first
+    if np.issubdtype(since.dtype, np.integer):
+        phase = since % frequency
+    else:
+        phase = since - np.round(since / frequency) * frequency
+        phase = np.round(phase / (frequency * _TOLERANCE)).astype(np.int64)
+    usual = np.zeros(len(starts) - 1, phase.dtype)
+    for place in np.unique(_series_of(starts)[phase != 0]):
+        values, counts = np.unique(phase[starts[place] : starts[place + 1]], return_counts=True)
+        usual[place] = values[counts.argmax()]
+    usual = usual[_series_of(starts)]
+    off = phase != usual
+    if np.issubdtype(since.dtype, np.integer):
+        return (since - usual) // frequency, off
+    return np.round(since / frequency - usual * _TOLERANCE).astype(np.int64), off
+
+
+def _filled(rows: Rows, starts: np.ndarray, grid: np.ndarray, frequency: int | float, ledger: Ledger) -> Series:
+    if not len(rows):
+        return Series(rows, starts, starts, grid)
+    lengths = grid[starts[1:] - 1] + 1
+    given = np.diff(starts)
+    wide = lengths - given > np.maximum(MOST_FILLED, MOST_FILLED_RATIO * given)
+    if wide.any():
+        place = int(np.flatnonzero(wide)[0])
+        raise DataError(
+            f"entity {rows.entities[rows.entity[starts[place]]]}: {given[place]} rows span {lengths[place]} steps of "
+            "data.time.frequency, too many to fill. Correct the times or the frequency, or set data.time.gaps: split"
+        )
+    new_starts = np.concatenate([[0], np.cumsum(lengths)])
+    if new_starts[-1] == len(rows):
+        return Series(rows, starts, starts, grid)
+    series = _series_of(new_starts)
+    to = new_starts[_series_of(starts)] + grid
+    filled = np.ones(new_starts[-1], bool)
+    filled[to] = False
+    # Every new row starts as a copy of its series' first row, and then loses what was measured.
+    out = rows.take(starts[series])
+    steps = np.arange(len(out)) - new_starts[series]
+    out.time[:] = (out.time + steps * frequency).astype(out.time.dtype)
+    out.time[to] = rows.time
+    out.row[:] = 0
+    out.row[to] = rows.row
+    out.file[to] = rows.file
+    for name, values in out.numeric.items():
+        values[:] = np.nan
+        values[to] = rows.numeric[name]
+    for name, (codes, _) in out.categorical.items():
+        codes[:] = -1
+        codes[to] = rows.categorical[name][0]
+    label = out.label
+    if isinstance(label, tuple):
+        label[0][to] = rows.label[0]
+    elif label is not None:
+        label[to] = rows.label
+    ledger.account.steps_filled += int(filled.sum())
+    return Series(replace(out, label=label), new_starts, new_starts, steps)

@@ -1,0 +1,48 @@
+"""One label per series: rows agree on it, or the policies decide."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from noisy_gru.data.report.quarantine import Ledger
+from noisy_gru.data.sequences.rows import Rows
+from noisy_gru.schema.config import PoliciesConfig
+
+MISSING, CONFLICTING = "missing_label", "conflicting_label"
+
+
+def with_one_label(rows: Rows, policies: PoliciesConfig, time_kind: str, ledger: Ledger) -> Rows:
+    """Sorted rows whose label is that of their series; series without one label are taken out.
+
+    A row without a label takes the one that the other rows of its series name.
+    """
+    if rows.label is None or not len(rows):
+        return rows
+    starts = rows.starts()
+    series = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
+    if isinstance(rows.label, tuple):
+        codes = rows.label[0]
+        low = np.minimum.reduceat(np.where(codes < 0, np.iinfo(codes.dtype).max, codes), starts[:-1])
+        high = np.maximum.reduceat(codes, starts[:-1])
+        missing = high < 0
+        label: Any = (high[series], rows.label[1])
+    else:
+        low, high = np.fmin.reduceat(rows.label, starts[:-1]), np.fmax.reduceat(rows.label, starts[:-1])
+        missing = np.isnan(high)
+        label = high[series]
+    conflicting = ~missing & (low != high)
+    for reason, bad, problem in (
+        (MISSING, missing, "expected a label in a row of the sequence, received none"),
+        (CONFLICTING, conflicting, "expected the same label in all rows of the sequence, received others"),
+    ):
+        out = bad[series]
+        ledger.rows(
+            getattr(policies, reason),
+            reason,
+            int(out.sum()),
+            lambda out=out, problem=problem: rows.records(np.flatnonzero(out), time_kind, problem),
+        )
+    return replace(rows, label=label).take(~(missing | conflicting)[series])

@@ -1,0 +1,104 @@
+"""The rows of a bucket as NumPy columns, with the file and row each came from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from noisy_gru.data.report.quarantine import Record, plain
+from noisy_gru.data.values.parsing import time_texts
+from noisy_gru.schema.config import SPLITS
+
+Coded = tuple[np.ndarray, list[str]]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """N rows.
+
+    ``entity`` int64 [N] indexes ``entities`` (sorted names), ``file`` int32 [N] indexes ``file_names``; ``row`` is 0
+    for steps that were filled in. ``numeric`` float32 [N] each, NaN where missing; texts are codes int32 [N] (-1 where
+    missing) and values. ``label`` is coded text, or float64 [N]. ``split`` int8 [N] indexes SPLITS.
+    """
+
+    entities: list[str]
+    entity: np.ndarray
+    time: np.ndarray
+    file_names: list[str]
+    file: np.ndarray
+    row: np.ndarray
+    numeric: dict[str, np.ndarray]
+    categorical: dict[str, Coded]
+    label: Any = None
+    split: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.entity)
+
+    def take(self, which: np.ndarray) -> Rows:
+        """The rows of an index or a mask, in its order."""
+        label = self.label
+        if label is not None:
+            label = (label[0][which], label[1]) if isinstance(label, tuple) else label[which]
+        return replace(
+            self,
+            entity=self.entity[which],
+            time=self.time[which],
+            file=self.file[which],
+            row=self.row[which],
+            numeric={name: values[which] for name, values in self.numeric.items()},
+            categorical={name: (codes[which], texts) for name, (codes, texts) in self.categorical.items()},
+            label=label,
+            split=None if self.split is None else self.split[which],
+        )
+
+    def sorted(self) -> Rows:
+        """By entity, split and time; ties by file and row."""
+        split = np.zeros(len(self), np.int8) if self.split is None else self.split
+        order = np.lexsort((self.row, self.file, self.time, split, self.entity))
+        return self if np.array_equal(order, np.arange(len(self))) else self.take(order)
+
+    def starts(self) -> np.ndarray:
+        """Where a series begins: another entity, or another split. int64, with N at the end."""
+        if not len(self):
+            return np.zeros(1, np.int64)
+        new = self.entity[1:] != self.entity[:-1]
+        if self.split is not None:
+            new = new | (self.split[1:] != self.split[:-1])
+        return np.concatenate([[0], np.flatnonzero(new) + 1, [len(self)]])
+
+    def label_text(self, index: int) -> str | float | None:
+        """The label of one row; None where it is missing."""
+        if self.label is None:
+            return None
+        if isinstance(self.label, tuple):
+            code = int(self.label[0][index])
+            return None if code < 0 else self.label[1][code]
+        return plain(float(self.label[index]))
+
+    def records(self, which: Iterable[int], time_kind: str, problem: str) -> list[Record]:
+        """What the quarantine says of these rows; steps that were filled in are none."""
+        index = np.asarray(list(which), np.int64)
+        index = index[self.row[index] > 0]
+        found = []
+        for place, time in zip(index.tolist(), time_texts(self.time[index], time_kind), strict=True):
+            values: Record = {name: plain(float(column[place])) for name, column in self.numeric.items()}
+            for name, (codes, texts) in self.categorical.items():
+                values[name] = texts[codes[place]] if codes[place] >= 0 else ""
+            record: Record = {
+                "file": self.file_names[self.file[place]],
+                "row": int(self.row[place]),
+                "problem": problem,
+                "entity": self.entities[self.entity[place]],
+                "time": time,
+                "values": values,
+            }
+            if self.label is not None:
+                record["label"] = self.label_text(place)
+            if self.split is not None:
+                record["split"] = SPLITS[self.split[place]]
+            found.append(record)
+        return found

@@ -1,0 +1,180 @@
+"""The rows of a bucket become sequences: whole series for a label, windows for a forecast."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from noisy_gru.data.columns import Columns
+from noisy_gru.data.report.quarantine import Ledger
+from noisy_gru.data.sequences.calendar_features import with_calendar
+from noisy_gru.data.sequences.duplicates import without_duplicates
+from noisy_gru.data.sequences.gaps import Series, regular
+from noisy_gru.data.sequences.labels import with_one_label
+from noisy_gru.data.sequences.rows import Rows
+from noisy_gru.data.sequences.splits import (
+    ACROSS_BOUNDARY,
+    EMBARGO,
+    Boundaries,
+    splits_of_series,
+    splits_of_spans,
+)
+from noisy_gru.data.values.parsing import time_texts
+from noisy_gru.schema.config import DatasetConfig
+
+TOO_SHORT, TOO_LONG = "too_short", "too_long"
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """M sequences over the same rows.
+
+    ``start`` and ``stop`` int64 [M] bound each one's input steps, ``split`` int8 [M] indexes SPLITS. For forecasting,
+    ``answers`` holds float32 [M, horizons] by tf.Example key (targets and naive forecasts).
+    """
+
+    rows: Rows
+    start: np.ndarray
+    stop: np.ndarray
+    split: np.ndarray
+    ids: list[str]
+    answers: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+
+def series_of_bucket(
+    rows: Rows, dataset: DatasetConfig, ledger: Ledger, *, prediction: bool = False
+) -> tuple[Series, np.ndarray]:
+    """Regular series with one label each, and the split of each series [S]."""
+    policies = dataset.data.policies
+    kind = Columns.of(dataset, prediction=prediction).time_kind
+    rows = without_duplicates(rows, policies.duplicate_step, kind, ledger).sorted()
+    rows = with_one_label(rows, policies, kind, ledger)
+    off_grid = "quarantine" if policies.unparsable_value == "impute" else policies.unparsable_value
+    series = regular(rows, dataset.data.time, off_grid, ledger)
+    series = replace(series, rows=_with_entity(with_calendar(series.rows, dataset.data.numeric), dataset))
+    starts = series.starts
+    if prediction:
+        return series, np.zeros(len(starts) - 1, np.int8)
+    entity = series.rows.entity[starts[:-1]]
+    ledger.account.entities += len(np.unique(entity))
+    ledger.account.entities_in_several_splits += int((np.unique(entity, return_counts=True)[1] > 1).sum())
+    return series, splits_of_series(series.rows, starts, dataset)
+
+
+def _with_entity(rows: Rows, dataset: DatasetConfig) -> Rows:
+    """The entity as a feature is known in filled-in steps, too."""
+    name = dataset.data.entity
+    if name not in rows.categorical:
+        return rows
+    return replace(rows, categorical={**rows.categorical, name: (rows.entity.astype(np.int32), rows.entities)})
+
+
+def whole_sequences(
+    series: Series, split: np.ndarray, at: Boundaries | None, dataset: DatasetConfig, ledger: Ledger
+) -> Sequences:
+    """One sequence for each series (for each segment where gaps cut), within the lengths that the data set allows."""
+    data, rows = dataset.data, series.rows
+    kind = data.time.kind if data.time else "integer"
+    start, stop = series.segments[:-1], series.segments[1:]
+    lengths = stop - start
+    short = lengths < data.min_length
+    take_out_spans(
+        rows,
+        start[short],
+        stop[short],
+        data.policies.too_short,
+        TOO_SHORT,
+        kind,
+        ledger,
+        f"expected a sequence of at least {data.min_length} steps (data.min_length)",
+    )
+    long = lengths > data.max_length
+    latest = np.where(long, stop - data.max_length, start)
+    if data.policies.too_long == "truncate":
+        for first, last in zip(start[long].tolist(), latest[long].tolist(), strict=True):
+            ledger.account.dropped[TOO_LONG] += int((rows.row[first:last] > 0).sum())
+        start, keep = latest, ~short
+    else:
+        take_out_spans(
+            rows,
+            start[long],
+            stop[long],
+            data.policies.too_long,
+            TOO_LONG,
+            kind,
+            ledger,
+            f"expected a sequence of at most {data.max_length} steps (data.max_length)",
+        )
+        keep = ~short & ~long
+    split = split[np.searchsorted(series.starts, start, side="right") - 1]
+    start, stop, split = start[keep], stop[keep], split[keep]
+    count_kept(rows, start, stop, ledger)
+    cut = data.time is not None and data.time.gaps == "split"
+    ids = sequence_ids(rows, start, stop, kind if cut else None)
+    if at is not None:
+        split = splits_of_spans(rows.time[start], rows.time[stop - 1], at, dataset)
+    return left_in_a_split(Sequences(rows, start, stop, split, ids), ledger)
+
+
+def take_out_spans(
+    rows: Rows,
+    start: np.ndarray,
+    stop: np.ndarray,
+    action: str,
+    reason: str,
+    kind: str,
+    ledger: Ledger,
+    problem: str,
+    received: np.ndarray | None = None,
+) -> None:
+    """Take the rows of some spans out; the problem ends with how many steps were ``received``, or are in the span."""
+    counts = stop - start if received is None else received
+    for first, last, count in zip(start.tolist(), stop.tolist(), counts.tolist(), strict=True):
+        which = np.arange(first, last)[rows.row[first:last] > 0]
+        text = f"{problem}, received {count}"
+        ledger.rows(action, reason, len(which), lambda which=which, text=text: rows.records(which, kind, text))
+
+
+def count_kept(rows: Rows, start: np.ndarray, stop: np.ndarray, ledger: Ledger) -> None:
+    """Count the rows of the spans as kept."""
+    if not len(start):
+        return
+    given = np.concatenate([[0], np.cumsum(rows.row > 0)])
+    ledger.account.rows_kept += int((given[stop] - given[start]).sum())
+    first, last = rows.time[start].min().item(), rows.time[stop - 1].max().item()
+    ledger.account.span("rows", first, last)
+
+
+def sequence_ids(rows: Rows, start: np.ndarray, stop: np.ndarray, kind: str | None) -> list[str]:
+    """The entity, or with a time's ``kind`` ``<entity>@<time of the last step>``."""
+    names = [rows.entities[code] for code in rows.entity[start].tolist()]
+    if kind is None:
+        return names
+    return [f"{name}@{time}" for name, time in zip(names, time_texts(rows.time[stop - 1], kind), strict=True)]
+
+
+def left_in_a_split(sequences: Sequences, ledger: Ledger) -> Sequences:
+    """The sequences that are in a split; the others are counted as dropped."""
+    for code, reason in ((EMBARGO, "embargo"), (ACROSS_BOUNDARY, "across_split_boundary")):
+        count = int((sequences.split == code).sum())
+        if count:
+            ledger.account.sequences_dropped[reason] += count
+    return taken(sequences, sequences.split >= 0)
+
+
+def taken(sequences: Sequences, mask: np.ndarray) -> Sequences:
+    """The sequences of a mask [M]."""
+    if mask.all():
+        return sequences
+    return Sequences(
+        sequences.rows,
+        sequences.start[mask],
+        sequences.stop[mask],
+        sequences.split[mask],
+        [name for name, stays in zip(sequences.ids, mask.tolist(), strict=True) if stays],
+        {name: values[mask] for name, values in sequences.answers.items()},
+    )

@@ -1,0 +1,127 @@
+"""Which split an entity, a sequence or a window belongs to: by hash of the entity, as given, or by time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import blake2b
+
+import numpy as np
+
+from noisy_gru.data.arrow import pa
+from noisy_gru.data.errors import DataError
+from noisy_gru.data.sequences.gaps import frequency_of
+from noisy_gru.data.sequences.rows import Rows
+from noisy_gru.data.values.parsing import times
+from noisy_gru.schema.config import DatasetConfig, EntitySplitConfig, ForecastingConfig, TimeConfig, TimeSplitConfig
+
+TRAIN, EVAL, TEST = 0, 1, 2
+EMBARGO, ACROSS_BOUNDARY = -1, -2
+
+
+def without_splits(dataset: DatasetConfig) -> DatasetConfig:
+    """The configuration that keeps every sequence, whatever the splits."""
+    # A part of nothing keeps an embargo from taking any out.
+    return dataset.model_copy(update={"splits": EntitySplitConfig(eval=0.0, test=1e-12)})
+
+
+def fraction_of(entity: str, seed: int) -> float:
+    """A number in [0, 1) for an entity: the same in every run, evenly spread, another for another seed."""
+    digest = blake2b(entity.encode(), digest_size=8, key=str(seed).encode(), person=b"split").digest()
+    return (int.from_bytes(digest, "little") >> 11) / 2**53
+
+
+def splits_of_series(rows: Rows, starts: np.ndarray, dataset: DatasetConfig) -> np.ndarray:
+    """The split of each series [S] where entities or files decide; all train where time decides."""
+    config = dataset.splits
+    first = starts[:-1]
+    if isinstance(config, TimeSplitConfig) or not len(first):
+        return np.full(len(first), TRAIN, np.int8)
+    names = [rows.entities[code] for code in rows.entity[first].tolist()]
+    parts = np.array([fraction_of(name, dataset.seed) for name in names])
+    if isinstance(config, EntitySplitConfig):
+        split = np.full(len(first), TRAIN, np.int8)
+        split[parts < config.test + config.eval] = EVAL
+        split[parts < config.test] = TEST
+        return split
+    if rows.split is None:
+        raise DataError(f"splits.by: {config.by} needs a split for every row, received rows without one")
+    split = rows.split[first].copy()
+    split[(split == TRAIN) & (parts < config.eval_from_train)] = EVAL
+    return split
+
+
+@dataclass(frozen=True)
+class Boundaries:
+    """Where eval and test start, in the unit of times; eval is empty where both are equal."""
+
+    eval: int | float
+    test: int | float
+
+
+def _at(value: str, key: str, time: TimeConfig) -> int | float:
+    values, bad = times(pa.array([value]), time.kind)
+    if bad[0]:
+        raise DataError(f"splits.{key}: expected a time ({time.kind}) or a part below 1, received {value!r}")
+    return values[0].item()
+
+
+def boundaries(dataset: DatasetConfig, first: int | float, last: int | float) -> Boundaries:
+    """The boundaries of a split by time, given the first and last time of all rows.
+
+    Raises:
+        DataError: a boundary is no time, or eval would start after test.
+    """
+    config, time = dataset.splits, dataset.data.time
+    if not isinstance(config, TimeSplitConfig) or time is None:
+        raise DataError("splits.by: time needs data.time")
+
+    def part(fraction: float) -> int | float:
+        length = (last - first) * fraction
+        return round(length) if isinstance(last, int) else length
+
+    test = _at(config.test, "test", time) if isinstance(config.test, str) else last - part(config.test)
+    start = _at(config.eval, "eval", time) if isinstance(config.eval, str) else test - part(config.eval)
+    if start > test:
+        raise DataError(f"splits.eval ({config.eval}) starts after splits.test ({config.test}): swap or correct them")
+    return Boundaries(start, test)
+
+
+def embargo_of(dataset: DatasetConfig) -> int:
+    """Steps left out between splits by time: as configured, by default the furthest horizon."""
+    embargo = getattr(dataset.splits, "embargo", None)
+    if embargo is not None:
+        return embargo
+    return dataset.task.max_horizon if isinstance(dataset.task, ForecastingConfig) else 0
+
+
+def splits_of_windows(time: np.ndarray, ends: np.ndarray, at: Boundaries, embargo: int) -> np.ndarray:
+    """The split of each window of one series, or EMBARGO.
+
+    Args:
+        time: [n] times of the series, rising.
+        ends: [m] position of each window's last input step. A window belongs to the split in which this step stands.
+        at: the boundaries.
+        embargo: windows that end this many steps or fewer before the next split are left out, so with at least the
+            furthest horizon no target of theirs stands in the next split.
+    """
+    split = np.full(len(ends), TRAIN, np.int8)
+    for boundary, after in ((at.eval, EVAL), (at.test, TEST)):
+        place = np.searchsorted(time, boundary)
+        split[(ends >= place - embargo) & (ends < place)] = EMBARGO
+        split[ends >= place] = after
+    return split
+
+
+def splits_of_spans(first: np.ndarray, last: np.ndarray, at: Boundaries, dataset: DatasetConfig) -> np.ndarray:
+    """The split of whole sequences by their first and last times [m]; EMBARGO or ACROSS_BOUNDARY for neither."""
+    steps = embargo_of(dataset)
+    frequency = frequency_of(dataset.data.time) if dataset.data.time else None
+    if steps and frequency is None:
+        raise DataError("splits.embargo counts steps, so for whole sequences it needs data.time.frequency")
+    length = steps * (frequency or 0)
+    split = np.full(len(first), TRAIN, np.int8)
+    for boundary, after in ((at.eval, EVAL), (at.test, TEST)):
+        split[(last >= boundary - length) & (last < boundary)] = EMBARGO
+        split[(first < boundary) & (last >= boundary)] = ACROSS_BOUNDARY
+        split[first >= boundary] = after
+    return split

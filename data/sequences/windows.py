@@ -1,0 +1,121 @@
+"""Windows of a forecast: cut from the start of each history, with targets and naive forecasts.
+
+The first window of a series (of a segment, where gaps cut) ends at its step ``input_length``, and every ``stride``
+steps another one follows: new rows at the end add windows and change none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from noisy_gru.data.columns import NAIVE_LAST, NAIVE_SEASONAL, TARGET
+from noisy_gru.data.report.quarantine import Ledger
+from noisy_gru.data.sequences.gaps import Series
+from noisy_gru.data.sequences.sequences import (
+    TOO_SHORT,
+    Sequences,
+    count_kept,
+    left_in_a_split,
+    sequence_ids,
+    take_out_spans,
+    taken,
+)
+from noisy_gru.data.sequences.splits import Boundaries, embargo_of, splits_of_windows
+from noisy_gru.schema.config import DatasetConfig, ForecastingConfig
+
+MISSING_LABEL = "missing_label"
+
+
+def window_ends(segments: np.ndarray, task: ForecastingConfig) -> np.ndarray:
+    """Row of the last input step of each window [M], for segments that begin at [G + 1]."""
+    ends = [
+        np.arange(start + task.input_length - 1, stop - task.max_horizon, task.stride)
+        for start, stop in zip(segments[:-1].tolist(), segments[1:].tolist(), strict=True)
+    ]
+    return np.concatenate(ends) if ends else np.empty(0, np.int64)
+
+
+def answers(series: Series, ends: np.ndarray, task: ForecastingConfig) -> dict[str, np.ndarray]:
+    """Targets and naive forecasts float32 [M, horizons] by tf.Example key; nothing after ``ends`` is in a forecast."""
+    horizons = np.array(task.horizons)
+    found: dict[str, np.ndarray] = {}
+    seasonal = _seasonal_rows(series, ends, horizons, task.season_length) if task.season_length else None
+    for name in task.targets:
+        values = series.rows.numeric[name]
+        found[TARGET + name] = values[ends[:, None] + horizons]
+        found[NAIVE_LAST + name] = np.repeat(values[ends][:, None], len(horizons), axis=1)
+        if seasonal is not None:
+            found[NAIVE_SEASONAL + name] = np.where(seasonal < 0, np.float32(np.nan), values[seasonal])
+    return found
+
+
+def _seasonal_rows(series: Series, ends: np.ndarray, horizons: np.ndarray, season: int) -> np.ndarray:
+    """Row one season before each horizon (more seasons where that is not yet known) [M, horizons]; -1 for none."""
+    owner = np.searchsorted(series.starts, ends, side="right") - 1
+    back = horizons - season * np.ceil(horizons / season).astype(np.int64)
+    wanted = series.grid[ends][:, None] + back
+    # Entity and step in one rising number, so that one search finds the row of a step even where gaps cut.
+    width = int(series.grid.max(initial=0)) + 1
+    every = np.repeat(np.arange(len(series.starts) - 1), np.diff(series.starts)) * width + series.grid
+    key = owner[:, None] * width + wanted
+    place = np.minimum(np.searchsorted(every, key), len(every) - 1)
+    return np.where((wanted >= 0) & (every[place] == key), place, -1)
+
+
+def training_windows(
+    series: Series, split: np.ndarray, at: Boundaries | None, dataset: DatasetConfig, ledger: Ledger
+) -> Sequences:
+    """All windows of all series that are in a split and whose targets are known."""
+    task, time, rows = dataset.task, dataset.data.time, series.rows
+    if not isinstance(task, ForecastingConfig) or time is None:
+        raise TypeError(f"windows are cut for forecasting, received the task {task.kind}")
+    start, stop = series.segments[:-1], series.segments[1:]
+    needed = task.input_length + task.max_horizon
+    short = stop - start < needed
+    take_out_spans(
+        rows,
+        start[short],
+        stop[short],
+        dataset.data.policies.too_short,
+        TOO_SHORT,
+        time.kind,
+        ledger,
+        f"expected at least {needed} steps (task.input_length and the furthest of task.horizons)",
+    )
+    count_kept(rows, start[~short], stop[~short], ledger)
+    ends = window_ends(series.segments, task)
+    owner = np.searchsorted(series.starts, ends, side="right") - 1
+    of_window = split[owner] if at is None else _splits_by_time(series, ends, owner, at, embargo_of(dataset))
+    first = ends - task.input_length + 1
+    found = Sequences(rows, first, ends + 1, of_window, sequence_ids(rows, first, ends + 1, time.kind))
+    found = left_in_a_split(found, ledger)
+    found = replace(found, answers=answers(series, found.stop - 1, task))
+    return _with_targets(found, dataset, ledger)
+
+
+def _splits_by_time(series: Series, ends: np.ndarray, owner: np.ndarray, at: Boundaries, embargo: int) -> np.ndarray:
+    found = np.empty(len(ends), np.int8)
+    bounds = np.searchsorted(owner, np.arange(len(series.starts)))
+    for place, (start, stop) in enumerate(zip(series.starts[:-1].tolist(), series.starts[1:].tolist(), strict=True)):
+        low, high = bounds[place], bounds[place + 1]
+        found[low:high] = splits_of_windows(series.rows.time[start:stop], ends[low:high] - start, at, embargo)
+    return found
+
+
+def _with_targets(found: Sequences, dataset: DatasetConfig, ledger: Ledger) -> Sequences:
+    missing = np.zeros(len(found), bool)
+    for key, values in found.answers.items():
+        if key.startswith(TARGET):
+            missing |= np.isnan(values).any(axis=1)
+    ledger.sequences(
+        dataset.data.policies.missing_label,
+        MISSING_LABEL,
+        int(missing.sum()),
+        lambda: [
+            {"sequence_id": found.ids[place], "problem": "expected every target of the window, received a missing one"}
+            for place in np.flatnonzero(missing).tolist()
+        ],
+    )
+    return taken(found, ~missing)

@@ -1,0 +1,202 @@
+"""One text for a value, however it is stored: ids, classes and categories of any file, and of rows in memory.
+
+>>> [canonical_text(text) for text in ("1.50", "1e-07", "True", "2020-01-01 00:00:00", "007", "up\\n")]
+['1.5', '1e-07', 'true', '2020-01-01', '007', 'up\\n']
+
+A stored number, Boolean, date or time first becomes what a CSV writer (pandas', Arrow's) writes of it; then all
+spellings that such writers have for one value become one. Any other text stays as it is, blanks and line ends included.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+import numpy as np
+
+from noisy_gru.data.arrow import pa, pc
+from noisy_gru.data.values.parsing import BOOLEANS, Array, ColumnTypeError, flat
+
+# A fraction, or an exponent with a sign: no writer of numbers makes "1e5", but there are such codes. No leading zeros.
+_NUMBER = r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-][0-9]{1,3})?"
+_MOMENT = r"([0-9]{4}-[0-9]{2}-[0-9]{2})[ T]([0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,9}))?(Z|[+-][0-9]{2}:?[0-9]{2})?"
+_TIME_OF_DAY = r"([0-9]{2}:[0-9]{2}:[0-9]{2})\.([0-9]{1,9})"
+_FEWER_DIGITS = 4
+_BEYOND = "<value out of range"  # what Arrow writes of a moment that has no year of its own
+# RE2 and Python's re read all of them alike.
+_SPELLED = rf"^(?:{_NUMBER}|{_MOMENT}|{_TIME_OF_DAY}|(?i:{'|'.join(BOOLEANS)}))$"
+_FRACTION = r"^-?(?:0|[1-9][0-9]*)\.[0-9]*[1-9][0-9]*$"
+_IS_NUMBER, _IS_MOMENT, _IS_TIME_OF_DAY = (re.compile(pattern) for pattern in (_NUMBER, _MOMENT, _TIME_OF_DAY))
+_WHOLE = re.compile(r"[0-9]+|-[1-9][0-9]*")
+
+
+def canonical_text(text: str) -> str:
+    """The one text for all that CSV writers write of a value; any other text as it is."""
+    if _WHOLE.fullmatch(text):
+        return text
+    if _IS_NUMBER.fullmatch(text):
+        return _number(text)
+    if text.lower() in BOOLEANS and text in (text.lower(), text.upper(), text.title()):
+        return text.lower()
+    if found := _IS_MOMENT.fullmatch(text):
+        return _moment(text, *found.groups())
+    if found := _IS_TIME_OF_DAY.fullmatch(text):
+        fraction = found[2].rstrip("0")
+        return f"{found[1]}.{fraction}" if fraction else found[1]
+    return text
+
+
+def _number(text: str) -> str:
+    """Whole numbers below 2^64 in full, others as Python writes a float, with all their digits."""
+    try:
+        value = Decimal(text)
+    except InvalidOperation:  # an exponent beyond what decimals have
+        return text
+    if not value:
+        return "0"
+    if value != value.to_integral_value():
+        value = _single(value)
+    sign, digits, _ = value.as_tuple()
+    place = value.adjusted()
+    kept = "".join(map(str, digits)).rstrip("0")
+    if len(kept) <= place + 1 and abs(value) < 2**64:
+        return f"{'-' * sign}{kept:0<{place + 1}}"
+    if -4 <= place < 16:
+        plain = kept if place >= 0 else "0" * -place + kept
+        whole = max(place, 0) + 1
+        return f"{'-' * sign}{plain[:whole]}.{plain[whole:]}"
+    fraction = f".{kept[1:]}" if len(kept) > 1 else ""
+    return f"{'-' * sign}{kept[0]}{fraction}e{place:+03d}"
+
+
+def _single(value: Decimal) -> Decimal:
+    """The short digits of a float32 that was written as a float64: Python and JSON make 0.10000000149011612 of 0.1.
+
+    A decimal such as 171899.875, which float32 has as well, is no such number: its digits hardly get fewer.
+    """
+    double = float(value)
+    with np.errstate(over="ignore", under="ignore"):
+        single = np.float32(double)
+    if float(single) != double or Decimal(repr(double)) != value:
+        return value
+    short = Decimal(str(single))
+    fewer = len(value.normalize().as_tuple().digits) - len(short.normalize().as_tuple().digits)
+    return short if fewer >= _FEWER_DIGITS else value
+
+
+def _moment(text: str, day: str, clock: str, fraction: str | None, zone: str | None) -> str:
+    """A day alone at midnight without a zone; with a zone the moment in UTC."""
+    try:
+        moment = datetime.fromisoformat(f"{day}T{clock}{zone or ''}")
+        moment = moment.astimezone(UTC).replace(tzinfo=None) if zone else moment
+    except (ValueError, OverflowError):  # no such day or hour
+        return text
+    rest = (fraction or "").rstrip("0")
+    if not (zone or rest) and clock == "00:00:00":
+        return day
+    return f"{moment.isoformat(' ', 'seconds')}{'.' + rest if rest else ''}{'Z' if zone else ''}"
+
+
+def written(array: Array) -> Array:
+    """What Arrow writes of a column to CSV, as strings; moments with a zone in UTC: it knows none like ``+05:30``."""
+    if pa.types.is_timestamp(array.type) and array.type.tz is not None:
+        array = array.cast(pa.timestamp(array.type.unit, "UTC"))
+    return array.cast(pa.string())
+
+
+def texts(array: Array) -> tuple[Array, np.ndarray]:
+    """Canonical strings, null where missing (null, NaN), and a mask [N] of the cells that have no text (no UTF-8).
+
+    Raises:
+        ColumnTypeError: the column's type has no text.
+    """
+    array, bad = flat(array)
+    kind = array.type
+    if pa.types.is_null(kind):
+        return array.cast(pa.string()), bad
+    has_text = (
+        pa.types.is_string(kind)
+        or pa.types.is_boolean(kind)
+        or pa.types.is_integer(kind)
+        or pa.types.is_floating(kind)
+        or pa.types.is_decimal(kind)
+        or pa.types.is_date(kind)
+        or pa.types.is_time(kind)
+        or pa.types.is_timestamp(kind)
+    )
+    if not has_text:
+        raise ColumnTypeError(f"text, received a column of type {kind}")
+    if pa.types.is_floating(kind):
+        # As NumPy writes it: the shortest digits that give the number back in its own type.
+        values = array.to_numpy(zero_copy_only=False)
+        distinct, indices = np.unique(values, return_inverse=True)
+        words = pa.array([None if each != each else str(each) for each in distinct], pa.string())
+        spelled, place = words, pa.array(indices)
+    else:
+        encoded = array.dictionary_encode()
+        spelled, place = written(encoded.dictionary), encoded.indices
+    found = _canonical(spelled).take(place)
+    if pa.types.is_timestamp(kind):
+        beyond = pc.fill_null(pc.starts_with(found, _BEYOND), False)
+        found, bad = pc.if_else(beyond, None, found), bad | beyond.to_numpy(zero_copy_only=False)
+    return found, bad
+
+
+def _canonical(spelled: Array) -> Array:
+    candidates = pc.fill_null(pc.match_substring_regex(spelled, _SPELLED), False).to_numpy(zero_copy_only=False)
+    which = np.flatnonzero(candidates)
+    if not len(which):
+        return spelled
+    found = [canonical_text(text) for text in spelled.take(pa.array(which)).to_pylist()]
+    return pc.replace_with_mask(spelled, pa.array(candidates), pa.array(found, pa.string()))
+
+
+def fractions(array: Array) -> list[str]:
+    """The spellings of numbers with a fraction in a column that was stored as text."""
+    array, _ = flat(array)
+    if not pa.types.is_string(array.type):
+        return []
+    distinct = array.unique()
+    return distinct.filter(pc.fill_null(pc.match_substring_regex(distinct, _FRACTION), False)).to_pylist()
+
+
+def several_spellings(spelled: Iterable[str]) -> list[list[str]]:
+    """Texts that have become one, since they are spellings of the same number."""
+    groups: dict[str, list[str]] = {}
+    for text in sorted(spelled):
+        groups.setdefault(canonical_text(text), []).append(text)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def text_of(value: Any) -> str | bytes | None:
+    """What a CSV writer writes of a Python value; None for a missing one (None, NaN, NaT, NA), bytes for no UTF-8."""
+    if isinstance(value, str | bytes):
+        return _text_or_bytes(value)
+    if isinstance(value, bool | np.bool_):
+        return "true" if value else "false"
+    if isinstance(value, datetime):
+        if value != value:  # NaT
+            return None
+        return (value.astimezone(UTC) if value.tzinfo else value).isoformat(" ")
+    if isinstance(value, np.datetime64):
+        coarse = np.datetime_data(value.dtype)[0] in ("Y", "M", "W", "D", "h", "m")
+        return None if np.isnat(value) else str(value.astype("datetime64[s]") if coarse else value)
+    if isinstance(value, Decimal):
+        return None if value.is_nan() else str(value)
+    if isinstance(value, float | np.floating):
+        wide = isinstance(value, np.floating) and value.dtype.itemsize > 8  # longdouble
+        return None if value != value else str(float(value) if wide else value)
+    return None if value is None or type(value).__name__ in ("NAType", "NaTType") else str(value)
+
+
+def _text_or_bytes(value: str | bytes) -> str | bytes:
+    if isinstance(value, str):
+        encoded = value.encode("utf-8", "surrogatepass")  # half of a pair, as JSON may hold it
+        return str(value) if value.isascii() or encoded == value.encode("utf-8", "replace") else encoded
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value

@@ -1,0 +1,123 @@
+"""Columns whose values lie so far from zero that float32, in which models read them, makes one of many.
+
+>>> kept = sample(1.7e9 + np.arange(40.0))
+>>> finding("seen", kept).lost
+39
+
+Seconds since 1970 are such: near 1.7e9, float32 has every 128th whole number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from noisy_gru.data.errors import DataError
+from noisy_gru.schema.config import DatasetConfig, ForecastingConfig
+
+ROWS_LOOKED_AT = 4096
+KEPT = 64
+# Values nearer to each other than this part of them are the rounding of float64 arithmetic, not different.
+_BITS = 40
+# With fewer float32 numbers between the lowest and the highest value, an offset is worth it, and helps.
+_FEWEST_STEPS = 1024
+_MIX = np.uint64(0x9E3779B97F4A7C15)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Of ``values`` different values that were looked at, float32 makes ``lost`` fewer.
+
+    ``steps`` is how many float32 numbers apart the lowest and the highest are, ``offset`` what to subtract.
+    """
+
+    column: str
+    values: int
+    lost: int
+    step: float
+    steps: float
+    offset: float
+
+    @property
+    def is_severe(self) -> bool:
+        """Whether hardly anything is left of the column, which an offset would keep."""
+        return self.steps < _FEWEST_STEPS
+
+    def __str__(self) -> str:
+        return (
+            f"{self.column}: float32, in which models read numbers, makes {self.values - self.lost} of {self.values} "
+            f"different values (near {self.offset:.10g} its numbers are {self.step:g} apart)"
+        )
+
+
+def sample(values: np.ndarray) -> list[float]:
+    """Some of the different values of a column, float64 [N]; of all blocks together ``merged`` gives a fair sample."""
+    some = values[:ROWS_LOOKED_AT]
+    some = some[np.abs(some) <= np.finfo(np.float32).max]  # what is beyond is infinite, and no row of a model
+    mantissa, exponent = np.frexp(some)
+    some = np.unique(np.ldexp(np.round(np.ldexp(mantissa, _BITS)), exponent - _BITS)) + 0.0
+    return merged(some.tolist())
+
+
+def merged(values: list[float]) -> list[float]:
+    """Those of different values whose bits are the lowest when mixed: the same ones in whatever order they come."""
+    array = np.array(sorted(set(values)))
+    bits = array.view(np.uint64)
+    bits = (bits ^ (bits >> np.uint64(33))) * _MIX
+    order = np.argsort((bits ^ (bits >> np.uint64(29))) * _MIX, kind="stable")
+    return np.sort(array[order[:KEPT]]).tolist()
+
+
+def finding(column: str, values: list[float]) -> Finding | None:
+    """What float32 loses of a column, where it is half of the sample's values or more."""
+    array = np.array(values)
+    if len(array) < 2:
+        return None
+    single = array.astype(np.float32)
+    distinct = len(np.unique(single))
+    lost = len(array) - distinct
+    if lost * 2 < len(array):
+        return None
+    step = float(np.spacing(np.abs(single).max()))
+    return Finding(column, len(array), lost, step, float(np.ptp(array)) / step, offset_of(array))
+
+
+def offset_of(values: np.ndarray) -> float:
+    """A round number below finite values, of the size of their spread."""
+    low, spread = float(values.min()), float(np.ptp(values)) or 1.0
+    unit = 10.0 ** np.ceil(np.log10(spread))
+    return float(np.floor(low / unit) * unit)
+
+
+def findings(samples: Mapping[str, list[float]]) -> list[Finding]:
+    """Of all columns, in alphabetical order."""
+    found = [finding(name, values) for name, values in sorted(samples.items())]
+    return [each for each in found if each is not None]
+
+
+def check_precision(samples: Mapping[str, list[float]], dataset: DatasetConfig) -> None:
+    """Refuse data of which float32 leaves hardly anything.
+
+    Args:
+        samples: for each column what ``merged`` gives of all its values.
+        dataset: the configuration.
+
+    Raises:
+        DataError: with the columns and what to do.
+    """
+    severe = [each for each in findings(samples) if each.is_severe]
+    if not severe:
+        return
+    task = dataset.task
+    answers = task.targets if isinstance(task, ForecastingConfig) else [task.label]
+    lines = []
+    for each in severe:
+        remedy = (
+            "it is to be predicted, so subtract a constant from it in the data, or predict its differences"
+            if each.column in answers
+            else f"give the feature an offset: {{name: {each.column}, offset: {each.offset:.17g}}}"
+        )
+        lines.append(f"{each}: {remedy}")
+    raise DataError("\n".join(lines))

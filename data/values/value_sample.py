@@ -1,0 +1,297 @@
+"""A bounded sample of a data set's sequences by their values, to test later data against: no rows, no names.
+
+>>> sample = sample_values("artifacts/examples/12", "train", dataset)  # doctest: +SKIP
+>>> write_values("artifacts/account/12", sample)  # doctest: +SKIP
+
+Of each sequence it keeps, by numeric column, how many values are there and missing and where at most ``POINTS`` of
+their quantiles stand among ``EDGES`` quantiles of all; by categorical column, the counts of its commonest values.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+
+from noisy_gru.data.columns import SEQUENCE_ID, STEPS, TARGET, Columns
+from noisy_gru.data.errors import DataError
+from noisy_gru.schema.config import DatasetConfig, ForecastingConfig
+from noisy_gru.schema.file_patterns import escaped
+
+VALUES_FILE = "values.npz"
+LENGTH = "sequence length"
+POINTS = 16
+EDGES = 254
+# Sequences kept, fewer where there are so many columns that the file would have more than MOST_BYTES.
+MOST_SEQUENCES, FEWEST_SEQUENCES, MOST_BYTES = 2000, 64, 4 << 20
+# Names looked at to choose from.
+_LOOKED_AT = 100_000
+_COMMON = 32
+_OTHER = "\x00other"
+_NO_POINT = 255
+_FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValueSample:
+    """S sequences, those of an entity one after another in the order of time.
+
+    Attributes:
+        numeric: names of the F numeric columns, the sequences' lengths the last of them.
+        categorical: names of the C categorical columns.
+        edges: by numeric column, rising values that divide all values; at most ``EDGES``.
+        points: uint8 [S, F, POINTS], the number of edges at or below each quantile; 255 where there is none.
+        valid: int32 [S, F], values that are there.
+        missing: int32 [S, F + C], values that are missing, of the numeric columns and then of the categorical ones.
+        counts: by sequence and categorical column, how often each value occurs.
+        entity: int32 [S], a number for each entity.
+    """
+
+    numeric: tuple[str, ...]
+    categorical: tuple[str, ...]
+    edges: tuple[np.ndarray, ...]
+    points: np.ndarray
+    valid: np.ndarray
+    missing: np.ndarray
+    counts: tuple[tuple[dict[str, int], ...], ...]
+    entity: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.entity)
+
+
+def sample_values(folder: str, splits: str, dataset: DatasetConfig, like: ValueSample | None = None) -> ValueSample:
+    """The sample of the tf.Examples below a folder; the same data gives the same one.
+
+    Args:
+        folder: of an ``examples`` artifact, of a file system that TFX knows.
+        splits: pattern of the splits' names, such as ``train`` or ``*``.
+        dataset: their configuration.
+        like: a sample whose edges are used in place of this one's own.
+    """
+    columns = Columns.of(dataset)
+    # What follows from the time or names the entity is meant to be another each time.
+    numeric = [*columns.numeric_features, *(TARGET + target for target in columns.targets)]
+    categorical = [name for name in columns.categorical if name != columns.entity]
+    if columns.label is not None:
+        (categorical if columns.label_is_class else numeric).append(columns.label)
+    width = (len(numeric) + 1) * POINTS + 8 * len(categorical)
+    most = int(np.clip(MOST_BYTES // width, FEWEST_SEQUENCES, MOST_SEQUENCES))
+    chosen = _chosen(_names(folder, splits), most, dataset)
+    found: dict[str, _Values] = {}
+    for name, features in _examples(folder, splits):
+        if name in chosen and name not in found:
+            found[name] = _values(features, numeric, categorical)
+            if len(found) == len(chosen):
+                break
+    return _packed([(chosen[name], found[name]) for name in chosen if name in found], numeric, categorical, like)
+
+
+def write_values(folder: str, sample: ValueSample) -> None:
+    """Writes ``VALUES_FILE`` into a folder, of a file system that TFX knows."""
+    from tfx.dsl.io import fileio
+
+    texts: dict[str, int] = {_OTHER: 0}
+    cells: list[tuple[int, int, int, int]] = []
+    for place, row in enumerate(sample.counts):
+        for column, counts in enumerate(row):
+            cells += [(place, column, texts.setdefault(text, len(texts)), count) for text, count in counts.items()]
+    buffer = io.BytesIO()
+    # Names go as UTF-8 bytes: NumPy's own text arrays would lose zeros at their end.
+    packed = {
+        "format": np.array(_FORMAT),
+        "numeric": _lines(sample.numeric),
+        "categorical": _lines(sample.categorical),
+        "texts": _lines(texts),
+        "edges": np.concatenate([*sample.edges, np.empty(0)]),
+        "edge_counts": np.array([len(each) for each in sample.edges], np.int32),
+        "points": sample.points,
+        "valid": sample.valid,
+        "missing": sample.missing,
+        "cells": np.array(cells, np.int32).reshape(-1, 4),
+        "entity": sample.entity,
+    }
+    np.savez_compressed(buffer, **packed)
+    with fileio.open(f"{folder}/{VALUES_FILE}", "wb") as stream:
+        stream.write(buffer.getvalue())
+
+
+def read_values(content: bytes, name: str) -> ValueSample:
+    """The sample in a file's content; ``name`` is the file's, for messages.
+
+    Raises:
+        DataError: it is none.
+    """
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
+            if int(file["format"]) != _FORMAT:
+                raise DataError(f"{name} has the format {int(file['format'])}; expected {_FORMAT}. Update noisy-gru.")
+            numeric, categorical = _unlined(file["numeric"]), _unlined(file["categorical"])
+            texts, entity = _unlined(file["texts"]), file["entity"]
+            counts: list[list[dict[str, int]]] = [[{} for _ in categorical] for _ in entity]
+            for place, column, text, count in file["cells"].tolist():
+                counts[place][column][texts[text]] = count
+            ends = np.cumsum(file["edge_counts"])
+            return ValueSample(
+                numeric=tuple(numeric),
+                categorical=tuple(categorical),
+                edges=tuple(np.split(file["edges"], ends)[: len(ends)]),
+                points=file["points"],
+                valid=file["valid"],
+                missing=file["missing"],
+                counts=tuple(map(tuple, counts)),
+                entity=entity,
+            )
+    except (KeyError, ValueError, IndexError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(
+            f"{name}: expected a sample of a model's training data, and it can't be read: {error}"
+        ) from error
+
+
+def _lines(texts: Iterable[str]) -> np.ndarray:
+    """Texts as one array of bytes: each with its length before it, so that none is out of bounds."""
+    encoded = [text.encode() for text in texts]
+    return np.frombuffer(b"".join(b"%d:%s" % (len(each), each) for each in encoded), np.uint8)
+
+
+def _unlined(array: np.ndarray) -> list[str]:
+    content, place, texts = array.tobytes(), 0, []
+    while place < len(content):
+        colon = content.index(b":", place)
+        end = colon + 1 + int(content[place:colon])
+        texts.append(content[colon + 1 : end].decode())
+        place = end
+    return texts
+
+
+@dataclass(frozen=True)
+class _Values:
+    points: list[np.ndarray]
+    valid: list[int]
+    missing: list[int]
+    counts: tuple[dict[str, int], ...]
+
+
+def _examples(folder: str, splits: str) -> Iterator[tuple[str, Any]]:
+    """Name and features of each sequence."""
+    import tensorflow as tf
+    from tfx.dsl.io import fileio
+
+    for shard in sorted(str(path) for path in fileio.glob(f"{escaped(folder)}/Split-{splits}/data_tfrecord-*.gz")):
+        records: Any = tf.data.TFRecordDataset(shard, compression_type="GZIP")
+        for record in records.as_numpy_iterator():
+            features = tf.train.Example.FromString(record).features.feature
+            yield features[SEQUENCE_ID].bytes_list.value[0].decode(), features
+
+
+def _names(folder: str, splits: str) -> list[str]:
+    names = []
+    for name, _ in _examples(folder, splits):
+        names.append(name)
+        if len(names) == _LOOKED_AT:
+            break
+    return names
+
+
+def _chosen(names: Sequence[str], most: int, dataset: DatasetConfig) -> dict[str, int]:
+    """Number of the entity by name of the sequence, whole entities by their hash; of windows, no two that overlap."""
+    task = dataset.task
+    of_entity: dict[str, list[tuple[tuple[float, str], str]]] = {}
+    for name in names:
+        entity, moment = entity_of(name, dataset)
+        of_entity.setdefault(entity, []).append((moment, name))
+    apart = -(-task.input_length // task.stride) if isinstance(task, ForecastingConfig) else 1
+    chosen: dict[str, int] = {}
+    for number, entity in enumerate(sorted(of_entity, key=_hash)):
+        for _, name in sorted(of_entity[entity])[::apart]:
+            chosen[name] = number
+            if len(chosen) == most:
+                return chosen
+    return chosen
+
+
+def entity_of(name: str, dataset: DatasetConfig) -> tuple[str, tuple[float, str]]:
+    """The entity in a sequence's name, and its time as something that sorts: (0, "") where the name has none."""
+    time = dataset.data.time
+    if not isinstance(dataset.task, ForecastingConfig) and (time is None or time.gaps != "split"):
+        return name, (0.0, "")
+    entity, at, moment = name.rpartition("@")
+    if not at:
+        return name, (0.0, "")
+    try:
+        return entity, (float(moment), "")
+    except ValueError:
+        return entity, (0.0, moment)
+
+
+def _hash(entity: str) -> bytes:
+    return blake2b(entity.encode(), digest_size=8, person=b"sample").digest()
+
+
+def _values(features: Any, numeric: Sequence[str], categorical: Sequence[str]) -> _Values:
+    points, valid, missing = [], [], []
+    for name in numeric:
+        values = np.array(features[name].float_list.value, np.float32) if name in features else np.empty(0, np.float32)
+        there = np.sort(values[~np.isnan(values)])
+        points.append(_quantiles(there))
+        valid.append(len(there))
+        missing.append(len(values) - len(there))
+    points.append(np.array(features[STEPS].int64_list.value[:1], np.float32))
+    valid.append(1)
+    missing.append(0)
+    counts = []
+    for name in categorical:
+        texts = Counter(value.decode("utf-8", "replace") for value in features[name].bytes_list.value)
+        missing.append(texts.pop("", 0))
+        common = dict(texts.most_common(_COMMON))
+        if rest := texts.total() - sum(common.values()):
+            common[_OTHER] = rest
+        counts.append(common)
+    return _Values(points, valid, missing, tuple(counts))
+
+
+def _quantiles(values: np.ndarray) -> np.ndarray:
+    """At most ``POINTS`` of sorted values, evenly over their ranks."""
+    if len(values) <= POINTS:
+        return values
+    return values[((np.arange(POINTS) + 0.5) * len(values) / POINTS).astype(int)]
+
+
+def _packed(
+    found: Sequence[tuple[int, _Values]], numeric: Sequence[str], categorical: Sequence[str], like: ValueSample | None
+) -> ValueSample:
+    names = (*numeric, LENGTH)
+    known = dict(zip(like.numeric, like.edges, strict=True)) if like else {}
+    points = np.full((len(found), len(names), POINTS), _NO_POINT, np.uint8)
+    edges = []
+    for place, name in enumerate(names):
+        here = [values.points[place] for _, values in found]
+        edges.append(known[name] if name in known else _edges(np.concatenate([*here, np.empty(0, np.float32)])))
+        for row, values in enumerate(here):
+            points[row, place, : len(values)] = np.searchsorted(edges[-1], values, side="right")
+    width = len(names) + len(categorical)
+    return ValueSample(
+        numeric=names,
+        categorical=tuple(categorical),
+        edges=tuple(edges),
+        points=points,
+        valid=np.array([values.valid for _, values in found], np.int32).reshape(len(found), len(names)),
+        missing=np.array([values.missing for _, values in found], np.int32).reshape(len(found), width),
+        counts=tuple(values.counts for _, values in found),
+        entity=np.array([entity for entity, _ in found], np.int32),
+    )
+
+
+def _edges(values: np.ndarray) -> np.ndarray:
+    if not len(values):
+        return np.empty(0)
+    found = np.unique(values)
+    if len(found) > EDGES:
+        found = np.unique(np.quantile(values, np.linspace(0, 1, EDGES), method="inverted_cdf"))
+    return found.astype(np.float64)
