@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import takewhile
 
-from noisy_gru.components.retrain_planner.attempts import Attempt, append_attempt, is_open, outcomes, read_attempts
 from noisy_gru.pipeline.config import PipelineConfig
 from noisy_gru.pipeline.retraining_report import OUTCOMES
 from noisy_gru.pipeline.runs import RunAccount, RunDirectory
+from noisy_gru.registry.retraining_attempts import Attempt, append_attempt, is_open, outcomes, read_attempts
 from noisy_gru.schema.errors import UserError
 
 KILLED = "the process ended without a word (killed, out of memory, or the machine went down)"

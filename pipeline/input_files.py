@@ -9,10 +9,10 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from noisy_gru.components.pusher.published import hash_file
 from noisy_gru.data.reading.files import joined
 from noisy_gru.pipeline.config import PipelineConfig
 from noisy_gru.pipeline.input_base import relative_to_base
+from noisy_gru.registry.published_versions import hash_file
 
 FileState = Literal["same", "changed", "gone", "unknown"]
 

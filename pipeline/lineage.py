@@ -11,17 +11,17 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from noisy_gru.components.pusher.labels import version_state
-from noisy_gru.components.pusher.published import (
+from noisy_gru.pipeline.input_files import InputFile, base_of, check_files
+from noisy_gru.pipeline.runs import RunAccount
+from noisy_gru.registry.labels import version_state
+from noisy_gru.registry.published_versions import (
     WITHDRAWN,
     changed_files,
     published_versions,
     read_publication,
     withdrawn_versions,
 )
-from noisy_gru.components.pusher.training_record import TrainingRecord, read_training_record
-from noisy_gru.pipeline.input_files import InputFile, base_of, check_files
-from noisy_gru.pipeline.runs import RunAccount
+from noisy_gru.registry.training_record import TrainingRecord, read_training_record
 from noisy_gru.schema.errors import PublishError
 
 

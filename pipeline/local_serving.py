@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 
-from noisy_gru.components.pusher.server_files import MODELS_CONFIG
 from noisy_gru.pipeline.config import PipelineConfig
 from noisy_gru.pipeline.prediction import published_model
 from noisy_gru.pipeline.redirect import output_to
 from noisy_gru.pipeline.runs import RunDirectory
+from noisy_gru.registry.server_files import MODELS_CONFIG
 from noisy_gru.saved_model.example_wire import empty_sequence
 from noisy_gru.schema.errors import UserError
 from noisy_gru.serving.model_server import (

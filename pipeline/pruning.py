@@ -21,16 +21,16 @@ from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2
 from pydantic import ValidationError
 
-from noisy_gru.components.pusher.published import (
+from noisy_gru.pipeline.config import PipelineConfig
+from noisy_gru.pipeline.pruning_config import KeepConfig
+from noisy_gru.pipeline.runs import RunAccount, RunDirectory, timestamp
+from noisy_gru.registry.published_versions import (
     WITHDRAWN,
     Publication,
     published_versions,
     read_publication,
     withdrawn_versions,
 )
-from noisy_gru.pipeline.config import PipelineConfig
-from noisy_gru.pipeline.pruning_config import KeepConfig
-from noisy_gru.pipeline.runs import RunAccount, RunDirectory, timestamp
 from noisy_gru.schema.errors import UserError
 
 # Generated code, of which type checkers see nothing.

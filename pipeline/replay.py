@@ -18,13 +18,13 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from noisy_gru.components.pusher.published import WITHDRAWN
 from noisy_gru.pipeline.comparing import Difference, Number, differences, environment_differences, file_hashes, numbers
 from noisy_gru.pipeline.config import MetadataConfig, PipelineConfig
 from noisy_gru.pipeline.fingerprint import package_versions, source_fingerprint
 from noisy_gru.pipeline.input_files import base_of, check_files
 from noisy_gru.pipeline.running import run_config
 from noisy_gru.pipeline.runs import RunAccount, RunDirectory, check_root
+from noisy_gru.registry.published_versions import WITHDRAWN
 from noisy_gru.schema.errors import ConfigError, UserError
 
 # Beam's batches differ from run to run, and with them the last digits of a metric.

@@ -19,7 +19,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from noisy_gru.components.retrain_planner.attempts import Attempt, append_attempt
 from noisy_gru.components.retrain_planner.plan import Plan
 from noisy_gru.data.reading.file_hashes import remembered
 from noisy_gru.pipeline.config import PipelineConfig
@@ -32,6 +31,7 @@ from noisy_gru.pipeline.redirect import output_to
 from noisy_gru.pipeline.retraining_report import EVENTS, OUTCOMES, Outcome, Retraining, hook_content, killed_content
 from noisy_gru.pipeline.running import run_config
 from noisy_gru.pipeline.runs import RunAccount, RunDirectory
+from noisy_gru.registry.retraining_attempts import Attempt, append_attempt
 from noisy_gru.schema.errors import ConfigError, UserError
 
 LATEST = "latest"

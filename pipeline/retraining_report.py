@@ -6,11 +6,11 @@ import socket
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from noisy_gru.components.retrain_planner.attempts import Attempt
 from noisy_gru.pipeline.config import PipelineConfig
 from noisy_gru.pipeline.notifications import Delivery
 from noisy_gru.pipeline.notify_config import NotifyEvent
 from noisy_gru.pipeline.runs import RunAccount, RunDirectory, RunStatus
+from noisy_gru.registry.retraining_attempts import Attempt
 
 Outcome = Literal["published", "refused", "failed", "interrupted", "held", "not due"]
 OUTCOMES: dict[RunStatus, Outcome] = {

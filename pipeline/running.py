@@ -210,7 +210,7 @@ class _Run:
         """Before anything is done, as training with a damaged version at the end of it would be for nothing."""
         from rich.markup import escape
 
-        from noisy_gru.components.pusher.damage import check_served
+        from noisy_gru.registry.integrity import check_served
 
         for note in check_served(self._directory.serving / self._config.model_name):
             logging.getLogger(__name__).warning("%s", note)

@@ -13,7 +13,7 @@ import typer
 from noisy_gru.pipeline.cli_options import DebugOption, JsonOption, errors_in_words, run_summary
 
 if TYPE_CHECKING:
-    from noisy_gru.components.pusher.rollout import Change
+    from noisy_gru.registry.rollout import Change
 
 runs_app = typer.Typer(
     help="The runs under a root: their accounts, and taking back what they published.",
@@ -101,7 +101,7 @@ def rollback(
 
     Servers follow within seconds. The withdrawn model is not published again, and `runs restore` brings it back.
     """
-    from noisy_gru.components.pusher import rollout
+    from noisy_gru.registry import rollout
 
     with errors_in_words(debug):
         folder, name = find_model(root, serving_dir, model)
@@ -119,7 +119,7 @@ def restore(
     debug: DebugOption = False,
 ) -> None:
     """Bring a withdrawn version back: the undoing of `runs rollback`."""
-    from noisy_gru.components.pusher import rollout
+    from noisy_gru.registry import rollout
 
     with errors_in_words(debug):
         folder, name = find_model(root, serving_dir, model)
@@ -136,7 +136,7 @@ def promote(
     debug: DebugOption = False,
 ) -> None:
     """Give the label `stable` to the canary, the newest version (with serving.versions.rollout: canary)."""
-    from noisy_gru.components.pusher import rollout
+    from noisy_gru.registry import rollout
 
     with errors_in_words(debug):
         folder, name = find_model(root, serving_dir, model)
@@ -154,9 +154,9 @@ def find_model(root: Path | None, serving_dir: Path | None, name: str | None) ->
     Raises:
         UserError: if there is none, or several.
     """
-    from noisy_gru.components.pusher.published import published_versions, withdrawn_versions
     from noisy_gru.pipeline.runs import RunDirectory
     from noisy_gru.pipeline.runs_view import ALL_ROOTS
+    from noisy_gru.registry.published_versions import published_versions, withdrawn_versions
     from noisy_gru.schema.errors import UserError
 
     if serving_dir is not None:

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from noisy_gru.components.pusher.labels import VersionState, version_state
 from noisy_gru.pipeline.runs import RunAccount, RunDirectory
+from noisy_gru.registry.labels import VersionState, version_state
 from noisy_gru.schema.errors import UserError
 from noisy_gru.schema.span_patterns import span_text
 

@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 from google.protobuf import text_format
 
-from noisy_gru.components.pusher.server_files import (
+from noisy_gru.registry.server_files import (
     GRPC_PORT,
     IMAGE,
     MODELS,

@@ -24,10 +24,10 @@ from noisy_gru.components.evaluation.summary import read_evaluation
 from noisy_gru.components.evaluation.train_constants import TRAIN_STATISTICS, train_constants
 from noisy_gru.components.evaluation.verdict import write_verdict
 from noisy_gru.components.latest_blessed.executor import IDENTITY, is_present
-from noisy_gru.components.pusher.candidate import Candidate
 from noisy_gru.components.pusher.executor import METRICS
-from noisy_gru.components.pusher.identity import model_identity
-from noisy_gru.components.pusher.published import fingerprint, hash_files
+from noisy_gru.registry.candidate import Candidate
+from noisy_gru.registry.model_identity import model_identity
+from noisy_gru.registry.published_versions import fingerprint, hash_files
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import PublishError
 

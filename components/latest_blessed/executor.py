@@ -10,7 +10,7 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
-from noisy_gru.components.latest_blessed.latest import Latest, copy_latest, to_compare_with
+from noisy_gru.registry.latest_version import Latest, copy_latest, to_compare_with
 
 CANDIDATE = "candidate"
 MODEL = "model"

@@ -13,12 +13,12 @@ from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
 from noisy_gru.components.latest_blessed.executor import IDENTITY
-from noisy_gru.components.pusher.identity import model_identity
-from noisy_gru.components.pusher.publish import Published, WithdrawnError, publish
-from noisy_gru.components.pusher.published import COMPARED_WITH, fingerprint, hash_files
-from noisy_gru.components.pusher.retraining import Retraining
-from noisy_gru.components.retrain_planner.attempts import Event, close_attempt
 from noisy_gru.registry.config import PublishingConfig
+from noisy_gru.registry.model_identity import model_identity
+from noisy_gru.registry.publish import Published, WithdrawnError, publish
+from noisy_gru.registry.published_versions import COMPARED_WITH, fingerprint, hash_files
+from noisy_gru.registry.retraining_attempts import Event, close_attempt
+from noisy_gru.registry.training_record_writer import Retraining
 from noisy_gru.schema.errors import PublishError
 from noisy_gru.trainer.artifact_files import KERAS_FOLDER
 

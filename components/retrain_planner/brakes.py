@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from noisy_gru.components.retrain_planner.attempts import Outcome
 from noisy_gru.components.retrain_planner.config import RulesConfig
 from noisy_gru.components.retrain_planner.evidence import Evidence
 from noisy_gru.components.retrain_planner.plan import Reason
 from noisy_gru.components.retrain_planner.words import ahead_text, is_ahead, one_line, span_of_time, utc_text
+from noisy_gru.registry.retraining_attempts import Outcome
 from noisy_gru.schema.durations import parse_duration
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from noisy_gru.components.evaluation.served_error import ServedError
-from noisy_gru.components.retrain_planner.attempts import Outcome
+from noisy_gru.registry.retraining_attempts import Outcome
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,11 +10,11 @@ from typing import Any
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 
-from noisy_gru.components.retrain_planner.attempts import Attempt, append_attempt
 from noisy_gru.components.retrain_planner.config import RulesConfig
 from noisy_gru.components.retrain_planner.planning import Subject, make_plan
 from noisy_gru.components.sequence_example_gen.beam_transforms import open_any
 from noisy_gru.components.sequence_example_gen.driver import glob
+from noisy_gru.registry.retraining_attempts import Attempt, append_attempt
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import ConfigError
 

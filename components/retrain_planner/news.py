@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from noisy_gru.components.pusher.training_record import DataFile, SpanFiles, TrainingRecord
 from noisy_gru.components.retrain_planner.evidence import News
+from noisy_gru.registry.training_record import DataFile, SpanFiles, TrainingRecord
 
 
 def news_of(record: TrainingRecord | None, spans: Sequence[SpanFiles], files: Sequence[DataFile]) -> News:

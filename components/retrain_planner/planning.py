@@ -12,16 +12,6 @@ from functools import partial
 from pathlib import Path
 
 from noisy_gru.components.evaluation.served_error import published_error, served_error
-from noisy_gru.components.pusher.damage import check_record, check_served
-from noisy_gru.components.pusher.published import Publication, latest_publication, withdrawn_versions
-from noisy_gru.components.pusher.training_record import (
-    DataFile,
-    SpanFiles,
-    TrainingRecord,
-    data_hash,
-    read_training_record,
-)
-from noisy_gru.components.retrain_planner.attempts import outcomes, read_attempts
 from noisy_gru.components.retrain_planner.config import RulesConfig
 from noisy_gru.components.retrain_planner.evidence import Base, Evidence, Measured, News, Sizes
 from noisy_gru.components.retrain_planner.news import news_of
@@ -31,6 +21,16 @@ from noisy_gru.data.ingestion.resolved_input import Resolved, resolve
 from noisy_gru.data.ingestion.spans import LATEST
 from noisy_gru.data.reading.file_hashes import contents_of
 from noisy_gru.data.reading.tables import Opener, local_open
+from noisy_gru.registry.integrity import check_record, check_served
+from noisy_gru.registry.published_versions import Publication, latest_publication, withdrawn_versions
+from noisy_gru.registry.retraining_attempts import outcomes, read_attempts
+from noisy_gru.registry.training_record import (
+    DataFile,
+    SpanFiles,
+    TrainingRecord,
+    data_hash,
+    read_training_record,
+)
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.span_patterns import span_text
 

@@ -10,8 +10,8 @@ from typing import Any
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 
-from noisy_gru.components.pusher.training_record import data_hash
-from noisy_gru.components.warm_start_base.choose import Base, bring_base, choose_base
+from noisy_gru.registry.training_record import data_hash
+from noisy_gru.registry.warm_start_version import Base, bring_base, choose_base
 from noisy_gru.trainer.artifact_files import BASE_FILE, KERAS_FOLDER
 
 ACCOUNT = "account"

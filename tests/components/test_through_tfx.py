@@ -14,10 +14,10 @@ import pytest
 
 from noisy_gru.components.config import CompareConfig, EvaluationConfig
 from noisy_gru.components.evaluation.summary import read_evaluation
-from noisy_gru.components.pusher.published import hash_files, latest_publication, versions
 from noisy_gru.components.serving_gate.report import read_report
 from noisy_gru.components.serving_gate.warmup import WARMUP_FILE, read_requests
 from noisy_gru.registry.config import BudgetsConfig
+from noisy_gru.registry.published_versions import hash_files, latest_publication, versions
 from noisy_gru.saved_model.session import SessionModel
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import AnomalyError

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from noisy_gru.components.pusher.published import latest_publication
 from noisy_gru.pipeline.loading import load_config
+from noisy_gru.registry.published_versions import latest_publication
 
 # TFX and Beam warn of their own use of what they deprecated.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]

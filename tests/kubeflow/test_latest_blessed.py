@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from noisy_gru.components.pusher.publish import publish
-from noisy_gru.components.pusher.retraining import Retraining
+from noisy_gru.registry.publish import publish
+from noisy_gru.registry.training_record_writer import Retraining
 from noisy_gru.schema.errors import PublishError
 
 # TFX and ML Metadata warn of their own use of what they deprecated.

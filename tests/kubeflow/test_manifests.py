@@ -16,11 +16,11 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from noisy_gru.components.pusher.labels import Labels, ServedModel
-from noisy_gru.components.pusher.server_files import render
 from noisy_gru.pipeline.cli_options import EXIT_CONFIG, EXIT_REFUSED
 from noisy_gru.pipeline.kubeflow_config import KubeflowConfig
 from noisy_gru.registry.config import BatchingConfig
+from noisy_gru.registry.labels import Labels, ServedModel
+from noisy_gru.registry.server_files import render
 from noisy_gru.trainer.cluster import Cluster
 
 ROOT = Path(__file__).parents[2]

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 import yaml
 
-from noisy_gru.components.retrain_planner.attempts import outcomes, read_attempts
 from noisy_gru.components.retrain_planner.config import RulesConfig
 from noisy_gru.kubeflow.emulator.conditions import holds
 from noisy_gru.kubeflow.gating import IMPLICIT
+from noisy_gru.registry.retraining_attempts import outcomes, read_attempts
 
 # TFX and ML Metadata warn of their own use of what they deprecated.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]

@@ -20,8 +20,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from noisy_gru.components.pusher.publish import publish
 from noisy_gru.pipeline.cli_options import EXIT_BUSY, EXIT_INTERRUPTED, EXIT_REFUSED
+from noisy_gru.registry.publish import publish
 from tests import preloaded
 
 pytestmark = pytest.mark.slow

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from noisy_gru.components.pusher import rollout
-from noisy_gru.components.pusher.publish import publish
-from noisy_gru.components.pusher.retraining import Retraining
 from noisy_gru.pipeline.cli import EXIT_FAILED, app
 from noisy_gru.pipeline.runs import RunAccount, RunDirectory
+from noisy_gru.registry import rollout
+from noisy_gru.registry.publish import publish
+from noisy_gru.registry.training_record_writer import Retraining
 
 RUN = "20260101-000000-aaaaaa"
 

@@ -15,14 +15,14 @@ from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2
 from typer.testing import CliRunner
 
-from noisy_gru.components.pusher import rollout
-from noisy_gru.components.pusher.publish import publish
 from noisy_gru.pipeline import pruning
 from noisy_gru.pipeline.cli import EXIT_FAILED, app
 from noisy_gru.pipeline.pruning import Pruned, prune
 from noisy_gru.pipeline.pruning_config import KeepConfig
 from noisy_gru.pipeline.recovering import clear_unfinished
 from noisy_gru.pipeline.runs import RunAccount, RunDirectory
+from noisy_gru.registry import rollout
+from noisy_gru.registry.publish import publish
 
 NOW = datetime(2026, 2, 1, 12, tzinfo=UTC)
 mlmd: Any = metadata_store_pb2

@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
-from noisy_gru.components.retrain_planner.attempts import Attempt, append_attempt, read_attempts
 from noisy_gru.components.retrain_planner.plan import Plan
 from noisy_gru.pipeline.config import PipelineConfig
 from noisy_gru.pipeline.loading import load_config
 from noisy_gru.pipeline.notifications import Delivery
 from noisy_gru.pipeline.retraining import record_killed, retrain_once
 from noisy_gru.pipeline.runs import RunAccount, RunDirectory
+from noisy_gru.registry.retraining_attempts import Attempt, append_attempt, read_attempts
 from noisy_gru.schema.errors import BusyError, ConfigError, DataError
 
 VOWELS = Path(__file__).parents[2] / "examples" / "japanese_vowels" / "config.yaml"

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from noisy_gru.components.pusher.publish import publish
-from noisy_gru.components.pusher.published import versions
 from noisy_gru.pipeline.cli import EXIT_FAILED, app
 from noisy_gru.pipeline.runs import RunAccount, RunDirectory
 from noisy_gru.registry.config import PublishingConfig
+from noisy_gru.registry.publish import publish
+from noisy_gru.registry.published_versions import versions
 
 DIRECT = PublishingConfig()
 CANARY = PublishingConfig.model_validate({"versions": {"rollout": "canary", "keep": 2}})

@@ -106,7 +106,7 @@ def no_real_server() -> str | None:
     if os.environ.get("NOISY_GRU_TF_SERVING"):
         missing = {"NOISY_GRU_TF_SERVING_MODEL", "NOISY_GRU_TF_SERVING_PATH"} - os.environ.keys()
         return f"NOISY_GRU_TF_SERVING is set, but not {' and '.join(sorted(missing))}" if missing else None
-    from noisy_gru.components.pusher.server_files import IMAGE
+    from noisy_gru.registry.server_files import IMAGE
     from noisy_gru.serving.model_server import find_model_server
 
     server, found = find_model_server()

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from noisy_gru.components.pusher.labels import Labels, ServedModel
-from noisy_gru.components.pusher.server_files import BATCHING_FLAGS, FLAGS, IMAGE, MODELS_CONFIG, render
 from noisy_gru.registry.config import BatchingConfig
+from noisy_gru.registry.labels import Labels, ServedModel
+from noisy_gru.registry.server_files import BATCHING_FLAGS, FLAGS, IMAGE, MODELS_CONFIG, render
 from noisy_gru.schema.errors import UserError
 from noisy_gru.serving.model_server import (
     Listening,

@@ -11,18 +11,18 @@ from typing import Any
 
 import pytest
 
-from noisy_gru.components.pusher.history import read_history
-from noisy_gru.components.pusher.published import (
+from noisy_gru.pipeline.lineage import publishing_run, trace
+from noisy_gru.pipeline.loading import load_config
+from noisy_gru.pipeline.runs import RunAccount
+from noisy_gru.registry.history import read_history
+from noisy_gru.registry.published_versions import (
     WITHDRAWN,
     published_versions,
     read_publication,
     withdrawn_versions,
 )
-from noisy_gru.components.pusher.training_record import read_training_record
-from noisy_gru.components.retrain_planner.attempts import outcomes, read_attempts
-from noisy_gru.pipeline.lineage import publishing_run, trace
-from noisy_gru.pipeline.loading import load_config
-from noisy_gru.pipeline.runs import RunAccount
+from noisy_gru.registry.retraining_attempts import outcomes, read_attempts
+from noisy_gru.registry.training_record import read_training_record
 from tests.soak.expectations import GOOD, POOR, SHORT, YEAR, Day, days
 from tests.soak.simulation import MODEL, Seen, Simulation
 

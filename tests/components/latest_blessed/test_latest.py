@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from noisy_gru.components.latest_blessed.latest import copy_latest, find_latest
-from noisy_gru.components.pusher.publish import publish
-from noisy_gru.components.pusher.published import RECORD, Publication
-from noisy_gru.components.pusher.retraining import Retraining
-from noisy_gru.components.pusher.training_record import RETRAINING
+from noisy_gru.registry.latest_version import copy_latest, find_latest
+from noisy_gru.registry.publish import publish
+from noisy_gru.registry.published_versions import RECORD, Publication
+from noisy_gru.registry.training_record import RETRAINING
+from noisy_gru.registry.training_record_writer import Retraining
 from noisy_gru.schema.errors import PublishError
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from noisy_gru.components.pusher.damage import check_record, check_served
-from noisy_gru.components.pusher.publish import publish
-from noisy_gru.components.pusher.published import RECORD, read_publication
-from noisy_gru.components.pusher.retraining import Retraining
-from noisy_gru.components.pusher.rollout import promote, rollback
 from noisy_gru.registry.config import PublishingConfig
+from noisy_gru.registry.integrity import check_record, check_served
+from noisy_gru.registry.publish import publish
+from noisy_gru.registry.published_versions import RECORD, read_publication
+from noisy_gru.registry.rollout import promote, rollback
+from noisy_gru.registry.training_record_writer import Retraining
 from noisy_gru.schema.errors import PublishError
 
 DATA = "variables/variables.data-00000-of-00001"

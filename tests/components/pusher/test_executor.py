@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from noisy_gru.components.latest_blessed.latest import copy_latest
-from noisy_gru.components.pusher.labels import read_settings
-from noisy_gru.components.pusher.published import latest_publication, versions
-from noisy_gru.components.pusher.rollout import rollback
-from noisy_gru.components.pusher.training_record import read_training_record
 from noisy_gru.registry.config import PublishingConfig
+from noisy_gru.registry.labels import read_settings
+from noisy_gru.registry.latest_version import copy_latest
+from noisy_gru.registry.published_versions import latest_publication, versions
+from noisy_gru.registry.rollout import rollback
+from noisy_gru.registry.training_record import read_training_record
 from noisy_gru.schema.errors import PublishError
 
 # TFX, Beam and ML Metadata warn of their own use of what they deprecated.

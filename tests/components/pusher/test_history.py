@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from noisy_gru.components.pusher.history import HISTORY, Event, append_event, last_actions, read_history
+from noisy_gru.registry.history import HISTORY, Event, append_event, last_actions, read_history
 
 FIRST = Event("2026-01-02T03:04:05+00:00", "publish", 100, None, 100, 100)
 SECOND = Event("2026-01-03T03:04:05+00:00", "rollback", 100, 100, 50, 50, 'drift: "späte"\nSchicht\u2028')

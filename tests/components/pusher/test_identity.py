@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from noisy_gru.components.pusher.identity import model_identity
-from noisy_gru.components.pusher.published import fingerprint, hash_files
+from noisy_gru.registry.model_identity import model_identity
+from noisy_gru.registry.published_versions import fingerprint, hash_files
 
 pytestmark = pytest.mark.slow
 
@@ -126,7 +126,7 @@ def test_an_export_of_another_process_is_the_same_model(here: tuple[Path, str], 
     code = (
         "import sys, json; from pathlib import Path\n"
         "from tests.components.pusher.test_identity import export\n"
-        "from noisy_gru.components.pusher.identity import model_identity\n"
+        "from noisy_gru.registry.model_identity import model_identity\n"
         "export(Path(sys.argv[1]), prefix='m' + sys.argv[2], before=int(sys.argv[2]) * 7)\n"
         "print(json.dumps(model_identity(Path(sys.argv[1]))))"
     )

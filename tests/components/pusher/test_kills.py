@@ -17,19 +17,19 @@ from typing import Any
 
 import pytest
 
-from noisy_gru.components.pusher.history import HISTORY, last_actions, read_history
-from noisy_gru.components.pusher.labels import read_settings, served_model
-from noisy_gru.components.pusher.publish import WithdrawnError, publish
-from noisy_gru.components.pusher.published import (
+from noisy_gru.registry.config import PublishingConfig
+from noisy_gru.registry.history import HISTORY, last_actions, read_history
+from noisy_gru.registry.labels import read_settings, served_model
+from noisy_gru.registry.publish import WithdrawnError, publish
+from noisy_gru.registry.published_versions import (
     hash_files,
     published_versions,
     read_publication,
     versions,
     withdrawn_versions,
 )
-from noisy_gru.components.pusher.rollout import promote, restore, rollback
-from noisy_gru.components.pusher.server_files import FILES, MODELS_CONFIG, render
-from noisy_gru.registry.config import PublishingConfig
+from noisy_gru.registry.rollout import promote, restore, rollback
+from noisy_gru.registry.server_files import FILES, MODELS_CONFIG, render
 from noisy_gru.schema.errors import PublishError
 
 WRITES = ["server files", *(f"write {name}" for name in FILES)]
@@ -43,8 +43,8 @@ CODE = """
 import json, os, signal, sys, traceback
 from pathlib import Path
 from noisy_gru.registry.config import PublishingConfig
-from noisy_gru.components.pusher.publish import publish
-from noisy_gru.components.pusher.rollout import promote, restore, rollback
+from noisy_gru.registry.publish import publish
+from noisy_gru.registry.rollout import promote, restore, rollback
 
 def do(left, serving, what, arguments):
     def at(step):

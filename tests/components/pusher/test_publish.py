@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from noisy_gru.components.pusher.history import read_history
-from noisy_gru.components.pusher.labels import Labels
-from noisy_gru.components.pusher.publish import WithdrawnError, publish
-from noisy_gru.components.pusher.published import (
+from noisy_gru.registry.config import PublishingConfig
+from noisy_gru.registry.history import read_history
+from noisy_gru.registry.labels import Labels
+from noisy_gru.registry.publish import WithdrawnError, publish
+from noisy_gru.registry.published_versions import (
     RECORD,
     fingerprint,
     hash_files,
@@ -22,8 +23,7 @@ from noisy_gru.components.pusher.published import (
     versions,
     withdrawn_versions,
 )
-from noisy_gru.components.pusher.rollout import restore, rollback
-from noisy_gru.registry.config import PublishingConfig
+from noisy_gru.registry.rollout import restore, rollback
 from noisy_gru.schema.errors import PublishError
 
 

@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from noisy_gru.components.latest_blessed.latest import find_latest
-from noisy_gru.components.pusher.history import HISTORY, read_history
-from noisy_gru.components.pusher.labels import SETTINGS, VersionState, version_state
-from noisy_gru.components.pusher.publish import publish
-from noisy_gru.components.pusher.published import latest_publication, versions, withdrawn_versions
-from noisy_gru.components.pusher.rollout import Change, promote, restore, rollback
-from noisy_gru.components.pusher.server_files import MODELS_CONFIG
 from noisy_gru.registry.config import PublishingConfig
+from noisy_gru.registry.history import HISTORY, read_history
+from noisy_gru.registry.labels import SETTINGS, VersionState, version_state
+from noisy_gru.registry.latest_version import find_latest
+from noisy_gru.registry.publish import publish
+from noisy_gru.registry.published_versions import latest_publication, versions, withdrawn_versions
+from noisy_gru.registry.rollout import Change, promote, restore, rollback
+from noisy_gru.registry.server_files import MODELS_CONFIG
 from noisy_gru.schema.errors import PublishError
 
 CANARY = PublishingConfig.model_validate({"versions": {"rollout": "canary"}})

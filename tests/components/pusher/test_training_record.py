@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
-from noisy_gru.components.pusher.publish import publish
-from noisy_gru.components.pusher.published import hash_files
-from noisy_gru.components.pusher.retraining import Retraining
-from noisy_gru.components.pusher.training_record import (
+from noisy_gru.registry.publish import publish
+from noisy_gru.registry.published_versions import hash_files
+from noisy_gru.registry.training_record import (
     RETRAINING,
     DataFile,
     SpanFiles,
@@ -20,6 +19,7 @@ from noisy_gru.components.pusher.training_record import (
     data_hash,
     read_training_record,
 )
+from noisy_gru.registry.training_record_writer import Retraining
 from noisy_gru.schema.errors import PublishError
 
 ONE = {"name": "part-3.csv", "bytes": 10, "sha256": "aa"}

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from noisy_gru.components.pusher.published import Publication
 from noisy_gru.components.retrain_planner.config import RulesConfig
 from noisy_gru.components.retrain_planner.planning import Subject
+from noisy_gru.registry.published_versions import Publication
 from noisy_gru.schema.config import DatasetConfig
 
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from noisy_gru.components.retrain_planner.attempts import (
+from noisy_gru.registry.retraining_attempts import (
     ATTEMPTS,
     Attempt,
     append_attempt,

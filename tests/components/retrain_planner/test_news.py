@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from noisy_gru.components.pusher.training_record import DataFile, SpanFiles, TrainingRecord
 from noisy_gru.components.retrain_planner.news import news_of
+from noisy_gru.registry.training_record import DataFile, SpanFiles, TrainingRecord
 
 
 def _file(name: str, content: str | None = None) -> DataFile:

@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from noisy_gru.components.retrain_planner.attempts import Attempt, append_attempt
 from noisy_gru.components.retrain_planner.plan import Plan, Reason
 from noisy_gru.components.retrain_planner.planning import Subject, make_plan
+from noisy_gru.registry.retraining_attempts import Attempt, append_attempt
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import DataError, UserError
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from noisy_gru.components.retrain_planner.attempts import Attempt, append_attempt, read_attempts
+from noisy_gru.registry.retraining_attempts import Attempt, append_attempt, read_attempts
 
 # TFX, Beam and ML Metadata warn of their own use of what they deprecated.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]

@@ -13,11 +13,11 @@ import pytest
 from pydantic import ValidationError
 from rich.console import Console
 
-from noisy_gru.components.retrain_planner.attempts import Outcome
 from noisy_gru.components.retrain_planner.config import RulesConfig
 from noisy_gru.components.retrain_planner.evidence import Base, Drift, Evidence, FeatureDrift, Measured, News
 from noisy_gru.components.retrain_planner.plan import Plan
 from noisy_gru.components.retrain_planner.rules import decide
+from noisy_gru.registry.retraining_attempts import Outcome
 
 NOW = datetime(2026, 4, 1, 3, tzinfo=UTC)
 TEMP = FeatureDrift(feature="temp", measure="location", distance=0.25, p_value=0.0005, drifted=True)

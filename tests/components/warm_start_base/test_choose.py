@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from noisy_gru.components.pusher.publish import publish
-from noisy_gru.components.pusher.retraining import Retraining
-from noisy_gru.components.pusher.rollout import rollback
-from noisy_gru.components.pusher.training_record import RETRAINING, data_hash
-from noisy_gru.components.warm_start_base.choose import Base, bring_base, choose_base
+from noisy_gru.registry.publish import publish
+from noisy_gru.registry.rollout import rollback
+from noisy_gru.registry.training_record import RETRAINING, data_hash
+from noisy_gru.registry.training_record_writer import Retraining
+from noisy_gru.registry.warm_start_version import Base, bring_base, choose_base
 
 
 def account(*hashes: str) -> dict[str, Any]:

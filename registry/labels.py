@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from noisy_gru.components.pusher.history import Event, last_actions, read_history
-from noisy_gru.components.pusher.published import published_versions, versions, withdrawn_versions
 from noisy_gru.registry.config import BatchingConfig, PublishingConfig, VersionsConfig
+from noisy_gru.registry.history import Event, last_actions, read_history
+from noisy_gru.registry.published_versions import published_versions, versions, withdrawn_versions
 from noisy_gru.schema.errors import PublishError
 
 SETTINGS = "publishing.json"

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from noisy_gru.components.pusher.published import hash_file
-from noisy_gru.components.pusher.training_record import (
+from noisy_gru.data.values.value_sample import VALUES_FILE
+from noisy_gru.registry.published_versions import hash_file
+from noisy_gru.registry.training_record import (
     DATA_FILE,
     FORMAT,
     KEPT_OF_ACCOUNT,
@@ -18,7 +19,6 @@ from noisy_gru.components.pusher.training_record import (
     RETRAINING,
     RUN_FILE,
 )
-from noisy_gru.data.values.value_sample import VALUES_FILE
 from noisy_gru.schema.errors import PublishError
 from noisy_gru.trainer.artifact_files import WARM_START_FILE
 

@@ -16,10 +16,11 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from noisy_gru.components.pusher.history import Action, Event, append_event, last_actions, read_history
-from noisy_gru.components.pusher.intent import Intent, pending
-from noisy_gru.components.pusher.labels import SETTINGS, Labels, choose_labels, read_settings
-from noisy_gru.components.pusher.published import (
+from noisy_gru.registry.config import PublishingConfig
+from noisy_gru.registry.history import Action, Event, append_event, last_actions, read_history
+from noisy_gru.registry.labels import SETTINGS, Labels, choose_labels, read_settings
+from noisy_gru.registry.pending_change import Intent, pending
+from noisy_gru.registry.published_versions import (
     INCOMING,
     RECORD,
     REMOVED,
@@ -30,8 +31,7 @@ from noisy_gru.components.pusher.published import (
     removed_versions,
     withdrawn_versions,
 )
-from noisy_gru.components.pusher.server_files import write_server_files
-from noisy_gru.registry.config import PublishingConfig
+from noisy_gru.registry.server_files import write_server_files
 from noisy_gru.schema.errors import PublishError
 from noisy_gru.storage.atomic_files import locked, sync, write_whole
 

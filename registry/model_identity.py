@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from noisy_gru.components.pusher.published import files_identity, hash_file
+from noisy_gru.registry.published_versions import files_identity, hash_file
 
 logger = logging.getLogger(__name__)
 # Of the rules below: another number makes every identity another one.

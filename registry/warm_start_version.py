@@ -6,10 +6,10 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from noisy_gru.components.latest_blessed.latest import copy_keras, find_latest
-from noisy_gru.components.pusher.damage import check_record
-from noisy_gru.components.pusher.published import RECORD, WITHDRAWN, read_publication
-from noisy_gru.components.pusher.training_record import read_training_record
+from noisy_gru.registry.integrity import check_record
+from noisy_gru.registry.latest_version import copy_keras, find_latest
+from noisy_gru.registry.published_versions import RECORD, WITHDRAWN, read_publication
+from noisy_gru.registry.training_record import read_training_record
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 
-from noisy_gru.components.pusher.published import RECORD, Publication, fingerprint, hash_files, read_publication
+from noisy_gru.registry.published_versions import RECORD, Publication, fingerprint, hash_files, read_publication
 
 
 class Candidate:

@@ -12,8 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from noisy_gru.components.pusher.labels import served_model
-from noisy_gru.components.pusher.published import (
+from noisy_gru.data.values.value_sample import VALUES_FILE
+from noisy_gru.registry.labels import served_model
+from noisy_gru.registry.published_versions import (
     RECORD,
     WITHDRAWN,
     Publication,
@@ -23,8 +24,7 @@ from noisy_gru.components.pusher.published import (
     read_publication,
     withdrawn_versions,
 )
-from noisy_gru.components.pusher.training_record import DATA_FILE, RETRAINING, RUN_FILE
-from noisy_gru.data.values.value_sample import VALUES_FILE
+from noisy_gru.registry.training_record import DATA_FILE, RETRAINING, RUN_FILE
 from noisy_gru.schema.errors import PublishError
 from noisy_gru.trainer.artifact_files import SERVING_FOLDER
 

@@ -6,10 +6,10 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from noisy_gru.components.pusher.candidate import Candidate
-from noisy_gru.components.pusher.damage import check_version, damage, served_files
-from noisy_gru.components.pusher.identity import model_identity
-from noisy_gru.components.pusher.published import (
+from noisy_gru.registry.candidate import Candidate
+from noisy_gru.registry.integrity import check_version, damage, served_files
+from noisy_gru.registry.model_identity import model_identity
+from noisy_gru.registry.published_versions import (
     COMPARED_WITH,
     EXTRA_ASSETS,
     RECORD,
@@ -18,7 +18,7 @@ from noisy_gru.components.pusher.published import (
     latest_publication,
     read_publication,
 )
-from noisy_gru.components.pusher.training_record import KERAS_FILES, RETRAINING, read_training_record
+from noisy_gru.registry.training_record import KERAS_FILES, RETRAINING, read_training_record
 from noisy_gru.trainer.artifact_files import KERAS_FOLDER, SERVING_FOLDER
 
 _NONE = "none"

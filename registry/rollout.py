@@ -14,11 +14,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from noisy_gru.components.pusher.damage import check_version, damage
-from noisy_gru.components.pusher.history import barred_models, read_history
-from noisy_gru.components.pusher.intent import Intent
-from noisy_gru.components.pusher.ledger import LOCK_SECONDS, Ledger, Step, no_step, open_ledger
-from noisy_gru.components.pusher.published import WITHDRAWN, versions
+from noisy_gru.registry.history import barred_models, read_history
+from noisy_gru.registry.integrity import check_version, damage
+from noisy_gru.registry.pending_change import Intent
+from noisy_gru.registry.published_versions import WITHDRAWN, versions
+from noisy_gru.registry.version_store import LOCK_SECONDS, Ledger, Step, no_step, open_ledger
 from noisy_gru.schema.errors import PublishError
 
 

@@ -16,8 +16,8 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from noisy_gru.components.pusher.labels import ServedModel, served_models
 from noisy_gru.registry.config import BatchingConfig
+from noisy_gru.registry.labels import ServedModel, served_models
 from noisy_gru.storage.atomic_files import write_whole
 
 # Its image holds TensorFlow of the same number.

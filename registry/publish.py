@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from noisy_gru.components.pusher.candidate import Candidate
-from noisy_gru.components.pusher.history import barred_models, read_history
-from noisy_gru.components.pusher.labels import Labels
-from noisy_gru.components.pusher.ledger import LOCK_SECONDS, Ledger, Step, no_step, open_ledger
-from noisy_gru.components.pusher.published import (
+from noisy_gru.registry.candidate import Candidate
+from noisy_gru.registry.config import PublishingConfig
+from noisy_gru.registry.history import barred_models, read_history
+from noisy_gru.registry.labels import Labels
+from noisy_gru.registry.published_versions import (
     INCOMING,
     RECORD,
     WITHDRAWN,
@@ -26,8 +26,8 @@ from noisy_gru.components.pusher.published import (
     hash_files,
     versions,
 )
-from noisy_gru.components.pusher.retraining import Retraining
-from noisy_gru.registry.config import PublishingConfig
+from noisy_gru.registry.training_record_writer import Retraining
+from noisy_gru.registry.version_store import LOCK_SECONDS, Ledger, Step, no_step, open_ledger
 from noisy_gru.schema.errors import PublishError
 from noisy_gru.storage.atomic_files import sync_tree
 
