@@ -1,1 +1,1 @@
-"""From rows to sequences, in training and in requests alike: reading, values, quarantine, windows, splits. Knows no Beam."""
+"""From rows to sequences, in training and in requests alike: reading, values, quarantine, windows, splits. No Beam."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from noisy_gru.components.config import EvaluationConfig
+from noisy_gru.components.evaluation.config import EvaluationConfig
 from noisy_gru.pipeline.beam_config import BeamConfig, InProcessBeam
 from noisy_gru.pipeline.kubeflow_config import KubeflowConfig
 from noisy_gru.pipeline.retraining_config import RetrainingConfig

@@ -20,7 +20,7 @@ MODULES = (
     *("noisy_gru.pipeline.build", "noisy_gru.pipeline.local", "noisy_gru.pipeline.recovering"),
     *("noisy_gru.pipeline.pruning", "noisy_gru.pipeline.replay", "noisy_gru.pipeline.step_report"),
     *("noisy_gru.components.evaluation.metrics", "noisy_gru.components.serving_gate.skew"),
-    *("noisy_gru.components.retrain_planner.measure", "noisy_gru.components.retrain_planner.drift"),
+    *("noisy_gru.components.retrain_planner.new_data", "noisy_gru.components.retrain_planner.drift"),
     *("noisy_gru.kubeflow.step_io", "noisy_gru.trainer.module"),
 )
 

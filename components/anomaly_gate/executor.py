@@ -11,7 +11,7 @@ from tfx.components.example_validator.executor import DEFAULT_FILE_NAME
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 
-from noisy_gru.components.anomaly_gate.words import Finding, explain, findings
+from noisy_gru.components.anomaly_gate.messages import Finding, explain, findings
 from noisy_gru.schema.errors import AnomalyError
 
 # Generated code, of which type checkers see nothing.

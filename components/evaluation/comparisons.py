@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from noisy_gru.components.config import CompareConfig, EvaluationConfig
 from noisy_gru.components.evaluation.catalogue import comparison_metric, default_margin, naive_baselines
 from noisy_gru.components.evaluation.clusters import Clusters, clusters_of
+from noisy_gru.components.evaluation.config import CompareConfig, EvaluationConfig
 from noisy_gru.components.evaluation.measures import Answers, Measure, measure
 from noisy_gru.components.evaluation.paired_bootstrap import (
     TIE_WEIGHT,

@@ -8,7 +8,7 @@ from tfx.orchestration.data_types import RuntimeParameter
 from tfx.types import standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 
-from noisy_gru.components.config import ReferenceConfig
+from noisy_gru.components.evaluation.config import ReferenceConfig
 from noisy_gru.components.reference_gate import driver, executor
 from noisy_gru.components.sequence_example_gen.artifacts import IngestionAccount
 

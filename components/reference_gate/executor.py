@@ -11,10 +11,10 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
-from noisy_gru.components.config import ReferenceConfig
+from noisy_gru.components.evaluation.config import ReferenceConfig
 from noisy_gru.components.evaluation.sequence_losses import names, sequence_losses
 from noisy_gru.components.latest_blessed.executor import VERSION, is_present
-from noisy_gru.components.reference_gate.compare import compare
+from noisy_gru.components.reference_gate.comparison import compare
 from noisy_gru.components.reference_gate.reference_set import read_reference
 from noisy_gru.components.reference_gate.verdict import write_verdict
 from noisy_gru.components.sequence_example_gen.beam_transforms import open_any

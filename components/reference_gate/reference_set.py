@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from noisy_gru.components.config import ReferenceConfig
+from noisy_gru.components.evaluation.config import ReferenceConfig
 from noisy_gru.components.sequence_example_gen.in_process import ingest_in_process, read_examples
 from noisy_gru.data.ingestion.report_checks import check_rows
 from noisy_gru.data.ingestion.resolved_input import resolve

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from noisy_gru.components.evaluation.served_error import published_error, served_error
 from noisy_gru.components.retrain_planner.config import RulesConfig
+from noisy_gru.components.retrain_planner.data_changes import news_of
 from noisy_gru.components.retrain_planner.evidence import Base, Evidence, Measured, News, Sizes
-from noisy_gru.components.retrain_planner.news import news_of
 from noisy_gru.components.retrain_planner.plan import Plan
 from noisy_gru.components.retrain_planner.rules import decide
 from noisy_gru.data.ingestion.resolved_input import Resolved, resolve
@@ -160,7 +160,7 @@ def _measured(
         for is_new in (True, False)
     )
     # They import Beam and TensorFlow, which a plan without measuring goes without.
-    from noisy_gru.components.retrain_planner.measure import measure
+    from noisy_gru.components.retrain_planner.new_data import measure
 
     drift_of = like = None
     why_not = ""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 
 from noisy_gru.components.retrain_planner.alarms import alarms
-from noisy_gru.components.retrain_planner.brakes import brakes
 from noisy_gru.components.retrain_planner.config import RulesConfig
 from noisy_gru.components.retrain_planner.evidence import Evidence
+from noisy_gru.components.retrain_planner.formatting import utc_text
+from noisy_gru.components.retrain_planner.guards import brakes
 from noisy_gru.components.retrain_planner.plan import Plan, Reason
 from noisy_gru.components.retrain_planner.triggers import triggers
-from noisy_gru.components.retrain_planner.words import utc_text
 from noisy_gru.schema.span_patterns import span_text
 
 

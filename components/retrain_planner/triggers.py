@@ -9,8 +9,8 @@ from typing import Any
 
 from noisy_gru.components.retrain_planner.config import RulesConfig
 from noisy_gru.components.retrain_planner.evidence import Base, Evidence, FeatureDrift, News
+from noisy_gru.components.retrain_planner.formatting import ahead_text, is_ahead, span_of_time
 from noisy_gru.components.retrain_planner.plan import FIRST, Reason
-from noisy_gru.components.retrain_planner.words import ahead_text, is_ahead, span_of_time
 from noisy_gru.schema.durations import parse_duration
 from noisy_gru.schema.span_patterns import span_text
 

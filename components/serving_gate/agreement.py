@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from noisy_gru.components.serving_gate.compare import TOLERANCE, identical, largest_difference
 from noisy_gru.components.serving_gate.contract import DEFAULT, STEP, TENSORS
+from noisy_gru.components.serving_gate.keras_reference import Expected
 from noisy_gru.components.serving_gate.plan import HELD_OUT, Plan, asked
 from noisy_gru.components.serving_gate.probe import Answers, Observation
-from noisy_gru.components.serving_gate.reference import Expected
 from noisy_gru.components.serving_gate.report import Check
 from noisy_gru.components.serving_gate.streams import stream_answers
+from noisy_gru.components.serving_gate.tolerance import TOLERANCE, identical, largest_difference
 
 PARITY, SKEW = "parity with Keras", "skew"
 

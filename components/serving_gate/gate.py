@@ -11,9 +11,9 @@ from noisy_gru.components.serving_gate import agreement
 from noisy_gru.components.serving_gate.audit import audit, operations
 from noisy_gru.components.serving_gate.contract import broken_promises, promised_inputs
 from noisy_gru.components.serving_gate.costs import cost_checks
+from noisy_gru.components.serving_gate.keras_reference import Reference, expected_answers
 from noisy_gru.components.serving_gate.plan import Plan, make_plan, read_signatures
 from noisy_gru.components.serving_gate.probe import Observation, Probe
-from noisy_gru.components.serving_gate.reference import Reference, expected_answers
 from noisy_gru.components.serving_gate.report import Check, Report
 from noisy_gru.components.serving_gate.variables import read_variables, unwanted
 from noisy_gru.registry.config import BudgetsConfig

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from noisy_gru.components.config import CompareConfig, EvaluationConfig
+from noisy_gru.components.evaluation.config import CompareConfig, EvaluationConfig
 from noisy_gru.components.evaluation.summary import read_evaluation
 from noisy_gru.components.serving_gate.report import read_report
 from noisy_gru.components.serving_gate.warmup import WARMUP_FILE, read_requests
@@ -168,7 +168,7 @@ def test_publish_compare_refuse_and_publish_again(
     from tfx.utils import path_utils
 
     from noisy_gru.components.serving_gate import executor
-    from noisy_gru.components.serving_gate.reference import Reference
+    from noisy_gru.components.serving_gate.keras_reference import Reference
 
     with SessionModel(exported[0]) as session:
         answers = session.run("serving_default", {"examples": serialized_examples})

@@ -8,7 +8,7 @@ import pytest
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import anomalies_pb2
 
-from noisy_gru.components.anomaly_gate.words import explain, findings
+from noisy_gru.components.anomaly_gate.messages import explain, findings
 
 _proto: Any = anomalies_pb2
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from noisy_gru.components.config import CompareConfig, EvaluationConfig, ThresholdConfig
 from noisy_gru.components.evaluation.accumulators import accumulator
 from noisy_gru.components.evaluation.catalogue import (
     check_evaluation,
@@ -16,6 +15,7 @@ from noisy_gru.components.evaluation.catalogue import (
     default_margin,
     known_metrics,
 )
+from noisy_gru.components.evaluation.config import CompareConfig, EvaluationConfig, ThresholdConfig
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import ConfigError
 

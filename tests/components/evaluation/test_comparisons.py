@@ -11,10 +11,10 @@ import pyarrow.parquet
 import pytest
 from scipy import stats
 
-from noisy_gru.components.config import EvaluationConfig
 from noisy_gru.components.evaluation.accumulators import Classification
 from noisy_gru.components.evaluation.clusters import clusters_of
 from noisy_gru.components.evaluation.comparisons import Comparison, judge, read_answers
+from noisy_gru.components.evaluation.config import EvaluationConfig
 from noisy_gru.components.evaluation.measures import measure
 from noisy_gru.components.evaluation.verdict import refusals, warnings
 from noisy_gru.data.values.value_sample import entity_of

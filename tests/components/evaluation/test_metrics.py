@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from noisy_gru.components.config import EvaluationConfig
+from noisy_gru.components.evaluation.config import EvaluationConfig
 from noisy_gru.schema.config import DatasetConfig, ForecastingConfig
 from noisy_gru.schema.errors import ConfigError, DataError
 
@@ -42,7 +42,7 @@ def bounds(config: Any) -> dict[str, tuple[float | None, float | None]]:
 
 
 def test_tfma_decides_on_bounds_alone() -> None:
-    from noisy_gru.components.evaluation.config import eval_config
+    from noisy_gru.components.evaluation.tfma_config import eval_config
 
     # A model that was measured is blessed by TFMA; the comparisons are beside it.
     for data in (CLASSES, WEATHER):
@@ -60,7 +60,7 @@ def test_tfma_decides_on_bounds_alone() -> None:
 
 
 def test_an_unknown_metric_is_refused() -> None:
-    from noisy_gru.components.evaluation.config import eval_config
+    from noisy_gru.components.evaluation.tfma_config import eval_config
 
     with pytest.raises(ConfigError, match="no metric f2"):
         eval_config(CLASSES, EvaluationConfig.model_validate({"thresholds": {"f2": {"min": 1}}}))

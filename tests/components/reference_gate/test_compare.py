@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from noisy_gru.components.config import ReferenceConfig
-from noisy_gru.components.reference_gate.compare import compare
+from noisy_gru.components.evaluation.config import ReferenceConfig
+from noisy_gru.components.reference_gate.comparison import compare
 from noisy_gru.components.reference_gate.verdict import read_verdict, write_verdict
 from noisy_gru.schema.config import DatasetConfig
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from noisy_gru.components.retrain_planner.news import news_of
+from noisy_gru.components.retrain_planner.data_changes import news_of
 from noisy_gru.registry.training_record import DataFile, SpanFiles, TrainingRecord
 
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from noisy_gru.components.serving_gate.gate import judge
+from noisy_gru.components.serving_gate.keras_reference import Reference
 from noisy_gru.components.serving_gate.plan import read_signatures, warmup_requests
 from noisy_gru.components.serving_gate.probe import Probe, Question, Timed, observe
-from noisy_gru.components.serving_gate.reference import Reference
 from noisy_gru.components.serving_gate.report import Report, read_report
 from noisy_gru.components.serving_gate.warmup import WARMUP_FILE, stamp
 from noisy_gru.registry.config import BudgetsConfig

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from noisy_gru.components.serving_gate.gate import judge
+from noisy_gru.components.serving_gate.keras_reference import Reference, keras_reference
 from noisy_gru.components.serving_gate.plan import read_signatures, warmup_requests
-from noisy_gru.components.serving_gate.reference import Reference, keras_reference
 from noisy_gru.components.serving_gate.report import Report
 from noisy_gru.components.serving_gate.warmup import stamp
 from noisy_gru.registry.config import BudgetsConfig

@@ -7,8 +7,8 @@ from datetime import datetime
 
 from noisy_gru.components.retrain_planner.config import RulesConfig
 from noisy_gru.components.retrain_planner.evidence import Evidence
+from noisy_gru.components.retrain_planner.formatting import ahead_text, is_ahead, one_line, span_of_time, utc_text
 from noisy_gru.components.retrain_planner.plan import Reason
-from noisy_gru.components.retrain_planner.words import ahead_text, is_ahead, one_line, span_of_time, utc_text
 from noisy_gru.registry.retraining_attempts import Outcome
 from noisy_gru.schema.durations import parse_duration
 

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from noisy_gru.components.config import ReferenceConfig
 from noisy_gru.components.evaluation.clusters import PLURALS, clusters_of
+from noisy_gru.components.evaluation.config import ReferenceConfig
 from noisy_gru.components.evaluation.paired_bootstrap import MIN_CLUSTERS, Bootstrap, is_accepted, paired_bootstrap
 from noisy_gru.components.reference_gate.verdict import Verdict
 from noisy_gru.schema.config import ClassificationConfig, DatasetConfig
