@@ -50,10 +50,10 @@ def models(options: argparse.Namespace) -> dict[str, Any]:
     import tensorflow as tf
 
     from noisy_gru.trainer.config import ModelConfig
+    from noisy_gru.trainer.export.onnx_model import onnx_model
+    from noisy_gru.trainer.export.serving_stack import fast_model
     from noisy_gru.trainer.features import Layout
     from noisy_gru.trainer.model import Sizes, build_model
-    from noisy_gru.trainer.onnx_model import onnx_model
-    from noisy_gru.trainer.serving_stack import fast_model
     from noisy_gru.trainer.transform_record import Scale, TransformRecord
 
     columns = [f"x{index}" for index in range(options.features)]

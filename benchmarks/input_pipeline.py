@@ -50,7 +50,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     import tensorflow as tf
 
     from benchmarks.keras_contenders import SPEC, Training, build, compiled_step, layout_of
-    from noisy_gru.trainer.dataset import BatchConfig, SequenceData
+    from noisy_gru.trainer.inputs.dataset import BatchConfig, SequenceData
 
     case, machine = CASES[options.case], describe()
     with tempfile.TemporaryDirectory(prefix="input-pipeline-") as name:

@@ -18,11 +18,11 @@ import tensorflow as tf
 from benchmarks.train_worker import LEARNING_RATE, STDDEVS, Arrays, Timed
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.trainer import features as names
-from noisy_gru.trainer.callbacks import noisy_layers
+from noisy_gru.trainer.callbacks.stddev_schedule import noisy_layers
 from noisy_gru.trainer.config import LayerConfig, ModelConfig
-from noisy_gru.trainer.dataset import BatchConfig, SequenceData
 from noisy_gru.trainer.features import Layout
-from noisy_gru.trainer.layers import NoisyGRU
+from noisy_gru.trainer.inputs.dataset import BatchConfig, SequenceData
+from noisy_gru.trainer.layers.noisy_gru import NoisyGRU
 from noisy_gru.trainer.loop import run_epochs
 from noisy_gru.trainer.model import Sizes, build_model
 from noisy_gru.trainer.weighted_steps import count_rows_by_weight

@@ -114,7 +114,7 @@ def contender(name: str, material: Material, batch: int, address: str, threads: 
         return _grpc(material, batch, address, keep)
     if name == "rest":
         return _rest(material, batch, address, keep)
-    from noisy_gru.trainer.export import load_keras
+    from noisy_gru.trainer.export.saved_model import load_keras
 
     model, settings = load_keras(str(Path(material.account.artifacts["Trainer"]["model"][0]) / "Format-Keras"))
     if name == "onnxruntime":
@@ -130,8 +130,8 @@ def _onnx(material: Material, batch: int, threads: int, model: Any, settings: An
     import onnxruntime
     import tensorflow_transform as tft
 
+    from noisy_gru.trainer.export.onnx_model import onnx_model
     from noisy_gru.trainer.features import Layout
-    from noisy_gru.trainer.onnx_model import onnx_model
     from noisy_gru.trainer.transform_record import read_record
 
     layout = Layout(settings.dataset)

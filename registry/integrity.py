@@ -26,7 +26,7 @@ from noisy_gru.registry.published_versions import (
 )
 from noisy_gru.registry.training_record import DATA_FILE, RETRAINING, RUN_FILE
 from noisy_gru.schema.errors import PublishError
-from noisy_gru.trainer.artifact_files import SERVING_FOLDER
+from noisy_gru.trainer.export.artifact_files import SERVING_FOLDER
 
 _WORDS = {"changed": "other bytes than were published", "gone": "the file is gone"}
 # What a decision to train rests on; a warm start sees to its own files.

@@ -19,7 +19,7 @@ from noisy_gru.registry.published_versions import (
     read_publication,
 )
 from noisy_gru.registry.training_record import KERAS_FILES, RETRAINING, read_training_record
-from noisy_gru.trainer.artifact_files import KERAS_FOLDER, SERVING_FOLDER
+from noisy_gru.trainer.export.artifact_files import KERAS_FOLDER, SERVING_FOLDER
 
 _NONE = "none"
 

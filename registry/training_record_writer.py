@@ -20,7 +20,7 @@ from noisy_gru.registry.training_record import (
     RUN_FILE,
 )
 from noisy_gru.schema.errors import PublishError
-from noisy_gru.trainer.artifact_files import WARM_START_FILE
+from noisy_gru.trainer.export.artifact_files import WARM_START_FILE
 
 _UNKNOWN = {"run_id": "", "pipeline": "", "seed": None, "config_hash": "", "fingerprint": "", "packages": {}}
 

@@ -18,8 +18,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from noisy_gru.trainer.dataset import SequenceData
-from noisy_gru.trainer.progress import report
+from noisy_gru.trainer.callbacks.progress import report
+from noisy_gru.trainer.inputs.dataset import SequenceData
 
 
 def run_epochs(

@@ -14,7 +14,7 @@ from keras import ops
 from noisy_gru.trainer import features as names
 from noisy_gru.trainer.config import ModelConfig, check_model_config
 from noisy_gru.trainer.features import Layout
-from noisy_gru.trainer.layers import NoisyGRU
+from noisy_gru.trainer.layers.noisy_gru import NoisyGRU
 
 PACKAGE = "noisy_gru"
 

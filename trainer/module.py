@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from noisy_gru.trainer.distributed import local_strategy
-from noisy_gru.trainer.meeting import lead, several_workers
+from noisy_gru.trainer.custom_config import Settings
+from noisy_gru.trainer.distributed.rendezvous import lead, several_workers
+from noisy_gru.trainer.distributed.replicas import local_strategy
 from noisy_gru.trainer.preprocessing import preprocess
-from noisy_gru.trainer.settings import Settings
 from noisy_gru.trainer.training import train
 from noisy_gru.trainer.tuning import make_tuner
 

@@ -16,24 +16,24 @@ import keras
 import tensorflow as tf
 
 from noisy_gru.schema.errors import ConfigError
-from noisy_gru.trainer.callbacks import StddevSchedule
+from noisy_gru.trainer.callbacks.checkpoint import BestWeights, Checkpoint
+from noisy_gru.trainer.callbacks.progress import FiniteLoss, HistoryFile, Progress, TensorBoardLog, report
+from noisy_gru.trainer.callbacks.stddev_schedule import StddevSchedule
 from noisy_gru.trainer.config import TrainerConfig
-from noisy_gru.trainer.dataset import SequenceData
-from noisy_gru.trainer.distributed import fit_replicas, is_chief
-from noisy_gru.trainer.export import export, keras_folder, save_keras, target_scale
+from noisy_gru.trainer.custom_config import Settings
+from noisy_gru.trainer.distributed.replicas import fit_replicas, is_chief
+from noisy_gru.trainer.export.onnx_export import export_onnx
+from noisy_gru.trainer.export.saved_model import export, keras_folder, save_keras, target_scale
+from noisy_gru.trainer.export.served_model import ServedModel
+from noisy_gru.trainer.export.serving_stack import fast_model
+from noisy_gru.trainer.inputs.dataset import SequenceData
 from noisy_gru.trainer.loop import run_epochs
 from noisy_gru.trainer.model import build_model
 from noisy_gru.trainer.objective import compile_model
-from noisy_gru.trainer.onnx_export import export_onnx
-from noisy_gru.trainer.progress import FiniteLoss, HistoryFile, Progress, TensorBoardLog, report
-from noisy_gru.trainer.resume import BestWeights, Checkpoint
-from noisy_gru.trainer.served_model import ServedModel
-from noisy_gru.trainer.serving_stack import fast_model
-from noisy_gru.trainer.settings import Settings
+from noisy_gru.trainer.training_context import EpochOrder, Workbench, prepare
 from noisy_gru.trainer.transform_record import TransformRecord, read_record, save_record
 from noisy_gru.trainer.tuning import apply_hyperparameters
-from noisy_gru.trainer.warm_start import Trained, WarmStart, better_on_eval, save_outcome
-from noisy_gru.trainer.workbench import EpochOrder, Workbench, prepare
+from noisy_gru.trainer.warm_start.warm_start import Trained, WarmStart, better_on_eval, save_outcome
 
 
 def train(fn_args: Any, settings: Settings, strategy: tf.distribute.Strategy | None = None) -> None:

@@ -21,7 +21,7 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from noisy_gru.trainer import features as names
-from noisy_gru.trainer.artifact_files import TRANSFORM_FILE
+from noisy_gru.trainer.export.artifact_files import TRANSFORM_FILE
 from noisy_gru.trainer.features import Layout
 from noisy_gru.trainer.vocabularies import words
 

@@ -13,16 +13,16 @@ import keras_tuner
 from keras_tuner import oracles
 
 from noisy_gru.schema.errors import ConfigError
+from noisy_gru.trainer.callbacks.checkpoint import BestWeights
+from noisy_gru.trainer.callbacks.progress import FiniteLoss, report
 from noisy_gru.trainer.config import TrainerConfig
-from noisy_gru.trainer.export import target_scale
+from noisy_gru.trainer.custom_config import Settings
+from noisy_gru.trainer.export.saved_model import target_scale
+from noisy_gru.trainer.export.served_model import ServedModel
 from noisy_gru.trainer.loop import run_epochs
 from noisy_gru.trainer.model import build_model
 from noisy_gru.trainer.objective import compile_model
-from noisy_gru.trainer.progress import FiniteLoss, report
-from noisy_gru.trainer.resume import BestWeights
-from noisy_gru.trainer.served_model import ServedModel
-from noisy_gru.trainer.settings import Settings
-from noisy_gru.trainer.workbench import Workbench, prepare
+from noisy_gru.trainer.training_context import Workbench, prepare
 
 STDDEV_SCALE = "stddev_scale"
 LEARN_MEAN = "learn_mean"

@@ -20,7 +20,7 @@ from noisy_gru.registry.published_versions import COMPARED_WITH, fingerprint, ha
 from noisy_gru.registry.retraining_attempts import Event, close_attempt
 from noisy_gru.registry.training_record_writer import Retraining
 from noisy_gru.schema.errors import PublishError
-from noisy_gru.trainer.artifact_files import KERAS_FOLDER
+from noisy_gru.trainer.export.artifact_files import KERAS_FOLDER
 
 MODEL = "model"
 MODEL_BLESSING = "model_blessing"

@@ -34,7 +34,7 @@ ALLOWED_STATEFUL = frozenset(
 _FORBIDDEN = (
     (("Random", "Multinomial", "TruncatedNormal", "StatefulUniform", "StatefulStandardNormal", "Rng", "Sobol",
       "Stochastic", "FractionalMaxPool", "FractionalAvgPool", "Shuffle", "Sampl", "KmeansPlusPlus", "KMC2",
-      "BitwiseXor"),  # the last is NoisyGRU's own generator's (trainer/threefry.py)
+      "BitwiseXor"),  # the last is NoisyGRU's own generator's (trainer/layers/threefry.py)
      "draws at random: noise or dropout is on, so answers change from call to call. Call it with training=False"),
     (("PyFunc", "NumpyFunction"), "calls into Python, which TF Serving doesn't have"),
     (("Cudnn",), "needs an NVIDIA GPU to run. Build the layers of the export with use_cudnn=False"),

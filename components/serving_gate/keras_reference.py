@@ -83,7 +83,7 @@ def keras_reference(serving_model: str, transform_graph: str) -> Reference:
 
     from noisy_gru.components.serving_gate.skew import TrainingPath
     from noisy_gru.components.serving_gate.variables import read_variables
-    from noisy_gru.trainer.export import load_for_parity, target_scale
+    from noisy_gru.trainer.export.saved_model import load_for_parity, target_scale
 
     served = load_for_parity(serving_model, transform_graph)
     scale = target_scale(served)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from noisy_gru.trainer.export import ServedModel
+from noisy_gru.trainer.export.saved_model import ServedModel
 
 
 class TrainingPath:

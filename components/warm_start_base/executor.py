@@ -12,7 +12,7 @@ from tfx.types import artifact_utils
 
 from noisy_gru.registry.training_record import data_hash
 from noisy_gru.registry.warm_start_version import Base, bring_base, choose_base
-from noisy_gru.trainer.artifact_files import BASE_FILE, KERAS_FOLDER
+from noisy_gru.trainer.export.artifact_files import BASE_FILE, KERAS_FOLDER
 
 ACCOUNT = "account"
 MODEL = "model"

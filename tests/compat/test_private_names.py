@@ -15,15 +15,15 @@ import pytest
 import tensorflow as tf
 from keras.src.backend.tensorflow.rnn import bidirectional_gru
 
-from noisy_gru.trainer.layers import NoisyGRU
-from noisy_gru.trainer.threefry import random_bits
+from noisy_gru.trainer.layers.noisy_gru import NoisyGRU
+from noisy_gru.trainer.layers.threefry import random_bits
 
 ROOT = Path(__file__).parents[2]
 ROOMS = ("schema", "trainer", "components", "pipeline", "serving", "kubeflow")
 # By attribute: the library, and where it is used.
 COVERED = {
-    "_flatten_layers": "keras: trainer/callbacks.py, trainer/distributed.py",
-    "_all_reduce_sum_gradients": "keras: trainer/distributed.py",
+    "_flatten_layers": "keras: trainer/callbacks/stddev_schedule.py, trainer/distributed/replicas.py",
+    "_all_reduce_sum_gradients": "keras: trainer/distributed/replicas.py",
     "_all_options": "beam: pipeline/beam_answers.py",
     "_context": "tfx: executors that need their execution's id",
     "_log_startup": "tfx: components/sequence_example_gen/executor.py",

@@ -21,7 +21,7 @@ from noisy_gru.pipeline.kubeflow_config import KubeflowConfig
 from noisy_gru.registry.config import BatchingConfig
 from noisy_gru.registry.labels import Labels, ServedModel
 from noisy_gru.registry.server_files import render
-from noisy_gru.trainer.cluster import Cluster
+from noisy_gru.trainer.distributed.cluster import Cluster
 
 ROOT = Path(__file__).parents[2]
 MANIFESTS = ROOT / "kubeflow" / "manifests"
@@ -320,7 +320,7 @@ def workers_arguments(job: Object) -> tuple[list[str], Object]:
     """What the pods of a training run, with their names filled in, and the first container."""
     (pod,) = [spec for spec in find(job, "spec") if "containers" in spec]
     (container,) = pod["containers"]
-    assert container["command"] == ["python", "-m", "noisy_gru.trainer.worker"]
+    assert container["command"] == ["python", "-m", "noisy_gru.trainer.distributed.worker"]
     return [argument.replace("$(RUN)", "run-1") for argument in container["args"]], container
 
 

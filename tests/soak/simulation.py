@@ -95,7 +95,7 @@ def retrain(config: Path, root: Path, night: datetime, at: Step = no_step) -> Re
 
 def die_in_trainer(config: Path, root: Path, night: datetime) -> None:
     """The same in a process that is killed in the middle of the training."""
-    from noisy_gru.trainer.resume import Checkpoint
+    from noisy_gru.trainer.callbacks.checkpoint import Checkpoint
 
     save = Checkpoint.on_epoch_end
 
@@ -110,7 +110,7 @@ def die_in_trainer(config: Path, root: Path, night: datetime) -> None:
 
 def asked_in_trainer(config: Path, root: Path, night: datetime) -> None:
     """The same in a process that is asked to end in the middle of the training, as a service manager does."""
-    from noisy_gru.trainer.resume import Checkpoint
+    from noisy_gru.trainer.callbacks.checkpoint import Checkpoint
 
     save = Checkpoint.on_epoch_end
 

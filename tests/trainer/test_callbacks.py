@@ -7,8 +7,8 @@ import keras
 import numpy as np
 import pytest
 
-from noisy_gru.trainer.callbacks import StddevSchedule, noisy_layers
-from noisy_gru.trainer.layers import NoisyGRU
+from noisy_gru.trainer.callbacks.stddev_schedule import StddevSchedule, noisy_layers
+from noisy_gru.trainer.layers.noisy_gru import NoisyGRU
 
 HALF = math.sqrt(0.5)
 # Keras' own annotations know the defaults' types only.

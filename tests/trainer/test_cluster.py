@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from noisy_gru.schema.errors import ConfigError
-from noisy_gru.trainer.cluster import Cluster
-from noisy_gru.trainer.meeting import several_workers
+from noisy_gru.trainer.distributed.cluster import Cluster
+from noisy_gru.trainer.distributed.rendezvous import several_workers
 
 
 def tf_config(jobs: dict[str, list[str]], kind: str = "worker", index: int = 0) -> dict[str, str]:

@@ -14,8 +14,8 @@ from numpy.testing import assert_array_equal
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import DataError
 from noisy_gru.trainer import features as names
-from noisy_gru.trainer.dataset import BatchConfig, SequenceData
 from noisy_gru.trainer.features import Layout, model_inputs
+from noisy_gru.trainer.inputs.dataset import BatchConfig, SequenceData
 
 COUNT = 103
 FEATURES_KEY = "features$ragged_values"

@@ -22,7 +22,7 @@ import pytest
 
 from noisy_gru.schema.errors import ConfigError
 from noisy_gru.trainer.config import TrainerConfig
-from noisy_gru.trainer.settings import Settings
+from noisy_gru.trainer.custom_config import Settings
 
 pytestmark = [
     pytest.mark.slow,
@@ -53,7 +53,7 @@ def arguments(transformed: Any, folder: Path) -> Any:
 
 
 def weights(folder: Path) -> list[np.ndarray]:
-    from noisy_gru.trainer.export import load_keras
+    from noisy_gru.trainer.export.saved_model import load_keras
 
     return load_keras(str(folder / "model" / "Format-Keras"))[0].get_weights()
 
@@ -85,11 +85,11 @@ class Workers:
             each.close()
         # What a pipeline's Trainer does in the end, without what it needs before.
         lead = (
-            "import json, os, sys, types; from noisy_gru.trainer.meeting import lead, several_workers\n"
+            "import json, os, sys, types; from noisy_gru.trainer.distributed.rendezvous import lead, several_workers\n"
             "given = types.SimpleNamespace(**json.loads(sys.argv[1]))\n"
             "lead(given, several_workers('auto', os.environ), os.environ)"
         )
-        command = [sys.executable, "-m", "noisy_gru.trainer.worker", str(folder / f"meeting-{name}"), "--"]
+        command = [sys.executable, "-m", "noisy_gru.trainer.distributed.worker", str(folder / f"meeting-{name}"), "--"]
         command += [sys.executable, "-c", lead, json.dumps(vars(given))]
         self.logs = [folder / f"{name}-{index}.txt" for index in range(2)]
         self.processes = []
@@ -185,10 +185,10 @@ MIRRORED = """
     import keras, numpy as np, tensorflow as tf
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-    from noisy_gru.trainer.distributed import agree, draw_as_one_machine, fit_replicas, local_strategy
+    from noisy_gru.trainer.distributed.replicas import agree, draw_as_one_machine, fit_replicas, local_strategy
     from noisy_gru.trainer.model import build_model
-    from noisy_gru.trainer.settings import Settings
-    from noisy_gru.trainer.workbench import EpochOrder, prepare
+    from noisy_gru.trainer.custom_config import Settings
+    from noisy_gru.trainer.training_context import EpochOrder, prepare
 
     given = types.SimpleNamespace(**json.loads(sys.argv[1]))
     settings = Settings.parse(given.custom_config)
@@ -223,7 +223,7 @@ MIRRORED = """
     logs = max(abs(a[name] - b[name]) for a, b in zip(losses[:3], losses[3:]) for name in a)
     keys = [list(each) for each in losses]
 
-    from noisy_gru.trainer.layers import NoisyGRU
+    from noisy_gru.trainer.layers.noisy_gru import NoisyGRU
     def draws(rows_of_each, strategy):
         with strategy.scope():
             inputs = keras.Input((1, 1))
@@ -288,7 +288,7 @@ def test_a_pipeline_outside_of_the_launcher_is_refused(
 
 
 def test_shares_are_the_batches_of_one(classification: Any, tmp_path: Path) -> None:
-    from noisy_gru.trainer.workbench import prepare
+    from noisy_gru.trainer.training_context import prepare
 
     given = arguments(classification, tmp_path)
     for cache in (4.0, 0.0):  # from memory, and from the files

@@ -20,9 +20,9 @@ from noisy_gru.saved_model.session import SessionModel
 from noisy_gru.saved_model.tensor_names import tensor_names
 from noisy_gru.schema.errors import ConfigError, ModelError
 from noisy_gru.trainer.config import TrainerConfig
-from noisy_gru.trainer.export import keras_folder, load_for_parity, load_keras
+from noisy_gru.trainer.custom_config import Settings
+from noisy_gru.trainer.export.saved_model import keras_folder, load_for_parity, load_keras
 from noisy_gru.trainer.features import Layout
-from noisy_gru.trainer.settings import Settings
 from tests.trainer.numpy_gru import gru
 
 pytestmark = [
@@ -205,7 +205,7 @@ def test_serving_is_what_training_saw(exported: Any, encode: Any) -> None:
     """The transformed test split on disk through the Keras model gives what raw examples through the Session give."""
     import tensorflow_transform as tft
 
-    from noisy_gru.trainer.dataset import BatchConfig, SequenceData
+    from noisy_gru.trainer.inputs.dataset import BatchConfig, SequenceData
 
     spec = tft.TFTransformOutput(exported.transformed.graph).transformed_feature_spec()
     data = SequenceData(exported.transformed.files["test"], spec, exported.layout, BatchConfig(40), "test")

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from noisy_gru.trainer.fused_gru import Weights, fused_gru
-from noisy_gru.trainer.layers import NoisyGRU
+from noisy_gru.trainer.layers.fused_gru import Weights, fused_gru
+from noisy_gru.trainer.layers.noisy_gru import NoisyGRU
 
 BATCH, STEPS, FEATURES, UNITS = 4, 6, 3, 5
 MASK = np.array([[1, 1, 1, 1, 1, 1], [1, 1, 1, 0, 0, 0], [0] * 6, [0, 1, 0, 1, 1, 0]])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from noisy_gru.trainer.layers import NoisyGRU
+from noisy_gru.trainer.layers.noisy_gru import NoisyGRU
 from tests.trainer.numpy_gru import gru, gru_step
 
 # Keras' own annotations know the defaults' types only.

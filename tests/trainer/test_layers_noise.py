@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 from scipy import stats
 
-from noisy_gru.trainer.layers import NoisyGRU
+from noisy_gru.trainer.layers.noisy_gru import NoisyGRU
 
 UNITS = 16
 STDDEV = 0.3
@@ -204,7 +204,7 @@ def test_the_replicas_of_a_strategy_draw_apart():
         import numpy as np, tensorflow as tf
         cpu = tf.config.list_physical_devices("CPU")[0]
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-        from noisy_gru.trainer.layers import NoisyGRU
+        from noisy_gru.trainer.layers.noisy_gru import NoisyGRU
         strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
         with strategy.scope():
             layer = NoisyGRU(16, stddev=0.3, seed=22, return_state=True)

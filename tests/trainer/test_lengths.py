@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from noisy_gru.trainer import lengths
-from noisy_gru.trainer.lengths import few_lengths
+from noisy_gru.trainer.inputs import padded_lengths as lengths
+from noisy_gru.trainer.inputs.padded_lengths import few_lengths
 
 VOWELS = Path(__file__).parents[2] / "examples" / "japanese_vowels"
 

@@ -13,13 +13,13 @@ import pytest
 import tensorflow as tf
 
 from noisy_gru.trainer.config import TrainerConfig
+from noisy_gru.trainer.custom_config import Settings
 from noisy_gru.trainer.loop import run_epochs
 from noisy_gru.trainer.model import build_model
 from noisy_gru.trainer.module import run_fn
 from noisy_gru.trainer.objective import compile_model
-from noisy_gru.trainer.settings import Settings
+from noisy_gru.trainer.training_context import EpochOrder, Workbench, prepare
 from noisy_gru.trainer.weighted_steps import count_rows_by_weight
-from noisy_gru.trainer.workbench import EpochOrder, Workbench, prepare
 
 pytestmark = [
     pytest.mark.slow,
@@ -141,7 +141,7 @@ def test_the_loop_goes_on_where_it_is_told_to(classification: Any, tmp_path: Pat
 def test_xla_trains_the_same_model_and_says_what_it_compiles(
     classification: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from noisy_gru.trainer.export import load_keras
+    from noisy_gru.trainer.export.saved_model import load_keras
 
     results = {}
     for xla in ("off", "on"):

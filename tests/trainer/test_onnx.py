@@ -14,8 +14,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import ConfigError, ModelError
 from noisy_gru.trainer.config import ModelConfig, TrainerConfig, model_problems
+from noisy_gru.trainer.custom_config import Settings
 from noisy_gru.trainer.features import Layout
-from noisy_gru.trainer.settings import Settings
 
 pytestmark = [
     pytest.mark.slow,
@@ -73,9 +73,9 @@ def served_by(transformed: Any, **config: Any) -> tuple[Any, ModelConfig, Any]:
     """A model with weights by chance, its configuration, and what Transform fitted."""
     import tensorflow_transform as tft
 
+    from noisy_gru.trainer.export.served_model import ServedModel
     from noisy_gru.trainer.features import LABEL_VOCABULARY
     from noisy_gru.trainer.model import Sizes, build_model
-    from noisy_gru.trainer.served_model import ServedModel
     from noisy_gru.trainer.transform_record import read_record
 
     layout, graph = Layout(transformed.dataset), tft.TFTransformOutput(transformed.graph)
@@ -103,7 +103,7 @@ def requests(layout: Layout, lengths: list[int], steps: int) -> dict[str, np.nda
     [("classification", "last"), ("classification", "max"), ("forecasts", "both ways"), ("forecasts", "mean")],
 )
 def test_onnx_runtime_answers_as_tensorflow_does(data: str, kind: str, request: Any, tmp_path: Path) -> None:
-    from noisy_gru.trainer.onnx_export import ONNX_FILE, export_onnx
+    from noisy_gru.trainer.export.onnx_export import ONNX_FILE, export_onnx
 
     served, config, record = served_by(request.getfixturevalue(data), **MODELS[kind])
     note = export_onnx(served, config, record, str(tmp_path))
@@ -134,7 +134,7 @@ def served_labels(served: Any) -> list[str]:
 
 
 def test_the_same_model_gives_the_same_bytes(classification: Any) -> None:
-    from noisy_gru.trainer.onnx_model import onnx_model
+    from noisy_gru.trainer.export.onnx_model import onnx_model
 
     served, config, record = served_by(classification, **MODELS["last"])
     first, second = (onnx_model(served.model, served.layout, config, record) for _ in range(2))
@@ -144,7 +144,7 @@ def test_the_same_model_gives_the_same_bytes(classification: Any) -> None:
 def test_a_file_that_answers_otherwise_is_not_written(
     classification: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from noisy_gru.trainer import onnx_export
+    from noisy_gru.trainer.export.saved_model import onnx_export
 
     served, config, record = served_by(classification, **MODELS["last"])
     right = onnx_export.onnx_model(served.model, served.layout, config, record)
@@ -159,7 +159,7 @@ def test_a_file_that_answers_otherwise_is_not_written(
 def test_without_onnx_runtime_it_is_said_that_nothing_was_compared(
     classification: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from noisy_gru.trainer import onnx_export
+    from noisy_gru.trainer.export.saved_model import onnx_export
 
     served, config, record = served_by(classification, **MODELS["last"])
     monkeypatch.setattr(onnx_export.importlib.util, "find_spec", lambda name: None)
@@ -193,7 +193,7 @@ def test_what_it_has_no_words_for_is_refused_before_training(datasets: Any) -> N
 
 
 def test_the_writer_refuses_it_too(datasets: Any) -> None:
-    from noisy_gru.trainer.onnx_model import onnx_model
+    from noisy_gru.trainer.export.onnx_model import onnx_model
 
     nothing: Any = None
     layout = Layout(datasets.forecasting_dataset())

@@ -20,9 +20,9 @@ from noisy_gru.saved_model.saved_model_proto import parse_saved_model
 from noisy_gru.saved_model.session import SessionModel
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.trainer.config import ModelConfig
+from noisy_gru.trainer.export.serving_stack import fast_model
 from noisy_gru.trainer.features import Layout
 from noisy_gru.trainer.model import Sizes, build_model
-from noisy_gru.trainer.serving_stack import fast_model
 
 pytestmark = pytest.mark.slow
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from noisy_gru.schema.errors import ConfigError
-from noisy_gru.trainer.settings import Settings
+from noisy_gru.trainer.custom_config import Settings
 
 DATASET: dict[str, Any] = {
     "data": {"files": ["*.csv"], "entity": "id", "time": {"column": "t"}, "features": ["a"]},

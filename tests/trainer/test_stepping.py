@@ -18,8 +18,8 @@ from noisy_gru.saved_model.tensor_names import tensor_names
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import ConfigError, ModelError
 from noisy_gru.trainer.config import ModelConfig, TrainerConfig
+from noisy_gru.trainer.custom_config import Settings
 from noisy_gru.trainer.features import Layout
-from noisy_gru.trainer.settings import Settings
 
 pytestmark = [
     pytest.mark.slow,
@@ -67,10 +67,10 @@ def stepped(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     """An exported model of each kind with weights by chance, in a Session and in eager mode."""
     import tensorflow_transform as tft
 
-    from noisy_gru.trainer.export import export, keras_folder, load_for_parity, save_keras
+    from noisy_gru.trainer.export.saved_model import export, keras_folder, load_for_parity, save_keras
+    from noisy_gru.trainer.export.served_model import ServedModel
     from noisy_gru.trainer.features import LABEL_VOCABULARY
     from noisy_gru.trainer.model import Sizes, build_model
-    from noisy_gru.trainer.served_model import ServedModel
 
     fixture, model, size = KINDS[request.param]
     transformed = request.getfixturevalue(fixture)
@@ -247,7 +247,7 @@ def test_a_forecast_starts_from_the_last_value_read_however_long_ago(stepped: An
         stepped.session.run("serving_step", {**piece(steps, first, later), "state": given})["predictions"]
         for given in (state, moved)
     )
-    from noisy_gru.trainer.export import target_scale
+    from noisy_gru.trainer.export.saved_model import target_scale
 
     scale = target_scale(stepped.eager)
     assert scale is not None
@@ -326,7 +326,7 @@ def test_another_version_refuses_the_state(stepped: Any) -> None:
     """One weight apart, and the numbers would mean something else."""
     import keras
 
-    from noisy_gru.trainer.served_model import ServedModel
+    from noisy_gru.trainer.export.served_model import ServedModel
 
     other = keras.models.clone_model(stepped.eager.model)
     weights = stepped.eager.model.get_weights()
@@ -375,7 +375,7 @@ def test_in_a_process_of_its_own(stepped: Any, tmp_path: Path) -> None:
 
 
 def test_a_training_exports_it_when_asked(classification: Any, tmp_path: Path) -> None:
-    from noisy_gru.trainer.export import load_for_parity
+    from noisy_gru.trainer.export.saved_model import load_for_parity
     from noisy_gru.trainer.module import run_fn
 
     trainer = TrainerConfig.model_validate(
@@ -395,8 +395,8 @@ def test_a_training_exports_it_when_asked(classification: Any, tmp_path: Path) -
 
 @pytest.mark.parametrize("stepped", ["regression"], indirect=True)
 def test_what_needs_the_whole_sequence_is_refused_before_anything_is_built(stepped: Any) -> None:
+    from noisy_gru.trainer.export.stream_step import Stepper
     from noisy_gru.trainer.model import Sizes, build_model
-    from noisy_gru.trainer.stepping import Stepper
 
     config = ModelConfig.model_validate({"serving_step": True, "pooling": "max"})
     with pytest.raises(ConfigError, match=r"needs model\.pooling: last, received max"):

@@ -15,7 +15,7 @@ import pytest
 from noisy_gru.saved_model.session import SessionModel
 from noisy_gru.trainer import module
 from noisy_gru.trainer.config import TrainerConfig
-from noisy_gru.trainer.settings import Settings
+from noisy_gru.trainer.custom_config import Settings
 
 # TFX and what it imports warn of themselves; this test is about what runs inside.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from noisy_gru.trainer.threefry import random_bits, threefry2x32
+from noisy_gru.trainer.layers.threefry import random_bits, threefry2x32
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])

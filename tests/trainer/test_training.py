@@ -12,9 +12,9 @@ import pytest
 from noisy_gru.schema.errors import ConfigError, DataError
 from noisy_gru.trainer import training
 from noisy_gru.trainer.config import TrainerConfig
+from noisy_gru.trainer.custom_config import Settings
 from noisy_gru.trainer.module import run_fn
-from noisy_gru.trainer.settings import Settings
-from noisy_gru.trainer.workbench import prepare, require_keras_3
+from noisy_gru.trainer.training_context import prepare, require_keras_3
 
 pytestmark = [
     pytest.mark.slow,

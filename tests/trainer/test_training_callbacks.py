@@ -14,9 +14,9 @@ import pytest
 import tensorflow as tf
 
 from noisy_gru.schema.errors import ConfigError
+from noisy_gru.trainer.callbacks.checkpoint import BestWeights, Checkpoint
+from noisy_gru.trainer.callbacks.progress import FiniteLoss, HistoryFile, Progress, TensorBoardLog
 from noisy_gru.trainer.config import EarlyStoppingConfig
-from noisy_gru.trainer.progress import FiniteLoss, HistoryFile, Progress, TensorBoardLog
-from noisy_gru.trainer.resume import BestWeights, Checkpoint
 
 
 class FakeModel:

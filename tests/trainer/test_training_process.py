@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from noisy_gru.trainer.config import TrainerConfig
-from noisy_gru.trainer.settings import Settings
+from noisy_gru.trainer.custom_config import Settings
 
 pytestmark = pytest.mark.slow
 
@@ -53,7 +53,7 @@ class Run:
 
 
 def weights(folder: Path) -> list[np.ndarray]:
-    from noisy_gru.trainer.export import load_keras
+    from noisy_gru.trainer.export.saved_model import load_keras
 
     return load_keras(str(folder / "model" / "Format-Keras"))[0].get_weights()
 

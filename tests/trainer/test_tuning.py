@@ -11,7 +11,7 @@ import pytest
 from noisy_gru.schema.errors import ConfigError
 from noisy_gru.trainer import tuning
 from noisy_gru.trainer.config import TrainerConfig
-from noisy_gru.trainer.settings import Settings
+from noisy_gru.trainer.custom_config import Settings
 
 CONFIG = TrainerConfig.model_validate(
     {

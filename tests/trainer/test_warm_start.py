@@ -14,15 +14,15 @@ import pytest
 
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import ConfigError
-from noisy_gru.trainer.base_differences import differences
 from noisy_gru.trainer.config import ModelConfig, TrainerConfig
-from noisy_gru.trainer.export import load_keras
+from noisy_gru.trainer.custom_config import Settings
+from noisy_gru.trainer.export.saved_model import load_keras
+from noisy_gru.trainer.export.served_model import ServedModel
 from noisy_gru.trainer.model import Sizes, build_model
 from noisy_gru.trainer.module import run_fn
-from noisy_gru.trainer.served_model import ServedModel
-from noisy_gru.trainer.settings import Settings
 from noisy_gru.trainer.transform_record import Scale, TransformRecord, read_record
-from noisy_gru.trainer.weight_transfer import transfer_weights
+from noisy_gru.trainer.warm_start.base_differences import differences
+from noisy_gru.trainer.warm_start.weight_transfer import transfer_weights
 
 pytestmark = [
     pytest.mark.slow,
@@ -365,7 +365,7 @@ def test_a_proof_that_was_interrupted_goes_on(
 
 
 def test_what_there_is_not_to_start_from(classification: Any, base: Path, tmp_path: Path) -> None:
-    from noisy_gru.trainer.warm_start import WarmStart
+    from noisy_gru.trainer.warm_start.warm_start import WarmStart
 
     record = TransformRecord.from_json((base / "Format-Keras" / "transform.json").read_text())
     settings = Settings(classification.dataset, config())

@@ -11,15 +11,15 @@ from types import SimpleNamespace
 import pytest
 
 from noisy_gru.schema.errors import ConfigError
-from noisy_gru.trainer.cluster import Cluster
-from noisy_gru.trainer.meeting import end_meeting, follow, lead
+from noisy_gru.trainer.distributed.cluster import Cluster
+from noisy_gru.trainer.distributed.rendezvous import end_meeting, follow, lead
 
 CLUSTER = Cluster(("a:1", "b:1"), 1)
 SAY_WHO = "import os; print(os.environ.get('TF_CONFIG'), os.environ.get('NOISY_GRU_MEETING')); raise SystemExit({code})"
 
 
 def worker(folder: Path, *options: str, code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "noisy_gru.trainer.worker", *options, str(folder), "--"]
+    command = [sys.executable, "-m", "noisy_gru.trainer.distributed.worker", *options, str(folder), "--"]
     command += [sys.executable, "-c", SAY_WHO.format(code=code)]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=environment)
 

@@ -15,7 +15,7 @@ from noisy_gru.components.serving_gate.plan import read_signatures, warmup_reque
 from noisy_gru.components.serving_gate.report import Report
 from noisy_gru.components.serving_gate.warmup import stamp
 from noisy_gru.registry.config import BudgetsConfig
-from noisy_gru.trainer.settings import Settings
+from noisy_gru.trainer.custom_config import Settings
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
 
@@ -51,9 +51,9 @@ def gate(trained: Any, tmp_path: Path) -> Callable[..., Report]:
     import tensorflow as tf
     import tensorflow_transform as tft
 
-    from noisy_gru.trainer.export import export, keras_folder, save_keras
+    from noisy_gru.trainer.export.saved_model import export, keras_folder, save_keras
+    from noisy_gru.trainer.export.served_model import ServedModel
     from noisy_gru.trainer.features import Layout
-    from noisy_gru.trainer.served_model import ServedModel
 
     def _gate(spoil: Callable[[dict[str, Any]], dict[str, Any]]) -> Report:
         transform: Any = Spoilt(tft.TFTransformOutput(trained.transform_graph), spoil)

@@ -23,10 +23,10 @@ import tensorflow_transform as tft
 from noisy_gru.saved_model.tensor_names import tensor_names
 from noisy_gru.trainer import features as names
 from noisy_gru.trainer import model as _model  # noqa: F401 (registers the layers that a .keras file names)
-from noisy_gru.trainer.artifact_files import KERAS_FOLDER, MODEL_FILE, SETTINGS_FILE
+from noisy_gru.trainer.custom_config import Settings
+from noisy_gru.trainer.export.artifact_files import KERAS_FOLDER, MODEL_FILE, SETTINGS_FILE
+from noisy_gru.trainer.export.served_model import ServedModel
 from noisy_gru.trainer.features import Layout
-from noisy_gru.trainer.served_model import ServedModel
-from noisy_gru.trainer.settings import Settings
 
 logger = logging.getLogger(__name__)
 

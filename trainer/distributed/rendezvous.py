@@ -3,7 +3,7 @@
     chief     lead(fn_args, cluster, os.environ)    writes task.json, trains with the others, raises what went wrong
     others    code = follow(folder, cluster)        wait for task.json, train along, end when over.json is there
 
-Each training is a process of its own (`noisy_gru.trainer.member`): TensorFlow joins a cluster before it does anything
+Each training is a process of its own (`noisy_gru.trainer.distributed.training_worker`): TensorFlow joins a cluster before it does anything
 else, and the Trainer's process has run Transform before. A task that is replaced (the chief was started anew) ends the
 process that follows the old one. The folder belongs to one run; over.json in it says with which code that ended.
 """
@@ -24,7 +24,7 @@ from typing import IO, Any
 
 from noisy_gru.schema import errors
 from noisy_gru.schema.errors import ConfigError
-from noisy_gru.trainer.cluster import TF_CONFIG, Cluster
+from noisy_gru.trainer.distributed.cluster import TF_CONFIG, Cluster
 
 logger = logging.getLogger(__name__)
 # That of `progress`, which imports TensorFlow: those who wait don't need it.
@@ -66,7 +66,7 @@ def several_workers(choice: str, environment: Mapping[str, str]) -> Cluster | No
     if cluster is None and choice == "multi_worker":
         raise ConfigError(
             f"training.strategy: multi_worker needs {TF_CONFIG} with two workers or more. Start all of them with "
-            "`python -m noisy_gru.trainer.worker`, or set training.strategy: auto."
+            "`python -m noisy_gru.trainer.distributed.worker`, or set training.strategy: auto."
         )
     return cluster
 
@@ -88,12 +88,12 @@ def lead(fn_args: Any, cluster: Cluster, environment: Mapping[str, str], *, join
     if not cluster.is_chief:
         raise ConfigError(
             f"Worker {cluster.index} runs the pipeline, but that is the chief's. Start all workers with "
-            "`python -m noisy_gru.trainer.worker FOLDER -- COMMAND`, which runs it on the chief alone."
+            "`python -m noisy_gru.trainer.distributed.worker FOLDER -- COMMAND`, which runs it on the chief alone."
         )
     if MEETING not in environment:
         raise ConfigError(
             f"{TF_CONFIG} names {len(cluster.addresses)} workers, but {MEETING} does not say in which folder they wait"
-            ". Start the run with `python -m noisy_gru.trainer.worker FOLDER -- COMMAND` on all of them, or set "
+            ". Start the run with `python -m noisy_gru.trainer.distributed.worker FOLDER -- COMMAND` on all of them, or set "
             "training.strategy: none to train on this machine alone."
         )
     folder = Path(environment[MEETING])
@@ -165,7 +165,7 @@ class _Member:
         self.error: dict[str, str] | None = None
         self.lines: list[str] = []
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "noisy_gru.trainer.member", str(task)],
+            [sys.executable, "-m", "noisy_gru.trainer.distributed.training_worker", str(task)],
             # It ends when this end of its input closes, so it never outlives who started it.
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

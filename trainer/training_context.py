@@ -15,12 +15,12 @@ from noisy_gru.schema.config import ClassificationConfig
 from noisy_gru.schema.errors import ConfigError, DataError
 from noisy_gru.schema.splits import has_eval_split
 from noisy_gru.trainer.config import TrainerConfig, check_model_config
-from noisy_gru.trainer.dataset import BatchConfig, SequenceData
+from noisy_gru.trainer.custom_config import Settings
 from noisy_gru.trainer.features import LABEL_VOCABULARY, Layout
-from noisy_gru.trainer.lengths import few_lengths
+from noisy_gru.trainer.inputs.dataset import BatchConfig, SequenceData
+from noisy_gru.trainer.inputs.padded_lengths import few_lengths
 from noisy_gru.trainer.model import Sizes
 from noisy_gru.trainer.objective import metric_name
-from noisy_gru.trainer.settings import Settings
 from noisy_gru.trainer.xla import XlaChoice, choose_xla
 
 # XLA compiles each anew; a pass over eval is short, so padding costs less there.

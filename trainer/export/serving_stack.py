@@ -20,11 +20,11 @@ import numpy as np
 import tensorflow as tf
 
 from noisy_gru.trainer import features as names
-from noisy_gru.trainer.layers import NoisyGRU
+from noisy_gru.trainer.export.batched_gru import many_sequences
+from noisy_gru.trainer.export.gru_loops import Gru
+from noisy_gru.trainer.export.single_sequence_gru import has_blocks, one_sequence
+from noisy_gru.trainer.layers.noisy_gru import NoisyGRU
 from noisy_gru.trainer.model import LengthMask, MaskedPooling
-from noisy_gru.trainer.serving_loops import Gru
-from noisy_gru.trainer.serving_many import many_sequences
-from noisy_gru.trainer.serving_one import has_blocks, one_sequence
 
 Predict = Callable[[Mapping[str, Any]], Any]
 

@@ -23,9 +23,9 @@ import keras
 import tensorflow as tf
 
 from noisy_gru.schema.errors import ConfigError
-from noisy_gru.trainer.callbacks import noisy_layers
-from noisy_gru.trainer.dataset import SequenceData
-from noisy_gru.trainer.noise_seeds import per_replica_seed
+from noisy_gru.trainer.callbacks.stddev_schedule import noisy_layers
+from noisy_gru.trainer.inputs.dataset import SequenceData
+from noisy_gru.trainer.layers.noise_seeds import per_replica_seed
 
 
 def fit_replicas(

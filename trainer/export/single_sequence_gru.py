@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from noisy_gru.trainer.serving_loops import HOLD, Gru, Stack, ended, or_zeros, run_rounds, step
+from noisy_gru.trainer.export.gru_loops import HOLD, Gru, Stack, ended, or_zeros, run_rounds, step
 
 _STEPS = 8  # in a round of the loop: few rounds
 _LARGEST_BLOCKS = 1_000_000  # bytes

@@ -16,8 +16,8 @@ import tensorflow as tf
 from noisy_gru.schema.errors import ModelError
 from noisy_gru.trainer import features as names
 from noisy_gru.trainer.config import ModelConfig
-from noisy_gru.trainer.onnx_model import onnx_model
-from noisy_gru.trainer.served_model import ServedModel
+from noisy_gru.trainer.export.onnx_model import onnx_model
+from noisy_gru.trainer.export.served_model import ServedModel
 from noisy_gru.trainer.transform_record import TransformRecord
 
 ONNX_FILE = "assets.extra/onnx/model.onnx"

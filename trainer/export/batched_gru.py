@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from noisy_gru.trainer.serving_loops import HOLD, Gru, Stack, ended, or_zeros, run_rounds, step
+from noisy_gru.trainer.export.gru_loops import HOLD, Gru, Stack, ended, or_zeros, run_rounds, step
 
 _STEPS = 4  # in a round of the loop: little waste at the end
 

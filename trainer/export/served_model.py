@@ -30,9 +30,9 @@ from noisy_gru.saved_model.tensor_names import tensor_names
 from noisy_gru.schema.errors import ConfigError
 from noisy_gru.trainer import features as names
 from noisy_gru.trainer.config import ModelConfig
+from noisy_gru.trainer.export.request_checks import checked_tensors, required
+from noisy_gru.trainer.export.stream_step import Stepper
 from noisy_gru.trainer.features import Layout, model_inputs
-from noisy_gru.trainer.request_checks import checked_tensors, required
-from noisy_gru.trainer.stepping import Stepper
 from noisy_gru.trainer.vocabularies import words
 
 

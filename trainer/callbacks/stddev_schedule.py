@@ -1,6 +1,6 @@
 """Callbacks of the Trainer.
 
->>> from noisy_gru.trainer.callbacks import StddevSchedule
+>>> from noisy_gru.trainer.callbacks.stddev_schedule import StddevSchedule
 >>> callback = StddevSchedule("cosine", epochs=5)
 >>> [round(callback.factor(epoch), 3) for epoch in range(5)]
 [1.0, 0.854, 0.5, 0.146, 0.0]
@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import keras
 
-from noisy_gru.trainer.layers import NoisyGRU
+from noisy_gru.trainer.layers.noisy_gru import NoisyGRU
 
 SCHEDULES = ("constant", "linear", "cosine")
 

@@ -22,7 +22,7 @@ import tensorflow as tf
 from noisy_gru.schema.errors import DataError
 from noisy_gru.trainer import features as names
 from noisy_gru.trainer.features import Layout
-from noisy_gru.trainer.flat_sequences import Flat, flattened, joined, padded
+from noisy_gru.trainer.inputs.flat_sequences import Flat, flattened, joined, padded
 
 logger = logging.getLogger(__name__)
 

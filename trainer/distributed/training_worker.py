@@ -1,7 +1,7 @@
-"""One process of a training on several machines: `python -m noisy_gru.trainer.member TASK`, with TF_CONFIG set.
+"""One process of a training on several machines: `python -m noisy_gru.trainer.distributed.training_worker TASK`, with TF_CONFIG set.
 
 All of them read the same task and train alike; the chief alone writes what it names. It is started by
-`noisy_gru.trainer.meeting`, which reads the lines of JSON that it prints, and ends when its standard input does.
+`noisy_gru.trainer.distributed.rendezvous`, which reads the lines of JSON that it prints, and ends when its standard input does.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from typing import Any
 import tensorflow as tf
 
 from noisy_gru.schema.errors import ConfigError, UserError
-from noisy_gru.trainer.distributed import agree, is_chief
-from noisy_gru.trainer.meeting import JOINED
-from noisy_gru.trainer.progress import progress_logger, report
-from noisy_gru.trainer.settings import Settings
+from noisy_gru.trainer.callbacks.progress import progress_logger, report
+from noisy_gru.trainer.custom_config import Settings
+from noisy_gru.trainer.distributed.rendezvous import JOINED
+from noisy_gru.trainer.distributed.replicas import agree, is_chief
 from noisy_gru.trainer.training import train
 
 _FAILED, _USER_ERROR = 1, 2

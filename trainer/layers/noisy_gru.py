@@ -1,7 +1,7 @@
 """The noisy GRU: a Keras GRU whose training sequences start from a random hidden state.
 
 >>> import keras
->>> from noisy_gru.trainer.layers import NoisyGRU
+>>> from noisy_gru.trainer.layers.noisy_gru import NoisyGRU
 >>> stack = keras.Sequential([
 ...     NoisyGRU(64, stddev=0.1, return_sequences=True),
 ...     NoisyGRU(32, stddev=0.05, return_sequences=True),
@@ -19,9 +19,9 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from noisy_gru.trainer.fused_gru import Weights, fused_gru
-from noisy_gru.trainer.noise_seeds import NoiseSeedGenerator, noise_seed
-from noisy_gru.trainer.threefry import random_bits
+from noisy_gru.trainer.layers.fused_gru import Weights, fused_gru
+from noisy_gru.trainer.layers.noise_seeds import NoiseSeedGenerator, noise_seed
+from noisy_gru.trainer.layers.threefry import random_bits
 
 NOISES = ("normal", "truncated_normal", "uniform")
 

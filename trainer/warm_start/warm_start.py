@@ -18,17 +18,23 @@ import keras
 import tensorflow as tf
 
 from noisy_gru.schema.errors import ConfigError
-from noisy_gru.trainer.artifact_files import BASE_FILE, MODEL_FILE, SETTINGS_FILE, TRANSFORM_FILE, WARM_START_FILE
-from noisy_gru.trainer.base_differences import differences
+from noisy_gru.trainer.callbacks.checkpoint import BestWeights, Checkpoint
+from noisy_gru.trainer.callbacks.progress import HistoryFile, report
 from noisy_gru.trainer.config import TrainerConfig
-from noisy_gru.trainer.export import keras_folder, load_model
+from noisy_gru.trainer.custom_config import DATASET, TRAINER, Settings
+from noisy_gru.trainer.export.artifact_files import (
+    BASE_FILE,
+    MODEL_FILE,
+    SETTINGS_FILE,
+    TRANSFORM_FILE,
+    WARM_START_FILE,
+)
+from noisy_gru.trainer.export.saved_model import keras_folder, load_model
 from noisy_gru.trainer.features import Layout
-from noisy_gru.trainer.progress import HistoryFile, report
-from noisy_gru.trainer.resume import BestWeights, Checkpoint
-from noisy_gru.trainer.settings import DATASET, TRAINER, Settings
 from noisy_gru.trainer.transform_record import TransformRecord
 from noisy_gru.trainer.tuning import eval_objective
-from noisy_gru.trainer.weight_transfer import transfer_weights
+from noisy_gru.trainer.warm_start.base_differences import differences
+from noisy_gru.trainer.warm_start.weight_transfer import transfer_weights
 
 
 class Trained(NamedTuple):

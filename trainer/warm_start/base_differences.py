@@ -6,7 +6,7 @@ from typing import Any
 
 from noisy_gru.schema.config import ClassificationConfig, DatasetConfig, FeatureConfig, ForecastingConfig
 from noisy_gru.trainer.config import ModelConfig, WarmStartConfig
-from noisy_gru.trainer.settings import Settings
+from noisy_gru.trainer.custom_config import Settings
 from noisy_gru.trainer.transform_record import Scale, TransformRecord
 
 _WORDS_SHOWN = 3

@@ -32,7 +32,7 @@ import tensorflow as tf
 from noisy_gru.trainer import features as names
 from noisy_gru.trainer.config import ModelConfig, check_model_config
 from noisy_gru.trainer.features import Layout
-from noisy_gru.trainer.layers import NoisyGRU
+from noisy_gru.trainer.layers.noisy_gru import NoisyGRU
 
 _LARGEST_TARGET = 1e9  # scaled: so many deviations from the mean
 

@@ -18,8 +18,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from noisy_gru.trainer.callbacks.progress import HistoryFile
 from noisy_gru.trainer.config import EarlyStoppingConfig
-from noisy_gru.trainer.progress import HistoryFile
 
 logger = logging.getLogger(__name__)
 

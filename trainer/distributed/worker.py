@@ -1,6 +1,6 @@
 """One machine of a training on several: the same command on all of them.
 
-    python -m noisy_gru.trainer.worker FOLDER -- noisy-gru run config.yaml --root /shared/runs
+    python -m noisy_gru.trainer.distributed.worker FOLDER -- noisy-gru run config.yaml --root /shared/runs
 
 The chief (worker 0) runs the command; when its Trainer has something to train, the others train along, and they end
 when the command does. FOLDER is seen by all, and belongs to this run. Which machines there are is told by TF_CONFIG, as
@@ -19,8 +19,8 @@ from typing import Annotated
 import typer
 
 from noisy_gru.schema.errors import ConfigError
-from noisy_gru.trainer.cluster import POD_INDEX, TF_CONFIG, Cluster
-from noisy_gru.trainer.meeting import MEETING, OVER, end_meeting, follow
+from noisy_gru.trainer.distributed.cluster import POD_INDEX, TF_CONFIG, Cluster
+from noisy_gru.trainer.distributed.rendezvous import MEETING, OVER, end_meeting, follow
 
 _CONFIG_EXIT = 2
 

@@ -1,0 +1,1 @@
+"""The served model: signatures, loops made for serving, SavedModel, Keras file, ONNX."""

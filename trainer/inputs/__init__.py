@@ -1,0 +1,1 @@
+"""Transformed sequences as batches."""

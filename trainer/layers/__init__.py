@@ -1,0 +1,1 @@
+"""The noisy GRU layer, its fused path and its noise."""
