@@ -75,7 +75,7 @@ def predict(
     with errors_in_words(debug):
         loaded = load_config(config, set_ or [])
         from noisy_gru.pipeline.prediction import Server, predict_files
-        from noisy_gru.serving.connection import DEFAULT_TIMEOUT, Tls
+        from noisy_gru.serving.client.connection import DEFAULT_TIMEOUT, Tls
 
         encrypted = tls or tls_ca is not None or tls_cert is not None or tls_key is not None
         chosen = None

@@ -27,9 +27,9 @@ from noisy_gru.registry.published_versions import versions
 from noisy_gru.saved_model.session_process import SessionProcess
 from noisy_gru.schema.errors import ConfigError, ModelError, UserError
 from noisy_gru.schema.file_patterns import as_meant, local_glob
-from noisy_gru.serving.answers import Answer, Part, Predictions
-from noisy_gru.serving.client import Client
-from noisy_gru.serving.connection import DEFAULT_TIMEOUT, Tls, Transport
+from noisy_gru.serving.client.client import Client
+from noisy_gru.serving.client.connection import DEFAULT_TIMEOUT, Tls, Transport
+from noisy_gru.serving.client.predictions import Answer, Part, Predictions
 
 FORMATS = ("csv", "jsonl")
 BATCH = 512

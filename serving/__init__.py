@@ -11,11 +11,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from noisy_gru.serving.answers import Predictions
-    from noisy_gru.serving.async_client import AsyncClient
-    from noisy_gru.serving.client import Client
-    from noisy_gru.serving.connection import Tls
-    from noisy_gru.serving.errors import (
+    from noisy_gru.serving.client.async_client import AsyncClient
+    from noisy_gru.serving.client.client import Client
+    from noisy_gru.serving.client.connection import Tls
+    from noisy_gru.serving.client.errors import (
         DeadlineExceeded,
         InvalidRequest,
         NotFound,
@@ -23,7 +22,8 @@ if TYPE_CHECKING:
         ServingError,
         Unavailable,
     )
-    from noisy_gru.serving.stream import AsyncStream, Stream
+    from noisy_gru.serving.client.predictions import Predictions
+    from noisy_gru.serving.client.stream import AsyncStream, Stream
 
 _HOMES = {
     "AsyncClient": "async_client",

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
-from noisy_gru.serving.async_client import AsyncClient
-from noisy_gru.serving.client import Client
+from noisy_gru.serving.client.async_client import AsyncClient
+from noisy_gru.serving.client.client import Client
 
 
 def example_of(feature: str, size: int = 0) -> bytes:

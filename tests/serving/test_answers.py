@@ -10,7 +10,7 @@ import pytest
 
 from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, RegressionConfig
 from noisy_gru.schema.errors import ModelError
-from noisy_gru.serving.answers import Part, Predictions, answers_of, columns_of
+from noisy_gru.serving.client.predictions import Part, Predictions, answers_of, columns_of
 
 CLASSES = ClassificationConfig(kind="classification", label="way")
 NUMBER = RegressionConfig(kind="regression", label="price")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from noisy_gru.serving.calls import (
+from noisy_gru.serving.client.calls import (
     Call,
     HealthCall,
     MetadataCall,
@@ -20,11 +20,11 @@ from noisy_gru.serving.calls import (
     StatusCall,
     VersionStatus,
 )
-from noisy_gru.serving.connection import Connection
-from noisy_gru.serving.errors import InvalidRequest, NotFound, ServingError, Unavailable
-from noisy_gru.serving.flows import answered, asked, healthy, run, run_async
-from noisy_gru.serving.retrying import async_attempts, attempts, given_up
-from noisy_gru.serving.statuses import error_of, plain_words
+from noisy_gru.serving.client.connection import Connection
+from noisy_gru.serving.client.errors import InvalidRequest, NotFound, ServingError, Unavailable
+from noisy_gru.serving.client.request_flow import answered, asked, healthy, run, run_async
+from noisy_gru.serving.client.retrying import async_attempts, attempts, given_up
+from noisy_gru.serving.client.status_mapping import error_of, plain_words
 
 TARGET = "127.0.0.1:8500"
 MODEL = ModelChoice("vowels")

@@ -18,11 +18,11 @@ from numpy.testing import assert_array_equal
 
 from noisy_gru.saved_model.session import SessionModel
 from noisy_gru.schema.config import DatasetConfig
-from noisy_gru.serving.answers import Predictions
-from noisy_gru.serving.async_client import AsyncClient
-from noisy_gru.serving.calls import VersionStatus
-from noisy_gru.serving.client import Client
-from noisy_gru.serving.errors import DeadlineExceeded, InvalidRequest, NotFound, ServingError, Unavailable
+from noisy_gru.serving.client.async_client import AsyncClient
+from noisy_gru.serving.client.calls import VersionStatus
+from noisy_gru.serving.client.client import Client
+from noisy_gru.serving.client.errors import DeadlineExceeded, InvalidRequest, NotFound, ServingError, Unavailable
+from noisy_gru.serving.client.predictions import Predictions
 from tests.serving.asker import example_of
 from tests.serving.conftest import MODEL_NAME
 from tests.serving.scripted import ScriptedGrpc, scripted_grpc

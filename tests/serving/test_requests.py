@@ -11,10 +11,10 @@ import pytest
 
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import ConfigError, DataError
-from noisy_gru.serving.calls import ModelChoice, PredictCall
-from noisy_gru.serving.connection import Connection, Tls
-from noisy_gru.serving.requests import batches, prediction_input, serialized, sources_of
-from noisy_gru.serving.settings import ClientSettings
+from noisy_gru.serving.client.calls import ModelChoice, PredictCall
+from noisy_gru.serving.client.connection import Connection, Tls
+from noisy_gru.serving.client.requests import batches, prediction_input, serialized, sources_of
+from noisy_gru.serving.client.settings import ClientSettings
 
 ROWS = [{"id": "b", "t": 0, "x": 1.5}, {"id": "a", "t": 1, "x": 2.5}, {"id": "a", "t": 0, "x": 0.5}]
 DATASET = DatasetConfig.model_validate(

@@ -18,9 +18,9 @@ import pytest
 
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import DataError
-from noisy_gru.serving.answers import Predictions
-from noisy_gru.serving.calls import VersionStatus
-from noisy_gru.serving.errors import DeadlineExceeded, InvalidRequest, NotFound, ServingError, Unavailable
+from noisy_gru.serving.client.calls import VersionStatus
+from noisy_gru.serving.client.errors import DeadlineExceeded, InvalidRequest, NotFound, ServingError, Unavailable
+from noisy_gru.serving.client.predictions import Predictions
 from tests.serving.asker import Asker, example_of
 from tests.serving.scripted import Asked, ScriptedRest, scripted_rest
 
@@ -369,7 +369,7 @@ def test_closed(asker):
 
 def test_no_tensorflow():
     code = (
-        "import sys; from noisy_gru.serving import Client; import noisy_gru.serving.rest_transport;"
+        "import sys; from noisy_gru.serving import Client; import noisy_gru.serving.client.rest_transport;"
         "print([name for name in ('tensorflow', 'tensorflow_serving', 'grpc') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

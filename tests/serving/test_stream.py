@@ -16,8 +16,8 @@ import pytest
 
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import DataError
-from noisy_gru.serving.async_client import AsyncClient
-from noisy_gru.serving.errors import InvalidRequest, NotFound, ServingError, Unavailable
+from noisy_gru.serving.client.async_client import AsyncClient
+from noisy_gru.serving.client.errors import InvalidRequest, NotFound, ServingError, Unavailable
 from tests.serving.asker import Asker
 from tests.serving.scripted import Asked, ScriptedRest, scripted_rest
 

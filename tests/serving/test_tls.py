@@ -12,9 +12,9 @@ import pytest
 
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import UserError
-from noisy_gru.serving.client import Client
-from noisy_gru.serving.connection import Tls
-from noisy_gru.serving.errors import ServingError, Unavailable
+from noisy_gru.serving.client.client import Client
+from noisy_gru.serving.client.connection import Tls
+from noisy_gru.serving.client.errors import ServingError, Unavailable
 from tests.serving.certificates import identity
 from tests.serving.scripted import ScriptedGrpc, ScriptedRest, scripted_grpc, scripted_rest
 

@@ -17,7 +17,7 @@ from noisy_gru.data.reading.tables import Source
 from noisy_gru.data.requests.prediction_input import PredictionInput, read_sources
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import ConfigError, DataError
-from noisy_gru.serving.calls import PredictCall
+from noisy_gru.serving.client.calls import PredictCall
 
 _EXPECTED = (
     "expected files, a pandas DataFrame, a pyarrow Table, or rows as mappings of column name to value (serialized "

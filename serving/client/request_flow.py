@@ -13,8 +13,7 @@ from collections.abc import Awaitable, Callable, Generator, Sequence
 from typing import TypeVar
 
 from noisy_gru.saved_model.session import not_finite
-from noisy_gru.serving.answers import Part
-from noisy_gru.serving.calls import (
+from noisy_gru.serving.client.calls import (
     Call,
     HealthCall,
     MetadataCall,
@@ -24,7 +23,7 @@ from noisy_gru.serving.calls import (
     Reply,
     StatusCall,
 )
-from noisy_gru.serving.errors import (
+from noisy_gru.serving.client.errors import (
     SHOWN,
     DeadlineExceeded,
     InvalidRequest,
@@ -34,7 +33,8 @@ from noisy_gru.serving.errors import (
     Unavailable,
     refusal,
 )
-from noisy_gru.serving.statuses import names_signature
+from noisy_gru.serving.client.predictions import Part
+from noisy_gru.serving.client.status_mapping import names_signature
 
 T = TypeVar("T")
 Flow = Generator[Call, Reply, T]

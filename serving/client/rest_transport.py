@@ -15,11 +15,11 @@ from typing import Any
 import httpx
 
 from noisy_gru.schema.errors import UserError
-from noisy_gru.serving.calls import Call, HealthCall, MetadataCall, PredictCall, PredictReply, Reply
-from noisy_gru.serving.connection import Connection, is_this_machine
-from noisy_gru.serving.errors import ServingError
-from noisy_gru.serving.rest_messages import body_of, metadata_of, outputs_of, path_of, statuses_of, words_of
-from noisy_gru.serving.statuses import CODES, error_of
+from noisy_gru.serving.client.calls import Call, HealthCall, MetadataCall, PredictCall, PredictReply, Reply
+from noisy_gru.serving.client.connection import Connection, is_this_machine
+from noisy_gru.serving.client.errors import ServingError
+from noisy_gru.serving.client.rest_messages import body_of, metadata_of, outputs_of, path_of, statuses_of, words_of
+from noisy_gru.serving.client.status_mapping import CODES, error_of
 
 _GZIP_FROM = 1024
 _MOST_RATIO = 50

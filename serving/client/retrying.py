@@ -12,8 +12,8 @@ from typing import Any
 
 from tenacity import AsyncRetrying, RetryCallState, Retrying, retry_if_exception_type, wait_exponential, wait_random
 
-from noisy_gru.serving.connection import Connection
-from noisy_gru.serving.errors import Unavailable
+from noisy_gru.serving.client.connection import Connection
+from noisy_gru.serving.client.errors import Unavailable
 
 Clock = Callable[[], float]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from noisy_gru.serving.calls import Call, HealthCall, PredictCall
-from noisy_gru.serving.errors import DeadlineExceeded, InvalidRequest, NotFound, ServingError, Unavailable
+from noisy_gru.serving.client.calls import Call, HealthCall, PredictCall
+from noisy_gru.serving.client.errors import DeadlineExceeded, InvalidRequest, NotFound, ServingError, Unavailable
 
 # How TF Serving's REST API shows a status, and what gateways before it say.
 CODES = {

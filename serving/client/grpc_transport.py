@@ -14,7 +14,7 @@ import grpc.aio
 import numpy as np
 
 from noisy_gru.saved_model.session import signatures_of
-from noisy_gru.serving.calls import (
+from noisy_gru.serving.client.calls import (
     Call,
     HealthCall,
     MetadataCall,
@@ -26,9 +26,9 @@ from noisy_gru.serving.calls import (
     StatusCall,
     VersionStatus,
 )
-from noisy_gru.serving.connection import Connection, is_this_machine
-from noisy_gru.serving.errors import ServingError
-from noisy_gru.serving.statuses import error_of
+from noisy_gru.serving.client.connection import Connection, is_this_machine
+from noisy_gru.serving.client.errors import ServingError
+from noisy_gru.serving.client.status_mapping import error_of
 
 
 def import_messages() -> None:

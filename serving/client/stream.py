@@ -16,10 +16,10 @@ import threading
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
-from noisy_gru.serving.answers import Predictions
-from noisy_gru.serving.calls import Call, ModelChoice, Reply
-from noisy_gru.serving.flows import run, run_async
-from noisy_gru.serving.stream_states import States
+from noisy_gru.serving.client.calls import Call, ModelChoice, Reply
+from noisy_gru.serving.client.predictions import Predictions
+from noisy_gru.serving.client.request_flow import run, run_async
+from noisy_gru.serving.client.stream_states import States
 
 
 class _Stream:

@@ -12,7 +12,7 @@ import numpy as np
 
 from noisy_gru.saved_model.c_api import DTYPE_NAMES
 from noisy_gru.saved_model.session import Signature, TensorSpec
-from noisy_gru.serving.calls import ModelChoice, ModelMetadata, PredictCall, VersionStatus
+from noisy_gru.serving.client.calls import ModelChoice, ModelMetadata, PredictCall, VersionStatus
 
 # JSON doesn't say which kind of number it is.
 _INTEGERS = ("class_id",)

@@ -12,7 +12,7 @@ import numpy as np
 
 from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, TaskConfig
 from noisy_gru.schema.errors import ModelError
-from noisy_gru.serving.errors import Refused
+from noisy_gru.serving.client.errors import Refused
 
 if TYPE_CHECKING:
     import pandas as pd

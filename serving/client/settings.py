@@ -11,13 +11,13 @@ from noisy_gru.data.requests.prediction_input import PredictionInput
 from noisy_gru.saved_model.example_wire import ExampleInput
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import ConfigError, DataError
-from noisy_gru.serving.answers import Predictions
-from noisy_gru.serving.calls import ModelChoice, PredictCall
-from noisy_gru.serving.connection import DEFAULT_TIMEOUT, MIB, Connection, Tls, Transport
-from noisy_gru.serving.errors import SHOWN, Refused
-from noisy_gru.serving.flows import Answered, Flow, answered
-from noisy_gru.serving.requests import batches, check_batches, prediction_input, serialized
-from noisy_gru.serving.retrying import Clock
+from noisy_gru.serving.client.calls import ModelChoice, PredictCall
+from noisy_gru.serving.client.connection import DEFAULT_TIMEOUT, MIB, Connection, Tls, Transport
+from noisy_gru.serving.client.errors import SHOWN, Refused
+from noisy_gru.serving.client.predictions import Predictions
+from noisy_gru.serving.client.request_flow import Answered, Flow, answered
+from noisy_gru.serving.client.requests import batches, check_batches, prediction_input, serialized
+from noisy_gru.serving.client.retrying import Clock
 
 OnError = Literal["raise", "collect"]
 DEFAULT = "serving_default"

@@ -10,14 +10,14 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from noisy_gru.serving.answers import Predictions
-from noisy_gru.serving.calls import Call, MetadataCall, ModelMetadata, Reply, VersionStatus
-from noisy_gru.serving.errors import ServingError, Unavailable
-from noisy_gru.serving.flows import Answered, Flow, asked, healthy, run_async, statuses
-from noisy_gru.serving.retrying import async_attempts, given_up
-from noisy_gru.serving.settings import ClientSettings, OnError
-from noisy_gru.serving.stream import AsyncStream
-from noisy_gru.serving.stream_states import opened_stream
+from noisy_gru.serving.client.calls import Call, MetadataCall, ModelMetadata, Reply, VersionStatus
+from noisy_gru.serving.client.errors import ServingError, Unavailable
+from noisy_gru.serving.client.predictions import Predictions
+from noisy_gru.serving.client.request_flow import Answered, Flow, asked, healthy, run_async, statuses
+from noisy_gru.serving.client.retrying import async_attempts, given_up
+from noisy_gru.serving.client.settings import ClientSettings, OnError
+from noisy_gru.serving.client.stream import AsyncStream
+from noisy_gru.serving.client.stream_states import opened_stream
 
 
 class AsyncClient(ClientSettings):
@@ -114,10 +114,10 @@ class AsyncClient(ClientSettings):
 def _imported(transport: str) -> Any:
     """The kind of transport; importing TensorFlow's messages takes seconds, in which the event loop goes on."""
     if transport == "rest":
-        from noisy_gru.serving.rest_transport import AsyncRestTransport
+        from noisy_gru.serving.client.rest_transport import AsyncRestTransport
 
         return AsyncRestTransport
-    from noisy_gru.serving.grpc_transport import AsyncGrpcTransport, import_messages
+    from noisy_gru.serving.client.grpc_transport import AsyncGrpcTransport, import_messages
 
     import_messages()
     return AsyncGrpcTransport

@@ -14,14 +14,14 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from noisy_gru.serving.answers import Predictions
-from noisy_gru.serving.calls import Call, MetadataCall, ModelMetadata, Reply, VersionStatus
-from noisy_gru.serving.errors import ServingError, Unavailable
-from noisy_gru.serving.flows import Answered, Flow, asked, healthy, run, statuses
-from noisy_gru.serving.retrying import attempts, given_up
-from noisy_gru.serving.settings import ClientSettings, OnError
-from noisy_gru.serving.stream import Stream
-from noisy_gru.serving.stream_states import opened_stream
+from noisy_gru.serving.client.calls import Call, MetadataCall, ModelMetadata, Reply, VersionStatus
+from noisy_gru.serving.client.errors import ServingError, Unavailable
+from noisy_gru.serving.client.predictions import Predictions
+from noisy_gru.serving.client.request_flow import Answered, Flow, asked, healthy, run, statuses
+from noisy_gru.serving.client.retrying import attempts, given_up
+from noisy_gru.serving.client.settings import ClientSettings, OnError
+from noisy_gru.serving.client.stream import Stream
+from noisy_gru.serving.client.stream_states import opened_stream
 
 
 class Client(ClientSettings):
@@ -32,11 +32,11 @@ class Client(ClientSettings):
         self._transport: Any
         # Each transport imports its own libraries; importing TensorFlow's messages is not to count as time of a call.
         if self.connection.transport == "rest":
-            from noisy_gru.serving.rest_transport import RestTransport
+            from noisy_gru.serving.client.rest_transport import RestTransport
 
             self._transport = RestTransport(self.connection)
         else:
-            from noisy_gru.serving.grpc_transport import GrpcTransport
+            from noisy_gru.serving.client.grpc_transport import GrpcTransport
 
             self._transport = GrpcTransport(self.connection)
 

@@ -13,14 +13,14 @@ import numpy as np
 from noisy_gru.data.report.ingestion_report import Account
 from noisy_gru.data.requests.new_steps import NewSteps, Time, read_new_steps
 from noisy_gru.schema.errors import DataError
-from noisy_gru.serving.answers import Part, Predictions
-from noisy_gru.serving.calls import MetadataCall, ModelChoice, ModelMetadata, PredictCall
-from noisy_gru.serving.errors import NotFound, ServingError
-from noisy_gru.serving.flows import Answered, Flow, answered, asked
-from noisy_gru.serving.requests import batches, sources_of
+from noisy_gru.serving.client.calls import MetadataCall, ModelChoice, ModelMetadata, PredictCall
+from noisy_gru.serving.client.errors import NotFound, ServingError
+from noisy_gru.serving.client.predictions import Part, Predictions
+from noisy_gru.serving.client.request_flow import Answered, Flow, answered, asked
+from noisy_gru.serving.client.requests import batches, sources_of
 
 if TYPE_CHECKING:
-    from noisy_gru.serving.settings import ClientSettings
+    from noisy_gru.serving.client.settings import ClientSettings
 
 STEP, STATE, FEATURES = "serving_step", "state", "features"
 _LARGEST = 1e9  # no state holds a larger number: counts of steps, marks up to 2**24, hidden units, scaled targets
