@@ -40,7 +40,7 @@ lock: setup  ## lock the packages anew after editing requirements/*.in (FLAGS=--
 	  requirements/$$name.in -o requirements/$$name.txt || exit; done
 
 docs: setup  ## write docs/config-reference.md from the configuration models
-	@$(PYTHON) -m noisy_gru.pipeline.config_reference
+	@$(PYTHON) -m noisy_gru.pipeline.config.config_reference
 
 clean:  ## remove the environment and what was built (runs stay)
 	rm -rf .venv .build build dist *.egg-info

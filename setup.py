@@ -29,7 +29,7 @@ setup(
     package_data={"": [f"**/{name}" for name in DATA]},
     install_requires=requirements,
     entry_points={
-        "console_scripts": ["noisy-gru = noisy_gru.pipeline.cli:main"],
+        "console_scripts": ["noisy-gru = noisy_gru.pipeline.cli.main:main"],
         # Groups of commands, by which rooms that pipeline must not import get into the command line.
         "noisy_gru.commands": ["kubeflow = noisy_gru.kubeflow.commands:app"],
     },

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.machine import describe, tell
-from noisy_gru.pipeline.runs import RunAccount, RunDirectory
+from noisy_gru.pipeline.runs.run_directory import RunAccount, RunDirectory
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import UserError
 from noisy_gru.trainer.features import PREDICTIONS, PROBABILITIES

@@ -14,12 +14,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from noisy_gru.pipeline.checking import check_config
-from noisy_gru.pipeline.cli import EXIT_FAILED
-from noisy_gru.pipeline.config import PipelineConfig
-from noisy_gru.pipeline.loading import load_config
-from noisy_gru.pipeline.redirect import output_to
-from noisy_gru.pipeline.running import run_config
+from noisy_gru.pipeline.cli.main import EXIT_FAILED
+from noisy_gru.pipeline.config.checks import check_config
+from noisy_gru.pipeline.config.loading import load_config
+from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
+from noisy_gru.pipeline.runs.output_redirection import output_to
+from noisy_gru.pipeline.runs.running import run_config
 from noisy_gru.schema.errors import UserError
 from noisy_gru.serving import Client
 

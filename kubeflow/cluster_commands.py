@@ -24,11 +24,11 @@ from noisy_gru.kubeflow.cluster_options import (
     compiled_of,
     connection_of,
 )
-from noisy_gru.pipeline.cli_options import EXIT_FAILED, DebugOption, JsonOption, SetOption, errors_in_words
+from noisy_gru.pipeline.cli.options import EXIT_FAILED, DebugOption, JsonOption, SetOption, errors_in_words
 
 if TYPE_CHECKING:
     from noisy_gru.kubeflow.connection import Client, Connection
-    from noisy_gru.pipeline.config import PipelineConfig
+    from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 
 EXIT_STILL_RUNNING = 5
 # kfp's own variable for where people look, if that is another address than the API's.
@@ -151,7 +151,7 @@ def schedule(
     with errors_in_words(debug):
         from noisy_gru.kubeflow import schedules, submission
         from noisy_gru.kubeflow import status as states
-        from noisy_gru.pipeline.cron import six_fields
+        from noisy_gru.pipeline.config.cron import six_fields
         from noisy_gru.schema.errors import ConfigError
 
         connection = connection_of(host, namespace, token_file, ca)

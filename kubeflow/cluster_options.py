@@ -14,7 +14,7 @@ import typer
 if TYPE_CHECKING:
     from noisy_gru.kubeflow.compiled_pipeline import CompiledPipeline
     from noisy_gru.kubeflow.connection import Connection
-    from noisy_gru.pipeline.config import PipelineConfig
+    from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 
 PipelineArgument = Annotated[
     Path,
@@ -82,10 +82,10 @@ def compiled_of(
             )
         yield CompiledPipeline.read(path), None
         return
-    from noisy_gru.pipeline.loading import load_config
+    from noisy_gru.pipeline.config.loading import load_config
 
     loaded = load_config(path, overrides)
-    from noisy_gru.pipeline.checking import check_config
+    from noisy_gru.pipeline.config.checks import check_config
 
     check_config(loaded, files=False)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

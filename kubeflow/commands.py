@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from noisy_gru.kubeflow.cluster_commands import schedule, status, submit
-from noisy_gru.pipeline.cli_options import EXIT_FAILED, ConfigArgument, DebugOption, SetOption, errors_in_words
+from noisy_gru.pipeline.cli.options import EXIT_FAILED, ConfigArgument, DebugOption, SetOption, errors_in_words
 
 app = typer.Typer(help="The same pipeline on Kubeflow Pipelines v2.", no_args_is_help=True, rich_markup_mode=None)
 app.command()(submit)
@@ -34,15 +34,15 @@ def compile_(
 
     Data, serving directory, span, steps and image are parameters of the pipeline, with defaults from CONFIG.
     """
-    from noisy_gru.pipeline.loading import load_config
-    from noisy_gru.pipeline.redirect import output_to
+    from noisy_gru.pipeline.config.loading import load_config
+    from noisy_gru.pipeline.runs.output_redirection import output_to
     from noisy_gru.schema.errors import ConfigError
 
     with errors_in_words(debug):
         if out.suffix != ".yaml":
             raise ConfigError(f"--out: expected a name that ends in .yaml, because KFP takes no other. Received: {out}")
         loaded = load_config(config, set_ or [])
-        from noisy_gru.pipeline.checking import check_config
+        from noisy_gru.pipeline.config.checks import check_config
 
         check_config(loaded, files=False)
         # What TensorFlow says of itself when it is imported is no one's concern here.

@@ -40,12 +40,12 @@ from noisy_gru.kubeflow.page_outputs import add_page_outputs
 from noisy_gru.kubeflow.platform_spec import check_steps, platform_spec, resources, retry_policy, step_config
 from noisy_gru.kubeflow.sizes import check_sizes
 from noisy_gru.kubeflow.supported import check_supported
-from noisy_gru.pipeline.beam_config import beam_arguments
-from noisy_gru.pipeline.beam_options import check_can_run_in_pods
 from noisy_gru.pipeline.build import build_pipeline
-from noisy_gru.pipeline.config import PipelineConfig
-from noisy_gru.pipeline.input_base import relative_to, relative_to_base
-from noisy_gru.pipeline.kubeflow_config import KubeflowConfig
+from noisy_gru.pipeline.config.beam_config import beam_arguments
+from noisy_gru.pipeline.config.beam_options import check_can_run_in_pods
+from noisy_gru.pipeline.config.input_base import relative_to, relative_to_base
+from noisy_gru.pipeline.config.kubeflow_config import KubeflowConfig
+from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 from noisy_gru.schema.errors import ConfigError
 
 ENTRYPOINT = ("python", "-m", "noisy_gru.kubeflow.entrypoint")

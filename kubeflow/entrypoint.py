@@ -21,7 +21,7 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from noisy_gru.pipeline.process import prepare_process
+from noisy_gru.pipeline.runs.process_setup import prepare_process
 
 EXIT_FAILED = 1
 logger = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname).1s %(name)s: %(message)s"
     )
-    from noisy_gru.pipeline.explaining import explained, is_expected
+    from noisy_gru.pipeline.runs.step_errors import explained, is_expected
 
     prepare_process()
     try:
@@ -70,7 +70,7 @@ def run_step(arguments: argparse.Namespace, flags: Sequence[str]) -> None:
 
     from noisy_gru.kubeflow.parameters import long_forms
     from noisy_gru.kubeflow.step_io import clear_outputs, read_input, write_output
-    from noisy_gru.pipeline.beam_answers import keep_beams_answers
+    from noisy_gru.pipeline.runs.beam_type_cache import keep_beams_answers
 
     keep_beams_answers()
     step = read_input(

@@ -10,7 +10,7 @@ from typing import Any
 
 from kubernetes.utils import parse_quantity
 
-from noisy_gru.pipeline.kubeflow_config import KubeflowConfig, StepConfig, TolerationConfig
+from noisy_gru.pipeline.config.kubeflow_config import KubeflowConfig, StepConfig, TolerationConfig
 from noisy_gru.schema.durations import parse_duration
 from noisy_gru.schema.errors import ConfigError
 

@@ -28,10 +28,10 @@ from noisy_gru.components.sequence_example_gen.component import SequenceExampleG
 from noisy_gru.components.serving_gate.component import ServingGate
 from noisy_gru.components.warm_start_base.component import WarmStartBase
 from noisy_gru.data.ingestion.spans import LATEST
-from noisy_gru.pipeline.config import PipelineConfig
+from noisy_gru.pipeline.config.input_base import relative_to, relative_to_base
+from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 from noisy_gru.pipeline.fingerprint import ALL_ROOMS, MODEL_ROOMS, package_versions, source_fingerprint
-from noisy_gru.pipeline.input_base import relative_to, relative_to_base
-from noisy_gru.pipeline.runs import text_hash
+from noisy_gru.pipeline.runs.run_directory import text_hash
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.splits import has_eval_split
 

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 
-from noisy_gru.pipeline.config import PipelineConfig
+from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 from noisy_gru.pipeline.prediction import published_model
-from noisy_gru.pipeline.redirect import output_to
-from noisy_gru.pipeline.runs import RunDirectory
+from noisy_gru.pipeline.runs.output_redirection import output_to
+from noisy_gru.pipeline.runs.run_directory import RunDirectory
 from noisy_gru.registry.server_files import MODELS_CONFIG
 from noisy_gru.saved_model.example_wire import empty_sequence
 from noisy_gru.schema.errors import UserError

@@ -20,9 +20,9 @@ from typing import TextIO
 
 from noisy_gru.data.requests.prediction_input import read_for_prediction
 from noisy_gru.data.sequences.duplicates import EXACT
-from noisy_gru.pipeline.config import PipelineConfig
-from noisy_gru.pipeline.redirect import output_to
-from noisy_gru.pipeline.runs import RunDirectory
+from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
+from noisy_gru.pipeline.runs.output_redirection import output_to
+from noisy_gru.pipeline.runs.run_directory import RunDirectory
 from noisy_gru.registry.published_versions import versions
 from noisy_gru.saved_model.session_process import SessionProcess
 from noisy_gru.schema.errors import ConfigError, ModelError, UserError

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from noisy_gru.pipeline.process import prepare_process
+from noisy_gru.pipeline.runs.process_setup import prepare_process
 
 # The tests' processes import what the command line's do.
 prepare_process()

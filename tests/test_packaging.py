@@ -128,7 +128,7 @@ def test_metadata(wheel: Path) -> None:
 
 def test_the_command_is_there(installed: Path) -> None:
     text = next(installed.glob("*.dist-info/entry_points.txt")).read_text()
-    assert "noisy-gru = noisy_gru.pipeline.cli:main" in text
+    assert "noisy-gru = noisy_gru.pipeline.cli.main:main" in text
 
 
 def test_rooms_import_from_another_folder(installed: Path, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ ROOMS = ("schema", "trainer", "components", "pipeline", "serving", "kubeflow")
 COVERED = {
     "_flatten_layers": "keras: trainer/callbacks/stddev_schedule.py, trainer/distributed/replicas.py",
     "_all_reduce_sum_gradients": "keras: trainer/distributed/replicas.py",
-    "_all_options": "beam: pipeline/beam_answers.py",
+    "_all_options": "beam: pipeline/runs/beam_type_cache.py",
     "_context": "tfx: executors that need their execution's id",
     "_log_startup": "tfx: components/sequence_example_gen/executor.py",
     "_make_beam_pipeline": "tfx: components/sequence_example_gen/executor.py",

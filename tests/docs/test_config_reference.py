@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from noisy_gru.pipeline.config_reference import render
+from noisy_gru.pipeline.config.config_reference import render
 
 PAGE = Path(__file__).parents[2] / "docs" / "config-reference.md"
 

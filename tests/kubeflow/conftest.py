@@ -69,7 +69,7 @@ def run_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., A
     from noisy_gru.kubeflow.emulator.inputs import Result, Run, Scope, resolve
     from noisy_gru.kubeflow.emulator.launcher import in_pod, provision_outputs
     from noisy_gru.kubeflow.emulator.ml_metadata import recorded
-    from noisy_gru.pipeline.kubeflow_config import KubeflowConfig
+    from noisy_gru.pipeline.config.kubeflow_config import KubeflowConfig
 
     def _run(
         node: Any,

@@ -55,18 +55,18 @@ def compiled(tmp_path: Path) -> Path:
 
 
 def test_the_command_line_finds_it() -> None:
-    code = "import sys; sys.argv[1:] = ['kubeflow', '--help']; from noisy_gru.pipeline.cli import main; main()"
+    code = "import sys; sys.argv[1:] = ['kubeflow', '--help']; from noisy_gru.pipeline.cli.main import main; main()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "compile" in done.stdout and "dry-run" in done.stdout
 
 
 def test_the_pipeline_room_does_not_import_it() -> None:
     code = (
-        "import sys, noisy_gru.pipeline.cli, noisy_gru.pipeline.config\n"
+        "import sys, noisy_gru.pipeline.cli.main, noisy_gru.pipeline.config.pipeline_config\n"
         "print([name for name in sys.modules if 'kubeflow' in name])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "['noisy_gru.pipeline.kubeflow_config']"
+    assert done.stdout.strip() == "['noisy_gru.pipeline.config.kubeflow_config']"
 
 
 def test_a_dry_run_says_what_it_did_and_what_is_not_here(compiled: Path, tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_an_interrupt_ends_the_steps_too(tmp_path: Path) -> None:
     script = f"echo $$ >{started}.new; mv {started}.new {started}; sleep 600"
     spec["deploymentSpec"]["executors"]["say"]["container"]["args"] = [script]
     file.write_text(yaml.safe_dump_all([spec, platform]))
-    code = "from noisy_gru.pipeline.cli import main; main()"
+    code = "from noisy_gru.pipeline.cli.main import main; main()"
     process = subprocess.Popen(
         [sys.executable, "-c", code, "kubeflow", "dry-run", str(file), "--root", str(tmp_path / "root")],
         stdout=subprocess.PIPE,

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from google.protobuf import json_format
 
-from noisy_gru.pipeline.loading import load_config
+from noisy_gru.pipeline.config.loading import load_config
 from noisy_gru.schema.errors import ConfigError, UserError
 
 # TFX warns of its own use of what it deprecated.
@@ -39,7 +39,7 @@ OFFLINE = """
 import socket, sys
 def refuse(*_, **__): raise AssertionError("the network is used")
 socket.socket.connect = socket.socket.connect_ex = socket.create_connection = socket.getaddrinfo = refuse
-from noisy_gru.pipeline.cli import main
+from noisy_gru.pipeline.cli.main import main
 sys.argv[1:] = ["kubeflow", "compile", sys.argv[1], "-o", sys.argv[2], *[x for s in sys.argv[3:] for x in ("--set", s)]]
 main()
 """

@@ -39,7 +39,7 @@ SETTINGS = (
     "kubeflow.planned=true",
     "retraining.warm_start={enabled: true}",
 )
-LOCAL = "import sys; sys.argv[0] = 'noisy-gru'; from noisy_gru.pipeline.cli import main; main()"
+LOCAL = "import sys; sys.argv[0] = 'noisy-gru'; from noisy_gru.pipeline.cli.main import main; main()"
 
 
 def files_setting(folder: str) -> str:
@@ -74,7 +74,7 @@ def forked(command: list[str], *, stdout: IO[bytes], cwd: Path, env: dict[str, s
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     """One local run and three dry runs; the first dry run and the local one have the same data, seed and settings."""
     from noisy_gru.kubeflow.compile import compile_config
-    from noisy_gru.pipeline.loading import load_config
+    from noisy_gru.pipeline.config.loading import load_config
 
     folder = tmp_path_factory.mktemp("kubeflow")
     for span, utterances in ((1, 240), (2, 270)):

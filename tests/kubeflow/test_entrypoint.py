@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from noisy_gru.pipeline.loading import load_config
+from noisy_gru.pipeline.config.loading import load_config
 from noisy_gru.registry.published_versions import latest_publication
 
 # TFX and Beam warn of their own use of what they deprecated.

@@ -58,7 +58,7 @@ def find(request: pytest.FixtureRequest, tmp_path: Path) -> Find:
         from tfx.orchestration.metadata import sqlite_metadata_connection_config
         from tfx.orchestration.pipeline import Pipeline
 
-        from noisy_gru.pipeline.local import LocalRunner, StepResult
+        from noisy_gru.pipeline.runs.local_runner import LocalRunner, StepResult
 
         results: list[StepResult] = []
         observer: Any = SimpleNamespace(started=lambda *_: None, finished=results.append)

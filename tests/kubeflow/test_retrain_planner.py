@@ -29,7 +29,7 @@ CSV = "id,t,x,label\na,0,1.0,u\na,1,2.0,u\n"
 
 def compiled(*settings: str, scheduled: bool = False) -> dict[str, Any]:
     from noisy_gru.kubeflow.compile import compile_config
-    from noisy_gru.pipeline.loading import load_config
+    from noisy_gru.pipeline.config.loading import load_config
 
     config = load_config(EXAMPLE / "config.yaml", settings)
     return next(iter(yaml.safe_load_all(compile_config(config, scheduled=scheduled))))

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from noisy_gru.kubeflow.sizes import LIMIT, TaskTooLargeError, check_sizes
-from noisy_gru.pipeline.loading import load_config
+from noisy_gru.pipeline.config.loading import load_config
 
 # TFX warns of its own use of what it deprecated.
 pytestmark = pytest.mark.filterwarnings("default")

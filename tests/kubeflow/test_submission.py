@@ -10,7 +10,7 @@ import pytest
 from noisy_gru.kubeflow.cluster_commands import EXIT_STILL_RUNNING
 from noisy_gru.kubeflow.connection import KubeflowError
 from noisy_gru.kubeflow.submission import wait
-from noisy_gru.pipeline.cli_options import EXIT_CONFIG, EXIT_FAILED
+from noisy_gru.pipeline.cli.options import EXIT_CONFIG, EXIT_FAILED
 from tests.kubeflow.cluster_calls import SPEC, call, changed, paths, started, write
 from tests.kubeflow.kfp_api import KfpApi
 
@@ -227,7 +227,7 @@ def test_wait_with_a_timeout_says_that_the_run_goes_on(api: KfpApi, pipeline: Pa
 @pytest.mark.filterwarnings("default")  # TFX warns of its own use of what it deprecated
 def test_a_configuration_is_compiled_on_the_way(api: KfpApi) -> None:
     from noisy_gru.kubeflow.compile import compile_config
-    from noisy_gru.pipeline.loading import load_config
+    from noisy_gru.pipeline.config.loading import load_config
 
     settings = ("--set", "kubeflow.service_account=trainer", "--set", "kubeflow.image=registry.example/image:1")
     answer = call("submit", VOWELS, *settings, "--parameter", "steps=7", api=api)

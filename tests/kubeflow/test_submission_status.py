@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from noisy_gru.pipeline.cli_options import EXIT_FAILED
+from noisy_gru.pipeline.cli.options import EXIT_FAILED
 from tests.kubeflow.cluster_calls import call, started
 from tests.kubeflow.kfp_api import KfpApi
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from noisy_gru.pipeline.kubeflow_config import KubeflowConfig
+from noisy_gru.pipeline.config.kubeflow_config import KubeflowConfig
 
 # TFX warns of its own use of what it deprecated.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]

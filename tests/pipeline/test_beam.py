@@ -11,12 +11,12 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from noisy_gru.pipeline.beam_config import WORKERS_PAY_FROM, beam_arguments
-from noisy_gru.pipeline.beam_options import check_can_run_here, check_can_run_in_pods, option_problems
-from noisy_gru.pipeline.cli import EXIT_CONFIG, app
-from noisy_gru.pipeline.config import PipelineConfig
-from noisy_gru.pipeline.explaining import explained, is_expected
-from noisy_gru.pipeline.loading import ConfigFileError, load_config
+from noisy_gru.pipeline.cli.main import EXIT_CONFIG, app
+from noisy_gru.pipeline.config.beam_config import WORKERS_PAY_FROM, beam_arguments
+from noisy_gru.pipeline.config.beam_options import check_can_run_here, check_can_run_in_pods, option_problems
+from noisy_gru.pipeline.config.loading import ConfigFileError, load_config
+from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
+from noisy_gru.pipeline.runs.step_errors import explained, is_expected
 from noisy_gru.schema.errors import ConfigError
 
 VOWELS = Path(__file__).parents[2] / "examples" / "japanese_vowels" / "config.yaml"
@@ -172,7 +172,7 @@ def test_a_run_here_needs_a_job_server_that_answers():
 
 def test_a_run_that_cannot_begin_says_why_and_leaves_nothing(tmp_path):
     setting = f"beam={yaml.safe_dump({**DATAFLOW, 'setup_file': None, 'sdk_container_image': 'x'}, width=9999)}"
-    from noisy_gru.pipeline.running import run_config
+    from noisy_gru.pipeline.runs.running import run_config
 
     with pytest.raises(ConfigError, match="the workers of dataflow see gs:// alone"):
         run_config(load_config(VOWELS, [setting]), config_path=VOWELS, root=tmp_path / "root")

@@ -12,7 +12,7 @@ from apache_beam.options.pipeline_options import DebugOptions, PipelineOptions, 
 from apache_beam.testing.util import assert_that, equal_to
 from apache_beam.transforms import userstate
 
-from noisy_gru.pipeline.beam_answers import keep_beams_answers
+from noisy_gru.pipeline.runs.beam_type_cache import keep_beams_answers
 
 FLAGS = ["--runner=FnApiRunner", "--experiments=one"]
 

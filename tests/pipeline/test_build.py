@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from noisy_gru.pipeline.config import MetadataConfig
+from noisy_gru.pipeline.config.loading import load_config
+from noisy_gru.pipeline.config.pipeline_config import MetadataConfig
 from noisy_gru.pipeline.fingerprint import ALL_ROOMS, MODEL_ROOMS, source_fingerprint
-from noisy_gru.pipeline.loading import load_config
 from noisy_gru.schema.errors import ConfigError
 
 # Importing TFX warns of its own deprecations.
@@ -107,7 +107,7 @@ def test_what_a_model_is_cached_by_does_not_depend_on_where_the_data_is(tmp_path
     ],
 )
 def test_files_are_relative_to_their_common_folder(files, base, relative):
-    from noisy_gru.pipeline.input_base import relative_to_base
+    from noisy_gru.pipeline.config.input_base import relative_to_base
 
     config = load_config(VOWELS, [f"data.files={files}", "splits={by: entity}"])
     found_base, dataset = relative_to_base(config.dataset)
@@ -115,7 +115,7 @@ def test_files_are_relative_to_their_common_folder(files, base, relative):
 
 
 def test_metadata_is_in_sqlite_or_mysql(tmp_path, monkeypatch):
-    from noisy_gru.pipeline.local import connection_config
+    from noisy_gru.pipeline.runs.local_runner import connection_config
 
     sqlite = connection_config(MetadataConfig(), tmp_path / "m.sqlite")
     assert sqlite.sqlite.filename_uri == str(tmp_path / "m.sqlite")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from noisy_gru.pipeline.cli import EXIT_CONFIG, EXIT_FAILED, app
+from noisy_gru.pipeline.cli.main import EXIT_CONFIG, EXIT_FAILED, app
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 VOWELS = EXAMPLES / "japanese_vowels" / "config.yaml"
@@ -25,7 +25,7 @@ def call(*arguments: object):
 
 
 def noisy_gru(*arguments: object, **options) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-W", "error", "-c", "from noisy_gru.pipeline.cli import main; main()"]
+    command = [sys.executable, "-W", "error", "-c", "from noisy_gru.pipeline.cli.main import main; main()"]
     return subprocess.run(
         [*command, *map(str, arguments)], capture_output=True, text=True, check=False, timeout=120, **options
     )
@@ -33,7 +33,7 @@ def noisy_gru(*arguments: object, **options) -> subprocess.CompletedProcess[str]
 
 HEAVY = """
 import sys
-from noisy_gru.pipeline.cli import app
+from noisy_gru.pipeline.cli.main import app
 try:
     app(sys.argv[1:])
 except SystemExit as ended:
@@ -164,7 +164,7 @@ def test_what_the_machine_refuses_has_no_traceback(number, monkeypatch, tmp_path
     def refuse(*_: object, **__: object) -> None:
         raise OSError(number, os.strerror(number), str(tmp_path / "file"))
 
-    monkeypatch.setattr("noisy_gru.pipeline.checking.check_config", refuse)
+    monkeypatch.setattr("noisy_gru.pipeline.config.checks.check_config", refuse)
     done = call("validate", VOWELS)
     assert done.exit_code == EXIT_FAILED
     assert done.stderr == f"error: {tmp_path / 'file'}: {os.strerror(number)}\n"
@@ -188,7 +188,7 @@ def test_a_signal_before_anything_began_is_an_interrupt(number):
     code = f"""
 import os, sys
 from noisy_gru.pipeline import loading
-from noisy_gru.pipeline.cli import main
+from noisy_gru.pipeline.cli.main import main
 loading.load_config = lambda *_: os.kill(os.getpid(), {int(number)})
 sys.argv[1:] = ["validate", "config.yaml"]
 main()
@@ -202,7 +202,7 @@ def test_a_worker_that_waits_for_ever_does_not_keep_an_interrupted_command_from_
     code = """
 import os, signal, sys, threading
 from noisy_gru.pipeline import loading, process
-from noisy_gru.pipeline.cli import main
+from noisy_gru.pipeline.cli.main import main
 process._END_SECONDS = 0.5
 def interrupted(*_):
     threading.Thread(target=threading.Event().wait).start()

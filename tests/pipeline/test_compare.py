@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from noisy_gru.pipeline.cli import EXIT_FAILED, app
-from noisy_gru.pipeline.comparing import Difference, Number, StepPair, compare, flat
-from noisy_gru.pipeline.runs import RunAccount, RunDirectory
+from noisy_gru.pipeline.cli.main import EXIT_FAILED, app
+from noisy_gru.pipeline.runs.comparison import Difference, Number, StepPair, compare, flat
+from noisy_gru.pipeline.runs.run_directory import RunAccount, RunDirectory
 
 FIRST: dict[str, Any] = {
     "run_id": "20260101-aa",

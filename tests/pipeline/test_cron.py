@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from noisy_gru.pipeline.cron import cron_times, six_fields
+from noisy_gru.pipeline.config.cron import cron_times, six_fields
 
 
 @pytest.mark.parametrize(

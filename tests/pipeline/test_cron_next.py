@@ -12,9 +12,9 @@ from zoneinfo import ZoneInfo, available_timezones
 
 import pytest
 
-from noisy_gru.pipeline.cron import cron_times
-from noisy_gru.pipeline.cron_next import next_time
-from noisy_gru.pipeline.printed_schedule import on_calendar
+from noisy_gru.pipeline.config.cron import cron_times
+from noisy_gru.pipeline.retrain.cron_next import next_time
+from noisy_gru.pipeline.retrain.printed_schedule import on_calendar
 
 BERLIN = "Europe/Berlin"
 MINUTE = timedelta(minutes=1)

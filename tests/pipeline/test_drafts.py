@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from noisy_gru.pipeline.drafts import _scalar, config_text
-from noisy_gru.pipeline.guessing import Told
+from noisy_gru.pipeline.init.config_template import _scalar, config_text
+from noisy_gru.pipeline.init.inference import Told
 from noisy_gru.schema.config import DatasetConfig
 
 # Text that YAML 1.1 or 1.2 reads as a number, Boolean, null, date, mapping, comment, tag, anchor or document end.

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from noisy_gru.pipeline.cli_options import EXIT_BUSY, EXIT_INTERRUPTED, EXIT_REFUSED
+from noisy_gru.pipeline.cli.options import EXIT_BUSY, EXIT_INTERRUPTED, EXIT_REFUSED
 from noisy_gru.registry.publish import publish
 from tests import preloaded
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow
 EXAMPLES = Path(__file__).parents[2] / "examples"
 VOWELS = EXAMPLES / "japanese_vowels" / "config.yaml"
 WEATHER = EXAMPLES / "nycflights_weather" / "config.yaml"
-COMMAND = [sys.executable, "-c", "from noisy_gru.pipeline.cli import main; main()"]
+COMMAND = [sys.executable, "-c", "from noisy_gru.pipeline.cli.main import main; main()"]
 # Importing TFX takes three times as long where Python may not keep bytecode.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 

@@ -9,7 +9,7 @@ import weakref
 
 import pytest
 
-from noisy_gru.pipeline.interrupts import signals_as_interrupts, signals_noted
+from noisy_gru.pipeline.runs.interrupts import signals_as_interrupts, signals_noted
 
 
 class Thing:
@@ -129,7 +129,7 @@ def test_blocks_within_each_other_are_one():
 
 
 def test_an_interrupt_that_a_library_swallows_is_raised_again(monkeypatch):
-    monkeypatch.setattr("noisy_gru.pipeline.interrupts._STILL_THERE_SECONDS", 0.1)
+    monkeypatch.setattr("noisy_gru.pipeline.runs.interrupts._STILL_THERE_SECONDS", 0.1)
     swallowed = 0
     thread = threading.get_ident()
     with (
@@ -151,7 +151,7 @@ def test_an_interrupt_that_a_library_swallows_is_raised_again(monkeypatch):
 
 def test_a_second_interrupt_is_not_raised_where_the_first_is_being_worked_off(monkeypatch):
     """As the scheduler has it: it waits for its child to end its step."""
-    monkeypatch.setattr("noisy_gru.pipeline.interrupts._STILL_THERE_SECONDS", 0.05)
+    monkeypatch.setattr("noisy_gru.pipeline.runs.interrupts._STILL_THERE_SECONDS", 0.05)
     with signals_as_interrupts(signal.SIGTERM):
         with pytest.raises(KeyboardInterrupt):
             terminate()

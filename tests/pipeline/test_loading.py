@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from noisy_gru.pipeline.loading import ConfigFileError, load_config
+from noisy_gru.pipeline.config.loading import ConfigFileError, load_config
 from noisy_gru.schema.errors import ConfigError
 
 GOOD = """\

@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from noisy_gru.pipeline.beam_config import beam_arguments
-from noisy_gru.pipeline.loading import load_config
+from noisy_gru.pipeline.config.beam_config import beam_arguments
+from noisy_gru.pipeline.config.loading import load_config
 
 # TFX and Beam warn of themselves when they are imported and when they run.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]

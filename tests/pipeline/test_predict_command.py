@@ -14,8 +14,8 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from noisy_gru.pipeline.cli import app
-from noisy_gru.pipeline.cli_options import EXIT_CONFIG, EXIT_FAILED, EXIT_UNUSED_INPUT
+from noisy_gru.pipeline.cli.main import app
+from noisy_gru.pipeline.cli.options import EXIT_CONFIG, EXIT_FAILED, EXIT_UNUSED_INPUT
 from noisy_gru.saved_model.session_process import SessionProcess
 
 CONFIG = """\

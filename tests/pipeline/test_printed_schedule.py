@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from noisy_gru.pipeline.cron import cron_times
-from noisy_gru.pipeline.printed_schedule import crontab_fields, crontab_line, on_calendar, systemd_units
+from noisy_gru.pipeline.config.cron import cron_times
+from noisy_gru.pipeline.retrain.printed_schedule import crontab_fields, crontab_line, on_calendar, systemd_units
 from noisy_gru.schema.errors import ConfigError
 
 ODD = ["--set", 'a="100% of $HOME"', "it's", "back\\slash", "", "naïve", "a;b"]

@@ -15,7 +15,7 @@ sys.argv = ["noisy-gru", "--help"]
 # Functions registered first are called last.
 atexit.register(lambda: print("\\n" + json.dumps([
     os.environ["TF_CPU_ALLOCATOR_USE_BFC"], gc.get_threshold()[0] > 700, gc.get_freeze_count() > 0])))
-from noisy_gru.pipeline.cli import main; main()
+from noisy_gru.pipeline.cli.main import main; main()
 """
 
 

@@ -15,12 +15,11 @@ from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2
 from typer.testing import CliRunner
 
-from noisy_gru.pipeline import pruning
-from noisy_gru.pipeline.cli import EXIT_FAILED, app
-from noisy_gru.pipeline.pruning import Pruned, prune
-from noisy_gru.pipeline.pruning_config import KeepConfig
-from noisy_gru.pipeline.recovering import clear_unfinished
-from noisy_gru.pipeline.runs import RunAccount, RunDirectory
+from noisy_gru.pipeline.cli.main import EXIT_FAILED, app
+from noisy_gru.pipeline.config.pruning_config import KeepConfig
+from noisy_gru.pipeline.runs.pruning import Pruned, prune
+from noisy_gru.pipeline.runs.recovery import clear_unfinished
+from noisy_gru.pipeline.runs.run_directory import RunAccount, RunDirectory, pruning
 from noisy_gru.registry import rollout
 from noisy_gru.registry.publish import publish
 
@@ -318,7 +317,7 @@ def import_schema(directory: RunDirectory, tmp_path: Path) -> Callable[[str, str
         from tfx.orchestration.metadata import sqlite_metadata_connection_config
         from tfx.orchestration.pipeline import Pipeline
 
-        from noisy_gru.pipeline.local import LocalRunner
+        from noisy_gru.pipeline.runs.local_runner import LocalRunner
 
         file = tmp_path / f"{text}.pbtxt"
         file.write_text(f'feature {{ name: "{text}" type: FLOAT }}\n')

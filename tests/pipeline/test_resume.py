@@ -14,12 +14,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from noisy_gru.pipeline.config import PipelineConfig
-from noisy_gru.pipeline.init import propose
-from noisy_gru.pipeline.loading import load_config
-from noisy_gru.pipeline.replay import Replay, replay
-from noisy_gru.pipeline.running import run_config
-from noisy_gru.pipeline.runs import RunAccount, RunDirectory
+from noisy_gru.pipeline.config.loading import load_config
+from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
+from noisy_gru.pipeline.init.proposal import propose
+from noisy_gru.pipeline.runs.replay import Replay, replay
+from noisy_gru.pipeline.runs.run_directory import RunAccount, RunDirectory
+from noisy_gru.pipeline.runs.running import run_config
 from noisy_gru.schema.errors import UserError
 from tests.preloaded import forkserver
 

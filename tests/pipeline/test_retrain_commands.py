@@ -14,11 +14,11 @@ import pytest
 from typer.testing import CliRunner
 
 from noisy_gru.components.retrain_planner.plan import Plan, Reason
-from noisy_gru.pipeline import planning, retraining, scheduling
-from noisy_gru.pipeline.cli import app
-from noisy_gru.pipeline.notifications import Delivery
-from noisy_gru.pipeline.retraining_report import Outcome, Retraining
-from noisy_gru.pipeline.runs import RunDirectory
+from noisy_gru.pipeline.cli.main import app
+from noisy_gru.pipeline.retrain import planning, retraining, scheduling
+from noisy_gru.pipeline.retrain.notifications import Delivery
+from noisy_gru.pipeline.retrain.retraining_report import Outcome, Retraining
+from noisy_gru.pipeline.runs.run_directory import RunDirectory
 from noisy_gru.schema.errors import DataError
 
 VOWELS = Path(__file__).parents[2] / "examples" / "japanese_vowels" / "config.yaml"
@@ -210,7 +210,7 @@ def test_a_printed_crontab_line(tmp_path):
 
 HEAVY = """
 import sys
-from noisy_gru.pipeline.cli import app
+from noisy_gru.pipeline.cli.main import app
 try:
     app(sys.argv[1:])
 except SystemExit as ended:

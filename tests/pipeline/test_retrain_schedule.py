@@ -22,10 +22,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from noisy_gru.pipeline.cron import cron_times
-from noisy_gru.pipeline.cron_next import next_time
-from noisy_gru.pipeline.retrain_child import RetrainChild, command
-from noisy_gru.pipeline.retrain_schedule import RetrainSchedule
+from noisy_gru.pipeline.config.cron import cron_times
+from noisy_gru.pipeline.retrain.child_process import RetrainChild, command
+from noisy_gru.pipeline.retrain.cron_next import next_time
+from noisy_gru.pipeline.retrain.scheduler import RetrainSchedule
 
 
 def at(cron: str, zone: str) -> Callable[[datetime], datetime | None]:
@@ -345,9 +345,9 @@ def test_the_command_holds_all_that_it_needs(tmp_path):
 SCHEDULER = """
 import sys
 from pathlib import Path
-from noisy_gru.pipeline.loading import load_config
-from noisy_gru.pipeline.retrain_child import RetrainChild
-from noisy_gru.pipeline.scheduling import run_schedule
+from noisy_gru.pipeline.config.loading import load_config
+from noisy_gru.pipeline.retrain.child_process import RetrainChild
+from noisy_gru.pipeline.retrain.scheduling import run_schedule
 from noisy_gru.schema.errors import UserError
 
 config, root, code = sys.argv[1:]

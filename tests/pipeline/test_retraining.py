@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 
 from noisy_gru.components.retrain_planner.plan import Plan
-from noisy_gru.pipeline.config import PipelineConfig
-from noisy_gru.pipeline.loading import load_config
-from noisy_gru.pipeline.notifications import Delivery
-from noisy_gru.pipeline.retraining import record_killed, retrain_once
-from noisy_gru.pipeline.runs import RunAccount, RunDirectory
+from noisy_gru.pipeline.config.loading import load_config
+from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
+from noisy_gru.pipeline.retrain.notifications import Delivery
+from noisy_gru.pipeline.retrain.retraining import record_killed, retrain_once
+from noisy_gru.pipeline.runs.run_directory import RunAccount, RunDirectory
 from noisy_gru.registry.retraining_attempts import Attempt, append_attempt, read_attempts
 from noisy_gru.schema.errors import BusyError, ConfigError, DataError
 
@@ -248,14 +248,14 @@ import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
 import test_retraining as tests
-from noisy_gru.pipeline.loading import load_config
+from noisy_gru.pipeline.config.loading import load_config
 
 bench = tests.Bench(Path(sys.argv[1]), load_config(tests.VOWELS))
 die = lambda *arguments, **options: os.kill(os.getpid(), signal.SIGKILL)
 if sys.argv[2] == "during":
     bench.during = die
 elif sys.argv[2] == "after":
-    import noisy_gru.pipeline.retraining as retraining
+    import noisy_gru.pipeline.retrain.retraining as retraining
     append = retraining.append_attempt
     retraining.append_attempt = lambda folder, each: append(folder, each) if each.event == "started" else die()
 bench.retrain()

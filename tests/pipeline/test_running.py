@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from noisy_gru.pipeline import fingerprint, running
-from noisy_gru.pipeline.explaining import explained, is_expected
-from noisy_gru.pipeline.loading import load_config
-from noisy_gru.pipeline.runs import RunAccount, RunDirectory
+from noisy_gru.pipeline import fingerprint
+from noisy_gru.pipeline.config.loading import load_config
+from noisy_gru.pipeline.runs.run_directory import RunAccount, RunDirectory, running
+from noisy_gru.pipeline.runs.step_errors import explained, is_expected
 from noisy_gru.schema.errors import AnomalyError, DataError
 
 VOWELS = Path(__file__).parents[2] / "examples" / "japanese_vowels" / "config.yaml"
@@ -47,9 +47,9 @@ def run(tmp_path, monkeypatch):
         local.LocalRunner = Runner  # type: ignore[attr-defined]
         local.connection_config = lambda config, sqlite: None  # type: ignore[attr-defined]
         recovering.clear_unfinished = lambda directory, connection: []  # type: ignore[attr-defined]
-        monkeypatch.setitem(sys.modules, "noisy_gru.pipeline.recovering", recovering)
+        monkeypatch.setitem(sys.modules, "noisy_gru.pipeline.runs.recovery", recovering)
         monkeypatch.setitem(sys.modules, "noisy_gru.pipeline.build", build)
-        monkeypatch.setitem(sys.modules, "noisy_gru.pipeline.local", local)
+        monkeypatch.setitem(sys.modules, "noisy_gru.pipeline.runs.local_runner", local)
         return running.run_config(load_config(VOWELS), config_path=VOWELS, root=tmp_path / "root")
 
     return _run

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from noisy_gru.pipeline import runs_view
-from noisy_gru.pipeline.runs import (
+from noisy_gru.pipeline.cli.main import runs_view
+from noisy_gru.pipeline.runs.run_directory import (
     RowsAccount,
     RunAccount,
     RunDirectory,

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from noisy_gru.pipeline.cli import EXIT_FAILED, app
-from noisy_gru.pipeline.runs import RunAccount, RunDirectory
+from noisy_gru.pipeline.cli.main import EXIT_FAILED, app
+from noisy_gru.pipeline.runs.run_directory import RunAccount, RunDirectory
 from noisy_gru.registry.config import PublishingConfig
 from noisy_gru.registry.publish import publish
 from noisy_gru.registry.published_versions import versions
@@ -132,7 +132,7 @@ def test_which_model_is_meant(root, tmp_path, monkeypatch):
 
 def test_taking_back_imports_nothing_heavy(root):
     code = (
-        "import sys\nfrom noisy_gru.pipeline.cli import app\n"
+        "import sys\nfrom noisy_gru.pipeline.cli.main import app\n"
         "try:\n    app(sys.argv[1:])\nexcept SystemExit as ended:\n    assert not ended.code, ended.code\n"
         "print([name for name in ('tensorflow', 'tfx', 'apache_beam', 'keras') if name in sys.modules])"
     )

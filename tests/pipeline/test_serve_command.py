@@ -22,11 +22,11 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
-from noisy_gru.pipeline.cli import EXIT_FAILED, app
+from noisy_gru.pipeline.cli.main import EXIT_FAILED, app
 
 VOWELS = Path(__file__).parents[2] / "examples" / "japanese_vowels" / "config.yaml"
 NAME = "japanese-vowels"
-COMMAND = [sys.executable, "-W", "error", "-c", "from noisy_gru.pipeline.cli import main; main()"]
+COMMAND = [sys.executable, "-W", "error", "-c", "from noisy_gru.pipeline.cli.main import main; main()"]
 
 
 def test_nothing_is_published(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def free_port() -> int:
 
 def served_in_here(root: Path, ask: Callable[[str], None]) -> int:
     """Serves in this process; ``ask`` gets the model's address when the server answers, and SIGTERM follows."""
-    from noisy_gru.pipeline.loading import load_config
+    from noisy_gru.pipeline.config.loading import load_config
     from noisy_gru.pipeline.local_serving import Listening, serve_published
 
     listening = Listening(grpc_port=0, rest_port=free_port())

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from noisy_gru.pipeline.checking import check_config, input_files
-from noisy_gru.pipeline.cli import EXIT_CONFIG, app
-from noisy_gru.pipeline.init import propose
-from noisy_gru.pipeline.loading import load_config
-from noisy_gru.pipeline.step_report import report
+from noisy_gru.pipeline.cli.main import EXIT_CONFIG, app
+from noisy_gru.pipeline.config.checks import check_config, input_files
+from noisy_gru.pipeline.config.loading import load_config
+from noisy_gru.pipeline.init.proposal import propose
+from noisy_gru.pipeline.runs.step_report import report
 
 HEADER = "name,t,x,kind\n"
 
@@ -107,7 +107,7 @@ def test_init_refuses_what_is_no_span(config: Path, patterns: list[str]) -> None
 def test_the_line_of_the_step_says_which_spans_were_read(
     tmp_path: Path, spans: list[int], window: dict[str, Any] | None, told: str
 ) -> None:
-    from noisy_gru.pipeline.runs import RunAccount, StepAccount
+    from noisy_gru.pipeline.runs.run_directory import RunAccount, StepAccount
 
     nothing = {"total": 0}
     account = {

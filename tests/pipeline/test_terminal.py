@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from noisy_gru.pipeline.progress import LiveAccount, ProgressHandler, event_text
-from noisy_gru.pipeline.runs import StepAccount
+from noisy_gru.pipeline.runs.progress import LiveAccount, ProgressHandler, event_text
+from noisy_gru.pipeline.runs.run_directory import StepAccount
 
 NOISE = """
 import logging, os, subprocess, sys
 from pathlib import Path
-from noisy_gru.pipeline.redirect import output_to
+from noisy_gru.pipeline.runs.output_redirection import output_to
 
 print("before")
 kept = sys.stderr
@@ -127,7 +127,7 @@ def test_a_log_on_a_full_disk_gives_the_terminal_back():
     code = """
 import sys
 from pathlib import Path
-from noisy_gru.pipeline.redirect import output_to
+from noisy_gru.pipeline.runs.output_redirection import output_to
 with output_to(Path("/dev/full")) as (out, err):
     for _ in range(3):
         sys.stdout.write("printed, without an end of line")

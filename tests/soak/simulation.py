@@ -25,12 +25,12 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from noisy_gru.pipeline.cli import app
-from noisy_gru.pipeline.loading import load_config
-from noisy_gru.pipeline.retrain_commands import CODES
-from noisy_gru.pipeline.retraining import retrain_once
-from noisy_gru.pipeline.retraining_report import Retraining
-from noisy_gru.pipeline.runs import RunDirectory
+from noisy_gru.pipeline.cli.main import app
+from noisy_gru.pipeline.cli.retrain_commands import CODES
+from noisy_gru.pipeline.config.loading import load_config
+from noisy_gru.pipeline.retrain.retraining import retrain_once
+from noisy_gru.pipeline.retrain.retraining_report import Retraining
+from noisy_gru.pipeline.runs.run_directory import RunDirectory
 from noisy_gru.registry.published_versions import published_versions
 from noisy_gru.registry.version_store import Step, no_step
 from noisy_gru.saved_model.session import SessionModel

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from noisy_gru.pipeline.lineage import publishing_run, trace
-from noisy_gru.pipeline.loading import load_config
-from noisy_gru.pipeline.runs import RunAccount
+from noisy_gru.pipeline.config.loading import load_config
+from noisy_gru.pipeline.runs.lineage import publishing_run, trace
+from noisy_gru.pipeline.runs.run_directory import RunAccount
 from noisy_gru.registry.history import read_history
 from noisy_gru.registry.published_versions import (
     WITHDRAWN,

@@ -265,9 +265,9 @@ def test_a_record_of_what_was_asked_for_that_cant_be_read_is_named(serving: Path
 BY_OPERATION = """
 import json, os, signal, sys, traceback
 
-import noisy_gru.pipeline.runs_commands
+import noisy_gru.pipeline.cli.runs_commands
 from noisy_gru.components.pusher import rollout, server_files
-from noisy_gru.pipeline.cli import main
+from noisy_gru.pipeline.cli.main import main
 
 # Compiling the templates is what a command spends its time with.
 for name in server_files.FILES:

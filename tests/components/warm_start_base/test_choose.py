@@ -116,7 +116,7 @@ def test_the_step_writes_what_the_trainer_reads_and_is_cached_while_nothing_is_n
 
     from noisy_gru.components.sequence_example_gen.artifacts import IngestionAccount
     from noisy_gru.components.warm_start_base.component import WarmStartBase
-    from noisy_gru.pipeline.local import LocalRunner, StepResult
+    from noisy_gru.pipeline.runs.local_runner import LocalRunner, StepResult
 
     results: list[StepResult] = []
     observer: Any = SimpleNamespace(started=lambda *_: None, finished=results.append)

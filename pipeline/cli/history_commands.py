@@ -1,0 +1,193 @@
+"""``noisy-gru runs compare|lineage|replay|prune``: the history of a model, and what is kept of it."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from noisy_gru.pipeline.cli.options import EXIT_FAILED, DebugOption, JsonOption, errors_in_words
+from noisy_gru.pipeline.cli.runs_commands import ModelOption, RunsRootOption, ServingDirOption, find_model
+
+history_app = typer.Typer(rich_markup_mode=None)
+
+RunArgument = Annotated[
+    str, typer.Argument(metavar="RUN", help="The run's id, the beginning of it, or `latest`.", show_default=False)
+]
+
+
+@history_app.command("compare")
+def compare_runs(
+    first: Annotated[str, typer.Argument(metavar="A", help="A run, as for `show`.", show_default=False)],
+    second: Annotated[str, typer.Argument(metavar="B", help="Another run.", show_default=False)],
+    root: RunsRootOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Two runs side by side: what differs in configuration, data, files and packages, and all metrics and durations."""
+    from noisy_gru.pipeline.cli.comparison_view import show_comparison
+    from noisy_gru.pipeline.cli.runs_view import find_account
+    from noisy_gru.pipeline.runs.comparison import compare
+
+    with errors_in_words(debug):
+        found = compare(find_account(first, root), find_account(second, root))
+        if as_json:
+            typer.echo(json.dumps(found.to_dict(), indent=1))
+        else:
+            show_comparison(found, sys.stdout)
+
+
+@history_app.command()
+def lineage(
+    version: Annotated[int, typer.Argument(metavar="VERSION", help="In place or withdrawn.", show_default=False)],
+    root: RunsRootOption = None,
+    model: ModelOption = None,
+    serving_dir: ServingDirOption = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder that the names of the input files are relative to. Default: as the run's account says.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """From a published version back to its run, configuration, spans and files; each file is hashed and compared.
+
+    Ends with 1 if a file, of the version or of its data, is changed or gone.
+    """
+    from noisy_gru.pipeline.cli.history_view import show_lineage
+    from noisy_gru.pipeline.cli.runs_view import find_account
+    from noisy_gru.pipeline.runs.lineage import publishing_run, trace, version_folder
+    from noisy_gru.schema.errors import UserError
+
+    with errors_in_words(debug):
+        folder, name = find_model(root, serving_dir, model)
+        run = publishing_run(version_folder(folder, name, version))
+        own = folder.parent if (folder.parent / "runs").is_dir() else None
+        try:
+            account = find_account(run, root or own) if run else None
+        except UserError:
+            # The version carries what matters; on Kubeflow there is no account.
+            account = None
+        found = trace(folder, name, version, account, None if data is None else str(data.absolute()))
+        if as_json:
+            typer.echo(json.dumps(found.to_dict(), indent=1))
+        else:
+            show_lineage(found, sys.stdout)
+    if found.files_state or any(file.state in ("changed", "gone") for file in found.files):
+        raise typer.Exit(EXIT_FAILED)
+
+
+@history_app.command("replay")
+def replay_run(
+    run_id: RunArgument,
+    root: RunsRootOption = None,
+    into: Annotated[
+        Path | None,
+        typer.Option(
+            help="Root of the replay, an empty folder or none; it is kept. Default: a temporary one.",
+            show_default=False,
+        ),
+    ] = None,
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="Also if input files, the schema or the base model are gone or changed.")
+    ] = False,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help="Relative difference of a metric that counts as none. Default: 1e-6.", show_default=False
+        ),
+    ] = None,
+    serving_dir: ServingDirOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Train a run again, from the same data, seed and base model, and say whether the metrics agree.
+
+    Publishes nothing where the run did. Ends with 1 if the metrics are further apart than the tolerance.
+    """
+    from noisy_gru.pipeline.cli.runs_view import find_account
+    from noisy_gru.pipeline.runs.replay import TOLERANCE, replay
+
+    with errors_in_words(debug), tempfile.TemporaryDirectory(prefix="noisy-gru-replay-") as temporary:
+        account = find_account(run_id, root)
+        found = replay(
+            account,
+            into=into or Path(temporary),
+            anyway=anyway,
+            tolerance=TOLERANCE if tolerance is None else tolerance,
+            serving_dir=serving_dir,
+            debug=debug,
+        )
+        if as_json:
+            typer.echo(json.dumps(found.to_dict(), indent=1))
+        else:
+            from noisy_gru.pipeline.cli.history_view import show_replay
+
+            show_replay(found, sys.stdout)
+    if found.verdict not in ("exact", "within"):
+        raise typer.Exit(EXIT_FAILED)
+
+
+@history_app.command("prune")
+def prune_runs(
+    config: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[CONFIG]",
+            help="The YAML file, for `retraining.keep` and the root. Without: as the newest run under --root says.",
+            show_default=False,
+        ),
+    ] = None,
+    root: Annotated[
+        Path | None, typer.Option(help="The root of the runs. Default: runs/<name>.", show_default=False)
+    ] = None,
+    runs: Annotated[
+        int | None, typer.Option(min=1, help="In place of retraining.keep.runs.", show_default=False)
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be deleted, and change nothing.")] = False,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Delete the artifacts and logs of old runs, as `retraining.keep` says. Accounts are kept.
+
+    Never deletes what a kept run used, nor what a version in place or withdrawn was made from, and not during a run.
+    """
+    from datetime import UTC, datetime
+
+    from noisy_gru.pipeline.config.loading import load_config
+    from noisy_gru.pipeline.runs.pruning import newest_config, prune_as_configured
+    from noisy_gru.pipeline.runs.run_directory import RunDirectory
+    from noisy_gru.pipeline.runs.running import default_root
+    from noisy_gru.schema.errors import UserError
+
+    with errors_in_words(debug):
+        if config is not None:
+            loaded = load_config(config)
+            directory = RunDirectory(root or default_root(loaded))
+        elif root is not None:
+            directory = RunDirectory(root)
+            loaded = newest_config(directory)
+        else:
+            raise UserError("noisy-gru runs prune: name the YAML file, or the root of the runs with --root")
+        if runs is not None:
+            keep = loaded.retraining.keep.model_copy(update={"runs": runs})
+            loaded = loaded.model_copy(update={"retraining": loaded.retraining.model_copy(update={"keep": keep})})
+        done = prune_as_configured(loaded, directory, now=datetime.now(UTC), dry_run=dry_run)
+        if as_json:
+            typer.echo(json.dumps(done.to_dict(), indent=1))
+            return
+        from noisy_gru.pipeline.cli.history_view import size_text
+
+        for path in done.paths:
+            typer.echo(path)
+        verb = "would be freed" if dry_run else "freed"
+        typer.echo(f"{len(done.runs)} runs, {len(done.paths)} files and folders, {size_text(done.bytes)} {verb}")
+        if done.shared:
+            typer.echo(f"{len(done.shared)} folders of these runs stay: a kept run or a version needs them")

@@ -1,0 +1,114 @@
+"""The command ``noisy-gru predict``: a published model, loaded here or on a server, is asked about files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from noisy_gru.pipeline.cli.options import (
+    EXIT_UNUSED_INPUT,
+    ConfigArgument,
+    DebugOption,
+    RootOption,
+    SetOption,
+    errors_in_words,
+)
+
+
+def predict(
+    config: ConfigArgument,
+    inputs: Annotated[list[str], typer.Argument(metavar="INPUT…", help="Files or patterns, in a format of training.")],
+    set_: SetOption = None,
+    root: RootOption = None,
+    version: Annotated[
+        int | None,
+        typer.Option("--version", "--model-version", help="Version of the model. Default: the latest."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="File to write. Default: standard output.", show_default=False)
+    ] = None,
+    format_: Annotated[
+        str | None, typer.Option("--format", help="csv or jsonl. Default: by the ending of --out, else csv.")
+    ] = None,
+    server: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="Ask TF Serving there. Default: the model published under --root is loaded here.",
+            show_default=False,
+        ),
+    ] = None,
+    transport: Annotated[
+        Literal["grpc", "rest"] | None, typer.Option(help="What the server's port speaks. Default: grpc.")
+    ] = None,
+    label: Annotated[str | None, typer.Option(help="Label of the version on the server, such as stable.")] = None,
+    timeout: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="For one request, with all its attempts. Default: 60.")
+    ] = None,
+    tls: Annotated[bool, typer.Option("--tls", help="Encrypt, and trust the system's certificates.")] = False,
+    tls_ca: Annotated[
+        Path | None, typer.Option("--tls-ca", metavar="FILE", help="Encrypt, and trust these certificates (PEM).")
+    ] = None,
+    tls_cert: Annotated[
+        Path | None, typer.Option("--tls-cert", metavar="FILE", help="This client's certificate (PEM).")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option("--tls-key", metavar="FILE", help="Its private key (PEM).")] = None,
+    plaintext: Annotated[
+        bool, typer.Option("--plaintext", help="Do not encrypt, though the server is another machine.")
+    ] = False,
+    header: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="Sent with every request (gRPC: metadata). Can be given again."),
+    ] = None,
+    debug: DebugOption = False,
+) -> None:
+    """Ask the published model: one line for each sequence of the input; for forecasting, from each one's latest window.
+
+    Rows and sequences that can't be used are told on standard error with the reason, and the exit code is 4.
+    """
+    from noisy_gru.pipeline.config.loading import load_config
+    from noisy_gru.pipeline.runs.running import default_root
+    from noisy_gru.schema.errors import ConfigError
+
+    with errors_in_words(debug):
+        loaded = load_config(config, set_ or [])
+        from noisy_gru.pipeline.prediction import Server, predict_files
+        from noisy_gru.serving.client.connection import DEFAULT_TIMEOUT, Tls
+
+        encrypted = tls or tls_ca is not None or tls_cert is not None or tls_key is not None
+        chosen = None
+        if server is not None:
+            chosen = Server(
+                target=server,
+                transport=transport or "grpc",
+                label=label,
+                timeout=DEFAULT_TIMEOUT if timeout is None else timeout,
+                tls=Tls(ca=tls_ca, certificate=tls_cert, key=tls_key) if encrypted else None,
+                plaintext=plaintext,
+                headers=header or (),
+            )
+        else:
+            given = {
+                "--transport": transport,
+                "--label": label,
+                "--timeout": timeout is not None,
+                "--tls": encrypted,
+                "--plaintext": plaintext,
+                "--header": header,
+            }
+            needless = [name for name, value in given.items() if value]
+            if needless:
+                raise ConfigError(f"{', '.join(needless)}: only with --server HOST:PORT")
+        unused = predict_files(
+            loaded,
+            inputs,
+            root=root or default_root(loaded),
+            version=version,
+            out=out,
+            format_=format_,
+            server=chosen,
+        )
+    if unused:
+        raise typer.Exit(EXIT_UNUSED_INPUT)

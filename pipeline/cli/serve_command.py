@@ -1,0 +1,43 @@
+"""The command ``noisy-gru serve``. Imports what it needs when it runs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from noisy_gru.pipeline.cli.options import ConfigArgument, DebugOption, RootOption, SetOption, errors_in_words
+
+
+def serve(
+    config: ConfigArgument,
+    set_: SetOption = None,
+    root: RootOption = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    grpc_port: Annotated[int, typer.Option(help="0 takes a free one.", min=0, max=65535)] = 8500,
+    rest_port: Annotated[int, typer.Option(help="0 takes a free one.", min=0, max=65535)] = 8501,
+    poll_seconds: Annotated[
+        float, typer.Option(help="Seconds between two looks for new versions.", min=0.05, max=3600)
+    ] = 1.0,
+    stand_in: Annotated[
+        bool, typer.Option("--stand-in", help="The stand-in, even where TF Serving could be started.")
+    ] = False,
+    debug: DebugOption = False,
+) -> None:
+    """Serve the published model on this machine, over gRPC and REST, until Ctrl-C.
+
+    With tensorflow_model_server on PATH, or docker and a running engine, this is TF Serving itself. Otherwise it is a
+    stand-in with the same API, for development.
+    """
+    from noisy_gru.pipeline.config.loading import load_config
+    from noisy_gru.pipeline.runs.running import default_root
+
+    with errors_in_words(debug):
+        loaded = load_config(config, set_ or [])
+        from noisy_gru.pipeline.local_serving import Listening, serve_published
+
+        listening = Listening(host=host, grpc_port=grpc_port, rest_port=rest_port, poll_seconds=poll_seconds)
+        code = serve_published(
+            loaded, config_path=config, root=root or default_root(loaded), listening=listening, stand_in=stand_in
+        )
+    raise typer.Exit(code)

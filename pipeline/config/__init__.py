@@ -1,0 +1,1 @@
+"""The configuration file: its models, loading, checks and messages."""

@@ -1,0 +1,211 @@
+"""What can be said of a configuration without running it: its files, their columns, the schema, the metrics it names.
+
+    >>> notes = check_config(config)  # doctest: +SKIP
+
+Imports neither TensorFlow nor TFX.
+"""
+
+from __future__ import annotations
+
+import difflib
+
+from noisy_gru.components.evaluation.catalogue import check_evaluation, known_metrics
+from noisy_gru.data.columns import Columns
+from noisy_gru.data.ingestion.resolved_input import resolve
+from noisy_gru.data.ingestion.spans import LATEST, has_spans, not_spans
+from noisy_gru.data.reading.csv_tables import csv_header, ends_with_line_end
+from noisy_gru.data.reading.files import named_patterns, sources
+from noisy_gru.data.reading.tables import Source, check_columns, parquet_sources
+from noisy_gru.data.sequences.splits import without_splits
+from noisy_gru.pipeline.config.beam_options import option_problems
+from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
+from noisy_gru.schema.config import ForecastingConfig, SpansConfig
+from noisy_gru.schema.errors import ConfigError, UserError
+from noisy_gru.schema.file_patterns import local_glob
+from noisy_gru.schema.loading import check_schema
+from noisy_gru.schema.span_patterns import span_text
+from noisy_gru.trainer.config import model_problems
+
+MOST_FILES = 50
+MOST_NAMED = 5
+
+
+def input_files(config: PipelineConfig, span: str = LATEST) -> list[str]:
+    """The local files that a run would read; none of a data set that is elsewhere.
+
+    Raises:
+        UserError: files or a span are not there.
+    """
+    if any("://" in pattern for pattern in config.data.patterns):
+        return []
+    return [source.path for source in resolve("", config.data, span, local_glob).sources]
+
+
+def check_config(config: PipelineConfig, *, files: bool = True, span: str = LATEST) -> list[str]:
+    """Checks a configuration against the files it names.
+
+    Args:
+        config: as ``load_config`` gives it.
+        files: whether the data files are looked at; where the pipeline runs elsewhere, they aren't here.
+        span: the newest span that a run would read; only the files of its window are looked at.
+
+    Returns:
+        What is good to know, one line each.
+
+    Raises:
+        ConfigError: with all that is wrong.
+    """
+    problems: list[str] = []
+    notes: list[str] = []
+    if files:
+        _check_files(config, span, problems, notes)
+        _check_reference(config, span, problems, notes)
+    for part in (_check_schema, _check_model, _check_metrics, _check_slices, _check_beam):
+        part(config, problems, notes)
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return notes
+
+
+def _check_files(config: PipelineConfig, span: str, problems: list[str], notes: list[str]) -> None:
+    found = _sources(config, span, problems, notes)
+    if not found:
+        return
+    notes.append(f"data.files: {len(found)} file{'s' if len(found) > 1 else ''}")
+    required = Columns.of(config.dataset).required()
+    for source in found[:MOST_FILES]:
+        try:
+            if source.format.startswith("csv"):
+                check_columns(csv_header(source), required, source)
+                if source.format == "csv" and not ends_with_line_end(source):
+                    notes.append(f"{source.name}: its last line has no line end; make sure that the file is whole")
+            elif source.format == "parquet":
+                parquet_sources(source, required)
+            else:
+                notes.append(f"{source.name}: the columns of TFRecords are first looked at by a run")
+        except (UserError, ValueError) as error:
+            problems.append(str(error))
+    if len(found) > MOST_FILES:
+        which = "newest" if has_spans(config.data) else "first"
+        notes.append(f"data.files: only the headers of the {which} {MOST_FILES} were looked at")
+
+
+def _check_reference(config: PipelineConfig, span: str, problems: list[str], notes: list[str]) -> None:
+    reference = config.evaluation.reference
+    if reference is None:
+        return
+    data = config.data.model_copy(update={"files": reference.files, "spans": SpansConfig()})
+    required = Columns.of(without_splits(config.dataset)).required()
+    found: list[Source] = []
+    for name, pattern in named_patterns(data):
+        if "://" in pattern:
+            notes.append(
+                f"evaluation.reference.files: {pattern} is not on this machine; it is first looked at by a run"
+            )
+            continue
+        try:
+            found += sources("", [(name, pattern)], data, local_glob)
+        except (UserError, ValueError) as error:
+            problems.append(f"evaluation.reference: {error}")
+    trained_on = {source.path for source in _sources(config, span, [], [])}
+    for source in found:
+        if source.path in trained_on:
+            problems.append(
+                f"evaluation.reference.files: {source.name} is one of data.files, too. A reference set must never be "
+                "trained on: keep it apart from them"
+            )
+        try:
+            if source.format.startswith("csv"):
+                check_columns(csv_header(source), required, source)
+            elif source.format == "parquet":
+                parquet_sources(source, required)
+        except (UserError, ValueError) as error:
+            problems.append(f"evaluation.reference: {error}")
+    if found:
+        notes.append(f"evaluation.reference.files: {len(found)} file{'s' if len(found) > 1 else ''}")
+
+
+def _sources(config: PipelineConfig, span: str, problems: list[str], notes: list[str]) -> list[Source]:
+    """The local files that a run would read, those of the newest span first."""
+    found: list[Source] = []
+    if has_spans(config.data) or span != LATEST:
+        away = [pattern for pattern in config.data.patterns if "://" in pattern]
+        notes += [f"data.files: {each} is not on this machine; it is first looked at by a run" for each in away]
+        if away:
+            return []
+        try:
+            resolved = resolve("", config.data, span, local_glob)
+        except (UserError, ValueError) as error:
+            problems.append(str(error))
+            return []
+        if others := not_spans("", config.data, local_glob):
+            named = ", ".join(others[:MOST_NAMED]) + (", …" if len(others) > MOST_NAMED else "")
+            notes.append(f"data.files: not read, since no number is in a span's place ({len(others)}): {named}")
+        notes.append(f"data.spans: span{'s' if len(resolved.spans) > 1 else ''} {span_text(resolved.numbers)}")
+        newest = {path: each.number for each in resolved.spans for path in each.files}
+        return sorted(resolved.sources, key=lambda source: (-newest[source.path], source.name))
+    for name, pattern in named_patterns(config.data):
+        if "://" in pattern:
+            notes.append(f"data.files: {pattern} is not on this machine; it is first looked at by a run")
+            continue
+        try:
+            found += sources("", [(name, pattern)], config.data, local_glob)
+        except (UserError, ValueError) as error:
+            problems.append(str(error))
+    return found
+
+
+def _check_schema(config: PipelineConfig, problems: list[str], notes: list[str]) -> None:
+    if "://" in config.schema_path:
+        notes.append(f"schema: {config.schema_path} is not on this machine; it is first looked at by a run")
+        return
+    try:
+        schema = check_schema(config.schema_path, config.dataset)
+    except ConfigError as error:
+        problems.append(str(error))
+    else:
+        notes.append(f"schema: {len(schema.feature)} columns, as the configuration says")
+        if bounded := [feature.name for feature in schema.feature if feature.HasField("drift_comparator")]:
+            notes.append(
+                f"schema: drift_comparator of {', '.join(bounded)} decides nothing: what counts as drift is said by "
+                "retraining.rules.drift (false_alarm_rate, min_distance)"
+            )
+
+
+def _check_model(config: PipelineConfig, problems: list[str], notes: list[str]) -> None:
+    problems += model_problems(config.model, config.dataset)
+
+
+def _check_metrics(config: PipelineConfig, problems: list[str], notes: list[str]) -> None:
+    known = list(known_metrics(config.dataset))
+    named = {f"evaluation.thresholds.{name}": name for name in config.evaluation.thresholds}
+    compare = config.evaluation.compare
+    if compare is not None and compare.metric != "auto":
+        named["evaluation.compare.metric"] = compare.metric
+    for key, name in named.items():
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            guess = f" (did you mean {close[0]}?)" if close else ""
+            problems.append(f"{key}: expected a metric of {config.task.kind}, found {name}{guess}. {', '.join(known)}")
+    if not any(name not in known for name in named.values()):
+        try:
+            check_evaluation(config.dataset, config.evaluation)
+        except ConfigError as error:
+            problems.append(str(error))
+
+
+def _check_slices(config: PipelineConfig, problems: list[str], notes: list[str]) -> None:
+    known = [feature.name for feature in config.data.features]
+    if not isinstance(config.task, ForecastingConfig):
+        known.append(config.task.label)
+    for columns in config.evaluation.slices:
+        for name in columns:
+            if name not in known:
+                problems.append(
+                    f"evaluation.slices: expected a feature or the label ({', '.join(known)}), found {name}; "
+                    "a column that is only to slice by has to be a feature"
+                )
+
+
+def _check_beam(config: PipelineConfig, problems: list[str], notes: list[str]) -> None:
+    problems += option_problems(config.beam)

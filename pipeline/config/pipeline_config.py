@@ -1,0 +1,82 @@
+"""The one YAML: composes the rooms' parts of the configuration."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from noisy_gru.components.evaluation.config import EvaluationConfig
+from noisy_gru.pipeline.config.beam_config import BeamConfig, InProcessBeam
+from noisy_gru.pipeline.config.kubeflow_config import KubeflowConfig
+from noisy_gru.pipeline.config.retraining_config import RetrainingConfig
+from noisy_gru.schema.config import DataConfig, DatasetConfig, EntitySplitConfig, Section, SplitsConfig, TaskConfig
+from noisy_gru.schema.splits import has_eval_split
+from noisy_gru.serving.config import ServingConfig
+from noisy_gru.trainer.config import ModelConfig, TrainerConfig, TrainingConfig, TunerConfig
+
+
+class MetadataConfig(Section):
+    """Where ML Metadata is kept: SQLite under the root by default, or a MySQL server."""
+
+    host: str | None = Field(default=None, description="MySQL host; null keeps metadata in SQLite under the root.")
+    port: int = Field(default=3306, ge=1, le=65535, description="MySQL port.")
+    database: str | None = Field(default=None, description="MySQL database.")
+    user: str | None = Field(default=None, description="MySQL user.")
+    password_env: str | None = Field(default=None, description="Environment variable that holds the MySQL password.")
+
+    @model_validator(mode="after")
+    def _complete(self) -> MetadataConfig:
+        if self.host is not None and (self.database is None or self.user is None):
+            raise ValueError("a MySQL host needs database and user")
+        return self
+
+
+NAME = r"^[a-z0-9][a-z0-9-]*$"
+
+
+class PipelineConfig(Section):
+    """The whole configuration of a pipeline."""
+
+    name: str = Field(pattern=NAME, description="Name of the pipeline: lower case, digits, hyphens.")
+    seed: int = Field(
+        default=0, ge=0, lt=2**31, description="Seed of all randomness: splits, weights, noise, shuffling."
+    )
+    schema_path: str = Field(alias="schema", description="Curated schema.pbtxt, relative to the configuration file.")
+    data: DataConfig
+    task: TaskConfig
+    splits: SplitsConfig = Field(default_factory=EntitySplitConfig)
+    model: ModelConfig = Field(default_factory=lambda: ModelConfig())
+    training: TrainingConfig = Field(default_factory=lambda: TrainingConfig())
+    tuner: TunerConfig = Field(default_factory=lambda: TunerConfig())
+    evaluation: EvaluationConfig = Field(default_factory=lambda: EvaluationConfig())
+    serving: ServingConfig = Field(default_factory=lambda: ServingConfig())
+    beam: BeamConfig = Field(
+        default_factory=lambda: InProcessBeam(), description="Where Beam's steps run; by default on this machine."
+    )
+    metadata: MetadataConfig = Field(default_factory=lambda: MetadataConfig())
+    kubeflow: KubeflowConfig = Field(default_factory=lambda: KubeflowConfig())
+    retraining: RetrainingConfig = Field(default_factory=lambda: RetrainingConfig())
+
+    @model_validator(mode="after")
+    def _parts_agree(self) -> PipelineConfig:
+        dataset, _ = self.dataset, self.trainer
+        if self.training.early_stopping is not None and not has_eval_split(dataset):
+            raise ValueError(
+                "training.early_stopping needs an eval split: give splits.eval (or eval_from_train) a part, or set "
+                "training.early_stopping: null to train all epochs"
+            )
+        return self
+
+    @property
+    def dataset(self) -> DatasetConfig:
+        """What ingestion, Transform and serving need to know of the data."""
+        return DatasetConfig(data=self.data, task=self.task, splits=self.splits, seed=self.seed)
+
+    @property
+    def trainer(self) -> TrainerConfig:
+        """What the module file receives."""
+        return TrainerConfig(model=self.model, training=self.training, tuner=self.tuner, seed=self.seed)
+
+    @property
+    def model_name(self) -> str:
+        """Folder under serving/."""
+        return self.serving.model_name or self.name

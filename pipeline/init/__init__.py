@@ -1,0 +1,1 @@
+"""Propose a configuration and a schema from a user's files."""

@@ -1,0 +1,258 @@
+"""Writes what `noisy-gru init` proposes: config.yaml and schema.pbtxt, with comments that say what to look at."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import yaml
+from google.protobuf import text_encoding
+
+from noisy_gru.pipeline.init.data_profile import Measures, Range
+from noisy_gru.pipeline.init.inference import Told
+from noisy_gru.schema.config import DatasetConfig, FeatureConfig, ForecastingConfig, SpansConfig
+from noisy_gru.schema.loading import Column, expected_columns
+
+MOST_CATEGORIES = 200
+MOST_NAMED = 8
+MOST_SHOWN = 40
+
+
+def config_text(name: str, dataset: DatasetConfig, told: Sequence[Told], left_out: dict[str, str]) -> str:
+    """The YAML of a configuration with the defaults for everything that is not about the data."""
+    lines = ["# Proposed by `noisy-gru init`. What it guessed, and why:"]
+    lines += [f"#   {_comment(str(each))}" for each in told]
+    lines += [
+        "# Every key is explained in docs/config-reference.md; check your changes with `noisy-gru validate`.",
+        f"name: {_scalar(name)}",
+        "seed: 0",
+        "# What the data must look like; written from your files, for you to correct.",
+        "schema: schema.pbtxt",
+        "",
+        "data:",
+        *_files(dataset),
+        "  # The column that names a sequence, and the one that orders its steps.",
+        f"  entity: {_scalar(dataset.data.entity)}",
+    ]
+    time = dataset.data.time
+    if time is not None:
+        lines.append(f"  time: {_flow(time.model_dump(exclude_defaults=True) | {'kind': time.kind})}")
+    lines += [
+        "  # Inputs of the model. `missing: mask` adds an input that says where a value was missing.",
+        "  features:",
+    ]
+    lines += [f"    - {text}" for text in dict.fromkeys(map(_feature, dataset.data.features))]
+    for column, why in left_out.items():
+        lines.append(f"    # left out: {_comment(f'{column} ({why})')}")
+    lines += _policies(dataset)
+    task = dataset.task
+    lines += ["", "task:", f"  kind: {task.kind}"]
+    if isinstance(task, ForecastingConfig):
+        lines += [
+            f"  targets: {_flow(task.targets)}",
+            "  # Steps of the past that the model reads, and steps ahead that it predicts.",
+            f"  input_length: {task.input_length}",
+            f"  horizons: {_flow(task.horizons)}",
+        ]
+        if task.season_length is not None:
+            lines += ["  # Steps of a season: a model has to beat the value of a season before.", ""]
+            lines[-1] = f"  season_length: {task.season_length}"
+    else:
+        lines.append(f"  label: {_scalar(task.label)}")
+    lines += ["", *_splits(dataset)]
+    rest = _REST
+    if isinstance(task, ForecastingConfig):
+        rest = rest.replace("\n\ntraining:", f"\n{_DIFFERENCE}\n\ntraining:")
+    return "\n".join(lines) + "\n" + rest
+
+
+_DIFFERENCE = """  # The model adds to the last value that was read.
+  target: difference"""
+
+_REST = """
+model:
+  # Noisy GRUs from the input up; stddev is that of the random state a training sequence starts from.
+  layers:
+    - {units: 64, stddev: 0.1}
+    - {units: 32, stddev: 0.05}
+    - {units: 16, stddev: 0.025}
+
+training:
+  epochs: 50
+  batch_size: 32
+  learning_rate: 0.001
+  # Stops when the eval split has not improved for so many epochs, and keeps the best.
+  early_stopping: {monitor: val_loss, patience: 10}
+
+evaluation:
+  # A model has to beat the naive baselines. Add what it must reach besides, for example
+  # thresholds: {accuracy: {min: 0.9}}    (or mae: {max: 2.5})
+  thresholds: {}
+  baselines: require
+"""
+
+
+def _files(dataset: DatasetConfig) -> list[str]:
+    files = dataset.data.files
+    lines = ["  # Files or patterns, relative to this file."]
+    if isinstance(files, dict):
+        lines += ["  files:", *(f"    {split}: {_flow(patterns)}" for split, patterns in files.items())]
+    else:
+        lines.append(f"  files: {_flow(files)}")
+    if dataset.data.spans != SpansConfig():
+        lines.append("  # Which spans a run reads, up to that of --span: rolling (count: 30), static, or all.")
+        lines.append(f"  spans: {_flow(dataset.data.spans.model_dump(exclude_defaults=True))}")
+    if dataset.data.format != "auto":
+        lines.append(f"  format: {dataset.data.format}")
+    return lines
+
+
+def _feature(feature: FeatureConfig) -> str:
+    if feature.calendar is not None:
+        # One entry stands for a sine and a cosine.
+        return _flow({"calendar": feature.calendar})
+    given = feature.model_dump(exclude_defaults=True)
+    return _scalar(feature.name) if set(given) == {"name"} else _flow(given)
+
+
+def _policies(dataset: DatasetConfig) -> list[str]:
+    given = dataset.data.policies.model_dump(exclude_defaults=True)
+    lines = [f"  max_length: {dataset.data.max_length}"] if "max_length" in dataset.data.model_fields_set else []
+    if given:
+        lines += ["  policies:", *(f"    {key}: {_scalar(value)}" for key, value in given.items())]
+    return lines
+
+
+def _splits(dataset: DatasetConfig) -> list[str]:
+    splits = dataset.splits
+    why = {
+        "entity": "Whole sequences go to one split, by a hash of their names.",
+        "files": "The split that your files have; early stopping takes its part from train.",
+        "column": "The split that stands in your data.",
+        "time": "The past trains, the future decides; windows of one do not touch the other.",
+    }[splits.by]
+    return [f"# {why}", f"splits: {_flow(splits.model_dump(exclude_unset=True))}"]
+
+
+def _comment(text: str) -> str:
+    """Text on one line of a comment, escaped where YAML takes no such character: control characters, for one."""
+    line = " ".join(text.splitlines())
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in line)
+
+
+def _scalar(value: Any) -> str:
+    """One YAML value; text is quoted wherever YAML could read it as something else."""
+    if not isinstance(value, str):
+        # NumPy's numbers are floats that the dumper doesn't know.
+        return yaml.safe_dump(float(value) if isinstance(value, float) else value).partition("\n")[0]
+    plain = value.replace("_", "a").replace("-", "a").replace(".", "a").replace("/", "a")
+    reserved = value.lower() in ("yes", "no", "on", "off", "true", "false", "null", "y", "n", "nan", "inf")
+    if plain.isascii() and plain.isalnum() and value[0].isalpha() and not reserved:
+        return value
+    return yaml.safe_dump(value, default_style='"', allow_unicode=True, width=math.inf).rstrip("\n")
+
+
+def _flow(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_scalar(key)}: {_flow(each)}" for key, each in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_flow, value)) + "]"
+    return _scalar(value)
+
+
+def schema_text(dataset: DatasetConfig, measures: Measures) -> str:
+    """The text of a schema that admits what was seen, with some room."""
+    lines = [
+        "# Proposed by `noisy-gru init` from your files: what a sequence must look like, checked in every run.",
+        f"# Bounds are what {measures.rows:,} rows show, with half of their range as room on both sides. You know",
+        "# better what is possible: correct them. NaN (a missing value) is allowed, because the pipeline imputes it.",
+        "",
+        "# Training data has everything; a request to the served model has the features alone.",
+        'default_environment: "TRAINING"',
+        'default_environment: "SERVING"',
+    ]
+    # Sines and cosines of the time stand in no file.
+    calendar = {feature.name: Range(-1.0, 1.0) for feature in dataset.data.features if feature.calendar is not None}
+    measures = replace(measures, ranges=measures.ranges | calendar)
+    for column in expected_columns(dataset):
+        lines += ["", *_column(column, dataset, measures)]
+    return "\n".join(lines) + "\n"
+
+
+def _column(column: Column, dataset: DatasetConfig, measures: Measures) -> list[str]:
+    task = dataset.task
+    # target/temp is of the column temp; a feature may be called outside/temp.
+    base = column.name if column.is_feature else column.name.partition("/")[2] or column.name
+    comment, domain = column.meaning, ""
+    if column.type == "FLOAT":
+        is_label = not isinstance(task, ForecastingConfig) and column.name == task.label
+        seen = measures.label_range if is_label else measures.ranges.get(base, Range())
+        offset = next((each.offset for each in dataset.data.numeric if each.name == column.name), 0.0)
+        meaning = f"{column.meaning} less its offset of {offset:.17g}" if offset else column.meaning
+        comment, domain = _bounds(meaning, seen, measures.complete)
+    elif column.type == "BYTES" and column.name != "sequence_id":
+        is_label = not column.is_feature
+        values = sorted(measures.labels if is_label else measures.categories.get(column.name, set()))
+        comment += f"; {len(values)} values seen: {', '.join(map(_shortened, values[:MOST_NAMED]))}"
+        comment += " ..." if len(values) > MOST_NAMED else ""
+        if measures.complete and 0 < len(values) <= MOST_CATEGORIES:
+            listed = [*values, *([] if is_label else [""])]
+            domain = "string_domain { " + " ".join(f"value: {_quoted(value)}" for value in listed) + " }"
+    elif column.name == "steps":
+        domain = f"int_domain {{ min: {_least(dataset)} max: {_most(dataset)} }}"
+    lines = [f"# {' '.join(comment.splitlines())}", "feature {", f"  name: {_quoted(column.name)}"]
+    lines += [f"  type: {column.type}", "  presence { min_fraction: 1.0 min_count: 1 }", f"  {_count(column, dataset)}"]
+    if domain:
+        lines.append(f"  {domain}")
+    if not column.is_feature:
+        lines.append('  not_in_environment: "SERVING"')
+    return [*lines, "}"]
+
+
+def _quoted(text: str) -> str:
+    """A string in protobuf's text form; it knows no surrogate pairs, which JSON writes."""
+    escape: Any = text_encoding.CEscape  # its stub takes bytes alone
+    return f'"{escape(text, as_utf8=True)}"'
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= MOST_SHOWN else text[:MOST_SHOWN] + "…"
+
+
+def _bounds(meaning: str, seen: Range, complete: bool) -> tuple[str, str]:
+    if seen.low > seen.high:
+        return f"{meaning}; no value seen", "float_domain { disallow_inf: true }"
+    missing = f", {seen.missing:,} missing" if seen.missing else ""
+    comment = f"{meaning}; seen: {seen.low:.6g} to {seen.high:.6g}{missing}"
+    if not complete:
+        return f"{comment} (not all rows were read, so there are no bounds)", "float_domain { disallow_inf: true }"
+    room = (seen.high - seen.low) / 2 or abs(seen.high) / 2 or 1.0
+    low = 0.0 if seen.low >= 0 and seen.low - room < 0 else _outwards(seen.low - room, -1)
+    high = 0.0 if seen.high <= 0 and seen.high + room > 0 else _outwards(seen.high + room, 1)
+    return comment, f"float_domain {{ min: {low!r} max: {high!r} disallow_inf: true }}"
+
+
+def _outwards(value: float, sign: int) -> float:
+    """Two significant digits, rounded away from what was seen."""
+    if value == 0:
+        return 0.0
+    unit = 10.0 ** (math.floor(math.log10(abs(value))) - 1)
+    return float(f"{sign * math.ceil(sign * value / unit) * unit:.6g}")
+
+
+def _least(dataset: DatasetConfig) -> int:
+    return dataset.task.input_length if isinstance(dataset.task, ForecastingConfig) else dataset.data.min_length
+
+
+def _most(dataset: DatasetConfig) -> int:
+    return dataset.task.input_length if isinstance(dataset.task, ForecastingConfig) else dataset.data.max_length
+
+
+def _count(column: Column, dataset: DatasetConfig) -> str:
+    task = dataset.task
+    if column.is_feature:
+        return f"value_count {{ min: {_least(dataset)} max: {_most(dataset)} }}"
+    horizons = len(task.horizons) if isinstance(task, ForecastingConfig) and "/" in column.name else 1
+    return f"value_count {{ min: {horizons} max: {horizons} }}"

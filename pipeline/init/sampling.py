@@ -1,0 +1,115 @@
+"""The first rows of files as a table, whatever their format, for `noisy-gru init` to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from noisy_gru.data.arrow import pa
+from noisy_gru.data.reading.peek import peek
+from noisy_gru.data.reading.tables import Source
+from noisy_gru.data.values.parsing import numbers, times
+from noisy_gru.pipeline.init.inference import MOST_UNPARSABLE
+from noisy_gru.schema.errors import ConfigError
+
+STEP = "step of the record"
+MOST_RECORDS = 2000
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Some rows; ``format`` as ``data.format`` has it. Of records the order of steps is the column `STEP`."""
+
+    frame: pd.DataFrame
+    format: str
+
+    @property
+    def is_records(self) -> bool:
+        """Whether the files are TFRecords."""
+        return self.format != "auto"
+
+
+def sample(paths: Sequence[Path]) -> Sample:
+    """Looks at files, which are all tables or all TFRecords of tf.Example (``.tfrecord`` in their names).
+
+    Raises:
+        ConfigError: both kinds, or no rows.
+        DataError: a file can't be read.
+    """
+    records = [path for path in paths if "tfrecord" in path.name.lower()]
+    if records and len(records) < len(paths):
+        raise ConfigError("--data: expected either tables or TFRecords, found both; make two data sets of them")
+    found = Sample(_records(paths), "example") if records else Sample(_typed(peek(paths).sample, paths), "auto")
+    if not len(found.frame):
+        raise ConfigError(f"--data {' '.join(map(str, paths))}: the files hold no rows")
+    return found
+
+
+def _typed(frame: pd.DataFrame, paths: Sequence[Path]) -> pd.DataFrame:
+    """A table of CSV files, its columns by what most of their cells are: a run sets aside the rows of a few others."""
+    if not all(path.name.lower().endswith((".csv", ".csv.gz")) for path in paths):
+        return frame  # the types of Parquet are the user's
+    for name in frame.select_dtypes(object).columns:
+        cells = frame[name].dropna()
+        if not len(cells) or not all(isinstance(cell, str) for cell in cells):
+            continue
+        column = pa.array(frame[name], pa.string())
+        values, bad = numbers(column)
+        if bad.mean() <= MOST_UNPARSABLE and np.isfinite(values).any():
+            frame[name] = values
+            continue
+        _, bad = times(column, "timestamp")
+        if bad.mean() <= MOST_UNPARSABLE:
+            frame[name] = frame[name].mask(bad)
+    return frame
+
+
+def _records(paths: Sequence[Path]) -> pd.DataFrame:
+    from noisy_gru.data.reading.tfrecords import example_lists, read_frames  # imports TensorFlow
+
+    frames = []
+    for path in paths:
+        source = Source(str(path), str(path), "example")
+        frames += [_rows(example_lists(record)) for record in islice(read_frames(source), MOST_RECORDS)]
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
+def _rows(lists: dict[str, list[Any]]) -> pd.DataFrame:
+    """One row for each step; what has one value stands in all of them, what fits neither is left out."""
+    steps = max(map(len, lists.values()), default=0)
+    columns = {
+        name: values * steps if len(values) == 1 else values
+        for name, values in sorted(lists.items())
+        if len(values) in (1, steps)
+    }
+    decoded = {
+        name: [value.decode("utf-8", "replace") if isinstance(value, bytes) else value for value in values]
+        for name, values in columns.items()
+    }
+    return pd.DataFrame({**decoded, STEP: range(steps)})
+
+
+def record_entity(frame: pd.DataFrame) -> str:
+    """The feature that names a record: another value in each, and only one in it.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    record = (frame[STEP] == 0).cumsum()
+    groups = frame.groupby(record, sort=False)
+    for name in map(str, frame.columns):
+        column = frame[name]
+        if name == STEP or pd.api.types.is_float_dtype(column):
+            continue
+        if (groups[name].nunique() == 1).all() and column.nunique() == record.iloc[-1]:
+            return name
+    raise ConfigError(
+        f"no feature of {', '.join(map(str, frame.columns.drop(STEP)))} names a record: expected one with another "
+        "value in each. Add one to the records, for example sequence_id, or name it with --entity"
+    )

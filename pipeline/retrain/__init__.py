@@ -1,0 +1,1 @@
+"""Retraining on a schedule: planning, running, recording, notifying."""

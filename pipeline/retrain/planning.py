@@ -1,0 +1,63 @@
+"""Whether a configuration's model is due for retraining: the planner's question, asked on this machine.
+
+>>> plan = plan_retraining(config, serving_dir=root / "serving", now=datetime.now(UTC))  # doctest: +SKIP
+>>> plan.retrain, plan.summary  # doctest: +SKIP
+(False, 'not due: nothing new since version 1795625257, which was trained on spans 3-9')
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+from noisy_gru.components.retrain_planner.plan import Plan
+from noisy_gru.components.retrain_planner.planning import Subject, make_plan
+from noisy_gru.data.ingestion.spans import LATEST
+from noisy_gru.data.reading.file_hashes import remembered
+from noisy_gru.pipeline.config.input_base import relative_to_base
+from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
+from noisy_gru.pipeline.runs.run_directory import RunDirectory
+from noisy_gru.schema.file_patterns import local_glob
+
+
+def plan_retraining(
+    config: PipelineConfig,
+    *,
+    serving_dir: Path,
+    now: datetime,
+    span: str = LATEST,
+    force: bool = False,
+    run_id: str = "",
+) -> Plan:
+    """Decides whether to retrain. Changes nothing: what it measures by, it makes in a temporary folder.
+
+    Args:
+        config: as ``load_config`` gives it.
+        serving_dir: folder with a folder for each model: what is published, and earlier attempts.
+        now: the time, with a time zone.
+        span: newest span to train on: ``latest``, a number, or a date.
+        force: a person's order to retrain, whatever the rules say.
+        run_id: of the run that asks, if it has begun.
+
+    Raises:
+        UserError: the data or what is published can't be read; a span is missing or empty.
+    """
+    base, dataset = relative_to_base(config.dataset)
+    subject = Subject(
+        pipeline=config.name,
+        dataset=dataset,
+        base=base,
+        model_dir=serving_dir / config.model_name,
+        rules=config.retraining.rules,
+    )
+    with remembered(RunDirectory(serving_dir.parent).hashes, keep=False):
+        return make_plan(subject, now=now, glob=_matching, span=span, force=force, run_id=run_id)
+
+
+def _matching(pattern: str) -> Sequence[str]:
+    if "://" in pattern:
+        from tfx.dsl.io import fileio
+
+        return [str(path) for path in fileio.glob(pattern)]
+    return local_glob(pattern)

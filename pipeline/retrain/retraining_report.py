@@ -1,0 +1,111 @@
+"""What became of a retraining: as JSON, as an exit code, and as what the hooks are told."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from noisy_gru.pipeline.config.notify_config import NotifyEvent
+from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
+from noisy_gru.pipeline.retrain.notifications import Delivery
+from noisy_gru.pipeline.runs.run_directory import RunAccount, RunDirectory, RunStatus
+from noisy_gru.registry.retraining_attempts import Attempt
+
+Outcome = Literal["published", "refused", "failed", "interrupted", "held", "not due"]
+OUTCOMES: dict[RunStatus, Outcome] = {
+    "succeeded": "published",
+    "refused": "refused",
+    "interrupted": "interrupted",
+    "failed": "failed",
+    "killed": "failed",
+}
+EVENTS: dict[Outcome, NotifyEvent] = {
+    "published": "success",
+    "refused": "refusal",
+    "failed": "failure",
+    "interrupted": "interruption",
+    "held": "held",
+    "not due": "skipped",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retraining:
+    """What became of one call of ``retrain_once``.
+
+    Attributes:
+        pipeline: its name.
+        outcome: how it ended.
+        plan: the decision and its reasons; None if there is none, because planning failed.
+        resumes: id of the run that was cut off and is gone on with; None: it is a new one.
+        account: of the run; None if there was none.
+        error: what went wrong, in words.
+        wrong_config: whether that is the configuration.
+        notified: what became of the hooks.
+    """
+
+    pipeline: str
+    outcome: Outcome
+    plan: dict[str, Any] | None = None
+    resumes: str | None = None
+    account: RunAccount | None = None
+    error: str | None = None
+    wrong_config: bool = False
+    notified: tuple[Delivery, ...] = ()
+
+    def to_dict(self, run: dict[str, Any] | None) -> dict[str, Any]:
+        """As ``retrain run --json`` prints it; ``run`` is the summary of the account."""
+        return {
+            "pipeline": self.pipeline,
+            "outcome": self.outcome,
+            "plan": self.plan,
+            "resumes": self.resumes,
+            "run": run,
+            "error": self.error,
+            "notified": [asdict(each) for each in self.notified],
+        }
+
+
+def hook_content(
+    config: PipelineConfig,
+    directory: RunDirectory,
+    account: RunAccount | None,
+    *,
+    outcome: Outcome,
+    decision: dict[str, Any] | None,
+    resumes: str | None = None,
+    error: str | None = None,
+) -> dict[str, Any]:
+    """The JSON object that hooks are given, but for its ``event``; the same keys whatever happened."""
+    content: dict[str, Any] = {
+        "pipeline": config.name,
+        "model": config.model_name,
+        "status": outcome,
+        "run_id": None,
+        "decision": decision,
+        "resumes": resumes,
+        "version": None,
+        "published_path": None,
+        "metrics": {},
+        "previous": {},
+        "refusals": [],
+        "error": error,
+        "account": None,
+        "log": None,
+        "root": str(directory.root),
+        "host": socket.gethostname(),
+    }
+    if account is not None:
+        kept = ("run_id", "version", "published_path", "metrics", "previous", "refusals", "log")
+        content |= account.model_dump(mode="json", include=set(kept))
+        content["account"] = str(directory.runs / f"{account.run_id}.json")
+    return content
+
+
+def killed_content(config: PipelineConfig, directory: RunDirectory, attempt: Attempt) -> dict[str, Any]:
+    """What hooks are told of a retraining that ended without a word."""
+    account = next((each for each in directory.accounts() if each.run_id == attempt.run_id), None)
+    decision = account.plan if account else None
+    content = hook_content(config, directory, account, outcome="failed", decision=decision, error=attempt.reason)
+    return {**content, "run_id": attempt.run_id}

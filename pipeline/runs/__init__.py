@@ -1,0 +1,1 @@
+"""One run on this machine, the records of all runs, and what is kept of them."""

@@ -1,0 +1,160 @@
+"""Two runs side by side: what was changed between them, and what came of it.
+
+>>> compare(first, second).config  # doctest: +SKIP
+[Difference(what='training.epochs', first=60, second=80)]
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from noisy_gru.pipeline.runs.run_directory import RunAccount
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A value that isn't the same in both runs; None where a run has none."""
+
+    what: str
+    first: Any
+    second: Any
+
+
+@dataclass(frozen=True)
+class Number:
+    """A metric in both runs, and the second less the first; None where a run doesn't have it."""
+
+    name: str
+    first: float | None
+    second: float | None
+    change: float | None
+
+
+@dataclass(frozen=True)
+class StepPair:
+    """A step in both runs: how it ended, and its seconds."""
+
+    name: str
+    first: str | None
+    second: str | None
+    first_seconds: float | None
+    second_seconds: float | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What two runs have in common and what not.
+
+    Attributes:
+        runs: their ids.
+        outcome: how they ended, what they published, why not.
+        config: keys of the configuration whose values differ; dots between keys, a number for an item of a list.
+        data: rows, sequences and spans that differ.
+        files: input files, by name, whose sha256 differ.
+        packages: versions that differ, and `source` if our own code does.
+        metrics: every metric of either.
+        slices: likewise, by slice.
+        steps: every step of either, in the order of the second.
+        seconds: both runs as a whole.
+    """
+
+    runs: tuple[str, str]
+    outcome: list[Difference]
+    config: list[Difference]
+    data: list[Difference]
+    files: list[Difference]
+    packages: list[Difference]
+    metrics: list[Number]
+    slices: dict[str, list[Number]]
+    steps: list[StepPair]
+    seconds: tuple[float, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As ``runs compare --json`` prints it."""
+        return asdict(self)
+
+
+def compare(first: RunAccount, second: RunAccount) -> Comparison:
+    """Compares two runs, of whichever roots."""
+    outcomes = [
+        {**account.model_dump(include={"pipeline", "status", "version", "refusals", "error", "warm_start"})}
+        for account in (first, second)
+    ]
+    slices = [*second.slices, *(name for name in first.slices if name not in second.slices)]
+    return Comparison(
+        runs=(first.run_id, second.run_id),
+        outcome=differences(*outcomes),
+        config=differences(flat(first.config), flat(second.config)),
+        data=differences(_data(first), _data(second)),
+        files=differences(file_hashes(first), file_hashes(second)),
+        packages=environment_differences(first, second),
+        metrics=numbers(first.metrics, second.metrics),
+        slices={name: numbers(first.slices.get(name, {}), second.slices.get(name, {})) for name in slices},
+        steps=_steps(first, second),
+        seconds=(first.seconds, second.seconds),
+    )
+
+
+def differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[Difference]:
+    """The keys whose values differ, in the order of the second, then of the first."""
+    keys = [*second, *(key for key in first if key not in second)]
+    found = [Difference(key, first.get(key), second.get(key)) for key in keys]
+    return [each for each in found if each.first != each.second]
+
+
+def flat(value: Any, key: str = "") -> dict[str, Any]:
+    """A nested value as one mapping from dotted keys; lists of plain values stay whole."""
+    children: dict[str, Any] = {}
+    if isinstance(value, Mapping):
+        children = {str(name): child for name, child in value.items()}
+    elif isinstance(value, list) and any(isinstance(child, Mapping | list) for child in value):
+        children = {str(index): child for index, child in enumerate(value)}
+    if not children:
+        return {key: value}
+    return {k: v for name, child in children.items() for k, v in flat(child, f"{key}.{name}".lstrip(".")).items()}
+
+
+def numbers(first: Mapping[str, float], second: Mapping[str, float]) -> list[Number]:
+    """Metrics side by side, in the order of the second, then of the first."""
+    names = [*second, *(name for name in first if name not in second)]
+    return [_number(name, first.get(name), second.get(name)) for name in names]
+
+
+def file_hashes(account: RunAccount) -> dict[str, str]:
+    """sha256 of each input file, by name."""
+    return {name: str(file.get("sha256")) for name, file in account.inputs.items()}
+
+
+def environment_differences(first: RunAccount, second: RunAccount) -> list[Difference]:
+    """Packages whose versions differ, and `source` if our own code does."""
+    own = [{**account.packages, "source": account.fingerprint[:12]} for account in (first, second)]
+    return differences(*own)
+
+
+def _number(name: str, first: float | None, second: float | None) -> Number:
+    if first is None or second is None:
+        return Number(name, first, second, None)
+    # Two NaN, or twice the same infinity, are no change.
+    same = first == second or (math.isnan(first) and math.isnan(second))
+    return Number(name, first, second, 0.0 if same else second - first)
+
+
+def _data(account: RunAccount) -> dict[str, Any]:
+    rows = {} if account.rows is None else flat(account.rows.model_dump(), "rows")
+    sequences = {f"sequences.{split}": count for split, count in account.sequences.items()}
+    spans = [span["span"] for span in account.spans]
+    return {**rows, **sequences, "spans": spans or None, "seed": account.seed}
+
+
+def _steps(first: RunAccount, second: RunAccount) -> list[StepPair]:
+    mine, theirs = ({step.name: step for step in account.steps} for account in (first, second))
+    pairs = []
+    for name in [*theirs, *(name for name in mine if name not in theirs)]:
+        a, b = mine.get(name), theirs.get(name)
+        pairs.append(
+            StepPair(name, a and a.status, b and b.status, a and a.seconds, b and b.seconds)  # None where a is None
+        )
+    return pairs

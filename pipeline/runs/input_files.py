@@ -1,0 +1,67 @@
+"""The files that a run read, by the hashes in its account, against what is on disk now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from noisy_gru.data.reading.files import joined
+from noisy_gru.pipeline.config.input_base import relative_to_base
+from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
+from noisy_gru.registry.published_versions import hash_file
+
+FileState = Literal["same", "changed", "gone", "unknown"]
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """A file that was read.
+
+    Attributes:
+        name: relative to the folder of all files.
+        span: that it belongs to; None for data without spans.
+        sha256: of what was read; None if the account has none.
+        path: where it is looked for; None if nobody can tell.
+        state: of what is there now. `unknown`: there is no hash, no path, or it isn't on this machine.
+    """
+
+    name: str
+    span: int | None
+    sha256: str | None
+    path: str | None
+    state: FileState
+
+
+def check_files(inputs: Mapping[str, Mapping[str, Any]], base: str | None) -> list[InputFile]:
+    """The files of an account (``RunAccount.inputs``), hashed anew.
+
+    Args:
+        inputs: for each name `sha256` and, where there is one, `span`.
+        base: folder that the names are relative to; None: unknown.
+    """
+    return [_checked(name, each.get("span"), each.get("sha256"), base) for name, each in inputs.items()]
+
+
+def base_of(config: Mapping[str, Any]) -> str | None:
+    """The folder that the names of a run's files are relative to; None if the configuration can't be read any more."""
+    try:
+        return relative_to_base(PipelineConfig.model_validate(config).dataset)[0]
+    except ValidationError:
+        return None
+
+
+def _checked(name: str, span: int | None, sha256: str | None, base: str | None) -> InputFile:
+    if base is None and not Path(name).is_absolute() and "://" not in name:
+        return InputFile(name, span, sha256, None, "unknown")
+    path = joined(base or "", name)
+    if "://" in path:
+        return InputFile(name, span, sha256, path, "unknown")
+    if not Path(path).is_file():
+        return InputFile(name, span, sha256, path, "gone")
+    if sha256 is None:
+        return InputFile(name, span, sha256, path, "unknown")
+    return InputFile(name, span, sha256, path, "same" if hash_file(Path(path)) == sha256 else "changed")

@@ -1,0 +1,148 @@
+"""From a published version back to where it is from: run, configuration, spans, and every file with its hash.
+
+>>> found = trace(Path("runs/vowels/serving"), "vowels", 1795625257)  # doctest: +SKIP
+>>> [(file.name, file.state) for file in found.files]  # doctest: +SKIP
+[('train.csv.gz', 'same'), ('test.csv.gz', 'changed')]
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from noisy_gru.pipeline.runs.input_files import InputFile, base_of, check_files
+from noisy_gru.pipeline.runs.run_directory import RunAccount
+from noisy_gru.registry.labels import version_state
+from noisy_gru.registry.published_versions import (
+    WITHDRAWN,
+    changed_files,
+    published_versions,
+    read_publication,
+    withdrawn_versions,
+)
+from noisy_gru.registry.training_record import TrainingRecord, read_training_record
+from noisy_gru.schema.errors import PublishError
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """Where a published version is from.
+
+    Attributes:
+        model: its name.
+        version: of it.
+        state: `published` or `withdrawn`.
+        labels: that mean it now.
+        published: when.
+        fingerprint: of the model's files.
+        files_state: its own files that are `changed`, `gone` or `added` since, by path; empty: it is as it was.
+        run_id: of the run that published it; empty if it isn't known.
+        account: of that run, if it is under the root that was searched.
+        artifact: the model artifact it is a copy of, and whether it is still there.
+        seed: of the training.
+        config_hash: of the configuration.
+        source: fingerprint of the package's source.
+        packages: versions of the packages below it.
+        spans: that it was trained on, rising; empty for data without spans.
+        sequences: by split.
+        files: that were read.
+        warm_start: whether training went on from another version, and from which.
+    """
+
+    model: str
+    version: int
+    state: str
+    labels: tuple[str, ...]
+    published: str
+    fingerprint: str
+    files_state: dict[str, str]
+    run_id: str
+    account: RunAccount | None
+    artifact: tuple[str, bool]
+    seed: int | None
+    config_hash: str
+    source: str
+    packages: dict[str, str]
+    spans: list[int] = field(default_factory=list)
+    sequences: dict[str, int] = field(default_factory=dict)
+    files: list[InputFile] = field(default_factory=list)
+    warm_start: dict[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As ``runs lineage --json`` prints it, with the run's configuration in place of its account."""
+        told = {**asdict(self), "artifact": {"uri": self.artifact[0], "present": self.artifact[1]}}
+        told["config"] = None if self.account is None else self.account.config
+        told["config_path"] = None if self.account is None else self.account.config_path
+        del told["account"]
+        return told
+
+
+def version_folder(serving_dir: Path, model: str, version: int) -> Path:
+    """The folder of a version in place, or withdrawn.
+
+    Raises:
+        PublishError: there is none, or it isn't noisy-gru's.
+    """
+    model_dir = serving_dir / model
+    present, withdrawn = published_versions(model_dir), withdrawn_versions(model_dir)
+    if version in present:
+        return model_dir / str(version)
+    if version in withdrawn:
+        return model_dir / f"{WITHDRAWN}{version}"
+    there = ", ".join([*map(str, present), *(f"{each} (withdrawn)" for each in withdrawn)]) or "none"
+    raise PublishError(f"{model_dir}: version {version} isn't there; there are {there}")
+
+
+def publishing_run(folder: Path) -> str:
+    """The id of the run that published the version in ``folder``; empty if it isn't known."""
+    return read_publication(folder).lineage.get("run", "")
+
+
+def trace(
+    serving_dir: Path, model: str, version: int, account: RunAccount | None = None, base: str | None = None
+) -> Lineage:
+    """Follows a version back, and hashes its own files and those it was trained on anew.
+
+    Args:
+        serving_dir: folder that holds a folder for each model.
+        model: its name.
+        version: in place or withdrawn.
+        account: of the run that published it, if it is at hand.
+        base: folder that the files' names are relative to; None: as the account's configuration says.
+
+    Raises:
+        PublishError: the version isn't there, or its records can't be read.
+    """
+    folder = version_folder(serving_dir, model, version)
+    publication, record = read_publication(folder), read_training_record(folder) or TrainingRecord(folder)
+    state = version_state(serving_dir / model, version)
+    inputs = _inputs(record) or ({} if account is None else account.inputs)
+    if base is None and account is not None:
+        base = base_of(account.config)
+    spans = [span.number for span in record.spans]
+    return Lineage(
+        model=model,
+        version=version,
+        state="" if state is None else state.state,
+        labels=() if state is None else state.labels,
+        published=publication.published,
+        fingerprint=publication.fingerprint,
+        files_state=changed_files(folder, publication),
+        run_id=record.run_id or publication.lineage.get("run", ""),
+        account=account,
+        artifact=(publication.model_uri, bool(publication.model_uri) and Path(publication.model_uri).is_dir()),
+        seed=record.seed if account is None else account.seed,
+        config_hash=record.config_hash or (account.config_hash if account else ""),
+        source=record.fingerprint or (account.fingerprint if account else ""),
+        packages=dict(record.packages) or (account.packages if account else {}),
+        spans=spans or ([span["span"] for span in account.spans] if account else []),
+        sequences=dict(record.sequences) or (account.sequences if account else {}),
+        files=check_files(inputs, base),
+        warm_start=dict(record.warm_start) or ((account.warm_start or {}) if account else {}),
+    )
+
+
+def _inputs(record: TrainingRecord) -> dict[str, dict[str, Any]]:
+    spans = {file.name: span.number for span in record.spans for file in span.files}
+    return {file.name: {"sha256": file.sha256, "span": spans.get(file.name)} for file in record.files}

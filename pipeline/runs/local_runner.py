@@ -1,0 +1,154 @@
+"""Runs the graph on this machine, one step after the other, through TFX's launcher.
+
+What TFX's own LocalDagRunner does, and besides tells an observer of every step: when it starts, whether its result was
+cached, how long it took, and which artifacts it has.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from ml_metadata.proto import metadata_store_pb2
+from tfx.dsl.compiler import constants
+from tfx.orchestration import metadata
+from tfx.orchestration.local import runner_utils
+from tfx.orchestration.portable import launcher, runtime_parameter_utils, tfx_runner
+
+from noisy_gru.pipeline.config.pipeline_config import MetadataConfig
+from noisy_gru.pipeline.runs.run_directory import StepStatus
+from noisy_gru.schema.errors import ConfigError
+
+# Generated code, of which type checkers see nothing.
+_mlmd: Any = metadata_store_pb2
+
+
+@dataclass(frozen=True)
+class Output:
+    """An artifact of a step: where it is, and its properties."""
+
+    uri: str
+    properties: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """A step that ended well; ``outputs`` by name, of a cached step the earlier ones."""
+
+    name: str
+    status: StepStatus
+    seconds: float
+    outputs: Mapping[str, list[Output]]
+
+
+class Observer(Protocol):
+    """What is told of a run."""
+
+    def started(self, name: str, number: int, total: int) -> None:
+        """Step ``number`` of ``total`` starts."""
+
+    def finished(self, result: StepResult) -> None:
+        """A step ended well."""
+
+
+class StepFailedError(Exception):
+    """TFX could not even start a step; the message is what ML Metadata keeps."""
+
+
+class LocalRunner(tfx_runner.IrBasedRunner):
+    """Runs a pipeline here; exceptions of executors come out as they are.
+
+    Args:
+        run_id: what ML Metadata calls the run.
+        observer: is told of every step.
+        clock: seconds.
+    """
+
+    def __init__(self, run_id: str, observer: Observer, clock: Callable[[], float] = time.monotonic):
+        self._run_id = run_id
+        self._observer = observer
+        self._clock = clock
+
+    def run_with_ir(self, pipeline: Any, run_options: Any = None, **_: Any) -> None:
+        """Runs the compiled pipeline (``pipeline_pb2.Pipeline``); partial runs are not supported."""
+        runtime_parameter_utils.substitute_runtime_parameter(
+            pipeline, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: self._run_id}
+        )
+        deployment = runner_utils.extract_local_deployment_config(pipeline)
+        connection = deployment.metadata_connection_config
+        connection = getattr(connection, connection.WhichOneof("connection_config"))
+        nodes = [node.pipeline_node for node in pipeline.nodes]
+        for number, node in enumerate(nodes, start=1):
+            name = node.node_info.id
+            self._observer.started(name, number, len(nodes))
+            begun = self._clock()
+            info = launcher.Launcher(
+                pipeline_node=node,
+                mlmd_connection=metadata.Metadata(connection),
+                pipeline_info=pipeline.pipeline_info,
+                pipeline_runtime_spec=pipeline.runtime_spec,
+                executor_spec=runner_utils.extract_executor_spec(deployment, name),
+                custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, name),
+            ).launch()
+            execution_id = info.execution_id if info else None
+            status, outputs = _outcome(metadata.Metadata(connection), name, execution_id)
+            self._observer.finished(StepResult(name, status, self._clock() - begun, outputs))
+
+
+def _outcome(
+    connection: metadata.Metadata, name: str, execution_id: int | None
+) -> tuple[StepStatus, dict[str, list[Output]]]:
+    """How ML Metadata says a step ended. The launcher returns as if all were well when it can't resolve inputs."""
+    if execution_id is None:
+        return "skipped", {}
+    with connection as handle:
+        (execution,) = handle.store.get_executions_by_id([execution_id])
+        state = execution.last_known_state
+        events = [
+            event
+            for event in handle.store.get_events_by_execution_ids([execution_id])
+            if event.type in (_mlmd.Event.OUTPUT, _mlmd.Event.PENDING_OUTPUT)
+        ]
+        artifacts = {a.id: a for a in handle.store.get_artifacts_by_id([event.artifact_id for event in events])}
+    if state == _mlmd.Execution.CACHED:
+        status: StepStatus = "cached"
+    elif state == _mlmd.Execution.COMPLETE:
+        status = "complete"
+    else:
+        raise StepFailedError(f"{name} ended as {_mlmd.Execution.State.Name(state)}; see the log")
+    outputs: dict[str, list[Output]] = {}
+    for event in events:
+        artifact = artifacts[event.artifact_id]
+        values = {**artifact.properties, **artifact.custom_properties}
+        properties = {key: getattr(value, value.WhichOneof("value")) for key, value in values.items()}
+        outputs.setdefault(event.path.steps[0].key, []).append(Output(artifact.uri, properties))
+    return status, outputs
+
+
+def connection_config(config: MetadataConfig, sqlite: Path) -> Any:
+    """Where ML Metadata is: the MySQL server of the configuration, else a SQLite file.
+
+    Raises:
+        ConfigError: the environment variable that should hold the password is not set.
+    """
+    if config.host is None:
+        return metadata.sqlite_metadata_connection_config(str(sqlite))
+    password = ""
+    if config.password_env is not None:
+        if config.password_env not in os.environ:
+            raise ConfigError(
+                f"metadata.password_env: expected MySQL's password in the environment variable {config.password_env}, "
+                "which is not set"
+            )
+        password = os.environ[config.password_env]
+    return metadata.mysql_metadata_connection_config(
+        host=config.host,
+        port=config.port,
+        database=config.database or "",
+        username=config.user or "",
+        password=password,
+    )

@@ -1,0 +1,199 @@
+"""Trains a run again, from the same data, seed and base model, in a root of its own, and compares the metrics.
+
+>>> replay(RunDirectory(root).account("latest"), into=Path("again")).verdict  # doctest: +SKIP
+'exact'
+
+Nothing is published where the run published: the replay's serving directory is under its own root, and holds copies of
+the versions that the run compared with and went on from.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from noisy_gru.pipeline.config.pipeline_config import MetadataConfig, PipelineConfig
+from noisy_gru.pipeline.fingerprint import package_versions, source_fingerprint
+from noisy_gru.pipeline.runs.comparison import (
+    Difference,
+    Number,
+    differences,
+    environment_differences,
+    file_hashes,
+    numbers,
+)
+from noisy_gru.pipeline.runs.input_files import base_of, check_files
+from noisy_gru.pipeline.runs.run_directory import RunAccount, RunDirectory, check_root
+from noisy_gru.pipeline.runs.running import run_config
+from noisy_gru.registry.published_versions import WITHDRAWN
+from noisy_gru.schema.errors import ConfigError, UserError
+
+# Beam's batches differ from run to run, and with them the last digits of a metric.
+TOLERANCE = 1e-6
+Verdict = Literal["exact", "within", "apart", "failed"]
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What came of training again.
+
+    Attributes:
+        run_id: of the run.
+        replay_id: of the run that trained it again.
+        root: of the latter.
+        verdict: whether all metrics are the same to the last digit (`exact`), `within` the tolerance, or `apart`;
+            `failed` if there are none.
+        tolerance: the largest difference, relative to the larger value, that is `within`.
+        metrics: side by side.
+        before: what differed before it began: packages, source, input files.
+        error: why the replay failed.
+    """
+
+    run_id: str
+    replay_id: str
+    root: str
+    verdict: Verdict
+    tolerance: float
+    metrics: list[Number]
+    before: list[Difference]
+    error: str | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As ``runs replay --json`` prints it."""
+        return asdict(self)
+
+
+def replay(
+    account: RunAccount,
+    *,
+    into: Path,
+    anyway: bool = False,
+    tolerance: float = TOLERANCE,
+    serving_dir: Path | None = None,
+    debug: bool = False,
+) -> Replay:
+    """Trains a run again.
+
+    Args:
+        account: of the run.
+        into: root of the replay; a folder that isn't there, or is empty.
+        anyway: whether to go on where input files, the schema or the base model are gone or changed.
+        tolerance: the largest relative difference of a metric that counts as none.
+        serving_dir: where the base model is; None: serving/ under the run's root.
+        debug: whether the traceback of what goes wrong is shown.
+
+    Raises:
+        UserError: it can't be the same training, and ``anyway`` isn't given; or ``into`` is in use.
+        ConfigError: the run's configuration isn't one of this version of noisy-gru.
+    """
+    if into.exists() and any(into.iterdir()):
+        raise UserError(f"{into}: expected an empty folder, or none, for the replay: what is there would be taken over")
+    check_root(into.absolute())
+    original = RunDirectory(Path(account.root))
+    try:
+        config = PipelineConfig.model_validate(account.config)
+    except ValidationError as error:
+        raise ConfigError(
+            f"run {account.run_id}: its configuration isn't one of this version of noisy-gru: {error}. Replay it with "
+            f"the version that it ran with ({account.packages.get('noisy-gru-tfx', 'unknown')})"
+        ) from error
+    schema, hindrances = _schema(account, original)
+    files, hindered = _changed_files(account)
+    versions, missing = _published_then(account, config, serving_dir or original.serving)
+    hindrances += [*hindered, *missing]
+    if hindrances and not anyway:
+        told = "\n".join(f"  - {each}" for each in hindrances)
+        raise UserError(
+            f"run {account.run_id} can't be trained again as it was:\n{told}\nBring back what is gone, or train with "
+            "what there is: --anyway"
+        )
+    # A metadata server may know the run's results, and would serve them from its cache.
+    again = config.model_copy(update={"schema_path": str(schema), "metadata": MetadataConfig()})
+    for version, folder in versions.items():
+        shutil.copytree(folder, RunDirectory(into).serving / config.model_name / str(version))
+
+    def note(begun: RunAccount) -> None:
+        begun.replay_of = account.run_id
+
+    spans = [span["span"] for span in account.spans]
+    done = run_config(
+        again,
+        config_path=Path(account.config_path),
+        root=into,
+        overrides=account.overrides,
+        debug=debug,
+        begun=note,
+        span=str(max(spans)) if spans else "latest",
+    )
+    metrics = numbers(account.metrics, done.metrics)
+    now = account.model_copy(update={"packages": package_versions(), "fingerprint": source_fingerprint()})
+    before = environment_differences(account, now)
+    # What was read tells more than what was on disk: an older span may have come late.
+    before += differences(file_hashes(account), file_hashes(done)) if done.inputs else files
+    return Replay(
+        account.run_id, done.run_id, done.root, _verdict(metrics, tolerance), tolerance, metrics, before, done.error
+    )
+
+
+def _verdict(metrics: list[Number], tolerance: float) -> Verdict:
+    if not any(number.second is not None for number in metrics):
+        return "failed"
+    if all(number.change == 0 for number in metrics):
+        return "exact"
+    return "within" if all(_is_close(number, tolerance) for number in metrics) else "apart"
+
+
+def _is_close(number: Number, tolerance: float) -> bool:
+    if number.first is None or number.second is None:
+        return False
+    return number.change == 0 or math.isclose(number.first, number.second, rel_tol=tolerance)
+
+
+def _schema(account: RunAccount, original: RunDirectory) -> tuple[Path, list[str]]:
+    """The schema as it was, and what speaks against using it."""
+    kept = [Path(account.schema_copy), original.inputs / Path(account.schema_copy).name] if account.schema_copy else []
+    kept += [Path(uri) / "schema.pbtxt" for uri in account.artifacts.get("ImportSchemaGen", {}).get("schema", [])]
+    for path in kept:
+        if path.is_file():
+            return path, []
+    path = Path(account.config["schema"])
+    gone = f"{kept[0] if kept else original.inputs}: the copy of the schema is gone"
+    return path, [gone if path.is_file() else f"{gone}, and so is {path}"]
+
+
+def _changed_files(account: RunAccount) -> tuple[list[Difference], list[str]]:
+    """Input files that aren't what was read: as differences, and in words."""
+    if not account.inputs:
+        return [], ["its account has no hashes of the input files, so nobody can tell whether they are the same"]
+    files = [file for file in check_files(account.inputs, base_of(account.config)) if file.state != "same"]
+    words = [
+        f"{file.path or file.name}: {'not on this machine, so it was not looked at' if there else file.state}"
+        for file in files
+        for there in [file.state == "unknown"]
+        if not (there and file.path)
+    ]
+    return [Difference(file.name, file.sha256, file.state) for file in files], words
+
+
+def _published_then(
+    account: RunAccount, config: PipelineConfig, serving_dir: Path
+) -> tuple[dict[int, Path], list[str]]:
+    """The versions that the run compared with and went on from, and what speaks against doing without them."""
+    compared = next((step.numbers.get("version") for step in account.steps if step.name == "LatestBlessed"), None)
+    warm_start: Mapping[str, Any] = account.warm_start or {}
+    base = warm_start.get("base", {}).get("version")
+    found, missing = {}, []
+    for version in sorted({int(each) for each in (compared, base) if each is not None}):
+        folders = (serving_dir / config.model_name / name for name in (str(version), f"{WITHDRAWN}{version}"))
+        folder = next((each for each in folders if each.is_dir()), None)
+        if folder is not None:
+            found[version] = folder
+        elif warm_start.get("used") and str(version) == str(base):
+            missing.append(f"version {version} of {config.model_name}, which training went on from, is gone")
+    return found, missing

@@ -1,0 +1,272 @@
+"""One run of a configuration on this machine: root, lock, log, live account on the terminal, account on disk.
+
+    >>> account = run_config(config, config_path=path, root=Path("runs/vowels"))  # doctest: +SKIP
+    >>> account.status, account.published_path  # doctest: +SKIP
+    ('succeeded', '/…/serving/vowels/1')
+
+Imports TFX only once the run has begun, so that its messages go to the log.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from noisy_gru.data.ingestion.spans import LATEST
+from noisy_gru.data.reading.file_hashes import remembered
+from noisy_gru.pipeline.config.beam_config import beam_arguments
+from noisy_gru.pipeline.config.beam_options import check_can_run_here
+from noisy_gru.pipeline.config.checks import input_files
+from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
+from noisy_gru.pipeline.fingerprint import package_versions, source_fingerprint
+from noisy_gru.pipeline.runs.interrupts import Signals, signals_noted
+from noisy_gru.pipeline.runs.output_redirection import output_to
+from noisy_gru.pipeline.runs.progress import LOGGER, LiveAccount, ProgressHandler
+from noisy_gru.pipeline.runs.run_directory import (
+    RunAccount,
+    RunDirectory,
+    StepAccount,
+    text_hash,
+    timestamp,
+)
+from noisy_gru.pipeline.runs.step_errors import explained, is_expected
+
+if TYPE_CHECKING:
+    from noisy_gru.pipeline.runs.local_runner import StepResult
+
+_INTERRUPTED = "interrupted; run it again to go on from the last finished step"
+
+
+def default_root(config: PipelineConfig) -> Path:
+    """Where runs go unless ``--root`` says otherwise."""
+    return Path("runs") / config.name
+
+
+def run_config(
+    config: PipelineConfig,
+    *,
+    config_path: Path,
+    root: Path,
+    overrides: Sequence[str] = (),
+    span: str = LATEST,
+    on_stdout: bool = False,
+    debug: bool = False,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    plan: Mapping[str, Any] | None = None,
+    held: RunDirectory | None = None,
+    begun: Callable[[RunAccount], None] = lambda account: None,
+) -> RunAccount:
+    """Runs a configuration once. What goes wrong in a step is in the account, not raised.
+
+    Args:
+        config: as ``load_config`` gives it.
+        config_path: the file it came from, for the account.
+        root: where everything of the run goes.
+        overrides: the ``--set`` values that are already in ``config``, for the account.
+        span: the newest span to read: ``latest``, a number, or a date.
+        on_stdout: whether the live account goes to standard output; otherwise to standard error.
+        debug: whether the traceback of what went wrong is shown, too.
+        now: the clock.
+        plan: the decision to train, for the account.
+        held: the root, where the caller holds its lock already.
+        begun: is called with the account once it is on disk, before the first step.
+
+    Returns:
+        The account, with the status `succeeded`, `refused`, `failed` or `interrupted`; also in ``runs/<run_id>.json``.
+
+    Raises:
+        UserError: the run could not begin: the root is in use or can't be written, or Beam's runner can't be used here.
+    """
+    check_can_run_here(config.beam)
+    directory = held or RunDirectory(root)
+    directory.create()
+    lock = nullcontext() if held else directory.locked(model=config.model_name)
+    # Only its steps are interrupted: the account is begun and closed whole.
+    with signals_noted(signal.SIGTERM, signal.SIGINT) as signals, signals.held(), lock:
+        directory.close_killed()
+        run = _Run(config, config_path, directory, overrides, now, debug, plan, span, signals)
+        begun(run.account)
+        with output_to(directory.log_file(run.account.run_id)) as (out, err):
+            run.go(LiveAccount(out if on_stdout else err))
+        return run.account
+
+
+class _Run:
+    """The account of one run while it grows; the runner's observer."""
+
+    def __init__(
+        self,
+        config: PipelineConfig,
+        config_path: Path,
+        directory: RunDirectory,
+        overrides: Sequence[str],
+        now: Callable[[], datetime],
+        debug: bool,
+        plan: Mapping[str, Any] | None = None,
+        span: str = LATEST,
+        signals: Signals | None = None,
+    ):
+        self._signals = signals or Signals()
+        begun = now()
+        config_hash = text_hash(config.model_dump_json(by_alias=True))
+        run_id = directory.new_run_id(begun)
+        self.account = RunAccount(
+            run_id=run_id,
+            pipeline=config.name,
+            started=timestamp(begun),
+            config_path=str(config_path.absolute()),
+            overrides=list(overrides),
+            config_hash=config_hash,
+            config=config.model_dump(mode="json", by_alias=True),
+            seed=config.seed,
+            root=str(directory.root),
+            log=str(directory.log_file(run_id)),
+            fingerprint=source_fingerprint(),
+            packages=package_versions(),
+            plan=None if plan is None else dict(plan),
+            pid=os.getpid(),
+            host=socket.gethostname(),
+        )
+        self._config = config
+        self._span = span
+        self._directory = directory
+        self._now = now
+        self._debug = debug
+        self._began = time.monotonic()
+        self._step_began = self._began
+        self._total = 0
+        directory.write(self.account)
+
+    def go(self, live: LiveAccount) -> None:
+        """Runs all steps; afterwards the account is closed and written, whatever happened."""
+        self._live = live
+        account = self.account
+        live.line(f"[bold]{account.pipeline}[/]  run {account.run_id}")
+        handler = ProgressHandler(live)
+        logging.getLogger(LOGGER).addHandler(handler)
+        try:
+            with self._signals.raising(until_it_ends=True):
+                self._execute()
+        except KeyboardInterrupt:
+            self._signals.hold()
+            self._close("interrupted", _INTERRUPTED)
+        except Exception as error:
+            self._signals.hold()
+            logging.getLogger(__name__).exception("the run failed")
+            if self._signals.received:
+                # Libraries make other exceptions of a KeyboardInterrupt.
+                self._close("interrupted", _INTERRUPTED)
+            else:
+                story = "" if is_expected(error) else "\n(unexpected; the log has the whole story)"
+                self._close("failed", f"{explained(error)}{story}")
+            if self._debug:
+                traceback.print_exception(error, file=live.console.file)
+        else:
+            self._close("succeeded" if account.blessed else "refused", None)
+        finally:
+            logging.getLogger(LOGGER).removeHandler(handler)
+            live.stop()
+        _closing_lines(account, live)
+
+    def _execute(self) -> None:
+        self._check_published()
+        self._live.started("loading TFX", 0, 0)
+        from noisy_gru.pipeline.build import build_pipeline
+        from noisy_gru.pipeline.runs.beam_type_cache import keep_beams_answers
+        from noisy_gru.pipeline.runs.local_runner import LocalRunner, connection_config
+        from noisy_gru.pipeline.runs.recovery import clear_unfinished
+
+        keep_beams_answers()
+        directory, config = self._directory, self._config
+        connection = connection_config(config.metadata, directory.metadata)
+        clear_unfinished(directory, connection)
+        schema = directory.keep_input(Path(config.schema_path))
+        self.account.schema_copy = str(schema)
+        input_bytes = sum(Path(path).stat().st_size for path in input_files(config, self._span))
+        pipeline = build_pipeline(
+            config,
+            pipeline_root=str(directory.artifacts),
+            serving_dir=str(directory.serving),
+            schema_file=str(schema),
+            working_dir=str(directory.work),
+            span=self._span,
+            metadata_connection_config=connection,
+            beam_pipeline_args=beam_arguments(config, input_bytes),
+        )
+        self._live.stop()
+        with remembered(directory.hashes):
+            LocalRunner(self.account.run_id, self).run(pipeline)
+
+    def _check_published(self) -> None:
+        """Before anything is done, as training with a damaged version at the end of it would be for nothing."""
+        from rich.markup import escape
+
+        from noisy_gru.registry.integrity import check_served
+
+        for note in check_served(self._directory.serving / self._config.model_name):
+            logging.getLogger(__name__).warning("%s", note)
+            self._live.line(f"[yellow]WARNING[/] {escape(note)}")
+
+    def started(self, name: str, number: int, total: int) -> None:
+        """A step starts: the observer's part."""
+        if self._signals.received:
+            # The step before swallowed the KeyboardInterrupt.
+            raise KeyboardInterrupt
+        self._step_began = time.monotonic()
+        self.account.steps.append(StepAccount(name=name))
+        self._directory.write(self.account)
+        self._live.started(name, number, total)
+
+    def finished(self, result: StepResult) -> None:
+        """A step ended well: its artifacts tell the key numbers."""
+        from noisy_gru.pipeline.runs.step_report import report
+
+        report(result, self.account)
+        self._directory.write(self.account)
+        self._live.finished(self.account.steps[-1])
+
+    def _close(self, status: Any, error: str | None) -> None:
+        account = self.account
+        for step in account.steps:
+            if step.status == "running":
+                step.status = "interrupted" if status == "interrupted" else "failed"
+                step.seconds = round(time.monotonic() - self._step_began, 3)
+                self._live.finished(step)
+        account.status = status
+        account.error = error
+        account.finished = timestamp(self._now())
+        account.seconds = round(time.monotonic() - self._began, 3)
+        try:
+            self._directory.write(account)
+        except OSError as problem:
+            # A full disk, perhaps, which is why it failed: how it ended is told all the same.
+            self._live.line(f"WARNING: the account can't be written: {problem.strerror}")
+
+
+def _closing_lines(account: RunAccount, live: LiveAccount) -> None:
+    from rich.markup import escape
+
+    colour = {"succeeded": "green", "refused": "yellow"}.get(account.status, "red")
+    live.line(f"[bold {colour}]{account.status}[/] in {account.seconds:.0f} s")
+    for refusal in account.refusals if account.status == "refused" else ():
+        live.line(f"  refused: {escape(refusal)}")
+    if account.error:
+        live.line(escape(account.error))
+    places = (
+        ("model", account.published_path),
+        ("artifacts", str(Path(account.root) / "artifacts")),
+        ("log", account.log),
+        ("account", str(Path(account.root) / "runs" / f"{account.run_id}.json")),
+    )
+    for name, place in places:
+        if place:
+            live.line(f"  {name:<10} {escape(place)}")

@@ -1,0 +1,185 @@
+"""The key numbers of a finished step, read from its artifacts, in the account of the run and as one line of text.
+
+A cached step's artifacts are those of an earlier run, so its numbers are there, too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from noisy_gru.pipeline.runs.run_directory import RowsAccount, RunAccount, StepAccount
+from noisy_gru.schema.span_patterns import span_text
+
+if TYPE_CHECKING:
+    from noisy_gru.pipeline.runs.local_runner import Output, StepResult
+
+Outputs = dict[str, list["Output"]]
+_METRICS_SHOWN = 4
+
+
+def report(result: StepResult, account: RunAccount) -> None:
+    """Closes the running step of an account, the last one, with the time, status and numbers of its result."""
+    summary, numbers = "", {}
+    reader = _READERS.get(result.name)
+    if reader is not None and result.outputs:
+        summary, numbers = reader(dict(result.outputs), account)
+    account.steps[-1] = StepAccount(
+        name=result.name, status=result.status, seconds=round(result.seconds, 3), summary=summary, numbers=numbers
+    )
+    account.artifacts[result.name] = {key: [each.uri for each in found] for key, found in result.outputs.items()}
+
+
+Report = tuple[str, dict[str, Any]]
+
+
+def _one(outputs: Outputs, key: str) -> Output:
+    found = outputs.get(key, [])
+    if len(found) != 1:
+        raise ValueError(f"expected one artifact {key}, found {len(found)}; the step's outputs are {sorted(outputs)}")
+    return found[0]
+
+
+def _json(output: Output, name: str) -> dict[str, Any]:
+    return json.loads((Path(output.uri) / name).read_text(encoding="utf-8"))
+
+
+def _ingestion(outputs: Outputs, account: RunAccount) -> Report:
+    told = _json(_one(outputs, "account"), "account.json")
+    rows, sequences = told["rows"], told["sequences"]
+    reasons = {what: {k: v for k, v in rows[what].items() if k != "total"} for what in ("dropped", "quarantined")}
+    account.rows = RowsAccount(read=rows["read"], kept=rows["kept"], **reasons)
+    account.sequences = sequences["by_split"]
+    account.spans = told.get("spans", [])
+    # The hashes; an account of an earlier release has the files' numbers of rows there.
+    account.files = told["files"] if isinstance(told.get("files"), list) else []
+    splits = ", ".join(f"{split} {count:,}" for split, count in account.sequences.items())
+    set_aside = f"{rows['quarantined']['total']:,} quarantined" if rows["quarantined"]["total"] else ""
+    dropped = f"{rows['dropped']['total']:,} dropped" if rows["dropped"]["total"] else ""
+    text = f"{rows['read']:,} rows, {', '.join(filter(None, (set_aside, dropped))) or 'all kept'}; sequences: {splits}"
+    spans = _spans_read(account.spans, told.get("window"))
+    rounded = "".join(f"; {finding}" for finding in told.get("precision", []))
+    return f"{spans}{text}{rounded}", {"rows": rows, "sequences": sequences}
+
+
+def _spans_read(spans: list[dict[str, Any]], window: dict[str, Any] | None) -> str:
+    """Which spans, and what is odd about the window: gaps in it, or fewer spans than it asks for."""
+    if not spans or window is None:
+        return ""
+    text = span_text([span["span"] for span in spans])
+    odd = [f"no {window['gaps']}"] if window["gaps"] else []
+    if window["asked"] is not None and window["asked"] > window["read"]:
+        odd.append(f"{window['read']} of {window['asked']} asked for")
+    noun, remark = "span" if len(spans) == 1 else "spans", f" ({', '.join(odd)})" if odd else ""
+    return f"{noun} {text}{remark}: "
+
+
+def _anomalies(outputs: Outputs, account: RunAccount) -> Report:
+    return "no anomalies", {"anomalies": 0}
+
+
+def _training(outputs: Outputs, account: RunAccount) -> Report:
+    told = _json(_one(outputs, "model_run"), "training.json")
+    final = {name: value for name, value in told["final"].items() if name not in ("epoch", "learning_rate")}
+    shown = "  ".join(f"{name} {value:.4g}" for name, value in list(final.items())[:_METRICS_SHOWN])
+    text = f"{told['epochs']} epochs, best {told['best_epoch']}: {shown}; {told['parameters']:,} parameters"
+    account.warm_start = told.get("warm_start")
+    text += _started(account.warm_start)
+    return text, {key: told[key] for key in ("epochs", "best_epoch", "parameters", "seed")} | {"final": final}
+
+
+def _started(warm_start: dict[str, Any] | None) -> str:
+    """Where a training started from, after the rest of its line; nothing if it was not asked to start from a model."""
+    if warm_start is None:
+        return ""
+    if not warm_start["used"]:
+        return f"; started anew: {'; '.join(warm_start['reasons'])}"
+    version = warm_start["base"].get("version")
+    proof = warm_start["proof"]
+    proved = f" ({proof['monitor']} {proof['warm']:.4g}, with new weights {proof['cold']:.4g})" if proof else ""
+    return f"; started from {f'version {version}' if version else 'the base model'}{proved}"
+
+
+def _base(outputs: Outputs, account: RunAccount) -> Report:
+    properties = _one(outputs, "model").properties
+    return str(properties.get("note", "")), {"present": properties.get("present") == 1}
+
+
+def _latest(outputs: Outputs, account: RunAccount) -> Report:
+    properties = _one(outputs, "model").properties
+    present = properties.get("present") == 1
+    return str(properties.get("note", "")), {"version": int(properties["version"]) if present else None}
+
+
+def _evaluation(outputs: Outputs, account: RunAccount) -> Report:
+    from noisy_gru.components.evaluation.summary import read_evaluation
+
+    latest = next((step.numbers.get("version") for step in account.steps if step.name == "LatestBlessed"), None)
+    found = read_evaluation(_one(outputs, "evaluation").uri, *([f"version {latest}"] if latest else []))
+    account.metrics = found.metrics
+    account.slices = found.slices
+    account.baseline = account.previous = found.baseline
+    account.comparisons = [asdict(each) for each in found.comparisons]
+    account.warnings += [f"Evaluator: {warning}" for warning in found.warnings]
+    account.refusals += [f"Evaluator: {reason}" for reason in found.reasons]
+    shown = {name: value for name, value in found.metrics.items() if name != "example_count"}
+    text = "  ".join(
+        f"{name} {value:.4g}{f' (published: {found.baseline[name]:.4g})' if name in found.baseline else ''}"
+        for name, value in list(shown.items())[:_METRICS_SHOWN]
+    )
+    verdict = "passed" if found.blessed else f"REFUSED: {'; '.join(found.reasons)}"
+    beside = [f"{len(found.warnings)} to be seen that decide nothing (runs show)"] if found.warnings else []
+    numbers = {"blessed": found.blessed, "metrics": found.metrics, "baseline": found.baseline}
+    return "; ".join([text, verdict, *beside]), numbers
+
+
+def _serving(outputs: Outputs, account: RunAccount) -> Report:
+    from noisy_gru.components.serving_gate.report import read_report
+
+    found = read_report(Path(_one(outputs, "report").uri))
+    account.refusals += [f"ServingGate: {problem}" for problem in found["problems"]]
+    if not found["blessed"]:
+        return f"REFUSED: {'; '.join(found['problems'])}", {"blessed": False, "problems": found["problems"]}
+    numbers = {check["name"]: check["numbers"] for check in found["checks"] if check["numbers"]}
+    return f"passed; {found['summary']}", {"blessed": True, "checks": len(found["checks"]), "numbers": numbers}
+
+
+def _reference(outputs: Outputs, account: RunAccount) -> Report:
+    from noisy_gru.components.reference_gate.verdict import read_verdict
+
+    found = read_verdict(Path(_one(outputs, "blessing").uri))
+    if not found.accepted:
+        account.refusals.append(f"ReferenceGate: {found.text}")
+    return f"{'passed' if found.accepted else 'REFUSED'}: {found.text}", asdict(found)
+
+
+def _publishing(outputs: Outputs, account: RunAccount) -> Report:
+    properties = _one(outputs, "pushed_model").properties
+    if properties.get("pushed") != 1:
+        account.blessed = False
+        reason = str(properties.get("reason", "not published"))
+        # The steps that refused it have said why.
+        account.refusals = account.refusals or [f"Pusher: {reason.removeprefix('not published: ')}"]
+        return reason, {"published": False}
+    account.blessed = True
+    account.version = int(properties["pushed_version"])
+    account.published_path = str(properties["pushed_destination"])
+    stable = int(properties.get("stable_version", account.version))
+    text = str(properties.get("note", f"version {account.version}"))
+    return text, {"published": True, "version": account.version, "stable": stable}
+
+
+_READERS: dict[str, Callable[[Outputs, RunAccount], Report]] = {
+    "SequenceExampleGen": _ingestion,
+    "AnomalyGate": _anomalies,
+    "Trainer": _training,
+    "WarmStartBase": _base,
+    "LatestBlessed": _latest,
+    "Evaluator": _evaluation,
+    "ReferenceGate": _reference,
+    "ServingGate": _serving,
+    "Pusher": _publishing,
+}
