@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from noisy_gru.kubeflow.cluster_commands import schedule, status, submit
+from noisy_gru.kubeflow.cluster.cluster_commands import schedule, status, submit
 from noisy_gru.pipeline.cli.options import EXIT_FAILED, ConfigArgument, DebugOption, SetOption, errors_in_words
 
 app = typer.Typer(help="The same pipeline on Kubeflow Pipelines v2.", no_args_is_help=True, rich_markup_mode=None)
@@ -47,7 +47,7 @@ def compile_(
         check_config(loaded, files=False)
         # What TensorFlow says of itself when it is imported is no one's concern here.
         with tempfile.TemporaryDirectory() as folder, output_to(Path(folder) / "log"):
-            from noisy_gru.kubeflow.compile import compile_config
+            from noisy_gru.kubeflow.compiler.compile import compile_config
 
             text = compile_config(loaded, image=image)
         try:

@@ -68,8 +68,8 @@ def run_step(arguments: argparse.Namespace, flags: Sequence[str]) -> None:
     from tfx.proto.orchestration import pipeline_pb2
     from tfx.utils import import_utils
 
-    from noisy_gru.kubeflow.parameters import long_forms
-    from noisy_gru.kubeflow.step_io import clear_outputs, read_input, write_output
+    from noisy_gru.kubeflow.step.parameters import long_forms
+    from noisy_gru.kubeflow.step.step_io import clear_outputs, read_input, write_output
     from noisy_gru.pipeline.runs.beam_type_cache import keep_beams_answers
 
     keep_beams_answers()

@@ -21,7 +21,7 @@ MODULES = (
     *("noisy_gru.pipeline.runs.pruning", "noisy_gru.pipeline.runs.replay", "noisy_gru.pipeline.runs.step_report"),
     *("noisy_gru.components.evaluation.metrics", "noisy_gru.components.serving_gate.skew"),
     *("noisy_gru.components.retrain_planner.new_data", "noisy_gru.components.retrain_planner.drift"),
-    *("noisy_gru.kubeflow.step_io", "noisy_gru.trainer.module"),
+    *("noisy_gru.kubeflow.step.step_io", "noisy_gru.trainer.module"),
 )
 
 

@@ -28,10 +28,10 @@ COVERED = {
     "_context": "tfx: executors that need their execution's id",
     "_log_startup": "tfx: components/sequence_example_gen/executor.py",
     "_make_beam_pipeline": "tfx: components/sequence_example_gen/executor.py",
-    "_SUPPORTED_STANDARD_ARTIFACT_TYPES": "tfx: kubeflow/supported.py",
-    "_pipelines_api": "kfp: kubeflow/submission.py",
-    "_run_api": "kfp: kubeflow/connection.py",
-    "_healthz_api": "kfp: kubeflow/connection.py",
+    "_SUPPORTED_STANDARD_ARTIFACT_TYPES": "tfx: kubeflow/compiler/supported.py",
+    "_pipelines_api": "kfp: kubeflow/cluster/submission.py",
+    "_run_api": "kfp: kubeflow/cluster/connection.py",
+    "_healthz_api": "kfp: kubeflow/cluster/connection.py",
     "_exit": "os._exit is documented",
 }
 

@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 from typer.testing import CliRunner
 
+from noisy_gru.kubeflow.cluster.connection import Connection
 from noisy_gru.kubeflow.commands import app
-from noisy_gru.kubeflow.connection import Connection
 from tests.kubeflow.kfp_api import KfpApi
 
 SPEC: dict[str, Any] = {

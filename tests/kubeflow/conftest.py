@@ -60,15 +60,16 @@ def run_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., A
     """
     from tfx.orchestration.pipeline import Pipeline
 
-    from noisy_gru.kubeflow import configuration, entrypoint
-    from noisy_gru.kubeflow.artifact_paths import PREFIX_VARIABLE
-    from noisy_gru.kubeflow.compile import compile_graph
+    from noisy_gru.kubeflow import entrypoint
+    from noisy_gru.kubeflow.compiler.compile import compile_graph
     from noisy_gru.kubeflow.emulator.arguments import command_line
     from noisy_gru.kubeflow.emulator.backends import backend
     from noisy_gru.kubeflow.emulator.compiled import parameter_values, read_pipeline
     from noisy_gru.kubeflow.emulator.inputs import Result, Run, Scope, resolve
     from noisy_gru.kubeflow.emulator.launcher import in_pod, provision_outputs
     from noisy_gru.kubeflow.emulator.ml_metadata import recorded
+    from noisy_gru.kubeflow.step import configuration
+    from noisy_gru.kubeflow.step.artifact_paths import PREFIX_VARIABLE
     from noisy_gru.pipeline.config.kubeflow_config import KubeflowConfig
 
     def _run(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from noisy_gru.kubeflow.artifact_paths import PREFIX_VARIABLE, to_path, to_uri
 from noisy_gru.kubeflow.emulator.launcher import LAUNCHER_ROOT
+from noisy_gru.kubeflow.step.artifact_paths import PREFIX_VARIABLE, to_path, to_uri
 from noisy_gru.schema.errors import UserError
 
 # KFP's launcher_v2.go, LocalPathForURI.

@@ -46,7 +46,7 @@ main()
 
 
 def compile_text(*settings: str, image: str | None = None) -> str:
-    from noisy_gru.kubeflow.compile import compile_config
+    from noisy_gru.kubeflow.compiler.compile import compile_config
 
     return compile_config(load_config(CONFIG, settings), image=image)
 
@@ -297,8 +297,8 @@ def test_the_image_may_be_named_on_the_command_line() -> None:
 
 
 def test_the_schema_is_in_the_file(spec: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from noisy_gru.kubeflow import configuration
-    from noisy_gru.kubeflow.artifact_paths import PREFIX_VARIABLE
+    from noisy_gru.kubeflow.step import configuration
+    from noisy_gru.kubeflow.step.artifact_paths import PREFIX_VARIABLE
 
     monkeypatch.setenv(PREFIX_VARIABLE, str(tmp_path))
     told = {"outputs": {"artifacts": {"files": {"artifacts": [{"uri": "s3://b/run/files"}]}}}}

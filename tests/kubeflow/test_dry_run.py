@@ -20,10 +20,10 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 
-from noisy_gru.kubeflow.confusion import OTHER
 from noisy_gru.kubeflow.emulator import launcher
 from noisy_gru.kubeflow.emulator.account import RunAccount
 from noisy_gru.kubeflow.emulator.running import emulate
+from noisy_gru.kubeflow.step.confusion import OTHER
 from tests import preloaded
 
 # TFX warns of its own use of what it deprecated.
@@ -73,7 +73,7 @@ def forked(command: list[str], *, stdout: IO[bytes], cwd: Path, env: dict[str, s
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     """One local run and three dry runs; the first dry run and the local one have the same data, seed and settings."""
-    from noisy_gru.kubeflow.compile import compile_config
+    from noisy_gru.kubeflow.compiler.compile import compile_config
     from noisy_gru.pipeline.config.loading import load_config
 
     folder = tmp_path_factory.mktemp("kubeflow")

@@ -183,7 +183,7 @@ def test_folders_are_made_for_our_executors_and_not_for_tfx_s(
     from tfx.components.schema_gen.import_schema_gen import executor as tfx_executor
     from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
 
-    from noisy_gru.kubeflow.parameters import as_data_uri
+    from noisy_gru.kubeflow.step.parameters import as_data_uri
 
     there: list[bool] = []
     whole = tfx_executor.Executor.Do

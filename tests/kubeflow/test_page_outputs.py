@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from noisy_gru.components.evaluation.summary import EvaluationSummary
-from noisy_gru.kubeflow.page_outputs import PAGE_OUTPUTS, write_page_outputs
+from noisy_gru.kubeflow.step.page_outputs import PAGE_OUTPUTS, write_page_outputs
 
 # The kfp SDK is imported with what it deprecated.
 pytestmark = pytest.mark.filterwarnings("default")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from google.protobuf import json_format
 
-from noisy_gru.kubeflow.parameters import as_data_uri, from_data_uri, long_forms
+from noisy_gru.kubeflow.step.parameters import as_data_uri, from_data_uri, long_forms
 from noisy_gru.schema.errors import ConfigError
 
 

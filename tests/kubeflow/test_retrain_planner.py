@@ -15,8 +15,8 @@ import pytest
 import yaml
 
 from noisy_gru.components.retrain_planner.config import RulesConfig
+from noisy_gru.kubeflow.compiler.conditions import IMPLICIT
 from noisy_gru.kubeflow.emulator.conditions import holds
-from noisy_gru.kubeflow.gating import IMPLICIT
 from noisy_gru.registry.retraining_attempts import outcomes, read_attempts
 
 # TFX and ML Metadata warn of their own use of what they deprecated.
@@ -28,7 +28,7 @@ CSV = "id,t,x,label\na,0,1.0,u\na,1,2.0,u\n"
 
 
 def compiled(*settings: str, scheduled: bool = False) -> dict[str, Any]:
-    from noisy_gru.kubeflow.compile import compile_config
+    from noisy_gru.kubeflow.compiler.compile import compile_config
     from noisy_gru.pipeline.config.loading import load_config
 
     config = load_config(EXAMPLE / "config.yaml", settings)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from noisy_gru.kubeflow.sizes import LIMIT, TaskTooLargeError, check_sizes
+from noisy_gru.kubeflow.compiler.argument_sizes import LIMIT, TaskTooLargeError, check_sizes
 from noisy_gru.pipeline.config.loading import load_config
 
 # TFX warns of its own use of what it deprecated.
@@ -53,7 +53,7 @@ def test_characters_are_counted_as_go_writes_them() -> None:
 def test_many_columns_compile(columns: int, tmp_path: Path) -> None:
     import random
 
-    from noisy_gru.kubeflow.compile import compile_config
+    from noisy_gru.kubeflow.compiler.compile import compile_config
 
     rng = random.Random(columns)
     names = [f"reading_{rng.getrandbits(48):012x}" for _ in range(columns)]

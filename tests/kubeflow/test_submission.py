@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from noisy_gru.kubeflow.cluster_commands import EXIT_STILL_RUNNING
-from noisy_gru.kubeflow.connection import KubeflowError
-from noisy_gru.kubeflow.submission import wait
+from noisy_gru.kubeflow.cluster.cluster_commands import EXIT_STILL_RUNNING
+from noisy_gru.kubeflow.cluster.connection import KubeflowError
+from noisy_gru.kubeflow.cluster.submission import wait
 from noisy_gru.pipeline.cli.options import EXIT_CONFIG, EXIT_FAILED
 from tests.kubeflow.cluster_calls import SPEC, call, changed, paths, started, write
 from tests.kubeflow.kfp_api import KfpApi
@@ -226,7 +226,7 @@ def test_wait_with_a_timeout_says_that_the_run_goes_on(api: KfpApi, pipeline: Pa
 
 @pytest.mark.filterwarnings("default")  # TFX warns of its own use of what it deprecated
 def test_a_configuration_is_compiled_on_the_way(api: KfpApi) -> None:
-    from noisy_gru.kubeflow.compile import compile_config
+    from noisy_gru.kubeflow.compiler.compile import compile_config
     from noisy_gru.pipeline.config.loading import load_config
 
     settings = ("--set", "kubeflow.service_account=trainer", "--set", "kubeflow.image=registry.example/image:1")

@@ -18,7 +18,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from noisy_gru.kubeflow.connection import Connection, KubeflowError
+from noisy_gru.kubeflow.cluster.connection import Connection, KubeflowError
 from noisy_gru.pipeline.cli.options import EXIT_CONFIG, EXIT_FAILED
 from tests.kubeflow.cluster_calls import call, nobody
 from tests.kubeflow.kfp_api import KfpApi
@@ -210,11 +210,11 @@ def forbidden(*_, **__):
     raise AssertionError("a socket was opened")
 
 socket.socket.connect = socket.socket.connect_ex = socket.create_connection = socket.getaddrinfo = forbidden
-import noisy_gru.kubeflow.cluster_commands, noisy_gru.kubeflow.commands, noisy_gru.kubeflow.compiled_pipeline
-import noisy_gru.kubeflow.connection, noisy_gru.kubeflow.schedules, noisy_gru.kubeflow.status
-import noisy_gru.kubeflow.submission
+import noisy_gru.kubeflow.cluster.cluster_commands, noisy_gru.kubeflow.commands, noisy_gru.kubeflow.cluster.compiled_pipeline
+import noisy_gru.kubeflow.cluster.connection, noisy_gru.kubeflow.cluster.schedules, noisy_gru.kubeflow.cluster.status
+import noisy_gru.kubeflow.cluster.submission
 from pathlib import Path
-from noisy_gru.kubeflow.compiled_pipeline import CompiledPipeline
+from noisy_gru.kubeflow.cluster.compiled_pipeline import CompiledPipeline
 CompiledPipeline.read(Path(sys.argv[1])).arguments([], recurring=True)
 print("kfp" in sys.modules)
 """

@@ -71,7 +71,7 @@ def test_status_of_one_experiment_and_of_one_run(api: KfpApi, pipeline: Path) ->
 
 
 def test_a_run_that_goes_on_is_measured_until_now(api: KfpApi, pipeline: Path) -> None:
-    from noisy_gru.kubeflow.status import run_statuses
+    from noisy_gru.kubeflow.cluster.status import run_statuses
 
     client, connection, _ = started(api, pipeline)
     now = datetime.datetime(2026, 3, 4, 5, 6, 37, tzinfo=datetime.UTC)

@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
 def compiled(*nodes: Any, config: KubeflowConfig | None = None) -> dict[str, Any]:
     from tfx.orchestration.pipeline import Pipeline
 
-    from noisy_gru.kubeflow.compile import compile_graph
+    from noisy_gru.kubeflow.compiler.compile import compile_graph
 
     pipeline = Pipeline(pipeline_name="tiny", pipeline_root="", components=list(nodes))
     return next(iter(yaml.safe_load_all(compile_graph(pipeline, config or KubeflowConfig(), image="img:1"))))
@@ -127,7 +127,7 @@ def module_file(tmp_path: Path) -> list[Any]:
     ],
 )
 def test_refused_by_name(nodes: Callable[[], list[Any]], told: str) -> None:
-    from noisy_gru.kubeflow.supported import UnsupportedGraphError
+    from noisy_gru.kubeflow.compiler.supported import UnsupportedGraphError
 
     with pytest.raises(UnsupportedGraphError) as caught:
         compiled(*nodes())
@@ -137,7 +137,7 @@ def test_refused_by_name(nodes: Callable[[], list[Any]], told: str) -> None:
 
 
 def test_a_module_file_is_refused_before_a_wheel_is_made(tmp_path: Path) -> None:
-    from noisy_gru.kubeflow.supported import UnsupportedGraphError
+    from noisy_gru.kubeflow.compiler.supported import UnsupportedGraphError
 
     with pytest.raises(UnsupportedGraphError, match=r"TrainFromFile: module_file .*module\.py"):
         compiled(*module_file(tmp_path))
@@ -145,7 +145,7 @@ def test_a_module_file_is_refused_before_a_wheel_is_made(tmp_path: Path) -> None
 
 
 def test_all_problems_are_told_at_once() -> None:
-    from noisy_gru.kubeflow.supported import UnsupportedGraphError
+    from noisy_gru.kubeflow.compiler.supported import UnsupportedGraphError
 
     with pytest.raises(UnsupportedGraphError, match="can't run 2 things") as caught:
         compiled(model("x", "First"), model("y", "Second"))
@@ -156,7 +156,7 @@ def test_a_type_name_that_kfp_does_not_take_is_refused() -> None:
     from tfx.dsl.components.common.importer import Importer
     from tfx.types import Artifact
 
-    from noisy_gru.kubeflow.supported import UnsupportedGraphError
+    from noisy_gru.kubeflow.compiler.supported import UnsupportedGraphError
 
     odd = type("Odd", (Artifact,), {"TYPE_NAME": "Odd"})
     with pytest.raises(UnsupportedGraphError, match="Import: artifact result has the type name 'Odd'"):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from noisy_gru.kubeflow.cluster_options import (
+from noisy_gru.kubeflow.cluster.cluster_options import (
     CaOption,
     ExperimentOption,
     HostOption,
@@ -27,7 +27,7 @@ from noisy_gru.kubeflow.cluster_options import (
 from noisy_gru.pipeline.cli.options import EXIT_FAILED, DebugOption, JsonOption, SetOption, errors_in_words
 
 if TYPE_CHECKING:
-    from noisy_gru.kubeflow.connection import Client, Connection
+    from noisy_gru.kubeflow.cluster.connection import Client, Connection
     from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 
 EXIT_STILL_RUNNING = 5
@@ -65,8 +65,8 @@ def submit(
     after --timeout.
     """
     with errors_in_words(debug):
-        from noisy_gru.kubeflow import status as states
-        from noisy_gru.kubeflow import submission
+        from noisy_gru.kubeflow.cluster import status as states
+        from noisy_gru.kubeflow.cluster import submission
 
         connection = connection_of(host, namespace, token_file, ca)
         with compiled_of(pipeline, set_ or []) as (compiled, config):
@@ -149,8 +149,8 @@ def schedule(
     A pipeline has one schedule that is enabled, one run at a time, and missed times are not made up for.
     """
     with errors_in_words(debug):
-        from noisy_gru.kubeflow import schedules, submission
-        from noisy_gru.kubeflow import status as states
+        from noisy_gru.kubeflow.cluster import schedules, submission
+        from noisy_gru.kubeflow.cluster import status as states
         from noisy_gru.pipeline.config.cron import six_fields
         from noisy_gru.schema.errors import ConfigError
 
@@ -202,7 +202,7 @@ def schedule(
 
 def _checked(connection: Connection) -> Client:
     """A client of a server that can run the pipeline."""
-    from noisy_gru.kubeflow import submission
+    from noisy_gru.kubeflow.cluster import submission
 
     client = connection.open()
     if warning := submission.check_release(client, connection):
@@ -230,7 +230,7 @@ def _retraining_cron(config: PipelineConfig | None) -> str | None:
 
 
 def _disable(connection: Connection, name: str) -> None:
-    from noisy_gru.kubeflow import schedules
+    from noisy_gru.kubeflow.cluster import schedules
 
     was = schedules.disable(connection.open(), connection, name)
     typer.echo(f"{name}: {'disabled; runs that have begun go on' if was else 'was disabled already'}")
@@ -251,7 +251,7 @@ def status(
 ) -> None:
     """The runs and schedules on Kubeflow Pipelines: their state, since when, how long, and why they failed."""
     with errors_in_words(debug):
-        from noisy_gru.kubeflow import status as states
+        from noisy_gru.kubeflow.cluster import status as states
 
         connection = connection_of(host, namespace, token_file, ca)
         client = connection.open()

@@ -33,13 +33,13 @@ from noisy_gru.components.reference_gate.component import ReferenceGate
 from noisy_gru.components.retrain_planner.component import RetrainPlanner
 from noisy_gru.components.warm_start_base.component import WarmStartBase
 from noisy_gru.data.ingestion.spans import LATEST, has_spans
-from noisy_gru.kubeflow import parameters as names
-from noisy_gru.kubeflow.configuration import TASK, move_to_artifact
-from noisy_gru.kubeflow.gating import keep_first_conditions
-from noisy_gru.kubeflow.page_outputs import add_page_outputs
-from noisy_gru.kubeflow.platform_spec import check_steps, platform_spec, resources, retry_policy, step_config
-from noisy_gru.kubeflow.sizes import check_sizes
-from noisy_gru.kubeflow.supported import check_supported
+from noisy_gru.kubeflow.compiler.argument_sizes import check_sizes
+from noisy_gru.kubeflow.compiler.conditions import keep_first_conditions
+from noisy_gru.kubeflow.compiler.platform_spec import check_steps, platform_spec, resources, retry_policy, step_config
+from noisy_gru.kubeflow.compiler.supported import check_supported
+from noisy_gru.kubeflow.step import parameters as names
+from noisy_gru.kubeflow.step.configuration import TASK, move_to_artifact
+from noisy_gru.kubeflow.step.page_outputs import add_page_outputs
 from noisy_gru.pipeline.build import build_pipeline
 from noisy_gru.pipeline.config.beam_config import beam_arguments
 from noisy_gru.pipeline.config.beam_options import check_can_run_in_pods

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from noisy_gru.kubeflow.connection import Client, Connection, KubeflowError
-from noisy_gru.kubeflow.submission import Published, experiment_id, pages
+from noisy_gru.kubeflow.cluster.connection import Client, Connection, KubeflowError
+from noisy_gru.kubeflow.cluster.submission import Published, experiment_id, pages
 
 # One run at a time: two would publish over each other. Missed times aren't made up for: the newest data is what counts.
 MAX_CONCURRENCY = 1

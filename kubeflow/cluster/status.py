@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
-from noisy_gru.kubeflow.connection import Client, Connection
-from noisy_gru.kubeflow.schedules import is_enabled, recurring_runs
+from noisy_gru.kubeflow.cluster.connection import Client, Connection
+from noisy_gru.kubeflow.cluster.schedules import is_enabled, recurring_runs
 
 _WIDE = 250
 

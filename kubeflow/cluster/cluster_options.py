@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from noisy_gru.kubeflow.compiled_pipeline import CompiledPipeline
-    from noisy_gru.kubeflow.connection import Connection
+    from noisy_gru.kubeflow.cluster.compiled_pipeline import CompiledPipeline
+    from noisy_gru.kubeflow.cluster.connection import Connection
     from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 
 PipelineArgument = Annotated[
@@ -62,7 +62,7 @@ ExperimentOption = Annotated[
 
 
 def connection_of(host: str | None, namespace: str | None, token_file: Path | None, ca: Path | None) -> Connection:
-    from noisy_gru.kubeflow.connection import Connection
+    from noisy_gru.kubeflow.cluster.connection import Connection
 
     return Connection.choose(host=host, namespace=namespace, token_file=token_file, ca=ca, environment=os.environ)
 
@@ -72,7 +72,7 @@ def compiled_of(
     path: Path, overrides: list[str], *, scheduled: bool = False
 ) -> Iterator[tuple[CompiledPipeline, PipelineConfig | None]]:
     """The pipeline to send, for a recurring run if ``scheduled``, and the configuration if that is what is named."""
-    from noisy_gru.kubeflow.compiled_pipeline import CompiledPipeline, is_compiled
+    from noisy_gru.kubeflow.cluster.compiled_pipeline import CompiledPipeline, is_compiled
     from noisy_gru.schema.errors import ConfigError
 
     if is_compiled(path):
@@ -89,7 +89,7 @@ def compiled_of(
 
     check_config(loaded, files=False)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from noisy_gru.kubeflow.compile import compile_config
+    from noisy_gru.kubeflow.compiler.compile import compile_config
 
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "pipeline.yaml"

@@ -8,7 +8,7 @@ and a task has a reference with the content's hash, which is as good a cache key
     >>> move_to_artifact(spec)
     False
 
-In the container of the first step: ``python -m noisy_gru.kubeflow.configuration {{$}} FILES``.
+In the container of the first step: ``python -m noisy_gru.kubeflow.step.configuration {{$}} FILES``.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from noisy_gru.kubeflow.artifact_paths import to_path
-from noisy_gru.kubeflow.parameters import from_data_uri
+from noisy_gru.kubeflow.step.artifact_paths import to_path
+from noisy_gru.kubeflow.step.parameters import from_data_uri
 from noisy_gru.schema.errors import UserError
 
 TASK, OUTPUT = "Configuration", "files"
 # Input of the steps that read it; the executors know nothing of it.
 INPUT = "configuration"
-_COMMAND = ("python", "-m", "noisy_gru.kubeflow.configuration")
+_COMMAND = ("python", "-m", "noisy_gru.kubeflow.step.configuration")
 # A parameter shorter than this stays one: a person can read it on the page of the run.
 _SHORT = 500
 _TEXT, _FILE = "configuration:", "configuration-file:"

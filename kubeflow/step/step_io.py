@@ -24,11 +24,11 @@ from tfx.utils import path_utils
 
 from noisy_gru.components.evaluation.summary import read_evaluation
 from noisy_gru.components.pusher.executor import ORIGIN
-from noisy_gru.kubeflow import configuration as configuration_artifact
-from noisy_gru.kubeflow import parameters as names
-from noisy_gru.kubeflow.artifact_paths import to_path, to_uri
-from noisy_gru.kubeflow.confusion import classified_label, confusion_matrix
-from noisy_gru.kubeflow.page_outputs import PAGE_OUTPUTS, write_page_outputs
+from noisy_gru.kubeflow.step import configuration as configuration_artifact
+from noisy_gru.kubeflow.step import parameters as names
+from noisy_gru.kubeflow.step.artifact_paths import to_path, to_uri
+from noisy_gru.kubeflow.step.confusion import classified_label, confusion_matrix
+from noisy_gru.kubeflow.step.page_outputs import PAGE_OUTPUTS, write_page_outputs
 
 # Generated code, of which type checkers see nothing.
 _proto: Any = pipeline_spec_pb2

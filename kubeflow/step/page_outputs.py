@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from noisy_gru.components.evaluation.summary import EvaluationSummary
-from noisy_gru.kubeflow.confusion import as_properties, classified_label
+from noisy_gru.kubeflow.step.confusion import as_properties, classified_label
 
 CLASSIFICATION = "classification"
 # Outputs by name, and their types.
