@@ -25,8 +25,8 @@ PACKAGES = (
     "pyarrow",
     "numpy",
 )
-MODEL_ROOMS = ("schema", "trainer")
-ALL_ROOMS = ("schema", "trainer", "components")
+MODEL_ROOMS = ("schema", "saved_model", "trainer")
+ALL_ROOMS = (*MODEL_ROOMS, "storage", "data", "registry", "components")
 
 
 @cache

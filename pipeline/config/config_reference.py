@@ -1,4 +1,4 @@
-"""Writes docs/config-reference.md from the configuration models: ``python -m noisy_gru.pipeline.config.config_reference``.
+"""Write docs/config-reference.md from the configuration models.
 
 Every key, its type, default and meaning come from the models themselves, so the page can't drift from the code.
 """

@@ -19,7 +19,18 @@ from noisy_gru.trainer.layers.noisy_gru import NoisyGRU
 from noisy_gru.trainer.layers.threefry import random_bits
 
 ROOT = Path(__file__).parents[2]
-ROOMS = ("schema", "trainer", "components", "pipeline", "serving", "kubeflow")
+ROOMS = (
+    "schema",
+    "storage",
+    "saved_model",
+    "trainer",
+    "data",
+    "registry",
+    "components",
+    "serving",
+    "pipeline",
+    "kubeflow",
+)
 # By attribute: the library, and where it is used.
 COVERED = {
     "_flatten_layers": "keras: trainer/callbacks/stddev_schedule.py, trainer/distributed/replicas.py",

@@ -14,8 +14,8 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 
 from noisy_gru.kubeflow.emulator.account import RunAccount
 from noisy_gru.kubeflow.emulator.running import emulate
-from tests.kubeflow.cluster_calls import SPEC, write
-from tests.kubeflow.kfp_api import KfpApi
+from tests.kubeflow.cluster.cluster_calls import SPEC, write
+from tests.kubeflow.cluster.kfp_api import KfpApi
 
 # Generated code, of which type checkers see nothing.
 proto: Any = pipeline_spec_pb2

@@ -16,7 +16,19 @@ import pytest
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = ROOT / "kubeflow" / "Dockerfile"
 LOCKS = ROOT / "requirements"
-ROOMS = ("noisy_gru", "schema", "trainer", "components", "serving", "pipeline", "kubeflow")
+ROOMS = (
+    "noisy_gru",
+    "schema",
+    "storage",
+    "saved_model",
+    "trainer",
+    "data",
+    "registry",
+    "components",
+    "serving",
+    "pipeline",
+    "kubeflow",
+)
 INSTRUCTIONS = {"ARG", "FROM", "RUN", "ENV", "WORKDIR", "COPY", "LABEL", "USER", "HEALTHCHECK", "CMD"}
 
 
@@ -121,7 +133,7 @@ def test_what_is_copied_is_there_and_not_ignored() -> None:
             assert (ROOT / source).exists(), source
             assert not ignored(source.rstrip("/")), source
     copied = {source.rstrip("/") for origin, sources in copies() for source in sources if origin is None}
-    assert set(ROOMS) <= copied
+    assert {"noisy_gru", *ROOMS} <= copied
     assert "requirements/requirements.in" in copied, "setup.py reads it"
 
 

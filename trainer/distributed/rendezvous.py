@@ -1,11 +1,11 @@
-"""Where the processes of a training on several machines meet: a folder that all of them see.
+"""File-based rendezvous for multi-worker training over a shared folder.
 
     chief     lead(fn_args, cluster, os.environ)    writes task.json, trains with the others, raises what went wrong
     others    code = follow(folder, cluster)        wait for task.json, train along, end when over.json is there
 
-Each training is a process of its own (`noisy_gru.trainer.distributed.training_worker`): TensorFlow joins a cluster before it does anything
-else, and the Trainer's process has run Transform before. A task that is replaced (the chief was started anew) ends the
-process that follows the old one. The folder belongs to one run; over.json in it says with which code that ended.
+Each training is a process of its own (`training_worker`): TensorFlow joins a cluster before it does anything else, and
+the Trainer's process has run Transform before. A task that is replaced (the chief was started anew) ends the process
+that follows the old one. The folder belongs to one run; over.json in it says with which code that ended.
 """
 
 from __future__ import annotations
@@ -93,8 +93,8 @@ def lead(fn_args: Any, cluster: Cluster, environment: Mapping[str, str], *, join
     if MEETING not in environment:
         raise ConfigError(
             f"{TF_CONFIG} names {len(cluster.addresses)} workers, but {MEETING} does not say in which folder they wait"
-            ". Start the run with `python -m noisy_gru.trainer.distributed.worker FOLDER -- COMMAND` on all of them, or set "
-            "training.strategy: none to train on this machine alone."
+            ". Start the run with `python -m noisy_gru.trainer.distributed.worker FOLDER -- COMMAND` on all of them, or "
+            "set training.strategy: none to train on this machine alone."
         )
     folder = Path(environment[MEETING])
     arguments = {name: _plain(getattr(fn_args, name, None)) for name in ARGUMENTS}

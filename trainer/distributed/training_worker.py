@@ -1,7 +1,7 @@
-"""One process of a training on several machines: `python -m noisy_gru.trainer.distributed.training_worker TASK`, with TF_CONFIG set.
+"""One process of multi-worker training: ``python -m …distributed.training_worker TASK``, with TF_CONFIG.
 
-All of them read the same task and train alike; the chief alone writes what it names. It is started by
-`noisy_gru.trainer.distributed.rendezvous`, which reads the lines of JSON that it prints, and ends when its standard input does.
+All of them read the same task and train alike; the chief alone writes what it names. `rendezvous` starts it, reads the
+lines of JSON that it prints, and ends it by closing its standard input.
 """
 
 from __future__ import annotations

@@ -1,0 +1,189 @@
+"""``noisy-gru predict``: the same lines from a model loaded here and from a server, and what it says otherwise."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from noisy_gru.pipeline.cli.main import app
+from noisy_gru.pipeline.cli.options import EXIT_CONFIG, EXIT_FAILED, EXIT_UNUSED_INPUT
+from noisy_gru.saved_model.session_process import SessionProcess
+
+CONFIG = """\
+name: small
+schema: schema.pbtxt
+data: {files: [rows/*.csv], entity: id, time: {column: t}, features: [a, b]}
+task: {kind: classification, label: way}
+"""
+
+
+def predict(*arguments: object) -> Any:
+    return CliRunner().invoke(app, ["predict", *map(str, arguments)])
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "config.yaml"
+    path.write_text(CONFIG)
+    return path
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    """20 sequences, of which one has a cell that is no number."""
+    random = np.random.default_rng(1)
+    frame = pd.DataFrame({"id": np.repeat([f"s{place}" for place in range(20)], 4), "t": np.tile(np.arange(4), 20)})
+    frame = frame.assign(a=random.normal(size=80).astype(object), b=random.normal(size=80))
+    frame.loc[5, "a"] = "loud"
+    frame.to_csv(tmp_path / "new.csv", index=False)
+    return tmp_path / "new.csv"
+
+
+@pytest.fixture(scope="module")
+def served(exported: tuple[Path, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
+    """A root with the published model `small`, and a server of it."""
+    from noisy_gru.serving.local_server import LocalServer
+
+    root = tmp_path_factory.mktemp("root")
+    shutil.copytree(exported[0], root / "serving" / "small" / "4")
+    with LocalServer({"small": root / "serving" / "small"}) as server:
+        yield SimpleNamespace(root=root, grpc=server.grpc_address, rest=server.rest_address)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_a_server_gives_the_same_lines(served, config, rows, tmp_path, form):
+    runs = {
+        "here": ("--root", served.root),
+        "grpc": ("--server", served.grpc, "--root", tmp_path),
+        "version": ("--server", served.grpc, "--model-version", 4, "--root", tmp_path),
+        "rest": ("--server", served.rest, "--transport", "rest", "--timeout", 20, "--root", tmp_path),
+    }
+    done = {name: predict(config, rows, "--format", form, *options) for name, options in runs.items()}
+    assert {name: each.exit_code for name, each in done.items()} == dict.fromkeys(runs, EXIT_UNUSED_INPUT)
+    lines = done["here"].stdout.splitlines()
+    assert len(lines) == (21 if form == "csv" else 20)
+    assert done["grpc"].stdout == done["version"].stdout == done["here"].stdout
+    told = "not used: 1 row: unparsable_value\n"
+    assert all(told in each.stderr and "new.csv, row 6, column a: expected a" in each.stderr for each in done.values())
+    if form == "jsonl":
+        here, there = ([json.loads(line) for line in done[name].stdout.splitlines()] for name in ("here", "rest"))
+        for answer, other in zip(here, there, strict=True):
+            # REST goes through decimals.
+            assert other == pytest.approx(answer, abs=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--version", "9"), "has no model small, version 9"),
+        (("--label", "canary"), "has no model small, label canary"),
+        (("--set", "serving.model_name=other"), "has no model other"),
+        (("--timeout", "0.0005"), "has not answered 20 sequences (s0 to s19) within 0.0005 s"),
+    ],
+)
+def test_what_the_server_does_not_answer(served, config, rows, options, told):
+    done = predict(config, rows, "--server", served.grpc, *options)
+    assert (done.exit_code, done.stdout) == (EXIT_FAILED, "")
+    assert f"error: {served.grpc}" in done.stderr and told in done.stderr
+
+
+def test_refused_sequences_are_told(config, rows):
+    """The files are read as in training, so only a server with other ideas refuses one."""
+    from tests.serving.client.scripted import ScriptedRest, scripted_rest
+
+    with scripted_rest(ScriptedRest(lambda asked: (400, {"error": "never"}))) as server:
+        done = predict(config, rows, "--server", server.address, "--transport", "rest")
+    assert (done.exit_code, done.stdout) == (EXIT_UNUSED_INPUT, "")
+    assert "refused by the server: 20 sequences\n  sequence_id s0: never\n" in done.stderr
+    assert done.stderr.count("sequence_id s") == 5
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--label", "stable"), "--label: only with --server HOST:PORT"),
+        (("--tls-ca", "ca.pem", "--header", "a=b"), "--tls, --header: only with --server"),
+        (("--server", "nowhere"), "expected a server as HOST:PORT"),
+        (("--server", "10.1.2.3:8500"), "10.1.2.3:8500 is not this machine"),
+        (("--server", "127.0.0.1:1", "--version", "1", "--label", "stable"), "by version or by label, received both"),
+        (("--server", "127.0.0.1:1", "--tls-cert", "a.pem"), "a client certificate and its key go together"),
+        (("--server", "127.0.0.1:1", "--tls", "--plaintext"), "both are given"),
+        (("--server", "127.0.0.1:1", "--timeout", "0"), "timeout: expected seconds above 0"),
+        (("--server", "127.0.0.1:1", "--transport", "http"), "http"),
+    ],
+)
+def test_options_that_cannot_be_used(config, rows, options, told):
+    done = predict(config, rows, *options)
+    assert done.exit_code == EXIT_CONFIG
+    assert told in " ".join(done.output.split())
+    assert "Traceback" not in done.output
+
+
+def test_a_header_is_not_shown(config, rows):
+    done = predict(config, rows, "--server", "127.0.0.1:1", "--header", "Bearer hunter2")
+    assert done.exit_code == EXIT_CONFIG
+    assert "--header: expected NAME=VALUE" in done.stderr
+    assert "hunter2" not in done.output
+
+
+def test_a_server_that_is_not_there(config, rows):
+    done = predict(config, rows, "--server", "127.0.0.1:1", "--transport", "rest", "--timeout", 1)
+    assert done.exit_code == EXIT_FAILED
+    assert "error: 127.0.0.1:1 is unavailable: " in done.stderr
+
+
+def test_a_version_that_is_taken_away_while_it_is_read_is_not_missed(served, config, rows, tmp_path, monkeypatch):
+    """A push publishes the next version and removes this one, as pruning and a rollback do: by a rename."""
+    root = tmp_path / "root"
+    model_dir = root / "serving" / "small"
+    shutil.copytree(served.root / "serving" / "small" / "4", model_dir / "5")
+    before = predict(config, rows, "--root", root).stdout
+    asked = []
+
+    def taken_away(folder: Path) -> SessionProcess:
+        asked.append(folder.name)
+        if folder.name == "5":
+            if not (model_dir / "6").is_dir():
+                shutil.copytree(folder, model_dir / "incoming-6")
+                (model_dir / "incoming-6").rename(model_dir / "6")
+            folder.rename(model_dir / "removed-5")
+        return SessionProcess(folder)
+
+    monkeypatch.setattr("noisy_gru.pipeline.prediction.SessionProcess", taken_away)
+    done = predict(config, rows, "--root", root)
+    assert asked == ["5", "6"]
+    assert (done.exit_code, done.stdout) == (EXIT_UNUSED_INPUT, before)
+    # A version that was asked for is not replaced.
+    (model_dir / "removed-5").rename(model_dir / "5")
+    done = predict(config, rows, "--root", root, "--version", 5)
+    assert done.exit_code == EXIT_FAILED
+    assert done.stderr.startswith(f"error: {model_dir}: no version 5; there are 6")
+
+
+def test_a_model_that_no_server_loads_is_an_error_and_not_asked_for_again(served, config, rows, tmp_path):
+    folder = tmp_path / "root" / "serving" / "small" / "5"
+    shutil.copytree(served.root / "serving" / "small" / "4", folder)
+    (folder / "saved_model.pb").write_bytes(b"\xff" * 100)
+    done = predict(config, rows, "--root", tmp_path / "root")
+    assert done.exit_code == EXIT_FAILED
+    assert done.stderr.startswith(f"error: TensorFlow can't load {folder}")
+
+
+def test_a_root_that_can_not_be_written_is_enough(served, config, rows, tmp_path):
+    root = tmp_path / "root"
+    shutil.copytree(served.root / "serving", root / "serving")
+    # No log can be written here, whoever tries.
+    (root / "logs" / "predict.log").mkdir(parents=True)
+    done = predict(config, rows, "--root", root)
+    assert (done.exit_code, len(done.stdout.splitlines())) == (EXIT_UNUSED_INPUT, 21)

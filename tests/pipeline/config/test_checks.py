@@ -1,0 +1,37 @@
+"""`noisy-gru validate` refuses, before any run, a model that can't be trained or served as the configuration wants."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from noisy_gru.pipeline.cli.main import app
+from noisy_gru.pipeline.cli.options import EXIT_CONFIG
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
+VOWELS = EXAMPLES / "japanese_vowels" / "config.yaml"
+WEATHER = EXAMPLES / "nycflights_weather" / "config.yaml"
+STEP = "model.serving_step=true"
+
+
+@pytest.mark.parametrize(
+    ("config", "settings", "told"),
+    [
+        (VOWELS, [STEP], "model.serving_step: true reads steps as they come"),
+        (VOWELS, [STEP, "model.pooling=mean"], "needs model.pooling: last, received mean"),
+        (WEATHER, [STEP, "data.features.0={name: temp, known_in_advance: true}"], "known_in_advance"),
+        (VOWELS, ["model.target=difference"], "needs task.kind: forecasting, received classification"),
+    ],
+)
+def test_a_model_that_cannot_be_served_so_is_refused(config: Path, settings: list[str], told: str) -> None:
+    arguments = ["validate", str(config), *(part for each in settings for part in ("--set", each))]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == EXIT_CONFIG
+    assert told in done.stderr
+
+
+def test_a_model_that_can_is_fine() -> None:
+    done = CliRunner().invoke(app, ["validate", str(VOWELS), "--set", STEP, "--set", "model.bidirectional=false"])
+    assert done.exit_code == 0, done.stderr

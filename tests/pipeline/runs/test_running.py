@@ -1,0 +1,247 @@
+"""A run around its steps: what becomes of errors, of the verdicts of the gates, and of the account."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import signal
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from noisy_gru.pipeline import fingerprint
+from noisy_gru.pipeline.config.loading import load_config
+from noisy_gru.pipeline.runs import RunAccount, RunDirectory, running
+from noisy_gru.pipeline.runs.step_errors import explained, is_expected
+from noisy_gru.schema.errors import AnomalyError, DataError
+
+VOWELS = Path(__file__).parents[3] / "examples" / "japanese_vowels" / "config.yaml"
+
+
+def output(uri: Path, **properties: Any) -> SimpleNamespace:
+    return SimpleNamespace(uri=str(uri), properties=properties)
+
+
+def result(name: str, outputs: dict[str, list[Any]], status: str = "complete") -> SimpleNamespace:
+    return SimpleNamespace(name=name, status=status, seconds=1.23456, outputs=outputs)
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """``run(steps)``: a run in whose place of TFX's runner ``steps(observer)`` is called."""
+
+    def _run(steps: Any) -> RunAccount:
+        class Runner:
+            def __init__(self, run_id: str, observer: Any):
+                self.observer = observer
+
+            def run(self, pipeline: Any) -> None:
+                steps(self.observer)
+
+        build, local, recovering = ModuleType("build"), ModuleType("local"), ModuleType("recovering")
+        build.build_pipeline = lambda config, **options: options  # type: ignore[attr-defined]
+        local.LocalRunner = Runner  # type: ignore[attr-defined]
+        local.connection_config = lambda config, sqlite: None  # type: ignore[attr-defined]
+        recovering.clear_unfinished = lambda directory, connection: []  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "noisy_gru.pipeline.runs.recovery", recovering)
+        monkeypatch.setitem(sys.modules, "noisy_gru.pipeline.build", build)
+        monkeypatch.setitem(sys.modules, "noisy_gru.pipeline.runs.local_runner", local)
+        return running.run_config(load_config(VOWELS), config_path=VOWELS, root=tmp_path / "root")
+
+    return _run
+
+
+def test_a_published_model(run, tmp_path, capfd):
+    def steps(observer: Any) -> None:
+        observer.started("SequenceExampleGen", 1, 3)
+        told = {
+            "rows": {"read": 10, "kept": 7, "quarantined": {"total": 1, "late": 1}, "dropped": {"total": 2, "copy": 2}},
+            "sequences": {"by_split": {"train": 3, "test": 1}},
+        }
+        (tmp_path / "account.json").write_text(json.dumps(told))
+        observer.finished(result("SequenceExampleGen", {"account": [output(tmp_path)]}))
+        observer.started("Trainer", 2, 3)
+        told = {"epochs": 5, "best_epoch": 4, "parameters": 1234, "seed": 1, "final": {"epoch": 4, "loss": 0.5}}
+        (tmp_path / "training.json").write_text(json.dumps(told))
+        observer.finished(result("Trainer", {"model_run": [output(tmp_path)], "model": [output(tmp_path)]}, "cached"))
+        observer.started("Pusher", 3, 3)
+        pushed = output(tmp_path, pushed=1, pushed_version="17", pushed_destination="/serving/m/17")
+        observer.finished(result("Pusher", {"pushed_model": [pushed]}))
+
+    account = run(steps)
+    assert (account.status, account.blessed, account.version, account.published_path) == (
+        "succeeded",
+        True,
+        17,
+        "/serving/m/17",
+    )
+    assert account.rows is not None
+    assert account.rows.model_dump() == {"read": 10, "kept": 7, "dropped": {"copy": 2}, "quarantined": {"late": 1}}
+    assert account.sequences == {"train": 3, "test": 1}
+    assert [(step.name, step.status, step.seconds) for step in account.steps][1] == ("Trainer", "cached", 1.235)
+    assert account.artifacts["Trainer"]["model"] == [str(tmp_path)]
+    assert RunDirectory(Path(account.root)).accounts() == [account]
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "10 rows, 1 quarantined, 2 dropped; sequences: train 3, test 1" in err
+    assert "5 epochs, best 4: loss 0.5; 1,234 parameters" in err
+    assert "/serving/m/17" in err
+
+
+def test_a_refused_model(run, tmp_path):
+    def steps(observer: Any) -> None:
+        observer.started("ServingGate", 1, 2)
+        told = {"blessed": False, "problems": ["holds PyFunc"], "checks": []}
+        (tmp_path / "report.json").write_text(json.dumps(told))
+        observer.finished(result("ServingGate", {"report": [output(tmp_path)]}))
+        observer.started("Pusher", 2, 2)
+        observer.finished(result("Pusher", {"pushed_model": [output(tmp_path, pushed=0, reason="not published: …")]}))
+
+    account = run(steps)
+    assert (account.status, account.blessed, account.published_path) == ("refused", False, None)
+    assert account.refusals == ["ServingGate: holds PyFunc"]
+
+
+def fail(error: BaseException):
+    def steps(observer: Any) -> None:
+        observer.started("AnomalyGate", 1, 2)
+        raise error
+
+    return steps
+
+
+def _caused(cause: Exception) -> Exception:
+    error = RuntimeError("around it")
+    error.__cause__ = cause
+    return error
+
+
+BEAM = (
+    "Traceback (most recent call last):\n  File …\nnoisy_gru.schema.errors.DataError: c03 is 99; correct it "
+    "[while running 'Read/Parse']"
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (AnomalyError("c03 is 99"), "c03 is 99"),
+        (_caused(DataError("row 7")), "row 7"),
+        (RuntimeError(BEAM), "c03 is 99; correct it"),
+        (ZeroDivisionError("division"), "ZeroDivisionError: division\n(unexpected; the log has the whole story)"),
+    ],
+)
+def test_errors_in_a_step_are_told(run, capfd, error, told):
+    account = run(fail(error))
+    assert (account.status, account.error) == ("failed", told)
+    assert [(step.name, step.status) for step in account.steps] == [("AnomalyGate", "failed")]
+    err = capfd.readouterr().err
+    assert told.split("\n")[0] in err
+    assert "Traceback" not in err
+    assert "Traceback" in Path(account.log).read_text()
+
+
+def test_an_interrupt_leaves_an_account(run):
+    account = run(fail(KeyboardInterrupt()))
+    assert account.status == "interrupted"
+    assert account.steps[0].status == "interrupted"
+    assert account.finished is not None
+
+
+def test_a_signal_of_which_a_library_makes_another_exception_is_an_interrupt(run):
+    def steps(observer: Any) -> None:
+        observer.started("Transform", 1, 1)
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except KeyboardInterrupt as stopped:
+            raise RuntimeError("Python callback failed") from stopped
+
+    account = run(steps)
+    assert (account.status, account.steps[0].status) == ("interrupted", "interrupted")
+
+
+def test_a_signal_that_a_step_swallows_ends_the_run_before_the_next_step(run):
+    def steps(observer: Any) -> None:
+        observer.started("Transform", 1, 2)
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        observer.started("Trainer", 2, 2)
+        raise AssertionError("it went on")
+
+    account = run(steps)
+    assert account.status == "interrupted"
+    assert [step.name for step in account.steps] == ["Transform"]
+
+
+def test_a_full_disk_is_the_reason_and_not_a_traceback(run, monkeypatch, capfd):
+    def steps(observer: Any) -> None:
+        observer.started("Transform", 1, 1)
+        monkeypatch.setattr(RunDirectory, "write", full)
+        raise OSError(errno.ENOSPC, "No space left on device", "examples.gz")
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "account.json")
+
+    account = run(steps)
+    assert account.status == "failed"
+    assert (account.error or "").startswith("the disk is full: make room, then run it again")
+    assert "No space left on device: 'examples.gz'" in (account.error or "")
+    assert "unexpected" not in (account.error or "")
+    err = capfd.readouterr().err
+    assert "WARNING: the account can't be written: No space left on device" in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        # As ML Metadata, and Beam with TensorFlow in it, said on a small tmpfs.
+        ("Error when executing query: database or disk is full query: COMMIT;", "the disk is full"),
+        (
+            "tensorflow.python.framework.errors_impl.ResourceExhaustedError: /r/saved_model.pb; No space left on device"
+            " [while running 'WriteTransformFn/WriteTransformFnToTemp']",
+            "the disk is full",
+        ),
+        ("Error when executing query: attempt to write a readonly database", "the disk can't be written"),
+    ],
+)
+def test_what_libraries_say_of_a_disk(text, words):
+    error = RuntimeError(text)
+    assert explained(error).startswith(words)
+    assert text in explained(error)
+    assert is_expected(error)
+    assert not is_expected(RuntimeError("no such table"))
+
+
+def test_the_fingerprint_follows_the_code_of_its_rooms(tmp_path, monkeypatch):
+    for room in fingerprint.ALL_ROOMS:
+        (tmp_path / room).mkdir()
+        (tmp_path / room / "module.py").write_text(room)
+    monkeypatch.setattr(fingerprint, "_folder", lambda room: tmp_path / room)
+    fingerprint.source_fingerprint.cache_clear()
+
+    def both() -> tuple[str, str]:
+        fingerprint.source_fingerprint.cache_clear()
+        rooms = (fingerprint.MODEL_ROOMS, fingerprint.ALL_ROOMS)
+        model, everything = map(fingerprint.source_fingerprint, rooms)
+        return model, everything
+
+    try:
+        before = both()
+        (tmp_path / "components" / "module.py").write_text("changed")
+        components = both()
+        assert components[0] == before[0] and components[1] != before[1]
+        (tmp_path / "trainer" / "new.py").write_text("")
+        trainer = both()
+        assert trainer[0] != components[0] and trainer[1] != components[1]
+        (tmp_path / "trainer" / "notes.txt").write_text("not code")
+        assert both() == trainer
+        monkeypatch.setattr(fingerprint, "package_versions", lambda: {"tensorflow": "9"})
+        assert both() != trainer
+    finally:
+        monkeypatch.undo()
+        fingerprint.source_fingerprint.cache_clear()
