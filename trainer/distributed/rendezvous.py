@@ -93,8 +93,8 @@ def lead(fn_args: Any, cluster: Cluster, environment: Mapping[str, str], *, join
     if MEETING not in environment:
         raise ConfigError(
             f"{TF_CONFIG} names {len(cluster.addresses)} workers, but {MEETING} does not say in which folder they wait"
-            ". Start the run with `python -m noisy_gru.trainer.distributed.worker FOLDER -- COMMAND` on all of them, or "
-            "set training.strategy: none to train on this machine alone."
+            ". Start the run with `python -m noisy_gru.trainer.distributed.worker FOLDER -- COMMAND` on all of them, "
+            "or set training.strategy: none to train on this machine alone."
         )
     folder = Path(environment[MEETING])
     arguments = {name: _plain(getattr(fn_args, name, None)) for name in ARGUMENTS}

@@ -17,9 +17,10 @@ from typer.testing import CliRunner
 
 from noisy_gru.pipeline.cli.main import EXIT_FAILED, app
 from noisy_gru.pipeline.config.pruning_config import KeepConfig
+from noisy_gru.pipeline.runs import pruning
 from noisy_gru.pipeline.runs.pruning import Pruned, prune
 from noisy_gru.pipeline.runs.recovery import clear_unfinished
-from noisy_gru.pipeline.runs import RunAccount, RunDirectory, pruning
+from noisy_gru.pipeline.runs.run_directory import RunAccount, RunDirectory
 from noisy_gru.registry import rollout
 from noisy_gru.registry.publish import publish
 

@@ -17,10 +17,10 @@ from typer.testing import CliRunner
 from noisy_gru.pipeline.cli.main import EXIT_FAILED, app
 from noisy_gru.pipeline.config.loading import load_config
 from noisy_gru.pipeline.fingerprint import package_versions, source_fingerprint
+from noisy_gru.pipeline.runs import replay as module
 from noisy_gru.pipeline.runs.comparison import Difference
 from noisy_gru.pipeline.runs.replay import replay
 from noisy_gru.pipeline.runs.run_directory import RunAccount, RunDirectory, StepAccount
-from noisy_gru.pipeline.runs import replay as module
 from noisy_gru.schema.errors import ConfigError, UserError
 
 VOWELS = Path(__file__).parents[3] / "examples" / "japanese_vowels"

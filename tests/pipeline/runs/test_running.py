@@ -15,7 +15,8 @@ import pytest
 
 from noisy_gru.pipeline import fingerprint
 from noisy_gru.pipeline.config.loading import load_config
-from noisy_gru.pipeline.runs import RunAccount, RunDirectory, running
+from noisy_gru.pipeline.runs import running
+from noisy_gru.pipeline.runs.run_directory import RunAccount, RunDirectory
 from noisy_gru.pipeline.runs.step_errors import explained, is_expected
 from noisy_gru.schema.errors import AnomalyError, DataError
 

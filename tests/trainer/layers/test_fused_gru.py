@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from noisy_gru.trainer.layers import noisy_gru as layers
 from noisy_gru.trainer.layers.fused_gru import Weights, fused_gru
 from noisy_gru.trainer.layers.noisy_gru import NoisyGRU
-from noisy_gru.trainer.layers import noisy_gru as layers
 
 BATCH, STEPS, FEATURES, UNITS = 6, 9, 3, 5
 LENGTHS = np.array([9, 4, 1, 0, 6, 9])  # one row without any step
