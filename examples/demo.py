@@ -14,10 +14,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from noisy_gru.pipeline.cli.main import EXIT_FAILED
 from noisy_gru.pipeline.config.checks import check_config
 from noisy_gru.pipeline.config.loading import load_config
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
+from noisy_gru.pipeline.exit_codes import EXIT_FAILED
 from noisy_gru.pipeline.runs.output_redirection import output_to
 from noisy_gru.pipeline.runs.running import run_config
 from noisy_gru.schema.errors import UserError

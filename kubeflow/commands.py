@@ -12,7 +12,8 @@ from typing import Annotated
 import typer
 
 from noisy_gru.kubeflow.cluster.cluster_commands import schedule, status, submit
-from noisy_gru.pipeline.cli.options import EXIT_FAILED, ConfigArgument, DebugOption, SetOption, errors_in_words
+from noisy_gru.pipeline.cli.options import ConfigArgument, DebugOption, SetOption, errors_in_words
+from noisy_gru.pipeline.exit_codes import EXIT_FAILED
 
 app = typer.Typer(help="The same pipeline on Kubeflow Pipelines v2.", no_args_is_help=True, rich_markup_mode=None)
 app.command()(submit)

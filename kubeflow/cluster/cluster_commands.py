@@ -24,7 +24,8 @@ from noisy_gru.kubeflow.cluster.cluster_options import (
     compiled_of,
     connection_of,
 )
-from noisy_gru.pipeline.cli.options import EXIT_FAILED, DebugOption, JsonOption, SetOption, errors_in_words
+from noisy_gru.pipeline.cli.options import DebugOption, JsonOption, SetOption, errors_in_words
+from noisy_gru.pipeline.exit_codes import EXIT_FAILED
 
 if TYPE_CHECKING:
     from noisy_gru.kubeflow.cluster.connection import Client, Connection

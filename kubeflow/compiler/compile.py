@@ -98,7 +98,7 @@ def compile_config(config: PipelineConfig, *, image: str | None = None, schedule
         base_model=_parameter(names.BASE_MODEL, kubeflow.base_model) if kubeflow.base_model else None,
         planned=_is_planned(config, scheduled),
         force=_parameter(names.FORCE, "false"),
-        beam_pipeline_args=beam_arguments(config),
+        beam_pipeline_args=beam_arguments(config.beam),
     )
     return compile_graph(pipeline, kubeflow, image=image or kubeflow.image or default_image())
 

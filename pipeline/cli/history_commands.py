@@ -10,8 +10,9 @@ from typing import Annotated
 
 import typer
 
-from noisy_gru.pipeline.cli.options import EXIT_FAILED, DebugOption, JsonOption, errors_in_words
+from noisy_gru.pipeline.cli.options import DebugOption, JsonOption, errors_in_words
 from noisy_gru.pipeline.cli.runs_commands import ModelOption, RunsRootOption, ServingDirOption, find_model
+from noisy_gru.pipeline.exit_codes import EXIT_FAILED
 
 history_app = typer.Typer(rich_markup_mode=None)
 

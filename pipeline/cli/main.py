@@ -12,10 +12,6 @@ import typer
 
 from noisy_gru.pipeline.cli.history_commands import history_app
 from noisy_gru.pipeline.cli.options import (
-    EXIT_CONFIG,
-    EXIT_FAILED,
-    EXIT_INTERRUPTED,
-    EXIT_REFUSED,
     ConfigArgument,
     DebugOption,
     JsonOption,
@@ -29,6 +25,7 @@ from noisy_gru.pipeline.cli.predict_command import predict
 from noisy_gru.pipeline.cli.retrain_commands import retrain_app
 from noisy_gru.pipeline.cli.runs_commands import runs_app
 from noisy_gru.pipeline.cli.serve_command import serve
+from noisy_gru.pipeline.exit_codes import EXIT_CONFIG, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED
 from noisy_gru.pipeline.runs.interrupts import signals_noted
 from noisy_gru.pipeline.runs.process_setup import end_soon, prepare_process
 

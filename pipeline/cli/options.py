@@ -10,18 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from noisy_gru.pipeline.exit_codes import EXIT_BUSY, EXIT_CONFIG, EXIT_FAILED, EXIT_INTERRUPTED
+
 if TYPE_CHECKING:
     from noisy_gru.pipeline.runs.run_directory import RunAccount
 
-EXIT_FAILED = 1
-EXIT_CONFIG = 2
-EXIT_REFUSED = 3
-EXIT_UNUSED_INPUT = 4
-EXIT_NOT_DUE = 6
-EXIT_HELD = 7
-# sysexits.h: EX_TEMPFAIL, try again later.
-EXIT_BUSY = 75
-EXIT_INTERRUPTED = 130
 # What a machine refuses: no place, no right to write, no memory, a broken disk, too many open files.
 _MACHINE = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOMEM, errno.EIO, errno.EFBIG}

@@ -7,14 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from noisy_gru.pipeline.cli.options import (
-    EXIT_UNUSED_INPUT,
-    ConfigArgument,
-    DebugOption,
-    RootOption,
-    SetOption,
-    errors_in_words,
-)
+from noisy_gru.pipeline.cli.options import ConfigArgument, DebugOption, RootOption, SetOption, errors_in_words
+from noisy_gru.pipeline.exit_codes import EXIT_UNUSED_INPUT
 
 
 def predict(

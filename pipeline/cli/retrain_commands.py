@@ -11,12 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from noisy_gru.pipeline.cli.options import (
-    EXIT_CONFIG,
-    EXIT_FAILED,
-    EXIT_HELD,
-    EXIT_INTERRUPTED,
-    EXIT_NOT_DUE,
-    EXIT_REFUSED,
     ConfigArgument,
     DebugOption,
     JsonOption,
@@ -25,6 +19,14 @@ from noisy_gru.pipeline.cli.options import (
     SpanOption,
     errors_in_words,
     run_summary,
+)
+from noisy_gru.pipeline.exit_codes import (
+    EXIT_CONFIG,
+    EXIT_FAILED,
+    EXIT_HELD,
+    EXIT_INTERRUPTED,
+    EXIT_NOT_DUE,
+    EXIT_REFUSED,
 )
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """The part of the configuration that says where Beam's steps run, and Beam's arguments made of it.
 
-    >>> beam_arguments(load_config("config.yaml", ["beam={workers: 2}"]))  # doctest: +SKIP
+    >>> beam_arguments(load_config("config.yaml", ["beam={workers: 2}"]).beam)  # doctest: +SKIP
     ['--runner=apache_beam.runners.portability.fn_api_runner.fn_runner.FnApiRunner', ...]
 
 Imports nothing of Beam: pipeline/config/beam_options.py asks Beam's own parser. docs/scale.md has the recipes.
@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
@@ -25,9 +25,6 @@ from noisy_gru.pipeline.config.beam_environment import (
 )
 from noisy_gru.pipeline.config.beam_runners import with_a_runner
 from noisy_gru.schema.config import Section
-
-if TYPE_CHECKING:
-    from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 
 # Below this many bytes of input, the start of worker processes (each imports TensorFlow) takes longer than they save.
 WORKERS_PAY_FROM = 64 * 1024 * 1024
@@ -272,13 +269,12 @@ BeamConfig = Annotated[
 ]
 
 
-def beam_arguments(config: PipelineConfig, input_bytes: int | None = None) -> list[str]:
+def beam_arguments(beam: BeamConfig, input_bytes: int | None = None) -> list[str]:
     """Beam's arguments for every step, here and on Kubeflow.
 
     Args:
-        config: as ``load_config`` gives it.
+        beam: the section of the configuration.
         input_bytes: size of the input, by which ``workers: 0`` is decided for this machine; None: another machine will
             run the steps, and ``workers: 0`` is one process.
     """
-    beam = config.beam
     return [*beam.arguments(input_bytes), *option_arguments(beam.options)]

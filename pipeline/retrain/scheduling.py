@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from noisy_gru.pipeline.cli.options import EXIT_BUSY
 from noisy_gru.pipeline.config.cron import CronTimes, cron_times
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
+from noisy_gru.pipeline.exit_codes import EXIT_BUSY
 from noisy_gru.pipeline.retrain.child_process import Ended, RetrainChild, command
 from noisy_gru.pipeline.retrain.cron_next import next_time
 from noisy_gru.pipeline.retrain.interrupted_runs import unfinished

@@ -200,7 +200,7 @@ class _Run:
             working_dir=str(directory.work),
             span=self._span,
             metadata_connection_config=connection,
-            beam_pipeline_args=beam_arguments(config, input_bytes),
+            beam_pipeline_args=beam_arguments(config.beam, input_bytes),
         )
         self._live.stop()
         with remembered(directory.hashes):

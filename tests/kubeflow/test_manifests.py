@@ -16,8 +16,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from noisy_gru.pipeline.cli.options import EXIT_CONFIG, EXIT_REFUSED
 from noisy_gru.pipeline.config.kubeflow_config import KubeflowConfig
+from noisy_gru.pipeline.exit_codes import EXIT_CONFIG, EXIT_REFUSED
 from noisy_gru.registry.config import BatchingConfig
 from noisy_gru.registry.labels import Labels, ServedModel
 from noisy_gru.registry.server_files import render

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from noisy_gru.pipeline.cli.options import EXIT_BUSY, EXIT_INTERRUPTED, EXIT_REFUSED
+from noisy_gru.pipeline.exit_codes import EXIT_BUSY, EXIT_INTERRUPTED, EXIT_REFUSED
 from noisy_gru.registry.publish import publish
 from tests import preloaded
 

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from noisy_gru.pipeline.cli.main import EXIT_CONFIG, app
+from noisy_gru.pipeline.cli.main import app
 from noisy_gru.pipeline.config.checks import check_config, input_files
 from noisy_gru.pipeline.config.loading import load_config
+from noisy_gru.pipeline.exit_codes import EXIT_CONFIG
 from noisy_gru.pipeline.init.proposal import propose
 from noisy_gru.pipeline.runs.step_report import report
 

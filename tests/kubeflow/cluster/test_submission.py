@@ -10,7 +10,7 @@ import pytest
 from noisy_gru.kubeflow.cluster.cluster_commands import EXIT_STILL_RUNNING
 from noisy_gru.kubeflow.cluster.connection import KubeflowError
 from noisy_gru.kubeflow.cluster.submission import wait
-from noisy_gru.pipeline.cli.options import EXIT_CONFIG, EXIT_FAILED
+from noisy_gru.pipeline.exit_codes import EXIT_CONFIG, EXIT_FAILED
 from tests.kubeflow.cluster.cluster_calls import SPEC, call, changed, paths, started, write
 from tests.kubeflow.cluster.kfp_api import KfpApi
 

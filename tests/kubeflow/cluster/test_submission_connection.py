@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from noisy_gru.kubeflow.cluster.connection import Connection, KubeflowError
-from noisy_gru.pipeline.cli.options import EXIT_CONFIG, EXIT_FAILED
+from noisy_gru.pipeline.exit_codes import EXIT_CONFIG, EXIT_FAILED
 from tests.kubeflow.cluster.cluster_calls import call, nobody
 from tests.kubeflow.cluster.kfp_api import KfpApi
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from noisy_gru.pipeline.cli.options import EXIT_CONFIG, EXIT_FAILED
+from noisy_gru.pipeline.exit_codes import EXIT_CONFIG, EXIT_FAILED
 from tests.kubeflow.cluster.cluster_calls import SPEC, call, changed, paths, write
 from tests.kubeflow.cluster.kfp_api import KfpApi
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from noisy_gru.pipeline.cli.options import EXIT_FAILED
+from noisy_gru.pipeline.exit_codes import EXIT_FAILED
 from tests.kubeflow.cluster.cluster_calls import call, started
 from tests.kubeflow.cluster.kfp_api import KfpApi
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from noisy_gru.pipeline.cli.main import EXIT_CONFIG, EXIT_FAILED, app
+from noisy_gru.pipeline.cli.main import app
+from noisy_gru.pipeline.exit_codes import EXIT_CONFIG, EXIT_FAILED
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 VOWELS = EXAMPLES / "japanese_vowels" / "config.yaml"

@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from noisy_gru.pipeline.cli.main import app
-from noisy_gru.pipeline.cli.options import EXIT_CONFIG, EXIT_FAILED, EXIT_UNUSED_INPUT
+from noisy_gru.pipeline.exit_codes import EXIT_CONFIG, EXIT_FAILED, EXIT_UNUSED_INPUT
 from noisy_gru.saved_model.session_process import SessionProcess
 
 CONFIG = """\

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from noisy_gru.pipeline.cli.main import EXIT_FAILED, app
+from noisy_gru.pipeline.cli.main import app
+from noisy_gru.pipeline.exit_codes import EXIT_FAILED
 from noisy_gru.pipeline.runs.run_directory import RunAccount, RunDirectory
 from noisy_gru.registry.config import PublishingConfig
 from noisy_gru.registry.publish import publish

@@ -22,7 +22,8 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
-from noisy_gru.pipeline.cli.main import EXIT_FAILED, app
+from noisy_gru.pipeline.cli.main import app
+from noisy_gru.pipeline.exit_codes import EXIT_FAILED
 
 VOWELS = Path(__file__).parents[3] / "examples" / "japanese_vowels" / "config.yaml"
 NAME = "japanese-vowels"

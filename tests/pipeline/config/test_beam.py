@@ -11,11 +11,12 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from noisy_gru.pipeline.cli.main import EXIT_CONFIG, app
+from noisy_gru.pipeline.cli.main import app
 from noisy_gru.pipeline.config.beam_config import WORKERS_PAY_FROM, beam_arguments
 from noisy_gru.pipeline.config.beam_options import check_can_run_here, check_can_run_in_pods, option_problems
 from noisy_gru.pipeline.config.loading import ConfigFileError, load_config
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
+from noisy_gru.pipeline.exit_codes import EXIT_CONFIG
 from noisy_gru.pipeline.runs.step_errors import explained, is_expected
 from noisy_gru.schema.errors import ConfigError
 
@@ -39,7 +40,7 @@ def loaded(beam: dict[str, Any] | str) -> PipelineConfig:
 
 
 def arguments(beam: dict[str, Any], input_bytes: int | None = None) -> list[str]:
-    return beam_arguments(loaded(beam), input_bytes)
+    return beam_arguments(loaded(beam).beam, input_bytes)
 
 
 def problem(beam: dict[str, Any] | str) -> str:

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from noisy_gru.pipeline.cli.main import app
-from noisy_gru.pipeline.cli.options import EXIT_CONFIG
+from noisy_gru.pipeline.exit_codes import EXIT_CONFIG
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 VOWELS = EXAMPLES / "japanese_vowels" / "config.yaml"

@@ -147,7 +147,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Callable[[dict[str, Any]], 
             serving_dir=str(root / "serving"),
             schema_file=config.schema_path,
             metadata_connection_config=metadata.sqlite_metadata_connection_config(str(root / "metadata.sqlite")),
-            beam_pipeline_args=beam_arguments(config),
+            beam_pipeline_args=beam_arguments(config.beam),
         )
         LocalDagRunner().run(pipeline, run_options=RunOptions(to_nodes=["Transform"]))
         return Artifacts(root)

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from noisy_gru.pipeline.cli.main import EXIT_FAILED, app
+from noisy_gru.pipeline.cli.main import app
 from noisy_gru.pipeline.config.loading import load_config
+from noisy_gru.pipeline.exit_codes import EXIT_FAILED
 from noisy_gru.pipeline.fingerprint import package_versions, source_fingerprint
 from noisy_gru.pipeline.runs import replay as module
 from noisy_gru.pipeline.runs.comparison import Difference
