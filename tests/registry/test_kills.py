@@ -266,7 +266,7 @@ BY_OPERATION = """
 import json, os, signal, sys, traceback
 
 import noisy_gru.pipeline.cli.runs_commands
-from noisy_gru.components.pusher import rollout, server_files
+from noisy_gru.registry import rollout, server_files
 from noisy_gru.pipeline.cli.main import main
 
 # Compiling the templates is what a command spends its time with.

@@ -188,7 +188,7 @@ def test_a_root_that_can_not_be_written(command, tmp_path):
 def test_a_signal_before_anything_began_is_an_interrupt(number):
     code = f"""
 import os, sys
-from noisy_gru.pipeline import loading
+from noisy_gru.pipeline.config import loading
 from noisy_gru.pipeline.cli.main import main
 loading.load_config = lambda *_: os.kill(os.getpid(), {int(number)})
 sys.argv[1:] = ["validate", "config.yaml"]
@@ -202,9 +202,10 @@ def test_a_worker_that_waits_for_ever_does_not_keep_an_interrupted_command_from_
     """As Beam's may, when the thread that ran the step is gone."""
     code = """
 import os, signal, sys, threading
-from noisy_gru.pipeline import loading, process
+from noisy_gru.pipeline.config import loading
+from noisy_gru.pipeline.runs import process_setup
 from noisy_gru.pipeline.cli.main import main
-process._END_SECONDS = 0.5
+process_setup._END_SECONDS = 0.5
 def interrupted(*_):
     threading.Thread(target=threading.Event().wait).start()
     os.kill(os.getpid(), signal.SIGTERM)
