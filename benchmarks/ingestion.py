@@ -82,7 +82,7 @@ def run_ours(data: str, out: str, kind: str, beam: list[Any]) -> float:
     """Seconds of SequenceExampleGen's executor."""
     from tfx.types import standard_artifacts
 
-    from noisy_gru.components.sequence_example_gen.artifacts import IngestionAccount
+    from noisy_gru.components.sequence_example_gen.artifacts import IngestionReportArtifact
     from noisy_gru.components.sequence_example_gen.driver import resolved_properties
     from noisy_gru.components.sequence_example_gen.executor import Executor
     from noisy_gru.schema.config import DatasetConfig
@@ -94,13 +94,13 @@ def run_ours(data: str, out: str, kind: str, beam: list[Any]) -> float:
         }
     )
     properties, _ = resolved_properties({"input_base": data, "dataset": dataset.model_dump_json(), "span": "latest"})
-    examples, account = standard_artifacts.Examples(), IngestionAccount()
-    examples.uri, account.uri = f"{out}/examples/1", f"{out}/account/1"
+    examples, report = standard_artifacts.Examples(), IngestionReportArtifact()
+    examples.uri, report.uri = f"{out}/examples/1", f"{out}/report/1"
     executor = Executor(Executor.Context(beam_pipeline_args=beam, tmp_dir=out))
     began = time.perf_counter()
     executor.Do(
         {},
-        {"examples": [examples], "account": [account]},
+        {"examples": [examples], "ingestion_report": [report]},
         properties,
     )
     return time.perf_counter() - began

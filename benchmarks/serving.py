@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.machine import describe, tell
-from noisy_gru.pipeline.runs.run_directory import RunAccount, RunDirectory
+from noisy_gru.pipeline.runs.run_directory import RunDirectory, RunRecord
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import UserError
 from noisy_gru.trainer.features import PREDICTIONS, PROBABILITIES
@@ -53,7 +53,7 @@ Ask = Callable[[], np.ndarray]
 class Material:
     """What a contender needs: the run's places, and sequences as raw examples, raw tensors and scaled features."""
 
-    account: RunAccount
+    record: RunRecord
     folder: Path
     examples: dict[int, list[bytes]]
     tensors: dict[int, dict[str, np.ndarray]]
@@ -62,7 +62,7 @@ class Material:
     @property
     def answer(self) -> str:
         """Name of the output that is compared."""
-        return PROBABILITIES if self.account.config["task"]["kind"] == "classification" else PREDICTIONS
+        return PROBABILITIES if self.record.config["task"]["kind"] == "classification" else PREDICTIONS
 
 
 def prepare(root: Path, batches: list[int]) -> Material:
@@ -74,19 +74,17 @@ def prepare(root: Path, batches: list[int]) -> Material:
     from noisy_gru.trainer.features import Layout, model_inputs
 
     directory = RunDirectory(root)
-    published = [
-        account for account in directory.accounts() if account.published_path and "Trainer" in account.artifacts
-    ]
+    published = [record for record in directory.records() if record.published_path and "Trainer" in record.artifacts]
     if not published:
         raise UserError(
             f"{root}: no run that published a model. Run `make demo` first, or name another root with --root"
         )
-    account = published[-1]
-    folder = Path(account.published_path or "")
-    config = {key: account.config[key] for key in ("data", "task", "splits", "seed")}
+    record = published[-1]
+    folder = Path(record.published_path or "")
+    config = {key: record.config[key] for key in ("data", "task", "splits", "seed")}
     dataset = DatasetConfig.model_validate(config)
-    found = read_examples(Path(account.artifacts["SequenceExampleGen"]["examples"][0]) / "Split-test")
-    transform = tft.TFTransformOutput(account.artifacts["Transform"]["transform_graph"][0])
+    found = read_examples(Path(record.artifacts["SequenceExampleGen"]["examples"][0]) / "Split-test")
+    transform = tft.TFTransformOutput(record.artifacts["Transform"]["transform_graph"][0])
     layout, layer = Layout(dataset), transform.transform_features_layer()
     wanted = {feature.name: transform.raw_feature_spec()[feature.name] for feature in dataset.data.features}
     examples, raw, scaled = {}, {}, {}
@@ -96,7 +94,7 @@ def prepare(root: Path, batches: list[int]) -> Material:
         inputs = model_inputs(layer(tf.io.parse_example(chosen, wanted)), layout)
         examples[batch], raw[batch] = chosen, tensors(chosen, dataset)
         scaled[batch] = (inputs["features"].numpy(), inputs["length"].numpy())
-    return Material(account, folder, examples, raw, scaled)
+    return Material(record, folder, examples, raw, scaled)
 
 
 def contender(name: str, material: Material, batch: int, address: str, threads: int, keep: ExitStack) -> Ask:
@@ -116,7 +114,7 @@ def contender(name: str, material: Material, batch: int, address: str, threads: 
         return _rest(material, batch, address, keep)
     from noisy_gru.trainer.export.saved_model import load_keras
 
-    model, settings = load_keras(str(Path(material.account.artifacts["Trainer"]["model"][0]) / "Format-Keras"))
+    model, settings = load_keras(str(Path(material.record.artifacts["Trainer"]["model"][0]) / "Format-Keras"))
     if name == "onnxruntime":
         return _onnx(material, batch, threads, model, settings)
     from benchmarks.peer_models import stack_of, torch_answer
@@ -135,7 +133,7 @@ def _onnx(material: Material, batch: int, threads: int, model: Any, settings: An
     from noisy_gru.trainer.transform_record import read_record
 
     layout = Layout(settings.dataset)
-    transform = tft.TFTransformOutput(material.account.artifacts["Transform"]["transform_graph"][0])
+    transform = tft.TFTransformOutput(material.record.artifacts["Transform"]["transform_graph"][0])
     content = onnx_model(model, layout, settings.trainer.model, read_record(transform, layout))
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads

@@ -40,17 +40,15 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         config = load_config(FOLDER / "config.yaml", options.set)
         check_config(config)
-        account = run_config(
+        record = run_config(
             config, config_path=FOLDER / "config.yaml", root=options.root, overrides=options.set, on_stdout=True
         )
-        if account.published_path is None:
+        if record.published_path is None:
             return EXIT_FAILED
-        console.print(
-            f"\n[bold]test accuracy[/] {account.metrics['accuracy']:.4f} on the published 370 test utterances"
-        )
-        if "accuracy_majority" in account.metrics:
-            console.print(f"  always answering the most frequent speaker: {account.metrics['accuracy_majority']:.4f}")
-        _ask(console, config, Path(account.published_path), Path(account.log))
+        console.print(f"\n[bold]test accuracy[/] {record.metrics['accuracy']:.4f} on the published 370 test utterances")
+        if "accuracy_majority" in record.metrics:
+            console.print(f"  always answering the most frequent speaker: {record.metrics['accuracy_majority']:.4f}")
+        _ask(console, config, Path(record.published_path), Path(record.log))
     except UserError as error:
         console.print(f"error: {error}", markup=False)
         return EXIT_FAILED

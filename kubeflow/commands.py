@@ -66,7 +66,7 @@ def dry_run(
         typer.Option(metavar="NAME=VALUE", help="A parameter of the pipeline. Can be given again.", show_default=False),
     ] = None,
     root: Annotated[
-        Path, typer.Option(help="Where artifacts, logs and the account go; later runs find the artifacts again.")
+        Path, typer.Option(help="Where artifacts, logs and the record go; later runs find the artifacts again.")
     ] = Path("runs/kubeflow-dry-run"),
     jobs: Annotated[int, typer.Option(min=1, help="How many steps may run at once.")] = 1,
     kfp_version: Annotated[
@@ -88,6 +88,6 @@ def dry_run(
             if not separator:
                 raise ConfigError(f"--parameter: expected NAME=VALUE. Received: {each!r}")
             given[name] = value
-        account = emulate(pipeline, root, given, version=kfp_version, jobs=jobs, say=typer.echo)
-    if account.status != "succeeded":
+        record = emulate(pipeline, root, given, version=kfp_version, jobs=jobs, say=typer.echo)
+    if record.status != "succeeded":
         raise typer.Exit(EXIT_FAILED)

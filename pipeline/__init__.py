@@ -1,1 +1,1 @@
-"""The one graph, the local runner, the account of runs and the command line."""
+"""The one graph, the local runner, the record of runs and the command line."""

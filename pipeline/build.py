@@ -168,7 +168,7 @@ def _steps(
         "custom_config": {**custom_config, "working_dir": working_dir},
     }
     tuner = Tuner(tuner_fn=f"{MODULE}.tuner_fn", **training) if config.tuner.enabled else None
-    base = _base_model(config, base_model, serving_dir, ingestion.outputs["account"])
+    base = _base_model(config, base_model, serving_dir, ingestion.outputs["ingestion_report"])
     limits = {"warm_start": config.retraining.warm_start.model_dump_json()} if base else {}
     trainer = Trainer(
         run_fn=f"{MODULE}.run_fn",
@@ -189,7 +189,9 @@ def _steps(
         statistics=statistics.outputs["statistics"],
         fingerprint=fingerprint,
     )
-    reference_gate = _reference_gate(config, dataset, input_base, model, blessed, ingestion.outputs["account"], folder)
+    reference_gate = _reference_gate(
+        config, dataset, input_base, model, blessed, ingestion.outputs["ingestion_report"], folder
+    )
     serving_gate = ServingGate(
         model=model,
         examples=examples,
@@ -208,7 +210,7 @@ def _steps(
         infra_blessing=serving_gate.outputs["blessing"],
         reference_blessing=reference_gate.outputs["blessing"] if reference_gate else None,
         compared_with=blessed.outputs["model"],
-        account=ingestion.outputs["account"],
+        report=ingestion.outputs["ingestion_report"],
         publishing=config.serving.publishing,
         run={
             "seed": config.seed,
@@ -232,7 +234,7 @@ def _reference_gate(
     input_base: str | RuntimeParameter,
     model: Any,
     blessed: LatestBlessed,
-    account: Any,
+    report: Any,
     folder: str,
 ) -> ReferenceGate | None:
     """The step that compares on the reference set, where there is one."""
@@ -242,7 +244,7 @@ def _reference_gate(
     return ReferenceGate(
         model,
         blessed.outputs["model"],
-        account,
+        report,
         input_base=input_base,
         dataset=dataset.model_dump_json(),
         reference=reference.model_copy(update={"files": relative_to(folder, reference.files)}),
@@ -253,12 +255,12 @@ def _base_model(
     config: PipelineConfig,
     base_model: str | RuntimeParameter | None,
     serving_dir: str | RuntimeParameter,
-    account: Any,
+    report: Any,
 ) -> Importer | WarmStartBase | None:
     """The step whose output the Trainer starts from: the model that is named, else the published one, else none."""
     if base_model is not None:
         uri: Any = base_model  # TFX's type hints don't know that it may be a runtime parameter
         return Importer(source_uri=uri, artifact_type=standard_artifacts.Model).with_id("BaseModel")
     if config.retraining.warm_start.enabled:
-        return WarmStartBase(account=account, serving_dir=serving_dir, model_name=config.model_name)
+        return WarmStartBase(report=report, serving_dir=serving_dir, model_name=config.model_name)
     return None

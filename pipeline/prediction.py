@@ -166,7 +166,7 @@ def _ask_here(root: Path, paths: Sequence[Path], config: PipelineConfig, version
         for start in range(0, len(request.ids), BATCH):
             outputs = model.run("serving_default", {"examples": request.examples[start : start + BATCH]})
             parts.append(Part(request.ids[start : start + BATCH], outputs))
-    unused = request.account.quarantined + request.account.dropped
+    unused = request.report.quarantined + request.report.dropped
     return Predictions(config.task, parts, unusable=request.unusable, unused=unused)
 
 

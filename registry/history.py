@@ -1,7 +1,7 @@
 """What was done to a model's versions, a line of JSON each, in ``history.jsonl`` beside them.
 
 Lines are only ever added. The folders are the truth, and the history says when and why: a line that a kill cut off, or
-that an action didn't come to write, is passed over, and the next change adds what is missing (`ledger.py`).
+that an action didn't come to write, is passed over, and the next change adds what is missing (`store.py`).
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from noisy_gru.registry.published_versions import (
     versions,
 )
 from noisy_gru.registry.training_record_writer import Retraining
-from noisy_gru.registry.version_store import LOCK_SECONDS, Ledger, Step, no_step, open_ledger
+from noisy_gru.registry.version_store import LOCK_SECONDS, Step, VersionStore, no_step, open_store
 from noisy_gru.schema.errors import PublishError
 from noisy_gru.storage.atomic_files import sync_tree
 
@@ -96,41 +96,41 @@ def publish(
     """
     if not (source / "saved_model.pb").is_file():
         raise PublishError(f"Nothing to publish: {source} holds no saved_model.pb.")
-    with open_ledger(serving_dir, model_name, clock=clock, at=at, lock_seconds=lock_seconds, create=True) as ledger:
+    with open_store(serving_dir, model_name, clock=clock, at=at, lock_seconds=lock_seconds, create=True) as store:
         # Before the settings change: what a killed push left is recorded as it was meant.
-        ledger.repair()
+        store.repair()
         at("settings")
-        ledger.adopt(settings or PublishingConfig())
+        store.adopt(settings or PublishingConfig())
         candidate = Candidate(source, identify)
-        publication, is_new = _bring_in(candidate, ledger, model_uri, lineage or {}, retraining)
+        publication, is_new = _bring_in(candidate, store, model_uri, lineage or {}, retraining)
         if is_new:
             at("history")
-            before = _before(ledger.published, publication.version)
-            ledger.record("publish", publication.version, previous=before, identity=publication.identity)
-        left_alone = ledger.write_server_files()
-        removed = ledger.prune(identify)
+            before = _before(store.published, publication.version)
+            store.record("publish", publication.version, previous=before, identity=publication.identity)
+        left_alone = store.write_server_files()
+        removed = store.prune(identify)
         at("done")
-        folder = ledger.model_dir / str(publication.version)
-        done = Published(publication, folder, is_new, ledger.labels, removed, left_alone)
-    ledger.answered()
+        folder = store.model_dir / str(publication.version)
+        done = Published(publication, folder, is_new, store.labels, removed, left_alone)
+    store.answered()
     return done
 
 
 def _bring_in(
-    candidate: Candidate, ledger: Ledger, model_uri: str, lineage: dict[str, str], retraining: Retraining | None
+    candidate: Candidate, store: VersionStore, model_uri: str, lineage: dict[str, str], retraining: Retraining | None
 ) -> tuple[Publication, bool]:
     """The record of the version that holds the model, and whether it is a new one."""
-    model_dir, at, source, files = ledger.model_dir, ledger.at, candidate.saved_model, candidate.files
-    present, withdrawn = versions(model_dir), ledger.withdrawn
+    model_dir, at, source, files = store.model_dir, store.at, candidate.saved_model, candidate.files
+    present, withdrawn = versions(model_dir), store.withdrawn
     if present and (same := candidate.published_in(model_dir / str(present[-1]))):
         return same, False
-    if reason := _withdrawn(candidate, ledger):
+    if reason := _withdrawn(candidate, store):
         # What a kill kept from being done is done all the same.
-        if ledger.published:
-            ledger.write_server_files()
-        ledger.answered()
+        if store.published:
+            store.write_server_files()
+        store.answered()
         raise WithdrawnError(reason)
-    version = max(int(ledger.clock()), *(number + 1 for number in [*present, *withdrawn, 0]))
+    version = max(int(store.clock()), *(number + 1 for number in [*present, *withdrawn, 0]))
     incoming = model_dir / f"{INCOMING}{version}"
     at("copy")
     shutil.copytree(source, incoming)
@@ -145,7 +145,7 @@ def _bring_in(
     publication = Publication(
         version=version,
         model_name=model_dir.name,
-        published=datetime.fromtimestamp(ledger.clock(), UTC).isoformat(timespec="seconds"),
+        published=datetime.fromtimestamp(store.clock(), UTC).isoformat(timespec="seconds"),
         files=files,
         fingerprint=candidate.fingerprint,
         model_uri=model_uri,
@@ -157,7 +157,7 @@ def _bring_in(
     at("sync")
     sync_tree(incoming)
     at("rename")
-    ledger.move(incoming.name, str(version))
+    store.move(incoming.name, str(version))
     return publication, True
 
 
@@ -166,15 +166,15 @@ def _before(present: list[int], version: int) -> int | None:
     return older[-1] if older else None
 
 
-def _withdrawn(candidate: Candidate, ledger: Ledger) -> str:
+def _withdrawn(candidate: Candidate, store: VersionStore) -> str:
     """Why a model that was withdrawn isn't published; empty if it wasn't."""
-    for version in ledger.withdrawn:
-        if candidate.published_in(ledger.model_dir / f"{WITHDRAWN}{version}"):
+    for version in store.withdrawn:
+        if candidate.published_in(store.model_dir / f"{WITHDRAWN}{version}"):
             return (
                 f"this model was published as version {version} and withdrawn, so it isn't published again. "
                 f"To serve it all the same: noisy-gru runs restore {version}"
             )
-    if (version := barred_models(read_history(ledger.model_dir)).get(candidate.identity)) is not None:
+    if (version := barred_models(read_history(store.model_dir)).get(candidate.identity)) is not None:
         return (
             f"this model was published as version {version}, withdrawn, and removed since, so it isn't published "
             f"again. To publish it all the same: noisy-gru runs restore {version}, then run it again"

@@ -18,7 +18,7 @@ from noisy_gru.registry.history import barred_models, read_history
 from noisy_gru.registry.integrity import check_version, damage
 from noisy_gru.registry.pending_change import Intent
 from noisy_gru.registry.published_versions import WITHDRAWN, versions
-from noisy_gru.registry.version_store import LOCK_SECONDS, Ledger, Step, no_step, open_ledger
+from noisy_gru.registry.version_store import LOCK_SECONDS, Step, VersionStore, no_step, open_store
 from noisy_gru.schema.errors import PublishError
 
 
@@ -78,25 +78,25 @@ def rollback(
             at("wait")
             sleep(wait)
 
-    with open_ledger(serving_dir, model_name, clock=clock, at=at, lock_seconds=lock_seconds) as ledger:
-        asked, found = ledger.repair(reason, wait_for_servers)
+    with open_store(serving_dir, model_name, clock=clock, at=at, lock_seconds=lock_seconds) as store:
+        asked, found = store.repair(reason, wait_for_servers)
         begun = [version for intent in asked if intent.action == "rollback" for version in intent.versions]
-        finished = [version for version in begun if version in ledger.withdrawn]
+        finished = [version for version in begun if version in store.withdrawn]
         finished += [event.version for event in found if event.action == "rollback"]
-        present = _present(ledger)
+        present = _present(store)
         if to is None and finished:
             text = f"the withdrawal of version {', '.join(map(str, finished))}, which was begun before, is finished"
-            change = _finish(ledger, f"{text}; version {present[-1]} is current. To go back further, do it again")
+            change = _finish(store, f"{text}; version {present[-1]} is current. To go back further, do it again")
         else:
-            leaving = _leaving(ledger, present, to)
+            leaving = _leaving(store, present, to)
             if leaving:
-                _ask(ledger, Intent("rollback", leaving, present[-1], reason), wait_for_servers)
+                _ask(store, Intent("rollback", leaving, present[-1], reason), wait_for_servers)
                 names, several = ", ".join(map(str, reversed(leaving))), len(leaving) > 1
                 text = f"version{'s' * several} {names} {'are' if several else 'is'} withdrawn; "
-                change = _finish(ledger, f"{text}version {ledger.published[-1]} is current")
+                change = _finish(store, f"{text}version {store.published[-1]} is current")
             else:
-                change = _finish(ledger, f"version {present[-1]} is current already")
-    return _answer(ledger, change, tell)
+                change = _finish(store, f"version {present[-1]} is current already")
+    return _answer(store, change, tell)
 
 
 def restore(
@@ -117,33 +117,33 @@ def restore(
     Raises:
         PublishError: if it isn't withdrawn, or its files aren't those that were published.
     """
-    with open_ledger(serving_dir, model_name, clock=clock, at=at, lock_seconds=lock_seconds) as ledger:
-        ledger.repair()
-        present = ledger.published
-        folder = ledger.model_dir / f"{WITHDRAWN}{version}"
+    with open_store(serving_dir, model_name, clock=clock, at=at, lock_seconds=lock_seconds) as store:
+        store.repair()
+        present = store.published
+        folder = store.model_dir / f"{WITHDRAWN}{version}"
         if version in present:
-            change = _finish(ledger, f"version {version} is in place already; version {present[-1]} is current")
-        elif version in ledger.withdrawn:
-            if (ledger.model_dir / str(version)).exists():
+            change = _finish(store, f"version {version} is in place already; version {present[-1]} is current")
+        elif version in store.withdrawn:
+            if (store.model_dir / str(version)).exists():
                 raise PublishError(
-                    f"{ledger.model_dir / str(version)} is in the way: it isn't noisy-gru's. Move it away."
+                    f"{store.model_dir / str(version)} is in the way: it isn't noisy-gru's. Move it away."
                 )
             if found := damage(folder):
                 names = ", ".join(found)
                 raise PublishError(f"{folder}: {names}: not what was published; it stays withdrawn.")
-            _ask(ledger, Intent("restore", [version], present[-1] if present else None, reason))
-            change = _finish(ledger, f"version {version} is back; version {ledger.published[-1]} is current")
-        elif version in barred_models(read_history(ledger.model_dir)).values():
-            _present(ledger)
-            ledger.record("allow", version, previous=present[-1], reason=reason)
+            _ask(store, Intent("restore", [version], present[-1] if present else None, reason))
+            change = _finish(store, f"version {version} is back; version {store.published[-1]} is current")
+        elif version in barred_models(read_history(store.model_dir)).values():
+            _present(store)
+            store.record("allow", version, previous=present[-1], reason=reason)
             text = f"the files of version {version} were removed, so it can't come back; a run may publish it again"
-            change = _finish(ledger, f"{text}; version {present[-1]} is current")
+            change = _finish(store, f"{text}; version {present[-1]} is current")
         else:
             raise PublishError(
-                f"{ledger.model_dir}: version {version} isn't withdrawn. {_told_withdrawn(ledger) or 'None is. '}"
+                f"{store.model_dir}: version {version} isn't withdrawn. {_told_withdrawn(store) or 'None is. '}"
                 f"In place are {', '.join(map(str, present)) or 'none'}."
             )
-    return _answer(ledger, change, tell)
+    return _answer(store, change, tell)
 
 
 def promote(
@@ -161,76 +161,76 @@ def promote(
     Raises:
         PublishError: if the rollout is `direct`, where every version is stable at once.
     """
-    with open_ledger(serving_dir, model_name, clock=clock, at=at, lock_seconds=lock_seconds) as ledger:
-        ledger.repair()
-        present = _present(ledger)
-        if ledger.settings.versions.rollout != "canary":
+    with open_store(serving_dir, model_name, clock=clock, at=at, lock_seconds=lock_seconds) as store:
+        store.repair()
+        present = _present(store)
+        if store.settings.versions.rollout != "canary":
             raise PublishError(
-                f"{ledger.model_dir}: its rollout is `direct`, so a new version is stable at once and nothing waits to "
+                f"{store.model_dir}: its rollout is `direct`, so a new version is stable at once and nothing waits to "
                 "be promoted. For a canary, set serving.versions.rollout: canary and run the pipeline."
             )
-        labels = ledger.labels
+        labels = store.labels
         if labels.stable == labels.canary:
-            change = _finish(ledger, f"version {labels.stable} is stable already")
+            change = _finish(store, f"version {labels.stable} is stable already")
         else:
-            check_version(ledger.model_dir, labels.canary)
-            _ask(ledger, Intent("promote", [labels.canary], labels.stable, reason))
-            change = _finish(ledger, f"version {present[-1]} is stable now; before, {labels.stable} was")
-    return _answer(ledger, change, tell)
+            check_version(store.model_dir, labels.canary)
+            _ask(store, Intent("promote", [labels.canary], labels.stable, reason))
+            change = _finish(store, f"version {present[-1]} is stable now; before, {labels.stable} was")
+    return _answer(store, change, tell)
 
 
-def _leaving(ledger: Ledger, present: list[int], to: int | None) -> list[int]:
+def _leaving(store: VersionStore, present: list[int], to: int | None) -> list[int]:
     """The versions that a rollback withdraws, newest first."""
     if to is None and len(present) < 2:
         raise PublishError(
-            f"{ledger.model_dir}: version {present[-1]} is the only one, so there is none to go back to. "
-            f"{_told_withdrawn(ledger)}A version that is replaced has to be published first."
+            f"{store.model_dir}: version {present[-1]} is the only one, so there is none to go back to. "
+            f"{_told_withdrawn(store)}A version that is replaced has to be published first."
         )
     target = present[-2] if to is None else to
     if target not in present:
         raise PublishError(
-            f"{ledger.model_dir}: version {target} isn't there to go back to; there are "
-            f"{', '.join(map(str, present))}. {_told_withdrawn(ledger)}"
+            f"{store.model_dir}: version {target} isn't there to go back to; there are "
+            f"{', '.join(map(str, present))}. {_told_withdrawn(store)}"
         )
-    check_version(ledger.model_dir, target)
+    check_version(store.model_dir, target)
     return [version for version in reversed(present) if version > target]
 
 
-def _ask(ledger: Ledger, intent: Intent, wait: Callable[[], None] = lambda: None) -> None:
+def _ask(store: VersionStore, intent: Intent, wait: Callable[[], None] = lambda: None) -> None:
     # What was asked for before is done, and may not be done again after this.
-    ledger.answered()
-    ledger.at("intent")
-    intent.write(ledger.model_dir)
-    ledger.carry_out(intent, wait)
+    store.answered()
+    store.at("intent")
+    intent.write(store.model_dir)
+    store.carry_out(intent, wait)
 
 
-def _answer(ledger: Ledger, change: Change, tell: Tell) -> Change:
+def _answer(store: VersionStore, change: Change, tell: Tell) -> Change:
     tell(change)
-    ledger.answered()
+    store.answered()
     return change
 
 
-def _present(ledger: Ledger) -> list[int]:
+def _present(store: VersionStore) -> list[int]:
     """The published versions, of which the newest is the newest of all."""
-    present = ledger.published
+    present = store.published
     if not present:
-        raise PublishError(f"{ledger.model_dir}: noisy-gru has no version here. {_told_withdrawn(ledger)}".rstrip())
-    newest = versions(ledger.model_dir)[-1]
+        raise PublishError(f"{store.model_dir}: noisy-gru has no version here. {_told_withdrawn(store)}".rstrip())
+    newest = versions(store.model_dir)[-1]
     if newest != present[-1]:
         raise PublishError(
-            f"{ledger.model_dir}: the newest version, {newest}, isn't noisy-gru's, so servers would go on with it. "
+            f"{store.model_dir}: the newest version, {newest}, isn't noisy-gru's, so servers would go on with it. "
             "Move it away first."
         )
     return present
 
 
-def _told_withdrawn(ledger: Ledger) -> str:
-    names = ", ".join(map(str, ledger.withdrawn))
+def _told_withdrawn(store: VersionStore) -> str:
+    names = ", ".join(map(str, store.withdrawn))
     return f"Withdrawn are {names}: noisy-gru runs restore VERSION brings one back. " if names else ""
 
 
-def _finish(ledger: Ledger, text: str) -> Change:
-    left_alone = ledger.write_server_files()
-    ledger.at("done")
-    labels = ledger.labels
+def _finish(store: VersionStore, text: str) -> Change:
+    left_alone = store.write_server_files()
+    store.at("done")
+    labels = store.labels
     return Change(text, labels.canary, labels.stable, left_alone)

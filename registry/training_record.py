@@ -28,7 +28,7 @@ DATA_FILE = "data.json"
 RUN_FILE = "run.json"
 FORMAT = 1
 # Not its `examples` of odd rows: a server's folder is no place for the data itself.
-KEPT_OF_ACCOUNT = ("spans", "files", "window", "rows", "sequences", "labels", "lengths", "time", "boundaries")
+KEPT_OF_REPORT = ("spans", "files", "window", "rows", "sequences", "labels", "lengths", "time", "boundaries")
 
 
 @dataclass(frozen=True)
@@ -58,14 +58,14 @@ class TrainingRecord:
         run_id: of the run that published it; empty if TFX knew none.
         pipeline: its name.
         seed: of the training.
-        config_hash: as in the account of the run.
+        config_hash: as in the report of the run.
         fingerprint: of the package's source.
         packages: versions of the packages below it.
         spans: read together, rising; empty for data without spans.
-        files: all of them, of the spans too; empty if the ingestion's account was not kept.
-        rows: the account's counts of rows.
+        files: all of them, of the spans too; empty if the ingestion's report was not kept.
+        rows: the report's counts of rows.
         sequences: by split.
-        data_hash: one name for all the data; equal files give an equal one. Empty without an account.
+        data_hash: one name for all the data; equal files give an equal one. Empty without a report.
         metrics: of the test split, by name; empty if they were not kept.
         warm_start: what the Trainer says of its base model; empty if it was not asked to start from one.
         values: sample of the train split's values, which drift is measured against; None if not kept.
@@ -135,16 +135,16 @@ def read_training_record(version_folder: Path) -> TrainingRecord | None:
         ) from error
 
 
-def data_hash(account: Mapping[str, Any]) -> str:
-    """One name for the data of an ingestion's account (``account.json``), in whatever order the files were read.
+def data_hash(report: Mapping[str, Any]) -> str:
+    """One name for the data of an ingestion report (``ingestion_report.json``), in whatever order files were read.
 
-    Of the files' names and contents, where the account has their hashes; otherwise of all its counts.
+    Of the files' names and contents, where the report has their hashes; otherwise of all its counts.
     """
-    spans = [_span(each) for each in account.get("spans", [])]
-    files = [*_files(account.get("files", ())), *(file for span in spans for file in span.files)]
+    spans = [_span(each) for each in report.get("spans", [])]
+    files = [*_files(report.get("files", ())), *(file for span in spans for file in span.files)]
     # With the names: what is one split's file and another's, or a span's and the next one's, is told by them.
     hashes = sorted({(file.name, file.sha256) for file in files if file.sha256})
-    content = hashes or {key: account.get(key) for key in KEPT_OF_ACCOUNT}
+    content = hashes or {key: report.get(key) for key in KEPT_OF_REPORT}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -167,7 +167,7 @@ def _span(content: Mapping[str, Any]) -> SpanFiles:
 
 
 def _files(content: Any) -> tuple[DataFile, ...]:
-    """Files as a list of records, or as the names and rows of an account that kept no hashes."""
+    """Files as a list of records, or as the names and rows of a report that kept no hashes."""
     if isinstance(content, Mapping):
         return tuple(DataFile(name) for name in content)
     return tuple(DataFile(each["name"], each.get("bytes"), each.get("sha256")) for each in content)

@@ -14,7 +14,7 @@ from noisy_gru.registry.published_versions import hash_file
 from noisy_gru.registry.training_record import (
     DATA_FILE,
     FORMAT,
-    KEPT_OF_ACCOUNT,
+    KEPT_OF_REPORT,
     KERAS_FILES,
     RETRAINING,
     RUN_FILE,
@@ -31,12 +31,12 @@ class Retraining:
 
     Attributes:
         keras_folder: the Trainer's Format-Keras; files of it that aren't there are left out.
-        account: of the ingestion, ``account.json``, with the sample of its values beside it; None: not kept.
+        report: of the ingestion, ``ingestion_report.json``, with the sample of its values beside it; None: not kept.
         run: `run_id`, `pipeline`, `seed`, `config_hash`, `fingerprint`, `packages`, as far as they are known.
     """
 
     keras_folder: Path
-    account: Path | None = None
+    report: Path | None = None
     run: Mapping[str, Any] = field(default_factory=dict)
 
     def write(self, version_folder: Path) -> dict[str, str]:
@@ -51,7 +51,7 @@ class Retraining:
         target = version_folder / RETRAINING
         target.mkdir(parents=True)
         copies = {name: self.keras_folder / name for name in KERAS_FILES if (self.keras_folder / name).is_file()}
-        if self.account is not None and (values := self.account.with_name(VALUES_FILE)).is_file():
+        if self.report is not None and (values := self.report.with_name(VALUES_FILE)).is_file():
             copies[VALUES_FILE] = values
         for name, source in copies.items():
             shutil.copyfile(source, target / name)
@@ -59,9 +59,9 @@ class Retraining:
                 raise PublishError(
                     f"The copy of {source} differs from it; it changed meanwhile, or the disk fails. Push again."
                 )
-        if self.account is not None:
-            account = json.loads(self.account.read_text(encoding="utf-8"))
-            kept = {key: account[key] for key in KEPT_OF_ACCOUNT if key in account}
+        if self.report is not None:
+            report = json.loads(self.report.read_text(encoding="utf-8"))
+            kept = {key: report[key] for key in KEPT_OF_REPORT if key in report}
             (target / DATA_FILE).write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
         warm_start = self.keras_folder / WARM_START_FILE
         run = {

@@ -1,8 +1,8 @@
 """The versions of one model, held for one change at a time: what is there, what was cut off before, what is recorded.
 
->>> with open_ledger(Path("serving"), "vowels") as ledger:  # doctest: +SKIP
-...     ledger.repair()
-...     ledger.published
+>>> with open_store(Path("serving"), "vowels") as store:  # doctest: +SKIP
+...     store.repair()
+...     store.published
 [100, 200]
 """
 
@@ -43,8 +43,8 @@ def no_step(name: str) -> None:
     """Does nothing at a step; tests do something."""
 
 
-class Ledger:
-    """See the module's docstring; made by ``open_ledger``.
+class VersionStore:
+    """See the module's docstring; made by ``open_store``.
 
     Args:
         model_dir: the model's folder, whose lock is held.
@@ -241,7 +241,7 @@ class Ledger:
 
 
 @contextmanager
-def open_ledger(
+def open_store(
     serving_dir: Path,
     model_name: str,
     *,
@@ -249,7 +249,7 @@ def open_ledger(
     at: Step = no_step,
     lock_seconds: float = LOCK_SECONDS,
     create: bool = False,
-) -> Iterator[Ledger]:
+) -> Iterator[VersionStore]:
     """Holds the versions of a model.
 
     Args:
@@ -274,17 +274,17 @@ def open_ledger(
             f"The name of a model may hold letters, digits, _ and -, as it is part of paths; received {model_name!r}."
         )
     model_dir = serving_dir / model_name
-    ledger = None
+    store = None
     try:
         if create:
             model_dir.mkdir(parents=True, exist_ok=True)
         if not model_dir.is_dir():
             raise PublishError(f"{model_dir}: no such model. Run the pipeline first, or name another folder.")
         with locked(model_dir, lock_seconds):
-            ledger = Ledger(model_dir, clock=clock, at=at)
-            yield ledger
+            store = VersionStore(model_dir, clock=clock, at=at)
+            yield store
     except OSError as error:
-        done = ledger is not None and ledger.changed
+        done = store is not None and store.changed
         after = (
             "The versions were changed, but not all that follows was done: do the same again to finish it."
             if done

@@ -39,7 +39,7 @@ def choose_base(serving_dir: Path, model_name: str, data: str) -> Base:
     Args:
         serving_dir: folder that holds a folder for each model.
         model_name: name of the model's folder.
-        data: `data_hash` of the account of this run's ingestion.
+        data: `data_hash` of the report of this run's ingestion.
 
     Raises:
         PublishError: the newest version isn't what was published any more, or a record can't be read.

@@ -32,7 +32,7 @@ _HOMES = {
     "DeadlineExceeded": "errors",
     "InvalidRequest": "errors",
     "NotFound": "errors",
-    "Predictions": "answers",
+    "Predictions": "predictions",
     "Refused": "errors",
     "ServingError": "errors",
     "Stream": "stream",
@@ -59,4 +59,4 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(importlib.import_module(f"{__name__}.client.{_HOMES[name]}"), name)

@@ -14,7 +14,7 @@ from tfx.types import standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 
 from noisy_gru.components.pusher import driver, executor
-from noisy_gru.components.sequence_example_gen.artifacts import IngestionAccount
+from noisy_gru.components.sequence_example_gen.artifacts import IngestionReportArtifact
 from noisy_gru.registry.config import PublishingConfig
 
 
@@ -34,7 +34,7 @@ class PusherSpec(types.ComponentSpec):
         executor.REFERENCE_BLESSING: ChannelParameter(type=standard_artifacts.ModelBlessing, optional=True),
         executor.INFRA_BLESSING: ChannelParameter(type=standard_artifacts.InfraBlessing, optional=True),
         executor.COMPARED_WITH: ChannelParameter(type=standard_artifacts.Model, optional=True),
-        executor.ACCOUNT: ChannelParameter(type=IngestionAccount, optional=True),
+        executor.INGESTION_REPORT: ChannelParameter(type=IngestionReportArtifact, optional=True),
     }
     OUTPUTS = {executor.PUSHED_MODEL: ChannelParameter(type=standard_artifacts.PushedModel)}  # noqa: RUF012
 
@@ -53,7 +53,7 @@ class Pusher(base_component.BaseComponent):
         reference_blessing: the ReferenceGate's; likewise.
         infra_blessing: the ServingGate's; likewise.
         compared_with: the output of `LatestBlessed`, for lineage.
-        account: of the ingestion; the version carries its files' names and hashes, its counts, and the sample of
+        report: of the ingestion; the version carries its files' names and hashes, its counts, and the sample of
             its values.
         publishing: which versions are kept and labelled, and how requests are put together; None: the defaults.
         run: what else the version tells of its training: `seed`, `config_hash`, `fingerprint`, `packages`.
@@ -72,7 +72,7 @@ class Pusher(base_component.BaseComponent):
         infra_blessing: types.BaseChannel | None = None,
         reference_blessing: types.BaseChannel | None = None,
         compared_with: types.BaseChannel | None = None,
-        account: types.BaseChannel | None = None,
+        report: types.BaseChannel | None = None,
         publishing: PublishingConfig | None = None,
         run: Mapping[str, Any] | None = None,
     ) -> None:
@@ -83,7 +83,7 @@ class Pusher(base_component.BaseComponent):
                 infra_blessing=infra_blessing,
                 reference_blessing=reference_blessing,
                 compared_with=compared_with,
-                account=account,
+                report=report,
                 serving_dir=serving_dir if isinstance(serving_dir, RuntimeParameter) else str(serving_dir),
                 model_name=model_name,
                 publishing=(publishing or PublishingConfig()).model_dump_json(),

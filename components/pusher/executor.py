@@ -28,7 +28,7 @@ MODEL_BLESSING = "model_blessing"
 METRICS = "metrics"
 INFRA_BLESSING = "infra_blessing"
 REFERENCE_BLESSING = "reference_blessing"
-ACCOUNT = "account"
+INGESTION_REPORT = "ingestion_report"
 PUSHED_MODEL = "pushed_model"
 SERVING_DIR = "serving_dir"
 MODEL_NAME = "model_name"
@@ -82,9 +82,9 @@ def origin(artifact: Any) -> str:
 
 def retraining(model: Any, input_dict: dict[str, Any], run: dict[str, Any]) -> Retraining:
     """What the version is to carry for the next training: as far as the step is given it."""
-    given = input_dict.get(ACCOUNT, [])
-    account = Path(artifact_utils.get_single_instance(given).uri) / "account.json" if given else None
-    return Retraining(Path(model.uri) / KERAS_FOLDER, account, run)
+    given = input_dict.get(INGESTION_REPORT, [])
+    report = Path(artifact_utils.get_single_instance(given).uri) / "ingestion_report.json" if given else None
+    return Retraining(Path(model.uri) / KERAS_FOLDER, report, run)
 
 
 def told(result: Published) -> str:

@@ -10,7 +10,7 @@ from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 
 from noisy_gru.components.evaluation.config import ReferenceConfig
 from noisy_gru.components.reference_gate import driver, executor
-from noisy_gru.components.sequence_example_gen.artifacts import IngestionAccount
+from noisy_gru.components.sequence_example_gen.artifacts import IngestionReportArtifact
 
 
 class ReferenceGateSpec(types.ComponentSpec):
@@ -25,7 +25,7 @@ class ReferenceGateSpec(types.ComponentSpec):
     INPUTS = {  # noqa: RUF012
         executor.MODEL: ChannelParameter(type=standard_artifacts.Model),
         executor.PUBLISHED: ChannelParameter(type=standard_artifacts.Model),
-        executor.ACCOUNT: ChannelParameter(type=IngestionAccount),
+        executor.INGESTION_REPORT: ChannelParameter(type=IngestionReportArtifact),
     }
     OUTPUTS = {executor.BLESSING: ChannelParameter(type=standard_artifacts.ModelBlessing)}  # noqa: RUF012
 
@@ -39,7 +39,7 @@ class ReferenceGate(base_component.BaseComponent):
     Args:
         model: channel of Model.
         published: the output of `LatestBlessed`.
-        account: of the ingestion: what it read must be no reference file.
+        report: of the ingestion: what it read must be no reference file.
         input_base: folder that the patterns are relative to; or the runtime parameter that names it.
         dataset: DatasetConfig as JSON.
         reference: files, margin and confidence.
@@ -53,7 +53,7 @@ class ReferenceGate(base_component.BaseComponent):
         self,
         model: types.BaseChannel,
         published: types.BaseChannel,
-        account: types.BaseChannel,
+        report: types.BaseChannel,
         *,
         input_base: str | RuntimeParameter,
         dataset: str,
@@ -63,7 +63,7 @@ class ReferenceGate(base_component.BaseComponent):
             ReferenceGateSpec(
                 model=model,
                 published=published,
-                account=account,
+                report=report,
                 input_base=input_base,
                 dataset=dataset,
                 reference=reference.model_dump_json(),

@@ -23,7 +23,7 @@ from noisy_gru.schema.config import DatasetConfig
 
 MODEL = "model"
 PUBLISHED = "published"
-ACCOUNT = "account"
+INGESTION_REPORT = "ingestion_report"
 BLESSING = "blessing"
 INPUT_BASE = "input_base"
 DATASET = "dataset"
@@ -47,12 +47,12 @@ class Executor(base_executor.BaseExecutor):
         blessing = artifact_utils.get_single_instance(output_dict[BLESSING])
         dataset = DatasetConfig.model_validate_json(exec_properties[DATASET])
         reference = ReferenceConfig.model_validate_json(exec_properties[REFERENCE])
-        account = Path(artifact_utils.get_single_uri(input_dict[ACCOUNT])) / "account.json"
+        report = Path(artifact_utils.get_single_uri(input_dict[INGESTION_REPORT])) / "ingestion_report.json"
         examples = read_reference(
             dataset,
             reference,
             base=exec_properties[INPUT_BASE],
-            trained_on=json.loads(account.read_text(encoding="utf-8")),
+            trained_on=json.loads(report.read_text(encoding="utf-8")),
             glob=glob,
             opener=open_any,
         )

@@ -40,7 +40,7 @@ def read_reference(
         dataset: the configuration, patterns relative to ``base``.
         reference: the reference files, likewise.
         base: folder of the patterns.
-        trained_on: the ingestion's account, with the hashes of the files that the model was trained on.
+        trained_on: the ingestion's report, with the hashes of the files that the model was trained on.
         glob: the paths that a pattern matches.
         opener: opens one of them.
 
@@ -61,8 +61,8 @@ def read_reference(
                 "on. Take it out of one of both: a reference set must never be trained on"
             )
     with tempfile.TemporaryDirectory(prefix="noisy-gru-reference-") as name:
-        account = ingest_in_process(found.sources, alone, Path(name))
-        check_rows(account, alone)
+        report = ingest_in_process(found.sources, alone, Path(name))
+        check_rows(report, alone)
         examples = read_examples(Path(name))
     if not examples:
         raise DataError(f"evaluation.reference.files: no sequence came of {', '.join(reference.files)}")

@@ -56,12 +56,12 @@ def measure(
     read = new if before is None else Resolved((*before.spans, *new.spans), (*before.sources, *new.sources))
     with tempfile.TemporaryDirectory(prefix="noisy-gru-plan-") as name:
         folder = Path(name)
-        account = ingest_in_process(read.sources, dataset, folder, size_of)
+        report = ingest_in_process(read.sources, dataset, folder, size_of)
         # What ends a run ends the plan, too: a decision on data that can't be read would be worth nothing.
-        check_spans(account, dataset.data, read)
-        check_rows(account, dataset)
-        rows = sum(account.files[source.name] for source in new.sources)
-        sequences = account.sequences.total()
+        check_spans(report, dataset.data, read)
+        check_rows(report, dataset)
+        rows = sum(report.files[source.name] for source in new.sources)
+        sequences = report.sequences.total()
         if before is not None and before.sources:
             ingest_in_process(before.sources, dataset, folder / "before", size_of)
             sequences = keep_others(folder / EXAMPLES, ids_in(folder / "before" / EXAMPLES))

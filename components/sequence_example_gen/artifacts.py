@@ -1,9 +1,9 @@
-"""The artifact type of ingestion's account."""
+"""The artifact type of ingestion's report."""
 
 from tfx.types.artifact import Artifact
 
 
-class IngestionAccount(Artifact):
-    """``account.json``, and ``quarantine/*.jsonl`` with the rows and windows set aside; see docs/data-formats.md."""
+class IngestionReportArtifact(Artifact):
+    """``ingestion_report.json``, and ``quarantine/*.jsonl`` with the rows set aside; see docs/data-formats.md."""
 
-    TYPE_NAME = "noisy_gru.IngestionAccount"
+    TYPE_NAME = "noisy_gru.IngestionReport"

@@ -1,4 +1,4 @@
-"""The Beam side: files in, chunks grouped by bucket, shards and accounts out.
+"""The Beam side: files in, chunks grouped by bucket, shards and reports out.
 
 It imports neither TFX nor TensorFlow, so that worker processes start fast.
 """
@@ -19,13 +19,13 @@ from noisy_gru.data.errors import DataError
 from noisy_gru.data.reading.files import quarantine_file
 from noisy_gru.data.reading.reader import Reader
 from noisy_gru.data.reading.tables import Source, local_open, unreadable
-from noisy_gru.data.report.ingestion_report import Account
-from noisy_gru.data.report.quarantine import Ledger
+from noisy_gru.data.report.ingestion_report import IngestionReport
+from noisy_gru.data.report.quarantine import Quarantine
 from noisy_gru.data.sequences.buckets import boundaries_of, bucket_shards
 from noisy_gru.data.sequences.chunks import pack
 from noisy_gru.schema.config import DatasetConfig, TimeSplitConfig
 
-ACCOUNT = "account"
+INGESTION_REPORT = "ingestion_report"
 # Ending of a file that is still being written.
 PART = ".part"
 HASH_BLOCK_BYTES = 1 << 20
@@ -57,7 +57,7 @@ def write_bytes(path: str, content: bytes) -> None:
 
 
 class PlanReads(beam.DoFn):
-    """A file to the parts that are read apart; a fault goes to the account."""
+    """A file to the parts that are read apart; a fault goes to the report."""
 
     def __init__(self, dataset: str) -> None:
         self._dataset = dataset
@@ -69,78 +69,83 @@ class PlanReads(beam.DoFn):
         try:
             yield from self._reader.parts(source)
         except DataError as error:
-            yield TaggedOutput(ACCOUNT, Account(faults=[str(error)]).to_json().encode())
+            yield TaggedOutput(INGESTION_REPORT, IngestionReport(faults=[str(error)]).to_json().encode())
 
 
 class HashFile(beam.DoFn):
-    """A file to an account of its size and SHA-256, wherever a worker has time for it."""
+    """A file to a report of its size and SHA-256, wherever a worker has time for it."""
 
     def process(self, source: Source) -> Iterator[bytes]:
-        digest, size, account = hashlib.sha256(), 0, Account()
+        digest, size, report = hashlib.sha256(), 0, IngestionReport()
         try:
             with open_any(source.path) as stream:
                 while block := stream.read(HASH_BLOCK_BYTES):
                     digest.update(block)
                     size += len(block)
         except OSError as error:
-            account.faults.append(str(unreadable(source, "a file", error)))
-        account.hashes[source.name] = [size, digest.hexdigest()]
-        yield account.to_json().encode()
+            report.faults.append(str(unreadable(source, "a file", error)))
+        report.hashes[source.name] = [size, digest.hexdigest()]
+        yield report.to_json().encode()
 
 
 @with_output_types(tuple[int, bytes])
 class ReadChunks(beam.DoFn):
-    """A part of a file to (bucket, chunk) and its account; quarantined rows are written to a file of this part."""
+    """A part of a file to (bucket, chunk) and its report; quarantined rows are written to a file of this part."""
 
-    def __init__(self, dataset: str, buckets: int, quarantine: str) -> None:
-        self._dataset, self._buckets, self._quarantine = dataset, buckets, quarantine
+    def __init__(self, dataset: str, buckets: int, quarantine_folder: str) -> None:
+        self._dataset, self._buckets, self._quarantine_folder = dataset, buckets, quarantine_folder
 
     def setup(self) -> None:
         self._reader = Reader(DatasetConfig.model_validate_json(self._dataset), opener=open_any)
 
     def process(self, source: Source) -> Iterator[tuple[int, bytes] | TaggedOutput]:
-        ledger = Ledger()
+        quarantine = Quarantine()
         try:
-            for table in self._reader.tables(source, ledger):
+            for table in self._reader.tables(source, quarantine):
                 if table.num_rows:
                     times = table["time"].to_numpy()
-                    ledger.account.span("read", times.min().item(), times.max().item())
+                    quarantine.report.span("read", times.min().item(), times.max().item())
                 yield from pack(table, source.name, self._buckets)
         except DataError as error:
-            ledger.account.faults.append(str(error))
-        if ledger.lines:
-            write_bytes(FileSystems.join(self._quarantine, quarantine_file(source)), ledger.json_lines())
-        yield TaggedOutput(ACCOUNT, ledger.account.to_json().encode())
+            quarantine.report.faults.append(str(error))
+        if quarantine.lines:
+            write_bytes(FileSystems.join(self._quarantine_folder, quarantine_file(source)), quarantine.json_lines())
+        yield TaggedOutput(INGESTION_REPORT, quarantine.report.to_json().encode())
 
 
 class WriteBucket(beam.DoFn):
-    """A bucket's chunks to shards under ``<examples>/Split-<split>``, and the bucket's account."""
+    """A bucket's chunks to shards under ``<examples>/Split-<split>``, and the bucket's report."""
 
-    def __init__(self, dataset: str, buckets: int, examples: str, quarantine: str) -> None:
-        self._dataset, self._buckets, self._examples, self._quarantine = dataset, buckets, examples, quarantine
+    def __init__(self, dataset: str, buckets: int, examples: str, quarantine_folder: str) -> None:
+        self._dataset, self._buckets, self._examples, self._quarantine_folder = (
+            dataset,
+            buckets,
+            examples,
+            quarantine_folder,
+        )
 
     def setup(self) -> None:
         self._config = DatasetConfig.model_validate_json(self._dataset)
 
     def process(self, bucket: tuple[int, Iterable[bytes]], read: bytes | None) -> Iterator[bytes]:
         number, chunks = bucket
-        ledger = Ledger()
+        quarantine = Quarantine()
         try:
-            at = boundaries_of(Account.from_json(read), self._config) if read is not None else None
-            for split, part, content in bucket_shards(chunks, at, self._config, ledger):
+            at = boundaries_of(IngestionReport.from_json(read), self._config) if read is not None else None
+            for split, part, content in bucket_shards(chunks, at, self._config, quarantine):
                 name = f"data_tfrecord-{number:05d}-of-{self._buckets:05d}-{part:03d}.gz"
                 write_bytes(FileSystems.join(self._examples, f"Split-{split}", name), content)
         except DataError as error:
-            ledger.account.faults.append(str(error))
-        if ledger.lines:
-            path = FileSystems.join(self._quarantine, f"bucket-{number:05d}.jsonl")
-            write_bytes(path, ledger.json_lines())
-        yield ledger.account.to_json().encode()
+            quarantine.report.faults.append(str(error))
+        if quarantine.lines:
+            path = FileSystems.join(self._quarantine_folder, f"bucket-{number:05d}.jsonl")
+            write_bytes(path, quarantine.json_lines())
+        yield quarantine.report.to_json().encode()
 
 
-def merged(accounts: Iterable[bytes]) -> bytes:
-    """The sum of serialized accounts."""
-    return Account.merged(Account.from_json(account) for account in accounts).to_json().encode()
+def merged(reports: Iterable[bytes]) -> bytes:
+    """The sum of serialized reports."""
+    return IngestionReport.merged(IngestionReport.from_json(report) for report in reports).to_json().encode()
 
 
 class WriteText(beam.DoFn):
@@ -160,8 +165,8 @@ def ingest(
     *,
     buckets: int,
     examples: str,
-    quarantine: str,
-    account: str,
+    quarantine_folder: str,
+    report: str,
 ) -> None:
     """Add the whole of ingestion to a pipeline.
 
@@ -171,28 +176,29 @@ def ingest(
         dataset: DatasetConfig as JSON.
         buckets: how many groups of entities; each needs to fit in a worker's memory.
         examples: folder that receives ``Split-<split>/data_tfrecord-*.gz``.
-        quarantine: folder that receives ``*.jsonl``.
-        account: file that receives the serialized Account.
+        quarantine_folder: folder that receives ``*.jsonl``.
+        report: file that receives the serialized IngestionReport.
     """
     files = pipeline | "Files" >> beam.Create(sources, reshuffle=False)
     hashed = files | "SpreadFiles" >> beam.Reshuffle() | "Hash" >> beam.ParDo(HashFile())
-    plans = files | "Plan" >> beam.ParDo(PlanReads(dataset)).with_outputs(ACCOUNT, main="parts")
+    plans = files | "Plan" >> beam.ParDo(PlanReads(dataset)).with_outputs(INGESTION_REPORT, main="parts")
     read = (
         plans.parts
         | "Spread" >> beam.Reshuffle()
-        | "Read" >> beam.ParDo(ReadChunks(dataset, buckets, quarantine)).with_outputs(ACCOUNT, main="chunks")
+        | "Read"
+        >> beam.ParDo(ReadChunks(dataset, buckets, quarantine_folder)).with_outputs(INGESTION_REPORT, main="chunks")
     )
-    reading = read[ACCOUNT] | "ReadAccount" >> beam.CombineGlobally(merged)
+    reading = read[INGESTION_REPORT] | "ReadReport" >> beam.CombineGlobally(merged)
     by_time = isinstance(DatasetConfig.model_validate_json(dataset).splits, TimeSplitConfig)
     side = AsSingleton(reading) if by_time else None
     written = (
         read.chunks
         | "Group" >> beam.GroupByKey()
-        | "Write" >> beam.ParDo(WriteBucket(dataset, buckets, examples, quarantine), side)
+        | "Write" >> beam.ParDo(WriteBucket(dataset, buckets, examples, quarantine_folder), side)
     )
     _ = (
-        (hashed, plans[ACCOUNT], read[ACCOUNT], written)
+        (hashed, plans[INGESTION_REPORT], read[INGESTION_REPORT], written)
         | "Accounts" >> beam.Flatten()
-        | "Account" >> beam.CombineGlobally(merged)
-        | "WriteAccount" >> beam.ParDo(WriteText(account))
+        | "IngestionReport" >> beam.CombineGlobally(merged)
+        | "WriteReport" >> beam.ParDo(WriteText(report))
     )

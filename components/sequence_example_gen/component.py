@@ -1,4 +1,4 @@
-"""SequenceExampleGen: tables or TFRecords in, one tf.Example per sequence out, and the account of every row."""
+"""SequenceExampleGen: tables or TFRecords in, one tf.Example per sequence out, and the report of every row."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from tfx.orchestration.data_types import RuntimeParameter
 from tfx.types import standard_artifacts, standard_component_specs
 from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 
-from noisy_gru.components.sequence_example_gen.artifacts import IngestionAccount
+from noisy_gru.components.sequence_example_gen.artifacts import IngestionReportArtifact
 from noisy_gru.components.sequence_example_gen.driver import DATASET_KEY, SPAN_KEY, Driver
-from noisy_gru.components.sequence_example_gen.executor import ACCOUNT_KEY, Executor
+from noisy_gru.components.sequence_example_gen.executor import REPORT_KEY, Executor
 from noisy_gru.data.ingestion.spans import LATEST
 from noisy_gru.schema.config import DatasetConfig
 
@@ -21,7 +21,7 @@ FINGERPRINT_KEY = "fingerprint"
 
 
 class SequenceExampleGenSpec(types.ComponentSpec):
-    """Where the data is, what it means, and which span of it is wanted; examples and the account."""
+    """Where the data is, what it means, and which span of it is wanted; examples and the report."""
 
     PARAMETERS: ClassVar = {
         standard_component_specs.INPUT_BASE_KEY: ExecutionParameter(type=str),
@@ -32,7 +32,7 @@ class SequenceExampleGenSpec(types.ComponentSpec):
     INPUTS: ClassVar = {}
     OUTPUTS: ClassVar = {
         **standard_component_specs.FileBasedExampleGenSpec.OUTPUTS,
-        ACCOUNT_KEY: ChannelParameter(type=IngestionAccount),
+        REPORT_KEY: ChannelParameter(type=IngestionReportArtifact),
     }
 
 
@@ -44,8 +44,8 @@ class SequenceExampleGen(example_gen.FileBasedExampleGen):
 
         SequenceExampleGen(input_base="examples/japanese_vowels", dataset=config.dataset.model_dump_json())
 
-    Outputs: ``examples`` (Examples: splits train, eval and test as far as they are not empty) and ``account``
-    (IngestionAccount).
+    Outputs: ``examples`` (Examples: splits train, eval and test as far as they are not empty) and ``report``
+    (IngestionReportArtifact).
     """
 
     SPEC_CLASS = SequenceExampleGenSpec
@@ -80,7 +80,7 @@ class SequenceExampleGen(example_gen.FileBasedExampleGen):
                 SPAN_KEY: span,
                 FINGERPRINT_KEY: fingerprint,
                 standard_component_specs.EXAMPLES_KEY: types.Channel(type=standard_artifacts.Examples),
-                ACCOUNT_KEY: types.Channel(type=IngestionAccount),
+                REPORT_KEY: types.Channel(type=IngestionReportArtifact),
             }
         )
         # FileBasedExampleGen builds a specification of its own, so its constructor is passed over.

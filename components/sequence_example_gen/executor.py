@@ -1,4 +1,4 @@
-"""Runs ingestion as one Beam pipeline, and ends the run where the account asks for it."""
+"""Runs ingestion as one Beam pipeline, and ends the run where the report asks for it."""
 
 # pyright: reportAttributeAccessIssue=false
 # Protocol buffers' classes are made when they are imported.
@@ -21,21 +21,21 @@ from noisy_gru.data.ingestion.lineage import check_spans, lineage
 from noisy_gru.data.ingestion.report_checks import check, summary
 from noisy_gru.data.ingestion.resolved_input import Resolved
 from noisy_gru.data.reading.file_hashes import contents_of, forget
-from noisy_gru.data.report.ingestion_report import Account
+from noisy_gru.data.report.ingestion_report import IngestionReport
 from noisy_gru.data.sequences.buckets import boundaries_of
 from noisy_gru.data.sequences.chunks import bucket_count
 from noisy_gru.data.values.value_sample import sample_values, write_values
 from noisy_gru.schema.config import SPLITS, DatasetConfig
 from noisy_gru.schema.file_patterns import escaped
 
-ACCOUNT_KEY = "account"
-ACCOUNT_FILE = "account.json"
+REPORT_KEY = "ingestion_report"
+REPORT_FILE = "ingestion_report.json"
 QUARANTINE_FOLDER = "quarantine"
 REJECTED_FOLDER = "rejected"
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
-    """Reads the files that the driver found, of all spans at once, and writes ``examples`` and ``account``."""
+    """Reads the files that the driver found, of all spans at once, and writes ``examples`` and ``report``."""
 
     def Do(
         self,
@@ -47,7 +47,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
 
         Args:
             input_dict: empty.
-            output_dict: ``examples`` (Examples) and ``account`` (IngestionAccount).
+            output_dict: ``examples`` (Examples) and ``report`` (IngestionReportArtifact).
             exec_properties: ``input_base``, ``dataset`` (DatasetConfig as JSON), and the driver's ``spans`` (Resolved
                 as JSON) and ``input_fingerprint``.
 
@@ -56,7 +56,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         examples = artifact_utils.get_single_instance(output_dict[standard_component_specs.EXAMPLES_KEY])
-        kept = artifact_utils.get_single_instance(output_dict[ACCOUNT_KEY])
+        kept = artifact_utils.get_single_instance(output_dict[REPORT_KEY])
         dataset = DatasetConfig.model_validate_json(exec_properties[DATASET_KEY])
         base = exec_properties[standard_component_specs.INPUT_BASE_KEY] or ""
         resolved = Resolved.from_json(exec_properties[SPANS_KEY], base, dataset.data)
@@ -69,44 +69,42 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 exec_properties[DATASET_KEY],
                 buckets=bucket_count((source.format, states[source.name][0]) for source in resolved.sources),
                 examples=examples.uri,
-                quarantine=f"{kept.uri}/{QUARANTINE_FOLDER}",
-                account=parts,
+                quarantine_folder=f"{kept.uri}/{QUARANTINE_FOLDER}",
+                report=parts,
             )
         for left in fileio.glob(f"{escaped(examples.uri)}/Split-*/.*{PART}"):  # a lost worker's; readers take all files
             fileio.remove(left)
         with fileio.open(parts, "rb") as stream:
-            account = Account.from_json(stream.read())
+            report = IngestionReport.from_json(stream.read())
         fileio.remove(parts)
-        _check_unchanged(resolved, states, account, exec_properties[FINGERPRINT_KEY])
-        report = summary(account, dataset, boundaries_of(account, dataset) if not account.faults else None)
-        report |= lineage(account, dataset.data, resolved)
-        with fileio.open(f"{kept.uri}/{ACCOUNT_FILE}", "w") as stream:
-            stream.write(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+        _check_unchanged(resolved, states, report, exec_properties[FINGERPRINT_KEY])
+        content = summary(report, dataset, boundaries_of(report, dataset) if not report.faults else None)
+        content |= lineage(report, dataset.data, resolved)
+        with fileio.open(f"{kept.uri}/{REPORT_FILE}", "w") as stream:
+            stream.write(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
         fileio.makedirs(f"{kept.uri}/{QUARANTINE_FOLDER}")
         rejected = f"{kept.uri.rsplit('/', 2)[0]}/{REJECTED_FOLDER}/{kept.uri.rsplit('/', 1)[1]}"
-        where = f" The account and all quarantined rows are kept in {rejected}"
+        where = f" The report and all quarantined rows are kept in {rejected}"
         try:
-            check_spans(account, dataset.data, resolved, where)
-            check(account, dataset, where)
+            check_spans(report, dataset.data, resolved, where)
+            check(report, dataset, where)
         except DataError:
             _copy(kept.uri, rejected)
             raise
-        examples.split_names = artifact_utils.encode_split_names(
-            [split for split in SPLITS if account.sequences[split]]
-        )
+        examples.split_names = artifact_utils.encode_split_names([split for split in SPLITS if report.sequences[split]])
         write_values(kept.uri, sample_values(examples.uri, "train", dataset))
         examples_utils.set_payload_format(examples, example_gen_pb2.FORMAT_TF_EXAMPLE)
         examples_utils.set_file_format(examples, "tfrecords_gzip")
 
 
 def _check_unchanged(
-    resolved: Resolved, before: dict[str, tuple[int, int]], account: Account, fingerprint: str
+    resolved: Resolved, before: dict[str, tuple[int, int]], report: IngestionReport, fingerprint: str
 ) -> None:
-    """What was read has to be what the cache knows it by, and what the account has the hashes of."""
+    """What was read has to be what the cache knows it by, and what the report has the hashes of."""
     after = file_states(resolved.sources)
-    read = {name: (int(size), str(digest)) for name, (size, digest) in account.hashes.items()}
+    read = {name: (int(size), str(digest)) for name, (size, digest) in report.hashes.items()}
     # A file that can't be read has no hash, and is a fault that ends the run.
-    if after == before and (account.faults or resolved.fingerprint(read) == fingerprint):
+    if after == before and (report.faults or resolved.fingerprint(read) == fingerprint):
         return
     forget(resolved.sources)
     now = contents_of(resolved.sources, open_any)
@@ -118,7 +116,7 @@ def _check_unchanged(
 
 
 def _copy(folder: str, to: str) -> None:
-    """Copy an account, since TFX removes the outputs of a step that fails."""
+    """Copy a report, since TFX removes the outputs of a step that fails."""
     for parent, _, names in fileio.walk(folder):
         target = to + str(parent)[len(folder) :]
         fileio.makedirs(target)

@@ -10,7 +10,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from noisy_gru.components.sequence_example_gen.beam_transforms import ingest
 from noisy_gru.data.reading.tables import Source
-from noisy_gru.data.report.ingestion_report import Account
+from noisy_gru.data.report.ingestion_report import IngestionReport
 from noisy_gru.data.sequences.chunks import bucket_count
 from noisy_gru.schema.config import DatasetConfig
 
@@ -26,7 +26,7 @@ SHARDS = "Split-*/data_tfrecord-*.gz"
 
 def ingest_in_process(
     sources: Sequence[Source], dataset: DatasetConfig, folder: Path, size_of: Callable[[Source], int] = lambda source: 0
-) -> Account:
+) -> IngestionReport:
     """Ingests to ``<folder>/examples``.
 
     Args:
@@ -42,10 +42,10 @@ def ingest_in_process(
             dataset.model_dump_json(),
             buckets=bucket_count((source.format, size_of(source)) for source in sources),
             examples=str(folder / EXAMPLES),
-            quarantine=str(folder / "quarantine"),
-            account=str(folder / "account.json"),
+            quarantine_folder=str(folder / "quarantine"),
+            report=str(folder / "ingestion_report.json"),
         )
-    return Account.from_json((folder / "account.json").read_text())
+    return IngestionReport.from_json((folder / "ingestion_report.json").read_text())
 
 
 def read_examples(folder: Path) -> list[bytes]:

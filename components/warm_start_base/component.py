@@ -10,7 +10,7 @@ from tfx.orchestration.data_types import RuntimeParameter
 from tfx.types import standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 
-from noisy_gru.components.sequence_example_gen.artifacts import IngestionAccount
+from noisy_gru.components.sequence_example_gen.artifacts import IngestionReportArtifact
 from noisy_gru.components.warm_start_base import driver, executor
 
 
@@ -22,7 +22,7 @@ class WarmStartBaseSpec(types.ComponentSpec):
         executor.MODEL_NAME: ExecutionParameter(type=str),
         executor.CHOSEN: ExecutionParameter(type=str, optional=True),
     }
-    INPUTS = {executor.ACCOUNT: ChannelParameter(type=IngestionAccount)}  # noqa: RUF012
+    INPUTS = {executor.INGESTION_REPORT: ChannelParameter(type=IngestionReportArtifact)}  # noqa: RUF012
     OUTPUTS = {executor.MODEL: ChannelParameter(type=standard_artifacts.Model)}  # noqa: RUF012
 
 
@@ -33,7 +33,7 @@ class WarmStartBase(base_component.BaseComponent):
     Format-Keras alone, or nothing (`base.json` says why).
 
     Args:
-        account: of this run's ingestion: a model that was trained on the same data is not gone on from.
+        report: of this run's ingestion: a model that was trained on the same data is not gone on from.
         serving_dir: folder that holds a folder for each model; or the runtime parameter that names it.
         model_name: the model's folder.
     """
@@ -42,10 +42,10 @@ class WarmStartBase(base_component.BaseComponent):
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
     DRIVER_CLASS = driver.Driver
 
-    def __init__(self, account: types.BaseChannel, serving_dir: str | Path | RuntimeParameter, model_name: str) -> None:
+    def __init__(self, report: types.BaseChannel, serving_dir: str | Path | RuntimeParameter, model_name: str) -> None:
         super().__init__(
             WarmStartBaseSpec(
-                account=account,
+                report=report,
                 serving_dir=serving_dir if isinstance(serving_dir, RuntimeParameter) else str(serving_dir),
                 model_name=model_name,
                 model=types.Channel(type=standard_artifacts.Model),

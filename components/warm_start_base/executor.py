@@ -14,7 +14,7 @@ from noisy_gru.registry.training_record import data_hash
 from noisy_gru.registry.warm_start_version import Base, bring_base, choose_base
 from noisy_gru.trainer.export.artifact_files import BASE_FILE, KERAS_FOLDER
 
-ACCOUNT = "account"
+INGESTION_REPORT = "ingestion_report"
 MODEL = "model"
 SERVING_DIR = "serving_dir"
 MODEL_NAME = "model_name"
@@ -24,13 +24,13 @@ logger = logging.getLogger("noisy_gru.progress")
 
 
 def chosen_base(input_dict: dict[str, Any], exec_properties: dict[str, Any]) -> Base:
-    """The version to go on from, for the data of the ingestion's account.
+    """The version to go on from, for the data of the ingestion's report.
 
     Raises:
         PublishError: a record of a published version can't be read.
     """
-    account = Path(artifact_utils.get_single_instance(input_dict[ACCOUNT]).uri) / "account.json"
-    data = data_hash(json.loads(account.read_text(encoding="utf-8")))
+    report = Path(artifact_utils.get_single_instance(input_dict[INGESTION_REPORT]).uri) / "ingestion_report.json"
+    data = data_hash(json.loads(report.read_text(encoding="utf-8")))
     return choose_base(Path(exec_properties[SERVING_DIR]), exec_properties[MODEL_NAME], data)
 
 

@@ -7,18 +7,18 @@ from typing import Any
 from noisy_gru.data.errors import DataError
 from noisy_gru.data.ingestion.resolved_input import Resolved
 from noisy_gru.data.ingestion.spans import Span, gaps_of, gaps_text
-from noisy_gru.data.report.ingestion_report import Account
+from noisy_gru.data.report.ingestion_report import IngestionReport
 from noisy_gru.schema.config import DataConfig
 from noisy_gru.schema.span_patterns import SpanPattern
 
 
-def lineage(account: Account, data: DataConfig, resolved: Resolved) -> dict[str, Any]:
-    """The parts ``spans``, ``files`` and ``window`` of ``account.json``; a file stands in one of the first two."""
+def lineage(report: IngestionReport, data: DataConfig, resolved: Resolved) -> dict[str, Any]:
+    """The parts ``spans``, ``files`` and ``window`` of the ingestion report; a file stands in one of the first two."""
 
     def told(names: list[str]) -> list[dict[str, Any]]:
-        sizes = {name: account.hashes[name] for name in names}
+        sizes = {name: report.hashes[name] for name in names}
         return [
-            {"name": name, "rows": account.files[name], "bytes": size, "sha256": digest}
+            {"name": name, "rows": report.files[name], "bytes": size, "sha256": digest}
             for name, (size, digest) in sorted(sizes.items())
         ]
 
@@ -39,11 +39,11 @@ def lineage(account: Account, data: DataConfig, resolved: Resolved) -> dict[str,
     }
 
 
-def check_spans(account: Account, data: DataConfig, resolved: Resolved, where: str = "") -> None:
+def check_spans(report: IngestionReport, data: DataConfig, resolved: Resolved, where: str = "") -> None:
     """End the run where one span of the window is of no use, however much the others hold.
 
     Args:
-        account: of the whole run.
+        report: of the whole run.
         data: the data set's files.
         resolved: what was read.
         where: how to find the quarantined rows, for the message.
@@ -51,18 +51,18 @@ def check_spans(account: Account, data: DataConfig, resolved: Resolved, where: s
     Raises:
         DataError: a span has no rows, a file that can't be read, or too many such rows.
     """
-    if account.faults:
+    if report.faults:
         of_file = {name: named(span, data) for span in resolved.spans for name in resolved.names_of(span)}
-        names = [fault.partition(": ")[0] for fault in account.faults]
-        told = zip(names, account.faults, strict=True)
+        names = [fault.partition(": ")[0] for fault in report.faults]
+        told = zip(names, report.faults, strict=True)
         raise DataError("\n".join(f"{of_file[name]}: {fault}" if name in of_file else fault for name, fault in told))
-    if account.errors:
+    if report.errors:
         return  # told with file and row
     most = data.policies.max_quarantined_fraction
     for span in resolved.spans:
         names = resolved.names_of(span)
-        rows = sum(account.files[name] for name in names)
-        bad = sum(account.quarantined_files[name] for name in names)
+        rows = sum(report.files[name] for name in names)
+        bad = sum(report.quarantined_files[name] for name in names)
         if not rows:
             raise DataError(
                 f"{named(span, data)} is empty: {', '.join(names)} {'hold' if len(names) > 1 else 'holds'} no rows. "

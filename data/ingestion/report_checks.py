@@ -1,4 +1,4 @@
-"""The account of a run as people and programs read it, and the errors that end a run."""
+"""The report of a run as people and programs read it, and the errors that end a run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from noisy_gru.data.errors import DataError
 from noisy_gru.data.reading.csv_records import REPEATED_HEADER
-from noisy_gru.data.report.ingestion_report import Account
+from noisy_gru.data.report.ingestion_report import IngestionReport
 from noisy_gru.data.sequences.splits import Boundaries
 from noisy_gru.data.values.canonical_text import several_spellings
 from noisy_gru.data.values.parsing import time_texts
@@ -24,11 +24,11 @@ def _by_reason(counts: dict[str, int]) -> dict[str, int]:
     return {"total": sum(counts.values()), **dict(sorted(counts.items()))}
 
 
-def _lengths(account: Account) -> dict[str, Any]:
+def _lengths(report: IngestionReport) -> dict[str, Any]:
     """Length quantiles, and what padding every sequence to the longest would cost."""
-    if not account.lengths:
+    if not report.lengths:
         return {}
-    pairs = sorted((int(length), count) for length, count in account.lengths.items())
+    pairs = sorted((int(length), count) for length, count in report.lengths.items())
     lengths, counts = np.array(pairs).T
     total, ends = int(counts.sum()), np.cumsum(counts)
     places = [int(np.searchsorted(ends, part * (total - 1), side="right")) for part in QUANTILES]
@@ -41,8 +41,8 @@ def _lengths(account: Account) -> dict[str, Any]:
     }
 
 
-def summary(account: Account, dataset: DatasetConfig, at: Boundaries | None) -> dict[str, Any]:
-    """What stands in ``account.json`` besides ``lineage``; docs/data-formats.md describes it."""
+def summary(report: IngestionReport, dataset: DatasetConfig, at: Boundaries | None) -> dict[str, Any]:
+    """What stands in ``ingestion_report.json`` besides ``lineage``; docs/data-formats.md describes it."""
     time = dataset.data.time
     kind = time.kind if time else "integer"
 
@@ -53,27 +53,27 @@ def summary(account: Account, dataset: DatasetConfig, at: Boundaries | None) -> 
     return {
         "version": 1,
         "rows": {
-            "read": account.rows_read,
-            "kept": account.rows_kept,
-            "quarantined": _by_reason(account.quarantined),
-            "dropped": _by_reason(account.dropped),
+            "read": report.rows_read,
+            "kept": report.rows_kept,
+            "quarantined": _by_reason(report.quarantined),
+            "dropped": _by_reason(report.dropped),
         },
-        "imputed": {reason: dict(sorted(cells.items())) for reason, cells in sorted(account.imputed.items())},
-        "steps_filled": account.steps_filled,
-        "entities": account.entities,
-        "entities_in_several_splits": account.entities_in_several_splits,
+        "imputed": {reason: dict(sorted(cells.items())) for reason, cells in sorted(report.imputed.items())},
+        "steps_filled": report.steps_filled,
+        "entities": report.entities,
+        "entities_in_several_splits": report.entities_in_several_splits,
         "sequences": {
-            "total": account.sequences.total(),
-            "by_split": {split: account.sequences[split] for split in SPLITS if account.sequences[split]},
-            "quarantined": _by_reason(account.sequences_quarantined),
-            "dropped": _by_reason(account.sequences_dropped),
+            "total": report.sequences.total(),
+            "by_split": {split: report.sequences[split] for split in SPLITS if report.sequences[split]},
+            "quarantined": _by_reason(report.sequences_quarantined),
+            "dropped": _by_reason(report.sequences_dropped),
         },
-        "labels": {split: dict(sorted(counts.items())) for split, counts in sorted(account.labels.items())},
-        "lengths": _lengths(account),
-        "time": {name: shown(span) for name, span in sorted(account.times.items()) if time and name != "read"},
+        "labels": {split: dict(sorted(counts.items())) for split, counts in sorted(report.labels.items())},
+        "lengths": _lengths(report),
+        "time": {name: shown(span) for name, span in sorted(report.times.items()) if time and name != "read"},
         "boundaries": dict(zip(("eval", "test"), shown([at.eval, at.test]), strict=True)) if at else {},
-        "examples": dict(sorted(account.examples.items())),
-        "precision": [str(each) for each in findings(account.distinct)],
+        "examples": dict(sorted(report.examples.items())),
+        "precision": [str(each) for each in findings(report.distinct)],
     }
 
 
@@ -86,69 +86,69 @@ def described(record: dict[str, Any]) -> str:
     return f"{record['file']}, row {record['row']}{column}: {record['problem']}{line}"
 
 
-def _examples(account: Account, reasons: dict[str, int], what: str) -> str:
+def _examples(report: IngestionReport, reasons: dict[str, int], what: str) -> str:
     lines = []
     for reason, count in sorted(reasons.items(), key=lambda item: (-item[1], item[0])):
         lines.append(f"  {reason}: {count:,} {what}, for example")
-        lines += [f"    {described(record)}" for record in account.examples.get(reason, [])]
+        lines += [f"    {described(record)}" for record in report.examples.get(reason, [])]
     return "\n".join(lines)
 
 
-def check_errors(account: Account, where: str = "") -> None:
+def check_errors(report: IngestionReport, where: str = "") -> None:
     """Raise DataError where files can't be used, or a policy that is ``error`` has found a case."""
-    if account.faults:
-        raise DataError("\n".join(account.faults))
-    if account.errors:
-        policies = ", ".join(sorted({f"policies.{POLICY_OF.get(reason, reason)}" for reason in account.errors}))
+    if report.faults:
+        raise DataError("\n".join(report.faults))
+    if report.errors:
+        policies = ", ".join(sorted({f"policies.{POLICY_OF.get(reason, reason)}" for reason in report.errors}))
         raise DataError(
-            f"{account.errors.total():,} rows or windows can't be used, and {policies} says error:\n"
-            f"{_examples(account, account.errors, 'cases')}\nCorrect the data, or choose another policy.{where}"
+            f"{report.errors.total():,} rows or windows can't be used, and {policies} says error:\n"
+            f"{_examples(report, report.errors, 'cases')}\nCorrect the data, or choose another policy.{where}"
         )
 
 
-def check(account: Account, dataset: DatasetConfig, where: str = "") -> None:
+def check(report: IngestionReport, dataset: DatasetConfig, where: str = "") -> None:
     """End the run where the data or a policy asks for it.
 
     Args:
-        account: of the whole run.
+        report: of the whole run.
         dataset: the configuration.
         where: how to find the quarantined rows, for the message.
 
     Raises:
         DataError: files can't be used, a policy is ``error``, too many rows are quarantined, float32 leaves nothing
             of a column, or a split is empty.
-        RuntimeError: the account doesn't balance, which is a bug.
+        RuntimeError: the report doesn't balance, which is a bug.
     """
-    check_errors(account, where)
-    _check_spellings(account)  # before what follows from it: rows that are taken for others' duplicates
-    check_rows(account, dataset, where)
-    check_precision(account.distinct, dataset)
-    _check_splits(account, dataset)
+    check_errors(report, where)
+    _check_spellings(report)  # before what follows from it: rows that are taken for others' duplicates
+    check_rows(report, dataset, where)
+    check_precision(report.distinct, dataset)
+    _check_splits(report, dataset)
 
 
-def check_rows(account: Account, dataset: DatasetConfig, where: str = "") -> None:
+def check_rows(report: IngestionReport, dataset: DatasetConfig, where: str = "") -> None:
     """The part of ``check`` that looks at rows alone, for data that need not fill every split."""
-    check_errors(account, where)
-    if account.unbalanced:
+    check_errors(report, where)
+    if report.unbalanced:
         raise RuntimeError(
-            f"{account.unbalanced} of {account.rows_read} rows read are neither kept, quarantined nor dropped: "
-            f"this is a bug of ingestion, please report it. {account.to_json()}"
+            f"{report.unbalanced} of {report.rows_read} rows read are neither kept, quarantined nor dropped: "
+            f"this is a bug of ingestion, please report it. {report.to_json()}"
         )
     most = dataset.data.policies.max_quarantined_fraction
-    quarantined = account.quarantined.total() - account.quarantined[REPEATED_HEADER]
-    if quarantined > most * account.rows_read:
+    quarantined = report.quarantined.total() - report.quarantined[REPEATED_HEADER]
+    if quarantined > most * report.rows_read:
         raise DataError(
-            f"{quarantined:,} of {account.rows_read:,} rows ({quarantined / account.rows_read:.1%}) are quarantined, "
+            f"{quarantined:,} of {report.rows_read:,} rows ({quarantined / report.rows_read:.1%}) are quarantined, "
             f"more than policies.max_quarantined_fraction ({most:.1%}):\n"
-            f"{_examples(account, account.quarantined, 'rows')}\n"
+            f"{_examples(report, report.quarantined, 'rows')}\n"
             f"Correct the rows, choose other policies, or raise the fraction.{where}"
         )
-    if not account.rows_read:
-        raise DataError(f"data.files: {', '.join(sorted(account.files)) or 'the files'} hold no rows")
+    if not report.rows_read:
+        raise DataError(f"data.files: {', '.join(sorted(report.files)) or 'the files'} hold no rows")
 
 
-def _check_spellings(account: Account) -> None:
-    for column, spelled in sorted(account.fractions.items()):
+def _check_spellings(report: IngestionReport) -> None:
+    for column, spelled in sorted(report.fractions.items()):
         if several := several_spellings(spelled):
             found = "; ".join(" and ".join(map(repr, group)) for group in several[:3])
             raise DataError(
@@ -157,19 +157,19 @@ def _check_spellings(account: Account) -> None:
             )
 
 
-def _check_splits(account: Account, dataset: DatasetConfig) -> None:
+def _check_splits(report: IngestionReport, dataset: DatasetConfig) -> None:
     needed = [split for split in SPLITS if split != "eval" or has_eval_split(dataset)]
-    empty = [split for split in needed if not account.sequences[split]]
+    empty = [split for split in needed if not report.sequences[split]]
     if not empty:
         return
     advice = "Correct data.files"
     if isinstance(dataset.splits, EntitySplitConfig):
-        advice = f"There are {account.entities} entities: bring more, choose another seed, or split by time"
+        advice = f"There are {report.entities} entities: bring more, choose another seed, or split by time"
     elif isinstance(dataset.splits, TimeSplitConfig):
         advice = "Choose other parts or times in splits, or a shorter embargo or window"
-    found = ", ".join(f"{split} {account.sequences[split]}" for split in SPLITS)
-    lost = _by_reason(account.sequences_quarantined + account.sequences_dropped)
+    found = ", ".join(f"{split} {report.sequences[split]}" for split in SPLITS)
+    lost = _by_reason(report.sequences_quarantined + report.sequences_dropped)
     raise DataError(
         f"no sequence for {' and '.join(empty)} (sequences: {found}; windows or sequences left out: {lost}; rows "
-        f"quarantined: {_by_reason(account.quarantined)}). {advice}"
+        f"quarantined: {_by_reason(report.quarantined)}). {advice}"
     )

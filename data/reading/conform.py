@@ -13,7 +13,7 @@ from noisy_gru.data.columns import Columns
 from noisy_gru.data.errors import DataError
 from noisy_gru.data.reading.csv_records import REPEATED_HEADER, Malformed
 from noisy_gru.data.reading.tables import Block, Source
-from noisy_gru.data.report.quarantine import Ledger, Record, plain
+from noisy_gru.data.report.quarantine import Quarantine, Record, plain
 from noisy_gru.data.sequences.chunks import CATEGORICAL, NUMERIC
 from noisy_gru.data.values.canonical_text import canonical_text, fractions, texts, written
 from noisy_gru.data.values.parsing import ColumnTypeError, numbers, times
@@ -61,17 +61,17 @@ class Conformer:
                     if self._splits.setdefault(value, SPLITS.index(split)) != SPLITS.index(split):
                         raise DataError(f"splits.values: {value!r} stands for {split} and for another split")
 
-    def table(self, block: Block, source: Source, ledger: Ledger) -> Any:
-        """The usable rows of a block, as a table of canonical columns; the others go to the ledger.
+    def table(self, block: Block, source: Source, quarantine: Quarantine) -> Any:
+        """The usable rows of a block, as a table of canonical columns; the others go to the quarantine.
 
         Raises:
             DataError: a column's type can't hold what the configuration says.
         """
         raw, columns = block.table, self._columns
         size = len(block.rows)
-        ledger.account.rows_read += size + len(block.malformed)
-        ledger.account.files[source.name] += size + len(block.malformed)
-        self._malformed(block, source, ledger)
+        quarantine.report.rows_read += size + len(block.malformed)
+        quarantine.report.files[source.name] += size + len(block.malformed)
+        self._malformed(block, source, quarantine)
         flags = _Flags(size)
         out: dict[str, Any] = {}
 
@@ -85,16 +85,16 @@ class Conformer:
         elif source.split is not None:
             out["split"] = pa.array(np.full(size, SPLITS.index(source.split), np.int8))
         if columns.label is not None:
-            self._label(raw, source, flags, out, ledger)
-        self._features(raw, source, flags, out, ledger)
+            self._label(raw, source, flags, out, quarantine)
+        self._features(raw, source, flags, out, quarantine)
         if not self._prediction:
             for name in columns.texts:
-                ledger.account.spell(name, fractions(raw[name]))
+                quarantine.report.spell(name, fractions(raw[name]))
         out["row"] = pa.array(block.rows)
 
         table = pa.table(out)
         if (flags.first >= 0).any():
-            self._take_out(flags, block, source, ledger)
+            self._take_out(flags, block, source, quarantine)
             table = table.filter(pa.array(flags.first < 0))
         return table
 
@@ -127,7 +127,7 @@ class Conformer:
         flags.mark(indexes < 0, "quarantine", UNKNOWN_SPLIT, name, f"one of {', '.join(self._splits)}")
         out["split"] = pa.array(indexes)
 
-    def _label(self, raw: Any, source: Source, flags: _Flags, out: dict[str, Any], ledger: Ledger) -> None:
+    def _label(self, raw: Any, source: Source, flags: _Flags, out: dict[str, Any], quarantine: Quarantine) -> None:
         name = self._columns.label or ""
         if self._columns.label_is_class:
             label, bad = self._read(texts, raw, name, source)
@@ -135,13 +135,13 @@ class Conformer:
             out["label"] = pc.if_else(pc.equal(label, ""), None, label)
             return
         values, bad = self._read(numbers, raw, name, source)
-        ledger.account.look_at(name, sample(values))
+        quarantine.report.look_at(name, sample(values))
         bad = bad | np.isinf(_as_float32(values))
         flags.mark(bad, self._strict(UNPARSABLE), UNPARSABLE, name, "a finite number (float32)")
         # As float32 has it: 0.1 of a CSV file and 0.1 stored as float32 are the same label.
         out["label"] = pa.array(_as_float32(values).astype(np.float64))
 
-    def _features(self, raw: Any, source: Source, flags: _Flags, out: dict[str, Any], ledger: Ledger) -> None:
+    def _features(self, raw: Any, source: Source, flags: _Flags, out: dict[str, Any], quarantine: Quarantine) -> None:
         columns = self._columns
         missing: dict[str, np.ndarray] = {}
         infinite: dict[str, np.ndarray] = {}
@@ -153,25 +153,25 @@ class Conformer:
             wide = wide - self._offsets.get(name, 0.0)
             values = _as_float32(wide)
             if not self._prediction:
-                ledger.account.look_at(name, sample(wide))
-            self._bad(UNPARSABLE, bad, name, "a number", flags, ledger)
+                quarantine.report.look_at(name, sample(wide))
+            self._bad(UNPARSABLE, bad, name, "a number", flags, quarantine)
             infinite[name] = np.isinf(values)
             if infinite[name].any():
                 values = np.where(infinite[name], np.float32(np.nan), values)
             missing[name] = np.isnan(values) & ~bad & ~infinite[name]
             out[NUMERIC + name] = pa.array(values)
         for name, mask in infinite.items():
-            self._bad(INFINITE, mask, name, "a finite number (float32)", flags, ledger)
+            self._bad(INFINITE, mask, name, "a finite number (float32)", flags, quarantine)
         for name in columns.categorical:
             text, bad = self._read(texts, raw, name, source)
-            self._bad(UNPARSABLE, bad, name, "UTF-8 text", flags, ledger)
+            self._bad(UNPARSABLE, bad, name, "UTF-8 text", flags, quarantine)
             missing[name] = _empty(text) & ~bad
             out[CATEGORICAL + name] = pc.fill_null(text, "")
         future = self._future(missing, len(raw))
         features = (*columns.numeric_features, *columns.categorical)
         for name in features:
             mask = missing[name] if name in columns.known_in_advance else missing[name] & ~future
-            self._bad(MISSING, mask, name, "a value", flags, ledger)
+            self._bad(MISSING, mask, name, "a value", flags, quarantine)
 
     def _future(self, missing: dict[str, np.ndarray], size: int) -> np.ndarray:
         """Rows of a prediction's input that hold only what is known in advance."""
@@ -180,16 +180,18 @@ class Conformer:
             return np.zeros(size, bool)
         return np.logical_and.reduce([missing[name] for name in past_only])
 
-    def _bad(self, reason: str, mask: np.ndarray, name: str, expected: str, flags: _Flags, ledger: Ledger) -> None:
+    def _bad(
+        self, reason: str, mask: np.ndarray, name: str, expected: str, flags: _Flags, quarantine: Quarantine
+    ) -> None:
         if not mask.any():
             return
         action = getattr(self._policies, reason)
         if action == "impute":
-            ledger.account.impute(reason, name, int(mask.sum()))
+            quarantine.report.impute(reason, name, int(mask.sum()))
         else:
             flags.mark(mask, action, reason, name, expected)
 
-    def _take_out(self, flags: _Flags, block: Block, source: Source, ledger: Ledger) -> None:
+    def _take_out(self, flags: _Flags, block: Block, source: Source, quarantine: Quarantine) -> None:
         for cause, (action, reason, column, expected) in enumerate(flags.causes):
             which = np.flatnonzero(flags.first == cause)
 
@@ -208,15 +210,15 @@ class Conformer:
                     for place, found in zip(which, values, strict=True)
                 ]
 
-            ledger.rows(action, reason, len(which), records, file=source.name)
+            quarantine.rows(action, reason, len(which), records, file=source.name)
 
-    def _malformed(self, block: Block, source: Source, ledger: Ledger) -> None:
+    def _malformed(self, block: Block, source: Source, quarantine: Quarantine) -> None:
         headers = [each for each in block.malformed if each.reason == REPEATED_HEADER]
         others = [each for each in block.malformed if each.reason is None]
         # Headers between rows lose nothing: they are written down, and make no file a bad one.
-        ledger.rows("quarantine", REPEATED_HEADER, len(headers), lambda: _records(headers, source))
+        quarantine.rows("quarantine", REPEATED_HEADER, len(headers), lambda: _records(headers, source))
         action = self._strict(UNPARSABLE)
-        ledger.rows(action, UNPARSABLE, len(others), lambda: _records(others, source), file=source.name)
+        quarantine.rows(action, UNPARSABLE, len(others), lambda: _records(others, source), file=source.name)
 
 
 def _records(malformed: list[Malformed], source: Source) -> list[Record]:

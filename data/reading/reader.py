@@ -17,7 +17,7 @@ from noisy_gru.data.reading.tables import (
     parquet_sources,
     read_parquet,
 )
-from noisy_gru.data.report.quarantine import Ledger
+from noisy_gru.data.report.quarantine import Quarantine
 from noisy_gru.schema.config import DatasetConfig
 
 
@@ -36,14 +36,14 @@ class Reader:
             return parquet_sources(source, self._required, self._opener)
         return [source]
 
-    def tables(self, source: Source, ledger: Ledger) -> Iterator[Any]:
+    def tables(self, source: Source, quarantine: Quarantine) -> Iterator[Any]:
         """The canonical tables (pa.Table) of a source, block by block.
 
         Raises:
             DataError: the file can't be read, or lacks a column.
         """
         for block in self._blocks(source):
-            yield self._conform.table(block, source, ledger)
+            yield self._conform.table(block, source, quarantine)
 
     def _blocks(self, source: Source) -> Iterator[Block]:
         if source.format in ("csv", "csv.gz"):

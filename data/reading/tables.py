@@ -26,7 +26,7 @@ PARQUET_BLOCK_ROWS = 1 << 18
 class Source:
     """A file, or some row groups of a Parquet file: a unit of reading.
 
-    ``name`` is how messages and accounts call the file, ``split`` the split that ``data.files`` gives it, if any. For
+    ``name`` is how messages and reports call the file, ``split`` the split that ``data.files`` gives it, if any. For
     rows that are in memory, the format is ``table`` and ``table`` holds them (pa.Table).
     """
 

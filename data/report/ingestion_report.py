@@ -21,8 +21,8 @@ def _place(record: dict[str, Any]) -> tuple:
 
 
 @dataclass
-class Account:
-    """Counters of one part of the work; ``merged`` adds parts up, in any order, to the same account."""
+class IngestionReport:
+    """Counters of one part of the work; ``merged`` adds parts up, in any order, to the same report."""
 
     rows_read: int = 0
     rows_kept: int = 0
@@ -70,7 +70,7 @@ class Account:
         if kept := sorted({*self.fractions.get(column, []), *spelled})[:SPELLINGS_KEPT]:
             self.fractions[column] = kept
 
-    def add(self, other: Account) -> None:
+    def add(self, other: IngestionReport) -> None:
         """Add another part to this one."""
         for part in dataclasses.fields(self):
             mine, theirs = getattr(self, part.name), getattr(other, part.name)
@@ -95,7 +95,7 @@ class Account:
             self.example(reason, records)
 
     @classmethod
-    def merged(cls, parts: Iterable[Account]) -> Account:
+    def merged(cls, parts: Iterable[IngestionReport]) -> IngestionReport:
         """The sum of all parts; faults in alphabetical order."""
         total = cls()
         for part in parts:
@@ -104,12 +104,12 @@ class Account:
         return total
 
     def to_json(self) -> str:
-        """Canonical JSON: equal accounts give equal text."""
+        """Canonical JSON: equal reports give equal text."""
         return json.dumps(vars(self), sort_keys=True)
 
     @classmethod
-    def from_json(cls, text: str | bytes) -> Account:
-        """The account that ``to_json`` wrote."""
+    def from_json(cls, text: str | bytes) -> IngestionReport:
+        """The report that ``to_json`` wrote."""
         values = json.loads(text)
         for part in dataclasses.fields(cls):
             value = values[part.name]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from noisy_gru.data.report.ingestion_report import Account
+from noisy_gru.data.report.ingestion_report import IngestionReport
 
 Record = dict[str, Any]
 
@@ -21,10 +21,10 @@ def plain(value: Any) -> Any:
 
 
 @dataclass
-class Ledger:
-    """The account of one part of the work, and the lines of its quarantine."""
+class Quarantine:
+    """The report of one part of the work, and the lines of its quarantine."""
 
-    account: Account = field(default_factory=Account)
+    report: IngestionReport = field(default_factory=IngestionReport)
     lines: list[Record] = field(default_factory=list)
 
     def rows(
@@ -37,11 +37,11 @@ class Ledger:
         if not count:
             return
         if action == "drop":
-            self.account.dropped[reason] += count
+            self.report.dropped[reason] += count
             return
-        self.account.quarantined[reason] += count
+        self.report.quarantined[reason] += count
         if file is not None:
-            self.account.quarantined_files[file] += count
+            self.report.quarantined_files[file] += count
         self._write(action, reason, count, records)
 
     def sequences(self, action: str, reason: str, count: int, records: Callable[[], Iterable[Record]]) -> None:
@@ -49,16 +49,16 @@ class Ledger:
         if not count:
             return
         if action == "drop":
-            self.account.sequences_dropped[reason] += count
+            self.report.sequences_dropped[reason] += count
             return
-        self.account.sequences_quarantined[reason] += count
+        self.report.sequences_quarantined[reason] += count
         self._write(action, reason, count, records)
 
     def _write(self, action: str, reason: str, count: int, records: Callable[[], Iterable[Record]]) -> None:
         written = [{"reason": reason, **record} for record in records()]
         if action == "error":
-            self.account.errors[reason] += count
-        self.account.example(reason, written)
+            self.report.errors[reason] += count
+        self.report.example(reason, written)
         self.lines += written
 
     def json_lines(self) -> bytes:

@@ -16,8 +16,8 @@ import numpy as np
 from noisy_gru.data.columns import Columns
 from noisy_gru.data.ingestion.report_checks import check_errors
 from noisy_gru.data.reading.tables import Source
-from noisy_gru.data.report.ingestion_report import Account
-from noisy_gru.data.report.quarantine import Ledger
+from noisy_gru.data.report.ingestion_report import IngestionReport
+from noisy_gru.data.report.quarantine import Quarantine
 from noisy_gru.data.requests.prediction_input import order_of, rows_of
 from noisy_gru.data.sequences.rows import Rows
 from noisy_gru.data.sequences.sequences import Sequences, count_kept, series_of_bucket, taken
@@ -37,14 +37,14 @@ class NewSteps:
     ``tensors`` are `features` float32 [N, T, F], `lengths` int64 [N] and an object array [N, T] of bytes for each
     categorical feature; ``times`` the time of each stream's last step (None without `data.time`), in the unit of the
     data set's times (nanoseconds for timestamps); ``anew`` bool [N] is True where a gap ends what was before.
-    ``unusable`` and ``account`` are as in ``PredictionInput``.
+    ``unusable`` and ``report`` are as in ``PredictionInput``.
     """
 
     ids: list[str]
     tensors: dict[str, np.ndarray]
     times: list[Time | None]
     anew: np.ndarray
-    account: Account
+    report: IngestionReport
     unusable: list[dict[str, Any]]
 
 
@@ -65,31 +65,31 @@ def read_new_steps(
     Raises:
         DataError: a source can't be read or lacks a column, or a policy that says ``error`` has found a case.
     """
-    ledger = Ledger()
-    rows = rows_of(sources, dataset, ledger)
-    found, anew = _steps(rows, dataset, before, ledger) if rows is not None else (None, np.zeros(0, bool))
-    check_errors(ledger.account)
+    quarantine = Quarantine()
+    rows = rows_of(sources, dataset, quarantine)
+    found, anew = _steps(rows, dataset, before, quarantine) if rows is not None else (None, np.zeros(0, bool))
+    check_errors(quarantine.report)
     if found is None:
-        return NewSteps([], {}, [], anew, ledger.account, ledger.lines)
+        return NewSteps([], {}, [], anew, quarantine.report, quarantine.lines)
     order = np.array(order_of(found, sources), np.int64)
     found = Sequences(
         found.rows, found.start[order], found.stop[order], found.split, [found.ids[place] for place in order.tolist()]
     )
     times: list[Any] = found.rows.time[found.stop - 1].tolist() if dataset.data.time else [None] * len(found)
     tensors = padded(found, dataset, channels)
-    return NewSteps(found.ids, tensors, times, anew[order], ledger.account, ledger.lines)
+    return NewSteps(found.ids, tensors, times, anew[order], quarantine.report, quarantine.lines)
 
 
 def _steps(
-    rows: Rows, dataset: DatasetConfig, before: Mapping[str, Time | None], ledger: Ledger
+    rows: Rows, dataset: DatasetConfig, before: Mapping[str, Time | None], quarantine: Quarantine
 ) -> tuple[Sequences, np.ndarray]:
     columns = Columns.of(dataset, prediction=True)
     known = {name: time for name, time in before.items() if time is not None} if dataset.data.time else {}
-    rows = _without_late(rows, known, columns, ledger)
+    rows = _without_late(rows, known, columns, quarantine)
     gaps = dataset.data.time.gaps if dataset.data.time else "ignore"
     if gaps != "ignore":
         rows = _after_anchors(rows, known)
-    series, _ = series_of_bucket(rows, dataset, ledger, prediction=True)
+    series, _ = series_of_bucket(rows, dataset, quarantine, prediction=True)
     rows, start, stop = series.rows, series.starts[:-1], series.starts[1:]
     # An anchor is where its stream was: no step of it.
     anchored = rows.row[start] == 0
@@ -98,12 +98,12 @@ def _steps(
     anew = segment > start
     first = np.maximum(start + anchored, segment)
     good = stop > first
-    count_kept(rows, start[good], stop[good], ledger)
+    count_kept(rows, start[good], stop[good], quarantine)
     ids = [rows.entities[code] for code in rows.entity[start].tolist()]
     return taken(Sequences(rows, first, stop, np.zeros(len(start), np.int8), ids), good), anew[good]
 
 
-def _without_late(rows: Rows, known: Mapping[str, Time], columns: Columns, ledger: Ledger) -> Rows:
+def _without_late(rows: Rows, known: Mapping[str, Time], columns: Columns, quarantine: Quarantine) -> Rows:
     """The rows that are later than the last step of their stream."""
     if not any(name in known for name in rows.entities):
         return rows
@@ -115,7 +115,7 @@ def _without_late(rows: Rows, known: Mapping[str, Time], columns: Columns, ledge
         which = np.flatnonzero(late & (rows.entity == code))
         text = time_texts(last[code : code + 1], kind)[0]
         problem = f"expected a time after {text}, the stream's last step"
-        ledger.rows(
+        quarantine.rows(
             "quarantine",
             LATE,
             len(which),

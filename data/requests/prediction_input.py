@@ -18,8 +18,8 @@ from noisy_gru.data.ingestion.report_checks import check_errors
 from noisy_gru.data.reading.files import format_of
 from noisy_gru.data.reading.reader import Reader
 from noisy_gru.data.reading.tables import Source
-from noisy_gru.data.report.ingestion_report import Account
-from noisy_gru.data.report.quarantine import Ledger
+from noisy_gru.data.report.ingestion_report import IngestionReport
+from noisy_gru.data.report.quarantine import Quarantine
 from noisy_gru.data.sequences.buckets import encoder_of
 from noisy_gru.data.sequences.chunks import pack, unpack
 from noisy_gru.data.sequences.gaps import Series
@@ -42,12 +42,12 @@ NO_FUTURE = "future_missing"
 class PredictionInput:
     """What a model is asked: ``ids`` and serialized tf.Examples of the same length, in the order of the files.
 
-    ``unusable`` are the rows that are in no sequence, with their reason, file and row; ``account`` counts them.
+    ``unusable`` are the rows that are in no sequence, with their reason, file and row; ``report`` counts them.
     """
 
     ids: list[str]
     examples: list[bytes]
-    account: Account
+    report: IngestionReport
     unusable: list[dict[str, Any]]
 
 
@@ -66,25 +66,25 @@ def read_sources(sources: Sequence[Source], dataset: DatasetConfig) -> Predictio
     Raises:
         DataError: a source can't be read or lacks a column, or a policy that says ``error`` has found a case.
     """
-    ledger = Ledger()
-    rows = rows_of(sources, dataset, ledger)
-    found = _sequences(rows, dataset, ledger) if rows is not None else None
-    check_errors(ledger.account)
+    quarantine = Quarantine()
+    rows = rows_of(sources, dataset, quarantine)
+    found = _sequences(rows, dataset, quarantine) if rows is not None else None
+    check_errors(quarantine.report)
     if found is None:
-        return PredictionInput([], [], ledger.account, ledger.lines)
+        return PredictionInput([], [], quarantine.report, quarantine.lines)
     encode = encoder_of(found, dataset, prediction=True)
     order = order_of(found, sources)
     return PredictionInput(
-        [found.ids[place] for place in order], [encode(place) for place in order], ledger.account, ledger.lines
+        [found.ids[place] for place in order], [encode(place) for place in order], quarantine.report, quarantine.lines
     )
 
 
-def rows_of(sources: Sequence[Source], dataset: DatasetConfig, ledger: Ledger) -> Rows | None:
+def rows_of(sources: Sequence[Source], dataset: DatasetConfig, quarantine: Quarantine) -> Rows | None:
     """The usable rows of all sources, without label and split; None if there are none."""
     reader = Reader(dataset, prediction=True)
     chunks: list[bytes] = []
     for source in sources:
-        for table in reader.tables(source, ledger):
+        for table in reader.tables(source, quarantine):
             chunks += [chunk for _, chunk in pack(table, source.name, 1)]
     return unpack(chunks) if chunks else None
 
@@ -96,11 +96,11 @@ def order_of(found: Sequences, sources: Sequence[Source]) -> list[int]:
     return np.lexsort((found.rows.row[found.start], given[found.rows.file[found.start]])).tolist()
 
 
-def _sequences(rows: Rows, dataset: DatasetConfig, ledger: Ledger) -> Sequences:
-    series, split = series_of_bucket(rows, dataset, ledger, prediction=True)
+def _sequences(rows: Rows, dataset: DatasetConfig, quarantine: Quarantine) -> Sequences:
+    series, split = series_of_bucket(rows, dataset, quarantine, prediction=True)
     if isinstance(dataset.task, ForecastingConfig):
-        return _latest_windows(series, dataset, dataset.task, ledger)
-    return whole_sequences(series, split, None, dataset, ledger)
+        return _latest_windows(series, dataset, dataset.task, quarantine)
+    return whole_sequences(series, split, None, dataset, quarantine)
 
 
 def _future_steps(series: Series, columns: Columns, horizon: int) -> np.ndarray:
@@ -126,7 +126,9 @@ def _future_steps(series: Series, columns: Columns, horizon: int) -> np.ndarray:
     return np.array(counts, np.int64)
 
 
-def _latest_windows(series: Series, dataset: DatasetConfig, task: ForecastingConfig, ledger: Ledger) -> Sequences:
+def _latest_windows(
+    series: Series, dataset: DatasetConfig, task: ForecastingConfig, quarantine: Quarantine
+) -> Sequences:
     """One window for each series: the last ``input_length`` steps before its future, none of them beyond a gap."""
     columns, rows = Columns.of(dataset, prediction=True), series.rows
     start, stop = series.starts[:-1], series.starts[1:]
@@ -146,7 +148,7 @@ def _latest_windows(series: Series, dataset: DatasetConfig, task: ForecastingCon
         "quarantine",
         NO_FUTURE,
         columns.time_kind,
-        ledger,
+        quarantine,
         f"expected {horizon} rows without a gap at the end (the furthest of task.horizons) that hold only the columns "
         f"known in advance ({', '.join(columns.known_in_advance)})",
         ahead[lacking],
@@ -159,12 +161,12 @@ def _latest_windows(series: Series, dataset: DatasetConfig, task: ForecastingCon
         dataset.data.policies.too_short,
         TOO_SHORT,
         columns.time_kind,
-        ledger,
+        quarantine,
         f"expected at least {task.input_length} steps without a gap (task.input_length)",
         past[short],
     )
     good = ~lacking & ~short
-    count_kept(rows, start[good], stop[good], ledger)
+    count_kept(rows, start[good], stop[good], quarantine)
     first, last = end[good] - task.input_length, end[good]
     ids = sequence_ids(rows, first, last, columns.time_kind)
     return Sequences(rows, first, last, np.zeros(len(first), np.int8), ids)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from noisy_gru.data.columns import Columns
-from noisy_gru.data.report.ingestion_report import Account
-from noisy_gru.data.report.quarantine import Ledger
+from noisy_gru.data.report.ingestion_report import IngestionReport
+from noisy_gru.data.report.quarantine import Quarantine
 from noisy_gru.data.sequences.chunks import unpack
 from noisy_gru.data.sequences.encoding import Encoder
 from noisy_gru.data.sequences.rows import Rows
@@ -17,26 +17,26 @@ from noisy_gru.data.sequences.windows import training_windows
 from noisy_gru.schema.config import DatasetConfig, ForecastingConfig, TimeSplitConfig
 
 
-def boundaries_of(account: Account, dataset: DatasetConfig) -> Boundaries | None:
-    """Where splits by time begin, from the account of all reading; None for other splits, or without rows."""
-    if not isinstance(dataset.splits, TimeSplitConfig) or "read" not in account.times:
+def boundaries_of(report: IngestionReport, dataset: DatasetConfig) -> Boundaries | None:
+    """Where splits by time begin, from the report of all reading; None for other splits, or without rows."""
+    if not isinstance(dataset.splits, TimeSplitConfig) or "read" not in report.times:
         return None
-    return boundaries(dataset, *account.times["read"])
+    return boundaries(dataset, *report.times["read"])
 
 
-def sequences_of(rows: Rows, at: Boundaries | None, dataset: DatasetConfig, ledger: Ledger) -> Sequences:
+def sequences_of(rows: Rows, at: Boundaries | None, dataset: DatasetConfig, quarantine: Quarantine) -> Sequences:
     """The sequences of one bucket's rows, for training and evaluation.
 
     Args:
         rows: all rows of some entities.
         at: where splits by time begin, None for other splits.
         dataset: the configuration.
-        ledger: receives what is taken out, and the counts.
+        quarantine: receives what is taken out, and the counts.
     """
-    series, split = series_of_bucket(rows, dataset, ledger)
+    series, split = series_of_bucket(rows, dataset, quarantine)
     if isinstance(dataset.task, ForecastingConfig):
-        return training_windows(series, split, at, dataset, ledger)
-    return whole_sequences(series, split, at, dataset, ledger)
+        return training_windows(series, split, at, dataset, quarantine)
+    return whole_sequences(series, split, at, dataset, quarantine)
 
 
 def encoder_of(sequences: Sequences, dataset: DatasetConfig, *, prediction: bool = False) -> Encoder:
@@ -46,8 +46,8 @@ def encoder_of(sequences: Sequences, dataset: DatasetConfig, *, prediction: bool
 
 
 def bucket_shards(
-    chunks: Iterable[bytes], at: Boundaries | None, dataset: DatasetConfig, ledger: Ledger
+    chunks: Iterable[bytes], at: Boundaries | None, dataset: DatasetConfig, quarantine: Quarantine
 ) -> Iterator[tuple[str, int, bytes]]:
     """Split, number and bytes of each shard of a bucket."""
-    sequences = sequences_of(unpack(chunks), at, dataset, ledger)
-    yield from shards(sequences, encoder_of(sequences, dataset), ledger.account)
+    sequences = sequences_of(unpack(chunks), at, dataset, quarantine)
+    yield from shards(sequences, encoder_of(sequences, dataset), quarantine.report)

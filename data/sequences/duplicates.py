@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from noisy_gru.data.report.quarantine import Ledger
+from noisy_gru.data.report.quarantine import Quarantine
 from noisy_gru.data.sequences.rows import Rows
 
 EXACT, CONFLICT, ACROSS = "exact_duplicate", "duplicate_step", "duplicate_step_across_splits"
 
 
-def without_duplicates(rows: Rows, action: str, time_kind: str, ledger: Ledger) -> Rows:
+def without_duplicates(rows: Rows, action: str, time_kind: str, quarantine: Quarantine) -> Rows:
     """The rows without a second one for any entity and time; in any order.
 
     A row that stands in two splits would leak from one to the other, so it is a duplicate even if its values agree;
@@ -31,7 +31,7 @@ def without_duplicates(rows: Rows, action: str, time_kind: str, ledger: Ledger) 
     frame = _values(rows.take(index)).assign(group=group)
 
     copies = frame.duplicated().to_numpy()
-    ledger.rows("drop", EXACT, int(copies.sum()), list)
+    quarantine.rows("drop", EXACT, int(copies.sum()), list)
     keep = np.ones(len(rows), bool)
     keep[index[copies]] = False
 
@@ -53,7 +53,7 @@ def without_duplicates(rows: Rows, action: str, time_kind: str, ledger: Ledger) 
         def records(out: np.ndarray = out, problem: str = problem) -> list[dict[str, Any]]:
             return rows.records(out, time_kind, problem)
 
-        ledger.rows(action, reason, len(out), records)
+        quarantine.rows(action, reason, len(out), records)
     return rows.take(keep)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from noisy_gru.data.errors import DataError
-from noisy_gru.data.report.quarantine import Ledger
+from noisy_gru.data.report.quarantine import Quarantine
 from noisy_gru.data.sequences.rows import Rows
 from noisy_gru.schema.config import TimeConfig
 
@@ -64,7 +64,7 @@ def _series_of(starts: np.ndarray) -> np.ndarray:
     return np.repeat(np.arange(len(starts) - 1), np.diff(starts))
 
 
-def regular(rows: Rows, time: TimeConfig | None, action: str, ledger: Ledger) -> Series:
+def regular(rows: Rows, time: TimeConfig | None, action: str, quarantine: Quarantine) -> Series:
     """Series of sorted rows with their gaps filled, or cut, or left as they are.
 
     The grid of a series is a multiple of the frequency from the phase that most of its rows share; a row between two
@@ -80,7 +80,7 @@ def regular(rows: Rows, time: TimeConfig | None, action: str, ledger: Ledger) ->
         return Series(rows, starts, starts, grid)
     grid, off = _grid(rows, starts, frequency)
     if off.any():
-        ledger.rows(
+        quarantine.rows(
             action,
             OFF_GRID,
             int(off.sum()),
@@ -92,7 +92,7 @@ def regular(rows: Rows, time: TimeConfig | None, action: str, ledger: Ledger) ->
         starts = rows.starts()
     grid = grid - grid[starts[:-1]][_series_of(starts)] if len(rows) else grid
     if time.gaps == "fill":
-        return _filled(rows, starts, grid, frequency, ledger)
+        return _filled(rows, starts, grid, frequency, quarantine)
     jump = np.diff(grid) != 1
     segments = np.union1d(starts, np.flatnonzero(jump) + 1)
     return Series(rows, starts, segments, grid)
@@ -117,7 +117,7 @@ def _grid(rows: Rows, starts: np.ndarray, frequency: int | float) -> tuple[np.nd
     return np.round(since / frequency - usual * _TOLERANCE).astype(np.int64), off
 
 
-def _filled(rows: Rows, starts: np.ndarray, grid: np.ndarray, frequency: int | float, ledger: Ledger) -> Series:
+def _filled(rows: Rows, starts: np.ndarray, grid: np.ndarray, frequency: int | float, quarantine: Quarantine) -> Series:
     if not len(rows):
         return Series(rows, starts, starts, grid)
     lengths = grid[starts[1:] - 1] + 1
@@ -155,5 +155,5 @@ def _filled(rows: Rows, starts: np.ndarray, grid: np.ndarray, frequency: int | f
         label[0][to] = rows.label[0]
     elif label is not None:
         label[to] = rows.label
-    ledger.account.steps_filled += int(filled.sum())
+    quarantine.report.steps_filled += int(filled.sum())
     return Series(replace(out, label=label), new_starts, new_starts, steps)

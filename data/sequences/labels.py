@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from noisy_gru.data.report.quarantine import Ledger
+from noisy_gru.data.report.quarantine import Quarantine
 from noisy_gru.data.sequences.rows import Rows
 from noisy_gru.schema.config import PoliciesConfig
 
 MISSING, CONFLICTING = "missing_label", "conflicting_label"
 
 
-def with_one_label(rows: Rows, policies: PoliciesConfig, time_kind: str, ledger: Ledger) -> Rows:
+def with_one_label(rows: Rows, policies: PoliciesConfig, time_kind: str, quarantine: Quarantine) -> Rows:
     """Sorted rows whose label is that of their series; series without one label are taken out.
 
     A row without a label takes the one that the other rows of its series name.
@@ -39,7 +39,7 @@ def with_one_label(rows: Rows, policies: PoliciesConfig, time_kind: str, ledger:
         (CONFLICTING, conflicting, "expected the same label in all rows of the sequence, received others"),
     ):
         out = bad[series]
-        ledger.rows(
+        quarantine.rows(
             getattr(policies, reason),
             reason,
             int(out.sum()),

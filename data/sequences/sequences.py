@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from noisy_gru.data.columns import Columns
-from noisy_gru.data.report.quarantine import Ledger
+from noisy_gru.data.report.quarantine import Quarantine
 from noisy_gru.data.sequences.calendar_features import with_calendar
 from noisy_gru.data.sequences.duplicates import without_duplicates
 from noisy_gru.data.sequences.gaps import Series, regular
@@ -46,22 +46,22 @@ class Sequences:
 
 
 def series_of_bucket(
-    rows: Rows, dataset: DatasetConfig, ledger: Ledger, *, prediction: bool = False
+    rows: Rows, dataset: DatasetConfig, quarantine: Quarantine, *, prediction: bool = False
 ) -> tuple[Series, np.ndarray]:
     """Regular series with one label each, and the split of each series [S]."""
     policies = dataset.data.policies
     kind = Columns.of(dataset, prediction=prediction).time_kind
-    rows = without_duplicates(rows, policies.duplicate_step, kind, ledger).sorted()
-    rows = with_one_label(rows, policies, kind, ledger)
+    rows = without_duplicates(rows, policies.duplicate_step, kind, quarantine).sorted()
+    rows = with_one_label(rows, policies, kind, quarantine)
     off_grid = "quarantine" if policies.unparsable_value == "impute" else policies.unparsable_value
-    series = regular(rows, dataset.data.time, off_grid, ledger)
+    series = regular(rows, dataset.data.time, off_grid, quarantine)
     series = replace(series, rows=_with_entity(with_calendar(series.rows, dataset.data.numeric), dataset))
     starts = series.starts
     if prediction:
         return series, np.zeros(len(starts) - 1, np.int8)
     entity = series.rows.entity[starts[:-1]]
-    ledger.account.entities += len(np.unique(entity))
-    ledger.account.entities_in_several_splits += int((np.unique(entity, return_counts=True)[1] > 1).sum())
+    quarantine.report.entities += len(np.unique(entity))
+    quarantine.report.entities_in_several_splits += int((np.unique(entity, return_counts=True)[1] > 1).sum())
     return series, splits_of_series(series.rows, starts, dataset)
 
 
@@ -74,7 +74,7 @@ def _with_entity(rows: Rows, dataset: DatasetConfig) -> Rows:
 
 
 def whole_sequences(
-    series: Series, split: np.ndarray, at: Boundaries | None, dataset: DatasetConfig, ledger: Ledger
+    series: Series, split: np.ndarray, at: Boundaries | None, dataset: DatasetConfig, quarantine: Quarantine
 ) -> Sequences:
     """One sequence for each series (for each segment where gaps cut), within the lengths that the data set allows."""
     data, rows = dataset.data, series.rows
@@ -89,14 +89,14 @@ def whole_sequences(
         data.policies.too_short,
         TOO_SHORT,
         kind,
-        ledger,
+        quarantine,
         f"expected a sequence of at least {data.min_length} steps (data.min_length)",
     )
     long = lengths > data.max_length
     latest = np.where(long, stop - data.max_length, start)
     if data.policies.too_long == "truncate":
         for first, last in zip(start[long].tolist(), latest[long].tolist(), strict=True):
-            ledger.account.dropped[TOO_LONG] += int((rows.row[first:last] > 0).sum())
+            quarantine.report.dropped[TOO_LONG] += int((rows.row[first:last] > 0).sum())
         start, keep = latest, ~short
     else:
         take_out_spans(
@@ -106,18 +106,18 @@ def whole_sequences(
             data.policies.too_long,
             TOO_LONG,
             kind,
-            ledger,
+            quarantine,
             f"expected a sequence of at most {data.max_length} steps (data.max_length)",
         )
         keep = ~short & ~long
     split = split[np.searchsorted(series.starts, start, side="right") - 1]
     start, stop, split = start[keep], stop[keep], split[keep]
-    count_kept(rows, start, stop, ledger)
+    count_kept(rows, start, stop, quarantine)
     cut = data.time is not None and data.time.gaps == "split"
     ids = sequence_ids(rows, start, stop, kind if cut else None)
     if at is not None:
         split = splits_of_spans(rows.time[start], rows.time[stop - 1], at, dataset)
-    return left_in_a_split(Sequences(rows, start, stop, split, ids), ledger)
+    return left_in_a_split(Sequences(rows, start, stop, split, ids), quarantine)
 
 
 def take_out_spans(
@@ -127,7 +127,7 @@ def take_out_spans(
     action: str,
     reason: str,
     kind: str,
-    ledger: Ledger,
+    quarantine: Quarantine,
     problem: str,
     received: np.ndarray | None = None,
 ) -> None:
@@ -136,17 +136,17 @@ def take_out_spans(
     for first, last, count in zip(start.tolist(), stop.tolist(), counts.tolist(), strict=True):
         which = np.arange(first, last)[rows.row[first:last] > 0]
         text = f"{problem}, received {count}"
-        ledger.rows(action, reason, len(which), lambda which=which, text=text: rows.records(which, kind, text))
+        quarantine.rows(action, reason, len(which), lambda which=which, text=text: rows.records(which, kind, text))
 
 
-def count_kept(rows: Rows, start: np.ndarray, stop: np.ndarray, ledger: Ledger) -> None:
+def count_kept(rows: Rows, start: np.ndarray, stop: np.ndarray, quarantine: Quarantine) -> None:
     """Count the rows of the spans as kept."""
     if not len(start):
         return
     given = np.concatenate([[0], np.cumsum(rows.row > 0)])
-    ledger.account.rows_kept += int((given[stop] - given[start]).sum())
+    quarantine.report.rows_kept += int((given[stop] - given[start]).sum())
     first, last = rows.time[start].min().item(), rows.time[stop - 1].max().item()
-    ledger.account.span("rows", first, last)
+    quarantine.report.span("rows", first, last)
 
 
 def sequence_ids(rows: Rows, start: np.ndarray, stop: np.ndarray, kind: str | None) -> list[str]:
@@ -157,12 +157,12 @@ def sequence_ids(rows: Rows, start: np.ndarray, stop: np.ndarray, kind: str | No
     return [f"{name}@{time}" for name, time in zip(names, time_texts(rows.time[stop - 1], kind), strict=True)]
 
 
-def left_in_a_split(sequences: Sequences, ledger: Ledger) -> Sequences:
+def left_in_a_split(sequences: Sequences, quarantine: Quarantine) -> Sequences:
     """The sequences that are in a split; the others are counted as dropped."""
     for code, reason in ((EMBARGO, "embargo"), (ACROSS_BOUNDARY, "across_split_boundary")):
         count = int((sequences.split == code).sum())
         if count:
-            ledger.account.sequences_dropped[reason] += count
+            quarantine.report.sequences_dropped[reason] += count
     return taken(sequences, sequences.split >= 0)
 
 

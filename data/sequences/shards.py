@@ -11,7 +11,7 @@ from hashlib import blake2b
 import google_crc32c
 import numpy as np
 
-from noisy_gru.data.report.ingestion_report import Account
+from noisy_gru.data.report.ingestion_report import IngestionReport
 from noisy_gru.data.sequences.encoding import Encoder
 from noisy_gru.data.sequences.sequences import Sequences
 from noisy_gru.schema.config import SPLITS
@@ -40,7 +40,7 @@ def order_of(ids: list[str]) -> list[int]:
 
 
 def shards(
-    sequences: Sequences, encode: Encoder, account: Account, shard_bytes: int = SHARD_BYTES
+    sequences: Sequences, encode: Encoder, report: IngestionReport, shard_bytes: int = SHARD_BYTES
 ) -> Iterator[tuple[str, int, bytes]]:
     """Split, number and gzipped bytes of each shard; a split without sequences has none.
 
@@ -51,7 +51,7 @@ def shards(
         chosen = np.flatnonzero(sequences.split == code)
         if not len(chosen):
             continue
-        _count(sequences, chosen, lengths, split, account)
+        _count(sequences, chosen, lengths, split, report)
         ids = [sequences.ids[place] for place in chosen.tolist()]
         number, size, buffer = 0, 0, io.BytesIO()
         stream = gzip.GzipFile(filename="", fileobj=buffer, mode="wb", compresslevel=COMPRESSION, mtime=0)
@@ -68,15 +68,15 @@ def shards(
         yield split, number, buffer.getvalue()
 
 
-def _count(sequences: Sequences, chosen: np.ndarray, lengths: np.ndarray, split: str, account: Account) -> None:
+def _count(sequences: Sequences, chosen: np.ndarray, lengths: np.ndarray, split: str, report: IngestionReport) -> None:
     rows = sequences.rows
-    account.sequences[split] += len(chosen)
+    report.sequences[split] += len(chosen)
     for length, count in zip(*np.unique(lengths[chosen], return_counts=True), strict=True):
-        account.lengths[str(length)] += int(count)
+        report.lengths[str(length)] += int(count)
     first, last = sequences.start[chosen], sequences.stop[chosen] - 1
-    account.span(split, rows.time[first].min().item(), rows.time[last].max().item())
+    report.span(split, rows.time[first].min().item(), rows.time[last].max().item())
     if isinstance(rows.label, tuple):
         codes, texts = rows.label
-        labels = account.labels.setdefault(split, type(account.sequences)())
+        labels = report.labels.setdefault(split, type(report.sequences)())
         for code, count in zip(*np.unique(codes[first], return_counts=True), strict=True):
             labels[texts[code]] += int(count)

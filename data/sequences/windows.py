@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from noisy_gru.data.columns import NAIVE_LAST, NAIVE_SEASONAL, TARGET
-from noisy_gru.data.report.quarantine import Ledger
+from noisy_gru.data.report.quarantine import Quarantine
 from noisy_gru.data.sequences.gaps import Series
 from noisy_gru.data.sequences.sequences import (
     TOO_SHORT,
@@ -65,7 +65,7 @@ def _seasonal_rows(series: Series, ends: np.ndarray, horizons: np.ndarray, seaso
 
 
 def training_windows(
-    series: Series, split: np.ndarray, at: Boundaries | None, dataset: DatasetConfig, ledger: Ledger
+    series: Series, split: np.ndarray, at: Boundaries | None, dataset: DatasetConfig, quarantine: Quarantine
 ) -> Sequences:
     """All windows of all series that are in a split and whose targets are known."""
     task, time, rows = dataset.task, dataset.data.time, series.rows
@@ -81,18 +81,18 @@ def training_windows(
         dataset.data.policies.too_short,
         TOO_SHORT,
         time.kind,
-        ledger,
+        quarantine,
         f"expected at least {needed} steps (task.input_length and the furthest of task.horizons)",
     )
-    count_kept(rows, start[~short], stop[~short], ledger)
+    count_kept(rows, start[~short], stop[~short], quarantine)
     ends = window_ends(series.segments, task)
     owner = np.searchsorted(series.starts, ends, side="right") - 1
     of_window = split[owner] if at is None else _splits_by_time(series, ends, owner, at, embargo_of(dataset))
     first = ends - task.input_length + 1
     found = Sequences(rows, first, ends + 1, of_window, sequence_ids(rows, first, ends + 1, time.kind))
-    found = left_in_a_split(found, ledger)
+    found = left_in_a_split(found, quarantine)
     found = replace(found, answers=answers(series, found.stop - 1, task))
-    return _with_targets(found, dataset, ledger)
+    return _with_targets(found, dataset, quarantine)
 
 
 def _splits_by_time(series: Series, ends: np.ndarray, owner: np.ndarray, at: Boundaries, embargo: int) -> np.ndarray:
@@ -104,12 +104,12 @@ def _splits_by_time(series: Series, ends: np.ndarray, owner: np.ndarray, at: Bou
     return found
 
 
-def _with_targets(found: Sequences, dataset: DatasetConfig, ledger: Ledger) -> Sequences:
+def _with_targets(found: Sequences, dataset: DatasetConfig, quarantine: Quarantine) -> Sequences:
     missing = np.zeros(len(found), bool)
     for key, values in found.answers.items():
         if key.startswith(TARGET):
             missing |= np.isnan(values).any(axis=1)
-    ledger.sequences(
+    quarantine.sequences(
         dataset.data.policies.missing_label,
         MISSING_LABEL,
         int(missing.sum()),

@@ -246,7 +246,7 @@ def _offset(zone: str) -> int | None:
 
 
 def time_texts(values: np.ndarray, kind: str) -> list[str]:
-    """How times stand in window ids and in the account: ISO 8601 with ``Z`` for timestamps, else the number."""
+    """How times stand in window ids and in the report: ISO 8601 with ``Z`` for timestamps, else the number."""
     if kind != "timestamp":
         numbers_ = values.astype(float).tolist() if kind == "float" else values.tolist()
         return [_number_text(value) if kind == "float" else str(value) for value in numbers_]

@@ -1,7 +1,7 @@
 """A bounded sample of a data set's sequences by their values, to test later data against: no rows, no names.
 
 >>> sample = sample_values("artifacts/examples/12", "train", dataset)  # doctest: +SKIP
->>> write_values("artifacts/account/12", sample)  # doctest: +SKIP
+>>> write_values("artifacts/report/12", sample)  # doctest: +SKIP
 
 Of each sequence it keeps, by numeric column, how many values are there and missing and where at most ``POINTS`` of
 their quantiles stand among ``EDGES`` quantiles of all; by categorical column, the counts of its commonest values.

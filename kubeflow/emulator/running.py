@@ -13,11 +13,11 @@ from typing import Any
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
-from noisy_gru.kubeflow.emulator.account import RunAccount, TaskAccount, Teller
 from noisy_gru.kubeflow.emulator.arguments import as_json, check_arguments
 from noisy_gru.kubeflow.emulator.backends import DEFAULT_VERSION, Backend, backend
 from noisy_gru.kubeflow.emulator.compiled import CompiledPipeline, parameter_values, read_pipeline
 from noisy_gru.kubeflow.emulator.conditions import holds
+from noisy_gru.kubeflow.emulator.dry_run_record import DryRunRecord, TaskRecord, Teller
 from noisy_gru.kubeflow.emulator.errors import CompiledPipelineError, TaskError
 from noisy_gru.kubeflow.emulator.inputs import Result, Run, Scope, outputs_of, predecessors, resolve
 from noisy_gru.kubeflow.emulator.launcher import launch, provision_outputs
@@ -37,7 +37,7 @@ def emulate(
     jobs: int = 1,
     say: Callable[[str], None] = print,
     clock: Callable[[], float] = time.monotonic,
-) -> RunAccount:
+) -> DryRunRecord:
     """Runs a compiled pipeline once.
 
     Args:
@@ -46,11 +46,11 @@ def emulate(
         parameters: of the pipeline, as text.
         version: the release of Kubeflow Pipelines.
         jobs: how many containers may run at once.
-        say: prints a line of the account.
+        say: prints a line of the record.
         clock: seconds.
 
     Returns:
-        The account, which is also in ``runs/<run id>/run.json``. A failed task is in it, not raised.
+        The record, which is also in ``runs/<run id>/run.json``. A failed task is in it, not raised.
 
     Raises:
         CompiledPipelineError: the file or a parameter is nothing that the API server would take.
@@ -61,29 +61,29 @@ def emulate(
     root = root.absolute()
     run_id = str(uuid.uuid4())
     shown = {name: json_format.MessageToDict(value) for name, value in sorted(values.items())}
-    account = RunAccount(run_id, compiled.name, f"{compiled.root}/{compiled.name}/{run_id}", shown)
+    record = DryRunRecord(run_id, compiled.name, f"{compiled.root}/{compiled.name}/{run_id}", shown)
     folder = root / "runs" / run_id
     folder.mkdir(parents=True)
     say(f"{compiled.name}  run {run_id}  as on Kubeflow Pipelines {version}")
-    teller = Teller(account, say)
-    emulation = _Emulation(compiled, account, teller, ObjectStore(root / "store"), folder, jobs, clock, release)
+    teller = Teller(record, say)
+    emulation = _Emulation(compiled, record, teller, ObjectStore(root / "store"), folder, jobs, clock, release)
     emulation.tell_differences()
     began = clock()
-    account.status = "failed"
+    record.status = "failed"
     try:
         if emulation.run(values) == "SUCCEEDED":
-            account.status = "succeeded"
+            record.status = "succeeded"
     finally:
         teller.write(folder / "run.json")
-    say(f"{account.status} in {clock() - began:.0f} s; account and logs: {folder}")
-    return account
+    say(f"{record.status} in {clock() - began:.0f} s; record and logs: {folder}")
+    return record
 
 
 class _Emulation:
     def __init__(
         self,
         compiled: CompiledPipeline,
-        account: RunAccount,
+        record: DryRunRecord,
         teller: Teller,
         store: ObjectStore,
         folder: Path,
@@ -92,14 +92,14 @@ class _Emulation:
         release: Backend,
     ):
         self._compiled = compiled
-        self._account = account
+        self._record = record
         self._teller = teller
         self._store = store
         self._folder = folder
         self._places = threading.BoundedSemaphore(jobs)
         self._clock = clock
         self._backend = release
-        self._run = Run(account.run_id, compiled.name, release)
+        self._run = Run(record.run_id, compiled.name, release)
         self._ids = iter(range(1, 1_000_000))
         self._stopped = threading.Event()
 
@@ -136,7 +136,7 @@ class _Emulation:
                         task = waiting.pop(name)
                         if (idle := self._not_to_start(task, scope)) is not None:
                             scope.results[name] = Result(idle)
-                            self._teller.ended(TaskAccount(prefix + name, idle))
+                            self._teller.ended(TaskRecord(prefix + name, idle))
                         else:
                             running[pool.submit(self._task, name, task, scope, prefix)] = name
                     if ready and not running:
@@ -172,7 +172,7 @@ class _Emulation:
             executor_input = _proto.ExecutorInput(inputs=resolve(task, component, scope, self._run))
             condition = task.trigger_policy.condition
             if condition and not holds(condition, _for_condition(executor_input)):
-                self._teller.ended(TaskAccount(path, "SKIPPED"))
+                self._teller.ended(TaskRecord(path, "SKIPPED"))
                 return Result("SKIPPED")
             if component.WhichOneof("implementation") == "dag":
                 inner = Scope(dict(executor_input.inputs.parameter_values), _single(executor_input.inputs.artifacts))
@@ -199,7 +199,7 @@ class _Emulation:
         began = self._clock()
         executor_input.outputs.CopyFrom(
             provision_outputs(
-                self._account.root, task.task_info.name or path, component.output_definitions, self._backend
+                self._record.root, task.task_info.name or path, component.output_definitions, self._backend
             )
         )
         result, pod, tries = Result("FAILED", error="was interrupted"), None, 0
@@ -233,7 +233,7 @@ class _Emulation:
 
     def _tell(self, path: str, result: Result, began: float, *, tries: int, pod: Path | None) -> None:
         self._teller.ended(
-            TaskAccount(
+            TaskRecord(
                 name=path,
                 state=result.state,
                 seconds=round(self._clock() - began, 3),

@@ -31,11 +31,11 @@ def compare_runs(
 ) -> None:
     """Two runs side by side: what differs in configuration, data, files and packages, and all metrics and durations."""
     from noisy_gru.pipeline.cli.comparison_view import show_comparison
-    from noisy_gru.pipeline.cli.runs_view import find_account
+    from noisy_gru.pipeline.cli.runs_view import find_record
     from noisy_gru.pipeline.runs.comparison import compare
 
     with errors_in_words(debug):
-        found = compare(find_account(first, root), find_account(second, root))
+        found = compare(find_record(first, root), find_record(second, root))
         if as_json:
             typer.echo(json.dumps(found.to_dict(), indent=1))
         else:
@@ -51,7 +51,7 @@ def lineage(
     data: Annotated[
         Path | None,
         typer.Option(
-            help="Folder that the names of the input files are relative to. Default: as the run's account says.",
+            help="Folder that the names of the input files are relative to. Default: as the run's record says.",
             show_default=False,
         ),
     ] = None,
@@ -63,7 +63,7 @@ def lineage(
     Ends with 1 if a file, of the version or of its data, is changed or gone.
     """
     from noisy_gru.pipeline.cli.history_view import show_lineage
-    from noisy_gru.pipeline.cli.runs_view import find_account
+    from noisy_gru.pipeline.cli.runs_view import find_record
     from noisy_gru.pipeline.runs.lineage import publishing_run, trace, version_folder
     from noisy_gru.schema.errors import UserError
 
@@ -72,11 +72,11 @@ def lineage(
         run = publishing_run(version_folder(folder, name, version))
         own = folder.parent if (folder.parent / "runs").is_dir() else None
         try:
-            account = find_account(run, root or own) if run else None
+            record = find_record(run, root or own) if run else None
         except UserError:
-            # The version carries what matters; on Kubeflow there is no account.
-            account = None
-        found = trace(folder, name, version, account, None if data is None else str(data.absolute()))
+            # The version carries what matters; on Kubeflow there is no record.
+            record = None
+        found = trace(folder, name, version, record, None if data is None else str(data.absolute()))
         if as_json:
             typer.echo(json.dumps(found.to_dict(), indent=1))
         else:
@@ -113,13 +113,13 @@ def replay_run(
 
     Publishes nothing where the run did. Ends with 1 if the metrics are further apart than the tolerance.
     """
-    from noisy_gru.pipeline.cli.runs_view import find_account
+    from noisy_gru.pipeline.cli.runs_view import find_record
     from noisy_gru.pipeline.runs.replay import TOLERANCE, replay
 
     with errors_in_words(debug), tempfile.TemporaryDirectory(prefix="noisy-gru-replay-") as temporary:
-        account = find_account(run_id, root)
+        record = find_record(run_id, root)
         found = replay(
-            account,
+            record,
             into=into or Path(temporary),
             anyway=anyway,
             tolerance=TOLERANCE if tolerance is None else tolerance,

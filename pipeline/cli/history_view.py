@@ -35,10 +35,10 @@ def show_lineage(found: Lineage, stream: TextIO) -> None:
     spoilt = ", ".join(f"{name} ({state})" for name, state in found.files_state.items())
     line("its files", f"NOT as published: {spoilt}" if spoilt else "as published")
     line("model", f"{found.artifact[0]}{'' if found.artifact[1] else ' (deleted)'}" if found.artifact[0] else "")
-    account = found.account
-    where = "its account isn't here" if account is None else f"started {account.started}, {account.status}"
+    record = found.run_record
+    where = "its record isn't here" if record is None else f"started {record.started}, {record.status}"
     line("run", f"{found.run_id or 'unknown'} ({where})")
-    config = "" if account is None else f"{account.config_path}, "
+    config = "" if record is None else f"{record.config_path}, "
     line("config", f"{config}hash {found.config_hash[:_HASH]}, seed {found.seed}" if found.config_hash else "")
     versions = ", ".join(f"{name} {version}" for name, version in found.packages.items())
     line("source", "; ".join(filter(None, (found.source[:_HASH], versions))))

@@ -103,7 +103,7 @@ def run(
         try:
             loaded = load_config(config, set_ or [])
             check_config(loaded, span=span)
-            account = run_config(
+            record = run_config(
                 loaded,
                 config_path=config,
                 root=root or default_root(loaded),
@@ -116,9 +116,9 @@ def run(
                 typer.echo(json.dumps({"run_id": None, "status": "failed", "blessed": None, "error": str(error)}))
             raise
     if as_json:
-        typer.echo(json.dumps(run_summary(account)))
+        typer.echo(json.dumps(run_summary(record)))
     code = {"succeeded": 0, "refused": EXIT_REFUSED, "interrupted": EXIT_INTERRUPTED}
-    raise typer.Exit(code.get(account.status, EXIT_FAILED))
+    raise typer.Exit(code.get(record.status, EXIT_FAILED))
 
 
 @app.command()

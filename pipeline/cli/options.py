@@ -13,7 +13,7 @@ import typer
 from noisy_gru.pipeline.exit_codes import EXIT_BUSY, EXIT_CONFIG, EXIT_FAILED, EXIT_INTERRUPTED
 
 if TYPE_CHECKING:
-    from noisy_gru.pipeline.runs.run_directory import RunAccount
+    from noisy_gru.pipeline.runs.run_directory import RunRecord
 
 # What a machine refuses: no place, no right to write, no memory, a broken disk, too many open files.
 _MACHINE = frozenset(
@@ -35,7 +35,7 @@ SetOption = Annotated[
 RootOption = Annotated[
     Path | None,
     typer.Option(
-        help="Where everything of the runs goes: artifacts, metadata, logs, accounts, serving/<model>/<version>. "
+        help="Where everything of the runs goes: artifacts, metadata, logs, records, serving/<model>/<version>. "
         "Default: runs/<name>, with the name in CONFIG.",
         show_default=False,
     ),
@@ -79,12 +79,12 @@ def errors_in_words(debug: bool) -> Iterator[None]:
         raise typer.Exit(EXIT_INTERRUPTED) from None
 
 
-def run_summary(account: RunAccount) -> dict[str, Any]:
+def run_summary(record: RunRecord) -> dict[str, Any]:
     """What ``run --json`` prints."""
     keys = {
         *("run_id", "pipeline", "status", "blessed", "refusals", "published_path", "version", "metrics", "rows"),
         *("sequences", "seconds", "started", "finished", "root", "log", "error"),
     }
-    summary = account.model_dump(mode="json", include=keys)
-    steps = [step.model_dump(mode="json", include={"name", "seconds", "status", "numbers"}) for step in account.steps]
+    summary = record.model_dump(mode="json", include=keys)
+    steps = [step.model_dump(mode="json", include={"name", "seconds", "status", "numbers"}) for step in record.steps]
     return {**summary, "steps": steps}

@@ -197,7 +197,7 @@ def _retrained(
     from noisy_gru.pipeline.retrain.retraining import retrain_once
 
     done = retrain_once(config, config_path=config_path, root=root, overrides=overrides, force=force, debug=debug)
-    if done.error is not None and done.account is None:
+    if done.error is not None and done.record is None:
         typer.echo(f"error: {done.error}", err=True)
     code = EXIT_CONFIG if done.wrong_config else CODES.get(done.outcome, EXIT_FAILED)
-    return done.to_dict(run_summary(done.account) if done.account else None), code
+    return done.to_dict(run_summary(done.record) if done.record else None), code

@@ -1,4 +1,4 @@
-"""``noisy-gru runs …``: the accounts of runs, and what became of the versions that they published."""
+"""``noisy-gru runs …``: the records of runs, and what became of the versions that they published."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from noisy_gru.registry.rollout import Change
 
 runs_app = typer.Typer(
-    help="The runs under a root: their accounts, and taking back what they published.",
+    help="The runs under a root: their records, and taking back what they published.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -37,24 +37,24 @@ ReasonOption = Annotated[str, typer.Option(help="Why: kept in the model's histor
 @runs_app.command("list")
 def list_runs(root: RunsRootOption = None, as_json: JsonOption = False, debug: DebugOption = False) -> None:
     """The runs under a root, oldest first: when, how they ended, their metrics, the version they published."""
-    from noisy_gru.pipeline.cli.runs_view import all_accounts, published_state, table
+    from noisy_gru.pipeline.cli.runs_view import all_records, published_state, table
 
     with errors_in_words(debug):
-        accounts = all_accounts(root)
+        records = all_records(root)
         if as_json:
             history = {"plan", "previous", "warm_start", "replay_of", "pruned"}
             told = [
                 {
-                    **run_summary(account),
-                    "spans": [span["span"] for span in account.spans],
-                    **account.model_dump(mode="json", include=history),
-                    "version_state": published_state(account),
+                    **run_summary(record),
+                    "spans": [span["span"] for span in record.spans],
+                    **record.model_dump(mode="json", include=history),
+                    "version_state": published_state(record),
                 }
-                for account in accounts
+                for record in records
             ]
             typer.echo(json.dumps(told))
         else:
-            table(accounts, sys.stdout)
+            table(records, sys.stdout)
 
 
 @runs_app.command("show")
@@ -64,16 +64,16 @@ def show_run(
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """The account of one run: its steps with time and numbers, rows, metrics, what was published and why not."""
-    from noisy_gru.pipeline.cli.runs_view import find_account, page, published_state
+    """The record of one run: its steps with time and numbers, rows, metrics, what was published and why not."""
+    from noisy_gru.pipeline.cli.runs_view import find_record, page, published_state
 
     with errors_in_words(debug):
-        account = find_account(run_id, root)
+        record = find_record(run_id, root)
         if as_json:
-            content = {**account.model_dump(mode="json"), "version_state": published_state(account)}
+            content = {**record.model_dump(mode="json"), "version_state": published_state(record)}
             typer.echo(json.dumps(content, indent=1))
         else:
-            page(account, sys.stdout)
+            page(record, sys.stdout)
 
 
 @runs_app.command()

@@ -1,4 +1,4 @@
-"""Shows accounts of runs: a table of many, a page of one."""
+"""Shows records of runs: a table of many, a page of one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from noisy_gru.pipeline.runs.run_directory import RunAccount, RunDirectory
+from noisy_gru.pipeline.runs.run_directory import RunDirectory, RunRecord
 from noisy_gru.registry.labels import VersionState, version_state
 from noisy_gru.schema.errors import UserError
 from noisy_gru.schema.span_patterns import span_text
@@ -32,37 +32,37 @@ def _roots(root: Path | None) -> list[RunDirectory]:
     return [RunDirectory(path) for path in dict.fromkeys(found)]
 
 
-def all_accounts(root: Path | None) -> list[RunAccount]:
-    """The accounts under a root, or under every root in ``runs/``, oldest first."""
-    accounts = [account for directory in _roots(root) for account in directory.accounts()]
-    return sorted(accounts, key=lambda account: account.run_id)
+def all_records(root: Path | None) -> list[RunRecord]:
+    """The records under a root, or under every root in ``runs/``, oldest first."""
+    records = [record for directory in _roots(root) for record in directory.records()]
+    return sorted(records, key=lambda record: record.run_id)
 
 
-def find_account(run: str, root: Path | None) -> RunAccount:
-    """The account of a run by its id, an unambiguous beginning of it, or ``latest``; else ``UserError``."""
+def find_record(run: str, root: Path | None) -> RunRecord:
+    """The record of a run by its id, an unambiguous beginning of it, or ``latest``; else ``UserError``."""
     if root is not None:
-        return RunDirectory(root).account(run)
-    accounts = all_accounts(None)
-    if run == "latest" and accounts:
-        return accounts[-1]
-    matches = [account for account in accounts if account.run_id.startswith(run)]
-    exact = [account for account in matches if account.run_id == run]
+        return RunDirectory(root).record(run)
+    records = all_records(None)
+    if run == "latest" and records:
+        return records[-1]
+    matches = [record for record in records if record.run_id.startswith(run)]
+    exact = [record for record in matches if record.run_id == run]
     if len(exact or matches) == 1:
         return (exact or matches)[0]
     what = f"fits {len(matches)} runs" if matches else "not found"
     raise UserError(f"run {run}: {what} under {ALL_ROOTS.absolute()}. Name the root of the run with --root")
 
 
-def _now(account: RunAccount) -> VersionState | None:
+def _now(record: RunRecord) -> VersionState | None:
     """Where the version that a run published is now; None if it published none, or nobody can tell."""
-    if account.version is None or account.published_path is None:
+    if record.version is None or record.published_path is None:
         return None
-    return version_state(Path(account.published_path).parent, account.version)
+    return version_state(Path(record.published_path).parent, record.version)
 
 
-def published_state(account: RunAccount) -> str | None:
+def published_state(record: RunRecord) -> str | None:
     """Where the version that a run published is now: `published`, `withdrawn`, `removed` or `gone`; None: unknown."""
-    state = _now(account)
+    state = _now(record)
     return None if state is None else state.state
 
 
@@ -75,11 +75,11 @@ def _state_words(state: VersionState) -> str:
     return f"{state.state} on {state.event.at}{reason}"
 
 
-def _metrics(account: RunAccount, count: int) -> str:
+def _metrics(record: RunRecord, count: int) -> str:
     """Metrics, each with how far it is from the published model's on the same data."""
-    shown = [(name, value) for name, value in account.metrics.items() if name != "example_count"]
+    shown = [(name, value) for name, value in record.metrics.items() if name != "example_count"]
     return "  ".join(
-        f"{name} {value:.4g}" + (f" ({value - account.previous[name]:+.2g})" if name in account.previous else "")
+        f"{name} {value:.4g}" + (f" ({value - record.previous[name]:+.2g})" if name in record.previous else "")
         for name, value in shown[:count]
     )
 
@@ -109,91 +109,91 @@ def _short(value: float | None) -> str:
     return "-" if value is None else f"{value:.4g}"
 
 
-def _spans(account: RunAccount) -> str:
-    return span_text([span["span"] for span in account.spans])
+def _spans(record: RunRecord) -> str:
+    return span_text([span["span"] for span in record.spans])
 
 
-def _rules(account: RunAccount) -> str:
+def _rules(record: RunRecord) -> str:
     """The rules that made retraining due; empty for a run that somebody started."""
-    reasons = (account.plan or {}).get("reasons", [])
+    reasons = (record.plan or {}).get("reasons", [])
     return ", ".join(each["rule"] for each in reasons if each["met"] and each.get("kind") != "brake")
 
 
-def _version(account: RunAccount) -> str:
-    state = published_state(account)
-    return str(account.version or "") + ("" if state in (None, "published") else f" ({state})")
+def _version(record: RunRecord) -> str:
+    state = published_state(record)
+    return str(record.version or "") + ("" if state in (None, "published") else f" ({state})")
 
 
-def table(accounts: list[RunAccount], stream: TextIO) -> None:
-    """Writes one line for each account."""
+def table(records: list[RunRecord], stream: TextIO) -> None:
+    """Writes one line for each record."""
     console = console_for(stream)
-    if not accounts:
+    if not records:
         console.print("no runs yet; start one with: noisy-gru run CONFIG")
         return
     shown = Table(box=None, pad_edge=False)
     # Columns of retraining only where there is any.
-    optional = {"spans": [_spans(each) for each in accounts], "due by": [_rules(each) for each in accounts]}
+    optional = {"spans": [_spans(each) for each in records], "due by": [_rules(each) for each in records]}
     optional = {name: cells for name, cells in optional.items() if any(cells)}
     for column in ("run", "pipeline", "started", "took", "status", *optional, "version", "metrics"):
         shown.add_column(column, no_wrap=True)
-    for number, account in enumerate(accounts):
+    for number, record in enumerate(records):
         shown.add_row(
-            account.run_id,
-            account.pipeline,
-            account.started,
-            f"{account.seconds:.0f} s" if account.finished else "",
-            account.status,
+            record.run_id,
+            record.pipeline,
+            record.started,
+            f"{record.seconds:.0f} s" if record.finished else "",
+            record.status,
             *(cells[number] for cells in optional.values()),
-            _version(account),
-            escape(_metrics(account, _METRICS_SHOWN)),
+            _version(record),
+            escape(_metrics(record, _METRICS_SHOWN)),
         )
     console.print(shown)
 
 
-def page(account: RunAccount, stream: TextIO) -> None:
-    """Writes all of an account that a person may want to know."""
+def page(record: RunRecord, stream: TextIO) -> None:
+    """Writes all of a record that a person may want to know."""
     console = console_for(stream)
 
     def line(name: str, text: str) -> None:
         if text:
             console.print(f"{name:<12} {escape(text)}")
 
-    line("run", account.run_id)
-    line("pipeline", account.pipeline)
-    line("status", f"{account.status}, started {account.started}, took {account.seconds:.0f} s")
-    line("config", f"{account.config_path} (hash {account.config_hash[:12]}), seed {account.seed}")
-    line("overrides", "  ".join(account.overrides))
-    if account.rows is not None:
-        rows = account.rows
+    line("run", record.run_id)
+    line("pipeline", record.pipeline)
+    line("status", f"{record.status}, started {record.started}, took {record.seconds:.0f} s")
+    line("config", f"{record.config_path} (hash {record.config_hash[:12]}), seed {record.seed}")
+    line("overrides", "  ".join(record.overrides))
+    if record.rows is not None:
+        rows = record.rows
         text = f"{rows.read} read, {rows.kept} kept"
         for what, counts in (("dropped", rows.dropped), ("quarantined", rows.quarantined)):
             text += "".join(f"; {count} {what}: {reason}" for reason, count in counts.items())
         line("rows", text)
-    if account.plan is not None:
-        line("decision", "retrain" if account.plan.get("retrain") else "not due")
-        for reason in account.plan.get("reasons", []):
+    if record.plan is not None:
+        line("decision", "retrain" if record.plan.get("retrain") else "not due")
+        for reason in record.plan.get("reasons", []):
             met = "  in spite of" if reason.get("kind") == "brake" else "  because"
             line(met if reason["met"] else "  not", f"{reason['rule']}: {reason['text']}")
-    line("spans", _spans(account))
-    line("files", f"{len(account.inputs)}, with their hashes: noisy-gru runs show --json" if account.inputs else "")
-    line("sequences", ", ".join(f"{split} {count}" for split, count in account.sequences.items()))
-    line("metrics", _metrics(account, len(account.metrics)))
-    line("", "in brackets: against the published model, on the same data" if account.previous else "")
-    line("warm start", warm_start_text(account.warm_start or {}))
-    for comparison in account.comparisons:
+    line("spans", _spans(record))
+    line("files", f"{len(record.inputs)}, with their hashes: noisy-gru runs show --json" if record.inputs else "")
+    line("sequences", ", ".join(f"{split} {count}" for split, count in record.sequences.items()))
+    line("metrics", _metrics(record, len(record.metrics)))
+    line("", "in brackets: against the published model, on the same data" if record.previous else "")
+    line("warm start", warm_start_text(record.warm_start or {}))
+    for comparison in record.comparisons:
         line("compared", comparison_text(comparison))
-    for warning in account.warnings:
+    for warning in record.warnings:
         line("warning", warning)
-    for refusal in account.refusals:
+    for refusal in record.refusals:
         line("refused", refusal)
-    line("published", account.published_path or "nothing")
-    if state := _now(account):
+    line("published", record.published_path or "nothing")
+    if state := _now(record):
         line("now", _state_words(state))
-    line("replay of", account.replay_of or "")
-    line("artifacts", f"deleted on {account.pruned}" if account.pruned else "")
-    line("error", account.error or "")
-    line("log", account.log)
-    line("source", f"{account.fingerprint[:12]}; " + ", ".join(f"{k} {v}" for k, v in account.packages.items()))
+    line("replay of", record.replay_of or "")
+    line("artifacts", f"deleted on {record.pruned}" if record.pruned else "")
+    line("error", record.error or "")
+    line("log", record.log)
+    line("source", f"{record.fingerprint[:12]}; " + ", ".join(f"{k} {v}" for k, v in record.packages.items()))
     console.print()
-    for step in account.steps:
+    for step in record.steps:
         console.print(f"  {step.name:<20} {step.status:<11} {step.seconds:>7.1f} s  {escape(step.summary)}")

@@ -57,7 +57,7 @@ class CommandHookConfig(Section):
     argv: list[str] = Field(
         min_length=1,
         description="The program and its arguments, without a shell. What is asked for most is in the environment: "
-        "NOISY_GRU_EVENT, _PIPELINE, _RUN_ID, _STATUS, _VERSION and _ACCOUNT.",
+        "NOISY_GRU_EVENT, _PIPELINE, _RUN_ID, _STATUS, _VERSION and _RUN_RECORD.",
     )
     timeout: Duration = Field(default="1m", description="Time until it is killed.")
 

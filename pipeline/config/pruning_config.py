@@ -8,7 +8,7 @@ from noisy_gru.schema.config import Section
 
 
 class KeepConfig(Section):
-    """Which runs keep their artifacts and logs; accounts are kept for ever, and so is what a published version needs.
+    """Which runs keep their artifacts and logs; records are kept for ever, and so is what a published version needs.
 
     A run that either rule keeps is kept; with both null, all are.
     """

@@ -12,7 +12,7 @@ from noisy_gru.data.ingestion.report_checks import described
 from noisy_gru.data.ingestion.resolved_input import resolve
 from noisy_gru.data.ingestion.spans import LATEST
 from noisy_gru.data.reading.reader import Reader
-from noisy_gru.data.report.quarantine import Ledger
+from noisy_gru.data.report.quarantine import Quarantine
 from noisy_gru.data.sequences.chunks import CATEGORICAL, NUMERIC
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.file_patterns import local_glob
@@ -61,20 +61,20 @@ def measure(dataset: DatasetConfig, most_rows: int = MOST_ROWS) -> Measures:
         DataError: a file can't be read.
     """
     found = resolve("", dataset.data, LATEST, local_glob).sources
-    reader, ledger, measures = Reader(dataset), Ledger(), Measures()
+    reader, quarantine, measures = Reader(dataset), Quarantine(), Measures()
     for source in found:
         for part in reader.parts(source):
-            for table in reader.tables(part, ledger):
+            for table in reader.tables(part, quarantine):
                 _add(measures, table)
                 if measures.rows >= most_rows:
                     measures.complete = False
-                    return _with_quarantine(measures, ledger)
-    return _with_quarantine(measures, ledger)
+                    return _with_quarantine(measures, quarantine)
+    return _with_quarantine(measures, quarantine)
 
 
-def _with_quarantine(measures: Measures, ledger: Ledger) -> Measures:
-    measures.quarantined = ledger.account.quarantined
-    measures.examples = [described(record) for some in ledger.account.examples.values() for record in some]
+def _with_quarantine(measures: Measures, quarantine: Quarantine) -> Measures:
+    measures.quarantined = quarantine.report.quarantined
+    measures.examples = [described(record) for some in quarantine.report.examples.values() for record in some]
     return measures
 
 

@@ -8,7 +8,7 @@ from itertools import takewhile
 
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 from noisy_gru.pipeline.retrain.retraining_report import OUTCOMES
-from noisy_gru.pipeline.runs.run_directory import RunAccount, RunDirectory
+from noisy_gru.pipeline.runs.run_directory import RunDirectory, RunRecord
 from noisy_gru.registry.retraining_attempts import Attempt, append_attempt, is_open, outcomes, read_attempts
 from noisy_gru.schema.errors import UserError
 
@@ -48,15 +48,15 @@ def close_cut_off(directory: RunDirectory, model: str, *, now: datetime, why: st
     """
     model_dir = directory.serving / model
     attempts = read_attempts(model_dir)
-    accounts = {account.run_id: account for account in directory.accounts()}
+    records = {record.run_id: record for record in directory.records()}
     failed = []
     for run_id in dict.fromkeys(attempt.run_id for attempt in attempts):
         if not is_open(attempts, run_id):
             continue
         begun = [attempt for attempt in attempts if attempt.run_id == run_id][-1]
-        account = accounts.get(run_id)
+        record = records.get(run_id)
         # The run may have ended, and what was killed is only what should have recorded it.
-        outcome = OUTCOMES.get(account.status) if account else None
+        outcome = OUTCOMES.get(record.status) if record else None
         event = outcome if outcome in ("published", "refused", "interrupted") else "failed"
         end = Attempt(
             at=now.astimezone(UTC).isoformat(timespec="seconds"),
@@ -64,8 +64,8 @@ def close_cut_off(directory: RunDirectory, model: str, *, now: datetime, why: st
             run_id=run_id,
             spans=begun.spans,
             data=begun.data,
-            version=account.version if account and event == "published" else None,
-            reason=account.error or why if account and account.status == "failed" else why,
+            version=record.version if record and event == "published" else None,
+            reason=record.error or why if record and record.status == "failed" else why,
         )
         append_attempt(model_dir, end)
         if event == "failed":
@@ -79,13 +79,13 @@ def to_go_on_with(directory: RunDirectory, config: PipelineConfig) -> CutOff | N
     It is the newest run under the root, was interrupted or killed, and is not killed again and again: a run that no
     memory suffices for would keep all newer data out. After a kill the rules have to allow it (`after_failure: retry`).
     """
-    account = _newest(directory)
+    record = _newest(directory)
     attempts = read_attempts(directory.serving / config.model_name)
     past = outcomes(attempts)
-    if account is None or not past or past[-1].run_id != account.run_id:
+    if record is None or not past or past[-1].run_id != record.run_id:
         return None
     last = past[-1]
-    if account.status == "killed":
+    if record.status == "killed":
         if config.retraining.rules.after_failure != "retry" or _kills_in_a_row(directory, attempts) > GOES_ON:
             return None
     elif last.event != "interrupted":
@@ -100,16 +100,16 @@ def unfinished(directory: RunDirectory, config: PipelineConfig) -> bool:
     return to_go_on_with(directory, config) is not None
 
 
-def _newest(directory: RunDirectory) -> RunAccount | None:
+def _newest(directory: RunDirectory) -> RunRecord | None:
     try:
-        return directory.account("latest")
+        return directory.record("latest")
     except UserError:
         return None
 
 
 def _kills_in_a_row(directory: RunDirectory, attempts: list[Attempt]) -> int:
     """How many of the last retrainings were killed on the data of the last one."""
-    states = {account.run_id: account.status for account in directory.accounts()}
+    states = {record.run_id: record.status for record in directory.records()}
     past = list(reversed(outcomes(attempts)))
     data = past[0].data
     return sum(1 for _ in takewhile(lambda each: states.get(each.run_id) == "killed" and each.data == data, past))

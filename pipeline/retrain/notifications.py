@@ -37,7 +37,7 @@ ENVIRONMENT = {
     "NOISY_GRU_RUN_ID": "run_id",
     "NOISY_GRU_STATUS": "status",
     "NOISY_GRU_VERSION": "version",
-    "NOISY_GRU_ACCOUNT": "account",
+    "NOISY_GRU_RUN_RECORD": "record",
 }
 
 

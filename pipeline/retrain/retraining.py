@@ -35,7 +35,7 @@ from noisy_gru.pipeline.retrain.retraining_report import (
 )
 from noisy_gru.pipeline.runs.interrupts import Signals, signals_noted
 from noisy_gru.pipeline.runs.output_redirection import output_to
-from noisy_gru.pipeline.runs.run_directory import RunAccount, RunDirectory
+from noisy_gru.pipeline.runs.run_directory import RunDirectory, RunRecord
 from noisy_gru.pipeline.runs.running import run_config
 from noisy_gru.pipeline.runs.step_errors import explained, is_expected
 from noisy_gru.registry.retraining_attempts import Attempt, append_attempt
@@ -59,7 +59,7 @@ def retrain_once(
     debug: bool = False,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
     planner: Callable[..., Plan] | None = None,
-    runner: Callable[..., RunAccount] | None = None,
+    runner: Callable[..., RunRecord] | None = None,
     teller: Callable[..., list[Delivery]] = notify,
     say: Callable[[str], None] = to_stderr,
 ) -> Retraining:
@@ -67,9 +67,9 @@ def retrain_once(
 
     Args:
         config: as ``load_config`` gives it.
-        config_path: the file it came from, for the account.
+        config_path: the file it came from, for the record.
         root: where everything of the run goes.
-        overrides: the ``--set`` values that are already in ``config``, for the account.
+        overrides: the ``--set`` values that are already in ``config``, for the record.
         force: train whatever the plan says.
         debug: whether the traceback of what went wrong in the run is shown, too.
         now: the clock.
@@ -125,7 +125,7 @@ class _Job:
         self._say = say
         self._plan: dict[str, Any] | None = None
         self._resumes: str | None = None
-        self._account: RunAccount | None = None
+        self._record: RunRecord | None = None
         self._end: Retraining | None = None
         self._spans, self._data = "", ""
 
@@ -140,14 +140,14 @@ class _Job:
         force: bool,
         debug: bool,
         planner: Callable[..., Plan] | None,
-        runner: Callable[..., RunAccount] | None,
+        runner: Callable[..., RunRecord] | None,
     ) -> None:
         try:
             span = self._decide(planner, force)
             if span is None:
                 self.end("held" if (self._plan or {}).get("held") else "not due")
                 return
-            account = self._run(runner, config_path, overrides, debug, span)
+            record = self._run(runner, config_path, overrides, debug, span)
         except Exception as error:
             if self._signals.received:
                 raise KeyboardInterrupt from error
@@ -156,14 +156,14 @@ class _Job:
                 logging.getLogger(__name__).exception("unexpected")
             self.end("failed", error=explained(error), wrong_config=isinstance(error, ConfigError))
         else:
-            self.end(OUTCOMES.get(account.status, "failed"), error=account.error)
+            self.end(OUTCOMES.get(record.status, "failed"), error=record.error)
 
     def _decide(self, planner: Callable[..., Plan] | None, force: bool) -> str | None:
         """The newest span to train on; None if there is nothing to do."""
         cut_off = None if force else to_go_on_with(self._directory, self._config)
         if cut_off is not None:
             self._resumes, self._spans, self._data = cut_off.run_id, cut_off.spans, cut_off.data
-            before = self._directory.account(cut_off.run_id)
+            before = self._directory.record(cut_off.run_id)
             self._plan = {**(before.plan or {}), "resumes": cut_off.run_id}
             self._say(f"{self._config.name}: goes on with the retraining that was cut off, {cut_off.run_id}")
             return cut_off.newest_span
@@ -181,13 +181,13 @@ class _Job:
 
     def _run(
         self,
-        runner: Callable[..., RunAccount] | None,
+        runner: Callable[..., RunRecord] | None,
         config_path: Path,
         overrides: Sequence[str],
         debug: bool,
         span: str,
-    ) -> RunAccount:
-        self._account = (runner or run_config)(
+    ) -> RunRecord:
+        self._record = (runner or run_config)(
             self._config,
             config_path=config_path,
             root=self._directory.root,
@@ -199,31 +199,31 @@ class _Job:
             held=self._directory,
             begun=self._begun,
         )
-        return self._account
+        return self._record
 
-    def _begun(self, account: RunAccount) -> None:
+    def _begun(self, record: RunRecord) -> None:
         """The run has an id: from here on it is an attempt, which needs an end."""
-        self._account = account
+        self._record = record
         reason = f"goes on with {self._resumes}" if self._resumes else str((self._plan or {}).get("summary", ""))
-        self._append(account.run_id, "started", reason)
+        self._append(record.run_id, "started", reason)
 
     def end(self, outcome: Outcome, *, error: str | None = None, wrong_config: bool = False) -> None:
         """Records how it ended, once: a signal that comes while the hooks are told changes nothing of it."""
         if self._end is not None:
             return
-        account = self._account
+        record = self._record
         self._end = Retraining(
             pipeline=self._config.name,
             outcome=outcome,
             plan=self._plan,
             resumes=self._resumes,
-            account=account,
+            record=record,
             error=error,
             wrong_config=wrong_config,
         )
-        if account is not None and outcome != "not due":
-            version = account.version if outcome == "published" else None
-            self._append(account.run_id, outcome, error or "; ".join(account.refusals), version)
+        if record is not None and outcome != "not due":
+            version = record.version if outcome == "published" else None
+            self._append(record.run_id, outcome, error or "; ".join(record.refusals), version)
 
     def prune(self) -> None:
         """Deletes what old runs left, after a retraining that ended well; a failure here changes nothing of it."""
@@ -253,7 +253,7 @@ class _Job:
         content = hook_content(
             self._config,
             self._directory,
-            end.account,
+            end.record,
             outcome=end.outcome,
             decision=end.plan,
             resumes=end.resumes,
@@ -281,7 +281,7 @@ class _Job:
         except OSError as error:
             if event == "started":
                 raise
-            # The next retraining closes it, from the account of the run.
+            # The next retraining closes it, from the record of the run.
             self._say(f"WARNING: how it ended can't be recorded: {explained(error)}")
 
     def _tell(self, event: NotifyEvent, content: dict[str, Any]) -> list[Delivery]:

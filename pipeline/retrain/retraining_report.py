@@ -9,7 +9,7 @@ from typing import Any, Literal
 from noisy_gru.pipeline.config.notify_config import NotifyEvent
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 from noisy_gru.pipeline.retrain.notifications import Delivery
-from noisy_gru.pipeline.runs.run_directory import RunAccount, RunDirectory, RunStatus
+from noisy_gru.pipeline.runs.run_directory import RunDirectory, RunRecord, RunStatus
 from noisy_gru.registry.retraining_attempts import Attempt
 
 Outcome = Literal["published", "refused", "failed", "interrupted", "held", "not due"]
@@ -39,7 +39,7 @@ class Retraining:
         outcome: how it ended.
         plan: the decision and its reasons; None if there is none, because planning failed.
         resumes: id of the run that was cut off and is gone on with; None: it is a new one.
-        account: of the run; None if there was none.
+        record: of the run; None if there was none.
         error: what went wrong, in words.
         wrong_config: whether that is the configuration.
         notified: what became of the hooks.
@@ -49,13 +49,13 @@ class Retraining:
     outcome: Outcome
     plan: dict[str, Any] | None = None
     resumes: str | None = None
-    account: RunAccount | None = None
+    record: RunRecord | None = None
     error: str | None = None
     wrong_config: bool = False
     notified: tuple[Delivery, ...] = ()
 
     def to_dict(self, run: dict[str, Any] | None) -> dict[str, Any]:
-        """As ``retrain run --json`` prints it; ``run`` is the summary of the account."""
+        """As ``retrain run --json`` prints it; ``run`` is the summary of the record."""
         return {
             "pipeline": self.pipeline,
             "outcome": self.outcome,
@@ -70,7 +70,7 @@ class Retraining:
 def hook_content(
     config: PipelineConfig,
     directory: RunDirectory,
-    account: RunAccount | None,
+    record: RunRecord | None,
     *,
     outcome: Outcome,
     decision: dict[str, Any] | None,
@@ -91,21 +91,21 @@ def hook_content(
         "previous": {},
         "refusals": [],
         "error": error,
-        "account": None,
+        "record": None,
         "log": None,
         "root": str(directory.root),
         "host": socket.gethostname(),
     }
-    if account is not None:
+    if record is not None:
         kept = ("run_id", "version", "published_path", "metrics", "previous", "refusals", "log")
-        content |= account.model_dump(mode="json", include=set(kept))
-        content["account"] = str(directory.runs / f"{account.run_id}.json")
+        content |= record.model_dump(mode="json", include=set(kept))
+        content["record"] = str(directory.runs / f"{record.run_id}.json")
     return content
 
 
 def killed_content(config: PipelineConfig, directory: RunDirectory, attempt: Attempt) -> dict[str, Any]:
     """What hooks are told of a retraining that ended without a word."""
-    account = next((each for each in directory.accounts() if each.run_id == attempt.run_id), None)
-    decision = account.plan if account else None
-    content = hook_content(config, directory, account, outcome="failed", decision=decision, error=attempt.reason)
+    record = next((each for each in directory.records() if each.run_id == attempt.run_id), None)
+    decision = record.plan if record else None
+    content = hook_content(config, directory, record, outcome="failed", decision=decision, error=attempt.reason)
     return {**content, "run_id": attempt.run_id}

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from noisy_gru.pipeline.runs.run_directory import RunAccount
+from noisy_gru.pipeline.runs.run_directory import RunRecord
 
 
 @dataclass(frozen=True)
@@ -77,11 +77,11 @@ class Comparison:
         return asdict(self)
 
 
-def compare(first: RunAccount, second: RunAccount) -> Comparison:
+def compare(first: RunRecord, second: RunRecord) -> Comparison:
     """Compares two runs, of whichever roots."""
     outcomes = [
-        {**account.model_dump(include={"pipeline", "status", "version", "refusals", "error", "warm_start"})}
-        for account in (first, second)
+        {**record.model_dump(include={"pipeline", "status", "version", "refusals", "error", "warm_start"})}
+        for record in (first, second)
     ]
     slices = [*second.slices, *(name for name in first.slices if name not in second.slices)]
     return Comparison(
@@ -123,14 +123,14 @@ def numbers(first: Mapping[str, float], second: Mapping[str, float]) -> list[Num
     return [_number(name, first.get(name), second.get(name)) for name in names]
 
 
-def file_hashes(account: RunAccount) -> dict[str, str]:
+def file_hashes(record: RunRecord) -> dict[str, str]:
     """sha256 of each input file, by name."""
-    return {name: str(file.get("sha256")) for name, file in account.inputs.items()}
+    return {name: str(file.get("sha256")) for name, file in record.inputs.items()}
 
 
-def environment_differences(first: RunAccount, second: RunAccount) -> list[Difference]:
+def environment_differences(first: RunRecord, second: RunRecord) -> list[Difference]:
     """Packages whose versions differ, and `source` if our own code does."""
-    own = [{**account.packages, "source": account.fingerprint[:12]} for account in (first, second)]
+    own = [{**record.packages, "source": record.fingerprint[:12]} for record in (first, second)]
     return differences(*own)
 
 
@@ -142,15 +142,15 @@ def _number(name: str, first: float | None, second: float | None) -> Number:
     return Number(name, first, second, 0.0 if same else second - first)
 
 
-def _data(account: RunAccount) -> dict[str, Any]:
-    rows = {} if account.rows is None else flat(account.rows.model_dump(), "rows")
-    sequences = {f"sequences.{split}": count for split, count in account.sequences.items()}
-    spans = [span["span"] for span in account.spans]
-    return {**rows, **sequences, "spans": spans or None, "seed": account.seed}
+def _data(record: RunRecord) -> dict[str, Any]:
+    rows = {} if record.rows is None else flat(record.rows.model_dump(), "rows")
+    sequences = {f"sequences.{split}": count for split, count in record.sequences.items()}
+    spans = [span["span"] for span in record.spans]
+    return {**rows, **sequences, "spans": spans or None, "seed": record.seed}
 
 
-def _steps(first: RunAccount, second: RunAccount) -> list[StepPair]:
-    mine, theirs = ({step.name: step for step in account.steps} for account in (first, second))
+def _steps(first: RunRecord, second: RunRecord) -> list[StepPair]:
+    mine, theirs = ({step.name: step for step in record.steps} for record in (first, second))
     pairs = []
     for name in [*theirs, *(name for name in mine if name not in theirs)]:
         a, b = mine.get(name), theirs.get(name)

@@ -1,4 +1,4 @@
-"""The files that a run read, by the hashes in its account, against what is on disk now."""
+"""The files that a run read, by the hashes in its record, against what is on disk now."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class InputFile:
     Attributes:
         name: relative to the folder of all files.
         span: that it belongs to; None for data without spans.
-        sha256: of what was read; None if the account has none.
+        sha256: of what was read; None if the record has none.
         path: where it is looked for; None if nobody can tell.
         state: of what is there now. `unknown`: there is no hash, no path, or it isn't on this machine.
     """
@@ -37,7 +37,7 @@ class InputFile:
 
 
 def check_files(inputs: Mapping[str, Mapping[str, Any]], base: str | None) -> list[InputFile]:
-    """The files of an account (``RunAccount.inputs``), hashed anew.
+    """The files of a record (``RunRecord.inputs``), hashed anew.
 
     Args:
         inputs: for each name `sha256` and, where there is one, `span`.

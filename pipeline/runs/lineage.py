@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from noisy_gru.pipeline.runs.input_files import InputFile, base_of, check_files
-from noisy_gru.pipeline.runs.run_directory import RunAccount
+from noisy_gru.pipeline.runs.run_directory import RunRecord
 from noisy_gru.registry.labels import version_state
 from noisy_gru.registry.published_versions import (
     WITHDRAWN,
@@ -38,7 +38,7 @@ class Lineage:
         fingerprint: of the model's files.
         files_state: its own files that are `changed`, `gone` or `added` since, by path; empty: it is as it was.
         run_id: of the run that published it; empty if it isn't known.
-        account: of that run, if it is under the root that was searched.
+        run_record: of that run, if it is under the root that was searched.
         artifact: the model artifact it is a copy of, and whether it is still there.
         seed: of the training.
         config_hash: of the configuration.
@@ -58,7 +58,7 @@ class Lineage:
     fingerprint: str
     files_state: dict[str, str]
     run_id: str
-    account: RunAccount | None
+    run_record: RunRecord | None
     artifact: tuple[str, bool]
     seed: int | None
     config_hash: str
@@ -70,11 +70,11 @@ class Lineage:
     warm_start: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """As ``runs lineage --json`` prints it, with the run's configuration in place of its account."""
+        """As ``runs lineage --json`` prints it, with the run's configuration in place of its record."""
         told = {**asdict(self), "artifact": {"uri": self.artifact[0], "present": self.artifact[1]}}
-        told["config"] = None if self.account is None else self.account.config
-        told["config_path"] = None if self.account is None else self.account.config_path
-        del told["account"]
+        told["config"] = None if self.run_record is None else self.run_record.config
+        told["config_path"] = None if self.run_record is None else self.run_record.config_path
+        del told["run_record"]
         return told
 
 
@@ -100,7 +100,7 @@ def publishing_run(folder: Path) -> str:
 
 
 def trace(
-    serving_dir: Path, model: str, version: int, account: RunAccount | None = None, base: str | None = None
+    serving_dir: Path, model: str, version: int, run_record: RunRecord | None = None, base: str | None = None
 ) -> Lineage:
     """Follows a version back, and hashes its own files and those it was trained on anew.
 
@@ -108,8 +108,8 @@ def trace(
         serving_dir: folder that holds a folder for each model.
         model: its name.
         version: in place or withdrawn.
-        account: of the run that published it, if it is at hand.
-        base: folder that the files' names are relative to; None: as the account's configuration says.
+        run_record: of the run that published it, if it is at hand.
+        base: folder that the files' names are relative to; None: as the record's configuration says.
 
     Raises:
         PublishError: the version isn't there, or its records can't be read.
@@ -117,9 +117,9 @@ def trace(
     folder = version_folder(serving_dir, model, version)
     publication, record = read_publication(folder), read_training_record(folder) or TrainingRecord(folder)
     state = version_state(serving_dir / model, version)
-    inputs = _inputs(record) or ({} if account is None else account.inputs)
-    if base is None and account is not None:
-        base = base_of(account.config)
+    inputs = _inputs(record) or ({} if run_record is None else run_record.inputs)
+    if base is None and run_record is not None:
+        base = base_of(run_record.config)
     spans = [span.number for span in record.spans]
     return Lineage(
         model=model,
@@ -130,16 +130,16 @@ def trace(
         fingerprint=publication.fingerprint,
         files_state=changed_files(folder, publication),
         run_id=record.run_id or publication.lineage.get("run", ""),
-        account=account,
+        run_record=run_record,
         artifact=(publication.model_uri, bool(publication.model_uri) and Path(publication.model_uri).is_dir()),
-        seed=record.seed if account is None else account.seed,
-        config_hash=record.config_hash or (account.config_hash if account else ""),
-        source=record.fingerprint or (account.fingerprint if account else ""),
-        packages=dict(record.packages) or (account.packages if account else {}),
-        spans=spans or ([span["span"] for span in account.spans] if account else []),
-        sequences=dict(record.sequences) or (account.sequences if account else {}),
+        seed=record.seed if run_record is None else run_record.seed,
+        config_hash=record.config_hash or (run_record.config_hash if run_record else ""),
+        source=record.fingerprint or (run_record.fingerprint if run_record else ""),
+        packages=dict(record.packages) or (run_record.packages if run_record else {}),
+        spans=spans or ([span["span"] for span in run_record.spans] if run_record else []),
+        sequences=dict(record.sequences) or (run_record.sequences if run_record else {}),
         files=check_files(inputs, base),
-        warm_start=dict(record.warm_start) or ((account.warm_start or {}) if account else {}),
+        warm_start=dict(record.warm_start) or ((run_record.warm_start or {}) if run_record else {}),
     )
 
 

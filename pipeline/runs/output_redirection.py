@@ -1,4 +1,4 @@
-"""Sends all that libraries print to the log of a run, and keeps the terminal for the account.
+"""Sends all that libraries print to the log of a run, and keeps the terminal for the record.
 
 TFX and Beam log through Python, TensorFlow's C++ writes to file descriptor 2, some libraries print, and subprocesses
 inherit descriptors: so the descriptors themselves are pointed at the file.

@@ -1,4 +1,4 @@
-"""The live account of a run on the terminal: each step as it starts, its progress, its time and its key numbers.
+"""The live record of a run on the terminal: each step as it starts, its progress, its time and its key numbers.
 
 On a terminal the running step has a spinner and a clock; elsewhere there are plain lines, so that a log stays readable.
 """
@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from noisy_gru.pipeline.runs.run_directory import StepAccount
+from noisy_gru.pipeline.runs.run_directory import StepRecord
 
 LOGGER = "noisy_gru.progress"
 PLAIN_INTERVAL = 10.0
@@ -23,7 +23,7 @@ _NOT_SHOWN = ("learning_rate", "stddev_factor")
 _FAILED = "[red]✗[/]"
 
 
-class LiveAccount:
+class LiveProgress:
     """Shows a run.
 
     Args:
@@ -73,7 +73,7 @@ class LiveAccount:
             self._last = self._clock()
             self.line(f"  {escape(self._title)} {escape(text)}")
 
-    def finished(self, step: StepAccount) -> None:
+    def finished(self, step: StepRecord) -> None:
         """A step ended, well or not."""
         self.stop()
         if step.status == "cached":
@@ -92,16 +92,16 @@ class LiveAccount:
 
 
 class ProgressHandler(logging.Handler):
-    """Hands the events of the logger ``noisy_gru.progress`` to the account."""
+    """Hands the events of the logger ``noisy_gru.progress`` to the record."""
 
-    def __init__(self, account: LiveAccount):
+    def __init__(self, record: LiveProgress):
         super().__init__()
-        self.account = account
+        self.record = record
 
     def emit(self, record: logging.LogRecord) -> None:
         event = getattr(record, "event", None)
         if isinstance(event, Mapping):
-            self.account.advanced(event)
+            self.record.advanced(event)
 
 
 def event_text(event: Mapping[str, Any]) -> str:

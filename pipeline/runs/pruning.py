@@ -23,7 +23,7 @@ from pydantic import ValidationError
 
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 from noisy_gru.pipeline.config.pruning_config import KeepConfig
-from noisy_gru.pipeline.runs.run_directory import RunAccount, RunDirectory, timestamp
+from noisy_gru.pipeline.runs.run_directory import RunDirectory, RunRecord, timestamp
 from noisy_gru.registry.published_versions import (
     WITHDRAWN,
     Publication,
@@ -78,7 +78,7 @@ def prune(
     """Deletes the artifacts, leftovers and logs of runs that ``keep`` doesn't keep.
 
     Kept besides: the newest run, runs that go on, runs whose version is in place or withdrawn, and every artifact that
-    any other run used. What belongs to no account is left alone.
+    any other run used. What belongs to no record is left alone.
 
     Args:
         directory: the root.
@@ -90,45 +90,45 @@ def prune(
         serving_dirs: folders with published models, besides the one under the root.
 
     Raises:
-        UserError: a run goes on under this root, or an account or a version's record can't be read.
+        UserError: a run goes on under this root, or a record or a version's record can't be read.
     """
     with nullcontext() if dry_run or held else directory.locked("pruning"):
-        accounts = directory.accounts()
+        records = directory.records()
         publications = [each for folder in (directory.serving, *serving_dirs) for each in _publications(folder)]
-        kept = _kept(accounts, keep, now, publications)
-        old = [account for account in accounts if account.run_id not in kept and account.pruned is None]
+        kept = _kept(records, keep, now, publications)
+        old = [record for record in records if record.run_id not in kept and record.pruned is None]
         if not old:
             return Pruned([], kept, dry_run=dry_run)
         if connection is None and directory.metadata.is_file():
             connection = _mlmd.ConnectionConfig()
             connection.sqlite.filename_uri = str(directory.metadata)
         # Also those that were pruned before: what they shared with a run may go with that one.
-        ids = {account.run_id for account in accounts} - set(kept)
+        ids = {record.run_id for record in records} - set(kept)
         needed = {_place(uri) for publication in publications for uri in _origins(publication)}
         needed |= {
             _place(uri)
-            for account in accounts
-            if account.run_id in kept
-            for outputs in account.artifacts.values()
+            for record in records
+            if record.run_id in kept
+            for outputs in record.artifacts.values()
             for uris in outputs.values()
             for uri in uris
         }
         found = _Leftovers()
         if connection is not None:
             _find_artifacts(MetadataStore(connection), directory, ids, needed, found, dry_run)
-        first_kept = min((account.started for account in accounts if account.run_id in kept), default=timestamp(now))
+        first_kept = min((record.started for record in records if record.run_id in kept), default=timestamp(now))
         first_kept = min(first_kept, timestamp(now))
         _find_others(directory, old, first_kept, found)
         size = sum(_size(path) for path in found.paths)
         if not dry_run:
             for path in found.paths:
                 _delete(path)
-            for account in old:
-                directory.write(account.model_copy(update={"pruned": timestamp(now)}))
+            for record in old:
+                directory.write(record.model_copy(update={"pruned": timestamp(now)}))
         paths, shared = (
             [path.relative_to(directory.root).as_posix() for path in each] for each in (found.paths, found.shared)
         )
-        return Pruned([account.run_id for account in old], kept, paths, size, shared, dry_run)
+        return Pruned([record.run_id for record in old], kept, paths, size, shared, dry_run)
 
 
 def prune_as_configured(
@@ -149,12 +149,12 @@ def newest_config(directory: RunDirectory) -> PipelineConfig:
     Raises:
         UserError: there is none, or it isn't one of this version of noisy-gru.
     """
-    account = directory.account("latest")
+    record = directory.record("latest")
     try:
-        return PipelineConfig.model_validate(account.config)
+        return PipelineConfig.model_validate(record.config)
     except ValidationError as error:
         raise UserError(
-            f"run {account.run_id}: its configuration isn't one of this version of noisy-gru; name the YAML file, "
+            f"run {record.run_id}: its configuration isn't one of this version of noisy-gru; name the YAML file, "
             "noisy-gru runs prune CONFIG"
         ) from error
 
@@ -165,29 +165,27 @@ class _Leftovers:
     shared: list[Path] = field(default_factory=list)
 
 
-def _kept(
-    accounts: list[RunAccount], keep: KeepConfig, now: datetime, publications: list[Publication]
-) -> dict[str, str]:
+def _kept(records: list[RunRecord], keep: KeepConfig, now: datetime, publications: list[Publication]) -> dict[str, str]:
     """Which runs are kept, and why, oldest first."""
     versions = {each.lineage.get("run"): each.version for each in publications}
     since = timestamp(now - timedelta(days=keep.days)) if keep.days is not None else None
     kept = {}
     began = timestamp(now)
-    for age, account in enumerate(reversed(accounts)):
+    for age, record in enumerate(reversed(records)):
         # A run from the future, under a clock that was ahead, began before the one after it.
-        began = account.started if account.started <= timestamp(now) else began
-        if account.status == "running":
-            kept[account.run_id] = "goes on"
-        elif account.run_id in versions:
-            kept[account.run_id] = f"version {versions[account.run_id]} is from it"
+        began = record.started if record.started <= timestamp(now) else began
+        if record.status == "running":
+            kept[record.run_id] = "goes on"
+        elif record.run_id in versions:
+            kept[record.run_id] = f"version {versions[record.run_id]} is from it"
         elif age == 0:
-            kept[account.run_id] = "the newest"
+            kept[record.run_id] = "the newest"
         elif keep.runs is None and since is None:
-            kept[account.run_id] = "all are kept"
+            kept[record.run_id] = "all are kept"
         elif keep.runs is not None and age < keep.runs:
-            kept[account.run_id] = f"one of the newest {keep.runs}"
+            kept[record.run_id] = f"one of the newest {keep.runs}"
         elif since is not None and began >= since:
-            kept[account.run_id] = f"not older than {keep.days:g} days"
+            kept[record.run_id] = f"not older than {keep.days:g} days"
     return dict(reversed(kept.items()))
 
 
@@ -251,9 +249,9 @@ def _find_artifacts(
             found.paths.append(folder)
 
 
-def _find_others(directory: RunDirectory, old: list[RunAccount], first_kept: str, found: _Leftovers) -> None:
+def _find_others(directory: RunDirectory, old: list[RunRecord], first_kept: str, found: _Leftovers) -> None:
     """Logs of old runs, and what was last touched before the first kept run began: drivers' and trainings' folders."""
-    found.paths += [path for account in old if (path := directory.log_file(account.run_id)).is_file()]
+    found.paths += [path for record in old if (path := directory.log_file(record.run_id)).is_file()]
     begun = datetime.fromisoformat(first_kept).astimezone(UTC).timestamp()
     patterns = (
         (directory.artifacts, "*/.system/driver_execution/*"),

@@ -33,7 +33,7 @@ def clear_unfinished(directory: RunDirectory, connection: Any) -> list[int]:
     """
     store = MetadataStore(connection)
     # By run: a metadata server may know other roots' runs, which may go on.
-    cut_off = [account.run_id for account in directory.accounts() if account.status in ("killed", "interrupted")]
+    cut_off = [record.run_id for record in directory.records() if record.status in ("killed", "interrupted")]
     contexts = [store.get_context_by_type_and_name(_RUN_CONTEXT, run_id) for run_id in cut_off]
     unfinished = [
         execution

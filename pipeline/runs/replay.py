@@ -1,6 +1,6 @@
 """Trains a run again, from the same data, seed and base model, in a root of its own, and compares the metrics.
 
->>> replay(RunDirectory(root).account("latest"), into=Path("again")).verdict  # doctest: +SKIP
+>>> replay(RunDirectory(root).record("latest"), into=Path("again")).verdict  # doctest: +SKIP
 'exact'
 
 Nothing is published where the run published: the replay's serving directory is under its own root, and holds copies of
@@ -29,7 +29,7 @@ from noisy_gru.pipeline.runs.comparison import (
     numbers,
 )
 from noisy_gru.pipeline.runs.input_files import base_of, check_files
-from noisy_gru.pipeline.runs.run_directory import RunAccount, RunDirectory, check_root
+from noisy_gru.pipeline.runs.run_directory import RunDirectory, RunRecord, check_root
 from noisy_gru.pipeline.runs.running import run_config
 from noisy_gru.registry.published_versions import WITHDRAWN
 from noisy_gru.schema.errors import ConfigError, UserError
@@ -70,7 +70,7 @@ class Replay:
 
 
 def replay(
-    account: RunAccount,
+    record: RunRecord,
     *,
     into: Path,
     anyway: bool = False,
@@ -81,7 +81,7 @@ def replay(
     """Trains a run again.
 
     Args:
-        account: of the run.
+        record: of the run.
         into: root of the replay; a folder that isn't there, or is empty.
         anyway: whether to go on where input files, the schema or the base model are gone or changed.
         tolerance: the largest relative difference of a metric that counts as none.
@@ -95,22 +95,22 @@ def replay(
     if into.exists() and any(into.iterdir()):
         raise UserError(f"{into}: expected an empty folder, or none, for the replay: what is there would be taken over")
     check_root(into.absolute())
-    original = RunDirectory(Path(account.root))
+    original = RunDirectory(Path(record.root))
     try:
-        config = PipelineConfig.model_validate(account.config)
+        config = PipelineConfig.model_validate(record.config)
     except ValidationError as error:
         raise ConfigError(
-            f"run {account.run_id}: its configuration isn't one of this version of noisy-gru: {error}. Replay it with "
-            f"the version that it ran with ({account.packages.get('noisy-gru-tfx', 'unknown')})"
+            f"run {record.run_id}: its configuration isn't one of this version of noisy-gru: {error}. Replay it with "
+            f"the version that it ran with ({record.packages.get('noisy-gru-tfx', 'unknown')})"
         ) from error
-    schema, hindrances = _schema(account, original)
-    files, hindered = _changed_files(account)
-    versions, missing = _published_then(account, config, serving_dir or original.serving)
+    schema, hindrances = _schema(record, original)
+    files, hindered = _changed_files(record)
+    versions, missing = _published_then(record, config, serving_dir or original.serving)
     hindrances += [*hindered, *missing]
     if hindrances and not anyway:
         told = "\n".join(f"  - {each}" for each in hindrances)
         raise UserError(
-            f"run {account.run_id} can't be trained again as it was:\n{told}\nBring back what is gone, or train with "
+            f"run {record.run_id} can't be trained again as it was:\n{told}\nBring back what is gone, or train with "
             "what there is: --anyway"
         )
     # A metadata server may know the run's results, and would serve them from its cache.
@@ -118,26 +118,26 @@ def replay(
     for version, folder in versions.items():
         shutil.copytree(folder, RunDirectory(into).serving / config.model_name / str(version))
 
-    def note(begun: RunAccount) -> None:
-        begun.replay_of = account.run_id
+    def note(begun: RunRecord) -> None:
+        begun.replay_of = record.run_id
 
-    spans = [span["span"] for span in account.spans]
+    spans = [span["span"] for span in record.spans]
     done = run_config(
         again,
-        config_path=Path(account.config_path),
+        config_path=Path(record.config_path),
         root=into,
-        overrides=account.overrides,
+        overrides=record.overrides,
         debug=debug,
         begun=note,
         span=str(max(spans)) if spans else "latest",
     )
-    metrics = numbers(account.metrics, done.metrics)
-    now = account.model_copy(update={"packages": package_versions(), "fingerprint": source_fingerprint()})
-    before = environment_differences(account, now)
+    metrics = numbers(record.metrics, done.metrics)
+    now = record.model_copy(update={"packages": package_versions(), "fingerprint": source_fingerprint()})
+    before = environment_differences(record, now)
     # What was read tells more than what was on disk: an older span may have come late.
-    before += differences(file_hashes(account), file_hashes(done)) if done.inputs else files
+    before += differences(file_hashes(record), file_hashes(done)) if done.inputs else files
     return Replay(
-        account.run_id, done.run_id, done.root, _verdict(metrics, tolerance), tolerance, metrics, before, done.error
+        record.run_id, done.run_id, done.root, _verdict(metrics, tolerance), tolerance, metrics, before, done.error
     )
 
 
@@ -155,23 +155,23 @@ def _is_close(number: Number, tolerance: float) -> bool:
     return number.change == 0 or math.isclose(number.first, number.second, rel_tol=tolerance)
 
 
-def _schema(account: RunAccount, original: RunDirectory) -> tuple[Path, list[str]]:
+def _schema(record: RunRecord, original: RunDirectory) -> tuple[Path, list[str]]:
     """The schema as it was, and what speaks against using it."""
-    kept = [Path(account.schema_copy), original.inputs / Path(account.schema_copy).name] if account.schema_copy else []
-    kept += [Path(uri) / "schema.pbtxt" for uri in account.artifacts.get("ImportSchemaGen", {}).get("schema", [])]
+    kept = [Path(record.schema_copy), original.inputs / Path(record.schema_copy).name] if record.schema_copy else []
+    kept += [Path(uri) / "schema.pbtxt" for uri in record.artifacts.get("ImportSchemaGen", {}).get("schema", [])]
     for path in kept:
         if path.is_file():
             return path, []
-    path = Path(account.config["schema"])
+    path = Path(record.config["schema"])
     gone = f"{kept[0] if kept else original.inputs}: the copy of the schema is gone"
     return path, [gone if path.is_file() else f"{gone}, and so is {path}"]
 
 
-def _changed_files(account: RunAccount) -> tuple[list[Difference], list[str]]:
+def _changed_files(record: RunRecord) -> tuple[list[Difference], list[str]]:
     """Input files that aren't what was read: as differences, and in words."""
-    if not account.inputs:
-        return [], ["its account has no hashes of the input files, so nobody can tell whether they are the same"]
-    files = [file for file in check_files(account.inputs, base_of(account.config)) if file.state != "same"]
+    if not record.inputs:
+        return [], ["its record has no hashes of the input files, so nobody can tell whether they are the same"]
+    files = [file for file in check_files(record.inputs, base_of(record.config)) if file.state != "same"]
     words = [
         f"{file.path or file.name}: {'not on this machine, so it was not looked at' if there else file.state}"
         for file in files
@@ -181,12 +181,10 @@ def _changed_files(account: RunAccount) -> tuple[list[Difference], list[str]]:
     return [Difference(file.name, file.sha256, file.state) for file in files], words
 
 
-def _published_then(
-    account: RunAccount, config: PipelineConfig, serving_dir: Path
-) -> tuple[dict[int, Path], list[str]]:
+def _published_then(record: RunRecord, config: PipelineConfig, serving_dir: Path) -> tuple[dict[int, Path], list[str]]:
     """The versions that the run compared with and went on from, and what speaks against doing without them."""
-    compared = next((step.numbers.get("version") for step in account.steps if step.name == "LatestBlessed"), None)
-    warm_start: Mapping[str, Any] = account.warm_start or {}
+    compared = next((step.numbers.get("version") for step in record.steps if step.name == "LatestBlessed"), None)
+    warm_start: Mapping[str, Any] = record.warm_start or {}
     base = warm_start.get("base", {}).get("version")
     found, missing = {}, []
     for version in sorted({int(each) for each in (compared, base) if each is not None}):

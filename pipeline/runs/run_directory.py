@@ -1,7 +1,7 @@
-"""The root of a pipeline's runs: where everything is, one run at a time, and the account of each run.
+"""The root of a pipeline's runs: where everything is, one run at a time, and the record of each run.
 
 >>> root = RunDirectory(Path("runs/vowels"))
->>> [account.run_id for account in root.accounts()]  # doctest: +SKIP
+>>> [record.run_id for record in root.records()]  # doctest: +SKIP
 ['20260401-030000-114270']
 """
 
@@ -32,7 +32,7 @@ _RUN_ID = "%Y%m%d-%H%M%S-%f"
 logger = logging.getLogger(__name__)
 
 
-class StepAccount(BaseModel):
+class StepRecord(BaseModel):
     """What one step did: ``seconds`` of wall-clock time, and its key numbers."""
 
     model_config = ConfigDict(extra="ignore")
@@ -44,7 +44,7 @@ class StepAccount(BaseModel):
     numbers: dict[str, Any] = Field(default_factory=dict)
 
 
-class RowsAccount(BaseModel):
+class RowCounts(BaseModel):
     """Rows that ingestion read, kept, dropped as the configuration says, and set aside, by reason."""
 
     model_config = ConfigDict(extra="ignore")
@@ -55,10 +55,10 @@ class RowsAccount(BaseModel):
     quarantined: dict[str, int] = Field(default_factory=dict)
 
 
-class RunAccount(BaseModel):
-    """The account of a run, ``runs/<run_id>.json``. Times are ISO 8601 in UTC.
+class RunRecord(BaseModel):
+    """The record of a run, ``runs/<run_id>.json``. Times are ISO 8601 in UTC.
 
-    ``spans`` and ``files`` are what ingestion read, with the sha256 of each file, as its account has them; ``previous``
+    ``spans`` and ``files`` are what ingestion read, with the sha256 of each file, as its record has them; ``previous``
     the metrics of the published model on the same data; ``plan`` the decision to train and its reasons, None for a run
     that somebody started; ``comparisons`` what the Evaluator compared the model with, each with its interval;
     ``warm_start`` whether training went on from the published model, and why not;
@@ -81,9 +81,9 @@ class RunAccount(BaseModel):
     seed: int
     root: str
     log: str
-    rows: RowsAccount | None = None
+    rows: RowCounts | None = None
     sequences: dict[str, int] = Field(default_factory=dict)
-    steps: list[StepAccount] = Field(default_factory=list)
+    steps: list[StepRecord] = Field(default_factory=list)
     metrics: dict[str, Metric] = Field(default_factory=dict)
     slices: dict[str, dict[str, Metric]] = Field(default_factory=dict)
     baseline: dict[str, Metric] = Field(default_factory=dict)
@@ -219,20 +219,20 @@ class RunDirectory:
                 held.enter_context(held_lock(folder / ".run.lock", f"{what} under {self.root}", advice))
             yield
 
-    def write(self, account: RunAccount) -> None:
-        """Writes the account of a run."""
-        write_atomically(self._file(account.run_id), account.model_dump_json(indent=1) + "\n")
+    def write(self, record: RunRecord) -> None:
+        """Writes the record of a run."""
+        write_atomically(self._file(record.run_id), record.model_dump_json(indent=1) + "\n")
 
-    def account(self, run: str) -> RunAccount:
-        """The account of a run, by its id, an unambiguous beginning of it, or ``latest``; else ``UserError``.
+    def record(self, run: str) -> RunRecord:
+        """The record of a run, by its id, an unambiguous beginning of it, or ``latest``; else ``UserError``.
 
         ``latest`` is the newest that can be read.
         """
         names = self._names()
         if run == "latest":
             for name in reversed(names):
-                if (account := self._readable(name)) is not None:
-                    return _as_it_is(account)
+                if (record := self._readable(name)) is not None:
+                    return _as_it_is(record)
         if not names or run == "latest":
             raise UserError(f"{self.root}: no runs here. Name another root with --root")
         matches = [name for name in names if name.startswith(run)]
@@ -244,9 +244,9 @@ class RunDirectory:
             raise UserError(f"run {run}: fits {len(matches)} runs: {', '.join(matches[-5:])}. Give more of the id")
         return _as_it_is(self._read(self._file(matches[0])))
 
-    def accounts(self) -> list[RunAccount]:
-        """All accounts under this root that can be read, oldest first; the others are named in a warning, once."""
-        return [_as_it_is(account) for name in self._names() if (account := self._readable(name)) is not None]
+    def records(self) -> list[RunRecord]:
+        """All records under this root that can be read, oldest first; the others are named in a warning, once."""
+        return [_as_it_is(record) for name in self._names() if (record := self._readable(name)) is not None]
 
     def close_killed(self) -> None:
         """Marks runs that say `running` as killed; called with the lock held, which a run holds as long as it goes on.
@@ -254,16 +254,16 @@ class RunDirectory:
         So it doesn't matter that a container has another host name each time, or always the same process id.
         """
         for name in self._names():
-            account = self._readable(name)
-            if account is not None and account.status == "running":
-                self.write(_killed(account))
+            record = self._readable(name)
+            if record is not None and record.status == "running":
+                self.write(_killed(record))
 
     def _names(self) -> list[str]:
         """The ids of all runs, oldest first."""
         return sorted(path.stem for path in self.runs.glob("[!.]*.json"))
 
-    def _readable(self, run_id: str) -> RunAccount | None:
-        """An account, or None, and a warning, where it can't be read: a machine that went down may leave it torn."""
+    def _readable(self, run_id: str) -> RunRecord | None:
+        """A record, or None, and a warning, where it can't be read: a machine that went down may leave it torn."""
         try:
             return self._read(self._file(run_id))
         except UserError as error:
@@ -275,32 +275,31 @@ class RunDirectory:
     def _file(self, run_id: str) -> Path:
         return self.runs / f"{run_id}.json"
 
-    def _read(self, path: Path) -> RunAccount:
+    def _read(self, path: Path) -> RunRecord:
         try:
             content = path.read_bytes()
-            return RunAccount.model_validate_json(content)
+            return RunRecord.model_validate_json(content)
         except OSError as error:
             raise UserError(f"{path}: can't be read: {error.strerror}") from error
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             what = "it is empty" if not content else "".join(f"{key}: " for key in first["loc"]) + first["msg"]
-            raise UserError(f"{path}: not the account of a run: {what}") from error
+            raise UserError(f"{path}: not the record of a run: {what}") from error
 
 
-def _as_it_is(account: RunAccount) -> RunAccount:
-    """An account that says `running`, and whose process is gone, is that of a killed run."""
-    if account.status == "running" and account.host == socket.gethostname() and not _alive(account.pid):
-        return _killed(account)
-    return account
+def _as_it_is(record: RunRecord) -> RunRecord:
+    """A record that says `running`, and whose process is gone, is that of a killed run."""
+    if record.status == "running" and record.host == socket.gethostname() and not _alive(record.pid):
+        return _killed(record)
+    return record
 
 
-def _killed(account: RunAccount) -> RunAccount:
+def _killed(record: RunRecord) -> RunRecord:
     steps = [
-        step.model_copy(update={"status": "interrupted"}) if step.status == "running" else step
-        for step in account.steps
+        step.model_copy(update={"status": "interrupted"}) if step.status == "running" else step for step in record.steps
     ]
     note = "the process ended without a word (killed, or the machine went down); run it again to go on"
-    return account.model_copy(update={"status": "killed", "steps": steps, "error": note})
+    return record.model_copy(update={"status": "killed", "steps": steps, "error": note})
 
 
 def _alive(pid: int) -> bool:

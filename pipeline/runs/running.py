@@ -1,7 +1,7 @@
-"""One run of a configuration on this machine: root, lock, log, live account on the terminal, account on disk.
+"""One run of a configuration on this machine: root, lock, log, live record on the terminal, record on disk.
 
-    >>> account = run_config(config, config_path=path, root=Path("runs/vowels"))  # doctest: +SKIP
-    >>> account.status, account.published_path  # doctest: +SKIP
+    >>> record = run_config(config, config_path=path, root=Path("runs/vowels"))  # doctest: +SKIP
+    >>> record.status, record.published_path  # doctest: +SKIP
     ('succeeded', '/…/serving/vowels/1')
 
 Imports TFX only once the run has begun, so that its messages go to the log.
@@ -30,11 +30,11 @@ from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 from noisy_gru.pipeline.fingerprint import package_versions, source_fingerprint
 from noisy_gru.pipeline.runs.interrupts import Signals, signals_noted
 from noisy_gru.pipeline.runs.output_redirection import output_to
-from noisy_gru.pipeline.runs.progress import LOGGER, LiveAccount, ProgressHandler
+from noisy_gru.pipeline.runs.progress import LOGGER, LiveProgress, ProgressHandler
 from noisy_gru.pipeline.runs.run_directory import (
-    RunAccount,
     RunDirectory,
-    StepAccount,
+    RunRecord,
+    StepRecord,
     text_hash,
     timestamp,
 )
@@ -63,25 +63,25 @@ def run_config(
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
     plan: Mapping[str, Any] | None = None,
     held: RunDirectory | None = None,
-    begun: Callable[[RunAccount], None] = lambda account: None,
-) -> RunAccount:
-    """Runs a configuration once. What goes wrong in a step is in the account, not raised.
+    begun: Callable[[RunRecord], None] = lambda record: None,
+) -> RunRecord:
+    """Runs a configuration once. What goes wrong in a step is in the record, not raised.
 
     Args:
         config: as ``load_config`` gives it.
-        config_path: the file it came from, for the account.
+        config_path: the file it came from, for the record.
         root: where everything of the run goes.
-        overrides: the ``--set`` values that are already in ``config``, for the account.
+        overrides: the ``--set`` values that are already in ``config``, for the record.
         span: the newest span to read: ``latest``, a number, or a date.
-        on_stdout: whether the live account goes to standard output; otherwise to standard error.
+        on_stdout: whether the live record goes to standard output; otherwise to standard error.
         debug: whether the traceback of what went wrong is shown, too.
         now: the clock.
-        plan: the decision to train, for the account.
+        plan: the decision to train, for the record.
         held: the root, where the caller holds its lock already.
-        begun: is called with the account once it is on disk, before the first step.
+        begun: is called with the record once it is on disk, before the first step.
 
     Returns:
-        The account, with the status `succeeded`, `refused`, `failed` or `interrupted`; also in ``runs/<run_id>.json``.
+        The record, with the status `succeeded`, `refused`, `failed` or `interrupted`; also in ``runs/<run_id>.json``.
 
     Raises:
         UserError: the run could not begin: the root is in use or can't be written, or Beam's runner can't be used here.
@@ -90,18 +90,18 @@ def run_config(
     directory = held or RunDirectory(root)
     directory.create()
     lock = nullcontext() if held else directory.locked(model=config.model_name)
-    # Only its steps are interrupted: the account is begun and closed whole.
+    # Only its steps are interrupted: the record is begun and closed whole.
     with signals_noted(signal.SIGTERM, signal.SIGINT) as signals, signals.held(), lock:
         directory.close_killed()
         run = _Run(config, config_path, directory, overrides, now, debug, plan, span, signals)
-        begun(run.account)
-        with output_to(directory.log_file(run.account.run_id)) as (out, err):
-            run.go(LiveAccount(out if on_stdout else err))
-        return run.account
+        begun(run.record)
+        with output_to(directory.log_file(run.record.run_id)) as (out, err):
+            run.go(LiveProgress(out if on_stdout else err))
+        return run.record
 
 
 class _Run:
-    """The account of one run while it grows; the runner's observer."""
+    """The record of one run while it grows; the runner's observer."""
 
     def __init__(
         self,
@@ -119,7 +119,7 @@ class _Run:
         begun = now()
         config_hash = text_hash(config.model_dump_json(by_alias=True))
         run_id = directory.new_run_id(begun)
-        self.account = RunAccount(
+        self.record = RunRecord(
             run_id=run_id,
             pipeline=config.name,
             started=timestamp(begun),
@@ -144,13 +144,13 @@ class _Run:
         self._began = time.monotonic()
         self._step_began = self._began
         self._total = 0
-        directory.write(self.account)
+        directory.write(self.record)
 
-    def go(self, live: LiveAccount) -> None:
-        """Runs all steps; afterwards the account is closed and written, whatever happened."""
+    def go(self, live: LiveProgress) -> None:
+        """Runs all steps; afterwards the record is closed and written, whatever happened."""
         self._live = live
-        account = self.account
-        live.line(f"[bold]{account.pipeline}[/]  run {account.run_id}")
+        record = self.record
+        live.line(f"[bold]{record.pipeline}[/]  run {record.run_id}")
         handler = ProgressHandler(live)
         logging.getLogger(LOGGER).addHandler(handler)
         try:
@@ -171,11 +171,11 @@ class _Run:
             if self._debug:
                 traceback.print_exception(error, file=live.console.file)
         else:
-            self._close("succeeded" if account.blessed else "refused", None)
+            self._close("succeeded" if record.blessed else "refused", None)
         finally:
             logging.getLogger(LOGGER).removeHandler(handler)
             live.stop()
-        _closing_lines(account, live)
+        _closing_lines(record, live)
 
     def _execute(self) -> None:
         self._check_published()
@@ -190,7 +190,7 @@ class _Run:
         connection = connection_config(config.metadata, directory.metadata)
         clear_unfinished(directory, connection)
         schema = directory.keep_input(Path(config.schema_path))
-        self.account.schema_copy = str(schema)
+        self.record.schema_copy = str(schema)
         input_bytes = sum(Path(path).stat().st_size for path in input_files(config, self._span))
         pipeline = build_pipeline(
             config,
@@ -204,7 +204,7 @@ class _Run:
         )
         self._live.stop()
         with remembered(directory.hashes):
-            LocalRunner(self.account.run_id, self).run(pipeline)
+            LocalRunner(self.record.run_id, self).run(pipeline)
 
     def _check_published(self) -> None:
         """Before anything is done, as training with a damaged version at the end of it would be for nothing."""
@@ -222,50 +222,50 @@ class _Run:
             # The step before swallowed the KeyboardInterrupt.
             raise KeyboardInterrupt
         self._step_began = time.monotonic()
-        self.account.steps.append(StepAccount(name=name))
-        self._directory.write(self.account)
+        self.record.steps.append(StepRecord(name=name))
+        self._directory.write(self.record)
         self._live.started(name, number, total)
 
     def finished(self, result: StepResult) -> None:
         """A step ended well: its artifacts tell the key numbers."""
         from noisy_gru.pipeline.runs.step_report import report
 
-        report(result, self.account)
-        self._directory.write(self.account)
-        self._live.finished(self.account.steps[-1])
+        report(result, self.record)
+        self._directory.write(self.record)
+        self._live.finished(self.record.steps[-1])
 
     def _close(self, status: Any, error: str | None) -> None:
-        account = self.account
-        for step in account.steps:
+        record = self.record
+        for step in record.steps:
             if step.status == "running":
                 step.status = "interrupted" if status == "interrupted" else "failed"
                 step.seconds = round(time.monotonic() - self._step_began, 3)
                 self._live.finished(step)
-        account.status = status
-        account.error = error
-        account.finished = timestamp(self._now())
-        account.seconds = round(time.monotonic() - self._began, 3)
+        record.status = status
+        record.error = error
+        record.finished = timestamp(self._now())
+        record.seconds = round(time.monotonic() - self._began, 3)
         try:
-            self._directory.write(account)
+            self._directory.write(record)
         except OSError as problem:
             # A full disk, perhaps, which is why it failed: how it ended is told all the same.
-            self._live.line(f"WARNING: the account can't be written: {problem.strerror}")
+            self._live.line(f"WARNING: the record can't be written: {problem.strerror}")
 
 
-def _closing_lines(account: RunAccount, live: LiveAccount) -> None:
+def _closing_lines(record: RunRecord, live: LiveProgress) -> None:
     from rich.markup import escape
 
-    colour = {"succeeded": "green", "refused": "yellow"}.get(account.status, "red")
-    live.line(f"[bold {colour}]{account.status}[/] in {account.seconds:.0f} s")
-    for refusal in account.refusals if account.status == "refused" else ():
+    colour = {"succeeded": "green", "refused": "yellow"}.get(record.status, "red")
+    live.line(f"[bold {colour}]{record.status}[/] in {record.seconds:.0f} s")
+    for refusal in record.refusals if record.status == "refused" else ():
         live.line(f"  refused: {escape(refusal)}")
-    if account.error:
-        live.line(escape(account.error))
+    if record.error:
+        live.line(escape(record.error))
     places = (
-        ("model", account.published_path),
-        ("artifacts", str(Path(account.root) / "artifacts")),
-        ("log", account.log),
-        ("account", str(Path(account.root) / "runs" / f"{account.run_id}.json")),
+        ("model", record.published_path),
+        ("artifacts", str(Path(record.root) / "artifacts")),
+        ("log", record.log),
+        ("record", str(Path(record.root) / "runs" / f"{record.run_id}.json")),
     )
     for name, place in places:
         if place:

@@ -1,4 +1,4 @@
-"""The key numbers of a finished step, read from its artifacts, in the account of the run and as one line of text.
+"""The key numbers of a finished step, read from its artifacts, in the record of the run and as one line of text.
 
 A cached step's artifacts are those of an earlier run, so its numbers are there, too.
 """
@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from noisy_gru.pipeline.runs.run_directory import RowsAccount, RunAccount, StepAccount
+from noisy_gru.pipeline.runs.run_directory import RowCounts, RunRecord, StepRecord
 from noisy_gru.schema.span_patterns import span_text
 
 if TYPE_CHECKING:
@@ -21,16 +21,16 @@ Outputs = dict[str, list["Output"]]
 _METRICS_SHOWN = 4
 
 
-def report(result: StepResult, account: RunAccount) -> None:
-    """Closes the running step of an account, the last one, with the time, status and numbers of its result."""
+def report(result: StepResult, record: RunRecord) -> None:
+    """Closes the running step of a record, the last one, with the time, status and numbers of its result."""
     summary, numbers = "", {}
     reader = _READERS.get(result.name)
     if reader is not None and result.outputs:
-        summary, numbers = reader(dict(result.outputs), account)
-    account.steps[-1] = StepAccount(
+        summary, numbers = reader(dict(result.outputs), record)
+    record.steps[-1] = StepRecord(
         name=result.name, status=result.status, seconds=round(result.seconds, 3), summary=summary, numbers=numbers
     )
-    account.artifacts[result.name] = {key: [each.uri for each in found] for key, found in result.outputs.items()}
+    record.artifacts[result.name] = {key: [each.uri for each in found] for key, found in result.outputs.items()}
 
 
 Report = tuple[str, dict[str, Any]]
@@ -47,20 +47,20 @@ def _json(output: Output, name: str) -> dict[str, Any]:
     return json.loads((Path(output.uri) / name).read_text(encoding="utf-8"))
 
 
-def _ingestion(outputs: Outputs, account: RunAccount) -> Report:
-    told = _json(_one(outputs, "account"), "account.json")
+def _ingestion(outputs: Outputs, record: RunRecord) -> Report:
+    told = _json(_one(outputs, "ingestion_report"), "ingestion_report.json")
     rows, sequences = told["rows"], told["sequences"]
     reasons = {what: {k: v for k, v in rows[what].items() if k != "total"} for what in ("dropped", "quarantined")}
-    account.rows = RowsAccount(read=rows["read"], kept=rows["kept"], **reasons)
-    account.sequences = sequences["by_split"]
-    account.spans = told.get("spans", [])
-    # The hashes; an account of an earlier release has the files' numbers of rows there.
-    account.files = told["files"] if isinstance(told.get("files"), list) else []
-    splits = ", ".join(f"{split} {count:,}" for split, count in account.sequences.items())
+    record.rows = RowCounts(read=rows["read"], kept=rows["kept"], **reasons)
+    record.sequences = sequences["by_split"]
+    record.spans = told.get("spans", [])
+    # The hashes; a record of an earlier release has the files' numbers of rows there.
+    record.files = told["files"] if isinstance(told.get("files"), list) else []
+    splits = ", ".join(f"{split} {count:,}" for split, count in record.sequences.items())
     set_aside = f"{rows['quarantined']['total']:,} quarantined" if rows["quarantined"]["total"] else ""
     dropped = f"{rows['dropped']['total']:,} dropped" if rows["dropped"]["total"] else ""
     text = f"{rows['read']:,} rows, {', '.join(filter(None, (set_aside, dropped))) or 'all kept'}; sequences: {splits}"
-    spans = _spans_read(account.spans, told.get("window"))
+    spans = _spans_read(record.spans, told.get("window"))
     rounded = "".join(f"; {finding}" for finding in told.get("precision", []))
     return f"{spans}{text}{rounded}", {"rows": rows, "sequences": sequences}
 
@@ -77,17 +77,17 @@ def _spans_read(spans: list[dict[str, Any]], window: dict[str, Any] | None) -> s
     return f"{noun} {text}{remark}: "
 
 
-def _anomalies(outputs: Outputs, account: RunAccount) -> Report:
+def _anomalies(outputs: Outputs, record: RunRecord) -> Report:
     return "no anomalies", {"anomalies": 0}
 
 
-def _training(outputs: Outputs, account: RunAccount) -> Report:
+def _training(outputs: Outputs, record: RunRecord) -> Report:
     told = _json(_one(outputs, "model_run"), "training.json")
     final = {name: value for name, value in told["final"].items() if name not in ("epoch", "learning_rate")}
     shown = "  ".join(f"{name} {value:.4g}" for name, value in list(final.items())[:_METRICS_SHOWN])
     text = f"{told['epochs']} epochs, best {told['best_epoch']}: {shown}; {told['parameters']:,} parameters"
-    account.warm_start = told.get("warm_start")
-    text += _started(account.warm_start)
+    record.warm_start = told.get("warm_start")
+    text += _started(record.warm_start)
     return text, {key: told[key] for key in ("epochs", "best_epoch", "parameters", "seed")} | {"final": final}
 
 
@@ -103,28 +103,28 @@ def _started(warm_start: dict[str, Any] | None) -> str:
     return f"; started from {f'version {version}' if version else 'the base model'}{proved}"
 
 
-def _base(outputs: Outputs, account: RunAccount) -> Report:
+def _base(outputs: Outputs, record: RunRecord) -> Report:
     properties = _one(outputs, "model").properties
     return str(properties.get("note", "")), {"present": properties.get("present") == 1}
 
 
-def _latest(outputs: Outputs, account: RunAccount) -> Report:
+def _latest(outputs: Outputs, record: RunRecord) -> Report:
     properties = _one(outputs, "model").properties
     present = properties.get("present") == 1
     return str(properties.get("note", "")), {"version": int(properties["version"]) if present else None}
 
 
-def _evaluation(outputs: Outputs, account: RunAccount) -> Report:
+def _evaluation(outputs: Outputs, record: RunRecord) -> Report:
     from noisy_gru.components.evaluation.summary import read_evaluation
 
-    latest = next((step.numbers.get("version") for step in account.steps if step.name == "LatestBlessed"), None)
+    latest = next((step.numbers.get("version") for step in record.steps if step.name == "LatestBlessed"), None)
     found = read_evaluation(_one(outputs, "evaluation").uri, *([f"version {latest}"] if latest else []))
-    account.metrics = found.metrics
-    account.slices = found.slices
-    account.baseline = account.previous = found.baseline
-    account.comparisons = [asdict(each) for each in found.comparisons]
-    account.warnings += [f"Evaluator: {warning}" for warning in found.warnings]
-    account.refusals += [f"Evaluator: {reason}" for reason in found.reasons]
+    record.metrics = found.metrics
+    record.slices = found.slices
+    record.baseline = record.previous = found.baseline
+    record.comparisons = [asdict(each) for each in found.comparisons]
+    record.warnings += [f"Evaluator: {warning}" for warning in found.warnings]
+    record.refusals += [f"Evaluator: {reason}" for reason in found.reasons]
     shown = {name: value for name, value in found.metrics.items() if name != "example_count"}
     text = "  ".join(
         f"{name} {value:.4g}{f' (published: {found.baseline[name]:.4g})' if name in found.baseline else ''}"
@@ -136,43 +136,43 @@ def _evaluation(outputs: Outputs, account: RunAccount) -> Report:
     return "; ".join([text, verdict, *beside]), numbers
 
 
-def _serving(outputs: Outputs, account: RunAccount) -> Report:
+def _serving(outputs: Outputs, record: RunRecord) -> Report:
     from noisy_gru.components.serving_gate.report import read_report
 
     found = read_report(Path(_one(outputs, "report").uri))
-    account.refusals += [f"ServingGate: {problem}" for problem in found["problems"]]
+    record.refusals += [f"ServingGate: {problem}" for problem in found["problems"]]
     if not found["blessed"]:
         return f"REFUSED: {'; '.join(found['problems'])}", {"blessed": False, "problems": found["problems"]}
     numbers = {check["name"]: check["numbers"] for check in found["checks"] if check["numbers"]}
     return f"passed; {found['summary']}", {"blessed": True, "checks": len(found["checks"]), "numbers": numbers}
 
 
-def _reference(outputs: Outputs, account: RunAccount) -> Report:
+def _reference(outputs: Outputs, record: RunRecord) -> Report:
     from noisy_gru.components.reference_gate.verdict import read_verdict
 
     found = read_verdict(Path(_one(outputs, "blessing").uri))
     if not found.accepted:
-        account.refusals.append(f"ReferenceGate: {found.text}")
+        record.refusals.append(f"ReferenceGate: {found.text}")
     return f"{'passed' if found.accepted else 'REFUSED'}: {found.text}", asdict(found)
 
 
-def _publishing(outputs: Outputs, account: RunAccount) -> Report:
+def _publishing(outputs: Outputs, record: RunRecord) -> Report:
     properties = _one(outputs, "pushed_model").properties
     if properties.get("pushed") != 1:
-        account.blessed = False
+        record.blessed = False
         reason = str(properties.get("reason", "not published"))
         # The steps that refused it have said why.
-        account.refusals = account.refusals or [f"Pusher: {reason.removeprefix('not published: ')}"]
+        record.refusals = record.refusals or [f"Pusher: {reason.removeprefix('not published: ')}"]
         return reason, {"published": False}
-    account.blessed = True
-    account.version = int(properties["pushed_version"])
-    account.published_path = str(properties["pushed_destination"])
-    stable = int(properties.get("stable_version", account.version))
-    text = str(properties.get("note", f"version {account.version}"))
-    return text, {"published": True, "version": account.version, "stable": stable}
+    record.blessed = True
+    record.version = int(properties["pushed_version"])
+    record.published_path = str(properties["pushed_destination"])
+    stable = int(properties.get("stable_version", record.version))
+    text = str(properties.get("note", f"version {record.version}"))
+    return text, {"published": True, "version": record.version, "stable": stable}
 
 
-_READERS: dict[str, Callable[[Outputs, RunAccount], Report]] = {
+_READERS: dict[str, Callable[[Outputs, RunRecord], Report]] = {
     "SequenceExampleGen": _ingestion,
     "AnomalyGate": _anomalies,
     "Trainer": _training,

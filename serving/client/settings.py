@@ -42,9 +42,9 @@ class Plan:
         task = self.dataset.task
         if self.request is None:
             return Predictions(task, [part for _, part in found], sorted(refused, key=lambda each: each.place))
-        account = self.request.account
+        report = self.request.report
         return Predictions(
-            task, [part for _, part in found], refused, self.request.unusable, account.quarantined + account.dropped
+            task, [part for _, part in found], refused, self.request.unusable, report.quarantined + report.dropped
         )
 
 

@@ -34,7 +34,7 @@ _LONGEST = 1000
 
 
 def plain_words(words: str) -> str:
-    """A server's words without TensorFlow's account of where in the graph it was."""
+    """A server's words without TensorFlow's report of where in the graph it was."""
     words = re.split(r"\s*\[\[\{\{node|\n\t ?\[\[|\nStack trace|\nErrors may have originated", words, maxsplit=1)[0]
     words = " ".join(words.split())
     return words if len(words) <= _LONGEST else words[:_LONGEST] + "…"

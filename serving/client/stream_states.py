@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from noisy_gru.data.report.ingestion_report import Account
+from noisy_gru.data.report.ingestion_report import IngestionReport
 from noisy_gru.data.requests.new_steps import NewSteps, Time, read_new_steps
 from noisy_gru.schema.errors import DataError
 from noisy_gru.serving.client.calls import MetadataCall, ModelChoice, ModelMetadata, PredictCall
@@ -125,7 +125,7 @@ class States:
             features[place, : len(array)] = array
         times = [self._entities[name].time if name in self._entities else None for name in found]
         tensors = {FEATURES: features, "lengths": lengths}
-        return NewSteps(list(found), tensors, times, np.zeros(len(found), bool), Account(), [])
+        return NewSteps(list(found), tensors, times, np.zeros(len(found), bool), IngestionReport(), [])
 
     def sent(self, steps: NewSteps) -> Flow[Predictions]:
         """Send steps, and go on to the states after them when all of them are answered."""
@@ -146,7 +146,7 @@ class States:
                 for place, name in enumerate(part.ids):
                     # A copy: a view would keep the whole batch.
                     after[name] = _Entity(new[place].astype(np.float32), steps.times[begin + place])
-        unused = steps.account.quarantined + steps.account.dropped
+        unused = steps.report.quarantined + steps.report.dropped
         predictions = Predictions(settings.dataset.task, parts, unusable=steps.unusable, unused=unused)
         predictions.answers  # noqa: B018 (an answer that can't be read is a call that failed)
         self._entities.update(after)

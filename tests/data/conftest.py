@@ -12,8 +12,8 @@ import pytest
 from noisy_gru.data.reading.files import format_of
 from noisy_gru.data.reading.reader import Reader
 from noisy_gru.data.reading.tables import Source
-from noisy_gru.data.report.ingestion_report import Account
-from noisy_gru.data.report.quarantine import Ledger
+from noisy_gru.data.report.ingestion_report import IngestionReport
+from noisy_gru.data.report.quarantine import Quarantine
 from noisy_gru.data.sequences.buckets import boundaries_of, sequences_of
 from noisy_gru.data.sequences.chunks import pack, unpack
 from noisy_gru.data.sequences.sequences import Sequences
@@ -22,9 +22,9 @@ from noisy_gru.schema.config import SPLITS, DatasetConfig
 
 @dataclass
 class Ingested:
-    """What ingestion made: sequences by id, the account and the quarantine's lines."""
+    """What ingestion made: sequences by id, the report and the quarantine's lines."""
 
-    account: Account
+    report: IngestionReport
     lines: list[dict[str, Any]]
     by_id: dict[str, dict[str, Any]] = field(default_factory=dict)
     parts: list[Sequences] = field(default_factory=list)
@@ -52,28 +52,28 @@ def _entry(sequences: Sequences, place: int) -> dict[str, Any]:
 
 
 def run(dataset: DatasetConfig, paths: Mapping[str, Sequence[Path]] | Sequence[Path], buckets: int = 2) -> Ingested:
-    """Ingest files, given as a list or by split; the account balances, or the test fails."""
+    """Ingest files, given as a list or by split; the report balances, or the test fails."""
     given = paths if isinstance(paths, Mapping) else {None: paths}
-    ledger, chunks = Ledger(), {}
+    quarantine, chunks = Quarantine(), {}
     reader = Reader(dataset)
     for split, files in given.items():
         for path in files:
             for part in reader.parts(Source(str(path), path.name, format_of(path.name, dataset.data), split)):
-                for table in reader.tables(part, ledger):
+                for table in reader.tables(part, quarantine):
                     if table.num_rows:
                         times = table["time"].to_numpy()
-                        ledger.account.span("read", times.min().item(), times.max().item())
+                        quarantine.report.span("read", times.min().item(), times.max().item())
                     for bucket, chunk in pack(table, path.name, buckets):
                         chunks.setdefault(bucket, []).append(chunk)
-    at = boundaries_of(ledger.account, dataset)
-    found = Ingested(ledger.account, ledger.lines)
+    at = boundaries_of(quarantine.report, dataset)
+    found = Ingested(quarantine.report, quarantine.lines)
     for _, some in sorted(chunks.items()):
-        sequences = sequences_of(unpack(some), at, dataset, ledger)
+        sequences = sequences_of(unpack(some), at, dataset, quarantine)
         found.parts.append(sequences)
         for place, name in enumerate(sequences.ids):
             assert name not in found.by_id or found.by_id[name]["split"] != SPLITS[sequences.split[place]]
             found.by_id[name] = _entry(sequences, place)
-    assert found.account.unbalanced == 0
+    assert found.report.unbalanced == 0
     return found
 
 

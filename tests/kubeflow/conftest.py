@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from kfp.pipeline_spec import pipeline_spec_pb2
 
-from noisy_gru.kubeflow.emulator.account import RunAccount
+from noisy_gru.kubeflow.emulator.dry_run_record import DryRunRecord
 from noisy_gru.kubeflow.emulator.running import emulate
 from tests.kubeflow.cluster.cluster_calls import SPEC, write
 from tests.kubeflow.cluster.kfp_api import KfpApi
@@ -22,19 +22,19 @@ proto: Any = pipeline_spec_pb2
 
 
 @pytest.fixture
-def dry_run(tmp_path: Path) -> Callable[..., RunAccount]:
+def dry_run(tmp_path: Path) -> Callable[..., DryRunRecord]:
     """``dry_run(pipeline, name="value", …)`` compiles a pipeline function with the kfp SDK and runs the file."""
     from kfp import compiler
 
-    def _run(pipeline: Any, *, jobs: int = 1, **parameters: str) -> RunAccount:
+    def _run(pipeline: Any, *, jobs: int = 1, **parameters: str) -> DryRunRecord:
         file = pipeline
         if not isinstance(pipeline, Path):
             file = tmp_path / "pipeline.yaml"
             compiler.Compiler().compile(pipeline, str(file))
         said: list[str] = []
-        account = emulate(file, tmp_path / "root", parameters, jobs=jobs, say=said.append)
+        record = emulate(file, tmp_path / "root", parameters, jobs=jobs, say=said.append)
         assert said
-        return account
+        return record
 
     return _run
 

@@ -151,5 +151,5 @@ def test_an_interrupt_ends_the_steps_too(tmp_path: Path) -> None:
             break
         time.sleep(0.1)
     assert alive(group) == []
-    (account,) = (tmp_path / "root" / "runs").glob("*/run.json")
-    assert json.loads(account.read_text())["status"] == "failed"
+    (record,) = (tmp_path / "root" / "runs").glob("*/run.json")
+    assert json.loads(record.read_text())["status"] == "failed"

@@ -102,7 +102,7 @@ def test_japanese_vowels_from_csv_to_a_published_model(vowels):
     assert folder.parent == root / "serving" / "japanese-vowels"
     assert int(folder.name) == answer["version"]
     assert (folder / "saved_model.pb").is_file()
-    # The terminal gets the account, the log gets TFX's, Beam's and TensorFlow's lines.
+    # The terminal gets the record, the log gets TFX's, Beam's and TensorFlow's lines.
     assert "epoch 3/3" in done.err or "3 epochs" in done.err
     assert "absl" not in done.err
     log = Path(answer["log"]).read_text(errors="replace")

@@ -108,25 +108,25 @@ def test_init_refuses_what_is_no_span(config: Path, patterns: list[str]) -> None
 def test_the_line_of_the_step_says_which_spans_were_read(
     tmp_path: Path, spans: list[int], window: dict[str, Any] | None, told: str
 ) -> None:
-    from noisy_gru.pipeline.runs.run_directory import RunAccount, StepAccount
+    from noisy_gru.pipeline.runs.run_directory import RunRecord, StepRecord
 
     nothing = {"total": 0}
-    account = {
+    record = {
         "rows": {"read": 7, "kept": 7, "quarantined": nothing, "dropped": nothing},
         "sequences": {"by_split": {"train": 2}},
         "spans": [{"span": span, "files": []} for span in spans],
         "files": [],
         "window": window,
     }
-    (tmp_path / "account.json").write_text(json.dumps(account))
+    (tmp_path / "ingestion_report.json").write_text(json.dumps(record))
 
     class Made:
         uri, properties = str(tmp_path), {}
 
     class Result:
-        name, status, seconds, outputs = "SequenceExampleGen", "complete", 1.0, {"account": [Made]}
+        name, status, seconds, outputs = "SequenceExampleGen", "complete", 1.0, {"ingestion_report": [Made]}
 
-    run = RunAccount.model_construct(steps=[StepAccount(name="SequenceExampleGen")], artifacts={})
+    run = RunRecord.model_construct(steps=[StepRecord(name="SequenceExampleGen")], artifacts={})
     report(Result, run)  # type: ignore[arg-type]
     assert run.steps[0].summary == f"{told}7 rows, all kept; sequences: train 2"
 

@@ -24,7 +24,7 @@ from noisy_gru.schema.errors import PublishError
 
 ONE = {"name": "part-3.csv", "bytes": 10, "sha256": "aa"}
 TWO = {"name": "part-4.csv", "bytes": 20, "sha256": "bb"}
-ACCOUNT = {
+INGESTION_REPORT = {
     "version": 1,
     "rows": {"read": 12, "kept": 11, "quarantined": {"total": 1}, "dropped": {"total": 0}},
     "sequences": {"total": 5, "by_split": {"train": 3, "test": 2}},
@@ -45,10 +45,10 @@ def retraining(model: Path, tmp_path: Path) -> Retraining:
     (keras / "settings.json").write_text('{"dataset": {}}')
     (keras / "transform.json").write_text('{"format": 1}')
     (keras / "warm_start.json").write_text('{"used": true, "base": {"version": 7}}')
-    (tmp_path / "account.json").write_text(json.dumps(ACCOUNT))
+    (tmp_path / "ingestion_report.json").write_text(json.dumps(INGESTION_REPORT))
     (tmp_path / "values.npz").write_bytes(b"values")
     run = {"run_id": "r-1", "pipeline": "p", "seed": 5, "config_hash": "c", "fingerprint": "f", "packages": {"x": "1"}}
-    return Retraining(keras, tmp_path / "account.json", run)
+    return Retraining(keras, tmp_path / "ingestion_report.json", run)
 
 
 def test_a_version_carries_its_training(model: Path, retraining: Retraining, tmp_path: Path) -> None:
@@ -69,9 +69,9 @@ def test_a_version_carries_its_training(model: Path, retraining: Retraining, tmp
             SpanFiles(4, 2, (DataFile("part-4.csv", 20, "bb"),)),
         ),
         files=(DataFile("part-3.csv", 10, "aa"), DataFile("part-4.csv", 20, "bb")),
-        rows=ACCOUNT["rows"],
+        rows=INGESTION_REPORT["rows"],
         sequences={"train": 3, "test": 2},
-        data_hash=data_hash(ACCOUNT),
+        data_hash=data_hash(INGESTION_REPORT),
         warm_start={"used": True, "base": {"version": 7}},
         values=folder / "values.npz",
         keras_folder=folder,
@@ -151,15 +151,15 @@ def test_a_damaged_record_is_told(
 
 
 def test_equal_data_has_an_equal_name() -> None:
-    def account(**changes: Any) -> dict[str, Any]:
+    def report(**changes: Any) -> dict[str, Any]:
         return {"spans": [], "files": [ONE, TWO], "rows": {"read": 1}} | changes
 
-    name = data_hash(account())
-    assert data_hash(account(files=[TWO, ONE])) == name
-    assert data_hash(account(files=[], spans=[{"span": 1, "files": [TWO, ONE]}])) == name
-    assert data_hash(account(files=[ONE])) != name
-    assert data_hash(account(files=[ONE, TWO | {"sha256": "cc"}])) != name
-    # An account without hashes is known by what was counted.
-    old = account(files={"part.csv": 7})
+    name = data_hash(report())
+    assert data_hash(report(files=[TWO, ONE])) == name
+    assert data_hash(report(files=[], spans=[{"span": 1, "files": [TWO, ONE]}])) == name
+    assert data_hash(report(files=[ONE])) != name
+    assert data_hash(report(files=[ONE, TWO | {"sha256": "cc"}])) != name
+    # A report without hashes is known by what was counted.
+    old = report(files={"part.csv": 7})
     assert data_hash(old | {"examples": {"a": 1}}) == data_hash(old)
     assert data_hash(old) != data_hash(old | {"rows": {"read": 2}})

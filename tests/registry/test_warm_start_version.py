@@ -16,7 +16,7 @@ from noisy_gru.registry.training_record_writer import Retraining
 from noisy_gru.registry.warm_start_version import Base, bring_base, choose_base
 
 
-def account(*hashes: str) -> dict[str, Any]:
+def report(*hashes: str) -> dict[str, Any]:
     return {"files": [{"name": name, "bytes": 1, "sha256": name} for name in hashes]}
 
 
@@ -34,14 +34,14 @@ def push(serving: Path, seconds: int, data: str, base: Base | None = None, keras
     (folder / "Format-Keras" / "model.keras").write_text(f"keras of {seconds}")
     given = {} if base is None else {"version": base.version, "fingerprint": base.fingerprint}
     (folder / "Format-Keras" / "warm_start.json").write_text(json.dumps({"used": True, "base": given}))
-    (folder / "account.json").write_text(json.dumps(account(data)))
-    retraining = Retraining(folder / "Format-Keras", folder / "account.json") if keras else None
+    (folder / "ingestion_report.json").write_text(json.dumps(report(data)))
+    retraining = Retraining(folder / "Format-Keras", folder / "ingestion_report.json") if keras else None
     done = publish(folder / "Format-Serving", serving, "m", retraining=retraining, clock=lambda: float(seconds))
     return Base(done.publication.version, done.publication.fingerprint, "")
 
 
 def chosen(serving: Path, data: str) -> Base:
-    return choose_base(serving, "m", data_hash(account(data)))
+    return choose_base(serving, "m", data_hash(report(data)))
 
 
 def test_a_first_run_has_none(serving: Path) -> None:
@@ -114,7 +114,7 @@ def test_the_step_writes_what_the_trainer_reads_and_is_cached_while_nothing_is_n
     from tfx.orchestration.metadata import sqlite_metadata_connection_config
     from tfx.orchestration.pipeline import Pipeline
 
-    from noisy_gru.components.sequence_example_gen.artifacts import IngestionAccount
+    from noisy_gru.components.sequence_example_gen.artifacts import IngestionReportArtifact
     from noisy_gru.components.warm_start_base.component import WarmStartBase
     from noisy_gru.pipeline.runs.local_runner import LocalRunner, StepResult
 
@@ -122,11 +122,11 @@ def test_the_step_writes_what_the_trainer_reads_and_is_cached_while_nothing_is_n
     observer: Any = SimpleNamespace(started=lambda *_: None, finished=results.append)
 
     def run(data: str) -> tuple[str, Any, dict[str, Any]]:
-        folder = tmp_path / f"account of {data}"
+        folder = tmp_path / f"report of {data}"
         folder.mkdir(exist_ok=True)
-        (folder / "account.json").write_text(json.dumps(account(data)))
-        given = Importer(source_uri=str(folder), artifact_type=IngestionAccount).with_id("Account")
-        step = WarmStartBase(account=given.outputs["result"], serving_dir=serving, model_name="m")
+        (folder / "ingestion_report.json").write_text(json.dumps(report(data)))
+        given = Importer(source_uri=str(folder), artifact_type=IngestionReportArtifact).with_id("IngestionReport")
+        step = WarmStartBase(report=given.outputs["result"], serving_dir=serving, model_name="m")
         LocalRunner(f"run-{len(results)}", observer).run(
             Pipeline(
                 pipeline_name="tiny",

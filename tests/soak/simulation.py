@@ -191,7 +191,7 @@ class Simulation:
             after=self.versions(),
             was=was,
             becomes=self.accuracy(day),
-            went_on=done.account is not None and "going on after epoch 3" in Path(done.account.log).read_text(),
+            went_on=done.record is not None and "going on after epoch 3" in Path(done.record.log).read_text(),
         )
 
     def _roll_back(self) -> None:

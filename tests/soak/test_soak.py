@@ -13,7 +13,7 @@ import pytest
 
 from noisy_gru.pipeline.config.loading import load_config
 from noisy_gru.pipeline.runs.lineage import publishing_run, trace
-from noisy_gru.pipeline.runs.run_directory import RunAccount
+from noisy_gru.pipeline.runs.run_directory import RunRecord
 from noisy_gru.registry.history import read_history
 from noisy_gru.registry.published_versions import (
     WITHDRAWN,
@@ -49,8 +49,8 @@ class Life:
     bytes: list[int]
 
     @property
-    def accounts(self) -> list[RunAccount]:
-        return self.simulation.directory.accounts()
+    def run_records(self) -> list[RunRecord]:
+        return self.simulation.directory.records()
 
 
 @pytest.fixture(scope="module")
@@ -74,14 +74,14 @@ def each(life: Life) -> Iterator[tuple[Day, Seen]]:
     return zip(life.days, life.seen, strict=True)
 
 
-def account_of(seen: Seen) -> RunAccount:
+def account_of(seen: Seen) -> RunRecord:
     """Of the run that the day ended with."""
-    assert seen.done.account is not None
-    return seen.done.account
+    assert seen.done.record is not None
+    return seen.done.record
 
 
 def _size(simulation: Simulation) -> int:
-    """Of what is pruned; the accounts and ML Metadata, some KB of each run, are there for ever."""
+    """Of what is pruned; the records and ML Metadata, some KB of each run, are there for ever."""
     directory = simulation.directory
     folders = (directory.artifacts, directory.serving, directory.logs, directory.work)
     return sum(path.stat().st_size for folder in folders for path in folder.rglob("*") if path.is_file())
@@ -130,11 +130,11 @@ def test_the_served_model_knows_the_world_after_every_night(life):
 def test_a_refusal_names_metric_and_bound_and_is_on_record(life):
     refused = [account_of(seen) for day, seen in each(life) if day.outcome == "refused"]
     assert refused
-    for account in refused:
-        (refusal, *_) = account.refusals
+    for run_record in refused:
+        (refusal, *_) = run_record.refusals
         assert "accuracy" in refusal
-        assert account.metrics["accuracy"] < 0.8
-        assert account.version is None
+        assert run_record.metrics["accuracy"] < 0.8
+        assert run_record.version is None
 
 
 def test_a_refused_night_is_not_repeated_before_there_is_other_data(life):
@@ -151,10 +151,10 @@ def test_a_refused_night_is_not_repeated_before_there_is_other_data(life):
 def test_a_killed_night_is_gone_on_with(life):
     killed = [(day, seen) for day, seen in each(life) if day.dies]
     assert {day.dies for day, _ in killed} == {day.dies for day in life.days if day.dies} >= {"trainer", "publishing"}
-    accounts = {account.run_id: account for account in life.accounts}
+    run_records = {run_record.run_id: run_record for run_record in life.run_records}
     keep = load_config(life.simulation.config).serving.versions.keep or 0
     for day, seen in killed:
-        victim, heir = accounts[seen.done.resumes or ""], account_of(seen)
+        victim, heir = run_records[seen.done.resumes or ""], account_of(seen)
         ended = (130, "interrupted") if day.dies == "asked" else (-signal.SIGKILL, "killed")
         assert (seen.died, victim.status) == ended, day
         assert victim.steps[-1].name == ("Pusher" if day.dies == "publishing" else "Trainer")
@@ -172,15 +172,15 @@ def test_a_killed_night_is_gone_on_with(life):
 
 
 def test_every_run_and_every_attempt_has_an_end(life):
-    by_run = {account.run_id: account for account in life.accounts}
+    by_run = {run_record.run_id: run_record for run_record in life.run_records}
     ends = {"succeeded": "published", "refused": "refused", "failed": "failed", "killed": "failed"}
     ends["interrupted"] = "interrupted"
     attempts = outcomes(read_attempts(life.simulation.model_dir))
     assert {attempt.run_id: attempt.event for attempt in attempts} == {
-        run_id: ends[account.status] for run_id, account in by_run.items()
+        run_id: ends[run_record.status] for run_id, run_record in by_run.items()
     }
     assert [attempt.ended for attempt in attempts if attempt.ended is None] == []
-    nights = [seen.done.account.run_id for seen in life.seen if seen.done.account is not None]
+    nights = [seen.done.record.run_id for seen in life.seen if seen.done.record is not None]
     victims = [seen.done.resumes for seen in life.seen if seen.done.resumes is not None]
     assert sorted(nights + victims) == sorted(by_run)
 
@@ -212,7 +212,7 @@ def test_nothing_is_left_behind(life):
     executions = MetadataStore(connection).get_executions()
     states = {mlmd.Execution.State.Name(execution.last_known_state) for execution in executions}
     assert states <= {"COMPLETE", "CACHED", "CANCELED", "FAILED"}
-    assert [account.status for account in life.accounts if account.status == "running"] == []
+    assert [run_record.status for run_record in life.run_records if run_record.status == "running"] == []
 
 
 def test_pruning_keeps_what_is_needed_and_the_disk_does_not_fill(life):
@@ -220,8 +220,8 @@ def test_pruning_keeps_what_is_needed_and_the_disk_does_not_fill(life):
     config = load_config(life.simulation.config)
     versions = published_versions(model_dir)
     for version in versions:
-        account = directory.account(publishing_run(model_dir / str(version)))
-        found = trace(directory.serving, MODEL, version, account)
+        run_record = directory.run_record(publishing_run(model_dir / str(version)))
+        found = trace(directory.serving, MODEL, version, run_record)
         assert (found.files_state, found.artifact[1]) == ({}, True), version
         assert len(found.spans) == len(found.files)
         assert {file.state for file in found.files} == {"same"}, version
@@ -229,16 +229,16 @@ def test_pruning_keeps_what_is_needed_and_the_disk_does_not_fill(life):
         assert record is not None
         assert record.keras_folder is not None
         assert record.values is not None
-    accounts = life.accounts
-    whole = {account.run_id for account in accounts if account.pruned is None}
+    run_records = life.run_records
+    whole = {run_record.run_id for run_record in run_records if run_record.pruned is None}
     folders = [*map(str, versions), *(f"{WITHDRAWN}{version}" for version in withdrawn_versions(model_dir))]
     makers = {read_publication(model_dir / folder).lineage["run"] for folder in folders}
     # A failed night prunes nothing, so that at most the runs since the last one that ended well are there besides.
-    newest = [account.run_id for account in accounts][-(config.retraining.keep.runs or 0) :]
-    ended_well = max(i for i, account in enumerate(accounts) if account.status in ("succeeded", "refused"))
-    since = {account.run_id for account in accounts[ended_well - 1 :]}
+    newest = [run_record.run_id for run_record in run_records][-(config.retraining.keep.runs or 0) :]
+    ended_well = max(i for i, run_record in enumerate(run_records) if run_record.status in ("succeeded", "refused"))
+    since = {run_record.run_id for run_record in run_records[ended_well - 1 :]}
     assert makers <= whole
     assert whole <= makers | set(newest) | since
-    assert [account.run_id for account in accounts if account.pruned is not None]
+    assert [run_record.run_id for run_record in run_records if run_record.pruned is not None]
     most = len(folders) + (config.retraining.keep.runs or 0)
     assert max(life.bytes) < (most + 2) * life.bytes[0]

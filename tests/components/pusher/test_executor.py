@@ -41,18 +41,18 @@ def blessing(model: Path, tmp_path: Path) -> Callable[[], Path]:
 
 
 @pytest.fixture
-def account(tmp_path: Path) -> Path:
-    folder = tmp_path / "account"
+def report(tmp_path: Path) -> Path:
+    folder = tmp_path / "ingestion_report"
     folder.mkdir()
     files = [{"name": "a.csv", "bytes": 5, "sha256": "aa"}]
     content = {"spans": [{"span": 4, "version": None, "files": files}], "sequences": {"by_split": {"train": 2}}}
-    (folder / "account.json").write_text(json.dumps(content))
+    (folder / "ingestion_report.json").write_text(json.dumps(content))
     (folder / "values.npz").write_bytes(b"values")
     return folder
 
 
 @pytest.fixture
-def run(model: Path, account: Path, tmp_path: Path) -> Callable[[Path], Any]:
+def run(model: Path, report: Path, tmp_path: Path) -> Callable[[Path], Any]:
     """``run(blessing)`` pushes the model through TFX's launcher; the artifact that the step gives."""
     from ml_metadata.metadata_store import MetadataStore
     from tfx.dsl.components.common.importer import Importer
@@ -62,7 +62,7 @@ def run(model: Path, account: Path, tmp_path: Path) -> Callable[[Path], Any]:
     from tfx.types import standard_artifacts
 
     from noisy_gru.components.pusher.component import Pusher
-    from noisy_gru.components.sequence_example_gen.artifacts import IngestionAccount
+    from noisy_gru.components.sequence_example_gen.artifacts import IngestionReportArtifact
 
     def _run(blessing: Path) -> Any:
         given = Importer(source_uri=str(model.parent), artifact_type=standard_artifacts.Model).with_id("Model")
@@ -71,11 +71,11 @@ def run(model: Path, account: Path, tmp_path: Path) -> Callable[[Path], Any]:
             artifact_type=standard_artifacts.InfraBlessing,
             custom_properties={"blessed": 1, "has_model": 1},
         ).with_id("Blessing")
-        ingested = Importer(source_uri=str(account), artifact_type=IngestionAccount).with_id("Account")
+        ingested = Importer(source_uri=str(report), artifact_type=IngestionReportArtifact).with_id("IngestionReport")
         pusher = Pusher(
             model=given.outputs["result"],
             infra_blessing=blessed.outputs["result"],
-            account=ingested.outputs["result"],
+            report=ingested.outputs["result"],
             serving_dir=tmp_path / "serving",
             model_name="tiny",
             publishing=SETTINGS,

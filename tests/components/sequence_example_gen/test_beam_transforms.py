@@ -60,14 +60,14 @@ def test_what_a_lost_worker_left_is_no_example(tmp_path, monkeypatch, configured
     from tfx.types import standard_artifacts
 
     from noisy_gru.components.sequence_example_gen import executor
-    from noisy_gru.components.sequence_example_gen.artifacts import IngestionAccount
+    from noisy_gru.components.sequence_example_gen.artifacts import IngestionReportArtifact
     from noisy_gru.components.sequence_example_gen.driver import resolved_properties
 
     rows = "".join(f"e{number},{step},1,c\n" for number in range(20) for step in range(3))
     (tmp_path / "rows.csv").write_text(f"id,t,x,y\n{rows}")
     dataset = configured(files=["rows.csv"])
-    examples, account = standard_artifacts.Examples(), IngestionAccount()
-    examples.uri, account.uri = str(tmp_path / "examples" / "1"), str(tmp_path / "account" / "1")
+    examples, report = standard_artifacts.Examples(), IngestionReportArtifact()
+    examples.uri, report.uri = str(tmp_path / "examples" / "1"), str(tmp_path / "ingestion_report" / "1")
     ingest = executor.ingest
 
     def with_a_lost_worker(*arguments: Any, **options: Any) -> None:
@@ -82,6 +82,6 @@ def test_what_a_lost_worker_left_is_no_example(tmp_path, monkeypatch, configured
     properties, _ = resolved_properties(
         {"input_base": str(tmp_path), "dataset": dataset.model_dump_json(), "span": "latest"}
     )
-    executor.Executor(context).Do({}, {"examples": [examples], "account": [account]}, properties)
+    executor.Executor(context).Do({}, {"examples": [examples], "ingestion_report": [report]}, properties)
     found = sorted(path.name for path in (tmp_path / "examples" / "1" / "Split-train").iterdir())
     assert found == ["data_tfrecord-00000-of-00001-000.gz"]

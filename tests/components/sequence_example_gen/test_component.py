@@ -52,8 +52,10 @@ def shards(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*.gz"))}
 
 
-def account(root: Path, execution: str) -> dict[str, Any]:
-    return json.loads((root / "SequenceExampleGen" / "account" / execution / "account.json").read_text())
+def report(root: Path, execution: str) -> dict[str, Any]:
+    return json.loads(
+        (root / "SequenceExampleGen" / "ingestion_report" / execution / "ingestion_report.json").read_text()
+    )
 
 
 def write_csv(path: Path, first: int, value: str = "1") -> None:
@@ -80,7 +82,7 @@ def test_outputs_cache_and_changes(tmp_path, data, published) -> None:
     root = tmp_path / "root"
     launch(root, data, published)
     (first,) = executions(root)
-    found = account(root, first.name)
+    found = report(root, first.name)
     assert found["rows"] == {"read": 360, "kept": 360, "quarantined": {"total": 0}, "dropped": {"total": 0}}
     by_split = found["sequences"]["by_split"]
     assert by_split["test"] == 40 and by_split["train"] + by_split["eval"] == 80
@@ -98,7 +100,7 @@ def test_outputs_cache_and_changes(tmp_path, data, published) -> None:
         (written,) = store.store.get_artifacts_by_type("Examples")
         (kind,) = store.store.get_artifact_types_by_id([written.type_id])
         artifact = artifact_utils.deserialize_artifact(kind, written)
-        name = "noisy_gru.IngestionAccount"
+        name = "noisy_gru.IngestionReport"
         assert [one.type for one in store.store.get_artifacts_by_type(name)] == [name]
     assert isinstance(artifact, standard_artifacts.Examples)
     assert artifact_utils.decode_split_names(artifact.split_names) == ["train", "eval", "test"]
@@ -136,9 +138,9 @@ def test_two_workers_write_the_same_bytes(tmp_path, data, published) -> None:
         launch(tmp_path / name, data, dataset, arguments)
     (one,), (two,) = executions(tmp_path / "one"), executions(tmp_path / "two")
     assert shards(one) == shards(two)
-    assert account(tmp_path / "one", "1") == account(tmp_path / "two", "1")
-    assert account(tmp_path / "one", "1")["rows"]["quarantined"] == {"total": 120, "unparsable_value": 120}
-    quarantine = tmp_path / "two" / "SequenceExampleGen" / "account" / "1" / "quarantine"
+    assert report(tmp_path / "one", "1") == report(tmp_path / "two", "1")
+    assert report(tmp_path / "one", "1")["rows"]["quarantined"] == {"total": 120, "unparsable_value": 120}
+    quarantine = tmp_path / "two" / "SequenceExampleGen" / "ingestion_report" / "1" / "quarantine"
     (path,) = quarantine.iterdir()
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert len(lines) == 120
@@ -153,7 +155,7 @@ def test_a_failure_keeps_its_error_and_the_rejected_rows(tmp_path, data, publish
     rejected = root / "SequenceExampleGen" / "rejected" / "1"
     assert f"kept in {rejected}" in str(error.value)
     assert len((rejected / "quarantine" / "read-train-extra.csv.gz.jsonl").read_text().splitlines()) == 120
-    assert json.loads((rejected / "account.json").read_text())["rows"]["read"] == 480
+    assert json.loads((rejected / "ingestion_report.json").read_text())["rows"]["read"] == 480
 
 
 def test_faults_of_all_files_are_told_at_once(tmp_path, data, published) -> None:
@@ -185,7 +187,7 @@ def test_the_window_of_spans_is_read_at_once(tmp_path, configured) -> None:
     arrives(2, a(0, 9))
     newest = arrives(4, a(9, 21))
     launch(root, data, dataset)
-    found = account(root, "1")
+    found = report(root, "1")
     assert [(span["span"], span["rows"]) for span in found["spans"]] == [(2, 9), (4, 12)]
     (file,) = found["spans"][1]["files"]
     assert file["sha256"] == hashlib.sha256(newest.read_bytes()).hexdigest()
@@ -203,7 +205,7 @@ def test_the_window_of_spans_is_read_at_once(tmp_path, configured) -> None:
 
     connection = metadata.sqlite_metadata_connection_config(str(root / "metadata.sqlite"))
     with metadata.Metadata(connection) as store:
-        for name in ("Examples", "noisy_gru.IngestionAccount"):
+        for name in ("Examples", "noisy_gru.IngestionReport"):
             (artifact,) = store.store.get_artifacts_by_type(name)
             assert artifact.custom_properties["span"].int_value == 4
             assert artifact.custom_properties["spans"].string_value == "2,4"
@@ -214,7 +216,7 @@ def test_the_window_of_spans_is_read_at_once(tmp_path, configured) -> None:
     arrives(2, ["b,1,1", "b,2,2", "b,3,3"], name="late")
     launch(root, data, dataset)
     second = executions(root)[1].name
-    assert [(file["name"], file["rows"]) for file in account(root, second)["spans"][0]["files"]] == [
+    assert [(file["name"], file["rows"]) for file in report(root, second)["spans"][0]["files"]] == [
         ("span-2/late.csv", 3),
         ("span-2/rows.csv", 9),
     ]

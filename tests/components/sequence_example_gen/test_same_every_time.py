@@ -1,4 +1,4 @@
-"""The same input gives the same sequences, ids, splits, bytes and account, however it is spread over files."""
+"""The same input gives the same sequences, ids, splits, bytes and report, however it is spread over files."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from noisy_gru.data.reading.reader import Reader
 from noisy_gru.data.reading.tables import Source
-from noisy_gru.data.report.ingestion_report import Account
-from noisy_gru.data.report.quarantine import Ledger
+from noisy_gru.data.report.ingestion_report import IngestionReport
+from noisy_gru.data.report.quarantine import Quarantine
 from noisy_gru.data.sequences.buckets import encoder_of, sequences_of
 from noisy_gru.data.sequences.chunks import bucket_count, bucket_of, pack, unpack
 from noisy_gru.data.sequences.shards import order_of, shards
@@ -64,7 +64,7 @@ def test_whatever_the_order_of_rows_and_files(ingest, tmp_path, configured, task
     again = ingest(dataset, paths, buckets=buckets)
     assert content(again) == content(once)
     for name in ("rows_read", "rows_kept", "quarantined", "dropped", "sequences_dropped", "sequences_quarantined"):
-        assert getattr(again.account, name) == getattr(once.account, name)
+        assert getattr(again.report, name) == getattr(once.report, name)
 
 
 def test_shards_are_byte_identical_whatever_the_order_of_chunks(tmp_path, configured) -> None:
@@ -73,14 +73,14 @@ def test_shards_are_byte_identical_whatever_the_order_of_chunks(tmp_path, config
     for number in range(3):
         path = tmp_path / f"part-{number}.csv"
         rows_of(number).assign(t=lambda frame, n=number: frame["t"].astype(int) + 40 * n).to_csv(path, index=False)
-        for rows in Reader(dataset).tables(Source(str(path), path.name, "csv"), Ledger()):
+        for rows in Reader(dataset).tables(Source(str(path), path.name, "csv"), Quarantine()):
             chunks += [chunk for _, chunk in pack(rows, path.name, 1)]
 
     def written(some: list[bytes], size: int) -> tuple[list[tuple[str, int, bytes]], str]:
-        ledger = Ledger()
-        sequences = sequences_of(unpack(some), None, dataset, ledger)
-        found = list(shards(sequences, encoder_of(sequences, dataset), ledger.account, size))
-        return found, ledger.account.to_json()
+        quarantine = Quarantine()
+        sequences = sequences_of(unpack(some), None, dataset, quarantine)
+        found = list(shards(sequences, encoder_of(sequences, dataset), quarantine.report, size))
+        return found, quarantine.report.to_json()
 
     forward, backward = written(chunks, 1 << 20), written(chunks[::-1], 1 << 20)
     assert forward == backward
@@ -90,14 +90,14 @@ def test_shards_are_byte_identical_whatever_the_order_of_chunks(tmp_path, config
 def test_account_merges_in_any_order_and_survives_json() -> None:
     parts = []
     for number in range(4):
-        part = Account(rows_read=number, faults=[f"fault {3 - number}"], times={"rows": [-number, number]})
+        part = IngestionReport(rows_read=number, faults=[f"fault {3 - number}"], times={"rows": [-number, number]})
         part.quarantined["too_short"] = number
         part.impute("missing_value", "x", number)
         part.example("too_short", [{"file": "f", "row": 9 - number - step, "problem": ""} for step in range(3)])
         parts.append(part)
-    total = Account.merged(parts)
-    assert Account.merged(parts[::-1]).to_json() == total.to_json()
-    assert Account.from_json(total.to_json()).to_json() == total.to_json()
+    total = IngestionReport.merged(parts)
+    assert IngestionReport.merged(parts[::-1]).to_json() == total.to_json()
+    assert IngestionReport.from_json(total.to_json()).to_json() == total.to_json()
     assert (total.rows_read, total.quarantined["too_short"], total.times["rows"]) == (6, 6, [-3, 3])
     assert [record["row"] for record in total.examples["too_short"]] == [4, 5, 5]
     assert total.faults == [f"fault {number}" for number in range(4)]

@@ -17,8 +17,8 @@ from noisy_gru.data.ingestion.lineage import check_spans, lineage
 from noisy_gru.data.ingestion.resolved_input import resolve
 from noisy_gru.data.reading.reader import Reader
 from noisy_gru.data.reading.tables import Source
-from noisy_gru.data.report.ingestion_report import Account
-from noisy_gru.data.report.quarantine import Ledger
+from noisy_gru.data.report.ingestion_report import IngestionReport
+from noisy_gru.data.report.quarantine import Quarantine
 from noisy_gru.data.sequences.buckets import boundaries_of, bucket_shards
 from noisy_gru.data.sequences.chunks import pack
 from noisy_gru.schema.config import DatasetConfig
@@ -39,23 +39,23 @@ def records(shard: bytes) -> Iterable[bytes]:
         place += 16 + size
 
 
-def ingested(dataset: DatasetConfig, sources: Sequence[Source]) -> tuple[set[tuple[str, bytes]], Account]:
-    """The examples with their splits, and the account."""
-    reader, ledger, chunks = Reader(dataset), Ledger(), {}
+def ingested(dataset: DatasetConfig, sources: Sequence[Source]) -> tuple[set[tuple[str, bytes]], IngestionReport]:
+    """The examples with their splits, and the report."""
+    reader, quarantine, chunks = Reader(dataset), Quarantine(), {}
     for source in sources:
-        for table in reader.tables(source, ledger):
+        for table in reader.tables(source, quarantine):
             if table.num_rows:
                 times = table["time"].to_numpy()
-                ledger.account.span("read", times.min().item(), times.max().item())
+                quarantine.report.span("read", times.min().item(), times.max().item())
             for bucket, chunk in pack(table, source.name, BUCKETS):
                 chunks.setdefault(bucket, []).append(chunk)
-    at, found = boundaries_of(ledger.account, dataset), []
+    at, found = boundaries_of(quarantine.report, dataset), []
     for _, some in sorted(chunks.items()):
-        for split, _, shard in bucket_shards(some, at, dataset, ledger):
+        for split, _, shard in bucket_shards(some, at, dataset, quarantine):
             found += [(split, record) for record in records(shard)]
-    assert ledger.account.unbalanced == 0
+    assert quarantine.report.unbalanced == 0
     assert len(set(found)) == len(found)
-    return set(found), ledger.account
+    return set(found), quarantine.report
 
 
 def write(folder: Path, header: str, spans: Mapping[int, Sequence[str]]) -> None:
@@ -68,7 +68,7 @@ def write(folder: Path, header: str, spans: Mapping[int, Sequence[str]]) -> None
 
 
 def both(configured: Any, folder: Path, **given: Any) -> tuple[Any, Any]:
-    """Examples and account of the three spans, and of the one file."""
+    """Examples and report of the three spans, and of the one file."""
     apart = configured(files=["day-{SPAN}/*.csv"], spans={"count": 3}, **given)
     once = configured(files=["once/*.csv"], **given)
     resolved = resolve(str(folder), apart.data, "latest", listed)
@@ -95,13 +95,13 @@ def test_windows_that_cross_spans(tmp_path, configured, splits, duplicate_step, 
     write(tmp_path, "id,t,x", spans)
     policies = {"duplicate_step": duplicate_step, "missing_label": "drop", "max_quarantined_fraction": 0.5}
     time = {"column": "t", "frequency": "1", "gaps": gaps}
-    (apart, account), (once, account_of_one) = both(
+    (apart, report), (once, account_of_one) = both(
         configured, tmp_path, task=FORECAST, splits=splits, policies=policies, time=time
     )
     assert apart == once
-    assert account.dropped["exact_duplicate"] == account_of_one.dropped["exact_duplicate"] == 2
-    assert account.quarantined == account_of_one.quarantined
-    assert (account.quarantined.total() > 0) == (duplicate_step == "quarantine")
+    assert report.dropped["exact_duplicate"] == account_of_one.dropped["exact_duplicate"] == 2
+    assert report.quarantined == account_of_one.quarantined
+    assert (report.quarantined.total() > 0) == (duplicate_step == "quarantine")
     # a's windows end at every step from the fourth to the one before its last three, wherever a span ends.
     if splits["by"] == "entity":
         ends = {f"a@{step}".encode() for step in range(3, 57)}
@@ -116,9 +116,9 @@ def test_windows_that_cross_spans(tmp_path, configured, splits, duplicate_step, 
 def test_time_splits_are_parts_of_the_whole_window(tmp_path, configured):
     write(tmp_path, "id,t,x", {8: series(0, 40), 9: series(40, 60), 10: series(60, 101)})
     splits = {"by": "time", "eval": 0.2, "test": 0.2}
-    (_, account), _ = both(configured, tmp_path, task=FORECAST, splits=splits)
+    (_, report), _ = both(configured, tmp_path, task=FORECAST, splits=splits)
     dataset = configured(files=["*"], task=FORECAST, splits=splits)
-    at = boundaries_of(account, dataset)
+    at = boundaries_of(report, dataset)
     # Times 0 to 100: the fifth before the last fifth, and the last.
     assert at is not None and (at.eval, at.test) == (60, 80)
 
@@ -130,17 +130,17 @@ def test_sequences_that_came_in_parts(tmp_path, configured):
     spans = {8: rows(0, 5), 9: ["s3,4,3.4,x", "s4,4,9,y", *rows(5, 9)], 10: [*rows(9, 12), "s5,12,1,x"]}
     write(tmp_path, "id,t,x,y", spans)
     policies = {"max_quarantined_fraction": 0.5, "too_long": "truncate"}
-    (apart, account), (once, _) = both(configured, tmp_path, policies=policies, max_length=10)
+    (apart, report), (once, _) = both(configured, tmp_path, policies=policies, max_length=10)
     assert apart == once
-    assert account.lengths == {"10": 29}  # of 12 steps the last ten; s5's second label takes it out whole
-    assert dict(account.quarantined) == {"duplicate_step": 2, "conflicting_label": 13}
+    assert report.lengths == {"10": 29}  # of 12 steps the last ten; s5's second label takes it out whole
+    assert dict(report.quarantined) == {"duplicate_step": 2, "conflicting_label": 13}
 
 
-def hashed(account: Account, folder: Path) -> Account:
+def hashed(report: IngestionReport, folder: Path) -> IngestionReport:
     for path in folder.rglob("*.csv"):
         name = str(path.relative_to(folder))
-        account.hashes[name] = [path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest()]
-    return account
+        report.hashes[name] = [path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest()]
+    return report
 
 
 def test_the_account_names_spans_and_files(tmp_path, configured):
@@ -149,8 +149,8 @@ def test_the_account_names_spans_and_files(tmp_path, configured):
         (tmp_path / f"{span}" / "rows.csv").write_text("\n".join(["id,t,x", *rows]) + "\n")
     dataset = configured(files=["{SPAN}/*.csv"], spans={"count": 7}, task={**FORECAST, "input_length": 1})
     resolved = resolve(str(tmp_path), dataset.data, "latest", listed)
-    _, account = ingested(dataset, resolved.sources)
-    told = lineage(hashed(account, tmp_path), dataset.data, resolved)
+    _, report = ingested(dataset, resolved.sources)
+    told = lineage(hashed(report, tmp_path), dataset.data, resolved)
     assert told["window"] == {"window": "rolling", "asked": 7, "read": 3, "gaps": "4"}
     assert told["files"] == []
     assert [(each["span"], each["version"], each["rows"]) for each in told["spans"]] == [
@@ -163,7 +163,7 @@ def test_the_account_names_spans_and_files(tmp_path, configured):
     digest = hashlib.sha256(content).hexdigest()
     assert file == {"name": "5/rows.csv", "rows": 2, "bytes": len(content), "sha256": digest}
     with pytest.raises(DataError, match=r"^span 3 is empty: 3/rows\.csv holds no rows\. Write it again"):
-        check_spans(account, dataset.data, resolved)
+        check_spans(report, dataset.data, resolved)
 
 
 def test_a_bad_span_does_not_hide_among_good_ones(tmp_path, configured):
@@ -172,8 +172,8 @@ def test_a_bad_span_does_not_hide_among_good_ones(tmp_path, configured):
     )
     dataset = configured(files=["day-{SPAN}/*.csv"], spans={"window": "all"}, task=FORECAST)
     resolved = resolve(str(tmp_path), dataset.data, "latest", listed)
-    _, account = ingested(dataset, resolved.sources)
-    assert account.quarantined.total() < 0.05 * account.rows_read
+    _, report = ingested(dataset, resolved.sources)
+    assert report.quarantined.total() < 0.05 * report.rows_read
     with pytest.raises(DataError, match=r"^span 10: 5 of its 5 rows \(100\.0%\) can't be read.*: day-10/rows\.csv"):
-        check_spans(account, dataset.data, resolved)
-    check_spans(account, dataset.data, resolve(str(tmp_path), dataset.data, "9", listed))
+        check_spans(report, dataset.data, resolved)
+    check_spans(report, dataset.data, resolve(str(tmp_path), dataset.data, "9", listed))

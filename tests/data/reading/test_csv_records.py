@@ -187,8 +187,8 @@ def test_a_stray_quote_quarantines_its_own_row(ingest, tmp_path, configured, row
         lines[row] = '"' + lines[row]
     (tmp_path / "rows.csv").write_text(HEAD + "\n".join(lines) + "\n")
     found = ingest(configured(), [tmp_path / "rows.csv"])
-    assert found.account.rows_read == 480
-    assert found.account.rows_kept == 480 - len(lost)
+    assert found.report.rows_read == 480
+    assert found.report.rows_kept == 480 - len(lost)
     assert [(line["row"], line["line"]) for line in found.lines] == [(row, row + 1) for row in lost]
     assert all("opens a cell" in line["problem"] for line in found.lines)
 
@@ -200,9 +200,9 @@ def test_repeated_headers_are_written_down_and_make_no_file_bad(ingest, tmp_path
     dataset = configured(policies={"max_quarantined_fraction": 0.0})
     found = ingest(dataset, [tmp_path / "rows.csv"])
     assert found.by_id["a"]["time"] == list(range(6))
-    assert found.account.quarantined == {REPEATED_HEADER: 2}
+    assert found.report.quarantined == {REPEATED_HEADER: 2}
     assert [line["line"] for line in found.lines] == [4, 7]
-    check_rows(found.account, dataset)
+    check_rows(found.report, dataset)
 
 
 def test_another_header_is_an_error(ingest, tmp_path, configured) -> None:
@@ -218,7 +218,7 @@ def test_a_row_with_cells_that_are_called_as_columns_are(ingest, tmp_path, confi
     (tmp_path / "rows.csv").write_text("id,t,x,y\nid,0,1,t\nid,t,x,y\nid,1,1,t\n")
     found = ingest(configured(), [tmp_path / "rows.csv"])
     assert found.by_id["id"]["time"] == [0, 1]
-    assert found.account.quarantined == {REPEATED_HEADER: 1}
+    assert found.report.quarantined == {REPEATED_HEADER: 1}
 
 
 @pytest.mark.parametrize("end", ["\r", "\n", "\r\n"])
@@ -226,7 +226,7 @@ def test_long_files_of_any_line_end(ingest, tmp_path, configured, end) -> None:
     count = 140_000  # over 1 MiB
     text = HEAD + "".join(f"a,{row},1,c\n" for row in range(count))
     (tmp_path / "rows.csv").write_bytes(text.replace("\n", end).encode())
-    assert ingest(configured(), [tmp_path / "rows.csv"]).account.rows_read == count
+    assert ingest(configured(), [tmp_path / "rows.csv"]).report.rows_read == count
 
 
 def test_blank_lines_and_lines_of_commas(ingest, tmp_path, configured) -> None:
@@ -253,8 +253,8 @@ def test_cells_of_several_lines(ingest, tmp_path, configured) -> None:
         text = HEAD + 'a,0,1,"' + "word\n" * (lines - 1) + 'word"\nb,0,1,d\n'
         (tmp_path / "rows.csv").write_text(text)
         found = ingest(configured(), [tmp_path / "rows.csv"])
-        assert found.account.rows_kept == kept
-        read_rows = found.account.rows_read
+        assert found.report.rows_kept == kept
+        read_rows = found.report.rows_read
         assert read_rows == (2 if kept == 2 else lines + 1)
 
 
@@ -279,7 +279,7 @@ def test_files_of_another_kind(ingest, tmp_path, configured, name, content, mess
 
 def test_gzip_by_any_spelling_of_the_name(ingest, tmp_path, configured) -> None:
     (tmp_path / "DATA.CSV.GZ").write_bytes(gzip.compress(f"{HEAD}a,0,1,c\n".encode()))
-    assert ingest(configured(), [tmp_path / "DATA.CSV.GZ"]).account.rows_kept == 1
+    assert ingest(configured(), [tmp_path / "DATA.CSV.GZ"]).report.rows_kept == 1
 
 
 def test_a_line_without_end(monkeypatch) -> None:

@@ -56,7 +56,7 @@ def test_the_same_examples_as_from_a_file(kind, table, configured) -> None:
     (line,) = found.unusable
     assert (line["row"], line["column"], line["problem"]) == (2, "x", "expected a number, received 'oops'")
     assert line["file"] in ("<DataFrame>", "<rows>", "<Table>")
-    assert found.account.unbalanced == 0
+    assert found.report.unbalanced == 0
 
 
 def test_kinds_of_values(configured) -> None:

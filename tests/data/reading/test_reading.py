@@ -49,7 +49,7 @@ def test_csv_dialects(ingest, tmp_path, configured, text, zipped) -> None:
     path.write_bytes(gzip.compress(data[:20]) + gzip.compress(data[20:]) if zipped else data)
     found = ingest(configured(), [path])
     assert entry(found) == ([0, 1], [1.5, 2.5])
-    assert found.account.rows_kept == 2
+    assert found.report.rows_kept == 2
 
 
 def test_quoted_cells_hold_commas_quotes_and_line_ends(ingest, table, configured) -> None:
@@ -142,10 +142,10 @@ def test_parquet_by_row_groups(ingest, tmp_path, configured) -> None:
 def test_header_only_files_hold_no_rows(ingest, table, configured) -> None:
     dataset = configured()
     found = ingest(dataset, [table(HEAD)])
-    assert found.account.rows_read == 0
+    assert found.report.rows_read == 0
     with pytest.raises(DataError, match="the files hold no rows"):
-        check(found.account, dataset)
-    assert ingest(dataset, [table(HEAD, "none.csv"), table(HEAD + ROWS, "some.csv")]).account.rows_kept == 2
+        check(found.report, dataset)
+    assert ingest(dataset, [table(HEAD, "none.csv"), table(HEAD + ROWS, "some.csv")]).report.rows_kept == 2
 
 
 def test_files_that_store_the_same_columns_otherwise(ingest, tmp_path, configured) -> None:
@@ -163,7 +163,7 @@ def test_files_that_store_the_same_columns_otherwise(ingest, tmp_path, configure
     assert found.by_id["7"]["time"] == [0, 1, 2, 3, 4]
     assert str(found.by_id["7"]["values"]["x"]) == "[1.0, 2.5, 1.0, nan, 9.0]"
     assert found.by_id["8"]["label"] == "2"
-    assert found.account.quarantined == {"unparsable_value": 1}
+    assert found.report.quarantined == {"unparsable_value": 1}
 
 
 TIMES = ["2020-01-01T01:00:00Z", "2020-01-01 02:00:00", "2020-01-01T04:00:00+01:00", "2020-01-01T04:00:00.5"]
@@ -215,7 +215,7 @@ def test_float_times(ingest, table, configured) -> None:
     rows = "a,0.5,1,c\na,-1e3,2,c\na,nan,3,c\na,inf,4,c\n"
     found = ingest(configured(time={"column": "t", "kind": "float"}), [table(HEAD + rows)])
     assert entry(found) == ([-1000.0, 0.5], [2, 1])
-    assert found.account.quarantined == {"unparsable_value": 2}
+    assert found.report.quarantined == {"unparsable_value": 2}
 
 
 def glob(pattern: str) -> list[str]:

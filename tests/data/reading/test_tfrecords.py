@@ -74,7 +74,7 @@ def test_both_kinds(ingest, tmp_path, configured, kind, zipped) -> None:
         "b": ([0], [4.0], "7"),
     }
     assert found.by_id["a"]["texts"]["k"] == ["u", "u", "u"]
-    assert found.account.rows_kept == 4
+    assert found.report.rows_kept == 4
 
 
 def test_forecasting_from_series_in_records(ingest, tmp_path, configured) -> None:
@@ -101,9 +101,9 @@ def test_records_that_are_no_sequences_are_quarantined(ingest, tmp_path, configu
     ]
     found = ingest(dataset, [write(tmp_path / "rows.tfrecord", records)])
     assert found.by_id.keys() == {"a", "h"}
-    assert found.account.quarantined == {"unparsable_value": 5, "infinite_value": 1}
-    assert found.account.dropped == {"exact_duplicate": 2}
-    assert found.account.imputed == {"missing_value": {"z": 1}}
+    assert found.report.quarantined == {"unparsable_value": 5, "infinite_value": 1}
+    assert found.report.dropped == {"exact_duplicate": 2}
+    assert found.report.imputed == {"missing_value": {"z": 1}}
     said = {line["row"]: line["problem"] for line in found.lines}
     assert said[2] == "expected lists of one length, one value per step, received x 2, z 1"
     assert said[3].startswith("expected a tf.Example")
@@ -153,7 +153,7 @@ def test_an_example_that_claims_more_numbers_than_there_are(ingest, tmp_path, co
     records = [example(id=["a"], y=["c"], x=[1.0]), crash]
     found = ingest(configured(format="example", time=None), [write(tmp_path / "rows.tfrecord", records)])
     assert found.by_id.keys() == {"a"}
-    assert found.account.quarantined == {"unparsable_value": 1}
+    assert found.report.quarantined == {"unparsable_value": 1}
 
 
 def test_features_that_no_record_has(ingest, tmp_path, configured) -> None:

@@ -29,7 +29,7 @@ def test_rows_become_padded_tensors_in_order(configured) -> None:
     assert steps.tensors["lengths"].dtype == np.int64
     assert_array_equal(steps.tensors["sky"], np.array([[b"u", b""], [b"v", b""]], object))
     assert not steps.anew.any()
-    assert steps.account.rows_kept == 3
+    assert steps.report.rows_kept == 3
 
 
 def test_a_single_step_is_no_sequence_that_is_too_short(configured) -> None:
@@ -43,7 +43,7 @@ def test_late_rows_are_unusable(configured) -> None:
     assert (steps.ids, steps.times) == (["a", "b"], [4, 2])
     assert [(line["reason"], line["row"]) for line in steps.unusable] == [("late_step", 1), ("late_step", 4)]
     assert steps.unusable[0]["problem"] == "expected a time after 3, the stream's last step"
-    assert steps.account.unbalanced == 0
+    assert steps.report.unbalanced == 0
     assert read(configured(), [("a", 2, 1)], {"a": 3}).ids == []
 
 
@@ -63,7 +63,7 @@ def test_gaps_are_filled_since_the_last_step(configured) -> None:
     assert_array_equal(steps.tensors["lengths"], [5, 1])
     assert_array_equal(steps.tensors["features"][0, :, 0], [NAN, NAN, 1, NAN, 2])
     assert_array_equal(steps.tensors["sky"][0], np.array([b"", b"", b"u", b"", b"v"], object))
-    assert steps.account.steps_filled == 3
+    assert steps.report.steps_filled == 3
     assert not steps.anew.any()
 
 
@@ -74,7 +74,7 @@ def test_a_gap_cuts(configured) -> None:
     assert_array_equal(steps.anew, [False, True, True])
     assert_array_equal(steps.tensors["lengths"], [1, 1, 2])
     assert_array_equal(steps.tensors["features"][2, :, 0], [4, 5])
-    assert steps.account.unbalanced == 0
+    assert steps.report.unbalanced == 0
 
 
 def test_calendar_features(configured) -> None:

@@ -22,7 +22,7 @@ def float_lists(record: bytes) -> dict[str, list[float]]:
 
 
 def reasons(found: Any) -> dict[str, int]:
-    return dict(found.account.quarantined)
+    return dict(found.report.quarantined)
 
 
 def test_whole_sequences_in_the_order_of_the_files(table, configured) -> None:
@@ -33,7 +33,7 @@ def test_whole_sequences_in_the_order_of_the_files(table, configured) -> None:
     assert len(found.examples) == 2
     (line,) = found.unusable
     assert (line["file"], line["row"], line["reason"]) == (str(first), 3, "unparsable_value")
-    assert found.account.unbalanced == 0
+    assert found.report.unbalanced == 0
 
 
 @pytest.mark.slow
@@ -67,7 +67,7 @@ def test_known_in_advance_reaches_the_horizon(table, configured, policy) -> None
     found = read_for_prediction([table(head + past + "a,4,,14\na,5,,15\na,6,,16\n")], dataset)
     assert found.ids == ["a@3"]
     assert float_lists(found.examples[0]) == {"x": [1, 2, 3], "plan": [11, 12, 13, 14, 15]}
-    assert found.account.rows_kept == 7
+    assert found.report.rows_kept == 7
 
     short = read_for_prediction([table(head + past + "a,4,,14\n")], dataset)
     assert reasons(short) == {"future_missing": 5}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from noisy_gru.data.report.quarantine import Ledger
+from noisy_gru.data.report.quarantine import Quarantine
 from noisy_gru.data.sequences.buckets import encoder_of
 from noisy_gru.data.sequences.encoding import varint
 from noisy_gru.data.sequences.shards import framed, shards
@@ -89,17 +89,17 @@ def test_shards_are_read_by_tensorflow(ingest, table, configured, tmp_path) -> N
     dataset = configured()
     rows = "".join(f"e{number},{step},{number},c\n" for number in range(60) for step in range(3))
     (part,) = ingest(dataset, [table("id,t,x,y\n" + rows)], buckets=1).parts
-    ledger = Ledger()
+    quarantine = Quarantine()
     records: dict[str, list[bytes]] = {}
-    for split, number, content in shards(part, encoder_of(part, dataset), ledger.account, 2000):
+    for split, number, content in shards(part, encoder_of(part, dataset), quarantine.report, 2000):
         path = tmp_path / f"{split}-{number}.gz"
         path.write_bytes(content)
         dataset_of_shard: Any = tf.data.TFRecordDataset(str(path), "GZIP")
         records.setdefault(split, []).extend(dataset_of_shard.as_numpy_iterator())
-    assert {split: len(found) for split, found in records.items()} == dict(ledger.account.sequences)
+    assert {split: len(found) for split, found in records.items()} == dict(quarantine.report.sequences)
     ids = [decoded(record)["sequence_id"].bytes_list.value[0] for found in records.values() for record in found]
     assert sorted(ids) == sorted(f"e{number}".encode() for number in range(60))
-    assert ledger.account.lengths == {"3": 60}
+    assert quarantine.report.lengths == {"3": 60}
 
 
 def test_framing_is_tensorflows(tmp_path) -> None:

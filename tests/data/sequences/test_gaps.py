@@ -32,15 +32,15 @@ def test_filled(ingest, table, configured) -> None:
     assert str(found.by_id["a"]["values"]["x"]) == "[10.0, 11.0, nan, nan, 14.0, 15.0]"
     assert found.by_id["a"]["texts"]["k"] == ["u", "v", "", "", "w", "w"]
     assert found.by_id["a"]["label"] == "c"
-    assert (found.account.steps_filled, found.account.rows_kept, found.account.rows_read) == (2, 4, 4)
+    assert (found.report.steps_filled, found.report.rows_kept, found.report.rows_read) == (2, 4, 4)
 
 
 def test_filled_steps_are_no_rows_when_truncated_or_taken_out(ingest, table, configured) -> None:
     found = ingest(timed(configured, "fill", max_length=3), [table(ROWS)])
     assert found.by_id["a"]["time"] == [3, 4, 5]
-    assert found.account.dropped == {"too_long": 2}
+    assert found.report.dropped == {"too_long": 2}
     short = ingest(timed(configured, "fill", min_length=7), [table(ROWS)])
-    assert short.account.quarantined == {"too_short": 4}
+    assert short.report.quarantined == {"too_short": 4}
     assert [line["row"] for line in short.lines] == [1, 2, 3, 4]
 
 
@@ -57,7 +57,7 @@ def test_windows_over_filled_gaps_have_missing_values(ingest, table, configured)
     found = ingest(timed(configured, "fill", task=forecast(), features=["x"]), [table(ROWS)])
     assert list(found.by_id) == ["a@3", "a@4"]
     assert str(found.by_id["a@4"]["values"]["x"]) == "[nan, 14.0]"
-    assert found.account.sequences_quarantined == {"missing_label": 2}
+    assert found.report.sequences_quarantined == {"missing_label": 2}
 
 
 def test_no_window_crosses_a_cut_but_seasons_do(ingest, table, configured) -> None:
@@ -76,7 +76,7 @@ def test_rows_between_the_steps_are_taken_out(ingest, table, configured) -> None
         f"a,2020-01-01T{clock}Z,1,c\n" for clock in ("00:10:00", "00:51:00", "01:51:00", "04:51:00", "05:00:00")
     )
     found = ingest(timed(configured, "fill", time=time, features=["x"]), [table(rows)])
-    assert found.account.quarantined == {"off_grid": 2}
+    assert found.report.quarantined == {"off_grid": 2}
     assert [line["time"] for line in found.lines] == ["2020-01-01T00:10:00Z", "2020-01-01T05:00:00Z"]
     assert len(found.by_id["a"]["time"]) == 5  # 00:51 to 04:51
 

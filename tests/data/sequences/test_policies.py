@@ -28,18 +28,18 @@ ROW_CASES = [
 @pytest.mark.parametrize("action", ["error", "quarantine", "drop", "impute"])
 def test_values(ingest, table, configured, policy, rows, taken, column, problem, action) -> None:
     found = ingest(configured(policies={policy: action}), [table(HEAD + GOOD + rows)])
-    account = found.account
-    assert account.rows_read == 2 + taken
+    report = found.report
+    assert report.rows_read == 2 + taken
     if action == "impute":
-        assert account.rows_kept == 3
-        assert account.imputed == {policy: {column: 1}}
+        assert report.rows_kept == 3
+        assert report.imputed == {policy: {column: 1}}
         assert str(found.by_id["a"]["values"]["x"]) == "[1.0, 2.0, nan]"
         return
-    assert account.rows_kept == 2
+    assert report.rows_kept == 2
     assert found.by_id["a"]["values"]["x"] == [1.0, 2.0]
-    assert account.dropped == ({policy: taken} if action == "drop" else {})
-    assert account.quarantined == ({} if action == "drop" else {policy: taken})
-    assert account.errors == ({policy: taken} if action == "error" else {})
+    assert report.dropped == ({policy: taken} if action == "drop" else {})
+    assert report.quarantined == ({} if action == "drop" else {policy: taken})
+    assert report.errors == ({policy: taken} if action == "error" else {})
     if action != "drop":
         (line,) = found.lines
         assert (line["reason"], line["file"], line["row"], line["column"]) == (policy, "rows.csv", 3, column)
@@ -60,19 +60,19 @@ SEQUENCE_CASES: list[tuple[str, dict[str, Any], str, int, str]] = [
 @pytest.mark.parametrize("action", ["error", "quarantine", "drop"])
 def test_sequences(ingest, table, configured, policy, data, rows, taken, problem, action) -> None:
     found = ingest(configured(policies={policy: action}, **data), [table(HEAD + GOOD + rows)])
-    account = found.account
-    assert account.rows_read == 2 + taken
+    report = found.report
+    assert report.rows_read == 2 + taken
     assert found.by_id["a"]["values"]["x"] == [1.0, 2.0]
     if action == "drop":
         # Of rows with the same time, the first in the order of the values stays.
         stays = policy == "duplicate_step"
-        assert account.dropped == {policy: taken - stays}
+        assert report.dropped == {policy: taken - stays}
         assert ("b" in found.by_id) == stays
         assert not found.lines
         return
     assert "b" not in found.by_id
-    assert account.quarantined == {policy: taken}
-    assert account.errors == ({policy: taken} if action == "error" else {})
+    assert report.quarantined == {policy: taken}
+    assert report.errors == ({policy: taken} if action == "error" else {})
     assert [line["row"] for line in found.lines] == list(range(3, 3 + taken))
     assert all(problem in line["problem"] and line["entity"] == "b" for line in found.lines)
 
@@ -80,7 +80,7 @@ def test_sequences(ingest, table, configured, policy, data, rows, taken, problem
 def test_too_long_is_cut_to_its_latest_steps(ingest, table, configured) -> None:
     found = ingest(configured(max_length=2), [table(HEAD + "a,0,1,c\na,2,3,c\na,1,2,c\n")])
     assert found.by_id["a"]["time"] == [1, 2]
-    assert found.account.dropped == {"too_long": 1}
+    assert found.report.dropped == {"too_long": 1}
 
 
 def test_drop_keeps_the_smallest_of_different_values(ingest, table, configured) -> None:
@@ -94,8 +94,8 @@ def test_exact_copies_are_dropped_but_one(ingest, table, configured, action) -> 
     policies = {"duplicate_step": action, "missing_value": "impute"}
     found = ingest(configured(policies=policies), [table(HEAD + GOOD + "a,1,2,c\na,2,,c\na,2,,c\n")])
     assert found.by_id["a"]["time"] == [0, 1, 2]
-    assert found.account.dropped == {"exact_duplicate": 2}
-    assert not found.account.errors
+    assert found.report.dropped == {"exact_duplicate": 2}
+    assert not found.report.errors
 
 
 @pytest.mark.parametrize(
@@ -103,14 +103,14 @@ def test_exact_copies_are_dropped_but_one(ingest, table, configured, action) -> 
 )
 def test_entity_and_time_are_never_imputed(ingest, table, configured, row, column) -> None:
     found = ingest(configured(policies={"unparsable_value": "impute"}), [table(HEAD + GOOD + row)])
-    assert found.account.quarantined == {"unparsable_value": 1}
+    assert found.report.quarantined == {"unparsable_value": 1}
     assert found.lines[0]["column"] == column
 
 
 def test_a_row_with_too_many_or_too_few_cells(ingest, table, configured) -> None:
     rows = "a,2,3,c,surplus\na,3,4,c\na,4\na,5,bad,c\n"
     found = ingest(configured(), [table(HEAD + GOOD + rows)])
-    assert found.account.quarantined == {"unparsable_value": 3}
+    assert found.report.quarantined == {"unparsable_value": 3}
     assert found.by_id["a"]["time"] == [0, 1, 3]
     said = {line["row"]: line["problem"] for line in found.lines}
     assert said[3].startswith("expected 4 cells, received 5: 'a,2,3,c,surplus'")
@@ -121,7 +121,7 @@ def test_a_row_with_too_many_or_too_few_cells(ingest, table, configured) -> None
 def test_a_row_is_counted_once_for_its_first_problem(ingest, table, configured) -> None:
     policies = {"missing_value": "quarantine"}
     found = ingest(configured(features=["x", "z"], policies=policies), [table("id,t,x,z,y\na,0,,oops,c\na,1,1,1,c\n")])
-    assert found.account.quarantined == {"unparsable_value": 1}
+    assert found.report.quarantined == {"unparsable_value": 1}
 
 
 def test_a_missing_label_in_some_rows_is_that_of_the_others(ingest, table, configured) -> None:
@@ -135,7 +135,7 @@ def test_regression_labels(ingest, table, configured) -> None:
     found = ingest(dataset, [table(HEAD + rows)])
     assert found.by_id.keys() == {"a"}
     assert found.by_id["a"]["label"] == 2.5
-    assert found.account.quarantined == {"conflicting_label": 2, "missing_label": 1, "unparsable_value": 2}
+    assert found.report.quarantined == {"conflicting_label": 2, "missing_label": 1, "unparsable_value": 2}
 
 
 def test_categorical_values_missing_and_canonical(ingest, table, configured) -> None:
@@ -143,7 +143,7 @@ def test_categorical_values_missing_and_canonical(ingest, table, configured) -> 
     path = table("id,t,k,y\na,0,red,c\na,1,,c\na,2,NA,c\n")
     found = ingest(configured(features=features), [path])
     assert found.by_id["a"]["texts"]["k"] == ["red", "", "NA"]
-    assert found.account.imputed == {"missing_value": {"k": 1}}
+    assert found.report.imputed == {"missing_value": {"k": 1}}
     strict = ingest(configured(features=features, policies={"missing_value": "drop"}), [path])
     assert strict.by_id["a"]["texts"]["k"] == ["red", "NA"]
 
@@ -167,7 +167,7 @@ def test_past_the_fraction_the_run_fails_with_examples(ingest, table, configured
     dataset = configured()
     found = ingest(dataset, [table(HEAD + rows)])
     with pytest.raises(DataError) as error:
-        check(found.account, dataset)
+        check(found.report, dataset)
     message = str(error.value)
     assert "6 of 100 rows (6.0%) are quarantined, more than policies.max_quarantined_fraction (5.0%)" in message
     assert "unparsable_value: 6 rows, for example" in message
@@ -180,20 +180,20 @@ def test_error_policy_fails_with_examples(ingest, table, configured) -> None:
     with pytest.raises(
         DataError, match=r"policies\.unparsable_value says error(.|\n)*row 3, column x: expected a numb"
     ):
-        check(found.account, dataset)
+        check(found.report, dataset)
 
 
 def test_an_unbalanced_account_is_a_bug(ingest, table, configured) -> None:
     dataset = configured()
     found = ingest(dataset, [table(HEAD + GOOD)])
-    found.account.rows_kept -= 1
+    found.report.rows_kept -= 1
     with pytest.raises(RuntimeError, match="1 of 2 rows read are neither kept, quarantined nor dropped"):
-        check(found.account, dataset)
+        check(found.report, dataset)
 
 
 def test_an_empty_split_is_said(ingest, table, configured) -> None:
     dataset = configured()
     found = ingest(dataset, [table(HEAD + GOOD)])
-    found.account.sequences["train"] = 1
+    found.report.sequences["train"] = 1
     with pytest.raises(DataError, match=r"no sequence for eval and test .*There are 1 entities"):
-        check(found.account, dataset)
+        check(found.report, dataset)

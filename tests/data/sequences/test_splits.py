@@ -54,7 +54,7 @@ def test_by_column(ingest, table, configured) -> None:
     rows = "id,t,x,y,part\na,0,1,c,fit\nb,0,1,c,more\nd,0,1,c,hold\ne,0,1,c,elsewhere\nf,0,1,c,\n"
     found = ingest(dataset, [table(rows)])
     assert (found.ids("train"), found.ids("test")) == (["a", "b"], ["d"])
-    assert found.account.quarantined == {UNKNOWN_SPLIT: 2}
+    assert found.report.quarantined == {UNKNOWN_SPLIT: 2}
     assert found.lines[0]["problem"] == "expected one of fit, more, hold, received 'elsewhere'"
 
 
@@ -65,7 +65,7 @@ def test_an_entity_in_two_splits_is_two_series(ingest, table, configured) -> Non
     found = ingest(dataset, [table(rows)])
     assert found.ids("train") == ["a@1", "a@2"]
     assert found.ids("test") == ["a@5", "a@6"]
-    assert found.account.entities_in_several_splits == 1
+    assert found.report.entities_in_several_splits == 1
 
 
 @pytest.mark.parametrize("same", [True, False])
@@ -84,12 +84,12 @@ def test_a_row_in_train_and_test_does_not_leak(ingest, table, configured, same, 
     reason = "duplicate_step_across_splits"
     if action == "drop":
         assert split_times == {"train": [0], "test": [1, 2]}
-        assert found.account.dropped == {reason: 1}
+        assert found.report.dropped == {reason: 1}
     else:
         assert split_times == {"train": [0], "test": [2]}
-        assert found.account.quarantined == {reason: 2}
+        assert found.report.quarantined == {reason: 2}
         assert {line["file"] for line in found.lines} == {"train.csv", "test.csv"}
-    assert found.account.errors == ({reason: 2} if action == "error" else {})
+    assert found.report.errors == ({reason: 2} if action == "error" else {})
 
 
 def test_by_time_with_the_default_embargo(ingest, table, configured) -> None:
@@ -100,7 +100,7 @@ def test_by_time_with_the_default_embargo(ingest, table, configured) -> None:
     found = ingest(dataset, [table(rows)])
     ends = {split: sorted(int(name.split("@")[1]) for name in found.ids(split)) for split in ("train", "eval", "test")}
     assert ends == {"train": list(range(1, 10)), "eval": [12, 13], "test": [16, 17]}
-    assert found.account.sequences_dropped == {"embargo": 4}
+    assert found.report.sequences_dropped == {"embargo": 4}
 
 
 def test_by_time_in_parts_of_the_range(configured) -> None:
@@ -135,7 +135,7 @@ def test_whole_sequences_by_time(ingest, table, configured) -> None:
         "eval": "eval",
         "test": "test",
     }
-    assert found.account.sequences_dropped == {"embargo": 1, "across_split_boundary": 2}
+    assert found.report.sequences_dropped == {"embargo": 1, "across_split_boundary": 2}
 
 
 @st.composite

@@ -34,7 +34,7 @@ def test_ten_rows_by_hand(ingest, table, configured) -> None:
         "naive_seasonal/x": [11, 12],  # one season of 2 before steps 3 and 4: steps 1 and 2
     }
     assert (last["time"], last["answers"]["target/x"]) == ([5, 6, 7], [18, 19])
-    assert found.account.rows_kept == 10
+    assert found.report.rows_kept == 10
 
 
 def test_stride_counts_from_the_first_step(ingest, table, configured) -> None:
@@ -80,19 +80,19 @@ def test_window_with_a_missing_target(ingest, table, configured, action) -> None
     # Step 4 is a target of the windows that end at 2 and 3; later ones read it as a missing value.
     assert list(found.by_id) == ["a@4", "a@5", "a@6", "a@7"]
     assert plain(found.by_id["a@4"]["answers"]["naive_last/x"]) == [None, None]
-    assert found.account.rows_kept == 10
+    assert found.report.rows_kept == 10
     if action == "drop":
-        assert found.account.sequences_dropped == {"missing_label": 2}
+        assert found.report.sequences_dropped == {"missing_label": 2}
     else:
-        assert found.account.sequences_quarantined == {"missing_label": 2}
+        assert found.report.sequences_quarantined == {"missing_label": 2}
         assert [line["sequence_id"] for line in found.lines] == ["a@2", "a@3"]
-    assert found.account.errors == ({"missing_label": 2} if action == "error" else {})
+    assert found.report.errors == ({"missing_label": 2} if action == "error" else {})
 
 
 def test_too_short_for_a_window(ingest, table, configured) -> None:
     rows = TABLE + "".join(f"b,{step},1\n" for step in range(4))
     found = ingest(all_train(configured, task=TASK), [table(rows)])
-    assert found.account.quarantined == {"too_short": 4}
+    assert found.report.quarantined == {"too_short": 4}
     assert "expected at least 5 steps" in found.lines[0]["problem"]
     enough = ingest(all_train(configured, task=TASK), [table(rows + "b,4,1\n")])
     assert "b@2" in enough.by_id

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from noisy_gru.data.errors import DataError
 from noisy_gru.data.ingestion.report_checks import summary
 from noisy_gru.data.reading.in_memory_tables import frame_source
-from noisy_gru.data.report.ingestion_report import Account
+from noisy_gru.data.report.ingestion_report import IngestionReport
 from noisy_gru.data.requests.prediction_input import read_sources
 from noisy_gru.data.values.precision import KEPT, check_precision, finding, merged, sample
 from noisy_gru.schema.config import DatasetConfig
@@ -33,7 +33,7 @@ def read(ingest, tmp_path):
         frame(values).to_csv(tmp_path / "rows.csv", index=False)
         frame(values).to_parquet(tmp_path / "rows.parquet", row_group_size=7)
         found, other = (ingest(dataset, [tmp_path / name]) for name in ("rows.csv", "rows.parquet"))
-        assert found.account.distinct == other.account.distinct
+        assert found.report.distinct == other.report.distinct
         return found
 
     return reading
@@ -43,13 +43,13 @@ def test_seconds_are_refused_with_the_offset_that_helps(read, configured) -> Non
     found = read(configured(), SECONDS)
     remedy = r"x: float32, .* makes 1 of 40 different values \(near 1700000000 .* 128 apart\): .*offset: 1700000000\}"
     with pytest.raises(DataError, match=remedy):
-        check_precision(found.account.distinct, configured())
+        check_precision(found.report.distinct, configured())
     dataset = configured(features=[{"name": "x", "offset": 1_700_000_000}])
     found = read(dataset, SECONDS)
-    check_precision(found.account.distinct, dataset)
+    check_precision(found.report.distinct, dataset)
     values = [value for entry in found.by_id.values() for value in entry["values"]["x"]]
     assert sorted(values) == list(range(40))
-    assert summary(found.account, dataset, None)["precision"] == []
+    assert summary(found.report, dataset, None)["precision"] == []
 
 
 def test_a_client_subtracts_the_same(read, configured) -> None:
@@ -83,16 +83,16 @@ def test_what_is_to_be_predicted_takes_no_offset(configured, task) -> None:
 )
 def test_what_float32_keeps(read, configured, values) -> None:
     found = read(configured(), values)
-    check_precision(found.account.distinct, configured())
-    assert summary(found.account, configured(), None)["precision"] == []
+    check_precision(found.report.distinct, configured())
+    assert summary(found.report, configured(), None)["precision"] == []
 
 
 def test_a_part_that_is_lost_is_told(read, configured) -> None:
-    """With a code for missing at 0, an offset wouldn't help: the account says so, and the run goes on."""
+    """With a code for missing at 0, an offset wouldn't help: the report says so, and the run goes on."""
     values = np.where(np.arange(40) % 10 == 0, 0, SECONDS)
     found = read(configured(), values)
-    check_precision(found.account.distinct, configured())
-    (told,) = summary(found.account, configured(), None)["precision"]
+    check_precision(found.report.distinct, configured())
+    (told,) = summary(found.report, configured(), None)["precision"]
     assert told.startswith("x: float32, in which models read numbers, makes 2 of 37 different values")
 
 
@@ -102,8 +102,8 @@ def test_parts_merge_in_any_order(values: list[float], parts: int, order: random
     whole = sample(np.array(values))
     pieces = [sample(np.array(values[start::parts])) for start in range(parts)]
     order.shuffle(pieces)
-    account = Account.merged(Account(distinct={"x": piece}) for piece in pieces)
-    assert Account.from_json(account.to_json()).distinct["x"] == whole == merged(whole)
+    report = IngestionReport.merged(IngestionReport(distinct={"x": piece}) for piece in pieces)
+    assert IngestionReport.from_json(report.to_json()).distinct["x"] == whole == merged(whole)
     assert len(whole) <= KEPT
 
 

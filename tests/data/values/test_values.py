@@ -336,15 +336,15 @@ def test_two_names_that_are_one_number_end_the_run(column: str, ingest, tmp_path
     for name, values in (("first", ["1.1", "2", "2.0"]), ("second", ["3", "1.10", "4.5"])):
         plain.assign(**{column: values, "t": len(name)}).to_csv(tmp_path / f"{name}.csv", index=False)
     found = ingest(dataset, sorted(tmp_path.iterdir()))
-    found.account.sequences.update({"train": 1, "eval": 1, "test": 1})
+    found.report.sequences.update({"train": 1, "eval": 1, "test": 1})
     with pytest.raises(DataError, match=rf"column {column}: .* received '1.1' and '1.10', .* write v1.1 and v1.10"):
-        check(found.account, dataset)
+        check(found.report, dataset)
     (tmp_path / "second.csv").unlink()
     typed = pd.Series([Decimal("1.10"), Decimal("2.00"), Decimal("2.00")])
     plain.assign(**{column: typed, "t": 9}).to_parquet(tmp_path / "typed.parquet")
     found = ingest(dataset, sorted(tmp_path.iterdir()))
-    found.account.sequences.update({"train": 1, "eval": 1, "test": 1})
-    check(found.account, dataset)
+    found.report.sequences.update({"train": 1, "eval": 1, "test": 1})
+    check(found.report, dataset)
 
 
 @pytest.mark.parametrize(
@@ -374,7 +374,7 @@ def test_a_number_as_label_is_the_same_in_every_format(ingest, tmp_path, configu
     frame.assign(t=[1, 2]).to_csv(tmp_path / "rows.csv", index=False)
     found = ingest(configured(task={"kind": "regression", "label": "y"}), sorted(tmp_path.iterdir()))
     assert found.by_id["a"]["time"] == [0, 1, 2]
-    assert found.account.dropped == {"exact_duplicate": 1}
+    assert found.report.dropped == {"exact_duplicate": 1}
 
 
 def test_a_split_column_of_booleans(ingest, tmp_path, configured) -> None:

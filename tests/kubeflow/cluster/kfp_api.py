@@ -307,7 +307,7 @@ class KfpApi:
         if len(cron.split()) != 6 and not cron.startswith("@"):
             raise Refusal(400, 3, f"The Cron expression {cron} is not six fields")
         made = {
-            # The server gives numbers of 64 bits as text, and writes its default account.
+            # The server gives numbers of 64 bits as text, and writes its default record.
             "service_account": "pipeline-runner",
             **body,
             "max_concurrency": str(body["max_concurrency"]),

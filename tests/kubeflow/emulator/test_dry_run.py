@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 
 from noisy_gru.kubeflow.emulator import launcher
-from noisy_gru.kubeflow.emulator.account import RunAccount
+from noisy_gru.kubeflow.emulator.dry_run_record import DryRunRecord
 from noisy_gru.kubeflow.emulator.running import emulate
 from noisy_gru.kubeflow.step.confusion import OTHER
 from tests import preloaded
@@ -48,17 +48,17 @@ def files_setting(folder: str) -> str:
 
 @dataclass(frozen=True)
 class Runs:
-    """A local run's account, and those of the dry runs."""
+    """A local run's record, and those of the dry runs."""
 
     folder: Path
     local: dict[str, Any]
-    first: RunAccount
-    second: RunAccount
-    third: RunAccount
+    first: DryRunRecord
+    second: DryRunRecord
+    third: DryRunRecord
 
-    def kept(self, account: RunAccount, step: str, output: str) -> Path:
+    def kept(self, run_record: DryRunRecord, step: str, output: str) -> Path:
         """Where the object store has an artifact."""
-        uri = account.task(step).artifacts[output]["uri"]
+        uri = run_record.task(step).artifacts[output]["uri"]
         return self.folder / "dry-run" / "store" / uri.replace("://", "/")
 
     def published(self) -> list[Path]:
@@ -102,13 +102,13 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     with patch.object(launcher, "subprocess", SimpleNamespace(**vars(subprocess) | {"Popen": forked})):
         try:
             first = emulate(compiled, folder / "dry-run", {**told, "span": "1"}, version="2.15", jobs=2)
-            account, _ = local.communicate()
+            run_record, _ = local.communicate()
         finally:
             local.kill()
         second = emulate(compiled, folder / "dry-run", told, version="2.17", jobs=2)
     # The last one's are processes from their first line on.
     third = emulate(compiled, folder / "dry-run", told, version="2.5", jobs=2)
-    return Runs(folder, json.loads(account), first, second, third)
+    return Runs(folder, json.loads(run_record), first, second, third)
 
 
 def test_every_step_ran_and_a_model_is_published(runs: Runs) -> None:
@@ -164,15 +164,15 @@ def test_the_model_is_the_local_run_s_value_for_value(runs: Runs) -> None:
     assert metrics["example_count"] == 370
 
 
-def evaluation(runs: Runs, account: RunAccount) -> Any:
+def evaluation(runs: Runs, run_record: DryRunRecord) -> Any:
     from noisy_gru.components.evaluation.summary import read_evaluation
 
-    return read_evaluation(str(runs.kept(account, "Evaluator", "evaluation")))
+    return read_evaluation(str(runs.kept(run_record, "Evaluator", "evaluation")))
 
 
 def test_the_page_of_the_run_shows_the_evaluation(runs: Runs) -> None:
-    for account in (runs.first, runs.second):
-        task, summary = account.task("Evaluator"), evaluation(runs, account)
+    for run_record in (runs.first, runs.second):
+        task, summary = run_record.task("Evaluator"), evaluation(runs, run_record)
         shown = task.artifacts["metrics"]["metadata"]
         assert shown["accuracy"] == pytest.approx(summary.metrics["accuracy"])
         # The page wants a name, and MLflow's plugin passes over these two: all others are numbers.
@@ -185,27 +185,29 @@ def test_the_page_of_the_run_shows_the_evaluation(runs: Runs) -> None:
         expected = {name.removeprefix("speaker="): metrics["example_count"] for name, metrics in summary.slices.items()}
         # The first span's train half ends before the last speaker's utterances.
         unseen = set(expected) - set(names)
-        assert unseen == ({"9"} if account is runs.first else set())
+        assert unseen == ({"9"} if run_record is runs.first else set())
         if unseen:
             expected[OTHER] = expected.pop("9")
         assert dict(zip(names, counts.sum(axis=1), strict=True)) == expected
         assert np.trace(counts) / counts.sum() == pytest.approx(summary.metrics["accuracy"])
-        report = runs.kept(account, "Evaluator", "report")
+        report = runs.kept(run_record, "Evaluator", "report")
         assert report.is_file() and f"<td>{summary.metrics['accuracy']:.4g}</td>" in report.read_text()
     assert runs.second.task("Evaluator").artifacts["metrics"]["metadata"]["published/accuracy"] == pytest.approx(
         evaluation(runs, runs.first).metrics["accuracy"], abs=1e-6
     )
 
 
-def rows_read(runs: Runs, account: RunAccount) -> int:
-    report = json.loads((runs.kept(account, "SequenceExampleGen", "account") / "account.json").read_text())
+def rows_read(runs: Runs, run_record: DryRunRecord) -> int:
+    report = json.loads(
+        (runs.kept(run_record, "SequenceExampleGen", "ingestion_report") / "ingestion_report.json").read_text()
+    )
     return report["rows"]["read"]
 
 
 def test_spans_are_resolved_in_the_step(runs: Runs) -> None:
     spans = [
-        account.task("SequenceExampleGen").artifacts["examples"]["metadata"]["custom:span"]
-        for account in (runs.first, runs.second)
+        run_record.task("SequenceExampleGen").artifacts["examples"]["metadata"]["custom:span"]
+        for run_record in (runs.first, runs.second)
     ]
     assert spans == [1, 2]
     # All of the published data set; the first span lacks the last 30 utterances of its train half.
@@ -246,8 +248,8 @@ def test_the_second_run_starts_from_what_the_first_published(runs: Runs) -> None
 
 def test_the_planner_compares_with_what_is_published_and_a_run_without_news_ends_there(runs: Runs) -> None:
     plans = [
-        json.loads((runs.kept(account, "RetrainPlanner", "plan") / "plan.json").read_text())
-        for account in (runs.first, runs.second, runs.third)
+        json.loads((runs.kept(run_record, "RetrainPlanner", "plan") / "plan.json").read_text())
+        for run_record in (runs.first, runs.second, runs.third)
     ]
     first, second = (int(version.name) for version in runs.published())
     assert [plan["base_version"] for plan in plans] == [None, first, second]

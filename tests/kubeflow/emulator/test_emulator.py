@@ -13,14 +13,14 @@ import pytest
 import yaml
 from kfp import dsl
 
-from noisy_gru.kubeflow.emulator.account import RunAccount
+from noisy_gru.kubeflow.emulator.dry_run_record import DryRunRecord
 from noisy_gru.kubeflow.emulator.errors import CompiledPipelineError
 from noisy_gru.kubeflow.emulator.running import emulate
 
 # The kfp SDK compiles with what pydantic and Python deprecated.
 pytestmark = pytest.mark.filterwarnings("default")
 
-DryRun = Callable[..., RunAccount]
+DryRun = Callable[..., DryRunRecord]
 
 
 def script(text: str, *arguments: Any) -> dsl.ContainerSpec:
@@ -92,18 +92,18 @@ def test_artifacts_and_parameters_are_passed_on(dry_run: DryRun, tmp_path: Path)
         written = write(text=text)
         read(model=written.outputs["model"], number=written.outputs["size"])
 
-    account = dry_run(chain, text="it's $HOME")
-    assert account.status == "succeeded"
-    assert [task.name for task in account.tasks] == ["write", "read"]
-    assert account.task("write").parameters == {"size": 7.0}
-    uri = account.task("write").artifacts["model"]["uri"]
-    assert uri.startswith(f"minio://mlpipeline/v2/artifacts/chain/{account.run_id}/write/")
+    record = dry_run(chain, text="it's $HOME")
+    assert record.status == "succeeded"
+    assert [task.name for task in record.tasks] == ["write", "read"]
+    assert record.task("write").parameters == {"size": 7.0}
+    uri = record.task("write").artifacts["model"]["uri"]
+    assert uri.startswith(f"minio://mlpipeline/v2/artifacts/chain/{record.run_id}/write/")
     assert uri.endswith("/model")
     # An object store has no empty folders, and a step no variable of a shell.
-    assert account.task("read").parameters["seen"].splitlines() == ["script" + "it's $HOME", f"7 {uri}", ".", "./a.txt"]
+    assert record.task("read").parameters["seen"].splitlines() == ["script" + "it's $HOME", f"7 {uri}", ".", "./a.txt"]
     kept = tmp_path / "root" / "store" / uri.replace("://", "/")
     assert [file.name for file in kept.iterdir()] == ["a.txt"]
-    told = json.loads((tmp_path / "root" / "runs" / account.run_id / "run.json").read_text())
+    told = json.loads((tmp_path / "root" / "runs" / record.run_id / "run.json").read_text())
     assert told["status"] == "succeeded"
     assert told["parameters"] == {"text": "it's $HOME"}
 
@@ -122,9 +122,9 @@ def test_metadata_of_the_output_file_reaches_conditions_and_steps_after(dry_run:
     def pipeline():
         metadata_of(model=describe().outputs["model"])
 
-    account = dry_run(pipeline)
-    assert account.status == "succeeded"
-    metadata = json.loads(account.task("metadata-of").parameters["seen"])
+    record = dry_run(pipeline)
+    assert record.status == "succeeded"
+    metadata = json.loads(record.task("metadata-of").parameters["seen"])
     assert {key: metadata[key] for key in ("blessed", "note")} == {"blessed": 1, "note": "said"}
 
 
@@ -144,9 +144,9 @@ def test_only_the_branch_whose_condition_holds_runs(dry_run: DryRun, coin: str, 
         with dsl.If(flipped.output != "heads"):
             say(text="lost")
 
-    account = dry_run(branches, coin=coin)
-    assert account.status == "succeeded"
-    assert {task.name: task.state for task in account.tasks} == states
+    record = dry_run(branches, coin=coin)
+    assert record.status == "succeeded"
+    assert {task.name: task.state for task in record.tasks} == states
 
 
 def test_what_comes_after_a_skipped_task_is_skipped(dry_run: DryRun, tmp_path: Path) -> None:
@@ -162,9 +162,9 @@ def test_what_comes_after_a_skipped_task_is_skipped(dry_run: DryRun, tmp_path: P
     spec = yaml.safe_load(file.read_text())
     spec["root"]["dag"]["tasks"]["say"]["triggerPolicy"] = {"condition": "inputs.parameter_values['text'] == 'other'"}
     file.write_text(yaml.safe_dump(spec))
-    account = dry_run(file)
-    assert account.status == "succeeded"
-    assert {task.name: task.state for task in account.tasks} == {
+    record = dry_run(file)
+    assert record.status == "succeeded"
+    assert {task.name: task.state for task in record.tasks} == {
         "say": "SKIPPED",
         "say-2": "SKIPPED",
         "say-3": "SUCCEEDED",
@@ -179,13 +179,13 @@ def test_an_imported_artifact_is_downloaded(dry_run: DryRun, tmp_path: Path) -> 
 
     (tmp_path / "root" / "store" / "s3" / "models" / "first").mkdir(parents=True)
     (tmp_path / "root" / "store" / "s3" / "models" / "first" / "a.txt").write_text("imported")
-    account = dry_run(importing, uri="s3://models/first")
-    assert account.status == "succeeded"
-    assert account.task("importer").artifacts["artifact"] == {
+    record = dry_run(importing, uri="s3://models/first")
+    assert record.status == "succeeded"
+    assert record.task("importer").artifacts["artifact"] == {
         "uri": "s3://models/first",
         "metadata": {"from": "outside", "store_session_info": '{"Provider":"s3","Params":{"fromEnv":"true"}}'},
     }
-    assert account.task("read").parameters["seen"].splitlines()[:2] == ["imported", "1 s3://models/first"]
+    assert record.task("read").parameters["seen"].splitlines()[:2] == ["imported", "1 s3://models/first"]
     failed = dry_run(importing, uri="/models/first")
     assert failed.status == "failed"
     assert "needs a URI with a scheme. Received: '/models/first'" in failed.task("importer").error
@@ -206,11 +206,11 @@ def test_an_exit_handler_runs_however_it_ended_and_knows_how(dry_run: DryRun, fa
             else:
                 say(text="well")
 
-    account = dry_run(handled)
-    assert account.status == ("failed" if fails else "succeeded")
-    status = json.loads(account.task("report").parameters["seen"])
+    record = dry_run(handled)
+    assert record.status == ("failed" if fails else "succeeded")
+    status = json.loads(record.task("report").parameters["seen"])
     assert (status["state"], status["pipelineTaskName"]) == (state, "exit-handler-1")
-    inner = {task.name: task.state for task in account.tasks if task.name.startswith("exit-handler-1/")}
+    inner = {task.name: task.state for task in record.tasks if task.name.startswith("exit-handler-1/")}
     if fails:
         assert inner == {"exit-handler-1/fail": "FAILED", "exit-handler-1/say": "NOT_STARTED"}
         assert "error: it broke" in status["error"]["message"]
@@ -225,12 +225,12 @@ def test_a_failure_ends_the_run_and_is_told_in_the_words_of_the_step(dry_run: Dr
         say(text="never").after(broken)
         say(text="beside it")
 
-    account = dry_run(failing)
-    assert account.status == "failed"
-    states = {task.name: task.state for task in account.tasks}
+    record = dry_run(failing)
+    assert record.status == "failed"
+    states = {task.name: task.state for task in record.tasks}
     assert states == {"fail": "FAILED", "say": "NOT_STARTED", "say-2": "SUCCEEDED"}
-    assert account.task("fail").error == "ended with 3. error: the file is gone\n  and more"
-    assert "first" in (Path(str(account.task("fail").folder)) / "log.txt").read_text()
+    assert record.task("fail").error == "ended with 3. error: the file is gone\n  and more"
+    assert "first" in (Path(str(record.task("fail").folder)) / "log.txt").read_text()
 
 
 def test_a_retry_starts_with_empty_outputs_and_a_machine_of_its_own(dry_run: DryRun, tmp_path: Path) -> None:
@@ -238,9 +238,9 @@ def test_a_retry_starts_with_empty_outputs_and_a_machine_of_its_own(dry_run: Dry
     def retrying(counter: str):
         fail_until(count=3, counter=counter).set_retry(num_retries=2)
 
-    account = dry_run(retrying, counter=str(tmp_path / "count"))
-    task = account.task("fail-until")
-    assert (account.status, task.state, task.tries) == ("succeeded", "SUCCEEDED", 3)
+    record = dry_run(retrying, counter=str(tmp_path / "count"))
+    task = record.task("fail-until")
+    assert (record.status, task.state, task.tries) == ("succeeded", "SUCCEEDED", 3)
     kept = tmp_path / "root" / "store" / task.artifacts["result"]["uri"].replace("://", "/")
     assert [file.name for file in kept.iterdir()] == ["whole.txt"]
 
@@ -250,8 +250,8 @@ def test_tries_are_not_more_than_asked_for(dry_run: DryRun, tmp_path: Path) -> N
     def giving_up(counter: str):
         fail_until(count=3, counter=counter).set_retry(num_retries=1)
 
-    account = dry_run(giving_up, counter=str(tmp_path / "count"))
-    assert (account.status, account.task("fail-until").tries) == ("failed", 2)
+    record = dry_run(giving_up, counter=str(tmp_path / "count"))
+    assert (record.status, record.task("fail-until").tries) == ("failed", 2)
     assert not list((tmp_path / "root" / "store").rglob("*.txt"))
 
 
@@ -266,8 +266,8 @@ def test_a_step_sees_nothing_of_this_process(dry_run: DryRun, monkeypatch: pytes
 
     monkeypatch.setenv("SECRET_OF_THE_CALLER", "x")
     monkeypatch.setenv("PYTHONPATH", "/elsewhere")
-    account = dry_run(clean)
-    task = account.task("surroundings")
+    record = dry_run(clean)
+    task = record.task("surroundings")
     lines = task.parameters["seen"].splitlines()
     variables = {line.partition("=")[0] for line in lines if "=" in line}
     assert variables - {"PWD", "SHLVL", "_", "OLDPWD"} == {
@@ -287,8 +287,8 @@ def test_tasks_that_wait_for_nothing_can_run_at_once(dry_run: DryRun, tmp_path: 
         meet(mine=a, other=b)
         meet(mine=b, other=a)
 
-    account = dry_run(meeting, jobs=2, a=str(tmp_path / "a"), b=str(tmp_path / "b"))
-    assert account.status == "succeeded"
+    record = dry_run(meeting, jobs=2, a=str(tmp_path / "a"), b=str(tmp_path / "b"))
+    assert record.status == "succeeded"
 
 
 def test_parameters_are_checked_as_the_server_does(dry_run: DryRun) -> None:
@@ -300,8 +300,8 @@ def test_parameters_are_checked_as_the_server_does(dry_run: DryRun) -> None:
     def typed(n: int, flag: bool = True, items: list = [1, 2]):  # noqa: B006
         take(n=n, flag=flag, items=items)
 
-    account = dry_run(typed, n="3", flag="false", items='["a"]')
-    assert account.parameters == {"n": 3.0, "flag": False, "items": ["a"]}
+    record = dry_run(typed, n="3", flag="false", items='["a"]')
+    assert record.parameters == {"n": 3.0, "flag": False, "items": ["a"]}
     with pytest.raises(CompiledPipelineError, match="parameter n: has no default"):
         dry_run(typed)
     with pytest.raises(CompiledPipelineError, match=r"parameter n: expected a NUMBER_INTEGER. Received: 'three'"):
@@ -344,9 +344,9 @@ def test_arguments_that_depend_on_inputs_fail_by_name(dry_run: DryRun) -> None:
     def pipeline():
         optional()
 
-    account = dry_run(pipeline)
-    assert account.status == "failed"
-    assert account.task("optional").error.startswith("arguments that depend on inputs aren't emulated: ")
+    record = dry_run(pipeline)
+    assert record.status == "failed"
+    assert record.task("optional").error.startswith("arguments that depend on inputs aren't emulated: ")
 
 
 def test_what_is_not_emulated_fails_by_name(dry_run: DryRun) -> None:
@@ -355,6 +355,6 @@ def test_what_is_not_emulated_fails_by_name(dry_run: DryRun) -> None:
         with dsl.ParallelFor(["a", "b"]) as item:
             say(text=item)
 
-    account = dry_run(loop)
-    assert account.status == "failed"
-    assert account.tasks[0].error == "loops aren't emulated"
+    record = dry_run(loop)
+    assert record.status == "failed"
+    assert record.tasks[0].error == "loops aren't emulated"

@@ -72,10 +72,10 @@ def test_the_driver_resolves_the_span_and_its_properties_are_merged(
     assert f"total_bytes:{len(ROWS)}" in told["input_fingerprint"]
     assert set(json.loads(told["split_names"])) <= {"train", "eval", "test"}
     assert (told["payload_format"], told["file_format"]) == ("FORMAT_TF_EXAMPLE", "tfrecords_gzip")
-    account = json.loads((answer.folder("account") / "account.json").read_text())
-    assert account["rows"]["read"] == 120
-    assert [span["span"] for span in account["spans"]] == [read]
-    assert answer.outputs["account"]["metadata"]["spans"] == told["spans"] == str(read)
+    run_record = json.loads((answer.folder("ingestion_report") / "ingestion_report.json").read_text())
+    assert run_record["rows"]["read"] == 120
+    assert [span["span"] for span in run_record["spans"]] == [read]
+    assert answer.outputs["ingestion_report"]["metadata"]["spans"] == told["spans"] == str(read)
 
 
 @pytest.mark.parametrize(

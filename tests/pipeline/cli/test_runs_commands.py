@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from noisy_gru.pipeline.cli.main import app
 from noisy_gru.pipeline.exit_codes import EXIT_FAILED
-from noisy_gru.pipeline.runs.run_directory import RunAccount, RunDirectory
+from noisy_gru.pipeline.runs.run_directory import RunDirectory, RunRecord
 from noisy_gru.registry.config import PublishingConfig
 from noisy_gru.registry.publish import publish
 from noisy_gru.registry.published_versions import versions
@@ -28,7 +28,7 @@ def call(*arguments: object):
 
 
 def run_that_published(root: Path, version: int, settings: PublishingConfig = DIRECT, model: str = "pumps") -> None:
-    """A run under a root, its account and the version it published."""
+    """A run under a root, its record and the version it published."""
     directory = RunDirectory(root)
     directory.create()
     source = root / "artifacts" / str(version)
@@ -36,7 +36,7 @@ def run_that_published(root: Path, version: int, settings: PublishingConfig = DI
     (source / "saved_model.pb").write_text(f"{model} {version}")
     done = publish(source, directory.serving, model, settings=settings, clock=lambda: float(version))
     directory.write(
-        RunAccount(
+        RunRecord(
             run_id=f"2026010{version // 100}-000000-aaaaaa",
             pipeline=model,
             status="succeeded",

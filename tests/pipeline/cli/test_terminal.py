@@ -1,4 +1,4 @@
-"""What reaches the terminal and what the log: output of libraries at every level, and the live account."""
+"""What reaches the terminal and what the log: output of libraries at every level, and the live record."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from noisy_gru.pipeline.runs.progress import LiveAccount, ProgressHandler, event_text
-from noisy_gru.pipeline.runs.run_directory import StepAccount
+from noisy_gru.pipeline.runs.progress import LiveProgress, ProgressHandler, event_text
+from noisy_gru.pipeline.runs.run_directory import StepRecord
 
 NOISE = """
 import logging, os, subprocess, sys
@@ -60,7 +60,7 @@ def test_only_what_is_told_reaches_the_terminal(tmp_path, arguments):
 
 def test_plain_lines_without_a_terminal():
     out, now = StringIO(), [0.0]
-    live = LiveAccount(out, clock=lambda: now[0])
+    live = LiveProgress(out, clock=lambda: now[0])
     handler = ProgressHandler(live)
     logger = logging.getLogger("noisy_gru.progress")
     logger.addHandler(handler)
@@ -74,11 +74,11 @@ def test_plain_lines_without_a_terminal():
         logger.info("no event")
     finally:
         logger.removeHandler(handler)
-    live.finished(StepAccount(name="Trainer", status="complete", seconds=12.34, summary="[3 epochs]"))
+    live.finished(StepRecord(name="Trainer", status="complete", seconds=12.34, summary="[3 epochs]"))
     live.started("Evaluator", 9, 11)
-    live.finished(StepAccount(name="Evaluator", status="cached", seconds=0.1, summary="accuracy 0.9"))
+    live.finished(StepRecord(name="Evaluator", status="cached", seconds=0.1, summary="accuracy 0.9"))
     live.started("Pusher", 10, 11)
-    live.finished(StepAccount(name="Pusher", status="failed", seconds=0.1))
+    live.finished(StepRecord(name="Pusher", status="failed", seconds=0.1))
     lines = [line.rstrip() for line in out.getvalue().splitlines()]
     assert lines == [
         "   8/11 Trainer              starts",
@@ -109,11 +109,11 @@ def test_events_as_text(event, text):
 def test_a_terminal_gets_a_spinner_and_nothing_that_libraries_print(capsys):
     main, side = os.openpty()
     with os.fdopen(side, "w") as stream:
-        live = LiveAccount(stream)
+        live = LiveProgress(stream)
         live.started("Trainer", 1, 2)
         live.advanced({"epoch": 1, "epochs": 9})
         print("a library speaks")
-        live.finished(StepAccount(name="Trainer", status="complete", seconds=1))
+        live.finished(StepRecord(name="Trainer", status="complete", seconds=1))
     shown = os.read(main, 65536).decode()
     os.close(main)
     assert "epoch 1/9" in shown

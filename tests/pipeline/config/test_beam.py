@@ -67,7 +67,7 @@ def test_a_section_without_a_runner_is_as_it_was():
     assert loaded({"workers": 2}).beam == loaded({"runner": "in_process", "workers": 2}).beam
     assert load_config(VOWELS, ["beam.workers=2"]).beam == loaded({"workers": 2}).beam
     assert load_config(VOWELS).beam == loaded("{}").beam
-    # An account of a run keeps the configuration as JSON.
+    # A record of a run keeps the configuration as JSON.
     again = PipelineConfig.model_validate_json(loaded(PORTABLE).model_dump_json(by_alias=True))
     assert again == loaded(PORTABLE)
 

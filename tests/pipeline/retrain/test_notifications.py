@@ -155,7 +155,7 @@ def test_a_command_is_given_the_content_and_the_environment(tmp_path: Path):
         "NOISY_GRU_RUN_ID": "20260401-030000-114270",
         "NOISY_GRU_STATUS": "",
         "NOISY_GRU_VERSION": "17",
-        "NOISY_GRU_ACCOUNT": "",
+        "NOISY_GRU_RUN_RECORD": "",
     }
 
 

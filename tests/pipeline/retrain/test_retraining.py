@@ -19,7 +19,7 @@ from noisy_gru.pipeline.config.loading import load_config
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 from noisy_gru.pipeline.retrain.notifications import Delivery
 from noisy_gru.pipeline.retrain.retraining import record_killed, retrain_once
-from noisy_gru.pipeline.runs.run_directory import RunAccount, RunDirectory
+from noisy_gru.pipeline.runs.run_directory import RunDirectory, RunRecord
 from noisy_gru.registry.retraining_attempts import Attempt, append_attempt, read_attempts
 from noisy_gru.schema.errors import BusyError, ConfigError, DataError
 
@@ -61,10 +61,10 @@ class Bench:
             raise self.plan
         return self.plan
 
-    def runner(self, config: PipelineConfig, *, held: RunDirectory, begun: Any, **options: Any) -> RunAccount:
+    def runner(self, config: PipelineConfig, *, held: RunDirectory, begun: Any, **options: Any) -> RunRecord:
         self.ran.append(options)
-        account = RunAccount(
-            run_id=f"run-{len(held.accounts()):03}",
+        record = RunRecord(
+            run_id=f"run-{len(held.records()):03}",
             pipeline=config.name,
             started="2026-04-01T03:00:00Z",
             config_path="c.yaml",
@@ -78,14 +78,14 @@ class Bench:
             pid=os.getpid(),
             host=os.uname().nodename,
         )
-        held.write(account)
-        begun(account)
+        held.write(record)
+        begun(record)
         self.during()
         if isinstance(self.end, BaseException):
             raise self.end
-        account = account.model_copy(update=self.end)
-        held.write(account)
-        return account
+        record = record.model_copy(update=self.end)
+        held.write(record)
+        return record
 
     def teller(self, hooks: Any, event: str, content: dict[str, Any]) -> list[Delivery]:
         self.told.append((event, content))
@@ -118,7 +118,7 @@ def bench(tmp_path: Path) -> Bench:
 
 def test_a_published_model(bench, capfd):
     done = bench.retrain(overrides=["seed=0"])
-    assert (done.outcome, done.account.version, done.error, done.resumes) == ("published", 17, None, None)
+    assert (done.outcome, done.record.version, done.error, done.resumes) == ("published", 17, None, None)
     assert bench.asked == [{"serving_dir": bench.root / "serving", "now": NOW, "force": False}]
     (ran,) = bench.ran
     assert (ran["span"], ran["overrides"], ran["plan"]) == ("9", ["seed=0"], DUE.to_dict())
@@ -127,8 +127,8 @@ def test_a_published_model(bench, capfd):
     ((event, content),) = bench.told
     assert (event, content["status"], content["run_id"], content["version"]) == ("success", "published", "run-000", 17)
     assert content["decision"] == DUE.to_dict()
-    assert content["account"] == str(bench.root / "runs" / "run-000.json")
-    assert Path(content["account"]).is_file()
+    assert content["record"] == str(bench.root / "runs" / "run-000.json")
+    assert Path(content["record"]).is_file()
     # What libraries print while it is planned is in a log.
     assert capfd.readouterr().out == ""
     assert "what a library prints" in (bench.root / "logs" / "plan.log").read_text()
@@ -143,7 +143,7 @@ def test_without_spans_all_files_are_read(bench):
 def test_nothing_to_do(bench):
     bench.plan = replace(DUE, retrain=False)
     done = bench.retrain()
-    assert (done.outcome, done.account) == ("not due", None)
+    assert (done.outcome, done.record) == ("not due", None)
     assert bench.ran == []
     assert bench.attempts() == []
     assert [(event, content["run_id"]) for event, content in bench.told] == [("skipped", None)]
@@ -237,7 +237,7 @@ def test_force_and_a_later_run_by_hand_take_the_place_of_what_was_interrupted(be
     bench.retrain()
     assert bench.retrain(force=True).resumes is None
     directory = RunDirectory(bench.root)
-    by_hand = directory.account("latest").model_copy(update={"run_id": "run-999", "status": "succeeded"})
+    by_hand = directory.record("latest").model_copy(update={"run_id": "run-999", "status": "succeeded"})
     directory.write(by_hand)
     assert bench.retrain().resumes is None
 
@@ -287,7 +287,7 @@ def test_what_was_killed_is_recorded_told_and_gone_on_with_once(bench):
     ]
     assert "the process ended without a word" in bench.told[0][1]["error"]
     assert bench.told[0][1]["decision"] == json.loads(DUE.to_json())
-    assert RunDirectory(bench.root).account("run-000").status == "killed"
+    assert RunDirectory(bench.root).record("run-000").status == "killed"
 
 
 @pytest.mark.slow
@@ -387,7 +387,7 @@ def test_old_runs_are_pruned_after_a_retraining_that_ended_well(bench):
     bench.end = {**bench.end, "status": "refused", "error": None}
     bench.retrain(force=True)
     assert not log.exists()
-    assert [bool(account.pruned) for account in directory.accounts()] == [True, True, False]
+    assert [bool(record.pruned) for record in directory.records()] == [True, True, False]
     assert any("2 old runs pruned" in line for line in bench.said)
 
 

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from noisy_gru.pipeline.cli.main import app
 from noisy_gru.pipeline.exit_codes import EXIT_FAILED
 from noisy_gru.pipeline.runs.comparison import Difference, Number, StepPair, compare, flat
-from noisy_gru.pipeline.runs.run_directory import RunAccount, RunDirectory
+from noisy_gru.pipeline.runs.run_directory import RunDirectory, RunRecord
 
 FIRST: dict[str, Any] = {
     "run_id": "20260101-aa",
@@ -51,7 +51,7 @@ SECOND: dict[str, Any] = {
 }
 
 
-def account(values: dict[str, Any], root: Path = Path("/root")) -> RunAccount:
+def record(values: dict[str, Any], root: Path = Path("/root")) -> RunRecord:
     fixed = {
         "pipeline": "pumps",
         "status": "succeeded",
@@ -65,7 +65,7 @@ def account(values: dict[str, Any], root: Path = Path("/root")) -> RunAccount:
         "pid": os.getpid(),
         "host": socket.gethostname(),
     }
-    return RunAccount.model_validate(fixed | values)
+    return RunRecord.model_validate(fixed | values)
 
 
 def test_a_nested_value_by_dotted_keys():
@@ -74,7 +74,7 @@ def test_a_nested_value_by_dotted_keys():
 
 
 def test_what_differs_and_nothing_else():
-    found = compare(account(FIRST), account(SECOND))
+    found = compare(record(FIRST), record(SECOND))
     assert found.runs == ("20260101-aa", "20260102-bb")
     assert {each.what for each in found.outcome} == {"status", "version", "refusals"}
     assert found.config == [Difference("training.epochs", 5, 9), Difference("model.layers.1.units", 32, None)]
@@ -105,7 +105,7 @@ def test_what_differs_and_nothing_else():
 
 
 def test_a_run_and_itself():
-    found = compare(account(FIRST), account(FIRST))
+    found = compare(record(FIRST), record(FIRST))
     assert (found.outcome, found.config, found.data, found.files, found.packages) == ([], [], [], [], [])
     assert {each.change for each in found.metrics} == {0.0}
 
@@ -115,7 +115,7 @@ def root(tmp_path: Path) -> Path:
     directory = RunDirectory(tmp_path / "root")
     directory.create()
     for values in (FIRST, SECOND):
-        directory.write(account(values, directory.root))
+        directory.write(record(values, directory.root))
     return directory.root
 
 
@@ -148,7 +148,7 @@ def test_the_list_and_the_page_tell_of_retraining(root):
         "previous": {"accuracy": 0.75},
         "warm_start": {"used": False, "reasons": ["another vocabulary"], "base": {"version": "3"}},
     }
-    directory.write(account(values, root))
+    directory.write(record(values, root))
     listed = CliRunner().invoke(app, ["runs", "list", "--root", str(root)]).output.splitlines()
     assert listed[0].split() == [
         "run",

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from noisy_gru.pipeline.cli.main import app
 from noisy_gru.pipeline.exit_codes import EXIT_FAILED
-from noisy_gru.pipeline.runs.run_directory import RunAccount, RunDirectory
+from noisy_gru.pipeline.runs.run_directory import RunDirectory, RunRecord
 from noisy_gru.registry import rollout
 from noisy_gru.registry.publish import publish
 from noisy_gru.registry.training_record_writer import Retraining
@@ -54,9 +54,9 @@ def root(tmp_path: Path) -> Path:
         files = [{"name": name, "bytes": 9, "sha256": sha256(f"rows of {span}")}]
         spans.append({"span": span, "version": None, "files": files})
     counts = {"by_split": {"train": 8, "test": 2}}
-    (tmp_path / "account.json").write_text(json.dumps({"spans": spans, "files": [], "sequences": counts}))
+    (tmp_path / "ingestion_report.json").write_text(json.dumps({"spans": spans, "files": [], "sequences": counts}))
     run = {"run_id": RUN, "pipeline": "pumps", "seed": 7, "config_hash": "c" * 64, "fingerprint": "f" * 64}
-    retraining = Retraining(tmp_path, tmp_path / "account.json", {**run, "packages": {"tfx": "1.21"}})
+    retraining = Retraining(tmp_path, tmp_path / "ingestion_report.json", {**run, "packages": {"tfx": "1.21"}})
     for version in (100, 200):
         source = directory.artifacts / "Trainer" / "model" / str(version) / "Format-Serving"
         source.mkdir(parents=True)
@@ -71,7 +71,7 @@ def root(tmp_path: Path) -> Path:
             clock=lambda version=version: float(version),
         )
     directory.write(
-        RunAccount(
+        RunRecord(
             run_id=RUN,
             pipeline="pumps",
             status="succeeded",
@@ -143,7 +143,7 @@ def test_a_withdrawn_version_and_one_without_a_record(root):
     code, out = lineage(root, 200)
     assert code == 0
     assert "version      200 of pumps, withdrawn\n" in out
-    assert "run          20260102 (its account isn't here)\n" in out
+    assert "run          20260102 (its record isn't here)\n" in out
     assert "files        not recorded\n" in out
     code, out = lineage(root, 300)
     assert code == EXIT_FAILED

@@ -186,8 +186,9 @@ def test_the_same_examples(both):
     assert records(there) == expected
     files = [sorted(str(path.relative_to(each)) for path in each.rglob("*")) for each in (here, there)]
     assert files[0] == files[1]
-    accounts = [artifacts.folder("SequenceExampleGen", "account") / "account.json" for artifacts in both]
-    assert json.loads(accounts[0].read_text()) == json.loads(accounts[1].read_text())
+    folders = [artifacts.folder("SequenceExampleGen", "ingestion_report") for artifacts in both]
+    reports = [json.loads((folder / "ingestion_report.json").read_text()) for folder in folders]
+    assert reports[0] == reports[1]
 
 
 def statistics(artifacts: Artifacts, split: str) -> Any:

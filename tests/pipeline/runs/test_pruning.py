@@ -21,7 +21,7 @@ from noisy_gru.pipeline.exit_codes import EXIT_FAILED
 from noisy_gru.pipeline.runs import pruning
 from noisy_gru.pipeline.runs.pruning import Pruned, prune
 from noisy_gru.pipeline.runs.recovery import clear_unfinished
-from noisy_gru.pipeline.runs.run_directory import RunAccount, RunDirectory
+from noisy_gru.pipeline.runs.run_directory import RunDirectory, RunRecord
 from noisy_gru.registry import rollout
 from noisy_gru.registry.publish import publish
 
@@ -29,7 +29,7 @@ NOW = datetime(2026, 2, 1, 12, tzinfo=UTC)
 mlmd: Any = metadata_store_pb2
 
 
-def write_account(directory: RunDirectory, run_id: str, started: datetime = NOW, **changes: Any) -> RunAccount:
+def write_record(directory: RunDirectory, run_id: str, started: datetime = NOW, **changes: Any) -> RunRecord:
     values = {
         "run_id": run_id,
         "pipeline": "pumps",
@@ -45,10 +45,10 @@ def write_account(directory: RunDirectory, run_id: str, started: datetime = NOW,
         "pid": os.getpid(),
         "host": socket.gethostname(),
     }
-    account = RunAccount.model_validate(values | changes)
-    directory.write(account)
+    record = RunRecord.model_validate(values | changes)
+    directory.write(record)
     directory.log_file(run_id).write_text("0123456789")
-    return account
+    return record
 
 
 def connect(directory: RunDirectory) -> MetadataStore:
@@ -124,14 +124,14 @@ def test_the_newest_runs_are_kept_and_what_they_share(directory, metadata):
     metadata.execution("r3", "CACHED", [shared])
     metadata.model("r3")
     for name in ("r1", "r2", "r3"):
-        write_account(directory, name)
+        write_record(directory, name)
     names = {number: Path(metadata.store.get_artifacts_by_id([number])[0].uri).name for number in (shared, alone)}
     before = metadata.there()
 
     told = prune(directory, KeepConfig(runs=1), now=NOW, dry_run=True)
     assert (told.runs, told.kept, told.dry_run) == (["r1", "r2"], {"r3": "the newest"}, True)
     assert told.bytes == 1000 + 2 * 10  # a model and two logs
-    assert (metadata.there(), metadata.deleted(), directory.account("r1").pruned) == (before, set(), None)
+    assert (metadata.there(), metadata.deleted(), directory.record("r1").pruned) == (before, set(), None)
 
     done = prune(directory, KeepConfig(runs=1), now=NOW)
     assert {**done.to_dict(), "dry_run": True} == told.to_dict()
@@ -139,7 +139,7 @@ def test_the_newest_runs_are_kept_and_what_they_share(directory, metadata):
     assert done.shared == [f"artifacts/Trainer/model/{names[shared]}"]
     assert metadata.there() == before - {names[alone]}
     assert metadata.deleted() == {names[alone]}
-    assert [(account.run_id, account.pruned) for account in directory.accounts()] == [
+    assert [(record.run_id, record.pruned) for record in directory.records()] == [
         ("r1", "2026-02-01T12:00:00Z"),
         ("r2", "2026-02-01T12:00:00Z"),
         ("r3", None),
@@ -147,7 +147,7 @@ def test_the_newest_runs_are_kept_and_what_they_share(directory, metadata):
     assert prune(directory, KeepConfig(runs=1), now=NOW) == Pruned([], {"r3": "the newest"})
 
     # What was shared goes with the last run that used it, though the run that made it was pruned before.
-    write_account(directory, "r4")
+    write_record(directory, "r4")
     assert prune(directory, KeepConfig(runs=1), now=NOW).runs == ["r3"]
     assert metadata.there() == set()
 
@@ -155,13 +155,13 @@ def test_the_newest_runs_are_kept_and_what_they_share(directory, metadata):
 def test_by_age(directory, metadata):
     for number, name in enumerate(("r1", "r2", "r3")):
         metadata.model(name)
-        write_account(directory, name, NOW - timedelta(days=30 - 10 * number))
+        write_record(directory, name, NOW - timedelta(days=30 - 10 * number))
     kept = prune(directory, KeepConfig(runs=None, days=20), now=NOW, dry_run=True).kept
     assert kept == {"r2": "not older than 20 days", "r3": "the newest"}
     # Of a clock that was ahead: it began before r2.
-    write_account(directory, "r1", NOW + timedelta(days=2500))
+    write_record(directory, "r1", NOW + timedelta(days=2500))
     assert set(prune(directory, KeepConfig(runs=None, days=5), now=NOW, dry_run=True).kept) == {"r3"}
-    write_account(directory, "r1", NOW - timedelta(days=30))
+    write_record(directory, "r1", NOW - timedelta(days=30))
     assert prune(directory, KeepConfig(runs=2, days=None), now=NOW, dry_run=True).runs == ["r1"]
     assert prune(directory, KeepConfig(runs=1, days=60), now=NOW, dry_run=True).runs == []
     assert prune(directory, KeepConfig(runs=None, days=None), now=NOW, dry_run=True).runs == []
@@ -180,8 +180,8 @@ def test_leftovers_of_runs_that_were_cut_off(directory, metadata):
     for path in (work / "state.npz", work):
         os.utime(path, (touched.timestamp(), touched.timestamp()))
     (directory.work / "training-2").mkdir()
-    write_account(directory, "r1", touched, status="failed")
-    write_account(directory, "r2", NOW)
+    write_record(directory, "r1", touched, status="failed")
+    write_record(directory, "r2", NOW)
     foreign = metadata.write(number + 1000, 5)  # nobody knows this one
     done = prune(directory, KeepConfig(runs=1), now=NOW)
     assert done.paths == [f"artifacts/Trainer/model/{number}", "logs/r1.log", "work/training-1"]
@@ -207,7 +207,7 @@ def publish_model(directory: RunDirectory, version: int, run_id: str, model_uri:
 def test_what_a_version_needs_stays_in_place_withdrawn_or_from_elsewhere(directory, metadata):
     models = [metadata.model(f"r{number}") for number in range(5)]
     for number in range(5):
-        write_account(directory, f"r{number}", status="running" if number == 0 else "succeeded")
+        write_record(directory, f"r{number}", status="running" if number == 0 else "succeeded")
     uri = metadata.store.get_artifacts_by_id([models[3]])[0].uri
     publish_model(directory, 100, "r1", "")
     publish_model(directory, 200, "r2", "")
@@ -231,7 +231,7 @@ def test_after_the_root_was_moved(directory, metadata, tmp_path):
     metadata.model("r2")
     metadata.execution("r3", "CACHED", [shared])
     for name in ("r1", "r2", "r3"):
-        write_account(directory, name)
+        write_record(directory, name)
     directory.root.rename(tmp_path / "moved")
     moved = RunDirectory(tmp_path / "moved")
     done = prune(moved, KeepConfig(runs=1), now=NOW)
@@ -242,8 +242,8 @@ def test_after_the_root_was_moved(directory, metadata, tmp_path):
 def test_an_artifact_in_the_account_of_a_kept_run(directory, metadata):
     """As when ML Metadata was begun anew, and numbers executions as before."""
     uri = metadata.store.get_artifacts_by_id([metadata.model("r1")])[0].uri
-    write_account(directory, "r1")
-    write_account(directory, "r2", artifacts={"Trainer": {"model": [uri]}})
+    write_record(directory, "r1")
+    write_record(directory, "r2", artifacts={"Trainer": {"model": [uri]}})
     done = prune(directory, KeepConfig(runs=1), now=NOW)
     assert (done.runs, done.shared) == (["r1"], [Path(uri).relative_to(directory.root).as_posix()])
     assert (len(metadata.there()), metadata.deleted()) == (1, set())
@@ -252,7 +252,7 @@ def test_an_artifact_in_the_account_of_a_kept_run(directory, metadata):
 def test_never_during_a_run(directory, metadata):
     metadata.model("r1")
     for name in ("r1", "r2"):
-        write_account(directory, name)
+        write_record(directory, name)
     with directory.locked():
         done = CliRunner().invoke(app, ["runs", "prune", "--root", str(directory.root)])
         assert done.exit_code != 0
@@ -268,7 +268,7 @@ def test_the_command(directory, metadata, tmp_path):
     config = Path(__file__).parents[3] / "examples" / "japanese_vowels" / "config.yaml"
     for name in ("r1", "r2"):
         metadata.model(name, 2_500_000)
-        write_account(directory, name)
+        write_record(directory, name)
     done = CliRunner().invoke(app, ["runs", "prune", "--root", str(directory.root)])
     assert done.exit_code == EXIT_FAILED
     assert "run r2: its configuration isn't one of this version of noisy-gru" in done.output
@@ -286,7 +286,7 @@ def test_a_run_that_was_cut_off_leaves_nothing(directory, metadata):
     cut_off, others = metadata.execution("r1", "RUNNING"), metadata.execution("elsewhere", "RUNNING")
     metadata.write(cut_off, 10)
     kept = metadata.write(others, 10).name
-    write_account(directory, "r1", status="interrupted")
+    write_record(directory, "r1", status="interrupted")
     connection = mlmd.ConnectionConfig()
     connection.sqlite.filename_uri = str(directory.metadata)
     assert clear_unfinished(directory, connection) == [cut_off]
@@ -333,7 +333,7 @@ def import_schema(directory: RunDirectory, tmp_path: Path) -> Callable[[str, str
                 enable_cache=True,
             )
         )
-        write_account(directory, run_id)
+        write_record(directory, run_id)
         return observer.ended[0]
 
     return run

@@ -18,7 +18,7 @@ from noisy_gru.pipeline.config.loading import load_config
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 from noisy_gru.pipeline.init.proposal import propose
 from noisy_gru.pipeline.runs.replay import Replay, replay
-from noisy_gru.pipeline.runs.run_directory import RunAccount, RunDirectory
+from noisy_gru.pipeline.runs.run_directory import RunDirectory, RunRecord
 from noisy_gru.pipeline.runs.running import run_config
 from noisy_gru.schema.errors import UserError
 from tests.preloaded import forkserver
@@ -64,16 +64,16 @@ def pumps(folder: Path) -> PipelineConfig:
     return load_config(out / "config.yaml", SMALL)
 
 
-def account_of(directory: RunDirectory, process: int) -> RunAccount | None:
-    return next((account for account in directory.accounts() if account.pid == process), None)
+def account_of(directory: RunDirectory, process: int) -> RunRecord | None:
+    return next((record for record in directory.records() if record.pid == process), None)
 
 
 @dataclass
 class Storm:
-    """The root of a run that was cut off again and again, every attempt's account, and the undisturbed run."""
+    """The root of a run that was cut off again and again, every attempt's record, and the undisturbed run."""
 
     directory: RunDirectory
-    attempts: list[RunAccount]
+    attempts: list[RunRecord]
     refused: list[str]
     calm: Replay
 
@@ -88,12 +88,12 @@ def storm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storm]:
     options: dict[str, Any] = {"config_path": folder / "pumps" / "config.yaml", "root": directory.root}
 
     def has_reached(step: str, run: int) -> bool:
-        account = account_of(directory, run)
-        if account is None:
+        record = account_of(directory, run)
+        if record is None:
             return False
         if step == "Trainer":
             return any(directory.work.glob("training-*/state.npz"))
-        return step in [each.name for each in account.steps]
+        return step in [each.name for each in record.steps]
 
     for step in STEPS:
         run = context.Process(target=run_config, args=(config,), kwargs=options)
@@ -113,9 +113,9 @@ def storm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storm]:
         else:
             run.kill()
         run.join()
-        account = account_of(directory, run.pid)
-        assert account is not None
-        attempts.append(account)
+        record = account_of(directory, run.pid)
+        assert record is not None
+        attempts.append(record)
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         attempts.append(pool.submit(run_config, config, **options).result())
         calm = pool.submit(replay, attempts[-1], into=folder / "calm").result()
@@ -133,13 +133,13 @@ def weights(version: Path) -> list[tuple[Any, ...]]:
 
 def test_every_cut_is_on_record_and_the_last_attempt_ends_well(storm):
     *cut_off, last = storm.attempts
-    assert [account.status for account in cut_off if account.status not in ("killed", "succeeded")] == ["interrupted"]
+    assert [record.status for record in cut_off if record.status not in ("killed", "succeeded")] == ["interrupted"]
     assert cut_off[STEPS.index(ASKED_TO_END)].status == "interrupted"
-    assert [account.status for account in cut_off].count("killed") >= len(STEPS) - 2  # the last may have just ended
+    assert [record.status for record in cut_off].count("killed") >= len(STEPS) - 2  # the last may have just ended
     assert (last.status, last.error) == ("succeeded", None)
     assert [step.name for step in last.steps] == list(STEPS)
     assert storm.refused
-    assert [account.status for account in storm.directory.accounts()] == [each.status for each in storm.attempts]
+    assert [record.status for record in storm.directory.records()] == [each.status for each in storm.attempts]
 
 
 def test_what_was_finished_is_not_done_again(storm):
@@ -178,7 +178,7 @@ def test_the_model_is_that_of_a_run_that_nothing_disturbed(storm):
     versions = sorted(path.name for path in served.glob("[0-9]*"))
     assert versions == [str(storm.attempts[-1].version)]
     assert not [path.name for path in served.iterdir() if path.name.startswith(("incoming-", "removed-", ".partial"))]
-    (calm,) = RunDirectory(Path(storm.calm.root)).accounts()
+    (calm,) = RunDirectory(Path(storm.calm.root)).records()
     assert calm.published_path is not None
     mine, undisturbed = weights(served / versions[0]), weights(Path(calm.published_path))
     assert len(mine) == 5  # kernel, recurrent kernel and bias of one layer; kernel and bias of the head
@@ -190,6 +190,6 @@ def test_a_replay_says_that_the_metrics_agree(storm):
     assert found.verdict in ("exact", "within")
     assert {number.name: number.first for number in found.metrics} == last.metrics
     assert (found.before, found.error) == ([], None)
-    (calm,) = RunDirectory(Path(found.root)).accounts()
+    (calm,) = RunDirectory(Path(found.root)).records()
     assert (calm.run_id, calm.replay_of) == (found.replay_id, last.run_id)
     assert {step.status for step in calm.steps} == {"complete"}

@@ -14,10 +14,10 @@ import pytest
 
 from noisy_gru.pipeline.cli import runs_view
 from noisy_gru.pipeline.runs.run_directory import (
-    RowsAccount,
-    RunAccount,
+    RowCounts,
     RunDirectory,
-    StepAccount,
+    RunRecord,
+    StepRecord,
     timestamp,
     write_atomically,
 )
@@ -27,7 +27,7 @@ from noisy_gru.schema.errors import UserError
 _PID_OF_NOBODY = 2**22 + 1
 
 
-def account(run_id: str, root: Path, **changes) -> RunAccount:
+def record(run_id: str, root: Path, **changes) -> RunRecord:
     values = {
         "run_id": run_id,
         "pipeline": "pumps",
@@ -43,7 +43,7 @@ def account(run_id: str, root: Path, **changes) -> RunAccount:
         "pid": os.getpid(),
         "host": socket.gethostname(),
     }
-    return RunAccount.model_validate(values | changes)
+    return RunRecord.model_validate(values | changes)
 
 
 @pytest.fixture
@@ -58,34 +58,32 @@ def test_ids_are_in_the_order_in_which_the_runs_began(directory):
     ids = []
     for now in (noon, noon, noon.astimezone(timezone(timedelta(hours=5))), noon + timedelta(microseconds=20)):
         ids.append(directory.new_run_id(now))
-        directory.write(account(ids[-1], directory.root))
+        directory.write(record(ids[-1], directory.root))
     seconds = ["20260102-120000"] * 4
     assert ids == [f"{each}-{end}" for each, end in zip(seconds, ("114270", "114271", "114272", "114290"), strict=True)]
-    assert [each.run_id for each in directory.accounts()] == ids
-    assert directory.account("latest").run_id == ids[-1]
+    assert [each.run_id for each in directory.records()] == ids
+    assert directory.record("latest").run_id == ids[-1]
     assert timestamp(noon) == "2026-01-02T12:00:00Z"
 
 
 def test_an_id_whose_log_is_still_there_is_not_used_again(directory):
     noon = datetime(2026, 1, 2, 12, tzinfo=UTC)
-    directory.log_file("20260102-120000-000000").write_text("of a run whose account was deleted\n")
+    directory.log_file("20260102-120000-000000").write_text("of a run whose record was deleted\n")
     assert directory.new_run_id(noon) == "20260102-120000-000001"
 
 
 def test_an_account_comes_back_as_it_was(directory):
-    rows = RowsAccount(read=3, kept=2, quarantined={"duplicate_step": 1})
-    written = account(
-        "r1", directory.root, rows=rows, steps=[StepAccount(name="Trainer", status="complete", seconds=2)]
-    )
+    rows = RowCounts(read=3, kept=2, quarantined={"duplicate_step": 1})
+    written = record("r1", directory.root, rows=rows, steps=[StepRecord(name="Trainer", status="complete", seconds=2)])
     directory.write(written)
-    assert directory.accounts() == [written]
+    assert directory.records() == [written]
     assert [path.name for path in directory.runs.iterdir()] == ["r1.json"]
 
 
 def test_a_metric_that_is_no_number_comes_back(directory):
-    directory.write(account("r1", directory.root, metrics={"accuracy": 0.5, "log_loss": float("nan")}))
+    directory.write(record("r1", directory.root, metrics={"accuracy": 0.5, "log_loss": float("nan")}))
     assert json.loads((directory.runs / "r1.json").read_text())["metrics"] == {"accuracy": 0.5, "log_loss": None}
-    (found,) = directory.accounts()
+    (found,) = directory.records()
     assert found.metrics == pytest.approx({"accuracy": 0.5, "log_loss": float("nan")}, nan_ok=True)
 
 
@@ -101,42 +99,42 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
 
 def test_runs_are_found_by_the_beginning_of_their_id(directory):
     for name in ("20260101-aa", "20260102-bb", "20260102-cc"):
-        directory.write(account(name, directory.root))
-    assert directory.account("20260101").run_id == "20260101-aa"
-    assert directory.account("latest").run_id == "20260102-cc"
+        directory.write(record(name, directory.root))
+    assert directory.record("20260101").run_id == "20260101-aa"
+    assert directory.record("latest").run_id == "20260102-cc"
     with pytest.raises(UserError, match="fits 2 runs: 20260102-bb, 20260102-cc"):
-        directory.account("20260102")
+        directory.record("20260102")
     with pytest.raises(UserError, match=r"run 1999: not under .* The last runs are 20260101-aa"):
-        directory.account("1999")
+        directory.record("1999")
 
 
 def test_no_runs(tmp_path):
     with pytest.raises(UserError, match="no runs here"):
-        RunDirectory(tmp_path).account("latest")
+        RunDirectory(tmp_path).record("latest")
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b'{"run_id": "r1"}', b"\xff\xfe", b"\0" * 4096])
 @pytest.mark.parametrize("torn", ["r1", "r2", "r3"])
 def test_a_torn_account_is_named_and_stops_nothing(directory, caplog, content, torn):
     for name in ("r1", "r2", "r3"):
-        directory.write(account(name, directory.root, status="running", pid=_PID_OF_NOBODY))
+        directory.write(record(name, directory.root, status="running", pid=_PID_OF_NOBODY))
     (directory.runs / f"{torn}.json").write_bytes(content)
     whole = [name for name in ("r1", "r2", "r3") if name != torn]
-    assert [each.run_id for each in directory.accounts()] == whole
-    assert directory.account("latest").run_id == whole[-1]
+    assert [each.run_id for each in directory.records()] == whole
+    assert directory.record("latest").run_id == whole[-1]
     directory.close_killed()
-    assert [each.status for each in directory.accounts()] == ["killed", "killed"]
+    assert [each.status for each in directory.records()] == ["killed", "killed"]
     assert (directory.runs / f"{torn}.json").read_bytes() == content
     # Named once, however often it is passed over.
     (warning,) = caplog.messages
-    assert f"{torn}.json: not the account of a run: " in warning
-    with pytest.raises(UserError, match=rf"{torn}\.json: not the account of a run"):
-        directory.account(torn)
+    assert f"{torn}.json: not the record of a run: " in warning
+    with pytest.raises(UserError, match=rf"{torn}\.json: not the record of a run"):
+        directory.record(torn)
 
 
 def test_an_account_that_is_a_folder_stops_nothing(directory, caplog):
     (directory.runs / "r1.json").mkdir()
-    assert directory.accounts() == []
+    assert directory.records() == []
     assert "r1.json: can't be read: Is a directory" in caplog.text
 
 
@@ -145,10 +143,10 @@ def test_a_run_after_one_from_the_future_is_the_newest(directory):
     ids = []
     for now in (datetime(2033, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC), datetime(2026, 1, 3, tzinfo=UTC)):
         ids.append(directory.new_run_id(now))
-        directory.write(account(ids[-1], directory.root, started=timestamp(now)))
+        directory.write(record(ids[-1], directory.root, started=timestamp(now)))
     assert ids == ["20330101-000000-000000", "20330101-000000-000001", "20330101-000000-000002"]
-    assert [each.run_id for each in directory.accounts()] == ids
-    assert directory.account("latest").started == "2026-01-03T00:00:00Z"
+    assert [each.run_id for each in directory.records()] == ids
+    assert directory.record("latest").started == "2026-01-03T00:00:00Z"
 
 
 def _gone() -> int:
@@ -160,12 +158,12 @@ def _gone() -> int:
 
 
 def test_a_run_whose_process_is_gone_was_killed(directory):
-    steps = [StepAccount(name="Trainer")]
-    directory.write(account("r1", directory.root, status="running", pid=_gone(), steps=steps))
-    directory.write(account("r2", directory.root, status="running"))
-    directory.write(account("r3", directory.root, status="running", pid=_gone(), host="elsewhere"))
-    assert [each.status for each in directory.accounts()] == ["killed", "running", "running"]
-    assert directory.account("r1").steps[0].status == "interrupted"
+    steps = [StepRecord(name="Trainer")]
+    directory.write(record("r1", directory.root, status="running", pid=_gone(), steps=steps))
+    directory.write(record("r2", directory.root, status="running"))
+    directory.write(record("r3", directory.root, status="running", pid=_gone(), host="elsewhere"))
+    assert [each.status for each in directory.records()] == ["killed", "running", "running"]
+    assert directory.record("r1").steps[0].status == "interrupted"
     assert json.loads((directory.runs / "r1.json").read_text())["status"] == "running"
     # Who holds the lock knows: neither another host nor a process id that is taken again makes a run go on.
     directory.close_killed()
@@ -207,9 +205,9 @@ def test_inputs_are_kept_by_content(directory, tmp_path):
 
 
 def test_the_views_show_what_matters(directory, monkeypatch, tmp_path):
-    rows = RowsAccount(read=10, kept=8, quarantined={"duplicate_step": 2})
+    rows = RowCounts(read=10, kept=8, quarantined={"duplicate_step": 2})
     directory.write(
-        account(
+        record(
             "20260101-aa",
             directory.root,
             finished="x",
@@ -218,22 +216,22 @@ def test_the_views_show_what_matters(directory, monkeypatch, tmp_path):
             metrics={"accuracy": 0.98123, "log_loss": 0.1},
             version=7,
             published_path="/serving/pumps/7",
-            steps=[StepAccount(name="Trainer", status="cached", summary="3 epochs")],
+            steps=[StepRecord(name="Trainer", status="cached", summary="3 epochs")],
         )
     )
-    directory.write(account("20260102-bb", directory.root, status="refused", refusals=["accuracy is 0.1"]))
+    directory.write(record("20260102-bb", directory.root, status="refused", refusals=["accuracy is 0.1"]))
     out = StringIO()
-    runs_view.table(runs_view.all_accounts(directory.root), out)
+    runs_view.table(runs_view.all_records(directory.root), out)
     assert "20260101-aa  pumps     2026-01-02T03:04:05Z  61 s  succeeded  7        accuracy 0.9812" in out.getvalue()
     assert "refused" in out.getvalue()
     out = StringIO()
-    runs_view.page(runs_view.find_account("20260101", directory.root), out)
+    runs_view.page(runs_view.find_record("20260101", directory.root), out)
     for text in ("10 read, 8 kept; 2 quarantined: duplicate_step", "/serving/pumps/7", "Trainer", "3 epochs"):
         assert text in out.getvalue()
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").mkdir()
     (tmp_path / "root").rename(tmp_path / "runs" / "pumps")
-    assert [each.run_id for each in runs_view.all_accounts(None)] == ["20260101-aa", "20260102-bb"]
-    assert runs_view.find_account("latest", None).run_id == "20260102-bb"
+    assert [each.run_id for each in runs_view.all_records(None)] == ["20260101-aa", "20260102-bb"]
+    assert runs_view.find_record("latest", None).run_id == "20260102-bb"
     with pytest.raises(UserError, match="fits 2 runs"):
-        runs_view.find_account("2026", None)
+        runs_view.find_record("2026", None)

@@ -1,4 +1,4 @@
-"""A run around its steps: what becomes of errors, of the verdicts of the gates, and of the account."""
+"""A run around its steps: what becomes of errors, of the verdicts of the gates, and of the record."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from noisy_gru.pipeline import fingerprint
 from noisy_gru.pipeline.config.loading import load_config
 from noisy_gru.pipeline.runs import running
-from noisy_gru.pipeline.runs.run_directory import RunAccount, RunDirectory
+from noisy_gru.pipeline.runs.run_directory import RunDirectory, RunRecord
 from noisy_gru.pipeline.runs.step_errors import explained, is_expected
 from noisy_gru.schema.errors import AnomalyError, DataError
 
@@ -35,7 +35,7 @@ def result(name: str, outputs: dict[str, list[Any]], status: str = "complete") -
 def run(tmp_path, monkeypatch):
     """``run(steps)``: a run in whose place of TFX's runner ``steps(observer)`` is called."""
 
-    def _run(steps: Any) -> RunAccount:
+    def _run(steps: Any) -> RunRecord:
         class Runner:
             def __init__(self, run_id: str, observer: Any):
                 self.observer = observer
@@ -63,8 +63,8 @@ def test_a_published_model(run, tmp_path, capfd):
             "rows": {"read": 10, "kept": 7, "quarantined": {"total": 1, "late": 1}, "dropped": {"total": 2, "copy": 2}},
             "sequences": {"by_split": {"train": 3, "test": 1}},
         }
-        (tmp_path / "account.json").write_text(json.dumps(told))
-        observer.finished(result("SequenceExampleGen", {"account": [output(tmp_path)]}))
+        (tmp_path / "ingestion_report.json").write_text(json.dumps(told))
+        observer.finished(result("SequenceExampleGen", {"ingestion_report": [output(tmp_path)]}))
         observer.started("Trainer", 2, 3)
         told = {"epochs": 5, "best_epoch": 4, "parameters": 1234, "seed": 1, "final": {"epoch": 4, "loss": 0.5}}
         (tmp_path / "training.json").write_text(json.dumps(told))
@@ -73,19 +73,19 @@ def test_a_published_model(run, tmp_path, capfd):
         pushed = output(tmp_path, pushed=1, pushed_version="17", pushed_destination="/serving/m/17")
         observer.finished(result("Pusher", {"pushed_model": [pushed]}))
 
-    account = run(steps)
-    assert (account.status, account.blessed, account.version, account.published_path) == (
+    record = run(steps)
+    assert (record.status, record.blessed, record.version, record.published_path) == (
         "succeeded",
         True,
         17,
         "/serving/m/17",
     )
-    assert account.rows is not None
-    assert account.rows.model_dump() == {"read": 10, "kept": 7, "dropped": {"copy": 2}, "quarantined": {"late": 1}}
-    assert account.sequences == {"train": 3, "test": 1}
-    assert [(step.name, step.status, step.seconds) for step in account.steps][1] == ("Trainer", "cached", 1.235)
-    assert account.artifacts["Trainer"]["model"] == [str(tmp_path)]
-    assert RunDirectory(Path(account.root)).accounts() == [account]
+    assert record.rows is not None
+    assert record.rows.model_dump() == {"read": 10, "kept": 7, "dropped": {"copy": 2}, "quarantined": {"late": 1}}
+    assert record.sequences == {"train": 3, "test": 1}
+    assert [(step.name, step.status, step.seconds) for step in record.steps][1] == ("Trainer", "cached", 1.235)
+    assert record.artifacts["Trainer"]["model"] == [str(tmp_path)]
+    assert RunDirectory(Path(record.root)).records() == [record]
     out, err = capfd.readouterr()
     assert out == ""
     assert "10 rows, 1 quarantined, 2 dropped; sequences: train 3, test 1" in err
@@ -102,9 +102,9 @@ def test_a_refused_model(run, tmp_path):
         observer.started("Pusher", 2, 2)
         observer.finished(result("Pusher", {"pushed_model": [output(tmp_path, pushed=0, reason="not published: …")]}))
 
-    account = run(steps)
-    assert (account.status, account.blessed, account.published_path) == ("refused", False, None)
-    assert account.refusals == ["ServingGate: holds PyFunc"]
+    record = run(steps)
+    assert (record.status, record.blessed, record.published_path) == ("refused", False, None)
+    assert record.refusals == ["ServingGate: holds PyFunc"]
 
 
 def fail(error: BaseException):
@@ -137,20 +137,20 @@ BEAM = (
     ],
 )
 def test_errors_in_a_step_are_told(run, capfd, error, told):
-    account = run(fail(error))
-    assert (account.status, account.error) == ("failed", told)
-    assert [(step.name, step.status) for step in account.steps] == [("AnomalyGate", "failed")]
+    record = run(fail(error))
+    assert (record.status, record.error) == ("failed", told)
+    assert [(step.name, step.status) for step in record.steps] == [("AnomalyGate", "failed")]
     err = capfd.readouterr().err
     assert told.split("\n")[0] in err
     assert "Traceback" not in err
-    assert "Traceback" in Path(account.log).read_text()
+    assert "Traceback" in Path(record.log).read_text()
 
 
 def test_an_interrupt_leaves_an_account(run):
-    account = run(fail(KeyboardInterrupt()))
-    assert account.status == "interrupted"
-    assert account.steps[0].status == "interrupted"
-    assert account.finished is not None
+    record = run(fail(KeyboardInterrupt()))
+    assert record.status == "interrupted"
+    assert record.steps[0].status == "interrupted"
+    assert record.finished is not None
 
 
 def test_a_signal_of_which_a_library_makes_another_exception_is_an_interrupt(run):
@@ -161,8 +161,8 @@ def test_a_signal_of_which_a_library_makes_another_exception_is_an_interrupt(run
         except KeyboardInterrupt as stopped:
             raise RuntimeError("Python callback failed") from stopped
 
-    account = run(steps)
-    assert (account.status, account.steps[0].status) == ("interrupted", "interrupted")
+    record = run(steps)
+    assert (record.status, record.steps[0].status) == ("interrupted", "interrupted")
 
 
 def test_a_signal_that_a_step_swallows_ends_the_run_before_the_next_step(run):
@@ -173,9 +173,9 @@ def test_a_signal_that_a_step_swallows_ends_the_run_before_the_next_step(run):
         observer.started("Trainer", 2, 2)
         raise AssertionError("it went on")
 
-    account = run(steps)
-    assert account.status == "interrupted"
-    assert [step.name for step in account.steps] == ["Transform"]
+    record = run(steps)
+    assert record.status == "interrupted"
+    assert [step.name for step in record.steps] == ["Transform"]
 
 
 def test_a_full_disk_is_the_reason_and_not_a_traceback(run, monkeypatch, capfd):
@@ -185,15 +185,15 @@ def test_a_full_disk_is_the_reason_and_not_a_traceback(run, monkeypatch, capfd):
         raise OSError(errno.ENOSPC, "No space left on device", "examples.gz")
 
     def full(*_: Any) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device", "account.json")
+        raise OSError(errno.ENOSPC, "No space left on device", "ingestion_report.json")
 
-    account = run(steps)
-    assert account.status == "failed"
-    assert (account.error or "").startswith("the disk is full: make room, then run it again")
-    assert "No space left on device: 'examples.gz'" in (account.error or "")
-    assert "unexpected" not in (account.error or "")
+    record = run(steps)
+    assert record.status == "failed"
+    assert (record.error or "").startswith("the disk is full: make room, then run it again")
+    assert "No space left on device: 'examples.gz'" in (record.error or "")
+    assert "unexpected" not in (record.error or "")
     err = capfd.readouterr().err
-    assert "WARNING: the account can't be written: No space left on device" in err
+    assert "WARNING: the record can't be written: No space left on device" in err
     assert "Traceback" not in err
 
 

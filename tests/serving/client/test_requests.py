@@ -49,7 +49,7 @@ def test_several_files(files, tmp_path):
     pd.DataFrame([{"id": "c", "t": 0, "x": 1}]).to_csv(tmp_path / "a.csv", index=False)
     found = prediction_input([files["csv"], tmp_path / "a.csv", str(files["csv"])], DATASET)
     assert found.ids == ["b", "a", "c"]
-    assert found.account.rows_read == 4
+    assert found.report.rows_read == 4
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The account of a dry run: a line for each task on the terminal, and all of it in a file."""
+"""The record of a dry run: a line for each task on the terminal, and all of it in a file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class TaskAccount:
+class TaskRecord:
     """What became of a task.
 
     Attributes:
@@ -36,7 +36,7 @@ class TaskAccount:
 
 
 @dataclass
-class RunAccount:
+class DryRunRecord:
     """What became of a run; ``status`` is `succeeded` or `failed`."""
 
     run_id: str
@@ -45,10 +45,10 @@ class RunAccount:
     parameters: dict[str, Any]
     status: str = "running"
     notes: list[str] = field(default_factory=list)
-    tasks: list[TaskAccount] = field(default_factory=list)
+    tasks: list[TaskRecord] = field(default_factory=list)
 
-    def task(self, name: str) -> TaskAccount:
-        """The account of a task; KeyError if there is none."""
+    def task(self, name: str) -> TaskRecord:
+        """The record of a task; KeyError if there is none."""
         for task in self.tasks:
             if task.name == name:
                 return task
@@ -59,25 +59,25 @@ class Teller:
     """Tells of tasks as they end, from any thread.
 
     Args:
-        account: gets each task's.
+        record: gets each task's.
         say: prints a line.
     """
 
-    def __init__(self, account: RunAccount, say: Callable[[str], None]):
-        self.account = account
+    def __init__(self, record: DryRunRecord, say: Callable[[str], None]):
+        self.record = record
         self._say = say
         self._lock = threading.Lock()
 
     def note(self, text: str) -> None:
         """Something that is not as on a cluster."""
         with self._lock:
-            self.account.notes.append(text)
+            self.record.notes.append(text)
             self._say(f"  note: {text}")
 
-    def ended(self, task: TaskAccount) -> None:
+    def ended(self, task: TaskRecord) -> None:
         """A task ended."""
         with self._lock:
-            self.account.tasks.append(task)
+            self.record.tasks.append(task)
             tries = f" (try {task.tries})" if task.tries > 1 else ""
             self._say(f"  {task.name:<28} {task.seconds:7.1f} s  {task.state.lower().replace('_', ' ')}{tries}")
             if task.error:
@@ -86,5 +86,5 @@ class Teller:
                 self._say(f"      log: {task.folder}/log.txt")
 
     def write(self, file: Path) -> None:
-        """Writes the account."""
-        file.write_text(json.dumps(asdict(self.account), indent=1, sort_keys=True) + "\n")
+        """Writes the record."""
+        file.write_text(json.dumps(asdict(self.record), indent=1, sort_keys=True) + "\n")
