@@ -210,7 +210,7 @@ def _steps(
         infra_blessing=serving_gate.outputs["blessing"],
         reference_blessing=reference_gate.outputs["blessing"] if reference_gate else None,
         compared_with=blessed.outputs["model"],
-        report=ingestion.outputs["ingestion_report"],
+        ingestion_report=ingestion.outputs["ingestion_report"],
         publishing=config.serving.publishing,
         run={
             "seed": config.seed,
@@ -262,5 +262,5 @@ def _base_model(
         uri: Any = base_model  # TFX's type hints don't know that it may be a runtime parameter
         return Importer(source_uri=uri, artifact_type=standard_artifacts.Model).with_id("BaseModel")
     if config.retraining.warm_start.enabled:
-        return WarmStartBase(report=report, serving_dir=serving_dir, model_name=config.model_name)
+        return WarmStartBase(report, serving_dir=serving_dir, model_name=config.model_name)
     return None

@@ -53,8 +53,8 @@ class Pusher(base_component.BaseComponent):
         reference_blessing: the ReferenceGate's; likewise.
         infra_blessing: the ServingGate's; likewise.
         compared_with: the output of `LatestBlessed`, for lineage.
-        report: of the ingestion; the version carries its files' names and hashes, its counts, and the sample of
-            its values.
+        ingestion_report: of SequenceExampleGen; the version carries its files' names and hashes, its counts, and the
+            sample of its values.
         publishing: which versions are kept and labelled, and how requests are put together; None: the defaults.
         run: what else the version tells of its training: `seed`, `config_hash`, `fingerprint`, `packages`.
     """
@@ -72,7 +72,7 @@ class Pusher(base_component.BaseComponent):
         infra_blessing: types.BaseChannel | None = None,
         reference_blessing: types.BaseChannel | None = None,
         compared_with: types.BaseChannel | None = None,
-        report: types.BaseChannel | None = None,
+        ingestion_report: types.BaseChannel | None = None,
         publishing: PublishingConfig | None = None,
         run: Mapping[str, Any] | None = None,
     ) -> None:
@@ -83,7 +83,7 @@ class Pusher(base_component.BaseComponent):
                 infra_blessing=infra_blessing,
                 reference_blessing=reference_blessing,
                 compared_with=compared_with,
-                report=report,
+                ingestion_report=ingestion_report,
                 serving_dir=serving_dir if isinstance(serving_dir, RuntimeParameter) else str(serving_dir),
                 model_name=model_name,
                 publishing=(publishing or PublishingConfig()).model_dump_json(),

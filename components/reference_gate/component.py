@@ -39,7 +39,7 @@ class ReferenceGate(base_component.BaseComponent):
     Args:
         model: channel of Model.
         published: the output of `LatestBlessed`.
-        report: of the ingestion: what it read must be no reference file.
+        ingestion_report: of the ingestion: what it read must be no reference file.
         input_base: folder that the patterns are relative to; or the runtime parameter that names it.
         dataset: DatasetConfig as JSON.
         reference: files, margin and confidence.
@@ -53,7 +53,7 @@ class ReferenceGate(base_component.BaseComponent):
         self,
         model: types.BaseChannel,
         published: types.BaseChannel,
-        report: types.BaseChannel,
+        ingestion_report: types.BaseChannel,
         *,
         input_base: str | RuntimeParameter,
         dataset: str,
@@ -63,7 +63,7 @@ class ReferenceGate(base_component.BaseComponent):
             ReferenceGateSpec(
                 model=model,
                 published=published,
-                report=report,
+                ingestion_report=ingestion_report,
                 input_base=input_base,
                 dataset=dataset,
                 reference=reference.model_dump_json(),

@@ -44,8 +44,8 @@ class SequenceExampleGen(example_gen.FileBasedExampleGen):
 
         SequenceExampleGen(input_base="examples/japanese_vowels", dataset=config.dataset.model_dump_json())
 
-    Outputs: ``examples`` (Examples: splits train, eval and test as far as they are not empty) and ``report``
-    (IngestionReportArtifact).
+    Outputs: ``examples`` (Examples: splits train, eval and test as far as they are not empty) and
+    ``ingestion_report`` (IngestionReportArtifact).
     """
 
     SPEC_CLASS = SequenceExampleGenSpec

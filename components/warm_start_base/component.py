@@ -33,7 +33,7 @@ class WarmStartBase(base_component.BaseComponent):
     Format-Keras alone, or nothing (`base.json` says why).
 
     Args:
-        report: of this run's ingestion: a model that was trained on the same data is not gone on from.
+        ingestion_report: of this run's ingestion: a model that was trained on the same data is not gone on from.
         serving_dir: folder that holds a folder for each model; or the runtime parameter that names it.
         model_name: the model's folder.
     """
@@ -42,10 +42,12 @@ class WarmStartBase(base_component.BaseComponent):
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
     DRIVER_CLASS = driver.Driver
 
-    def __init__(self, report: types.BaseChannel, serving_dir: str | Path | RuntimeParameter, model_name: str) -> None:
+    def __init__(
+        self, ingestion_report: types.BaseChannel, serving_dir: str | Path | RuntimeParameter, model_name: str
+    ) -> None:
         super().__init__(
             WarmStartBaseSpec(
-                report=report,
+                ingestion_report=ingestion_report,
                 serving_dir=serving_dir if isinstance(serving_dir, RuntimeParameter) else str(serving_dir),
                 model_name=model_name,
                 model=types.Channel(type=standard_artifacts.Model),

@@ -126,7 +126,7 @@ def test_the_step_writes_what_the_trainer_reads_and_is_cached_while_nothing_is_n
         folder.mkdir(exist_ok=True)
         (folder / "ingestion_report.json").write_text(json.dumps(report(data)))
         given = Importer(source_uri=str(folder), artifact_type=IngestionReportArtifact).with_id("IngestionReport")
-        step = WarmStartBase(report=given.outputs["result"], serving_dir=serving, model_name="m")
+        step = WarmStartBase(ingestion_report=given.outputs["result"], serving_dir=serving, model_name="m")
         LocalRunner(f"run-{len(results)}", observer).run(
             Pipeline(
                 pipeline_name="tiny",

@@ -75,7 +75,7 @@ def run(model: Path, report: Path, tmp_path: Path) -> Callable[[Path], Any]:
         pusher = Pusher(
             model=given.outputs["result"],
             infra_blessing=blessed.outputs["result"],
-            report=ingested.outputs["result"],
+            ingestion_report=ingested.outputs["result"],
             serving_dir=tmp_path / "serving",
             model_name="tiny",
             publishing=SETTINGS,
