@@ -111,8 +111,8 @@ def _starts(fn_args: Any, bench: Workbench, warm: WarmStart | None) -> list[tupl
         return [(warm, run_dir)]
     if not len(bench.eval):
         raise ConfigError(
-            "warm_start.prove compares on the eval split, which is empty. Give splits.eval (or eval_from_train) a "
-            "share, or set warm_start.prove: false."
+            "retraining.warm_start.prove compares on the eval split, which is empty. Give splits.eval (or "
+            "eval_from_train) a share, or set retraining.warm_start.prove: false."
         )
     return [(warm, f"{run_dir}/warm"), (None, f"{run_dir}/cold")]
 

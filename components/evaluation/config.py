@@ -9,6 +9,9 @@ from pydantic import Field, field_validator, model_validator
 from noisy_gru.schema.config import Section
 from noisy_gru.schema.span_patterns import holds_spans
 
+# Of the configuration, for messages.
+REFERENCE_FILES = "evaluation.reference.files"
+
 
 class ThresholdConfig(Section):
     """Bounds of one metric on the test split."""

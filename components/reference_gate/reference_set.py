@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from noisy_gru.components.evaluation.config import ReferenceConfig
+from noisy_gru.components.evaluation.config import REFERENCE_FILES, ReferenceConfig
 from noisy_gru.components.sequence_example_gen.in_process import ingest_in_process, read_examples
 from noisy_gru.data.ingestion.report_checks import check_rows
 from noisy_gru.data.ingestion.resolved_input import resolve
@@ -48,7 +48,7 @@ def read_reference(
         DataError: a file is missing or can't be used, gives no sequence, or was trained on.
     """
     alone = reference_dataset(dataset, reference)
-    found = resolve(base, alone.data, LATEST, glob)
+    found = resolve(base, alone.data, LATEST, glob, REFERENCE_FILES)
     known = {
         file["sha256"]: file["name"]
         for part in [trained_on, *trained_on.get("spans", [])]
@@ -57,13 +57,13 @@ def read_reference(
     for name, (_, digest) in contents_of(found.sources, opener).items():
         if digest in known:
             raise DataError(
-                f"evaluation.reference.files: {name} has the content of {known[digest]}, which the model was trained "
+                f"{REFERENCE_FILES}: {name} has the content of {known[digest]}, which the model was trained "
                 "on. Take it out of one of both: a reference set must never be trained on"
             )
     with tempfile.TemporaryDirectory(prefix="noisy-gru-reference-") as name:
         report = ingest_in_process(found.sources, alone, Path(name))
-        check_rows(report, alone)
+        check_rows(report, alone, key=REFERENCE_FILES)
         examples = read_examples(Path(name))
     if not examples:
-        raise DataError(f"evaluation.reference.files: no sequence came of {', '.join(reference.files)}")
+        raise DataError(f"{REFERENCE_FILES}: no sequence came of {', '.join(reference.files)}")
     return examples

@@ -71,7 +71,7 @@ def check_spans(report: IngestionReport, data: DataConfig, resolved: Resolved, w
         if bad > most * rows:
             raise DataError(
                 f"{named(span, data)}: {bad:,} of its {rows:,} rows ({bad / rows:.1%}) can't be read, more than "
-                f"policies.max_quarantined_fraction ({most:.1%}), which holds for every span: {', '.join(names)}. "
+                f"data.policies.max_quarantined_fraction ({most:.1%}), which holds for every span: {', '.join(names)}. "
                 f"Write it again, or take it away.{where}"
             )
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from noisy_gru.data.errors import DataError
 from noisy_gru.data.reading.csv_records import REPEATED_HEADER
+from noisy_gru.data.reading.files import FILES
 from noisy_gru.data.report.ingestion_report import IngestionReport
 from noisy_gru.data.sequences.splits import Boundaries
 from noisy_gru.data.values.canonical_text import several_spellings
@@ -126,8 +127,8 @@ def check(report: IngestionReport, dataset: DatasetConfig, where: str = "") -> N
     _check_splits(report, dataset)
 
 
-def check_rows(report: IngestionReport, dataset: DatasetConfig, where: str = "") -> None:
-    """The part of ``check`` that looks at rows alone, for data that need not fill every split."""
+def check_rows(report: IngestionReport, dataset: DatasetConfig, where: str = "", key: str = FILES) -> None:
+    """The part of ``check`` that looks at rows alone, for data that need not fill every split; ``key`` names it."""
     check_errors(report, where)
     if report.unbalanced:
         raise RuntimeError(
@@ -139,12 +140,12 @@ def check_rows(report: IngestionReport, dataset: DatasetConfig, where: str = "")
     if quarantined > most * report.rows_read:
         raise DataError(
             f"{quarantined:,} of {report.rows_read:,} rows ({quarantined / report.rows_read:.1%}) are quarantined, "
-            f"more than policies.max_quarantined_fraction ({most:.1%}):\n"
+            f"more than data.policies.max_quarantined_fraction ({most:.1%}):\n"
             f"{_examples(report, report.quarantined, 'rows')}\n"
             f"Correct the rows, choose other policies, or raise the fraction.{where}"
         )
     if not report.rows_read:
-        raise DataError(f"data.files: {', '.join(sorted(report.files)) or 'the files'} hold no rows")
+        raise DataError(f"{key}: {', '.join(sorted(report.files)) or 'the files'} hold no rows")
 
 
 def _check_spellings(report: IngestionReport) -> None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from noisy_gru.data.ingestion.spans import LATEST, Span, choose_spans, find_spans, has_spans
-from noisy_gru.data.reading.files import cleaned, joined, named_patterns, sources, sources_of
+from noisy_gru.data.reading.files import FILES, cleaned, joined, named_patterns, sources, sources_of
 from noisy_gru.data.reading.tables import Source
 from noisy_gru.schema.config import DataConfig
 from noisy_gru.schema.errors import ConfigError
@@ -74,7 +74,9 @@ class Resolved:
         return f"num_files:{len(self.sources)},total_bytes:{total},files:{digest.hexdigest()}"
 
 
-def resolve(base: str, data: DataConfig, wanted: str, glob: Callable[[str], Sequence[str]]) -> Resolved:
+def resolve(
+    base: str, data: DataConfig, wanted: str, glob: Callable[[str], Sequence[str]], key: str = FILES
+) -> Resolved:
     """What a run reads.
 
     Args:
@@ -82,6 +84,7 @@ def resolve(base: str, data: DataConfig, wanted: str, glob: Callable[[str], Sequ
         data: the data set's files and window.
         wanted: the newest span to read: ``latest``, a number, or a date.
         glob: the paths that a pattern matches.
+        key: of the configuration that holds the patterns, for messages.
 
     Raises:
         ConfigError: ``wanted`` is no span, or there are none in this data set.
@@ -89,8 +92,8 @@ def resolve(base: str, data: DataConfig, wanted: str, glob: Callable[[str], Sequ
     """
     if not has_spans(data):
         if wanted != LATEST:
-            raise ConfigError(f"span: {wanted} is asked for, but data.files hold neither {{SPAN}} nor a date")
-        return Resolved((), tuple(sources(base, named_patterns(data), data, glob)))
+            raise ConfigError(f"span: {wanted} is asked for, but {key} hold neither {{SPAN}} nor a date")
+        return Resolved((), tuple(sources(base, named_patterns(data), data, glob, key)))
     chosen = choose_spans(find_spans(base, data, glob), data, wanted, cleaned(base))
     named: list[Any] = [pair for span in chosen for pair in span.named]
     return Resolved(tuple(chosen), tuple(sources_of(base, named, data)))

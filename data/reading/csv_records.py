@@ -113,9 +113,7 @@ class RecordReader:
                     return self._take_header(lines, place, judged.lines)
                 break
             if self._ended:
-                raise DataError(
-                    f"{self._name}: is empty; expected a header with the column names. Take it out of data.files"
-                )
+                raise DataError(f"{self._name}: is empty; expected a header with the column names. Leave it out")
             self._more()
 
     def _take_header(self, lines: Lines, place: int, count: int) -> list[str]:

@@ -86,12 +86,12 @@ def contents_of(sources: Iterable[Source], opener: Opener, *, read_later: bool =
         try:
             contents[source.name] = content.result()
         except FileNotFoundError as error:
-            raise DataError(f"data.files: {source.name} was there, and is gone. Run it again") from error
+            raise DataError(f"{source.name}: was there, and is gone. Run it again") from error
         except OSError as error:
             if read_later:
                 contents[source.name] = 0, ""
                 continue
-            told = f"data.files: {source.name} can't be read: {error}. Make it readable, or leave it out"
+            told = f"{source.name}: can't be read: {error}. Make it readable, or leave it out"
             raise DataError(told) from error
     return contents
 

@@ -13,6 +13,7 @@ from noisy_gru.schema.config import DataConfig
 from noisy_gru.schema.file_patterns import escaped, unescaped
 
 ALL = "data"
+FILES = "data.files"
 _LONGEST_NAME = 150
 
 
@@ -45,9 +46,20 @@ def format_of(name: str, data: DataConfig) -> str:
 
 
 def sources(
-    base: str, patterns: Iterable[tuple[str, str]], data: DataConfig, glob: Callable[[str], Sequence[str]]
+    base: str,
+    patterns: Iterable[tuple[str, str]],
+    data: DataConfig,
+    glob: Callable[[str], Sequence[str]],
+    key: str = FILES,
 ) -> list[Source]:
     """The files that named patterns match below ``base``, by name; each once.
+
+    Args:
+        base: folder or URI that patterns are relative to.
+        patterns: each with a name, as ``named_patterns`` gives them.
+        data: the data set's format.
+        glob: the paths that a pattern matches.
+        key: of the configuration that holds the patterns, for messages.
 
     Raises:
         DataError: a pattern matches nothing, or a file belongs to two splits.
@@ -60,7 +72,7 @@ def sources(
             matches = [path for path in matches if not is_folder(path)]
         if not matches:
             raise DataError(
-                f"data.files: {unescaped(pattern)} matches no file in {base or '.'}. Patterns are relative to the "
+                f"{key}: {unescaped(pattern)} matches no file in {base or '.'}. Patterns are relative to the "
                 "folder of the configuration file"
             )
         named += [(name, path) for path in matches]

@@ -82,13 +82,10 @@ def unreadable(source: Source, what: str, error: Exception) -> DataError:
     if isinstance(error, IsADirectoryError):
         inside = f"{source.name}/*{PurePosixPath(source.name).suffix}"
         return DataError(
-            f"{source.name}: can't be read as {what}: it is a folder. Name the files in it in data.files, for example "
-            f"{inside}"
+            f"{source.name}: can't be read as {what}: it is a folder. Name the files in it, for example {inside}"
         )
     detail = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return DataError(
-        f"{source.name}: can't be read as {what}: {detail}. Write or copy the file again, or take it out of data.files"
-    )
+    return DataError(f"{source.name}: can't be read as {what}: {detail}. Write or copy the file again, or leave it out")
 
 
 def parquet_sources(source: Source, required: Sequence[str], opener: Opener = local_open) -> list[Source]:

@@ -43,7 +43,7 @@ def _no_frequency(time: TimeConfig) -> str:
     expected = "a fixed length of time such as 1h or 15min" if time.kind == "timestamp" else "a positive number"
     if time.kind == "integer":
         expected = "a positive whole number"
-    return f"data.time.frequency: expected {expected} (time.kind is {time.kind}), received {time.frequency!r}"
+    return f"data.time.frequency: expected {expected} (data.time.kind is {time.kind}), received {time.frequency!r}"
 
 
 @dataclass(frozen=True)

@@ -149,7 +149,9 @@ def times(array: Array, kind: str) -> tuple[np.ndarray, np.ndarray]:
     if kind == "timestamp":
         return _timestamps(array)
     if pa.types.is_temporal(array.type):
-        raise ColumnTypeError(f"time.kind {kind}, received a column of type {array.type}: set time.kind: timestamp")
+        raise ColumnTypeError(
+            f"data.time.kind {kind}, received a column of type {array.type}: set data.time.kind: timestamp"
+        )
     if kind == "integer":
         return _integers(array)
     values, bad = numbers(array)

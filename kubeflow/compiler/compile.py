@@ -26,6 +26,7 @@ from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import KubeflowV2DagRu
 from tfx.orchestration.pipeline import Pipeline
 from tfx.utils import name_utils
 
+from noisy_gru.components.evaluation.config import REFERENCE_FILES
 from noisy_gru.components.evaluation.evaluator import Evaluator
 from noisy_gru.components.latest_blessed.component import LatestBlessed
 from noisy_gru.components.pusher.component import Pusher
@@ -33,6 +34,7 @@ from noisy_gru.components.reference_gate.component import ReferenceGate
 from noisy_gru.components.retrain_planner.component import RetrainPlanner
 from noisy_gru.components.warm_start_base.component import WarmStartBase
 from noisy_gru.data.ingestion.spans import LATEST, has_spans
+from noisy_gru.data.reading.files import FILES
 from noisy_gru.kubeflow.compiler.argument_sizes import check_sizes
 from noisy_gru.kubeflow.compiler.conditions import keep_first_conditions
 from noisy_gru.kubeflow.compiler.platform_spec import check_steps, platform_spec, resources, retry_policy, step_config
@@ -75,14 +77,16 @@ def compile_config(config: PipelineConfig, *, image: str | None = None, schedule
     kubeflow = config.kubeflow
     check_can_run_in_pods(config.beam)
     away = [pattern for pattern in config.data.patterns if "://" in pattern]
-    for pattern in away:
-        if not pattern.startswith("gs://"):
-            raise ConfigError(
-                f"data.files: {pattern} can't be read by a step: TensorFlow's file system knows gs:// alone. Mount a "
-                "volume (kubeflow.volumes), name its folder as kubeflow.data_root, and write patterns relative to it"
-            )
-    if not away:
-        _check_reference(config)
+    reference = config.evaluation.reference
+    for key, patterns in ((FILES, away), (REFERENCE_FILES, reference.files if reference else [])):
+        for pattern in patterns:
+            if "://" in pattern and not pattern.startswith("gs://"):
+                raise ConfigError(
+                    f"{key}: {pattern} can't be read by a step: TensorFlow's file system knows gs:// alone. Mount a "
+                    "volume (kubeflow.volumes), name its folder as kubeflow.data_root, and write patterns relative to "
+                    "it"
+                )
+    _check_reference(config, bool(away))
     schema = config.schema_path
     if "://" not in schema:
         schema = names.as_data_uri(Path(schema).read_bytes())
@@ -103,14 +107,19 @@ def compile_config(config: PipelineConfig, *, image: str | None = None, schedule
     return compile_graph(pipeline, kubeflow, image=image or kubeflow.image or default_image())
 
 
-def _check_reference(config: PipelineConfig) -> None:
+def _check_reference(config: PipelineConfig, away: bool) -> None:
     """The reference files have to be where the steps find the data."""
     folder, _ = relative_to_base(config.dataset)
     reference = config.evaluation.reference
     for pattern in relative_to(folder, reference.files) if reference else []:
+        if away and "://" not in pattern:
+            raise ConfigError(
+                f"{REFERENCE_FILES}: {pattern} is on this machine, and data.files are on gs://. Copy the reference "
+                "files there"
+            )
         if pattern.startswith(".."):
             raise ConfigError(
-                f"evaluation.reference.files: {pattern} is outside of {folder}, the folder of data.files, which is "
+                f"{REFERENCE_FILES}: {pattern} is outside of {folder}, the folder of data.files, which is "
                 "kubeflow.data_root in the steps. Move the reference files into it, or write gs:// for both"
             )
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 
 from noisy_gru.components.evaluation.catalogue import check_evaluation, known_metrics
+from noisy_gru.components.evaluation.config import REFERENCE_FILES
 from noisy_gru.data.columns import Columns
 from noisy_gru.data.ingestion.resolved_input import resolve
 from noisy_gru.data.ingestion.spans import LATEST, has_spans, not_spans
@@ -99,19 +100,17 @@ def _check_reference(config: PipelineConfig, span: str, problems: list[str], not
     found: list[Source] = []
     for name, pattern in named_patterns(data):
         if "://" in pattern:
-            notes.append(
-                f"evaluation.reference.files: {pattern} is not on this machine; it is first looked at by a run"
-            )
+            notes.append(f"{REFERENCE_FILES}: {pattern} is not on this machine; it is first looked at by a run")
             continue
         try:
-            found += sources("", [(name, pattern)], data, local_glob)
+            found += sources("", [(name, pattern)], data, local_glob, REFERENCE_FILES)
         except (UserError, ValueError) as error:
-            problems.append(f"evaluation.reference: {error}")
+            problems.append(str(error))
     trained_on = {source.path for source in _sources(config, span, [], [])}
     for source in found:
         if source.path in trained_on:
             problems.append(
-                f"evaluation.reference.files: {source.name} is one of data.files, too. A reference set must never be "
+                f"{REFERENCE_FILES}: {source.name} is one of data.files, too. A reference set must never be "
                 "trained on: keep it apart from them"
             )
         try:
@@ -120,9 +119,9 @@ def _check_reference(config: PipelineConfig, span: str, problems: list[str], not
             elif source.format == "parquet":
                 parquet_sources(source, required)
         except (UserError, ValueError) as error:
-            problems.append(f"evaluation.reference: {error}")
+            problems.append(f"{REFERENCE_FILES}: {error}")
     if found:
-        notes.append(f"evaluation.reference.files: {len(found)} file{'s' if len(found) > 1 else ''}")
+        notes.append(f"{REFERENCE_FILES}: {len(found)} file{'s' if len(found) > 1 else ''}")
 
 
 def _sources(config: PipelineConfig, span: str, problems: list[str], notes: list[str]) -> list[Source]:

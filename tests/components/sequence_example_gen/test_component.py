@@ -249,5 +249,5 @@ def test_a_file_that_changes_while_it_is_read_is_no_result(tmp_path, data, publi
         (data / "more" / "a.csv.gz").unlink()
 
     monkeypatch.setattr(executor, "ingest", gone)
-    with pytest.raises(DataError, match=r"more/a\.csv\.gz was there, and is gone"):
+    with pytest.raises(DataError, match=r"more/a\.csv\.gz: was there, and is gone"):
         launch(tmp_path / "root", data, published)

@@ -153,9 +153,9 @@ def test_remote_files_are_read_each_time() -> None:
 
 
 def test_a_file_that_is_gone_or_closed_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"data\.files: x was there, and is gone"):
+    with pytest.raises(DataError, match=r"x: was there, and is gone"):
         contents_of([Source(str(tmp_path / "x"), "x", "csv")], Reads())
-    with pytest.raises(DataError, match=r"data\.files: y can't be read: .*Is a directory"):
+    with pytest.raises(DataError, match=r"y: can't be read: .*Is a directory"):
         contents_of([Source(str(tmp_path), "y", "csv")], Reads())
 
 

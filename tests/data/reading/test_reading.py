@@ -194,7 +194,12 @@ def test_timestamps_in_parquet(ingest, tmp_path, configured, unit, zone) -> None
 @pytest.mark.parametrize(
     ("column", "values", "kind", "message"),
     [
-        ("t", pd.to_datetime(["2020-01-01"] * 3), "integer", "column t: expected time.kind integer, received a column"),
+        (
+            "t",
+            pd.to_datetime(["2020-01-01"] * 3),
+            "integer",
+            "column t: expected data.time.kind integer, received a column",
+        ),
         (
             "t",
             [pd.Timedelta(1)] * 3,

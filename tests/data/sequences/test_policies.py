@@ -169,7 +169,7 @@ def test_past_the_fraction_the_run_fails_with_examples(ingest, table, configured
     with pytest.raises(DataError) as error:
         check(found.report, dataset)
     message = str(error.value)
-    assert "6 of 100 rows (6.0%) are quarantined, more than policies.max_quarantined_fraction (5.0%)" in message
+    assert "6 of 100 rows (6.0%) are quarantined, more than data.policies.max_quarantined_fraction (5.0%)" in message
     assert "unparsable_value: 6 rows, for example" in message
     assert "rows.csv, row 1, column x: expected a number, received 'oops'" in message
 

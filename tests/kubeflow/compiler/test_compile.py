@@ -336,6 +336,13 @@ def test_a_step_that_is_not_there_is_refused() -> None:
 def test_data_that_a_step_could_not_read_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"s3://bucket/train\.csv can't be read by a step"):
         compile_text("data.files={train: ['s3://bucket/train.csv'], test: ['s3://bucket/test.csv']}")
+    with pytest.raises(ConfigError, match=r"evaluation\.reference\.files: s3://bucket/a\.csv can't be read by a step"):
+        compile_text("evaluation.reference.files=['s3://bucket/a.csv']")
+    with pytest.raises(ConfigError, match=r"evaluation\.reference\.files: /a\.csv is on this machine, and data\.files"):
+        compile_text(
+            "data.files={train: ['gs://bucket/train.csv'], test: ['gs://bucket/test.csv']}",
+            "evaluation.reference.files=[/a.csv]",
+        )
 
 
 def test_a_reference_set_has_to_be_where_the_data_is() -> None:

@@ -32,6 +32,24 @@ def test_a_model_that_cannot_be_served_so_is_refused(config: Path, settings: lis
     assert told in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("gone.csv", None, "evaluation.reference.files: {path} matches no file"),
+        ("empty.csv", "", "evaluation.reference.files: {path}: is empty; expected a header"),
+        ("short.csv", "utterance,step\n", "evaluation.reference.files: {path}: expected the columns c01, "),
+    ],
+)
+def test_a_reference_file_that_cannot_be_used_is_named_with_its_own_key(tmp_path, name, content, told) -> None:
+    path = tmp_path / name
+    if content is not None:
+        path.write_text(content)
+    done = CliRunner().invoke(app, ["validate", str(VOWELS), "--set", f"evaluation.reference.files=['{path}']"])
+    assert done.exit_code == EXIT_CONFIG
+    assert told.format(path=path) in done.stderr
+    assert "data.files" not in done.stderr
+
+
 def test_a_model_that_can_is_fine() -> None:
     done = CliRunner().invoke(app, ["validate", str(VOWELS), "--set", STEP, "--set", "model.bidirectional=false"])
     assert done.exit_code == 0, done.stderr
