@@ -35,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--json_serialized_inputs_spec_args", default="{}", help="Types of the parameters.")
     parser.add_argument("--driver_class_path", default=None, help="Class of the driver.")
     parser.add_argument("--artifact_types", required=True, help="Classes of inputs and outputs by name, as JSON.")
+    parser.add_argument("--page", default="", help="What the step shows on the page of the run.")
     parser.add_argument("--pipeline_name", default="", help="For lineage.")
     arguments, rest = parser.parse_known_args(argv)
     logging.basicConfig(
@@ -98,7 +99,7 @@ def run_step(arguments: argparse.Namespace, flags: Sequence[str]) -> None:
             made = base_executor.BaseExecutor.Context(extra_flags=list(flags), **context)
         logger.info("running %s with %s", arguments.executor_class_path, properties)
         executor_class(made).Do(step.inputs, step.outputs, properties)
-    write_output(step)
+    write_output(step, arguments.page)
 
 
 def _drive(driver_class: Any, step: Any, properties: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from tensorflow_metadata.proto.v0 import anomalies_pb2
 from tfx.components.example_validator.executor import DEFAULT_FILE_NAME
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
+from tfx.types.artifact import Artifact
 
 from noisy_gru.components.anomaly_gate.messages import Finding, explain, findings
 from noisy_gru.schema.errors import AnomalyError
@@ -20,6 +21,19 @@ _proto: Any = anomalies_pb2
 ANOMALIES = "anomalies"
 REPORT = "report"
 logger = logging.getLogger("noisy_gru.progress")
+
+
+def read_findings(artifact: Artifact) -> list[Finding]:
+    """The anomalies in all splits of an ExampleAnomalies."""
+    return [finding for split, info in _read(artifact).items() for finding in findings(split, info)]
+
+
+def _read(artifact: Artifact) -> dict[str, Any]:
+    files = {
+        split: Path(artifact_utils.get_split_uri([artifact], split)) / DEFAULT_FILE_NAME
+        for split in artifact_utils.decode_split_names(artifact.split_names)
+    }
+    return {split: _proto.Anomalies.FromString(file.read_bytes()) for split, file in files.items()}
 
 
 def check(anomalies: dict[str, Any]) -> None:
@@ -51,11 +65,7 @@ class Executor(base_executor.BaseExecutor):
         Raises:
             AnomalyError: if any split has an anomaly.
         """
-        artifact = artifact_utils.get_single_instance(input_dict[ANOMALIES])
-        anomalies = {}
-        for split in artifact_utils.decode_split_names(artifact.split_names):
-            file = Path(artifact_utils.get_split_uri([artifact], split)) / DEFAULT_FILE_NAME
-            anomalies[split] = _proto.Anomalies.FromString(file.read_bytes())
+        anomalies = _read(artifact_utils.get_single_instance(input_dict[ANOMALIES]))
         check(anomalies)
         text = f"no anomalies in {', '.join(anomalies)}"
         (Path(artifact_utils.get_single_uri(output_dict[REPORT])) / "report.txt").write_text(text + "\n")

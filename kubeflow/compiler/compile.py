@@ -19,7 +19,7 @@ import yaml
 from google.protobuf import json_format
 from kfp import components
 from kfp.pipeline_spec import pipeline_spec_pb2
-from tfx.components import FileBasedExampleGen
+from tfx.components import ExampleValidator, FileBasedExampleGen
 from tfx.dsl.components.base import base_driver, executor_spec
 from tfx.orchestration.data_types import RuntimeParameter
 from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import KubeflowV2DagRunner, KubeflowV2DagRunnerConfig
@@ -32,6 +32,7 @@ from noisy_gru.components.latest_blessed.component import LatestBlessed
 from noisy_gru.components.pusher.component import Pusher
 from noisy_gru.components.reference_gate.component import ReferenceGate
 from noisy_gru.components.retrain_planner.component import RetrainPlanner
+from noisy_gru.components.serving_gate.component import ServingGate
 from noisy_gru.components.warm_start_base.component import WarmStartBase
 from noisy_gru.data.ingestion.spans import LATEST, has_spans
 from noisy_gru.data.reading.files import FILES
@@ -41,6 +42,7 @@ from noisy_gru.kubeflow.compiler.platform_spec import check_steps, platform_spec
 from noisy_gru.kubeflow.compiler.supported import check_supported
 from noisy_gru.kubeflow.step import parameters as names
 from noisy_gru.kubeflow.step.configuration import TASK, move_to_artifact
+from noisy_gru.kubeflow.step.confusion import classified_label
 from noisy_gru.kubeflow.step.page_outputs import add_page_outputs
 from noisy_gru.pipeline.build import build_pipeline
 from noisy_gru.pipeline.config.beam_config import beam_arguments
@@ -53,6 +55,8 @@ from noisy_gru.schema.errors import ConfigError
 ENTRYPOINT = ("python", "-m", "noisy_gru.kubeflow.entrypoint")
 # What they answer depends on files that are no artifacts, of which KFP's cache key knows nothing.
 LOOK_OUTSIDE = (RetrainPlanner, FileBasedExampleGen, LatestBlessed, ReferenceGate, WarmStartBase, Pusher)
+# What they found is on the page of the run: of each a page in ``step_pages.py``.
+SHOWN = (RetrainPlanner, ExampleValidator, Evaluator, ReferenceGate, ServingGate)
 _DISTRIBUTION = "noisy-gru-tfx"
 # Generated code, of which type checkers see nothing.
 _proto: Any = pipeline_spec_pb2
@@ -160,8 +164,6 @@ def compile_graph(pipeline: Pipeline, config: KubeflowConfig, *, image: str) -> 
         executor.get("container", {}).pop("lifecycle", None)  # the backend passes over it; the entrypoint drives
         if "container" in executor and isinstance(node.executor_spec, executor_spec.ExecutorClassSpec):
             _own_entrypoint(spec, name, node, executor["container"], pipeline)
-        if isinstance(node, Evaluator):
-            add_page_outputs(spec["components"][name], node.exec_properties["eval_config"])
     _defaults(spec, nodes, image)
     if move_to_artifact(spec):
         _image_parameter(spec, TASK)
@@ -221,6 +223,10 @@ def _own_entrypoint(spec: dict[str, Any], name: str, node: Any, container: dict[
     arguments += ["--artifact_types", json.dumps(_artifact_types(node), sort_keys=True)]
     if node.driver_class is not base_driver.BaseDriver:
         arguments += ["--driver_class_path", name_utils.get_full_name(node.driver_class)]
+    if page := next((each.__name__ for each in SHOWN if isinstance(node, each)), None):
+        arguments += ["--page", page]
+        label = classified_label(node.exec_properties["eval_config"]) if isinstance(node, Evaluator) else None
+        add_page_outputs(spec["components"][name], classification=label is not None)
     beam = executor.beam_pipeline_args if isinstance(executor, executor_spec.BeamExecutorSpec) else []
     container["args"] = [*arguments, *beam]
 

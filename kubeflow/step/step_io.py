@@ -5,30 +5,25 @@ Artifacts come with the launcher's folders as their URIs; those of the answer ar
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_entrypoint_utils as tfx_utils
 from tfx.orchestration.portable import outputs_utils
-from tfx.types import artifact_utils
 from tfx.types.artifact import Artifact
 from tfx.types.value_artifact import ValueArtifact
-from tfx.utils import path_utils
 
-from noisy_gru.components.evaluation.summary import read_evaluation
 from noisy_gru.components.pusher.executor import ORIGIN
 from noisy_gru.kubeflow.step import configuration as configuration_artifact
 from noisy_gru.kubeflow.step import parameters as names
 from noisy_gru.kubeflow.step.artifact_paths import to_path, to_uri
-from noisy_gru.kubeflow.step.confusion import classified_label, confusion_matrix
 from noisy_gru.kubeflow.step.page_outputs import PAGE_OUTPUTS, write_page_outputs
+from noisy_gru.kubeflow.step.step_pages import PAGES
 
 # Generated code, of which type checkers see nothing.
 _proto: Any = pipeline_spec_pb2
@@ -145,8 +140,13 @@ def clear_outputs(outputs: Artifacts, *, make_folders: bool) -> None:
                 path.mkdir()
 
 
-def write_output(step: StepInput) -> None:
-    """Writes the answer: URIs and metadata of the outputs, and what the page of the run shows."""
+def write_output(step: StepInput, page: str = "") -> None:
+    """Writes the answer: URIs and metadata of the outputs, and what the page of the run shows.
+
+    Args:
+        step: as it was read, with what its executor left in the outputs.
+        page: one of ``PAGES``, for a step with outputs that only the page shows.
+    """
     outputs_utils.tag_output_artifacts_with_version(step.outputs)
     answer = _proto.ExecutorOutput()
     for name, artifacts in step.outputs.items():
@@ -160,27 +160,11 @@ def write_output(step: StepInput) -> None:
                     value.string_value = to_uri(value.string_value)
             answer.artifacts[name].artifacts.append(told)
     if step.page:
-        (evaluation,) = step.outputs["evaluation"]
-        shown_outputs = write_page_outputs(read_evaluation(evaluation.uri), step.page, _confusion(step))
-        for name, properties in shown_outputs.items():
+        for name, properties in write_page_outputs(PAGES[page](step), step.page).items():
             shown = answer.artifacts[name].artifacts.add(uri=to_uri(str(step.page[name])))
             shown.metadata.update(properties)
     step.output_file.parent.mkdir(parents=True, exist_ok=True)
     step.output_file.write_text(json_format.MessageToJson(answer, sort_keys=True))
-
-
-def _confusion(step: StepInput) -> tuple[list[str], np.ndarray] | None:
-    """The confusion matrix of a classification that was evaluated; None for any other task."""
-    label = classified_label(step.properties["eval_config"])
-    if label is None:
-        return None
-    (examples,), (model,) = step.inputs["examples"], step.inputs["model"]
-    splits = json.loads(step.properties.get("example_splits") or "null") or artifact_utils.decode_split_names(
-        examples.split_names
-    )
-    folders = [Path(artifact_utils.get_split_uri([examples], split)) for split in splits]
-    files = sorted(str(file) for folder in folders for file in folder.iterdir() if file.is_file())
-    return confusion_matrix(path_utils.serving_model_path(model.uri), files, label)
 
 
 def _names_for_ids(artifact: Artifact, names_by_id: Mapping[int, str]) -> None:

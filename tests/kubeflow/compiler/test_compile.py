@@ -168,7 +168,8 @@ def test_steps_are_told_their_drivers_types_and_runner(spec: dict[str, Any]) -> 
             }
             # What the page of the run shows is KFP's own, and TFX knows nothing of it.
             shown = {name for name, title in outputs.items() if title.startswith("system.")}
-            assert shown == ({"metrics", "report", "classification"} if step == "Evaluator" else set())
+            both = {"metrics", "page"} if step in {"ExampleValidator", "Evaluator", "ServingGate"} else set()
+            assert shown == (both | {"classification"} if step == "Evaluator" else both)
             assert set(types[step]["outputs"]) == set(outputs) - shown
     assert types["AnomalyGate"] == {
         "inputs": {"anomalies": "tfx.types.standard_artifacts.ExampleAnomalies"},
@@ -193,7 +194,7 @@ def test_only_a_classification_has_a_confusion_matrix(task: str) -> None:
     shown = {name: each["artifactType"].get("schemaTitle", "") for name, each in outputs.items()}
     assert {name: title for name, title in shown.items() if title.startswith("system.")} == {
         "metrics": "system.Metrics",
-        "report": "system.HTML",
+        "page": "system.HTML",
     }
 
 
@@ -355,6 +356,8 @@ def test_a_reference_set_has_to_be_where_the_data_is() -> None:
     assert task["cachingOptions"].get("enableCache", False) is False
     blessing = spec["root"]["dag"]["tasks"]["Pusher"]["inputs"]["artifacts"]["reference_blessing"]
     assert blessing["taskOutputArtifact"]["producerTask"] == "ReferenceGate"
+    shown = spec["components"]["ReferenceGate"]["outputDefinitions"]["artifacts"]["page"]["artifactType"]
+    assert shown["schemaTitle"] == "system.HTML"
     assert "ReferenceGate" not in next(yaml.safe_load_all(compile_text(*SETTINGS)))["root"]["dag"]["tasks"]
     with pytest.raises(ConfigError, match=r"evaluation\.reference\.files: \.\./reference\.csv is outside of"):
         compile_text(*SETTINGS, f"evaluation.reference.files=[{files.parent}/reference.csv]")

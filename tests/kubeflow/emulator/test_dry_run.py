@@ -36,6 +36,7 @@ SETTINGS = (
     "evaluation.thresholds={accuracy: {min: 0.05}}",
     "evaluation.compare={margin: 1.0}",
     "evaluation.baselines=report",
+    "evaluation.reference={files: [reference.csv.gz], margin: 0.3}",
     "kubeflow.planned=true",
     "retraining.warm_start={enabled: true}",
 )
@@ -55,6 +56,8 @@ class Runs:
     first: DryRunRecord
     second: DryRunRecord
     third: DryRunRecord
+    held: DryRunRecord
+    forced: DryRunRecord
 
     def kept(self, run_record: DryRunRecord, step: str, output: str) -> Path:
         """Where the object store has an artifact."""
@@ -65,6 +68,16 @@ class Runs:
         return sorted((self.folder / "serving" / "japanese-vowels").glob("[0-9]*"))
 
 
+def swapped(text: str) -> str:
+    """Rows with the next speaker's label."""
+    header, *rows = text.splitlines()
+    column = header.split(",").index("speaker")
+    cells = [row.split(",") for row in rows]
+    for each in cells:
+        each[column] = str(int(each[column]) % 9 + 1)
+    return "\n".join([header, *map(",".join, cells)]) + "\n"
+
+
 def forked(command: list[str], *, stdout: IO[bytes], cwd: Path, env: dict[str, str], **_: Any) -> preloaded.Popen:
     """A task's process, of which only the imports have been done already."""
     return preloaded.Popen(command, stdout=Path(stdout.name), cwd=cwd, env=env)
@@ -72,7 +85,7 @@ def forked(command: list[str], *, stdout: IO[bytes], cwd: Path, env: dict[str, s
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
-    """One local run and three dry runs; the first dry run and the local one have the same data, seed and settings."""
+    """One local run and five dry runs; the first dry run and the local one have the same data, seed and settings."""
     from noisy_gru.kubeflow.compiler.compile import compile_config
     from noisy_gru.pipeline.config.loading import load_config
 
@@ -89,7 +102,13 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     compiled = folder / "pipeline.yaml"
     compiled.write_text(compile_config(config))
 
-    here = [*SETTINGS, files_setting(str(folder / "data" / "span-1"))]
+    # Utterances of the test half, every fourth: a file that nobody trains on.
+    header, *rows = gzip.decompress((EXAMPLE / "test.csv.gz").read_bytes()).decode().splitlines()
+    text = "\n".join([header, *(row for row in rows if int(row[5:8]) % 4 == 0)]) + "\n"
+    reference = folder / "data" / "reference.csv.gz"
+    reference.write_bytes(gzip.compress(text.encode(), mtime=0))
+    there = f"evaluation.reference.files=['{reference}']"
+    here = [*SETTINGS, files_setting(str(folder / "data" / "span-1")), there]
     command = ["run", str(EXAMPLE / "config.yaml"), "--root", str(folder / "local"), "--json"]
     local = subprocess.Popen(
         [sys.executable, "-c", LOCAL, *command, *(part for each in here for part in ("--set", each))],
@@ -108,7 +127,14 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
         second = emulate(compiled, folder / "dry-run", told, version="2.17", jobs=2)
     # The last one's are processes from their first line on.
     third = emulate(compiled, folder / "dry-run", told, version="2.5", jobs=2)
-    return Runs(folder, json.loads(run_record), first, second, third)
+    (folder / "data" / "span-3").mkdir()
+    for split in ("train", "test"):
+        text = gzip.decompress((folder / "data" / "span-2" / f"{split}.csv.gz").read_bytes()).decode()
+        (folder / "data" / "span-3" / f"{split}.csv.gz").write_bytes(gzip.compress(swapped(text).encode(), mtime=0))
+    with patch.object(launcher, "subprocess", SimpleNamespace(**vars(subprocess) | {"Popen": forked})):
+        held = emulate(compiled, folder / "dry-run", told, version="2.15", jobs=2)
+        forced = emulate(compiled, folder / "dry-run", {**told, "force": "true"}, version="2.17", jobs=2)
+    return Runs(folder, json.loads(run_record), first, second, third, held, forced)
 
 
 def test_every_step_ran_and_a_model_is_published(runs: Runs) -> None:
@@ -190,11 +216,49 @@ def test_the_page_of_the_run_shows_the_evaluation(runs: Runs) -> None:
             expected[OTHER] = expected.pop("9")
         assert dict(zip(names, counts.sum(axis=1), strict=True)) == expected
         assert np.trace(counts) / counts.sum() == pytest.approx(summary.metrics["accuracy"])
-        report = runs.kept(run_record, "Evaluator", "report")
-        assert report.is_file() and f"<td>{summary.metrics['accuracy']:.4g}</td>" in report.read_text()
+        page = runs.kept(run_record, "Evaluator", "page").read_text()
+        assert f'<td class="number">{summary.metrics["accuracy"]:.4g}</td>' in page
     assert runs.second.task("Evaluator").artifacts["metrics"]["metadata"]["published/accuracy"] == pytest.approx(
         evaluation(runs, runs.first).metrics["accuracy"], abs=1e-6
     )
+
+
+def test_a_held_night_is_seen_on_the_page(runs: Runs) -> None:
+    """The labels of the third span are swapped: the planner holds, and nothing else runs."""
+    states = {task.name: task.state for task in runs.held.tasks}
+    assert (runs.held.status, states.pop("RetrainPlanner"), states.pop("Configuration")) == (
+        "succeeded",
+        "SUCCEEDED",
+        "SUCCEEDED",
+    )
+    assert set(states.values()) == {"SKIPPED"}
+    shown = runs.held.task("RetrainPlanner").artifacts["metrics"]["metadata"]
+    assert (shown["plan/retrain"], shown["plan/held"], shown["plan/served_model"]) == (0, 1, 1)
+    page = runs.kept(runs.held, "RetrainPlanner", "page").read_text()
+    assert "<h1>Held for a person</h1>" in page
+    assert "<td>served_model</td><td>alarm</td>" in page
+
+
+def test_what_the_reference_gate_says_is_seen_on_the_page(runs: Runs) -> None:
+    """Forced, a model of swapped labels is trained; on the reference set it is a fall, and it is not published."""
+    accepted = [
+        run_record.task("ReferenceGate").artifacts["metrics"]["metadata"]["reference/accepted"]
+        for run_record in (runs.first, runs.second, runs.forced)
+    ]
+    assert accepted == [1, 1, 0]
+    shown = runs.forced.task("ReferenceGate").artifacts["metrics"]["metadata"]
+    assert shown["reference/fall"] > 0.3
+    page = runs.kept(runs.forced, "ReferenceGate", "page").read_text()
+    assert "<h1>The reference set: the model is refused</h1>" in page
+    assert runs.forced.status == "succeeded"
+    assert len(runs.published()) == 2
+    for step, name, expected in (
+        ("RetrainPlanner", "plan/retrain", 1),
+        ("ExampleValidator", "anomalies", 0),
+        ("ServingGate", "serving/accepted", 1),
+    ):
+        assert runs.forced.task(step).artifacts["metrics"]["metadata"][name] == expected
+        assert runs.kept(runs.forced, step, "page").read_text().startswith("<!DOCTYPE html>")
 
 
 def rows_read(runs: Runs, run_record: DryRunRecord) -> int:
@@ -274,6 +338,8 @@ def test_the_planner_compares_with_what_is_published_and_a_run_without_news_ends
         ("published", runs.first.run_id, first),
         ("started", runs.second.run_id, None),
         ("published", runs.second.run_id, second),
+        ("started", runs.forced.run_id, None),
+        ("refused", runs.forced.run_id, None),
     ]
 
 

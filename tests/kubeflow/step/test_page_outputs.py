@@ -12,8 +12,8 @@ import pytest
 from noisy_gru.components.evaluation.summary import EvaluationSummary
 from noisy_gru.kubeflow.step.page_outputs import PAGE_OUTPUTS, write_page_outputs
 
-# The kfp SDK is imported with what it deprecated.
-pytestmark = pytest.mark.filterwarnings("default")
+# TFX and the kfp SDK are imported with what they deprecated.
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
 
 
 class Cells(HTMLParser):
@@ -46,27 +46,31 @@ def summary() -> EvaluationSummary:
 def test_numbers_are_properties(tmp_path: Path) -> None:
     from kfp import dsl
 
+    from noisy_gru.kubeflow.step.step_pages import evaluation_shown
+
     counts = np.array([[3, 1], [0, 2]])
     places = {name: tmp_path / "out" / name for name in PAGE_OUTPUTS}
-    written = write_page_outputs(summary(), places, (["a", "b"], counts))
+    written = write_page_outputs(evaluation_shown(summary(), (["a", "b"], counts)), places)
     theirs = dsl.Metrics()
     for name, value in (("accuracy", 0.75), ("example_count", 40.0), ("published/accuracy", 0.8)):
         theirs.log_metric(name, value)
     matrix = dsl.ClassificationMetrics()
     matrix.log_confusion_matrix(["a", "b"], counts.tolist())
-    assert written == {"metrics": theirs.metadata, "report": {}, "classification": matrix.metadata}
+    assert written == {"metrics": theirs.metadata, "page": {}, "classification": matrix.metadata}
     del places["classification"]
-    assert set(write_page_outputs(summary(), places)) == {"metrics", "report"}
+    assert set(write_page_outputs(evaluation_shown(summary()), places)) == {"metrics", "page"}
     assert {
         "metrics": dsl.Metrics.schema_title,
-        "report": dsl.HTML.schema_title,
+        "page": dsl.HTML.schema_title,
         "classification": dsl.ClassificationMetrics.schema_title,
     } == PAGE_OUTPUTS
 
 
 def test_the_report_is_one_page_that_runs_nothing(tmp_path: Path) -> None:
-    write_page_outputs(summary(), {name: tmp_path / name for name in PAGE_OUTPUTS})
-    page = Cells((tmp_path / "report").read_text())
+    from noisy_gru.kubeflow.step.step_pages import evaluation_shown
+
+    write_page_outputs(evaluation_shown(summary()), {name: tmp_path / name for name in PAGE_OUTPUTS})
+    page = Cells((tmp_path / "page").read_text())
     assert "script" not in page.tags
     for text in (
         "The model refused",
@@ -78,4 +82,4 @@ def test_the_report_is_one_page_that_runs_nothing(tmp_path: Path) -> None:
     ):
         assert text in page.texts
     assert "shop=<script>alert(1)</script>" in page.texts
-    assert [file.name for file in tmp_path.iterdir()] == ["report"]
+    assert [file.name for file in tmp_path.iterdir()] == ["page"]
