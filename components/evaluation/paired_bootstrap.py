@@ -27,6 +27,7 @@ Accept = Literal["not_worse", "better"]
 Gain = Callable[[np.ndarray], np.ndarray]
 MIN_CLUSTERS = 5  # fewer have so few resamples that no level can be read from them
 _MAX_CLUSTERS = 2000  # more are merged into groups: the interval is as good, and memory stays bounded
+_BLOCK = 4000  # resamples that are drawn at once
 TIE_WEIGHT = 0.5**0.5  # size of the disagreements that are drawn beside right-or-wrong answers
 _TOLERANCE = 1e-12  # of floating point, in comparisons with the margin
 
@@ -102,8 +103,12 @@ def resample(sums: np.ndarray, bootstrap: Bootstrap, extra: np.ndarray | None = 
     # Equal clusters are drawn together: the same distribution for a fraction of the work.
     kinds, numbers = np.unique(drawn, axis=0, return_counts=True)
     random = np.random.default_rng(bootstrap.seed)
-    weights = random.multinomial(len(drawn), numbers / len(drawn), size=bootstrap.resamples)
-    return Resampled(sums.sum(axis=0), weights @ kinds, count, bootstrap.confidence)
+    totals = np.empty((bootstrap.resamples, sums.shape[1]))
+    for start in range(0, bootstrap.resamples, _BLOCK):
+        block = totals[start : start + _BLOCK]
+        # The same numbers as of one call for all, in bounded memory.
+        block[:] = random.multinomial(len(drawn), numbers / len(drawn), size=len(block)) @ kinds
+    return Resampled(sums.sum(axis=0), totals, count, bootstrap.confidence)
 
 
 def interval(resampled: Resampled, gain: Gain) -> Interval:

@@ -10,6 +10,7 @@ that of repeating the last value (both of the same sequences).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +22,12 @@ from noisy_gru.components.evaluation.paired_bootstrap import TIE_WEIGHT, Bootstr
 from noisy_gru.components.evaluation.sequence_losses import labels, naive_losses, names, sequence_losses
 from noisy_gru.schema.config import ClassificationConfig, DatasetConfig, ForecastingConfig, TaskConfig
 
-# An alarm costs a night: it is to be sure.
+# An alarm costs a night: it is to be sure, of all that is judged together.
 CONFIDENCE = 0.99
 # The loss of an answer that is no number: infinity times a weight of zero would be no number, and no alarm.
 _BROKEN = 1e100
+# So that a bound at the level rests on as many resamples beyond it as at 99 %.
+_FEWEST_RESAMPLES, _RESAMPLES_AT_LEVEL = 4000, 40
 
 
 @dataclass(frozen=True)
@@ -41,17 +44,40 @@ class PublishedError:
 
 
 @dataclass(frozen=True)
+class PartError:
+    """The served model on a part of the new data.
+
+    Attributes:
+        name: of the part, such as ``span 5``.
+        error: as a part of the naive answer's.
+        lower: bound of it, one-sided; None: too few sequences are independent for one.
+        sequences: measured on.
+        independent: entities, or blocks of time, among them.
+        broken: sequences that the model answered with what is no number.
+    """
+
+    name: str
+    error: float
+    lower: float | None
+    sequences: int
+    independent: int
+    broken: int = 0
+
+
+@dataclass(frozen=True)
 class ServedError:
     """The served model on new data.
 
     Attributes:
         error: as a part of the naive answer's.
-        lower: bound of it, one-sided at ``CONFIDENCE``; None: too few sequences are independent for one.
+        lower: bound of it, one-sided; None: too few sequences are independent for one. The bounds of all the data and
+            of its parts hold at ``CONFIDENCE`` together (Bonferroni).
         published: the same on the test split, when the model was published.
-        limit: what the bound may be.
+        limit: what the bounds may be.
         sequences: measured on.
         independent: entities, or blocks of time, among them.
         broken: sequences that the model answered with what is no number.
+        parts: spans, where there is more than one.
     """
 
     error: float
@@ -61,11 +87,22 @@ class ServedError:
     sequences: int
     independent: int
     broken: int = 0
+    parts: tuple[PartError, ...] = ()
 
     @property
     def collapsed(self) -> bool:
-        """Whether the error is beyond the limit, surely."""
+        """Whether the error is beyond the limit, surely: of all the data, or of a part of it."""
+        return self.collapsed_together or bool(self.collapsed_parts)
+
+    @property
+    def collapsed_together(self) -> bool:
+        """Whether that of all the data is."""
         return self.lower is not None and self.lower > self.limit
+
+    @property
+    def collapsed_parts(self) -> tuple[PartError, ...]:
+        """The parts of which it is."""
+        return tuple(part for part in self.parts if part.lower is not None and part.lower > self.limit)
 
 
 def published_error(metrics: Mapping[str, float], task: TaskConfig) -> PublishedError | None:
@@ -85,7 +122,12 @@ def published_error(metrics: Mapping[str, float], task: TaskConfig) -> Published
 
 
 def served_error(
-    saved_model: Path, examples: Sequence[bytes], dataset: DatasetConfig, published: PublishedError, collapse: float
+    saved_model: Path,
+    examples: Sequence[bytes],
+    dataset: DatasetConfig,
+    published: PublishedError,
+    collapse: float,
+    parts: Mapping[str, Sequence[bytes]] | None = None,
 ) -> ServedError:
     """The error of a model on tf.Examples, and what it may be.
 
@@ -95,9 +137,43 @@ def served_error(
         dataset: the configuration.
         published: of the version.
         collapse: the limit is so far on the way from the published error to the naive answer's.
+        parts: the examples of each span, to be judged by itself as well: among many good ones a bad one would pass.
     """
+    parts = {name: part for name, part in (parts or {}).items() if part}
+    if len(parts) < 2:
+        parts = {}
+    # Most examples of a part are among all of them, and are answered once.
+    distinct = list(dict.fromkeys([*examples, *(example for part in parts.values() for example in part)]))
+    losses = dict(zip(distinct, sequence_losses(saved_model, distinct, dataset.task).tolist(), strict=True))
+    level = (1 - CONFIDENCE) / (1 + len(parts))
+
+    def judged(name: str, chosen: Sequence[bytes]) -> PartError:
+        found = np.array([losses[example] for example in chosen])
+        return _part_error(name, chosen, found, dataset, published, level)
+
+    whole = judged("", examples)
+    return ServedError(
+        error=whole.error,
+        lower=whole.lower,
+        published=published.part,
+        limit=published.part + collapse * (1 - published.part),
+        sequences=whole.sequences,
+        independent=whole.independent,
+        broken=whole.broken,
+        parts=tuple(judged(name, part) for name, part in parts.items()),
+    )
+
+
+def _part_error(
+    name: str,
+    examples: Sequence[bytes],
+    losses: np.ndarray,
+    dataset: DatasetConfig,
+    published: PublishedError,
+    level: float,
+) -> PartError:
+    """The error, and its bound at ``1 - level``."""
     task = dataset.task
-    losses = sequence_losses(saved_model, examples, task)
     broken = int(np.isinf(losses).sum())
     losses = np.minimum(losses, _BROKEN)
     extra = None
@@ -113,19 +189,20 @@ def served_error(
         # Around a value near them, so that squares of large numbers don't cancel.
         true = true - true.mean()
         sums = np.stack([losses**2, true, true**2, np.ones(len(true))], axis=1)
-
-    def part(totals: np.ndarray) -> np.ndarray:
-        with np.errstate(invalid="ignore", divide="ignore"):
-            if totals.shape[-1] == 2:
-                return totals[..., 0] / totals[..., 1]
-            variance = totals[..., 2] - totals[..., 1] ** 2 / totals[..., 3]
-            return np.sqrt(totals[..., 0] / np.maximum(variance, 0.0))
-
     clusters = clusters_of(names(examples), dataset).codes
-    bootstrap = Bootstrap(confidence=CONFIDENCE, seed=dataset.seed)
-    found = interval(resample(sums_by_cluster(sums, clusters), bootstrap, extra), part)
-    limit = published.part + collapse * (1 - published.part)
+    resamples = max(_FEWEST_RESAMPLES, math.ceil(_RESAMPLES_AT_LEVEL / level))
+    bootstrap = Bootstrap(confidence=1 - level, resamples=resamples, seed=dataset.seed)
+    found = interval(resample(sums_by_cluster(sums, clusters), bootstrap, extra), _as_part)
     # Where the naive answer is right throughout (a sensor that is stuck), an error is endless, and none is zero.
     error, lower = np.nan_to_num([found.difference, found.lower], nan=0.0, posinf=_BROKEN, neginf=-np.inf)
     shown = None if np.isneginf(lower) else float(lower)
-    return ServedError(float(error), shown, published.part, limit, len(losses), found.clusters, broken)
+    return PartError(name, float(error), shown, len(losses), found.clusters, broken)
+
+
+def _as_part(totals: np.ndarray) -> np.ndarray:
+    """Errors as a part of the naive answer's, of sums: of both losses, or of squares and of a variance."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        if totals.shape[-1] == 2:
+            return totals[..., 0] / totals[..., 1]
+        variance = totals[..., 2] - totals[..., 1] ** 2 / totals[..., 3]
+        return np.sqrt(totals[..., 0] / np.maximum(variance, 0.0))

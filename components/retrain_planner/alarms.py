@@ -31,12 +31,19 @@ def _served_model(config: AlarmsConfig, evidence: Evidence) -> Reason:
     text = (
         f"the served model's error on {served.sequences:,} new sequences is {_part(served.error)} of the naive answer's"
     )
-    text += f" (surely above {_part(served.lower)})" if served.lower is not None and served.collapsed else ""
+    text += f" (surely above {_part(served.lower)})" if served.lower is not None and served.collapsed_together else ""
     text += f", {served.published:.3g} when it was published; at most {served.limit:.3g} is no alarm"
     if served.broken:
         text += f"; {served.broken:,} of the answers are no numbers"
-    if served.error > served.limit and not served.collapsed:
+    if served.error > served.limit and not served.collapsed_together:
         text += f"; {served.independent:,} independent ones are too few to be sure"
+    odd = sorted((part for part in served.parts if part.error > served.limit), key=lambda part: -part.error)
+    for part in [*served.collapsed_parts, *(each for each in odd if each not in served.collapsed_parts)][:_SHOWN]:
+        text += f"; on the {part.sequences:,} of {part.name} alone it is {_part(part.error)}"
+        if part.lower is not None and part in served.collapsed_parts:
+            text += f" (surely above {_part(part.lower)})"
+        else:
+            text += f", of which {part.independent:,} independent ones are too few to be sure"
     return Reason(rule="served_model", kind="alarm", met=served.collapsed, text=text, numbers=asdict(served))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from noisy_gru.components.evaluation.served_error import ServedError
@@ -29,8 +29,9 @@ def measure(
     drift_of: Callable[[ValueSample], Drift] | None = None,
     like: ValueSample | None = None,
     why_not: str = "",
-    served_of: Callable[[list[bytes]], ServedError] | None = None,
+    served_of: Callable[..., ServedError] | None = None,
     why_not_served: str = "",
+    parts: Sequence[tuple[str, Resolved]] = (),
 ) -> Measured:
     """Counts the new data's sequences, and measures how far it moved.
 
@@ -43,8 +44,10 @@ def measure(
         drift_of: measures the drift of a sample of the new data; None: it isn't asked for.
         like: sample of the data to compare with.
         why_not: why it isn't, for the answer.
-        served_of: measures the served model on serialized tf.Examples; None: it isn't asked for.
+        served_of: measures the served model on serialized tf.Examples, with ``parts`` on those of each; None: it
+            isn't asked for.
         why_not_served: why it isn't, for the answer.
+        parts: of the new data, by name, for ``served_of``.
 
     Raises:
         DataError: the data can't be used, or a span holds no rows.
@@ -75,11 +78,40 @@ def measure(
             except DataError as error:
                 # Too little data is no reason to end the plan.
                 why_not = str(error)
+        served = None
+        if served_of is not None:
+            found = read_examples(folder)
+            of_parts = _examples_of(parts, before, dataset, folder, size_of) if len(parts) > 1 else {}
+            served = served_of(found, parts=of_parts)
         return Measured(
             rows=rows,
             sequences=sequences,
             drift=drift,
             why_no_drift=why_not,
-            served=served_of(read_examples(folder)) if served_of is not None else None,
+            served=served,
             why_not_served=why_not_served,
         )
+
+
+def _examples_of(
+    parts: Sequence[tuple[str, Resolved]],
+    before: Resolved | None,
+    dataset: DatasetConfig,
+    folder: Path,
+    size_of: Callable[[Source], int],
+) -> dict[str, list[bytes]]:
+    """The examples that each part would have brought if it had been the only new one, after those before it."""
+    found: dict[str, list[bytes]] = {}
+    sources = list(before.sources) if before is not None else []
+    known = ids_in(folder / "before" / EXAMPLES)
+    for place, (name, part) in enumerate(parts):
+        # Windows reach back into the parts before; whole sequences don't.
+        sources = [*sources, *part.sources] if before is not None else list(part.sources)
+        there = folder / f"part-{place}"
+        ingest_in_process(sources, dataset, there, size_of)
+        if before is not None:
+            ids = ids_in(there / EXAMPLES)
+            keep_others(there / EXAMPLES, known)
+            known |= ids
+        found[name] = read_examples(there)
+    return found

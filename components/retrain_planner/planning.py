@@ -5,7 +5,7 @@ It reads alone: what it ingests to measure goes to a temporary folder that is re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -33,6 +33,9 @@ from noisy_gru.registry.training_record import (
 )
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.span_patterns import span_text
+
+# Spans that are judged one by one: a week of nights. More are judged in so many groups.
+MOST_PARTS = 7
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,5 +195,31 @@ def _measured(
         why_not=why_not,
         served_of=served_of,
         why_not_served=why_not_served,
+        parts=_parts(new),
     )
     return measured, ""
+
+
+def _parts(new: Resolved) -> list[tuple[str, Resolved]]:
+    """The new spans, or files where there are no spans, each by itself; of many, neighbours together."""
+    units: list[tuple[int | str, Resolved]] = [
+        (span.number, Resolved((span,), tuple(source for source in new.sources if source.path in set(span.files))))
+        for span in new.spans
+    ] or [(source.name, Resolved((), (source,))) for source in new.sources]
+    count = min(MOST_PARTS, len(units))
+    groups = [units[len(units) * place // count : len(units) * (place + 1) // count] for place in range(count)]
+    return [(_part_name([name for name, _ in group]), _joined(each for _, each in group)) for group in groups]
+
+
+def _part_name(names: Sequence[int | str]) -> str:
+    spans = [name for name in names if isinstance(name, int)]
+    if spans:
+        return f"span{'s' * (len(spans) != 1)} {span_text(spans)}"
+    return str(names[0]) if len(names) == 1 else f"{names[0]} to {names[-1]}"
+
+
+def _joined(several: Iterable[Resolved]) -> Resolved:
+    found = list(several)
+    return Resolved(
+        tuple(span for each in found for span in each.spans), tuple(source for each in found for source in each.sources)
+    )

@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 
+from noisy_gru.components.evaluation.paired_bootstrap import resample
 from noisy_gru.components.evaluation.sequence_losses import naive_losses, sequence_losses
-from noisy_gru.components.evaluation.served_error import PublishedError, served_error
+from noisy_gru.components.evaluation.served_error import PublishedError, ServedError, served_error
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import DataError
 
@@ -112,6 +114,64 @@ def test_swapped_labels_are_a_collapse_and_the_same_world_is_none(tmp_path, swap
     assert found.collapsed == collapsed
 
 
+def _night(name: str, count: int, error: float) -> tuple[list[bytes], list[float]]:
+    """Sequences of two even classes, and whether the model is wrong on each: to the number that the error says."""
+    examples = [_example(f"{name}-{place}", y=[b"a"]) for place in range(count)]
+    return examples, [float(place < round(error * count)) for place in range(count)]
+
+
+def _judged(monkeypatch: pytest.MonkeyPatch, nights: dict[str, tuple[list[bytes], list[float]]]) -> ServedError:
+    known = {example: loss for night in nights.values() for example, loss in zip(*night, strict=True)}
+    monkeypatch.setattr(
+        "noisy_gru.components.evaluation.served_error.sequence_losses",
+        lambda model, examples, task: np.array([known[example] for example in examples]),
+    )
+    parts = {name: night[0] for name, night in nights.items()}
+    everything = [example for examples in parts.values() for example in examples]
+    return served_error(Path("m"), everything, CLASSES, PublishedError(0.15, 0.5), 0.5, parts)
+
+
+@pytest.mark.parametrize("count", [20, 40, 150])
+def test_one_swapped_span_is_found_among_six_good_ones(monkeypatch, count):
+    """Errors of 0.15, and of 0.85 where labels are swapped; the limit is 0.325."""
+    nights = {f"span {number}": _night(str(number), count, 0.85 if number == 3 else 0.15) for number in range(7)}
+    found = _judged(monkeypatch, nights)
+    wrong = np.array([np.mean(losses) for _, losses in nights.values()])
+    assert [part.error for part in found.parts] == pytest.approx(wrong / 0.5)
+    assert found.error == pytest.approx(wrong.mean() / 0.5)
+    assert found.limit == pytest.approx(0.325 / 0.5)
+    assert (found.collapsed_together, found.collapsed) == (False, True)
+    assert [part.name for part in found.collapsed_parts] == ["span 3"]
+    assert (found.sequences, [part.sequences for part in found.parts]) == (7 * count, [count] * 7)
+    json.dumps(asdict(found), allow_nan=False)
+
+
+def test_more_spans_are_no_more_false_alarms(monkeypatch):
+    """At an error just at the limit, one night in a hundred at the most: 21 of 1,000 at the 99.9th percentile."""
+    known: dict[Any, Any] = {}
+
+    def resample_once(sums: np.ndarray, bootstrap: Any, extra: Any) -> Any:
+        """Nights with as many wrong answers have the same resamples."""
+        key = np.sort(sums[:, 0]).tobytes(), bootstrap
+        return known[key] if key in known else known.setdefault(key, resample(sums, bootstrap, extra))
+
+    monkeypatch.setattr("noisy_gru.components.evaluation.served_error.resample", resample_once)
+    random = np.random.default_rng(5)
+    alarms = 0
+    for _ in range(1000):
+        nights = {}
+        for number in range(5):
+            examples, _losses = _night(str(number), 40, 0.0)
+            nights[f"span {number}"] = examples, (random.random(40) < 0.325).astype(float).tolist()
+        alarms += _judged(monkeypatch, nights).collapsed
+    assert alarms <= binom.ppf(0.999, 1000, 0.01)
+
+
+def test_a_single_span_is_judged_once(monkeypatch):
+    nights = {"span 1": _night("1", 40, 0.85)}
+    assert _judged(monkeypatch, nights).parts == ()
+
+
 def test_a_regression_that_is_worse_than_the_mean_has_collapsed(tmp_path):
     y = np.random.default_rng(1).normal(1e4, 1, 80).astype(np.float32)
     model = _saved(tmp_path / "n", lambda values: {"predictions": values[:, None]})
@@ -155,3 +215,16 @@ def test_a_forecast_that_collapses_says_so_in_numbers_that_json_has(
     assert found.lower == (None if lower is None else pytest.approx(lower))
     assert found.broken == (len(examples) if "no numbers" in request.node.name else 0)
     json.dumps(asdict(found), allow_nan=False)
+
+
+@pytest.mark.parametrize(("bad", "collapsed"), [(4, False), (5, True)])
+def test_short_nights_of_a_single_series_are_only_sure_if_all_are_bad(monkeypatch, bad, collapsed):
+    """Five nights, each as long as a window with its furthest horizon; docs/retraining.md says what follows."""
+    errors = [2.0] * 5 * bad + [0.2] * 5 * (5 - bad)
+    monkeypatch.setattr(
+        "noisy_gru.components.evaluation.served_error.sequence_losses",
+        lambda model, examples, task: np.array(errors),
+    )
+    found = served_error(Path("m"), _windows(1, 25, 0.0), WINDOWS, PublishedError(0.2, 1.0), 0.5)
+    assert (found.independent, found.error) == (5, pytest.approx(np.mean(errors)))
+    assert found.collapsed == collapsed

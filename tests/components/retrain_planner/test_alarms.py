@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from noisy_gru.components.evaluation.served_error import PublishedError, ServedError, published_error
+from noisy_gru.components.evaluation.served_error import PartError, PublishedError, ServedError, published_error
 from noisy_gru.components.retrain_planner.config import RulesConfig
 from noisy_gru.components.retrain_planner.evidence import Base, Evidence, Measured, News, Sizes
 from noisy_gru.components.retrain_planner.plan import Plan
@@ -61,6 +62,23 @@ def test_too_few_independent_sequences_are_said_to_be_too_few():
         "numbers; 2 independent ones are too few to be sure"
     )
     json.loads(json.dumps(plan.to_dict(), allow_nan=False))
+
+
+def test_one_bad_span_among_good_ones_holds_the_night():
+    parts = (
+        PartError(name="span 10", error=0.2, lower=0.1, sequences=40, independent=40),
+        PartError(name="span 11", error=1.8, lower=1.3, sequences=40, independent=40),
+        PartError(name="span 12", error=1.9, lower=None, sequences=6, independent=3),
+    )
+    plan = _plan(served=replace(FINE, parts=parts))
+    assert (plan.retrain, plan.held) == (False, True)
+    assert plan.summary.startswith(
+        "held for a person: the served model's error on 50 new sequences is 0.4 of the naive answer's, 0.2 when it was "
+        "published; at most 0.6 is no alarm; on the 40 of span 11 alone it is 1.8 (surely above 1.3); on the 6 of span "
+        "12 alone it is 1.9, of which 3 independent ones are too few to be sure (called for by"
+    )
+    json.loads(json.dumps(plan.to_dict(), allow_nan=False))
+    assert _plan(served=replace(FINE, parts=parts[::2])).retrain
 
 
 def test_a_person_goes_on_with_force():

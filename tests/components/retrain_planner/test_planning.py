@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import glob
 import io
+import json
 import tempfile
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from noisy_gru.components.evaluation.sequence_losses import names as sequence_names
+from noisy_gru.components.evaluation.served_error import ServedError
 from noisy_gru.components.retrain_planner.plan import Plan, Reason
 from noisy_gru.components.retrain_planner.planning import Subject, make_plan
 from noisy_gru.registry.retraining_attempts import Attempt, append_attempt
@@ -284,3 +288,85 @@ def test_windows_of_a_forecast_reach_back_into_the_spans_before(shop, make_value
     }
     assert drift["city", "shares"] == pytest.approx(expected, abs=1e-6)
     assert "(2 new and 60 trained-on stretches of windows)" in _reason(plan, "drift").text
+
+
+def _sign_model(saved_model: Path, examples: list[bytes], task: Any) -> np.ndarray:
+    """The losses of a model that says b where the first x is positive."""
+    import tensorflow as tf
+
+    told: Any = [tf.train.Example.FromString(example).features.feature for example in examples]
+    said = [b"b" if each["x"].float_list.value[0] > 0 else b"a" for each in told]
+    return np.array([float(each["label"].bytes_list.value[0] != one) for each, one in zip(told, said, strict=True)])
+
+
+def _separable(span: int, *, swapped: bool = False) -> str:
+    """Sequences whose label is the sign of x, or its opposite."""
+    random = np.random.default_rng(span)
+    lines = ["id,t,x,city,label"]
+    for number in range(30):
+        label = "ab"[(number + swapped) % 2]
+        level = 1 if number % 2 else -1
+        lines += [f"{span}-{number},{step},{level + random.normal(0, 0.1):.6f},JFK,{label}" for step in range(6)]
+    return "\n".join(lines) + "\n"
+
+
+def _with_metrics(shop: Any, version: int, metrics: dict[str, float]) -> None:
+    file = shop.model_dir / str(version) / "assets.extra" / "retraining" / "run.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"metrics": metrics}))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("by_span", [True, False])
+def test_one_bad_span_or_file_among_many_new_ones_is_held(shop, monkeypatch, by_span):
+    """Six of the new ones are as they should be; in the seventh labels are swapped."""
+    monkeypatch.setattr("noisy_gru.components.evaluation.served_error.sequence_losses", _sign_model)
+    shop.write("1.csv", _separable(1))
+    shop.publish(5, NOW - timedelta(days=2), {1: ["1.csv"]} if by_span else {-1: ["1.csv"]})
+    _with_metrics(shop, 5, {"accuracy": 0.95, "accuracy_majority": 0.5})
+    for span in range(2, 9):
+        shop.write(f"{span}.csv", _separable(span, swapped=span == 6))
+    subject = shop.subject(UNMEASURED, files=["{SPAN}.csv"] if by_span else ["*.csv"], spans=ALL if by_span else None)
+    plan = _plan(subject)
+    assert (plan.retrain, plan.held) == (False, True)
+    numbers = _reason(plan, "served_model").numbers
+    assert numbers["error"] == pytest.approx(1 / 7 / 0.5)
+    names = [f"span {span}" if by_span else f"{span}.csv" for span in range(2, 9)]
+    assert {part["name"]: part["error"] for part in numbers["parts"]} == {
+        name: pytest.approx(2.0 if name.removesuffix(".csv").endswith("6") else 0.0) for name in names
+    }
+    assert f"; on the 30 of {names[4]} alone it is 2 (surely above" in plan.summary
+    for span in range(9, 15):
+        shop.write(f"{span}.csv", _separable(span))
+    grouped = [part["name"] for part in _reason(_plan(subject), "served_model").numbers["parts"]]
+    if by_span:
+        assert grouped == ["span 2", *(f"spans {first}-{first + 1}" for first in (3, 5, 7, 9, 11, 13))]
+    assert len(grouped) == 7
+
+
+@pytest.mark.slow
+def test_windows_of_each_new_span_are_those_that_it_brings(shop, monkeypatch):
+    """As in the forecast above: 24 windows of each of two stations for each day after the second."""
+    seen: dict[str, list[str]] = {}
+
+    def keep(model: Path, examples: list[bytes], parts: dict[str, list[bytes]], **_: Any) -> ServedError:
+        seen.update({name: sequence_names(part) for name, part in {"all": examples, **parts}.items()})
+        return ServedError(error=0.1, lower=0.1, published=0.1, limit=0.5, sequences=1, independent=1)
+
+    monkeypatch.setattr("noisy_gru.components.retrain_planner.planning.served_error", keep)
+    for day in range(1, 6):
+        shop.write(f"{day}.csv", _day(day, [0.6, 0.3, 0.1]))
+    subject = shop.subject({**UNMEASURED}, spans=ALL)
+    data = subject.dataset.data.model_dump() | {"entity": "id", "features": ["x"]}
+    task = {"kind": "forecasting", "targets": ["x"], "input_length": 24, "horizons": [6]}
+    dataset = DatasetConfig.model_validate({"data": data, "task": task, "splits": {"by": "time"}})
+    shop.publish(5, NOW - timedelta(days=2), {1: ["1.csv"], 2: ["2.csv"]})
+    _with_metrics(shop, 5, {"mae": 0.5, "mae_naive_last": 1.0})
+    _plan(replace(subject, dataset=dataset))
+    # The last input step of a window whose target is in the day: six hours before it.
+    expected = {
+        f"span {day}": {f"{station}@{hour}" for station in "ab" for hour in range(24 * day - 6, 24 * day + 18)}
+        for day in (3, 4, 5)
+    }
+    assert {name: set(ids) for name, ids in seen.items() if name != "all"} == expected
+    assert set(seen["all"]) == set().union(*expected.values())
+    assert len(seen["all"]) == 3 * 48
