@@ -8,7 +8,6 @@ Without a server the SavedModel is loaded in a Session, as a server does, and Te
 from __future__ import annotations
 
 import csv
-import functools
 import json
 import os
 import sys
@@ -16,9 +15,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
-from noisy_gru.data.requests.prediction_input import read_for_prediction
 from noisy_gru.data.sequences.duplicates import EXACT
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 from noisy_gru.pipeline.runs.output_redirection import output_to
@@ -30,6 +28,7 @@ from noisy_gru.schema.file_patterns import as_meant, local_glob
 from noisy_gru.serving.client.client import Client
 from noisy_gru.serving.client.connection import DEFAULT_TIMEOUT, Tls, Transport
 from noisy_gru.serving.client.predictions import Answer, Part, Predictions
+from noisy_gru.serving.client.requests import prediction_input
 
 FORMATS = ("csv", "jsonl")
 BATCH = 512
@@ -57,7 +56,7 @@ class Server:
     """
 
     target: str
-    transport: Transport = "grpc"
+    transport: Transport | None = None
     label: str | None = None
     timeout: float = DEFAULT_TIMEOUT
     tls: Tls | None = None
@@ -124,23 +123,48 @@ def predict_files(
         raise ConfigError(f"--format: expected one of {', '.join(FORMATS)}, found {format_}")
     if server is None:
         published_model(root, config.model_name, version)
-        ask = functools.partial(_ask_here, root, config=config, version=version)
-    else:
-        ask = functools.partial(_ask_server, server, config=config, version=version)
     paths = []
     for pattern in inputs:
         found = local_glob(as_meant(pattern))
         if not found:
             raise UserError(f"{pattern}: matches no file")
         paths += [Path(path) for path in found]
-    # TensorFlow writes to standard error on its own.
-    with output_to(_log(RunDirectory(root).logs)):
-        predictions = ask(paths)
+    predictions = predict_data(config, paths, root=root, version=version, server=server)
     with _opened(out) as stream:
         write = _writer(format_, stream)
         for answer in predictions:
             write(answer)
     return _tell_unused(predictions)
+
+
+def predict_data(
+    config: PipelineConfig,
+    data: Any,
+    *,
+    root: Path,
+    version: int | None = None,
+    server: Server | None = None,
+) -> Predictions:
+    """The model's answer for each sequence of data: files, a DataFrame, a Table or rows, as ``Client.predict`` takes.
+
+    Args:
+        config: of the model.
+        data: to predict from.
+        root: of the runs; nothing is read from there if there is a server.
+        version: of the model; None: the latest.
+        server: to ask; None: the published model is loaded here.
+
+    Raises:
+        UserError: no such model, data that can't be read, or no answer.
+    """
+    if server is None:
+        published_model(root, config.model_name, version)
+    # TensorFlow writes to standard error on its own.
+    with output_to(_log(RunDirectory(root).logs)):
+        if server is None:
+            return _ask_here(root, data, config, version)
+        with server.client(config, version) as client:
+            return client.predict(data, on_error="collect")
 
 
 def _log(logs: Path) -> Path:
@@ -153,14 +177,9 @@ def _log(logs: Path) -> Path:
         return Path(os.devnull)
 
 
-def _ask_server(server: Server, paths: Sequence[Path], config: PipelineConfig, version: int | None) -> Predictions:
-    with server.client(config, version) as client:
-        return client.predict(paths, on_error="collect")
-
-
-def _ask_here(root: Path, paths: Sequence[Path], config: PipelineConfig, version: int | None) -> Predictions:
+def _ask_here(root: Path, data: Any, config: PipelineConfig, version: int | None) -> Predictions:
     """The answers of a model in a Session, loaded as a server does, in a process that may crash without harm."""
-    request = read_for_prediction(paths, config.dataset)
+    request = prediction_input(data, config.dataset)
     parts = []
     with _loaded(root, config.model_name, version) as model:
         for start in range(0, len(request.ids), BATCH):

@@ -24,21 +24,27 @@ if TYPE_CHECKING:
     )
     from noisy_gru.serving.client.predictions import Predictions
     from noisy_gru.serving.client.stream import AsyncStream, Stream
+else:
+    _HOMES = {
+        "AsyncClient": "async_client",
+        "AsyncStream": "stream",
+        "Client": "client",
+        "DeadlineExceeded": "errors",
+        "InvalidRequest": "errors",
+        "NotFound": "errors",
+        "Predictions": "predictions",
+        "Refused": "errors",
+        "ServingError": "errors",
+        "Stream": "stream",
+        "Tls": "connection",
+        "Unavailable": "errors",
+    }
 
-_HOMES = {
-    "AsyncClient": "async_client",
-    "AsyncStream": "stream",
-    "Client": "client",
-    "DeadlineExceeded": "errors",
-    "InvalidRequest": "errors",
-    "NotFound": "errors",
-    "Predictions": "predictions",
-    "Refused": "errors",
-    "ServingError": "errors",
-    "Stream": "stream",
-    "Tls": "connection",
-    "Unavailable": "errors",
-}
+    def __getattr__(name: str) -> Any:
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(importlib.import_module(f"{__name__}.client.{_HOMES[name]}"), name)
+
 
 __all__ = [
     "AsyncClient",
@@ -54,9 +60,3 @@ __all__ = [
     "Tls",
     "Unavailable",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.client.{_HOMES[name]}"), name)

@@ -29,13 +29,15 @@ def predict(
     server: Annotated[
         str | None,
         typer.Option(
-            metavar="HOST:PORT",
-            help="Ask TF Serving there. Default: the model published under --root is loaded here.",
+            metavar="HOST:PORT|URL",
+            help="Ask TF Serving there: HOST:PORT, or http://HOST:PORT for REST. Default: the model published under "
+            "--root is loaded here.",
             show_default=False,
         ),
     ] = None,
     transport: Annotated[
-        Literal["grpc", "rest"] | None, typer.Option(help="What the server's port speaks. Default: grpc.")
+        Literal["grpc", "rest"] | None,
+        typer.Option(help="What the server's port speaks. Default: rest for a URL, else grpc."),
     ] = None,
     label: Annotated[str | None, typer.Option(help="Label of the version on the server, such as stable.")] = None,
     timeout: Annotated[
@@ -76,7 +78,7 @@ def predict(
         if server is not None:
             chosen = Server(
                 target=server,
-                transport=transport or "grpc",
+                transport=transport,
                 label=label,
                 timeout=DEFAULT_TIMEOUT if timeout is None else timeout,
                 tls=Tls(ca=tls_ca, certificate=tls_cert, key=tls_key) if encrypted else None,

@@ -13,6 +13,7 @@ from noisy_gru.schema.errors import ConfigError, UserError
 
 Transport = Literal["grpc", "rest"]
 TRANSPORTS = ("grpc", "rest")
+_PORTS = {"http": 80, "https": 443}
 MIB = 1 << 20
 DEFAULT_TIMEOUT = 60.0  # seconds: a server that restarts is back within half of it
 
@@ -108,6 +109,27 @@ class Connection:
                     f"headers: {name!r}: expected a name of ASCII letters, digits and - _ . and a value of "
                     "printable ASCII"
                 )
+
+
+def split_url(target: str, transport: Transport | None, tls: Tls | None) -> tuple[str, Transport, Tls | None]:
+    """HOST:PORT, transport and encryption of a target that may be a URL: `http://` and `https://` mean REST.
+
+    Raises:
+        ConfigError: another scheme, or one that contradicts ``transport`` or ``tls``.
+    """
+    scheme, separator, rest = target.partition("://")
+    if not separator:
+        return target, transport or "grpc", tls
+    if scheme not in _PORTS:
+        raise ConfigError(f"expected HOST:PORT, http://HOST:PORT or https://HOST:PORT, received {target!r}")
+    if transport == "grpc":
+        raise ConfigError(f"{target} is a REST address, but the transport is grpc; give HOST:PORT for gRPC")
+    if scheme == "http" and tls is not None:
+        raise ConfigError(f"{target} is not encrypted, but TLS options are given; expected https://")
+    address = rest.removesuffix("/")
+    if not address.rpartition("]")[2].count(":"):
+        address = f"{address}:{_PORTS[scheme]}"
+    return address, "rest", tls if scheme == "http" else tls or Tls()
 
 
 def _host(target: str) -> str:

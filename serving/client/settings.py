@@ -12,7 +12,7 @@ from noisy_gru.saved_model.example_wire import ExampleInput
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import ConfigError, DataError
 from noisy_gru.serving.client.calls import ModelChoice, PredictCall
-from noisy_gru.serving.client.connection import DEFAULT_TIMEOUT, MIB, Connection, Tls, Transport
+from noisy_gru.serving.client.connection import DEFAULT_TIMEOUT, MIB, Connection, Tls, Transport, split_url
 from noisy_gru.serving.client.errors import SHOWN, Refused
 from noisy_gru.serving.client.predictions import Predictions
 from noisy_gru.serving.client.request_flow import Answered, Flow, answered
@@ -52,10 +52,10 @@ class ClientSettings:
     """The settings of a client.
 
     Args:
-        target: HOST:PORT, of the server's gRPC or REST port.
+        target: HOST:PORT, of the server's gRPC or REST port; or http://HOST:PORT or https://HOST:PORT, of REST.
         dataset: the configuration of the data set that the model was trained on.
         model_name: TF Serving's name of the model.
-        transport: `grpc` or `rest`.
+        transport: `grpc` or `rest`; None: `rest` for a URL, else `grpc`.
         model_version: a version by its number; by default the newest that is served.
         version_label: a version by its label, in place of a number.
         batch_size: sequences in one request at most.
@@ -84,7 +84,7 @@ class ClientSettings:
         *,
         dataset: DatasetConfig,
         model_name: str,
-        transport: Transport = "grpc",
+        transport: Transport | None = None,
         model_version: int | None = None,
         version_label: str | None = None,
         batch_size: int = 256,
@@ -104,14 +104,15 @@ class ClientSettings:
         check_batches(batch_size, concurrency, largest_request)
         if tls and plaintext:
             raise ConfigError("a connection is encrypted (tls) or not (plaintext); both are given")
+        address, spoken, encryption = split_url(target, transport, Tls() if tls is True else tls or None)
         self.dataset = dataset
         self.clock, self.sleep = clock, sleep
         self.model = ModelChoice(model_name, model_version, version_label)
         self.batch_size, self.largest_request, self.concurrency = batch_size, largest_request, concurrency
         self.connection = Connection(
-            target=target,
-            transport=transport,
-            tls=Tls() if tls is True else tls or None,
+            target=address,
+            transport=spoken,
+            tls=encryption,
             plaintext=plaintext,
             headers=dict(headers or {}),
             timeout=timeout,

@@ -136,7 +136,11 @@ def test_ids_of_examples():
         ({"tls": True, "plaintext": True}, "both are given"),
         ({"headers": {"a b": "x"}}, "headers: 'a b'"),
         ({"target": "localhost"}, "HOST:PORT, for example 127.0.0.1:8500, received 'localhost'"),
-        ({"target": "http://localhost:8501"}, "HOST:PORT"),
+        ({"target": "ftp://localhost:8501"}, "HOST:PORT, http://HOST:PORT or https://HOST:PORT"),
+        ({"target": "http://localhost:8501", "transport": "grpc"}, "is a REST address, but the transport is grpc"),
+        ({"target": "http://localhost:8501", "tls": True}, "is not encrypted, but TLS options are given"),
+        ({"target": "http://localhost:port"}, "HOST:PORT"),
+        ({"target": "http://example.com:8501"}, "is not this machine"),
         ({"target": "localhost:port"}, "HOST:PORT"),
         ({"target": "localhost:0"}, "HOST:PORT"),
     ],
@@ -169,3 +173,22 @@ def test_a_secret_is_not_shown():
 def test_half_a_client_certificate():
     with pytest.raises(ConfigError, match="a client certificate and its key go together"):
         Tls(certificate=Path("client.pem"))
+
+
+@pytest.mark.parametrize(
+    ("target", "address", "encrypted"),
+    [
+        ("http://127.0.0.1:8501", "127.0.0.1:8501", False),
+        ("http://localhost:8501/", "localhost:8501", False),
+        ("http://[::1]", "[::1]:80", False),
+        ("https://models.example.com", "models.example.com:443", True),
+        ("https://[2001:db8::1]:8501", "[2001:db8::1]:8501", True),
+    ],
+)
+def test_a_url_means_rest(target, address, encrypted):
+    connection = ClientSettings(target, dataset=DATASET, model_name="m").connection
+    assert (connection.target, connection.transport, connection.tls is not None) == (address, "rest", encrypted)
+
+
+def test_an_address_without_a_scheme_means_grpc():
+    assert ClientSettings("127.0.0.1:8500", dataset=DATASET, model_name="m").connection.transport == "grpc"
