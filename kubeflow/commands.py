@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from noisy_gru.kubeflow.cluster.cluster_commands import schedule, status, submit
-from noisy_gru.pipeline.cli.options import ConfigArgument, DebugOption, SetOption, errors_in_words
+from noisy_gru.pipeline.cli.options import ConfigArgument, DebugOption, SetOption, exit_on_error
 from noisy_gru.pipeline.exit_codes import EXIT_FAILED
 
 app = typer.Typer(help="The same pipeline on Kubeflow Pipelines v2.", no_args_is_help=True, rich_markup_mode=None)
@@ -39,7 +39,7 @@ def compile_(
     from noisy_gru.pipeline.runs.output_redirection import output_to
     from noisy_gru.schema.errors import ConfigError
 
-    with errors_in_words(debug):
+    with exit_on_error(debug):
         if out.suffix != ".yaml":
             raise ConfigError(f"--out: expected a name that ends in .yaml, because KFP takes no other. Received: {out}")
         loaded = load_config(config, set_ or [])
@@ -78,7 +78,7 @@ def dry_run(
 
     There are no volumes, secrets, images or limits, and retries don't wait: what is taken from the cluster is named.
     """
-    with errors_in_words(debug):
+    with exit_on_error(debug):
         from noisy_gru.kubeflow.emulator.running import emulate
         from noisy_gru.schema.errors import ConfigError
 

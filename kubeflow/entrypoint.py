@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname).1s %(name)s: %(message)s"
     )
-    from noisy_gru.pipeline.runs.step_errors import explained, is_expected
+    from noisy_gru.pipeline.runs.step_errors import error_message, is_expected
 
     prepare_process()
     try:
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not is_expected(error):
             raise
         logger.debug("the step failed", exc_info=error)
-        print(f"error: {explained(error)}", file=sys.stderr, flush=True)
+        print(f"error: {error_message(error)}", file=sys.stderr, flush=True)
         return EXIT_FAILED
     return 0
 
@@ -71,9 +71,9 @@ def run_step(arguments: argparse.Namespace, flags: Sequence[str]) -> None:
 
     from noisy_gru.kubeflow.step.parameters import long_forms
     from noisy_gru.kubeflow.step.step_io import clear_outputs, read_input, write_output
-    from noisy_gru.pipeline.runs.beam_type_cache import keep_beams_answers
+    from noisy_gru.pipeline.runs.beam_type_cache import cache_beam_types
 
-    keep_beams_answers()
+    cache_beam_types()
     step = read_input(
         arguments.json_serialized_invocation_args,
         arguments.json_serialized_inputs_spec_args,

@@ -42,7 +42,7 @@ PACKAGES = (
 
 
 @dataclass(frozen=True)
-class Finding:
+class Check:
     """One thing looked at. ``problem``: the pipeline will not run; ``note``: it will, but read this."""
 
     name: str
@@ -51,7 +51,7 @@ class Finding:
     meaning: str
 
 
-def check_environment(root: Path | None = None) -> list[Finding]:
+def check_environment(root: Path | None = None) -> list[Check]:
     """Looks at the software and the machine; ``root`` is where runs are to be written (default: here)."""
     return [
         check_python(),
@@ -70,16 +70,16 @@ def check_environment(root: Path | None = None) -> list[Finding]:
     ]
 
 
-def check_python(version: tuple[int, int] = (sys.version_info[0], sys.version_info[1])) -> Finding:
+def check_python(version: tuple[int, int] = (sys.version_info[0], sys.version_info[1])) -> Check:
     found = f"{version[0]}.{version[1]} ({sys.executable})"
     if PYTHONS[0] <= version <= PYTHONS[1]:
-        return Finding("Python", "ok", found, "TFX 1.21 runs on it.")
-    return Finding(
+        return Check("Python", "ok", found, "TFX 1.21 runs on it.")
+    return Check(
         "Python", "problem", found, "TFX 1.21 needs Python 3.11, 3.12 or 3.13: install one, then `make setup`."
     )
 
 
-def check_glibc() -> Finding:
+def check_glibc() -> Check:
     try:
         found = os.confstr("CS_GNU_LIBC_VERSION") or ""
     except (ValueError, OSError):  # another C library does not know the name
@@ -87,51 +87,49 @@ def check_glibc() -> Finding:
     numbers = tuple(int(part) for part in found.removeprefix("glibc ").split(".") if part.isdigit())
     if not numbers:
         meaning = f"ml-metadata and TFDV need glibc {GLIBC[0]}.{GLIBC[1]} or newer, and none was found. {SYSTEMS}"
-        return Finding("glibc", "problem", found or "none", meaning)
+        return Check("glibc", "problem", found or "none", meaning)
     if numbers < GLIBC:
         meaning = f"ml-metadata and TFDV need glibc {GLIBC[0]}.{GLIBC[1]} or newer. {SYSTEMS}"
-        return Finding("glibc", "problem", found, meaning)
+        return Check("glibc", "problem", found, meaning)
     private = _loaded_library("libc.so.6")
     if private is not None and "newer-glibc" in private.parts:
         meaning = "New enough: this environment's private copy; the system's own is older and untouched."
-        return Finding("glibc", "ok", found, meaning)
-    return Finding("glibc", "ok", found, "New enough for ml-metadata's and TFDV's wheels.")
+        return Check("glibc", "ok", found, meaning)
+    return Check("glibc", "ok", found, "New enough for ml-metadata's and TFDV's wheels.")
 
 
-def check_cpp_runtime() -> Finding:
+def check_cpp_runtime() -> Check:
     try:
         ctypes.CDLL("libstdc++.so.6")
     except OSError as error:
-        return Finding("C++ runtime", "problem", str(error), f"TensorFlow and ml-metadata need GCC 14's. {SYSTEMS}")
+        return Check("C++ runtime", "problem", str(error), f"TensorFlow and ml-metadata need GCC 14's. {SYSTEMS}")
     path = _loaded_library("libstdc++.so.6")
     if path is None:
-        return Finding(
-            "C++ runtime", "note", "libstdc++.so.6", "It loads, but where from and how new could not be read."
-        )
+        return Check("C++ runtime", "note", "libstdc++.so.6", "It loads, but where from and how new could not be read.")
     if LIBSTDCXX not in path.read_bytes():
         meaning = f"Older than GCC 14 (no {LIBSTDCXX.decode()}), so ml-metadata will not load. {SYSTEMS}"
-        return Finding("C++ runtime", "problem", str(path), meaning)
-    return Finding("C++ runtime", "ok", str(path), "GCC 14's or newer, as ml-metadata's wheel needs.")
+        return Check("C++ runtime", "problem", str(path), meaning)
+    return Check("C++ runtime", "ok", str(path), "GCC 14's or newer, as ml-metadata's wheel needs.")
 
 
-def check_package(distribution: str, name: str, purpose: str) -> Finding:
+def check_package(distribution: str, name: str, purpose: str) -> Check:
     """Compares what is installed with what this package's own metadata asks for."""
     wanted = _wanted(distribution)
     try:
         found = metadata.version(distribution)
     except metadata.PackageNotFoundError:
-        return Finding(
+        return Check(
             name, "problem", "not installed", f"It {purpose}. Expected {distribution}{wanted}: run `make setup`."
         )
     if not _matches(found, wanted):
         meaning = (
             f"It {purpose}. Expected {distribution}{wanted}; another package may have changed it: run `make setup`."
         )
-        return Finding(name, "problem", found, meaning)
-    return Finding(name, "ok", found, f"It {purpose}.")
+        return Check(name, "problem", found, meaning)
+    return Check(name, "ok", found, f"It {purpose}.")
 
 
-def check_keras(environ: Mapping[str, str] = os.environ) -> Finding:
+def check_keras(environ: Mapping[str, str] = os.environ) -> Check:
     base = check_package("keras", "Keras 3", "holds the layers and the model")
     legacy = environ.get("TF_USE_LEGACY_KERAS")
     if base.status != "ok" or not legacy:
@@ -140,59 +138,59 @@ def check_keras(environ: Mapping[str, str] = os.environ) -> Finding:
         "`import keras`, which this product uses, is Keras 3 whatever the variable says; but `tf.keras` now means "
         "Keras 2 (tf_keras), whose layers do not mix with it. In code of your own write `import keras`, or unset it."
     )
-    return Finding("Keras 3", "note", f"{base.found}, TF_USE_LEGACY_KERAS={legacy}", meaning)
+    return Check("Keras 3", "note", f"{base.found}, TF_USE_LEGACY_KERAS={legacy}", meaning)
 
 
-def check_mlmd() -> Finding:
+def check_mlmd() -> Check:
     try:
         found = metadata.version("ml-metadata")
         _open_metadata_store()
     except metadata.PackageNotFoundError:
-        return Finding("MLMD", "problem", "not installed", "TFX records runs and caches steps in it: run `make setup`.")
+        return Check("MLMD", "problem", "not installed", "TFX records runs and caches steps in it: run `make setup`.")
     except (ImportError, OSError) as error:
         meaning = f"ml-metadata does not load, mostly because the C or C++ library is too old. {SYSTEMS}"
-        return Finding("MLMD", "problem", f"{found}: {error}", meaning)
+        return Check("MLMD", "problem", f"{found}: {error}", meaning)
     except RuntimeError as error:
         meaning = "ml-metadata loads but opens no store: run `make clean setup`."
-        return Finding("MLMD", "problem", f"{found}: {error}", meaning)
-    return Finding("MLMD", "ok", found, "It opened a store in memory.")
+        return Check("MLMD", "problem", f"{found}: {error}", meaning)
+    return Check("MLMD", "ok", found, "It opened a store in memory.")
 
 
-def check_bytecode(environ: Mapping[str, str] = os.environ) -> Finding:
+def check_bytecode(environ: Mapping[str, str] = os.environ) -> Check:
     name = "PYTHONDONTWRITEBYTECODE"
     found = environ.get(name)
     if not found:
-        return Finding(name, "ok", "not set", "Python keeps compiled bytecode, so importing TFX stays quick.")
+        return Check(name, "ok", "not set", "Python keeps compiled bytecode, so importing TFX stays quick.")
     if _bytecode_is_there("tfx"):
         meaning = "Python may not write bytecode, but TFX's was compiled when it was installed, so imports stay quick."
-        return Finding(name, "ok", found, meaning)
+        return Check(name, "ok", found, meaning)
     meaning = "Every import of TFX takes about three times as long. Unset it, or run `make clean setup`."
-    return Finding(name, "note", found, meaning)
+    return Check(name, "note", found, meaning)
 
 
-def check_memory() -> Finding:
+def check_memory() -> Check:
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limit = _cgroup_number("memory.max")
     limited = limit is not None and limit < total
     usable = limit if limit is not None and limited else total
     found = f"{usable / GIB:.1f} GiB" + (" (the container's limit)" if limited else "")
     if usable < 2 * GIB:
-        return Finding(
+        return Check(
             "memory", "problem", found, "TFX and TensorFlow alone take more than 1 GiB; give it at least 4 GiB."
         )
     if usable < 4 * GIB:
-        return Finding("memory", "note", found, "Enough for small data sets; Beam and the Trainer like 4 GiB and more.")
-    return Finding("memory", "ok", found, "Enough for the pipeline; more helps Beam on large data.")
+        return Check("memory", "note", found, "Enough for small data sets; Beam and the Trainer like 4 GiB and more.")
+    return Check("memory", "ok", found, "Enough for the pipeline; more helps Beam on large data.")
 
 
-def check_cores() -> Finding:
+def check_cores() -> Check:
     cores = len(os.sched_getaffinity(0))
     if cores == 1:
-        return Finding("CPU cores", "note", "1", "It works; Beam and the Trainer will take turns.")
-    return Finding("CPU cores", "ok", str(cores), "Beam and TensorFlow share them.")
+        return Check("CPU cores", "note", "1", "It works; Beam and the Trainer will take turns.")
+    return Check("CPU cores", "ok", str(cores), "Beam and TensorFlow share them.")
 
 
-def check_disk(root: Path) -> Finding:
+def check_disk(root: Path) -> Check:
     place = root.absolute()
     while not place.exists():
         place = place.parent
@@ -202,57 +200,55 @@ def check_disk(root: Path) -> Finding:
         meaning = (
             "Runs keep data, models and records there; less than 1 GiB will not last. Free some, or use another root."
         )
-        return Finding("disk", "problem", found, meaning)
+        return Check("disk", "problem", found, meaning)
     if free < 5 * GIB:
-        return Finding("disk", "note", found, "Enough for small data sets; every run keeps its data and model there.")
-    return Finding("disk", "ok", found, "Enough for many runs of moderate size.")
+        return Check("disk", "note", found, "Enough for small data sets; every run keeps its data and model there.")
+    return Check("disk", "ok", found, "Enough for many runs of moderate size.")
 
 
-def check_gpu(devices: Path = Path("/dev"), environ: Mapping[str, str] = os.environ) -> Finding:
+def check_gpu(devices: Path = Path("/dev"), environ: Mapping[str, str] = os.environ) -> Check:
     """Looks for the device and for TensorFlow's CUDA packages, without the seconds that starting TensorFlow takes."""
     count = len(list(devices.glob("nvidia[0-9]*")))
     hidden = environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
     if count == 0:
-        return Finding("GPU", "ok", "none", "Training runs on the CPU, which stacks of this size are fine with.")
+        return Check("GPU", "ok", "none", "Training runs on the CPU, which stacks of this size are fine with.")
     if hidden:
-        return Finding(
-            "GPU", "note", f"{count}, hidden", "CUDA_VISIBLE_DEVICES hides it; unset it to train on the GPU."
-        )
+        return Check("GPU", "note", f"{count}, hidden", "CUDA_VISIBLE_DEVICES hides it; unset it to train on the GPU.")
     try:
         cudnn = metadata.version("nvidia-cudnn-cu12")
     except metadata.PackageNotFoundError:
         meaning = (
             "TensorFlow lacks its CUDA libraries and trains on the CPU; for the GPU, install tensorflow[and-cuda]."
         )
-        return Finding("GPU", "note", str(count), meaning)
-    return Finding("GPU", "ok", f"{count}, cuDNN {cudnn}", "Training uses it; the export never depends on it.")
+        return Check("GPU", "note", str(count), meaning)
+    return Check("GPU", "ok", f"{count}, cuDNN {cudnn}", "Training uses it; the export never depends on it.")
 
 
-def check_docker() -> Finding:
+def check_docker() -> Check:
     meaning = "It builds the image for Kubeflow and can run TF Serving; nothing else needs it."
     client = shutil.which("docker")
     if client is None:
-        return Finding("docker", "note", "not on the PATH", meaning)
+        return Check("docker", "note", "not on the PATH", meaning)
     command = [client, "version", "--format", "{{.Server.Version}}"]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
-        return Finding("docker", "note", f"{client}: {error}", f"The client gives no answer. {meaning}")
+        return Check("docker", "note", f"{client}: {error}", f"The client gives no answer. {meaning}")
     if answer.returncode != 0:
         said = (answer.stderr.strip() or "no reason given").splitlines()[-1]
         advice = f"Start the engine, or set DOCKER_HOST. {meaning}"
-        return Finding("docker", "note", f"the client only: {said}", advice)
-    return Finding("docker", "ok", f"engine {answer.stdout.strip()}", meaning)
+        return Check("docker", "note", f"the client only: {said}", advice)
+    return Check("docker", "ok", f"engine {answer.stdout.strip()}", meaning)
 
 
-def check_model_server() -> Finding:
+def check_model_server() -> Check:
     server = shutil.which("tensorflow_model_server")
     if server is None:
         meaning = (
             "Exports are checked by TF Serving's own loader and served by the stand-in server; deploy with TF Serving."
         )
-        return Finding("tensorflow_model_server", "note", "not on the PATH", meaning)
-    return Finding("tensorflow_model_server", "ok", server, "TF Serving can be run here.")
+        return Check("tensorflow_model_server", "note", "not on the PATH", meaning)
+    return Check("tensorflow_model_server", "ok", server, "TF Serving can be run here.")
 
 
 def _wanted(distribution: str) -> str:

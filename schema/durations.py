@@ -39,4 +39,11 @@ def _checked(text: str) -> str:
     return text
 
 
+def _positive(text: str) -> str:
+    if not parse_duration(text):
+        raise ValueError(f"expected more than 0, received {text!r}")
+    return text
+
+
 Duration = Annotated[str, AfterValidator(_checked)]
+PositiveDuration = Annotated[Duration, AfterValidator(_positive)]

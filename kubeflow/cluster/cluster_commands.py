@@ -24,7 +24,7 @@ from noisy_gru.kubeflow.cluster.cluster_options import (
     compiled_of,
     connection_of,
 )
-from noisy_gru.pipeline.cli.options import DebugOption, JsonOption, SetOption, errors_in_words
+from noisy_gru.pipeline.cli.options import DebugOption, JsonOption, SetOption, exit_on_error
 from noisy_gru.pipeline.exit_codes import EXIT_FAILED
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def submit(
     Prints the run's id. With --wait, the exit code: 0 it succeeded; 1 it failed or was stopped; 5 it was still going on
     after --timeout.
     """
-    with errors_in_words(debug):
+    with exit_on_error(debug):
         from noisy_gru.kubeflow.cluster import status as states
         from noisy_gru.kubeflow.cluster import submission
 
@@ -149,7 +149,7 @@ def schedule(
 
     A pipeline has one schedule that is enabled, one run at a time, and missed times are not made up for.
     """
-    with errors_in_words(debug):
+    with exit_on_error(debug):
         from noisy_gru.kubeflow.cluster import schedules, submission
         from noisy_gru.kubeflow.cluster import status as states
         from noisy_gru.pipeline.config.cron import six_fields
@@ -251,7 +251,7 @@ def status(
     debug: DebugOption = False,
 ) -> None:
     """The runs and schedules on Kubeflow Pipelines: their state, since when, how long, and why they failed."""
-    with errors_in_words(debug):
+    with exit_on_error(debug):
         from noisy_gru.kubeflow.cluster import status as states
 
         connection = connection_of(host, namespace, token_file, ca)

@@ -8,12 +8,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from noisy_gru.pipeline.cli.runs_view import console_for
-from noisy_gru.pipeline.runs.comparison import Comparison, Difference, Number
+from noisy_gru.pipeline.runs.comparison import Difference, Number, RunComparison
 
 _HASH = 12
 
 
-def show_comparison(found: Comparison, stream: TextIO) -> None:
+def show_comparison(found: RunComparison, stream: TextIO) -> None:
     """Writes what differs, then all metrics, slices and durations."""
     console = console_for(stream)
 

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from noisy_gru.pipeline.cli.options import DebugOption, JsonOption, errors_in_words
+from noisy_gru.pipeline.cli.options import DebugOption, JsonOption, exit_on_error
 from noisy_gru.pipeline.cli.runs_commands import ModelOption, RunsRootOption, ServingDirOption, find_model
 from noisy_gru.pipeline.exit_codes import EXIT_FAILED
 
@@ -34,7 +34,7 @@ def compare_runs(
     from noisy_gru.pipeline.cli.runs_view import find_record
     from noisy_gru.pipeline.runs.comparison import compare
 
-    with errors_in_words(debug):
+    with exit_on_error(debug):
         found = compare(find_record(first, root), find_record(second, root))
         if as_json:
             typer.echo(json.dumps(found.to_dict(), indent=1))
@@ -67,7 +67,7 @@ def lineage(
     from noisy_gru.pipeline.runs.lineage import publishing_run, trace, version_folder
     from noisy_gru.schema.errors import UserError
 
-    with errors_in_words(debug):
+    with exit_on_error(debug):
         folder, name = find_model(root, serving_dir, model)
         run = publishing_run(version_folder(folder, name, version))
         own = folder.parent if (folder.parent / "runs").is_dir() else None
@@ -116,7 +116,7 @@ def replay_run(
     from noisy_gru.pipeline.cli.runs_view import find_record
     from noisy_gru.pipeline.runs.replay import TOLERANCE, replay
 
-    with errors_in_words(debug), tempfile.TemporaryDirectory(prefix="noisy-gru-replay-") as temporary:
+    with exit_on_error(debug), tempfile.TemporaryDirectory(prefix="noisy-gru-replay-") as temporary:
         record = find_record(run_id, root)
         found = replay(
             record,
@@ -168,7 +168,7 @@ def prune_runs(
     from noisy_gru.pipeline.runs.running import default_root
     from noisy_gru.schema.errors import UserError
 
-    with errors_in_words(debug):
+    with exit_on_error(debug):
         if config is not None:
             loaded = load_config(config)
             directory = RunDirectory(root or default_root(loaded))

@@ -18,7 +18,7 @@ from noisy_gru.pipeline.cli.options import (
     RootOption,
     SetOption,
     SpanOption,
-    errors_in_words,
+    exit_on_error,
     run_summary,
 )
 from noisy_gru.pipeline.cli.predict_command import predict
@@ -26,7 +26,7 @@ from noisy_gru.pipeline.cli.retrain_commands import retrain_app
 from noisy_gru.pipeline.cli.runs_commands import runs_app
 from noisy_gru.pipeline.cli.serve_command import serve
 from noisy_gru.pipeline.exit_codes import EXIT_CONFIG, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED
-from noisy_gru.pipeline.runs.interrupts import signals_noted
+from noisy_gru.pipeline.runs.interrupts import deferred_signals
 from noisy_gru.pipeline.runs.process_setup import end_soon, prepare_process
 
 __all__ = ["EXIT_CONFIG", "EXIT_FAILED", "app", "main"]
@@ -56,7 +56,7 @@ def main() -> None:
     prepare_process()
     for entry in sorted(importlib.metadata.entry_points(group="noisy_gru.commands"), key=lambda entry: entry.name):
         app.add_typer(entry.load(), name=entry.name)
-    with signals_noted(signal.SIGTERM, signal.SIGINT) as signals:
+    with deferred_signals(signal.SIGTERM, signal.SIGINT) as signals:
         try:
             with signals.raising():
                 app(prog_name="noisy-gru")
@@ -71,7 +71,7 @@ def validate(config: ConfigArgument, set_: SetOption = None, debug: DebugOption 
     """Check a configuration: its keys, the files and columns it names, its schema, its metrics. Reads no data."""
     from noisy_gru.pipeline.config.loading import load_config
 
-    with errors_in_words(debug):
+    with exit_on_error(debug):
         loaded = load_config(config, set_ or [])
         from noisy_gru.pipeline.config.checks import check_config
 
@@ -99,7 +99,7 @@ def run(
     from noisy_gru.pipeline.runs.running import default_root, run_config
     from noisy_gru.schema.errors import UserError
 
-    with errors_in_words(debug):
+    with exit_on_error(debug):
         try:
             loaded = load_config(config, set_ or [])
             check_config(loaded, span=span)
@@ -149,7 +149,7 @@ def init(
 
     Says what it guessed, why, and where it is not sure; an option replaces a guess.
     """
-    with errors_in_words(debug):
+    with exit_on_error(debug):
         from noisy_gru.pipeline.init.proposal import propose
 
         proposal = propose(
@@ -165,7 +165,7 @@ def init(
 @app.command()
 def doctor(root: RootOption = None, debug: DebugOption = False) -> None:
     """Check this machine and environment, and say what each finding means. Ends with 1 if something has to be done."""
-    with errors_in_words(debug):
+    with exit_on_error(debug):
         from noisy_gru.pipeline.doctor import check_environment
 
         findings = check_environment(root)

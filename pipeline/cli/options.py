@@ -53,7 +53,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object 
 
 
 @contextmanager
-def errors_in_words(debug: bool) -> Iterator[None]:
+def exit_on_error(debug: bool) -> Iterator[None]:
     """Prints a user's mistake, or what the machine lacks, and ends with its exit code.
 
     Any other error is a bug, whose traceback is of use.

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from noisy_gru.pipeline.cli.options import ConfigArgument, DebugOption, RootOption, SetOption, errors_in_words
+from noisy_gru.pipeline.cli.options import ConfigArgument, DebugOption, RootOption, SetOption, exit_on_error
 from noisy_gru.pipeline.exit_codes import EXIT_UNUSED_INPUT
 
 
@@ -68,7 +68,7 @@ def predict(
     from noisy_gru.pipeline.runs.running import default_root
     from noisy_gru.schema.errors import ConfigError
 
-    with errors_in_words(debug):
+    with exit_on_error(debug):
         loaded = load_config(config, set_ or [])
         from noisy_gru.pipeline.prediction import Server, predict_files
         from noisy_gru.serving.client.connection import DEFAULT_TIMEOUT, Tls

@@ -17,7 +17,7 @@ from noisy_gru.pipeline.cli.options import (
     RootOption,
     SetOption,
     SpanOption,
-    errors_in_words,
+    exit_on_error,
     run_summary,
 )
 from noisy_gru.pipeline.exit_codes import (
@@ -62,7 +62,7 @@ def plan(
     """Say whether the model is due for retraining, and why or why not. Changes nothing."""
     from noisy_gru.pipeline.runs.run_directory import RunDirectory
 
-    with errors_in_words(debug):
+    with exit_on_error(debug):
         loaded, root = _loaded(config, set_, root)
         decision = _planned(loaded, serving_dir or RunDirectory(root).serving, span=span, debug=debug)
         _show(decision, as_json)
@@ -93,7 +93,7 @@ def run(
     from noisy_gru.pipeline.runs.run_directory import RunDirectory
     from noisy_gru.schema.errors import UserError
 
-    with errors_in_words(debug):
+    with exit_on_error(debug):
         try:
             loaded, root = _loaded(config, set_, root)
             if dry_run:
@@ -146,9 +146,9 @@ def schedule(
     Each retraining is a process of its own, one at a time; times that pass meanwhile, or while the machine is down,
     become one. A stop ends the step that runs; the next start goes on from there.
     """
-    from noisy_gru.pipeline.retrain.scheduling import printed, run_schedule
+    from noisy_gru.pipeline.retrain.schedule import printed, run_schedule
 
-    with errors_in_words(debug):
+    with exit_on_error(debug):
         given = [("cron", cron), ("timezone", timezone), ("jitter", jitter)]
         options = [f"retraining.schedule.{key}={json.dumps(value)}" for key, value in given if value is not None]
         loaded, root = _loaded(config, [*(set_ or []), *options], root)
@@ -173,7 +173,7 @@ def _planned(
     from datetime import UTC, datetime
 
     from noisy_gru.pipeline.config.checks import check_config
-    from noisy_gru.pipeline.retrain.planning import plan_retraining
+    from noisy_gru.pipeline.retrain.local_plan import plan_retraining
     from noisy_gru.pipeline.runs.output_redirection import output_to
 
     check_config(config, span=span)

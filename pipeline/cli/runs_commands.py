@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from noisy_gru.pipeline.cli.options import DebugOption, JsonOption, errors_in_words, run_summary
+from noisy_gru.pipeline.cli.options import DebugOption, JsonOption, exit_on_error, run_summary
 
 if TYPE_CHECKING:
     from noisy_gru.registry.rollout import Change
@@ -39,7 +39,7 @@ def list_runs(root: RunsRootOption = None, as_json: JsonOption = False, debug: D
     """The runs under a root, oldest first: when, how they ended, their metrics, the version they published."""
     from noisy_gru.pipeline.cli.runs_view import all_records, published_state, table
 
-    with errors_in_words(debug):
+    with exit_on_error(debug):
         records = all_records(root)
         if as_json:
             history = {"plan", "previous", "warm_start", "replay_of", "pruned"}
@@ -67,7 +67,7 @@ def show_run(
     """The record of one run: its steps with time and numbers, rows, metrics, what was published and why not."""
     from noisy_gru.pipeline.cli.runs_view import find_record, page, published_state
 
-    with errors_in_words(debug):
+    with exit_on_error(debug):
         record = find_record(run_id, root)
         if as_json:
             content = {**record.model_dump(mode="json"), "version_state": published_state(record)}
@@ -103,7 +103,7 @@ def rollback(
     """
     from noisy_gru.registry import rollout
 
-    with errors_in_words(debug):
+    with exit_on_error(debug):
         folder, name = find_model(root, serving_dir, model)
         rollout.rollback(folder, name, to=to, reason=reason, wait=wait, tell=partial(_tell, name, as_json=as_json))
 
@@ -121,7 +121,7 @@ def restore(
     """Bring a withdrawn version back: the undoing of `runs rollback`."""
     from noisy_gru.registry import rollout
 
-    with errors_in_words(debug):
+    with exit_on_error(debug):
         folder, name = find_model(root, serving_dir, model)
         rollout.restore(folder, name, version, reason=reason, tell=partial(_tell, name, as_json=as_json))
 
@@ -138,7 +138,7 @@ def promote(
     """Give the label `stable` to the canary, the newest version (with serving.versions.rollout: canary)."""
     from noisy_gru.registry import rollout
 
-    with errors_in_words(debug):
+    with exit_on_error(debug):
         folder, name = find_model(root, serving_dir, model)
         rollout.promote(folder, name, reason=reason, tell=partial(_tell, name, as_json=as_json))
 

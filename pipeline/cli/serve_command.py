@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from noisy_gru.pipeline.cli.options import ConfigArgument, DebugOption, RootOption, SetOption, errors_in_words
+from noisy_gru.pipeline.cli.options import ConfigArgument, DebugOption, RootOption, SetOption, exit_on_error
 
 
 def serve(
@@ -32,7 +32,7 @@ def serve(
     from noisy_gru.pipeline.config.loading import load_config
     from noisy_gru.pipeline.runs.running import default_root
 
-    with errors_in_words(debug):
+    with exit_on_error(debug):
         loaded = load_config(config, set_ or [])
         from noisy_gru.pipeline.local_serving import Listening, serve_published
 

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from noisy_gru.pipeline.config.cron import six_fields
 from noisy_gru.schema.config import Section
-from noisy_gru.schema.durations import Duration, parse_duration
+from noisy_gru.schema.durations import PositiveDuration
 
 # What KFP's launcher copies to a local folder and back.
 URI = r"^(minio|s3|gs)://[^/]+(/.*)?$"
@@ -39,7 +39,7 @@ class StepConfig(Section):
         default=None, description="Resource name of an accelerator, for example `nvidia.com/gpu`."
     )
     accelerators: int = Field(default=1, ge=1, description="How many of them.")
-    time_limit: Duration | None = Field(
+    time_limit: PositiveDuration | None = Field(
         default=None,
         description="How long one try may take, for example `12h`; it fails then, and is tried again. null: no limit "
         "for a try, and a week for each of all tries together.",
@@ -49,13 +49,6 @@ class StepConfig(Section):
     )
     tolerations: list[TolerationConfig] = Field(default_factory=list, description="Besides those for all steps.")
 
-    @field_validator("time_limit")
-    @classmethod
-    def _some_time(cls, value: str | None) -> str | None:
-        if value is not None and not parse_duration(value):
-            raise ValueError(f"expected more than 0, received {value!r}")
-        return value
-
 
 class SecretConfig(Section):
     """One value in a Kubernetes secret."""
@@ -64,7 +57,7 @@ class SecretConfig(Section):
     key: str = Field(min_length=1, description="Key in it.")
 
 
-class ScheduleConfig(Section):
+class RecurringRunConfig(Section):
     """When `noisy-gru kubeflow schedule` has the pipeline run again."""
 
     cron: str = Field(
@@ -136,7 +129,7 @@ class KubeflowConfig(Section):
     service_account: KubernetesName | None = Field(
         default=None, description="Service account of the steps' pods; null: the installation's default."
     )
-    schedule: ScheduleConfig | None = Field(
+    schedule: RecurringRunConfig | None = Field(
         default=None,
         description="When `noisy-gru kubeflow schedule` runs the pipeline; null: `--cron` says it, or "
         "`retraining.schedule`.",

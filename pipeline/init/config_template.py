@@ -11,7 +11,7 @@ import yaml
 from google.protobuf import text_encoding
 
 from noisy_gru.pipeline.init.data_profile import Measures, Range
-from noisy_gru.pipeline.init.inference import Told
+from noisy_gru.pipeline.init.inference import Guess
 from noisy_gru.schema.config import DatasetConfig, FeatureConfig, ForecastingConfig, SpansConfig
 from noisy_gru.schema.loading import Column, expected_columns
 
@@ -20,12 +20,12 @@ MOST_NAMED = 8
 MOST_SHOWN = 40
 
 
-def config_text(name: str, dataset: DatasetConfig, told: Sequence[Told], left_out: dict[str, str]) -> str:
+def config_text(name: str, dataset: DatasetConfig, told: Sequence[Guess], left_out: dict[str, str]) -> str:
     """The YAML of a configuration with the defaults for everything that is not about the data."""
     lines = ["# Proposed by `noisy-gru init`. What it guessed, and why:"]
     lines += [f"#   {_comment(str(each))}" for each in told]
     lines += [
-        "# Every key is explained in docs/config-reference.md; check your changes with `noisy-gru validate`.",
+        "# Every key is error_message in docs/config-reference.md; check your changes with `noisy-gru validate`.",
         f"name: {_scalar(name)}",
         "seed: 0",
         "# What the data must look like; written from your files, for you to correct.",

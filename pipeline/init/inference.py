@@ -29,7 +29,7 @@ MOST_UNPARSABLE = 0.05  # the default of policies.max_quarantined_fraction
 
 
 @dataclass
-class Told:
+class Guess:
     """One guess in words: what, why, and whether it deserves a look."""
 
     what: str
@@ -49,7 +49,7 @@ class Roles:
     time_kind: str
     constant: list[str]
     others: list[str]
-    told: list[Told] = field(default_factory=list)
+    told: list[Guess] = field(default_factory=list)
 
 
 def named(column: str, pattern: str) -> bool:
@@ -117,8 +117,8 @@ def guess_columns(frame: pd.DataFrame, *, entity: str | None = None, time: str |
         )
     score, key, when, reasons = best
     told = [
-        Told(f"entity {key}", "given" if entity else reasons[0], score >= 5),
-        Told(f"time {when}", "given" if time else "; ".join(reasons[1:]) or "the best of the columns", score >= 5),
+        Guess(f"entity {key}", "given" if entity else reasons[0], score >= 5),
+        Guess(f"time {when}", "given" if time else "; ".join(reasons[1:]) or "the best of the columns", score >= 5),
     ]
     rest = [name for name in map(str, frame.columns) if name not in (key, when)]
     groups = frame.groupby(key, sort=False, observed=True)
@@ -186,16 +186,16 @@ def guess_task(frame: pd.DataFrame, roles: Roles, *, task: str | None, targets: 
     labels = [name for name in roles.constant if frame[name].nunique() > 1]
     if task is None and targets:
         task = "forecasting" if any(name not in roles.constant for name in targets) else _label_task(frame, targets[0])
-        roles.told.append(Told(f"task {task}", f"--target {targets[0]} {_changes(task)} within a sequence"))
+        roles.told.append(Guess(f"task {task}", f"--target {targets[0]} {_changes(task)} within a sequence"))
     elif task is None and labels and not long:
         task = _label_task(frame, labels[0])
-        roles.told.append(Told(f"task {task}", f"{labels[0]} {_changes(task)} within a sequence", len(labels) == 1))
+        roles.told.append(Guess(f"task {task}", f"{labels[0]} {_changes(task)} within a sequence", len(labels) == 1))
     elif task is None:
         task = "forecasting"
         why = "few long series" if long else "no column is the same in all rows of a sequence"
-        roles.told.append(Told("task forecasting", why, long and not labels))
+        roles.told.append(Guess("task forecasting", why, long and not labels))
     else:
-        roles.told.append(Told(f"task {task}", "given"))
+        roles.told.append(Guess(f"task {task}", "given"))
     if task == "forecasting":
         return task, targets or [_guess_target(frame, roles)]
     if not targets:
@@ -207,7 +207,7 @@ def guess_task(frame: pd.DataFrame, roles: Roles, *, task: str | None, targets: 
         targets = labels[:1]
         why = f"{frame[targets[0]].nunique()} values, one for each {roles.entity}"
         rest = f"; also possible: {', '.join(labels[1:])}" if labels[1:] else ""
-        roles.told.append(Told(f"label {targets[0]}", why + rest, not rest))
+        roles.told.append(Guess(f"label {targets[0]}", why + rest, not rest))
     if len(targets) > 1 or targets[0] not in roles.constant:
         raise ConfigError(f"--target {' '.join(targets)}: {task} needs one column that never changes within a sequence")
     return task, targets
@@ -231,5 +231,5 @@ def _guess_target(frame: pd.DataFrame, roles: Roles) -> str:
     hinted = [name for name in numeric if named(name, _TARGET_NAMES)]
     target = (hinted or numeric)[0]
     why = "it is named like one" if hinted else "the first column of numbers"
-    roles.told.append(Told(f"target {target}", why, sure=False))
+    roles.told.append(Guess(f"target {target}", why, sure=False))
     return target

@@ -22,7 +22,7 @@ from noisy_gru.data.values.precision import sample as some_of
 from noisy_gru.pipeline.config.pipeline_config import NAME
 from noisy_gru.pipeline.init.config_template import config_text, schema_text
 from noisy_gru.pipeline.init.data_profile import measure
-from noisy_gru.pipeline.init.inference import Roles, Told, guess_columns, guess_task, is_timestamp
+from noisy_gru.pipeline.init.inference import Guess, Roles, guess_columns, guess_task, is_timestamp
 from noisy_gru.pipeline.init.sampling import STEP, record_entity
 from noisy_gru.pipeline.init.sampling import sample as look
 from noisy_gru.pipeline.runs.run_directory import write_atomically
@@ -108,7 +108,7 @@ def propose(
     timing, forecasting = _timing(sample, roles, kind)
     if forecasting and roles.time_kind == "timestamp":
         features.append({"calendar": "hour_of_day"})
-        roles.told.append(Told("calendar hour_of_day", "a forecast needs to know what time it is"))
+        roles.told.append(Guess("calendar hour_of_day", "a forecast needs to know what time it is"))
     content: dict[str, Any] = {
         "data": {"files": files, "entity": roles.entity, "time": timing, "features": features},
         "task": {"kind": kind, **({"targets": answers, **forecasting} if forecasting else {"label": answers[0]})},
@@ -116,7 +116,7 @@ def propose(
     }
     if spanned:
         content["data"]["spans"] = {"window": "all"}
-        roles.told.append(Told("spans all", "a rolling window reads the newest alone, and forgets", sure=False))
+        roles.told.append(Guess("spans all", "a rolling window reads the newest alone, and forgets", sure=False))
     if looked.is_records:
         if forecasting:
             raise ConfigError("--data: forecasting needs tables with a column of times, found TFRecords")
@@ -128,12 +128,12 @@ def propose(
         longest = max(measures.steps.values(), default=1)
         content["data"]["max_length"] = int(np.ceil(longest * 1.5))
     dataset = DatasetConfig.model_validate(content)
-    read = Told("read", f"{measures.rows:,} rows of {len(measures.steps):,} sequences")
-    told = [read, *roles.told, *(Told(f"left out {column}", why) for column, why in left_out.items())]
+    read = Guess("read", f"{measures.rows:,} rows of {len(measures.steps):,} sequences")
+    told = [read, *roles.told, *(Guess(f"left out {column}", why) for column, why in left_out.items())]
     if measures.quarantined:
         counts = ", ".join(f"{count} {reason}" for reason, count in measures.quarantined.items())
-        told.append(Told("rows that can't be used", f"{counts}; a run sets them aside and goes on up to 5 %", False))
-        told += [Told("for example", each.removeprefix(f"{Path.cwd()}/")) for each in measures.examples]
+        told.append(Guess("rows that can't be used", f"{counts}; a run sets them aside and goes on up to 5 %", False))
+        told += [Guess("for example", each.removeprefix(f"{Path.cwd()}/")) for each in measures.examples]
     if name is None:
         name = re.sub(r"[^a-z0-9]+", "-", out.resolve().name.lower()).strip("-") or "my-model"
     return Proposal(config_text(name, dataset, told, left_out), schema_text(dataset, measures), [str(t) for t in told])
@@ -236,10 +236,10 @@ def _offset(column: str, values: pd.Series, roles: Roles, *, is_answer: bool) ->
     if found is None:
         return None
     if found.is_severe and not is_answer:
-        roles.told.append(Told(f"{column}, offset {found.offset:.17g}", str(found).partition(": ")[2]))
+        roles.told.append(Guess(f"{column}, offset {found.offset:.17g}", str(found).partition(": ")[2]))
         return found.offset
     remedy = "; subtract a constant from it in the data, or predict its differences" if is_answer else ""
-    roles.told.append(Told(column, str(found).partition(": ")[2] + remedy, sure=False))
+    roles.told.append(Guess(column, str(found).partition(": ")[2] + remedy, sure=False))
     return None
 
 
@@ -254,7 +254,7 @@ def _splits(
         values: dict[str, list[str]] = {}
         for value in map(str, sample[split_column].dropna().unique()):
             values.setdefault(_SPLIT_WORDS[value.lower()], []).append(value)
-        roles.told.append(Told(f"splits by column {split_column}", "its values name splits"))
+        roles.told.append(Guess(f"splits by column {split_column}", "its values name splits"))
         rest = {} if "eval" in values else {"eval_from_train": 0.15}
         return list(relative.values()), {"by": "column", "column": split_column, "values": values, **rest}
     named: dict[str, list[str]] = {}
@@ -263,10 +263,10 @@ def _splits(
         splits = [_SPLIT_WORDS[word] for word in words if word in _SPLIT_WORDS]
         named.setdefault(splits[0] if splits else "", []).append(relative[pattern])
     if {"train", "test"} <= set(named) and "" not in named:
-        roles.told.append(Told("splits by files", "their names say train and test"))
+        roles.told.append(Guess("splits by files", "their names say train and test"))
         return named, {"by": "files", **({} if "eval" in named else {"eval_from_train": 0.15})}
     count = sample[roles.entity].nunique()
-    roles.told.append(Told("splits by entity", "a tenth for early stopping, a tenth to decide", count >= 50))
+    roles.told.append(Guess("splits by entity", "a tenth for early stopping, a tenth to decide", count >= 50))
     return list(relative.values()), {"by": "entity", "eval": 0.1, "test": 0.1}
 
 
@@ -287,12 +287,12 @@ def _timing(sample: pd.DataFrame, roles: Roles, kind: str) -> tuple[dict[str, An
         frequency = _OFFSETS.get(seconds) if seconds is not None else str(int(step)) if step % 1 == 0 else None
         if 0 < irregular < 0.2 and frequency:
             timing |= {"frequency": frequency, "gaps": "fill"}
-            roles.told.append(Told("gaps fill", f"{irregular:.2%} of the steps are longer than {frequency}"))
+            roles.told.append(Guess("gaps fill", f"{irregular:.2%} of the steps are longer than {frequency}"))
     shortest = int(sample.groupby(roles.entity, observed=True).size().min())
     length = max(1, min(season or 24, shortest // 8))
     horizon = max(1, length // 4)
     roles.told.append(
-        Told(f"input_length {length}, horizon {horizon}", "a season" if season == length else "a start", sure=False)
+        Guess(f"input_length {length}, horizon {horizon}", "a season" if season == length else "a start", sure=False)
     )
     fits = season is not None and season <= shortest // 8
     return timing, {"input_length": length, "horizons": [horizon], **({"season_length": season} if fits else {})}

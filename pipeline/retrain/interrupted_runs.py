@@ -18,7 +18,7 @@ GOES_ON = 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class CutOff:
+class ResumableRun:
     """A retraining to go on with.
 
     Attributes:
@@ -34,7 +34,7 @@ class CutOff:
     data: str
 
 
-def close_cut_off(directory: RunDirectory, model: str, *, now: datetime, why: str = KILLED) -> list[Attempt]:
+def close_open_attempts(directory: RunDirectory, model: str, *, now: datetime, why: str = KILLED) -> list[Attempt]:
     """Records how the retrainings ended that have no end; called with the locks held, so none of them goes on.
 
     Args:
@@ -73,7 +73,7 @@ def close_cut_off(directory: RunDirectory, model: str, *, now: datetime, why: st
     return failed
 
 
-def to_go_on_with(directory: RunDirectory, config: PipelineConfig) -> CutOff | None:
+def run_to_resume(directory: RunDirectory, config: PipelineConfig) -> ResumableRun | None:
     """The retraining that was cut off and is to be run again before anything else is decided.
 
     It is the newest run under the root, was interrupted or killed, and is not killed again and again: a run that no
@@ -92,12 +92,12 @@ def to_go_on_with(directory: RunDirectory, config: PipelineConfig) -> CutOff | N
         return None
     begun = [attempt for attempt in attempts if attempt.run_id == last.run_id and attempt.event == "started"][-1]
     newest = begun.spans.replace("-", ",").rsplit(",", 1)[-1] or "latest"
-    return CutOff(run_id=last.run_id, newest_span=newest, spans=begun.spans, data=begun.data)
+    return ResumableRun(run_id=last.run_id, newest_span=newest, spans=begun.spans, data=begun.data)
 
 
 def unfinished(directory: RunDirectory, config: PipelineConfig) -> bool:
     """Whether a retraining was cut off and is to be gone on with; takes no lock and changes nothing."""
-    return to_go_on_with(directory, config) is not None
+    return run_to_resume(directory, config) is not None
 
 
 def _newest(directory: RunDirectory) -> RunRecord | None:

@@ -22,7 +22,7 @@ import httpx
 from pydantic_core import to_json
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
-from noisy_gru.pipeline.config.notify_config import CommandHookConfig, NotifyConfig, NotifyEvent, WebhookConfig
+from noisy_gru.pipeline.config.retraining_config import CommandHookConfig, NotifyConfig, NotifyEvent, WebhookConfig
 from noisy_gru.schema.durations import parse_duration
 
 SIGNATURE_HEADER = "X-Noisy-Gru-Signature"

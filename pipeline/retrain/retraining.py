@@ -21,23 +21,23 @@ from typing import Any
 
 from noisy_gru.components.retrain_planner.plan import Plan
 from noisy_gru.data.reading.file_hashes import remembered
-from noisy_gru.pipeline.config.notify_config import NotifyEvent
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
-from noisy_gru.pipeline.retrain.interrupted_runs import close_cut_off, to_go_on_with
+from noisy_gru.pipeline.config.retraining_config import NotifyEvent
+from noisy_gru.pipeline.retrain.interrupted_runs import close_open_attempts, run_to_resume
 from noisy_gru.pipeline.retrain.notifications import Delivery, notify
 from noisy_gru.pipeline.retrain.retraining_report import (
     EVENTS,
     OUTCOMES,
     Outcome,
-    Retraining,
+    RetrainResult,
     hook_content,
     killed_content,
 )
-from noisy_gru.pipeline.runs.interrupts import Signals, signals_noted
+from noisy_gru.pipeline.runs.interrupts import Signals, deferred_signals
 from noisy_gru.pipeline.runs.output_redirection import output_to
 from noisy_gru.pipeline.runs.run_directory import RunDirectory, RunRecord
 from noisy_gru.pipeline.runs.running import run_config
-from noisy_gru.pipeline.runs.step_errors import explained, is_expected
+from noisy_gru.pipeline.runs.step_errors import error_message, is_expected
 from noisy_gru.registry.retraining_attempts import Attempt, append_attempt
 from noisy_gru.schema.errors import ConfigError, UserError
 
@@ -62,7 +62,7 @@ def retrain_once(
     runner: Callable[..., RunRecord] | None = None,
     teller: Callable[..., list[Delivery]] = notify,
     say: Callable[[str], None] = to_stderr,
-) -> Retraining:
+) -> RetrainResult:
     """Plans, runs if it is due, records how that ended, and tells the hooks.
 
     Args:
@@ -88,14 +88,14 @@ def retrain_once(
     directory.create()
     # What is planned, run, told of and pruned is interrupted; what is recorded of it is not.
     with (
-        signals_noted(signal.SIGTERM, signal.SIGINT) as signals,
+        deferred_signals(signal.SIGTERM, signal.SIGINT) as signals,
         signals.held(),
         directory.locked("noisy-gru retrain run", model=config.model_name),
         remembered(directory.hashes),
     ):
         job = _Job(config, directory, now, teller, say, signals)
         directory.close_killed()
-        for attempt in close_cut_off(directory, config.model_name, now=now()):
+        for attempt in close_open_attempts(directory, config.model_name, now=now()):
             job.tell_of_killed(attempt)
         try:
             job.go(config_path, overrides, force, debug, planner, runner)
@@ -126,7 +126,7 @@ class _Job:
         self._plan: dict[str, Any] | None = None
         self._resumes: str | None = None
         self._record: RunRecord | None = None
-        self._end: Retraining | None = None
+        self._end: RetrainResult | None = None
         self._spans, self._data = "", ""
 
     @property
@@ -154,13 +154,13 @@ class _Job:
             # The one place where nothing may be left untold: nobody looks at the terminal.
             if not is_expected(error):
                 logging.getLogger(__name__).exception("unexpected")
-            self.end("failed", error=explained(error), wrong_config=isinstance(error, ConfigError))
+            self.end("failed", error=error_message(error), wrong_config=isinstance(error, ConfigError))
         else:
             self.end(OUTCOMES.get(record.status, "failed"), error=record.error)
 
     def _decide(self, planner: Callable[..., Plan] | None, force: bool) -> str | None:
         """The newest span to train on; None if there is nothing to do."""
-        cut_off = None if force else to_go_on_with(self._directory, self._config)
+        cut_off = None if force else run_to_resume(self._directory, self._config)
         if cut_off is not None:
             self._resumes, self._spans, self._data = cut_off.run_id, cut_off.spans, cut_off.data
             before = self._directory.record(cut_off.run_id)
@@ -212,7 +212,7 @@ class _Job:
         if self._end is not None:
             return
         record = self._record
-        self._end = Retraining(
+        self._end = RetrainResult(
             pipeline=self._config.name,
             outcome=outcome,
             plan=self._plan,
@@ -237,7 +237,7 @@ class _Job:
             with self._signals.raising():
                 pruned = prune_as_configured(self._config, self._directory, now=self._now(), held=True)
         except (UserError, OSError, StatusError) as error:
-            self._say(f"WARNING: retraining.keep: what old runs left was not deleted: {explained(error)}")
+            self._say(f"WARNING: retraining.keep: what old runs left was not deleted: {error_message(error)}")
             return
         except KeyboardInterrupt:
             self._say("WARNING: interrupted while old runs were pruned; the next pruning goes on")
@@ -245,7 +245,7 @@ class _Job:
         if pruned.runs:
             self._say(f"{self._config.name}: {len(pruned.runs)} old runs pruned, {pruned.bytes / 1e6:.1f} MB freed")
 
-    def told(self) -> Retraining:
+    def told(self) -> RetrainResult:
         """What became of it, after the hooks have been told."""
         if self._end is None:
             raise RuntimeError("a retraining was told of before it ended")
@@ -282,7 +282,7 @@ class _Job:
             if event == "started":
                 raise
             # The next retraining closes it, from the record of the run.
-            self._say(f"WARNING: how it ended can't be recorded: {explained(error)}")
+            self._say(f"WARNING: how it ended can't be recorded: {error_message(error)}")
 
     def _tell(self, event: NotifyEvent, content: dict[str, Any]) -> list[Delivery]:
         # A signal that came before, and ended what is told of now, doesn't keep the hooks from being told.
@@ -296,7 +296,7 @@ class _Job:
 
 def _planned(config: PipelineConfig, **options: Any) -> Plan:
     from noisy_gru.pipeline.config.checks import check_config
-    from noisy_gru.pipeline.retrain.planning import plan_retraining
+    from noisy_gru.pipeline.retrain.local_plan import plan_retraining
 
     check_config(config)
     return plan_retraining(config, **options)
@@ -329,7 +329,7 @@ def record_killed(
     job = _Job(config, directory, now, teller, say, Signals())
     with directory.locked("the record of a killed run", model=config.model_name):
         directory.close_killed()
-        killed = close_cut_off(directory, config.model_name, now=now(), why=why)
+        killed = close_open_attempts(directory, config.model_name, now=now(), why=why)
         for attempt in killed:
             job.tell_of_killed(attempt)
     if not killed:

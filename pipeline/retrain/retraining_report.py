@@ -6,8 +6,8 @@ import socket
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from noisy_gru.pipeline.config.notify_config import NotifyEvent
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
+from noisy_gru.pipeline.config.retraining_config import NotifyEvent
 from noisy_gru.pipeline.retrain.notifications import Delivery
 from noisy_gru.pipeline.runs.run_directory import RunDirectory, RunRecord, RunStatus
 from noisy_gru.registry.retraining_attempts import Attempt
@@ -31,7 +31,7 @@ EVENTS: dict[Outcome, NotifyEvent] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Retraining:
+class RetrainResult:
     """What became of one call of ``retrain_once``.
 
     Attributes:

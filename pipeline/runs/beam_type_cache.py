@@ -16,7 +16,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.transforms import userstate
 
 
-def keep_beams_answers() -> None:
+def cache_beam_types() -> None:
     """From now on, for this process; more than once does no harm. A Beam without these functions stays as it is."""
     for owner, name, kept in ((PipelineOptions, "view_as", _views), (userstate, "get_dofn_specs", _specs)):
         found = getattr(owner, name, None)

@@ -45,7 +45,7 @@ class StepPair:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class RunComparison:
     """What two runs have in common and what not.
 
     Attributes:
@@ -77,14 +77,14 @@ class Comparison:
         return asdict(self)
 
 
-def compare(first: RunRecord, second: RunRecord) -> Comparison:
+def compare(first: RunRecord, second: RunRecord) -> RunComparison:
     """Compares two runs, of whichever roots."""
     outcomes = [
         {**record.model_dump(include={"pipeline", "status", "version", "refusals", "error", "warm_start"})}
         for record in (first, second)
     ]
     slices = [*second.slices, *(name for name in first.slices if name not in second.slices)]
-    return Comparison(
+    return RunComparison(
         runs=(first.run_id, second.run_id),
         outcome=differences(*outcomes),
         config=differences(flat(first.config), flat(second.config)),

@@ -1,6 +1,6 @@
 """Signals that ask a process to end, such as service managers and Kubernetes send, end what goes on as Ctrl-C does.
 
->>> with signals_noted(signal.SIGTERM) as signals:  # doctest: +SKIP
+>>> with deferred_signals(signal.SIGTERM) as signals:  # doctest: +SKIP
 ...     begin()                                     # noted, and raised on entering the next block
 ...     with signals.raising():
 ...         work()                                  # KeyboardInterrupt
@@ -126,7 +126,7 @@ _active: list[Signals] = []
 
 
 @contextmanager
-def signals_noted(*numbers: int) -> Iterator[Signals]:
+def deferred_signals(*numbers: int) -> Iterator[Signals]:
     """These signals are noted in the block, and raise KeyboardInterrupt where it says so.
 
     Within another such block it is that one's. Signals that this process ignores stay ignored, as for what a shell
@@ -163,7 +163,7 @@ def signals_noted(*numbers: int) -> Iterator[Signals]:
 @contextmanager
 def signals_as_interrupts(*numbers: int) -> Iterator[list[int]]:
     """These signals raise KeyboardInterrupt in the block, at the latest at its end; yields those that came."""
-    with signals_noted(*numbers) as signals, signals.raising():
+    with deferred_signals(*numbers) as signals, signals.raising():
         yield signals.received
         if signals.is_lost:
             signals.is_lost = False

@@ -28,7 +28,7 @@ _mlmd: Any = metadata_store_pb2
 
 
 @dataclass(frozen=True)
-class Output:
+class StepOutput:
     """An artifact of a step: where it is, and its properties."""
 
     uri: str
@@ -42,7 +42,7 @@ class StepResult:
     name: str
     status: StepStatus
     seconds: float
-    outputs: Mapping[str, list[Output]]
+    outputs: Mapping[str, list[StepOutput]]
 
 
 class Observer(Protocol):
@@ -101,7 +101,7 @@ class LocalRunner(tfx_runner.IrBasedRunner):
 
 def _outcome(
     connection: metadata.Metadata, name: str, execution_id: int | None
-) -> tuple[StepStatus, dict[str, list[Output]]]:
+) -> tuple[StepStatus, dict[str, list[StepOutput]]]:
     """How ML Metadata says a step ended. The launcher returns as if all were well when it can't resolve inputs."""
     if execution_id is None:
         return "skipped", {}
@@ -120,12 +120,12 @@ def _outcome(
         status = "complete"
     else:
         raise StepFailedError(f"{name} ended as {_mlmd.Execution.State.Name(state)}; see the log")
-    outputs: dict[str, list[Output]] = {}
+    outputs: dict[str, list[StepOutput]] = {}
     for event in events:
         artifact = artifacts[event.artifact_id]
         values = {**artifact.properties, **artifact.custom_properties}
         properties = {key: getattr(value, value.WhichOneof("value")) for key, value in values.items()}
-        outputs.setdefault(event.path.steps[0].key, []).append(Output(artifact.uri, properties))
+        outputs.setdefault(event.path.steps[0].key, []).append(StepOutput(artifact.uri, properties))
     return status, outputs
 
 

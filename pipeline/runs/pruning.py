@@ -22,7 +22,7 @@ from ml_metadata.proto import metadata_store_pb2
 from pydantic import ValidationError
 
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
-from noisy_gru.pipeline.config.pruning_config import KeepConfig
+from noisy_gru.pipeline.config.retraining_config import KeepConfig
 from noisy_gru.pipeline.runs.run_directory import RunDirectory, RunRecord, timestamp
 from noisy_gru.registry.published_versions import (
     WITHDRAWN,

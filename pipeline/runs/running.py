@@ -28,7 +28,7 @@ from noisy_gru.pipeline.config.beam_options import check_can_run_here
 from noisy_gru.pipeline.config.checks import input_files
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 from noisy_gru.pipeline.fingerprint import package_versions, source_fingerprint
-from noisy_gru.pipeline.runs.interrupts import Signals, signals_noted
+from noisy_gru.pipeline.runs.interrupts import Signals, deferred_signals
 from noisy_gru.pipeline.runs.output_redirection import output_to
 from noisy_gru.pipeline.runs.progress import LOGGER, LiveProgress, ProgressHandler
 from noisy_gru.pipeline.runs.run_directory import (
@@ -38,7 +38,7 @@ from noisy_gru.pipeline.runs.run_directory import (
     text_hash,
     timestamp,
 )
-from noisy_gru.pipeline.runs.step_errors import explained, is_expected
+from noisy_gru.pipeline.runs.step_errors import error_message, is_expected
 
 if TYPE_CHECKING:
     from noisy_gru.pipeline.runs.local_runner import StepResult
@@ -91,7 +91,7 @@ def run_config(
     directory.create()
     lock = nullcontext() if held else directory.locked(model=config.model_name)
     # Only its steps are interrupted: the record is begun and closed whole.
-    with signals_noted(signal.SIGTERM, signal.SIGINT) as signals, signals.held(), lock:
+    with deferred_signals(signal.SIGTERM, signal.SIGINT) as signals, signals.held(), lock:
         directory.close_killed()
         run = _Run(config, config_path, directory, overrides, now, debug, plan, span, signals)
         begun(run.record)
@@ -167,7 +167,7 @@ class _Run:
                 self._close("interrupted", _INTERRUPTED)
             else:
                 story = "" if is_expected(error) else "\n(unexpected; the log has the whole story)"
-                self._close("failed", f"{explained(error)}{story}")
+                self._close("failed", f"{error_message(error)}{story}")
             if self._debug:
                 traceback.print_exception(error, file=live.console.file)
         else:
@@ -181,11 +181,11 @@ class _Run:
         self._check_published()
         self._live.started("loading TFX", 0, 0)
         from noisy_gru.pipeline.build import build_pipeline
-        from noisy_gru.pipeline.runs.beam_type_cache import keep_beams_answers
+        from noisy_gru.pipeline.runs.beam_type_cache import cache_beam_types
         from noisy_gru.pipeline.runs.local_runner import LocalRunner, connection_config
         from noisy_gru.pipeline.runs.recovery import clear_unfinished
 
-        keep_beams_answers()
+        cache_beam_types()
         directory, config = self._directory, self._config
         connection = connection_config(config.metadata, directory.metadata)
         clear_unfinished(directory, connection)

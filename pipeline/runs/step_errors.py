@@ -26,7 +26,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def explained(error: Exception) -> str:
+def error_message(error: Exception) -> str:
     """The message for a person: that of the UserError at the root of it, if there is one."""
     for each in _chain(error):
         if isinstance(each, UserError):

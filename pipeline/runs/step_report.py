@@ -15,9 +15,9 @@ from noisy_gru.pipeline.runs.run_directory import RowCounts, RunRecord, StepReco
 from noisy_gru.schema.span_patterns import span_text
 
 if TYPE_CHECKING:
-    from noisy_gru.pipeline.runs.local_runner import Output, StepResult
+    from noisy_gru.pipeline.runs.local_runner import StepOutput, StepResult
 
-Outputs = dict[str, list["Output"]]
+Outputs = dict[str, list["StepOutput"]]
 _METRICS_SHOWN = 4
 
 
@@ -36,14 +36,14 @@ def report(result: StepResult, record: RunRecord) -> None:
 Report = tuple[str, dict[str, Any]]
 
 
-def _one(outputs: Outputs, key: str) -> Output:
+def _one(outputs: Outputs, key: str) -> StepOutput:
     found = outputs.get(key, [])
     if len(found) != 1:
         raise ValueError(f"expected one artifact {key}, found {len(found)}; the step's outputs are {sorted(outputs)}")
     return found[0]
 
 
-def _json(output: Output, name: str) -> dict[str, Any]:
+def _json(output: StepOutput, name: str) -> dict[str, Any]:
     return json.loads((Path(output.uri) / name).read_text(encoding="utf-8"))
 
 

@@ -36,7 +36,7 @@ class Day:
             (``ahead``); that a person takes the newest version back in the morning (``rollback``), or starts a second
             run at once (``second``).
         met: triggers; None where there can't be a plan.
-        outcome: as ``Retraining.outcome``.
+        outcome: as ``RetrainResult.outcome``.
         was: ``good`` or ``poor``: the model that is served in the morning; empty: there is none.
         becomes: the one in the evening.
     """

@@ -29,7 +29,7 @@ from noisy_gru.pipeline.cli.main import app
 from noisy_gru.pipeline.cli.retrain_commands import CODES
 from noisy_gru.pipeline.config.loading import load_config
 from noisy_gru.pipeline.retrain.retraining import retrain_once
-from noisy_gru.pipeline.retrain.retraining_report import Retraining
+from noisy_gru.pipeline.retrain.retraining_report import RetrainResult
 from noisy_gru.pipeline.runs.run_directory import RunDirectory
 from noisy_gru.registry.published_versions import published_versions
 from noisy_gru.registry.version_store import Step, no_step
@@ -62,7 +62,7 @@ class Seen:
         went_on: whether the training went on after its third epoch; read now, because logs are pruned.
     """
 
-    done: Retraining
+    done: RetrainResult
     died: int | None
     at_death: Mapping[int, str]
     before: Mapping[int, str]
@@ -78,7 +78,7 @@ class Seen:
         return tuple(each["rule"] for each in reasons if each["kind"] == "trigger" and each["met"])
 
 
-def retrain(config: Path, root: Path, night: datetime, at: Step = no_step) -> Retraining:
+def retrain(config: Path, root: Path, night: datetime, at: Step = no_step) -> RetrainResult:
     """What ``noisy-gru retrain run`` does, on that night; ``at`` is told each step of publishing before it is done."""
     from noisy_gru.components.pusher import executor
 

@@ -15,9 +15,9 @@ from typer.testing import CliRunner
 
 from noisy_gru.components.retrain_planner.plan import Plan, Reason
 from noisy_gru.pipeline.cli.main import app
-from noisy_gru.pipeline.retrain import planning, retraining, scheduling
+from noisy_gru.pipeline.retrain import local_plan, retraining, schedule
 from noisy_gru.pipeline.retrain.notifications import Delivery
-from noisy_gru.pipeline.retrain.retraining_report import Outcome, Retraining
+from noisy_gru.pipeline.retrain.retraining_report import Outcome, RetrainResult
 from noisy_gru.pipeline.runs.run_directory import RunDirectory
 from noisy_gru.schema.errors import DataError
 
@@ -49,7 +49,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         print("what a library prints")
         return DUE
 
-    monkeypatch.setattr(planning, "plan_retraining", plan)
+    monkeypatch.setattr(local_plan, "plan_retraining", plan)
     return calls
 
 
@@ -74,7 +74,7 @@ def test_plan_as_json(asked, tmp_path):
     ("retrain", "options", "code"), [(True, ["--exit-code"], 0), (False, ["--exit-code"], 6), (False, [], 0)]
 )
 def test_plan_may_say_it_by_its_exit_code(monkeypatch, tmp_path, retrain, options, code):
-    monkeypatch.setattr(planning, "plan_retraining", lambda config, **_: replace(DUE, retrain=retrain))
+    monkeypatch.setattr(local_plan, "plan_retraining", lambda config, **_: replace(DUE, retrain=retrain))
     assert call("plan", VOWELS, "--root", tmp_path, *options).exit_code == code
 
 
@@ -82,7 +82,7 @@ def test_a_plan_that_fails_is_told_in_words(monkeypatch, tmp_path):
     def fail(config: Any, **options: Any) -> Plan:
         raise DataError("span 9: no file matches day-9.csv")
 
-    monkeypatch.setattr(planning, "plan_retraining", fail)
+    monkeypatch.setattr(local_plan, "plan_retraining", fail)
     result = call("plan", VOWELS, "--root", tmp_path, "--exit-code")
     assert (result.exit_code, result.output) == (1, "error: span 9: no file matches day-9.csv\n")
 
@@ -107,7 +107,7 @@ def test_a_dry_run_changes_nothing(asked, tmp_path):
     ],
 )
 def test_exit_codes_of_run(monkeypatch, tmp_path, outcome: Outcome, wrong_config, code):
-    done = Retraining(
+    done = RetrainResult(
         pipeline="japanese-vowels",
         outcome=outcome,
         plan=json.loads(DUE.to_json()),
@@ -117,7 +117,7 @@ def test_exit_codes_of_run(monkeypatch, tmp_path, outcome: Outcome, wrong_config
     )
     given: dict[str, Any] = {}
 
-    def once(config: Any, **options: Any) -> Retraining:
+    def once(config: Any, **options: Any) -> RetrainResult:
         given.update(options)
         return done
 
@@ -179,7 +179,7 @@ def test_what_schedule_refuses(tmp_path, options, words):
 
 def test_options_take_the_place_of_the_configuration(monkeypatch, tmp_path):
     given = []
-    monkeypatch.setattr(scheduling, "run_schedule", lambda config, *rest: given.append((config, *rest)) or 0)
+    monkeypatch.setattr(schedule, "run_schedule", lambda config, *rest: given.append((config, *rest)) or 0)
     settings = ["--set", "retraining.schedule={cron: '@hourly', timezone: Asia/Tokyo}", "--set", "seed=5"]
     result = call("schedule", VOWELS, "--root", tmp_path, *settings, "--cron", "0 3 * * *", "--jitter", "5m")
     assert result.exit_code == 0, result.output

@@ -17,7 +17,7 @@ from noisy_gru.pipeline.config.beam_options import check_can_run_here, check_can
 from noisy_gru.pipeline.config.loading import ConfigFileError, load_config
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 from noisy_gru.pipeline.exit_codes import EXIT_CONFIG
-from noisy_gru.pipeline.runs.step_errors import explained, is_expected
+from noisy_gru.pipeline.runs.step_errors import error_message, is_expected
 from noisy_gru.schema.errors import ConfigError
 
 VOWELS = Path(__file__).parents[3] / "examples" / "japanese_vowels" / "config.yaml"
@@ -206,14 +206,14 @@ UNREACHABLE = """grpc._channel._InactiveRpcError: <_InactiveRpcError of RPC that
 )
 def test_a_job_that_failed_is_told_by_its_cause(said, told):
     error = RuntimeError(JOB_FAILED.format(said))
-    assert explained(error) == f"the job failed on the job server: {told}"
+    assert error_message(error) == f"the job failed on the job server: {told}"
     assert not is_expected(error)
 
 
 def test_an_error_of_ours_on_a_worker_is_told_in_its_own_words():
     said = "noisy_gru.data.errors.DataError: c03 is 99; correct it [while running 'Read']"
     error = RuntimeError(JOB_FAILED.format(said))
-    assert explained(error) == "c03 is 99; correct it"
+    assert error_message(error) == "c03 is 99; correct it"
     assert is_expected(error)
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from noisy_gru.pipeline.init.config_template import _scalar, config_text
-from noisy_gru.pipeline.init.inference import Told
+from noisy_gru.pipeline.init.inference import Guess
 from noisy_gru.schema.config import DatasetConfig
 
 # Text that YAML 1.1 or 1.2 reads as a number, Boolean, null, date, mapping, comment, tag, anchor or document end.
@@ -67,7 +67,7 @@ def test_a_draft_is_read_as_what_it_was_written_from(names, files, words, offset
         dataset = DatasetConfig.model_validate(given)
     except ValidationError:
         assume(False)
-    read = yaml.safe_load(config_text("400", dataset, [Told(words, words)], {words: words}))
+    read = yaml.safe_load(config_text("400", dataset, [Guess(words, words)], {words: words}))
     read["data"].pop("max_length", None)
     assert read["name"] == "400"
     assert read["data"]["time"].pop("kind") == "integer"

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from noisy_gru.pipeline.config.notify_config import NotifyConfig
+from noisy_gru.pipeline.config.retraining_config import NotifyConfig
 from noisy_gru.pipeline.retrain.notifications import SIGNATURE_HEADER, notify
 
 CONTENT = {"pipeline": "vowels", "run_id": "20260401-030000-114270", "version": 17, "metrics": {"a": float("nan")}}

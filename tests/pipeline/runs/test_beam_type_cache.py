@@ -12,7 +12,7 @@ from apache_beam.options.pipeline_options import DebugOptions, PipelineOptions, 
 from apache_beam.testing.util import assert_that, equal_to
 from apache_beam.transforms import userstate
 
-from noisy_gru.pipeline.runs.beam_type_cache import keep_beams_answers
+from noisy_gru.pipeline.runs.beam_type_cache import cache_beam_types
 
 FLAGS = ["--runner=FnApiRunner", "--experiments=one"]
 
@@ -34,8 +34,8 @@ def keeping(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a run; Beam's own functions come back at the end of the test."""
     monkeypatch.setattr(PipelineOptions, "view_as", PipelineOptions.view_as)
     monkeypatch.setattr(userstate, "get_dofn_specs", userstate.get_dofn_specs)
-    keep_beams_answers()
-    keep_beams_answers()
+    cache_beam_types()
+    cache_beam_types()
 
 
 @pytest.mark.usefixtures("keeping")
@@ -92,5 +92,5 @@ def test_a_stateful_pipeline_runs_as_ever() -> None:
 @pytest.mark.usefixtures("keeping")
 def test_a_beam_without_these_functions_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(userstate, "get_dofn_specs")
-    keep_beams_answers()
+    cache_beam_types()
     assert not hasattr(userstate, "get_dofn_specs")

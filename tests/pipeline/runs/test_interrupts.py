@@ -9,7 +9,7 @@ import weakref
 
 import pytest
 
-from noisy_gru.pipeline.runs.interrupts import signals_as_interrupts, signals_noted
+from noisy_gru.pipeline.runs.interrupts import deferred_signals, signals_as_interrupts
 
 
 class Thing:
@@ -102,7 +102,7 @@ def test_outside_of_the_main_thread_nothing_is_set():
 
 def test_what_is_held_is_done_whole_and_the_signal_is_raised_where_it_may_be():
     done = []
-    with signals_noted(signal.SIGTERM) as signals, signals.held():
+    with deferred_signals(signal.SIGTERM) as signals, signals.held():
         terminate()
         done.append("begun")
         with pytest.raises(KeyboardInterrupt), signals.raising():
@@ -115,10 +115,10 @@ def test_what_is_held_is_done_whole_and_the_signal_is_raised_where_it_may_be():
 
 def test_blocks_within_each_other_are_one():
     """As `noisy-gru retrain run` has them: the command, the retraining, the run."""
-    with signals_as_interrupts(signal.SIGTERM) as outer, signals_noted(signal.SIGTERM, signal.SIGINT) as signals:
+    with signals_as_interrupts(signal.SIGTERM) as outer, deferred_signals(signal.SIGTERM, signal.SIGINT) as signals:
         with signals.held():
             terminate()
-            with pytest.raises(KeyboardInterrupt), signals_noted(signal.SIGTERM) as inner, inner.raising():
+            with pytest.raises(KeyboardInterrupt), deferred_signals(signal.SIGTERM) as inner, inner.raising():
                 time.sleep(1)
             with inner.raising(noted=False):
                 terminate_handled = list(outer)
@@ -134,7 +134,7 @@ def test_an_interrupt_that_a_library_swallows_is_raised_again(monkeypatch):
     thread = threading.get_ident()
     with (
         pytest.raises(KeyboardInterrupt),
-        signals_noted(signal.SIGTERM) as signals,
+        deferred_signals(signal.SIGTERM) as signals,
         signals.raising(until_it_ends=True),
     ):
         threading.Timer(0.1, signal.pthread_kill, (thread, signal.SIGTERM)).start()

@@ -16,7 +16,7 @@ from ml_metadata.proto import metadata_store_pb2
 from typer.testing import CliRunner
 
 from noisy_gru.pipeline.cli.main import app
-from noisy_gru.pipeline.config.pruning_config import KeepConfig
+from noisy_gru.pipeline.config.retraining_config import KeepConfig
 from noisy_gru.pipeline.exit_codes import EXIT_FAILED
 from noisy_gru.pipeline.runs import pruning
 from noisy_gru.pipeline.runs.pruning import Pruned, prune

@@ -17,7 +17,7 @@ from noisy_gru.pipeline import fingerprint
 from noisy_gru.pipeline.config.loading import load_config
 from noisy_gru.pipeline.runs import running
 from noisy_gru.pipeline.runs.run_directory import RunDirectory, RunRecord
-from noisy_gru.pipeline.runs.step_errors import explained, is_expected
+from noisy_gru.pipeline.runs.step_errors import error_message, is_expected
 from noisy_gru.schema.errors import AnomalyError, DataError
 
 VOWELS = Path(__file__).parents[3] / "examples" / "japanese_vowels" / "config.yaml"
@@ -212,8 +212,8 @@ def test_a_full_disk_is_the_reason_and_not_a_traceback(run, monkeypatch, capfd):
 )
 def test_what_libraries_say_of_a_disk(text, words):
     error = RuntimeError(text)
-    assert explained(error).startswith(words)
-    assert text in explained(error)
+    assert error_message(error).startswith(words)
+    assert text in error_message(error)
     assert is_expected(error)
     assert not is_expected(RuntimeError("no such table"))
 

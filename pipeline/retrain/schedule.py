@@ -16,7 +16,7 @@ from noisy_gru.pipeline.retrain.cron_next import next_time
 from noisy_gru.pipeline.retrain.interrupted_runs import unfinished
 from noisy_gru.pipeline.retrain.printed_schedule import crontab_line, systemd_units
 from noisy_gru.pipeline.retrain.retraining import record_killed, to_stderr
-from noisy_gru.pipeline.retrain.scheduler import STATE, RetrainSchedule
+from noisy_gru.pipeline.retrain.schedule_loop import STATE, ScheduleLoop
 from noisy_gru.pipeline.runs.run_directory import RunDirectory
 from noisy_gru.schema.durations import parse_duration
 from noisy_gru.schema.errors import BusyError, ConfigError
@@ -69,7 +69,7 @@ def run_schedule(
     advice = "One scheduler under a root: stop it first"
     with held_lock(directory.root / ".schedule.lock", "noisy-gru retrain schedule", advice):
         say(f"{config.name}: {' '.join(times.fields)!r} (seconds first) in {rules.timezone}, under {directory.root}")
-        ended_by = RetrainSchedule(
+        ended_by = ScheduleLoop(
             following=lambda after: next_time(times, zone, after),
             local=lambda when: f"{when.astimezone(zone):%Y-%m-%d %H:%M:%S %Z}",
             jitter=parse_duration(rules.jitter),

@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from noisy_gru.pipeline.config.cron import cron_times
 from noisy_gru.pipeline.retrain.child_process import RetrainChild, command
 from noisy_gru.pipeline.retrain.cron_next import next_time
-from noisy_gru.pipeline.retrain.scheduler import RetrainSchedule
+from noisy_gru.pipeline.retrain.schedule_loop import ScheduleLoop
 
 
 def at(cron: str, zone: str) -> Callable[[datetime], datetime | None]:
@@ -55,7 +55,7 @@ class Bench:
             (retrain or self.stop)()
 
         given: dict[str, Any] = {"catch_up": True, "unfinished": lambda: False, "now": lambda: NOW}
-        schedule = RetrainSchedule(
+        schedule = ScheduleLoop(
             following=following,
             state=self.state,
             retrain=call,
@@ -347,7 +347,7 @@ import sys
 from pathlib import Path
 from noisy_gru.pipeline.config.loading import load_config
 from noisy_gru.pipeline.retrain.child_process import RetrainChild
-from noisy_gru.pipeline.retrain.scheduling import run_schedule
+from noisy_gru.pipeline.retrain.schedule import run_schedule
 from noisy_gru.schema.errors import UserError
 
 config, root, code = sys.argv[1:]

@@ -1,6 +1,6 @@
 """Asks at set times whether to retrain, for as long as it is left alone.
 
->>> RetrainSchedule(following=following, state=root / STATE, retrain=child.run, …).run()  # doctest: +SKIP
+>>> ScheduleLoop(following=following, state=root / STATE, retrain=child.run, …).run()  # doctest: +SKIP
 
 One thread waits and retrains: so there is one run at a time, and times that pass meanwhile become one. It waits in
 short steps and looks at the clock after each, since a machine may sleep, and its clock be set forward or back. The time
@@ -37,7 +37,7 @@ def _sleep(seconds: float) -> None:
     select.select([], [], [], seconds)
 
 
-class RetrainSchedule:
+class ScheduleLoop:
     """Calls ``retrain`` at set times.
 
     Args:
