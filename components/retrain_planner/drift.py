@@ -59,7 +59,8 @@ def measure_drift(
     groups, chosen = len(old_groups) + len(new_groups), len(new_groups)
     what = "stretches of windows" if windows else "entities"
     compared = f"{chosen:,} new and {len(old_groups):,} trained-on {what}"
-    if math.comb(groups, chosen) * false_alarm_rate < 1:
+    # Not as a product: of a thousand entities there are more deals than a float can hold.
+    if math.comb(groups, chosen) < 1 / false_alarm_rate:
         raise DataError(
             f"{compared} are too few to tell drift from chance at a false_alarm_rate of {false_alarm_rate:g}"
         )

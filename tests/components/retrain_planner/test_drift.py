@@ -156,6 +156,13 @@ def test_too_little_data_is_told():
         measure_drift(_sample(_drawn(1, 20)), _sample(_drawn(2, 1)), DATASET, false_alarm_rate=0.01)
 
 
+@pytest.mark.parametrize("shift", [0.0, 0.4])
+def test_samples_as_large_as_they_get_are_measured(shift):
+    """2,000 sequences on each side: the number of deals, 10^1202, fits no float."""
+    found = _measured(_sample(_drawn(1, 2000)), _sample(_drawn(2, 2000, shift=shift)))
+    assert found["location"].drifted == (shift > 0)
+
+
 def test_columns_that_came_and_went_are_named():
     before = _sample(_drawn(1, 60))
     now = _sample(_drawn(2, 20))
