@@ -6,6 +6,8 @@ import json
 import multiprocessing
 import os
 import socket
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta, timezone
 from io import StringIO
 from pathlib import Path
@@ -170,6 +172,16 @@ def test_a_run_whose_process_is_gone_was_killed(directory):
     written = [json.loads((directory.runs / f"r{number}.json").read_text()) for number in (1, 2, 3)]
     assert [each["status"] for each in written] == ["killed"] * 3
     assert written[0]["steps"][0]["status"] == "interrupted"
+
+
+def test_a_process_that_ended_and_was_not_collected_is_gone(directory):
+    """A zombie: its parent, or the first process of a container, never asks for its exit code."""
+    with subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.read() == b""
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        directory.write(record("r1", directory.root, status="running", pid=process.pid))
+        assert directory.record("r1").status == "killed"
 
 
 def test_one_run_at_a_time(directory):
