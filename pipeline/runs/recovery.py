@@ -1,7 +1,8 @@
-"""Clears up after runs that were killed or interrupted, before the next one goes on.
+"""Clears up after runs that were killed, interrupted, or failed to write, before the next one goes on.
 
 TFX never takes what an unfinished execution wrote, as ML Metadata knows no artifact of it. But it leaves the execution
-`RUNNING` and the half-written folders where they are, for ever.
+`RUNNING` and the half-written folders where they are, for ever. A failed run leaves one, too, where ML Metadata's own
+disk was full.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ def clear_unfinished(directory: RunDirectory, connection: Any) -> list[int]:
     """
     store = MetadataStore(connection)
     # By run: a metadata server may know other roots' runs, which may go on.
-    cut_off = [record.run_id for record in directory.records() if record.status in ("killed", "interrupted")]
+    ended = ("killed", "interrupted", "failed")
+    cut_off = [record.run_id for record in directory.records() if record.status in ended]
     contexts = [store.get_context_by_type_and_name(_RUN_CONTEXT, run_id) for run_id in cut_off]
     unfinished = [
         execution

@@ -280,13 +280,17 @@ def test_the_command(directory, metadata, tmp_path):
     assert "artifacts    deleted on 20" in shown
 
 
-def test_a_run_that_was_cut_off_leaves_nothing(directory, metadata):
-    """Before the next run: the execution is closed, and what it had written is gone; nobody else's is touched."""
+@pytest.mark.parametrize("status", ["interrupted", "killed", "failed"])
+def test_a_run_that_was_cut_off_leaves_nothing(directory, metadata, status):
+    """Before the next run: the execution is closed, and what it had written is gone; nobody else's is touched.
+
+    A run that failed leaves one, too, where the disk of ML Metadata was full.
+    """
     whole = metadata.model("r1")
     cut_off, others = metadata.execution("r1", "RUNNING"), metadata.execution("elsewhere", "RUNNING")
     metadata.write(cut_off, 10)
     kept = metadata.write(others, 10).name
-    write_record(directory, "r1", status="interrupted")
+    write_record(directory, "r1", status=status)
     connection = mlmd.ConnectionConfig()
     connection.sqlite.filename_uri = str(directory.metadata)
     assert clear_unfinished(directory, connection) == [cut_off]
