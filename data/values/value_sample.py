@@ -209,11 +209,23 @@ def _chosen(names: Sequence[str], most: int, dataset: DatasetConfig) -> dict[str
     apart = -(-task.input_length // task.stride) if isinstance(task, ForecastingConfig) else 1
     chosen: dict[str, int] = {}
     for number, entity in enumerate(sorted(of_entity, key=_hash)):
-        for _, name in sorted(of_entity[entity])[::apart]:
+        for name in _apart([name for _, name in sorted(of_entity[entity])], apart):
             chosen[name] = number
             if len(chosen) == most:
                 return chosen
     return chosen
+
+
+def _apart(names: Sequence[str], least: int) -> Iterator[str]:
+    """Windows of an entity, in the order of time, of which the next is at least so many further on.
+
+    How many is chance, by the name. With equal gaps windows of a day would all begin at the same hour, and data that
+    begins at another hour would look like another distribution.
+    """
+    place = _number(names[0]) % min(least, len(names))
+    while place < len(names):
+        yield names[place]
+        place += least + _number(names[place]) % least
 
 
 def entity_of(name: str, dataset: DatasetConfig) -> tuple[str, tuple[float, str]]:
@@ -232,6 +244,10 @@ def entity_of(name: str, dataset: DatasetConfig) -> tuple[str, tuple[float, str]
 
 def _hash(entity: str) -> bytes:
     return blake2b(entity.encode(), digest_size=8, person=b"sample").digest()
+
+
+def _number(name: str) -> int:
+    return int.from_bytes(_hash(name), "big")
 
 
 def _values(features: Any, numeric: Sequence[str], categorical: Sequence[str]) -> _Values:

@@ -107,6 +107,33 @@ def test_what_is_kept_of_each_sequence(folder):
 
 
 @pytest.mark.slow
+def test_windows_of_a_day_are_taken_of_every_hour_and_none_overlap(tmp_path):
+    """Of 40 days of three entities; each window ends an hour later, and its target is the hour of the day."""
+    import tensorflow as tf
+
+    split = tmp_path / "Split-train"
+    split.mkdir()
+    options = tf.io.TFRecordOptions(compression_type="GZIP")
+    with tf.io.TFRecordWriter(str(split / "data_tfrecord-00000-of-00001-000.gz"), options) as writer:
+        for entity in "abc":
+            for hour in range(24, 40 * 24):
+                example = tf.train.Example()
+                example.features.feature["temp"].float_list.value.extend(range(24))
+                example.features.feature["target/temp"].float_list.value.append(hour % 24)
+                example.features.feature["sequence_id"].bytes_list.value.append(f"{entity}@{hour}".encode())
+                example.features.feature["steps"].int64_list.value.append(24)
+                writer.write(example.SerializeToString())
+    task = {"kind": "forecasting", "targets": ["temp"], "input_length": 24, "horizons": [1]}
+    hourly = WINDOWS.model_copy(update={"task": type(WINDOWS.task).model_validate(task)})
+    sample = sample_values(str(tmp_path), "train", hourly)
+    hours = sample.points[:, 1, 0]
+    # A window takes 24 hours, and then up to 23 are left out.
+    assert [20 <= (sample.entity == entity).sum() <= 39 for entity in range(3)] == [True] * 3
+    assert len(np.unique(hours)) >= 20
+    assert np.unique(hours, return_counts=True)[1].max() <= len(hours) // 4
+
+
+@pytest.mark.slow
 def test_writing_and_reading_changes_nothing_and_no_name_is_in_the_file(folder):
     path, _ = folder
     sample = sample_values(str(path), "train", CLASSES)
