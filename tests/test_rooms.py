@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from noisy_gru.pipeline.fingerprint import ALL_ROOMS, MODEL_ROOMS
 
 ROOT = Path(__file__).resolve().parents[1]
-# As the table in CONTRIBUTING.md says.
+# The table in CONTRIBUTING.md says the same.
 MAY_IMPORT = {
     "schema": set(),
     "storage": {"schema"},
@@ -99,3 +100,11 @@ def test_a_fingerprint_covers_all_that_its_rooms_import(rooms: tuple[str, ...], 
         if name.split(".")[1] in rooms and other.count(".") > 0
     }
     assert needed <= set(rooms)
+
+
+def test_the_table_in_contributing_is_this_one() -> None:
+    lines = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").splitlines()
+    first = lines.index("| room | what | may import |") + 2
+    rows = (line.strip("|").split("|") for line in takewhile(lambda line: line.startswith("|"), lines[first:]))
+    read = {room.strip(" `/"): names.strip() for room, _, names in rows}
+    assert {room: set() if names == "-" else set(names.split(", ")) for room, names in read.items()} == MAY_IMPORT
