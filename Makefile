@@ -4,7 +4,7 @@ PYTEST := $(PYTHON) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfi
 # Containers often forbid Python to write bytecode, which makes importing TFX three times slower.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test test-fast soak lint lock docs clean
+.PHONY: help setup demo test test-fast soak lint hooks lock docs site clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -29,6 +29,9 @@ lint: setup  ## ruff and pyright
 	@.venv/bin/ruff format --check .
 	@.venv/bin/pyright --pythonpath $(PYTHON)
 
+hooks: setup  ## let git run what `make lint` runs before each commit (pre-commit, fetched by uv)
+	@.venv/bin/uvx pre-commit@4.7.0 install
+
 lock: setup  ## lock the packages anew after editing requirements/*.in (FLAGS=--upgrade: newer versions)
 	@.venv/bin/uv pip compile --quiet $(FLAGS) --universal --python-version 3.11 --no-emit-index-url --generate-hashes \
 	  --custom-compile-command "make lock" requirements/bootstrap.in -o requirements/bootstrap.txt
@@ -38,9 +41,22 @@ lock: setup  ## lock the packages anew after editing requirements/*.in (FLAGS=--
 	@for name in requirements gpu; do .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url \
 	  --generate-hashes --no-annotate --custom-compile-command "make lock" --constraints requirements/dev.txt \
 	  requirements/$$name.in -o requirements/$$name.txt || exit; done
+	@# Tools with environments of their own: the site's, and those that look through the lock.
+	@for name in docs audit; do .venv/bin/uv pip compile --quiet $(FLAGS) --universal --python-version 3.11 --no-emit-index-url \
+	  --generate-hashes --no-annotate --custom-compile-command "make lock" \
+	  requirements/$$name.in -o requirements/$$name.txt || exit; done
 
 docs: setup  ## write docs/config-reference.md from the configuration models
 	@$(PYTHON) -m noisy_gru.pipeline.config.config_reference
 
+site: .venv-docs/.requirements  ## build the documentation site into site/, every link checked
+	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
+
+# An environment of its own: the site's tools and the product's packages need not agree.
+.venv-docs/.requirements: requirements/docs.txt | setup
+	@$(PYTHON) -m venv --clear .venv-docs
+	@.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/docs.txt
+	@touch $@
+
 clean:  ## remove the environment and what was built (runs stay)
-	rm -rf .venv .build build dist *.egg-info
+	rm -rf .venv .venv-docs .build build dist site *.egg-info

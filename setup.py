@@ -16,7 +16,7 @@ requirements = [
 
 setup(
     name="noisy-gru-tfx",
-    version="0.1.0",
+    version="0.2.0",
     description="A production TFX pipeline for sequence models built on the noisy GRU",
     long_description=(HERE / "README.md").read_text(),
     long_description_content_type="text/markdown",

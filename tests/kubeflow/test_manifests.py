@@ -376,7 +376,7 @@ def test_the_pods_of_a_trainjob_find_each_other() -> None:
     (replicated,) = runtime["spec"]["template"]["spec"]["replicatedJobs"]
     (container,) = replicated["template"]["spec"]["template"]["spec"]["containers"]
     assert (replicated["name"], container["name"]) == ("node", "node")
-    assert container["image"] == "registry.example.com/noisy-gru-tfx:0.1.0"
+    assert container["image"] == "registry.example.com/noisy-gru-tfx:0.2.0"
     # The run, its volumes and its rights are the indexed Job's.
     arguments, other = workers_arguments(rendered("several-machines")["Job", "noisy-gru-train"])
     assert trainer["command"] == other["command"]
