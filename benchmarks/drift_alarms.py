@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from noisy_gru.components.retrain_planner.drift import measure_drift
-from noisy_gru.data.values.value_sample import ValueSample, sample_values
+from noisy_gru.data.sequences.value_sample import ValueSample, sample_values
 from noisy_gru.schema.config import DatasetConfig
 
 SIZES = (5, 10, 20, 50, 150)

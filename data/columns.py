@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from noisy_gru.data.errors import DataError
 from noisy_gru.schema.config import ClassificationConfig, ColumnSplitConfig, DatasetConfig, ForecastingConfig
+from noisy_gru.schema.errors import DataError
 
 SEQUENCE_ID = "sequence_id"
 STEPS = "steps"

@@ -24,7 +24,7 @@ from noisy_gru.pipeline.prediction import published_model
 from noisy_gru.pipeline.runs.output_redirection import output_to
 from noisy_gru.pipeline.runs.run_directory import RunDirectory
 from noisy_gru.registry.server_files import MODELS_CONFIG
-from noisy_gru.saved_model.example_wire import empty_sequence
+from noisy_gru.saved_model.example_validation import empty_example
 from noisy_gru.schema.errors import UserError
 from noisy_gru.serving.model_server import (
     Listening,
@@ -191,7 +191,7 @@ def _request_to_try(server: LocalServer, config: PipelineConfig) -> str:
     inputs = server.models.inputs(config.model_name, "serving_tensors")
     width = (inputs["features"].shape or (0,))[-1] if "features" in inputs else None
     if width is None or width > _LONGEST_STEP or any(spec.shape is None for spec in inputs.values()):
-        empty = empty_sequence(config.dataset.data.features[0].name)
+        empty = empty_example(config.dataset.data.features[0].name)
         return json.dumps({"instances": [{"b64": base64.b64encode(empty).decode()}]})
     values = {
         key: [[[0.0] * width]] if key == "features" else [1] if key == "lengths" else [[""]] for key in sorted(inputs)

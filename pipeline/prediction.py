@@ -24,7 +24,7 @@ from noisy_gru.pipeline.runs.run_directory import RunDirectory
 from noisy_gru.registry.published_versions import versions
 from noisy_gru.saved_model.session_process import SessionProcess
 from noisy_gru.schema.errors import ConfigError, ModelError, UserError
-from noisy_gru.schema.file_patterns import as_meant, local_glob
+from noisy_gru.schema.file_patterns import escape_existing, local_glob
 from noisy_gru.serving.client.client import Client
 from noisy_gru.serving.client.connection import DEFAULT_TIMEOUT, Tls, Transport
 from noisy_gru.serving.client.predictions import Answer, Part, Predictions
@@ -125,7 +125,7 @@ def predict_files(
         published_model(root, config.model_name, version)
     paths = []
     for pattern in inputs:
-        found = local_glob(as_meant(pattern))
+        found = local_glob(escape_existing(pattern))
         if not found:
             raise UserError(f"{pattern}: matches no file")
         paths += [Path(path) for path in found]

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from noisy_gru.data.values.value_sample import VALUES_FILE
+from noisy_gru.data.sequences.value_sample import VALUES_FILE
 from noisy_gru.registry.labels import served_model
 from noisy_gru.registry.published_versions import (
     RECORD,

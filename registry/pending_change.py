@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from noisy_gru.schema.errors import PublishError
-from noisy_gru.storage.atomic_files import write_whole
+from noisy_gru.storage.atomic_files import write_atomically
 
 PENDING = "pending-"
 Asked = Literal["rollback", "restore", "promote"]
@@ -39,7 +39,7 @@ class Intent:
 
     def write(self, model_dir: Path) -> None:
         """Puts it on disk."""
-        write_whole(self._file(model_dir), json.dumps(asdict(self)) + "\n")
+        write_atomically(self._file(model_dir), json.dumps(asdict(self)) + "\n")
 
     def remove(self, model_dir: Path) -> None:
         """Takes it away. The last thing that is done: nothing may be left to do after it."""

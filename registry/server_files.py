@@ -18,7 +18,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from noisy_gru.registry.config import BatchingConfig
 from noisy_gru.registry.labels import ServedModel, served_models
-from noisy_gru.storage.atomic_files import write_whole
+from noisy_gru.storage.atomic_files import write_atomically
 
 # Its image holds TensorFlow of the same number.
 SERVER_VERSION = "2.20.0"
@@ -124,7 +124,7 @@ def write_server_files(
             continue
         content = render(name, models, batching)
         if not file.exists() or file.read_text(encoding="utf-8") != content:
-            write_whole(file, content)
+            write_atomically(file, content)
     return left_alone
 
 

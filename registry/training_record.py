@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from noisy_gru.data.values.value_sample import VALUES_FILE
+from noisy_gru.data.sequences.value_sample import VALUES_FILE
 from noisy_gru.registry.published_versions import EXTRA_ASSETS
 from noisy_gru.schema.errors import PublishError
 from noisy_gru.trainer.export.artifact_files import MODEL_FILE, SETTINGS_FILE, TRANSFORM_FILE

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from noisy_gru.data.values.value_sample import VALUES_FILE
+from noisy_gru.data.sequences.value_sample import VALUES_FILE
 from noisy_gru.registry.published_versions import hash_file
 from noisy_gru.registry.training_record import (
     DATA_FILE,

@@ -33,7 +33,7 @@ from noisy_gru.registry.published_versions import (
 )
 from noisy_gru.registry.server_files import write_server_files
 from noisy_gru.schema.errors import PublishError
-from noisy_gru.storage.atomic_files import locked, sync, write_whole
+from noisy_gru.storage.atomic_files import locked, sync, write_atomically
 
 Step = Callable[[str], None]
 LOCK_SECONDS = 60.0
@@ -84,7 +84,7 @@ class VersionStore:
     def adopt(self, settings: PublishingConfig) -> None:
         """Keeps the settings for whoever changes the versions next, without the model's configuration."""
         if not (self.model_dir / SETTINGS).exists() or settings != self.settings:
-            write_whole(self.model_dir / SETTINGS, settings.model_dump_json(indent=2) + "\n")
+            write_atomically(self.model_dir / SETTINGS, settings.model_dump_json(indent=2) + "\n")
         self.settings = settings
 
     def record(

@@ -20,12 +20,12 @@ import numpy as np
 
 from noisy_gru.saved_model import c_api
 from noisy_gru.saved_model.c_api import Output, Status, pointer
-from noisy_gru.saved_model.example_wire import ExampleInput, example_inputs
+from noisy_gru.saved_model.example_validation import ExampleInput, example_inputs
 from noisy_gru.saved_model.saved_model_proto import parse_meta_graph
 from noisy_gru.schema.errors import ModelError
 
 
-class OutOfTimeError(ModelError):
+class DeadlineExceededError(ModelError):
     """A model did not answer within the time that it was given."""
 
 
@@ -161,7 +161,7 @@ class SessionModel:
             ModelError: if the signature or an input isn't there, or doesn't fit; something is no tf.Example, or has no
                 feature that the model reads; TensorFlow fails while it runs; or an answer of a `serving_` signature is
                 not finite.
-            OutOfTimeError: TensorFlow took longer.
+            DeadlineExceededError: TensorFlow took longer.
         """
         if self._session is None:
             raise ModelError(f"The model of {self.directory} is closed.")
@@ -221,7 +221,7 @@ class SessionModel:
                 )
                 if (message := status.message) is not None:
                     if status.code == c_api.DEADLINE_EXCEEDED:
-                        raise OutOfTimeError(f"The signature {signature} did not answer within {seconds:.3g} s.")
+                        raise DeadlineExceededError(f"The signature {signature} did not answer within {seconds:.3g} s.")
                     raise ModelError(f"The signature {signature} of {self.directory} failed: {message}")
             return {name: c_api.read_tensor(fetched[index] or 0) for index, name in enumerate(spec.outputs)}
         finally:
@@ -242,7 +242,7 @@ class SessionModel:
         return outputs
 
 
-def not_finite(outputs: Mapping[str, np.ndarray]) -> np.ndarray:
+def nonfinite_rows(outputs: Mapping[str, np.ndarray]) -> np.ndarray:
     """The rows with a number that is not finite in one of the outputs, rising; a scalar output is row 0."""
     rows: set[int] = set()
     for array in outputs.values():
@@ -253,7 +253,7 @@ def not_finite(outputs: Mapping[str, np.ndarray]) -> np.ndarray:
 
 def check_finite(outputs: Mapping[str, np.ndarray], who: str) -> None:
     """Raise ModelError, which names the rows, unless all numbers of the outputs are finite."""
-    rows = not_finite(outputs)
+    rows = nonfinite_rows(outputs)
     if len(rows):
         shown = ", ".join(map(str, rows[:5])) + (f" and {len(rows) - 5} more" if len(rows) > 5 else "")
         raise ModelError(

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from noisy_gru.saved_model.session import OutOfTimeError, SessionModel, Signature, TensorSpec
+from noisy_gru.saved_model.session import DeadlineExceededError, SessionModel, Signature, TensorSpec
 from noisy_gru.schema.errors import ModelError
 
 _GRACE_SECONDS = 30.0  # after the time of a run, within which TensorFlow ends it by itself, on a busy machine, too
@@ -98,7 +98,7 @@ class SessionProcess:
 
         Raises:
             ModelError: as ``SessionModel.run``.
-            OutOfTimeError: TensorFlow took longer than ``seconds``.
+            DeadlineExceededError: TensorFlow took longer than ``seconds``.
             ProcessEndedError: the process ended, of this request or of another one.
         """
         if self._closed:
@@ -115,7 +115,7 @@ class SessionProcess:
         finally:
             self._free.put(channel)
         if "error" in header:
-            raise (OutOfTimeError if header["out_of_time"] else ModelError)(header["error"])
+            raise (DeadlineExceededError if header["out_of_time"] else ModelError)(header["error"])
         return arrays
 
     def _how_it_ended(self) -> str:
@@ -216,7 +216,7 @@ def _answer(model: SessionModel, channel: Connection) -> None:
             outputs = model.run(header["signature"], inputs, seconds=header["seconds"])
             answer = _packed({}, outputs)
         except ModelError as error:
-            answer = _packed({"error": str(error), "out_of_time": isinstance(error, OutOfTimeError)}, {})
+            answer = _packed({"error": str(error), "out_of_time": isinstance(error, DeadlineExceededError)}, {})
         channel.send_bytes(answer)
 
 

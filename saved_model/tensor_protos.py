@@ -1,8 +1,8 @@
 """TensorProto to NumPy and back, for the server and the client; what can't be a tensor is an error, never a crash.
 
 >>> import numpy as np
->>> proto = to_proto(np.array([[1.5, 2.5]], np.float32))
->>> from_proto(proto).tolist()
+>>> proto = make_tensor_proto(np.array([[1.5, 2.5]], np.float32))
+>>> make_ndarray(proto).tolist()
 [[1.5, 2.5]]
 
 ``tf.make_ndarray`` trusts its input: a shape that the sender made up is allocated. Nothing here allocates more than the
@@ -47,7 +47,7 @@ class TensorProtoError(UserError):
     """A TensorProto that is no tensor, or an array that no TensorProto can hold."""
 
 
-def to_proto(array: np.ndarray, *, packed: bool = True) -> Any:
+def make_tensor_proto(array: np.ndarray, *, packed: bool = True) -> Any:
     """The ``TensorProto`` of an array.
 
     Args:
@@ -90,7 +90,7 @@ def _bytes(value: Any) -> bytes:
     raise TensorProtoError(f"Expected bytes or str in an object array; received {type(value).__name__}.")
 
 
-def from_proto(proto: Any) -> np.ndarray:
+def make_ndarray(proto: Any) -> np.ndarray:
     """The array of a ``TensorProto``; strings become an object array of ``bytes``.
 
     As in TensorFlow, the last of too few values is repeated, and without any value all are zero or empty.

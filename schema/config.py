@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from noisy_gru.schema.span_patterns import day_number, day_of, holds_spans, pattern_problems
+from noisy_gru.schema.span_patterns import day_number, holds_spans, parse_day, pattern_problems
 
 SPLITS = ("train", "eval", "test")
 SplitName = Literal["train", "eval", "test"]
@@ -149,7 +149,7 @@ class PoliciesConfig(Section):
 def _span_number(value: Any) -> Any:
     """A date, or its text, as the number of its span."""
     try:
-        return day_of(value) if isinstance(value, str) else day_number(value)
+        return parse_day(value) if isinstance(value, str) else day_number(value)
     except (TypeError, ValueError):
         return value
 
@@ -229,7 +229,7 @@ class DataConfig(Section):
     def _spans_have_a_place(self) -> DataConfig:
         if problems := pattern_problems(self.patterns):
             raise ValueError("; ".join(f"files: {problem}" for problem in problems))
-        if self.spans != SpansConfig() and not holds_spans(self.patterns):
+        if self.spans != SpansConfig() and not self.has_spans:
             raise ValueError("spans needs {SPAN} or a date ({YYYY}, {MM}, {DD}) in every pattern of files")
         return self
 
@@ -259,6 +259,11 @@ class DataConfig(Section):
         """All file patterns."""
         groups = self.files.values() if isinstance(self.files, dict) else [self.files]
         return [pattern for group in groups for pattern in group]
+
+    @property
+    def has_spans(self) -> bool:
+        """Whether the file patterns hold a span, as ``{SPAN}`` or a date."""
+        return holds_spans(self.patterns)
 
     @property
     def numeric(self) -> list[FeatureConfig]:

@@ -12,7 +12,7 @@ class ConfigError(UserError):
 
 
 class DataError(UserError):
-    """Data that can't be read or used as the configuration says."""
+    """Data that can't be used: the message names file, row and column, the expected and received value, the remedy."""
 
 
 class AnomalyError(DataError):

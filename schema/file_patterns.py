@@ -25,12 +25,12 @@ _AROUND_PLACE = re.compile(r"\[(?=[^\]\[/]*\{(?:SPAN|VERSION|YYYY|MM|DD)\b)")
 _LISTED = 3
 
 
-def escaped(name: str) -> str:
+def escape(name: str) -> str:
     """A pattern that matches this name alone."""
     return _SPECIAL.sub(r"[\g<0>]", name)
 
 
-def unescaped(pattern: str) -> str:
+def unescape(pattern: str) -> str:
     """A pattern as people write the name that it means."""
     return _ESCAPE.sub(r"\1", pattern)
 
@@ -46,19 +46,19 @@ def local_glob(pattern: str) -> list[str]:
 
 
 def absolute_pattern(pattern: str, folder: str) -> str:
-    """A pattern from the root of the file system on, with names that are there as they are written (`as_meant`).
+    """A pattern from the root of the file system on, with names that are there as they are written (`escape_existing`).
 
     Args:
         pattern: relative to ``folder``, or absolute; ``~`` is the user's folder.
         folder: an absolute path, which means itself.
 
     Raises:
-        ConfigError: as `as_meant` says.
+        ConfigError: as `escape_existing` says.
     """
-    return as_meant(os.path.normpath(os.path.join(escaped(folder), os.path.expanduser(pattern))))  # noqa: PTH111, PTH118
+    return escape_existing(os.path.normpath(os.path.join(escape(folder), os.path.expanduser(pattern))))  # noqa: PTH111, PTH118
 
 
-def as_meant(pattern: str) -> str:
+def escape_existing(pattern: str) -> str:
     """A pattern of local files in which every name that is there exactly as it is written means itself.
 
     Raises:
@@ -75,7 +75,7 @@ def _part_as_meant(folder: str, part: str, slash: str) -> str:
     wild = "*" in part or "?" in part
     if part == "**" or (wild and not is_literal(folder)):
         return part
-    itself = escaped(part)
+    itself = escape(part)
     if not local_glob(f"{folder}{slash}{itself}"):
         return part
     if wild:
@@ -83,7 +83,7 @@ def _part_as_meant(folder: str, part: str, slash: str) -> str:
         if others:
             named = ", ".join(others[:_LISTED]) + (" and others" if len(others) > _LISTED else "")
             raise ConfigError(
-                f"{unescaped(folder)}{slash}{part}: is the name of something that is there, and as a pattern it "
+                f"{unescape(folder)}{slash}{part}: is the name of something that is there, and as a pattern it "
                 f"matches {named}, too. Write {itself} for the one, or rename it"
             )
     return itself

@@ -2,9 +2,9 @@
 
 As in TFX, a span is a whole number; that of a date is the number of days since 1970-01-01.
 
-    >>> SpanPattern("day-{SPAN:2}/*.csv").filled(7, None)
+    >>> SpanPattern("day-{SPAN:2}/*.csv").fill(7, None)
     'day-07/*.csv'
-    >>> SpanPattern("{YYYY}-{MM}-{DD}/*.csv").found("1970-01-03/a.csv")
+    >>> SpanPattern("{YYYY}-{MM}-{DD}/*.csv").match("1970-01-03/a.csv")
     FoundSpan(span=2, version=None, spelled='1970-01-03/*.csv')
 """
 
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
 
-from noisy_gru.schema.file_patterns import unescaped
+from noisy_gru.schema.file_patterns import unescape
 
 SPAN, VERSION = "SPAN", "VERSION"
 _DATE = {"YYYY": 4, "MM": 2, "DD": 2}
@@ -33,7 +33,7 @@ def day_number(day: datetime.date) -> int:
     return (day - _FIRST_DAY).days
 
 
-def day_of(text: str) -> int:
+def parse_day(text: str) -> int:
     """The span of a date as text, ``2026-07-31``.
 
     Raises:
@@ -44,7 +44,7 @@ def day_of(text: str) -> int:
     return day_number(datetime.date.fromisoformat(text))
 
 
-def span_text(numbers: Sequence[int]) -> str:
+def format_spans(numbers: Sequence[int]) -> str:
     """Rising numbers, the runs among them joined: ``3,5-9``."""
     parts: list[list[int]] = []
     for number in numbers:
@@ -95,7 +95,7 @@ def _problems(pattern: str) -> list[str]:
     return problems
 
 
-class FoundSpan(NamedTuple):
+class SpanMatch(NamedTuple):
     """What a file's path says: span, version, and the pattern as the path spells it."""
 
     span: int
@@ -126,7 +126,7 @@ class SpanPattern:
         """A pattern that matches the files of all spans and versions, and may match others."""
         return re.sub(f"(?:{_PLACE.pattern})+", "*", self.text)
 
-    def filled(self, span: int, version: int | None) -> str:
+    def fill(self, span: int, version: int | None) -> str:
         """The pattern of one span as messages show it; of one version, or of all for None.
 
         Raises:
@@ -142,13 +142,13 @@ class SpanPattern:
                 return "*"
             return str(span if match["name"] == SPAN else version).zfill(int(match["width"] or 0))
 
-        return unescaped(_PLACE.sub(value, self.text))
+        return unescape(_PLACE.sub(value, self.text))
 
-    def named(self, span: int) -> str:
+    def span_name(self, span: int) -> str:
         """A span as messages call it."""
         return f"span {span} ({_FIRST_DAY + datetime.timedelta(span)})" if self.dated else f"span {span}"
 
-    def found(self, path: str) -> FoundSpan | None:
+    def match(self, path: str) -> SpanMatch | None:
         """Span and version of a file that ``glob`` matched; None where no whole number is in their place.
 
         Month and day may lack their zero (``month=9``) where no other digit can stand beside them.
@@ -164,17 +164,17 @@ class SpanPattern:
             told = ", ".join(f"{digits} for {{{name}}}" for name, digits in loose.groupdict().items())
             raise ValueError(f"another number of digits is expected, found {told}")
         groups = match.groupdict()
-        spelled = unescaped(_PLACE.sub(lambda place: groups[place["name"]], self.text))
+        spelled = unescape(_PLACE.sub(lambda place: groups[place["name"]], self.text))
         for name in (SPAN, VERSION):
             if int(groups.get(name, 0)) > _LARGEST:
                 raise ValueError(f"expected at most {_LARGEST} for {{{name}}}, found {groups[name]}")
         version = int(groups[VERSION]) if VERSION in groups else None
         if not self.dated:
-            return FoundSpan(int(groups[SPAN]), version, spelled)
+            return SpanMatch(int(groups[SPAN]), version, spelled)
         span = day_number(datetime.date(*(int(groups[name]) for name in _DATE)))
         if span < 0:
             raise ValueError("spans begin at 1970-01-01")
-        return FoundSpan(span, version, spelled)
+        return SpanMatch(span, version, spelled)
 
     @cache  # noqa: B019 - of a few patterns
     def _regex(self, *, any_width: bool = False) -> re.Pattern[str]:

@@ -33,7 +33,7 @@ def sync_tree(folder: Path) -> None:
     sync(folder)
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_atomically(path: Path, text: str) -> None:
     """Writes a file that readers see whole or as it was; what a kill leaves is overwritten the next time.
 
     Only for one writer at a time. The file can be read by everyone, as a server runs as another user.

@@ -17,7 +17,7 @@ from datetime import datetime
 
 import numpy as np
 
-from noisy_gru.data.values.value_sample import entity_of
+from noisy_gru.data.sequences.sequence_ids import split_sequence_id
 from noisy_gru.schema.config import DatasetConfig, ForecastingConfig
 
 MIN_ENTITIES = 10
@@ -36,7 +36,7 @@ class Clusters:
 
 def clusters_of(sequence_ids: Sequence[str], dataset: DatasetConfig) -> Clusters:
     """The clusters of a test split; equal for any order of the same sequences."""
-    names = np.array([entity_of(each, dataset)[0] for each in sequence_ids], dtype=object)
+    names = np.array([split_sequence_id(each, dataset)[0] for each in sequence_ids], dtype=object)
     entities, codes = np.unique(names.astype(str), return_inverse=True)
     if isinstance(dataset.task, ForecastingConfig) and len(entities) < MIN_ENTITIES:
         blocks = _blocks(sequence_ids, dataset.task)

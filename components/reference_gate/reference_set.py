@@ -10,9 +10,9 @@ from typing import Any
 from noisy_gru.components.evaluation.config import REFERENCE_FILES, ReferenceConfig
 from noisy_gru.components.sequence_example_gen.in_process import ingest_in_process, read_examples
 from noisy_gru.data.ingestion.report_checks import check_rows
-from noisy_gru.data.ingestion.resolved_input import resolve
+from noisy_gru.data.ingestion.resolved_input import resolve_input
 from noisy_gru.data.ingestion.spans import LATEST
-from noisy_gru.data.reading.file_hashes import contents_of
+from noisy_gru.data.reading.file_hashes import hash_files
 from noisy_gru.data.reading.tables import Opener
 from noisy_gru.data.sequences.splits import without_splits
 from noisy_gru.schema.config import DatasetConfig, SpansConfig
@@ -48,13 +48,13 @@ def read_reference(
         DataError: a file is missing or can't be used, gives no sequence, or was trained on.
     """
     alone = reference_dataset(dataset, reference)
-    found = resolve(base, alone.data, LATEST, glob, REFERENCE_FILES)
+    found = resolve_input(base, alone.data, LATEST, glob, REFERENCE_FILES)
     known = {
         file["sha256"]: file["name"]
         for part in [trained_on, *trained_on.get("spans", [])]
         for file in part.get("files", [])
     }
-    for name, (_, digest) in contents_of(found.sources, opener).items():
+    for name, (_, digest) in hash_files(found.sources, opener).items():
         if digest in known:
             raise DataError(
                 f"{REFERENCE_FILES}: {name} has the content of {known[digest]}, which the model was trained "

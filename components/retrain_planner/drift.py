@@ -22,7 +22,7 @@ import numpy as np
 
 from noisy_gru.components.retrain_planner.evidence import Drift, FeatureDrift
 from noisy_gru.components.retrain_planner.permutations import adjusted_p_values
-from noisy_gru.data.values.value_sample import ValueSample
+from noisy_gru.data.sequences.value_sample import ValueSample
 from noisy_gru.schema.config import DatasetConfig, ForecastingConfig
 from noisy_gru.schema.errors import DataError
 

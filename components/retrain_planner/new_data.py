@@ -12,26 +12,26 @@ from noisy_gru.components.retrain_planner.shards import ids_in, keep_others
 from noisy_gru.components.sequence_example_gen.in_process import EXAMPLES, ingest_in_process, read_examples
 from noisy_gru.data.ingestion.lineage import check_spans
 from noisy_gru.data.ingestion.report_checks import check_rows
-from noisy_gru.data.ingestion.resolved_input import Resolved
+from noisy_gru.data.ingestion.resolved_input import ResolvedInput
 from noisy_gru.data.reading.tables import Source
 from noisy_gru.data.sequences.splits import without_splits
-from noisy_gru.data.values.value_sample import ValueSample, sample_values
+from noisy_gru.data.sequences.value_sample import ValueSample, sample_values
 from noisy_gru.schema.config import DatasetConfig, ForecastingConfig, TimeSplitConfig
 from noisy_gru.schema.errors import DataError
 
 
 def measure(
-    new: Resolved,
+    new: ResolvedInput,
     dataset: DatasetConfig,
     *,
-    before: Resolved | None = None,
+    before: ResolvedInput | None = None,
     size_of: Callable[[Source], int] = lambda source: 0,
     drift_of: Callable[[ValueSample], Drift] | None = None,
     like: ValueSample | None = None,
     why_not: str = "",
     served_of: Callable[..., ServedError] | None = None,
     why_not_served: str = "",
-    parts: Sequence[tuple[str, Resolved]] = (),
+    parts: Sequence[tuple[str, ResolvedInput]] = (),
 ) -> Measured:
     """Counts the new data's sequences, and measures how far it moved.
 
@@ -56,7 +56,7 @@ def measure(
         dataset = without_splits(dataset)
     if not isinstance(dataset.task, ForecastingConfig):
         before = None
-    read = new if before is None else Resolved((*before.spans, *new.spans), (*before.sources, *new.sources))
+    read = new if before is None else ResolvedInput((*before.spans, *new.spans), (*before.sources, *new.sources))
     with tempfile.TemporaryDirectory(prefix="noisy-gru-plan-") as name:
         folder = Path(name)
         report = ingest_in_process(read.sources, dataset, folder, size_of)
@@ -94,8 +94,8 @@ def measure(
 
 
 def _examples_of(
-    parts: Sequence[tuple[str, Resolved]],
-    before: Resolved | None,
+    parts: Sequence[tuple[str, ResolvedInput]],
+    before: ResolvedInput | None,
     dataset: DatasetConfig,
     folder: Path,
     size_of: Callable[[Source], int],

@@ -17,9 +17,9 @@ from noisy_gru.components.retrain_planner.data_changes import news_of
 from noisy_gru.components.retrain_planner.evidence import Base, Evidence, Measured, News, Sizes
 from noisy_gru.components.retrain_planner.plan import Plan
 from noisy_gru.components.retrain_planner.rules import decide
-from noisy_gru.data.ingestion.resolved_input import Resolved, resolve
+from noisy_gru.data.ingestion.resolved_input import ResolvedInput, resolve_input
 from noisy_gru.data.ingestion.spans import LATEST
-from noisy_gru.data.reading.file_hashes import contents_of
+from noisy_gru.data.reading.file_hashes import hash_files
 from noisy_gru.data.reading.tables import Opener, local_open
 from noisy_gru.registry.integrity import check_record, check_served
 from noisy_gru.registry.published_versions import Publication, latest_publication, withdrawn_versions
@@ -32,7 +32,7 @@ from noisy_gru.registry.training_record import (
     read_training_record,
 )
 from noisy_gru.schema.config import DatasetConfig
-from noisy_gru.schema.span_patterns import span_text
+from noisy_gru.schema.span_patterns import format_spans
 
 # Spans that are judged one by one: a week of nights. More are judged in so many groups.
 MOST_PARTS = 7
@@ -81,8 +81,8 @@ def make_plan(
     Raises:
         UserError: the data or what is published can't be read; a span is missing or empty.
     """
-    found = resolve(subject.base, subject.dataset.data, span, glob)
-    contents = contents_of(found.sources, opener)
+    found = resolve_input(subject.base, subject.dataset.data, span, glob)
+    contents = hash_files(found.sources, opener)
     by_name = {name: DataFile(name, size, digest) for name, (size, digest) in contents.items()}
     spans = [
         SpanFiles(each.number, each.version, tuple(by_name[name] for name in found.names_of(each)))
@@ -112,7 +112,7 @@ def make_plan(
 def _base(publication: Publication | None, record: TrainingRecord | None) -> Base | None:
     if publication is None:
         return None
-    spans = span_text([each.number for each in record.spans]) if record else ""
+    spans = format_spans([each.number for each in record.spans]) if record else ""
     return Base(version=publication.version, published=datetime.fromisoformat(publication.published), spans=spans)
 
 
@@ -138,7 +138,7 @@ def _sizes(
 
 def _measured(
     subject: Subject,
-    found: Resolved,
+    found: ResolvedInput,
     files: Mapping[str, DataFile],
     record: TrainingRecord | None,
     publication: Publication | None,
@@ -156,7 +156,7 @@ def _measured(
         return None, "there is no new data"
     names, numbers = set(news.files), set(news.new_spans)
     new, before = (
-        Resolved(
+        ResolvedInput(
             tuple(span for span in found.spans if (span.number in numbers) == is_new),
             tuple(source for source in found.sources if (source.name in names) == is_new),
         )
@@ -174,7 +174,7 @@ def _measured(
         )
     elif rules.drift and record.values is not None:
         from noisy_gru.components.retrain_planner.drift import measure_drift
-        from noisy_gru.data.values.value_sample import read_values
+        from noisy_gru.data.sequences.value_sample import read_values
 
         like = read_values(record.values.read_bytes(), str(record.values))
         drift_of = partial(measure_drift, like, dataset=subject.dataset, **rules.drift.model_dump())
@@ -200,12 +200,12 @@ def _measured(
     return measured, ""
 
 
-def _parts(new: Resolved) -> list[tuple[str, Resolved]]:
+def _parts(new: ResolvedInput) -> list[tuple[str, ResolvedInput]]:
     """The new spans, or files where there are no spans, each by itself; of many, neighbours together."""
-    units: list[tuple[int | str, Resolved]] = [
-        (span.number, Resolved((span,), tuple(source for source in new.sources if source.path in set(span.files))))
+    units: list[tuple[int | str, ResolvedInput]] = [
+        (span.number, ResolvedInput((span,), tuple(source for source in new.sources if source.path in set(span.files))))
         for span in new.spans
-    ] or [(source.name, Resolved((), (source,))) for source in new.sources]
+    ] or [(source.name, ResolvedInput((), (source,))) for source in new.sources]
     count = min(MOST_PARTS, len(units))
     groups = [units[len(units) * place // count : len(units) * (place + 1) // count] for place in range(count)]
     return [(_part_name([name for name, _ in group]), _joined(each for _, each in group)) for group in groups]
@@ -214,12 +214,12 @@ def _parts(new: Resolved) -> list[tuple[str, Resolved]]:
 def _part_name(names: Sequence[int | str]) -> str:
     spans = [name for name in names if isinstance(name, int)]
     if spans:
-        return f"span{'s' * (len(spans) != 1)} {span_text(spans)}"
+        return f"span{'s' * (len(spans) != 1)} {format_spans(spans)}"
     return str(names[0]) if len(names) == 1 else f"{names[0]} to {names[-1]}"
 
 
-def _joined(several: Iterable[Resolved]) -> Resolved:
+def _joined(several: Iterable[ResolvedInput]) -> ResolvedInput:
     found = list(several)
-    return Resolved(
+    return ResolvedInput(
         tuple(span for each in found for span in each.spans), tuple(source for each in found for source in each.sources)
     )

@@ -11,7 +11,7 @@ from noisy_gru.components.retrain_planner.formatting import utc_text
 from noisy_gru.components.retrain_planner.guards import brakes
 from noisy_gru.components.retrain_planner.plan import Plan, Reason
 from noisy_gru.components.retrain_planner.triggers import triggers
-from noisy_gru.schema.span_patterns import span_text
+from noisy_gru.schema.span_patterns import format_spans
 
 
 def decide(rules: RulesConfig, evidence: Evidence, *, pipeline: str, now: datetime, force: bool = False) -> Plan:
@@ -40,7 +40,7 @@ def decide(rules: RulesConfig, evidence: Evidence, *, pipeline: str, now: dateti
         retrain=force or (due and "alarm" not in met),
         held=due and "alarm" in met and not force,
         reasons=reasons,
-        spans=span_text(evidence.spans),
+        spans=format_spans(evidence.spans),
         newest_span=max(evidence.spans, default=None),
         new_spans=evidence.news.new_spans,
         base_version=evidence.base.version if evidence.base else None,

@@ -12,7 +12,7 @@ from noisy_gru.components.retrain_planner.evidence import Base, Evidence, Featur
 from noisy_gru.components.retrain_planner.formatting import ahead_text, is_ahead, span_of_time
 from noisy_gru.components.retrain_planner.plan import FIRST, Reason
 from noisy_gru.schema.durations import parse_duration
-from noisy_gru.schema.span_patterns import span_text
+from noisy_gru.schema.span_patterns import format_spans
 
 OFF = {"off": True}
 _SHOWN = 5
@@ -65,7 +65,7 @@ def _told_news(news: News) -> str:
         return ", ".join(parts)
     parts = []
     if news.spans:
-        parts.append(f"{len(news.spans)} new span{'s' * (len(news.spans) != 1)} ({span_text(news.spans)})")
+        parts.append(f"{len(news.spans)} new span{'s' * (len(news.spans) != 1)} ({format_spans(news.spans)})")
     if news.changed:
         which = "; ".join(f"{span}: {why}" for span, why in list(news.changed.items())[:_SHOWN])
         parts.append(f"{len(news.changed)} span{'s' * (len(news.changed) != 1)} changed ({which})")

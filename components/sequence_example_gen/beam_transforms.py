@@ -15,15 +15,15 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.pvalue import AsSingleton, TaggedOutput
 from apache_beam.typehints import with_output_types
 
-from noisy_gru.data.errors import DataError
 from noisy_gru.data.reading.files import quarantine_file
 from noisy_gru.data.reading.reader import Reader
-from noisy_gru.data.reading.tables import Source, local_open, unreadable
+from noisy_gru.data.reading.tables import Source, local_open, unreadable_error
 from noisy_gru.data.report.ingestion_report import IngestionReport
 from noisy_gru.data.report.quarantine import Quarantine
-from noisy_gru.data.sequences.buckets import boundaries_of, bucket_shards
+from noisy_gru.data.sequences.buckets import boundaries_from_report, bucket_shards
 from noisy_gru.data.sequences.chunks import pack
 from noisy_gru.schema.config import DatasetConfig, TimeSplitConfig
+from noisy_gru.schema.errors import DataError
 
 INGESTION_REPORT = "ingestion_report"
 # Ending of a file that is still being written.
@@ -69,7 +69,7 @@ class PlanReads(beam.DoFn):
         try:
             yield from self._reader.parts(source)
         except DataError as error:
-            yield TaggedOutput(INGESTION_REPORT, IngestionReport(faults=[str(error)]).to_json().encode())
+            yield TaggedOutput(INGESTION_REPORT, IngestionReport(file_errors=[str(error)]).to_json().encode())
 
 
 class HashFile(beam.DoFn):
@@ -83,7 +83,7 @@ class HashFile(beam.DoFn):
                     digest.update(block)
                     size += len(block)
         except OSError as error:
-            report.faults.append(str(unreadable(source, "a file", error)))
+            report.file_errors.append(str(unreadable_error(source, "a file", error)))
         report.hashes[source.name] = [size, digest.hexdigest()]
         yield report.to_json().encode()
 
@@ -104,10 +104,10 @@ class ReadChunks(beam.DoFn):
             for table in self._reader.tables(source, quarantine):
                 if table.num_rows:
                     times = table["time"].to_numpy()
-                    quarantine.report.span("read", times.min().item(), times.max().item())
+                    quarantine.report.widen_time_range("read", times.min().item(), times.max().item())
                 yield from pack(table, source.name, self._buckets)
         except DataError as error:
-            quarantine.report.faults.append(str(error))
+            quarantine.report.file_errors.append(str(error))
         if quarantine.lines:
             write_bytes(FileSystems.join(self._quarantine_folder, quarantine_file(source)), quarantine.json_lines())
         yield TaggedOutput(INGESTION_REPORT, quarantine.report.to_json().encode())
@@ -131,12 +131,12 @@ class WriteBucket(beam.DoFn):
         number, chunks = bucket
         quarantine = Quarantine()
         try:
-            at = boundaries_of(IngestionReport.from_json(read), self._config) if read is not None else None
+            at = boundaries_from_report(IngestionReport.from_json(read), self._config) if read is not None else None
             for split, part, content in bucket_shards(chunks, at, self._config, quarantine):
                 name = f"data_tfrecord-{number:05d}-of-{self._buckets:05d}-{part:03d}.gz"
                 write_bytes(FileSystems.join(self._examples, f"Split-{split}", name), content)
         except DataError as error:
-            quarantine.report.faults.append(str(error))
+            quarantine.report.file_errors.append(str(error))
         if quarantine.lines:
             path = FileSystems.join(self._quarantine_folder, f"bucket-{number:05d}.jsonl")
             write_bytes(path, quarantine.json_lines())

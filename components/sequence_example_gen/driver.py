@@ -22,13 +22,13 @@ from tfx.proto.orchestration import driver_output_pb2
 from tfx.types import standard_component_specs
 
 from noisy_gru.components.sequence_example_gen.beam_transforms import open_any
-from noisy_gru.data.errors import DataError
-from noisy_gru.data.ingestion.resolved_input import resolve
-from noisy_gru.data.reading.file_hashes import contents_of
+from noisy_gru.data.ingestion.resolved_input import resolve_input
+from noisy_gru.data.reading.file_hashes import hash_files
 from noisy_gru.data.reading.tables import Source
 from noisy_gru.schema.config import DatasetConfig
+from noisy_gru.schema.errors import DataError
 from noisy_gru.schema.file_patterns import local_glob
-from noisy_gru.schema.span_patterns import span_text
+from noisy_gru.schema.span_patterns import format_spans
 
 DATASET_KEY = "dataset"
 SPAN_KEY = "span"
@@ -53,7 +53,7 @@ class Driver(driver.FileBasedDriver):
         for name, artifacts in execution_info.output_dict.items():
             artifact = copy.deepcopy(artifacts[0].mlmd_artifact)
             artifact.custom_properties[SPAN_KEY].int_value = numbers[-1] if numbers else 0
-            artifact.custom_properties[SPANS_KEY].string_value = span_text(numbers)
+            artifact.custom_properties[SPANS_KEY].string_value = format_spans(numbers)
             artifact.custom_properties[FINGERPRINT_KEY].string_value = properties[FINGERPRINT_KEY]
             answer.output_artifacts[name].artifacts.append(artifact)
         return answer
@@ -67,12 +67,12 @@ def resolved_properties(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[
     """
     dataset = DatasetConfig.model_validate_json(given[DATASET_KEY])
     base = given[standard_component_specs.INPUT_BASE_KEY] or ""
-    resolved = resolve(base, dataset.data, str(given[SPAN_KEY]), glob)
+    resolved = resolve_input(base, dataset.data, str(given[SPAN_KEY]), glob)
     told = {
         # The resolved span, so that "latest" and its number are the same to the cache.
         SPAN_KEY: str(resolved.numbers[-1]) if resolved.spans else "",
         SPANS_KEY: resolved.to_json(),
-        FINGERPRINT_KEY: resolved.fingerprint(contents_of(resolved.sources, open_any, read_later=True)),
+        FINGERPRINT_KEY: resolved.fingerprint(hash_files(resolved.sources, open_any, read_later=True)),
     }
     return {**given, **told}, resolved.numbers
 

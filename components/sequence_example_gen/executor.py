@@ -16,17 +16,17 @@ from tfx.types import artifact_utils, standard_component_specs
 
 from noisy_gru.components.sequence_example_gen.beam_transforms import PART, ingest, open_any
 from noisy_gru.components.sequence_example_gen.driver import DATASET_KEY, FINGERPRINT_KEY, SPANS_KEY, file_states
-from noisy_gru.data.errors import DataError
 from noisy_gru.data.ingestion.lineage import check_spans, lineage
-from noisy_gru.data.ingestion.report_checks import check, summary
-from noisy_gru.data.ingestion.resolved_input import Resolved
-from noisy_gru.data.reading.file_hashes import contents_of, forget
+from noisy_gru.data.ingestion.report_checks import check_report, report_summary
+from noisy_gru.data.ingestion.resolved_input import ResolvedInput
+from noisy_gru.data.reading.file_hashes import forget_hashes, hash_files
 from noisy_gru.data.report.ingestion_report import IngestionReport
-from noisy_gru.data.sequences.buckets import boundaries_of
+from noisy_gru.data.sequences.buckets import boundaries_from_report
 from noisy_gru.data.sequences.chunks import bucket_count
-from noisy_gru.data.values.value_sample import sample_values, write_values
+from noisy_gru.data.sequences.value_sample import sample_values, write_values
 from noisy_gru.schema.config import SPLITS, DatasetConfig
-from noisy_gru.schema.file_patterns import escaped
+from noisy_gru.schema.errors import DataError
+from noisy_gru.schema.file_patterns import escape
 
 REPORT_KEY = "ingestion_report"
 REPORT_FILE = "ingestion_report.json"
@@ -59,7 +59,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         kept = artifact_utils.get_single_instance(output_dict[REPORT_KEY])
         dataset = DatasetConfig.model_validate_json(exec_properties[DATASET_KEY])
         base = exec_properties[standard_component_specs.INPUT_BASE_KEY] or ""
-        resolved = Resolved.from_json(exec_properties[SPANS_KEY], base, dataset.data)
+        resolved = ResolvedInput.from_json(exec_properties[SPANS_KEY], base, dataset.data)
         states = file_states(resolved.sources)
         parts = f"{kept.uri}/parts.json"
         with self._make_beam_pipeline() as pipeline:
@@ -72,13 +72,15 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 quarantine_folder=f"{kept.uri}/{QUARANTINE_FOLDER}",
                 report=parts,
             )
-        for left in fileio.glob(f"{escaped(examples.uri)}/Split-*/.*{PART}"):  # a lost worker's; readers take all files
+        for left in fileio.glob(f"{escape(examples.uri)}/Split-*/.*{PART}"):  # a lost worker's; readers take all files
             fileio.remove(left)
         with fileio.open(parts, "rb") as stream:
             report = IngestionReport.from_json(stream.read())
         fileio.remove(parts)
         _check_unchanged(resolved, states, report, exec_properties[FINGERPRINT_KEY])
-        content = summary(report, dataset, boundaries_of(report, dataset) if not report.faults else None)
+        content = report_summary(
+            report, dataset, boundaries_from_report(report, dataset) if not report.file_errors else None
+        )
         content |= lineage(report, dataset.data, resolved)
         with fileio.open(f"{kept.uri}/{REPORT_FILE}", "w") as stream:
             stream.write(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
@@ -87,7 +89,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         where = f" The report and all quarantined rows are kept in {rejected}"
         try:
             check_spans(report, dataset.data, resolved, where)
-            check(report, dataset, where)
+            check_report(report, dataset, where)
         except DataError:
             _copy(kept.uri, rejected)
             raise
@@ -98,16 +100,16 @@ class Executor(base_beam_executor.BaseBeamExecutor):
 
 
 def _check_unchanged(
-    resolved: Resolved, before: dict[str, tuple[int, int]], report: IngestionReport, fingerprint: str
+    resolved: ResolvedInput, before: dict[str, tuple[int, int]], report: IngestionReport, fingerprint: str
 ) -> None:
     """What was read has to be what the cache knows it by, and what the report has the hashes of."""
     after = file_states(resolved.sources)
     read = {name: (int(size), str(digest)) for name, (size, digest) in report.hashes.items()}
     # A file that can't be read has no hash, and is a fault that ends the run.
-    if after == before and (report.faults or resolved.fingerprint(read) == fingerprint):
+    if after == before and (report.file_errors or resolved.fingerprint(read) == fingerprint):
         return
-    forget(resolved.sources)
-    now = contents_of(resolved.sources, open_any)
+    forget_hashes(resolved.sources)
+    now = hash_files(resolved.sources, open_any)
     changed = [name for name, state in after.items() if state != before[name] or now[name] != read[name]]
     raise DataError(
         f"{', '.join(changed) or 'data.files'} changed while being read. Run it again; and give a file its name only "

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from noisy_gru.data.errors import DataError
-from noisy_gru.data.ingestion.resolved_input import Resolved
-from noisy_gru.data.ingestion.spans import Span, gaps_of, gaps_text
+from noisy_gru.data.ingestion.resolved_input import ResolvedInput
+from noisy_gru.data.ingestion.spans import Span, format_gaps, span_gaps
 from noisy_gru.data.report.ingestion_report import IngestionReport
 from noisy_gru.schema.config import DataConfig
+from noisy_gru.schema.errors import DataError
 from noisy_gru.schema.span_patterns import SpanPattern
 
 
-def lineage(report: IngestionReport, data: DataConfig, resolved: Resolved) -> dict[str, Any]:
+def lineage(report: IngestionReport, data: DataConfig, resolved: ResolvedInput) -> dict[str, Any]:
     """The parts ``spans``, ``files`` and ``window`` of the ingestion report; a file stands in one of the first two."""
 
     def told(names: list[str]) -> list[dict[str, Any]]:
@@ -27,7 +27,7 @@ def lineage(report: IngestionReport, data: DataConfig, resolved: Resolved) -> di
         "window": data.spans.window,
         "asked": data.spans.count if data.spans.window == "rolling" else None,
         "read": len(spans),
-        "gaps": gaps_text(gaps_of(resolved.numbers)),
+        "gaps": format_gaps(span_gaps(resolved.numbers)),
     }
     return {
         "spans": [
@@ -39,7 +39,7 @@ def lineage(report: IngestionReport, data: DataConfig, resolved: Resolved) -> di
     }
 
 
-def check_spans(report: IngestionReport, data: DataConfig, resolved: Resolved, where: str = "") -> None:
+def check_spans(report: IngestionReport, data: DataConfig, resolved: ResolvedInput, where: str = "") -> None:
     """End the run where one span of the window is of no use, however much the others hold.
 
     Args:
@@ -51,10 +51,10 @@ def check_spans(report: IngestionReport, data: DataConfig, resolved: Resolved, w
     Raises:
         DataError: a span has no rows, a file that can't be read, or too many such rows.
     """
-    if report.faults:
-        of_file = {name: named(span, data) for span in resolved.spans for name in resolved.names_of(span)}
-        names = [fault.partition(": ")[0] for fault in report.faults]
-        told = zip(names, report.faults, strict=True)
+    if report.file_errors:
+        of_file = {name: span_name(span, data) for span in resolved.spans for name in resolved.names_of(span)}
+        names = [fault.partition(": ")[0] for fault in report.file_errors]
+        told = zip(names, report.file_errors, strict=True)
         raise DataError("\n".join(f"{of_file[name]}: {fault}" if name in of_file else fault for name, fault in told))
     if report.errors:
         return  # told with file and row
@@ -65,17 +65,17 @@ def check_spans(report: IngestionReport, data: DataConfig, resolved: Resolved, w
         bad = sum(report.quarantined_files[name] for name in names)
         if not rows:
             raise DataError(
-                f"{named(span, data)} is empty: {', '.join(names)} {'hold' if len(names) > 1 else 'holds'} no rows. "
-                "Write it again, or take it away"
+                f"{span_name(span, data)} is empty: "
+                f"{', '.join(names)} {'hold' if len(names) > 1 else 'holds'} no rows. Write it again, or remove it"
             )
         if bad > most * rows:
             raise DataError(
-                f"{named(span, data)}: {bad:,} of its {rows:,} rows ({bad / rows:.1%}) can't be read, more than "
+                f"{span_name(span, data)}: {bad:,} of its {rows:,} rows ({bad / rows:.1%}) can't be read, more than "
                 f"data.policies.max_quarantined_fraction ({most:.1%}), which holds for every span: {', '.join(names)}. "
-                f"Write it again, or take it away.{where}"
+                f"Write it again, or remove it.{where}"
             )
 
 
-def named(span: Span, data: DataConfig) -> str:
+def span_name(span: Span, data: DataConfig) -> str:
     """A span as messages call it: ``span 7``."""
-    return SpanPattern(data.patterns[0]).named(span.number)
+    return SpanPattern(data.patterns[0]).span_name(span.number)

@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from noisy_gru.data.errors import DataError
 from noisy_gru.data.reading.csv_records import REPEATED_HEADER
 from noisy_gru.data.reading.files import FILES
 from noisy_gru.data.report.ingestion_report import IngestionReport
 from noisy_gru.data.sequences.splits import Boundaries
-from noisy_gru.data.values.canonical_text import several_spellings
-from noisy_gru.data.values.parsing import time_texts
-from noisy_gru.data.values.precision import check_precision, findings
+from noisy_gru.data.values.parsing import format_times
+from noisy_gru.data.values.precision import check_precision, precision_losses
+from noisy_gru.data.values.text_normalization import ambiguous_spellings
 from noisy_gru.schema.config import SPLITS, DatasetConfig, EntitySplitConfig, TimeSplitConfig
+from noisy_gru.schema.errors import DataError
 from noisy_gru.schema.splits import has_eval_split
 
 POLICY_OF = {"off_grid": "unparsable_value", "duplicate_step_across_splits": "duplicate_step"}
@@ -42,14 +42,14 @@ def _lengths(report: IngestionReport) -> dict[str, Any]:
     }
 
 
-def summary(report: IngestionReport, dataset: DatasetConfig, at: Boundaries | None) -> dict[str, Any]:
+def report_summary(report: IngestionReport, dataset: DatasetConfig, at: Boundaries | None) -> dict[str, Any]:
     """What stands in ``ingestion_report.json`` besides ``lineage``; docs/data-formats.md describes it."""
     time = dataset.data.time
     kind = time.kind if time else "integer"
 
     def shown(values: list[Any]) -> list[str | int | float]:
         array = np.array(values, float if kind == "float" else np.int64)
-        return list(time_texts(array, kind)) if kind == "timestamp" else array.tolist()
+        return list(format_times(array, kind)) if kind == "timestamp" else array.tolist()
 
     return {
         "version": 1,
@@ -71,14 +71,14 @@ def summary(report: IngestionReport, dataset: DatasetConfig, at: Boundaries | No
         },
         "labels": {split: dict(sorted(counts.items())) for split, counts in sorted(report.labels.items())},
         "lengths": _lengths(report),
-        "time": {name: shown(span) for name, span in sorted(report.times.items()) if time and name != "read"},
+        "time": {name: shown(span) for name, span in sorted(report.time_ranges.items()) if time and name != "read"},
         "boundaries": dict(zip(("eval", "test"), shown([at.eval, at.test]), strict=True)) if at else {},
         "examples": dict(sorted(report.examples.items())),
-        "precision": [str(each) for each in findings(report.distinct)],
+        "precision": [str(each) for each in precision_losses(report.value_samples)],
     }
 
 
-def described(record: dict[str, Any]) -> str:
+def format_record(record: dict[str, Any]) -> str:
     """A line of the quarantine in words: where the row or sequence is, and what is wrong with it."""
     if "file" not in record:
         return f"sequence {record.get('sequence_id')}: {record['problem']}"
@@ -91,14 +91,14 @@ def _examples(report: IngestionReport, reasons: dict[str, int], what: str) -> st
     lines = []
     for reason, count in sorted(reasons.items(), key=lambda item: (-item[1], item[0])):
         lines.append(f"  {reason}: {count:,} {what}, for example")
-        lines += [f"    {described(record)}" for record in report.examples.get(reason, [])]
+        lines += [f"    {format_record(record)}" for record in report.examples.get(reason, [])]
     return "\n".join(lines)
 
 
 def check_errors(report: IngestionReport, where: str = "") -> None:
     """Raise DataError where files can't be used, or a policy that is ``error`` has found a case."""
-    if report.faults:
-        raise DataError("\n".join(report.faults))
+    if report.file_errors:
+        raise DataError("\n".join(report.file_errors))
     if report.errors:
         policies = ", ".join(sorted({f"policies.{POLICY_OF.get(reason, reason)}" for reason in report.errors}))
         raise DataError(
@@ -107,7 +107,7 @@ def check_errors(report: IngestionReport, where: str = "") -> None:
         )
 
 
-def check(report: IngestionReport, dataset: DatasetConfig, where: str = "") -> None:
+def check_report(report: IngestionReport, dataset: DatasetConfig, where: str = "") -> None:
     """End the run where the data or a policy asks for it.
 
     Args:
@@ -123,12 +123,12 @@ def check(report: IngestionReport, dataset: DatasetConfig, where: str = "") -> N
     check_errors(report, where)
     _check_spellings(report)  # before what follows from it: rows that are taken for others' duplicates
     check_rows(report, dataset, where)
-    check_precision(report.distinct, dataset)
+    check_precision(report.value_samples, dataset)
     _check_splits(report, dataset)
 
 
 def check_rows(report: IngestionReport, dataset: DatasetConfig, where: str = "", key: str = FILES) -> None:
-    """The part of ``check`` that looks at rows alone, for data that need not fill every split; ``key`` names it."""
+    """Check the rows alone, for data that need not fill every split; messages name its ``key``."""
     check_errors(report, where)
     if report.unbalanced:
         raise RuntimeError(
@@ -149,8 +149,8 @@ def check_rows(report: IngestionReport, dataset: DatasetConfig, where: str = "",
 
 
 def _check_spellings(report: IngestionReport) -> None:
-    for column, spelled in sorted(report.fractions.items()):
-        if several := several_spellings(spelled):
+    for column, spelled in sorted(report.spellings.items()):
+        if several := ambiguous_spellings(spelled):
             found = "; ".join(" and ".join(map(repr, group)) for group in several[:3])
             raise DataError(
                 f"column {column}: expected one spelling of a number, received {found}, which would be one value. "

@@ -15,15 +15,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from noisy_gru.data.ingestion.spans import LATEST, Span, choose_spans, find_spans, has_spans
-from noisy_gru.data.reading.files import FILES, cleaned, joined, named_patterns, sources, sources_of
+from noisy_gru.data.ingestion.spans import LATEST, Span, find_spans, select_spans
+from noisy_gru.data.reading.files import FILES, find_sources, join_path, named_patterns, normalize_base, to_sources
 from noisy_gru.data.reading.tables import Source
 from noisy_gru.schema.config import DataConfig
 from noisy_gru.schema.errors import ConfigError
 
 
 @dataclass(frozen=True)
-class Resolved:
+class ResolvedInput:
     """Spans by number (none where patterns hold no place for them), and all files by name."""
 
     spans: tuple[Span, ...]
@@ -54,16 +54,16 @@ class Resolved:
         return json.dumps({"spans": spans, "files": loose}, sort_keys=True)
 
     @classmethod
-    def from_json(cls, text: str, base: str, data: DataConfig) -> Resolved:
+    def from_json(cls, text: str, base: str, data: DataConfig) -> ResolvedInput:
         """What ``to_json`` wrote, with its files below ``base``."""
         told = json.loads(text)
 
         def located(named: list[list[str]]) -> tuple[tuple[str, str], ...]:
-            return tuple((pattern, joined(cleaned(base), name)) for pattern, name in named)
+            return tuple((pattern, join_path(normalize_base(base), name)) for pattern, name in named)
 
         spans = tuple(Span(each["span"], each["version"], located(each["files"])) for each in told["spans"])
         named = [*located(told["files"]), *(pair for span in spans for pair in span.named)]
-        return cls(spans, tuple(sources_of(base, named, data)))
+        return cls(spans, tuple(to_sources(base, named, data)))
 
     def fingerprint(self, contents: Mapping[str, tuple[int, str]]) -> str:
         """Another one when a file comes, goes, or has another content; of bytes and SHA-256 of each file by name."""
@@ -74,9 +74,9 @@ class Resolved:
         return f"num_files:{len(self.sources)},total_bytes:{total},files:{digest.hexdigest()}"
 
 
-def resolve(
+def resolve_input(
     base: str, data: DataConfig, wanted: str, glob: Callable[[str], Sequence[str]], key: str = FILES
-) -> Resolved:
+) -> ResolvedInput:
     """What a run reads.
 
     Args:
@@ -90,10 +90,10 @@ def resolve(
         ConfigError: ``wanted`` is no span, or there are none in this data set.
         DataError: files are not there, or go to two splits or spans.
     """
-    if not has_spans(data):
+    if not data.has_spans:
         if wanted != LATEST:
             raise ConfigError(f"span: {wanted} is asked for, but {key} hold neither {{SPAN}} nor a date")
-        return Resolved((), tuple(sources(base, named_patterns(data), data, glob, key)))
-    chosen = choose_spans(find_spans(base, data, glob), data, wanted, cleaned(base))
+        return ResolvedInput((), tuple(find_sources(base, named_patterns(data), data, glob, key)))
+    chosen = select_spans(find_spans(base, data, glob), data, wanted, normalize_base(base))
     named: list[Any] = [pair for span in chosen for pair in span.named]
-    return Resolved(tuple(chosen), tuple(sources_of(base, named, data)))
+    return ResolvedInput(tuple(chosen), tuple(to_sources(base, named, data)))

@@ -12,12 +12,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from noisy_gru.data.errors import DataError
-from noisy_gru.data.reading.files import cleaned, named_patterns, pattern_below
+from noisy_gru.data.reading.files import named_patterns, normalize_base, pattern_below
 from noisy_gru.schema.config import DataConfig
-from noisy_gru.schema.errors import ConfigError
-from noisy_gru.schema.file_patterns import unescaped
-from noisy_gru.schema.span_patterns import FoundSpan, SpanPattern, day_of, holds_spans, span_text
+from noisy_gru.schema.errors import ConfigError, DataError
+from noisy_gru.schema.file_patterns import unescape
+from noisy_gru.schema.span_patterns import SpanMatch, SpanPattern, format_spans, parse_day
 
 LATEST = "latest"
 _MOST_NAMED = 12
@@ -45,12 +44,7 @@ class Span:
         return tuple(sorted({path for _, path in self.named}))
 
 
-def has_spans(data: DataConfig) -> bool:
-    """Whether the patterns of a data set hold places for spans."""
-    return holds_spans(data.patterns)
-
-
-def wanted_number(wanted: str) -> int | None:
+def parse_span(wanted: str) -> int | None:
     """The number of a span that is asked for; None for the latest.
 
     Args:
@@ -64,7 +58,7 @@ def wanted_number(wanted: str) -> int | None:
     if wanted.isascii() and wanted.isdigit():
         return int(wanted)
     try:
-        number = day_of(wanted)
+        number = parse_day(wanted)
     except ValueError:
         number = -1
     if number < 0:
@@ -89,7 +83,9 @@ def find_spans(base: str, data: DataConfig, glob: Callable[[str], Sequence[str]]
         DataError: a file that belongs to two spans, a span under two names (``day-7``, ``day-07``), or no date where
             one is expected, or digits of another number than the pattern's.
     """
-    patterns = {name: SpanPattern(pattern_below(cleaned(base), pattern)) for name, pattern in named_patterns(data)}
+    patterns = {
+        name: SpanPattern(pattern_below(normalize_base(base), pattern)) for name, pattern in named_patterns(data)
+    }
     hits: dict[tuple[int, int | None], list[tuple[str, str]]] = {}
     of_path: dict[str, int] = {}
     spellings: dict[tuple[str, int, int | None], str] = {}
@@ -105,7 +101,7 @@ def find_spans(base: str, data: DataConfig, glob: Callable[[str], Sequence[str]]
             spelled = spellings.setdefault((name, found.span, found.version), found.spelled)
             if spelled != found.spelled:
                 raise DataError(
-                    f"data.files: {spelled} and {found.spelled} are both {pattern.named(found.span)}; keep one of them"
+                    f"data.files: {spelled} and {found.spelled} are both {pattern.span_name(found.span)}; keep one"
                 )
             hits.setdefault((found.span, found.version), []).append((name, path))
     newest: dict[int, int | None] = {}
@@ -115,32 +111,32 @@ def find_spans(base: str, data: DataConfig, glob: Callable[[str], Sequence[str]]
     for number, version in sorted(newest.items()):
         named = hits[number, version]
         there = {name for name, _ in named}
-        missing = [pattern.filled(number, version) for name, pattern in patterns.items() if name not in there]
+        missing = [pattern.fill(number, version) for name, pattern in patterns.items() if name not in there]
         spans.append(Span(number, version, tuple(named), tuple(missing)))
     return spans
 
 
-def not_spans(base: str, data: DataConfig, glob: Callable[[str], Sequence[str]]) -> list[str]:
+def files_without_span(base: str, data: DataConfig, glob: Callable[[str], Sequence[str]]) -> list[str]:
     """The files that would match, had they a whole number in a span's place; they are not read.
 
     Raises:
         DataError: as `find_spans` says.
     """
-    patterns = [SpanPattern(pattern_below(cleaned(base), pattern)) for pattern in data.patterns]
+    patterns = [SpanPattern(pattern_below(normalize_base(base), pattern)) for pattern in data.patterns]
     return sorted({path for pattern in patterns for path in glob(pattern.glob) if _found(pattern, path) is None})
 
 
-def _found(pattern: SpanPattern, path: str) -> FoundSpan | None:
+def _found(pattern: SpanPattern, path: str) -> SpanMatch | None:
     try:
-        return pattern.found(path)
+        return pattern.match(path)
     except ValueError as error:
         raise DataError(
-            f"data.files: {path} is no {'date' if pattern.dated else 'span'} as {unescaped(pattern.text)} expects it: "
+            f"data.files: {path} is no {'date' if pattern.dated else 'span'} as {unescape(pattern.text)} expects it: "
             f"{error}. Rename it, or correct the pattern"
         ) from error
 
 
-def choose_spans(found: Sequence[Span], data: DataConfig, wanted: str = LATEST, base: str = "") -> list[Span]:
+def select_spans(found: Sequence[Span], data: DataConfig, wanted: str = LATEST, base: str = "") -> list[Span]:
     """The spans of the window of ``data.spans``, by number.
 
     Args:
@@ -154,7 +150,7 @@ def choose_spans(found: Sequence[Span], data: DataConfig, wanted: str = LATEST, 
         DataError: a span of the window is not there, or lacks a file.
     """
     patterns = [SpanPattern(pattern_below(base, pattern)) for pattern in data.patterns]
-    last, window = wanted_number(wanted), data.spans
+    last, window = parse_span(wanted), data.spans
     if last is not None and window.first is not None:
         if last < window.first or (window.last is not None and last > window.last):
             raise ConfigError(
@@ -163,7 +159,7 @@ def choose_spans(found: Sequence[Span], data: DataConfig, wanted: str = LATEST, 
     if last is None:
         last = window.last
     if not found:
-        places = " nor ".join(unescaped(pattern.text) for pattern in patterns)
+        places = " nor ".join(unescape(pattern.text) for pattern in patterns)
         raise DataError(
             f"data.files: there is no span: {places} matches no file with a "
             f"{'date' if patterns[0].dated else 'whole number'} in its place"
@@ -177,7 +173,7 @@ def choose_spans(found: Sequence[Span], data: DataConfig, wanted: str = LATEST, 
         chosen = chosen[-window.count :]
     elif window.first is not None:
         chosen = [span for span in chosen if span.number >= window.first]
-        gaps = gaps_of([window.first - 1, *(span.number for span in chosen)])
+        gaps = span_gaps([window.first - 1, *(span.number for span in chosen)])
         if not chosen:
             raise _missing(window.first, patterns, numbers)
         if gaps:
@@ -185,20 +181,20 @@ def choose_spans(found: Sequence[Span], data: DataConfig, wanted: str = LATEST, 
     for span in chosen:
         if span.missing:
             raise DataError(
-                f"data.files: {patterns[0].named(span.number)} is not all there: {' and '.join(span.missing)} "
+                f"data.files: {patterns[0].span_name(span.number)} is not all there: {' and '.join(span.missing)} "
                 f"{'matches' if len(span.missing) == 1 else 'match'} no file, while {span.files[0]} is there. Bring "
                 "what is missing, or take the span away"
             )
     return chosen
 
 
-def gaps_of(numbers: Sequence[int]) -> list[tuple[int, int]]:
+def span_gaps(numbers: Sequence[int]) -> list[tuple[int, int]]:
     """First and last of the numbers that are missing between some that rise."""
     return [(low + 1, high - 1) for low, high in pairwise(numbers) if high > low + 1]
 
 
-def gaps_text(gaps: Sequence[tuple[int, int]]) -> str:
-    """Gaps in the way of ``span_text``: ``4,10-12``."""
+def format_gaps(gaps: Sequence[tuple[int, int]]) -> str:
+    """Gaps in the way of ``format_spans``: ``4,10-12``."""
     return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in gaps)
 
 
@@ -206,14 +202,14 @@ def _missing(
     number: int, patterns: Sequence[SpanPattern], there: Sequence[int], gaps: Sequence[tuple[int, int]] = ()
 ) -> DataError:
     try:
-        texts = [pattern.filled(number, None) for pattern in patterns]
+        texts = [pattern.fill(number, None) for pattern in patterns]
     except OverflowError:
         return DataError(f"data.files: span {number} is no date of the calendar")
-    window = f" The window of data.spans lacks {gaps_text(gaps)}." if gaps else ""
-    known = span_text(there[-_MOST_NAMED:])
+    window = f" The window of data.spans lacks {format_gaps(gaps)}." if gaps else ""
+    known = format_spans(there[-_MOST_NAMED:])
     more = f", and {len(there) - _MOST_NAMED} older" if len(there) > _MOST_NAMED else ""
-    newest = f"; the newest is {patterns[0].named(there[-1])}" if patterns[0].dated else ""
+    newest = f"; the newest is {patterns[0].span_name(there[-1])}" if patterns[0].dated else ""
     return DataError(
-        f"data.files: {patterns[0].named(number)} is not there: {' nor '.join(texts)} matches no file.{window} "
+        f"data.files: {patterns[0].span_name(number)} is not there: {' nor '.join(texts)} matches no file.{window} "
         f"Spans that are there: {known}{more}{newest}"
     )

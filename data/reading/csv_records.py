@@ -19,8 +19,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from noisy_gru.data.errors import DataError
 from noisy_gru.data.reading.csv_lines import BYTE_ORDER_MARK, Lines, shown
+from noisy_gru.schema.errors import DataError
 
 BLOCK_BYTES = 16 << 20
 MOST_LINE_BYTES = 64 << 20

@@ -13,7 +13,6 @@ import numpy as np
 
 from noisy_gru.data.arrow import pa, pa_csv, pc
 from noisy_gru.data.columns import Columns
-from noisy_gru.data.errors import DataError
 from noisy_gru.data.reading.csv_lines import shown
 from noisy_gru.data.reading.csv_records import BLOCK_BYTES, Chunk, Malformed, RecordReader
 from noisy_gru.data.reading.tables import (
@@ -22,9 +21,10 @@ from noisy_gru.data.reading.tables import (
     Source,
     check_columns,
     local_open,
-    unreadable,
+    unreadable_error,
 )
-from noisy_gru.data.values.parsing import times
+from noisy_gru.data.values.parsing import parse_times
+from noisy_gru.schema.errors import DataError
 
 HEADER_BYTES = 1 << 20
 GZIP_MAGIC = b"\x1f\x8b"
@@ -38,11 +38,11 @@ def _records(source: Source, opener: Opener, block_bytes: int) -> Iterator[Recor
         with pa.CompressedInputStream(stream, "gzip") if source.format == "csv.gz" else stream as text:
             yield RecordReader(text, source.name, block_bytes)
     except (UnicodeDecodeError, csv.Error) as error:
-        raise unreadable(source, "a CSV file in UTF-8", error) from error
+        raise unreadable_error(source, "a CSV file in UTF-8", error) from error
     except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
         if "zlib" in str(error):
             _check_gzip(source, opener)
-        raise unreadable(source, "a CSV file", error) from error
+        raise unreadable_error(source, "a CSV file", error) from error
 
 
 def _check_gzip(source: Source, opener: Opener) -> None:
@@ -93,14 +93,14 @@ def read_csv(
         def is_row(cells: list[str]) -> bool:
             if columns.time is None or len(cells) != len(header):
                 return False
-            _, bad = times(pa.array([cells[header.index(columns.time)]]), columns.time_kind)
+            _, bad = parse_times(pa.array([cells[header.index(columns.time)]]), columns.time_kind)
             return not bad[0]
 
         for chunk in reader.chunks([columns.entity, *filter(None, [columns.time])], is_row):
             yield _block(chunk, header, wanted, source)
 
 
-def first_rows(source: Source, block_bytes: int = HEADER_BYTES) -> Any:
+def read_first_rows(source: Source, block_bytes: int = HEADER_BYTES) -> Any:
     """The rows of a CSV file's first block that holds any, as a table of types that Arrow guesses.
 
     Raises:
@@ -181,4 +181,4 @@ def _check_encoding(chunk: Chunk, source: Source) -> None:
     except UnicodeDecodeError as error:
         place = int(np.searchsorted(chunk.starts, error.start, side="right")) - 1
         what = f"a CSV file in UTF-8 (row {chunk.rows[place]}, line {chunk.lines[place]})"
-        raise unreadable(source, what, error) from error
+        raise unreadable_error(source, what, error) from error

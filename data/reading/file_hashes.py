@@ -21,11 +21,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from noisy_gru.data.errors import DataError
 from noisy_gru.data.reading.tables import Opener, Source
+from noisy_gru.schema.errors import DataError
 
 # Bytes and SHA-256 by name of a file.
-Contents = Mapping[str, tuple[int, str]]
+FileHashes = Mapping[str, tuple[int, str]]
 State = tuple[int, int, int, int]
 _BLOCK = 1 << 20
 _THREADS = 8
@@ -45,7 +45,7 @@ class _Memory:
 _memory = [_Memory({})]
 
 
-def content_of(path: str, opener: Opener) -> tuple[int, str]:
+def hash_file(path: str, opener: Opener) -> tuple[int, str]:
     """Size in bytes and SHA-256 of a file; read only if it may have changed since it was. Remote files are always read.
 
     Raises:
@@ -65,8 +65,8 @@ def content_of(path: str, opener: Opener) -> tuple[int, str]:
     return size, digest
 
 
-def contents_of(sources: Iterable[Source], opener: Opener, *, read_later: bool = False) -> Contents:
-    """``content_of`` each of some files, by their names.
+def hash_files(sources: Iterable[Source], opener: Opener, *, read_later: bool = False) -> FileHashes:
+    """``hash_file`` each of some files, by their names.
 
     Args:
         sources: the files.
@@ -80,7 +80,7 @@ def contents_of(sources: Iterable[Source], opener: Opener, *, read_later: bool =
     files = list(sources)
     # Hashing lets other threads run, and so does reading.
     with ThreadPoolExecutor(_THREADS) as pool:
-        found = [(source, pool.submit(content_of, source.path, opener)) for source in files]
+        found = [(source, pool.submit(hash_file, source.path, opener)) for source in files]
     contents = {}
     for source, content in found:
         try:
@@ -96,14 +96,14 @@ def contents_of(sources: Iterable[Source], opener: Opener, *, read_later: bool =
     return contents
 
 
-def forget(sources: Iterable[Source]) -> None:
+def forget_hashes(sources: Iterable[Source]) -> None:
     """Has some files read again, because what is remembered of one of them proved wrong."""
     for source in sources:
         _memory[-1].known.pop(str(Path(source.path).absolute()), None)
 
 
 @contextmanager
-def remembered(file: Path, *, keep: bool = True) -> Iterator[None]:
+def hash_cache(file: Path, *, keep: bool = True) -> Iterator[None]:
     """Hashes are looked up in a file, and kept there afterwards; inside another of its kind it does nothing.
 
     Args:

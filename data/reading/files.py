@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
-from noisy_gru.data.errors import DataError
 from noisy_gru.data.reading.tables import Source
 from noisy_gru.schema.config import DataConfig
-from noisy_gru.schema.file_patterns import escaped, unescaped
+from noisy_gru.schema.errors import DataError
+from noisy_gru.schema.file_patterns import escape, unescape
 
 ALL = "data"
 FILES = "data.files"
@@ -45,7 +45,7 @@ def format_of(name: str, data: DataConfig) -> str:
     )
 
 
-def sources(
+def find_sources(
     base: str,
     patterns: Iterable[tuple[str, str]],
     data: DataConfig,
@@ -64,7 +64,7 @@ def sources(
     Raises:
         DataError: a pattern matches nothing, or a file belongs to two splits.
     """
-    base = cleaned(base)
+    base = normalize_base(base)
     named: list[tuple[str, str]] = []
     for name, pattern in patterns:
         matches = sorted(str(path) for path in glob(pattern_below(base, pattern)))
@@ -72,20 +72,20 @@ def sources(
             matches = [path for path in matches if not is_folder(path)]
         if not matches:
             raise DataError(
-                f"{key}: {unescaped(pattern)} matches no file in {base or '.'}. Patterns are relative to the "
+                f"{key}: {unescape(pattern)} matches no file in {base or '.'}. Patterns are relative to the "
                 "folder of the configuration file"
             )
         named += [(name, path) for path in matches]
-    return sources_of(base, named, data)
+    return to_sources(base, named, data)
 
 
-def sources_of(base: str, named: Iterable[tuple[str, str]], data: DataConfig) -> list[Source]:
+def to_sources(base: str, named: Iterable[tuple[str, str]], data: DataConfig) -> list[Source]:
     """Files, each after the name of the pattern that matched it, as sources; each once, by name.
 
     Raises:
         DataError: a file belongs to two splits, or its format isn't known.
     """
-    base = cleaned(base)
+    base = normalize_base(base)
     found: dict[str, Source] = {}
     for name, path in named:
         split = name.rsplit("-", 1)[0]
@@ -108,19 +108,19 @@ def quarantine_file(source: Source) -> str:
     return f"read-{name}{part}.jsonl"
 
 
-def cleaned(base: str) -> str:
+def normalize_base(base: str) -> str:
     """A folder as the paths below it begin; a URI stays as it is."""
     return base if "://" in base or not base else str(PurePosixPath(base))
 
 
-def joined(base: str, name: str) -> str:
+def join_path(base: str, name: str) -> str:
     """A path below a folder or URI; an absolute path stays as it is."""
     return str(PurePosixPath(base) / name) if base and "://" not in base else "/".join(filter(None, [base, name]))
 
 
 def pattern_below(base: str, pattern: str) -> str:
     """A pattern below a folder or URI, which means itself; an absolute pattern stays as it is."""
-    return joined(base if "://" in base else escaped(base), pattern)
+    return join_path(base if "://" in base else escape(base), pattern)
 
 
 def is_folder(path: str) -> bool:

@@ -18,9 +18,9 @@ import numpy as np
 
 from noisy_gru.data.arrow import pa
 from noisy_gru.data.columns import Columns
-from noisy_gru.data.errors import DataError
 from noisy_gru.data.reading.tables import PARQUET_BLOCK_ROWS, Block, Source, check_columns
-from noisy_gru.data.values.canonical_text import text_of
+from noisy_gru.data.values.text_normalization import format_value
+from noisy_gru.schema.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,7 +95,7 @@ def _array(values: Any) -> Any:
             return pa.array(values, from_pandas=True)
         except (pa.ArrowException, OverflowError, TypeError, UnicodeEncodeError):
             pass  # written below: whole numbers beyond int64, or a kind that Arrow doesn't know
-    written = [text_of(value) for value in values]
+    written = [format_value(value) for value in values]
     if any(isinstance(text, bytes) for text in written):
         return pa.array([text.encode() if isinstance(text, str) else text for text in written], pa.binary())
     return pa.array(written, pa.string())

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from noisy_gru.data.columns import Columns
-from noisy_gru.data.reading.conform import Conformer
+from noisy_gru.data.reading.block_parser import BlockParser
 from noisy_gru.data.reading.csv_tables import read_csv
 from noisy_gru.data.reading.in_memory_tables import TABLE, read_table
 from noisy_gru.data.reading.tables import (
@@ -27,7 +27,7 @@ class Reader:
     def __init__(self, dataset: DatasetConfig, *, opener: Opener = local_open, prediction: bool = False) -> None:
         self._columns = Columns.of(dataset, prediction=prediction)
         self._required = self._columns.required(prediction=prediction)
-        self._conform = Conformer(dataset, prediction=prediction)
+        self._parser = BlockParser(dataset, prediction=prediction)
         self._opener = opener
 
     def parts(self, source: Source) -> list[Source]:
@@ -43,7 +43,7 @@ class Reader:
             DataError: the file can't be read, or lacks a column.
         """
         for block in self._blocks(source):
-            yield self._conform.table(block, source, quarantine)
+            yield self._parser.parse(block, source, quarantine)
 
     def _blocks(self, source: Source) -> Iterator[Block]:
         if source.format in ("csv", "csv.gz"):

@@ -14,8 +14,8 @@ import numpy as np
 
 from noisy_gru.data.arrow import pa, pa_parquet
 from noisy_gru.data.columns import Columns
-from noisy_gru.data.errors import DataError
 from noisy_gru.data.reading.csv_records import Malformed
+from noisy_gru.schema.errors import DataError
 
 Opener = Callable[[str], BinaryIO]
 
@@ -77,7 +77,7 @@ def _visible(name: str) -> str:
     return name if name and name.isprintable() and name == name.strip() else repr(name)
 
 
-def unreadable(source: Source, what: str, error: Exception) -> DataError:
+def unreadable_error(source: Source, what: str, error: Exception) -> DataError:
     """The error for a file that breaks off or is not what its name says."""
     if isinstance(error, IsADirectoryError):
         inside = f"{source.name}/*{PurePosixPath(source.name).suffix}"
@@ -100,7 +100,7 @@ def parquet_sources(source: Source, required: Sequence[str], opener: Opener = lo
             check_columns(file.schema_arrow.names, required, source)
             lengths = [file.metadata.row_group(group).num_rows for group in range(file.metadata.num_row_groups)]
     except (OSError, pa.ArrowException) as error:
-        raise unreadable(source, "a Parquet file", error) from error
+        raise unreadable_error(source, "a Parquet file", error) from error
     starts = np.cumsum([1, *lengths]).tolist()
     return [
         Source(source.path, source.name, source.format, source.split, group, start)
@@ -127,4 +127,4 @@ def read_parquet(
                 first += batch.num_rows
                 yield Block(pa.Table.from_batches([batch]), rows)
     except (OSError, pa.ArrowException) as error:
-        raise unreadable(source, "a Parquet file", error) from error
+        raise unreadable_error(source, "a Parquet file", error) from error

@@ -20,10 +20,10 @@ from tensorflow.core.example import example_pb2
 
 from noisy_gru.data.arrow import pa
 from noisy_gru.data.columns import Columns
-from noisy_gru.data.errors import DataError
 from noisy_gru.data.reading.csv_records import Malformed
-from noisy_gru.data.reading.tables import Block, Opener, Source, local_open, unreadable
+from noisy_gru.data.reading.tables import Block, Opener, Source, local_open, unreadable_error
 from noisy_gru.data.sequences.shards import masked_crc
+from noisy_gru.schema.errors import DataError
 
 BLOCK_RECORDS = 2048
 _PART = 1 << 24  # bytes of a record that are read at a time
@@ -47,7 +47,7 @@ def read_frames(source: Source, opener: Opener = local_open) -> Iterator[bytes]:
                 yield _record(stream, head, number)
                 number += 1
     except (OSError, EOFError, zlib.error, struct.error) as error:
-        raise unreadable(source, "a TFRecord file", error) from error
+        raise unreadable_error(source, "a TFRecord file", error) from error
 
 
 def _record(stream: BinaryIO, head: bytes, number: int) -> bytes:

@@ -10,10 +10,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from noisy_gru.data.values.precision import merged
+from noisy_gru.data.values.precision import merge_samples
 
 EXAMPLES_KEPT = 3
 SPELLINGS_KEPT = 256
+_NO_COUNTERS = ("time_ranges", "examples", "hashes", "value_samples", "spellings")
 
 
 def _place(record: dict[str, Any]) -> tuple:
@@ -22,7 +23,7 @@ def _place(record: dict[str, Any]) -> tuple:
 
 @dataclass
 class IngestionReport:
-    """Counters of one part of the work; ``merged`` adds parts up, in any order, to the same report."""
+    """Counters of one part of the work; ``merge_samples`` adds parts up, in any order, to the same report."""
 
     rows_read: int = 0
     rows_kept: int = 0
@@ -38,37 +39,37 @@ class IngestionReport:
     sequences_dropped: Counter[str] = field(default_factory=Counter)
     lengths: Counter[str] = field(default_factory=Counter)
     labels: dict[str, Counter[str]] = field(default_factory=dict)
-    times: dict[str, list[int | float]] = field(default_factory=dict)
+    time_ranges: dict[str, list[int | float]] = field(default_factory=dict)
     files: Counter[str] = field(default_factory=Counter)
     quarantined_files: Counter[str] = field(default_factory=Counter)
     hashes: dict[str, list[int | str]] = field(default_factory=dict)
-    faults: list[str] = field(default_factory=list)
+    file_errors: list[str] = field(default_factory=list)
     examples: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    distinct: dict[str, list[float]] = field(default_factory=dict)  # some of the values of a column, for `precision`
-    fractions: dict[str, list[str]] = field(default_factory=dict)  # some spellings of fractions in a column of texts
+    value_samples: dict[str, list[float]] = field(default_factory=dict)  # of a column, for `precision`
+    spellings: dict[str, list[str]] = field(default_factory=dict)  # of fractions in a text column
 
-    def impute(self, reason: str, column: str, cells: int) -> None:
+    def count_imputed(self, reason: str, column: str, cells: int) -> None:
         """Count cells that are treated as missing."""
         if cells:
             self.imputed.setdefault(reason, Counter())[column] += cells
 
-    def span(self, name: str, first: int | float, last: int | float) -> None:
+    def widen_time_range(self, name: str, first: int | float, last: int | float) -> None:
         """Widen the time range ``name`` (``rows`` or a split) to hold both times."""
-        low, high = self.times.get(name, [first, last])
-        self.times[name] = [min(low, first), max(high, last)]
+        low, high = self.time_ranges.get(name, [first, last])
+        self.time_ranges[name] = [min(low, first), max(high, last)]
 
-    def example(self, reason: str, records: Iterable[dict[str, Any]]) -> None:
+    def add_examples(self, reason: str, records: Iterable[dict[str, Any]]) -> None:
         """Remember the first few records of a reason, by file and row."""
         self.examples[reason] = heapq.nsmallest(EXAMPLES_KEPT, [*self.examples.get(reason, []), *records], key=_place)
 
-    def look_at(self, column: str, values: list[float]) -> None:
+    def sample_values(self, column: str, values: list[float]) -> None:
         """Keep some of the different values of a column."""
-        self.distinct[column] = merged([*self.distinct.get(column, []), *values])
+        self.value_samples[column] = merge_samples([*self.value_samples.get(column, []), *values])
 
-    def spell(self, column: str, spelled: Iterable[str]) -> None:
+    def add_spellings(self, column: str, spelled: Iterable[str]) -> None:
         """Keep the first of the spellings of fractions; those of one number stand together."""
-        if kept := sorted({*self.fractions.get(column, []), *spelled})[:SPELLINGS_KEPT]:
-            self.fractions[column] = kept
+        if kept := sorted({*self.spellings.get(column, []), *spelled})[:SPELLINGS_KEPT]:
+            self.spellings[column] = kept
 
     def add(self, other: IngestionReport) -> None:
         """Add another part to this one."""
@@ -85,14 +86,14 @@ class IngestionReport:
             for key, counts in getattr(other, name).items():
                 mine.setdefault(key, Counter()).update(counts)
         self.hashes |= other.hashes
-        for name, values in other.distinct.items():
-            self.look_at(name, values)
-        for name, spelled in other.fractions.items():
-            self.spell(name, spelled)
-        for key, (first, last) in other.times.items():
-            self.span(key, first, last)
+        for name, values in other.value_samples.items():
+            self.sample_values(name, values)
+        for name, spelled in other.spellings.items():
+            self.add_spellings(name, spelled)
+        for key, (first, last) in other.time_ranges.items():
+            self.widen_time_range(key, first, last)
         for reason, records in other.examples.items():
-            self.example(reason, records)
+            self.add_examples(reason, records)
 
     @classmethod
     def merged(cls, parts: Iterable[IngestionReport]) -> IngestionReport:
@@ -100,7 +101,7 @@ class IngestionReport:
         total = cls()
         for part in parts:
             total.add(part)
-        total.faults = sorted(set(total.faults))
+        total.file_errors = sorted(set(total.file_errors))
         return total
 
     def to_json(self) -> str:
@@ -115,7 +116,7 @@ class IngestionReport:
             value = values[part.name]
             if part.name in ("imputed", "labels"):
                 values[part.name] = {key: Counter(counts) for key, counts in value.items()}
-            elif isinstance(value, dict) and part.name not in ("times", "examples", "hashes", "distinct", "fractions"):
+            elif isinstance(value, dict) and part.name not in _NO_COUNTERS:
                 values[part.name] = Counter(value)
         return cls(**values)
 

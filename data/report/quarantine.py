@@ -58,7 +58,7 @@ class Quarantine:
         written = [{"reason": reason, **record} for record in records()]
         if action == "error":
             self.report.errors[reason] += count
-        self.report.example(reason, written)
+        self.report.add_examples(reason, written)
         self.lines += written
 
     def json_lines(self) -> bytes:

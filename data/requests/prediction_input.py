@@ -20,17 +20,17 @@ from noisy_gru.data.reading.reader import Reader
 from noisy_gru.data.reading.tables import Source
 from noisy_gru.data.report.ingestion_report import IngestionReport
 from noisy_gru.data.report.quarantine import Quarantine
-from noisy_gru.data.sequences.buckets import encoder_of
+from noisy_gru.data.sequences.buckets import make_encoder
 from noisy_gru.data.sequences.chunks import pack, unpack
 from noisy_gru.data.sequences.gaps import Series
 from noisy_gru.data.sequences.rows import Rows
+from noisy_gru.data.sequences.sequence_ids import sequence_ids
 from noisy_gru.data.sequences.sequences import (
     TOO_SHORT,
     Sequences,
     count_kept,
-    sequence_ids,
-    series_of_bucket,
-    take_out_spans,
+    quarantine_ranges,
+    regular_series,
     whole_sequences,
 )
 from noisy_gru.schema.config import DatasetConfig, ForecastingConfig
@@ -67,19 +67,19 @@ def read_sources(sources: Sequence[Source], dataset: DatasetConfig) -> Predictio
         DataError: a source can't be read or lacks a column, or a policy that says ``error`` has found a case.
     """
     quarantine = Quarantine()
-    rows = rows_of(sources, dataset, quarantine)
+    rows = read_rows(sources, dataset, quarantine)
     found = _sequences(rows, dataset, quarantine) if rows is not None else None
     check_errors(quarantine.report)
     if found is None:
         return PredictionInput([], [], quarantine.report, quarantine.lines)
-    encode = encoder_of(found, dataset, prediction=True)
-    order = order_of(found, sources)
+    encode = make_encoder(found, dataset, prediction=True)
+    order = input_order(found, sources)
     return PredictionInput(
         [found.ids[place] for place in order], [encode(place) for place in order], quarantine.report, quarantine.lines
     )
 
 
-def rows_of(sources: Sequence[Source], dataset: DatasetConfig, quarantine: Quarantine) -> Rows | None:
+def read_rows(sources: Sequence[Source], dataset: DatasetConfig, quarantine: Quarantine) -> Rows | None:
     """The usable rows of all sources, without label and split; None if there are none."""
     reader = Reader(dataset, prediction=True)
     chunks: list[bytes] = []
@@ -89,7 +89,7 @@ def rows_of(sources: Sequence[Source], dataset: DatasetConfig, quarantine: Quara
     return unpack(chunks) if chunks else None
 
 
-def order_of(found: Sequences, sources: Sequence[Source]) -> list[int]:
+def input_order(found: Sequences, sources: Sequence[Source]) -> list[int]:
     """The places of sequences in the order in which their first steps were given."""
     names = [source.name for source in sources]
     given = np.array([names.index(name) for name in found.rows.file_names])
@@ -97,7 +97,7 @@ def order_of(found: Sequences, sources: Sequence[Source]) -> list[int]:
 
 
 def _sequences(rows: Rows, dataset: DatasetConfig, quarantine: Quarantine) -> Sequences:
-    series, split = series_of_bucket(rows, dataset, quarantine, prediction=True)
+    series, split = regular_series(rows, dataset, quarantine, prediction=True)
     if isinstance(dataset.task, ForecastingConfig):
         return _latest_windows(series, dataset, dataset.task, quarantine)
     return whole_sequences(series, split, None, dataset, quarantine)
@@ -141,7 +141,7 @@ def _latest_windows(
     ahead = np.minimum(series.segments[place + 1], stop) - end
 
     lacking = ahead < horizon
-    take_out_spans(
+    quarantine_ranges(
         rows,
         start[lacking],
         stop[lacking],
@@ -154,7 +154,7 @@ def _latest_windows(
         ahead[lacking],
     )
     short = ~lacking & (past < task.input_length)
-    take_out_spans(
+    quarantine_ranges(
         rows,
         start[short],
         stop[short],
@@ -168,5 +168,5 @@ def _latest_windows(
     good = ~lacking & ~short
     count_kept(rows, start[good], stop[good], quarantine)
     first, last = end[good] - task.input_length, end[good]
-    ids = sequence_ids(rows, first, last, columns.time_kind)
+    ids = sequence_ids(rows, first, last, dataset)
     return Sequences(rows, first, last, np.zeros(len(first), np.int8), ids)

@@ -11,7 +11,7 @@ from noisy_gru.data.sequences.rows import Rows
 from noisy_gru.schema.config import CalendarName, FeatureConfig
 
 
-def phase(time: np.ndarray, calendar: CalendarName) -> np.ndarray:
+def cycle_fraction(time: np.ndarray, calendar: CalendarName) -> np.ndarray:
     """The part of the cycle that has passed, float64 [N] in [0, 1); ``time`` int64 [N], nanoseconds since 1970 in UTC.
 
     A day begins at midnight, a week on Monday, a year on 1 January (and has its own length).
@@ -29,12 +29,12 @@ def phase(time: np.ndarray, calendar: CalendarName) -> np.ndarray:
     return ((day.astype(np.int64) + 3) % 7 + of_day) / 7
 
 
-def with_calendar(rows: Rows, features: Sequence[FeatureConfig]) -> Rows:
+def add_calendar_features(rows: Rows, features: Sequence[FeatureConfig]) -> Rows:
     """The rows with the calendar features among ``features`` as float32 [N] columns; filled-in steps have them, too."""
     found = {}
     for feature in features:
         if feature.calendar is not None:
-            angle = 2 * np.pi * phase(rows.time, feature.calendar)
+            angle = 2 * np.pi * cycle_fraction(rows.time, feature.calendar)
             wave = np.sin(angle) if feature.name.endswith("_sin") else np.cos(angle)
             found[feature.name] = wave.astype(np.float32)
     return replace(rows, numeric={**rows.numeric, **found}) if found else rows

@@ -13,7 +13,7 @@ from noisy_gru.data.sequences.rows import Rows
 EXACT, CONFLICT, ACROSS = "exact_duplicate", "duplicate_step", "duplicate_step_across_splits"
 
 
-def without_duplicates(rows: Rows, action: str, time_kind: str, quarantine: Quarantine) -> Rows:
+def drop_duplicates(rows: Rows, action: str, time_kind: str, quarantine: Quarantine) -> Rows:
     """The rows without a second one for any entity and time; in any order.
 
     A row that stands in two splits would leak from one to the other, so it is a duplicate even if its values agree;

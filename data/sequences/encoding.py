@@ -78,7 +78,7 @@ class Encoder:
         for name in columns.categorical:
             ahead = horizon if name in columns.known_in_advance else 0
             writers[name] = self._categorical_writer(name, *rows.categorical[name], ahead)
-        for name, values in sequences.answers.items():
+        for name, values in sequences.horizon_values.items():
             writers[name] = self._answer_writer(name, values)
         if columns.label is not None:
             writers[columns.label] = self._label_writer(columns.label)

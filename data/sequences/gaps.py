@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from noisy_gru.data.errors import DataError
 from noisy_gru.data.report.quarantine import Quarantine
 from noisy_gru.data.sequences.rows import Rows
 from noisy_gru.schema.config import TimeConfig
+from noisy_gru.schema.errors import DataError
 
 OFF_GRID = "off_grid"
 # A gap this wide is a wrong time rather than missing steps.
@@ -19,7 +19,7 @@ MOST_FILLED_RATIO = 100
 _TOLERANCE = 1e-6
 
 
-def frequency_of(time: TimeConfig) -> int | float | None:
+def parse_frequency(time: TimeConfig) -> int | float | None:
     """The distance between steps in the unit of times: nanoseconds for timestamps; None where it isn't given.
 
     Raises:
@@ -64,7 +64,7 @@ def _series_of(starts: np.ndarray) -> np.ndarray:
     return np.repeat(np.arange(len(starts) - 1), np.diff(starts))
 
 
-def regular(rows: Rows, time: TimeConfig | None, action: str, quarantine: Quarantine) -> Series:
+def regularize(rows: Rows, time: TimeConfig | None, action: str, quarantine: Quarantine) -> Series:
     """Series of sorted rows with their gaps filled, or cut, or left as they are.
 
     The grid of a series is a multiple of the frequency from the phase that most of its rows share; a row between two
@@ -74,7 +74,7 @@ def regular(rows: Rows, time: TimeConfig | None, action: str, quarantine: Quaran
         DataError: filling would make far more steps than there are rows.
     """
     starts = rows.starts()
-    frequency = frequency_of(time) if time is not None and time.gaps != "ignore" else None
+    frequency = parse_frequency(time) if time is not None and time.gaps != "ignore" else None
     if frequency is None or time is None or not len(rows):
         grid = np.arange(len(rows)) - starts[_series_of(starts)]
         return Series(rows, starts, starts, grid)

@@ -14,7 +14,7 @@ from noisy_gru.schema.config import PoliciesConfig
 MISSING, CONFLICTING = "missing_label", "conflicting_label"
 
 
-def with_one_label(rows: Rows, policies: PoliciesConfig, time_kind: str, quarantine: Quarantine) -> Rows:
+def resolve_labels(rows: Rows, policies: PoliciesConfig, time_kind: str, quarantine: Quarantine) -> Rows:
     """Sorted rows whose label is that of their series; series without one label are taken out.
 
     A row without a label takes the one that the other rows of its series name.

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from noisy_gru.data.report.quarantine import Record, plain
-from noisy_gru.data.values.parsing import time_texts
+from noisy_gru.data.values.parsing import format_times
 from noisy_gru.schema.config import SPLITS
 
 Coded = tuple[np.ndarray, list[str]]
@@ -84,7 +84,7 @@ class Rows:
         index = np.asarray(list(which), np.int64)
         index = index[self.row[index] > 0]
         found = []
-        for place, time in zip(index.tolist(), time_texts(self.time[index], time_kind), strict=True):
+        for place, time in zip(index.tolist(), format_times(self.time[index], time_kind), strict=True):
             values: Record = {name: plain(float(column[place])) for name, column in self.numeric.items()}
             for name, (codes, texts) in self.categorical.items():
                 values[name] = texts[codes[place]] if codes[place] >= 0 else ""

@@ -8,19 +8,19 @@ import numpy as np
 
 from noisy_gru.data.columns import Columns
 from noisy_gru.data.report.quarantine import Quarantine
-from noisy_gru.data.sequences.calendar_features import with_calendar
-from noisy_gru.data.sequences.duplicates import without_duplicates
-from noisy_gru.data.sequences.gaps import Series, regular
-from noisy_gru.data.sequences.labels import with_one_label
+from noisy_gru.data.sequences.calendar_features import add_calendar_features
+from noisy_gru.data.sequences.duplicates import drop_duplicates
+from noisy_gru.data.sequences.gaps import Series, regularize
+from noisy_gru.data.sequences.labels import resolve_labels
 from noisy_gru.data.sequences.rows import Rows
+from noisy_gru.data.sequences.sequence_ids import sequence_ids
 from noisy_gru.data.sequences.splits import (
     ACROSS_BOUNDARY,
     EMBARGO,
     Boundaries,
+    splits_of_ranges,
     splits_of_series,
-    splits_of_spans,
 )
-from noisy_gru.data.values.parsing import time_texts
 from noisy_gru.schema.config import DatasetConfig
 
 TOO_SHORT, TOO_LONG = "too_short", "too_long"
@@ -31,7 +31,7 @@ class Sequences:
     """M sequences over the same rows.
 
     ``start`` and ``stop`` int64 [M] bound each one's input steps, ``split`` int8 [M] indexes SPLITS. For forecasting,
-    ``answers`` holds float32 [M, horizons] by tf.Example key (targets and naive forecasts).
+    ``horizon_values`` holds float32 [M, horizons] by tf.Example key (targets and naive forecasts).
     """
 
     rows: Rows
@@ -39,23 +39,23 @@ class Sequences:
     stop: np.ndarray
     split: np.ndarray
     ids: list[str]
-    answers: dict[str, np.ndarray] = field(default_factory=dict)
+    horizon_values: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.start)
 
 
-def series_of_bucket(
+def regular_series(
     rows: Rows, dataset: DatasetConfig, quarantine: Quarantine, *, prediction: bool = False
 ) -> tuple[Series, np.ndarray]:
     """Regular series with one label each, and the split of each series [S]."""
     policies = dataset.data.policies
     kind = Columns.of(dataset, prediction=prediction).time_kind
-    rows = without_duplicates(rows, policies.duplicate_step, kind, quarantine).sorted()
-    rows = with_one_label(rows, policies, kind, quarantine)
+    rows = drop_duplicates(rows, policies.duplicate_step, kind, quarantine).sorted()
+    rows = resolve_labels(rows, policies, kind, quarantine)
     off_grid = "quarantine" if policies.unparsable_value == "impute" else policies.unparsable_value
-    series = regular(rows, dataset.data.time, off_grid, quarantine)
-    series = replace(series, rows=_with_entity(with_calendar(series.rows, dataset.data.numeric), dataset))
+    series = regularize(rows, dataset.data.time, off_grid, quarantine)
+    series = replace(series, rows=_with_entity(add_calendar_features(series.rows, dataset.data.numeric), dataset))
     starts = series.starts
     if prediction:
         return series, np.zeros(len(starts) - 1, np.int8)
@@ -82,7 +82,7 @@ def whole_sequences(
     start, stop = series.segments[:-1], series.segments[1:]
     lengths = stop - start
     short = lengths < data.min_length
-    take_out_spans(
+    quarantine_ranges(
         rows,
         start[short],
         stop[short],
@@ -99,7 +99,7 @@ def whole_sequences(
             quarantine.report.dropped[TOO_LONG] += int((rows.row[first:last] > 0).sum())
         start, keep = latest, ~short
     else:
-        take_out_spans(
+        quarantine_ranges(
             rows,
             start[long],
             stop[long],
@@ -113,14 +113,13 @@ def whole_sequences(
     split = split[np.searchsorted(series.starts, start, side="right") - 1]
     start, stop, split = start[keep], stop[keep], split[keep]
     count_kept(rows, start, stop, quarantine)
-    cut = data.time is not None and data.time.gaps == "split"
-    ids = sequence_ids(rows, start, stop, kind if cut else None)
+    ids = sequence_ids(rows, start, stop, dataset)
     if at is not None:
-        split = splits_of_spans(rows.time[start], rows.time[stop - 1], at, dataset)
-    return left_in_a_split(Sequences(rows, start, stop, split, ids), quarantine)
+        split = splits_of_ranges(rows.time[start], rows.time[stop - 1], at, dataset)
+    return drop_outside_splits(Sequences(rows, start, stop, split, ids), quarantine)
 
 
-def take_out_spans(
+def quarantine_ranges(
     rows: Rows,
     start: np.ndarray,
     stop: np.ndarray,
@@ -146,18 +145,10 @@ def count_kept(rows: Rows, start: np.ndarray, stop: np.ndarray, quarantine: Quar
     given = np.concatenate([[0], np.cumsum(rows.row > 0)])
     quarantine.report.rows_kept += int((given[stop] - given[start]).sum())
     first, last = rows.time[start].min().item(), rows.time[stop - 1].max().item()
-    quarantine.report.span("rows", first, last)
+    quarantine.report.widen_time_range("rows", first, last)
 
 
-def sequence_ids(rows: Rows, start: np.ndarray, stop: np.ndarray, kind: str | None) -> list[str]:
-    """The entity, or with a time's ``kind`` ``<entity>@<time of the last step>``."""
-    names = [rows.entities[code] for code in rows.entity[start].tolist()]
-    if kind is None:
-        return names
-    return [f"{name}@{time}" for name, time in zip(names, time_texts(rows.time[stop - 1], kind), strict=True)]
-
-
-def left_in_a_split(sequences: Sequences, quarantine: Quarantine) -> Sequences:
+def drop_outside_splits(sequences: Sequences, quarantine: Quarantine) -> Sequences:
     """The sequences that are in a split; the others are counted as dropped."""
     for code, reason in ((EMBARGO, "embargo"), (ACROSS_BOUNDARY, "across_split_boundary")):
         count = int((sequences.split == code).sum())
@@ -176,5 +167,5 @@ def taken(sequences: Sequences, mask: np.ndarray) -> Sequences:
         sequences.stop[mask],
         sequences.split[mask],
         [name for name, stays in zip(sequences.ids, mask.tolist(), strict=True) if stays],
-        {name: values[mask] for name, values in sequences.answers.items()},
+        {name: values[mask] for name, values in sequences.horizon_values.items()},
     )

@@ -27,19 +27,19 @@ def masked_crc(data: bytes) -> int:
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
-def framed(record: bytes) -> bytes:
+def frame_record(record: bytes) -> bytes:
     """A record as a TFRecord file holds it."""
     size = struct.pack("<Q", len(record))
     return b"".join([size, struct.pack("<I", masked_crc(size)), record, struct.pack("<I", masked_crc(record))])
 
 
-def order_of(ids: list[str]) -> list[int]:
+def shuffled_order(ids: list[str]) -> list[int]:
     """The order in a shard: by the hash of the id, which is as good as shuffled and the same in every run."""
     keys = [blake2b(name.encode(), digest_size=8, person=b"order").digest() for name in ids]
     return sorted(range(len(ids)), key=lambda place: (keys[place], ids[place]))
 
 
-def shards(
+def encode_shards(
     sequences: Sequences, encode: Encoder, report: IngestionReport, shard_bytes: int = SHARD_BYTES
 ) -> Iterator[tuple[str, int, bytes]]:
     """Split, number and gzipped bytes of each shard; a split without sequences has none.
@@ -55,8 +55,8 @@ def shards(
         ids = [sequences.ids[place] for place in chosen.tolist()]
         number, size, buffer = 0, 0, io.BytesIO()
         stream = gzip.GzipFile(filename="", fileobj=buffer, mode="wb", compresslevel=COMPRESSION, mtime=0)
-        for place in order_of(ids):
-            record = framed(encode(int(chosen[place])))
+        for place in shuffled_order(ids):
+            record = frame_record(encode(int(chosen[place])))
             if size and size + len(record) > shard_bytes:
                 stream.close()
                 yield split, number, buffer.getvalue()
@@ -74,7 +74,7 @@ def _count(sequences: Sequences, chosen: np.ndarray, lengths: np.ndarray, split:
     for length, count in zip(*np.unique(lengths[chosen], return_counts=True), strict=True):
         report.lengths[str(length)] += int(count)
     first, last = sequences.start[chosen], sequences.stop[chosen] - 1
-    report.span(split, rows.time[first].min().item(), rows.time[last].max().item())
+    report.widen_time_range(split, rows.time[first].min().item(), rows.time[last].max().item())
     if isinstance(rows.label, tuple):
         codes, texts = rows.label
         labels = report.labels.setdefault(split, type(report.sequences)())

@@ -8,11 +8,11 @@ from hashlib import blake2b
 import numpy as np
 
 from noisy_gru.data.arrow import pa
-from noisy_gru.data.errors import DataError
-from noisy_gru.data.sequences.gaps import frequency_of
+from noisy_gru.data.sequences.gaps import parse_frequency
 from noisy_gru.data.sequences.rows import Rows
-from noisy_gru.data.values.parsing import times
+from noisy_gru.data.values.parsing import parse_times
 from noisy_gru.schema.config import DatasetConfig, EntitySplitConfig, ForecastingConfig, TimeConfig, TimeSplitConfig
+from noisy_gru.schema.errors import DataError
 
 TRAIN, EVAL, TEST = 0, 1, 2
 EMBARGO, ACROSS_BOUNDARY = -1, -2
@@ -24,7 +24,7 @@ def without_splits(dataset: DatasetConfig) -> DatasetConfig:
     return dataset.model_copy(update={"splits": EntitySplitConfig(eval=0.0, test=1e-12)})
 
 
-def fraction_of(entity: str, seed: int) -> float:
+def hash_fraction(entity: str, seed: int) -> float:
     """A number in [0, 1) for an entity: the same in every run, evenly spread, another for another seed."""
     digest = blake2b(entity.encode(), digest_size=8, key=str(seed).encode(), person=b"split").digest()
     return (int.from_bytes(digest, "little") >> 11) / 2**53
@@ -37,7 +37,7 @@ def splits_of_series(rows: Rows, starts: np.ndarray, dataset: DatasetConfig) -> 
     if isinstance(config, TimeSplitConfig) or not len(first):
         return np.full(len(first), TRAIN, np.int8)
     names = [rows.entities[code] for code in rows.entity[first].tolist()]
-    parts = np.array([fraction_of(name, dataset.seed) for name in names])
+    parts = np.array([hash_fraction(name, dataset.seed) for name in names])
     if isinstance(config, EntitySplitConfig):
         split = np.full(len(first), TRAIN, np.int8)
         split[parts < config.test + config.eval] = EVAL
@@ -59,13 +59,13 @@ class Boundaries:
 
 
 def _at(value: str, key: str, time: TimeConfig) -> int | float:
-    values, bad = times(pa.array([value]), time.kind)
+    values, bad = parse_times(pa.array([value]), time.kind)
     if bad[0]:
         raise DataError(f"splits.{key}: expected a time ({time.kind}) or a part below 1, received {value!r}")
     return values[0].item()
 
 
-def boundaries(dataset: DatasetConfig, first: int | float, last: int | float) -> Boundaries:
+def split_boundaries(dataset: DatasetConfig, first: int | float, last: int | float) -> Boundaries:
     """The boundaries of a split by time, given the first and last time of all rows.
 
     Raises:
@@ -112,10 +112,10 @@ def splits_of_windows(time: np.ndarray, ends: np.ndarray, at: Boundaries, embarg
     return split
 
 
-def splits_of_spans(first: np.ndarray, last: np.ndarray, at: Boundaries, dataset: DatasetConfig) -> np.ndarray:
+def splits_of_ranges(first: np.ndarray, last: np.ndarray, at: Boundaries, dataset: DatasetConfig) -> np.ndarray:
     """The split of whole sequences by their first and last times [m]; EMBARGO or ACROSS_BOUNDARY for neither."""
     steps = embargo_of(dataset)
-    frequency = frequency_of(dataset.data.time) if dataset.data.time else None
+    frequency = parse_frequency(dataset.data.time) if dataset.data.time else None
     if steps and frequency is None:
         raise DataError("splits.embargo counts steps, so for whole sequences it needs data.time.frequency")
     length = steps * (frequency or 0)

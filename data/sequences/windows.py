@@ -13,13 +13,13 @@ import numpy as np
 from noisy_gru.data.columns import NAIVE_LAST, NAIVE_SEASONAL, TARGET
 from noisy_gru.data.report.quarantine import Quarantine
 from noisy_gru.data.sequences.gaps import Series
+from noisy_gru.data.sequences.sequence_ids import sequence_ids
 from noisy_gru.data.sequences.sequences import (
     TOO_SHORT,
     Sequences,
     count_kept,
-    left_in_a_split,
-    sequence_ids,
-    take_out_spans,
+    drop_outside_splits,
+    quarantine_ranges,
     taken,
 )
 from noisy_gru.data.sequences.splits import Boundaries, embargo_of, splits_of_windows
@@ -37,7 +37,7 @@ def window_ends(segments: np.ndarray, task: ForecastingConfig) -> np.ndarray:
     return np.concatenate(ends) if ends else np.empty(0, np.int64)
 
 
-def answers(series: Series, ends: np.ndarray, task: ForecastingConfig) -> dict[str, np.ndarray]:
+def horizon_values(series: Series, ends: np.ndarray, task: ForecastingConfig) -> dict[str, np.ndarray]:
     """Targets and naive forecasts float32 [M, horizons] by tf.Example key; nothing after ``ends`` is in a forecast."""
     horizons = np.array(task.horizons)
     found: dict[str, np.ndarray] = {}
@@ -74,7 +74,7 @@ def training_windows(
     start, stop = series.segments[:-1], series.segments[1:]
     needed = task.input_length + task.max_horizon
     short = stop - start < needed
-    take_out_spans(
+    quarantine_ranges(
         rows,
         start[short],
         stop[short],
@@ -89,9 +89,9 @@ def training_windows(
     owner = np.searchsorted(series.starts, ends, side="right") - 1
     of_window = split[owner] if at is None else _splits_by_time(series, ends, owner, at, embargo_of(dataset))
     first = ends - task.input_length + 1
-    found = Sequences(rows, first, ends + 1, of_window, sequence_ids(rows, first, ends + 1, time.kind))
-    found = left_in_a_split(found, quarantine)
-    found = replace(found, answers=answers(series, found.stop - 1, task))
+    found = Sequences(rows, first, ends + 1, of_window, sequence_ids(rows, first, ends + 1, dataset))
+    found = drop_outside_splits(found, quarantine)
+    found = replace(found, horizon_values=horizon_values(series, found.stop - 1, task))
     return _with_targets(found, dataset, quarantine)
 
 
@@ -106,7 +106,7 @@ def _splits_by_time(series: Series, ends: np.ndarray, owner: np.ndarray, at: Bou
 
 def _with_targets(found: Sequences, dataset: DatasetConfig, quarantine: Quarantine) -> Sequences:
     missing = np.zeros(len(found), bool)
-    for key, values in found.answers.items():
+    for key, values in found.horizon_values.items():
         if key.startswith(TARGET):
             missing |= np.isnan(values).any(axis=1)
     quarantine.sequences(

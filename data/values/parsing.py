@@ -39,7 +39,7 @@ class ColumnTypeError(TypeError):
     """A whole column has a type that can't hold what it should."""
 
 
-def flat(array: Array) -> tuple[Array, np.ndarray]:
+def flatten(array: Array) -> tuple[Array, np.ndarray]:
     """One plain array: chunks joined, encodings undone, text of any kind as strings; and a mask [N] of no UTF-8."""
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks()
@@ -74,7 +74,7 @@ def _decoded(value: bytes | None) -> tuple[str | None, bool]:
         return None, True
 
 
-def number_of(text: str) -> float | None:
+def parse_number(text: str) -> float | None:
     """The number that a text spells, NaN where it stands for none, None where it is something else."""
     text = text.strip()
     lower = text.lower()
@@ -85,7 +85,7 @@ def number_of(text: str) -> float | None:
     return float(text) if _NUMBER.fullmatch(text) else None
 
 
-def integer_of(text: str) -> int | None:
+def parse_integer(text: str) -> int | None:
     """The whole number within int64 that a text spells, or None."""
     text = text.strip()
     if text.lower() in BOOLEANS:
@@ -99,13 +99,13 @@ def integer_of(text: str) -> int | None:
     return int(value) if _LOWEST <= int(value) <= _HIGHEST else None
 
 
-def numbers(array: Array) -> tuple[np.ndarray, np.ndarray]:
+def parse_numbers(array: Array) -> tuple[np.ndarray, np.ndarray]:
     """Float64 values [N], NaN where missing or unparsable, and a mask [N] of the unparsable.
 
     Raises:
         ColumnTypeError: the column's type holds no numbers.
     """
-    array, bad = flat(array)
+    array, bad = flatten(array)
     kind = array.type
     if pa.types.is_null(kind):
         return np.full(len(array), np.nan), bad
@@ -132,12 +132,12 @@ def _numbers_from_text(array: Array) -> tuple[np.ndarray, np.ndarray]:
     if rest.any():
         values = values.copy()
         for place in np.flatnonzero(rest).tolist():
-            number = number_of(text[place].as_py())
+            number = parse_number(text[place].as_py())
             values[place], bad[place] = (np.nan, True) if number is None else (number, False)
     return values, bad
 
 
-def times(array: Array, kind: str) -> tuple[np.ndarray, np.ndarray]:
+def parse_times(array: Array, kind: str) -> tuple[np.ndarray, np.ndarray]:
     """Times [N] and a mask [N] of the missing or unparsable.
 
     ``integer`` gives int64, ``float`` finite float64, ``timestamp`` int64 nanoseconds since 1970 in UTC.
@@ -145,7 +145,7 @@ def times(array: Array, kind: str) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         ColumnTypeError: the column's type can't be read as this kind of time.
     """
-    array, _ = flat(array)
+    array, _ = flatten(array)
     if kind == "timestamp":
         return _timestamps(array)
     if pa.types.is_temporal(array.type):
@@ -154,7 +154,7 @@ def times(array: Array, kind: str) -> tuple[np.ndarray, np.ndarray]:
         )
     if kind == "integer":
         return _integers(array)
-    values, bad = numbers(array)
+    values, bad = parse_numbers(array)
     if array.type in (pa.float16(), pa.float32()):  # 0.1, as a text would have it, and not the float64 next to it
         values = array.to_numpy(zero_copy_only=False).astype(str).astype(np.float64)
     bad = bad | ~np.isfinite(values)
@@ -188,7 +188,7 @@ def _integers(array: Array) -> tuple[np.ndarray, np.ndarray]:
     else:
         raise ColumnTypeError(f"whole numbers, received a column of type {kind}")
     if rest.any():
-        parsed = [integer_of(text) for text in spelled]
+        parsed = [parse_integer(text) for text in spelled]
         found, exact = found.copy(), exact.copy()
         found[rest] = [value or 0 for value in parsed]
         exact[rest] = [value is not None for value in parsed]
@@ -247,7 +247,7 @@ def _offset(zone: str) -> int | None:
     return (-1 if zone[0] == "-" else 1) * (hours * 60 + minutes) * 60 * 10**9
 
 
-def time_texts(values: np.ndarray, kind: str) -> list[str]:
+def format_times(values: np.ndarray, kind: str) -> list[str]:
     """How times stand in window ids and in the report: ISO 8601 with ``Z`` for timestamps, else the number."""
     if kind != "timestamp":
         numbers_ = values.astype(float).tolist() if kind == "float" else values.tolist()

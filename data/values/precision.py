@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from noisy_gru.data.errors import DataError
 from noisy_gru.schema.config import DatasetConfig, ForecastingConfig
+from noisy_gru.schema.errors import DataError
 
 ROWS_LOOKED_AT = 4096
 KEPT = 64
@@ -27,7 +27,7 @@ _MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
 @dataclass(frozen=True)
-class Finding:
+class PrecisionLoss:
     """Of ``values`` different values that were looked at, float32 makes ``lost`` fewer.
 
     ``steps`` is how many float32 numbers apart the lowest and the highest are, ``offset`` what to subtract.
@@ -52,16 +52,16 @@ class Finding:
         )
 
 
-def sample(values: np.ndarray) -> list[float]:
-    """Some of the different values of a column, float64 [N]; of all blocks together ``merged`` gives a fair sample."""
+def sample_distinct(values: np.ndarray) -> list[float]:
+    """Return some distinct values of a column float64 [N]; ``merge_samples`` makes one fair sample of several."""
     some = values[:ROWS_LOOKED_AT]
     some = some[np.abs(some) <= np.finfo(np.float32).max]  # what is beyond is infinite, and no row of a model
     mantissa, exponent = np.frexp(some)
     some = np.unique(np.ldexp(np.round(np.ldexp(mantissa, _BITS)), exponent - _BITS)) + 0.0
-    return merged(some.tolist())
+    return merge_samples(some.tolist())
 
 
-def merged(values: list[float]) -> list[float]:
+def merge_samples(values: list[float]) -> list[float]:
     """Those of different values whose bits are the lowest when mixed: the same ones in whatever order they come."""
     array = np.array(sorted(set(values)))
     bits = array.view(np.uint64)
@@ -70,7 +70,7 @@ def merged(values: list[float]) -> list[float]:
     return np.sort(array[order[:KEPT]]).tolist()
 
 
-def finding(column: str, values: list[float]) -> Finding | None:
+def precision_loss(column: str, values: list[float]) -> PrecisionLoss | None:
     """What float32 loses of a column, where it is half of the sample's values or more."""
     array = np.array(values)
     if len(array) < 2:
@@ -81,19 +81,19 @@ def finding(column: str, values: list[float]) -> Finding | None:
     if lost * 2 < len(array):
         return None
     step = float(np.spacing(np.abs(single).max()))
-    return Finding(column, len(array), lost, step, float(np.ptp(array)) / step, offset_of(array))
+    return PrecisionLoss(column, len(array), lost, step, float(np.ptp(array)) / step, suggest_offset(array))
 
 
-def offset_of(values: np.ndarray) -> float:
+def suggest_offset(values: np.ndarray) -> float:
     """A round number below finite values, of the size of their spread."""
     low, spread = float(values.min()), float(np.ptp(values)) or 1.0
     unit = 10.0 ** np.ceil(np.log10(spread))
     return float(np.floor(low / unit) * unit)
 
 
-def findings(samples: Mapping[str, list[float]]) -> list[Finding]:
+def precision_losses(samples: Mapping[str, list[float]]) -> list[PrecisionLoss]:
     """Of all columns, in alphabetical order."""
-    found = [finding(name, values) for name, values in sorted(samples.items())]
+    found = [precision_loss(name, values) for name, values in sorted(samples.items())]
     return [each for each in found if each is not None]
 
 
@@ -101,13 +101,13 @@ def check_precision(samples: Mapping[str, list[float]], dataset: DatasetConfig) 
     """Refuse data of which float32 leaves hardly anything.
 
     Args:
-        samples: for each column what ``merged`` gives of all its values.
+        samples: for each column what ``merge_samples`` gives of all its values.
         dataset: the configuration.
 
     Raises:
         DataError: with the columns and what to do.
     """
-    severe = [each for each in findings(samples) if each.is_severe]
+    severe = [each for each in precision_losses(samples) if each.is_severe]
     if not severe:
         return
     task = dataset.task

@@ -34,7 +34,7 @@ from noisy_gru.components.reference_gate.component import ReferenceGate
 from noisy_gru.components.retrain_planner.component import RetrainPlanner
 from noisy_gru.components.serving_gate.component import ServingGate
 from noisy_gru.components.warm_start_base.component import WarmStartBase
-from noisy_gru.data.ingestion.spans import LATEST, has_spans
+from noisy_gru.data.ingestion.spans import LATEST
 from noisy_gru.data.reading.files import FILES
 from noisy_gru.kubeflow.compiler.argument_sizes import check_sizes
 from noisy_gru.kubeflow.compiler.conditions import keep_first_conditions
@@ -101,7 +101,7 @@ def compile_config(config: PipelineConfig, *, image: str | None = None, schedule
         schema_file=schema,
         working_dir=kubeflow.working_dir,
         input_base=None if away else _parameter(names.DATA_ROOT, kubeflow.data_root),
-        span=_parameter(names.SPAN, LATEST) if has_spans(config.data) else LATEST,
+        span=_parameter(names.SPAN, LATEST) if config.data.has_spans else LATEST,
         train_args=_parameter(names.STEPS, ""),
         base_model=_parameter(names.BASE_MODEL, kubeflow.base_model) if kubeflow.base_model else None,
         planned=_is_planned(config, scheduled),

@@ -10,7 +10,7 @@ from rich.markup import escape
 from noisy_gru.pipeline.cli.runs_view import console_for, warm_start_text
 from noisy_gru.pipeline.runs.lineage import Lineage
 from noisy_gru.pipeline.runs.replay import Replay
-from noisy_gru.schema.span_patterns import span_text
+from noisy_gru.schema.span_patterns import format_spans
 
 _HASH = 12
 _VERDICTS = {
@@ -42,7 +42,7 @@ def show_lineage(found: Lineage, stream: TextIO) -> None:
     line("config", f"{config}hash {found.config_hash[:_HASH]}, seed {found.seed}" if found.config_hash else "")
     versions = ", ".join(f"{name} {version}" for name, version in found.packages.items())
     line("source", "; ".join(filter(None, (found.source[:_HASH], versions))))
-    line("spans", span_text(found.spans))
+    line("spans", format_spans(found.spans))
     line("sequences", ", ".join(f"{split} {count}" for split, count in found.sequences.items()))
     line("warm start", warm_start_text(found.warm_start))
     counts = Counter(file.state for file in found.files)

@@ -13,7 +13,7 @@ from rich.table import Table
 from noisy_gru.pipeline.runs.run_directory import RunDirectory, RunRecord
 from noisy_gru.registry.labels import VersionState, version_state
 from noisy_gru.schema.errors import UserError
-from noisy_gru.schema.span_patterns import span_text
+from noisy_gru.schema.span_patterns import format_spans
 
 ALL_ROOTS = Path("runs")
 _METRICS_SHOWN = 3
@@ -110,7 +110,7 @@ def _short(value: float | None) -> str:
 
 
 def _spans(record: RunRecord) -> str:
-    return span_text([span["span"] for span in record.spans])
+    return format_spans([span["span"] for span in record.spans])
 
 
 def _rules(record: RunRecord) -> str:

@@ -12,10 +12,10 @@ import difflib
 from noisy_gru.components.evaluation.catalogue import check_evaluation, known_metrics
 from noisy_gru.components.evaluation.config import REFERENCE_FILES
 from noisy_gru.data.columns import Columns
-from noisy_gru.data.ingestion.resolved_input import resolve
-from noisy_gru.data.ingestion.spans import LATEST, has_spans, not_spans
+from noisy_gru.data.ingestion.resolved_input import resolve_input
+from noisy_gru.data.ingestion.spans import LATEST, files_without_span
 from noisy_gru.data.reading.csv_tables import csv_header, ends_with_line_end
-from noisy_gru.data.reading.files import named_patterns, sources
+from noisy_gru.data.reading.files import find_sources, named_patterns
 from noisy_gru.data.reading.tables import Source, check_columns, parquet_sources
 from noisy_gru.data.sequences.splits import without_splits
 from noisy_gru.pipeline.config.beam_options import option_problems
@@ -24,7 +24,7 @@ from noisy_gru.schema.config import ForecastingConfig, SpansConfig
 from noisy_gru.schema.errors import ConfigError, UserError
 from noisy_gru.schema.file_patterns import local_glob
 from noisy_gru.schema.loading import check_schema
-from noisy_gru.schema.span_patterns import span_text
+from noisy_gru.schema.span_patterns import format_spans
 from noisy_gru.trainer.config import model_problems
 
 MOST_FILES = 50
@@ -39,7 +39,7 @@ def input_files(config: PipelineConfig, span: str = LATEST) -> list[str]:
     """
     if any("://" in pattern for pattern in config.data.patterns):
         return []
-    return [source.path for source in resolve("", config.data, span, local_glob).sources]
+    return [source.path for source in resolve_input("", config.data, span, local_glob).sources]
 
 
 def check_config(config: PipelineConfig, *, files: bool = True, span: str = LATEST) -> list[str]:
@@ -87,7 +87,7 @@ def _check_files(config: PipelineConfig, span: str, problems: list[str], notes: 
         except (UserError, ValueError) as error:
             problems.append(str(error))
     if len(found) > MOST_FILES:
-        which = "newest" if has_spans(config.data) else "first"
+        which = "newest" if config.data.has_spans else "first"
         notes.append(f"data.files: only the headers of the {which} {MOST_FILES} were looked at")
 
 
@@ -103,7 +103,7 @@ def _check_reference(config: PipelineConfig, span: str, problems: list[str], not
             notes.append(f"{REFERENCE_FILES}: {pattern} is not on this machine; it is first looked at by a run")
             continue
         try:
-            found += sources("", [(name, pattern)], data, local_glob, REFERENCE_FILES)
+            found += find_sources("", [(name, pattern)], data, local_glob, REFERENCE_FILES)
         except (UserError, ValueError) as error:
             problems.append(str(error))
     trained_on = {source.path for source in _sources(config, span, [], [])}
@@ -127,20 +127,20 @@ def _check_reference(config: PipelineConfig, span: str, problems: list[str], not
 def _sources(config: PipelineConfig, span: str, problems: list[str], notes: list[str]) -> list[Source]:
     """The local files that a run would read, those of the newest span first."""
     found: list[Source] = []
-    if has_spans(config.data) or span != LATEST:
+    if config.data.has_spans or span != LATEST:
         away = [pattern for pattern in config.data.patterns if "://" in pattern]
         notes += [f"data.files: {each} is not on this machine; it is first looked at by a run" for each in away]
         if away:
             return []
         try:
-            resolved = resolve("", config.data, span, local_glob)
+            resolved = resolve_input("", config.data, span, local_glob)
         except (UserError, ValueError) as error:
             problems.append(str(error))
             return []
-        if others := not_spans("", config.data, local_glob):
+        if others := files_without_span("", config.data, local_glob):
             named = ", ".join(others[:MOST_NAMED]) + (", …" if len(others) > MOST_NAMED else "")
             notes.append(f"data.files: not read, since no number is in a span's place ({len(others)}): {named}")
-        notes.append(f"data.spans: span{'s' if len(resolved.spans) > 1 else ''} {span_text(resolved.numbers)}")
+        notes.append(f"data.spans: span{'s' if len(resolved.spans) > 1 else ''} {format_spans(resolved.numbers)}")
         newest = {path: each.number for each in resolved.spans for path in each.files}
         return sorted(resolved.sources, key=lambda source: (-newest[source.path], source.name))
     for name, pattern in named_patterns(config.data):
@@ -148,7 +148,7 @@ def _sources(config: PipelineConfig, span: str, problems: list[str], notes: list
             notes.append(f"data.files: {pattern} is not on this machine; it is first looked at by a run")
             continue
         try:
-            found += sources("", [(name, pattern)], config.data, local_glob)
+            found += find_sources("", [(name, pattern)], config.data, local_glob)
         except (UserError, ValueError) as error:
             problems.append(str(error))
     return found

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import takewhile
 
 from noisy_gru.schema.config import DatasetConfig
-from noisy_gru.schema.file_patterns import escaped, is_literal, unescaped
+from noisy_gru.schema.file_patterns import escape, is_literal, unescape
 
 
 def relative_to_base(dataset: DatasetConfig) -> tuple[str, DatasetConfig]:
@@ -22,7 +22,7 @@ def relative_to_base(dataset: DatasetConfig) -> tuple[str, DatasetConfig]:
         return "", dataset
     folders = [list(takewhile(is_literal, pattern.split("/")[:-1])) for pattern in patterns]
     common = [same[0] for same in takewhile(lambda names: len(set(names)) == 1, zip(*folders, strict=False))]
-    base = unescaped("/".join(common)) or "/"
+    base = unescape("/".join(common)) or "/"
     relative = {split: ["/".join(each.split("/")[len(common) :]) for each in group] for split, group in groups.items()}
     data = dataset.data.model_copy(update={"files": relative if isinstance(files, dict) else relative[""]})
     return base, dataset.model_copy(update={"data": data})
@@ -30,4 +30,4 @@ def relative_to_base(dataset: DatasetConfig) -> tuple[str, DatasetConfig]:
 
 def relative_to(base: str, patterns: Sequence[str]) -> list[str]:
     """Other patterns relative to the same folder; those with a scheme, or all without a folder, stay as they are."""
-    return [each if "://" in each or not base else os.path.relpath(each, escaped(base)) for each in patterns]
+    return [each if "://" in each or not base else os.path.relpath(each, escape(base)) for each in patterns]

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from noisy_gru.data.ingestion.report_checks import described
-from noisy_gru.data.ingestion.resolved_input import resolve
+from noisy_gru.data.ingestion.report_checks import format_record
+from noisy_gru.data.ingestion.resolved_input import resolve_input
 from noisy_gru.data.ingestion.spans import LATEST
 from noisy_gru.data.reading.reader import Reader
 from noisy_gru.data.report.quarantine import Quarantine
@@ -60,7 +60,7 @@ def measure(dataset: DatasetConfig, most_rows: int = MOST_ROWS) -> Measures:
     Raises:
         DataError: a file can't be read.
     """
-    found = resolve("", dataset.data, LATEST, local_glob).sources
+    found = resolve_input("", dataset.data, LATEST, local_glob).sources
     reader, quarantine, measures = Reader(dataset), Quarantine(), Measures()
     for source in found:
         for part in reader.parts(source):
@@ -74,7 +74,7 @@ def measure(dataset: DatasetConfig, most_rows: int = MOST_ROWS) -> Measures:
 
 def _with_quarantine(measures: Measures, quarantine: Quarantine) -> Measures:
     measures.quarantined = quarantine.report.quarantined
-    measures.examples = [described(record) for some in quarantine.report.examples.values() for record in some]
+    measures.examples = [format_record(record) for some in quarantine.report.examples.values() for record in some]
     return measures
 
 

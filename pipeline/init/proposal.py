@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 
 from noisy_gru.data.reading.files import is_folder
-from noisy_gru.data.values.precision import finding
-from noisy_gru.data.values.precision import sample as some_of
+from noisy_gru.data.values.precision import precision_loss
+from noisy_gru.data.values.precision import sample_distinct as some_of
 from noisy_gru.pipeline.config.pipeline_config import NAME
 from noisy_gru.pipeline.init.config_template import config_text, schema_text
 from noisy_gru.pipeline.init.data_profile import measure
@@ -28,7 +28,7 @@ from noisy_gru.pipeline.init.sampling import sample as look
 from noisy_gru.pipeline.runs.run_directory import write_atomically
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import ConfigError
-from noisy_gru.schema.file_patterns import absolute_pattern, as_meant, escaped, local_glob, unescaped
+from noisy_gru.schema.file_patterns import absolute_pattern, escape, escape_existing, local_glob, unescape
 from noisy_gru.schema.span_patterns import SpanPattern, holds_spans, pattern_problems
 
 _SPLIT_WORDS = {"train": "train", "training": "train", "test": "test", "testing": "test"}
@@ -88,7 +88,7 @@ def propose(
     """
     if name is not None and re.fullmatch(NAME, name) is None:
         raise ConfigError(f"--name: expected lower case, digits and hyphens, found {name!r}")
-    data = [as_meant(given) for given in data]
+    data = [escape_existing(given) for given in data]
     paths = _matching(data)
     spanned = holds_spans(data)
     looked = look(paths)
@@ -103,7 +103,7 @@ def propose(
     features = _features(sample, roles, kind, answers, left_out, split_column)
     if kind == "regression":
         _offset(answers[0], sample[answers[0]], roles, is_answer=True)
-    patterns = data if spanned else [escaped(str(path)) for path in paths]
+    patterns = data if spanned else [escape(str(path)) for path in paths]
     files, splits = _splits(patterns, out, kind, sample, split_column, roles)
     timing, forecasting = _timing(sample, roles, kind)
     if forecasting and roles.time_kind == "timestamp":
@@ -150,20 +150,20 @@ def _matching(data: Sequence[str]) -> list[Path]:
         if holds_spans(data):
             found = [path for path in found if _is_of_span(pattern, path)]
         if not found:
-            raise ConfigError(f"--data {unescaped(given)}: matches no file")
+            raise ConfigError(f"--data {unescape(given)}: matches no file")
         if "**" in given:
             found = [path for path in found if not is_folder(path)]
         if folder := next(filter(is_folder, found), None):
-            raise ConfigError(f"--data {unescaped(given)}: {folder} is a folder. Name the files in it: {folder}/*.csv")
+            raise ConfigError(f"--data {unescape(given)}: {folder} is a folder. Name the files in it: {folder}/*.csv")
         paths |= {path: Path(path) for path in found}
     return list(paths.values())
 
 
 def _is_of_span(pattern: SpanPattern, path: str) -> bool:
     try:
-        return pattern.found(path) is not None
+        return pattern.match(path) is not None
     except ValueError as error:
-        raise ConfigError(f"--data {unescaped(pattern.text)}: {path} is no span: {error}. Rename it") from error
+        raise ConfigError(f"--data {unescape(pattern.text)}: {path} is no span: {error}. Rename it") from error
 
 
 def _absolute(dataset: DatasetConfig, out: Path) -> DatasetConfig:
@@ -232,7 +232,7 @@ def _numeric(column: str, values: pd.Series, roles: Roles, *, is_target: bool) -
 
 def _offset(column: str, values: pd.Series, roles: Roles, *, is_answer: bool) -> float | None:
     """What to subtract from a column that float32 makes little of; a warning for one that is to be predicted."""
-    found = finding(column, some_of(np.asarray(pd.to_numeric(values, errors="coerce"), np.float64)))
+    found = precision_loss(column, some_of(np.asarray(pd.to_numeric(values, errors="coerce"), np.float64)))
     if found is None:
         return None
     if found.is_severe and not is_answer:
@@ -246,7 +246,7 @@ def _offset(column: str, values: pd.Series, roles: Roles, *, is_answer: bool) ->
 def _splits(
     patterns: list[str], out: Path, kind: str, sample: pd.DataFrame, split_column: str | None, roles: Roles
 ) -> tuple[list[str] | dict[str, list[str]], Splits]:
-    here, there = escaped(str(Path.cwd())), escaped(str(out.absolute()))
+    here, there = escape(str(Path.cwd())), escape(str(out.absolute()))
     relative = {pattern: os.path.relpath(os.path.join(here, pattern), there) for pattern in patterns}  # noqa: PTH118
     if kind == "forecasting":
         return list(relative.values()), {"by": "time", "eval": 0.1, "test": 0.15}

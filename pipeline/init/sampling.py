@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 
 from noisy_gru.data.arrow import pa
-from noisy_gru.data.reading.peek import peek
+from noisy_gru.data.reading.preview import preview_files
 from noisy_gru.data.reading.tables import Source
-from noisy_gru.data.values.parsing import numbers, times
+from noisy_gru.data.values.parsing import parse_numbers, parse_times
 from noisy_gru.pipeline.init.inference import MOST_UNPARSABLE
 from noisy_gru.schema.errors import ConfigError
 
@@ -45,7 +45,9 @@ def sample(paths: Sequence[Path]) -> Sample:
     records = [path for path in paths if "tfrecord" in path.name.lower()]
     if records and len(records) < len(paths):
         raise ConfigError("--data: expected either tables or TFRecords, found both; make two data sets of them")
-    found = Sample(_records(paths), "example") if records else Sample(_typed(peek(paths).sample, paths), "auto")
+    found = (
+        Sample(_records(paths), "example") if records else Sample(_typed(preview_files(paths).sample, paths), "auto")
+    )
     if not len(found.frame):
         raise ConfigError(f"--data {' '.join(map(str, paths))}: the files hold no rows")
     return found
@@ -60,11 +62,11 @@ def _typed(frame: pd.DataFrame, paths: Sequence[Path]) -> pd.DataFrame:
         if not len(cells) or not all(isinstance(cell, str) for cell in cells):
             continue
         column = pa.array(frame[name], pa.string())
-        values, bad = numbers(column)
+        values, bad = parse_numbers(column)
         if bad.mean() <= MOST_UNPARSABLE and np.isfinite(values).any():
             frame[name] = values
             continue
-        _, bad = times(column, "timestamp")
+        _, bad = parse_times(column, "timestamp")
         if bad.mean() <= MOST_UNPARSABLE:
             frame[name] = frame[name].mask(bad)
     return frame

@@ -14,7 +14,7 @@ from pathlib import Path
 from noisy_gru.components.retrain_planner.plan import Plan
 from noisy_gru.components.retrain_planner.planning import Subject, make_plan
 from noisy_gru.data.ingestion.spans import LATEST
-from noisy_gru.data.reading.file_hashes import remembered
+from noisy_gru.data.reading.file_hashes import hash_cache
 from noisy_gru.pipeline.config.input_base import relative_to_base
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 from noisy_gru.pipeline.runs.run_directory import RunDirectory
@@ -51,7 +51,7 @@ def plan_retraining(
         model_dir=serving_dir / config.model_name,
         rules=config.retraining.rules,
     )
-    with remembered(RunDirectory(serving_dir.parent).hashes, keep=False):
+    with hash_cache(RunDirectory(serving_dir.parent).hashes, keep=False):
         return make_plan(subject, now=now, glob=_matching, span=span, force=force, run_id=run_id)
 
 

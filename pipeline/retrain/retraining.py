@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from noisy_gru.components.retrain_planner.plan import Plan
-from noisy_gru.data.reading.file_hashes import remembered
+from noisy_gru.data.reading.file_hashes import hash_cache
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 from noisy_gru.pipeline.config.retraining_config import NotifyEvent
 from noisy_gru.pipeline.retrain.interrupted_runs import close_open_attempts, run_to_resume
@@ -91,7 +91,7 @@ def retrain_once(
         deferred_signals(signal.SIGTERM, signal.SIGINT) as signals,
         signals.held(),
         directory.locked("noisy-gru retrain run", model=config.model_name),
-        remembered(directory.hashes),
+        hash_cache(directory.hashes),
     ):
         job = _Job(config, directory, now, teller, say, signals)
         directory.close_killed()

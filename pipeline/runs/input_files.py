@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from noisy_gru.data.reading.files import joined
+from noisy_gru.data.reading.files import join_path
 from noisy_gru.pipeline.config.input_base import relative_to_base
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 from noisy_gru.registry.published_versions import hash_file
@@ -57,7 +57,7 @@ def base_of(config: Mapping[str, Any]) -> str | None:
 def _checked(name: str, span: int | None, sha256: str | None, base: str | None) -> InputFile:
     if base is None and not Path(name).is_absolute() and "://" not in name:
         return InputFile(name, span, sha256, None, "unknown")
-    path = joined(base or "", name)
+    path = join_path(base or "", name)
     if "://" in path:
         return InputFile(name, span, sha256, path, "unknown")
     if not Path(path).is_file():

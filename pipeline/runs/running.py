@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from noisy_gru.data.ingestion.spans import LATEST
-from noisy_gru.data.reading.file_hashes import remembered
+from noisy_gru.data.reading.file_hashes import hash_cache
 from noisy_gru.pipeline.config.beam_config import beam_arguments
 from noisy_gru.pipeline.config.beam_options import check_can_run_here
 from noisy_gru.pipeline.config.checks import input_files
@@ -203,7 +203,7 @@ class _Run:
             beam_pipeline_args=beam_arguments(config.beam, input_bytes),
         )
         self._live.stop()
-        with remembered(directory.hashes):
+        with hash_cache(directory.hashes):
             LocalRunner(self.record.run_id, self).run(pipeline)
 
     def _check_published(self) -> None:

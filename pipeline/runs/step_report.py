@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from noisy_gru.pipeline.runs.run_directory import RowCounts, RunRecord, StepRecord
-from noisy_gru.schema.span_patterns import span_text
+from noisy_gru.schema.span_patterns import format_spans
 
 if TYPE_CHECKING:
     from noisy_gru.pipeline.runs.local_runner import StepOutput, StepResult
@@ -69,7 +69,7 @@ def _spans_read(spans: list[dict[str, Any]], window: dict[str, Any] | None) -> s
     """Which spans, and what is odd about the window: gaps in it, or fewer spans than it asks for."""
     if not spans or window is None:
         return ""
-    text = span_text([span["span"] for span in spans])
+    text = format_spans([span["span"] for span in spans])
     odd = [f"no {window['gaps']}"] if window["gaps"] else []
     if window["asked"] is not None and window["asked"] > window["read"]:
         odd.append(f"{window['read']} of {window['asked']} asked for")

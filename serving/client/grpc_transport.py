@@ -194,11 +194,11 @@ def _write_choice(spec: Any, model: ModelChoice) -> None:
 
 
 def _write_inputs(request: Any, call: PredictCall) -> None:
-    from noisy_gru.saved_model.tensor_protos import to_proto
+    from noisy_gru.saved_model.tensor_protos import make_tensor_proto
 
     for name, values in call.inputs.items():
         if isinstance(values, np.ndarray):
-            request.inputs[name].CopyFrom(to_proto(values))
+            request.inputs[name].CopyFrom(make_tensor_proto(values))
             continue
         tensor = request.inputs[name]
         tensor.dtype = 7  # DT_STRING
@@ -207,10 +207,10 @@ def _write_inputs(request: Any, call: PredictCall) -> None:
 
 
 def _read_outputs(response: Any, target: str) -> dict[str, np.ndarray]:
-    from noisy_gru.saved_model.tensor_protos import TensorProtoError, from_proto
+    from noisy_gru.saved_model.tensor_protos import TensorProtoError, make_ndarray
 
     try:
-        return {name: from_proto(proto) for name, proto in response.outputs.items()}
+        return {name: make_ndarray(proto) for name, proto in response.outputs.items()}
     except TensorProtoError as error:
         raise ServingError(f"{target}: an output can't be read: {error}", code="INTERNAL") from error
 

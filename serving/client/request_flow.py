@@ -12,7 +12,7 @@ import itertools
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from typing import TypeVar
 
-from noisy_gru.saved_model.session import not_finite
+from noisy_gru.saved_model.session import nonfinite_rows
 from noisy_gru.serving.client.calls import (
     Call,
     HealthCall,
@@ -149,7 +149,7 @@ def _finite(part: PredictCall, reply: PredictReply, places: Sequence[int]) -> An
     count = len(part.ids)
     whole = all(array.ndim and len(array) == count for array in reply.outputs.values())
     # An answer of other sizes is an error where it is read.
-    bad = [int(row) for row in not_finite(reply.outputs)] if whole else []
+    bad = [int(row) for row in nonfinite_rows(reply.outputs)] if whole else []
     if not bad:
         return [(places[0] if count else 0, Part(part.ids, reply.outputs, reply.version))], []
     refused = [Refused(places[row], part.ids[row], _NOT_FINITE) for row in bad]

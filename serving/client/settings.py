@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from noisy_gru.data.requests.prediction_input import PredictionInput
-from noisy_gru.saved_model.example_wire import ExampleInput
+from noisy_gru.saved_model.example_validation import ExampleInput
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import ConfigError, DataError
 from noisy_gru.serving.client.calls import ModelChoice, PredictCall

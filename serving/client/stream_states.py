@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from noisy_gru.data.report.ingestion_report import IngestionReport
-from noisy_gru.data.requests.new_steps import NewSteps, Time, read_new_steps
+from noisy_gru.data.requests.stream_steps import StreamSteps, Time, read_stream_steps
 from noisy_gru.schema.errors import DataError
 from noisy_gru.serving.client.calls import MetadataCall, ModelChoice, ModelMetadata, PredictCall
 from noisy_gru.serving.client.errors import NotFound, ServingError
@@ -93,14 +93,14 @@ class States:
         """The known entities."""
         return list(self._entities)
 
-    def read(self, data: Any) -> NewSteps:
+    def read(self, data: Any) -> StreamSteps:
         """The new steps in data; see ``Stream.send``."""
         dataset = self._settings.dataset
         before = {name: entity.time for name, entity in self._entities.items()}
         channels = [feature.name for feature in dataset.data.numeric]
-        return read_new_steps(sources_of(data, dataset), dataset, before, channels)
+        return read_stream_steps(sources_of(data, dataset), dataset, before, channels)
 
-    def take(self, arrays: Mapping[str, Any]) -> NewSteps:
+    def take(self, arrays: Mapping[str, Any]) -> StreamSteps:
         """The new steps in arrays; see ``Stream.send_arrays``."""
         data = self._settings.dataset.data
         others = [feature.name for feature in data.features if feature.kind != "numeric"]
@@ -125,9 +125,9 @@ class States:
             features[place, : len(array)] = array
         times = [self._entities[name].time if name in self._entities else None for name in found]
         tensors = {FEATURES: features, "lengths": lengths}
-        return NewSteps(list(found), tensors, times, np.zeros(len(found), bool), IngestionReport(), [])
+        return StreamSteps(list(found), tensors, times, np.zeros(len(found), bool), IngestionReport(), [])
 
-    def sent(self, steps: NewSteps) -> Flow[Predictions]:
+    def sent(self, steps: StreamSteps) -> Flow[Predictions]:
         """Send steps, and go on to the states after them when all of them are answered."""
         settings = self._settings
         vectors = np.zeros((len(steps.ids), self.width), np.float32)

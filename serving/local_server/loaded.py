@@ -16,7 +16,7 @@ from grpc import StatusCode
 from tensorflow.core.protobuf import saved_model_pb2
 
 from noisy_gru.saved_model.c_api import NUMPY_DTYPES, STRING
-from noisy_gru.saved_model.session import OutOfTimeError, Signature
+from noisy_gru.saved_model.session import DeadlineExceededError, Signature
 from noisy_gru.saved_model.session_process import ProcessEndedError, SessionProcess
 from noisy_gru.schema.errors import ModelError
 from noisy_gru.serving.local_server.errors import RequestError, invalid, refused, without_folders
@@ -114,7 +114,7 @@ class LoadedVersion:
             raise RequestError(
                 StatusCode.UNAVAILABLE, f"{error} It is started again. Send the request once more."
             ) from error
-        except OutOfTimeError as error:
+        except DeadlineExceededError as error:
             raise RequestError(StatusCode.DEADLINE_EXCEEDED, str(error)) from error
         except ModelError as error:
             raise invalid(without_folders(str(error), self.folder, f"{self.name}/{self.version}")) from error

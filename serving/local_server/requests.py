@@ -9,7 +9,7 @@ from typing import Any
 
 from tensorflow_serving.apis import predict_pb2
 
-from noisy_gru.saved_model.tensor_protos import TensorProtoError, from_proto, to_proto
+from noisy_gru.saved_model.tensor_protos import TensorProtoError, make_ndarray, make_tensor_proto
 from noisy_gru.serving.local_server.errors import invalid
 from noisy_gru.serving.local_server.limits import Deadline
 from noisy_gru.serving.local_server.loaded import DEFAULT_SIGNATURE, LoadedVersion
@@ -28,7 +28,7 @@ def answer_predict(loaded: LoadedVersion, request: Any, deadline: Deadline | Non
     inputs = {}
     for name, proto in request.inputs.items():
         try:
-            inputs[name] = from_proto(proto)
+            inputs[name] = make_ndarray(proto)
         except TensorProtoError as error:
             raise invalid(f"tensor parsing error: {name}: {error}") from error
     outputs = loaded.predict(signature_name, inputs, list(request.output_filter), deadline)
@@ -37,5 +37,5 @@ def answer_predict(loaded: LoadedVersion, request: Any, deadline: Deadline | Non
     response.model_spec.version.value = loaded.version
     response.model_spec.signature_name = signature_name
     for name, array in outputs.items():
-        response.outputs[name].CopyFrom(to_proto(array, packed=False))
+        response.outputs[name].CopyFrom(make_tensor_proto(array, packed=False))
     return response

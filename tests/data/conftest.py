@@ -14,7 +14,7 @@ from noisy_gru.data.reading.reader import Reader
 from noisy_gru.data.reading.tables import Source
 from noisy_gru.data.report.ingestion_report import IngestionReport
 from noisy_gru.data.report.quarantine import Quarantine
-from noisy_gru.data.sequences.buckets import boundaries_of, sequences_of
+from noisy_gru.data.sequences.buckets import boundaries_from_report, build_sequences
 from noisy_gru.data.sequences.chunks import pack, unpack
 from noisy_gru.data.sequences.sequences import Sequences
 from noisy_gru.schema.config import SPLITS, DatasetConfig
@@ -45,7 +45,7 @@ def _entry(sequences: Sequences, place: int) -> dict[str, Any]:
             for name, (codes, texts) in rows.categorical.items()
         },
         "label": rows.label_text(start),
-        "answers": {name: values[place].tolist() for name, values in sequences.answers.items()},
+        "answers": {name: values[place].tolist() for name, values in sequences.horizon_values.items()},
         "stop": stop,
         "rows": rows,
     }
@@ -62,13 +62,13 @@ def run(dataset: DatasetConfig, paths: Mapping[str, Sequence[Path]] | Sequence[P
                 for table in reader.tables(part, quarantine):
                     if table.num_rows:
                         times = table["time"].to_numpy()
-                        quarantine.report.span("read", times.min().item(), times.max().item())
+                        quarantine.report.widen_time_range("read", times.min().item(), times.max().item())
                     for bucket, chunk in pack(table, path.name, buckets):
                         chunks.setdefault(bucket, []).append(chunk)
-    at = boundaries_of(quarantine.report, dataset)
+    at = boundaries_from_report(quarantine.report, dataset)
     found = Ingested(quarantine.report, quarantine.lines)
     for _, some in sorted(chunks.items()):
-        sequences = sequences_of(unpack(some), at, dataset, quarantine)
+        sequences = build_sequences(unpack(some), at, dataset, quarantine)
         found.parts.append(sequences)
         for place, name in enumerate(sequences.ids):
             assert name not in found.by_id or found.by_id[name]["split"] != SPLITS[sequences.split[place]]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from noisy_gru.saved_model.session import OutOfTimeError, SessionModel
+from noisy_gru.saved_model.session import DeadlineExceededError, SessionModel
 from noisy_gru.saved_model.session_process import ProcessEndedError, SessionProcess
 from noisy_gru.schema.errors import ModelError
 
@@ -78,7 +78,7 @@ def test_the_same_errors(folder: Path, process: SessionProcess) -> None:
 
 
 def test_a_run_has_a_time(process: SessionProcess) -> None:
-    with pytest.raises(OutOfTimeError, match=r"did not answer within 0\.3 s"):
+    with pytest.raises(DeadlineExceededError, match=r"did not answer within 0\.3 s"):
         process.run("serving_tensors", LONG, seconds=0.3)
     assert process.alive
 

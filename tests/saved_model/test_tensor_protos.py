@@ -28,10 +28,10 @@ def numbers(dtype: str, shape: tuple[int, ...]) -> np.ndarray:
 def test_numbers_reach_tensorflow(dtype: str, packed: bool, shape: tuple[int, ...]) -> None:
     import tensorflow as tf
 
-    from noisy_gru.saved_model.tensor_protos import to_proto
+    from noisy_gru.saved_model.tensor_protos import make_tensor_proto
 
     array = numbers("uint8", shape).astype(bool) if dtype == "bool" else numbers(dtype, shape)
-    proto = to_proto(array, packed=packed)
+    proto = make_tensor_proto(array, packed=packed)
     assert bool(proto.tensor_content) == (packed and array.size > 0)
     received = tf.make_ndarray(proto)
     assert (received.dtype, received.shape) == (array.dtype, array.shape)
@@ -43,10 +43,10 @@ def test_numbers_reach_tensorflow(dtype: str, packed: bool, shape: tuple[int, ..
 def test_numbers_come_from_tensorflow(dtype: str, shape: tuple[int, ...]) -> None:
     import tensorflow as tf
 
-    from noisy_gru.saved_model.tensor_protos import from_proto
+    from noisy_gru.saved_model.tensor_protos import make_ndarray
 
     array = numbers("uint8", shape).astype(bool) if dtype == "bool" else numbers(dtype, shape)
-    received = from_proto(tf.make_tensor_proto(array))
+    received = make_ndarray(tf.make_tensor_proto(array))
     assert (received.dtype, received.shape) == (array.dtype, array.shape)
     np.testing.assert_array_equal(received, array)
 
@@ -54,29 +54,29 @@ def test_numbers_come_from_tensorflow(dtype: str, shape: tuple[int, ...]) -> Non
 def test_strings_both_ways() -> None:
     import tensorflow as tf
 
-    from noisy_gru.saved_model.tensor_protos import from_proto, to_proto
+    from noisy_gru.saved_model.tensor_protos import make_ndarray, make_tensor_proto
 
     array = np.array([[b"a\x00", "é".encode()], [b"", b"\xff\x00\x00"]], object)
-    assert tf.make_ndarray(to_proto(array)).tolist() == array.tolist()
-    assert from_proto(tf.make_tensor_proto(array)).tolist() == array.tolist()
-    assert from_proto(to_proto(np.array(["é", "b"]))).tolist() == ["é".encode(), b"b"]
+    assert tf.make_ndarray(make_tensor_proto(array)).tolist() == array.tolist()
+    assert make_ndarray(tf.make_tensor_proto(array)).tolist() == array.tolist()
+    assert make_ndarray(make_tensor_proto(np.array(["é", "b"]))).tolist() == ["é".encode(), b"b"]
 
 
 def test_strings_that_tensorflow_packed() -> None:
     import tensorflow as tf
 
-    from noisy_gru.saved_model.tensor_protos import from_proto
+    from noisy_gru.saved_model.tensor_protos import make_ndarray
 
     values = [b"x" * 200, b"", b"\x00\xff"]
     tensor = tf.constant(values)
     # TensorFlow's kernels write strings this way: io.serialize_tensor keeps the fields, so pack by hand.
     proto = tf.io.serialize_tensor(tensor).numpy()
-    assert from_proto(_parsed(proto)).tolist() == values
+    assert make_ndarray(_parsed(proto)).tolist() == values
     packed = _parsed(proto)
     packed.ClearField("string_val")
     packed.tensor_content = bytes([200, 1, 0, 2]) + b"".join(values)
     assert tf.io.parse_tensor(packed.SerializeToString(), tf.string).numpy().tolist() == values
-    assert from_proto(packed).tolist() == values
+    assert make_ndarray(packed).tolist() == values
 
 
 def _parsed(content: bytes) -> Any:
@@ -99,25 +99,25 @@ def proto_of(dtype: int, shape: list[int], **fields: Any) -> Any:
 def test_too_few_values_are_filled_as_tensorflow_does(given: list[float]) -> None:
     import tensorflow as tf
 
-    from noisy_gru.saved_model.tensor_protos import from_proto
+    from noisy_gru.saved_model.tensor_protos import make_ndarray
 
     proto = proto_of(1, [4], float_val=given)
     expected = tf.io.parse_tensor(proto.SerializeToString(), tf.float32).numpy()
-    np.testing.assert_array_equal(from_proto(proto), expected)
+    np.testing.assert_array_equal(make_ndarray(proto), expected)
 
 
 def test_a_non_contiguous_array() -> None:
-    from noisy_gru.saved_model.tensor_protos import from_proto, to_proto
+    from noisy_gru.saved_model.tensor_protos import make_ndarray, make_tensor_proto
 
     array = np.arange(12, dtype=np.int64).reshape(3, 4).T[::-1]
-    np.testing.assert_array_equal(from_proto(to_proto(array)), array)
-    np.testing.assert_array_equal(from_proto(to_proto(array.astype(">i8"))), array)
+    np.testing.assert_array_equal(make_ndarray(make_tensor_proto(array)), array)
+    np.testing.assert_array_equal(make_ndarray(make_tensor_proto(array.astype(">i8"))), array)
 
 
 def test_an_array_that_is_read_can_be_changed() -> None:
-    from noisy_gru.saved_model.tensor_protos import from_proto, to_proto
+    from noisy_gru.saved_model.tensor_protos import make_ndarray, make_tensor_proto
 
-    array = from_proto(to_proto(np.zeros(2, np.float32)))
+    array = make_ndarray(make_tensor_proto(np.zeros(2, np.float32)))
     array[0] = 1.0
     assert array.tolist() == [1.0, 0.0]
 
@@ -132,10 +132,10 @@ def test_an_array_that_is_read_can_be_changed() -> None:
     ],
 )
 def test_arrays_that_no_tensor_holds(array: np.ndarray, words: str) -> None:
-    from noisy_gru.saved_model.tensor_protos import TensorProtoError, to_proto
+    from noisy_gru.saved_model.tensor_protos import TensorProtoError, make_tensor_proto
 
     with pytest.raises(TensorProtoError, match=words):
-        to_proto(array)
+        make_tensor_proto(array)
 
 
 @pytest.mark.parametrize(
@@ -157,19 +157,19 @@ def test_arrays_that_no_tensor_holds(array: np.ndarray, words: str) -> None:
     ],
 )
 def test_protos_that_are_no_tensors(dtype: int, shape: list[int], fields: dict[str, Any], words: str) -> None:
-    from noisy_gru.saved_model.tensor_protos import TensorProtoError, from_proto
+    from noisy_gru.saved_model.tensor_protos import TensorProtoError, make_ndarray
 
     proto = proto_of(dtype, shape, **fields)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(TensorProtoError, match=words):
-        from_proto(proto)
+        make_ndarray(proto)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000, "kilobytes were allocated for it"
 
 
 def test_a_shape_of_unknown_rank() -> None:
-    from noisy_gru.saved_model.tensor_protos import TensorProtoError, from_proto
+    from noisy_gru.saved_model.tensor_protos import TensorProtoError, make_ndarray
 
     proto = proto_of(1, [])
     proto.tensor_shape.unknown_rank = True
     with pytest.raises(TensorProtoError, match="no known rank"):
-        from_proto(proto)
+        make_ndarray(proto)

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from noisy_gru.schema.errors import ConfigError
-from noisy_gru.schema.file_patterns import absolute_pattern, as_meant, escaped, is_literal, local_glob, unescaped
+from noisy_gru.schema.file_patterns import absolute_pattern, escape, escape_existing, is_literal, local_glob, unescape
 from noisy_gru.schema.span_patterns import SpanPattern
 
 names = st.text("ab*?[]{}!-.,", min_size=1, max_size=6).filter(lambda name: not name.startswith("."))
@@ -24,9 +24,9 @@ def test_an_escaped_name_is_found_and_nothing_else(tmp_path_factory, wanted: str
     folder = tmp_path_factory.mktemp("names")
     for name in {wanted, *others}:
         (folder / name).touch()
-    assert local_glob(f"{folder}/{escaped(wanted)}") == [f"{folder}/{wanted}"]
-    assert is_literal(escaped(wanted))
-    assert unescaped(escaped(wanted)) == wanted
+    assert local_glob(f"{folder}/{escape(wanted)}") == [f"{folder}/{wanted}"]
+    assert is_literal(escape(wanted))
+    assert unescape(escape(wanted)) == wanted
 
 
 @pytest.mark.parametrize("folder", ["proj [v2]", "proj {2}", "a[1-3]", "[", "x]y", "{SPAN}", "{YYYY}-{MM}-{DD}"])
@@ -59,9 +59,9 @@ def test_a_bracket_around_a_place_for_spans_means_itself(tmp_path: Path, place: 
     (tmp_path / f"day [{day}] {{x}}" / "rows.csv").touch()
     pattern = SpanPattern(absolute_pattern(f"day [{place}] {{x}}/*.csv", str(tmp_path)))
     (path,) = local_glob(pattern.glob)
-    found = pattern.found(path)
+    found = pattern.match(path)
     assert found is not None and found.span == (20699 if "YYYY" in place else 7)
-    assert SpanPattern(as_meant(pattern.text)) == pattern
+    assert SpanPattern(escape_existing(pattern.text)) == pattern
 
 
 def test_a_star_that_may_mean_two_things_is_refused(tmp_path: Path, monkeypatch) -> None:
@@ -74,4 +74,4 @@ def test_a_star_that_may_mean_two_things_is_refused(tmp_path: Path, monkeypatch)
     assert local_glob(absolute_pattern("a[*]b.csv", str(tmp_path))) == [f"{tmp_path}/a*b.csv"]
     os.remove(tmp_path / "axb.csv")  # noqa: PTH107
     monkeypatch.chdir(tmp_path)
-    assert local_glob(as_meant("a*b.csv")) == ["a*b.csv"]
+    assert local_glob(escape_existing("a*b.csv")) == ["a*b.csv"]

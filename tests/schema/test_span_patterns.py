@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from noisy_gru.schema.config import DataConfig, SpansConfig
-from noisy_gru.schema.span_patterns import SpanPattern, day_of, pattern_problems, span_text
+from noisy_gru.schema.span_patterns import SpanPattern, format_spans, parse_day, pattern_problems
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ from noisy_gru.schema.span_patterns import SpanPattern, day_of, pattern_problems
     ],
 )
 def test_what_a_path_says(pattern, path, found):
-    got = SpanPattern(pattern).found(path)
+    got = SpanPattern(pattern).match(path)
     assert (got and (got.span, got.version)) == found
 
 
@@ -62,14 +62,14 @@ def test_what_a_path_says(pattern, path, found):
 )
 def test_digits_that_are_no_span_are_refused(pattern, path, told):
     with pytest.raises(ValueError, match=re.escape(told)):
-        SpanPattern(pattern).found(path)
+        SpanPattern(pattern).match(path)
 
 
 @given(st.dates(datetime.date(1970, 1, 1)), st.booleans(), st.booleans())
 def test_a_date_with_or_without_zeros(day, month_padded, day_padded):
     """strftime's %m and %-m, %d and %-d are the oracle."""
     month, number = day.strftime("%m" if month_padded else "%-m"), day.strftime("%d" if day_padded else "%-d")
-    found = SpanPattern("year={YYYY}/month={MM}/day={DD}/*.csv").found(
+    found = SpanPattern("year={YYYY}/month={MM}/day={DD}/*.csv").match(
         f"year={day.year}/month={month}/day={number}/a.csv"
     )
     assert found is not None
@@ -79,7 +79,7 @@ def test_a_date_with_or_without_zeros(day, month_padded, day_padded):
 @pytest.mark.parametrize("path", ["2024-02-30.csv", "1969-12-31.csv", "2024-13-01.csv"])
 def test_digits_that_are_no_date_are_an_error_and_not_passed_over(path):
     with pytest.raises(ValueError, match=r"day is out of range|spans begin|month must be"):
-        SpanPattern("{YYYY}-{MM}-{DD}.csv").found(path)
+        SpanPattern("{YYYY}-{MM}-{DD}.csv").match(path)
 
 
 @pytest.mark.parametrize(
@@ -92,22 +92,22 @@ def test_digits_that_are_no_date_are_an_error_and_not_passed_over(path):
     ],
 )
 def test_a_pattern_is_filled(pattern, span, version, filled):
-    assert SpanPattern(pattern).filled(span, version) == filled
+    assert SpanPattern(pattern).fill(span, version) == filled
 
 
 @given(st.dates(min_value=datetime.date(1970, 1, 1)))
 def test_a_date_comes_back(day):
     pattern = SpanPattern("x-{YYYY}_{MM}_{DD}.csv")
     path = f"x-{day.year:04d}_{day.month:02d}_{day.day:02d}.csv"
-    found = pattern.found(path)
+    found = pattern.match(path)
     assert found is not None and datetime.date(1970, 1, 1) + datetime.timedelta(found.span) == day
-    assert pattern.filled(found.span, None) == found.spelled == path
-    assert day_of(day.isoformat()) == found.span
+    assert pattern.fill(found.span, None) == found.spelled == path
+    assert parse_day(day.isoformat()) == found.span
 
 
 @given(st.sets(st.integers(min_value=0, max_value=40)))
 def test_the_text_of_numbers_holds_them_all(numbers):
-    text = span_text(sorted(numbers))
+    text = format_spans(sorted(numbers))
     told: list[int] = []
     for part in filter(None, text.split(",")):
         first, _, last = part.partition("-")

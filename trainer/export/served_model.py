@@ -8,8 +8,8 @@ What it answers to odd input (docs/architecture.md has the names and shapes):
 - NaN or infinity: missing, imputed as in training; a whole sequence of zeros is a sequence of zeros;
 - a category that train never showed, or none: the unknown one;
 - a feature with another number of steps than the rest, an absent key included: an error that names it. Of an example
-  without any value the graph can't tell why, and takes it for an empty sequence; `trainer.example_wire`, the client and
-  the local server refuse one that names no feature of the model;
+  without any value the graph can't tell why, and takes it for an empty sequence;
+  `saved_model.example_validation`, the client and the local server refuse one that names no feature of the model;
 - `lengths` below 0 or beyond the time axis: an error;
 - tensors of other shapes than the signature's, and a `state` that this version did not return: an error.
 """

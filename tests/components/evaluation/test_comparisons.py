@@ -17,7 +17,7 @@ from noisy_gru.components.evaluation.comparisons import Comparison, judge, read_
 from noisy_gru.components.evaluation.config import EvaluationConfig
 from noisy_gru.components.evaluation.measures import measure
 from noisy_gru.components.evaluation.verdict import refusals, warnings
-from noisy_gru.data.values.value_sample import entity_of
+from noisy_gru.data.sequences.sequence_ids import split_sequence_id
 from noisy_gru.schema.config import DatasetConfig
 
 arrow: Any = pyarrow
@@ -236,10 +236,10 @@ def test_measures_are_the_metrics_that_tfma_shows(metric: str) -> None:
 
 
 def test_clusters_are_entities_or_blocks_of_time() -> None:
-    assert entity_of("a@b@7", WEATHER)[0] == "a@b"
-    assert entity_of("a@b", CLASSES)[0] == "a@b"  # an e-mail address, say: nothing is cut
+    assert split_sequence_id("a@b@7", WEATHER)[0] == "a@b"
+    assert split_sequence_id("a@b", CLASSES)[0] == "a@b"  # an e-mail address, say: nothing is cut
     cut = dataset({"kind": "classification", "label": "y"}, time={"kind": "integer", "gaps": "split", "frequency": "1"})
-    assert entity_of("a@b@7", cut)[0] == "a@b"
+    assert split_sequence_id("a@b@7", cut)[0] == "a@b"
     many = [f"e{entity}@{step}" for entity in range(10) for step in range(30)]
     found = clusters_of(many, WEATHER)
     assert (len(set(found.codes.tolist())), found.unit) == (10, "entity")

@@ -127,7 +127,7 @@ def make_values(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., bytes
     def _make(dataset: DatasetConfig, sequences: Sequence[dict[str, list[Any]]]) -> bytes:
         import tensorflow as tf
 
-        from noisy_gru.data.values.value_sample import sample_values, write_values
+        from noisy_gru.data.sequences.value_sample import sample_values, write_values
 
         folder = tmp_path_factory.mktemp("values")
         shard = folder / "Split-train" / "data_tfrecord-00000-of-00001-000.gz"

@@ -16,7 +16,7 @@ from scipy.stats import mannwhitneyu
 from noisy_gru.components.retrain_planner.drift import measure_drift
 from noisy_gru.components.retrain_planner.evidence import FeatureDrift
 from noisy_gru.components.retrain_planner.permutations import adjusted_p_values
-from noisy_gru.data.values.value_sample import POINTS, ValueSample
+from noisy_gru.data.sequences.value_sample import POINTS, ValueSample
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import DataError
 

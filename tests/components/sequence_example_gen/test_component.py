@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from noisy_gru.data.errors import DataError
 from noisy_gru.schema.config import DatasetConfig
+from noisy_gru.schema.errors import DataError
 
 # TFX and Beam warn of themselves when they are imported and when they run.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]

@@ -14,9 +14,9 @@ from noisy_gru.data.reading.reader import Reader
 from noisy_gru.data.reading.tables import Source
 from noisy_gru.data.report.ingestion_report import IngestionReport
 from noisy_gru.data.report.quarantine import Quarantine
-from noisy_gru.data.sequences.buckets import encoder_of, sequences_of
+from noisy_gru.data.sequences.buckets import build_sequences, make_encoder
 from noisy_gru.data.sequences.chunks import bucket_count, bucket_of, pack, unpack
-from noisy_gru.data.sequences.shards import order_of, shards
+from noisy_gru.data.sequences.shards import encode_shards, shuffled_order
 
 TASK = {"kind": "forecasting", "targets": ["x"], "input_length": 3, "horizons": [1, 2], "stride": 2}
 
@@ -78,8 +78,8 @@ def test_shards_are_byte_identical_whatever_the_order_of_chunks(tmp_path, config
 
     def written(some: list[bytes], size: int) -> tuple[list[tuple[str, int, bytes]], str]:
         quarantine = Quarantine()
-        sequences = sequences_of(unpack(some), None, dataset, quarantine)
-        found = list(shards(sequences, encoder_of(sequences, dataset), quarantine.report, size))
+        sequences = build_sequences(unpack(some), None, dataset, quarantine)
+        found = list(encode_shards(sequences, make_encoder(sequences, dataset), quarantine.report, size))
         return found, quarantine.report.to_json()
 
     forward, backward = written(chunks, 1 << 20), written(chunks[::-1], 1 << 20)
@@ -90,17 +90,18 @@ def test_shards_are_byte_identical_whatever_the_order_of_chunks(tmp_path, config
 def test_account_merges_in_any_order_and_survives_json() -> None:
     parts = []
     for number in range(4):
-        part = IngestionReport(rows_read=number, faults=[f"fault {3 - number}"], times={"rows": [-number, number]})
+        faults = [f"fault {3 - number}"]
+        part = IngestionReport(rows_read=number, file_errors=faults, time_ranges={"rows": [-number, number]})
         part.quarantined["too_short"] = number
-        part.impute("missing_value", "x", number)
-        part.example("too_short", [{"file": "f", "row": 9 - number - step, "problem": ""} for step in range(3)])
+        part.count_imputed("missing_value", "x", number)
+        part.add_examples("too_short", [{"file": "f", "row": 9 - number - step, "problem": ""} for step in range(3)])
         parts.append(part)
     total = IngestionReport.merged(parts)
     assert IngestionReport.merged(parts[::-1]).to_json() == total.to_json()
     assert IngestionReport.from_json(total.to_json()).to_json() == total.to_json()
-    assert (total.rows_read, total.quarantined["too_short"], total.times["rows"]) == (6, 6, [-3, 3])
+    assert (total.rows_read, total.quarantined["too_short"], total.time_ranges["rows"]) == (6, 6, [-3, 3])
     assert [record["row"] for record in total.examples["too_short"]] == [4, 5, 5]
-    assert total.faults == [f"fault {number}" for number in range(4)]
+    assert total.file_errors == [f"fault {number}" for number in range(4)]
 
 
 def test_buckets_depend_on_the_size_of_the_files_alone() -> None:
@@ -113,7 +114,7 @@ def test_buckets_depend_on_the_size_of_the_files_alone() -> None:
 
 def test_order_in_a_shard_is_shuffled_and_fixed() -> None:
     ids = [f"e{number:03d}" for number in range(100)]
-    order = order_of(ids)
+    order = shuffled_order(ids)
     assert sorted(order) == list(range(100))
     assert order != list(range(100))
-    assert [ids[place] for place in order] == [ids[::-1][place] for place in order_of(ids[::-1])]
+    assert [ids[place] for place in order] == [ids[::-1][place] for place in shuffled_order(ids[::-1])]

@@ -12,16 +12,16 @@ from typing import Any
 
 import pytest
 
-from noisy_gru.data.errors import DataError
 from noisy_gru.data.ingestion.lineage import check_spans, lineage
-from noisy_gru.data.ingestion.resolved_input import resolve
+from noisy_gru.data.ingestion.resolved_input import resolve_input
 from noisy_gru.data.reading.reader import Reader
 from noisy_gru.data.reading.tables import Source
 from noisy_gru.data.report.ingestion_report import IngestionReport
 from noisy_gru.data.report.quarantine import Quarantine
-from noisy_gru.data.sequences.buckets import boundaries_of, bucket_shards
+from noisy_gru.data.sequences.buckets import boundaries_from_report, bucket_shards
 from noisy_gru.data.sequences.chunks import pack
 from noisy_gru.schema.config import DatasetConfig
+from noisy_gru.schema.errors import DataError
 
 BUCKETS = 3
 FORECAST = {"kind": "forecasting", "targets": ["x"], "input_length": 4, "horizons": [1, 3], "season_length": 6}
@@ -46,10 +46,10 @@ def ingested(dataset: DatasetConfig, sources: Sequence[Source]) -> tuple[set[tup
         for table in reader.tables(source, quarantine):
             if table.num_rows:
                 times = table["time"].to_numpy()
-                quarantine.report.span("read", times.min().item(), times.max().item())
+                quarantine.report.widen_time_range("read", times.min().item(), times.max().item())
             for bucket, chunk in pack(table, source.name, BUCKETS):
                 chunks.setdefault(bucket, []).append(chunk)
-    at, found = boundaries_of(quarantine.report, dataset), []
+    at, found = boundaries_from_report(quarantine.report, dataset), []
     for _, some in sorted(chunks.items()):
         for split, _, shard in bucket_shards(some, at, dataset, quarantine):
             found += [(split, record) for record in records(shard)]
@@ -71,9 +71,11 @@ def both(configured: Any, folder: Path, **given: Any) -> tuple[Any, Any]:
     """Examples and report of the three spans, and of the one file."""
     apart = configured(files=["day-{SPAN}/*.csv"], spans={"count": 3}, **given)
     once = configured(files=["once/*.csv"], **given)
-    resolved = resolve(str(folder), apart.data, "latest", listed)
+    resolved = resolve_input(str(folder), apart.data, "latest", listed)
     assert resolved.numbers == [8, 9, 10]
-    return ingested(apart, resolved.sources), ingested(once, resolve(str(folder), once.data, "latest", listed).sources)
+    return ingested(apart, resolved.sources), ingested(
+        once, resolve_input(str(folder), once.data, "latest", listed).sources
+    )
 
 
 def series(first: int, last: int) -> list[str]:
@@ -118,7 +120,7 @@ def test_time_splits_are_parts_of_the_whole_window(tmp_path, configured):
     splits = {"by": "time", "eval": 0.2, "test": 0.2}
     (_, report), _ = both(configured, tmp_path, task=FORECAST, splits=splits)
     dataset = configured(files=["*"], task=FORECAST, splits=splits)
-    at = boundaries_of(report, dataset)
+    at = boundaries_from_report(report, dataset)
     # Times 0 to 100: the fifth before the last fifth, and the last.
     assert at is not None and (at.eval, at.test) == (60, 80)
 
@@ -148,7 +150,7 @@ def test_the_account_names_spans_and_files(tmp_path, configured):
         (tmp_path / f"{span}").mkdir()
         (tmp_path / f"{span}" / "rows.csv").write_text("\n".join(["id,t,x", *rows]) + "\n")
     dataset = configured(files=["{SPAN}/*.csv"], spans={"count": 7}, task={**FORECAST, "input_length": 1})
-    resolved = resolve(str(tmp_path), dataset.data, "latest", listed)
+    resolved = resolve_input(str(tmp_path), dataset.data, "latest", listed)
     _, report = ingested(dataset, resolved.sources)
     told = lineage(hashed(report, tmp_path), dataset.data, resolved)
     assert told["window"] == {"window": "rolling", "asked": 7, "read": 3, "gaps": "4"}
@@ -171,9 +173,9 @@ def test_a_bad_span_does_not_hide_among_good_ones(tmp_path, configured):
         tmp_path, "id,t,x", {8: series(0, 90), 9: series(90, 180), 10: [f"a,{step},oops" for step in range(180, 185)]}
     )
     dataset = configured(files=["day-{SPAN}/*.csv"], spans={"window": "all"}, task=FORECAST)
-    resolved = resolve(str(tmp_path), dataset.data, "latest", listed)
+    resolved = resolve_input(str(tmp_path), dataset.data, "latest", listed)
     _, report = ingested(dataset, resolved.sources)
     assert report.quarantined.total() < 0.05 * report.rows_read
     with pytest.raises(DataError, match=r"^span 10: 5 of its 5 rows \(100\.0%\) can't be read.*: day-10/rows\.csv"):
         check_spans(report, dataset.data, resolved)
-    check_spans(report, dataset.data, resolve(str(tmp_path), dataset.data, "9", listed))
+    check_spans(report, dataset.data, resolve_input(str(tmp_path), dataset.data, "9", listed))

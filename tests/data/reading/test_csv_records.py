@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 from noisy_gru.data.arrow import pa, pa_csv
 from noisy_gru.data.columns import Columns
-from noisy_gru.data.errors import DataError
 from noisy_gru.data.ingestion.report_checks import check_rows
 from noisy_gru.data.reading.csv_lines import MOST_CELL_LINES
 from noisy_gru.data.reading.csv_records import REPEATED_HEADER, Malformed, RecordReader
 from noisy_gru.data.reading.csv_tables import ends_with_line_end, read_csv
-from noisy_gru.data.reading.peek import peek
+from noisy_gru.data.reading.preview import preview_files
 from noisy_gru.data.reading.tables import Source
+from noisy_gru.schema.errors import DataError
 
 HEAD = "id,t,x,y\n"
 LINE_END = re.compile(r"\r\n|\r|\n")
@@ -295,7 +295,7 @@ def test_other_separators_are_named(separator: str) -> None:
 
 
 def test_lines_of_commas_do_not_blur_guessed_types(table) -> None:
-    found = peek([table("id,t,x\na,0,1.5\n,,\nb,1,\n")])
+    found = preview_files([table("id,t,x\na,0,1.5\n,,\nb,1,\n")])
     assert {name: str(kind) for name, kind in found.types.items()} == {"id": "string", "t": "int64", "x": "double"}
     assert found.sample["t"].tolist() == [0, 1]
 

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from noisy_gru.data.errors import DataError
 from noisy_gru.data.reading import file_hashes as contents
-from noisy_gru.data.reading.file_hashes import content_of, contents_of, forget, remembered
+from noisy_gru.data.reading.file_hashes import forget_hashes, hash_cache, hash_file, hash_files
 from noisy_gru.data.reading.tables import Source
+from noisy_gru.schema.errors import DataError
 
 
 class Reads:
@@ -54,8 +54,8 @@ def test_a_file_is_read_once_as_long_as_it_isnt_touched(tmp_path: Path) -> None:
     file, reads = tmp_path / "a.csv", Reads()
     file.write_text("a,1\n")
     for _ in range(2):
-        with remembered(tmp_path / "hashes.json"):
-            assert content_of(str(file), reads) == content_of(str(file), reads) == truth(file)
+        with hash_cache(tmp_path / "hashes.json"):
+            assert hash_file(str(file), reads) == hash_file(str(file), reads) == truth(file)
     assert reads.count == 1
 
 
@@ -65,8 +65,8 @@ def test_a_correction_of_equal_size_and_time_is_seen(how: str, tmp_path: Path) -
     file, reads = tmp_path / "a.csv", Reads()
     file.write_text("a,1\n")
     before = file.stat()
-    with remembered(tmp_path / "hashes.json"):
-        content_of(str(file), reads)
+    with hash_cache(tmp_path / "hashes.json"):
+        hash_file(str(file), reads)
     target = file if how == "in place" else tmp_path / "b.csv"
     target.write_text("a,2\n")
     os.utime(target, ns=(before.st_atime_ns, before.st_mtime_ns))
@@ -78,8 +78,8 @@ def test_a_correction_of_equal_size_and_time_is_seen(how: str, tmp_path: Path) -
         shutil.copy2(target, file)
     after = file.stat()
     assert (after.st_size, after.st_mtime_ns) == (before.st_size, before.st_mtime_ns)
-    with remembered(tmp_path / "hashes.json"):
-        assert content_of(str(file), reads) == truth(file)
+    with hash_cache(tmp_path / "hashes.json"):
+        assert hash_file(str(file), reads) == truth(file)
     assert reads.count == 2
 
 
@@ -87,9 +87,9 @@ def test_what_changed_just_now_is_not_remembered(tmp_path: Path) -> None:
     """Two changes within one tick of the clock look the same."""
     file, reads = tmp_path / "a.csv", Reads()
     file.write_text("a,1\n")
-    with remembered(tmp_path / "hashes.json"):
-        content_of(str(file), reads)
-        content_of(str(file), reads)
+    with hash_cache(tmp_path / "hashes.json"):
+        hash_file(str(file), reads)
+        hash_file(str(file), reads)
     assert reads.count == 2
 
 
@@ -98,13 +98,13 @@ def test_what_changed_just_now_is_not_remembered(tmp_path: Path) -> None:
 def test_a_damaged_memory_is_made_anew(damage: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     file, memory = tmp_path / "a.csv", tmp_path / "hashes.json"
     file.write_text("a,1\n")
-    with remembered(memory):
-        content_of(str(file), Reads())
+    with hash_cache(memory):
+        hash_file(str(file), Reads())
     text = memory.read_text()
     digest = truth(file)[1]
     memory.write_text(text.replace(digest, digest[::-1]) if damage == "flip" else damage)
-    with remembered(memory):
-        assert content_of(str(file), Reads()) == truth(file)
+    with hash_cache(memory):
+        assert hash_file(str(file), Reads()) == truth(file)
     assert "hashed anew" in caplog.text
     assert json.loads(memory.read_text()) == json.loads(text)
 
@@ -113,22 +113,22 @@ def test_a_damaged_memory_is_made_anew(damage: str, tmp_path: Path, caplog: pyte
 def test_what_proved_wrong_is_read_again(tmp_path: Path) -> None:
     file, reads = tmp_path / "a.csv", Reads()
     file.write_text("a,1\n")
-    with remembered(tmp_path / "hashes.json"):
-        content_of(str(file), reads)
-        forget([Source(str(file), "a.csv", "csv")])
-        assert content_of(str(file), reads) == truth(file)
+    with hash_cache(tmp_path / "hashes.json"):
+        hash_file(str(file), reads)
+        forget_hashes([Source(str(file), "a.csv", "csv")])
+        assert hash_file(str(file), reads) == truth(file)
     assert reads.count == 2
 
 
 @pytest.mark.usefixtures("settled")
 def test_a_plan_only_looks(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("a,1\n")
-    with remembered(tmp_path / "hashes.json", keep=False):
-        content_of(str(tmp_path / "a.csv"), Reads())
+    with hash_cache(tmp_path / "hashes.json", keep=False):
+        hash_file(str(tmp_path / "a.csv"), Reads())
     assert not (tmp_path / "hashes.json").exists()
     # Where it can't be kept, it is done without.
-    with remembered(tmp_path / "nowhere" / "hashes.json"):
-        content_of(str(tmp_path / "a.csv"), Reads())
+    with hash_cache(tmp_path / "nowhere" / "hashes.json"):
+        hash_file(str(tmp_path / "a.csv"), Reads())
 
 
 @pytest.mark.usefixtures("settled")
@@ -136,8 +136,8 @@ def test_files_that_are_not_asked_for_any_more_are_forgotten(tmp_path: Path) -> 
     memory = tmp_path / "hashes.json"
     for name in ("a.csv", "b.csv"):
         (tmp_path / name).write_text(name)
-        with remembered(memory):
-            content_of(str(tmp_path / name), Reads())
+        with hash_cache(memory):
+            hash_file(str(tmp_path / name), Reads())
     assert list(json.loads(memory.read_text())["files"]) == [str(tmp_path / "b.csv")]
 
 
@@ -148,15 +148,15 @@ def test_remote_files_are_read_each_time() -> None:
         opened.append(path)
         return io.BytesIO(b"abc")
 
-    assert content_of("gs://b/a", opener) == content_of("gs://b/a", opener) == (3, hashlib.sha256(b"abc").hexdigest())
+    assert hash_file("gs://b/a", opener) == hash_file("gs://b/a", opener) == (3, hashlib.sha256(b"abc").hexdigest())
     assert len(opened) == 2
 
 
 def test_a_file_that_is_gone_or_closed_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"x: was there, and is gone"):
-        contents_of([Source(str(tmp_path / "x"), "x", "csv")], Reads())
+        hash_files([Source(str(tmp_path / "x"), "x", "csv")], Reads())
     with pytest.raises(DataError, match=r"y: can't be read: .*Is a directory"):
-        contents_of([Source(str(tmp_path), "y", "csv")], Reads())
+        hash_files([Source(str(tmp_path), "y", "csv")], Reads())
 
 
 @pytest.mark.slow
@@ -185,7 +185,7 @@ def test_whatever_happens_to_a_file_its_hash_is_that_of_its_content(
                 os.utime(file, ns=(10**18, 10**18))
             else:
                 time.sleep(0.04 if step == "new run" else 0.0)
-                with remembered(folder / "hashes.json"):
-                    assert content_of(str(file), Reads()) == truth(file)
-    with remembered(folder / "hashes.json"):
-        assert content_of(str(file), Reads()) == truth(file)
+                with hash_cache(folder / "hashes.json"):
+                    assert hash_file(str(file), Reads()) == truth(file)
+    with hash_cache(folder / "hashes.json"):
+        assert hash_file(str(file), Reads()) == truth(file)

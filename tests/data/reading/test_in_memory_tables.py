@@ -10,9 +10,9 @@ import pandas as pd
 import pyarrow
 import pytest
 
-from noisy_gru.data.errors import DataError
 from noisy_gru.data.reading.in_memory_tables import arrow_source, frame_source, rows_source
 from noisy_gru.data.requests.prediction_input import read_for_prediction, read_sources
+from noisy_gru.schema.errors import DataError
 
 pa: Any = pyarrow
 WANTED = ["id", "t", "x", "kind"]

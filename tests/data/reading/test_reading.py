@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 
 from noisy_gru.data.arrow import pa, pa_parquet
 from noisy_gru.data.columns import Columns
-from noisy_gru.data.errors import DataError
-from noisy_gru.data.ingestion.report_checks import check
+from noisy_gru.data.ingestion.report_checks import check_report
 from noisy_gru.data.reading.csv_tables import read_csv
-from noisy_gru.data.reading.files import format_of, named_patterns, quarantine_file, sources
-from noisy_gru.data.reading.peek import peek
+from noisy_gru.data.reading.files import find_sources, format_of, named_patterns, quarantine_file
+from noisy_gru.data.reading.preview import preview_files
 from noisy_gru.data.reading.tables import Source
+from noisy_gru.schema.errors import DataError
 
 HEAD = "id,t,x,y\n"
 ROWS = "a,0,1.5,c\na,1,2.5,c\n"
@@ -144,7 +144,7 @@ def test_header_only_files_hold_no_rows(ingest, table, configured) -> None:
     found = ingest(dataset, [table(HEAD)])
     assert found.report.rows_read == 0
     with pytest.raises(DataError, match="the files hold no rows"):
-        check(found.report, dataset)
+        check_report(found.report, dataset)
     assert ingest(dataset, [table(HEAD, "none.csv"), table(HEAD + ROWS, "some.csv")]).report.rows_kept == 2
 
 
@@ -234,16 +234,16 @@ def test_patterns(tmp_path, configured) -> None:
     files = {"train": ["a.csv", "[ab].csv"], "test": ["c.*"]}
     data = configured(files=files, splits={"by": "files"}).data
     assert named_patterns(data) == [("train-0", "a.csv"), ("train-1", "[ab].csv"), ("test-0", "c.*")]
-    found = sources(str(tmp_path), named_patterns(data), data, glob)
+    found = find_sources(str(tmp_path), named_patterns(data), data, glob)
     assert [(source.name, source.split) for source in found] == [
         ("a.csv", "train"),
         ("b.csv", "train"),
         ("c.csv", "test"),
     ]
     with pytest.raises(DataError, match=r"data\.files: \*\.parquet matches no file in"):
-        sources(str(tmp_path), [("data-0", "*.parquet")], data, glob)
+        find_sources(str(tmp_path), [("data-0", "*.parquet")], data, glob)
     with pytest.raises(DataError, match=r"c\.csv belongs to train and to test; a file goes to one split"):
-        sources(str(tmp_path), [("train-0", "*.csv"), ("test-0", "c.csv")], data, glob)
+        find_sources(str(tmp_path), [("train-0", "*.csv"), ("test-0", "c.csv")], data, glob)
 
 
 @settings(max_examples=200)
@@ -278,7 +278,7 @@ def test_reserved_names(configured) -> None:
 
 def test_peek(tmp_path, table) -> None:
     frame().to_parquet(tmp_path / "rows.parquet")
-    found = peek([table(HEAD + ROWS), tmp_path / "rows.parquet"])
+    found = preview_files([table(HEAD + ROWS), tmp_path / "rows.parquet"])
     assert {name: str(kind) for name, kind in found.types.items()} == {
         "id": "string",
         "t": "int64",
@@ -286,9 +286,9 @@ def test_peek(tmp_path, table) -> None:
         "y": "string",
     }
     assert len(found.sample) == 5
-    assert len(peek([table(HEAD, "head.csv")]).sample) == 0
+    assert len(preview_files([table(HEAD, "head.csv")]).sample) == 0
     with pytest.raises(DataError, match="is empty"):
-        peek([table("", "none.csv")])
+        preview_files([table("", "none.csv")])
 
 
 def test_peek_at_times_that_python_has_not(tmp_path) -> None:
@@ -297,7 +297,7 @@ def test_peek_at_times_that_python_has_not(tmp_path) -> None:
     clock = pa.array([1, 1001, None, 0], pa.time64("ns"))
     table = pa.table({"day": days, "wide": days.cast(pa.date64()), "moment": moments, "clock": clock})
     pa_parquet.write_table(table, tmp_path / "rows.parquet")
-    found = peek([tmp_path / "rows.parquet"]).sample
+    found = preview_files([tmp_path / "rows.parquet"]).sample
     for name in ("day", "wide"):
         assert found[name].tolist() == [date(2020, 1, 1), None, None, None]
     assert found["moment"].isna().tolist() == [False, False, True, False]

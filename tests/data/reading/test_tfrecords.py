@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from noisy_gru.data.errors import DataError
-from noisy_gru.data.sequences.shards import framed, masked_crc
+from noisy_gru.data.sequences.shards import frame_record, masked_crc
+from noisy_gru.schema.errors import DataError
 
 pytestmark = pytest.mark.slow
 
@@ -52,7 +52,7 @@ def sequence_example(context: dict[str, list[Any]], lists: dict[str, list[Any]])
 
 
 def write(path: Path, records: list[bytes], zipped: bool = False) -> Path:
-    content = b"".join(framed(record) for record in records)
+    content = b"".join(frame_record(record) for record in records)
     path.write_bytes(gzip.compress(content) if zipped else content)
     return path
 

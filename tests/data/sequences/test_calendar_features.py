@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from noisy_gru.data.sequences.calendar_features import phase
+from noisy_gru.data.sequences.calendar_features import cycle_fraction
 from noisy_gru.schema.config import DataConfig
 
 
@@ -21,7 +21,7 @@ from noisy_gru.schema.config import DataConfig
 )
 def test_phase(calendar, stamp, expected):
     time = np.array([stamp], "datetime64[ns]").astype(np.int64)
-    np.testing.assert_allclose(phase(time, calendar), [expected], atol=1e-12)
+    np.testing.assert_allclose(cycle_fraction(time, calendar), [expected], atol=1e-12)
 
 
 def data(**changes):

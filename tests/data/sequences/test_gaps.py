@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from noisy_gru.data.errors import DataError
-from noisy_gru.data.sequences.gaps import frequency_of
+from noisy_gru.data.sequences.gaps import parse_frequency
 from noisy_gru.schema.config import TimeConfig
+from noisy_gru.schema.errors import DataError
 
 ROWS = "id,t,x,k,y\na,0,10,u,c\na,1,11,v,c\na,4,14,w,c\na,5,15,w,c\n"
 FEATURES = ["x", {"name": "k", "kind": "categorical"}]
@@ -104,7 +104,7 @@ def test_a_gap_too_wide_to_fill_is_an_error(ingest, table, configured) -> None:
     ],
 )
 def test_frequencies(kind, frequency, value) -> None:
-    assert frequency_of(TimeConfig(column="t", kind=kind, frequency=frequency)) == value
+    assert parse_frequency(TimeConfig(column="t", kind=kind, frequency=frequency)) == value
 
 
 @pytest.mark.parametrize(
@@ -113,4 +113,4 @@ def test_frequencies(kind, frequency, value) -> None:
 )
 def test_frequencies_that_are_none(kind, frequency) -> None:
     with pytest.raises(DataError, match=r"data\.time\.frequency: expected a .*received"):
-        frequency_of(TimeConfig(column="t", kind=kind, frequency=frequency))
+        parse_frequency(TimeConfig(column="t", kind=kind, frequency=frequency))

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from noisy_gru.data.errors import DataError
-from noisy_gru.data.ingestion.report_checks import check
+from noisy_gru.data.ingestion.report_checks import check_report
 from noisy_gru.schema.config import PoliciesConfig
+from noisy_gru.schema.errors import DataError
 
 HEAD = "id,t,x,y\n"
 GOOD = "a,0,1,c\na,1,2,c\n"
@@ -167,7 +167,7 @@ def test_past_the_fraction_the_run_fails_with_examples(ingest, table, configured
     dataset = configured()
     found = ingest(dataset, [table(HEAD + rows)])
     with pytest.raises(DataError) as error:
-        check(found.report, dataset)
+        check_report(found.report, dataset)
     message = str(error.value)
     assert "6 of 100 rows (6.0%) are quarantined, more than data.policies.max_quarantined_fraction (5.0%)" in message
     assert "unparsable_value: 6 rows, for example" in message
@@ -180,7 +180,7 @@ def test_error_policy_fails_with_examples(ingest, table, configured) -> None:
     with pytest.raises(
         DataError, match=r"policies\.unparsable_value says error(.|\n)*row 3, column x: expected a numb"
     ):
-        check(found.report, dataset)
+        check_report(found.report, dataset)
 
 
 def test_an_unbalanced_account_is_a_bug(ingest, table, configured) -> None:
@@ -188,7 +188,7 @@ def test_an_unbalanced_account_is_a_bug(ingest, table, configured) -> None:
     found = ingest(dataset, [table(HEAD + GOOD)])
     found.report.rows_kept -= 1
     with pytest.raises(RuntimeError, match="1 of 2 rows read are neither kept, quarantined nor dropped"):
-        check(found.report, dataset)
+        check_report(found.report, dataset)
 
 
 def test_an_empty_split_is_said(ingest, table, configured) -> None:
@@ -196,4 +196,4 @@ def test_an_empty_split_is_said(ingest, table, configured) -> None:
     found = ingest(dataset, [table(HEAD + GOOD)])
     found.report.sequences["train"] = 1
     with pytest.raises(DataError, match=r"no sequence for eval and test .*There are 1 entities"):
-        check(found.report, dataset)
+        check_report(found.report, dataset)

@@ -10,20 +10,20 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from noisy_gru.data.errors import DataError
-from noisy_gru.data.reading.conform import UNKNOWN_SPLIT
+from noisy_gru.data.reading.block_parser import UNKNOWN_SPLIT
 from noisy_gru.data.sequences.rows import Rows
-from noisy_gru.data.sequences.splits import boundaries, fraction_of
+from noisy_gru.data.sequences.splits import hash_fraction, split_boundaries
+from noisy_gru.schema.errors import DataError
 
 FORECAST = {"kind": "forecasting", "targets": ["x"], "input_length": 2, "horizons": [1]}
 
 
 def test_entity_hash_is_even_and_depends_on_the_seed() -> None:
-    parts = [fraction_of(f"e{number}", 0) for number in range(4000)]
+    parts = [hash_fraction(f"e{number}", 0) for number in range(4000)]
     assert sum(part < 0.25 for part in parts) == pytest.approx(1000, abs=100)
-    assert parts[:5] != [fraction_of(f"e{number}", 1) for number in range(5)]
+    assert parts[:5] != [hash_fraction(f"e{number}", 1) for number in range(5)]
     # Fixed for all time: another value would move every user's entities to other splits.
-    assert fraction_of("train-001", 0) == pytest.approx(0.9321121491685955, abs=1e-15)
+    assert hash_fraction("train-001", 0) == pytest.approx(0.9321121491685955, abs=1e-15)
 
 
 def test_by_entity(ingest, table, configured) -> None:
@@ -32,7 +32,7 @@ def test_by_entity(ingest, table, configured) -> None:
     found = ingest(dataset, [table(rows)], buckets=5)
     assert [len(found.ids(split)) for split in ("train", "eval", "test")] == pytest.approx([150, 60, 90], abs=25)
     for name, entry in found.by_id.items():
-        part = fraction_of(name, 4)
+        part = hash_fraction(name, 4)
         assert entry["split"] == ("test" if part < 0.3 else "eval" if part < 0.5 else "train")
 
 
@@ -44,8 +44,8 @@ def test_by_files_with_eval_from_train(ingest, table, configured) -> None:
     found = ingest(dataset, {"train": [train], "test": [test]})
     assert found.ids("test") == sorted(f"f{number}" for number in range(20))
     assert len(found.ids("eval")) == pytest.approx(30, abs=12)
-    assert all(fraction_of(name, 0) < 0.3 for name in found.ids("eval"))
-    assert all(fraction_of(name, 0) >= 0.3 for name in found.ids("train"))
+    assert all(hash_fraction(name, 0) < 0.3 for name in found.ids("eval"))
+    assert all(hash_fraction(name, 0) >= 0.3 for name in found.ids("train"))
 
 
 def test_by_column(ingest, table, configured) -> None:
@@ -105,10 +105,10 @@ def test_by_time_with_the_default_embargo(ingest, table, configured) -> None:
 
 def test_by_time_in_parts_of_the_range(configured) -> None:
     dataset = configured(task=FORECAST, splits={"by": "time", "eval": 0.1, "test": 0.2})
-    at = boundaries(dataset, 100, 1100)
+    at = split_boundaries(dataset, 100, 1100)
     assert (at.eval, at.test) == (800, 900)
     mixed = configured(task=FORECAST, splits={"by": "time", "eval": 0.1, "test": "500"})
-    assert boundaries(mixed, 100, 1100).eval == 400
+    assert split_boundaries(mixed, 100, 1100).eval == 400
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_by_time_in_parts_of_the_range(configured) -> None:
 def test_boundaries_that_are_none(configured, splits, message) -> None:
     dataset = configured(task=FORECAST, splits={"by": "time", **splits})
     with pytest.raises(DataError, match=message):
-        boundaries(dataset, 0, 1000)
+        split_boundaries(dataset, 0, 1000)
 
 
 def test_whole_sequences_by_time(ingest, table, configured) -> None:

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from noisy_gru.data.errors import DataError
-from noisy_gru.data.ingestion.report_checks import summary
+from noisy_gru.data.ingestion.report_checks import report_summary
 from noisy_gru.data.reading.in_memory_tables import frame_source
 from noisy_gru.data.report.ingestion_report import IngestionReport
 from noisy_gru.data.requests.prediction_input import read_sources
-from noisy_gru.data.values.precision import KEPT, check_precision, finding, merged, sample
+from noisy_gru.data.values.precision import KEPT, check_precision, merge_samples, precision_loss, sample_distinct
 from noisy_gru.schema.config import DatasetConfig
+from noisy_gru.schema.errors import DataError
 
 SECONDS = 1_700_000_000 + np.arange(40)
 
@@ -33,7 +33,7 @@ def read(ingest, tmp_path):
         frame(values).to_csv(tmp_path / "rows.csv", index=False)
         frame(values).to_parquet(tmp_path / "rows.parquet", row_group_size=7)
         found, other = (ingest(dataset, [tmp_path / name]) for name in ("rows.csv", "rows.parquet"))
-        assert found.report.distinct == other.report.distinct
+        assert found.report.value_samples == other.report.value_samples
         return found
 
     return reading
@@ -43,13 +43,13 @@ def test_seconds_are_refused_with_the_offset_that_helps(read, configured) -> Non
     found = read(configured(), SECONDS)
     remedy = r"x: float32, .* makes 1 of 40 different values \(near 1700000000 .* 128 apart\): .*offset: 1700000000\}"
     with pytest.raises(DataError, match=remedy):
-        check_precision(found.report.distinct, configured())
+        check_precision(found.report.value_samples, configured())
     dataset = configured(features=[{"name": "x", "offset": 1_700_000_000}])
     found = read(dataset, SECONDS)
-    check_precision(found.report.distinct, dataset)
+    check_precision(found.report.value_samples, dataset)
     values = [value for entry in found.by_id.values() for value in entry["values"]["x"]]
     assert sorted(values) == list(range(40))
-    assert summary(found.report, dataset, None)["precision"] == []
+    assert report_summary(found.report, dataset, None)["precision"] == []
 
 
 def test_a_client_subtracts_the_same(read, configured) -> None:
@@ -66,7 +66,7 @@ def test_what_is_to_be_predicted_takes_no_offset(configured, task) -> None:
     forecasting = {"kind": "forecasting", "targets": ["x"], "input_length": 1, "horizons": [1]}
     dataset = configured(task=task or forecasting, features=features)
     with pytest.raises(DataError, match=r"x: float32, .*: it is to be predicted, so subtract a constant"):
-        check_precision({"x": sample(SECONDS.astype(float))}, dataset)
+        check_precision({"x": sample_distinct(SECONDS.astype(float))}, dataset)
 
 
 @pytest.mark.parametrize(
@@ -83,27 +83,27 @@ def test_what_is_to_be_predicted_takes_no_offset(configured, task) -> None:
 )
 def test_what_float32_keeps(read, configured, values) -> None:
     found = read(configured(), values)
-    check_precision(found.report.distinct, configured())
-    assert summary(found.report, configured(), None)["precision"] == []
+    check_precision(found.report.value_samples, configured())
+    assert report_summary(found.report, configured(), None)["precision"] == []
 
 
 def test_a_part_that_is_lost_is_told(read, configured) -> None:
     """With a code for missing at 0, an offset wouldn't help: the report says so, and the run goes on."""
     values = np.where(np.arange(40) % 10 == 0, 0, SECONDS)
     found = read(configured(), values)
-    check_precision(found.report.distinct, configured())
-    (told,) = summary(found.report, configured(), None)["precision"]
+    check_precision(found.report.value_samples, configured())
+    (told,) = report_summary(found.report, configured(), None)["precision"]
     assert told.startswith("x: float32, in which models read numbers, makes 2 of 37 different values")
 
 
 @settings(deadline=None)
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), max_size=300), st.integers(1, 9), st.randoms())
 def test_parts_merge_in_any_order(values: list[float], parts: int, order: random.Random) -> None:
-    whole = sample(np.array(values))
-    pieces = [sample(np.array(values[start::parts])) for start in range(parts)]
+    whole = sample_distinct(np.array(values))
+    pieces = [sample_distinct(np.array(values[start::parts])) for start in range(parts)]
     order.shuffle(pieces)
-    report = IngestionReport.merged(IngestionReport(distinct={"x": piece}) for piece in pieces)
-    assert IngestionReport.from_json(report.to_json()).distinct["x"] == whole == merged(whole)
+    report = IngestionReport.merged(IngestionReport(value_samples={"x": piece}) for piece in pieces)
+    assert IngestionReport.from_json(report.to_json()).value_samples["x"] == whole == merge_samples(whole)
     assert len(whole) <= KEPT
 
 
@@ -112,7 +112,7 @@ def test_parts_merge_in_any_order(values: list[float], parts: int, order: random
 def test_the_proposed_offset_helps(base: float, size: int, count: int) -> None:
     """Where a column is refused, what it says to do is enough: hardly a value is lost then."""
     values = base + 10.0**size * np.arange(count)
-    found = finding("x", sample(values))
+    found = precision_loss("x", sample_distinct(values))
     if found is not None and found.is_severe:
         rest = values - found.offset
         assert len(np.unique(rest.astype(np.float32))) >= 0.9 * found.values

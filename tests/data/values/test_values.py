@@ -16,14 +16,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from noisy_gru.data.arrow import pa, pa_csv, pa_parquet
-from noisy_gru.data.errors import DataError
-from noisy_gru.data.ingestion.report_checks import check
-from noisy_gru.data.reading.conform import Conformer
+from noisy_gru.data.ingestion.report_checks import check_report
+from noisy_gru.data.reading.block_parser import BlockParser
 from noisy_gru.data.reading.in_memory_tables import frame_source, rows_source
 from noisy_gru.data.reading.tables import Source
 from noisy_gru.data.requests.prediction_input import read_sources
-from noisy_gru.data.values.canonical_text import canonical_text, texts
-from noisy_gru.data.values.parsing import numbers, times
+from noisy_gru.data.values.parsing import parse_numbers, parse_times
+from noisy_gru.data.values.text_normalization import normalize_text, parse_texts
+from noisy_gru.schema.errors import DataError
 
 SPELLINGS = [
     *("1", "+1.5", "1e-3", "1e3", "1E+2", ".5", "5.", " 7 ", "007", "1.0", "-0.0", "1e400", "-1e400", "1e-400", "0x10"),
@@ -47,11 +47,11 @@ CELLS = st.lists(
     st.one_of(st.sampled_from(SPELLINGS), st.text("0123456789+-.eEnaifNtyTZ:_ ", max_size=12), st.none()), min_size=1
 )
 READERS = {
-    "number": numbers,
-    "integer": lambda cells: times(cells, "integer"),
-    "float": lambda cells: times(cells, "float"),
-    "timestamp": lambda cells: times(cells, "timestamp"),
-    "text": lambda cells: (np.array(texts(cells)[0].to_pylist(), object), texts(cells)[1]),
+    "number": parse_numbers,
+    "integer": lambda cells: parse_times(cells, "integer"),
+    "float": lambda cells: parse_times(cells, "float"),
+    "timestamp": lambda cells: parse_times(cells, "timestamp"),
+    "text": lambda cells: (np.array(parse_texts(cells)[0].to_pylist(), object), parse_texts(cells)[1]),
 }
 
 
@@ -76,7 +76,7 @@ MISSING = {"", "na", "n/a", "nan", "-nan", "+nan", "null", "none", "<na>", "#n/a
 @given(st.one_of(st.sampled_from(SPELLINGS), st.floats().map(repr), st.integers().map(str)))
 def test_numbers_and_whole_numbers(text: str) -> None:
     """By Python's float, and by exact fractions; Python also takes underscores, digits of other scripts and NaN."""
-    (value,), (bad,) = numbers(pa.array([text]))
+    (value,), (bad,) = parse_numbers(pa.array([text]))
     clean = text.strip()
     truth = {"true": 1.0, "false": 0.0}.get(clean.lower())
     if truth is None and clean.lower() not in MISSING and clean.isascii() and "_" not in clean:
@@ -87,7 +87,7 @@ def test_numbers_and_whole_numbers(text: str) -> None:
     assert bad == (truth is None and clean.lower() not in MISSING)
     assert value == truth if truth is not None else math.isnan(value)
 
-    (whole,), (bad,) = times(pa.array([text]), "integer")
+    (whole,), (bad,) = parse_times(pa.array([text]), "integer")
     exact = None
     if truth is not None and math.isfinite(truth) and len(clean) < 40 and "99999999999999999999" not in clean:
         exact = Fraction(int(truth)) if clean.lower() in ("true", "false") else Fraction(clean)
@@ -104,7 +104,7 @@ def test_numbers_and_whole_numbers(text: str) -> None:
 )
 def test_timestamps(moment: datetime, zone: timezone | None, between: str) -> None:
     text = moment.replace(tzinfo=zone).isoformat(between)
-    (value,), (bad,) = times(pa.array([text]), "timestamp")
+    (value,), (bad,) = parse_times(pa.array([text]), "timestamp")
     since = moment.replace(tzinfo=zone or UTC) - datetime(1970, 1, 1, tzinfo=UTC)
     assert not bad
     assert value == (since // timedelta(microseconds=1)) * 1000
@@ -112,7 +112,7 @@ def test_timestamps(moment: datetime, zone: timezone | None, between: str) -> No
 
 @pytest.mark.parametrize("text", ["now", "today", "Now", "tomorrow", "NaT", "", "1e3", "12", "2020-01-01Z"])
 def test_no_times(text: str) -> None:
-    assert times(pa.array([text]), "timestamp")[1].tolist() == [True]
+    assert parse_times(pa.array([text]), "timestamp")[1].tolist() == [True]
 
 
 FAR = datetime(9999, 12, 31)
@@ -132,7 +132,7 @@ FAR = datetime(9999, 12, 31)
     ids=lambda column: str(column.type),
 )
 def test_a_time_beyond_nanoseconds_is_one_bad_cell(column: Any) -> None:
-    values, bad = times(column, "timestamp")
+    values, bad = parse_times(column, "timestamp")
     assert bad.tolist() == [True, False]
     assert values[1] == 1_577_836_800 * 10**9
 
@@ -151,7 +151,7 @@ def test_a_time_beyond_nanoseconds_is_one_bad_cell(column: Any) -> None:
     ids=lambda column: str(column.type),
 )
 def test_a_whole_number_beyond_int64_is_one_bad_cell(column: Any) -> None:
-    values, bad = times(column, "integer")
+    values, bad = parse_times(column, "integer")
     assert (values.tolist(), bad.tolist()) == ([0, 5], [True, False])
 
 
@@ -162,16 +162,16 @@ def test_whole_floats_are_those_of_a_csv_file(value: float) -> None:
         single = np.float32(value)
     for number, kind in ((value, pa.float64()), (single, pa.float32())):
         for time_kind in ("integer", "float"):
-            stored = times(pa.array([number], kind), time_kind)
-            read = times(pa.array([repr(number) if kind == pa.float64() else str(number)]), time_kind)
+            stored = parse_times(pa.array([number], kind), time_kind)
+            read = parse_times(pa.array([repr(number) if kind == pa.float64() else str(number)]), time_kind)
             assert (stored[0].tolist(), stored[1].tolist()) == (read[0].tolist(), read[1].tolist())
 
 
 def test_bytes_that_are_no_text_are_one_bad_cell() -> None:
     for column in (pa.array([b"\xff", b"a", None]), pa.array([b"\xff", b"a", None], pa.large_binary())):
-        values, bad = texts(column)
+        values, bad = parse_texts(column)
         assert (values.to_pylist(), bad.tolist()) == ([None, "a", None], [True, False, False])
-    values, bad = numbers(pa.array([b"\xff", b"1.5"]))
+    values, bad = parse_numbers(pa.array([b"\xff", b"1.5"]))
     assert (values[1], bad.tolist()) == (1.5, [True, False])
 
 
@@ -218,9 +218,9 @@ STORED: list[tuple[str, Any, str]] = [
 @pytest.mark.parametrize(("column", "text"), [case[1:] for case in STORED], ids=[case[0] for case in STORED])
 def test_one_text_for_a_value(column: Any, text: str) -> None:
     """As stored, as Arrow and pandas write it to CSV, and as Python's value."""
-    found, bad = texts(column)
+    found, bad = parse_texts(column)
     assert (found.to_pylist(), bad.tolist()) == ([text], [False])
-    assert canonical_text(text) == text
+    assert normalize_text(text) == text
     table = pa.table({"x": column, "y": [1]})
     if "\r" in text:
         return
@@ -229,18 +229,18 @@ def test_one_text_for_a_value(column: Any, text: str) -> None:
         plain = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
         written = io.BytesIO()
         pa_csv.write_csv(pa.table({"x": plain.cast(pa.string()) if plain.type == pa.binary(2) else plain}), written)
-        assert canonical_text(written.getvalue().decode().splitlines()[1].strip('"')) == text
+        assert normalize_text(written.getvalue().decode().splitlines()[1].strip('"')) == text
     if not pa.types.is_decimal256(column.type) and column.type not in (pa.binary(), pa.binary(2)):
         frame = table.to_pandas()
         cell = pd.read_csv(io.StringIO(frame.to_csv(index=False)), dtype=str, keep_default_na=False)["x"].iloc[0]
-        assert canonical_text(cell) == text
+        assert normalize_text(cell) == text
 
 
 @settings(deadline=None)
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_floats_have_the_text_of_their_csv(value: float) -> None:
-    stored = texts(pa.array([value]))[0][0].as_py()
-    assert stored == canonical_text(repr(value)) == canonical_text(pa.array([value]).cast(pa.string())[0].as_py())
+    stored = parse_texts(pa.array([value]))[0][0].as_py()
+    assert stored == normalize_text(repr(value)) == normalize_text(pa.array([value]).cast(pa.string())[0].as_py())
     with np.errstate(over="ignore", under="ignore"):
         single = np.float32(value)
     assert float(stored) == value or (single == value and np.float32(stored) == single)
@@ -251,16 +251,16 @@ def test_floats_have_the_text_of_their_csv(value: float) -> None:
 @given(st.decimals(allow_nan=False, allow_infinity=False, places=3), st.integers(0, 5))
 def test_equal_decimals_have_one_text(value: Decimal, zeros: int) -> None:
     longer = format(value, "f") + "0" * zeros
-    text = canonical_text(longer)
-    assert text == canonical_text(format(value, "f"))
+    text = normalize_text(longer)
+    assert text == normalize_text(format(value, "f"))
     assert Decimal(text) == value
 
 
 @settings(deadline=None)
 @given(st.text())
 def test_other_texts_stay(text: str) -> None:
-    found = canonical_text(text)
-    assert canonical_text(found) == found
+    found = normalize_text(text)
+    assert normalize_text(found) == found
     if not any(character.isdigit() for character in text) and text.lower() not in ("true", "false"):
         assert found == text
 
@@ -338,13 +338,13 @@ def test_two_names_that_are_one_number_end_the_run(column: str, ingest, tmp_path
     found = ingest(dataset, sorted(tmp_path.iterdir()))
     found.report.sequences.update({"train": 1, "eval": 1, "test": 1})
     with pytest.raises(DataError, match=rf"column {column}: .* received '1.1' and '1.10', .* write v1.1 and v1.10"):
-        check(found.report, dataset)
+        check_report(found.report, dataset)
     (tmp_path / "second.csv").unlink()
     typed = pd.Series([Decimal("1.10"), Decimal("2.00"), Decimal("2.00")])
     plain.assign(**{column: typed, "t": 9}).to_parquet(tmp_path / "typed.parquet")
     found = ingest(dataset, sorted(tmp_path.iterdir()))
     found.report.sequences.update({"train": 1, "eval": 1, "test": 1})
-    check(found.report, dataset)
+    check_report(found.report, dataset)
 
 
 @pytest.mark.parametrize(
@@ -386,4 +386,4 @@ def test_a_split_column_of_booleans(ingest, tmp_path, configured) -> None:
         for name in ("rows.csv", "rows.parquet"):
             assert ingest(configured(splits=splits), [tmp_path / name]).ids("test") == ["a", "c"]
     with pytest.raises(DataError, match=r"splits\.values: '1' stands for test and for another split"):
-        Conformer(configured(splits={"by": "column", "column": "s", "values": {"train": ["1"], "test": ["1.0"]}}))
+        BlockParser(configured(splits={"by": "column", "column": "s", "values": {"train": ["1"], "test": ["1.0"]}}))

@@ -211,7 +211,7 @@ def test_a_job_that_failed_is_told_by_its_cause(said, told):
 
 
 def test_an_error_of_ours_on_a_worker_is_told_in_its_own_words():
-    said = "noisy_gru.data.errors.DataError: c03 is 99; correct it [while running 'Read']"
+    said = "noisy_gru.schema.errors.DataError: c03 is 99; correct it [while running 'Read']"
     error = RuntimeError(JOB_FAILED.format(said))
     assert error_message(error) == "c03 is 99; correct it"
     assert is_expected(error)

@@ -12,13 +12,12 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from noisy_gru.data.errors import DataError
 from noisy_gru.pipeline.cli.main import app
 from noisy_gru.pipeline.config.checks import check_config, input_files
 from noisy_gru.pipeline.config.loading import load_config
 from noisy_gru.pipeline.exit_codes import EXIT_CONFIG
 from noisy_gru.pipeline.init.proposal import propose
-from noisy_gru.schema.errors import ConfigError
+from noisy_gru.schema.errors import ConfigError, DataError
 from noisy_gru.schema.loading import load_schema
 
 EXAMPLES = Path(__file__).parents[3] / "examples"

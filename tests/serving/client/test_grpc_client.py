@@ -163,7 +163,7 @@ def answer_of(request: Any) -> Any:
     """One class; the probability is the size of the example."""
     from tensorflow_serving.apis import predict_pb2
 
-    from noisy_gru.saved_model.tensor_protos import to_proto
+    from noisy_gru.saved_model.tensor_protos import make_tensor_proto
 
     values = request.inputs["examples"].string_val
     outputs = {
@@ -175,7 +175,7 @@ def answer_of(request: Any) -> Any:
     response = predict_pb2.PredictResponse()
     response.model_spec.version.value = 3
     for name, array in outputs.items():
-        response.outputs[name].CopyFrom(to_proto(array))
+        response.outputs[name].CopyFrom(make_tensor_proto(array))
     return response
 
 

@@ -39,7 +39,7 @@ class Asking:
     def request(self, *, label: str | None = None, version: int | None = None) -> Any:
         from tensorflow_serving.apis import predict_pb2
 
-        from noisy_gru.saved_model.tensor_protos import to_proto
+        from noisy_gru.saved_model.tensor_protos import make_tensor_proto
 
         request = predict_pb2.PredictRequest()
         request.model_spec.name = self.name
@@ -49,7 +49,7 @@ class Asking:
         if version is not None:
             request.model_spec.version.value = version
         for name, array in INPUTS.items():
-            request.inputs[name].CopyFrom(to_proto(array))
+            request.inputs[name].CopyFrom(make_tensor_proto(array))
         return request
 
     def predict(self, **spec: Any) -> Any:

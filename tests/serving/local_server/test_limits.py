@@ -292,16 +292,16 @@ def test_an_encoding_that_tf_serving_does_not_know_is_no_encoding(serving: Servi
 
 
 def test_a_million_steps(serving: Serving, serialized_examples: list[bytes]) -> None:
-    from noisy_gru.saved_model.tensor_protos import to_proto
+    from noisy_gru.saved_model.tensor_protos import make_tensor_proto
 
     _, asking, _ = serving()
     for signature in ("serving_tensors", "serving_step"):
         request = asking.request()
         request.model_spec.signature_name = signature
-        request.inputs["features"].CopyFrom(to_proto(np.zeros((1, 1_000_000, 2), np.float32)))
-        request.inputs["lengths"].CopyFrom(to_proto(np.array([1_000_000])))
+        request.inputs["features"].CopyFrom(make_tensor_proto(np.zeros((1, 1_000_000, 2), np.float32)))
+        request.inputs["lengths"].CopyFrom(make_tensor_proto(np.array([1_000_000])))
         if signature == "serving_step":
-            request.inputs["state"].CopyFrom(to_proto(np.zeros((1, 5), np.float32)))
+            request.inputs["state"].CopyFrom(make_tensor_proto(np.zeros((1, 5), np.float32)))
         began = time.monotonic()
         with pytest.raises(grpc.RpcError, match="has 1000000 steps; at most 100000 are allowed"):
             asking.predictions.Predict(request, timeout=60)
@@ -311,13 +311,13 @@ def test_a_million_steps(serving: Serving, serialized_examples: list[bytes]) -> 
 @pytest.mark.parametrize("whose", ["client", "server"])
 def test_a_run_ends_with_its_time(serving: Serving, whose: str) -> None:
     """The worker is free again: without an end this one runs for a minute."""
-    from noisy_gru.saved_model.tensor_protos import to_proto
+    from noisy_gru.saved_model.tensor_protos import make_tensor_proto
 
     limits = Limits(workers=1, waiting=1, steps=10_000_000, run_seconds=0.5 if whose == "server" else 60.0)
     _, asking, _ = serving(limits=limits)
     request = asking.request()
-    request.inputs["features"].CopyFrom(to_proto(np.zeros((1, 1_500_000, 2), np.float32)))
-    request.inputs["lengths"].CopyFrom(to_proto(np.array([1_500_000])))
+    request.inputs["features"].CopyFrom(make_tensor_proto(np.zeros((1, 1_500_000, 2), np.float32)))
+    request.inputs["lengths"].CopyFrom(make_tensor_proto(np.array([1_500_000])))
     with pytest.raises(grpc.RpcError, match="DEADLINE_EXCEEDED"):
         asking.predictions.Predict(request, timeout=0.5 if whose == "client" else 60)
     began = time.monotonic()

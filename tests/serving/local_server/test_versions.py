@@ -56,7 +56,7 @@ def test_a_new_version_is_found_and_takes_over(serving: Serving, publish: Publis
 def test_no_request_is_lost_in_a_swap(
     serving: Serving, publish: Publish, base_path: Path, other_exported: Path
 ) -> None:
-    from noisy_gru.saved_model.tensor_protos import from_proto
+    from noisy_gru.saved_model.tensor_protos import make_ndarray
 
     expected = {}
     for version, folder in ((1, base_path / "1"), (2, other_exported), (3, other_exported)):
@@ -74,7 +74,7 @@ def test_no_request_is_lost_in_a_swap(
                 problems.append(error)
                 return
             version = response.model_spec.version.value
-            if not np.array_equal(from_proto(response.outputs["probabilities"]), expected[version]):
+            if not np.array_equal(make_ndarray(response.outputs["probabilities"]), expected[version]):
                 problems.append(f"version {version} answered with the numbers of another one")
             answered[version] += 1
 
@@ -365,9 +365,9 @@ def test_a_copy_that_grows_in_place_is_loaded_when_it_is_whole(
                 server.models.sync()
                 assert asking.version() in (1, 2)
     assert asking.version() == 2
-    from noisy_gru.saved_model.tensor_protos import from_proto
+    from noisy_gru.saved_model.tensor_protos import make_ndarray
 
-    np.testing.assert_array_equal(from_proto(asking.predict().outputs["probabilities"]), expected)
+    np.testing.assert_array_equal(make_ndarray(asking.predict().outputs["probabilities"]), expected)
 
 
 def test_a_file_that_grows_after_it_was_loaded_is_loaded_again(
@@ -401,11 +401,11 @@ def test_a_model_whose_process_crashes_is_started_again(
     crashing.release()
     calls = []
     if not idle:
-        from noisy_gru.saved_model.tensor_protos import to_proto
+        from noisy_gru.saved_model.tensor_protos import make_tensor_proto
 
         slow = asking.request()
-        slow.inputs["features"].CopyFrom(to_proto(np.zeros((500, 5000, 2), np.float32)))
-        slow.inputs["lengths"].CopyFrom(to_proto(np.full(500, 5000)))
+        slow.inputs["features"].CopyFrom(make_tensor_proto(np.zeros((500, 5000, 2), np.float32)))
+        slow.inputs["lengths"].CopyFrom(make_tensor_proto(np.full(500, 5000)))
         calls = [asking.predictions.Predict.future(slow, timeout=60) for _ in range(2)]
         time.sleep(0.5)
     os.kill(crashing.model.pid, signal.SIGSEGV)

@@ -9,15 +9,15 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from noisy_gru.data.reading.in_memory_tables import rows_source
-from noisy_gru.data.requests.new_steps import NewSteps, read_new_steps
+from noisy_gru.data.requests.stream_steps import StreamSteps, read_stream_steps
 
 NAN = float("nan")
 FEATURES: list[Any] = [{"name": "sky", "kind": "categorical"}, "x"]
 
 
-def read(dataset: Any, rows: list[tuple], before: dict[str, Any] | None = None) -> NewSteps:
+def read(dataset: Any, rows: list[tuple], before: dict[str, Any] | None = None) -> StreamSteps:
     given: list[dict[str, Any]] = [dict(zip(("id", "t", "x", "sky"), row, strict=False)) for row in rows]
-    return read_new_steps([rows_source(given, ["id", "t", "x", "sky"])], dataset, before or {}, ["x"])
+    return read_stream_steps([rows_source(given, ["id", "t", "x", "sky"])], dataset, before or {}, ["x"])
 
 
 def test_rows_become_padded_tensors_in_order(configured) -> None:
@@ -82,7 +82,7 @@ def test_calendar_features(configured) -> None:
     dataset = configured(features=features, time={"column": "t", "kind": "timestamp"})
     channels = [feature.name for feature in dataset.data.numeric]
     source = rows_source([{"id": "a", "t": "2020-01-01T06:00", "x": 1}], ["id", "t", "x"])
-    steps = read_new_steps([source], dataset, {}, channels)
+    steps = read_stream_steps([source], dataset, {}, channels)
     # Six o'clock is a quarter of the day.
     np.testing.assert_allclose(steps.tensors["features"], [[[1, 1, 0]]], atol=1e-7)
 

@@ -10,15 +10,15 @@ import numpy as np
 
 from noisy_gru.data.arrow import pa, pc
 from noisy_gru.data.columns import Columns
-from noisy_gru.data.errors import DataError
 from noisy_gru.data.reading.csv_records import REPEATED_HEADER, Malformed
 from noisy_gru.data.reading.tables import Block, Source
 from noisy_gru.data.report.quarantine import Quarantine, Record, plain
 from noisy_gru.data.sequences.chunks import CATEGORICAL, NUMERIC
-from noisy_gru.data.values.canonical_text import canonical_text, fractions, texts, written
-from noisy_gru.data.values.parsing import ColumnTypeError, numbers, times
-from noisy_gru.data.values.precision import sample
+from noisy_gru.data.values.parsing import ColumnTypeError, parse_numbers, parse_times
+from noisy_gru.data.values.precision import sample_distinct
+from noisy_gru.data.values.text_normalization import format_column, fractional_texts, normalize_text, parse_texts
 from noisy_gru.schema.config import SPLITS, ColumnSplitConfig, DatasetConfig
+from noisy_gru.schema.errors import DataError
 
 UNPARSABLE, INFINITE, MISSING = "unparsable_value", "infinite_value", "missing_value"
 UNKNOWN_SPLIT = "unknown_split"
@@ -42,7 +42,7 @@ class _Flags:
             self.causes.append((action, reason, column, expected))
 
 
-class Conformer:
+class BlockParser:
     """Applies the row policies of a data set, and gives tables of canonical columns.
 
     With ``prediction`` there is neither label nor split, and rows that hold only what is known in advance are the
@@ -57,11 +57,11 @@ class Conformer:
         self._splits: dict[str, int] = {}
         if isinstance(dataset.splits, ColumnSplitConfig):
             for split, values in dataset.splits.values.items():
-                for value in map(canonical_text, values):
+                for value in map(normalize_text, values):
                     if self._splits.setdefault(value, SPLITS.index(split)) != SPLITS.index(split):
                         raise DataError(f"splits.values: {value!r} stands for {split} and for another split")
 
-    def table(self, block: Block, source: Source, quarantine: Quarantine) -> Any:
+    def parse(self, block: Block, source: Source, quarantine: Quarantine) -> Any:
         """The usable rows of a block, as a table of canonical columns; the others go to the quarantine.
 
         Raises:
@@ -75,7 +75,7 @@ class Conformer:
         flags = _Flags(size)
         out: dict[str, Any] = {}
 
-        entity, _ = self._read(texts, raw, columns.entity, source)
+        entity, _ = self._read(parse_texts, raw, columns.entity, source)
         no_entity = _empty(entity)
         flags.mark(no_entity, self._strict(UNPARSABLE), UNPARSABLE, columns.entity, "an entity id")
         out["entity"] = entity
@@ -89,7 +89,7 @@ class Conformer:
         self._features(raw, source, flags, out, quarantine)
         if not self._prediction:
             for name in columns.texts:
-                quarantine.report.spell(name, fractions(raw[name]))
+                quarantine.report.add_spellings(name, fractional_texts(raw[name]))
         out["row"] = pa.array(block.rows)
 
         table = pa.table(out)
@@ -113,14 +113,14 @@ class Conformer:
         if columns.time is None:
             out["time"] = raw["_step"] if "_step" in raw.column_names else pa.array(np.arange(size))
             return
-        time, bad = self._read(times, raw, columns.time, source, columns.time_kind)
+        time, bad = self._read(parse_times, raw, columns.time, source, columns.time_kind)
         expected = {"integer": "a whole number", "float": "a finite number", "timestamp": "an ISO 8601 timestamp"}
         flags.mark(bad, self._strict(UNPARSABLE), UNPARSABLE, columns.time, expected[columns.time_kind])
         out["time"] = pa.array(time)
 
     def _split(self, raw: Any, source: Source, flags: _Flags, out: dict[str, Any]) -> None:
         name = self._columns.split or ""
-        split, _ = self._read(texts, raw, name, source)
+        split, _ = self._read(parse_texts, raw, name, source)
         known = pa.array(list(self._splits))
         place = pc.index_in(split, known)
         indexes = np.array([*self._splits.values(), -1], np.int8)[pc.fill_null(place, -1).to_numpy()]
@@ -130,12 +130,12 @@ class Conformer:
     def _label(self, raw: Any, source: Source, flags: _Flags, out: dict[str, Any], quarantine: Quarantine) -> None:
         name = self._columns.label or ""
         if self._columns.label_is_class:
-            label, bad = self._read(texts, raw, name, source)
+            label, bad = self._read(parse_texts, raw, name, source)
             flags.mark(bad, self._strict(UNPARSABLE), UNPARSABLE, name, "UTF-8 text")
             out["label"] = pc.if_else(pc.equal(label, ""), None, label)
             return
-        values, bad = self._read(numbers, raw, name, source)
-        quarantine.report.look_at(name, sample(values))
+        values, bad = self._read(parse_numbers, raw, name, source)
+        quarantine.report.sample_values(name, sample_distinct(values))
         bad = bad | np.isinf(_as_float32(values))
         flags.mark(bad, self._strict(UNPARSABLE), UNPARSABLE, name, "a finite number (float32)")
         # As float32 has it: 0.1 of a CSV file and 0.1 stored as float32 are the same label.
@@ -149,11 +149,11 @@ class Conformer:
             if name not in raw.column_names:  # predicting: a target that is no feature
                 out[NUMERIC + name] = pa.array(np.full(len(raw), np.nan, np.float32))
                 continue
-            wide, bad = self._read(numbers, raw, name, source)
+            wide, bad = self._read(parse_numbers, raw, name, source)
             wide = wide - self._offsets.get(name, 0.0)
             values = _as_float32(wide)
             if not self._prediction:
-                quarantine.report.look_at(name, sample(wide))
+                quarantine.report.sample_values(name, sample_distinct(wide))
             self._bad(UNPARSABLE, bad, name, "a number", flags, quarantine)
             infinite[name] = np.isinf(values)
             if infinite[name].any():
@@ -163,7 +163,7 @@ class Conformer:
         for name, mask in infinite.items():
             self._bad(INFINITE, mask, name, "a finite number (float32)", flags, quarantine)
         for name in columns.categorical:
-            text, bad = self._read(texts, raw, name, source)
+            text, bad = self._read(parse_texts, raw, name, source)
             self._bad(UNPARSABLE, bad, name, "UTF-8 text", flags, quarantine)
             missing[name] = _empty(text) & ~bad
             out[CATEGORICAL + name] = pc.fill_null(text, "")
@@ -187,7 +187,7 @@ class Conformer:
             return
         action = getattr(self._policies, reason)
         if action == "impute":
-            quarantine.report.impute(reason, name, int(mask.sum()))
+            quarantine.report.count_imputed(reason, name, int(mask.sum()))
         else:
             flags.mark(mask, action, reason, name, expected)
 
@@ -237,7 +237,7 @@ def _python(table: Any) -> list[dict[str, Any]]:
     """The rows of a table; times as text, since Python has neither a year 10000 nor nanoseconds."""
     for place, field_ in enumerate(table.schema):
         if pa.types.is_timestamp(field_.type) or pa.types.is_date(field_.type) or pa.types.is_time(field_.type):
-            table = table.set_column(place, field_.name, written(table[place]))
+            table = table.set_column(place, field_.name, format_column(table[place]))
     return table.to_pylist()
 
 

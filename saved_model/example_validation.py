@@ -67,7 +67,7 @@ def parse(serialized: bytes) -> Any:
     return _Example.FromString(serialized)
 
 
-def empty_sequence(feature: str) -> bytes:
+def empty_example(feature: str) -> bytes:
     """The serialized tf.Example of a sequence without a step: it names one feature of the model, without a value."""
     message = _Example()
     message.features.feature.add(key=feature.encode(), value={})

@@ -1,6 +1,6 @@
 """One text for a value, however it is stored: ids, classes and categories of any file, and of rows in memory.
 
->>> [canonical_text(text) for text in ("1.50", "1e-07", "True", "2020-01-01 00:00:00", "007", "up\\n")]
+>>> [normalize_text(text) for text in ("1.50", "1e-07", "True", "2020-01-01 00:00:00", "007", "up\\n")]
 ['1.5', '1e-07', 'true', '2020-01-01', '007', 'up\\n']
 
 A stored number, Boolean, date or time first becomes what a CSV writer (pandas', Arrow's) writes of it; then all
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from noisy_gru.data.arrow import pa, pc
-from noisy_gru.data.values.parsing import BOOLEANS, Array, ColumnTypeError, flat
+from noisy_gru.data.values.parsing import BOOLEANS, Array, ColumnTypeError, flatten
 
 # A fraction, or an exponent with a sign: no writer of numbers makes "1e5", but there are such codes. No leading zeros.
 _NUMBER = r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-][0-9]{1,3})?"
@@ -33,7 +33,7 @@ _IS_NUMBER, _IS_MOMENT, _IS_TIME_OF_DAY = (re.compile(pattern) for pattern in (_
 _WHOLE = re.compile(r"[0-9]+|-[1-9][0-9]*")
 
 
-def canonical_text(text: str) -> str:
+def normalize_text(text: str) -> str:
     """The one text for all that CSV writers write of a value; any other text as it is."""
     if _WHOLE.fullmatch(text):
         return text
@@ -100,20 +100,20 @@ def _moment(text: str, day: str, clock: str, fraction: str | None, zone: str | N
     return f"{moment.isoformat(' ', 'seconds')}{'.' + rest if rest else ''}{'Z' if zone else ''}"
 
 
-def written(array: Array) -> Array:
+def format_column(array: Array) -> Array:
     """What Arrow writes of a column to CSV, as strings; moments with a zone in UTC: it knows none like ``+05:30``."""
     if pa.types.is_timestamp(array.type) and array.type.tz is not None:
         array = array.cast(pa.timestamp(array.type.unit, "UTC"))
     return array.cast(pa.string())
 
 
-def texts(array: Array) -> tuple[Array, np.ndarray]:
+def parse_texts(array: Array) -> tuple[Array, np.ndarray]:
     """Canonical strings, null where missing (null, NaN), and a mask [N] of the cells that have no text (no UTF-8).
 
     Raises:
         ColumnTypeError: the column's type has no text.
     """
-    array, bad = flat(array)
+    array, bad = flatten(array)
     kind = array.type
     if pa.types.is_null(kind):
         return array.cast(pa.string()), bad
@@ -137,7 +137,7 @@ def texts(array: Array) -> tuple[Array, np.ndarray]:
         spelled, place = words, pa.array(indices)
     else:
         encoded = array.dictionary_encode()
-        spelled, place = written(encoded.dictionary), encoded.indices
+        spelled, place = format_column(encoded.dictionary), encoded.indices
     found = _canonical(spelled).take(place)
     if pa.types.is_timestamp(kind):
         beyond = pc.fill_null(pc.starts_with(found, _BEYOND), False)
@@ -150,28 +150,28 @@ def _canonical(spelled: Array) -> Array:
     which = np.flatnonzero(candidates)
     if not len(which):
         return spelled
-    found = [canonical_text(text) for text in spelled.take(pa.array(which)).to_pylist()]
+    found = [normalize_text(text) for text in spelled.take(pa.array(which)).to_pylist()]
     return pc.replace_with_mask(spelled, pa.array(candidates), pa.array(found, pa.string()))
 
 
-def fractions(array: Array) -> list[str]:
+def fractional_texts(array: Array) -> list[str]:
     """The spellings of numbers with a fraction in a column that was stored as text."""
-    array, _ = flat(array)
+    array, _ = flatten(array)
     if not pa.types.is_string(array.type):
         return []
     distinct = array.unique()
     return distinct.filter(pc.fill_null(pc.match_substring_regex(distinct, _FRACTION), False)).to_pylist()
 
 
-def several_spellings(spelled: Iterable[str]) -> list[list[str]]:
+def ambiguous_spellings(spelled: Iterable[str]) -> list[list[str]]:
     """Texts that have become one, since they are spellings of the same number."""
     groups: dict[str, list[str]] = {}
     for text in sorted(spelled):
-        groups.setdefault(canonical_text(text), []).append(text)
+        groups.setdefault(normalize_text(text), []).append(text)
     return [group for group in groups.values() if len(group) > 1]
 
 
-def text_of(value: Any) -> str | bytes | None:
+def format_value(value: Any) -> str | bytes | None:
     """What a CSV writer writes of a Python value; None for a missing one (None, NaN, NaT, NA), bytes for no UTF-8."""
     if isinstance(value, str | bytes):
         return _text_or_bytes(value)

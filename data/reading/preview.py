@@ -11,23 +11,23 @@ from typing import Any
 import pandas as pd
 
 from noisy_gru.data.arrow import pa, pa_parquet, pc
-from noisy_gru.data.errors import DataError
-from noisy_gru.data.reading.csv_tables import first_rows
-from noisy_gru.data.reading.tables import Source, unreadable
+from noisy_gru.data.reading.csv_tables import read_first_rows
+from noisy_gru.data.reading.tables import Source, unreadable_error
+from noisy_gru.schema.errors import DataError
 
 _EPOCH = date(1970, 1, 1).toordinal()
 _LAST = date.max.toordinal() - _EPOCH
 
 
 @dataclass(frozen=True)
-class Peek:
+class Preview:
     """Arrow type by column (of the first file that has it) and the first rows of every file, one after another."""
 
     types: dict[str, Any]
     sample: pd.DataFrame
 
 
-def peek(paths: Sequence[Path], rows: int = 10_000) -> Peek:
+def preview_files(paths: Sequence[Path], rows: int = 10_000) -> Preview:
     """Look at the first ``rows`` rows (of the first block, for CSV) of each file; CSV types are guessed.
 
     Raises:
@@ -42,7 +42,7 @@ def peek(paths: Sequence[Path], rows: int = 10_000) -> Peek:
         frames.append(_pythonic(table).to_pandas())
     if not frames:
         raise DataError("expected files to look at, received none")
-    return Peek(types, pd.concat(frames, ignore_index=True))
+    return Preview(types, pd.concat(frames, ignore_index=True))
 
 
 def _pythonic(table: Any) -> Any:
@@ -65,7 +65,7 @@ def _first_rows(path: Path, rows: int) -> Any:
     name = path.name.lower()
     if name.endswith((".csv", ".csv.gz")):
         source = Source(str(path), str(path), "csv.gz" if name.endswith(".gz") else "csv")
-        return first_rows(source).slice(0, rows)
+        return read_first_rows(source).slice(0, rows)
     if name.endswith((".parquet", ".pq")):
         source = Source(str(path), str(path), "parquet")
         try:
@@ -73,5 +73,5 @@ def _first_rows(path: Path, rows: int) -> Any:
             batch = next(file.iter_batches(rows), None)
             return file.schema_arrow.empty_table() if batch is None else pa.Table.from_batches([batch])
         except (OSError, pa.ArrowException) as error:
-            raise unreadable(source, "a Parquet file", error) from error
+            raise unreadable_error(source, "a Parquet file", error) from error
     raise DataError(f"{path}: expected a file that ends in .csv, .csv.gz or .parquet")

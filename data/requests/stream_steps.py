@@ -18,10 +18,10 @@ from noisy_gru.data.ingestion.report_checks import check_errors
 from noisy_gru.data.reading.tables import Source
 from noisy_gru.data.report.ingestion_report import IngestionReport
 from noisy_gru.data.report.quarantine import Quarantine
-from noisy_gru.data.requests.prediction_input import order_of, rows_of
+from noisy_gru.data.requests.prediction_input import input_order, read_rows
 from noisy_gru.data.sequences.rows import Rows
-from noisy_gru.data.sequences.sequences import Sequences, count_kept, series_of_bucket, taken
-from noisy_gru.data.values.parsing import time_texts
+from noisy_gru.data.sequences.sequences import Sequences, count_kept, regular_series, taken
+from noisy_gru.data.values.parsing import format_times
 from noisy_gru.saved_model.tensor_names import tensor_names
 from noisy_gru.schema.config import DatasetConfig
 
@@ -31,7 +31,7 @@ Time = int | float
 
 
 @dataclass(frozen=True)
-class NewSteps:
+class StreamSteps:
     """N streams' new steps.
 
     ``tensors`` are `features` float32 [N, T, F], `lengths` int64 [N] and an object array [N, T] of bytes for each
@@ -48,9 +48,9 @@ class NewSteps:
     unusable: list[dict[str, Any]]
 
 
-def read_new_steps(
+def read_stream_steps(
     sources: Sequence[Source], dataset: DatasetConfig, before: Mapping[str, Time | None], channels: Sequence[str]
-) -> NewSteps:
+) -> StreamSteps:
     """Read the new steps of streams.
 
     Args:
@@ -66,18 +66,18 @@ def read_new_steps(
         DataError: a source can't be read or lacks a column, or a policy that says ``error`` has found a case.
     """
     quarantine = Quarantine()
-    rows = rows_of(sources, dataset, quarantine)
+    rows = read_rows(sources, dataset, quarantine)
     found, anew = _steps(rows, dataset, before, quarantine) if rows is not None else (None, np.zeros(0, bool))
     check_errors(quarantine.report)
     if found is None:
-        return NewSteps([], {}, [], anew, quarantine.report, quarantine.lines)
-    order = np.array(order_of(found, sources), np.int64)
+        return StreamSteps([], {}, [], anew, quarantine.report, quarantine.lines)
+    order = np.array(input_order(found, sources), np.int64)
     found = Sequences(
         found.rows, found.start[order], found.stop[order], found.split, [found.ids[place] for place in order.tolist()]
     )
     times: list[Any] = found.rows.time[found.stop - 1].tolist() if dataset.data.time else [None] * len(found)
-    tensors = padded(found, dataset, channels)
-    return NewSteps(found.ids, tensors, times, anew[order], quarantine.report, quarantine.lines)
+    tensors = pad_sequences(found, dataset, channels)
+    return StreamSteps(found.ids, tensors, times, anew[order], quarantine.report, quarantine.lines)
 
 
 def _steps(
@@ -89,7 +89,7 @@ def _steps(
     gaps = dataset.data.time.gaps if dataset.data.time else "ignore"
     if gaps != "ignore":
         rows = _after_anchors(rows, known)
-    series, _ = series_of_bucket(rows, dataset, quarantine, prediction=True)
+    series, _ = regular_series(rows, dataset, quarantine, prediction=True)
     rows, start, stop = series.rows, series.starts[:-1], series.starts[1:]
     # An anchor is where its stream was: no step of it.
     anchored = rows.row[start] == 0
@@ -113,7 +113,7 @@ def _without_late(rows: Rows, known: Mapping[str, Time], columns: Columns, quara
     late = rows.time <= last[rows.entity]
     for code in np.unique(rows.entity[late]).tolist():
         which = np.flatnonzero(late & (rows.entity == code))
-        text = time_texts(last[code : code + 1], kind)[0]
+        text = format_times(last[code : code + 1], kind)[0]
         problem = f"expected a time after {text}, the stream's last step"
         quarantine.rows(
             "quarantine",
@@ -150,7 +150,7 @@ def _after_anchors(rows: Rows, known: Mapping[str, Time]) -> Rows:
     )
 
 
-def padded(found: Sequences, dataset: DatasetConfig, channels: Sequence[str]) -> dict[str, np.ndarray]:
+def pad_sequences(found: Sequences, dataset: DatasetConfig, channels: Sequence[str]) -> dict[str, np.ndarray]:
     """Sequences as the tensors of `serving_tensors`; zeros and empty strings after the end of each."""
     rows, lengths = found.rows, (found.stop - found.start).astype(np.int64)
     axis = max(int(lengths.max(initial=0)), 1)

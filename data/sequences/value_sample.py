@@ -20,9 +20,10 @@ from typing import Any
 import numpy as np
 
 from noisy_gru.data.columns import SEQUENCE_ID, STEPS, TARGET, Columns
-from noisy_gru.data.errors import DataError
+from noisy_gru.data.sequences.sequence_ids import split_sequence_id
 from noisy_gru.schema.config import DatasetConfig, ForecastingConfig
-from noisy_gru.schema.file_patterns import escaped
+from noisy_gru.schema.errors import DataError
+from noisy_gru.schema.file_patterns import escape
 
 VALUES_FILE = "values.npz"
 LENGTH = "sequence length"
@@ -183,7 +184,7 @@ def _examples(folder: str, splits: str) -> Iterator[tuple[str, Any]]:
     import tensorflow as tf
     from tfx.dsl.io import fileio
 
-    for shard in sorted(str(path) for path in fileio.glob(f"{escaped(folder)}/Split-{splits}/data_tfrecord-*.gz")):
+    for shard in sorted(str(path) for path in fileio.glob(f"{escape(folder)}/Split-{splits}/data_tfrecord-*.gz")):
         records: Any = tf.data.TFRecordDataset(shard, compression_type="GZIP")
         for record in records.as_numpy_iterator():
             features = tf.train.Example.FromString(record).features.feature
@@ -204,7 +205,7 @@ def _chosen(names: Sequence[str], most: int, dataset: DatasetConfig) -> dict[str
     task = dataset.task
     of_entity: dict[str, list[tuple[tuple[float, str], str]]] = {}
     for name in names:
-        entity, moment = entity_of(name, dataset)
+        entity, moment = split_sequence_id(name, dataset)
         of_entity.setdefault(entity, []).append((moment, name))
     apart = -(-task.input_length // task.stride) if isinstance(task, ForecastingConfig) else 1
     chosen: dict[str, int] = {}
@@ -226,20 +227,6 @@ def _apart(names: Sequence[str], least: int) -> Iterator[str]:
     while place < len(names):
         yield names[place]
         place += least + _number(names[place]) % least
-
-
-def entity_of(name: str, dataset: DatasetConfig) -> tuple[str, tuple[float, str]]:
-    """The entity in a sequence's name, and its time as something that sorts: (0, "") where the name has none."""
-    time = dataset.data.time
-    if not isinstance(dataset.task, ForecastingConfig) and (time is None or time.gaps != "split"):
-        return name, (0.0, "")
-    entity, at, moment = name.rpartition("@")
-    if not at:
-        return name, (0.0, "")
-    try:
-        return entity, (float(moment), "")
-    except ValueError:
-        return entity, (0.0, moment)
 
 
 def _hash(entity: str) -> bytes:

@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from noisy_gru.saved_model.example_wire import ExampleInput, parse
+from noisy_gru.saved_model.example_validation import ExampleInput, parse
 from noisy_gru.schema.errors import ModelError
 
 # https://protobuf.dev/programming-guides/encoding: wire types VARINT, I64, LEN, SGROUP, EGROUP, I32.

@@ -8,12 +8,12 @@ import json
 import numpy as np
 import pytest
 
-from noisy_gru.data.values.value_sample import (
+from noisy_gru.data.sequences.value_sample import (
     LENGTH,
     ValueSample,
-    entity_of,
     read_values,
     sample_values,
+    split_sequence_id,
     write_values,
 )
 from noisy_gru.schema.config import DatasetConfig
@@ -36,10 +36,10 @@ WINDOWS = DatasetConfig.model_validate(
 
 
 def test_names_are_taken_apart():
-    assert entity_of("a@b", CLASSES) == ("a@b", (0.0, ""))
-    assert entity_of("a@b@12", WINDOWS) == ("a@b", (12.0, ""))
-    assert entity_of("a@9", WINDOWS)[1] < entity_of("a@10", WINDOWS)[1]
-    assert entity_of("a@2026-01-09T00:00:00Z", WINDOWS) < entity_of("a@2026-01-10T00:00:00Z", WINDOWS)
+    assert split_sequence_id("a@b", CLASSES) == ("a@b", (0.0, ""))
+    assert split_sequence_id("a@b@12", WINDOWS) == ("a@b", (12.0, ""))
+    assert split_sequence_id("a@9", WINDOWS)[1] < split_sequence_id("a@10", WINDOWS)[1]
+    assert split_sequence_id("a@2026-01-09T00:00:00Z", WINDOWS) < split_sequence_id("a@2026-01-10T00:00:00Z", WINDOWS)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 no file", b"text"])
