@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from itertools import takewhile
@@ -108,3 +109,17 @@ def test_the_table_in_contributing_is_this_one() -> None:
     rows = (line.strip("|").split("|") for line in takewhile(lambda line: line.startswith("|"), lines[first:]))
     read = {room.strip(" `/"): names.strip() for room, _, names in rows}
     assert {room: set() if names == "-" else set(names.split(", ")) for room, names in read.items()} == MAY_IMPORT
+
+
+def reachable(arrows: Mapping[str, set[str]], room: str) -> set[str]:
+    return {each for other in arrows[room] for each in {other} | reachable(arrows, other)}
+
+
+def test_the_picture_in_architecture_has_these_arrows() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    drawn: dict[str, set[str]] = {room: set() for room in MAY_IMPORT}
+    for start, end in re.findall(r"(?m)^  (\w+) --> (\w+)$", page):
+        drawn[start].add(end)
+    for room, others in drawn.items():
+        assert others <= MAY_IMPORT[room]
+        assert reachable(drawn, room) == reachable(MAY_IMPORT, room)
