@@ -79,15 +79,11 @@ def dry_run(
     There are no volumes, secrets, images or limits, and retries don't wait: what is taken from the cluster is named.
     """
     with exit_on_error(debug):
+        from noisy_gru.kubeflow.compiled_pipeline import parse_assignments
         from noisy_gru.kubeflow.emulator.running import emulate
-        from noisy_gru.schema.errors import ConfigError
 
-        given: dict[str, str] = {}
-        for each in parameter or []:
-            name, separator, value = each.partition("=")
-            if not separator:
-                raise ConfigError(f"--parameter: expected NAME=VALUE. Received: {each!r}")
-            given[name] = value
-        record = emulate(pipeline, root, given, version=kfp_version, jobs=jobs, say=typer.echo)
+        record = emulate(
+            pipeline, root, parse_assignments(parameter or []), version=kfp_version, jobs=jobs, say=typer.echo
+        )
     if record.status != "succeeded":
         raise typer.Exit(EXIT_FAILED)

@@ -68,10 +68,14 @@ def submit(
     with exit_on_error(debug):
         from noisy_gru.kubeflow.cluster import status as states
         from noisy_gru.kubeflow.cluster import submission
+        from noisy_gru.kubeflow.cluster.macros import check_macros
+        from noisy_gru.kubeflow.compiled_pipeline import parse_assignments
 
         connection = connection_of(host, namespace, token_file, ca)
         with compiled_of(pipeline, set_ or []) as (compiled, config):
-            arguments = compiled.arguments(parameter or [], recurring=False)
+            given = parse_assignments(parameter or [])
+            check_macros(compiled, given, recurring=False)
+            arguments = compiled.arguments(given)
             client = _checked(connection)
             published = None
             if not direct:
@@ -152,6 +156,8 @@ def schedule(
     with exit_on_error(debug):
         from noisy_gru.kubeflow.cluster import schedules, submission
         from noisy_gru.kubeflow.cluster import status as states
+        from noisy_gru.kubeflow.cluster.macros import check_macros
+        from noisy_gru.kubeflow.compiled_pipeline import parse_assignments
         from noisy_gru.pipeline.config.cron import six_fields
         from noisy_gru.schema.errors import ConfigError
 
@@ -186,11 +192,12 @@ def schedule(
                 typer.echo(
                     f"cron {given!r} has five fields; Kubeflow counts seconds first, so it gets {when!r}", err=True
                 )
-            defaults = [f"{key}={value}" for key, value in (rules.parameters if rules else {}).items()]
+            texts = {**(rules.parameters if rules else {}), **parse_assignments(parameter or [])}
+            check_macros(compiled, texts, recurring=True)
             wanted = schedules.Schedule(
                 name=name or compiled.name,
                 cron=when,
-                arguments=compiled.arguments([*defaults, *(parameter or [])], recurring=True),
+                arguments=compiled.arguments(texts),
                 experiment=experiment or compiled.name,
                 service_account=service_account or (config.kubeflow.service_account if config else None),
             )

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from noisy_gru.kubeflow.cluster.compiled_pipeline import CompiledPipeline
     from noisy_gru.kubeflow.cluster.connection import Connection
+    from noisy_gru.kubeflow.compiled_pipeline import CompiledPipeline
     from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 
 PipelineArgument = Annotated[
@@ -72,7 +72,7 @@ def compiled_of(
     path: Path, overrides: list[str], *, scheduled: bool = False
 ) -> Iterator[tuple[CompiledPipeline, PipelineConfig | None]]:
     """The pipeline to send, for a recurring run if ``scheduled``, and the configuration if that is what is named."""
-    from noisy_gru.kubeflow.cluster.compiled_pipeline import CompiledPipeline, is_compiled
+    from noisy_gru.kubeflow.compiled_pipeline import CompiledPipeline, is_compiled
     from noisy_gru.schema.errors import ConfigError
 
     if is_compiled(path):

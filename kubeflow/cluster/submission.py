@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from noisy_gru.kubeflow.cluster.compiled_pipeline import CompiledPipeline
 from noisy_gru.kubeflow.cluster.connection import Client, Connection, KubeflowError
+from noisy_gru.kubeflow.compiled_pipeline import CompiledPipeline
 
 # kfp's own wait doesn't know CANCELED, and so waits for ever for a run that somebody stopped.
 FINISHED = ("SUCCEEDED", "SKIPPED", "FAILED", "CANCELED")

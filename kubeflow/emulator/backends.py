@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from noisy_gru.kubeflow.emulator.errors import CompiledPipelineError
+from noisy_gru.kubeflow.compiled_pipeline import CompiledPipelineError
 
 # Name and type of the output that the driver adds to every container's where PUBLISH_LOGS is true, as it is in the
 # stock manifest (manifests/kustomize/base/pipeline/ml-pipeline-apiserver-deployment.yaml, 2.5.0:24, 2.15.0:24,

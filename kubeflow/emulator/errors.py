@@ -1,13 +1,9 @@
-"""What can be wrong with a compiled pipeline, its parameters, or a task of it."""
+"""The error of a task of a dry run."""
 
 from __future__ import annotations
 
-from noisy_gru.schema.errors import ConfigError, UserError
-
-
-class CompiledPipelineError(ConfigError):
-    """A file or a parameter that the backend would refuse."""
+from noisy_gru.schema.errors import UserError
 
 
 class TaskError(UserError):
-    """A task that can't be run, or that ended badly."""
+    """A task that the backend can't run, or that failed."""

@@ -13,16 +13,17 @@ from typing import Any
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
+from noisy_gru.kubeflow.compiled_pipeline import CompiledPipeline, CompiledPipelineError
 from noisy_gru.kubeflow.emulator.arguments import as_json, check_arguments
 from noisy_gru.kubeflow.emulator.backends import DEFAULT_VERSION, Backend, backend
-from noisy_gru.kubeflow.emulator.compiled import CompiledPipeline, parameter_values, read_pipeline
 from noisy_gru.kubeflow.emulator.conditions import holds
 from noisy_gru.kubeflow.emulator.dry_run_record import DryRunRecord, TaskRecord, Teller
-from noisy_gru.kubeflow.emulator.errors import CompiledPipelineError, TaskError
+from noisy_gru.kubeflow.emulator.errors import TaskError
 from noisy_gru.kubeflow.emulator.inputs import Result, Run, Scope, outputs_of, predecessors, resolve
 from noisy_gru.kubeflow.emulator.launcher import launch, provision_outputs
 from noisy_gru.kubeflow.emulator.ml_metadata import recorded
 from noisy_gru.kubeflow.emulator.object_store import ObjectStore
+from noisy_gru.kubeflow.emulator.pipeline_messages import PipelineMessages
 
 # Generated code, of which type checkers see nothing.
 _proto: Any = pipeline_spec_pb2
@@ -56,8 +57,9 @@ def emulate(
         CompiledPipelineError: the file or a parameter is nothing that the API server would take.
     """
     release = backend(version)
-    compiled = read_pipeline(file)
-    values = parameter_values(compiled, parameters or {})
+    pipeline = CompiledPipeline.read(file)
+    compiled = PipelineMessages.parse(pipeline)
+    values = compiled.parameter_values(pipeline.arguments(parameters or {}))
     root = root.absolute()
     run_id = str(uuid.uuid4())
     shown = {name: json_format.MessageToDict(value) for name, value in sorted(values.items())}
@@ -82,7 +84,7 @@ def emulate(
 class _Emulation:
     def __init__(
         self,
-        compiled: CompiledPipeline,
+        compiled: PipelineMessages,
         record: DryRunRecord,
         teller: Teller,
         store: ObjectStore,

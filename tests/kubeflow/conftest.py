@@ -61,13 +61,14 @@ def run_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., A
     from tfx.orchestration.pipeline import Pipeline
 
     from noisy_gru.kubeflow import entrypoint
+    from noisy_gru.kubeflow.compiled_pipeline import CompiledPipeline
     from noisy_gru.kubeflow.compiler.compile import compile_graph
     from noisy_gru.kubeflow.emulator.arguments import command_line
     from noisy_gru.kubeflow.emulator.backends import backend
-    from noisy_gru.kubeflow.emulator.compiled import parameter_values, read_pipeline
     from noisy_gru.kubeflow.emulator.inputs import Result, Run, Scope, resolve
     from noisy_gru.kubeflow.emulator.launcher import in_pod, provision_outputs
     from noisy_gru.kubeflow.emulator.ml_metadata import recorded
+    from noisy_gru.kubeflow.emulator.pipeline_messages import PipelineMessages
     from noisy_gru.kubeflow.step import configuration
     from noisy_gru.kubeflow.step.artifact_paths import PREFIX_VARIABLE
     from noisy_gru.pipeline.config.kubeflow_config import KubeflowConfig
@@ -84,10 +85,11 @@ def run_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., A
         graph = Pipeline(pipeline_name="tiny", pipeline_root="", components=[*before, node])
         file = tmp_path / "step.yaml"
         file.write_text(compile_graph(graph, KubeflowConfig(), image="none"))
-        compiled, release = read_pipeline(file), backend(version)
+        pipeline, release = CompiledPipeline.read(file), backend(version)
+        compiled = PipelineMessages.parse(pipeline)
         root = tmp_path / pod
         monkeypatch.setenv(PREFIX_VARIABLE, str(root))
-        scope = Scope(parameter_values(compiled, parameters or {}), {})
+        scope = Scope(compiled.parameter_values(pipeline.arguments(parameters or {})), {})
 
         def arguments(name: str) -> tuple[list[str], Any]:
             task, component = compiled.spec.root.dag.tasks[name], compiled.spec.components[name]

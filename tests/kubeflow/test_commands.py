@@ -96,7 +96,7 @@ def test_a_failed_dry_run_ends_with_1_and_names_the_log(compiled: Path, tmp_path
     ("arguments", "told"),
     [
         (["--parameter", "text"], "--parameter: expected NAME=VALUE. Received: 'text'"),
-        (["--parameter", "other=1"], "parameter other: the pipeline has no such parameter. It has: text"),
+        (["--parameter", "other=1"], "parameter other: tiny has no such parameter. It has: text"),
     ],
 )
 def test_a_wrong_command_ends_with_2(compiled: Path, tmp_path: Path, arguments: list[str], told: str) -> None:

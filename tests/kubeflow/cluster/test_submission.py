@@ -115,12 +115,12 @@ def test_parameters_arrive_with_their_types(api: KfpApi, pipeline: Path, given: 
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ("steps=many", "parameter steps: expected a whole number, received 'many'"),
+        ("steps=many", "parameter steps: expected a whole number. Received: 'many'"),
         ("rate=x", "expected a number"),
         ("strict=1", "expected true or false"),
         ("slices={}", "expected a list in JSON"),
         ("steps", "expected NAME=VALUE"),
-        ("epochs=3", "vowels has no such parameter; it has: data_root, rate, slices, span, steps, strict"),
+        ("epochs=3", "vowels has no such parameter. It has: data_root, rate, slices, span, steps, strict"),
         ("span=[[Index]]", "[[Index]] is replaced in recurring runs alone"),
         ("span=[[Schedule]]", "[[Schedule]] is nothing that Kubeflow Pipelines replaces; it knows [[ScheduledTime]]"),
         ("span=[[Index.3]]", "nothing that Kubeflow Pipelines replaces"),
@@ -140,13 +140,13 @@ def test_a_required_parameter_is_asked_for(api: KfpApi, tmp_path: Path) -> None:
     needy = write(tmp_path, changed(token={"parameterType": "STRING"}))
     answer = call("submit", needy, api=api)
     assert (answer.exit_code, api.requests) == (EXIT_CONFIG, [])
-    assert "parameter without a value or default: token" in answer.stderr
+    assert "parameter token: expected a value, since there is no default" in answer.stderr
 
 
 @pytest.mark.parametrize(
     ("documents", "words"),
     [
-        ([{**SPEC, "schemaVersion": "2.0.0"}], "its schema version is 2.0.0, and Kubeflow Pipelines takes 2.1.0 alone"),
+        ([{**SPEC, "schemaVersion": "2.0.0"}], "expected schema version 2.1.0"),
         ([{"name": "no pipeline"}], "error:"),
     ],
 )

@@ -211,12 +211,12 @@ def forbidden(*_, **__):
 
 socket.socket.connect = socket.socket.connect_ex = socket.create_connection = socket.getaddrinfo = forbidden
 import noisy_gru.kubeflow.cluster.cluster_commands, noisy_gru.kubeflow.commands
-import noisy_gru.kubeflow.cluster.compiled_pipeline
+import noisy_gru.kubeflow.compiled_pipeline
 import noisy_gru.kubeflow.cluster.connection, noisy_gru.kubeflow.cluster.schedules, noisy_gru.kubeflow.cluster.status
 import noisy_gru.kubeflow.cluster.submission
 from pathlib import Path
-from noisy_gru.kubeflow.cluster.compiled_pipeline import CompiledPipeline
-CompiledPipeline.read(Path(sys.argv[1])).arguments([], recurring=True)
+from noisy_gru.kubeflow.compiled_pipeline import CompiledPipeline
+CompiledPipeline.read(Path(sys.argv[1])).arguments({})
 print("kfp" in sys.modules)
 """
 

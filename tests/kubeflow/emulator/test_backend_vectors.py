@@ -11,10 +11,11 @@ import pytest
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
+from noisy_gru.kubeflow.compiled_pipeline import CompiledPipelineError
 from noisy_gru.kubeflow.emulator import arguments, launcher
 from noisy_gru.kubeflow.emulator.backends import BACKENDS, MAX_ARGUMENT, backend
 from noisy_gru.kubeflow.emulator.conditions import holds
-from noisy_gru.kubeflow.emulator.errors import CompiledPipelineError, TaskError
+from noisy_gru.kubeflow.emulator.errors import TaskError
 from noisy_gru.kubeflow.emulator.inputs import Run
 from noisy_gru.kubeflow.emulator.ml_metadata import recorded
 from noisy_gru.kubeflow.emulator.object_store import ObjectStore
