@@ -46,7 +46,7 @@ def compile_(
         from noisy_gru.pipeline.config.checks import check_config
 
         check_config(loaded, files=False)
-        # What TensorFlow says of itself when it is imported is no one's concern here.
+        # TensorFlow logs when it is imported; keep that off the terminal.
         with tempfile.TemporaryDirectory() as folder, output_to(Path(folder) / "log"):
             from noisy_gru.kubeflow.compiler.compile import compile_config
 
@@ -70,20 +70,20 @@ def dry_run(
     ] = Path("runs/kubeflow-dry-run"),
     jobs: Annotated[int, typer.Option(min=1, help="How many steps may run at once.")] = 1,
     kfp_version: Annotated[
-        str, typer.Option(help="Release of Kubeflow Pipelines that is played: 2.5, 2.15 or 2.17.")
+        str, typer.Option(help="Release of Kubeflow Pipelines to emulate: 2.5, 2.15 or 2.17.")
     ] = "2.15",
     debug: DebugOption = False,
 ) -> None:
     """Run a compiled pipeline on this machine as Kubeflow Pipelines' launcher would, each step in a process of its own.
 
-    There are no volumes, secrets, images or limits, and retries don't wait: what is taken from the cluster is named.
+    There are no volumes, secrets, images or limits, and retries don't wait: the differences from a cluster are listed.
     """
     with exit_on_error(debug):
         from noisy_gru.kubeflow.compiled_pipeline import parse_assignments
         from noisy_gru.kubeflow.emulator.running import emulate
 
         record = emulate(
-            pipeline, root, parse_assignments(parameter or []), version=kfp_version, jobs=jobs, say=typer.echo
+            pipeline, root, parse_assignments(parameter or []), version=kfp_version, jobs=jobs, write_line=typer.echo
         )
     if record.status != "succeeded":
         raise typer.Exit(EXIT_FAILED)

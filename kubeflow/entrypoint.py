@@ -1,12 +1,12 @@
-"""Runs one step inside its container: ``python -m noisy_gru.kubeflow.entrypoint --executor_class_path …``.
+"""Run one step inside its container: ``python -m noisy_gru.kubeflow.entrypoint --executor_class_path …``.
 
 KFP's launcher has downloaded the inputs and starts this; it uploads what is in the outputs' folders and reads the
 output file afterwards. Besides what TFX's entrypoint does, this one
 
-- runs the component's driver (the backend runs none), and merges what that says of outputs into the executor's answer;
+- runs the component's driver (the backend runs none), and merges the properties that it sets into the outputs;
 - maps URIs to the launcher's folders and back;
 - removes what an earlier try left in the outputs, and makes no folders for TFX's executors, which make their own;
-- ends with 1 and one message in words where a user can put it right.
+- exits with 1 and a message with a remedy where a user can mend the cause.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run_step(arguments: argparse.Namespace, flags: Sequence[str]) -> None:
-    """Runs driver and executor, and writes the answer.
+    """Run driver and executor, and write the ExecutorOutput.
 
     Args:
         arguments: of the command line.
@@ -103,19 +103,19 @@ def run_step(arguments: argparse.Namespace, flags: Sequence[str]) -> None:
 
 
 def _drive(driver_class: Any, step: Any, properties: dict[str, Any]) -> None:
-    """Runs a driver: it changes properties (a span, patterns) and says what the outputs' properties are."""
+    """Run a driver: it changes properties (a span, patterns) and sets properties of the outputs."""
     from tfx.orchestration import data_types_utils
     from tfx.orchestration.portable import data_types
 
     info = data_types.ExecutionInfo(input_dict=step.inputs, output_dict=step.outputs, exec_properties=dict(properties))
-    answer = driver_class(None).run(info)
-    for name, value in answer.exec_properties.items():
+    driver_output = driver_class(None).run(info)
+    for name, value in driver_output.exec_properties.items():
         properties[name] = data_types_utils.get_metadata_value(value)
-    for name, artifacts in answer.output_artifacts.items():
-        for mine, told in zip(step.outputs[name], artifacts.artifacts, strict=True):
-            for key, value in told.properties.items():
+    for name, artifacts in driver_output.output_artifacts.items():
+        for mine, driven in zip(step.outputs[name], artifacts.artifacts, strict=True):
+            for key, value in driven.properties.items():
                 mine.mlmd_artifact.properties[key].CopyFrom(value)
-            for key, value in told.custom_properties.items():
+            for key, value in driven.custom_properties.items():
                 mine.mlmd_artifact.custom_properties[key].CopyFrom(value)
 
 

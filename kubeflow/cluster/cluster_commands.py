@@ -1,6 +1,6 @@
 """The commands ``noisy-gru kubeflow submit``, ``schedule`` and ``status``. They import what they need when they run.
 
-CONFIG is compiled on the way, so that what runs is what it says; a compiled pipeline is sent as it is.
+CONFIG is compiled on the way, so that a run has its current settings; a compiled pipeline is sent as it is.
 """
 
 from __future__ import annotations
@@ -50,7 +50,9 @@ def submit(
     service_account: Annotated[
         str | None, typer.Option(help="Of the pods. Default: CONFIG's, else the installation's.", show_default=False)
     ] = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Wait for the end; the exit code says how it went.")] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait for the end; the exit code tells success from failure.")
+    ] = False,
     timeout: Annotated[
         float | None, typer.Option(help="With --wait: seconds to wait. Default: as long as it takes.", min=1)
     ] = None,
@@ -95,13 +97,15 @@ def submit(
         typer.echo(f"{os.environ.get(UI, connection.host)}/#/runs/details/{run_id}", err=True)
         if not wait:
             return
-        run = submission.wait(client, connection, run_id, timeout=timeout, tell=lambda line: typer.echo(line, err=True))
+        run = submission.wait(
+            client, connection, run_id, timeout=timeout, on_state=lambda line: typer.echo(line, err=True)
+        )
         if run is None:
             typer.echo(f"still going on after {timeout:g} s: noisy-gru kubeflow status --run {run_id}", err=True)
             raise typer.Exit(EXIT_STILL_RUNNING)
         outcome = states.run_status(run, datetime.now(UTC))
     if outcome.state not in ("succeeded", "skipped"):
-        typer.echo(f"error: the run {outcome.state}: {outcome.error or 'the server does not say why'}", err=True)
+        typer.echo(f"error: the run {outcome.state}: {outcome.error or 'the server gives no reason'}", err=True)
         raise typer.Exit(EXIT_FAILED)
 
 
@@ -149,7 +153,7 @@ def schedule(
     ca: CaOption = None,
     debug: DebugOption = False,
 ) -> None:
-    """Run the pipeline again and again: make the schedule, or change it to what is asked for now.
+    """Run the pipeline on a schedule: create the recurring run, or update it to these options.
 
     A pipeline has one schedule that is enabled, one run at a time, and missed times are not made up for.
     """

@@ -1,7 +1,7 @@
-"""The Kubeflow Pipelines API: where it is, who asks, and what its refusals mean.
+"""Connect to the Kubeflow Pipelines API: address, credentials, and errors with a remedy.
 
     connection = Connection.choose(host=None, namespace=None, token_file=None, ca=None, environment=os.environ)
-    client = connection.open()                      # a kfp.Client; asks the server once how it is
+    client = connection.open()                      # a kfp.Client; checks the server's health once
     with connection.in_words("listing the runs"):
         client.list_runs()                          # an error of HTTP, TLS or the API is a KubeflowError
 
@@ -31,12 +31,12 @@ NAMESPACE = ("NOISY_GRU_KFP_NAMESPACE",)
 TOKEN = ("NOISY_GRU_KFP_TOKEN",)
 TOKEN_FILE = ("NOISY_GRU_KFP_TOKEN_FILE", "KF_PIPELINES_SA_TOKEN_PATH")
 CA = ("NOISY_GRU_KFP_CA",)
-# Seconds for an answer; the client itself would wait for ever.
+# Seconds for a response; kfp's client has no limit.
 TIMEOUT = 60.0
 
 
 class KubeflowError(UserError):
-    """A request that the Kubeflow Pipelines API did not answer, or refused.
+    """A request that the Kubeflow Pipelines API did not answer or refused.
 
     Args:
         message: for a person.
@@ -50,11 +50,11 @@ class KubeflowError(UserError):
 
 @dataclass(frozen=True)
 class Health:
-    """What the server says of itself.
+    """The server's health endpoint.
 
     Attributes:
         multi_user: whether it has profiles; None where it isn't the API of v2.
-        release: ``2.15.0``; empty where it doesn't say, as images that others built may not.
+        release: ``2.15.0``; empty if the server doesn't report it, as custom builds may not.
     """
 
     multi_user: bool | None
@@ -62,20 +62,20 @@ class Health:
 
     @classmethod
     def read(cls, body: bytes) -> Health:
-        """From the answer of ``/apis/v2beta1/healthz`` (backend/src/apiserver/main.go, 2.5.0:280, 2.15.0:364)."""
+        """Parse the response of ``/apis/v2beta1/healthz`` (backend/src/apiserver/main.go, 2.5.0:280, 2.15.0:364)."""
         try:
-            answer = json.loads(body)
+            response = json.loads(body)
         except ValueError:
-            answer = None
-        if not isinstance(answer, dict) or not isinstance(answer.get("multi_user"), bool):
+            response = None
+        if not isinstance(response, dict) or not isinstance(response.get("multi_user"), bool):
             return cls(None, "")
-        release = answer.get("tag_name")
-        return cls(answer["multi_user"], release if isinstance(release, str) and release != "unknown" else "")
+        release = response.get("tag_name")
+        return cls(response["multi_user"], release if isinstance(release, str) and release != "unknown" else "")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Connection:
-    """Where the API is and who asks.
+    """Address and credentials of the API.
 
     Attributes:
         host: URL, for example http://localhost:8080 (``kubectl port-forward svc/ml-pipeline 8080:8888``).
@@ -83,7 +83,7 @@ class Connection:
         token: sent as ``Authorization: Bearer``.
         token_file: file with a token; read for every request, because Kubernetes replaces it.
         ca: PEM file of the certificates to trust in place of the public authorities'.
-        timeout: seconds for an answer.
+        timeout: seconds for a response.
     """
 
     host: str
@@ -159,20 +159,20 @@ class Connection:
         credentials = None
         if self.token_file is not None:
             credentials = kfp.client.ServiceAccountTokenVolumeCredentials(path=str(self.token_file))
-        connection, answers = self, []
+        connection, responses = self, []
 
         class Asking(kfp.client.Client):
-            """Asks once, where kfp would hide what is wrong behind five attempts, five seconds apart."""
+            """Check once: kfp makes five attempts, five seconds apart, which hide the error."""
 
             def get_kfp_healthz(self, sleep_duration: int = 0) -> Any:
-                if not answers:
+                if not responses:
                     # kfp's own type drops the release.
-                    answer: Any = self._healthz_api.healthz_service_get_healthz(
+                    response: Any = self._healthz_api.healthz_service_get_healthz(
                         _request_timeout=connection._limits, _preload_content=False
                     )
-                    answers.append(Health.read(answer.data))
-                    connection._check_health(answers[0])
-                return answers[0]
+                    responses.append(Health.read(response.data))
+                    connection._check_health(responses[0])
+                return responses[0]
 
         with self.in_words("asking how it is"), warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
@@ -203,10 +203,10 @@ class Connection:
 
     @contextmanager
     def in_words(self, doing: str) -> Iterator[None]:
-        """Turns what goes wrong between client and server into words, and keeps kfp from printing.
+        """Raise errors between client and server as KubeflowError, and keep kfp from printing.
 
         Args:
-            doing: what was asked for, as in "listing the runs".
+            doing: the request, as in "listing the runs".
 
         Raises:
             KubeflowError: no answer, or a refusal.
@@ -223,7 +223,7 @@ class Connection:
             raise KubeflowError(self._silence(doing, error)) from error
 
     def _refusal(self, doing: str, error: Any) -> str:
-        said = _said(error.body)
+        message = _server_message(error.body)
         if error.status == 401:
             what = (
                 "doesn't accept the token" if self.token or self.token_file else "asks for a token, and none was given"
@@ -236,11 +236,11 @@ class Connection:
             what, todo = "has no such thing", f"check the id or name; {WHERE}"
         elif error.status in (400, 409):
             what, todo = "refuses it", "correct what it names"
-            if "schema version" in said:
+            if "schema version" in message:
                 todo = "compile it anew with: noisy-gru kubeflow compile"
         else:
-            what, todo = "failed", "try again; if it stays so, the logs of the ml-pipeline Deployment say why"
-        return f"{self.host}, {doing}: the server {what} (HTTP {error.status}){said}\n{todo}"
+            what, todo = "failed", "try again; if it fails again, see the logs of the ml-pipeline Deployment"
+        return f"{self.host}, {doing}: the server {what} (HTTP {error.status}){message}\n{todo}"
 
     def _silence(self, doing: str, error: Exception) -> str:
         import urllib3.exceptions as http
@@ -274,14 +274,14 @@ def _limit(client: Client, limits: tuple[float, float]) -> None:
     rest.request = limited  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def _said(body: bytes | str | None) -> str:
-    """The server's own words: the API answers JSON, a proxy in front of it pages."""
+def _server_message(body: bytes | str | None) -> str:
+    """The server's message: the API returns JSON, a proxy in front of it HTML."""
     if not body:
         return ""
     text = body.decode(errors="replace") if isinstance(body, bytes) else body
     try:
-        answer = json.loads(text)
-        words = answer.get("message") or answer.get("error") or text
+        response = json.loads(text)
+        message = response.get("message") or response.get("error") or text
     except (ValueError, AttributeError):
-        words = " ".join(text.split())
-    return f": {words[:600]}"
+        message = " ".join(text.split())
+    return f": {message[:600]}"

@@ -28,7 +28,7 @@ class Schedule:
         cron: six fields, seconds first.
         arguments: values of parameters; text may hold [[ScheduledTime]], [[Index]] and [[RunUUID]].
         experiment: that its runs are shown in.
-        pipeline_root: where artifacts go; None: where the pipeline or the installation says.
+        pipeline_root: where artifacts go; None: as the pipeline or the installation has it.
         service_account: the pods'; None: the installation's default.
     """
 
@@ -42,7 +42,7 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Scheduled:
-    """What became of a schedule."""
+    """The change that `ensure` made."""
 
     recurring_run_id: str
     change: Literal["made", "replaced", "as it was"]
@@ -64,7 +64,7 @@ def is_enabled(recurring_run: Any) -> bool:
 
 
 def ensure(client: Client, connection: Connection, schedule: Schedule, published: Published) -> Scheduled:
-    """Makes the schedule what it should be; nothing is done if it is that already.
+    """Make the schedule what it should be; nothing is done if it is that already.
 
     Args:
         client: of the connection.
@@ -111,7 +111,7 @@ def ensure(client: Client, connection: Connection, schedule: Schedule, published
 
 
 def disable(client: Client, connection: Connection, name: str) -> bool:
-    """Disables the schedule of a name. Runs that have begun go on.
+    """Disable the schedule of a name. Runs that have begun go on.
 
     Returns:
         Whether it was enabled.
@@ -161,6 +161,6 @@ def _same(found: Any, schedule: Schedule, published: Published) -> bool:
         and ((config.pipeline_root if config else None) or None) == schedule.pipeline_root
         and str(found.max_concurrency) == str(MAX_CONCURRENCY)
         and bool(found.no_catchup) is NO_CATCHUP
-        # Where none was asked for, the server writes its default.
+        # Where none was given, the server writes its default.
         and schedule.service_account in (None, found.service_account)
     )

@@ -1,4 +1,4 @@
-"""The runs and recurring runs of an installation, in words: as a table for people, as plain values for programs."""
+"""The runs and recurring runs of an installation, as a table for people, as JSON for programs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class RunStatus:
         state: the server's, in lower case: pending, running, succeeded, failed, canceled and so on.
         started: when it was made.
         seconds: how long it took, or has taken so far.
-        error: why it failed, in the server's words.
+        error: why it failed, as the server reports it.
         recurring_run_id: of the schedule that started it, if one did.
     """
 
@@ -39,7 +39,7 @@ class RunStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleStatus:
-    """A recurring run; ``cron`` holds the words of another trigger where there is no cron."""
+    """A recurring run; ``cron`` describes another trigger where there is no cron."""
 
     recurring_run_id: str
     name: str
@@ -62,7 +62,7 @@ def run_statuses(
         experiment: name of one; None: all of the namespace.
 
     Raises:
-        KubeflowError: there is no such experiment, or the server refuses or doesn't answer.
+        KubeflowError: there is no such experiment, or the server refuses or doesn't respond.
     """
     with connection.in_words("listing the runs"):
         where: dict[str, Any] = {"namespace": connection.namespace}
@@ -71,8 +71,8 @@ def run_statuses(
             if found is None:
                 return []
             where = {"experiment_id": found}
-        answer = client.list_runs(sort_by="created_at desc", page_size=limit, **where)
-        return [run_status(run, now) for run in answer.runs or []]
+        response = client.list_runs(sort_by="created_at desc", page_size=limit, **where)
+        return [run_status(run, now) for run in response.runs or []]
 
 
 def _experiment(client: Client, connection: Connection, name: str) -> str | None:
@@ -83,7 +83,7 @@ def _experiment(client: Client, connection: Connection, name: str) -> str | None
 
 
 def run_status(run: Any, now: datetime) -> RunStatus:
-    """A run as kfp gives it, in words."""
+    """The status of a run of kfp's."""
     started, finished = _time(run.created_at), _time(run.finished_at)
     return RunStatus(
         run_id=run.run_id,
@@ -100,7 +100,7 @@ def schedule_statuses(client: Client, connection: Connection) -> list[ScheduleSt
     """All recurring runs, by name.
 
     Raises:
-        KubeflowError: the server refuses or doesn't answer.
+        KubeflowError: the server refuses or doesn't respond.
     """
     return sorted((_schedule(each) for each in recurring_runs(client, connection)), key=lambda each: each.name)
 
@@ -128,7 +128,7 @@ def as_json(**lists: Iterable[RunStatus | ScheduleStatus]) -> str:
 
 
 def show_runs(runs: Iterable[RunStatus], stream: TextIO) -> None:
-    """Writes a table of runs."""
+    """Write a table of runs."""
     _table(
         ("run", "id", "state", "started (UTC)", "took", "error"),
         [
@@ -141,7 +141,7 @@ def show_runs(runs: Iterable[RunStatus], stream: TextIO) -> None:
 
 
 def show_schedules(schedules: Iterable[ScheduleStatus], stream: TextIO) -> None:
-    """Writes a table of schedules."""
+    """Write a table of schedules."""
     _table(
         ("schedule", "id", "state", "cron (UTC)", "made (UTC)", "error"),
         [
@@ -173,16 +173,16 @@ def _table(columns: tuple[str, ...], rows: list[tuple[str, ...]], stream: TextIO
 
 
 def _error(run: Any) -> str | None:
-    """The server's words: the failed steps', else the run's own."""
+    """The server's error: the failed steps', else the run's own."""
     tasks = (run.run_details.task_details if run.run_details else None) or []
     failed = [task for task in tasks if task.state == "FAILED"]
     # The graph itself fails with its step; so does the pod that prepares the step.
     steps = [task for task in failed if task.display_name and "driver" not in task.display_name] or failed
-    said = [
+    errors = [
         f"{task.display_name}: {task.error.message}" for task in steps if task.error is not None and task.error.message
     ]
-    if said:
-        return "; ".join(said)
+    if errors:
+        return "; ".join(errors)
     message = run.error.message if run.error else None
     names = ", ".join(task.display_name or task.task_id for task in steps)
     return ": ".join(part for part in (names, message) if part) or None

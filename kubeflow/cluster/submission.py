@@ -1,4 +1,4 @@
-"""Uploads a compiled pipeline, starts a run of it, and waits for the end.
+"""Upload a compiled pipeline, start a run of it, and wait for the end.
 
 published = publish(client, connection, pipeline)            # nothing is uploaded that is there already
 run_id = submit(client, connection, pipeline, published=published, arguments={}, experiment="japanese-vowels")
@@ -17,7 +17,7 @@ from typing import Any
 from noisy_gru.kubeflow.cluster.connection import Client, Connection, KubeflowError
 from noisy_gru.kubeflow.compiled_pipeline import CompiledPipeline
 
-# kfp's own wait doesn't know CANCELED, and so waits for ever for a run that somebody stopped.
+# kfp's own wait doesn't know CANCELED, and so waits for ever for a run that a person stopped.
 FINISHED = ("SUCCEEDED", "SKIPPED", "FAILED", "CANCELED")
 PAGE = 100
 EQUALS = 1
@@ -30,14 +30,14 @@ LOWEST_RELEASE = (2, 5)
 
 
 def check_release(client: Client, connection: Connection) -> str | None:
-    """Checks that the server can run what is compiled here.
+    """Check that the server can run what is compiled here.
 
     Args:
         client: of the connection.
         connection: where to.
 
     Returns:
-        A warning, where the server doesn't say what it is.
+        A warning if the server doesn't report its release.
 
     Raises:
         KubeflowError: its release is too old.
@@ -45,7 +45,7 @@ def check_release(client: Client, connection: Connection) -> str | None:
     release = client.get_kfp_healthz().release
     lowest = ".".join(map(str, LOWEST_RELEASE))
     if not (match := re.match(r"v?(\d+)\.(\d+)", release)):
-        return f"{connection.host} doesn't say which release of Kubeflow Pipelines it is; expected {lowest} or later"
+        return f"{connection.host} doesn't report its release of Kubeflow Pipelines; expected {lowest} or later"
     if (int(match[1]), int(match[2])) < LOWEST_RELEASE:
         raise KubeflowError(
             f"{connection.host} is Kubeflow Pipelines {release}, expected {lowest} or later: older drivers fill in no "
@@ -105,7 +105,7 @@ def submit(
     pipeline_root: str | None = None,
     service_account: str | None = None,
 ) -> str:
-    """Starts a run.
+    """Start a run.
 
     Args:
         client: of the connection.
@@ -115,7 +115,7 @@ def submit(
         arguments: values of parameters.
         experiment: name of the experiment that the run is shown in; made where it isn't there.
         run_name: what the run is called.
-        pipeline_root: where artifacts go; None: where the pipeline or the installation says.
+        pipeline_root: where artifacts go; None: as the pipeline or the installation has it.
         service_account: the pods'; None: the installation's default.
 
     Returns:
@@ -154,19 +154,19 @@ def wait(
     run_id: str,
     *,
     timeout: float | None,
-    tell: Callable[[str], None],
+    on_state: Callable[[str], None],
     every: float = 10.0,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Any | None:
-    """Waits until a run ends. A server that doesn't answer for a while is asked again: the run goes on without it.
+    """Wait until a run ends. If the server is unavailable for a while, poll again: the run doesn't depend on it.
 
     Args:
         client: of the connection.
         connection: where to.
         run_id: the run's.
         timeout: seconds; None waits as long as it takes.
-        tell: is told every new state.
+        on_state: called with each new state.
         every: seconds between two questions.
         clock: for the timeout.
         sleep: between two questions.
@@ -175,7 +175,7 @@ def wait(
         The run as kfp gives it, or None if it was still going on at the end of the time.
 
     Raises:
-        KubeflowError: the server refuses to tell, or doesn't answer ten times in a row.
+        KubeflowError: the server refuses, or doesn't answer ten times in a row.
     """
     start, before, silent = clock(), None, 0
     while True:
@@ -187,11 +187,11 @@ def wait(
             silent += 1
             if 400 <= error.status < 500 or silent >= PATIENCE:
                 raise
-            tell(f"{str(error).splitlines()[0]}; asking again")
+            on_state(f"{str(error).splitlines()[0]}; polling again")
         else:
             state = str(run.state or "PENDING")
             if state != before:
-                tell(state.lower())
+                on_state(state.lower())
             before = state
             if state in FINISHED:
                 return run
@@ -205,14 +205,14 @@ def pages(ask: Callable[..., Any], key: str, **options: Any) -> Iterator[Any]:
 
     Args:
         ask: one of kfp's methods ``list_…``.
-        key: the attribute of its answer that holds the items.
+        key: the attribute of its response that holds the items.
         **options: for the method.
     """
     token = ""
     while True:
-        answer = ask(page_token=token, page_size=PAGE, **options)
-        yield from getattr(answer, key) or []
-        token = answer.next_page_token
+        response = ask(page_token=token, page_size=PAGE, **options)
+        yield from getattr(response, key) or []
+        token = response.next_page_token
         if not token:
             return
 

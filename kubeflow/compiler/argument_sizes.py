@@ -1,4 +1,4 @@
-"""Checks that each task of a compiled pipeline is small enough to be passed on as arguments of processes.
+"""Check that each task of a compiled pipeline is small enough to be passed on as arguments of processes.
 
     >>> check_sizes({"root": {"dag": {"tasks": {}}}, "components": {}, "deploymentSpec": {"executors": {}}}, {})
 
@@ -27,7 +27,7 @@ class TaskTooLargeError(ConfigError):
 
 
 def check_sizes(spec: dict[str, Any], platform: dict[str, Any]) -> None:
-    """Checks all tasks.
+    """Check all tasks.
 
     Args:
         spec: ``PipelineSpec``.
@@ -56,7 +56,7 @@ def _arguments(spec: dict[str, Any], platform: dict[str, Any]) -> Iterator[tuple
         yield f"{name}: its component", _size(component)
         yield f"{name}: its container", _size(container)
         yield f"{name}: its pod", _size(pods.get(label, {}))
-        yield f"{name}: what it is told when it runs", _executor_input(task, component)
+        yield f"{name}: its inputs and properties", _executor_input(task, component)
     yield "all tasks together", _size(spec["root"])
 
 

@@ -53,7 +53,7 @@ from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 from noisy_gru.schema.errors import ConfigError
 
 ENTRYPOINT = ("python", "-m", "noisy_gru.kubeflow.entrypoint")
-# What they answer depends on files that are no artifacts, of which KFP's cache key knows nothing.
+# Their results depend on files that aren't artifacts, which KFP's cache key doesn't cover.
 LOOK_OUTSIDE = (RetrainPlanner, FileBasedExampleGen, LatestBlessed, ReferenceGate, WarmStartBase, Pusher)
 # What they found is on the page of the run: of each a page in ``step_pages.py``.
 SHOWN = (RetrainPlanner, ExampleValidator, Evaluator, ReferenceGate, ServingGate)
@@ -73,7 +73,7 @@ def compile_config(config: PipelineConfig, *, image: str | None = None, schedule
     Args:
         config: as ``load_config`` gives it.
         image: of all steps; None: that of the configuration.
-        scheduled: whether it is for a recurring run, which is planned unless the configuration says otherwise.
+        scheduled: whether it is for a recurring run, which has a RetrainPlanner unless the configuration turns it off.
 
     Raises:
         ConfigError: the configuration or its graph is nothing that Kubeflow Pipelines can run.
@@ -193,7 +193,7 @@ def _pods(spec: dict[str, Any], nodes: Mapping[str, Any], config: KubeflowConfig
 
 
 def _image_parameter(spec: dict[str, Any], name: str) -> None:
-    """Makes the image of a task a parameter of the pipeline."""
+    """Make the image of a task a parameter of the pipeline."""
     component, task = spec["components"][name], spec["root"]["dag"]["tasks"][name]
     definitions = component.setdefault("inputDefinitions", {}).setdefault("parameters", {})
     definitions[names.IMAGE] = {"parameterType": "STRING"}
@@ -240,7 +240,7 @@ def _artifact_types(node: Any) -> dict[str, dict[str, str]]:
 
 
 def _defaults(spec: dict[str, Any], nodes: Mapping[str, Any], image: str) -> None:
-    """Puts back the parameters' defaults, which TFX drops."""
+    """Put back the parameters' defaults, which TFX drops."""
     inputs = spec["root"].setdefault("inputDefinitions", {}).setdefault("parameters", {})
     inputs[names.IMAGE] = {"parameterType": "STRING", "defaultValue": image}
     for node in nodes.values():

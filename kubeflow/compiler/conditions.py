@@ -1,8 +1,8 @@
 """Conditions of a compiled graph, as the backend can run them and as few as are needed.
 
-TFX writes the condition of a ``Cond`` on every task inside, with what it asks as one more input. The backend refuses a
-condition on an importer, and that input would be part of every task's cache key. A task whose predecessor is skipped is
-skipped, too; so only the first tasks keep the condition.
+TFX writes the condition of a ``Cond`` on every task inside, with the artifact that it reads as one more input. The
+backend refuses a condition on an importer, and that input would be part of every task's cache key. A task whose
+predecessor is skipped is skipped, too; so only the first tasks keep the condition.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ IMPLICIT = "_"
 
 
 def keep_first_conditions(spec: dict[str, Any]) -> None:
-    """Takes conditions from importers, which always run then, and from tasks after one with the same condition."""
+    """Take conditions from importers, which always run then, and from tasks after one with the same condition."""
     tasks = spec["root"]["dag"]["tasks"]
     conditions = {name: task.get("triggerPolicy", {}).get("condition") for name, task in tasks.items()}
     importers = {name for name in tasks if "importer" in _executor(spec, name)}
@@ -31,7 +31,7 @@ def _executor(spec: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _release(spec: dict[str, Any], name: str) -> None:
-    """Takes condition, inputs and dependency from a task."""
+    """Take condition, inputs and dependency from a task."""
     task, component = spec["root"]["dag"]["tasks"][name], spec["components"][name]
     del task["triggerPolicy"]
     inputs = task["inputs"]["artifacts"]

@@ -22,12 +22,12 @@ _START, _UNLIMITED = 3600, 7 * 24 * 3600
 
 
 def step_config(config: KubeflowConfig, step: str) -> StepConfig:
-    """What the configuration says of a step, or of those that it doesn't name."""
+    """The settings of a step: its own, else the defaults."""
     return config.steps.get(step) or config.steps.get(DEFAULT_STEP) or StepConfig()
 
 
 def check_steps(config: KubeflowConfig, steps: Iterable[str]) -> None:
-    """Checks that ``kubeflow.steps`` names steps of the graph.
+    """Check that ``kubeflow.steps`` names steps of the graph.
 
     Raises:
         ConfigError: it names another.
@@ -83,8 +83,8 @@ def platform_spec(config: KubeflowConfig, executors: Mapping[str, str]) -> dict[
         config: volumes, secrets and so on.
         executors: executor label to step.
     """
-    told = {label: _pod(config, step_config(config, step)) for label, step in executors.items()}
-    return {"platforms": {"kubernetes": {"deploymentSpec": {"executors": told}}}}
+    pods = {label: _pod(config, step_config(config, step)) for label, step in executors.items()}
+    return {"platforms": {"kubernetes": {"deploymentSpec": {"executors": pods}}}}
 
 
 def _pod(config: KubeflowConfig, step: StepConfig) -> dict[str, Any]:

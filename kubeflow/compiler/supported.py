@@ -3,7 +3,7 @@
     >>> check_supported(pipeline)  # doctest: +SKIP
     UnsupportedGraphError: ... InfraValidator: ...
 
-TFX compiles some of it without a word, for Vertex AI; other parts end in an error that names no node.
+TFX compiles some of it without a warning, for Vertex AI; other parts end in an error that names no node.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class UnsupportedGraphError(ConfigError):
 
 
 def check_supported(pipeline: Pipeline) -> None:
-    """Checks all nodes of a pipeline.
+    """Check all nodes of a pipeline.
 
     Raises:
         UnsupportedGraphError: with all problems.
@@ -104,7 +104,7 @@ def _property_problems(node: Any) -> Iterator[str]:
                 "package in the image, for example run_fn='noisy_gru.trainer.module.run_fn'"
             )
         if name == "range_config" and not isinstance(node, FileBasedExampleGen) and value:
-            yield "range_config: only a file-based ExampleGen can be told a span here"
+            yield "range_config: only a file-based ExampleGen takes a span on Kubeflow"
 
 
 def _condition_problems(node: Any, pipeline: Pipeline) -> Iterator[str]:

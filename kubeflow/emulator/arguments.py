@@ -35,7 +35,7 @@ def with_defaults(executor_input: Any, component: Any) -> Any:
 
 
 def check_arguments(arguments: Mapping[str, str]) -> None:
-    """Checks what Linux asks of each argument of a process.
+    """Check the length of each argument of a process, which Linux bounds.
 
     Raises:
         TaskError: one is too long.
@@ -63,21 +63,21 @@ def command_line(container: Any, executor_input: Any, pod: Path, backend: Backen
     values = placeholders(executor_input, pod)
     whole = as_json(executor_input)
     program, *arguments = [*container.command, *container.args]
-    words = [program]
-    for word in arguments:
-        if word.startswith(_STRUCTURED):
-            raise TaskError(f"arguments that depend on inputs aren't emulated: {word}")
-        if backend.driver_resolves_arguments and "$.outputs" not in word:
-            for name in _INPUT_PARAMETER.findall(word):
+    resolved = [program]
+    for argument in arguments:
+        if argument.startswith(_STRUCTURED):
+            raise TaskError(f"arguments that depend on inputs aren't emulated: {argument}")
+        if backend.driver_resolves_arguments and "$.outputs" not in argument:
+            for name in _INPUT_PARAMETER.findall(argument):
                 if f"{{{{$.inputs.parameters['{name}']}}}}" not in values:
-                    raise TaskError(f"{word}: the parameter {name} has no value")
+                    raise TaskError(f"{argument}: the parameter {name} has no value")
         # component/launcher_v2.go, 2.15.0:835: what the whole holds is looked through again.
-        word = word.replace("{{$}}", whole)
+        argument = argument.replace("{{$}}", whole)
         for placeholder, value in values.items():
-            word = word.replace(placeholder, value)
-        words.append(word)
-    check_arguments({f"argument {number} of the command": word for number, word in enumerate(words)})
-    return words
+            argument = argument.replace(placeholder, value)
+        resolved.append(argument)
+    check_arguments({f"argument {number} of the command": argument for number, argument in enumerate(resolved)})
+    return resolved
 
 
 def placeholders(executor_input: Any, pod: Path) -> dict[str, str]:

@@ -20,7 +20,7 @@ LOG_OUTPUT, LOG_TYPE = "executor-logs", "system.Artifact"
 # Where output parameters go: driver/driver.go, 2.5.0:2056, 2.15.0:713, 2.17.0:796.
 OUTPUT_PARAMETERS = "/tmp/kfp/outputs"
 
-# Where the answer goes, until 2.15: component/launcher_v2.go, 2.5.0:458; driver/driver.go, 2.5.0:2020.
+# Where the ExecutorOutput goes, until 2.15: component/launcher_v2.go, 2.5.0:458; driver/driver.go, 2.5.0:2020.
 OUTPUT_FILE = "/tmp/kfp_outputs/output_metadata.json"
 
 # Most bytes of one argument, its end included: MAX_ARG_STRLEN in Linux' include/uapi/linux/binfmts.h. The driver gets
@@ -36,8 +36,8 @@ class Backend:
 
     Attributes:
         version: as ``--kfp-version`` takes it.
-        output_file_in_task_root: the answer's file is beside the outputs (driver/driver.go, 2.15.0:720, 2.17.0:803),
-            and outputs have a name (2.15.0:700, 2.17.0:783).
+        output_file_in_task_root: the ExecutorOutput's file is beside the outputs (driver/driver.go, 2.15.0:720,
+            2.17.0:803), and outputs have a name (2.15.0:700, 2.17.0:783).
         brings_siblings: a download takes all objects whose key begins as the artifact's does: `model` brings
             `model_run` (objectstore/object_store.go, 2.5.0:124, 2.15.0:128; left out at 2.17.0:192).
         driver_resolves_arguments: placeholders of input parameters are replaced by the driver already, and

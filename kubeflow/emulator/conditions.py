@@ -1,4 +1,4 @@
-"""Evaluates a task's condition: the part of CEL that TFX and the kfp SDK write.
+"""Evaluate a task's condition: the part of CEL that TFX and the kfp SDK write.
 
 >>> holds("(inputs.parameter_values['n'] == 1.0)", {"parameter_values": {"n": 1.0}})
 True
@@ -42,7 +42,7 @@ def holds(condition: str, inputs: Mapping[str, Any]) -> bool:
         inputs: the ExecutorInput's ``inputs`` with the names of its protocol buffer.
 
     Raises:
-        TaskError: it is beyond what is understood here, names something that isn't there, or is no condition.
+        TaskError: it uses what isn't supported here, names an input that isn't there, or isn't a condition.
     """
     reader = _Reader(condition, inputs)
     try:
@@ -50,8 +50,8 @@ def holds(condition: str, inputs: Mapping[str, Any]) -> bool:
         if reader.token is not None:
             raise SyntaxError(f"{reader.token!r} is unexpected")
     except (SyntaxError, KeyError, IndexError, TypeError, ValueError) as error:
-        told = f"no such key: {error}" if isinstance(error, KeyError) else str(error)
-        raise TaskError(f"the condition {condition!r} can't be evaluated: {told}") from error
+        problem = f"no such key: {error}" if isinstance(error, KeyError) else str(error)
+        raise TaskError(f"the condition {condition!r} can't be evaluated: {problem}") from error
     if not isinstance(value, bool):
         raise TaskError(f"the condition {condition!r} is {value!r}, neither true nor false")
     return value

@@ -12,7 +12,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class TaskRecord:
-    """What became of a task.
+    """The outcome of a task.
 
     Attributes:
         name: with those of the graphs around it, as ``graph/task``.
@@ -37,7 +37,7 @@ class TaskRecord:
 
 @dataclass
 class DryRunRecord:
-    """What became of a run; ``status`` is `succeeded` or `failed`."""
+    """The outcome of a dry run; ``status`` is `succeeded` or `failed`."""
 
     run_id: str
     pipeline: str
@@ -55,36 +55,36 @@ class DryRunRecord:
         raise KeyError(name)
 
 
-class Teller:
-    """Tells of tasks as they end, from any thread.
+class TaskReporter:
+    """Record tasks as they end, from any thread, and print a line for each.
 
     Args:
         record: gets each task's.
-        say: prints a line.
+        write_line: writes a line of text.
     """
 
-    def __init__(self, record: DryRunRecord, say: Callable[[str], None]):
+    def __init__(self, record: DryRunRecord, write_line: Callable[[str], None]):
         self.record = record
-        self._say = say
+        self._write_line = write_line
         self._lock = threading.Lock()
 
     def note(self, text: str) -> None:
-        """Something that is not as on a cluster."""
+        """Record a difference from a cluster."""
         with self._lock:
             self.record.notes.append(text)
-            self._say(f"  note: {text}")
+            self._write_line(f"  note: {text}")
 
     def ended(self, task: TaskRecord) -> None:
-        """A task ended."""
+        """Record the end of a task."""
         with self._lock:
             self.record.tasks.append(task)
             tries = f" (try {task.tries})" if task.tries > 1 else ""
-            self._say(f"  {task.name:<28} {task.seconds:7.1f} s  {task.state.lower().replace('_', ' ')}{tries}")
+            self._write_line(f"  {task.name:<28} {task.seconds:7.1f} s  {task.state.lower().replace('_', ' ')}{tries}")
             if task.error:
-                self._say("\n".join(f"      {line}" for line in task.error.splitlines()))
+                self._write_line("\n".join(f"      {line}" for line in task.error.splitlines()))
             if task.state == "FAILED" and task.folder:
-                self._say(f"      log: {task.folder}/log.txt")
+                self._write_line(f"      log: {task.folder}/log.txt")
 
     def write(self, file: Path) -> None:
-        """Writes the record."""
+        """Write the record as JSON."""
         file.write_text(json.dumps(asdict(self.record), indent=1, sort_keys=True) + "\n")

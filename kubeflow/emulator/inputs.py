@@ -100,9 +100,9 @@ def resolve(task: Any, component: Any, scope: Scope, run: Run) -> Any:
     for name, source in task.inputs.artifacts.items():
         kind = source.WhichOneof("kind")
         if kind == "task_output_artifact":
-            told = source.task_output_artifact
-            found = scope.results[told.producer_task].artifacts.get(told.output_artifact_key)
-            where = f"output {told.output_artifact_key} of {told.producer_task}"
+            reference = source.task_output_artifact
+            found = scope.results[reference.producer_task].artifacts.get(reference.output_artifact_key)
+            where = f"output {reference.output_artifact_key} of {reference.producer_task}"
         elif kind == "component_input_artifact":
             found = scope.artifacts.get(source.component_input_artifact)
             where = f"input {source.component_input_artifact} of the graph around it"
@@ -122,10 +122,12 @@ def _parameter(task: Any, name: str, source: Any, scope: Scope, run: Run) -> Any
     if kind == "component_input_parameter":
         return scope.parameters.get(source.component_input_parameter)
     if kind == "task_output_parameter":
-        told = source.task_output_parameter
-        value = scope.results[told.producer_task].parameters.get(told.output_parameter_key)
+        reference = source.task_output_parameter
+        value = scope.results[reference.producer_task].parameters.get(reference.output_parameter_key)
         if value is None:
-            raise TaskError(f"input parameter {name}: {told.producer_task} has no output {told.output_parameter_key}")
+            raise TaskError(
+                f"input parameter {name}: {reference.producer_task} has no output {reference.output_parameter_key}"
+            )
         return value
     if kind == "runtime_value":
         if source.runtime_value.WhichOneof("value") != "constant":

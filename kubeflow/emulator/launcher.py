@@ -39,7 +39,7 @@ _LOOK_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a task answered: ``struct_pb2.Value`` and ``RuntimeArtifact`` by name."""
+    """The outputs of a task: ``struct_pb2.Value`` and ``RuntimeArtifact`` by name."""
 
     parameters: dict[str, Any]
     artifacts: dict[str, Any]
@@ -76,7 +76,7 @@ def launch(
     *,
     attempt: int,
 ) -> Outputs:
-    """Downloads the inputs, runs the container's command, uploads the outputs.
+    """Download the inputs, run the container's command, upload the outputs.
 
     Args:
         container: ``PipelineContainerSpec``.
@@ -89,43 +89,43 @@ def launch(
         attempt: number of the try, from 1.
 
     Raises:
-        TaskError: the command failed, or its answer can't be read.
+        TaskError: the command failed, or its ExecutorOutput can't be read.
     """
-    told = in_pod(executor_input, pod, backend, attempt=attempt)
+    executor_input = in_pod(executor_input, pod, backend, attempt=attempt)
     check_arguments({"--executor_input": as_json(executor_input), "--component_spec": as_json(component)})
-    command = command_line(container, with_defaults(told, component), pod, backend)
+    command = command_line(container, with_defaults(executor_input, component), pod, backend)
     for folder in ("work", "tmp"):
         (pod / folder).mkdir(parents=True, exist_ok=True)
-    for artifact_list in told.inputs.artifacts.values():
+    for artifact_list in executor_input.inputs.artifacts.values():
         for artifact in artifact_list.artifacts:
             if "://" in artifact.uri:
                 store.download(artifact.uri, pod, siblings=backend.brings_siblings)
-    for parameter in told.outputs.parameters.values():
+    for parameter in executor_input.outputs.parameters.values():
         Path(parameter.output_file).parent.mkdir(parents=True, exist_ok=True)
-    for artifact_list in told.outputs.artifacts.values():
+    for artifact_list in executor_input.outputs.artifacts.values():
         for artifact in artifact_list.artifacts:
             local_path(artifact.uri, pod).parent.mkdir(parents=True, exist_ok=True)
-    (pod / "executor_input.json").write_text(json_format.MessageToJson(told, sort_keys=True))
-    log = local_path(told.outputs.artifacts[LOG_OUTPUT].artifacts[0].uri, pod)
+    (pod / "executor_input.json").write_text(json_format.MessageToJson(executor_input, sort_keys=True))
+    log = local_path(executor_input.outputs.artifacts[LOG_OUTPUT].artifacts[0].uri, pod)
     try:
         _run(command, container, pod, log, stop)
     finally:
         if log.exists():
             shutil.copyfile(log, pod / "log.txt")
-    return _collect(told, component.output_definitions, store, pod)
+    return _collect(executor_input, component.output_definitions, store, pod)
 
 
 def in_pod(executor_input: Any, pod: Path, backend: Backend, *, attempt: int = 1) -> Any:
     """The ExecutorInput with the places of files below the folder that stands for the pod's root."""
-    told = _proto.ExecutorInput()
-    told.CopyFrom(executor_input)
-    told.outputs.output_file = str(pod / told.outputs.output_file.lstrip("/"))
-    for parameter in told.outputs.parameters.values():
+    placed = _proto.ExecutorInput()
+    placed.CopyFrom(executor_input)
+    placed.outputs.output_file = str(pod / placed.outputs.output_file.lstrip("/"))
+    for parameter in placed.outputs.parameters.values():
         parameter.output_file = str(pod / parameter.output_file.lstrip("/"))
     if backend.logs_by_try:
-        (log,) = told.outputs.artifacts[LOG_OUTPUT].artifacts
+        (log,) = placed.outputs.artifacts[LOG_OUTPUT].artifacts
         log.uri = f"{log.uri}-{attempt - 1}"
-    return told
+    return placed
 
 
 def _run(command: list[str], container: Any, pod: Path, log: Path, stop: threading.Event) -> None:
@@ -172,32 +172,32 @@ def _wait(process: subprocess.Popen[bytes], stop: threading.Event) -> int | None
 
 
 def _last_words(log: Path) -> str:
-    """What the step says went wrong, else the end of its log."""
+    """The step's error message, else the end of its log."""
     lines = log.read_text(errors="replace").rstrip().splitlines()
-    told = [number for number, line in enumerate(lines) if line.startswith("error: ")]
-    return "\n".join(lines[told[-1] :] if told else lines[-_TAIL:])
+    errors = [number for number, line in enumerate(lines) if line.startswith("error: ")]
+    return "\n".join(lines[errors[-1] :] if errors else lines[-_TAIL:])
 
 
-def _collect(told: Any, definitions: Any, store: ObjectStore, pod: Path) -> Outputs:
-    answer = _proto.ExecutorOutput()
-    file = Path(told.outputs.output_file)
+def _collect(executor_input: Any, definitions: Any, store: ObjectStore, pod: Path) -> Outputs:
+    executor_output = _proto.ExecutorOutput()
+    file = Path(executor_input.outputs.output_file)
     if file.exists():
         try:
-            json_format.Parse(file.read_text(), answer)
+            json_format.Parse(file.read_text(), executor_output)
         except json_format.ParseError as error:
             raise TaskError(f"wrote an output file that is no ExecutorOutput: {error}") from error
-    parameters = dict(answer.parameter_values)
-    for name, parameter in told.outputs.parameters.items():
+    parameters = dict(executor_output.parameter_values)
+    for name, parameter in executor_input.outputs.parameters.items():
         if name not in parameters:
             parameters[name] = _parameter(
                 name, Path(parameter.output_file), definitions.parameters[name].parameter_type
             )
     artifacts = {}
-    for name, artifact_list in told.outputs.artifacts.items():
+    for name, artifact_list in executor_input.outputs.artifacts.items():
         (artifact,) = artifact_list.artifacts
-        for said in answer.artifacts[name].artifacts[:1] if name in answer.artifacts else ():
-            artifact.uri = said.uri or artifact.uri
-            for key, value in said.metadata.fields.items():
+        for written in executor_output.artifacts[name].artifacts[:1] if name in executor_output.artifacts else ():
+            artifact.uri = written.uri or artifact.uri
+            for key, value in written.metadata.fields.items():
                 artifact.metadata.fields[key].CopyFrom(value)
         store.upload(pod, artifact.uri)
         artifacts[name] = artifact

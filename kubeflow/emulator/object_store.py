@@ -35,7 +35,7 @@ class ObjectStore:
         return local_path(uri, self._folder)
 
     def upload(self, machine: Path, uri: str) -> bool:
-        """Copies what a machine has for a URI; False if it has nothing, which is allowed."""
+        """Copy what a machine has for a URI; False if it has nothing, which is allowed."""
         source = local_path(uri, machine)
         if not source.exists():
             return False
@@ -43,12 +43,12 @@ class ObjectStore:
         return True
 
     def download(self, uri: str, machine: Path, *, siblings: bool) -> None:
-        """Copies an object, or all below a prefix; nothing if there is nothing.
+        """Copy an object, or all below a prefix; nothing if there is nothing.
 
         Args:
             uri: of the artifact.
             machine: gets the copies.
-            siblings: whether all whose key begins with the artifact's come along, as ``Backend.brings_siblings`` says.
+            siblings: whether all whose key begins with the artifact's come along, see ``Backend.brings_siblings``.
         """
         kept = self.path(uri)
         _copy_files(kept, local_path(uri, machine))

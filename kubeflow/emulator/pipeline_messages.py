@@ -48,9 +48,9 @@ class PipelineMessages:
         spec, platform = _proto.PipelineSpec(), _proto.PlatformSpec()
         deployment = _proto.PipelineDeploymentConfig()
         try:
-            json_format.ParseDict(compiled.spec, spec)
+            json_format.ParseDict(dict(compiled.spec), spec)
             json_format.ParseDict(compiled.spec.get("deploymentSpec", {}), deployment)
-            json_format.ParseDict(compiled.platform, platform)
+            json_format.ParseDict(dict(compiled.platform), platform)
         except json_format.ParseError as error:
             raise CompiledPipelineError(f"{compiled.path}: is no compiled pipeline: {error}") from error
         if not spec.root.dag.tasks:

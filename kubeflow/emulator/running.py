@@ -1,4 +1,4 @@
-"""Runs all tasks of a compiled pipeline, in the order that its dependencies ask for."""
+"""Run all tasks of a compiled pipeline, in the order of their dependencies."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from noisy_gru.kubeflow.compiled_pipeline import CompiledPipeline, CompiledPipel
 from noisy_gru.kubeflow.emulator.arguments import as_json, check_arguments
 from noisy_gru.kubeflow.emulator.backends import DEFAULT_VERSION, Backend, backend
 from noisy_gru.kubeflow.emulator.conditions import holds
-from noisy_gru.kubeflow.emulator.dry_run_record import DryRunRecord, TaskRecord, Teller
+from noisy_gru.kubeflow.emulator.dry_run_record import DryRunRecord, TaskRecord, TaskReporter
 from noisy_gru.kubeflow.emulator.errors import TaskError
 from noisy_gru.kubeflow.emulator.inputs import Result, Run, Scope, outputs_of, predecessors, resolve
 from noisy_gru.kubeflow.emulator.launcher import launch, provision_outputs
@@ -36,10 +36,10 @@ def emulate(
     *,
     version: str = DEFAULT_VERSION,
     jobs: int = 1,
-    say: Callable[[str], None] = print,
+    write_line: Callable[[str], None] = print,
     clock: Callable[[], float] = time.monotonic,
 ) -> DryRunRecord:
-    """Runs a compiled pipeline once.
+    """Run a compiled pipeline once.
 
     Args:
         file: as ``noisy-gru kubeflow compile``, or the kfp SDK, writes it.
@@ -47,14 +47,14 @@ def emulate(
         parameters: of the pipeline, as text.
         version: the release of Kubeflow Pipelines.
         jobs: how many containers may run at once.
-        say: prints a line of the record.
+        write_line: writes a line of text.
         clock: seconds.
 
     Returns:
         The record, which is also in ``runs/<run id>/run.json``. A failed task is in it, not raised.
 
     Raises:
-        CompiledPipelineError: the file or a parameter is nothing that the API server would take.
+        CompiledPipelineError: the file or a parameter is refused, as the API server would.
     """
     release = backend(version)
     pipeline = CompiledPipeline.read(file)
@@ -66,18 +66,18 @@ def emulate(
     record = DryRunRecord(run_id, compiled.name, f"{compiled.root}/{compiled.name}/{run_id}", shown)
     folder = root / "runs" / run_id
     folder.mkdir(parents=True)
-    say(f"{compiled.name}  run {run_id}  as on Kubeflow Pipelines {version}")
-    teller = Teller(record, say)
-    emulation = _Emulation(compiled, record, teller, ObjectStore(root / "store"), folder, jobs, clock, release)
-    emulation.tell_differences()
+    write_line(f"{compiled.name}  run {run_id}  as on Kubeflow Pipelines {version}")
+    reporter = TaskReporter(record, write_line)
+    emulation = _Emulation(compiled, record, reporter, ObjectStore(root / "store"), folder, jobs, clock, release)
+    emulation.note_differences()
     began = clock()
     record.status = "failed"
     try:
         if emulation.run(values) == "SUCCEEDED":
             record.status = "succeeded"
     finally:
-        teller.write(folder / "run.json")
-    say(f"{record.status} in {clock() - began:.0f} s; record and logs: {folder}")
+        reporter.write(folder / "run.json")
+    write_line(f"{record.status} in {clock() - began:.0f} s; record and logs: {folder}")
     return record
 
 
@@ -86,7 +86,7 @@ class _Emulation:
         self,
         compiled: PipelineMessages,
         record: DryRunRecord,
-        teller: Teller,
+        reporter: TaskReporter,
         store: ObjectStore,
         folder: Path,
         jobs: int,
@@ -95,7 +95,7 @@ class _Emulation:
     ):
         self._compiled = compiled
         self._record = record
-        self._teller = teller
+        self._reporter = reporter
         self._store = store
         self._folder = folder
         self._places = threading.BoundedSemaphore(jobs)
@@ -105,26 +105,28 @@ class _Emulation:
         self._ids = iter(range(1, 1_000_000))
         self._stopped = threading.Event()
 
-    def tell_differences(self) -> None:
-        """Says what the platform spec asks for and isn't here."""
+    def note_differences(self) -> None:
+        """Note what the platform spec requests and this machine doesn't give."""
         pods = self._compiled.platform.values()
         mounts = sorted({mount["mountPath"] for pod in pods for mount in pod.get("pvcMount", [])})
         if mounts:
-            self._teller.note(f"no volumes here: {', '.join(mounts)} are this machine's own; name others as parameters")
+            self._reporter.note(
+                f"no volumes here: {', '.join(mounts)} are this machine's own; name others as parameters"
+            )
         secrets = sorted(
             {key["envVar"] for pod in pods for each in pod.get("secretAsEnv", []) for key in each["keyToEnv"]}
         )
         if secrets:
-            self._teller.note(f"no secrets here: {', '.join(secrets)} stay unset")
+            self._reporter.note(f"no secrets here: {', '.join(secrets)} stay unset")
 
     def run(self, parameters: Mapping[str, Any]) -> str:
-        """Runs the root; its state."""
+        """Run the root and return its state."""
         scope = Scope(parameters, {})
         check_arguments({"the root's --component": as_json(self._compiled.spec.root)})
         return self._dag(self._compiled.spec.root.dag, scope, "")
 
     def _dag(self, dag: Any, scope: Scope, prefix: str) -> str:
-        """Runs the tasks of a graph into ``scope.results``."""
+        """Run the tasks of a graph into ``scope.results``."""
         waiting = dict(dag.tasks.items())
         for name, task in waiting.items():
             if unknown := predecessors(task) - set(dag.tasks):
@@ -138,7 +140,7 @@ class _Emulation:
                         task = waiting.pop(name)
                         if (idle := self._not_to_start(task, scope)) is not None:
                             scope.results[name] = Result(idle)
-                            self._teller.ended(TaskRecord(prefix + name, idle))
+                            self._reporter.ended(TaskRecord(prefix + name, idle))
                         else:
                             running[pool.submit(self._task, name, task, scope, prefix)] = name
                     if ready and not running:
@@ -174,7 +176,7 @@ class _Emulation:
             executor_input = _proto.ExecutorInput(inputs=resolve(task, component, scope, self._run))
             condition = task.trigger_policy.condition
             if condition and not holds(condition, _for_condition(executor_input)):
-                self._teller.ended(TaskRecord(path, "SKIPPED"))
+                self._reporter.ended(TaskRecord(path, "SKIPPED"))
                 return Result("SKIPPED")
             if component.WhichOneof("implementation") == "dag":
                 inner = Scope(dict(executor_input.inputs.parameter_values), _single(executor_input.inputs.artifacts))
@@ -185,14 +187,14 @@ class _Emulation:
             kind = executor.WhichOneof("spec")
             if kind == "importer":
                 result = Result("SUCCEEDED", artifacts=self._import(executor.importer, component, executor_input))
-                self._tell(path, result, began, tries=0, pod=None)
+                self._report(path, result, began, tries=0, pod=None)
                 return result
             if kind != "container":
-                raise TaskError(f"{kind or 'an empty executor'}: the backend says that it isn't implemented yet")
+                raise TaskError(f"{kind or 'an empty executor'}: Kubeflow Pipelines doesn't implement it yet")
             check_arguments({"--container": as_json(executor.container)})
         except (TaskError, KeyError) as error:
             result = Result("FAILED", error=str(error))
-            self._tell(path, result, began, tries=0, pod=None)
+            self._report(path, result, began, tries=0, pod=None)
             return result
         with self._places:
             return self._container(path, task, component, executor.container, executor_input)
@@ -220,7 +222,7 @@ class _Emulation:
                 continue
             result = Result("SUCCEEDED", outputs.parameters, artifacts)
             break
-        self._tell(path, result, began, tries=tries, pod=pod)
+        self._report(path, result, began, tries=tries, pod=pod)
         return result
 
     def _import(self, spec: Any, component: Any, executor_input: Any) -> dict[str, Any]:
@@ -233,8 +235,8 @@ class _Emulation:
         artifact = _proto.RuntimeArtifact(uri=uri, type=spec.type_schema, metadata=spec.metadata)
         return {name: recorded(artifact, name, next(self._ids), imported=True)}
 
-    def _tell(self, path: str, result: Result, began: float, *, tries: int, pod: Path | None) -> None:
-        self._teller.ended(
+    def _report(self, path: str, result: Result, began: float, *, tries: int, pod: Path | None) -> None:
+        self._reporter.ended(
             TaskRecord(
                 name=path,
                 state=result.state,

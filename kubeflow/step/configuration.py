@@ -36,7 +36,7 @@ _TEXT, _FILE = "configuration:", "configuration-file:"
 
 
 def move_to_artifact(spec: dict[str, Any]) -> bool:
-    """Puts long constants of all tasks into the arguments of a task of its own, and references in their place.
+    """Put long constants of all tasks into the arguments of a task of its own, and references in their place.
 
     Args:
         spec: ``PipelineSpec``, changed in place; the new task has no image yet.
@@ -92,7 +92,7 @@ def resolve(properties: Mapping[str, Any], artifact: Path | None) -> dict[str, A
         artifact: folder that the first step wrote; None if the step has no such input.
 
     Raises:
-        UserError: what is referred to isn't there.
+        UserError: a reference names nothing.
     """
     result = dict(properties)
     for name, value in properties.items():
@@ -112,7 +112,7 @@ def resolve(properties: Mapping[str, Any], artifact: Path | None) -> dict[str, A
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Writes the files: ``main([EXECUTOR_INPUT, FILES])``."""
+    """Write the files: ``main([EXECUTOR_INPUT, FILES])``."""
     executor_input, packed = sys.argv[1:] if argv is None else argv
     (artifact,) = json.loads(executor_input)["outputs"]["artifacts"][OUTPUT]["artifacts"]
     folder = Path(to_path(artifact["uri"]))

@@ -50,16 +50,16 @@ def confusion_matrix(saved_model: str | Path, files: Sequence[str], label: str) 
     counts: np.ndarray | None = None
     classes: list[bytes] = []
     for batch in library.data.TFRecordDataset(list(files), compression_type="GZIP").batch(_BATCH):
-        answer = predict(examples=batch)
+        outputs = predict(examples=batch)
         if counts is None:
-            classes = [bytes(name) for name in answer["labels_bytes"][0].numpy()]
+            classes = [bytes(name) for name in outputs["labels_bytes"][0].numpy()]
             if len(classes) > MOST_CLASSES:
                 return None
             counts = np.zeros((len(classes) + 1, len(classes) + 1), np.int64)
         true = library.io.parse_example(batch, feature)[label].numpy()
         known = {name: index for index, name in enumerate(classes)}
         rows = [known.get(bytes(name), len(classes)) for name in true]
-        np.add.at(counts, (rows, answer["probabilities"].numpy().argmax(axis=-1)), 1)
+        np.add.at(counts, (rows, outputs["probabilities"].numpy().argmax(axis=-1)), 1)
     if counts is None:
         return None
     names = [name.decode("utf-8", "replace") for name in classes]

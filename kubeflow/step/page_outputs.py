@@ -44,7 +44,7 @@ class Shown:
 
 
 def add_page_outputs(component: dict[str, Any], *, classification: bool = False) -> None:
-    """Adds them to the ``ComponentSpec`` of a step, in place; the confusion matrix only where it is asked for."""
+    """Add them to the ``ComponentSpec`` of a step, in place; the confusion matrix only where it is asked for."""
     artifacts = component["outputDefinitions"]["artifacts"]
     for name, title in PAGE_OUTPUTS.items():
         if name != CLASSIFICATION or classification:
@@ -52,7 +52,7 @@ def add_page_outputs(component: dict[str, Any], *, classification: bool = False)
 
 
 def write_page_outputs(shown: Shown, places: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
-    """Writes the files.
+    """Write the files.
 
     Args:
         shown: by the step.

@@ -1,7 +1,7 @@
 """The pipeline's parameters on Kubeflow: what they are called, and how a step reads the short form that a person gives.
 
 TFX wants protocol buffers as JSON where a person wants to write a number: 500 steps are a ``TrainArgs``. A data URI
-marks the content of a file: what is where one compiles is not on the cluster. ``configuration`` takes it there.
+marks the content of a file: a file of the compiling machine is not on the cluster. ``configuration`` takes it there.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What a step is told and what it answers: KFP's ExecutorInput as TFX's dictionaries, and these as an ExecutorOutput.
+"""Convert KFP's ExecutorInput to TFX's dictionaries, and the results to an ExecutorOutput.
 
-Artifacts come with the launcher's folders as their URIs; those of the answer are URIs again.
+Artifacts come with the launcher's folders as their URIs; those of the ExecutorOutput are URIs again.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ ArtifactTypes = Mapping[str, Mapping[str, str]]
 
 @dataclass(frozen=True)
 class StepInput:
-    """What a step is told.
+    """The inputs, outputs and properties of one execution of a step.
 
     Attributes:
         inputs: artifacts by name, where the launcher has put them.
         outputs: artifacts by name, where the launcher looks for them.
         properties: execution properties.
-        output_file: where the answer goes.
-        run_id: of the run; empty where the step wasn't told.
+        output_file: of the ExecutorOutput.
+        run_id: of the run; empty if the step doesn't get it.
         names_by_id: KFP's names of artifacts by the numbers that TFX has for them.
         page: where the outputs go that only the page of the run shows.
     """
@@ -62,9 +62,9 @@ class StepInput:
 
 
 def read_input(executor_input: str, definitions: str, types: ArtifactTypes) -> StepInput:
-    """Reads what the launcher passed.
+    """Read what the launcher passed.
 
-    Artifacts that the component doesn't declare stay untouched: the launcher's log, what a condition asks.
+    Artifacts that the component doesn't declare stay untouched: the launcher's log, what a condition reads.
     Types come from the compiled pipeline, because the driver sends none: ``{"instanceSchema": ""}``.
 
     Args:
@@ -75,17 +75,17 @@ def read_input(executor_input: str, definitions: str, types: ArtifactTypes) -> S
     Raises:
         UserError: an artifact has no place on this machine, or a setting is missing.
     """
-    told = json_format.Parse(executor_input, _proto.ExecutorInput(), ignore_unknown_fields=True)
+    given = json_format.Parse(executor_input, _proto.ExecutorInput(), ignore_unknown_fields=True)
     spec = json_format.Parse(definitions, _proto.ComponentInputsSpec(), ignore_unknown_fields=True)
-    configuration = next((each.uri for each in told.inputs.artifacts[configuration_artifact.INPUT].artifacts), None)
+    configuration = next((each.uri for each in given.inputs.artifacts[configuration_artifact.INPUT].artifacts), None)
     page = {
-        name: Path(to_path(told.outputs.artifacts[name].artifacts[0].uri))
+        name: Path(to_path(given.outputs.artifacts[name].artifacts[0].uri))
         for name in PAGE_OUTPUTS
-        if name in told.outputs.artifacts and name not in types["outputs"]
+        if name in given.outputs.artifacts and name not in types["outputs"]
     }
     known: dict[int, str] = {}
     found: dict[str, Artifacts] = {}
-    for side, artifacts in (("inputs", told.inputs.artifacts), ("outputs", told.outputs.artifacts)):
+    for side, artifacts in (("inputs", given.inputs.artifacts), ("outputs", given.outputs.artifacts)):
         for name in [name for name in artifacts if name not in types[side]]:
             del artifacts[name]
         for name, artifact_list in artifacts.items():
@@ -96,17 +96,17 @@ def read_input(executor_input: str, definitions: str, types: ArtifactTypes) -> S
                 artifact.uri = to_path(artifact.uri)
                 artifact.type.schema_title = types[side][name]
         found[side] = tfx_utils.parse_raw_artifact_dict(artifacts, known)
-    properties = tfx_utils.parse_execution_properties(told.inputs.parameter_values, told.inputs.parameters, spec)
+    properties = tfx_utils.parse_execution_properties(given.inputs.parameter_values, given.inputs.parameters, spec)
     properties.pop(names.IMAGE, None)
     run_id = properties.pop(names.RUN_ID, "")
     folder = Path(to_path(configuration)) if configuration else None
     properties = configuration_artifact.resolve(properties, folder)
-    output_file = Path(told.outputs.output_file)
+    output_file = Path(given.outputs.output_file)
     return StepInput(found["inputs"], found["outputs"], properties, output_file, run_id, known, page)
 
 
 def _unwrap(metadata: Any) -> None:
-    """Takes away what the backend adds to properties: two of its own, and wrappers around lists and mappings."""
+    """Take away what the backend adds to properties: two of its own, and wrappers around lists and mappings."""
     for key in _BACKENDS_OWN:
         metadata.fields.pop(key, None)
     for value in metadata.fields.values():
@@ -120,7 +120,7 @@ def _unwrap(metadata: Any) -> None:
 
 
 def clear_outputs(outputs: Artifacts, *, make_folders: bool) -> None:
-    """Removes what an earlier try left; its half-written files would be taken for this try's.
+    """Remove what an earlier try left; its half-written files would be taken for this try's.
 
     Args:
         outputs: of the step.
@@ -141,30 +141,30 @@ def clear_outputs(outputs: Artifacts, *, make_folders: bool) -> None:
 
 
 def write_output(step: StepInput, page: str = "") -> None:
-    """Writes the answer: URIs and metadata of the outputs, and what the page of the run shows.
+    """Write the ExecutorOutput: URIs and metadata of the outputs, and what the page of the run shows.
 
     Args:
         step: as it was read, with what its executor left in the outputs.
         page: one of ``PAGES``, for a step with outputs that only the page shows.
     """
     outputs_utils.tag_output_artifacts_with_version(step.outputs)
-    answer = _proto.ExecutorOutput()
+    executor_output = _proto.ExecutorOutput()
     for name, artifacts in step.outputs.items():
         for artifact in artifacts:
             _names_for_ids(artifact, step.names_by_id)
-            told = tfx_utils.to_runtime_artifact(artifact, {artifact.id: name, **step.names_by_id})
-            told.name = ""  # KFP has one
-            told.uri = to_uri(told.uri)
-            for value in told.metadata.fields.values():
+            artifact_proto = tfx_utils.to_runtime_artifact(artifact, {artifact.id: name, **step.names_by_id})
+            artifact_proto.name = ""  # KFP has one
+            artifact_proto.uri = to_uri(artifact_proto.uri)
+            for value in artifact_proto.metadata.fields.values():
                 if value.WhichOneof("kind") == "string_value":
                     value.string_value = to_uri(value.string_value)
-            answer.artifacts[name].artifacts.append(told)
+            executor_output.artifacts[name].artifacts.append(artifact_proto)
     if step.page:
         for name, properties in write_page_outputs(PAGES[page](step), step.page).items():
-            shown = answer.artifacts[name].artifacts.add(uri=to_uri(str(step.page[name])))
+            shown = executor_output.artifacts[name].artifacts.add(uri=to_uri(str(step.page[name])))
             shown.metadata.update(properties)
     step.output_file.parent.mkdir(parents=True, exist_ok=True)
-    step.output_file.write_text(json_format.MessageToJson(answer, sort_keys=True))
+    step.output_file.write_text(json_format.MessageToJson(executor_output, sort_keys=True))
 
 
 def _names_for_ids(artifact: Artifact, names_by_id: Mapping[int, str]) -> None:

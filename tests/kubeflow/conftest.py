@@ -31,9 +31,9 @@ def dry_run(tmp_path: Path) -> Callable[..., DryRunRecord]:
         if not isinstance(pipeline, Path):
             file = tmp_path / "pipeline.yaml"
             compiler.Compiler().compile(pipeline, str(file))
-        said: list[str] = []
-        record = emulate(file, tmp_path / "root", parameters, jobs=jobs, say=said.append)
-        assert said
+        lines: list[str] = []
+        record = emulate(file, tmp_path / "root", parameters, jobs=jobs, write_line=lines.append)
+        assert lines
         return record
 
     return _run
@@ -117,8 +117,8 @@ def run_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., A
         code = entrypoint.main(words)
         outputs = {}
         if (file := Path(told.outputs.output_file)).exists():
-            said = json.loads(file.read_text())["artifacts"]
-            outputs = {name: value["artifacts"][0] for name, value in said.items()}
+            lines = json.loads(file.read_text())["artifacts"]
+            outputs = {name: value["artifacts"][0] for name, value in lines.items()}
         return Answer(code, outputs, root)
 
     return _run

@@ -175,7 +175,7 @@ def waited(api: KfpApi, pipeline: Path, timeout: float | None = None) -> tuple[A
     client, connection, run_id = started(api, pipeline)
     told: list[str] = []
     time = Time()
-    run = wait(client, connection, run_id, timeout=timeout, tell=told.append, clock=time, sleep=time.sleep)
+    run = wait(client, connection, run_id, timeout=timeout, on_state=told.append, clock=time, sleep=time.sleep)
     return run, told, time
 
 
@@ -199,7 +199,7 @@ def test_a_server_that_restarts_is_asked_again(api: KfpApi, pipeline: Path) -> N
     api.instead = [("GET", "/runs/", 503, "<html>no upstream</html>")] * 3
     run, told, _ = waited(api, pipeline)
     assert run.state == "SUCCEEDED"
-    assert sum("asking again" in line for line in told) == 3
+    assert sum("polling again" in line for line in told) == 3
 
 
 def test_a_server_that_stays_away_is_given_up(api: KfpApi, pipeline: Path) -> None:

@@ -32,7 +32,7 @@ def test_a_task_that_is_too_large_is_named() -> None:
         check_sizes(spec("x" * LIMIT), {})
     # Of the task, what is told when it runs, and the root.
     assert [line.rpartition(":")[0] for line in str(error.value).splitlines()[1:4]] == [
-        "  - Step: what it is told when it runs",
+        "  - Step: its inputs and properties",
         "  - all tasks together",
         "  - Step: the task",
     ]

@@ -329,7 +329,7 @@ def test_files_that_the_server_refuses(change: dict[str, Any], told: str, tmp_pa
     compiler.Compiler().compile(good, str(file))
     file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), **change}))
     with pytest.raises(CompiledPipelineError, match=told):
-        emulate(file, tmp_path / "root", say=lambda _: None)
+        emulate(file, tmp_path / "root", write_line=lambda _: None)
     assert not (tmp_path / "root").exists()
 
 
