@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "kubeflow").glob("*.md")])
 # The changelog names what was there in its time.
 CURRENT = [page for page in PAGES if page.name != "CHANGELOG.md"]
+NOTEBOOKS = sorted((ROOT / "examples" / "notebooks").glob("*.ipynb"))
 BUILT = {"__pycache__", "site", "build", "dist", "runs", "demo-run", "shared"}
 TOP = {path.name for path in ROOT.iterdir() if path.name not in BUILT and path.name != ".git"}
 # Names that begin like a module's and are none: an entry point group, a logger, artifact types.
@@ -26,7 +27,7 @@ NO_MODULES = {"noisy_gru.commands", "noisy_gru.progress", "noisy_gru.IngestionRe
 # Text in backticks that looks like a path of the tree, and names a metric or a part of a configuration.
 NO_PATHS = {"data/day-", "serving/accepted"}
 
-every_page = pytest.mark.parametrize("page", CURRENT, ids=lambda page: str(page.relative_to(ROOT)))
+every_page = pytest.mark.parametrize("page", [*CURRENT, *NOTEBOOKS], ids=lambda page: str(page.relative_to(ROOT)))
 
 
 def named_paths(text: str) -> Iterator[str]:
@@ -102,7 +103,7 @@ def test_every_module_that_is_started_exists(page: Path) -> None:
     assert [name for name in started if not resolves(name.replace("/", "."))] == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", [*PAGES, *NOTEBOOKS], ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_link_leads_to_a_file(page: Path) -> None:
     targets = re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8"))
     files = {target.split("#")[0] for target in targets if not re.match(r"[a-z]+:|#", target)}
@@ -124,7 +125,7 @@ def below(command: Any, name: str) -> Iterator[tuple[str, bool]]:
 
 
 def unknown_commands(text: str) -> Iterator[str]:
-    for words in re.findall(r"(?m)(?:`|^    )noisy-gru((?: [a-z][a-z-]+)+)", text):
+    for words in re.findall(r"(?m)(?:`|!|^    )noisy-gru((?: [a-z][a-z-]+)+)", text):
         name = "noisy-gru"
         for word in words.split():
             if not commands()[name]:
