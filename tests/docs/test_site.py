@@ -31,6 +31,9 @@ def test_the_site_is_built_and_fetches_nothing(tmp_path: Path) -> None:
     assert built.returncode == 0, built.stdout + built.stderr
     pages = list(tmp_path.rglob("*.html"))
     assert len(pages) > len(list((ROOT / "docs").rglob("*.md")))
+    index = (tmp_path / "index.html").read_text(encoding="utf-8")
+    decisions = {path.stem for path in (ROOT / "docs" / "decisions").glob("*.md")}
+    assert {name for name in decisions if f"decisions/{name}.html" not in index} == set(), "not in the navigation"
     fetched = [
         found
         for page in pages
@@ -40,7 +43,8 @@ def test_the_site_is_built_and_fetches_nothing(tmp_path: Path) -> None:
 
 
 def test_a_link_that_leads_nowhere_fails_the_build(tmp_path: Path) -> None:
-    shutil.copytree(ROOT / "docs", tmp_path / "docs")
+    for folder in ("docs", "scripts"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
     shutil.copy(ROOT / "mkdocs.yml", tmp_path)
     with (tmp_path / "docs" / "concepts.md").open("a") as page:
         page.write("\n[nowhere](architecture.md#no-such-anchor)\n")
