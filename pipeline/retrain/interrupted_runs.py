@@ -8,9 +8,8 @@ from itertools import takewhile
 
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 from noisy_gru.pipeline.retrain.retraining_report import OUTCOMES
-from noisy_gru.pipeline.runs.run_directory import RunDirectory, RunRecord
+from noisy_gru.pipeline.runs.run_directory import RunDirectory
 from noisy_gru.registry.retraining_attempts import Attempt, append_attempt, is_open, outcomes, read_attempts
-from noisy_gru.schema.errors import UserError
 
 KILLED = "the process ended without a word (killed, out of memory, or the machine went down)"
 # How often the same data is trained on again after a kill, before the rules are asked as after any other failure.
@@ -76,10 +75,11 @@ def close_open_attempts(directory: RunDirectory, model: str, *, now: datetime, w
 def run_to_resume(directory: RunDirectory, config: PipelineConfig) -> ResumableRun | None:
     """The retraining that was cut off and is to be run again before anything else is decided.
 
-    It is the newest run under the root, was interrupted or killed, and is not killed again and again: a run that no
+    It is the newest run of the pipeline, was interrupted or killed, and is not killed again and again: a run that no
     memory suffices for would keep all newer data out. After a kill the rules have to allow it (`after_failure: retry`).
     """
-    record = _newest(directory)
+    # Other pipelines may have their runs under the same root.
+    record = next((each for each in reversed(directory.records()) if each.pipeline == config.name), None)
     attempts = read_attempts(directory.serving / config.model_name)
     past = outcomes(attempts)
     if record is None or not past or past[-1].run_id != record.run_id:
@@ -98,13 +98,6 @@ def run_to_resume(directory: RunDirectory, config: PipelineConfig) -> ResumableR
 def unfinished(directory: RunDirectory, config: PipelineConfig) -> bool:
     """Whether a retraining was cut off and is to be gone on with; takes no lock and changes nothing."""
     return run_to_resume(directory, config) is not None
-
-
-def _newest(directory: RunDirectory) -> RunRecord | None:
-    try:
-        return directory.record("latest")
-    except UserError:
-        return None
 
 
 def _kills_in_a_row(directory: RunDirectory, attempts: list[Attempt]) -> int:

@@ -242,6 +242,15 @@ def test_force_and_a_later_run_by_hand_take_the_place_of_what_was_interrupted(be
     assert bench.retrain().resumes is None
 
 
+def test_a_later_run_of_another_pipeline_under_the_same_root_does_not(bench):
+    bench.end = {"status": "interrupted"}
+    bench.retrain()
+    directory = RunDirectory(bench.root)
+    other = {"run_id": "run-999", "pipeline": "another", "status": "succeeded"}
+    directory.write(directory.record("latest").model_copy(update=other))
+    assert bench.retrain().resumes == "run-000"
+
+
 # A process that retrains as the bench does, and is killed where argv[2] says.
 DOOMED = """
 import os, signal, sys
