@@ -176,4 +176,8 @@ class ScheduleLoop:
         return f"nothing was running at {self._local(missed)}: asking now"
 
     def _keep(self, when: datetime) -> None:
-        write_atomically(self._state, json.dumps({"asked": timestamp(when)}) + "\n")
+        """Records when it was last called. Where the disk is full it goes on all the same: a retraining tells why."""
+        try:
+            write_atomically(self._state, json.dumps({"asked": timestamp(when)}) + "\n")
+        except OSError as error:
+            self._say(f"WARNING: {self._state}: can't be written ({error}); after a stop a time may be asked twice")

@@ -273,6 +273,15 @@ def test_a_machine_in_need_does_not_end_it(bench):
     assert any("WARNING: no retraining: [Errno 11]" in line for line in bench.said)
 
 
+def test_a_state_that_can_not_be_written_keeps_no_time_from_being_called(bench):
+    """As on a full disk: the retraining fails then, and tells the hooks."""
+    link = bench.state.parent / "link"
+    link.symlink_to("nowhere")
+    bench.state = link / "schedule.json"
+    assert calls_by(bench, Clock(), 2) == ["2026-06-11 01:00:00", "2026-06-12 01:00:00"]
+    assert sum("can't be written ([Errno" in line for line in bench.said) == 3
+
+
 def test_handlers_are_put_back(bench):
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
     bench.run(NIGHTLY, unfinished=lambda: True)
