@@ -70,7 +70,7 @@ def prepare(root: Path, batches: list[int]) -> Material:
     import tensorflow as tf
     import tensorflow_transform as tft
 
-    from noisy_gru.components.serving_gate.sequences import read_examples, tensors
+    from noisy_gru.components.serving_gate.probe_sequences import read_examples, tensors
     from noisy_gru.trainer.features import Layout, model_inputs
 
     directory = RunDirectory(root)

@@ -62,7 +62,7 @@ def last_actions(events: list[Event]) -> dict[int, Event]:
     return {event.version: event for event in events if event.action not in ("promote", "allow")}
 
 
-def barred_models(events: list[Event]) -> dict[str, int]:
+def blocked_models(events: list[Event]) -> dict[str, int]:
     """The versions that were withdrawn and then removed, by their models' identities: not to be published again."""
     identities = {event.version: event.identity for event in events if event.identity}
     withdrawn: dict[int, bool] = {}

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from noisy_gru.data.sequences.value_sample import VALUES_FILE
-from noisy_gru.registry.labels import served_model
+from noisy_gru.registry.labels import served_versions
 from noisy_gru.registry.published_versions import (
     RECORD,
     WITHDRAWN,
@@ -33,7 +33,7 @@ _WORDS = {"changed": "other bytes than were published", "gone": "the file is gon
 _RECORDS = tuple(f"{RETRAINING}/{name}" for name in (DATA_FILE, RUN_FILE, VALUES_FILE))
 
 
-def damage(folder: Path) -> dict[str, str]:
+def altered_files(folder: Path) -> dict[str, str]:
     """What a version isn't any more: ``gone`` or ``changed`` by path of a file. Files that were added do no harm.
 
     Raises:
@@ -60,7 +60,7 @@ def check_served(model_dir: Path) -> list[str]:
     Raises:
         PublishError: a version that servers load is damaged, or a record can't be read.
     """
-    model = served_model(model_dir)
+    model = served_versions(model_dir)
     present = published_versions(model_dir)
     loaded = set(present[-model.num_versions :]) if model else set()
     warnings = []
@@ -77,7 +77,7 @@ def check_version(model_dir: Path, version: int) -> list[str]:
     Raises:
         PublishError: a file that a server reads is another one, or gone; or the record can't be read.
     """
-    found = damage(model_dir / str(version))
+    found = altered_files(model_dir / str(version))
     _refuse(model_dir, version, found)
     return _said(model_dir / str(version), found)
 
@@ -100,7 +100,7 @@ def check_record(model_dir: Path, version: int) -> None:
         PublishError: the version or its training's record isn't what was published.
     """
     folder = model_dir / str(version)
-    found = damage(folder)
+    found = altered_files(folder)
     _refuse(model_dir, version, found)
     for name in _RECORDS:
         if name in found:
@@ -111,7 +111,7 @@ def check_record(model_dir: Path, version: int) -> None:
 
 
 def _notes(folder: Path) -> list[str]:
-    return _said(folder, damage(folder))
+    return _said(folder, altered_files(folder))
 
 
 def _said(folder: Path, found: dict[str, str]) -> list[str]:

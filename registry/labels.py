@@ -30,7 +30,7 @@ class Labels:
 
 
 @dataclass(frozen=True)
-class ServedModel:
+class ServedVersions:
     """A model as a server is to load it: its name, its labels, and how many of the newest versions."""
 
     name: str
@@ -82,7 +82,7 @@ def choose_labels(present: Sequence[int], events: Sequence[Event], settings: Pub
     return Labels(present[0] if stable is None else stable, newest)
 
 
-def served_model(model_dir: Path, without: Collection[int] = ()) -> ServedModel | None:
+def served_versions(model_dir: Path, without: Collection[int] = ()) -> ServedVersions | None:
     """How a server is to load the model in ``model_dir``; None if noisy-gru has no version there.
 
     A server loads a new version before it may be given a label, and loads by the rule it knows. So the rule is "the
@@ -97,18 +97,18 @@ def served_model(model_dir: Path, without: Collection[int] = ()) -> ServedModel 
         return None
     labels = choose_labels(present, read_history(model_dir), read_settings(model_dir))
     newer = [version for version in versions(model_dir) if version > labels.stable and version not in without]
-    return ServedModel(model_dir.name, labels, len(newer) + 2)
+    return ServedVersions(model_dir.name, labels, len(newer) + 2)
 
 
-def served_models(serving_dir: Path, without: Mapping[str, Collection[int]]) -> list[ServedModel]:
+def all_served_versions(serving_dir: Path, without: Mapping[str, Collection[int]]) -> list[ServedVersions]:
     """Every model that noisy-gru published in a serving directory, by name; ``without`` as above, by model."""
     folders = sorted(child for child in serving_dir.iterdir() if child.is_dir())
-    found = (served_model(folder, without.get(folder.name, ())) for folder in folders)
+    found = (served_versions(folder, without.get(folder.name, ())) for folder in folders)
     return [model for model in found if model is not None]
 
 
 @dataclass(frozen=True)
-class VersionState:
+class VersionStatus:
     """Where a version is now.
 
     Attributes:
@@ -122,16 +122,16 @@ class VersionState:
     event: Event | None = None
 
 
-def version_state(model_dir: Path, version: int) -> VersionState | None:
+def version_status(model_dir: Path, version: int) -> VersionStatus | None:
     """Where a version of the model in ``model_dir`` is now; None if the folder isn't there to tell."""
     if not model_dir.is_dir():
         return None
     event = last_actions(read_history(model_dir)).get(version)
-    if version in published_versions(model_dir) and (model := served_model(model_dir)) is not None:
+    if version in published_versions(model_dir) and (model := served_versions(model_dir)) is not None:
         labels = {"stable": model.labels.stable, "canary": model.labels.canary}
-        return VersionState("published", tuple(name for name, each in labels.items() if each == version), event)
+        return VersionStatus("published", tuple(name for name, each in labels.items() if each == version), event)
     if version in withdrawn_versions(model_dir):
-        return VersionState("withdrawn", (), event if event is not None and event.action == "rollback" else None)
+        return VersionStatus("withdrawn", (), event if event is not None and event.action == "rollback" else None)
     if event is not None and event.action == "prune":
-        return VersionState("removed", (), event)
-    return VersionState("gone")
+        return VersionStatus("removed", (), event)
+    return VersionStatus("gone")

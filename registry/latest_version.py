@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from noisy_gru.registry.candidate import Candidate
-from noisy_gru.registry.integrity import check_version, damage, served_files
+from noisy_gru.registry.integrity import altered_files, check_version, served_files
 from noisy_gru.registry.model_identity import model_identity
 from noisy_gru.registry.published_versions import (
     COMPARED_WITH,
@@ -25,7 +25,7 @@ _NONE = "none"
 
 
 @dataclass(frozen=True)
-class Latest:
+class BaselineVersion:
     """The published model to compare with, None if there is none, and a sentence about it."""
 
     publication: Publication | None
@@ -37,7 +37,7 @@ class Latest:
         return _NONE if self.publication is None else f"{self.publication.version} {self.publication.fingerprint}"
 
 
-def find_latest(serving_dir: Path, model_name: str) -> Latest:
+def find_latest(serving_dir: Path, model_name: str) -> BaselineVersion:
     """The newest version in ``<serving_dir>/<model_name>`` that noisy-gru published.
 
     Raises:
@@ -46,12 +46,12 @@ def find_latest(serving_dir: Path, model_name: str) -> Latest:
     model_dir = serving_dir / model_name
     publication = latest_publication(model_dir)
     if publication is None:
-        return Latest(None, f"no published model in {model_dir}: a first run")
+        return BaselineVersion(None, f"no published model in {model_dir}: a first run")
     check_version(model_dir, publication.version)
-    return Latest(publication, f"version {publication.version} of {publication.published}")
+    return BaselineVersion(publication, f"version {publication.version} of {publication.published}")
 
 
-def to_compare_with(saved_model: Path, serving_dir: Path, model_name: str) -> Latest:
+def choose_baseline(saved_model: Path, serving_dir: Path, model_name: str) -> BaselineVersion:
     """The newest version; but if that is the model itself, what this was compared with before it was published.
 
     So a run with nothing new is given what the run before was given, and its evaluation comes from the cache.
@@ -73,17 +73,17 @@ def to_compare_with(saved_model: Path, serving_dir: Path, model_name: str) -> La
     given = latest.publication.lineage.get(COMPARED_WITH, "")
     same = f"version {latest.publication.version} is this very model"
     if given == _NONE:
-        return Latest(None, f"{same}, and was not compared with another")
+        return BaselineVersion(None, f"{same}, and was not compared with another")
     version, _, its_fingerprint = given.partition(" ")
     folder = serving_dir / model_name / version
     if version and (folder / RECORD).exists():
         before = read_publication(folder)
-        if before.fingerprint == its_fingerprint and not served_files(damage(folder)):
-            return Latest(before, f"{same}, and was compared with version {version}")
+        if before.fingerprint == its_fingerprint and not served_files(altered_files(folder)):
+            return BaselineVersion(before, f"{same}, and was compared with version {version}")
     return latest
 
 
-def copy_latest(publication: Publication, serving_dir: Path, target: Path) -> str:
+def copy_version(publication: Publication, serving_dir: Path, target: Path) -> str:
     """Copies the published model to ``target`` as a model artifact; says if something is missing.
 
     With the Keras file for a warm start, if the version carries it. Without the requests that warm a server up: they

@@ -16,11 +16,11 @@ from noisy_gru.schema.errors import PublishError
 from noisy_gru.storage.atomic_files import write_atomically
 
 PENDING = "pending-"
-Asked = Literal["rollback", "restore", "promote"]
+ChangeAction = Literal["rollback", "restore", "promote"]
 
 
 @dataclass(frozen=True)
-class Intent:
+class PendingChange:
     """A change that somebody asked for.
 
     Attributes:
@@ -31,7 +31,7 @@ class Intent:
         id: of the file's name.
     """
 
-    action: Asked
+    action: ChangeAction
     versions: list[int]
     previous: int | None
     reason: str = ""
@@ -49,7 +49,7 @@ class Intent:
         return model_dir / f"{PENDING}{self.id}.json"
 
 
-def pending(model_dir: Path) -> list[Intent]:
+def pending_changes(model_dir: Path) -> list[PendingChange]:
     """What was asked for and not finished, or finished without an answer.
 
     Raises:
@@ -58,10 +58,10 @@ def pending(model_dir: Path) -> list[Intent]:
     return [_read(file) for file in sorted(model_dir.glob(f"{PENDING}*.json"))]
 
 
-def _read(file: Path) -> Intent:
+def _read(file: Path) -> PendingChange:
     try:
-        intent = Intent(**json.loads(file.read_text(encoding="utf-8")))
-        whole = intent.action in get_args(Asked) and all(isinstance(version, int) for version in intent.versions)
+        intent = PendingChange(**json.loads(file.read_text(encoding="utf-8")))
+        whole = intent.action in get_args(ChangeAction) and all(isinstance(version, int) for version in intent.versions)
         if not whole or file.name != f"{PENDING}{intent.id}.json":
             raise ValueError(f"received {intent}")
     except (ValueError, TypeError) as error:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from noisy_gru.registry.candidate import Candidate
 from noisy_gru.registry.config import PublishingConfig
-from noisy_gru.registry.history import barred_models, read_history
+from noisy_gru.registry.history import blocked_models, read_history
 from noisy_gru.registry.labels import Labels
 from noisy_gru.registry.published_versions import (
     INCOMING,
@@ -26,7 +26,7 @@ from noisy_gru.registry.published_versions import (
     hash_files,
     versions,
 )
-from noisy_gru.registry.training_record_writer import Retraining
+from noisy_gru.registry.training_record_writer import TrainingFiles
 from noisy_gru.registry.version_store import LOCK_SECONDS, Step, VersionStore, no_step, open_store
 from noisy_gru.schema.errors import PublishError
 from noisy_gru.storage.atomic_files import sync_tree
@@ -37,7 +37,7 @@ class WithdrawnError(PublishError):
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishResult:
     """What a push did.
 
     Attributes:
@@ -65,12 +65,12 @@ def publish(
     settings: PublishingConfig | None = None,
     model_uri: str = "",
     lineage: dict[str, str] | None = None,
-    retraining: Retraining | None = None,
+    training_files: TrainingFiles | None = None,
     identify: Callable[[Path], str] = files_identity,
     clock: Callable[[], float] = time.time,
     at: Step = no_step,
     lock_seconds: float = LOCK_SECONDS,
-) -> Published:
+) -> PublishResult:
     """Publishes the SavedModel in ``source`` as ``<serving_dir>/<model_name>/<version>``.
 
     The version is the time in seconds since 1970, or one more than the newest version if that isn't older. The newest
@@ -84,7 +84,7 @@ def publish(
         settings: which versions are kept and labelled, and how requests are put together; None: the defaults.
         model_uri: of the model artifact, for the record.
         lineage: for the record.
-        retraining: what the next training needs of this one; None: the version can't be trained further.
+        training_files: what the next training needs of this one; None: the version can't be trained further.
         identify: the identity of a SavedModel; the Pusher's is ``model_identity``.
         clock: seconds since 1970.
         at: is told each step before it is done; for tests.
@@ -102,7 +102,7 @@ def publish(
         at("settings")
         store.adopt(settings or PublishingConfig())
         candidate = Candidate(source, identify)
-        publication, is_new = _bring_in(candidate, store, model_uri, lineage or {}, retraining)
+        publication, is_new = _bring_in(candidate, store, model_uri, lineage or {}, training_files)
         if is_new:
             at("history")
             before = _before(store.published, publication.version)
@@ -111,13 +111,17 @@ def publish(
         removed = store.prune(identify)
         at("done")
         folder = store.model_dir / str(publication.version)
-        done = Published(publication, folder, is_new, store.labels, removed, left_alone)
+        done = PublishResult(publication, folder, is_new, store.labels, removed, left_alone)
     store.answered()
     return done
 
 
 def _bring_in(
-    candidate: Candidate, store: VersionStore, model_uri: str, lineage: dict[str, str], retraining: Retraining | None
+    candidate: Candidate,
+    store: VersionStore,
+    model_uri: str,
+    lineage: dict[str, str],
+    training_files: TrainingFiles | None,
 ) -> tuple[Publication, bool]:
     """The record of the version that holds the model, and whether it is a new one."""
     model_dir, at, source, files = store.model_dir, store.at, candidate.saved_model, candidate.files
@@ -139,9 +143,9 @@ def _bring_in(
         raise PublishError(
             f"The copy of {source} differs from it; it changed meanwhile, or the disk fails. Push again."
         )
-    if retraining is not None:
+    if training_files is not None:
         at("retraining")
-        files = files | retraining.write(incoming)
+        files = files | training_files.write(incoming)
     publication = Publication(
         version=version,
         model_name=model_dir.name,
@@ -174,7 +178,7 @@ def _withdrawn(candidate: Candidate, store: VersionStore) -> str:
                 f"this model was published as version {version} and withdrawn, so it isn't published again. "
                 f"To serve it all the same: noisy-gru runs restore {version}"
             )
-    if (version := barred_models(read_history(store.model_dir)).get(candidate.identity)) is not None:
+    if (version := blocked_models(read_history(store.model_dir)).get(candidate.identity)) is not None:
         return (
             f"this model was published as version {version}, withdrawn, and removed since, so it isn't published "
             f"again. To publish it all the same: noisy-gru runs restore {version}, then run it again"

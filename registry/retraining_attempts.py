@@ -16,7 +16,7 @@ from typing import Literal, get_args
 from noisy_gru.storage.atomic_files import append_line
 
 ATTEMPTS = "retraining.jsonl"
-Event = Literal["started", "published", "refused", "failed", "interrupted"]
+AttemptEvent = Literal["started", "published", "refused", "failed", "interrupted"]
 NO_END = "it has no end: it was killed, or still goes on"
 
 
@@ -35,7 +35,7 @@ class Attempt:
     """
 
     at: str
-    event: Event
+    event: AttemptEvent
     run_id: str
     spans: str = ""
     data: str = ""
@@ -50,7 +50,7 @@ class Outcome:
     run_id: str
     started: datetime
     ended: datetime | None
-    event: Event
+    event: AttemptEvent
     data: str
     reason: str
     version: int | None = None
@@ -93,7 +93,7 @@ def is_open(attempts: Iterable[Attempt], run_id: str) -> bool:
 
 
 def close_attempt(
-    model_dir: Path, run_id: str, event: Event, at: datetime, *, reason: str = "", version: int | None = None
+    model_dir: Path, run_id: str, event: AttemptEvent, at: datetime, *, reason: str = "", version: int | None = None
 ) -> None:
     """Adds the end of a run's retraining; nothing if it has none that is open, as when a person ran the pipeline."""
     if is_open(read_attempts(model_dir), run_id):
@@ -128,7 +128,7 @@ def _parsed(line: str) -> Attempt | None:
         return None
     texts = (attempt.run_id, attempt.spans, attempt.data, attempt.reason)
     whole = (
-        attempt.event in get_args(Event)
+        attempt.event in get_args(AttemptEvent)
         and all(isinstance(text, str) for text in texts)
         and (attempt.version is None or isinstance(attempt.version, int))
         and moment.tzinfo is not None

@@ -14,16 +14,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from noisy_gru.registry.history import barred_models, read_history
-from noisy_gru.registry.integrity import check_version, damage
-from noisy_gru.registry.pending_change import Intent
+from noisy_gru.registry.history import blocked_models, read_history
+from noisy_gru.registry.integrity import altered_files, check_version
+from noisy_gru.registry.pending_change import PendingChange
 from noisy_gru.registry.published_versions import WITHDRAWN, versions
 from noisy_gru.registry.version_store import LOCK_SECONDS, Step, VersionStore, no_step, open_store
 from noisy_gru.schema.errors import PublishError
 
 
 @dataclass(frozen=True)
-class Change:
+class VersionChange:
     """What was done, in words, and the versions that are current and stable now."""
 
     text: str
@@ -32,10 +32,10 @@ class Change:
     left_alone: list[str]
 
 
-Tell = Callable[[Change], None]
+Notify = Callable[[VersionChange], None]
 
 
-def tell_nobody(change: Change) -> None:
+def no_notification(change: VersionChange) -> None:
     """Tells nobody of a change: who called reads it."""
 
 
@@ -49,9 +49,9 @@ def rollback(
     clock: Callable[[], float] = time.time,
     sleep: Callable[[float], None] = time.sleep,
     at: Step = no_step,
-    tell: Tell = tell_nobody,
+    notify: Notify = no_notification,
     lock_seconds: float = LOCK_SECONDS,
-) -> Change:
+) -> VersionChange:
     """Withdraws the newest version, or all that are newer than one.
 
     What is asked for is written down first. Then servers get the places of the labels (``models.config``), and the
@@ -66,7 +66,7 @@ def rollback(
         clock: seconds since 1970.
         sleep: waits.
         at: is told each step before it is done; for tests.
-        tell: is given what was done. Until it returns, the same again is taken for this rollback, and goes no further.
+        notify: called with the change. Until it returns, the same call is taken for this rollback, and goes no further.
         lock_seconds: how long to wait for another change of the same model.
 
     Raises:
@@ -90,13 +90,13 @@ def rollback(
         else:
             leaving = _leaving(store, present, to)
             if leaving:
-                _ask(store, Intent("rollback", leaving, present[-1], reason), wait_for_servers)
+                _ask(store, PendingChange("rollback", leaving, present[-1], reason), wait_for_servers)
                 names, several = ", ".join(map(str, reversed(leaving))), len(leaving) > 1
                 text = f"version{'s' * several} {names} {'are' if several else 'is'} withdrawn; "
                 change = _finish(store, f"{text}version {store.published[-1]} is current")
             else:
                 change = _finish(store, f"version {present[-1]} is current already")
-    return _answer(store, change, tell)
+    return _answer(store, change, notify)
 
 
 def restore(
@@ -107,9 +107,9 @@ def restore(
     reason: str = "",
     clock: Callable[[], float] = time.time,
     at: Step = no_step,
-    tell: Tell = tell_nobody,
+    notify: Notify = no_notification,
     lock_seconds: float = LOCK_SECONDS,
-) -> Change:
+) -> VersionChange:
     """Brings a withdrawn version back: the undoing of a rollback. Arguments as those of ``rollback``.
 
     Of a version whose files were removed since, only the withdrawal is undone: a run may publish this model again.
@@ -128,12 +128,12 @@ def restore(
                 raise PublishError(
                     f"{store.model_dir / str(version)} is in the way: it isn't noisy-gru's. Move it away."
                 )
-            if found := damage(folder):
+            if found := altered_files(folder):
                 names = ", ".join(found)
                 raise PublishError(f"{folder}: {names}: not what was published; it stays withdrawn.")
-            _ask(store, Intent("restore", [version], present[-1] if present else None, reason))
+            _ask(store, PendingChange("restore", [version], present[-1] if present else None, reason))
             change = _finish(store, f"version {version} is back; version {store.published[-1]} is current")
-        elif version in barred_models(read_history(store.model_dir)).values():
+        elif version in blocked_models(read_history(store.model_dir)).values():
             _present(store)
             store.record("allow", version, previous=present[-1], reason=reason)
             text = f"the files of version {version} were removed, so it can't come back; a run may publish it again"
@@ -143,7 +143,7 @@ def restore(
                 f"{store.model_dir}: version {version} isn't withdrawn. {_told_withdrawn(store) or 'None is. '}"
                 f"In place are {', '.join(map(str, present)) or 'none'}."
             )
-    return _answer(store, change, tell)
+    return _answer(store, change, notify)
 
 
 def promote(
@@ -153,9 +153,9 @@ def promote(
     reason: str = "",
     clock: Callable[[], float] = time.time,
     at: Step = no_step,
-    tell: Tell = tell_nobody,
+    notify: Notify = no_notification,
     lock_seconds: float = LOCK_SECONDS,
-) -> Change:
+) -> VersionChange:
     """Gives the label `stable` to the canary, the newest version. Arguments as those of ``rollback``.
 
     Raises:
@@ -174,9 +174,9 @@ def promote(
             change = _finish(store, f"version {labels.stable} is stable already")
         else:
             check_version(store.model_dir, labels.canary)
-            _ask(store, Intent("promote", [labels.canary], labels.stable, reason))
+            _ask(store, PendingChange("promote", [labels.canary], labels.stable, reason))
             change = _finish(store, f"version {present[-1]} is stable now; before, {labels.stable} was")
-    return _answer(store, change, tell)
+    return _answer(store, change, notify)
 
 
 def _leaving(store: VersionStore, present: list[int], to: int | None) -> list[int]:
@@ -196,7 +196,7 @@ def _leaving(store: VersionStore, present: list[int], to: int | None) -> list[in
     return [version for version in reversed(present) if version > target]
 
 
-def _ask(store: VersionStore, intent: Intent, wait: Callable[[], None] = lambda: None) -> None:
+def _ask(store: VersionStore, intent: PendingChange, wait: Callable[[], None] = lambda: None) -> None:
     # What was asked for before is done, and may not be done again after this.
     store.answered()
     store.at("intent")
@@ -204,8 +204,8 @@ def _ask(store: VersionStore, intent: Intent, wait: Callable[[], None] = lambda:
     store.carry_out(intent, wait)
 
 
-def _answer(store: VersionStore, change: Change, tell: Tell) -> Change:
-    tell(change)
+def _answer(store: VersionStore, change: VersionChange, notify: Notify) -> VersionChange:
+    notify(change)
     store.answered()
     return change
 
@@ -229,8 +229,8 @@ def _told_withdrawn(store: VersionStore) -> str:
     return f"Withdrawn are {names}: noisy-gru runs restore VERSION brings one back. " if names else ""
 
 
-def _finish(store: VersionStore, text: str) -> Change:
+def _finish(store: VersionStore, text: str) -> VersionChange:
     left_alone = store.write_server_files()
     store.at("done")
     labels = store.labels
-    return Change(text, labels.canary, labels.stable, left_alone)
+    return VersionChange(text, labels.canary, labels.stable, left_alone)

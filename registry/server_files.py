@@ -17,7 +17,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from noisy_gru.registry.config import BatchingConfig
-from noisy_gru.registry.labels import ServedModel, served_models
+from noisy_gru.registry.labels import ServedVersions, all_served_versions
 from noisy_gru.storage.atomic_files import write_atomically
 
 # Its image holds TensorFlow of the same number.
@@ -55,7 +55,7 @@ FLAGS = (
 BATCHING_FLAGS = ("--enable_batching=true", f"--batching_parameters_file={MODELS}/{BATCHING_CONFIG}")
 
 
-def render(name: str, models: Sequence[ServedModel], batching: BatchingConfig) -> str:
+def render(name: str, models: Sequence[ServedVersions], batching: BatchingConfig) -> str:
     """The content of one of ``FILES``.
 
     Args:
@@ -114,7 +114,7 @@ def write_server_files(
     Returns:
         The names of the files that were left alone.
     """
-    models = served_models(serving_dir, without or {})
+    models = all_served_versions(serving_dir, without or {})
     left_alone = []
     for name in FILES:
         at(f"write {name}")

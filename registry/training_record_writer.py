@@ -26,7 +26,7 @@ _UNKNOWN = {"run_id": "", "pipeline": "", "seed": None, "config_hash": "", "fing
 
 
 @dataclass(frozen=True)
-class Retraining:
+class TrainingFiles:
     """Where the files of a version's record come from.
 
     Attributes:

@@ -19,7 +19,7 @@ from pathlib import Path
 from noisy_gru.registry.config import PublishingConfig
 from noisy_gru.registry.history import Action, Event, append_event, last_actions, read_history
 from noisy_gru.registry.labels import SETTINGS, Labels, choose_labels, read_settings
-from noisy_gru.registry.pending_change import Intent, pending
+from noisy_gru.registry.pending_change import PendingChange, pending_changes
 from noisy_gru.registry.published_versions import (
     INCOMING,
     RECORD,
@@ -60,7 +60,7 @@ class VersionStore:
         # Whether what a server sees was changed: said when something fails.
         self.changed = False
         # What was asked for and is done, but isn't answered yet.
-        self._done: list[Intent] = []
+        self._done: list[PendingChange] = []
 
     @property
     def published(self) -> list[int]:
@@ -107,7 +107,7 @@ class VersionStore:
         append_event(self.model_dir, event)
         return event
 
-    def carry_out(self, intent: Intent, wait: Callable[[], None] = lambda: None) -> None:
+    def carry_out(self, intent: PendingChange, wait: Callable[[], None] = lambda: None) -> None:
         """Does what was asked for, or the rest of it; ``answered`` has to follow when the person knows.
 
         Args:
@@ -143,7 +143,9 @@ class VersionStore:
             self.at("answered")
             self._done.pop().remove(self.model_dir)
 
-    def repair(self, reason: str = "", wait: Callable[[], None] = lambda: None) -> tuple[list[Intent], list[Event]]:
+    def repair(
+        self, reason: str = "", wait: Callable[[], None] = lambda: None
+    ) -> tuple[list[PendingChange], list[Event]]:
         """Finishes what a kill cut off: what was asked for and what was being removed; records what has no record.
 
         Args:
@@ -159,7 +161,7 @@ class VersionStore:
         self.at("clean")
         for leftover in self.model_dir.glob(f"{INCOMING}*"):
             shutil.rmtree(leftover)
-        asked = pending(self.model_dir)
+        asked = pending_changes(self.model_dir)
         for intent in asked:
             self.carry_out(intent, wait)
         last = last_actions(read_history(self.model_dir))

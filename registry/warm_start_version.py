@@ -13,7 +13,7 @@ from noisy_gru.registry.training_record import read_training_record
 
 
 @dataclass(frozen=True)
-class Base:
+class WarmStartVersion:
     """A version of the model and its fingerprint, both None if there is none to go on from, and a sentence about it."""
 
     version: int | None
@@ -30,7 +30,7 @@ class Base:
         return json.dumps(asdict(self), indent=1) + "\n"
 
 
-def choose_base(serving_dir: Path, model_name: str, data: str) -> Base:
+def choose_warm_start_version(serving_dir: Path, model_name: str, data: str) -> WarmStartVersion:
     """The version that a training on some data goes on from.
 
     If the newest version was trained on the same data, it is the one that this version itself was given: so a run with
@@ -47,21 +47,23 @@ def choose_base(serving_dir: Path, model_name: str, data: str) -> Base:
     latest = find_latest(serving_dir, model_name)
     publication = latest.publication
     if publication is None:
-        return Base(None, None, latest.note)
+        return WarmStartVersion(None, None, latest.note)
     check_record(serving_dir / model_name, publication.version)
     record = read_training_record(serving_dir / model_name / str(publication.version))
     if record is not None and record.data_hash == data:
         given = record.warm_start.get("base", {})
         same = f"version {publication.version} was trained on the same data"
         if given.get("version") is None:
-            return Base(None, None, f"{same}, and started anew")
-        return Base(
+            return WarmStartVersion(None, None, f"{same}, and started anew")
+        return WarmStartVersion(
             int(given["version"]), str(given["fingerprint"]), f"{same}, and was given version {given['version']}"
         )
-    return Base(publication.version, publication.fingerprint, latest.note)
+    return WarmStartVersion(publication.version, publication.fingerprint, latest.note)
 
 
-def bring_base(base: Base, serving_dir: Path, model_name: str, target: Path) -> Base:
+def copy_warm_start_version(
+    base: WarmStartVersion, serving_dir: Path, model_name: str, target: Path
+) -> WarmStartVersion:
     """Copies the Keras file of the chosen version into an artifact.
 
     Returns:
@@ -73,5 +75,5 @@ def bring_base(base: Base, serving_dir: Path, model_name: str, target: Path) -> 
         folder = serving_dir / model_name / name
         if (folder / RECORD).exists() and (publication := read_publication(folder)).fingerprint == base.fingerprint:
             missing = copy_keras(publication, folder, target)
-            return Base(base.version, base.fingerprint, missing or base.note)
-    return Base(base.version, base.fingerprint, f"{base.note}, which is gone")
+            return WarmStartVersion(base.version, base.fingerprint, missing or base.note)
+    return WarmStartVersion(base.version, base.fingerprint, f"{base.note}, which is gone")

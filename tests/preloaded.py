@@ -19,7 +19,7 @@ from pathlib import Path
 MODULES = (
     *("noisy_gru.pipeline.build", "noisy_gru.pipeline.runs.local_runner", "noisy_gru.pipeline.runs.recovery"),
     *("noisy_gru.pipeline.runs.pruning", "noisy_gru.pipeline.runs.replay", "noisy_gru.pipeline.runs.step_report"),
-    *("noisy_gru.components.evaluation.metrics", "noisy_gru.components.serving_gate.skew"),
+    *("noisy_gru.components.evaluation.tfma_metrics", "noisy_gru.components.serving_gate.training_path"),
     *("noisy_gru.components.retrain_planner.new_data", "noisy_gru.components.retrain_planner.drift"),
     *("noisy_gru.kubeflow.step.step_io", "noisy_gru.trainer.module"),
 )

@@ -12,7 +12,7 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.types.artifact import Artifact
 
-from noisy_gru.components.anomaly_gate.messages import Finding, explain, findings
+from noisy_gru.components.anomaly_gate.messages import Anomaly, explain, findings
 from noisy_gru.schema.errors import AnomalyError
 
 # Generated code, of which type checkers see nothing.
@@ -45,7 +45,7 @@ def check(anomalies: dict[str, Any]) -> None:
     Raises:
         AnomalyError: naming every feature, its splits, what the schema expects, what was found and what to do.
     """
-    found: list[Finding] = [finding for split, info in anomalies.items() for finding in findings(split, info)]
+    found: list[Anomaly] = [finding for split, info in anomalies.items() for finding in findings(split, info)]
     if not found:
         return
     count = len({finding.feature for finding in found})

@@ -17,7 +17,7 @@ _SHOWN = 10
 
 
 @dataclass(frozen=True)
-class Finding:
+class Anomaly:
     """One way in which a feature of a split isn't as the schema says."""
 
     split: str
@@ -31,7 +31,7 @@ class Finding:
         return f"expected {self.expected}; found: {self.found} -> {self.advice}"
 
 
-def findings(split: str, anomalies: Any) -> Iterator[Finding]:
+def findings(split: str, anomalies: Any) -> Iterator[Anomaly]:
     """What ``anomalies`` says of ``split``, feature by feature.
 
     The schema that was checked against travels in ``anomalies.baseline``.
@@ -44,18 +44,18 @@ def findings(split: str, anomalies: Any) -> Iterator[Finding]:
         for reason in info.reason or [info]:
             expected, advice = _expected(_kind(reason), feature, schema)
             found = (reason.description or reason.short_description or "an anomaly without a description").strip()
-            yield Finding(split, name, expected, found.rstrip("."), advice)
+            yield Anomaly(split, name, expected, found.rstrip("."), advice)
     if anomalies.HasField("dataset_anomaly_info"):
         info = anomalies.dataset_anomaly_info
         for reason in info.reason or [info]:
             advice = "check that the files are complete, or change the bounds on the number of examples in the schema"
-            yield Finding(split, "(the whole split)", "a number of examples in bounds", reason.description, advice)
+            yield Anomaly(split, "(the whole split)", "a number of examples in bounds", reason.description, advice)
     if anomalies.data_missing:
         advice = "check data.files and splits: no sequence reached this split"
-        yield Finding(split, "(the whole split)", "at least one sequence", "no data", advice)
+        yield Anomaly(split, "(the whole split)", "at least one sequence", "no data", advice)
 
 
-def explain(found: Iterable[Finding]) -> str:
+def explain(found: Iterable[Anomaly]) -> str:
     """The page that a person reads: findings grouped by feature, equal ones of several splits together."""
     grouped: dict[str, dict[str, list[str]]] = {}
     for finding in found:

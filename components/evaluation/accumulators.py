@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from noisy_gru.components.evaluation.catalogue import (
+from noisy_gru.components.evaluation.metric_catalogue import (
     EXAMPLE_COUNT,
     MAE_OF_NAIVE,
     NAIVE_COUNT,

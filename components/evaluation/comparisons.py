@@ -15,10 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from noisy_gru.components.evaluation.catalogue import comparison_metric, default_margin, naive_baselines
-from noisy_gru.components.evaluation.clusters import Clusters, clusters_of
 from noisy_gru.components.evaluation.config import CompareConfig, EvaluationConfig
-from noisy_gru.components.evaluation.measures import Answers, Measure, measure
+from noisy_gru.components.evaluation.metric_catalogue import comparison_metric, default_margin, naive_baselines
 from noisy_gru.components.evaluation.paired_bootstrap import (
     TIE_WEIGHT,
     Accept,
@@ -28,6 +26,8 @@ from noisy_gru.components.evaluation.paired_bootstrap import (
     resample,
     sums_by_cluster,
 )
+from noisy_gru.components.evaluation.resampled_metrics import Outputs, ResampledMetric, resampled_metric
+from noisy_gru.components.evaluation.sequence_clusters import Clusters, clusters_of
 from noisy_gru.schema.config import ClassificationConfig, DatasetConfig, ForecastingConfig
 
 WHOLE = "all"
@@ -170,7 +170,7 @@ class _Evidence:
                 masks.setdefault(name, []).append(number)
         self.slices = {name: np.array(masks[name]) for name in sorted(masks)}
 
-    def of(self, where: str) -> tuple[Answers, Clusters]:
+    def of(self, where: str) -> tuple[Outputs, Clusters]:
         """Answers and clusters of a slice."""
         if where == WHOLE:
             return self.answers, self.clusters
@@ -249,7 +249,7 @@ def _compare(asked: _Asked, evidence: _Evidence, bootstrap: Bootstrap, dataset: 
     answers, grouped = evidence.of(asked.slice)
     clusters = grouped.codes
     beside = asked.against if asked.against in _ONLY_KNOWN else None
-    found = measure(asked.metric, dataset.task, evidence.classes, beside)
+    found = resampled_metric(asked.metric, dataset.task, evidence.classes, beside)
     sums = np.concatenate([found.columns(answers, "candidate"), found.columns(answers, asked.against)], axis=1)
     # A window whose naive value isn't known says nothing of it.
     if beside is not None:
@@ -284,7 +284,7 @@ def _compare(asked: _Asked, evidence: _Evidence, bootstrap: Bootstrap, dataset: 
     )
 
 
-def _ties(found: Measure) -> np.ndarray | None:
+def _ties(found: ResampledMetric) -> np.ndarray | None:
     return None if found.ties is None else TIE_WEIGHT * found.ties
 
 

@@ -17,11 +17,11 @@ from tfx.utils import json_utils, path_utils
 
 from noisy_gru.components.evaluation.comparisons import judge, read_answers
 from noisy_gru.components.evaluation.config import EvaluationConfig
+from noisy_gru.components.evaluation.constant_baselines import TRAIN_STATISTICS, train_constants
+from noisy_gru.components.evaluation.evaluation_summary import read_evaluation
 from noisy_gru.components.evaluation.extractors import EXTRACTORS
-from noisy_gru.components.evaluation.model_outputs import ANSWERS, recorded
-from noisy_gru.components.evaluation.summary import read_evaluation
+from noisy_gru.components.evaluation.recorded_outputs import ANSWERS, recorded
 from noisy_gru.components.evaluation.tfma_config import SPLIT, eval_config
-from noisy_gru.components.evaluation.train_constants import TRAIN_STATISTICS, train_constants
 from noisy_gru.components.evaluation.verdict import write_verdict
 from noisy_gru.components.latest_blessed.executor import IDENTITY, is_present
 from noisy_gru.components.pusher.executor import METRICS

@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow_model_analysis as tfma
 
-from noisy_gru.components.evaluation.model_outputs import recorder
+from noisy_gru.components.evaluation.recorded_outputs import recorder
 
 EXTRACTORS = f"{__name__}.custom_extractors"
 _tfma: Any = tfma

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from noisy_gru.components.evaluation.clusters import clusters_of
 from noisy_gru.components.evaluation.paired_bootstrap import TIE_WEIGHT, Bootstrap, interval, resample, sums_by_cluster
+from noisy_gru.components.evaluation.sequence_clusters import clusters_of
 from noisy_gru.components.evaluation.sequence_losses import labels, naive_losses, names, sequence_losses
 from noisy_gru.schema.config import ClassificationConfig, DatasetConfig, ForecastingConfig, TaskConfig
 

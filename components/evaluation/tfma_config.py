@@ -10,16 +10,16 @@ from typing import Any
 
 from tensorflow_model_analysis.proto import config_pb2
 
-from noisy_gru.components.evaluation.catalogue import (
+from noisy_gru.components.evaluation.config import EvaluationConfig
+from noisy_gru.components.evaluation.metric_catalogue import (
     EXAMPLE_COUNT,
     check_evaluation,
     known_metrics,
 )
-from noisy_gru.components.evaluation.config import EvaluationConfig
 from noisy_gru.schema.config import DatasetConfig
 
 SPLIT = "test"
-METRICS_MODULE = "noisy_gru.components.evaluation.metrics"
+METRICS_MODULE = "noisy_gru.components.evaluation.tfma_metrics"
 METRICS_CLASS = "SequenceMetric"
 # Generated code, of which type checkers see nothing.
 _proto: Any = config_pb2

@@ -10,7 +10,7 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
-from noisy_gru.registry.latest_version import Latest, copy_latest, to_compare_with
+from noisy_gru.registry.latest_version import BaselineVersion, choose_baseline, copy_version
 
 CANDIDATE = "candidate"
 MODEL = "model"
@@ -28,11 +28,11 @@ def is_present(artifact: Any) -> bool:
     return artifact.get_int_custom_property(PRESENT) == 1
 
 
-def chosen(input_dict: dict[str, Any], exec_properties: dict[str, Any]) -> Latest:
+def chosen(input_dict: dict[str, Any], exec_properties: dict[str, Any]) -> BaselineVersion:
     """What the candidate is to be compared with; see `to_compare_with`."""
     candidate = artifact_utils.get_single_instance(input_dict[CANDIDATE])
     saved_model = Path(path_utils.serving_model_path(candidate.uri))
-    return to_compare_with(saved_model, Path(exec_properties[SERVING_DIR]), exec_properties[MODEL_NAME])
+    return choose_baseline(saved_model, Path(exec_properties[SERVING_DIR]), exec_properties[MODEL_NAME])
 
 
 class Executor(base_executor.BaseExecutor):
@@ -53,7 +53,7 @@ class Executor(base_executor.BaseExecutor):
         model.set_int_custom_property(PRESENT, int(latest.publication is not None))
         if latest.publication is not None:
             model.set_string_custom_property(VERSION, str(latest.publication.version))
-            if missing := copy_latest(latest.publication, Path(exec_properties[SERVING_DIR]), Path(model.uri)):
+            if missing := copy_version(latest.publication, Path(exec_properties[SERVING_DIR]), Path(model.uri)):
                 note = f"{note}; {missing}"
         model.set_string_custom_property("note", note)
         logger.info(note, extra={"event": {"message": note}})

@@ -15,10 +15,10 @@ from tfx.utils import path_utils
 from noisy_gru.components.latest_blessed.executor import IDENTITY
 from noisy_gru.registry.config import PublishingConfig
 from noisy_gru.registry.model_identity import model_identity
-from noisy_gru.registry.publish import Published, WithdrawnError, publish
+from noisy_gru.registry.publish import PublishResult, WithdrawnError, publish
 from noisy_gru.registry.published_versions import COMPARED_WITH, fingerprint, hash_files
-from noisy_gru.registry.retraining_attempts import Event, close_attempt
-from noisy_gru.registry.training_record_writer import Retraining
+from noisy_gru.registry.retraining_attempts import AttemptEvent, close_attempt
+from noisy_gru.registry.training_record_writer import TrainingFiles
 from noisy_gru.schema.errors import PublishError
 from noisy_gru.trainer.export.artifact_files import KERAS_FOLDER
 
@@ -80,14 +80,14 @@ def origin(artifact: Any) -> str:
     return artifact.get_string_custom_property(ORIGIN) or artifact.uri
 
 
-def retraining(model: Any, input_dict: dict[str, Any], run: dict[str, Any]) -> Retraining:
+def training_files(model: Any, input_dict: dict[str, Any], run: dict[str, Any]) -> TrainingFiles:
     """What the version is to carry for the next training: as far as the step is given it."""
     given = input_dict.get(INGESTION_REPORT, [])
     report = Path(artifact_utils.get_single_instance(given).uri) / "ingestion_report.json" if given else None
-    return Retraining(Path(model.uri) / KERAS_FOLDER, report, run)
+    return TrainingFiles(Path(model.uri) / KERAS_FOLDER, report, run)
 
 
-def told(result: Published) -> str:
+def told(result: PublishResult) -> str:
     """What a push did, in one line."""
     version, stable = result.publication.version, result.labels.stable
     text = f"version {version}" if result.is_new else f"version {version}, which was published before"
@@ -136,7 +136,7 @@ class Executor(base_executor.BaseExecutor):
                 settings=PublishingConfig.model_validate_json(exec_properties.get(PUBLISHING) or "{}"),
                 model_uri=origin(model),
                 lineage=lineage,
-                retraining=retraining(model, input_dict, run),
+                training_files=training_files(model, input_dict, run),
                 identify=model_identity,
             )
         except WithdrawnError as error:
@@ -162,7 +162,9 @@ class Executor(base_executor.BaseExecutor):
         self._close("refused", exec_properties, text)
         logger.error(text, extra={"event": {"message": text, "pushed": False}})
 
-    def _close(self, event: Event, exec_properties: dict[str, Any], reason: str, version: int | None = None) -> None:
+    def _close(
+        self, event: AttemptEvent, exec_properties: dict[str, Any], reason: str, version: int | None = None
+    ) -> None:
         """Notes the end of the retraining that this run is, if it is one."""
         run_id = self._context.pipeline_run_id if self._context is not None else None
         model_dir = Path(exec_properties[SERVING_DIR]) / exec_properties[MODEL_NAME]

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from noisy_gru.components.evaluation.clusters import PLURALS, clusters_of
 from noisy_gru.components.evaluation.config import ReferenceConfig
 from noisy_gru.components.evaluation.paired_bootstrap import MIN_CLUSTERS, Bootstrap, is_accepted, paired_bootstrap
-from noisy_gru.components.reference_gate.verdict import Verdict
+from noisy_gru.components.evaluation.sequence_clusters import PLURALS, clusters_of
+from noisy_gru.components.reference_gate.verdict import ReferenceVerdict
 from noisy_gru.schema.config import ClassificationConfig, DatasetConfig
 
 
@@ -25,7 +25,7 @@ def compare(
     dataset: DatasetConfig,
     reference: ReferenceConfig,
     against: str = "the published model",
-) -> Verdict:
+) -> ReferenceVerdict:
     """The verdict.
 
     Args:
@@ -45,7 +45,7 @@ def compare(
     known["clusters"] = len(np.unique(clusters))
     if published is None:
         text = f"{metric} is {of_new:.4g} on {count}; there is no published model to compare with"
-        return Verdict(accepted=True, text=text, **known)
+        return ReferenceVerdict(accepted=True, text=text, **known)
     of_published = 1 - float(published.mean()) if is_class else float(published.mean())
     # Errors are compared as parts of the published model's: a margin then needs no unit.
     unit = 1.0 if is_class else (of_published or 1.0)
@@ -68,4 +68,4 @@ def compare(
         text += f", {reference.margin:g} is allowed" + (
             "" if is_class else " (as parts of the published model's error)"
         )
-    return Verdict(accepted=accepted, text=text, published=of_published, fall=fall, most=-found.lower, **known)
+    return ReferenceVerdict(accepted=accepted, text=text, published=of_published, fall=fall, most=-found.lower, **known)

@@ -16,7 +16,7 @@ from noisy_gru.components.evaluation.sequence_losses import names, sequence_loss
 from noisy_gru.components.latest_blessed.executor import VERSION, is_present
 from noisy_gru.components.reference_gate.comparison import compare
 from noisy_gru.components.reference_gate.reference_set import read_reference
-from noisy_gru.components.reference_gate.verdict import write_verdict
+from noisy_gru.components.reference_gate.verdict import write_reference_verdict
 from noisy_gru.components.sequence_example_gen.beam_transforms import open_any
 from noisy_gru.components.sequence_example_gen.driver import glob
 from noisy_gru.schema.config import DatasetConfig
@@ -67,7 +67,7 @@ class Executor(base_executor.BaseExecutor):
         blessing.set_int_custom_property("current_model_id", model.id)
         blessing.set_string_custom_property("current_model", model.uri)
         folder = Path(blessing.uri)
-        write_verdict(folder, verdict)
+        write_reference_verdict(folder, verdict)
         (folder / (_BLESSED_FILE if verdict.accepted else _NOT_BLESSED_FILE)).touch()
         log = logger.info if verdict.accepted else logger.error
         log(verdict.text, extra={"event": {"message": verdict.text, "blessed": verdict.accepted}})

@@ -10,7 +10,7 @@ VERDICT_FILE = "verdict.json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
+class ReferenceVerdict:
     """What a comparison on the reference set showed.
 
     Attributes:
@@ -38,11 +38,11 @@ class Verdict:
     clusters: int
 
 
-def write_verdict(folder: Path, verdict: Verdict) -> None:
+def write_reference_verdict(folder: Path, verdict: ReferenceVerdict) -> None:
     """Writes it."""
     (folder / VERDICT_FILE).write_text(json.dumps(asdict(verdict), indent=1) + "\n", encoding="utf-8")
 
 
-def read_verdict(folder: Path) -> Verdict:
+def read_reference_verdict(folder: Path) -> ReferenceVerdict:
     """What the step wrote into its blessing."""
-    return Verdict(**json.loads((folder / VERDICT_FILE).read_text(encoding="utf-8")))
+    return ReferenceVerdict(**json.loads((folder / VERDICT_FILE).read_text(encoding="utf-8")))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 
 from noisy_gru.components.retrain_planner.config import AlarmsConfig
-from noisy_gru.components.retrain_planner.evidence import Evidence, Sizes
+from noisy_gru.components.retrain_planner.evidence import DataSizes, Evidence
 from noisy_gru.components.retrain_planner.plan import Reason
 
 OFF = {"off": True}
@@ -70,7 +70,7 @@ def _data_size(config: AlarmsConfig, evidence: Evidence) -> Reason:
     return Reason(rule="data_size", kind="alarm", met=True, text=text, numbers=numbers)
 
 
-def _before(sizes: Sizes) -> str:
+def _before(sizes: DataSizes) -> str:
     low, high = min(sizes.known), max(sizes.known)
     known = f"{low:,}" if low == high else f"{low:,} to {high:,}"
     return f"those that were trained on have {known}" if sizes.by_span else f"it had {known} when it was trained on"

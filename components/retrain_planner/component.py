@@ -15,7 +15,7 @@ from noisy_gru.components.retrain_planner.config import RulesConfig
 from noisy_gru.data.ingestion.spans import LATEST
 
 
-class RetrainPlan(types.Artifact):
+class RetrainPlanArtifact(types.Artifact):
     """``plan.json``; custom properties `retrain` (0 or 1), `reason` and `spans`."""
 
     TYPE_NAME = "noisy_gru.RetrainPlan"
@@ -35,7 +35,7 @@ class RetrainPlannerSpec(types.ComponentSpec):
         executor.NONCE: ExecutionParameter(type=str, optional=True),
     }
     INPUTS = {}  # noqa: RUF012
-    OUTPUTS = {executor.PLAN: ChannelParameter(type=RetrainPlan)}  # noqa: RUF012
+    OUTPUTS = {executor.PLAN: ChannelParameter(type=RetrainPlanArtifact)}  # noqa: RUF012
 
 
 class RetrainPlanner(base_component.BaseComponent):
@@ -81,7 +81,7 @@ class RetrainPlanner(base_component.BaseComponent):
                 model_name=model_name,
                 rules=rules.model_dump_json(),
                 force=force,
-                plan=types.Channel(type=RetrainPlan),
+                plan=types.Channel(type=RetrainPlanArtifact),
             )
         )
 

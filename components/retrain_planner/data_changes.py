@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from noisy_gru.components.retrain_planner.evidence import News
+from noisy_gru.components.retrain_planner.evidence import DataChanges
 from noisy_gru.registry.training_record import DataFile, SpanFiles, TrainingRecord
 
 
-def news_of(record: TrainingRecord | None, spans: Sequence[SpanFiles], files: Sequence[DataFile]) -> News:
+def data_changes(record: TrainingRecord | None, spans: Sequence[SpanFiles], files: Sequence[DataFile]) -> DataChanges:
     """How the data to train on now differs from that of a published model.
 
     Args:
@@ -23,7 +23,7 @@ def news_of(record: TrainingRecord | None, spans: Sequence[SpanFiles], files: Se
         new = [file.name for file in files if file.name not in before]
         altered = [file.name for file in files if file.name in before and differs(before[file.name], file)]
         gone = sorted(set(before) - {file.name for file in files})
-        return News(
+        return DataChanges(
             by_span=False, known=known, files=tuple(sorted(new + altered)), altered=tuple(altered), gone=tuple(gone)
         )
     trained = {span.number: span for span in record.spans} if record else {}
@@ -34,7 +34,7 @@ def news_of(record: TrainingRecord | None, spans: Sequence[SpanFiles], files: Se
         if span.number in trained and (why := _change(trained[span.number], span)) is not None
     }
     names = [file.name for span in spans if span in fresh or span.number in changed for file in span.files]
-    return News(
+    return DataChanges(
         by_span=True,
         known=known,
         spans=tuple(span.number for span in fresh),

@@ -11,7 +11,7 @@ from noisy_gru.registry.retraining_attempts import Outcome
 
 
 @dataclass(frozen=True, kw_only=True)
-class Base:
+class PublishedVersion:
     """The published model that the data is compared with.
 
     Attributes:
@@ -26,7 +26,7 @@ class Base:
 
 
 @dataclass(frozen=True, kw_only=True)
-class News:
+class DataChanges:
     """How the data to train on differs from what the published model was trained on.
 
     Attributes:
@@ -96,7 +96,7 @@ class Drift:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sizes:
+class DataSizes:
     """Bytes of the data.
 
     Attributes:
@@ -111,7 +111,7 @@ class Sizes:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measured:
+class Measurements:
     """What ingesting the new data showed.
 
     Attributes:
@@ -147,12 +147,12 @@ class Evidence:
         sizes: of the new data and of what was trained on; None: there is nothing to compare.
     """
 
-    base: Base | None
-    news: News
+    base: PublishedVersion | None
+    news: DataChanges
     spans: tuple[int, ...]
     data: str
-    measured: Measured | None = None
+    measured: Measurements | None = None
     why_not_measured: str = ""
     attempts: Sequence[Outcome] = ()
     withdrawn: Sequence[int] = ()
-    sizes: Sizes | None = None
+    sizes: DataSizes | None = None

@@ -13,7 +13,7 @@ from noisy_gru.registry.retraining_attempts import Outcome
 from noisy_gru.schema.durations import parse_duration
 
 
-def brakes(rules: RulesConfig, evidence: Evidence, now: datetime) -> Iterator[Reason]:
+def guards(rules: RulesConfig, evidence: Evidence, now: datetime) -> Iterator[Reason]:
     """The verdict of every brake."""
     # What was interrupted is to go on, not to wait.
     ended = [attempt for attempt in evidence.attempts if attempt.event != "interrupted"]

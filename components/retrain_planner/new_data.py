@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from noisy_gru.components.evaluation.served_error import ServedError
-from noisy_gru.components.retrain_planner.evidence import Drift, Measured
+from noisy_gru.components.retrain_planner.evidence import Drift, Measurements
 from noisy_gru.components.retrain_planner.shards import ids_in, keep_others
 from noisy_gru.components.sequence_example_gen.in_process import EXAMPLES, ingest_in_process, read_examples
 from noisy_gru.data.ingestion.lineage import check_spans
@@ -32,7 +32,7 @@ def measure(
     served_of: Callable[..., ServedError] | None = None,
     why_not_served: str = "",
     parts: Sequence[tuple[str, ResolvedInput]] = (),
-) -> Measured:
+) -> Measurements:
     """Counts the new data's sequences, and measures how far it moved.
 
     Args:
@@ -83,7 +83,7 @@ def measure(
             found = read_examples(folder)
             of_parts = _examples_of(parts, before, dataset, folder, size_of) if len(parts) > 1 else {}
             served = served_of(found, parts=of_parts)
-        return Measured(
+        return Measurements(
             rows=rows,
             sequences=sequences,
             drift=drift,

@@ -56,7 +56,7 @@ class Reason:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class RetrainPlan:
     """Whether to retrain, and why or why not.
 
     Attributes:

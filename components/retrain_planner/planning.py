@@ -13,9 +13,15 @@ from pathlib import Path
 
 from noisy_gru.components.evaluation.served_error import published_error, served_error
 from noisy_gru.components.retrain_planner.config import RulesConfig
-from noisy_gru.components.retrain_planner.data_changes import news_of
-from noisy_gru.components.retrain_planner.evidence import Base, Evidence, Measured, News, Sizes
-from noisy_gru.components.retrain_planner.plan import Plan
+from noisy_gru.components.retrain_planner.data_changes import data_changes
+from noisy_gru.components.retrain_planner.evidence import (
+    DataChanges,
+    DataSizes,
+    Evidence,
+    Measurements,
+    PublishedVersion,
+)
+from noisy_gru.components.retrain_planner.plan import RetrainPlan
 from noisy_gru.components.retrain_planner.rules import decide
 from noisy_gru.data.ingestion.resolved_input import ResolvedInput, resolve_input
 from noisy_gru.data.ingestion.spans import LATEST
@@ -66,7 +72,7 @@ def make_plan(
     span: str = LATEST,
     force: bool = False,
     run_id: str = "",
-) -> Plan:
+) -> RetrainPlan:
     """Decides whether to retrain.
 
     Args:
@@ -93,7 +99,7 @@ def make_plan(
         check_served(subject.model_dir)
         check_record(subject.model_dir, publication.version)
     record = read_training_record(subject.model_dir / str(publication.version)) if publication else None
-    news = news_of(record, spans, list(by_name.values()))
+    news = data_changes(record, spans, list(by_name.values()))
     measured, why_not = _measured(subject, found, by_name, record, publication, news)
     evidence = Evidence(
         base=_base(publication, record),
@@ -109,25 +115,27 @@ def make_plan(
     return decide(subject.rules, evidence, pipeline=subject.pipeline, now=now, force=force)
 
 
-def _base(publication: Publication | None, record: TrainingRecord | None) -> Base | None:
+def _base(publication: Publication | None, record: TrainingRecord | None) -> PublishedVersion | None:
     if publication is None:
         return None
     spans = format_spans([each.number for each in record.spans]) if record else ""
-    return Base(version=publication.version, published=datetime.fromisoformat(publication.published), spans=spans)
+    return PublishedVersion(
+        version=publication.version, published=datetime.fromisoformat(publication.published), spans=spans
+    )
 
 
 def _sizes(
-    spans: Sequence[SpanFiles], files: Mapping[str, DataFile], record: TrainingRecord | None, news: News
-) -> Sizes | None:
+    spans: Sequence[SpanFiles], files: Mapping[str, DataFile], record: TrainingRecord | None, news: DataChanges
+) -> DataSizes | None:
     """Bytes of the new spans and of those that the published model knows; of all files where there are no spans."""
     if record is None or not news.known:
         return None
     if not news.by_span:
         known, now = (sum(file.bytes or 0 for file in each) for each in (record.files, files.values()))
-        return Sizes(by_span=False, new={"all data": now} if news.count else {}, known=(known,) if known else ())
+        return DataSizes(by_span=False, new={"all data": now} if news.count else {}, known=(known,) if known else ())
     sizes = {span.number: sum(file.bytes or 0 for file in span.files) for span in record.spans}
     new = set(news.new_spans)
-    return Sizes(
+    return DataSizes(
         by_span=True,
         new={
             f"span {span.number}": sum(file.bytes or 0 for file in span.files) for span in spans if span.number in new
@@ -142,8 +150,8 @@ def _measured(
     files: Mapping[str, DataFile],
     record: TrainingRecord | None,
     publication: Publication | None,
-    news: News,
-) -> tuple[Measured | None, str]:
+    news: DataChanges,
+) -> tuple[Measurements | None, str]:
     """What ingesting the new data shows, or why it isn't ingested."""
     rules = subject.rules
     published = published_error(record.metrics, subject.dataset.task) if record is not None else None

@@ -8,13 +8,13 @@ from noisy_gru.components.retrain_planner.alarms import alarms
 from noisy_gru.components.retrain_planner.config import RulesConfig
 from noisy_gru.components.retrain_planner.evidence import Evidence
 from noisy_gru.components.retrain_planner.formatting import utc_text
-from noisy_gru.components.retrain_planner.guards import brakes
-from noisy_gru.components.retrain_planner.plan import Plan, Reason
+from noisy_gru.components.retrain_planner.guards import guards
+from noisy_gru.components.retrain_planner.plan import Reason, RetrainPlan
 from noisy_gru.components.retrain_planner.triggers import triggers
 from noisy_gru.schema.span_patterns import format_spans
 
 
-def decide(rules: RulesConfig, evidence: Evidence, *, pipeline: str, now: datetime, force: bool = False) -> Plan:
+def decide(rules: RulesConfig, evidence: Evidence, *, pipeline: str, now: datetime, force: bool = False) -> RetrainPlan:
     """The plan. The same evidence at the same time gives the same plan.
 
     Args:
@@ -26,7 +26,7 @@ def decide(rules: RulesConfig, evidence: Evidence, *, pipeline: str, now: dateti
     """
     reasons = (
         *triggers(rules, evidence, now),
-        *brakes(rules, evidence, now),
+        *guards(rules, evidence, now),
         *alarms(rules.alarms, evidence),
     )
     if force:
@@ -35,7 +35,7 @@ def decide(rules: RulesConfig, evidence: Evidence, *, pipeline: str, now: dateti
         )
     met = {reason.kind for reason in reasons if reason.met}
     due = "trigger" in met and "brake" not in met
-    return Plan(
+    return RetrainPlan(
         pipeline=pipeline,
         retrain=force or (due and "alarm" not in met),
         held=due and "alarm" in met and not force,

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from noisy_gru.components.retrain_planner.config import RulesConfig
-from noisy_gru.components.retrain_planner.evidence import Base, Evidence, FeatureDrift, News
+from noisy_gru.components.retrain_planner.evidence import DataChanges, Evidence, FeatureDrift, PublishedVersion
 from noisy_gru.components.retrain_planner.formatting import ahead_text, is_ahead, span_of_time
 from noisy_gru.components.retrain_planner.plan import FIRST, Reason
 from noisy_gru.schema.durations import parse_duration
@@ -53,11 +53,11 @@ def _new_spans(rules: RulesConfig, evidence: Evidence) -> Reason:
     return Reason(rule="new_spans", kind="trigger", met=count >= wanted, text=text, numbers=numbers)
 
 
-def _of_base(base: Base) -> str:
+def _of_base(base: PublishedVersion) -> str:
     return f"span{'s' * (not base.spans.isdecimal())} {base.spans}"
 
 
-def _told_news(news: News) -> str:
+def _told_news(news: DataChanges) -> str:
     if not news.by_span:
         new = [name for name in news.files if name not in news.altered]
         told = (("new", new), ("changed", news.altered), ("gone", news.gone))
@@ -162,7 +162,7 @@ def _age(rules: RulesConfig, evidence: Evidence, now: datetime) -> Reason:
     )
 
 
-def _unknown_age(rules: RulesConfig, evidence: Evidence, base: Base, now: datetime) -> Reason:
+def _unknown_age(rules: RulesConfig, evidence: Evidence, base: PublishedVersion, now: datetime) -> Reason:
     """Of a version from the future: it would stay young for years, so it counts as too old."""
     told = f"version {base.version} was published {ahead_text(base.published, now)}; its age is not known"
     if rules.max_age is None:

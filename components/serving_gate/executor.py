@@ -13,8 +13,8 @@ from tfx.utils import path_utils
 
 from noisy_gru.components.serving_gate.gate import judge
 from noisy_gru.components.serving_gate.keras_reference import keras_reference
-from noisy_gru.components.serving_gate.plan import read_signatures, warmup_requests
-from noisy_gru.components.serving_gate.sequences import read_examples
+from noisy_gru.components.serving_gate.probe_plan import read_signatures, warmup_requests
+from noisy_gru.components.serving_gate.probe_sequences import read_examples
 from noisy_gru.components.serving_gate.warmup import stamp
 from noisy_gru.registry.config import BudgetsConfig
 from noisy_gru.schema.config import DatasetConfig

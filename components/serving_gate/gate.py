@@ -7,15 +7,15 @@ from pathlib import Path
 
 from google.protobuf.message import DecodeError
 
-from noisy_gru.components.serving_gate import agreement
-from noisy_gru.components.serving_gate.audit import audit, operations
-from noisy_gru.components.serving_gate.contract import broken_promises, promised_inputs
-from noisy_gru.components.serving_gate.costs import cost_checks
+from noisy_gru.components.serving_gate import agreement_checks
+from noisy_gru.components.serving_gate.cost_checks import cost_checks
+from noisy_gru.components.serving_gate.graph_audit import audit, operations
 from noisy_gru.components.serving_gate.keras_reference import Reference, expected_answers
-from noisy_gru.components.serving_gate.plan import Plan, make_plan, read_signatures
-from noisy_gru.components.serving_gate.probe import Observation, Probe
-from noisy_gru.components.serving_gate.report import Check, Report
-from noisy_gru.components.serving_gate.variables import read_variables, unwanted
+from noisy_gru.components.serving_gate.probe import Probe, ProbeResult
+from noisy_gru.components.serving_gate.probe_plan import ProbePlan, make_probe_plan, read_signatures
+from noisy_gru.components.serving_gate.report import GateCheck, GateReport
+from noisy_gru.components.serving_gate.signature_contract import broken_promises, promised_inputs
+from noisy_gru.components.serving_gate.variables_audit import read_variables, unwanted
 from noisy_gru.registry.config import BudgetsConfig
 from noisy_gru.saved_model.saved_model_proto import parse_saved_model
 from noisy_gru.schema.config import DatasetConfig
@@ -34,7 +34,7 @@ def judge(
     budgets: BudgetsConfig | None = None,
     serving_step: bool = False,
     name: str = "",
-) -> Report:
+) -> GateReport:
     """All checks of a SavedModel.
 
     Args:
@@ -48,14 +48,14 @@ def judge(
     """
     budgets = budgets or BudgetsConfig()
     signatures = read_signatures(model)
-    plan = Plan()
+    plan = ProbePlan()
     if examples and not broken_promises(signatures, dataset, serving_step=serving_step):
-        plan = make_plan(model, examples, dataset, budgets, signatures, serving_step=serving_step)
+        plan = make_probe_plan(model, examples, dataset, budgets, signatures, serving_step=serving_step)
     timeout = _TIMEOUT + (_TIMEOUT_PER_REQUEST * budgets.requests if budgets.any else 0.0)
     with Probe(model, plan.questions, plan.timed) as probe:
         expected = expected_answers(load_reference, plan)
         seen = probe.observation(timeout=timeout)
-    report = Report(name or str(model), [_load(seen)])
+    report = GateReport(name or str(model), [_load(seen)])
     checks = report.checks
     checks.append(_operations(model, seen))
     reference = expected.reference
@@ -63,64 +63,66 @@ def judge(
     if seen.error:
         return report
     broken = broken_promises(seen.signatures, dataset, serving_step=serving_step)
-    checks.append(Check("signatures", ", ".join(seen.signatures) or "none", broken))
+    checks.append(GateCheck("signatures", ", ".join(seen.signatures) or "none", broken))
     if broken:
         return report
     if not examples:
-        checks.append(Check("answers", "none", ["the test split holds no sequence to ask the model with"]))
+        checks.append(GateCheck("answers", "none", ["the test split holds no sequence to ask the model with"]))
         return report
     checks.append(_warmup(plan, seen, list(promised_inputs(dataset, serving_step=serving_step))))
     asked = {**plan.answers, **plan.pieces}
     failed = seen.failures(asked)
-    checks.append(Check("answers", f"{len(asked)} questions, each asked twice", failed[:_SHOWN]))
+    checks.append(GateCheck("answers", f"{len(asked)} questions, each asked twice", failed[:_SHOWN]))
     if failed or not checks[-2].passed:
         return report
     scale = reference.scale if reference is not None else 1.0
-    checks += [agreement.repeated(plan, seen), agreement.both_signatures(plan, seen, scale)]
-    checks.append(agreement.parity(plan, seen, expected))
+    checks += [agreement_checks.repeated(plan, seen), agreement_checks.both_signatures(plan, seen, scale)]
+    checks.append(agreement_checks.parity(plan, seen, expected))
     if reference is not None:
-        checks.append(agreement.skew(plan, seen, expected))
+        checks.append(agreement_checks.skew(plan, seen, expected))
     if plan.streams:
-        checks.append(agreement.streams(plan, seen, scale))
+        checks.append(agreement_checks.streams(plan, seen, scale))
     checks += cost_checks(seen, budgets)
     return report
 
 
-def _load(seen: Observation) -> Check:
+def _load(seen: ProbeResult) -> GateCheck:
     if seen.error:
-        return Check("load", "not loadable as TF Serving loads it", [seen.error])
-    return Check("load", "loaded in a Session, in a process without TensorFlow's Python")
+        return GateCheck("load", "not loadable as TF Serving loads it", [seen.error])
+    return GateCheck("load", "loaded in a Session, in a process without TensorFlow's Python")
 
 
-def _operations(model: Path, seen: Observation) -> Check:
+def _operations(model: Path, seen: ProbeResult) -> GateCheck:
     file = model / "saved_model.pb"
     if not file.is_file():
-        return Check("operations", "nothing to look through", [f"{file} is missing"])
+        return GateCheck("operations", "nothing to look through", [f"{file} is missing"])
     try:
         graphs = parse_saved_model(file.read_bytes()).meta_graphs
     except DecodeError as error:
-        return Check("operations", "nothing to look through", [f"{file} is not a SavedModel: {error}"])
+        return GateCheck("operations", "nothing to look through", [f"{file} is not a SavedModel: {error}"])
     bad = [str(operation) for graph in graphs for operation in audit(graph, seen.operations)]
     count = sum(1 for graph in graphs for _ in operations(graph))
     more = [f"and {len(bad) - _SHOWN} more"] if len(bad) > _SHOWN else []
-    return Check("operations", f"{count} operations", [*bad[:_SHOWN], *more], {"operations": count, "bad": len(bad)})
+    return GateCheck(
+        "operations", f"{count} operations", [*bad[:_SHOWN], *more], {"operations": count, "bad": len(bad)}
+    )
 
 
-def _variables(model: Path, reference: Reference | None) -> Check:
+def _variables(model: Path, reference: Reference | None) -> GateCheck:
     try:
         variables = read_variables(model)
     except ModelError as error:
-        return Check("variables", "not readable", [str(error)])
+        return GateCheck("variables", "not readable", [str(error)])
     values = sum(variable.values for variable in variables)
     problems = unwanted(variables, reference.parameters if reference is not None else None)
-    return Check("variables", f"{len(variables)} variables, {values} values", problems, {"values": values})
+    return GateCheck("variables", f"{len(variables)} variables, {values} values", problems, {"values": values})
 
 
-def _warmup(plan: Plan, seen: Observation, signatures: list[str]) -> Check:
+def _warmup(plan: ProbePlan, seen: ProbeResult, signatures: list[str]) -> GateCheck:
     if plan.warmup_problem:
-        return Check("warm-up", "not readable", [plan.warmup_problem])
+        return GateCheck("warm-up", "not readable", [plan.warmup_problem])
     called = {question.signature for question in plan.warmup.values()}
     problems = [f"no warm-up request calls {name}" for name in signatures if name not in called]
     problems += [f"TF Serving would not load this version: {failure}" for failure in seen.failures(plan.warmup)]
     found = f"{len(plan.warmup)} requests, read back and answered"
-    return Check("warm-up", found, problems[:_SHOWN], {"requests": len(plan.warmup)})
+    return GateCheck("warm-up", found, problems[:_SHOWN], {"requests": len(plan.warmup)})

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from noisy_gru.components.serving_gate.plan import Plan
-from noisy_gru.components.serving_gate.probe import Answers
+from noisy_gru.components.serving_gate.probe import Outputs
+from noisy_gru.components.serving_gate.probe_plan import ProbePlan
 
 Answer = Callable[[list[bytes]], Mapping[str, np.ndarray]]
 
@@ -45,11 +45,11 @@ class Expected:
 
     problem: str = ""
     reference: Reference | None = None
-    from_examples: dict[str, Answers | str] = field(default_factory=dict)
-    from_training: Answers | str = ""
+    from_examples: dict[str, Outputs | str] = field(default_factory=dict)
+    from_training: Outputs | str = ""
 
 
-def expected_answers(load: Callable[[], Reference], plan: Plan) -> Expected:
+def expected_answers(load: Callable[[], Reference], plan: ProbePlan) -> Expected:
     """Ask the Keras side for all that a served model is compared with. What goes wrong is in the answer, not raised."""
     try:
         reference = load()
@@ -64,7 +64,7 @@ def expected_answers(load: Callable[[], Reference], plan: Plan) -> Expected:
     )
 
 
-def _answered(ask: Answer, examples: list[bytes]) -> Answers | str:
+def _answered(ask: Answer, examples: list[bytes]) -> Outputs | str:
     try:
         return dict(ask(examples))
     except Exception as error:  # noqa: BLE001 (whatever is wrong with the Keras side, the report has to say it)
@@ -81,8 +81,8 @@ def keras_reference(serving_model: str, transform_graph: str) -> Reference:
     import tensorflow as tf
     import tensorflow_transform as tft
 
-    from noisy_gru.components.serving_gate.skew import TrainingPath
-    from noisy_gru.components.serving_gate.variables import read_variables
+    from noisy_gru.components.serving_gate.training_path import TrainingPath
+    from noisy_gru.components.serving_gate.variables_audit import read_variables
     from noisy_gru.trainer.export.saved_model import load_for_parity, target_scale
 
     served = load_for_parity(serving_model, transform_graph)

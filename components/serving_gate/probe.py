@@ -21,19 +21,19 @@ from pathlib import Path
 
 import numpy as np
 
-from noisy_gru.components.serving_gate.contract import STATE
+from noisy_gru.components.serving_gate.signature_contract import STATE
 from noisy_gru.saved_model.c_api import registered_operations
 from noisy_gru.saved_model.session import SessionModel, Signature
 from noisy_gru.schema.errors import ModelError
 
-Answers = dict[str, np.ndarray]
+Outputs = dict[str, np.ndarray]
 _ROUNDS = 2
 _FEWEST_CALLS = 5
 _STATUS = Path("/proc/self/status")
 
 
 @dataclass(frozen=True)
-class Question:
+class ProbeRequest:
     """A call of a signature.
 
     Attributes:
@@ -48,7 +48,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Timed:
+class TimedRequests:
     """Calls whose time is taken.
 
     Attributes:
@@ -65,7 +65,7 @@ class Timed:
 
 
 @dataclass(frozen=True)
-class Observation:
+class ProbeResult:
     """What the clean process saw.
 
     Attributes:
@@ -80,11 +80,11 @@ class Observation:
     error: str = ""
     operations: Mapping[str, bool] = field(default_factory=dict)
     signatures: dict[str, Signature] = field(default_factory=dict)
-    rounds: list[dict[str, Answers | str]] = field(default_factory=list)
+    rounds: list[dict[str, Outputs | str]] = field(default_factory=list)
     times: dict[str, list[float]] = field(default_factory=dict)
     memory: int | None = None
 
-    def answers(self, name: str, round_: int = 0) -> Answers:
+    def answers(self, name: str, round_: int = 0) -> Outputs:
         """The answers to a question that had some."""
         answers = self.rounds[round_][name]
         if isinstance(answers, str):
@@ -99,12 +99,12 @@ class Observation:
 
 def observe(
     model: Path,
-    questions: Mapping[str, Question],
-    timed: Mapping[str, Timed],
+    questions: Mapping[str, ProbeRequest],
+    timed: Mapping[str, TimedRequests],
     *,
     before_times: Callable[[], object],
     clock: Callable[[], float] = time.perf_counter,
-) -> Observation:
+) -> ProbeResult:
     """Loads the model, asks all questions in their order, then all of them again, and takes times.
 
     Args:
@@ -119,7 +119,7 @@ def observe(
     try:
         loaded = SessionModel(model)
     except ModelError as error:
-        return Observation(error=str(error), operations=operations)
+        return ProbeResult(error=str(error), operations=operations)
     with loaded:
         rounds = [_ask_all(loaded, questions) for _ in range(_ROUNDS)]
         failed = any(isinstance(answer, str) for answers in rounds for answer in answers.values())
@@ -127,11 +127,11 @@ def observe(
         times = {} if failed else {name: _take_times(loaded, each, clock) for name, each in timed.items()}
         peak = _memory("VmHWM")
         memory = None if before is None or peak is None else max(peak - before, 0)
-        return Observation("", operations, loaded.signatures, rounds, times, memory)
+        return ProbeResult("", operations, loaded.signatures, rounds, times, memory)
 
 
-def _ask_all(model: SessionModel, questions: Mapping[str, Question]) -> dict[str, Answers | str]:
-    told: dict[str, Answers | str] = {}
+def _ask_all(model: SessionModel, questions: Mapping[str, ProbeRequest]) -> dict[str, Outputs | str]:
+    told: dict[str, Outputs | str] = {}
     for name, question in questions.items():
         inputs = question.inputs
         if question.after:
@@ -147,7 +147,7 @@ def _ask_all(model: SessionModel, questions: Mapping[str, Question]) -> dict[str
     return told
 
 
-def _take_times(model: SessionModel, timed: Timed, clock: Callable[[], float]) -> list[float]:
+def _take_times(model: SessionModel, timed: TimedRequests, clock: Callable[[], float]) -> list[float]:
     taken: list[float] = []
     while len(taken) < timed.calls and (len(taken) < _FEWEST_CALLS or sum(taken) < timed.seconds):
         inputs = timed.inputs[len(taken) % len(timed.inputs)]
@@ -178,7 +178,9 @@ class Probe:
         timed: what to take times of.
     """
 
-    def __init__(self, model: Path, questions: Mapping[str, Question], timed: Mapping[str, Timed] | None = None):
+    def __init__(
+        self, model: Path, questions: Mapping[str, ProbeRequest], timed: Mapping[str, TimedRequests] | None = None
+    ):
         self._asked = pickle.dumps((model, dict(questions), dict(timed or {})))
 
     def __enter__(self) -> Probe:
@@ -201,7 +203,7 @@ class Probe:
         self._process.communicate()
         self._folder.cleanup()
 
-    def observation(self, *, timeout: float) -> Observation:
+    def observation(self, *, timeout: float) -> ProbeResult:
         """What the process saw; asked once.
 
         Args:
@@ -211,11 +213,11 @@ class Probe:
             # The end of its standard input is the sign to take the times.
             _, words = self._process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
-            return Observation(error=f"The model did not answer within {timeout:g} s.")
+            return ProbeResult(error=f"The model did not answer within {timeout:g} s.")
         if self._process.returncode != 0 or not self._answered.is_file():
             last = words.strip().splitlines()[-5:]
             ended = f"The process that loads it ended with {self._process.returncode}."
-            return Observation(error="\n".join([ended, *last]))
+            return ProbeResult(error="\n".join([ended, *last]))
         return pickle.loads(self._answered.read_bytes())
 
 

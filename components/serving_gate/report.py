@@ -11,7 +11,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Check:
+class GateCheck:
     """One check.
 
     Attributes:
@@ -35,11 +35,11 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Report:
+class GateReport:
     """All checks that were made of a model."""
 
     model: str
-    checks: list[Check]
+    checks: list[GateCheck]
 
     @property
     def blessed(self) -> bool:

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from noisy_gru.components.serving_gate.contract import STATE
-from noisy_gru.components.serving_gate.probe import Question
+from noisy_gru.components.serving_gate.probe import ProbeRequest
+from noisy_gru.components.serving_gate.signature_contract import STATE
 from noisy_gru.schema.errors import ModelError
 
 WARMUP_FILE = Path("assets.extra") / "tf_serving_warmup_requests"
@@ -23,7 +23,7 @@ WARMUP_FILE = Path("assets.extra") / "tf_serving_warmup_requests"
 MOST_RECORDS = 1000
 
 
-def stamp(model: Path, destination: Path, requests: Mapping[str, Question], model_name: str) -> None:
+def stamp(model: Path, destination: Path, requests: Mapping[str, ProbeRequest], model_name: str) -> None:
     """Copies a SavedModel and puts the warm-up requests into the copy; the same ones give the same bytes.
 
     Args:
@@ -42,7 +42,7 @@ def stamp(model: Path, destination: Path, requests: Mapping[str, Question], mode
             writer.write(_log(question, model_name).SerializeToString(deterministic=True))
 
 
-def _log(question: Question, model_name: str) -> Any:
+def _log(question: ProbeRequest, model_name: str) -> Any:
     import tensorflow as tf
     from tensorflow_serving.apis import prediction_log_pb2
 
@@ -57,7 +57,7 @@ def _log(question: Question, model_name: str) -> Any:
     return log
 
 
-def read_requests(model: Path) -> dict[str, Question]:
+def read_requests(model: Path) -> dict[str, ProbeRequest]:
     """The warm-up requests of a model, by a name that says which one it is.
 
     Raises:
@@ -71,7 +71,7 @@ def read_requests(model: Path) -> dict[str, Question]:
     if not file.is_file():
         raise ModelError(f"{WARMUP_FILE} is missing, so the first requests to a server would wait")
     proto: Any = prediction_log_pb2
-    found: dict[str, Question] = {}
+    found: dict[str, ProbeRequest] = {}
     try:
         for number, record in enumerate(tf.data.TFRecordDataset(str(file)).as_numpy_iterator(), start=1):
             log = proto.PredictionLog.FromString(record)
@@ -81,7 +81,7 @@ def read_requests(model: Path) -> dict[str, Question]:
             inputs = {name: tf.make_ndarray(tensor) for name, tensor in request.inputs.items()}
             signature = request.model_spec.signature_name
             rows = max((len(values) for values in inputs.values() if values.ndim), default=0)
-            found[f"warm-up request {number} ({signature}, batch of {rows})"] = Question(signature, inputs)
+            found[f"warm-up request {number} ({signature}, batch of {rows})"] = ProbeRequest(signature, inputs)
     except tf.errors.OpError as error:
         # Without the names that TensorFlow gives its own nodes.
         words = re.sub(r"\{\{.*?\}\}|\[Op:.*", "", str(error.message)).strip()

@@ -8,7 +8,7 @@ from tfx.dsl.components.base import base_driver
 from tfx.orchestration.portable import base_driver as portable_base_driver
 from tfx.proto.orchestration import driver_output_pb2
 
-from noisy_gru.components.warm_start_base.executor import CHOSEN, chosen_base
+from noisy_gru.components.warm_start_base.executor import CHOSEN, chosen_version
 
 # Generated code, of which type checkers see nothing.
 _proto: Any = driver_output_pb2
@@ -23,7 +23,7 @@ class Driver(base_driver.BaseDriver, portable_base_driver.BaseDriver):
 
     def run(self, execution_info: Any) -> Any:
         """The driver's answer (``DriverOutput``): the property `chosen`."""
-        base = chosen_base(execution_info.input_dict, execution_info.exec_properties)
+        base = chosen_version(execution_info.input_dict, execution_info.exec_properties)
         result = _proto.DriverOutput()
         result.exec_properties[CHOSEN].string_value = base.identity
         return result

@@ -11,7 +11,7 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 
 from noisy_gru.registry.training_record import data_hash
-from noisy_gru.registry.warm_start_version import Base, bring_base, choose_base
+from noisy_gru.registry.warm_start_version import WarmStartVersion, choose_warm_start_version, copy_warm_start_version
 from noisy_gru.trainer.export.artifact_files import BASE_FILE, KERAS_FOLDER
 
 INGESTION_REPORT = "ingestion_report"
@@ -23,7 +23,7 @@ PRESENT = "present"
 logger = logging.getLogger("noisy_gru.progress")
 
 
-def chosen_base(input_dict: dict[str, Any], exec_properties: dict[str, Any]) -> Base:
+def chosen_version(input_dict: dict[str, Any], exec_properties: dict[str, Any]) -> WarmStartVersion:
     """The version to go on from, for the data of the ingestion's report.
 
     Raises:
@@ -31,7 +31,7 @@ def chosen_base(input_dict: dict[str, Any], exec_properties: dict[str, Any]) -> 
     """
     report = Path(artifact_utils.get_single_instance(input_dict[INGESTION_REPORT]).uri) / "ingestion_report.json"
     data = data_hash(json.loads(report.read_text(encoding="utf-8")))
-    return choose_base(Path(exec_properties[SERVING_DIR]), exec_properties[MODEL_NAME], data)
+    return choose_warm_start_version(Path(exec_properties[SERVING_DIR]), exec_properties[MODEL_NAME], data)
 
 
 class Executor(base_executor.BaseExecutor):
@@ -45,8 +45,8 @@ class Executor(base_executor.BaseExecutor):
         """
         model = artifact_utils.get_single_instance(output_dict[MODEL])
         target = Path(model.uri)
-        base = chosen_base(input_dict, exec_properties)
-        base = bring_base(base, Path(exec_properties[SERVING_DIR]), exec_properties[MODEL_NAME], target)
+        base = chosen_version(input_dict, exec_properties)
+        base = copy_warm_start_version(base, Path(exec_properties[SERVING_DIR]), exec_properties[MODEL_NAME], target)
         (target / BASE_FILE).write_text(base.to_json(), encoding="utf-8")
         model.set_int_custom_property(PRESENT, int((target / KERAS_FOLDER).is_dir()))
         model.set_string_custom_property("note", base.note)

@@ -19,8 +19,8 @@ from tfx.types.artifact import Artifact
 from tfx.utils import path_utils
 
 from noisy_gru.components.anomaly_gate.executor import read_findings
-from noisy_gru.components.evaluation.summary import EvaluationSummary, read_evaluation
-from noisy_gru.components.reference_gate.verdict import read_verdict
+from noisy_gru.components.evaluation.evaluation_summary import EvaluationSummary, read_evaluation
+from noisy_gru.components.reference_gate.verdict import read_reference_verdict
 from noisy_gru.components.retrain_planner.executor import PLAN_FILE
 from noisy_gru.components.retrain_planner.plan import Reason
 from noisy_gru.components.serving_gate.report import read_report
@@ -81,7 +81,7 @@ def evaluation_shown(summary: EvaluationSummary, confusion: tuple[list[str], np.
 
 def reference_page(step: Step) -> Shown:
     """The comparison on the reference set."""
-    verdict = read_verdict(_folder(step, "blessing"))
+    verdict = read_reference_verdict(_folder(step, "blessing"))
     numbers = {
         verdict.metric: verdict.new,
         f"published/{verdict.metric}": verdict.published,

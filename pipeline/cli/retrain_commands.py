@@ -30,7 +30,7 @@ from noisy_gru.pipeline.exit_codes import (
 )
 
 if TYPE_CHECKING:
-    from noisy_gru.components.retrain_planner.plan import Plan
+    from noisy_gru.components.retrain_planner.plan import RetrainPlan
     from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 
 retrain_app = typer.Typer(
@@ -169,7 +169,7 @@ def _loaded(config: Path, overrides: list[str] | None, root: Path | None) -> tup
 
 def _planned(
     config: PipelineConfig, serving_dir: Path, *, debug: bool, span: str = "latest", force: bool = False
-) -> Plan:
+) -> RetrainPlan:
     from datetime import UTC, datetime
 
     from noisy_gru.pipeline.config.checks import check_config
@@ -182,7 +182,7 @@ def _planned(
         return plan_retraining(config, serving_dir=serving_dir, now=datetime.now(UTC), span=span, force=force)
 
 
-def _show(decision: Plan, as_json: bool) -> None:
+def _show(decision: RetrainPlan, as_json: bool) -> None:
     from noisy_gru.pipeline.cli.runs_view import console_for
 
     if as_json:

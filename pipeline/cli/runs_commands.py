@@ -13,7 +13,7 @@ import typer
 from noisy_gru.pipeline.cli.options import DebugOption, JsonOption, exit_on_error, run_summary
 
 if TYPE_CHECKING:
-    from noisy_gru.registry.rollout import Change
+    from noisy_gru.registry.rollout import VersionChange
 
 runs_app = typer.Typer(
     help="The runs under a root: their records, and taking back what they published.",
@@ -105,7 +105,7 @@ def rollback(
 
     with exit_on_error(debug):
         folder, name = find_model(root, serving_dir, model)
-        rollout.rollback(folder, name, to=to, reason=reason, wait=wait, tell=partial(_tell, name, as_json=as_json))
+        rollout.rollback(folder, name, to=to, reason=reason, wait=wait, notify=partial(_tell, name, as_json=as_json))
 
 
 @runs_app.command()
@@ -123,7 +123,7 @@ def restore(
 
     with exit_on_error(debug):
         folder, name = find_model(root, serving_dir, model)
-        rollout.restore(folder, name, version, reason=reason, tell=partial(_tell, name, as_json=as_json))
+        rollout.restore(folder, name, version, reason=reason, notify=partial(_tell, name, as_json=as_json))
 
 
 @runs_app.command()
@@ -140,7 +140,7 @@ def promote(
 
     with exit_on_error(debug):
         folder, name = find_model(root, serving_dir, model)
-        rollout.promote(folder, name, reason=reason, tell=partial(_tell, name, as_json=as_json))
+        rollout.promote(folder, name, reason=reason, notify=partial(_tell, name, as_json=as_json))
 
 
 def find_model(root: Path | None, serving_dir: Path | None, name: str | None) -> tuple[Path, str]:
@@ -182,7 +182,7 @@ def find_model(root: Path | None, serving_dir: Path | None, name: str | None) ->
     raise UserError(f"{what} in {places}. Name the root of its runs with --root, or its folder with --serving-dir")
 
 
-def _tell(name: str, change: Change, *, as_json: bool) -> None:
+def _tell(name: str, change: VersionChange, *, as_json: bool) -> None:
     if as_json:
         content: dict[str, Any] = {"model": name, "newest": change.newest, "stable": change.stable}
         typer.echo(json.dumps({**content, "message": change.text, "left_alone": change.left_alone}))

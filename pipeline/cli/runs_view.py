@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from noisy_gru.pipeline.runs.run_directory import RunDirectory, RunRecord
-from noisy_gru.registry.labels import VersionState, version_state
+from noisy_gru.registry.labels import VersionStatus, version_status
 from noisy_gru.schema.errors import UserError
 from noisy_gru.schema.span_patterns import format_spans
 
@@ -53,11 +53,11 @@ def find_record(run: str, root: Path | None) -> RunRecord:
     raise UserError(f"run {run}: {what} under {ALL_ROOTS.absolute()}. Name the root of the run with --root")
 
 
-def _now(record: RunRecord) -> VersionState | None:
+def _now(record: RunRecord) -> VersionStatus | None:
     """Where the version that a run published is now; None if it published none, or nobody can tell."""
     if record.version is None or record.published_path is None:
         return None
-    return version_state(Path(record.published_path).parent, record.version)
+    return version_status(Path(record.published_path).parent, record.version)
 
 
 def published_state(record: RunRecord) -> str | None:
@@ -66,7 +66,7 @@ def published_state(record: RunRecord) -> str | None:
     return None if state is None else state.state
 
 
-def _state_words(state: VersionState) -> str:
+def _state_words(state: VersionStatus) -> str:
     if state.state == "published":
         return " ".join(["in place", *(["as", " and ".join(state.labels)] if state.labels else [])])
     if state.event is None:

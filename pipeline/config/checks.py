@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import difflib
 
-from noisy_gru.components.evaluation.catalogue import check_evaluation, known_metrics
 from noisy_gru.components.evaluation.config import REFERENCE_FILES
+from noisy_gru.components.evaluation.metric_catalogue import check_evaluation, known_metrics
 from noisy_gru.data.columns import Columns
 from noisy_gru.data.ingestion.resolved_input import resolve_input
 from noisy_gru.data.ingestion.spans import LATEST, files_without_span

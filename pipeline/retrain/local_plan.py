@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from noisy_gru.components.retrain_planner.plan import Plan
+from noisy_gru.components.retrain_planner.plan import RetrainPlan
 from noisy_gru.components.retrain_planner.planning import Subject, make_plan
 from noisy_gru.data.ingestion.spans import LATEST
 from noisy_gru.data.reading.file_hashes import hash_cache
@@ -29,7 +29,7 @@ def plan_retraining(
     span: str = LATEST,
     force: bool = False,
     run_id: str = "",
-) -> Plan:
+) -> RetrainPlan:
     """Decides whether to retrain. Changes nothing: what it measures by, it makes in a temporary folder.
 
     Args:

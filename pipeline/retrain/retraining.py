@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from noisy_gru.components.retrain_planner.plan import Plan
+from noisy_gru.components.retrain_planner.plan import RetrainPlan
 from noisy_gru.data.reading.file_hashes import hash_cache
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 from noisy_gru.pipeline.config.retraining_config import NotifyEvent
@@ -58,7 +58,7 @@ def retrain_once(
     force: bool = False,
     debug: bool = False,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
-    planner: Callable[..., Plan] | None = None,
+    planner: Callable[..., RetrainPlan] | None = None,
     runner: Callable[..., RunRecord] | None = None,
     teller: Callable[..., list[Delivery]] = notify,
     say: Callable[[str], None] = to_stderr,
@@ -139,7 +139,7 @@ class _Job:
         overrides: Sequence[str],
         force: bool,
         debug: bool,
-        planner: Callable[..., Plan] | None,
+        planner: Callable[..., RetrainPlan] | None,
         runner: Callable[..., RunRecord] | None,
     ) -> None:
         try:
@@ -158,7 +158,7 @@ class _Job:
         else:
             self.end(OUTCOMES.get(record.status, "failed"), error=record.error)
 
-    def _decide(self, planner: Callable[..., Plan] | None, force: bool) -> str | None:
+    def _decide(self, planner: Callable[..., RetrainPlan] | None, force: bool) -> str | None:
         """The newest span to train on; None if there is nothing to do."""
         cut_off = None if force else run_to_resume(self._directory, self._config)
         if cut_off is not None:
@@ -294,7 +294,7 @@ class _Job:
         return told
 
 
-def _planned(config: PipelineConfig, **options: Any) -> Plan:
+def _planned(config: PipelineConfig, **options: Any) -> RetrainPlan:
     from noisy_gru.pipeline.config.checks import check_config
     from noisy_gru.pipeline.retrain.local_plan import plan_retraining
 

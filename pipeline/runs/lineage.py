@@ -13,7 +13,7 @@ from typing import Any
 
 from noisy_gru.pipeline.runs.input_files import InputFile, base_of, check_files
 from noisy_gru.pipeline.runs.run_directory import RunRecord
-from noisy_gru.registry.labels import version_state
+from noisy_gru.registry.labels import version_status
 from noisy_gru.registry.published_versions import (
     WITHDRAWN,
     changed_files,
@@ -116,7 +116,7 @@ def trace(
     """
     folder = version_folder(serving_dir, model, version)
     publication, record = read_publication(folder), read_training_record(folder) or TrainingRecord(folder)
-    state = version_state(serving_dir / model, version)
+    state = version_status(serving_dir / model, version)
     inputs = _inputs(record) or ({} if run_record is None else run_record.inputs)
     if base is None and run_record is not None:
         base = base_of(run_record.config)

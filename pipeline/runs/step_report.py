@@ -115,7 +115,7 @@ def _latest(outputs: Outputs, record: RunRecord) -> Report:
 
 
 def _evaluation(outputs: Outputs, record: RunRecord) -> Report:
-    from noisy_gru.components.evaluation.summary import read_evaluation
+    from noisy_gru.components.evaluation.evaluation_summary import read_evaluation
 
     latest = next((step.numbers.get("version") for step in record.steps if step.name == "LatestBlessed"), None)
     found = read_evaluation(_one(outputs, "evaluation").uri, *([f"version {latest}"] if latest else []))
@@ -148,9 +148,9 @@ def _serving(outputs: Outputs, record: RunRecord) -> Report:
 
 
 def _reference(outputs: Outputs, record: RunRecord) -> Report:
-    from noisy_gru.components.reference_gate.verdict import read_verdict
+    from noisy_gru.components.reference_gate.verdict import read_reference_verdict
 
-    found = read_verdict(Path(_one(outputs, "blessing").uri))
+    found = read_reference_verdict(Path(_one(outputs, "blessing").uri))
     if not found.accepted:
         record.refusals.append(f"ReferenceGate: {found.text}")
     return f"{'passed' if found.accepted else 'REFUSED'}: {found.text}", asdict(found)

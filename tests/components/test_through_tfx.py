@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from noisy_gru.components.evaluation.config import CompareConfig, EvaluationConfig
-from noisy_gru.components.evaluation.summary import read_evaluation
+from noisy_gru.components.evaluation.evaluation_summary import read_evaluation
 from noisy_gru.components.serving_gate.report import read_report
 from noisy_gru.components.serving_gate.warmup import WARMUP_FILE, read_requests
 from noisy_gru.registry.config import BudgetsConfig

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from noisy_gru.registry.publish import publish
-from noisy_gru.registry.training_record_writer import Retraining
+from noisy_gru.registry.training_record_writer import TrainingFiles
 from noisy_gru.schema.errors import PublishError
 
 # TFX and ML Metadata warn of their own use of what they deprecated.
@@ -109,11 +109,11 @@ def push(tmp_path: Path, content: bytes, seconds: float, lineage: dict[str, str]
     write_graph(artifact, content)
     (artifact / "Format-Keras").mkdir(exist_ok=True)
     (artifact / "Format-Keras" / "model.keras").write_bytes(b"keras of " + content)
-    retraining = Retraining(artifact / "Format-Keras")
+    training_files = TrainingFiles(artifact / "Format-Keras")
     # As on a cluster, the artifact is where no other step can read it.
     uri = "minio://bucket/run/Trainer/model"
     source, serving = artifact / "Format-Serving", tmp_path / "serving"
-    publish(source, serving, "m", model_uri=uri, lineage=lineage, retraining=retraining, clock=lambda: seconds)
+    publish(source, serving, "m", model_uri=uri, lineage=lineage, training_files=training_files, clock=lambda: seconds)
 
 
 def test_a_first_run_finds_none(find: Find, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ import yaml
 from noisy_gru.pipeline.config.kubeflow_config import KubeflowConfig
 from noisy_gru.pipeline.exit_codes import EXIT_CONFIG, EXIT_REFUSED
 from noisy_gru.registry.config import BatchingConfig
-from noisy_gru.registry.labels import Labels, ServedModel
+from noisy_gru.registry.labels import Labels, ServedVersions
 from noisy_gru.registry.server_files import render
 from noisy_gru.trainer.distributed.cluster import Cluster
 
@@ -254,7 +254,7 @@ def test_the_steps_account_may_do_what_the_launcher_does_and_nothing_more() -> N
 
 def published() -> dict[str, Object]:
     """What the Pusher writes beside the models, by kind."""
-    model = ServedModel(name="vowels", labels=Labels(stable=1, canary=1), num_versions=1)
+    model = ServedVersions(name="vowels", labels=Labels(stable=1, canary=1), num_versions=1)
     return {each["kind"]: each for each in documents(render("kubernetes.yaml", [model], BatchingConfig()))}
 
 

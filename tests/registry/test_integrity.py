@@ -14,7 +14,7 @@ from noisy_gru.registry.integrity import check_record, check_served
 from noisy_gru.registry.publish import publish
 from noisy_gru.registry.published_versions import RECORD, read_publication
 from noisy_gru.registry.rollout import promote, rollback
-from noisy_gru.registry.training_record_writer import Retraining
+from noisy_gru.registry.training_record_writer import TrainingFiles
 from noisy_gru.schema.errors import PublishError
 
 DATA = "variables/variables.data-00000-of-00001"
@@ -41,7 +41,7 @@ def served(model: Path, change: Callable[[Path], Path], tmp_path: Path) -> Path:
             tmp_path / "serving",
             "m",
             model_uri=str(artifact.parent),
-            retraining=Retraining(keras, run={"run_id": "r"}),
+            training_files=TrainingFiles(keras, run={"run_id": "r"}),
             clock=lambda v=version: v,
         )
     return tmp_path / "serving" / "m"

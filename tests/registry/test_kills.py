@@ -19,7 +19,7 @@ import pytest
 
 from noisy_gru.registry.config import PublishingConfig
 from noisy_gru.registry.history import HISTORY, last_actions, read_history
-from noisy_gru.registry.labels import read_settings, served_model
+from noisy_gru.registry.labels import read_settings, served_versions
 from noisy_gru.registry.publish import WithdrawnError, publish
 from noisy_gru.registry.published_versions import (
     hash_files,
@@ -128,7 +128,7 @@ def check_settled(serving: Path) -> None:
     withdrawn = {version for version, event in last.items() if event.action == "rollback"}
     assert sorted(withdrawn) == withdrawn_versions(folder)
     assert all(json.loads(line) for line in (folder / HISTORY).read_text().splitlines())
-    model = served_model(folder)
+    model = served_versions(folder)
     assert model is not None
     for name in FILES:
         assert (serving / name).read_text() == render(name, [model], read_settings(folder).batching)

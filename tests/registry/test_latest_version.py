@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from noisy_gru.registry.latest_version import copy_latest, find_latest
+from noisy_gru.registry.latest_version import copy_version, find_latest
 from noisy_gru.registry.publish import publish
 from noisy_gru.registry.published_versions import RECORD, Publication
 from noisy_gru.registry.training_record import RETRAINING
-from noisy_gru.registry.training_record_writer import Retraining
+from noisy_gru.registry.training_record_writer import TrainingFiles
 from noisy_gru.schema.errors import PublishError
 
 
@@ -28,8 +28,10 @@ def artifact(tmp_path: Path) -> Path:
 
 
 def push(artifact: Path, serving: Path, seconds: float) -> Publication:
-    retraining = Retraining(artifact / "Format-Keras")
-    return publish(artifact / "Format-Serving", serving, "m", retraining=retraining, clock=lambda: seconds).publication
+    training_files = TrainingFiles(artifact / "Format-Keras")
+    return publish(
+        artifact / "Format-Serving", serving, "m", training_files=training_files, clock=lambda: seconds
+    ).publication
 
 
 def test_a_first_run_has_none(tmp_path: Path) -> None:
@@ -49,7 +51,7 @@ def test_the_newest_version_is_found_and_copied_whole(artifact: Path, tmp_path: 
     shutil.rmtree(artifact)
     target = tmp_path / "target"
     target.mkdir()
-    assert copy_latest(second, tmp_path, target) == ""
+    assert copy_version(second, tmp_path, target) == ""
     copied = sorted(file.relative_to(target).as_posix() for file in target.rglob("*") if file.is_file())
     assert copied == [
         "Format-Keras/model.keras",
@@ -67,7 +69,7 @@ def test_a_version_of_before_can_be_compared_with(artifact: Path, tmp_path: Path
     publication = publish(artifact / "Format-Serving", tmp_path, "m", clock=lambda: 100.0).publication
     target = tmp_path / "target"
     target.mkdir()
-    said = copy_latest(publication, tmp_path, target)
+    said = copy_version(publication, tmp_path, target)
     assert said == "version 100 can be compared with, but not trained further: it carries no Keras file"
     assert [child.name for child in target.iterdir()] == ["Format-Serving"]
     assert not (target / "Format-Serving" / RECORD).exists()
@@ -84,7 +86,7 @@ def test_a_damaged_keras_file_can_still_be_compared_with(is_gone: bool, artifact
     assert find_latest(tmp_path, "m").publication == publication
     target = tmp_path / "target"
     target.mkdir()
-    said = copy_latest(publication, tmp_path, target)
+    said = copy_version(publication, tmp_path, target)
     assert said.endswith("not trained further: assets.extra/retraining/model.keras isn't what was published")
     assert [child.name for child in target.iterdir()] == ["Format-Serving"]
 

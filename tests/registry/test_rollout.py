@@ -14,11 +14,11 @@ import pytest
 
 from noisy_gru.registry.config import PublishingConfig
 from noisy_gru.registry.history import HISTORY, read_history
-from noisy_gru.registry.labels import SETTINGS, VersionState, version_state
+from noisy_gru.registry.labels import SETTINGS, VersionStatus, version_status
 from noisy_gru.registry.latest_version import find_latest
 from noisy_gru.registry.publish import publish
 from noisy_gru.registry.published_versions import latest_publication, versions, withdrawn_versions
-from noisy_gru.registry.rollout import Change, promote, restore, rollback
+from noisy_gru.registry.rollout import VersionChange, promote, restore, rollback
 from noisy_gru.registry.server_files import MODELS_CONFIG
 from noisy_gru.schema.errors import PublishError
 
@@ -44,13 +44,13 @@ def test_back_to_the_version_before_and_forth_again(push: Push, tmp_path: Path) 
     push(100)
     push(200)
     done = rollback(tmp_path, "m", reason="too many alarms", clock=lambda: 300.0)
-    assert done == Change("version 200 is withdrawn; version 100 is current", 100, 100, [])
+    assert done == VersionChange("version 200 is withdrawn; version 100 is current", 100, 100, [])
     assert (versions(tmp_path / "m"), withdrawn_versions(tmp_path / "m")) == ([100], [200])
     latest = find_latest(tmp_path, "m").publication
     assert latest is not None
     assert latest.version == 100
     back = restore(tmp_path, "m", 200, reason="it was the sensor", clock=lambda: 400.0)
-    assert back == Change("version 200 is back; version 200 is current", 200, 200, [])
+    assert back == VersionChange("version 200 is back; version 200 is current", 200, 200, [])
     assert versions(tmp_path / "m") == [100, 200]
     assert events(tmp_path / "m") == [
         ("publish", 100, None, 100, 100, ""),
@@ -126,7 +126,7 @@ def test_the_canary_becomes_stable(push: Push, tmp_path: Path) -> None:
     assert promote(tmp_path, "m").text == "version 100 is stable already"
     push(200, CANARY)
     done = promote(tmp_path, "m", reason="a day without complaints")
-    assert done == Change("version 200 is stable now; before, 100 was", 200, 200, [])
+    assert done == VersionChange("version 200 is stable now; before, 100 was", 200, 200, [])
     assert events(tmp_path / "m")[-1] == ("promote", 200, 100, 200, 200, "a day without complaints")
     assert push(300, CANARY).labels.stable == 200
 
@@ -144,7 +144,7 @@ def test_a_rollback_past_the_stable_version_makes_one_stable_that_was(push: Push
     push(300, CANARY)
     assert rollback(tmp_path, "m").stable == 200
     push(400, CANARY)
-    assert rollback(tmp_path, "m", to=100) == Change(
+    assert rollback(tmp_path, "m", to=100) == VersionChange(
         "versions 200, 400 are withdrawn; version 100 is current", 100, 100, []
     )
     # It was stable once, but somebody took it back: it comes back as the canary.
@@ -165,7 +165,7 @@ def test_servers_are_told_before_the_folder_goes(push: Push, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("act", [rollback, promote, partial(restore, version=200)])
-def test_a_change_waits_for_a_push(act: Callable[..., Change], push: Push, tmp_path: Path) -> None:
+def test_a_change_waits_for_a_push(act: Callable[..., VersionChange], push: Push, tmp_path: Path) -> None:
     push(100, CANARY)
     push(200, CANARY)
     with (tmp_path / "m" / ".lock").open("w") as file:
@@ -228,7 +228,7 @@ def test_where_a_version_is(push: Push, tmp_path: Path) -> None:
     rollback(tmp_path, "m", reason="bad")
 
     def state(version: int) -> tuple[str, tuple[str, ...], str | None]:
-        found = version_state(tmp_path / "m", version)
+        found = version_status(tmp_path / "m", version)
         assert found is not None
         return found.state, found.labels, found.event and found.event.reason
 
@@ -236,8 +236,8 @@ def test_where_a_version_is(push: Push, tmp_path: Path) -> None:
     assert state(200) == ("published", ("stable",), "")
     assert state(300) == ("published", ("canary",), "")
     assert state(400) == ("withdrawn", (), "bad")
-    assert version_state(tmp_path / "m", 7) == VersionState("gone")
-    assert version_state(tmp_path / "nothing", 7) is None
+    assert version_status(tmp_path / "m", 7) == VersionStatus("gone")
+    assert version_status(tmp_path / "nothing", 7) is None
 
 
 def test_settings_of_a_later_noisy_gru_do_not_stop_a_rollback(push: Push, tmp_path: Path) -> None:

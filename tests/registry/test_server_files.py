@@ -19,12 +19,12 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, te
 from google.protobuf import wrappers_pb2 as _wrappers
 
 from noisy_gru.registry.config import BatchingConfig, PublishingConfig
-from noisy_gru.registry.labels import Labels, ServedModel
+from noisy_gru.registry.labels import Labels, ServedVersions
 from noisy_gru.registry.publish import publish
 from noisy_gru.registry.rollout import promote, restore, rollback
 from noisy_gru.registry.server_files import BATCHING_FLAGS, FILES, FLAGS, IMAGE, MARK, render
 
-MODELS = [ServedModel("pumps", Labels(stable=100, canary=300), 4), ServedModel("vowels-2_b", Labels(7, 7), 2)]
+MODELS = [ServedVersions("pumps", Labels(stable=100, canary=300), 4), ServedVersions("vowels-2_b", Labels(7, 7), 2)]
 CANARY = PublishingConfig.model_validate({"versions": {"rollout": "canary"}})
 # Read in tensorflow_serving/servables/tensorflow/session_bundle_config.proto and config/monitoring_config.proto:
 # message: {field: (number, type)}; a type with a dot is that message.

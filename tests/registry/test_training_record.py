@@ -19,7 +19,7 @@ from noisy_gru.registry.training_record import (
     data_hash,
     read_training_record,
 )
-from noisy_gru.registry.training_record_writer import Retraining
+from noisy_gru.registry.training_record_writer import TrainingFiles
 from noisy_gru.schema.errors import PublishError
 
 ONE = {"name": "part-3.csv", "bytes": 10, "sha256": "aa"}
@@ -38,7 +38,7 @@ INGESTION_REPORT = {
 
 
 @pytest.fixture
-def retraining(model: Path, tmp_path: Path) -> Retraining:
+def training_files(model: Path, tmp_path: Path) -> TrainingFiles:
     keras = model.parent / "Format-Keras"
     keras.mkdir()
     (keras / "model.keras").write_bytes(b"keras")
@@ -48,11 +48,11 @@ def retraining(model: Path, tmp_path: Path) -> Retraining:
     (tmp_path / "ingestion_report.json").write_text(json.dumps(INGESTION_REPORT))
     (tmp_path / "values.npz").write_bytes(b"values")
     run = {"run_id": "r-1", "pipeline": "p", "seed": 5, "config_hash": "c", "fingerprint": "f", "packages": {"x": "1"}}
-    return Retraining(keras, tmp_path / "ingestion_report.json", run)
+    return TrainingFiles(keras, tmp_path / "ingestion_report.json", run)
 
 
-def test_a_version_carries_its_training(model: Path, retraining: Retraining, tmp_path: Path) -> None:
-    done = publish(model, tmp_path / "serving", "m", retraining=retraining)
+def test_a_version_carries_its_training(model: Path, training_files: TrainingFiles, tmp_path: Path) -> None:
+    done = publish(model, tmp_path / "serving", "m", training_files=training_files)
     record = read_training_record(done.folder)
     assert record is not None
     folder = done.folder / "assets.extra" / "retraining"
@@ -82,21 +82,23 @@ def test_a_version_carries_its_training(model: Path, retraining: Retraining, tmp
 
 
 def test_the_record_is_published_with_the_model_and_is_no_part_of_it(
-    model: Path, retraining: Retraining, tmp_path: Path
+    model: Path, training_files: TrainingFiles, tmp_path: Path
 ) -> None:
     bare = publish(model, tmp_path / "bare", "m")
-    done = publish(model, tmp_path / "serving", "m", retraining=retraining)
+    done = publish(model, tmp_path / "serving", "m", training_files=training_files)
     assert done.publication.files == hash_files(done.folder)
     assert set(done.publication.files) - set(bare.publication.files) == {
         f"{RETRAINING}/{name}"
         for name in ("data.json", "model.keras", "run.json", "settings.json", "transform.json", "values.npz")
     }
     assert done.publication.fingerprint == bare.publication.fingerprint
-    (retraining.keras_folder / "model.keras").write_bytes(b"others")
-    assert not publish(model, tmp_path / "serving", "m", retraining=retraining).is_new
+    (training_files.keras_folder / "model.keras").write_bytes(b"others")
+    assert not publish(model, tmp_path / "serving", "m", training_files=training_files).is_new
 
 
-def test_the_record_is_whole_before_the_version_is_seen(model: Path, retraining: Retraining, tmp_path: Path) -> None:
+def test_the_record_is_whole_before_the_version_is_seen(
+    model: Path, training_files: TrainingFiles, tmp_path: Path
+) -> None:
     class Killed(BaseException):
         pass
 
@@ -105,9 +107,9 @@ def test_the_record_is_whole_before_the_version_is_seen(model: Path, retraining:
             raise Killed
 
     with pytest.raises(Killed):
-        publish(model, tmp_path / "serving", "m", retraining=retraining, clock=lambda: 100.0, at=at)
+        publish(model, tmp_path / "serving", "m", training_files=training_files, clock=lambda: 100.0, at=at)
     assert [path.name for path in (tmp_path / "serving" / "m").glob("[!.]*[0-9]")] == ["incoming-100"]
-    done = publish(model, tmp_path / "serving", "m", retraining=retraining, clock=lambda: 100.0)
+    done = publish(model, tmp_path / "serving", "m", training_files=training_files, clock=lambda: 100.0)
     assert read_training_record(done.folder) is not None
 
 
@@ -116,7 +118,7 @@ def test_a_version_without_a_record_has_none(model: Path, tmp_path: Path) -> Non
 
 
 def test_what_was_not_given_is_absent(model: Path, tmp_path: Path) -> None:
-    done = publish(model, tmp_path / "serving", "m", retraining=Retraining(model.parent / "Format-Keras"))
+    done = publish(model, tmp_path / "serving", "m", training_files=TrainingFiles(model.parent / "Format-Keras"))
     record = read_training_record(done.folder)
     assert record == TrainingRecord(folder=done.folder / RETRAINING)
 
@@ -141,9 +143,9 @@ def truncate(text: str) -> str:
     ],
 )
 def test_a_damaged_record_is_told(
-    name: str, change: Callable[[str], str], said: str, model: Path, retraining: Retraining, tmp_path: Path
+    name: str, change: Callable[[str], str], said: str, model: Path, training_files: TrainingFiles, tmp_path: Path
 ) -> None:
-    done = publish(model, tmp_path / "serving", "m", retraining=retraining)
+    done = publish(model, tmp_path / "serving", "m", training_files=training_files)
     file = done.folder / RETRAINING / name
     file.write_text(change(file.read_text()))
     with pytest.raises(PublishError, match=said):

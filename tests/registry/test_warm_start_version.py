@@ -12,8 +12,8 @@ import pytest
 from noisy_gru.registry.publish import publish
 from noisy_gru.registry.rollout import rollback
 from noisy_gru.registry.training_record import RETRAINING, data_hash
-from noisy_gru.registry.training_record_writer import Retraining
-from noisy_gru.registry.warm_start_version import Base, bring_base, choose_base
+from noisy_gru.registry.training_record_writer import TrainingFiles
+from noisy_gru.registry.warm_start_version import WarmStartVersion, choose_warm_start_version, copy_warm_start_version
 
 
 def report(*hashes: str) -> dict[str, Any]:
@@ -25,7 +25,9 @@ def serving(tmp_path: Path) -> Path:
     return tmp_path / "serving"
 
 
-def push(serving: Path, seconds: int, data: str, base: Base | None = None, keras: bool = True) -> Base:
+def push(
+    serving: Path, seconds: int, data: str, base: WarmStartVersion | None = None, keras: bool = True
+) -> WarmStartVersion:
     """Publishes a model that was trained on some data, and was given a base; what it is as a base itself."""
     folder = serving.parent / "trained"
     for part in ("Format-Serving", "Format-Keras"):
@@ -35,13 +37,13 @@ def push(serving: Path, seconds: int, data: str, base: Base | None = None, keras
     given = {} if base is None else {"version": base.version, "fingerprint": base.fingerprint}
     (folder / "Format-Keras" / "warm_start.json").write_text(json.dumps({"used": True, "base": given}))
     (folder / "ingestion_report.json").write_text(json.dumps(report(data)))
-    retraining = Retraining(folder / "Format-Keras", folder / "ingestion_report.json") if keras else None
-    done = publish(folder / "Format-Serving", serving, "m", retraining=retraining, clock=lambda: float(seconds))
-    return Base(done.publication.version, done.publication.fingerprint, "")
+    training_files = TrainingFiles(folder / "Format-Keras", folder / "ingestion_report.json") if keras else None
+    done = publish(folder / "Format-Serving", serving, "m", training_files=training_files, clock=lambda: float(seconds))
+    return WarmStartVersion(done.publication.version, done.publication.fingerprint, "")
 
 
-def chosen(serving: Path, data: str) -> Base:
-    return choose_base(serving, "m", data_hash(report(data)))
+def chosen(serving: Path, data: str) -> WarmStartVersion:
+    return choose_warm_start_version(serving, "m", data_hash(report(data)))
 
 
 def test_a_first_run_has_none(serving: Path) -> None:
@@ -80,7 +82,7 @@ def test_a_withdrawn_version_is_not_gone_on_from(serving: Path) -> None:
 def test_the_keras_file_is_brought(serving: Path, tmp_path: Path) -> None:
     push(serving, 100, "monday")
     base = chosen(serving, "tuesday")
-    assert bring_base(base, serving, "m", tmp_path / "target") == base
+    assert copy_warm_start_version(base, serving, "m", tmp_path / "target") == base
     files = [path.relative_to(tmp_path / "target").as_posix() for path in (tmp_path / "target").rglob("*.*")]
     assert files == ["Format-Keras/model.keras"]
 
@@ -88,16 +90,16 @@ def test_the_keras_file_is_brought(serving: Path, tmp_path: Path) -> None:
 def test_what_cannot_be_brought_is_told(serving: Path, tmp_path: Path) -> None:
     target = tmp_path / "target"
     push(serving, 100, "monday", keras=False)
-    base = bring_base(chosen(serving, "tuesday"), serving, "m", target)
+    base = copy_warm_start_version(chosen(serving, "tuesday"), serving, "m", target)
     assert base.note.endswith("not trained further: it carries no Keras file")
     gone = push(serving, 200, "monday")
     base = chosen(serving, "tuesday")
     (serving / "m" / "200" / RETRAINING / "model.keras").write_text("damaged")
-    assert bring_base(base, serving, "m", target).note.endswith("model.keras isn't what was published")
+    assert copy_warm_start_version(base, serving, "m", target).note.endswith("model.keras isn't what was published")
     # The version that the newest one was given was removed, to keep few.
     (serving / "m" / "200").rename(serving / "m" / "removed-200")
     push(serving, 300, "tuesday", gone)
-    base = bring_base(chosen(serving, "tuesday"), serving, "m", target)
+    base = copy_warm_start_version(chosen(serving, "tuesday"), serving, "m", target)
     assert (base.version, base.note) == (
         200,
         "version 300 was trained on the same data, and was given version 200, which is gone",

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from noisy_gru.registry.config import BatchingConfig
-from noisy_gru.registry.labels import Labels, ServedModel
+from noisy_gru.registry.labels import Labels, ServedVersions
 from noisy_gru.registry.server_files import BATCHING_FLAGS, FLAGS, IMAGE, MODELS_CONFIG, render
 from noisy_gru.schema.errors import UserError
 from noisy_gru.serving.model_server import (
@@ -41,7 +41,7 @@ def serving_dir(tmp_path: Path) -> Path:
     """A serving directory with the files that the Pusher writes."""
     folder = tmp_path / "serving"
     (folder / "vowels" / "1").mkdir(parents=True)
-    model = ServedModel(name="vowels", labels=Labels(stable=1, canary=1), num_versions=2)
+    model = ServedVersions(name="vowels", labels=Labels(stable=1, canary=1), num_versions=2)
     for name in (MODELS_CONFIG, "monitoring.config"):
         (folder / name).write_text(render(name, [model], BatchingConfig()))
     return folder

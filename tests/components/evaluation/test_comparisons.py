@@ -12,10 +12,10 @@ import pytest
 from scipy import stats
 
 from noisy_gru.components.evaluation.accumulators import Classification
-from noisy_gru.components.evaluation.clusters import clusters_of
 from noisy_gru.components.evaluation.comparisons import Comparison, judge, read_answers
 from noisy_gru.components.evaluation.config import EvaluationConfig
-from noisy_gru.components.evaluation.measures import measure
+from noisy_gru.components.evaluation.resampled_metrics import resampled_metric
+from noisy_gru.components.evaluation.sequence_clusters import clusters_of
 from noisy_gru.components.evaluation.verdict import refusals, warnings
 from noisy_gru.data.sequences.sequence_ids import split_sequence_id
 from noisy_gru.schema.config import DatasetConfig
@@ -231,7 +231,7 @@ def test_measures_are_the_metrics_that_tfma_shows(metric: str) -> None:
         "candidate": np.array([names[place] for place in probabilities.argmax(axis=1)], dtype=object),
         "candidate_loss": np.array([float(each["loss"]) for each in parts]),
     }
-    found = measure(metric, CLASSES.task, [*names, b"unseen"])
+    found = resampled_metric(metric, CLASSES.task, [*names, b"unseen"])
     assert found.value(found.columns(answers, "candidate").sum(axis=0)) == pytest.approx(expected)
 
 

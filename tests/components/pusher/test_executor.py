@@ -12,7 +12,7 @@ import pytest
 
 from noisy_gru.registry.config import PublishingConfig
 from noisy_gru.registry.labels import read_settings
-from noisy_gru.registry.latest_version import copy_latest
+from noisy_gru.registry.latest_version import copy_version
 from noisy_gru.registry.published_versions import latest_publication, versions
 from noisy_gru.registry.rollout import rollback
 from noisy_gru.registry.training_record import read_training_record
@@ -123,7 +123,7 @@ def test_the_copy_with_warm_up_requests_is_published(
 
     # The next run's LatestBlessed finds the Keras file in the version itself.
     (tmp_path / "latest").mkdir()
-    assert copy_latest(first, tmp_path / "serving", tmp_path / "latest") == ""
+    assert copy_version(first, tmp_path / "serving", tmp_path / "latest") == ""
     files = [path for path in (tmp_path / "latest").rglob("*") if path.is_file()]
     names = {path.relative_to(tmp_path / "latest").as_posix() for path in files}
     assert "Format-Keras/model.keras" in names

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from noisy_gru.components.evaluation.config import ReferenceConfig
 from noisy_gru.components.reference_gate.comparison import compare
-from noisy_gru.components.reference_gate.verdict import read_verdict, write_verdict
+from noisy_gru.components.reference_gate.verdict import read_reference_verdict, write_reference_verdict
 from noisy_gru.schema.config import DatasetConfig
 
 DATA = {"files": ["x.csv"], "entity": "id", "time": {"column": "t"}, "features": ["x"]}
@@ -80,8 +80,8 @@ def test_errors_are_parts_of_the_published_models(unit):
 
 def test_the_verdict_is_read_as_it_was_written(tmp_path):
     verdict = compare(_wrong(1), _wrong(2), NAMES, CLASSES, _reference())
-    write_verdict(tmp_path, verdict)
-    assert read_verdict(tmp_path) == verdict
+    write_reference_verdict(tmp_path, verdict)
+    assert read_reference_verdict(tmp_path) == verdict
 
 
 @pytest.mark.parametrize("pattern", ["day-{SPAN}.csv", "{YYYY}-{MM}-{DD}.csv"])

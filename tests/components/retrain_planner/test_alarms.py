@@ -11,8 +11,14 @@ import pytest
 
 from noisy_gru.components.evaluation.served_error import PartError, PublishedError, ServedError, published_error
 from noisy_gru.components.retrain_planner.config import RulesConfig
-from noisy_gru.components.retrain_planner.evidence import Base, Evidence, Measured, News, Sizes
-from noisy_gru.components.retrain_planner.plan import Plan
+from noisy_gru.components.retrain_planner.evidence import (
+    DataChanges,
+    DataSizes,
+    Evidence,
+    Measurements,
+    PublishedVersion,
+)
+from noisy_gru.components.retrain_planner.plan import RetrainPlan
 from noisy_gru.components.retrain_planner.rules import decide
 from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, RegressionConfig
 
@@ -28,14 +34,16 @@ def _plan(
     new: dict[str, int] | None = None,
     force: bool = False,
     spans: tuple[int, ...] = (10,),
-) -> Plan:
+) -> RetrainPlan:
     evidence = Evidence(
-        base=Base(version=7, published=NOW - timedelta(days=1), spans="8-9"),
-        news=News(by_span=True, known=True, spans=spans, files=("10.csv",)),
+        base=PublishedVersion(version=7, published=NOW - timedelta(days=1), spans="8-9"),
+        news=DataChanges(by_span=True, known=True, spans=spans, files=("10.csv",)),
         spans=(8, 9, 10),
         data="now",
-        measured=Measured(rows=100, sequences=50, why_no_drift="off", served=served, why_not_served="no alarm is set"),
-        sizes=Sizes(by_span=True, new=new or {"span 10": 1000}, known=(900, 1100)),
+        measured=Measurements(
+            rows=100, sequences=50, why_no_drift="off", served=served, why_not_served="no alarm is set"
+        ),
+        sizes=DataSizes(by_span=True, new=new or {"span 10": 1000}, known=(900, 1100)),
     )
     return decide(RulesConfig(**(rules or {})), evidence, pipeline="p", now=NOW, force=force)
 

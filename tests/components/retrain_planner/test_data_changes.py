@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from noisy_gru.components.retrain_planner.data_changes import news_of
+from noisy_gru.components.retrain_planner.data_changes import data_changes
 from noisy_gru.registry.training_record import DataFile, SpanFiles, TrainingRecord
 
 
@@ -22,7 +22,7 @@ def _record(*spans: SpanFiles, files: tuple[DataFile, ...] = ()) -> TrainingReco
 
 
 def _news(record: TrainingRecord | None, *spans: SpanFiles):
-    return news_of(record, spans, [file for span in spans for file in span.files])
+    return data_changes(record, spans, [file for span in spans for file in span.files])
 
 
 def test_the_same_spans_are_no_news():
@@ -62,10 +62,10 @@ def test_without_hashes_names_and_sizes_decide():
 
 def test_files_without_spans():
     record = _record(files=(_file("a"), _file("b"), _file("c")))
-    news = news_of(record, (), [_file("a"), _file("b", "other"), _file("d")])
+    news = data_changes(record, (), [_file("a"), _file("b", "other"), _file("d")])
     assert not news.by_span
     assert (news.files, news.altered, news.gone, news.count) == (("b", "d"), ("b",), ("c",), 3)
-    assert news_of(record, (), list(record.files)).count == 0
+    assert data_changes(record, (), list(record.files)).count == 0
 
 
 def test_all_is_new_to_a_model_that_says_nothing():

@@ -18,7 +18,7 @@ import pytest
 
 from noisy_gru.components.evaluation.sequence_losses import names as sequence_names
 from noisy_gru.components.evaluation.served_error import ServedError
-from noisy_gru.components.retrain_planner.plan import Plan, Reason
+from noisy_gru.components.retrain_planner.plan import Reason, RetrainPlan
 from noisy_gru.components.retrain_planner.planning import Subject, make_plan
 from noisy_gru.registry.retraining_attempts import Attempt, append_attempt
 from noisy_gru.schema.config import DatasetConfig
@@ -29,11 +29,11 @@ UNMEASURED: dict[str, Any] = {"drift": False}
 ALL = {"window": "all"}
 
 
-def _plan(subject: Subject, **more: Any) -> Plan:
+def _plan(subject: Subject, **more: Any) -> RetrainPlan:
     return make_plan(subject, now=NOW, glob=lambda pattern: glob.glob(pattern), **more)  # noqa: PTH207
 
 
-def _reason(plan: Plan, rule: str) -> Reason:
+def _reason(plan: RetrainPlan, rule: str) -> Reason:
     (found,) = (reason for reason in plan.reasons if reason.rule == rule)
     return found
 

@@ -14,8 +14,15 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from noisy_gru.components.retrain_planner.config import RulesConfig
-from noisy_gru.components.retrain_planner.evidence import Base, Drift, Evidence, FeatureDrift, Measured, News
-from noisy_gru.components.retrain_planner.plan import Plan
+from noisy_gru.components.retrain_planner.evidence import (
+    DataChanges,
+    Drift,
+    Evidence,
+    FeatureDrift,
+    Measurements,
+    PublishedVersion,
+)
+from noisy_gru.components.retrain_planner.plan import RetrainPlan
 from noisy_gru.components.retrain_planner.rules import decide
 from noisy_gru.registry.retraining_attempts import Outcome
 
@@ -29,15 +36,15 @@ def _drift(*features: FeatureDrift) -> Drift:
     return Drift(features=features, compared="50 new and 300 trained-on entities", false_alarm_rate=0.01)
 
 
-def _base(days: float = 1.0) -> Base:
-    return Base(version=7, published=NOW - timedelta(days=days), spans="3-9")
+def _base(days: float = 1.0) -> PublishedVersion:
+    return PublishedVersion(version=7, published=NOW - timedelta(days=days), spans="3-9")
 
 
 def _evidence(
     *spans: int, sequences: int = 50, drift: tuple[FeatureDrift, ...] = (CITY,), days: float = 1.0, **more: Any
 ) -> Evidence:
-    news = News(by_span=True, known=True, spans=spans, files=tuple(f"{span}.csv" for span in spans))
-    measured = Measured(rows=10 * sequences, sequences=sequences, drift=_drift(*drift)) if spans else None
+    news = DataChanges(by_span=True, known=True, spans=spans, files=tuple(f"{span}.csv" for span in spans))
+    measured = Measurements(rows=10 * sequences, sequences=sequences, drift=_drift(*drift)) if spans else None
     given: dict[str, Any] = {
         "base": _base(days),
         "news": news,
@@ -65,11 +72,11 @@ def _outcome(
     )
 
 
-def _plan(rules: dict[str, Any], evidence: Evidence, **more: Any) -> Plan:
+def _plan(rules: dict[str, Any], evidence: Evidence, **more: Any) -> RetrainPlan:
     return decide(RulesConfig(**rules), evidence, pipeline="vowels", now=NOW, **more)
 
 
-def _met(plan: Plan) -> set[str]:
+def _met(plan: RetrainPlan) -> set[str]:
     return {reason.rule for reason in plan.reasons if reason.met}
 
 
@@ -85,7 +92,7 @@ def test_nothing_new_is_a_no_that_says_what_the_model_knows():
 
 
 def test_a_model_that_was_never_published_is_due():
-    news = News(by_span=True, known=False, spans=(1, 2), files=("1.csv", "2.csv"))
+    news = DataChanges(by_span=True, known=False, spans=(1, 2), files=("1.csv", "2.csv"))
     plan = _plan({"new_spans": 5}, _evidence(base=None, news=news, spans=(1, 2), measured=None))
     assert plan.retrain
     assert plan.summary == "due: no model is published yet"
@@ -93,7 +100,7 @@ def test_a_model_that_was_never_published_is_due():
 
 
 def test_a_model_that_does_not_say_what_it_was_trained_on_is_due():
-    news = News(by_span=True, known=False, spans=(1,), files=("1.csv",))
+    news = DataChanges(by_span=True, known=False, spans=(1,), files=("1.csv",))
     plan = _plan({"new_spans": 5}, _evidence(news=news, spans=(1,), measured=None))
     assert plan.retrain
     assert "version 7 doesn't say what it was trained on" in plan.summary
@@ -219,7 +226,7 @@ def test_drift_names_the_columns_with_distance_and_p_value():
 )
 def test_drift_that_is_none_says_how_near_it_was(drift, text):
     evidence = _evidence(10)
-    measured = Measured(rows=5, sequences=0, drift=drift, why_no_drift="no sequence came of it")
+    measured = Measurements(rows=5, sequences=0, drift=drift, why_no_drift="no sequence came of it")
     plan = _plan({}, Evidence(**{**vars(evidence), "measured": measured}))
     (reason,) = (reason for reason in plan.reasons if reason.rule == "drift")
     assert not reason.met
@@ -227,12 +234,14 @@ def test_drift_that_is_none_says_how_near_it_was(drift, text):
 
 
 def test_changed_spans_and_files_are_told_from_new_ones():
-    news = News(by_span=True, known=True, spans=(10,), changed={8: "version 1 became 2"}, files=("8.csv", "10.csv"))
+    news = DataChanges(
+        by_span=True, known=True, spans=(10,), changed={8: "version 1 became 2"}, files=("8.csv", "10.csv")
+    )
     plan = _plan({"new_spans": 2}, _evidence(10, news=news))
     assert plan.retrain
     assert plan.new_spans == (8, 10)
     assert "1 new span (10) and 1 span changed (8: version 1 became 2), at least 2 asked for" in plan.summary
-    loose = News(by_span=False, known=True, files=("a.csv", "b.csv"), altered=("b.csv",), gone=("c.csv",))
+    loose = DataChanges(by_span=False, known=True, files=("a.csv", "b.csv"), altered=("b.csv",), gone=("c.csv",))
     plan = _plan({"new_spans": 3}, _evidence(10, news=loose, spans=()))
     assert plan.retrain
     assert "1 file new (a.csv), 1 file changed (b.csv), 1 file gone (c.csv)" in plan.summary
@@ -329,7 +338,7 @@ def test_clocks_that_differ_by_minutes_are_trusted():
 
 
 def test_a_version_from_the_future_does_not_stay_young_for_years():
-    base = Base(version=7, published=datetime(2033, 1, 1, tzinfo=UTC), spans="3-9")
+    base = PublishedVersion(version=7, published=datetime(2033, 1, 1, tzinfo=UTC), spans="3-9")
     rules = {"new_spans": 3, "max_age": "30d"}
     plan = _plan(rules, _evidence(10, base=base))
     assert _met(plan) == {"max_age"}

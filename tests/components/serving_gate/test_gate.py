@@ -13,9 +13,9 @@ import pytest
 
 from noisy_gru.components.serving_gate.gate import judge
 from noisy_gru.components.serving_gate.keras_reference import Reference
-from noisy_gru.components.serving_gate.plan import read_signatures, warmup_requests
-from noisy_gru.components.serving_gate.probe import Probe, Question, Timed, observe
-from noisy_gru.components.serving_gate.report import Report, read_report
+from noisy_gru.components.serving_gate.probe import Probe, ProbeRequest, TimedRequests, observe
+from noisy_gru.components.serving_gate.probe_plan import read_signatures, warmup_requests
+from noisy_gru.components.serving_gate.report import GateReport, read_report
 from noisy_gru.components.serving_gate.warmup import WARMUP_FILE, stamp
 from noisy_gru.registry.config import BudgetsConfig
 from noisy_gru.schema.config import DatasetConfig
@@ -60,7 +60,9 @@ def reference(exported: tuple[Path, Any]) -> Callable[[], Reference]:
 
 
 @pytest.fixture
-def gate(reference: Callable[[], Reference], serialized_examples: list[bytes], tmp_path: Path) -> Callable[..., Report]:
+def gate(
+    reference: Callable[[], Reference], serialized_examples: list[bytes], tmp_path: Path
+) -> Callable[..., GateReport]:
     """``gate(folder)`` judges a copy with warm-up requests, as the executor does."""
 
     def _gate(
@@ -71,7 +73,7 @@ def gate(reference: Callable[[], Reference], serialized_examples: list[bytes], t
         spoil: Callable[[Path], object] = lambda copy: None,
         step: bool = False,
         **budgets: Any,
-    ) -> Report:
+    ) -> GateReport:
         given = serialized_examples if examples is None else examples
         limits = BudgetsConfig(**budgets)
         copy = tmp_path / "copy"
@@ -84,11 +86,11 @@ def gate(reference: Callable[[], Reference], serialized_examples: list[bytes], t
     return _gate
 
 
-def outcome(report: Report) -> dict[str, bool]:
+def outcome(report: GateReport) -> dict[str, bool]:
     return {check.name: check.passed for check in report.checks}
 
 
-def test_a_good_export_is_blessed(gate: Callable[..., Report], exported: tuple[Path, Any], tmp_path: Path) -> None:
+def test_a_good_export_is_blessed(gate: Callable[..., GateReport], exported: tuple[Path, Any], tmp_path: Path) -> None:
     report = gate(exported[0])
     assert report.blessed, report.text()
     assert list(outcome(report)) == [
@@ -112,7 +114,7 @@ def test_a_good_export_is_blessed(gate: Callable[..., Report], exported: tuple[P
     assert "passed   warm-up: 4 requests, read back and answered" in text
 
 
-def test_a_random_operation_is_refused(gate: Callable[..., Report], export_model: Any, tmp_path: Path) -> None:
+def test_a_random_operation_is_refused(gate: Callable[..., GateReport], export_model: Any, tmp_path: Path) -> None:
     import tensorflow as tf
 
     export_model(tmp_path / "m", spoil=lambda p: p + 0.0 * tf.random.normal(tf.shape(p)))
@@ -124,7 +126,7 @@ def test_a_random_operation_is_refused(gate: Callable[..., Report], export_model
 
 
 def test_noise_is_refused_by_what_it_does_as_well(
-    gate: Callable[..., Report], export_model: Any, tmp_path: Path
+    gate: Callable[..., GateReport], export_model: Any, tmp_path: Path
 ) -> None:
     import tensorflow as tf
 
@@ -134,7 +136,7 @@ def test_noise_is_refused_by_what_it_does_as_well(
     assert "had another answer when asked again" in report.text()
 
 
-def test_python_in_the_graph_is_refused(gate: Callable[..., Report], export_model: Any, tmp_path: Path) -> None:
+def test_python_in_the_graph_is_refused(gate: Callable[..., GateReport], export_model: Any, tmp_path: Path) -> None:
     import tensorflow as tf
 
     def spoil(p: Any) -> Any:
@@ -146,7 +148,7 @@ def test_python_in_the_graph_is_refused(gate: Callable[..., Report], export_mode
     assert any("PyFunc" in problem and "calls into Python" in problem for problem in report.problems)
 
 
-def test_xla_is_refused(gate: Callable[..., Report], export_model: Any, tmp_path: Path) -> None:
+def test_xla_is_refused(gate: Callable[..., GateReport], export_model: Any, tmp_path: Path) -> None:
     import tensorflow as tf
 
     export_model(tmp_path / "m", spoil=tf.function(lambda p: p * 1.0, jit_compile=True))
@@ -154,7 +156,7 @@ def test_xla_is_refused(gate: Callable[..., Report], export_model: Any, tmp_path
     assert any("must be compiled by XLA" in problem for problem in report.problems)
 
 
-def test_other_weights_are_refused(gate: Callable[..., Report], export_model: Any, tmp_path: Path) -> None:
+def test_other_weights_are_refused(gate: Callable[..., GateReport], export_model: Any, tmp_path: Path) -> None:
     export_model(tmp_path / "m", seed=1)
     report = gate(tmp_path / "m")
     assert [name for name, passed in outcome(report).items() if not passed] == ["parity with Keras", "skew"]
@@ -162,7 +164,9 @@ def test_other_weights_are_refused(gate: Callable[..., Report], export_model: An
     assert report.summary == f"refused: {'; '.join(report.problems)}"
 
 
-def test_signatures_that_disagree_are_refused(gate: Callable[..., Report], export_model: Any, tmp_path: Path) -> None:
+def test_signatures_that_disagree_are_refused(
+    gate: Callable[..., GateReport], export_model: Any, tmp_path: Path
+) -> None:
     export_model(tmp_path / "m", twist=lambda features: 1.01 * features)
     report = gate(tmp_path / "m")
     assert [name for name, passed in outcome(report).items() if not passed] == ["both signatures"]
@@ -170,7 +174,7 @@ def test_signatures_that_disagree_are_refused(gate: Callable[..., Report], expor
 
 
 def test_what_no_session_can_run_is_refused(
-    gate: Callable[..., Report], exported: tuple[Path, Any], tmp_path: Path
+    gate: Callable[..., GateReport], exported: tuple[Path, Any], tmp_path: Path
 ) -> None:
     import tensorflow as tf
 
@@ -214,7 +218,9 @@ def test_what_no_session_can_run_is_refused(
     assert "Could not find variable" in report.text()
 
 
-def test_seeds_and_doubled_weights_are_refused(gate: Callable[..., Report], export_model: Any, tmp_path: Path) -> None:
+def test_seeds_and_doubled_weights_are_refused(
+    gate: Callable[..., GateReport], export_model: Any, tmp_path: Path
+) -> None:
     import keras
 
     def with_dropout(model: Any) -> Any:
@@ -236,7 +242,7 @@ def test_seeds_and_doubled_weights_are_refused(gate: Callable[..., Report], expo
     ],
 )
 def test_a_missing_signature_is_refused(
-    signature: str, said: str, gate: Callable[..., Report], export_model: Any, tmp_path: Path
+    signature: str, said: str, gate: Callable[..., GateReport], export_model: Any, tmp_path: Path
 ) -> None:
     export_model(tmp_path / "m", drop=(signature,))
     report = gate(tmp_path / "m")
@@ -255,7 +261,7 @@ def test_a_missing_signature_is_refused(
     ],
 )
 def test_a_missing_file_is_refused(
-    file: str | None, check: str, said: str, gate: Callable[..., Report], exported: tuple[Path, Any], tmp_path: Path
+    file: str | None, check: str, said: str, gate: Callable[..., GateReport], exported: tuple[Path, Any], tmp_path: Path
 ) -> None:
     if file is not None:
         shutil.copytree(exported[0], tmp_path / "m")
@@ -267,7 +273,7 @@ def test_a_missing_file_is_refused(
         assert "weights are missing" in report.text()
 
 
-def test_a_keras_side_that_fails_is_a_reason(gate: Callable[..., Report], exported: tuple[Path, Any]) -> None:
+def test_a_keras_side_that_fails_is_a_reason(gate: Callable[..., GateReport], exported: tuple[Path, Any]) -> None:
     def missing() -> Reference:
         raise FileNotFoundError("Format-Keras/model.keras")
 
@@ -276,7 +282,7 @@ def test_a_keras_side_that_fails_is_a_reason(gate: Callable[..., Report], export
     assert "FileNotFoundError: Format-Keras/model.keras" in report.problems[0]
 
 
-def test_without_sequences_nothing_is_proved(gate: Callable[..., Report], exported: tuple[Path, Any]) -> None:
+def test_without_sequences_nothing_is_proved(gate: Callable[..., GateReport], exported: tuple[Path, Any]) -> None:
     report = gate(exported[0], examples=[])
     assert "the test split holds no sequence" in report.problems[0]
 
@@ -299,8 +305,8 @@ def test_times_are_taken_when_all_is_asked_and_nobody_else_computes(
     inputs = {"examples": np.array(serialized_examples[:1], dtype=object)}
     seen = observe(
         exported[0],
-        {"one": Question("serving_default", inputs)},
-        {"timed": Timed("serving_default", [inputs], calls=5)},
+        {"one": ProbeRequest("serving_default", inputs)},
+        {"timed": TimedRequests("serving_default", [inputs], calls=5)},
         before_times=lambda: events.append("asked"),
         clock=clock,
     )
@@ -309,7 +315,7 @@ def test_times_are_taken_when_all_is_asked_and_nobody_else_computes(
     assert events == ["asked"] + ["time"] * 10
 
 
-def test_budgets_that_no_model_keeps_are_each_said(gate: Callable[..., Report], exported: tuple[Path, Any]) -> None:
+def test_budgets_that_no_model_keeps_are_each_said(gate: Callable[..., GateReport], exported: tuple[Path, Any]) -> None:
     names = ("single_p50_ms", "single_p99_ms", "batch_p50_ms", "batch_p99_ms", "memory_mb")
     report = gate(exported[0], batch_size=8, requests=10, **dict.fromkeys(names, 1e-6))
     assert [name for name, passed in outcome(report).items() if not passed] == ["latency", "memory"]
@@ -325,7 +331,7 @@ def test_budgets_that_no_model_keeps_are_each_said(gate: Callable[..., Report], 
         assert f"serving.budgets.{budget} allows 1e-06" in problem
 
 
-def replaced(question: Question) -> Callable[[Path], None]:
+def replaced(question: ProbeRequest) -> Callable[[Path], None]:
     """Puts another request into the warm-up file of a model."""
 
     def spoil(copy: Path) -> None:
@@ -344,21 +350,21 @@ def replaced(question: Question) -> Callable[[Path], None]:
             "can't be read as TFRecords: truncated record",
         ),
         (
-            replaced(Question("serving_default", {"examples": np.array([b"no example"], object)})),
+            replaced(ProbeRequest("serving_default", {"examples": np.array([b"no example"], object)})),
             "TF Serving would not load this version: warm-up request 1 (serving_default, batch of 1): "
             "The input examples takes serialized tf.Examples. Of 1, counted from 0, 0: its 10 bytes are no tf.Example",
         ),
     ],
 )
 def test_a_warm_up_that_a_server_stumbles_over_is_refused(
-    spoil: Any, said: str, gate: Callable[..., Report], exported: tuple[Path, Any]
+    spoil: Any, said: str, gate: Callable[..., GateReport], exported: tuple[Path, Any]
 ) -> None:
     report = gate(exported[0], spoil=spoil)
     assert [name for name, passed in outcome(report).items() if not passed] == ["warm-up"]
     assert said in report.summary
 
 
-def test_a_stream_is_answered_as_the_whole(gate: Callable[..., Report], export_model: Any, tmp_path: Path) -> None:
+def test_a_stream_is_answered_as_the_whole(gate: Callable[..., GateReport], export_model: Any, tmp_path: Path) -> None:
     export_model(tmp_path / "m", step=lambda state: state)
     report = gate(tmp_path / "m", step=True)
     assert report.blessed, report.text()
@@ -367,7 +373,7 @@ def test_a_stream_is_answered_as_the_whole(gate: Callable[..., Report], export_m
     assert numbers["streams"]["largest_difference"] < 1e-5
 
 
-def test_a_stream_that_forgets_is_refused(gate: Callable[..., Report], export_model: Any, tmp_path: Path) -> None:
+def test_a_stream_that_forgets_is_refused(gate: Callable[..., GateReport], export_model: Any, tmp_path: Path) -> None:
     export_model(tmp_path / "m", step=lambda state: 0.0 * state)
     report = gate(tmp_path / "m", step=True)
     assert [name for name, passed in outcome(report).items() if not passed] == ["streams"]
@@ -375,7 +381,7 @@ def test_a_stream_that_forgets_is_refused(gate: Callable[..., Report], export_mo
 
 
 def test_a_promised_stream_that_is_not_there_is_refused(
-    gate: Callable[..., Report], exported: tuple[Path, Any]
+    gate: Callable[..., GateReport], exported: tuple[Path, Any]
 ) -> None:
     report = gate(exported[0], step=True)
     assert [name for name, passed in outcome(report).items() if not passed] == ["signatures"]

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from noisy_gru.components.serving_gate.probe import Question
+from noisy_gru.components.serving_gate.probe import ProbeRequest
 from noisy_gru.components.serving_gate.warmup import MOST_RECORDS, WARMUP_FILE, read_requests, stamp
 from noisy_gru.schema.errors import ModelError
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
 
-EXAMPLES = Question("serving_default", {"examples": np.array([b"\x00\xff", b""], object)})
-TENSORS = Question(
+EXAMPLES = ProbeRequest("serving_default", {"examples": np.array([b"\x00\xff", b""], object)})
+TENSORS = ProbeRequest(
     "serving_tensors",
     {
         "features": np.array([[[np.nan, -1.5]]], np.float32),
@@ -57,7 +57,7 @@ def test_requests_are_what_a_server_reads(model: Path, tmp_path: Path) -> None:
 
 
 def test_the_same_requests_give_the_same_bytes(model: Path, tmp_path: Path) -> None:
-    turned = Question(TENSORS.signature, dict(reversed(TENSORS.inputs.items())))
+    turned = ProbeRequest(TENSORS.signature, dict(reversed(TENSORS.inputs.items())))
     for name, question in (("one", TENSORS), ("two", turned)):
         stamp(model, tmp_path / name, {"a": question}, "weather")
     one, two = ((tmp_path / name / WARMUP_FILE).read_bytes() for name in ("one", "two"))

@@ -191,7 +191,7 @@ def test_the_model_is_the_local_run_s_value_for_value(runs: Runs) -> None:
 
 
 def evaluation(runs: Runs, run_record: DryRunRecord) -> Any:
-    from noisy_gru.components.evaluation.summary import read_evaluation
+    from noisy_gru.components.evaluation.evaluation_summary import read_evaluation
 
     return read_evaluation(str(runs.kept(run_record, "Evaluator", "evaluation")))
 

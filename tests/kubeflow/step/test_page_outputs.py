@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from noisy_gru.components.evaluation.summary import EvaluationSummary
+from noisy_gru.components.evaluation.evaluation_summary import EvaluationSummary
 from noisy_gru.kubeflow.step.page_outputs import PAGE_OUTPUTS, write_page_outputs
 
 # TFX and the kfp SDK are imported with what they deprecated.

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from noisy_gru.components.evaluation.served_error import ServedError
-from noisy_gru.components.reference_gate.verdict import Verdict, write_verdict
+from noisy_gru.components.reference_gate.verdict import ReferenceVerdict, write_reference_verdict
 from noisy_gru.components.retrain_planner.config import RulesConfig
-from noisy_gru.components.retrain_planner.evidence import Base, Evidence, Measured, News
+from noisy_gru.components.retrain_planner.evidence import DataChanges, Evidence, Measurements, PublishedVersion
 from noisy_gru.components.retrain_planner.rules import decide
-from noisy_gru.components.serving_gate.report import Check, Report
+from noisy_gru.components.serving_gate.report import GateCheck, GateReport
 
 # TFX warns of its own use of what it deprecated.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
@@ -57,7 +57,7 @@ def shown(name: str, folder: Path, output: str, artifact: Any = None) -> tuple[d
 
 @pytest.mark.parametrize("accepted", [True, False])
 def test_the_reference_gate(tmp_path: Path, accepted: bool) -> None:
-    verdict = Verdict(
+    verdict = ReferenceVerdict(
         accepted=accepted,
         text=f"accuracy is 0.1 {ODD}",
         metric="accuracy",
@@ -69,7 +69,7 @@ def test_the_reference_gate(tmp_path: Path, accepted: bool) -> None:
         sequences=400,
         clusters=4,
     )
-    write_verdict(tmp_path, verdict)
+    write_reference_verdict(tmp_path, verdict)
     metrics, texts = shown("ReferenceGate", tmp_path, "blessing")
     assert metrics == {
         "reference/accepted": float(accepted),
@@ -85,7 +85,9 @@ def test_the_reference_gate(tmp_path: Path, accepted: bool) -> None:
 
 
 def test_the_first_model_has_nothing_to_compare_with(tmp_path: Path) -> None:
-    write_verdict(tmp_path, Verdict(accepted=True, text="-", metric="mae", new=2, margin=0.1, sequences=40, clusters=4))
+    write_reference_verdict(
+        tmp_path, ReferenceVerdict(accepted=True, text="-", metric="mae", new=2, margin=0.1, sequences=40, clusters=4)
+    )
     metrics, _ = shown("ReferenceGate", tmp_path, "blessing")
     assert metrics == {
         "reference/accepted": 1,
@@ -98,15 +100,15 @@ def test_the_first_model_has_nothing_to_compare_with(tmp_path: Path) -> None:
 
 def test_the_serving_gate(tmp_path: Path) -> None:
     checks = [
-        Check("load", "loaded", numbers={"seconds": 1.5, "worst": float("nan")}),
-        Check("memory", f"takes 9 MB {ODD}", ["9 MB are too much"], {"memory_mb": 9}),
+        GateCheck("load", "loaded", numbers={"seconds": 1.5, "worst": float("nan")}),
+        GateCheck("memory", f"takes 9 MB {ODD}", ["9 MB are too much"], {"memory_mb": 9}),
     ]
-    Report("m", checks).write(tmp_path)
+    GateReport("m", checks).write(tmp_path)
     metrics, texts = shown("ServingGate", tmp_path, "report")
     assert metrics == {"serving/accepted": 0, "serving/load/seconds": 1.5, "serving/memory/memory_mb": 9}
     for text in ("TF Serving must not get the model", "9 MB are too much", f"takes 9 MB {ODD}", "passed", "refused"):
         assert text in texts
-    Report("m", checks[:1]).write(tmp_path)
+    GateReport("m", checks[:1]).write(tmp_path)
     metrics, texts = shown("ServingGate", tmp_path, "report")
     assert metrics["serving/accepted"] == 1
     assert "TF Serving can serve the model" in texts
@@ -116,11 +118,11 @@ def test_the_serving_gate(tmp_path: Path) -> None:
 def test_the_planner(tmp_path: Path, error: float, held: bool) -> None:
     served = ServedError(error=error, lower=error, published=0.2, limit=0.6, sequences=50, independent=50)
     evidence = Evidence(
-        base=Base(version=7, published=NOW - timedelta(days=1), spans="8-9"),
-        news=News(by_span=True, known=True, spans=(10,), files=(f"10{ODD}.csv",)),
+        base=PublishedVersion(version=7, published=NOW - timedelta(days=1), spans="8-9"),
+        news=DataChanges(by_span=True, known=True, spans=(10,), files=(f"10{ODD}.csv",)),
         spans=(8, 9, 10),
         data="now",
-        measured=Measured(rows=100, sequences=50, why_no_drift="off", served=served),
+        measured=Measurements(rows=100, sequences=50, why_no_drift="off", served=served),
     )
     plan = decide(RulesConfig(), evidence, pipeline="p", now=NOW, force=False)
     (tmp_path / "plan.json").write_text(plan.to_json())

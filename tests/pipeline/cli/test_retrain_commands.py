@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from noisy_gru.components.retrain_planner.plan import Plan, Reason
+from noisy_gru.components.retrain_planner.plan import Reason, RetrainPlan
 from noisy_gru.pipeline.cli.main import app
 from noisy_gru.pipeline.retrain import local_plan, retraining, schedule
 from noisy_gru.pipeline.retrain.notifications import Delivery
@@ -22,7 +22,7 @@ from noisy_gru.pipeline.runs.run_directory import RunDirectory
 from noisy_gru.schema.errors import DataError
 
 VOWELS = Path(__file__).parents[3] / "examples" / "japanese_vowels" / "config.yaml"
-DUE = Plan(
+DUE = RetrainPlan(
     pipeline="japanese-vowels",
     retrain=True,
     reasons=(Reason(rule="new_spans", kind="trigger", met=True, text="2 new spans (8-9)"),),
@@ -44,7 +44,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What the planner was asked; it answers with ``DUE``."""
     calls: list[dict[str, Any]] = []
 
-    def plan(config: Any, **options: Any) -> Plan:
+    def plan(config: Any, **options: Any) -> RetrainPlan:
         calls.append(options)
         print("what a library prints")
         return DUE
@@ -79,7 +79,7 @@ def test_plan_may_say_it_by_its_exit_code(monkeypatch, tmp_path, retrain, option
 
 
 def test_a_plan_that_fails_is_told_in_words(monkeypatch, tmp_path):
-    def fail(config: Any, **options: Any) -> Plan:
+    def fail(config: Any, **options: Any) -> RetrainPlan:
         raise DataError("span 9: no file matches day-9.csv")
 
     monkeypatch.setattr(local_plan, "plan_retraining", fail)

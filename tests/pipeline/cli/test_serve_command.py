@@ -161,10 +161,10 @@ def _is_available(url: str) -> bool:
 @pytest.mark.slow
 def test_sigterm_ends_it_in_peace_and_the_files_of_the_pusher_are_used(root: Path) -> None:
     from noisy_gru.registry.config import BatchingConfig
-    from noisy_gru.registry.labels import Labels, ServedModel
+    from noisy_gru.registry.labels import Labels, ServedVersions
     from noisy_gru.registry.server_files import MODELS_CONFIG, render
 
-    model = ServedModel(name=NAME, labels=Labels(stable=1, canary=1), num_versions=1)
+    model = ServedVersions(name=NAME, labels=Labels(stable=1, canary=1), num_versions=1)
     (root / "serving" / MODELS_CONFIG).write_text(render(MODELS_CONFIG, [model], BatchingConfig()))
     before = signal.getsignal(signal.SIGTERM)
     codes = []

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from noisy_gru.components.retrain_planner.plan import Plan
+from noisy_gru.components.retrain_planner.plan import RetrainPlan
 from noisy_gru.pipeline.config.loading import load_config
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 from noisy_gru.pipeline.retrain.notifications import Delivery
@@ -26,7 +26,7 @@ from noisy_gru.schema.errors import BusyError, ConfigError, DataError
 VOWELS = Path(__file__).parents[3] / "examples" / "japanese_vowels" / "config.yaml"
 NOW = datetime(2026, 4, 1, 3, tzinfo=UTC)
 MODEL = "japanese-vowels"
-DUE = Plan(
+DUE = RetrainPlan(
     pipeline=MODEL,
     retrain=True,
     reasons=(),
@@ -45,7 +45,7 @@ class Bench:
     def __init__(self, root: Path, config: PipelineConfig):
         self.root = root
         self.config = config
-        self.plan: Plan | Exception = DUE
+        self.plan: RetrainPlan | Exception = DUE
         self.end: dict[str, Any] | BaseException = {"status": "succeeded", "version": 17}
         self.hook_error: str | None = None
         self.asked: list[dict[str, Any]] = []
@@ -54,7 +54,7 @@ class Bench:
         self.said: list[str] = []
         self.during: Any = lambda: None
 
-    def planner(self, config: PipelineConfig, **options: Any) -> Plan:
+    def planner(self, config: PipelineConfig, **options: Any) -> RetrainPlan:
         self.asked.append(options)
         print("what a library prints")
         if isinstance(self.plan, Exception):
@@ -207,7 +207,7 @@ def test_a_stop_while_hooks_are_told_changes_nothing(bench):
 
 
 def test_a_sigterm_while_it_is_planned(bench):
-    def stop(config: PipelineConfig, **options: Any) -> Plan:
+    def stop(config: PipelineConfig, **options: Any) -> RetrainPlan:
         os.kill(os.getpid(), signal.SIGTERM)
         raise AssertionError("the signal did not arrive")
 

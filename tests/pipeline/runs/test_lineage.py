@@ -17,7 +17,7 @@ from noisy_gru.pipeline.exit_codes import EXIT_FAILED
 from noisy_gru.pipeline.runs.run_directory import RunDirectory, RunRecord
 from noisy_gru.registry import rollout
 from noisy_gru.registry.publish import publish
-from noisy_gru.registry.training_record_writer import Retraining
+from noisy_gru.registry.training_record_writer import TrainingFiles
 
 RUN = "20260101-000000-aaaaaa"
 
@@ -56,7 +56,7 @@ def root(tmp_path: Path) -> Path:
     counts = {"by_split": {"train": 8, "test": 2}}
     (tmp_path / "ingestion_report.json").write_text(json.dumps({"spans": spans, "files": [], "sequences": counts}))
     run = {"run_id": RUN, "pipeline": "pumps", "seed": 7, "config_hash": "c" * 64, "fingerprint": "f" * 64}
-    retraining = Retraining(tmp_path, tmp_path / "ingestion_report.json", {**run, "packages": {"tfx": "1.21"}})
+    training_files = TrainingFiles(tmp_path, tmp_path / "ingestion_report.json", {**run, "packages": {"tfx": "1.21"}})
     for version in (100, 200):
         source = directory.artifacts / "Trainer" / "model" / str(version) / "Format-Serving"
         source.mkdir(parents=True)
@@ -67,7 +67,7 @@ def root(tmp_path: Path) -> Path:
             "pumps",
             model_uri=str(source.parent),
             lineage={"run": RUN if version == 100 else "20260102"},
-            retraining=retraining if version == 100 else None,
+            training_files=training_files if version == 100 else None,
             clock=lambda version=version: float(version),
         )
     directory.write(

@@ -14,7 +14,7 @@ import pytest
 import tensorflow as tf
 from numpy.testing import assert_allclose, assert_array_equal
 
-from noisy_gru.components.serving_gate.audit import audit
+from noisy_gru.components.serving_gate.graph_audit import audit
 from noisy_gru.saved_model.c_api import registered_operations
 from noisy_gru.saved_model.saved_model_proto import parse_saved_model
 from noisy_gru.saved_model.session import SessionModel

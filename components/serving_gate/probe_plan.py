@@ -8,11 +8,11 @@ from pathlib import Path
 
 from google.protobuf.message import DecodeError
 
-from noisy_gru.components.serving_gate.contract import DEFAULT, STEP, TENSORS, state_size
-from noisy_gru.components.serving_gate.costs import text_batch, timed_calls
-from noisy_gru.components.serving_gate.probe import Question, Timed
-from noisy_gru.components.serving_gate.sequences import Batch, batches, by_length, filled, spread, tensors
-from noisy_gru.components.serving_gate.streams import Cut, cuts
+from noisy_gru.components.serving_gate.cost_checks import text_batch, timed_calls
+from noisy_gru.components.serving_gate.probe import ProbeRequest, TimedRequests
+from noisy_gru.components.serving_gate.probe_sequences import Batch, batches, by_length, filled, spread, tensors
+from noisy_gru.components.serving_gate.signature_contract import DEFAULT, STEP, TENSORS, state_size
+from noisy_gru.components.serving_gate.stream_requests import Cut, cuts
 from noisy_gru.components.serving_gate.warmup import read_requests, with_state
 from noisy_gru.registry.config import BudgetsConfig
 from noisy_gru.saved_model.saved_model_proto import parse_saved_model
@@ -25,7 +25,7 @@ _HELD_OUT_COUNT = 256
 
 
 @dataclass(frozen=True)
-class Plan:
+class ProbePlan:
     """All that is asked.
 
     Attributes:
@@ -37,41 +37,41 @@ class Plan:
         timed: calls whose time is taken.
     """
 
-    warmup: dict[str, Question] = field(default_factory=dict)
+    warmup: dict[str, ProbeRequest] = field(default_factory=dict)
     warmup_problem: str = ""
     parts: list[Batch] = field(default_factory=list)
     held_out: list[bytes] = field(default_factory=list)
     streams: list[Cut] = field(default_factory=list)
-    timed: dict[str, Timed] = field(default_factory=dict)
+    timed: dict[str, TimedRequests] = field(default_factory=dict)
 
     @property
-    def answers(self) -> dict[str, Question]:
+    def answers(self) -> dict[str, ProbeRequest]:
         """The questions about batches."""
         questions = {}
         for part in self.parts:
-            questions[asked(part, DEFAULT)] = Question(DEFAULT, text_batch(part.examples))
-            questions[asked(part, TENSORS)] = Question(TENSORS, part.tensors)
+            questions[request_name(part, DEFAULT)] = ProbeRequest(DEFAULT, text_batch(part.examples))
+            questions[request_name(part, TENSORS)] = ProbeRequest(TENSORS, part.tensors)
         if self.held_out:
-            questions[HELD_OUT] = Question(DEFAULT, text_batch(self.held_out))
+            questions[HELD_OUT] = ProbeRequest(DEFAULT, text_batch(self.held_out))
         return questions
 
     @property
-    def pieces(self) -> dict[str, Question]:
+    def pieces(self) -> dict[str, ProbeRequest]:
         """The questions about streams."""
         return {name: question for cut in self.streams for name, question in cut.questions.items()}
 
     @property
-    def questions(self) -> dict[str, Question]:
+    def questions(self) -> dict[str, ProbeRequest]:
         """All of them, in the order in which they are asked."""
         return {**self.warmup, **self.answers, **self.pieces}
 
 
-def asked(part: Batch, signature: str) -> str:
+def request_name(part: Batch, signature: str) -> str:
     """The name of the question that asks a batch of a signature."""
     return f"{part.name}, {signature}"
 
 
-def make_plan(
+def make_probe_plan(
     model: Path,
     examples: Sequence[bytes],
     dataset: DatasetConfig,
@@ -79,7 +79,7 @@ def make_plan(
     signatures: Mapping[str, Signature],
     *,
     serving_step: bool,
-) -> Plan:
+) -> ProbePlan:
     """The plan for a model with the promised signatures.
 
     Args:
@@ -95,7 +95,7 @@ def make_plan(
         warmup, problem = read_requests(model), ""
     except ModelError as error:
         warmup, problem = {}, str(error)
-    return Plan(
+    return ProbePlan(
         warmup=warmup,
         warmup_problem=problem,
         parts=batches(ordered, dataset, budgets.batch_size),
@@ -112,7 +112,7 @@ def warmup_requests(
     signatures: Mapping[str, Signature],
     *,
     serving_step: bool,
-) -> dict[str, Question]:
+) -> dict[str, ProbeRequest]:
     """The calls for the warm-up file: each signature with one sequence, the longest, and with the largest batch.
 
     Args:
@@ -128,10 +128,10 @@ def warmup_requests(
     requests = {}
     for part in (ordered[-1:], filled(ordered, batch_size)):
         padded = tensors(part, dataset)
-        requests[f"{DEFAULT} {len(part)}"] = Question(DEFAULT, text_batch(part))
-        requests[f"{TENSORS} {len(part)}"] = Question(TENSORS, padded)
+        requests[f"{DEFAULT} {len(part)}"] = ProbeRequest(DEFAULT, text_batch(part))
+        requests[f"{TENSORS} {len(part)}"] = ProbeRequest(TENSORS, padded)
         if serving_step and (size := state_size(signatures)):
-            requests[f"{STEP} {len(part)}"] = Question(STEP, with_state(padded, size))
+            requests[f"{STEP} {len(part)}"] = ProbeRequest(STEP, with_state(padded, size))
     return requests
 
 

@@ -25,9 +25,9 @@ from apache_beam.io.parquetio import WriteToParquet
 from tensorflow_model_analysis import constants
 
 from noisy_gru.components.evaluation.accumulators import class_loss
-from noisy_gru.components.evaluation.catalogue import naive_baselines
-from noisy_gru.components.evaluation.metrics import label_and_naive, outputs_of, sequence_name
-from noisy_gru.components.evaluation.summary import BASELINE, CANDIDATE, slice_label
+from noisy_gru.components.evaluation.evaluation_summary import BASELINE, CANDIDATE, slice_label
+from noisy_gru.components.evaluation.metric_catalogue import naive_baselines
+from noisy_gru.components.evaluation.tfma_metrics import label_and_naive, outputs_of, sequence_name
 from noisy_gru.data.columns import SEQUENCE_ID
 from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, TaskConfig
 

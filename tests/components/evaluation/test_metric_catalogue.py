@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from noisy_gru.components.evaluation.accumulators import accumulator
-from noisy_gru.components.evaluation.catalogue import (
+from noisy_gru.components.evaluation.config import CompareConfig, EvaluationConfig, ThresholdConfig
+from noisy_gru.components.evaluation.metric_catalogue import (
     check_evaluation,
     comparison_metric,
     default_margin,
     known_metrics,
 )
-from noisy_gru.components.evaluation.config import CompareConfig, EvaluationConfig, ThresholdConfig
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import ConfigError
 
@@ -131,7 +131,7 @@ def test_an_unknown_metric_lists_the_known_ones() -> None:
 
 def test_it_imports_neither_tensorflow_nor_tfma() -> None:
     code = (
-        "import sys, noisy_gru.components.evaluation.catalogue\n"
+        "import sys, noisy_gru.components.evaluation.metric_catalogue\n"
         "heavy = ('tensorflow', 'tensorflow_model_analysis', 'tfx', 'apache_beam')\n"
         "print([name for name in heavy if name in sys.modules])"
     )

@@ -1,6 +1,6 @@
 """The gate asks for categorical inputs by the names that the export gives them."""
 
-from noisy_gru.components.serving_gate.contract import promised_inputs
+from noisy_gru.components.serving_gate.signature_contract import promised_inputs
 from noisy_gru.schema.config import DatasetConfig
 
 

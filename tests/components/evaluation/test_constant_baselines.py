@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from noisy_gru.components.evaluation.train_constants import train_constants
+from noisy_gru.components.evaluation.constant_baselines import train_constants
 from noisy_gru.schema.config import ForecastingConfig, RegressionConfig
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]

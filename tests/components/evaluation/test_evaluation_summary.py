@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from noisy_gru.components.evaluation.comparisons import Comparison, Verdict
-from noisy_gru.components.evaluation.summary import OVERALL, MissedThreshold
+from noisy_gru.components.evaluation.evaluation_summary import OVERALL, MissedThreshold
 from noisy_gru.components.evaluation.verdict import read_verdict, refusals, sentence, warnings, write_verdict
 
 

@@ -6,18 +6,18 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from noisy_gru.components.serving_gate.contract import DEFAULT, STEP, TENSORS
 from noisy_gru.components.serving_gate.keras_reference import Expected
-from noisy_gru.components.serving_gate.plan import HELD_OUT, Plan, asked
-from noisy_gru.components.serving_gate.probe import Answers, Observation
-from noisy_gru.components.serving_gate.report import Check
-from noisy_gru.components.serving_gate.streams import stream_answers
-from noisy_gru.components.serving_gate.tolerance import TOLERANCE, identical, largest_difference
+from noisy_gru.components.serving_gate.output_difference import TOLERANCE, identical, largest_difference
+from noisy_gru.components.serving_gate.probe import Outputs, ProbeResult
+from noisy_gru.components.serving_gate.probe_plan import HELD_OUT, ProbePlan, request_name
+from noisy_gru.components.serving_gate.report import GateCheck
+from noisy_gru.components.serving_gate.signature_contract import DEFAULT, STEP, TENSORS
+from noisy_gru.components.serving_gate.stream_requests import stream_answers
 
 PARITY, SKEW = "parity with Keras", "skew"
 
 
-def repeated(plan: Plan, seen: Observation) -> Check:
+def repeated(plan: ProbePlan, seen: ProbeResult) -> GateCheck:
     """Every question was asked twice: both answers must be the same, bit for bit."""
     names = list(plan.questions)
     differ = [name for name in names if not identical(seen.answers(name), seen.answers(name, 1))]
@@ -28,30 +28,33 @@ def repeated(plan: Plan, seen: Observation) -> Check:
             f"{len(differ)} of {len(names)} questions had another answer when asked again (apart by {apart:.3g}): "
             "noise or dropout is on, or the model keeps state"
         )
-    return Check("repeated calls", "differ" if differ else "equal bit for bit", problems)
+    return GateCheck("repeated calls", "differ" if differ else "equal bit for bit", problems)
 
 
-def both_signatures(plan: Plan, seen: Observation, scale: np.ndarray | float) -> Check:
+def both_signatures(plan: ProbePlan, seen: ProbeResult, scale: np.ndarray | float) -> GateCheck:
     """Both signatures must give one answer."""
-    pairs = [(part.name, seen.answers(asked(part, TENSORS)), seen.answers(asked(part, DEFAULT))) for part in plan.parts]
+    pairs = [
+        (part.name, seen.answers(request_name(part, TENSORS)), seen.answers(request_name(part, DEFAULT)))
+        for part in plan.parts
+    ]
     worst, where = _worst(pairs, scale)
     return _check("both signatures", f"{TENSORS} and {DEFAULT}", worst, where)
 
 
-def parity(plan: Plan, seen: Observation, expected: Expected) -> Check:
+def parity(plan: ProbePlan, seen: ProbeResult, expected: Expected) -> GateCheck:
     """The served model must answer as the Keras model does."""
-    given = {part.name: seen.answers(asked(part, DEFAULT)) for part in plan.parts}
+    given = {part.name: seen.answers(request_name(part, DEFAULT)) for part in plan.parts}
     return _with_keras(PARITY, "parity", given, expected, expected.from_examples, "the Keras model")
 
 
-def skew(plan: Plan, seen: Observation, expected: Expected) -> Check:
+def skew(plan: ProbePlan, seen: ProbeResult, expected: Expected) -> GateCheck:
     """Raw sequences must be answered as by the decoder of training, Transform and the model."""
     name = f"{len(plan.held_out)} {HELD_OUT}"
     given, told = {name: seen.answers(HELD_OUT)}, {name: expected.from_training}
     return _with_keras(SKEW, SKEW, given, expected, told, "the way of training")
 
 
-def streams(plan: Plan, seen: Observation, scale: np.ndarray | float) -> Check:
+def streams(plan: ProbePlan, seen: ProbeResult, scale: np.ndarray | float) -> GateCheck:
     """Sequences in pieces through `serving_step` must be answered as the whole."""
     pairs = [pair for cut in plan.streams for pair in stream_answers(cut, seen)]
     worst, where = _worst(pairs, scale)
@@ -62,24 +65,24 @@ def streams(plan: Plan, seen: Observation, scale: np.ndarray | float) -> Check:
 def _with_keras(
     name: str,
     short: str,
-    given: Mapping[str, Answers],
+    given: Mapping[str, Outputs],
     expected: Expected,
-    answered: Mapping[str, Answers | str],
+    answered: Mapping[str, Outputs | str],
     other: str,
-) -> Check:
+) -> GateCheck:
     if expected.reference is None:
-        return Check(name, "not compared", [expected.problem])
+        return GateCheck(name, "not compared", [expected.problem])
     pairs = []
     for part, answers in given.items():
         told = answered[part]
         if isinstance(told, str):
-            return Check(name, "not compared", [f"{other} could not answer {part}: {told}"])
+            return GateCheck(name, "not compared", [f"{other} could not answer {part}: {told}"])
         pairs.append((part, answers, told))
     worst, where = _worst(pairs, expected.reference.scale)
     return _check(name, f"the served model and {other}", worst, where, f"{short} {worst:.2g}")
 
 
-def _worst(pairs: Iterable[tuple[str, Answers, Answers]], scale: np.ndarray | float) -> tuple[float, str]:
+def _worst(pairs: Iterable[tuple[str, Outputs, Outputs]], scale: np.ndarray | float) -> tuple[float, str]:
     """The largest difference, and the name of the first pair that has it."""
     worst, where = 0.0, ""
     for name, a, b in pairs:
@@ -89,8 +92,8 @@ def _worst(pairs: Iterable[tuple[str, Answers, Answers]], scale: np.ndarray | fl
     return worst, where
 
 
-def _check(name: str, what: str, worst: float, where: str, headline: str = "") -> Check:
+def _check(name: str, what: str, worst: float, where: str, headline: str = "") -> GateCheck:
     problems = []
     if worst > TOLERANCE:
         problems.append(f"{what} differ by {worst:.3g} for {where}; at most {TOLERANCE:g} is allowed")
-    return Check(name, f"differ by {worst:.3g} at the most", problems, {"largest_difference": worst}, headline)
+    return GateCheck(name, f"differ by {worst:.3g} at the most", problems, {"largest_difference": worst}, headline)

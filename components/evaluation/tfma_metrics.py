@@ -15,7 +15,7 @@ from tensorflow_model_analysis import constants
 from tensorflow_model_analysis.metrics import metric_types
 
 from noisy_gru.components.evaluation.accumulators import Accumulator, Sums, accumulator
-from noisy_gru.components.evaluation.catalogue import naive_baselines
+from noisy_gru.components.evaluation.metric_catalogue import naive_baselines
 from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, TaskConfig
 from noisy_gru.schema.errors import DataError
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from noisy_gru.components.serving_gate.costs import BATCH, SINGLE, cost_checks, timed_calls
-from noisy_gru.components.serving_gate.probe import Observation
+from noisy_gru.components.serving_gate.cost_checks import BATCH, SINGLE, cost_checks, timed_calls
+from noisy_gru.components.serving_gate.probe import ProbeResult
 from noisy_gru.registry.config import BudgetsConfig
 
 # 1 to 100 ms; the 99th percentile lies a hundredth of the way from the 99th to the last.
 MILLISECONDS = [number / 1000 for number in range(100, 0, -1)]
-SEEN = Observation(times={SINGLE: MILLISECONDS, BATCH: [0.25] * 4}, memory=48_000_000)
+SEEN = ProbeResult(times={SINGLE: MILLISECONDS, BATCH: [0.25] * 4}, memory=48_000_000)
 
 
 def test_latency_and_memory_are_told() -> None:
@@ -50,7 +50,7 @@ def test_a_missed_budget_says_its_name_and_both_numbers() -> None:
 
 
 def test_memory_that_is_not_known_misses_a_budget_alone() -> None:
-    unknown = Observation(times=SEEN.times)
+    unknown = ProbeResult(times=SEEN.times)
     assert cost_checks(unknown, BudgetsConfig())[1].passed
     (problem,) = cost_checks(unknown, BudgetsConfig(memory_mb=1))[1].problems
     assert problem.startswith("serving.budgets.memory_mb is set, but this system has no /proc/self/status")

@@ -1,6 +1,6 @@
 """Metrics as functions of sums over sequences, so that each can be drawn again by a bootstrap.
 
-A measure turns the answers of one model into columns [N, Q], and sums of these [..., Q] into values [...].
+A resampled metric turns the answers of one model into columns [N, Q], and sums of these [..., Q] into values [...].
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from noisy_gru.components.evaluation.catalogue import cells, higher_is_better, naive_baselines
+from noisy_gru.components.evaluation.metric_catalogue import cells, higher_is_better, naive_baselines
 from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, TaskConfig
 
-Answers = Mapping[str, np.ndarray]
+Outputs = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
-class Measure:
+class ResampledMetric:
     """One metric.
 
     Attributes:
@@ -29,7 +29,7 @@ class Measure:
     """
 
     metric: str
-    columns: Callable[[Answers, str], np.ndarray]
+    columns: Callable[[Outputs, str], np.ndarray]
     value: Callable[[np.ndarray], np.ndarray]
     ties: np.ndarray | None = None
 
@@ -40,8 +40,8 @@ class Measure:
         return sign * (self.value(first) - self.value(second))
 
 
-def measure(metric: str, task: TaskConfig, classes: list[bytes], beside: str | None = None) -> Measure:
-    """The measure of a metric.
+def resampled_metric(metric: str, task: TaskConfig, classes: list[bytes], beside: str | None = None) -> ResampledMetric:
+    """Return the resampled form of a metric.
 
     Args:
         metric: one of the model, see ``is_comparable``.
@@ -64,7 +64,7 @@ def _root(sums: np.ndarray) -> np.ndarray:
     return np.sqrt(_mean(sums))
 
 
-def _classification(metric: str, classes: list[bytes]) -> Measure:
+def _classification(metric: str, classes: list[bytes]) -> ResampledMetric:
     count = len(classes)
     place = {name: number for number, name in enumerate(classes)}
 
@@ -73,23 +73,23 @@ def _classification(metric: str, classes: list[bytes]) -> Measure:
 
     if metric == "log_loss":
 
-        def losses(answers: Answers, model: str) -> np.ndarray:
+        def losses(answers: Outputs, model: str) -> np.ndarray:
             loss = answers[f"{model}_loss"]
             return np.stack([loss, np.ones(len(loss))], axis=1)
 
-        return Measure(metric, losses, _mean)
+        return ResampledMetric(metric, losses, _mean)
     if metric in ("accuracy", "accuracy_gain_over_majority"):
 
-        def right(answers: Answers, model: str) -> np.ndarray:
+        def right(answers: Outputs, model: str) -> np.ndarray:
             hits = answers[model] == answers["label"]
             return np.stack([hits.astype(float), np.ones(len(hits))], axis=1)
 
         def share(sums: np.ndarray) -> np.ndarray:
             return _mean(sums)
 
-        return Measure(metric, right, share, np.array([[1.0, 1, 0, 1], [0, 1, 1, 1]]))
+        return ResampledMetric(metric, right, share, np.array([[1.0, 1, 0, 1], [0, 1, 1, 1]]))
 
-    def by_class(answers: Answers, model: str) -> np.ndarray:
+    def by_class(answers: Outputs, model: str) -> np.ndarray:
         true, answered = codes(answers["label"]), codes(answers[model])
         rows = np.arange(len(true))
         sums = np.zeros((len(true), 3, count))
@@ -110,11 +110,11 @@ def _classification(metric: str, classes: list[bytes]) -> Measure:
     part = np.full(count, 1 / count) if count else np.empty(0)
     right_once, wrong_once = np.concatenate([part, part, part]), np.concatenate([part, part, 0 * part])
     ties = np.stack([np.concatenate([right_once, wrong_once]), np.concatenate([wrong_once, right_once])])
-    return Measure(metric, by_class, averaged, ties if count else None)
+    return ResampledMetric(metric, by_class, averaged, ties if count else None)
 
 
-def _regression(metric: str) -> Measure:
-    def errors(answers: Answers, model: str) -> np.ndarray:
+def _regression(metric: str) -> ResampledMetric:
+    def errors(answers: Outputs, model: str) -> np.ndarray:
         error, label = answers[model] - answers["label"], answers["label"]
         power = np.abs(error) if metric == "mae" else error**2
         return np.stack([power, np.ones(len(error)), label, label**2], axis=1)
@@ -128,10 +128,10 @@ def _regression(metric: str) -> Measure:
         "r2": lambda sums: 1 - _mean(sums) / variance(sums),
         "rmse_over_naive_mean": lambda sums: np.sqrt(_mean(sums) / variance(sums)),
     }
-    return Measure(metric, errors, values[metric])
+    return ResampledMetric(metric, errors, values[metric])
 
 
-def _forecasting(metric: str, task: ForecastingConfig, beside: str | None) -> Measure:
+def _forecasting(metric: str, task: ForecastingConfig, beside: str | None) -> ResampledMetric:
     name, _, rest = metric.partition("/")
     suffix = f"/{rest}" if rest else ""
     targets = len(task.targets)
@@ -140,7 +140,7 @@ def _forecasting(metric: str, task: ForecastingConfig, beside: str | None) -> Me
         if name == f"mae_over_naive_{naive}":
             beside = naive
 
-    def errors(answers: Answers, model: str) -> np.ndarray:
+    def errors(answers: Outputs, model: str) -> np.ndarray:
         label = answers["label"][:, places]
         error = np.abs(answers[model][:, places] - label)
         known = np.ones_like(error, bool) if beside is None else ~np.isnan(answers[beside][:, places])
@@ -150,4 +150,4 @@ def _forecasting(metric: str, task: ForecastingConfig, beside: str | None) -> Me
         of_naive = np.abs(answers[str(beside)][:, places] - label)
         return np.stack([of_model, np.where(known, of_naive, 0.0).sum(axis=1)], axis=1)
 
-    return Measure(metric, errors, _root if name == "rmse" else _mean)
+    return ResampledMetric(metric, errors, _root if name == "rmse" else _mean)

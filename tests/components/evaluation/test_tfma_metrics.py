@@ -85,7 +85,7 @@ def forecast(target: list[float] | None, name: str = "JFK@7") -> dict[str, Any]:
     ],
 )
 def test_a_sequence_without_its_answer_is_an_error_that_names_it(target: list[float] | None, said: str) -> None:
-    from noisy_gru.components.evaluation.metrics import _ReadSequence
+    from noisy_gru.components.evaluation.tfma_metrics import _ReadSequence
 
     task = WEATHER.task
     assert isinstance(task, ForecastingConfig)
@@ -94,7 +94,7 @@ def test_a_sequence_without_its_answer_is_an_error_that_names_it(target: list[fl
 
 
 def test_the_candidates_answer_is_told_from_the_baselines() -> None:
-    from noisy_gru.components.evaluation.metrics import _ReadSequence
+    from noisy_gru.components.evaluation.tfma_metrics import _ReadSequence
 
     extracts = forecast([1.0])
     extracts["predictions"] = {"candidate": np.array([[1.5]]), "baseline": {"predictions": np.array([[4.0]])}}

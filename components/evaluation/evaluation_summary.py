@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from noisy_gru.components.evaluation.catalogue import EXAMPLE_COUNT
 from noisy_gru.components.evaluation.comparisons import Comparison
+from noisy_gru.components.evaluation.metric_catalogue import EXAMPLE_COUNT
 from noisy_gru.components.evaluation.verdict import read_verdict, refusals, warnings
 
 OVERALL = "all"

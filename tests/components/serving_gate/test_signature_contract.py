@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from noisy_gru.components.serving_gate.contract import broken_promises, state_size
+from noisy_gru.components.serving_gate.signature_contract import broken_promises, state_size
 from noisy_gru.saved_model.session import Signature, TensorSpec
 from noisy_gru.schema.config import DatasetConfig
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from noisy_gru.components.serving_gate.contract import LENGTHS, STATE, STEP, TENSORS
-from noisy_gru.components.serving_gate.probe import Answers, Observation, Question
-from noisy_gru.components.serving_gate.sequences import spread, tensors
+from noisy_gru.components.serving_gate.probe import Outputs, ProbeRequest, ProbeResult
+from noisy_gru.components.serving_gate.probe_sequences import spread, tensors
+from noisy_gru.components.serving_gate.signature_contract import LENGTHS, STATE, STEP, TENSORS
 from noisy_gru.components.serving_gate.warmup import with_state
 from noisy_gru.schema.config import DatasetConfig
 
@@ -32,7 +32,7 @@ class Cut:
     """
 
     name: str
-    questions: dict[str, Question]
+    questions: dict[str, ProbeRequest]
     pairs: list[tuple[str, str]]
 
 
@@ -62,17 +62,17 @@ def _cut(
     name: str, whole: Mapping[str, np.ndarray], ends: np.ndarray, state_size: int, *, all_pieces: bool = False
 ) -> Cut:
     """Cuts at ``ends``, int [B, pieces]; what comes out is compared after all pieces, or after the last alone."""
-    questions: dict[str, Question] = {}
+    questions: dict[str, ProbeRequest] = {}
     pairs = []
     begins, before = np.zeros(len(ends), np.int64), ""
     count = ends.shape[1]
     for number, end in enumerate(ends.T, start=1):
         call = f"{STEP} {name}, call {number} of {count}"
         piece = _piece(whole, begins, end)
-        questions[call] = Question(STEP, piece if before else with_state(piece, state_size), before)
+        questions[call] = ProbeRequest(STEP, piece if before else with_state(piece, state_size), before)
         if all_pieces or number == count:
             reference = f"{TENSORS} up to the end of call {number} ({name})"
-            questions[reference] = Question(TENSORS, {**whole, LENGTHS: end.astype(np.int64)})
+            questions[reference] = ProbeRequest(TENSORS, {**whole, LENGTHS: end.astype(np.int64)})
             pairs.append((call, reference))
         begins, before = end, call
     return Cut(name, questions, pairs)
@@ -93,7 +93,7 @@ def _piece(whole: Mapping[str, np.ndarray], begins: np.ndarray, ends: np.ndarray
     return piece
 
 
-def stream_answers(cut: Cut, seen: Observation) -> list[tuple[str, Answers, Answers]]:
+def stream_answers(cut: Cut, seen: ProbeResult) -> list[tuple[str, Outputs, Outputs]]:
     """For each pair its name, what `serving_step` answered but for the state, and what the whole was answered with."""
     return [
         (call, {key: value for key, value in seen.answers(call).items() if key != STATE}, seen.answers(reference))

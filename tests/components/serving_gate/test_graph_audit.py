@@ -8,8 +8,8 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from noisy_gru.components.serving_gate.audit import audit
-from noisy_gru.components.serving_gate.tolerance import TOLERANCE, identical, largest_difference
+from noisy_gru.components.serving_gate.graph_audit import audit
+from noisy_gru.components.serving_gate.output_difference import TOLERANCE, identical, largest_difference
 from noisy_gru.saved_model.c_api import registered_operations
 from noisy_gru.saved_model.saved_model_proto import parse_meta_graph, parse_saved_model
 

@@ -11,8 +11,8 @@ import pytest
 
 from noisy_gru.components.serving_gate.gate import judge
 from noisy_gru.components.serving_gate.keras_reference import Reference, keras_reference
-from noisy_gru.components.serving_gate.plan import read_signatures, warmup_requests
-from noisy_gru.components.serving_gate.report import Report
+from noisy_gru.components.serving_gate.probe_plan import read_signatures, warmup_requests
+from noisy_gru.components.serving_gate.report import GateReport
 from noisy_gru.components.serving_gate.warmup import stamp
 from noisy_gru.registry.config import BudgetsConfig
 from noisy_gru.trainer.custom_config import Settings
@@ -46,7 +46,7 @@ class Spoilt:
 
 
 @pytest.fixture
-def gate(trained: Any, tmp_path: Path) -> Callable[..., Report]:
+def gate(trained: Any, tmp_path: Path) -> Callable[..., GateReport]:
     """Exports a model behind a spoilt Transform, and judges it; parity is left to agree with what was exported."""
     import tensorflow as tf
     import tensorflow_transform as tft
@@ -55,7 +55,7 @@ def gate(trained: Any, tmp_path: Path) -> Callable[..., Report]:
     from noisy_gru.trainer.export.served_model import ServedModel
     from noisy_gru.trainer.features import Layout
 
-    def _gate(spoil: Callable[[dict[str, Any]], dict[str, Any]]) -> Report:
+    def _gate(spoil: Callable[[dict[str, Any]], dict[str, Any]]) -> GateReport:
         transform: Any = Spoilt(tft.TFTransformOutput(trained.transform_graph), spoil)
         served = ServedModel(trained.model, transform, Layout(trained.dataset), trained.trainer.model)
         folder = str(tmp_path / "model" / "Format-Serving")
@@ -79,7 +79,7 @@ def gate(trained: Any, tmp_path: Path) -> Callable[..., Report]:
     return _gate
 
 
-def test_the_transform_of_training_is_blessed(gate: Callable[..., Report]) -> None:
+def test_the_transform_of_training_is_blessed(gate: Callable[..., GateReport]) -> None:
     report = gate(lambda raw: {})
     assert report.blessed, report.text()
     differences = {
@@ -99,7 +99,7 @@ def test_the_transform_of_training_is_blessed(gate: Callable[..., Report]) -> No
     ],
     ids=["two features are swapped", "one is scaled otherwise"],
 )
-def test_another_transform_than_that_of_training_is_skew(spoil: Any, gate: Callable[..., Report]) -> None:
+def test_another_transform_than_that_of_training_is_skew(spoil: Any, gate: Callable[..., GateReport]) -> None:
     report = gate(spoil)
     assert [check.name for check in report.checks if not check.passed] == ["skew"]
     assert report.problems[0].startswith("the served model and the way of training differ by")

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from noisy_gru.components.serving_gate.contract import DEFAULT, EXAMPLES
-from noisy_gru.components.serving_gate.probe import Observation, Timed
-from noisy_gru.components.serving_gate.report import Check
-from noisy_gru.components.serving_gate.sequences import filled, spread
+from noisy_gru.components.serving_gate.probe import ProbeResult, TimedRequests
+from noisy_gru.components.serving_gate.probe_sequences import filled, spread
+from noisy_gru.components.serving_gate.report import GateCheck
+from noisy_gru.components.serving_gate.signature_contract import DEFAULT, EXAMPLES
 from noisy_gru.registry.config import BudgetsConfig
 
 SINGLE, BATCH = "single", "batch"
@@ -28,20 +28,23 @@ def text_batch(examples: Sequence[bytes]) -> dict[str, np.ndarray]:
     return {EXAMPLES: array}
 
 
-def timed_calls(ordered: Sequence[bytes], budgets: BudgetsConfig) -> dict[str, Timed]:
+def timed_calls(ordered: Sequence[bytes], budgets: BudgetsConfig) -> dict[str, TimedRequests]:
     """What times are taken of: sequences of all lengths, one in each call, and a batch of them."""
     calls, seconds = (budgets.requests, float("inf")) if budgets.any else (_QUIET_CALLS, _QUIET_SECONDS)
     singles = [text_batch([example]) for example in spread(ordered)]
     batch = [text_batch(filled(ordered, budgets.batch_size))]
-    return {SINGLE: Timed(DEFAULT, singles, calls, seconds), BATCH: Timed(DEFAULT, batch, calls, seconds)}
+    return {
+        SINGLE: TimedRequests(DEFAULT, singles, calls, seconds),
+        BATCH: TimedRequests(DEFAULT, batch, calls, seconds),
+    }
 
 
-def cost_checks(seen: Observation, budgets: BudgetsConfig) -> list[Check]:
+def cost_checks(seen: ProbeResult, budgets: BudgetsConfig) -> list[GateCheck]:
     """The checks of latency and memory; a budget that isn't set refuses nothing."""
     return [_latency(seen, budgets), _memory(seen, budgets)]
 
 
-def _latency(seen: Observation, budgets: BudgetsConfig) -> Check:
+def _latency(seen: ProbeResult, budgets: BudgetsConfig) -> GateCheck:
     numbers: dict[str, float] = {"batch_size": budgets.batch_size}
     problems, found = [], []
     for name, sequences in ((SINGLE, 1), (BATCH, budgets.batch_size)):
@@ -63,13 +66,13 @@ def _latency(seen: Observation, budgets: BudgetsConfig) -> Check:
         f"p50/p99 {numbers['single_p50_ms']:.3g}/{numbers['single_p99_ms']:.3g} ms for one sequence, "
         f"{numbers['batch_p50_ms']:.3g}/{numbers['batch_p99_ms']:.3g} ms for {budgets.batch_size}"
     )
-    return Check("latency", "; ".join(found), problems, numbers, headline)
+    return GateCheck("latency", "; ".join(found), problems, numbers, headline)
 
 
-def _memory(seen: Observation, budgets: BudgetsConfig) -> Check:
+def _memory(seen: ProbeResult, budgets: BudgetsConfig) -> GateCheck:
     if seen.memory is None:
         problem = "serving.budgets.memory_mb is set, but this system has no /proc/self/status to measure memory with"
-        return Check("memory", "not measured", [problem] if budgets.memory_mb is not None else [])
+        return GateCheck("memory", "not measured", [problem] if budgets.memory_mb is not None else [])
     megabytes = seen.memory / _MEGABYTE
     problems = []
     if budgets.memory_mb is not None and megabytes > budgets.memory_mb:
@@ -77,4 +80,4 @@ def _memory(seen: Observation, budgets: BudgetsConfig) -> Check:
             f"loading the model and asking it takes {megabytes:.4g} MB; serving.budgets.memory_mb "
             f"allows {budgets.memory_mb:g}"
         )
-    return Check("memory", f"loading and asking takes {megabytes:.3g} MB", problems, {"memory_mb": megabytes})
+    return GateCheck("memory", f"loading and asking takes {megabytes:.3g} MB", problems, {"memory_mb": megabytes})
