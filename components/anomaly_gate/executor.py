@@ -12,7 +12,7 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.types.artifact import Artifact
 
-from noisy_gru.components.anomaly_gate.messages import Anomaly, explain, findings
+from noisy_gru.components.anomaly_gate.messages import Anomaly, explain, split_anomalies
 from noisy_gru.schema.errors import AnomalyError
 
 # Generated code, of which type checkers see nothing.
@@ -23,9 +23,9 @@ REPORT = "report"
 logger = logging.getLogger("noisy_gru.progress")
 
 
-def read_findings(artifact: Artifact) -> list[Finding]:
+def read_anomalies(artifact: Artifact) -> list[Anomaly]:
     """The anomalies in all splits of an ExampleAnomalies."""
-    return [finding for split, info in _read(artifact).items() for finding in findings(split, info)]
+    return [finding for split, info in _read(artifact).items() for finding in split_anomalies(split, info)]
 
 
 def _read(artifact: Artifact) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def check(anomalies: dict[str, Any]) -> None:
     Raises:
         AnomalyError: naming every feature, its splits, what the schema expects, what was found and what to do.
     """
-    found: list[Anomaly] = [finding for split, info in anomalies.items() for finding in findings(split, info)]
+    found: list[Anomaly] = [finding for split, info in anomalies.items() for finding in split_anomalies(split, info)]
     if not found:
         return
     count = len({finding.feature for finding in found})

@@ -31,7 +31,7 @@ class Anomaly:
         return f"expected {self.expected}; found: {self.found} -> {self.advice}"
 
 
-def findings(split: str, anomalies: Any) -> Iterator[Anomaly]:
+def split_anomalies(split: str, anomalies: Any) -> Iterator[Anomaly]:
     """What ``anomalies`` says of ``split``, feature by feature.
 
     The schema that was checked against travels in ``anomalies.baseline``.

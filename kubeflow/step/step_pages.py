@@ -18,7 +18,7 @@ from tfx.types import artifact_utils
 from tfx.types.artifact import Artifact
 from tfx.utils import path_utils
 
-from noisy_gru.components.anomaly_gate.executor import read_findings
+from noisy_gru.components.anomaly_gate.executor import read_anomalies
 from noisy_gru.components.evaluation.evaluation_summary import EvaluationSummary, read_evaluation
 from noisy_gru.components.reference_gate.verdict import read_reference_verdict
 from noisy_gru.components.retrain_planner.executor import PLAN_FILE
@@ -53,7 +53,7 @@ def plan_page(step: Step) -> Shown:
 def anomalies_page(step: Step) -> Shown:
     """What isn't as the schema says."""
     (artifact,) = step.outputs["anomalies"]
-    found = read_findings(artifact)
+    found = read_anomalies(artifact)
     metrics = {"anomalies": len(found)}
     if not found:
         return Shown(metrics, html_page("The data is as the schema says", []))

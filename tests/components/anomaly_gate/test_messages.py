@@ -8,7 +8,7 @@ import pytest
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import anomalies_pb2
 
-from noisy_gru.components.anomaly_gate.messages import explain, findings
+from noisy_gru.components.anomaly_gate.messages import explain, split_anomalies
 
 _proto: Any = anomalies_pb2
 
@@ -57,7 +57,7 @@ def anomalies(feature: str, kind: str, description: str = "as TFDV says.") -> An
     ],
 )
 def test_each_kind_says_what_is_expected_and_what_to_do(feature: str, kind: str, expected: str, advice: str) -> None:
-    (finding,) = findings("train", anomalies(feature, kind))
+    (finding,) = split_anomalies("train", anomalies(feature, kind))
     assert (finding.split, finding.feature, finding.found) == ("train", feature, "as TFDV says")
     assert expected in finding.expected
     assert advice in finding.advice
@@ -66,18 +66,18 @@ def test_each_kind_says_what_is_expected_and_what_to_do(feature: str, kind: str,
 def test_every_reason_of_a_feature_is_told() -> None:
     both = anomalies("temp", "FLOAT_TYPE_HAS_NAN")
     both.anomaly_info["temp"].reason.add(type=_proto.AnomalyInfo.FLOAT_TYPE_BIG_FLOAT, description="too big")
-    assert len(list(findings("eval", both))) == 2
+    assert len(list(split_anomalies("eval", both))) == 2
 
 
 def test_a_split_without_data_is_told() -> None:
-    (finding,) = findings("test", _proto.Anomalies(data_missing=True))
+    (finding,) = split_anomalies("test", _proto.Anomalies(data_missing=True))
     assert finding.expected == "at least one sequence"
 
 
 def test_the_page_groups_by_feature_and_joins_splits() -> None:
-    same = [*findings("train", anomalies("temp", "FLOAT_TYPE_HAS_NAN"))]
-    same += findings("test", anomalies("temp", "FLOAT_TYPE_HAS_NAN"))
-    same += findings("test", anomalies("hour", "INT_TYPE_BIG_INT"))
+    same = [*split_anomalies("train", anomalies("temp", "FLOAT_TYPE_HAS_NAN"))]
+    same += split_anomalies("test", anomalies("temp", "FLOAT_TYPE_HAS_NAN"))
+    same += split_anomalies("test", anomalies("hour", "INT_TYPE_BIG_INT"))
     page = explain(same)
     assert (
         page.index("  temp\n") < page.index("    in train, test: expected no missing values") < page.index("  hour\n")
@@ -86,4 +86,4 @@ def test_the_page_groups_by_feature_and_joins_splits() -> None:
 
 
 def test_no_anomalies_no_findings() -> None:
-    assert list(findings("train", _proto.Anomalies())) == []
+    assert list(split_anomalies("train", _proto.Anomalies())) == []
