@@ -51,9 +51,9 @@ def models(options: argparse.Namespace) -> dict[str, Any]:
 
     from noisy_gru.trainer.config import ModelConfig
     from noisy_gru.trainer.export.onnx_model import onnx_model
-    from noisy_gru.trainer.export.serving_stack import fast_model
+    from noisy_gru.trainer.export.serving_stack import serving_function
     from noisy_gru.trainer.features import Layout
-    from noisy_gru.trainer.model import Sizes, build_model
+    from noisy_gru.trainer.model import VocabularySizes, build_model
     from noisy_gru.trainer.transform_record import Scale, TransformRecord
 
     columns = [f"x{index}" for index in range(options.features)]
@@ -62,10 +62,10 @@ def models(options: argparse.Namespace) -> dict[str, Any]:
     config = ModelConfig.model_validate(
         {"layers": [{"units": each} for each in options.units], "bidirectional": options.bidirectional}
     )
-    model = build_model(config, layout, Sizes(2), seed=0, for_serving=True)
+    model = build_model(config, layout, VocabularySizes(2), seed=0, for_serving=True)
     random = np.random.default_rng(0)
     model.set_weights([random.normal(0, 0.15, weight.shape).astype(np.float32) for weight in model.weights])
-    fast = fast_model(model)
+    fast = serving_function(model)
     if fast is None:
         raise UserError("This stack is served as it is; there is nothing to compare.")
 

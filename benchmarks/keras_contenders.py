@@ -24,8 +24,8 @@ from noisy_gru.trainer.features import Layout
 from noisy_gru.trainer.inputs.dataset import BatchConfig, SequenceData
 from noisy_gru.trainer.layers.noisy_gru import NoisyGRU
 from noisy_gru.trainer.loop import run_epochs
-from noisy_gru.trainer.model import Sizes, build_model
-from noisy_gru.trainer.weighted_steps import count_rows_by_weight
+from noisy_gru.trainer.model import VocabularySizes, build_model
+from noisy_gru.trainer.objective import use_row_weights
 
 BATCHES = 20
 SPEC = {
@@ -69,7 +69,7 @@ def build(problem: Arrays, *, by_hand: bool, xla: bool) -> keras.Model:
         model = keras.Model(inputs, keras.layers.Dense(1)(hidden))
     else:
         layers = [LayerConfig(units=units, stddev=stddev) for units, stddev in zip(widths, STDDEVS, strict=True)]
-        model = build_model(ModelConfig(layers=layers), layout_of(problem), Sizes(), seed=0)
+        model = build_model(ModelConfig(layers=layers), layout_of(problem), VocabularySizes(), seed=0)
     stored = [problem[f"{name}_{i}"] for i in range(len(widths)) for name in ("kernel", "recurrent", "bias")]
     model.set_weights([*stored, problem["head_kernel"], problem["head_bias"]])
     model.compile(keras.optimizers.Adam(LEARNING_RATE), "mse", jit_compile=xla)
@@ -152,7 +152,7 @@ class Training(keras.callbacks.Callback):
             keras.optimizers.Adam(LEARNING_RATE), "mse", jit_compile=model.jit_compile, steps_per_execution=32
         )
         model.optimizer.build(model.trainable_variables)
-        count_rows_by_weight(model)
+        use_row_weights(model)
         empty = SequenceData([], SPEC, data.layout, data.config, "eval")
         arguments = {"initial_epoch": 0, "epochs": 1_000_000, "callbacks": [self]}
         threading.Thread(target=run_epochs, args=(model, data, empty), kwargs=arguments, daemon=True).start()

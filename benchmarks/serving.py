@@ -114,9 +114,9 @@ def contender(name: str, material: Material, batch: int, address: str, threads: 
         return _rest(material, batch, address, keep)
     from noisy_gru.trainer.export.saved_model import load_keras
 
-    model, settings = load_keras(str(Path(material.record.artifacts["Trainer"]["model"][0]) / "Format-Keras"))
+    model, custom_config = load_keras(str(Path(material.record.artifacts["Trainer"]["model"][0]) / "Format-Keras"))
     if name == "onnxruntime":
-        return _onnx(material, batch, threads, model, settings)
+        return _onnx(material, batch, threads, model, custom_config)
     from benchmarks.peer_models import stack_of, torch_answer
 
     answer = torch_answer(stack_of(model, softmax=material.answer == PROBABILITIES), threads)
@@ -124,7 +124,7 @@ def contender(name: str, material: Material, batch: int, address: str, threads: 
     return lambda: answer(features, lengths)
 
 
-def _onnx(material: Material, batch: int, threads: int, model: Any, settings: Any) -> Ask:
+def _onnx(material: Material, batch: int, threads: int, model: Any, custom_config: Any) -> Ask:
     import onnxruntime
     import tensorflow_transform as tft
 
@@ -132,9 +132,9 @@ def _onnx(material: Material, batch: int, threads: int, model: Any, settings: An
     from noisy_gru.trainer.features import Layout
     from noisy_gru.trainer.transform_record import read_record
 
-    layout = Layout(settings.dataset)
+    layout = Layout(custom_config.dataset)
     transform = tft.TFTransformOutput(material.record.artifacts["Transform"]["transform_graph"][0])
-    content = onnx_model(model, layout, settings.trainer.model, read_record(transform, layout))
+    content = onnx_model(model, layout, custom_config.trainer.model, read_record(transform, layout))
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])

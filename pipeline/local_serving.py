@@ -137,7 +137,7 @@ def _run_stand_in(config: PipelineConfig, config_path: Path, root: Path, listeni
             grpc_port=listening.grpc_port,
             rest_port=listening.rest_port,
             poll_seconds=listening.poll_seconds,
-            tell=lambda line: print(line, file=out, flush=True),
+            log=lambda line: print(line, file=out, flush=True),
             read_config=read_models_config,
         )
         with _stop_on_signals() as stop, server:

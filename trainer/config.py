@@ -72,7 +72,7 @@ class ModelConfig(Section):
     )
 
 
-class ScheduleConfig(Section):
+class LearningRateScheduleConfig(Section):
     """Learning rate over the training."""
 
     kind: Literal["constant", "cosine", "exponential"] = Field(
@@ -106,7 +106,9 @@ class TrainingConfig(Section):
     epochs: int = Field(default=50, ge=1, description="Most passes over the train split.")
     batch_size: int = Field(default=32, ge=1, description="Sequences in a step.")
     learning_rate: float = Field(default=1e-3, gt=0, allow_inf_nan=False, description="Peak learning rate of Adam.")
-    schedule: ScheduleConfig = Field(default_factory=lambda: ScheduleConfig(), description="Learning rate schedule.")
+    schedule: LearningRateScheduleConfig = Field(
+        default_factory=lambda: LearningRateScheduleConfig(), description="Learning rate schedule."
+    )
     clip_norm: float | None = Field(default=1.0, gt=0, description="Largest global norm of the gradient.")
     weight_decay: float = Field(default=0.0, ge=0, description="Decoupled weight decay (AdamW).")
     label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="Classification only.")

@@ -23,7 +23,7 @@ T = TypeVar("T", bound=Section)
 
 
 @dataclass(frozen=True)
-class Settings:
+class CustomConfig:
     """The parsed `custom_config`.
 
     Attributes:
@@ -41,7 +41,7 @@ class Settings:
     warm_start: WarmStartConfig = field(default_factory=WarmStartConfig)
 
     @classmethod
-    def parse(cls, custom_config: Mapping[str, Any] | None) -> Settings:
+    def parse(cls, custom_config: Mapping[str, Any] | None) -> CustomConfig:
         """Read `custom_config`; a section may be a mapping or JSON text.
 
         Raises:
@@ -61,7 +61,7 @@ class Settings:
             warm_start=_section(WarmStartConfig, config.get(WARM_START, {}), WARM_START),
         )
 
-    def as_custom_config(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The mapping that `parse` reads back."""
         config: dict[str, Any] = {
             DATASET: self.dataset.model_dump(mode="json"),

@@ -20,7 +20,7 @@ PACKAGE = "noisy_gru"
 
 
 @dataclass(frozen=True)
-class Sizes:
+class VocabularySizes:
     """What the model must know of the fitted Transform: how many classes, and how many ids each categorical has."""
 
     classes: int = 0
@@ -72,7 +72,7 @@ class MaskedPooling(keras.layers.Layer):
 
 
 def build_model(
-    config: ModelConfig, layout: Layout, sizes: Sizes, *, seed: int, for_serving: bool = False
+    config: ModelConfig, layout: Layout, sizes: VocabularySizes, *, seed: int, for_serving: bool = False
 ) -> keras.Model:
     """Build the model, unfitted and not compiled.
 
@@ -131,7 +131,7 @@ def build_model(
     return keras.Model(inputs, _head(hidden, inputs, config, layout, sizes), name="noisy_gru")
 
 
-def _head(hidden: Any, inputs: dict[str, Any], config: ModelConfig, layout: Layout, sizes: Sizes) -> Any:
+def _head(hidden: Any, inputs: dict[str, Any], config: ModelConfig, layout: Layout, sizes: VocabularySizes) -> Any:
     if layout.is_classification:
         return keras.layers.Dense(sizes.classes, dtype="float32", name="logits")(hidden)
     shape = layout.target_shape

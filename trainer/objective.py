@@ -9,11 +9,11 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import ops
 
 from noisy_gru.trainer.config import TrainingConfig
 from noisy_gru.trainer.features import Layout
-from noisy_gru.trainer.weighted_steps import count_rows_by_weight
 
 # More in one call save nothing that could be measured.
 _MOST_STEPS = 32
@@ -92,7 +92,7 @@ def compile_model(
         steps_per_epoch: batches in an epoch.
         epochs: that the schedule spans.
         target_scale: float [K], for the mean absolute error in the units of the data.
-        xla: compile the steps; the batches then bring weights (see `weighted_steps`).
+        xla: compile the steps; the batches then bring weights.
     """
     rate = learning_rate(config, steps_per_epoch, epochs)
     if config.weight_decay:
@@ -112,7 +112,36 @@ def compile_model(
         else config.steps_per_execution,
     )
     if xla:
-        count_rows_by_weight(model)
+        use_row_weights(model)
+
+
+def use_row_weights(model: keras.Model) -> None:
+    """Give a compiled model steps that take the mean over the rows whose weight is 1.
+
+    Args:
+        model: its steps must be given weights from now on.
+    """
+
+    def forward(data: Any, training: bool) -> tuple[Any, Any]:
+        """The loss, and the metrics so far."""
+        inputs, answer, weight = data
+        rows, counted = tf.cast(tf.shape(weight)[0], weight.dtype), tf.reduce_sum(weight)
+        # One weight for all losses of a row: forecasting has one for each horizon.
+        weight = tf.reshape(weight, [-1] + [1] * max(len(answer.shape) - 2, 0))
+        predicted = model(inputs, training=training)
+        loss = model.compute_loss(inputs, answer, predicted, sample_weight=weight, training=training) * rows / counted
+        model.metrics[0].update_state(loss, sample_weight=counted)
+        return loss, model.compute_metrics(inputs, answer, predicted, sample_weight=weight)
+
+    def train_step(data: Any) -> Any:
+        with tf.GradientTape() as tape:
+            loss, logs = forward(data, training=True)
+        trained = model.trainable_variables
+        model.optimizer.apply(tape.gradient(loss, [variable.value for variable in trained]), trained)
+        return logs
+
+    model.train_step = train_step
+    model.test_step = lambda data: forward(data, training=False)[1]
 
 
 def metric_name(layout: Layout) -> str:

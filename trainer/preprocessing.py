@@ -21,7 +21,7 @@ from noisy_gru.schema.config import ClassificationConfig, DatasetConfig
 from noisy_gru.schema.errors import ConfigError
 from noisy_gru.trainer import features as names
 from noisy_gru.trainer.features import Layout
-from noisy_gru.trainer.vocabularies import escaped
+from noisy_gru.trainer.vocabularies import escape_line_ends
 
 # A standard deviation below this part of the largest magnitude is float32 rounding, not variation.
 _ROUNDING = 1e-7
@@ -74,7 +74,7 @@ def preprocess(inputs: Mapping[str, Any], dataset: DatasetConfig) -> dict[str, A
     outputs[names.FEATURES] = tf.RaggedTensor.from_row_lengths(flat, total * width, validate=False)
 
     for index, feature in enumerate(layout.categorical):
-        text = escaped(_text(raw[feature.name]))
+        text = escape_line_ends(_text(raw[feature.name]))
         vocabulary = tft.vocabulary(text, top_k=feature.vocabulary_size, vocab_filename=layout.vocabulary(index))
         if layout.has_future and not feature.known_in_advance:
             # What is not known yet is read as unknown, like a missing value.
@@ -83,7 +83,7 @@ def preprocess(inputs: Mapping[str, Any], dataset: DatasetConfig) -> dict[str, A
         outputs[layout.ids(index)] = tf.RaggedTensor.from_row_lengths(ids, total, validate=False)
 
     if isinstance(dataset.task, ClassificationConfig):
-        label = escaped(_text(to_ragged(inputs[dataset.task.label]).to_tensor(shape=[None, 1])[:, 0]))
+        label = escape_line_ends(_text(to_ragged(inputs[dataset.task.label]).to_tensor(shape=[None, 1])[:, 0]))
         vocabulary = tft.vocabulary(label, vocab_filename=names.LABEL_VOCABULARY)
         outputs[names.LABEL] = tft.apply_vocabulary(label, vocabulary, default_value=-1)
     else:

@@ -20,41 +20,41 @@ from noisy_gru.trainer.callbacks.checkpoint import BestWeights, Checkpoint
 from noisy_gru.trainer.callbacks.progress import FiniteLoss, HistoryFile, Progress, TensorBoardLog, report
 from noisy_gru.trainer.callbacks.stddev_schedule import StddevSchedule
 from noisy_gru.trainer.config import TrainerConfig
-from noisy_gru.trainer.custom_config import Settings
+from noisy_gru.trainer.custom_config import CustomConfig
 from noisy_gru.trainer.distributed.replicas import fit_replicas, is_chief
 from noisy_gru.trainer.export.onnx_export import export_onnx
-from noisy_gru.trainer.export.saved_model import export, keras_folder, save_keras, target_scale
+from noisy_gru.trainer.export.saved_model import export_saved_model, keras_folder, save_keras, target_scale
 from noisy_gru.trainer.export.served_model import ServedModel
-from noisy_gru.trainer.export.serving_stack import fast_model
+from noisy_gru.trainer.export.serving_stack import serving_function
 from noisy_gru.trainer.inputs.dataset import SequenceData
 from noisy_gru.trainer.loop import run_epochs
 from noisy_gru.trainer.model import build_model
 from noisy_gru.trainer.objective import compile_model
-from noisy_gru.trainer.training_context import EpochOrder, Workbench, prepare
+from noisy_gru.trainer.training_context import EpochOrder, TrainingContext, prepare_training
 from noisy_gru.trainer.transform_record import TransformRecord, read_record, save_record
 from noisy_gru.trainer.tuning import apply_hyperparameters
 from noisy_gru.trainer.warm_start.warm_start import Trained, WarmStart, better_on_eval, save_outcome
 
 
-def train(fn_args: Any, settings: Settings, strategy: tf.distribute.Strategy | None = None) -> None:
+def train(fn_args: Any, custom_config: CustomConfig, strategy: tf.distribute.Strategy | None = None) -> None:
     """Train, or go on with an interrupted training, and write the SavedModel, the Keras file and the history.
 
     Args:
         fn_args: TFX's FnArgs.
-        settings: of `custom_config`.
+        custom_config: of `custom_config`.
         strategy: what shares each batch among replicas; all workers call this alike, and the chief alone writes.
 
     Raises:
-        ConfigError, DataError, RuntimeError: as `prepare` and `WarmStart.find`; or the loss is no longer finite.
+        ConfigError, DataError, RuntimeError: as `prepare_training` and `WarmStart.find`; or the loss is not finite.
     """
     started = time.monotonic()
-    trainer = apply_hyperparameters(settings.trainer, fn_args.hyperparameters)
-    settings = dataclasses.replace(settings, trainer=trainer)
-    bench = dataclasses.replace(prepare(fn_args, settings), strategy=strategy)
-    bench = bench.with_xla(_extent(trainer, bench.train, fn_args.train_steps)[0])
-    fitted = read_record(bench.transform, bench.layout)
-    warm = WarmStart.find(fn_args.base_model, settings, fitted) if fn_args.base_model else None
-    done = [_train_once(fn_args, bench, fitted, *each) for each in _starts(fn_args, bench, warm)]
+    trainer = apply_hyperparameters(custom_config.trainer, fn_args.hyperparameters)
+    custom_config = dataclasses.replace(custom_config, trainer=trainer)
+    context = dataclasses.replace(prepare_training(fn_args, custom_config), strategy=strategy)
+    context = context.with_xla(_extent(trainer, context.train, fn_args.train_steps)[0])
+    fitted = read_record(context.transform, context.layout)
+    warm = WarmStart.find(fn_args.base_model, custom_config, fitted) if fn_args.base_model else None
+    done = [_train_once(fn_args, context, fitted, *each) for each in _starts(fn_args, context, warm)]
     if not is_chief(strategy):
         return
     model, history, best, _ = kept = better_on_eval(done, trainer)
@@ -63,19 +63,19 @@ def train(fn_args: Any, settings: Settings, strategy: tf.distribute.Strategy | N
 
     # Built anew, because the trained one holds what a server can't load, and an optimizer.
     serving, final = (
-        build_model(trainer.model, bench.layout, bench.sizes, seed=trainer.seed, for_serving=value)
+        build_model(trainer.model, context.layout, context.sizes, seed=trainer.seed, for_serving=value)
         for value in (True, False)
     )
     for copy in (serving, final):
         copy.set_weights(model.get_weights())
-    config = settings.trainer.model
-    served = ServedModel(serving, bench.transform, bench.layout, config, fast_model(serving))
-    export(served, fn_args.serving_model_dir)
+    config = custom_config.trainer.model
+    served = ServedModel(serving, context.transform, context.layout, config, serving_function(serving))
+    export_saved_model(served, fn_args.serving_model_dir)
     if config.onnx:
         note = export_onnx(served, config, fitted, fn_args.serving_model_dir)
         report(f"ONNX file written, {note}", kind="onnx", note=note)
     beside = keras_folder(fn_args.serving_model_dir)
-    save_keras(final, settings, beside)
+    save_keras(final, custom_config, beside)
     save_record(fitted, beside)
     if outcome is not None:
         save_outcome(outcome, beside)
@@ -86,11 +86,11 @@ def train(fn_args: Any, settings: Settings, strategy: tf.distribute.Strategy | N
         "parameters": final.count_params(),
         "seconds": round(time.monotonic() - started, 3),
         "final": history.rows[(best.best_epoch if best else len(history.rows)) - 1],
-        "unseen_labels": bench.eval.unseen_labels,
+        "unseen_labels": context.eval.unseen_labels,
         "versions": {"tensorflow": tf.__version__, "keras": keras.__version__},
         "trainer": trainer.model_dump(mode="json"),
         "warm_start": outcome,
-        "xla": bench.xla.as_dict(),
+        "xla": context.xla.as_dict(),
     }
     with tf.io.gfile.GFile(f"{fn_args.model_run_dir}/training.json", "w") as file:
         file.write(json.dumps(summary, indent=1))
@@ -99,7 +99,7 @@ def train(fn_args: Any, settings: Settings, strategy: tf.distribute.Strategy | N
             each.checkpoint.remove()
 
 
-def _starts(fn_args: Any, bench: Workbench, warm: WarmStart | None) -> list[tuple[WarmStart | None, str]]:
+def _starts(fn_args: Any, context: TrainingContext, warm: WarmStart | None) -> list[tuple[WarmStart | None, str]]:
     """What to start from, None for new weights, and the folder for the history: one training, or two to compare."""
     run_dir = fn_args.model_run_dir
     if warm is None:
@@ -107,9 +107,9 @@ def _starts(fn_args: Any, bench: Workbench, warm: WarmStart | None) -> list[tupl
     warm.tell()
     if warm.reasons:
         return [(None, run_dir)]
-    if not bench.settings.warm_start.prove:
+    if not context.custom_config.warm_start.prove:
         return [(warm, run_dir)]
-    if not len(bench.eval):
+    if not len(context.eval):
         raise ConfigError(
             "retraining.warm_start.prove compares on the eval split, which is empty. Give splits.eval (or "
             "eval_from_train) a share, or set retraining.warm_start.prove: false."
@@ -118,58 +118,59 @@ def _starts(fn_args: Any, bench: Workbench, warm: WarmStart | None) -> list[tupl
 
 
 def _train_once(
-    fn_args: Any, bench: Workbench, fitted: TransformRecord, warm: WarmStart | None, folder: str
+    fn_args: Any, context: TrainingContext, fitted: TransformRecord, warm: WarmStart | None, folder: str
 ) -> Trained:
     """One training, from the base model's weights or (None) from new ones, that may go on where it was interrupted."""
-    trainer = bench.settings.trainer
+    trainer = context.custom_config.trainer
     training = trainer.training
-    epochs, steps = _extent(trainer, bench.train, fn_args.train_steps)
+    epochs, steps = _extent(trainer, context.train, fn_args.train_steps)
     keras.utils.set_random_seed(trainer.seed)
-    with bench.scope():
-        model = build_model(trainer.model, bench.layout, bench.sizes, seed=trainer.seed)
+    with context.scope():
+        model = build_model(trainer.model, context.layout, context.sizes, seed=trainer.seed)
     if warm is not None:
-        warm.apply(model, fitted, bench.layout, trainer)
-        rate = training.learning_rate * bench.settings.warm_start.learning_rate_factor
+        warm.apply(model, fitted, context.layout, trainer)
+        rate = training.learning_rate * context.custom_config.warm_start.learning_rate_factor
         training = training.model_copy(update={"learning_rate": rate})
-    served = ServedModel(model, bench.transform, bench.layout)
+    served = ServedModel(model, context.transform, context.layout)
     scale = target_scale(served)
-    with bench.scope():
+    with context.scope():
         compile_model(
             model,
             training,
-            bench.layout,
+            context.layout,
             steps_per_epoch=steps,
             epochs=epochs,
             target_scale=scale,
-            xla=bench.xla.enabled,
+            xla=context.xla.enabled,
         )
         model.optimizer.build(model.trainable_variables)
     report(
-        f"training on {len(bench.train)} sequences, {len(bench.eval)} to stop early; {model.count_params()} parameters"
-        f", seed {trainer.seed}; {'XLA' if bench.xla.enabled else 'no XLA'}: {bench.xla.reason}",
+        f"training on {len(context.train)} sequences, {len(context.eval)} to stop early; "
+        f"{model.count_params()} parameters, seed {trainer.seed}; "
+        f"{'XLA' if context.xla.enabled else 'no XLA'}: {context.xla.reason}",
         kind="training",
-        sequences={"train": len(bench.train), "eval": len(bench.eval)},
-        longest=bench.train.longest,
-        in_memory=bench.train.in_memory,
+        sequences={"train": len(context.train), "eval": len(context.eval)},
+        longest=context.train.longest,
+        in_memory=context.train.in_memory,
         parameters=model.count_params(),
         seed=trainer.seed,
-        xla=bench.xla.as_dict(),
+        xla=context.xla.as_dict(),
     )
 
     tf.io.gfile.makedirs(folder)
     history = HistoryFile(f"{folder}/history.csv")
     best = BestWeights(training.early_stopping) if training.early_stopping else None
     checkpoint = None
-    if bench.settings.working_dir:
-        path = f"{bench.settings.working_dir.rstrip('/')}/training-{_key(bench, warm, fitted)}/state.npz"
+    if context.custom_config.working_dir:
+        path = f"{context.custom_config.working_dir.rstrip('/')}/training-{_key(context, warm, fitted)}/state.npz"
         checkpoint = Checkpoint(path, history=history, best=best)
-    fit(model, bench, history=history, best=best, checkpoint=checkpoint, epochs=epochs, run_dir=folder)
+    fit(model, context, history=history, best=best, checkpoint=checkpoint, epochs=epochs, run_dir=folder)
     return Trained(model, history, best, checkpoint)
 
 
 def fit(
     model: keras.Model,
-    bench: Workbench,
+    context: TrainingContext,
     *,
     history: HistoryFile,
     best: BestWeights | None,
@@ -178,11 +179,11 @@ def fit(
     run_dir: str,
 ) -> None:
     """Run the epochs that are left; afterwards the model holds the best weights, or the last without early stopping."""
-    training = bench.settings.trainer.training
+    training = context.custom_config.trainer.training
     first = checkpoint.restore(model) if checkpoint is not None else 0
     if first:
         report(f"going on after epoch {first} of an interrupted training", kind="resumed", epoch=first)
-    callbacks: list[keras.callbacks.Callback] = [EpochOrder(bench.train)]
+    callbacks: list[keras.callbacks.Callback] = [EpochOrder(context.train)]
     if training.noise_schedule.kind != "constant":
         schedule = training.noise_schedule
         callbacks.append(StddevSchedule(schedule.kind, epochs=epochs, final=schedule.final_factor))
@@ -190,10 +191,10 @@ def fit(
     callbacks += [best] if best is not None else []
     callbacks.append(Progress(epochs=epochs))
     # Last, so that what it saves holds what the others made of the epoch.
-    callbacks += [checkpoint] if checkpoint is not None and is_chief(bench.strategy) else []
+    callbacks += [checkpoint] if checkpoint is not None and is_chief(context.strategy) else []
     start = epochs if best is not None and best.stopped else first
-    run = run_epochs if bench.strategy is None else fit_replicas
-    run(model, bench.train, bench.eval, initial_epoch=start, epochs=epochs, callbacks=callbacks)
+    run = run_epochs if context.strategy is None else fit_replicas
+    run(model, context.train, context.eval, initial_epoch=start, epochs=epochs, callbacks=callbacks)
 
 
 def _extent(trainer: TrainerConfig, data: SequenceData, train_steps: int | None) -> tuple[int, int]:
@@ -203,19 +204,21 @@ def _extent(trainer: TrainerConfig, data: SequenceData, train_steps: int | None)
     return (min(epochs, math.ceil(train_steps / steps)) if train_steps else epochs), steps
 
 
-def _key(bench: Workbench, warm: WarmStart | None = None, fitted: TransformRecord | None = None) -> str:
+def _key(context: TrainingContext, warm: WarmStart | None = None, fitted: TransformRecord | None = None) -> str:
     """A name that another configuration, other data, another base or another version of the code does not have."""
-    start = [warm.base, bench.settings.warm_start.learning_rate_factor, fitted and fitted.to_json()] if warm else []
+    start = (
+        [warm.base, context.custom_config.warm_start.learning_rate_factor, fitted and fitted.to_json()] if warm else []
+    )
     content = json.dumps(
         [
-            bench.settings.dataset.model_dump(mode="json"),
-            bench.settings.trainer.model_dump(mode="json"),
-            bench.settings.fingerprint,
-            bench.train.digest,
-            bench.eval.digest,
-            dataclasses.astuple(bench.sizes),
+            context.custom_config.dataset.model_dump(mode="json"),
+            context.custom_config.trainer.model_dump(mode="json"),
+            context.custom_config.fingerprint,
+            context.train.digest,
+            context.eval.digest,
+            dataclasses.astuple(context.sizes),
             [tf.__version__, keras.__version__],
-            bench.xla.enabled,
+            context.xla.enabled,
             *start,
         ],
         sort_keys=True,

@@ -15,11 +15,11 @@ from noisy_gru.schema.config import ClassificationConfig
 from noisy_gru.schema.errors import ConfigError, DataError
 from noisy_gru.schema.splits import has_eval_split
 from noisy_gru.trainer.config import TrainerConfig, check_model_config
-from noisy_gru.trainer.custom_config import Settings
+from noisy_gru.trainer.custom_config import CustomConfig
 from noisy_gru.trainer.features import LABEL_VOCABULARY, Layout
 from noisy_gru.trainer.inputs.dataset import BatchConfig, SequenceData
-from noisy_gru.trainer.inputs.padded_lengths import few_lengths
-from noisy_gru.trainer.model import Sizes
+from noisy_gru.trainer.inputs.padded_lengths import choose_padded_lengths
+from noisy_gru.trainer.model import VocabularySizes
 from noisy_gru.trainer.objective import metric_name
 from noisy_gru.trainer.xla import XlaChoice, choose_xla
 
@@ -39,28 +39,28 @@ class EpochOrder(keras.callbacks.Callback):
 
 
 @dataclasses.dataclass
-class Workbench:
-    """What a training or a search works with: the settings, the splits, Transform's output and the sizes from it.
+class TrainingContext:
+    """What a training or a search works with: the custom_config, the splits, Transform's output and the sizes from it.
 
     With a `strategy`, the Trainer shares each batch among its replicas.
     """
 
-    settings: Settings
+    custom_config: CustomConfig
     layout: Layout
     train: SequenceData
     eval: SequenceData
     transform: tft.TFTransformOutput
-    sizes: Sizes
+    sizes: VocabularySizes
     strategy: tf.distribute.Strategy | None = None
     xla: XlaChoice = dataclasses.field(default_factory=lambda: XlaChoice(False, "not decided yet"))
 
-    def with_xla(self, epochs: int) -> Workbench:
+    def with_xla(self, epochs: int) -> TrainingContext:
         """Decide whether XLA compiles the steps of a training of so many epochs, and pad the splits as it needs."""
         of_batches = self.train.longest_of_batches(shuffled=True)
-        lengths = few_lengths(of_batches, _MOST_LENGTHS)
+        lengths = choose_padded_lengths(of_batches, _MOST_LENGTHS)
         padded = np.array(lengths)[np.searchsorted(lengths, of_batches)]
         choice = choose_xla(
-            self.settings.trainer,
+            self.custom_config.trainer,
             epochs=epochs,
             padded_steps=int(padded.sum()),
             shapes=len(lengths),
@@ -70,7 +70,9 @@ class Workbench:
         if choice.enabled:
             self.train.pad_to(lengths)
             if len(self.eval):
-                self.eval.pad_to(few_lengths(self.eval.longest_of_batches(shuffled=False), _MOST_EVAL_LENGTHS))
+                self.eval.pad_to(
+                    choose_padded_lengths(self.eval.longest_of_batches(shuffled=False), _MOST_EVAL_LENGTHS)
+                )
         return dataclasses.replace(self, xla=choice)
 
     def scope(self) -> AbstractContextManager[Any]:
@@ -92,12 +94,12 @@ def require_keras_3() -> None:
         )
 
 
-def prepare(fn_args: Any, settings: Settings) -> Workbench:
+def prepare_training(fn_args: Any, custom_config: CustomConfig) -> TrainingContext:
     """Read the splits and Transform's output.
 
     Args:
         fn_args: TFX's FnArgs.
-        settings: of `custom_config`.
+        custom_config: of `custom_config`.
 
     Raises:
         ConfigError: the model does not fit the columns, or early stopping has nothing to watch.
@@ -105,20 +107,20 @@ def prepare(fn_args: Any, settings: Settings) -> Workbench:
         RuntimeError: no Keras 3.
     """
     require_keras_3()
-    layout = Layout(settings.dataset)
-    training = settings.trainer.training
-    check_model_config(settings.trainer.model, settings.dataset)
+    layout = Layout(custom_config.dataset)
+    training = custom_config.trainer.training
+    check_model_config(custom_config.trainer.model, custom_config.dataset)
     transform = tft.TFTransformOutput(fn_args.transform_graph_path)
     batches = BatchConfig(
         batch_size=training.batch_size,
-        seed=settings.trainer.seed,
+        seed=custom_config.trainer.seed,
         bucket_by_length=training.bucket_by_length,
         cache_bytes=training.cache_gigabytes * 1e9,
     )
     spec = transform.transformed_feature_spec()
     train = SequenceData(fn_args.train_files, spec, layout, batches, "train")
     # TFX's Trainer can't do without eval files, and names others where there is no such split.
-    eval_files = fn_args.eval_files or [] if has_eval_split(settings.dataset) else []
+    eval_files = fn_args.eval_files or [] if has_eval_split(custom_config.dataset) else []
     held_out = SequenceData(eval_files, spec, layout, batches, "eval")
     if not len(train):
         raise DataError(f"The train split holds no sequence to train on. Files: {fn_args.train_files}")
@@ -127,20 +129,20 @@ def prepare(fn_args: Any, settings: Settings) -> Workbench:
             "training.early_stopping needs sequences in the eval split, which is empty. "
             "Give splits.eval (or eval_from_train) a share, or set training.early_stopping: null to train all epochs."
         )
-    _check_monitor(settings.trainer, layout)
+    _check_monitor(custom_config.trainer, layout)
     classes = 0
-    if isinstance(settings.dataset.task, ClassificationConfig):
+    if isinstance(custom_config.dataset.task, ClassificationConfig):
         classes = transform.vocabulary_size_by_name(LABEL_VOCABULARY)
         if classes < 2:
             raise DataError(
-                f"Classification needs two classes or more in the train split; column {settings.dataset.task.label} "
-                f"has {classes} there. Check task.label, and splits."
+                "Classification needs two classes or more in the train split; column "
+                f"{custom_config.dataset.task.label} has {classes} there. Check task.label, and splits."
             )
     # The last id is that of unknown and missing values.
     vocabularies = tuple(
         transform.vocabulary_size_by_name(layout.vocabulary(index)) + 1 for index in range(len(layout.categorical))
     )
-    return Workbench(settings, layout, train, held_out, transform, Sizes(classes, vocabularies))
+    return TrainingContext(custom_config, layout, train, held_out, transform, VocabularySizes(classes, vocabularies))
 
 
 def _check_monitor(trainer: TrainerConfig, layout: Layout) -> None:

@@ -23,7 +23,7 @@ import tensorflow_transform as tft
 from noisy_gru.trainer import features as names
 from noisy_gru.trainer.export.artifact_files import TRANSFORM_FILE
 from noisy_gru.trainer.features import Layout
-from noisy_gru.trainer.vocabularies import words
+from noisy_gru.trainer.vocabularies import read_vocabulary
 
 _FORMAT = 1
 # Beside values as large, a centre is nothing; smaller ones are for scales that would make infinity of the larger ones.
@@ -109,7 +109,7 @@ def save_record(record: TransformRecord, folder: str) -> None:
 
 def _words(transform: tft.TFTransformOutput, vocabulary: str) -> list[str]:
     # What is no UTF-8 comes back as it was: the words are only compared.
-    return [word.decode("utf-8", "surrogateescape") for word in words(transform, vocabulary)]
+    return [word.decode("utf-8", "surrogateescape") for word in read_vocabulary(transform, vocabulary)]
 
 
 def _targets(transform: tft.TFTransformOutput, layout: Layout) -> dict[str, Scale]:

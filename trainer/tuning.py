@@ -16,13 +16,13 @@ from noisy_gru.schema.errors import ConfigError
 from noisy_gru.trainer.callbacks.checkpoint import BestWeights
 from noisy_gru.trainer.callbacks.progress import FiniteLoss, report
 from noisy_gru.trainer.config import TrainerConfig
-from noisy_gru.trainer.custom_config import Settings
+from noisy_gru.trainer.custom_config import CustomConfig
 from noisy_gru.trainer.export.saved_model import target_scale
 from noisy_gru.trainer.export.served_model import ServedModel
 from noisy_gru.trainer.loop import run_epochs
 from noisy_gru.trainer.model import build_model
 from noisy_gru.trainer.objective import compile_model
-from noisy_gru.trainer.training_context import Workbench, prepare
+from noisy_gru.trainer.training_context import TrainingContext, prepare_training
 
 STDDEV_SCALE = "stddev_scale"
 LEARN_MEAN = "learn_mean"
@@ -66,21 +66,21 @@ def with_values(trainer: TrainerConfig, values: Mapping[str, Any]) -> TrainerCon
 class NoisySearch(keras_tuner.Tuner):
     """Trains the configured model with the values of each trial on the workbench's data."""
 
-    def __init__(self, bench: Workbench, scale: Any, **arguments: Any):
-        self.bench = bench
+    def __init__(self, context: TrainingContext, scale: Any, **arguments: Any):
+        self.context = context
         self.scale = scale
         super().__init__(hypermodel=self._build, **arguments)
 
     def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Train one model; keras-tuner's own way needs TensorBoard and keeps the weights of every model."""
-        trainer = self.bench.settings.trainer
+        trainer = self.context.custom_config.trainer
         callbacks: list[Any] = [FiniteLoss()]
         if trainer.training.early_stopping is not None:
             callbacks.append(BestWeights(trainer.training.early_stopping))
         history = run_epochs(
             self._build(trial.hyperparameters),
-            self.bench.train,
-            self.bench.eval,
+            self.context.train,
+            self.context.eval,
             initial_epoch=0,
             epochs=trainer.tuner.epochs,
             callbacks=callbacks,
@@ -101,50 +101,50 @@ class NoisySearch(keras_tuner.Tuner):
         return {name: score}
 
     def _build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
-        trainer = with_values(self.bench.settings.trainer, hp.values)
+        trainer = with_values(self.context.custom_config.trainer, hp.values)
         keras.utils.set_random_seed(trainer.seed)
-        model = build_model(trainer.model, self.bench.layout, self.bench.sizes, seed=trainer.seed)
+        model = build_model(trainer.model, self.context.layout, self.context.sizes, seed=trainer.seed)
         compile_model(
             model,
             trainer.training,
-            self.bench.layout,
-            steps_per_epoch=self.bench.train.steps,
+            self.context.layout,
+            steps_per_epoch=self.context.train.steps,
             epochs=trainer.tuner.epochs,
             target_scale=self.scale,
-            xla=self.bench.xla.enabled,
+            xla=self.context.xla.enabled,
         )
         model.optimizer.build(model.trainable_variables)
         return model
 
 
-def make_tuner(fn_args: Any, settings: Settings) -> keras_tuner.Tuner:
+def make_tuner(fn_args: Any, custom_config: CustomConfig) -> keras_tuner.Tuner:
     """The search of the configuration, ready to start.
 
     It tries every combination where `tuner.max_trials` allows, and a seeded random choice of them otherwise.
 
     Args:
         fn_args: TFX's FnArgs; trials are kept in its `working_dir`.
-        settings: of `custom_config`.
+        custom_config: of `custom_config`.
 
     Raises:
-        ConfigError, DataError, RuntimeError: as `prepare`; or the eval split is empty.
+        ConfigError, DataError, RuntimeError: as `prepare_training`; or the eval split is empty.
     """
-    trainer = settings.trainer
-    bench = prepare(fn_args, settings)
-    if not len(bench.eval):
+    trainer = custom_config.trainer
+    context = prepare_training(fn_args, custom_config)
+    if not len(context.eval):
         raise ConfigError(
             "tuner needs sequences in the eval split, which is empty. Give splits.eval (or eval_from_train) a share, "
             "or set tuner.enabled: false."
         )
-    bench = bench.with_xla(trainer.tuner.epochs)
+    context = context.with_xla(trainer.tuner.epochs)
     name, direction = eval_objective(trainer)
     combinations = 2 * len(trainer.tuner.stddev_scales) * len(trainer.tuner.learning_rates)
     exhaustive = combinations <= trainer.tuner.max_trials
     oracle: Any = oracles.GridSearchOracle if exhaustive else oracles.RandomSearchOracle
-    model = build_model(trainer.model, bench.layout, bench.sizes, seed=trainer.seed)
+    model = build_model(trainer.model, context.layout, context.sizes, seed=trainer.seed)
     return NoisySearch(
-        bench,
-        target_scale(ServedModel(model, bench.transform, bench.layout)),
+        context,
+        target_scale(ServedModel(model, context.transform, context.layout)),
         oracle=oracle(
             objective=keras_tuner.Objective(name, direction),
             max_trials=trainer.tuner.max_trials,

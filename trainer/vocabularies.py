@@ -1,7 +1,7 @@
-"""Vocabularies with line ends in their words: escaped inside Transform's graph, and read back as they were.
+"""Vocabularies with line ends in their words: escape_line_ends inside Transform's graph, and read back as they were.
 
-    ids = tft.apply_vocabulary(escaped(text), tft.vocabulary(escaped(text), vocab_filename="kinds"))
-    words(transform, "kinds")  # [b"up\\n(late)", b"down"]
+    ids = tft.apply_vocabulary(escape_line_ends(text), tft.vocabulary(escape_line_ends(text), vocab_filename="kinds"))
+    read_vocabulary(transform, "kinds")  # [b"up\\n(late)", b"down"]
 
 A vocabulary is a file of lines, and tf.Transform leaves out what would be two of them: a class would be gone.
 """
@@ -21,18 +21,18 @@ _ESCAPES = ((r"\\", r"\\\\"), (r"\n", r"\\n"), (r"\r", r"\\r"))
 _UNESCAPED = {b"\\\\": b"\\", b"\\n": b"\n", b"\\r": b"\r"}
 
 
-def escaped(text: tf.Tensor) -> tf.Tensor:
+def escape_line_ends(text: tf.Tensor) -> tf.Tensor:
     """Strings of any shape in one line each: backslash, line feed and carriage return as two characters."""
     for pattern, rewrite in _ESCAPES:
         text = tf.strings.regex_replace(text, pattern, rewrite)
     return text
 
 
-def unescaped(word: bytes) -> bytes:
-    """The string that ``escaped`` made this word of."""
+def unescape_line_ends(word: bytes) -> bytes:
+    """The string that ``escape_line_ends`` made this word of."""
     return re.sub(rb"\\[\\nr]", lambda found: _UNESCAPED[found[0]], word)
 
 
-def words(transform: tft.TFTransformOutput, vocabulary: str) -> list[bytes]:
+def read_vocabulary(transform: tft.TFTransformOutput, vocabulary: str) -> list[bytes]:
     """The words of a vocabulary, in the order of their ids."""
-    return [unescaped(word) for word in transform.vocabulary_by_name(vocabulary)]
+    return [unescape_line_ends(word) for word in transform.vocabulary_by_name(vocabulary)]

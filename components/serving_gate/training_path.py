@@ -42,7 +42,7 @@ class TrainingPath:
         """The answers that serving should give, by their names in the contract."""
         from noisy_gru.trainer import features as names
         from noisy_gru.trainer.features import model_inputs
-        from noisy_gru.trainer.vocabularies import words
+        from noisy_gru.trainer.vocabularies import read_vocabulary
 
         raw = self._adapter.ToBatchTensors(self._decoder.DecodeBatch(examples))
         transformed = self._transform.transform_raw_features(raw)
@@ -50,7 +50,7 @@ class TrainingPath:
         wanted: Any = self._model.input
         outputs = np.asarray(self._model({key: inputs[key] for key in wanted}, training=False))
         if self._layout.is_classification:
-            return _classes(outputs, words(self._transform, names.LABEL_VOCABULARY))
+            return _classes(outputs, read_vocabulary(self._transform, names.LABEL_VOCABULARY))
         scale, mean = (np.asarray(transformed[key]) for key in (names.TARGET_SCALE, names.TARGET_MEAN))
         shape = (len(examples), *(1 for _ in self._layout.target_shape[:-1]), -1)
         return {names.PREDICTIONS: outputs * scale.reshape(shape) + mean.reshape(shape)}

@@ -56,7 +56,7 @@ def _read(path: Path | None) -> bytes | None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Connection:
+class ConnectionOptions:
     """How a server is spoken to.
 
     Attributes:

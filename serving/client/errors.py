@@ -1,4 +1,4 @@
-"""What can go wrong between a client and a server, in words: the server's address, its own words, and what to do."""
+"""Exceptions of the client: each names the server, the server's message, and a remedy."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ SHOWN = 5
 
 
 class ServingError(UserError):
-    """A request that was not answered.
+    """Base class of the client's errors.
 
     Args:
-        message: for a person.
-        code: gRPC's name of the status, over REST too.
-        words: the server's own.
+        message: shown to the user.
+        code: name of the gRPC status, also over REST.
+        details: the server's own message.
     """
 
-    def __init__(self, message: str, *, code: str = "UNKNOWN", words: str = "") -> None:
+    def __init__(self, message: str, *, code: str = "UNKNOWN", details: str = "") -> None:
         super().__init__(message)
         self.code = code
-        self.words = words
+        self.details = details
 
 
 class Unavailable(ServingError):
@@ -39,7 +39,7 @@ class NotFound(ServingError):
 
 @dataclass(frozen=True)
 class Refused:
-    """A sequence that the server won't answer: its place in the request (from 0), its id, and the server's words."""
+    """A sequence that the server won't answer: its place in the request (from 0), its id, and the server's reason."""
 
     place: int
     sequence_id: str
@@ -65,7 +65,7 @@ def refusal(refused: Sequence[Refused], target: str, *, more: bool) -> InvalidRe
         f"{target} refuses {len(refused)} sequence{'s' if len(refused) > 1 else ''}{' at least' if more else ''}:\n"
         f"{listed}\nCorrect or leave out what it names, or ask with on_error='collect', which answers the others",
         code="INVALID_ARGUMENT",
-        words=refused[0].reason,
+        details=refused[0].reason,
     )
     error.refused = list(refused)
     return error

@@ -26,7 +26,7 @@ from noisy_gru.serving.client.calls import (
     StatusCall,
     VersionStatus,
 )
-from noisy_gru.serving.client.connection import Connection, is_this_machine
+from noisy_gru.serving.client.connection import ConnectionOptions, is_this_machine
 from noisy_gru.serving.client.errors import ServingError
 from noisy_gru.serving.client.status_mapping import error_of
 
@@ -39,7 +39,7 @@ def import_messages() -> None:
 class _Wire:
     """What calls and replies look like as messages, over a channel of either kind."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: ConnectionOptions) -> None:
         self.connection = connection
         self.metadata = tuple((name.lower(), value) for name, value in connection.headers.items())
 
@@ -113,8 +113,8 @@ class _Wire:
 
     def error(self, call: Call, error: Any) -> ServingError:
         """The error for what gRPC raised."""
-        words = error.details() or error.code().value[1]
-        return error_of(self.connection.target, call, error.code().name, words, self.connection.timeout)
+        details = error.details() or error.code().value[1]
+        return error_of(self.connection.target, call, error.code().name, details, self.connection.timeout)
 
 
 class GrpcTransport:
@@ -124,7 +124,7 @@ class GrpcTransport:
         connection: where to.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: ConnectionOptions) -> None:
         self._wire = _Wire(connection)
         credentials, options = self._wire.credentials(), self._wire.options()
         if credentials is None:
@@ -162,7 +162,7 @@ class AsyncGrpcTransport:
         connection: where to.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: ConnectionOptions) -> None:
         self._wire = _Wire(connection)
         credentials, options = self._wire.credentials(), self._wire.options()
         if credentials is None:

@@ -80,12 +80,12 @@ def asked(call: PredictCall | MetadataCall) -> Flow[Reply]:
         return (yield call)
     except NotFound as error:
         advice = yield from _what_there_is(call.model, error)
-        raise NotFound(f"{error}. {advice}", code=error.code, words=error.words) from error
+        raise NotFound(f"{error}. {advice}", code=error.code, details=error.details) from error
 
 
 def _what_there_is(model: ModelChoice, error: NotFound) -> Flow[str]:
     try:
-        if names_signature(error.words):
+        if names_signature(error.details):
             metadata = yield MetadataCall(model)
             return f"Its signatures are {', '.join(metadata.signatures)}"
         statuses = yield StatusCall(ModelChoice(model.name))
@@ -132,7 +132,7 @@ def answered(call: PredictCall, *, target: str, collect: bool, places: Sequence[
                 middle = (start + stop) // 2
                 spans += [(middle, stop), (start, middle)]
                 continue
-            refused.append(Refused(places[start], call.ids[start], error.words))
+            refused.append(Refused(places[start], call.ids[start], error.details))
         else:
             found, out = _finite(part, reply, places[start:stop])
             parts += found

@@ -80,8 +80,8 @@ def _decoded(value: Any) -> Any:
     return base64.b64decode(value["b64"], validate=True) if isinstance(value, Mapping) else value.encode()
 
 
-def words_of(body: bytes, reason: str) -> str:
-    """The server's words in the body of an error; else those of whoever answered in its place."""
+def error_details(body: bytes, reason: str) -> str:
+    """The server's details in the body of an error; else those of whoever answered in its place."""
     try:
         return str(json.loads(body)["error"])
     except (ValueError, KeyError, TypeError, RecursionError):

@@ -16,9 +16,9 @@ import httpx
 
 from noisy_gru.schema.errors import UserError
 from noisy_gru.serving.client.calls import Call, HealthCall, MetadataCall, PredictCall, PredictReply, Reply
-from noisy_gru.serving.client.connection import Connection, is_this_machine
+from noisy_gru.serving.client.connection import ConnectionOptions, is_this_machine
 from noisy_gru.serving.client.errors import ServingError
-from noisy_gru.serving.client.rest_messages import body_of, metadata_of, outputs_of, path_of, statuses_of, words_of
+from noisy_gru.serving.client.rest_messages import body_of, error_details, metadata_of, outputs_of, path_of, statuses_of
 from noisy_gru.serving.client.status_mapping import CODES, error_of
 
 _GZIP_FROM = 1024
@@ -28,7 +28,7 @@ _MOST_RATIO = 50
 class _Wire:
     """What calls and replies look like over HTTP."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: ConnectionOptions) -> None:
         self.connection = connection
         self._limit = connection.largest_answer
 
@@ -81,7 +81,7 @@ class _Wire:
         if response.status_code != 200:
             code = CODES.get(response.status_code, f"HTTP_{response.status_code}")
             raise error_of(
-                self.connection.target, call, code, words_of(body, response.reason_phrase), self.connection.timeout
+                self.connection.target, call, code, error_details(body, response.reason_phrase), self.connection.timeout
             )
         try:
             content = json.loads(body)
@@ -103,19 +103,21 @@ class _Wire:
         except httpx.TimeoutException as error:
             raise error_of(target, call, "DEADLINE_EXCEEDED", "", timeout) from error
         except httpx.HTTPError as error:
-            words = str(error) or type(error).__name__
-            if "illegal request line" in words:
-                words += ". Is this the gRPC port?"
+            details = str(error) or type(error).__name__
+            if "illegal request line" in details:
+                details += ". Is this the gRPC port?"
             if _is_certificate(error):
-                raise ServingError(f"{target}: {words}. Give the certificate to trust (tls.ca)", words=words) from error
+                raise ServingError(
+                    f"{target}: {details}. Give the certificate to trust (tls.ca)", details=details
+                ) from error
             if isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError):
-                raise error_of(target, call, "UNAVAILABLE", words, timeout) from error
-            raise ServingError(f"{target}: {words}", words=words) from error
+                raise error_of(target, call, "UNAVAILABLE", details, timeout) from error
+            raise ServingError(f"{target}: {details}", details=details) from error
         except ssl.SSLError as error:
             # With TLS 1.3 a server refuses a client's certificate in its first answer, which httpx passes on as it is.
             raise ServingError(
                 f"{target}: {error}. Give the client's certificate that the server asks for (tls.certificate, tls.key)",
-                words=str(error),
+                details=str(error),
             ) from error
 
     def deadline(self, call: Call) -> ServingError:
@@ -139,7 +141,7 @@ class AsyncRestTransport:
         connection: where to.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: ConnectionOptions) -> None:
         self._wire = _Wire(connection)
         self._client = httpx.AsyncClient(**self._wire.options())
 
@@ -185,7 +187,7 @@ class RestTransport(AsyncRestTransport):
         connection: where to.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: ConnectionOptions) -> None:
         super().__init__(connection)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="noisy-gru-rest", daemon=True)
@@ -226,7 +228,7 @@ def _gzipped(body: bytes) -> bytes:
     return packer.compress(body) + packer.flush()
 
 
-def _ssl_context(connection: Connection) -> ssl.SSLContext:
+def _ssl_context(connection: ConnectionOptions) -> ssl.SSLContext:
     tls = connection.tls
     if tls is None:
         raise TypeError("there are no TLS options")

@@ -12,13 +12,13 @@ from typing import Any
 
 from tenacity import AsyncRetrying, RetryCallState, Retrying, retry_if_exception_type, wait_exponential, wait_random
 
-from noisy_gru.serving.client.connection import Connection
+from noisy_gru.serving.client.connection import ConnectionOptions
 from noisy_gru.serving.client.errors import Unavailable
 
 Clock = Callable[[], float]
 
 
-def _options(connection: Connection, deadline: float, clock: Clock) -> dict[str, Any]:
+def _options(connection: ConnectionOptions, deadline: float, clock: Clock) -> dict[str, Any]:
     growing = wait_exponential(multiplier=connection.first_wait, max=connection.longest_wait / 1.5)
     jitter = wait_random(0.0, 0.5)
 
@@ -33,13 +33,15 @@ def _options(connection: Connection, deadline: float, clock: Clock) -> dict[str,
     return {"retry": retry_if_exception_type(Unavailable), "wait": wait, "stop": stop, "reraise": True}
 
 
-def attempts(connection: Connection, deadline: float, *, clock: Clock, sleep: Callable[[float], Any]) -> Retrying:
+def attempts(
+    connection: ConnectionOptions, deadline: float, *, clock: Clock, sleep: Callable[[float], Any]
+) -> Retrying:
     """What calls a function until it answers; the request has to be answered by ``deadline`` of the clock."""
     return Retrying(sleep=sleep, **_options(connection, deadline, clock))
 
 
 def async_attempts(
-    connection: Connection, deadline: float, *, clock: Clock, sleep: Callable[[float], Any]
+    connection: ConnectionOptions, deadline: float, *, clock: Clock, sleep: Callable[[float], Any]
 ) -> AsyncRetrying:
     """The same for coroutine functions; ``sleep`` is one, too."""
     return AsyncRetrying(sleep=sleep, **_options(connection, deadline, clock))
@@ -49,4 +51,4 @@ def given_up(error: Unavailable, retrying: Retrying | AsyncRetrying) -> Unavaila
     """The last error of a request that was given up, with the number of attempts."""
     count = retrying.statistics.get("attempt_number", 1)
     said = f"{error} (after {count} attempts)" if count > 1 else str(error)
-    return Unavailable(said, code=error.code, words=error.words)
+    return Unavailable(said, code=error.code, details=error.details)

@@ -12,7 +12,7 @@ from noisy_gru.saved_model.example_validation import ExampleInput
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import ConfigError, DataError
 from noisy_gru.serving.client.calls import ModelChoice, PredictCall
-from noisy_gru.serving.client.connection import DEFAULT_TIMEOUT, MIB, Connection, Tls, Transport, split_url
+from noisy_gru.serving.client.connection import DEFAULT_TIMEOUT, MIB, ConnectionOptions, Tls, Transport, split_url
 from noisy_gru.serving.client.errors import SHOWN, Refused
 from noisy_gru.serving.client.predictions import Predictions
 from noisy_gru.serving.client.request_flow import Answered, Flow, answered
@@ -25,7 +25,7 @@ EXAMPLES = "examples"
 
 
 @dataclass(frozen=True)
-class Plan:
+class RequestPlan:
     """A request as the flows of its batches, and how their results become predictions."""
 
     flows: list[Flow[Answered]]
@@ -109,7 +109,7 @@ class ClientSettings:
         self.clock, self.sleep = clock, sleep
         self.model = ModelChoice(model_name, model_version, version_label)
         self.batch_size, self.largest_request, self.concurrency = batch_size, largest_request, concurrency
-        self.connection = Connection(
+        self.connection = ConnectionOptions(
             target=address,
             transport=spoken,
             tls=encryption,
@@ -126,16 +126,16 @@ class ClientSettings:
     def _start(self) -> None:
         """What a kind of client sets up for itself."""
 
-    def plan_data(self, data: Any, on_error: OnError) -> Plan:
+    def plan_data(self, data: Any, on_error: OnError) -> RequestPlan:
         """What there is to ask about data; see ``requests.sources_of``.
 
         Raises:
             DataError: the data can't be read.
         """
         request = prediction_input(data, self.dataset)
-        return Plan(self._flows(request.ids, request.examples, on_error), self.dataset, request)
+        return RequestPlan(self._flows(request.ids, request.examples, on_error), self.dataset, request)
 
-    def plan_examples(self, examples: Iterable[Any], ids: Sequence[str] | None, on_error: OnError) -> Plan:
+    def plan_examples(self, examples: Iterable[Any], ids: Sequence[str] | None, on_error: OnError) -> RequestPlan:
         """What there is to ask about ready-made tf.Examples; their ids are their places, if none are given.
 
         What is damaged, or has no feature of the configuration, is sent to no server: TF Serving would crash, or answer
@@ -161,7 +161,7 @@ class ClientSettings:
         refused = [Refused(place, names[place], problem) for place, problem in problems.items()]
         places = [place for place in range(len(found)) if place not in problems]
         flows = self._flows([names[at] for at in places], [found[at] for at in places], on_error, places)
-        return Plan(flows, self.dataset, None, refused)
+        return RequestPlan(flows, self.dataset, None, refused)
 
     def _flows(
         self,

@@ -33,53 +33,53 @@ _LABEL = "unrecognized servable version label"
 _LONGEST = 1000
 
 
-def plain_words(words: str) -> str:
-    """A server's words without TensorFlow's report of where in the graph it was."""
-    words = re.split(r"\s*\[\[\{\{node|\n\t ?\[\[|\nStack trace|\nErrors may have originated", words, maxsplit=1)[0]
-    words = " ".join(words.split())
-    return words if len(words) <= _LONGEST else words[:_LONGEST] + "…"
+def shorten_details(details: str) -> str:
+    """A server's details without TensorFlow's report of where in the graph it was."""
+    details = re.split(r"\s*\[\[\{\{node|\n\t ?\[\[|\nStack trace|\nErrors may have originated", details, maxsplit=1)[0]
+    details = " ".join(details.split())
+    return details if len(details) <= _LONGEST else details[:_LONGEST] + "…"
 
 
-def error_of(target: str, call: Call, code: str, words: str, timeout: float) -> ServingError:
+def error_of(target: str, call: Call, code: str, details: str, timeout: float) -> ServingError:
     """The error for a status.
 
     Args:
         target: the server's address.
         call: what was asked.
         code: gRPC's name of the status.
-        words: the server's.
+        details: the server's.
         timeout: seconds that the request had.
     """
-    words = plain_words(words)
+    details = shorten_details(details)
     what = str(call) if isinstance(call, PredictCall) else "the request"
-    said = f": {words}" if words else ""
+    said = f": {details}" if details else ""
     if code == "UNAVAILABLE":
-        hint = ". Is this the REST port?" if "http1" in words.lower() else ""
-        return Unavailable(f"{target} is unavailable{said}{hint}", code=code, words=words)
+        hint = ". Is this the REST port?" if "http1" in details.lower() else ""
+        return Unavailable(f"{target} is unavailable{said}{hint}", code=code, details=details)
     if code == "DEADLINE_EXCEEDED":
         advice = "Give a longer timeout" + (
             ", or fewer sequences in a request (batch_size)" if len_of(call) > 1 else ""
         )
         return DeadlineExceeded(
-            f"{target} has not answered {what} within {timeout:g} s. {advice}", code=code, words=words
+            f"{target} has not answered {what} within {timeout:g} s. {advice}", code=code, details=details
         )
-    missing = code == "NOT_FOUND" or (code in ("INVALID_ARGUMENT", "FAILED_PRECONDITION") and is_missing(words))
+    missing = code == "NOT_FOUND" or (code in ("INVALID_ARGUMENT", "FAILED_PRECONDITION") and is_missing(details))
     if missing and not isinstance(call, HealthCall):
-        return NotFound(f"{target} has no {call.model}{said}", code="NOT_FOUND", words=words)
+        return NotFound(f"{target} has no {call.model}{said}", code="NOT_FOUND", details=details)
     if code == "INVALID_ARGUMENT":
-        return InvalidRequest(f"{target} refuses {what}{said}", code=code, words=words)
+        return InvalidRequest(f"{target} refuses {what}{said}", code=code, details=details)
     advice = f". {_ADVICE[code]}" if code in _ADVICE else ""
-    return ServingError(f"{target} failed on {what} with {code}{said}{advice}", code=code, words=words)
+    return ServingError(f"{target} failed on {what} with {code}{said}{advice}", code=code, details=details)
 
 
-def is_missing(words: str) -> bool:
+def is_missing(details: str) -> bool:
     """Whether a refusal is about the model's label or signature, which TF Serving calls an invalid argument."""
-    return _LABEL in words.lower() or bool(_SIGNATURE.search(words))
+    return _LABEL in details.lower() or bool(_SIGNATURE.search(details))
 
 
-def names_signature(words: str) -> bool:
-    """Whether the server's words are about a signature that isn't there."""
-    return bool(_SIGNATURE.search(words))
+def names_signature(details: str) -> bool:
+    """Whether the server's details are about a signature that isn't there."""
+    return bool(_SIGNATURE.search(details))
 
 
 def len_of(call: Call) -> int:

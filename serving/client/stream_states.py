@@ -160,7 +160,7 @@ class States:
                 f"{error}. The states of this stream are those of {self.model}, and mean nothing to another version: "
                 "open a stream anew, and send each entity's history",
                 code=error.code,
-                words=error.words,
+                details=error.details,
             ) from error
 
     def _new_states(self, states: np.ndarray | None, count: int) -> np.ndarray:

@@ -50,7 +50,7 @@ class VersionPolicy:
 
 
 @dataclass(frozen=True)
-class ServedModel:
+class ServedModelConfig:
     """A model that is served.
 
     Attributes:
@@ -66,7 +66,7 @@ class ServedModel:
     labels: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
 
 
-def served_models(config: Any) -> dict[str, ServedModel]:
+def served_models(config: Any) -> dict[str, ServedModelConfig]:
     """The models of a ``ModelServerConfig``, by name.
 
     Raises:
@@ -78,7 +78,7 @@ def served_models(config: Any) -> dict[str, ServedModel]:
             "ServerModelConfig type not supported by HandleReloadConfigRequest. Only ModelConfigList is currently "
             f"supported; received {kind or 'an empty config'}."
         )
-    models: dict[str, ServedModel] = {}
+    models: dict[str, ServedModelConfig] = {}
     for entry in config.model_config_list.config:
         if not entry.name:
             raise invalid(f"A model of the config has no name (base_path: {entry.base_path!r}).")
@@ -88,7 +88,7 @@ def served_models(config: Any) -> dict[str, ServedModel]:
     return models
 
 
-def _served_model(entry: Any) -> ServedModel:
+def _served_model(entry: Any) -> ServedModelConfig:
     platform = entry.model_platform
     if not platform and not entry.model_type:
         raise invalid(
@@ -111,7 +111,7 @@ def _served_model(entry: Any) -> ServedModel:
             f"Model {entry.name}: Expected model {entry.name} to have an absolute path or URI; got base_path"
             f"()={entry.base_path}"
         )
-    return ServedModel(
+    return ServedModelConfig(
         name=entry.name,
         base_path=Path(entry.base_path),
         policy=_policy(entry),

@@ -21,7 +21,7 @@ from tensorflow_serving.apis import (
 
 from noisy_gru.serving.local_server.errors import RequestError, invalid
 from noisy_gru.serving.local_server.limits import Deadline, Workers
-from noisy_gru.serving.local_server.loaded import DEFAULT_SIGNATURE, LoadedVersion
+from noisy_gru.serving.local_server.loaded_version import DEFAULT_SIGNATURE, LoadedVersion
 from noisy_gru.serving.local_server.metrics import RequestCounts
 from noisy_gru.serving.local_server.models import Models
 from noisy_gru.serving.local_server.requests import answer_predict

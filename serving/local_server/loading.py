@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from noisy_gru.schema.errors import ModelError
-from noisy_gru.serving.local_server.configuration import ServedModel
+from noisy_gru.serving.local_server.configuration import ServedModelConfig
 from noisy_gru.serving.local_server.errors import RequestError, invalid, not_found, without_folders
 from noisy_gru.serving.local_server.limits import Limits
-from noisy_gru.serving.local_server.loaded import LoadedVersion
+from noisy_gru.serving.local_server.loaded_version import LoadedVersion
 from noisy_gru.serving.local_server.warmup import warm_up
 
 
@@ -32,7 +32,7 @@ def load_version(name: str, version: int, folder: Path, limits: Limits | None = 
     return loaded
 
 
-def nothing_found(served: ServedModel, found: Mapping[int, Path] | None) -> str:
+def nothing_found(served: ServedModelConfig, found: Mapping[int, Path] | None) -> str:
     """Why there is no version to serve, for people.
 
     Args:

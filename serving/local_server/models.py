@@ -21,23 +21,29 @@ from tensorflow_serving.apis import get_model_status_pb2
 
 from noisy_gru.saved_model.session import TensorSpec
 from noisy_gru.schema.errors import ConfigError
-from noisy_gru.serving.local_server.configuration import ServedModel, read_config_file, served_models
-from noisy_gru.serving.local_server.entries import Entry, available_versions, is_awaited, not_there, version_of
+from noisy_gru.serving.local_server.configuration import ServedModelConfig, read_config_file, served_models
 from noisy_gru.serving.local_server.errors import RequestError, invalid, not_found, refused
 from noisy_gru.serving.local_server.limits import Limits
-from noisy_gru.serving.local_server.loaded import LoadedVersion
+from noisy_gru.serving.local_server.loaded_version import LoadedVersion
 from noisy_gru.serving.local_server.loading import load_version, nothing_found
-from noisy_gru.serving.local_server.states import (
+from noisy_gru.serving.local_server.model_versions import (
+    ModelVersions,
+    available_versions,
+    is_awaited,
+    not_there,
+    version_of,
+)
+from noisy_gru.serving.local_server.version_states import (
     AVAILABLE,
     END,
     LOADING,
     UNLOADING,
-    VersionState,
+    VersionLoadState,
     found_versions,
     stamp_of,
 )
 
-Tell = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 class Models:
@@ -45,34 +51,34 @@ class Models:
 
     Args:
         config: a ``ModelServerConfig``. Its labels may name versions that are not there yet.
-        tell: receives a line for people whenever something happens.
+        log: receives a line for people whenever something happens.
         limits: of the models' requests.
 
     Raises:
         RequestError: if the config can't be used.
     """
 
-    def __init__(self, config: Any, *, tell: Tell, limits: Limits | None = None) -> None:
-        self._tell = tell
+    def __init__(self, config: Any, *, log: Log, limits: Limits | None = None) -> None:
+        self._log = log
         self._limits = limits or Limits()
         self._changing = threading.Lock()  # held while folders are looked at and models are loaded
         self._lock = threading.Lock()  # guards what follows, and is never held for long
-        self._entries: dict[str, Entry] = {}
+        self._entries: dict[str, ModelVersions] = {}
         self._unloader = ThreadPoolExecutor(4, thread_name_prefix="unload")
         self._closed = False
         served = served_models(config)
         self._set(served)
         self._set_labels(served)
 
-    def _set(self, served: Mapping[str, ServedModel]) -> None:
+    def _set(self, served: Mapping[str, ServedModelConfig]) -> None:
         with self._lock:
             for name, model in served.items():
-                self._entries.setdefault(name, Entry(None)).served = model
+                self._entries.setdefault(name, ModelVersions(None)).served = model
             for name, entry in self._entries.items():
                 if name not in served:
                     entry.served = None
 
-    def _set_labels(self, served: Mapping[str, ServedModel]) -> None:
+    def _set_labels(self, served: Mapping[str, ServedModelConfig]) -> None:
         with self._lock:
             for name, entry in self._entries.items():
                 entry.labels = dict(served[name].labels) if name in served else {}
@@ -190,7 +196,7 @@ class Models:
         try:
             served = served_models(config_of_file(file))
         except (ConfigError, RequestError) as error:
-            self._tell(f"{file} changed, but can't be used, so the server stays as it is: {error}")
+            self._log(f"{file} changed, but can't be used, so the server stays as it is: {error}")
             return
         with self._changing:
             self._set(served)
@@ -210,7 +216,7 @@ class Models:
                 return
             self._sync_model(name, entry)
 
-    def _sync_model(self, name: str, entry: Entry) -> None:
+    def _sync_model(self, name: str, entry: ModelVersions) -> None:
         served = entry.served
         if served is None:
             self._unload(name, entry, list(entry.states))
@@ -221,7 +227,7 @@ class Models:
         found = found_versions(served.base_path)
         wanted = served.policy.choose(found or [])
         if not wanted:
-            self._tell_once(entry, nothing_found(served, found))
+            self._log_once(entry, nothing_found(served, found))
         if found is None:
             return
         for version in wanted:
@@ -230,7 +236,7 @@ class Models:
         if not wanted or any(version in wanted for version in available_versions(entry)):
             self._unload(name, entry, [version for version in entry.states if version not in wanted])
 
-    def _load(self, served: ServedModel, entry: Entry, version: int, folder: Path) -> None:
+    def _load(self, served: ServedModelConfig, entry: ModelVersions, version: int, folder: Path) -> None:
         state = entry.states.get(version)
         if state is not None and state.state in (LOADING, UNLOADING) and not state.ended:
             return
@@ -241,7 +247,7 @@ class Models:
         before = state if state is not None and state.state == AVAILABLE else None
         if before is None:
             with self._lock:
-                entry.states[version] = VersionState(LOADING, ended=state is not None and state.ended)
+                entry.states[version] = VersionLoadState(LOADING, ended=state is not None and state.ended)
         try:
             loaded = load_version(served.name, version, folder, self._limits)
         except RequestError as error:
@@ -249,18 +255,18 @@ class Models:
                 if before is not None:
                     before.stamp = stamp
                 else:
-                    entry.states[version] = VersionState(END, error=error, stamp=stamp)
+                    entry.states[version] = VersionLoadState(END, error=error, stamp=stamp)
             still = available_versions(entry)
             kept = f"Still serving version {still[0]}." if still else "No version is served."
-            self._tell(f"{served.name}: version {version} failed to load. {error.message} {kept}")
+            self._log(f"{served.name}: version {version} failed to load. {error.message} {kept}")
             return
         with self._lock:
-            entry.states[version] = VersionState(AVAILABLE, loaded, stamp=stamp)
+            entry.states[version] = VersionLoadState(AVAILABLE, loaded, stamp=stamp)
         loaded.on_end = functools.partial(self._start_again, served.name, version, loaded)
         if before is not None and before.loaded is not None:
             self._unloader.submit(before.loaded.close)
-        entry.told = ""
-        self._tell(f"{served.name}: serving version {version}, from {folder}")
+        entry.logged = ""
+        self._log(f"{served.name}: serving version {version}, from {folder}")
 
     def _start_again(self, name: str, version: int, loaded: LoadedVersion) -> None:
         """Load a version anew whose process ended; it is LOADING meanwhile."""
@@ -270,17 +276,17 @@ class Models:
             # Only the first of the requests that find it so.
             if self._closed or state is None or state.loaded is not loaded or state.state != AVAILABLE:
                 return
-            entry.states[version] = VersionState(LOADING, ended=True)
-        self._tell(f"{name}: the process of version {version} ended; it is started again")
+            entry.states[version] = VersionLoadState(LOADING, ended=True)
+        self._log(f"{name}: the process of version {version} ended; it is started again")
         self._unloader.submit(loaded.close)
         self._unloader.submit(self.sync)
 
-    def _unload(self, name: str, entry: Entry, versions: list[int]) -> None:
+    def _unload(self, name: str, entry: ModelVersions, versions: list[int]) -> None:
         for version in versions:
             state = entry.states[version]
             if state.ended:
                 with self._lock:
-                    entry.states[version] = VersionState(END)
+                    entry.states[version] = VersionLoadState(END)
                 continue
             if state.state != AVAILABLE or state.loaded is None:
                 continue
@@ -288,17 +294,17 @@ class Models:
                 state.state = UNLOADING
             self._unloader.submit(self._drain, name, version, state)
 
-    def _drain(self, name: str, version: int, state: VersionState) -> None:
+    def _drain(self, name: str, version: int, state: VersionLoadState) -> None:
         if state.loaded is not None:
             state.loaded.close()
         with self._lock:
             state.loaded, state.state = None, END
-        self._tell(f"{name}: version {version} is unloaded")
+        self._log(f"{name}: version {version} is unloaded")
 
-    def _tell_once(self, entry: Entry, line: str) -> None:
-        if entry.told != line:
-            entry.told = line
-            self._tell(line)
+    def _log_once(self, entry: ModelVersions, line: str) -> None:
+        if entry.logged != line:
+            entry.logged = line
+            self._log(line)
 
     def close(self) -> None:
         """Unloads everything, each version after its last request."""

@@ -12,7 +12,7 @@ from tensorflow_serving.apis import predict_pb2
 from noisy_gru.saved_model.tensor_protos import TensorProtoError, make_ndarray, make_tensor_proto
 from noisy_gru.serving.local_server.errors import invalid
 from noisy_gru.serving.local_server.limits import Deadline
-from noisy_gru.serving.local_server.loaded import DEFAULT_SIGNATURE, LoadedVersion
+from noisy_gru.serving.local_server.loaded_version import DEFAULT_SIGNATURE, LoadedVersion
 
 
 def answer_predict(loaded: LoadedVersion, request: Any, deadline: Deadline | None = None) -> Any:

@@ -16,13 +16,13 @@ from google.protobuf.json_format import MessageToDict, MessageToJson
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, model_pb2
 
 from noisy_gru.serving.local_server import json_tensors, metrics
-from noisy_gru.serving.local_server.bodies import Bodies, unpacked
 from noisy_gru.serving.local_server.connections import Connections
 from noisy_gru.serving.local_server.errors import RequestError, invalid, refused
 from noisy_gru.serving.local_server.grpc_services import SIGNATURE_DEF, metadata, no_such_method, status
 from noisy_gru.serving.local_server.limits import Deadline, Limits, Workers
-from noisy_gru.serving.local_server.loaded import DEFAULT_SIGNATURE
+from noisy_gru.serving.local_server.loaded_version import DEFAULT_SIGNATURE
 from noisy_gru.serving.local_server.models import Models
+from noisy_gru.serving.local_server.request_bodies import Bodies, unpacked
 
 # TF Serving's own expressions (2.20.0, http_rest_api_util.cc:30). They see the path with its query, still encoded
 # (evhttp_request.cc:135), so a query is a malformed request, or a part of the model's name.

@@ -41,7 +41,7 @@ _KEEPALIVE_SECONDS = 75.0  # of a connection over REST that asks nothing
 _SERVICES = ("", "ModelService", "PredictionService")
 
 
-def _tell_nobody(_: str) -> None:
+def _discard(_: str) -> None:
     pass
 
 
@@ -58,7 +58,7 @@ class LocalServer:
         rest_port: 0 takes a free one.
         poll_seconds: between two looks at the folders.
         limits: bounds of size and concurrency.
-        tell: receives a line for people whenever something happens.
+        log: receives a line for people whenever something happens.
         read_config: how to read ``config_file``.
 
     Raises:
@@ -76,7 +76,7 @@ class LocalServer:
         rest_port: int = 0,
         poll_seconds: float = 1.0,
         limits: Limits | None = None,
-        tell: Callable[[str], None] = _tell_nobody,
+        log: Callable[[str], None] = _discard,
         read_config: Callable[[Path], Any] = read_config_file,
     ) -> None:
         if (models is None) == (config_file is None):
@@ -90,7 +90,7 @@ class LocalServer:
         self._stamp = self._config_stamp()
         config = config_of(models) if models is not None else read_config(config_file or Path())
         try:
-            self.models = Models(config, tell=tell, limits=self._limits)
+            self.models = Models(config, log=log, limits=self._limits)
         except RequestError as error:
             raise ConfigError(f"{config_file or 'models'}: {error.message}") from error
         self._stop_watching = threading.Event()

@@ -15,7 +15,7 @@ from noisy_gru.data.reading.tables import Source
 from noisy_gru.data.reading.tfrecords import read_frames
 from noisy_gru.schema.errors import DataError
 from noisy_gru.serving.local_server.errors import RequestError, invalid
-from noisy_gru.serving.local_server.loaded import LoadedVersion
+from noisy_gru.serving.local_server.loaded_version import LoadedVersion
 from noisy_gru.serving.local_server.requests import answer_predict
 
 WARMUP_FILE = Path("assets.extra") / "tf_serving_warmup_requests"

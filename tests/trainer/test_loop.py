@@ -13,13 +13,12 @@ import pytest
 import tensorflow as tf
 
 from noisy_gru.trainer.config import TrainerConfig
-from noisy_gru.trainer.custom_config import Settings
+from noisy_gru.trainer.custom_config import CustomConfig
 from noisy_gru.trainer.loop import run_epochs
 from noisy_gru.trainer.model import build_model
 from noisy_gru.trainer.module import run_fn
-from noisy_gru.trainer.objective import compile_model
-from noisy_gru.trainer.training_context import EpochOrder, Workbench, prepare
-from noisy_gru.trainer.weighted_steps import count_rows_by_weight
+from noisy_gru.trainer.objective import compile_model, use_row_weights
+from noisy_gru.trainer.training_context import EpochOrder, TrainingContext, prepare_training
 
 pytestmark = [
     pytest.mark.slow,
@@ -31,31 +30,31 @@ FUNCTION = type(tf.function(lambda: None))
 BATCH = 20
 
 
-def workbench(transformed: Any, folder: Path, **training: Any) -> Workbench:
+def workbench(transformed: Any, folder: Path, **training: Any) -> TrainingContext:
     config = {"batch_size": BATCH, "learning_rate": 0.01, "bucket_by_length": True, **training}
     model = {"layers": [{"units": 4, "stddev": 0.3}, {"units": 3, "stddev": 0.2}]}
     trainer = TrainerConfig.model_validate({"model": model, "training": config, "seed": 5})
-    return prepare(transformed.fn_args(folder, {}), Settings(transformed.dataset, trainer))
+    return prepare_training(transformed.fn_args(folder, {}), CustomConfig(transformed.dataset, trainer))
 
 
-def new_model(bench: Workbench) -> Any:
-    trainer = bench.settings.trainer
+def new_model(context: TrainingContext) -> Any:
+    trainer = context.custom_config.trainer
     keras.utils.set_random_seed(trainer.seed)
-    model: Any = build_model(trainer.model, bench.layout, bench.sizes, seed=trainer.seed)
-    compile_model(model, trainer.training, bench.layout, steps_per_epoch=bench.train.steps, epochs=EPOCHS)
+    model: Any = build_model(trainer.model, context.layout, context.sizes, seed=trainer.seed)
+    compile_model(model, trainer.training, context.layout, steps_per_epoch=context.train.steps, epochs=EPOCHS)
     model.optimizer.build(model.trainable_variables)
     return model
 
 
-def keras_fit(model: Any, bench: Workbench) -> dict[str, list[float]]:
+def keras_fit(model: Any, context: TrainingContext) -> dict[str, list[float]]:
     """What is to be computed, by Keras' own loop."""
     history = model.fit(
-        bench.train.shuffled(),
-        validation_data=bench.eval.one_pass(),
+        context.train.shuffled(),
+        validation_data=context.eval.one_pass(),
         epochs=EPOCHS,
         shuffle=False,
         verbose=0,
-        callbacks=[EpochOrder(bench.train)],
+        callbacks=[EpochOrder(context.train)],
     )
     return history.history
 
@@ -85,13 +84,13 @@ def test_filled_batches_train_as_keras_does_without_the_filling(
     expected_history = keras_fit(expected, plain)
     before = len(tracings())
 
-    bench = workbench(transformed, tmp_path, steps_per_execution=4)
-    bench.train.pad_to((6, 9))
-    bench.eval.pad_to((9,))
-    model = new_model(bench)
-    count_rows_by_weight(model)
+    context = workbench(transformed, tmp_path, steps_per_execution=4)
+    context.train.pad_to((6, 9))
+    context.eval.pad_to((9,))
+    model = new_model(context)
+    use_row_weights(model)
     with caplog.at_level(logging.INFO, "noisy_gru.progress"):
-        history = run_epochs(model, bench.train, bench.eval, initial_epoch=0, epochs=EPOCHS, callbacks=[])
+        history = run_epochs(model, context.train, context.eval, initial_epoch=0, epochs=EPOCHS, callbacks=[])
     events = [record.__dict__["event"] for record in caplog.records if record.name == "noisy_gru.progress"]
     assert [(event["step"], event["steps"]) for event in events] == [
         ("training", 6),
@@ -122,12 +121,12 @@ def test_the_loop_goes_on_where_it_is_told_to(classification: Any, tmp_path: Pat
         def on_train_end(self, logs: Any = None) -> None:
             self.called.append("end")
 
-    bench = workbench(classification, tmp_path, steps_per_execution=3)
-    expected = new_model(bench)
-    expected_history = keras_fit(expected, bench)
-    model, seen = new_model(bench), Seen()
+    context = workbench(classification, tmp_path, steps_per_execution=3)
+    expected = new_model(context)
+    expected_history = keras_fit(expected, context)
+    model, seen = new_model(context), Seen()
     parts = [
-        run_epochs(model, bench.train, bench.eval, initial_epoch=first, epochs=last, callbacks=[seen])
+        run_epochs(model, context.train, context.eval, initial_epoch=first, epochs=last, callbacks=[seen])
         for first, last in ((0, 1), (1, EPOCHS), (EPOCHS, EPOCHS))
     ]
     logs = {"loss", "accuracy", "val_loss", "val_accuracy"}
@@ -147,10 +146,10 @@ def test_xla_trains_the_same_model_and_says_what_it_compiles(
     for xla in ("off", "on"):
         config = {"batch_size": BATCH, "epochs": EPOCHS, "learning_rate": 0.01, "xla": xla}
         trainer = TrainerConfig.model_validate({"model": {"layers": [{"units": 3}]}, "training": config, "seed": 5})
-        settings = Settings(classification.dataset, trainer)
+        custom_config = CustomConfig(classification.dataset, trainer)
         folder = tmp_path / xla
         with caplog.at_level(logging.INFO, "noisy_gru.progress"):
-            run_fn(classification.fn_args(folder, settings.as_custom_config()))
+            run_fn(classification.fn_args(folder, custom_config.to_dict()))
         summary = json.loads((folder / "model_run" / "training.json").read_text())
         assert summary["xla"]["enabled"] == (xla == "on") and summary["xla"]["reason"] == f"training.xla is {xla}"
         weights = load_keras(str(folder / "model" / "Format-Keras"))[0].get_weights()

@@ -14,7 +14,7 @@ from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import ConfigError
 from noisy_gru.trainer.config import ModelConfig
 from noisy_gru.trainer.features import Layout
-from noisy_gru.trainer.model import MaskedPooling, Sizes, build_model
+from noisy_gru.trainer.model import MaskedPooling, VocabularySizes, build_model
 
 saves_a_model = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 CLASSIFICATION = {"kind": "classification", "label": "y"}
@@ -30,7 +30,7 @@ def layout(task: dict[str, Any], features: list[Any] | None = None) -> Layout:
 def model(task: dict[str, Any], *, for_serving: bool = False, **config: Any) -> Any:
     keras.utils.set_random_seed(1)
     made = ModelConfig.model_validate({"layers": [{"units": 6}, {"units": 4}], **config})
-    return build_model(made, layout(task), Sizes(3, (5,)), seed=1, for_serving=for_serving)
+    return build_model(made, layout(task), VocabularySizes(3, (5,)), seed=1, for_serving=for_serving)
 
 
 def inputs(lengths: list[int], steps: int, *, padding: float = 0.0, last: bool = False) -> dict[str, Any]:
@@ -93,18 +93,18 @@ def test_a_difference_needs_the_targets_among_the_inputs() -> None:
     with pytest.raises(
         ConfigError, match=r"model\.target: difference needs task\.kind: forecasting, received classification"
     ):
-        build_model(config, layout(CLASSIFICATION), Sizes(3, (5,)), seed=0)
+        build_model(config, layout(CLASSIFICATION), VocabularySizes(3, (5,)), seed=0)
     with pytest.raises(ConfigError, match="but z is not a numeric feature"):
-        build_model(config, layout({**FORECASTING, "targets": ["a", "z"]}), Sizes(0, (5,)), seed=0)
+        build_model(config, layout({**FORECASTING, "targets": ["a", "z"]}), VocabularySizes(0, (5,)), seed=0)
 
 
 def test_columns_of_one_kind_are_enough() -> None:
     config = ModelConfig.model_validate({"layers": [{"units": 3}]})
     only_text = layout(CLASSIFICATION, [{"name": "c", "kind": "categorical"}])
-    built = build_model(config, only_text, Sizes(3, (5,)), seed=0)
+    built = build_model(config, only_text, VocabularySizes(3, (5,)), seed=0)
     given = inputs([4, 2], 4)
     assert built({**given, "features": given["features"][:, :, :0]}, training=False).shape == (2, 3)
-    assert build_model(config, layout(CLASSIFICATION, ["a"]), Sizes(3), seed=0).output_shape == (None, 3)
+    assert build_model(config, layout(CLASSIFICATION, ["a"]), VocabularySizes(3), seed=0).output_shape == (None, 3)
 
 
 def test_noise_in_training_alone_and_different_in_each_layer() -> None:

@@ -15,7 +15,7 @@ import pytest
 from noisy_gru.saved_model.session import SessionModel
 from noisy_gru.trainer import module
 from noisy_gru.trainer.config import TrainerConfig
-from noisy_gru.trainer.custom_config import Settings
+from noisy_gru.trainer.custom_config import CustomConfig
 
 # TFX and what it imports warn of themselves; this test is about what runs inside.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
@@ -74,7 +74,7 @@ def test_plain_module_file_in_somebody_elses_pipeline(classification: Any, encod
             "tuner": {"max_trials": 2, "epochs": 1, "stddev_scales": [3.0], "learning_rates": [0.01]},
         }
     )
-    custom_config = Settings(classification.dataset, config).as_custom_config()
+    custom_config = CustomConfig(classification.dataset, config).to_dict()
     # Alone in its folder, as a user's module file would be.
     module_file = str(shutil.copy(module.__file__, tmp_path / "module.py"))
     examples, schema = beginning(classification, tmp_path, encode)

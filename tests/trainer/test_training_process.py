@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from noisy_gru.trainer.config import TrainerConfig
-from noisy_gru.trainer.custom_config import Settings
+from noisy_gru.trainer.custom_config import CustomConfig
 
 pytestmark = pytest.mark.slow
 
@@ -85,8 +85,8 @@ def test_killed_training_goes_on_as_if_nothing_had_been(forecasting: Any, tmp_pa
     working_dir = tmp_path / "working"
 
     def arguments(name: str) -> Any:
-        settings = Settings(forecasting.dataset, trainer, working_dir=str(working_dir / name))
-        return forecasting.fn_args(tmp_path / name, settings.as_custom_config())
+        custom_config = CustomConfig(forecasting.dataset, trainer, working_dir=str(working_dir / name))
+        return forecasting.fn_args(tmp_path / name, custom_config.to_dict())
 
     # The last two share a folder that outlives them, as two executions of a pipeline's Trainer would.
     undisturbed = Run(arguments("undisturbed"), tmp_path / "undisturbed.txt")

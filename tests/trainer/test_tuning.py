@@ -11,7 +11,7 @@ import pytest
 from noisy_gru.schema.errors import ConfigError
 from noisy_gru.trainer import tuning
 from noisy_gru.trainer.config import TrainerConfig
-from noisy_gru.trainer.custom_config import Settings
+from noisy_gru.trainer.custom_config import CustomConfig
 
 CONFIG = TrainerConfig.model_validate(
     {
@@ -42,7 +42,7 @@ def test_what_is_found_replaces_the_configured() -> None:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:currentThread:DeprecationWarning", "ignore:getName:DeprecationWarning")
 def test_a_failed_trial_ends_the_search(classification: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tuner = tuning.make_tuner(classification.fn_args(tmp_path, {}), Settings(classification.dataset, CONFIG))
+    tuner = tuning.make_tuner(classification.fn_args(tmp_path, {}), CustomConfig(classification.dataset, CONFIG))
 
     def fail(*_: Any, **__: Any) -> None:
         raise OSError("the disk is full")
@@ -57,4 +57,4 @@ def test_an_empty_eval_split_is_refused(classification: Any, tmp_path: Path) -> 
     config = CONFIG.model_copy(update={"training": CONFIG.training.model_copy(update={"early_stopping": None})})
     arguments = classification.fn_args(tmp_path, {}, eval_files=[])
     with pytest.raises(ConfigError, match="tuner needs sequences in the eval split"):
-        tuning.make_tuner(arguments, Settings(classification.dataset, config))
+        tuning.make_tuner(arguments, CustomConfig(classification.dataset, config))

@@ -38,12 +38,13 @@ def test_each_value_has_an_id_and_its_own_text(odd: Any, encode: Any) -> None:
     import tensorflow_transform as tft
 
     from noisy_gru.trainer.transform_record import read_record
-    from noisy_gru.trainer.vocabularies import words
+    from noisy_gru.trainer.vocabularies import read_vocabulary
 
     layout = Layout(odd.dataset)
     output = tft.TFTransformOutput(odd.graph)
     kinds, labels = (
-        [word.decode() for word in words(output, name)] for name in (layout.vocabulary(0), names.LABEL_VOCABULARY)
+        [word.decode() for word in read_vocabulary(output, name)]
+        for name in (layout.vocabulary(0), names.LABEL_VOCABULARY)
     )
     assert Counter(kinds) == Counter(labels) == Counter(ODD)
     record = read_record(output, layout)
@@ -66,14 +67,14 @@ def test_a_server_answers_with_the_classes_as_they_were(odd: Any, encode: Any, t
     from noisy_gru.saved_model.session import SessionModel
     from noisy_gru.saved_model.tensor_names import tensor_names
     from noisy_gru.trainer.config import ModelConfig
-    from noisy_gru.trainer.export.saved_model import export
+    from noisy_gru.trainer.export.saved_model import export_saved_model
     from noisy_gru.trainer.export.served_model import ServedModel
-    from noisy_gru.trainer.model import Sizes, build_model
+    from noisy_gru.trainer.model import VocabularySizes, build_model
 
     layout, output = Layout(odd.dataset), tft.TFTransformOutput(odd.graph)
     config = ModelConfig.model_validate({"layers": [{"units": 2}]})
-    model = build_model(config, layout, Sizes(len(ODD), (len(ODD) + 1,)), seed=1, for_serving=True)
-    export(ServedModel(model, output, layout, config), str(tmp_path))
+    model = build_model(config, layout, VocabularySizes(len(ODD), (len(ODD) + 1,)), seed=1, for_serving=True)
+    export_saved_model(ServedModel(model, output, layout, config), str(tmp_path))
     (tensor,) = tensor_names(odd.dataset.data).values()
     with SessionModel(tmp_path) as served:
         answers = served.run("serving_default", {"examples": [encode(row) for row in odd.rows["train"]]})

@@ -1,11 +1,11 @@
 """File-based rendezvous for multi-worker training over a shared folder.
 
-    chief     lead(fn_args, cluster, os.environ)    writes task.json, trains with the others, raises what went wrong
-    others    code = follow(folder, cluster)        wait for task.json, train along, end when over.json is there
+    chief      run_chief(fn_args, cluster, os.environ)      writes task.json, trains with the workers, raises failures
+    workers    code = run_worker(folder, cluster, environ)  wait for task.json, train with the chief, return at end.json
 
-Each training is a process of its own (`training_worker`): TensorFlow joins a cluster before it does anything else, and
-the Trainer's process has run Transform before. A task that is replaced (the chief was started anew) ends the process
-that follows the old one. The folder belongs to one run; over.json in it says with which code that ended.
+Every training runs in a process of its own (`training_worker`), because TensorFlow joins a cluster before its first
+operation and the Trainer's process has run Transform already. A new task (the chief was restarted) ends the process of
+the old one. The folder belongs to one run; end.json holds the exit code of that run.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from noisy_gru.schema.errors import ConfigError
 from noisy_gru.trainer.distributed.cluster import TF_CONFIG, Cluster
 
 logger = logging.getLogger(__name__)
-# That of `progress`, which imports TensorFlow: those who wait don't need it.
+# The logger of `callbacks.progress`, which imports TensorFlow: a waiting worker doesn't need it.
 progress_logger = logging.getLogger("noisy_gru.progress")
 
-# The launcher tells the Trainer's process where the workers wait.
-MEETING = "NOISY_GRU_MEETING"
-TASK, OVER = "task.json", "over.json"
-# What a training needs of TFX's FnArgs.
-ARGUMENTS = (
+# Environment variable with the rendezvous folder, set by `worker` for the Trainer's process.
+RENDEZVOUS = "NOISY_GRU_RENDEZVOUS"
+TASK, END = "task.json", "end.json"
+# The fields of TFX's FnArgs that a training reads.
+FN_ARGS = (
     "train_files",
     "eval_files",
     "train_steps",
@@ -50,15 +50,15 @@ JOINED = "joined"
 _LAST_LINES = 20
 
 
-def several_workers(choice: str, environment: Mapping[str, str]) -> Cluster | None:
-    """The cluster to train with; None where this process trains alone.
+def training_cluster(choice: str, environment: Mapping[str, str]) -> Cluster | None:
+    """Return the cluster that trains together, or None if this process trains alone.
 
     Args:
         choice: `training.strategy`.
-        environment: with TF_CONFIG.
+        environment: variables, TF_CONFIG among them.
 
     Raises:
-        ConfigError: `multi_worker` is wanted and TF_CONFIG names no others, or can't be read.
+        ConfigError: `choice` is `multi_worker` and TF_CONFIG names no other worker, or TF_CONFIG is invalid.
     """
     if choice not in ("auto", "multi_worker"):
         return None
@@ -71,42 +71,42 @@ def several_workers(choice: str, environment: Mapping[str, str]) -> Cluster | No
     return cluster
 
 
-def lead(fn_args: Any, cluster: Cluster, environment: Mapping[str, str], *, join_timeout: float = 1800) -> None:
-    """Train as the chief, together with those that wait in the meeting folder.
+def run_chief(fn_args: Any, cluster: Cluster, environment: Mapping[str, str], *, join_timeout: float = 1800) -> None:
+    """Train as the chief, together with the workers that wait in the rendezvous folder.
 
     Args:
-        fn_args: TFX's FnArgs; the files that they name must be there under the same paths for all workers.
-        cluster: this process is its chief.
-        environment: of the training's process; it names the folder.
-        join_timeout: seconds until all workers must have come.
+        fn_args: TFX's FnArgs; all workers must see its files under the same paths.
+        cluster: the cluster whose chief this process is.
+        environment: variables for the training process; `NOISY_GRU_RENDEZVOUS` names the folder.
+        join_timeout: seconds within which all workers must join.
 
     Raises:
-        ConfigError: nobody said where to meet, or this is not the chief.
+        ConfigError: no rendezvous folder is set, or this process is not the chief.
         UserError: as the training raised it.
-        RuntimeError: the training ended without a result: a worker did not come, or got lost.
+        RuntimeError: the training failed: a worker did not join, or was lost.
     """
     if not cluster.is_chief:
         raise ConfigError(
-            f"Worker {cluster.index} runs the pipeline, but that is the chief's. Start all workers with "
-            "`python -m noisy_gru.trainer.distributed.worker FOLDER -- COMMAND`, which runs it on the chief alone."
+            f"Worker {cluster.index} runs the pipeline, but only the chief may. Start all workers with "
+            "`python -m noisy_gru.trainer.distributed.worker FOLDER -- COMMAND`, which runs COMMAND on the chief alone."
         )
-    if MEETING not in environment:
+    if RENDEZVOUS not in environment:
         raise ConfigError(
-            f"{TF_CONFIG} names {len(cluster.addresses)} workers, but {MEETING} does not say in which folder they wait"
-            ". Start the run with `python -m noisy_gru.trainer.distributed.worker FOLDER -- COMMAND` on all of them, "
-            "or set training.strategy: none to train on this machine alone."
+            f"{TF_CONFIG} names {len(cluster.addresses)} workers, but {RENDEZVOUS}, the folder in which they wait, is "
+            "not set. Start the run with `python -m noisy_gru.trainer.distributed.worker FOLDER -- COMMAND` on all of "
+            "them, or set training.strategy: none to train on this machine alone."
         )
-    folder = Path(environment[MEETING])
-    arguments = {name: _plain(getattr(fn_args, name, None)) for name in ARGUMENTS}
+    folder = Path(environment[RENDEZVOUS])
+    arguments = {name: _as_json(getattr(fn_args, name, None)) for name in FN_ARGS}
     task = folder / TASK
     _write(task, {"id": uuid.uuid4().hex, "arguments": arguments})
     try:
-        _Member(task, cluster, environment).lead(join_timeout)
+        _TrainingProcess(task, cluster, environment).wait(join_timeout)
     finally:
         task.unlink(missing_ok=True)
 
 
-def follow(
+def run_worker(
     folder: Path,
     cluster: Cluster,
     environment: Mapping[str, str],
@@ -114,50 +114,50 @@ def follow(
     poll_seconds: float = 1.0,
     sleep: Callable[[float], None] = time.sleep,
 ) -> int:
-    """Train along with the chief until its run is over.
+    """Run every training task of the chief until its run ends.
 
     Args:
-        folder: where the tasks come.
-        cluster: this process is one of its workers.
-        environment: of the training's process.
-        poll_seconds: between two looks at the folder.
-        sleep: for them.
+        folder: the rendezvous folder.
+        cluster: the cluster of which this process is a worker.
+        environment: variables for the training process.
+        poll_seconds: interval between two reads of the folder.
+        sleep: called between them.
 
     Returns:
-        The code to end with: that of the chief's run, or of a training that failed here.
+        The exit code of the chief's run, or 1 if a training failed in this process.
     """
     done = ""
     while True:
-        over = _read(folder / OVER)
-        if over is not None:
-            return int(over["code"])
+        end = _read(folder / END)
+        if end is not None:
+            return int(end["code"])
         task = _read(folder / TASK)
         if task is None or task["id"] == done:
             sleep(poll_seconds)
             continue
-        member = _Member(folder / TASK, cluster, environment)
+        training = _TrainingProcess(folder / TASK, cluster, environment)
         try:
-            while member.process.poll() is None and (_read(folder / TASK) or task)["id"] == task["id"]:
+            while training.process.poll() is None and (_read(folder / TASK) or task)["id"] == task["id"]:
                 sleep(poll_seconds)
-            if member.process.poll() is None:
-                logger.info("the chief has begun anew; so does this worker")
+            if training.process.poll() is None:
+                logger.info("the chief has restarted the training; restarting this worker")
                 continue
-            member.reader.join()
-            if member.process.returncode:
-                sys.stderr.write(f"{member.failure()}\n")
+            training.reader.join()
+            if training.process.returncode:
+                sys.stderr.write(f"{training.failure()}\n")
                 return 1
         finally:
-            member.end()
+            training.end()
         done = task["id"]
 
 
-def end_meeting(folder: Path, code: int) -> None:
-    """Tell all workers that the chief's run has ended with this code."""
-    _write(folder / OVER, {"code": code})
+def announce_end(folder: Path, code: int) -> None:
+    """Write end.json, on which all workers exit with the code of the chief's run."""
+    _write(folder / END, {"code": code})
 
 
-class _Member:
-    """A training's process: what it reports is reported here."""
+class _TrainingProcess:
+    """The process of one training; its progress events and log lines are logged here."""
 
     def __init__(self, task: Path, cluster: Cluster, environment: Mapping[str, str]):
         self.cluster = cluster
@@ -177,14 +177,14 @@ class _Member:
         self.reader = threading.Thread(target=self._read_lines, daemon=True)
         self.reader.start()
 
-    def lead(self, join_timeout: float) -> None:
-        """Wait until it ends, and raise what went wrong."""
+    def wait(self, join_timeout: float) -> None:
+        """Wait until the training ends, and raise its error if it failed."""
         try:
             deadline = time.monotonic() + join_timeout
             while self.process.poll() is None and not self.joined.wait(0.2):
                 if time.monotonic() > deadline:
                     raise RuntimeError(
-                        f"After {join_timeout:.0f} s not all of the {len(self.cluster.addresses)} workers had come: "
+                        f"Not all of the {len(self.cluster.addresses)} workers joined within {join_timeout:.0f} s: "
                         f"{', '.join(self.cluster.addresses)}. Are they running, and can they reach each other's ports?"
                     )
             code = self.process.wait()
@@ -197,14 +197,16 @@ class _Member:
             self.end()
 
     def failure(self) -> str:
-        """Why it ended, in words."""
+        """Return the error message of a training that failed."""
         if self.error is not None:
             return self.error["message"]
-        headline = f"The training on {len(self.cluster.addresses)} workers ended with {self.process.returncode}:"
+        headline = (
+            f"The training on {len(self.cluster.addresses)} workers failed with exit code {self.process.returncode}:"
+        )
         return "\n".join([headline, *self.lines])
 
     def end(self) -> None:
-        """Leave no process behind."""
+        """Kill the process if it runs, and release its pipes."""
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
@@ -216,7 +218,7 @@ class _Member:
     def _read_lines(self) -> None:
         stream: IO[str] | None = self.process.stdout
         for line in stream or ():
-            message = _message(line)
+            message = _parse_message(line)
             if message is None:
                 logger.info("%s", line.rstrip())
                 self.lines = [*self.lines[1 - _LAST_LINES :], line.rstrip()]
@@ -228,8 +230,8 @@ class _Member:
                 progress_logger.info(message["message"], extra={"event": message["event"]})
 
 
-def _message(line: str) -> dict[str, Any] | None:
-    """What a training says to who started it: a JSON object in a line; None for any other line."""
+def _parse_message(line: str) -> dict[str, Any] | None:
+    """Parse a message of the training process, a JSON object in one line; None for any other line."""
     if not line.startswith("{"):
         return None
     try:
@@ -238,11 +240,11 @@ def _message(line: str) -> dict[str, Any] | None:
         return None
 
 
-def _plain(value: Any) -> Any:
+def _as_json(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {str(key): _plain(each) for key, each in value.items()}
+        return {str(key): _as_json(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(each) for each in value]
+        return [_as_json(each) for each in value]
     return value
 
 

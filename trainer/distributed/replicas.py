@@ -58,7 +58,7 @@ def fit_replicas(
                 "working_dir in which the chief saves what a training goes on from: mount one volume in all of them."
             )
         _build_metrics(model, train)
-        draw_as_one_machine(model)
+        draw_for_global_batch(model)
         # The gradients are summed before the optimizer sees them, because it would clip before it sums.
         model.optimizer._all_reduce_sum_gradients = lambda gradients_and_variables: gradients_and_variables
         fitting = _Pass(model, train, training=True)
@@ -78,7 +78,7 @@ def fit_replicas(
         listeners.on_train_end(logs)
 
 
-def draw_as_one_machine(model: keras.Model) -> None:
+def draw_for_global_batch(model: keras.Model) -> None:
     """Give each sequence the noise it would have on one machine, and each replica dropout of its own.
 
     Args:
@@ -89,7 +89,7 @@ def draw_as_one_machine(model: keras.Model) -> None:
     for layer in model._flatten_layers():
         generator = getattr(layer, "seed_generator", None)
         if isinstance(generator, keras.random.SeedGenerator):
-            generator.next = _apart(generator.next)
+            generator.next = _per_replica(generator.next)
 
 
 def local_strategy(choice: str) -> tf.distribute.Strategy | None:
@@ -229,5 +229,5 @@ def _build_metrics(model: keras.Model, data: SequenceData) -> None:
     model.reset_metrics()
 
 
-def _apart(draw: Callable[..., Any]) -> Callable[..., Any]:
+def _per_replica(draw: Callable[..., Any]) -> Callable[..., Any]:
     return lambda ordered=True: per_replica_seed(draw(ordered))

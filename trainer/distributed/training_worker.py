@@ -1,7 +1,7 @@
-"""One process of multi-worker training: ``python -m …distributed.training_worker TASK``, with TF_CONFIG.
+"""One process of a multi-worker training: ``python -m …distributed.training_worker TASK``, with TF_CONFIG.
 
-All of them read the same task and train alike; the chief alone writes what it names. `rendezvous` starts it, reads the
-lines of JSON that it prints, and ends it by closing its standard input.
+All processes read the same task and train alike; only the chief writes the outputs. `rendezvous` starts the process,
+reads the JSON lines that it prints, and ends it by closing its standard input.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ import tensorflow as tf
 
 from noisy_gru.schema.errors import ConfigError, UserError
 from noisy_gru.trainer.callbacks.progress import progress_logger, report
-from noisy_gru.trainer.custom_config import Settings
+from noisy_gru.trainer.custom_config import CustomConfig
 from noisy_gru.trainer.distributed.rendezvous import JOINED
 from noisy_gru.trainer.distributed.replicas import agree, is_chief
 from noisy_gru.trainer.training import train
 
 _FAILED, _USER_ERROR = 1, 2
-# What an all-reduce ends with when a worker does not answer.
-_LOST = (
+# The errors of an all-reduce whose peer is gone.
+_WORKER_LOST = (
     tf.errors.UnavailableError,
     tf.errors.AbortedError,
     tf.errors.CancelledError,
@@ -36,63 +36,63 @@ _LOST = (
 
 
 def main(task_file: str) -> int:
-    """Take part in the training of a task.
+    """Train a task together with the other workers of TF_CONFIG's cluster.
 
     Args:
-        task_file: of `meeting.lead`.
+        task_file: path of the task that `rendezvous.run_chief` wrote.
 
     Returns:
-        0; 1 if a worker got lost, 2 for what a user can put right.
+        The exit code: 0, 1 if a worker was lost, 2 for a UserError.
     """
-    _tell_the_parent()
+    _send_progress_to_parent()
     task = json.loads(Path(task_file).read_text())
     try:
-        # Before anything else: TensorFlow joins a cluster only while it is new.
+        # TensorFlow joins a cluster only before its first operation.
         strategy = tf.distribute.MultiWorkerMirroredStrategy()
-        report("all workers are here", kind=JOINED)
+        report("all workers have joined", kind=JOINED)
         if not agree(strategy, int(task["id"][:6], 16)):
-            raise ConfigError("The workers have read different tasks. Give every run a folder of its own to meet in.")
+            raise ConfigError("The workers have read different tasks. Give every run its own rendezvous folder.")
         with tempfile.TemporaryDirectory() as scratch:
             arguments = dict(task["arguments"])
             if not is_chief(strategy):
                 arguments |= {"serving_model_dir": f"{scratch}/model", "model_run_dir": f"{scratch}/model_run"}
-            train(SimpleNamespace(**arguments), Settings.parse(arguments["custom_config"]), strategy)
-        # Nobody leaves before the chief has written: a worker that is gone would be taken for lost.
+            train(SimpleNamespace(**arguments), CustomConfig.parse(arguments["custom_config"]), strategy)
+        # Wait until the chief has written: a worker that exits earlier would count as lost.
         agree(strategy, 1)
     except UserError as error:
-        return _say_why(error, str(error), _USER_ERROR)
-    except _LOST as error:
+        return _report_failure(error, str(error), _USER_ERROR)
+    except _WORKER_LOST as error:
         lines = str(error.message).splitlines()
         reason = next((line for line in lines if "aborted by" in line), lines[0] if lines else type(error).__name__)
-        words = (
-            f"Another worker got lost, so the training can't go on ({reason}). Start all workers again; they go on "
+        message = (
+            f"Another worker was lost, so the training can't continue ({reason}). Start all workers again; they resume "
             "after the last finished epoch if the run has a working_dir."
         )
-        return _say_why(error, words, _FAILED)
+        return _report_failure(error, message, _FAILED)
     return 0
 
 
-def _tell_the_parent() -> None:
-    """Send the progress up as lines of JSON, and end with whoever started this process."""
+def _send_progress_to_parent() -> None:
+    """Print progress events as JSON lines, and exit when the parent closes this process's standard input."""
 
-    class Lines(logging.Handler):
+    class JsonLines(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             event = getattr(record, "event", {})
             print(json.dumps({"message": record.getMessage(), "event": event}), flush=True)
 
-    def wait_for_the_end() -> None:
+    def exit_with_parent() -> None:
         # Not through sys.stdin, whose lock this thread would hold while Python ends.
         os.read(0, 1)
         os._exit(_FAILED)
 
     progress_logger.setLevel(logging.INFO)
-    progress_logger.addHandler(Lines())
+    progress_logger.addHandler(JsonLines())
     progress_logger.propagate = False
-    threading.Thread(target=wait_for_the_end, daemon=True).start()
+    threading.Thread(target=exit_with_parent, daemon=True).start()
 
 
-def _say_why(error: Exception, words: str, code: int) -> int:
-    content: dict[str, Any] = {"error": {"type": type(error).__name__, "message": words}}
+def _report_failure(error: Exception, message: str, code: int) -> int:
+    content: dict[str, Any] = {"error": {"type": type(error).__name__, "message": message}}
     print(json.dumps(content), flush=True)
     return code
 

@@ -2,7 +2,7 @@
 
 SERVING_FOLDER = "Format-Serving"
 KERAS_FOLDER = "Format-Keras"
-# In there: the model, the settings it was trained with, what Transform had fitted, and the word on its base model.
+# In there: the model, the configuration it was trained with, what Transform had fitted, and the word on its base model.
 MODEL_FILE = "model.keras"
 SETTINGS_FILE = "settings.json"
 TRANSFORM_FILE = "transform.json"

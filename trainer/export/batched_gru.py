@@ -1,6 +1,6 @@
 """A stack of GRUs over a batch of sequences: every layer, or each half of it, is a chain of small operations.
 
-    last = many_sequences(x, lengths, stack, sequences=False)
+    last = run_batched(x, lengths, stack, sequences=False)
 
 Several chains are in one loop, and TensorFlow works them off side by side: all layers of a stack in one direction, each
 as far behind the one below as need be, or the two halves of a layer.
@@ -21,8 +21,8 @@ from noisy_gru.trainer.export.gru_loops import HOLD, Gru, Stack, ended, or_zeros
 _STEPS = 4  # in a round of the loop: little waste at the end
 
 
-def many_sequences(x: Any, lengths: Any, stack: Stack, *, sequences: bool) -> Any:
-    """Run a stack over a batch of sequences: as `one_sequence`, for x (B, T, F) and lengths (B,)."""
+def run_batched(x: Any, lengths: Any, stack: Stack, *, sequences: bool) -> Any:
+    """Run a stack over a batch of sequences: as `run_single_sequence`, for x (B, T, F) and lengths (B,)."""
     return (_both_ways if len(stack[0]) == 2 else _chains)(x, lengths, stack, sequences)
 
 

@@ -1,6 +1,6 @@
 """Writes the served model as a SavedModel and as a Keras file, and reads the Keras file again.
 
-export(ServedModel(model, transform, layout, config), folder)
+export_saved_model(ServedModel(model, transform, layout, config), folder)
 served = load_for_parity(folder, transform_graph)  # what the SavedModel should answer, in eager mode
 """
 
@@ -23,7 +23,7 @@ import tensorflow_transform as tft
 from noisy_gru.saved_model.tensor_names import tensor_names
 from noisy_gru.trainer import features as names
 from noisy_gru.trainer import model as _model  # noqa: F401 (registers the layers that a .keras file names)
-from noisy_gru.trainer.custom_config import Settings
+from noisy_gru.trainer.custom_config import CustomConfig
 from noisy_gru.trainer.export.artifact_files import KERAS_FOLDER, MODEL_FILE, SETTINGS_FILE
 from noisy_gru.trainer.export.served_model import ServedModel
 from noisy_gru.trainer.features import Layout
@@ -31,7 +31,7 @@ from noisy_gru.trainer.features import Layout
 logger = logging.getLogger(__name__)
 
 
-def export(served: ServedModel, directory: str) -> None:
+def export_saved_model(served: ServedModel, directory: str) -> None:
     """Write the SavedModel with the signatures of docs/architecture.md, and `evaluation_labels` for TFMA.
 
     Args:
@@ -72,22 +72,22 @@ def keras_folder(serving_model_dir: str) -> str:
     return f"{serving_model_dir.rstrip('/').rpartition('/')[0]}/{KERAS_FOLDER}"
 
 
-def save_keras(model: keras.Model, settings: Settings, folder: str) -> None:
-    """Write the `.keras` file, for warm starts and for comparison, and the settings it was trained with."""
+def save_keras(model: keras.Model, custom_config: CustomConfig, folder: str) -> None:
+    """Write the `.keras` file, for warm starts and for comparison, and the configuration it was trained with."""
     tf.io.gfile.makedirs(folder)
     with tempfile.TemporaryDirectory() as local:
         file = Path(local) / MODEL_FILE
         model.save(file)
         tf.io.gfile.copy(str(file), f"{folder}/{MODEL_FILE}", overwrite=True)
     with tf.io.gfile.GFile(f"{folder}/{SETTINGS_FILE}", "w") as text:
-        text.write(json.dumps(settings.as_custom_config(), indent=1))
+        text.write(json.dumps(custom_config.to_dict(), indent=1))
 
 
-def load_keras(folder: str) -> tuple[keras.Model, Settings]:
+def load_keras(folder: str) -> tuple[keras.Model, CustomConfig]:
     """Read what `save_keras` wrote."""
     with tf.io.gfile.GFile(f"{folder}/{SETTINGS_FILE}") as text:
-        settings = Settings.parse(json.loads(text.read()))
-    return load_model(folder), settings
+        custom_config = CustomConfig.parse(json.loads(text.read()))
+    return load_model(folder), custom_config
 
 
 def load_model(folder: str) -> keras.Model:
@@ -110,8 +110,10 @@ def load_for_parity(serving_model_dir: str, transform_graph: str) -> ServedModel
         A served model whose `from_examples`, `from_tensors` and (with `serving_step`) `from_step` answer as the export
         should, to rounding.
     """
-    model, settings = load_keras(keras_folder(serving_model_dir))
-    return ServedModel(model, tft.TFTransformOutput(transform_graph), Layout(settings.dataset), settings.trainer.model)
+    model, custom_config = load_keras(keras_folder(serving_model_dir))
+    return ServedModel(
+        model, tft.TFTransformOutput(transform_graph), Layout(custom_config.dataset), custom_config.trainer.model
+    )
 
 
 def target_scale(served: ServedModel) -> np.ndarray | None:

@@ -33,7 +33,7 @@ from noisy_gru.trainer.config import ModelConfig
 from noisy_gru.trainer.export.request_checks import checked_tensors, required
 from noisy_gru.trainer.export.stream_step import Stepper
 from noisy_gru.trainer.features import Layout, model_inputs
-from noisy_gru.trainer.vocabularies import words
+from noisy_gru.trainer.vocabularies import read_vocabulary
 
 
 class ServedModel:
@@ -44,7 +44,7 @@ class ServedModel:
         transform: Transform's output.
         layout: of the data set.
         config: what the model was built from; without it, or without its `serving_step`, there is no `from_step`.
-        predict: from the model's inputs to its outputs, in another way than the model's own (`fast_model`).
+        predict: from the model's inputs to its outputs, in another way than the model's own (`serving_function`).
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class ServedModel:
         spec = transform.raw_feature_spec()
         self._inputs = {feature.name: spec[feature.name] for feature in layout.dataset.data.features}
         self._labels = {key: spec[key] for key in layout.raw_targets}
-        self.label_names = words(transform, names.LABEL_VOCABULARY) if layout.is_classification else []
+        self.label_names = read_vocabulary(transform, names.LABEL_VOCABULARY) if layout.is_classification else []
         self.stepper = Stepper(model, config, layout) if config is not None and config.serving_step else None
         # The signatures call these functions, so Transform's graph and the model's are in the SavedModel once.
         self._read = tf.function(self._read_eagerly, autograph=False)

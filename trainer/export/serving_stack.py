@@ -1,6 +1,6 @@
 """The model as a server runs it: its stack of GRUs in loops made for serving, all other layers as they are.
 
-    predict = fast_model(model)  # None if the stack is none that the loops know
+    predict = serving_function(model)  # None if the stack is none that the loops know
     outputs = predict(inputs)  # what model(inputs, training=False) gives, to rounding
 
 The variables are the model's own. Only the rearranged weights for a batch of one are constants of the graph, so a model
@@ -20,16 +20,16 @@ import numpy as np
 import tensorflow as tf
 
 from noisy_gru.trainer import features as names
-from noisy_gru.trainer.export.batched_gru import many_sequences
+from noisy_gru.trainer.export.batched_gru import run_batched
 from noisy_gru.trainer.export.gru_loops import Gru
-from noisy_gru.trainer.export.single_sequence_gru import has_blocks, one_sequence
+from noisy_gru.trainer.export.single_sequence_gru import has_blocks, run_single_sequence
 from noisy_gru.trainer.layers.noisy_gru import NoisyGRU
 from noisy_gru.trainer.model import LengthMask, MaskedPooling
 
 Predict = Callable[[Mapping[str, Any]], Any]
 
 
-def fast_model(model: keras.Model) -> Predict | None:
+def serving_function(model: keras.Model) -> Predict | None:
     """A function with the model's answers that a TensorFlow graph runs in fewer operations.
 
     Args:
@@ -102,11 +102,11 @@ class _FastModel:
         return self._above(read if len(read) > 1 else states, training=False)
 
     def _one(self, x: Any, lengths: Any) -> Any:
-        return one_sequence(x, lengths, self._constants, sequences=self._sequences)
+        return run_single_sequence(x, lengths, self._constants, sequences=self._sequences)
 
     def _many(self, x: Any, lengths: Any) -> Any:
         stack = [tuple(_tensors(gru) for gru in layer) for layer in self._layers]
-        return many_sequences(x, lengths, stack, sequences=self._sequences)
+        return run_batched(x, lengths, stack, sequences=self._sequences)
 
 
 def _constants(gru: NoisyGRU) -> Gru:

@@ -1,6 +1,6 @@
 """A stack of GRUs over one sequence, in as few operations as a graph can have: ten for a step of the whole stack.
 
-    last = one_sequence(x, lengths, stack, sequences=False)
+    last = run_single_sequence(x, lengths, stack, sequences=False)
 
 The stack is one GRU whose recurrent kernel holds those of all layers as blocks. In one direction, each layer is a step
 behind the one below (a wavefront), and all that stands between two layers is a block, too. In two directions, that is
@@ -24,7 +24,7 @@ _LARGEST_BLOCKS = 1_000_000  # bytes
 
 
 def has_blocks(stack: Stack) -> bool:
-    """Whether the constants of `one_sequence` are small enough to be worth their place in the graph."""
+    """Whether the constants of `run_single_sequence` are small enough to be worth their place in the graph."""
     both = len(stack[0]) == 2
     widths = [sum(gru.units for gru in layer) for layer in stack]
     blocks = sum(width**2 for width in widths) if both else sum(widths) ** 2
@@ -32,7 +32,7 @@ def has_blocks(stack: Stack) -> bool:
     return 16 * (blocks + sum(inputs)) <= _LARGEST_BLOCKS
 
 
-def one_sequence(x: Any, lengths: Any, stack: Stack, *, sequences: bool) -> Any:
+def run_single_sequence(x: Any, lengths: Any, stack: Stack, *, sequences: bool) -> Any:
     """Run a stack over a batch of one sequence.
 
     Args:

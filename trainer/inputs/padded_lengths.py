@@ -1,6 +1,6 @@
 """Few lengths to pad to, for a compiler that works anew for each: as little padding as so few allow.
 
->>> few_lengths(np.array([10, 11, 12, 30, 30]), most=2)
+>>> choose_padded_lengths(np.array([10, 11, 12, 30, 30]), most=2)
 (12, 30)
 """
 
@@ -14,7 +14,7 @@ _WORTH = 0.02
 _CANDIDATES = 256
 
 
-def few_lengths(longest: np.ndarray, most: int) -> tuple[int, ...]:
+def choose_padded_lengths(longest: np.ndarray, most: int) -> tuple[int, ...]:
     """Choose the padded lengths.
 
     Args:

@@ -6,19 +6,19 @@ from typing import Any
 
 from noisy_gru.schema.config import ClassificationConfig, DatasetConfig, FeatureConfig, ForecastingConfig
 from noisy_gru.trainer.config import ModelConfig, WarmStartConfig
-from noisy_gru.trainer.custom_config import Settings
+from noisy_gru.trainer.custom_config import CustomConfig
 from noisy_gru.trainer.transform_record import Scale, TransformRecord
 
 _WORDS_SHOWN = 3
 
 
 def differences(
-    before: Settings, after: Settings, fitted_before: TransformRecord, fitted_after: TransformRecord
+    before: CustomConfig, after: CustomConfig, fitted_before: TransformRecord, fitted_after: TransformRecord
 ) -> list[str]:
     """Why a model can't go on from another's weights, or shouldn't; empty if nothing speaks against it.
 
     Args:
-        before: settings of the base model.
+        before: custom_config of the base model.
         after: of the new one, with the limits.
         fitted_before: what Transform had fitted for the base model.
         fitted_after: what it fitted for the new one.
@@ -112,14 +112,14 @@ def _moved(old: Scale, new: Scale, limits: WarmStartConfig) -> list[str]:
     return reasons
 
 
-def _words(before: TransformRecord, after: TransformRecord, settings: Settings) -> list[str]:
+def _words(before: TransformRecord, after: TransformRecord, custom_config: CustomConfig) -> list[str]:
     pairs = [
         (f"{len(words)} values of {name}", before.vocabularies[name], words)
         for name, words in after.vocabularies.items()
     ]
-    if isinstance(settings.dataset.task, ClassificationConfig):
+    if isinstance(custom_config.dataset.task, ClassificationConfig):
         pairs.append((f"{len(after.labels)} classes", before.labels, after.labels))
-    limit = settings.warm_start.max_new_tokens
+    limit = custom_config.warm_start.max_new_tokens
     reasons = []
     for what, old, words in pairs:
         new = sorted(set(words).difference(old))

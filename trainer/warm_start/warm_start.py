@@ -1,6 +1,6 @@
 """Training that goes on from a base model: finds it, says why it doesn't fit, or gives its weights to the new model.
 
->>> warm = WarmStart.find(fn_args.base_model, settings, record)  # doctest: +SKIP
+>>> warm = WarmStart.find(fn_args.base_model, custom_config, record)  # doctest: +SKIP
 >>> warm.reasons  # doctest: +SKIP
 ['feature temp: its centre moved from 51.2 to 81.9, by 3.65 of its scale; at most 1 is allowed (max_scale_shift)']
 """
@@ -21,7 +21,7 @@ from noisy_gru.schema.errors import ConfigError
 from noisy_gru.trainer.callbacks.checkpoint import BestWeights, Checkpoint
 from noisy_gru.trainer.callbacks.progress import HistoryFile, report
 from noisy_gru.trainer.config import TrainerConfig
-from noisy_gru.trainer.custom_config import DATASET, TRAINER, Settings
+from noisy_gru.trainer.custom_config import DATASET, TRAINER, CustomConfig
 from noisy_gru.trainer.export.artifact_files import (
     BASE_FILE,
     MODEL_FILE,
@@ -78,12 +78,12 @@ class WarmStart:
     record: TransformRecord | None = None
 
     @classmethod
-    def find(cls, base_model: str, settings: Settings, fitted: TransformRecord) -> WarmStart:
+    def find(cls, base_model: str, custom_config: CustomConfig, fitted: TransformRecord) -> WarmStart:
         """Look at a base model.
 
         Args:
             base_model: the folder of its SavedModel, as in TFX's FnArgs; the Keras file is beside it.
-            settings: of the new model, with the limits.
+            custom_config: of the new model, with the limits.
             fitted: what Transform fitted for it.
 
         Raises:
@@ -109,7 +109,7 @@ class WarmStart:
         # What Keras, or a later or earlier configuration, makes of a file that it can't read.
         except (ConfigError, OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
             return cls(base, [f"the base model can't be read ({type(error).__name__}: {' '.join(str(error).split())})"])
-        reasons = differences(before, settings, record, fitted)
+        reasons = differences(before, custom_config, record, fitted)
         return cls(base, reasons) if reasons else cls(base, [], model, record)
 
     def apply(self, model: keras.Model, fitted: TransformRecord, layout: Layout, trainer: TrainerConfig) -> None:
@@ -160,11 +160,11 @@ def _chosen(path: str) -> dict[str, Any]:
         return json.loads(file.read())
 
 
-def _settings(folder: str) -> Settings:
-    """The base model's settings, of which only those that decide on its weights' meaning have to be known here."""
+def _settings(folder: str) -> CustomConfig:
+    """The base model's custom_config, of which only those that decide on its weights' meaning have to be known here."""
     with tf.io.gfile.GFile(f"{folder}/{SETTINGS_FILE}") as file:
         content = json.loads(file.read())
-    return Settings.parse({DATASET: content[DATASET], TRAINER: {"model": content[TRAINER]["model"]}})
+    return CustomConfig.parse({DATASET: content[DATASET], TRAINER: {"model": content[TRAINER]["model"]}})
 
 
 def _digest(folder: str) -> str:

@@ -71,7 +71,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     import tensorflow_transform as tft
 
     from noisy_gru.trainer.features import Layout
-    from noisy_gru.trainer.model import Sizes, build_model
+    from noisy_gru.trainer.model import VocabularySizes, build_model
 
     dataset = DatasetConfig.model_validate(
         {
@@ -90,5 +90,5 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     graph = _transform(dataset, train, tmp_path_factory.mktemp("trained"))
     layout = Layout(dataset)
     words = tft.TFTransformOutput(graph).vocabulary_size_by_name(layout.vocabulary(0))
-    model = build_model(trainer.model, layout, Sizes(vocabularies=(words + 1,)), seed=1, for_serving=True)
+    model = build_model(trainer.model, layout, VocabularySizes(vocabularies=(words + 1,)), seed=1, for_serving=True)
     return Trained(dataset, trainer, model, graph, held_out)

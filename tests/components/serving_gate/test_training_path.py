@@ -15,7 +15,7 @@ from noisy_gru.components.serving_gate.probe_plan import read_signatures, warmup
 from noisy_gru.components.serving_gate.report import GateReport
 from noisy_gru.components.serving_gate.warmup import stamp
 from noisy_gru.registry.config import BudgetsConfig
-from noisy_gru.trainer.custom_config import Settings
+from noisy_gru.trainer.custom_config import CustomConfig
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
 
@@ -51,7 +51,7 @@ def gate(trained: Any, tmp_path: Path) -> Callable[..., GateReport]:
     import tensorflow as tf
     import tensorflow_transform as tft
 
-    from noisy_gru.trainer.export.saved_model import export, keras_folder, save_keras
+    from noisy_gru.trainer.export.saved_model import export_saved_model, keras_folder, save_keras
     from noisy_gru.trainer.export.served_model import ServedModel
     from noisy_gru.trainer.features import Layout
 
@@ -59,8 +59,8 @@ def gate(trained: Any, tmp_path: Path) -> Callable[..., GateReport]:
         transform: Any = Spoilt(tft.TFTransformOutput(trained.transform_graph), spoil)
         served = ServedModel(trained.model, transform, Layout(trained.dataset), trained.trainer.model)
         folder = str(tmp_path / "model" / "Format-Serving")
-        export(served, folder)
-        save_keras(trained.model, Settings(trained.dataset, trained.trainer), keras_folder(folder))
+        export_saved_model(served, folder)
+        save_keras(trained.model, CustomConfig(trained.dataset, trained.trainer), keras_folder(folder))
 
         def reference() -> Reference:
             def same(examples: list[bytes]) -> dict[str, Any]:

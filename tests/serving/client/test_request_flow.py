@@ -20,11 +20,11 @@ from noisy_gru.serving.client.calls import (
     StatusCall,
     VersionStatus,
 )
-from noisy_gru.serving.client.connection import Connection
+from noisy_gru.serving.client.connection import ConnectionOptions
 from noisy_gru.serving.client.errors import InvalidRequest, NotFound, ServingError, Unavailable
 from noisy_gru.serving.client.request_flow import answered, asked, healthy, run, run_async
 from noisy_gru.serving.client.retrying import async_attempts, attempts, given_up
-from noisy_gru.serving.client.status_mapping import error_of, plain_words
+from noisy_gru.serving.client.status_mapping import error_of, shorten_details
 
 TARGET = "127.0.0.1:8500"
 MODEL = ModelChoice("vowels")
@@ -196,7 +196,7 @@ def outcomes(*codes: str) -> Callable[[], str]:
     return ask
 
 
-def retried(ask: Callable[[], str], connection: Connection, *, asynchronous: bool) -> tuple[str, list[float]]:
+def retried(ask: Callable[[], str], connection: ConnectionOptions, *, asynchronous: bool) -> tuple[str, list[float]]:
     """The result, or the error's name and text, and the waits."""
     time = Time()
     deadline = time.now + connection.timeout
@@ -222,7 +222,7 @@ def retried(ask: Callable[[], str], connection: Connection, *, asynchronous: boo
 
 @pytest.mark.parametrize("asynchronous", [False, True])
 def test_waits_grow_and_a_part_of_them_is_random(asynchronous):
-    connection = Connection(target=TARGET, attempts=8, first_wait=0.2, longest_wait=3.0)
+    connection = ConnectionOptions(target=TARGET, attempts=8, first_wait=0.2, longest_wait=3.0)
     runs = [retried(outcomes(*["UNAVAILABLE"] * 6, "OK"), connection, asynchronous=asynchronous) for _ in range(20)]
     assert {result for result, _ in runs} == {"OK"}
     for place in range(6):
@@ -233,17 +233,19 @@ def test_waits_grow_and_a_part_of_them_is_random(asynchronous):
 
 @pytest.mark.parametrize("asynchronous", [False, True])
 def test_attempts_are_counted(asynchronous):
-    connection = Connection(target=TARGET, attempts=3)
+    connection = ConnectionOptions(target=TARGET, attempts=3)
     result, waits = retried(outcomes(*["UNAVAILABLE"] * 9), connection, asynchronous=asynchronous)
     assert result == f"{TARGET} is unavailable (after 3 attempts)"
     assert len(waits) == 2
-    result, waits = retried(outcomes("UNAVAILABLE"), Connection(target=TARGET, attempts=1), asynchronous=asynchronous)
+    result, waits = retried(
+        outcomes("UNAVAILABLE"), ConnectionOptions(target=TARGET, attempts=1), asynchronous=asynchronous
+    )
     assert (result, waits) == (f"{TARGET} is unavailable", [])
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
 def test_no_wait_goes_beyond_the_deadline(asynchronous):
-    connection = Connection(target=TARGET, attempts=100, first_wait=1.0, longest_wait=60.0, timeout=10.0)
+    connection = ConnectionOptions(target=TARGET, attempts=100, first_wait=1.0, longest_wait=60.0, timeout=10.0)
     result, waits = retried(outcomes(*["UNAVAILABLE"] * 99), connection, asynchronous=asynchronous)
     assert "after" in result
     assert 2 <= len(waits) <= 4
@@ -253,7 +255,7 @@ def test_no_wait_goes_beyond_the_deadline(asynchronous):
 @pytest.mark.parametrize("asynchronous", [False, True])
 def test_by_default_a_restart_of_half_a_minute_is_waited_for(asynchronous):
     time = Time()
-    connection = Connection(target=TARGET)
+    connection = ConnectionOptions(target=TARGET)
 
     def ask() -> str:
         if time.now < 100.0 + 35.0:
@@ -276,7 +278,7 @@ def test_by_default_a_restart_of_half_a_minute_is_waited_for(asynchronous):
 @pytest.mark.parametrize("code", ["DEADLINE_EXCEEDED", "INVALID_ARGUMENT", "INTERNAL", "RESOURCE_EXHAUSTED", "ABORTED"])
 @pytest.mark.parametrize("asynchronous", [False, True])
 def test_nothing_else_is_tried_again(code, asynchronous):
-    result, waits = retried(outcomes(code, "OK"), Connection(target=TARGET), asynchronous=asynchronous)
+    result, waits = retried(outcomes(code, "OK"), ConnectionOptions(target=TARGET), asynchronous=asynchronous)
     assert (result, waits) == (code, [])
 
 
@@ -310,5 +312,5 @@ def test_words_without_the_place_in_the_graph():
         "Feature: x (data type: float) is required but could not be found.\n\t [[{{node ParseExample/ParseExampleV2}}]]"
         "\n\t [[StatefulPartitionedCall]]"
     )
-    assert plain_words(words) == "Feature: x (data type: float) is required but could not be found."
-    assert len(plain_words("x" * 5000)) == 1001
+    assert shorten_details(words) == "Feature: x (data type: float) is required but could not be found."
+    assert len(shorten_details("x" * 5000)) == 1001

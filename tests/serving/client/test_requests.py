@@ -12,7 +12,7 @@ import pytest
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import ConfigError, DataError
 from noisy_gru.serving.client.calls import ModelChoice, PredictCall
-from noisy_gru.serving.client.connection import Connection, Tls
+from noisy_gru.serving.client.connection import ConnectionOptions, Tls
 from noisy_gru.serving.client.requests import batches, prediction_input, serialized, sources_of
 from noisy_gru.serving.client.settings import ClientSettings
 
@@ -154,19 +154,19 @@ def test_settings_that_cannot_be_used(options, told):
 @pytest.mark.parametrize("host", ["10.0.0.7", "example.com", "localhost.example.com", "[2001:db8::1]", "0.0.0.0"])
 def test_plain_text_leaves_this_machine_only_when_asked(host):
     with pytest.raises(ConfigError, match="is not this machine, so the connection is to be encrypted"):
-        Connection(target=f"{host}:8500")
-    Connection(target=f"{host}:8500", plaintext=True)
-    Connection(target=f"{host}:8500", tls=Tls())
+        ConnectionOptions(target=f"{host}:8500")
+    ConnectionOptions(target=f"{host}:8500", plaintext=True)
+    ConnectionOptions(target=f"{host}:8500", tls=Tls())
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.9.9.9", "[::1]"])
 def test_plain_text_on_this_machine(host):
-    assert Connection(target=f"{host}:8500").tls is None
+    assert ConnectionOptions(target=f"{host}:8500").tls is None
 
 
 def test_a_secret_is_not_shown():
     with pytest.raises(ConfigError) as caught:
-        Connection(target="127.0.0.1:1", headers={"authorization": "Bearer hunter2\n"})
+        ConnectionOptions(target="127.0.0.1:1", headers={"authorization": "Bearer hunter2\n"})
     assert "hunter2" not in str(caught.value)
 
 

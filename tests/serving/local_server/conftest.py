@@ -88,20 +88,20 @@ Serving = Callable[..., Any]
 
 @pytest.fixture
 def serving(base_path: Path) -> Iterator[Serving]:
-    """``serve(**options)`` starts a server of `base_path`; gives it, a client and the list of what it told."""
+    """``serve(**options)`` starts a server of `base_path`; gives it, a client and the list of what it logged."""
     from noisy_gru.serving.local_server import LocalServer
 
     with contextlib.ExitStack() as stack:
 
         def serve(models: Any = None, **options: Any) -> tuple[LocalServer, Asking, list[str]]:
-            told: list[str] = []
+            logged: list[str] = []
             if models is None and "config_file" not in options:
                 models = {base_path.name: base_path}
-            options = {"poll_seconds": NEVER, "tell": told.append, **options}
+            options = {"poll_seconds": NEVER, "log": logged.append, **options}
             server = stack.enter_context(LocalServer(models, **options))
             asking = Asking(server, base_path.name)
             stack.callback(asking.channel.close)
-            return server, asking, told
+            return server, asking, logged
 
         yield serve
 

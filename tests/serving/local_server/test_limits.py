@@ -39,7 +39,7 @@ def predict_url(server: Any) -> str:
 @pytest.fixture
 def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[threading.Semaphore, threading.Event]]:
     """Holds every request in its worker: a semaphore that counts them, and an event that lets them go."""
-    from noisy_gru.serving.local_server.loaded import LoadedVersion
+    from noisy_gru.serving.local_server.loaded_version import LoadedVersion
 
     running, go = threading.Semaphore(0), threading.Event()
     predict = LoadedVersion.predict

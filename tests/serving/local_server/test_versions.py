@@ -112,7 +112,7 @@ def test_requests_that_run_when_the_server_ends_are_answered(
     serving: Serving, monkeypatch: pytest.MonkeyPatch, base_path: Path
 ) -> None:
     from noisy_gru.serving.local_server import LocalServer
-    from noisy_gru.serving.local_server.loaded import LoadedVersion
+    from noisy_gru.serving.local_server.loaded_version import LoadedVersion
 
     running, go = threading.Event(), threading.Event()
     predict = LoadedVersion.predict
@@ -199,7 +199,7 @@ def test_a_warm_up_finds_what_the_loader_does_not(serving: Serving, publish: Pub
 def test_a_warm_up_is_asked_before_the_version_is_available(
     serving: Serving, publish: Publish, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from noisy_gru.serving.local_server.loaded import LoadedVersion
+    from noisy_gru.serving.local_server.loaded_version import LoadedVersion
 
     server, asking, _ = serving()
     seen: list[tuple[int, dict[int, str], str]] = []

@@ -9,7 +9,7 @@ import pytest
 
 from noisy_gru.schema.errors import ConfigError
 from noisy_gru.trainer.distributed.cluster import Cluster
-from noisy_gru.trainer.distributed.rendezvous import several_workers
+from noisy_gru.trainer.distributed.rendezvous import training_cluster
 
 
 def tf_config(jobs: dict[str, list[str]], kind: str = "worker", index: int = 0) -> dict[str, str]:
@@ -78,8 +78,8 @@ def test_pods_that_are_none_are_refused(pattern: str, index: int, said: str) -> 
 
 def test_what_the_strategy_makes_of_tf_config() -> None:
     several = tf_config({"worker": ["a:1", "b:1"]}, index=1)
-    assert several_workers("auto", several) == several_workers("multi_worker", several) == Cluster(("a:1", "b:1"), 1)
-    assert several_workers("none", several) is several_workers("mirrored", several) is None
-    assert several_workers("auto", {}) is None
+    assert training_cluster("auto", several) == training_cluster("multi_worker", several) == Cluster(("a:1", "b:1"), 1)
+    assert training_cluster("none", several) is training_cluster("mirrored", several) is None
+    assert training_cluster("auto", {}) is None
     with pytest.raises(ConfigError, match="multi_worker needs TF_CONFIG with two workers or more"):
-        several_workers("multi_worker", tf_config({"worker": ["a:1"]}))
+        training_cluster("multi_worker", tf_config({"worker": ["a:1"]}))

@@ -22,7 +22,7 @@ import pytest
 
 from noisy_gru.schema.errors import ConfigError
 from noisy_gru.trainer.config import TrainerConfig
-from noisy_gru.trainer.custom_config import Settings
+from noisy_gru.trainer.custom_config import CustomConfig
 
 pytestmark = [
     pytest.mark.slow,
@@ -48,8 +48,10 @@ TRAINER = {
 
 
 def arguments(transformed: Any, folder: Path) -> Any:
-    settings = Settings(transformed.dataset, TrainerConfig.model_validate(TRAINER), working_dir=str(folder / "work"))
-    return transformed.fn_args(folder, settings.as_custom_config())
+    custom_config = CustomConfig(
+        transformed.dataset, TrainerConfig.model_validate(TRAINER), working_dir=str(folder / "work")
+    )
+    return transformed.fn_args(folder, custom_config.to_dict())
 
 
 def weights(folder: Path) -> list[np.ndarray]:
@@ -84,13 +86,20 @@ class Workers:
         for each in sockets:
             each.close()
         # What a pipeline's Trainer does in the end, without what it needs before.
-        lead = (
-            "import json, os, sys, types; from noisy_gru.trainer.distributed.rendezvous import lead, several_workers\n"
+        code = (
+            "import json, os, sys, types\n"
+            "from noisy_gru.trainer.distributed.rendezvous import run_chief, training_cluster\n"
             "given = types.SimpleNamespace(**json.loads(sys.argv[1]))\n"
-            "lead(given, several_workers('auto', os.environ), os.environ)"
+            "run_chief(given, training_cluster('auto', os.environ), os.environ)"
         )
-        command = [sys.executable, "-m", "noisy_gru.trainer.distributed.worker", str(folder / f"meeting-{name}"), "--"]
-        command += [sys.executable, "-c", lead, json.dumps(vars(given))]
+        command = [
+            sys.executable,
+            "-m",
+            "noisy_gru.trainer.distributed.worker",
+            str(folder / f"rendezvous-{name}"),
+            "--",
+        ]
+        command += [sys.executable, "-c", code, json.dumps(vars(given))]
         self.logs = [folder / f"{name}-{index}.txt" for index in range(2)]
         self.processes = []
         for index, log in enumerate(self.logs):
@@ -145,8 +154,8 @@ def test_two_workers_of_which_one_is_killed_train_the_model_of_one(
         first.end()
     # An error on both, in words, and nothing that looks like a result.
     assert 0 not in codes, first.story()
-    assert "RuntimeError: Another worker got lost, so the training can't go on" in first.logs[0].read_text()
-    assert "training on 2 workers ended with -9" in first.logs[1].read_text()
+    assert "RuntimeError: Another worker was lost, so the training can't continue" in first.logs[0].read_text()
+    assert "training on 2 workers failed with exit code -9" in first.logs[1].read_text()
     assert not (folder / "model").exists()
     assert len(history(folder)) < EPOCHS
 
@@ -185,22 +194,22 @@ MIRRORED = """
     import keras, numpy as np, tensorflow as tf
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-    from noisy_gru.trainer.distributed.replicas import agree, draw_as_one_machine, fit_replicas, local_strategy
+    from noisy_gru.trainer.distributed.replicas import agree, draw_for_global_batch, fit_replicas, local_strategy
     from noisy_gru.trainer.model import build_model
-    from noisy_gru.trainer.custom_config import Settings
-    from noisy_gru.trainer.training_context import EpochOrder, prepare
+    from noisy_gru.trainer.custom_config import CustomConfig
+    from noisy_gru.trainer.training_context import EpochOrder, prepare_training
 
     given = types.SimpleNamespace(**json.loads(sys.argv[1]))
-    settings = Settings.parse(given.custom_config)
-    bench = prepare(given, settings)
+    custom_config = CustomConfig.parse(given.custom_config)
+    context = prepare_training(given, custom_config)
     assert local_strategy("none") is None and local_strategy("auto") is None
     strategy = local_strategy("mirrored")
-    rows = bench.train.config.batch_size
+    rows = context.train.config.batch_size
 
     def weights(shared):
         keras.utils.set_random_seed(3)
         with (strategy if shared else tf.distribute.get_strategy()).scope():
-            model = build_model(settings.trainer.model, bench.layout, bench.sizes, seed=3)
+            model = build_model(custom_config.trainer.model, context.layout, context.sizes, seed=3)
             # Nothing that makes up for a gradient of another scale, as Adam would; half of the steps are clipped.
             model.compile(
                 optimizer=keras.optimizers.SGD(0.5, global_clipnorm=0.5),
@@ -209,11 +218,11 @@ MIRRORED = """
             )
             model.optimizer.build(model.trainable_variables)
         kept = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: losses.append(logs))
-        callbacks = [EpochOrder(bench.train), kept]
+        callbacks = [EpochOrder(context.train), kept]
         if shared:
-            fit_replicas(model, bench.train, bench.eval, initial_epoch=0, epochs=3, callbacks=callbacks)
+            fit_replicas(model, context.train, context.eval, initial_epoch=0, epochs=3, callbacks=callbacks)
         else:
-            data = {"x": bench.train.shuffled(), "validation_data": bench.eval.one_pass(), "shuffle": False}
+            data = {"x": context.train.shuffled(), "validation_data": context.eval.one_pass(), "shuffle": False}
             model.fit(**data, epochs=3, callbacks=callbacks, verbose=0)
         return model.get_weights()
 
@@ -230,7 +239,7 @@ MIRRORED = """
             state = NoisyGRU(16, stddev=0.3, noise=noise, seed=22, return_state=True)(inputs, mask=None)[1]
             model = keras.Model(inputs, state)
             layer = model.layers[-1]
-        draw_as_one_machine(model)
+        draw_for_global_batch(model)
         nothing = tf.zeros((rows_of_each, 1), bool)
         def of_replica():
             return layer(tf.ones((rows_of_each, 1, 1)), mask=nothing, training=True)[1]
@@ -246,7 +255,7 @@ MIRRORED = """
     with strategy.scope():
         inputs = keras.Input((16,))
         model = keras.Model(inputs, keras.layers.Dropout(0.5, seed=1)(inputs))
-    draw_as_one_machine(model)
+    draw_for_global_batch(model)
     masks = tf.function(lambda: strategy.run(lambda: model(tf.ones((400, 16)), training=True)))()
     masks = [np.ravel(each) for each in strategy.experimental_local_results(masks)]
     correlation = lambda values: float(np.abs(np.corrcoef(values)[np.triu_indices(len(values), k=1)]).max())
@@ -283,18 +292,20 @@ def test_a_pipeline_outside_of_the_launcher_is_refused(
 
     content = {"cluster": {"worker": ["127.0.0.1:1", "127.0.0.1:2"]}, "task": {"type": "worker", "index": 0}}
     monkeypatch.setenv("TF_CONFIG", json.dumps(content))
-    with pytest.raises(ConfigError, match="NOISY_GRU_MEETING does not say in which folder they wait"):
+    with pytest.raises(ConfigError, match="NOISY_GRU_RENDEZVOUS, the folder in which they wait, is not set"):
         run_fn(arguments(classification, tmp_path))
 
 
 def test_shares_are_the_batches_of_one(classification: Any, tmp_path: Path) -> None:
-    from noisy_gru.trainer.training_context import prepare
+    from noisy_gru.trainer.training_context import prepare_training
 
     given = arguments(classification, tmp_path)
     for cache in (4.0, 0.0):  # from memory, and from the files
         training = {**TRAINER["training"], "cache_gigabytes": cache}
-        settings = Settings(classification.dataset, TrainerConfig.model_validate({**TRAINER, "training": training}))
-        data = prepare(given, settings).train
+        custom_config = CustomConfig(
+            classification.dataset, TrainerConfig.model_validate({**TRAINER, "training": training})
+        )
+        data = prepare_training(given, custom_config).train
         assert data.in_memory == bool(cache)
         data.epoch.assign(2)
         whole = [(inputs["length"].numpy(), answer.numpy()) for inputs, answer in data.shuffled()]

@@ -12,33 +12,35 @@ import pytest
 
 from noisy_gru.schema.errors import ConfigError
 from noisy_gru.trainer.distributed.cluster import Cluster
-from noisy_gru.trainer.distributed.rendezvous import end_meeting, follow, lead
+from noisy_gru.trainer.distributed.rendezvous import announce_end, run_chief, run_worker
 
 CLUSTER = Cluster(("a:1", "b:1"), 1)
-SAY_WHO = "import os; print(os.environ.get('TF_CONFIG'), os.environ.get('NOISY_GRU_MEETING')); raise SystemExit({code})"
+PRINT_ENVIRONMENT = (
+    "import os; print(os.environ.get('TF_CONFIG'), os.environ.get('NOISY_GRU_RENDEZVOUS')); raise SystemExit({code})"
+)
 
 
 def worker(folder: Path, *options: str, code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "noisy_gru.trainer.distributed.worker", *options, str(folder), "--"]
-    command += [sys.executable, "-c", SAY_WHO.format(code=code)]
+    command += [sys.executable, "-c", PRINT_ENVIRONMENT.format(code=code)]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=environment)
 
 
 def test_the_chief_runs_the_command_and_the_others_end_with_its_code(tmp_path: Path) -> None:
     pods = ("--hosts", "train-{index}.train:2222", "--workers", "2")
-    chief = worker(tmp_path / "meeting", *pods, code=3, JOB_COMPLETION_INDEX="0")
+    chief = worker(tmp_path / "rendezvous", *pods, code=3, JOB_COMPLETION_INDEX="0")
     config, folder = chief.stdout.rsplit(maxsplit=1)
     assert json.loads(config)["cluster"] == {"worker": ["train-0.train:2222", "train-1.train:2222"]}
     assert json.loads(config)["task"] == {"type": "worker", "index": 0}
-    assert folder == str(tmp_path / "meeting")
-    other = worker(tmp_path / "meeting", *pods, JOB_COMPLETION_INDEX="1")
+    assert folder == str(tmp_path / "rendezvous")
+    other = worker(tmp_path / "rendezvous", *pods, JOB_COMPLETION_INDEX="1")
     assert (chief.returncode, other.returncode, other.stdout) == (3, 3, "")
 
 
 def test_a_single_worker_just_runs_the_command(tmp_path: Path) -> None:
-    alone = worker(tmp_path / "meeting")
+    alone = worker(tmp_path / "rendezvous")
     assert (alone.returncode, alone.stdout.split()) == (0, ["None", "None"])
-    assert not (tmp_path / "meeting").exists()
+    assert not (tmp_path / "rendezvous").exists()
 
 
 def test_half_of_the_options_are_refused(tmp_path: Path) -> None:
@@ -53,14 +55,14 @@ def test_a_worker_waits_until_the_run_is_over(tmp_path: Path) -> None:
     def sleep(seconds: float) -> None:
         waited.append(seconds)
         if len(waited) == 3:
-            end_meeting(tmp_path, 0)
+            announce_end(tmp_path, 0)
 
-    assert follow(tmp_path, CLUSTER, {}, poll_seconds=0.5, sleep=sleep) == 0
+    assert run_worker(tmp_path, CLUSTER, {}, poll_seconds=0.5, sleep=sleep) == 0
     assert waited == [0.5] * 3
 
 
 def test_who_leads_is_the_chief_and_knows_where(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="Worker 1 runs the pipeline, but that is the chief's"):
-        lead(SimpleNamespace(), CLUSTER, {"NOISY_GRU_MEETING": str(tmp_path)})
-    with pytest.raises(ConfigError, match="names 2 workers, but NOISY_GRU_MEETING does not say in which folder"):
-        lead(SimpleNamespace(), Cluster(("a:1", "b:1"), 0), {})
+    with pytest.raises(ConfigError, match="Worker 1 runs the pipeline, but only the chief may"):
+        run_chief(SimpleNamespace(), CLUSTER, {"NOISY_GRU_RENDEZVOUS": str(tmp_path)})
+    with pytest.raises(ConfigError, match="names 2 workers, but NOISY_GRU_RENDEZVOUS, the folder"):
+        run_chief(SimpleNamespace(), Cluster(("a:1", "b:1"), 0), {})

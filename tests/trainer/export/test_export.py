@@ -20,7 +20,7 @@ from noisy_gru.saved_model.session import SessionModel
 from noisy_gru.saved_model.tensor_names import tensor_names
 from noisy_gru.schema.errors import ConfigError, ModelError
 from noisy_gru.trainer.config import TrainerConfig
-from noisy_gru.trainer.custom_config import Settings
+from noisy_gru.trainer.custom_config import CustomConfig
 from noisy_gru.trainer.export.saved_model import keras_folder, load_for_parity, load_keras
 from noisy_gru.trainer.features import Layout
 from tests.trainer.numpy_gru import gru
@@ -73,8 +73,8 @@ def exported(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     config = TrainerConfig.model_validate(
         {"model": MODELS[request.param], "training": {"epochs": 2, "learning_rate": 0.01, "weight_decay": 0.001}}
     )
-    settings = Settings(transformed.dataset, config)
-    arguments = transformed.fn_args(tmp_path_factory.mktemp(f"{request.param}_model"), settings.as_custom_config())
+    custom_config = CustomConfig(transformed.dataset, config)
+    arguments = transformed.fn_args(tmp_path_factory.mktemp(f"{request.param}_model"), custom_config.to_dict())
     run_fn(arguments)
     with SessionModel(arguments.serving_model_dir) as session:
         yield SimpleNamespace(
@@ -402,7 +402,7 @@ def test_in_a_process_of_its_own_the_answers_are_keras(exported: Any, encode: An
 
 def test_the_keras_file_is_apart_from_what_a_server_sees(exported: Any) -> None:
     assert keras_folder(exported.directory) == str(Path(exported.directory).parent / "Format-Keras")
-    model, settings = load_keras(keras_folder(exported.directory))
-    assert settings.dataset == exported.transformed.dataset
+    model, custom_config = load_keras(keras_folder(exported.directory))
+    assert custom_config.dataset == exported.transformed.dataset
     assert not model.compiled
     assert not any(path.suffix == ".keras" for path in Path(exported.directory).rglob("*"))

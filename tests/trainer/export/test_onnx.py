@@ -14,7 +14,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import ConfigError, ModelError
 from noisy_gru.trainer.config import ModelConfig, TrainerConfig, model_problems
-from noisy_gru.trainer.custom_config import Settings
+from noisy_gru.trainer.custom_config import CustomConfig
 from noisy_gru.trainer.features import Layout
 
 pytestmark = [
@@ -75,13 +75,13 @@ def served_by(transformed: Any, **config: Any) -> tuple[Any, ModelConfig, Any]:
 
     from noisy_gru.trainer.export.served_model import ServedModel
     from noisy_gru.trainer.features import LABEL_VOCABULARY
-    from noisy_gru.trainer.model import Sizes, build_model
+    from noisy_gru.trainer.model import VocabularySizes, build_model
     from noisy_gru.trainer.transform_record import read_record
 
     layout, graph = Layout(transformed.dataset), tft.TFTransformOutput(transformed.graph)
     made = ModelConfig.model_validate({**config, "onnx": True})
     classes = graph.vocabulary_size_by_name(LABEL_VOCABULARY) if layout.is_classification else 0
-    model = build_model(made, layout, Sizes(classes), seed=1, for_serving=True)
+    model = build_model(made, layout, VocabularySizes(classes), seed=1, for_serving=True)
     random = np.random.default_rng(0)
     model.set_weights([random.normal(0, 0.5, weight.shape).astype(np.float32) for weight in model.weights])
     return ServedModel(model, graph, layout), made, read_record(graph, layout)
@@ -172,8 +172,8 @@ def test_training_writes_it_into_the_model_that_is_published(classification: Any
     from noisy_gru.trainer.module import run_fn
 
     config = TrainerConfig.model_validate({"model": {**MODELS["last"], "onnx": True}, "training": {"epochs": 1}})
-    settings = Settings(classification.dataset, config)
-    arguments = classification.fn_args(tmp_path, settings.as_custom_config())
+    custom_config = CustomConfig(classification.dataset, config)
+    arguments = classification.fn_args(tmp_path, custom_config.to_dict())
     run_fn(arguments)
     folder = Path(arguments.serving_model_dir)
     session = onnxruntime.InferenceSession(folder / "assets.extra" / "onnx" / "model.onnx")

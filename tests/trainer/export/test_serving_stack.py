@@ -20,9 +20,9 @@ from noisy_gru.saved_model.saved_model_proto import parse_saved_model
 from noisy_gru.saved_model.session import SessionModel
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.trainer.config import ModelConfig
-from noisy_gru.trainer.export.serving_stack import fast_model
+from noisy_gru.trainer.export.serving_stack import serving_function
 from noisy_gru.trainer.features import Layout
-from noisy_gru.trainer.model import Sizes, build_model
+from noisy_gru.trainer.model import VocabularySizes, build_model
 
 pytestmark = pytest.mark.slow
 
@@ -48,7 +48,9 @@ def dataset() -> DatasetConfig:
 def made(**config: Any) -> keras.Model:
     """A model for serving with weights by chance."""
     random = np.random.default_rng(0)
-    model = build_model(ModelConfig.model_validate(config), Layout(dataset()), Sizes(CLASSES), seed=1, for_serving=True)
+    model = build_model(
+        ModelConfig.model_validate(config), Layout(dataset()), VocabularySizes(CLASSES), seed=1, for_serving=True
+    )
     model.set_weights(
         [random.normal(0, 1 / np.sqrt(max(weight.shape)), weight.shape).astype(np.float32) for weight in model.weights]
     )
@@ -112,7 +114,7 @@ def served(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
     """A model of each kind with its fast form in a Session."""
     config = KINDS[request.param]
     model = made(**config)
-    predict = fast_model(model)
+    predict = serving_function(model)
     assert predict is not None
     folder = tmp_path_factory.mktemp("served")
     save(model, predict, folder)
@@ -177,7 +179,7 @@ def test_the_reference_stack_fits_into_two_megabytes(bidirectional: bool, tmp_pa
     sizes = {}
     for name, layers in stacks.items():
         model = made(layers=layers, bidirectional=bidirectional)
-        save(model, fast_model(model), tmp_path / name)
+        save(model, serving_function(model), tmp_path / name)
         sizes[name] = (tmp_path / name / "saved_model.pb").stat().st_size
     assert sizes["wide"] < sizes["reference"] < 2_000_000
 
@@ -187,7 +189,7 @@ def test_weights_that_saturate_the_gates_are_computed_as_in_keras(tmp_path: Path
     config = {"layers": [{"units": 5}, {"units": 4}]}
     model = made(**config)
     model.set_weights([30 * weight for weight in model.get_weights()[:-2]] + model.get_weights()[-2:])
-    save(model, fast_model(model), tmp_path)
+    save(model, serving_function(model), tmp_path)
     with SessionModel(tmp_path) as session:
         for lengths in ([20], [20, 3, 0]):
             inputs = batch(lengths, 20)
@@ -217,7 +219,7 @@ def test_no_shape_is_written_into_the_graph(served: Any) -> None:
 def test_a_stack_that_the_loops_do_not_know_is_served_as_it_is(change: dict[str, Any]) -> None:
     """One layer is enough; without the change the same model has a fast form."""
     model = made(layers=[{"units": 4}, {"units": 3}])
-    assert fast_model(model) is not None
+    assert serving_function(model) is not None
 
     def clone(layer: keras.Layer) -> keras.Layer:
         config = layer.get_config()
@@ -228,16 +230,16 @@ def test_a_stack_that_the_loops_do_not_know_is_served_as_it_is(change: dict[str,
     if change.get("unroll"):
         # Keras refuses to unroll a free time axis, so the layer is changed where it stands.
         model.get_layer("noisy_gru_1").unroll = True
-        assert fast_model(model) is None
+        assert serving_function(model) is None
         return
-    assert fast_model(keras.models.clone_model(model, clone_function=clone)) is None
+    assert serving_function(keras.models.clone_model(model, clone_function=clone)) is None
 
 
 def test_a_wave_of_layers_starts_each_one_from_its_own_state(tmp_path: Path) -> None:
     """Layer by layer in NumPy: the states before the first step differ, and no layer begins before its inputs do."""
     config = {"layers": [{"units": 3}, {"units": 3}, {"units": 3}], "learn_mean": True}
     model = made(**config)
-    save(model, fast_model(model), tmp_path)
+    save(model, serving_function(model), tmp_path)
     weights = [weight.numpy().astype(np.float64) for weight in model.weights]
     inputs = batch([2], 2)
     read = inputs["features"][0].astype(np.float64)

@@ -18,7 +18,7 @@ from noisy_gru.saved_model.tensor_names import tensor_names
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import ConfigError, ModelError
 from noisy_gru.trainer.config import ModelConfig, TrainerConfig
-from noisy_gru.trainer.custom_config import Settings
+from noisy_gru.trainer.custom_config import CustomConfig
 from noisy_gru.trainer.features import Layout
 
 pytestmark = [
@@ -67,10 +67,10 @@ def stepped(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     """An exported model of each kind with weights by chance, in a Session and in eager mode."""
     import tensorflow_transform as tft
 
-    from noisy_gru.trainer.export.saved_model import export, keras_folder, load_for_parity, save_keras
+    from noisy_gru.trainer.export.saved_model import export_saved_model, keras_folder, load_for_parity, save_keras
     from noisy_gru.trainer.export.served_model import ServedModel
     from noisy_gru.trainer.features import LABEL_VOCABULARY
-    from noisy_gru.trainer.model import Sizes, build_model
+    from noisy_gru.trainer.model import VocabularySizes, build_model
 
     fixture, model, size = KINDS[request.param]
     transformed = request.getfixturevalue(fixture)
@@ -81,7 +81,7 @@ def stepped(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     ]
     classes = graph.vocabulary_size_by_name(LABEL_VOCABULARY) if layout.is_classification else 0
     trained, serving = (
-        build_model(config, layout, Sizes(classes, tuple(vocabularies)), seed=1, for_serving=value)
+        build_model(config, layout, VocabularySizes(classes, tuple(vocabularies)), seed=1, for_serving=value)
         for value in (False, True)
     )
     random = np.random.default_rng(0)
@@ -89,9 +89,9 @@ def stepped(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     trained.set_weights(weights)
     serving.set_weights(weights)
     directory = str(tmp_path_factory.mktemp(f"{request.param}_step") / "Format-Serving")
-    export(ServedModel(serving, graph, layout, config), directory)
-    settings = Settings(transformed.dataset, TrainerConfig(model=config))
-    save_keras(trained, settings, keras_folder(directory))
+    export_saved_model(ServedModel(serving, graph, layout, config), directory)
+    custom_config = CustomConfig(transformed.dataset, TrainerConfig(model=config))
+    save_keras(trained, custom_config, keras_folder(directory))
     with SessionModel(directory) as session:
         yield SimpleNamespace(
             kind=request.param,
@@ -381,8 +381,8 @@ def test_a_training_exports_it_when_asked(classification: Any, tmp_path: Path) -
     trainer = TrainerConfig.model_validate(
         {"model": {"layers": [{"units": 3}], "serving_step": True}, "training": {"epochs": 1, "batch_size": 96}}
     )
-    settings = Settings(classification.dataset, trainer)
-    arguments = classification.fn_args(tmp_path, settings.as_custom_config())
+    custom_config = CustomConfig(classification.dataset, trainer)
+    arguments = classification.fn_args(tmp_path, custom_config.to_dict())
     run_fn(arguments)
     inputs = {"features": np.ones((1, 2, 2), np.float32), "lengths": [2], "state": np.zeros((1, 5), np.float32)}
     with SessionModel(arguments.serving_model_dir) as session:
@@ -396,10 +396,10 @@ def test_a_training_exports_it_when_asked(classification: Any, tmp_path: Path) -
 @pytest.mark.parametrize("stepped", ["regression"], indirect=True)
 def test_what_needs_the_whole_sequence_is_refused_before_anything_is_built(stepped: Any) -> None:
     from noisy_gru.trainer.export.stream_step import Stepper
-    from noisy_gru.trainer.model import Sizes, build_model
+    from noisy_gru.trainer.model import VocabularySizes, build_model
 
     config = ModelConfig.model_validate({"serving_step": True, "pooling": "max"})
     with pytest.raises(ConfigError, match=r"needs model\.pooling: last, received max"):
-        build_model(config, stepped.layout, Sizes(3), seed=0)
+        build_model(config, stepped.layout, VocabularySizes(3), seed=0)
     with pytest.raises(ConfigError, match=r"needs model\.pooling: last, received max"):
         Stepper(stepped.eager.model, config, stepped.layout)

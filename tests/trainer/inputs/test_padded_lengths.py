@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from noisy_gru.trainer.inputs import padded_lengths as lengths
-from noisy_gru.trainer.inputs.padded_lengths import few_lengths
+from noisy_gru.trainer.inputs.padded_lengths import choose_padded_lengths
 
 VOWELS = Path(__file__).parents[3] / "examples" / "japanese_vowels"
 
@@ -29,20 +29,20 @@ def test_no_other_choice_pads_less(seed: int, monkeypatch: pytest.MonkeyPatch) -
     for most in (1, 2, 3):
         others = itertools.combinations_with_replacement(sorted({*longest.tolist()}), most - 1)
         best = min(padded_steps(longest, (*other, longest.max())) for other in others)
-        found = few_lengths(longest, most)
+        found = choose_padded_lengths(longest, most)
         assert padded_steps(longest, found) == best
         assert len(found) <= most and list(found) == sorted(set(found)) and found[-1] == longest.max()
 
 
 def test_a_length_that_saves_little_is_left_out() -> None:
-    assert few_lengths(np.array([99, 100, 100, 100]), 4) == (100,)
-    assert few_lengths(np.array([50, 100, 100, 100]), 4) == (50, 100)
+    assert choose_padded_lengths(np.array([99, 100, 100, 100]), 4) == (100,)
+    assert choose_padded_lengths(np.array([50, 100, 100, 100]), 4) == (50, 100)
 
 
 def test_empty_sequences_and_thousands_of_lengths() -> None:
-    assert few_lengths(np.array([0, 0]), 4) == (1,)
+    assert choose_padded_lengths(np.array([0, 0]), 4) == (1,)
     longest = np.arange(1, 100_001)
-    chosen = few_lengths(longest, 4)
+    chosen = choose_padded_lengths(longest, 4)
     assert chosen[-1] == 100_000 and len(chosen) == 4
     np.testing.assert_allclose(chosen, [25_000, 50_000, 75_000, 100_000], rtol=0.02)
 
@@ -54,6 +54,6 @@ def test_padding_wastes_less_than_15_percent_of_real_speech(half: str) -> None:
     batch = 32
     # What `SequenceData` makes of one pool: the longest first, the last batch filled up.
     longest = np.maximum.reduceat(np.sort(steps)[::-1], np.arange(0, len(steps), batch))
-    chosen = few_lengths(longest, 8)
+    chosen = choose_padded_lengths(longest, 8)
     assert len(chosen) <= 5
     assert 1 - steps.sum() / (batch * padded_steps(longest, chosen)) < 0.15

@@ -15,10 +15,10 @@ import pytest
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import ConfigError
 from noisy_gru.trainer.config import ModelConfig, TrainerConfig
-from noisy_gru.trainer.custom_config import Settings
+from noisy_gru.trainer.custom_config import CustomConfig
 from noisy_gru.trainer.export.saved_model import load_keras
 from noisy_gru.trainer.export.served_model import ServedModel
-from noisy_gru.trainer.model import Sizes, build_model
+from noisy_gru.trainer.model import VocabularySizes, build_model
 from noisy_gru.trainer.module import run_fn
 from noisy_gru.trainer.transform_record import Scale, TransformRecord, read_record
 from noisy_gru.trainer.warm_start.base_differences import differences
@@ -42,7 +42,7 @@ class Fitted:
         self.layout, self.transform = Layout(transformed.dataset), tft.TFTransformOutput(transformed.graph)
         self.record = read_record(self.transform, self.layout)
         vocabularies = tuple(len(words) + 1 for words in self.record.vocabularies.values())
-        sizes = Sizes(len(self.record.labels), vocabularies)
+        sizes = VocabularySizes(len(self.record.labels), vocabularies)
         self.model = build_model(config, self.layout, sizes, seed=seed)
         random = np.random.default_rng(seed)
         self.model.set_weights([random.normal(0, 0.5, each.shape) for each in self.model.get_weights()])
@@ -164,13 +164,13 @@ def test_scales_are_read_as_numpy_has_them(forecasting: Any) -> None:
 PLAIN = TransformRecord({"a": Scale(10.0, 2.0, 10.0)}, {"k": ["x", "y", "z", "u"]}, ["no", "yes"], {})
 
 
-def given(model: dict[str, Any] | None = None, **changes: Any) -> Settings:
+def given(model: dict[str, Any] | None = None, **changes: Any) -> CustomConfig:
     features = changes.pop("features", ["a", {"name": "k", "kind": "categorical"}])
     task = changes.pop("task", {"kind": "classification", "label": "y"})
     dataset = DatasetConfig.model_validate(
         {"data": {"files": ["*"], "entity": "id", "time": {"column": "t"}, "features": features}, "task": task}
     )
-    return Settings(dataset, TrainerConfig.model_validate({"model": model or {}}))
+    return CustomConfig(dataset, TrainerConfig.model_validate({"model": model or {}}))
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def given(model: dict[str, Any] | None = None, **changes: Any) -> Settings:
         (given({"layers": [{"units": n, "stddev": 0.5} for n in (64, 32, 16)], "fused": False}), []),
     ],
 )
-def test_another_model_or_other_data_is_refused(after: Settings, said: list[str]) -> None:
+def test_another_model_or_other_data_is_refused(after: CustomConfig, said: list[str]) -> None:
     assert differences(given(), after, PLAIN, PLAIN) == said
 
 
@@ -226,10 +226,10 @@ def test_what_moved_past_a_limit_is_refused(changes: dict[str, Any], said: list[
 
 
 def test_a_target_that_moved_is_refused() -> None:
-    settings = given(task={"kind": "regression", "label": "y"})
+    custom_config = given(task={"kind": "regression", "label": "y"})
     before = dataclasses.replace(PLAIN, labels=[], targets={"y": Scale(0.0, 1.0, 0.0)})
     after = dataclasses.replace(before, targets={"y": Scale(3.0, 1.0, 3.0)})
-    (reason,) = differences(settings, settings, before, after)
+    (reason,) = differences(custom_config, custom_config, before, after)
     assert reason.startswith("target y: its centre moved from 0 to 3, by 3 of its scale")
 
 
@@ -242,7 +242,7 @@ def run(
     transformed: Any, folder: Path, trainer: TrainerConfig, base: Path | None = None, **warm_start: Any
 ) -> dict[str, Any]:
     """Trains; what `training.json` says."""
-    custom = {**Settings(transformed.dataset, trainer, working_dir=str(folder / "work")).as_custom_config()}
+    custom = {**CustomConfig(transformed.dataset, trainer, working_dir=str(folder / "work")).to_dict()}
     path = None if base is None else str(base / "Format-Serving")
     run_fn(transformed.fn_args(folder, {**custom, "warm_start": warm_start}, base_model=path))
     return json.loads((folder / "model_run" / "training.json").read_text())
@@ -299,14 +299,14 @@ def test_the_proof_keeps_the_better_and_tells_both(
     assert told["warm_start"]["used"] is True
 
     # A base that is worse than nothing: the head's weights stand on their head.
-    model, settings = load_keras(str(base / "Format-Keras"))
+    model, custom_config = load_keras(str(base / "Format-Keras"))
     logits = model.get_layer("logits")
     logits.set_weights([-30 * each for each in logits.get_weights()])
     bad = tmp_path / "bad" / "Format-Keras"
     bad.mkdir(parents=True)
     model.save(bad / "model.keras")
     # An earlier release may have had other settings of the training; they don't matter here.
-    written = settings.as_custom_config()
+    written = custom_config.to_dict()
     written["trainer"]["training"]["of_an_earlier_release"] = True
     (bad / "settings.json").write_text(json.dumps(written))
     (bad / "transform.json").write_text((base / "Format-Keras" / "transform.json").read_text())
@@ -368,10 +368,10 @@ def test_what_there_is_not_to_start_from(classification: Any, base: Path, tmp_pa
     from noisy_gru.trainer.warm_start.warm_start import WarmStart
 
     record = TransformRecord.from_json((base / "Format-Keras" / "transform.json").read_text())
-    settings = Settings(classification.dataset, config())
+    custom_config = CustomConfig(classification.dataset, config())
 
     def find(folder: Path) -> WarmStart:
-        return WarmStart.find(str(folder / "Format-Serving"), settings, record)
+        return WarmStart.find(str(folder / "Format-Serving"), custom_config, record)
 
     # Named by a person, it has to be there.
     with pytest.raises(ConfigError, match=r"base_model: .*Format-Keras holds no model\.keras to start from"):

@@ -10,22 +10,22 @@ from typing import Any
 
 from grpc import StatusCode
 
-from noisy_gru.serving.local_server.configuration import ServedModel
+from noisy_gru.serving.local_server.configuration import ServedModelConfig
 from noisy_gru.serving.local_server.errors import RequestError, invalid, not_found
-from noisy_gru.serving.local_server.states import AVAILABLE, END, LOADING, VersionState
+from noisy_gru.serving.local_server.version_states import AVAILABLE, END, LOADING, VersionLoadState
 
 
 @dataclass
-class Entry:
+class ModelVersions:
     """A model and its versions. ``served`` is None once the config does not name it any more."""
 
-    served: ServedModel | None
-    states: dict[int, VersionState] = field(default_factory=dict)
+    served: ServedModelConfig | None
+    states: dict[int, VersionLoadState] = field(default_factory=dict)
     labels: dict[str, int] = field(default_factory=dict)
-    told: str = ""
+    logged: str = ""
 
 
-def version_of(entry: Entry | None, spec: Any) -> int | None:
+def version_of(entry: ModelVersions | None, spec: Any) -> int | None:
     """The version that a ``ModelSpec`` names by number or label; None if it names none.
 
     Raises:
@@ -43,7 +43,7 @@ def version_of(entry: Entry | None, spec: Any) -> int | None:
     return labels[spec.version_label]
 
 
-def not_there(entry: Entry | None, version: int | None, wanted: str) -> RequestError:
+def not_there(entry: ModelVersions | None, version: int | None, wanted: str) -> RequestError:
     """Why a version can't be asked: it is on its way, which clients wait for, or nobody serves it."""
     if entry is not None and entry.served is not None:
         states = [state for number, state in entry.states.items() if version in (None, number)]
@@ -55,11 +55,11 @@ def not_there(entry: Entry | None, version: int | None, wanted: str) -> RequestE
     return not_found(f"Servable not found for request: {wanted}")
 
 
-def is_awaited(entry: Entry | None, newest: int) -> bool:
+def is_awaited(entry: ModelVersions | None, newest: int) -> bool:
     """Whether a version above the newest one is started again: an older one must not answer in its place."""
     return entry is not None and any(state.ended and number > newest for number, state in entry.states.items())
 
 
-def available_versions(entry: Entry) -> list[int]:
+def available_versions(entry: ModelVersions) -> list[int]:
     """The versions that take requests, highest first."""
     return sorted((number for number, state in entry.states.items() if state.state == AVAILABLE), reverse=True)

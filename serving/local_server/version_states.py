@@ -13,7 +13,7 @@ from typing import Any
 from tensorflow_serving.apis import get_model_status_pb2
 
 from noisy_gru.serving.local_server.errors import RequestError
-from noisy_gru.serving.local_server.loaded import LoadedVersion
+from noisy_gru.serving.local_server.loaded_version import LoadedVersion
 
 _States = get_model_status_pb2.ModelVersionStatus
 LOADING = _States.LOADING
@@ -23,7 +23,7 @@ END = _States.END
 
 
 @dataclass
-class VersionState:
+class VersionLoadState:
     """Where a version is.
 
     Attributes:
