@@ -1,4 +1,4 @@
-"""Asks a model on TF Serving about files, DataFrames or rows, grouped and parsed as in training.
+"""Predictions of a model on TF Serving for files, DataFrames or rows, grouped and parsed as in training.
 
     with Client("127.0.0.1:8500", dataset=config.dataset, model_name="vowels") as client:
         predictions = client.predict(pandas.read_csv("new.csv"))
@@ -9,58 +9,56 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+import asyncio
+import weakref
+from collections.abc import Coroutine, Iterable, Sequence
+from concurrent.futures import CancelledError
+from typing import Any, TypeVar
 
-from noisy_gru.serving.client.calls import Call, MetadataCall, ModelMetadata, Reply, VersionStatus
-from noisy_gru.serving.client.errors import ServingError, Unavailable
+from noisy_gru.serving.client.calls import ModelMetadata, VersionStatus
+from noisy_gru.serving.client.core import ClientCore, import_transport
+from noisy_gru.serving.client.event_loop_thread import EventLoopThread
 from noisy_gru.serving.client.predictions import Predictions
-from noisy_gru.serving.client.request_flow import Answered, Flow, asked, healthy, run, statuses
-from noisy_gru.serving.client.retrying import attempts, given_up
-from noisy_gru.serving.client.settings import ClientSettings, OnError
+from noisy_gru.serving.client.settings import OnError
 from noisy_gru.serving.client.stream import Stream
-from noisy_gru.serving.client.stream_states import opened_stream
+
+T = TypeVar("T")
 
 
-class Client(ClientSettings):
-    """Asks a server, and waits. Its arguments are those of ``ClientSettings``; several threads may use it at a time."""
+class Client(ClientCore):
+    """A blocking client, for any number of threads. Its arguments are those of ``ClientSettings``.
+
+    Its requests run in an event loop of its own thread. Open it in the process that uses it, not before a fork.
+    """
 
     def _start(self) -> None:
-        self._closed = False
-        self._transport: Any
-        # Each transport imports its own libraries; importing TensorFlow's messages is not to count as time of a call.
-        if self.connection.transport == "rest":
-            from noisy_gru.serving.client.rest_transport import RestTransport
-
-            self._transport = RestTransport(self.connection)
-        else:
-            from noisy_gru.serving.client.grpc_transport import GrpcTransport
-
-            self._transport = GrpcTransport(self.connection)
+        super()._start()
+        # Opened here, so that the import does not count as time of a call, and a bad certificate is found now.
+        self._transport = import_transport(self.connection.transport)(self.connection)
+        self._thread = EventLoopThread("noisy-gru-client")
+        # A client that nobody closed ends its thread, too.
+        self._finalizer = weakref.finalize(self, self._thread.close)
 
     def predict(self, data: Any, *, on_error: OnError = "raise") -> Predictions:
-        """The model's answer for each sequence; for forecasting, from each entity's latest window.
+        """Return the model's prediction for each sequence; for forecasting, from each entity's latest window.
 
         Args:
             data: a file or several, in a format of training; a pandas DataFrame; a pyarrow Table; or rows, each a
                 mapping of column to value. Neither labels nor splits are needed.
-            on_error: what to do about sequences that the server won't answer: `raise`, or `collect` them beside the
-                answers to the others.
+            on_error: what to do about sequences that the server refuses: `raise`, or `collect` them beside the
+                predictions for the others.
 
         Raises:
             DataError: the data can't be read, or a policy that says ``error`` has found a case.
-            InvalidRequest: the server won't answer some sequences; it names them.
-            ServingError: no answer, for another reason; see ``serving.errors``.
+            InvalidRequest: the server refuses some sequences; the error names them.
+            ServingError: the request failed for another reason; see ``serving.client.errors``.
         """
-        plan = self.plan_data(data, on_error)
-        return plan.predictions(self._run_all(plan.flows))
+        return self._run(self._predict(self.plan_data(data, on_error)))
 
     def predict_examples(
         self, examples: Iterable[Any], *, ids: Sequence[str] | None = None, on_error: OnError = "raise"
     ) -> Predictions:
-        """The model's answers for tf.Examples, serialized or not, as docs/architecture.md describes them.
+        """Return the model's predictions for tf.Examples, serialized or not, as docs/architecture.md describes them.
 
         Args:
             examples: one for each sequence.
@@ -71,47 +69,46 @@ class Client(ClientSettings):
             DataError: something is no tf.Example, or ids are missing.
             ServingError: as ``predict``.
         """
-        plan = self.plan_examples(examples, ids, on_error)
-        return plan.predictions(self._run_all(plan.flows))
+        return self._run(self._predict(self.plan_examples(examples, ids, on_error)))
 
     def metadata(self) -> ModelMetadata:
-        """The version that answers now, and its signatures.
+        """Return the version that answers now, and its signatures.
 
         Raises:
-            ServingError: no answer.
+            ServingError: the request failed.
         """
-        return run(asked(MetadataCall(self.model)), self._ask)
+        return self._run(self._metadata())
 
     def status(self) -> list[VersionStatus]:
-        """The versions that the server knows of, rising; of the chosen one alone, if one is chosen by number.
+        """Return the versions that the server knows of, rising; only the chosen one, if it is chosen by number.
 
         Raises:
-            ServingError: no answer.
+            ServingError: the request failed.
         """
-        return run(statuses(self.model), self._ask)
+        return self._run(self._status())
 
     def health(self) -> bool:
-        """Whether the server is well and answers for the model now; one attempt.
+        """Return whether the server is healthy and answers for the model now; one attempt.
 
         Raises:
-            ServingError: the server refuses to say.
+            ServingError: the server refuses the request.
         """
-        return run(healthy(self.model), self._ask_once)
+        return self._run(self._health())
 
     def stream(self) -> Stream:
-        """A stream over the signature `serving_step`: each event is sent once. See ``serving.stream``.
+        """Open a stream over the signature `serving_step`: each event is sent once. See ``serving.client.stream``.
 
         Raises:
             NotFound: the model has no such signature.
-            ServingError: no answer.
+            ServingError: the request failed.
         """
-        states = run(opened_stream(self), self._ask)
-        return Stream(states, self._ask)
+        return Stream(self._run(self._open_states()), self._send, self._run)
 
     def close(self) -> None:
-        """Closes the connections; calling it again does nothing."""
-        self._closed = True
-        self._transport.close()
+        """Close the connections, and cancel the requests of other threads; further calls do nothing."""
+        if not self._closed:
+            self._run(self._close())
+        self._finalizer()
 
     def __enter__(self) -> Client:
         return self
@@ -119,29 +116,15 @@ class Client(ClientSettings):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _run_all(self, flows: Sequence[Flow[Answered]]) -> list[Answered]:
-        if len(flows) <= 1 or self.concurrency == 1:
-            return [run(flow, self._ask) for flow in flows]
-        with ThreadPoolExecutor(min(self.concurrency, len(flows)), thread_name_prefix="noisy-gru-client") as pool:
-            futures = [pool.submit(run, flow, self._ask) for flow in flows]
-            try:
-                return [future.result() for future in futures]
-            finally:
-                for future in futures:
-                    future.cancel()
+    async def _wait(self, seconds: float) -> None:
+        # A clock of the caller's may block, and the loop must not.
+        await (asyncio.sleep(seconds) if self.sleep is None else asyncio.to_thread(self.sleep, seconds))
 
-    def _ask(self, call: Call) -> Reply:
-        deadline = self.clock() + self.connection.timeout
-        retrying = attempts(self.connection, deadline, clock=self.clock, sleep=self.sleep or time.sleep)
-        try:
-            return retrying(self._attempt, call, deadline)
-        except Unavailable as error:
-            raise given_up(error, retrying) from error
-
-    def _ask_once(self, call: Call) -> Reply:
-        return self._attempt(call, self.clock() + self.connection.timeout)
-
-    def _attempt(self, call: Call, deadline: float) -> Reply:
+    def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         if self._closed:
-            raise ServingError(f"the client of {self.connection.target} is closed", code="CANCELLED")
-        return self._transport.ask(call, max(deadline - self.clock(), 1e-3))
+            coroutine.close()
+            raise self._closed_error()
+        try:
+            return self._thread.run(coroutine)
+        except CancelledError as error:
+            raise self._closed_error() from error

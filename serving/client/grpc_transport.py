@@ -1,16 +1,17 @@
-"""gRPC: TF Serving's PredictionService and ModelService, and the health service, blocking or with asyncio.
+"""TF Serving's PredictionService and ModelService, and the health service, over gRPC.
 
-Importing TF Serving's messages imports TensorFlow, which takes seconds: it happens where a transport is made.
+Importing TF Serving's messages imports TensorFlow, which takes seconds: it happens when a transport is opened.
 """
 
 # pyright: reportAttributeAccessIssue=false
 # The classes of protocol buffers are made when they are imported.
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from typing import Any
 
 import grpc
-import grpc.aio
 import numpy as np
 
 from noisy_gru.saved_model.session import signatures_of
@@ -118,10 +119,13 @@ class _Wire:
 
 
 class GrpcTransport:
-    """Asks over a blocking channel; calls may come from several threads.
+    """Sends calls from an event loop.
+
+    The channel is gRPC's own with threads, not `grpc.aio`, whose poller belongs to a process and logs errors where
+    several event loops use it (grpc/grpc#25364): a program may have many clients, and a local server.
 
     Args:
-        connection: where to.
+        connection: of the server.
     """
 
     def __init__(self, connection: ConnectionOptions) -> None:
@@ -133,56 +137,43 @@ class GrpcTransport:
             self._channel = grpc.secure_channel(connection.target, credentials, options)
         self._methods = self._wire.methods(self._channel)
 
-    def ask(self, call: Call, timeout: float) -> Reply:
-        """One attempt.
+    async def send(self, call: Call, timeout: float) -> Reply:
+        """Send a call once.
 
         Args:
-            call: the question.
+            call: the request.
             timeout: seconds.
 
         Raises:
-            ServingError: no answer.
+            ServingError: the request failed.
         """
-        request = self._wire.request(call)
+        method, request = self._methods[type(call)], self._wire.request(call)
         try:
-            response = self._methods[type(call)](request, timeout=timeout, metadata=self._wire.metadata)
-        except grpc.RpcError as error:
-            raise self._wire.error(call, error) from error
-        return self._wire.reply(call, response)
-
-    def close(self) -> None:
-        """Closes the channel; what is still asked fails."""
-        self._channel.close()
-
-
-class AsyncGrpcTransport:
-    """The same with asyncio; made and used within one event loop.
-
-    Args:
-        connection: where to.
-    """
-
-    def __init__(self, connection: ConnectionOptions) -> None:
-        self._wire = _Wire(connection)
-        credentials, options = self._wire.credentials(), self._wire.options()
-        if credentials is None:
-            self._channel = grpc.aio.insecure_channel(connection.target, options)
-        else:
-            self._channel = grpc.aio.secure_channel(connection.target, credentials, options)
-        self._methods = self._wire.methods(self._channel)
-
-    async def ask(self, call: Call, timeout: float) -> Reply:
-        """One attempt; see ``GrpcTransport.ask``."""
-        request = self._wire.request(call)
-        try:
-            response = await self._methods[type(call)](request, timeout=timeout, metadata=self._wire.metadata)
+            response = await _result(method.future(request, timeout=timeout, metadata=self._wire.metadata))
         except grpc.RpcError as error:
             raise self._wire.error(call, error) from error
         return self._wire.reply(call, response)
 
     async def close(self) -> None:
-        """Closes the channel; what is still asked fails."""
-        await self._channel.close()
+        """Close the channel; open calls fail."""
+        self._channel.close()
+
+
+async def _result(rpc: Any) -> Any:
+    """Wait for a call of gRPC's threads; the call ends with the waiting task, if that is cancelled."""
+    loop, done = asyncio.get_running_loop(), asyncio.Event()
+
+    def wake(_: Any) -> None:
+        # The loop may be closed when a cancelled call ends.
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(done.set)
+
+    rpc.add_done_callback(wake)
+    try:
+        await done.wait()
+    finally:
+        rpc.cancel()
+    return rpc.result()
 
 
 def _write_choice(spec: Any, model: ModelChoice) -> None:

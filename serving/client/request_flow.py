@@ -1,16 +1,14 @@
-"""The client's steps, apart from how it waits: generators that yield calls and are sent their replies.
+"""The client's requests over any transport: explained errors, refused batches split, health, version status.
 
-    reply = run(answered(call, target="127.0.0.1:8500", collect=False), ask)
+    parts, refused = await predict_batch(call, send_once, target="127.0.0.1:8500", collect=False)
 
-``run`` drives one with a function that answers a call, ``run_async`` with a coroutine function. A ``ServingError`` of a
-call is thrown into the generator.
+Each takes a coroutine function that sends one call and returns its reply.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Awaitable, Callable, Generator, Sequence
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Sequence
 
 from noisy_gru.saved_model.session import nonfinite_rows
 from noisy_gru.serving.client.calls import (
@@ -22,6 +20,7 @@ from noisy_gru.serving.client.calls import (
     PredictReply,
     Reply,
     StatusCall,
+    VersionStatus,
 )
 from noisy_gru.serving.client.errors import (
     SHOWN,
@@ -36,83 +35,53 @@ from noisy_gru.serving.client.errors import (
 from noisy_gru.serving.client.predictions import Part
 from noisy_gru.serving.client.status_mapping import names_signature
 
-T = TypeVar("T")
-Flow = Generator[Call, Reply, T]
+Send = Callable[[Call], Awaitable[Reply]]
+BatchResult = tuple[list[tuple[int, Part]], list[Refused]]
 _NOT_FINITE = (
     "the model's answer is NaN or infinity. Are there values far beyond those of training (such as 1e38)? Correct or "
     "leave them out"
 )
 
 
-def run(flow: Flow[T], ask: Callable[[Call], Reply]) -> T:
-    """What a flow returns, its calls answered by ``ask``."""
+async def send(call: PredictCall | MetadataCall, send_call: Send) -> Reply:
+    """Send a call and return its reply; a NotFound names the versions or signatures that exist."""
     try:
-        call = next(flow)
-        while True:
-            try:
-                reply = ask(call)
-            except ServingError as error:
-                call = flow.throw(error)
-            else:
-                call = flow.send(reply)
-    except StopIteration as done:
-        return done.value
-
-
-async def run_async(flow: Flow[T], ask: Callable[[Call], Awaitable[Reply]]) -> T:
-    """What a flow returns, its calls answered by the coroutine function ``ask``."""
-    try:
-        call = next(flow)
-        while True:
-            try:
-                reply = await ask(call)
-            except ServingError as error:
-                call = flow.throw(error)
-            else:
-                call = flow.send(reply)
-    except StopIteration as done:
-        return done.value
-
-
-def asked(call: PredictCall | MetadataCall) -> Flow[Reply]:
-    """The reply to one call; what isn't found is told with what there is."""
-    try:
-        return (yield call)
+        return await send_call(call)
     except NotFound as error:
-        advice = yield from _what_there_is(call.model, error)
+        advice = await _alternatives(call.model, error, send_call)
         raise NotFound(f"{error}. {advice}", code=error.code, details=error.details) from error
 
 
-def _what_there_is(model: ModelChoice, error: NotFound) -> Flow[str]:
+async def _alternatives(model: ModelChoice, error: NotFound, send_call: Send) -> str:
     try:
         if names_signature(error.details):
-            metadata = yield MetadataCall(model)
+            metadata = await send_call(MetadataCall(model))
             return f"Its signatures are {', '.join(metadata.signatures)}"
-        statuses = yield StatusCall(ModelChoice(model.name))
+        statuses = await send_call(StatusCall(ModelChoice(model.name)))
     except ServingError:
-        # The first error counts; this only was to say more.
+        # The first error counts; this one only could have explained it.
         return f"Does the server serve {model.name}? Correct the name, or the server's model configuration"
     shown = [f"{each.version} ({each.state}{': ' + each.error if each.error else ''})" for each in statuses]
     labels = ". Labels stand in the server's model configuration" if model.label is not None else ""
     return f"Of {model.name} it has {', '.join(shown) or 'no version'}{labels}"
 
 
-Answered = tuple[list[tuple[int, Part]], list[Refused]]
+async def predict_batch(
+    call: PredictCall, send_call: Send, *, target: str, collect: bool, places: Sequence[int] | None = None
+) -> BatchResult:
+    """Predict the sequences of a call. A refused call is halved until the sequences at fault are found.
 
-
-def answered(call: PredictCall, *, target: str, collect: bool, places: Sequence[int] | None = None) -> Flow[Answered]:
-    """The answers to the sequences of a call. If it is refused, it is halved until the sequences at fault are found.
-
-    A sequence whose answer holds NaN or infinity counts as refused: that is no answer.
+    A sequence whose outputs hold NaN or infinity counts as refused.
 
     Args:
-        call: the question.
+        call: the batch.
+        send_call: sends a call.
         target: the server's address, for messages.
-        collect: refused sequences are returned; else the first few of them are an error.
-        places: of the call's sequences in the whole request; None: from 0.
+        collect: return the refused sequences; else the first few of them are an error.
+        places: index of each of the call's sequences in the whole request; None: from 0.
 
     Returns:
-        The answers with the place of their first sequence, in order; and the refused sequences.
+        The outputs with the place of their first sequence, in order; and the refused sequences.
 
     Raises:
         InvalidRequest: sequences are refused, and ``collect`` is not set.
@@ -121,34 +90,34 @@ def answered(call: PredictCall, *, target: str, collect: bool, places: Sequence[
     parts: list[tuple[int, Part]] = []
     refused: list[Refused] = []
     places = range(len(call.ids)) if places is None else places
-    spans = [(0, len(call.ids))]
-    while spans:
-        start, stop = spans.pop()
+    ranges = [(0, len(call.ids))]
+    while ranges:
+        start, stop = ranges.pop()
         part = call.part(start, stop)
         try:
-            reply: PredictReply = yield from asked(part)
+            reply: PredictReply = await send(part, send_call)
         except InvalidRequest as error:
             if stop - start > 1:
                 middle = (start + stop) // 2
-                spans += [(middle, stop), (start, middle)]
+                ranges += [(middle, stop), (start, middle)]
                 continue
             refused.append(Refused(places[start], call.ids[start], error.details))
         else:
-            found, out = _finite(part, reply, places[start:stop])
-            parts += found
-            refused += out
+            finite, infinite = _split_finite(part, reply, places[start:stop])
+            parts += finite
+            refused += infinite
         if not collect and len(refused) >= SHOWN:
             break
     if refused and not collect:
-        raise refusal(refused, target, more=bool(spans))
+        raise refusal(refused, target, more=bool(ranges))
     return parts, refused
 
 
-def _finite(part: PredictCall, reply: PredictReply, places: Sequence[int]) -> Answered:
-    """The finite answers of a reply, in runs of neighbours, and the sequences that got another one."""
+def _split_finite(part: PredictCall, reply: PredictReply, places: Sequence[int]) -> BatchResult:
+    """Split a reply into its finite outputs, in runs of neighbours, and the sequences with NaN or infinity."""
     count = len(part.ids)
     whole = all(array.ndim and len(array) == count for array in reply.outputs.values())
-    # An answer of other sizes is an error where it is read.
+    # Outputs of another size are an error where they are read.
     bad = [int(row) for row in nonfinite_rows(reply.outputs)] if whole else []
     if not bad:
         return [(places[0] if count else 0, Part(part.ids, reply.outputs, reply.version))], []
@@ -162,10 +131,10 @@ def _finite(part: PredictCall, reply: PredictReply, places: Sequence[int]) -> An
     return parts, refused
 
 
-def healthy(model: ModelChoice) -> Flow[bool]:
-    """Whether the server is well and would answer for the model now."""
+async def is_healthy(model: ModelChoice, send_call: Send) -> bool:
+    """Return whether the server is healthy and would answer for the model now."""
     try:
-        if not (yield HealthCall()):
+        if not await send_call(HealthCall()):
             return False
     except ServingError as error:
         if isinstance(error, Unavailable | DeadlineExceeded | NotFound):
@@ -174,13 +143,13 @@ def healthy(model: ModelChoice) -> Flow[bool]:
         if error.code != "UNIMPLEMENTED":
             raise
     try:
-        yield MetadataCall(model)
+        await send_call(MetadataCall(model))
     except (Unavailable, DeadlineExceeded, NotFound):
         return False
     return True
 
 
-def statuses(model: ModelChoice) -> Flow[Reply]:
-    """The versions of a model, rising; of the chosen one alone, if it is chosen by number."""
-    found = yield StatusCall(model.at(model.version))
-    return sorted(found, key=lambda each: each.version)
+async def version_statuses(model: ModelChoice, send_call: Send) -> list[VersionStatus]:
+    """Return the versions of a model, rising; only the chosen one, if it is chosen by number."""
+    statuses: list[VersionStatus] = await send_call(StatusCall(model.at(model.version)))
+    return sorted(statuses, key=lambda status: status.version)

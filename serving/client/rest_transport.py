@@ -1,14 +1,12 @@
-"""REST: TF Serving's HTTP API in its row form, blocking or with asyncio. Imports no TensorFlow."""
+"""TF Serving's HTTP API in its row form, over httpx. Imports no TensorFlow."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import ssl
-import threading
 import zlib
 from collections.abc import Iterator
-from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from typing import Any
 
@@ -134,26 +132,26 @@ class _Wire:
             )
 
 
-class AsyncRestTransport:
-    """Asks with asyncio, within one event loop.
+class RestTransport:
+    """Sends calls within one event loop.
 
     Args:
-        connection: where to.
+        connection: of the server.
     """
 
     def __init__(self, connection: ConnectionOptions) -> None:
         self._wire = _Wire(connection)
         self._client = httpx.AsyncClient(**self._wire.options())
 
-    async def ask(self, call: Call, timeout: float) -> Reply:
-        """One attempt.
+    async def send(self, call: Call, timeout: float) -> Reply:
+        """Send a call once.
 
         Args:
-            call: the question.
-            timeout: seconds for all of it: connecting, sending, and the whole answer.
+            call: the request.
+            timeout: seconds for all of it: connecting, sending, and the whole response.
 
         Raises:
-            ServingError: no answer.
+            ServingError: the request failed.
         """
         response, body = await self._exchange(call, self._wire.request(call, timeout), timeout)
         return self._wire.reply(call, response, body)
@@ -161,7 +159,7 @@ class AsyncRestTransport:
     async def _exchange(self, call: Call, request: dict[str, Any], timeout: float) -> tuple[httpx.Response, bytes]:
         parts, size = [], 0
         try:
-            # httpx counts its time anew with every byte that comes.
+            # httpx restarts its own timeout with every byte that arrives.
             async with asyncio.timeout(timeout):
                 with self._wire.errors(call):
                     async with self._client.stream(**request) as response:
@@ -175,50 +173,6 @@ class AsyncRestTransport:
 
     async def close(self) -> None:
         """Closes the connections."""
-        await self._client.aclose()
-
-
-class RestTransport(AsyncRestTransport):
-    """Asks and waits; calls may come from several threads. The exchanges run in an event loop of its own thread.
-
-    Only an event loop bounds the time of an exchange as a whole: blocking reads are timed one by one.
-
-    Args:
-        connection: where to.
-    """
-
-    def __init__(self, connection: ConnectionOptions) -> None:
-        super().__init__(connection)
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="noisy-gru-rest", daemon=True)
-        self._thread.start()
-
-    def ask(self, call: Call, timeout: float) -> Reply:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """One attempt; see ``AsyncRestTransport.ask``."""
-        exchange = self._exchange(call, self._wire.request(call, timeout), timeout)
-        waiting = asyncio.run_coroutine_threadsafe(exchange, self._loop)
-        try:
-            response, body = waiting.result()
-        except CancelledError as error:
-            raise ServingError(f"the client of {self._wire.connection.target} is closed", code="CANCELLED") from error
-        finally:
-            waiting.cancel()  # after a KeyboardInterrupt nobody waits any more
-        return self._wire.reply(call, response, body)
-
-    def close(self) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Closes the connections; what is still asked fails."""
-        if self._loop.is_closed():
-            return
-        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-    async def _end(self) -> None:
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
         await self._client.aclose()
 
 

@@ -1,4 +1,4 @@
-"""The settings of a client, blocking or not, and the planning of its requests."""
+"""Settings of a client, and the plan of a prediction request as batches."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from noisy_gru.serving.client.calls import ModelChoice, PredictCall
 from noisy_gru.serving.client.connection import DEFAULT_TIMEOUT, MIB, ConnectionOptions, Tls, Transport, split_url
 from noisy_gru.serving.client.errors import SHOWN, Refused
 from noisy_gru.serving.client.predictions import Predictions
-from noisy_gru.serving.client.request_flow import Answered, Flow, answered
+from noisy_gru.serving.client.request_flow import BatchResult
 from noisy_gru.serving.client.requests import batches, check_batches, prediction_input, serialized
 from noisy_gru.serving.client.retrying import Clock
 
@@ -26,19 +26,28 @@ EXAMPLES = "examples"
 
 @dataclass(frozen=True)
 class RequestPlan:
-    """A request as the flows of its batches, and how their results become predictions."""
+    """A prediction request, cut into batches.
 
-    flows: list[Flow[Answered]]
+    Attributes:
+        batches: each call with the places of its sequences in the request.
+        collect: return refused sequences beside the predictions; else they are an error.
+        dataset: the configuration of the data set.
+        request: the data as it was read; None for ready-made tf.Examples.
+        refused: sequences that are not sent.
+    """
+
+    batches: list[tuple[PredictCall, Sequence[int]]]
+    collect: bool
     dataset: DatasetConfig
     request: PredictionInput | None
     refused: Sequence[Refused] = ()
 
-    def predictions(self, results: Iterable[Answered]) -> Predictions:
-        """The answers of all batches, in order."""
+    def predictions(self, results: Iterable[BatchResult]) -> Predictions:
+        """Join the results of all batches, in order."""
         found, refused = [], list(self.refused)
-        for parts, out in results:
+        for parts, more in results:
             found += parts
-            refused += out
+            refused += more
         task = self.dataset.task
         if self.request is None:
             return Predictions(task, [part for _, part in found], sorted(refused, key=lambda each: each.place))
@@ -124,22 +133,23 @@ class ClientSettings:
         self._start()
 
     def _start(self) -> None:
-        """What a kind of client sets up for itself."""
+        """Set up a kind of client."""
 
     def plan_data(self, data: Any, on_error: OnError) -> RequestPlan:
-        """What there is to ask about data; see ``requests.sources_of``.
+        """Read data, and plan the request for it; see ``requests.sources_of`` for what it may be.
 
         Raises:
             DataError: the data can't be read.
         """
         request = prediction_input(data, self.dataset)
-        return RequestPlan(self._flows(request.ids, request.examples, on_error), self.dataset, request)
+        batches = self._batches(request.ids, request.examples)
+        return RequestPlan(batches, _collects(on_error), self.dataset, request)
 
     def plan_examples(self, examples: Iterable[Any], ids: Sequence[str] | None, on_error: OnError) -> RequestPlan:
-        """What there is to ask about ready-made tf.Examples; their ids are their places, if none are given.
+        """Plan the request for ready-made tf.Examples; their ids are their places, if none are given.
 
-        What is damaged, or has no feature of the configuration, is sent to no server: TF Serving would crash, or answer
-        as to an empty sequence.
+        Damaged examples, and those without a feature of the configuration, are not sent: TF Serving would crash, or
+        predict as for an empty sequence.
 
         Raises:
             DataError: there are not as many ids as examples; or something is no tf.Example of this data set, unless
@@ -160,26 +170,21 @@ class ClientSettings:
             )
         refused = [Refused(place, names[place], problem) for place, problem in problems.items()]
         places = [place for place in range(len(found)) if place not in problems]
-        flows = self._flows([names[at] for at in places], [found[at] for at in places], on_error, places)
-        return RequestPlan(flows, self.dataset, None, refused)
+        batches = self._batches([names[at] for at in places], [found[at] for at in places], places)
+        return RequestPlan(batches, _collects(on_error), self.dataset, None, refused)
 
-    def _flows(
-        self,
-        ids: Sequence[str],
-        examples: Sequence[bytes],
-        on_error: OnError,
-        places: Sequence[int] | None = None,
-    ) -> list[Flow[Answered]]:
-        if on_error not in ("raise", "collect"):
-            raise ConfigError(f"on_error: expected raise or collect, received {on_error!r}")
+    def _batches(
+        self, ids: Sequence[str], examples: Sequence[bytes], places: Sequence[int] | None = None
+    ) -> list[tuple[PredictCall, Sequence[int]]]:
         call = PredictCall(self.model, DEFAULT, {EXAMPLES: examples}, ids)
         places = range(len(ids)) if places is None else places
         return [
-            answered(
-                part,
-                target=self.connection.target,
-                collect=on_error == "collect",
-                places=places[first : first + len(part.ids)],
-            )
+            (part, places[first : first + len(part.ids)])
             for first, part in batches(call, self.batch_size, self.largest_request)
         ]
+
+
+def _collects(on_error: OnError) -> bool:
+    if on_error not in ("raise", "collect"):
+        raise ConfigError(f"on_error: expected raise or collect, received {on_error!r}")
+    return on_error == "collect"

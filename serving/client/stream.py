@@ -1,29 +1,29 @@
-"""Streams: each event is sent once, and the client keeps what the model has seen of each entity.
+"""Streams: each event is sent once, and the client keeps the model's state of each entity.
 
     with Client(...) as client:
         stream = client.stream()
         print(stream.send([{"pump": "p1", "time": 17, "pressure": 2.5}]).answers)
         redis.set("pumps", json.dumps(stream.state_dict()))
 
-The model has to be exported with `model.serving_step: true`. The answers are those to an entity's whole history in one
-request. A call that fails changes nothing, so the same events can be sent again.
+The model has to be exported with `model.serving_step: true`. The predictions are those for an entity's whole
+history in one request. A call that fails changes nothing, so the same events can be sent again.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any
 
-from noisy_gru.serving.client.calls import Call, ModelChoice, Reply
+from noisy_gru.serving.client.calls import ModelChoice
 from noisy_gru.serving.client.predictions import Predictions
-from noisy_gru.serving.client.request_flow import run, run_async
+from noisy_gru.serving.client.request_flow import Send
 from noisy_gru.serving.client.stream_states import States
 
 
 class _Stream:
-    """What both kinds of stream have."""
+    """The states of a stream, blocking or not."""
 
     def __init__(self, states: States) -> None:
         self._states = states
@@ -60,58 +60,57 @@ class _Stream:
 
 
 class Stream(_Stream):
-    """Sends events, and waits. Made by ``Client.stream``; several threads may use it, one call after the other."""
+    """A blocking stream, opened by ``Client.stream``; several threads may use it, one call after the other."""
 
-    def __init__(self, states: States, ask: Callable[[Call], Reply]) -> None:
+    def __init__(self, states: States, send: Send, run: Callable[[Coroutine[Any, Any, Predictions]], Predictions]):
         super().__init__(states)
-        self._ask, self._lock = ask, threading.Lock()
+        self._send, self._run, self._lock = send, run, threading.Lock()
 
     def send(self, data: Any) -> Predictions:
-        """Send new events, and get an answer for each of their entities.
+        """Send new events, and return a prediction for each of their entities.
 
         Args:
-            data: rows, a DataFrame, a pyarrow Table or files, as for ``Client.predict``. The rows of an entity that are
+            data: rows, a DataFrame, a pyarrow Table or files, as for ``Client.predict``. Rows of an entity that are
                 not later than its last one are unusable.
 
         Returns:
-            The answers, with entities as ids; unusable rows beside them.
+            The predictions, with entities as ids, and the unusable rows.
 
         Raises:
             DataError: the data can't be read, or a policy that says ``error`` has found a case.
-            ServingError: no answer; all states are as before.
+            ServingError: the request failed; all states are as before.
         """
         with self._lock:
-            return run(self._states.sent(self._states.read(data)), self._ask)
+            return self._run(self._states.advance(self._states.read(data), self._send))
 
     def send_arrays(self, arrays: Mapping[str, Any]) -> Predictions:
-        """Send new events as they go to the model: for each entity [steps, F] or [F], float32, NaN where missing.
+        """Send new events as the model reads them: for each entity [steps, F] or [F], float32, NaN where missing.
 
         Args:
             arrays: channels are the numeric features in the order of the configuration, those of the calendar too. No
-                steps ([0, F]) ask for an answer as of now.
+                steps ([0, F]) ask for a prediction as of now.
 
         Raises:
             DataError: an array has another shape, or the model reads other features than numeric ones.
-            ServingError: no answer; all states are as before.
+            ServingError: the request failed; all states are as before.
         """
         with self._lock:
-            return run(self._states.sent(self._states.take(arrays)), self._ask)
+            return self._run(self._states.advance(self._states.take(arrays), self._send))
 
 
 class AsyncStream(_Stream):
-    """The same with asyncio. Made by ``AsyncClient.stream``."""
+    """A stream with asyncio, opened by ``AsyncClient.stream``."""
 
-    def __init__(self, states: States, ask: Callable[[Call], Awaitable[Reply]]) -> None:
+    def __init__(self, states: States, send: Send) -> None:
         super().__init__(states)
-        self._ask, self._lock = ask, asyncio.Lock()
+        self._send, self._lock = send, asyncio.Lock()
 
     async def send(self, data: Any) -> Predictions:
-        """Send new events, and get an answer for each of their entities; see ``Stream.send``."""
+        """Send new events, and return a prediction for each of their entities; see ``Stream.send``."""
         async with self._lock:
-            steps = await asyncio.to_thread(self._states.read, data)
-            return await run_async(self._states.sent(steps), self._ask)
+            return await self._states.advance(await asyncio.to_thread(self._states.read, data), self._send)
 
     async def send_arrays(self, arrays: Mapping[str, Any]) -> Predictions:
-        """Send new events as they go to the model; see ``Stream.send_arrays``."""
+        """Send new events as the model reads them; see ``Stream.send_arrays``."""
         async with self._lock:
-            return await run_async(self._states.sent(self._states.take(arrays)), self._ask)
+            return await self._states.advance(self._states.take(arrays), self._send)

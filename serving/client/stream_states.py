@@ -1,4 +1,4 @@
-"""What a model has seen of a stream's entities, and how it is asked to go on from there; see ``serving.stream``."""
+"""The model's state of each entity of a stream, and the requests that advance it; see ``serving.client.stream``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from noisy_gru.schema.errors import DataError
 from noisy_gru.serving.client.calls import MetadataCall, ModelChoice, ModelMetadata, PredictCall
 from noisy_gru.serving.client.errors import NotFound, ServingError
 from noisy_gru.serving.client.predictions import Part, Predictions
-from noisy_gru.serving.client.request_flow import Answered, Flow, answered, asked
+from noisy_gru.serving.client.request_flow import BatchResult, Send, predict_batch, send
 from noisy_gru.serving.client.requests import batches, sources_of
 
 if TYPE_CHECKING:
@@ -26,13 +26,13 @@ STEP, STATE, FEATURES = "serving_step", "state", "features"
 _LARGEST = 1e9  # no state holds a larger number: counts of steps, marks up to 2**24, hidden units, scaled targets
 
 
-def opened_stream(settings: ClientSettings) -> Flow[States]:
-    """No states yet, of the version that answers now: a state means nothing to another version.
+async def open_states(settings: ClientSettings, send_call: Send) -> States:
+    """Return empty states for the version that answers now: a state means nothing to another version.
 
     Raises:
         NotFound: the model has no signature `serving_step`.
     """
-    metadata: ModelMetadata = yield from asked(MetadataCall(settings.model))
+    metadata: ModelMetadata = await send(MetadataCall(settings.model), send_call)
     signature = metadata.signatures.get(STEP)
     target = settings.connection.target
     if signature is None:
@@ -58,7 +58,7 @@ def opened_stream(settings: ClientSettings) -> Flow[States]:
 
 @dataclass(frozen=True)
 class _Entity:
-    """What a model has seen of an entity: float32 [S], and the time of its last step."""
+    """The model's state of an entity, float32 [S], and the time of its last step."""
 
     vector: np.ndarray
     time: Time | None
@@ -82,7 +82,13 @@ def _float32(name: str, values: Any) -> np.ndarray:
 
 
 class States:
-    """The states of a stream's entities; knows how to ask, not how to wait."""
+    """The states of a stream's entities.
+
+    Args:
+        settings: of the client.
+        model: the version that the states belong to.
+        width: S, the numbers of a state.
+    """
 
     def __init__(self, settings: ClientSettings, model: ModelChoice, width: int) -> None:
         self._settings, self.model, self.width = settings, model, width
@@ -127,8 +133,8 @@ class States:
         tensors = {FEATURES: features, "lengths": lengths}
         return StreamSteps(list(found), tensors, times, np.zeros(len(found), bool), IngestionReport(), [])
 
-    def sent(self, steps: StreamSteps) -> Flow[Predictions]:
-        """Send steps, and go on to the states after them when all of them are answered."""
+    async def advance(self, steps: StreamSteps, send_call: Send) -> Predictions:
+        """Send steps; when all of them are answered, the states become those after the steps."""
         settings = self._settings
         vectors = np.zeros((len(steps.ids), self.width), np.float32)
         for place, name in enumerate(steps.ids):
@@ -138,8 +144,8 @@ class States:
         call = PredictCall(self.model, STEP, {**steps.tensors, STATE: vectors}, steps.ids)
         parts, after = [], {}
         for first, batch in batches(call, settings.batch_size, settings.largest_request) if steps.ids else ():
-            found, _ = yield from self._answered(batch, range(first, first + len(batch.ids)))
-            for begin, part in found:
+            answered, _ = await self._predict(batch, range(first, first + len(batch.ids)), send_call)
+            for begin, part in answered:
                 outputs = dict(part.outputs)
                 new = self._new_states(outputs.pop(STATE, None), len(part.ids))
                 parts.append(Part(part.ids, outputs, part.version))
@@ -152,9 +158,10 @@ class States:
         self._entities.update(after)
         return predictions
 
-    def _answered(self, call: PredictCall, places: Sequence[int]) -> Flow[Answered]:
+    async def _predict(self, call: PredictCall, places: Sequence[int], send_call: Send) -> BatchResult:
+        target = self._settings.connection.target
         try:
-            return (yield from answered(call, target=self._settings.connection.target, collect=False, places=places))
+            return await predict_batch(call, send_call, target=target, collect=False, places=places)
         except NotFound as error:
             raise NotFound(
                 f"{error}. The states of this stream are those of {self.model}, and mean nothing to another version: "

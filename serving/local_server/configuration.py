@@ -1,4 +1,4 @@
-"""Which models are served: TF Serving's ModelServerConfig, checked in words.
+"""The served models: TF Serving's ModelServerConfig, read and checked.
 
 >>> VersionPolicy(latest=2).choose([3, 1, 2])
 [3, 2]
@@ -27,12 +27,12 @@ _REMOTE = "://"
 
 @dataclass(frozen=True)
 class VersionPolicy:
-    """Which of the versions found are served.
+    """The versions of a model that are served, of those found.
 
     Attributes:
-        latest: so many of the highest.
-        specific: these, where they are found; goes before ``latest``.
-        all: every one; goes before both.
+        latest: how many of the highest.
+        specific: these versions, where they are found; overrides ``latest``.
+        all: every version; overrides both.
     """
 
     latest: int = 1
@@ -40,7 +40,7 @@ class VersionPolicy:
     all: bool = False
 
     def choose(self, found: Iterable[int]) -> list[int]:
-        """The versions to serve, highest first."""
+        """Return the versions to serve, highest first."""
         ordered = sorted(set(found), reverse=True)
         if self.all:
             return ordered
@@ -51,13 +51,13 @@ class VersionPolicy:
 
 @dataclass(frozen=True)
 class ServedModelConfig:
-    """A model that is served.
+    """Configuration of a served model.
 
     Attributes:
-        name: what requests call it.
+        name: of the model, as in requests.
         base_path: the folder of its versions.
-        policy: which versions.
-        labels: names of versions.
+        policy: the versions to serve.
+        labels: version by label.
     """
 
     name: str
@@ -67,10 +67,10 @@ class ServedModelConfig:
 
 
 def served_models(config: Any) -> dict[str, ServedModelConfig]:
-    """The models of a ``ModelServerConfig``, by name.
+    """Return the models of a ``ModelServerConfig``, by name.
 
     Raises:
-        RequestError: INVALID_ARGUMENT, if TF Serving would refuse it, or it asks for what the stand-in doesn't have.
+        RequestError: INVALID_ARGUMENT, TF Serving would refuse it, or this server lacks a feature that it uses.
     """
     kind = config.WhichOneof("config")
     if kind != "model_config_list":
@@ -128,12 +128,12 @@ def _policy(entry: Any) -> VersionPolicy:
         if not wanted:
             raise invalid(f"Model {entry.name}: the policy `specific` names no version.")
         return VersionPolicy(specific=wanted)
-    # 0 is proto3's way of not saying it.
+    # 0 is proto3's default: not set.
     return VersionPolicy(latest=entry.model_version_policy.latest.num_versions or 1)
 
 
 def read_config_file(file: Path) -> Any:
-    """The ``ModelServerConfig`` in a text file.
+    """Read a ``ModelServerConfig`` from a text file.
 
     Raises:
         ConfigError: if it can't be read, or isn't one.
@@ -145,7 +145,7 @@ def read_config_file(file: Path) -> Any:
 
 
 def config_of(models: Mapping[str, str | Path]) -> Any:
-    """The ``ModelServerConfig`` that serves the latest version of each of these: name to base path."""
+    """Return a ``ModelServerConfig`` that serves the latest version of each model; base paths by name."""
     config = model_server_config_pb2.ModelServerConfig()
     config.model_config_list.SetInParent()
     for name, base_path in models.items():

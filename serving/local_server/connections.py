@@ -1,11 +1,11 @@
-"""Connections over REST: how many there are, and how long one may take to say what it wants.
+"""Limits on REST connections: how many are open, and how long a request's header may take.
 
     guard = Connections(limits)
     server = await loop.create_server(guard.factory(runner.server), host, port)
 
-A connection that has not sent its whole request takes no working place. There are at most ``Limits.connections``;
-where one more comes, the one that has kept the server waiting longest is closed. aiohttp itself bounds the number and
-the size of headers (128 of 8190 bytes), but not their time.
+A connection that has not sent its whole request takes no worker. There are at most ``Limits.connections``; when one
+more is opened, the one that has kept the server waiting longest is closed. aiohttp itself limits the number and the
+size of headers (128 of 8190 bytes), but not their time.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ class Connections:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        # By transport, the one that has waited longest first.
+        # The transport that has waited longest comes first.
         self._waiting: dict[asyncio.BaseTransport, None] = {}
         self._working: set[asyncio.BaseTransport] = set()
         self._reading: set[asyncio.BaseTransport] = set()
         self._timers: dict[asyncio.BaseTransport, asyncio.TimerHandle] = {}
 
     def factory(self, make: Callable[[], Any]) -> Callable[[], asyncio.Protocol]:
-        """The factory of guarded protocols around those of ``make``."""
+        """Return a factory of protocols that wrap those of ``make``."""
         return lambda: _Guarded(make(), self)
 
     def admit(self, transport: asyncio.BaseTransport) -> bool:
-        """Whether a new connection may stay."""
+        """Register a new connection; False if there are too many."""
         if len(self._waiting) + len(self._working) >= self._limits.connections:
             if not self._waiting:
                 return False
@@ -58,14 +58,14 @@ class Connections:
         self._working.discard(transport)
 
     def bytes_came(self, transport: asyncio.BaseTransport) -> None:
-        """Start the time of a header, unless it runs, or a request is read or worked on."""
+        """Start the timeout of a header, unless it runs, or a request is being read or processed."""
         if transport in self._waiting and transport not in self._timers and transport not in self._reading:
             loop = asyncio.get_running_loop()
             self._timers[transport] = loop.call_later(self._limits.header_seconds, transport.close)
 
     @contextmanager
     def request(self, transport: asyncio.BaseTransport | None) -> Iterator[None]:
-        """From the end of a header to the answer, the header's time stands still: a body has its own."""
+        """Suspend the header's timeout from the end of the header to the response: a body has its own."""
         if transport is not None:
             self._stop_timer(transport)
             self._reading.add(transport)
@@ -82,7 +82,7 @@ class Connections:
 
     @contextmanager
     def working(self, transport: asyncio.BaseTransport | None) -> Iterator[None]:
-        """While a request that is there as a whole is worked on, its connection is not closed for another one."""
+        """Protect the connection of a request that is being processed from being closed for a new one."""
         if transport is not None and transport in self._waiting:
             del self._waiting[transport]
             self._working.add(transport)
@@ -95,7 +95,7 @@ class Connections:
 
 
 class _Guarded(asyncio.Protocol):
-    """Hands everything on to aiohttp's protocol, and tells the guard."""
+    """Delegates to aiohttp's protocol, and reports the connection's events to ``Connections``."""
 
     def __init__(self, inner: Any, connections: Connections) -> None:
         self._inner: Any = inner
@@ -110,7 +110,7 @@ class _Guarded(asyncio.Protocol):
             self._transport.close()
             return
         self._inner.connection_made(transport)
-        self._connections.bytes_came(transport)  # who connects and says nothing has no more time either
+        self._connections.bytes_came(transport)  # a silent connection has no more time either
 
     def data_received(self, data: bytes) -> None:
         if self._inner is not None:

@@ -1,4 +1,4 @@
-"""What a request can fail with: a code of gRPC, which also has a number in HTTP, and words near TF Serving's own."""
+"""Error responses: a gRPC status code, its HTTP status, and a message close to TF Serving's."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _ABSOLUTE = re.compile(r"(?<![\w.:/])(?:/[\w.+@~-]+){2,}")
 
 @dataclass(eq=False)
 class RequestError(Exception):
-    """A request that is answered with an error.
+    """An error response to a request.
 
     Attributes:
-        code: of gRPC.
-        message: what was expected, what was received.
+        code: gRPC status code.
+        message: what was expected and received.
     """
 
     code: StatusCode
@@ -44,27 +44,27 @@ class RequestError(Exception):
 
     @property
     def number(self) -> int:
-        """The code as a number, as in a ``StatusProto``."""
+        """The gRPC code as a number, as in a ``StatusProto``."""
         return self.code.value[0]
 
     @property
     def http_code(self) -> int:
-        """The status of an HTTP answer."""
+        """The HTTP status."""
         return HTTP_CODES.get(self.code, 500)
 
     @property
     def short(self) -> str:
-        """The message as it is sent over gRPC."""
+        """The message, shortened for a gRPC header."""
         return self.message if len(self.message) <= LONGEST_MESSAGE else self.message[: LONGEST_MESSAGE - 3] + "..."
 
 
 def without_folders(message: str, folder: Path, name: str) -> str:
-    """A message of TensorFlow or of this machine for somebody else: it shows no absolute path.
+    """Remove absolute paths from a message for a client.
 
     Args:
-        message: for the owner of the machine.
-        folder: of the version; `name` stands in its place.
-        name: what the version is called.
+        message: of TensorFlow or the operating system.
+        folder: of the version, replaced by `name`.
+        name: of the version.
     """
     for known in {str(folder), str(folder.absolute()), str(folder.resolve())}:
         message = message.replace(known, name)
@@ -72,7 +72,7 @@ def without_folders(message: str, folder: Path, name: str) -> str:
 
 
 def invalid(message: str) -> RequestError:
-    """INVALID_ARGUMENT: the request can't be right, whatever the server does."""
+    """INVALID_ARGUMENT: the request is wrong in any state of the server."""
     return RequestError(StatusCode.INVALID_ARGUMENT, message)
 
 
@@ -81,6 +81,6 @@ def not_found(message: str) -> RequestError:
     return RequestError(StatusCode.NOT_FOUND, message)
 
 
-def refused(message: str) -> RequestError:
-    """FAILED_PRECONDITION: the request could be right, but not in the state that the server is in."""
+def failed_precondition(message: str) -> RequestError:
+    """FAILED_PRECONDITION: the request is wrong in the server's current state."""
     return RequestError(StatusCode.FAILED_PRECONDITION, message)

@@ -21,19 +21,18 @@ from tensorflow_serving.apis import (
 
 from noisy_gru.serving.local_server.errors import RequestError, invalid
 from noisy_gru.serving.local_server.limits import Deadline, Workers
-from noisy_gru.serving.local_server.loaded_version import DEFAULT_SIGNATURE, LoadedVersion
+from noisy_gru.serving.local_server.loaded_version import DEFAULT_SIGNATURE, LoadedVersion, answer_predict
 from noisy_gru.serving.local_server.metrics import RequestCounts
 from noisy_gru.serving.local_server.models import Models
-from noisy_gru.serving.local_server.requests import answer_predict
 
 SIGNATURE_DEF = "signature_def"
 
 
-class ReadingRequests(grpc.aio.ServerInterceptor):
-    """Reads the messages in the place of gRPC, which would log a traceback for each one that is no protobuf."""
+class RequestParser(grpc.aio.ServerInterceptor):
+    """Parses messages in place of gRPC, which would log a traceback for each one that is no protobuf."""
 
     async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
-        """The handler of a method, around its reading."""
+        """Return the handler of a method, with its own parsing."""
         handler = await continuation(handler_call_details)
         if handler is None or handler.unary_unary is None:
             return handler
@@ -51,7 +50,7 @@ class ReadingRequests(grpc.aio.ServerInterceptor):
         return grpc.unary_unary_rpc_method_handler(answer, response_serializer=handler.response_serializer)
 
 
-async def _answered(context: Any, answer: Awaitable[Any]) -> Any:
+async def _respond(context: Any, answer: Awaitable[Any]) -> Any:
     try:
         return await answer
     except RequestError as error:
@@ -59,7 +58,7 @@ async def _answered(context: Any, answer: Awaitable[Any]) -> Any:
 
 
 class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
-    """Predict and GetModelMetadata; the older calls say what to use in their place."""
+    """Predict and GetModelMetadata; the older methods refuse, and name Predict."""
 
     def __init__(self, models: Models, workers: Workers, counts: RequestCounts, run_seconds: float) -> None:
         self._run_seconds = run_seconds
@@ -68,42 +67,42 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         self._counts = counts
 
     async def Predict(self, request: Any, context: Any) -> Any:
-        """The outputs of a signature."""
+        """Return the outputs of a signature."""
         with self._counts.counted(self._models.known(request.model_spec.name)):
             left = context.time_remaining()
             seconds = self._run_seconds if left is None else min(left, self._run_seconds)
-            return await _answered(context, self._predict(request, Deadline.after(seconds)))
+            return await _respond(context, self._predict(request, Deadline.after(seconds)))
 
     async def _predict(self, request: Any, deadline: Deadline) -> Any:
         if not request.HasField("model_spec"):
             raise invalid("Missing ModelSpec")
         with ExitStack() as held:
-            held.enter_context(self._workers.place())
+            held.enter_context(self._workers.slot())
             loaded = self._models.lease(request.model_spec)
             held.callback(loaded.release)
             return await self._workers.run(answer_predict, loaded, request, deadline, held=held.pop_all())
 
     async def GetModelMetadata(self, request: Any, context: Any) -> Any:
-        """The signatures of a version."""
-        return await _answered(context, _now(metadata, self._models, request))
+        """Return the signatures of a version."""
+        return await _respond(context, _call(metadata, self._models, request))
 
     async def Classify(self, request: Any, context: Any) -> Any:
-        """Refused: the models of this project have no such signature."""
+        """Refuse: the models of this project have no such signature."""
         spec = request.model_spec
-        return await _answered(context, _now(no_such_method, self._models, spec, "classification", "classify"))
+        return await _respond(context, _call(no_such_method, self._models, spec, "classification", "classify"))
 
     async def Regress(self, request: Any, context: Any) -> Any:
-        """Refused, as `Classify`."""
+        """Refuse, as `Classify`."""
         spec = request.model_spec
-        return await _answered(context, _now(no_such_method, self._models, spec, "regression", "regress"))
+        return await _respond(context, _call(no_such_method, self._models, spec, "regression", "regress"))
 
     async def MultiInference(self, request: Any, context: Any) -> Any:
-        """Refused, as `Classify`."""
+        """Refuse, as `Classify`."""
         tasks = request.tasks
         if not tasks:
-            return await _answered(context, _now(_no_tasks))
+            return await _respond(context, _call(_no_tasks))
         spec = tasks[0].model_spec
-        return await _answered(context, _now(no_such_method, self._models, spec, "classification", "classify"))
+        return await _respond(context, _call(no_such_method, self._models, spec, "classification", "classify"))
 
 
 class ModelService(model_service_pb2_grpc.ModelServiceServicer):
@@ -113,11 +112,11 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
         self._models = models
 
     async def GetModelStatus(self, request: Any, context: Any) -> Any:
-        """Where the versions of a model are."""
-        return await _answered(context, _now(status, self._models, request))
+        """Return the states of a model's versions."""
+        return await _respond(context, _call(status, self._models, request))
 
     async def HandleReloadConfigRequest(self, request: Any, context: Any) -> Any:
-        """Takes over a config; answers when its new models are loaded."""
+        """Apply a new config; responds when its new models are loaded."""
 
         async def reload() -> Any:
             # Loading takes seconds, and the requests' threads are not for it.
@@ -126,10 +125,10 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
             response.status.SetInParent()
             return response
 
-        return await _answered(context, reload())
+        return await _respond(context, reload())
 
 
-async def _now(function: Callable[..., Any], *args: Any) -> Any:
+async def _call(function: Callable[..., Any], *args: Any) -> Any:
     return function(*args)
 
 
@@ -138,14 +137,14 @@ def _no_tasks() -> None:
 
 
 def status(models: Models, request: Any) -> Any:
-    """The answer to a ``GetModelStatusRequest``."""
+    """Respond to a ``GetModelStatusRequest``."""
     if not request.HasField("model_spec"):
         raise invalid("Missing ModelSpec")
     return models.status(request.model_spec)
 
 
 def metadata(models: Models, request: Any) -> Any:
-    """The answer to a ``GetModelMetadataRequest``."""
+    """Respond to a ``GetModelMetadataRequest``."""
     if not request.HasField("model_spec"):
         raise invalid("Missing ModelSpec")
     if not request.metadata_field:
@@ -165,7 +164,7 @@ def metadata(models: Models, request: Any) -> Any:
 
 
 def signature_def_map(loaded: LoadedVersion) -> Any:
-    """The ``SignatureDefMap`` of a version."""
+    """Return the ``SignatureDefMap`` of a version."""
     signatures = get_model_metadata_pb2.SignatureDefMap()
     for name, definition in loaded.signature_defs.items():
         signatures.signature_def[name].CopyFrom(definition)
@@ -173,7 +172,7 @@ def signature_def_map(loaded: LoadedVersion) -> Any:
 
 
 def no_such_method(models: Models, spec: Any, kind: str, method: str) -> Any:
-    """Refuses ``Classify`` and its like, after looking whether model and signature are there."""
+    """Refuse ``Classify`` and similar methods, after checking that model and signature exist."""
     loaded = models.lease(spec)
     try:
         name = spec.signature_name or DEFAULT_SIGNATURE
@@ -182,5 +181,5 @@ def no_such_method(models: Models, spec: Any, kind: str, method: str) -> Any:
         loaded.release()
     raise invalid(
         f"Expected {kind} signature method_name to be tensorflow/serving/{method}. Was: {found} (signature {name}). "
-        "Models of this project are asked by Predict."
+        "Use Predict for the models of this project."
     )

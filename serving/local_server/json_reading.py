@@ -19,9 +19,9 @@ _BOM = b"\xef\xbb\xbf"
 _SPACE = " \t\n\r"
 # A string, or what begins as one and does not end: each character is looked at once.
 _STRING = r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)'
-# Words that Python's reader doesn't know, outside of strings.
-_WORDS = re.compile(rf"{_STRING}|-NaN|Inf(?:inity)?", re.DOTALL)
-_HAS_WORDS = re.compile(r"-NaN|Inf(?!inity)")
+# Numbers that Python's reader doesn't know, outside of strings.
+_NON_FINITE = re.compile(rf"{_STRING}|-NaN|Inf(?:inity)?", re.DOTALL)
+_HAS_NON_FINITE = re.compile(r"-NaN|Inf(?!inity)")
 # Digits enough that a double could not hold the number; in text such a run only costs time.
 _HAS_LARGE = re.compile(r"[eE]\+?[0-9]{3}|[0-9]{300}")
 _EXPONENT = re.compile(r"[eE]\+?([0-9]+)")
@@ -29,20 +29,20 @@ _LARGEST_EXPONENT = 308
 
 
 class JsonObject(dict[str, Any]):
-    """An object; of a key that comes twice the first value counts, and ``has_twins`` is set."""
+    """An object; of a duplicate key the first value counts, and ``has_duplicates`` is set."""
 
-    has_twins = False
+    has_duplicates = False
 
     @classmethod
     def of(cls, pairs: list[tuple[str, Any]]) -> JsonObject:
         """The object of these members."""
         found = cls(reversed(pairs))
-        found.has_twins = len(found) != len(pairs)
+        found.has_duplicates = len(found) != len(pairs)
         return found
 
 
 def read_json(body: bytes) -> Any:
-    """The first JSON value in a body.
+    """Read the first JSON value in a body.
 
     Raises:
         RequestError: INVALID_ARGUMENT, if there is none.
@@ -55,8 +55,8 @@ def read_json(body: bytes) -> Any:
         raise invalid(f"JSON Parse error: expected UTF-8: {error}") from error
     if not text:
         raise invalid("JSON Parse error: The document is empty.")
-    if _HAS_WORDS.search(text):
-        text = _WORDS.sub(_python_word, text)
+    if _HAS_NON_FINITE.search(text):
+        text = _NON_FINITE.sub(_python_number, text)
     checked: dict[str, Any] = {"parse_float": _number, "parse_int": _integer} if _HAS_LARGE.search(text) else {}
     try:
         value, _ = json.JSONDecoder(object_pairs_hook=JsonObject.of, **checked).raw_decode(text)
@@ -65,11 +65,11 @@ def read_json(body: bytes) -> Any:
     return value
 
 
-def _python_word(found: re.Match[str]) -> str:
-    word = found[0]
-    if word.startswith('"'):
-        return word
-    return "NaN" if word == "-NaN" else "Infinity"
+def _python_number(found: re.Match[str]) -> str:
+    text = found[0]
+    if text.startswith('"'):
+        return text
+    return "NaN" if text == "-NaN" else "Infinity"
 
 
 def _too_big(digits: str) -> RequestError:

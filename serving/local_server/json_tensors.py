@@ -1,8 +1,8 @@
-"""TF Serving's JSON: requests in row form (``instances``) or column form (``inputs``), and the answers to them.
+"""TF Serving's JSON: requests in row form (``instances``) or column form (``inputs``), and their responses.
 
-The rules, and words near the errors, are those of its json_tensor.cc: one input may come bare, bytes come as
-``{"b64": ...}``. Keys of ``inputs`` that the signature does not have are passed over, there as here. Where this reader
-is stricter is listed in docs/serving.md.
+The rules are those of its json_tensor.cc, and the error messages are close to it: a single input may come without its
+name, bytes come as ``{"b64": ...}``, keys of ``inputs`` that the signature lacks are ignored. docs/serving.md lists
+where this reader is stricter.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _BYTES_SUFFIX = "_bytes"
 
 
 def parse_request(body: bytes) -> dict[str, Any]:
-    """The JSON object in a request's body.
+    """Parse the JSON object in a request's body.
 
     Raises:
         RequestError: if it isn't one, or says both or neither of ``instances`` and ``inputs``.
@@ -41,7 +41,7 @@ def parse_request(body: bytes) -> dict[str, Any]:
 
 
 def request_inputs(request: Mapping[str, Any], signature: Signature) -> dict[str, np.ndarray]:
-    """The input arrays of a parsed request.
+    """Convert a parsed request to input arrays, by name.
 
     Raises:
         RequestError: INVALID_ARGUMENT, if it doesn't fit the signature.
@@ -62,9 +62,8 @@ def request_inputs(request: Mapping[str, Any], signature: Signature) -> dict[str
 
 
 def _is_base64(value: Any) -> bool:
-    return (
-        isinstance(value, JsonObject) and len(value) == 1 and not value.has_twins and isinstance(value.get("b64"), str)
-    )
+    is_single = isinstance(value, JsonObject) and len(value) == 1 and not value.has_duplicates
+    return is_single and isinstance(value.get("b64"), str)
 
 
 def _columns(values: Any, specs: Mapping[str, TensorSpec]) -> dict[str, np.ndarray]:
@@ -100,7 +99,7 @@ def _rows(rows: Any, specs: Mapping[str, TensorSpec]) -> dict[str, np.ndarray]:
             raise invalid(f"Expecting object but got list at item {number} of input list")
         if is_object and not objects:
             raise invalid(f"Expecting value/list but got object at item {number} of input list")
-        if isinstance(row, JsonObject) and row.has_twins:
+        if isinstance(row, JsonObject) and row.has_duplicates:
             # TF Serving would put both values into the tensor, one after the other.
             raise invalid(f"Failed to process element: {number} of 'instances' list. A key of it comes twice.")
         if objects and set(row) != set(specs):
@@ -131,11 +130,11 @@ def _shape(array: np.ndarray) -> str:
     return "[" + ",".join(map(str, array.shape)) + "]"
 
 
-def answer(request: Mapping[str, Any], outputs: Mapping[str, np.ndarray]) -> bytes:
-    """The body of the answer: ``predictions`` for row form, ``outputs`` for column form; a single output comes bare.
+def response_body(request: Mapping[str, Any], outputs: Mapping[str, np.ndarray]) -> bytes:
+    """Encode the response: ``predictions`` for row form, ``outputs`` for column form; a single output without its name.
 
     Raises:
-        RequestError: if row form was asked for, and the outputs don't have one batch dimension.
+        RequestError: the request has row form, and the outputs have no common batch dimension.
     """
     if not outputs:
         raise invalid("Cannot convert empty tensor map to JSON")

@@ -1,4 +1,4 @@
-"""One JSON value to an array of a signature's type, as strict as TF Serving is about types, shapes and precision."""
+"""Convert a JSON value to an array of a signature's type, as strict as TF Serving on types, shapes and precision."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _HALF = 19  # float16: TF Serving can't read it from JSON, either
 
 
 def shown(value: Any) -> str:
-    """A JSON value for a message, cut where it is long."""
+    """Format a JSON value for a message, shortened if it is long."""
     parts, size = [], 0
     for part in json.JSONEncoder().iterencode(value):
         parts.append(part[: _LONGEST_SHOWN + 1])
@@ -35,12 +35,12 @@ def shown(value: Any) -> str:
 
 
 def array_of(value: Any, name: str, spec: TensorSpec) -> np.ndarray:
-    """The array of nested lists, or of a bare value.
+    """Convert nested lists, or a single value, to an array.
 
     Args:
-        value: as JSON gave it.
+        value: a JSON value.
         name: of the input, for messages.
-        spec: what the signature takes; its shape is not checked here.
+        spec: of the signature's input; its shape is not checked here.
 
     Raises:
         RequestError: INVALID_ARGUMENT, if the lists have no common shape or a value is not of the type.
@@ -109,7 +109,7 @@ def _string(leaf: Any) -> bytes:
             raise invalid(f"JSON Value: {shown(leaf)} is not valid Unicode: {error}") from error
     if not isinstance(leaf, dict):
         raise _wrong_type(leaf, "string")
-    if len(leaf) != 1 or getattr(leaf, "has_twins", False) or not isinstance(leaf.get("b64"), str):
+    if len(leaf) != 1 or getattr(leaf, "has_duplicates", False) or not isinstance(leaf.get("b64"), str):
         raise invalid(f"JSON Value: {shown(leaf)} not formatted correctly for base64 data")
     return _from_base64(leaf["b64"])
 

@@ -1,4 +1,4 @@
-"""What the server takes on at once: the size of a request, the requests that run, the requests that wait."""
+"""Limits of the server: the size of a request, running requests, waiting requests, and their deadlines."""
 
 from __future__ import annotations
 
@@ -48,28 +48,28 @@ class Limits:
 
     @property
     def most_requests(self) -> int:
-        """Requests that run or wait."""
+        """Most running and waiting requests."""
         return self.workers + self.waiting
 
 
 @dataclass(frozen=True)
 class Deadline:
-    """When the answer to a request is of no use any more, on the clock of `time.monotonic`."""
+    """The deadline of a request, on the clock of `time.monotonic`."""
 
     at: float
 
     @classmethod
     def after(cls, seconds: float) -> Deadline:
-        """So many seconds from now."""
+        """The deadline this many seconds from now."""
         return cls(time.monotonic() + seconds)
 
     @property
     def seconds(self) -> float:
-        """What is left."""
+        """Seconds that are left."""
         return self.at - time.monotonic()
 
     def check(self) -> None:
-        """Raise RequestError, DEADLINE_EXCEEDED, when it is over."""
+        """Raise RequestError, DEADLINE_EXCEEDED, after the deadline."""
         if self.seconds <= 0:
             raise RequestError(
                 StatusCode.DEADLINE_EXCEEDED, "The request's time was over before it was answered. Send fewer steps."
@@ -77,7 +77,7 @@ class Deadline:
 
 
 class Workers:
-    """Threads, and a bounded number of requests that are in or before them.
+    """A thread pool with a bounded number of running and waiting requests.
 
     Args:
         limits: how many threads, and how many requests may wait.
@@ -86,16 +86,16 @@ class Workers:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._threads = ThreadPoolExecutor(limits.workers, thread_name_prefix="serve")
-        self._places = threading.BoundedSemaphore(limits.most_requests)
+        self._slots = threading.BoundedSemaphore(limits.most_requests)
 
     @contextmanager
-    def place(self) -> Iterator[None]:
-        """A place for one request: to take before anything of it is kept in memory.
+    def slot(self) -> Iterator[None]:
+        """Take a slot for one request, before anything of it is kept in memory.
 
         Raises:
-            RequestError: UNAVAILABLE, if as many requests as are allowed wait already.
+            RequestError: UNAVAILABLE, if too many requests wait already.
         """
-        if not self._places.acquire(blocking=False):
+        if not self._slots.acquire(blocking=False):
             raise RequestError(
                 StatusCode.UNAVAILABLE,
                 f"The server is busy: {self._limits.workers} requests run and {self._limits.waiting} wait. Send it "
@@ -104,10 +104,10 @@ class Workers:
         try:
             yield
         finally:
-            self._places.release()
+            self._slots.release()
 
     async def run(self, function: Callable[..., Result], *args: Any, held: ExitStack) -> Result:
-        """``function(*args)`` in a thread.
+        """Run ``function(*args)`` in a thread.
 
         Args:
             function: what to call.
@@ -127,5 +127,5 @@ class Workers:
         return await asyncio.wrap_future(future)
 
     def close(self) -> None:
-        """Waits for what runs; what waits is cancelled."""
+        """Wait for running requests, and cancel waiting ones."""
         self._threads.shutdown(wait=True, cancel_futures=True)

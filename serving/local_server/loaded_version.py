@@ -1,7 +1,10 @@
-"""A version in memory: its model in a process of its own, the requests that use it, and how a request is answered.
+"""A loaded version: its model in a process of its own, its users, and its predictions.
 
-TF Serving names its errors after the signature; the words here are near its own, so that they can be searched for.
+Error messages are close to TF Serving's, so that they can be searched for.
 """
+
+# pyright: reportAttributeAccessIssue=false
+# Protocol buffers' classes are made when they are imported.
 
 from __future__ import annotations
 
@@ -14,12 +17,14 @@ import numpy as np
 from google.protobuf.message import DecodeError
 from grpc import StatusCode
 from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow_serving.apis import predict_pb2
 
 from noisy_gru.saved_model.c_api import NUMPY_DTYPES, STRING
 from noisy_gru.saved_model.session import DeadlineExceededError, Signature
 from noisy_gru.saved_model.session_process import ProcessEndedError, SessionProcess
+from noisy_gru.saved_model.tensor_protos import TensorProtoError, make_ndarray, make_tensor_proto
 from noisy_gru.schema.errors import ModelError
-from noisy_gru.serving.local_server.errors import RequestError, invalid, refused, without_folders
+from noisy_gru.serving.local_server.errors import RequestError, failed_precondition, invalid, without_folders
 from noisy_gru.serving.local_server.limits import Deadline, Limits
 
 DEFAULT_SIGNATURE = "serving_default"
@@ -28,7 +33,7 @@ _TF_NAMES = {"float32": "float", "float64": "double"}
 
 
 class LoadedVersion:
-    """A version that can be asked.
+    """A version that takes requests.
 
     ``on_end`` is called by each request that finds the model's process ended.
 
@@ -58,31 +63,31 @@ class LoadedVersion:
             raise
 
     def acquire(self) -> None:
-        """Keeps the version in memory until `release`."""
+        """Keep the version in memory until `release`."""
         with self._idle:
             self._users += 1
 
     def release(self) -> None:
-        """Ends an `acquire`."""
+        """End an `acquire`."""
         with self._idle:
             self._users -= 1
             self._idle.notify_all()
 
     def close(self) -> None:
-        """Waits for the requests that use the version, then frees its memory. No new request may come."""
+        """Wait for the requests that use the version, then free its memory. No new request may start."""
         with self._idle:
             self._idle.wait_for(lambda: self._users == 0)
         self.model.close()
 
     def signature(self, name: str) -> Signature:
-        """The signature that a request names; by default ``serving_default``.
+        """Return the signature that a request names; by default ``serving_default``.
 
         Raises:
             RequestError: FAILED_PRECONDITION, as TF Serving over gRPC.
         """
         signature = self.model.signatures.get(name or DEFAULT_SIGNATURE)
         if signature is None:
-            raise refused(f'Serving signature key "{name or DEFAULT_SIGNATURE}" not found.')
+            raise failed_precondition(f'Serving signature key "{name or DEFAULT_SIGNATURE}" not found.')
         return signature
 
     def predict(
@@ -92,13 +97,13 @@ class LoadedVersion:
         output_filter: Sequence[str] = (),
         deadline: Deadline | None = None,
     ) -> dict[str, np.ndarray]:
-        """The outputs of a signature.
+        """Compute the outputs of a signature.
 
         Args:
             signature_name: empty for the default one.
             inputs: by name; of exactly the signature's types.
             output_filter: names of outputs; empty for all.
-            deadline: of the answer; None: it may take any time.
+            deadline: of the response; None: no limit.
 
         Raises:
             RequestError: if the request doesn't fit the signature, or TensorFlow fails while it runs.
@@ -112,13 +117,39 @@ class LoadedVersion:
         except ProcessEndedError as error:
             self.on_end()
             raise RequestError(
-                StatusCode.UNAVAILABLE, f"{error} It is started again. Send the request once more."
+                StatusCode.UNAVAILABLE, f"{error} It is being restarted. Send the request again."
             ) from error
         except DeadlineExceededError as error:
             raise RequestError(StatusCode.DEADLINE_EXCEEDED, str(error)) from error
         except ModelError as error:
             raise invalid(without_folders(str(error), self.folder, f"{self.name}/{self.version}")) from error
         return {name: outputs[name] for name in output_filter or outputs}
+
+
+def answer_predict(loaded: LoadedVersion, request: Any, deadline: Deadline | None = None) -> Any:
+    """Respond to a ``PredictRequest``; numbers are in the typed fields, as TF Serving writes them.
+
+    Raises:
+        RequestError: the request doesn't fit the signature, or TensorFlow fails.
+    """
+    if deadline is not None:
+        deadline.check()
+    signature_name = request.model_spec.signature_name or DEFAULT_SIGNATURE
+    loaded.signature(signature_name)
+    inputs = {}
+    for name, proto in request.inputs.items():
+        try:
+            inputs[name] = make_ndarray(proto)
+        except TensorProtoError as error:
+            raise invalid(f"tensor parsing error: {name}: {error}") from error
+    outputs = loaded.predict(signature_name, inputs, list(request.output_filter), deadline)
+    response = predict_pb2.PredictResponse()
+    response.model_spec.name = request.model_spec.name
+    response.model_spec.version.value = loaded.version
+    response.model_spec.signature_name = signature_name
+    for name, array in outputs.items():
+        response.outputs[name].CopyFrom(make_tensor_proto(array, packed=False))
+    return response
 
 
 def _check_inputs(signature: Signature, inputs: Mapping[str, np.ndarray]) -> None:
@@ -134,11 +165,12 @@ def _check_inputs(signature: Signature, inputs: Mapping[str, np.ndarray]) -> Non
             f"len({_set(wanted)}). Sent extra: {_set(sent - wanted)}. Missing but required: {_set(wanted - sent)}."
         )
     for index, (name, spec) in enumerate(sorted(signature.inputs.items())):
-        # A Session casts nothing, so neither may this: what passes here has to pass in production.
+        # A Session casts nothing, so this must not either: requests that pass here have to pass in production.
         expected = object if spec.code == STRING else NUMPY_DTYPES.get(spec.code)
         if expected is None:
             raise RequestError(
-                StatusCode.UNIMPLEMENTED, f"The input {name} has the type {spec.dtype}, which this server can't give."
+                StatusCode.UNIMPLEMENTED,
+                f"The input {name} has the type {spec.dtype}, unsupported by this server.",
             )
         if inputs[name].dtype != np.dtype(expected):
             raise invalid(
@@ -184,7 +216,7 @@ def _signature_defs(folder: Path) -> dict[str, Any]:
 
 
 def _copy(definition: Any) -> Any:
-    """Apart from its SavedModel, which would stay in memory as a whole."""
+    """Copy a message, so that its SavedModel doesn't stay in memory."""
     copied = type(definition)()
     copied.CopyFrom(definition)
     return copied

@@ -1,23 +1,35 @@
-"""From a folder to a version that can take requests; or the reason why not."""
+"""Load a version and replay its warm-up requests before it takes requests, as TF Serving does.
+
+The requests are those of ``assets.extra/tf_serving_warmup_requests``.
+"""
+
+# pyright: reportAttributeAccessIssue=false
+# Protocol buffers' classes are made when they are imported.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 
-from noisy_gru.schema.errors import ModelError
-from noisy_gru.serving.local_server.configuration import ServedModelConfig
+from google.protobuf.message import DecodeError
+from tensorflow_serving.apis import prediction_log_pb2
+
+from noisy_gru.data.reading.tables import Source
+from noisy_gru.data.reading.tfrecords import read_frames
+from noisy_gru.schema.errors import DataError, ModelError
 from noisy_gru.serving.local_server.errors import RequestError, invalid, not_found, without_folders
 from noisy_gru.serving.local_server.limits import Limits
-from noisy_gru.serving.local_server.loaded_version import LoadedVersion
-from noisy_gru.serving.local_server.warmup import warm_up
+from noisy_gru.serving.local_server.loaded_version import LoadedVersion, answer_predict
+
+WARMUP_FILE = Path("assets.extra") / "tf_serving_warmup_requests"
+MOST_RECORDS = 1000
 
 
 def load_version(name: str, version: int, folder: Path, limits: Limits | None = None) -> LoadedVersion:
-    """A version that is loaded and warmed up.
+    """Load a version and warm it up.
 
     Raises:
-        RequestError: if there is no model in ``folder``, TensorFlow can't load it, or a warm-up request fails.
+        RequestError: there is no model in ``folder``, TensorFlow can't load it, or a warm-up request fails.
     """
     try:
         loaded = LoadedVersion(name, version, folder, limits)
@@ -32,18 +44,39 @@ def load_version(name: str, version: int, folder: Path, limits: Limits | None = 
     return loaded
 
 
-def nothing_found(served: ServedModelConfig, found: Mapping[int, Path] | None) -> str:
-    """Why there is no version to serve, for people.
+def warm_up(loaded: LoadedVersion) -> int:
+    """Replay a version's warm-up requests.
 
-    Args:
-        served: the model.
-        found: the versions under its base path; None if that can't be read.
+    Returns:
+        The number of requests; 0 if the version has none.
+
+    Raises:
+        RequestError: if the file can't be read, holds another kind of request or too many, or one of them fails.
     """
-    if found is None:
-        return f"{served.name}: Could not find base path {served.base_path} for servable {served.name}; waiting for it."
-    if found:
-        return f"{served.name}: of the versions {sorted(found)} under {served.base_path} the policy wants none."
-    return (
-        f"{served.name}: No versions of servable {served.name} found under base path {served.base_path}. Did you "
-        "forget to name your leaf directory as a number (eg. '/1/')? Waiting for one."
-    )
+    file = loaded.folder / WARMUP_FILE
+    if not file.is_file():
+        return 0
+    try:
+        frames = list(islice(read_frames(Source(str(file), str(file), "tfrecord")), MOST_RECORDS + 1))
+    except DataError as error:
+        raise invalid(f"Warm-up of version {loaded.version} of {loaded.name}: {error}") from error
+    if len(frames) > MOST_RECORDS:
+        raise invalid(f"Number of warmup records exceeds the maximum ({MOST_RECORDS}) at {file}")
+    for number, record in enumerate(frames, start=1):
+        _replay(loaded, file, number, record)
+    return len(frames)
+
+
+def _replay(loaded: LoadedVersion, file: Path, number: int, record: bytes) -> None:
+    where = f"Warm-up request {number} of {file}"
+    try:
+        log = prediction_log_pb2.PredictionLog.FromString(record)
+    except DecodeError as error:
+        raise invalid(f"{where}: Failed to parse warmup record: {error}") from error
+    kind = log.WhichOneof("log_type")
+    if kind != "predict_log":
+        raise invalid(f"{where}: Unsupported log_type for warmup: {kind}; expected predict_log.")
+    try:
+        answer_predict(loaded, log.predict_log.request)
+    except RequestError as error:
+        raise RequestError(error.code, f"{where} failed: {error.message}") from error

@@ -1,4 +1,4 @@
-"""Counts of requests, on the page and under the name that TF Serving has for Prometheus."""
+"""Request counters for Prometheus, with TF Serving's path and metric name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ _NAME = ":tensorflow:serving:request_count"
 
 
 class RequestCounts:
-    """How many requests each model was asked, and how many of them failed."""
+    """Counts requests by model and status.
+
+    Not `prometheus_client`: its counters end in `_total`, TF Serving's don't.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -20,11 +23,10 @@ class RequestCounts:
 
     @contextmanager
     def counted(self, model: str) -> Iterator[None]:
-        """Counts what happens in the block: an exception is an error.
+        """Count the block as one request; an exception is an error.
 
         Args:
-            model: name of a model that is served, empty for any other: the counters must not grow with what is asked
-                for.
+            model: name of a served model, empty for any other, so that unknown names make no counters.
         """
         result = "ERROR"
         try:
@@ -35,7 +37,7 @@ class RequestCounts:
                 self._counts[model, result] += 1
 
     def page(self) -> str:
-        """The counts as Prometheus reads them."""
+        """Return the counters in Prometheus' text format."""
         with self._lock:
             counts = sorted(self._counts.items())
         lines = [f"# TYPE {_NAME} counter"]

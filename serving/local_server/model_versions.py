@@ -1,4 +1,4 @@
-"""A model of the server's configuration with its versions, and which of them a request means."""
+"""A model of the server's configuration, its versions, and the version that a request names."""
 
 # pyright: reportAttributeAccessIssue=false
 # Protocol buffers' classes are made when they are imported.
@@ -17,7 +17,7 @@ from noisy_gru.serving.local_server.version_states import AVAILABLE, END, LOADIN
 
 @dataclass
 class ModelVersions:
-    """A model and its versions. ``served`` is None once the config does not name it any more."""
+    """A model and its versions. ``served`` is None when the config no longer has the model."""
 
     served: ServedModelConfig | None
     states: dict[int, VersionLoadState] = field(default_factory=dict)
@@ -26,7 +26,7 @@ class ModelVersions:
 
 
 def version_of(entry: ModelVersions | None, spec: Any) -> int | None:
-    """The version that a ``ModelSpec`` names by number or label; None if it names none.
+    """Return the version that a ``ModelSpec`` names by number or label; None if it names none.
 
     Raises:
         RequestError: INVALID_ARGUMENT, for an unknown label.
@@ -43,8 +43,8 @@ def version_of(entry: ModelVersions | None, spec: Any) -> int | None:
     return labels[spec.version_label]
 
 
-def not_there(entry: ModelVersions | None, version: int | None, wanted: str) -> RequestError:
-    """Why a version can't be asked: it is on its way, which clients wait for, or nobody serves it."""
+def unavailable_error(entry: ModelVersions | None, version: int | None, wanted: str) -> RequestError:
+    """Return the error for a version that takes no requests: UNAVAILABLE while it loads, else NOT_FOUND."""
     if entry is not None and entry.served is not None:
         states = [state for number, state in entry.states.items() if version in (None, number)]
         loading = any(state.state == LOADING for state in states)
@@ -56,10 +56,10 @@ def not_there(entry: ModelVersions | None, version: int | None, wanted: str) -> 
 
 
 def is_awaited(entry: ModelVersions | None, newest: int) -> bool:
-    """Whether a version above the newest one is started again: an older one must not answer in its place."""
+    """Return whether a version above the newest one is restarting: an older one must not answer in its place."""
     return entry is not None and any(state.ended and number > newest for number, state in entry.states.items())
 
 
 def available_versions(entry: ModelVersions) -> list[int]:
-    """The versions that take requests, highest first."""
+    """Return the versions that take requests, highest first."""
     return sorted((number for number, state in entry.states.items() if state.state == AVAILABLE), reverse=True)

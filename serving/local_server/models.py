@@ -1,7 +1,7 @@
-"""The models that are served: watches their folders, loads, warms up, swaps and unloads versions, resolves labels.
+"""The served models: watch folders; load, warm up, swap and unload versions; resolve labels.
 
-A version takes requests only when it is loaded and warmed up; only then the old one goes, and it goes when the requests
-that use it are answered. A version that fails never takes the old one's place.
+A version takes requests only after its warm-up; only then the old version is unloaded, after its last request. A
+version that fails to load never replaces the old one.
 """
 
 # pyright: reportAttributeAccessIssue=false
@@ -22,15 +22,15 @@ from tensorflow_serving.apis import get_model_status_pb2
 from noisy_gru.saved_model.session import TensorSpec
 from noisy_gru.schema.errors import ConfigError
 from noisy_gru.serving.local_server.configuration import ServedModelConfig, read_config_file, served_models
-from noisy_gru.serving.local_server.errors import RequestError, invalid, not_found, refused
+from noisy_gru.serving.local_server.errors import RequestError, failed_precondition, invalid, not_found
 from noisy_gru.serving.local_server.limits import Limits
 from noisy_gru.serving.local_server.loaded_version import LoadedVersion
-from noisy_gru.serving.local_server.loading import load_version, nothing_found
+from noisy_gru.serving.local_server.loading import load_version
 from noisy_gru.serving.local_server.model_versions import (
     ModelVersions,
     available_versions,
     is_awaited,
-    not_there,
+    unavailable_error,
     version_of,
 )
 from noisy_gru.serving.local_server.version_states import (
@@ -39,19 +39,20 @@ from noisy_gru.serving.local_server.version_states import (
     LOADING,
     UNLOADING,
     VersionLoadState,
-    found_versions,
-    stamp_of,
+    find_versions,
+    folder_stamp,
+    no_version_message,
 )
 
 Log = Callable[[str], None]
 
 
 class Models:
-    """What is served; every method can be called from any thread.
+    """The served models; all methods are thread-safe.
 
     Args:
-        config: a ``ModelServerConfig``. Its labels may name versions that are not there yet.
-        log: receives a line for people whenever something happens.
+        config: a ``ModelServerConfig``. Its labels may name versions that don't exist yet.
+        log: receives a line at each change.
         limits: of the models' requests.
 
     Raises:
@@ -85,26 +86,26 @@ class Models:
 
     @property
     def ready(self) -> bool:
-        """Whether each model has a version that takes requests."""
+        """Whether every model has a version that takes requests."""
         with self._lock:
             entries = [entry for entry in self._entries.values() if entry.served is not None]
             return bool(entries) and all(available_versions(entry) for entry in entries)
 
     def available(self) -> dict[str, list[int]]:
-        """For each model of the config the versions that take requests, highest first."""
+        """Return the versions that take requests, highest first, by model of the config."""
         with self._lock:
             return {
                 name: available_versions(entry) for name, entry in self._entries.items() if entry.served is not None
             }
 
     def known(self, name: str) -> str:
-        """The name, if the config has such a model; else nothing."""
+        """Return the name if the config has such a model, else an empty string."""
         with self._lock:
             entry = self._entries.get(name)
             return name if entry is not None and entry.served is not None else ""
 
     def inputs(self, name: str, signature: str) -> dict[str, TensorSpec]:
-        """The inputs of a signature of the newest version; none if there is no such version or signature."""
+        """Return the inputs of a signature of the newest version; empty if there is no such version or signature."""
         with self._lock:
             entry = self._entries.get(name)
             newest = available_versions(entry)[:1] if entry is not None else []
@@ -113,11 +114,11 @@ class Models:
         return dict(found.inputs) if found is not None else {}
 
     def lease(self, spec: Any) -> LoadedVersion:
-        """The version that a ``ModelSpec`` means; stays in memory until its `release`.
+        """Return the version that a ``ModelSpec`` names; it stays in memory until its `release`.
 
         Raises:
             RequestError: NOT_FOUND for a model or version that isn't served, INVALID_ARGUMENT for an unknown label;
-                UNAVAILABLE while a model's first version, or the version that is asked for, is on its way.
+                UNAVAILABLE while a model's first version, or the named version, is loading.
         """
         if not spec.name:
             raise invalid("ModelSpec has no name specified.")
@@ -129,7 +130,7 @@ class Models:
             if version is None and available and not is_awaited(entry, available[0]):
                 version = available[0]
             if entry is None or version not in available:
-                raise not_there(entry, version, wanted)
+                raise unavailable_error(entry, version, wanted)
             loaded = entry.states[version].loaded
             if loaded is None:
                 raise not_found(f"Servable not found for request: {wanted}")
@@ -137,7 +138,7 @@ class Models:
             return loaded
 
     def status(self, spec: Any) -> Any:
-        """The ``GetModelStatusResponse`` for a ``ModelSpec``: one version if it names one, else all, highest first.
+        """Return the ``GetModelStatusResponse`` for a ``ModelSpec``: the named version, or all, highest first.
 
         Raises:
             RequestError: NOT_FOUND for an unknown model or version, INVALID_ARGUMENT for an unknown label.
@@ -156,10 +157,10 @@ class Models:
         return response
 
     def reload(self, config: Any) -> None:
-        """Serves what a new ``ModelServerConfig`` says, and waits until new models are there.
+        """Apply a new ``ModelServerConfig``, and wait until its new models are loaded.
 
-        Labels change last and all at once. They may name only versions that take requests: what `HandleReloadConfig` of
-        TF Serving asks for.
+        Labels change last and all at once. They may name only versions that take requests, as TF Serving's
+        `HandleReloadConfig` requires.
 
         Raises:
             RequestError: if the config can't be used, a new model does not become available, or a label is refused.
@@ -177,7 +178,7 @@ class Models:
             for name, model in served.items():
                 for label, version in model.labels.items():
                     if version not in available[name]:
-                        raise refused(
+                        raise failed_precondition(
                             f"Request to assign label {label} to version {version} of model {name}, which is not "
                             f"currently available for inference; available: {available[name] or 'none'}"
                         )
@@ -192,11 +193,11 @@ class Models:
         return "no version found under its base path"
 
     def take_over(self, file: Path, config_of_file: Callable[[Path], Any] = read_config_file) -> None:
-        """Takes over a config file that changed, where labels may name versions that are still to come."""
+        """Apply a changed config file; its labels may name versions that don't exist yet."""
         try:
             served = served_models(config_of_file(file))
         except (ConfigError, RequestError) as error:
-            self._log(f"{file} changed, but can't be used, so the server stays as it is: {error}")
+            self._log(f"{file} changed, but is invalid; the server keeps its configuration: {error}")
             return
         with self._changing:
             self._set(served)
@@ -204,7 +205,7 @@ class Models:
             self._set_labels(served)
 
     def sync(self) -> None:
-        """Looks at the folders once: loads what is new, unloads what is not wanted any more."""
+        """Read the folders once: load new versions, unload those that the policy no longer selects."""
         with self._changing:
             self._sync()
 
@@ -223,16 +224,16 @@ class Models:
             return
         for version, state in list(entry.states.items()):
             if state.state == AVAILABLE and state.loaded is not None and not state.loaded.model.alive:
-                self._start_again(name, version, state.loaded)
-        found = found_versions(served.base_path)
+                self._restart(name, version, state.loaded)
+        found = find_versions(served.base_path)
         wanted = served.policy.choose(found or [])
         if not wanted:
-            self._log_once(entry, nothing_found(served, found))
+            self._log_once(entry, no_version_message(served, found))
         if found is None:
             return
         for version in wanted:
             self._load(served, entry, version, found[version])
-        # The old version goes when a wanted one has taken its place, or when there is nothing to take it.
+        # Unload the old version when a selected one has replaced it, or when none is selected.
         if not wanted or any(version in wanted for version in available_versions(entry)):
             self._unload(name, entry, [version for version in entry.states if version not in wanted])
 
@@ -240,10 +241,10 @@ class Models:
         state = entry.states.get(version)
         if state is not None and state.state in (LOADING, UNLOADING) and not state.ended:
             return
-        stamp = stamp_of(folder)
+        stamp = folder_stamp(folder)
         if state is not None and state.stamp == stamp and (state.error is not None or state.state == AVAILABLE):
             return
-        # Files that grew since make another model of it: the old one answers until the new one is there.
+        # Its files have changed since: the old model answers until the new one is loaded.
         before = state if state is not None and state.state == AVAILABLE else None
         if before is None:
             with self._lock:
@@ -262,22 +263,22 @@ class Models:
             return
         with self._lock:
             entry.states[version] = VersionLoadState(AVAILABLE, loaded, stamp=stamp)
-        loaded.on_end = functools.partial(self._start_again, served.name, version, loaded)
+        loaded.on_end = functools.partial(self._restart, served.name, version, loaded)
         if before is not None and before.loaded is not None:
             self._unloader.submit(before.loaded.close)
         entry.logged = ""
         self._log(f"{served.name}: serving version {version}, from {folder}")
 
-    def _start_again(self, name: str, version: int, loaded: LoadedVersion) -> None:
-        """Load a version anew whose process ended; it is LOADING meanwhile."""
+    def _restart(self, name: str, version: int, loaded: LoadedVersion) -> None:
+        """Reload a version whose process ended; it is LOADING meanwhile."""
         with self._lock:
             entry = self._entries[name]
             state = entry.states.get(version)
-            # Only the first of the requests that find it so.
+            # Only once, for the first of the requests that notice.
             if self._closed or state is None or state.loaded is not loaded or state.state != AVAILABLE:
                 return
             entry.states[version] = VersionLoadState(LOADING, ended=True)
-        self._log(f"{name}: the process of version {version} ended; it is started again")
+        self._log(f"{name}: the process of version {version} ended; restarting it")
         self._unloader.submit(loaded.close)
         self._unloader.submit(self.sync)
 
@@ -307,7 +308,7 @@ class Models:
             self._log(line)
 
     def close(self) -> None:
-        """Unloads everything, each version after its last request."""
+        """Unload everything, each version after its last request."""
         self._closed = True
         with self._changing:
             self._set({})

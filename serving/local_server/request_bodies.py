@@ -1,4 +1,4 @@
-"""Bodies of REST requests: read within a time and a size, and unpacked within a size and a ratio."""
+"""Read REST request bodies within a time and a size, and unpack them within a size and a ratio."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _SMALL = 1 << 20  # bytes that any body may unpack to
 _MOST_RATIO = 100
 
 
-class Bodies:
-    """Reads bodies; those that are read or worked on have a bound in all.
+class RequestBodies:
+    """Reads request bodies; all bodies that are in memory at a time are bounded together.
 
     Args:
         limits: of one body, of all, and of the time.
@@ -30,10 +30,10 @@ class Bodies:
 
     @asynccontextmanager
     async def read(self, request: web.Request) -> AsyncIterator[bytes]:
-        """The body as it came, which may be packed; it counts until the block ends.
+        """Read the body as it came, which may be compressed; it counts as held until the block ends.
 
         Raises:
-            RequestError: UNAVAILABLE, if the bodies of all requests are too many.
+            RequestError: UNAVAILABLE, if all requests hold too many bytes.
             HTTPRequestEntityTooLarge: it is too large.
             HTTPRequestTimeout: it did not come in time.
         """
@@ -53,7 +53,8 @@ class Bodies:
                             raise too_large(size, most)
                         if self._held > self._limits.held_bytes:
                             raise RequestError(
-                                StatusCode.UNAVAILABLE, "The server holds too many bodies. Send it again."
+                                StatusCode.UNAVAILABLE,
+                                "The server holds too many request bodies. Send it again.",
                             )
             except TimeoutError as error:
                 raise web.HTTPRequestTimeout(
@@ -69,7 +70,7 @@ class Bodies:
 
 
 def too_large(size: int, most: int) -> web.HTTPRequestEntityTooLarge:
-    """The answer to a body that is too large."""
+    """Return the error for a body that is too large."""
     return web.HTTPRequestEntityTooLarge(
         max_size=most,
         actual_size=size,
@@ -77,28 +78,28 @@ def too_large(size: int, most: int) -> web.HTTPRequestEntityTooLarge:
     )
 
 
-def unpacked(body: bytes, most: int) -> bytes:
-    """What a gzip body holds.
+def unpack(body: bytes, most: int) -> bytes:
+    """Decompress a gzip body.
 
     Raises:
         RequestError: INVALID_ARGUMENT, if it isn't one.
-        HTTPRequestEntityTooLarge: it holds more than ``most`` bytes, or so many times its size that it was made to.
+        HTTPRequestEntityTooLarge: it has more than ``most`` bytes, or a suspicious ratio.
     """
     allowed = min(most, max(_SMALL, _MOST_RATIO * len(body)))
     unpacker = zlib.decompressobj(16 + zlib.MAX_WBITS)
     try:
-        found = unpacker.decompress(body, allowed + 1)
+        content = unpacker.decompress(body, allowed + 1)
     except zlib.error as error:
         raise invalid(f"The request body is no gzip, as its Content-Encoding says: {error}") from error
-    if len(found) > most:
-        raise too_large(len(found), most)
-    if len(found) > allowed:
+    if len(content) > most:
+        raise too_large(len(content), most)
+    if len(content) > allowed:
         raise web.HTTPRequestEntityTooLarge(
             max_size=allowed,
-            actual_size=len(found),
+            actual_size=len(content),
             text=f"The request body of {len(body)} bytes of gzip unpacks to more than {_MOST_RATIO} times as many. "
             "Send it unpacked.",
         )
     if not unpacker.eof or unpacker.unused_data:
         raise invalid("The request body is no whole gzip, as its Content-Encoding says.")
-    return found
+    return content

@@ -1,4 +1,4 @@
-"""TF Serving's REST API over `Models`: predict, status, metadata, and the counters for Prometheus."""
+"""TF Serving's REST API over `Models`: predict, status, metadata, and Prometheus metrics."""
 
 # pyright: reportAttributeAccessIssue=false
 # Protocol buffers' classes are made when they are imported.
@@ -17,12 +17,12 @@ from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 
 from noisy_gru.serving.local_server import json_tensors, metrics
 from noisy_gru.serving.local_server.connections import Connections
-from noisy_gru.serving.local_server.errors import RequestError, invalid, refused
+from noisy_gru.serving.local_server.errors import RequestError, failed_precondition, invalid
 from noisy_gru.serving.local_server.grpc_services import SIGNATURE_DEF, metadata, no_such_method, status
 from noisy_gru.serving.local_server.limits import Deadline, Limits, Workers
 from noisy_gru.serving.local_server.loaded_version import DEFAULT_SIGNATURE
 from noisy_gru.serving.local_server.models import Models
-from noisy_gru.serving.local_server.request_bodies import Bodies, unpacked
+from noisy_gru.serving.local_server.request_bodies import RequestBodies, unpack
 
 # TF Serving's own expressions (2.20.0, http_rest_api_util.cc:30). They see the path with its query, still encoded
 # (evhttp_request.cc:135), so a query is a malformed request, or a part of the model's name.
@@ -35,7 +35,7 @@ _KINDS = {"classify": "classification", "regress": "regression"}
 def application(
     models: Models, workers: Workers, counts: metrics.RequestCounts, limits: Limits, connections: Connections
 ) -> web.Application:
-    """The web application; its runner must leave bodies as they come (``auto_decompress=False``)."""
+    """Return the web application; its runner must not decompress bodies (``auto_decompress=False``)."""
     handlers = _Handlers(models, workers, counts, limits, connections)
 
     @web.middleware
@@ -97,14 +97,14 @@ class _Handlers:
         connections: Connections,
     ) -> None:
         self._limits = limits
-        self._bodies = Bodies(limits)
+        self._bodies = RequestBodies(limits)
         self._connections = connections
         self._models = models
         self._workers = workers
         self._counts = counts
 
     async def get(self, request: web.Request) -> web.Response:
-        """Status or metadata of a model."""
+        """Respond with the status or metadata of a model."""
         match = _STATUS.fullmatch(request.raw_path)
         if match is None:
             raise _malformed(request)
@@ -112,15 +112,15 @@ class _Handlers:
         if match["part"] is None:
             answer = status(self._models, get_model_status_pb2.GetModelStatusRequest(model_spec=spec))
             return _json(_as_json(answer))
-        asked = get_model_metadata_pb2.GetModelMetadataRequest(model_spec=spec, metadata_field=[SIGNATURE_DEF])
-        answer = metadata(self._models, asked)
+        request_ = get_model_metadata_pb2.GetModelMetadataRequest(model_spec=spec, metadata_field=[SIGNATURE_DEF])
+        answer = metadata(self._models, request_)
         signatures = get_model_metadata_pb2.SignatureDefMap()
         answer.metadata[SIGNATURE_DEF].Unpack(signatures)
         parts = {"model_spec": _as_dict(answer.model_spec), "metadata": {SIGNATURE_DEF: _as_dict(signatures)}}
         return _json(json.dumps(parts, indent=1))
 
     async def post(self, request: web.Request) -> web.Response:
-        """Predict."""
+        """Respond to a prediction request."""
         match = _PREDICT.fullmatch(request.raw_path)
         if match is None:
             raise _malformed(request)
@@ -132,34 +132,42 @@ class _Handlers:
                 method = match["method"].lower()
                 if method != "predict":
                     no_such_method(self._models, spec, _KINDS[method], method)
-                # Only now: what has not arrived takes nobody's place.
+                # Only now: a request that has not arrived takes no slot.
                 with self._connections.working(request.transport), ExitStack() as held:
-                    held.enter_context(self._workers.place())
+                    held.enter_context(self._workers.slot())
                     most = self._limits.request_bytes if is_packed else None
                     deadline = Deadline.after(self._limits.run_seconds)
-                    answer = self._workers.run(_answer, self._models, spec, body, most, deadline, held=held.pop_all())
+                    answer = self._workers.run(_predict, self._models, spec, body, most, deadline, held=held.pop_all())
                     return _json(await answer)
 
     async def options(self, request: web.Request) -> web.Response:
-        """A browser's question before a request, answered as in http_server.cc:165."""
+        """Respond to a browser's preflight request, as http_server.cc:165 does."""
         if not re.search("https?://", request.headers.get("Origin", "")):
-            raise refused("Origin header is missing in CORS preflight")
+            raise failed_precondition("Origin header is missing in CORS preflight")
         return _json("")
 
     async def other(self, request: web.Request) -> web.Response:
-        """Any other method: no error of the path, but a malformed request."""
+        """Refuse any other method as a malformed request."""
         raise _malformed(request)
 
     async def metrics(self, _: web.Request) -> web.Response:
-        """The counters."""
+        """Respond with the counters."""
         return web.Response(text=self._counts.page(), content_type="text/plain")
 
 
-def _answer(models: Models, spec: Any, body: bytes, most: int | None, deadline: Deadline) -> bytes:
-    """The answer to a body; one of gzip unpacks to ``most`` bytes at most, and None is for one as it is."""
+def _predict(models: Models, spec: Any, body: bytes, most: int | None, deadline: Deadline) -> bytes:
+    """Return the response to a prediction request.
+
+    Args:
+        models: the served models.
+        spec: of the model.
+        body: of the request.
+        most: bytes to which a gzip body may unpack; None: it is not compressed.
+        deadline: of the response.
+    """
     deadline.check()
-    body = body if most is None else unpacked(body, most)
-    # The body is read before the model is looked for, as in json_tensor.cc:669.
+    body = body if most is None else unpack(body, most)
+    # The body is parsed before the model is looked up, as in json_tensor.cc:669.
     request = json_tensors.parse_request(body)
     name = request.get("signature_name") or DEFAULT_SIGNATURE
     loaded = models.lease(spec)
@@ -170,7 +178,7 @@ def _answer(models: Models, spec: Any, body: bytes, most: int | None, deadline: 
         outputs = loaded.predict(name, json_tensors.request_inputs(request, signature), deadline=deadline)
     finally:
         loaded.release()
-    return json_tensors.answer(request, outputs)
+    return json_tensors.response_body(request, outputs)
 
 
 def _as_json(message: Any) -> str:

@@ -1,4 +1,4 @@
-"""The local server: gRPC and REST in one event loop, in a thread of its own, beside a thread that watches folders."""
+"""The local server: gRPC and REST in one event loop, in a thread, beside a thread that watches folders."""
 
 # pyright: reportAttributeAccessIssue=false
 # Protocol buffers' classes are made when they are imported.
@@ -23,7 +23,7 @@ from noisy_gru.schema.errors import ConfigError, UserError
 from noisy_gru.serving.local_server.configuration import config_of, read_config_file
 from noisy_gru.serving.local_server.connections import Connections
 from noisy_gru.serving.local_server.errors import RequestError
-from noisy_gru.serving.local_server.grpc_services import ModelService, PredictionService, ReadingRequests
+from noisy_gru.serving.local_server.grpc_services import ModelService, PredictionService, RequestParser
 from noisy_gru.serving.local_server.limits import Limits, Workers
 from noisy_gru.serving.local_server.metrics import RequestCounts
 from noisy_gru.serving.local_server.models import Models
@@ -34,10 +34,10 @@ _GRACE_SECONDS = 30.0
 _UNFINISHED_CALLS = 1024  # and health, status and refusals, which need no worker
 _CONNECTION_AGE_MS = 300_000
 _CONNECTION_GRACE_MS = 60_000
-_KEEPALIVE_SECONDS = 75.0  # of a connection over REST that asks nothing
+_KEEPALIVE_SECONDS = 75.0  # of an idle REST connection
 
 
-# What TF Serving's health service knows (2.20.0, server.cc:420); "" is the whole server.
+# The services of TF Serving's health service (2.20.0, server.cc:420); "" is the whole server.
 _SERVICES = ("", "ModelService", "PredictionService")
 
 
@@ -48,17 +48,17 @@ def _discard(_: str) -> None:
 class LocalServer:
     """Serves models until the end of a ``with`` block. For development and tests: one process, no TLS, no batching.
 
-    When the block begins, the folders were looked at once and what they held is loaded (or has failed to load).
+    When the block begins, every version found in the folders is loaded or has failed to load.
 
     Args:
         models: model name to base path, the folder that holds the versions; serves the latest one of each.
-        config_file: a ``models.config`` in the place of ``models``; taken over anew whenever it changes.
+        config_file: a ``models.config`` in the place of ``models``; reloaded when it changes.
         host: address to listen on.
-        grpc_port: 0 takes a free one.
-        rest_port: 0 takes a free one.
-        poll_seconds: between two looks at the folders.
+        grpc_port: 0 for any free port.
+        rest_port: 0 for any free port.
+        poll_seconds: interval of the checks for new versions.
         limits: bounds of size and concurrency.
-        log: receives a line for people whenever something happens.
+        log: receives a line at each change.
         read_config: how to read ``config_file``.
 
     Raises:
@@ -140,11 +140,11 @@ class LocalServer:
         for service in _SERVICES:
             await self._health.set(service, health_pb2.HealthCheckResponse.NOT_SERVING)
         server = grpc.aio.server(
-            interceptors=[ReadingRequests()],
+            interceptors=[RequestParser()],
             # Many, since a message that never ends takes one; a place of a worker is taken by whole messages.
             maximum_concurrent_rpcs=self._limits.most_requests + _UNFINISHED_CALLS,
             options=[
-                # Which ends calls that their client does not; others connect anew without an error.
+                # Ends calls that their client does not; other clients reconnect without an error.
                 ("grpc.max_connection_age_ms", _CONNECTION_AGE_MS),
                 ("grpc.max_connection_age_grace_ms", _CONNECTION_GRACE_MS),
                 ("grpc.max_concurrent_streams", _UNFINISHED_CALLS),
@@ -174,7 +174,7 @@ class LocalServer:
             started.set_result((_address(self._host, grpc_port), _address(self._host, rest_port)))
             await self._stop.wait()
         finally:
-            # What runs is answered; what comes now is refused.
+            # Running requests finish; new ones are refused.
             if listening is not None:
                 listening.close()
             await asyncio.gather(server.stop(_GRACE_SECONDS), runner.cleanup())

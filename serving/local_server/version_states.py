@@ -1,4 +1,4 @@
-"""The versions of one model: where each of them is on its way from a folder to memory and back."""
+"""Load states of a model's versions, and the version folders under a base path."""
 
 # pyright: reportAttributeAccessIssue=false
 # Protocol buffers' classes are made when they are imported.
@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tensorflow_serving.apis import get_model_status_pb2
 
+from noisy_gru.serving.local_server.configuration import ServedModelConfig
 from noisy_gru.serving.local_server.errors import RequestError
 from noisy_gru.serving.local_server.loaded_version import LoadedVersion
 
@@ -24,14 +26,14 @@ END = _States.END
 
 @dataclass
 class VersionLoadState:
-    """Where a version is.
+    """The load state of a version.
 
     Attributes:
         state: of ``ModelVersionStatus``.
-        loaded: what is in memory, while it is.
-        error: why it ended, if that was an error.
-        ended: whether its process ended, so that it is loaded again.
-        stamp: of the folder that was loaded, or failed to: it is not tried again before the folder changes.
+        loaded: the version, while it is in memory.
+        error: why it failed to load, else None.
+        ended: whether its process ended, so that it is reloaded.
+        stamp: of the folder at the last load, which is not repeated before the folder changes.
     """
 
     state: int
@@ -51,8 +53,8 @@ class VersionLoadState:
         return status
 
 
-def found_versions(base_path: Path) -> dict[int, Path] | None:
-    """The versions under a base path with their folders; None if it can't be read, which says nothing about them.
+def find_versions(base_path: Path) -> dict[int, Path] | None:
+    """Return the version folders under a base path, by number; None if the path can't be read.
 
     As for TF Serving a version is whatever has a number for a name, so a half-copied folder must not have one.
     """
@@ -64,8 +66,8 @@ def found_versions(base_path: Path) -> dict[int, Path] | None:
     return {number: numbered[number] for number in sorted(numbered) if number < 1 << 63}
 
 
-def stamp_of(folder: Path) -> Any:
-    """What changes when the content of a version's folder does, also where a file grows in place (a slow copy)."""
+def folder_stamp(folder: Path) -> Any:
+    """Return a stamp that changes with the content of a folder, also where a file grows in place (a slow copy)."""
     stamps = []
     for path in (folder, *sorted(folder.rglob("*"))):
         try:
@@ -75,3 +77,20 @@ def stamp_of(folder: Path) -> Any:
         else:
             stamps.append((path, (status.st_ino, status.st_mtime_ns, status.st_size)))
     return stamps
+
+
+def no_version_message(served: ServedModelConfig, found: Mapping[int, Path] | None) -> str:
+    """Return the log line for a model without a version to serve.
+
+    Args:
+        served: the model.
+        found: the versions under its base path; None if that can't be read.
+    """
+    if found is None:
+        return f"{served.name}: Could not find base path {served.base_path} for servable {served.name}; waiting for it."
+    if found:
+        return f"{served.name}: the policy selects none of the versions {sorted(found)} under {served.base_path}."
+    return (
+        f"{served.name}: No versions of servable {served.name} found under base path {served.base_path}. Did you "
+        "forget to name your leaf directory as a number (eg. '/1/')? Waiting for one."
+    )

@@ -22,8 +22,8 @@ from noisy_gru.serving.client.calls import (
 )
 from noisy_gru.serving.client.connection import ConnectionOptions
 from noisy_gru.serving.client.errors import InvalidRequest, NotFound, ServingError, Unavailable
-from noisy_gru.serving.client.request_flow import answered, asked, healthy, run, run_async
-from noisy_gru.serving.client.retrying import async_attempts, attempts, given_up
+from noisy_gru.serving.client.request_flow import is_healthy, predict_batch, send
+from noisy_gru.serving.client.retrying import add_attempts, retries
 from noisy_gru.serving.client.status_mapping import error_of, shorten_details
 
 TARGET = "127.0.0.1:8500"
@@ -32,6 +32,19 @@ MODEL = ModelChoice("vowels")
 
 def status_error(call: Call, code: str, words: str = "") -> ServingError:
     return error_of(TARGET, call, code, words, 2.0)
+
+
+def predicted(call: PredictCall, ask: Callable[[Any], Any], **options: Any) -> Any:
+    """What ``predict_batch`` returns, where ``ask`` answers the calls."""
+    return asyncio.run(predict_batch(call, coroutine(ask), target=TARGET, **options))
+
+
+def coroutine(function: Callable[..., Any]) -> Callable[..., Any]:
+    async def call(*arguments: Any) -> Any:
+        await asyncio.sleep(0)
+        return function(*arguments)
+
+    return call
 
 
 def call_for(count: int) -> PredictCall:
@@ -57,7 +70,7 @@ class Picky:
 @pytest.mark.parametrize("bad", [(), (0,), (99,), (3, 4, 50), tuple(range(100))])
 def test_the_sequences_at_fault_are_found_and_the_others_answered(bad):
     picky = Picky(*bad)
-    parts, refused = run(answered(call_for(100), target=TARGET, collect=True, places=range(1000, 1100)), picky)
+    parts, refused = predicted(call_for(100), picky, collect=True, places=range(1000, 1100))
     assert [(each.place - 1000, each.sequence_id, each.reason) for each in refused] == [
         (place, f"s{place}", f"s{place} is bad") for place in bad
     ]
@@ -72,12 +85,12 @@ def test_the_sequences_at_fault_are_found_and_the_others_answered(bad):
 def test_a_refusal_names_the_first_few_and_stops_asking():
     picky = Picky(*range(100))
     with pytest.raises(InvalidRequest) as caught:
-        run(answered(call_for(100), target=TARGET, collect=False), picky)
+        predicted(call_for(100), picky, collect=False)
     assert [each.sequence_id for each in caught.value.refused] == ["s0", "s1", "s2", "s3", "s4"]
     assert "  sequence s4: s4 is bad\n  and perhaps others" in str(caught.value)
     assert picky.calls < 20
     with pytest.raises(InvalidRequest, match="refuses 1 sequence:\n  sequence s42: s42 is bad\nCorrect"):
-        run(answered(call_for(100), target=TARGET, collect=False), Picky(42))
+        predicted(call_for(100), Picky(42), collect=False)
 
 
 @pytest.mark.parametrize("code", ["UNAVAILABLE", "DEADLINE_EXCEEDED", "INTERNAL", "RESOURCE_EXHAUSTED"])
@@ -89,7 +102,7 @@ def test_other_errors_are_not_looked_into(code):
         raise status_error(call, code, "no")
 
     with pytest.raises(ServingError) as caught:
-        run(answered(call_for(4), target=TARGET, collect=True), ask)
+        predicted(call_for(4), ask, collect=True)
     assert caught.value.code == code
     assert len(asked_for) == 1
 
@@ -102,7 +115,7 @@ def test_what_is_not_found_is_told_with_what_there_is():
         raise status_error(call, "NOT_FOUND", "Servable not found for request: Specific(vowels, 9)")
 
     with pytest.raises(NotFound, match=r"version 9: .* Of vowels it has 3 \(AVAILABLE\), 4 \(END: no file\)$"):
-        run(asked(PredictCall(MODEL.at(9), "serving_default", {}, [])), ask)
+        asyncio.run(send(PredictCall(MODEL.at(9), "serving_default", {}, []), coroutine(ask)))
 
 
 def test_a_label_is_not_taken_for_a_bad_sequence():
@@ -115,7 +128,7 @@ def test_a_label_is_not_taken_for_a_bad_sequence():
 
     call = PredictCall(ModelChoice("vowels", label="canary"), "serving_default", {"examples": [b"", b""]}, ["a", "b"])
     with pytest.raises(NotFound, match=r"label canary: .* Of vowels it has 3 \(AVAILABLE\). Labels stand in"):
-        run(answered(call, target=TARGET, collect=True), ask)
+        predicted(call, ask, collect=True)
 
 
 def test_nor_is_a_signature():
@@ -127,7 +140,7 @@ def test_nor_is_a_signature():
         )
 
     with pytest.raises(NotFound, match=r"Its signatures are serving_default, serving_tensors$"):
-        run(answered(call_for(2), target=TARGET, collect=True), ask)
+        predicted(call_for(2), ask, collect=True)
 
 
 def test_an_unknown_model_is_told_as_such():
@@ -135,7 +148,7 @@ def test_an_unknown_model_is_told_as_such():
         raise status_error(call, "NOT_FOUND", "Could not find any versions of model vowels")
 
     with pytest.raises(NotFound, match=r"has no model vowels: .* Does the server serve vowels\?"):
-        run(asked(call_for(1)), ask)
+        asyncio.run(send(call_for(1), coroutine(ask)))
 
 
 @pytest.mark.parametrize(
@@ -160,10 +173,10 @@ def test_health(health, metadata, expected):
         return said
 
     if isinstance(expected, bool):
-        assert run(healthy(MODEL), ask) is expected
+        assert asyncio.run(is_healthy(MODEL, coroutine(ask))) is expected
     else:
         with pytest.raises(ServingError) as caught:
-            run(healthy(MODEL), ask)
+            asyncio.run(is_healthy(MODEL, coroutine(ask)))
         assert caught.value.code == expected
 
 
@@ -176,12 +189,9 @@ class Time:
     def clock(self) -> float:
         return self.now
 
-    def sleep(self, seconds: float) -> None:
+    async def sleep(self, seconds: float) -> None:
         self.waits.append(seconds)
         self.now += seconds
-
-    async def async_sleep(self, seconds: float) -> None:
-        self.sleep(seconds)
 
 
 def outcomes(*codes: str) -> Callable[[], str]:
@@ -196,34 +206,25 @@ def outcomes(*codes: str) -> Callable[[], str]:
     return ask
 
 
-def retried(ask: Callable[[], str], connection: ConnectionOptions, *, asynchronous: bool) -> tuple[str, list[float]]:
+def retried(ask: Callable[[], str], connection: ConnectionOptions) -> tuple[str, list[float]]:
     """The result, or the error's name and text, and the waits."""
     time = Time()
-    deadline = time.now + connection.timeout
+    retrying = retries(connection, time.now + connection.timeout, clock=time.clock, sleep=time.sleep)
+
+    async def main() -> str:
+        return await retrying(coroutine(ask))
+
     try:
-        if asynchronous:
-
-            async def coroutine() -> str:
-                return ask()
-
-            retrying: Any = async_attempts(connection, deadline, clock=time.clock, sleep=time.async_sleep)
-
-            async def main() -> str:
-                return await retrying(coroutine)
-
-            return asyncio.run(main()), time.waits
-        retrying = attempts(connection, deadline, clock=time.clock, sleep=time.sleep)
-        return retrying(ask), time.waits
+        return asyncio.run(main()), time.waits
     except Unavailable as error:
-        return str(given_up(error, retrying)), time.waits
+        return str(add_attempts(error, retrying)), time.waits
     except ServingError as error:
         return error.code, time.waits
 
 
-@pytest.mark.parametrize("asynchronous", [False, True])
-def test_waits_grow_and_a_part_of_them_is_random(asynchronous):
+def test_waits_grow_and_a_part_of_them_is_random():
     connection = ConnectionOptions(target=TARGET, attempts=8, first_wait=0.2, longest_wait=3.0)
-    runs = [retried(outcomes(*["UNAVAILABLE"] * 6, "OK"), connection, asynchronous=asynchronous) for _ in range(20)]
+    runs = [retried(outcomes(*["UNAVAILABLE"] * 6, "OK"), connection) for _ in range(20)]
     assert {result for result, _ in runs} == {"OK"}
     for place in range(6):
         waits = [times[place] for _, times in runs]
@@ -231,29 +232,24 @@ def test_waits_grow_and_a_part_of_them_is_random(asynchronous):
         assert least <= min(waits) < max(waits) <= 1.5 * least
 
 
-@pytest.mark.parametrize("asynchronous", [False, True])
-def test_attempts_are_counted(asynchronous):
+def test_attempts_are_counted():
     connection = ConnectionOptions(target=TARGET, attempts=3)
-    result, waits = retried(outcomes(*["UNAVAILABLE"] * 9), connection, asynchronous=asynchronous)
+    result, waits = retried(outcomes(*["UNAVAILABLE"] * 9), connection)
     assert result == f"{TARGET} is unavailable (after 3 attempts)"
     assert len(waits) == 2
-    result, waits = retried(
-        outcomes("UNAVAILABLE"), ConnectionOptions(target=TARGET, attempts=1), asynchronous=asynchronous
-    )
+    result, waits = retried(outcomes("UNAVAILABLE"), ConnectionOptions(target=TARGET, attempts=1))
     assert (result, waits) == (f"{TARGET} is unavailable", [])
 
 
-@pytest.mark.parametrize("asynchronous", [False, True])
-def test_no_wait_goes_beyond_the_deadline(asynchronous):
+def test_no_wait_goes_beyond_the_deadline():
     connection = ConnectionOptions(target=TARGET, attempts=100, first_wait=1.0, longest_wait=60.0, timeout=10.0)
-    result, waits = retried(outcomes(*["UNAVAILABLE"] * 99), connection, asynchronous=asynchronous)
+    result, waits = retried(outcomes(*["UNAVAILABLE"] * 99), connection)
     assert "after" in result
     assert 2 <= len(waits) <= 4
     assert sum(waits) < 10
 
 
-@pytest.mark.parametrize("asynchronous", [False, True])
-def test_by_default_a_restart_of_half_a_minute_is_waited_for(asynchronous):
+def test_by_default_a_restart_of_half_a_minute_is_waited_for():
     time = Time()
     connection = ConnectionOptions(target=TARGET)
 
@@ -262,37 +258,18 @@ def test_by_default_a_restart_of_half_a_minute_is_waited_for(asynchronous):
             raise status_error(HealthCall(), "UNAVAILABLE")
         return "OK"
 
-    async def coroutine() -> str:
-        return ask()
-
     async def main() -> str:
         deadline = time.now + connection.timeout
-        return await async_attempts(connection, deadline, clock=time.clock, sleep=time.async_sleep)(coroutine)
+        return await retries(connection, deadline, clock=time.clock, sleep=time.sleep)(coroutine(ask))
 
-    deadline = time.now + connection.timeout
-    waiting = attempts(connection, deadline, clock=time.clock, sleep=time.sleep)
-    assert (asyncio.run(main()) if asynchronous else waiting(ask)) == "OK"
+    assert asyncio.run(main()) == "OK"
     assert max(time.waits) <= 5.0
 
 
 @pytest.mark.parametrize("code", ["DEADLINE_EXCEEDED", "INVALID_ARGUMENT", "INTERNAL", "RESOURCE_EXHAUSTED", "ABORTED"])
-@pytest.mark.parametrize("asynchronous", [False, True])
-def test_nothing_else_is_tried_again(code, asynchronous):
-    result, waits = retried(outcomes(code, "OK"), ConnectionOptions(target=TARGET), asynchronous=asynchronous)
+def test_nothing_else_is_tried_again(code):
+    result, waits = retried(outcomes(code, "OK"), ConnectionOptions(target=TARGET))
     assert (result, waits) == (code, [])
-
-
-def test_both_drivers_do_the_same():
-    async def ask(call: Any) -> Any:
-        await asyncio.sleep(0)
-        return picky(call)
-
-    picky = Picky(2)
-    flow = answered(call_for(5), target=TARGET, collect=True)
-    parts, refused = asyncio.run(run_async(flow, ask))
-    expected, also = run(answered(call_for(5), target=TARGET, collect=True), Picky(2))
-    assert refused == also
-    assert [(place, part.ids) for place, part in parts] == [(place, part.ids) for place, part in expected]
 
 
 def test_errors_say_which_sequences_and_what_to_do():

@@ -423,12 +423,12 @@ def test_a_model_whose_process_crashes_is_started_again(
             assert isinstance(error, grpc.Call)
             assert error.code() == grpc.StatusCode.UNAVAILABLE
             return False
-        return any("is started again" in line for line in told)
+        return any("restarting it" in line for line in told)
 
     until(answered)
     assert set(seen) == {2}
     until(lambda: asking.states() == {2: "AVAILABLE", 1: "AVAILABLE"})
-    assert sum("is started again" in line for line in told) == 1
+    assert sum("restarting it" in line for line in told) == 1
 
 
 def test_an_example_that_kills_tensorflow(serving: Serving, base_path: Path) -> None:
@@ -490,7 +490,7 @@ def test_labels_of_a_config_file_follow_the_file(serving: Serving, publish: Publ
     file.write_text(config(base_path, all_of_them, 'version_labels { key: "stable" value: 2 }'))
     until(lambda: asking.version(label="stable") == 2)
     file.write_text("no config at all")
-    until(lambda: any("can't be used, so the server stays as it is" in line for line in told))
+    until(lambda: any("is invalid; the server keeps its configuration" in line for line in told))
     assert asking.version(label="stable") == 2
 
 

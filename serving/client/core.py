@@ -1,0 +1,105 @@
+"""The client's requests with asyncio: the one implementation behind ``AsyncClient`` and ``Client``."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from noisy_gru.serving.client.calls import Call, MetadataCall, ModelMetadata, Reply, VersionStatus
+from noisy_gru.serving.client.errors import ServingError, Unavailable
+from noisy_gru.serving.client.predictions import Predictions
+from noisy_gru.serving.client.request_flow import BatchResult, is_healthy, predict_batch, send, version_statuses
+from noisy_gru.serving.client.retrying import add_attempts, retries
+from noisy_gru.serving.client.settings import ClientSettings, RequestPlan
+from noisy_gru.serving.client.stream_states import States, open_states
+
+
+class ClientCore(ClientSettings):
+    """A client's requests, all of them coroutines of one event loop."""
+
+    def _start(self) -> None:
+        self._transport: Any = None
+        self._closed = False
+        self._opening = asyncio.Lock()
+
+    async def _predict(self, plan: RequestPlan) -> Predictions:
+        """Send the batches of a plan, ``concurrency`` at a time; the first error cancels the others."""
+        slots = asyncio.Semaphore(self.concurrency)
+
+        async def predict(call: Any, places: Sequence[int]) -> BatchResult:
+            async with slots:
+                return await predict_batch(
+                    call, self._send, target=self.connection.target, collect=plan.collect, places=places
+                )
+
+        tasks = [asyncio.ensure_future(predict(*batch)) for batch in plan.batches]
+        try:
+            return plan.predictions(await asyncio.gather(*tasks))
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _metadata(self) -> ModelMetadata:
+        return await send(MetadataCall(self.model), self._send)
+
+    async def _status(self) -> list[VersionStatus]:
+        return await version_statuses(self.model, self._send)
+
+    async def _health(self) -> bool:
+        return await is_healthy(self.model, self._send_once)
+
+    async def _open_states(self) -> States:
+        return await open_states(self, self._send)
+
+    async def _send(self, call: Call) -> Reply:
+        """Send a call until it is answered or its time is over."""
+        transport = await self._open()
+        deadline = self.clock() + self.connection.timeout
+        retrying = retries(self.connection, deadline, clock=self.clock, sleep=self._wait)
+
+        async def attempt() -> Reply:
+            return await transport.send(call, max(deadline - self.clock(), 1e-3))
+
+        try:
+            return await retrying(attempt)
+        except Unavailable as error:
+            raise add_attempts(error, retrying) from error
+
+    async def _send_once(self, call: Call) -> Reply:
+        return await (await self._open()).send(call, self.connection.timeout)
+
+    async def _open(self) -> Any:
+        """The transport, opened by the first call."""
+        if self._closed:
+            raise self._closed_error()
+        async with self._opening:
+            if self._transport is None:
+                self._transport = (await asyncio.to_thread(import_transport, self.connection.transport))(
+                    self.connection
+                )
+        return self._transport
+
+    async def _wait(self, seconds: float) -> None:
+        await (self.sleep or asyncio.sleep)(seconds)
+
+    async def _close(self) -> None:
+        self._closed = True
+        if self._transport is not None:
+            await self._transport.close()
+
+    def _closed_error(self) -> ServingError:
+        return ServingError(f"the client of {self.connection.target} is closed", code="CANCELLED")
+
+
+def import_transport(name: str) -> Any:
+    """Import the class of a transport; TensorFlow's messages, which gRPC needs, take seconds."""
+    if name == "rest":
+        from noisy_gru.serving.client.rest_transport import RestTransport
+
+        return RestTransport
+    from noisy_gru.serving.client.grpc_transport import GrpcTransport, import_messages
+
+    import_messages()
+    return GrpcTransport
