@@ -1,8 +1,8 @@
-"""How a published model is served and asked: configuration, client, and a local server.
+"""Serving of published models: client, local server, and TF Serving.
 
     from noisy_gru.serving import Client
 
-The names are imported when they are first used.
+Names are imported on first use.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The part of the configuration that says how a model is served."""
+"""The `serving` section of the configuration."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from noisy_gru.schema.config import Section
 
 
 class ServingConfig(Section):
-    """What a published model is called, what it may cost, and how it is rolled out."""
+    """Name, budgets, versions and batching of a published model."""
 
     model_name: str | None = Field(
         default=None,
@@ -32,5 +32,5 @@ class ServingConfig(Section):
 
     @property
     def publishing(self) -> PublishingConfig:
-        """What the Pusher is told."""
+        """The part of the section that the Pusher reads."""
         return PublishingConfig(versions=self.versions, batching=self.batching)

@@ -1,4 +1,4 @@
-"""Starts the real TF Serving over a serving directory, where this machine has it: the program itself, or docker.
+"""Start TF Serving over a serving directory: its binary, or its image with docker.
 
 >>> found, _ = find_model_server()  # doctest: +SKIP
 >>> code = run(command(found, serving_dir, "vowels", Listening()))  # doctest: +SKIP
@@ -59,7 +59,7 @@ class Listening:
 
 
 def find_model_server() -> tuple[ModelServer | None, str]:
-    """What TF Serving can be started with on this machine, and in words what was looked for.
+    """Find TF Serving on this machine; returns it, or None, and a description of what was found.
 
     Docker counts only if its engine answers.
     """
@@ -84,7 +84,7 @@ def find_model_server() -> tuple[ModelServer | None, str]:
 
 
 def read_models_config(file: Path) -> Any:
-    """The ``models.config`` of a serving directory, with the folders of this machine.
+    """Read the ``models.config`` of a serving directory, with the folders of this machine.
 
     The file names folders as a container sees them, under ``/models``; here they are beside the file.
 
@@ -105,7 +105,7 @@ def read_models_config(file: Path) -> Any:
 
 
 def localized(serving_dir: Path, scratch: Path) -> Path:
-    """Writes ``models.config`` with this machine's folders to ``scratch``, whole, and returns the file."""
+    """Write ``models.config`` with this machine's folders to ``scratch`` atomically, and return the file."""
     file = scratch / MODELS_CONFIG
     partial = file.with_suffix(".partial")
     partial.write_text(text_format.MessageToString(read_models_config(serving_dir / MODELS_CONFIG)), encoding="utf-8")
@@ -116,10 +116,10 @@ def localized(serving_dir: Path, scratch: Path) -> Path:
 def command(
     server: ModelServer, serving_dir: Path, model_name: str, listening: Listening, scratch: Path | None = None
 ) -> list[str]:
-    """The line that starts TF Serving. Batching stays off, as in the serving directory's README.
+    """Return the command that starts TF Serving. Batching stays off, as in the serving directory's README.
 
     Args:
-        server: what to start.
+        server: to start.
         serving_dir: folder that holds a folder for each model, and beside them the files that the Pusher writes.
         model_name: the model to serve where there is no ``models.config``.
         listening: where to listen. The program has no flag for an address: it listens on all of them.
@@ -161,7 +161,7 @@ def command(
 
 
 def run(line: list[str], *, each_second: Callable[[], None] = lambda: None) -> int:
-    """Runs a server in the foreground, and hands SIGINT and SIGTERM on to it.
+    """Run a server in the foreground, and forward SIGINT and SIGTERM to it.
 
     Args:
         line: program and arguments.
@@ -174,15 +174,15 @@ def run(line: list[str], *, each_second: Callable[[], None] = lambda: None) -> i
         UserError: if it can't be started.
     """
     try:
-        # A group of its own: else Ctrl-C reaches it twice, from the terminal and from here.
+        # Its own process group: else Ctrl-C reaches it twice, from the terminal and from here.
         process = subprocess.Popen(line, process_group=0)
     except OSError as error:
         raise UserError(f"{line[0]} can't be started: {error}") from error
 
-    def hand_on(number: int, _: Any) -> None:
+    def forward(number: int, _: Any) -> None:
         process.send_signal(number)
 
-    before = {number: signal.signal(number, hand_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         while True:
             try:

@@ -1,4 +1,4 @@
-"""What a client asks a server and what comes back, whatever the transport."""
+"""Calls to a server, and their replies, for any transport."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from noisy_gru.schema.errors import ConfigError
 
 @dataclass(frozen=True)
 class ModelChoice:
-    """A model by its name, and a version by its number or its label; with neither, the newest that is served.
+    """A model, and its version by number or label; with neither, the newest version that is served.
 
     Raises:
-        ConfigError: number and label are both given, or are none.
+        ConfigError: number and label are both given, or invalid.
     """
 
     name: str
@@ -27,7 +27,7 @@ class ModelChoice:
     def __post_init__(self) -> None:
         if self.version is not None and self.label is not None:
             raise ConfigError(
-                f"the model {self.name} is chosen by version or by label, received both (version {self.version}, label "
+                f"choose the model {self.name} by version or by label, received both (version {self.version}, label "
                 f"{self.label})"
             )
         if self.version is not None and self.version < 0:
@@ -36,7 +36,7 @@ class ModelChoice:
             raise ConfigError(f"a model's name and label can't be empty, received {self.name!r} and {self.label!r}")
 
     def at(self, version: int | None) -> ModelChoice:
-        """The same model at a version."""
+        """Return the same model at a version."""
         return replace(self, version=version, label=None)
 
     def __str__(self) -> str:
@@ -50,7 +50,7 @@ Inputs = Mapping[str, "np.ndarray | Sequence[bytes]"]
 
 @dataclass(frozen=True)
 class PredictCall:
-    """Ask a signature. Each input is an array or a list of strings, with the sequences along its first axis."""
+    """A prediction by a signature. Each input is an array or a list of strings, sequences along its first axis."""
 
     model: ModelChoice
     signature: str
@@ -58,7 +58,7 @@ class PredictCall:
     ids: Sequence[str]
 
     def part(self, start: int, stop: int) -> PredictCall:
-        """The call for some of the sequences."""
+        """Return the call for a range of its sequences."""
         inputs = {name: values[start:stop] for name, values in self.inputs.items()}
         return replace(self, inputs=inputs, ids=self.ids[start:stop])
 
@@ -72,21 +72,21 @@ class PredictCall:
 
 @dataclass(frozen=True)
 class StatusCall:
-    """Ask for the versions of a model."""
+    """The versions of a model."""
 
     model: ModelChoice
 
 
 @dataclass(frozen=True)
 class MetadataCall:
-    """Ask for the signatures of a model."""
+    """The signatures of a model."""
 
     model: ModelChoice
 
 
 @dataclass(frozen=True)
 class HealthCall:
-    """Ask whether a server serves at all."""
+    """The health of a server."""
 
 
 Call = PredictCall | StatusCall | MetadataCall | HealthCall
@@ -94,7 +94,7 @@ Call = PredictCall | StatusCall | MetadataCall | HealthCall
 
 @dataclass(frozen=True)
 class PredictReply:
-    """A signature's outputs by name; ``version`` is None over REST, which doesn't say it."""
+    """A signature's outputs by name; ``version`` is None over REST, which doesn't return it."""
 
     outputs: dict[str, np.ndarray]
     version: int | None = None
@@ -111,7 +111,7 @@ class VersionStatus:
 
 @dataclass(frozen=True)
 class ModelMetadata:
-    """The version that a model's name, version or label stands for now, and its signatures by name."""
+    """The version that a model's name, version or label selects now, and its signatures by name."""
 
     version: int | None
     signatures: dict[str, Signature]

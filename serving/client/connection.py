@@ -1,4 +1,4 @@
-"""Where a server is and how it is spoken to: address, encryption, headers, deadlines, attempts."""
+"""How to connect to a server: address, TLS, headers, deadlines, retries."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ DEFAULT_TIMEOUT = 60.0  # seconds: a server that restarts is back within half of
 
 @dataclass(frozen=True, kw_only=True)
 class Tls:
-    """An encrypted connection.
+    """TLS options.
 
     Attributes:
         ca: PEM file of the certificates to trust; None: those of the system.
-        certificate: PEM file of the client's own certificate, where the server asks for one.
+        certificate: PEM file of the client's own certificate, if the server requires one.
         key: PEM file of its private key.
 
     Raises:
@@ -40,7 +40,7 @@ class Tls:
             raise ConfigError("a client certificate and its key go together; only one of them is given")
 
     def read(self) -> tuple[bytes | None, bytes | None, bytes | None]:
-        """The contents of the three files.
+        """Read the three files.
 
         Raises:
             UserError: one can't be read.
@@ -57,23 +57,23 @@ def _read(path: Path | None) -> bytes | None:
 
 @dataclass(frozen=True, kw_only=True)
 class ConnectionOptions:
-    """How a server is spoken to.
+    """How to connect to a server.
 
     Attributes:
         target: HOST:PORT.
         transport: `grpc` or `rest`; a server has a port for each.
-        tls: encrypts. Without it only an address of this machine is spoken to, or any with ``plaintext``.
-        plaintext: sequences, answers and headers may go over the network as they are.
+        tls: encryption. Without it only an address of this machine is allowed, or any with ``plaintext``.
+        plaintext: allow sequences, predictions and headers to go over the network unencrypted.
         headers: sent with every request (gRPC: metadata), for example `authorization`.
         timeout: seconds for one request, with all its attempts.
-        attempts: most attempts of one request; another one is made only where the server is unavailable. None: as many
-            as ``timeout`` allows.
-        first_wait: seconds before the second attempt; doubled for each one after, and up to half of it again at random.
-        longest_wait: seconds between attempts at most.
-        largest_answer: bytes of an answer at most.
+        attempts: most attempts of one request; only an unavailable server is retried. None: as many as ``timeout``
+            allows.
+        first_wait: seconds before the second attempt; it doubles with each one, plus up to half of it at random.
+        longest_wait: most seconds between attempts.
+        largest_answer: most bytes of a response.
 
     Raises:
-        ConfigError: a value that can't be used.
+        ConfigError: a value is invalid.
     """
 
     target: str
@@ -97,13 +97,13 @@ class ConnectionOptions:
             raise ConfigError(f"attempts: expected at least 1, received {self.attempts}")
         if self.tls is None and not self.plaintext and not is_this_machine(host):
             raise ConfigError(
-                f"{self.target} is not this machine, so the connection is to be encrypted: give TLS options "
+                f"{self.target} is not this machine, so the connection must be encrypted: give TLS options "
                 "(tls=Tls(ca=...), --tls, --tls-ca FILE), or allow plain text on a network that you trust "
                 "(plaintext=True, --plaintext)"
             )
         for name, value in self.headers.items():
             good = name and all(sign.isascii() and (sign.isalnum() or sign in "-_.") for sign in name)
-            # The value may be a secret: it isn't shown.
+            # The value may be a secret: don't show it.
             if not good or not (value.isascii() and value.isprintable()):
                 raise ConfigError(
                     f"headers: {name!r}: expected a name of ASCII letters, digits and - _ . and a value of "
@@ -140,7 +140,7 @@ def _host(target: str) -> str:
 
 
 def is_this_machine(host: str) -> bool:
-    """Whether a host's name or address never leaves this machine."""
+    """Return whether a host's name or address stays on this machine."""
     if host == "localhost":
         return True
     try:

@@ -26,11 +26,11 @@ class ServingError(UserError):
 
 
 class Unavailable(ServingError):
-    """The server can't be reached, or says that it can't answer now: the one error that is worth another attempt."""
+    """The server can't be reached, or can't answer now: the only error that is retried."""
 
 
 class DeadlineExceeded(ServingError):
-    """No answer within the time given."""
+    """The request was not answered within its timeout."""
 
 
 class NotFound(ServingError):
@@ -39,7 +39,7 @@ class NotFound(ServingError):
 
 @dataclass(frozen=True)
 class Refused:
-    """A sequence that the server won't answer: its place in the request (from 0), its id, and the server's reason."""
+    """A sequence that the server refuses: its place in the request (from 0), its id, and the server's reason."""
 
     place: int
     sequence_id: str
@@ -47,13 +47,13 @@ class Refused:
 
 
 class InvalidRequest(ServingError):
-    """The server won't answer this request, whatever the time; ``refused`` are the sequences it is about."""
+    """The server refuses the request; ``refused`` are the sequences at fault."""
 
     refused: Sequence[Refused] = ()
 
 
-def refusal(refused: Sequence[Refused], target: str, *, more: bool) -> InvalidRequest:
-    """The error about some sequences; ``more`` if there may be others."""
+def refused_sequences(refused: Sequence[Refused], target: str, *, more: bool) -> InvalidRequest:
+    """Return the error for refused sequences; ``more`` if there may be others."""
     lines = [f"  sequence {each.sequence_id}: {each.reason}" for each in refused[:SHOWN]]
     rest = len(refused) - len(lines)
     if more:
@@ -63,7 +63,7 @@ def refusal(refused: Sequence[Refused], target: str, *, more: bool) -> InvalidRe
     listed = "\n".join(lines)
     error = InvalidRequest(
         f"{target} refuses {len(refused)} sequence{'s' if len(refused) > 1 else ''}{' at least' if more else ''}:\n"
-        f"{listed}\nCorrect or leave out what it names, or ask with on_error='collect', which answers the others",
+        f"{listed}\nCorrect or leave out these sequences, or set on_error='collect', which predicts the others",
         code="INVALID_ARGUMENT",
         details=refused[0].reason,
     )

@@ -33,19 +33,19 @@ from noisy_gru.serving.client.status_mapping import error_of
 
 
 def import_messages() -> None:
-    """Imports what making a transport imports."""
+    """Import TF Serving's messages."""
     from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc  # noqa: F401
 
 
 class _Wire:
-    """What calls and replies look like as messages, over a channel of either kind."""
+    """Calls and replies as protobuf messages."""
 
     def __init__(self, connection: ConnectionOptions) -> None:
         self.connection = connection
         self.metadata = tuple((name.lower(), value) for name, value in connection.headers.items())
 
     def options(self) -> list[tuple[str, int]]:
-        """The channel's options."""
+        """Return the channel's options."""
         host = self.connection.target.rpartition(":")[0].strip("[]")
         return [
             ("grpc.max_receive_message_length", self.connection.largest_answer),
@@ -57,14 +57,14 @@ class _Wire:
         ]
 
     def credentials(self) -> Any:
-        """The channel's credentials; None for plain text."""
+        """Return the channel's credentials; None for plain text."""
         if self.connection.tls is None:
             return None
         ca, certificate, key = self.connection.tls.read()
         return grpc.ssl_channel_credentials(ca, key, certificate)
 
     def methods(self, channel: Any) -> dict[type, Any]:
-        """The channel's method for each kind of call."""
+        """Return the channel's method for each kind of call."""
         from grpc_health.v1 import health_pb2_grpc
         from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
@@ -77,7 +77,7 @@ class _Wire:
         }
 
     def request(self, call: Call) -> Any:
-        """The message for a call."""
+        """Encode a call."""
         if isinstance(call, HealthCall):
             from grpc_health.v1 import health_pb2
 
@@ -96,10 +96,10 @@ class _Wire:
         return request
 
     def reply(self, call: Call, response: Any) -> Reply:
-        """What a message says.
+        """Decode a reply.
 
         Raises:
-            ServingError: it is not what was asked for.
+            ServingError: the reply is of another kind.
         """
         if isinstance(call, PredictCall):
             version = response.model_spec.version.value if response.model_spec.HasField("version") else None
@@ -113,7 +113,7 @@ class _Wire:
         return response.status == health_pb2.HealthCheckResponse.SERVING
 
     def error(self, call: Call, error: Any) -> ServingError:
-        """The error for what gRPC raised."""
+        """Return the error for a gRPC exception."""
         details = error.details() or error.code().value[1]
         return error_of(self.connection.target, call, error.code().name, details, self.connection.timeout)
 

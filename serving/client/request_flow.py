@@ -30,7 +30,7 @@ from noisy_gru.serving.client.errors import (
     Refused,
     ServingError,
     Unavailable,
-    refusal,
+    refused_sequences,
 )
 from noisy_gru.serving.client.predictions import Part
 from noisy_gru.serving.client.status_mapping import names_signature
@@ -109,7 +109,7 @@ async def predict_batch(
         if not collect and len(refused) >= SHOWN:
             break
     if refused and not collect:
-        raise refusal(refused, target, more=bool(ranges))
+        raise refused_sequences(refused, target, more=bool(ranges))
     return parts, refused
 
 

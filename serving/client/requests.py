@@ -1,4 +1,4 @@
-"""What a model is asked becomes calls: files and tables are read as training reads them, and cut into batches."""
+"""Build batched prediction requests from files and tables, using the training reader."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _EXPECTED = (
 
 
 def sources_of(data: Any, dataset: DatasetConfig) -> list[Source]:
-    """The sources that a model's user gives.
+    """Return the sources of data to predict.
 
     Args:
         data: a file or several, in a format of training; a DataFrame; a pyarrow Table or RecordBatch; or rows.
         dataset: the configuration.
 
     Raises:
-        DataError: it is none of these.
+        DataError: the data is none of these.
     """
     if isinstance(data, str | os.PathLike):
         data = [data]
@@ -68,10 +68,10 @@ def prediction_input(data: Any, dataset: DatasetConfig) -> PredictionInput:
 
 
 def serialized(examples: Iterable[Any]) -> list[bytes]:
-    """tf.Examples as bytes: they are, or they are messages.
+    """Serialize tf.Examples, which may be bytes already.
 
     Raises:
-        DataError: something that is neither.
+        DataError: something is neither message nor bytes.
     """
     if isinstance(examples, bytes | str | Mapping) or not isinstance(examples, Iterable):
         raise DataError(f"expected tf.Examples, one for each sequence, received {type(examples).__name__}")
@@ -89,10 +89,10 @@ def serialized(examples: Iterable[Any]) -> list[bytes]:
 
 
 def batches(call: PredictCall, most: int, largest: int) -> Iterator[tuple[int, PredictCall]]:
-    """A call in parts of at most ``most`` sequences and, where they are more than one, ``largest`` bytes.
+    """Cut a call into batches of at most ``most`` sequences and ``largest`` bytes; a larger sequence goes alone.
 
     Yields:
-        The place of a part's first sequence, and the part.
+        The place of a batch's first sequence, and the batch.
     """
     sizes = sum(_sizes(values) for values in call.inputs.values())
     ends = np.cumsum(np.broadcast_to(sizes, len(call.ids)))
@@ -105,7 +105,7 @@ def batches(call: PredictCall, most: int, largest: int) -> Iterator[tuple[int, P
 
 
 def _sizes(values: Any) -> np.ndarray | int:
-    """The bytes that each sequence takes in an input, about."""
+    """Return about how many bytes each sequence takes in an input."""
     if not isinstance(values, np.ndarray):
         return np.fromiter(map(len, values), np.int64, len(values))
     if not len(values):
@@ -116,7 +116,7 @@ def _sizes(values: Any) -> np.ndarray | int:
 
 
 def check_batches(batch_size: int, concurrency: int, largest_request: int) -> None:
-    """Raises ConfigError for numbers below 1."""
+    """Raise ConfigError for numbers below 1."""
     given = {"batch_size": batch_size, "concurrency": concurrency, "largest_request": largest_request}
     for name, value in given.items():
         if value < 1:

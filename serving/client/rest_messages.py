@@ -1,4 +1,4 @@
-"""What TF Serving's REST API reads and writes, in its row form."""
+"""Messages of TF Serving's REST API in its row form: encode requests, decode responses."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from noisy_gru.saved_model.c_api import DTYPE_NAMES
 from noisy_gru.saved_model.session import Signature, TensorSpec
 from noisy_gru.serving.client.calls import ModelChoice, ModelMetadata, PredictCall, VersionStatus
 
-# JSON doesn't say which kind of number it is.
+# JSON has one type for all numbers.
 _INTEGERS = ("class_id",)
 _NAMES = {"DT_FLOAT": "float32", "DT_DOUBLE": "float64", "DT_HALF": "float16"}
 _CODES = {name: code for code, name in DTYPE_NAMES.items()}
 
 
 def path_of(model: ModelChoice) -> str:
-    """The path of a model, version or label."""
+    """Return the path of a model, version or label."""
     path = f"/v1/models/{quote(model.name, safe='')}"
     if model.version is not None:
         return f"{path}/versions/{model.version}"
@@ -29,7 +29,7 @@ def path_of(model: ModelChoice) -> str:
 
 
 def body_of(call: PredictCall) -> bytes:
-    """The body of a prediction: an instance for each sequence."""
+    """Encode a prediction request: an instance for each sequence."""
     columns = {name: _json_values(values) for name, values in call.inputs.items()}
     if len(columns) == 1:
         (instances,) = columns.values()
@@ -52,7 +52,7 @@ def _b64(value: Any) -> Any:
 
 
 def outputs_of(predictions: list[Any]) -> dict[str, np.ndarray]:
-    """The outputs by name, from the rows of an answer; a signature with one output gives its value as the row."""
+    """Decode the rows of a response to outputs by name; a signature with one output has its values as rows."""
     if not predictions:
         return {}
     if not isinstance(predictions[0], Mapping):
@@ -64,8 +64,8 @@ def _array(name: str, values: list[Any]) -> np.ndarray:
     if not name.endswith("_bytes"):
         given = np.array(values)
         if given.size and given.dtype.kind not in ("iu" if name in _INTEGERS else "fiu"):
-            raise TypeError(f"{name} holds something else than numbers ({given.dtype})")
-        with np.errstate(over="ignore"):  # what float32 can't hold is infinite, which the client tells
+            raise TypeError(f"{name} holds values that are not numbers ({given.dtype})")
+        with np.errstate(over="ignore"):  # too large for float32 becomes infinite, which is reported as refused
             return given.astype(np.int64 if name in _INTEGERS else np.float32)
     decoded = _decoded(values)
     width = len(decoded[0]) if isinstance(decoded[0], list) else None
@@ -81,7 +81,7 @@ def _decoded(value: Any) -> Any:
 
 
 def error_details(body: bytes, reason: str) -> str:
-    """The server's details in the body of an error; else those of whoever answered in its place."""
+    """Return the server's message in the body of an error, or the text of another server, such as a proxy."""
     try:
         return str(json.loads(body)["error"])
     except (ValueError, KeyError, TypeError, RecursionError):
@@ -90,7 +90,7 @@ def error_details(body: bytes, reason: str) -> str:
 
 
 def statuses_of(content: Any) -> list[VersionStatus]:
-    """The versions in the answer about a model."""
+    """Decode the versions of a model."""
     return [
         VersionStatus(int(each["version"]), each["state"], (each.get("status") or {}).get("error_message", ""))
         for each in content["model_version_status"]
@@ -98,7 +98,7 @@ def statuses_of(content: Any) -> list[VersionStatus]:
 
 
 def metadata_of(content: Any) -> ModelMetadata:
-    """Version and signatures in the answer about a model's metadata."""
+    """Decode a model's version and signatures."""
     version = content["model_spec"].get("version")
     signatures = {
         name: Signature(

@@ -24,14 +24,14 @@ _MOST_RATIO = 50
 
 
 class _Wire:
-    """What calls and replies look like over HTTP."""
+    """Calls and replies as HTTP requests and responses."""
 
     def __init__(self, connection: ConnectionOptions) -> None:
         self.connection = connection
         self._limit = connection.largest_answer
 
     def options(self) -> dict[str, Any]:
-        """The options of an httpx client."""
+        """Return the options of an httpx client."""
         connection = self.connection
         host = connection.target.rpartition(":")[0].strip("[]")
         options: dict[str, Any] = {
@@ -44,10 +44,10 @@ class _Wire:
         return options
 
     def request(self, call: Call, timeout: float) -> dict[str, Any]:
-        """The arguments of ``httpx.Client.stream``.
+        """Return the arguments of ``httpx.AsyncClient.stream``.
 
         Raises:
-            ServingError: REST has no such question.
+            ServingError: REST has no such call.
         """
         if isinstance(call, HealthCall):
             raise error_of(self.connection.target, call, "UNIMPLEMENTED", "REST has no health service", timeout)
@@ -56,7 +56,7 @@ class _Wire:
             body = body_of(call)
             headers = {"content-type": "application/json"}
             packed = _gzipped(body) if len(body) >= _GZIP_FROM else b""
-            # Servers take much that unpacks from little for an attack.
+            # Servers refuse bodies that unpack to many times their size.
             if packed and len(packed) * _MOST_RATIO >= len(body):
                 body, headers["content-encoding"] = packed, "gzip"
             return {
@@ -71,10 +71,10 @@ class _Wire:
         return {**arguments, "url": path_of(call.model)}
 
     def reply(self, call: Call, response: httpx.Response, body: bytes) -> Reply:
-        """What a response says.
+        """Decode a response.
 
         Raises:
-            ServingError: an error, or not what was asked for.
+            ServingError: the response is an error, or of another kind.
         """
         if response.status_code != 200:
             code = CODES.get(response.status_code, f"HTTP_{response.status_code}")
@@ -88,13 +88,13 @@ class _Wire:
             return metadata_of(content) if isinstance(call, MetadataCall) else statuses_of(content)
         except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, RecursionError) as error:
             raise ServingError(
-                f"{self.connection.target}: the answer can't be read ({error!r}). Is this TF Serving's REST port?",
+                f"{self.connection.target}: the response can't be read ({error!r}). Is this TF Serving's REST port?",
                 code="INTERNAL",
             ) from error
 
     @contextmanager
     def errors(self, call: Call) -> Iterator[None]:
-        """What httpx raises in the block becomes what it is."""
+        """Raise httpx' exceptions of the block as ServingError."""
         target, timeout = self.connection.target, self.connection.timeout
         try:
             yield
@@ -112,21 +112,21 @@ class _Wire:
                 raise error_of(target, call, "UNAVAILABLE", details, timeout) from error
             raise ServingError(f"{target}: {details}", details=details) from error
         except ssl.SSLError as error:
-            # With TLS 1.3 a server refuses a client's certificate in its first answer, which httpx passes on as it is.
+            # With TLS 1.3 a server refuses a client's certificate in its first response; httpx doesn't wrap the error.
             raise ServingError(
                 f"{target}: {error}. Give the client's certificate that the server asks for (tls.certificate, tls.key)",
                 details=str(error),
             ) from error
 
     def deadline(self, call: Call) -> ServingError:
-        """The error for a request whose time is over."""
+        """Return the error for a request whose timeout passed."""
         return error_of(self.connection.target, call, "DEADLINE_EXCEEDED", "", self.connection.timeout)
 
     def check_size(self, size: int) -> None:
-        """Raises ServingError for an answer that is larger than allowed."""
+        """Raise ServingError for a response that is too large."""
         if size > self._limit:
             raise ServingError(
-                f"{self.connection.target}: the answer is larger than {self._limit} bytes. Send fewer sequences in a "
+                f"{self.connection.target}: the response is larger than {self._limit} bytes. Send fewer sequences in a "
                 "request (batch_size), or allow more (largest_answer)",
                 code="RESOURCE_EXHAUSTED",
             )
@@ -186,7 +186,7 @@ def _ssl_context(connection: ConnectionOptions) -> ssl.SSLContext:
     tls = connection.tls
     if tls is None:
         raise TypeError("there are no TLS options")
-    tls.read()  # a file that can't be read is told by its name
+    tls.read()  # raises an error with the file's name
     try:
         context = ssl.create_default_context(cafile=str(tls.ca) if tls.ca else None)
         if tls.certificate is not None and tls.key is not None:
@@ -198,7 +198,7 @@ def _ssl_context(connection: ConnectionOptions) -> ssl.SSLContext:
 
 
 def _is_certificate(error: BaseException) -> bool:
-    """Whether a connection failed because the server's certificate isn't trusted: another attempt won't help."""
+    """Return whether a connection failed because the server's certificate isn't trusted, which no retry changes."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError):

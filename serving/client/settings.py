@@ -67,24 +67,24 @@ class ClientSettings:
         transport: `grpc` or `rest`; None: `rest` for a URL, else `grpc`.
         model_version: a version by its number; by default the newest that is served.
         version_label: a version by its label, in place of a number.
-        batch_size: sequences in one request at most.
-        largest_request: bytes of sequences in one request at most; a longer sequence goes alone. Many servers take no
-            more than 4 MiB.
-        concurrency: requests at a time.
+        batch_size: most sequences in one request.
+        largest_request: most bytes of sequences in one request; a longer sequence is sent alone. Many servers accept
+            no more than 4 MiB.
+        concurrency: most requests at a time.
         timeout: seconds for one request, with all its attempts.
-        attempts: of one request; another one is made only where the server is unavailable. None: as many as ``timeout``
-            allows, so a restart of half a minute is waited for.
+        attempts: most attempts of one request; only an unavailable server is retried. None: as many as ``timeout``
+            allows, which outlasts a restart of half a minute.
         first_wait: seconds before the second attempt; it doubles, and a part of it is random.
         longest_wait: seconds between attempts at most.
         tls: encrypts the connection; True: with the system's certificates.
         plaintext: allows an unencrypted connection to another machine.
         headers: sent with every request (gRPC: metadata).
-        largest_answer: bytes of an answer at most.
+        largest_answer: most bytes of a response.
         clock: seconds, of any beginning.
-        sleep: waits for seconds; a coroutine function for ``AsyncClient``. None: the real one.
+        sleep: waits for seconds; a coroutine function for ``AsyncClient``. None: wait in real time.
 
     Raises:
-        ConfigError: values that can't be used, or not together.
+        ConfigError: a value is invalid, or values exclude each other.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class ClientSettings:
     ) -> None:
         check_batches(batch_size, concurrency, largest_request)
         if tls and plaintext:
-            raise ConfigError("a connection is encrypted (tls) or not (plaintext); both are given")
+            raise ConfigError("tls and plaintext exclude each other; both are given")
         address, spoken, encryption = split_url(target, transport, Tls() if tls is True else tls or None)
         self.dataset = dataset
         self.clock, self.sleep = clock, sleep
@@ -165,8 +165,8 @@ class ClientSettings:
             shown = "; ".join(f"example {names[place]}: {problem}" for place, problem in list(problems.items())[:SHOWN])
             rest = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
             raise DataError(
-                f"expected tf.Examples of this data set. {shown}{rest}. Correct or leave out what it names, or ask "
-                "with on_error='collect', which answers the others"
+                f"expected tf.Examples of this data set. {shown}{rest}. Correct or leave out what it names, or set "
+                "on_error='collect', which predicts the others"
             )
         refused = [Refused(place, names[place], problem) for place, problem in problems.items()]
         places = [place for place in range(len(found)) if place not in problems]

@@ -1,4 +1,4 @@
-"""A server's status becomes the error that it is, the same for gRPC and REST."""
+"""Map gRPC and HTTP status codes to client exceptions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from noisy_gru.serving.client.calls import Call, HealthCall, PredictCall
 from noisy_gru.serving.client.errors import DeadlineExceeded, InvalidRequest, NotFound, ServingError, Unavailable
 
-# How TF Serving's REST API shows a status, and what gateways before it say.
+# HTTP codes of TF Serving's REST API, and of gateways before it.
 CODES = {
     400: "INVALID_ARGUMENT",
     401: "UNAUTHENTICATED",
@@ -34,28 +34,28 @@ _LONGEST = 1000
 
 
 def shorten_details(details: str) -> str:
-    """A server's details without TensorFlow's report of where in the graph it was."""
+    """Remove TensorFlow's graph location from a server's message."""
     details = re.split(r"\s*\[\[\{\{node|\n\t ?\[\[|\nStack trace|\nErrors may have originated", details, maxsplit=1)[0]
     details = " ".join(details.split())
     return details if len(details) <= _LONGEST else details[:_LONGEST] + "…"
 
 
 def error_of(target: str, call: Call, code: str, details: str, timeout: float) -> ServingError:
-    """The error for a status.
+    """Return the exception for a status.
 
     Args:
         target: the server's address.
-        call: what was asked.
-        code: gRPC's name of the status.
-        details: the server's.
-        timeout: seconds that the request had.
+        call: that failed.
+        code: name of the gRPC status.
+        details: the server's message.
+        timeout: of the request in seconds.
     """
     details = shorten_details(details)
     what = str(call) if isinstance(call, PredictCall) else "the request"
-    said = f": {details}" if details else ""
+    suffix = f": {details}" if details else ""
     if code == "UNAVAILABLE":
         hint = ". Is this the REST port?" if "http1" in details.lower() else ""
-        return Unavailable(f"{target} is unavailable{said}{hint}", code=code, details=details)
+        return Unavailable(f"{target} is unavailable{suffix}{hint}", code=code, details=details)
     if code == "DEADLINE_EXCEEDED":
         advice = "Give a longer timeout" + (
             ", or fewer sequences in a request (batch_size)" if len_of(call) > 1 else ""
@@ -65,23 +65,23 @@ def error_of(target: str, call: Call, code: str, details: str, timeout: float) -
         )
     missing = code == "NOT_FOUND" or (code in ("INVALID_ARGUMENT", "FAILED_PRECONDITION") and is_missing(details))
     if missing and not isinstance(call, HealthCall):
-        return NotFound(f"{target} has no {call.model}{said}", code="NOT_FOUND", details=details)
+        return NotFound(f"{target} has no {call.model}{suffix}", code="NOT_FOUND", details=details)
     if code == "INVALID_ARGUMENT":
-        return InvalidRequest(f"{target} refuses {what}{said}", code=code, details=details)
+        return InvalidRequest(f"{target} refuses {what}{suffix}", code=code, details=details)
     advice = f". {_ADVICE[code]}" if code in _ADVICE else ""
-    return ServingError(f"{target} failed on {what} with {code}{said}{advice}", code=code, details=details)
+    return ServingError(f"{target} failed on {what} with {code}{suffix}{advice}", code=code, details=details)
 
 
 def is_missing(details: str) -> bool:
-    """Whether a refusal is about the model's label or signature, which TF Serving calls an invalid argument."""
+    """Return whether a message is about a missing label or signature, which TF Serving calls an invalid argument."""
     return _LABEL in details.lower() or bool(_SIGNATURE.search(details))
 
 
 def names_signature(details: str) -> bool:
-    """Whether the server's details are about a signature that isn't there."""
+    """Return whether the server's message is about a missing signature."""
     return bool(_SIGNATURE.search(details))
 
 
 def len_of(call: Call) -> int:
-    """How many sequences a call is about."""
+    """Return the number of sequences of a call."""
     return len(call.ids) if isinstance(call, PredictCall) else 0

@@ -39,23 +39,23 @@ class _Stream:
         return self._states.entities
 
     def state_dict(self, entities: Iterable[str] | None = None) -> dict[str, Any]:
-        """The states of all entities, or of some, as JSON can hold them.
+        """Return the states of all entities, or of some, for JSON.
 
         Raises:
-            DataError: an entity has none.
+            DataError: an entity has no state.
         """
         return self._states.state_dict(entities)
 
     def load_state_dict(self, states: Mapping[str, Any]) -> None:
-        """Put states back that ``state_dict`` gave, beside those that are there.
+        """Add the states that ``state_dict`` returned.
 
         Raises:
-            DataError: they are of another model or version, or none at all.
+            DataError: they are of another model or version, or invalid.
         """
         self._states.load_state_dict(states)
 
     def forget(self, entities: Iterable[str]) -> None:
-        """Drop the states of entities: their next event is their first."""
+        """Remove the states of entities: their next event is their first."""
         self._states.forget(entities)
 
 

@@ -165,7 +165,7 @@ class States:
         except NotFound as error:
             raise NotFound(
                 f"{error}. The states of this stream are those of {self.model}, and mean nothing to another version: "
-                "open a stream anew, and send each entity's history",
+                "open a new stream, and send each entity's history",
                 code=error.code,
                 details=error.details,
             ) from error
@@ -174,7 +174,7 @@ class States:
         if states is None or states.shape != (count, self.width):
             had = "no state" if states is None else f"states of the shape {list(states.shape)}"
             raise ServingError(
-                f"{self._settings.connection.target}: {STEP} of {self.model} answered with {had}; expected "
+                f"{self._settings.connection.target}: {STEP} of {self.model} returned {had}; expected "
                 f"{[count, self.width]}",
                 code="INTERNAL",
             )
@@ -211,16 +211,17 @@ class States:
                 if not (good and np.isfinite(vector).all() and np.abs(vector).max(initial=0.0) <= _LARGEST):
                     damaged.append(name)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise DataError(f"expected what state_dict() gave, received something else: {error!r}") from error
+            raise DataError(f"expected the result of state_dict(), received something else: {error!r}") from error
         if damaged:
             raise DataError(
-                f"the states of {', '.join(map(str, damaged))} are not what state_dict() gave: their numbers changed "
-                "since. Leave them out, and send the history of these entities anew"
+                f"the states of {', '.join(map(str, damaged))} are not those that state_dict() returned: their numbers "
+                "have changed. Leave them out, and send the history of these entities again"
             )
         if origin != (self.model.name, self.model.version):
             raise DataError(
                 f"these states are of model {origin[0]}, version {origin[1]}; this stream is of {self.model}. A state "
-                "means nothing to another version: ask that version (model_version), or send each entity's history anew"
+                "means nothing to another version: choose that version (model_version), or send each "
+                "entity's history again"
             )
         wrong = [name for name, entity in found.items() if len(entity.vector) != self.width]
         if wrong:

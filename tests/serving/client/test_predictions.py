@@ -59,10 +59,10 @@ def test_nothing(task):
 @pytest.mark.parametrize(
     ("outputs", "task", "told"),
     [
-        ({"predictions": np.zeros((2, 1))}, CLASSES, "answered with predictions; expected probabilities, class_id"),
+        ({"predictions": np.zeros((2, 1))}, CLASSES, "returned predictions; expected probabilities, class_id"),
         (class_outputs("a"), NUMBER, "expected predictions .regression.. Is it a model of this configuration?"),
         ({"predictions": np.zeros((2, 1))}, AHEAD, r"shape \[2, 1\]; expected \[2, 2, 2\]"),
-        ({"predictions": np.zeros((3, 1))}, NUMBER, "about 2 sequences and answered with 3 of predictions"),
+        ({"predictions": np.zeros((3, 1))}, NUMBER, "returned 3 of predictions for 2 sequences"),
     ],
 )
 def test_a_model_of_another_task(outputs, task, told):
@@ -73,9 +73,9 @@ def test_a_model_of_another_task(outputs, task, told):
 @pytest.mark.parametrize(
     ("output", "value", "told"),
     [
-        ("label_bytes", np.array([b"\xff"], object), "label_bytes is no text in UTF-8"),
-        ("labels_bytes", np.array([[b"a", b"\xff"]], object), "labels_bytes is no text in UTF-8"),
-        ("label_bytes", np.array([1.0], np.float32), "label_bytes is no text in UTF-8"),
+        ("label_bytes", np.array([b"\xff"], object), "label_bytes is not text in UTF-8"),
+        ("labels_bytes", np.array([[b"a", b"\xff"]], object), "labels_bytes is not text in UTF-8"),
+        ("label_bytes", np.array([1.0], np.float32), "label_bytes is not text in UTF-8"),
         ("labels_bytes", np.array([[b"a"]], object), r"labels_bytes of \[1, 1\]; expected \[1, classes\] of both"),
         ("probabilities", np.array([0.5], np.float32), r"probabilities of the shape \[1\]"),
     ],

@@ -153,7 +153,7 @@ def test_settings_that_cannot_be_used(options, told):
 
 @pytest.mark.parametrize("host", ["10.0.0.7", "example.com", "localhost.example.com", "[2001:db8::1]", "0.0.0.0"])
 def test_plain_text_leaves_this_machine_only_when_asked(host):
-    with pytest.raises(ConfigError, match="is not this machine, so the connection is to be encrypted"):
+    with pytest.raises(ConfigError, match="is not this machine, so the connection must be encrypted"):
         ConnectionOptions(target=f"{host}:8500")
     ConnectionOptions(target=f"{host}:8500", plaintext=True)
     ConnectionOptions(target=f"{host}:8500", tls=Tls())

@@ -257,7 +257,7 @@ def test_an_answer_that_drips_does_not_outlast_the_deadline(asker, begin):
     ],
 )
 def test_an_answer_that_is_none(asker, body):
-    told = r"the answer can't be read .* Is this TF Serving's REST port\?"
+    told = r"the response can't be read .* Is this TF Serving's REST port\?"
     with scripted_rest(ScriptedRest(in_turn((200, body)))) as server, pytest.raises(ServingError, match=told):
         asker.open(server.address)("predict_examples", [EMPTY])
 
@@ -271,7 +271,7 @@ def test_an_answer_larger_than_allowed(asker):
 def test_fewer_answers_than_sequences(asker):
     with scripted_rest(ScriptedRest(in_turn((200, {"predictions": [[1.0]]})))) as server:
         found = asker.open(server.address)("predict_examples", [EMPTY, EMPTY])
-        with pytest.raises(Exception, match="asked about 2 sequences and answered with 1 of predictions"):
+        with pytest.raises(Exception, match="returned 1 of predictions for 2 sequences"):
             found.answers  # noqa: B018
 
 

@@ -195,7 +195,7 @@ def test_states_that_do_not_fit(asker, model):
     with pytest.raises(DataError, match="there is no state of b"):
         stream.state_dict(["b"])
     for garbage in ({}, {**kept, "entities": {"a": {"state": "!", "time": 0}}}, {**kept, "entities": [1]}):
-        with pytest.raises(DataError, match=r"expected what state_dict\(\) gave"):
+        with pytest.raises(DataError, match=r"expected the result of state_dict\(\)"):
             stream.load_state_dict(garbage)
     short = {"a": {"state": "AACAPw==", "time": 0}}
     with pytest.raises(DataError, match="the states of a have another size than 2"):
@@ -205,11 +205,11 @@ def test_states_that_do_not_fit(asker, model):
         damaged = raw.copy()
         damaged[place] = number
         entity = {**kept["entities"]["a"], "state": base64.b64encode(damaged.tobytes()).decode()}
-        with pytest.raises(DataError, match=r"the states of a are not what state_dict\(\) gave"):
+        with pytest.raises(DataError, match=r"the states of a are not those that state_dict\(\) returned"):
             stream.load_state_dict({**kept, "entities": {"a": entity}})
         if abs(number) > 100 or number != number:  # such are found without a checksum, too
             del entity["crc32"]
-            with pytest.raises(DataError, match=r"the states of a are not what state_dict\(\) gave"):
+            with pytest.raises(DataError, match=r"the states of a are not those that state_dict\(\) returned"):
                 stream.load_state_dict({**kept, "entities": {"a": entity}})
     without = {name: value for name, value in kept["entities"]["a"].items() if name != "crc32"}
     stream.load_state_dict({**kept, "entities": {"a": without}})
