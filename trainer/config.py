@@ -1,4 +1,4 @@
-"""The part of the configuration that says what is trained and how."""
+"""The `model`, `training`, `tuner` and `warm_start` sections of the configuration."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from noisy_gru.schema.errors import ConfigError
 
 
 def _on_or_off(value: Any) -> Any:
-    """YAML reads on and off as true and false."""
+    """Map YAML's booleans back to on and off."""
     return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
 
 
@@ -194,7 +194,7 @@ class WarmStartConfig(Section):
 
 
 class TrainerConfig(Section):
-    """What the module file receives: the model and how it is trained."""
+    """Configuration of the Trainer's module file: the model and its training."""
 
     model: ModelConfig = Field(default_factory=ModelConfig)
     training: TrainingConfig = Field(default_factory=TrainingConfig)
@@ -209,16 +209,16 @@ class TrainerConfig(Section):
 
 
 def model_problems(config: ModelConfig, dataset: DatasetConfig) -> list[str]:
-    """What the data set's columns, `serving_step` or `onnx` don't allow of the model, in words; empty if all fits."""
+    """Return messages about model settings that the columns, `serving_step` or `onnx` don't allow; empty if none."""
     return [*_difference_problems(config, dataset), *_step_problems(config, dataset), *_onnx_problems(config, dataset)]
 
 
 def check_model_config(config: ModelConfig, dataset: DatasetConfig) -> None:
-    """Refuse a model that the data set's columns can't feed, or that can't be served as the configuration wants.
+    """Check that the data set's columns fit the model, and that it can be served as configured.
 
     Raises:
         ConfigError: `model.target: difference` without forecasting of observed targets; `model.serving_step` with what
-            needs the whole sequence at once; `model.onnx` with what the file has no words for.
+            needs the whole sequence at once; `model.onnx` with features that the file can't express.
     """
     problems = model_problems(config, dataset)
     if problems:
@@ -242,7 +242,7 @@ def _difference_problems(config: ModelConfig, dataset: DatasetConfig) -> list[st
 
 
 def _step_problems(config: ModelConfig, dataset: DatasetConfig) -> list[str]:
-    """What needs more than the steps so far and a state of fixed size."""
+    """Return messages about settings that need more than the steps so far and a state of fixed size."""
     if not config.serving_step:
         return []
     problems = []
@@ -266,7 +266,7 @@ def _step_problems(config: ModelConfig, dataset: DatasetConfig) -> list[str]:
 
 
 def _onnx_problems(config: ModelConfig, dataset: DatasetConfig) -> list[str]:
-    """What the ONNX file has no words for."""
+    """Return messages about settings that the ONNX file can't express."""
     if not config.onnx:
         return []
     problems = []

@@ -1,4 +1,4 @@
-"""What the pipeline tells the module file, through TFX's `custom_config`."""
+"""The `custom_config` that the pipeline passes to the TFX module file."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class CustomConfig:
     Attributes:
         dataset: columns, task, windows and splits.
         trainer: the model and how it is trained.
-        fingerprint: of the package's source; part of TFX's cache key, and told on.
-        working_dir: a folder that outlives an execution, where an interrupted training goes on; None: it starts anew.
-        warm_start: how far a base model may differ; it counts for the Trainer alone, and only with a base model.
+        fingerprint: of the package's source; part of TFX's cache key.
+        working_dir: a folder that outlives an execution, for checkpoints; None: an interrupted training restarts.
+        warm_start: how far a base model may differ; only used by the Trainer, and with a base model.
     """
 
     dataset: DatasetConfig
@@ -42,7 +42,7 @@ class CustomConfig:
 
     @classmethod
     def parse(cls, custom_config: Mapping[str, Any] | None) -> CustomConfig:
-        """Read `custom_config`; a section may be a mapping or JSON text.
+        """Parse `custom_config`; a section may be a mapping or JSON text.
 
         Raises:
             ConfigError: `dataset` is missing, or a section does not validate.
@@ -62,7 +62,7 @@ class CustomConfig:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The mapping that `parse` reads back."""
+        """Return the mapping that `parse` reads."""
         config: dict[str, Any] = {
             DATASET: self.dataset.model_dump(mode="json"),
             TRAINER: self.trainer.model_dump(mode="json"),

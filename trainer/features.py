@@ -1,4 +1,4 @@
-"""Names, dtypes and shapes of what Transform writes, the model reads and serving answers with.
+"""Names, dtypes and shapes of Transform's outputs, the model's inputs, and the served outputs.
 
 Transform writes each sequence flat, which is cheap to parse; `model_inputs` makes a padded batch of it for evaluation
 and serving, and `flat_sequences` the same one for training, from sequences that are kept in memory.
@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from noisy_gru.schema.config import ClassificationConfig, DatasetConfig, FeatureConfig, ForecastingConfig
 
-# What Transform writes for each sequence. T is its steps and, if a feature is known in advance, the horizon's.
+# Transform's outputs for each sequence. T is its steps and, if a feature is known in advance, the horizon's.
 FEATURES = "features"  # float32, ragged [B, T * channels]: steps by channels, scaled
 LENGTH = "length"  # int64 [B]: T
 LABEL = "label"  # int64 [B]: the class, -1 where it was never seen in train
@@ -37,7 +37,7 @@ SERVING_STEP = "serving_step"  # only with `model.serving_step`
 EVALUATION_LABELS = "evaluation_labels"
 EXAMPLES = "examples"
 LENGTHS = "lengths"
-STATE = "state"  # float32 [B, S]: what a stream has seen, opaque to clients; zeros: nothing yet
+STATE = "state"  # float32 [B, S]: the model's state of a stream, opaque to clients; zeros for a new stream
 PROBABILITIES = "probabilities"
 CLASS_ID = "class_id"
 LABEL_BYTES = "label_bytes"
@@ -47,7 +47,7 @@ PREDICTIONS = "predictions"
 
 @dataclass(frozen=True)
 class Layout:
-    """How the columns of a data set lie in the tensors: everything follows from its configuration."""
+    """The layout of a data set's columns in tensors, as its configuration determines it."""
 
     dataset: DatasetConfig
 
@@ -101,7 +101,7 @@ class Layout:
 
     @property
     def raw_targets(self) -> list[str]:
-        """Keys of the raw tf.Example that hold the answer."""
+        """Keys of the raw tf.Example that hold the label or targets."""
         task = self.dataset.task
         return [f"target/{name}" for name in task.targets] if isinstance(task, ForecastingConfig) else [task.label]
 
@@ -121,7 +121,7 @@ class Layout:
 
 
 def model_inputs(transformed: Mapping[str, Any], layout: Layout) -> dict[str, tf.Tensor]:
-    """Pad a batch of transformed sequences to what the model reads.
+    """Pad a batch of transformed sequences to the model's inputs.
 
     Args:
         transformed: Transform's outputs, as named above.

@@ -1,8 +1,8 @@
-"""The epochs of a training in one process: `model.fit`, without what it spends between steps and between epochs.
+"""The training loop of one process: `model.fit` without its overhead between steps and between epochs.
 
-Keras' fit makes a new iterator twice in each epoch, and once in each evaluation, which costs as much as many steps of a
+Keras' fit creates an iterator twice in each epoch, and once in each evaluation, which costs as much as many steps of a
 small model. Here one iterator runs through all epochs, so the first batches of an epoch are ready when the last one
-ends, and a call of TensorFlow does many steps. Callbacks are Keras' own kind; those of a batch are called after so many
+ends, and one call of TensorFlow runs many steps. Callbacks are Keras' own; their batch hooks are called after that many
 steps, as with Keras' `steps_per_execution`.
 """
 
@@ -31,17 +31,17 @@ def run_epochs(
     epochs: int,
     callbacks: Sequence[keras.callbacks.Callback],
 ) -> dict[str, list[float]]:
-    """As `model.fit`, for the order of the sequences that follows from the number of each epoch.
+    """Fit a model in the order of the sequences that each epoch's number determines; see `model.fit`.
 
-    With `padded_lengths`, the steps are compiled for each of these first, which is said on screen.
+    With `padded_lengths`, the steps are compiled for each of them first, which is logged.
 
     Args:
         model: compiled, with its optimizer built.
-        train: to fit.
-        held_out: to evaluate after each epoch; it may be empty.
-        initial_epoch: epochs that are done.
-        epochs: most epochs, those included.
-        callbacks: as `fit` takes them.
+        train: the train split.
+        held_out: the eval split, evaluated after each epoch; it may be empty.
+        initial_epoch: number of finished epochs.
+        epochs: most epochs, including the finished ones.
+        callbacks: as for `fit`.
 
     Returns:
         The logs of each epoch, by name.
@@ -52,7 +52,7 @@ def run_epochs(
         compile_ahead(model, [("training", train, training)] + (evaluating.parts if evaluating else []))
     model.train_function = training
     history = model.fit(
-        # Keras looks at a batch even if nothing is left to do.
+        # Keras reads a batch even if no epoch is left.
         train.epochs(initial_epoch, max(epochs, initial_epoch + 1)),
         steps_per_epoch=train.steps,
         initial_epoch=initial_epoch,
@@ -66,7 +66,7 @@ def run_epochs(
 
 
 class _Steps:
-    """Several steps in a call, on batches that go on; so many that a pass ends where it should.
+    """Several steps in one call, on one iterator; a call never crosses the end of a pass.
 
     Args:
         model: compiled.
@@ -94,14 +94,14 @@ class _Steps:
         self._done = 0
 
     def __call__(self, batches: Any) -> Any:
-        """The next steps of the pass; the logs of the last one."""
+        """Run the next steps of the pass, and return the logs of the last one."""
         count = min(self.per_call, self.per_pass - self._done)
         self._done = (self._done + count) % self.per_pass
         return self.several(batches, tf.constant(count))
 
 
 class _Evaluation(keras.callbacks.Callback):
-    """Puts the metrics over all of a split into the logs of each epoch, as `val_<name>`. The first of the callbacks."""
+    """Adds the metrics over a split to the logs of each epoch, as `val_<name>`. It must be the first callback."""
 
     def __init__(self, model: keras.Model, data: SequenceData):
         super().__init__()
@@ -119,23 +119,23 @@ class _Evaluation(keras.callbacks.Callback):
 def compile_ahead(
     model: keras.Model, parts: Sequence[tuple[str, SequenceData, Any]], *, clock: Callable[[], float] = time.monotonic
 ) -> None:
-    """Compile steps for every shape there is, and say what it takes; the model stays as it was.
+    """Compile steps for every shape, and log the seconds; the model's variables don't change.
 
     Args:
         model: compiled, with its optimizer built.
         parts: the step's name, its data with `padded_lengths`, and its `_Steps`.
-        clock: seconds that never go back.
+        clock: monotonic, in seconds.
     """
     inputs, answer, _ = next(iter(parts[0][1].one_of_each_shape()))
-    # Keras makes the metrics' variables when it sees the first batch, and a compiled step may make none.
+    # Keras creates the metrics' variables at the first batch, which a compiled step may not.
     model.compute_metrics(inputs, answer, tf.zeros([tf.shape(answer)[0], *model.output_shape[1:]]))
     variables = {id(each): each for each in [*model.variables, *model.optimizer.variables]}.values()
     before = [variable.numpy() for variable in variables]
     for name, data, steps in parts:
         for number, length in enumerate(data.padded_lengths):
-            began = clock()
+            start = clock()
             steps.several(iter(data.one_of_each_shape().skip(number).take(1)), tf.constant(1))
-            seconds = clock() - began
+            seconds = clock() - start
             report(
                 f"XLA compiled the {name} step for {data.config.batch_size} sequences of {length} steps "
                 f"({number + 1} of {len(data.padded_lengths)} shapes) in {seconds:.1f} s",

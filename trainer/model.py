@@ -21,7 +21,7 @@ PACKAGE = "noisy_gru"
 
 @dataclass(frozen=True)
 class VocabularySizes:
-    """What the model must know of the fitted Transform: how many classes, and how many ids each categorical has."""
+    """Sizes of the fitted vocabularies: the number of classes, and of ids of each categorical feature."""
 
     classes: int = 0
     vocabularies: tuple[int, ...] = ()
@@ -29,9 +29,9 @@ class VocabularySizes:
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class LengthMask(keras.layers.Layer):
-    """From features [B, T, F] and lengths [B] to a bool mask [B, T]: True for the steps that count.
+    """Masks steps after the end: features [B, T, F] and lengths [B] to a bool mask [B, T], True where a step counts.
 
-    Never a value: a real step may be all zeros.
+    The mask never follows from values: a real step may be all zeros.
     """
 
     def call(self, features: Any, lengths: Any) -> Any:
@@ -78,10 +78,10 @@ def build_model(
 
     Args:
         config: the stack and the head.
-        layout: which inputs there are.
+        layout: of the inputs.
         sizes: of the fitted vocabularies.
         seed: layer i draws its noise and dropout with seed + i.
-        for_serving: the same weights and answers, without the ops that a server can't run or that are random: no cuDNN,
+        for_serving: the same weights and outputs, without ops that a server can't run or that are random: no cuDNN,
             and no dropout in the GRUs, whose masks Keras draws in inference too.
 
     Returns:

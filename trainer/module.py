@@ -1,7 +1,7 @@
-"""The TFX module file: what Transform, Trainer and Tuner call. It only hands on.
+"""The TFX module file, with the callbacks of Transform, Trainer and Tuner. It only delegates.
 
 Each component gets the same `custom_config`: {"dataset": <DatasetConfig JSON>, "trainer": <TrainerConfig JSON>,
-"fingerprint": <of the source>, "working_dir": <optional: where an interrupted training goes on>}.
+"fingerprint": <of the source>, "working_dir": <optional: folder of checkpoints>}.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What training minimises and how: loss, metrics, learning rate schedule and optimizer from the configuration."""
+"""Loss, metrics, learning rate schedule and optimizer of the configuration."""
 
 # Keras' type hints give None for what a model or an operation returns.
 # pyright: reportOptionalOperand=false, reportOptionalSubscript=false, reportOptionalMemberAccess=false, reportOperatorIssue=false, reportArgumentType=false
@@ -15,7 +15,7 @@ from keras import ops
 from noisy_gru.trainer.config import TrainingConfig
 from noisy_gru.trainer.features import Layout
 
-# More in one call save nothing that could be measured.
+# More steps in one call save nothing measurable.
 _MOST_STEPS = 32
 
 
@@ -60,7 +60,7 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def learning_rate(config: TrainingConfig, steps_per_epoch: int, epochs: int) -> float | WarmupSchedule:
-    """The learning rate of the configuration: a number, or a schedule over the steps."""
+    """Return the learning rate of the configuration: a number, or a schedule over the steps."""
     schedule = config.schedule
     if schedule.kind == "constant" and not schedule.warmup_epochs:
         return config.learning_rate
@@ -86,8 +86,8 @@ def compile_model(
     """Give the model its optimizer, loss and metrics.
 
     Args:
-        model: as `build_model` makes it.
-        config: of the training.
+        model: of `build_model`.
+        config: the training section.
         layout: of the data set.
         steps_per_epoch: batches in an epoch.
         epochs: that the schedule spans.
@@ -97,7 +97,7 @@ def compile_model(
     rate = learning_rate(config, steps_per_epoch, epochs)
     if config.weight_decay:
         optimizer = keras.optimizers.AdamW(rate, weight_decay=config.weight_decay, global_clipnorm=config.clip_norm)
-        # Biases, and the mean of the initial state, are not to be pulled to zero.
+        # Don't decay biases and the mean of the initial state.
         optimizer.exclude_from_weight_decay(var_names=["bias", "initial_mean"])
     else:
         optimizer = keras.optimizers.Adam(rate, global_clipnorm=config.clip_norm)
@@ -116,14 +116,17 @@ def compile_model(
 
 
 def use_row_weights(model: keras.Model) -> None:
-    """Give a compiled model steps that take the mean over the rows whose weight is 1.
+    """Make a compiled model's steps average over the rows of weight 1, for batches padded to one size.
+
+    A batch is (inputs, answer, weight): rows of weight 0 count for neither the loss and its gradient nor the logs.
+    Keras would average over them, too.
 
     Args:
-        model: its steps must be given weights from now on.
+        model: its batches must bring weights from now on.
     """
 
     def forward(data: Any, training: bool) -> tuple[Any, Any]:
-        """The loss, and the metrics so far."""
+        """Return the loss, and the metrics so far."""
         inputs, answer, weight = data
         rows, counted = tf.cast(tf.shape(weight)[0], weight.dtype), tf.reduce_sum(weight)
         # One weight for all losses of a row: forecasting has one for each horizon.
@@ -145,7 +148,7 @@ def use_row_weights(model: keras.Model) -> None:
 
 
 def metric_name(layout: Layout) -> str:
-    """The metric of the task, as logged: `accuracy`, or `mae` in the units of the data."""
+    """Return the name of the task's metric, as logged: `accuracy`, or `mae` in the units of the data."""
     return "accuracy" if layout.is_classification else "mae"
 
 

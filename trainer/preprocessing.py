@@ -1,4 +1,4 @@
-"""What Transform does to a sequence: scaling, imputation, vocabularies, all inside the graph that serving runs too.
+"""Preprocessing of sequences in Transform: scaling, imputation, vocabularies; serving runs the same graph.
 
 Statistics are fitted on the split that the Transform component analyses (train), on finite values alone: NaN and
 infinite values count as missing. A feature that never varies is only centred.
@@ -77,7 +77,7 @@ def preprocess(inputs: Mapping[str, Any], dataset: DatasetConfig) -> dict[str, A
         text = escape_line_ends(_text(raw[feature.name]))
         vocabulary = tft.vocabulary(text, top_k=feature.vocabulary_size, vocab_filename=layout.vocabulary(index))
         if layout.has_future and not feature.known_in_advance:
-            # What is not known yet is read as unknown, like a missing value.
+            # A value that is not known yet is read as unknown, like a missing one.
             text = _extend(text, past, total, fill="")
         ids = tft.apply_vocabulary(text, vocabulary, num_oov_buckets=1)
         outputs[layout.ids(index)] = tf.RaggedTensor.from_row_lengths(ids, total, validate=False)
@@ -92,11 +92,11 @@ def preprocess(inputs: Mapping[str, Any], dataset: DatasetConfig) -> dict[str, A
 
 
 def to_ragged(tensor: Any) -> tf.RaggedTensor:
-    """Bring a column of any schema representation to a ragged [B, steps]."""
+    """Convert a column of any schema representation to a ragged [B, steps]."""
     if isinstance(tensor, tf.RaggedTensor):
         return tensor
     if isinstance(tensor, tf.SparseTensor):
-        # What from_value_rowids does, in a tenth of the operations; Transform traces this nine times.
+        # As from_value_rowids, in a tenth of the operations; Transform traces this nine times.
         lengths = _row_lengths(tensor.indices, tensor.dense_shape[0])
         return tf.RaggedTensor.from_row_lengths(tensor.values, lengths, validate=False)
     dense = tf.convert_to_tensor(tensor)
@@ -110,10 +110,10 @@ def _text(values: tf.Tensor) -> tf.Tensor:
 
 
 def _checked(inputs: Mapping[str, Any], layout: Layout) -> tuple[dict[str, tf.Tensor], tf.Tensor, tf.Tensor]:
-    """The values of each feature [N], and the steps of the past and of the whole time axis (int64 [B]).
+    """Return the values of each feature [N], and the steps of the past and of the whole time axis (int64 [B]).
 
-    They are given once all features are seen to agree. One check for all: with one for each feature, on which all
-    values wait, the graph would grow with the square of their number.
+    They depend on a check that all features agree. It is one check: with one for each feature, on which all values
+    depend, the graph would grow with the square of their number.
     """
     features = layout.dataset.data.features
     others = [feature.name for feature in features if not feature.known_in_advance]
@@ -146,29 +146,29 @@ def _checked(inputs: Mapping[str, Any], layout: Layout) -> tuple[dict[str, tf.Te
         summarize=20,
     )
     with tf.control_dependencies([check]):
-        # Without it the values would not wait for the check, and another operation would fail first, in its own words.
+        # Without it the values would not depend on the check, and another operation would fail first.
         *values, past, total = tf.identity_n([*values, past, total])
     return dict(zip(others + known, values, strict=True)), past, total
 
 
 def _rows(tensors: Sequence[Any]) -> tuple[list[tf.Tensor], tf.Tensor]:
-    """Values of F columns, [N] each, and lengths of their rows, int64 [F, B]."""
+    """Return the values of F columns, [N] each, and the lengths of their rows, int64 [F, B]."""
     if not all(isinstance(tensor, tf.SparseTensor) for tensor in tensors):
         ragged = [to_ragged(tensor) for tensor in tensors]
         return [each.flat_values for each in ragged], tf.stack([each.row_lengths() for each in ragged])
-    # Each column by itself: one count over all of them has fewer operations, and takes thrice the time in a server.
+    # Each column separately: one count over all has fewer operations, and takes three times as long in a server.
     batch = tensors[0].dense_shape[0]
     return [tensor.values for tensor in tensors], tf.stack([_row_lengths(tensor.indices, batch) for tensor in tensors])
 
 
 def _row_lengths(indices: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
-    """Values in each row, int64 [B], of a sparse column with ``indices`` int64 [N, 2]."""
+    """Count the values in each row, int64 [B], of a sparse column with ``indices`` int64 [N, 2]."""
     rows = indices[:, 0]
     return tf.math.unsorted_segment_sum(tf.ones_like(rows), rows, batch)
 
 
 def _extend(values: tf.Tensor, past: tf.Tensor, total: tf.Tensor, fill: Any = 0.0) -> tf.Tensor:
-    """Rows of `past` values each, [N] or [N, G], one after the other, each filled up to `total` values."""
+    """Pad concatenated rows of `past` values, [N] or [N, G], to `total` values each."""
     rest = total - past
     filler = tf.fill(
         tf.concat([[tf.reduce_sum(rest)], tf.shape(values, tf.int64)[1:]], 0), tf.constant(fill, values.dtype)
@@ -183,7 +183,7 @@ def _extend(values: tf.Tensor, past: tf.Tensor, total: tf.Tensor, fill: Any = 0.
 def _numeric(
     raw: Mapping[str, tf.Tensor], layout: Layout, past: tf.Tensor, total: tf.Tensor
 ) -> tuple[tf.Tensor | None, tf.Tensor | None]:
-    """Scaled numeric features with missing values imputed, and where they were missing: float32 [sum(total), numeric].
+    """Return the scaled, imputed numeric features, and their missing masks: float32 [sum(total), numeric].
 
     All columns go through the graph as one matrix: a handful of operations and analyzers, however many features.
     """
@@ -251,7 +251,7 @@ def _varies(spread: tf.Tensor, level: tf.Tensor, default: tf.Tensor) -> tf.Tenso
 def _targets(
     inputs: Mapping[str, Any], raw: Mapping[str, tf.Tensor], layout: Layout, past: tf.Tensor, total: tf.Tensor
 ) -> dict[str, tf.Tensor]:
-    """Targets as z-scores, their mean and scale, and the last values read of them."""
+    """Return targets as z-scores, their mean and scale, and their last values."""
     horizons = layout.target_shape[0]
     tables = []
     for key in layout.raw_targets:
@@ -276,7 +276,7 @@ def _targets(
 
 
 def _last_finite(row: tf.RaggedTensor, default: tf.Tensor) -> tf.Tensor:
-    """The last finite value of each row, float64 [B]; `default` for a row without one."""
+    """Return the last finite value of each row, float64 [B]; `default` for a row without one."""
     values = tf.cast(row.flat_values, tf.float64)
     finite = tf.ragged.boolean_mask(row.with_flat_values(values), row.with_flat_values(tf.math.is_finite(values)))
     # One value more than there are rows to read from: an index is valid for an empty batch, too.

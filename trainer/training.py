@@ -1,4 +1,4 @@
-"""The training loop: data, model, callbacks, resuming, and the files of the result."""
+"""One training: data, model, callbacks, resuming, and the output files."""
 
 # Keras' type hints give None for what a model or an operation returns.
 # pyright: reportOptionalOperand=false, reportOptionalSubscript=false, reportOptionalMemberAccess=false, reportOperatorIssue=false, reportArgumentType=false
@@ -37,12 +37,12 @@ from noisy_gru.trainer.warm_start.warm_start import Trained, WarmStart, better_o
 
 
 def train(fn_args: Any, custom_config: CustomConfig, strategy: tf.distribute.Strategy | None = None) -> None:
-    """Train, or go on with an interrupted training, and write the SavedModel, the Keras file and the history.
+    """Train, or resume an interrupted training, and write the SavedModel, the Keras file and the history.
 
     Args:
         fn_args: TFX's FnArgs.
-        custom_config: of `custom_config`.
-        strategy: what shares each batch among replicas; all workers call this alike, and the chief alone writes.
+        custom_config: parsed.
+        strategy: splits each batch among replicas; all workers call this alike, and only the chief writes.
 
     Raises:
         ConfigError, DataError, RuntimeError: as `prepare_training` and `WarmStart.find`; or the loss is not finite.
@@ -61,7 +61,7 @@ def train(fn_args: Any, custom_config: CustomConfig, strategy: tf.distribute.Str
     history.write_as(f"{fn_args.model_run_dir}/history.csv")
     outcome = warm.outcome(done, kept, trainer) if warm is not None else None
 
-    # Built anew, because the trained one holds what a server can't load, and an optimizer.
+    # New models: the trained one holds an optimizer, and ops that a server can't load.
     serving, final = (
         build_model(trainer.model, context.layout, context.sizes, seed=trainer.seed, for_serving=value)
         for value in (True, False)
@@ -100,11 +100,11 @@ def train(fn_args: Any, custom_config: CustomConfig, strategy: tf.distribute.Str
 
 
 def _starts(fn_args: Any, context: TrainingContext, warm: WarmStart | None) -> list[tuple[WarmStart | None, str]]:
-    """What to start from, None for new weights, and the folder for the history: one training, or two to compare."""
+    """Return the trainings to run: each its warm start, None for new weights, and the folder of its history."""
     run_dir = fn_args.model_run_dir
     if warm is None:
         return [(None, run_dir)]
-    warm.tell()
+    warm.log()
     if warm.reasons:
         return [(None, run_dir)]
     if not context.custom_config.warm_start.prove:
@@ -120,7 +120,7 @@ def _starts(fn_args: Any, context: TrainingContext, warm: WarmStart | None) -> l
 def _train_once(
     fn_args: Any, context: TrainingContext, fitted: TransformRecord, warm: WarmStart | None, folder: str
 ) -> Trained:
-    """One training, from the base model's weights or (None) from new ones, that may go on where it was interrupted."""
+    """Train from the base model's weights, or from new ones (None); resumes after an interruption."""
     trainer = context.custom_config.trainer
     training = trainer.training
     epochs, steps = _extent(trainer, context.train, fn_args.train_steps)
@@ -178,11 +178,11 @@ def fit(
     epochs: int,
     run_dir: str,
 ) -> None:
-    """Run the epochs that are left; afterwards the model holds the best weights, or the last without early stopping."""
+    """Run the remaining epochs; the model then holds the best weights, or the last ones without early stopping."""
     training = context.custom_config.trainer.training
     first = checkpoint.restore(model) if checkpoint is not None else 0
     if first:
-        report(f"going on after epoch {first} of an interrupted training", kind="resumed", epoch=first)
+        report(f"resuming an interrupted training after epoch {first}", kind="resumed", epoch=first)
     callbacks: list[keras.callbacks.Callback] = [EpochOrder(context.train)]
     if training.noise_schedule.kind != "constant":
         schedule = training.noise_schedule
@@ -190,7 +190,7 @@ def fit(
     callbacks += [FiniteLoss(), TensorBoardLog(run_dir), history]
     callbacks += [best] if best is not None else []
     callbacks.append(Progress(epochs=epochs))
-    # Last, so that what it saves holds what the others made of the epoch.
+    # Last, so that it saves the state of the other callbacks after the epoch.
     callbacks += [checkpoint] if checkpoint is not None and is_chief(context.strategy) else []
     start = epochs if best is not None and best.stopped else first
     run = run_epochs if context.strategy is None else fit_replicas
@@ -198,14 +198,14 @@ def fit(
 
 
 def _extent(trainer: TrainerConfig, data: SequenceData, train_steps: int | None) -> tuple[int, int]:
-    """Epochs, and steps in one; TFX's `train_args.num_steps`, where given, bounds the epochs."""
+    """Return the epochs, and the steps of one; TFX's `train_args.num_steps`, if set, bounds the epochs."""
     steps = data.steps
     epochs = trainer.training.epochs
     return (min(epochs, math.ceil(train_steps / steps)) if train_steps else epochs), steps
 
 
 def _key(context: TrainingContext, warm: WarmStart | None = None, fitted: TransformRecord | None = None) -> str:
-    """A name that another configuration, other data, another base or another version of the code does not have."""
+    """Return a hash of configuration, data, base model and code, which names the checkpoint."""
     start = (
         [warm.base, context.custom_config.warm_start.learning_rate_factor, fitted and fitted.to_json()] if warm else []
     )

@@ -1,4 +1,4 @@
-"""What a training or a search works with: the splits, Transform's output, and the sizes that follow from it."""
+"""The inputs of a training or a search: the splits, Transform's output, and the sizes of its vocabularies."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MOST_LENGTHS, _MOST_EVAL_LENGTHS = 8, 2
 
 
 class EpochOrder(keras.callbacks.Callback):
-    """Tells the data which epoch's order comes next."""
+    """Sets the epoch whose order the data has next."""
 
     def __init__(self, data: SequenceData):
         super().__init__()
@@ -40,9 +40,17 @@ class EpochOrder(keras.callbacks.Callback):
 
 @dataclasses.dataclass
 class TrainingContext:
-    """What a training or a search works with: the custom_config, the splits, Transform's output and the sizes from it.
+    """The inputs of a training or a search.
 
-    With a `strategy`, the Trainer shares each batch among its replicas.
+    Attributes:
+        custom_config: parsed.
+        layout: of the data set.
+        train: the train split.
+        eval: the eval split; it may be empty.
+        transform: Transform's output.
+        sizes: of the fitted vocabularies.
+        strategy: splits each batch among replicas; None for one device.
+        xla: whether XLA compiles the steps.
     """
 
     custom_config: CustomConfig
@@ -55,7 +63,7 @@ class TrainingContext:
     xla: XlaChoice = dataclasses.field(default_factory=lambda: XlaChoice(False, "not decided yet"))
 
     def with_xla(self, epochs: int) -> TrainingContext:
-        """Decide whether XLA compiles the steps of a training of so many epochs, and pad the splits as it needs."""
+        """Decide whether XLA compiles the steps of this many epochs, and pad the splits for it."""
         of_batches = self.train.longest_of_batches(shuffled=True)
         lengths = choose_padded_lengths(of_batches, _MOST_LENGTHS)
         padded = np.array(lengths)[np.searchsorted(lengths, of_batches)]
@@ -76,16 +84,16 @@ class TrainingContext:
         return dataclasses.replace(self, xla=choice)
 
     def scope(self) -> AbstractContextManager[Any]:
-        """Where the model that is trained has to be built and compiled."""
+        """Return the scope in which the trained model must be built and compiled."""
         strategy: Any = self.strategy
         return strategy.scope() if strategy is not None else nullcontext()
 
 
 def require_keras_3() -> None:
-    """Refuse to train with another Keras.
+    """Check that Keras is version 3 on TensorFlow.
 
     Raises:
-        RuntimeError: `import keras` gives no Keras 3 on TensorFlow.
+        RuntimeError: it is not.
     """
     if not keras.__version__.startswith("3.") or keras.backend.backend() != "tensorflow":
         raise RuntimeError(
@@ -95,16 +103,16 @@ def require_keras_3() -> None:
 
 
 def prepare_training(fn_args: Any, custom_config: CustomConfig) -> TrainingContext:
-    """Read the splits and Transform's output.
+    """Read the splits and Transform's output of a training.
 
     Args:
         fn_args: TFX's FnArgs.
-        custom_config: of `custom_config`.
+        custom_config: parsed.
 
     Raises:
-        ConfigError: the model does not fit the columns, or early stopping has nothing to watch.
+        ConfigError: the model does not fit the columns, or early stopping monitors an unknown quantity.
         DataError: train is empty, holds a target that is not finite, or one class only.
-        RuntimeError: no Keras 3.
+        RuntimeError: as `require_keras_3`.
     """
     require_keras_3()
     layout = Layout(custom_config.dataset)
@@ -119,7 +127,7 @@ def prepare_training(fn_args: Any, custom_config: CustomConfig) -> TrainingConte
     )
     spec = transform.transformed_feature_spec()
     train = SequenceData(fn_args.train_files, spec, layout, batches, "train")
-    # TFX's Trainer can't do without eval files, and names others where there is no such split.
+    # TFX's Trainer requires eval files, and passes others if there is no such split.
     eval_files = fn_args.eval_files or [] if has_eval_split(custom_config.dataset) else []
     held_out = SequenceData(eval_files, spec, layout, batches, "eval")
     if not len(train):
@@ -138,7 +146,7 @@ def prepare_training(fn_args: Any, custom_config: CustomConfig) -> TrainingConte
                 "Classification needs two classes or more in the train split; column "
                 f"{custom_config.dataset.task.label} has {classes} there. Check task.label, and splits."
             )
-    # The last id is that of unknown and missing values.
+    # The last id is for unknown and missing values.
     vocabularies = tuple(
         transform.vocabulary_size_by_name(layout.vocabulary(index)) + 1 for index in range(len(layout.categorical))
     )

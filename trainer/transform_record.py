@@ -1,4 +1,4 @@
-"""What Transform fitted, as numbers and words: `transform.json` beside the Keras file, to tell later what has moved.
+"""Scales and vocabularies that Transform fitted: `transform.json` beside the Keras file, to compare trainings later.
 
 >>> record = read_record(transform, layout)  # doctest: +SKIP
 >>> record.numeric["temp"]  # doctest: +SKIP
@@ -26,7 +26,7 @@ from noisy_gru.trainer.features import Layout
 from noisy_gru.trainer.vocabularies import read_vocabulary
 
 _FORMAT = 1
-# Beside values as large, a centre is nothing; smaller ones are for scales that would make infinity of the larger ones.
+# Beside such values a centre is negligible; the smaller ones are for scales under which larger ones overflow.
 _LARGE = (1e24, 1e18, 1e12, 1e6)
 
 
@@ -41,11 +41,11 @@ class Scale:
 
 @dataclass(frozen=True)
 class TransformRecord:
-    """What a fitted Transform holds.
+    """The scales and vocabularies of a fitted Transform.
 
     Attributes:
         numeric: the scale of each numeric feature.
-        vocabularies: the values of each categorical feature, in the order of their ids; one id more is the unknown's.
+        vocabularies: the values of each categorical feature, in the order of their ids; one more id is unknown's.
         labels: the classes, in the order of the model's outputs; empty without classification.
         targets: the scale of each target; empty for classification.
     """
@@ -56,15 +56,15 @@ class TransformRecord:
     targets: Mapping[str, Scale]
 
     def to_json(self) -> str:
-        """As it stands in `transform.json`."""
+        """Return the content of `transform.json`."""
         return json.dumps({"format": _FORMAT, **dataclasses.asdict(self)}, indent=1)
 
     @classmethod
     def from_json(cls, text: str) -> TransformRecord:
-        """The record that `to_json` wrote.
+        """Parse what `to_json` returned.
 
         Raises:
-            ValueError, KeyError, TypeError: it is none.
+            ValueError, KeyError, TypeError: the text is no such record.
         """
         content = json.loads(text)
         if content["format"] != _FORMAT:
@@ -78,8 +78,8 @@ class TransformRecord:
 def read_record(transform: tft.TFTransformOutput, layout: Layout) -> TransformRecord:
     """Read the scales and vocabularies out of a fitted Transform.
 
-    The graph is the one place that has the scales, so it is asked: about values so large that their quotient is the
-    scale, then about zero and about the centre that follows, which rounding leaves next to the true one.
+    Only the graph holds the scales, so they are measured: it transforms values so large that their quotient is the
+    scale, then zero, then the centre computed from it, which rounding leaves next to the true one.
     """
     numeric = {}
     if layout.numeric:
@@ -95,9 +95,10 @@ def read_record(transform: tft.TFTransformOutput, layout: Layout) -> TransformRe
         for index, feature in enumerate(layout.numeric):
             numeric[feature.name] = Scale(*(float(values[index]) for values in (centre, scale, fill)))
     vocabularies = {
-        feature.name: _words(transform, layout.vocabulary(index)) for index, feature in enumerate(layout.categorical)
+        feature.name: _vocabulary(transform, layout.vocabulary(index))
+        for index, feature in enumerate(layout.categorical)
     }
-    labels = _words(transform, names.LABEL_VOCABULARY) if layout.is_classification else []
+    labels = _vocabulary(transform, names.LABEL_VOCABULARY) if layout.is_classification else []
     return TransformRecord(numeric, vocabularies, labels, _targets(transform, layout))
 
 
@@ -107,9 +108,9 @@ def save_record(record: TransformRecord, folder: str) -> None:
         file.write(record.to_json())
 
 
-def _words(transform: tft.TFTransformOutput, vocabulary: str) -> list[str]:
-    # What is no UTF-8 comes back as it was: the words are only compared.
-    return [word.decode("utf-8", "surrogateescape") for word in read_vocabulary(transform, vocabulary)]
+def _vocabulary(transform: tft.TFTransformOutput, vocabulary: str) -> list[str]:
+    # Bytes that are not UTF-8 survive: the values are only compared.
+    return [value.decode("utf-8", "surrogateescape") for value in read_vocabulary(transform, vocabulary)]
 
 
 def _targets(transform: tft.TFTransformOutput, layout: Layout) -> dict[str, Scale]:
@@ -124,13 +125,13 @@ def _targets(transform: tft.TFTransformOutput, layout: Layout) -> dict[str, Scal
 
 
 def _scaled(transform: tft.TFTransformOutput, layout: Layout, values: np.ndarray) -> np.ndarray:
-    """What becomes of values, float32 [B, numeric]: float64 [B, numeric]."""
+    """Scale values, float32 [B, numeric], by the fitted Transform: float64 [B, numeric]."""
     flat = _transformed(transform, layout, values)[names.FEATURES].to_tensor().numpy()
     return flat[:, : len(layout.numeric)].astype(np.float64)
 
 
 def _transformed(transform: tft.TFTransformOutput, layout: Layout, values: np.ndarray) -> Mapping[str, Any]:
-    """Transform's outputs for sequences of one step in the past, with these values, float32 [B, numeric]."""
+    """Return Transform's outputs for sequences of one past step with these values, float32 [B, numeric]."""
     spec = transform.raw_feature_spec()
     raw = {}
     for index, feature in enumerate([*layout.numeric, *layout.categorical]):

@@ -1,4 +1,4 @@
-"""The search for hyperparameters with keras-tuner, and what its result changes."""
+"""Hyperparameter search with keras-tuner, and applying its result to the configuration."""
 
 # Keras' type hints want a string for `verbose`.
 # pyright: reportArgumentType=false
@@ -30,7 +30,7 @@ LEARNING_RATE = "learning_rate"
 
 
 def search_space(trainer: TrainerConfig) -> keras_tuner.HyperParameters:
-    """The space of the configuration: the scale on every stddev, whether the mean is learnt, the learning rate."""
+    """Return the search space of the configuration: stddev scale, learned mean, learning rate."""
     space = keras_tuner.HyperParameters()
     space.Choice(STDDEV_SCALE, trainer.tuner.stddev_scales, default=trainer.tuner.stddev_scales[0])
     space.Boolean(LEARN_MEAN)
@@ -38,20 +38,20 @@ def search_space(trainer: TrainerConfig) -> keras_tuner.HyperParameters:
     return space
 
 
-def apply_hyperparameters(trainer: TrainerConfig, found: Mapping[str, Any] | None) -> TrainerConfig:
-    """The configuration with the best hyperparameters in place of its own.
+def apply_hyperparameters(trainer: TrainerConfig, hyperparameters: Mapping[str, Any] | None) -> TrainerConfig:
+    """Return the configuration with the best hyperparameters.
 
     Args:
         trainer: as configured.
-        found: keras-tuner's JSON, as TFX hands it to `run_fn`; None without a Tuner.
+        hyperparameters: keras-tuner's JSON, as TFX passes it to `run_fn`; None without a Tuner.
     """
-    if not found:
+    if not hyperparameters:
         return trainer
-    return with_values(trainer, keras_tuner.HyperParameters.from_config(dict(found)).values)
+    return with_values(trainer, keras_tuner.HyperParameters.from_config(dict(hyperparameters)).values)
 
 
 def with_values(trainer: TrainerConfig, values: Mapping[str, Any]) -> TrainerConfig:
-    """The configuration with these values of the search space."""
+    """Return the configuration with these values of the search space."""
     scale = float(values.get(STDDEV_SCALE, 1.0))
     layers = [layer.model_copy(update={"stddev": layer.stddev * scale}) for layer in trainer.model.layers]
     model = trainer.model.model_copy(
@@ -64,7 +64,7 @@ def with_values(trainer: TrainerConfig, values: Mapping[str, Any]) -> TrainerCon
 
 
 class NoisySearch(keras_tuner.Tuner):
-    """Trains the configured model with the values of each trial on the workbench's data."""
+    """Trains the configured model with the values of each trial."""
 
     def __init__(self, context: TrainingContext, scale: Any, **arguments: Any):
         self.context = context
@@ -72,7 +72,7 @@ class NoisySearch(keras_tuner.Tuner):
         super().__init__(hypermodel=self._build, **arguments)
 
     def run_trial(self, trial: Any, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """Train one model; keras-tuner's own way needs TensorBoard and keeps the weights of every model."""
+        """Train one model; keras-tuner's own method needs TensorBoard and keeps the weights of every model."""
         trainer = self.context.custom_config.trainer
         callbacks: list[Any] = [FiniteLoss()]
         if trainer.training.early_stopping is not None:
@@ -118,13 +118,13 @@ class NoisySearch(keras_tuner.Tuner):
 
 
 def make_tuner(fn_args: Any, custom_config: CustomConfig) -> keras_tuner.Tuner:
-    """The search of the configuration, ready to start.
+    """Return the tuner of the configuration.
 
-    It tries every combination where `tuner.max_trials` allows, and a seeded random choice of them otherwise.
+    It tries all combinations if `tuner.max_trials` allows, else a seeded random choice of them.
 
     Args:
         fn_args: TFX's FnArgs; trials are kept in its `working_dir`.
-        custom_config: of `custom_config`.
+        custom_config: parsed.
 
     Raises:
         ConfigError, DataError, RuntimeError: as `prepare_training`; or the eval split is empty.
@@ -151,7 +151,7 @@ def make_tuner(fn_args: Any, custom_config: CustomConfig) -> keras_tuner.Tuner:
             hyperparameters=search_space(trainer),
             tune_new_entries=False,
             seed=trainer.seed,
-            # A trial that fails ends the search; by default two may fail and the defaults win unseen.
+            # One failed trial ends the search; by default two may fail, and the default values win unnoticed.
             max_consecutive_failed_trials=1,
         ),
         directory=fn_args.working_dir,
@@ -161,7 +161,7 @@ def make_tuner(fn_args: Any, custom_config: CustomConfig) -> keras_tuner.Tuner:
 
 
 def eval_objective(trainer: TrainerConfig) -> tuple[str, str]:
-    """What tells the better of two models on the eval split, and `min` or `max`: what early stopping watches there."""
+    """Return the metric that compares models on the eval split, and `min` or `max`: early stopping's, or the loss."""
     stopping = trainer.training.early_stopping
     watched = stopping is not None and stopping.monitor.startswith("val_")
     return (stopping.monitor, stopping.mode) if stopping is not None and watched else ("val_loss", "min")

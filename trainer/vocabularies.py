@@ -1,9 +1,9 @@
-"""Vocabularies with line ends in their words: escape_line_ends inside Transform's graph, and read back as they were.
+"""Vocabularies whose values may hold line ends: escaped inside Transform's graph, and read back unescaped.
 
     ids = tft.apply_vocabulary(escape_line_ends(text), tft.vocabulary(escape_line_ends(text), vocab_filename="kinds"))
     read_vocabulary(transform, "kinds")  # [b"up\\n(late)", b"down"]
 
-A vocabulary is a file of lines, and tf.Transform leaves out what would be two of them: a class would be gone.
+A vocabulary is a file of lines, and tf.Transform drops values with line ends: a class would be lost.
 """
 
 # TensorFlow's type hints don't know tensors as arguments.
@@ -22,17 +22,17 @@ _UNESCAPED = {b"\\\\": b"\\", b"\\n": b"\n", b"\\r": b"\r"}
 
 
 def escape_line_ends(text: tf.Tensor) -> tf.Tensor:
-    """Strings of any shape in one line each: backslash, line feed and carriage return as two characters."""
+    """Escape backslash, line feed and carriage return in strings of any shape, so that each is one line."""
     for pattern, rewrite in _ESCAPES:
         text = tf.strings.regex_replace(text, pattern, rewrite)
     return text
 
 
-def unescape_line_ends(word: bytes) -> bytes:
-    """The string that ``escape_line_ends`` made this word of."""
-    return re.sub(rb"\\[\\nr]", lambda found: _UNESCAPED[found[0]], word)
+def unescape_line_ends(value: bytes) -> bytes:
+    """Invert ``escape_line_ends``."""
+    return re.sub(rb"\\[\\nr]", lambda match: _UNESCAPED[match[0]], value)
 
 
 def read_vocabulary(transform: tft.TFTransformOutput, vocabulary: str) -> list[bytes]:
-    """The words of a vocabulary, in the order of their ids."""
-    return [unescape_line_ends(word) for word in transform.vocabulary_by_name(vocabulary)]
+    """Return the values of a vocabulary, in the order of their ids."""
+    return [unescape_line_ends(value) for value in transform.vocabulary_by_name(vocabulary)]

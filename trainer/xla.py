@@ -3,8 +3,8 @@
     choice = choose_xla(trainer, epochs=50, padded_steps=9 * 30, shapes=1, has_gpu=False, is_shared=False)
     choice.enabled, choice.reason
 
-`training.xla: auto` follows from the configuration and the data alone, never from a clock: the same training is
-compiled in the same way wherever it runs on CPUs, now and when it goes on after an interruption.
+`training.xla: auto` depends on the configuration and the data alone, never on a clock: a training is compiled in the
+same way on any CPU, and after an interruption.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ import dataclasses
 
 from noisy_gru.trainer.config import TrainerConfig
 
-# Measured (docs/performance.md): what XLA saves at each time step of each GRU, forwards and backwards together, for
-# stacks of 16 to 256 units in batches of 32 to 256, and what it takes to compile a GRU for one shape. Seconds.
+# Seconds, measured (docs/performance.md): saved by XLA at each time step of each GRU, forwards and backwards together,
+# for stacks of 16 to 256 units in batches of 32 to 256; and for compiling a GRU for one shape.
 _SAVED = 80e-6
 _COMPILING = 2.0
-# The estimates are rough, and a compilation that is not made up for is worse than a step that could be faster.
+# The estimates are rough, and a wasted compilation is worse than a slower step.
 _MARGIN = 1.5
 
 
 @dataclasses.dataclass(frozen=True)
 class XlaChoice:
-    """What was decided, and why.
+    """The decision, and its reason.
 
     Attributes:
         enabled: whether XLA compiles the step.
-        reason: in words.
-        saved_seconds: what it would save in the whole training, estimated; 0 where it can't be used.
-        compile_seconds: what it would cost, estimated.
+        reason: for the log.
+        saved_seconds: estimated savings in the whole training; 0 if XLA can't be used.
+        compile_seconds: estimated cost.
     """
 
     enabled: bool
@@ -44,13 +44,13 @@ class XlaChoice:
 def choose_xla(
     trainer: TrainerConfig, *, epochs: int, padded_steps: int, shapes: int, has_gpu: bool, is_shared: bool
 ) -> XlaChoice:
-    """Decide for a training.
+    """Decide whether XLA compiles the steps of a training.
 
     Args:
         trainer: its configuration, with `training.xla`.
-        epochs: most of them.
+        epochs: most epochs.
         padded_steps: padded time steps of the batches of an epoch together.
-        shapes: of batches, that there are.
+        shapes: number of batch shapes.
         has_gpu: whether there is a GPU, where cuDNN runs the GRUs.
         is_shared: whether a strategy shares the batches among replicas.
     """
@@ -72,5 +72,5 @@ def choose_xla(
     if setting == "on":
         return XlaChoice(True, "training.xla is on", saved, cost)
     enabled = saved > _MARGIN * cost
-    words = f"about {saved:.0f} s saved in {epochs} epochs against {cost:.0f} s to compile {shapes} shapes"
-    return XlaChoice(enabled, words, saved, cost)
+    reason = f"about {saved:.0f} s saved in {epochs} epochs against {cost:.0f} s to compile {shapes} shapes"
+    return XlaChoice(enabled, reason, saved, cost)

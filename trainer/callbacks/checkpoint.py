@@ -1,7 +1,7 @@
-"""Early stopping and the checkpoint of a training: all that an interrupted one needs to go on as if nothing had been.
+"""Early stopping and checkpoints that make an interrupted training resume exactly.
 
-Keras' own BackupAndRestore keeps neither the random states nor those of early stopping, so a resumed training would be
-another one.
+Keras' own BackupAndRestore keeps neither the random states nor those of early stopping, so a resumed training would
+differ.
 """
 
 # Keras' type hints give None for what a model or an operation returns.
@@ -27,10 +27,10 @@ _FORMAT = 1
 
 
 class BestWeights(keras.callbacks.Callback):
-    """Early stopping that puts the best epoch's weights back at the end.
+    """Early stopping that restores the best epoch's weights at the end.
 
     Args:
-        config: what to watch, and how long.
+        config: the monitored quantity, and the patience.
     """
 
     def __init__(self, config: EarlyStoppingConfig):
@@ -61,15 +61,15 @@ class BestWeights(keras.callbacks.Callback):
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Saves the whole state of a training after each epoch, in one file that is replaced at once.
+    """Saves the whole state of a training after each epoch, in one file that is replaced atomically.
 
     It holds every variable of the model (random states included) and of the optimizer, early stopping and the history.
-    The last of the callbacks, so that the others have seen the epoch.
+    It must be the last callback, so that the others have seen the epoch.
 
     Args:
         path: of the file, ending in .npz.
-        history: its rows are saved and restored, too.
-        best: so is its state.
+        history: whose rows are saved and restored.
+        best: whose state is saved and restored; None without early stopping.
     """
 
     def __init__(self, path: str, *, history: HistoryFile, best: BestWeights | None):
@@ -79,17 +79,17 @@ class Checkpoint(keras.callbacks.Callback):
         self.best = best
 
     def restore(self, model: keras.Model) -> int:
-        """Put the saved state back into a compiled model.
+        """Restore the saved state of a compiled model.
 
         Returns:
-            The epochs that are done; 0 if nothing was saved.
+            The number of finished epochs; 0 if nothing was saved.
 
         Raises:
-            ValueError: the file is of another model.
+            ValueError: the file belongs to another model.
         """
         if not tf.io.gfile.exists(self.path):
             return 0
-        # Until it is built, an optimizer has no moments to put the saved ones into.
+        # Until it is built, an optimizer has no moments to restore.
         model.optimizer.build(model.trainable_variables)
         with tf.io.gfile.GFile(self.path, "rb") as file:
             content = io.BytesIO(file.read())
@@ -99,7 +99,7 @@ class Checkpoint(keras.callbacks.Callback):
             shapes = [list(variable.shape) for variable in variables]
             if state["format"] != _FORMAT or state["shapes"] != shapes:
                 raise ValueError(
-                    f"The checkpoint {self.path} is of another model: expected variables of the shapes {shapes}, "
+                    f"The checkpoint {self.path} belongs to another model: expected variables of the shapes {shapes}, "
                     f"received {state['shapes']}. Delete it to train from the start."
                 )
             for index, variable in enumerate(variables):
@@ -129,7 +129,7 @@ class Checkpoint(keras.callbacks.Callback):
         }
         arrays: dict[str, Any] = {f"variable_{i}": v.numpy() for i, v in enumerate(variables)}
         arrays.update({f"best_{i}": value for i, value in enumerate(weights)})
-        # A kill while writing must leave the previous checkpoint whole.
+        # A kill while writing must leave the previous checkpoint intact.
         temporary = self.path + ".tmp"
         tf.io.gfile.makedirs(self.path.rpartition("/")[0])
         content = io.BytesIO()
@@ -139,14 +139,14 @@ class Checkpoint(keras.callbacks.Callback):
         tf.io.gfile.rename(temporary, self.path, overwrite=True)
 
     def remove(self) -> None:
-        """Delete the checkpoint and its folder: the training has ended well."""
+        """Delete the checkpoint and its folder, after the training."""
         folder = self.path.rpartition("/")[0]
         if tf.io.gfile.exists(folder):
             tf.io.gfile.rmtree(folder)
 
 
 def _variables(model: keras.Model) -> list[Any]:
-    # `variables` holds the seeds' states, which `weights` leaves out; metrics start anew with each epoch.
+    # `variables` holds the seeds' states, which `weights` leaves out; metrics restart with each epoch.
     metrics = {id(variable) for metric in model.metrics for variable in metric.variables}
     own = [variable for variable in model.variables if id(variable) not in metrics]
     optimizer: Any = model.optimizer

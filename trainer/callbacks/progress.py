@@ -1,4 +1,4 @@
-"""Callbacks that tell what a training does: log events, a history file, TensorBoard files, a stop at a lost loss."""
+"""Callbacks that report a training: log events, a history file, TensorBoard files; and one that stops at a NaN loss."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ progress_logger = logging.getLogger("noisy_gru.progress")
 
 
 def report(message: str, **event: Any) -> None:
-    """Log an INFO record to `noisy_gru.progress`, whose `event` attribute holds the same for programs."""
+    """Log an INFO record to `noisy_gru.progress`, whose `event` attribute holds the same as fields."""
     progress_logger.info(message, extra={"event": event})
 
 
 class Progress(keras.callbacks.Callback):
-    """Reports each epoch: epoch (from 1), epochs, the logs, seconds of the epoch, and seconds that may remain.
+    """Reports each epoch: epoch (from 1), epochs, the logs, its duration, and an upper bound of the remaining seconds.
 
     Args:
-        epochs: most epochs there may be.
-        clock: seconds that never go back.
+        epochs: most epochs of the training.
+        clock: monotonic, in seconds.
     """
 
     def __init__(self, *, epochs: int, clock: Callable[[], float] = time.monotonic):
@@ -47,7 +47,7 @@ class Progress(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self._durations.append(self.clock() - self._start)
-        # The first epoch compiles, so later ones tell more.
+        # The first epoch compiles, so later ones predict better.
         recent = self._durations[-3:] if len(self._durations) < 5 else self._durations[-4:]
         remaining = (self.epochs - epoch - 1) * min(recent)
         values = {name: float(value) for name, value in (logs or {}).items()}
@@ -64,7 +64,7 @@ class Progress(keras.callbacks.Callback):
 
 
 class FiniteLoss(keras.callbacks.Callback):
-    """Ends a training whose loss is no longer a number, in words."""
+    """Stops a training with a ConfigError when its loss is NaN or infinite."""
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         loss = float((logs or {}).get("loss", 0.0))
@@ -76,7 +76,7 @@ class FiniteLoss(keras.callbacks.Callback):
 
 
 class HistoryFile(keras.callbacks.Callback):
-    """Keeps `history.csv`: a row for each epoch, those before an interruption included.
+    """Writes `history.csv`: a row for each epoch, including those before an interruption.
 
     Args:
         path: of the file.
@@ -92,7 +92,7 @@ class HistoryFile(keras.callbacks.Callback):
         self.write()
 
     def write_as(self, path: str) -> None:
-        """Write all rows as another file, if it is another."""
+        """Write all rows to this path from now on."""
         if path != self.path:
             self.path = path
             self.write()
@@ -110,12 +110,12 @@ class HistoryFile(keras.callbacks.Callback):
 
 
 class TensorBoardLog(keras.callbacks.Callback):
-    """Writes the logs of each epoch as TensorBoard shows Keras': `epoch_<name>` under `train/` and `validation/`.
+    """Writes the logs of each epoch for TensorBoard, under Keras' names: `epoch_<name>` in `train/` and `validation/`.
 
-    Keras' own callback needs the TensorBoard package to write; reading is all that it is needed for here.
+    Keras' own callback needs the TensorBoard package; this one does not.
 
     Args:
-        folder: of the event files.
+        folder: for the event files.
     """
 
     def __init__(self, folder: str):

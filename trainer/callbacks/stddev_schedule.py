@@ -1,4 +1,4 @@
-"""Callbacks of the Trainer.
+"""A schedule for the noise of NoisyGRU layers.
 
 >>> from noisy_gru.trainer.callbacks.stddev_schedule import StddevSchedule
 >>> callback = StddevSchedule("cosine", epochs=5)
@@ -28,7 +28,7 @@ class StddevSchedule(keras.callbacks.Callback):
         cosine      factor = final + (1 - final) (1 + cos(pi p)) / 2
 
     so the first epoch trains at full noise and the last at `final`. Epochs count from 0 over all runs, as in
-    `fit(initial_epoch=...)`: a resumed run goes on where it stopped. After training the last value stays in force;
+    `fit(initial_epoch=...)`: a resumed run continues where it stopped. After training the last value stays in effect;
     assign `layer.current_stddev = layer.stddev` to undo it. The factor is in the logs as `stddev_factor`.
 
     Args:
@@ -56,7 +56,7 @@ class StddevSchedule(keras.callbacks.Callback):
         self.final = _checked_factor(final, "Argument `final`", "final")
 
     def factor(self, epoch):
-        """The factor on every layer's `stddev` in this epoch, a float."""
+        """Return the factor on every layer's `stddev` in this epoch, a float."""
         if callable(self.schedule):
             return _checked_factor(self.schedule(epoch), "The factor of `schedule`", f"schedule({epoch})")
         if self.schedule == "constant":
@@ -84,8 +84,8 @@ class StddevSchedule(keras.callbacks.Callback):
 
 
 def noisy_layers(model):
-    """Every NoisyGRU in a model or layer, itself included, also inside wrappers, inner models and lists."""
-    # Keras' public `layers` stops at the first level and knows no wrapper's insides.
+    """Return every NoisyGRU in a model or layer, itself included, also inside wrappers, inner models and lists."""
+    # Keras' public `layers` stops at the first level and does not look into wrappers.
     return [layer for layer in model._flatten_layers() if isinstance(layer, NoisyGRU)]
 
 

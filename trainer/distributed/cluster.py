@@ -1,4 +1,4 @@
-"""Which machines train together: TF_CONFIG read, or made from the index of a pod.
+"""The cluster of a multi-worker training: from TF_CONFIG, or from the index of a pod.
 
 >>> Cluster.of_pods("train-{index}.train:2222", workers=2, index=1).tf_config()
 '{"cluster": {"worker": ["train-0.train:2222", "train-1.train:2222"]}, "task": {"type": "worker", "index": 1}}'
@@ -17,7 +17,7 @@ TF_CONFIG = "TF_CONFIG"
 POD_INDEX = "JOB_COMPLETION_INDEX"
 
 _CHIEF, _WORKER = "chief", "worker"
-# What TensorFlow's parameter servers and Estimators had; they hold no part of a mirrored training.
+# Jobs of TensorFlow's parameter servers and Estimators, which mirrored training does not have.
 _REFUSED = ("ps", "evaluator")
 
 
@@ -28,7 +28,7 @@ class Cluster:
     Attributes:
         addresses: `host:port` of each, the chief's first.
         index: of this process among them.
-        has_chief: whether TF_CONFIG calls the first one `chief`, as the Training Operator can; else it is worker 0.
+        has_chief: whether TF_CONFIG has a job `chief`, as the Training Operator can set; else worker 0 is the chief.
     """
 
     addresses: tuple[str, ...]
@@ -37,10 +37,10 @@ class Cluster:
 
     @classmethod
     def of_environment(cls, environment: Mapping[str, str]) -> Cluster | None:
-        """The cluster that TF_CONFIG describes; None if there is none, or a single process.
+        """Return the cluster of TF_CONFIG; None if it is not set, or has a single process.
 
         Raises:
-            ConfigError: TF_CONFIG can't be read, or names jobs or a task that can't take part.
+            ConfigError: TF_CONFIG is invalid, or names unsupported jobs or a task that is not in the cluster.
         """
         text = environment.get(TF_CONFIG, "")
         if not text.strip():
@@ -58,7 +58,7 @@ class Cluster:
         refused = [job for job in jobs if job in _REFUSED or job not in (_CHIEF, _WORKER)]
         if refused:
             raise ConfigError(
-                f"{TF_CONFIG} may name the jobs chief and worker, which all train alike. Received: {', '.join(refused)}"
+                f"{TF_CONFIG} may name the jobs chief and worker only. Received: {', '.join(refused)}"
                 ". Leave them out of the cluster."
             )
         addresses = (*jobs.get(_CHIEF, ()), *jobs.get(_WORKER, ()))
@@ -71,15 +71,15 @@ class Cluster:
 
     @classmethod
     def of_pods(cls, pattern: str, *, workers: int, index: int) -> Cluster:
-        """The cluster of pods whose names differ by their index.
+        """Return the cluster of pods whose names differ by their index.
 
         Args:
             pattern: `host:port` with `{index}` in it.
-            workers: how many pods there are.
-            index: of this one.
+            workers: number of pods.
+            index: of this pod.
 
         Raises:
-            ConfigError: the pattern lacks the index or the port, or there is no pod of this index.
+            ConfigError: the pattern lacks the index or the port, or the index is out of range.
         """
         if "{index}" not in pattern or not pattern.rpartition(":")[2].isdigit():
             raise ConfigError(
@@ -91,11 +91,11 @@ class Cluster:
 
     @property
     def is_chief(self) -> bool:
-        """Whether this process writes what comes of the training."""
+        """Whether this process writes the outputs of the training."""
         return self.index == 0
 
     def tf_config(self) -> str:
-        """The TF_CONFIG of this process."""
+        """Return the TF_CONFIG of this process."""
         first = 1 if self.has_chief else 0
         jobs = {_CHIEF: list(self.addresses[:first]), _WORKER: list(self.addresses[first:])}
         kind = _CHIEF if self.index < first else _WORKER

@@ -1,13 +1,13 @@
-"""The training loop for several replicas: what `model.fit` does, with each batch cut into as many parts as there are.
+"""The training loop for several replicas: `model.fit` with each batch split among them.
 
 Keras 3's `fit` fails under MultiWorkerMirroredStrategy (keras#20585), and under MirroredStrategy it clips each
-replica's gradient by itself and gives every replica the same dropout. Here a step sees one global batch:
+replica's gradient separately and gives every replica the same dropout. Here a step sees one global batch:
 
     gradient = sum over the replicas of d/dw (sum over its rows of the loss) / (rows of the global batch)
 
-is all-reduced first, and then clipped and applied as one machine would. The order of the sequences is that of one
-machine, and the noise of a sequence is the one it would have had there, so the weights agree but for the rounding of
-sums. Dropout is drawn by each replica for itself. Callbacks are Keras' own kind; every worker runs them on equal logs.
+is all-reduced first, and then clipped and applied as on one device. The order of the sequences and the noise of each
+sequence are those of one device, so the weights agree up to the rounding of sums. Each replica draws its own dropout.
+Callbacks are Keras' own; every worker runs them on equal logs.
 """
 
 # Keras' type hints give None for what a model or an operation returns; TensorFlow's know no tensors as arguments.
@@ -37,25 +37,25 @@ def fit_replicas(
     epochs: int,
     callbacks: Sequence[keras.callbacks.Callback],
 ) -> None:
-    """As `model.fit`, for a model that was built and compiled in the scope of a strategy.
+    """Fit a model that was built and compiled in the scope of a strategy; see `model.fit`.
 
     Args:
         model: compiled, with its optimizer built.
-        train: to fit, in the order of its `epoch`.
-        held_out: to evaluate after each epoch; it may be empty.
-        initial_epoch: epochs that are done.
-        epochs: most epochs, those included.
-        callbacks: as `fit` takes them; those of a batch are not called.
+        train: the train split, in the order of its `epoch`.
+        held_out: the eval split, evaluated after each epoch; it may be empty.
+        initial_epoch: number of finished epochs.
+        epochs: most epochs, including the finished ones.
+        callbacks: as for `fit`; batch hooks are not called.
 
     Raises:
-        ConfigError: the workers have not all gone on from the same epoch.
+        ConfigError: the workers don't resume from the same epoch.
     """
     strategy: Any = model.distribute_strategy
     with strategy.scope():
         if not agree(strategy, initial_epoch):
             raise ConfigError(
-                f"The workers go on from different epochs; here it is epoch {initial_epoch}. They must all see the "
-                "working_dir in which the chief saves what a training goes on from: mount one volume in all of them."
+                f"The workers resume from different epochs; this one from epoch {initial_epoch}. They must all see the "
+                "working_dir with the chief's checkpoint: mount one volume in all of them."
             )
         _build_metrics(model, train)
         draw_for_global_batch(model)
@@ -79,10 +79,10 @@ def fit_replicas(
 
 
 def draw_for_global_batch(model: keras.Model) -> None:
-    """Give each sequence the noise it would have on one machine, and each replica dropout of its own.
+    """Give each sequence the noise that it has on one device, and each replica its own dropout.
 
     Args:
-        model: each replica must be called with as many rows as the others, those of replica 0 first in the batch.
+        model: called with equally many rows on each replica, those of replica 0 first in the batch.
     """
     for layer in noisy_layers(model):
         layer.noise_seed_generator.equal_shares = True
@@ -93,10 +93,10 @@ def draw_for_global_batch(model: keras.Model) -> None:
 
 
 def local_strategy(choice: str) -> tf.distribute.Strategy | None:
-    """What shares each batch among the devices of this machine; None where there is one.
+    """Return the strategy that splits batches among the devices of this machine; None for a single device.
 
     Args:
-        choice: `training.strategy`. CPU devices count for `mirrored`, where there is no GPU.
+        choice: `training.strategy`. Without a GPU, `mirrored` uses the CPU devices.
     """
     devices = tf.config.list_logical_devices("GPU") if choice in ("auto", "mirrored") else []
     if not devices and choice == "mirrored":
@@ -105,7 +105,7 @@ def local_strategy(choice: str) -> tf.distribute.Strategy | None:
 
 
 def is_chief(strategy: tf.distribute.Strategy | None) -> bool:
-    """Whether this process writes the results: the only one, or the first worker."""
+    """Return whether this process writes the outputs: the only process, or the first worker."""
     resolver = strategy.cluster_resolver if strategy is not None else None
     if resolver is None or resolver.task_type in (None, "chief"):
         return True
@@ -113,7 +113,7 @@ def is_chief(strategy: tf.distribute.Strategy | None) -> bool:
 
 
 def agree(strategy: tf.distribute.Strategy, number: int) -> bool:
-    """Whether all workers give the same number, from 0 to 2**26. All must ask at the same point."""
+    """Return whether all workers pass the same number, from 0 to 2**26. All must call it at the same point."""
 
     def of_replica() -> list[Any]:
         return [tf.constant([number, number * number], tf.float64)]
@@ -126,28 +126,28 @@ def agree(strategy: tf.distribute.Strategy, number: int) -> bool:
 
 
 class _Pass:
-    """One pass over a split, again and again: the steps, and the metrics over all rows of all replicas."""
+    """Passes over a split: the steps, and the metrics over all rows of all replicas."""
 
     def __init__(self, model: keras.Model, data: SequenceData, *, training: bool):
         strategy: Any = model.distribute_strategy
         replicas = strategy.num_replicas_in_sync
-        # A queue of optional batches, which TensorFlow takes by default, would ask all workers before every step.
+        # TensorFlow's default, optional batches, would synchronize all workers before every step.
         strategy.extended.experimental_enable_get_next_as_optional = False
 
-        def shares(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        def shards(context: tf.distribute.InputContext) -> tf.data.Dataset:
             local = replicas // context.num_input_pipelines
             first = context.input_pipeline_id * local
-            return data.shares(shuffled=training, count=replicas, mine=range(first, first + local))
+            return data.shards(shuffled=training, count=replicas, own=range(first, first + local))
 
         self.model = model
         self.steps = data.steps
-        self.batches = strategy.distribute_datasets_from_function(shares)
+        self.batches = strategy.distribute_datasets_from_function(shards)
         self.step = _step(model, training=training)
         self.zeros = _zeros(strategy, [variable.shape for variable in model.metrics_variables])
         self.total = _sum_of_replicas(strategy)
 
     def run(self) -> dict[str, float]:
-        """All steps of the pass; returns the logs."""
+        """Run all steps of a pass and return the logs."""
         strategy: Any = self.model.distribute_strategy
         metrics = self.model.metrics_variables
         sums = self.zeros()
@@ -163,7 +163,7 @@ class _Pass:
 
 
 def _step(model: keras.Model, *, training: bool) -> Callable[[Any, Any], Any]:
-    """A function from batches and the metrics' sums so far to the new sums, which fits the model if `training`."""
+    """Return a function from batches and the metrics' sums to the new sums; it fits the model if `training`."""
     strategy: Any = model.distribute_strategy
     trained = model.trainable_variables
     metrics = model.metrics_variables
@@ -201,7 +201,7 @@ def _step(model: keras.Model, *, training: bool) -> Callable[[Any, Any], Any]:
 
 
 def _zeros(strategy: Any, shapes: list[Any]) -> Callable[[], Any]:
-    """A function that gives each replica float64 zeros of these shapes."""
+    """Return a function that gives each replica float64 zeros of these shapes."""
 
     def of_replica() -> list[Any]:
         return [tf.zeros(shape, tf.float64) for shape in shapes]
@@ -211,18 +211,18 @@ def _zeros(strategy: Any, shapes: list[Any]) -> Callable[[], Any]:
 
 @functools.lru_cache(maxsize=1)
 def _sum_of_replicas(strategy: Any) -> Callable[[Any], Any]:
-    """A function from the replicas' values to their sum, on every replica."""
+    """Return a function from the replicas' values to their sum, on every replica."""
 
     def of_replica(values: Any) -> Any:
         context: Any = tf.distribute.get_replica_context()
-        # An argument is on no device yet, and the sum goes where its value is.
+        # An argument has no device yet, and the sum is placed with its value.
         return context.all_reduce(tf.distribute.ReduceOp.SUM, [tf.identity(value) for value in values])
 
     return tf.function(lambda values: strategy.run(of_replica, args=(values,)), autograph=False)
 
 
 def _build_metrics(model: keras.Model, data: SequenceData) -> None:
-    """Make the metrics' variables, which Keras makes when it sees the first batch."""
+    """Create the metrics' variables, which Keras creates at the first batch."""
     inputs, answer = next(iter(data.one_pass()))
     predicted = tf.zeros([tf.shape(answer)[0], *model.output_shape[1:]])
     model.compute_metrics(inputs, answer, predicted)

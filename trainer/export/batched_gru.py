@@ -1,9 +1,9 @@
-"""A stack of GRUs over a batch of sequences: every layer, or each half of it, is a chain of small operations.
+"""A stack of GRUs over a batch of sequences, for servers: each layer, or each direction of it, is a chain of small ops.
 
     last = run_batched(x, lengths, stack, sequences=False)
 
-Several chains are in one loop, and TensorFlow works them off side by side: all layers of a stack in one direction, each
-as far behind the one below as need be, or the two halves of a layer.
+Several chains share one loop, and TensorFlow runs them in parallel: all layers of a stack in one direction, each behind
+the one below it, or the two directions of a layer.
 """
 
 # TensorFlow's type hints know no tensors as arguments.
@@ -22,18 +22,18 @@ _STEPS = 4  # in a round of the loop: little waste at the end
 
 
 def run_batched(x: Any, lengths: Any, stack: Stack, *, sequences: bool) -> Any:
-    """Run a stack over a batch of sequences: as `run_single_sequence`, for x (B, T, F) and lengths (B,)."""
-    return (_both_ways if len(stack[0]) == 2 else _chains)(x, lengths, stack, sequences)
+    """Run a stack over a batch of sequences: `run_single_sequence` for x (B, T, F) and lengths (B,)."""
+    return (_bidirectional if len(stack[0]) == 2 else _chains)(x, lengths, stack, sequences)
 
 
 def _time_major(x: Any, count: Any) -> Any:
-    """From (B, T, F) to (count, B, F), zeros behind the end."""
+    """Transpose (B, T, F) to (count, B, F), with zeros after the end."""
     x = tf.transpose(x, [1, 0, 2])
     return tf.pad(x, [[0, count - tf.shape(x)[0]], [0, 0], [0, 0]])
 
 
 class _Weights(NamedTuple):
-    """Of a GRU, as the loops use them: kernels and biases of the inputs for w, r and within, and those of the state."""
+    """Weights of a GRU for the loops: kernels and biases of the inputs for w, r and within, and those of the state."""
 
     inputs: list[tuple[Any, Any]]
     own: Any
@@ -44,7 +44,7 @@ def _weights(gru: Gru) -> _Weights:
     kernels, states, outer, inner = (
         tf.split(each, 3, -1) for each in (gru.kernel, gru.recurrent, *tf.unstack(gru.bias))
     )
-    # r multiplies the last inner bias, so that one alone can't go in with the inputs.
+    # r multiplies the last inner bias, so it can't be added to the inputs' sums.
     before = (-outer[0] - inner[0], outer[1] + inner[1], outer[2])
     return _Weights(
         list(zip((-kernels[0], *kernels[1:]), before, strict=True)),
@@ -54,12 +54,12 @@ def _weights(gru: Gru) -> _Weights:
 
 
 def _round(h: Any, x: Any, hold: Any, weights: _Weights) -> list[Any]:
-    """The states (B, U) after each step of a round, from the one before it.
+    """Return the states (B, U) after each step of a round.
 
     Args:
-        h: (B, U).
+        h: (B, U), the state before the round.
         x: (steps times B, F), the inputs of all its steps.
-        hold: (steps, B, 1), what is added to w; None: nothing.
+        hold: (steps, B, 1), added to w; None: nothing.
         weights: of the GRU.
     """
     shape = [_STEPS, tf.shape(h)[0], h.shape[1]]
@@ -88,29 +88,29 @@ def _chains(x: Any, lengths: Any, stack: Stack, sequences: bool) -> Any:
     hold = tf.reshape(HOLD * ended(lengths, rounds * _STEPS), [rounds, _STEPS, batch, 1])
 
     def body(i: Any, states: Any) -> tuple[Any, list[Any]]:
-        last, read, told = [], inputs[i], []
+        last, read, outputs = [], inputs[i], []
         for index, (h, each) in enumerate(zip(states, weights, strict=True)):
-            # Only the top layer's state after the end is wanted.
+            # Only the top layer's state after the end is returned.
             is_held = index == len(layers) - 1 and not sequences
-            told = _round(h, read, hold[i] if is_held else None, each)
-            read = tf.concat(told, 0)
-            last.append(told[-1])
-        return tuple(last), [tf.stack(told)] if sequences else []
+            outputs = _round(h, read, hold[i] if is_held else None, each)
+            read = tf.concat(outputs, 0)
+            last.append(outputs[-1])
+        return tuple(last), [tf.stack(outputs)] if sequences else []
 
     units = layers[-1].units
     shapes = [[_STEPS, x.shape[0], units]] if sequences else []
-    states, told = run_rounds(rounds, body, _starts(layers, batch), shapes)
+    states, outputs = run_rounds(rounds, body, _starts(layers, batch), shapes)
     if not sequences:
         return or_zeros(lengths, states[-1])
-    return tf.transpose(tf.reshape(told[0], [-1, batch, units])[:steps], [1, 0, 2])
+    return tf.transpose(tf.reshape(outputs[0], [-1, batch, units])[:steps], [1, 0, 2])
 
 
-def _both_ways(x: Any, lengths: Any, stack: Stack, sequences: bool) -> Any:
+def _bidirectional(x: Any, lengths: Any, stack: Stack, sequences: bool) -> Any:
     batch, steps = tf.shape(x)[0], tf.shape(x)[1]
     rounds = -(-steps // _STEPS)
     count = rounds * _STEPS
     inputs, hold = _time_major(x, count), HOLD * ended(lengths, count)
-    # In reverse, what stands behind the end comes first, and moves nothing.
+    # In reverse, the steps after the end come first, and leave the state unchanged.
     holds = [tf.reshape(each, [rounds, _STEPS, batch, 1]) for each in (hold, tf.reverse(hold, [0]))]
     states: Any = ()
     for number, layer in enumerate(stack):
@@ -121,13 +121,13 @@ def _both_ways(x: Any, lengths: Any, stack: Stack, sequences: bool) -> Any:
 
         def body(i: Any, states: Any, read: Any = read, weights: Any = weights, keep: bool = keep) -> Any:
             halves = zip(states, read, holds, weights, strict=True)
-            told = [_round(h, xs[i], hold[i], each) for h, xs, hold, each in halves]
-            return tuple(each[-1] for each in told), [tf.stack(each) for each in told] if keep else []
+            outputs = [_round(h, xs[i], hold[i], each) for h, xs, hold, each in halves]
+            return tuple(each[-1] for each in outputs), [tf.stack(each) for each in outputs] if keep else []
 
         shapes = [[_STEPS, x.shape[0], units]] * 2 if keep else []
-        states, told = run_rounds(rounds, body, _starts(layer, batch), shapes)
+        states, outputs = run_rounds(rounds, body, _starts(layer, batch), shapes)
         if keep:
-            forwards, back = (tf.reshape(each, [-1, batch, units]) for each in told)
+            forwards, back = (tf.reshape(each, [-1, batch, units]) for each in outputs)
             inputs = tf.concat([forwards, tf.reverse(back, [0])], 2)
     if sequences:
         return tf.transpose(inputs[:steps], [1, 0, 2])

@@ -1,6 +1,6 @@
-"""Writes the ONNX file into a SavedModel's folder, where servers of TensorFlow pass it over.
+"""Write the ONNX file into a SavedModel's folder, where TensorFlow servers ignore it.
 
-note = export_onnx(served, config, record, directory)  # how it compared, in words
+note = export_onnx(served, config, record, directory)  # how far it is from the model
 """
 
 # TensorFlow's type hints know no tensors as arguments.
@@ -27,31 +27,31 @@ _SEQUENCES, _STEPS = 16, 12
 
 
 def export_onnx(served: ServedModel, config: ModelConfig, record: TransformRecord, directory: str) -> str:
-    """Write the file, once it is seen to answer as the model does, where ONNX Runtime is installed.
+    """Write the ONNX file, after comparing its outputs with the model's if ONNX Runtime is installed.
 
     Args:
-        served: the model, as it is exported.
-        config: what it was built from, with `onnx`.
-        record: what Transform fitted.
+        served: the exported model.
+        config: of the model, with `onnx`.
+        record: Transform's scales and vocabularies.
         directory: of the SavedModel.
 
     Returns:
-        How far its answers are from the model's, or that they were not compared.
+        A note: the largest difference, or that the file was not compared.
 
     Raises:
         ConfigError: as `onnx_model`.
-        ModelError: the answers differ.
+        ModelError: the outputs differ.
     """
     content = onnx_model(served.model, served.layout, config, record)
     note = "not compared with the model, because ONNX Runtime is not installed"
     if importlib.util.find_spec("onnxruntime"):
-        apart = _difference(served, record, content)
-        if not apart <= _TOLERANCE:
+        difference = _difference(served, record, content)
+        if not difference <= _TOLERANCE:
             raise ModelError(
-                f"The ONNX file answers otherwise than the model: {apart:.3g} apart, {_TOLERANCE:g} allowed. Set "
-                "model.onnx: false and report this."
+                f"The ONNX file's outputs differ from the model's by {difference:.3g}; at most {_TOLERANCE:g} may be. "
+                "Set model.onnx: false and report this."
             )
-        note = f"within {apart:.1g} of the model"
+        note = f"within {difference:.1g} of the model"
     file = f"{directory.rstrip('/')}/{ONNX_FILE}"
     tf.io.gfile.makedirs(file.rpartition("/")[0])
     with tf.io.gfile.GFile(file, "wb") as target:
@@ -60,7 +60,7 @@ def export_onnx(served: ServedModel, config: ModelConfig, record: TransformRecor
 
 
 def _difference(served: ServedModel, record: TransformRecord, content: bytes) -> float:
-    """The largest distance of an answer, in units of the targets' scales, on made-up sequences of all lengths."""
+    """Return the largest difference of outputs, in units of the targets' scales, on random sequences of all lengths."""
     import onnxruntime
 
     random = np.random.default_rng(0)
@@ -74,8 +74,8 @@ def _difference(served: ServedModel, record: TransformRecord, content: bytes) ->
     }
     name = names.PROBABILITIES if served.layout.is_classification else names.PREDICTIONS
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    (answers,) = session.run([name], inputs)
+    (outputs,) = session.run([name], inputs)
     expected = served.from_tensors(inputs)[name].numpy()
-    # Around a large mean, float32 has no digits left for less.
-    apart = np.maximum(np.abs(answers - expected) - _ROUNDINGS * np.spacing(np.abs(expected)), 0)
-    return float((apart / ([record.targets[target].scale for target in served.layout.targets] or [1.0])).max())
+    # Around a large mean, float32 has no digits for less.
+    difference = np.maximum(np.abs(outputs - expected) - _ROUNDINGS * np.spacing(np.abs(expected)), 0)
+    return float((difference / ([record.targets[target].scale for target in served.layout.targets] or [1.0])).max())

@@ -1,4 +1,4 @@
-"""The served model as an ONNX file, for runtimes without TensorFlow: from raw numeric features to the answers.
+"""Convert the served model to an ONNX file, for runtimes without TensorFlow: raw numeric features to predictions.
 
     onnx_bytes = onnx_model(model, layout, config, record)
 
@@ -35,16 +35,16 @@ LABELS = "labels"  # of the file's metadata
 
 
 def onnx_model(model: keras.Model, layout: Layout, config: ModelConfig, record: TransformRecord) -> bytes:
-    """The model with its Transform, serialized.
+    """Return the model with its Transform as a serialized ONNX file.
 
     Args:
-        model: as `build_model` makes it for serving.
+        model: of `build_model`, for serving.
         layout: of the data set.
-        config: what it was built from, with `onnx`.
-        record: what Transform fitted.
+        config: of the model, with `onnx`.
+        record: Transform's scales and vocabularies.
 
     Raises:
-        ConfigError: the data set or the model has something that ONNX, or this writer, has no words for.
+        ConfigError: ONNX, or this writer, does not support the data set or the model.
     """
     check_model_config(config, layout.dataset)
     graph = _Graph()
@@ -70,7 +70,7 @@ def onnx_model(model: keras.Model, layout: Layout, config: ModelConfig, record: 
         mean = graph.constant(_row([scale.centre for scale in scales], np.float32))
         graph.add("Add", raw, mean, name=names.PREDICTIONS)
         outputs = {names.PREDICTIONS: (TensorProto.FLOAT, ["B", *shape])}
-    made = helper.make_model(
+    onnx_file = helper.make_model(
         helper.make_graph(
             graph.nodes,
             "noisy_gru",
@@ -85,26 +85,26 @@ def onnx_model(model: keras.Model, layout: Layout, config: ModelConfig, record: 
         ir_version=_IR,
         producer_name="noisy-gru",
     )
-    helper.set_model_props(made, {LABELS: json.dumps(record.labels)} if record.labels else {})
-    onnx.checker.check_model(made, full_check=True)
-    return made.SerializeToString(deterministic=True)
+    helper.set_model_props(onnx_file, {LABELS: json.dumps(record.labels)} if record.labels else {})
+    onnx.checker.check_model(onnx_file, full_check=True)
+    return onnx_file.SerializeToString(deterministic=True)
 
 
 class _Graph:
-    """Nodes and constants of a graph in the making; names are numbered, so the same model gives the same bytes."""
+    """Builder of a graph's nodes and constants; names are numbered, so the same model gives the same bytes."""
 
     def __init__(self) -> None:
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
 
     def constant(self, value: np.ndarray) -> str:
-        """The name of a constant."""
+        """Add a constant, and return its name."""
         name = f"constant_{len(self.constants)}"
         self.constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
         return name
 
     def add(self, kind: str, *inputs: str, name: str = "", output: int = 0, **attributes: Any) -> str:
-        """The name of an operation's output; `output` counts those before it, which nobody reads."""
+        """Add an operation, and return the name of its output; `output` is its index, earlier ones are unused."""
         name = name or f"value_{len(self.nodes)}"
         self.nodes.append(helper.make_node(kind, list(inputs), [""] * output + [name], **attributes))
         return name
@@ -115,11 +115,11 @@ def _row(values: Sequence[float], dtype: Any = np.float64) -> np.ndarray:
 
 
 def _transformed(graph: _Graph, layout: Layout, record: TransformRecord) -> tuple[str, str]:
-    """What the model reads, float32 [T + 1, B, channels], and the lengths, int32 [B], as Transform makes them."""
+    """Return the model's inputs, float32 [T + 1, B, channels], and lengths, int32 [B], as Transform computes them."""
     numeric = layout.numeric
     scales: list[Scale] = [record.numeric[feature.name] for feature in numeric]
     odd = graph.add("Or", graph.add("IsNaN", names.FEATURES), graph.add("IsInf", names.FEATURES))
-    # In float64, as Transform does: a small scale around a large centre leaves float32 few digits.
+    # In float64, as in Transform: a small scale around a large centre leaves float32 few digits.
     values = graph.add("Cast", names.FEATURES, to=TensorProto.DOUBLE)
     values = graph.add("Where", odd, graph.constant(_row([scale.fill for scale in scales])), values)
     values = graph.add("Sub", values, graph.constant(_row([scale.centre for scale in scales])))
@@ -129,21 +129,21 @@ def _transformed(graph: _Graph, layout: Layout, record: TransformRecord) -> tupl
     if masked:
         absent = graph.add("Gather", odd, graph.constant(np.array(masked)), axis=2)
         values = graph.add("Concat", values, graph.add("Cast", absent, to=TensorProto.FLOAT), axis=2)
-    # One step more, which never counts, so that there is always one.
+    # One more step, which never counts, so that there is at least one.
     values = graph.add("Pad", values, graph.constant(np.array([0, 0, 0, 0, 1, 0])))
     values = graph.add("Transpose", values, perm=[1, 0, 2])
     return values, graph.add("Cast", names.LENGTHS, to=TensorProto.INT32)
 
 
 def _stack(graph: _Graph, values: str, lengths: str, model: keras.Model, config: ModelConfig) -> str:
-    """The GRUs and what the head sees of the top one: [B, U]."""
+    """Add the GRUs and the pooling of the top one: [B, U]."""
     stack = gru_layers(model)
     read, width = values, 0
     for index, layer in enumerate(stack):
         width = sum(gru.units for gru in layer)
         is_last = index == len(stack) - 1 and config.pooling == "last"
         # Y [T, directions, B, U] first, then the last states [directions, B, U].
-        told = graph.add(
+        output = graph.add(
             "GRU",
             *_gru_inputs(graph, read, lengths, layer),
             output=int(is_last),
@@ -151,8 +151,8 @@ def _stack(graph: _Graph, values: str, lengths: str, model: keras.Model, config:
             linear_before_reset=1,
             direction="bidirectional" if len(layer) == 2 else "forward",
         )
-        told = graph.add("Transpose", told, perm=[1, 0, 2] if is_last else [0, 2, 1, 3])
-        read = graph.add("Reshape", told, graph.constant(np.array([0, width] if is_last else [0, 0, width])))
+        output = graph.add("Transpose", output, perm=[1, 0, 2] if is_last else [0, 2, 1, 3])
+        read = graph.add("Reshape", output, graph.constant(np.array([0, width] if is_last else [0, 0, width])))
     some = graph.add("Unsqueeze", graph.add("Greater", lengths, graph.constant(_row(0, np.int32))), _axes(graph, 1))
     zero = graph.constant(_row(0, np.float32))
     if config.pooling == "last":
@@ -175,7 +175,7 @@ def _axes(graph: _Graph, axis: int) -> str:
 
 
 def _gru_inputs(graph: _Graph, read: str, lengths: str, layer: Sequence[NoisyGRU]) -> list[str]:
-    """The inputs of ONNX' GRU: x, W [D, 3U, F], R [D, 3U, U], B [D, 6U], lengths, and the first states if learned."""
+    """Return the inputs of ONNX' GRU: x, W [D, 3U, F], R [D, 3U, U], B [D, 6U], lengths, and learned first states."""
     kernels, recurrent, biases, means = [], [], [], []
     for gru in layer:
         cell = gru.cell

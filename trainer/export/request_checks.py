@@ -1,8 +1,8 @@
-"""Checks, inside the exported graph, of the tensors that a client sends: a server looks at their dtypes alone.
+"""Checks of a client's tensors inside the exported graph: a server checks their dtypes alone.
 
-    tensors = checked_tensors(tensors, layout)  # waits for the checks
+    tensors = checked_tensors(tensors, layout)  # depends on the checks
 
-Without them a channel too many, or a length too few, would give an answer, and a wrong one.
+Without them, one channel too many or one length too few would return a wrong prediction.
 """
 
 # TensorFlow's type hints don't know tensors as arguments.
@@ -20,8 +20,8 @@ from noisy_gru.trainer import features as names
 from noisy_gru.trainer.features import Layout
 
 
-def required(fits: tf.Tensor, data: list[Any]) -> Any:
-    """A context whose operations wait until `fits` is seen to be true, or fail with the words and tensors of `data`."""
+def require(fits: tf.Tensor, data: list[Any]) -> Any:
+    """Return a context whose operations fail unless `fits` is true, with the texts and tensors of `data`."""
     if tf.executing_eagerly():
         check = tf.debugging.Assert(fits, data)
     else:
@@ -33,7 +33,7 @@ def required(fits: tf.Tensor, data: list[Any]) -> Any:
 def checked_tensors(
     tensors: Mapping[str, Any], layout: Layout, *, state_size: int | None = None
 ) -> dict[str, tf.Tensor]:
-    """The inputs of `serving_tensors`, or with `state_size` of `serving_step`, once their shapes are seen to agree.
+    """Check the shapes of the inputs of `serving_tensors`, or with `state_size` of `serving_step`.
 
     Args:
         tensors: by the names of docs/architecture.md.
@@ -44,7 +44,7 @@ def checked_tensors(
         The same tensors; `lengths` is int64.
 
     Raises:
-        tf.errors.InvalidArgumentError: (when run) a shape is another than the signature's or than the others'.
+        tf.errors.InvalidArgumentError: (when run) a shape differs from the signature's, or from the others.
     """
     texts = list(tensor_names(layout.dataset.data).values())
     order = [names.FEATURES, names.LENGTHS, *texts, *([names.STATE] if state_size is not None else [])]
@@ -59,14 +59,14 @@ def checked_tensors(
         names.STATE: ([batch, [state_size]], f"[sequences, {state_size}]"),
     }
     fits = [_equal(shapes[name], tf.concat(wanted[name][0], 0)) for name in order]
-    words = ", ".join(f"`{name}` {wanted[name][1]}" for name in order)
-    message = f"Expected the shapes {words}. Received, in this order: "
-    with required(tf.reduce_all(fits), [message, *shapes.values()]):
+    shapes_text = ", ".join(f"`{name}` {wanted[name][1]}" for name in order)
+    message = f"Expected the shapes {shapes_text}. Received, in this order: "
+    with require(tf.reduce_all(fits), [message, *shapes.values()]):
         return {name: tf.identity(tensor) for name, tensor in given.items()}
 
 
 def _equal(shape: tf.Tensor, wanted: tf.Tensor) -> tf.Tensor:
-    """Whether two shapes are the same; False, not an error, where their ranks differ."""
-    # As text, because TensorFlow compares vectors of different lengths with an error or an answer of another rank.
+    """Return whether two shapes are equal; False, not an error, if their ranks differ."""
+    # As text: TensorFlow can't compare vectors of different lengths.
     text, wanted_text = (tf.strings.reduce_join(tf.strings.as_string(each), separator=" ") for each in (shape, wanted))
     return tf.equal(text, wanted_text)

@@ -1,7 +1,7 @@
-"""Writes the served model as a SavedModel and as a Keras file, and reads the Keras file again.
+"""Write the served model as a SavedModel and as a Keras file, and read the Keras file.
 
 export_saved_model(ServedModel(model, transform, layout, config), folder)
-served = load_for_parity(folder, transform_graph)  # what the SavedModel should answer, in eager mode
+served = load_for_parity(folder, transform_graph)  # the SavedModel's reference, in eager mode
 """
 
 # TensorFlow's type hints know neither ragged tensors nor tensors as arguments.
@@ -35,7 +35,7 @@ def export_saved_model(served: ServedModel, directory: str) -> None:
     """Write the SavedModel with the signatures of docs/architecture.md, and `evaluation_labels` for TFMA.
 
     Args:
-        served: its model was built for serving.
+        served: with a model that was built for serving.
         directory: of the SavedModel.
     """
     layout = served.layout
@@ -54,13 +54,13 @@ def export_saved_model(served: ServedModel, directory: str) -> None:
     if served.stepper is not None:
         state = tf.TensorSpec([None, served.stepper.state_size], tf.float32, name=names.STATE)
         signatures.append((names.SERVING_STEP, served.from_step, {**tensors, names.STATE: state}))
-    # Traced here: Keras' ExportArchive has each traced twice, once to find the variables, once to save.
+    # Traced here: Keras' ExportArchive traces each twice, once to find the variables, once to save.
     traced = {
         name: tf.function(answer, autograph=False).get_concrete_function(inputs) for name, answer, inputs in signatures
     }
     saved = tf.Module()
-    # The functions' own variables: a Keras model saved in this way leaves a Session, so TF Serving, without them, and
-    # would bring the seeds. Transform's layer would be traced in ways that nobody calls.
+    # The functions' variables: a Keras model saved here would leave them out of a Session (TF Serving), and add its
+    # seeds. Transform's layer would be traced in ways that nobody calls.
     saved.used = [*{id(each): each for function in traced.values() for each in function.variables}.values()]
     parts = tf.train.TrackableView(served.transform_layer).descendants()
     saved.tables = [part for part in parts if isinstance(part, tf.saved_model.experimental.TrackableResource)]
@@ -68,12 +68,12 @@ def export_saved_model(served: ServedModel, directory: str) -> None:
 
 
 def keras_folder(serving_model_dir: str) -> str:
-    """Where the Keras file of a model stands: beside the SavedModel's folder, which TF Serving sees alone."""
+    """Return the folder of a model's Keras file: beside the SavedModel's, the only one that TF Serving sees."""
     return f"{serving_model_dir.rstrip('/').rpartition('/')[0]}/{KERAS_FOLDER}"
 
 
 def save_keras(model: keras.Model, custom_config: CustomConfig, folder: str) -> None:
-    """Write the `.keras` file, for warm starts and for comparison, and the configuration it was trained with."""
+    """Write the `.keras` file, for warm starts and comparison, and the configuration of its training."""
     tf.io.gfile.makedirs(folder)
     with tempfile.TemporaryDirectory() as local:
         file = Path(local) / MODEL_FILE
@@ -84,7 +84,7 @@ def save_keras(model: keras.Model, custom_config: CustomConfig, folder: str) -> 
 
 
 def load_keras(folder: str) -> tuple[keras.Model, CustomConfig]:
-    """Read what `save_keras` wrote."""
+    """Read the model and the configuration that `save_keras` wrote."""
     with tf.io.gfile.GFile(f"{folder}/{SETTINGS_FILE}") as text:
         custom_config = CustomConfig.parse(json.loads(text.read()))
     return load_model(folder), custom_config
@@ -100,15 +100,15 @@ def load_model(folder: str) -> keras.Model:
 
 
 def load_for_parity(serving_model_dir: str, transform_graph: str) -> ServedModel:
-    """The Keras model and Transform in eager mode, to compare an exported model with.
+    """Load the Keras model and Transform in eager mode, as the reference of an exported model.
 
     Args:
         serving_model_dir: the SavedModel's folder in the model artifact (`<artifact>/Format-Serving`).
         transform_graph: Transform's output `transform_graph`.
 
     Returns:
-        A served model whose `from_examples`, `from_tensors` and (with `serving_step`) `from_step` answer as the export
-        should, to rounding.
+        A served model whose `from_examples`, `from_tensors` and (with `serving_step`) `from_step` return what the
+        export should, to rounding.
     """
     model, custom_config = load_keras(keras_folder(serving_model_dir))
     return ServedModel(
@@ -117,7 +117,7 @@ def load_for_parity(serving_model_dir: str, transform_graph: str) -> ServedModel
 
 
 def target_scale(served: ServedModel) -> np.ndarray | None:
-    """The scale of each target in the units of the data, float32 [K]; None for classification."""
+    """Return the scale of each target in the units of the data, float32 [K]; None for classification."""
     if served.layout.is_classification:
         return None
     empty = tf.train.Example().SerializeToString()

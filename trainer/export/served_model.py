@@ -1,15 +1,15 @@
-"""What a client gets: Transform, model and answers in one graph, for each signature.
+"""The served model: Transform, Keras model and named outputs in one graph, for each signature.
 
-What it answers to odd input (docs/architecture.md has the names and shapes):
+Behaviour on unusual input (docs/architecture.md has the names and shapes):
 
-- an empty batch: answers with no rows;
-- an empty sequence: what the model makes of no step at all, the same finite answer for each;
-- one step, or more steps than any sequence of train: an answer like any other;
-- NaN or infinity: missing, imputed as in training; a whole sequence of zeros is a sequence of zeros;
-- a category that train never showed, or none: the unknown one;
-- a feature with another number of steps than the rest, an absent key included: an error that names it. Of an example
-  without any value the graph can't tell why, and takes it for an empty sequence;
-  `saved_model.example_validation`, the client and the local server refuse one that names no feature of the model;
+- an empty batch: outputs without rows;
+- an empty sequence: the model's output for no steps, the same finite values for each;
+- one step, or more steps than any sequence of train: like any other;
+- NaN or infinity: missing, imputed as in training; a sequence of zeros is a sequence of zeros;
+- an unknown or empty category: the one unknown category;
+- a feature with another number of steps than the rest, or without its key: an error that names it. The graph can't
+  distinguish an example without any value from an empty sequence; `saved_model.example_validation`, the client and the local
+  server refuse an example that names no feature of the model;
 - `lengths` below 0 or beyond the time axis: an error;
 - tensors of other shapes than the signature's, and a `state` that this version did not return: an error.
 """
@@ -30,21 +30,21 @@ from noisy_gru.saved_model.tensor_names import tensor_names
 from noisy_gru.schema.errors import ConfigError
 from noisy_gru.trainer import features as names
 from noisy_gru.trainer.config import ModelConfig
-from noisy_gru.trainer.export.request_checks import checked_tensors, required
+from noisy_gru.trainer.export.request_checks import checked_tensors, require
 from noisy_gru.trainer.export.stream_step import Stepper
 from noisy_gru.trainer.features import Layout, model_inputs
 from noisy_gru.trainer.vocabularies import read_vocabulary
 
 
 class ServedModel:
-    """From raw sequences to answers: what a client gets, in eager mode or traced into the SavedModel.
+    """From raw sequences to named outputs, in eager mode or traced into the SavedModel.
 
     Args:
         model: the Keras model.
         transform: Transform's output.
         layout: of the data set.
-        config: what the model was built from; without it, or without its `serving_step`, there is no `from_step`.
-        predict: from the model's inputs to its outputs, in another way than the model's own (`serving_function`).
+        config: of the model; None, or no `serving_step` in it: there is no `from_step`.
+        predict: replaces the model's own call from its inputs to its outputs (`serving_function`).
     """
 
     def __init__(
@@ -66,25 +66,25 @@ class ServedModel:
         self.stepper = Stepper(model, config, layout) if config is not None and config.serving_step else None
         # The signatures call these functions, so Transform's graph and the model's are in the SavedModel once.
         self._read = tf.function(self._read_eagerly, autograph=False)
-        self._answer = tf.function(self._answer_eagerly, autograph=False)
+        self._predict_raw = tf.function(self._predict_eagerly, autograph=False)
 
     def from_examples(self, examples: Any) -> dict[str, tf.Tensor]:
-        """Answer serialized tf.Examples, string [B]."""
-        return self._answer(tf.io.parse_example(examples, self._inputs))
+        """Predict serialized tf.Examples, string [B]."""
+        return self._predict_raw(tf.io.parse_example(examples, self._inputs))
 
     def from_tensors(self, tensors: Mapping[str, Any]) -> dict[str, tf.Tensor]:
-        """Answer padded tensors: `features` float32 [B, T, F], `lengths` int64 [B], and strings [B, T]."""
-        return self._answer(self._raw(checked_tensors(tensors, self.layout)))
+        """Predict padded tensors: `features` float32 [B, T, F], `lengths` int64 [B], and strings [B, T]."""
+        return self._predict_raw(self._raw(checked_tensors(tensors, self.layout)))
 
     def from_step(self, tensors: Mapping[str, Any]) -> dict[str, tf.Tensor]:
-        """Answer the new steps of streams.
+        """Predict the new steps of streams.
 
         Args:
-            tensors: those of `from_tensors`, with the new steps alone, and `state` float32 [B, S]: what the call before
-                returned for each stream, or zeros.
+            tensors: those of `from_tensors`, with only the new steps, and `state` float32 [B, S]: returned by the last
+                call for each stream, or zeros.
 
         Returns:
-            The answers to all steps so far, and `state` float32 [B, S], unchanged where `lengths` is 0.
+            The predictions for all steps so far, and `state` float32 [B, S], unchanged where `lengths` is 0.
 
         Raises:
             ConfigError: the model was not built with `serving_step`.
@@ -95,10 +95,10 @@ class ServedModel:
         state = checked[names.STATE]
         known = self.stepper.is_known(state)
         message = (
-            "`state` must be what this version of the model returned in the call before, or zeros for a new stream. It "
-            "is something else in these rows: "
+            "`state` must be what this version of the model returned in the last call, or zeros for a new stream. It "
+            "is not in these rows: "
         )
-        with required(tf.reduce_all(known), [message, tf.where(~known)[:, 0]]):
+        with require(tf.reduce_all(known), [message, tf.where(~known)[:, 0]]):
             state = tf.identity(state)
         raw = self._raw(checked)
         observed = None
@@ -110,13 +110,13 @@ class ServedModel:
             observed = tf.reduce_any(tf.math.is_finite(values) & counts, axis=1)
         inputs, units = self._read(raw)
         outputs, after = self.stepper(inputs, state, observed)
-        return {**self._worded(outputs, units), names.STATE: after}
+        return {**self._named_outputs(outputs, units), names.STATE: after}
 
     def labels_of(self, examples: Any) -> dict[str, tf.Tensor]:
-        """The true answers of labelled tf.Examples, string [B], for an evaluation.
+        """Return the labels or targets of labelled tf.Examples, string [B], for an evaluation.
 
         Returns:
-            `label` int64 [B], -1 for a class that train never showed; or `targets` float32 [B, 1] or [B, H, K], in the
+            `label` int64 [B], -1 for a class that is not in train; or `targets` float32 [B, 1] or [B, H, K], in the
             units of the data.
         """
         raw = tf.io.parse_example(examples, {**self._inputs, **self._labels})
@@ -131,7 +131,7 @@ class ServedModel:
         return not all(feature.known_in_advance for feature in self.layout.dataset.data.features)
 
     def _raw(self, tensors: Mapping[str, Any]) -> dict[str, Any]:
-        """The padded tensors as what Transform reads, without what stands behind `lengths`."""
+        """Convert padded tensors to Transform's inputs, without the steps after `lengths`."""
         steps, features = tensors[names.LENGTHS], tensors[names.FEATURES]
         future = self.layout.future_steps
         message = (
@@ -141,7 +141,7 @@ class ServedModel:
         # A batch of empty sequences has no future either.
         whole = tf.where(steps > 0, steps + future, 0) if self._has_past else steps + future
         fits = tf.reduce_all((steps >= 0) & (whole <= axis))
-        with required(fits, [message, steps, axis]):
+        with require(fits, [message, steps, axis]):
             steps, whole = tf.identity(steps), tf.identity(whole)
         raw = {}
         for index, feature in enumerate(self.layout.numeric):
@@ -155,7 +155,7 @@ class ServedModel:
         return raw
 
     def _column(self, padded: tf.Tensor, name: str, lengths: tf.Tensor) -> Any:
-        """A padded column [B, T] in the representation that the schema gives it."""
+        """Convert a padded column [B, T] to the representation of the schema."""
         ragged = tf.RaggedTensor.from_tensor(padded, lengths=lengths)
         spec = self._inputs[name]
         if isinstance(spec, tf.io.RaggedFeature):
@@ -165,18 +165,18 @@ class ServedModel:
         return ragged.to_sparse()
 
     def _read_eagerly(self, raw: Mapping[str, Any]) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
-        """What the model reads, and what brings its predictions into the units of the data."""
+        """Return the model's inputs, and the scales from its outputs to the units of the data."""
         transformed = self.transform_layer(dict(raw))
         inputs = model_inputs(transformed, self.layout)
         units = {key: transformed[key] for key in (names.TARGET_SCALE, names.TARGET_MEAN) if key in transformed}
         return {key: inputs[key] for key in self._wanted}, units
 
-    def _answer_eagerly(self, raw: Mapping[str, Any]) -> dict[str, tf.Tensor]:
+    def _predict_eagerly(self, raw: Mapping[str, Any]) -> dict[str, tf.Tensor]:
         inputs, units = self._read(raw)
-        return self._worded(self._predict(inputs), units)
+        return self._named_outputs(self._predict(inputs), units)
 
-    def _worded(self, outputs: Any, units: Mapping[str, Any]) -> dict[str, tf.Tensor]:
-        """The model's output as the named answers."""
+    def _named_outputs(self, outputs: Any, units: Mapping[str, Any]) -> dict[str, tf.Tensor]:
+        """Name the model's outputs."""
         if not self.layout.is_classification:
             return {names.PREDICTIONS: self._unscaled(outputs, units)}
         probabilities = tf.nn.softmax(outputs)

@@ -1,10 +1,10 @@
-"""The model as a server runs it: its stack of GRUs in loops made for serving, all other layers as they are.
+"""The model as a server runs it: its stack of GRUs in loops for serving, all other layers unchanged.
 
-    predict = serving_function(model)  # None if the stack is none that the loops know
-    outputs = predict(inputs)  # what model(inputs, training=False) gives, to rounding
+    predict = serving_function(model)  # None if the loops don't support the stack
+    outputs = predict(inputs)  # model(inputs, training=False), to rounding
 
 The variables are the model's own. Only the rearranged weights for a batch of one are constants of the graph, so a model
-that is trained on must be wrapped anew.
+that is trained further must be wrapped again.
 """
 
 # Keras' and TensorFlow's type hints know neither tensors as arguments nor what a model returns.
@@ -30,32 +30,32 @@ Predict = Callable[[Mapping[str, Any]], Any]
 
 
 def serving_function(model: keras.Model) -> Predict | None:
-    """A function with the model's answers that a TensorFlow graph runs in fewer operations.
+    """Return a function that computes the model's outputs in fewer operations of a TensorFlow graph.
 
     Args:
-        model: as `build_model` makes it for serving, or loaded again; with the weights that it keeps.
+        model: of `build_model` for serving, or loaded; with its final weights.
 
     Returns:
-        A function from the model's inputs to its outputs in inference; None if a GRU is configured otherwise than the
-        loops compute it, or `fused` is off: then the model itself is to be served.
+        A function from the model's inputs to its outputs in inference; None if the loops don't support the
+        configuration of a GRU, or `fused` is off: then serve the model itself.
     """
     stack = gru_layers(model)
-    return _FastModel(model, stack) if stack and all(_fits(gru) for layer in stack for gru in layer) else None
+    return _ServingFunction(model, stack) if stack and all(_fits(gru) for layer in stack for gru in layer) else None
 
 
 def gru_layers(model: keras.Model) -> list[tuple[NoisyGRU, ...]]:
-    """The GRUs of a model, from the input up: one for each layer, or one for each direction of it."""
-    found: list[tuple[NoisyGRU, ...]] = []
+    """Return the GRUs of a model, from the input up: one for each layer, or one for each direction of it."""
+    layers: list[tuple[NoisyGRU, ...]] = []
     for layer in model.layers:
         if isinstance(layer, NoisyGRU):
-            found.append((layer,))
+            layers.append((layer,))
         elif isinstance(layer, keras.layers.Bidirectional):
-            found.append((layer.forward_layer, layer.backward_layer))
-    return found
+            layers.append((layer.forward_layer, layer.backward_layer))
+    return layers
 
 
 def _fits(gru: NoisyGRU) -> bool:
-    """Whether the loops compute what a layer is configured to."""
+    """Return whether the loops support a layer's configuration."""
     cell = gru.cell
     return (
         gru.fused
@@ -68,7 +68,7 @@ def _fits(gru: NoisyGRU) -> bool:
     )
 
 
-class _FastModel:
+class _ServingFunction:
     def __init__(self, model: keras.Model, stack: list[tuple[NoisyGRU, ...]]):
         self._layers = stack
         self._constants = [tuple(_constants(gru) for gru in layer) for layer in stack]

@@ -1,10 +1,10 @@
-"""A stack of GRUs over one sequence, in as few operations as a graph can have: ten for a step of the whole stack.
+"""A stack of GRUs over one sequence, in as few operations as possible: ten for a step of the whole stack.
 
     last = run_single_sequence(x, lengths, stack, sequences=False)
 
 The stack is one GRU whose recurrent kernel holds those of all layers as blocks. In one direction, each layer is a step
-behind the one below (a wavefront), and all that stands between two layers is a block, too. In two directions, that is
-done for the two halves of each layer. The blocks are constants of the graph: too large ones if the stack is wide.
+behind the one below (a wavefront), and the connections between layers are blocks, too. In two directions, the two
+halves of each layer are blocks. The blocks are constants of the graph: too large ones if the stack is wide.
 """
 
 # TensorFlow's type hints know no tensors as arguments.
@@ -24,7 +24,7 @@ _LARGEST_BLOCKS = 1_000_000  # bytes
 
 
 def has_blocks(stack: Stack) -> bool:
-    """Whether the constants of `run_single_sequence` are small enough to be worth their place in the graph."""
+    """Return whether the constants of `run_single_sequence` are small enough for the graph."""
     both = len(stack[0]) == 2
     widths = [sum(gru.units for gru in layer) for layer in stack]
     blocks = sum(width**2 for width in widths) if both else sum(widths) ** 2
@@ -37,22 +37,22 @@ def run_single_sequence(x: Any, lengths: Any, stack: Stack, *, sequences: bool) 
 
     Args:
         x: float32 (1, T, F), finite; T may be unknown.
-        lengths: integers (1,), steps that count, from the first on.
+        lengths: integers (1,), the steps that count.
         stack: weights, as NumPy arrays.
-        sequences: whether all outputs of the top layer are wanted; those behind the end have no meaning then.
+        sequences: whether to return all outputs of the top layer; those after the end are undefined.
 
     Returns:
         The last output (1, U), zeros for an empty sequence, or all outputs (1, T, U). U: both directions' units.
     """
-    return (_both_ways if len(stack[0]) == 2 else _wavefront)(x, lengths, stack, sequences)
+    return (_bidirectional if len(stack[0]) == 2 else _wavefront)(x, lengths, stack, sequences)
 
 
 def _into_blocks(gru: Gru, rows: np.ndarray, own: np.ndarray, bias: np.ndarray) -> None:
-    """Write the weights of a layer.
+    """Write the weights of a layer into the blocks.
 
     Args:
         gru: NumPy arrays.
-        rows: (F, 4, U), view of where its inputs' weights stand, in the order w, r, q, within.
+        rows: (F, 4, U), view of its inputs' weights, in the order w, r, q, within.
         own: (U, 4, U), the same for its own state.
         bias: (4, U), the same for its biases.
     """
@@ -68,13 +68,13 @@ def _into_blocks(gru: Gru, rows: np.ndarray, own: np.ndarray, bias: np.ndarray) 
 
 
 def _block_loop(before: Any, own: np.ndarray, start: np.ndarray, *, keep: bool) -> tuple[Any, Any]:
-    """One wide GRU over one sequence: its last state (1, S), and all (N, S) where they are wanted.
+    """Run one wide GRU over one sequence; returns its last state (1, S), and all (N, S) if `keep`.
 
     Args:
-        before: (rounds, steps in each, 4 S), what the inputs and biases give.
-        own: (S, 4 S), its weights.
+        before: (rounds, steps in each, 4 S), the sums of inputs and biases.
+        own: (S, 4 S), recurrent weights.
         start: (S,), the first state.
-        keep: whether all states are wanted.
+        keep: whether to return all states.
     """
     width = own.shape[0]
     weights = tf.constant(own)
@@ -82,14 +82,14 @@ def _block_loop(before: Any, own: np.ndarray, start: np.ndarray, *, keep: bool) 
     def body(i: Any, h: Any) -> tuple[Any, list[Any]]:
         states = []
         for row in tf.unstack(before[i], _STEPS):
-            # One sequence's sums are a vector, so they can be the product's bias: TensorFlow does both in one.
+            # One sequence's sums are a vector, so they can be the product's bias: TensorFlow fuses the two.
             h = step(h, *tf.split(tf.nn.bias_add(h @ weights, row), 4, 1))
             states.append(h)
         return h, [tf.concat(states, 0)] if keep else []
 
     shapes = [[_STEPS, width]] if keep else []
-    last, told = run_rounds(tf.shape(before)[0], body, tf.constant(start[np.newaxis]), shapes)
-    return last, tf.reshape(told[0], [-1, width]) if keep else None
+    last, outputs = run_rounds(tf.shape(before)[0], body, tf.constant(start[np.newaxis]), shapes)
+    return last, tf.reshape(outputs[0], [-1, width]) if keep else None
 
 
 def _wavefront(x: Any, lengths: Any, stack: Stack, sequences: bool) -> Any:
@@ -97,7 +97,7 @@ def _wavefront(x: Any, lengths: Any, stack: Stack, sequences: bool) -> Any:
     count, features, top = len(layers), layers[0].kernel.shape[0], layers[-1].units
     edges = np.cumsum([0, *(gru.units for gru in layers)])
     width = int(edges[-1])
-    # Layers that have to keep their state at times: all but the lowest before they begin, the top after its end.
+    # Layers that must hold their state at times: all but the lowest before they begin, the top one after its end.
     held = list(range(1, count)) if sequences else list(range(min(1, count - 1), count))
     rows = np.zeros((features + len(held), 4, width), np.float32)
     own, bias = np.zeros((width, 4, width), np.float32), np.zeros((4, width), np.float32)
@@ -126,7 +126,7 @@ def _wavefront(x: Any, lengths: Any, stack: Stack, sequences: bool) -> Any:
     return states[tf.newaxis, count - 1 : count - 1 + steps, width - top :]
 
 
-def _both_ways(x: Any, lengths: Any, stack: Stack, sequences: bool) -> Any:
+def _bidirectional(x: Any, lengths: Any, stack: Stack, sequences: bool) -> Any:
     steps = tf.shape(x)[1]
     rounds = -(-steps // _STEPS)
     inputs = tf.pad(x[0], [[0, rounds * _STEPS - steps], [0, 0]])

@@ -1,18 +1,18 @@
-"""The model fed piece by piece: from new steps and what the steps before left, to outputs and a new state.
+"""The model on a stream: from new steps and the state of earlier ones, to outputs and a new state.
 
     stepper = Stepper(model, config, layout)
-    state = tf.zeros([2, stepper.state_size])  # two streams, of which nothing is known yet
+    state = tf.zeros([2, stepper.state_size])  # two new streams
     outputs, state = stepper(inputs, state, observed)
 
 The outputs are those of the model for all steps so far in one call. The state of a stream is one row of numbers, all
 zeros before its first step:
 
-| columns | what |
+| columns | content |
 |---|---|
-| 1 | how many steps it has read |
-| 1 | the mark of the weights that made it, so that no other model version goes on from it |
-| the units of each GRU, from the input up | the hidden state |
-| 1 for each target, only with `model.target: difference` | the last value read, scaled |
+| 1 | number of steps |
+| 1 | checksum of the weights, so that no other model version accepts the state |
+| the units of each GRU, from the input up | hidden state |
+| 1 for each target, only with `model.target: difference` | last value, scaled |
 """
 
 # TensorFlow's and Keras' type hints know neither tensors as arguments nor what a model returns.
@@ -38,11 +38,11 @@ _LARGEST_TARGET = 1e9  # scaled: so many deviations from the mean
 
 
 class Stepper:
-    """A model's layers, called so that a sequence may come in pieces; it has no weights of its own.
+    """Runs a model's layers on pieces of a sequence; it has no weights of its own.
 
     Args:
-        model: as `build_model` makes it, or loaded again; with the weights that it keeps.
-        config: what it was built from, with `serving_step`.
+        model: of `build_model`, or loaded; with its final weights.
+        config: of the model, with `serving_step`.
         layout: of the data set.
 
     Raises:
@@ -66,30 +66,30 @@ class Stepper:
 
     @property
     def state_size(self) -> int:
-        """S, the numbers that a stream's state has."""
+        """S, the size of a stream's state."""
         return sum(self._sizes)
 
     def is_known(self, state: Any) -> tf.Tensor:
-        """Whether each row of a state [B, S] is a new stream's, or was returned by these weights: bool [B]."""
+        """Return whether each row of a state [B, S] is a new stream's, or was returned by these weights: bool [B]."""
         is_new = tf.reduce_all(state == 0, axis=1)
         steps, mark, *hidden, last_target = tf.split(state, self._sizes, axis=1)
-        goes_on = tf.reduce_all(tf.math.is_finite(state), axis=1) & (mark == self._mark)[:, 0]
-        goes_on &= ((steps > 0) & (steps == tf.floor(steps)))[:, 0]
-        goes_on &= tf.reduce_all(tf.abs(last_target) <= _LARGEST_TARGET, axis=1)
+        is_returned = tf.reduce_all(tf.math.is_finite(state), axis=1) & (mark == self._mark)[:, 0]
+        is_returned &= ((steps > 0) & (steps == tf.floor(steps)))[:, 0]
+        is_returned &= tf.reduce_all(tf.abs(last_target) <= _LARGEST_TARGET, axis=1)
         for layer, values in zip(self._layers, hidden, strict=True):
             if layer.cell.activation is keras.activations.tanh:
-                # A step mixes the state before with a tanh, so none leaves the larger of 1 and the start's mean.
+                # A step mixes the last state with a tanh, so no value exceeds the larger of 1 and the initial mean.
                 (first,) = layer.get_initial_state(1)
                 bound = tf.maximum(tf.abs(tf.cast(first, tf.float32)), 1.0) * 1.001
-                goes_on &= tf.reduce_all(tf.abs(values) <= bound, axis=1)
-        return is_new | goes_on
+                is_returned &= tf.reduce_all(tf.abs(values) <= bound, axis=1)
+        return is_new | is_returned
 
     def __call__(self, inputs: Mapping[str, Any], state: Any, observed: Any = None) -> tuple[Any, tf.Tensor]:
-        """Read new steps.
+        """Run new steps.
 
         Args:
             inputs: the model's inputs for the new steps, of which a row may have none.
-            state: float32 [B, S], of the call before; zeros for a new stream.
+            state: float32 [B, S], of the last call; zeros for a new stream.
             observed: bool [B, K], whether the new steps hold a value of each target; used for a `difference` alone.
 
         Returns:
@@ -106,11 +106,11 @@ class Stepper:
             start = tf.where(is_new, tf.cast(first, tf.float32), before)
             sequences = layer(sequences, initial_state=[start], mask=mask, training=False)
             end = tf.gather(sequences, last_step, batch_dims=1) if layer.return_sequences else sequences
-            # A stream without a step keeps its zeros, also where a mean is learned: so does the model's output then.
+            # A stream without a step keeps its zeros, even with a learned mean: so does the model's output.
             after.append(tf.where(moves, tf.cast(end, tf.float32), before))
         read = [after[-1]]
         if self._targets:
-            # Transform gives a default where the new steps hold no value; it counts until there was one.
+            # Transform's default stands in for the last value until there is one.
             last = tf.where(observed | is_new, inputs[names.LAST_TARGET], last_target)
             read.append(last)
             after.append(tf.where(moves, last, last_target))

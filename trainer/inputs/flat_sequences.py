@@ -1,7 +1,7 @@
-"""Sequences of any length without padding: all steps one after the other, and batches cut from them in one look-up.
+"""Concatenated sequences without padding, and batches gathered from them.
 
     flat = joined([flattened(block, layout) for block in blocks], layout)
-    inputs = padded(flat, rows=[3, 0], steps=7, layout=layout)  # what `features.model_inputs` makes of the two
+    inputs = padded(flat, rows=[3, 0], steps=7, layout=layout)  # `features.model_inputs` of the two
 
 Ragged tensors would do the same, a hundred times slower for a small batch.
 """
@@ -25,7 +25,7 @@ STARTS = "starts"  # int64 [N]: the place of each sequence's first step
 
 
 def flattened(block: Mapping[str, Any], layout: Layout) -> Flat:
-    """Take the padding's place away.
+    """Concatenate the steps of parsed sequences.
 
     Args:
         block: parsed sequences, as `features` names what Transform writes: [N] and ragged [N, ...].
@@ -46,7 +46,7 @@ def flattened(block: Mapping[str, Any], layout: Layout) -> Flat:
 
 
 def joined(parts: Sequence[Flat], layout: Layout) -> Flat:
-    """One of several, in order, ready for `padded`: with `starts`, and a step of zeros at the end of all steps."""
+    """Concatenate several in order, ready for `padded`: with `starts`, and a step of zeros at the end."""
     flat = {key: tf.concat([part[key] for part in parts], axis=0) for key in parts[0]}
     for key in (names.FEATURES, *_ids(layout)):
         flat[key] = tf.pad(flat[key], [[0, 1]] + [[0, 0]] * (len(flat[key].shape) - 1))
@@ -54,16 +54,16 @@ def joined(parts: Sequence[Flat], layout: Layout) -> Flat:
 
 
 def padded(flat: Flat, rows: Any, steps: Any, layout: Layout) -> dict[str, tf.Tensor]:
-    """Cut a batch.
+    """Gather a padded batch.
 
     Args:
-        flat: as `joined` gives it.
-        rows: int64 [B], of the sequences wanted.
+        flat: of `joined`.
+        rows: int64 [B], indices of sequences.
         steps: T, the padded length.
         layout: of the data set.
 
     Returns:
-        What `features.model_inputs` gives for these sequences, [B, T, ...].
+        The result of `features.model_inputs` for these sequences, [B, T, ...].
     """
     lengths, first = tf.gather(flat[names.LENGTH], rows), tf.gather(flat[STARTS], rows)
     axis = tf.range(tf.cast(steps, tf.int64))

@@ -1,4 +1,4 @@
-"""Few lengths to pad to, for a compiler that works anew for each: as little padding as so few allow.
+"""Few padded lengths, for a compiler that compiles each anew: the least padding for so many.
 
 >>> choose_padded_lengths(np.array([10, 11, 12, 30, 30]), most=2)
 (12, 30)
@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-# Padding that a further length has to save to be worth its compilation, as a part of all steps.
+# Fraction of all steps that a further length must save to be worth its compilation.
 _WORTH = 0.02
-# Distinct lengths that are looked at; with more, neighbours count as one.
+# Most distinct lengths considered; with more, neighbours count as one.
 _CANDIDATES = 256
 
 
@@ -19,7 +19,7 @@ def choose_padded_lengths(longest: np.ndarray, most: int) -> tuple[int, ...]:
 
     Args:
         longest: int [N], N > 0, the longest sequence of each batch.
-        most: how many lengths there may be.
+        most: most lengths.
 
     Returns:
         Rising lengths >= 1, the last of which is the longest of all. A batch is padded to the first that holds it. They
@@ -50,7 +50,7 @@ def choose_padded_lengths(longest: np.ndarray, most: int) -> tuple[int, ...]:
 
 
 def _candidates(longest: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Distinct lengths, rising, and how many batches there are of each."""
+    """Return distinct lengths, rising, and the number of batches of each."""
     width = -(-int(longest.max()) // _CANDIDATES)
     rounded = np.minimum(-(-longest // width) * width, longest.max())
     return np.unique(rounded.astype(np.int64), return_counts=True)

@@ -19,13 +19,13 @@ depend on it, so these are made for all steps at once, from h and the p that the
     dr[t]  = g[t] * f_r[t],     f_r  = f_q * q * (1 - r)
     dz[t]  = g[t] * f_z[t],     f_z  = (h[t-1] - hh) * z * (1 - z)
 
-and what goes on to h[t-1] is g[t] * z[t] + [dz dr dq][t] U^T, which is all that the backward loop does.
+and the gradient of h[t-1] is g[t] * z[t] + [dz dr dq][t] U^T, which is all that the backward loop does.
 
 A masked step has a z of exactly 1: it leaves the state alone, all its factors are 0, and neither loop knows of masks.
 
 Everything is plain TensorFlow: it runs with XLA and without. What XLA's CPU compiler makes of it decides the form: a
 kernel in a loop costs more to start than to run, so each loop has as few as can be; and a slice of a sigmoid keeps its
-kernel from using vector instructions, so z and r are computed apart.
+kernel from using vector instructions, so z and r are computed separately.
 """
 
 # TensorFlow's type hints know no tensors as arguments.
@@ -69,14 +69,14 @@ def fused_gru(
         mask: bool (B, T), True where a step counts; None: all do.
         weights: of the layer.
         go_backwards: read from the last step to the first; the outputs come in that order.
-        training: whether a gradient will be asked for. Without it nothing is kept for one.
+        training: whether a gradient will be computed. If not, nothing is kept for one.
         zero_masked: Keras' `zero_output_for_mask`: a masked step gives zeros, instead of the output before it (which
             is zeros where no step counted yet).
-        return_sequences: whether the outputs of all steps are asked for. If not, inference keeps no state but the last.
+        return_sequences: whether to return the outputs of all steps. If not, inference keeps the last state only.
 
     Returns:
         The last output (B, U), the outputs (B, T, U) (without `return_sequences` the last alone, (B, 1, U)) and the
-        last state (B, U), as Keras' `inner_loop` gives them.
+        last state (B, U), as Keras' `inner_loop` returns them.
     """
     x = tf.transpose(sequences, [1, 0, 2])
     steps = None if mask is None else tf.transpose(mask)[:, :, tf.newaxis]
@@ -84,7 +84,7 @@ def fused_gru(
         x = tf.reverse(x, [0])
         steps = None if steps is None else tf.reverse(steps, [0])
     if steps is not None:
-        # Whatever stands there, NaN included, must not reach a product.
+        # Masked values, NaN included, must not reach a product.
         x = tf.where(steps, x, tf.zeros_like(x))
     counted = None
     if steps is not None:
@@ -109,12 +109,12 @@ def fused_gru(
 def _with_gradient(x: Any, initial_state: Any, steps: Any, weights: Weights) -> tuple[Any, Any]:
     @tf.custom_gradient
     def run(x: Any, initial_state: Any, kernel: Any, recurrent: Any, bias: Any) -> Any:
-        given = Weights(kernel, recurrent, bias)
-        inputs = _from_inputs(x, steps, given)
-        state, hidden, within = _forward(inputs, initial_state, given, keep_products=True)
+        layer_weights = Weights(kernel, recurrent, bias)
+        inputs = _from_inputs(x, steps, layer_weights)
+        state, hidden, within = _forward(inputs, initial_state, layer_weights, keep_products=True)
 
         def gradient(d_state: Any, d_hidden: Any) -> tuple[Any, ...]:
-            return _backward(x, initial_state, given, inputs, hidden, within, d_state, d_hidden)
+            return _backward(x, initial_state, layer_weights, inputs, hidden, within, d_state, d_hidden)
 
         return (state, hidden), gradient
 
@@ -122,7 +122,7 @@ def _with_gradient(x: Any, initial_state: Any, steps: Any, weights: Weights) -> 
 
 
 def _from_inputs(x: Any, steps: Any, weights: Weights) -> Any:
-    """What the gates get from elsewhere than the state, c_h excepted, which r multiplies: (T, B, 3U)."""
+    """Compute the gates' sums of inputs and biases, except c_h, which r multiplies: (T, B, 3U)."""
     kernel, recurrent, bias = weights
     units = recurrent.shape[0]
     added = bias[0] + tf.concat([bias[1, : 2 * units], tf.zeros_like(bias[1, 2 * units :])], 0)
@@ -137,7 +137,7 @@ def _from_inputs(x: Any, steps: Any, weights: Weights) -> Any:
 def _forward(
     inputs: Any, initial_state: Any, weights: Weights, *, keep_states: bool = True, keep_products: bool = False
 ) -> tuple[Any, Any, Any]:
-    """The last state (B, U) and, where they are to be kept, all states h (T, B, U) and p (T, B, 3U), else None."""
+    """Return the last state (B, U) and, if they are kept, all states h (T, B, U) and p (T, B, 3U), else None."""
     recurrent, c_h = weights.recurrent, weights.bias[1, 2 * weights.recurrent.shape[0] :]
     units = recurrent.shape[0]
     count, batch = tf.shape(inputs)[0], tf.shape(inputs)[1]
@@ -165,7 +165,7 @@ def _forward(
 def _backward(
     x: Any, initial_state: Any, weights: Weights, inputs: Any, hidden: Any, within: Any, d_state: Any, d_hidden: Any
 ) -> tuple[Any, ...]:
-    """Gradients of x, the initial state, and the three weights."""
+    """Return the gradients of x, the initial state, and the three weights."""
     kernel, recurrent, bias = weights
     units = recurrent.shape[0]
     count = tf.shape(x)[0]
@@ -183,8 +183,8 @@ def _backward(
 
     def step(t: Any, g: Any, gradients: Any) -> tuple[Any, ...]:
         d_gates = tf.reshape(g[:, tf.newaxis] * read(factors, t), [-1, 3 * units])
-        going_on = g * read(z, t) + d_gates @ transposed
-        return t - 1, tf.ensure_shape(going_on, g.shape) + read(reaching, t), gradients.write(t, g)
+        to_previous = g * read(z, t) + d_gates @ transposed
+        return t - 1, tf.ensure_shape(to_previous, g.shape) + read(reaching, t), gradients.write(t, g)
 
     # What reaches h[t-1] from outside the loop, beside g[t].
     reaching = tf.concat([tf.zeros_like(d_state)[tf.newaxis], d_hidden[:-1]], 0)
@@ -205,5 +205,5 @@ def _backward(
 
 
 def _arrays(x: Any, *widths: int) -> list[Any]:
-    """Arrays for a step's (B, width) at each step of x (T, B, …)."""
+    """Return arrays for a step's (B, width) at each step of x (T, B, …)."""
     return [tf.TensorArray(x.dtype, tf.shape(x)[0], element_shape=[x.shape[1], width]) for width in widths]

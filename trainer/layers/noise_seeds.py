@@ -1,4 +1,4 @@
-"""Seeds of the first state's noise: by layer, by call, by replica."""
+"""Seeds for the noise of the initial state: by layer, by call, by replica."""
 
 import keras
 import numpy as np

@@ -73,7 +73,7 @@ class NoisyGRU(keras.layers.GRU):
     Args:
         units: int > 0, size U of the hidden state.
         stddev: finite number >= 0, standard deviation of the first state. It is the reference scale, kept in the
-            config; `current_stddev` is the one in force.
+            config; `current_stddev` is the value in effect.
         noise: law of the first state, one of "normal", "truncated_normal", "uniform".
         seed: int or None. The same seed gives the same draws, call by call, so give every layer a seed of its own.
             None draws one from Keras' global seed (`keras.utils.set_random_seed`). It also seeds the dropout, with
@@ -135,7 +135,7 @@ class NoisyGRU(keras.layers.GRU):
 
     @property
     def current_stddev(self):
-        """The standard deviation in force, a float; assign it to anneal the noise without a new trace."""
+        """The standard deviation in effect, a float; assign it to anneal the noise without a new trace."""
         return float(self._stddev_variable.numpy())
 
     @current_stddev.setter
@@ -147,11 +147,11 @@ class NoisyGRU(keras.layers.GRU):
             self.initial_mean = self.add_weight(shape=(self.units,), initializer="zeros", name="initial_mean")
         super().build(sequences_shape, initial_state_shape)
         if self._fits_fused:
-            # The stock layer says no wherever cuDNN might run.
+            # The stock layer disables it wherever cuDNN might run.
             self.supports_jit = True
 
     def get_initial_state(self, batch_size):
-        """The states without noise: a list holding one tensor of shape (batch_size, U), in the compute dtype."""
+        """Return the states without noise: a list holding one tensor of shape (batch_size, U), in the compute dtype."""
         if self.initial_mean is None:
             return super().get_initial_state(batch_size)
         mean = ops.cast(self.initial_mean, self.compute_dtype)
@@ -189,7 +189,7 @@ class NoisyGRU(keras.layers.GRU):
         return last, outputs, [state]
 
     def _is_fusable(self, sequences):
-        """Whether `fused_gru` computes what this layer is configured to; everything else is the stock layer's."""
+        """Return whether `fused_gru` supports this configuration; the stock layer runs everything else."""
         return self._fits_fused and self.compute_dtype == sequences.dtype
 
     @property
@@ -234,7 +234,7 @@ class NoisyGRU(keras.layers.GRU):
 
     def load_own_variables(self, store):
         super().load_own_variables(store)
-        # The states were made when the mean was still zeros.
+        # The states were created while the mean was zeros.
         self.reset_state()
 
     def get_config(self):
@@ -252,7 +252,7 @@ class NoisyGRU(keras.layers.GRU):
 
     @classmethod
     def from_config(cls, config):
-        """The layer of a configuration; without `current_stddev` in it, the reference scale is in force."""
+        """Return the layer of a configuration; without `current_stddev` in it, the reference scale is in effect."""
         config = dict(config)
         current_stddev = config.pop("current_stddev", None)
         layer = super().from_config(config)
@@ -262,7 +262,7 @@ class NoisyGRU(keras.layers.GRU):
 
 
 def _bool_mask(mask: Any, sequences: Any) -> Any:
-    """A mask as bool (B, T), or (B, T, U) if it has one for each unit; whatever Keras' GRU takes for one."""
+    """Convert any mask of Keras' GRU to bool (B, T), or (B, T, U) if it has one for each unit."""
     if isinstance(mask, (list, tuple)) and mask and (mask[0] is None or ops.is_tensor(mask[0])):
         # Keras gives a layer of several inputs their masks as a list.
         mask = mask[0]

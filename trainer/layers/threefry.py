@@ -1,7 +1,7 @@
 """Random bits from a key and a counter alone, the same with XLA and without.
 
-TensorFlow's stateless generator gives the same bits in both, too, but what XLA makes of it for CPUs takes longer than a
-GRU over twenty steps.
+TensorFlow's stateless generator gives the same bits in both, too, but XLA compiles it for CPUs to code that takes
+longer than a GRU over twenty steps.
 """
 
 # TensorFlow's type hints know no tensors as arguments.
@@ -42,7 +42,7 @@ def threefry2x32(key: tuple[Any, Any], counter: tuple[Any, Any]) -> tuple[Any, A
 
 
 def random_bits(seed: Any, rows: Any, columns: int) -> Any:
-    """Bits uint32 (rows, columns), independent for every seed, row and column.
+    """Return bits uint32 (rows, columns), independent for every seed, row and column.
 
     Args:
         seed: integers (2,), of which the lower 32 bits count.

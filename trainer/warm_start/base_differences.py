@@ -1,4 +1,4 @@
-"""What speaks against going on from a trained model: everything that moved past a limit, each in a sentence."""
+"""Reasons against a warm start: every difference from the base model beyond a limit, one sentence each."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from noisy_gru.trainer.config import ModelConfig, WarmStartConfig
 from noisy_gru.trainer.custom_config import CustomConfig
 from noisy_gru.trainer.transform_record import Scale, TransformRecord
 
-_WORDS_SHOWN = 3
+_VALUES_SHOWN = 3
 
 
 def differences(
     before: CustomConfig, after: CustomConfig, fitted_before: TransformRecord, fitted_after: TransformRecord
 ) -> list[str]:
-    """Why a model can't go on from another's weights, or shouldn't; empty if nothing speaks against it.
+    """Return the reasons against starting from a base model's weights; empty if there are none.
 
     Args:
-        before: custom_config of the base model.
-        after: of the new one, with the limits.
-        fitted_before: what Transform had fitted for the base model.
-        fitted_after: what it fitted for the new one.
+        before: of the base model.
+        after: of the new model, with the limits.
+        fitted_before: Transform's scales and vocabularies for the base model.
+        fitted_after: those for the new model.
     """
     reasons = [
         *_changed(_architecture(before.trainer.model), _architecture(after.trainer.model)),
         *_changed(_task(before.dataset), _task(after.dataset)),
         *_features(before.dataset, after.dataset),
     ]
-    # With other features or another task there is nothing of which the rest could be told.
+    # With other features or another task the rest can't be compared.
     return reasons or [
         *_scales(fitted_before, fitted_after, after.warm_start),
-        *_words(fitted_before, fitted_after, after),
+        *_new_values(fitted_before, fitted_after, after),
     ]
 
 
@@ -40,7 +40,7 @@ def _changed(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
 
 
 def _architecture(model: ModelConfig) -> dict[str, Any]:
-    """What decides on the weights' number and meaning; noise, dropout and how it is computed don't."""
+    """The settings that determine the weights' shapes and meaning."""
     return {
         "model.layers' units": [layer.units for layer in model.layers],
         "model.bidirectional": model.bidirectional,
@@ -66,7 +66,7 @@ def _features(before: DatasetConfig, after: DatasetConfig) -> list[str]:
     old = {feature.name: _kind(feature) for feature in before.data.features}
     new = {feature.name: _kind(feature) for feature in after.data.features}
     reasons = [f"feature {name} is new" for name in new if name not in old]
-    reasons += [f"feature {name} is gone" for name in old if name not in new]
+    reasons += [f"feature {name} is removed" for name in old if name not in new]
     for name in old:
         if name in new:
             reasons += [f"feature {name}: {change}" for change in _changed(old[name], new[name])]
@@ -112,18 +112,18 @@ def _moved(old: Scale, new: Scale, limits: WarmStartConfig) -> list[str]:
     return reasons
 
 
-def _words(before: TransformRecord, after: TransformRecord, custom_config: CustomConfig) -> list[str]:
+def _new_values(before: TransformRecord, after: TransformRecord, custom_config: CustomConfig) -> list[str]:
     pairs = [
-        (f"{len(words)} values of {name}", before.vocabularies[name], words)
-        for name, words in after.vocabularies.items()
+        (f"{len(values)} values of {name}", before.vocabularies[name], values)
+        for name, values in after.vocabularies.items()
     ]
     if isinstance(custom_config.dataset.task, ClassificationConfig):
         pairs.append((f"{len(after.labels)} classes", before.labels, after.labels))
     limit = custom_config.warm_start.max_new_tokens
     reasons = []
-    for what, old, words in pairs:
-        new = sorted(set(words).difference(old))
-        if len(new) > limit * len(words):
-            shown = ", ".join(new[:_WORDS_SHOWN]) + (", …" if len(new) > _WORDS_SHOWN else "")
+    for what, old, values in pairs:
+        new = sorted(set(values).difference(old))
+        if len(new) > limit * len(values):
+            shown = ", ".join(new[:_VALUES_SHOWN]) + (", …" if len(new) > _VALUES_SHOWN else "")
             reasons.append(f"{len(new)} of {what} are new ({shown}); at most {limit:.0%} may be (max_new_tokens)")
     return reasons

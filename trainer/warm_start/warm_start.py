@@ -1,4 +1,4 @@
-"""Training that goes on from a base model: finds it, says why it doesn't fit, or gives its weights to the new model.
+"""Warm start: find a base model, check that it fits, and transfer its weights.
 
 >>> warm = WarmStart.find(fn_args.base_model, custom_config, record)  # doctest: +SKIP
 >>> warm.reasons  # doctest: +SKIP
@@ -38,7 +38,7 @@ from noisy_gru.trainer.warm_start.weight_transfer import transfer_weights
 
 
 class Trained(NamedTuple):
-    """A training that has ended: its model holds the weights that it keeps."""
+    """A finished training, whose model holds its final weights."""
 
     model: keras.Model
     history: HistoryFile
@@ -47,13 +47,13 @@ class Trained(NamedTuple):
 
     @property
     def kept_row(self) -> dict[str, float]:
-        """The history's row of the epoch whose weights are kept."""
+        """The history's row of the epoch whose weights the model has."""
         rows = self.history.rows
         return rows[(self.best.best_epoch if self.best else len(rows)) - 1]
 
 
 def better_on_eval(done: Sequence[Trained], trainer: TrainerConfig) -> Trained:
-    """The best of trainings on the eval split; the first of equals."""
+    """Return the best training on the eval split; the first of equals."""
     if len(done) == 1:
         return done[0]
     monitor, mode = eval_objective(trainer)
@@ -62,14 +62,14 @@ def better_on_eval(done: Sequence[Trained], trainer: TrainerConfig) -> Trained:
 
 @dataclass(frozen=True)
 class WarmStart:
-    """Whether and from what a training starts warm.
+    """The base model of a training, or the reasons why it starts from new weights.
 
     Attributes:
-        base: what is known of the base model: `version` and `fingerprint` (null where it is none of ours), `digest` of
-            its Keras file; empty if there is none.
-        reasons: why the training starts anew; empty if it starts warm.
-        model: the base model, if it starts warm.
-        record: what Transform had fitted for it.
+        base: `version` and `fingerprint` of the base model (null if unknown), `digest` of its Keras file; empty without
+            a base model.
+        reasons: why the training starts from new weights; empty for a warm start.
+        model: the base model, for a warm start.
+        record: its Transform's scales and vocabularies.
     """
 
     base: dict[str, Any] = field(default_factory=dict)
@@ -79,18 +79,18 @@ class WarmStart:
 
     @classmethod
     def find(cls, base_model: str, custom_config: CustomConfig, fitted: TransformRecord) -> WarmStart:
-        """Look at a base model.
+        """Load a base model, and compare it with the new one.
 
         Args:
             base_model: the folder of its SavedModel, as in TFX's FnArgs; the Keras file is beside it.
             custom_config: of the new model, with the limits.
-            fitted: what Transform fitted for it.
+            fitted: Transform's scales and vocabularies for it.
 
         Raises:
-            ConfigError: somebody named this base model, and it holds no Keras file.
+            ConfigError: `base_model` was set by a user, and holds no Keras file.
         """
         folder = keras_folder(base_model)
-        chosen = _chosen(f"{folder.rpartition('/')[0]}/{BASE_FILE}")
+        chosen = _read_base_record(f"{folder.rpartition('/')[0]}/{BASE_FILE}")
         base = {key: chosen.get(key) for key in ("version", "fingerprint")}
         if not tf.io.gfile.exists(f"{folder}/{MODEL_FILE}"):
             if not chosen:
@@ -105,25 +105,25 @@ class WarmStart:
         try:
             with tf.io.gfile.GFile(f"{folder}/{TRANSFORM_FILE}") as file:
                 record = TransformRecord.from_json(file.read())
-            model, before = load_model(folder), _settings(folder)
-        # What Keras, or a later or earlier configuration, makes of a file that it can't read.
+            model, before = load_model(folder), _read_custom_config(folder)
+        # The errors of Keras, and of the configuration of another release, on unreadable files.
         except (ConfigError, OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
             return cls(base, [f"the base model can't be read ({type(error).__name__}: {' '.join(str(error).split())})"])
         reasons = differences(before, custom_config, record, fitted)
         return cls(base, reasons) if reasons else cls(base, [], model, record)
 
     def apply(self, model: keras.Model, fitted: TransformRecord, layout: Layout, trainer: TrainerConfig) -> None:
-        """Give the base model's weights to a new one."""
+        """Transfer the base model's weights to a new model."""
         if self.model is None or self.record is None:
-            raise ValueError(f"there is nothing to start from: {'; '.join(self.reasons)}")
+            raise ValueError(f"there is no base model to start from: {'; '.join(self.reasons)}")
         transfer_weights(self.model, model, before=self.record, after=fitted, layout=layout, config=trainer.model)
 
     def outcome(self, done: Sequence[Trained], kept: Trained, trainer: TrainerConfig) -> dict[str, Any]:
-        """What came of it, for the account: `used`, `reasons` why not, `base`, and `proof` where both were trained.
+        """Return the outcome for the run record: `used`, `reasons` against it, `base`, `proof` if both were trained.
 
         Args:
-            done: the trainings, of which the warm one is the first.
-            kept: the one whose weights are kept.
+            done: the trainings, the warm one first.
+            kept: the better training.
             trainer: as configured.
         """
         reasons, proof = list(self.reasons), None
@@ -133,16 +133,14 @@ class WarmStart:
             won = "warm" if kept is done[0] else "cold"
             proof = {"monitor": monitor, "mode": mode, "warm": warm, "cold": cold, "kept": won}
             if won == "cold":
-                reasons.append(
-                    f"new weights came out better: {monitor} {cold:.6g}, against {warm:.6g} after a warm start"
-                )
+                reasons.append(f"new weights are better: {monitor} {cold:.6g}, against {warm:.6g} after a warm start")
             report(f"warm start {warm:.6g}, new weights {cold:.6g} ({monitor}): {won} is kept", kind="proof", **proof)
         return {"used": not reasons, "reasons": reasons, "base": self.base, "proof": proof}
 
-    def tell(self) -> None:
+    def log(self) -> None:
         """Log whether the training starts warm."""
         name = f"version {self.base['version']}" if self.base.get("version") else "the base model"
-        message = f"starting anew: {'; '.join(self.reasons)}" if self.reasons else f"starting from {name}"
+        message = f"starting from new weights: {'; '.join(self.reasons)}" if self.reasons else f"starting from {name}"
         report(message, kind="warm_start", used=not self.reasons, reasons=self.reasons, base=self.base)
 
 
@@ -152,16 +150,16 @@ def save_outcome(outcome: dict[str, Any], folder: str) -> None:
         file.write(json.dumps(outcome, indent=1))
 
 
-def _chosen(path: str) -> dict[str, Any]:
-    """What the step that chose the base model says of it; empty if a person named it."""
+def _read_base_record(path: str) -> dict[str, Any]:
+    """Read the record of the step that chose the base model; empty if a user set it."""
     if not tf.io.gfile.exists(path):
         return {}
     with tf.io.gfile.GFile(path) as file:
         return json.loads(file.read())
 
 
-def _settings(folder: str) -> CustomConfig:
-    """The base model's custom_config, of which only those that decide on its weights' meaning have to be known here."""
+def _read_custom_config(folder: str) -> CustomConfig:
+    """Read the settings of the base model that determine its weights' meaning; others may be of another release."""
     with tf.io.gfile.GFile(f"{folder}/{SETTINGS_FILE}") as file:
         content = json.loads(file.read())
     return CustomConfig.parse({DATASET: content[DATASET], TRAINER: {"model": content[TRAINER]["model"]}})

@@ -1,15 +1,15 @@
-"""Brings a trained model's weights into a new one, whose vocabularies, classes and scales were fitted anew.
+"""Transfer a trained model's weights to a new one whose vocabularies, classes and scales were fitted again.
 
-The new model then answers raw data as the old one did, to rounding: rows of embeddings and columns of classes go by
-their words, and a change of scale folds into the layers next to it. With x the scaled input, the old model's is
+The new model then predicts raw data as the old one did, to rounding: rows of embeddings and columns of classes are
+matched by value, and a change of scale folds into the adjacent layers. With x the scaled input, the old model's is
 
     x_old = a x + b,    a = scale / scale_old,    b = (centre - centre_old) / scale_old
 
-so the first layer's weights w become a w, and b w is added to its bias. Where an input is not a value but a constant,
-that bias is taken back: from the weight of `is missing` for an imputed value, from that of `is future` for a step that
-is not known yet. What can't be kept: an imputed value without a mask, and a last value that is missing (of which a
-difference is predicted), is the new data's centre; a word that the new vocabulary lacks is unknown; and a class that
-the old model did not know starts with new weights.
+so the first layer's weights w become a w, and b w is added to its bias. Where an input is a constant instead of a
+value, that bias is subtracted again: from the weight of `is missing` for an imputed value, from that of `is future` for
+a step that is not known yet. Exceptions: an imputed value without a mask, and a missing last value (to which a
+difference is added), take the new data's centre; a value that the new vocabulary lacks is unknown; and a class that
+the old model lacks starts with new weights.
 """
 
 # Keras' type hints give None for what a layer returns.
@@ -39,13 +39,13 @@ def transfer_weights(
     layout: Layout,
     config: ModelConfig,
 ) -> None:
-    """Give the new model the old one's weights.
+    """Set the new model's weights from the old one's.
 
     Args:
         old: the trained model.
         new: built from the same configuration of features and layers; its weights change.
-        before: what Transform had fitted for the old model.
-        after: what it fitted for the new one.
+        before: Transform's scales and vocabularies for the old model.
+        after: those for the new model.
         layout: of the features, the same for both.
         config: of the new model.
 
@@ -74,11 +74,11 @@ def _directions(layer: Any) -> list[Any]:
 
 
 def _rows(given: np.ndarray, before: list[str], after: list[str]) -> np.ndarray:
-    """Embeddings, float [words + 1, D], in the new order; a new word gets what it was read as: the unknown one's."""
+    """Return embeddings, float [values + 1, D], in the new order; a new value gets the row of unknown values."""
     if len(given) != len(before) + 1:
-        raise ValueError(f"an embedding has {len(given)} rows for {len(before)} words and the unknown one")
-    places = {word: index for index, word in enumerate(before)}
-    return given[[places.get(word, len(before)) for word in after] + [len(before)]]
+        raise ValueError(f"an embedding has {len(given)} rows for {len(before)} values and the unknown one")
+    places = {value: index for index, value in enumerate(before)}
+    return given[[places.get(value, len(before)) for value in after] + [len(before)]]
 
 
 def _input(
@@ -97,7 +97,7 @@ def _input(
             imputed = _imputed(old) - (a * _imputed(new) + b)
             result[channels.index(f"{feature.name} is missing")] += imputed * weights
         if layout.has_future and not feature.known_in_advance:
-            # There, the scaled value is 0 in both.
+            # Future steps have the scaled value 0 in both.
             result[channels.index("is future")] -= b * weights
     moved = bias.astype(np.float64)
     if moved.ndim == 2:
@@ -123,15 +123,15 @@ def _head(
     kernel, bias = (values.astype(np.float64) for values in given)
     if layout.is_classification:
         new_kernel, new_bias = (values.copy() for values in own)
-        places = {word: index for index, word in enumerate(before.labels)}
-        for index, word in enumerate(after.labels):
-            if word in places:
-                new_kernel[:, index], new_bias[index] = kernel[:, places[word]], bias[places[word]]
+        places = {value: index for index, value in enumerate(before.labels)}
+        for index, value in enumerate(after.labels):
+            if value in places:
+                new_kernel[:, index], new_bias[index] = kernel[:, places[value]], bias[places[value]]
         return [new_kernel, new_bias]
     horizons = layout.target_shape[0] if len(layout.target_shape) == 2 else 1
     pairs = [(before.targets[name], after.targets[name]) for name in layout.targets]
     ratio = np.tile([old.scale / new.scale for old, new in pairs], horizons)
-    # A difference is added to the last value, which is scaled anew already.
+    # A difference is added to the last value, which has the new scale already.
     level = config.target == "level"
     shift = np.tile([(old.centre - new.centre) / new.scale if level else 0.0 for old, new in pairs], horizons)
     return [kernel * ratio, bias * ratio + shift]
