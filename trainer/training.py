@@ -182,7 +182,7 @@ def fit(
     training = context.custom_config.trainer.training
     first = checkpoint.restore(model) if checkpoint is not None else 0
     if first:
-        report(f"resuming an interrupted training after epoch {first}", kind="resumed", epoch=first)
+        report(f"resuming after epoch {first} of an interrupted training", kind="resumed", epoch=first)
     callbacks: list[keras.callbacks.Callback] = [EpochOrder(context.train)]
     if training.noise_schedule.kind != "constant":
         schedule = training.noise_schedule

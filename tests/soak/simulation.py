@@ -207,7 +207,7 @@ class Simulation:
             assert record is not None, version
             self.origins[version] = {span.number: span.version or 0 for span in record.spans}
         if content["resumes"] and content["log"]:
-            seen.went_on |= "going on after epoch 3" in Path(content["log"]).read_text()
+            seen.went_on |= "resuming after epoch 3" in Path(content["log"]).read_text()
 
     def _window(self) -> dict[int, int]:
         return {span: self._spans[span] for span in sorted(self._spans)[-_WINDOW:]}

@@ -96,7 +96,10 @@ def test_killed_training_goes_on_as_if_nothing_had_been(forecasting: Any, tmp_pa
     undisturbed_log = undisturbed.log()
     log = Run(arguments("disturbed"), tmp_path / "resumed.txt").log()
     epochs = [line.split()[1] for line in log.splitlines() if line.startswith("epoch")]
-    assert "going on after epoch" in log and epochs[0] in (f"{EPOCHS // 2}/{EPOCHS}", f"{EPOCHS // 2 + 1}/{EPOCHS}")
+    assert "resuming after epoch" in log and epochs[0] in (
+        f"{EPOCHS // 2}/{EPOCHS}",
+        f"{EPOCHS // 2 + 1}/{EPOCHS}",
+    )
     assert undisturbed_log.splitlines()[-1].split(" (")[0] == log.splitlines()[-1].split(" (")[0]
     for left_alone, gone_on in zip(weights(tmp_path / "undisturbed"), weights(tmp_path / "disturbed"), strict=True):
         np.testing.assert_array_equal(left_alone, gone_on)

@@ -152,7 +152,7 @@ def test_what_was_finished_is_not_done_again(storm):
     ]
     assert {status for _, status in done} == {"cached"}
     assert {name for name, _ in done} == set(TRAINING)
-    assert "going on after epoch" in "".join(Path(each.log).read_text(errors="replace") for each in storm.attempts)
+    assert "resuming after epoch" in "".join(Path(each.log).read_text(errors="replace") for each in storm.attempts)
 
 
 def test_half_written_artifacts_are_gone_and_never_used(storm):

@@ -103,7 +103,7 @@ def test_a_checkpoint_holds_weights_moments_random_states_and_early_stopping(tmp
 
     other: Any = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
     other.compile(optimizer="adam", loss="mse")
-    with pytest.raises(ValueError, match="is of another model"):
+    with pytest.raises(ValueError, match="belongs to another model"):
         parts[0].restore(other)
 
 

@@ -309,7 +309,7 @@ def test_shares_are_the_batches_of_one(classification: Any, tmp_path: Path) -> N
         assert data.in_memory == bool(cache)
         data.epoch.assign(2)
         whole = [(inputs["length"].numpy(), answer.numpy()) for inputs, answer in data.shuffled()]
-        parts = [list(data.shares(shuffled=True, count=3, mine=mine)) for mine in (range(1), range(1, 3))]
+        parts = [list(data.shards(shuffled=True, count=3, own=own)) for own in (range(1), range(1, 3))]
         assert [len(each) for each in parts] == [data.steps, 2 * data.steps]
         for step, (lengths, answers) in enumerate(whole):
             mine = [parts[0][step], *parts[1][2 * step : 2 * step + 2]]

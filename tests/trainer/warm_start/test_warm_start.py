@@ -178,7 +178,7 @@ def given(model: dict[str, Any] | None = None, **changes: Any) -> CustomConfig:
     [
         (given({"layers": [{"units": 64}, {"units": 8}]}), ["model.layers' units was [64, 32, 16], is [64, 8]"]),
         (given({"pooling": "mean", "hidden": [3]}), ["model.pooling was last, is mean", "model.hidden was [], is [3]"]),
-        (given(features=["a", "b"]), ["feature b is new", "feature k is gone"]),
+        (given(features=["a", "b"]), ["feature b is new", "feature k is removed"]),
         (
             given(features=[{"name": "a", "missing": "mask"}, {"name": "k", "kind": "categorical"}]),
             ["feature a: missing was impute, is mask"],
@@ -313,7 +313,7 @@ def test_the_proof_keeps_the_better_and_tells_both(
     told = run(classification, tmp_path / "disproved", config(), bad.parent, prove=True)
     outcome = told["warm_start"]
     assert (outcome["used"], outcome["proof"]["kept"]) == (False, "cold")
-    assert outcome["reasons"][0].startswith("new weights came out better: val_loss ")
+    assert outcome["reasons"][0].startswith("new weights are better: val_loss ")
     # The same seed and budget in both proofs, so the same cold training.
     assert outcome["proof"]["cold"] == proof["cold"] == told["final"]["val_loss"] < outcome["proof"]["warm"]
 
@@ -353,9 +353,9 @@ def test_a_proof_that_was_interrupted_goes_on(
     finally:
         logger.removeHandler(listener)
     # Of the warm training nothing was left to do, of the cold one the last epoch.
-    assert [line.split(" of ")[0] for line in listener.lines if line.startswith("going on")] == [
-        "going on after epoch 3",
-        "going on after epoch 2",
+    assert [line.split(" of ")[0] for line in listener.lines if line.startswith("resuming")] == [
+        "resuming after epoch 3",
+        "resuming after epoch 2",
     ]
     assert len([line for line in listener.lines if line.startswith("epoch ")]) == 1
     assert told["warm_start"] == proved[1]["warm_start"]
