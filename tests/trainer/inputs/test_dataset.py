@@ -157,7 +157,7 @@ def test_the_longest_of_the_batches_are_foreseen(tmp_path: Path, encode: Any) ->
 
 def test_batches_are_what_a_server_makes_of_the_sequences(tmp_path: Path, encode: Any) -> None:
     data = load(write(tmp_path, encode))
-    (block, *_) = data._blocks()
+    (block, *_) = data._files.blocks()
     block.pop("unseen")
     for start, (inputs, labels) in zip(range(0, COUNT, 10), data.one_pass(), strict=True):
         rows = {key: value[start : start + 10] for key, value in block.items()}
