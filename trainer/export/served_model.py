@@ -8,8 +8,8 @@ Behaviour on unusual input (docs/architecture.md has the names and shapes):
 - NaN or infinity: missing, imputed as in training; a sequence of zeros is a sequence of zeros;
 - an unknown or empty category: the one unknown category;
 - a feature with another number of steps than the rest, or without its key: an error that names it. The graph can't
-  distinguish an example without any value from an empty sequence; `saved_model.example_validation`, the client and the local
-  server refuse an example that names no feature of the model;
+  distinguish an example without any value from an empty sequence; `saved_model.example_validation`, the client and the
+  local server refuse an example that names no feature of the model;
 - `lengths` below 0 or beyond the time axis: an error;
 - tensors of other shapes than the signature's, and a `state` that this version did not return: an error.
 """
