@@ -8,11 +8,21 @@ HERE = Path(__file__).parent
 # Files that are not Python but belong to a room: curated schemas, manifests, ...
 DATA = ("*.pbtxt", "*.yaml", "*.json", "*.md", "*.j2", "Dockerfile", "py.typed")
 
-requirements = [
-    line
-    for line in (HERE / "requirements" / "requirements.in").read_text().splitlines()
-    if line and not line.startswith("#")
-]
+EXTRAS = ("grpc", "pipeline", "kubeflow", "onnx")
+
+
+def requirements(name: str) -> list[str]:
+    """What a file of requirements/ asks for, with the files that it includes."""
+    found: list[str] = []
+    for line in (HERE / "requirements" / f"{name}.in").read_text().splitlines():
+        if line.startswith("-r "):
+            found += requirements(line.removeprefix("-r ").removesuffix(".in"))
+        elif line and not line.startswith("#"):
+            found.append(line)
+    return found
+
+
+extras = {name: requirements(name) for name in EXTRAS}
 
 setup(
     name="noisy-gru-tfx",
@@ -27,7 +37,8 @@ setup(
         include=["noisy_gru", "noisy_gru.*"], exclude=["*.__pycache__", "*.__pycache__.*"]
     ),
     package_data={"": [f"**/{name}" for name in DATA]},
-    install_requires=requirements,
+    install_requires=requirements("base"),
+    extras_require={**extras, "all": sorted({line for lines in extras.values() for line in lines})},
     entry_points={
         "console_scripts": ["noisy-gru = noisy_gru.pipeline.cli.main:main"],
         # Groups of commands, by which rooms that pipeline must not import get into the command line.

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from noisy_gru.compat.extras import require
 from noisy_gru.kubeflow.cluster.cluster_commands import schedule, status, submit
 from noisy_gru.pipeline.cli.options import ConfigArgument, DebugOption, SetOption, exit_on_error
 from noisy_gru.pipeline.exit_codes import EXIT_FAILED
@@ -40,6 +41,7 @@ def compile_(
     from noisy_gru.schema.errors import ConfigError
 
     with exit_on_error(debug):
+        require("kfp", "noisy-gru kubeflow")
         if out.suffix != ".yaml":
             raise ConfigError(f"--out: expected a name that ends in .yaml, because KFP takes no other. Received: {out}")
         loaded = load_config(config, set_ or [])
@@ -79,6 +81,7 @@ def dry_run(
     There are no volumes, secrets, images or limits, and retries don't wait: the differences from a cluster are listed.
     """
     with exit_on_error(debug):
+        require("kfp", "noisy-gru kubeflow")
         from noisy_gru.kubeflow.compiled_pipeline import parse_assignments
         from noisy_gru.kubeflow.emulator.running import emulate
 

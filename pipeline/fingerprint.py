@@ -25,7 +25,7 @@ PACKAGES = (
     "pyarrow",
     "numpy",
 )
-MODEL_ROOMS = ("schema", "saved_model", "trainer")
+MODEL_ROOMS = ("schema", "compat", "saved_model", "trainer")
 ALL_ROOMS = (*MODEL_ROOMS, "storage", "data", "registry", "components")
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 
+from noisy_gru.compat.extras import require
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 from noisy_gru.pipeline.prediction import published_model
 from noisy_gru.pipeline.runs.output_redirection import output_to
@@ -122,6 +123,7 @@ class _Follower:
 
 
 def _run_stand_in(config: PipelineConfig, config_path: Path, root: Path, listening: Listening, found: str) -> int:
+    require("tensorflow", "the stand-in server")
     directory = RunDirectory(root)
     log = directory.logs / "serve.log" if directory.logs.is_dir() else Path(os.devnull)
     # TensorFlow writes to standard error on its own, while it is imported and later.

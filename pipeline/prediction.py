@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+from noisy_gru.compat.extras import require
 from noisy_gru.data.sequences.duplicates import EXACT
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 from noisy_gru.pipeline.runs.output_redirection import output_to
@@ -122,6 +123,7 @@ def predict_files(
     if format_ not in FORMATS:
         raise ConfigError(f"--format: expected one of {', '.join(FORMATS)}, found {format_}")
     if server is None:
+        require("tensorflow", "noisy-gru predict without --server")
         published_model(root, config.model_name, version)
     paths = []
     for pattern in inputs:
@@ -158,6 +160,7 @@ def predict_data(
         UserError: no such model, data that can't be read, or no answer.
     """
     if server is None:
+        require("tensorflow", "noisy-gru predict without --server")
         published_model(root, config.model_name, version)
     # TensorFlow writes to standard error on its own.
     with output_to(_log(RunDirectory(root).logs)):

@@ -79,7 +79,7 @@ def library() -> Any:
     spec = importlib.util.find_spec("tensorflow")  # finds the package without importing it
     if spec is None or not spec.submodule_search_locations:
         raise ModelError(
-            "TensorFlow isn't installed, so no SavedModel can be loaded. Install this package's requirements."
+            "TensorFlow isn't installed, so no SavedModel can be loaded. pip install 'noisy-gru-tfx[pipeline]'"
         )
     path = Path(next(iter(spec.submodule_search_locations))) / "libtensorflow_cc.so.2"
     try:

@@ -14,48 +14,28 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
+from noisy_gru.saved_model.message_classes import Fields, message_classes
 from noisy_gru.schema.errors import ModelError
 
-_PACKAGE = "noisy_gru.example"
-_Field = descriptor_pb2.FieldDescriptorProto
 _SHOWN = 5
 
 # tensorflow/core/example/{example,feature}.proto; a map is a list of entries on the wire.
-_MESSAGES: dict[str, list[tuple[str, int, Any, bool]]] = {
-    "Example": [("features", 1, "Features", False)],
-    "Features": [("feature", 1, "Entry", True)],
-    "Entry": [("key", 1, _Field.TYPE_BYTES, False), ("value", 2, "Feature", False)],
-    "Feature": [
-        ("bytes_list", 1, "BytesList", False),
-        ("float_list", 2, "FloatList", False),
-        ("int64_list", 3, "Int64List", False),
-    ],
-    "BytesList": [("value", 1, _Field.TYPE_BYTES, True)],
-    "FloatList": [("value", 1, _Field.TYPE_FLOAT, True)],
-    "Int64List": [("value", 1, _Field.TYPE_INT64, True)],
+_MESSAGES: dict[str, Fields] = {
+    "Example": {"features": (1, "Features", False)},
+    "Features": {"feature": (1, "Entry", True)},
+    "Entry": {"key": (1, "bytes", False), "value": (2, "Feature", False)},
+    "Feature": {
+        "bytes_list": (1, "BytesList", False),
+        "float_list": (2, "FloatList", False),
+        "int64_list": (3, "Int64List", False),
+    },
+    "BytesList": {"value": (1, "bytes", True)},
+    "FloatList": {"value": (1, "float", True)},
+    "Int64List": {"value": (1, "int64", True)},
 }
-
-
-def _example_class() -> Any:
-    file = descriptor_pb2.FileDescriptorProto(name="noisy_gru/example.proto", package=_PACKAGE, syntax="proto2")
-    for name, fields in _MESSAGES.items():
-        message = file.message_type.add(name=name)
-        for field_name, number, kind, repeated in fields:
-            label = _Field.LABEL_REPEATED if repeated else _Field.LABEL_OPTIONAL
-            field = message.field.add(name=field_name, number=number, label=label)
-            if isinstance(kind, str):
-                field.type, field.type_name = _Field.TYPE_MESSAGE, f".{_PACKAGE}.{kind}"
-            else:
-                field.type = kind
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.Example"))
-
-
-_Example = _example_class()
+_Example = message_classes("noisy_gru.example", _MESSAGES)["Example"]
 
 
 def parse(serialized: bytes) -> Any:

@@ -1,27 +1,16 @@
 """Reads ``saved_model.pb`` without importing TensorFlow.
 
-The protos in the tensorflow wheel import all of TensorFlow. The few messages needed here are described anew, with
-the field numbers of tensorflow/core/protobuf, in a descriptor pool of their own; unknown fields are skipped.
+The few messages needed here are described anew (see ``message_classes``), with the field numbers of
+tensorflow/core/protobuf.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from noisy_gru.saved_model.message_classes import Fields, message_classes
 
-_PACKAGE = "noisy_gru.saved_model"
-_Field = descriptor_pb2.FieldDescriptorProto
-_SCALARS = {
-    "string": _Field.TYPE_STRING,
-    "bytes": _Field.TYPE_BYTES,
-    "int64": _Field.TYPE_INT64,
-    "int32": _Field.TYPE_INT32,
-    "bool": _Field.TYPE_BOOL,
-}
-
-# message: {field name: (number, type, repeated)}; a type of "map:X" is a map from string to X.
-_MESSAGES: dict[str, dict[str, tuple[int, str, bool]]] = {
+_MESSAGES: dict[str, Fields] = {
     "SavedModel": {"meta_graphs": (2, "MetaGraphDef", True)},
     "MetaGraphDef": {
         "meta_info_def": (1, "MetaInfoDef", False),
@@ -70,43 +59,7 @@ _MESSAGES: dict[str, dict[str, tuple[int, str, bool]]] = {
 }
 
 
-def _set_type(field: descriptor_pb2.FieldDescriptorProto, kind: str) -> None:
-    if kind in _SCALARS:
-        field.type = _SCALARS[kind]
-    else:
-        field.type = _Field.TYPE_MESSAGE
-        field.type_name = f".{_PACKAGE}.{kind}"
-
-
-def _file() -> descriptor_pb2.FileDescriptorProto:
-    file = descriptor_pb2.FileDescriptorProto(name="noisy_gru/saved_model.proto", package=_PACKAGE, syntax="proto3")
-    for name, fields in _MESSAGES.items():
-        message = file.message_type.add(name=name)
-        for field_name, (number, kind, repeated) in fields.items():
-            label = _Field.LABEL_REPEATED if repeated else _Field.LABEL_OPTIONAL
-            field = message.field.add(name=field_name, number=number, label=label)
-            if not kind.startswith("map:"):
-                _set_type(field, kind)
-                continue
-            entry_name = "".join(part.capitalize() for part in field_name.split("_")) + "Entry"
-            entry = message.nested_type.add(name=entry_name)
-            entry.options.map_entry = True
-            _set_type(entry.field.add(name="key", number=1, label=_Field.LABEL_OPTIONAL), "string")
-            _set_type(entry.field.add(name="value", number=2, label=_Field.LABEL_OPTIONAL), kind[4:])
-            field.type = _Field.TYPE_MESSAGE
-            field.type_name = f".{_PACKAGE}.{name}.{entry_name}"
-    return file
-
-
-def _classes() -> dict[str, Any]:
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(_file())
-    return {
-        name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.{name}")) for name in _MESSAGES
-    }
-
-
-_CLASSES = _classes()
+_CLASSES = message_classes("noisy_gru.saved_model", _MESSAGES)
 
 
 def parse_saved_model(content: bytes) -> Any:

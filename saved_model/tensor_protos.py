@@ -9,16 +9,12 @@
 message holds, but for a value that is to be repeated (a form that the protocol allows), and that has a bound.
 """
 
-# pyright: reportAttributeAccessIssue=false
-# Protocol buffers' classes are made when they are imported.
-
 from __future__ import annotations
 
 import math
 from typing import Any
 
 import numpy as np
-from tensorflow.core.framework import tensor_pb2
 
 from noisy_gru.saved_model.c_api import DTYPE_NAMES, NUMPY_DTYPES, STRING
 from noisy_gru.schema.errors import UserError
@@ -47,18 +43,23 @@ class TensorProtoError(UserError):
     """A TensorProto that is no tensor, or an array that no TensorProto can hold."""
 
 
-def make_tensor_proto(array: np.ndarray, *, packed: bool = True) -> Any:
+def make_tensor_proto(array: np.ndarray, *, packed: bool = True, into: Any = None) -> Any:
     """The ``TensorProto`` of an array.
 
     Args:
         array: numbers or booleans; or strings, as an object array of ``bytes`` or ``str``, or an array of ``str``.
         packed: numbers as ``tensor_content``, which is fast; else in the typed fields (``float_val`` ...), as TF
             Serving answers.
+        into: an empty ``TensorProto`` to fill, of whatever class; None: one of TensorFlow's, which imports TensorFlow.
 
     Raises:
         TensorProtoError: for any other type. Also for NumPy's own bytes type, which loses zero bytes at the end.
     """
-    proto = tensor_pb2.TensorProto()
+    proto: Any = into
+    if into is None:
+        from tensorflow.core.framework import tensor_pb2
+
+        proto = vars(tensor_pb2)["TensorProto"]()
     for size in array.shape:
         proto.tensor_shape.dim.add(size=size)
     if array.dtype.kind in "OU":

@@ -37,7 +37,7 @@ state() { # PYTHON_VERSION
   printf 'glibc %s\n' "$glibc"
   printf 'Python %s\n' "$1"
   printf 'packages %s\n' "$(hash_of requirements/bootstrap.txt requirements/dev.txt scripts/setup_environment.sh scripts/use_newer_glibc.sh)"
-  printf 'project %s\n' "$(hash_of setup.py pyproject.toml requirements/requirements.in)"
+  printf 'project %s\n' "$(hash_of setup.py pyproject.toml requirements/*.in)"
 }
 
 # Why the packages must be installed anew; empty if they need not.
@@ -93,7 +93,7 @@ install_project() {
 
 why=$(reason)
 if [ -z "$why" ]; then
-  say "setup.py, pyproject.toml or requirements.in changed: installing the package itself anew"
+  say "setup.py, pyproject.toml or requirements/*.in changed: installing the package itself anew"
   install_project
   exit 0
 fi

@@ -19,6 +19,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = tuple(sorted(path.name for path in (ROOT / "noisy_gru").iterdir() if path.is_symlink()))
 OTHERS = ("noisy_gru", "setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE", "requirements")
+EXTRAS = ("grpc", "pipeline", "kubeflow", "onnx")
 LEFTOVERS = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
 # Without `site`, this environment's own editable install cannot stand in for what is being tested.
 BARE = [sys.executable, "-I", "-S"]
@@ -58,6 +59,27 @@ def normal(requirement: str) -> tuple[str, ...]:
     """A requirement's name, and its bounds in one order: tools write them in several."""
     name = re.split("[<>=]", requirement, maxsplit=1)[0]
     return name, *sorted(requirement.removeprefix(name).split(","))
+
+
+def wanted(name: str) -> set[str]:
+    """What a file of requirements/ asks for, with those that it includes."""
+    found: set[str] = set()
+    for line in (ROOT / "requirements" / f"{name}.in").read_text().splitlines():
+        if line.startswith("-r "):
+            found |= wanted(line.removeprefix("-r ").removesuffix(".in"))
+        elif line and not line.startswith("#"):
+            found.add(line)
+    return found
+
+
+def requires(metadata: Message, extra: str) -> set[tuple[str, ...]]:
+    """What an extra installs; ``""``: what every installation does."""
+    found = set()
+    for value in metadata.get_all("Requires-Dist") or []:
+        requirement, _, marker = str(value).partition("; extra == ")
+        if marker.strip("\"'") == extra:
+            found.add(normal(requirement.replace(" ", "")))
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -117,11 +139,12 @@ def test_the_wheel_leaves_the_name_kubeflow_to_others(wheel: Path) -> None:
 
 def test_metadata(wheel: Path) -> None:
     metadata = metadata_of(wheel)
-    lines = (ROOT / "requirements" / "requirements.in").read_text().splitlines()
-    wanted = {line for line in lines if line and not line.startswith("#")}
-    required = {str(value) for value in metadata.get_all("Requires-Dist") or []}
     assert metadata["Name"] == "noisy-gru-tfx"
-    assert {normal(line) for line in wanted} == {normal(line) for line in required}
+    assert requires(metadata, "") == {normal(line) for line in wanted("base")}
+    assert set(metadata.get_all("Provides-Extra") or []) == {*EXTRAS, "all"}
+    for extra in EXTRAS:
+        assert requires(metadata, extra) == {normal(line) for line in wanted(extra)}
+    assert requires(metadata, "all") == {normal(line) for extra in EXTRAS for line in wanted(extra)}
     assert normal(str(metadata["Requires-Python"])) == normal(">=3.11,<3.14")
     assert metadata["License-File"] == "LICENSE"
 
@@ -159,7 +182,7 @@ def test_the_sdist_builds_the_same_wheel(source: Path, wheel: Path, tmp_path: Pa
     sdist = call_backend("build_sdist", source, tmp_path / "sdist")
     with tarfile.open(sdist) as archive:
         names = {name.split("/", 1)[1] for name in archive.getnames() if "/" in name}
-    assert {"LICENSE", "README.md", "setup.py", "requirements/requirements.in"} <= names
+    assert {"LICENSE", "README.md", "setup.py", *(f"requirements/{name}.in" for name in ("base", *EXTRAS))} <= names
     assert files_of(build_wheel(sdist, tmp_path / "wheel")) == files_of(wheel)
 
 

@@ -4,8 +4,6 @@ A record becomes one row per step, so that everything after it is the same as fo
 steps is that of the record.
 """
 
-# pyright: reportAttributeAccessIssue=false
-# Protocol buffers' classes are made when they are imported.
 from __future__ import annotations
 
 import gzip
@@ -16,19 +14,36 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from google.protobuf.message import DecodeError
-from tensorflow.core.example import example_pb2
 
 from noisy_gru.data.arrow import pa
 from noisy_gru.data.columns import Columns
 from noisy_gru.data.reading.csv_records import Malformed
 from noisy_gru.data.reading.tables import Block, Opener, Source, local_open, unreadable_error
 from noisy_gru.data.sequences.shards import masked_crc
+from noisy_gru.saved_model.message_classes import Fields, message_classes
 from noisy_gru.schema.errors import DataError
 
 BLOCK_RECORDS = 2048
 _PART = 1 << 24  # bytes of a record that are read at a time
 STEP = "_step"
 Lists = dict[str, Any]
+# tensorflow/core/example/{example,feature}.proto.
+_MESSAGES: dict[str, Fields] = {
+    "Example": {"features": (1, "Features", False)},
+    "SequenceExample": {"context": (1, "Features", False), "feature_lists": (2, "FeatureLists", False)},
+    "Features": {"feature": (1, "map:Feature", True)},
+    "FeatureLists": {"feature_list": (1, "map:FeatureList", True)},
+    "FeatureList": {"feature": (1, "Feature", True)},
+    "Feature": {
+        "bytes_list": (1, "BytesList", False),
+        "float_list": (2, "FloatList", False),
+        "int64_list": (3, "Int64List", False),
+    },
+    "BytesList": {"value": (1, "bytes", True)},
+    "FloatList": {"value": (1, "float", True)},
+    "Int64List": {"value": (1, "int64", True)},
+}
+_CLASSES = message_classes("noisy_gru.tfrecords", _MESSAGES, oneofs=("Feature",))
 
 
 def read_frames(source: Source, opener: Opener = local_open) -> Iterator[bytes]:
@@ -80,7 +95,7 @@ def _values(feature: Any) -> list[Any] | None:
 
 def example_lists(record: bytes) -> Lists:
     """Feature name to list of a serialized tf.Example."""
-    features = example_pb2.Example.FromString(record).features.feature
+    features = _CLASSES["Example"].FromString(record).features.feature
     return {name: values for name, feature in features.items() if (values := _values(feature)) is not None}
 
 
@@ -90,7 +105,7 @@ def sequence_example_lists(record: bytes) -> Lists:
     Raises:
         ValueError: a step of a feature list holds more than one value.
     """
-    message = example_pb2.SequenceExample.FromString(record)
+    message = _CLASSES["SequenceExample"].FromString(record)
     lists = {name: _values(feature) or [] for name, feature in message.context.feature.items()}
     for name, steps in message.feature_lists.feature_list.items():
         values = [_values(step) or [None] for step in steps.feature]

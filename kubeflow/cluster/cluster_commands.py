@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from noisy_gru.compat.extras import require
 from noisy_gru.kubeflow.cluster.cluster_options import (
     CaOption,
     ExperimentOption,
@@ -68,6 +69,7 @@ def submit(
     after --timeout.
     """
     with exit_on_error(debug):
+        require("kfp", "noisy-gru kubeflow")
         from noisy_gru.kubeflow.cluster import status as states
         from noisy_gru.kubeflow.cluster import submission
         from noisy_gru.kubeflow.cluster.macros import check_macros
@@ -158,6 +160,7 @@ def schedule(
     A pipeline has one schedule that is enabled, one run at a time, and missed times are not made up for.
     """
     with exit_on_error(debug):
+        require("kfp", "noisy-gru kubeflow")
         from noisy_gru.kubeflow.cluster import schedules, submission
         from noisy_gru.kubeflow.cluster import status as states
         from noisy_gru.kubeflow.cluster.macros import check_macros
@@ -263,6 +266,7 @@ def status(
 ) -> None:
     """The runs and schedules on Kubeflow Pipelines: their state, since when, how long, and why they failed."""
     with exit_on_error(debug):
+        require("kfp", "noisy-gru kubeflow")
         from noisy_gru.kubeflow.cluster import status as states
 
         connection = connection_of(host, namespace, token_file, ca)

@@ -58,10 +58,17 @@ def exit_on_error(debug: bool) -> Iterator[None]:
 
     Any other error is a bug, whose traceback is of use.
     """
+    from noisy_gru.compat.extras import missing_extra
     from noisy_gru.schema.errors import BusyError, ConfigError, UserError
 
     try:
         yield
+    except ModuleNotFoundError as error:
+        known = None if debug else missing_extra(error, "this command")
+        if known is None:
+            raise
+        typer.echo(f"error: {known}", err=True)
+        raise typer.Exit(EXIT_CONFIG) from error
     except UserError as error:
         if debug:
             raise

@@ -146,6 +146,7 @@ def schedule(
     Each retraining is a process of its own, one at a time; times that pass meanwhile, or while the machine is down,
     become one. A stop ends the step that runs; the next start goes on from there.
     """
+    from noisy_gru.compat.extras import require
     from noisy_gru.pipeline.retrain.schedule import printed, run_schedule
 
     with exit_on_error(debug):
@@ -155,6 +156,7 @@ def schedule(
         if print_ is not None:
             typer.echo(printed(print_, loaded, config, root, set_ or []), nl=False)
             return
+        require("tfx", "noisy-gru retrain schedule")
         code = run_schedule(loaded, config, root, set_ or [])
     raise typer.Exit(code)
 
@@ -194,8 +196,10 @@ def _show(decision: RetrainPlan, as_json: bool) -> None:
 def _retrained(
     config: PipelineConfig, config_path: Path, root: Path, overrides: list[str], *, force: bool, debug: bool
 ) -> tuple[dict[str, Any], int]:
+    from noisy_gru.compat.extras import require
     from noisy_gru.pipeline.retrain.retraining import retrain_once
 
+    require("tfx", "noisy-gru retrain run")
     done = retrain_once(config, config_path=config_path, root=root, overrides=overrides, force=force, debug=debug)
     if done.error is not None and done.record is None:
         typer.echo(f"error: {done.error}", err=True)

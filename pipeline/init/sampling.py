@@ -73,7 +73,7 @@ def _typed(frame: pd.DataFrame, paths: Sequence[Path]) -> pd.DataFrame:
 
 
 def _records(paths: Sequence[Path]) -> pd.DataFrame:
-    from noisy_gru.data.reading.tfrecords import example_lists, read_frames  # imports TensorFlow
+    from noisy_gru.data.reading.tfrecords import example_lists, read_frames
 
     frames = []
     for path in paths:

@@ -21,6 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from noisy_gru.compat.extras import require
 from noisy_gru.data.ingestion.spans import LATEST
 from noisy_gru.data.reading.file_hashes import hash_cache
 from noisy_gru.pipeline.config.beam_config import beam_arguments
@@ -84,8 +85,12 @@ def run_config(
         The record, with the status `succeeded`, `refused`, `failed` or `interrupted`; also in ``runs/<run_id>.json``.
 
     Raises:
-        UserError: the run could not begin: the root is in use or can't be written, or Beam's runner can't be used here.
+        UserError: the run could not begin: TFX is not installed, the root is in use or can't be written, or Beam's
+            runner can't be used here.
     """
+    require("tfx", "noisy-gru run")
+    if config.model.onnx:
+        require("onnx", "model.onnx: true")
     check_can_run_here(config.beam)
     directory = held or RunDirectory(root)
     directory.create()

@@ -14,6 +14,7 @@ from noisy_gru.schema.errors import ConfigError, UserError
 Transport = Literal["grpc", "rest"]
 TRANSPORTS = ("grpc", "rest")
 _PORTS = {"http": 80, "https": 443}
+GRPC_NEEDED = "a client with transport grpc (transport rest needs no extra)"
 MIB = 1 << 20
 DEFAULT_TIMEOUT = 60.0  # seconds: a server that restarts is back within half of it
 

@@ -6,7 +6,9 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+from noisy_gru.compat.extras import require
 from noisy_gru.serving.client.calls import Call, MetadataCall, ModelMetadata, Reply, VersionStatus
+from noisy_gru.serving.client.connection import GRPC_NEEDED
 from noisy_gru.serving.client.errors import ServingError, Unavailable
 from noisy_gru.serving.client.predictions import Predictions
 from noisy_gru.serving.client.request_flow import BatchResult, is_healthy, predict_batch, send, version_statuses
@@ -94,12 +96,16 @@ class ClientCore(ClientSettings):
 
 
 def import_transport(name: str) -> Any:
-    """Import the class of a transport; TensorFlow's messages, which gRPC needs, take seconds."""
+    """Import the class of a transport, and with it the libraries that it needs.
+
+    Raises:
+        MissingExtraError: gRPC is not installed.
+    """
     if name == "rest":
         from noisy_gru.serving.client.rest_transport import RestTransport
 
         return RestTransport
-    from noisy_gru.serving.client.grpc_transport import GrpcTransport, import_messages
+    require("grpc", GRPC_NEEDED)
+    from noisy_gru.serving.client.grpc_transport import GrpcTransport
 
-    import_messages()
     return GrpcTransport

@@ -1,10 +1,8 @@
 """TF Serving's PredictionService and ModelService, and the health service, over gRPC.
 
-Importing TF Serving's messages imports TensorFlow, which takes seconds: it happens when a transport is opened.
+Imports no TensorFlow: see ``grpc_messages``.
 """
 
-# pyright: reportAttributeAccessIssue=false
-# The classes of protocol buffers are made when they are imported.
 from __future__ import annotations
 
 import asyncio
@@ -13,8 +11,11 @@ from typing import Any
 
 import grpc
 import numpy as np
+from google.protobuf.message import DecodeError
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from noisy_gru.saved_model.session import signatures_of
+from noisy_gru.saved_model.tensor_protos import TensorProtoError, make_ndarray, make_tensor_proto
 from noisy_gru.serving.client.calls import (
     Call,
     HealthCall,
@@ -29,12 +30,11 @@ from noisy_gru.serving.client.calls import (
 )
 from noisy_gru.serving.client.connection import ConnectionOptions, is_this_machine
 from noisy_gru.serving.client.errors import ServingError
+from noisy_gru.serving.client.grpc_messages import MESSAGES, STATES, method, signature_defs
 from noisy_gru.serving.client.status_mapping import error_of
 
-
-def import_messages() -> None:
-    """Import TF Serving's messages."""
-    from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc  # noqa: F401
+# Generated code, of which type checkers see nothing.
+_health: Any = health_pb2
 
 
 class _Wire:
@@ -65,33 +65,25 @@ class _Wire:
 
     def methods(self, channel: Any) -> dict[type, Any]:
         """Return the channel's method for each kind of call."""
-        from grpc_health.v1 import health_pb2_grpc
-        from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
-
-        prediction = prediction_service_pb2_grpc.PredictionServiceStub(channel)
         return {
-            PredictCall: prediction.Predict,
-            MetadataCall: prediction.GetModelMetadata,
-            StatusCall: model_service_pb2_grpc.ModelServiceStub(channel).GetModelStatus,
+            PredictCall: method(channel, "PredictionService", "Predict", "Predict"),
+            MetadataCall: method(channel, "PredictionService", "GetModelMetadata", "GetModelMetadata"),
+            StatusCall: method(channel, "ModelService", "GetModelStatus", "GetModelStatus"),
             HealthCall: health_pb2_grpc.HealthStub(channel).Check,
         }
 
     def request(self, call: Call) -> Any:
         """Encode a call."""
         if isinstance(call, HealthCall):
-            from grpc_health.v1 import health_pb2
-
-            return health_pb2.HealthCheckRequest()
-        from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, predict_pb2
-
+            return _health.HealthCheckRequest()
         if isinstance(call, PredictCall):
-            request = predict_pb2.PredictRequest()
+            request = MESSAGES["PredictRequest"]()
             request.model_spec.signature_name = call.signature
             _write_inputs(request, call)
         elif isinstance(call, MetadataCall):
-            request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
+            request = MESSAGES["GetModelMetadataRequest"](metadata_field=["signature_def"])
         else:
-            request = get_model_status_pb2.GetModelStatusRequest()
+            request = MESSAGES["GetModelStatusRequest"]()
         _write_choice(request.model_spec, call.model)
         return request
 
@@ -108,9 +100,7 @@ class _Wire:
             return _metadata(response, self.connection.target)
         if isinstance(call, StatusCall):
             return [_status(each) for each in response.model_version_status]
-        from grpc_health.v1 import health_pb2
-
-        return response.status == health_pb2.HealthCheckResponse.SERVING
+        return response.status == _health.HealthCheckResponse.SERVING
 
     def error(self, call: Call, error: Any) -> ServingError:
         """Return the error for a gRPC exception."""
@@ -185,11 +175,9 @@ def _write_choice(spec: Any, model: ModelChoice) -> None:
 
 
 def _write_inputs(request: Any, call: PredictCall) -> None:
-    from noisy_gru.saved_model.tensor_protos import make_tensor_proto
-
     for name, values in call.inputs.items():
         if isinstance(values, np.ndarray):
-            request.inputs[name].CopyFrom(make_tensor_proto(values))
+            make_tensor_proto(values, into=request.inputs[name])
             continue
         tensor = request.inputs[name]
         tensor.dtype = 7  # DT_STRING
@@ -198,8 +186,6 @@ def _write_inputs(request: Any, call: PredictCall) -> None:
 
 
 def _read_outputs(response: Any, target: str) -> dict[str, np.ndarray]:
-    from noisy_gru.saved_model.tensor_protos import TensorProtoError, make_ndarray
-
     try:
         return {name: make_ndarray(proto) for name, proto in response.outputs.items()}
     except TensorProtoError as error:
@@ -207,18 +193,15 @@ def _read_outputs(response: Any, target: str) -> dict[str, np.ndarray]:
 
 
 def _metadata(response: Any, target: str) -> ModelMetadata:
-    from tensorflow_serving.apis import get_model_metadata_pb2
-
-    signatures = get_model_metadata_pb2.SignatureDefMap()
-    if not response.metadata["signature_def"].Unpack(signatures):
+    try:
+        signatures = signature_defs(response)
+    except DecodeError as error:
+        raise ServingError(f"{target}: the metadata signature_def can't be read: {error}", code="INTERNAL") from error
+    if signatures is None:
         raise ServingError(f"{target} answered without the metadata signature_def", code="INTERNAL")
     version = response.model_spec.version.value if response.model_spec.HasField("version") else None
     return ModelMetadata(version, signatures_of(signatures))
 
 
 def _status(each: Any) -> VersionStatus:
-    from tensorflow_serving.apis import get_model_status_pb2
-
-    states = get_model_status_pb2.ModelVersionStatus.State
-    state = states.Name(each.state) if each.state in states.values() else f"UNKNOWN ({each.state})"
-    return VersionStatus(each.version, state, each.status.error_message)
+    return VersionStatus(each.version, STATES.get(each.state, f"UNKNOWN ({each.state})"), each.status.error_message)

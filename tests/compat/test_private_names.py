@@ -21,6 +21,7 @@ from noisy_gru.trainer.layers.threefry import random_bits
 ROOT = Path(__file__).parents[2]
 ROOMS = (
     "schema",
+    "compat",
     "storage",
     "saved_model",
     "trainer",

@@ -13,10 +13,10 @@ import importlib.util
 import numpy as np
 import tensorflow as tf
 
+from noisy_gru.compat.extras import require
 from noisy_gru.schema.errors import ModelError
 from noisy_gru.trainer import features as names
 from noisy_gru.trainer.config import ModelConfig
-from noisy_gru.trainer.export.onnx_model import onnx_model
 from noisy_gru.trainer.export.served_model import ServedModel
 from noisy_gru.trainer.transform_record import TransformRecord
 
@@ -42,6 +42,9 @@ def export_onnx(served: ServedModel, config: ModelConfig, record: TransformRecor
         ConfigError: as `onnx_model`.
         ModelError: the outputs differ.
     """
+    require("onnx", "model.onnx: true")
+    from noisy_gru.trainer.export.onnx_model import onnx_model
+
     content = onnx_model(served.model, served.layout, config, record)
     note = "not compared with the model, because ONNX Runtime is not installed"
     if importlib.util.find_spec("onnxruntime"):
