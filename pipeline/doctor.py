@@ -35,7 +35,7 @@ SYSTEMS = (
 PACKAGES = (
     ("tfx", "TFX", "runs the components"),
     ("tensorflow", "TensorFlow", "trains and exports"),
-    ("tensorflow-serving-api", "tensorflow-serving-api", "makes the client's messages"),
+    ("tensorflow-serving-api", "tensorflow-serving-api", "makes the local server's messages"),
     ("kfp", "kfp", "compiles the pipeline for Kubeflow"),
     ("apache-beam", "Beam", "processes the data"),
 )
