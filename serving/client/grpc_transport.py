@@ -35,6 +35,7 @@ from noisy_gru.serving.client.status_mapping import error_of
 
 # Generated code, of which type checkers see nothing.
 _health: Any = health_pb2
+_health_grpc: Any = health_pb2_grpc
 
 
 class _Wire:
@@ -69,7 +70,7 @@ class _Wire:
             PredictCall: method(channel, "PredictionService", "Predict", "Predict"),
             MetadataCall: method(channel, "PredictionService", "GetModelMetadata", "GetModelMetadata"),
             StatusCall: method(channel, "ModelService", "GetModelStatus", "GetModelStatus"),
-            HealthCall: health_pb2_grpc.HealthStub(channel).Check,
+            HealthCall: _health_grpc.HealthStub(channel).Check,
         }
 
     def request(self, call: Call) -> Any:
