@@ -9,7 +9,6 @@ call, and the process's CPU time, which other work on the machine disturbs less.
 step of its input: what any call costs. ONNX Runtime takes part where it is installed (benchmarks/requirements.txt).
 """
 
-# pyright: reportMissingImports=false, reportAttributeAccessIssue=false, reportArgumentType=false
 from __future__ import annotations
 
 import argparse

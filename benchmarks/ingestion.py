@@ -9,8 +9,6 @@ workers together at any one time (sampled), TensorFlow's and TFX's own memory in
 process that submits, alone. Imports are not timed.
 """
 
-# pyright: reportAttributeAccessIssue=false
-# The classes of protocol buffers, and PyArrow's functions, are made when they are imported.
 from __future__ import annotations
 
 import argparse

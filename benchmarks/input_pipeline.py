@@ -8,7 +8,6 @@ shuffled, padded batches with nothing behind them. The step is timed on a batch 
 `run_epochs`, which the Trainer calls. All but `read` are interleaved.
 """
 
-# pyright: reportOptionalMemberAccess=false, reportAttributeAccessIssue=false, reportArgumentType=false
 from __future__ import annotations
 
 import argparse

@@ -1,6 +1,5 @@
 """The noisy stack in JAX: `lax.scan` over the steps, with JAX's gradient or one with large products after the loop."""
 
-# pyright: reportMissingImports=false
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence

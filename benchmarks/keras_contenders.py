@@ -1,6 +1,5 @@
 """Keras models of the training benchmark: the noisy stack written by hand, and this package's, with and without XLA."""
 
-# pyright: reportAttributeAccessIssue=false, reportOptionalMemberAccess=false, reportOptionalSubscript=false, reportArgumentType=false, reportCallIssue=false, reportOptionalIterable=false
 from __future__ import annotations
 
 import queue

@@ -4,7 +4,6 @@ It takes what Transform gives: scaled, padded features float32 [B, T, F] and len
 equations, and its gates in the order r, z, h.
 """
 
-# pyright: reportMissingImports=false, reportAttributeAccessIssue=false
 # The peers are installed by benchmarks/requirements.txt alone.
 from __future__ import annotations
 

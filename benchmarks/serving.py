@@ -9,7 +9,6 @@ alone. ONNX Runtime runs the ONNX file (`model.onnx`), which scales padded featu
 also parse and transform raw sequences.
 """
 
-# pyright: reportMissingImports=false
 from __future__ import annotations
 
 import argparse

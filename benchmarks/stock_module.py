@@ -1,7 +1,6 @@
 """What a TFX user writes for the Japanese vowels with stock parts alone: the module file of Transform and Trainer."""
 
 # Generated code and Keras' type hints, of which type checkers see little.
-# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportIndexIssue=false, reportOptionalMemberAccess=false
 from __future__ import annotations
 
 from typing import Any

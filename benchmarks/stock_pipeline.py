@@ -6,7 +6,6 @@ EXAMPLES holds Split-train and Split-test of tf.Example, as SequenceExampleGen l
 makes sequences of rows, so what that takes is not in here. Prints the seconds of each component as JSON.
 """
 
-# pyright: reportAttributeAccessIssue=false, reportPrivateImportUsage=false, reportArgumentType=false
 from __future__ import annotations
 
 import json

@@ -1,6 +1,5 @@
 """The noisy stack in PyTorch: `nn.GRU` layers and fused Adam."""
 
-# pyright: reportMissingImports=false
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence

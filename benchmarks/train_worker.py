@@ -4,7 +4,6 @@ It reads the problem, writes its loss and gradients without noise, says what it 
 there), and then answers each number of steps on its standard input with the seconds of each.
 """
 
-# pyright: reportMissingImports=false, reportAttributeAccessIssue=false, reportOptionalMemberAccess=false, reportOptionalSubscript=false, reportArgumentType=false
 from __future__ import annotations
 
 import json

@@ -4,9 +4,6 @@
 >>> code = run(command(found, serving_dir, "vowels", Listening()))  # doctest: +SKIP
 """
 
-# pyright: reportAttributeAccessIssue=false
-# Protocol buffers' classes are made when they are imported.
-
 from __future__ import annotations
 
 import os
@@ -93,8 +90,9 @@ def read_models_config(file: Path) -> Any:
     """
     from tensorflow_serving.config import model_server_config_pb2
 
+    message: Any = vars(model_server_config_pb2)["ModelServerConfig"]()
     try:
-        config = text_format.Parse(file.read_text(encoding="utf-8"), model_server_config_pb2.ModelServerConfig())
+        config = text_format.Parse(file.read_text(encoding="utf-8"), message)
     except (OSError, UnicodeDecodeError, text_format.ParseError) as error:
         raise UserError(f"{file}: expected a ModelServerConfig of TF Serving as text: {error}") from error
     for entry in config.model_config_list.config:

@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "schema": set(),
     "compat": {"schema"},
     "storage": {"schema"},
-    "saved_model": {"schema", "compat"},
+    "saved_model": {"schema"},
     "trainer": {"schema", "compat", "saved_model"},
     "data": {"schema", "storage", "saved_model"},
     "registry": {"schema", "storage", "data", "trainer"},

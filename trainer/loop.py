@@ -7,7 +7,6 @@ steps, as with Keras' `steps_per_execution`.
 """
 
 # Keras' type hints give None for what a model or an operation returns; TensorFlow's know no tensors as arguments.
-# pyright: reportOptionalOperand=false, reportOptionalSubscript=false, reportOptionalMemberAccess=false, reportOperatorIssue=false, reportArgumentType=false, reportAttributeAccessIssue=false, reportOptionalIterable=false
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """The Keras model: embeddings, a stack of noisy GRUs under an explicit mask, pooling, and a head for the task."""
 
 # Keras' type hints give None for what a model or an operation returns.
-# pyright: reportOptionalOperand=false, reportOptionalSubscript=false, reportOptionalMemberAccess=false, reportOperatorIssue=false, reportArgumentType=false
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """Loss, metrics, learning rate schedule and optimizer of the configuration."""
 
 # Keras' type hints give None for what a model or an operation returns.
-# pyright: reportOptionalOperand=false, reportOptionalSubscript=false, reportOptionalMemberAccess=false, reportOperatorIssue=false, reportArgumentType=false
 
 from __future__ import annotations
 

@@ -5,7 +5,6 @@ infinite values count as missing. A feature that never varies is only centred.
 """
 
 # TensorFlow's type hints know neither ragged tensors nor tensors as arguments.
-# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportOperatorIssue=false, reportGeneralTypeIssues=false
 
 from __future__ import annotations
 

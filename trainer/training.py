@@ -1,7 +1,6 @@
 """One training: data, model, callbacks, resuming, and the output files."""
 
 # Keras' type hints give None for what a model or an operation returns.
-# pyright: reportOptionalOperand=false, reportOptionalSubscript=false, reportOptionalMemberAccess=false, reportOperatorIssue=false, reportArgumentType=false
 
 from __future__ import annotations
 

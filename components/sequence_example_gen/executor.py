@@ -1,7 +1,5 @@
 """Runs ingestion as one Beam pipeline, and ends the run where the report asks for it."""
 
-# pyright: reportAttributeAccessIssue=false
-# Protocol buffers' classes are made when they are imported.
 from __future__ import annotations
 
 import json
@@ -14,6 +12,7 @@ from tfx.dsl.io import fileio
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, standard_component_specs
 
+from noisy_gru.compat.tfx import log_startup, make_beam_pipeline
 from noisy_gru.components.sequence_example_gen.beam_transforms import PART, ingest, open_any
 from noisy_gru.components.sequence_example_gen.driver import DATASET_KEY, FINGERPRINT_KEY, SPANS_KEY, file_states
 from noisy_gru.data.ingestion.lineage import check_spans, lineage
@@ -54,7 +53,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         Raises:
             DataError: the data can't be used; the message says which, why, and what to do.
         """
-        self._log_startup(input_dict, output_dict, exec_properties)
+        log_startup(self, input_dict, output_dict, exec_properties)
         examples = artifact_utils.get_single_instance(output_dict[standard_component_specs.EXAMPLES_KEY])
         kept = artifact_utils.get_single_instance(output_dict[REPORT_KEY])
         dataset = DatasetConfig.model_validate_json(exec_properties[DATASET_KEY])
@@ -62,7 +61,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         resolved = ResolvedInput.from_json(exec_properties[SPANS_KEY], base, dataset.data)
         states = file_states(resolved.sources)
         parts = f"{kept.uri}/parts.json"
-        with self._make_beam_pipeline() as pipeline:
+        with make_beam_pipeline(self) as pipeline:
             ingest(
                 pipeline,
                 list(resolved.sources),
@@ -95,7 +94,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             raise
         examples.split_names = artifact_utils.encode_split_names([split for split in SPLITS if report.sequences[split]])
         write_values(kept.uri, sample_values(examples.uri, "train", dataset))
-        examples_utils.set_payload_format(examples, example_gen_pb2.FORMAT_TF_EXAMPLE)
+        examples_utils.set_payload_format(examples, vars(example_gen_pb2)["FORMAT_TF_EXAMPLE"])
         examples_utils.set_file_format(examples, "tfrecords_gzip")
 
 

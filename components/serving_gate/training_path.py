@@ -5,7 +5,6 @@ Transform's own graph, and only then the model. Here the second way is gone, up 
 """
 
 # TensorFlow's type hints know neither ragged tensors nor tensors as arguments.
-# pyright: reportAttributeAccessIssue=false, reportArgumentType=false
 
 from __future__ import annotations
 

@@ -20,10 +20,8 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from noisy_gru.compat.kfp import Client, read_health, rest_client
 from noisy_gru.schema.errors import ConfigError, UserError
-
-# A kfp.client.Client. In the types of its generated code every value may be None or a thread.
-Client = Any
 
 # Ours first, then kfp's own.
 HOST = ("NOISY_GRU_KFP_HOST", "KF_PIPELINES_ENDPOINT")
@@ -166,11 +164,7 @@ class Connection:
 
             def get_kfp_healthz(self, sleep_duration: int = 0) -> Any:
                 if not responses:
-                    # kfp's own type drops the release.
-                    response: Any = self._healthz_api.healthz_service_get_healthz(
-                        _request_timeout=connection._limits, _preload_content=False
-                    )
-                    responses.append(Health.read(response.data))
+                    responses.append(Health.read(read_health(self, connection._limits)))
                     connection._check_health(responses[0])
                 return responses[0]
 
@@ -265,13 +259,13 @@ WHERE = "is it the address of ml-pipeline, and does its port-forward still run?"
 
 def _limit(client: Client, limits: tuple[float, float]) -> None:
     """Every request gets a time limit; kfp's methods take none."""
-    rest = client._run_api.api_client.rest_client
+    rest = rest_client(client)
     request = rest.request
 
     def limited(method: str, url: str, **options: Any) -> Any:
         return request(method, url, **{**options, "_request_timeout": options.get("_request_timeout") or limits})
 
-    rest.request = limited  # pyright: ignore[reportAttributeAccessIssue]
+    rest.request = limited
 
 
 def _server_message(body: bytes | str | None) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from noisy_gru.compat.kfp import create_pipeline
 from noisy_gru.kubeflow.cluster.connection import Client, Connection, KubeflowError
 from noisy_gru.kubeflow.compiled_pipeline import CompiledPipeline
 
@@ -80,7 +81,7 @@ def publish(client: Client, connection: Connection, pipeline: CompiledPipeline) 
         # Not kfp's upload_pipeline: it would make a second version, under the pipeline's name.
         new = kfp_server_api.V2beta1Pipeline(display_name=pipeline.name, namespace=connection.namespace)
         with connection.in_words(f"making the pipeline {pipeline.name}"):
-            pipeline_id = client._pipelines_api.pipeline_service_create_pipeline(pipeline=new).pipeline_id
+            pipeline_id = create_pipeline(client, new)
     with connection.in_words(f"looking for the version {pipeline.version}"):
         versions = client.list_pipeline_versions(pipeline_id, filter=_named(pipeline.version), page_size=PAGE)
     for version in versions.pipeline_versions or []:

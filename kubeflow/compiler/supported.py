@@ -25,6 +25,7 @@ from tfx.orchestration.pipeline import Pipeline
 from tfx.types import channel_utils
 from tfx.types.channel import Channel
 
+from noisy_gru.compat.tfx import standard_artifact_types
 from noisy_gru.schema.errors import ConfigError
 
 # A scheme, or the folder that the launcher gives it.
@@ -71,7 +72,7 @@ def _problems(node: Any, pipeline: Pipeline) -> Iterator[str]:
         if not isinstance(channel, Channel):
             yield f"input {name} is a {type(channel).__name__}: only the output of one node can be an input"
     for name, channel in [*node.inputs.items(), *node.outputs.items()]:
-        if channel.type in compiler_utils._SUPPORTED_STANDARD_ARTIFACT_TYPES:
+        if channel.type in standard_artifact_types():
             continue
         if not _CUSTOM_TYPE.fullmatch(channel.type.TYPE_NAME):
             yield f"artifact {name} has the type name {channel.type.TYPE_NAME!r}: expected one like noisy_gru.Report"

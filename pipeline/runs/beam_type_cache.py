@@ -15,6 +15,8 @@ from weakref import WeakKeyDictionary
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.transforms import userstate
 
+from noisy_gru.compat.beam import share_options
+
 
 def cache_beam_types() -> None:
     """From now on, for this process; more than once does no harm. A Beam without these functions stays as it is."""
@@ -31,7 +33,7 @@ def _views(make: Callable[[Any, type], Any]) -> Callable[[Any, type], Any]:
     @functools.wraps(make)
     def view_as(options: Any, cls: type) -> Any:
         views = known.setdefault(options, {})
-        if cls not in views or views[cls]._all_options is not options._all_options:
+        if cls not in views or not share_options(views[cls], options):
             views[cls] = make(options, cls)
         return views[cls]
 

@@ -4,9 +4,6 @@
 [3, 2]
 """
 
-# pyright: reportAttributeAccessIssue=false
-# Protocol buffers' classes are made when they are imported.
-
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping

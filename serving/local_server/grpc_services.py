@@ -1,8 +1,5 @@
 """TF Serving's two gRPC services over `Models`."""
 
-# pyright: reportAttributeAccessIssue=false
-# Protocol buffers' classes are made when they are imported.
-
 from __future__ import annotations
 
 import asyncio

@@ -3,9 +3,6 @@
 Error messages are close to TF Serving's, so that they can be searched for.
 """
 
-# pyright: reportAttributeAccessIssue=false
-# Protocol buffers' classes are made when they are imported.
-
 from __future__ import annotations
 
 import threading

@@ -3,9 +3,6 @@
 The requests are those of ``assets.extra/tf_serving_warmup_requests``.
 """
 
-# pyright: reportAttributeAccessIssue=false
-# Protocol buffers' classes are made when they are imported.
-
 from __future__ import annotations
 
 from itertools import islice

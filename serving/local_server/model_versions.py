@@ -1,8 +1,5 @@
 """A model of the server's configuration, its versions, and the version that a request names."""
 
-# pyright: reportAttributeAccessIssue=false
-# Protocol buffers' classes are made when they are imported.
-
 from __future__ import annotations
 
 from dataclasses import dataclass, field

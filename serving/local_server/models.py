@@ -4,9 +4,6 @@ A version takes requests only after its warm-up; only then the old version is un
 version that fails to load never replaces the old one.
 """
 
-# pyright: reportAttributeAccessIssue=false
-# Protocol buffers' classes are made when they are imported.
-
 from __future__ import annotations
 
 import functools

@@ -1,8 +1,5 @@
 """TF Serving's REST API over `Models`: predict, status, metadata, and Prometheus metrics."""
 
-# pyright: reportAttributeAccessIssue=false
-# Protocol buffers' classes are made when they are imported.
-
 from __future__ import annotations
 
 import json

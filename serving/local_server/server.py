@@ -1,8 +1,5 @@
 """The local server: gRPC and REST in one event loop, in a thread, beside a thread that watches folders."""
 
-# pyright: reportAttributeAccessIssue=false
-# Protocol buffers' classes are made when they are imported.
-
 from __future__ import annotations
 
 import asyncio

@@ -1,8 +1,5 @@
 """Load states of a model's versions, and the version folders under a base path."""
 
-# pyright: reportAttributeAccessIssue=false
-# Protocol buffers' classes are made when they are imported.
-
 from __future__ import annotations
 
 import re

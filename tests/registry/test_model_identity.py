@@ -4,7 +4,6 @@ What is equal and what is not, is known by construction: all exports are of one 
 """
 
 # TensorFlow's type hints know neither resources nor tensors as arguments.
-# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportOperatorIssue=false
 from __future__ import annotations
 
 import json

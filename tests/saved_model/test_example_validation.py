@@ -1,7 +1,5 @@
 """The check of tf.Examples against a walk written from protobuf's encoding, and against TensorFlow itself."""
 
-# pyright: reportAttributeAccessIssue=false
-
 from __future__ import annotations
 
 import pickle
@@ -210,6 +208,7 @@ def test_the_places_at_fault_are_named() -> None:
 
 
 ASK = """
+
 import pickle, resource, sys
 from noisy_gru.schema.errors import ModelError
 from noisy_gru.saved_model.session import SessionModel

@@ -1,7 +1,5 @@
 """TensorProto to NumPy and back against TensorFlow's own functions; and what is no tensor."""
 
-# pyright: reportAttributeAccessIssue=false
-
 from __future__ import annotations
 
 import resource

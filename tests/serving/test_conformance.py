@@ -5,8 +5,6 @@ The real server is ``NOISY_GRU_TF_SERVING=HOST:PORT``, with ``NOISY_GRU_TF_SERVI
 model's base path on this machine; or a tensorflow_model_server on PATH; or docker with TF Serving's image.
 """
 
-# pyright: reportAttributeAccessIssue=false
-
 from __future__ import annotations
 
 import base64

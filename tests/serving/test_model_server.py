@@ -1,7 +1,5 @@
 """Starting the real TF Serving: its command lines, and signals and exit codes with programs that stand for it."""
 
-# pyright: reportAttributeAccessIssue=false
-
 from __future__ import annotations
 
 import os

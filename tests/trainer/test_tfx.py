@@ -1,7 +1,6 @@
 """The module file inside TFX pipelines: ours by dotted name, somebody else's by `module_file=`."""
 
 # TFX does not mark what tfx.v1 exports.
-# pyright: reportPrivateImportUsage=false
 
 from __future__ import annotations
 

@@ -5,7 +5,6 @@ differ.
 """
 
 # Keras' type hints give None for what a model or an operation returns.
-# pyright: reportOptionalOperand=false, reportOptionalSubscript=false, reportOptionalMemberAccess=false, reportOperatorIssue=false, reportArgumentType=false
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import keras
 
+from noisy_gru.compat.keras import flatten_layers
 from noisy_gru.trainer.layers.noisy_gru import NoisyGRU
 
 SCHEDULES = ("constant", "linear", "cosine")
@@ -85,8 +86,7 @@ class StddevSchedule(keras.callbacks.Callback):
 
 def noisy_layers(model):
     """Return every NoisyGRU in a model or layer, itself included, also inside wrappers, inner models and lists."""
-    # Keras' public `layers` stops at the first level and does not look into wrappers.
-    return [layer for layer in model._flatten_layers() if isinstance(layer, NoisyGRU)]
+    return [layer for layer in flatten_layers(model) if isinstance(layer, NoisyGRU)]
 
 
 def _checked_factor(value, what, name):

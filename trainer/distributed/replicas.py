@@ -11,7 +11,6 @@ Callbacks are Keras' own; every worker runs them on equal logs.
 """
 
 # Keras' type hints give None for what a model or an operation returns; TensorFlow's know no tensors as arguments.
-# pyright: reportOptionalOperand=false, reportOptionalSubscript=false, reportOptionalMemberAccess=false, reportOperatorIssue=false, reportArgumentType=false, reportAttributeAccessIssue=false, reportOptionalIterable=false, reportGeneralTypeIssues=false
 
 from __future__ import annotations
 
@@ -22,6 +21,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from noisy_gru.compat.keras import flatten_layers, take_gradients_as_summed
 from noisy_gru.schema.errors import ConfigError
 from noisy_gru.trainer.callbacks.stddev_schedule import noisy_layers
 from noisy_gru.trainer.inputs.dataset import SequenceData
@@ -60,7 +60,7 @@ def fit_replicas(
         _build_metrics(model, train)
         draw_for_global_batch(model)
         # The gradients are summed before the optimizer sees them, because it would clip before it sums.
-        model.optimizer._all_reduce_sum_gradients = lambda gradients_and_variables: gradients_and_variables
+        take_gradients_as_summed(model.optimizer)
         fitting = _Pass(model, train, training=True)
         evaluating = _Pass(model, held_out, training=False) if len(held_out) else None
         listeners = keras.callbacks.CallbackList(list(callbacks), model=model, epochs=epochs, steps=train.steps)
@@ -86,7 +86,7 @@ def draw_for_global_batch(model: keras.Model) -> None:
     """
     for layer in noisy_layers(model):
         layer.noise_seed_generator.equal_shares = True
-    for layer in model._flatten_layers():
+    for layer in flatten_layers(model):
         generator = getattr(layer, "seed_generator", None)
         if isinstance(generator, keras.random.SeedGenerator):
             generator.next = _per_replica(generator.next)

@@ -7,7 +7,6 @@ the one below it, or the two directions of a layer.
 """
 
 # TensorFlow's type hints know no tensors as arguments.
-# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportOperatorIssue=false, reportGeneralTypeIssues=false, reportIndexIssue=false, reportOptionalSubscript=false
 
 from __future__ import annotations
 

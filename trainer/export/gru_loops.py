@@ -11,7 +11,6 @@ computed, too: there w is 0 wherever the state is still needed.
 """
 
 # TensorFlow's type hints know no tensors as arguments.
-# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportOperatorIssue=false, reportGeneralTypeIssues=false, reportIndexIssue=false, reportOptionalSubscript=false
 
 from __future__ import annotations
 

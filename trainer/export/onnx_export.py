@@ -4,7 +4,6 @@ note = export_onnx(served, config, record, directory)  # how far it is from the 
 """
 
 # TensorFlow's type hints know no tensors as arguments.
-# pyright: reportAttributeAccessIssue=false
 
 from __future__ import annotations
 

@@ -9,7 +9,6 @@ gate order z, r, h and, with `linear_before_reset`, its equations.
 """
 
 # Keras' and ONNX' type hints know neither what a model holds nor protobuf's fields.
-# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportOptionalMemberAccess=false
 
 from __future__ import annotations
 

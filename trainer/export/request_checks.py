@@ -6,7 +6,6 @@ Without them, one channel too many or one length too few would return a wrong pr
 """
 
 # TensorFlow's type hints don't know tensors as arguments.
-# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportOperatorIssue=false, reportGeneralTypeIssues=false
 
 from __future__ import annotations
 

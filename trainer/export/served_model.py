@@ -15,7 +15,6 @@ Behaviour on unusual input (docs/architecture.md has the names and shapes):
 """
 
 # TensorFlow's type hints know neither ragged tensors nor tensors as arguments.
-# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportOperatorIssue=false, reportGeneralTypeIssues=false
 
 from __future__ import annotations
 

@@ -8,7 +8,6 @@ that is trained further must be wrapped again.
 """
 
 # Keras' and TensorFlow's type hints know neither tensors as arguments nor what a model returns.
-# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportOperatorIssue=false, reportIndexIssue=false, reportOptionalMemberAccess=false
 
 from __future__ import annotations
 

@@ -8,7 +8,6 @@ halves of each layer are blocks. The blocks are constants of the graph: too larg
 """
 
 # TensorFlow's type hints know no tensors as arguments.
-# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportOperatorIssue=false, reportGeneralTypeIssues=false, reportIndexIssue=false, reportOptionalSubscript=false
 
 from __future__ import annotations
 

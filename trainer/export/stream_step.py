@@ -16,8 +16,6 @@ zeros before its first step:
 """
 
 # TensorFlow's and Keras' type hints know neither tensors as arguments nor what a model returns.
-# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportOperatorIssue=false, reportGeneralTypeIssues=false
-# pyright: reportOptionalIterable=false, reportIndexIssue=false, reportOptionalSubscript=false, reportCallIssue=false
 
 from __future__ import annotations
 

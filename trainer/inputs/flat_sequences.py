@@ -7,7 +7,6 @@ Ragged tensors would do the same, a hundred times slower for a small batch.
 """
 
 # TensorFlow's type hints know neither ragged tensors nor tensors as arguments.
-# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportOperatorIssue=false, reportGeneralTypeIssues=false, reportIndexIssue=false, reportOptionalSubscript=false
 
 from __future__ import annotations
 

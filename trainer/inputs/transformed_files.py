@@ -1,7 +1,6 @@
 """Files of transformed sequences: TFRecords, parsed in blocks, in the order of the files or of an epoch."""
 
 # TensorFlow's type hints know neither ragged tensors nor tensors as arguments.
-# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportOperatorIssue=false
 
 from __future__ import annotations
 

@@ -29,7 +29,6 @@ kernel from using vector instructions, so z and r are computed separately.
 """
 
 # TensorFlow's type hints know no tensors as arguments.
-# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportOperatorIssue=false, reportGeneralTypeIssues=false, reportIndexIssue=false, reportOptionalSubscript=false
 
 from __future__ import annotations
 

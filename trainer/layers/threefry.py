@@ -5,7 +5,6 @@ longer than a GRU over twenty steps.
 """
 
 # TensorFlow's type hints know no tensors as arguments.
-# pyright: reportArgumentType=false, reportOperatorIssue=false
 
 from __future__ import annotations
 

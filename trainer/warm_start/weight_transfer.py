@@ -13,7 +13,6 @@ the old model lacks starts with new weights.
 """
 
 # Keras' type hints give None for what a layer returns.
-# pyright: reportOptionalMemberAccess=false, reportArgumentType=false, reportAttributeAccessIssue=false
 
 from __future__ import annotations
 

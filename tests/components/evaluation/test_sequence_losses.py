@@ -1,7 +1,6 @@
 """Losses of small SavedModels, computed again with NumPy."""
 
 # TensorFlow is without type information.
-# pyright: reportIndexIssue=false, reportArgumentType=false
 
 from __future__ import annotations
 

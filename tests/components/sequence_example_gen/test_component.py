@@ -1,7 +1,5 @@
 """The step through TFX's own launcher: outputs, cache, failures, spans, and one worker or two."""
 
-# pyright: reportAttributeAccessIssue=false
-# The classes of protocol buffers are made when they are imported.
 from __future__ import annotations
 
 import gzip

@@ -1,7 +1,5 @@
 """TFRecords of tf.Example and tf.SequenceExample, sound and damaged."""
 
-# pyright: reportAttributeAccessIssue=false
-# The classes of protocol buffers are made when they are imported.
 from __future__ import annotations
 
 import gzip

@@ -1,7 +1,5 @@
 """Predictions read files by the same rules, without labels."""
 
-# pyright: reportAttributeAccessIssue=false
-# The classes of protocol buffers are made when they are imported.
 from __future__ import annotations
 
 from typing import Any

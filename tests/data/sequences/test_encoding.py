@@ -1,7 +1,5 @@
 """The hand-written wire format is that of protobuf, and the shards are TFRecord files that TensorFlow reads."""
 
-# pyright: reportAttributeAccessIssue=false
-# The classes of protocol buffers are made when they are imported.
 from __future__ import annotations
 
 from typing import Any

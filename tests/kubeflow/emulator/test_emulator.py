@@ -1,7 +1,6 @@
 """The emulator on pipelines of the kfp SDK whose containers are plain commands: what each sees, what becomes of it."""
 
 # The kfp SDK reads annotations as they are: calls, too, and so they aren't text here.
-# pyright: reportInvalidTypeForm=false, reportArgumentType=false
 
 import json
 import os

@@ -4,8 +4,6 @@ The job server and the worker pool are Beam's own, each a process of its own, an
 Flink and Spark are reached, but for the network between them.
 """
 
-# pyright: reportAttributeAccessIssue=false
-# The classes of protocol buffers are made when they are imported.
 from __future__ import annotations
 
 import csv

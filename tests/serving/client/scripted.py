@@ -1,7 +1,5 @@
 """Servers that answer as a test tells them, over real sockets: what a real server does seldom, or not on demand."""
 
-# pyright: reportAttributeAccessIssue=false
-# The classes of protocol buffers are made when they are imported.
 from __future__ import annotations
 
 import gzip

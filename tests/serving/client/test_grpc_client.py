@@ -1,6 +1,5 @@
 """The client over gRPC: a small model behind the local server, and servers that fail on demand."""
 
-# pyright: reportAttributeAccessIssue=false
 from __future__ import annotations
 
 import asyncio

@@ -1,7 +1,5 @@
 """What the tests of the local server ask and expect."""
 
-# pyright: reportAttributeAccessIssue=false
-
 from __future__ import annotations
 
 import contextlib

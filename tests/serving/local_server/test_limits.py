@@ -1,7 +1,5 @@
 """Requests that are too large or too many are refused, and the server goes on."""
 
-# pyright: reportAttributeAccessIssue=false
-
 from __future__ import annotations
 
 import asyncio

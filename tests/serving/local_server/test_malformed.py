@@ -1,7 +1,5 @@
 """Whatever comes over the wire: an error for who sent it, and the server goes on."""
 
-# pyright: reportAttributeAccessIssue=false
-
 from __future__ import annotations
 
 import socket

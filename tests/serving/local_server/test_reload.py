@@ -1,7 +1,5 @@
 """HandleReloadConfigRequest: models, policies and labels change while the server runs."""
 
-# pyright: reportAttributeAccessIssue=false
-
 from __future__ import annotations
 
 import shutil

@@ -1,7 +1,5 @@
 """Versions come, fail and go while the server answers."""
 
-# pyright: reportAttributeAccessIssue=false
-
 from __future__ import annotations
 
 import base64

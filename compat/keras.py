@@ -1,0 +1,23 @@
+"""Private names of Keras, as read in Keras 3.15 (keras/src/layers/layer.py, keras/src/optimizers/base_optimizer.py).
+
+``NoisyGRU`` overrides `inner_loop` of Keras' GRU, too (keras/src/layers/rnn/gru.py): a method of a subclass can't be
+moved here. `requirements/pipeline.in` has the bound, Keras below 3.16.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+
+def flatten_layers(layer: Any) -> Iterator[Any]:
+    """A layer or model and all layers in it, also inside wrappers, inner models and lists.
+
+    Keras' public `layers` stops at the first level and knows no wrapper's insides.
+    """
+    return iter(layer._flatten_layers())
+
+
+def take_gradients_as_summed(optimizer: Any) -> None:
+    """Keep an optimizer from summing gradients over replicas, for a caller that has done it."""
+    optimizer._all_reduce_sum_gradients = lambda gradients_and_variables: gradients_and_variables
