@@ -1,4 +1,4 @@
-"""From rows to sequences, in training and in requests alike: reading, values, quarantine, windows, splits. No Beam.
+"""Rows to sequences, for training and for requests: reading, values, quarantine, windows, splits. No Beam.
 
     from noisy_gru.data import DataError, IngestionReport, PredictionInput, read_for_prediction
 

@@ -1,4 +1,4 @@
-"""PyArrow as untyped names: it ships no types, and its functions are made when it is imported."""
+"""PyArrow as untyped names: it ships no type information."""
 
 from typing import Any
 

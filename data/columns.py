@@ -1,4 +1,4 @@
-"""Which columns a data set's files must hold, by their role."""
+"""The columns of a data set's files, by role."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ class Columns:
 
     @classmethod
     def of(cls, dataset: DatasetConfig, *, prediction: bool = False) -> Columns:
-        """The columns of a data set; for ``prediction`` without label and split.
+        """Return the columns of a data set; with ``prediction`` without label and split.
 
         Raises:
-            DataError: a column's name is one that a sequence's tf.Example uses itself.
+            DataError: a column has a name that is reserved in the tf.Examples.
         """
         data, task = dataset.data, dataset.task
         features = tuple(feature.name for feature in data.numeric if feature.calendar is None)
@@ -70,27 +70,27 @@ class Columns:
         taken = [name for name in names if name in (SEQUENCE_ID, STEPS) or name.startswith(prefixes)]
         if taken:
             raise DataError(
-                f"the columns {', '.join(taken)} have names that a sequence's tf.Example uses itself "
+                f"the columns {', '.join(taken)} have names that are reserved in a sequence's tf.Example "
                 f"({SEQUENCE_ID}, {STEPS}, {', '.join(prefix + '…' for prefix in prefixes)}): rename them in the data"
             )
 
     def past_only(self, names: Iterable[str]) -> list[str]:
-        """Those of some columns that are measured: neither known in advance nor what names the row itself."""
+        """Return those columns that are measured: neither known in advance, nor the entity or the time."""
         given = {*self.known_in_advance, self.entity, self.time}
         return [name for name in names if name not in given]
 
     def required(self, *, prediction: bool = False) -> list[str]:
-        """Names that every file must hold, each once; predicting needs no targets that are not features."""
+        """Return the names that every file must have; predictions need no targets that aren't features."""
         numeric = self.numeric_features if prediction else self.numeric
         names = [self.entity, self.time, *numeric, *self.categorical, self.label, self.split]
         return list(dict.fromkeys(name for name in names if name is not None))
 
     def wanted(self) -> list[str]:
-        """All names that are read where a file holds them."""
+        """Return all names that are read if a file has them."""
         return list(dict.fromkeys([*self.required(), *self.targets]))
 
     @property
     def texts(self) -> list[str]:
-        """Names of the columns that are text: ids, classes and categories."""
+        """The text columns: ids, classes and categories."""
         label = [self.label] if self.label is not None and self.label_is_class else []
         return list(dict.fromkeys([self.entity, *self.categorical, *label]))

@@ -33,7 +33,6 @@ from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 from noisy_gru.pipeline.fingerprint import ALL_ROOMS, MODEL_ROOMS, package_versions, source_fingerprint
 from noisy_gru.pipeline.runs.run_directory import text_hash
 from noisy_gru.schema.config import DatasetConfig
-from noisy_gru.schema.splits import has_eval_split
 
 MODULE = "noisy_gru.trainer.module"
 
@@ -130,7 +129,7 @@ def _steps(
     folder: str,
 ) -> list[Any]:
     """The steps from the data to the published model, each after those that it needs."""
-    held_out = ["eval"] if has_eval_split(dataset) else []
+    held_out = ["eval"] if dataset.has_eval_split else []
     custom_config = {
         "dataset": dataset.model_dump_json(),
         "trainer": config.trainer.model_dump_json(),

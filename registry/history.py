@@ -6,12 +6,11 @@ that an action didn't come to write, is passed over, and the next change adds wh
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
-from noisy_gru.storage.atomic_files import append_line
+from noisy_gru.storage.json_lines import append_record, read_records
 
 HISTORY = "history.jsonl"
 Action = Literal["publish", "rollback", "restore", "promote", "prune", "allow"]
@@ -45,16 +44,12 @@ class Event:
 
 def read_history(model_dir: Path) -> list[Event]:
     """The changes, oldest first; what isn't a line of a history is left out."""
-    file = model_dir / HISTORY
-    if not file.is_file():
-        return []
-    lines = file.read_text(encoding="utf-8", errors="replace").split("\n")
-    return [event for line in lines if (event := _parsed(line)) is not None]
+    return read_records(model_dir / HISTORY, Event)
 
 
 def append_event(model_dir: Path, event: Event) -> None:
     """Adds a line, on disk when this returns; after a line that was cut off, on a new one."""
-    append_line(model_dir / HISTORY, asdict(event))
+    append_record(model_dir / HISTORY, event)
 
 
 def last_actions(events: list[Event]) -> dict[int, Event]:
@@ -71,21 +66,3 @@ def blocked_models(events: list[Event]) -> dict[str, int]:
             withdrawn[event.version] = event.action == "rollback"
     removed = {version for version, event in last_actions(events).items() if event.action == "prune"}
     return {identities[each]: each for each in removed if withdrawn.get(each) and each in identities}
-
-
-def _parsed(line: str) -> Event | None:
-    try:
-        content = json.loads(line)
-        event = Event(**{name: content[name] for name in Event.__dataclass_fields__ if name in content})
-    except (ValueError, TypeError):
-        return None
-    numbers = (event.previous, event.newest, event.stable)
-    whole = (
-        event.action in get_args(Action)
-        and isinstance(event.version, int)
-        and all(number is None or isinstance(number, int) for number in numbers)
-        and isinstance(event.at, str)
-        and isinstance(event.reason, str)
-        and isinstance(event.identity, str)
-    )
-    return event if whole else None

@@ -6,18 +6,25 @@ that no end follows was killed, which is a failure. Lines are only ever added; o
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Annotated, Literal
 
-from noisy_gru.storage.atomic_files import append_line
+from pydantic import AfterValidator
+
+from noisy_gru.storage.json_lines import append_record, read_records
 
 ATTEMPTS = "retraining.jsonl"
 AttemptEvent = Literal["started", "published", "refused", "failed", "interrupted"]
 NO_END = "it has no end: it was killed, or still goes on"
+
+
+def _with_zone(moment: str) -> str:
+    if datetime.fromisoformat(moment).tzinfo is None:
+        raise ValueError(f"expected a time with its zone, received {moment}")
+    return moment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +41,7 @@ class Attempt:
         reason: why it began, or ended as it did.
     """
 
-    at: str
+    at: Annotated[str, AfterValidator(_with_zone)]
     event: AttemptEvent
     run_id: str
     spans: str = ""
@@ -59,16 +66,12 @@ class Outcome:
 def append_attempt(model_dir: Path, attempt: Attempt) -> None:
     """Adds an event, on disk when this returns; makes the model's folder if this is its first."""
     model_dir.mkdir(parents=True, exist_ok=True)
-    append_line(model_dir / ATTEMPTS, asdict(attempt))
+    append_record(model_dir / ATTEMPTS, attempt)
 
 
 def read_attempts(model_dir: Path) -> list[Attempt]:
     """The events, oldest first; what isn't a line of them is left out."""
-    file = model_dir / ATTEMPTS
-    if not file.is_file():
-        return []
-    lines = file.read_text(encoding="utf-8", errors="replace").split("\n")
-    return [attempt for line in lines if (attempt := _parsed(line)) is not None]
+    return read_records(model_dir / ATTEMPTS, Attempt)
 
 
 def outcomes(attempts: Iterable[Attempt], *, but: str = "") -> list[Outcome]:
@@ -117,20 +120,3 @@ def _outcome(events: list[Attempt]) -> Outcome | None:
         reason=ends[-1].reason if ends else NO_END,
         version=ends[-1].version if ends else None,
     )
-
-
-def _parsed(line: str) -> Attempt | None:
-    try:
-        content = json.loads(line)
-        attempt = Attempt(**{name: content[name] for name in Attempt.__dataclass_fields__ if name in content})
-        moment = datetime.fromisoformat(attempt.at)
-    except (ValueError, TypeError):
-        return None
-    texts = (attempt.run_id, attempt.spans, attempt.data, attempt.reason)
-    whole = (
-        attempt.event in get_args(AttemptEvent)
-        and all(isinstance(text, str) for text in texts)
-        and (attempt.version is None or isinstance(attempt.version, int))
-        and moment.tzinfo is not None
-    )
-    return attempt if whole else None

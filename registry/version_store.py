@@ -12,7 +12,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -33,7 +33,8 @@ from noisy_gru.registry.published_versions import (
 )
 from noisy_gru.registry.server_files import write_server_files
 from noisy_gru.schema.errors import PublishError
-from noisy_gru.storage.atomic_files import locked, sync, write_atomically
+from noisy_gru.storage.atomic_files import sync, write_atomically
+from noisy_gru.storage.locks import exclusive_lock
 
 Step = Callable[[str], None]
 LOCK_SECONDS = 60.0
@@ -236,7 +237,7 @@ class VersionStore:
             without: versions of this model to leave out, because they are about to be withdrawn.
         """
         self.at("server files")
-        with locked(self.model_dir.parent, LOCK_SECONDS):
+        with _lock(self.model_dir.parent, LOCK_SECONDS):
             return write_server_files(
                 self.model_dir.parent, self.settings.batching, without={self.model_dir.name: without}, at=self.at
             )
@@ -282,7 +283,7 @@ def open_store(
             model_dir.mkdir(parents=True, exist_ok=True)
         if not model_dir.is_dir():
             raise PublishError(f"{model_dir}: no such model. Run the pipeline first, or name another folder.")
-        with locked(model_dir, lock_seconds):
+        with _lock(model_dir, lock_seconds):
             store = VersionStore(model_dir, clock=clock, at=at)
             yield store
     except OSError as error:
@@ -293,3 +294,8 @@ def open_store(
             else "What TF Serving sees is unchanged."
         )
         raise PublishError(f"Could not publish to {model_dir}: {error}. {after}") from error
+
+
+def _lock(folder: Path, seconds: float) -> AbstractContextManager[None]:
+    advice = "Wait for it, then try again."
+    return exclusive_lock(folder / ".lock", "a push or rollback", advice, seconds=seconds, error=PublishError)

@@ -1,1 +1,1 @@
-"""SavedModels without TensorFlow's Python: the loader that TF Serving has, its protocol buffers, its C API."""
+"""SavedModels without TensorFlow's Python package: TF Serving's loader through the C API, and protocol buffers."""

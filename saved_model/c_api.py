@@ -1,4 +1,4 @@
-"""TensorFlow's C API by ctypes: the library of the installed wheel, its strings, buffers, tensors and status.
+"""TensorFlow's C API through ctypes: the installed wheel's library, its strings, buffers, tensors and status.
 
 Importing this module loads nothing; ``library()`` loads the wheel's C++ library without importing TensorFlow.
 """
@@ -49,7 +49,7 @@ class Output(ctypes.Structure):
     _fields_ = [("oper", ctypes.c_void_p), ("index", ctypes.c_int)]
 
 
-# Functions that return something else than an int, or nothing.
+# Functions that return neither an int nor nothing.
 _RESULTS: dict[str, Any] = {
     "TF_NewStatus": ctypes.c_void_p,
     "TF_Message": ctypes.c_char_p,
@@ -71,10 +71,10 @@ _RESULTS: dict[str, Any] = {
 
 @functools.cache
 def library() -> Any:
-    """The C++ library of the installed TensorFlow wheel.
+    """Return the C++ library of the installed TensorFlow wheel.
 
     Raises:
-        ModelError: if TensorFlow isn't installed, or its wheel holds no library that can be loaded.
+        ModelError: TensorFlow isn't installed, or its library can't be loaded.
     """
     spec = importlib.util.find_spec("tensorflow")  # finds the package without importing it
     if spec is None or not spec.submodule_search_locations:
@@ -92,17 +92,17 @@ def library() -> Any:
 
 
 def pointer(address: int | None) -> ctypes.c_void_p:
-    """``address`` as an argument; a bare int would be cut to 32 bits."""
+    """Return ``address`` as an argument; a bare int would be truncated to 32 bits."""
     return ctypes.c_void_p(address)
 
 
 def read_buffer(buffer: Any) -> bytes:
-    """A copy of the content of a pointer to `Buffer`."""
+    """Copy the content of a pointer to `Buffer`."""
     return ctypes.string_at(buffer.contents.data, buffer.contents.length)
 
 
 def run_options(seconds: float) -> Any:
-    """A new ``TF_Buffer`` with the ``RunOptions`` that end a run after so many seconds."""
+    """Return a new ``TF_Buffer`` with ``RunOptions`` that limit a run to so many seconds."""
     milliseconds, content = max(int(seconds * 1000), 1), bytearray(b"\x10")  # timeout_in_ms is field 2, a varint
     while milliseconds > 127:
         content.append(milliseconds & 127 | 128)
@@ -112,7 +112,7 @@ def run_options(seconds: float) -> Any:
 
 
 def registered_operations() -> dict[str, bool]:
-    """Names of the operations that TensorFlow knows, and whether it counts each as stateful."""
+    """Return the names of TensorFlow's operations, and whether each is stateful."""
     buffer = library().TF_GetAllOpList()
     try:
         operations = parse_op_list(read_buffer(buffer)).op
@@ -133,29 +133,29 @@ class Status:
 
     @property
     def argument(self) -> ctypes.c_void_p:
-        """What a C function takes."""
+        """The status as an argument of a C function."""
         return pointer(self._address)
 
     @property
     def code(self) -> int:
-        """TensorFlow's code, 0 if all is well."""
+        """TensorFlow's code; 0 for success."""
         return library().TF_GetCode(self.argument)
 
     @property
     def message(self) -> str | None:
-        """TensorFlow's message, None if all is well."""
+        """TensorFlow's message; None for success."""
         if library().TF_GetCode(self.argument) == 0:
             return None
         return library().TF_Message(self.argument).decode("utf-8", "replace")
 
 
 def new_tensor(array: np.ndarray, dtype: int, keep: list[Any]) -> int:
-    """Address of a new ``TF_Tensor`` with a copy of ``array``.
+    """Return the address of a new ``TF_Tensor`` with a copy of ``array``.
 
     Args:
         array: values of any shape; objects (bytes) where ``dtype`` is ``STRING``.
         dtype: TensorFlow's code of the type.
-        keep: receives what must live as long as the tensor: its strings are views of Python's bytes.
+        keep: receives the objects that must outlive the tensor: its strings are views of Python's bytes.
     """
     lib = library()
     dims = (ctypes.c_int64 * array.ndim)(*array.shape)
@@ -175,10 +175,10 @@ def new_tensor(array: np.ndarray, dtype: int, keep: list[Any]) -> int:
 
 
 def read_tensor(address: int) -> np.ndarray:
-    """A copy of a ``TF_Tensor``; strings become an array of bytes objects.
+    """Copy a ``TF_Tensor``; strings become an object array of ``bytes``.
 
     Raises:
-        ModelError: for a type that NumPy has no name for.
+        ModelError: NumPy has no such type.
     """
     lib = library()
     tensor = pointer(address)

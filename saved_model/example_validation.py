@@ -1,11 +1,10 @@
-"""Checks serialized tf.Examples before TensorFlow's own parser sees them: that parser trusts the lengths they claim.
+"""Validate serialized tf.Examples before TensorFlow's parser, which trusts the lengths that they claim.
 
     ExampleInput(frozenset({b"speed"}), "examples").check([serialized])
 
-A packed list that claims more bytes than there are crashes `ParseExampleV2` (21 bytes are enough) or has it take
-gigabytes, here and in TF Serving. protobuf's parser bounds each claimed length by what is left of the message, at any
-depth. The messages are described anew, because those of the tensorflow wheel import all of TensorFlow; names of
-features are bytes, as TensorFlow reads them.
+A packed list that claims more bytes than there are crashes `ParseExampleV2` (21 bytes are enough) or makes it allocate
+gigabytes, here and in TF Serving. protobuf's parser bounds each claimed length by the rest of the message, at any
+depth. Feature names are bytes, as TensorFlow reads them.
 """
 
 from __future__ import annotations
@@ -39,16 +38,16 @@ _Example = message_classes("noisy_gru.example", _MESSAGES)["Example"]
 
 
 def parse(serialized: bytes) -> Any:
-    """The message in ``serialized``: `features.feature` is a list of `key` (bytes) and `value`.
+    """Parse a tf.Example: `features.feature` is a list of `key` (bytes) and `value`.
 
     Raises:
-        google.protobuf.message.DecodeError: a length is wrong, or the bytes are no tf.Example for another reason.
+        google.protobuf.message.DecodeError: a length is wrong, or the bytes are no tf.Example.
     """
     return _Example.FromString(serialized)
 
 
 def empty_example(feature: str) -> bytes:
-    """The serialized tf.Example of a sequence without a step: it names one feature of the model, without a value."""
+    """Return a serialized tf.Example without a step: one feature of the model, without values."""
     message = _Example()
     message.features.feature.add(key=feature.encode(), value={})
     return message.SerializeToString()
@@ -59,23 +58,22 @@ class ExampleInput:
     """An input of a signature that is parsed as tf.Example.
 
     Attributes:
-        features: the names that the model reads; empty if they are not known.
-        name: of the input, for messages.
+        features: names of the model's features; empty if unknown.
+        name: the input's, for messages.
     """
 
     features: frozenset[bytes]
     name: str
 
     def check(self, values: Sequence[bytes], *, most_steps: int | None = None) -> None:
-        """Raise an error unless TensorFlow can be given all of these.
+        """Raise an error unless TensorFlow can safely parse all of these.
 
         Args:
             values: serialized tf.Examples.
-            most_steps: values of one feature at most; None: any number.
+            most_steps: most values of a feature; None: any number.
 
         Raises:
-            ModelError: some are no tf.Example, have no feature that the model reads, or too many steps; it names their
-                places.
+            ModelError: some are no tf.Example, have no feature of the model, or too many steps; names their positions.
         """
         problems = self.problems(values, most_steps=most_steps)
         if problems:
@@ -86,7 +84,7 @@ class ExampleInput:
             )
 
     def problems(self, values: Iterable[bytes], *, most_steps: int | None = None) -> dict[int, str]:
-        """Why some of these can't be asked about, by their places; see ``check``."""
+        """Return the problems of invalid values by position; see ``check``."""
         found = ((place, self._problem(value, most_steps)) for place, value in enumerate(values))
         return {place: problem for place, problem in found if problem}
 
@@ -98,7 +96,7 @@ class ExampleInput:
         keys = {entry.key for entry in entries}
         if self.features and keys.isdisjoint(self.features):
             return (
-                f"it has none of the features that the model reads ({_names(self.features)}); received "
+                f"it has none of the model's features ({_names(self.features)}); received "
                 f"{_names(keys) or 'no feature'}"
             )
         if most_steps is not None and len(value) > most_steps:  # a value takes a byte at least
@@ -120,9 +118,9 @@ def _names(names: Iterable[bytes]) -> str:
 
 
 def example_inputs(meta_graph: Any) -> dict[str, dict[str, ExampleInput]]:
-    """For each signature of a ``MetaGraphDef`` the inputs that are parsed as tf.Example, by name.
+    """Return the inputs that are parsed as tf.Example, by name, for each signature of a ``MetaGraphDef``.
 
-    Those are the inputs that reach a ParseExample operation, and whatever string input is called `examples`.
+    They are the inputs that reach a ParseExample operation, and any string input named `examples`.
     """
     functions = {function.signature.name: function for function in meta_graph.graph_def.library.function}
     found: dict[str, dict[str, ExampleInput]] = {}
@@ -137,7 +135,7 @@ def example_inputs(meta_graph: Any) -> dict[str, dict[str, ExampleInput]]:
 
 
 def _parsed_features(placeholder: str, nodes: Any, functions: dict[str, Any]) -> tuple[bool, set[bytes]]:
-    """Whether what a placeholder feeds parses tf.Examples, and the names of features that it reads."""
+    """Return whether a placeholder's consumers parse tf.Examples, and the feature names that they read."""
     readers = [node for node in nodes if any(_source(name) == placeholder for name in node.input)]
     parsed, features = _keys(readers, {node.name: node for node in nodes})
     waiting = [func for node in readers for func in _called(node)]
@@ -159,7 +157,7 @@ def _called(node: Any) -> list[str]:
 
 
 def _source(name: str) -> str:
-    """The node that an input of a node names: `node`, `node:0`, `node:output:0` or `^node`."""
+    """Return the node in an input's name: `node`, `node:0`, `node:output:0` or `^node`."""
     return name.removeprefix("^").partition(":")[0]
 
 

@@ -1,10 +1,9 @@
-"""Protocol buffer messages described anew, because those of the tensorflow wheel import all of TensorFlow.
+"""Protocol buffer messages declared at run time, because those of the tensorflow wheel import all of TensorFlow.
 
     classes = message_classes("noisy_gru.example", {"FloatList": {"value": (1, "float", True)}})
     classes["FloatList"].FromString(content)
 
-The classes live in a descriptor pool of their own, so their names clash with nothing. Fields that are not described are
-skipped.
+The classes live in a descriptor pool of their own, so their names can't clash. Undeclared fields are skipped.
 """
 
 from __future__ import annotations
@@ -31,12 +30,12 @@ Fields = Mapping[str, tuple[int, str, bool]]
 
 
 def message_classes(package: str, messages: Mapping[str, Fields], oneofs: Collection[str] = ()) -> dict[str, Any]:
-    """The class of each message, by name.
+    """Return the classes of messages, by name.
 
     Args:
-        package: for their full names.
-        messages: the fields of each. An enum is described as int32, which it is on the wire.
-        oneofs: messages all of whose fields are in one oneof, called `kind`.
+        package: prefix of their full names.
+        messages: the fields of each message. Enums are declared as int32, their type on the wire.
+        oneofs: messages whose fields are all in one oneof named `kind`.
     """
     file = descriptor_pb2.FileDescriptorProto(
         name=f"{package.replace('.', '/')}.proto", package=package, syntax="proto3"

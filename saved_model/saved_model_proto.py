@@ -1,6 +1,6 @@
-"""Reads ``saved_model.pb`` without importing TensorFlow.
+"""Parse ``saved_model.pb`` and other protocol buffers without importing TensorFlow.
 
-The few messages needed here are described anew (see ``message_classes``), with the field numbers of
+The few messages needed here are declared again (see ``message_classes``), with the field numbers of
 tensorflow/core/protobuf.
 """
 
@@ -63,27 +63,27 @@ _CLASSES = message_classes("noisy_gru.saved_model", _MESSAGES)
 
 
 def parse_saved_model(content: bytes) -> Any:
-    """The message ``SavedModel`` in ``content``.
+    """Parse a ``SavedModel`` message.
 
     Raises:
-        google.protobuf.message.DecodeError: if ``content`` is not a SavedModel.
+        google.protobuf.message.DecodeError: ``content`` is not a SavedModel.
     """
     return _CLASSES["SavedModel"].FromString(content)
 
 
 def parse_meta_graph(content: bytes) -> Any:
-    """The message ``MetaGraphDef`` in ``content``, as the C API hands it out.
+    """Parse a ``MetaGraphDef`` message, as the C API returns it.
 
     Raises:
-        google.protobuf.message.DecodeError: if ``content`` is not a MetaGraphDef.
+        google.protobuf.message.DecodeError: ``content`` is not a MetaGraphDef.
     """
     return _CLASSES["MetaGraphDef"].FromString(content)
 
 
 def parse_op_list(content: bytes) -> Any:
-    """The message ``OpList`` in ``content``, as the C API hands it out.
+    """Parse an ``OpList`` message, as the C API returns it.
 
     Raises:
-        google.protobuf.message.DecodeError: if ``content`` is not an OpList.
+        google.protobuf.message.DecodeError: ``content`` is not an OpList.
     """
     return _CLASSES["OpList"].FromString(content)

@@ -1,8 +1,8 @@
-"""Loads a SavedModel exactly as TF Serving's C++ does, and asks it, without importing TensorFlow.
+"""Load and run a SavedModel exactly as TF Serving's C++ does, without importing TensorFlow.
 
     with SessionModel("serving/vowels/1700000000") as model:
         print(model.signatures["serving_default"].inputs)
-        answers = model.run("serving_default", {"examples": [serialized_example]})
+        outputs = model.run("serving_default", {"examples": [serialized_example]})
 
 ``tf.saved_model.load`` also loads models that no server can; ``TF_LoadSessionFromSavedModel`` doesn't.
 """
@@ -26,12 +26,12 @@ from noisy_gru.schema.errors import ModelError
 
 
 class DeadlineExceededError(ModelError):
-    """A model did not answer within the time that it was given."""
+    """A model did not finish before the deadline."""
 
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """A named input or output: its tensor in the graph, dtype (a NumPy name, or `string`) and shape (None: free)."""
+    """An input or output: its tensor in the graph, dtype (a NumPy name, or `string`) and shape (None: any)."""
 
     tensor: str
     dtype: str
@@ -60,7 +60,7 @@ def _spec(info: Any) -> TensorSpec:
 
 
 def signatures_of(meta_graph: Any) -> dict[str, Signature]:
-    """The signatures of a ``MetaGraphDef``, without the one that only initializes."""
+    """Return the signatures of a ``MetaGraphDef``, without the one that only initializes."""
     return {
         name: Signature(
             inputs={key: _spec(info) for key, info in sorted(signature.inputs.items())},
@@ -78,10 +78,10 @@ class SessionModel:
     Args:
         directory: the folder that holds ``saved_model.pb``.
         threads: threads within one operation; 0 lets TensorFlow choose.
-        most_steps: steps of a sequence at most; None: any number.
+        most_steps: most steps of a sequence; None: any number.
 
     Raises:
-        ModelError: if the folder holds no SavedModel, or TensorFlow's loader refuses it; the message is the loader's.
+        ModelError: the folder holds no SavedModel, or TensorFlow's loader refuses it; the message is the loader's.
     """
 
     def __init__(self, directory: str | Path, *, threads: int = 0, most_steps: int | None = None) -> None:
@@ -131,7 +131,7 @@ class SessionModel:
         self._example_inputs: dict[str, dict[str, ExampleInput]] = example_inputs(parsed)
 
     def close(self) -> None:
-        """Releases the session and its graph; calling it again does nothing."""
+        """Release the session and its graph; calling it again does nothing."""
         with Status() as status:
             if self._session is not None:
                 self._lib.TF_CloseSession(pointer(self._session), status.argument)
@@ -147,21 +147,20 @@ class SessionModel:
         self.close()
 
     def run(self, signature: str, inputs: Mapping[str, Any], *, seconds: float | None = None) -> dict[str, np.ndarray]:
-        """The outputs of ``signature`` for ``inputs``.
+        """Return the outputs of ``signature`` for ``inputs``.
 
         Args:
             signature: name of a signature.
-            inputs: for each input of the signature, values of its dtype; strings as ``bytes`` or ``str``.
-            seconds: that TensorFlow may take; None: any number.
+            inputs: values of the dtype of each input, by name; strings as ``bytes`` or ``str``.
+            seconds: deadline of the run; None: no deadline.
 
         Returns:
-            For each output an array of its dtype; strings are an object array of ``bytes``.
+            Arrays by the names of the outputs; strings as an object array of ``bytes``.
 
         Raises:
-            ModelError: if the signature or an input isn't there, or doesn't fit; something is no tf.Example, or has no
-                feature that the model reads; TensorFlow fails while it runs; or an answer of a `serving_` signature is
-                not finite.
-            DeadlineExceededError: TensorFlow took longer.
+            ModelError: the signature or an input is unknown or has another dtype or shape; a value is no tf.Example, or
+                has no feature of the model; TensorFlow fails; or an output of a `serving_` signature is not finite.
+            DeadlineExceededError: the run took longer than ``seconds``.
         """
         if self._session is None:
             raise ModelError(f"The model of {self.directory} is closed.")
@@ -243,7 +242,7 @@ class SessionModel:
 
 
 def nonfinite_rows(outputs: Mapping[str, np.ndarray]) -> np.ndarray:
-    """The rows with a number that is not finite in one of the outputs, rising; a scalar output is row 0."""
+    """Return the rows with a non-finite number in any output, rising; a scalar output is row 0."""
     rows: set[int] = set()
     for array in outputs.values():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
@@ -252,13 +251,13 @@ def nonfinite_rows(outputs: Mapping[str, np.ndarray]) -> np.ndarray:
 
 
 def check_finite(outputs: Mapping[str, np.ndarray], who: str) -> None:
-    """Raise ModelError, which names the rows, unless all numbers of the outputs are finite."""
+    """Raise ModelError that names the rows, unless all numbers of the outputs are finite."""
     rows = nonfinite_rows(outputs)
     if len(rows):
         shown = ", ".join(map(str, rows[:5])) + (f" and {len(rows) - 5} more" if len(rows) > 5 else "")
         raise ModelError(
-            f"{who} answered with NaN or infinity in the rows {shown} (counted from 0). Are there values far beyond "
-            "those of training (such as 1e38)? Correct them, or send NaN for a missing one."
+            f"{who} returned NaN or infinity in the rows {shown} (counted from 0). Are there values far beyond those "
+            "of training (such as 1e38)? Correct them, or send NaN for a missing one."
         )
 
 
@@ -266,16 +265,21 @@ def _names(names: Any) -> str:
     return ", ".join(sorted(names)) or "none"
 
 
+def string_values(name: str, array: np.ndarray) -> list[bytes]:
+    """Return the elements of an array of strings as bytes; raises ModelError that names the input for other types."""
+    strings = [value.encode() if isinstance(value, str) else value for value in array.ravel().tolist()]
+    wrong = next((value for value in strings if not isinstance(value, bytes)), None)
+    if wrong is not None:
+        raise ModelError(f"The input {name} takes strings (bytes or str); received {type(wrong).__name__}.")
+    return strings
+
+
 def _array(name: str, values: Any, spec: TensorSpec) -> np.ndarray:
     if spec.code == c_api.STRING:
         array = np.asarray(values, dtype=object)
-        flat = [value.encode() if isinstance(value, str) else value for value in array.ravel()]
-        wrong = next((value for value in flat if not isinstance(value, bytes)), None)
-        if wrong is not None:
-            raise ModelError(f"The input {name} takes strings (bytes or str); received {type(wrong).__name__}.")
-        result = np.empty(len(flat), dtype=object)
-        result[:] = flat
-        array = result.reshape(array.shape)
+        strings = np.empty(array.size, dtype=object)
+        strings[:] = string_values(name, array)
+        array = strings.reshape(array.shape)
     else:
         if spec.code not in c_api.NUMPY_DTYPES:
             raise ModelError(f"The input {name} has the type {spec.dtype}, which NumPy can't give.")

@@ -1,11 +1,11 @@
-"""A SavedModel in a Session of a process of its own: if TensorFlow crashes or hangs, this process goes on.
+"""A SavedModel in a Session of its own process: if TensorFlow crashes or hangs, this process survives.
 
     with SessionProcess("serving/vowels/1700000000") as model:
-        answers = model.run("serving_default", {"examples": [serialized_example]})
+        outputs = model.run("serving_default", {"examples": [serialized_example]})
 
-It is asked like a ``SessionModel``. Requests and answers go through socket pairs, one for each request at a time;
-arrays are framed as NumPy's bytes, and nothing is unpickled. When the process has ended, ``run`` raises
-``ProcessEndedError``, and another `SessionProcess` has to be made.
+The interface is that of ``SessionModel``. Requests and responses go through socket pairs, one request at a time each;
+arrays are sent as raw bytes, and nothing is unpickled. Once the process has ended, ``run`` raises
+``ProcessEndedError``, and a new `SessionProcess` is needed.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from typing import Any
 
 import numpy as np
 
-from noisy_gru.saved_model.session import DeadlineExceededError, SessionModel, Signature, TensorSpec
+from noisy_gru.saved_model.session import DeadlineExceededError, SessionModel, Signature, TensorSpec, string_values
 from noisy_gru.schema.errors import ModelError
 
-_GRACE_SECONDS = 30.0  # after the time of a run, within which TensorFlow ends it by itself, on a busy machine, too
+_GRACE_SECONDS = 30.0  # after the deadline, for TensorFlow to end the run by itself, also on a busy machine
 _END_SECONDS = 10.0
 
 
 class ProcessEndedError(ModelError):
-    """The process of a model ended, or was ended because it did not answer."""
+    """A model's process ended, or was killed because it did not respond."""
 
 
 class SessionProcess:
@@ -42,11 +42,11 @@ class SessionProcess:
     Args:
         directory: the folder that holds ``saved_model.pb``.
         threads: threads within one operation; 0 lets TensorFlow choose.
-        most_steps: steps of a sequence at most; None: any number.
-        channels: requests that may run at a time; others wait for their turn.
+        most_steps: most steps of a sequence; None: any number.
+        channels: concurrent requests; others wait.
 
     Raises:
-        ModelError: as ``SessionModel``; or the process ended while it loaded.
+        ModelError: see ``SessionModel``; or the process ended while it loaded the model.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class SessionProcess:
             loaded = json.loads(self._control.recv_bytes())
         except (OSError, EOFError) as error:
             self.close()
-            raise ProcessEndedError(f"The process that loads {directory} {self._how_it_ended()}.") from error
+            raise ProcessEndedError(f"The process that loads {directory} {self._exit_text()}.") from error
         if "error" in loaded:
             self.close()
             raise ModelError(loaded["error"])
@@ -90,16 +90,16 @@ class SessionProcess:
 
     @property
     def pid(self) -> int:
-        """The number of the process."""
+        """The process id."""
         return self._process.pid
 
     def run(self, signature: str, inputs: Mapping[str, Any], *, seconds: float | None = None) -> dict[str, np.ndarray]:
-        """The outputs of ``signature``; see ``SessionModel.run``.
+        """Return the outputs of ``signature``; see ``SessionModel.run``.
 
         Raises:
-            ModelError: as ``SessionModel.run``.
-            DeadlineExceededError: TensorFlow took longer than ``seconds``.
-            ProcessEndedError: the process ended, of this request or of another one.
+            ModelError: see ``SessionModel.run``.
+            DeadlineExceededError: the run took longer than ``seconds``.
+            ProcessEndedError: the process ended, through this request or another one.
         """
         if self._closed:
             raise ModelError(f"The model of {self.directory} is closed.")
@@ -111,22 +111,22 @@ class SessionProcess:
                 self._process.kill()
             header, arrays = _unpacked(channel.recv_bytes())
         except (OSError, EOFError) as error:
-            raise ProcessEndedError(f"The model's process {self._how_it_ended()} while it answered.") from error
+            raise ProcessEndedError(f"The model's process {self._exit_text()} during the request.") from error
         finally:
             self._free.put(channel)
         if "error" in header:
             raise (DeadlineExceededError if header["out_of_time"] else ModelError)(header["error"])
         return arrays
 
-    def _how_it_ended(self) -> str:
+    def _exit_text(self) -> str:
         try:
             code = self._process.wait(_END_SECONDS)
         except subprocess.TimeoutExpired:
-            return "does not answer"
-        return f"was ended by signal {-code} ({_signal_name(-code)})" if code < 0 else f"ended with {code}"
+            return "does not respond"
+        return f"was ended by signal {-code} ({_signal_name(-code)})" if code < 0 else f"exited with {code}"
 
     def close(self) -> None:
-        """Ends the process; calling it again does nothing."""
+        """End the process; calling it again does nothing."""
         if self._closed:
             return
         self._closed = True
@@ -160,15 +160,12 @@ def _specs(specs: Mapping[str, Any]) -> dict[str, TensorSpec]:
 
 
 def _packed(header: dict[str, Any], arrays: Mapping[str, Any]) -> bytes:
-    """A message: the length of a JSON header, the header, then the bytes of each array; strings with their lengths."""
+    """Serialize a message: length of a JSON header, the header, and the bytes of each array; strings with lengths."""
     described, parts = [], []
     for name, values in arrays.items():
         array = values if isinstance(values, np.ndarray) else _array(values)
         if array.dtype.kind in "OSU":
-            strings = [value.encode() if isinstance(value, str) else value for value in array.ravel().tolist()]
-            wrong = next((value for value in strings if not isinstance(value, bytes)), None)
-            if wrong is not None:
-                raise ModelError(f"The input {name} takes strings (bytes or str); received {type(wrong).__name__}.")
+            strings = string_values(name, array)
             parts += [np.array([len(value) for value in strings], np.int64).tobytes(), *strings]
             described.append((name, None, array.shape))
         else:
@@ -180,7 +177,7 @@ def _packed(header: dict[str, Any], arrays: Mapping[str, Any]) -> bytes:
 
 def _array(values: Any) -> np.ndarray:
     array = np.asarray(values)
-    # NumPy's own type of bytes loses zero bytes at the end of a value.
+    # NumPy's bytes type loses trailing zero bytes.
     return np.asarray(values, object) if array.dtype.kind in "SU" else array
 
 
@@ -205,8 +202,8 @@ def _unpacked(message: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     return header, arrays
 
 
-def _answer(model: SessionModel, channel: Connection) -> None:
-    """Answer the requests of a channel, one after the other."""
+def _serve(model: SessionModel, channel: Connection) -> None:
+    """Serve the requests of a channel, one after another."""
     while True:
         try:
             header, inputs = _unpacked(channel.recv_bytes())
@@ -214,25 +211,25 @@ def _answer(model: SessionModel, channel: Connection) -> None:
             return
         try:
             outputs = model.run(header["signature"], inputs, seconds=header["seconds"])
-            answer = _packed({}, outputs)
+            response = _packed({}, outputs)
         except ModelError as error:
-            answer = _packed({"error": str(error), "out_of_time": isinstance(error, DeadlineExceededError)}, {})
-        channel.send_bytes(answer)
+            response = _packed({"error": str(error), "out_of_time": isinstance(error, DeadlineExceededError)}, {})
+        channel.send_bytes(response)
 
 
-def _described(model: SessionModel) -> dict[str, Any]:
-    def listed(specs: Mapping[str, TensorSpec]) -> dict[str, Any]:
+def _signature_specs(model: SessionModel) -> dict[str, Any]:
+    def as_lists(specs: Mapping[str, TensorSpec]) -> dict[str, Any]:
         return {name: (spec.tensor, spec.dtype, spec.shape, spec.code) for name, spec in specs.items()}
 
     return {
-        name: {"inputs": listed(each.inputs), "outputs": listed(each.outputs), "method": each.method}
+        name: {"inputs": as_lists(each.inputs), "outputs": as_lists(each.outputs), "method": each.method}
         for name, each in model.signatures.items()
     }
 
 
 def main(settings: Mapping[str, Any]) -> None:
-    """Load the model and answer, until the other end of the first channel is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group, and the parent ends this one
+    """Load the model and serve requests, until the parent closes the first channel."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group, and the parent ends this process
     control, *channels = [Connection(number) for number in settings["channels"]]
     try:
         model = SessionModel(settings["directory"], threads=settings["threads"], most_steps=settings["most_steps"])
@@ -240,14 +237,14 @@ def main(settings: Mapping[str, Any]) -> None:
         control.send_bytes(json.dumps({"error": str(error)}).encode())
         return
     for channel in channels:
-        threading.Thread(target=_answer, args=(model, channel), daemon=True).start()
+        threading.Thread(target=_serve, args=(model, channel), daemon=True).start()
     try:
-        control.send_bytes(json.dumps({"signatures": _described(model)}).encode())
-        control.recv_bytes()  # nothing is sent: it ends with the parent, or when the parent closes it
+        control.send_bytes(json.dumps({"signatures": _signature_specs(model)}).encode())
+        control.recv_bytes()  # blocks until the parent ends, or closes it
     except (OSError, EOFError):
         pass
     sys.stderr.flush()
-    os._exit(0)  # what still runs is nobody's any more
+    os._exit(0)  # abandons running requests
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the categorical inputs of the signatures `serving_tensors` and `serving_step` are called; needs no TensorFlow.
+"""Names of the categorical inputs of the signatures `serving_tensors` and `serving_step`; needs no TensorFlow.
 
 >>> from noisy_gru.schema.config import DataConfig
 >>> columns = [{"name": "sky", "kind": "categorical"}, {"name": "kind of day", "kind": "categorical"}]
@@ -17,10 +17,10 @@ _TAKEN = ("features", "lengths", "state")
 
 
 def tensor_names(data: DataConfig) -> dict[str, str]:
-    """The input's name for each categorical column, in the order of the configuration.
+    """Return the input's name for each categorical column, in the order of the configuration.
 
-    It is the column's own name where TensorFlow allows that: all but ASCII letters, digits and `_` become `_`, a first
-    `_` gets a `c` before it, and a name that is taken already, whatever its case, gets another `_`.
+    It is the column's name where TensorFlow allows that: all but ASCII letters, digits and `_` become `_`, a leading
+    `_` is prefixed with `c`, and a name that is taken already, in any case, gets another `_`.
     """
     taken: set[str] = set(_TAKEN)
     names = {}

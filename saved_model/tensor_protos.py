@@ -1,12 +1,13 @@
-"""TensorProto to NumPy and back, for the server and the client; what can't be a tensor is an error, never a crash.
+"""Convert TensorProto to NumPy and back, for server and client; invalid messages are errors, never crashes.
 
 >>> import numpy as np
 >>> proto = make_tensor_proto(np.array([[1.5, 2.5]], np.float32))
 >>> make_ndarray(proto).tolist()
 [[1.5, 2.5]]
 
-``tf.make_ndarray`` trusts its input: a shape that the sender made up is allocated. Nothing here allocates more than the
-message holds, but for a value that is to be repeated (a form that the protocol allows), and that has a bound.
+``tf.make_ndarray`` can't be used on messages from outside: it allocates whatever shape a sender claims. Here nothing is
+allocated beyond the message's size, except for a repeated value (which the protocol allows), up to ``LARGEST_FILL``.
+``tf.make_tensor_proto`` can't write numbers to the typed fields, as TF Serving does, and imports TensorFlow.
 """
 
 from __future__ import annotations
@@ -40,20 +41,20 @@ _FIELDS = {
 
 
 class TensorProtoError(UserError):
-    """A TensorProto that is no tensor, or an array that no TensorProto can hold."""
+    """An invalid TensorProto, or an array that a TensorProto can't hold."""
 
 
 def make_tensor_proto(array: np.ndarray, *, packed: bool = True, into: Any = None) -> Any:
-    """The ``TensorProto`` of an array.
+    """Convert an array to a ``TensorProto``.
 
     Args:
         array: numbers or booleans; or strings, as an object array of ``bytes`` or ``str``, or an array of ``str``.
-        packed: numbers as ``tensor_content``, which is fast; else in the typed fields (``float_val`` ...), as TF
-            Serving answers.
-        into: an empty ``TensorProto`` to fill, of whatever class; None: one of TensorFlow's, which imports TensorFlow.
+        packed: send numbers as ``tensor_content``, which is fast; else in the typed fields (``float_val`` ...), as TF
+            Serving does.
+        into: an empty ``TensorProto`` of any class to fill; None: a new one of TensorFlow's, which imports TensorFlow.
 
     Raises:
-        TensorProtoError: for any other type. Also for NumPy's own bytes type, which loses zero bytes at the end.
+        TensorProtoError: the array has another type; also NumPy's bytes type, which loses trailing zero bytes.
     """
     proto: Any = into
     if into is None:
@@ -68,7 +69,7 @@ def make_tensor_proto(array: np.ndarray, *, packed: bool = True, into: Any = Non
         return proto
     code = _CODES.get(array.dtype.newbyteorder("="))
     if code is None:
-        hint = " Give bytes as an array of objects: this type loses zero bytes at the end of a value."
+        hint = " Pass bytes as an object array: this type loses trailing zero bytes."
         raise TensorProtoError(
             f"Expected numbers, booleans or strings (an object array of bytes or str); received an array of "
             f"{array.dtype}.{hint if array.dtype.kind == 'S' else ''}"
@@ -92,13 +93,13 @@ def _bytes(value: Any) -> bytes:
 
 
 def make_ndarray(proto: Any) -> np.ndarray:
-    """The array of a ``TensorProto``; strings become an object array of ``bytes``.
+    """Convert a ``TensorProto`` to an array; strings become an object array of ``bytes``.
 
-    As in TensorFlow, the last of too few values is repeated, and without any value all are zero or empty.
+    As in TensorFlow, the last of too few values is repeated, and without values all are zero or empty.
 
     Raises:
-        TensorProtoError: if the type is not one that NumPy has, the shape is not known, negative or larger than what is
-            there, or the content has another size than the shape says.
+        TensorProtoError: the type is none of NumPy's, the shape is unknown, negative or too large, or the content has
+            another size than the shape.
     """
     shape = _shape(proto)
     count = math.prod(shape)
@@ -136,7 +137,7 @@ def _shape(proto: Any) -> tuple[int, ...]:
 
 
 def _filled(values: Any, shape: tuple[int, ...], count: int, dtype: np.dtype, empty: Any) -> np.ndarray:
-    """The first ``count`` values; the last one repeated, or ``empty``, where there are fewer."""
+    """Return the first ``count`` values, padded with the last one, or with ``empty`` if there is none."""
     if count > len(values) and count * dtype.itemsize > LARGEST_FILL:
         raise TensorProtoError(
             f"The shape {list(shape)} has {count} elements; received {len(values)} values. A value is repeated up to "
@@ -157,7 +158,7 @@ def _filled(values: Any, shape: tuple[int, ...], count: int, dtype: np.dtype, em
 
 
 def _numbers(values: Any, dtype: np.dtype) -> np.ndarray:
-    """Values of a typed field; small integers stand in wider fields and are cut as in C++."""
+    """Convert the values of a typed field; small integers are in wider fields, and truncated as in C++."""
     if dtype == np.float16:
         return np.array(values, np.int64).astype(np.uint16).view(np.float16)
     wide = np.int64 if dtype.kind in "iu" and dtype.itemsize < 8 else dtype
@@ -165,7 +166,7 @@ def _numbers(values: Any, dtype: np.dtype) -> np.ndarray:
 
 
 def _string_list(content: bytes, count: int) -> list[bytes]:
-    """Strings in ``tensor_content``: ``count`` lengths as varints, then the bytes of all."""
+    """Parse strings in ``tensor_content``: ``count`` lengths as varints, then the bytes of all."""
     sizes, position = [], 0
     if count > len(content):
         raise TensorProtoError(f"The tensor_content of {len(content)} bytes can't hold {count} strings.")

@@ -1,4 +1,4 @@
-"""Durations in a configuration: ``90s``, ``30m``, ``12h``, ``7d`` or ``2w``, kept as text and read when they are used.
+"""Durations in a configuration: ``90s``, ``30m``, ``12h``, ``7d`` or ``2w``, stored as text and parsed on use.
 
 >>> parse_duration("36h")
 datetime.timedelta(days=1, seconds=43200)
@@ -17,13 +17,13 @@ _DURATION = re.compile(r"^([0-9]+(?:\.[0-9]+)?)([smhdw])$")
 
 
 def parse_duration(text: str) -> timedelta:
-    """The duration that a number with a unit means.
+    """Parse a duration.
 
     Args:
         text: a number of at least 0, then one of s, m, h, d, w.
 
     Raises:
-        ValueError: it is none, or longer than Python can hold.
+        ValueError: the text is no duration, or is longer than a ``timedelta`` can hold.
     """
     match = _DURATION.match(text.strip())
     if match is None:

@@ -1,14 +1,14 @@
-"""What can go wrong because of a user's data or configuration; the command line prints these without a traceback."""
+"""Errors that a user can fix; the command line prints them without a traceback."""
 
 from __future__ import annotations
 
 
 class UserError(Exception):
-    """Something a user can put right. The message says what was expected, what was received and what to do."""
+    """An error that a user can fix. The message names what was expected, what was received and the remedy."""
 
 
 class ConfigError(UserError):
-    """A value of the configuration that can't be used."""
+    """A value of the configuration that is invalid."""
 
 
 class DataError(UserError):
@@ -16,16 +16,16 @@ class DataError(UserError):
 
 
 class AnomalyError(DataError):
-    """Data that isn't as the schema says."""
+    """Data that violates the schema."""
 
 
 class ModelError(UserError):
-    """An exported model that can't be loaded or asked."""
+    """An exported model that can't be loaded, or a prediction request that it refuses."""
 
 
 class PublishError(UserError):
-    """A model that can't be published, or a serving directory that isn't as publishing left it."""
+    """A model that can't be published, or a serving directory that is damaged."""
 
 
 class BusyError(UserError):
-    """Something that only one process may use, and another one does: try again later."""
+    """A resource that another process holds exclusively: try again later."""

@@ -1,4 +1,4 @@
-"""File patterns as the shell has them, and names that hold their characters but mean themselves.
+"""Shell-style file patterns, and the escaping of names that contain pattern characters.
 
     >>> escaped("proj [v2]/a*b.csv")
     'proj [[]v2]/a[*]b.csv'
@@ -20,49 +20,49 @@ from noisy_gru.schema.errors import ConfigError
 
 _SPECIAL = re.compile(r"[*?\[]|\{(?=(?:SPAN|VERSION|YYYY|MM|DD)\b)")
 _ESCAPE = re.compile(r"\[([*?\[{])\]")
-# A bracket that a place for spans stands in begins no set: a set holds characters.
+# A bracket around a {SPAN} placeholder is literal: a set holds single characters.
 _AROUND_PLACE = re.compile(r"\[(?=[^\]\[/]*\{(?:SPAN|VERSION|YYYY|MM|DD)\b)")
 _LISTED = 3
 
 
 def escape(name: str) -> str:
-    """A pattern that matches this name alone."""
+    """Return a pattern that matches exactly this name."""
     return _SPECIAL.sub(r"[\g<0>]", name)
 
 
 def unescape(pattern: str) -> str:
-    """A pattern as people write the name that it means."""
+    """Return a pattern without its escapes, as people write it."""
     return _ESCAPE.sub(r"\1", pattern)
 
 
 def is_literal(pattern: str) -> bool:
-    """Whether a pattern matches one name alone."""
+    """Whether a pattern matches exactly one name."""
     return not _SPECIAL.search(_ESCAPE.sub("", pattern))
 
 
 def local_glob(pattern: str) -> list[str]:
-    """The local paths that a pattern matches, sorted; ``**`` stands for any number of folders."""
+    """Return the local paths that match a pattern, sorted; ``**`` matches any number of folders."""
     return sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207
 
 
 def absolute_pattern(pattern: str, folder: str) -> str:
-    """A pattern from the root of the file system on, with names that are there as they are written (`escape_existing`).
+    """Return an absolute pattern in which names that exist as written are escaped (`escape_existing`).
 
     Args:
         pattern: relative to ``folder``, or absolute; ``~`` is the user's folder.
-        folder: an absolute path, which means itself.
+        folder: an absolute path, taken literally.
 
     Raises:
-        ConfigError: as `escape_existing` says.
+        ConfigError: see `escape_existing`.
     """
     return escape_existing(os.path.normpath(os.path.join(escape(folder), os.path.expanduser(pattern))))  # noqa: PTH111, PTH118
 
 
 def escape_existing(pattern: str) -> str:
-    """A pattern of local files in which every name that is there exactly as it is written means itself.
+    """Escape the parts of a local pattern that exist as files or folders under exactly that name.
 
     Raises:
-        ConfigError: a name with ``*`` or ``?`` is there, and others that it matches as a pattern are there, too.
+        ConfigError: a name with ``*`` or ``?`` exists, and so do other names that it matches as a pattern.
     """
     parts = _AROUND_PLACE.sub("[[]", pattern).split("/")
     for place, part in enumerate(parts):
@@ -83,7 +83,7 @@ def _part_as_meant(folder: str, part: str, slash: str) -> str:
         if others:
             named = ", ".join(others[:_LISTED]) + (" and others" if len(others) > _LISTED else "")
             raise ConfigError(
-                f"{unescape(folder)}{slash}{part}: is the name of something that is there, and as a pattern it "
-                f"matches {named}, too. Write {itself} for the one, or rename it"
+                f"{unescape(folder)}{slash}{part}: is the name of an existing file, and as a pattern also matches "
+                f"{named}. Write {itself} for that file alone, or rename it"
             )
     return itself

@@ -1,4 +1,4 @@
-"""Loads a curated schema.pbtxt and checks it against the configuration, before any data is read. Imports no TensorFlow.
+"""Load a curated schema.pbtxt and check it against the configuration, before data is read. Imports no TensorFlow.
 
 >>> from noisy_gru.schema.loading import load_schema
 >>> load_schema("schema.pbtxt")  # doctest: +SKIP
@@ -20,13 +20,13 @@ from noisy_gru.schema.errors import ConfigError
 TRAINING = "TRAINING"
 SERVING = "SERVING"
 
-# Generated code, of which type checkers see nothing.
+# Generated code without types.
 _pb2: Any = schema_pb2
 
 
 @dataclass(frozen=True)
 class Column:
-    """A key of the tf.Example of a sequence; type: FLOAT, BYTES or INT. A request to a model holds features alone."""
+    """A key of a sequence's tf.Example; ``type`` is FLOAT, BYTES or INT. Prediction requests hold features only."""
 
     name: str
     type: str
@@ -35,7 +35,7 @@ class Column:
 
 
 def expected_columns(dataset: DatasetConfig) -> list[Column]:
-    """The keys of a sequence's tf.Example, as docs/architecture.md gives them."""
+    """Return the keys of a sequence's tf.Example, as listed in docs/architecture.md."""
     columns = [
         Column(
             feature.name,
@@ -59,17 +59,17 @@ def expected_columns(dataset: DatasetConfig) -> list[Column]:
 
 
 def load_schema(path: str | Path) -> Any:
-    """The ``schema_pb2.Schema`` of a text file.
+    """Load a ``schema_pb2.Schema`` from a text file.
 
     Raises:
-        ConfigError: it can't be read, or isn't the text form of a TensorFlow Metadata schema; with the line.
+        ConfigError: the file can't be read, or is no TensorFlow Metadata schema in text form; names the line.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise ConfigError(
-            f"{path}: expected a schema that can be read: {reason}. "
+            f"{path}: the schema can't be read: {reason}. "
             "Correct `schema`, or let `noisy-gru init` write one from your data"
         ) from error
     try:
@@ -80,26 +80,26 @@ def load_schema(path: str | Path) -> Any:
 
 
 def schema_problems(schema: Any, dataset: DatasetConfig) -> list[str]:
-    """What in a schema contradicts the configuration, one sentence each; empty if all is well."""
+    """Return the contradictions between a schema and the configuration, one sentence each."""
     expected = {column.name: column for column in expected_columns(dataset)}
     found = {feature.name: feature for feature in schema.feature if feature.lifecycle_stage not in _UNUSED}
     problems = []
     for name, column in expected.items():
         if name not in found:
             close = difflib.get_close_matches(name, [each for each in found if each not in expected], n=1)
-            guess = f"; is it {close[0]}?" if close else ""
+            guess = f"; did you mean {close[0]}?" if close else ""
             problems.append(f"{name}: not in the schema ({column.meaning}, expected type: {column.type}){guess}")
             continue
         feature = found[name]
         kind = _pb2.FeatureType.Name(feature.type)
         if kind != column.type:
-            problems.append(f"{name}: expected type: {column.type} ({column.meaning}), found type: {kind}")
+            problems.append(f"{name}: expected type: {column.type} ({column.meaning}), received type: {kind}")
         if column.is_feature and SERVING in feature.not_in_environment:
             problems.append(f"{name}: is a feature, so a request must have it; remove not_in_environment: {SERVING!r}")
     for name, feature in found.items():
         if name not in expected and feature.presence.min_count + feature.presence.min_fraction > 0:
             close = difflib.get_close_matches(name, list(expected), n=1)
-            guess = f" (is it {close[0]}?)" if close else ""
+            guess = f" (did you mean {close[0]}?)" if close else ""
             problems.append(
                 f"{name}: required by the schema, but no key of a sequence as the configuration describes it{guess}; "
                 "remove it, or add the column to data.features"
@@ -111,7 +111,7 @@ _UNUSED = (_pb2.PLANNED, _pb2.ALPHA, _pb2.DEPRECATED, _pb2.DISABLED, _pb2.DEBUG_
 
 
 def check_schema(path: str | Path, dataset: DatasetConfig) -> Any:
-    """The schema of a file, once it agrees with the configuration; else ``ConfigError`` with every contradiction."""
+    """Load a schema that agrees with the configuration; raises ``ConfigError`` with every contradiction."""
     schema = load_schema(path)
     problems = schema_problems(schema, dataset)
     if problems:

@@ -1,4 +1,4 @@
-"""File patterns that hold a span: ``day-{SPAN}/*.csv``, ``{SPAN:3}/v{VERSION}/*.csv`` or ``{YYYY}-{MM}-{DD}.csv``.
+"""File patterns with a span: ``day-{SPAN}/*.csv``, ``{SPAN:3}/v{VERSION}/*.csv`` or ``{YYYY}-{MM}-{DD}.csv``.
 
 As in TFX, a span is a whole number; that of a date is the number of days since 1970-01-01.
 
@@ -29,15 +29,15 @@ _FIRST_DAY = datetime.date(1970, 1, 1)
 
 
 def day_number(day: datetime.date) -> int:
-    """The span of a date: days since 1970-01-01."""
+    """Return the span of a date: days since 1970-01-01."""
     return (day - _FIRST_DAY).days
 
 
 def parse_day(text: str) -> int:
-    """The span of a date as text, ``2026-07-31``.
+    """Return the span of a date as text, ``2026-07-31``.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the text is no date.
     """
     if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
         raise ValueError(f"expected a date like 2026-07-31, received {text!r}")
@@ -45,7 +45,7 @@ def parse_day(text: str) -> int:
 
 
 def format_spans(numbers: Sequence[int]) -> str:
-    """Rising numbers, the runs among them joined: ``3,5-9``."""
+    """Format rising span numbers with their runs joined: ``3,5-9``."""
     parts: list[list[int]] = []
     for number in numbers:
         if parts and number == parts[-1][-1] + 1:
@@ -56,17 +56,17 @@ def format_spans(numbers: Sequence[int]) -> str:
 
 
 def holds_spans(patterns: Sequence[str]) -> bool:
-    """Whether the patterns hold places for spans."""
+    """Whether the patterns have placeholders for spans."""
     return any(_PLACE.search(pattern) for pattern in patterns)
 
 
 def pattern_problems(patterns: Sequence[str]) -> list[str]:
-    """What is wrong with the places for spans in the patterns of a data set, in words."""
+    """Return the problems of the span placeholders in a data set's patterns, one sentence each."""
     problems = [problem for pattern in patterns for problem in _problems(pattern)]
     kinds = {pattern: SpanPattern(pattern).kind for pattern in patterns}
     if not problems and len(set(kinds.values())) > 1:
-        told = "; ".join(f"{pattern} has {kind}" for pattern, kind in kinds.items())
-        problems.append(f"expected the same places for spans in all patterns, or none in any: {told}")
+        listed = "; ".join(f"{pattern} has {kind}" for pattern, kind in kinds.items())
+        problems.append(f"expected the same span placeholders in all patterns, or none at all; received: {listed}")
     return problems
 
 
@@ -75,12 +75,12 @@ def _problems(pattern: str) -> list[str]:
     names = [name for name, _ in places]
     dates = sorted(set(names) & set(_DATE))
     problems = [
-        f"{pattern}: {{{name}}} stands in it {names.count(name)} times; keep one of them"
+        f"{pattern}: holds {{{name}}} {names.count(name)} times; keep one"
         for name in sorted(set(names))
         if names.count(name) > 1
     ]
     problems += [
-        f"{pattern}: expected a number of digits of at least 1, as in {{{name}:3}}; found {{{name}:{width}}}"
+        f"{pattern}: expected a number of digits of at least 1, as in {{{name}:3}}; received {{{name}:{width}}}"
         for name, width in places
         if width is not None and (name in _DATE or not (width.isascii() and width.isdigit()) or int(width) < 1)
     ]
@@ -96,7 +96,7 @@ def _problems(pattern: str) -> list[str]:
 
 
 class SpanMatch(NamedTuple):
-    """What a file's path says: span, version, and the pattern as the path spells it."""
+    """The span and version in a file's path, and the pattern with them filled in as the path spells them."""
 
     span: int
     version: int | None
@@ -105,13 +105,13 @@ class SpanMatch(NamedTuple):
 
 @dataclass(frozen=True)
 class SpanPattern:
-    """A pattern, which may hold places for a span."""
+    """A file pattern that may have placeholders for a span."""
 
     text: str
 
     @property
     def kind(self) -> str:
-        """Which places it has, in words."""
+        """Its placeholders, for messages."""
         names = {match["name"] for match in _PLACE.finditer(self.text)}
         span = "{SPAN}" if SPAN in names else "a date" if names & set(_DATE) else "none"
         return f"{span} and {{VERSION}}" if VERSION in names else span
@@ -123,14 +123,14 @@ class SpanPattern:
 
     @property
     def glob(self) -> str:
-        """A pattern that matches the files of all spans and versions, and may match others."""
+        """A pattern that matches the files of all spans and versions, and possibly others."""
         return re.sub(f"(?:{_PLACE.pattern})+", "*", self.text)
 
     def fill(self, span: int, version: int | None) -> str:
-        """The pattern of one span as messages show it; of one version, or of all for None.
+        """Fill in a span, and a version (``*`` for None), for messages.
 
         Raises:
-            OverflowError: the span is no date of the calendar.
+            OverflowError: the span is beyond the calendar.
         """
         day = _FIRST_DAY + datetime.timedelta(span if self.dated else 0)
         dates = {"YYYY": day.year, "MM": day.month, "DD": day.day}
@@ -145,29 +145,29 @@ class SpanPattern:
         return unescape(_PLACE.sub(value, self.text))
 
     def span_name(self, span: int) -> str:
-        """A span as messages call it."""
+        """Return the name of a span in messages: ``span 7``, with its date if it has one."""
         return f"span {span} ({_FIRST_DAY + datetime.timedelta(span)})" if self.dated else f"span {span}"
 
     def match(self, path: str) -> SpanMatch | None:
-        """Span and version of a file that ``glob`` matched; None where no whole number is in their place.
+        """Parse span and version from a path that ``glob`` matched; None if their place holds no whole number.
 
-        Month and day may lack their zero (``month=9``) where no other digit can stand beside them.
+        Month and day may lack their leading zero (``month=9``) where no other digit can be adjacent.
 
         Raises:
-            ValueError: a place holds digits, but not as many as it should, or they are no date since 1970.
+            ValueError: a placeholder matches another number of digits than expected, or no date since 1970.
         """
         match = self._regex().fullmatch(path)
         if match is None:
             loose = self._regex(any_width=True).fullmatch(path)
             if loose is None:
                 return None
-            told = ", ".join(f"{digits} for {{{name}}}" for name, digits in loose.groupdict().items())
-            raise ValueError(f"another number of digits is expected, found {told}")
+            received = ", ".join(f"{digits} for {{{name}}}" for name, digits in loose.groupdict().items())
+            raise ValueError(f"expected another number of digits, received {received}")
         groups = match.groupdict()
         spelled = unescape(_PLACE.sub(lambda place: groups[place["name"]], self.text))
         for name in (SPAN, VERSION):
             if int(groups.get(name, 0)) > _LARGEST:
-                raise ValueError(f"expected at most {_LARGEST} for {{{name}}}, found {groups[name]}")
+                raise ValueError(f"expected at most {_LARGEST} for {{{name}}}, received {groups[name]}")
         version = int(groups[VERSION]) if VERSION in groups else None
         if not self.dated:
             return SpanMatch(int(groups[SPAN]), version, spelled)
@@ -184,7 +184,7 @@ class SpanPattern:
 
 
 def _part(before: re.Match[str] | None, match: re.Match[str], after: re.Match[str] | None, *, any_width: bool) -> str:
-    """A token of a pattern as a regular expression; what stands beside it says how many digits a place takes."""
+    """Return a token as a regular expression; its neighbours decide how many digits a placeholder takes."""
     if name := match["name"]:
         width = _DATE.get(name) or match["width"]
         if any_width or not width:
@@ -193,7 +193,7 @@ def _part(before: re.Match[str] | None, match: re.Match[str], after: re.Match[st
             digits = "[0-9]{1,2}"
         else:
             digits = f"[0-9]{{{width}}}"
-        # A wildcard beside a place takes none of its digits: in *{SPAN}, day12 is span 12 and not 2.
+        # An adjacent wildcard takes no digits: in *{SPAN}, day12 is span 12 and not 2.
         first = "(?<![0-9])" if _is_star(before) else ""
         last = "(?![0-9])" if _is_star(after) else ""
         return f"{first}(?P<{name}>{digits}){last}"

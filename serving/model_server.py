@@ -26,6 +26,7 @@ from noisy_gru.registry.server_files import (
     REST_PORT,
 )
 from noisy_gru.schema.errors import UserError
+from noisy_gru.storage.atomic_files import write_atomically
 
 PROGRAM = "tensorflow_model_server"
 _ENGINE_SECONDS = 15
@@ -105,9 +106,7 @@ def read_models_config(file: Path) -> Any:
 def localized(serving_dir: Path, scratch: Path) -> Path:
     """Write ``models.config`` with this machine's folders to ``scratch`` atomically, and return the file."""
     file = scratch / MODELS_CONFIG
-    partial = file.with_suffix(".partial")
-    partial.write_text(text_format.MessageToString(read_models_config(serving_dir / MODELS_CONFIG)), encoding="utf-8")
-    partial.replace(file)
+    write_atomically(file, text_format.MessageToString(read_models_config(serving_dir / MODELS_CONFIG)))
     return file
 
 

@@ -1,6 +1,6 @@
-"""Locks that the kernel lets go of when their process ends, however it ends: none is ever left behind.
+"""Locks between processes, which the kernel releases when their process ends: none is ever left behind.
 
->>> with held_lock(root / ".lock", "a run", "Wait for it."):  # doctest: +SKIP
+>>> with exclusive_lock(root / ".lock", "a run", "Wait for it."):  # doctest: +SKIP
 ...     ...
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -16,43 +17,50 @@ from pathlib import Path
 
 from noisy_gru.schema.errors import BusyError, UserError
 
+_POLL_SECONDS = 0.05
+
 
 @contextmanager
-def held_lock(path: Path, what: str, advice: str) -> Iterator[None]:
-    """Holds a lock in the block.
+def exclusive_lock(
+    path: Path, holder: str, advice: str, *, seconds: float = 0.0, error: type[UserError] = BusyError
+) -> Iterator[None]:
+    """Hold a lock in the block.
 
     Args:
-        path: the lock's file, in a folder that exists. Who holds it is written there for people; the lock is the
-            kernel's.
-        what: holds it, such as ``a run``, for who finds it held.
-        advice: what to do then.
+        path: the lock's file, in a folder that exists. The holder is written there for people to read; the lock itself
+            is the kernel's.
+        holder: name of the work that holds it, such as ``a run``, shown to others that find it held.
+        advice: what they should do then.
+        seconds: how long to wait for another holder.
+        error: raised where another process holds it for longer.
 
     Raises:
-        BusyError: another process holds it, in words; nobody is waited for.
-        UserError: the lock's file can't be opened.
+        UserError: ``error``; or the lock's file can't be opened.
     """
     try:
-        opened = path.open("a+")
-    except OSError as error:
-        raise UserError(f"{path.parent}: can't be written: {error.strerror}") from error
-    with opened as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            holder = file.read().strip() or "another process"
-            raise BusyError(f"{path.parent}: in use by {holder}. {advice}") from None
-        _write(
-            path,
-            f"process {os.getpid()} on {socket.gethostname()}: {what}, since {datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-        )
+        file = path.open("a+")
+    except OSError as failure:
+        raise UserError(f"{path.parent}: can't be written: {failure.strerror}") from failure
+    deadline = time.monotonic() + seconds
+    with file:
+        while not _acquired(file.fileno()):
+            if time.monotonic() >= deadline:
+                file.seek(0)
+                waited = f", after {seconds:g} s of waiting" if seconds else ""
+                raise error(f"{path.parent}: in use by {file.read().strip() or 'another process'}{waited}. {advice}")
+            time.sleep(_POLL_SECONDS)
+        since = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+        with suppress(OSError):  # a full disk: the lock is held all the same, without a name
+            path.write_text(f"process {os.getpid()} on {socket.gethostname()}: {holder}, since {since}")
         try:
             yield
         finally:
             file.truncate(0)
 
 
-def _write(path: Path, holder: str) -> None:
-    """Says who holds a lock; where the disk is full nobody is told, and the lock is held all the same."""
-    with suppress(OSError):
-        path.write_text(holder)
+def _acquired(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -13,7 +13,6 @@ import tensorflow_transform as tft
 
 from noisy_gru.schema.config import ClassificationConfig
 from noisy_gru.schema.errors import ConfigError, DataError
-from noisy_gru.schema.splits import has_eval_split
 from noisy_gru.trainer.config import TrainerConfig, check_model_config
 from noisy_gru.trainer.custom_config import CustomConfig
 from noisy_gru.trainer.features import LABEL_VOCABULARY, Layout
@@ -128,7 +127,7 @@ def prepare_training(fn_args: Any, custom_config: CustomConfig) -> TrainingConte
     spec = transform.transformed_feature_spec()
     train = SequenceData(fn_args.train_files, spec, layout, batches, "train")
     # TFX's Trainer requires eval files, and passes others if there is no such split.
-    eval_files = fn_args.eval_files or [] if has_eval_split(custom_config.dataset) else []
+    eval_files = fn_args.eval_files or [] if custom_config.dataset.has_eval_split else []
     held_out = SequenceData(eval_files, spec, layout, batches, "eval")
     if not len(train):
         raise DataError(f"The train split holds no sequence to train on. Files: {fn_args.train_files}")

@@ -10,8 +10,7 @@ from noisy_gru.components.evaluation.served_error import ServedError
 from noisy_gru.components.retrain_planner.evidence import Drift, Measurements
 from noisy_gru.components.retrain_planner.shards import ids_in, keep_others
 from noisy_gru.components.sequence_example_gen.in_process import EXAMPLES, ingest_in_process, read_examples
-from noisy_gru.data.ingestion.lineage import check_spans
-from noisy_gru.data.ingestion.report_checks import check_rows
+from noisy_gru.data.ingestion.report_checks import check_rows, check_spans
 from noisy_gru.data.ingestion.resolved_input import ResolvedInput
 from noisy_gru.data.reading.tables import Source
 from noisy_gru.data.sequences.splits import without_splits

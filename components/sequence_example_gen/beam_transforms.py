@@ -5,7 +5,6 @@ It imports neither TFX nor TensorFlow, so that worker processes start fast.
 
 from __future__ import annotations
 
-import hashlib
 import uuid
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO
@@ -15,20 +14,21 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.pvalue import AsSingleton, TaggedOutput
 from apache_beam.typehints import with_output_types
 
+from noisy_gru.data.reading.file_hashes import read_hash
 from noisy_gru.data.reading.files import quarantine_file
 from noisy_gru.data.reading.reader import Reader
 from noisy_gru.data.reading.tables import Source, local_open, unreadable_error
 from noisy_gru.data.report.ingestion_report import IngestionReport
 from noisy_gru.data.report.quarantine import Quarantine
-from noisy_gru.data.sequences.buckets import boundaries_from_report, bucket_shards
 from noisy_gru.data.sequences.chunks import pack
+from noisy_gru.data.sequences.shards import bucket_shards
+from noisy_gru.data.sequences.splits import boundaries_from_report
 from noisy_gru.schema.config import DatasetConfig, TimeSplitConfig
 from noisy_gru.schema.errors import DataError
 
 INGESTION_REPORT = "ingestion_report"
 # Ending of a file that is still being written.
 PART = ".part"
-HASH_BLOCK_BYTES = 1 << 20
 
 
 def open_any(path: str) -> BinaryIO:
@@ -76,15 +76,12 @@ class HashFile(beam.DoFn):
     """A file to a report of its size and SHA-256, wherever a worker has time for it."""
 
     def process(self, source: Source) -> Iterator[bytes]:
-        digest, size, report = hashlib.sha256(), 0, IngestionReport()
+        report, content = IngestionReport(), (0, "")
         try:
-            with open_any(source.path) as stream:
-                while block := stream.read(HASH_BLOCK_BYTES):
-                    digest.update(block)
-                    size += len(block)
+            content = read_hash(source.path, open_any)
         except OSError as error:
             report.file_errors.append(str(unreadable_error(source, "a file", error)))
-        report.hashes[source.name] = [size, digest.hexdigest()]
+        report.hashes[source.name] = list(content)
         yield report.to_json().encode()
 
 
@@ -198,7 +195,7 @@ def ingest(
     )
     _ = (
         (hashed, plans[INGESTION_REPORT], read[INGESTION_REPORT], written)
-        | "Accounts" >> beam.Flatten()
+        | "Reports" >> beam.Flatten()
         | "IngestionReport" >> beam.CombineGlobally(merged)
         | "WriteReport" >> beam.ParDo(WriteText(report))
     )

@@ -91,7 +91,7 @@ def file_states(sources: Iterable[Source]) -> dict[str, tuple[int, int]]:
         try:
             states[source.name] = _size_and_change(source.path)
         except (FileNotFoundError, fileio.NotFoundError) as error:
-            raise DataError(f"{source.name}: was there, and is gone. Run it again") from error
+            raise DataError(f"{source.name}: was deleted in the meantime. Run it again") from error
     return states
 
 

@@ -15,13 +15,13 @@ from tfx.types import artifact_utils, standard_component_specs
 from noisy_gru.compat.tfx import log_startup, make_beam_pipeline
 from noisy_gru.components.sequence_example_gen.beam_transforms import PART, ingest, open_any
 from noisy_gru.components.sequence_example_gen.driver import DATASET_KEY, FINGERPRINT_KEY, SPANS_KEY, file_states
-from noisy_gru.data.ingestion.lineage import check_spans, lineage
-from noisy_gru.data.ingestion.report_checks import check_report, report_summary
+from noisy_gru.data.ingestion.report_checks import check_report, check_spans
+from noisy_gru.data.ingestion.report_summary import lineage, report_summary
 from noisy_gru.data.ingestion.resolved_input import ResolvedInput
 from noisy_gru.data.reading.file_hashes import forget_hashes, hash_files
 from noisy_gru.data.report.ingestion_report import IngestionReport
-from noisy_gru.data.sequences.buckets import boundaries_from_report
 from noisy_gru.data.sequences.chunks import bucket_count
+from noisy_gru.data.sequences.splits import boundaries_from_report
 from noisy_gru.data.sequences.value_sample import sample_values, write_values
 from noisy_gru.schema.config import SPLITS, DatasetConfig
 from noisy_gru.schema.errors import DataError
@@ -47,8 +47,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         Args:
             input_dict: empty.
             output_dict: ``examples`` (Examples) and ``report`` (IngestionReportArtifact).
-            exec_properties: ``input_base``, ``dataset`` (DatasetConfig as JSON), and the driver's ``spans`` (Resolved
-                as JSON) and ``input_fingerprint``.
+            exec_properties: ``input_base``, ``dataset`` (DatasetConfig as JSON), and the driver's ``spans``
+                (ResolvedInput as JSON) and ``input_fingerprint``.
 
         Raises:
             DataError: the data can't be used; the message says which, why, and what to do.

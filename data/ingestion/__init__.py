@@ -1,1 +1,1 @@
-"""Which spans and files an ingestion reads, and the checks on what came out."""
+"""The spans and files that an ingestion reads, and the checks of its report."""

@@ -1,85 +1,25 @@
-"""The report of a run as people and programs read it, and the errors that end a run."""
+"""Checks of the ingestion report: the errors that end a run."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
+from noisy_gru.data.ingestion.report_summary import counts_by_reason
+from noisy_gru.data.ingestion.resolved_input import ResolvedInput
 from noisy_gru.data.reading.csv_records import REPEATED_HEADER
 from noisy_gru.data.reading.files import FILES
 from noisy_gru.data.report.ingestion_report import IngestionReport
-from noisy_gru.data.sequences.splits import Boundaries
-from noisy_gru.data.values.parsing import format_times
-from noisy_gru.data.values.precision import check_precision, precision_losses
+from noisy_gru.data.values.precision import check_precision
 from noisy_gru.data.values.text_normalization import ambiguous_spellings
-from noisy_gru.schema.config import SPLITS, DatasetConfig, EntitySplitConfig, TimeSplitConfig
+from noisy_gru.schema.config import SPLITS, DataConfig, DatasetConfig, EntitySplitConfig, TimeSplitConfig
 from noisy_gru.schema.errors import DataError
-from noisy_gru.schema.splits import has_eval_split
+from noisy_gru.schema.span_patterns import SpanPattern
 
 POLICY_OF = {"off_grid": "unparsable_value", "duplicate_step_across_splits": "duplicate_step"}
-QUANTILES = (0, 0.05, 0.25, 0.5, 0.75, 0.95, 1)
-
-
-def _by_reason(counts: dict[str, int]) -> dict[str, int]:
-    return {"total": sum(counts.values()), **dict(sorted(counts.items()))}
-
-
-def _lengths(report: IngestionReport) -> dict[str, Any]:
-    """Length quantiles, and what padding every sequence to the longest would cost."""
-    if not report.lengths:
-        return {}
-    pairs = sorted((int(length), count) for length, count in report.lengths.items())
-    lengths, counts = np.array(pairs).T
-    total, ends = int(counts.sum()), np.cumsum(counts)
-    places = [int(np.searchsorted(ends, part * (total - 1), side="right")) for part in QUANTILES]
-    steps = int((lengths * counts).sum())
-    return {
-        "quantiles": {f"{part:g}": int(lengths[place]) for part, place in zip(QUANTILES, places, strict=True)},
-        "mean": steps / total,
-        "steps": steps,
-        "padded_to_longest": {"steps": int(lengths[-1]) * total, "padding": 1 - steps / (int(lengths[-1]) * total)},
-    }
-
-
-def report_summary(report: IngestionReport, dataset: DatasetConfig, at: Boundaries | None) -> dict[str, Any]:
-    """What stands in ``ingestion_report.json`` besides ``lineage``; docs/data-formats.md describes it."""
-    time = dataset.data.time
-    kind = time.kind if time else "integer"
-
-    def shown(values: list[Any]) -> list[str | int | float]:
-        array = np.array(values, float if kind == "float" else np.int64)
-        return list(format_times(array, kind)) if kind == "timestamp" else array.tolist()
-
-    return {
-        "version": 1,
-        "rows": {
-            "read": report.rows_read,
-            "kept": report.rows_kept,
-            "quarantined": _by_reason(report.quarantined),
-            "dropped": _by_reason(report.dropped),
-        },
-        "imputed": {reason: dict(sorted(cells.items())) for reason, cells in sorted(report.imputed.items())},
-        "steps_filled": report.steps_filled,
-        "entities": report.entities,
-        "entities_in_several_splits": report.entities_in_several_splits,
-        "sequences": {
-            "total": report.sequences.total(),
-            "by_split": {split: report.sequences[split] for split in SPLITS if report.sequences[split]},
-            "quarantined": _by_reason(report.sequences_quarantined),
-            "dropped": _by_reason(report.sequences_dropped),
-        },
-        "labels": {split: dict(sorted(counts.items())) for split, counts in sorted(report.labels.items())},
-        "lengths": _lengths(report),
-        "time": {name: shown(span) for name, span in sorted(report.time_ranges.items()) if time and name != "read"},
-        "boundaries": dict(zip(("eval", "test"), shown([at.eval, at.test]), strict=True)) if at else {},
-        "examples": dict(sorted(report.examples.items())),
-        "precision": [str(each) for each in precision_losses(report.value_samples)],
-    }
 
 
 def format_record(record: dict[str, Any]) -> str:
-    """A line of the quarantine in words: where the row or sequence is, and what is wrong with it."""
+    """Format a quarantine record for people: file, row and column, and the problem."""
     if "file" not in record:
         return f"sequence {record.get('sequence_id')}: {record['problem']}"
     column = f", column {record['column']}" if "column" in record else ""
@@ -96,35 +36,72 @@ def _examples(report: IngestionReport, reasons: dict[str, int], what: str) -> st
 
 
 def check_errors(report: IngestionReport, where: str = "") -> None:
-    """Raise DataError where files can't be used, or a policy that is ``error`` has found a case."""
+    """Raise DataError if files can't be used, or an ``error`` policy applied."""
     if report.file_errors:
         raise DataError("\n".join(report.file_errors))
     if report.errors:
         policies = ", ".join(sorted({f"policies.{POLICY_OF.get(reason, reason)}" for reason in report.errors}))
         raise DataError(
-            f"{report.errors.total():,} rows or windows can't be used, and {policies} says error:\n"
+            f"{report.errors.total():,} rows or windows can't be used, and {policies} is error:\n"
             f"{_examples(report, report.errors, 'cases')}\nCorrect the data, or choose another policy.{where}"
         )
 
 
 def check_report(report: IngestionReport, dataset: DatasetConfig, where: str = "") -> None:
-    """End the run where the data or a policy asks for it.
+    """Raise an error where the data or a policy requires it.
 
     Args:
         report: of the whole run.
         dataset: the configuration.
-        where: how to find the quarantined rows, for the message.
+        where: location of the quarantined rows, appended to messages.
 
     Raises:
-        DataError: files can't be used, a policy is ``error``, too many rows are quarantined, float32 leaves nothing
-            of a column, or a split is empty.
-        RuntimeError: the report doesn't balance, which is a bug.
+        DataError: files can't be used, an ``error`` policy applied, too many rows are quarantined, float32 can't
+            represent a column, or a split is empty.
+        RuntimeError: the row counts don't add up, which is a bug.
     """
     check_errors(report, where)
-    _check_spellings(report)  # before what follows from it: rows that are taken for others' duplicates
+    _check_spellings(report)  # first, since they cause false duplicates
     check_rows(report, dataset, where)
     check_precision(report.value_samples, dataset)
     _check_splits(report, dataset)
+
+
+def check_spans(report: IngestionReport, data: DataConfig, resolved: ResolvedInput, where: str = "") -> None:
+    """Raise an error if one span of the window is unusable, however many rows the others have.
+
+    Args:
+        report: the whole run's.
+        data: the data set's files.
+        resolved: the input of the run.
+        where: location of the quarantined rows, appended to messages.
+
+    Raises:
+        DataError: a span has no rows, a file that can't be read, or too many invalid rows.
+    """
+    name_of = SpanPattern(data.patterns[0]).span_name
+    if report.file_errors:
+        of_file = {name: name_of(span.number) for span in resolved.spans for name in resolved.names_of(span)}
+        messages = [(message.partition(": ")[0], message) for message in report.file_errors]
+        raise DataError("\n".join(f"{of_file[name]}: {text}" if name in of_file else text for name, text in messages))
+    if report.errors:
+        return  # `check_report` names file and row
+    most = data.policies.max_quarantined_fraction
+    for span in resolved.spans:
+        names = resolved.names_of(span)
+        rows = sum(report.files[name] for name in names)
+        bad = sum(report.quarantined_files[name] for name in names)
+        if not rows:
+            raise DataError(
+                f"{name_of(span.number)} is empty: "
+                f"{', '.join(names)} {'hold' if len(names) > 1 else 'holds'} no rows. Write it again, or remove it"
+            )
+        if bad > most * rows:
+            raise DataError(
+                f"{name_of(span.number)}: {bad:,} of its {rows:,} rows ({bad / rows:.1%}) can't be read, more than "
+                f"data.policies.max_quarantined_fraction ({most:.1%}), which holds for every span: {', '.join(names)}. "
+                f"Write it again, or remove it.{where}"
+            )
 
 
 def check_rows(report: IngestionReport, dataset: DatasetConfig, where: str = "", key: str = FILES) -> None:
@@ -153,24 +130,24 @@ def _check_spellings(report: IngestionReport) -> None:
         if several := ambiguous_spellings(spelled):
             found = "; ".join(" and ".join(map(repr, group)) for group in several[:3])
             raise DataError(
-                f"column {column}: expected one spelling of a number, received {found}, which would be one value. "
-                "Spell it alike; or if they are no numbers but names, such as versions, write v1.1 and v1.10"
+                f"column {column}: expected one spelling of a number, received {found}, which would become one value. "
+                "Use one spelling; if they are names, such as versions, write v1.1 and v1.10"
             )
 
 
 def _check_splits(report: IngestionReport, dataset: DatasetConfig) -> None:
-    needed = [split for split in SPLITS if split != "eval" or has_eval_split(dataset)]
+    needed = [split for split in SPLITS if split != "eval" or dataset.has_eval_split]
     empty = [split for split in needed if not report.sequences[split]]
     if not empty:
         return
     advice = "Correct data.files"
     if isinstance(dataset.splits, EntitySplitConfig):
-        advice = f"There are {report.entities} entities: bring more, choose another seed, or split by time"
+        advice = f"There are {report.entities} entities: add data, choose another seed, or split by time"
     elif isinstance(dataset.splits, TimeSplitConfig):
         advice = "Choose other parts or times in splits, or a shorter embargo or window"
     found = ", ".join(f"{split} {report.sequences[split]}" for split in SPLITS)
-    lost = _by_reason(report.sequences_quarantined + report.sequences_dropped)
+    lost = counts_by_reason(report.sequences_quarantined + report.sequences_dropped)
     raise DataError(
         f"no sequence for {' and '.join(empty)} (sequences: {found}; windows or sequences left out: {lost}; rows "
-        f"quarantined: {_by_reason(report.quarantined)}). {advice}"
+        f"quarantined: {counts_by_reason(report.quarantined)}). {advice}"
     )

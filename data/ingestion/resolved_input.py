@@ -1,4 +1,4 @@
-"""What one ingestion reads: the files of all spans of the window, found by the driver and read by the executor.
+"""The input files of an ingestion: those of all spans of the window, resolved by the driver, read by the executor.
 
     resolved = resolve("data", dataset.data, "latest", glob)
     resolved.numbers                       # [3, 4, 5]
@@ -24,23 +24,23 @@ from noisy_gru.schema.errors import ConfigError
 
 @dataclass(frozen=True)
 class ResolvedInput:
-    """Spans by number (none where patterns hold no place for them), and all files by name."""
+    """The spans to read, by number (none if the patterns hold no span), and all files, by name."""
 
     spans: tuple[Span, ...]
     sources: tuple[Source, ...]
 
     @property
     def numbers(self) -> list[int]:
-        """Of the spans."""
+        """Numbers of the spans."""
         return [span.number for span in self.spans]
 
     def names_of(self, span: Span) -> list[str]:
-        """Names of a span's files."""
+        """Return the names of a span's files."""
         paths = set(span.files)
         return [source.name for source in self.sources if source.path in paths]
 
     def to_json(self) -> str:
-        """As text without the place of the data; equal inputs give equal text."""
+        """Return canonical JSON, independent of the data's location: equal inputs give equal text."""
         names = {source.path: source.name for source in self.sources}
         spans = [
             {
@@ -55,18 +55,18 @@ class ResolvedInput:
 
     @classmethod
     def from_json(cls, text: str, base: str, data: DataConfig) -> ResolvedInput:
-        """What ``to_json`` wrote, with its files below ``base``."""
-        told = json.loads(text)
+        """Parse the result of ``to_json``, with files below ``base``."""
+        content = json.loads(text)
 
         def located(named: list[list[str]]) -> tuple[tuple[str, str], ...]:
             return tuple((pattern, join_path(normalize_base(base), name)) for pattern, name in named)
 
-        spans = tuple(Span(each["span"], each["version"], located(each["files"])) for each in told["spans"])
-        named = [*located(told["files"]), *(pair for span in spans for pair in span.named)]
+        spans = tuple(Span(each["span"], each["version"], located(each["files"])) for each in content["spans"])
+        named = [*located(content["files"]), *(pair for span in spans for pair in span.named)]
         return cls(spans, tuple(to_sources(base, named, data)))
 
     def fingerprint(self, contents: Mapping[str, tuple[int, str]]) -> str:
-        """Another one when a file comes, goes, or has another content; of bytes and SHA-256 of each file by name."""
+        """Return a hash that changes with the set of files or their contents (bytes and SHA-256 by name)."""
         digest = hashlib.blake2b(digest_size=16)
         for source in self.sources:
             digest.update(f"{source.split}\0{source.name}\0{contents[source.name][1]}\n".encode())
@@ -77,7 +77,7 @@ class ResolvedInput:
 def resolve_input(
     base: str, data: DataConfig, wanted: str, glob: Callable[[str], Sequence[str]], key: str = FILES
 ) -> ResolvedInput:
-    """What a run reads.
+    """Resolve the input files of a run.
 
     Args:
         base: folder or URI that patterns are relative to.
@@ -87,12 +87,12 @@ def resolve_input(
         key: of the configuration that holds the patterns, for messages.
 
     Raises:
-        ConfigError: ``wanted`` is no span, or there are none in this data set.
-        DataError: files are not there, or go to two splits or spans.
+        ConfigError: ``wanted`` is no span, or the data set has no spans.
+        DataError: files are missing, or belong to two splits or spans.
     """
     if not data.has_spans:
         if wanted != LATEST:
-            raise ConfigError(f"span: {wanted} is asked for, but {key} hold neither {{SPAN}} nor a date")
+            raise ConfigError(f"span: {wanted} is requested, but {key} hold neither {{SPAN}} nor a date")
         return ResolvedInput((), tuple(find_sources(base, named_patterns(data), data, glob, key)))
     chosen = select_spans(find_spans(base, data, glob), data, wanted, normalize_base(base))
     named: list[Any] = [pair for span in chosen for pair in span.named]

@@ -1,4 +1,4 @@
-"""Spans, what arrived when: which there are, and which of them a window holds.
+"""Spans of a data set, and the selection of a window of them.
 
     found = find_spans(base, data, glob)                    # [Span(3, …), Span(4, …), Span(7, …)]
     window = choose_spans(found, data, "latest", base)      # the newest data.spans.count of them
@@ -24,13 +24,13 @@ _MOST_NAMED = 12
 
 @dataclass(frozen=True)
 class Span:
-    """What arrived at once.
+    """The files that arrived together, in their newest version.
 
     Attributes:
         number: of the span; of a date, the days since 1970-01-01.
-        version: the newest that is there; None where patterns hold no version.
-        named: its files, each after the name of its pattern (``named_patterns``).
-        missing: patterns, with the numbers filled in, that match no file: the span is not all there.
+        version: the newest one; None if the patterns hold no version.
+        named: pattern name (``named_patterns``) and path of each file.
+        missing: filled-in patterns that match no file: the span is incomplete.
     """
 
     number: int
@@ -40,18 +40,18 @@ class Span:
 
     @property
     def files(self) -> tuple[str, ...]:
-        """The paths of its files, each once."""
+        """Paths of its files, each once."""
         return tuple(sorted({path for _, path in self.named}))
 
 
 def parse_span(wanted: str) -> int | None:
-    """The number of a span that is asked for; None for the latest.
+    """Parse a requested span; None means the latest.
 
     Args:
         wanted: ``latest``, a number, or a date ``YYYY-MM-DD``.
 
     Raises:
-        ConfigError: it is none of them.
+        ConfigError: the text is none of them.
     """
     if wanted == LATEST:
         return None
@@ -70,9 +70,9 @@ def parse_span(wanted: str) -> int | None:
 
 
 def find_spans(base: str, data: DataConfig, glob: Callable[[str], Sequence[str]]) -> list[Span]:
-    """All spans that are there, by number, each in its newest version. One that lacks a file says so itself.
+    """Find all spans, by number, each in its newest version; incomplete ones list the ``missing`` patterns.
 
-    Where no whole number stands in a span's place (``day-7.tmp``), there is no span.
+    A path without a whole number in the span's place (``day-x.csv``) is ignored.
 
     Args:
         base: folder or URI that patterns are relative to.
@@ -80,8 +80,8 @@ def find_spans(base: str, data: DataConfig, glob: Callable[[str], Sequence[str]]
         glob: the paths that a pattern matches.
 
     Raises:
-        DataError: a file that belongs to two spans, a span under two names (``day-7``, ``day-07``), or no date where
-            one is expected, or digits of another number than the pattern's.
+        DataError: a file belongs to two spans, a span has two names (``day-7``, ``day-07``), or a path has no date or
+            another number of digits than the pattern.
     """
     patterns = {
         name: SpanPattern(pattern_below(normalize_base(base), pattern)) for name, pattern in named_patterns(data)
@@ -117,10 +117,10 @@ def find_spans(base: str, data: DataConfig, glob: Callable[[str], Sequence[str]]
 
 
 def files_without_span(base: str, data: DataConfig, glob: Callable[[str], Sequence[str]]) -> list[str]:
-    """The files that would match, had they a whole number in a span's place; they are not read.
+    """Return files that are not read, since they have no whole number in the span's place.
 
     Raises:
-        DataError: as `find_spans` says.
+        DataError: see `find_spans`.
     """
     patterns = [SpanPattern(pattern_below(normalize_base(base), pattern)) for pattern in data.patterns]
     return sorted({path for pattern in patterns for path in glob(pattern.glob) if _found(pattern, path) is None})
@@ -131,23 +131,22 @@ def _found(pattern: SpanPattern, path: str) -> SpanMatch | None:
         return pattern.match(path)
     except ValueError as error:
         raise DataError(
-            f"data.files: {path} is no {'date' if pattern.dated else 'span'} as {unescape(pattern.text)} expects it: "
-            f"{error}. Rename it, or correct the pattern"
+            f"data.files: {path} does not match {unescape(pattern.text)}: {error}. Rename it, or correct the pattern"
         ) from error
 
 
 def select_spans(found: Sequence[Span], data: DataConfig, wanted: str = LATEST, base: str = "") -> list[Span]:
-    """The spans of the window of ``data.spans``, by number.
+    """Select the spans of the window of ``data.spans``, by number.
 
     Args:
-        found: what ``find_spans`` found.
+        found: the result of ``find_spans``.
         data: the data set's files and window.
         wanted: the newest span of the window: ``latest``, a number, or a date.
         base: folder or URI that patterns are relative to, for messages.
 
     Raises:
         ConfigError: ``wanted`` is no span, or not in a static window.
-        DataError: a span of the window is not there, or lacks a file.
+        DataError: a span of the window is missing or incomplete.
     """
     patterns = [SpanPattern(pattern_below(base, pattern)) for pattern in data.patterns]
     last, window = parse_span(wanted), data.spans
@@ -161,7 +160,7 @@ def select_spans(found: Sequence[Span], data: DataConfig, wanted: str = LATEST, 
     if not found:
         places = " nor ".join(unescape(pattern.text) for pattern in patterns)
         raise DataError(
-            f"data.files: there is no span: {places} matches no file with a "
+            f"data.files: no span found: {places} matches no file with a "
             f"{'date' if patterns[0].dated else 'whole number'} in its place"
         )
     numbers = [span.number for span in found]
@@ -181,20 +180,20 @@ def select_spans(found: Sequence[Span], data: DataConfig, wanted: str = LATEST, 
     for span in chosen:
         if span.missing:
             raise DataError(
-                f"data.files: {patterns[0].span_name(span.number)} is not all there: {' and '.join(span.missing)} "
-                f"{'matches' if len(span.missing) == 1 else 'match'} no file, while {span.files[0]} is there. Bring "
-                "what is missing, or take the span away"
+                f"data.files: {patterns[0].span_name(span.number)} is incomplete: {' and '.join(span.missing)} "
+                f"{'matches' if len(span.missing) == 1 else 'match'} no file, while {span.files[0]} exists. Add the "
+                "missing files, or remove the span"
             )
     return chosen
 
 
 def span_gaps(numbers: Sequence[int]) -> list[tuple[int, int]]:
-    """First and last of the numbers that are missing between some that rise."""
+    """Return the first and last number of each gap between rising numbers."""
     return [(low + 1, high - 1) for low, high in pairwise(numbers) if high > low + 1]
 
 
 def format_gaps(gaps: Sequence[tuple[int, int]]) -> str:
-    """Gaps in the way of ``format_spans``: ``4,10-12``."""
+    """Format gaps like ``format_spans``: ``4,10-12``."""
     return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in gaps)
 
 
@@ -204,12 +203,12 @@ def _missing(
     try:
         texts = [pattern.fill(number, None) for pattern in patterns]
     except OverflowError:
-        return DataError(f"data.files: span {number} is no date of the calendar")
+        return DataError(f"data.files: span {number} is beyond the calendar")
     window = f" The window of data.spans lacks {format_gaps(gaps)}." if gaps else ""
     known = format_spans(there[-_MOST_NAMED:])
     more = f", and {len(there) - _MOST_NAMED} older" if len(there) > _MOST_NAMED else ""
     newest = f"; the newest is {patterns[0].span_name(there[-1])}" if patterns[0].dated else ""
     return DataError(
-        f"data.files: {patterns[0].span_name(number)} is not there: {' nor '.join(texts)} matches no file.{window} "
-        f"Spans that are there: {known}{more}{newest}"
+        f"data.files: {patterns[0].span_name(number)} is missing: {' nor '.join(texts)} matches no file.{window} "
+        f"Existing spans: {known}{more}{newest}"
     )

@@ -1,1 +1,1 @@
-"""Files and tables in memory as blocks of canonical columns."""
+"""Read files and in-memory tables as blocks of canonical columns."""

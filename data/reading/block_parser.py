@@ -1,4 +1,4 @@
-"""A block as it was read becomes canonical columns; rows whose values can't be used are taken out with the reason."""
+"""Parse blocks of raw rows into canonical columns, and quarantine the rows with unusable values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from noisy_gru.data.arrow import pa, pc
 from noisy_gru.data.columns import Columns
 from noisy_gru.data.reading.csv_records import REPEATED_HEADER, Malformed
-from noisy_gru.data.reading.tables import Block, Source
+from noisy_gru.data.reading.tables import STEP, Block, Source
 from noisy_gru.data.report.quarantine import Quarantine, Record, plain
 from noisy_gru.data.sequences.chunks import CATEGORICAL, NUMERIC
 from noisy_gru.data.values.parsing import ColumnTypeError, parse_numbers, parse_times
@@ -26,10 +26,10 @@ UNKNOWN_SPLIT = "unknown_split"
 
 @dataclass
 class _Flags:
-    """Per row the first thing wrong with it: an index into ``causes``, or -1."""
+    """The first problem of each row: an index into ``causes``, or -1."""
 
     size: int
-    causes: list[tuple[str, str, str, str]] = field(default_factory=list)  # action, reason, column, what was expected
+    causes: list[tuple[str, str, str, str]] = field(default_factory=list)  # action, reason, column, expectation
     first: np.ndarray = field(init=False)
 
     def __post_init__(self) -> None:
@@ -43,9 +43,9 @@ class _Flags:
 
 
 class BlockParser:
-    """Applies the row policies of a data set, and gives tables of canonical columns.
+    """Parses blocks into tables of canonical columns by the row policies of a data set.
 
-    With ``prediction`` there is neither label nor split, and rows that hold only what is known in advance are the
+    With ``prediction`` there is neither label nor split, and rows with only columns that are known in advance are the
     future: their other columns may be empty.
     """
 
@@ -62,10 +62,10 @@ class BlockParser:
                         raise DataError(f"splits.values: {value!r} stands for {split} and for another split")
 
     def parse(self, block: Block, source: Source, quarantine: Quarantine) -> Any:
-        """The usable rows of a block, as a table of canonical columns; the others go to the quarantine.
+        """Return the usable rows as a table of canonical columns (pa.Table); quarantine the others.
 
         Raises:
-            DataError: a column's type can't hold what the configuration says.
+            DataError: a column's type contradicts the configuration.
         """
         raw, columns = block.table, self._columns
         size = len(block.rows)
@@ -77,7 +77,7 @@ class BlockParser:
 
         entity, _ = self._read(parse_texts, raw, columns.entity, source)
         no_entity = _empty(entity)
-        flags.mark(no_entity, self._strict(UNPARSABLE), UNPARSABLE, columns.entity, "an entity id")
+        flags.mark(no_entity, self._row_action(UNPARSABLE), UNPARSABLE, columns.entity, "an entity id")
         out["entity"] = entity
         self._time(raw, source, flags, out, size)
         if columns.split is not None:
@@ -94,7 +94,7 @@ class BlockParser:
 
         table = pa.table(out)
         if (flags.first >= 0).any():
-            self._take_out(flags, block, source, quarantine)
+            self._quarantine_flagged(flags, block, source, quarantine)
             table = table.filter(pa.array(flags.first < 0))
         return table
 
@@ -104,18 +104,18 @@ class BlockParser:
         except ColumnTypeError as error:
             raise DataError(f"{source.name}, column {column}: expected {error}. Correct the column or data") from error
 
-    def _strict(self, policy: str) -> str:
+    def _row_action(self, policy: str) -> str:
         action = getattr(self._policies, policy)
         return "quarantine" if action == "impute" else action
 
     def _time(self, raw: Any, source: Source, flags: _Flags, out: dict[str, Any], size: int) -> None:
         columns = self._columns
         if columns.time is None:
-            out["time"] = raw["_step"] if "_step" in raw.column_names else pa.array(np.arange(size))
+            out["time"] = raw[STEP] if STEP in raw.column_names else pa.array(np.arange(size))
             return
         time, bad = self._read(parse_times, raw, columns.time, source, columns.time_kind)
         expected = {"integer": "a whole number", "float": "a finite number", "timestamp": "an ISO 8601 timestamp"}
-        flags.mark(bad, self._strict(UNPARSABLE), UNPARSABLE, columns.time, expected[columns.time_kind])
+        flags.mark(bad, self._row_action(UNPARSABLE), UNPARSABLE, columns.time, expected[columns.time_kind])
         out["time"] = pa.array(time)
 
     def _split(self, raw: Any, source: Source, flags: _Flags, out: dict[str, Any]) -> None:
@@ -131,14 +131,14 @@ class BlockParser:
         name = self._columns.label or ""
         if self._columns.label_is_class:
             label, bad = self._read(parse_texts, raw, name, source)
-            flags.mark(bad, self._strict(UNPARSABLE), UNPARSABLE, name, "UTF-8 text")
+            flags.mark(bad, self._row_action(UNPARSABLE), UNPARSABLE, name, "UTF-8 text")
             out["label"] = pc.if_else(pc.equal(label, ""), None, label)
             return
         values, bad = self._read(parse_numbers, raw, name, source)
         quarantine.report.sample_values(name, sample_distinct(values))
         bad = bad | np.isinf(_as_float32(values))
-        flags.mark(bad, self._strict(UNPARSABLE), UNPARSABLE, name, "a finite number (float32)")
-        # As float32 has it: 0.1 of a CSV file and 0.1 stored as float32 are the same label.
+        flags.mark(bad, self._row_action(UNPARSABLE), UNPARSABLE, name, "a finite number (float32)")
+        # In float32: 0.1 in a CSV file and 0.1 stored as float32 are the same label.
         out["label"] = pa.array(_as_float32(values).astype(np.float64))
 
     def _features(self, raw: Any, source: Source, flags: _Flags, out: dict[str, Any], quarantine: Quarantine) -> None:
@@ -174,7 +174,7 @@ class BlockParser:
             self._bad(MISSING, mask, name, "a value", flags, quarantine)
 
     def _future(self, missing: dict[str, np.ndarray], size: int) -> np.ndarray:
-        """Rows of a prediction's input that hold only what is known in advance."""
+        """Mask [N] of the rows of a prediction's input with only columns that are known in advance."""
         past_only = self._columns.past_only(missing)
         if not self._prediction or not self._columns.known_in_advance or not past_only:
             return np.zeros(size, bool)
@@ -191,7 +191,7 @@ class BlockParser:
         else:
             flags.mark(mask, action, reason, name, expected)
 
-    def _take_out(self, flags: _Flags, block: Block, source: Source, quarantine: Quarantine) -> None:
+    def _quarantine_flagged(self, flags: _Flags, block: Block, source: Source, quarantine: Quarantine) -> None:
         for cause, (action, reason, column, expected) in enumerate(flags.causes):
             which = np.flatnonzero(flags.first == cause)
 
@@ -215,9 +215,9 @@ class BlockParser:
     def _malformed(self, block: Block, source: Source, quarantine: Quarantine) -> None:
         headers = [each for each in block.malformed if each.reason == REPEATED_HEADER]
         others = [each for each in block.malformed if each.reason is None]
-        # Headers between rows lose nothing: they are written down, and make no file a bad one.
+        # Repeated headers lose no data: they are recorded, and don't count against the file.
         quarantine.rows("quarantine", REPEATED_HEADER, len(headers), lambda: _records(headers, source))
-        action = self._strict(UNPARSABLE)
+        action = self._row_action(UNPARSABLE)
         quarantine.rows(action, UNPARSABLE, len(others), lambda: _records(others, source), file=source.name)
 
 
@@ -234,7 +234,7 @@ def _records(malformed: list[Malformed], source: Source) -> list[Record]:
 
 
 def _python(table: Any) -> list[dict[str, Any]]:
-    """The rows of a table; times as text, since Python has neither a year 10000 nor nanoseconds."""
+    """Return the rows of a table; times as text, since Python has neither a year 10000 nor nanoseconds."""
     for place, field_ in enumerate(table.schema):
         if pa.types.is_timestamp(field_.type) or pa.types.is_date(field_.type) or pa.types.is_time(field_.type):
             table = table.set_column(place, field_.name, format_column(table[place]))
@@ -242,13 +242,13 @@ def _python(table: Any) -> list[dict[str, Any]]:
 
 
 def _as_float32(values: np.ndarray) -> np.ndarray:
-    """Float32 of float64: what is beyond its range becomes infinite."""
+    """Cast float64 to float32; values beyond its range become infinite."""
     with np.errstate(over="ignore"):
         return values.astype(np.float32)
 
 
 def _empty(text: Any) -> np.ndarray:
-    """Where a text is null or empty."""
+    """Mask [N] of the texts that are null or empty."""
     return pc.equal(pc.fill_null(text, ""), "").to_numpy(zero_copy_only=False)
 
 

@@ -1,10 +1,10 @@
-"""The physical lines of some bytes of a CSV file, and what begins on each: a record, or nothing that is one.
+"""Split bytes of a CSV file into physical lines, and decide which lines begin a record.
 
-A parser that follows quotes alone takes everything between two stray quotes for one cell. Here a quote at the beginning
-of a cell opens it, and has to close it right before a comma or the end of a line. Where it doesn't, its line is
-malformed, and no other. So it is where a cell of several lines was not meant: it takes more than `MOST_CELL_LINES`, the
-record has another number of cells than the header, or most of its lines would each be a row by itself. A quote inside a
-cell that began without one is a character as any other.
+A parser that only follows quotes takes everything between two stray quotes for one cell. Here a quote at the beginning
+of a cell opens it, and must be closed right before a comma or the end of a line; otherwise that line alone is
+malformed. So is a line whose quote opens a cell of several lines by mistake: the cell takes more than
+`MOST_CELL_LINES`, the record has another number of cells than the header, or most of its lines would be rows by
+themselves. A quote inside an unquoted cell is an ordinary character.
 """
 
 from __future__ import annotations
@@ -31,31 +31,31 @@ _QUOTED_ALONE = re.compile(rb'(^|,)"(?:[^"]++|"")*+"[ \t]*+(?=,|$)')
 
 
 @dataclass(frozen=True)
-class Judged:
-    """How many lines a record takes; or what is wrong with its first line; or neither, if the rest isn't read yet."""
+class Verdict:
+    """The number of lines of a record, or the problem of its first line, or neither if its end isn't read yet."""
 
     lines: int = 0
     problem: str = ""
 
 
 def shown(text: bytes | str) -> str:
-    """A line as messages show it, cut where it is long."""
-    told = repr(text[:MOST_SHOWN_CHARACTERS].decode("utf-8", "replace") if isinstance(text, bytes) else text)
-    cut = len(text) > MOST_SHOWN_CHARACTERS or len(told) > MOST_SHOWN_CHARACTERS
-    return f"{told[:MOST_SHOWN_CHARACTERS]}…{told[-1]}" if cut else told
+    """Return a line for messages, shortened if it is long."""
+    quoted = repr(text[:MOST_SHOWN_CHARACTERS].decode("utf-8", "replace") if isinstance(text, bytes) else text)
+    cut = len(text) > MOST_SHOWN_CHARACTERS or len(quoted) > MOST_SHOWN_CHARACTERS
+    return f"{quoted[:MOST_SHOWN_CHARACTERS]}…{quoted[-1]}" if cut else quoted
 
 
-def cells_alone(line: bytes) -> int:
-    """How many cells a physical line has by itself; a quote that doesn't close on it is a character as any other."""
+def count_cells(line: bytes) -> int:
+    """Count the cells of a physical line by itself; a quote that isn't closed on it is an ordinary character."""
     return _QUOTED_ALONE.sub(rb"\1", line).count(b",") + 1
 
 
 class Lines:
-    """The complete physical lines of some bytes; at the end of a file the rest is a line, too.
+    """The complete physical lines of some bytes; at the end of a file the rest is a line too.
 
     Attributes:
-        starts, stops, ends: int64 [N], where each line begins, where its text ends, and where the next one begins.
-        lengths: int64 [N], of the texts.
+        starts, stops, ends: int64 [N], where each line begins, where its text ends, and where the next line begins.
+        lengths: int64 [N], lengths of the texts.
     """
 
     def __init__(self, data: bytes, *, ended: bool) -> None:
@@ -85,11 +85,11 @@ class Lines:
         return len(self.ends)
 
     def is_blank(self, place: int) -> bool:
-        """Whether a line holds nothing."""
+        """Whether a line is empty."""
         return not self.lengths[place]
 
-    def uncommon(self) -> list[int]:
-        """Lines that have to be judged: they hold a NUL byte, a quoted cell that doesn't end, or a byte order mark."""
+    def suspicious(self) -> list[int]:
+        """Return the lines to ``judge``: with a NUL byte, an unclosed quote, or a byte order mark."""
         found = []
         if b"\0" in self.data:
             found.append(self._of(np.flatnonzero(self._codes == 0)))
@@ -114,7 +114,7 @@ class Lines:
         return judged + self._marked()
 
     def _marked(self) -> list[int]:
-        """Lines that begin with a byte order mark."""
+        """Return the lines that begin with a byte order mark."""
         found, at = [], self.data.find(BYTE_ORDER_MARK)
         while at >= 0:
             place = int(np.searchsorted(self.starts, at))
@@ -123,8 +123,8 @@ class Lines:
             at = self.data.find(BYTE_ORDER_MARK, at + 1)
         return found
 
-    def holding(self, name: bytes) -> list[int]:
-        """Lines with this as the text of a cell."""
+    def with_cell(self, name: bytes) -> list[int]:
+        """Return the lines with a cell of exactly this text."""
         positions = []
         at = self.data.find(name)
         while at >= 0:
@@ -138,19 +138,19 @@ class Lines:
         return places[places < len(self)].tolist()
 
     def _of(self, positions: np.ndarray) -> np.ndarray:
-        """The line of each position."""
+        """Return the line of each position."""
         return np.searchsorted(self.ends, positions, side="right")
 
-    def judge(self, place: int, cells: int | None) -> Judged:
-        """What begins on a line that isn't blank; ``cells`` is how many a row has, None for the header."""
+    def judge(self, place: int, cells: int | None) -> Verdict:
+        """Decide what begins on a line that isn't blank; a row has so many ``cells``, the header any number (None)."""
         start, stop = int(self.starts[place]), int(self.stops[place])
         text = self.data[start:stop]
         if cells is not None and text.startswith(BYTE_ORDER_MARK):
-            return Judged(problem=f"a byte order mark, which belongs at the beginning of a file: {shown(text)}")
+            return Verdict(problem=f"a byte order mark, which belongs at the beginning of a file: {shown(text)}")
         if cells is not None and b"\0" in text:
-            return Judged(problem=f"a NUL byte in the line: {shown(text)}")
+            return Verdict(problem=f"a NUL byte in the line: {shown(text)}")
         if _RECORD_IN_LINE.match(self.data, start, stop):
-            return Judged(lines=1)
+            return Verdict(lines=1)
         last = min(place + MOST_CELL_LINES, len(self)) - 1
         limit = int(self.stops[last])
         complete = last == place + MOST_CELL_LINES - 1 or self._ended
@@ -159,11 +159,11 @@ class Lines:
             match = _CELL.match(self.data, position, limit)
             if match is None:
                 if _CLOSED.match(self.data, position, limit):
-                    return Judged(problem=f'a quote (") opens a cell, and the next one does not end it: {shown(text)}')
+                    return Verdict(problem=f'a quote (") opens a cell, and the next does not close it: {shown(text)}')
                 if not complete:
-                    return Judged()
+                    return Verdict()
                 where = "before the file does" if last == len(self) - 1 else f"within {MOST_CELL_LINES} lines"
-                return Judged(problem=f'a quote (") opens a cell that does not end {where}: {shown(text)}')
+                return Verdict(problem=f'a quote (") opens a cell that does not end {where}: {shown(text)}')
             count += 1
             position = match.end()
             if position >= limit or self.data[position] != _COMMA:
@@ -173,25 +173,25 @@ class Lines:
         taken = max(end, place) - place + 1
         if cells is not None and taken > 1:
             if b"\0" in self.data[start:position]:
-                return Judged(problem=f"a quoted cell that goes on over lines with NUL bytes: {shown(text)}")
+                return Verdict(problem=f"a quoted cell that goes on over lines with NUL bytes: {shown(text)}")
             if count != cells:
-                return Judged(
+                return Verdict(
                     problem=f'a quote (") opens a cell that ends {taken - 1} lines further down, in a row of {count} '
                     f"cells instead of {cells}: {shown(text)}"
                 )
             alike = sum(
-                cells_alone(self.data[self.starts[each] : self.stops[each]]) == cells
+                count_cells(self.data[self.starts[each] : self.stops[each]]) == cells
                 for each in range(place, place + taken)
             )
             if alike * 2 > taken and cells > 1:
-                return Judged(
+                return Verdict(
                     problem=f'a quote (") opens a cell that ends {taken - 1} lines further down, while {alike} of the '
                     f"{taken} lines are rows by themselves: {shown(text)}"
                 )
-        return Judged(lines=taken)
+        return Verdict(lines=taken)
 
     def content(self, kept: np.ndarray) -> tuple[bytes, np.ndarray]:
-        """The bytes of some of the first lines, one after another; and where in them each line begins."""
+        """Return the bytes of the ``kept`` lines, concatenated, and where in them each line begins."""
         sizes = np.where(kept, self.ends[: len(kept)] - self.starts[: len(kept)], 0)
         starts = np.cumsum(sizes) - sizes
         if kept.all():

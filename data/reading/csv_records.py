@@ -1,12 +1,12 @@
-"""Split the bytes of a CSV file into records, and account for every physical line.
+"""Split the bytes of a CSV file into records, so that every physical line is counted.
 
     reader = RecordReader(stream, "rows.csv")
     reader.header()                       # ["id", "t", "x", "y"]
     for chunk in reader.chunks():
-        chunk.content                     # whole records, as they stand in the file
-        chunk.malformed                   # lines that are no record: line number, and what is wrong
+        chunk.content                     # whole records, as in the file
+        chunk.malformed                   # lines that are no record: line number and problem
 
-What is a record, and what is none, `csv_lines` judges.
+`csv_lines` decides which lines are records.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ _LONGEST_MAGIC = max(map(len, _OTHER_KINDS))
 
 @dataclass(frozen=True)
 class Malformed:
-    """A line of a CSV file, or a row of another format, that is no row of the table.
+    """A line of a CSV file, or a row of another format, that can't be parsed as a row.
 
-    ``line`` counts the physical lines of a CSV file from 1. ``reason`` is None where the policy of unparsable values
-    decides what becomes of the row.
+    ``line`` counts the physical lines of a CSV file from 1. ``reason`` is None where the policy
+    ``unparsable_value`` decides about the row.
     """
 
     row: int
@@ -57,11 +57,11 @@ class Malformed:
 
 @dataclass
 class Chunk:
-    """Some records of a CSV file.
+    """Records of a CSV file.
 
-    ``content`` holds them as they stand in the file; ``rows`` int64 [N] are their row numbers, which count malformed
-    lines, too; ``lines`` int64 [N] the physical lines on which they begin, and ``starts`` int64 [N] where in
-    ``content`` they do. Blank lines are no rows.
+    ``content`` holds their bytes; ``rows`` int64 [N] are their row numbers, which count malformed lines too; ``lines``
+    int64 [N] the physical lines on which they begin, and ``starts`` int64 [N] where they begin in ``content``. Blank
+    lines are no rows.
     """
 
     content: bytes
@@ -76,22 +76,22 @@ class RecordReader:
 
     Args:
         stream: the uncompressed bytes.
-        name: of the file, for messages.
-        block_bytes: how much is read at once.
+        name: the file's, for messages.
+        block_bytes: bytes that are read at once.
     """
 
     def __init__(self, stream: BinaryIO, name: str, block_bytes: int = BLOCK_BYTES) -> None:
         self._stream, self._name, self._block_bytes = stream, name, block_bytes
-        self._data = b""  # what is read and not given yet
+        self._data = b""  # read and not yielded yet
         self._line, self._row = 1, 1
         self._ended = False
         self._header: list[str] = []
 
     def header(self) -> list[str]:
-        """The column names: the first line that isn't blank.
+        """Return the column names: the cells of the first line that isn't blank.
 
         Raises:
-            DataError: there is none, or it can't be read.
+            DataError: the file has no header, or it can't be read.
             UnicodeDecodeError: it isn't UTF-8.
         """
         while len(self._data) < _LONGEST_MAGIC and not self._ended:
@@ -99,18 +99,18 @@ class RecordReader:
         for magic, (kind, advice) in _OTHER_KINDS.items():
             if self._data.startswith(magic):
                 raise DataError(f"{self._name}: expected CSV in UTF-8, received {kind} (by its first bytes): {advice}")
-        while self._data.startswith(BYTE_ORDER_MARK):  # more than one, where it was put before text that had it
+        while self._data.startswith(BYTE_ORDER_MARK):  # several, if one was added to a text that had one
             self._data = self._data.removeprefix(BYTE_ORDER_MARK)
         while True:
             lines = Lines(self._data, ended=self._ended)
             for place in range(len(lines)):
                 if lines.is_blank(place):
                     continue
-                judged = lines.judge(place, None)
-                if judged.problem:
-                    raise DataError(f"{self._name}: line {self._line + place}: the header: {judged.problem}")
-                if judged.lines:
-                    return self._take_header(lines, place, judged.lines)
+                verdict = lines.judge(place, None)
+                if verdict.problem:
+                    raise DataError(f"{self._name}: line {self._line + place}: the header: {verdict.problem}")
+                if verdict.lines:
+                    return self._take_header(lines, place, verdict.lines)
                 break
             if self._ended:
                 raise DataError(f"{self._name}: is empty; expected a header with the column names. Leave it out")
@@ -136,11 +136,11 @@ class RecordReader:
     def chunks(
         self, marks: Sequence[str] = (), is_row: Callable[[list[str]], bool] = lambda cells: False
     ) -> Iterator[Chunk]:
-        """The records after the header.
+        """Yield the records after the header.
 
         Args:
-            marks: column names; a line that holds all of them as cells is another header. None: all names.
-            is_row: whether cells with these names are a row all the same: a category may be called as a column is.
+            marks: column names; a line with all of them as cells is a repeated header. Default: all names.
+            is_row: whether such a line is a row all the same: a category may have the name of a column.
 
         Raises:
             DataError: another header with other columns, or a line longer than `MOST_LINE_BYTES`.
@@ -169,23 +169,23 @@ class RecordReader:
         self._data = self._data + block if self._data else block
 
     def _chunk(self, lines: Lines, names: list[str], is_row: Callable[[list[str]], bool]) -> tuple[Chunk, int]:
-        """The records of complete lines, and how many lines they take; a record that goes on behind them is left."""
+        """Return the records of complete lines, and their number of lines; a record without its end is left."""
         count = len(lines)
         headers = {place: cells for place, cells in self._headers(lines, names).items() if not is_row(cells)}
-        begins = lines.lengths > 0  # a record or a malformed line begins here
-        inside = np.zeros(count, bool)  # a record of several lines goes on here
+        begins = lines.lengths > 0  # a record or a malformed line begins
+        inside = np.zeros(count, bool)  # a record of several lines continues
         problems: dict[int, str] = {}
         following = 0
-        for place in sorted({*headers, *lines.uncommon()}):
+        for place in sorted({*headers, *lines.suspicious()}):
             if place < following:
                 continue
-            judged = lines.judge(place, len(self._header))
+            verdict = lines.judge(place, len(self._header))
             if place in headers:
                 problems[place] = self._check_header(headers[place], self._line + place)
-            elif judged.problem:
-                problems[place] = judged.problem
-            elif judged.lines:
-                following = place + judged.lines
+            elif verdict.problem:
+                problems[place] = verdict.problem
+            elif verdict.lines:
+                following = place + verdict.lines
                 begins[place + 1 : following] = False
                 inside[place + 1 : following] = True
             else:
@@ -211,9 +211,9 @@ class RecordReader:
         return Chunk(content, numbers[sound], self._line + places[sound], starts[places[sound]], malformed), count
 
     def _headers(self, lines: Lines, names: list[str]) -> dict[int, list[str]]:
-        """The cells of each line that holds all of some column names."""
+        """Return the cells of each line that has all of these column names as cells."""
         found: dict[int, list[str]] = {}
-        for place in lines.holding(max(names, key=len).encode()):
+        for place in lines.with_cell(max(names, key=len).encode()):
             if lines.lengths[place] > csv.field_size_limit():
                 continue
             text = self._data[lines.starts[place] : lines.stops[place]].removeprefix(BYTE_ORDER_MARK)

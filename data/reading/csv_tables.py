@@ -1,4 +1,4 @@
-"""Reads CSV files (``.gz`` too) into Arrow tables, with the row and line number of every row."""
+"""Read CSV files (``.gz`` too) into Arrow tables, with the row and line number of every row."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ GZIP_MAGIC = b"\x1f\x8b"
 
 @contextmanager
 def _records(source: Source, opener: Opener, block_bytes: int) -> Iterator[RecordReader]:
-    """A reader of a file's records; what goes wrong with the file itself becomes a DataError."""
+    """Open a file's records; failures of the file itself become a DataError."""
     try:
         stream: Any = opener(source.path)
         with pa.CompressedInputStream(stream, "gzip") if source.format == "csv.gz" else stream as text:
@@ -46,7 +46,7 @@ def _records(source: Source, opener: Opener, block_bytes: int) -> Iterator[Recor
 
 
 def _check_gzip(source: Source, opener: Opener) -> None:
-    """Raise DataError for a file that was never gzip."""
+    """Raise DataError for a file that is not gzip."""
     with opener(source.path) as stream:
         first = stream.read(8)
     if not first.startswith(GZIP_MAGIC):
@@ -57,17 +57,17 @@ def _check_gzip(source: Source, opener: Opener) -> None:
 
 
 def csv_header(source: Source, opener: Opener = local_open) -> list[str]:
-    """The column names of a CSV file.
+    """Return the column names of a CSV file.
 
     Raises:
-        DataError: the file is empty, is not UTF-8, or breaks off.
+        DataError: the file is empty, not UTF-8, or truncated.
     """
     with _records(source, opener, HEADER_BYTES) as reader:
         return reader.header()
 
 
 def ends_with_line_end(source: Source, opener: Opener = local_open) -> bool:
-    """Whether the last line of an uncompressed file is complete; if not, the file may be cut off within a cell."""
+    """Whether the last line of an uncompressed file is complete; otherwise the file may be truncated."""
     with opener(source.path) as stream:
         stream.seek(-1, os.SEEK_END)
         return stream.read(1) in b"\r\n"
@@ -80,7 +80,7 @@ def read_csv(
     opener: Opener = local_open,
     block_bytes: int = BLOCK_BYTES,
 ) -> Iterator[Block]:
-    """The blocks of a CSV file, all cells as text: what becomes of one hangs on no other.
+    """Yield the blocks of a CSV file, all cells as text, so that each is parsed independently of the others.
 
     Raises:
         DataError: a column is missing, or the file can't be read.
@@ -101,7 +101,7 @@ def read_csv(
 
 
 def read_first_rows(source: Source, block_bytes: int = HEADER_BYTES) -> Any:
-    """The rows of a CSV file's first block that holds any, as a table of types that Arrow guesses.
+    """Return the rows of the first non-empty block of a CSV file, as a table whose types Arrow infers.
 
     Raises:
         DataError: the file is empty or can't be read.
@@ -111,7 +111,7 @@ def read_first_rows(source: Source, block_bytes: int = HEADER_BYTES) -> Any:
         for chunk in reader.chunks():
             if len(chunk.rows):
                 table, _ = _parsed(chunk, len(header), pa_csv.ConvertOptions())
-                return _without_empty_rows(table).rename_columns(header)
+                return _drop_empty_rows(table).rename_columns(header)
         return pa.table([pa.nulls(0)] * len(header), names=header)
 
 
@@ -138,7 +138,7 @@ def _block(chunk: Chunk, header: list[str], names: list[str], source: Source) ->
 
 
 def _parsed(chunk: Chunk, cells: int, options: Any) -> tuple[Any, list[tuple[int, str]]]:
-    """The records with as many cells as the header; and the place of each other one, with what is wrong."""
+    """Return the records with as many cells as the header, and the position and problem of each other one."""
     ragged: list[tuple[int, str]] = []
 
     def note(row: Any) -> str:
@@ -148,7 +148,7 @@ def _parsed(chunk: Chunk, cells: int, options: Any) -> tuple[Any, list[tuple[int
 
     table = pa_csv.read_csv(
         pa.BufferReader(chunk.content),
-        # By number, since a name may stand in the header twice.
+        # By number, since the header may hold a name twice.
         read_options=pa_csv.ReadOptions(
             use_threads=False, block_size=len(chunk.content) + 1, column_names=[str(place) for place in range(cells)]
         ),
@@ -158,13 +158,13 @@ def _parsed(chunk: Chunk, cells: int, options: Any) -> tuple[Any, list[tuple[int
     if table.num_rows + len(ragged) != len(chunk.rows):
         raise RuntimeError(
             f"{len(chunk.rows)} records from line {chunk.lines[0]} on became {table.num_rows} rows and {len(ragged)} "
-            "malformed ones: this is a bug of ingestion, please report it"
+            "malformed ones: this is a bug in ingestion, please report it"
         )
     return table, ragged
 
 
-def _without_empty_rows(table: Any) -> Any:
-    """The rows with at least one cell that holds something; lines of commas would blur the types that are guessed."""
+def _drop_empty_rows(table: Any) -> Any:
+    """Drop the rows without any value: lines of commas would blur the inferred types."""
     some = np.zeros(table.num_rows, bool)
     for column in table.columns:
         filled = pc.is_valid(column).to_numpy()
@@ -175,7 +175,7 @@ def _without_empty_rows(table: Any) -> Any:
 
 
 def _check_encoding(chunk: Chunk, source: Source) -> None:
-    """Raise DataError with the line that isn't UTF-8, if there is one."""
+    """Raise DataError that names the line that isn't UTF-8, if there is one."""
     try:
         chunk.content.decode()
     except UnicodeDecodeError as error:

@@ -1,11 +1,11 @@
-"""What input files hold, as size and SHA-256: the one notion of "the same data", for the planner as for ingestion.
+"""Size and SHA-256 of input files, which identify the data for the retraining planner and for ingestion.
 
-    with remembered(root / "inputs" / "hashes.json"):
-        content_of("data/day-1.csv", local_open)  # (48213, '9f86d0…'), read once for as long as the file isn't touched
+    with hash_cache(root / "inputs" / "hashes.json"):
+        hash_file("data/day-1.csv", local_open)  # (48213, '9f86d0…'), computed once until the file changes
 
-A hash is remembered by the file's size, its times and its inode. The time of its last change of state (ctime) is the
-one that no program can set: a corrected file of the same size, whose modification time was set back, is read again. As
-in Git's index, what changed just now isn't remembered: it may change again within the same tick of the clock.
+A hash is cached by the file's size, times and inode. No program can set the change time (ctime), so a file that was
+corrected in place is read again even if size and modification time are the same. As in Git's index, a file that
+changed just now isn't cached: it may change again within the same tick of the clock.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import hashlib
 import json
 import logging
 import os
-import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -23,62 +22,62 @@ from pathlib import Path
 
 from noisy_gru.data.reading.tables import Opener, Source
 from noisy_gru.schema.errors import DataError
+from noisy_gru.storage.atomic_files import write_atomically
 
-# Bytes and SHA-256 by name of a file.
+# Bytes and SHA-256 by file name.
 FileHashes = Mapping[str, tuple[int, str]]
 State = tuple[int, int, int, int]
 _BLOCK = 1 << 20
 _THREADS = 8
-# Of network file systems that keep whole seconds, and one to spare.
+# Some network file systems keep whole seconds; one second to spare.
 _TICK_NS = 3 * 10**9
 logger = logging.getLogger(__name__)
 
 
-class _Memory:
-    """Hashes by path, of this process or kept in a file; ``used`` are those that were asked for."""
+class _Cache:
+    """Hashes by path, of this process or kept in a file; ``used`` are the paths that were looked up."""
 
     def __init__(self, known: dict[str, tuple[State, str]]) -> None:
         self.known = known
         self.used: set[str] = set()
 
 
-_memory = [_Memory({})]
+_caches = [_Cache({})]
 
 
 def hash_file(path: str, opener: Opener) -> tuple[int, str]:
-    """Size in bytes and SHA-256 of a file; read only if it may have changed since it was. Remote files are always read.
+    """Return size in bytes and SHA-256 of a file, from the cache unless it may have changed; remote files are read.
 
     Raises:
-        OSError: it can't be read.
+        OSError: the file can't be read.
     """
     if "://" in path:
-        return _read(path, opener)
-    memory, place, before = _memory[-1], str(Path(path).absolute()), _state(path)
-    memory.used.add(place)
-    if place in memory.known and memory.known[place][0] == before:
-        return before[0], memory.known[place][1]
-    size, digest = _read(path, opener)
+        return read_hash(path, opener)
+    cache, place, before = _caches[-1], str(Path(path).absolute()), _state(path)
+    cache.used.add(place)
+    if place in cache.known and cache.known[place][0] == before:
+        return before[0], cache.known[place][1]
+    size, digest = read_hash(path, opener)
     if _state(path) == before and time.time_ns() - before[2] > _TICK_NS:
-        memory.known[place] = before, digest
+        cache.known[place] = before, digest
     else:
-        memory.known.pop(place, None)
+        cache.known.pop(place, None)
     return size, digest
 
 
 def hash_files(sources: Iterable[Source], opener: Opener, *, read_later: bool = False) -> FileHashes:
-    """``hash_file`` each of some files, by their names.
+    """Return size and SHA-256 of files, by name.
 
     Args:
         sources: the files.
-        opener: opens one of them.
-        read_later: whether what can't be read is left to whoever reads the rows, who says so with the span and all
-            others of its kind; it has the hash "" then.
+        opener: opens a file.
+        read_later: give files that can't be read the hash "", since reading the rows reports them all, with spans.
 
     Raises:
-        DataError: one of them is gone, or can't be read.
+        DataError: a file was deleted, or can't be read.
     """
     files = list(sources)
-    # Hashing lets other threads run, and so does reading.
+    # Hashing and reading release the GIL.
     with ThreadPoolExecutor(_THREADS) as pool:
         found = [(source, pool.submit(hash_file, source.path, opener)) for source in files]
     contents = {}
@@ -86,51 +85,52 @@ def hash_files(sources: Iterable[Source], opener: Opener, *, read_later: bool = 
         try:
             contents[source.name] = content.result()
         except FileNotFoundError as error:
-            raise DataError(f"{source.name}: was there, and is gone. Run it again") from error
+            raise DataError(f"{source.name}: was deleted in the meantime. Run it again") from error
         except OSError as error:
             if read_later:
                 contents[source.name] = 0, ""
                 continue
-            told = f"{source.name}: can't be read: {error}. Make it readable, or leave it out"
-            raise DataError(told) from error
+            message = f"{source.name}: can't be read: {error}. Make it readable, or leave it out"
+            raise DataError(message) from error
     return contents
 
 
 def forget_hashes(sources: Iterable[Source]) -> None:
-    """Has some files read again, because what is remembered of one of them proved wrong."""
+    """Drop the cached hashes of files, because one proved wrong."""
     for source in sources:
-        _memory[-1].known.pop(str(Path(source.path).absolute()), None)
+        _caches[-1].known.pop(str(Path(source.path).absolute()), None)
 
 
 @contextmanager
 def hash_cache(file: Path, *, keep: bool = True) -> Iterator[None]:
-    """Hashes are looked up in a file, and kept there afterwards; inside another of its kind it does nothing.
+    """Look hashes up in a file in the block, and write them there afterwards; does nothing in another ``hash_cache``.
 
     Args:
-        file: a cache: one that is damaged or gone is made anew, and one that can't be written is done without.
-        keep: whether it is written.
+        file: the cache: rebuilt if it is damaged or missing, and skipped if it can't be written.
+        keep: whether to write it; hold the root's lock then.
     """
-    if len(_memory) > 1:
+    if len(_caches) > 1:
         yield
         return
     before = _load(file)
-    _memory.append(_Memory(dict(before)))
+    _caches.append(_Cache(dict(before)))
     try:
         yield
     finally:
-        memory = _memory.pop()
-        now = {place: each for place, each in memory.known.items() if place in memory.used}
-        if keep and memory.used and now != before:
+        cache = _caches.pop()
+        now = {place: each for place, each in cache.known.items() if place in cache.used}
+        if keep and cache.used and now != before:
             _save(file, now)
 
 
 def _state(path: str) -> State:
-    """Size, times of the last change of content and of state in ns, and inode."""
+    """Return size, mtime and ctime in ns, and inode."""
     found = os.stat(path)  # noqa: PTH116 (paths are text, as remote ones are)
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
 
 
-def _read(path: str, opener: Opener) -> tuple[int, str]:
+def read_hash(path: str, opener: Opener) -> tuple[int, str]:
+    """Read a file, and return its size in bytes and SHA-256; raises OSError if it can't be read."""
     digest, size = hashlib.sha256(), 0
     with opener(path) as stream:
         while block := stream.read(_BLOCK):
@@ -145,29 +145,22 @@ def _load(file: Path) -> dict[str, tuple[State, str]]:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         if content["sha256"] != _digest(content["files"]):
-            raise ValueError("its checksum is another one")
+            raise ValueError("its checksum doesn't match")
         return {
             place: ((size, changed, touched, inode), str(digest))
             for place, (size, changed, touched, inode, digest) in content["files"].items()
         }
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        logger.warning("%s can't be read (%s): all files are hashed anew", file, error)
+        logger.warning("%s can't be read (%s): all files are hashed again", file, error)
         return {}
 
 
 def _save(file: Path, known: Mapping[str, tuple[State, str]]) -> None:
     files = {place: [*state, digest] for place, (state, digest) in sorted(known.items())}
     try:
-        descriptor, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-                json.dump({"files": files, "sha256": _digest(files)}, stream)
-            Path(temporary).replace(file)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        write_atomically(file, json.dumps({"files": files, "sha256": _digest(files)}))
     except OSError as error:
-        logger.warning("%s can't be written (%s): files are hashed anew the next time", file, error)
+        logger.warning("%s can't be written (%s): files are hashed again next time", file, error)
 
 
 def _digest(files: Mapping[str, object]) -> str:

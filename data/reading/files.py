@@ -1,4 +1,4 @@
-"""Which files a data set's patterns name, as sources to read."""
+"""Find the files of a data set's patterns, as sources to read."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LONGEST_NAME = 150
 
 
 def named_patterns(data: DataConfig) -> list[tuple[str, str]]:
-    """Each pattern with a name of its own: ``<split>-<number>``, or ``data-<number>`` where files name no split."""
+    """Return the patterns with names: ``<split>-<number>``, or ``data-<number>`` if ``data.files`` has no splits."""
     files = data.files if isinstance(data.files, dict) else {ALL: data.files}
     return [
         (f"{split}-{number}", pattern) for split, patterns in files.items() for number, pattern in enumerate(patterns)
@@ -26,10 +26,10 @@ def named_patterns(data: DataConfig) -> list[tuple[str, str]]:
 
 
 def format_of(name: str, data: DataConfig) -> str:
-    """The format of a file: as configured, or by its ending.
+    """Return the format of a file: as configured, or by its ending.
 
     Raises:
-        DataError: the ending is none that is known.
+        DataError: the ending is unknown.
     """
     gzipped = name.lower().endswith(".gz")
     if data.format == "csv":
@@ -52,7 +52,7 @@ def find_sources(
     glob: Callable[[str], Sequence[str]],
     key: str = FILES,
 ) -> list[Source]:
-    """The files that named patterns match below ``base``, by name; each once.
+    """Find the files that named patterns match below ``base``; each once, sorted by name.
 
     Args:
         base: folder or URI that patterns are relative to.
@@ -80,10 +80,10 @@ def find_sources(
 
 
 def to_sources(base: str, named: Iterable[tuple[str, str]], data: DataConfig) -> list[Source]:
-    """Files, each after the name of the pattern that matched it, as sources; each once, by name.
+    """Convert pairs of pattern name and path to sources; each file once, sorted by name.
 
     Raises:
-        DataError: a file belongs to two splits, or its format isn't known.
+        DataError: a file belongs to two splits, or has an unknown format.
     """
     base = normalize_base(base)
     found: dict[str, Source] = {}
@@ -100,7 +100,7 @@ def to_sources(base: str, named: Iterable[tuple[str, str]], data: DataConfig) ->
 
 
 def quarantine_file(source: Source) -> str:
-    """The name of the file with the quarantined rows of a part: another one for every part, and no pattern."""
+    """Return a unique file name for the quarantined rows of a source, without pattern characters."""
     name = quote(source.name, safe=" ")
     if len(name) > _LONGEST_NAME:
         name = f"{name[:_LONGEST_NAME]}+{hashlib.sha256(source.name.encode()).hexdigest()[:16]}"
@@ -109,17 +109,17 @@ def quarantine_file(source: Source) -> str:
 
 
 def normalize_base(base: str) -> str:
-    """A folder as the paths below it begin; a URI stays as it is."""
+    """Normalize a folder so that the paths below it begin with it; a URI stays as it is."""
     return base if "://" in base or not base else str(PurePosixPath(base))
 
 
 def join_path(base: str, name: str) -> str:
-    """A path below a folder or URI; an absolute path stays as it is."""
+    """Join a path to a folder or URI; an absolute path stays as it is."""
     return str(PurePosixPath(base) / name) if base and "://" not in base else "/".join(filter(None, [base, name]))
 
 
 def pattern_below(base: str, pattern: str) -> str:
-    """A pattern below a folder or URI, which means itself; an absolute pattern stays as it is."""
+    """Join a pattern to a folder or URI, which is taken literally; an absolute pattern stays as it is."""
     return join_path(base if "://" in base else escape(base), pattern)
 
 

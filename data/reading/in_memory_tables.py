@@ -4,7 +4,7 @@
 >>> source.name, source.table["x"].to_pylist()
 ('<rows>', [1.5, None])
 
-They stand for files: row numbers count from 1 at the first row, and only the wanted columns are looked at.
+They are read like files: row numbers count from 1, and only the wanted columns are read.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 
 from noisy_gru.data.arrow import pa
 from noisy_gru.data.columns import Columns
-from noisy_gru.data.reading.tables import PARQUET_BLOCK_ROWS, Block, Source, check_columns
+from noisy_gru.data.reading.tables import PARQUET_BLOCK_ROWS, STEP, Block, Source, check_columns
 from noisy_gru.data.values.text_normalization import format_value
 from noisy_gru.schema.errors import DataError
 
@@ -26,15 +26,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
 TABLE = "table"
-STEP = "_step"  # the place in order, as in records.py
-# Kinds of which each value is written out as text.
-_WRITTEN = (date, Decimal, np.datetime64)
+# Types whose values are each formatted as text.
+_AS_TEXT = (date, Decimal, np.datetime64)
 FRAME, ARROW, ROWS = "<DataFrame>", "<Table>", "<rows>"
 
 
 def arrow_source(table: Any, wanted: Sequence[str]) -> Source:
-    """A ``pa.Table`` or ``pa.RecordBatch``."""
-    # Twice the same name is left to the check of the columns.
+    """Return a ``pa.Table`` or ``pa.RecordBatch`` as a source."""
+    # `check_columns` reports repeated names.
     names = [name for name in table.column_names if name in wanted]
     if len(set(names)) < len(names):
         return Source(ARROW, ARROW, TABLE, table=_headers(table.column_names))
@@ -43,7 +42,7 @@ def arrow_source(table: Any, wanted: Sequence[str]) -> Source:
 
 
 def frame_source(frame: pd.DataFrame, wanted: Sequence[str]) -> Source:
-    """A DataFrame; a level of its index counts as a column where no column has its name."""
+    """Return a DataFrame as a source; index levels count as columns unless a column has the same name."""
     levels = [name for name in frame.index.names if name in wanted and name not in frame.columns]
     if levels:
         frame = frame.reset_index(levels)  # pyright: ignore[reportArgumentType]
@@ -56,10 +55,10 @@ def frame_source(frame: pd.DataFrame, wanted: Sequence[str]) -> Source:
 
 
 def rows_source(rows: Iterable[Mapping[str, Any]], wanted: Sequence[str]) -> Source:
-    """One mapping of column to value for each row; a column that a row lacks is missing there.
+    """Return mappings of column to value, one per row, as a source; absent columns are missing values.
 
     Raises:
-        DataError: something that is no mapping.
+        DataError: a row is not a mapping.
     """
     found: dict[str, list[Any]] = {name: [] for name in wanted}
     seen: set[str] = set()
@@ -71,34 +70,34 @@ def rows_source(rows: Iterable[Mapping[str, Any]], wanted: Sequence[str]) -> Sou
         seen.update(row)
         for name, values in found.items():
             values.append(row.get(name))
-    if not seen:  # no rows at all lack no column
+    if not seen:  # without rows no column is missing
         return Source(ROWS, ROWS, TABLE, table=pa.table({name: pa.nulls(0) for name in wanted}))
     columns = {name: _array(values) for name, values in found.items() if name in seen}
     return Source(ROWS, ROWS, TABLE, table=pa.table(columns) if columns else _headers(sorted(map(str, seen))))
 
 
 def _headers(names: Sequence[str]) -> Any:
-    """No rows, just names: what is left to say of a table without a usable column."""
+    """Return a table without rows, for the check of its column names."""
     return pa.Table.from_arrays([pa.nulls(0) for _ in names], names=[str(name) for name in names])
 
 
 def _array(values: Any) -> Any:
-    """Values of one plain kind in that kind; all others as text, each as it would stand in a CSV file.
+    """Convert values of one plain type to Arrow; all others to text, each as in a CSV file.
 
-    PyArrow would make one kind of several, so that what becomes of a value hung on the others: a day and a time become
-    days, decimals get the digits of the longest, times the zone of the first.
+    PyArrow would unify mixed types, so that a value's meaning depended on the others: a day and a time become days,
+    decimals get the digits of the longest, times the zone of the first.
     """
     plain = not isinstance(values, list) and values.dtype.kind != "O"
     kinds = {type(value) for value in values if value is not None and not _is_nan(value)} if not plain else set()
-    if plain or (len(kinds) <= 1 and not any(issubclass(kind, _WRITTEN) for kind in kinds)):
+    if plain or (len(kinds) <= 1 and not any(issubclass(kind, _AS_TEXT) for kind in kinds)):
         try:
             return pa.array(values, from_pandas=True)
         except (pa.ArrowException, OverflowError, TypeError, UnicodeEncodeError):
-            pass  # written below: whole numbers beyond int64, or a kind that Arrow doesn't know
-    written = [format_value(value) for value in values]
-    if any(isinstance(text, bytes) for text in written):
-        return pa.array([text.encode() if isinstance(text, str) else text for text in written], pa.binary())
-    return pa.array(written, pa.string())
+            pass  # as text below: integers beyond int64, or a type that Arrow doesn't know
+    texts = [format_value(value) for value in values]
+    if any(isinstance(text, bytes) for text in texts):
+        return pa.array([text.encode() if isinstance(text, str) else text for text in texts], pa.binary())
+    return pa.array(texts, pa.string())
 
 
 def _is_nan(value: Any) -> bool:
@@ -108,7 +107,7 @@ def _is_nan(value: Any) -> bool:
 def read_table(
     source: Source, columns: Columns, required: Sequence[str], block_rows: int = PARQUET_BLOCK_ROWS
 ) -> Iterator[Block]:
-    """The blocks of a source that is in memory.
+    """Yield the blocks of an in-memory source.
 
     Raises:
         DataError: a column is missing.

@@ -1,4 +1,4 @@
-"""A look at files before there is a configuration: column names, types and some rows."""
+"""Preview of files before there is a configuration: column names, types and some rows."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _LAST = date.max.toordinal() - _EPOCH
 
 @dataclass(frozen=True)
 class Preview:
-    """Arrow type by column (of the first file that has it) and the first rows of every file, one after another."""
+    """Arrow type by column (of the first file that has it), and the first rows of all files, concatenated."""
 
     types: dict[str, Any]
     sample: pd.DataFrame
 
 
 def preview_files(paths: Sequence[Path], rows: int = 10_000) -> Preview:
-    """Look at the first ``rows`` rows (of the first block, for CSV) of each file; CSV types are guessed.
+    """Preview the first ``rows`` rows (of the first block, for CSV) of each file; CSV types are inferred.
 
     Raises:
         DataError: a file is empty or can't be read, or is neither CSV nor Parquet.
@@ -39,14 +39,14 @@ def preview_files(paths: Sequence[Path], rows: int = 10_000) -> Preview:
         table = _first_rows(path, rows)
         for field in table.schema:
             types.setdefault(field.name, field.type)
-        frames.append(_pythonic(table).to_pandas())
+        frames.append(_with_python_times(table).to_pandas())
     if not frames:
-        raise DataError("expected files to look at, received none")
+        raise DataError("expected files to preview, received none")
     return Preview(types, pd.concat(frames, ignore_index=True))
 
 
-def _pythonic(table: Any) -> Any:
-    """A table whose times Python has: days beyond its years are missing, nanoseconds are cut, moments are in UTC."""
+def _with_python_times(table: Any) -> Any:
+    """Limit times to Python's: days beyond its years are missing, nanoseconds truncated, zones converted to UTC."""
     for place, field in enumerate(table.schema):
         column, kind = table[place], field.type
         if pa.types.is_date(kind):

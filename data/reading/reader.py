@@ -1,4 +1,4 @@
-"""Reads any source of a data set into canonical tables."""
+"""Read any source of a data set into canonical tables."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from noisy_gru.schema.config import DatasetConfig
 
 
 class Reader:
-    """Reads the sources of one data set; with ``prediction`` neither label nor split is asked for."""
+    """Reads the sources of a data set; with ``prediction`` without label and split."""
 
     def __init__(self, dataset: DatasetConfig, *, opener: Opener = local_open, prediction: bool = False) -> None:
         self._columns = Columns.of(dataset, prediction=prediction)
@@ -31,13 +31,13 @@ class Reader:
         self._opener = opener
 
     def parts(self, source: Source) -> list[Source]:
-        """The parts of a file that can be read apart from each other."""
+        """Split a file into parts that can be read in parallel."""
         if source.format == "parquet":
             return parquet_sources(source, self._required, self._opener)
         return [source]
 
     def tables(self, source: Source, quarantine: Quarantine) -> Iterator[Any]:
-        """The canonical tables (pa.Table) of a source, block by block.
+        """Yield the canonical tables (pa.Table) of a source, block by block.
 
         Raises:
             DataError: the file can't be read, or lacks a column.

@@ -1,6 +1,6 @@
-"""Files as units of reading, their rows block by block, and the reader of Parquet (`csv_tables` reads CSV).
+"""Sources of rows, blocks of rows, and the Parquet reader.
 
-Row numbers count from 1 at the first row after the header, in Parquet as in CSV.
+Row numbers count from 1 at the first row after the header, in every format.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ from noisy_gru.schema.errors import DataError
 Opener = Callable[[str], BinaryIO]
 
 PARQUET_BLOCK_ROWS = 1 << 18
+STEP = "_step"  # column with the position of a step in its sequence, where there is no time
 
 
 @dataclass(frozen=True)
 class Source:
-    """A file, or some row groups of a Parquet file: a unit of reading.
+    """A file, or a row group of a Parquet file: a unit of reading.
 
-    ``name`` is how messages and reports call the file, ``split`` the split that ``data.files`` gives it, if any. For
-    rows that are in memory, the format is ``table`` and ``table`` holds them (pa.Table).
+    ``name`` is the file's name in messages and reports, ``split`` its split by ``data.files``, if any. Rows in memory
+    have the format ``table`` and are in ``table`` (pa.Table).
     """
 
     path: str
@@ -41,10 +42,10 @@ class Source:
 
 @dataclass
 class Block:
-    """Some rows of a file as they were read.
+    """Raw rows of a file.
 
-    ``table`` holds the wanted columns under the user's names, ``rows`` int64 [N] the row numbers, ``malformed`` rows
-    that are no rows of the table at all. Of CSV, ``lines`` int64 [N] are the physical lines on which the rows begin.
+    ``table`` holds the wanted columns under the user's names, ``rows`` int64 [N] the row numbers, ``malformed`` the
+    rows that couldn't be parsed. ``lines`` int64 [N] are the physical lines on which the rows of a CSV file begin.
     """
 
     table: Any  # pa.Table
@@ -59,7 +60,7 @@ def local_open(path: str) -> BinaryIO:
 
 
 def check_columns(names: Sequence[str], required: Sequence[str], source: Source) -> None:
-    """Raise DataError when a file misses required columns, or holds one of them twice."""
+    """Raise DataError if a file lacks required columns, or has one of them twice."""
     missing = [name for name in required if name not in names]
     what = "file" if source.table is None else "data"
     if missing:
@@ -69,16 +70,16 @@ def check_columns(names: Sequence[str], required: Sequence[str], source: Source)
         )
     twice = sorted({name for name in required if list(names).count(name) > 1})
     if twice:
-        raise DataError(f"{source.name}: the column {', '.join(twice)} stands in the header more than once; keep one")
+        raise DataError(f"{source.name}: the header has the column {', '.join(twice)} more than once; keep one")
 
 
 def _visible(name: str) -> str:
-    """A column's name, in quotes where it holds what can't be seen: blanks around it, marks, control characters."""
+    """Return a column's name, quoted if it has invisible characters: surrounding blanks, marks, control characters."""
     return name if name and name.isprintable() and name == name.strip() else repr(name)
 
 
 def unreadable_error(source: Source, what: str, error: Exception) -> DataError:
-    """The error for a file that breaks off or is not what its name says."""
+    """Return the error for a file that is truncated or not of its format."""
     if isinstance(error, IsADirectoryError):
         inside = f"{source.name}/*{PurePosixPath(source.name).suffix}"
         return DataError(
@@ -89,7 +90,7 @@ def unreadable_error(source: Source, what: str, error: Exception) -> DataError:
 
 
 def parquet_sources(source: Source, required: Sequence[str], opener: Opener = local_open) -> list[Source]:
-    """The row groups of a Parquet file, each a source of its own.
+    """Return the row groups of a Parquet file as sources.
 
     Raises:
         DataError: a column is missing, or the file can't be read.
@@ -111,7 +112,7 @@ def parquet_sources(source: Source, required: Sequence[str], opener: Opener = lo
 def read_parquet(
     source: Source, columns: Columns, opener: Opener = local_open, block_rows: int = PARQUET_BLOCK_ROWS
 ) -> Iterator[Block]:
-    """The blocks of one row group.
+    """Yield the blocks of a row group.
 
     Raises:
         DataError: the file can't be read.

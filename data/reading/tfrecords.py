@@ -1,7 +1,7 @@
-"""Reads TFRecords of tf.Example with list features, and of tf.SequenceExample, one record per sequence.
+"""Read TFRecords of tf.Example with list features, or of tf.SequenceExample, one record per sequence.
 
-A record becomes one row per step, so that everything after it is the same as for tables. The row number of all its
-steps is that of the record.
+A record becomes one row per step, so that all later steps are the same as for tables. All rows of a record have its
+number as row number.
 """
 
 from __future__ import annotations
@@ -18,14 +18,13 @@ from google.protobuf.message import DecodeError
 from noisy_gru.data.arrow import pa
 from noisy_gru.data.columns import Columns
 from noisy_gru.data.reading.csv_records import Malformed
-from noisy_gru.data.reading.tables import Block, Opener, Source, local_open, unreadable_error
+from noisy_gru.data.reading.tables import STEP, Block, Opener, Source, local_open, unreadable_error
 from noisy_gru.data.sequences.shards import masked_crc
 from noisy_gru.saved_model.message_classes import Fields, message_classes
 from noisy_gru.schema.errors import DataError
 
 BLOCK_RECORDS = 2048
-_PART = 1 << 24  # bytes of a record that are read at a time
-STEP = "_step"
+_PART = 1 << 24  # bytes of a record that are read at once
 Lists = dict[str, Any]
 # tensorflow/core/example/{example,feature}.proto.
 _MESSAGES: dict[str, Fields] = {
@@ -47,10 +46,10 @@ _CLASSES = message_classes("noisy_gru.tfrecords", _MESSAGES, oneofs=("Feature",)
 
 
 def read_frames(source: Source, opener: Opener = local_open) -> Iterator[bytes]:
-    """The records of a TFRecord file, gzipped or not (told by its first bytes).
+    """Yield the records of a TFRecord file, gzipped or not (by its first bytes).
 
     Raises:
-        DataError: the file breaks off, or a checksum doesn't match.
+        DataError: the file is truncated, or a checksum doesn't match.
     """
     try:
         with opener(source.path) as plain:
@@ -67,20 +66,20 @@ def read_frames(source: Source, opener: Opener = local_open) -> Iterator[bytes]:
 
 def _record(stream: BinaryIO, head: bytes, number: int) -> bytes:
     if len(head) < 12:
-        raise EOFError(f"record {number} breaks off in its length")
+        raise EOFError(f"record {number} is truncated in its length")
     size, check = struct.unpack("<QI", head)
     if masked_crc(head[:8]) != check:
         raise EOFError(f"record {number} has a wrong checksum, so this is no TFRecord file, or a damaged one")
     body = _read(stream, size + 4)
     if len(body) < size + 4:
-        raise EOFError(f"record {number} breaks off: it says that it has {size} bytes")
+        raise EOFError(f"record {number} is truncated: it claims {size} bytes")
     if masked_crc(body[:size]) != struct.unpack("<I", body[size:])[0]:
         raise EOFError(f"record {number} has a wrong checksum")
     return body[:size]
 
 
 def _read(stream: BinaryIO, size: int) -> bytes:
-    """Up to ``size`` bytes; no more memory than there are, whatever a record says of its size."""
+    """Read up to ``size`` bytes, without allocating more than the file holds, whatever size a record claims."""
     parts = []
     while size > 0 and (part := stream.read(min(size, _PART))):
         parts.append(part)
@@ -94,13 +93,13 @@ def _values(feature: Any) -> list[Any] | None:
 
 
 def example_lists(record: bytes) -> Lists:
-    """Feature name to list of a serialized tf.Example."""
+    """Parse a tf.Example to lists by feature name."""
     features = _CLASSES["Example"].FromString(record).features.feature
     return {name: values for name, feature in features.items() if (values := _values(feature)) is not None}
 
 
 def sequence_example_lists(record: bytes) -> Lists:
-    """Feature name to list of a serialized tf.SequenceExample: its context, and one value per step of its lists.
+    """Parse a tf.SequenceExample to lists by feature name: its context, and one value per step of its feature lists.
 
     Raises:
         ValueError: a step of a feature list holds more than one value.
@@ -116,7 +115,7 @@ def sequence_example_lists(record: bytes) -> Lists:
 
 
 class _Collector:
-    """Gathers the records of a block into columns of one row per step."""
+    """Collects the records of a block as columns of one row per step."""
 
     def __init__(self, columns: Columns) -> None:
         self._columns = columns
@@ -130,12 +129,12 @@ class _Collector:
         self.seen: set[str] = set()
 
     def add(self, number: int, lists: Lists) -> None:
-        """Add a record, or the reason why it is none."""
+        """Add a record, or record why it is malformed."""
         self.seen.update(lists)
         lengths = {name: len(lists[name]) for name in self._lists if lists.get(name)}
         if len(set(lengths.values())) != 1:
-            found = ", ".join(f"{name} {length}" for name, length in lengths.items()) or "none"
-            problem = f"expected lists of one length, one value per step, received {found}"
+            received = ", ".join(f"{name} {length}" for name, length in lengths.items()) or "none"
+            problem = f"expected lists of one length, one value per step, received {received}"
             self.malformed += [Malformed(number, problem)] * max(lengths.values(), default=1)
             return
         (length,) = set(lengths.values())
@@ -152,22 +151,22 @@ class _Collector:
         self.rows += [number] * length
 
     def block(self) -> Block:
-        """The rows gathered."""
+        """Return the collected rows."""
         table = {name: _array(values) for name, values in self.values.items()}
         table[STEP] = pa.array(self.steps, pa.int64())
         return Block(pa.table(table), np.array(self.rows, np.int64), self.malformed)
 
 
 def _array(values: list[Any]) -> Any:
-    """Lists of bytes become binary, numbers int64 or float32, as they are stored; kinds that are mixed become text."""
+    """Convert bytes to binary, numbers to int64 or float32, as they are stored; mixed types to text."""
     kinds = {type(value) for value in values} - {type(None)}
     if len(kinds) > 1:
         values = [np.float32(value) if isinstance(value, float) else value for value in values]
-        return pa.array([None if each is None else _written(each) for each in values], pa.binary())
+        return pa.array([None if each is None else _as_text(each) for each in values], pa.binary())
     return pa.array(values, pa.int64() if kinds == {int} else pa.binary() if kinds == {bytes} else pa.float32())
 
 
-def _written(value: Any) -> bytes:
+def _as_text(value: Any) -> bytes:
     return value if isinstance(value, bytes) else str(value).encode()
 
 
@@ -178,10 +177,10 @@ def read_records(
     opener: Opener = local_open,
     block_records: int = BLOCK_RECORDS,
 ) -> Iterator[Block]:
-    """The blocks of a TFRecord file.
+    """Yield the blocks of a TFRecord file.
 
     Raises:
-        DataError: the file can't be read, or no record of it has a required feature.
+        DataError: the file can't be read, or none of its records has a required feature.
     """
     parse: Callable[[bytes], Lists] = example_lists if source.format == "example" else sequence_example_lists
     seen: set[str] = set()

@@ -1,1 +1,1 @@
-"""What became of every row and sequence: the ingestion report and the quarantine."""
+"""The ingestion report and the quarantine: counts of all rows and sequences, and the ones that were rejected."""

@@ -1,4 +1,4 @@
-"""What became of every row and sequence: counters that merge in any order and have to balance."""
+"""The ingestion report: counters of rows and sequences, which merge in any order and have to balance."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _place(record: dict[str, Any]) -> tuple:
 
 @dataclass
 class IngestionReport:
-    """Counters of one part of the work; ``merge_samples`` adds parts up, in any order, to the same report."""
+    """Counters of one part of an ingestion; ``merged`` sums parts, in any order, to the same report."""
 
     rows_read: int = 0
     rows_kept: int = 0
@@ -54,25 +54,25 @@ class IngestionReport:
             self.imputed.setdefault(reason, Counter())[column] += cells
 
     def widen_time_range(self, name: str, first: int | float, last: int | float) -> None:
-        """Widen the time range ``name`` (``rows`` or a split) to hold both times."""
+        """Widen the time range ``name`` (``read``, ``rows`` or a split) to include both times."""
         low, high = self.time_ranges.get(name, [first, last])
         self.time_ranges[name] = [min(low, first), max(high, last)]
 
     def add_examples(self, reason: str, records: Iterable[dict[str, Any]]) -> None:
-        """Remember the first few records of a reason, by file and row."""
+        """Keep the first few quarantine records of a reason, by file and row."""
         self.examples[reason] = heapq.nsmallest(EXAMPLES_KEPT, [*self.examples.get(reason, []), *records], key=_place)
 
     def sample_values(self, column: str, values: list[float]) -> None:
-        """Keep some of the different values of a column."""
+        """Keep a sample of the distinct values of a column."""
         self.value_samples[column] = merge_samples([*self.value_samples.get(column, []), *values])
 
     def add_spellings(self, column: str, spelled: Iterable[str]) -> None:
-        """Keep the first of the spellings of fractions; those of one number stand together."""
+        """Keep the first spellings of fractions, in alphabetical order, so that those of one number are adjacent."""
         if kept := sorted({*self.spellings.get(column, []), *spelled})[:SPELLINGS_KEPT]:
             self.spellings[column] = kept
 
     def add(self, other: IngestionReport) -> None:
-        """Add another part to this one."""
+        """Add another part's counters."""
         for part in dataclasses.fields(self):
             mine, theirs = getattr(self, part.name), getattr(other, part.name)
             if isinstance(mine, int):
@@ -97,7 +97,7 @@ class IngestionReport:
 
     @classmethod
     def merged(cls, parts: Iterable[IngestionReport]) -> IngestionReport:
-        """The sum of all parts; faults in alphabetical order."""
+        """Return the sum of all parts, with file errors in alphabetical order."""
         total = cls()
         for part in parts:
             total.add(part)
@@ -110,7 +110,7 @@ class IngestionReport:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> IngestionReport:
-        """The report that ``to_json`` wrote."""
+        """Parse the result of ``to_json``."""
         values = json.loads(text)
         for part in dataclasses.fields(cls):
             value = values[part.name]
@@ -122,5 +122,5 @@ class IngestionReport:
 
     @property
     def unbalanced(self) -> int:
-        """Rows read that are neither kept, quarantined nor dropped: 0, or ingestion has a bug."""
+        """Number of rows that were read but neither kept, quarantined nor dropped: not 0 means a bug."""
         return self.rows_read - self.rows_kept - self.quarantined.total() - self.dropped.total()

@@ -1,4 +1,4 @@
-"""Rows and windows that can't be used, with their reason: counted, and written down unless they are dropped."""
+"""The quarantine: unusable rows and windows with their reasons, counted, and recorded unless they are dropped."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Record = dict[str, Any]
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON can hold it: NaN becomes null, what JSON doesn't know becomes text."""
+    """Convert a value for JSON: NaN becomes null, values of other types text."""
     if isinstance(value, float) and not math.isfinite(value):
         return None if math.isnan(value) else str(value)
     return value if value is None or isinstance(value, int | float | str | bool) else str(value)
@@ -22,7 +22,7 @@ def plain(value: Any) -> Any:
 
 @dataclass
 class Quarantine:
-    """The report of one part of the work, and the lines of its quarantine."""
+    """Collects the ingestion report and the quarantine records (``lines``) of one part of an ingestion."""
 
     report: IngestionReport = field(default_factory=IngestionReport)
     lines: list[Record] = field(default_factory=list)
@@ -30,9 +30,9 @@ class Quarantine:
     def rows(
         self, action: str, reason: str, count: int, records: Callable[[], Iterable[Record]], *, file: str | None = None
     ) -> None:
-        """Take rows out: ``error`` and ``quarantine`` write records, ``drop`` only counts.
+        """Reject rows: ``error`` and ``quarantine`` record them, ``drop`` only counts them.
 
-        With ``file``, they are of this file and can't be used for what they hold themselves.
+        With ``file``, they count against this file, since their own values are invalid.
         """
         if not count:
             return
@@ -42,25 +42,25 @@ class Quarantine:
         self.report.quarantined[reason] += count
         if file is not None:
             self.report.quarantined_files[file] += count
-        self._write(action, reason, count, records)
+        self._record(action, reason, count, records)
 
     def sequences(self, action: str, reason: str, count: int, records: Callable[[], Iterable[Record]]) -> None:
-        """Take windows or sequences out whose rows other windows may still use."""
+        """Reject windows or sequences whose rows other windows may still use."""
         if not count:
             return
         if action == "drop":
             self.report.sequences_dropped[reason] += count
             return
         self.report.sequences_quarantined[reason] += count
-        self._write(action, reason, count, records)
+        self._record(action, reason, count, records)
 
-    def _write(self, action: str, reason: str, count: int, records: Callable[[], Iterable[Record]]) -> None:
-        written = [{"reason": reason, **record} for record in records()]
+    def _record(self, action: str, reason: str, count: int, records: Callable[[], Iterable[Record]]) -> None:
+        found = [{"reason": reason, **record} for record in records()]
         if action == "error":
             self.report.errors[reason] += count
-        self.report.add_examples(reason, written)
-        self.lines += written
+        self.report.add_examples(reason, found)
+        self.lines += found
 
     def json_lines(self) -> bytes:
-        """The quarantine's lines, ready to be written."""
+        """Return the records as JSON lines."""
         return "".join(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n" for line in self.lines).encode()

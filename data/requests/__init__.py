@@ -1,1 +1,1 @@
-"""Files and rows to predict from, by the same parsing and policies as in training."""
+"""Prediction requests from files and rows, with the parsing and policies of training."""

@@ -1,4 +1,4 @@
-"""The files or rows of a prediction request as tf.Examples, by the same parsing and policies as in training.
+"""Prediction requests: files or rows as tf.Examples, with the parsing and policies of training.
 
 >>> request = read_for_prediction([Path("new.csv")], dataset)  # doctest: +SKIP
 >>> stub.predict(request.examples)  # doctest: +SKIP
@@ -20,8 +20,8 @@ from noisy_gru.data.reading.reader import Reader
 from noisy_gru.data.reading.tables import Source
 from noisy_gru.data.report.ingestion_report import IngestionReport
 from noisy_gru.data.report.quarantine import Quarantine
-from noisy_gru.data.sequences.buckets import make_encoder
 from noisy_gru.data.sequences.chunks import pack, unpack
+from noisy_gru.data.sequences.encoding import Encoder
 from noisy_gru.data.sequences.gaps import Series
 from noisy_gru.data.sequences.rows import Rows
 from noisy_gru.data.sequences.sequence_ids import sequence_ids
@@ -40,9 +40,9 @@ NO_FUTURE = "future_missing"
 
 @dataclass(frozen=True)
 class PredictionInput:
-    """What a model is asked: ``ids`` and serialized tf.Examples of the same length, in the order of the files.
+    """Ids and serialized tf.Examples of the sequences to predict, in the order of the files.
 
-    ``unusable`` are the rows that are in no sequence, with their reason, file and row; ``report`` counts them.
+    ``unusable`` are the rejected rows, with reason, file and row; ``report`` counts them.
     """
 
     ids: list[str]
@@ -52,35 +52,34 @@ class PredictionInput:
 
 
 def read_for_prediction(paths: Sequence[Path], dataset: DatasetConfig) -> PredictionInput:
-    """Read files of the training formats: see ``read_sources``."""
+    """Read files of the training formats; see ``read_sources``."""
     names = list(dict.fromkeys(str(path) for path in paths))
     return read_sources([Source(name, name, format_of(name, dataset.data)) for name in names], dataset)
 
 
 def read_sources(sources: Sequence[Source], dataset: DatasetConfig) -> PredictionInput:
-    """Read files or tables in memory, which need neither labels nor splits nor targets that are no features.
+    """Read files or in-memory tables, which need neither labels nor splits, nor targets that aren't features.
 
-    Forecasting gives one window per entity, the latest. Rows at the end of an entity that hold nothing but columns
-    known in advance are its future, and have to reach the furthest horizon.
+    Forecasting uses one window per entity, the latest. Rows at the end of an entity with only columns known in advance
+    are its future, and must reach the furthest horizon.
 
     Raises:
-        DataError: a source can't be read or lacks a column, or a policy that says ``error`` has found a case.
+        DataError: a source can't be read or lacks a column, or an ``error`` policy applied.
     """
     quarantine = Quarantine()
     rows = read_rows(sources, dataset, quarantine)
-    found = _sequences(rows, dataset, quarantine) if rows is not None else None
+    sequences = _sequences(rows, dataset, quarantine) if rows is not None else None
     check_errors(quarantine.report)
-    if found is None:
+    if sequences is None:
         return PredictionInput([], [], quarantine.report, quarantine.lines)
-    encode = make_encoder(found, dataset, prediction=True)
-    order = input_order(found, sources)
-    return PredictionInput(
-        [found.ids[place] for place in order], [encode(place) for place in order], quarantine.report, quarantine.lines
-    )
+    sequences = sequences.take(input_order(sequences, sources))
+    encode = Encoder(sequences, dataset, prediction=True)
+    examples = [encode(place) for place in range(len(sequences))]
+    return PredictionInput(sequences.ids, examples, quarantine.report, quarantine.lines)
 
 
 def read_rows(sources: Sequence[Source], dataset: DatasetConfig, quarantine: Quarantine) -> Rows | None:
-    """The usable rows of all sources, without label and split; None if there are none."""
+    """Read the usable rows of all sources, without label and split; None if there are none."""
     reader = Reader(dataset, prediction=True)
     chunks: list[bytes] = []
     for source in sources:
@@ -89,11 +88,12 @@ def read_rows(sources: Sequence[Source], dataset: DatasetConfig, quarantine: Qua
     return unpack(chunks) if chunks else None
 
 
-def input_order(found: Sequences, sources: Sequence[Source]) -> list[int]:
-    """The places of sequences in the order in which their first steps were given."""
+def input_order(sequences: Sequences, sources: Sequence[Source]) -> np.ndarray:
+    """Return the indices of the sequences in the order of their first rows in the sources."""
     names = [source.name for source in sources]
-    given = np.array([names.index(name) for name in found.rows.file_names])
-    return np.lexsort((found.rows.row[found.start], given[found.rows.file[found.start]])).tolist()
+    rows = sequences.rows
+    given = np.array([names.index(name) for name in rows.file_names])
+    return np.lexsort((rows.row[sequences.start], given[rows.file[sequences.start]]))
 
 
 def _sequences(rows: Rows, dataset: DatasetConfig, quarantine: Quarantine) -> Sequences:
@@ -104,9 +104,9 @@ def _sequences(rows: Rows, dataset: DatasetConfig, quarantine: Quarantine) -> Se
 
 
 def _future_steps(series: Series, columns: Columns, horizon: int) -> np.ndarray:
-    """How many rows at the end of each series [S] hold nothing but columns known in advance.
+    """Count the rows at the end of each series, int64 [S], with only columns known in advance.
 
-    Where no feature is measured, and no target stands in the file either, it is the furthest horizon.
+    Without measured features and targets in the file, it is the furthest horizon.
     """
     rows = series.rows
     measured = np.zeros(len(rows), bool)
@@ -118,9 +118,9 @@ def _future_steps(series: Series, columns: Columns, horizon: int) -> np.ndarray:
     counts = []
     features = columns.past_only([*columns.numeric_features, *columns.categorical])
     for start, stop in zip(series.starts[:-1].tolist(), series.starts[1:].tolist(), strict=True):
-        found = measured[start:stop]
-        if found.any():
-            counts.append(int(found[::-1].argmax()))
+        past = measured[start:stop]
+        if past.any():
+            counts.append(int(past[::-1].argmax()))
         else:
             counts.append(stop - start if features else horizon)
     return np.array(counts, np.int64)
@@ -129,13 +129,13 @@ def _future_steps(series: Series, columns: Columns, horizon: int) -> np.ndarray:
 def _latest_windows(
     series: Series, dataset: DatasetConfig, task: ForecastingConfig, quarantine: Quarantine
 ) -> Sequences:
-    """One window for each series: the last ``input_length`` steps before its future, none of them beyond a gap."""
+    """Cut one window per series: the last ``input_length`` steps before its future, without a gap."""
     columns, rows = Columns.of(dataset, prediction=True), series.rows
     start, stop = series.starts[:-1], series.starts[1:]
     horizon = task.max_horizon if columns.known_in_advance else 0
     future = _future_steps(series, columns, horizon) if horizon else np.zeros(len(start), np.int64)
     end = stop - future
-    # The segment in which the past ends; at least one row of the past is there, or the series is too short anyway.
+    # The segment in which the past ends; without any past row the series is too short anyway.
     place = np.searchsorted(series.segments, np.maximum(end - 1, start), side="right") - 1
     past = end - np.maximum(series.segments[place], start)
     ahead = np.minimum(series.segments[place + 1], stop) - end

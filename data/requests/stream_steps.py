@@ -1,8 +1,8 @@
-"""The newest steps of running streams, as the signature `serving_step` takes them.
+"""New steps of running streams, as inputs of the signature `serving_step`.
 
 A stream is an entity whose earlier steps the model has read already. Parsing and policies are those of training; every
-usable row is a step, however few there are. Columns known in advance have no part in streams. Where `data.time.gaps`
-says so, a gap since the step before is filled, or starts the stream anew.
+usable row is a step, however few there are. Columns known in advance are not read. By `data.time.gaps`, a gap since the
+previous step is filled, or restarts the stream.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from noisy_gru.data.report.ingestion_report import IngestionReport
 from noisy_gru.data.report.quarantine import Quarantine
 from noisy_gru.data.requests.prediction_input import input_order, read_rows
 from noisy_gru.data.sequences.rows import Rows
-from noisy_gru.data.sequences.sequences import Sequences, count_kept, regular_series, taken
+from noisy_gru.data.sequences.sequences import Sequences, count_kept, regular_series
 from noisy_gru.data.values.parsing import format_times
 from noisy_gru.saved_model.tensor_names import tensor_names
 from noisy_gru.schema.config import DatasetConfig
@@ -32,79 +32,79 @@ Time = int | float
 
 @dataclass(frozen=True)
 class StreamSteps:
-    """N streams' new steps.
+    """New steps of N streams.
 
     ``tensors`` are `features` float32 [N, T, F], `lengths` int64 [N] and an object array [N, T] of bytes for each
     categorical feature; ``times`` the time of each stream's last step (None without `data.time`), in the unit of the
-    data set's times (nanoseconds for timestamps); ``anew`` bool [N] is True where a gap ends what was before.
+    data set's times (nanoseconds for timestamps); ``restarted`` bool [N] is True where a gap restarts the stream.
     ``unusable`` and ``report`` are as in ``PredictionInput``.
     """
 
     ids: list[str]
     tensors: dict[str, np.ndarray]
     times: list[Time | None]
-    anew: np.ndarray
+    restarted: np.ndarray
     report: IngestionReport
     unusable: list[dict[str, Any]]
 
 
 def read_stream_steps(
-    sources: Sequence[Source], dataset: DatasetConfig, before: Mapping[str, Time | None], channels: Sequence[str]
+    sources: Sequence[Source], dataset: DatasetConfig, last_times: Mapping[str, Time | None], channels: Sequence[str]
 ) -> StreamSteps:
-    """Read the new steps of streams.
+    """Read new steps of streams.
 
     Args:
         sources: files or tables of rows; without `data.time` the rows of an entity are in order.
         dataset: the configuration.
-        before: the time of the last step that was sent for each known stream.
-        channels: the numeric features in the order of the model's channels.
+        last_times: the time of the last step that was sent of each known stream.
+        channels: numeric features in the order of the model's channels.
 
     Returns:
-        The steps of each entity that has any. A row that isn't later than its stream's last step is unusable.
+        The steps of each entity that has any. Rows not later than their stream's last step are unusable.
 
     Raises:
-        DataError: a source can't be read or lacks a column, or a policy that says ``error`` has found a case.
+        DataError: a source can't be read or lacks a column, or an ``error`` policy applied.
     """
     quarantine = Quarantine()
     rows = read_rows(sources, dataset, quarantine)
-    found, anew = _steps(rows, dataset, before, quarantine) if rows is not None else (None, np.zeros(0, bool))
+    if rows is None:
+        check_errors(quarantine.report)
+        return StreamSteps([], {}, [], np.zeros(0, bool), quarantine.report, quarantine.lines)
+    sequences, restarted = _steps(rows, dataset, last_times, quarantine)
     check_errors(quarantine.report)
-    if found is None:
-        return StreamSteps([], {}, [], anew, quarantine.report, quarantine.lines)
-    order = np.array(input_order(found, sources), np.int64)
-    found = Sequences(
-        found.rows, found.start[order], found.stop[order], found.split, [found.ids[place] for place in order.tolist()]
-    )
-    times: list[Any] = found.rows.time[found.stop - 1].tolist() if dataset.data.time else [None] * len(found)
-    tensors = pad_sequences(found, dataset, channels)
-    return StreamSteps(found.ids, tensors, times, anew[order], quarantine.report, quarantine.lines)
+    order = input_order(sequences, sources)
+    sequences = sequences.take(order)
+    last = sequences.rows.time[sequences.stop - 1].tolist()
+    times: list[Any] = last if dataset.data.time else [None] * len(sequences)
+    tensors = pad_sequences(sequences, dataset, channels)
+    return StreamSteps(sequences.ids, tensors, times, restarted[order], quarantine.report, quarantine.lines)
 
 
 def _steps(
-    rows: Rows, dataset: DatasetConfig, before: Mapping[str, Time | None], quarantine: Quarantine
+    rows: Rows, dataset: DatasetConfig, last_times: Mapping[str, Time | None], quarantine: Quarantine
 ) -> tuple[Sequences, np.ndarray]:
     columns = Columns.of(dataset, prediction=True)
-    known = {name: time for name, time in before.items() if time is not None} if dataset.data.time else {}
-    rows = _without_late(rows, known, columns, quarantine)
+    known = {name: time for name, time in last_times.items() if time is not None} if dataset.data.time else {}
+    rows = _drop_late(rows, known, columns, quarantine)
     gaps = dataset.data.time.gaps if dataset.data.time else "ignore"
     if gaps != "ignore":
-        rows = _after_anchors(rows, known)
+        rows = _with_anchors(rows, known)
     series, _ = regular_series(rows, dataset, quarantine, prediction=True)
     rows, start, stop = series.rows, series.starts[:-1], series.starts[1:]
-    # An anchor is where its stream was: no step of it.
+    # Anchors are the known last steps: not new ones.
     anchored = rows.row[start] == 0
-    # Only the last part without a gap says how a stream stands.
+    # Only the last segment without a gap is in the stream's state.
     segment = series.segments[np.searchsorted(series.segments, stop - 1, side="right") - 1]
-    anew = segment > start
+    restarted = segment > start
     first = np.maximum(start + anchored, segment)
     good = stop > first
     count_kept(rows, start[good], stop[good], quarantine)
     ids = [rows.entities[code] for code in rows.entity[start].tolist()]
-    return taken(Sequences(rows, first, stop, np.zeros(len(start), np.int8), ids), good), anew[good]
+    return Sequences(rows, first, stop, np.zeros(len(start), np.int8), ids).take(good), restarted[good]
 
 
-def _without_late(rows: Rows, known: Mapping[str, Time], columns: Columns, quarantine: Quarantine) -> Rows:
-    """The rows that are later than the last step of their stream."""
+def _drop_late(rows: Rows, known: Mapping[str, Time], columns: Columns, quarantine: Quarantine) -> Rows:
+    """Quarantine rows that are not later than the last step of their stream."""
     if not any(name in known for name in rows.entities):
         return rows
     kind = columns.time_kind
@@ -124,8 +124,8 @@ def _without_late(rows: Rows, known: Mapping[str, Time], columns: Columns, quara
     return rows.take(~late)
 
 
-def _after_anchors(rows: Rows, known: Mapping[str, Time]) -> Rows:
-    """The rows, and before those of a known stream one at the time of its last step, without values and number."""
+def _with_anchors(rows: Rows, known: Mapping[str, Time]) -> Rows:
+    """Prepend to the rows of each known stream one at the time of its last step, without values and row number."""
     present = np.unique(rows.entity).tolist()
     anchors = [code for code in present if rows.entities[code] in known]
     if not anchors:
@@ -150,21 +150,21 @@ def _after_anchors(rows: Rows, known: Mapping[str, Time]) -> Rows:
     )
 
 
-def pad_sequences(found: Sequences, dataset: DatasetConfig, channels: Sequence[str]) -> dict[str, np.ndarray]:
-    """Sequences as the tensors of `serving_tensors`; zeros and empty strings after the end of each."""
-    rows, lengths = found.rows, (found.stop - found.start).astype(np.int64)
+def pad_sequences(sequences: Sequences, dataset: DatasetConfig, channels: Sequence[str]) -> dict[str, np.ndarray]:
+    """Pad sequences to the tensors of `serving_tensors`, with zeros and empty strings."""
+    rows, lengths = sequences.rows, (sequences.stop - sequences.start).astype(np.int64)
     axis = max(int(lengths.max(initial=0)), 1)
-    features = np.zeros((len(found), axis, len(channels)), np.float32)
+    features = np.zeros((len(sequences), axis, len(channels)), np.float32)
     result: dict[str, np.ndarray] = {"features": features, "lengths": lengths}
-    # For every step of every sequence its sequence, its place in there, and its row.
+    # Of every step: its sequence, its index in it, and its row.
     sequence = np.repeat(np.arange(len(lengths)), lengths)
     step = np.arange(len(sequence)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    row = np.repeat(found.start, lengths) + step
+    row = np.repeat(sequences.start, lengths) + step
     for channel, name in enumerate(channels):
         features[sequence, step, channel] = rows.numeric[name][row]
     for name, tensor in tensor_names(dataset.data).items():
         codes, texts = rows.categorical[name]
-        words = np.full((len(found), axis), b"", object)
-        words[sequence, step] = np.array([*(text.encode() for text in texts), b""], object)[codes[row]]
-        result[tensor] = words
+        values = np.full((len(sequences), axis), b"", object)
+        values[sequence, step] = np.array([*(text.encode() for text in texts), b""], object)[codes[row]]
+        result[tensor] = values
     return result

@@ -1,1 +1,1 @@
-"""Rows to sequences: buckets, gaps, windows, splits, and their tf.Examples."""
+"""Rows to sequences: buckets, duplicates, labels, gaps, windows, splits, and their tf.Examples."""

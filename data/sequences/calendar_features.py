@@ -1,4 +1,4 @@
-"""Features that are read off the clock: where in its day, week or year a step stands, as sine and cosine."""
+"""Calendar features: sine and cosine of a step's time within its day, week or year."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from noisy_gru.schema.config import CalendarName, FeatureConfig
 
 
 def cycle_fraction(time: np.ndarray, calendar: CalendarName) -> np.ndarray:
-    """The part of the cycle that has passed, float64 [N] in [0, 1); ``time`` int64 [N], nanoseconds since 1970 in UTC.
+    """Return the elapsed fraction of the cycle, float64 [N] in [0, 1), at ``time`` int64 [N], ns since 1970 in UTC.
 
     A day begins at midnight, a week on Monday, a year on 1 January (and has its own length).
     """
@@ -30,7 +30,7 @@ def cycle_fraction(time: np.ndarray, calendar: CalendarName) -> np.ndarray:
 
 
 def add_calendar_features(rows: Rows, features: Sequence[FeatureConfig]) -> Rows:
-    """The rows with the calendar features among ``features`` as float32 [N] columns; filled-in steps have them, too."""
+    """Add the calendar features among ``features`` as float32 [N] columns, also to filled-in steps."""
     found = {}
     for feature in features:
         if feature.calendar is not None:

@@ -1,9 +1,9 @@
-"""What Beam groups and moves: columnar chunks, one per bucket of entities and input block, as Arrow IPC bytes.
+"""Columnar chunks, the unit that Beam shuffles: one per entity bucket and input block, as Arrow IPC bytes.
 
 A chunk holds canonical columns: ``entity`` (text), ``time`` (int64 or float64), ``row`` (int64), ``n:<name>`` (float32,
 NaN where missing), ``c:<name>`` (text, empty where missing), ``label`` (text or float64) and ``split`` (int8, an index
-of SPLITS) where they apply. A bucket takes the place of a single entity, since one chunk of many short sequences costs
-as much as a chunk of one; an entity is always whole within its bucket.
+of SPLITS) where they apply. Chunks are grouped by buckets of entities instead of single entities, since a chunk of many
+short sequences costs as much as a chunk of one; all rows of an entity are in one bucket.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ _EXPANSION = {"csv": 0.6, "csv.gz": 2.0, "parquet": 1.5, "example": 1.5, "sequen
 
 
 def bucket_count(sizes: Iterable[tuple[str, int]]) -> int:
-    """How many buckets the files (format, bytes) are spread over: by their size alone, so that every run agrees."""
+    """Return the number of buckets for files (format, bytes): by size alone, so that it is reproducible."""
     total = sum(size * _EXPANSION[kind] for kind, size in sizes)
     return int(min(MOST_BUCKETS, total // BUCKET_BYTES + 1))
 
 
 def bucket_of(entity: str, buckets: int) -> int:
-    """The bucket of an entity."""
+    """Return the bucket of an entity, by hash."""
     return int.from_bytes(blake2b(entity.encode(), digest_size=8, person=b"bucket").digest(), "little") % buckets
 
 
 def pack(table: Any, file: str, buckets: int) -> Iterator[tuple[int, bytes]]:
-    """Cut a canonical table into one chunk per bucket; ``file`` is the name of the file its rows are from."""
+    """Cut a canonical table into one chunk per bucket; ``file`` is the name of its file."""
     if not table.num_rows:
         return
     table = table.combine_chunks().replace_schema_metadata({_FILE: file.encode()})
@@ -68,7 +68,7 @@ def _to_bytes(table: Any) -> bytes:
 
 
 def unpack(chunks: Iterable[bytes]) -> Rows:
-    """The rows of one bucket, in the order of file name and row number, whatever the order of the chunks."""
+    """Combine the chunks of a bucket to rows, ordered by file name and row number, whatever the chunks' order."""
     tables = [pa.ipc.open_stream(chunk).read_all() for chunk in chunks]
     tables.sort(key=lambda table: (table.schema.metadata[_FILE], table["row"][0].as_py()))
     names = sorted({table.schema.metadata[_FILE].decode() for table in tables})

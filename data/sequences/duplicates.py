@@ -1,4 +1,4 @@
-"""Rows with the same entity and time: exact copies go but one, and the policy decides on the others."""
+"""Rows with the same entity and time: exact copies are dropped, the policy decides about the others."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ EXACT, CONFLICT, ACROSS = "exact_duplicate", "duplicate_step", "duplicate_step_a
 
 
 def drop_duplicates(rows: Rows, action: str, time_kind: str, quarantine: Quarantine) -> Rows:
-    """The rows without a second one for any entity and time; in any order.
+    """Return rows, in any order, with at most one for each entity and time.
 
-    A row that stands in two splits would leak from one to the other, so it is a duplicate even if its values agree;
-    ``drop`` keeps it where it is needed most: test before eval before train.
+    A row in two splits would leak from one to the other, so it is a duplicate even if its values agree; ``drop`` keeps
+    the one of test before eval before train.
     """
     order = np.lexsort((rows.row, rows.file, rows.time, rows.entity))
     same = (np.diff(rows.entity[order]) == 0) & (np.diff(rows.time[order]) == 0)
@@ -48,7 +48,7 @@ def drop_duplicates(rows: Rows, action: str, time_kind: str, quarantine: Quarant
         out = np.sort(found["index"].to_numpy())
         keep[out] = False
         what = "in more than one split" if reason == ACROSS else "with other values"
-        problem = f"expected one row for each entity and time, received another one {what}"
+        problem = f"expected one row per entity and time, received another one {what}"
 
         def records(out: np.ndarray = out, problem: str = problem) -> list[dict[str, Any]]:
             return rows.records(out, time_kind, problem)

@@ -1,7 +1,7 @@
-"""Sequences as serialized tf.Examples, written in protobuf's wire format straight from NumPy buffers.
+"""Encode sequences as serialized tf.Examples, in protobuf's wire format straight from NumPy buffers.
 
-Building the messages through protobuf's Python objects takes most of the time of a run; the bytes are the same as those
-of ``tf.train.Example.SerializeToString(deterministic=True)``, which the tests hold them to.
+Building the messages with protobuf's Python objects would take most of a run's time. The bytes equal those of
+``tf.train.Example.SerializeToString(deterministic=True)``, which the tests compare them to.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ import numpy as np
 
 from noisy_gru.data.columns import SEQUENCE_ID, STEPS, Columns
 from noisy_gru.data.sequences.sequences import Sequences
+from noisy_gru.schema.config import DatasetConfig, ForecastingConfig
 
 _BYTES, _FLOAT, _INT64 = b"\x0a", b"\x12", b"\x1a"  # fields of tf.train.Feature
 
 
 def varint(value: int) -> bytes:
-    """A number as protobuf writes it."""
+    """Encode a number as protobuf's varint."""
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)
@@ -27,19 +28,19 @@ def varint(value: int) -> bytes:
 
 
 def delimited(payload: bytes) -> bytes:
-    """Field 1, length-delimited: a map entry, a list's packed values, a string of a list."""
+    """Encode field 1, length-delimited: a map entry, a list's packed values, a string of a list."""
     return b"\x0a" + varint(len(payload)) + payload
 
 
 class _Key:
-    """Writes the map entries of one feature; the bytes before the values depend on their length alone."""
+    """Encodes the map entries of a feature; the bytes before the values depend on their length alone."""
 
     def __init__(self, name: str, kind: bytes) -> None:
         self._name, self._kind = delimited(name.encode()), kind
         self._heads: dict[int, bytes] = {}
 
     def entry(self, values: bytes) -> bytes:
-        """The map entry of a list whose message body is ``values``."""
+        """Return the map entry of a list whose message body is ``values``."""
         size = len(values)
         head = self._heads.get(size)
         if head is None:
@@ -49,7 +50,7 @@ class _Key:
         return head + values
 
     def packed(self, raw: bytes) -> bytes:
-        """The map entry of packed values."""
+        """Return the map entry of packed values."""
         size = len(raw)
         head = self._heads.get(size)
         if head is None:
@@ -64,10 +65,12 @@ Writer = Callable[[int], bytes]
 
 
 class Encoder:
-    """Encodes the sequences of a bucket one by one, so that no more than one is held besides the columns."""
+    """Encodes the sequences of a bucket one by one, so that only one is held besides the columns."""
 
-    def __init__(self, sequences: Sequences, columns: Columns, horizon: int = 0) -> None:
-        """``horizon`` is the furthest horizon: so much longer are the lists of what is known in advance."""
+    def __init__(self, sequences: Sequences, dataset: DatasetConfig, *, prediction: bool = False) -> None:
+        """With ``prediction`` without labels. Lists of columns known in advance are longer by the furthest horizon."""
+        columns = Columns.of(dataset, prediction=prediction)
+        horizon = dataset.task.max_horizon if isinstance(dataset.task, ForecastingConfig) else 0
         self._sequences = sequences
         self._start, self._stop = sequences.start.tolist(), sequences.stop.tolist()
         rows = sequences.rows
@@ -79,14 +82,14 @@ class Encoder:
             ahead = horizon if name in columns.known_in_advance else 0
             writers[name] = self._categorical_writer(name, *rows.categorical[name], ahead)
         for name, values in sequences.horizon_values.items():
-            writers[name] = self._answer_writer(name, values)
+            writers[name] = self._horizon_writer(name, values)
         if columns.label is not None:
             writers[columns.label] = self._label_writer(columns.label)
-        # Protobuf's deterministic order of a map.
+        # Protobuf's deterministic order of map entries.
         self._writers = [writers[name] for name in sorted(writers, key=str.encode)]
 
     def __call__(self, place: int) -> bytes:
-        """The serialized tf.Example of one sequence."""
+        """Return the serialized tf.Example of a sequence."""
         return delimited(b"".join([write(place) for write in self._writers]))
 
     def _id_writer(self) -> Writer:
@@ -109,7 +112,7 @@ class Encoder:
         entries = [items[code] for code in codes.tolist()]
         return lambda place: key.entry(b"".join(entries[start[place] : stop[place] + ahead]))
 
-    def _answer_writer(self, name: str, values: np.ndarray) -> Writer:
+    def _horizon_writer(self, name: str, values: np.ndarray) -> Writer:
         key, width = _Key(name, _FLOAT), 4 * values.shape[1]
         raw = values.astype("<f4").tobytes()
         return lambda place: key.packed(raw[width * place : width * (place + 1)])

@@ -1,4 +1,4 @@
-"""Missing steps: filled in with missing values, or the places where a series is cut."""
+"""Gaps in time series: filled with missing values, or used to cut a series into segments."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from noisy_gru.schema.config import TimeConfig
 from noisy_gru.schema.errors import DataError
 
 OFF_GRID = "off_grid"
-# A gap this wide is a wrong time rather than missing steps.
+# A wider gap means a wrong time rather than missing steps.
 MOST_FILLED = 1_000_000
 MOST_FILLED_RATIO = 100
 _TOLERANCE = 1e-6
 
 
 def parse_frequency(time: TimeConfig) -> int | float | None:
-    """The distance between steps in the unit of times: nanoseconds for timestamps; None where it isn't given.
+    """Parse the distance between steps, in the unit of times (nanoseconds for timestamps); None if it isn't set.
 
     Raises:
-        DataError: the frequency is no positive fixed length of time.
+        DataError: the frequency is no positive fixed duration.
     """
     if time.frequency is None:
         return None
@@ -40,7 +40,7 @@ def parse_frequency(time: TimeConfig) -> int | float | None:
 
 
 def _no_frequency(time: TimeConfig) -> str:
-    expected = "a fixed length of time such as 1h or 15min" if time.kind == "timestamp" else "a positive number"
+    expected = "a fixed duration such as 1h or 15min" if time.kind == "timestamp" else "a positive number"
     if time.kind == "integer":
         expected = "a positive whole number"
     return f"data.time.frequency: expected {expected} (data.time.kind is {time.kind}), received {time.frequency!r}"
@@ -48,10 +48,10 @@ def _no_frequency(time: TimeConfig) -> str:
 
 @dataclass(frozen=True)
 class Series:
-    """Rows in order, cut into series.
+    """Sorted rows, grouped into series.
 
-    ``starts`` int64 [S + 1]: where each entity (in each split) begins. ``segments`` int64 [G + 1]: where each run
-    without a gap begins. ``grid`` int64 [N]: the step that a row is, within its series.
+    ``starts`` int64 [S + 1] are the first rows of the series (an entity in a split), ``segments`` int64 [G + 1] those
+    of the runs without a gap; both end with N. ``grid`` int64 [N] is a row's step number within its series.
     """
 
     rows: Rows
@@ -65,13 +65,13 @@ def _series_of(starts: np.ndarray) -> np.ndarray:
 
 
 def regularize(rows: Rows, time: TimeConfig | None, action: str, quarantine: Quarantine) -> Series:
-    """Series of sorted rows with their gaps filled, or cut, or left as they are.
+    """Group sorted rows into series, with gaps filled, cut, or ignored.
 
-    The grid of a series is a multiple of the frequency from the phase that most of its rows share; a row between two
-    grid steps is taken out by ``action``.
+    The grid of a series has the phase that most of its rows share; rows between two grid steps are rejected by
+    ``action``.
 
     Raises:
-        DataError: filling would make far more steps than there are rows.
+        DataError: filling would create far more steps than there are rows.
     """
     starts = rows.starts()
     frequency = parse_frequency(time) if time is not None and time.gaps != "ignore" else None
@@ -85,7 +85,7 @@ def regularize(rows: Rows, time: TimeConfig | None, action: str, quarantine: Qua
             OFF_GRID,
             int(off.sum()),
             lambda: rows.records(
-                np.flatnonzero(off), time.kind, f"expected a time on the grid of every {time.frequency} of its entity"
+                np.flatnonzero(off), time.kind, f"expected a time on its entity's grid of {time.frequency}"
             ),
         )
         rows, grid = rows.take(~off), grid[~off]
@@ -126,7 +126,7 @@ def _filled(rows: Rows, starts: np.ndarray, grid: np.ndarray, frequency: int | f
     if wide.any():
         place = int(np.flatnonzero(wide)[0])
         raise DataError(
-            f"entity {rows.entities[rows.entity[starts[place]]]}: {given[place]} rows span {lengths[place]} steps of "
+            f"entity {rows.entities[rows.entity[starts[place]]]}: {given[place]} rows cover {lengths[place]} steps of "
             "data.time.frequency, too many to fill. Correct the times or the frequency, or set data.time.gaps: split"
         )
     new_starts = np.concatenate([[0], np.cumsum(lengths)])
@@ -136,7 +136,7 @@ def _filled(rows: Rows, starts: np.ndarray, grid: np.ndarray, frequency: int | f
     to = new_starts[_series_of(starts)] + grid
     filled = np.ones(new_starts[-1], bool)
     filled[to] = False
-    # Every new row starts as a copy of its series' first row, and then loses what was measured.
+    # Every new row starts as a copy of its series' first row, without the measured values.
     out = rows.take(starts[series])
     steps = np.arange(len(out)) - new_starts[series]
     out.time[:] = (out.time + steps * frequency).astype(out.time.dtype)

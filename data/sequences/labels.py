@@ -1,4 +1,4 @@
-"""One label per series: rows agree on it, or the policies decide."""
+"""One label per series; the policies decide about missing and conflicting ones."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ MISSING, CONFLICTING = "missing_label", "conflicting_label"
 
 
 def resolve_labels(rows: Rows, policies: PoliciesConfig, time_kind: str, quarantine: Quarantine) -> Rows:
-    """Sorted rows whose label is that of their series; series without one label are taken out.
+    """Set each sorted row's label to that of its series; reject series without exactly one label.
 
-    A row without a label takes the one that the other rows of its series name.
+    A row without a label takes that of the other rows of its series.
     """
     if rows.label is None or not len(rows):
         return rows

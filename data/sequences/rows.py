@@ -1,4 +1,4 @@
-"""The rows of a bucket as NumPy columns, with the file and row each came from."""
+"""The rows of a bucket as NumPy columns, with their file and row number."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Rows:
         return len(self.entity)
 
     def take(self, which: np.ndarray) -> Rows:
-        """The rows of an index or a mask, in its order."""
+        """Select rows by an index or a mask, in its order."""
         label = self.label
         if label is not None:
             label = (label[0][which], label[1]) if isinstance(label, tuple) else label[which]
@@ -56,13 +56,13 @@ class Rows:
         )
 
     def sorted(self) -> Rows:
-        """By entity, split and time; ties by file and row."""
+        """Return the rows sorted by entity, split and time; ties by file and row."""
         split = np.zeros(len(self), np.int8) if self.split is None else self.split
         order = np.lexsort((self.row, self.file, self.time, split, self.entity))
         return self if np.array_equal(order, np.arange(len(self))) else self.take(order)
 
     def starts(self) -> np.ndarray:
-        """Where a series begins: another entity, or another split. int64, with N at the end."""
+        """Return the first row of each series (an entity in a split), int64 [S + 1], with N at the end."""
         if not len(self):
             return np.zeros(1, np.int64)
         new = self.entity[1:] != self.entity[:-1]
@@ -71,7 +71,7 @@ class Rows:
         return np.concatenate([[0], np.flatnonzero(new) + 1, [len(self)]])
 
     def label_text(self, index: int) -> str | float | None:
-        """The label of one row; None where it is missing."""
+        """Return the label of a row; None if it is missing."""
         if self.label is None:
             return None
         if isinstance(self.label, tuple):
@@ -80,7 +80,7 @@ class Rows:
         return plain(float(self.label[index]))
 
     def records(self, which: Iterable[int], time_kind: str, problem: str) -> list[Record]:
-        """What the quarantine says of these rows; steps that were filled in are none."""
+        """Return the quarantine records of rows, without filled-in steps."""
         index = np.asarray(list(which), np.int64)
         index = index[self.row[index] > 0]
         found = []

@@ -1,4 +1,4 @@
-"""The rows of a bucket become sequences: whole series for a label, windows for a forecast."""
+"""Sequences of a bucket's rows: whole series for classification and regression, windows for forecasting."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ TOO_SHORT, TOO_LONG = "too_short", "too_long"
 
 @dataclass(frozen=True)
 class Sequences:
-    """M sequences over the same rows.
+    """M sequences of the same rows.
 
-    ``start`` and ``stop`` int64 [M] bound each one's input steps, ``split`` int8 [M] indexes SPLITS. For forecasting,
+    ``start`` and ``stop`` int64 [M] bound their input steps, ``split`` int8 [M] indexes SPLITS. For forecasting,
     ``horizon_values`` holds float32 [M, horizons] by tf.Example key (targets and naive forecasts).
     """
 
@@ -44,11 +44,22 @@ class Sequences:
     def __len__(self) -> int:
         return len(self.start)
 
+    def take(self, which: np.ndarray) -> Sequences:
+        """Select sequences by an index or a mask, in its order."""
+        return Sequences(
+            self.rows,
+            self.start[which],
+            self.stop[which],
+            self.split[which],
+            np.array(self.ids, object)[which].tolist(),
+            {name: values[which] for name, values in self.horizon_values.items()},
+        )
+
 
 def regular_series(
     rows: Rows, dataset: DatasetConfig, quarantine: Quarantine, *, prediction: bool = False
 ) -> tuple[Series, np.ndarray]:
-    """Regular series with one label each, and the split of each series [S]."""
+    """Clean a bucket's rows to regular series with one label each; also return the split of each series [S]."""
     policies = dataset.data.policies
     kind = Columns.of(dataset, prediction=prediction).time_kind
     rows = drop_duplicates(rows, policies.duplicate_step, kind, quarantine).sorted()
@@ -66,7 +77,7 @@ def regular_series(
 
 
 def _with_entity(rows: Rows, dataset: DatasetConfig) -> Rows:
-    """The entity as a feature is known in filled-in steps, too."""
+    """Set the entity as a feature in filled-in steps, too."""
     name = dataset.data.entity
     if name not in rows.categorical:
         return rows
@@ -76,7 +87,7 @@ def _with_entity(rows: Rows, dataset: DatasetConfig) -> Rows:
 def whole_sequences(
     series: Series, split: np.ndarray, at: Boundaries | None, dataset: DatasetConfig, quarantine: Quarantine
 ) -> Sequences:
-    """One sequence for each series (for each segment where gaps cut), within the lengths that the data set allows."""
+    """Return one sequence per series (per segment if gaps cut), within the data set's limits of length."""
     data, rows = dataset.data, series.rows
     kind = data.time.kind if data.time else "integer"
     start, stop = series.segments[:-1], series.segments[1:]
@@ -130,7 +141,7 @@ def quarantine_ranges(
     problem: str,
     received: np.ndarray | None = None,
 ) -> None:
-    """Take the rows of some spans out; the problem ends with how many steps were ``received``, or are in the span."""
+    """Reject ranges of rows; the problem ends with the number of steps ``received``, by default the range's."""
     counts = stop - start if received is None else received
     for first, last, count in zip(start.tolist(), stop.tolist(), counts.tolist(), strict=True):
         which = np.arange(first, last)[rows.row[first:last] > 0]
@@ -139,7 +150,7 @@ def quarantine_ranges(
 
 
 def count_kept(rows: Rows, start: np.ndarray, stop: np.ndarray, quarantine: Quarantine) -> None:
-    """Count the rows of the spans as kept."""
+    """Count ranges of rows as kept."""
     if not len(start):
         return
     given = np.concatenate([[0], np.cumsum(rows.row > 0)])
@@ -149,23 +160,9 @@ def count_kept(rows: Rows, start: np.ndarray, stop: np.ndarray, quarantine: Quar
 
 
 def drop_outside_splits(sequences: Sequences, quarantine: Quarantine) -> Sequences:
-    """The sequences that are in a split; the others are counted as dropped."""
+    """Return the sequences that are in a split; count the others as dropped."""
     for code, reason in ((EMBARGO, "embargo"), (ACROSS_BOUNDARY, "across_split_boundary")):
         count = int((sequences.split == code).sum())
         if count:
             quarantine.report.sequences_dropped[reason] += count
-    return taken(sequences, sequences.split >= 0)
-
-
-def taken(sequences: Sequences, mask: np.ndarray) -> Sequences:
-    """The sequences of a mask [M]."""
-    if mask.all():
-        return sequences
-    return Sequences(
-        sequences.rows,
-        sequences.start[mask],
-        sequences.stop[mask],
-        sequences.split[mask],
-        [name for name, stays in zip(sequences.ids, mask.tolist(), strict=True) if stays],
-        {name: values[mask] for name, values in sequences.horizon_values.items()},
-    )
+    return sequences.take(sequences.split >= 0)

@@ -1,20 +1,25 @@
-"""The sequences of a bucket as gzipped TFRecord shards: the same input gives the same bytes."""
+"""From the chunks of a bucket to its gzipped TFRecord shards: the same input gives the same bytes."""
 
 from __future__ import annotations
 
 import gzip
 import io
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 
 import google_crc32c
 import numpy as np
 
 from noisy_gru.data.report.ingestion_report import IngestionReport
+from noisy_gru.data.report.quarantine import Quarantine
+from noisy_gru.data.sequences.chunks import unpack
 from noisy_gru.data.sequences.encoding import Encoder
-from noisy_gru.data.sequences.sequences import Sequences
-from noisy_gru.schema.config import SPLITS
+from noisy_gru.data.sequences.rows import Rows
+from noisy_gru.data.sequences.sequences import Sequences, regular_series, whole_sequences
+from noisy_gru.data.sequences.splits import Boundaries
+from noisy_gru.data.sequences.windows import training_windows
+from noisy_gru.schema.config import SPLITS, DatasetConfig, ForecastingConfig
 
 SHARD_BYTES = 128 << 20
 # Floats hardly compress: level 1 is three times as fast as the default, and a few percent larger.
@@ -22,27 +27,50 @@ COMPRESSION = 1
 
 
 def masked_crc(data: bytes) -> int:
-    """The checksum of TFRecord files."""
+    """Return the checksum of TFRecord files."""
     crc = google_crc32c.value(data)
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
 def frame_record(record: bytes) -> bytes:
-    """A record as a TFRecord file holds it."""
+    """Frame a record for a TFRecord file."""
     size = struct.pack("<Q", len(record))
     return b"".join([size, struct.pack("<I", masked_crc(size)), record, struct.pack("<I", masked_crc(record))])
 
 
 def shuffled_order(ids: list[str]) -> list[int]:
-    """The order in a shard: by the hash of the id, which is as good as shuffled and the same in every run."""
+    """Return the order in a shard, by the hash of the id: shuffled, and the same in every run."""
     keys = [blake2b(name.encode(), digest_size=8, person=b"order").digest() for name in ids]
     return sorted(range(len(ids)), key=lambda place: (keys[place], ids[place]))
+
+
+def build_sequences(rows: Rows, at: Boundaries | None, dataset: DatasetConfig, quarantine: Quarantine) -> Sequences:
+    """Build the sequences of a bucket's rows, for training and evaluation.
+
+    Args:
+        rows: all rows of some entities.
+        at: boundaries of a split by time; None for other splits.
+        dataset: the configuration.
+        quarantine: receives the rejected rows, and the counts.
+    """
+    series, split = regular_series(rows, dataset, quarantine)
+    if isinstance(dataset.task, ForecastingConfig):
+        return training_windows(series, split, at, dataset, quarantine)
+    return whole_sequences(series, split, at, dataset, quarantine)
+
+
+def bucket_shards(
+    chunks: Iterable[bytes], at: Boundaries | None, dataset: DatasetConfig, quarantine: Quarantine
+) -> Iterator[tuple[str, int, bytes]]:
+    """Yield split, number and gzipped bytes of each shard of a bucket; see ``build_sequences``."""
+    sequences = build_sequences(unpack(chunks), at, dataset, quarantine)
+    yield from encode_shards(sequences, Encoder(sequences, dataset), quarantine.report)
 
 
 def encode_shards(
     sequences: Sequences, encode: Encoder, report: IngestionReport, shard_bytes: int = SHARD_BYTES
 ) -> Iterator[tuple[str, int, bytes]]:
-    """Split, number and gzipped bytes of each shard; a split without sequences has none.
+    """Yield split, number and gzipped bytes of each shard; a split without sequences has none.
 
     A shard holds at most ``shard_bytes`` before compression, or one sequence.
     """

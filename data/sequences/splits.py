@@ -1,4 +1,4 @@
-"""Which split an entity, a sequence or a window belongs to: by hash of the entity, as given, or by time."""
+"""Assignment of entities, sequences and windows to splits: by hash of the entity, as given, or by time."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from hashlib import blake2b
 import numpy as np
 
 from noisy_gru.data.arrow import pa
+from noisy_gru.data.report.ingestion_report import IngestionReport
 from noisy_gru.data.sequences.gaps import parse_frequency
 from noisy_gru.data.sequences.rows import Rows
 from noisy_gru.data.values.parsing import parse_times
@@ -19,19 +20,19 @@ EMBARGO, ACROSS_BOUNDARY = -1, -2
 
 
 def without_splits(dataset: DatasetConfig) -> DatasetConfig:
-    """The configuration that keeps every sequence, whatever the splits."""
-    # A part of nothing keeps an embargo from taking any out.
+    """Return a configuration that keeps every sequence, whatever the splits."""
+    # A split by entities has no embargo, and a test part of (nearly) 0 no sequences.
     return dataset.model_copy(update={"splits": EntitySplitConfig(eval=0.0, test=1e-12)})
 
 
 def hash_fraction(entity: str, seed: int) -> float:
-    """A number in [0, 1) for an entity: the same in every run, evenly spread, another for another seed."""
+    """Hash an entity to a uniform number in [0, 1), reproducible for a seed."""
     digest = blake2b(entity.encode(), digest_size=8, key=str(seed).encode(), person=b"split").digest()
     return (int.from_bytes(digest, "little") >> 11) / 2**53
 
 
 def splits_of_series(rows: Rows, starts: np.ndarray, dataset: DatasetConfig) -> np.ndarray:
-    """The split of each series [S] where entities or files decide; all train where time decides."""
+    """Return the split of each series [S], by entities, files or column; all train if time decides."""
     config = dataset.splits
     first = starts[:-1]
     if isinstance(config, TimeSplitConfig) or not len(first):
@@ -44,7 +45,7 @@ def splits_of_series(rows: Rows, starts: np.ndarray, dataset: DatasetConfig) -> 
         split[parts < config.test] = TEST
         return split
     if rows.split is None:
-        raise DataError(f"splits.by: {config.by} needs a split for every row, received rows without one")
+        raise DataError(f"splits.by: {config.by} needs a split for every row, received rows without a split")
     split = rows.split[first].copy()
     split[(split == TRAIN) & (parts < config.eval_from_train)] = EVAL
     return split
@@ -52,7 +53,7 @@ def splits_of_series(rows: Rows, starts: np.ndarray, dataset: DatasetConfig) -> 
 
 @dataclass(frozen=True)
 class Boundaries:
-    """Where eval and test start, in the unit of times; eval is empty where both are equal."""
+    """Start times of eval and test, in the unit of times; equal ones leave eval empty."""
 
     eval: int | float
     test: int | float
@@ -66,10 +67,10 @@ def _at(value: str, key: str, time: TimeConfig) -> int | float:
 
 
 def split_boundaries(dataset: DatasetConfig, first: int | float, last: int | float) -> Boundaries:
-    """The boundaries of a split by time, given the first and last time of all rows.
+    """Return the boundaries of a split by time, given the first and last time of all rows.
 
     Raises:
-        DataError: a boundary is no time, or eval would start after test.
+        DataError: a boundary is no time, or eval starts after test.
     """
     config, time = dataset.splits, dataset.data.time
     if not isinstance(config, TimeSplitConfig) or time is None:
@@ -86,8 +87,15 @@ def split_boundaries(dataset: DatasetConfig, first: int | float, last: int | flo
     return Boundaries(start, test)
 
 
+def boundaries_from_report(report: IngestionReport, dataset: DatasetConfig) -> Boundaries | None:
+    """Return the boundaries of a split by time, from the report of all reading; None for other splits or no rows."""
+    if not isinstance(dataset.splits, TimeSplitConfig) or "read" not in report.time_ranges:
+        return None
+    return split_boundaries(dataset, *report.time_ranges["read"])
+
+
 def embargo_of(dataset: DatasetConfig) -> int:
-    """Steps left out between splits by time: as configured, by default the furthest horizon."""
+    """Return the steps left out between splits by time: as configured, by default the furthest horizon."""
     embargo = getattr(dataset.splits, "embargo", None)
     if embargo is not None:
         return embargo
@@ -95,14 +103,14 @@ def embargo_of(dataset: DatasetConfig) -> int:
 
 
 def splits_of_windows(time: np.ndarray, ends: np.ndarray, at: Boundaries, embargo: int) -> np.ndarray:
-    """The split of each window of one series, or EMBARGO.
+    """Return the split of each window of a series, or EMBARGO.
 
     Args:
         time: [n] times of the series, rising.
-        ends: [m] position of each window's last input step. A window belongs to the split in which this step stands.
+        ends: [m] position of each window's last input step, which decides the split.
         at: the boundaries.
-        embargo: windows that end this many steps or fewer before the next split are left out, so with at least the
-            furthest horizon no target of theirs stands in the next split.
+        embargo: windows that end at most this many steps before the next split are left out: with at least the
+            furthest horizon none of their targets is in the next split.
     """
     split = np.full(len(ends), TRAIN, np.int8)
     for boundary, after in ((at.eval, EVAL), (at.test, TEST)):
@@ -113,7 +121,7 @@ def splits_of_windows(time: np.ndarray, ends: np.ndarray, at: Boundaries, embarg
 
 
 def splits_of_ranges(first: np.ndarray, last: np.ndarray, at: Boundaries, dataset: DatasetConfig) -> np.ndarray:
-    """The split of whole sequences by their first and last times [m]; EMBARGO or ACROSS_BOUNDARY for neither."""
+    """Return the split of whole sequences by their first and last times [m], or EMBARGO or ACROSS_BOUNDARY."""
     steps = embargo_of(dataset)
     frequency = parse_frequency(dataset.data.time) if dataset.data.time else None
     if steps and frequency is None:

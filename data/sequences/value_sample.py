@@ -1,10 +1,10 @@
-"""A bounded sample of a data set's sequences by their values, to test later data against: no rows, no names.
+"""A bounded sample of a data set's values per sequence, the reference for drift tests; holds no rows and no ids.
 
 >>> sample = sample_values("artifacts/examples/12", "train", dataset)  # doctest: +SKIP
 >>> write_values("artifacts/report/12", sample)  # doctest: +SKIP
 
-Of each sequence it keeps, by numeric column, how many values are there and missing and where at most ``POINTS`` of
-their quantiles stand among ``EDGES`` quantiles of all; by categorical column, the counts of its commonest values.
+Of each sequence it keeps, by numeric column, the numbers of valid and missing values, and at most ``POINTS`` of their
+quantiles as ranks among ``EDGES`` quantiles of all values; by categorical column, the counts of the commonest values.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ POINTS = 16
 EDGES = 254
 # Sequences kept, fewer where there are so many columns that the file would have more than MOST_BYTES.
 MOST_SEQUENCES, FEWEST_SEQUENCES, MOST_BYTES = 2000, 64, 4 << 20
-# Names looked at to choose from.
+# Ids read to choose from.
 _LOOKED_AT = 100_000
 _COMMON = 32
 _OTHER = "\x00other"
@@ -41,16 +41,16 @@ _FORMAT = 1
 
 @dataclass(frozen=True, kw_only=True)
 class ValueSample:
-    """S sequences, those of an entity one after another in the order of time.
+    """A sample of S sequences, those of an entity adjacent and in the order of time.
 
     Attributes:
         numeric: names of the F numeric columns, the sequences' lengths the last of them.
         categorical: names of the C categorical columns.
         edges: by numeric column, rising values that divide all values; at most ``EDGES``.
         points: uint8 [S, F, POINTS], the number of edges at or below each quantile; 255 where there is none.
-        valid: int32 [S, F], values that are there.
-        missing: int32 [S, F + C], values that are missing, of the numeric columns and then of the categorical ones.
-        counts: by sequence and categorical column, how often each value occurs.
+        valid: int32 [S, F], numbers of valid values.
+        missing: int32 [S, F + C], numbers of missing values, of the numeric columns and then of the categorical ones.
+        counts: by sequence and categorical column, the count of each value.
         entity: int32 [S], a number for each entity.
     """
 
@@ -68,16 +68,16 @@ class ValueSample:
 
 
 def sample_values(folder: str, splits: str, dataset: DatasetConfig, like: ValueSample | None = None) -> ValueSample:
-    """The sample of the tf.Examples below a folder; the same data gives the same one.
+    """Sample the tf.Examples below a folder; deterministic for the same data.
 
     Args:
-        folder: of an ``examples`` artifact, of a file system that TFX knows.
+        folder: the ``examples`` artifact's, on any file system of TFX.
         splits: pattern of the splits' names, such as ``train`` or ``*``.
         dataset: their configuration.
         like: a sample whose edges are used in place of this one's own.
     """
     columns = Columns.of(dataset)
-    # What follows from the time or names the entity is meant to be another each time.
+    # Calendar features and the entity are expected to differ.
     numeric = [*columns.numeric_features, *(TARGET + target for target in columns.targets)]
     categorical = [name for name in columns.categorical if name != columns.entity]
     if columns.label is not None:
@@ -95,7 +95,7 @@ def sample_values(folder: str, splits: str, dataset: DatasetConfig, like: ValueS
 
 
 def write_values(folder: str, sample: ValueSample) -> None:
-    """Writes ``VALUES_FILE`` into a folder, of a file system that TFX knows."""
+    """Write ``VALUES_FILE`` into a folder, on any file system of TFX."""
     from tfx.dsl.io import fileio
 
     texts: dict[str, int] = {_OTHER: 0}
@@ -104,12 +104,12 @@ def write_values(folder: str, sample: ValueSample) -> None:
         for column, counts in enumerate(row):
             cells += [(place, column, texts.setdefault(text, len(texts)), count) for text, count in counts.items()]
     buffer = io.BytesIO()
-    # Names go as UTF-8 bytes: NumPy's own text arrays would lose zeros at their end.
+    # Names as UTF-8 bytes: NumPy's text arrays would lose trailing zeros.
     packed = {
         "format": np.array(_FORMAT),
-        "numeric": _lines(sample.numeric),
-        "categorical": _lines(sample.categorical),
-        "texts": _lines(texts),
+        "numeric": _encode_texts(sample.numeric),
+        "categorical": _encode_texts(sample.categorical),
+        "texts": _encode_texts(texts),
         "edges": np.concatenate([*sample.edges, np.empty(0)]),
         "edge_counts": np.array([len(each) for each in sample.edges], np.int32),
         "points": sample.points,
@@ -124,17 +124,17 @@ def write_values(folder: str, sample: ValueSample) -> None:
 
 
 def read_values(content: bytes, name: str) -> ValueSample:
-    """The sample in a file's content; ``name`` is the file's, for messages.
+    """Parse a sample file; ``name`` is the file's, for messages.
 
     Raises:
-        DataError: it is none.
+        DataError: the content is no sample.
     """
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
             if int(file["format"]) != _FORMAT:
                 raise DataError(f"{name} has the format {int(file['format'])}; expected {_FORMAT}. Update noisy-gru.")
-            numeric, categorical = _unlined(file["numeric"]), _unlined(file["categorical"])
-            texts, entity = _unlined(file["texts"]), file["entity"]
+            numeric, categorical = _decode_texts(file["numeric"]), _decode_texts(file["categorical"])
+            texts, entity = _decode_texts(file["texts"]), file["entity"]
             counts: list[list[dict[str, int]]] = [[{} for _ in categorical] for _ in entity]
             for place, column, text, count in file["cells"].tolist():
                 counts[place][column][texts[text]] = count
@@ -155,13 +155,13 @@ def read_values(content: bytes, name: str) -> ValueSample:
         ) from error
 
 
-def _lines(texts: Iterable[str]) -> np.ndarray:
-    """Texts as one array of bytes: each with its length before it, so that none is out of bounds."""
+def _encode_texts(texts: Iterable[str]) -> np.ndarray:
+    """Encode texts as one array of bytes, each preceded by its length."""
     encoded = [text.encode() for text in texts]
     return np.frombuffer(b"".join(b"%d:%s" % (len(each), each) for each in encoded), np.uint8)
 
 
-def _unlined(array: np.ndarray) -> list[str]:
+def _decode_texts(array: np.ndarray) -> list[str]:
     content, place, texts = array.tobytes(), 0, []
     while place < len(content):
         colon = content.index(b":", place)
@@ -180,7 +180,7 @@ class _Values:
 
 
 def _examples(folder: str, splits: str) -> Iterator[tuple[str, Any]]:
-    """Name and features of each sequence."""
+    """Yield id and features of each sequence."""
     import tensorflow as tf
     from tfx.dsl.io import fileio
 
@@ -201,23 +201,23 @@ def _names(folder: str, splits: str) -> list[str]:
 
 
 def _chosen(names: Sequence[str], most: int, dataset: DatasetConfig) -> dict[str, int]:
-    """Number of the entity by name of the sequence, whole entities by their hash; of windows, no two that overlap."""
+    """Choose whole entities by hash, and windows that don't overlap; return the entity's number by sequence id."""
     task = dataset.task
     of_entity: dict[str, list[tuple[tuple[float, str], str]]] = {}
     for name in names:
         entity, moment = split_sequence_id(name, dataset)
         of_entity.setdefault(entity, []).append((moment, name))
-    apart = -(-task.input_length // task.stride) if isinstance(task, ForecastingConfig) else 1
+    spacing = -(-task.input_length // task.stride) if isinstance(task, ForecastingConfig) else 1
     chosen: dict[str, int] = {}
     for number, entity in enumerate(sorted(of_entity, key=_hash)):
-        for name in _apart([name for _, name in sorted(of_entity[entity])], apart):
+        for name in _spaced([name for _, name in sorted(of_entity[entity])], spacing):
             chosen[name] = number
             if len(chosen) == most:
                 return chosen
     return chosen
 
 
-def _apart(names: Sequence[str], least: int) -> Iterator[str]:
+def _spaced(names: Sequence[str], least: int) -> Iterator[str]:
     """Windows of an entity, in the order of time, of which the next is at least so many further on.
 
     How many is chance, by the name. With equal gaps windows of a day would all begin at the same hour, and data that
@@ -260,7 +260,7 @@ def _values(features: Any, numeric: Sequence[str], categorical: Sequence[str]) -
 
 
 def _quantiles(values: np.ndarray) -> np.ndarray:
-    """At most ``POINTS`` of sorted values, evenly over their ranks."""
+    """Return at most ``POINTS`` of sorted values, evenly spaced by rank."""
     if len(values) <= POINTS:
         return values
     return values[((np.arange(POINTS) + 0.5) * len(values) / POINTS).astype(int)]

@@ -1,7 +1,7 @@
-"""Windows of a forecast: cut from the start of each history, with targets and naive forecasts.
+"""Windows for forecasting, cut from the start of each history, with targets and naive forecasts.
 
-The first window of a series (of a segment, where gaps cut) ends at its step ``input_length``, and every ``stride``
-steps another one follows: new rows at the end add windows and change none.
+The first window of a series (of a segment if gaps cut) ends at its step ``input_length``, and another follows every
+``stride`` steps: new rows at the end add windows and change none.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from noisy_gru.data.sequences.sequences import (
     count_kept,
     drop_outside_splits,
     quarantine_ranges,
-    taken,
 )
 from noisy_gru.data.sequences.splits import Boundaries, embargo_of, splits_of_windows
 from noisy_gru.schema.config import DatasetConfig, ForecastingConfig
@@ -29,7 +28,7 @@ MISSING_LABEL = "missing_label"
 
 
 def window_ends(segments: np.ndarray, task: ForecastingConfig) -> np.ndarray:
-    """Row of the last input step of each window [M], for segments that begin at [G + 1]."""
+    """Return the row of each window's last input step, int64 [M], for segments that begin at [G + 1]."""
     ends = [
         np.arange(start + task.input_length - 1, stop - task.max_horizon, task.stride)
         for start, stop in zip(segments[:-1].tolist(), segments[1:].tolist(), strict=True)
@@ -38,7 +37,7 @@ def window_ends(segments: np.ndarray, task: ForecastingConfig) -> np.ndarray:
 
 
 def horizon_values(series: Series, ends: np.ndarray, task: ForecastingConfig) -> dict[str, np.ndarray]:
-    """Targets and naive forecasts float32 [M, horizons] by tf.Example key; nothing after ``ends`` is in a forecast."""
+    """Return targets and naive forecasts, float32 [M, horizons], by tf.Example key; forecasts read up to ``ends``."""
     horizons = np.array(task.horizons)
     found: dict[str, np.ndarray] = {}
     seasonal = _seasonal_rows(series, ends, horizons, task.season_length) if task.season_length else None
@@ -52,11 +51,11 @@ def horizon_values(series: Series, ends: np.ndarray, task: ForecastingConfig) ->
 
 
 def _seasonal_rows(series: Series, ends: np.ndarray, horizons: np.ndarray, season: int) -> np.ndarray:
-    """Row one season before each horizon (more seasons where that is not yet known) [M, horizons]; -1 for none."""
+    """Return the row one season before each horizon (more, if that is unknown yet) [M, horizons]; -1 for none."""
     owner = np.searchsorted(series.starts, ends, side="right") - 1
     back = horizons - season * np.ceil(horizons / season).astype(np.int64)
     wanted = series.grid[ends][:, None] + back
-    # Entity and step in one rising number, so that one search finds the row of a step even where gaps cut.
+    # Series and step as one rising number, so that one search finds a step's row even across gaps.
     width = int(series.grid.max(initial=0)) + 1
     every = np.repeat(np.arange(len(series.starts) - 1), np.diff(series.starts)) * width + series.grid
     key = owner[:, None] * width + wanted
@@ -67,7 +66,7 @@ def _seasonal_rows(series: Series, ends: np.ndarray, horizons: np.ndarray, seaso
 def training_windows(
     series: Series, split: np.ndarray, at: Boundaries | None, dataset: DatasetConfig, quarantine: Quarantine
 ) -> Sequences:
-    """All windows of all series that are in a split and whose targets are known."""
+    """Cut all windows of all series that are in a split and have all targets."""
     task, time, rows = dataset.task, dataset.data.time, series.rows
     if not isinstance(task, ForecastingConfig) or time is None:
         raise TypeError(f"windows are cut for forecasting, received the task {task.kind}")
@@ -118,4 +117,4 @@ def _with_targets(found: Sequences, dataset: DatasetConfig, quarantine: Quaranti
             for place in np.flatnonzero(missing).tolist()
         ],
     )
-    return taken(found, ~missing)
+    return found.take(~missing)

@@ -1,1 +1,1 @@
-"""Values of cells: numbers, times, canonical text, precision, and the sample that drift is measured against."""
+"""Cell values: parsing of numbers and times, normalized text, float32 precision."""

@@ -1,7 +1,7 @@
-"""Arrow columns of any type become numbers or times, with a mask of the cells that are none.
+"""Parse Arrow columns of any type to numbers or times, with a mask of the unparsable cells.
 
-What becomes of a cell depends on nothing but this cell: columns are read at once where that is fast, and by the same
-rule. `texts` does it for texts.
+The result for a cell depends on this cell alone: the vectorized paths follow the same rules as the scalar ones.
+`text_normalization` parses texts.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import pandas as pd
 
 from noisy_gru.data.arrow import pa, pc
 
-# What stands for "no value" in a column of numbers that was read as text, in any case: what pandas takes for it.
+# Spellings of a missing value in a numeric column of text, in any case: those of pandas.
 NULL_TEXTS = ("", "#n/a", "#n/a n/a", "#na", "-1.#ind", "-1.#qnan", "1.#ind", "1.#qnan", "<na>", "n/a", "na", "null")
 NULL_TEXTS += ("none", "nan", "-nan", "+nan")
 BOOLEANS = {"true": 1, "false": 0}
 
 _NULLS = pa.array(sorted({spelling for text in NULL_TEXTS for spelling in (text, text.upper(), text.title(), "NaN")}))
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|[+-]?(?i:inf|infinity)")
-# Numbers and whole numbers that Arrow reads as Python does.
+# Numbers and integers that Arrow parses as Python does.
 _PLAIN = r"^-?[0-9]{1,15}(\.[0-9]{0,15})?([eE][+-]?[0-9]{1,2})?$"
 _PLAIN_INTEGER = r"^-?[0-9]{1,18}$"
 _DATE = r"[0-9]{4}-[0-9]{1,2}(?:-[0-9]{1,2})?|[0-9]{4}/[0-9]{1,2}/[0-9]{1,2}|(?:[0-9]{8}|[0-9]{4})(?:\.0+)?"
@@ -36,11 +36,11 @@ Array = Any  # pa.Array or pa.ChunkedArray: pyarrow has no type stubs.
 
 
 class ColumnTypeError(TypeError):
-    """A whole column has a type that can't hold what it should."""
+    """A column's type can't hold the expected values."""
 
 
 def flatten(array: Array) -> tuple[Array, np.ndarray]:
-    """One plain array: chunks joined, encodings undone, text of any kind as strings; and a mask [N] of no UTF-8."""
+    """Return one plain array (chunks joined, decoded, texts as strings) and a mask [N] of cells that aren't UTF-8."""
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks()
         if isinstance(array, pa.ChunkedArray):  # no chunk at all
@@ -75,7 +75,7 @@ def _decoded(value: bytes | None) -> tuple[str | None, bool]:
 
 
 def parse_number(text: str) -> float | None:
-    """The number that a text spells, NaN where it stands for none, None where it is something else."""
+    """Parse a number: NaN for a missing value, None for any other text."""
     text = text.strip()
     lower = text.lower()
     if lower in NULL_TEXTS:
@@ -86,7 +86,7 @@ def parse_number(text: str) -> float | None:
 
 
 def parse_integer(text: str) -> int | None:
-    """The whole number within int64 that a text spells, or None."""
+    """Parse an integer within int64; None for any other text."""
     text = text.strip()
     if text.lower() in BOOLEANS:
         return BOOLEANS[text.lower()]
@@ -100,7 +100,7 @@ def parse_integer(text: str) -> int | None:
 
 
 def parse_numbers(array: Array) -> tuple[np.ndarray, np.ndarray]:
-    """Float64 values [N], NaN where missing or unparsable, and a mask [N] of the unparsable.
+    """Return float64 values [N], NaN where missing or unparsable, and a mask [N] of the unparsable.
 
     Raises:
         ColumnTypeError: the column's type holds no numbers.
@@ -124,7 +124,7 @@ def _numbers_from_text(array: Array) -> tuple[np.ndarray, np.ndarray]:
     bad = np.zeros(len(array), bool)
     try:
         values = text.cast(pa.float64()).to_numpy(zero_copy_only=False)
-        rest = np.isnan(values) & text.is_valid().to_numpy(zero_copy_only=False)  # Arrow knows more spellings of NaN
+        rest = np.isnan(values) & text.is_valid().to_numpy(zero_copy_only=False)  # Arrow accepts more spellings of NaN
     except pa.ArrowInvalid:
         plain = pc.fill_null(pc.match_substring_regex(text, _PLAIN), False)
         values = pc.if_else(plain, text, None).cast(pa.float64()).to_numpy(zero_copy_only=False)
@@ -138,12 +138,12 @@ def _numbers_from_text(array: Array) -> tuple[np.ndarray, np.ndarray]:
 
 
 def parse_times(array: Array, kind: str) -> tuple[np.ndarray, np.ndarray]:
-    """Times [N] and a mask [N] of the missing or unparsable.
+    """Return times [N] and a mask [N] of the missing or unparsable.
 
     ``integer`` gives int64, ``float`` finite float64, ``timestamp`` int64 nanoseconds since 1970 in UTC.
 
     Raises:
-        ColumnTypeError: the column's type can't be read as this kind of time.
+        ColumnTypeError: the column's type can't be parsed as this kind of time.
     """
     array, _ = flatten(array)
     if kind == "timestamp":
@@ -155,7 +155,7 @@ def parse_times(array: Array, kind: str) -> tuple[np.ndarray, np.ndarray]:
     if kind == "integer":
         return _integers(array)
     values, bad = parse_numbers(array)
-    if array.type in (pa.float16(), pa.float32()):  # 0.1, as a text would have it, and not the float64 next to it
+    if array.type in (pa.float16(), pa.float32()):  # 0.1 as in text, not the nearest float64
         values = array.to_numpy(zero_copy_only=False).astype(str).astype(np.float64)
     bad = bad | ~np.isfinite(values)
     return np.where(bad, 0.0, values) + 0.0, bad
@@ -170,7 +170,7 @@ def _integers(array: Array) -> tuple[np.ndarray, np.ndarray]:
         values = array.to_numpy(zero_copy_only=False)
         values = values.astype(np.float32) if kind == pa.float16() else values
         with np.errstate(invalid="ignore"):
-            # Beyond this, what a CSV writer writes is not all digits of the number.
+            # Beyond this, CSV writers don't write all digits.
             exact = (np.abs(values) < (2**53 if kind == pa.float64() else 2**24)) & (values % 1 == 0)
             found = np.where(exact, values, 0).astype(np.int64)
         rest = ~exact & np.isfinite(values)
@@ -202,7 +202,7 @@ def _timestamps(array: Array) -> tuple[np.ndarray, np.ndarray]:
         bad = array.is_null().to_numpy(zero_copy_only=False)
         plain = array.cast(pa.int32()) if pa.types.is_date32(kind) else array
         values = pc.fill_null(plain.cast(pa.int64()), 0).to_numpy(zero_copy_only=False)
-        most = _HIGHEST // unit  # what is beyond has no nanoseconds in int64
+        most = _HIGHEST // unit  # beyond it, nanoseconds overflow int64
         bad = bad | (values < -most) | (values > most)
         return np.where(bad, 0, values) * unit, bad
     if pa.types.is_floating(kind):
@@ -223,7 +223,7 @@ def _timestamps_from_text(array: Array) -> tuple[np.ndarray, np.ndarray]:
     day = pc.replace_substring_regex(found.field("day"), r"\.0+$", "")
     clock, zone = found.field("clock"), found.field("zone")
     moment = pc.if_else(pc.equal(clock, ""), day, pc.binary_join_element_wise(day, clock, "T"))
-    # Without their zones: pandas would read a time without one in the zone of the value before it.
+    # Without zones: pandas would parse a time without one in the zone of the previous value.
     parsed = pd.to_datetime(pd.Series(moment.to_pylist(), dtype=object), format="ISO8601", errors="coerce")
     stamps = parsed.to_numpy(dtype="datetime64[ns]")
     valid = found.is_valid().to_numpy(zero_copy_only=False)
@@ -238,7 +238,7 @@ def _timestamps_from_text(array: Array) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _offset(zone: str) -> int | None:
-    """Nanoseconds that a zone is ahead of UTC; None for a zone that can't be."""
+    """Return the offset of a zone from UTC in nanoseconds; None for an invalid zone."""
     if zone in ("", "z", "Z"):
         return 0
     hours, minutes = int(zone[1:3]), int(zone[-2:]) if len(zone) > 3 else 0
@@ -248,7 +248,7 @@ def _offset(zone: str) -> int | None:
 
 
 def format_times(values: np.ndarray, kind: str) -> list[str]:
-    """How times stand in window ids and in the report: ISO 8601 with ``Z`` for timestamps, else the number."""
+    """Format times for sequence ids and reports: ISO 8601 with ``Z`` for timestamps, else numbers."""
     if kind != "timestamp":
         numbers_ = values.astype(float).tolist() if kind == "float" else values.tolist()
         return [_number_text(value) if kind == "float" else str(value) for value in numbers_]

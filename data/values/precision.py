@@ -1,10 +1,10 @@
-"""Columns whose values lie so far from zero that float32, in which models read them, makes one of many.
+"""Loss of precision in float32, which models read: columns whose values are far from zero and close together.
 
 >>> kept = sample(1.7e9 + np.arange(40.0))
 >>> finding("seen", kept).lost
 39
 
-Seconds since 1970 are such: near 1.7e9, float32 has every 128th whole number.
+Seconds since 1970 are an example: near 1.7e9, float32 has every 128th integer.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from noisy_gru.schema.errors import DataError
 
 ROWS_LOOKED_AT = 4096
 KEPT = 64
-# Values nearer to each other than this part of them are the rounding of float64 arithmetic, not different.
+# Values that differ by less than 2 ** -40 of them differ by the rounding of float64 arithmetic.
 _BITS = 40
-# With fewer float32 numbers between the lowest and the highest value, an offset is worth it, and helps.
+# With fewer float32 numbers between the lowest and the highest value, an offset is required.
 _FEWEST_STEPS = 1024
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
 @dataclass(frozen=True)
 class PrecisionLoss:
-    """Of ``values`` different values that were looked at, float32 makes ``lost`` fewer.
+    """The loss of a column in float32: of ``values`` distinct sample values, ``lost`` become equal to another.
 
-    ``steps`` is how many float32 numbers apart the lowest and the highest are, ``offset`` what to subtract.
+    ``step`` is the distance of float32 numbers there, ``steps`` the range of the values in it, ``offset`` a remedy.
     """
 
     column: str
@@ -42,7 +42,7 @@ class PrecisionLoss:
 
     @property
     def is_severe(self) -> bool:
-        """Whether hardly anything is left of the column, which an offset would keep."""
+        """Whether the column is nearly constant in float32, and an offset would prevent it."""
         return self.steps < _FEWEST_STEPS
 
     def __str__(self) -> str:
@@ -55,14 +55,14 @@ class PrecisionLoss:
 def sample_distinct(values: np.ndarray) -> list[float]:
     """Return some distinct values of a column float64 [N]; ``merge_samples`` makes one fair sample of several."""
     some = values[:ROWS_LOOKED_AT]
-    some = some[np.abs(some) <= np.finfo(np.float32).max]  # what is beyond is infinite, and no row of a model
+    some = some[np.abs(some) <= np.finfo(np.float32).max]  # beyond it, values are infinite
     mantissa, exponent = np.frexp(some)
     some = np.unique(np.ldexp(np.round(np.ldexp(mantissa, _BITS)), exponent - _BITS)) + 0.0
     return merge_samples(some.tolist())
 
 
 def merge_samples(values: list[float]) -> list[float]:
-    """Those of different values whose bits are the lowest when mixed: the same ones in whatever order they come."""
+    """Sample distinct values by the hash of their bits, independent of their order."""
     array = np.array(sorted(set(values)))
     bits = array.view(np.uint64)
     bits = (bits ^ (bits >> np.uint64(33))) * _MIX
@@ -71,7 +71,7 @@ def merge_samples(values: list[float]) -> list[float]:
 
 
 def precision_loss(column: str, values: list[float]) -> PrecisionLoss | None:
-    """What float32 loses of a column, where it is half of the sample's values or more."""
+    """Return the loss of a column if it is at least half of the sample's values."""
     array = np.array(values)
     if len(array) < 2:
         return None
@@ -85,38 +85,38 @@ def precision_loss(column: str, values: list[float]) -> PrecisionLoss | None:
 
 
 def suggest_offset(values: np.ndarray) -> float:
-    """A round number below finite values, of the size of their spread."""
+    """Return a round number below all values, on the scale of their range."""
     low, spread = float(values.min()), float(np.ptp(values)) or 1.0
     unit = 10.0 ** np.ceil(np.log10(spread))
     return float(np.floor(low / unit) * unit)
 
 
 def precision_losses(samples: Mapping[str, list[float]]) -> list[PrecisionLoss]:
-    """Of all columns, in alphabetical order."""
+    """Return the losses of all columns, in alphabetical order."""
     found = [precision_loss(name, values) for name, values in sorted(samples.items())]
     return [each for each in found if each is not None]
 
 
 def check_precision(samples: Mapping[str, list[float]], dataset: DatasetConfig) -> None:
-    """Refuse data of which float32 leaves hardly anything.
+    """Reject columns that are nearly constant in float32.
 
     Args:
-        samples: for each column what ``merge_samples`` gives of all its values.
+        samples: for each column the result of ``merge_samples`` for all its values.
         dataset: the configuration.
 
     Raises:
-        DataError: with the columns and what to do.
+        DataError: names the columns and the remedy.
     """
     severe = [each for each in precision_losses(samples) if each.is_severe]
     if not severe:
         return
     task = dataset.task
-    answers = task.targets if isinstance(task, ForecastingConfig) else [task.label]
+    predicted = task.targets if isinstance(task, ForecastingConfig) else [task.label]
     lines = []
     for each in severe:
         remedy = (
-            "it is to be predicted, so subtract a constant from it in the data, or predict its differences"
-            if each.column in answers
+            "it is predicted, so subtract a constant from it in the data, or predict its differences"
+            if each.column in predicted
             else f"give the feature an offset: {{name: {each.column}, offset: {each.offset:.17g}}}"
         )
         lines.append(f"{each}: {remedy}")

@@ -1,10 +1,10 @@
-"""One text for a value, however it is stored: ids, classes and categories of any file, and of rows in memory.
+"""Normalized text of ids, classes and categories: the same for a value in every file format and in memory.
 
 >>> [normalize_text(text) for text in ("1.50", "1e-07", "True", "2020-01-01 00:00:00", "007", "up\\n")]
 ['1.5', '1e-07', 'true', '2020-01-01', '007', 'up\\n']
 
-A stored number, Boolean, date or time first becomes what a CSV writer (pandas', Arrow's) writes of it; then all
-spellings that such writers have for one value become one. Any other text stays as it is, blanks and line ends included.
+A stored number, Boolean, date or time is formatted as CSV writers (pandas, Arrow) do; then all their spellings of one
+value are unified. Any other text stays as it is, blanks and line ends included.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ import numpy as np
 from noisy_gru.data.arrow import pa, pc
 from noisy_gru.data.values.parsing import BOOLEANS, Array, ColumnTypeError, flatten
 
-# A fraction, or an exponent with a sign: no writer of numbers makes "1e5", but there are such codes. No leading zeros.
+# A fraction, or an exponent with a sign: no CSV writer makes "1e5", but codes look like it. No leading zeros.
 _NUMBER = r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-][0-9]{1,3})?"
 _MOMENT = r"([0-9]{4}-[0-9]{2}-[0-9]{2})[ T]([0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,9}))?(Z|[+-][0-9]{2}:?[0-9]{2})?"
 _TIME_OF_DAY = r"([0-9]{2}:[0-9]{2}:[0-9]{2})\.([0-9]{1,9})"
 _FEWER_DIGITS = 4
-_BEYOND = "<value out of range"  # what Arrow writes of a moment that has no year of its own
-# RE2 and Python's re read all of them alike.
+_BEYOND = "<value out of range"  # Arrow's text of a timestamp beyond the calendar
+# RE2 and Python's re agree on all of them.
 _SPELLED = rf"^(?:{_NUMBER}|{_MOMENT}|{_TIME_OF_DAY}|(?i:{'|'.join(BOOLEANS)}))$"
 _FRACTION = r"^-?(?:0|[1-9][0-9]*)\.[0-9]*[1-9][0-9]*$"
 _IS_NUMBER, _IS_MOMENT, _IS_TIME_OF_DAY = (re.compile(pattern) for pattern in (_NUMBER, _MOMENT, _TIME_OF_DAY))
@@ -34,7 +34,7 @@ _WHOLE = re.compile(r"[0-9]+|-[1-9][0-9]*")
 
 
 def normalize_text(text: str) -> str:
-    """The one text for all that CSV writers write of a value; any other text as it is."""
+    """Unify all spellings of CSV writers for a value; return any other text as it is."""
     if _WHOLE.fullmatch(text):
         return text
     if _IS_NUMBER.fullmatch(text):
@@ -50,7 +50,7 @@ def normalize_text(text: str) -> str:
 
 
 def _number(text: str) -> str:
-    """Whole numbers below 2^64 in full, others as Python writes a float, with all their digits."""
+    """Format integers below 2^64 in full, others like Python's floats, with all their digits."""
     try:
         value = Decimal(text)
     except InvalidOperation:  # an exponent beyond what decimals have
@@ -73,9 +73,9 @@ def _number(text: str) -> str:
 
 
 def _single(value: Decimal) -> Decimal:
-    """The short digits of a float32 that was written as a float64: Python and JSON make 0.10000000149011612 of 0.1.
+    """Return the short digits of a float32 that was written as a float64: Python and JSON write 0.10000000149011612.
 
-    A decimal such as 171899.875, which float32 has as well, is no such number: its digits hardly get fewer.
+    A decimal such as 171899.875, which float32 represents exactly, is kept: its digits would hardly be fewer.
     """
     double = float(value)
     with np.errstate(over="ignore", under="ignore"):
@@ -88,7 +88,7 @@ def _single(value: Decimal) -> Decimal:
 
 
 def _moment(text: str, day: str, clock: str, fraction: str | None, zone: str | None) -> str:
-    """A day alone at midnight without a zone; with a zone the moment in UTC."""
+    """Format a date alone for midnight without a zone; with a zone the time in UTC."""
     try:
         moment = datetime.fromisoformat(f"{day}T{clock}{zone or ''}")
         moment = moment.astimezone(UTC).replace(tzinfo=None) if zone else moment
@@ -101,17 +101,17 @@ def _moment(text: str, day: str, clock: str, fraction: str | None, zone: str | N
 
 
 def format_column(array: Array) -> Array:
-    """What Arrow writes of a column to CSV, as strings; moments with a zone in UTC: it knows none like ``+05:30``."""
+    """Format a column like Arrow's CSV writer; times with a zone in UTC, since it knows none like ``+05:30``."""
     if pa.types.is_timestamp(array.type) and array.type.tz is not None:
         array = array.cast(pa.timestamp(array.type.unit, "UTC"))
     return array.cast(pa.string())
 
 
 def parse_texts(array: Array) -> tuple[Array, np.ndarray]:
-    """Canonical strings, null where missing (null, NaN), and a mask [N] of the cells that have no text (no UTF-8).
+    """Return normalized strings, null where missing (null, NaN), and a mask [N] of cells that aren't UTF-8.
 
     Raises:
-        ColumnTypeError: the column's type has no text.
+        ColumnTypeError: the column's type has no text form.
     """
     array, bad = flatten(array)
     kind = array.type
@@ -130,22 +130,22 @@ def parse_texts(array: Array) -> tuple[Array, np.ndarray]:
     if not has_text:
         raise ColumnTypeError(f"text, received a column of type {kind}")
     if pa.types.is_floating(kind):
-        # As NumPy writes it: the shortest digits that give the number back in its own type.
+        # Like NumPy: the shortest digits that give the number back in its own type.
         values = array.to_numpy(zero_copy_only=False)
         distinct, indices = np.unique(values, return_inverse=True)
-        words = pa.array([None if each != each else str(each) for each in distinct], pa.string())
-        spelled, place = words, pa.array(indices)
+        spelled = pa.array([None if each != each else str(each) for each in distinct], pa.string())
+        place = pa.array(indices)
     else:
         encoded = array.dictionary_encode()
         spelled, place = format_column(encoded.dictionary), encoded.indices
-    found = _canonical(spelled).take(place)
+    found = _normalize(spelled).take(place)
     if pa.types.is_timestamp(kind):
         beyond = pc.fill_null(pc.starts_with(found, _BEYOND), False)
         found, bad = pc.if_else(beyond, None, found), bad | beyond.to_numpy(zero_copy_only=False)
     return found, bad
 
 
-def _canonical(spelled: Array) -> Array:
+def _normalize(spelled: Array) -> Array:
     candidates = pc.fill_null(pc.match_substring_regex(spelled, _SPELLED), False).to_numpy(zero_copy_only=False)
     which = np.flatnonzero(candidates)
     if not len(which):
@@ -155,7 +155,7 @@ def _canonical(spelled: Array) -> Array:
 
 
 def fractional_texts(array: Array) -> list[str]:
-    """The spellings of numbers with a fraction in a column that was stored as text."""
+    """Return the distinct fractional numbers in a column of text."""
     array, _ = flatten(array)
     if not pa.types.is_string(array.type):
         return []
@@ -164,7 +164,7 @@ def fractional_texts(array: Array) -> list[str]:
 
 
 def ambiguous_spellings(spelled: Iterable[str]) -> list[list[str]]:
-    """Texts that have become one, since they are spellings of the same number."""
+    """Return the groups of texts that normalize to the same text."""
     groups: dict[str, list[str]] = {}
     for text in sorted(spelled):
         groups.setdefault(normalize_text(text), []).append(text)
@@ -172,7 +172,7 @@ def ambiguous_spellings(spelled: Iterable[str]) -> list[list[str]]:
 
 
 def format_value(value: Any) -> str | bytes | None:
-    """What a CSV writer writes of a Python value; None for a missing one (None, NaN, NaT, NA), bytes for no UTF-8."""
+    """Format a Python value like a CSV writer; None for a missing one (None, NaN, NaT, NA), bytes if not UTF-8."""
     if isinstance(value, str | bytes):
         return _text_or_bytes(value)
     if isinstance(value, bool | np.bool_):

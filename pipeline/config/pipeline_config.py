@@ -9,7 +9,6 @@ from noisy_gru.pipeline.config.beam_config import BeamConfig, InProcessBeam
 from noisy_gru.pipeline.config.kubeflow_config import KubeflowConfig
 from noisy_gru.pipeline.config.retraining_config import RetrainingConfig
 from noisy_gru.schema.config import DataConfig, DatasetConfig, EntitySplitConfig, Section, SplitsConfig, TaskConfig
-from noisy_gru.schema.splits import has_eval_split
 from noisy_gru.serving.config import ServingConfig
 from noisy_gru.trainer.config import ModelConfig, TrainerConfig, TrainingConfig, TunerConfig
 
@@ -59,7 +58,7 @@ class PipelineConfig(Section):
     @model_validator(mode="after")
     def _parts_agree(self) -> PipelineConfig:
         dataset, _ = self.dataset, self.trainer
-        if self.training.early_stopping is not None and not has_eval_split(dataset):
+        if self.training.early_stopping is not None and not dataset.has_eval_split:
             raise ValueError(
                 "training.early_stopping needs an eval split: give splits.eval (or eval_from_train) a part, or set "
                 "training.early_stopping: null to train all epochs"

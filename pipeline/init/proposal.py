@@ -25,11 +25,11 @@ from noisy_gru.pipeline.init.data_profile import measure
 from noisy_gru.pipeline.init.inference import Guess, Roles, guess_columns, guess_task, is_timestamp
 from noisy_gru.pipeline.init.sampling import STEP, record_entity
 from noisy_gru.pipeline.init.sampling import sample as look
-from noisy_gru.pipeline.runs.run_directory import write_atomically
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import ConfigError
 from noisy_gru.schema.file_patterns import absolute_pattern, escape, escape_existing, local_glob, unescape
 from noisy_gru.schema.span_patterns import SpanPattern, holds_spans, pattern_problems
+from noisy_gru.storage.atomic_files import write_atomically
 
 _SPLIT_WORDS = {"train": "train", "training": "train", "test": "test", "testing": "test"}
 _SPLIT_WORDS |= dict.fromkeys(("eval", "val", "valid", "validation", "dev"), "eval")

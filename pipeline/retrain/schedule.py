@@ -20,7 +20,7 @@ from noisy_gru.pipeline.retrain.schedule_loop import STATE, ScheduleLoop
 from noisy_gru.pipeline.runs.run_directory import RunDirectory
 from noisy_gru.schema.durations import parse_duration
 from noisy_gru.schema.errors import BusyError, ConfigError
-from noisy_gru.storage.locks import held_lock
+from noisy_gru.storage.locks import exclusive_lock
 
 PRINTED = ("systemd", "crontab")
 
@@ -67,7 +67,7 @@ def run_schedule(
             _record(config, root, ended, say)
 
     advice = "One scheduler under a root: stop it first"
-    with held_lock(directory.root / ".schedule.lock", "noisy-gru retrain schedule", advice):
+    with exclusive_lock(directory.root / ".schedule.lock", "noisy-gru retrain schedule", advice):
         say(f"{config.name}: {' '.join(times.fields)!r} (seconds first) in {rules.timezone}, under {directory.root}")
         ended_by = ScheduleLoop(
             following=lambda after: next_time(times, zone, after),

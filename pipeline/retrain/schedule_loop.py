@@ -18,8 +18,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from noisy_gru.pipeline.runs.interrupts import signals_as_interrupts
-from noisy_gru.pipeline.runs.run_directory import timestamp, write_atomically
+from noisy_gru.pipeline.runs.run_directory import timestamp
 from noisy_gru.schema.errors import UserError
+from noisy_gru.storage.atomic_files import write_atomically
 
 STATE = "schedule.json"
 # The longest wait between two looks at the clock.

@@ -12,7 +12,6 @@ import logging
 import math
 import os
 import socket
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -22,7 +21,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from noisy_gru.schema.errors import UserError
-from noisy_gru.storage.locks import held_lock
+from noisy_gru.storage.atomic_files import write_atomically
+from noisy_gru.storage.locks import exclusive_lock
 
 RunStatus = Literal["running", "succeeded", "refused", "failed", "interrupted", "killed"]
 # JSON knows no NaN: it is written as null.
@@ -125,22 +125,6 @@ def timestamp(now: datetime) -> str:
     return now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Writes a file that readers see whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
 def check_root(root: Path) -> None:
     """Raise ``UserError`` where a path holds what TensorFlow and Beam take for a pattern."""
     special = sorted(set("*?[\\") & set(str(root)))
@@ -211,12 +195,12 @@ class RunDirectory:
         """
         advice = "One run at a time under a root: wait for it, or use another"
         with ExitStack() as held:
-            held.enter_context(held_lock(self.root / ".lock", what, advice))
+            held.enter_context(exclusive_lock(self.root / ".lock", what, advice))
             if model is not None:
                 folder = self.serving / model
                 folder.mkdir(parents=True, exist_ok=True)
                 advice = "One run at a time for a model: wait for it"
-                held.enter_context(held_lock(folder / ".run.lock", f"{what} under {self.root}", advice))
+                held.enter_context(exclusive_lock(folder / ".run.lock", f"{what} under {self.root}", advice))
             yield
 
     def write(self, record: RunRecord) -> None:

@@ -139,7 +139,7 @@ class States:
         vectors = np.zeros((len(steps.ids), self.width), np.float32)
         for place, name in enumerate(steps.ids):
             known = self._entities.get(name)
-            if known is not None and not steps.anew[place]:
+            if known is not None and not steps.restarted[place]:
                 vectors[place] = known.vector
         call = PredictCall(self.model, STEP, {**steps.tensors, STATE: vectors}, steps.ids)
         parts, after = [], {}

@@ -14,9 +14,10 @@ from noisy_gru.data.reading.reader import Reader
 from noisy_gru.data.reading.tables import Source
 from noisy_gru.data.report.ingestion_report import IngestionReport
 from noisy_gru.data.report.quarantine import Quarantine
-from noisy_gru.data.sequences.buckets import boundaries_from_report, build_sequences
 from noisy_gru.data.sequences.chunks import pack, unpack
 from noisy_gru.data.sequences.sequences import Sequences
+from noisy_gru.data.sequences.shards import build_sequences
+from noisy_gru.data.sequences.splits import boundaries_from_report
 from noisy_gru.schema.config import SPLITS, DatasetConfig
 
 

@@ -65,7 +65,7 @@ def test_a_run_of_a_span_that_is_not_there_does_not_begin(config: Path) -> None:
     done = call("run", config, "--root", config.parent / "root", "--span", "2026-07-03", "--json")
     assert done.exit_code == EXIT_CONFIG
     told = json.loads(done.stdout)["error"]
-    assert "span 20637 (2026-07-03) is not there" in told
+    assert "span 20637 (2026-07-03) is missing" in told
     assert "/data/2026-07-03/*.csv matches no file" in told
     done = call("run", config, "--root", config.parent / "root", "--span", "newest")
     assert done.exit_code == EXIT_CONFIG

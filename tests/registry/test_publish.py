@@ -172,7 +172,7 @@ def test_two_pushes_wait_for_each_other(model: Path, tmp_path: Path) -> None:
     (tmp_path / "m").mkdir()
     with (tmp_path / "m" / ".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(PublishError, match=r"Another push .* has gone on for 0\.1 s"):
+        with pytest.raises(PublishError, match=r"in use by .*, after 0\.1 s of waiting"):
             publish(model, tmp_path, "m", lock_seconds=0.1)
     assert publish(model, tmp_path, "m", lock_seconds=0.1).is_new
 

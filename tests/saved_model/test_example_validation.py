@@ -196,7 +196,7 @@ def test_the_places_at_fault_are_named() -> None:
         ModelError, match=r"Of 4, counted from 0, 1: its 21 bytes are no tf.Example .*; 3: it has none "
     ):
         checked.check([FLOATS, KILLS, FLOATS, misspelt])
-    with pytest.raises(ModelError, match=r"none of the features that the model reads \(a, speed\); received Speed$"):
+    with pytest.raises(ModelError, match=r"none of the model's features \(a, speed\); received Speed$"):
         checked.check([misspelt])
     with pytest.raises(ModelError, match="received no feature"):
         checked.check([b""])

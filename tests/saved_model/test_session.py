@@ -183,9 +183,9 @@ def test_an_answer_that_is_no_number_names_its_rows(
 def test_features_that_the_model_does_not_read(exported: tuple[Path, Any], serialized_examples: list[bytes]) -> None:
     misspelt = [each.replace(b"\n\x01a", b"\n\x01A").replace(b"\n\x01b", b"\n\x01B") for each in serialized_examples]
     with SessionModel(exported[0]) as model:
-        with pytest.raises(ModelError, match=r"0: it has none of the features that the model reads \(a, b\)"):
+        with pytest.raises(ModelError, match=r"0: it has none of the model's features \(a, b\)"):
             model.run("serving_default", {"examples": misspelt[:1]})
-        with pytest.raises(ModelError, match="Of 3, counted from 0, 1: it has none of the features"):
+        with pytest.raises(ModelError, match="Of 3, counted from 0, 1: it has none of the model's features"):
             model.run("serving_default", {"examples": [serialized_examples[0], misspelt[1], serialized_examples[2]]})
 
 

@@ -124,7 +124,7 @@ def test_an_array_that_is_read_can_be_changed() -> None:
     ("array", "words"),
     [
         (np.array([1 + 2j]), "complex128"),
-        (np.array([b"a"]), "loses zero bytes"),
+        (np.array([b"a"]), "loses trailing zero bytes"),
         (np.array([1, b"a"], object), "received int"),
         (np.array(["2024-01-01"], "datetime64[D]"), "datetime64"),
     ],

@@ -57,12 +57,12 @@ def test_a_schema_that_fits(write):
     [
         (
             GOOD.replace('"pressure"', '"presure"'),
-            "pressure: not in the schema (numeric feature, expected type: FLOAT); is it presure?",
+            "pressure: not in the schema (numeric feature, expected type: FLOAT); did you mean presure?",
         ),
         (GOOD.replace('"pressure"', '"presure"'), "presure: required by the schema, but no key of a sequence"),
         (
             GOOD.replace('"mode" type: BYTES', '"mode" type: INT'),
-            "mode: expected type: BYTES (categorical feature), found type: INT",
+            "mode: expected type: BYTES (categorical feature), received type: INT",
         ),
         (GOOD + feature("flow", "FLOAT"), "flow: required by the schema, but no key"),
         (
@@ -109,5 +109,5 @@ def test_not_a_schema(write, text, told):
 
 
 def test_no_file(tmp_path):
-    with pytest.raises(ConfigError, match=r"no\.pbtxt: expected a schema that can be read: No such file"):
+    with pytest.raises(ConfigError, match=r"no\.pbtxt: the schema can't be read: No such file"):
         load_schema(tmp_path / "no.pbtxt")

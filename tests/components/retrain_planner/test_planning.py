@@ -121,7 +121,7 @@ def test_a_missing_span_is_an_error_that_names_the_pattern(shop, rows, rules):
     with pytest.raises(UserError, match=r"\{SPAN\}\.csv matches no file"):
         _plan(shop.subject(rules))
     shop.write("1.csv", rows(1))
-    with pytest.raises(UserError, match=r"span 7 is not there: .*7\.csv matches no file"):
+    with pytest.raises(UserError, match=r"span 7 is missing: .*7\.csv matches no file"):
         _plan(shop.subject(rules), span="7")
 
 

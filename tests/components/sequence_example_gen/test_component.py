@@ -225,7 +225,7 @@ def test_the_window_of_spans_is_read_at_once(tmp_path, configured) -> None:
     empty.write_bytes(b"id,t,x\na,1,\xff\xfe\n")
     with pytest.raises(DataError, match=r"^span 5: span-5/rows\.csv: can't be read as a CSV file"):
         launch(root, data, dataset)
-    with pytest.raises(DataError, match=r"span 3 is not there: .*/span-3/\*\.csv matches no file"):
+    with pytest.raises(DataError, match=r"span 3 is missing: .*/span-3/\*\.csv matches no file"):
         launch(root, data, dataset, span="3")
 
 
@@ -247,5 +247,5 @@ def test_a_file_that_changes_while_it_is_read_is_no_result(tmp_path, data, publi
         (data / "more" / "a.csv.gz").unlink()
 
     monkeypatch.setattr(executor, "ingest", gone)
-    with pytest.raises(DataError, match=r"more/a\.csv\.gz: was there, and is gone"):
+    with pytest.raises(DataError, match=r"more/a\.csv\.gz: was deleted in the meantime"):
         launch(tmp_path / "root", data, published)

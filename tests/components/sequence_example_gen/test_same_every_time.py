@@ -14,9 +14,9 @@ from noisy_gru.data.reading.reader import Reader
 from noisy_gru.data.reading.tables import Source
 from noisy_gru.data.report.ingestion_report import IngestionReport
 from noisy_gru.data.report.quarantine import Quarantine
-from noisy_gru.data.sequences.buckets import build_sequences, make_encoder
 from noisy_gru.data.sequences.chunks import bucket_count, bucket_of, pack, unpack
-from noisy_gru.data.sequences.shards import encode_shards, shuffled_order
+from noisy_gru.data.sequences.encoding import Encoder
+from noisy_gru.data.sequences.shards import build_sequences, encode_shards, shuffled_order
 
 TASK = {"kind": "forecasting", "targets": ["x"], "input_length": 3, "horizons": [1, 2], "stride": 2}
 
@@ -79,7 +79,7 @@ def test_shards_are_byte_identical_whatever_the_order_of_chunks(tmp_path, config
     def written(some: list[bytes], size: int) -> tuple[list[tuple[str, int, bytes]], str]:
         quarantine = Quarantine()
         sequences = build_sequences(unpack(some), None, dataset, quarantine)
-        found = list(encode_shards(sequences, make_encoder(sequences, dataset), quarantine.report, size))
+        found = list(encode_shards(sequences, Encoder(sequences, dataset), quarantine.report, size))
         return found, quarantine.report.to_json()
 
     forward, backward = written(chunks, 1 << 20), written(chunks[::-1], 1 << 20)
@@ -87,7 +87,7 @@ def test_shards_are_byte_identical_whatever_the_order_of_chunks(tmp_path, config
     assert len(written(chunks, 500)[0]) > len(forward[0])
 
 
-def test_account_merges_in_any_order_and_survives_json() -> None:
+def test_report_merges_in_any_order_and_survives_json() -> None:
     parts = []
     for number in range(4):
         faults = [f"fault {3 - number}"]

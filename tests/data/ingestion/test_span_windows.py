@@ -12,14 +12,16 @@ from typing import Any
 
 import pytest
 
-from noisy_gru.data.ingestion.lineage import check_spans, lineage
+from noisy_gru.data.ingestion.report_checks import check_spans
+from noisy_gru.data.ingestion.report_summary import lineage
 from noisy_gru.data.ingestion.resolved_input import resolve_input
 from noisy_gru.data.reading.reader import Reader
 from noisy_gru.data.reading.tables import Source
 from noisy_gru.data.report.ingestion_report import IngestionReport
 from noisy_gru.data.report.quarantine import Quarantine
-from noisy_gru.data.sequences.buckets import boundaries_from_report, bucket_shards
 from noisy_gru.data.sequences.chunks import pack
+from noisy_gru.data.sequences.shards import bucket_shards
+from noisy_gru.data.sequences.splits import boundaries_from_report
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import DataError
 
@@ -97,12 +99,12 @@ def test_windows_that_cross_spans(tmp_path, configured, splits, duplicate_step, 
     write(tmp_path, "id,t,x", spans)
     policies = {"duplicate_step": duplicate_step, "missing_label": "drop", "max_quarantined_fraction": 0.5}
     time = {"column": "t", "frequency": "1", "gaps": gaps}
-    (apart, report), (once, account_of_one) = both(
+    (apart, report), (once, report_of_one) = both(
         configured, tmp_path, task=FORECAST, splits=splits, policies=policies, time=time
     )
     assert apart == once
-    assert report.dropped["exact_duplicate"] == account_of_one.dropped["exact_duplicate"] == 2
-    assert report.quarantined == account_of_one.quarantined
+    assert report.dropped["exact_duplicate"] == report_of_one.dropped["exact_duplicate"] == 2
+    assert report.quarantined == report_of_one.quarantined
     assert (report.quarantined.total() > 0) == (duplicate_step == "quarantine")
     # a's windows end at every step from the fourth to the one before its last three, wherever a span ends.
     if splits["by"] == "entity":
@@ -145,7 +147,7 @@ def hashed(report: IngestionReport, folder: Path) -> IngestionReport:
     return report
 
 
-def test_the_account_names_spans_and_files(tmp_path, configured):
+def test_the_report_names_spans_and_files(tmp_path, configured):
     for span, rows in {2: ["a,1,1"], 3: [], 5: ["a,2,2", "a,3,3"]}.items():
         (tmp_path / f"{span}").mkdir()
         (tmp_path / f"{span}" / "rows.csv").write_text("\n".join(["id,t,x", *rows]) + "\n")

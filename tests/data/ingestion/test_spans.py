@@ -62,7 +62,7 @@ def test_a_version_that_has_not_arrived_in_all_patterns_is_not_replaced_by_an_ol
     data = configuration(["a-{SPAN}-v{VERSION}.csv", "b-{SPAN}-v{VERSION}.csv"])
     (span,) = find_spans(base, data, listed)
     assert (span.version, span.missing) == (2, (f"{base}/b-1-v2.csv",))
-    with pytest.raises(DataError, match=r"span 1 is not all there: .*b-1-v2\.csv matches no file, while .*a-1-v2\.csv"):
+    with pytest.raises(DataError, match=r"span 1 is incomplete: .*b-1-v2\.csv matches no file, while .*a-1-v2\.csv"):
         select_spans([span], data)
 
 
@@ -71,9 +71,9 @@ def test_a_span_without_the_file_of_one_split_is_an_error_only_where_the_window_
     data = configuration({"train": ["{SPAN}/train.csv"], "test": ["{SPAN}/test.csv"]}, count=2)
     found = find_spans(base, data, listed)
     assert [span.number for span in select_spans(found, data, "3")] == [2, 3]
-    with pytest.raises(DataError, match=r"span 4 is not all there: .*/4/train\.csv matches no file"):
+    with pytest.raises(DataError, match=r"span 4 is incomplete: .*/4/train\.csv matches no file"):
         select_spans(found, data)
-    with pytest.raises(DataError, match=r"span 1 is not all there: .*/1/test\.csv matches no file"):
+    with pytest.raises(DataError, match=r"span 1 is incomplete: .*/1/test\.csv matches no file"):
         select_spans(found, data, "2")
     resolved = resolve_input(base, data, "3", listed)
     assert [(source.name, source.split) for source in resolved.sources] == [
@@ -98,7 +98,7 @@ def test_a_span_has_one_name(tmp_path):
 
 def test_a_date_that_is_none_is_told(tmp_path):
     base = lay(tmp_path, "2024-02-30.csv")
-    with pytest.raises(DataError, match=r"2024-02-30\.csv is no date as .*: day is out of range for month"):
+    with pytest.raises(DataError, match=r"2024-02-30\.csv does not match .*: day is out of range for month"):
         find_spans(base, configuration(["{YYYY}-{MM}-{DD}.csv"]), listed)
 
 
@@ -114,7 +114,7 @@ def test_a_rolling_window_is_the_last_that_are_there(numbers, count, wanted):
     data = configuration(["{SPAN}.csv"], count=count)
     newest = max(numbers) if wanted is None else wanted
     if newest not in numbers:
-        with pytest.raises(DataError, match=f"span {newest} is not there: {newest}.csv matches no file"):
+        with pytest.raises(DataError, match=f"span {newest} is missing: {newest}.csv matches no file"):
             select_spans(there(numbers), data, str(newest))
         return
     chosen = [span.number for span in select_spans(there(numbers), data, "latest" if wanted is None else str(wanted))]
@@ -137,7 +137,7 @@ def test_a_static_window_is_all_there_or_an_error(numbers, first, length, wanted
     elif newest >= first and set(range(first, newest + 1)) <= numbers:
         assert [span.number for span in select_spans(there(numbers), data, text)] == list(range(first, newest + 1))
     else:
-        with pytest.raises(DataError, match=r"span \d+ is not there: \d+\.csv matches no file"):
+        with pytest.raises(DataError, match=r"span \d+ is missing: \d+\.csv matches no file"):
             select_spans(there(numbers), data, text)
 
 
@@ -161,10 +161,10 @@ def test_what_is_missing_is_told_with_the_number_filled_in():
     with pytest.raises(DataError) as error:
         select_spans(spans, data, base="/base")
     assert str(error.value) == (
-        "data.files: span 4 is not there: /base/d/004/v*/a.csv matches no file. The window of data.spans lacks "
-        "4-5,7-8. Spans that are there: 2-3,6,9"
+        "data.files: span 4 is missing: /base/d/004/v*/a.csv matches no file. The window of data.spans lacks "
+        "4-5,7-8. Existing spans: 2-3,6,9"
     )
-    with pytest.raises(DataError, match=r"there is no span: .*v\{VERSION\}/a\.csv matches no file with a whole number"):
+    with pytest.raises(DataError, match=r"no span found: .*v\{VERSION\}/a\.csv matches no file with a whole number"):
         select_spans([], data)
     assert format_gaps([(4, 5), (8, 8)]) == "4-5,8"
 
@@ -174,10 +174,10 @@ def test_dates_are_told_as_dates():
     spans = [Span(number, None, ()) for number in (19000, 19001)]
     with pytest.raises(DataError) as error:
         select_spans(spans, data, "2022-01-10")
-    assert "span 19002 (2022-01-10) is not there: 2022-01-10.csv matches no file" in str(error.value)
-    assert str(error.value).endswith("Spans that are there: 19000-19001; the newest is span 19001 (2022-01-09)")
+    assert "span 19002 (2022-01-10) is missing: 2022-01-10.csv matches no file" in str(error.value)
+    assert str(error.value).endswith("Existing spans: 19000-19001; the newest is span 19001 (2022-01-09)")
     assert [span.number for span in select_spans(spans, data, "2022-01-08")] == [19000]
-    with pytest.raises(DataError, match="span 99999999 is no date of the calendar"):
+    with pytest.raises(DataError, match="span 99999999 is beyond the calendar"):
         select_spans(spans, data, "99999999")
 
 
@@ -192,7 +192,7 @@ def test_without_spans_there_is_nothing_to_choose(tmp_path):
     data = configuration(["*.csv"])
     resolved = resolve_input(base, data, "latest", listed)
     assert (resolved.numbers, [source.name for source in resolved.sources]) == ([], ["a.csv", "b.csv"])
-    with pytest.raises(ConfigError, match=r"span: 3 is asked for, but data.files hold neither \{SPAN\} nor a date"):
+    with pytest.raises(ConfigError, match=r"span: 3 is requested, but data.files hold neither \{SPAN\} nor a date"):
         resolve_input(base, data, "3", listed)
 
 
@@ -250,7 +250,7 @@ def test_hive_dates_without_zeros_are_all_spans(tmp_path):
 def test_digits_that_are_no_span_are_refused_by_name(tmp_path):
     base = lay(tmp_path, "day-007.csv", "day-8.csv", "day-x.csv")
     data = configuration(["day-{SPAN:3}.csv"])
-    with pytest.raises(DataError, match=r"day-8\.csv is no span as .*day-\{SPAN:3\}\.csv expects it: .*8 for \{SPAN\}"):
+    with pytest.raises(DataError, match=r"day-8\.csv does not match .*day-\{SPAN:3\}\.csv: .*8 for \{SPAN\}"):
         find_spans(base, data, listed)
     assert files_without_span(lay(tmp_path / "other", "day-007.csv", "day-x.csv"), data, listed) == [
         f"{tmp_path}/other/day-x.csv"

@@ -104,7 +104,7 @@ def test_order_without_a_time(configured) -> None:
         (lambda: frame_source(pd.DataFrame(), WANTED), "the data has none"),
         (
             lambda: frame_source(pd.DataFrame([[1, 2, 3, 4, 5]], columns=[*WANTED, "x"]), WANTED),
-            "<DataFrame>: the column x stands in the header more than once",
+            "<DataFrame>: the header has the column x more than once",
         ),
         (lambda: arrow_source(pa.table({"id": [1]}), WANTED), "<Table>: expected the columns t, x, kind"),
         (lambda: rows_source([{"id": 1}, NO_ROW], WANTED), "<rows>, row 2: expected a mapping .* received list"),

@@ -78,7 +78,7 @@ FAULTS = [
     ("empty.csv", b"", r"empty\.csv: is empty; expected a header"),
     ("rows.csv", b"id, t,x\xe2\x80\x8b,y\n", r"expected the columns t, x; the file has id, ' t', 'x\\u200b', y"),
     ("rows.csv", b"id,t,y\na,0,c\n", r"rows\.csv: expected the column x; the file has id, t, y"),
-    ("rows.csv", b"id,t,x,y,x\na,0,1,c,1\n", r"rows\.csv: the column x stands in the header more than once"),
+    ("rows.csv", b"id,t,x,y,x\na,0,1,c,1\n", r"rows\.csv: the header has the column x more than once"),
     (
         "rows.csv",
         b"id,t,x,y\n\xff\xfe,0,1,c\n",

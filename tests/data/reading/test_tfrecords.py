@@ -141,7 +141,7 @@ def test_a_record_that_claims_more_bytes_than_there_are(ingest, tmp_path, config
     content = head + struct.pack("<I", masked_crc(head)) + b"few bytes"
     path = tmp_path / "rows.tfrecord"
     path.write_bytes(gzip.compress(content) if zipped else content)
-    with pytest.raises(DataError, match=f"record 1 breaks off: it says that it has {size} bytes"):
+    with pytest.raises(DataError, match=f"record 1 is truncated: it claims {size} bytes"):
         ingest(dataset, [path])
 
 

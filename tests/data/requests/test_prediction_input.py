@@ -36,12 +36,12 @@ def test_whole_sequences_in_the_order_of_the_files(table, configured) -> None:
 
 @pytest.mark.slow
 def test_the_same_example_as_in_training_but_for_the_label(ingest, table, configured) -> None:
-    from noisy_gru.data.sequences.buckets import make_encoder
+    from noisy_gru.data.sequences.encoding import Encoder
 
     dataset = configured()
     path = table("id,t,x,y\na,1,2,c\na,0,1,c\n")
     (part,) = ingest(dataset, [path]).parts
-    assert float_lists(read_for_prediction([path], dataset).examples[0]) == float_lists(make_encoder(part, dataset)(0))
+    assert float_lists(read_for_prediction([path], dataset).examples[0]) == float_lists(Encoder(part, dataset)(0))
 
 
 @pytest.mark.slow

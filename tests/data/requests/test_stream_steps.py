@@ -28,7 +28,7 @@ def test_rows_become_padded_tensors_in_order(configured) -> None:
     assert_array_equal(steps.tensors["lengths"], [1, 2])
     assert steps.tensors["lengths"].dtype == np.int64
     assert_array_equal(steps.tensors["sky"], np.array([[b"u", b""], [b"v", b""]], object))
-    assert not steps.anew.any()
+    assert not steps.restarted.any()
     assert steps.report.rows_kept == 3
 
 
@@ -64,14 +64,14 @@ def test_gaps_are_filled_since_the_last_step(configured) -> None:
     assert_array_equal(steps.tensors["features"][0, :, 0], [NAN, NAN, 1, NAN, 2])
     assert_array_equal(steps.tensors["sky"][0], np.array([b"", b"", b"u", b"", b"v"], object))
     assert steps.report.steps_filled == 3
-    assert not steps.anew.any()
+    assert not steps.restarted.any()
 
 
 def test_a_gap_cuts(configured) -> None:
     dataset = configured(time={"column": "t", "gaps": "split", "frequency": "1"})
     steps = read(dataset, [("a", 3, 1), ("b", 3, 2), ("c", 0, 3), ("c", 2, 4), ("c", 3, 5)], {"a": 2, "b": 1})
     assert steps.ids == ["a", "b", "c"]
-    assert_array_equal(steps.anew, [False, True, True])
+    assert_array_equal(steps.restarted, [False, True, True])
     assert_array_equal(steps.tensors["lengths"], [1, 1, 2])
     assert_array_equal(steps.tensors["features"][2, :, 0], [4, 5])
     assert steps.report.unbalanced == 0

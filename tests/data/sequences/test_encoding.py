@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from noisy_gru.data.report.quarantine import Quarantine
-from noisy_gru.data.sequences.buckets import make_encoder
-from noisy_gru.data.sequences.encoding import varint
+from noisy_gru.data.sequences.encoding import Encoder, varint
 from noisy_gru.data.sequences.shards import encode_shards, frame_record
 
 pytestmark = pytest.mark.slow
@@ -31,7 +30,7 @@ def test_classification(ingest, table, configured, steps) -> None:
     rows = "".join(f"ä,{step},{step / 4},{['rot', '', 'blaugrün'][step % 3]},kläss\n" for step in range(steps))
     dataset = configured(features=FEATURES, max_length=9999)
     (part,) = ingest(dataset, [table("id,t,x,färbe,y\n" + rows)]).parts
-    feature = decoded(make_encoder(part, dataset)(0))
+    feature = decoded(Encoder(part, dataset)(0))
     assert set(feature) == {"x", "färbe", "y", "sequence_id", "steps"}
     assert list(feature["x"].float_list.value) == [step / 4 for step in range(steps)]
     assert list(feature["färbe"].bytes_list.value) == [
@@ -45,7 +44,7 @@ def test_classification(ingest, table, configured, steps) -> None:
 def test_regression(ingest, table, configured) -> None:
     dataset = configured(task={"kind": "regression", "label": "y"})
     (part,) = ingest(dataset, [table("id,t,x,y\na,0,,2.5\n")]).parts
-    feature = decoded(make_encoder(part, dataset)(0))
+    feature = decoded(Encoder(part, dataset)(0))
     assert list(feature["y"].float_list.value) == [2.5]
     assert np.isnan(feature["x"].float_list.value).all()
 
@@ -57,7 +56,7 @@ def test_forecasting(ingest, table, configured) -> None:
     dataset = configured(task=task, features=features)
     rows = "".join(f"a,{t},{t},{10 + t},{20 + t},{30 + t},d{t}\n" for t in range(5))
     (part,) = ingest(dataset, [table("id,t,x,plan,z,goal,day\n" + rows)]).parts
-    feature = decoded(make_encoder(part, dataset)(0))
+    feature = decoded(Encoder(part, dataset)(0))
     lists = {name: list(value.float_list.value) for name, value in feature.items() if value.HasField("float_list")}
     assert lists == {
         "naive_last/goal": [31.0, 31.0],
@@ -89,7 +88,7 @@ def test_shards_are_read_by_tensorflow(ingest, table, configured, tmp_path) -> N
     (part,) = ingest(dataset, [table("id,t,x,y\n" + rows)], buckets=1).parts
     quarantine = Quarantine()
     records: dict[str, list[bytes]] = {}
-    for split, number, content in encode_shards(part, make_encoder(part, dataset), quarantine.report, 2000):
+    for split, number, content in encode_shards(part, Encoder(part, dataset), quarantine.report, 2000):
         path = tmp_path / f"{split}-{number}.gz"
         path.write_bytes(content)
         dataset_of_shard: Any = tf.data.TFRecordDataset(str(path), "GZIP")

@@ -89,7 +89,7 @@ def test_float_times(ingest, table, configured) -> None:
 
 
 def test_a_gap_too_wide_to_fill_is_an_error(ingest, table, configured) -> None:
-    with pytest.raises(DataError, match=r"entity a: 2 rows span 5000001 steps .* set data\.time\.gaps: split"):
+    with pytest.raises(DataError, match=r"entity a: 2 rows cover 5000001 steps .* set data\.time\.gaps: split"):
         ingest(timed(configured, "fill"), [table("id,t,x,k,y\na,0,1,u,c\na,5000000,1,u,c\n")])
 
 

@@ -52,7 +52,7 @@ SEQUENCE_CASES: list[tuple[str, dict[str, Any], str, int, str]] = [
     ("too_long", {"max_length": 2}, "b,0,1,c\nb,1,1,c\nb,2,1,c\n", 3, "at most 2 steps (data.max_length), received 3"),
     ("missing_label", {}, "b,0,1,\nb,1,1,\n", 2, "expected a label"),
     ("conflicting_label", {}, "b,0,1,c\nb,1,1,d\n", 2, "the same label in all rows"),
-    ("duplicate_step", {}, "b,0,1,c\nb,0,2,c\n", 2, "one row for each entity and time"),
+    ("duplicate_step", {}, "b,0,1,c\nb,0,2,c\n", 2, "one row per entity and time"),
 ]
 
 
@@ -177,13 +177,11 @@ def test_past_the_fraction_the_run_fails_with_examples(ingest, table, configured
 def test_error_policy_fails_with_examples(ingest, table, configured) -> None:
     dataset = configured(policies={"unparsable_value": "error"})
     found = ingest(dataset, [table(HEAD + GOOD + "a,2,oops,c\n")])
-    with pytest.raises(
-        DataError, match=r"policies\.unparsable_value says error(.|\n)*row 3, column x: expected a numb"
-    ):
+    with pytest.raises(DataError, match=r"policies\.unparsable_value is error(.|\n)*row 3, column x: expected a numb"):
         check_report(found.report, dataset)
 
 
-def test_an_unbalanced_account_is_a_bug(ingest, table, configured) -> None:
+def test_an_unbalanced_report_is_a_bug(ingest, table, configured) -> None:
     dataset = configured()
     found = ingest(dataset, [table(HEAD + GOOD)])
     found.report.rows_kept -= 1

@@ -58,13 +58,13 @@ def test_season_before_the_first_step_is_unknown(ingest, table, configured) -> N
 
 
 def test_known_in_advance_reaches_the_horizon_and_nothing_else_does(ingest, table, configured) -> None:
-    from noisy_gru.data.sequences.buckets import make_encoder
+    from noisy_gru.data.sequences.encoding import Encoder
 
     features = ["x", {"name": "plan", "known_in_advance": True}]
     rows = "id,t,x,plan\n" + "".join(f"a,{step},{10 + step},{100 + step}\n" for step in range(5))
     dataset = all_train(configured, task=TASK, features=features)
     (part,) = ingest(dataset, [table(rows)]).parts
-    record = make_encoder(part, dataset)(0)
+    record = Encoder(part, dataset)(0)
     for value, stands in ((12, True), (102, True), (104, True)):
         assert (np.float32(value).tobytes() in record) == stands
     plan = np.arange(100, 105, dtype="<f4").tobytes()
@@ -99,13 +99,13 @@ def test_too_short_for_a_window(ingest, table, configured) -> None:
 
 
 def test_target_that_is_no_feature_is_not_read_by_the_model(ingest, table, configured) -> None:
-    from noisy_gru.data.sequences.buckets import make_encoder
+    from noisy_gru.data.sequences.encoding import Encoder
 
     rows = "id,t,x,goal\n" + "".join(f"a,{step},{step},{50 + step}\n" for step in range(5))
     dataset = all_train(configured, task={**TASK, "targets": ["goal"]})
     (part,) = ingest(dataset, [table(rows)]).parts
     assert part.horizon_values["target/goal"].tolist() == [[53, 54]]
-    record = make_encoder(part, dataset)(0)
+    record = Encoder(part, dataset)(0)
     assert b"\x0a\x0btarget/goal" in record and b"\x0a\x04goal" not in record
 
 

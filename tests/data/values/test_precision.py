@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from noisy_gru.data.ingestion.report_checks import report_summary
+from noisy_gru.data.ingestion.report_summary import report_summary
 from noisy_gru.data.reading.in_memory_tables import frame_source
 from noisy_gru.data.report.ingestion_report import IngestionReport
 from noisy_gru.data.requests.prediction_input import read_sources
@@ -65,7 +65,7 @@ def test_what_is_to_be_predicted_takes_no_offset(configured, task) -> None:
     features = ["t2"] if task else ["x"]
     forecasting = {"kind": "forecasting", "targets": ["x"], "input_length": 1, "horizons": [1]}
     dataset = configured(task=task or forecasting, features=features)
-    with pytest.raises(DataError, match=r"x: float32, .*: it is to be predicted, so subtract a constant"):
+    with pytest.raises(DataError, match=r"x: float32, .*: it is predicted, so subtract a constant"):
         check_precision({"x": sample_distinct(SECONDS.astype(float))}, dataset)
 
 

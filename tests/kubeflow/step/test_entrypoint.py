@@ -82,7 +82,7 @@ def test_the_driver_resolves_the_span_and_its_properties_are_merged(
     ("asked", "told"),
     [
         ("tomorrow", "span: expected latest, a whole number of at least 0, or a date since 1970-01-01 like 2026-07-31"),
-        ("4", "data.files: span 4 is not there: {data}/day-4/rows.csv matches no file. Spans that are there: 3"),
+        ("4", "data.files: span 4 is missing: {data}/day-4/rows.csv matches no file. Existing spans: 3"),
     ],
 )
 def test_a_span_that_is_not_there_ends_in_words(

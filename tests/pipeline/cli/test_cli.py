@@ -73,7 +73,7 @@ def test_the_examples_are_valid(config):
         ("data.files={train: [no-*.csv], test: [test.csv.gz]}", "no-*.csv matches no file"),
         ("data.features.0=c99", "train.csv.gz: expected the column c99; the file has utterance, step, c01"),
         ("data.entity=speaker_id", "expected the column speaker_id"),
-        ("schema=missing.pbtxt", "missing.pbtxt: expected a schema that can be read: No such file or directory"),
+        ("schema=missing.pbtxt", "missing.pbtxt: the schema can't be read: No such file or directory"),
         ("schema=config.yaml", "config.yaml: line 3: not a TensorFlow Metadata schema in text form"),
         ("schema=../nycflights_weather/config.yaml", "not a TensorFlow Metadata schema"),
         (
@@ -82,7 +82,7 @@ def test_the_examples_are_valid(config):
         ),
         (
             "data.features.0={name: c01, kind: categorical}",
-            "c01: expected type: BYTES (categorical feature), found type",
+            "c01: expected type: BYTES (categorical feature), received type",
         ),
         ("evaluation.thresholds={acuracy: {min: 1}}", "expected a metric of classification, found acuracy"),
         ("evaluation.thresholds={acuracy: {min: 1}}", "did you mean accuracy?"),

@@ -21,9 +21,9 @@ from noisy_gru.pipeline.runs.run_directory import (
     RunRecord,
     StepRecord,
     timestamp,
-    write_atomically,
 )
 from noisy_gru.schema.errors import UserError
+from noisy_gru.storage.atomic_files import write_atomically
 
 # Above what Linux gives.
 _PID_OF_NOBODY = 2**22 + 1

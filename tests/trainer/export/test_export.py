@@ -340,7 +340,7 @@ def test_what_has_no_answer_is_refused_in_words(exported: Any, encode: Any) -> N
         exported.session.run("serving_default", {"examples": [b"not an example"]})
     misspelt = {f"{name}s": values for name, values in whole.items()}
     for nothing_known in ({}, misspelt):
-        with pytest.raises(ModelError, match="0: it has none of the features that the model reads"):
+        with pytest.raises(ModelError, match="0: it has none of the model's features"):
             exported.session.run("serving_default", {"examples": [encode(nothing_known)]})
     for huge in (1e38, -1e38, 3e38):
         with contextlib.suppress(ModelError):  # an answer, or that there is none: never NaN

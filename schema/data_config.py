@@ -1,0 +1,264 @@
+"""The `data` section: files, spans, columns, and the policies for rows that can't be used."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from noisy_gru.schema.section import Section
+from noisy_gru.schema.span_patterns import day_number, holds_spans, parse_day, pattern_problems
+from noisy_gru.schema.split_config import SplitName
+
+CalendarName = Literal["hour_of_day", "day_of_week", "day_of_year"]
+CALENDAR_PARTS = ("sin", "cos")
+
+
+class FeatureConfig(Section):
+    """An input column."""
+
+    name: str = Field(min_length=1, description="Column name (or feature key in a TFRecord).")
+    kind: Literal["numeric", "categorical"] = Field(
+        default="numeric", description="How the column is read and encoded."
+    )
+    scale: Literal["zscore", "minmax", "robust", "none"] = Field(
+        default="zscore",
+        description="Scaling of a numeric feature, fitted on the train split: z-score, to [0, 1], "
+        "median and interquartile range, or none.",
+    )
+    offset: float = Field(
+        default=0.0,
+        allow_inf_nan=False,
+        description="Subtracted from a numeric feature before it becomes float32, wherever rows are read. Needed where "
+        "values lie close together and far from zero: near 1.7e9 float32 has only every 128th number. Tensors and "
+        "tf.Examples that you write yourself hold the value less the offset, and so do the bounds of the schema.",
+    )
+    missing: Literal["impute", "mask"] = Field(
+        default="impute",
+        description="A missing numeric value becomes the train mean (the median with `robust`) inside the Transform "
+        "graph; `mask` also adds an input that is 1 where the value was missing.",
+    )
+    known_in_advance: bool = Field(
+        default=False,
+        description="Forecasting only: the column may be read up to the horizon (calendar, price list, plan).",
+    )
+    calendar: CalendarName | None = Field(
+        default=None,
+        description="Not a column but the sine and cosine of the step's time: `{calendar: hour_of_day}` stands for the "
+        "two features `hour_of_day_sin` and `hour_of_day_cos` (UTC; needs `time.kind: timestamp`).",
+    )
+    embedding_dim: int = Field(default=8, ge=1, description="Width of the embedding of a categorical feature.")
+    vocabulary_size: int = Field(
+        default=1000, ge=1, description="Most values kept of a categorical feature; the rest are OOV."
+    )
+
+
+def _features(value: Any) -> Any:
+    """Expand bare names to features, and a calendar entry without a name to its two features."""
+    if not isinstance(value, list):
+        return value
+    features = []
+    for item in value:
+        if isinstance(item, dict) and item.get("calendar") and "name" not in item:
+            features += [{"scale": "none", **item, "name": f"{item['calendar']}_{part}"} for part in CALENDAR_PARTS]
+        else:
+            features.append({"name": item} if isinstance(item, str) else item)
+    return features
+
+
+class TimeConfig(Section):
+    """The column that orders the steps of an entity."""
+
+    column: str = Field(description="Column name.")
+    kind: Literal["integer", "float", "timestamp"] = Field(
+        default="integer", description="`timestamp` reads ISO 8601 (no zone means UTC) and Parquet timestamps."
+    )
+    frequency: str | None = Field(
+        default=None,
+        description="Distance between regular steps: a pandas offset such as `1h` for timestamps, a number otherwise. "
+        "Needed when `gaps` is not `ignore`.",
+    )
+    gaps: Literal["ignore", "fill", "split"] = Field(
+        default="ignore",
+        description="A missing step: `ignore` takes rows as they come, `fill` adds a step whose values are missing, "
+        "`split` lets no sequence or window cross the gap. `fill` and `split` need `frequency`.",
+    )
+
+    @model_validator(mode="after")
+    def _frequency_for_gaps(self) -> TimeConfig:
+        if self.gaps != "ignore" and self.frequency is None:
+            raise ValueError(f"gaps: {self.gaps} needs frequency, for example frequency: 1h")
+        return self
+
+
+RowPolicy = Literal["error", "quarantine", "drop"]
+
+
+class PoliciesConfig(Section):
+    """How unusable data is treated. The ingestion report counts each case."""
+
+    duplicate_step: Literal["error", "quarantine", "drop"] = Field(
+        default="quarantine",
+        description="Rows with the same entity and time. Exact copies are always dropped but one; where values differ, "
+        "`quarantine` sets all of them aside, `drop` keeps the first in the order of the values.",
+    )
+    unparsable_value: Literal["error", "quarantine", "drop", "impute"] = Field(
+        default="quarantine",
+        description="A value that is not of its column's kind. `impute` treats it as missing; `quarantine` and `drop` "
+        "take the row. An unparsable entity, time or label can't be imputed and is quarantined instead.",
+    )
+    missing_value: Literal["error", "quarantine", "drop", "impute"] = Field(
+        default="impute", description="An empty or NaN feature value. `impute` leaves it to the feature's `missing`."
+    )
+    infinite_value: Literal["error", "quarantine", "drop", "impute"] = Field(
+        default="quarantine", description="An infinite feature value. `impute` treats it as missing."
+    )
+    missing_label: RowPolicy = Field(
+        default="quarantine",
+        description="A sequence without a label, or a window whose target is missing (`drop` is usual there).",
+    )
+    conflicting_label: RowPolicy = Field(
+        default="quarantine", description="A sequence whose rows name different labels."
+    )
+    too_short: RowPolicy = Field(default="quarantine", description="A sequence with fewer steps than `min_length`.")
+    too_long: Literal["error", "quarantine", "drop", "truncate"] = Field(
+        default="truncate",
+        description="A sequence with more steps than `max_length`; `truncate` keeps the latest steps.",
+    )
+    max_quarantined_fraction: float = Field(
+        default=0.05,
+        ge=0,
+        le=1,
+        description="The run fails when more than this part of the rows is quarantined, or of the rows of one span for "
+        "what they hold themselves.",
+    )
+
+
+def _span_number(value: Any) -> Any:
+    """Convert a date, or its text, to the number of its span."""
+    try:
+        return parse_day(value) if isinstance(value, str) else day_number(value)
+    except (TypeError, ValueError):
+        return value
+
+
+SpanNumber = Annotated[int, BeforeValidator(_span_number), Field(ge=0)]
+
+
+class SpansConfig(Section):
+    """Which spans a run reads, where `files` hold `{SPAN}` or a date. They are read together, as if they were one."""
+
+    window: Literal["rolling", "static", "all"] = Field(
+        default="rolling",
+        description="`rolling`: the newest spans; `static`: from `first` on; `all`: every span up to the newest. The "
+        "newest is the last that is there, or the one of `--span`.",
+    )
+    count: int = Field(
+        default=1,
+        ge=1,
+        description="`rolling`: how many spans. Those that are there count, so a day without data makes the window "
+        "reach further back; where there are fewer, all are read, and the ingestion report says so.",
+    )
+    first: SpanNumber | None = Field(
+        default=None, description="`static`: the first span, as a number or a date. All up to the last must be there."
+    )
+    last: SpanNumber | None = Field(
+        default=None, description="`static`: the last span; null: the newest, so that the window grows."
+    )
+
+    @model_validator(mode="after")
+    def _keys_of_window(self) -> SpansConfig:
+        if self.window != "rolling" and self.count != 1:
+            raise ValueError(f"count is for window: rolling, and the window is {self.window}")
+        if self.window != "static" and (self.first is not None or self.last is not None):
+            raise ValueError(f"first and last are for window: static, and the window is {self.window}")
+        if self.window == "static" and self.first is None:
+            raise ValueError("window: static needs first, the number or date of its first span")
+        if self.first is not None and self.last is not None and self.last < self.first:
+            raise ValueError(f"last ({self.last}) comes before first ({self.first})")
+        return self
+
+
+class DataConfig(Section):
+    """Where the data is and what its columns mean."""
+
+    files: list[str] | dict[SplitName, list[str]] = Field(
+        description="File patterns, relative to the configuration file; or patterns for each split, which keeps a "
+        "published split as it is. A pattern may hold `{SPAN}` (a whole number; `{SPAN:3}`: three digits) or a date, "
+        "`{YYYY}`, `{MM}` and `{DD}`, and `{VERSION}` beside it, of which the newest counts; see `spans`."
+    )
+    spans: SpansConfig = Field(default_factory=SpansConfig, description="See `spans`.")
+    format: Literal["auto", "csv", "parquet", "example", "sequence_example"] = Field(
+        default="auto",
+        description="`auto` goes by the file's ending (.csv, .csv.gz, .parquet). TFRecords have to be named: "
+        "`example` (tf.Example with list features) or `sequence_example`.",
+    )
+    entity: str = Field(description="Column that names the sequence (or, for forecasting, the series).")
+    time: TimeConfig | None = Field(
+        default=None, description="Needed for tables; a TFRecord's lists are in order already."
+    )
+    features: Annotated[list[FeatureConfig], BeforeValidator(_features)] = Field(
+        min_length=1, description="The input columns; a bare name is a numeric feature with the defaults."
+    )
+    min_length: int = Field(default=1, ge=1, description="Fewest steps of a sequence.")
+    max_length: int = Field(default=1000, ge=1, description="Most steps of a sequence.")
+    policies: PoliciesConfig = Field(default_factory=lambda: PoliciesConfig(), description="See `policies`.")
+
+    @field_validator("features")
+    @classmethod
+    def _unique(cls, features: list[FeatureConfig]) -> list[FeatureConfig]:
+        names = [feature.name for feature in features]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"expected each feature once; listed more than once: {', '.join(twice)}")
+        return features
+
+    @model_validator(mode="after")
+    def _patterns_hold_spans(self) -> DataConfig:
+        if problems := pattern_problems(self.patterns):
+            raise ValueError("; ".join(f"files: {problem}" for problem in problems))
+        if self.spans != SpansConfig() and not self.has_spans:
+            raise ValueError("spans needs {SPAN} or a date ({YYYY}, {MM}, {DD}) in every pattern of files")
+        return self
+
+    @model_validator(mode="after")
+    def _consistent(self) -> DataConfig:
+        if self.min_length > self.max_length:
+            raise ValueError(f"min_length ({self.min_length}) is larger than max_length ({self.max_length})")
+        if self.time is None and self.format in ("auto", "csv", "parquet"):
+            raise ValueError("tables need `time`, the column that orders the steps of an entity")
+        for feature in self.features:
+            if feature.offset and (feature.kind != "numeric" or feature.calendar is not None):
+                raise ValueError(f"feature {feature.name}: offset is for numeric columns, received {feature.offset:g}")
+            if feature.calendar is None:
+                continue
+            if self.time is None or self.time.kind != "timestamp":
+                raise ValueError(f"calendar: {feature.calendar} needs time.kind: timestamp")
+            if feature.kind != "numeric" or feature.known_in_advance:
+                raise ValueError(f"calendar: {feature.calendar} is numeric and takes no known_in_advance")
+            if feature.name not in [f"{feature.calendar}_{part}" for part in CALENDAR_PARTS]:
+                raise ValueError(
+                    f"calendar: {feature.calendar} names its features itself, received name: {feature.name}"
+                )
+        return self
+
+    @property
+    def patterns(self) -> list[str]:
+        """All file patterns."""
+        groups = self.files.values() if isinstance(self.files, dict) else [self.files]
+        return [pattern for group in groups for pattern in group]
+
+    @property
+    def has_spans(self) -> bool:
+        """Whether the file patterns hold a span, as ``{SPAN}`` or a date."""
+        return holds_spans(self.patterns)
+
+    @property
+    def numeric(self) -> list[FeatureConfig]:
+        """The numeric features, in the order of the configuration: the channels of ``serving_tensors``."""
+        return [feature for feature in self.features if feature.kind == "numeric"]
+
+    @property
+    def categorical(self) -> list[FeatureConfig]:
+        """The categorical features, in the order of the configuration."""
+        return [feature for feature in self.features if feature.kind == "categorical"]
