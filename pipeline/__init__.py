@@ -1,4 +1,4 @@
-"""The one graph, the local runner, the record of runs and the command line.
+"""The pipeline graph, the local runner, run records and the command line.
 
     from noisy_gru.pipeline import load_config, predict, run, validate
 

@@ -1,4 +1,4 @@
-"""``python -m noisy_gru.pipeline``: the command line, for who starts it by its interpreter."""
+"""``python -m noisy_gru.pipeline``: the command line without the console script."""
 
 from noisy_gru.pipeline.cli.main import main
 

@@ -1,6 +1,6 @@
-"""The one graph. It knows no runner: the local one and Kubeflow's are given what this returns.
+"""Build the pipeline graph, which the local runner and Kubeflow's compiler share.
 
-docs/architecture.md has the table of steps, and what passes between them.
+docs/architecture.md has the table of steps with their inputs and outputs.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from noisy_gru.schema.config import DatasetConfig
 
 MODULE = "noisy_gru.trainer.module"
 
-# Generated code, of which type checkers see nothing.
+# Generated code without type information.
 _transform_pb2: Any = transform_pb2
 _trainer_pb2: Any = trainer_pb2
 
@@ -57,25 +57,25 @@ def build_pipeline(
     metadata_connection_config: Any = None,
     beam_pipeline_args: Sequence[str] = (),
 ) -> Pipeline:
-    """The pipeline of a configuration.
+    """Build the TFX pipeline of a configuration.
 
     Args:
-        config: as ``load_config`` gives it.
-        pipeline_root: where artifacts go.
-        serving_dir: folder that gets ``<model>/<version>``.
-        schema_file: the curated schema; TFX caches by this path, so another content needs another one.
-        working_dir: folder that outlives an execution, for what an interrupted training left; None: it starts anew.
-        input_base: folder in place of the one that holds all files of the configuration.
-        span: the newest span to read: ``latest``, a number, or a date; see ``data.spans``.
-        train_args: of the Trainer (``TrainArgs``): the number of steps; None: as many epochs as the configuration says.
+        config: configuration from ``load_config``.
+        pipeline_root: root of the artifacts.
+        serving_dir: folder to publish ``<model>/<version>`` to.
+        schema_file: curated schema; TFX caches by this path, so another content needs another path.
+        working_dir: folder that outlives an execution and keeps checkpoints; None: an interrupted training starts anew.
+        input_base: folder of the input files, in place of the configuration's.
+        span: newest span to read: ``latest``, a number, or a date; see ``data.spans``.
+        train_args: ``TrainArgs`` of the Trainer, with the number of steps; None: the epochs of the configuration.
         base_model: URI of a model artifact that the Trainer starts from, whatever is published; None: as
             ``retraining.warm_start`` says.
-        planned: whether the first step decides by ``retraining.rules`` if the others run at all.
-        force: ``true``: they run whatever the rules say.
-        metadata_connection_config: of ML Metadata, for a runner that needs one.
-        beam_pipeline_args: for every Beam step.
+        planned: whether the first step is a RetrainPlanner, which decides whether the others run.
+        force: ``true``: they run whatever the planner decides.
+        metadata_connection_config: connection of ML Metadata, for a runner that needs one.
+        beam_pipeline_args: arguments of every Beam step.
 
-    Where a ``RuntimeParameter`` can stand, a runner that knows them asks for the value at the start of a run.
+    A ``RuntimeParameter`` gets its value at the start of a run, by runners that support it.
     """
     folder, dataset = relative_to_base(config.dataset)
     base = folder if input_base is None else input_base
@@ -128,7 +128,7 @@ def _steps(
     base_model: str | RuntimeParameter | None,
     folder: str,
 ) -> list[Any]:
-    """The steps from the data to the published model, each after those that it needs."""
+    """Return the steps from ingestion to publishing, in topological order."""
     held_out = ["eval"] if dataset.has_eval_split else []
     custom_config = {
         "dataset": dataset.model_dump_json(),
@@ -154,7 +154,7 @@ def _steps(
         splits_config=_transform_pb2.SplitsConfig(analyze=["train"], transform=["train", *held_out]),
         custom_config=custom_config,
         disable_statistics=True,
-        # It would save a part of the analysis when spans are added, and costs a file for every analyzer in each run.
+        # It would save a part of the analysis when spans are added, but costs a file for every analyzer in each run.
         disable_analyzer_cache=True,
     )
     transform.add_upstream_node(gate)
@@ -162,7 +162,7 @@ def _steps(
         "examples": transform.outputs["transformed_examples"],
         "transform_graph": transform.outputs["transform_graph"],
         "schema": schema.outputs["schema"],
-        # Without an eval split TFX needs the name of another one; the module file knows that, and leaves it alone.
+        # TFX needs the name of a split even without an eval split; the module file ignores it then.
         "eval_args": _trainer_pb2.EvalArgs(splits=held_out or ["train"]),
         "custom_config": {**custom_config, "working_dir": working_dir},
     }
@@ -219,7 +219,7 @@ def _steps(
         },
     )
     for ours in (gate, blessed, *([base] if isinstance(base, WarmStartBase) else [])):
-        # Not read by their executors: it is there to be part of what TFX caches by.
+        # Not read by their executors: part of the key of TFX's cache.
         ours.spec.exec_properties["fingerprint"] = fingerprint
     before = [ingestion, statistics, schema, validator, gate, transform]
     optional = [node for node in (tuner, base) if node is not None]
@@ -236,7 +236,7 @@ def _reference_gate(
     report: Any,
     folder: str,
 ) -> ReferenceGate | None:
-    """The step that compares on the reference set, where there is one."""
+    """Return the step that compares on the reference set, or None."""
     reference = config.evaluation.reference
     if reference is None:
         return None
@@ -256,9 +256,9 @@ def _base_model(
     serving_dir: str | RuntimeParameter,
     report: Any,
 ) -> Importer | WarmStartBase | None:
-    """The step whose output the Trainer starts from: the model that is named, else the published one, else none."""
+    """Return the step whose model the Trainer starts from: the given one, else the published one, else none."""
     if base_model is not None:
-        uri: Any = base_model  # TFX's type hints don't know that it may be a runtime parameter
+        uri: Any = base_model  # TFX's type hints don't allow a runtime parameter
         return Importer(source_uri=uri, artifact_type=standard_artifacts.Model).with_id("BaseModel")
     if config.retraining.warm_start.enabled:
         return WarmStartBase(report, serving_dir=serving_dir, model_name=config.model_name)

@@ -1,7 +1,7 @@
-"""Is this machine fit to run the pipeline? Every finding says what it means and what to do.
+"""Check whether this machine and environment can run the pipeline; each check has its meaning and remedy.
 
->>> for finding in check_environment(Path("runs")):  # doctest: +SKIP
-...     print(finding.status, finding.name, finding.found, finding.meaning)
+>>> for check in check_environment(Path("runs")):  # doctest: +SKIP
+...     print(check.status, check.name, check.found, check.meaning)
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SYSTEMS = (
     "Debian 13 and Ubuntu 24.04 have it; on Debian 12 and Ubuntu 22.04 `make setup` makes an environment with a newer "
     "one: use that environment's interpreter, .venv/bin/python."
 )
-# The packages that decide whether anything runs: distribution, and what it does here.
+# Required packages: distribution, name and purpose.
 PACKAGES = (
     ("tfx", "TFX", "runs the components"),
     ("tensorflow", "TensorFlow", "trains and exports"),
@@ -43,7 +43,7 @@ PACKAGES = (
 
 @dataclass(frozen=True)
 class Check:
-    """One thing looked at. ``problem``: the pipeline will not run; ``note``: it will, but read this."""
+    """The result of one check: ``problem``: the pipeline will not run; ``note``: it will, with a limitation."""
 
     name: str
     status: Status
@@ -52,7 +52,7 @@ class Check:
 
 
 def check_environment(root: Path | None = None) -> list[Check]:
-    """Looks at the software and the machine; ``root`` is where runs are to be written (default: here)."""
+    """Check the software and the machine; ``root`` is the root of the runs (default: the current folder)."""
     return [
         check_python(),
         check_glibc(),
@@ -105,7 +105,7 @@ def check_cpp_runtime() -> Check:
         return Check("C++ runtime", "problem", str(error), f"TensorFlow and ml-metadata need GCC 14's. {SYSTEMS}")
     path = _loaded_library("libstdc++.so.6")
     if path is None:
-        return Check("C++ runtime", "note", "libstdc++.so.6", "It loads, but where from and how new could not be read.")
+        return Check("C++ runtime", "note", "libstdc++.so.6", "It loads, but its path and version could not be read.")
     if LIBSTDCXX not in path.read_bytes():
         meaning = f"Older than GCC 14 (no {LIBSTDCXX.decode()}), so ml-metadata will not load. {SYSTEMS}"
         return Check("C++ runtime", "problem", str(path), meaning)
@@ -113,7 +113,7 @@ def check_cpp_runtime() -> Check:
 
 
 def check_package(distribution: str, name: str, purpose: str) -> Check:
-    """Compares what is installed with what this package's own metadata asks for."""
+    """Compare the installed version with the requirement of this package's metadata."""
     wanted = _wanted(distribution)
     try:
         found = metadata.version(distribution)
@@ -161,7 +161,7 @@ def check_bytecode(environ: Mapping[str, str] = os.environ) -> Check:
     found = environ.get(name)
     if not found:
         return Check(name, "ok", "not set", "Python keeps compiled bytecode, so importing TFX stays quick.")
-    if _bytecode_is_there("tfx"):
+    if _has_bytecode("tfx"):
         meaning = "Python may not write bytecode, but TFX's was compiled when it was installed, so imports stay quick."
         return Check(name, "ok", found, meaning)
     meaning = "Every import of TFX takes about three times as long. Unset it, or run `make clean setup`."
@@ -179,14 +179,14 @@ def check_memory() -> Check:
             "memory", "problem", found, "TFX and TensorFlow alone take more than 1 GiB; give it at least 4 GiB."
         )
     if usable < 4 * GIB:
-        return Check("memory", "note", found, "Enough for small data sets; Beam and the Trainer like 4 GiB and more.")
+        return Check("memory", "note", found, "Enough for small data sets; at least 4 GiB is recommended.")
     return Check("memory", "ok", found, "Enough for the pipeline; more helps Beam on large data.")
 
 
 def check_cores() -> Check:
     cores = len(os.sched_getaffinity(0))
     if cores == 1:
-        return Check("CPU cores", "note", "1", "It works; Beam and the Trainer will take turns.")
+        return Check("CPU cores", "note", "1", "Enough to run, but slow: Beam and TensorFlow share it.")
     return Check("CPU cores", "ok", str(cores), "Beam and TensorFlow share them.")
 
 
@@ -198,7 +198,7 @@ def check_disk(root: Path) -> Check:
     found = f"{free / GIB:.1f} GiB free under {place}"
     if free < GIB:
         meaning = (
-            "Runs keep data, models and records there; less than 1 GiB will not last. Free some, or use another root."
+            "Runs keep data, models and records there, and need more than 1 GiB. Free some space, or use another root."
         )
         return Check("disk", "problem", found, meaning)
     if free < 5 * GIB:
@@ -207,11 +207,11 @@ def check_disk(root: Path) -> Check:
 
 
 def check_gpu(devices: Path = Path("/dev"), environ: Mapping[str, str] = os.environ) -> Check:
-    """Looks for the device and for TensorFlow's CUDA packages, without the seconds that starting TensorFlow takes."""
+    """Look for the device and TensorFlow's CUDA packages, without importing TensorFlow, which takes seconds."""
     count = len(list(devices.glob("nvidia[0-9]*")))
     hidden = environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
     if count == 0:
-        return Check("GPU", "ok", "none", "Training runs on the CPU, which stacks of this size are fine with.")
+        return Check("GPU", "ok", "none", "Training runs on the CPU, which is sufficient for models of this size.")
     if hidden:
         return Check("GPU", "note", f"{count}, hidden", "CUDA_VISIBLE_DEVICES hides it; unset it to train on the GPU.")
     try:
@@ -231,14 +231,14 @@ def check_docker() -> Check:
         return Check("docker", "note", "not on the PATH", meaning)
     command = [client, "version", "--format", "{{.Server.Version}}"]
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
-        return Check("docker", "note", f"{client}: {error}", f"The client gives no answer. {meaning}")
-    if answer.returncode != 0:
-        said = (answer.stderr.strip() or "no reason given").splitlines()[-1]
+        return Check("docker", "note", f"{client}: {error}", f"The client failed or timed out. {meaning}")
+    if done.returncode != 0:
+        reason = (done.stderr.strip() or "no reason given").splitlines()[-1]
         advice = f"Start the engine, or set DOCKER_HOST. {meaning}"
-        return Check("docker", "note", f"the client only: {said}", advice)
-    return Check("docker", "ok", f"engine {answer.stdout.strip()}", meaning)
+        return Check("docker", "note", f"client only: {reason}", advice)
+    return Check("docker", "ok", f"engine {done.stdout.strip()}", meaning)
 
 
 def check_model_server() -> Check:
@@ -252,7 +252,7 @@ def check_model_server() -> Check:
 
 
 def _wanted(distribution: str) -> str:
-    """The version specifier that this package's metadata holds for ``distribution``; "" when it names none."""
+    """Return the version specifier for ``distribution`` in this package's metadata; "" if there is none."""
     from packaging.requirements import Requirement
 
     try:
@@ -283,7 +283,7 @@ def _open_metadata_store() -> None:
 
 
 def _loaded_library(name: str) -> Path | None:
-    """The file that ``name`` was loaded from into this process; None when it cannot be told."""
+    """Return the file that ``name`` was loaded from into this process; None if unknown."""
     try:
         lines = Path("/proc/self/maps").read_text().splitlines()
     except OSError:
@@ -292,7 +292,7 @@ def _loaded_library(name: str) -> Path | None:
     return next((path for path in paths if path.name == name or path.name.startswith(f"{name}.")), None)
 
 
-def _bytecode_is_there(package: str) -> bool:
+def _has_bytecode(package: str) -> bool:
     spec = importlib.util.find_spec(package)
     return spec is not None and spec.cached is not None and Path(spec.cached).exists()
 

@@ -1,4 +1,4 @@
-"""Exit codes of ``noisy-gru``, which the scheduler reads, too."""
+"""Exit codes of ``noisy-gru``."""
 
 EXIT_FAILED = 1
 EXIT_CONFIG = 2

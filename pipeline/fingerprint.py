@@ -1,7 +1,7 @@
-"""What the results of a run depend on besides its configuration and data: our sources and the packages below them.
+"""Fingerprint of our sources and the package versions, as part of the key of TFX's cache.
 
-TFX caches by component, parameters and inputs. It sees neither our code nor a package's version, so both are hashed
-into a fingerprint that every component with code of ours carries as a parameter.
+TFX caches by component, parameters and inputs, not by code. So our code and the packages' versions are hashed into a
+fingerprint, which every component with code of ours has as a parameter.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ ALL_ROOMS = (*MODEL_ROOMS, "storage", "data", "registry", "components")
 
 @cache
 def package_versions() -> dict[str, str]:
-    """Versions of the packages that the results depend on."""
+    """Return the versions of the packages that results depend on."""
     return {name: importlib.metadata.version(name) for name in PACKAGES}
 
 
 @cache
 def source_fingerprint(rooms: tuple[str, ...] = ALL_ROOMS) -> str:
-    """SHA-256 over the sources of rooms and the versions of packages, the same wherever the package is installed.
+    """Return the SHA-256 of the sources of rooms and the package versions, wherever the package is installed.
 
-    A room is named with all that it may import: ``MODEL_ROOMS`` for the module file, ``ALL_ROOMS`` for components.
+    Rooms include all that they import: ``MODEL_ROOMS`` for the module file, ``ALL_ROOMS`` for components.
     """
     digest = hashlib.sha256()
     for room in rooms:

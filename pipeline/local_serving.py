@@ -1,4 +1,4 @@
-"""Serves what was published on this machine: the real TF Serving, or the stand-in, which says what it is.
+"""Serve a published model on this machine with TF Serving, or with the stand-in server.
 
 >>> code = serve_published(config, root=Path("runs/vowels"), listening=Listening())  # doctest: +SKIP
 """
@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     from noisy_gru.serving.local_server import LocalServer
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
-_LONGEST_STEP = 16  # features that still fit into a line to try out
+# Most features of a step in the example request, which is one line.
+_LONGEST_STEP = 16
 
 
 def serve_published(
@@ -51,57 +52,57 @@ def serve_published(
     root: Path,
     listening: Listening,
     stand_in: bool = False,
-    tell: Callable[[str], None] = typer.echo,
+    log: Callable[[str], None] = typer.echo,
 ) -> int:
-    """Serves the published model until SIGINT or SIGTERM.
+    """Serve the published model until SIGINT or SIGTERM.
 
     Args:
-        config: of the model.
-        config_path: where it is, for the lines to try out.
-        root: of the runs.
-        listening: where to listen, and how often to look for versions.
-        stand_in: whether to take the stand-in though TF Serving could be started.
-        tell: receives what is told before the server runs.
+        config: configuration of the model.
+        config_path: its file, for the example commands.
+        root: root of the runs.
+        listening: host, ports and polling interval.
+        stand_in: whether to start the stand-in even if TF Serving is available.
+        log: receives messages before the server runs.
 
     Returns:
         The exit code: that of TF Serving, or 0 for the stand-in.
 
     Raises:
-        UserError: nothing is published, or a port is taken.
+        UserError: no version is published, or a port is in use.
     """
     published_model(root, config.model_name)
     serving_dir = RunDirectory(root).serving
     if listening.host not in LOOPBACK:
-        tell(
-            f"warning: listening on {listening.host}, so whoever reaches this machine can ask the model: there is no "
-            "password and no encryption."
+        log(
+            f"warning: listening on {listening.host} without authentication or encryption: whoever reaches this "
+            "machine can send requests to the model."
         )
     server, found = (None, "--stand-in was given") if stand_in else find_model_server()
     if server is not None:
-        return _run_real(server, serving_dir, config.model_name, listening, tell)
+        return _run_real(server, serving_dir, config.model_name, listening, log)
     return _run_stand_in(config, config_path, root, listening, found)
 
 
 def _run_real(
-    server: ModelServer, serving_dir: Path, model_name: str, listening: Listening, tell: Callable[[str], None]
+    server: ModelServer, serving_dir: Path, model_name: str, listening: Listening, log: Callable[[str], None]
 ) -> int:
     if server.kind == "program" and listening.host in LOOPBACK:
-        tell("note: tensorflow_model_server has no option for an address: it listens on every one of this machine.")
+        log("note: tensorflow_model_server can't be bound to an address: it listens on all addresses of this machine.")
     with tempfile.TemporaryDirectory(prefix="noisy-gru-serve-") as folder:
         scratch = Path(folder)
         line = command(server, serving_dir, model_name, listening, scratch)
-        tell(f"Starting TF Serving: {shlex.join(line)}")
-        follow = _Follower(serving_dir, scratch, tell) if server.kind == "program" else lambda: None
-        return run(line, each_second=follow)
+        log(f"Starting TF Serving: {shlex.join(line)}")
+        sync = _ModelsConfigSync(serving_dir, scratch, log) if server.kind == "program" else lambda: None
+        return run(line, each_second=sync)
 
 
-class _Follower:
-    """Keeps the program's own ``models.config`` equal to the serving directory's, whose labels change with a push."""
+class _ModelsConfigSync:
+    """Copies the serving directory's ``models.config`` to the program's own when a publication changes its labels."""
 
-    def __init__(self, serving_dir: Path, scratch: Path, tell: Callable[[str], None]) -> None:
+    def __init__(self, serving_dir: Path, scratch: Path, log: Callable[[str], None]) -> None:
         self._serving_dir = serving_dir
         self._scratch = scratch
-        self._tell = tell
+        self._log = log
         self._seen = self._stamp()
 
     def _stamp(self) -> Any:
@@ -119,14 +120,14 @@ class _Follower:
         try:
             localized(self._serving_dir, self._scratch)
         except UserError as error:
-            self._tell(f"warning: {error}. The server stays as it is.")
+            self._log(f"warning: {error}. The server keeps its labels.")
 
 
 def _run_stand_in(config: PipelineConfig, config_path: Path, root: Path, listening: Listening, found: str) -> int:
     require("tensorflow", "the stand-in server")
     directory = RunDirectory(root)
     log = directory.logs / "serve.log" if directory.logs.is_dir() else Path(os.devnull)
-    # TensorFlow writes to standard error on its own, while it is imported and later.
+    # TensorFlow writes to standard error on its own, when it is imported and later.
     with output_to(log) as (out, _):
         from noisy_gru.serving.local_server import LocalServer
 
@@ -143,15 +144,15 @@ def _run_stand_in(config: PipelineConfig, config_path: Path, root: Path, listeni
             read_config=read_models_config,
         )
         with _stop_on_signals() as stop, server:
-            _say_what_it_is(out, server, config, config_path, found)
+            _print_banner(out, server, config, config_path, found)
             stop.wait()
-            print("Stopping; what is asked already is answered.", file=out, flush=True)
+            print("Stopping after the requests in progress.", file=out, flush=True)
     return 0
 
 
 @contextmanager
 def _stop_on_signals() -> Iterator[threading.Event]:
-    """An event that SIGINT or SIGTERM sets; a second one of them ends the process as it always does."""
+    """Yield an event that SIGINT or SIGTERM sets; a second signal has its default effect."""
     stop = threading.Event()
     numbers = (signal.SIGINT, signal.SIGTERM)
 
@@ -168,28 +169,28 @@ def _stop_on_signals() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def _say_what_it_is(out: TextIO, server: LocalServer, config: PipelineConfig, config_path: Path, found: str) -> None:
+def _print_banner(out: TextIO, server: LocalServer, config: PipelineConfig, config_path: Path, found: str) -> None:
     name = config.model_name
     versions = server.models.available().get(name) or []
     rest = f"http://{server.rest_address}"
     lines = [
         "",
-        "This is noisy-gru's stand-in for TF Serving, for development and tests: one process, no TLS, no batching.",
+        "noisy-gru's stand-in for TF Serving, for development and tests: one process, no TLS, no batching.",
         f"It was started because {found}.",
-        f"  model  {name}, version {', '.join(map(str, versions)) or 'none yet: waiting for one that loads'}",
+        f"  model  {name}, version {', '.join(map(str, versions)) or 'none yet, waiting for one that can be loaded'}",
         f"  gRPC   {server.grpc_address}",
         f"  REST   {rest}",
-        "To try it:",
+        "Try it:",
         f"  curl {rest}/v1/models/{name}",
-        f"  curl -d {shlex.quote(_request_to_try(server, config))} {rest}/v1/models/{name}:predict",
+        f"  curl -d {shlex.quote(_example_request(server, config))} {rest}/v1/models/{name}:predict",
         f"  noisy-gru predict {shlex.quote(str(config_path))} INPUT… --server {server.grpc_address}",
-        "Ctrl-C ends it.",
+        "Stop it with Ctrl-C.",
     ]
     print("\n".join(lines), file=out, flush=True)
 
 
-def _request_to_try(server: LocalServer, config: PipelineConfig) -> str:
-    """A request of one sequence with one step of zeros; where a step is long, of an empty sequence."""
+def _example_request(server: LocalServer, config: PipelineConfig) -> str:
+    """Return a request of one sequence with one step of zeros; of an empty sequence if a step has many features."""
     inputs = server.models.inputs(config.model_name, "serving_tensors")
     width = (inputs["features"].shape or (0,))[-1] if "features" in inputs else None
     if width is None or width > _LONGEST_STEP or any(spec.shape is None for spec in inputs.values()):

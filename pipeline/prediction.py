@@ -1,8 +1,8 @@
-"""Asks a published model about files: the reading of training, one line for each sequence.
+"""Predict files with a published model, read as in training; one line for each sequence.
 
     >>> unused = predict_files(config, ["new.csv"], root=Path("runs/vowels"), out=None)  # doctest: +SKIP
 
-Without a server the SavedModel is loaded in a Session, as a server does, and TensorFlow is not imported.
+Without a server, the SavedModel is loaded in a Session as TF Serving does; TensorFlow is not imported.
 """
 
 from __future__ import annotations
@@ -34,18 +34,20 @@ from noisy_gru.serving.client.requests import prediction_input
 FORMATS = ("csv", "jsonl")
 BATCH = 512
 EXAMPLES_SHOWN = 5
-# Loads of a model, each of the version that is the latest then.
+# Attempts to load the latest version while versions are removed.
 _TRIES = 20
 
 
 def published_model(root: Path, model_name: str, version: int | None = None) -> Path:
-    """The folder of a published version, the latest by default; ``UserError`` if it is not there."""
+    """Return the folder of a published version, by default the latest; raise ``UserError`` if there is none."""
     folder = RunDirectory(root).serving / model_name
     found = versions(folder)
     if not found:
-        raise UserError(f"{folder}: no published model. Run the pipeline first, or name its root with --root")
+        raise UserError(f"{folder}: no published model. Run the pipeline first, or give its root with --root")
     if version is not None and version not in found:
-        raise UserError(f"{folder}: no version {version}; there are {', '.join(map(str, found))}")
+        raise UserError(
+            f"{folder}: expected a published version, found {version}; versions here: {', '.join(map(str, found))}"
+        )
     return folder / str(version if version is not None else found[-1])
 
 
@@ -65,10 +67,10 @@ class Server:
     headers: Sequence[str] = ()
 
     def client(self, config: PipelineConfig, version: int | None) -> Client:
-        """The client of a configuration's model.
+        """Return a client of the configuration's model.
 
         Raises:
-            UserError: options that can't be used.
+            UserError: the options are invalid.
         """
         return Client(
             self.target,
@@ -87,7 +89,7 @@ class Server:
 def _header(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not (name and equals):
-        # What was given may be a secret: it isn't shown.
+        # The value may be a secret, so it isn't shown.
         raise ConfigError("--header: expected NAME=VALUE")
     return name, value
 
@@ -102,22 +104,22 @@ def predict_files(
     format_: str | None = None,
     server: Server | None = None,
 ) -> int:
-    """Writes the model's answer for each sequence of the input files.
+    """Write the model's predictions for each sequence of the input files.
 
     Args:
-        config: of the model.
-        inputs: files, or patterns relative to the current folder, in a format of training.
-        root: of the runs; nothing is read from there if there is a server.
-        version: of the model; None: the latest.
-        out: file to write; None: standard output.
-        format_: `csv` or `jsonl`; None: by the ending of ``out``, else CSV.
-        server: to ask; None: the published model is loaded here.
+        config: configuration of the model.
+        inputs: files, or patterns relative to the current folder, in a format of ``data.files``.
+        root: root of the runs; not read if there is a server.
+        version: version of the model; None: latest.
+        out: output file; None: standard output.
+        format_: `csv` or `jsonl`; None: by the suffix of ``out``, else CSV.
+        server: server to send requests to; None: load the published model in this process.
 
     Returns:
-        The number of rows and sequences that could not be used; they were told on standard error.
+        The number of rows and sequences that could not be used, which are reported on standard error.
 
     Raises:
-        UserError: no such model or files, files that can't be read, or no answer.
+        UserError: the model or files are missing or unreadable, or the server doesn't respond.
     """
     format_ = format_ or ("jsonl" if out is not None and out.suffix in (".jsonl", ".json", ".ndjson") else "csv")
     if format_ not in FORMATS:
@@ -136,7 +138,7 @@ def predict_files(
         write = _writer(format_, stream)
         for answer in predictions:
             write(answer)
-    return _tell_unused(predictions)
+    return _report_unused(predictions)
 
 
 def predict_data(
@@ -152,12 +154,12 @@ def predict_data(
     Args:
         config: of the model.
         data: to predict from.
-        root: of the runs; nothing is read from there if there is a server.
-        version: of the model; None: the latest.
-        server: to ask; None: the published model is loaded here.
+        root: root of the runs; not read if there is a server.
+        version: version of the model; None: latest.
+        server: server to send requests to; None: load the published model in this process.
 
     Raises:
-        UserError: no such model, data that can't be read, or no answer.
+        UserError: the model is missing, the data can't be read, or the server doesn't respond.
     """
     if server is None:
         require("tensorflow", "noisy-gru predict without --server")
@@ -165,13 +167,13 @@ def predict_data(
     # TensorFlow writes to standard error on its own.
     with output_to(_log(RunDirectory(root).logs)):
         if server is None:
-            return _ask_here(root, data, config, version)
+            return _predict_here(root, data, config, version)
         with server.client(config, version) as client:
             return client.predict(data, on_error="collect")
 
 
 def _log(logs: Path) -> Path:
-    """Where messages of libraries go: nowhere under a root that can't be written, which this command doesn't need."""
+    """Return the log of libraries; /dev/null if the root can't be written, which this command doesn't need."""
     log = logs / "predict.log"
     try:
         with log.open("a"):
@@ -180,8 +182,8 @@ def _log(logs: Path) -> Path:
         return Path(os.devnull)
 
 
-def _ask_here(root: Path, data: Any, config: PipelineConfig, version: int | None) -> Predictions:
-    """The answers of a model in a Session, loaded as a server does, in a process that may crash without harm."""
+def _predict_here(root: Path, data: Any, config: PipelineConfig, version: int | None) -> Predictions:
+    """Predict in a Session, loaded as a server does, in a process of its own that may crash without harm."""
     request = prediction_input(data, config.dataset)
     parts = []
     with _loaded(root, config.model_name, version) as model:
@@ -193,15 +195,15 @@ def _ask_here(root: Path, data: Any, config: PipelineConfig, version: int | None
 
 
 def _loaded(root: Path, model_name: str, version: int | None) -> SessionProcess:
-    """The published model, loaded; of a version that is taken away meanwhile the one that is the latest then.
+    """Load the published model; if the latest version is removed meanwhile, the one that is the latest then.
 
     Raises:
-        UserError: the version that was asked for is gone, or the model can't be loaded.
+        UserError: the given version is gone, or the model can't be loaded.
     """
     model_dir = RunDirectory(root).serving / model_name
     for _ in range(_TRIES):
         if version is None and not versions(model_dir):
-            # The folder may have been read between a publication and the removal of the version before.
+            # The folder was read between a publication and the removal of the previous version.
             continue
         folder = published_model(root, model_name, version)
         try:
@@ -210,7 +212,7 @@ def _loaded(root: Path, model_name: str, version: int | None) -> SessionProcess:
             # Publishing and pruning rename a version before anything of it is deleted.
             if folder.is_dir():
                 raise
-    raise UserError(f"{model_dir}: its versions were taken away as fast as they were read, {_TRIES} times. Ask again")
+    raise UserError(f"{model_dir}: versions were removed while they were loaded, {_TRIES} times. Try again")
 
 
 def _writer(format_: str, stream: TextIO) -> Callable[[Answer], None]:
@@ -240,10 +242,10 @@ def _opened(out: Path | None) -> Iterator[TextIO]:
         raise UserError(f"--out {out}: can't be written: {error.strerror}") from error
 
 
-def _tell_unused(predictions: Predictions) -> int:
-    """Tells the reasons, how many rows each has, and the first of them; returns the rows, and the refused sequences."""
+def _report_unused(predictions: Predictions) -> int:
+    """Print the reasons with their number of rows and first rows; return the number of rows and refused sequences."""
     counts = predictions.unused.copy()
-    # Nothing is lost with the copies of a row.
+    # Exact duplicates of a row lose nothing.
     counts.pop(EXACT, None)
     for reason, count in sorted(counts.items()):
         print(f"not used: {count} row{'s' if count > 1 else ''}: {reason}", file=sys.stderr)

@@ -1,1 +1,1 @@
-"""The command line: its commands, options and views."""
+"""Command line: commands, options and output."""

@@ -1,4 +1,4 @@
-"""``noisy-gru runs compare|lineage|replay|prune``: the history of a model, and what is kept of it."""
+"""``noisy-gru runs compare|lineage|replay|prune``: compare runs, trace versions, replay and prune."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from noisy_gru.pipeline.exit_codes import EXIT_FAILED
 history_app = typer.Typer(rich_markup_mode=None)
 
 RunArgument = Annotated[
-    str, typer.Argument(metavar="RUN", help="The run's id, the beginning of it, or `latest`.", show_default=False)
+    str, typer.Argument(metavar="RUN", help="Run id, an unambiguous prefix of it, or `latest`.", show_default=False)
 ]
 
 
 @history_app.command("compare")
 def compare_runs(
-    first: Annotated[str, typer.Argument(metavar="A", help="A run, as for `show`.", show_default=False)],
-    second: Annotated[str, typer.Argument(metavar="B", help="Another run.", show_default=False)],
+    first: Annotated[str, typer.Argument(metavar="A", help="Run id, prefix, or `latest`.", show_default=False)],
+    second: Annotated[str, typer.Argument(metavar="B", help="Run to compare it with.", show_default=False)],
     root: RunsRootOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Two runs side by side: what differs in configuration, data, files and packages, and all metrics and durations."""
-    from noisy_gru.pipeline.cli.comparison_view import show_comparison
+    """Compare two runs: differences in configuration, data, files and packages, and all metrics and durations."""
+    from noisy_gru.pipeline.cli.history_view import show_comparison
     from noisy_gru.pipeline.cli.runs_view import find_record
     from noisy_gru.pipeline.runs.comparison import compare
 
@@ -44,23 +44,25 @@ def compare_runs(
 
 @history_app.command()
 def lineage(
-    version: Annotated[int, typer.Argument(metavar="VERSION", help="In place or withdrawn.", show_default=False)],
+    version: Annotated[
+        int, typer.Argument(metavar="VERSION", help="Version, published or withdrawn.", show_default=False)
+    ],
     root: RunsRootOption = None,
     model: ModelOption = None,
     serving_dir: ServingDirOption = None,
     data: Annotated[
         Path | None,
         typer.Option(
-            help="Folder that the names of the input files are relative to. Default: as the run's record says.",
+            help="Folder that the names of the input files are relative to. Default: that of the run's record.",
             show_default=False,
         ),
     ] = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """From a published version back to its run, configuration, spans and files; each file is hashed and compared.
+    """Trace a published version to its run, configuration, spans and input files, and check the files' hashes.
 
-    Ends with 1 if a file, of the version or of its data, is changed or gone.
+    Exits with 1 if a file of the version or of its data was changed or is gone.
     """
     from noisy_gru.pipeline.cli.history_view import show_lineage
     from noisy_gru.pipeline.cli.runs_view import find_record
@@ -92,26 +94,29 @@ def replay_run(
     into: Annotated[
         Path | None,
         typer.Option(
-            help="Root of the replay, an empty folder or none; it is kept. Default: a temporary one.",
+            help="Root of the replay, which is kept: a new or empty folder. Default: a temporary one.",
             show_default=False,
         ),
     ] = None,
     anyway: Annotated[
-        bool, typer.Option("--anyway", help="Also if input files, the schema or the base model are gone or changed.")
+        bool,
+        typer.Option("--anyway", help="Replay even if input files, the schema or the base model are gone or changed."),
     ] = False,
     tolerance: Annotated[
         float | None,
         typer.Option(
-            min=0, help="Relative difference of a metric that counts as none. Default: 1e-6.", show_default=False
+            min=0,
+            help="Largest relative difference of a metric that counts as equal. Default: 1e-6.",
+            show_default=False,
         ),
     ] = None,
     serving_dir: ServingDirOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Train a run again, from the same data, seed and base model, and say whether the metrics agree.
+    """Train a run again from the same data, seed and base model, and compare the metrics.
 
-    Publishes nothing where the run did. Ends with 1 if the metrics are further apart than the tolerance.
+    Publishes nothing to the run's serving directory. Exits with 1 if a metric differs by more than the tolerance.
     """
     from noisy_gru.pipeline.cli.runs_view import find_record
     from noisy_gru.pipeline.runs.replay import TOLERANCE, replay
@@ -142,23 +147,29 @@ def prune_runs(
         Path | None,
         typer.Argument(
             metavar="[CONFIG]",
-            help="The YAML file, for `retraining.keep` and the root. Without: as the newest run under --root says.",
+            help="Configuration file, for `retraining.keep` and the root. Default: that of the newest run under "
+            "--root.",
             show_default=False,
         ),
     ] = None,
     root: Annotated[
-        Path | None, typer.Option(help="The root of the runs. Default: runs/<name>.", show_default=False)
+        Path | None, typer.Option(help="Root of the runs. Default: runs/<name>.", show_default=False)
     ] = None,
     runs: Annotated[
-        int | None, typer.Option(min=1, help="In place of retraining.keep.runs.", show_default=False)
+        int | None,
+        typer.Option(
+            min=1, help="Number of newest runs to keep, in place of retraining.keep.runs.", show_default=False
+        ),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be deleted, and change nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be deleted, and change nothing.")
+    ] = False,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Delete the artifacts and logs of old runs, as `retraining.keep` says. Accounts are kept.
+    """Delete the artifacts and logs of old runs by the rules of `retraining.keep`. Run records are kept.
 
-    Never deletes what a kept run used, nor what a version in place or withdrawn was made from, and not during a run.
+    Never deletes what a kept run or a published or withdrawn version needs, and does not run during another run.
     """
     from datetime import UTC, datetime
 
@@ -176,7 +187,9 @@ def prune_runs(
             directory = RunDirectory(root)
             loaded = newest_config(directory)
         else:
-            raise UserError("noisy-gru runs prune: name the YAML file, or the root of the runs with --root")
+            raise UserError(
+                "noisy-gru runs prune: expected the configuration file, or the root of the runs with --root"
+            )
         if runs is not None:
             keep = loaded.retraining.keep.model_copy(update={"runs": runs})
             loaded = loaded.model_copy(update={"retraining": loaded.retraining.model_copy(update={"keep": keep})})
@@ -191,4 +204,4 @@ def prune_runs(
         verb = "would be freed" if dry_run else "freed"
         typer.echo(f"{len(done.runs)} runs, {len(done.paths)} files and folders, {size_text(done.bytes)} {verb}")
         if done.shared:
-            typer.echo(f"{len(done.shared)} folders of these runs stay: a kept run or a version needs them")
+            typer.echo(f"kept {len(done.shared)} folders of these runs, which a kept run or a version needs")

@@ -1,4 +1,4 @@
-"""The command line, ``noisy-gru``. Every command imports what it needs when it runs, so that --help is quick."""
+"""The command line ``noisy-gru``. Commands import what they need when they run, so that --help is quick."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ from noisy_gru.pipeline.runs.process_setup import end_soon, prepare_process
 
 __all__ = ["EXIT_CONFIG", "EXIT_FAILED", "app", "main"]
 
-EXIT_CODES = """Exit codes: 0 done (run: a model is published; retrain run: or there was nothing to do); 1 failed;
-2 the command or the configuration is wrong; 3 run: trained, but the model was refused and nothing published; 4 predict:
-some of the input could not be used; 5 kubeflow submit --wait: still running; 6 retrain plan --exit-code: not due;
-75 another run goes on, try again later; 130 interrupted."""
+EXIT_CODES = """Exit codes: 0 success (run: a model was published; retrain run: or retraining is not due); 1 failed;
+2 invalid command or configuration; 3 run: the model was trained but refused, and not published; 4 predict: some of the
+input could not be used; 5 kubeflow submit --wait: still running; 6 retrain plan --exit-code: not due; 7 retrain: held
+by an alarm; 75 another run is in progress, try again later; 130 interrupted."""
 
 app = typer.Typer(
-    help=f"From one YAML file and a file of rows to a published sequence model.\n\n{EXIT_CODES}",
+    help=f"Train, evaluate and publish a sequence model from a YAML configuration and tables.\n\n{EXIT_CODES}",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -52,7 +52,7 @@ app.command()(serve)
 
 
 def main() -> None:
-    """The console script, with the groups of commands that other rooms declare (setup.py, `noisy_gru.commands`)."""
+    """Run the console script, with the command groups of the entry point `noisy_gru.commands` (setup.py)."""
     prepare_process()
     for entry in sorted(importlib.metadata.entry_points(group="noisy_gru.commands"), key=lambda entry: entry.name):
         app.add_typer(entry.load(), name=entry.name)
@@ -68,7 +68,7 @@ def main() -> None:
 
 @app.command()
 def validate(config: ConfigArgument, set_: SetOption = None, debug: DebugOption = False) -> None:
-    """Check a configuration: its keys, the files and columns it names, its schema, its metrics. Reads no data."""
+    """Check a configuration: keys, data files and their columns, schema, metrics. Reads no rows."""
     from noisy_gru.pipeline.config.loading import load_config
 
     with exit_on_error(debug):
@@ -77,7 +77,7 @@ def validate(config: ConfigArgument, set_: SetOption = None, debug: DebugOption 
 
         for note in check_config(loaded):
             typer.echo(note)
-        typer.echo(f"{config}: fine")
+        typer.echo(f"{config}: valid")
 
 
 @app.command()
@@ -89,10 +89,10 @@ def run(
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Run the pipeline: data in, a published model out.
+    """Run the pipeline on this machine: ingest, validate, train, evaluate and publish.
 
-    Finished steps whose inputs, configuration and code are as before are not run again. An interrupted or killed run
-    is continued by running it again.
+    Steps whose inputs, configuration and code are unchanged come from the cache. To resume an interrupted or killed
+    run, run it again.
     """
     from noisy_gru.pipeline.config.checks import check_config
     from noisy_gru.pipeline.config.loading import load_config
@@ -127,27 +127,27 @@ def init(
         list[str],
         typer.Option(
             metavar="FILES…",
-            help="Files or patterns: CSV (also .gz), Parquet, or TFRecord of Example; several may follow.",
+            help="Data files or patterns: CSV (also .gz), Parquet, or TFRecord of tf.Example. Several may follow.",
             show_default=False,
         ),
     ],
     more: Annotated[list[str] | None, typer.Argument(metavar="", hidden=True, show_default=False)] = None,
     out: Annotated[Path, typer.Option(help="Folder to write config.yaml and schema.pbtxt to.")] = Path(),
     task: Annotated[
-        str | None, typer.Option(help="classification, regression or forecasting. Default: guessed.")
+        str | None, typer.Option(help="classification, regression or forecasting. Default: inferred.")
     ] = None,
-    entity: Annotated[str | None, typer.Option(help="Column that names the sequence. Default: guessed.")] = None,
-    time: Annotated[str | None, typer.Option(help="Column that orders the steps. Default: guessed.")] = None,
+    entity: Annotated[str | None, typer.Option(help="Column that names the sequence. Default: inferred.")] = None,
+    time: Annotated[str | None, typer.Option(help="Column that orders the steps. Default: inferred.")] = None,
     target: Annotated[
-        list[str] | None, typer.Option(help="Label, or column to forecast (can be given again). Default: guessed.")
+        list[str] | None, typer.Option(help="Label, or column to forecast (repeatable). Default: inferred.")
     ] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the pipeline. Default: that of the folder.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite files that are there.")] = False,
+    name: Annotated[str | None, typer.Option(help="Name of the pipeline. Default: name of the folder.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
     debug: DebugOption = False,
 ) -> None:
-    """Look at your files and write a configuration and a schema to start from, both commented.
+    """Infer a commented configuration and schema from data files.
 
-    Says what it guessed, why, and where it is not sure; an option replaces a guess.
+    Prints each inferred setting, the reason, and whether it is uncertain; an option overrides it.
     """
     with exit_on_error(debug):
         from noisy_gru.pipeline.init.proposal import propose
@@ -156,22 +156,22 @@ def init(
             [*data, *(more or [])], out=out, task=task, entity=entity, time=time, targets=target or [], name=name
         )
         proposal.write(out, force=force)
-        for line in proposal.told:
+        for line in proposal.guesses:
             typer.echo(line)
-        typer.echo(f"\nWritten: {out / 'config.yaml'} and {out / 'schema.pbtxt'}. Read both; then")
+        typer.echo(f"\nWrote {out / 'config.yaml'} and {out / 'schema.pbtxt'}. Review both, then run:")
         typer.echo(f"  noisy-gru validate {out / 'config.yaml'}\n  noisy-gru run {out / 'config.yaml'}")
 
 
 @app.command()
 def doctor(root: RootOption = None, debug: DebugOption = False) -> None:
-    """Check this machine and environment, and say what each finding means. Ends with 1 if something has to be done."""
+    """Check whether this machine and environment can run the pipeline. Exits with 1 if there is a problem."""
     with exit_on_error(debug):
         from noisy_gru.pipeline.doctor import check_environment
 
-        findings = check_environment(root)
-        for finding in findings:
-            typer.echo(f"{finding.status:<8} {finding.name:<24} {finding.found}")
-            if finding.status != "ok":
-                typer.echo(f"{'':<9}{finding.meaning}")
-    if any(finding.status == "problem" for finding in findings):
+        checks = check_environment(root)
+        for check in checks:
+            typer.echo(f"{check.status:<8} {check.name:<24} {check.found}")
+            if check.status != "ok":
+                typer.echo(f"{'':<9}{check.meaning}")
+    if any(check.status == "problem" for check in checks):
         raise typer.Exit(EXIT_FAILED)

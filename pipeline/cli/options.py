@@ -1,4 +1,4 @@
-"""What the commands of the command line share: exit codes, options, errors in words. Imports nothing heavy."""
+"""Options and error handling that all commands share. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -15,27 +15,29 @@ from noisy_gru.pipeline.exit_codes import EXIT_BUSY, EXIT_CONFIG, EXIT_FAILED, E
 if TYPE_CHECKING:
     from noisy_gru.pipeline.runs.run_directory import RunRecord
 
-# What a machine refuses: no place, no right to write, no memory, a broken disk, too many open files.
+# Errors of the machine: no space, no permission, no memory, a broken disk, too many open files.
 _MACHINE = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOMEM, errno.EIO, errno.EFBIG}
     | {errno.EMFILE, errno.ENFILE}
 )
 
-ConfigArgument = Annotated[Path, typer.Argument(metavar="CONFIG", help="The YAML file.", show_default=False)]
+ConfigArgument = Annotated[
+    Path, typer.Argument(metavar="CONFIG", help="Configuration file (YAML).", show_default=False)
+]
 SetOption = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="Override a key: dots between keys, a number for an item of a list, a YAML value, for example "
-        "training.epochs=5 or model.layers.0.units=32. Can be given again. Paths stay relative to CONFIG.",
+        help="Override a configuration key, for example training.epochs=5 or model.layers.0.units=32: dots between "
+        "keys, a number for an item of a list, the value as YAML. Repeatable. Paths stay relative to CONFIG.",
         show_default=False,
     ),
 ]
 RootOption = Annotated[
     Path | None,
     typer.Option(
-        help="Where everything of the runs goes: artifacts, metadata, logs, records, serving/<model>/<version>. "
+        help="Root folder of the runs: artifacts, metadata, logs, run records, serving/<model>/<version>. "
         "Default: runs/<name>, with the name in CONFIG.",
         show_default=False,
     ),
@@ -44,19 +46,19 @@ SpanOption = Annotated[
     str,
     typer.Option(
         metavar="N|latest",
-        help="The newest span to read, where data.files hold {SPAN} or a date: a number, a date (2026-07-31), latest. "
-        "How many before it are read, data.spans says.",
+        help="Newest span to read, where data.files hold {SPAN} or a date: a number, a date (2026-07-31) or latest. "
+        "data.spans sets how many spans before it are read.",
     ),
 ]
-DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, and nothing else.")]
+DebugOption = Annotated[bool, typer.Option("--debug", help="Print the traceback of an error.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print only one JSON object on standard output.")]
 
 
 @contextmanager
 def exit_on_error(debug: bool) -> Iterator[None]:
-    """Prints a user's mistake, or what the machine lacks, and ends with its exit code.
+    """Print the message of a user's or the machine's error, and exit with its code.
 
-    Any other error is a bug, whose traceback is of use.
+    Any other error is a bug and keeps its traceback.
     """
     from noisy_gru.compat.extras import missing_extra
     from noisy_gru.schema.errors import BusyError, ConfigError, UserError
@@ -87,7 +89,7 @@ def exit_on_error(debug: bool) -> Iterator[None]:
 
 
 def run_summary(record: RunRecord) -> dict[str, Any]:
-    """What ``run --json`` prints."""
+    """Return the object that ``run --json`` prints."""
     keys = {
         *("run_id", "pipeline", "status", "blessed", "refusals", "published_path", "version", "metrics", "rows"),
         *("sequences", "seconds", "started", "finished", "root", "log", "error"),

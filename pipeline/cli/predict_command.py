@@ -1,4 +1,4 @@
-"""The command ``noisy-gru predict``: a published model, loaded here or on a server, is asked about files."""
+"""``noisy-gru predict``: predict files with a published model, loaded here or on a server."""
 
 from __future__ import annotations
 
@@ -13,56 +13,61 @@ from noisy_gru.pipeline.exit_codes import EXIT_UNUSED_INPUT
 
 def predict(
     config: ConfigArgument,
-    inputs: Annotated[list[str], typer.Argument(metavar="INPUT…", help="Files or patterns, in a format of training.")],
+    inputs: Annotated[
+        list[str], typer.Argument(metavar="INPUT…", help="Files or patterns, in a format of data.files.")
+    ],
     set_: SetOption = None,
     root: RootOption = None,
     version: Annotated[
         int | None,
-        typer.Option("--version", "--model-version", help="Version of the model. Default: the latest."),
+        typer.Option("--version", "--model-version", help="Version of the model. Default: latest."),
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="File to write. Default: standard output.", show_default=False)
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Output file. Default: standard output.", show_default=False)] = None,
     format_: Annotated[
-        str | None, typer.Option("--format", help="csv or jsonl. Default: by the ending of --out, else csv.")
+        str | None, typer.Option("--format", help="csv or jsonl. Default: by the suffix of --out, else csv.")
     ] = None,
     server: Annotated[
         str | None,
         typer.Option(
             metavar="HOST:PORT|URL",
-            help="Ask TF Serving there: HOST:PORT, or http://HOST:PORT for REST. Default: the model published under "
-            "--root is loaded here.",
+            help="Send the requests to this server: HOST:PORT, or http://HOST:PORT for REST. Default: load the model "
+            "published under --root here.",
             show_default=False,
         ),
     ] = None,
     transport: Annotated[
         Literal["grpc", "rest"] | None,
-        typer.Option(help="What the server's port speaks. Default: rest for a URL, else grpc."),
+        typer.Option(help="Protocol of the server's port. Default: rest for a URL, else grpc."),
     ] = None,
     label: Annotated[str | None, typer.Option(help="Label of the version on the server, such as stable.")] = None,
     timeout: Annotated[
-        float | None, typer.Option(metavar="SECONDS", help="For one request, with all its attempts. Default: 60.")
+        float | None, typer.Option(metavar="SECONDS", help="Timeout of one request with all its attempts. Default: 60.")
     ] = None,
-    tls: Annotated[bool, typer.Option("--tls", help="Encrypt, and trust the system's certificates.")] = False,
+    tls: Annotated[
+        bool, typer.Option("--tls", help="Encrypt the connection; trust the system's certificates.")
+    ] = False,
     tls_ca: Annotated[
-        Path | None, typer.Option("--tls-ca", metavar="FILE", help="Encrypt, and trust these certificates (PEM).")
+        Path | None,
+        typer.Option("--tls-ca", metavar="FILE", help="Encrypt the connection; trust these CA certificates (PEM)."),
     ] = None,
     tls_cert: Annotated[
-        Path | None, typer.Option("--tls-cert", metavar="FILE", help="This client's certificate (PEM).")
+        Path | None, typer.Option("--tls-cert", metavar="FILE", help="Client certificate (PEM).")
     ] = None,
-    tls_key: Annotated[Path | None, typer.Option("--tls-key", metavar="FILE", help="Its private key (PEM).")] = None,
+    tls_key: Annotated[
+        Path | None, typer.Option("--tls-key", metavar="FILE", help="Private key of the client certificate (PEM).")
+    ] = None,
     plaintext: Annotated[
-        bool, typer.Option("--plaintext", help="Do not encrypt, though the server is another machine.")
+        bool, typer.Option("--plaintext", help="Allow an unencrypted connection to another machine.")
     ] = False,
     header: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="Sent with every request (gRPC: metadata). Can be given again."),
+        typer.Option(metavar="NAME=VALUE", help="Header sent with every request (gRPC: metadata). Repeatable."),
     ] = None,
     debug: DebugOption = False,
 ) -> None:
-    """Ask the published model: one line for each sequence of the input; for forecasting, from each one's latest window.
+    """Predict with the published model: one line for each sequence; for forecasting, for its latest window.
 
-    Rows and sequences that can't be used are told on standard error with the reason, and the exit code is 4.
+    Rows and sequences that can't be used are reported on standard error with the reason, and the exit code is 4.
     """
     from noisy_gru.pipeline.config.loading import load_config
     from noisy_gru.pipeline.runs.running import default_root

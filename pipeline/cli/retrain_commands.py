@@ -1,4 +1,4 @@
-"""``noisy-gru retrain …``: whether the model is due for retraining, doing it, and doing it at set times."""
+"""``noisy-gru retrain …``: plan a retraining, run it once, or run it on a schedule."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 
 retrain_app = typer.Typer(
-    help="Whether the published model is due for retraining, and doing it: once, or at set times.",
+    help="Retrain the published model: plan, run once, or run on a schedule.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -49,17 +49,17 @@ def plan(
     serving_dir: Annotated[
         Path | None,
         typer.Option(
-            help="Folder that holds the models' folders. Default: serving/ under the root.", show_default=False
+            help="Folder that holds a folder for each model. Default: serving/ under the root.", show_default=False
         ),
     ] = None,
     span: SpanOption = "latest",
     as_json: JsonOption = False,
     exit_code: Annotated[
-        bool, typer.Option("--exit-code", help="End with 6 if it is not due, 7 if it is held.")
+        bool, typer.Option("--exit-code", help="Exit with 6 if retraining is not due, 7 if an alarm holds it.")
     ] = False,
     debug: DebugOption = False,
 ) -> None:
-    """Say whether the model is due for retraining, and why or why not. Changes nothing."""
+    """Print whether the model is due for retraining, with the reasons. Changes nothing."""
     from noisy_gru.pipeline.runs.run_directory import RunDirectory
 
     with exit_on_error(debug):
@@ -76,19 +76,17 @@ def run(
     set_: SetOption = None,
     root: RootOption = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say whether it would train, and why; change nothing.")
+        bool, typer.Option("--dry-run", help="Print whether it would train, and why; change nothing.")
     ] = False,
-    force: Annotated[
-        bool, typer.Option("--force", help="Train whatever the rules and alarms say: a person's order.")
-    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Train whatever the rules and alarms say.")] = False,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Retrain if it is due: plan, run, publish what is better, record it, tell the hooks of retraining.notify.
+    """Retrain if due: plan, run, publish if better, record the result, notify the hooks of retraining.notify.
 
-    A retraining that was killed is recorded as failed, and one that was cut off is gone on with first. Ends with 0 if a
-    model was published or there was nothing to do, with 7 if an alarm holds it for a person, and with 75 if another run
-    goes on.
+    A killed retraining is recorded as failed; a killed or interrupted one is resumed first. Exits with 0 if a model was
+    published or retraining is not due, 3 if the model was refused, 7 if an alarm holds it for a person, 75 if another
+    run is in progress.
     """
     from noisy_gru.pipeline.runs.run_directory import RunDirectory
     from noisy_gru.schema.errors import UserError
@@ -99,14 +97,14 @@ def run(
             if dry_run:
                 _show(_planned(loaded, RunDirectory(root).serving, force=force, debug=debug), as_json)
                 return
-            told, code = _retrained(loaded, config, root, set_ or [], force=force, debug=debug)
+            result, code = _retrained(loaded, config, root, set_ or [], force=force, debug=debug)
         except UserError as error:
             if as_json:
-                # No hook was told: who started this has to.
+                # No hook was notified: the scheduler that started this has to.
                 typer.echo(json.dumps({"outcome": None, "error": str(error), "notified": None}))
             raise
     if as_json:
-        typer.echo(json.dumps(told))
+        typer.echo(json.dumps(result))
     raise typer.Exit(code)
 
 
@@ -118,45 +116,41 @@ def schedule(
     cron: Annotated[
         str | None,
         typer.Option(
-            help="When: five fields as in crontab, or six, seconds first. Default: retraining.schedule.cron of CONFIG.",
+            help="Cron expression: five fields as in crontab, or six, seconds first. Default: "
+            "retraining.schedule.cron.",
             show_default=False,
         ),
     ] = None,
     timezone: Annotated[
         str | None,
-        typer.Option(help="Of these times, such as Europe/Berlin. Default: that of CONFIG.", show_default=False),
+        typer.Option(
+            help="Time zone of the expression, such as Europe/Berlin. Default: retraining.schedule.timezone.",
+            show_default=False,
+        ),
     ] = None,
     jitter: Annotated[
         str | None,
-        typer.Option(help="Up to this much later, such as 10m. Default: that of CONFIG.", show_default=False),
-    ] = None,
-    print_: Annotated[
-        str | None,
         typer.Option(
-            "--print",
-            metavar="systemd|crontab",
-            help="Print units for systemd, or lines for crontab, that do the same, and end.",
+            help="Random delay of up to this much, such as 10m. Default: retraining.schedule.jitter.",
             show_default=False,
         ),
     ] = None,
     debug: DebugOption = False,
 ) -> None:
-    """Ask at set times whether the model is due, and retrain if it is. Goes on until SIGTERM (0) or Ctrl-C (130).
+    """Retrain on a cron schedule whenever the model is due. Runs until SIGTERM (exit code 0) or Ctrl-C (130).
 
-    Each retraining is a process of its own, one at a time; times that pass meanwhile, or while the machine is down,
-    become one. A stop ends the step that runs; the next start goes on from there.
+    Each retraining is a process of its own, one at a time; times missed during a run, or while the machine is down, are
+    made up for by one run. Stopping ends the current step; the next start resumes there.
     """
     from noisy_gru.compat.extras import require
-    from noisy_gru.pipeline.retrain.schedule import printed, run_schedule
 
     with exit_on_error(debug):
         given = [("cron", cron), ("timezone", timezone), ("jitter", jitter)]
         options = [f"retraining.schedule.{key}={json.dumps(value)}" for key, value in given if value is not None]
         loaded, root = _loaded(config, [*(set_ or []), *options], root)
-        if print_ is not None:
-            typer.echo(printed(print_, loaded, config, root, set_ or []), nl=False)
-            return
         require("tfx", "noisy-gru retrain schedule")
+        from noisy_gru.pipeline.retrain.schedule import run_schedule
+
         code = run_schedule(loaded, config, root, set_ or [])
     raise typer.Exit(code)
 
@@ -179,7 +173,7 @@ def _planned(
     from noisy_gru.pipeline.runs.output_redirection import output_to
 
     check_config(config, span=span)
-    # What libraries print would hide the answer, and there is no log to put it in.
+    # Output of libraries would hide the plan, and there is no log for it.
     with output_to(Path("/dev/stderr" if debug else os.devnull)):
         return plan_retraining(config, serving_dir=serving_dir, now=datetime.now(UTC), span=span, force=force)
 
@@ -200,8 +194,8 @@ def _retrained(
     from noisy_gru.pipeline.retrain.retraining import retrain_once
 
     require("tfx", "noisy-gru retrain run")
-    done = retrain_once(config, config_path=config_path, root=root, overrides=overrides, force=force, debug=debug)
-    if done.error is not None and done.record is None:
-        typer.echo(f"error: {done.error}", err=True)
-    code = EXIT_CONFIG if done.wrong_config else CODES.get(done.outcome, EXIT_FAILED)
-    return done.to_dict(run_summary(done.record) if done.record else None), code
+    result = retrain_once(config, config_path=config_path, root=root, overrides=overrides, force=force, debug=debug)
+    if result.error is not None and result.record is None:
+        typer.echo(f"error: {result.error}", err=True)
+    code = EXIT_CONFIG if result.wrong_config else CODES.get(result.outcome, EXIT_FAILED)
+    return result.to_dict(run_summary(result.record) if result.record else None), code

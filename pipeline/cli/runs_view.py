@@ -1,4 +1,4 @@
-"""Shows records of runs: a table of many, a page of one."""
+"""Print run records: a table of many, a page of one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _WIDE = 250
 
 
 def console_for(stream: TextIO) -> Console:
-    """What tables are written with; into a file or pipe nothing is cut off."""
+    """Return a console for tables, which cuts nothing off in a file or pipe."""
     return Console(file=stream, highlight=False, soft_wrap=True, width=None if stream.isatty() else _WIDE)
 
 
@@ -33,13 +33,13 @@ def _roots(root: Path | None) -> list[RunDirectory]:
 
 
 def all_records(root: Path | None) -> list[RunRecord]:
-    """The records under a root, or under every root in ``runs/``, oldest first."""
+    """Return the records under a root, or under every root in ``runs/``, oldest first."""
     records = [record for directory in _roots(root) for record in directory.records()]
     return sorted(records, key=lambda record: record.run_id)
 
 
 def find_record(run: str, root: Path | None) -> RunRecord:
-    """The record of a run by its id, an unambiguous beginning of it, or ``latest``; else ``UserError``."""
+    """Return the record of a run by its id, an unambiguous prefix, or ``latest``; raise ``UserError`` otherwise."""
     if root is not None:
         return RunDirectory(root).record(run)
     records = all_records(None)
@@ -49,34 +49,34 @@ def find_record(run: str, root: Path | None) -> RunRecord:
     exact = [record for record in matches if record.run_id == run]
     if len(exact or matches) == 1:
         return (exact or matches)[0]
-    what = f"fits {len(matches)} runs" if matches else "not found"
-    raise UserError(f"run {run}: {what} under {ALL_ROOTS.absolute()}. Name the root of the run with --root")
+    what = f"matches {len(matches)} runs" if matches else "not found"
+    raise UserError(f"run {run}: {what} under {ALL_ROOTS.absolute()}. Give the root of the run with --root")
 
 
-def _now(record: RunRecord) -> VersionStatus | None:
-    """Where the version that a run published is now; None if it published none, or nobody can tell."""
+def _state(record: RunRecord) -> VersionStatus | None:
+    """Return the present state of the version that a run published; None if it published none, or it is unknown."""
     if record.version is None or record.published_path is None:
         return None
     return version_status(Path(record.published_path).parent, record.version)
 
 
 def published_state(record: RunRecord) -> str | None:
-    """Where the version that a run published is now: `published`, `withdrawn`, `removed` or `gone`; None: unknown."""
-    state = _now(record)
+    """Return `published`, `withdrawn`, `removed` or `gone` for the version that a run published; None if unknown."""
+    state = _state(record)
     return None if state is None else state.state
 
 
-def _state_words(state: VersionStatus) -> str:
+def _state_text(state: VersionStatus) -> str:
     if state.state == "published":
-        return " ".join(["in place", *(["as", " and ".join(state.labels)] if state.labels else [])])
+        return " ".join(["published", *(["as", " and ".join(state.labels)] if state.labels else [])])
     if state.event is None:
-        return "withdrawn by hand" if state.state == "withdrawn" else "not there any more, without a record of it"
+        return "withdrawn by hand" if state.state == "withdrawn" else "gone, without a record of its removal"
     reason = f": {state.event.reason}" if state.event.reason else ""
     return f"{state.state} on {state.event.at}{reason}"
 
 
 def _metrics(record: RunRecord, count: int) -> str:
-    """Metrics, each with how far it is from the published model's on the same data."""
+    """Format metrics, each with its difference from the published model's on the same data."""
     shown = [(name, value) for name, value in record.metrics.items() if name != "example_count"]
     return "  ".join(
         f"{name} {value:.4g}" + (f" ({value - record.previous[name]:+.2g})" if name in record.previous else "")
@@ -84,24 +84,25 @@ def _metrics(record: RunRecord, count: int) -> str:
     )
 
 
-def warm_start_text(told: Mapping[str, Any]) -> str:
-    """Whether training went on from a version, and why not; empty if it was not asked to."""
-    if not told:
+def warm_start_text(warm_start: Mapping[str, Any]) -> str:
+    """Describe the version that training started from, or why it was refused; empty without a warm start."""
+    if not warm_start:
         return ""
-    version = told.get("base", {}).get("version")
-    if told.get("used"):
+    version = warm_start.get("base", {}).get("version")
+    if warm_start.get("used"):
         return f"from version {version}" if version else "from the base model"
-    return f"refused: {'; '.join(told.get('reasons', []))}"
+    return f"refused: {'; '.join(warm_start.get('reasons', []))}"
 
 
-def comparison_text(told: Mapping[str, Any]) -> str:
-    """A comparison of the Evaluator in one line, short enough for a list."""
-    verdict = "passed" if told["passed"] else ("failed" if told["required"] else "failed, only reported")
-    where = "" if told["slice"] == "all" else f" for {told['slice']}"
-    values = [_short(told[name]) for name in ("candidate", "other", "difference", "lower", "upper")]
+def comparison_text(comparison: Mapping[str, Any]) -> str:
+    """Format a comparison of the Evaluator as one line."""
+    verdict = "passed" if comparison["passed"] else ("failed" if comparison["required"] else "failed, only reported")
+    where = "" if comparison["slice"] == "all" else f" for {comparison['slice']}"
+    values = [_short(comparison[name]) for name in ("candidate", "other", "difference", "lower", "upper")]
     return (
-        f"{verdict}: {told['metric']}{where} {values[0]} against {values[1]} of {told['against']}, gain {values[2]} "
-        f"[{values[3]}, {values[4]}] on {told['sequences']} sequences, {told['clusters']} independent"
+        f"{verdict}: {comparison['metric']}{where} {values[0]} against {values[1]} of {comparison['against']}, gain "
+        f"{values[2]} [{values[3]}, {values[4]}] on {comparison['sequences']} sequences, {comparison['clusters']} "
+        "independent"
     )
 
 
@@ -114,7 +115,7 @@ def _spans(record: RunRecord) -> str:
 
 
 def _rules(record: RunRecord) -> str:
-    """The rules that made retraining due; empty for a run that somebody started."""
+    """Return the rules that made retraining due; empty for a run that was started by hand."""
     reasons = (record.plan or {}).get("reasons", [])
     return ", ".join(each["rule"] for each in reasons if each["met"] and each.get("kind") != "brake")
 
@@ -125,10 +126,10 @@ def _version(record: RunRecord) -> str:
 
 
 def table(records: list[RunRecord], stream: TextIO) -> None:
-    """Writes one line for each record."""
+    """Print one line for each record."""
     console = console_for(stream)
     if not records:
-        console.print("no runs yet; start one with: noisy-gru run CONFIG")
+        console.print("no runs yet; start one with noisy-gru run CONFIG")
         return
     shown = Table(box=None, pad_edge=False)
     # Columns of retraining only where there is any.
@@ -151,7 +152,7 @@ def table(records: list[RunRecord], stream: TextIO) -> None:
 
 
 def page(record: RunRecord, stream: TextIO) -> None:
-    """Writes all of a record that a person may want to know."""
+    """Print a run record."""
     console = console_for(stream)
 
     def line(name: str, text: str) -> None:
@@ -175,10 +176,10 @@ def page(record: RunRecord, stream: TextIO) -> None:
             met = "  in spite of" if reason.get("kind") == "brake" else "  because"
             line(met if reason["met"] else "  not", f"{reason['rule']}: {reason['text']}")
     line("spans", _spans(record))
-    line("files", f"{len(record.inputs)}, with their hashes: noisy-gru runs show --json" if record.inputs else "")
+    line("files", f"{len(record.inputs)} (hashes: noisy-gru runs show --json)" if record.inputs else "")
     line("sequences", ", ".join(f"{split} {count}" for split, count in record.sequences.items()))
     line("metrics", _metrics(record, len(record.metrics)))
-    line("", "in brackets: against the published model, on the same data" if record.previous else "")
+    line("", "in brackets: difference from the published model on the same data" if record.previous else "")
     line("warm start", warm_start_text(record.warm_start or {}))
     for comparison in record.comparisons:
         line("compared", comparison_text(comparison))
@@ -187,8 +188,8 @@ def page(record: RunRecord, stream: TextIO) -> None:
     for refusal in record.refusals:
         line("refused", refusal)
     line("published", record.published_path or "nothing")
-    if state := _now(record):
-        line("now", _state_words(state))
+    if state := _state(record):
+        line("now", _state_text(state))
     line("replay of", record.replay_of or "")
     line("artifacts", f"deleted on {record.pruned}" if record.pruned else "")
     line("error", record.error or "")

@@ -1,4 +1,4 @@
-"""The command ``noisy-gru serve``. Imports what it needs when it runs."""
+"""``noisy-gru serve``: serve the published model on this machine."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ def serve(
     set_: SetOption = None,
     root: RootOption = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    grpc_port: Annotated[int, typer.Option(help="0 takes a free one.", min=0, max=65535)] = 8500,
-    rest_port: Annotated[int, typer.Option(help="0 takes a free one.", min=0, max=65535)] = 8501,
+    grpc_port: Annotated[int, typer.Option(help="Port of gRPC; 0: any free port.", min=0, max=65535)] = 8500,
+    rest_port: Annotated[int, typer.Option(help="Port of REST; 0: any free port.", min=0, max=65535)] = 8501,
     poll_seconds: Annotated[
-        float, typer.Option(help="Seconds between two looks for new versions.", min=0.05, max=3600)
+        float, typer.Option(help="Seconds between polls for new versions.", min=0.05, max=3600)
     ] = 1.0,
     stand_in: Annotated[
-        bool, typer.Option("--stand-in", help="The stand-in, even where TF Serving could be started.")
+        bool, typer.Option("--stand-in", help="Run the stand-in even if TF Serving is available.")
     ] = False,
     debug: DebugOption = False,
 ) -> None:
-    """Serve the published model on this machine, over gRPC and REST, until Ctrl-C.
+    """Serve the published model on this machine over gRPC and REST, until Ctrl-C.
 
-    With tensorflow_model_server on PATH, or docker and a running engine, this is TF Serving itself. Otherwise it is a
-    stand-in with the same API, for development.
+    Starts TF Serving if tensorflow_model_server is on the PATH or a docker engine runs; otherwise a stand-in with the
+    same API, for development.
     """
     from noisy_gru.pipeline.config.loading import load_config
     from noisy_gru.pipeline.runs.running import default_root

@@ -1,1 +1,1 @@
-"""The configuration file: its models, loading, checks and messages."""
+"""The configuration file: models, loading, checks and error messages."""

@@ -1,9 +1,9 @@
-"""What Beam itself says of the options, and whether the job server is there: asked before a run, not during it.
+"""Check Beam's options with its own parser and validators, and the job server, before a run.
 
     >>> option_problems(config.beam)  # doctest: +SKIP
     ['beam.options.max_num_worker: Beam has no such option (did you mean max_num_workers?)']
 
-Beam is imported only where there is something to ask it.
+Imports Beam only if there are options to check.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ CONNECT_SECONDS = 5.0
 
 
 def option_problems(beam: BeamConfig) -> list[str]:
-    """What Beam's parser and its validator find wrong with a section, each with its key."""
+    """Return the problems that Beam's parser and validators find in a section, each with its key."""
     if isinstance(beam, InProcessBeam) and not beam.options:
         return []
     parser = _beam_parser()
@@ -33,16 +33,16 @@ def option_problems(beam: BeamConfig) -> list[str]:
 
 
 def check_can_run_here(beam: BeamConfig) -> None:
-    """Whether a run on this machine can use the runner.
+    """Check that a run on this machine can use the runner.
 
     Raises:
-        ConfigError: it can't, or the job server does not answer.
+        ConfigError: it can't, or the job server does not accept a connection.
     """
     if isinstance(beam, DataflowBeam):
         raise ConfigError(
-            "beam.runner: the workers of dataflow see gs:// alone, and a run keeps its artifacts in a folder of this "
-            "machine. docs/scale.md has a script that runs the graph with its artifacts in gs://; or choose another "
-            "runner for this run: --set beam={}"
+            "beam.runner: workers of dataflow read and write gs:// alone, but a run keeps its artifacts in a folder of "
+            "this machine. Use the script in docs/scale.md, which keeps the artifacts in gs://, or another runner for "
+            "this run: --set beam={}"
         )
     if isinstance(beam, InProcessBeam) or beam.job_endpoint is None:
         return
@@ -52,15 +52,15 @@ def check_can_run_here(beam: BeamConfig) -> None:
     except (OSError, OverflowError) as error:
         raise ConfigError(
             f"beam.job_endpoint: expected a job server at {beam.job_endpoint}, found none ({error}). Start one "
-            "(docs/scale.md), or run without: --set beam={}"
+            "(docs/scale.md), or run in process: --set beam={}"
         ) from error
 
 
 def check_can_run_in_pods(beam: BeamConfig) -> None:
-    """Whether steps that run in pods of their own, such as Kubeflow's, can use the runner.
+    """Check that steps in pods of their own, such as Kubeflow's, can use the runner.
 
     Raises:
-        ConfigError: its workers would not see the files of the step.
+        ConfigError: its workers can't read the files of the step.
     """
     if isinstance(beam, InProcessBeam) or isinstance(getattr(beam, "environment", None), LoopbackEnvironment):
         return
@@ -72,7 +72,7 @@ def check_can_run_in_pods(beam: BeamConfig) -> None:
 
 
 def _beam_parser() -> argparse.ArgumentParser:
-    """The parser of all options that Beam for Python knows."""
+    """Return the parser of all options of Beam for Python."""
     from apache_beam.options.pipeline_options import PipelineOptions
 
     parsers: list[argparse.ArgumentParser] = []
@@ -82,7 +82,7 @@ def _beam_parser() -> argparse.ArgumentParser:
 
 
 def _problem(parser: argparse.ArgumentParser, name: str, value: OptionValue) -> str | None:
-    """What is wrong with one option."""
+    """Return the problem of one option, or None."""
     if value is False:
         off = f"no_{name}"
         return f"false has no effect; set {off}: true" if _knows(parser, f"--{off}") else None
@@ -105,14 +105,14 @@ def _knows(parser: argparse.ArgumentParser, flag: str) -> bool:
 
 
 def _validated(beam: BeamConfig) -> list[str]:
-    """What Beam would refuse when a step starts; nothing is asked of any service."""
+    """Return what Beam would refuse when a step starts. Sends no request to any service."""
     from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, StandardOptions
     from apache_beam.options.pipeline_options_validator import PipelineOptionsValidator
     from apache_beam.runners.runner import create_runner
 
     options = PipelineOptions([*beam.arguments(None), *option_arguments(beam.options)])
     validator = PipelineOptionsValidator(options, create_runner(options.view_as(StandardOptions).runner))
-    # GoogleCloudOptions' own check would look for the bucket, with the network and somebody's credentials.
+    # GoogleCloudOptions' own check would access the bucket with the user's credentials.
     offline = [view for view in validator.OPTIONS if "validate" in vars(view) and view is not GoogleCloudOptions]
     problems = [problem for view in offline for problem in options.view_as(view).validate(validator)]
     if isinstance(beam, DataflowBeam):

@@ -1,4 +1,4 @@
-"""What can be said of a configuration without running it: its files, their columns, the schema, the metrics it names.
+"""Check a configuration without running it: files, columns, schema, model, metrics, slices, Beam.
 
     >>> notes = check_config(config)  # doctest: +SKIP
 
@@ -32,10 +32,10 @@ MOST_NAMED = 5
 
 
 def input_files(config: PipelineConfig, span: str = LATEST) -> list[str]:
-    """The local files that a run would read; none of a data set that is elsewhere.
+    """Return the local files that a run would read; none if a pattern has a scheme, such as gs://.
 
     Raises:
-        UserError: files or a span are not there.
+        UserError: files or a span are missing.
     """
     if any("://" in pattern for pattern in config.data.patterns):
         return []
@@ -43,18 +43,18 @@ def input_files(config: PipelineConfig, span: str = LATEST) -> list[str]:
 
 
 def check_config(config: PipelineConfig, *, files: bool = True, span: str = LATEST) -> list[str]:
-    """Checks a configuration against the files it names.
+    """Check a configuration and the files it names.
 
     Args:
-        config: as ``load_config`` gives it.
-        files: whether the data files are looked at; where the pipeline runs elsewhere, they aren't here.
-        span: the newest span that a run would read; only the files of its window are looked at.
+        config: configuration from ``load_config``.
+        files: whether to check the data files; a pipeline that runs elsewhere has none here.
+        span: newest span that a run would read; only the files of its window are checked.
 
     Returns:
-        What is good to know, one line each.
+        Notes, one line each.
 
     Raises:
-        ConfigError: with all that is wrong.
+        ConfigError: with all problems.
     """
     problems: list[str] = []
     notes: list[str] = []
@@ -79,16 +79,16 @@ def _check_files(config: PipelineConfig, span: str, problems: list[str], notes: 
             if source.format.startswith("csv"):
                 check_columns(csv_header(source), required, source)
                 if source.format == "csv" and not ends_with_line_end(source):
-                    notes.append(f"{source.name}: its last line has no line end; make sure that the file is whole")
+                    notes.append(f"{source.name}: its last line has no line end; check that the file is complete")
             elif source.format == "parquet":
                 parquet_sources(source, required)
             else:
-                notes.append(f"{source.name}: the columns of TFRecords are first looked at by a run")
+                notes.append(f"{source.name}: the columns of TFRecords are checked by the run")
         except (UserError, ValueError) as error:
             problems.append(str(error))
     if len(found) > MOST_FILES:
         which = "newest" if config.data.has_spans else "first"
-        notes.append(f"data.files: only the headers of the {which} {MOST_FILES} were looked at")
+        notes.append(f"data.files: only the headers of the {which} {MOST_FILES} were checked")
 
 
 def _check_reference(config: PipelineConfig, span: str, problems: list[str], notes: list[str]) -> None:
@@ -100,7 +100,7 @@ def _check_reference(config: PipelineConfig, span: str, problems: list[str], not
     found: list[Source] = []
     for name, pattern in named_patterns(data):
         if "://" in pattern:
-            notes.append(f"{REFERENCE_FILES}: {pattern} is not on this machine; it is first looked at by a run")
+            notes.append(f"{REFERENCE_FILES}: {pattern} is not on this machine; the run checks it")
             continue
         try:
             found += find_sources("", [(name, pattern)], data, local_glob, REFERENCE_FILES)
@@ -125,11 +125,11 @@ def _check_reference(config: PipelineConfig, span: str, problems: list[str], not
 
 
 def _sources(config: PipelineConfig, span: str, problems: list[str], notes: list[str]) -> list[Source]:
-    """The local files that a run would read, those of the newest span first."""
+    """Return the local files that a run would read, those of the newest span first."""
     found: list[Source] = []
     if config.data.has_spans or span != LATEST:
         away = [pattern for pattern in config.data.patterns if "://" in pattern]
-        notes += [f"data.files: {each} is not on this machine; it is first looked at by a run" for each in away]
+        notes += [f"data.files: {each} is not on this machine; the run checks it" for each in away]
         if away:
             return []
         try:
@@ -139,13 +139,15 @@ def _sources(config: PipelineConfig, span: str, problems: list[str], notes: list
             return []
         if others := files_without_span("", config.data, local_glob):
             named = ", ".join(others[:MOST_NAMED]) + (", …" if len(others) > MOST_NAMED else "")
-            notes.append(f"data.files: not read, since no number is in a span's place ({len(others)}): {named}")
+            notes.append(
+                f"data.files: not read, because the place of the span holds no number ({len(others)}): {named}"
+            )
         notes.append(f"data.spans: span{'s' if len(resolved.spans) > 1 else ''} {format_spans(resolved.numbers)}")
         newest = {path: each.number for each in resolved.spans for path in each.files}
         return sorted(resolved.sources, key=lambda source: (-newest[source.path], source.name))
     for name, pattern in named_patterns(config.data):
         if "://" in pattern:
-            notes.append(f"data.files: {pattern} is not on this machine; it is first looked at by a run")
+            notes.append(f"data.files: {pattern} is not on this machine; the run checks it")
             continue
         try:
             found += find_sources("", [(name, pattern)], config.data, local_glob)
@@ -156,17 +158,17 @@ def _sources(config: PipelineConfig, span: str, problems: list[str], notes: list
 
 def _check_schema(config: PipelineConfig, problems: list[str], notes: list[str]) -> None:
     if "://" in config.schema_path:
-        notes.append(f"schema: {config.schema_path} is not on this machine; it is first looked at by a run")
+        notes.append(f"schema: {config.schema_path} is not on this machine; the run checks it")
         return
     try:
         schema = check_schema(config.schema_path, config.dataset)
     except ConfigError as error:
         problems.append(str(error))
     else:
-        notes.append(f"schema: {len(schema.feature)} columns, as the configuration says")
+        notes.append(f"schema: {len(schema.feature)} columns, consistent with the configuration")
         if bounded := [feature.name for feature in schema.feature if feature.HasField("drift_comparator")]:
             notes.append(
-                f"schema: drift_comparator of {', '.join(bounded)} decides nothing: what counts as drift is said by "
+                f"schema: drift_comparator of {', '.join(bounded)} is ignored: drift is configured by "
                 "retraining.rules.drift (false_alarm_rate, min_distance)"
             )
 
@@ -202,7 +204,7 @@ def _check_slices(config: PipelineConfig, problems: list[str], notes: list[str])
             if name not in known:
                 problems.append(
                     f"evaluation.slices: expected a feature or the label ({', '.join(known)}), found {name}; "
-                    "a column that is only to slice by has to be a feature"
+                    "a column to slice by has to be a feature"
                 )
 
 

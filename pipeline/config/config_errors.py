@@ -1,6 +1,6 @@
-"""Says in words what pydantic found wrong with a configuration: the key, what was expected, what was found.
+"""Turn pydantic's validation errors into messages: the key, what was expected, what was received.
 
-``problems_of(error, content)`` is all there is to call; ``content`` is the mapping that was validated.
+Call ``problems_of(error, content)`` with the mapping that was validated.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class Problem:
-    """One key and what is wrong with it."""
+    """A key of the configuration and the message about it."""
 
     place: Place
     message: str
@@ -44,22 +44,22 @@ class Problem:
 
 
 def problems_of(error: ValidationError, content: Mapping[str, Any]) -> list[Problem]:
-    """Every problem, in the order of the configuration; alternatives for the same value are joined by `or`."""
+    """Return all problems; alternatives for the same value are joined by `or`."""
     merged: dict[Place, list[str]] = {}
-    found: dict[Place, str] = {}
+    received: dict[Place, str] = {}
     for details in _flatten(error):
         place = _place(details, content)
         for message in _messages(details, place, content):
             texts = merged.setdefault(place, [])
             if message not in texts:
                 texts.append(message)
-            found[place] = _shown(details.get("ctx", {}).get("tag", details["input"]))
+            received[place] = _shown(details.get("ctx", {}).get("tag", details["input"]))
     problems = []
     for place, texts in merged.items():
         expected = [text.removeprefix("expected ") for text in texts if text.startswith("expected ")]
         others = [text for text in texts if not text.startswith("expected ")]
         if expected:
-            others.append(f"expected {' or '.join(expected)}, found {found[place]}")
+            others.append(f"expected {' or '.join(expected)}, found {received[place]}")
         problems += [Problem(place, text) for text in others]
     return problems
 
@@ -75,7 +75,7 @@ def _flatten(error: ValidationError) -> Iterator[ErrorDetails]:
 
 
 def _place(details: ErrorDetails, content: Mapping[str, Any]) -> Place:
-    """The key as the user wrote it: pydantic also names the members of unions it tried, which no file holds."""
+    """Return the key as the user wrote it: pydantic's location also names the union members that it tried."""
     place: list[str | int] = []
     current: Any = content
     steps = details["loc"]
@@ -118,8 +118,8 @@ def _messages(details: ErrorDetails, place: Place, content: Mapping[str, Any]) -
         return [f"expected at least {context.get('min_length')} {'item' if kind == 'too_short' else 'character'}"]
     if kind == "string_pattern_mismatch":
         field = _field(place, content)
-        said = f" ({_one_line(field.description)})" if field and field.description else ""
-        return [f"expected text that matches {context['pattern']}{said}"]
+        meaning = f" ({_one_line(field.description)})" if field and field.description else ""
+        return [f"expected text that matches {context['pattern']}{meaning}"]
     if kind == "finite_number":
         return ["expected a finite number"]
     if kind in ("value_error", "assertion_error"):
@@ -165,7 +165,7 @@ def _literals(annotation: Any) -> list[Any]:
 
 
 def _models(place: Place, content: Mapping[str, Any]) -> list[type[BaseModel]]:
-    """The models that may stand at a place; where the content names the kind of a union, only that one."""
+    """Return the models that are possible at a key; only one where the content names the kind of a union."""
     models: list[type[BaseModel]] = [PipelineConfig]
     current: Any = content
     is_free = False
@@ -194,7 +194,7 @@ def _inside(current: Any, step: str | int) -> Any:
 
 
 def _chosen(model: type[BaseModel], content: Mapping[str, Any]) -> bool:
-    """Whether every one-valued Literal of the model (a union's tag) is what the content says."""
+    """Return whether the content has the value of every one-valued Literal of the model (a union's tag)."""
     for name, field in model.model_fields.items():
         values = _literals(field.annotation)
         if len(values) == 1 and content.get(name, field.default) != values[0]:

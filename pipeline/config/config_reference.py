@@ -31,7 +31,7 @@ def _strip(annotation: Any) -> Any:
 
 
 def _sections(annotation: Any) -> list[type[BaseModel]]:
-    """The configuration models that an annotation mentions."""
+    """Return the configuration models in an annotation."""
     annotation = _strip(annotation)
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
@@ -39,7 +39,7 @@ def _sections(annotation: Any) -> list[type[BaseModel]]:
 
 
 def _type(annotation: Any) -> str:
-    """The annotation in words of YAML."""
+    """Return the YAML type of an annotation."""
     annotation = _strip(annotation)
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Literal:
@@ -97,12 +97,12 @@ def _table(path: str, section: type[BaseModel]) -> Iterator[str]:
 
 
 def render() -> str:
-    """The whole page, as Markdown."""
+    """Return the page as Markdown."""
     return HEADER + "\n".join(_table("(top level)", PipelineConfig)) + "\n"
 
 
 def main() -> None:
-    """Write the page to the path given, by default docs/config-reference.md."""
+    """Write the page to a path, by default docs/config-reference.md."""
     target = Path(sys.argv[1]) if len(sys.argv) > 1 else Path("docs/config-reference.md")
     target.write_text(render(), encoding="utf-8")
 

@@ -1,8 +1,7 @@
-"""Cron expressions, read once for all schedulers: Kubeflow's, ours (APScheduler), and systemd's and crontab's.
+"""Parse cron expressions with the meaning of crontab, for our scheduler and Kubeflow's.
 
-Each of them has its own dialect, and takes the others' text without a word. Kubeflow's parser reads the first of five
-fields as seconds: ``0 3 * * 1``, Mondays at three for crontab, is three minutes past every hour of January to it.
-APScheduler counts the days of the week from Monday. So text is taken as crontab means it, and handed on as numbers:
+Kubeflow's parser reads the first of five fields as seconds: ``0 3 * * 1``, Mondays at 03:00 for crontab, is three
+minutes past every hour of January to it. So expressions are read as crontab's and passed on as six fields or numbers:
 
     six_fields("0 3 * * 1")          # "0 0 3 * * 1", Mondays at 03:00, as Kubeflow reads it
     cron_times("0 3 * * 1").weekdays  # (1,), with Sunday 0
@@ -41,14 +40,14 @@ _DAYS_OF_MONTH = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 
 @dataclass(frozen=True)
 class CronTimes:
-    """A cron expression as the numbers that fit, rising.
+    """A cron expression as the numbers that match, ascending.
 
     Args:
-        fields: the six fields as they were written, seconds first; a descriptor is written out.
-        seconds, minutes, hours, days, months: what fits.
-        weekdays: what fits, with Sunday 0.
-        either_day: a day fits if its number or its weekday does, in place of both: so crontab has it when neither of
-            the two fields begins with a star.
+        fields: the six fields as written, seconds first; a descriptor is expanded.
+        seconds, minutes, hours, days, months: matching numbers.
+        weekdays: matching days of the week, Sunday is 0.
+        either_day: whether a day matches if its number or its weekday does, as crontab has it when neither field
+            begins with a star; otherwise both have to match.
     """
 
     fields: tuple[str, ...]
@@ -62,13 +61,13 @@ class CronTimes:
 
 
 def cron_times(text: str) -> CronTimes:
-    """A cron expression as numbers.
+    """Parse a cron expression to numbers.
 
     Args:
         text: five fields, as in crontab, or six, seconds first, or ``@daily`` and the like.
 
     Raises:
-        ValueError: it is none of these, or names a day that does not exist, in words.
+        ValueError: it is none of these, or names a day that does not exist.
     """
     if text.startswith("@every"):
         raise ValueError(f"cron {text!r}: only Kubeflow's scheduler takes @every; write, for example, 0 */6 * * *")
@@ -78,21 +77,21 @@ def cron_times(text: str) -> CronTimes:
     either = fields[3][0] not in "*?" and fields[5][0] not in "*?"
     times = CronTimes(fields, *numbers, either_day=either)
     if not either and not any(day <= _DAYS_OF_MONTH[month - 1] for month in times.months for day in times.days):
-        raise ValueError(f"cron {text!r}: no month that it names has such a day, so it would never run")
+        raise ValueError(f"cron {text!r}: none of its months has such a day, so it would never run")
     return times
 
 
 def six_fields(text: str) -> str:
-    """A cron expression in the form that Kubeflow Pipelines needs.
+    """Return a cron expression in the form that Kubeflow Pipelines reads.
 
     Args:
         text: six fields, seconds first; or five, as in crontab; or ``@daily`` and the like, or ``@every 6h``.
 
     Returns:
-        Six fields with one blank between them, or the descriptor.
+        Six fields, separated by single blanks, or the descriptor.
 
     Raises:
-        ValueError: it is none of these, in words.
+        ValueError: it is none of these.
     """
     fields = text.split()
     if text.startswith("@"):
@@ -106,7 +105,7 @@ def six_fields(text: str) -> str:
     if len(fields) != 6:
         raise ValueError(
             f"cron {text!r} has {len(fields)} field{'' if len(fields) == 1 else 's'}: expected six (second minute hour "
-            "day-of-month month day-of-week), or crontab's five, which get a 0 in front"
+            "day-of-month month day-of-week), or crontab's five, which become six with seconds 0"
         )
     for value, (name, low, high, names) in zip(fields, FIELDS, strict=True):
         for part in value.split(","):
@@ -119,7 +118,7 @@ def _check(part: str, text: str, name: str, low: int, high: int, names: tuple[st
         allowed = f"{low} to {high}" + (f" or {names[0]} to {names[-1]}" if names else "")
         sunday = "; Sunday is 0" if names == DAYS and "7" in part else ""
         raise ValueError(
-            f"cron {text!r}: {part!r} is no {name}; expected {allowed}, *, a range, a list or a step{sunday}"
+            f"cron {text!r}: {part!r} is not a valid {name}; expected {allowed}, *, a range, a list or a step{sunday}"
         )
 
 
@@ -129,7 +128,7 @@ def _numbers(value: str, low: int, high: int, names: tuple[str, ...]) -> tuple[i
     for part in value.split(","):
         match = PART.fullmatch(part)
         if match is None:
-            raise ValueError(f"cron field {value!r}: {part!r} is no value, range or step")
+            raise ValueError(f"cron field {value!r}: {part!r} is not a value, range or step")
         if match["low"] in ("*", "?"):
             first, last = low, high
         else:

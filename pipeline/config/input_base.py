@@ -1,4 +1,4 @@
-"""The folder that all files of a data set are in, which ingestion names them relative to."""
+"""The base folder of a data set, which ingestion names its files relative to."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from noisy_gru.schema.file_patterns import escape, is_literal, unescape
 
 
 def relative_to_base(dataset: DatasetConfig) -> tuple[str, DatasetConfig]:
-    """The folder that holds all files, a path and no pattern; and the data set with patterns relative to it.
+    """Return the folder of all files (a path, not a pattern), and the data set with patterns relative to it.
 
-    So what TFX caches by does not change when everything is moved. Patterns with a scheme stay as they are.
+    So the keys of TFX's cache don't change if everything is moved. Patterns with a scheme are not changed.
     """
     files = dataset.data.files
     groups = files if isinstance(files, dict) else {"": files}
@@ -29,5 +29,5 @@ def relative_to_base(dataset: DatasetConfig) -> tuple[str, DatasetConfig]:
 
 
 def relative_to(base: str, patterns: Sequence[str]) -> list[str]:
-    """Other patterns relative to the same folder; those with a scheme, or all without a folder, stay as they are."""
+    """Return patterns relative to a base folder; those with a scheme, or all if it is empty, are not changed."""
     return [each if "://" in each or not base else os.path.relpath(each, escape(base)) for each in patterns]

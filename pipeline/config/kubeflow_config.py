@@ -1,4 +1,4 @@
-"""The part of the configuration that says how the pipeline runs on Kubeflow Pipelines; nothing else reads it."""
+"""Configuration of Kubeflow Pipelines: image, volumes, resources, schedule."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from noisy_gru.pipeline.config.cron import six_fields
 from noisy_gru.schema.config import Section
 from noisy_gru.schema.durations import PositiveDuration
 
-# What KFP's launcher copies to a local folder and back.
+# Schemes of artifacts that KFP's launcher copies to a local folder and back.
 URI = r"^(minio|s3|gs)://[^/]+(/.*)?$"
 _QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$"
 _NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
@@ -20,10 +20,10 @@ KubernetesName = Annotated[str, Field(pattern=_NAME)]
 
 
 class TolerationConfig(Section):
-    """A taint of nodes that a step's pod puts up with, in the words of Kubernetes."""
+    """A Kubernetes toleration of a step's pod."""
 
-    key: str | None = Field(default=None, description="Key of the taint; null with `Exists` matches all.")
-    operator: Literal["Equal", "Exists"] = Field(default="Equal", description="How the value is compared.")
+    key: str | None = Field(default=None, description="Key of the taint; null with `Exists` matches all taints.")
+    operator: Literal["Equal", "Exists"] = Field(default="Equal", description="Comparison of the value.")
     value: str | None = Field(default=None, description="Value of the taint; none with `Exists`.")
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
         default=None, description="Effect of the taint; null matches all."
@@ -31,23 +31,25 @@ class TolerationConfig(Section):
 
 
 class StepConfig(Section):
-    """What the pod of a step gets, and where it runs. What is null is left to the cluster."""
+    """Resources and placement of a step's pod. null: the cluster's default."""
 
     cpu: str | None = Field(default=None, pattern=_QUANTITY, description="CPU limit, for example `4` or `500m`.")
     memory: str | None = Field(default=None, pattern=_QUANTITY, description="Memory limit, for example `8Gi`.")
     accelerator: str | None = Field(
         default=None, description="Resource name of an accelerator, for example `nvidia.com/gpu`."
     )
-    accelerators: int = Field(default=1, ge=1, description="How many of them.")
+    accelerators: int = Field(default=1, ge=1, description="Number of accelerators.")
     time_limit: PositiveDuration | None = Field(
         default=None,
-        description="How long one try may take, for example `12h`; it fails then, and is tried again. null: no limit "
-        "for a try, and a week for each of all tries together.",
+        description="Time limit of one attempt, for example `12h`; after it the attempt fails and is retried. null: no "
+        "limit for an attempt, and a week for all attempts together.",
     )
     node_selector: dict[str, str] = Field(
-        default_factory=dict, description="Labels that the node must have, besides those for all steps."
+        default_factory=dict, description="Node labels required besides those of all steps."
     )
-    tolerations: list[TolerationConfig] = Field(default_factory=list, description="Besides those for all steps.")
+    tolerations: list[TolerationConfig] = Field(
+        default_factory=list, description="Tolerations besides those of all steps."
+    )
 
 
 class SecretConfig(Section):
@@ -58,14 +60,15 @@ class SecretConfig(Section):
 
 
 class RecurringRunConfig(Section):
-    """When `noisy-gru kubeflow schedule` has the pipeline run again."""
+    """Schedule of the recurring run that `noisy-gru kubeflow schedule` creates."""
 
     cron: str = Field(
         description="Six fields, seconds first, in UTC, for example `0 0 3 * * *`; crontab's five get a 0 in front."
     )
     parameters: dict[str, str] = Field(
         default_factory=dict,
-        description="Values of pipeline parameters. Text may hold `[[ScheduledTime]]`, `[[Index]]` and `[[RunUUID]]`.",
+        description="Values of pipeline parameters. They may contain `[[ScheduledTime]]`, `[[Index]]` and "
+        "`[[RunUUID]]`.",
     )
 
     @field_validator("cron")
@@ -76,7 +79,7 @@ class RecurringRunConfig(Section):
 
 
 class KubeflowConfig(Section):
-    """How `noisy-gru kubeflow` compiles the pipeline. The pipeline parameters' defaults stand here, too."""
+    """How `noisy-gru kubeflow` compiles the pipeline, and the defaults of the pipeline parameters."""
 
     image: str | None = Field(
         default=None,
@@ -87,13 +90,13 @@ class KubeflowConfig(Section):
         default="IfNotPresent", description="When a node pulls the image."
     )
     image_pull_secrets: list[KubernetesName] = Field(
-        default_factory=list, description="Secrets with the registry's credentials."
+        default_factory=list, description="Secrets with the credentials of the image registry."
     )
     data_root: str = Field(
         default="/mnt/data",
         pattern=r"^(/|gs://)",
-        description="What the patterns of `data.files` are relative to on the cluster: a folder on one of `volumes`, "
-        "or a gs:// URI. A pipeline parameter.",
+        description="Folder that the patterns of `data.files` are relative to on the cluster: on one of `volumes`, or "
+        "a gs:// URI. A pipeline parameter.",
     )
     serving_dir: MountPath = Field(
         default="/mnt/serving",
@@ -101,27 +104,30 @@ class KubeflowConfig(Section):
     )
     working_dir: MountPath | None = Field(
         default=None,
-        description="Folder on one of `volumes` where a training that was interrupted goes on; null: it starts anew.",
+        description="Folder on one of `volumes` that keeps checkpoints, from which an interrupted training resumes; "
+        "null: it starts anew.",
     )
     base_model: str | None = Field(
         default=None,
         pattern=URI,
-        description="URI of the model artifact that training starts from; null: it starts anew. If it is given, it is "
-        "a pipeline parameter.",
+        description="URI of the model artifact that training starts from; null: new weights. If set, it is a pipeline "
+        "parameter.",
     )
     pipeline_root: str | None = Field(
-        default=None, pattern=URI, description="Where artifacts go: minio://, s3:// or gs://; null: the installation's."
+        default=None,
+        pattern=URI,
+        description="Root of the artifacts: minio://, s3:// or gs://; null: the installation's default.",
     )
     volumes: dict[KubernetesName, MountPath] = Field(
         default_factory=lambda: {"noisy-gru-data": "/mnt/data", "noisy-gru-serving": "/mnt/serving"},
-        description="Persistent volume claims, and where every step sees them.",
+        description="Persistent volume claims and their mount paths in every step.",
     )
     secrets: dict[str, SecretConfig] = Field(
-        default_factory=dict, description="Environment variables that come from secrets."
+        default_factory=dict, description="Environment variables with values from secrets."
     )
     env: dict[str, str] = Field(default_factory=dict, description="Environment variables of every step.")
-    node_selector: dict[str, str] = Field(default_factory=dict, description="Labels that every step's node must have.")
-    tolerations: list[TolerationConfig] = Field(default_factory=list, description="Of every step.")
+    node_selector: dict[str, str] = Field(default_factory=dict, description="Node labels required by every step.")
+    tolerations: list[TolerationConfig] = Field(default_factory=list, description="Tolerations of every step.")
     steps: dict[str, StepConfig] = Field(
         default_factory=dict,
         description="Resources by step, for example `Trainer: {memory: 8Gi}`; `default` is for the steps not named.",
@@ -131,8 +137,7 @@ class KubeflowConfig(Section):
     )
     schedule: RecurringRunConfig | None = Field(
         default=None,
-        description="When `noisy-gru kubeflow schedule` runs the pipeline; null: `--cron` says it, or "
-        "`retraining.schedule`.",
+        description="Schedule of the recurring run; null: that of `--cron`, or of `retraining.schedule`.",
     )
     planned: bool | None = Field(
         default=None,
@@ -145,14 +150,14 @@ class KubeflowConfig(Section):
         description="Whether KFP may reuse results of steps whose inputs and parameters are the same. Steps that look "
         "at files outside of the pipeline always run.",
     )
-    retries: int = Field(default=2, ge=0, le=10, description="How often a step that failed is tried again.")
+    retries: int = Field(default=2, ge=0, le=10, description="Retries of a failed step.")
 
     @field_validator("secrets", "env")
     @classmethod
     def _names(cls, value: dict[str, object]) -> dict[str, object]:
         for name in value:
             if not name.replace("_", "a").isalnum() or name[0].isdigit():
-                raise ValueError(f"expected names of environment variables, found {name!r}")
+                raise ValueError(f"expected the name of an environment variable, found {name!r}")
         return value
 
     @model_validator(mode="after")
@@ -163,11 +168,11 @@ class KubeflowConfig(Section):
                 continue
             mounts = ", ".join(sorted(self.volumes.values())) or "none"
             raise ValueError(
-                f"{key} is {path}, which is on no volume: what a step writes elsewhere is gone with its pod, and what "
-                f"is elsewhere it doesn't see. Mounted by kubeflow.volumes: {mounts}"
+                f"{key} is {path}, which is on no volume: a step sees and keeps only files on a volume. Mounted by "
+                f"kubeflow.volumes: {mounts}"
             )
         return self
 
     def on_volume(self, path: str) -> bool:
-        """Whether a path is at or below a mount path."""
+        """Return whether a path is at or below a mount path."""
         return any(f"{path}/".startswith(f"{mount.rstrip('/')}/") for mount in self.volumes.values())

@@ -1,4 +1,4 @@
-"""Reads the one YAML: overrides, paths relative to the file, and every problem at once, in words.
+"""Load a configuration from YAML: apply overrides, resolve paths, report all problems at once.
 
 >>> config = load_config("examples/japanese_vowels/config.yaml", ["training.epochs=3"])  # doctest: +SKIP
 """
@@ -22,7 +22,7 @@ Lines = dict[Place, int]
 
 
 class ConfigFileError(ConfigError):
-    """A configuration that can't be used: the file, and each problem with its line, key, and what was found."""
+    """An invalid configuration: the file, and each problem with its line and key."""
 
     def __init__(self, source: str, problems: list[str]):
         self.source = source
@@ -32,45 +32,44 @@ class ConfigFileError(ConfigError):
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> PipelineConfig:
-    """The configuration in a YAML file.
+    """Load the configuration in a YAML file.
 
     Args:
-      path: the YAML file.
-      overrides: ``key=value`` each; dots separate keys, a number is an index into a list, values are YAML.
+        path: YAML file.
+        overrides: ``key=value`` each; dots separate keys, a number is an index into a list, values are YAML.
 
     Returns:
-      The configuration; file patterns and the schema's path are absolute (or have a scheme, such as ``gs://``).
+        The configuration; file patterns and the schema's path are absolute (or have a scheme, such as ``gs://``).
 
     Raises:
-      ConfigFileError: the file can't be read, is not YAML, or says something it must not; all problems in one.
+        ConfigFileError: the file can't be read, is not YAML or is invalid; with all problems.
     """
     path = Path(path)
     content, lines = _read(path)
-    unusable = []
+    invalid = []
     for override in overrides:
         problem = _apply(content, lines, override)
         if problem:
-            unusable.append(problem)
+            invalid.append(problem)
     try:
         config = PipelineConfig.model_validate(content)
     except ValidationError as error:
-        found = problems_of(error, content)
-        found.sort(key=lambda problem: _line(problem, lines) or 0)
-        raise ConfigFileError(str(path), unusable + [_in_words(problem, lines) for problem in found]) from error
-    if unusable:
-        raise ConfigFileError(str(path), unusable)
+        problems = sorted(problems_of(error, content), key=lambda problem: _line(problem, lines) or 0)
+        raise ConfigFileError(str(path), invalid + [_with_line(problem, lines) for problem in problems]) from error
+    if invalid:
+        raise ConfigFileError(str(path), invalid)
     return _with_absolute_paths(config, path.absolute().parent)
 
 
 def _line(problem: Problem, lines: Lines) -> int | None:
-    """The line of the key, or of what surrounds a missing one; 0 stands for an override."""
+    """Return the line of the key, or of the section that lacks it; 0 for an override."""
     for length in range(len(problem.place), 0, -1):
         if problem.place[:length] in lines:
             return lines[problem.place[:length]]
     return None
 
 
-def _in_words(problem: Problem, lines: Lines) -> str:
+def _with_line(problem: Problem, lines: Lines) -> str:
     line = _line(problem, lines)
     if line is None:
         return str(problem)
@@ -78,7 +77,7 @@ def _in_words(problem: Problem, lines: Lines) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader's values; built by hand from nodes, so that lines and duplicate keys are seen."""
+    """SafeLoader, used node by node, so that lines and duplicate keys are known."""
 
 
 def _read(path: Path) -> tuple[dict[str, Any], Lines]:
@@ -95,15 +94,17 @@ def _read(path: Path) -> tuple[dict[str, Any], Lines]:
             lines: Lines = {}
             duplicates: list[str] = []
             if node is not None:
-                _note(node, (), lines, duplicates)
+                _collect_lines(node, (), lines, duplicates)
             content = None if node is None else loader.construct_document(node)
         finally:
             loader.dispose()
     except yaml.YAMLError as error:
         raise ConfigFileError(str(path), [_syntax(error)]) from error
     if not isinstance(content, dict):
-        found = "nothing" if content is None else f"a {'list' if isinstance(content, list) else 'single value'}"
-        raise ConfigFileError(str(path), [f"expected a mapping with keys such as name, data and task, found {found}"])
+        received = "nothing" if content is None else f"a {'list' if isinstance(content, list) else 'single value'}"
+        raise ConfigFileError(
+            str(path), [f"expected a mapping with keys such as name, data and task, found {received}"]
+        )
     if duplicates:
         raise ConfigFileError(str(path), duplicates)
     return content, lines
@@ -117,8 +118,8 @@ def _syntax(error: yaml.YAMLError) -> str:
     return f"{where}not YAML: {problem}{f' ({context})' if context else ''}"
 
 
-def _note(node: yaml.Node, place: Place, lines: Lines, duplicates: list[str]) -> None:
-    """Notes the line of every key, and keys that stand twice in one mapping (of which YAML keeps the last)."""
+def _collect_lines(node: yaml.Node, place: Place, lines: Lines, duplicates: list[str]) -> None:
+    """Collect the line of every key, and duplicate keys (of which YAML keeps the last)."""
     if isinstance(node, yaml.MappingNode):
         for key_node, value_node in node.value:
             key = key_node.value
@@ -128,15 +129,15 @@ def _note(node: yaml.Node, place: Place, lines: Lines, duplicates: list[str]) ->
                 name = ".".join(map(str, here))
                 duplicates.append(f"line {line}: {name}: is already given in line {lines[here]}; keep one of them")
             lines[here] = line
-            _note(value_node, here, lines, duplicates)
+            _collect_lines(value_node, here, lines, duplicates)
     elif isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
             lines[(*place, index)] = item.start_mark.line + 1
-            _note(item, (*place, index), lines, duplicates)
+            _collect_lines(item, (*place, index), lines, duplicates)
 
 
 def _apply(content: dict[str, Any], lines: Lines, override: str) -> str | None:
-    """Sets one value in place; what hinders it, in words."""
+    """Set one value in place; return the problem, or None."""
     key, equals, text = override.partition("=")
     names = key.strip().split(".")
     if not equals or not all(names):
@@ -177,7 +178,7 @@ def _apply(content: dict[str, Any], lines: Lines, override: str) -> str | None:
 
 def _with_absolute_paths(config: PipelineConfig, folder: Path) -> PipelineConfig:
     def absolute(pattern: str) -> str:
-        return pattern if "://" in pattern else absolute_pattern(pattern, str(folder))  # gs://, s3:// are left alone
+        return pattern if "://" in pattern else absolute_pattern(pattern, str(folder))
 
     files = config.data.files
     resolved = (

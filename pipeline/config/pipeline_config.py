@@ -1,4 +1,4 @@
-"""The one YAML: composes the rooms' parts of the configuration."""
+"""The configuration of a pipeline, composed of the sections of all rooms."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from noisy_gru.trainer.config import ModelConfig, TrainerConfig, TrainingConfig,
 
 
 class MetadataConfig(Section):
-    """Where ML Metadata is kept: SQLite under the root by default, or a MySQL server."""
+    """Store of ML Metadata: SQLite under the root by default, or a MySQL server."""
 
     host: str | None = Field(default=None, description="MySQL host; null keeps metadata in SQLite under the root.")
     port: int = Field(default=3306, ge=1, le=65535, description="MySQL port.")
     database: str | None = Field(default=None, description="MySQL database.")
     user: str | None = Field(default=None, description="MySQL user.")
-    password_env: str | None = Field(default=None, description="Environment variable that holds the MySQL password.")
+    password_env: str | None = Field(default=None, description="Environment variable with the MySQL password.")
 
     @model_validator(mode="after")
     def _complete(self) -> MetadataConfig:
         if self.host is not None and (self.database is None or self.user is None):
-            raise ValueError("a MySQL host needs database and user")
+            raise ValueError("a MySQL host needs database and user, too")
         return self
 
 
@@ -49,7 +49,7 @@ class PipelineConfig(Section):
     evaluation: EvaluationConfig = Field(default_factory=lambda: EvaluationConfig())
     serving: ServingConfig = Field(default_factory=lambda: ServingConfig())
     beam: BeamConfig = Field(
-        default_factory=lambda: InProcessBeam(), description="Where Beam's steps run; by default on this machine."
+        default_factory=lambda: InProcessBeam(), description="Runner of the Beam steps; by default this machine."
     )
     metadata: MetadataConfig = Field(default_factory=lambda: MetadataConfig())
     kubeflow: KubeflowConfig = Field(default_factory=lambda: KubeflowConfig())
@@ -60,22 +60,22 @@ class PipelineConfig(Section):
         dataset, _ = self.dataset, self.trainer
         if self.training.early_stopping is not None and not dataset.has_eval_split:
             raise ValueError(
-                "training.early_stopping needs an eval split: give splits.eval (or eval_from_train) a part, or set "
-                "training.early_stopping: null to train all epochs"
+                "training.early_stopping needs an eval split: set splits.eval (or eval_from_train) above 0, or "
+                "training.early_stopping: null, to train all epochs"
             )
         return self
 
     @property
     def dataset(self) -> DatasetConfig:
-        """What ingestion, Transform and serving need to know of the data."""
+        """The part that ingestion, Transform and serving read."""
         return DatasetConfig(data=self.data, task=self.task, splits=self.splits, seed=self.seed)
 
     @property
     def trainer(self) -> TrainerConfig:
-        """What the module file receives."""
+        """The part that the module file reads."""
         return TrainerConfig(model=self.model, training=self.training, tuner=self.tuner, seed=self.seed)
 
     @property
     def model_name(self) -> str:
-        """Folder under serving/."""
+        """Name of the model, and of its folder under serving/."""
         return self.serving.model_name or self.name

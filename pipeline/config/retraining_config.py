@@ -15,45 +15,45 @@ from noisy_gru.trainer.config import WarmStartConfig
 
 
 class KeepConfig(Section):
-    """Which runs keep their artifacts and logs; records are kept for ever, and so is what a published version needs.
+    """Runs that keep their artifacts and logs; run records and all that a published version needs are always kept.
 
     A run that either rule keeps is kept; with both null, all are.
     """
 
-    runs: int | None = Field(default=30, ge=1, description="The newest runs, as many.")
-    days: float | None = Field(default=None, gt=0, description="The runs that began within as many days.")
+    runs: int | None = Field(default=30, ge=1, description="Number of newest runs to keep.")
+    days: float | None = Field(default=None, gt=0, description="Keep runs that began within this many days.")
 
 
 class RetrainScheduleConfig(Section):
-    """When `noisy-gru retrain schedule` asks whether to train again."""
+    """Schedule of `noisy-gru retrain schedule`."""
 
     cron: str | None = Field(
         default=None,
-        description="Five fields, as in crontab, or six, seconds first, or @daily and the like; Sunday is 0. null: "
-        "`--cron` has to give it.",
+        description="Cron expression: five fields, as in crontab, or six, seconds first, or @daily and the like; "
+        "Sunday is 0. null: `--cron` is required.",
     )
     timezone: str = Field(
         default="UTC",
-        description="Zone of the times, for example Europe/Berlin. A time that the change to summer time leaves out "
-        "runs at once after the change; one that comes twice in autumn runs the first time.",
+        description="Time zone of the expression, for example Europe/Berlin. A time that the change to summer time "
+        "skips runs right after the change; one that is repeated in autumn runs the first time.",
     )
     jitter: Duration = Field(
-        default="0s", description="Up to this much later, by chance, so that not all pipelines start at once."
+        default="0s", description="Random delay of up to this much, so that not all pipelines start at once."
     )
     missed: Literal["run", "skip"] = Field(
         default="run",
-        description="Times that passed while nothing could run (the machine slept, the scheduler was down, the "
-        "retraining before took that long): `run` makes up for all of them by one run, `skip` waits for the next time.",
+        description="Times missed because the machine slept, the scheduler was down or a retraining took that long: "
+        "`run` makes up for all of them by one run, `skip` waits for the next time.",
     )
     time_limit: PositiveDuration | None = Field(
         default=None,
-        description="A retraining that takes longer is killed, as one that hangs would keep all others out; that is a "
-        "failure, and the next one goes on from the last finished step. null: no limit.",
+        description="A retraining that takes longer is killed and counts as failed; the next one resumes after the "
+        "last finished step. null: no limit.",
     )
 
     @field_validator("cron")
     @classmethod
-    def _readable(cls, cron: str | None) -> str | None:
+    def _parsable(cls, cron: str | None) -> str | None:
         if cron is not None:
             cron_times(cron)
         return cron
@@ -71,8 +71,8 @@ class RetrainScheduleConfig(Section):
         return timezone
 
 
-# success: published; refusal: trained, but the gates refused the model; failure: also killed; held: an alarm asks for a
-# person; skipped: nothing to do.
+# success: published; refusal: trained, but the gates refused the model; failure: also killed; held: an alarm waits for
+# a person; skipped: not due.
 NotifyEvent = Literal["success", "refusal", "failure", "interruption", "held", "skipped"]
 _EnvironmentName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
@@ -80,19 +80,19 @@ _EnvironmentName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 class WebhookConfig(Section):
     """An HTTP POST with a JSON object."""
 
-    url: str | None = Field(default=None, pattern=r"^https?://", description="Where to send it.")
+    url: str | None = Field(default=None, pattern=r"^https?://", description="URL of the webhook.")
     url_env: _EnvironmentName | None = Field(
-        default=None, description="Environment variable that holds the URL, in place of `url`, as it often is a secret."
+        default=None, description="Environment variable with the URL, in place of `url`, as it often is a secret."
     )
-    headers: dict[str, str] = Field(default_factory=dict, description="Headers to send along.")
+    headers: dict[str, str] = Field(default_factory=dict, description="Additional headers.")
     secret_env: _EnvironmentName | None = Field(
         default=None,
-        description="Environment variable that holds a secret. The body is signed with it: `X-Noisy-Gru-Signature: "
-        "sha256=` and the HMAC in hexadecimal.",
+        description="Environment variable with the secret that signs the body: `X-Noisy-Gru-Signature: "
+        "sha256=<HMAC in hexadecimal>`.",
     )
-    timeout: PositiveDuration = Field(default="10s", description="Time for one attempt.")
+    timeout: PositiveDuration = Field(default="10s", description="Timeout of one attempt.")
     attempts: int = Field(
-        default=5, ge=1, le=20, description="Attempts, 1, 2, 4, … s apart, when there is no answer, or a 429 or 5xx."
+        default=5, ge=1, le=20, description="Attempts, 1, 2, 4, … s apart, if there is no response, or a 429 or 5xx."
     )
 
     @model_validator(mode="after")
@@ -103,43 +103,44 @@ class WebhookConfig(Section):
 
 
 class CommandHookConfig(Section):
-    """A program that is started with the JSON object on its standard input."""
+    """A program that gets the JSON object on its standard input."""
 
     argv: list[str] = Field(
         min_length=1,
-        description="The program and its arguments, without a shell. What is asked for most is in the environment: "
-        "NOISY_GRU_EVENT, _PIPELINE, _RUN_ID, _STATUS, _VERSION and _RUN_RECORD.",
+        description="The program and its arguments, run without a shell. The environment has NOISY_GRU_EVENT, "
+        "_PIPELINE, _RUN_ID, _STATUS, _VERSION and _RUN_RECORD.",
     )
-    timeout: PositiveDuration = Field(default="1m", description="Time until it is killed.")
+    timeout: PositiveDuration = Field(default="1m", description="Time limit, after which it is killed.")
 
 
 class NotifyConfig(Section):
-    """Who is told how a retraining ended. A hook that fails is told of, and changes nothing of the outcome."""
+    """Notifications of how a retraining ended. A failed one is reported and does not change the outcome."""
 
-    # Not `on`: that is a word for true in YAML.
+    # Not `on`, which YAML reads as true.
     events: list[NotifyEvent] = Field(
         default_factory=lambda: ["success", "refusal", "failure", "held"],
-        description="When: `success` (published), `refusal` (trained, not published), `failure` (also a killed run), "
-        "`held` (an alarm asks for a person), `interruption` (stopped by a signal), `skipped` (nothing to do).",
+        description="Events: `success` (published), `refusal` (trained, not published), `failure` (also a killed run), "
+        "`held` (an alarm waits for a person), `interruption` (stopped by a signal), `skipped` (not due).",
     )
-    webhook: WebhookConfig | None = Field(default=None, description="An HTTP POST.")
-    command: CommandHookConfig | None = Field(default=None, description="A program.")
+    webhook: WebhookConfig | None = Field(default=None, description="Webhook to POST to.")
+    command: CommandHookConfig | None = Field(default=None, description="Program to run.")
 
 
 class RetrainingConfig(Section):
     """When and how `noisy-gru retrain` trains the model again."""
 
-    rules: RulesConfig = Field(default_factory=lambda: RulesConfig(), description="When retraining is due.")
+    rules: RulesConfig = Field(default_factory=lambda: RulesConfig(), description="Rules for when retraining is due.")
     warm_start: WarmStartConfig = Field(
-        default_factory=lambda: WarmStartConfig(), description="Training that goes on from the published model."
+        default_factory=lambda: WarmStartConfig(),
+        description="Training that starts from the published model's weights.",
     )
     keep: KeepConfig = Field(
-        default_factory=lambda: KeepConfig(), description="Which runs keep their artifacts and logs."
+        default_factory=lambda: KeepConfig(), description="Runs that keep their artifacts and logs."
     )
     schedule: RetrainScheduleConfig = Field(
         default_factory=lambda: RetrainScheduleConfig(),
-        description="When `noisy-gru retrain schedule` asks whether it is due.",
+        description="Times at which `noisy-gru retrain schedule` checks whether retraining is due.",
     )
     notify: NotifyConfig = Field(
-        default_factory=lambda: NotifyConfig(), description="Who is told how a retraining ended."
+        default_factory=lambda: NotifyConfig(), description="Notifications of how a retraining ended."
     )

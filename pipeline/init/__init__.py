@@ -1,1 +1,1 @@
-"""Propose a configuration and a schema from a user's files."""
+"""Infer a configuration and a schema from data files."""

@@ -1,4 +1,4 @@
-"""Writes what `noisy-gru init` proposes: config.yaml and schema.pbtxt, with comments that say what to look at."""
+"""Render the config.yaml and schema.pbtxt that `noisy-gru init` proposes, with comments."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ MOST_NAMED = 8
 MOST_SHOWN = 40
 
 
-def config_text(name: str, dataset: DatasetConfig, told: Sequence[Guess], left_out: dict[str, str]) -> str:
-    """The YAML of a configuration with the defaults for everything that is not about the data."""
-    lines = ["# Proposed by `noisy-gru init`. What it guessed, and why:"]
-    lines += [f"#   {_comment(str(each))}" for each in told]
+def config_text(name: str, dataset: DatasetConfig, guesses: Sequence[Guess], left_out: dict[str, str]) -> str:
+    """Return the YAML of a configuration, with defaults for all that doesn't concern the data."""
+    lines = ["# Proposed by `noisy-gru init`. Inferred settings, with the reasons:"]
+    lines += [f"#   {_comment(str(each))}" for each in guesses]
     lines += [
-        "# Every key is error_message in docs/config-reference.md; check your changes with `noisy-gru validate`.",
+        "# All keys: docs/config-reference.md. Check changes with `noisy-gru validate`.",
         f"name: {_scalar(name)}",
         "seed: 0",
-        "# What the data must look like; written from your files, for you to correct.",
+        "# Schema that the data is validated against; inferred from your files, please correct it.",
         "schema: schema.pbtxt",
         "",
         "data:",
         *_files(dataset),
-        "  # The column that names a sequence, and the one that orders its steps.",
+        "  # Column that names a sequence, and column that orders its steps.",
         f"  entity: {_scalar(dataset.data.entity)}",
     ]
     time = dataset.data.time
     if time is not None:
         lines.append(f"  time: {_flow(time.model_dump(exclude_defaults=True) | {'kind': time.kind})}")
     lines += [
-        "  # Inputs of the model. `missing: mask` adds an input that says where a value was missing.",
+        "  # Inputs of the model. `missing: mask` adds an input that marks missing values.",
         "  features:",
     ]
     lines += [f"    - {text}" for text in dict.fromkeys(map(_feature, dataset.data.features))]
@@ -57,7 +57,7 @@ def config_text(name: str, dataset: DatasetConfig, told: Sequence[Guess], left_o
             f"  horizons: {_flow(task.horizons)}",
         ]
         if task.season_length is not None:
-            lines += ["  # Steps of a season: a model has to beat the value of a season before.", ""]
+            lines += ["  # Steps of a season: a model has to beat the value one season before.", ""]
             lines[-1] = f"  season_length: {task.season_length}"
     else:
         lines.append(f"  label: {_scalar(task.label)}")
@@ -68,12 +68,12 @@ def config_text(name: str, dataset: DatasetConfig, told: Sequence[Guess], left_o
     return "\n".join(lines) + "\n" + rest
 
 
-_DIFFERENCE = """  # The model adds to the last value that was read.
+_DIFFERENCE = """  # The model predicts the difference from the last value.
   target: difference"""
 
 _REST = """
 model:
-  # Noisy GRUs from the input up; stddev is that of the random state a training sequence starts from.
+  # Noisy GRU layers, from the input up; stddev: of the random initial state in training.
   layers:
     - {units: 64, stddev: 0.1}
     - {units: 32, stddev: 0.05}
@@ -83,11 +83,11 @@ training:
   epochs: 50
   batch_size: 32
   learning_rate: 0.001
-  # Stops when the eval split has not improved for so many epochs, and keeps the best.
+  # Stops when the eval split has not improved for `patience` epochs, and keeps the best weights.
   early_stopping: {monitor: val_loss, patience: 10}
 
 evaluation:
-  # A model has to beat the naive baselines. Add what it must reach besides, for example
+  # A model has to beat the naive baselines. Add thresholds of metrics, for example
   # thresholds: {accuracy: {min: 0.9}}    (or mae: {max: 2.5})
   thresholds: {}
   baselines: require
@@ -102,7 +102,7 @@ def _files(dataset: DatasetConfig) -> list[str]:
     else:
         lines.append(f"  files: {_flow(files)}")
     if dataset.data.spans != SpansConfig():
-        lines.append("  # Which spans a run reads, up to that of --span: rolling (count: 30), static, or all.")
+        lines.append("  # Spans that a run reads, up to that of --span: rolling (count: 30), static, or all.")
         lines.append(f"  spans: {_flow(dataset.data.spans.model_dump(exclude_defaults=True))}")
     if dataset.data.format != "auto":
         lines.append(f"  format: {dataset.data.format}")
@@ -111,7 +111,7 @@ def _files(dataset: DatasetConfig) -> list[str]:
 
 def _feature(feature: FeatureConfig) -> str:
     if feature.calendar is not None:
-        # One entry stands for a sine and a cosine.
+        # One entry is a sine and a cosine.
         return _flow({"calendar": feature.calendar})
     given = feature.model_dump(exclude_defaults=True)
     return _scalar(feature.name) if set(given) == {"name"} else _flow(given)
@@ -128,22 +128,22 @@ def _policies(dataset: DatasetConfig) -> list[str]:
 def _splits(dataset: DatasetConfig) -> list[str]:
     splits = dataset.splits
     why = {
-        "entity": "Whole sequences go to one split, by a hash of their names.",
-        "files": "The split that your files have; early stopping takes its part from train.",
-        "column": "The split that stands in your data.",
-        "time": "The past trains, the future decides; windows of one do not touch the other.",
+        "entity": "Whole sequences are assigned to a split by a hash of their names.",
+        "files": "The splits of your files; early stopping takes its part from train.",
+        "column": "The splits of a column of your data.",
+        "time": "The past is for training, the future for evaluation; their windows don't overlap.",
     }[splits.by]
     return [f"# {why}", f"splits: {_flow(splits.model_dump(exclude_unset=True))}"]
 
 
 def _comment(text: str) -> str:
-    """Text on one line of a comment, escaped where YAML takes no such character: control characters, for one."""
+    """Return text for a comment: on one line, with characters that YAML forbids escaped."""
     line = " ".join(text.splitlines())
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in line)
 
 
 def _scalar(value: Any) -> str:
-    """One YAML value; text is quoted wherever YAML could read it as something else."""
+    """Return a YAML scalar; text is quoted if YAML could read it as another type."""
     if not isinstance(value, str):
         # NumPy's numbers are floats that the dumper doesn't know.
         return yaml.safe_dump(float(value) if isinstance(value, float) else value).partition("\n")[0]
@@ -163,17 +163,18 @@ def _flow(value: Any) -> str:
 
 
 def schema_text(dataset: DatasetConfig, measures: Measures) -> str:
-    """The text of a schema that admits what was seen, with some room."""
+    """Return the text of a schema that admits the values seen, with a margin."""
     lines = [
-        "# Proposed by `noisy-gru init` from your files: what a sequence must look like, checked in every run.",
-        f"# Bounds are what {measures.rows:,} rows show, with half of their range as room on both sides. You know",
-        "# better what is possible: correct them. NaN (a missing value) is allowed, because the pipeline imputes it.",
+        "# Proposed by `noisy-gru init` from your files; every run validates the sequences against it.",
+        f"# Bounds: the range of {measures.rows:,} rows, with half of it as a margin on both sides. Correct them to "
+        "what",
+        "# is possible. NaN (a missing value) is allowed, because the pipeline imputes it.",
         "",
         "# Training data has everything; a request to the served model has the features alone.",
         'default_environment: "TRAINING"',
         'default_environment: "SERVING"',
     ]
-    # Sines and cosines of the time stand in no file.
+    # Calendar features are in no file.
     calendar = {feature.name: Range(-1.0, 1.0) for feature in dataset.data.features if feature.calendar is not None}
     measures = replace(measures, ranges=measures.ranges | calendar)
     for column in expected_columns(dataset):
@@ -212,7 +213,7 @@ def _column(column: Column, dataset: DatasetConfig, measures: Measures) -> list[
 
 
 def _quoted(text: str) -> str:
-    """A string in protobuf's text form; it knows no surrogate pairs, which JSON writes."""
+    """Return a string in protobuf's text format, which has no surrogate pairs as JSON has."""
     escape: Any = text_encoding.CEscape  # its stub takes bytes alone
     return f'"{escape(text, as_utf8=True)}"'
 
@@ -227,7 +228,7 @@ def _bounds(meaning: str, seen: Range, complete: bool) -> tuple[str, str]:
     missing = f", {seen.missing:,} missing" if seen.missing else ""
     comment = f"{meaning}; seen: {seen.low:.6g} to {seen.high:.6g}{missing}"
     if not complete:
-        return f"{comment} (not all rows were read, so there are no bounds)", "float_domain { disallow_inf: true }"
+        return f"{comment} (not all rows were read, so it has no bounds)", "float_domain { disallow_inf: true }"
     room = (seen.high - seen.low) / 2 or abs(seen.high) / 2 or 1.0
     low = 0.0 if seen.low >= 0 and seen.low - room < 0 else _outwards(seen.low - room, -1)
     high = 0.0 if seen.high <= 0 and seen.high + room > 0 else _outwards(seen.high + room, 1)
@@ -235,7 +236,7 @@ def _bounds(meaning: str, seen: Range, complete: bool) -> tuple[str, str]:
 
 
 def _outwards(value: float, sign: int) -> float:
-    """Two significant digits, rounded away from what was seen."""
+    """Round to two significant digits, outwards."""
     if value == 0:
         return 0.0
     unit = 10.0 ** (math.floor(math.log10(abs(value))) - 1)

@@ -1,4 +1,4 @@
-"""Reads all rows of a data set once, as ingestion will, and notes what a schema needs: ranges, categories, lengths."""
+"""Profile all rows of a data set, read as in ingestion: ranges, categories, lengths."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ MOST_ROWS = 5_000_000
 
 @dataclass
 class Range:
-    """Smallest and largest finite value of a numeric column, and how many values are missing."""
+    """Smallest and largest finite value of a numeric column, and the number of missing values."""
 
     low: float = np.inf
     high: float = -np.inf
     missing: int = 0
 
     def add(self, values: np.ndarray) -> None:
-        """Takes more values in."""
+        """Update with more values."""
         finite = values[np.isfinite(values)]
         self.missing += int(np.isnan(values).sum())
         if len(finite):
@@ -38,9 +38,9 @@ class Range:
 
 @dataclass
 class Measures:
-    """What was seen in ``rows`` rows; ``complete`` if these are all. ``steps`` counts the rows of each entity.
+    """The profile of ``rows`` rows; ``complete`` if these are all. ``steps`` counts the rows of each entity.
 
-    ``quarantined`` counts by reason the rows that can't be used; ``examples`` describes some of them.
+    ``quarantined`` counts the unusable rows by reason; ``examples`` describes some of them.
     """
 
     rows: int = 0
@@ -55,7 +55,7 @@ class Measures:
 
 
 def measure(dataset: DatasetConfig, most_rows: int = MOST_ROWS) -> Measures:
-    """Reads the files of a data set; stops after ``most_rows``.
+    """Profile the files of a data set; stop after ``most_rows``.
 
     Raises:
         DataError: a file can't be read.

@@ -1,4 +1,4 @@
-"""Looks at a user's files and proposes a configuration and a schema to start from.
+"""Propose a configuration and a schema for data files.
 
 >>> proposal = propose(["sensors/*.parquet"], out=Path("my-model"))  # doctest: +SKIP
 >>> proposal.write(Path("my-model"))  # doctest: +SKIP
@@ -24,7 +24,7 @@ from noisy_gru.pipeline.init.config_template import config_text, schema_text
 from noisy_gru.pipeline.init.data_profile import measure
 from noisy_gru.pipeline.init.inference import Guess, Roles, guess_columns, guess_task, is_timestamp
 from noisy_gru.pipeline.init.sampling import STEP, record_entity
-from noisy_gru.pipeline.init.sampling import sample as look
+from noisy_gru.pipeline.init.sampling import sample as sample_rows
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import ConfigError
 from noisy_gru.schema.file_patterns import absolute_pattern, escape, escape_existing, local_glob, unescape
@@ -41,22 +41,24 @@ Splits = dict[str, Any]
 
 @dataclass(frozen=True)
 class Proposal:
-    """The texts of both files, and what was guessed, line by line."""
+    """The texts of both files, and the inferred settings, one line each."""
 
     config: str
     schema: str
-    told: list[str]
+    guesses: list[str]
 
     def write(self, folder: Path, *, force: bool = False) -> None:
-        """Writes config.yaml and schema.pbtxt.
+        """Write config.yaml and schema.pbtxt.
 
         Raises:
-            ConfigError: one of them is there already, and ``force`` is false; or the folder can't be written.
+            ConfigError: one of them exists and ``force`` is false; or the folder can't be written.
         """
         files = {folder / "config.yaml": self.config, folder / "schema.pbtxt": self.schema}
-        there = [str(path) for path in files if path.exists()]
-        if there and not force:
-            raise ConfigError(f"{' and '.join(there)}: there already. Choose another --out, or overwrite with --force")
+        existing = [str(path) for path in files if path.exists()]
+        if existing and not force:
+            raise ConfigError(
+                f"{' and '.join(existing)}: already exists. Choose another --out, or overwrite with --force"
+            )
         try:
             for path, text in files.items():
                 write_atomically(path, text)
@@ -74,26 +76,26 @@ def propose(
     targets: Sequence[str] = (),
     name: str | None = None,
 ) -> Proposal:
-    """Guesses a configuration for files, and infers a schema from all their rows.
+    """Infer a configuration from the first rows of files, and a schema from all rows.
 
     Args:
         data: files or patterns, relative to the current folder.
-        out: the folder that the configuration is for; paths in it are relative to this.
-        task: of the model, if it is known; as ``entity``, ``time`` and ``targets`` (the label, or columns to forecast).
-        name: of the pipeline; None: the folder's.
+        out: folder of the configuration, which its paths are relative to.
+        task: task of the model, if known; likewise ``entity``, ``time`` and ``targets`` (label, or columns to
+            forecast).
+        name: name of the pipeline; None: that of the folder.
 
     Raises:
-        ConfigError: files or columns that are not there, a name that no pipeline may have, or nothing sensible can be
-            guessed.
+        ConfigError: files or columns are missing, the name is invalid, or no configuration can be inferred.
     """
     if name is not None and re.fullmatch(NAME, name) is None:
         raise ConfigError(f"--name: expected lower case, digits and hyphens, found {name!r}")
     data = [escape_existing(given) for given in data]
     paths = _matching(data)
     spanned = holds_spans(data)
-    looked = look(paths)
-    sample = looked.frame
-    if looked.is_records:
+    rows = sample_rows(paths)
+    sample = rows.frame
+    if rows.is_records:
         entity, time = entity or record_entity(sample), STEP
     roles = guess_columns(sample, entity=entity, time=time)
     split_column = _split_column(sample, roles)
@@ -102,13 +104,13 @@ def propose(
     left_out: dict[str, str] = {}
     features = _features(sample, roles, kind, answers, left_out, split_column)
     if kind == "regression":
-        _offset(answers[0], sample[answers[0]], roles, is_answer=True)
+        _offset(answers[0], sample[answers[0]], roles, is_target=True)
     patterns = data if spanned else [escape(str(path)) for path in paths]
     files, splits = _splits(patterns, out, kind, sample, split_column, roles)
     timing, forecasting = _timing(sample, roles, kind)
     if forecasting and roles.time_kind == "timestamp":
         features.append({"calendar": "hour_of_day"})
-        roles.told.append(Guess("calendar hour_of_day", "a forecast needs to know what time it is"))
+        roles.guesses.append(Guess("calendar hour_of_day", "forecasts depend on the time of day"))
     content: dict[str, Any] = {
         "data": {"files": files, "entity": roles.entity, "time": timing, "features": features},
         "task": {"kind": kind, **({"targets": answers, **forecasting} if forecasting else {"label": answers[0]})},
@@ -116,11 +118,11 @@ def propose(
     }
     if spanned:
         content["data"]["spans"] = {"window": "all"}
-        roles.told.append(Guess("spans all", "a rolling window reads the newest alone, and forgets", sure=False))
-    if looked.is_records:
+        roles.guesses.append(Guess("spans all", "a rolling window would read only the newest spans", sure=False))
+    if rows.is_records:
         if forecasting:
-            raise ConfigError("--data: forecasting needs tables with a column of times, found TFRecords")
-        content["data"] |= {"format": looked.format, "time": None}
+            raise ConfigError("--data: forecasting expects tables with a time column, found TFRecords")
+        content["data"] |= {"format": rows.format, "time": None}
     if forecasting:
         content["data"]["policies"] = {"missing_label": "drop"}
     measures = measure(_absolute(DatasetConfig.model_validate(content), out))
@@ -129,18 +131,22 @@ def propose(
         content["data"]["max_length"] = int(np.ceil(longest * 1.5))
     dataset = DatasetConfig.model_validate(content)
     read = Guess("read", f"{measures.rows:,} rows of {len(measures.steps):,} sequences")
-    told = [read, *roles.told, *(Guess(f"left out {column}", why) for column, why in left_out.items())]
+    guesses = [read, *roles.guesses, *(Guess(f"left out {column}", why) for column, why in left_out.items())]
     if measures.quarantined:
         counts = ", ".join(f"{count} {reason}" for reason, count in measures.quarantined.items())
-        told.append(Guess("rows that can't be used", f"{counts}; a run sets them aside and goes on up to 5 %", False))
-        told += [Guess("for example", each.removeprefix(f"{Path.cwd()}/")) for each in measures.examples]
+        guesses.append(
+            Guess("rows that can't be used", f"{counts}; a run quarantines them, and fails above 5 %", False)
+        )
+        guesses += [Guess("for example", each.removeprefix(f"{Path.cwd()}/")) for each in measures.examples]
     if name is None:
         name = re.sub(r"[^a-z0-9]+", "-", out.resolve().name.lower()).strip("-") or "my-model"
-    return Proposal(config_text(name, dataset, told, left_out), schema_text(dataset, measures), [str(t) for t in told])
+    return Proposal(
+        config_text(name, dataset, guesses, left_out), schema_text(dataset, measures), list(map(str, guesses))
+    )
 
 
 def _matching(data: Sequence[str]) -> list[Path]:
-    """The files of all patterns, of all spans where they hold a place for one; each once."""
+    """Return the files of all patterns and all spans, each once."""
     if problems := pattern_problems(data):
         raise ConfigError("\n".join(f"--data {problem}" for problem in problems))
     paths: dict[str, Path] = {}
@@ -154,7 +160,7 @@ def _matching(data: Sequence[str]) -> list[Path]:
         if "**" in given:
             found = [path for path in found if not is_folder(path)]
         if folder := next(filter(is_folder, found), None):
-            raise ConfigError(f"--data {unescape(given)}: {folder} is a folder. Name the files in it: {folder}/*.csv")
+            raise ConfigError(f"--data {unescape(given)}: {folder} is a folder. Give the files in it: {folder}/*.csv")
         paths |= {path: Path(path) for path in found}
     return list(paths.values())
 
@@ -163,7 +169,7 @@ def _is_of_span(pattern: SpanPattern, path: str) -> bool:
     try:
         return pattern.match(path) is not None
     except ValueError as error:
-        raise ConfigError(f"--data {unescape(pattern.text)}: {path} is no span: {error}. Rename it") from error
+        raise ConfigError(f"--data {unescape(pattern.text)}: {path} is not a span: {error}. Rename it") from error
 
 
 def _absolute(dataset: DatasetConfig, out: Path) -> DatasetConfig:
@@ -197,23 +203,23 @@ def _features(
             continue
         values = sample[column]
         if values.nunique() <= 1:
-            left_out[column] = "one value only, or none"
+            left_out[column] = "at most one value"
         elif pd.api.types.is_numeric_dtype(values):
             features.append(_numeric(column, values, roles, is_target=column in answers))
         elif is_timestamp(values):
-            left_out[column] = "a second column of times"
+            left_out[column] = "a second time column"
         elif values.nunique() <= MOST_VOCABULARY and values.nunique() < len(values) / 2:
             features.append({"name": column, "kind": "categorical"})
         else:
-            left_out[column] = "text that hardly repeats"
+            left_out[column] = "text with few repeated values"
     for column in roles.constant:
         if column not in answers:
-            left_out[column] = f"the same in all rows of a {roles.entity}; add it if it is no second answer"
+            left_out[column] = f"constant within a {roles.entity}; add it unless it depends on the label"
     if kind == "forecasting" and roles.entity not in left_out and sample[roles.entity].nunique() <= MOST_VOCABULARY:
         features.append({"name": roles.entity, "kind": "categorical"})
     if not features:
         raise ConfigError(
-            f"no column is left to be a feature: {roles.entity}, {roles.time}, {', '.join(answers)} are taken"
+            f"expected at least one column for features, besides {roles.entity}, {roles.time}, {', '.join(answers)}"
         )
     return features
 
@@ -225,21 +231,21 @@ def _numeric(column: str, values: pd.Series, roles: Roles, *, is_target: bool) -
         given["scale"] = "robust"
     if values.isna().mean() > 0.01:
         given["missing"] = "mask"
-    if offset := _offset(column, values, roles, is_answer=is_target):
+    if offset := _offset(column, values, roles, is_target=is_target):
         given["offset"] = offset
     return given if len(given) > 1 else column
 
 
-def _offset(column: str, values: pd.Series, roles: Roles, *, is_answer: bool) -> float | None:
-    """What to subtract from a column that float32 makes little of; a warning for one that is to be predicted."""
+def _offset(column: str, values: pd.Series, roles: Roles, *, is_target: bool) -> float | None:
+    """Return the offset of a column whose values float32 can't tell apart; for a target, add a warning instead."""
     found = precision_loss(column, some_of(np.asarray(pd.to_numeric(values, errors="coerce"), np.float64)))
     if found is None:
         return None
-    if found.is_severe and not is_answer:
-        roles.told.append(Guess(f"{column}, offset {found.offset:.17g}", str(found).partition(": ")[2]))
+    if found.is_severe and not is_target:
+        roles.guesses.append(Guess(f"{column}, offset {found.offset:.17g}", str(found).partition(": ")[2]))
         return found.offset
-    remedy = "; subtract a constant from it in the data, or predict its differences" if is_answer else ""
-    roles.told.append(Guess(column, str(found).partition(": ")[2] + remedy, sure=False))
+    remedy = "; subtract a constant from it in the data, or predict differences" if is_target else ""
+    roles.guesses.append(Guess(column, str(found).partition(": ")[2] + remedy, sure=False))
     return None
 
 
@@ -254,7 +260,7 @@ def _splits(
         values: dict[str, list[str]] = {}
         for value in map(str, sample[split_column].dropna().unique()):
             values.setdefault(_SPLIT_WORDS[value.lower()], []).append(value)
-        roles.told.append(Guess(f"splits by column {split_column}", "its values name splits"))
+        roles.guesses.append(Guess(f"splits by column {split_column}", "its values are names of splits"))
         rest = {} if "eval" in values else {"eval_from_train": 0.15}
         return list(relative.values()), {"by": "column", "column": split_column, "values": values, **rest}
     named: dict[str, list[str]] = {}
@@ -263,15 +269,15 @@ def _splits(
         splits = [_SPLIT_WORDS[word] for word in words if word in _SPLIT_WORDS]
         named.setdefault(splits[0] if splits else "", []).append(relative[pattern])
     if {"train", "test"} <= set(named) and "" not in named:
-        roles.told.append(Guess("splits by files", "their names say train and test"))
+        roles.guesses.append(Guess("splits by files", "their names contain train and test"))
         return named, {"by": "files", **({} if "eval" in named else {"eval_from_train": 0.15})}
     count = sample[roles.entity].nunique()
-    roles.told.append(Guess("splits by entity", "a tenth for early stopping, a tenth to decide", count >= 50))
+    roles.guesses.append(Guess("splits by entity", "10 % for early stopping, 10 % for evaluation", count >= 50))
     return list(relative.values()), {"by": "entity", "eval": 0.1, "test": 0.1}
 
 
 def _timing(sample: pd.DataFrame, roles: Roles, kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The section of the time column, and for forecasting windows that fit to it."""
+    """Return the section of the time column, and for forecasting the windows."""
     timing: dict[str, Any] = {"column": roles.time, "kind": roles.time_kind}
     if kind != "forecasting":
         return timing, {}
@@ -287,12 +293,16 @@ def _timing(sample: pd.DataFrame, roles: Roles, kind: str) -> tuple[dict[str, An
         frequency = _OFFSETS.get(seconds) if seconds is not None else str(int(step)) if step % 1 == 0 else None
         if 0 < irregular < 0.2 and frequency:
             timing |= {"frequency": frequency, "gaps": "fill"}
-            roles.told.append(Guess("gaps fill", f"{irregular:.2%} of the steps are longer than {frequency}"))
+            roles.guesses.append(Guess("gaps fill", f"{irregular:.2%} of the steps are longer than {frequency}"))
     shortest = int(sample.groupby(roles.entity, observed=True).size().min())
     length = max(1, min(season or 24, shortest // 8))
     horizon = max(1, length // 4)
-    roles.told.append(
-        Guess(f"input_length {length}, horizon {horizon}", "a season" if season == length else "a start", sure=False)
+    roles.guesses.append(
+        Guess(
+            f"input_length {length}, horizon {horizon}",
+            "one season" if season == length else "a starting point",
+            sure=False,
+        )
     )
     fits = season is not None and season <= shortest // 8
     return timing, {"input_length": length, "horizons": [horizon], **({"season_length": season} if fits else {})}

@@ -1,4 +1,4 @@
-"""The first rows of files as a table, whatever their format, for `noisy-gru init` to look at."""
+"""Sample the first rows of files as a table, for `noisy-gru init`."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ MOST_RECORDS = 2000
 
 @dataclass(frozen=True)
 class Sample:
-    """Some rows; ``format`` as ``data.format`` has it. Of records the order of steps is the column `STEP`."""
+    """Sampled rows; ``format`` as in ``data.format``. For records, the column `STEP` has the order of steps."""
 
     frame: pd.DataFrame
     format: str
 
     @property
     def is_records(self) -> bool:
-        """Whether the files are TFRecords."""
+        """Return whether the files are TFRecords."""
         return self.format != "auto"
 
 
 def sample(paths: Sequence[Path]) -> Sample:
-    """Looks at files, which are all tables or all TFRecords of tf.Example (``.tfrecord`` in their names).
+    """Sample files, which are all tables or all TFRecords of tf.Example (``.tfrecord`` in their names).
 
     Raises:
         ConfigError: both kinds, or no rows.
@@ -49,12 +49,12 @@ def sample(paths: Sequence[Path]) -> Sample:
         Sample(_records(paths), "example") if records else Sample(_typed(preview_files(paths).sample, paths), "auto")
     )
     if not len(found.frame):
-        raise ConfigError(f"--data {' '.join(map(str, paths))}: the files hold no rows")
+        raise ConfigError(f"--data {' '.join(map(str, paths))}: the files have no rows")
     return found
 
 
 def _typed(frame: pd.DataFrame, paths: Sequence[Path]) -> pd.DataFrame:
-    """A table of CSV files, its columns by what most of their cells are: a run sets aside the rows of a few others."""
+    """Convert the columns of CSV files to the type of most of their cells: a run quarantines the other rows."""
     if not all(path.name.lower().endswith((".csv", ".csv.gz")) for path in paths):
         return frame  # the types of Parquet are the user's
     for name in frame.select_dtypes(object).columns:

@@ -1,1 +1,1 @@
-"""Retraining on a schedule: planning, running, recording, notifying."""
+"""Retraining: plan, run, record and notify, once or on a schedule."""

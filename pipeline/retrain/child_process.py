@@ -1,6 +1,6 @@
-"""Starts ``noisy-gru retrain run`` in a process of its own, whose memory, and whose death, are not the scheduler's.
+"""Run ``noisy-gru retrain run`` in a child process, so that its memory and its crashes are not the scheduler's.
 
->>> child = RetrainChild(command(config_path, root=root))  # doctest: +SKIP
+>>> child = RetrainProcess(command(config_path, root=root))  # doctest: +SKIP
 >>> child.run().code  # doctest: +SKIP
 0
 """
@@ -20,33 +20,33 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Ended:
-    """How the process ended.
+class ProcessExit:
+    """How the child process ended.
 
     Attributes:
-        code: as in ``subprocess``: below 0 a signal.
-        told: its JSON; None if it didn't come to that.
-        late: after how many seconds it was killed because it took too long; None if it wasn't.
+        code: return code, as in ``subprocess``: negative for a signal.
+        report: the JSON object that it printed; None if it ended before that.
+        timed_out: seconds after which it was killed for exceeding the time limit; None if it wasn't.
     """
 
     code: int
-    told: dict[str, Any] | None
-    late: float | None = None
+    report: dict[str, Any] | None
+    timed_out: float | None = None
 
     @property
-    def words(self) -> str:
-        """How, for a person."""
-        if self.late is not None:
-            return f"was killed after {self.late:g} s (retraining.schedule.time_limit)"
+    def reason(self) -> str:
+        """Why there is no report, for a message: `was killed by SIGKILL, …`."""
+        if self.timed_out is not None:
+            return f"was killed after {self.timed_out:g} s (retraining.schedule.time_limit)"
         if self.code >= 0:
-            return f"ended with {self.code} before it could say how"
+            return f"exited with code {self.code} and printed no result"
         name = signal.Signals(-self.code).name if -self.code in set(signal.Signals) else f"signal {-self.code}"
         memory = ", perhaps because memory ran out" if self.code == -signal.SIGKILL else ""
         return f"was killed by {name}{memory}"
 
 
 def command(config_path: Path, *, root: Path, overrides: Sequence[str] = ()) -> list[str]:
-    """The command that retrains once, wherever it is started."""
+    """Return the command line that retrains once, with absolute paths."""
     settings = [part for override in overrides for part in ("--set", override)]
     return [
         *(sys.executable, "-m", "noisy_gru.pipeline", "retrain", "run", str(config_path.absolute())),
@@ -54,42 +54,46 @@ def command(config_path: Path, *, root: Path, overrides: Sequence[str] = ()) -> 
     ]
 
 
-class RetrainChild:
-    """The process of one retraining.
+class RetrainProcess:
+    """The child process of one retraining.
 
     Args:
-        argv: what to start; it prints one JSON object at the end.
-        time_limit: seconds until it is killed; None: however long it takes.
+        argv: command line; it prints one JSON object at the end.
+        time_limit: seconds until it is killed; None: no limit.
     """
 
     def __init__(self, argv: Sequence[str], *, time_limit: float | None = None):
         self._argv = list(argv)
         self._time_limit = time_limit
 
-    def run(self) -> Ended:
-        """Starts it and waits for its end.
+    def run(self) -> ProcessExit:
+        """Start the process and wait for its end.
 
-        A first KeyboardInterrupt meanwhile asks it to end its step, a second one kills it; then it is raised.
+        Raises:
+            KeyboardInterrupt: if one came meanwhile. The first sends SIGTERM, which ends the current step; a second
+                one kills the process.
         """
-        with tempfile.TemporaryFile() as answer:
+        with tempfile.TemporaryFile() as output:
             # In a session of its own, so that a Ctrl-C of the terminal reaches it once, through this process.
-            process = subprocess.Popen(self._argv, stdin=subprocess.DEVNULL, stdout=answer, start_new_session=True)
-            late = None
+            process = subprocess.Popen(self._argv, stdin=subprocess.DEVNULL, stdout=output, start_new_session=True)
+            timed_out = None
             try:
                 process.wait(self._time_limit)
             except subprocess.TimeoutExpired:
-                # Killed, so that it counts as a failure: a stop would be gone on with, and hang, again and again.
-                late = self._time_limit
+                # Killed, so that it counts as a failure: an interrupted run would be resumed, and hang, again and
+                # again.
+                timed_out = self._time_limit
             except KeyboardInterrupt:
                 process.terminate()
                 process.wait()
                 raise
             finally:
-                # What it started must not outlive it: nobody waits for that, and it may still write.
+                # Its own children must not outlive it: nobody waits for them, and they may still write.
                 _kill_group(process.pid)
                 process.wait()
-            answer.seek(0)
-            return Ended(process.returncode, _parsed(answer.read()) if late is None else None, late)
+            output.seek(0)
+            report = _last_json_object(output.read()) if timed_out is None else None
+            return ProcessExit(process.returncode, report, timed_out)
 
 
 def _kill_group(group: int) -> None:
@@ -99,10 +103,10 @@ def _kill_group(group: int) -> None:
         return
 
 
-def _parsed(answer: bytes) -> dict[str, Any] | None:
-    lines = answer.decode(errors="replace").strip().splitlines()
+def _last_json_object(output: bytes) -> dict[str, Any] | None:
+    lines = output.decode(errors="replace").strip().splitlines()
     try:
-        told = json.loads(lines[-1]) if lines else None
+        report = json.loads(lines[-1]) if lines else None
     except json.JSONDecodeError:
         return None
-    return told if isinstance(told, dict) else None
+    return report if isinstance(report, dict) else None

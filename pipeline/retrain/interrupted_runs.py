@@ -1,4 +1,4 @@
-"""Retrainings that were cut off: killed, which nobody could record, or interrupted, so that they can go on."""
+"""Find retrainings that were killed or interrupted: record their end, and choose the one to resume."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from noisy_gru.pipeline.retrain.retraining_report import OUTCOMES
 from noisy_gru.pipeline.runs.run_directory import RunDirectory
 from noisy_gru.registry.retraining_attempts import Attempt, append_attempt, is_open, outcomes, read_attempts
 
-KILLED = "the process ended without a word (killed, out of memory, or the machine went down)"
-# How often the same data is trained on again after a kill, before the rules are asked as after any other failure.
-GOES_ON = 1
+KILLED = "the process was killed (by a signal, for lack of memory, or because the machine went down)"
+# How often the same data is trained on again after a kill, before the rules decide as after any other failure.
+MOST_RESUMES = 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class ResumableRun:
-    """A retraining to go on with.
+    """A killed or interrupted retraining that is to be resumed.
 
     Attributes:
-        run_id: of the run that was cut off.
-        newest_span: as ``run_config`` takes it.
-        spans: that it trains on.
+        run_id: id of its run.
+        newest_span: newest span, as ``run_config`` takes it.
+        spans: spans that it trains on.
         data: fingerprint of the files.
     """
 
@@ -33,17 +33,17 @@ class ResumableRun:
     data: str
 
 
-def close_open_attempts(directory: RunDirectory, model: str, *, now: datetime, why: str = KILLED) -> list[Attempt]:
-    """Records how the retrainings ended that have no end; called with the locks held, so none of them goes on.
+def close_open_attempts(directory: RunDirectory, model: str, *, now: datetime, reason: str = KILLED) -> list[Attempt]:
+    """Record an end for every attempt that has none. Call with the locks held, so that none of them still runs.
 
     Args:
-        directory: the root.
-        model: the model's name.
-        now: the time.
-        why: they ended so, as far as is known.
+        directory: root of the runs.
+        model: name of the model.
+        now: current time.
+        reason: why they ended, where the run's record doesn't say.
 
     Returns:
-        What was recorded as failed, of which nobody has been told.
+        The attempts recorded as failed; the hooks have not been notified of them.
     """
     model_dir = directory.serving / model
     attempts = read_attempts(model_dir)
@@ -54,7 +54,7 @@ def close_open_attempts(directory: RunDirectory, model: str, *, now: datetime, w
             continue
         begun = [attempt for attempt in attempts if attempt.run_id == run_id][-1]
         record = records.get(run_id)
-        # The run may have ended, and what was killed is only what should have recorded it.
+        # The run may have ended, and only the process that should have recorded it was killed.
         outcome = OUTCOMES.get(record.status) if record else None
         event = outcome if outcome in ("published", "refused", "interrupted") else "failed"
         end = Attempt(
@@ -64,7 +64,7 @@ def close_open_attempts(directory: RunDirectory, model: str, *, now: datetime, w
             spans=begun.spans,
             data=begun.data,
             version=record.version if record and event == "published" else None,
-            reason=record.error or why if record and record.status == "failed" else why,
+            reason=record.error or reason if record and record.status == "failed" else reason,
         )
         append_attempt(model_dir, end)
         if event == "failed":
@@ -73,10 +73,11 @@ def close_open_attempts(directory: RunDirectory, model: str, *, now: datetime, w
 
 
 def run_to_resume(directory: RunDirectory, config: PipelineConfig) -> ResumableRun | None:
-    """The retraining that was cut off and is to be run again before anything else is decided.
+    """Return the retraining to resume before anything else is decided; None if there is none.
 
-    It is the newest run of the pipeline, was interrupted or killed, and is not killed again and again: a run that no
-    memory suffices for would keep all newer data out. After a kill the rules have to allow it (`after_failure: retry`).
+    It is the newest run of the pipeline and was interrupted or killed. A run killed on the same data more often
+    than ``MOST_RESUMES`` is not resumed: one that needs too much memory would keep newer data out. After a kill the
+    rules have to allow it (`after_failure: retry`). Takes no lock and changes nothing.
     """
     # Other pipelines may have their runs under the same root.
     record = next((each for each in reversed(directory.records()) if each.pipeline == config.name), None)
@@ -86,7 +87,7 @@ def run_to_resume(directory: RunDirectory, config: PipelineConfig) -> ResumableR
         return None
     last = past[-1]
     if record.status == "killed":
-        if config.retraining.rules.after_failure != "retry" or _kills_in_a_row(directory, attempts) > GOES_ON:
+        if config.retraining.rules.after_failure != "retry" or _kills_in_a_row(directory, attempts) > MOST_RESUMES:
             return None
     elif last.event != "interrupted":
         return None
@@ -95,13 +96,8 @@ def run_to_resume(directory: RunDirectory, config: PipelineConfig) -> ResumableR
     return ResumableRun(run_id=last.run_id, newest_span=newest, spans=begun.spans, data=begun.data)
 
 
-def unfinished(directory: RunDirectory, config: PipelineConfig) -> bool:
-    """Whether a retraining was cut off and is to be gone on with; takes no lock and changes nothing."""
-    return run_to_resume(directory, config) is not None
-
-
 def _kills_in_a_row(directory: RunDirectory, attempts: list[Attempt]) -> int:
-    """How many of the last retrainings were killed on the data of the last one."""
+    """Return how many of the last retrainings in a row were killed on the data of the last one."""
     states = {record.run_id: record.status for record in directory.records()}
     past = list(reversed(outcomes(attempts)))
     data = past[0].data

@@ -1,4 +1,4 @@
-"""Whether a configuration's model is due for retraining: the planner's question, asked on this machine.
+"""Plan a retraining on this machine: decide whether the published model is due.
 
 >>> plan = plan_retraining(config, serving_dir=root / "serving", now=datetime.now(UTC))  # doctest: +SKIP
 >>> plan.retrain, plan.summary  # doctest: +SKIP
@@ -30,18 +30,18 @@ def plan_retraining(
     force: bool = False,
     run_id: str = "",
 ) -> RetrainPlan:
-    """Decides whether to retrain. Changes nothing: what it measures by, it makes in a temporary folder.
+    """Decide whether to retrain. Changes nothing; data is ingested for drift into a temporary folder.
 
     Args:
-        config: as ``load_config`` gives it.
-        serving_dir: folder with a folder for each model: what is published, and earlier attempts.
-        now: the time, with a time zone.
+        config: configuration from ``load_config``.
+        serving_dir: folder with a folder for each model, which holds its versions and its retraining attempts.
+        now: current time, with a time zone.
         span: newest span to train on: ``latest``, a number, or a date.
-        force: a person's order to retrain, whatever the rules say.
-        run_id: of the run that asks, if it has begun.
+        force: retrain whatever rules and alarms say.
+        run_id: id of the run that plans, if it has begun.
 
     Raises:
-        UserError: the data or what is published can't be read; a span is missing or empty.
+        UserError: the data or the published versions can't be read; a span is missing or empty.
     """
     base, dataset = relative_to_base(config.dataset)
     subject = Subject(

@@ -1,8 +1,8 @@
-"""Tells a webhook and a command how a retraining ended. What fails here is told, and changes nothing else.
+"""Notify a webhook and a command of how a retraining ended. A failed notification is reported, never raised.
 
->>> told = notify(config.retraining.notify, "failure", {"run_id": "…", "error": "…"})  # doctest: +SKIP
->>> [(each.hook, each.error) for each in told]  # doctest: +SKIP
-[('webhook', None), ('command', 'hook.sh: ended with 1: …')]
+>>> deliveries = notify(config.retraining.notify, "failure", {"run_id": "…", "error": "…"})  # doctest: +SKIP
+>>> [(each.hook, each.error) for each in deliveries]  # doctest: +SKIP
+[('webhook', None), ('command', 'hook.sh: exited with code 1: …')]
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ SIGNATURE_HEADER = "X-Noisy-Gru-Signature"
 _LONGEST_WAIT = 60.0
 _BUSY = 429
 _SERVER_ERROR = 500
-_SAID = 300
-# What a command finds in its environment, by key of the content.
+_LONGEST_OUTPUT = 300
+# Environment variables of a command, and the key of the content that each holds.
 ENVIRONMENT = {
     "NOISY_GRU_EVENT": "event",
     "NOISY_GRU_PIPELINE": "pipeline",
@@ -43,14 +43,14 @@ ENVIRONMENT = {
 
 @dataclass(frozen=True)
 class Delivery:
-    """What became of one hook: ``error`` is None if it was told."""
+    """The result of one notification: ``error`` is None if it was delivered."""
 
     hook: str
     error: str | None
 
 
-class _AgainError(Exception):
-    """A webhook that may answer the next time."""
+class _RetryableError(Exception):
+    """The webhook may accept the next attempt."""
 
 
 def notify(
@@ -60,52 +60,52 @@ def notify(
     *,
     sleep: Callable[[float], None] = time.sleep,
 ) -> list[Delivery]:
-    """Tells every hook that wants to know of an event.
+    """Send an event to every configured hook.
 
     Args:
         config: the hooks.
         event: what happened.
-        content: the JSON object, but for its ``event``.
+        content: the JSON object, without its ``event``.
         sleep: waits between the attempts of a webhook, in seconds.
 
     Returns:
-        What became of each hook; nothing is raised for one that fails.
+        One delivery for each hook, with its error if it failed; none if the event is not configured.
     """
     if event not in config.events:
         return []
     content = {"event": event, **content}
     # NaN, which a metric may be, is no JSON.
     body = to_json(content, inf_nan_mode="null")
-    told = []
+    deliveries = []
     if config.webhook is not None:
-        told.append(Delivery("webhook", _post(config.webhook, body, sleep)))
+        deliveries.append(Delivery("webhook", _post(config.webhook, body, sleep)))
     if config.command is not None:
-        told.append(Delivery("command", _start(config.command, body, content)))
-    return told
+        deliveries.append(Delivery("command", _start(config.command, body, content)))
+    return deliveries
 
 
 def _post(config: WebhookConfig, body: bytes, sleep: Callable[[float], None]) -> str | None:
-    """Sends the body; returns what went wrong."""
+    """POST the body; return the error, or None."""
     url = config.url or os.environ.get(config.url_env or "")
     if not url:
-        return f"webhook: expected the URL in the environment variable {config.url_env}, which is not set"
+        return f"webhook: expected its URL in the environment variable {config.url_env}, which is not set"
     headers = {"Content-Type": "application/json", **config.headers}
     if config.secret_env is not None:
         secret = os.environ.get(config.secret_env)
         if not secret:
             return (
                 f"webhook: expected the secret in the environment variable {config.secret_env}, which is not set; "
-                "nothing is sent without the signature"
+                "nothing was sent without the signature"
             )
         headers[SIGNATURE_HEADER] = "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
     seconds = parse_duration(config.timeout).total_seconds()
-    # A URL may be a secret, so only its host is told.
+    # A URL may be a secret, so messages hold its host alone.
     try:
-        where = httpx.URL(url).host
+        host = httpx.URL(url).host
     except httpx.InvalidURL as error:
-        return f"webhook: no URL: {error}"
+        return f"webhook: the URL is not valid: {error}"
     retrying = Retrying(
-        retry=retry_if_exception_type(_AgainError),
+        retry=retry_if_exception_type(_RetryableError),
         stop=stop_after_attempt(config.attempts),
         wait=wait_exponential(multiplier=1, max=_LONGEST_WAIT),
         sleep=sleep,
@@ -114,41 +114,41 @@ def _post(config: WebhookConfig, body: bytes, sleep: Callable[[float], None]) ->
     try:
         with httpx.Client(timeout=seconds, follow_redirects=False) as client:
             problem = retrying(_attempt, client, url, headers, body)
-    except _AgainError as error:
-        return f"webhook at {where}: {error}, after {config.attempts} attempts"
-    return None if problem is None else f"webhook at {where}: {problem}"
+    except _RetryableError as error:
+        return f"webhook at {host}: {error}, after {config.attempts} attempts"
+    return None if problem is None else f"webhook at {host}: {problem}"
 
 
 def _attempt(client: httpx.Client, url: str, headers: dict[str, str], body: bytes) -> str | None:
-    """One POST; returns what is wrong for good, raises what may pass."""
+    """POST once; return a permanent error or None, raise ``_RetryableError`` for one that may pass."""
     try:
-        answer = client.post(url, content=body, headers=headers)
+        response = client.post(url, content=body, headers=headers)
     except (httpx.UnsupportedProtocol, httpx.LocalProtocolError) as error:
         return f"{type(error).__name__}: {error}"
     except httpx.HTTPError as error:
-        raise _AgainError(f"{type(error).__name__}: {error}") from error
-    if answer.is_success:
+        raise _RetryableError(f"{type(error).__name__}: {error}") from error
+    if response.is_success:
         return None
-    said = f"HTTP {answer.status_code} {answer.text[:_SAID].strip()}".strip()
-    if answer.status_code == _BUSY or answer.status_code >= _SERVER_ERROR:
-        raise _AgainError(said)
-    return said
+    error = f"HTTP {response.status_code} {response.text[:_LONGEST_OUTPUT].strip()}".strip()
+    if response.status_code == _BUSY or response.status_code >= _SERVER_ERROR:
+        raise _RetryableError(error)
+    return error
 
 
 def _start(config: CommandHookConfig, body: bytes, content: Mapping[str, Any]) -> str | None:
-    """Starts the command; returns what went wrong."""
+    """Run the command; return the error, or None."""
     values = {name: content.get(key) for name, key in ENVIRONMENT.items()}
     environment = {name: "" if value is None else str(value) for name, value in values.items()}
     name = config.argv[0]
     # Files in place of pipes: what a hook leaves running in the background may hold those open.
-    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as said:
-        given.write(body)
-        given.seek(0)
+    with tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as output:
+        stdin.write(body)
+        stdin.seek(0)
         try:
             process = subprocess.Popen(
                 config.argv,
-                stdin=given,
-                stdout=said,
+                stdin=stdin,
+                stdout=output,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **environment},
                 start_new_session=True,
@@ -158,11 +158,11 @@ def _start(config: CommandHookConfig, body: bytes, content: Mapping[str, Any]) -
         try:
             code = process.wait(parse_duration(config.timeout).total_seconds())
         except subprocess.TimeoutExpired:
-            return f"{name}: killed, as it took longer than {config.timeout} (retraining.notify.command.timeout)"
+            return f"{name}: killed because it took longer than {config.timeout} (retraining.notify.command.timeout)"
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-        said.seek(0)
-        text = said.read().decode(errors="replace").strip()[-_SAID:]
-    return f"{name}: ended with {code}" + (f": {text}" if text else "") if code else None
+        output.seek(0)
+        text = output.read().decode(errors="replace").strip()[-_LONGEST_OUTPUT:]
+    return f"{name}: exited with code {code}" + (f": {text}" if text else "") if code else None

@@ -1,11 +1,11 @@
-"""One retraining, from the question whether it is due to telling how it ended; one at a time for a pipeline.
+"""Retrain once: plan, run if due, record the result, notify. One retraining at a time for a pipeline.
 
->>> done = retrain_once(config, config_path=path, root=Path("runs/vowels"))  # doctest: +SKIP
->>> done.outcome, done.plan["summary"]  # doctest: +SKIP
+>>> result = retrain_once(config, config_path=path, root=Path("runs/vowels"))  # doctest: +SKIP
+>>> result.outcome, result.plan["summary"]  # doctest: +SKIP
 ('not due', 'not due: nothing new since version 1795625257, which was trained on spans 3-9')
 
-Each retraining leaves a line where it begins and one where it ends (``retraining.jsonl``), so that one which was killed
-is found the next time: it is then recorded as failed, told of, and gone on with.
+Each retraining adds a line to ``retraining.jsonl`` when it begins and one when it ends. So one that was killed is found
+the next time: it is recorded as failed, the hooks are notified, and it is resumed.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ LATEST = "latest"
 
 
 def to_stderr(text: str) -> None:
-    """A line for a person, seen at once."""
+    """Print a line to standard error at once."""
     print(text, file=sys.stderr, flush=True)
 
 
@@ -60,49 +60,50 @@ def retrain_once(
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
     planner: Callable[..., RetrainPlan] | None = None,
     runner: Callable[..., RunRecord] | None = None,
-    teller: Callable[..., list[Delivery]] = notify,
-    say: Callable[[str], None] = to_stderr,
+    notifier: Callable[..., list[Delivery]] = notify,
+    log: Callable[[str], None] = to_stderr,
 ) -> RetrainResult:
-    """Plans, runs if it is due, records how that ended, and tells the hooks.
+    """Plan, run if retraining is due, record the result and notify the hooks.
 
     Args:
-        config: as ``load_config`` gives it.
-        config_path: the file it came from, for the record.
-        root: where everything of the run goes.
-        overrides: the ``--set`` values that are already in ``config``, for the record.
+        config: configuration from ``load_config``.
+        config_path: its file, for the record.
+        root: root of the runs.
+        overrides: ``--set`` values that ``config`` holds already, for the record.
         force: train whatever the plan says.
-        debug: whether the traceback of what went wrong in the run is shown, too.
-        now: the clock.
-        planner: in place of ``plan_retraining``.
-        runner: in place of ``run_config``.
-        teller: in place of ``notify``.
-        say: is given what a person should know while it goes on.
+        debug: whether to print the traceback of an error in the run.
+        now: clock.
+        planner: replaces ``plan_retraining``.
+        runner: replaces ``run_config``.
+        notifier: replaces ``notify``.
+        log: receives one line of progress at a time.
 
     Returns:
-        What became of it; what goes wrong in planning or in the run is in there, not raised.
+        The result. Errors in planning or in the run are in it, not raised.
 
     Raises:
-        UserError: the root can't be written; or, as ``BusyError``, is in use, or the model is.
+        UserError: the root can't be written.
+        BusyError: another run holds the root or the model.
     """
     directory = RunDirectory(root)
     directory.create()
-    # What is planned, run, told of and pruned is interrupted; what is recorded of it is not.
+    # Planning, the run, notifications and pruning can be interrupted; recording can not.
     with (
         deferred_signals(signal.SIGTERM, signal.SIGINT) as signals,
-        signals.held(),
+        signals.deferring(),
         directory.locked("noisy-gru retrain run", model=config.model_name),
         hash_cache(directory.hashes),
     ):
-        job = _Job(config, directory, now, teller, say, signals)
+        job = _Job(config, directory, now, notifier, log, signals)
         directory.close_killed()
         for attempt in close_open_attempts(directory, config.model_name, now=now()):
-            job.tell_of_killed(attempt)
+            job.notify_of_killed(attempt)
         try:
-            job.go(config_path, overrides, force, debug, planner, runner)
+            job.run(config_path, overrides, force, debug, planner, runner)
         except KeyboardInterrupt:
             job.end("interrupted", error="interrupted before the run began")
         job.prune()
-        return job.told()
+        return job.notified_result()
 
 
 class _Job:
@@ -113,16 +114,16 @@ class _Job:
         config: PipelineConfig,
         directory: RunDirectory,
         now: Callable[[], datetime],
-        teller: Callable[..., list[Delivery]],
-        say: Callable[[str], None],
+        notifier: Callable[..., list[Delivery]],
+        log: Callable[[str], None],
         signals: Signals,
     ):
         self._signals = signals
         self._config = config
         self._directory = directory
         self._now = now
-        self._teller = teller
-        self._say = say
+        self._notifier = notifier
+        self._log = log
         self._plan: dict[str, Any] | None = None
         self._resumes: str | None = None
         self._record: RunRecord | None = None
@@ -133,7 +134,7 @@ class _Job:
     def _model_dir(self) -> Path:
         return self._directory.serving / self._config.model_name
 
-    def go(
+    def run(
         self,
         config_path: Path,
         overrides: Sequence[str],
@@ -151,7 +152,7 @@ class _Job:
         except Exception as error:
             if self._signals.received:
                 raise KeyboardInterrupt from error
-            # The one place where nothing may be left untold: nobody looks at the terminal.
+            # Nobody watches the terminal: every error goes into the record and to the hooks.
             if not is_expected(error):
                 logging.getLogger(__name__).exception("unexpected")
             self.end("failed", error=error_message(error), wrong_config=isinstance(error, ConfigError))
@@ -159,22 +160,22 @@ class _Job:
             self.end(OUTCOMES.get(record.status, "failed"), error=record.error)
 
     def _decide(self, planner: Callable[..., RetrainPlan] | None, force: bool) -> str | None:
-        """The newest span to train on; None if there is nothing to do."""
-        cut_off = None if force else run_to_resume(self._directory, self._config)
-        if cut_off is not None:
-            self._resumes, self._spans, self._data = cut_off.run_id, cut_off.spans, cut_off.data
-            before = self._directory.record(cut_off.run_id)
-            self._plan = {**(before.plan or {}), "resumes": cut_off.run_id}
-            self._say(f"{self._config.name}: goes on with the retraining that was cut off, {cut_off.run_id}")
-            return cut_off.newest_span
-        self._say(f"{self._config.name}: is it due?")
-        # What libraries print goes to a log, as in a run.
+        """Return the newest span to train on; None if there is nothing to do."""
+        resumable = None if force else run_to_resume(self._directory, self._config)
+        if resumable is not None:
+            self._resumes, self._spans, self._data = resumable.run_id, resumable.spans, resumable.data
+            before = self._directory.record(resumable.run_id)
+            self._plan = {**(before.plan or {}), "resumes": resumable.run_id}
+            self._log(f"{self._config.name}: resuming the interrupted retraining {resumable.run_id}")
+            return resumable.newest_span
+        self._log(f"{self._config.name}: checking whether retraining is due")
+        # Output of libraries goes to a log, as in a run.
         with output_to(self._directory.logs / "plan.log"), self._signals.raising(until_it_ends=True):
             decision = (planner or _planned)(
                 self._config, serving_dir=self._directory.serving, now=self._now(), force=force
             )
         self._plan, self._spans, self._data = decision.to_dict(), decision.spans, decision.data
-        self._say(f"{self._config.name}: {decision.summary}")
+        self._log(f"{self._config.name}: {decision.summary}")
         if not decision.retrain:
             return None
         return LATEST if decision.newest_span is None else str(decision.newest_span)
@@ -202,13 +203,13 @@ class _Job:
         return self._record
 
     def _begun(self, record: RunRecord) -> None:
-        """The run has an id: from here on it is an attempt, which needs an end."""
+        """Record the start of the attempt: the run has an id now."""
         self._record = record
-        reason = f"goes on with {self._resumes}" if self._resumes else str((self._plan or {}).get("summary", ""))
+        reason = f"resumes {self._resumes}" if self._resumes else str((self._plan or {}).get("summary", ""))
         self._append(record.run_id, "started", reason)
 
     def end(self, outcome: Outcome, *, error: str | None = None, wrong_config: bool = False) -> None:
-        """Records how it ended, once: a signal that comes while the hooks are told changes nothing of it."""
+        """Record the outcome, once: a signal during the notifications does not change it."""
         if self._end is not None:
             return
         record = self._record
@@ -226,7 +227,7 @@ class _Job:
             self._append(record.run_id, outcome, error or "; ".join(record.refusals), version)
 
     def prune(self) -> None:
-        """Deletes what old runs left, after a retraining that ended well; a failure here changes nothing of it."""
+        """Prune old runs after a retraining that published or was refused; a failure doesn't change the outcome."""
         if self._end is None or self._end.outcome not in ("published", "refused"):
             return
         from ml_metadata.errors import StatusError
@@ -237,18 +238,18 @@ class _Job:
             with self._signals.raising():
                 pruned = prune_as_configured(self._config, self._directory, now=self._now(), held=True)
         except (UserError, OSError, StatusError) as error:
-            self._say(f"WARNING: retraining.keep: what old runs left was not deleted: {error_message(error)}")
+            self._log(f"WARNING: retraining.keep: old runs were not pruned: {error_message(error)}")
             return
         except KeyboardInterrupt:
-            self._say("WARNING: interrupted while old runs were pruned; the next pruning goes on")
+            self._log("WARNING: pruning of old runs was interrupted; the next pruning deletes the rest")
             return
         if pruned.runs:
-            self._say(f"{self._config.name}: {len(pruned.runs)} old runs pruned, {pruned.bytes / 1e6:.1f} MB freed")
+            self._log(f"{self._config.name}: pruned {len(pruned.runs)} old runs, freed {pruned.bytes / 1e6:.1f} MB")
 
-    def told(self) -> RetrainResult:
-        """What became of it, after the hooks have been told."""
+    def notified_result(self) -> RetrainResult:
+        """Notify the hooks and return the result with their deliveries."""
         if self._end is None:
-            raise RuntimeError("a retraining was told of before it ended")
+            raise RuntimeError("end() must be called before notified_result()")
         end = self._end
         content = hook_content(
             self._config,
@@ -260,16 +261,16 @@ class _Job:
             error=end.error,
         )
         try:
-            notified = tuple(self._tell(EVENTS[end.outcome], content))
+            notified = tuple(self._notify(EVENTS[end.outcome], content))
         except KeyboardInterrupt:
-            self._say("WARNING: interrupted while the hooks were told; some may not know")
+            self._log("WARNING: interrupted during the notifications; some hooks may not have been notified")
             notified = ()
         return replace(end, notified=notified)
 
-    def tell_of_killed(self, attempt: Attempt) -> None:
-        """An earlier run of which nobody could tell when it was killed."""
-        self._say(f"{self._config.name}: run {attempt.run_id} has failed: {attempt.reason}")
-        self._tell("failure", killed_content(self._config, self._directory, attempt))
+    def notify_of_killed(self, attempt: Attempt) -> None:
+        """Notify the hooks of an earlier run that was killed."""
+        self._log(f"{self._config.name}: run {attempt.run_id} failed: {attempt.reason}")
+        self._notify("failure", killed_content(self._config, self._directory, attempt))
 
     def _append(self, run_id: str, event: Any, reason: str, version: int | None = None) -> None:
         at = self._now().astimezone(UTC).isoformat(timespec="seconds")
@@ -281,17 +282,17 @@ class _Job:
         except OSError as error:
             if event == "started":
                 raise
-            # The next retraining closes it, from the record of the run.
-            self._say(f"WARNING: how it ended can't be recorded: {error_message(error)}")
+            # The next retraining adds it, from the record of the run.
+            self._log(f"WARNING: the outcome {event} can't be recorded: {error_message(error)}")
 
-    def _tell(self, event: NotifyEvent, content: dict[str, Any]) -> list[Delivery]:
-        # A signal that came before, and ended what is told of now, doesn't keep the hooks from being told.
-        with self._signals.raising(noted=False):
-            told = self._teller(self._config.retraining.notify, event, content)
-        for each in told:
+    def _notify(self, event: NotifyEvent, content: dict[str, Any]) -> list[Delivery]:
+        # A signal that ended the run doesn't keep the hooks from being notified.
+        with self._signals.raising(pending=False):
+            deliveries = self._notifier(self._config.retraining.notify, event, content)
+        for each in deliveries:
             if each.error is not None:
-                self._say(f"WARNING: retraining.notify: nobody was told of this {event}: {each.error}")
-        return told
+                self._log(f"WARNING: retraining.notify: the {event} notification was not delivered: {each.error}")
+        return deliveries
 
 
 def _planned(config: PipelineConfig, **options: Any) -> RetrainPlan:
@@ -306,32 +307,32 @@ def record_killed(
     config: PipelineConfig,
     *,
     root: Path,
-    why: str,
+    reason: str,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
-    teller: Callable[..., list[Delivery]] = notify,
-    say: Callable[[str], None] = to_stderr,
+    notifier: Callable[..., list[Delivery]] = notify,
+    log: Callable[[str], None] = to_stderr,
 ) -> None:
-    """Records and tells of a retraining whose process is gone without a word.
+    """Record a retraining whose process was killed as failed, and notify the hooks.
 
     Args:
-        config: as ``load_config`` gives it.
-        root: where everything of the run goes.
-        why: how the process ended.
-        now: the clock.
-        teller: in place of ``notify``.
-        say: is given what a person should know.
+        config: configuration from ``load_config``.
+        root: root of the runs.
+        reason: how the process ended.
+        now: clock.
+        notifier: replaces ``notify``.
+        log: receives one line at a time.
 
     Raises:
-        BusyError: another run goes on; it has recorded this one, too.
+        BusyError: another run holds the root; it has recorded this one already.
     """
     directory = RunDirectory(root)
     directory.create()
-    job = _Job(config, directory, now, teller, say, Signals())
+    job = _Job(config, directory, now, notifier, log, Signals())
     with directory.locked("the record of a killed run", model=config.model_name):
         directory.close_killed()
-        killed = close_open_attempts(directory, config.model_name, now=now(), why=why)
+        killed = close_open_attempts(directory, config.model_name, now=now(), reason=reason)
         for attempt in killed:
-            job.tell_of_killed(attempt)
+            job.notify_of_killed(attempt)
     if not killed:
-        job.end("failed", error=f"{why}, before a run began")
-        job.told()
+        job.end("failed", error=f"{reason}, before a run began")
+        job.notified_result()

@@ -1,4 +1,4 @@
-"""What became of a retraining: as JSON, as an exit code, and as what the hooks are told."""
+"""The result of a retraining, as JSON and as the content of notifications."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ EVENTS: dict[Outcome, NotifyEvent] = {
 
 @dataclass(frozen=True, kw_only=True)
 class RetrainResult:
-    """What became of one call of ``retrain_once``.
+    """The result of ``retrain_once``.
 
     Attributes:
-        pipeline: its name.
+        pipeline: name of the pipeline.
         outcome: how it ended.
-        plan: the decision and its reasons; None if there is none, because planning failed.
-        resumes: id of the run that was cut off and is gone on with; None: it is a new one.
-        record: of the run; None if there was none.
-        error: what went wrong, in words.
-        wrong_config: whether that is the configuration.
-        notified: what became of the hooks.
+        plan: the decision and its reasons; None if planning failed.
+        resumes: id of the killed or interrupted run that this one resumes; None for a new one.
+        record: record of the run; None if none began.
+        error: message of the error; None if there was none.
+        wrong_config: whether the error is one of the configuration.
+        notified: a delivery for each hook.
     """
 
     pipeline: str
@@ -55,7 +55,7 @@ class RetrainResult:
     notified: tuple[Delivery, ...] = ()
 
     def to_dict(self, run: dict[str, Any] | None) -> dict[str, Any]:
-        """As ``retrain run --json`` prints it; ``run`` is the summary of the record."""
+        """Return the object that ``retrain run --json`` prints; ``run`` is the summary of the record."""
         return {
             "pipeline": self.pipeline,
             "outcome": self.outcome,
@@ -77,7 +77,7 @@ def hook_content(
     resumes: str | None = None,
     error: str | None = None,
 ) -> dict[str, Any]:
-    """The JSON object that hooks are given, but for its ``event``; the same keys whatever happened."""
+    """Return the JSON object of a notification, without its ``event``; it always has the same keys."""
     content: dict[str, Any] = {
         "pipeline": config.name,
         "model": config.model_name,
@@ -104,7 +104,7 @@ def hook_content(
 
 
 def killed_content(config: PipelineConfig, directory: RunDirectory, attempt: Attempt) -> dict[str, Any]:
-    """What hooks are told of a retraining that ended without a word."""
+    """Return the content of the notification for a retraining that was killed."""
     record = next((each for each in directory.records() if each.run_id == attempt.run_id), None)
     decision = record.plan if record else None
     content = hook_content(config, directory, record, outcome="failed", decision=decision, error=attempt.reason)

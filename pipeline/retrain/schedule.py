@@ -1,20 +1,21 @@
-"""The schedule of a configuration: run here, each retraining in its own process, or printed for another scheduler."""
+"""Run the retraining schedule of a configuration: each retraining in a process of its own."""
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
+
+# An environment that was made before it became a requirement still type-checks.
+from cronsim import CronSim  # pyright: ignore[reportMissingImports]
 
 from noisy_gru.pipeline.config.cron import CronTimes, cron_times
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 from noisy_gru.pipeline.exit_codes import EXIT_BUSY
-from noisy_gru.pipeline.retrain.child_process import Ended, RetrainChild, command
-from noisy_gru.pipeline.retrain.cron_next import next_time
-from noisy_gru.pipeline.retrain.interrupted_runs import unfinished
-from noisy_gru.pipeline.retrain.printed_schedule import crontab_line, systemd_units
+from noisy_gru.pipeline.retrain.child_process import ProcessExit, RetrainProcess, command
+from noisy_gru.pipeline.retrain.interrupted_runs import run_to_resume
 from noisy_gru.pipeline.retrain.retraining import record_killed, to_stderr
 from noisy_gru.pipeline.retrain.schedule_loop import STATE, ScheduleLoop
 from noisy_gru.pipeline.runs.run_directory import RunDirectory
@@ -22,7 +23,8 @@ from noisy_gru.schema.durations import parse_duration
 from noisy_gru.schema.errors import BusyError, ConfigError
 from noisy_gru.storage.locks import exclusive_lock
 
-PRINTED = ("systemd", "crontab")
+_HOURS = 24
+_LOOK_BACK = timedelta(minutes=2)
 
 
 def run_schedule(
@@ -31,112 +33,125 @@ def run_schedule(
     root: Path,
     overrides: Sequence[str],
     *,
-    run_child: Callable[[], Ended] | None = None,
+    run_child: Callable[[], ProcessExit] | None = None,
 ) -> int:
-    """Retrains at the times of ``retraining.schedule`` until a signal ends it.
+    """Retrain at the times of ``retraining.schedule`` until a signal ends it.
 
     Args:
-        config: as ``load_config`` gives it, with the command line's schedule.
-        config_path: the file it came from, which each retraining reads anew.
-        root: where everything of the runs goes.
-        overrides: the ``--set`` values that each retraining gets.
-        run_child: in place of the process that retrains.
+        config: configuration from ``load_config``, with the command line's schedule.
+        config_path: its file, which each retraining reads anew.
+        root: root of the runs.
+        overrides: ``--set`` values passed to each retraining.
+        run_child: runs one retraining; None: ``RetrainProcess``.
 
     Returns:
-        The exit code: 0 after a SIGTERM, as services are stopped, 130 after a SIGINT.
+        The exit code: 0 after SIGTERM, as services are stopped, 130 after SIGINT.
 
     Raises:
-        ConfigError: no time is given.
-        BusyError: this root has a scheduler already.
+        ConfigError: no cron expression is given.
+        BusyError: another scheduler runs under this root.
     """
-    rules, times = config.retraining.schedule, _times(config)
+    rules = config.retraining.schedule
+    if rules.cron is None:
+        raise ConfigError("no schedule: expected --cron, or retraining.schedule.cron in CONFIG")
+    times = cron_times(rules.cron)
     zone = ZoneInfo(rules.timezone)
     directory = RunDirectory(root)
     directory.create()
     if run_child is None:
         limit = None if rules.time_limit is None else parse_duration(rules.time_limit).total_seconds()
-        run_child = RetrainChild(command(config_path, root=root, overrides=overrides), time_limit=limit).run
+        run_child = RetrainProcess(command(config_path, root=root, overrides=overrides), time_limit=limit).run
 
-    def say(text: str) -> None:
+    def log(text: str) -> None:
         to_stderr(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {text}")
 
     def retrain() -> None:
         ended = run_child()
-        say(_told(ended))
-        if ended.code != EXIT_BUSY and (ended.told is None or ended.told.get("notified") is None):
-            _record(config, root, ended, say)
+        log(_outcome_line(ended))
+        if ended.code != EXIT_BUSY and (ended.report is None or ended.report.get("notified") is None):
+            _record_failure(config, root, ended, log)
 
     advice = "One scheduler under a root: stop it first"
     with exclusive_lock(directory.root / ".schedule.lock", "noisy-gru retrain schedule", advice):
-        say(f"{config.name}: {' '.join(times.fields)!r} (seconds first) in {rules.timezone}, under {directory.root}")
+        log(f"{config.name}: {' '.join(times.fields)!r} (seconds first) in {rules.timezone}, under {directory.root}")
         ended_by = ScheduleLoop(
-            following=lambda after: next_time(times, zone, after),
+            next_time=lambda after: next_time(times, zone, after),
             local=lambda when: f"{when.astimezone(zone):%Y-%m-%d %H:%M:%S %Z}",
             jitter=parse_duration(rules.jitter),
             state=directory.root / STATE,
             retrain=retrain,
             catch_up=rules.missed == "run",
-            unfinished=lambda: unfinished(directory, config),
-            say=say,
+            has_run_to_resume=lambda: run_to_resume(directory, config) is not None,
+            log=log,
         ).run()
     return 0 if ended_by == signal.SIGTERM else 128 + ended_by
 
 
-def printed(kind: str, config: PipelineConfig, config_path: Path, root: Path, overrides: Sequence[str]) -> str:
-    """The schedule as text for another scheduler, ``systemd`` or ``crontab``.
+def next_time(times: CronTimes, zone: ZoneInfo, after: datetime) -> datetime | None:
+    """Return the first time of a cron expression after a moment, with the rules of Debian's cron for clock changes.
 
-    Raises:
-        ConfigError: no time is given, or the scheduler has no words for it.
+    An expression that names an hour fires once for each time it names: as soon as the clock has skipped it, and the
+    first time if the clock repeats it. An expression for every hour follows the wall clock.
+
+    Args:
+        times: the expression.
+        zone: time zone of the expression.
+        after: the moment, with a time zone.
+
+    Returns:
+        The time in UTC; None if there is none in fifty years.
     """
-    if kind not in PRINTED:
-        raise ConfigError(f"--print: expected {' or '.join(PRINTED)}, received {kind!r}")
-    rules, times = config.retraining.schedule, _times(config)
-    jitter = parse_duration(rules.jitter)
-    line = command(config_path, root=root, overrides=overrides)[:-1]
-    folder = Path.cwd()
-    if kind == "crontab":
-        return crontab_line(
-            pipeline=config.name, times=times, timezone=rules.timezone, jitter=jitter, command=line, folder=folder
+    after = after.astimezone(UTC)
+    every_hour = len(times.hours) == _HOURS
+    # A second minute, left out below: cronsim jumps to a single one in a leap that misses a change by half an hour.
+    minutes = {*times.minutes, (times.minutes[0] + 1) % 60} if every_hour else times.minutes
+    # Numbers in place of stars: cronsim has Debian's rules only where neither the minute nor the hour begins with one.
+    # Five fields, and the seconds added here, as it has no such rules for six.
+    expression = " ".join(
+        (
+            _numbers(minutes),
+            "*" if every_hour else _numbers(times.hours),
+            _day_field(times.fields[3], times.days),
+            _numbers(times.months),
+            _day_field(times.fields[5], times.weekdays),
         )
-    units = systemd_units(
-        pipeline=config.name,
-        times=times,
-        timezone=rules.timezone,
-        jitter=jitter,
-        catch_up=rules.missed == "run",
-        time_limit=None if rules.time_limit is None else parse_duration(rules.time_limit),
-        command=line,
-        folder=folder,
     )
-    text = "\n".join(f"# ~/.config/systemd/user/{name}\n{content}" for name, content in units.items())
-    timer = next(name for name in units if name.endswith(".timer"))
-    start = f"# Then: systemctl --user daemon-reload; systemctl --user enable --now {timer}; loginctl enable-linger\n"
-    return f"{text}\n{start}"
+    for minute in CronSim(expression, (after - _LOOK_BACK).astimezone(zone)):
+        if every_hour and minute.minute not in times.minutes:
+            continue
+        for second in times.seconds:
+            moment = minute.astimezone(UTC) + timedelta(seconds=second)
+            if moment > after:
+                return moment
+    return None
 
 
-def _times(config: PipelineConfig) -> CronTimes:
-    cron = config.retraining.schedule.cron
-    if cron is None:
-        raise ConfigError("no time is given: --cron, or retraining.schedule.cron in CONFIG")
-    return cron_times(cron)
+def _numbers(numbers: Sequence[int] | set[int]) -> str:
+    return ",".join(map(str, numbers))
 
 
-def _told(ended: Ended) -> str:
-    told = ended.told
-    if told is None:
-        return f"WARNING: the retraining {ended.words}"
-    if told.get("error"):
-        return f"{told['outcome'] or 'no retraining'}: {told['error']}"
-    run = told.get("run") or {}
-    what = f" version {run['version']}" if run.get("version") is not None and told["outcome"] == "published" else ""
-    why = "; ".join(run.get("refusals") or []) or ("" if run else str((told.get("plan") or {}).get("summary", "")))
-    return f"{told['outcome']}{what}{f': {why}' if why else ''}"
+def _day_field(written: str, numbers: Sequence[int]) -> str:
+    """Keep a field that begins with a star, because the star decides whether both day fields have to match."""
+    return written.replace("?", "*") if written[0] in "*?" else _numbers(numbers)
 
 
-def _record(config: PipelineConfig, root: Path, ended: Ended, say: Callable[[str], None]) -> None:
-    """The process could tell nobody, so this one does."""
-    why = str(ended.told.get("error")) if ended.told else f"the process of the retraining {ended.words}"
+def _outcome_line(ended: ProcessExit) -> str:
+    report = ended.report
+    if report is None:
+        return f"WARNING: the retraining {ended.reason}"
+    if report.get("error"):
+        return f"{report['outcome'] or 'no retraining'}: {report['error']}"
+    run = report.get("run") or {}
+    published = run.get("version") is not None and report["outcome"] == "published"
+    version = f" version {run['version']}" if published else ""
+    reason = "; ".join(run.get("refusals") or []) or ("" if run else str((report.get("plan") or {}).get("summary", "")))
+    return f"{report['outcome']}{version}{f': {reason}' if reason else ''}"
+
+
+def _record_failure(config: PipelineConfig, root: Path, ended: ProcessExit, log: Callable[[str], None]) -> None:
+    """Record the failure and notify the hooks in place of the child, which couldn't."""
+    reason = str(ended.report.get("error")) if ended.report else f"the process of the retraining {ended.reason}"
     try:
-        record_killed(config, root=root, why=why, say=say)
+        record_killed(config, root=root, reason=reason, log=log)
     except BusyError as error:
-        say(str(error))
+        log(str(error))

@@ -1,10 +1,10 @@
-"""Asks at set times whether to retrain, for as long as it is left alone.
+"""Loop that calls a function at scheduled times until a signal ends it.
 
->>> ScheduleLoop(following=following, state=root / STATE, retrain=child.run, …).run()  # doctest: +SKIP
+>>> ScheduleLoop(next_time=next_time, state=root / STATE, retrain=child.run, …).run()  # doctest: +SKIP
 
-One thread waits and retrains: so there is one run at a time, and times that pass meanwhile become one. It waits in
-short steps and looks at the clock after each, since a machine may sleep, and its clock be set forward or back. The time
-of the last call is kept in a file, so that times which passed while nothing was running are known, too.
+One thread waits and retrains, so there is one run at a time, and times that pass during a run are made up for by one
+call. It waits in short steps and reads the clock after each, since a machine may sleep, and its clock be set forward or
+back. A file keeps the time of the last call, so that times missed while the scheduler was down are known.
 """
 
 from __future__ import annotations
@@ -23,78 +23,77 @@ from noisy_gru.schema.errors import UserError
 from noisy_gru.storage.atomic_files import write_atomically
 
 STATE = "schedule.json"
-# The longest wait between two looks at the clock.
-_LOOK = timedelta(seconds=5)
-# How late a time may be and still count as kept.
+# The longest wait before the clock is read again.
+_POLL = timedelta(seconds=5)
+# How late a call may be and still count as on time.
 _PUNCTUAL = timedelta(seconds=60)
 # A clock is always being corrected a little. cron(8) takes up to three hours for a correction, and repeats nothing.
 _CORRECTION = timedelta(hours=3)
-# How far ahead of the clock a record may be before the clock that wrote it counts as wrong.
+# How far ahead of the clock a recorded time may be before one of both clocks counts as wrong.
 _AHEAD = timedelta(minutes=5)
 
 
 def _sleep(seconds: float) -> None:
-    """Waits; a signal ends it. ``time.sleep`` asks for a moment of the clock, which libfaketime, in tests, moves."""
+    """Wait, or return at a signal. ``time.sleep`` waits for a time of the clock, which libfaketime moves in tests."""
     select.select([], [], [], seconds)
 
 
 class ScheduleLoop:
-    """Calls ``retrain`` at set times.
+    """Call ``retrain`` at scheduled times.
 
     Args:
-        following: the next time after a moment, in UTC; None: there is none.
-        state: the file that keeps when it was last called.
-        retrain: retrains; a KeyboardInterrupt in it ends that gracefully.
-        catch_up: whether times that passed are made up for, all of them by one call.
-        unfinished: whether a retraining was cut off, which is then gone on with at once.
-        say: is given what a person should know.
-        local: how a time reads in the schedule's zone.
-        jitter: each call is up to this much later.
-        uniform: draws how much, in seconds.
-        now: the clock.
-        sleep: waits for so many seconds.
+        next_time: returns the next scheduled time after a moment, in UTC; None if there is none.
+        state: file that keeps the time of the last call.
+        retrain: retrains once; a KeyboardInterrupt ends it gracefully.
+        catch_up: whether missed times are made up for, all of them by one call.
+        has_run_to_resume: returns whether an interrupted or killed retraining is to be resumed, which is done at once.
+        log: receives one line at a time for the operator.
+        local: formats a time in the schedule's zone.
+        jitter: each call is delayed by up to this much.
+        uniform: draws the delay, in seconds.
+        now: clock.
+        sleep: waits for a number of seconds.
     """
 
     def __init__(
         self,
         *,
-        following: Callable[[datetime], datetime | None],
+        next_time: Callable[[datetime], datetime | None],
         state: Path,
         retrain: Callable[[], None],
         catch_up: bool,
-        unfinished: Callable[[], bool],
-        say: Callable[[str], None],
+        has_run_to_resume: Callable[[], bool],
+        log: Callable[[str], None],
         local: Callable[[datetime], str] = timestamp,
         jitter: timedelta = timedelta(),
         uniform: Callable[[float, float], float] = random.uniform,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         sleep: Callable[[float], None] = _sleep,
     ):
-        self._following = following
+        self._next_time = next_time
         self._state = state
         self._retrain = retrain
         self._catch_up = catch_up
-        self._unfinished = unfinished
-        self._say = say
+        self._has_run_to_resume = has_run_to_resume
+        self._log = log
         self._local = local
         self._jitter = jitter
         self._uniform = uniform
         self._now = now
         self._sleep = sleep
-        # The time that is waited for, and when it is called for, which is later by the jitter.
-        self._next: datetime | None = None
+        # The time of the next call: the scheduled time and the jitter.
         self._due: datetime | None = None
 
     def run(self) -> int:
-        """Goes on until a SIGTERM or SIGINT; returns which of both it was."""
+        """Run until SIGTERM or SIGINT; return the number of the signal."""
         with signals_as_interrupts(signal.SIGTERM, signal.SIGINT) as received:
             try:
                 began = self._now()
-                at_once = self._look_back(began)
-                self._plan(began)
+                at_once = self._catches_up(began)
+                self._schedule_next(began)
                 while True:
                     now = self._now()
-                    if self._planned - now > _CORRECTION:
+                    if self._handled_until - now > _CORRECTION:
                         self._set_back(now)
                     if at_once or self._is_due(now):
                         at_once = False
@@ -102,83 +101,85 @@ class ScheduleLoop:
                     else:
                         self._sleep(self._wait(now).total_seconds())
             except KeyboardInterrupt:
-                self._say(f"stopped by {signal.Signals(received[0]).name}")
+                self._log(f"stopped by {signal.Signals(received[0]).name}")
         return received[0]
 
-    def _plan(self, after: datetime) -> None:
-        """Chooses the next time after a moment, up to which the times that came are dealt with."""
-        self._planned = after
-        self._next = self._due = self._following(after)
-        if self._next is None:
-            self._say("WARNING: the schedule has no further time")
+    def _schedule_next(self, after: datetime) -> None:
+        """Set the next time after a moment; earlier times are handled."""
+        self._handled_until = after
+        self._due = self._next_time(after)
+        if self._due is None:
+            self._log("WARNING: the schedule has no further times")
             return
         if self._jitter:
-            self._due = self._next + timedelta(seconds=self._uniform(0.0, self._jitter.total_seconds()))
-        self._say(f"next time: {self._local(self._due or self._next)}")
+            self._due += timedelta(seconds=self._uniform(0.0, self._jitter.total_seconds()))
+        self._log(f"next time: {self._local(self._due)}")
 
     def _is_due(self, now: datetime) -> bool:
         if self._due is None or now < self._due:
             return False
         if self._catch_up or now - self._due <= _PUNCTUAL:
             return True
-        self._say(f"the time {self._local(self._due)} passed while nothing could run: skipped")
-        self._plan(now)
+        self._log(f"missed run at {self._local(self._due)}: skipped (retraining.schedule.missed is skip)")
+        self._schedule_next(now)
         return False
 
     def _wait(self, now: datetime) -> timedelta:
-        return _LOOK if self._due is None else min(_LOOK, self._due - now)
+        return _POLL if self._due is None else min(_POLL, self._due - now)
 
     def _set_back(self, now: datetime) -> None:
-        """The clock is behind where it was, and what is waited for perhaps years ahead of the times to come."""
-        self._say(f"WARNING: the clock was set back to {timestamp(now)}, from {timestamp(self._planned)} or later")
-        self._keep(now)
-        self._plan(now)
+        """Choose the next time anew: the one waited for may be years ahead of the clock that was set back."""
+        self._log(
+            f"WARNING: the clock was set back to {timestamp(now)}, from {timestamp(self._handled_until)} or later"
+        )
+        self._save(now)
+        self._schedule_next(now)
 
     def _call(self, now: datetime) -> None:
         try:
-            self._keep(now)
+            self._save(now)
             self._retrain()
         except (OSError, UserError) as error:
-            # A full disk or no memory for a process may be over the next time.
-            self._say(f"WARNING: no retraining: {error}")
-        # Times that passed during the call are one more call, or none.
-        self._plan(now if self._catch_up else max(now, self._now()))
+            # A full disk or a lack of memory may have passed by the next time.
+            self._log(f"WARNING: the retraining could not be started: {error}")
+        # Times that passed during the call become one more call, or none.
+        self._schedule_next(now if self._catch_up else max(now, self._now()))
 
-    def _look_back(self, now: datetime) -> bool:
-        """Whether to call at once, for what passed before this process began."""
+    def _catches_up(self, now: datetime) -> bool:
+        """Return whether to call at once, for a time missed before this process began or a retraining to resume."""
         missed = self._missed(now)
         if missed:
-            self._say(missed)
+            self._log(missed)
         else:
-            self._keep(now)
-        if self._unfinished():
-            self._say("a retraining was cut off: it goes on now")
+            self._save(now)
+        if self._has_run_to_resume():
+            self._log("an interrupted retraining is resumed now")
             return True
         return bool(missed)
 
     def _missed(self, now: datetime) -> str:
-        """What calls for making up for times that passed; nothing if it was never called, or they are skipped."""
+        """Return a message if a missed time is made up for now; empty if there is none, or they are skipped."""
         try:
             last = datetime.fromisoformat(json.loads(self._state.read_text())["asked"]).astimezone(UTC)
         except FileNotFoundError:
             return ""
         except (OSError, ValueError, KeyError, TypeError) as error:
-            self._say(f"WARNING: {self._state}: can't be read ({error}); whether a time was missed is not known")
-            return "asking now, since a time may have been missed" if self._catch_up else ""
+            self._log(f"WARNING: {self._state}: can't be read ({error}), so a missed run can't be detected")
+            return "a run may have been missed: starting now" if self._catch_up else ""
         if last > now + _AHEAD:
-            self._say(
-                f"WARNING: {self._state}: asked at {timestamp(last)}, and the clock says {timestamp(now)}: one of both "
-                "was wrong; whether a time was missed is not known"
+            self._log(
+                f"WARNING: {self._state}: the last check was at {timestamp(last)}, but the clock says "
+                f"{timestamp(now)}: one of both clocks was wrong, so a missed run can't be detected"
             )
-            return "asking now, since a time may have been missed" if self._catch_up else ""
-        missed = self._following(last)
+            return "a run may have been missed: starting now" if self._catch_up else ""
+        missed = self._next_time(last)
         if not self._catch_up or missed is None or missed > now:
             return ""
-        return f"nothing was running at {self._local(missed)}: asking now"
+        return f"missed run at {self._local(missed)}: starting now"
 
-    def _keep(self, when: datetime) -> None:
-        """Records when it was last called. Where the disk is full it goes on all the same: a retraining tells why."""
+    def _save(self, when: datetime) -> None:
+        """Save the time of the last call. On a full disk the loop continues: the retraining reports the reason."""
         try:
             write_atomically(self._state, json.dumps({"asked": timestamp(when)}) + "\n")
         except OSError as error:
-            self._say(f"WARNING: {self._state}: can't be written ({error}); after a stop a time may be asked twice")
+            self._log(f"WARNING: {self._state}: can't be written ({error}); after a restart a time may run twice")

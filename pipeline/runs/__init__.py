@@ -1,1 +1,1 @@
-"""One run on this machine, the records of all runs, and what is kept of them."""
+"""Run a pipeline on this machine; keep, compare, replay and prune its runs."""

@@ -1,8 +1,7 @@
-"""Keeps what Beam finds out about its own objects again and again while it builds a pipeline.
+"""Cache what Beam derives from its own objects again and again while it builds a pipeline.
 
-For every transform Beam makes parsers for its options anew, and for every DoFn it reads the signatures of all methods
-eight times: a quarter to a half of the time that a step over little data takes. Both answers follow from the object
-alone.
+For every transform Beam builds parsers for its options anew, and for every DoFn it reads the signatures of all methods
+eight times: a quarter to a half of the duration of a step over little data. Both depend on the object alone.
 """
 
 from __future__ import annotations
@@ -19,15 +18,15 @@ from noisy_gru.compat.beam import share_options
 
 
 def cache_beam_types() -> None:
-    """From now on, for this process; more than once does no harm. A Beam without these functions stays as it is."""
-    for owner, name, kept in ((PipelineOptions, "view_as", _views), (userstate, "get_dofn_specs", _specs)):
-        found = getattr(owner, name, None)
-        if found is not None and not hasattr(found, "__wrapped__"):
-            setattr(owner, name, kept(found))
+    """Install the caches in this process, once. A Beam without these functions is not changed."""
+    for owner, name, cached in ((PipelineOptions, "view_as", _views), (userstate, "get_dofn_specs", _specs)):
+        function = getattr(owner, name, None)
+        if function is not None and not hasattr(function, "__wrapped__"):
+            setattr(owner, name, cached(function))
 
 
 def _views(make: Callable[[Any, type], Any]) -> Callable[[Any, type], Any]:
-    """``PipelineOptions.view_as``: a view holds the options that it is of, so one for each class is enough."""
+    """Cache ``PipelineOptions.view_as``: a view shares the options, so one for each class is enough."""
     known: WeakKeyDictionary[Any, dict[type, Any]] = WeakKeyDictionary()
 
     @functools.wraps(make)
@@ -41,7 +40,7 @@ def _views(make: Callable[[Any, type], Any]) -> Callable[[Any, type], Any]:
 
 
 def _specs(find: Callable[[Any], tuple[set[Any], set[Any]]]) -> Callable[[Any], tuple[set[Any], set[Any]]]:
-    """``get_dofn_specs``: the states and timers that the parameters of a DoFn's methods name."""
+    """Cache ``get_dofn_specs``: the states and timers in the signatures of a DoFn's methods."""
     known: WeakKeyDictionary[Any, tuple[set[Any], set[Any]]] = WeakKeyDictionary()
 
     @functools.wraps(find)

@@ -1,4 +1,4 @@
-"""Two runs side by side: what was changed between them, and what came of it.
+"""Compare two runs: configuration, data, packages, metrics and durations.
 
 >>> compare(first, second).config  # doctest: +SKIP
 [Difference(what='training.epochs', first=60, second=80)]
@@ -16,7 +16,7 @@ from noisy_gru.pipeline.runs.run_directory import RunRecord
 
 @dataclass(frozen=True)
 class Difference:
-    """A value that isn't the same in both runs; None where a run has none."""
+    """A value that differs between two runs; None where a run has none."""
 
     what: str
     first: Any
@@ -25,7 +25,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Number:
-    """A metric in both runs, and the second less the first; None where a run doesn't have it."""
+    """A number of both runs, and the second minus the first; None where a run doesn't have it."""
 
     name: str
     first: float | None
@@ -34,31 +34,19 @@ class Number:
 
 
 @dataclass(frozen=True)
-class StepPair:
-    """A step in both runs: how it ended, and its seconds."""
-
-    name: str
-    first: str | None
-    second: str | None
-    first_seconds: float | None
-    second_seconds: float | None
-
-
-@dataclass(frozen=True)
 class RunComparison:
-    """What two runs have in common and what not.
+    """The differences between two runs, and their metrics and durations.
 
     Attributes:
-        runs: their ids.
-        outcome: how they ended, what they published, why not.
-        config: keys of the configuration whose values differ; dots between keys, a number for an item of a list.
+        runs: ids of the runs.
+        outcome: differences in status, steps' status, published version and refusals.
+        config: configuration keys whose values differ; dots between keys, a number for an item of a list.
         data: rows, sequences and spans that differ.
         files: input files, by name, whose sha256 differ.
-        packages: versions that differ, and `source` if our own code does.
-        metrics: every metric of either.
-        slices: likewise, by slice.
-        steps: every step of either, in the order of the second.
-        seconds: both runs as a whole.
+        packages: package versions that differ, and `source` if our own code does.
+        metrics: every metric of either run.
+        slices: every metric of either run, by slice.
+        seconds: duration of every step of either run, and of the runs (`all`).
     """
 
     runs: tuple[str, str]
@@ -69,19 +57,22 @@ class RunComparison:
     packages: list[Difference]
     metrics: list[Number]
     slices: dict[str, list[Number]]
-    steps: list[StepPair]
-    seconds: tuple[float, float]
+    seconds: list[Number]
 
     def to_dict(self) -> dict[str, Any]:
-        """As ``runs compare --json`` prints it."""
+        """Return the object that ``runs compare --json`` prints."""
         return asdict(self)
 
 
 def compare(first: RunRecord, second: RunRecord) -> RunComparison:
-    """Compares two runs, of whichever roots."""
+    """Compare two runs, which may be under different roots."""
     outcomes = [
-        {**record.model_dump(include={"pipeline", "status", "version", "refusals", "error", "warm_start"})}
+        record.model_dump(include={"pipeline", "status", "version", "refusals", "error", "warm_start"})
+        | {f"steps.{step.name}": step.status for step in record.steps}
         for record in (first, second)
+    ]
+    durations = [
+        {step.name: step.seconds for step in record.steps} | {"all": record.seconds} for record in (first, second)
     ]
     slices = [*second.slices, *(name for name in first.slices if name not in second.slices)]
     return RunComparison(
@@ -93,20 +84,19 @@ def compare(first: RunRecord, second: RunRecord) -> RunComparison:
         packages=environment_differences(first, second),
         metrics=numbers(first.metrics, second.metrics),
         slices={name: numbers(first.slices.get(name, {}), second.slices.get(name, {})) for name in slices},
-        steps=_steps(first, second),
-        seconds=(first.seconds, second.seconds),
+        seconds=numbers(*durations),
     )
 
 
 def differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[Difference]:
-    """The keys whose values differ, in the order of the second, then of the first."""
+    """Return the keys whose values differ, in the order of the second mapping, then of the first."""
     keys = [*second, *(key for key in first if key not in second)]
     found = [Difference(key, first.get(key), second.get(key)) for key in keys]
     return [each for each in found if each.first != each.second]
 
 
 def flat(value: Any, key: str = "") -> dict[str, Any]:
-    """A nested value as one mapping from dotted keys; lists of plain values stay whole."""
+    """Flatten a nested value to a mapping with dotted keys; lists of plain values stay whole."""
     children: dict[str, Any] = {}
     if isinstance(value, Mapping):
         children = {str(name): child for name, child in value.items()}
@@ -118,18 +108,18 @@ def flat(value: Any, key: str = "") -> dict[str, Any]:
 
 
 def numbers(first: Mapping[str, float], second: Mapping[str, float]) -> list[Number]:
-    """Metrics side by side, in the order of the second, then of the first."""
+    """Pair the numbers of two runs, in the order of the second, then of the first."""
     names = [*second, *(name for name in first if name not in second)]
     return [_number(name, first.get(name), second.get(name)) for name in names]
 
 
 def file_hashes(record: RunRecord) -> dict[str, str]:
-    """sha256 of each input file, by name."""
+    """Return the sha256 of each input file, by name."""
     return {name: str(file.get("sha256")) for name, file in record.inputs.items()}
 
 
 def environment_differences(first: RunRecord, second: RunRecord) -> list[Difference]:
-    """Packages whose versions differ, and `source` if our own code does."""
+    """Return the packages whose versions differ, and `source` if our own code does."""
     own = [{**record.packages, "source": record.fingerprint[:12]} for record in (first, second)]
     return differences(*own)
 
@@ -147,14 +137,3 @@ def _data(record: RunRecord) -> dict[str, Any]:
     sequences = {f"sequences.{split}": count for split, count in record.sequences.items()}
     spans = [span["span"] for span in record.spans]
     return {**rows, **sequences, "spans": spans or None, "seed": record.seed}
-
-
-def _steps(first: RunRecord, second: RunRecord) -> list[StepPair]:
-    mine, theirs = ({step.name: step for step in record.steps} for record in (first, second))
-    pairs = []
-    for name in [*theirs, *(name for name in mine if name not in theirs)]:
-        a, b = mine.get(name), theirs.get(name)
-        pairs.append(
-            StepPair(name, a and a.status, b and b.status, a and a.seconds, b and b.seconds)  # None where a is None
-        )
-    return pairs

@@ -1,4 +1,4 @@
-"""The files that a run read, by the hashes in its record, against what is on disk now."""
+"""Compare the input files of a run, by the hashes in its record, with the files on disk."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ FileState = Literal["same", "changed", "gone", "unknown"]
 
 @dataclass(frozen=True)
 class InputFile:
-    """A file that was read.
+    """An input file of a run.
 
     Attributes:
-        name: relative to the folder of all files.
-        span: that it belongs to; None for data without spans.
-        sha256: of what was read; None if the record has none.
-        path: where it is looked for; None if nobody can tell.
-        state: of what is there now. `unknown`: there is no hash, no path, or it isn't on this machine.
+        name: path relative to the base folder.
+        span: span that it belongs to; None for data without spans.
+        sha256: hash of the content that was read; None if the record has none.
+        path: path on this machine; None if the base folder is unknown.
+        state: the file now. `unknown`: no hash, no path, or not on this machine.
     """
 
     name: str
@@ -37,17 +37,17 @@ class InputFile:
 
 
 def check_files(inputs: Mapping[str, Mapping[str, Any]], base: str | None) -> list[InputFile]:
-    """The files of a record (``RunRecord.inputs``), hashed anew.
+    """Hash the files of a record (``RunRecord.inputs``) anew.
 
     Args:
-        inputs: for each name `sha256` and, where there is one, `span`.
+        inputs: `sha256` and, for data with spans, `span`, by name.
         base: folder that the names are relative to; None: unknown.
     """
     return [_checked(name, each.get("span"), each.get("sha256"), base) for name, each in inputs.items()]
 
 
 def base_of(config: Mapping[str, Any]) -> str | None:
-    """The folder that the names of a run's files are relative to; None if the configuration can't be read any more."""
+    """Return the base folder of a run's files; None if its configuration is of another version of noisy-gru."""
     try:
         return relative_to_base(PipelineConfig.model_validate(config).dataset)[0]
     except ValidationError:

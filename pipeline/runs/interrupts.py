@@ -1,10 +1,10 @@
-"""Signals that ask a process to end, such as service managers and Kubernetes send, end what goes on as Ctrl-C does.
+"""Handle SIGTERM and SIGINT: raise KeyboardInterrupt in chosen blocks, and defer it in all others.
 
 >>> with deferred_signals(signal.SIGTERM) as signals:  # doctest: +SKIP
-...     begin()                                     # noted, and raised on entering the next block
+...     begin()                                     # deferred, and raised on entering the next block
 ...     with signals.raising():
 ...         work()                                  # KeyboardInterrupt
-...     end()                                       # noted
+...     end()                                       # deferred
 """
 
 from __future__ import annotations
@@ -16,44 +16,44 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-# After an exception that is known to be lost, and after one that may be: its block should have ended by then.
+# Delay of raising again: after an exception that was lost, and after one that may have been.
 _AGAIN_SECONDS = 0.05
 _STILL_THERE_SECONDS = 5.0
 
 
 class Signals:
-    """The signals that came, and whether they interrupt.
+    """The signals received, and whether they raise KeyboardInterrupt.
 
     Python raises KeyboardInterrupt wherever the main thread is. In the callback of a weak reference or in a `__del__`
-    it is told of and forgotten, and what was asked to end would go on: it is raised again a moment later. A callback
-    from C++, or a library that catches everything, doesn't even tell of it.
+    it is reported as unraisable and lost, so it is raised again a moment later. A callback from C++, or a library that
+    catches every exception, loses it without a report.
 
     Attributes:
-        received: their numbers, in order.
-        is_lost: whether the last exception was lost, and is still to be raised again.
+        received: numbers of the signals, in order.
+        is_lost: whether the last exception was lost and is still to be raised again.
     """
 
     def __init__(self) -> None:
         self.received: list[int] = []
         self.is_lost = False
         self._raising = False
-        self._insists = False
+        self._repeats = False
         self._pending = False
         self._repeating = False
         self._timer: threading.Timer | None = None
 
     @contextmanager
-    def raising(self, *, noted: bool = True, until_it_ends: bool = False) -> Iterator[None]:
-        """Within the block they raise KeyboardInterrupt.
+    def raising(self, *, pending: bool = True, until_it_ends: bool = False) -> Iterator[None]:
+        """Raise KeyboardInterrupt for signals in the block.
 
         Args:
-            noted: whether one that was noted before is raised on entering.
-            until_it_ends: whether it is raised again and again as long as the block goes on.
+            pending: whether a deferred signal is raised on entering.
+            until_it_ends: whether it is raised again and again until the block ends.
         """
-        before, self._insists = (self._raising, self._insists), until_it_ends
+        before, self._repeats = (self._raising, self._repeats), until_it_ends
         try:
             self._raising = True
-            if noted and self._pending:
+            if pending and self._pending:
                 self._pending = False
                 raise KeyboardInterrupt
             yield
@@ -61,21 +61,21 @@ class Signals:
             self._set(*before)
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Within the block they are noted, so that it is done whole."""
-        before = self._raising, self._insists
+    def deferring(self) -> Iterator[None]:
+        """Defer signals in the block, so that it is executed completely."""
+        before = self._raising, self._repeats
         self._set(False)
         try:
             yield
         finally:
             self._set(*before)
 
-    def hold(self) -> None:
-        """From here on they are noted."""
+    def defer(self) -> None:
+        """Defer signals from here on."""
         self._set(False)
 
     def handle(self, number: int, _: Any) -> None:
-        """The handler of the signals."""
+        """Handle a signal."""
         if self._repeating:
             self._repeating = False
         else:
@@ -84,20 +84,20 @@ class Signals:
             self._pending = True
             return
         self.is_lost = False
-        if self._insists:
+        if self._repeats:
             self._repeat_after(_STILL_THERE_SECONDS)
         raise KeyboardInterrupt
 
     def lost(self) -> None:
-        """The exception is lost: it is raised again."""
+        """Raise a lost exception again."""
         self.is_lost = True
         self._repeat_after(_AGAIN_SECONDS)
 
     def _set(self, raising: bool, insists: bool = False) -> None:
-        # One that comes just here is noted: what goes on has ended anyway.
+        # A signal right here is deferred: the block has ended anyway.
         while True:
             try:
-                self._raising, self._insists = raising, insists
+                self._raising, self._repeats = raising, insists
                 if not insists:
                     self._cancel()
                 return
@@ -127,10 +127,10 @@ _active: list[Signals] = []
 
 @contextmanager
 def deferred_signals(*numbers: int) -> Iterator[Signals]:
-    """These signals are noted in the block, and raise KeyboardInterrupt where it says so.
+    """Defer these signals in the block, except where ``Signals.raising`` is entered.
 
-    Within another such block it is that one's. Signals that this process ignores stay ignored, as for what a shell
-    started in the background. Does nothing outside of the main thread, where signals can't be set.
+    A nested block yields the signals of the outer one. Signals that this process ignores stay ignored, as for processes
+    that a shell starts in the background. Does nothing outside of the main thread, where handlers can't be set.
     """
     if _active or threading.current_thread() is not threading.main_thread():
         yield _active[-1] if _active else Signals()
@@ -153,7 +153,7 @@ def deferred_signals(*numbers: int) -> Iterator[Signals]:
     try:
         yield signals
     finally:
-        signals.hold()
+        signals.defer()
         _active.remove(signals)
         for number, handler in previous.items():
             signal.signal(number, handler)
@@ -162,7 +162,7 @@ def deferred_signals(*numbers: int) -> Iterator[Signals]:
 
 @contextmanager
 def signals_as_interrupts(*numbers: int) -> Iterator[list[int]]:
-    """These signals raise KeyboardInterrupt in the block, at the latest at its end; yields those that came."""
+    """Raise KeyboardInterrupt for these signals in the block, at the latest at its end; yield the received ones."""
     with deferred_signals(*numbers) as signals, signals.raising():
         yield signals.received
         if signals.is_lost:

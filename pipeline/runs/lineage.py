@@ -1,7 +1,7 @@
-"""From a published version back to where it is from: run, configuration, spans, and every file with its hash.
+"""Trace a published version to its run, configuration, spans and input files with their hashes.
 
->>> found = trace(Path("runs/vowels/serving"), "vowels", 1795625257)  # doctest: +SKIP
->>> [(file.name, file.state) for file in found.files]  # doctest: +SKIP
+>>> lineage = trace(Path("runs/vowels/serving"), "vowels", 1795625257)  # doctest: +SKIP
+>>> [(file.name, file.state) for file in lineage.files]  # doctest: +SKIP
 [('train.csv.gz', 'same'), ('test.csv.gz', 'changed')]
 """
 
@@ -27,27 +27,27 @@ from noisy_gru.schema.errors import PublishError
 
 @dataclass(frozen=True)
 class Lineage:
-    """Where a published version is from.
+    """The origin of a published version.
 
     Attributes:
-        model: its name.
-        version: of it.
+        model: name of the model.
+        version: number of the version.
         state: `published` or `withdrawn`.
-        labels: that mean it now.
-        published: when.
-        fingerprint: of the model's files.
-        files_state: its own files that are `changed`, `gone` or `added` since, by path; empty: it is as it was.
-        run_id: of the run that published it; empty if it isn't known.
-        run_record: of that run, if it is under the root that was searched.
-        artifact: the model artifact it is a copy of, and whether it is still there.
-        seed: of the training.
-        config_hash: of the configuration.
+        labels: labels that point to it now.
+        published: time of publication.
+        fingerprint: fingerprint of the model's files.
+        files_state: its files that were `changed`, `gone` or `added` since, by path; empty if unchanged.
+        run_id: id of the run that published it; empty if unknown.
+        run_record: record of that run, if it is under the root that was searched.
+        artifact: URI of the model artifact that it is a copy of, and whether that exists.
+        seed: seed of the training.
+        config_hash: hash of the configuration.
         source: fingerprint of the package's source.
-        packages: versions of the packages below it.
-        spans: that it was trained on, rising; empty for data without spans.
-        sequences: by split.
-        files: that were read.
-        warm_start: whether training went on from another version, and from which.
+        packages: package versions.
+        spans: spans that it was trained on, ascending; empty for data without spans.
+        sequences: number of sequences by split.
+        files: input files.
+        warm_start: the version that training started from, or why it was refused; empty without a warm start.
     """
 
     model: str
@@ -70,19 +70,19 @@ class Lineage:
     warm_start: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """As ``runs lineage --json`` prints it, with the run's configuration in place of its record."""
-        told = {**asdict(self), "artifact": {"uri": self.artifact[0], "present": self.artifact[1]}}
-        told["config"] = None if self.run_record is None else self.run_record.config
-        told["config_path"] = None if self.run_record is None else self.run_record.config_path
-        del told["run_record"]
-        return told
+        """Return the object that ``runs lineage --json`` prints, with the configuration in place of the run record."""
+        content = {**asdict(self), "artifact": {"uri": self.artifact[0], "present": self.artifact[1]}}
+        content["config"] = None if self.run_record is None else self.run_record.config
+        content["config_path"] = None if self.run_record is None else self.run_record.config_path
+        del content["run_record"]
+        return content
 
 
 def version_folder(serving_dir: Path, model: str, version: int) -> Path:
-    """The folder of a version in place, or withdrawn.
+    """Return the folder of a published or withdrawn version.
 
     Raises:
-        PublishError: there is none, or it isn't noisy-gru's.
+        PublishError: there is none, or noisy-gru didn't publish it.
     """
     model_dir = serving_dir / model
     present, withdrawn = published_versions(model_dir), withdrawn_versions(model_dir)
@@ -90,29 +90,31 @@ def version_folder(serving_dir: Path, model: str, version: int) -> Path:
         return model_dir / str(version)
     if version in withdrawn:
         return model_dir / f"{WITHDRAWN}{version}"
-    there = ", ".join([*map(str, present), *(f"{each} (withdrawn)" for each in withdrawn)]) or "none"
-    raise PublishError(f"{model_dir}: version {version} isn't there; there are {there}")
+    known = ", ".join([*map(str, present), *(f"{each} (withdrawn)" for each in withdrawn)]) or "none"
+    raise PublishError(
+        f"{model_dir}: expected a published or withdrawn version, received {version}; versions here: {known}"
+    )
 
 
 def publishing_run(folder: Path) -> str:
-    """The id of the run that published the version in ``folder``; empty if it isn't known."""
+    """Return the id of the run that published the version in ``folder``; empty if unknown."""
     return read_publication(folder).lineage.get("run", "")
 
 
 def trace(
     serving_dir: Path, model: str, version: int, run_record: RunRecord | None = None, base: str | None = None
 ) -> Lineage:
-    """Follows a version back, and hashes its own files and those it was trained on anew.
+    """Trace a version, and hash its own files and its input files anew.
 
     Args:
         serving_dir: folder that holds a folder for each model.
-        model: its name.
-        version: in place or withdrawn.
-        run_record: of the run that published it, if it is at hand.
-        base: folder that the files' names are relative to; None: as the record's configuration says.
+        model: name of the model.
+        version: published or withdrawn version.
+        run_record: record of the run that published it, if available.
+        base: folder that the names of input files are relative to; None: that of the record's configuration.
 
     Raises:
-        PublishError: the version isn't there, or its records can't be read.
+        PublishError: there is no such version, or its records can't be read.
     """
     folder = version_folder(serving_dir, model, version)
     publication, record = read_publication(folder), read_training_record(folder) or TrainingRecord(folder)

@@ -1,7 +1,7 @@
-"""Runs the graph on this machine, one step after the other, through TFX's launcher.
+"""Run the pipeline on this machine, one step after the other, through TFX's launcher.
 
-What TFX's own LocalDagRunner does, and besides tells an observer of every step: when it starts, whether its result was
-cached, how long it took, and which artifacts it has.
+Like TFX's LocalDagRunner, and notifies an observer of every step: its start, whether its result was cached, its
+duration and its artifacts.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _mlmd: Any = metadata_store_pb2
 
 @dataclass(frozen=True)
 class StepOutput:
-    """An artifact of a step: where it is, and its properties."""
+    """An output artifact of a step: its URI and properties."""
 
     uri: str
     properties: Mapping[str, Any]
@@ -37,7 +37,7 @@ class StepOutput:
 
 @dataclass(frozen=True)
 class StepResult:
-    """A step that ended well; ``outputs`` by name, of a cached step the earlier ones."""
+    """A successful step; ``outputs`` by name, for a cached step those of the earlier run."""
 
     name: str
     status: StepStatus
@@ -46,26 +46,26 @@ class StepResult:
 
 
 class Observer(Protocol):
-    """What is told of a run."""
+    """Receives the progress of a run."""
 
     def started(self, name: str, number: int, total: int) -> None:
-        """Step ``number`` of ``total`` starts."""
+        """Called when step ``number`` of ``total`` starts."""
 
     def finished(self, result: StepResult) -> None:
-        """A step ended well."""
+        """Called when a step has succeeded."""
 
 
 class StepFailedError(Exception):
-    """TFX could not even start a step; the message is what ML Metadata keeps."""
+    """TFX could not start a step; the message holds the state in ML Metadata."""
 
 
 class LocalRunner(tfx_runner.IrBasedRunner):
-    """Runs a pipeline here; exceptions of executors come out as they are.
+    """Run a pipeline in this process; exceptions of executors are raised unchanged.
 
     Args:
-        run_id: what ML Metadata calls the run.
-        observer: is told of every step.
-        clock: seconds.
+        run_id: name of the run in ML Metadata.
+        observer: notified of every step.
+        clock: returns seconds.
     """
 
     def __init__(self, run_id: str, observer: Observer, clock: Callable[[], float] = time.monotonic):
@@ -74,7 +74,7 @@ class LocalRunner(tfx_runner.IrBasedRunner):
         self._clock = clock
 
     def run_with_ir(self, pipeline: Any, run_options: Any = None, **_: Any) -> None:
-        """Runs the compiled pipeline (``pipeline_pb2.Pipeline``); partial runs are not supported."""
+        """Run a compiled pipeline (``pipeline_pb2.Pipeline``); partial runs are not supported."""
         runtime_parameter_utils.substitute_runtime_parameter(
             pipeline, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: self._run_id}
         )
@@ -102,7 +102,7 @@ class LocalRunner(tfx_runner.IrBasedRunner):
 def _outcome(
     connection: metadata.Metadata, name: str, execution_id: int | None
 ) -> tuple[StepStatus, dict[str, list[StepOutput]]]:
-    """How ML Metadata says a step ended. The launcher returns as if all were well when it can't resolve inputs."""
+    """Return status and outputs of a step from ML Metadata: the launcher raises nothing if it can't resolve inputs."""
     if execution_id is None:
         return "skipped", {}
     with connection as handle:
@@ -130,10 +130,10 @@ def _outcome(
 
 
 def connection_config(config: MetadataConfig, sqlite: Path) -> Any:
-    """Where ML Metadata is: the MySQL server of the configuration, else a SQLite file.
+    """Return the connection of ML Metadata: the MySQL server of the configuration, else a SQLite file.
 
     Raises:
-        ConfigError: the environment variable that should hold the password is not set.
+        ConfigError: the environment variable of the password is not set.
     """
     if config.host is None:
         return metadata.sqlite_metadata_connection_config(str(sqlite))
@@ -141,8 +141,8 @@ def connection_config(config: MetadataConfig, sqlite: Path) -> Any:
     if config.password_env is not None:
         if config.password_env not in os.environ:
             raise ConfigError(
-                f"metadata.password_env: expected MySQL's password in the environment variable {config.password_env}, "
-                "which is not set"
+                f"metadata.password_env: expected the MySQL password in the environment variable "
+                f"{config.password_env}, which is not set"
             )
         password = os.environ[config.password_env]
     return metadata.mysql_metadata_connection_config(

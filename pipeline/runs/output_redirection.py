@@ -1,7 +1,7 @@
-"""Sends all that libraries print to the log of a run, and keeps the terminal for the record.
+"""Redirect the output of libraries to a log, and keep the terminal for live progress.
 
 TFX and Beam log through Python, TensorFlow's C++ writes to file descriptor 2, some libraries print, and subprocesses
-inherit descriptors: so the descriptors themselves are pointed at the file.
+inherit descriptors: so the descriptors themselves are redirected.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ FORMAT = "%(asctime)s %(levelname).1s %(name)s: %(message)s"
 
 @contextmanager
 def output_to(log: Path) -> Iterator[tuple[TextIO, TextIO]]:
-    """Within the block standard output and error go to ``log``; yields the terminal's own (output, error).
+    """Redirect standard output and error to ``log`` in the block; yield the original (output, error).
 
-    Python's logging is set up for the file as well, at INFO. Everything is put back at the end, also after an error.
+    Python's logging goes to the file as well, at INFO. Everything is restored at the end, also after an error.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -35,8 +35,8 @@ def output_to(log: Path) -> Iterator[tuple[TextIO, TextIO]]:
     try:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-        # The old objects may not write to the descriptors (in a test, a notebook). The new ones do not own these: some
-        # library may keep one and write to it later.
+        # The old objects may not write to the descriptors (in a test, a notebook). The new ones don't own them, because
+        # a library may keep one and write to it later.
         sys.stdout, sys.stderr = _text(1, closefd=False), _text(2, closefd=False)
         root.handlers = [handler]
         root.setLevel(logging.INFO)
@@ -58,7 +58,7 @@ def output_to(log: Path) -> Iterator[tuple[TextIO, TextIO]]:
 
 
 def _flush(stream: TextIO) -> None:
-    """What a full disk has no place for is lost; it must neither keep the terminal from coming back, nor go there."""
+    """Flush; on a full disk drop the output, which must neither block the restoring nor reach the terminal."""
     try:
         stream.flush()
     except OSError:

@@ -1,4 +1,4 @@
-"""What a process that runs steps is set to before it imports TensorFlow and TFX, and how it ends after a signal."""
+"""Set up a process before it imports TensorFlow and TFX, and end it after a signal."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ import os
 import sys
 import threading
 
-# Of objects that hold others, made and not given back; Python's own are 700, 10 and 10.
+# Thresholds of gc.set_threshold; Python's own are 700, 10 and 10.
 _COLLECT_AFTER = (20_000, 10, 10)
 _END_SECONDS = 10.0
 
 
 def prepare_process() -> None:
-    """Sets TensorFlow's allocator, unless the environment does, and Python's garbage collector.
+    """Configure TensorFlow's allocator, unless the environment does, and Python's garbage collector.
 
-    TensorFlow keeps the memory of a step for the next: pages fresh from the kernel cost half of a long step's time.
-    Python's collector walks through the millions of objects that importing TFX makes again and again, and once more
-    when the process ends, for 3 s; it is told to do so less often, and to leave them to the end of the process.
+    TensorFlow then keeps the memory of a step for the next: fresh pages from the kernel take half of a long step's
+    time. Python's collector walks through the millions of objects of TFX again and again, and for 3 s when the process
+    ends: it is run less often, and not at the end.
     """
     os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
     gc.set_threshold(*_COLLECT_AFTER)
-    # Frozen objects aren't looked through by the interpreter's last collection, which can only free what ends anyway.
+    # The interpreter's last collection skips frozen objects, and could only free memory of a process that ends anyway.
     atexit.register(gc.freeze)
 
 
 def end_soon(code: int) -> None:
-    """Ends the process with this code, though a thread may wait for ever.
+    """End the process with this code within 10 s, even if a thread waits for ever.
 
-    Where a signal cut off the thread that ran a step, Beam's workers may wait for it (once in 28 interrupted runs), and
+    After a signal interrupted the thread of a step, Beam's workers may wait for it (once in 28 interrupted runs), and
     Python, at its end, for them.
     """
     sys.stdout.flush()

@@ -1,6 +1,7 @@
-"""The live record of a run on the terminal: each step as it starts, its progress, its time and its key numbers.
+"""Live progress of a run: each step as it starts, its progress, duration and key numbers.
 
-On a terminal the running step has a spinner and a clock; elsewhere there are plain lines, so that a log stays readable.
+A terminal shows a spinner and a clock for the running step; other streams get plain lines, so that a log stays
+readable.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ _FAILED = "[red]✗[/]"
 
 
 class LiveProgress:
-    """Shows a run.
+    """Print the progress of a run.
 
     Args:
-        stream: where to write; a spinner is shown only if it is a terminal.
-        clock: seconds, for the distance between lines of progress on a plain stream.
+        stream: output stream; a spinner is shown only on a terminal.
+        clock: returns seconds, for the interval between progress lines on a plain stream.
     """
 
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic):
@@ -40,11 +41,11 @@ class LiveProgress:
         self._title = ""
 
     def line(self, text: str) -> None:
-        """Writes a line of rich's markup."""
+        """Print a line of rich's markup."""
         self.console.print(text)
 
     def started(self, name: str, number: int, total: int) -> None:
-        """A step starts."""
+        """Show the start of a step."""
         place = f"{number:>2}/{total}" if total else ""
         self._title = f"{place:>5} {name:<20}"
         if self._live:
@@ -54,7 +55,7 @@ class LiveProgress:
                 TimeElapsedColumn(),
                 console=self.console,
                 transient=True,
-                # What libraries print belongs into the log.
+                # Output of libraries belongs in the log.
                 redirect_stdout=False,
                 redirect_stderr=False,
             )
@@ -65,7 +66,7 @@ class LiveProgress:
         self._last = self._clock()
 
     def advanced(self, event: Mapping[str, Any]) -> None:
-        """A step says how far it is."""
+        """Show the progress of a step."""
         text = event_text(event)
         if self._progress is not None:
             self._progress.update(self._progress.task_ids[0], description=f"{self._title} {escape(text)}")
@@ -74,7 +75,7 @@ class LiveProgress:
             self.line(f"  {escape(self._title)} {escape(text)}")
 
     def finished(self, step: StepRecord) -> None:
-        """A step ended, well or not."""
+        """Show the end of a step."""
         self.stop()
         if step.status == "cached":
             taken = "cached"
@@ -85,27 +86,27 @@ class LiveProgress:
         self.line(f"{_MARKS.get(step.status, _FAILED)} {escape(self._title)} {taken:>8}  {escape(step.summary)}")
 
     def stop(self) -> None:
-        """Takes the spinner away."""
+        """Remove the spinner."""
         if self._progress is not None:
             self._progress.stop()
             self._progress = None
 
 
 class ProgressHandler(logging.Handler):
-    """Hands the events of the logger ``noisy_gru.progress`` to the record."""
+    """Pass the events of the logger ``noisy_gru.progress`` to the live progress."""
 
-    def __init__(self, record: LiveProgress):
+    def __init__(self, live: LiveProgress):
         super().__init__()
-        self.record = record
+        self.live = live
 
     def emit(self, record: logging.LogRecord) -> None:
         event = getattr(record, "event", None)
         if isinstance(event, Mapping):
-            self.record.advanced(event)
+            self.live.advanced(event)
 
 
 def event_text(event: Mapping[str, Any]) -> str:
-    """One line for an event: ``epoch 3/50  loss 0.31  val_loss 0.42``."""
+    """Format an event as one line: ``epoch 3/50  loss 0.31  val_loss 0.42``."""
     parts = []
     for what in ("trial", "epoch"):
         if what in event:

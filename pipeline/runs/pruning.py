@@ -1,10 +1,10 @@
-"""Deletes what old runs left, as the configuration says; never what a kept run or a published version needs.
+"""Delete artifacts and logs of old runs, but nothing that a kept run or a published version needs.
 
     >>> prune(RunDirectory(Path("runs/vowels")), KeepConfig(runs=30), now=datetime.now(UTC)).bytes  # doctest: +SKIP
     1843204312
 
-ML Metadata is told first: from then on TFX doesn't take the artifact from its cache, whatever becomes of the deleting,
-and what a kill leaves undone is finished by the next pruning. Accounts are never deleted.
+Artifacts are first marked as deleted in ML Metadata: from then on TFX doesn't take them from its cache, even if a kill
+interrupts the deletion, which the next pruning completes. Run records are never deleted.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ Place = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Pruned:
-    """What was deleted, or would be.
+    """The result of a pruning, or of a dry run.
 
     Attributes:
-        runs: ids of the runs whose artifacts go.
-        kept: each kept run's id, and why.
-        paths: the folders and files, below the root.
-        bytes: that they hold.
-        shared: folders of those runs that stay, because another run used them or a version was made from them.
-        dry_run: whether nothing was done.
+        runs: ids of the pruned runs.
+        kept: why each kept run is kept, by id.
+        paths: deleted folders and files, relative to the root.
+        bytes: their size.
+        shared: folders of pruned runs that were kept, because another run or a version needs them.
+        dry_run: whether nothing was deleted.
     """
 
     runs: list[str]
@@ -61,7 +61,7 @@ class Pruned:
     dry_run: bool = False
 
     def to_dict(self) -> dict[str, Any]:
-        """As ``runs prune --json`` prints it."""
+        """Return the object that ``runs prune --json`` prints."""
         return asdict(self)
 
 
@@ -75,22 +75,22 @@ def prune(
     held: bool = False,
     serving_dirs: Iterable[Path] = (),
 ) -> Pruned:
-    """Deletes the artifacts, leftovers and logs of runs that ``keep`` doesn't keep.
+    """Delete the artifacts, working folders and logs of runs that ``keep`` doesn't keep.
 
-    Kept besides: the newest run, runs that go on, runs whose version is in place or withdrawn, and every artifact that
-    any other run used. What belongs to no record is left alone.
+    Also kept: the newest run, running ones, runs whose version is published or withdrawn, every artifact that another
+    run used, and files of no recorded run.
 
     Args:
-        directory: the root.
-        keep: the rules.
-        now: the time.
-        connection: of ML Metadata (``ConnectionConfig``); None: the SQLite file under the root.
-        dry_run: whether to say what would be deleted, and change nothing.
+        directory: root of the runs.
+        keep: rules.
+        now: current time.
+        connection: connection of ML Metadata (``ConnectionConfig``); None: the SQLite file under the root.
+        dry_run: whether to return what would be deleted, and change nothing.
         held: whether the caller holds the root's lock.
         serving_dirs: folders with published models, besides the one under the root.
 
     Raises:
-        UserError: a run goes on under this root, or a record or a version's record can't be read.
+        UserError: a run is in progress under this root, or a run's or version's record can't be read.
     """
     with nullcontext() if dry_run or held else directory.locked("pruning"):
         records = directory.records()
@@ -102,7 +102,7 @@ def prune(
         if connection is None and directory.metadata.is_file():
             connection = _mlmd.ConnectionConfig()
             connection.sqlite.filename_uri = str(directory.metadata)
-        # Also those that were pruned before: what they shared with a run may go with that one.
+        # Also runs pruned before: artifacts that they shared with a run may be deleted with that one.
         ids = {record.run_id for record in records} - set(kept)
         needed = {_place(uri) for publication in publications for uri in _origins(publication)}
         needed |= {
@@ -113,20 +113,21 @@ def prune(
             for uris in outputs.values()
             for uri in uris
         }
-        found = _Leftovers()
+        leftovers = _Leftovers()
         if connection is not None:
-            _find_artifacts(MetadataStore(connection), directory, ids, needed, found, dry_run)
+            _find_artifacts(MetadataStore(connection), directory, ids, needed, leftovers, dry_run)
         first_kept = min((record.started for record in records if record.run_id in kept), default=timestamp(now))
         first_kept = min(first_kept, timestamp(now))
-        _find_others(directory, old, first_kept, found)
-        size = sum(_size(path) for path in found.paths)
+        _find_others(directory, old, first_kept, leftovers)
+        size = sum(_size(path) for path in leftovers.paths)
         if not dry_run:
-            for path in found.paths:
+            for path in leftovers.paths:
                 _delete(path)
             for record in old:
                 directory.write(record.model_copy(update={"pruned": timestamp(now)}))
         paths, shared = (
-            [path.relative_to(directory.root).as_posix() for path in each] for each in (found.paths, found.shared)
+            [path.relative_to(directory.root).as_posix() for path in each]
+            for each in (leftovers.paths, leftovers.shared)
         )
         return Pruned([record.run_id for record in old], kept, paths, size, shared, dry_run)
 
@@ -134,7 +135,7 @@ def prune(
 def prune_as_configured(
     config: PipelineConfig, directory: RunDirectory, *, now: datetime, dry_run: bool = False, held: bool = False
 ) -> Pruned:
-    """``prune`` with the rules, and ML Metadata's place, of a configuration."""
+    """Call ``prune`` with the rules and the ML Metadata of a configuration."""
     connection = None
     if config.metadata.host is not None:
         from noisy_gru.pipeline.runs.local_runner import connection_config
@@ -144,17 +145,17 @@ def prune_as_configured(
 
 
 def newest_config(directory: RunDirectory) -> PipelineConfig:
-    """The configuration of the newest run under a root.
+    """Return the configuration of the newest run under a root.
 
     Raises:
-        UserError: there is none, or it isn't one of this version of noisy-gru.
+        UserError: there is none, or it is of another version of noisy-gru.
     """
     record = directory.record("latest")
     try:
         return PipelineConfig.model_validate(record.config)
     except ValidationError as error:
         raise UserError(
-            f"run {record.run_id}: its configuration isn't one of this version of noisy-gru; name the YAML file, "
+            f"run {record.run_id}: its configuration is of another version of noisy-gru. Give the configuration file: "
             "noisy-gru runs prune CONFIG"
         ) from error
 
@@ -166,22 +167,22 @@ class _Leftovers:
 
 
 def _kept(records: list[RunRecord], keep: KeepConfig, now: datetime, publications: list[Publication]) -> dict[str, str]:
-    """Which runs are kept, and why, oldest first."""
+    """Return why each kept run is kept, oldest first."""
     versions = {each.lineage.get("run"): each.version for each in publications}
     since = timestamp(now - timedelta(days=keep.days)) if keep.days is not None else None
     kept = {}
     began = timestamp(now)
     for age, record in enumerate(reversed(records)):
-        # A run from the future, under a clock that was ahead, began before the one after it.
+        # A run dated in the future, by a clock that was ahead, began before the run after it.
         began = record.started if record.started <= timestamp(now) else began
         if record.status == "running":
-            kept[record.run_id] = "goes on"
+            kept[record.run_id] = "still running"
         elif record.run_id in versions:
-            kept[record.run_id] = f"version {versions[record.run_id]} is from it"
+            kept[record.run_id] = f"its version {versions[record.run_id]} is published or withdrawn"
         elif age == 0:
-            kept[record.run_id] = "the newest"
+            kept[record.run_id] = "newest run"
         elif keep.runs is None and since is None:
-            kept[record.run_id] = "all are kept"
+            kept[record.run_id] = "retraining.keep keeps all runs"
         elif keep.runs is not None and age < keep.runs:
             kept[record.run_id] = f"one of the newest {keep.runs}"
         elif since is not None and began >= since:
@@ -190,7 +191,7 @@ def _kept(records: list[RunRecord], keep: KeepConfig, now: datetime, publication
 
 
 def _publications(serving_dir: Path) -> list[Publication]:
-    """The records of all versions in place, and of those that can be restored."""
+    """Return the records of all published versions and of withdrawn ones, which can be restored."""
     models = sorted(child for child in serving_dir.iterdir() if child.is_dir()) if serving_dir.is_dir() else []
     return [
         read_publication(folder)
@@ -207,16 +208,21 @@ def _origins(publication: Publication) -> list[str]:
 
 
 def _place(uri: str) -> Place:
-    """Step, output and execution of an artifact: the same after a root was moved."""
+    """Return step, output and execution of an artifact, which don't change if the root is moved."""
     parts = Path(uri).parts
     end = next((index for index in range(len(parts), 0, -1) if parts[index - 1].isdigit()), len(parts))
     return parts[max(0, end - 3) : end]
 
 
 def _find_artifacts(
-    store: MetadataStore, directory: RunDirectory, ids: set[str], needed: set[Place], found: _Leftovers, dry_run: bool
+    store: MetadataStore,
+    directory: RunDirectory,
+    ids: set[str],
+    needed: set[Place],
+    leftovers: _Leftovers,
+    dry_run: bool,
 ) -> None:
-    """The folders of old runs' executions; their artifacts in ML Metadata become DELETED."""
+    """Find the folders of old runs' executions, and mark their artifacts as DELETED in ML Metadata."""
     executions = {
         execution.id: context.name in ids
         for context in store.get_contexts_by_type(_RUN_CONTEXT)
@@ -231,27 +237,27 @@ def _find_artifacts(
     }
     artifacts = store.get_artifacts_by_id(sorted(used | made)) if used | made else []
     needed = needed | {_place(artifact.uri) for artifact in artifacts if artifact.id in used}
-    gone = [
+    deleted = [
         artifact
         for artifact in artifacts
         if artifact.id not in used and artifact.state != _mlmd.Artifact.DELETED and _place(artifact.uri) not in needed
     ]
-    for artifact in gone:
+    for artifact in deleted:
         artifact.state = _mlmd.Artifact.DELETED
-    if gone and not dry_run:
-        store.put_artifacts(gone)
-    # By execution and not by artifact: what a failed or killed one left has no artifact.
+    if deleted and not dry_run:
+        store.put_artifacts(deleted)
+    # By execution, not by artifact: output of a failed or killed execution has no artifact.
     for folder in sorted(directory.artifacts.glob("*/*/*")):
         if folder.name.isdigit() and executions.get(int(folder.name)):
-            (found.shared if _place(str(folder)) in needed else found.paths).append(folder)
+            (leftovers.shared if _place(str(folder)) in needed else leftovers.paths).append(folder)
     for folder in sorted(directory.artifacts.glob("*/.system/executor_execution/*")):
         if folder.name.isdigit() and executions.get(int(folder.name)):
-            found.paths.append(folder)
+            leftovers.paths.append(folder)
 
 
-def _find_others(directory: RunDirectory, old: list[RunRecord], first_kept: str, found: _Leftovers) -> None:
-    """Logs of old runs, and what was last touched before the first kept run began: drivers' and trainings' folders."""
-    found.paths += [path for record in old if (path := directory.log_file(record.run_id)).is_file()]
+def _find_others(directory: RunDirectory, old: list[RunRecord], first_kept: str, leftovers: _Leftovers) -> None:
+    """Find logs of old runs, and working folders last modified before the first kept run began."""
+    leftovers.paths += [path for record in old if (path := directory.log_file(record.run_id)).is_file()]
     begun = datetime.fromisoformat(first_kept).astimezone(UTC).timestamp()
     patterns = (
         (directory.artifacts, "*/.system/driver_execution/*"),
@@ -259,10 +265,10 @@ def _find_others(directory: RunDirectory, old: list[RunRecord], first_kept: str,
         (directory.work, "training-*"),
     )
     for folder, pattern in patterns:
-        found.paths += sorted(path for path in folder.glob(pattern) if _touched(path) < begun)
+        leftovers.paths += sorted(path for path in folder.glob(pattern) if _last_modified(path) < begun)
 
 
-def _touched(path: Path) -> float:
+def _last_modified(path: Path) -> float:
     return max(each.stat().st_mtime for each in [path, *path.rglob("*")])
 
 

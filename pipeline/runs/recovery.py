@@ -1,8 +1,7 @@
-"""Clears up after runs that were killed, interrupted, or failed to write, before the next one goes on.
+"""Clean up after runs that were killed, interrupted or failed, before the next one.
 
-TFX never takes what an unfinished execution wrote, as ML Metadata knows no artifact of it. But it leaves the execution
-`RUNNING` and the half-written folders where they are, for ever. A failed run leaves one, too, where ML Metadata's own
-disk was full.
+TFX never uses the output of an unfinished execution, as ML Metadata has no artifact of it. But it leaves the execution
+`RUNNING` and the half-written folders in place for ever. A failed run leaves one, too, if ML Metadata's disk was full.
 """
 
 from __future__ import annotations
@@ -23,20 +22,19 @@ logger = logging.getLogger(__name__)
 
 
 def clear_unfinished(directory: RunDirectory, connection: Any) -> list[int]:
-    """Deletes what unfinished executions of this root's runs wrote, and marks them as canceled.
+    """Delete the output of unfinished executions of this root's runs, and mark them as canceled.
 
     Args:
-        directory: the root, whose lock is held: no run goes on.
-        connection: of ML Metadata (``ConnectionConfig``).
+        directory: root of the runs, whose lock is held, so no run is in progress.
+        connection: connection of ML Metadata (``ConnectionConfig``).
 
     Returns:
-        The executions' ids, rising.
+        Ids of the executions, ascending.
     """
     store = MetadataStore(connection)
-    # By run: a metadata server may know other roots' runs, which may go on.
-    ended = ("killed", "interrupted", "failed")
-    cut_off = [record.run_id for record in directory.records() if record.status in ended]
-    contexts = [store.get_context_by_type_and_name(_RUN_CONTEXT, run_id) for run_id in cut_off]
+    # By run: a metadata server may know runs of other roots, which may be in progress.
+    ended = [record.run_id for record in directory.records() if record.status in ("killed", "interrupted", "failed")]
+    contexts = [store.get_context_by_type_and_name(_RUN_CONTEXT, run_id) for run_id in ended]
     unfinished = [
         execution
         for context in contexts
@@ -47,7 +45,7 @@ def clear_unfinished(directory: RunDirectory, connection: Any) -> list[int]:
     for execution in unfinished:
         for pattern in (f"*/*/{execution.id}", f"*/.system/executor_execution/{execution.id}"):
             for folder in directory.artifacts.glob(pattern):
-                logger.info("deleting %s, which a run that was cut off left", folder)
+                logger.info("deleting %s, left by a killed, interrupted or failed run", folder)
                 shutil.rmtree(folder)
         # Last, so that a kill leaves it to the next run.
         execution.last_known_state = _mlmd.Execution.CANCELED

@@ -1,10 +1,10 @@
-"""Trains a run again, from the same data, seed and base model, in a root of its own, and compares the metrics.
+"""Train a run again from the same data, seed and base model in a root of its own, and compare the metrics.
 
 >>> replay(RunDirectory(root).record("latest"), into=Path("again")).verdict  # doctest: +SKIP
 'exact'
 
-Nothing is published where the run published: the replay's serving directory is under its own root, and holds copies of
-the versions that the run compared with and went on from.
+Publishes nothing to the run's serving directory: the replay has one under its own root, with copies of the versions
+that the run compared with and started from.
 """
 
 from __future__ import annotations
@@ -34,24 +34,24 @@ from noisy_gru.pipeline.runs.running import run_config
 from noisy_gru.registry.published_versions import WITHDRAWN
 from noisy_gru.schema.errors import ConfigError, UserError
 
-# Beam's batches differ from run to run, and with them the last digits of a metric.
+# Beam's batches differ from run to run, and so do the last digits of metrics.
 TOLERANCE = 1e-6
 Verdict = Literal["exact", "within", "apart", "failed"]
 
 
 @dataclass(frozen=True)
 class Replay:
-    """What came of training again.
+    """The result of a replay.
 
     Attributes:
-        run_id: of the run.
-        replay_id: of the run that trained it again.
-        root: of the latter.
-        verdict: whether all metrics are the same to the last digit (`exact`), `within` the tolerance, or `apart`;
-            `failed` if there are none.
-        tolerance: the largest difference, relative to the larger value, that is `within`.
-        metrics: side by side.
-        before: what differed before it began: packages, source, input files.
+        run_id: id of the original run.
+        replay_id: id of the run that trained it again.
+        root: root of the replay.
+        verdict: `exact`: all metrics are equal to the last digit; `within`: equal within the tolerance; `apart`: not;
+            `failed`: the replay has no metrics.
+        tolerance: largest difference, relative to the larger value, that is `within`.
+        metrics: metrics of both runs.
+        before: packages, source and input files that differ.
         error: why the replay failed.
     """
 
@@ -65,7 +65,7 @@ class Replay:
     error: str | None
 
     def to_dict(self) -> dict[str, Any]:
-        """As ``runs replay --json`` prints it."""
+        """Return the object that ``runs replay --json`` prints."""
         return asdict(self)
 
 
@@ -78,47 +78,47 @@ def replay(
     serving_dir: Path | None = None,
     debug: bool = False,
 ) -> Replay:
-    """Trains a run again.
+    """Train a run again.
 
     Args:
-        record: of the run.
-        into: root of the replay; a folder that isn't there, or is empty.
-        anyway: whether to go on where input files, the schema or the base model are gone or changed.
-        tolerance: the largest relative difference of a metric that counts as none.
-        serving_dir: where the base model is; None: serving/ under the run's root.
-        debug: whether the traceback of what goes wrong is shown.
+        record: record of the run.
+        into: root of the replay, a new or empty folder.
+        anyway: whether to replay even if input files, the schema or the base model are gone or changed.
+        tolerance: largest relative difference of a metric that counts as equal.
+        serving_dir: folder with the base model; None: serving/ under the run's root.
+        debug: whether to print the traceback of an error.
 
     Raises:
-        UserError: it can't be the same training, and ``anyway`` isn't given; or ``into`` is in use.
-        ConfigError: the run's configuration isn't one of this version of noisy-gru.
+        UserError: the run can't be trained again as it was and ``anyway`` is false; or ``into`` is not empty.
+        ConfigError: the run's configuration is of another version of noisy-gru.
     """
     if into.exists() and any(into.iterdir()):
-        raise UserError(f"{into}: expected an empty folder, or none, for the replay: what is there would be taken over")
+        raise UserError(f"--into {into}: expected a new or empty folder for the replay")
     check_root(into.absolute())
     original = RunDirectory(Path(record.root))
     try:
         config = PipelineConfig.model_validate(record.config)
     except ValidationError as error:
         raise ConfigError(
-            f"run {record.run_id}: its configuration isn't one of this version of noisy-gru: {error}. Replay it with "
+            f"run {record.run_id}: its configuration is of another version of noisy-gru: {error}. Replay it with "
             f"the version that it ran with ({record.packages.get('noisy-gru-tfx', 'unknown')})"
         ) from error
-    schema, hindrances = _schema(record, original)
-    files, hindered = _changed_files(record)
+    schema, obstacles = _schema(record, original)
+    files, changed = _changed_files(record)
     versions, missing = _published_then(record, config, serving_dir or original.serving)
-    hindrances += [*hindered, *missing]
-    if hindrances and not anyway:
-        told = "\n".join(f"  - {each}" for each in hindrances)
+    obstacles += [*changed, *missing]
+    if obstacles and not anyway:
+        lines = "\n".join(f"  - {each}" for each in obstacles)
         raise UserError(
-            f"run {record.run_id} can't be trained again as it was:\n{told}\nBring back what is gone, or train with "
-            "what there is: --anyway"
+            f"run {record.run_id} can't be trained again as it was:\n{lines}\nRestore these, or replay without them: "
+            "--anyway"
         )
-    # A metadata server may know the run's results, and would serve them from its cache.
+    # A metadata server knows the run's results, which TFX would take from its cache.
     again = config.model_copy(update={"schema_path": str(schema), "metadata": MetadataConfig()})
     for version, folder in versions.items():
         shutil.copytree(folder, RunDirectory(into).serving / config.model_name / str(version))
 
-    def note(begun: RunRecord) -> None:
+    def mark_as_replay(begun: RunRecord) -> None:
         begun.replay_of = record.run_id
 
     spans = [span["span"] for span in record.spans]
@@ -128,13 +128,13 @@ def replay(
         root=into,
         overrides=record.overrides,
         debug=debug,
-        begun=note,
+        begun=mark_as_replay,
         span=str(max(spans)) if spans else "latest",
     )
     metrics = numbers(record.metrics, done.metrics)
     now = record.model_copy(update={"packages": package_versions(), "fingerprint": source_fingerprint()})
     before = environment_differences(record, now)
-    # What was read tells more than what was on disk: an older span may have come late.
+    # The files that were read, if known, rather than those on disk: an older span may have arrived since.
     before += differences(file_hashes(record), file_hashes(done)) if done.inputs else files
     return Replay(
         record.run_id, done.run_id, done.root, _verdict(metrics, tolerance), tolerance, metrics, before, done.error
@@ -156,7 +156,7 @@ def _is_close(number: Number, tolerance: float) -> bool:
 
 
 def _schema(record: RunRecord, original: RunDirectory) -> tuple[Path, list[str]]:
-    """The schema as it was, and what speaks against using it."""
+    """Return the schema of the run, and the obstacles: its copy is gone."""
     kept = [Path(record.schema_copy), original.inputs / Path(record.schema_copy).name] if record.schema_copy else []
     kept += [Path(uri) / "schema.pbtxt" for uri in record.artifacts.get("ImportSchemaGen", {}).get("schema", [])]
     for path in kept:
@@ -168,21 +168,21 @@ def _schema(record: RunRecord, original: RunDirectory) -> tuple[Path, list[str]]
 
 
 def _changed_files(record: RunRecord) -> tuple[list[Difference], list[str]]:
-    """Input files that aren't what was read: as differences, and in words."""
+    """Return the input files that changed since, as differences and as messages."""
     if not record.inputs:
-        return [], ["its record has no hashes of the input files, so nobody can tell whether they are the same"]
+        return [], ["its record has no hashes of the input files, so changes can't be detected"]
     files = [file for file in check_files(record.inputs, base_of(record.config)) if file.state != "same"]
-    words = [
-        f"{file.path or file.name}: {'not on this machine, so it was not looked at' if there else file.state}"
+    messages = [
+        f"{file.path or file.name}: {'not on this machine, so it was not checked' if there else file.state}"
         for file in files
         for there in [file.state == "unknown"]
         if not (there and file.path)
     ]
-    return [Difference(file.name, file.sha256, file.state) for file in files], words
+    return [Difference(file.name, file.sha256, file.state) for file in files], messages
 
 
 def _published_then(record: RunRecord, config: PipelineConfig, serving_dir: Path) -> tuple[dict[int, Path], list[str]]:
-    """The versions that the run compared with and went on from, and what speaks against doing without them."""
+    """Return the versions that the run compared with and started from, and the obstacles: a base model is gone."""
     compared = next((step.numbers.get("version") for step in record.steps if step.name == "LatestBlessed"), None)
     warm_start: Mapping[str, Any] = record.warm_start or {}
     base = warm_start.get("base", {}).get("version")
@@ -193,5 +193,5 @@ def _published_then(record: RunRecord, config: PipelineConfig, serving_dir: Path
         if folder is not None:
             found[version] = folder
         elif warm_start.get("used") and str(version) == str(base):
-            missing.append(f"version {version} of {config.model_name}, which training went on from, is gone")
+            missing.append(f"version {version} of {config.model_name}, which training started from, is gone")
     return found, missing

@@ -1,4 +1,4 @@
-"""The root of a pipeline's runs: where everything is, one run at a time, and the record of each run.
+"""The root folder of a pipeline's runs: layout, lock and run records.
 
 >>> root = RunDirectory(Path("runs/vowels"))
 >>> [record.run_id for record in root.records()]  # doctest: +SKIP
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 
 class StepRecord(BaseModel):
-    """What one step did: ``seconds`` of wall-clock time, and its key numbers."""
+    """The record of a step: ``seconds`` of wall-clock time and key numbers."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -45,7 +45,7 @@ class StepRecord(BaseModel):
 
 
 class RowCounts(BaseModel):
-    """Rows that ingestion read, kept, dropped as the configuration says, and set aside, by reason."""
+    """Numbers of rows that ingestion read, kept, dropped by policy, and quarantined, by reason."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -58,12 +58,11 @@ class RowCounts(BaseModel):
 class RunRecord(BaseModel):
     """The record of a run, ``runs/<run_id>.json``. Times are ISO 8601 in UTC.
 
-    ``spans`` and ``files`` are what ingestion read, with the sha256 of each file, as its record has them; ``previous``
-    the metrics of the published model on the same data; ``plan`` the decision to train and its reasons, None for a run
-    that somebody started; ``comparisons`` what the Evaluator compared the model with, each with its interval;
-    ``warm_start`` whether training went on from the published model, and why not;
-    ``schema_copy`` the schema as it was, under ``inputs/``; ``replay_of`` the run that this one trained again;
-    ``pruned`` when its artifacts were deleted.
+    ``spans`` and ``files`` are the input of ingestion with the sha256 of each file; ``previous`` the metrics of the
+    published model on the same data; ``plan`` the decision to retrain and its reasons, None for a run started by hand;
+    ``comparisons`` the Evaluator's comparisons with confidence intervals; ``warm_start`` the version that training
+    started from, or why it was refused; ``schema_copy`` the copy of the schema under ``inputs/``; ``replay_of`` the run
+    that this one replays; ``pruned`` the time when its artifacts were deleted.
     """
 
     model_config = ConfigDict(extra="ignore")
@@ -110,34 +109,34 @@ class RunRecord(BaseModel):
 
     @property
     def inputs(self) -> dict[str, dict[str, Any]]:
-        """Every file that ingestion read, by name: with `sha256` and `bytes`, and `span` where it belongs to one."""
+        """Return the files that ingestion read, by name, with `sha256`, `bytes` and, for data with spans, `span`."""
         of_spans = [{**file, "span": span["span"]} for span in self.spans for file in span.get("files", [])]
         return {file["name"]: file for file in [*self.files, *of_spans]}
 
 
 def text_hash(text: str) -> str:
-    """SHA-256 of a text, in hexadecimal."""
+    """Return the SHA-256 of a text in hexadecimal."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def timestamp(now: datetime) -> str:
-    """ISO 8601 in UTC, to the second."""
+    """Format a time as ISO 8601 in UTC, to the second."""
     return now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def check_root(root: Path) -> None:
-    """Raise ``UserError`` where a path holds what TensorFlow and Beam take for a pattern."""
+    """Raise ``UserError`` if a path has characters that TensorFlow and Beam read as a pattern."""
     special = sorted(set("*?[\\") & set(str(root)))
     if special:
         # TensorFlow's RestoreV2 looks for a model's variables by GetMatchingPaths, and finds none in such a folder.
         raise UserError(
-            f"--root {root}: holds {' and '.join(special)}, which TensorFlow and Beam take for a pattern where they "
-            "read artifacts and models. Choose a root without; the data's own folders may hold them"
+            f"--root {root}: contains {' and '.join(special)}, which TensorFlow and Beam read as a pattern in paths of "
+            "artifacts and models. Choose a root without; paths of data files may contain them"
         )
 
 
 class RunDirectory:
-    """The layout under a root, as docs/architecture.md gives it. Nothing is made before ``create``."""
+    """The layout under a root, as in docs/architecture.md. Creates nothing before ``create``."""
 
     def __init__(self, root: Path):
         self.root = root.absolute()
@@ -152,23 +151,23 @@ class RunDirectory:
         self._warned: set[str] = set()
 
     def create(self) -> None:
-        """Makes the folders; raises ``UserError`` where that is impossible."""
+        """Create the folders; raise ``UserError`` if that is impossible."""
         check_root(self.root)
         try:
             for folder in (self.artifacts, self.logs, self.runs, self.serving, self.inputs, self.work):
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(f"--root {self.root}: can't make {error.filename}: {error.strerror}") from error
+            raise UserError(f"--root {self.root}: can't create {error.filename}: {error.strerror}") from error
 
     def log_file(self, run_id: str) -> Path:
-        """Where the log lines of a run go."""
+        """Return the log file of a run."""
         return self.logs / f"{run_id}.log"
 
     def new_run_id(self, now: datetime) -> str:
-        """A run's name: the time in UTC to the microsecond, or the next free one; called with the lock held.
+        """Return a new run id: the time in UTC to the microsecond, or the next free one. Call with the lock held.
 
-        The order of the names is the order in which the runs began: where the newest run is ahead of the clock, which
-        was set back since, the name is the next one after it.
+        Ids sort in the order in which the runs began: if the newest run is ahead of the clock, which was set back
+        since, the id is the next one after it.
         """
         newest = next(reversed(self._names()), "")
         with suppress(ValueError):
@@ -178,7 +177,7 @@ class RunDirectory:
         return name
 
     def keep_input(self, path: Path) -> Path:
-        """Copies an input under a name made of its content, because TFX caches by path and not by content."""
+        """Copy an input to a name with a hash of its content, because TFX caches by path and not by content."""
         content = path.read_bytes()
         kept = self.inputs / f"{path.stem}-{hashlib.sha256(content).hexdigest()[:12]}{path.suffix}"
         if not kept.exists():
@@ -187,11 +186,11 @@ class RunDirectory:
 
     @contextmanager
     def locked(self, what: str = "a run", *, model: str | None = None) -> Iterator[None]:
-        """Holds the root for one run; raises ``BusyError`` where another process does.
+        """Lock the root for one run; raise ``BusyError`` if another process holds the lock.
 
         Args:
-            what: holds it, for who finds it held.
-            model: that is going to be published: its folder is held as well, which other roots may publish to, too.
+            what: name of the holder, for the message of other processes.
+            model: name of the model to publish; its folder is locked as well, since other roots may publish to it.
         """
         advice = "One run at a time under a root: wait for it, or use another"
         with ExitStack() as held:
@@ -204,38 +203,38 @@ class RunDirectory:
             yield
 
     def write(self, record: RunRecord) -> None:
-        """Writes the record of a run."""
+        """Write the record of a run."""
         write_atomically(self._file(record.run_id), record.model_dump_json(indent=1) + "\n")
 
     def record(self, run: str) -> RunRecord:
-        """The record of a run, by its id, an unambiguous beginning of it, or ``latest``; else ``UserError``.
+        """Return the record of a run by its id, an unambiguous prefix, or ``latest``; raise ``UserError`` otherwise.
 
-        ``latest`` is the newest that can be read.
+        ``latest`` is the newest readable one.
         """
         names = self._names()
         if run == "latest":
             for name in reversed(names):
                 if (record := self._readable(name)) is not None:
-                    return _as_it_is(record)
+                    return _with_actual_status(record)
         if not names or run == "latest":
-            raise UserError(f"{self.root}: no runs here. Name another root with --root")
+            raise UserError(f"{self.root}: no runs here. Give another root with --root")
         matches = [name for name in names if name.startswith(run)]
         if run in matches:
             matches = [run]
         if not matches:
-            raise UserError(f"run {run}: not under {self.root}. The last runs are {', '.join(names[-3:])}")
+            raise UserError(f"run {run}: not found under {self.root}. The last runs are {', '.join(names[-3:])}")
         if len(matches) > 1:
-            raise UserError(f"run {run}: fits {len(matches)} runs: {', '.join(matches[-5:])}. Give more of the id")
-        return _as_it_is(self._read(self._file(matches[0])))
+            raise UserError(f"run {run}: matches {len(matches)} runs: {', '.join(matches[-5:])}. Give a longer prefix")
+        return _with_actual_status(self._read(self._file(matches[0])))
 
     def records(self) -> list[RunRecord]:
-        """All records under this root that can be read, oldest first; the others are named in a warning, once."""
-        return [_as_it_is(record) for name in self._names() if (record := self._readable(name)) is not None]
+        """Return all readable records, oldest first; log a warning for each of the others, once."""
+        return [_with_actual_status(record) for name in self._names() if (record := self._readable(name)) is not None]
 
     def close_killed(self) -> None:
-        """Marks runs that say `running` as killed; called with the lock held, which a run holds as long as it goes on.
+        """Mark runs with status `running` as killed. Call with the lock held, which a run holds until its end.
 
-        So it doesn't matter that a container has another host name each time, or always the same process id.
+        So neither host names, which change with each container, nor process ids, which may repeat, matter.
         """
         for name in self._names():
             record = self._readable(name)
@@ -243,17 +242,17 @@ class RunDirectory:
                 self.write(_killed(record))
 
     def _names(self) -> list[str]:
-        """The ids of all runs, oldest first."""
+        """Return the ids of all runs, oldest first."""
         return sorted(path.stem for path in self.runs.glob("[!.]*.json"))
 
     def _readable(self, run_id: str) -> RunRecord | None:
-        """A record, or None, and a warning, where it can't be read: a machine that went down may leave it torn."""
+        """Return a record; None, and log a warning, if it can't be read: a crash of the machine may truncate it."""
         try:
             return self._read(self._file(run_id))
         except UserError as error:
             if run_id not in self._warned:
                 self._warned.add(run_id)
-                logger.warning("WARNING: %s. This run is left out; delete the file, or put back a copy", error)
+                logger.warning("WARNING: %s. This run is ignored; delete the file, or restore a copy", error)
             return None
 
     def _file(self, run_id: str) -> Path:
@@ -267,12 +266,12 @@ class RunDirectory:
             raise UserError(f"{path}: can't be read: {error.strerror}") from error
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
-            what = "it is empty" if not content else "".join(f"{key}: " for key in first["loc"]) + first["msg"]
-            raise UserError(f"{path}: not the record of a run: {what}") from error
+            what = "the file is empty" if not content else "".join(f"{key}: " for key in first["loc"]) + first["msg"]
+            raise UserError(f"{path}: not a run record: {what}") from error
 
 
-def _as_it_is(record: RunRecord) -> RunRecord:
-    """A record that says `running`, and whose process is gone, is that of a killed run."""
+def _with_actual_status(record: RunRecord) -> RunRecord:
+    """Return a record with status `killed` if it says `running` but its process is gone."""
     if record.status == "running" and record.host == socket.gethostname() and not _alive(record.pid):
         return _killed(record)
     return record
@@ -282,7 +281,7 @@ def _killed(record: RunRecord) -> RunRecord:
     steps = [
         step.model_copy(update={"status": "interrupted"}) if step.status == "running" else step for step in record.steps
     ]
-    note = "the process ended without a word (killed, or the machine went down); run it again to go on"
+    note = "the process was killed, or the machine went down; run it again to resume"
     return record.model_copy(update={"status": "killed", "steps": steps, "error": note})
 
 

@@ -1,4 +1,4 @@
-"""One run of a configuration on this machine: root, lock, log, live record on the terminal, record on disk.
+"""Run a configuration once on this machine: lock, log, live progress, run record.
 
     >>> record = run_config(config, config_path=path, root=Path("runs/vowels"))  # doctest: +SKIP
     >>> record.status, record.published_path  # doctest: +SKIP
@@ -44,11 +44,11 @@ from noisy_gru.pipeline.runs.step_errors import error_message, is_expected
 if TYPE_CHECKING:
     from noisy_gru.pipeline.runs.local_runner import StepResult
 
-_INTERRUPTED = "interrupted; run it again to go on from the last finished step"
+_INTERRUPTED = "interrupted; run it again to resume after the last finished step"
 
 
 def default_root(config: PipelineConfig) -> Path:
-    """Where runs go unless ``--root`` says otherwise."""
+    """Return the default of ``--root``."""
     return Path("runs") / config.name
 
 
@@ -66,26 +66,26 @@ def run_config(
     held: RunDirectory | None = None,
     begun: Callable[[RunRecord], None] = lambda record: None,
 ) -> RunRecord:
-    """Runs a configuration once. What goes wrong in a step is in the record, not raised.
+    """Run a configuration once. Errors of steps are in the record, not raised.
 
     Args:
-        config: as ``load_config`` gives it.
-        config_path: the file it came from, for the record.
-        root: where everything of the run goes.
-        overrides: the ``--set`` values that are already in ``config``, for the record.
-        span: the newest span to read: ``latest``, a number, or a date.
-        on_stdout: whether the live record goes to standard output; otherwise to standard error.
-        debug: whether the traceback of what went wrong is shown, too.
-        now: the clock.
-        plan: the decision to train, for the record.
-        held: the root, where the caller holds its lock already.
-        begun: is called with the record once it is on disk, before the first step.
+        config: configuration from ``load_config``.
+        config_path: its file, for the record.
+        root: root of the runs.
+        overrides: ``--set`` values that ``config`` holds already, for the record.
+        span: newest span to read: ``latest``, a number, or a date.
+        on_stdout: whether live progress goes to standard output; otherwise to standard error.
+        debug: whether to print the traceback of an error.
+        now: clock.
+        plan: the decision to retrain, for the record.
+        held: the root, if the caller holds its lock already.
+        begun: called with the record once it is on disk, before the first step.
 
     Returns:
-        The record, with the status `succeeded`, `refused`, `failed` or `interrupted`; also in ``runs/<run_id>.json``.
+        The record, with status `succeeded`, `refused`, `failed` or `interrupted`; also in ``runs/<run_id>.json``.
 
     Raises:
-        UserError: the run could not begin: TFX is not installed, the root is in use or can't be written, or Beam's
+        UserError: the run can't begin: TFX is not installed, the root is in use or can't be written, or Beam's
             runner can't be used here.
     """
     require("tfx", "noisy-gru run")
@@ -95,18 +95,18 @@ def run_config(
     directory = held or RunDirectory(root)
     directory.create()
     lock = nullcontext() if held else directory.locked(model=config.model_name)
-    # Only its steps are interrupted: the record is begun and closed whole.
-    with deferred_signals(signal.SIGTERM, signal.SIGINT) as signals, signals.held(), lock:
+    # Only steps are interrupted: beginning and closing the record is not.
+    with deferred_signals(signal.SIGTERM, signal.SIGINT) as signals, signals.deferring(), lock:
         directory.close_killed()
         run = _Run(config, config_path, directory, overrides, now, debug, plan, span, signals)
         begun(run.record)
         with output_to(directory.log_file(run.record.run_id)) as (out, err):
-            run.go(LiveProgress(out if on_stdout else err))
+            run.execute(LiveProgress(out if on_stdout else err))
         return run.record
 
 
 class _Run:
-    """The record of one run while it grows; the runner's observer."""
+    """One run and its growing record; observes the runner."""
 
     def __init__(
         self,
@@ -151,8 +151,8 @@ class _Run:
         self._total = 0
         directory.write(self.record)
 
-    def go(self, live: LiveProgress) -> None:
-        """Runs all steps; afterwards the record is closed and written, whatever happened."""
+    def execute(self, live: LiveProgress) -> None:
+        """Run all steps; then close and write the record, whatever happened."""
         self._live = live
         record = self.record
         live.line(f"[bold]{record.pipeline}[/]  run {record.run_id}")
@@ -160,19 +160,19 @@ class _Run:
         logging.getLogger(LOGGER).addHandler(handler)
         try:
             with self._signals.raising(until_it_ends=True):
-                self._execute()
+                self._run_steps()
         except KeyboardInterrupt:
-            self._signals.hold()
+            self._signals.defer()
             self._close("interrupted", _INTERRUPTED)
         except Exception as error:
-            self._signals.hold()
+            self._signals.defer()
             logging.getLogger(__name__).exception("the run failed")
             if self._signals.received:
-                # Libraries make other exceptions of a KeyboardInterrupt.
+                # Libraries turn a KeyboardInterrupt into other exceptions.
                 self._close("interrupted", _INTERRUPTED)
             else:
-                story = "" if is_expected(error) else "\n(unexpected; the log has the whole story)"
-                self._close("failed", f"{error_message(error)}{story}")
+                hint = "" if is_expected(error) else "\n(unexpected error; the log has the traceback)"
+                self._close("failed", f"{error_message(error)}{hint}")
             if self._debug:
                 traceback.print_exception(error, file=live.console.file)
         else:
@@ -182,7 +182,7 @@ class _Run:
             live.stop()
         _closing_lines(record, live)
 
-    def _execute(self) -> None:
+    def _run_steps(self) -> None:
         self._check_published()
         self._live.started("loading TFX", 0, 0)
         from noisy_gru.pipeline.build import build_pipeline
@@ -212,7 +212,7 @@ class _Run:
             LocalRunner(self.record.run_id, self).run(pipeline)
 
     def _check_published(self) -> None:
-        """Before anything is done, as training with a damaged version at the end of it would be for nothing."""
+        """Check the published versions first: a damaged one would make the training useless."""
         from rich.markup import escape
 
         from noisy_gru.registry.integrity import check_served
@@ -222,9 +222,9 @@ class _Run:
             self._live.line(f"[yellow]WARNING[/] {escape(note)}")
 
     def started(self, name: str, number: int, total: int) -> None:
-        """A step starts: the observer's part."""
+        """Record the start of a step (``Observer``)."""
         if self._signals.received:
-            # The step before swallowed the KeyboardInterrupt.
+            # The previous step swallowed the KeyboardInterrupt.
             raise KeyboardInterrupt
         self._step_began = time.monotonic()
         self.record.steps.append(StepRecord(name=name))
@@ -232,7 +232,7 @@ class _Run:
         self._live.started(name, number, total)
 
     def finished(self, result: StepResult) -> None:
-        """A step ended well: its artifacts tell the key numbers."""
+        """Record a successful step with the key numbers of its artifacts (``Observer``)."""
         from noisy_gru.pipeline.runs.step_report import report
 
         report(result, self.record)
@@ -253,8 +253,8 @@ class _Run:
         try:
             self._directory.write(record)
         except OSError as problem:
-            # A full disk, perhaps, which is why it failed: how it ended is told all the same.
-            self._live.line(f"WARNING: the record can't be written: {problem.strerror}")
+            # The disk may be full, which may be why the run failed: its end is printed all the same.
+            self._live.line(f"WARNING: the run record can't be written: {problem.strerror}")
 
 
 def _closing_lines(record: RunRecord, live: LiveProgress) -> None:

@@ -1,4 +1,4 @@
-"""What an exception of a step says to a person: the words of the UserError at its root, wherever they come from."""
+"""Turn exceptions of steps into messages: that of the UserError at the root, and remedies for a full disk."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Iterator
 
 from noisy_gru.schema.errors import UserError
 
-# Beam tells of an exception in a worker as text: the type, the message, and the stage.
+# Beam reports an exception of a worker as text: type, message and stage.
 _IN_BEAM = re.compile(r"noisy_gru\.[\w.]*\.(\w*Error): (.*?)(?: \[while running |\Z)", re.DOTALL)
 
-# A job server tells of a job that failed with the whole traceback; the last exception in it is the cause.
+# A job server reports a failed job with the whole traceback; the last exception in it is the cause.
 _JOB_FAILED = re.compile(r"Pipeline \S+ failed in state \w+: ")
 _CAUSE = re.compile(r"^[\w.]*(?:Error|Exception)\b.*", re.MULTILINE)
 _RPC_DETAILS = re.compile(r'^\s*details = "(.*)"', re.MULTILINE)
 
-# What the system, TensorFlow and SQLite, below ML Metadata, say where nothing can be written.
-_NO_PLACE = re.compile(r"No space left on device|Disk quota exceeded|database or disk is full")
+# Messages of the system, TensorFlow and SQLite for a disk that can't be written.
+_NO_SPACE = re.compile(r"No space left on device|Disk quota exceeded|database or disk is full")
 _READ_ONLY = re.compile(r"Read-only file system|attempt to write a readonly database")
 
 
@@ -27,15 +27,15 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def error_message(error: Exception) -> str:
-    """The message for a person: that of the UserError at the root of it, if there is one."""
+    """Return the message of an exception: that of the UserError at its root, if there is one."""
     for each in _chain(error):
         if isinstance(each, UserError):
             return str(each)
-    told = _IN_BEAM.search(str(error))
-    if told:
-        return told.group(2).strip()
-    if (refused := _disk(error)) is not None:
-        return f"{refused} ({type(error).__name__}: {error})"
+    in_beam = _IN_BEAM.search(str(error))
+    if in_beam:
+        return in_beam.group(2).strip()
+    if (problem := _disk_problem(error)) is not None:
+        return f"{problem} ({type(error).__name__}: {error})"
     if _JOB_FAILED.match(str(error)):
         causes = _RPC_DETAILS.findall(str(error)) or _CAUSE.findall(str(error)) or [str(error)]
         return f"the job failed on the job server: {causes[-1]}"
@@ -43,17 +43,17 @@ def error_message(error: Exception) -> str:
 
 
 def is_expected(error: Exception) -> bool:
-    """Whether there is a UserError at the root of it."""
+    """Return whether an exception is due to the user or the disk, so that its traceback is of no use."""
     if any(isinstance(each, UserError) for each in _chain(error)):
         return True
-    return _IN_BEAM.search(str(error)) is not None or _disk(error) is not None
+    return _IN_BEAM.search(str(error)) is not None or _disk_problem(error) is not None
 
 
-def _disk(error: Exception) -> str | None:
-    """What a disk refuses, and what to do; None if it is something else."""
-    told = " ".join(map(str, _chain(error)))
-    if _NO_PLACE.search(told):
-        return "the disk is full: make room, then run it again; it goes on from the last finished step"
-    if _READ_ONLY.search(told):
-        return "the disk can't be written: mount it for writing, then run it again"
+def _disk_problem(error: Exception) -> str | None:
+    """Return the problem of the disk and its remedy; None for other errors."""
+    messages = " ".join(map(str, _chain(error)))
+    if _NO_SPACE.search(messages):
+        return "the disk is full: free some space, then run it again; it resumes after the last finished step"
+    if _READ_ONLY.search(messages):
+        return "the disk is read-only: mount it for writing, then run it again"
     return None

@@ -1,6 +1,6 @@
-"""The key numbers of a finished step, read from its artifacts, in the record of the run and as one line of text.
+"""Read the key numbers of a finished step from its artifacts, into the run record and one line of text.
 
-A cached step's artifacts are those of an earlier run, so its numbers are there, too.
+A cached step has the artifacts of an earlier run, and so its numbers.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _METRICS_SHOWN = 4
 
 
 def report(result: StepResult, record: RunRecord) -> None:
-    """Closes the running step of a record, the last one, with the time, status and numbers of its result."""
+    """Complete the running step of a record, the last one, with duration, status and numbers of its result."""
     summary, numbers = "", {}
     reader = _READERS.get(result.name)
     if reader is not None and result.outputs:
@@ -48,31 +48,31 @@ def _json(output: StepOutput, name: str) -> dict[str, Any]:
 
 
 def _ingestion(outputs: Outputs, record: RunRecord) -> Report:
-    told = _json(_one(outputs, "ingestion_report"), "ingestion_report.json")
-    rows, sequences = told["rows"], told["sequences"]
+    ingestion = _json(_one(outputs, "ingestion_report"), "ingestion_report.json")
+    rows, sequences = ingestion["rows"], ingestion["sequences"]
     reasons = {what: {k: v for k, v in rows[what].items() if k != "total"} for what in ("dropped", "quarantined")}
     record.rows = RowCounts(read=rows["read"], kept=rows["kept"], **reasons)
     record.sequences = sequences["by_split"]
-    record.spans = told.get("spans", [])
+    record.spans = ingestion.get("spans", [])
     # The hashes; a record of an earlier release has the files' numbers of rows there.
-    record.files = told["files"] if isinstance(told.get("files"), list) else []
+    record.files = ingestion["files"] if isinstance(ingestion.get("files"), list) else []
     splits = ", ".join(f"{split} {count:,}" for split, count in record.sequences.items())
     set_aside = f"{rows['quarantined']['total']:,} quarantined" if rows["quarantined"]["total"] else ""
     dropped = f"{rows['dropped']['total']:,} dropped" if rows["dropped"]["total"] else ""
     text = f"{rows['read']:,} rows, {', '.join(filter(None, (set_aside, dropped))) or 'all kept'}; sequences: {splits}"
-    spans = _spans_read(record.spans, told.get("window"))
-    rounded = "".join(f"; {finding}" for finding in told.get("precision", []))
+    spans = _spans_read(record.spans, ingestion.get("window"))
+    rounded = "".join(f"; {finding}" for finding in ingestion.get("precision", []))
     return f"{spans}{text}{rounded}", {"rows": rows, "sequences": sequences}
 
 
 def _spans_read(spans: list[dict[str, Any]], window: dict[str, Any] | None) -> str:
-    """Which spans, and what is odd about the window: gaps in it, or fewer spans than it asks for."""
+    """Format the spans read, with gaps and missing spans of the window."""
     if not spans or window is None:
         return ""
     text = format_spans([span["span"] for span in spans])
     odd = [f"no {window['gaps']}"] if window["gaps"] else []
     if window["asked"] is not None and window["asked"] > window["read"]:
-        odd.append(f"{window['read']} of {window['asked']} asked for")
+        odd.append(f"{window['read']} of {window['asked']} requested")
     noun, remark = "span" if len(spans) == 1 else "spans", f" ({', '.join(odd)})" if odd else ""
     return f"{noun} {text}{remark}: "
 
@@ -82,21 +82,21 @@ def _anomalies(outputs: Outputs, record: RunRecord) -> Report:
 
 
 def _training(outputs: Outputs, record: RunRecord) -> Report:
-    told = _json(_one(outputs, "model_run"), "training.json")
-    final = {name: value for name, value in told["final"].items() if name not in ("epoch", "learning_rate")}
+    training = _json(_one(outputs, "model_run"), "training.json")
+    final = {name: value for name, value in training["final"].items() if name not in ("epoch", "learning_rate")}
     shown = "  ".join(f"{name} {value:.4g}" for name, value in list(final.items())[:_METRICS_SHOWN])
-    text = f"{told['epochs']} epochs, best {told['best_epoch']}: {shown}; {told['parameters']:,} parameters"
-    record.warm_start = told.get("warm_start")
+    text = f"{training['epochs']} epochs, best {training['best_epoch']}: {shown}; {training['parameters']:,} parameters"
+    record.warm_start = training.get("warm_start")
     text += _started(record.warm_start)
-    return text, {key: told[key] for key in ("epochs", "best_epoch", "parameters", "seed")} | {"final": final}
+    return text, {key: training[key] for key in ("epochs", "best_epoch", "parameters", "seed")} | {"final": final}
 
 
 def _started(warm_start: dict[str, Any] | None) -> str:
-    """Where a training started from, after the rest of its line; nothing if it was not asked to start from a model."""
+    """Format the model that training started from; empty without a warm start."""
     if warm_start is None:
         return ""
     if not warm_start["used"]:
-        return f"; started anew: {'; '.join(warm_start['reasons'])}"
+        return f"; started with new weights: {'; '.join(warm_start['reasons'])}"
     version = warm_start["base"].get("version")
     proof = warm_start["proof"]
     proved = f" ({proof['monitor']} {proof['warm']:.4g}, with new weights {proof['cold']:.4g})" if proof else ""
@@ -131,7 +131,7 @@ def _evaluation(outputs: Outputs, record: RunRecord) -> Report:
         for name, value in list(shown.items())[:_METRICS_SHOWN]
     )
     verdict = "passed" if found.blessed else f"REFUSED: {'; '.join(found.reasons)}"
-    beside = [f"{len(found.warnings)} to be seen that decide nothing (runs show)"] if found.warnings else []
+    beside = [f"{len(found.warnings)} warnings (runs show)"] if found.warnings else []
     numbers = {"blessed": found.blessed, "metrics": found.metrics, "baseline": found.baseline}
     return "; ".join([text, verdict, *beside]), numbers
 
@@ -161,7 +161,7 @@ def _publishing(outputs: Outputs, record: RunRecord) -> Report:
     if properties.get("pushed") != 1:
         record.blessed = False
         reason = str(properties.get("reason", "not published"))
-        # The steps that refused it have said why.
+        # The steps that refused it have given their reasons.
         record.refusals = record.refusals or [f"Pusher: {reason.removeprefix('not published: ')}"]
         return reason, {"published": False}
     record.blessed = True

@@ -190,8 +190,8 @@ def test_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     ("text", "status", "found"),
     [
         ("echo 27.1.0", "ok", "engine 27.1.0"),
-        ("echo 'Cannot connect to the Docker daemon.' >&2; exit 1", "note", "the client only: Cannot connect"),
-        ("exit 1", "note", "the client only: no reason given"),
+        ("echo 'Cannot connect to the Docker daemon.' >&2; exit 1", "note", "client only: Cannot connect"),
+        ("exit 1", "note", "client only: no reason given"),
     ],
 )
 def test_docker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str, status: str, found: str) -> None:

@@ -34,7 +34,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "data" / "2026-07-05.part").mkdir()
     monkeypatch.chdir(tmp_path)
     proposal = propose(["data/{YYYY}-{MM}-{DD}/*.csv"], out=Path("model"))
-    assert "read: 720 rows of 180 sequences" in proposal.told[0]
+    assert "read: 720 rows of 180 sequences" in proposal.guesses[0]
     proposal.write(Path("model"))
     return tmp_path / "model" / "config.yaml"
 
@@ -101,7 +101,7 @@ def test_init_refuses_what_is_no_span(config: Path, patterns: list[str]) -> None
         ([], None, ""),
         ([4], {"asked": 1, "read": 1, "gaps": ""}, "span 4: "),
         ([3, 4, 6], {"asked": 3, "read": 3, "gaps": "5"}, "spans 3-4,6 (no 5): "),
-        ([3, 4, 6], {"asked": 9, "read": 3, "gaps": "5"}, "spans 3-4,6 (no 5, 3 of 9 asked for): "),
+        ([3, 4, 6], {"asked": 9, "read": 3, "gaps": "5"}, "spans 3-4,6 (no 5, 3 of 9 requested): "),
         ([3, 4], {"asked": None, "read": 2, "gaps": ""}, "spans 3-4: "),
     ],
 )

@@ -55,8 +55,8 @@ def test_help_explains_and_lists_exit_codes():
     text = " ".join(noisy_gru("--help").stdout.split())
     for command in ("init", "validate", "run", "predict", "runs", "retrain", "doctor"):
         assert f" {command} " in text
-    assert "3 run: trained, but the model was refused" in text
-    assert "75 another run goes on" in text
+    assert "3 run: the model was trained but refused" in text
+    assert "75 another run is in progress" in text
     assert "130 interrupted" in text
 
 
@@ -64,7 +64,7 @@ def test_help_explains_and_lists_exit_codes():
 def test_the_examples_are_valid(config):
     result = call("validate", config)
     assert result.exit_code == 0, result.output
-    assert result.output.endswith(f"{config}: fine\n")
+    assert result.output.endswith(f"{config}: valid\n")
 
 
 @pytest.mark.parametrize(

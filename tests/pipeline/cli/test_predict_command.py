@@ -168,7 +168,7 @@ def test_a_version_that_is_taken_away_while_it_is_read_is_not_missed(served, con
     (model_dir / "removed-5").rename(model_dir / "5")
     done = predict(config, rows, "--root", root, "--version", 5)
     assert done.exit_code == EXIT_FAILED
-    assert done.stderr.startswith(f"error: {model_dir}: no version 5; there are 6")
+    assert done.stderr.startswith(f"error: {model_dir}: expected a published version, found 5; versions here: 6")
 
 
 def test_a_model_that_no_server_loads_is_an_error_and_not_asked_for_again(served, config, rows, tmp_path):

@@ -73,7 +73,7 @@ def test_back_and_forth(root):
     shown = call("runs", "show", "latest", "--root", root).output
     assert f"published    {root}/serving/pumps/200\nnow          withdrawn on " in shown
     assert ": too many alarms\n" in shown
-    assert "now          in place as stable and canary" in call("runs", "show", "20260101", "--root", root).output
+    assert "now          published as stable and canary" in call("runs", "show", "20260101", "--root", root).output
     states = json.loads(call("runs", "list", "--root", root, "--json").output)
     assert [(run["version"], run["version_state"]) for run in states] == [(100, "published"), (200, "withdrawn")]
     assert json.loads(call("runs", "show", "latest", "--root", root, "--json").output)["version_state"] == "withdrawn"
@@ -117,14 +117,14 @@ def test_which_model_is_meant(root, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     done = call("runs", "rollback")
     assert done.exit_code == EXIT_FAILED
-    assert f"no published model in {tmp_path / 'runs'}. Name the root of its runs with --root" in done.output
+    assert f"no published model in {tmp_path / 'runs'}. Give the root of its runs with --root" in done.output
     (tmp_path / "runs").mkdir()
     root.rename(tmp_path / "runs" / "pumps")
     assert call("runs", "rollback").output == "pumps: version 200 is withdrawn; version 100 is current\n"
     run_that_published(tmp_path / "runs" / "valves", 100, model="valves")
     run_that_published(tmp_path / "runs" / "valves", 200, model="valves")
     done = call("runs", "rollback")
-    assert "several published models: runs/pumps/serving/pumps, runs/valves/serving/valves. Name one" in done.output
+    assert "found several: runs/pumps/serving/pumps, runs/valves/serving/valves. Choose one" in done.output
     assert call("runs", "rollback", "--model", "valves").exit_code == 0
     serving = tmp_path / "runs" / "valves" / "serving"
     assert call("runs", "restore", 200, "--serving-dir", serving).output.startswith("valves: version 200 is back")
@@ -147,4 +147,4 @@ def test_a_run_whose_version_is_gone(root):
         child.unlink()
     (root / "serving" / "pumps" / "200").rmdir()
     assert "200 (gone)" in call("runs", "list", "--root", root).output
-    assert "not there any more, without a record of it" in call("runs", "show", "latest", "--root", root).output
+    assert "gone, without a record of its removal" in call("runs", "show", "latest", "--root", root).output

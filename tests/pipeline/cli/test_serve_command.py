@@ -97,7 +97,7 @@ def test_the_stand_in_says_what_it_is_and_its_lines_work(root: Path) -> None:
     try:
         assert process.stdout is not None
         lines = []
-        while not lines or "Ctrl-C ends it" not in lines[-1]:
+        while not lines or "Stop it with Ctrl-C" not in lines[-1]:
             lines.append(process.stdout.readline())
             assert lines[-1], f"it ended: {lines}"
         told = "".join(lines)

@@ -131,7 +131,7 @@ def test_bad_overrides(write, override, told):
         (GOOD + "splits: {by: entity, eval: 0.6, test: 0.5}\n", "line 13: splits: eval (0.6) and test (0.5) leave"),
         (GOOD + "evaluation: {thresholds: {accuracy: {}}}\n", "a threshold needs min, max or both"),
         (GOOD + "training: {learning_rate: .inf}\n", "training.learning_rate: expected a finite number, found inf"),
-        (GOOD + "splits: {by: entity, eval: 0}\n", "training.early_stopping needs an eval split: give splits.eval"),
+        (GOOD + "splits: {by: entity, eval: 0}\n", "training.early_stopping needs an eval split: set splits.eval"),
         (GOOD + "tuner: {enabled: true, learning_rates: []}\n", "learning_rates must not be empty"),
     ],
 )

@@ -79,7 +79,7 @@ def test_weather(tmp_path):
     assert config.model.target == "difference"
     text = (tmp_path / "config.yaml").read_text()
     assert text.count("{calendar: hour_of_day}") == 1
-    assert "NOT SURE" in text
+    assert "UNCERTAIN" in text
     assert "# numeric feature; seen: 0 to 1048.36, 4 missing" in (tmp_path / "schema.pbtxt").read_text()
 
 
@@ -99,9 +99,9 @@ def test_parquet_with_splits_by_column_and_odd_columns(tmp_path):
         ("mode", "categorical"),
     ]
     text = (tmp_path / "out" / "config.yaml").read_text()
-    assert "# left out: note (text that hardly repeats)" in text
-    assert "# left out: empty (one value only, or none)" in text
-    assert "# left out: site (the same in all rows of a pump_run" in text
+    assert "# left out: note (text with few repeated values)" in text
+    assert "# left out: empty (at most one value)" in text
+    assert "# left out: site (constant within a pump_run" in text
     assert config.name == "out"
 
 
@@ -208,7 +208,7 @@ def test_an_offset_is_proposed_where_float32_needs_it(tmp_path):
         ({"time": "mode"}, "--time mode: expected numbers or ISO timestamps"),
         (
             {"task": "classification", "targets": ["pressure"]},
-            "--target pressure: classification needs one column that never changes",
+            "--target pressure: classification needs one label, a column that never changes",
         ),
     ],
 )
@@ -256,7 +256,7 @@ def test_rows_that_cannot_be_used_are_named(tmp_path, monkeypatch):
     lines[50] += ",extra"
     lines[60] = '"' + lines[60]
     Path("rows.csv").write_text("\n".join(lines))
-    told = "\n".join(propose(["rows.csv"], out=Path("out")).told)
+    told = "\n".join(propose(["rows.csv"], out=Path("out")).guesses)
     assert "2 unparsable_value" in told
     assert "rows.csv, row 50: expected 5 cells, received 6" in told
     assert 'rows.csv, row 60: a quote (") opens a cell' in told
@@ -265,7 +265,7 @@ def test_rows_that_cannot_be_used_are_named(tmp_path, monkeypatch):
 def test_what_is_no_table_is_told_what_it_is(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("part.csv").mkdir()
-    with pytest.raises(ConfigError, match=r"part\.csv is a folder\. Name the files in it: part\.csv/\*\.csv"):
+    with pytest.raises(ConfigError, match=r"part\.csv is a folder\. Give the files in it: part\.csv/\*\.csv"):
         propose(["*.csv"], out=Path("out"))
     Path("rows.csv").write_bytes(gzip.compress(table().to_csv(index=False).encode()))
     with pytest.raises(DataError, match=r"rows\.csv: expected CSV in UTF-8, received gzip"):
@@ -313,7 +313,7 @@ def test_the_command_never_overwrites_unless_forced(tmp_path):
     (tmp_path / "new" / "config.yaml").write_text("mine")
     again = CliRunner().invoke(app, arguments)
     assert again.exit_code == EXIT_CONFIG
-    assert "there already. Choose another --out, or overwrite with --force" in again.output
+    assert "already exists. Choose another --out, or overwrite with --force" in again.output
     assert (tmp_path / "new" / "config.yaml").read_text() == "mine"
     assert CliRunner().invoke(app, [*arguments, "--force"]).exit_code == 0
 

@@ -115,8 +115,8 @@ def test_a_webhook_that_never_answers():
 @pytest.mark.parametrize(
     ("hook", "words"),
     [
-        ({"url_env": "NO_SUCH_URL"}, "expected the URL in the environment variable NO_SUCH_URL, which is not set"),
-        ({"url": "http://127.0.0.1:1", "secret_env": "NO_SUCH_SECRET"}, "NO_SUCH_SECRET, which is not set; nothing is"),
+        ({"url_env": "NO_SUCH_URL"}, "expected its URL in the environment variable NO_SUCH_URL, which is not set"),
+        ({"url": "http://127.0.0.1:1", "secret_env": "NO_SUCH_SECRET"}, "NO_SUCH_SECRET, which is not set; nothing"),
     ],
 )
 def test_variables_that_are_not_set(hook, words):
@@ -162,7 +162,7 @@ def test_a_command_is_given_the_content_and_the_environment(tmp_path: Path):
 def test_a_command_that_fails_is_told_with_what_it_said():
     argv = python("import sys; print('no mail today'); sys.exit(7)")
     (told,) = notify(config(command={"argv": argv}), "failure", CONTENT)
-    assert told.error == f"{sys.executable}: ended with 7: no mail today"
+    assert told.error == f"{sys.executable}: exited with code 7: no mail today"
 
 
 def test_a_command_that_is_not_there():
@@ -174,7 +174,7 @@ def test_a_command_that_hangs_is_killed_with_what_it_started():
     # The grandchild holds standard output, which a pipe would wait for.
     code = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(600)'])"
     (told,) = notify(config(command={"argv": python(code), "timeout": "1s"}), "failure", CONTENT)
-    assert told.error is not None and "killed, as it took longer than 1s" in told.error
+    assert told.error is not None and "killed because it took longer than 1s" in told.error
 
 
 def test_one_hook_that_fails_does_not_keep_the_other(server):

@@ -51,7 +51,7 @@ class Bench:
         self.asked: list[dict[str, Any]] = []
         self.ran: list[dict[str, Any]] = []
         self.told: list[tuple[str, dict[str, Any]]] = []
-        self.said: list[str] = []
+        self.logged: list[str] = []
         self.during: Any = lambda: None
 
     def planner(self, config: PipelineConfig, **options: Any) -> RetrainPlan:
@@ -87,12 +87,12 @@ class Bench:
         held.write(record)
         return record
 
-    def teller(self, hooks: Any, event: str, content: dict[str, Any]) -> list[Delivery]:
+    def notifier(self, hooks: Any, event: str, content: dict[str, Any]) -> list[Delivery]:
         self.told.append((event, content))
         return [Delivery("webhook", self.hook_error)]
 
     def options(self) -> dict[str, Any]:
-        return {"root": self.root, "now": lambda: NOW, "teller": self.teller, "say": self.said.append}
+        return {"root": self.root, "now": lambda: NOW, "notifier": self.notifier, "log": self.logged.append}
 
     def retrain(self, **options: Any) -> Any:
         return retrain_once(
@@ -192,7 +192,9 @@ def test_a_hook_that_fails_is_told_of_and_changes_nothing(bench):
     done = bench.retrain()
     assert done.outcome == "published"
     assert done.notified == (Delivery("webhook", "webhook at example: HTTP 500"),)
-    assert bench.said[-1].startswith("WARNING: retraining.notify: nobody was told of this success: webhook at example")
+    assert bench.logged[-1].startswith(
+        "WARNING: retraining.notify: the success notification was not delivered: webhook"
+    )
 
 
 def test_a_stop_while_hooks_are_told_changes_nothing(bench):
@@ -200,10 +202,10 @@ def test_a_stop_while_hooks_are_told_changes_nothing(bench):
         os.kill(os.getpid(), signal.SIGTERM)
         raise AssertionError("the signal did not arrive")
 
-    done = bench.retrain(teller=stop)
+    done = bench.retrain(notifier=stop)
     assert (done.outcome, done.notified) == ("published", ())
     assert [each[0] for each in bench.attempts()] == ["started", "published"]
-    assert "interrupted while the hooks were told" in bench.said[-1]
+    assert "interrupted during the notifications" in bench.logged[-1]
 
 
 def test_a_sigterm_while_it_is_planned(bench):
@@ -294,7 +296,7 @@ def test_what_was_killed_is_recorded_told_and_gone_on_with_once(bench):
         ("failure", "run-000"),
         ("success", "run-001"),
     ]
-    assert "the process ended without a word" in bench.told[0][1]["error"]
+    assert "the process was killed" in bench.told[0][1]["error"]
     assert bench.told[0][1]["decision"] == json.loads(DUE.to_json())
     assert RunDirectory(bench.root).record("run-000").status == "killed"
 
@@ -359,11 +361,11 @@ def test_one_at_a_time_for_a_model_that_two_roots_publish(bench, tmp_path):
 @pytest.mark.slow
 def test_a_process_that_is_gone_is_recorded_by_who_started_it(bench):
     killed(bench.root, "during")
-    record_killed(bench.config, why="was killed by SIGKILL", **bench.options())
+    record_killed(bench.config, reason="was killed by SIGKILL", **bench.options())
     assert bench.attempts()[-1] == ("failed", "run-000", "3,5-9", None)
     assert [(event, content["error"]) for event, content in bench.told] == [("failure", "was killed by SIGKILL")]
     # It died before a run had begun: nothing to record, but something to tell.
-    record_killed(bench.config, why="was killed by SIGSEGV", **bench.options())
+    record_killed(bench.config, reason="was killed by SIGSEGV", **bench.options())
     assert len(bench.attempts()) == 2
     assert bench.told[-1][1]["error"] == "was killed by SIGSEGV, before a run began"
 
@@ -397,7 +399,7 @@ def test_old_runs_are_pruned_after_a_retraining_that_ended_well(bench):
     bench.retrain(force=True)
     assert not log.exists()
     assert [bool(record.pruned) for record in directory.records()] == [True, True, False]
-    assert any("2 old runs pruned" in line for line in bench.said)
+    assert any("2 old runs" in line for line in bench.logged)
 
 
 def test_what_can_not_be_pruned_is_told_and_changes_nothing(bench):
@@ -406,4 +408,4 @@ def test_what_can_not_be_pruned_is_told_and_changes_nothing(bench):
     broken.write_text("{")
     done = bench.retrain()
     assert done.outcome == "published"
-    assert any("was not deleted" in line and str(broken) in line for line in bench.said)
+    assert any("were not pruned" in line and str(broken) in line for line in bench.logged)

@@ -23,8 +23,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from noisy_gru.pipeline.config.cron import cron_times
-from noisy_gru.pipeline.retrain.child_process import RetrainChild, command
-from noisy_gru.pipeline.retrain.cron_next import next_time
+from noisy_gru.pipeline.retrain.child_process import RetrainProcess, command
+from noisy_gru.pipeline.retrain.schedule import next_time
 from noisy_gru.pipeline.retrain.schedule_loop import ScheduleLoop
 
 
@@ -54,12 +54,12 @@ class Bench:
             self.calls += 1
             (retrain or self.stop)()
 
-        given: dict[str, Any] = {"catch_up": True, "unfinished": lambda: False, "now": lambda: NOW}
+        given: dict[str, Any] = {"catch_up": True, "has_run_to_resume": lambda: False, "now": lambda: NOW}
         schedule = ScheduleLoop(
-            following=following,
+            next_time=following,
             state=self.state,
             retrain=call,
-            say=self.said.append,
+            log=self.said.append,
             **(given | options),
         )
         return schedule.run()
@@ -114,9 +114,9 @@ def test_missed_times_can_be_skipped(bench):
 
 def test_what_was_cut_off_is_gone_on_with_at_the_start(bench):
     bench.state.write_text(json.dumps({"asked": "2026-06-10T11:59:00Z"}))
-    bench.run(NIGHTLY, unfinished=lambda: True)
+    bench.run(NIGHTLY, has_run_to_resume=lambda: True)
     assert bench.calls == 1
-    assert "a retraining was cut off: it goes on now" in bench.said
+    assert "an interrupted retraining is resumed now" in bench.said
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_what_was_cut_off_is_gone_on_with_at_the_start(bench):
     [
         *((content, "can't be read") for content in ["", "{", "[]", '{"asked": 5}', '{"asked": "yesterday"}', "\xff"]),
         # A clock that was wrong.
-        ('{"asked": "2033-01-01T00:00:00Z"}', "asked at 2033-01-01T00:00:00Z, and the clock says 2026-06-10T12:00:00Z"),
+        ('{"asked": "2033-01-01T00:00:00Z"}', "at 2033-01-01T00:00:00Z, but the clock says 2026-06-10T12:00:00Z"),
     ],
 )
 @pytest.mark.parametrize("catch_up", [True, False])
@@ -232,7 +232,7 @@ def test_a_machine_that_slept_over_a_time(bench):
     clock = Clock((10, datetime(2026, 6, 11, 6, tzinfo=UTC)))
     bench.state.unlink()
     assert calls_by(bench, clock, 1, catch_up=False) == ["2026-06-12 01:00:00"]
-    assert "the time 2026-06-11T01:00:00Z passed while nothing could run: skipped" in bench.said
+    assert "missed run at 2026-06-11T01:00:00Z: skipped (retraining.schedule.missed is skip)" in bench.said
 
 
 def test_jitter_is_added_to_the_moment(bench):
@@ -270,7 +270,7 @@ def test_a_machine_in_need_does_not_end_it(bench):
 
     assert bench.run(EVERY_SECOND, retrain, now=lambda: datetime.now(UTC)) == signal.SIGTERM
     assert bench.calls == 2
-    assert any("WARNING: no retraining: [Errno 11]" in line for line in bench.said)
+    assert any("WARNING: the retraining could not be started: [Errno 11]" in line for line in bench.said)
 
 
 def test_a_state_that_can_not_be_written_keeps_no_time_from_being_called(bench):
@@ -284,17 +284,17 @@ def test_a_state_that_can_not_be_written_keeps_no_time_from_being_called(bench):
 
 def test_handlers_are_put_back(bench):
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
-    bench.run(NIGHTLY, unfinished=lambda: True)
+    bench.run(NIGHTLY, has_run_to_resume=lambda: True)
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
 
 
-def child(code: str) -> RetrainChild:
-    return RetrainChild([sys.executable, "-c", f"import json, os, signal, subprocess, sys, time\n{code}"])
+def child(code: str) -> RetrainProcess:
+    return RetrainProcess([sys.executable, "-c", f"import json, os, signal, subprocess, sys, time\n{code}"])
 
 
 def test_a_child_that_says_how_it_ended():
     ended = child("print('noise'); print(json.dumps({'outcome': 'refused'})); sys.exit(3)").run()
-    assert (ended.code, ended.told) == (3, {"outcome": "refused"})
+    assert (ended.code, ended.report) == (3, {"outcome": "refused"})
 
 
 @pytest.mark.parametrize(
@@ -302,21 +302,21 @@ def test_a_child_that_says_how_it_ended():
     [
         ("os.kill(os.getpid(), signal.SIGKILL)", "was killed by SIGKILL, perhaps because memory ran out"),
         ("os.abort()", "was killed by SIGABRT"),
-        ("sys.exit(1)", "ended with 1 before it could say how"),
-        ("print('[1]')", "ended with 0 before it could say how"),
-        ("print('{')", "ended with 0 before it could say how"),
+        ("sys.exit(1)", "exited with code 1 and printed no result"),
+        ("print('[1]')", "exited with code 0 and printed no result"),
+        ("print('{')", "exited with code 0 and printed no result"),
     ],
 )
 def test_a_child_that_does_not(code, words):
     ended = child(code).run()
-    assert (ended.told, ended.words) == (None, words)
+    assert (ended.report, ended.reason) == (None, words)
 
 
 def test_a_child_that_hangs_is_killed(tmp_path):
     code = "import time; print('{}', flush=True); time.sleep(600)"
-    ended = RetrainChild([sys.executable, "-c", code], time_limit=1.0).run()
-    assert (ended.code, ended.told) == (-signal.SIGKILL, None)
-    assert ended.words == "was killed after 1 s (retraining.schedule.time_limit)"
+    ended = RetrainProcess([sys.executable, "-c", code], time_limit=1.0).run()
+    assert (ended.code, ended.report) == (-signal.SIGKILL, None)
+    assert ended.reason == "was killed after 1 s (retraining.schedule.time_limit)"
 
 
 def alive(pid: int) -> bool:
@@ -355,7 +355,7 @@ SCHEDULER = """
 import sys
 from pathlib import Path
 from noisy_gru.pipeline.config.loading import load_config
-from noisy_gru.pipeline.retrain.child_process import RetrainChild
+from noisy_gru.pipeline.retrain.child_process import RetrainProcess
 from noisy_gru.pipeline.retrain.schedule import run_schedule
 from noisy_gru.schema.errors import UserError
 
@@ -363,7 +363,7 @@ config, root, code = sys.argv[1:]
 loaded = load_config(config, ["retraining.schedule.cron='* * * * * *'"])
 heavy = {"tensorflow", "tfx", "apache_beam", "ml_metadata"} & set(sys.modules)
 assert not heavy, heavy
-child = RetrainChild([sys.executable, "-c", "import json, os, signal, sys, time\\n" + code])
+child = RetrainProcess([sys.executable, "-c", "import json, os, signal, sys, time\\n" + code])
 try:
     sys.exit(run_schedule(loaded, Path(config), Path(root), [], run_child=child.run))
 except UserError as error:

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from noisy_gru.pipeline.cli.main import app
 from noisy_gru.pipeline.exit_codes import EXIT_FAILED
-from noisy_gru.pipeline.runs.comparison import Difference, Number, StepPair, compare, flat
+from noisy_gru.pipeline.runs.comparison import Difference, Number, compare, flat
 from noisy_gru.pipeline.runs.run_directory import RunDirectory, RunRecord
 
 FIRST: dict[str, Any] = {
@@ -76,7 +76,7 @@ def test_a_nested_value_by_dotted_keys():
 def test_what_differs_and_nothing_else():
     found = compare(record(FIRST), record(SECOND))
     assert found.runs == ("20260101-aa", "20260102-bb")
-    assert {each.what for each in found.outcome} == {"status", "version", "refusals"}
+    assert {each.what for each in found.outcome} == {"status", "version", "refusals", "steps.Trainer", "steps.Tuner"}
     assert found.config == [Difference("training.epochs", 5, 9), Difference("model.layers.1.units", 32, None)]
     assert {each.what: (each.first, each.second) for each in found.data} == {
         "rows.read": (100, 120),
@@ -97,11 +97,11 @@ def test_what_differs_and_nothing_else():
         "origin=north": [Number("accuracy", 0.5, 0.625, 0.125)],
         "origin=south": [Number("accuracy", None, 1.0, None)],
     }
-    assert found.steps == [
-        StepPair("Trainer", "complete", "cached", 30.0, 0.5),
-        StepPair("Tuner", "complete", None, 0.0, None),
+    assert found.seconds == [
+        Number("Trainer", 30.0, 0.5, -29.5),
+        Number("all", 60.0, 12.0, -48.0),
+        Number("Tuner", 0.0, None, None),
     ]
-    assert found.seconds == (60.0, 12.0)
 
 
 def test_a_run_and_itself():
@@ -126,13 +126,13 @@ def test_the_command(root):
     assert ["training.epochs", "5", "9"] in lines
     assert ["1.csv", "aaaa", "aaab"] in lines
     assert ["accuracy", "0.75", "0.5", "-0.25"] in lines
-    assert ["Trainer", "complete", "30.0", "s", "cached", "0.5", "s"] in lines
+    assert ["Trainer", "30", "0.5", "-29.5"] in lines
     assert "Slice origin=south" in done.output
     done = CliRunner().invoke(app, ["runs", "compare", "20260101", "latest", "--root", str(root), "--json"])
     assert json.loads(done.output)["config"][0] == {"what": "training.epochs", "first": 5, "second": 9}
     done = CliRunner().invoke(app, ["runs", "compare", "20260101", "20270101", "--root", str(root)])
     assert done.exit_code == EXIT_FAILED
-    assert "run 20270101: not under" in done.output
+    assert "run 20270101: not found under" in done.output
 
 
 def test_the_list_and_the_page_tell_of_retraining(root):

@@ -102,7 +102,7 @@ def test_outside_of_the_main_thread_nothing_is_set():
 
 def test_what_is_held_is_done_whole_and_the_signal_is_raised_where_it_may_be():
     done = []
-    with deferred_signals(signal.SIGTERM) as signals, signals.held():
+    with deferred_signals(signal.SIGTERM) as signals, signals.deferring():
         terminate()
         done.append("begun")
         with pytest.raises(KeyboardInterrupt), signals.raising():
@@ -116,11 +116,11 @@ def test_what_is_held_is_done_whole_and_the_signal_is_raised_where_it_may_be():
 def test_blocks_within_each_other_are_one():
     """As `noisy-gru retrain run` has them: the command, the retraining, the run."""
     with signals_as_interrupts(signal.SIGTERM) as outer, deferred_signals(signal.SIGTERM, signal.SIGINT) as signals:
-        with signals.held():
+        with signals.deferring():
             terminate()
             with pytest.raises(KeyboardInterrupt), deferred_signals(signal.SIGTERM) as inner, inner.raising():
                 time.sleep(1)
-            with inner.raising(noted=False):
+            with inner.raising(pending=False):
                 terminate_handled = list(outer)
         with pytest.raises(KeyboardInterrupt):
             terminate()

@@ -143,8 +143,8 @@ def test_a_withdrawn_version_and_one_without_a_record(root):
     code, out = lineage(root, 200)
     assert code == 0
     assert "version      200 of pumps, withdrawn\n" in out
-    assert "run          20260102 (its record isn't here)\n" in out
+    assert "run          20260102 (no record on this machine)\n" in out
     assert "files        not recorded\n" in out
     code, out = lineage(root, 300)
     assert code == EXIT_FAILED
-    assert "version 300 isn't there; there are 100, 200 (withdrawn)" in out
+    assert "received 300; versions here: 100, 200 (withdrawn)" in out

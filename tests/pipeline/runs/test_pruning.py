@@ -129,7 +129,7 @@ def test_the_newest_runs_are_kept_and_what_they_share(directory, metadata):
     before = metadata.there()
 
     told = prune(directory, KeepConfig(runs=1), now=NOW, dry_run=True)
-    assert (told.runs, told.kept, told.dry_run) == (["r1", "r2"], {"r3": "the newest"}, True)
+    assert (told.runs, told.kept, told.dry_run) == (["r1", "r2"], {"r3": "newest run"}, True)
     assert told.bytes == 1000 + 2 * 10  # a model and two logs
     assert (metadata.there(), metadata.deleted(), directory.record("r1").pruned) == (before, set(), None)
 
@@ -144,7 +144,7 @@ def test_the_newest_runs_are_kept_and_what_they_share(directory, metadata):
         ("r2", "2026-02-01T12:00:00Z"),
         ("r3", None),
     ]
-    assert prune(directory, KeepConfig(runs=1), now=NOW) == Pruned([], {"r3": "the newest"})
+    assert prune(directory, KeepConfig(runs=1), now=NOW) == Pruned([], {"r3": "newest run"})
 
     # What was shared goes with the last run that used it, though the run that made it was pruned before.
     write_record(directory, "r4")
@@ -157,7 +157,7 @@ def test_by_age(directory, metadata):
         metadata.model(name)
         write_record(directory, name, NOW - timedelta(days=30 - 10 * number))
     kept = prune(directory, KeepConfig(runs=None, days=20), now=NOW, dry_run=True).kept
-    assert kept == {"r2": "not older than 20 days", "r3": "the newest"}
+    assert kept == {"r2": "not older than 20 days", "r3": "newest run"}
     # Of a clock that was ahead: it began before r2.
     write_record(directory, "r1", NOW + timedelta(days=2500))
     assert set(prune(directory, KeepConfig(runs=None, days=5), now=NOW, dry_run=True).kept) == {"r3"}
@@ -216,10 +216,10 @@ def test_what_a_version_needs_stays_in_place_withdrawn_or_from_elsewhere(directo
     rollout.rollback(directory.serving, "pumps", to=100)
     done = prune(directory, KeepConfig(runs=1), now=NOW)
     assert done.kept == {
-        "r0": "goes on",
-        "r1": "version 100 is from it",
-        "r2": "version 200 is from it",
-        "r4": "the newest",
+        "r0": "still running",
+        "r1": "its version 100 is published or withdrawn",
+        "r2": "its version 200 is published or withdrawn",
+        "r4": "newest run",
     }
     assert done.runs == ["r3"]
     assert done.shared == [Path(uri).relative_to(directory.root).as_posix()]
@@ -264,14 +264,17 @@ def test_never_during_a_run(directory, metadata):
 
 def test_the_command(directory, metadata, tmp_path):
     done = CliRunner().invoke(app, ["runs", "prune"])
-    assert (done.exit_code, "name the YAML file, or the root of the runs with --root" in done.output) == (1, True)
+    assert (done.exit_code, "expected the configuration file, or the root of the runs with --root" in done.output) == (
+        1,
+        True,
+    )
     config = Path(__file__).parents[3] / "examples" / "japanese_vowels" / "config.yaml"
     for name in ("r1", "r2"):
         metadata.model(name, 2_500_000)
         write_record(directory, name)
     done = CliRunner().invoke(app, ["runs", "prune", "--root", str(directory.root)])
     assert done.exit_code == EXIT_FAILED
-    assert "run r2: its configuration isn't one of this version of noisy-gru" in done.output
+    assert "run r2: its configuration is of another version of noisy-gru" in done.output
     arguments = ["runs", "prune", str(config), "--root", str(directory.root), "--runs", "1"]
     done = CliRunner().invoke(app, [*arguments, "--dry-run"])
     assert "1 runs, 2 files and folders, 2.5 MB would be freed" in done.output

@@ -140,7 +140,7 @@ def test_what_hinders_is_told_all_at_once(record, trained, tmp_path):
         f"{tmp_path}/data/train.csv.gz: changed",
         f"{tmp_path}/data/test.csv.gz: gone",
         "the copy of the schema is gone",
-        "version 100 of japanese-vowels, which training went on from, is gone",
+        "version 100 of japanese-vowels, which training started from, is gone",
         "--anyway",
     ):
         assert text in str(refused.value)
@@ -185,7 +185,7 @@ def test_accounts_that_cannot_be_replayed(record, trained, tmp_path):
         replay(record.model_copy(update={"files": []}), into=tmp_path / "again")
     with pytest.raises(ConfigError, match="Replay it with the version that it ran with"):
         replay(record.model_copy(update={"config": {"name": "x"}}), into=tmp_path / "again")
-    with pytest.raises(UserError, match="expected an empty folder"):
+    with pytest.raises(UserError, match="expected a new or empty folder"):
         replay(record, into=tmp_path / "data")
 
 
@@ -196,7 +196,7 @@ def test_the_command(record, trained, tmp_path):
     assert done.exit_code == EXIT_FAILED
     assert f"{record.run_id}, trained again as again: the metrics are NOT the same" in done.output
     assert ["log_loss", "0.25", "0.5", "+0.25"] in [line.split() for line in done.output.splitlines()]
-    assert "input files, packages and source are as they were" in done.output
+    assert "input files, packages and source are the same" in done.output
     done = CliRunner().invoke(app, [*arguments, "--tolerance", "0.6", "--json", "--into", str(tmp_path / "again")])
     assert (done.exit_code, json.loads(done.output)["verdict"]) == (0, "within")
     (tmp_path / "data" / "test.csv.gz").unlink()

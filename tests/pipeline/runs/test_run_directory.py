@@ -104,9 +104,9 @@ def test_runs_are_found_by_the_beginning_of_their_id(directory):
         directory.write(record(name, directory.root))
     assert directory.record("20260101").run_id == "20260101-aa"
     assert directory.record("latest").run_id == "20260102-cc"
-    with pytest.raises(UserError, match="fits 2 runs: 20260102-bb, 20260102-cc"):
+    with pytest.raises(UserError, match="matches 2 runs: 20260102-bb, 20260102-cc"):
         directory.record("20260102")
-    with pytest.raises(UserError, match=r"run 1999: not under .* The last runs are 20260101-aa"):
+    with pytest.raises(UserError, match=r"run 1999: not found under .* The last runs are 20260101-aa"):
         directory.record("1999")
 
 
@@ -129,8 +129,8 @@ def test_a_torn_account_is_named_and_stops_nothing(directory, caplog, content, t
     assert (directory.runs / f"{torn}.json").read_bytes() == content
     # Named once, however often it is passed over.
     (warning,) = caplog.messages
-    assert f"{torn}.json: not the record of a run: " in warning
-    with pytest.raises(UserError, match=rf"{torn}\.json: not the record of a run"):
+    assert f"{torn}.json: not a run record: " in warning
+    with pytest.raises(UserError, match=rf"{torn}\.json: not a run record"):
         directory.record(torn)
 
 
@@ -194,7 +194,7 @@ def test_one_run_at_a_time(directory):
 
 @pytest.mark.parametrize("name", ["out [v2]", "a*b", "what?", "back\\slash"])
 def test_a_root_that_is_a_pattern_to_tensorflow(tmp_path, name):
-    with pytest.raises(UserError, match=r"--root .* holds .*, which TensorFlow and Beam take for a pattern"):
+    with pytest.raises(UserError, match=r"--root .* contains .*, which TensorFlow and Beam read as a pattern"):
         RunDirectory(tmp_path / name).create()
     assert not (tmp_path / name).exists()
     RunDirectory(tmp_path / "out {v2}").create()
@@ -202,7 +202,7 @@ def test_a_root_that_is_a_pattern_to_tensorflow(tmp_path, name):
 
 def test_a_root_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"--root .*file/root: can't make"):
+    with pytest.raises(UserError, match=r"--root .*file/root: can't create"):
         RunDirectory(tmp_path / "file" / "root").create()
 
 
@@ -245,5 +245,5 @@ def test_the_views_show_what_matters(directory, monkeypatch, tmp_path):
     (tmp_path / "root").rename(tmp_path / "runs" / "pumps")
     assert [each.run_id for each in runs_view.all_records(None)] == ["20260101-aa", "20260102-bb"]
     assert runs_view.find_record("latest", None).run_id == "20260102-bb"
-    with pytest.raises(UserError, match="fits 2 runs"):
+    with pytest.raises(UserError, match="matches 2 runs"):
         runs_view.find_record("2026", None)

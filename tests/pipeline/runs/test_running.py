@@ -133,7 +133,7 @@ BEAM = (
         (AnomalyError("c03 is 99"), "c03 is 99"),
         (_caused(DataError("row 7")), "row 7"),
         (RuntimeError(BEAM), "c03 is 99; correct it"),
-        (ZeroDivisionError("division"), "ZeroDivisionError: division\n(unexpected; the log has the whole story)"),
+        (ZeroDivisionError("division"), "ZeroDivisionError: division\n(unexpected error; the log has the traceback)"),
     ],
 )
 def test_errors_in_a_step_are_told(run, capfd, error, told):
@@ -189,11 +189,11 @@ def test_a_full_disk_is_the_reason_and_not_a_traceback(run, monkeypatch, capfd):
 
     record = run(steps)
     assert record.status == "failed"
-    assert (record.error or "").startswith("the disk is full: make room, then run it again")
+    assert (record.error or "").startswith("the disk is full: free some space, then run it again")
     assert "No space left on device: 'examples.gz'" in (record.error or "")
     assert "unexpected" not in (record.error or "")
     err = capfd.readouterr().err
-    assert "WARNING: the record can't be written: No space left on device" in err
+    assert "WARNING: the run record can't be written: No space left on device" in err
     assert "Traceback" not in err
 
 
@@ -207,7 +207,7 @@ def test_a_full_disk_is_the_reason_and_not_a_traceback(run, monkeypatch, capfd):
             " [while running 'WriteTransformFn/WriteTransformFnToTemp']",
             "the disk is full",
         ),
-        ("Error when executing query: attempt to write a readonly database", "the disk can't be written"),
+        ("Error when executing query: attempt to write a readonly database", "the disk is read-only"),
     ],
 )
 def test_what_libraries_say_of_a_disk(text, words):
