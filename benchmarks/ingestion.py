@@ -80,7 +80,7 @@ def run_ours(data: str, out: str, kind: str, beam: list[Any]) -> float:
     """Seconds of SequenceExampleGen's executor."""
     from tfx.types import standard_artifacts
 
-    from noisy_gru.components.sequence_example_gen.artifacts import IngestionReportArtifact
+    from noisy_gru.components.artifacts import IngestionReportArtifact
     from noisy_gru.components.sequence_example_gen.driver import resolved_properties
     from noisy_gru.components.sequence_example_gen.executor import Executor
     from noisy_gru.schema.config import DatasetConfig

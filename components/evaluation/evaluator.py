@@ -15,6 +15,7 @@ from tfx.types import artifact_utils, standard_artifacts, standard_component_spe
 from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 from tfx.utils import json_utils, path_utils
 
+from noisy_gru.components.artifacts import IDENTITY, METRICS, is_present
 from noisy_gru.components.evaluation.comparisons import judge, read_answers
 from noisy_gru.components.evaluation.config import EvaluationConfig
 from noisy_gru.components.evaluation.constant_baselines import TRAIN_STATISTICS, train_constants
@@ -23,8 +24,6 @@ from noisy_gru.components.evaluation.extractors import EXTRACTORS
 from noisy_gru.components.evaluation.recorded_outputs import ANSWERS, recorded
 from noisy_gru.components.evaluation.tfma_config import SPLIT, eval_config
 from noisy_gru.components.evaluation.verdict import write_verdict
-from noisy_gru.components.latest_blessed.executor import IDENTITY, is_present
-from noisy_gru.components.pusher.executor import METRICS
 from noisy_gru.registry.candidate import Candidate
 from noisy_gru.registry.model_identity import model_identity
 from noisy_gru.registry.published_versions import fingerprint, hash_files

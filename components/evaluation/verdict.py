@@ -53,8 +53,8 @@ def refusals(verdict: Verdict, published: str) -> list[str]:
     reasons = []
     if verdict.sequences < verdict.min_sequences:
         reasons.append(
-            f"the test split has {verdict.sequences} sequences, at least {verdict.min_sequences} are asked for: what "
-            "so few show is mostly chance. Bring more data, enlarge the test split, or, knowing that, lower "
+            f"the test split has {verdict.sequences} sequences, at least {verdict.min_sequences} are needed: a "
+            "result on so few is mostly chance. Bring more data, enlarge the test split, or lower "
             "evaluation.min_test_sequences"
         )
     return reasons + [sentence(each, published) for each in verdict.comparisons if each.required and not each.passed]

@@ -10,7 +10,7 @@ from tfx.orchestration.data_types import RuntimeParameter
 from tfx.types import standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 
-from noisy_gru.components.latest_blessed import driver, executor
+from noisy_gru.components.latest_blessed import executor
 
 
 class LatestBlessedSpec(types.ComponentSpec):
@@ -40,7 +40,7 @@ class LatestBlessed(base_component.BaseComponent):
 
     SPEC_CLASS = LatestBlessedSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
-    DRIVER_CLASS = driver.Driver
+    DRIVER_CLASS = executor.Driver
 
     def __init__(
         self, candidate: types.BaseChannel, serving_dir: str | Path | RuntimeParameter, model_name: str

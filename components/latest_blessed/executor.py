@@ -10,6 +10,8 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
+from noisy_gru.components.artifacts import IDENTITY, PRESENT, VERSION
+from noisy_gru.components.drivers import PropertyDriver
 from noisy_gru.registry.latest_version import BaselineVersion, choose_baseline, copy_version
 
 CANDIDATE = "candidate"
@@ -17,22 +19,24 @@ MODEL = "model"
 SERVING_DIR = "serving_dir"
 MODEL_NAME = "model_name"
 LATEST = "latest"
-PRESENT = "present"
-VERSION = "version"
-IDENTITY = "identity"
 logger = logging.getLogger("noisy_gru.progress")
 
 
-def is_present(artifact: Any) -> bool:
-    """Whether an artifact of `LatestBlessed` holds a model."""
-    return artifact.get_int_custom_property(PRESENT) == 1
-
-
-def chosen(input_dict: dict[str, Any], exec_properties: dict[str, Any]) -> BaselineVersion:
-    """What the candidate is to be compared with; see `to_compare_with`."""
+def baseline(input_dict: dict[str, Any], exec_properties: dict[str, Any]) -> BaselineVersion:
+    """Return the version to compare the candidate with; see `choose_baseline`."""
     candidate = artifact_utils.get_single_instance(input_dict[CANDIDATE])
     saved_model = Path(path_utils.serving_model_path(candidate.uri))
     return choose_baseline(saved_model, Path(exec_properties[SERVING_DIR]), exec_properties[MODEL_NAME])
+
+
+class Driver(PropertyDriver):
+    """Make the cache depend on the published model, so that a cached output is never out of date."""
+
+    PROPERTY = LATEST
+
+    def value(self, execution_info: Any) -> str:
+        """Return the published model's version and fingerprint."""
+        return baseline(execution_info.input_dict, execution_info.exec_properties).identity
 
 
 class Executor(base_executor.BaseExecutor):
@@ -47,7 +51,7 @@ class Executor(base_executor.BaseExecutor):
             PublishError: if the newest published version's record can't be read.
         """
         model = artifact_utils.get_single_instance(output_dict[MODEL])
-        latest = chosen(input_dict, exec_properties)
+        latest = baseline(input_dict, exec_properties)
         note = latest.note
         model.set_string_custom_property(IDENTITY, latest.identity)
         model.set_int_custom_property(PRESENT, int(latest.publication is not None))

@@ -13,8 +13,9 @@ from tfx.orchestration.data_types import RuntimeParameter
 from tfx.types import standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 
-from noisy_gru.components.pusher import driver, executor
-from noisy_gru.components.sequence_example_gen.artifacts import IngestionReportArtifact
+from noisy_gru.components.artifacts import IngestionReportArtifact
+from noisy_gru.components.drivers import NONCE, UncachedDriver
+from noisy_gru.components.pusher import executor
 from noisy_gru.registry.config import PublishingConfig
 
 
@@ -26,7 +27,7 @@ class PusherSpec(types.ComponentSpec):
         executor.MODEL_NAME: ExecutionParameter(type=str),
         executor.PUBLISHING: ExecutionParameter(type=str, optional=True),
         executor.RUN: ExecutionParameter(type=str, optional=True),
-        executor.NONCE: ExecutionParameter(type=str, optional=True),
+        NONCE: ExecutionParameter(type=str, optional=True),
     }
     INPUTS = {  # noqa: RUF012
         executor.MODEL: ChannelParameter(type=standard_artifacts.Model),
@@ -61,7 +62,7 @@ class Pusher(base_component.BaseComponent):
 
     SPEC_CLASS = PusherSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
-    DRIVER_CLASS = driver.Driver
+    DRIVER_CLASS = UncachedDriver
 
     def __init__(
         self,

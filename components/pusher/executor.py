@@ -13,7 +13,7 @@ from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
 from noisy_gru.compat.tfx import execution_of
-from noisy_gru.components.latest_blessed.executor import IDENTITY
+from noisy_gru.components.artifacts import IDENTITY, METRICS, ORIGIN
 from noisy_gru.registry.config import PublishingConfig
 from noisy_gru.registry.model_identity import model_identity
 from noisy_gru.registry.publish import PublishResult, WithdrawnError, publish
@@ -25,8 +25,6 @@ from noisy_gru.trainer.export.artifact_files import KERAS_FOLDER
 
 MODEL = "model"
 MODEL_BLESSING = "model_blessing"
-# Of the blessing: what the Evaluator measured on the test split, as JSON.
-METRICS = "metrics"
 INFRA_BLESSING = "infra_blessing"
 REFERENCE_BLESSING = "reference_blessing"
 INGESTION_REPORT = "ingestion_report"
@@ -37,8 +35,6 @@ PUBLISHING = "publishing"
 RUN = "run"
 NOTE = "note"
 STABLE = "stable_version"
-NONCE = "nonce"
-ORIGIN = "origin"
 logger = logging.getLogger("noisy_gru.progress")
 
 _REFUSALS = {

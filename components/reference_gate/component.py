@@ -8,9 +8,10 @@ from tfx.orchestration.data_types import RuntimeParameter
 from tfx.types import standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 
+from noisy_gru.components.artifacts import IngestionReportArtifact
+from noisy_gru.components.drivers import NONCE, UncachedDriver
 from noisy_gru.components.evaluation.config import ReferenceConfig
-from noisy_gru.components.reference_gate import driver, executor
-from noisy_gru.components.sequence_example_gen.artifacts import IngestionReportArtifact
+from noisy_gru.components.reference_gate import executor
 
 
 class ReferenceGateSpec(types.ComponentSpec):
@@ -20,7 +21,7 @@ class ReferenceGateSpec(types.ComponentSpec):
         executor.INPUT_BASE: ExecutionParameter(type=str),
         executor.DATASET: ExecutionParameter(type=str),
         executor.REFERENCE: ExecutionParameter(type=str),
-        executor.NONCE: ExecutionParameter(type=str, optional=True),
+        NONCE: ExecutionParameter(type=str, optional=True),
     }
     INPUTS = {  # noqa: RUF012
         executor.MODEL: ChannelParameter(type=standard_artifacts.Model),
@@ -47,7 +48,7 @@ class ReferenceGate(base_component.BaseComponent):
 
     SPEC_CLASS = ReferenceGateSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
-    DRIVER_CLASS = driver.Driver
+    DRIVER_CLASS = UncachedDriver
 
     def __init__(
         self,

@@ -11,9 +11,9 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
+from noisy_gru.components.artifacts import VERSION, is_present
 from noisy_gru.components.evaluation.config import ReferenceConfig
 from noisy_gru.components.evaluation.sequence_losses import names, sequence_losses
-from noisy_gru.components.latest_blessed.executor import VERSION, is_present
 from noisy_gru.components.reference_gate.comparison import compare
 from noisy_gru.components.reference_gate.reference_set import read_reference
 from noisy_gru.components.reference_gate.verdict import write_reference_verdict
@@ -28,7 +28,6 @@ BLESSING = "blessing"
 INPUT_BASE = "input_base"
 DATASET = "dataset"
 REFERENCE = "reference"
-NONCE = "nonce"
 # The names of TFX's Evaluator.
 _BLESSED_FILE, _NOT_BLESSED_FILE = "BLESSED", "NOT_BLESSED"
 logger = logging.getLogger("noisy_gru.progress")

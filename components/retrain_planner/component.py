@@ -10,7 +10,8 @@ from tfx.dsl.placeholder.placeholder_base import Predicate
 from tfx.orchestration.data_types import RuntimeParameter
 from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 
-from noisy_gru.components.retrain_planner import driver, executor
+from noisy_gru.components.drivers import NONCE, UncachedDriver
+from noisy_gru.components.retrain_planner import executor
 from noisy_gru.components.retrain_planner.config import RulesConfig
 from noisy_gru.data.ingestion.spans import LATEST
 
@@ -32,7 +33,7 @@ class RetrainPlannerSpec(types.ComponentSpec):
         executor.MODEL_NAME: ExecutionParameter(type=str),
         executor.RULES: ExecutionParameter(type=str),
         executor.FORCE: ExecutionParameter(type=str),
-        executor.NONCE: ExecutionParameter(type=str, optional=True),
+        NONCE: ExecutionParameter(type=str, optional=True),
     }
     INPUTS = {}  # noqa: RUF012
     OUTPUTS = {executor.PLAN: ChannelParameter(type=RetrainPlanArtifact)}  # noqa: RUF012
@@ -59,7 +60,7 @@ class RetrainPlanner(base_component.BaseComponent):
 
     SPEC_CLASS = RetrainPlannerSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
-    DRIVER_CLASS = driver.Driver
+    DRIVER_CLASS = UncachedDriver
 
     def __init__(
         self,

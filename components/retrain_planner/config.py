@@ -29,7 +29,7 @@ class DriftConfig(Section):
 
 
 class AlarmsConfig(Section):
-    """What asks for a person: nothing is trained that night, status `held`, the hooks are told; `--force` goes on."""
+    """Checks that hold a retraining for a person: status `held`, hooks are notified, `--force` overrides."""
 
     collapse: float | None = Field(
         default=0.5,
@@ -48,9 +48,9 @@ class AlarmsConfig(Section):
 
 
 class RulesConfig(Section):
-    """When retraining is due: if a trigger is met and no brake holds.
+    """When retraining is due: if a trigger is met and no guard postpones it.
 
-    Triggers are `new_spans`, `new_sequences`, `drift` and `max_age`; brakes are `cooldown`, `after_failure` and
+    Triggers are `new_spans`, `new_sequences`, `drift` and `max_age`; guards are `cooldown`, `after_failure` and
     `after_refusal`.
     """
 
@@ -82,18 +82,18 @@ class RulesConfig(Section):
     )
     cooldown: Duration = Field(
         default="0h",
-        description="Brake: time that has to pass since the last attempt began, however that ended; one that was "
+        description="Guard: time that has to pass since the last attempt began, however that ended; one that was "
         "interrupted doesn't count.",
     )
     after_failure: Literal["retry", "backoff", "wait"] = Field(
         default="retry",
-        description="Brake, if the last attempt failed: `retry` is none; `backoff` holds for `retry_after`, twice that "
+        description="Guard, if the last attempt failed: `retry` is none; `backoff` holds for `retry_after`, twice that "
         "after the second failure in a row, and so on up to `retry_after_max`; `wait` holds until there is data that "
         "the failed attempt didn't have.",
     )
     after_refusal: Literal["wait", "retry"] = Field(
         default="wait",
-        description="Brake, if the last attempt's model was refused, or taken back after it was published: `wait` "
+        description="Guard, if the last attempt's model was refused, or taken back after it was published: `wait` "
         "holds until there is data that it wasn't trained on, since the same data gives the same model; `retry` is "
         "none.",
     )

@@ -1,15 +1,17 @@
-"""Ingests the new data alone, as a run would, into a folder that is removed again, and looks at what comes out."""
+"""Ingest the new data alone into a temporary folder, to count its sequences and measure drift and the served error."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
 
 from noisy_gru.components.evaluation.served_error import ServedError
 from noisy_gru.components.retrain_planner.evidence import Drift, Measurements
-from noisy_gru.components.retrain_planner.shards import ids_in, keep_others
-from noisy_gru.components.sequence_example_gen.in_process import EXAMPLES, ingest_in_process, read_examples
+from noisy_gru.components.sequence_example_gen.in_process import EXAMPLES, SHARDS, ingest_in_process, read_examples
 from noisy_gru.data.ingestion.report_checks import check_rows, check_spans
 from noisy_gru.data.ingestion.resolved_input import ResolvedInput
 from noisy_gru.data.reading.tables import Source
@@ -66,7 +68,7 @@ def measure(
         sequences = report.sequences.total()
         if before is not None and before.sources:
             ingest_in_process(before.sources, dataset, folder / "before", size_of)
-            sequences = keep_others(folder / EXAMPLES, ids_in(folder / "before" / EXAMPLES))
+            sequences = _drop_sequences(folder / EXAMPLES, _ids_in(folder / "before" / EXAMPLES))
         if not sequences:
             why_not = why_not_served = f"no sequence came of the {rows:,} new rows"
             drift_of = served_of = None
@@ -102,15 +104,41 @@ def _examples_of(
     """The examples that each part would have brought if it had been the only new one, after those before it."""
     found: dict[str, list[bytes]] = {}
     sources = list(before.sources) if before is not None else []
-    known = ids_in(folder / "before" / EXAMPLES)
+    known = _ids_in(folder / "before" / EXAMPLES)
     for place, (name, part) in enumerate(parts):
         # Windows reach back into the parts before; whole sequences don't.
         sources = [*sources, *part.sources] if before is not None else list(part.sources)
         there = folder / f"part-{place}"
         ingest_in_process(sources, dataset, there, size_of)
         if before is not None:
-            ids = ids_in(there / EXAMPLES)
-            keep_others(there / EXAMPLES, known)
+            ids = _ids_in(there / EXAMPLES)
+            _drop_sequences(there / EXAMPLES, known)
             known |= ids
         found[name] = read_examples(there)
     return found
+
+
+def _ids_in(folder: Path) -> set[str]:
+    """Return the names of the sequences in all shards below a folder."""
+    return {name for shard in folder.glob(SHARDS) for name, _ in _records(shard)}
+
+
+def _drop_sequences(folder: Path, names: set[str]) -> int:
+    """Remove the sequences of these names from all shards below a folder; return how many are left."""
+    kept = 0
+    for shard in sorted(folder.glob(SHARDS)):
+        records = [record for name, record in _records(shard) if name not in names]
+        kept += len(records)
+        shard.unlink()
+        if records:
+            with tf.io.TFRecordWriter(str(shard), tf.io.TFRecordOptions(compression_type="GZIP")) as writer:
+                for record in records:
+                    writer.write(record)
+    return kept
+
+
+def _records(shard: Path) -> Iterator[tuple[str, bytes]]:
+    records: Any = tf.data.TFRecordDataset(str(shard), compression_type="GZIP")
+    for record in records.as_numpy_iterator():
+        example = tf.train.Example.FromString(record)
+        yield example.features.feature["sequence_id"].bytes_list.value[0].decode(), record

@@ -1,8 +1,8 @@
-"""The decision whether to retrain, with the verdict of every rule in words and numbers.
+"""The decision whether to retrain, with the verdict of every rule and the numbers behind it.
 
->>> plan = decide(rules, data, evidence, now=now)  # doctest: +SKIP
+>>> plan = decide(rules, evidence, pipeline="pumps", now=now)  # doctest: +SKIP
 >>> plan.retrain, plan.summary  # doctest: +SKIP
-(True, 'due: 2 new spans (10-11), at least 1 asked for')
+(True, 'due: 2 new spans (10-11), at least 1 needed')
 """
 
 from __future__ import annotations
@@ -17,19 +17,20 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 FIRST = "first_model"
-Kind = Literal["trigger", "brake", "alarm", "order"]
+Kind = Literal["trigger", "guard", "alarm", "order"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reason:
-    """The verdict of one rule.
+    """Verdict of one rule.
 
     Attributes:
         rule: its key below ``retraining.rules``; or ``first_model``, ``force``.
-        kind: a trigger calls for retraining, a brake holds it back, an alarm asks for a person, an order is a person's.
-        met: whether it does.
-        text: why or why not, in words.
-        numbers: what it was decided by.
+        kind: a trigger starts a retraining, a guard postpones it, an alarm holds it for a person, an order is
+            a person's.
+        met: whether the rule applies.
+        text: why or why not.
+        numbers: behind the verdict.
     """
 
     rule: str
@@ -45,11 +46,11 @@ class Reason:
 
     @property
     def verdict(self) -> tuple[str, str]:
-        """A colour and a word."""
+        """Colour and label of the verdict, for a table."""
         if self.kind == "alarm":
             return ("red", "alarm") if self.met else ("dim", "off" if self.is_off else "quiet")
-        if self.kind == "brake":
-            return ("yellow", "holds") if self.met else ("dim", "free")
+        if self.kind == "guard":
+            return ("yellow", "postpones") if self.met else ("dim", "passes")
         if self.met:
             return "green", "ordered" if self.kind == "order" else "met"
         return "dim", "off" if self.is_off else "not met"
@@ -85,39 +86,39 @@ class RetrainPlan:
 
     @property
     def summary(self) -> str:
-        """One line: what called for it, or what was missing or held it back."""
+        """One line: the rules that decided."""
         called = [reason for reason in self.reasons if reason.kind == "trigger" and reason.met]
         # What a first model is trained on is new, too, which goes without saying.
         triggers = [reason.text for reason in called if reason.rule == FIRST] or [reason.text for reason in called]
-        brakes = [reason.text for reason in self.reasons if reason.kind == "brake" and reason.met]
+        guards = [reason.text for reason in self.reasons if reason.kind == "guard" and reason.met]
         if any(reason.kind == "order" and reason.met for reason in self.reasons):
-            due = triggers and not brakes
+            due = triggers and not guards
             return f"ordered; due besides: {'; '.join(triggers)}" if due else "ordered"
         if self.retrain:
             return f"due: {'; '.join(triggers)}"
         if self.held:
             alarms = [reason.text for reason in self.reasons if reason.kind == "alarm" and reason.met]
-            text = f"held for a person: {'; '.join(alarms)} (called for by: {'; '.join(triggers)})"
+            text = f"held for a person: {'; '.join(alarms)} (due by: {'; '.join(triggers)})"
             return f"{text}. Correct the data, or train on it all the same: noisy-gru retrain run --force"
         if triggers:
-            return f"held back: {'; '.join(brakes)} (called for by: {'; '.join(triggers)})"
-        asked = [
+            return f"postponed: {'; '.join(guards)} (due by: {'; '.join(triggers)})"
+        active = [
             reason
             for reason in self.reasons
             if reason.kind == "trigger" and not reason.is_off and not reason.numbers.get("no_data")
         ]
-        return f"not due: {'; '.join(dict.fromkeys(reason.text for reason in asked)) or 'no trigger is set'}"
+        return f"not due: {'; '.join(dict.fromkeys(reason.text for reason in active)) or 'no trigger is set'}"
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON holds it."""
+        """Return the plan as the content of ``plan.json``."""
         return {"format": FORMAT, **asdict(self), "summary": self.summary}
 
     def to_json(self) -> str:
-        """The same as text."""
+        """Return the text of ``plan.json``."""
         return json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
 
     def table(self, console: Console) -> None:
-        """Shows it to a person: every rule with its verdict, then the decision."""
+        """Print a table of every rule with its verdict, then the decision."""
         from rich import box
         from rich.markup import escape
         from rich.table import Table

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from noisy_gru.components.evaluation.served_error import published_error, served_error
+from noisy_gru.components.retrain_planner.alarms import alarms
 from noisy_gru.components.retrain_planner.config import RulesConfig
 from noisy_gru.components.retrain_planner.data_changes import data_changes
 from noisy_gru.components.retrain_planner.evidence import (
@@ -21,8 +22,10 @@ from noisy_gru.components.retrain_planner.evidence import (
     Measurements,
     PublishedVersion,
 )
-from noisy_gru.components.retrain_planner.plan import RetrainPlan
-from noisy_gru.components.retrain_planner.rules import decide
+from noisy_gru.components.retrain_planner.guards import guards
+from noisy_gru.components.retrain_planner.plan import Reason, RetrainPlan
+from noisy_gru.components.retrain_planner.time_text import utc_text
+from noisy_gru.components.retrain_planner.triggers import triggers
 from noisy_gru.data.ingestion.resolved_input import ResolvedInput, resolve_input
 from noisy_gru.data.ingestion.spans import LATEST
 from noisy_gru.data.reading.file_hashes import hash_files
@@ -113,6 +116,43 @@ def make_plan(
         sizes=_sizes(spans, by_name, record, news),
     )
     return decide(subject.rules, evidence, pipeline=subject.pipeline, now=now, force=force)
+
+
+def decide(rules: RulesConfig, evidence: Evidence, *, pipeline: str, now: datetime, force: bool = False) -> RetrainPlan:
+    """Combine the verdicts of all rules: due if a trigger is met and no guard is, held if there is an alarm as well.
+
+    The same evidence at the same time gives the same plan.
+
+    Args:
+        rules: of the configuration.
+        evidence: what is known.
+        pipeline: its name.
+        now: the time, with a time zone.
+        force: a person's order to retrain, whatever the rules say.
+    """
+    reasons = (
+        *triggers(rules, evidence, now),
+        *guards(rules, evidence, now),
+        *alarms(rules.alarms, evidence),
+    )
+    if force:
+        reasons += (
+            Reason(rule="force", kind="order", met=True, text="ordered by --force, whatever the rules and alarms say"),
+        )
+    met = {reason.kind for reason in reasons if reason.met}
+    due = "trigger" in met and "guard" not in met
+    return RetrainPlan(
+        pipeline=pipeline,
+        retrain=force or (due and "alarm" not in met),
+        held=due and "alarm" in met and not force,
+        reasons=reasons,
+        spans=format_spans(evidence.spans),
+        newest_span=max(evidence.spans, default=None),
+        new_spans=evidence.news.new_spans,
+        base_version=evidence.base.version if evidence.base else None,
+        data=evidence.data,
+        decided_at=utc_text(now),
+    )
 
 
 def _base(publication: Publication | None, record: TrainingRecord | None) -> PublishedVersion | None:

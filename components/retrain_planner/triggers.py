@@ -9,8 +9,8 @@ from typing import Any
 
 from noisy_gru.components.retrain_planner.config import RulesConfig
 from noisy_gru.components.retrain_planner.evidence import DataChanges, Evidence, FeatureDrift, PublishedVersion
-from noisy_gru.components.retrain_planner.formatting import ahead_text, is_ahead, span_of_time
 from noisy_gru.components.retrain_planner.plan import FIRST, Reason
+from noisy_gru.components.retrain_planner.time_text import ahead_text, is_ahead, span_of_time
 from noisy_gru.schema.durations import parse_duration
 from noisy_gru.schema.span_patterns import format_spans
 
@@ -49,7 +49,7 @@ def _new_spans(rules: RulesConfig, evidence: Evidence) -> Reason:
     text = _told_news(news)
     if not wanted:
         return Reason(rule="new_spans", kind="trigger", met=False, text=f"{text}; no trigger", numbers=numbers | OFF)
-    text = f"{text}, at least {wanted} asked for"
+    text = f"{text}, at least {wanted} needed"
     return Reason(rule="new_spans", kind="trigger", met=count >= wanted, text=text, numbers=numbers)
 
 
@@ -94,7 +94,7 @@ def _new_sequences(rules: RulesConfig, evidence: Evidence) -> Reason:
             numbers={"sequences": 0, "wanted": wanted, "no_data": not evidence.news.count},
         )
     numbers = {"sequences": measured.sequences, "rows": measured.rows, "wanted": wanted}
-    text = f"{measured.sequences:,} new sequences (of {measured.rows:,} rows), at least {wanted:,} asked for"
+    text = f"{measured.sequences:,} new sequences (of {measured.rows:,} rows), at least {wanted:,} needed"
     met = measured.sequences >= wanted
     return Reason(rule="new_sequences", kind="trigger", met=met, text=text, numbers=numbers)
 

@@ -11,7 +11,7 @@ from tfx.orchestration.data_types import RuntimeParameter
 from tfx.types import standard_artifacts, standard_component_specs
 from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 
-from noisy_gru.components.sequence_example_gen.artifacts import IngestionReportArtifact
+from noisy_gru.components.artifacts import IngestionReportArtifact
 from noisy_gru.components.sequence_example_gen.driver import DATASET_KEY, SPAN_KEY, Driver
 from noisy_gru.components.sequence_example_gen.executor import REPORT_KEY, Executor
 from noisy_gru.data.ingestion.spans import LATEST

@@ -10,8 +10,8 @@ from tfx.orchestration.data_types import RuntimeParameter
 from tfx.types import standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 
-from noisy_gru.components.sequence_example_gen.artifacts import IngestionReportArtifact
-from noisy_gru.components.warm_start_base import driver, executor
+from noisy_gru.components.artifacts import IngestionReportArtifact
+from noisy_gru.components.warm_start_base import executor
 
 
 class WarmStartBaseSpec(types.ComponentSpec):
@@ -40,7 +40,7 @@ class WarmStartBase(base_component.BaseComponent):
 
     SPEC_CLASS = WarmStartBaseSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
-    DRIVER_CLASS = driver.Driver
+    DRIVER_CLASS = executor.Driver
 
     def __init__(
         self, ingestion_report: types.BaseChannel, serving_dir: str | Path | RuntimeParameter, model_name: str

@@ -10,6 +10,8 @@ from typing import Any
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 
+from noisy_gru.components.artifacts import PRESENT
+from noisy_gru.components.drivers import PropertyDriver
 from noisy_gru.registry.training_record import data_hash
 from noisy_gru.registry.warm_start_version import WarmStartVersion, choose_warm_start_version, copy_warm_start_version
 from noisy_gru.trainer.export.artifact_files import BASE_FILE, KERAS_FOLDER
@@ -19,7 +21,6 @@ MODEL = "model"
 SERVING_DIR = "serving_dir"
 MODEL_NAME = "model_name"
 CHOSEN = "chosen"
-PRESENT = "present"
 logger = logging.getLogger("noisy_gru.progress")
 
 
@@ -32,6 +33,16 @@ def chosen_version(input_dict: dict[str, Any], exec_properties: dict[str, Any]) 
     report = Path(artifact_utils.get_single_instance(input_dict[INGESTION_REPORT]).uri) / "ingestion_report.json"
     data = data_hash(json.loads(report.read_text(encoding="utf-8")))
     return choose_warm_start_version(Path(exec_properties[SERVING_DIR]), exec_properties[MODEL_NAME], data)
+
+
+class Driver(PropertyDriver):
+    """Make the cache depend on the version that is chosen."""
+
+    PROPERTY = CHOSEN
+
+    def value(self, execution_info: Any) -> str:
+        """Return the chosen version and its fingerprint."""
+        return chosen_version(execution_info.input_dict, execution_info.exec_properties).identity
 
 
 class Executor(base_executor.BaseExecutor):

@@ -18,7 +18,7 @@ from tfx.orchestration.portable import outputs_utils
 from tfx.types.artifact import Artifact
 from tfx.types.value_artifact import ValueArtifact
 
-from noisy_gru.components.pusher.executor import ORIGIN
+from noisy_gru.components.artifacts import ORIGIN
 from noisy_gru.kubeflow.step import configuration as configuration_artifact
 from noisy_gru.kubeflow.step import parameters as names
 from noisy_gru.kubeflow.step.artifact_paths import to_path, to_uri

@@ -151,7 +151,7 @@ def test_the_decision_is_told_and_its_beginning_noted(ask: Callable[..., Any], t
     assert (started.event, started.run_id, started.spans, started.data) == ("started", "run-1", "3-4,6", plan["data"])
     assert started.at == plan["decided_at"]
     assert datetime.fromisoformat(started.at).tzinfo is not None
-    # A second try of the step in the same run isn't held back by the first, which the same rules would ask for.
+    # A second try of the step in the same run isn't postponed by the first, which the same rules would ask for.
     again = ask({"drift": False, "cooldown": "1h", "after_failure": "wait"})
     assert again.outputs["plan"]["metadata"]["retrain"] == 1
     assert len(outcomes(read_attempts(tmp_path / "serving" / "m"))) == 1
@@ -167,7 +167,7 @@ def test_a_no_notes_nothing_and_an_order_overrides_it(ask: Callable[..., Any], t
     rules = {"drift": False, "cooldown": "1d"}
     answer = ask(rules)
     assert (answer.code, answer.outputs["plan"]["metadata"]["retrain"]) == (0, 0)
-    assert answer.outputs["plan"]["metadata"]["reason"].startswith("held back: the last attempt (earlier, failed)")
+    assert answer.outputs["plan"]["metadata"]["reason"].startswith("postponed: the last attempt (earlier, failed)")
     assert len(read_attempts(model_dir)) == 1
     assert ask(rules, force="True").outputs["plan"]["metadata"]["retrain"] == 1
     assert len(read_attempts(model_dir)) == 2

@@ -116,7 +116,7 @@ def test_the_step_writes_what_the_trainer_reads_and_is_cached_while_nothing_is_n
     from tfx.orchestration.metadata import sqlite_metadata_connection_config
     from tfx.orchestration.pipeline import Pipeline
 
-    from noisy_gru.components.sequence_example_gen.artifacts import IngestionReportArtifact
+    from noisy_gru.components.artifacts import IngestionReportArtifact
     from noisy_gru.components.warm_start_base.component import WarmStartBase
     from noisy_gru.pipeline.runs.local_runner import LocalRunner, StepResult
 

@@ -55,20 +55,20 @@ class Expected:
 
     Attributes:
         triggers: that are met.
-        brakes: that hold.
+        guards: that postpone it.
     """
 
     triggers: set[str]
-    brakes: set[str]
+    guards: set[str]
 
     @property
     def is_due(self) -> bool:
-        return bool(self.triggers) and not self.brakes
+        return bool(self.triggers) and not self.guards
 
 
 def expected(now: Situation, *, drifted: bool) -> Expected:
     """What the rules call for, where drift is as the plan measured it."""
-    triggers, brakes = {"drift"} if drifted else set(), set()
+    triggers, guards = {"drift"} if drifted else set(), set()
     new = {span for span, version in now.window.items() if (now.served or {}).get(span) != version}
     if now.served is None:
         triggers.add("first_model")
@@ -80,5 +80,5 @@ def expected(now: Situation, *, drifted: bool) -> Expected:
     if last is not None and last.window == now.window:
         taken_back = last.status == "published" and last.version in now.withdrawn
         if last.status == "refused" or taken_back:
-            brakes.add("after_refusal")
-    return Expected(triggers, brakes)
+            guards.add("after_refusal")
+    return Expected(triggers, guards)

@@ -52,7 +52,7 @@ class Report:
         return self.content["status"]
 
     def verdicts(self, kind: str) -> set[str]:
-        """The triggers, brakes or alarms that were met."""
+        """The triggers, guards or alarms that were met."""
         reasons = (self.content["decision"] or {}).get("reasons", ())
         return {each["rule"] for each in reasons if each["kind"] == kind and each["met"]}
 

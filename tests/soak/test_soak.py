@@ -62,7 +62,7 @@ def test_every_decision_follows_from_the_rules(life):
                 continue
             triggers = report.verdicts("trigger")
             due = expected(report.before, drifted="drift" in triggers)
-            assert (triggers, report.verdicts("brake")) == (due.triggers, due.brakes), (day, report.before)
+            assert (triggers, report.verdicts("guard")) == (due.triggers, due.guards), (day, report.before)
             forced = day.happens == "approve" and report is seen.reports[0]
             if not forced and report.status in ("published", "refused", "not due", "held"):
                 held = outcome == "held"

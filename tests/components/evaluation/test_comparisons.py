@@ -87,7 +87,7 @@ def test_a_first_model_is_compared_with_the_baseline_alone_and_needs_enough_sequ
     assert (verdict.comparisons[0].candidate, verdict.comparisons[0].other) == (0.9, 0.5)
     few = judge(classes(np.ones(7, bool), None), CLASSES, EvaluationConfig(), {})
     assert not few.passed
-    assert "has 7 sequences, at least 20 are asked for" in refusals(few, "-")[0]
+    assert "has 7 sequences, at least 20 are needed" in refusals(few, "-")[0]
     nothing = judge(classes(np.empty(0, bool), None), CLASSES, EvaluationConfig(), {})
     assert (nothing.sequences, nothing.passed, nothing.comparisons) == (0, False, [])
 

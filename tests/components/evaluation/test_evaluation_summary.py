@@ -105,7 +105,7 @@ def test_a_verdict_is_read_as_it_was_written(tmp_path: Path) -> None:
     write_verdict(verdict, tmp_path)
     assert read_verdict(tmp_path) == verdict
     few, failed = refusals(verdict, "version 17")
-    assert few.startswith("the test split has 7 sequences, at least 20 are asked for: ")
+    assert few.startswith("the test split has 7 sequences, at least 20 are needed: ")
     assert few.endswith("lower evaluation.min_test_sequences")
     assert failed == sentence(comparison(), "version 17")
     assert warnings(verdict, "version 17") == [sentence(lost, "version 17"), sentence(level, "version 17")]

@@ -61,8 +61,8 @@ def run(model: Path, report: Path, tmp_path: Path) -> Callable[[Path], Any]:
     from tfx.orchestration.pipeline import Pipeline
     from tfx.types import standard_artifacts
 
+    from noisy_gru.components.artifacts import IngestionReportArtifact
     from noisy_gru.components.pusher.component import Pusher
-    from noisy_gru.components.sequence_example_gen.artifacts import IngestionReportArtifact
 
     def _run(blessing: Path) -> Any:
         given = Importer(source_uri=str(model.parent), artifact_type=standard_artifacts.Model).with_id("Model")

@@ -19,7 +19,7 @@ from noisy_gru.components.retrain_planner.evidence import (
     PublishedVersion,
 )
 from noisy_gru.components.retrain_planner.plan import RetrainPlan
-from noisy_gru.components.retrain_planner.rules import decide
+from noisy_gru.components.retrain_planner.planning import decide
 from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, RegressionConfig
 
 NOW = datetime(2026, 4, 1, 3, tzinfo=UTC)
@@ -54,8 +54,8 @@ def test_a_served_model_that_collapses_holds_the_night():
     assert (plan.retrain, plan.held) == (False, True)
     assert plan.summary == (
         "held for a person: the served model's error on 50 new sequences is 2 of the naive answer's (surely above "
-        "1.8), 0.2 when it was published; at most 0.6 is no alarm (called for by: 1 new span (10), at least 1 asked "
-        "for). Correct the data, or train on it all the same: noisy-gru retrain run --force"
+        "1.8), 0.2 when it was published; at most 0.6 is no alarm (due by: 1 new span (10), at least 1 "
+        "needed). Correct the data, or train on it all the same: noisy-gru retrain run --force"
     )
     assert plan.to_dict()["held"] is True
 
@@ -83,7 +83,7 @@ def test_one_bad_span_among_good_ones_holds_the_night():
     assert plan.summary.startswith(
         "held for a person: the served model's error on 50 new sequences is 0.4 of the naive answer's, 0.2 when it was "
         "published; at most 0.6 is no alarm; on the 40 of span 11 alone it is 1.8 (surely above 1.3); on the 6 of span "
-        "12 alone it is 1.9, of which 3 independent ones are too few to be sure (called for by"
+        "12 alone it is 1.9, of which 3 independent ones are too few to be sure (due by"
     )
     json.loads(json.dumps(plan.to_dict(), allow_nan=False))
     assert _plan(served=replace(FINE, parts=parts[::2])).retrain

@@ -23,7 +23,7 @@ from noisy_gru.components.retrain_planner.evidence import (
     PublishedVersion,
 )
 from noisy_gru.components.retrain_planner.plan import RetrainPlan
-from noisy_gru.components.retrain_planner.rules import decide
+from noisy_gru.components.retrain_planner.planning import decide
 from noisy_gru.registry.retraining_attempts import Outcome
 
 NOW = datetime(2026, 4, 1, 3, tzinfo=UTC)
@@ -177,16 +177,16 @@ def test_a_trigger_that_is_off_is_never_met(rule):
         ({}, [_outcome("published", 20, version=6)], set()),
     ],
 )  # fmt: skip
-def test_brakes(rules, attempts, held):
+def test_guards(rules, attempts, held):
     plan = _plan(rules, _evidence(10, attempts=attempts, withdrawn=(8,)))
     assert _met(plan) == {"new_spans", *held}
     assert plan.retrain == (not held)
     if held:
-        assert plan.summary.startswith("held back: ")
+        assert plan.summary.startswith("postponed: ")
         assert "1 new span (10)" in plan.summary
 
 
-def test_an_order_overrides_brakes_and_rules_that_are_not_met():
+def test_an_order_overrides_guards_and_rules_that_are_not_met():
     rules = {"cooldown": "1d"}
     for evidence in (_evidence(10, attempts=[_outcome("failed", 1)]), _evidence()):
         assert not _plan(rules, evidence).retrain
@@ -240,7 +240,7 @@ def test_changed_spans_and_files_are_told_from_new_ones():
     plan = _plan({"new_spans": 2}, _evidence(10, news=news))
     assert plan.retrain
     assert plan.new_spans == (8, 10)
-    assert "1 new span (10) and 1 span changed (8: version 1 became 2), at least 2 asked for" in plan.summary
+    assert "1 new span (10) and 1 span changed (8: version 1 became 2), at least 2 needed" in plan.summary
     loose = DataChanges(by_span=False, known=True, files=("a.csv", "b.csv"), altered=("b.csv",), gone=("c.csv",))
     plan = _plan({"new_spans": 3}, _evidence(10, news=loose, spans=()))
     assert plan.retrain
@@ -271,10 +271,10 @@ def test_the_table_has_a_line_for_every_rule():
     lines = {line.split()[0]: line for line in text.splitlines() if line.strip()}
     for reason in held.reasons:
         assert reason.rule in lines
-    assert lines["cooldown"].split()[1] == "holds"
+    assert lines["cooldown"].split()[1] == "postpones"
     assert lines["new_spans"].split()[1] == "met"
     assert lines["max_age"].split()[1] == "off"
-    assert "no  held back" in text
+    assert "no  postponed" in text
 
 
 @pytest.mark.parametrize(

@@ -59,8 +59,8 @@ def test_the_same_bundle_on_two_workers_at_once(tmp_path, monkeypatch):
 def test_what_a_lost_worker_left_is_no_example(tmp_path, monkeypatch, configured):
     from tfx.types import standard_artifacts
 
+    from noisy_gru.components.artifacts import IngestionReportArtifact
     from noisy_gru.components.sequence_example_gen import executor
-    from noisy_gru.components.sequence_example_gen.artifacts import IngestionReportArtifact
     from noisy_gru.components.sequence_example_gen.driver import resolved_properties
 
     rows = "".join(f"e{number},{step},1,c\n" for number in range(20) for step in range(3))

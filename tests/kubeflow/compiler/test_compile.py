@@ -149,12 +149,9 @@ def argument(spec: dict[str, Any], step: str, name: str) -> str | None:
 def test_steps_are_told_their_drivers_types_and_runner(spec: dict[str, Any]) -> None:
     drivers = {step: argument(spec, step, "--driver_class_path") for step in STEPS}
     assert {step: driver for step, driver in drivers.items() if driver} == {
-        step: f"noisy_gru.components.{room}.driver.Driver"
-        for step, room in (
-            ("SequenceExampleGen", "sequence_example_gen"),
-            ("LatestBlessed", "latest_blessed"),
-            ("Pusher", "pusher"),
-        )
+        "SequenceExampleGen": "noisy_gru.components.sequence_example_gen.driver.Driver",
+        "LatestBlessed": "noisy_gru.components.latest_blessed.executor.Driver",
+        "Pusher": "noisy_gru.components.drivers.UncachedDriver",
     }
     types = {step: json.loads(argument(spec, step, "--artifact_types") or "") for step in STEPS}
     # The driver sends no types, so that every artifact's is there.

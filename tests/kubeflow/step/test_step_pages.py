@@ -15,7 +15,7 @@ from noisy_gru.components.evaluation.served_error import ServedError
 from noisy_gru.components.reference_gate.verdict import ReferenceVerdict, write_reference_verdict
 from noisy_gru.components.retrain_planner.config import RulesConfig
 from noisy_gru.components.retrain_planner.evidence import DataChanges, Evidence, Measurements, PublishedVersion
-from noisy_gru.components.retrain_planner.rules import decide
+from noisy_gru.components.retrain_planner.planning import decide
 from noisy_gru.components.serving_gate.report import GateCheck, GateReport
 
 # TFX warns of its own use of what it deprecated.

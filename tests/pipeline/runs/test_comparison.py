@@ -140,7 +140,7 @@ def test_the_list_and_the_page_tell_of_retraining(root):
     reasons = [
         {"rule": "new_spans", "met": True, "text": "2 new spans: 3, 4", "numbers": {}},
         {"rule": "drift", "met": False, "text": "no feature drifted", "numbers": {}},
-        {"rule": "cooldown", "kind": "brake", "met": True, "text": "12 hours are left", "numbers": {}},
+        {"rule": "cooldown", "kind": "guard", "met": True, "text": "12 hours are left", "numbers": {}},
     ]
     values = SECOND | {
         "run_id": "20260103-cc",
