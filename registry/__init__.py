@@ -1,1 +1,1 @@
-"""Published versions of a model: which there are, what they carry, how they are replaced, and what is trained next."""
+"""Published versions of a model: their records, labels, rollout and history, and the retrainings that made them."""

@@ -1,4 +1,4 @@
-"""A model that may be published, and whether it was before: as the same files, or as another export of itself."""
+"""A model to publish, compared with published versions by its files, and else by its identity."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from noisy_gru.registry.published_versions import RECORD, Publication, fingerpri
 
 
 class Candidate:
-    """A SavedModel, whose files are hashed once and whose graph is read only if their hashes don't decide.
+    """A SavedModel; its files are hashed once, and its graph is read only where their hashes differ.
 
     Args:
         saved_model: its folder.
-        identify: the identity of a SavedModel.
+        identify: returns the identity of a SavedModel.
     """
 
     def __init__(self, saved_model: Path, identify: Callable[[Path], str]) -> None:
@@ -25,13 +25,13 @@ class Candidate:
 
     @cached_property
     def identity(self) -> str:
-        """Of the model."""
+        """The model's identity."""
         return self._identify(self.saved_model)
 
     def is_in(self, folder: Path, publication: Publication) -> bool:
-        """Whether a published version, in ``folder``, is this model.
+        """Return whether the published version in ``folder`` is this model.
 
-        The record of an earlier release has no identity, or one by other rules: it is read from the version then.
+        A record of an earlier release has no identity, or one of another scheme: it is computed from the version then.
         """
         if publication.fingerprint == self.fingerprint:
             return True
@@ -40,7 +40,7 @@ class Candidate:
         return (theirs if theirs.partition(":")[0] == scheme else self._identify(folder)) == self.identity
 
     def published_in(self, folder: Path) -> Publication | None:
-        """The record of the version in ``folder``, if it is this model."""
+        """Return the record of the version in ``folder``, if it is this model."""
         if not (folder / RECORD).exists():
             return None
         publication = read_publication(folder)

@@ -1,4 +1,4 @@
-"""The part of the configuration that says what a served version may cost, which versions stay, how they are batched."""
+"""Configuration of published versions: budgets, versions to keep, rollout and batching."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from noisy_gru.schema.config import Section
 
 
 class BudgetsConfig(Section):
-    """What a served model may cost. A budget that is null is measured and reported, but refuses nothing."""
+    """Limits on latency and memory of a served model. What has no limit (null) is measured and reported."""
 
     single_p50_ms: float | None = Field(
         default=None, gt=0, description="Median latency of one sequence in a Session, in milliseconds."
@@ -19,7 +19,7 @@ class BudgetsConfig(Section):
     batch_p50_ms: float | None = Field(default=None, gt=0, description="Median latency of a batch of `batch_size`.")
     batch_p99_ms: float | None = Field(default=None, gt=0, description="99th percentile of the same.")
     memory_mb: float | None = Field(
-        default=None, gt=0, description="What loading the model and asking it adds to a process's memory, in MB (10^6)."
+        default=None, gt=0, description="Memory that loading and running the model adds to a process, in MB (10^6)."
     )
     batch_size: int = Field(default=32, ge=2, le=4096, description="Sequences in the batch that is measured.")
     requests: int = Field(default=100, ge=10, le=10000, description="Calls that each latency is measured on.")
@@ -32,7 +32,7 @@ class BudgetsConfig(Section):
 
 
 class VersionsConfig(Section):
-    """Which published versions stay, and which of them the labels `stable` and `canary` mean."""
+    """How many published versions are kept, and how a new one gets the labels `stable` and `canary`."""
 
     keep: int | None = Field(
         default=5,
@@ -48,7 +48,7 @@ class VersionsConfig(Section):
 
 
 class BatchingConfig(Section):
-    """How TF Serving puts requests together (`batching.config`), once it is started with batching."""
+    """TF Serving's batching of requests (`batching.config`), where it is started with batching."""
 
     max_batch_size: int = Field(default=256, ge=1, description="Most sequences in one batch.")
     batch_timeout_micros: int = Field(
@@ -63,7 +63,7 @@ class BatchingConfig(Section):
 
 
 class PublishingConfig(Section):
-    """What the Pusher is told: versions and batching."""
+    """Settings of the Pusher: versions and batching."""
 
     versions: VersionsConfig = Field(default_factory=lambda: VersionsConfig())
     batching: BatchingConfig = Field(default_factory=lambda: BatchingConfig())

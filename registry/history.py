@@ -1,7 +1,7 @@
-"""What was done to a model's versions, a line of JSON each, in ``history.jsonl`` beside them.
+"""History of a model's versions: a line of JSON for each change, in ``history.jsonl`` beside them.
 
-Lines are only ever added. The folders are the truth, and the history says when and why: a line that a kill cut off, or
-that an action didn't come to write, is passed over, and the next change adds what is missing (`store.py`).
+Lines are only appended. The folders decide which versions there are; the history records when and why. A line that a
+kill cut off is skipped, and the next change adds one that is missing (`version_store.py`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Action = Literal["publish", "rollback", "restore", "promote", "prune", "allow"]
 
 @dataclass(frozen=True)
 class Event:
-    """One change.
+    """One change of the versions.
 
     Attributes:
         at: when, in ISO 8601, UTC.
@@ -28,8 +28,8 @@ class Event:
         previous: the newest version before the change; for `promote` the one that was stable. None: there was none.
         newest: the newest version after the change.
         stable: the version labelled stable after the change.
-        reason: a person's, or the cause.
-        identity: of the model, where it is known: what is withdrawn stays so when its files are gone.
+        reason: given by a person, or the cause.
+        identity: of the model, where known: a withdrawn one is not published again, even if its files are gone.
     """
 
     at: str
@@ -43,22 +43,22 @@ class Event:
 
 
 def read_history(model_dir: Path) -> list[Event]:
-    """The changes, oldest first; what isn't a line of a history is left out."""
+    """Read the changes, oldest first; skip lines that are no event."""
     return read_records(model_dir / HISTORY, Event)
 
 
 def append_event(model_dir: Path, event: Event) -> None:
-    """Adds a line, on disk when this returns; after a line that was cut off, on a new one."""
+    """Append an event and sync it; a line that was cut off stays by itself."""
     append_record(model_dir / HISTORY, event)
 
 
 def last_actions(events: list[Event]) -> dict[int, Event]:
-    """The last change of each version that says where it is; a promotion doesn't."""
+    """Return the last event of each version that moved it; a promotion doesn't."""
     return {event.version: event for event in events if event.action not in ("promote", "allow")}
 
 
 def blocked_models(events: list[Event]) -> dict[str, int]:
-    """The versions that were withdrawn and then removed, by their models' identities: not to be published again."""
+    """Return the versions that were withdrawn and then removed, by model identity: they are not published again."""
     identities = {event.version: event.identity for event in events if event.identity}
     withdrawn: dict[int, bool] = {}
     for event in events:

@@ -1,10 +1,10 @@
-"""Whether the published versions are what was published: every file's hash against the version's record.
+"""Check the integrity of published versions: the hash of every file against the version's record.
 
     >>> check_served(Path("serving/vowels"))  # doctest: +SKIP
-    PublishError: serving/vowels/200/variables/variables.data-00000-of-00001: other bytes than were published. …
+    PublishError: serving/vowels/200/variables/variables.data-00000-of-00001 differs from what was published, so …
 
-A damaged version that servers load ends a run before it begins: it may answer anything, a comparison with it would let
-any model pass, and a disk that changes bytes needs a person.
+A run doesn't start while a version that servers load is damaged: its predictions can't be trusted, a comparison with it
+would let any model pass, and a disk that changes bytes needs a person.
 """
 
 from __future__ import annotations
@@ -28,34 +28,34 @@ from noisy_gru.registry.training_record import DATA_FILE, RETRAINING, RUN_FILE
 from noisy_gru.schema.errors import PublishError
 from noisy_gru.trainer.export.artifact_files import SERVING_FOLDER
 
-_WORDS = {"changed": "other bytes than were published", "gone": "the file is gone"}
-# What a decision to train rests on; a warm start sees to its own files.
+_FAULTS = {"changed": "differs from what was published", "gone": "is missing"}
+# Files that the decision to retrain reads; a warm start checks its own.
 _RECORDS = tuple(f"{RETRAINING}/{name}" for name in (DATA_FILE, RUN_FILE, VALUES_FILE))
 
 
 def altered_files(folder: Path) -> dict[str, str]:
-    """What a version isn't any more: ``gone`` or ``changed`` by path of a file. Files that were added do no harm.
+    """Return the files of a version that differ from its record: ``gone`` or ``changed`` by path; not added ones.
 
     Raises:
         PublishError: its record can't be read.
     """
     publication = read_publication(folder)
     if folder.name.isdecimal() and publication.version != int(folder.name):
-        return {RECORD: f"that of version {publication.version}"}
+        return {RECORD: f"is that of version {publication.version}"}
     return {name: what for name, what in changed_files(folder, publication).items() if what != "added"}
 
 
 def served_files(found: Iterable[str]) -> list[str]:
-    """Those of some files that a server reads, not only the next training."""
+    """Return those of the files that a server reads; the others are for the next training."""
     return sorted(name for name in found if not name.startswith(f"{RETRAINING}/"))
 
 
 def check_served(model_dir: Path) -> list[str]:
-    """Hashes all versions of a model.
+    """Check all versions of a model.
 
     Returns:
-        What is damaged, in words, of what no server loads: older and withdrawn versions, and what only the next
-        training reads.
+        A warning for each damaged file that no server loads: of older and withdrawn versions, and of the next
+        training.
 
     Raises:
         PublishError: a version that servers load is damaged, or a record can't be read.
@@ -65,21 +65,21 @@ def check_served(model_dir: Path) -> list[str]:
     loaded = set(present[-model.num_versions :]) if model else set()
     warnings = []
     for version in present:
-        warnings += check_version(model_dir, version) if version in loaded else _notes(model_dir / str(version))
+        warnings += check_version(model_dir, version) if version in loaded else _warnings(model_dir / str(version))
     for version in withdrawn_versions(model_dir):
-        warnings += _notes(model_dir / f"{WITHDRAWN}{version}")
+        warnings += _warnings(model_dir / f"{WITHDRAWN}{version}")
     return warnings
 
 
 def check_version(model_dir: Path, version: int) -> list[str]:
-    """Hashes one version in place; what only the next training reads is said, the rest is an error.
+    """Check one version; return warnings about files that only the next training reads.
 
     Raises:
-        PublishError: a file that a server reads is another one, or gone; or the record can't be read.
+        PublishError: a file that a server reads changed or is gone; or the record can't be read.
     """
     found = altered_files(model_dir / str(version))
     _refuse(model_dir, version, found)
-    return _said(model_dir / str(version), found)
+    return _warning_lines(model_dir / str(version), found)
 
 
 def _refuse(model_dir: Path, version: int, found: dict[str, str]) -> None:
@@ -88,13 +88,13 @@ def _refuse(model_dir: Path, version: int, found: dict[str, str]) -> None:
         return
     name, others = served[0], f" (and {len(served) - 1} more of its files)" if len(served) > 1 else ""
     raise PublishError(
-        f"{folder / name}{others}: {_WORDS.get(found[name], found[name])}, so version {version} isn't the model that "
-        f"was published, and nothing is compared with it or published after it. {_remedy(model_dir, version, name)}"
+        f"{folder / name}{others} {_FAULTS.get(found[name], found[name])}, so version {version} isn't the model that "
+        f"was published; no model is compared with it or published after it. {_remedy(model_dir, version, name)}"
     )
 
 
 def check_record(model_dir: Path, version: int) -> None:
-    """``check_version``, and what the version says of its training, which it is to be judged by.
+    """Check a version as ``check_version`` does, and its training record as well.
 
     Raises:
         PublishError: the version or its training's record isn't what was published.
@@ -105,31 +105,31 @@ def check_record(model_dir: Path, version: int) -> None:
     for name in _RECORDS:
         if name in found:
             raise PublishError(
-                f"{folder / name}: {_WORDS[found[name]]}, so what version {version} was trained on isn't known. "
+                f"{folder / name} {_FAULTS[found[name]]}, so the training data of version {version} is unknown. "
                 f"{_remedy(model_dir, version, name)}"
             )
 
 
-def _notes(folder: Path) -> list[str]:
-    return _said(folder, altered_files(folder))
+def _warnings(folder: Path) -> list[str]:
+    return _warning_lines(folder, altered_files(folder))
 
 
-def _said(folder: Path, found: dict[str, str]) -> list[str]:
-    return [f"{folder / name}: {_WORDS.get(what, what)}" for name, what in sorted(found.items())]
+def _warning_lines(folder: Path, found: dict[str, str]) -> list[str]:
+    return [f"{folder / name} {_FAULTS.get(what, what)}" for name, what in sorted(found.items())]
 
 
 def _remedy(model_dir: Path, version: int, name: str) -> str:
     folder = model_dir / str(version)
     source = _source(folder, name)
-    back = f"Bring it back: cp {source} {folder / name}" if source else "Bring the file back from a copy"
+    restore = f"Restore it: cp {source} {folder / name}" if source else "Restore the file from a copy"
     present = published_versions(model_dir)
     if len(present) > 1 and version == present[-1]:
-        return f"{back}; or withdraw the version: noisy-gru runs rollback."
-    return f"{back}; or move {folder} out of {model_dir}, and the version isn't served any more."
+        return f"{restore}; or withdraw the version: noisy-gru runs rollback."
+    return f"{restore}; or move {folder} out of {model_dir}, so that the version isn't served."
 
 
 def _source(folder: Path, name: str) -> Path | None:
-    """The file that a version's was copied from, if it is there and whole."""
+    """Return the file that a version's file was copied from, if it is there and intact."""
     publication: Publication = read_publication(folder)
     source = Path(publication.model_uri) / SERVING_FOLDER / name
     there = bool(publication.model_uri) and source.is_file()

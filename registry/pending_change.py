@@ -1,7 +1,7 @@
-"""What a person asked of a model's versions, written down before anything is done and taken away when it is done.
+"""Pending changes of a model's versions: written to disk before a change starts, and removed when it is reported.
 
-So a rollback that was killed is finished by the next change, whoever makes it, and the same command given again is seen
-to be the same one: it goes back once. The file is ``pending-<id>.json`` beside the versions.
+So the next change finishes a rollback that was killed, and the same command given again goes back only once. The file
+is ``pending-<id>.json`` beside the versions.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ ChangeAction = Literal["rollback", "restore", "promote"]
 
 @dataclass(frozen=True)
 class PendingChange:
-    """A change that somebody asked for.
+    """A requested rollback, restore or promotion.
 
     Attributes:
         action: of the history.
-        versions: that it concerns; of a rollback those that are withdrawn, newest first.
+        versions: to change; of a rollback those to withdraw, newest first.
         previous: the newest version before the change; for `promote` the one that was stable. None: there was none.
         reason: a person's.
         id: of the file's name.
@@ -38,11 +38,11 @@ class PendingChange:
     id: str = field(default_factory=lambda: secrets.token_hex(8))
 
     def write(self, model_dir: Path) -> None:
-        """Puts it on disk."""
+        """Write the file."""
         write_atomically(self._file(model_dir), json.dumps(asdict(self)) + "\n")
 
     def remove(self, model_dir: Path) -> None:
-        """Takes it away. The last thing that is done: nothing may be left to do after it."""
+        """Remove the file, when nothing is left to do."""
         self._file(model_dir).unlink(missing_ok=True)
 
     def _file(self, model_dir: Path) -> Path:
@@ -50,7 +50,7 @@ class PendingChange:
 
 
 def pending_changes(model_dir: Path) -> list[PendingChange]:
-    """What was asked for and not finished, or finished without an answer.
+    """Return the changes that were not finished, or finished and not reported.
 
     Raises:
         PublishError: a file can't be read.
@@ -60,13 +60,13 @@ def pending_changes(model_dir: Path) -> list[PendingChange]:
 
 def _read(file: Path) -> PendingChange:
     try:
-        intent = PendingChange(**json.loads(file.read_text(encoding="utf-8")))
-        whole = intent.action in get_args(ChangeAction) and all(isinstance(version, int) for version in intent.versions)
-        if not whole or file.name != f"{PENDING}{intent.id}.json":
-            raise ValueError(f"received {intent}")
+        change = PendingChange(**json.loads(file.read_text(encoding="utf-8")))
+        whole = change.action in get_args(ChangeAction) and all(isinstance(version, int) for version in change.versions)
+        if not whole or file.name != f"{PENDING}{change.id}.json":
+            raise ValueError(f"received {change}")
     except (ValueError, TypeError) as error:
         raise PublishError(
-            f"{file} can't be read as a change of the versions that was begun: {error}. Delete it, then see with "
+            f"{file} can't be read as a pending change of the versions: {error}. Delete it, then check with "
             "noisy-gru runs list which versions are in place."
         ) from error
-    return intent
+    return change

@@ -1,7 +1,7 @@
-"""Publishes a SavedModel as a version: copied aside, synced to disk, then renamed in one step.
+"""Publish a SavedModel as a version: copy it aside, sync it to disk, then rename it in one step.
 
-A kill at any moment leaves either no new version or a whole one; what it leaves undone is finished by the next push.
-A model is what it computes, not its files: the same one, exported again, is not published again.
+A kill at any moment leaves either no new version or a whole one; the next push finishes the rest. Models are compared
+by what they compute, not by their files: another export of the newest version is not published again.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from noisy_gru.storage.atomic_files import sync_tree
 
 
 class WithdrawnError(PublishError):
-    """The model was published before and withdrawn: it doesn't come back by itself."""
+    """The model was published before and withdrawn; only a restore brings it back."""
 
 
 @dataclass(frozen=True)
 class PublishResult:
-    """What a push did.
+    """Result of a push.
 
     Attributes:
         publication: the record of the version that holds the model.
@@ -46,7 +46,7 @@ class PublishResult:
         is_new: whether this push made it.
         labels: which versions are stable and canary now.
         removed: older versions that it removed.
-        left_alone: server files that it didn't write, because a person took them over.
+        left_alone: server files that it didn't write, because a person edits them.
     """
 
     publication: Publication
@@ -71,7 +71,7 @@ def publish(
     at: Step = no_step,
     lock_seconds: float = LOCK_SECONDS,
 ) -> PublishResult:
-    """Publishes the SavedModel in ``source`` as ``<serving_dir>/<model_name>/<version>``.
+    """Publish the SavedModel in ``source`` as ``<serving_dir>/<model_name>/<version>``.
 
     The version is the time in seconds since 1970, or one more than the newest version if that isn't older. The newest
     version's model is not published again, whatever bytes its export has. Afterwards the files that a server is started
@@ -81,26 +81,26 @@ def publish(
         source: folder of the SavedModel.
         serving_dir: folder that holds a folder for each model.
         model_name: name of the model's folder.
-        settings: which versions are kept and labelled, and how requests are put together; None: the defaults.
+        settings: versions to keep, labels and batching; None: the defaults.
         model_uri: of the model artifact, for the record.
         lineage: for the record.
         training_files: what the next training needs of this one; None: the version can't be trained further.
-        identify: the identity of a SavedModel; the Pusher's is ``model_identity``.
+        identify: returns the identity of a SavedModel; the Pusher's is ``model_identity``.
         clock: seconds since 1970.
-        at: is told each step before it is done; for tests.
+        at: called with the name of each step before it runs; for tests.
         lock_seconds: how long to wait for another change of the same model.
 
     Raises:
         WithdrawnError: if the model was published before and withdrawn.
-        PublishError: if ``source`` is no SavedModel, another push goes on, or the disk fails.
+        PublishError: if ``source`` is no SavedModel, another change holds the lock, or the disk fails.
     """
     if not (source / "saved_model.pb").is_file():
         raise PublishError(f"Nothing to publish: {source} holds no saved_model.pb.")
     with open_store(serving_dir, model_name, clock=clock, at=at, lock_seconds=lock_seconds, create=True) as store:
-        # Before the settings change: what a killed push left is recorded as it was meant.
+        # Before the settings change: a killed push is finished with its own.
         store.repair()
         at("settings")
-        store.adopt(settings or PublishingConfig())
+        store.save_settings(settings or PublishingConfig())
         candidate = Candidate(source, identify)
         publication, is_new = _bring_in(candidate, store, model_uri, lineage or {}, training_files)
         if is_new:
@@ -112,7 +112,7 @@ def publish(
         at("done")
         folder = store.model_dir / str(publication.version)
         done = PublishResult(publication, folder, is_new, store.labels, removed, left_alone)
-    store.answered()
+    store.clear_pending()
     return done
 
 
@@ -123,16 +123,15 @@ def _bring_in(
     lineage: dict[str, str],
     training_files: TrainingFiles | None,
 ) -> tuple[Publication, bool]:
-    """The record of the version that holds the model, and whether it is a new one."""
+    """Return the record of the version that holds the model, and whether it is new."""
     model_dir, at, source, files = store.model_dir, store.at, candidate.saved_model, candidate.files
     present, withdrawn = versions(model_dir), store.withdrawn
     if present and (same := candidate.published_in(model_dir / str(present[-1]))):
         return same, False
     if reason := _withdrawn(candidate, store):
-        # What a kill kept from being done is done all the same.
         if store.published:
             store.write_server_files()
-        store.answered()
+        store.clear_pending()
         raise WithdrawnError(reason)
     version = max(int(store.clock()), *(number + 1 for number in [*present, *withdrawn, 0]))
     incoming = model_dir / f"{INCOMING}{version}"
@@ -171,12 +170,12 @@ def _before(present: list[int], version: int) -> int | None:
 
 
 def _withdrawn(candidate: Candidate, store: VersionStore) -> str:
-    """Why a model that was withdrawn isn't published; empty if it wasn't."""
+    """Return why a withdrawn model isn't published; empty if it wasn't withdrawn."""
     for version in store.withdrawn:
         if candidate.published_in(store.model_dir / f"{WITHDRAWN}{version}"):
             return (
                 f"this model was published as version {version} and withdrawn, so it isn't published again. "
-                f"To serve it all the same: noisy-gru runs restore {version}"
+                f"To serve it nevertheless: noisy-gru runs restore {version}"
             )
     if (version := blocked_models(read_history(store.model_dir)).get(candidate.identity)) is not None:
         return (

@@ -1,4 +1,4 @@
-"""The versions of one model, held for one change at a time: what is there, what was cut off before, what is recorded.
+"""The versions of one model, locked for one change at a time: list, move, record, repair and prune them.
 
 >>> with open_store(Path("serving"), "vowels") as store:  # doctest: +SKIP
 ...     store.repair()
@@ -41,16 +41,16 @@ LOCK_SECONDS = 60.0
 
 
 def no_step(name: str) -> None:
-    """Does nothing at a step; tests do something."""
+    """Ignore the step; tests pass something else."""
 
 
 class VersionStore:
-    """See the module's docstring; made by ``open_store``.
+    """Versions of one model, whose lock is held; made by ``open_store``.
 
     Args:
         model_dir: the model's folder, whose lock is held.
         clock: seconds since 1970.
-        at: is told each step before it is done; for tests.
+        at: called with the name of each step before it runs; for tests.
     """
 
     def __init__(self, model_dir: Path, *, clock: Callable[[], float], at: Step) -> None:
@@ -58,32 +58,32 @@ class VersionStore:
         self.settings = read_settings(model_dir)
         self.at = at
         self.clock = clock
-        # Whether what a server sees was changed: said when something fails.
+        # Whether what a server sees was changed, for the message of a failure.
         self.changed = False
-        # What was asked for and is done, but isn't answered yet.
-        self._done: list[PendingChange] = []
+        # Applied, and not reported yet.
+        self._applied: list[PendingChange] = []
 
     @property
     def published(self) -> list[int]:
-        """Versions of noisy-gru in place, rising."""
+        """Published versions in place, ascending."""
         return published_versions(self.model_dir)
 
     @property
     def withdrawn(self) -> list[int]:
-        """Withdrawn versions, rising."""
+        """Withdrawn versions, ascending."""
         return withdrawn_versions(self.model_dir)
 
     @property
     def labels(self) -> Labels:
-        """The labels, as of now; there has to be a published version."""
+        """The labels; there has to be a published version."""
         return choose_labels(self.published, read_history(self.model_dir), self.settings)
 
     def now(self) -> str:
         """The time, in ISO 8601, UTC."""
         return datetime.fromtimestamp(self.clock(), UTC).isoformat(timespec="seconds")
 
-    def adopt(self, settings: PublishingConfig) -> None:
-        """Keeps the settings for whoever changes the versions next, without the model's configuration."""
+    def save_settings(self, settings: PublishingConfig) -> None:
+        """Write the settings of a push, which later changes use without the model's configuration."""
         if not (self.model_dir / SETTINGS).exists() or settings != self.settings:
             write_atomically(self.model_dir / SETTINGS, settings.model_dump_json(indent=2) + "\n")
         self.settings = settings
@@ -99,7 +99,7 @@ class VersionStore:
         stable: int | None = None,
         identity: str = "",
     ) -> Event:
-        """Adds a change to the history, with the newest and the stable version that there are after it."""
+        """Append a change to the history, with the newest and the stable version after it."""
         present = self.published
         if stable is None and present:
             stable = self.labels.stable
@@ -108,53 +108,53 @@ class VersionStore:
         append_event(self.model_dir, event)
         return event
 
-    def carry_out(self, intent: PendingChange, wait: Callable[[], None] = lambda: None) -> None:
-        """Does what was asked for, or the rest of it; ``answered`` has to follow when the person knows.
+    def apply(self, change: PendingChange, wait: Callable[[], None] = lambda: None) -> None:
+        """Apply a pending change, or the rest of it; call ``clear_pending`` once it is reported.
 
         Args:
-            intent: on disk already.
-            wait: is called between telling servers that versions go, and withdrawing them.
+            change: written already.
+            wait: called after ``models.config`` no longer names the versions, before they are withdrawn.
         """
         last = last_actions(read_history(self.model_dir))
-        leaving = [version for version in intent.versions if version in self.published]
-        # Somebody may have taken away, since, what was to be gone back to: the last version is never withdrawn.
-        if intent.action == "rollback" and leaving and set(leaving) != set(self.published):
+        leaving = [version for version in change.versions if version in self.published]
+        # The version to go back to may be gone since: the last version is never withdrawn.
+        if change.action == "rollback" and leaving and set(leaving) != set(self.published):
             self.write_server_files(without=leaving)
             wait()
             for version in leaving:
                 self.at("withdraw")
                 self.move(str(version), f"{WITHDRAWN}{version}")
-        if intent.action == "restore":
-            for version in set(intent.versions).intersection(self.withdrawn).difference(self.published):
+        if change.action == "restore":
+            for version in set(change.versions).intersection(self.withdrawn).difference(self.published):
                 self.at("restore")
                 self.move(f"{WITHDRAWN}{version}", str(version))
         self.at("history")
-        now = self.withdrawn if intent.action == "rollback" else self.published
-        for version in intent.versions:
-            if intent.action == "promote":
+        now = self.withdrawn if change.action == "rollback" else self.published
+        for version in change.versions:
+            if change.action == "promote":
                 if version in now and self.labels.stable != version:
-                    self.record("promote", version, previous=intent.previous, reason=intent.reason, stable=version)
-            elif version in now and (version not in last or last[version].action != intent.action):
-                self.record(intent.action, version, previous=intent.previous, reason=intent.reason)
-        self._done.append(intent)
+                    self.record("promote", version, previous=change.previous, reason=change.reason, stable=version)
+            elif version in now and (version not in last or last[version].action != change.action):
+                self.record(change.action, version, previous=change.previous, reason=change.reason)
+        self._applied.append(change)
 
-    def answered(self) -> None:
-        """Forgets what was asked for and is done; the last thing that a command does, when the lock is released."""
-        while self._done:
-            self.at("answered")
-            self._done.pop().remove(self.model_dir)
+    def clear_pending(self) -> None:
+        """Remove the pending changes that are applied: a command's last step, after the lock is released."""
+        while self._applied:
+            self.at("clear pending")
+            self._applied.pop().remove(self.model_dir)
 
     def repair(
         self, reason: str = "", wait: Callable[[], None] = lambda: None
     ) -> tuple[list[PendingChange], list[Event]]:
-        """Finishes what a kill cut off: what was asked for and what was being removed; records what has no record.
+        """Finish what a kill left undone: pending changes and removals; record the versions that the history lacks.
 
         Args:
-            reason: recorded for a version that is found withdrawn.
-            wait: as in ``carry_out``.
+            reason: to record for a version that is found withdrawn.
+            wait: as in ``apply``.
 
         Returns:
-            What had been asked for, and what it added to the history besides.
+            The changes that were pending, and the other events that it added to the history.
 
         Raises:
             PublishError: if the record of a version that the history doesn't know can't be read.
@@ -162,9 +162,9 @@ class VersionStore:
         self.at("clean")
         for leftover in self.model_dir.glob(f"{INCOMING}*"):
             shutil.rmtree(leftover)
-        asked = pending_changes(self.model_dir)
-        for intent in asked:
-            self.carry_out(intent, wait)
+        pending = pending_changes(self.model_dir)
+        for change in pending:
+            self.apply(change, wait)
         last = last_actions(read_history(self.model_dir))
         added, before = [], None
         for version in self.published:
@@ -180,22 +180,22 @@ class VersionStore:
             if version not in last or last[version].action != "rollback":
                 reason = reason or "found withdrawn"
                 added.append(self.record("rollback", version, previous=version, reason=reason))
-        return asked, [*added, *self.finish_removing()]
+        return pending, [*added, *self.finish_removing()]
 
     def move(self, name: str, new_name: str) -> None:
-        """Renames a folder in one step, which is on disk when this returns."""
+        """Rename a folder in one step, and sync it."""
         (self.model_dir / name).rename(self.model_dir / new_name)
         self.changed = True
         sync(self.model_dir)
 
     def prune(self, identify: Callable[[Path], str]) -> list[int]:
-        """Removes the versions beyond those that the settings keep; never the stable one, nor one of somebody else.
+        """Remove the versions beyond those that the settings keep; never the stable one, nor a foreign one.
 
         Args:
-            identify: the identity of a SavedModel: of a withdrawn one it outlives the files.
+            identify: returns the identity of a SavedModel; the history keeps that of a withdrawn one.
 
         Returns:
-            The published versions that were removed, rising.
+            The published versions that were removed, ascending.
         """
         keep = self.settings.versions.keep
         if keep is None:
@@ -211,7 +211,7 @@ class VersionStore:
         return old
 
     def finish_removing(self, identify: Callable[[Path], str] = files_identity) -> list[Event]:
-        """Deletes what was set aside to be deleted, which no server sees any more, and records it."""
+        """Delete the folders set aside for removal, which no server sees, and record it."""
         last, added = last_actions(read_history(self.model_dir)), []
         for version in removed_versions(self.model_dir):
             if version not in last or last[version].action != "prune":
@@ -225,16 +225,16 @@ class VersionStore:
         return added
 
     def _identity(self, folder: Path, identify: Callable[[Path], str]) -> str:
-        """Of a model on its way out, which is remembered by it; a kill may have left anything of its files."""
+        """Return the identity of a removed model; empty if a kill left too few of its files."""
         if not (folder / RECORD).is_file():
             return ""
         return read_publication(folder).identity or identify(folder)
 
     def write_server_files(self, without: Collection[int] = ()) -> list[str]:
-        """Writes what a server is started with; names the files that are left alone, because a person took them over.
+        """Write the files that start a server; return the names of those that a person edits, which are left alone.
 
         Args:
-            without: versions of this model to leave out, because they are about to be withdrawn.
+            without: versions of this model to leave out, which are about to be withdrawn.
         """
         self.at("server files")
         with _lock(self.model_dir.parent, LOCK_SECONDS):
@@ -253,15 +253,15 @@ def open_store(
     lock_seconds: float = LOCK_SECONDS,
     create: bool = False,
 ) -> Iterator[VersionStore]:
-    """Holds the versions of a model.
+    """Lock the versions of a model.
 
     Args:
         serving_dir: folder that holds a folder for each model.
         model_name: name of the model's folder.
         clock: seconds since 1970.
-        at: is told each step before it is done; for tests.
+        at: called with the name of each step before it runs; for tests.
         lock_seconds: how long to wait for another change of the same model.
-        create: whether the folder is made if it isn't there.
+        create: whether to make a missing folder.
 
     Raises:
         PublishError: if the folder can't be used, or is in use for too long.
@@ -291,7 +291,7 @@ def open_store(
         after = (
             "The versions were changed, but not all that follows was done: do the same again to finish it."
             if done
-            else "What TF Serving sees is unchanged."
+            else "What TF Serving loads is unchanged."
         )
         raise PublishError(f"Could not publish to {model_dir}: {error}. {after}") from error
 

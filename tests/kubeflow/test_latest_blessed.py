@@ -172,4 +172,4 @@ def test_a_damaged_version_is_not_taken(find: Find, tmp_path: Path, capfd: pytes
     with pytest.raises((PublishError, AssertionError)) as error:
         find()
     told = str(error.value) if isinstance(error.value, PublishError) else capfd.readouterr().err
-    assert "100/saved_model.pb: the file is gone" in told
+    assert "100/saved_model.pb is missing" in told

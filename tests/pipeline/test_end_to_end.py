@@ -154,7 +154,7 @@ def test_a_withdrawn_model_does_not_come_back_and_damage_ends_a_run(vowels, tmp_
     file.write_bytes(content)
     done = noisy_gru(*run)
     assert (done.code, done.json["steps"]) == (1, [])
-    assert f"{file}: other bytes than were published" in done.json["error"]
+    assert f"{file} differs from what was published" in done.json["error"]
     assert "noisy-gru runs rollback" in done.json["error"]
 
 

@@ -59,8 +59,8 @@ def test_a_flipped_byte_names_the_file_and_the_copy_to_bring_back(served: Path, 
     with pytest.raises(PublishError) as told:
         check_served(served)
     assert str(told.value) == (
-        f"{served / '300' / DATA}: other bytes than were published, so version 300 isn't the model that was published, "
-        f"and nothing is compared with it or published after it. Bring it back: cp {source} {served / '300' / DATA}; "
+        f"{served / '300' / DATA} differs from what was published, so version 300 isn't the model that was published; "
+        f"no model is compared with it or published after it. Restore it: cp {source} {served / '300' / DATA}; "
         "or withdraw the version: noisy-gru runs rollback."
     )
     shutil.copyfile(source, served / "300" / DATA)
@@ -74,9 +74,9 @@ def test_each_file_of_a_served_version_counts(served: Path) -> None:
         before = file.read_bytes()
         flip(file, len(before) // 2)
         if name.startswith("assets.extra/retraining/"):
-            assert check_served(served) == [f"{file}: other bytes than were published"]
+            assert check_served(served) == [f"{file} differs from what was published"]
         else:
-            with pytest.raises(PublishError, match="other bytes"):
+            with pytest.raises(PublishError, match="differs from what was published"):
                 check_served(served)
         file.write_bytes(before)
 
@@ -101,7 +101,7 @@ def test_a_record_of_before_has_neither_checksum_nor_identity(served: Path) -> N
 
 def test_the_record_of_another_version(served: Path) -> None:
     shutil.copyfile(served / "200" / RECORD, served / "300" / RECORD)
-    with pytest.raises(PublishError, match=r"300/publication\.json: that of version 200"):
+    with pytest.raises(PublishError, match=r"300/publication\.json is that of version 200"):
         check_served(served)
 
 
@@ -109,8 +109,8 @@ def test_what_no_server_loads_is_said_and_never_gone_back_to(served: Path) -> No
     flip(served / "100" / DATA)
     (served / "300" / "assets.extra" / "retraining" / "model.keras").unlink()
     assert check_served(served) == [
-        f"{served / '100' / DATA}: other bytes than were published",
-        f"{served / '300' / 'assets.extra/retraining/model.keras'}: the file is gone",
+        f"{served / '100' / DATA} differs from what was published",
+        f"{served / '300' / 'assets.extra/retraining/model.keras'} is missing",
     ]
     with pytest.raises(PublishError, match="so version 100 isn't the model"):
         rollback(served.parent, "m", to=100)
@@ -120,7 +120,7 @@ def test_what_no_server_loads_is_said_and_never_gone_back_to(served: Path) -> No
 def test_a_damaged_only_version_says_how_to_go_on(served: Path) -> None:
     rollback(served.parent, "m", to=100)
     flip(served / "100" / "saved_model.pb")
-    with pytest.raises(PublishError, match=rf"or move {served / '100'} out of {served}, and the version isn't served"):
+    with pytest.raises(PublishError, match=rf"or move {served / '100'} out of {served}, so that"):
         check_served(served)
 
 
@@ -135,5 +135,5 @@ def test_a_damaged_canary_is_not_promoted(served: Path, model: Path, change: Cal
 def test_a_plan_needs_to_know_what_was_trained_on(served: Path) -> None:
     file = served / "300" / "assets.extra" / "retraining" / "run.json"
     flip(file, 5)
-    with pytest.raises(PublishError, match=r"run\.json: other bytes .* so what version 300 was trained on isn't known"):
+    with pytest.raises(PublishError, match=r"run\.json differs .* so the training data of version 300 is unknown"):
         check_record(served, 300)

@@ -35,9 +35,9 @@ from noisy_gru.schema.errors import PublishError
 WRITES = ["server files", *(f"write {name}" for name in FILES)]
 PUSH = ["clean", "settings", "copy", "check", "record", "sync", "rename", "history", *WRITES]
 PUSH += ["retire", "record removal", "remove", "done"]
-ROLLBACK = ["clean", "intent", *WRITES, "wait", "withdraw", "withdraw", "history", *WRITES, "done", "answered"]
-RESTORE = ["clean", "intent", "restore", "history", *WRITES, "done", "answered"]
-PROMOTE = ["clean", "intent", "history", *WRITES, "done", "answered"]
+ROLLBACK = ["clean", "pending", *WRITES, "wait", "withdraw", "withdraw", "history", *WRITES, "done", "clear pending"]
+RESTORE = ["clean", "pending", "restore", "history", *WRITES, "done", "clear pending"]
+PROMOTE = ["clean", "pending", "history", *WRITES, "done", "clear pending"]
 
 CODE = """
 import json, os, signal, sys, traceback
@@ -171,7 +171,7 @@ def test_a_rollback_that_was_cut_off_goes_back_one_version_and_not_two(kill: Kil
     change = rollback(serving, "m", reason="bad")
     assert change.newest == 200
     assert withdrawn_versions(serving / "m") == [300]
-    assert ("begun before" in change.text) is (number > ONE_BACK.index("intent"))
+    assert ("begun before" in change.text) is (number > ONE_BACK.index("pending"))
     check_settled(serving)
     assert [event.version for event in read_history(serving / "m") if event.action == "rollback"] == [300]
     # The next one is another one.
@@ -213,7 +213,7 @@ def test_a_promotion(kill: Kill, number: int, serving: Path) -> None:
 
 def test_a_push_that_is_refused_leaves_nothing_pending(kill: Kill, serving: Path, model: Path) -> None:
     """It finishes the rollback; the rollback after that is another one."""
-    kill(ONE_BACK.index("answered"), serving, "rollback", reason="bad")
+    kill(ONE_BACK.index("clear pending"), serving, "rollback", reason="bad")
     with pytest.raises(WithdrawnError):
         publish(model, serving, "m", settings=settings(rollout="canary"))
     check_settled(serving)
@@ -232,9 +232,9 @@ def test_the_last_version_stays_when_what_was_to_be_gone_back_to_is_taken_away(k
 def test_what_was_undone_on_purpose_is_not_done_again(kill: Kill, serving: Path) -> None:
     """A restore that was killed at its end is over when the version is withdrawn again, even by a killed rollback."""
     rollback(serving, "m")
-    kill(RESTORE.index("answered"), serving, "restore", version=300)
+    kill(RESTORE.index("clear pending"), serving, "restore", version=300)
     # Before its own, the restore's answer is repeated.
-    kill(len(["history", "answered"]) + ONE_BACK.index("answered"), serving, "rollback", reason="bad")
+    kill(len(["history", "clear pending"]) + ONE_BACK.index("clear pending"), serving, "rollback", reason="bad")
     change = rollback(serving, "m")
     assert (change.newest, withdrawn_versions(serving / "m")) == (200, [300])
     check_settled(serving)
@@ -243,7 +243,7 @@ def test_what_was_undone_on_purpose_is_not_done_again(kill: Kill, serving: Path)
 @pytest.mark.parametrize("other", ["restore", "promote"])
 def test_another_command_after_one_that_was_cut_off(kill: Kill, other: str, serving: Path) -> None:
     """What was asked for first is finished, and then what is asked for now is done."""
-    kill(ROLLBACK.index("intent") + 1, serving, "rollback", reason="bad")
+    kill(ROLLBACK.index("pending") + 1, serving, "rollback", reason="bad")
     if other == "restore":
         assert restore(serving, "m", 300).newest == 300
         assert versions(serving / "m") == [100, 200, 300]
@@ -256,7 +256,7 @@ def test_another_command_after_one_that_was_cut_off(kill: Kill, other: str, serv
 def test_a_record_of_what_was_asked_for_that_cant_be_read_is_named(serving: Path) -> None:
     file = serving / "m" / "pending-0.json"
     file.write_text("{")
-    with pytest.raises(PublishError, match=r"pending-0\.json can't be read as a change .* Delete it"):
+    with pytest.raises(PublishError, match=r"pending-0\.json can't be read as a pending change .* Delete it"):
         rollback(serving, "m")
     assert versions(serving / "m") == [100, 200, 300]
 

@@ -99,8 +99,8 @@ def test_a_damaged_version_is_never_compared_with(is_gone: bool, artifact: Path,
         file.unlink()
     else:
         file.write_bytes(b"grapi")
-    said = "the file is gone" if is_gone else "other bytes than were published"
-    with pytest.raises(PublishError, match=rf"m/100/saved_model\.pb: {said}, so version 100 isn't the model"):
+    said = "is missing" if is_gone else "differs from what was published"
+    with pytest.raises(PublishError, match=rf"m/100/saved_model\.pb {said}, so version 100 isn't the model"):
         find_latest(tmp_path, "m")
     assert find_latest(tmp_path / "elsewhere", "m").identity == "none"
 

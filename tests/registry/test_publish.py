@@ -201,7 +201,7 @@ def test_mistakes_are_named(source: str, serving: str, said: str, model: Path, t
 
 def test_a_full_or_closed_disk_is_told(model: Path, tmp_path: Path) -> None:
     (tmp_path / "m").write_text("a file where the folder should be")
-    with pytest.raises(PublishError, match=r"Could not publish to .*What TF Serving sees is unchanged"):
+    with pytest.raises(PublishError, match=r"Could not publish to .*What TF Serving loads is unchanged"):
         publish(model, tmp_path, "m")
 
 
