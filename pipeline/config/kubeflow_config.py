@@ -157,7 +157,7 @@ class KubeflowConfig(Section):
     def _names(cls, value: dict[str, object]) -> dict[str, object]:
         for name in value:
             if not name.replace("_", "a").isalnum() or name[0].isdigit():
-                raise ValueError(f"expected the name of an environment variable, found {name!r}")
+                raise ValueError(f"expected names of environment variables, found {name!r}")
         return value
 
     @model_validator(mode="after")
