@@ -38,7 +38,7 @@ WORDS = {
     "empty": ("span {} is empty", "holds no rows"),
     "column": ("spans/{}/v1/rows.csv", "expected the column trend"),
     "site": ("site", "west"),
-    "disk": ("the disk is full: make room",),
+    "disk": ("the disk is full: free some space",),
     "full": ("No space left on device",),
 }
 KILLED = ("publishing", "power", "killed")
