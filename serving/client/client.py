@@ -9,35 +9,26 @@
 
 from __future__ import annotations
 
-import asyncio
-import weakref
-from collections.abc import Coroutine, Iterable, Sequence
-from concurrent.futures import CancelledError
-from typing import Any, TypeVar
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from noisy_gru.serving.client.calls import ModelMetadata, VersionStatus
-from noisy_gru.serving.client.core import ClientCore, import_transport
-from noisy_gru.serving.client.event_loop_thread import EventLoopThread
+from noisy_gru.serving.client.core import ClientCore, import_transport, run_blocking
 from noisy_gru.serving.client.predictions import Predictions
-from noisy_gru.serving.client.settings import OnError
+from noisy_gru.serving.client.request_flow import BatchResult
+from noisy_gru.serving.client.settings import OnError, RequestPlan
 from noisy_gru.serving.client.stream import Stream
-
-T = TypeVar("T")
 
 
 class Client(ClientCore):
-    """A blocking client, for any number of threads. Its arguments are those of ``ClientSettings``.
-
-    Its requests run in an event loop of its own thread. Open it in the process that uses it, not before a fork.
-    """
+    """A blocking client, for any number of threads. Its arguments are those of ``ClientSettings``."""
 
     def _start(self) -> None:
         super()._start()
         # Opened here, so that the import does not count as time of a call, and a bad certificate is found now.
-        self._transport = import_transport(self.connection.transport)(self.connection)
-        self._thread = EventLoopThread("noisy-gru-client")
-        # A client that nobody closed ends its thread, too.
-        self._finalizer = weakref.finalize(self, self._thread.close)
+        self._transport = import_transport(self.connection.transport, blocking=True)(self.connection)
 
     def predict(self, data: Any, *, on_error: OnError = "raise") -> Predictions:
         """Return the model's prediction for each sequence; for forecasting, from each entity's latest window.
@@ -53,7 +44,7 @@ class Client(ClientCore):
             InvalidRequest: the server refuses some sequences; the error names them.
             ServingError: the request failed for another reason; see ``serving.client.errors``.
         """
-        return self._run(self._predict(self.plan_data(data, on_error)))
+        return run_blocking(self._predict(self.plan_data(data, on_error)))
 
     def predict_examples(
         self, examples: Iterable[Any], *, ids: Sequence[str] | None = None, on_error: OnError = "raise"
@@ -69,7 +60,7 @@ class Client(ClientCore):
             DataError: something is no tf.Example, or ids are missing.
             ServingError: as ``predict``.
         """
-        return self._run(self._predict(self.plan_examples(examples, ids, on_error)))
+        return run_blocking(self._predict(self.plan_examples(examples, ids, on_error)))
 
     def metadata(self) -> ModelMetadata:
         """Return the version that answers now, and its signatures.
@@ -77,7 +68,7 @@ class Client(ClientCore):
         Raises:
             ServingError: the request failed.
         """
-        return self._run(self._metadata())
+        return run_blocking(self._metadata())
 
     def status(self) -> list[VersionStatus]:
         """Return the versions that the server knows of, rising; only the chosen one, if it is chosen by number.
@@ -85,7 +76,7 @@ class Client(ClientCore):
         Raises:
             ServingError: the request failed.
         """
-        return self._run(self._status())
+        return run_blocking(self._status())
 
     def health(self) -> bool:
         """Return whether the server is healthy and answers for the model now; one attempt.
@@ -93,7 +84,7 @@ class Client(ClientCore):
         Raises:
             ServingError: the server refuses the request.
         """
-        return self._run(self._health())
+        return run_blocking(self._health())
 
     def stream(self) -> Stream:
         """Open a stream over the signature `serving_step`: each event is sent once. See ``serving.client.stream``.
@@ -102,13 +93,11 @@ class Client(ClientCore):
             NotFound: the model has no such signature.
             ServingError: the request failed.
         """
-        return Stream(self._run(self._open_states()), self._send, self._run)
+        return Stream(run_blocking(self._open_states()), self._send)
 
     def close(self) -> None:
-        """Close the connections, and cancel the requests of other threads; further calls do nothing."""
-        if not self._closed:
-            self._run(self._close())
-        self._finalizer()
+        """Close the connections; requests of other threads fail, further calls do nothing."""
+        run_blocking(self._close())
 
     def __enter__(self) -> Client:
         return self
@@ -116,15 +105,24 @@ class Client(ClientCore):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    async def _wait(self, seconds: float) -> None:
-        # A clock of the caller's may block, and the loop must not.
-        await (asyncio.sleep(seconds) if self.sleep is None else asyncio.to_thread(self.sleep, seconds))
+    async def _predict(self, plan: RequestPlan) -> Predictions:
+        def predict(batch: Any) -> BatchResult:
+            return run_blocking(self._predict_batch(plan, *batch))
 
-    def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        if len(plan.batches) <= 1 or self.concurrency == 1:
+            return plan.predictions(map(predict, plan.batches))
+        with ThreadPoolExecutor(min(self.concurrency, len(plan.batches)), "noisy-gru-client") as pool:
+            futures = [pool.submit(predict, batch) for batch in plan.batches]
+            try:
+                return plan.predictions([future.result() for future in futures])
+            finally:
+                for future in futures:
+                    future.cancel()
+
+    async def _open(self) -> Any:
         if self._closed:
-            coroutine.close()
             raise self._closed_error()
-        try:
-            return self._thread.run(coroutine)
-        except CancelledError as error:
-            raise self._closed_error() from error
+        return self._transport
+
+    async def _wait(self, seconds: float) -> None:
+        (self.sleep or time.sleep)(seconds)

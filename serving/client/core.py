@@ -1,13 +1,18 @@
-"""The client's requests with asyncio: the one implementation behind ``AsyncClient`` and ``Client``."""
+"""The client's requests: the one implementation behind ``AsyncClient`` and ``Client``.
+
+They are coroutines that wait in three places: opening and using the transport, sleeping, and for several batches at
+a time. ``Client`` overrides these with ones that block, so its coroutines never suspend, and ``run_blocking`` runs them
+in the calling thread: an event loop in a thread of its own would double the time of a small request.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar
 
 from noisy_gru.compat.extras import require
-from noisy_gru.serving.client.calls import Call, MetadataCall, ModelMetadata, Reply, VersionStatus
+from noisy_gru.serving.client.calls import Call, MetadataCall, ModelMetadata, PredictCall, Reply, VersionStatus
 from noisy_gru.serving.client.connection import GRPC_NEEDED
 from noisy_gru.serving.client.errors import ServingError, Unavailable
 from noisy_gru.serving.client.predictions import Predictions
@@ -16,9 +21,11 @@ from noisy_gru.serving.client.retrying import add_attempts, retries
 from noisy_gru.serving.client.settings import ClientSettings, RequestPlan
 from noisy_gru.serving.client.stream_states import States, open_states
 
+T = TypeVar("T")
+
 
 class ClientCore(ClientSettings):
-    """A client's requests, all of them coroutines of one event loop."""
+    """A client's requests as coroutines; here those of an event loop."""
 
     def _start(self) -> None:
         self._transport: Any = None
@@ -29,11 +36,9 @@ class ClientCore(ClientSettings):
         """Send the batches of a plan, ``concurrency`` at a time; the first error cancels the others."""
         slots = asyncio.Semaphore(self.concurrency)
 
-        async def predict(call: Any, places: Sequence[int]) -> BatchResult:
+        async def predict(*batch: Any) -> BatchResult:
             async with slots:
-                return await predict_batch(
-                    call, self._send, target=self.connection.target, collect=plan.collect, places=places
-                )
+                return await self._predict_batch(plan, *batch)
 
         tasks = [asyncio.ensure_future(predict(*batch)) for batch in plan.batches]
         try:
@@ -42,6 +47,10 @@ class ClientCore(ClientSettings):
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _predict_batch(self, plan: RequestPlan, call: PredictCall, places: Sequence[int]) -> BatchResult:
+        target = self.connection.target
+        return await predict_batch(call, self._send, target=target, collect=plan.collect, places=places)
 
     async def _metadata(self) -> ModelMetadata:
         return await send(MetadataCall(self.model), self._send)
@@ -95,17 +104,28 @@ class ClientCore(ClientSettings):
         return ServingError(f"the client of {self.connection.target} is closed", code="CANCELLED")
 
 
-def import_transport(name: str) -> Any:
+def import_transport(name: str, *, blocking: bool = False) -> Any:
     """Import the class of a transport, and with it the libraries that it needs.
 
     Raises:
         MissingExtraError: gRPC is not installed.
     """
     if name == "rest":
-        from noisy_gru.serving.client.rest_transport import RestTransport
+        from noisy_gru.serving.client.rest_transport import BlockingRestTransport, RestTransport
 
-        return RestTransport
+        return BlockingRestTransport if blocking else RestTransport
     require("grpc", GRPC_NEEDED)
-    from noisy_gru.serving.client.grpc_transport import GrpcTransport
+    from noisy_gru.serving.client.grpc_transport import BlockingGrpcTransport, GrpcTransport
 
-    return GrpcTransport
+    return BlockingGrpcTransport if blocking else GrpcTransport
+
+
+def run_blocking(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that never suspends, in the calling thread."""
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        return done.value
+    finally:
+        coroutine.close()
+    raise RuntimeError("a blocking client's coroutine waited for an event loop")

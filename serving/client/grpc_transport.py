@@ -140,14 +140,24 @@ class GrpcTransport:
         """
         method, request = self._methods[type(call)], self._wire.request(call)
         try:
-            response = await _result(method.future(request, timeout=timeout, metadata=self._wire.metadata))
+            response = await self._call(method, request, timeout)
         except grpc.RpcError as error:
             raise self._wire.error(call, error) from error
         return self._wire.reply(call, response)
 
+    async def _call(self, method: Any, request: Any, timeout: float) -> Any:
+        return await _result(method.future(request, timeout=timeout, metadata=self._wire.metadata))
+
     async def close(self) -> None:
         """Close the channel; open calls fail."""
         self._channel.close()
+
+
+class BlockingGrpcTransport(GrpcTransport):
+    """Sends calls, and blocks; for any number of threads."""
+
+    async def _call(self, method: Any, request: Any, timeout: float) -> Any:
+        return method(request, timeout=timeout, metadata=self._wire.metadata)
 
 
 async def _result(rpc: Any) -> Any:

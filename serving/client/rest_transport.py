@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
+import weakref
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,6 +18,7 @@ from noisy_gru.schema.errors import UserError
 from noisy_gru.serving.client.calls import Call, HealthCall, MetadataCall, PredictCall, PredictReply, Reply
 from noisy_gru.serving.client.connection import ConnectionOptions, is_this_machine
 from noisy_gru.serving.client.errors import ServingError
+from noisy_gru.serving.client.event_loop_thread import EventLoopThread
 from noisy_gru.serving.client.rest_messages import body_of, error_details, metadata_of, outputs_of, path_of, statuses_of
 from noisy_gru.serving.client.status_mapping import CODES, error_of
 
@@ -174,6 +177,35 @@ class RestTransport:
     async def close(self) -> None:
         """Closes the connections."""
         await self._client.aclose()
+
+
+class BlockingRestTransport(RestTransport):
+    """Sends calls, and blocks; for any number of threads. The exchanges run in an event loop of its own thread.
+
+    Only an event loop bounds the time of an exchange as a whole: blocking reads are timed one by one.
+
+    Args:
+        connection: of the server.
+    """
+
+    def __init__(self, connection: ConnectionOptions) -> None:
+        super().__init__(connection)
+        self._thread = EventLoopThread("noisy-gru-rest")
+        # A transport that nobody closed ends its thread, too.
+        self._finalizer = weakref.finalize(self, self._thread.close)
+
+    async def _exchange(self, call: Call, request: dict[str, Any], timeout: float) -> tuple[httpx.Response, bytes]:
+        try:
+            return self._thread.run(super()._exchange(call, request, timeout))
+        except CancelledError as error:
+            target = self._wire.connection.target
+            raise ServingError(f"the client of {target} is closed", code="CANCELLED") from error
+
+    async def close(self) -> None:
+        """Close the connections; open calls fail."""
+        if self._finalizer.alive:
+            self._thread.run(super().close())
+        self._finalizer()
 
 
 def _gzipped(body: bytes) -> bytes:

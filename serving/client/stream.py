@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from noisy_gru.serving.client.calls import ModelChoice
+from noisy_gru.serving.client.core import run_blocking
 from noisy_gru.serving.client.predictions import Predictions
 from noisy_gru.serving.client.request_flow import Send
 from noisy_gru.serving.client.stream_states import States
@@ -62,9 +63,9 @@ class _Stream:
 class Stream(_Stream):
     """A blocking stream, opened by ``Client.stream``; several threads may use it, one call after the other."""
 
-    def __init__(self, states: States, send: Send, run: Callable[[Coroutine[Any, Any, Predictions]], Predictions]):
+    def __init__(self, states: States, send: Send) -> None:
         super().__init__(states)
-        self._send, self._run, self._lock = send, run, threading.Lock()
+        self._send, self._lock = send, threading.Lock()
 
     def send(self, data: Any) -> Predictions:
         """Send new events, and return a prediction for each of their entities.
@@ -81,7 +82,7 @@ class Stream(_Stream):
             ServingError: the request failed; all states are as before.
         """
         with self._lock:
-            return self._run(self._states.advance(self._states.read(data), self._send))
+            return run_blocking(self._states.advance(self._states.read(data), self._send))
 
     def send_arrays(self, arrays: Mapping[str, Any]) -> Predictions:
         """Send new events as the model reads them: for each entity [steps, F] or [F], float32, NaN where missing.
@@ -95,7 +96,7 @@ class Stream(_Stream):
             ServingError: the request failed; all states are as before.
         """
         with self._lock:
-            return self._run(self._states.advance(self._states.take(arrays), self._send))
+            return run_blocking(self._states.advance(self._states.take(arrays), self._send))
 
 
 class AsyncStream(_Stream):

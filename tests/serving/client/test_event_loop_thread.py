@@ -1,4 +1,4 @@
-"""The event loop behind the blocking client: results, interrupts, closing, forks, and clients that nobody closes."""
+"""The event loop behind the blocking REST client: results, interrupts, closing, forks, clients that nobody closes."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_a_client_that_nobody_closed_ends_its_thread() -> None:
     before = set(threading.enumerate())
     client = Client("127.0.0.1:1", dataset=dataset, model_name="m", transport="rest", attempts=1)
     assert client.health() is False
-    (started,) = (each for each in set(threading.enumerate()) - before if each.name == "noisy-gru-client")
+    (started,) = (each for each in set(threading.enumerate()) - before if each.name == "noisy-gru-rest")
     del client
     gc.collect()
     started.join(10)
