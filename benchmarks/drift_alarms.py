@@ -110,7 +110,7 @@ WORLDS: dict[str, Callable[[World], World]] = {
 
 
 def main() -> None:
-    """Prints both tables."""
+    """Print both tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--trained-on", type=int, default=270, help="sequences of the training data")
     parser.add_argument("--rate", type=float, default=0.01, help="false_alarm_rate")

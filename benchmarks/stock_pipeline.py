@@ -83,7 +83,7 @@ def components(examples: str, schema: str, root: Path) -> list[Any]:
 
 
 def main(examples: str, schema: str, root: str) -> None:
-    """Runs it, in the order of the components."""
+    """Run it, in the order of the components."""
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     from tfx import v1 as tfx
 

@@ -28,7 +28,7 @@ ASKED = 45  # every 45th of the 370 test utterances: one or so for each speaker
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the demo; returns the exit code."""
+    """Run the demo; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m examples.demo", description=__doc__)
     parser.add_argument("--root", type=Path, default=Path("demo-run"), help="where everything goes")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override the configuration")
@@ -56,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _ask(console: Console, config: PipelineConfig, folder: Path, log: Path) -> None:
-    """Serves the published model on this machine, and asks it over gRPC about all test utterances."""
+    """Serve the published model on this machine, and ask it over gRPC about all test utterances."""
     truth = {}
     with gzip.open(FOLDER / "test.csv.gz", "rt", newline="") as stream:
         for row in csv.DictReader(stream):

@@ -97,7 +97,7 @@ def _run_real(
 
 
 class _ModelsConfigSync:
-    """Copies the serving directory's ``models.config`` to the program's own when a publication changes its labels."""
+    """Copy the serving directory's ``models.config`` to the program's own when a publication changes its labels."""
 
     def __init__(self, serving_dir: Path, scratch: Path, log: Callable[[str], None]) -> None:
         self._serving_dir = serving_dir

@@ -84,7 +84,7 @@ def choose_baseline(saved_model: Path, serving_dir: Path, model_name: str) -> Ba
 
 
 def copy_version(publication: Publication, serving_dir: Path, target: Path) -> str:
-    """Copies the published model to ``target`` as a model artifact; says if something is missing.
+    """Copy the published model to ``target`` as a model artifact; return what is missing.
 
     With the Keras file for a warm start, if the version carries it. Without the requests that warm a server up: they
     aren't the model's.
@@ -100,7 +100,7 @@ def copy_version(publication: Publication, serving_dir: Path, target: Path) -> s
 
 
 def copy_keras(publication: Publication, version_folder: Path, target: Path) -> str:
-    """Copies what a version carries for a warm start to ``target``'s Format-Keras; says why if there is nothing whole.
+    """Copy what a version carries for a warm start to ``target``'s Format-Keras; return why it isn't complete.
 
     Args:
         publication: the record of the version.

@@ -64,7 +64,7 @@ class Outcome:
 
 
 def append_attempt(model_dir: Path, attempt: Attempt) -> None:
-    """Adds an event, on disk when this returns; makes the model's folder if this is its first."""
+    """Add an event, on disk when this returns; make the model's folder if this is its first."""
     model_dir.mkdir(parents=True, exist_ok=True)
     append_record(model_dir / ATTEMPTS, attempt)
 
@@ -98,7 +98,7 @@ def is_open(attempts: Iterable[Attempt], run_id: str) -> bool:
 def close_attempt(
     model_dir: Path, run_id: str, event: AttemptEvent, at: datetime, *, reason: str = "", version: int | None = None
 ) -> None:
-    """Adds the end of a run's retraining; nothing if it has none that is open, as when a person ran the pipeline."""
+    """Add the end of a run's retraining; nothing if it has none that is open, as when a person ran the pipeline."""
     if is_open(read_attempts(model_dir), run_id):
         text = at.astimezone(UTC).isoformat(timespec="seconds")
         append_attempt(model_dir, Attempt(at=text, event=event, run_id=run_id, version=version, reason=reason))

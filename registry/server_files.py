@@ -1,4 +1,4 @@
-"""Writes what TF Serving is started with beside the published models, in the serving directory.
+"""Write what TF Serving is started with beside the published models, in the serving directory.
 
 `models.config` says which versions are loaded and labelled; it follows every push, rollback and promotion, and a server
 that polls it follows, too. The rest is to start one: `batching.config`, `monitoring.config`, `compose.yaml`,
@@ -101,7 +101,7 @@ def write_server_files(
     without: Mapping[str, Collection[int]] | None = None,
     at: Callable[[str], None] = lambda step: None,
 ) -> list[str]:
-    """Writes ``FILES`` for every model that noisy-gru published in a serving directory, each file whole.
+    """Write ``FILES`` for every model that noisy-gru published in a serving directory, each file whole.
 
     For one writer at a time. A file without the mark in its first line is left as it is.
 
@@ -109,7 +109,7 @@ def write_server_files(
         serving_dir: folder that holds a folder for each model.
         batching: of `batching.config`.
         without: versions to leave out, because they are about to be withdrawn, by model.
-        at: is told each file before it is written; for tests.
+        at: called with each file before it is written; for tests.
 
     Returns:
         The names of the files that were left alone.

@@ -142,7 +142,7 @@ def data_hash(report: Mapping[str, Any]) -> str:
     """
     spans = [_span(each) for each in report.get("spans", [])]
     files = [*_files(report.get("files", ())), *(file for span in spans for file in span.files)]
-    # With the names: what is one split's file and another's, or a span's and the next one's, is told by them.
+    # With the names: what is one split's file and another's, or a span's and the next one's, depends on them.
     hashes = sorted({(file.name, file.sha256) for file in files if file.sha256})
     content = hashes or {key: report.get(key) for key in KEPT_OF_REPORT}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Puts into a version on its way in what the next training needs of it; `training_record.py` reads it again."""
+"""Put into a version on its way in what the next training needs of it; `training_record.py` reads it again."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class TrainingFiles:
     run: Mapping[str, Any] = field(default_factory=dict)
 
     def write(self, version_folder: Path) -> dict[str, str]:
-        """Writes the record into a version's folder.
+        """Write the record into a version's folder.
 
         Returns:
             sha256 of each file, by path within the version.

@@ -64,7 +64,7 @@ def choose_warm_start_version(serving_dir: Path, model_name: str, data: str) -> 
 def copy_warm_start_version(
     base: WarmStartVersion, serving_dir: Path, model_name: str, target: Path
 ) -> WarmStartVersion:
-    """Copies the Keras file of the chosen version into an artifact.
+    """Copy the Keras file of the chosen version into an artifact.
 
     Returns:
         The base; with what speaks against it in its note, if there is no Keras file to copy.

@@ -266,7 +266,7 @@ def _names(names: Any) -> str:
 
 
 def string_values(name: str, array: np.ndarray) -> list[bytes]:
-    """Return the elements of an array of strings as bytes; raises ModelError that names the input for other types."""
+    """Return the elements of an array of strings as bytes; raise ModelError that names the input for other types."""
     strings = [value.encode() if isinstance(value, str) else value for value in array.ravel().tolist()]
     wrong = next((value for value in strings if not isinstance(value, bytes)), None)
     if wrong is not None:

@@ -111,7 +111,7 @@ _UNUSED = (_pb2.PLANNED, _pb2.ALPHA, _pb2.DEPRECATED, _pb2.DISABLED, _pb2.DEBUG_
 
 
 def check_schema(path: str | Path, dataset: DatasetConfig) -> Any:
-    """Load a schema that agrees with the configuration; raises ``ConfigError`` with every contradiction."""
+    """Load a schema that agrees with the configuration; raise ``ConfigError`` with every contradiction."""
     schema = load_schema(path)
     problems = schema_problems(schema, dataset)
     if problems:

@@ -57,7 +57,7 @@ class Listening:
 
 
 def find_model_server() -> tuple[ModelServer | None, str]:
-    """Find TF Serving on this machine; returns it, or None, and a description of what was found.
+    """Find TF Serving on this machine; return it, or None, and a description of what was found.
 
     Docker counts only if its engine answers.
     """

@@ -100,7 +100,7 @@ class _Steps:
 
 
 class _Evaluation(keras.callbacks.Callback):
-    """Adds the metrics over a split to the logs of each epoch, as `val_<name>`. It must be the first callback."""
+    """Add the metrics over a split to the logs of each epoch, as `val_<name>`. It must be the first callback."""
 
     def __init__(self, model: keras.Model, data: SequenceData):
         super().__init__()

@@ -63,7 +63,7 @@ def with_values(trainer: TrainerConfig, values: Mapping[str, Any]) -> TrainerCon
 
 
 class NoisySearch(keras_tuner.Tuner):
-    """Trains the configured model with the values of each trial."""
+    """Train the configured model with the values of each trial."""
 
     def __init__(self, context: TrainingContext, scale: Any, **arguments: Any):
         self.context = context

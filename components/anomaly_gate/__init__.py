@@ -1,1 +1,1 @@
-"""Stops a run whose data isn't as the schema says, and explains each anomaly in words."""
+"""Stop a run whose data isn't as the schema says, and explain each anomaly."""

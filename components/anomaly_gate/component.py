@@ -25,7 +25,7 @@ class AnomalyGateSpec(types.ComponentSpec):
 
 
 class AnomalyGate(base_component.BaseComponent):
-    """Stops the run if ExampleValidator found anomalies in any split.
+    """Stop the run if ExampleValidator found anomalies in any split.
 
     Steps that must not run then name it: ``transform.add_upstream_node(gate)``.
 

@@ -1,4 +1,4 @@
-"""Runs the anomaly gate: reads the anomalies of every split and stops, or writes that there are none."""
+"""Run the anomaly gate: read the anomalies of every split and stop, or write that there are none."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _read(artifact: Artifact) -> dict[str, Any]:
 
 
 def check(anomalies: dict[str, Any]) -> None:
-    """Raises if any split has an anomaly.
+    """Raise if any split has an anomaly.
 
     Args:
         anomalies: ExampleValidator's answer for each split.
@@ -60,7 +60,7 @@ class Executor(base_executor.BaseExecutor):
     """Executor of `AnomalyGate`."""
 
     def Do(self, input_dict: dict[str, Any], output_dict: dict[str, Any], exec_properties: dict[str, Any]) -> None:
-        """Reads ``SchemaDiff.pb`` of every split of ``anomalies``; writes ``report.txt``.
+        """Read ``SchemaDiff.pb`` of every split of ``anomalies``; write ``report.txt``.
 
         Raises:
             AnomalyError: if any split has an anomaly.

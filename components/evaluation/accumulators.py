@@ -141,7 +141,7 @@ class Regression(Accumulator):
 
 
 def _merge_moments(a: Sums, b: Sums) -> Sums:
-    """Adds sums; mean and sum of squared deviations by Chan's update, which doesn't cancel."""
+    """Add sums; mean and sum of squared deviations by Chan's update, which doesn't cancel."""
     count = a["count"] + b["count"]
     delta = b["mean"] - a["mean"]
     return {

@@ -1,4 +1,4 @@
-"""Reads what the Evaluator wrote: the metrics, the bounds that were missed, and the comparisons."""
+"""Read what the Evaluator wrote: the metrics, the bounds that were missed, and the comparisons."""
 
 from __future__ import annotations
 

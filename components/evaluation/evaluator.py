@@ -95,7 +95,7 @@ class Executor(tfx_executor.Executor):
 
 
 def _withhold(blessing: Any) -> None:
-    """Makes a blessing that TFMA's bounds gave a negative one."""
+    """Turn a positive blessing of TFMA's thresholds into a negative one."""
     folder = Path(blessing.uri)
     (folder / tfx_constants.BLESSED_FILE_NAME).unlink(missing_ok=True)
     (folder / tfx_constants.NOT_BLESSED_FILE_NAME).touch()
@@ -120,7 +120,7 @@ def _is_same(one: Any, other: Any) -> bool:
 
 
 class Evaluator(base_beam_component.BaseBeamComponent):
-    """Measures a model on the test split, compares it, and blesses it or doesn't; see `build_evaluator`."""
+    """Measure a model on the test split, compare it, and bless it or not; see `build_evaluator`."""
 
     SPEC_CLASS = EvaluatorSpec
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)

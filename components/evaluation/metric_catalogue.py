@@ -109,7 +109,7 @@ def default_margin(metric: str, published: float) -> float:
 
 
 def check_evaluation(dataset: DatasetConfig, evaluation: EvaluationConfig) -> None:
-    """Checks the names in an evaluation's configuration.
+    """Check the names in an evaluation's configuration.
 
     Raises:
         ConfigError: if it names a metric, or asks for a horizon, that this task hasn't.

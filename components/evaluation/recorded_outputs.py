@@ -54,7 +54,7 @@ def recorder(has_baseline: bool) -> Any:
 
 
 class _Record(beam.PTransform):
-    """Writes the answers and lets the extracts pass."""
+    """Write the answers and let the extracts pass."""
 
     def __init__(self, folder: str, task: TaskConfig, has_baseline: bool) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Makes TFMA's configuration of this project's: metrics by task, slices, thresholds.
+"""Make TFMA's configuration of this project's: metrics by task, slices, thresholds.
 
 Comparisons, with the published model and with naive baselines, are decided beside it: see comparisons.py."""
 

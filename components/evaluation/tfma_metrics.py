@@ -133,7 +133,7 @@ def sequence_name(features: dict[str, Any]) -> str:
 
 
 class _Combine(beam.CombineFn):
-    """Adds the sums of sequences."""
+    """Add the sums of sequences."""
 
     def __init__(self, task: TaskConfig, key: Any) -> None:
         self._key = key

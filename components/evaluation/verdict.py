@@ -27,7 +27,7 @@ _NAMES = {
 
 
 def write_verdict(verdict: Verdict, folder: Path) -> None:
-    """Writes ``verdict.json``."""
+    """Write ``verdict.json``."""
     content = {"format": _FORMAT, "passed": verdict.passed, **asdict(verdict)}
     (folder / VERDICT).write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 

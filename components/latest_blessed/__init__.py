@@ -1,1 +1,1 @@
-"""Finds the model that is published now, to compare a new one with."""
+"""Find the model that is published now, to compare a new one with."""

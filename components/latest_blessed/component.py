@@ -26,7 +26,7 @@ class LatestBlessedSpec(types.ComponentSpec):
 
 
 class LatestBlessed(base_component.BaseComponent):
-    """Finds the newest version in ``<serving_dir>/<model_name>``: it was published, so both blessings let it pass.
+    """Find the newest version in ``<serving_dir>/<model_name>``: it was published, so both blessings let it pass.
 
     If that is the candidate itself, it finds what this was compared with before it was published: a run with nothing
     new needs no evaluation. Its output `model` is a copy of the model found. On a first run the artifact is there with

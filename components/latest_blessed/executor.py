@@ -1,4 +1,4 @@
-"""Runs `LatestBlessed`: copies the published model to compare with into an artifact, or marks this as absent."""
+"""Run `LatestBlessed`: copy the published model to compare with into an artifact, or mark it as absent."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Executor(base_executor.BaseExecutor):
     """Executor of `LatestBlessed`."""
 
     def Do(self, input_dict: dict[str, Any], output_dict: dict[str, Any], exec_properties: dict[str, Any]) -> None:
-        """Fills ``model``; its property `present` is 1 if there is a model, and then `version` is its version.
+        """Fill ``model``; its property `present` is 1 if there is a model, and then `version` is its version.
 
         `identity` says what the candidate is compared with, for the record of its publication.
 

@@ -1,1 +1,1 @@
-"""Publishes a blessed model for TF Serving: atomically, never over another version, with its lineage."""
+"""Publish a blessed model for TF Serving: atomically, never over another version, with its lineage."""

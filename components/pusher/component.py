@@ -41,7 +41,7 @@ class PusherSpec(types.ComponentSpec):
 
 
 class Pusher(base_component.BaseComponent):
-    """Publishes ``<serving_dir>/<model_name>/<version>`` if no blessing speaks against it.
+    """Publish ``<serving_dir>/<model_name>/<version>`` if both blessings are positive.
 
     The copy in the ServingGate's blessing, which has requests to warm a server up, where there is one; else the model.
 

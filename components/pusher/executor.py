@@ -1,4 +1,4 @@
-"""Runs the Pusher: asks both blessings, then publishes or says why not."""
+"""Run the Pusher: check both blessings, then publish or report why not."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def training_files(model: Any, input_dict: dict[str, Any], run: dict[str, Any]) 
     return TrainingFiles(Path(model.uri) / KERAS_FOLDER, report, run)
 
 
-def told(result: PublishResult) -> str:
+def result_text(result: PublishResult) -> str:
     """What a push did, in one line."""
     version, stable = result.publication.version, result.labels.stable
     text = f"version {version}" if result.is_new else f"version {version}, which was published before"
@@ -101,7 +101,7 @@ class Executor(base_executor.BaseExecutor):
     """Executor of `Pusher`."""
 
     def Do(self, input_dict: dict[str, Any], output_dict: dict[str, Any], exec_properties: dict[str, Any]) -> None:
-        """Publishes the model if nothing speaks against it.
+        """Publish the model if both blessings are positive.
 
         ``pushed_model`` gets TFX's properties `pushed` (0 or 1), `pushed_destination` and `pushed_version`, besides
         `note`, `stable_version`, or `reason` if it was refused, and holds ``publication.json``.
@@ -146,7 +146,7 @@ class Executor(base_executor.BaseExecutor):
         pushed.set_string_custom_property("pushed_destination", str(result.folder))
         pushed.set_string_custom_property("pushed_version", version)
         (Path(pushed.uri) / "publication.json").write_text(result.publication.to_json())
-        text = told(result)
+        text = result_text(result)
         pushed.set_string_custom_property(NOTE, text)
         pushed.set_string_custom_property(STABLE, str(result.labels.stable))
         self._close("published", exec_properties, text, result.publication.version)

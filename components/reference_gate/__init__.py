@@ -1,1 +1,1 @@
-"""Compares a new model with the published one on a reference set that is never trained on."""
+"""Compare a new model with the published one on a reference set that is never trained on."""

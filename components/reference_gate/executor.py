@@ -1,4 +1,4 @@
-"""Runs the ReferenceGate: ingests the reference files, asks both models, writes the blessing."""
+"""Run the ReferenceGate: ingest the reference files, ask both models, write the blessing."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Executor(base_executor.BaseExecutor):
     """Executor of `ReferenceGate`."""
 
     def Do(self, input_dict: dict[str, Any], output_dict: dict[str, Any], exec_properties: dict[str, Any]) -> None:
-        """Writes ``verdict.json`` and TFX's property `blessed` of ``blessing``.
+        """Write ``verdict.json`` and TFX's property `blessed` of ``blessing``.
 
         Raises:
             DataError: the reference files can't be used, or were trained on.

@@ -39,7 +39,7 @@ class ReferenceVerdict:
 
 
 def write_reference_verdict(folder: Path, verdict: ReferenceVerdict) -> None:
-    """Writes it."""
+    """Write it."""
     (folder / VERDICT_FILE).write_text(json.dumps(asdict(verdict), indent=1) + "\n", encoding="utf-8")
 
 

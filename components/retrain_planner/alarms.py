@@ -64,9 +64,9 @@ def _data_size(config: AlarmsConfig, evidence: Evidence) -> Reason:
     if not odd:
         text = f"as large as before, to a factor of {factor:g}"
         return Reason(rule="data_size", kind="alarm", met=False, text=text, numbers=numbers)
-    told = [f"{name} has {size:,} bytes" for name, size in list(odd.items())[:_SHOWN]]
+    sizes_shown = [f"{name} has {size:,} bytes" for name, size in list(odd.items())[:_SHOWN]]
     more = f" and {len(odd) - _SHOWN} more" if len(odd) > _SHOWN else ""
-    text = f"{', '.join(told)}{more}; {_before(sizes)}, and {factor:g} times less or more is an alarm"
+    text = f"{', '.join(sizes_shown)}{more}; {_before(sizes)}, and {factor:g} times less or more is an alarm"
     return Reason(rule="data_size", kind="alarm", met=True, text=text, numbers=numbers)
 
 

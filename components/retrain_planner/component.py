@@ -40,7 +40,7 @@ class RetrainPlannerSpec(types.ComponentSpec):
 
 
 class RetrainPlanner(base_component.BaseComponent):
-    """Decides by the rules whether retraining is due, and notes its beginning beside the model's versions if it is.
+    """Decide by the rules whether retraining is due, and note its beginning beside the model's versions if it is.
 
     Steps that run only then stand in a condition:
 

@@ -29,7 +29,7 @@ class DriftConfig(Section):
 
 
 class AlarmsConfig(Section):
-    """Checks that hold a retraining for a person: status `held`, hooks are notified, `--force` overrides."""
+    """Alarms that hold a retraining for a person: status `held`, hooks are notified, `--force` overrides."""
 
     collapse: float | None = Field(
         default=0.5,

@@ -1,4 +1,4 @@
-"""Runs `RetrainPlanner`: decides, tells the decision as properties of its output, and notes the beginning."""
+"""Run `RetrainPlanner`: decide, write the decision as properties of its output, and record the beginning."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Executor(base_executor.BaseExecutor):
     """Executor of `RetrainPlanner`."""
 
     def Do(self, input_dict: dict[str, Any], output_dict: dict[str, Any], exec_properties: dict[str, Any]) -> None:
-        """Writes ``plan.json`` and the properties `retrain`, `reason` and `spans` of ``plan``.
+        """Write ``plan.json`` and the properties `retrain`, `reason` and `spans` of ``plan``.
 
         If retraining is due, `started` goes to the model's ``retraining.jsonl``; the Pusher adds the end.
 

@@ -1,4 +1,4 @@
-"""What holds retraining back: the cooldown, and how the last attempts ended."""
+"""Guards that postpone retraining: cooldown, and back-off after failed or refused attempts."""
 
 from __future__ import annotations
 
@@ -45,13 +45,15 @@ def _after_failure(rules: RulesConfig, evidence: Evidence, now: datetime) -> Rea
         return Reason(rule="after_failure", kind="guard", met=False, text=text, numbers={"failures": 0})
     last, count = failures[-1], len(failures)
     numbers: dict[str, float | int | bool] = {"failures": count}
-    told = f"{'the last attempt' if count == 1 else f'the last {count} attempts'} failed"
-    told += f" ({last.run_id}: {one_line(last.reason) or 'no reason is known'})"
+    attempt = f"{'the last attempt' if count == 1 else f'the last {count} attempts'} failed"
+    attempt += f" ({last.run_id}: {one_line(last.reason) or 'no reason is known'})"
     if rules.after_failure == "retry":
-        return Reason(rule="after_failure", kind="guard", met=False, text=f"{told}; retried at once", numbers=numbers)
+        return Reason(
+            rule="after_failure", kind="guard", met=False, text=f"{attempt}; retried at once", numbers=numbers
+        )
     if rules.after_failure == "wait":
         same = last.data == evidence.data
-        text = f"{told}; {'waits for other data' if same else 'there is other data now'}"
+        text = f"{attempt}; {'waits for other data' if same else 'there is other data now'}"
         return Reason(rule="after_failure", kind="guard", met=same, text=text, numbers={**numbers, "same_data": same})
     first, most = parse_duration(rules.retry_after), parse_duration(rules.retry_after_max)
     # Doubled no further than the most, so that a long row of failures doesn't overflow.
@@ -64,10 +66,10 @@ def _after_failure(rules: RulesConfig, evidence: Evidence, now: datetime) -> Rea
     # A clock that was set back while it went on leaves its beginning.
     since = next((at for at in (last.ended, last.started) if at is not None and not is_ahead(at, now)), None)
     if since is None:
-        text = f"{told}; it ended {ahead_text(last.ended or last.started, now)}; not waited for"
+        text = f"{attempt}; it ended {ahead_text(last.ended or last.started, now)}; not waited for"
         return Reason(rule="after_failure", kind="guard", met=False, text=text, numbers=numbers)
     until = since + wait
-    text = f"{told}; tried again {span_of_time(wait)} after, from {utc_text(until)}"
+    text = f"{attempt}; tried again {span_of_time(wait)} after, from {utc_text(until)}"
     return Reason(rule="after_failure", kind="guard", met=now < until, text=text, numbers=numbers)
 
 
@@ -89,12 +91,12 @@ def _after_refusal(rules: RulesConfig, evidence: Evidence) -> Reason:
         text = "the last attempt wasn't refused" if last else "no attempt yet"
         return Reason(rule="after_refusal", kind="guard", met=False, text=text)
     same = last.data == evidence.data
-    told = f"the last attempt was refused ({last.run_id}: {one_line(last.reason) or 'no reason is known'})"
+    attempt = f"the last attempt was refused ({last.run_id}: {one_line(last.reason) or 'no reason is known'})"
     if taken_back:
-        told = f"version {last.version}, of the last attempt ({last.run_id}), was taken back"
+        attempt = f"version {last.version}, of the last attempt ({last.run_id}), was taken back"
     if rules.after_refusal == "retry":
-        text = f"{told}; retried at once"
+        text = f"{attempt}; retried at once"
     else:
-        text = f"{told}; {'the same data would give the same model' if same else 'there is other data now'}"
+        text = f"{attempt}; {'the same data would give the same model' if same else 'there is other data now'}"
     met = same and rules.after_refusal == "wait"
     return Reason(rule="after_refusal", kind="guard", met=met, text=text, numbers={"same_data": same})

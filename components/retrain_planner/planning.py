@@ -1,4 +1,4 @@
-"""Gathers what a decision rests on, and decides: looks at the data, the published model and earlier attempts.
+"""Gather what a decision rests on, and decide: from the data, the published model and earlier attempts.
 
 It reads alone: what it ingests to measure goes to a temporary folder that is removed again.
 """
@@ -76,7 +76,7 @@ def make_plan(
     force: bool = False,
     run_id: str = "",
 ) -> RetrainPlan:
-    """Decides whether to retrain.
+    """Decide whether to retrain.
 
     Args:
         subject: which pipeline.

@@ -60,8 +60,8 @@ def _of_base(base: PublishedVersion) -> str:
 def _told_news(news: DataChanges) -> str:
     if not news.by_span:
         new = [name for name in news.files if name not in news.altered]
-        told = (("new", new), ("changed", news.altered), ("gone", news.gone))
-        parts = [f"{len(names)} file{'s' * (len(names) != 1)} {how}{_some(names)}" for how, names in told if names]
+        changes = (("new", new), ("changed", news.altered), ("gone", news.gone))
+        parts = [f"{len(names)} file{'s' * (len(names) != 1)} {how}{_some(names)}" for how, names in changes if names]
         return ", ".join(parts)
     parts = []
     if news.spans:
@@ -145,31 +145,33 @@ def _age(rules: RulesConfig, evidence: Evidence, now: datetime) -> Reason:
         return _unknown_age(rules, evidence, base, now)
     age = now - base.published
     numbers = {"age_seconds": age.total_seconds()}
-    told = f"version {base.version} is {span_of_time(age)} old"
+    model_age = f"version {base.version} is {span_of_time(age)} old"
     if rules.max_age is None:
-        return Reason(rule="max_age", kind="trigger", met=False, text=f"{told}; no trigger", numbers={**numbers, **OFF})
+        return Reason(
+            rule="max_age", kind="trigger", met=False, text=f"{model_age}; no trigger", numbers={**numbers, **OFF}
+        )
     limit = parse_duration(rules.max_age)
     numbers["max_age_seconds"] = limit.total_seconds()
     if age < limit:
         return Reason(
-            rule="max_age", kind="trigger", met=False, text=f"{told}, {rules.max_age} is the most", numbers=numbers
+            rule="max_age", kind="trigger", met=False, text=f"{model_age}, {rules.max_age} is the most", numbers=numbers
         )
     if not evidence.news.count:
-        text = f"{told}, past {rules.max_age}, but there is nothing new to train it on"
+        text = f"{model_age}, past {rules.max_age}, but there is nothing new to train it on"
         return Reason(rule="max_age", kind="trigger", met=False, text=text, numbers=numbers)
     return Reason(
-        rule="max_age", kind="trigger", met=True, text=f"{told}, {rules.max_age} is the most", numbers=numbers
+        rule="max_age", kind="trigger", met=True, text=f"{model_age}, {rules.max_age} is the most", numbers=numbers
     )
 
 
 def _unknown_age(rules: RulesConfig, evidence: Evidence, base: PublishedVersion, now: datetime) -> Reason:
     """Of a version from the future: it would stay young for years, so it counts as too old."""
-    told = f"version {base.version} was published {ahead_text(base.published, now)}; its age is not known"
+    model_age = f"version {base.version} was published {ahead_text(base.published, now)}; its age is not known"
     if rules.max_age is None:
-        return Reason(rule="max_age", kind="trigger", met=False, text=f"{told}; no trigger", numbers=OFF)
+        return Reason(rule="max_age", kind="trigger", met=False, text=f"{model_age}; no trigger", numbers=OFF)
     numbers = {"max_age_seconds": parse_duration(rules.max_age).total_seconds()}
     if not evidence.news.count:
-        text = f"{told}, and there is nothing new to train it on"
+        text = f"{model_age}, and there is nothing new to train it on"
         return Reason(rule="max_age", kind="trigger", met=False, text=text, numbers=numbers)
-    text = f"{told}, so it counts as older than {rules.max_age}"
+    text = f"{model_age}, so it counts as older than {rules.max_age}"
     return Reason(rule="max_age", kind="trigger", met=True, text=text, numbers=numbers)

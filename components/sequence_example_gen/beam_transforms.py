@@ -146,7 +146,7 @@ def merged(reports: Iterable[bytes]) -> bytes:
 
 
 class WriteText(beam.DoFn):
-    """Writes the one element to a file."""
+    """Write the one element to a file."""
 
     def __init__(self, path: str) -> None:
         self._path = path

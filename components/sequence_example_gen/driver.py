@@ -1,4 +1,4 @@
-"""Finds the files of the window's spans before ingestion runs; the same here and on Kubeflow.
+"""Find the files of the window's spans before ingestion runs; the same here and on Kubeflow.
 
 TFX's own driver knows one span, and its fingerprint adds up sizes and whole seconds of modification times: a file that
 was corrected at the same size and time, or two files that change names, would be served from the cache. Here the hashes
@@ -35,7 +35,7 @@ FINGERPRINT_KEY = utils.FINGERPRINT_PROPERTY_NAME
 
 
 class Driver(driver.FileBasedDriver):
-    """Resolves ``span`` (``latest`` or a number) to files; they and their fingerprint are part of the cache's key."""
+    """Resolve ``span`` (``latest`` or a number) to files; they and their fingerprint are part of the cache's key."""
 
     def run(self, execution_info: data_types.ExecutionInfo) -> Any:
         """Says which files the executor reads, and which spans its artifacts hold.
@@ -66,13 +66,13 @@ def resolved_properties(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[
     dataset = DatasetConfig.model_validate_json(given[DATASET_KEY])
     base = given[standard_component_specs.INPUT_BASE_KEY] or ""
     resolved = resolve_input(base, dataset.data, str(given[SPAN_KEY]), glob)
-    told = {
+    properties = {
         # The resolved span, so that "latest" and its number are the same to the cache.
         SPAN_KEY: str(resolved.numbers[-1]) if resolved.spans else "",
         SPANS_KEY: resolved.to_json(),
         FINGERPRINT_KEY: resolved.fingerprint(hash_files(resolved.sources, open_any, read_later=True)),
     }
-    return {**given, **told}, resolved.numbers
+    return {**given, **properties}, resolved.numbers
 
 
 def glob(pattern: str) -> list[str]:

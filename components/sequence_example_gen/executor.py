@@ -1,4 +1,4 @@
-"""Runs ingestion as one Beam pipeline, and ends the run where the report asks for it."""
+"""Run ingestion as one Beam pipeline, and end the run where the report asks for it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ REJECTED_FOLDER = "rejected"
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
-    """Reads the files that the driver found, of all spans at once, and writes ``examples`` and ``report``."""
+    """Read the files that the driver found, of all spans at once, and write ``examples`` and ``report``."""
 
     def Do(
         self,

@@ -27,7 +27,7 @@ SHARDS = "Split-*/data_tfrecord-*.gz"
 def ingest_in_process(
     sources: Sequence[Source], dataset: DatasetConfig, folder: Path, size_of: Callable[[Source], int] = lambda source: 0
 ) -> IngestionReport:
-    """Ingests to ``<folder>/examples``.
+    """Ingest to ``<folder>/examples``.
 
     Args:
         sources: the files.

@@ -1,1 +1,1 @@
-"""Loads an exported model as TF Serving does, in a clean process, and blesses it or says why not."""
+"""Load an exported model as TF Serving does, in a clean process, and bless it or report why not."""

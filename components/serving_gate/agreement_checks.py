@@ -50,8 +50,8 @@ def parity(plan: ProbePlan, seen: ProbeResult, expected: Expected) -> GateCheck:
 def skew(plan: ProbePlan, seen: ProbeResult, expected: Expected) -> GateCheck:
     """Raw sequences must be answered as by the decoder of training, Transform and the model."""
     name = f"{len(plan.held_out)} {HELD_OUT}"
-    given, told = {name: seen.answers(HELD_OUT)}, {name: expected.from_training}
-    return _with_keras(SKEW, SKEW, given, expected, told, "the way of training")
+    given, trained = {name: seen.answers(HELD_OUT)}, {name: expected.from_training}
+    return _with_keras(SKEW, SKEW, given, expected, trained, "the way of training")
 
 
 def streams(plan: ProbePlan, seen: ProbeResult, scale: np.ndarray | float) -> GateCheck:
@@ -74,10 +74,10 @@ def _with_keras(
         return GateCheck(name, "not compared", [expected.problem])
     pairs = []
     for part, answers in given.items():
-        told = answered[part]
-        if isinstance(told, str):
-            return GateCheck(name, "not compared", [f"{other} could not answer {part}: {told}"])
-        pairs.append((part, answers, told))
+        other_answers = answered[part]
+        if isinstance(other_answers, str):
+            return GateCheck(name, "not compared", [f"{other} could not answer {part}: {other_answers}"])
+        pairs.append((part, answers, other_answers))
     worst, where = _worst(pairs, expected.reference.scale)
     return _check(name, f"the served model and {other}", worst, where, f"{short} {worst:.2g}")
 

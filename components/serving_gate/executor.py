@@ -1,4 +1,4 @@
-"""Runs the ServingGate on artifacts, and writes its blessing and its report."""
+"""Run the ServingGate on artifacts, and write its blessing and its report."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Executor(base_executor.BaseExecutor):
     """Executor of `ServingGate`."""
 
     def Do(self, input_dict: dict[str, Any], output_dict: dict[str, Any], exec_properties: dict[str, Any]) -> None:
-        """Judges a copy of the model that has warm-up requests in it.
+        """Judge a copy of the model that has warm-up requests in it.
 
         ``blessing`` gets TFX's properties `blessed` and `has_model` (0 or 1). With `has_model` it holds that copy, as
         TFX's InfraValidator does (``path_utils.stamped_model_path``), and the Pusher publishes it.

@@ -1,4 +1,4 @@
-"""Judges an exported model: every check, in order, and why it is refused if it is."""
+"""Judge an exported model: every check, in order, and why it is refused if it is."""
 
 from __future__ import annotations
 

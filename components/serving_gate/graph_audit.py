@@ -1,4 +1,4 @@
-"""Looks through a SavedModel's graph and its functions for what must not be served.
+"""Look through a SavedModel's graph and its functions for what must not be served.
 
 An operation is fine if it keeps no state and draws nothing at random, or if its state is the model's own: weights,
 vocabularies, control flow. Everything else is named, with the function it stands in and why it is bad. The bodies of

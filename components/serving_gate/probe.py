@@ -73,7 +73,7 @@ class ProbeResult:
         operations: those that TensorFlow knows, and whether it counts them as stateful.
         signatures: of the model.
         rounds: for each round, for each question the answers, or TensorFlow's words.
-        times: seconds that each timed call took; none are taken if a question had no answer.
+        times: seconds that each timed call took; none are taken if a question failed.
         memory: bytes that loading and asking added to what the process held, at the most; None if that is not known.
     """
 
@@ -88,13 +88,13 @@ class ProbeResult:
         """The answers to a question that had some."""
         answers = self.rounds[round_][name]
         if isinstance(answers, str):
-            raise ValueError(f"The question {name} had no answer: {answers}")
+            raise ValueError(f"The question {name} failed: {answers}")
         return answers
 
     def failures(self, names: Mapping[str, object]) -> list[str]:
-        """The questions among ``names`` that had no answer, and why."""
-        told = {name: answers for answered in reversed(self.rounds) for name, answers in answered.items()}
-        return [f"{name}: {told[name]}" for name in names if isinstance(told[name], str)]
+        """The questions among ``names`` that failed, and why."""
+        outputs = {name: answers for answered in reversed(self.rounds) for name, answers in answered.items()}
+        return [f"{name}: {outputs[name]}" for name in names if isinstance(outputs[name], str)]
 
 
 def observe(
@@ -105,7 +105,7 @@ def observe(
     before_times: Callable[[], object],
     clock: Callable[[], float] = time.perf_counter,
 ) -> ProbeResult:
-    """Loads the model, asks all questions in their order, then all of them again, and takes times.
+    """Load the model, ask all questions in their order, then all of them again, and take times.
 
     Args:
         model: folder of the SavedModel.
@@ -131,20 +131,20 @@ def observe(
 
 
 def _ask_all(model: SessionModel, questions: Mapping[str, ProbeRequest]) -> dict[str, Outputs | str]:
-    told: dict[str, Outputs | str] = {}
+    outputs: dict[str, Outputs | str] = {}
     for name, question in questions.items():
         inputs = question.inputs
         if question.after:
-            earlier = told[question.after]
+            earlier = outputs[question.after]
             if isinstance(earlier, str):
-                told[name] = f"not asked, because {question.after} had no answer"
+                outputs[name] = f"not requested, because {question.after} failed"
                 continue
             inputs = {**inputs, STATE: earlier[STATE]}
         try:
-            told[name] = model.run(question.signature, inputs)
+            outputs[name] = model.run(question.signature, inputs)
         except ModelError as error:
-            told[name] = str(error)
-    return told
+            outputs[name] = str(error)
+    return outputs
 
 
 def _take_times(model: SessionModel, timed: TimedRequests, clock: Callable[[], float]) -> list[float]:

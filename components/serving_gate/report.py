@@ -78,7 +78,7 @@ class GateReport:
         return "\n".join(lines) + "\n"
 
     def write(self, folder: Path) -> None:
-        """Writes both files into ``folder``."""
+        """Write both files into ``folder``."""
         (folder / "report.json").write_text(json.dumps(self.as_dict(), indent=2) + "\n")
         (folder / "report.txt").write_text(self.text())
 

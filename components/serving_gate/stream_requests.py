@@ -61,7 +61,7 @@ def cuts(ordered: Sequence[bytes], dataset: DatasetConfig, state_size: int) -> l
 def _cut(
     name: str, whole: Mapping[str, np.ndarray], ends: np.ndarray, state_size: int, *, all_pieces: bool = False
 ) -> Cut:
-    """Cuts at ``ends``, int [B, pieces]; what comes out is compared after all pieces, or after the last alone."""
+    """Cut at ``ends``, int [B, pieces]; what comes out is compared after all pieces, or after the last alone."""
     questions: dict[str, ProbeRequest] = {}
     pairs = []
     begins, before = np.zeros(len(ends), np.int64), ""

@@ -1,4 +1,4 @@
-"""Looks through the variables file of a SavedModel for what a served model has no use for."""
+"""Look through the variables file of a SavedModel for what a served model has no use for."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ MOST_RECORDS = 1000
 
 
 def stamp(model: Path, destination: Path, requests: Mapping[str, ProbeRequest], model_name: str) -> None:
-    """Copies a SavedModel and puts the warm-up requests into the copy; the same ones give the same bytes.
+    """Copy a SavedModel and put the warm-up requests into the copy; the same ones give the same bytes.
 
     Args:
         model: folder of the SavedModel.

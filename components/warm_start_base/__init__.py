@@ -1,1 +1,1 @@
-"""Chooses the published model that a training goes on from, and brings its Keras file into the run."""
+"""Choose the published model that a training goes on from, and bring its Keras file into the run."""

@@ -27,7 +27,7 @@ class WarmStartBaseSpec(types.ComponentSpec):
 
 
 class WarmStartBase(base_component.BaseComponent):
-    """Chooses the published model that the Trainer goes on from.
+    """Choose the published model that the Trainer goes on from.
 
     Not the output of `LatestBlessed`, which depends on the model that the Trainer makes. The output `model` holds
     Format-Keras alone, or nothing (`base.json` says why).

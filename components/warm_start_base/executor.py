@@ -1,4 +1,4 @@
-"""Runs `WarmStartBase`: copies the chosen model's Keras file into an artifact, or says why there is none."""
+"""Run `WarmStartBase`: copy the chosen model's Keras file into an artifact, or record why there is none."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Executor(base_executor.BaseExecutor):
     """Executor of `WarmStartBase`."""
 
     def Do(self, input_dict: dict[str, Any], output_dict: dict[str, Any], exec_properties: dict[str, Any]) -> None:
-        """Fills ``model``; its property `present` is 1 if it holds a Keras file.
+        """Fill ``model``; its property `present` is 1 if it holds a Keras file.
 
         Raises:
             PublishError: a record of a published version can't be read.

@@ -43,7 +43,7 @@ class _Flags:
 
 
 class BlockParser:
-    """Parses blocks into tables of canonical columns by the row policies of a data set.
+    """Parse blocks into tables of canonical columns by the row policies of a data set.
 
     With ``prediction`` there is neither label nor split, and rows with only columns that are known in advance are the
     future: their other columns may be empty.

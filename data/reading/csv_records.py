@@ -72,7 +72,7 @@ class Chunk:
 
 
 class RecordReader:
-    """Reads the header and then the records of one CSV file.
+    """Read the header and then the records of one CSV file.
 
     Args:
         stream: the uncompressed bytes.

@@ -130,7 +130,7 @@ def _state(path: str) -> State:
 
 
 def read_hash(path: str, opener: Opener) -> tuple[int, str]:
-    """Read a file, and return its size in bytes and SHA-256; raises OSError if it can't be read."""
+    """Read a file, and return its size in bytes and SHA-256; raise OSError if it can't be read."""
     digest, size = hashlib.sha256(), 0
     with opener(path) as stream:
         while block := stream.read(_BLOCK):

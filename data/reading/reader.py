@@ -22,7 +22,7 @@ from noisy_gru.schema.config import DatasetConfig
 
 
 class Reader:
-    """Reads the sources of a data set; with ``prediction`` without label and split."""
+    """Read the sources of a data set; with ``prediction`` without label and split."""
 
     def __init__(self, dataset: DatasetConfig, *, opener: Opener = local_open, prediction: bool = False) -> None:
         self._columns = Columns.of(dataset, prediction=prediction)

@@ -115,7 +115,7 @@ def sequence_example_lists(record: bytes) -> Lists:
 
 
 class _Collector:
-    """Collects the records of a block as columns of one row per step."""
+    """Collect the records of a block as columns of one row per step."""
 
     def __init__(self, columns: Columns) -> None:
         self._columns = columns

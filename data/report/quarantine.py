@@ -22,7 +22,7 @@ def plain(value: Any) -> Any:
 
 @dataclass
 class Quarantine:
-    """Collects the ingestion report and the quarantine records (``lines``) of one part of an ingestion."""
+    """Collect the ingestion report and the quarantine records (``lines``) of one part of an ingestion."""
 
     report: IngestionReport = field(default_factory=IngestionReport)
     lines: list[Record] = field(default_factory=list)

@@ -33,7 +33,7 @@ def delimited(payload: bytes) -> bytes:
 
 
 class _Key:
-    """Encodes the map entries of a feature; the bytes before the values depend on their length alone."""
+    """Encode the map entries of a feature; the bytes before the values depend on their length alone."""
 
     def __init__(self, name: str, kind: bytes) -> None:
         self._name, self._kind = delimited(name.encode()), kind
@@ -65,7 +65,7 @@ Writer = Callable[[int], bytes]
 
 
 class Encoder:
-    """Encodes the sequences of a bucket one by one, so that only one is held besides the columns."""
+    """Encode the sequences of a bucket one by one, so that only one is held besides the columns."""
 
     def __init__(self, sequences: Sequences, dataset: DatasetConfig, *, prediction: bool = False) -> None:
         """With ``prediction`` without labels. Lists of columns known in advance are longer by the furthest horizon."""

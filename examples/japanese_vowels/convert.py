@@ -1,4 +1,4 @@
-"""Converts the two JapaneseVowels `.ts` files to long tables: one row per time step.
+"""Convert the two JapaneseVowels `.ts` files to long tables: one row per time step.
 
     python examples/japanese_vowels/convert.py JapaneseVowels_TRAIN.ts JapaneseVowels_TEST.ts OUT_DIR
 
@@ -72,7 +72,7 @@ def long_table(path: Path, prefix: str) -> str:
 
 
 def write_gzip(path: Path, text: str) -> None:
-    """Writes a gzip file without a name or a time stamp in it."""
+    """Write a gzip file without a name or a time stamp in it."""
     with path.open("wb") as raw, gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as packed:
         packed.write(text.encode("utf-8"))
 

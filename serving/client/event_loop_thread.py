@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class EventLoopThread:
-    """Runs coroutines for the threads that call ``run``.
+    """Run coroutines for the threads that call ``run``.
 
     Threads don't survive a fork: a process that was forked off gets an error, where it would wait for ever.
 

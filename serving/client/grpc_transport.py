@@ -110,7 +110,7 @@ class _Wire:
 
 
 class GrpcTransport:
-    """Sends calls from an event loop.
+    """Send calls from an event loop.
 
     The channel is gRPC's own with threads, not `grpc.aio`, whose poller belongs to a process and logs errors where
     several event loops use it (grpc/grpc#25364): a program may have many clients, and a local server.
@@ -154,7 +154,7 @@ class GrpcTransport:
 
 
 class BlockingGrpcTransport(GrpcTransport):
-    """Sends calls, and blocks; for any number of threads."""
+    """Send calls and block; for any number of threads."""
 
     async def _call(self, method: Any, request: Any, timeout: float) -> Any:
         return method(request, timeout=timeout, metadata=self._wire.metadata)

@@ -136,7 +136,7 @@ class _Wire:
 
 
 class RestTransport:
-    """Sends calls within one event loop.
+    """Send calls within one event loop.
 
     Args:
         connection: of the server.
@@ -175,12 +175,12 @@ class RestTransport:
         return response, b"".join(parts)
 
     async def close(self) -> None:
-        """Closes the connections."""
+        """Close the connections."""
         await self._client.aclose()
 
 
 class BlockingRestTransport(RestTransport):
-    """Sends calls, and blocks; for any number of threads. The exchanges run in an event loop of its own thread.
+    """Send calls and block; for any number of threads. The exchanges run in an event loop of its own thread.
 
     Only an event loop bounds the time of an exchange as a whole: blocking reads are timed one by one.
 

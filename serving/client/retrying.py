@@ -1,4 +1,4 @@
-"""Retries while a server is unavailable, with growing waits, until the request's time is over.
+"""Retry while a server is unavailable, with growing waits, until the request's time is over.
 
     reply = await retries(connection, deadline, clock=time.monotonic, sleep=asyncio.sleep)(attempt)
 

@@ -26,7 +26,7 @@ SIGNATURE_DEF = "signature_def"
 
 
 class RequestParser(grpc.aio.ServerInterceptor):
-    """Parses messages in place of gRPC, which would log a traceback for each one that is no protobuf."""
+    """Parse messages in place of gRPC, which would log a traceback for each one that is no protobuf."""
 
     async def intercept_service(self, continuation: Any, handler_call_details: Any) -> Any:
         """Return the handler of a method, with its own parsing."""

@@ -1,4 +1,4 @@
-"""Reads JSON as TF Serving does: RapidJSON 1.1.0 with its flags, so that what is read here is read there.
+"""Read JSON as TF Serving does: RapidJSON 1.1.0 with its flags, so that what is read here is read there.
 
 Its flags are kParseIterativeFlag, kParseNanAndInfFlag and kParseStopWhenDoneFlag (TF Serving 2.20.0,
 json_tensor.cc:483), its stream is UTF-8 (json_tensor.cc:481). So: UTF-8, with or without a byte-order mark, and no

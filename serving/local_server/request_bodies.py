@@ -18,7 +18,7 @@ _MOST_RATIO = 100
 
 
 class RequestBodies:
-    """Reads request bodies; all bodies that are in memory at a time are bounded together.
+    """Read request bodies; all bodies that are in memory at a time are bounded together.
 
     Args:
         limits: of one body, of all, and of the time.

@@ -43,7 +43,7 @@ def _discard(_: str) -> None:
 
 
 class LocalServer:
-    """Serves models until the end of a ``with`` block. For development and tests: one process, no TLS, no batching.
+    """Serve models until the end of a ``with`` block. For development and tests: one process, no TLS, no batching.
 
     When the block begins, every version found in the folders is loaded or has failed to load.
 

@@ -60,7 +60,7 @@ class BestWeights(keras.callbacks.Callback):
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Saves the whole state of a training after each epoch, in one file that is replaced atomically.
+    """Save the whole state of a training after each epoch, in one file that is replaced atomically.
 
     It holds every variable of the model (random states included) and of the optimizer, early stopping and the history.
     It must be the last callback, so that the others have seen the epoch.

@@ -64,7 +64,7 @@ class Progress(keras.callbacks.Callback):
 
 
 class FiniteLoss(keras.callbacks.Callback):
-    """Stops a training with a ConfigError when its loss is NaN or infinite."""
+    """Stop a training with a ConfigError when its loss is NaN or infinite."""
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         loss = float((logs or {}).get("loss", 0.0))
@@ -76,7 +76,7 @@ class FiniteLoss(keras.callbacks.Callback):
 
 
 class HistoryFile(keras.callbacks.Callback):
-    """Writes `history.csv`: a row for each epoch, including those before an interruption.
+    """Write `history.csv`: a row for each epoch, including those before an interruption.
 
     Args:
         path: of the file.
@@ -110,7 +110,7 @@ class HistoryFile(keras.callbacks.Callback):
 
 
 class TensorBoardLog(keras.callbacks.Callback):
-    """Writes the logs of each epoch for TensorBoard, under Keras' names: `epoch_<name>` in `train/` and `validation/`.
+    """Write the logs of each epoch for TensorBoard, under Keras' names: `epoch_<name>` in `train/` and `validation/`.
 
     Keras' own callback needs the TensorBoard package; this one does not.
 

@@ -67,7 +67,7 @@ def _into_blocks(gru: Gru, rows: np.ndarray, own: np.ndarray, bias: np.ndarray) 
 
 
 def _block_loop(before: Any, own: np.ndarray, start: np.ndarray, *, keep: bool) -> tuple[Any, Any]:
-    """Run one wide GRU over one sequence; returns its last state (1, S), and all (N, S) if `keep`.
+    """Run one wide GRU over one sequence; return its last state (1, S), and all (N, S) if `keep`.
 
     Args:
         before: (rounds, steps in each, 4 S), the sums of inputs and biases.

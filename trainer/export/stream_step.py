@@ -36,7 +36,7 @@ _LARGEST_TARGET = 1e9  # scaled: so many deviations from the mean
 
 
 class Stepper:
-    """Runs a model's layers on pieces of a sequence; it has no weights of its own.
+    """Run a model's layers on pieces of a sequence; it has no weights of its own.
 
     Args:
         model: of `build_model`, or loaded; with its final weights.
