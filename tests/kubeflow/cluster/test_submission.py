@@ -55,7 +55,7 @@ def test_a_submission_uploads_the_file_and_runs_that_version(api: KfpApi, pipeli
         ("2.0.5", EXIT_FAILED, "is Kubeflow Pipelines 2.0.5, expected 2.5 or later"),
         ("2.5.0", 0, ""),
         ("2.15.0-rc.1", 0, ""),
-        ("unknown", 0, "doesn't say which release of Kubeflow Pipelines it is; expected 2.5 or later"),
+        ("unknown", 0, "doesn't report its release of Kubeflow Pipelines; expected 2.5 or later"),
     ],
 )
 @pytest.mark.parametrize("command", ["submit", "schedule"])

@@ -180,7 +180,7 @@ def test_schedules_are_found_on_every_page(pipeline: Path) -> None:
     ("arguments", "words"),
     [
         (("--cron", "0 3 * *"), "has 4 fields: expected six"),
-        (("--cron", "0 0 3 * * 7"), "'7' is no day of the week; expected 0 to 6 or SUN to SAT"),
+        (("--cron", "0 0 3 * * 7"), "'7' is not a valid day of the week; expected 0 to 6 or SUN to SAT"),
         ((), "no time is given: --cron, or in CONFIG kubeflow.schedule.cron or retraining.schedule.cron"),
         (("--cron", "@daily", "--parameter", "steps=[[Index]]"), "becomes text, and the parameter is a NUMBER_INTEGER"),
         (("--cron", "@daily", "--set", "seed=1"), "is compiled already"),

@@ -69,7 +69,7 @@ def test_the_real_server_is_started_where_there_is_one(tmp_path: Path) -> None:
     flags = told[1].split()
     assert "--port=9123" in flags
     assert f"--model_base_path={tmp_path / 'root' / 'serving' / NAME}" in flags
-    assert "listens on every one of this machine" in done.stdout
+    assert "listens on all addresses of this machine" in done.stdout
 
 
 @pytest.fixture
@@ -186,6 +186,9 @@ def test_a_taken_port_and_another_address(root: Path) -> None:
         arguments = ["--root", str(root), "--stand-in", "--host", "127.0.0.2", "--grpc-port", "0", "--rest-port", port]
         result = CliRunner().invoke(app, ["serve", str(VOWELS), *map(str, arguments)])
     assert result.exit_code == EXIT_FAILED
-    assert "warning: listening on 127.0.0.2, so whoever reaches this machine can ask the model" in result.output
+    assert (
+        "warning: listening on 127.0.0.2 without authentication or encryption: whoever reaches this machine"
+        in result.output
+    )
     assert f"error: The REST API can't listen on 127.0.0.2:{port}" in result.output
     assert "--rest-port" in result.output

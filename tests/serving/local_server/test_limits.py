@@ -276,7 +276,7 @@ def test_gzip_that_unpacks_to_a_thousand_times_its_size(serving: Serving) -> Non
     assert time.process_time() - began < 2
     small = gzip.compress(b'{"instances": ["' + b"x" * 900_000 + b'"]}')
     answer = httpx.post(predict_url(server), content=small, headers={"Content-Encoding": "gzip"}, timeout=60)
-    assert (answer.status_code, "none of the features" in answer.json()["error"]) == (400, True)
+    assert (answer.status_code, "none of the model's features" in answer.json()["error"]) == (400, True)
     assert asking.version() == 1
 
 
