@@ -9,7 +9,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 # An environment that was made before it became a requirement still type-checks.
-from cronsim import CronSim  # pyright: ignore[reportMissingImports]
+from cronsim import CronSim
 
 from noisy_gru.pipeline.config.cron import CronTimes, cron_times
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
