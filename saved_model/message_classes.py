@@ -27,6 +27,21 @@ _SCALARS = {
 }
 # {field name: (number, type, repeated)}; the type is a scalar, a message, or "map:X", a map from string to message X.
 Fields = Mapping[str, tuple[int, str, bool]]
+# A signature, as saved_model.pb and TF Serving's API have it (tensorflow/core/protobuf/meta_graph.proto).
+SIGNATURE_MESSAGES: dict[str, Fields] = {
+    "SignatureDef": {
+        "inputs": (1, "map:TensorInfo", True),
+        "outputs": (2, "map:TensorInfo", True),
+        "method_name": (3, "string", False),
+    },
+    "TensorInfo": {
+        "name": (1, "string", False),
+        "dtype": (2, "int32", False),
+        "tensor_shape": (3, "TensorShapeProto", False),
+    },
+    "TensorShapeProto": {"dim": (2, "Dim", True), "unknown_rank": (3, "bool", False)},
+    "Dim": {"size": (1, "int64", False)},
+}
 
 
 def message_classes(package: str, messages: Mapping[str, Fields], oneofs: Collection[str] = ()) -> dict[str, Any]:

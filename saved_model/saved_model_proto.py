@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from noisy_gru.saved_model.message_classes import Fields, message_classes
+from noisy_gru.saved_model.message_classes import SIGNATURE_MESSAGES, Fields, message_classes
 
 _MESSAGES: dict[str, Fields] = {
     "SavedModel": {"meta_graphs": (2, "MetaGraphDef", True)},
@@ -44,18 +44,7 @@ _MESSAGES: dict[str, Fields] = {
     },
     "TensorProto": {"string_val": (8, "bytes", True)},
     "NameAttrList": {"name": (1, "string", False)},
-    "SignatureDef": {
-        "inputs": (1, "map:TensorInfo", True),
-        "outputs": (2, "map:TensorInfo", True),
-        "method_name": (3, "string", False),
-    },
-    "TensorInfo": {
-        "name": (1, "string", False),
-        "dtype": (2, "int32", False),
-        "tensor_shape": (3, "TensorShapeProto", False),
-    },
-    "TensorShapeProto": {"dim": (2, "Dim", True), "unknown_rank": (3, "bool", False)},
-    "Dim": {"size": (1, "int64", False)},
+    **SIGNATURE_MESSAGES,
 }
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from noisy_gru.saved_model.message_classes import Fields, message_classes
+from noisy_gru.saved_model.message_classes import SIGNATURE_MESSAGES, Fields, message_classes
 
 _MESSAGES: dict[str, Fields] = {
     "ModelSpec": {
@@ -24,16 +24,6 @@ _MESSAGES: dict[str, Fields] = {
     "GetModelMetadataResponse": {"model_spec": (1, "ModelSpec", False), "metadata": (2, "map:Any", True)},
     "Any": {"type_url": (1, "string", False), "value": (2, "bytes", False)},
     "SignatureDefMap": {"signature_def": (1, "map:SignatureDef", True)},
-    "SignatureDef": {
-        "inputs": (1, "map:TensorInfo", True),
-        "outputs": (2, "map:TensorInfo", True),
-        "method_name": (3, "string", False),
-    },
-    "TensorInfo": {
-        "name": (1, "string", False),
-        "dtype": (2, "int32", False),
-        "tensor_shape": (3, "TensorShapeProto", False),
-    },
     "GetModelStatusRequest": {"model_spec": (1, "ModelSpec", False)},
     "GetModelStatusResponse": {"model_version_status": (1, "ModelVersionStatus", True)},
     "ModelVersionStatus": {
@@ -56,8 +46,7 @@ _MESSAGES: dict[str, Fields] = {
         "uint32_val": (16, "uint32", True),
         "uint64_val": (17, "uint64", True),
     },
-    "TensorShapeProto": {"dim": (2, "Dim", True), "unknown_rank": (3, "bool", False)},
-    "Dim": {"size": (1, "int64", False)},
+    **SIGNATURE_MESSAGES,
 }
 MESSAGES = message_classes("noisy_gru.serving", _MESSAGES)
 
