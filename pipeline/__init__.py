@@ -7,8 +7,9 @@ The names are imported when they are first used.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from noisy_gru.schema.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from noisy_gru.pipeline.api import predict, run, validate
@@ -16,19 +17,17 @@ if TYPE_CHECKING:
     from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
     from noisy_gru.pipeline.runs.run_directory import RunRecord
 else:
-    _HOMES = {
-        "PipelineConfig": "config.pipeline_config",
-        "RunRecord": "runs.run_directory",
-        "load_config": "config.loading",
-        "predict": "api",
-        "run": "api",
-        "validate": "api",
-    }
-
-    def __getattr__(name: str) -> Any:
-        if name not in _HOMES:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    __getattr__ = lazy_names(
+        __name__,
+        {
+            "PipelineConfig": ".config.pipeline_config",
+            "RunRecord": ".runs.run_directory",
+            "load_config": ".config.loading",
+            "predict": ".api",
+            "run": ".api",
+            "validate": ".api",
+        },
+    )
 
 
 __all__ = ["PipelineConfig", "RunRecord", "load_config", "predict", "run", "validate"]

@@ -7,8 +7,9 @@ Names are imported on first use.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from noisy_gru.schema.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from noisy_gru.serving.client.async_client import AsyncClient
@@ -25,25 +26,23 @@ if TYPE_CHECKING:
     from noisy_gru.serving.client.predictions import Predictions
     from noisy_gru.serving.client.stream import AsyncStream, Stream
 else:
-    _HOMES = {
-        "AsyncClient": "async_client",
-        "AsyncStream": "stream",
-        "Client": "client",
-        "DeadlineExceeded": "errors",
-        "InvalidRequest": "errors",
-        "NotFound": "errors",
-        "Predictions": "predictions",
-        "Refused": "errors",
-        "ServingError": "errors",
-        "Stream": "stream",
-        "Tls": "connection",
-        "Unavailable": "errors",
-    }
-
-    def __getattr__(name: str) -> Any:
-        if name not in _HOMES:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return getattr(importlib.import_module(f"{__name__}.client.{_HOMES[name]}"), name)
+    __getattr__ = lazy_names(
+        __name__,
+        {
+            "AsyncClient": ".client.async_client",
+            "AsyncStream": ".client.stream",
+            "Client": ".client.client",
+            "DeadlineExceeded": ".client.errors",
+            "InvalidRequest": ".client.errors",
+            "NotFound": ".client.errors",
+            "Predictions": ".client.predictions",
+            "Refused": ".client.errors",
+            "ServingError": ".client.errors",
+            "Stream": ".client.stream",
+            "Tls": ".client.connection",
+            "Unavailable": ".client.errors",
+        },
+    )
 
 
 __all__ = [

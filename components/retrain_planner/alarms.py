@@ -48,7 +48,7 @@ def _served_model(config: AlarmsConfig, evidence: Evidence) -> Reason:
 
 
 def _part(value: float) -> str:
-    """A part, as the alarm tells it."""
+    """A part, as the alarm names it."""
     return f"{value:.3g}" if value < _ENDLESS else "a million times and more"
 
 

@@ -57,7 +57,7 @@ def write_bytes(path: str, content: bytes) -> None:
 
 
 class PlanReads(beam.DoFn):
-    """A file to the parts that are read apart; a fault goes to the report."""
+    """A file to the parts that are read separately; an error goes to the report."""
 
     def __init__(self, dataset: str) -> None:
         self._dataset = dataset

@@ -7,17 +7,14 @@ The name is imported when it is first used; `noisy_gru.trainer.callbacks` has th
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from noisy_gru.schema.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from noisy_gru.trainer.layers.noisy_gru import NoisyGRU
 else:
-
-    def __getattr__(name: str) -> Any:
-        if name != "NoisyGRU":
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return importlib.import_module(f"{__name__}.noisy_gru").NoisyGRU
+    __getattr__ = lazy_names(__name__, {"NoisyGRU": ".noisy_gru"})
 
 
 __all__ = ["NoisyGRU"]
