@@ -3,22 +3,16 @@
     >>> from noisy_gru.schema.config import DatasetConfig
     >>> DatasetConfig.model_validate_json(text)  # doctest: +SKIP
 
-``DatasetConfig`` travels to the components as JSON; `data_config`, `task_config` and `split_config` hold its sections.
+``DatasetConfig`` travels to the components as JSON; `data_config` (with `feature_config` and `time_config`),
+`task_config` and `split_config` hold its sections.
 """
 
 from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from noisy_gru.schema.data_config import (
-    CALENDAR_PARTS,
-    CalendarName,
-    DataConfig,
-    FeatureConfig,
-    PoliciesConfig,
-    SpansConfig,
-    TimeConfig,
-)
+from noisy_gru.schema.data_config import DataConfig, PoliciesConfig, SpansConfig
+from noisy_gru.schema.feature_config import CALENDAR_PARTS, CalendarName, FeatureConfig
 from noisy_gru.schema.section import Section
 from noisy_gru.schema.split_config import (
     SPLITS,
@@ -30,6 +24,7 @@ from noisy_gru.schema.split_config import (
     TimeSplitConfig,
 )
 from noisy_gru.schema.task_config import ClassificationConfig, ForecastingConfig, RegressionConfig, TaskConfig
+from noisy_gru.schema.time_config import TimeConfig
 
 __all__ = [
     "CALENDAR_PARTS",

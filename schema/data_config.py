@@ -1,4 +1,7 @@
-"""The `data` section: files, spans, columns, and the policies for rows that can't be used."""
+"""The `data` section: files, spans, columns, and the policies for rows that can't be used.
+
+`feature_config` and `time_config` hold its sections on columns.
+"""
 
 from __future__ import annotations
 
@@ -6,90 +9,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from noisy_gru.schema.feature_config import CALENDAR_PARTS, FeatureConfig, expand_features
 from noisy_gru.schema.section import Section
 from noisy_gru.schema.span_patterns import day_number, holds_spans, parse_day, pattern_problems
 from noisy_gru.schema.split_config import SplitName
-
-CalendarName = Literal["hour_of_day", "day_of_week", "day_of_year"]
-CALENDAR_PARTS = ("sin", "cos")
-
-
-class FeatureConfig(Section):
-    """An input column."""
-
-    name: str = Field(min_length=1, description="Column name (or feature key in a TFRecord).")
-    kind: Literal["numeric", "categorical"] = Field(
-        default="numeric", description="How the column is read and encoded."
-    )
-    scale: Literal["zscore", "minmax", "robust", "none"] = Field(
-        default="zscore",
-        description="Scaling of a numeric feature, fitted on the train split: z-score, to [0, 1], "
-        "median and interquartile range, or none.",
-    )
-    offset: float = Field(
-        default=0.0,
-        allow_inf_nan=False,
-        description="Subtracted from a numeric feature before it becomes float32, wherever rows are read. Needed where "
-        "values lie close together and far from zero: near 1.7e9 float32 has only every 128th number. Tensors and "
-        "tf.Examples that you write yourself hold the value less the offset, and so do the bounds of the schema.",
-    )
-    missing: Literal["impute", "mask"] = Field(
-        default="impute",
-        description="A missing numeric value becomes the train mean (the median with `robust`) inside the Transform "
-        "graph; `mask` also adds an input that is 1 where the value was missing.",
-    )
-    known_in_advance: bool = Field(
-        default=False,
-        description="Forecasting only: the column may be read up to the horizon (calendar, price list, plan).",
-    )
-    calendar: CalendarName | None = Field(
-        default=None,
-        description="Not a column but the sine and cosine of the step's time: `{calendar: hour_of_day}` stands for the "
-        "two features `hour_of_day_sin` and `hour_of_day_cos` (UTC; needs `time.kind: timestamp`).",
-    )
-    embedding_dim: int = Field(default=8, ge=1, description="Width of the embedding of a categorical feature.")
-    vocabulary_size: int = Field(
-        default=1000, ge=1, description="Most values kept of a categorical feature; the rest are OOV."
-    )
-
-
-def _features(value: Any) -> Any:
-    """Expand bare names to features, and a calendar entry without a name to its two features."""
-    if not isinstance(value, list):
-        return value
-    features = []
-    for item in value:
-        if isinstance(item, dict) and item.get("calendar") and "name" not in item:
-            features += [{"scale": "none", **item, "name": f"{item['calendar']}_{part}"} for part in CALENDAR_PARTS]
-        else:
-            features.append({"name": item} if isinstance(item, str) else item)
-    return features
-
-
-class TimeConfig(Section):
-    """The column that orders the steps of an entity."""
-
-    column: str = Field(description="Column name.")
-    kind: Literal["integer", "float", "timestamp"] = Field(
-        default="integer", description="`timestamp` reads ISO 8601 (no zone means UTC) and Parquet timestamps."
-    )
-    frequency: str | None = Field(
-        default=None,
-        description="Distance between regular steps: a pandas offset such as `1h` for timestamps, a number otherwise. "
-        "Needed when `gaps` is not `ignore`.",
-    )
-    gaps: Literal["ignore", "fill", "split"] = Field(
-        default="ignore",
-        description="A missing step: `ignore` takes rows as they come, `fill` adds a step whose values are missing, "
-        "`split` lets no sequence or window cross the gap. `fill` and `split` need `frequency`.",
-    )
-
-    @model_validator(mode="after")
-    def _frequency_for_gaps(self) -> TimeConfig:
-        if self.gaps != "ignore" and self.frequency is None:
-            raise ValueError(f"gaps: {self.gaps} needs frequency, for example frequency: 1h")
-        return self
-
+from noisy_gru.schema.time_config import TimeConfig
 
 RowPolicy = Literal["error", "quarantine", "drop"]
 
@@ -197,7 +121,7 @@ class DataConfig(Section):
     time: TimeConfig | None = Field(
         default=None, description="Needed for tables; a TFRecord's lists are in order already."
     )
-    features: Annotated[list[FeatureConfig], BeforeValidator(_features)] = Field(
+    features: Annotated[list[FeatureConfig], BeforeValidator(expand_features)] = Field(
         min_length=1, description="The input columns; a bare name is a numeric feature with the defaults."
     )
     min_length: int = Field(default=1, ge=1, description="Fewest steps of a sequence.")

@@ -1,0 +1,34 @@
+"""The `data.time` section: the column that orders the steps of an entity."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from noisy_gru.schema.section import Section
+
+
+class TimeConfig(Section):
+    """The column that orders the steps of an entity."""
+
+    column: str = Field(description="Column name.")
+    kind: Literal["integer", "float", "timestamp"] = Field(
+        default="integer", description="`timestamp` reads ISO 8601 (no zone means UTC) and Parquet timestamps."
+    )
+    frequency: str | None = Field(
+        default=None,
+        description="Distance between regular steps: a pandas offset such as `1h` for timestamps, a number otherwise. "
+        "Needed when `gaps` is not `ignore`.",
+    )
+    gaps: Literal["ignore", "fill", "split"] = Field(
+        default="ignore",
+        description="A missing step: `ignore` takes rows as they come, `fill` adds a step whose values are missing, "
+        "`split` lets no sequence or window cross the gap. `fill` and `split` need `frequency`.",
+    )
+
+    @model_validator(mode="after")
+    def _frequency_for_gaps(self) -> TimeConfig:
+        if self.gaps != "ignore" and self.frequency is None:
+            raise ValueError(f"gaps: {self.gaps} needs frequency, for example frequency: 1h")
+        return self
