@@ -10,6 +10,7 @@ from noisy_gru.schema.errors import DataError
 
 SEQUENCE_ID = "sequence_id"
 STEPS = "steps"
+ONE_SERIES = "series"  # name of the only series where data.entity is null
 TARGET = "target/"
 NAIVE_LAST = "naive_last/"
 NAIVE_SEASONAL = "naive_seasonal/"
@@ -20,10 +21,10 @@ class Columns:
     """Column names by role; one name may have several roles (an entity that is also a categorical feature).
 
     ``numeric`` are the numeric features in the files followed by the targets that are no features; ``calendar`` are the
-    features that come from the time.
+    features that come from the time. Without an ``entity`` all rows are one series.
     """
 
-    entity: str
+    entity: str | None
     time: str | None
     time_kind: str
     numeric: tuple[str, ...]
@@ -93,4 +94,5 @@ class Columns:
     def texts(self) -> list[str]:
         """The text columns: ids, classes and categories."""
         label = [self.label] if self.label is not None and self.label_is_class else []
-        return list(dict.fromkeys([self.entity, *self.categorical, *label]))
+        entity = [self.entity] if self.entity is not None else []
+        return list(dict.fromkeys([*entity, *self.categorical, *label]))

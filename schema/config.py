@@ -98,11 +98,29 @@ class DatasetConfig(Section):
                         f"splits.embargo ({self.splits.embargo}) is shorter than the furthest horizon "
                         f"({self.task.max_horizon}), so train targets could touch eval targets"
                     )
+        if self.data.entity is None:
+            problems += self._problems_of_one_series()
         if isinstance(self.splits, TimeSplitConfig) and self.data.time is None:
             problems.append("splits.by: time needs data.time")
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+    def _problems_of_one_series(self) -> list[str]:
+        problems = []
+        if not isinstance(self.task, ForecastingConfig):
+            problems.append(
+                f"data.entity: null makes one series of all rows, and {self.task.kind} needs many sequences: name the "
+                "column that tells them apart"
+            )
+        elif isinstance(self.splits, EntitySplitConfig):
+            problems.append("data.entity: null is one series, which can't be split by entity: set splits.by: time")
+        elif not isinstance(self.splits, TimeSplitConfig) and self.splits.eval_from_train:
+            problems.append(
+                "splits.eval_from_train takes whole entities, and data.entity: null is one series: name the rows of "
+                "eval, or set splits.by: time"
+            )
+        return problems
 
     @property
     def has_eval_split(self) -> bool:

@@ -117,7 +117,10 @@ class DataConfig(Section):
         description="`auto` goes by the file's ending (.csv, .csv.gz, .parquet). TFRecords have to be named: "
         "`example` (tf.Example with list features) or `sequence_example`.",
     )
-    entity: str = Field(description="Column that names the sequence (or, for forecasting, the series).")
+    entity: str | None = Field(
+        description="Column that names the sequence (or, for forecasting, the series); null: all rows are one series, "
+        "which forecasting may split by time. Its name in predictions is `series`."
+    )
     time: TimeConfig | None = Field(
         default=None, description="Needed for tables; a TFRecord's lists are in order already."
     )
@@ -151,6 +154,10 @@ class DataConfig(Section):
             raise ValueError(f"min_length ({self.min_length}) is larger than max_length ({self.max_length})")
         if self.time is None and self.format in ("auto", "csv", "parquet"):
             raise ValueError("tables need `time`, the column that orders the steps of an entity")
+        if self.entity is None and self.format in ("example", "sequence_example"):
+            raise ValueError(
+                f"entity: null is for tables, and format is {self.format}: name the feature that has the id"
+            )
         for feature in self.features:
             if feature.offset and (feature.kind != "numeric" or feature.calendar is not None):
                 raise ValueError(f"feature {feature.name}: offset is for numeric columns, received {feature.offset:g}")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from noisy_gru.data.arrow import pa, pc
-from noisy_gru.data.columns import Columns
+from noisy_gru.data.columns import ONE_SERIES, Columns
 from noisy_gru.data.reading.csv_records import REPEATED_HEADER, Malformed
 from noisy_gru.data.reading.tables import STEP, Block, Source
 from noisy_gru.data.report.quarantine import Quarantine, Record, plain
@@ -75,10 +75,12 @@ class BlockParser:
         flags = _Flags(size)
         out: dict[str, Any] = {}
 
-        entity, _ = self._read(parse_texts, raw, columns.entity, source)
-        no_entity = _empty(entity)
-        flags.mark(no_entity, self._row_action(UNPARSABLE), UNPARSABLE, columns.entity, "an entity id")
-        out["entity"] = entity
+        if columns.entity is None:
+            out["entity"] = pa.array([ONE_SERIES] * size, pa.string())
+        else:
+            entity, _ = self._read(parse_texts, raw, columns.entity, source)
+            flags.mark(_empty(entity), self._row_action(UNPARSABLE), UNPARSABLE, columns.entity, "an entity id")
+            out["entity"] = entity
         self._time(raw, source, flags, out, size)
         if columns.split is not None:
             self._split(raw, source, flags, out)

@@ -96,7 +96,7 @@ def read_csv(
             _, bad = parse_times(pa.array([cells[header.index(columns.time)]]), columns.time_kind)
             return not bad[0]
 
-        for chunk in reader.chunks([columns.entity, *filter(None, [columns.time])], is_row):
+        for chunk in reader.chunks([name for name in (columns.entity, columns.time) if name is not None], is_row):
             yield _block(chunk, header, wanted, source)
 
 
