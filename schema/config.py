@@ -113,9 +113,9 @@ class DatasetConfig(Section):
                 f"data.entity: null makes one series of all rows, and {self.task.kind} needs many sequences: name the "
                 "column that tells them apart"
             )
-        elif isinstance(self.splits, EntitySplitConfig):
+        elif isinstance(self.splits, EntitySplitConfig) and not self.splits.keeps_all:
             problems.append("data.entity: null is one series, which can't be split by entity: set splits.by: time")
-        elif not isinstance(self.splits, TimeSplitConfig) and self.splits.eval_from_train:
+        elif not isinstance(self.splits, TimeSplitConfig | EntitySplitConfig) and self.splits.eval_from_train:
             problems.append(
                 "splits.eval_from_train takes whole entities, and data.entity: null is one series: name the rows of "
                 "eval, or set splits.by: time"

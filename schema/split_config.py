@@ -9,6 +9,8 @@ from pydantic import Field, model_validator
 from noisy_gru.schema.section import Section
 
 SPLITS = ("train", "eval", "test")
+# A part of the entities so small that no entity is in it, where a part must be more than 0.
+NO_PART = 1e-12
 SplitName = Literal["train", "eval", "test"]
 
 
@@ -18,6 +20,11 @@ class EntitySplitConfig(Section):
     by: Literal["entity"] = "entity"
     eval: float = Field(default=0.1, ge=0, lt=1, description="Part of the entities for early stopping.")
     test: float = Field(default=0.1, gt=0, lt=1, description="Part of the entities for the evaluation that decides.")
+
+    @property
+    def keeps_all(self) -> bool:
+        """Whether every entity goes to train: the parts of eval and test are (nearly) 0."""
+        return self.eval == 0 and self.test <= NO_PART
 
     @model_validator(mode="after")
     def _leaves_train(self) -> EntitySplitConfig:

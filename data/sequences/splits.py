@@ -14,6 +14,7 @@ from noisy_gru.data.sequences.rows import Rows
 from noisy_gru.data.values.parsing import parse_times
 from noisy_gru.schema.config import DatasetConfig, EntitySplitConfig, ForecastingConfig, TimeConfig, TimeSplitConfig
 from noisy_gru.schema.errors import DataError
+from noisy_gru.schema.split_config import NO_PART
 
 TRAIN, EVAL, TEST = 0, 1, 2
 EMBARGO, ACROSS_BOUNDARY = -1, -2
@@ -22,7 +23,7 @@ EMBARGO, ACROSS_BOUNDARY = -1, -2
 def without_splits(dataset: DatasetConfig) -> DatasetConfig:
     """Return a configuration that keeps every sequence, whatever the splits."""
     # A split by entities has no embargo, and a test part of (nearly) 0 no sequences.
-    return dataset.model_copy(update={"splits": EntitySplitConfig(eval=0.0, test=1e-12)})
+    return dataset.model_copy(update={"splits": EntitySplitConfig(eval=0.0, test=NO_PART)})
 
 
 def hash_fraction(entity: str, seed: int) -> float:

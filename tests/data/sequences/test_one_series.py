@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from noisy_gru.data.reading.in_memory_tables import rows_source
 from noisy_gru.data.requests.prediction_input import read_sources
+from noisy_gru.data.sequences.splits import without_splits
 
 FORECAST = {"kind": "forecasting", "targets": ["x"], "input_length": 2, "horizons": [1]}
 BY_TIME = {"by": "time", "eval": 0.2, "test": 0.2}
@@ -30,6 +31,11 @@ def test_a_prediction_reads_the_same_series(configured) -> None:
     rows = [{"t": step, "x": float(step)} for step in range(5)]
     request = read_sources([rows_source(rows, ["t", "x"])], dataset)
     assert request.ids == ["series@4"]
+
+
+def test_the_configuration_of_a_retraining_plan_survives_its_trip_as_json(configured) -> None:
+    dataset = without_splits(configured(entity=None, task=FORECAST, splits=BY_TIME))
+    assert type(dataset).model_validate_json(dataset.model_dump_json()) == dataset
 
 
 @pytest.mark.parametrize(
