@@ -10,7 +10,6 @@ from contextlib import ExitStack
 from typing import Any
 
 from tfx.components import ExampleValidator, StatisticsGen, Trainer, Transform, Tuner
-from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
 from tfx.dsl.components.common.importer import Importer
 from tfx.dsl.experimental.conditionals.conditional import Cond
 from tfx.orchestration.data_types import RuntimeParameter
@@ -19,6 +18,7 @@ from tfx.proto import trainer_pb2, transform_pb2
 from tfx.types import standard_artifacts
 
 from noisy_gru.components.anomaly_gate.component import AnomalyGate
+from noisy_gru.components.derived_schema_gen.component import DerivedSchemaGen
 from noisy_gru.components.evaluation.evaluator import build_evaluator
 from noisy_gru.components.latest_blessed.component import LatestBlessed
 from noisy_gru.components.pusher.component import Pusher
@@ -63,7 +63,7 @@ def build_pipeline(
         config: configuration from ``load_config``.
         pipeline_root: root of the artifacts.
         serving_dir: folder to publish ``<model>/<version>`` to.
-        schema_file: curated schema; TFX caches by this path, so another content needs another path.
+        schema_file: curated or derived schema; TFX caches by this path, so another content needs another path.
         working_dir: folder that outlives an execution and keeps checkpoints; None: an interrupted training starts anew.
         input_base: folder of the input files, in place of the configuration's.
         span: newest span to read: ``latest``, a number, or a date; see ``data.spans``.
@@ -144,7 +144,9 @@ def _steps(
     )
     examples = ingestion.outputs["examples"]
     statistics = StatisticsGen(examples=examples)
-    schema = ImportSchemaGen(schema_file=schema_file)
+    schema = DerivedSchemaGen(
+        schema_file=schema_file, dataset=dataset, fingerprint=custom_config["fingerprint"]
+    ).with_id("ImportSchemaGen")
     validator = ExampleValidator(statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"])
     gate = AnomalyGate(anomalies=validator.outputs["anomalies"])
     transform = Transform(

@@ -13,8 +13,9 @@ from noisy_gru.schema.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from noisy_gru.schema.config import DatasetConfig
+    from noisy_gru.schema.derivation import check_schema, derive_schema
     from noisy_gru.schema.errors import ConfigError, UserError
-    from noisy_gru.schema.loading import check_schema, load_schema
+    from noisy_gru.schema.loading import load_schema
 else:
     __getattr__ = lazy_names(
         __name__,
@@ -22,10 +23,11 @@ else:
             "ConfigError": ".errors",
             "DatasetConfig": ".config",
             "UserError": ".errors",
-            "check_schema": ".loading",
+            "check_schema": ".derivation",
+            "derive_schema": ".derivation",
             "load_schema": ".loading",
         },
     )
 
 
-__all__ = ["ConfigError", "DatasetConfig", "UserError", "check_schema", "load_schema"]
+__all__ = ["ConfigError", "DatasetConfig", "UserError", "check_schema", "derive_schema", "load_schema"]

@@ -14,6 +14,7 @@ _schema: Any = schema_pb2
 
 _TYPES = {"BYTES": "strings", "INT": "whole numbers", "FLOAT": "floating-point numbers"}
 _SHOWN = 10
+_OF_A_COLUMN = ("target/", "naive_last/", "naive_seasonal/")
 
 
 @dataclass(frozen=True)
@@ -123,19 +124,21 @@ def _expected(kind: str, feature: Any, schema: Any) -> tuple[str, str]:
     if kind == "SCHEMA_NEW_COLUMN":
         return "no such column", "add the feature to the schema, or leave the column out of the data"
     if kind in ("FEATURE_TYPE_LOW_NUMBER_VALUES", "FEATURE_TYPE_NO_VALUES", "FEATURE_TYPE_HIGH_NUMBER_VALUES"):
-        advice = "change data.min_length or data.max_length, or `value_count` in the schema"
+        advice = "change data.min_length or data.max_length; for a forecast, input_length and horizons give the lengths"
         return _value_count(feature), advice
     if kind in ("INVALID_FEATURE_SHAPE", "FEATURE_TYPE_UNEXPECTED_REPEATED"):
-        return _value_count(feature), "correct the data; sequences of many lengths have `value_count`, not `shape`"
+        return _value_count(feature), "correct the data, or the lengths in the configuration"
     if kind == "FLOAT_TYPE_HAS_NAN":
         advice = "set data.policies.missing_value, or take disallow_nan out of the schema if the model may see gaps"
         return "no missing values (NaN)", advice
     if kind == "FLOAT_TYPE_HAS_INF":
         return "no infinite values", "set data.policies.infinite_value, or correct the data"
     if kind in ("FLOAT_TYPE_BIG_FLOAT", "FLOAT_TYPE_SMALL_FLOAT"):
-        return _bounds(
-            feature.float_domain
-        ), "correct the values (a changed unit?), or widen float_domain in the schema"
+        # A target or baseline without an entry of its own has the domain of its column.
+        column = feature.name.partition("/")[2] if feature.name.startswith(_OF_A_COLUMN) else ""
+        owner = f" of {column}" if column else ""
+        advice = f"correct the values (a changed unit?), or widen float_domain{owner} in the schema"
+        return _bounds(feature.float_domain), advice
     if kind in ("INT_TYPE_BIG_INT", "INT_TYPE_SMALL_INT"):
         return _bounds(feature.int_domain), "correct the values, or widen int_domain in the schema"
     if kind == "ENUM_TYPE_UNEXPECTED_STRING_VALUES":

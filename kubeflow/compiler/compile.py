@@ -12,7 +12,6 @@ from __future__ import annotations
 import importlib.metadata
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -50,6 +49,7 @@ from noisy_gru.pipeline.config.beam_options import check_can_run_in_pods
 from noisy_gru.pipeline.config.input_base import relative_to, relative_to_base
 from noisy_gru.pipeline.config.kubeflow_config import KubeflowConfig
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
+from noisy_gru.schema.derivation import check_schema, schema_text
 from noisy_gru.schema.errors import ConfigError
 
 ENTRYPOINT = ("python", "-m", "noisy_gru.kubeflow.entrypoint")
@@ -93,7 +93,7 @@ def compile_config(config: PipelineConfig, *, image: str | None = None, schedule
     _check_reference(config, bool(away))
     schema = config.schema_path
     if "://" not in schema:
-        schema = names.as_data_uri(Path(schema).read_bytes())
+        schema = names.as_data_uri(schema_text(check_schema(schema, config.dataset).schema).encode())
     pipeline = build_pipeline(
         config,
         pipeline_root=kubeflow.pipeline_root or "",

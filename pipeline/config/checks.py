@@ -21,9 +21,9 @@ from noisy_gru.data.sequences.splits import without_splits
 from noisy_gru.pipeline.config.beam_options import option_problems
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 from noisy_gru.schema.config import ForecastingConfig, SpansConfig
+from noisy_gru.schema.derivation import check_schema
 from noisy_gru.schema.errors import ConfigError, UserError
 from noisy_gru.schema.file_patterns import local_glob
-from noisy_gru.schema.loading import check_schema
 from noisy_gru.schema.span_patterns import format_spans
 from noisy_gru.trainer.config import model_problems
 
@@ -161,11 +161,13 @@ def _check_schema(config: PipelineConfig, problems: list[str], notes: list[str])
         notes.append(f"schema: {config.schema_path} is not on this machine; the run checks it")
         return
     try:
-        schema = check_schema(config.schema_path, config.dataset)
+        derivation = check_schema(config.schema_path, config.dataset)
     except ConfigError as error:
         problems.append(str(error))
     else:
-        notes.append(f"schema: {len(schema.feature)} columns, consistent with the configuration")
+        schema = derivation.schema
+        notes.append(f"schema: {len(schema.feature)} columns, derived from the configuration and {config.schema_path}")
+        notes += [f"schema: {note}" for note in derivation.notes]
         if bounded := [feature.name for feature in schema.feature if feature.HasField("drift_comparator")]:
             notes.append(
                 f"schema: drift_comparator of {', '.join(bounded)} is ignored: drift is configured by "

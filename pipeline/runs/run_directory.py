@@ -176,12 +176,16 @@ class RunDirectory:
             now += timedelta(microseconds=1)
         return name
 
-    def keep_input(self, path: Path) -> Path:
-        """Copy an input to a name with a hash of its content, because TFX caches by path and not by content."""
-        content = path.read_bytes()
-        kept = self.inputs / f"{path.stem}-{hashlib.sha256(content).hexdigest()[:12]}{path.suffix}"
+    def keep_input(self, name: str, text: str) -> Path:
+        """Write an input to a name with a hash of its content, because TFX caches by path and not by content.
+
+        Args:
+            name: file name, for example ``schema.pbtxt``.
+            text: content.
+        """
+        kept = self.inputs / f"{Path(name).stem}-{text_hash(text)[:12]}{Path(name).suffix}"
         if not kept.exists():
-            write_atomically(kept, content.decode())
+            write_atomically(kept, text)
         return kept
 
     @contextmanager

@@ -18,7 +18,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from noisy_gru.compat.extras import require
@@ -40,6 +40,8 @@ from noisy_gru.pipeline.runs.run_directory import (
     timestamp,
 )
 from noisy_gru.pipeline.runs.step_errors import error_message, is_expected
+from noisy_gru.schema.derivation import check_curated, schema_text
+from noisy_gru.schema.loading import load_schema
 
 if TYPE_CHECKING:
     from noisy_gru.pipeline.runs.local_runner import StepResult
@@ -185,6 +187,7 @@ class _Run:
     def _run_steps(self) -> None:
         self._check_published()
         self._live.started("loading TFX", 0, 0)
+        from noisy_gru.components.derived_schema_gen.executor import read_schema
         from noisy_gru.pipeline.build import build_pipeline
         from noisy_gru.pipeline.runs.beam_type_cache import cache_beam_types
         from noisy_gru.pipeline.runs.local_runner import LocalRunner, connection_config
@@ -194,7 +197,11 @@ class _Run:
         directory, config = self._directory, self._config
         connection = connection_config(config.metadata, directory.metadata)
         clear_unfinished(directory, connection)
-        schema = directory.keep_input(Path(config.schema_path))
+        path = config.schema_path
+        # A remote file may change, and TFX caches by path: so its content is kept, too.
+        curated = read_schema(path) if "://" in path else load_schema(path)
+        derivation = check_curated(curated, path, config.dataset)
+        schema = directory.keep_input(PurePosixPath(path).name, schema_text(derivation.schema))
         self.record.schema_copy = str(schema)
         input_bytes = sum(Path(path).stat().st_size for path in input_files(config, self._span))
         pipeline = build_pipeline(

@@ -1,4 +1,4 @@
-"""A curated schema is read and compared with the configuration; what does not fit is said in words."""
+"""A curated schema is read, and the keys of a sequence follow from the configuration."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import ConfigError
-from noisy_gru.schema.loading import check_schema, expected_columns, load_schema
+from noisy_gru.schema.loading import expected_columns, load_schema
 
 CONTENT = {
     "data": {
@@ -25,19 +25,6 @@ def dataset(**task) -> DatasetConfig:
     return DatasetConfig.model_validate(CONTENT | ({"task": task} if task else {}))
 
 
-def feature(name: str, kind: str, rest: str = "") -> str:
-    return f'feature {{ name: "{name}" type: {kind} presence {{ min_fraction: 1.0 }} {rest} }}\n'
-
-
-GOOD = (
-    feature("pressure", "FLOAT")
-    + feature("mode", "BYTES")
-    + feature("outcome", "BYTES", 'not_in_environment: "SERVING"')
-    + feature("sequence_id", "BYTES")
-    + feature("steps", "INT")
-)
-
-
 @pytest.fixture
 def write(tmp_path: Path):
     def _write(text: str) -> Path:
@@ -46,42 +33,6 @@ def write(tmp_path: Path):
         return path
 
     return _write
-
-
-def test_a_schema_that_fits(write):
-    assert [each.name for each in check_schema(write(GOOD), dataset()).feature][:2] == ["pressure", "mode"]
-
-
-@pytest.mark.parametrize(
-    ("text", "told"),
-    [
-        (
-            GOOD.replace('"pressure"', '"presure"'),
-            "pressure: not in the schema (numeric feature, expected type: FLOAT); did you mean presure?",
-        ),
-        (GOOD.replace('"pressure"', '"presure"'), "presure: required by the schema, but no key of a sequence"),
-        (
-            GOOD.replace('"mode" type: BYTES', '"mode" type: INT'),
-            "mode: expected type: BYTES (categorical feature), received type: INT",
-        ),
-        (GOOD + feature("flow", "FLOAT"), "flow: required by the schema, but no key"),
-        (
-            GOOD.replace('"pressure" type: FLOAT', '"pressure" type: FLOAT not_in_environment: "SERVING"'),
-            "pressure: is a feature, so a request must have it",
-        ),
-        (GOOD.replace('name: "steps"', 'name: "steps" lifecycle_stage: DEPRECATED'), "steps: not in the schema"),
-    ],
-)
-def test_what_does_not_fit(write, text, told):
-    path = write(text)
-    with pytest.raises(ConfigError) as error:
-        check_schema(path, dataset())
-    assert str(error.value).startswith(f"{path}: ")
-    assert told in str(error.value)
-
-
-def test_a_column_that_is_not_required_may_be_there(write):
-    check_schema(write(GOOD + 'feature { name: "flow" type: FLOAT }'), dataset())
 
 
 def test_the_keys_of_each_task():

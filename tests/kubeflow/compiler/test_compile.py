@@ -16,6 +16,7 @@ from google.protobuf import json_format
 
 from noisy_gru.pipeline.config.loading import load_config
 from noisy_gru.schema.errors import ConfigError, UserError
+from noisy_gru.schema.loading import load_schema
 
 # TFX warns of its own use of what it deprecated.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
@@ -311,9 +312,17 @@ def test_the_schema_is_in_the_file(spec: dict[str, Any], tmp_path: Path, monkeyp
         if "runtimeValue" in value
     }
     read = configuration.resolve(given, folder)
-    assert Path(read["schema_file"]).read_bytes() == (ROOT / "schema" / "japanese_vowels" / "schema.pbtxt").read_bytes()
+    derived = load_schema(read["schema_file"])
+    curated = load_schema(ROOT / "schema" / "japanese_vowels" / "schema.pbtxt")
+    assert {each.name for each in curated.feature} <= {each.name for each in derived.feature}
+    counts = {each.name: (each.value_count.min, each.value_count.max) for each in derived.feature}
+    assert counts["c01"] == (1, 100)
+    assert counts["speaker"] == (1, 1)
     assert str(ROOT) not in json.dumps(spec)
-    with pytest.raises(UserError, match=r"schema_file: expected the file schema_file-.* from the step Configuration"):
+    with pytest.raises(
+        UserError,
+        match=r"dataset: expected the file dataset-.* from the step Configuration",
+    ):
         configuration.resolve(given, tmp_path)
     # No text of any length is in a parameter, and who refers to one waits for it.
     for step in STEPS:

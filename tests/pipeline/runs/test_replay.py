@@ -58,7 +58,7 @@ def record(tmp_path: Path) -> RunRecord:
         files=[{"name": name, "bytes": 1, "sha256": digest} for name, digest in hashes.items()],
         steps=[StepRecord(name="LatestBlessed", status="complete", numbers={"version": 100})],
         warm_start={"used": True, "reasons": [], "base": {"version": "100"}, "proof": None},
-        schema_copy=str(directory.keep_input(schema)),
+        schema_copy=str(directory.keep_input(schema.name, schema.read_text())),
         pid=os.getpid(),
         host=socket.gethostname(),
     )

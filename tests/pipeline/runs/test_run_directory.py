@@ -206,13 +206,12 @@ def test_a_root_that_cannot_be_made(tmp_path):
         RunDirectory(tmp_path / "file" / "root").create()
 
 
-def test_inputs_are_kept_by_content(directory, tmp_path):
-    schema = tmp_path / "schema.pbtxt"
-    schema.write_text("a")
-    first = directory.keep_input(schema)
-    assert directory.keep_input(schema) == first
-    schema.write_text("b")
-    second = directory.keep_input(schema)
+def test_inputs_are_kept_by_content(directory):
+    first = directory.keep_input("schema.pbtxt", "a")
+    assert directory.keep_input("schema.pbtxt", "a") == first
+    second = directory.keep_input("schema.pbtxt", "b")
+    assert first.name.startswith("schema-")
+    assert first.suffix == ".pbtxt"
     assert (first.read_text(), second.read_text()) == ("a", "b")
 
 
