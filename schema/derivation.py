@@ -11,7 +11,7 @@ TensorFlow.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,18 @@ _DOMAINS = {
 
 
 @dataclass(frozen=True)
+class Overruled:
+    """Fields of a curated entry that the configuration contradicts, and a clause that says so."""
+
+    name: str
+    message: str
+    fields: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return self.message
+
+
+@dataclass(frozen=True)
 class Derivation:
     """A derived schema, and how the curated one differs from the configuration.
 
@@ -46,15 +58,17 @@ class Derivation:
         schema: ``schema_pb2.Schema`` with exactly the keys of a sequence's tf.Example.
         gone: entries of the curated schema that are no keys (any more), and no target's column.
         unbounded: columns of the data without an entry, whose values may be anything.
-        overruled: statements of the curated schema that the configuration contradicts, one sentence each.
+        overruled: statements of the curated schema that the configuration contradicts.
         problems: what a person has to correct, one sentence each.
+        unrelated: a sentence if no entry is of the configuration, else None.
     """
 
     schema: Any
     gone: list[str]
     unbounded: list[str]
-    overruled: list[str]
+    overruled: list[Overruled]
     problems: list[str]
+    unrelated: str | None
 
     @property
     def notes(self) -> list[str]:
@@ -68,9 +82,20 @@ class Derivation:
         if self.gone:
             notes.append(f"{_listed(self.gone)}: not in the configuration, so ignored. To remove: {UPDATE}")
         if self.overruled:
-            some = "; ".join(self.overruled[:MOST_NAMED]) + ("; …" if len(self.overruled) > MOST_NAMED else "")
+            some = "; ".join(map(str, self.overruled[:MOST_NAMED])) + (
+                "; …" if len(self.overruled) > MOST_NAMED else ""
+            )
             notes.append(f"the configuration decides over the schema: {some}. To clean up: {UPDATE}")
         return notes
+
+
+def curated_columns(dataset: DatasetConfig) -> list[Column]:
+    """Return the columns of the data whose values a curated schema describes: features, label, other targets."""
+    found: dict[str, Column] = {}
+    for column in expected_columns(dataset):
+        if column.bounds is None and column.name != "sequence_id":
+            found.setdefault(column.source, replace(column, name=column.source, values_of=None))
+    return list(found.values())
 
 
 def derive(curated: Any, dataset: DatasetConfig) -> Derivation:
@@ -83,20 +108,22 @@ def derive(curated: Any, dataset: DatasetConfig) -> Derivation:
     for environment in (TRAINING, SERVING):
         if environment not in schema.default_environment:
             schema.default_environment.append(environment)
-    overruled: list[str] = []
+    overruled: list[Overruled] = []
     for column in columns:
         schema.feature.append(_derived(column, given, overruled))
     known = {name for column in columns for name in (column.name, column.source)}
     gone = [name for name, feature in given.items() if name not in known and feature.lifecycle_stage not in UNUSED]
-    unbounded = list(
-        dict.fromkeys(
-            column.source
-            for column in columns
-            if column.bounds is None and column.name != "sequence_id" and not {column.name, column.source} & set(given)
+    described = {column.source for column in columns if column.name in given} | set(given)
+    curated_ones = curated_columns(dataset)
+    unbounded = [column for column in curated_ones if column.name not in described]
+    unrelated = None
+    if gone and len(unbounded) == len(curated_ones):
+        unrelated = (
+            f"expected entries for columns of the configuration ({_listed([each.name for each in unbounded])}), found "
+            f"only others: {_listed(gone)}. Is it the schema of another data set? If not: {UPDATE}"
         )
-    )
-    problems = _problems(curated, columns, unbounded, gone)
-    return Derivation(schema, gone, unbounded, overruled, problems)
+    problems = _problems(curated, unbounded, gone)
+    return Derivation(schema, gone, [each.name for each in unbounded], overruled, problems, unrelated)
 
 
 def derive_schema(curated: Any, dataset: DatasetConfig) -> Any:
@@ -121,11 +148,17 @@ def check_curated(curated: Any, path: str | Path, dataset: DatasetConfig) -> Der
         ConfigError: the curated schema has names that seem misspelt, or twice; with every problem.
     """
     derivation = derive(curated, dataset)
-    if derivation.problems:
-        count = "1 problem" if len(derivation.problems) == 1 else f"{len(derivation.problems)} problems"
-        lines = "\n".join(f"  - {problem}" for problem in derivation.problems)
-        raise ConfigError(f"{path}: {count} in the schema\n{lines}")
+    problems = derivation.problems or [each for each in [derivation.unrelated] if each]
+    if problems:
+        raise schema_error(path, problems)
     return derivation
+
+
+def schema_error(path: str | Path, problems: list[str]) -> ConfigError:
+    """Return the error that names all problems of a curated schema."""
+    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+    lines = "\n".join(f"  - {problem}" for problem in problems)
+    return ConfigError(f"{path}: {count} in the schema\n{lines}")
 
 
 def schema_text(schema: Any) -> str:
@@ -133,7 +166,7 @@ def schema_text(schema: Any) -> str:
     return text_format.MessageToString(schema, as_utf8=True)
 
 
-def _derived(column: Column, given: dict[str, Any], overruled: list[str]) -> Any:
+def _derived(column: Column, given: dict[str, Any], overruled: list[Overruled]) -> Any:
     """Return the entry of a key: what is curated of its values, and what the configuration says."""
     feature = _pb2.Feature()
     if (entry := given.get(column.name)) is not None:
@@ -143,7 +176,8 @@ def _derived(column: Column, given: dict[str, Any], overruled: list[str]) -> Any
     _set_count(feature, column, overruled)
     if feature.lifecycle_stage in UNUSED or feature.deprecated:
         stage = _pb2.LifecycleStage.Name(feature.lifecycle_stage) if not feature.deprecated else "deprecated"
-        overruled.append(f"{column.name} is {stage}, but the configuration uses it")
+        message = f"{column.name} is {stage}, but the configuration uses it"
+        overruled.append(Overruled(column.name, message, ("lifecycle_stage", "deprecated")))
         feature.ClearField("lifecycle_stage")
         feature.ClearField("deprecated")
     if feature.WhichOneof("presence_constraints") is None:
@@ -153,11 +187,12 @@ def _derived(column: Column, given: dict[str, Any], overruled: list[str]) -> Any
     return feature
 
 
-def _set_type(feature: Any, column: Column, overruled: list[str]) -> None:
+def _set_type(feature: Any, column: Column, overruled: list[Overruled]) -> None:
     kind = _pb2.FeatureType.Value(column.type)
     if feature.type not in (_pb2.TYPE_UNKNOWN, kind):
         received = _pb2.FeatureType.Name(feature.type)
-        overruled.append(f"{column.name} has type {received}, but is a {column.meaning} ({column.type})")
+        message = f"{column.name} has type {received}, but is a {column.meaning} ({column.type})"
+        overruled.append(Overruled(column.name, message, ("type",)))
     feature.type = kind
     domain = feature.WhichOneof("domain_info")
     if domain is None or domain in _DOMAINS[column.type]:
@@ -172,17 +207,19 @@ def _set_type(feature: Any, column: Column, overruled: list[str]) -> None:
         if high is not None:
             feature.float_domain.max = high
         return
-    overruled.append(f"{column.name} has a {domain}, which bounds no values of type {column.type}")
+    message = f"{column.name} has a {domain}, which bounds no values of type {column.type}"
+    overruled.append(Overruled(column.name, message, (domain,)))
     feature.ClearField(domain)
 
 
-def _set_count(feature: Any, column: Column, overruled: list[str]) -> None:
+def _set_count(feature: Any, column: Column, overruled: list[Overruled]) -> None:
     shape = feature.WhichOneof("shape_type")
     if shape is not None:
         found = _lengths(feature, shape)
         if found is not None and found != (column.least, column.most):
             wanted = f"{column.least}" if column.least == column.most else f"{column.least} to {column.most}"
-            overruled.append(f"{column.name} has {wanted} value{'' if wanted == '1' else 's'}, not {_range(found)}")
+            message = f"{column.name} has {wanted} value{'' if wanted == '1' else 's'}, not {_range(found)}"
+            overruled.append(Overruled(column.name, message, (shape,)))
         feature.ClearField(shape)
     feature.value_count.min, feature.value_count.max = column.least, column.most
 
@@ -207,11 +244,12 @@ def _range(found: tuple[int | None, int | None]) -> str:
     return f"{'any number' if low is None else low} to {'any number' if high is None else high}"
 
 
-def _set_environments(feature: Any, column: Column, overruled: list[str]) -> None:
+def _set_environments(feature: Any, column: Column, overruled: list[Overruled]) -> None:
     """A request to the served model has the features, and nothing else."""
     left_out = SERVING in feature.not_in_environment
     if column.is_feature and left_out:
-        overruled.append(f"{column.name} is a feature, so a request has it: not_in_environment {SERVING} is ignored")
+        message = f"{column.name} is a feature, so a request has it: not_in_environment {SERVING} is ignored"
+        overruled.append(Overruled(column.name, message, ("not_in_environment",)))
         kept = [each for each in feature.not_in_environment if each != SERVING]
         del feature.not_in_environment[:]
         feature.not_in_environment.extend(kept)
@@ -242,28 +280,20 @@ def _set_domain(feature: Any, column: Column, given: dict[str, Any]) -> None:
             feature.float_domain.ClearField("disallow_nan")
 
 
-def _problems(curated: Any, columns: list[Column], unbounded: list[str], gone: list[str]) -> list[str]:
+def _problems(curated: Any, unbounded: list[Column], gone: list[str]) -> list[str]:
     names = [feature.name for feature in curated.feature]
     problems = [
         f"{name or '(an entry without a name)'}: stands {names.count(name)} times in the schema; keep one entry"
         for name in dict.fromkeys(names)
         if names.count(name) > 1 or not name
     ]
-    meanings = {column.source: column for column in reversed(columns)}
-    for name in unbounded:
+    for column in unbounded:
         for other in gone:
-            if _is_misspelt(name, other):
-                column = meanings[name]
+            if _is_misspelt(column.name, other):
                 problems.append(
-                    f"{name}: not in the schema ({column.meaning}, type: {column.type}); did you mean {other}? Correct "
-                    f"the name in the configuration or in the schema; or remove the entry {other}"
+                    f"{column.name}: not in the schema ({column.meaning}, type: {column.type}); did you mean {other}? "
+                    f"Correct the name in the configuration or in the schema; or remove the entry {other}"
                 )
-    sources = {column.source for column in columns if column.name not in ("sequence_id", "steps")}
-    if not problems and gone and sources.issubset(unbounded):
-        problems.append(
-            f"expected entries for columns of the configuration ({_listed(sorted(sources))}), found only others: "
-            f"{_listed(gone)}. Is it the schema of another data set? If not: {UPDATE}"
-        )
     return problems
 
 

@@ -1,23 +1,15 @@
-"""Render the config.yaml and schema.pbtxt that `noisy-gru init` proposes, with comments."""
+"""Render the config.yaml that `noisy-gru init` proposes, with comments."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import yaml
-from google.protobuf import text_encoding
 
-from noisy_gru.pipeline.init.data_profile import Measures, Range
 from noisy_gru.pipeline.init.inference import Guess
 from noisy_gru.schema.config import DatasetConfig, FeatureConfig, ForecastingConfig, SpansConfig
-from noisy_gru.schema.loading import Column, expected_columns
-
-MOST_CATEGORIES = 200
-MOST_NAMED = 8
-MOST_SHOWN = 40
 
 
 def config_text(name: str, dataset: DatasetConfig, guesses: Sequence[Guess], left_out: dict[str, str]) -> str:
@@ -160,100 +152,3 @@ def _flow(value: Any) -> str:
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(_flow, value)) + "]"
     return _scalar(value)
-
-
-def schema_text(dataset: DatasetConfig, measures: Measures) -> str:
-    """Return the text of a schema that admits the values seen, with a margin."""
-    lines = [
-        "# Proposed by `noisy-gru init` from your files; every run validates the sequences against it.",
-        f"# Bounds: the range of {measures.rows:,} rows, with half of it as a margin on both sides. Correct them to "
-        "what",
-        "# is possible. NaN (a missing value) is allowed, because the pipeline imputes it.",
-        "",
-        "# Training data has everything; a request to the served model has the features alone.",
-        'default_environment: "TRAINING"',
-        'default_environment: "SERVING"',
-    ]
-    # Calendar features are in no file.
-    calendar = {feature.name: Range(-1.0, 1.0) for feature in dataset.data.features if feature.calendar is not None}
-    measures = replace(measures, ranges=measures.ranges | calendar)
-    for column in expected_columns(dataset):
-        lines += ["", *_column(column, dataset, measures)]
-    return "\n".join(lines) + "\n"
-
-
-def _column(column: Column, dataset: DatasetConfig, measures: Measures) -> list[str]:
-    task = dataset.task
-    # target/temp is of the column temp; a feature may be called outside/temp.
-    base = column.name if column.is_feature else column.name.partition("/")[2] or column.name
-    comment, domain = column.meaning, ""
-    if column.type == "FLOAT":
-        is_label = not isinstance(task, ForecastingConfig) and column.name == task.label
-        seen = measures.label_range if is_label else measures.ranges.get(base, Range())
-        offset = next((each.offset for each in dataset.data.numeric if each.name == column.name), 0.0)
-        meaning = f"{column.meaning} less its offset of {offset:.17g}" if offset else column.meaning
-        comment, domain = _bounds(meaning, seen, measures.complete)
-    elif column.type == "BYTES" and column.name != "sequence_id":
-        is_label = not column.is_feature
-        values = sorted(measures.labels if is_label else measures.categories.get(column.name, set()))
-        comment += f"; {len(values)} values seen: {', '.join(map(_shortened, values[:MOST_NAMED]))}"
-        comment += " ..." if len(values) > MOST_NAMED else ""
-        if measures.complete and 0 < len(values) <= MOST_CATEGORIES:
-            listed = [*values, *([] if is_label else [""])]
-            domain = "string_domain { " + " ".join(f"value: {_quoted(value)}" for value in listed) + " }"
-    elif column.name == "steps":
-        domain = f"int_domain {{ min: {_least(dataset)} max: {_most(dataset)} }}"
-    lines = [f"# {' '.join(comment.splitlines())}", "feature {", f"  name: {_quoted(column.name)}"]
-    lines += [f"  type: {column.type}", "  presence { min_fraction: 1.0 min_count: 1 }", f"  {_count(column, dataset)}"]
-    if domain:
-        lines.append(f"  {domain}")
-    if not column.is_feature:
-        lines.append('  not_in_environment: "SERVING"')
-    return [*lines, "}"]
-
-
-def _quoted(text: str) -> str:
-    """Return a string in protobuf's text format, which has no surrogate pairs as JSON has."""
-    escape: Any = text_encoding.CEscape  # its stub takes bytes alone
-    return f'"{escape(text, as_utf8=True)}"'
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= MOST_SHOWN else text[:MOST_SHOWN] + "…"
-
-
-def _bounds(meaning: str, seen: Range, complete: bool) -> tuple[str, str]:
-    if seen.low > seen.high:
-        return f"{meaning}; no value seen", "float_domain { disallow_inf: true }"
-    missing = f", {seen.missing:,} missing" if seen.missing else ""
-    comment = f"{meaning}; seen: {seen.low:.6g} to {seen.high:.6g}{missing}"
-    if not complete:
-        return f"{comment} (not all rows were read, so it has no bounds)", "float_domain { disallow_inf: true }"
-    room = (seen.high - seen.low) / 2 or abs(seen.high) / 2 or 1.0
-    low = 0.0 if seen.low >= 0 and seen.low - room < 0 else _outwards(seen.low - room, -1)
-    high = 0.0 if seen.high <= 0 and seen.high + room > 0 else _outwards(seen.high + room, 1)
-    return comment, f"float_domain {{ min: {low!r} max: {high!r} disallow_inf: true }}"
-
-
-def _outwards(value: float, sign: int) -> float:
-    """Round to two significant digits, outwards."""
-    if value == 0:
-        return 0.0
-    unit = 10.0 ** (math.floor(math.log10(abs(value))) - 1)
-    return float(f"{sign * math.ceil(sign * value / unit) * unit:.6g}")
-
-
-def _least(dataset: DatasetConfig) -> int:
-    return dataset.task.input_length if isinstance(dataset.task, ForecastingConfig) else dataset.data.min_length
-
-
-def _most(dataset: DatasetConfig) -> int:
-    return dataset.task.input_length if isinstance(dataset.task, ForecastingConfig) else dataset.data.max_length
-
-
-def _count(column: Column, dataset: DatasetConfig) -> str:
-    task = dataset.task
-    if column.is_feature:
-        return f"value_count {{ min: {_least(dataset)} max: {_most(dataset)} }}"
-    horizons = len(task.horizons) if isinstance(task, ForecastingConfig) and "/" in column.name else 1
-    return f"value_count {{ min: {horizons} max: {horizons} }}"

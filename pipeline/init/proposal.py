@@ -20,11 +20,12 @@ from noisy_gru.data.reading.files import is_folder
 from noisy_gru.data.values.precision import precision_loss
 from noisy_gru.data.values.precision import sample_distinct as some_of
 from noisy_gru.pipeline.config.pipeline_config import NAME
-from noisy_gru.pipeline.init.config_template import config_text, schema_text
-from noisy_gru.pipeline.init.data_profile import measure
+from noisy_gru.pipeline.init.config_template import config_text
 from noisy_gru.pipeline.init.inference import Guess, Roles, guess_columns, guess_task, is_timestamp
 from noisy_gru.pipeline.init.sampling import STEP, record_entity
 from noisy_gru.pipeline.init.sampling import sample as sample_rows
+from noisy_gru.pipeline.schema_file.data_profile import measure
+from noisy_gru.pipeline.schema_file.entries import proposed_schema
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import ConfigError
 from noisy_gru.schema.file_patterns import absolute_pattern, escape, escape_existing, local_glob, unescape
@@ -141,7 +142,7 @@ def propose(
     if name is None:
         name = re.sub(r"[^a-z0-9]+", "-", out.resolve().name.lower()).strip("-") or "my-model"
     return Proposal(
-        config_text(name, dataset, guesses, left_out), schema_text(dataset, measures), list(map(str, guesses))
+        config_text(name, dataset, guesses, left_out), proposed_schema(dataset, measures), list(map(str, guesses))
     )
 
 

@@ -1,0 +1,1 @@
+"""Write and update the curated schema.pbtxt of a configuration."""
