@@ -214,7 +214,7 @@ def test_an_entry_that_stands_twice_is_a_problem():
 def test_the_schema_of_another_data_set_is_a_problem(tmp_path: Path):
     path = tmp_path / "schema.pbtxt"
     path.write_text('feature { name: "speed" } feature { name: "steps" }')
-    with pytest.raises(ConfigError, match=r"mode, outcome, pressure\), found only others: speed\. Is it the schema of"):
+    with pytest.raises(ConfigError, match=r"pressure, mode, outcome\), found only others: speed\. Is it the schema of"):
         check_schema(path, DatasetConfig.model_validate(PUMPS))
 
 

@@ -17,6 +17,7 @@ from noisy_gru.pipeline.config.checks import check_config, input_files
 from noisy_gru.pipeline.config.loading import load_config
 from noisy_gru.pipeline.exit_codes import EXIT_CONFIG
 from noisy_gru.pipeline.init.proposal import propose
+from noisy_gru.schema.derivation import check_schema, derive_schema
 from noisy_gru.schema.errors import ConfigError, DataError
 from noisy_gru.schema.loading import load_schema
 
@@ -231,11 +232,24 @@ def test_a_feature_with_a_slash_has_bounds_of_its_own(tmp_path):
     frame["temp"] = random.uniform(17, 23, 800)
     frame["outside/temp"] = random.uniform(800, 1200, 800)
     frame.to_csv(tmp_path / "rows.csv", index=False)
-    proposed(tmp_path, tmp_path / "rows.csv")
-    schema = {feature.name: feature.float_domain for feature in load_schema(tmp_path / "schema.pbtxt").feature}
+    config = proposed(tmp_path, tmp_path / "rows.csv")
+    curated = load_schema(tmp_path / "schema.pbtxt")
+    assert {feature.name for feature in curated.feature} == {"temp", "outside/temp", "station"}
+    schema = {feature.name: feature.float_domain for feature in derive_schema(curated, config.dataset).feature}
     assert schema["outside/temp"].max > 1100
     assert schema["temp"].max < 50
     assert schema["target/temp"].max < 50
+
+
+def test_the_schema_of_a_draft_says_what_values_may_be_and_nothing_else(tmp_path):
+    table().to_csv(tmp_path / "rows.csv", index=False)
+    config = proposed(tmp_path, tmp_path / "rows.csv")
+    text = (tmp_path / "schema.pbtxt").read_text()
+    for word in ("value_count", "type:", "environment", "steps", "sequence_id"):
+        assert word not in text.partition("feature {")[2]
+    derivation = check_schema(config.schema_path, config.dataset)
+    assert derivation.notes == []
+    assert len(derivation.schema.feature) == 5
 
 
 @pytest.mark.parametrize("folder", ["proj [v2]", "a{SPAN}b", "run*1"])
