@@ -113,7 +113,9 @@ def derive(curated: Any, dataset: DatasetConfig) -> Derivation:
         schema.feature.append(_derived(column, given, overruled))
     known = {name for column in columns for name in (column.name, column.source)}
     gone = [name for name, feature in given.items() if name not in known and feature.lifecycle_stage not in UNUSED]
-    described = {column.source for column in columns if column.name in given} | set(given)
+    # A target that is no feature may be described as such.
+    features = {column.name for column in columns if column.is_feature}
+    described = {column.source for column in columns if column.name in given} - features | set(given)
     curated_ones = curated_columns(dataset)
     unbounded = [column for column in curated_ones if column.name not in described]
     unrelated = None
@@ -183,7 +185,7 @@ def _derived(column: Column, given: dict[str, Any], overruled: list[Overruled]) 
     if feature.WhichOneof("presence_constraints") is None:
         feature.presence.min_fraction, feature.presence.min_count = 1.0, 1
     _set_environments(feature, column, overruled)
-    _set_domain(feature, column, given)
+    _set_domain(feature, column, given, overruled)
     return feature
 
 
@@ -260,9 +262,13 @@ def _set_environments(feature: Any, column: Column, overruled: list[Overruled]) 
         feature.in_environment.extend(kept)
 
 
-def _set_domain(feature: Any, column: Column, given: dict[str, Any]) -> None:
+def _set_domain(feature: Any, column: Column, given: dict[str, Any], overruled: list[Overruled]) -> None:
     if column.type == "INT" and column.bounds is not None:
-        feature.int_domain.min, feature.int_domain.max = int(column.bounds[0]), int(column.bounds[1])
+        low, high = map(int, column.bounds)
+        if feature.HasField("int_domain") and (feature.int_domain.min, feature.int_domain.max) != (low, high):
+            message = f"{column.name} is {low if low == high else f'{low} to {high}'}, by the lengths of sequences"
+            overruled.append(Overruled(column.name, message, ("int_domain",)))
+        feature.int_domain.min, feature.int_domain.max = low, high
         return
     if feature.WhichOneof("domain_info") is not None:
         return

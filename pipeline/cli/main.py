@@ -24,6 +24,7 @@ from noisy_gru.pipeline.cli.options import (
 from noisy_gru.pipeline.cli.predict_command import predict
 from noisy_gru.pipeline.cli.retrain_commands import retrain_app
 from noisy_gru.pipeline.cli.runs_commands import runs_app
+from noisy_gru.pipeline.cli.schema_commands import schema_app
 from noisy_gru.pipeline.cli.serve_command import serve
 from noisy_gru.pipeline.exit_codes import EXIT_CONFIG, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED
 from noisy_gru.pipeline.runs.interrupts import deferred_signals
@@ -47,6 +48,7 @@ app = typer.Typer(
 runs_app.add_typer(history_app)
 app.add_typer(runs_app, name="runs")
 app.add_typer(retrain_app, name="retrain")
+app.add_typer(schema_app, name="schema")
 app.command()(predict)
 app.command()(serve)
 

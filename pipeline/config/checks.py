@@ -20,6 +20,7 @@ from noisy_gru.data.reading.tables import Source, check_columns, parquet_sources
 from noisy_gru.data.sequences.splits import without_splits
 from noisy_gru.pipeline.config.beam_options import option_problems
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
+from noisy_gru.pipeline.config.step_checks import step_findings
 from noisy_gru.schema.config import ForecastingConfig, SpansConfig
 from noisy_gru.schema.derivation import check_schema
 from noisy_gru.schema.errors import ConfigError, UserError
@@ -61,7 +62,7 @@ def check_config(config: PipelineConfig, *, files: bool = True, span: str = LATE
     if files:
         _check_files(config, span, problems, notes)
         _check_reference(config, span, problems, notes)
-    for part in (_check_schema, _check_model, _check_metrics, _check_slices, _check_beam):
+    for part in (_check_schema, _check_steps, _check_model, _check_metrics, _check_slices, _check_beam):
         part(config, problems, notes)
     if problems:
         raise ConfigError("\n".join(problems))
@@ -73,7 +74,10 @@ def _check_files(config: PipelineConfig, span: str, problems: list[str], notes: 
     if not found:
         return
     notes.append(f"data.files: {len(found)} file{'s' if len(found) > 1 else ''}")
-    required = Columns.of(config.dataset).required()
+    try:
+        required = Columns.of(config.dataset).required()
+    except UserError:  # _check_steps reports it
+        return
     for source in found[:MOST_FILES]:
         try:
             if source.format.startswith("csv"):
@@ -173,6 +177,13 @@ def _check_schema(config: PipelineConfig, problems: list[str], notes: list[str])
                 f"schema: drift_comparator of {', '.join(bounded)} is ignored: drift is configured by "
                 "retraining.rules.drift (false_alarm_rate, min_distance)"
             )
+
+
+def _check_steps(config: PipelineConfig, problems: list[str], notes: list[str]) -> None:
+    found, noted = step_findings(config)
+    # A reserved name of a column may be reported with the files already.
+    problems += [problem for problem in found if problem not in problems]
+    notes += noted
 
 
 def _check_model(config: PipelineConfig, problems: list[str], notes: list[str]) -> None:

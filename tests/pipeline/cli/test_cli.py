@@ -53,7 +53,7 @@ def test_quick_commands_import_nothing_heavy(arguments, tmp_path):
 
 def test_help_explains_and_lists_exit_codes():
     text = " ".join(noisy_gru("--help").stdout.split())
-    for command in ("init", "validate", "run", "predict", "runs", "retrain", "doctor"):
+    for command in ("init", "validate", "run", "predict", "runs", "retrain", "schema", "doctor"):
         assert f" {command} " in text
     assert "3 run: the model was trained but refused" in text
     assert "75 another run is in progress" in text

@@ -53,3 +53,85 @@ def test_a_reference_file_that_cannot_be_used_is_named_with_its_own_key(tmp_path
 def test_a_model_that_can_is_fine() -> None:
     done = CliRunner().invoke(app, ["validate", str(VOWELS), "--set", STEP, "--set", "model.bidirectional=false"])
     assert done.exit_code == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("config", "settings", "message"),
+    [
+        (VOWELS, ["tuner.enabled=true"], "tuner compares models on the eval split, and there is none"),
+        (
+            VOWELS,
+            ["retraining.warm_start={enabled: true, prove: true}"],
+            "retraining.warm_start.prove compares two trainings on the eval split, and there is none",
+        ),
+        (VOWELS, ["training.early_stopping={}"], "training.early_stopping needs an eval split"),
+        (
+            WEATHER,
+            ["training.early_stopping.monitor=val_accuracy"],
+            "training.early_stopping.monitor: expected one of loss, mae, val_loss, val_mae; received val_accuracy",
+        ),
+        (WEATHER, ["splits.eval='2013-13-01'"], "splits.eval: expected a time (timestamp) or a part below 1"),
+        (WEATHER, ["splits.test=x"], "splits.test: expected a time (timestamp) or a part below 1, received 'x'"),
+        (WEATHER, ["splits={by: time, eval: '2013-12-01', test: '2013-11-01'}"], "starts after splits.test"),
+        (WEATHER, ["data.time.frequency=1 fortnight"], "data.time.frequency: expected a fixed duration such as 1h"),
+        (VOWELS, ["data.time={column: step, frequency: 1h, gaps: fill}"], "expected a positive whole number"),
+        (
+            VOWELS,
+            ["data.files=[train.csv.gz]", "splits={by: time, embargo: 3}"],
+            "splits.embargo counts steps, so for whole sequences it needs data.time.frequency",
+        ),
+        (VOWELS, ["data.features.0=sequence_id"], "the columns sequence_id have names that are reserved"),
+        (VOWELS, ["data.features.0=target/a"], "the columns target/a have names that are reserved"),
+    ],
+)
+def test_what_a_step_would_refuse_is_refused_before_the_run(config: Path, settings: list[str], message: str) -> None:
+    arguments = ["validate", str(config), *(part for each in settings for part in ("--set", each))]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == EXIT_CONFIG
+    assert done.stderr.count(message) == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "note"),
+    [
+        (["training.strategy=multi_worker"], "training.strategy: multi_worker needs TF_CONFIG"),
+        (["training.early_stopping={monitor: val_mae, mode: max}"], "mode: max keeps the epoch with the worst val_mae"),
+        (
+            ["metadata={host: h, database: d, user: u, password_env: NOT_SET_HERE}"],
+            "metadata.password_env: the environment variable NOT_SET_HERE is not set here",
+        ),
+        (["splits.eval='2013-09-01'"], "schema: 18 columns"),
+        (["splits={by: time, eval: '2013-09-01', test: '2013-11-01'}"], "schema: 18 columns"),
+        (["tuner.enabled=true"], "schema: 18 columns"),
+    ],
+)
+def test_what_depends_on_the_machine_or_is_fine_is_valid(settings: list[str], note: str, monkeypatch) -> None:
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    arguments = ["validate", str(WEATHER), *(part for each in settings for part in ("--set", each))]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.stderr
+    assert note in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("settings", "note"),
+    [
+        (["task.input_length=48"], None),
+        (["task.horizons=[1,3,6]"], None),
+        (["task={kind: forecasting, targets: [temp, dewp], input_length: 24, horizons: [6]}"], None),
+        (
+            ["data.features=[temp, {calendar: day_of_week}]", "evaluation.slices=[]"],
+            "not in the configuration",
+        ),
+        (["data.features.1={name: time_hour, kind: categorical}"], "values of time_hour are not bounded"),
+        (
+            ["data.features.1={name: dewp, kind: categorical}"],
+            "dewp has a float_domain, which bounds no values",
+        ),
+    ],
+)
+def test_an_edit_of_the_configuration_needs_none_of_the_schema(settings: list[str], note: str | None) -> None:
+    arguments = ["validate", str(WEATHER), *(part for each in settings for part in ("--set", each))]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.stderr
+    assert note is None or note in done.stdout

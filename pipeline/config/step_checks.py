@@ -1,0 +1,108 @@
+"""What steps refuse before they look at data, as far as the configuration alone tells it.
+
+>>> problems, notes = step_findings(config)  # doctest: +SKIP
+
+Imports neither TensorFlow nor TFX.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Iterator
+
+from noisy_gru.data.columns import Columns
+from noisy_gru.data.sequences.gaps import parse_frequency
+from noisy_gru.data.sequences.splits import embargo_of, split_boundaries
+from noisy_gru.pipeline.config.beam_config import DataflowBeam
+from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
+from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, TimeSplitConfig
+from noisy_gru.schema.errors import UserError
+
+_EVAL = "give splits.eval (or eval_from_train) a share"
+
+
+def step_findings(config: PipelineConfig) -> tuple[list[str], list[str]]:
+    """Return the problems that would end a run at one of its steps, and notes on what depends on the machine."""
+    problems = [*_ingestion(config), *_training(config)]
+    return problems, list(_notes(config))
+
+
+def _ingestion(config: PipelineConfig) -> Iterator[str]:
+    """What SequenceExampleGen refuses: names of columns, times of splits, the distance between steps."""
+    dataset = config.dataset
+    try:
+        Columns.of(dataset)
+    except UserError as error:
+        yield str(error)
+    time, splits = dataset.data.time, dataset.splits
+    frequency = None
+    whole = isinstance(splits, TimeSplitConfig) and not isinstance(dataset.task, ForecastingConfig)
+    if time is not None and (time.gaps != "ignore" or whole):
+        try:
+            frequency = parse_frequency(time)
+        except UserError as error:
+            yield str(error)
+            return
+    if not isinstance(splits, TimeSplitConfig) or time is None:
+        return
+    if whole and embargo_of(dataset) and frequency is None:
+        yield "splits.embargo counts steps, so for whole sequences it needs data.time.frequency"
+    for key, value in (("eval", splits.eval), ("test", splits.test)):
+        if isinstance(value, str):
+            # The other boundary as a part says nothing without data.
+            alone = splits.model_copy(update={"eval": 0.0, "test": value} if key == "test" else {"test": value})
+            try:
+                split_boundaries(dataset.model_copy(update={"splits": alone}), 0, 0)
+            except UserError as error:
+                yield str(error).replace("splits.test", f"splits.{key}", 1)
+                return
+    if isinstance(splits.eval, str) and isinstance(splits.test, str):
+        try:
+            split_boundaries(dataset, 0, 0)
+        except UserError as error:
+            yield str(error)
+
+
+def _training(config: PipelineConfig) -> Iterator[str]:
+    """What Tuner and Trainer refuse: what needs an eval split, or a quantity that training doesn't log."""
+    held_out = config.dataset.has_eval_split
+    if config.tuner.enabled and not held_out:
+        yield f"tuner compares models on the eval split, and there is none: {_EVAL}, or set tuner.enabled: false"
+    warm_start = config.retraining.warm_start
+    if warm_start.enabled and warm_start.prove and not held_out:
+        yield (
+            "retraining.warm_start.prove compares two trainings on the eval split, and there is none: "
+            f"{_EVAL}, or set retraining.warm_start.prove: false"
+        )
+    stopping = config.training.early_stopping
+    if stopping is not None and stopping.monitor not in (known := _monitors(config)):
+        yield f"training.early_stopping.monitor: expected one of {', '.join(known)}; received {stopping.monitor}"
+
+
+def _metric(config: PipelineConfig) -> str:
+    return "accuracy" if isinstance(config.task, ClassificationConfig) else "mae"
+
+
+def _monitors(config: PipelineConfig) -> list[str]:
+    return [prefix + name for prefix in ("", "val_") for name in ("loss", _metric(config))]
+
+
+def _notes(config: PipelineConfig) -> Iterator[str]:
+    stopping = config.training.early_stopping
+    if stopping is not None and stopping.monitor in _monitors(config):
+        best = "max" if stopping.monitor.endswith("accuracy") else "min"
+        if stopping.mode != best:
+            yield (
+                f"training.early_stopping: mode: {stopping.mode} keeps the epoch with the worst {stopping.monitor}; "
+                f"set mode: {best}"
+            )
+    if isinstance(config.beam, DataflowBeam):
+        yield "beam.runner: dataflow can't be used by `noisy-gru run` and on Kubeflow, see docs/scale.md"
+    if config.model.onnx and importlib.util.find_spec("onnx") is None:
+        yield "model.onnx: true needs the extra onnx, which is not installed here"
+    if config.training.strategy == "multi_worker" and "TF_CONFIG" not in os.environ:
+        yield "training.strategy: multi_worker needs TF_CONFIG with two workers or more, which is not set here"
+    variable = config.metadata.password_env
+    if config.metadata.host is not None and variable is not None and variable not in os.environ:
+        yield f"metadata.password_env: the environment variable {variable} is not set here"
