@@ -39,7 +39,11 @@ class PipelineConfig(Section):
     seed: int = Field(
         default=0, ge=0, lt=2**31, description="Seed of all randomness: splits, weights, noise, shuffling."
     )
-    schema_path: str = Field(alias="schema", description="Curated schema.pbtxt, relative to the configuration file.")
+    schema_path: str = Field(
+        alias="schema",
+        description="Curated schema.pbtxt, relative to the configuration file: what values may be. Types and lengths "
+        "follow from the configuration (docs/data-formats.md).",
+    )
     data: DataConfig
     task: TaskConfig
     splits: SplitsConfig = Field(default_factory=EntitySplitConfig)
