@@ -78,7 +78,7 @@ def test_the_examples_are_valid(config):
         ("schema=../nycflights_weather/config.yaml", "not a TensorFlow Metadata schema"),
         (
             "schema=../../schema/nycflights_weather/schema.pbtxt",
-            "found only others: temp, dewp, humid, wind_dir, wind_speed, precip, pressure, visib and 8 more. Is it the",
+            "found only others: temp, dewp, humid, wind_dir, wind_speed, precip, pressure, visib and 1 more. Is it the",
         ),
         ("evaluation.thresholds={acuracy: {min: 1}}", "expected a metric of classification, found acuracy"),
         ("evaluation.thresholds={acuracy: {min: 1}}", "did you mean accuracy?"),
