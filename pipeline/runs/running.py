@@ -187,7 +187,6 @@ class _Run:
     def _run_steps(self) -> None:
         self._check_published()
         self._live.started("loading TFX", 0, 0)
-        from noisy_gru.components.derived_schema_gen.executor import read_schema
         from noisy_gru.pipeline.build import build_pipeline
         from noisy_gru.pipeline.runs.beam_type_cache import cache_beam_types
         from noisy_gru.pipeline.runs.local_runner import LocalRunner, connection_config
@@ -199,8 +198,7 @@ class _Run:
         clear_unfinished(directory, connection)
         path = config.schema_path
         # A remote file may change, and TFX caches by path: so its content is kept, too.
-        curated = read_schema(path) if "://" in path else load_schema(path)
-        derivation = check_curated(curated, path, config.dataset)
+        derivation = check_curated(_read_schema(path), path, config.dataset)
         schema = directory.keep_input(PurePosixPath(path).name, schema_text(derivation.schema))
         self.record.schema_copy = str(schema)
         input_bytes = sum(Path(path).stat().st_size for path in input_files(config, self._span))
@@ -282,3 +280,12 @@ def _closing_lines(record: RunRecord, live: LiveProgress) -> None:
     for name, place in places:
         if place:
             live.line(f"  {name:<10} {escape(place)}")
+
+
+def _read_schema(path: str) -> Any:
+    if "://" not in path:
+        return load_schema(path)
+    # Its module imports TFX, which only a remote file needs here.
+    from noisy_gru.components.derived_schema_gen.executor import read_schema
+
+    return read_schema(path)
