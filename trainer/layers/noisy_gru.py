@@ -35,12 +35,13 @@ class NoisyGRU(keras.layers.GRU):
 
     The first state of sequence `b` is
 
-        h[b, 0] = m + s * e[b]      in training,      e[b] ~ D, independent for every b, unit and call
-        h[b, 0] = m                 in inference
+        h[b, 0] = m + f[b] + s * e[b]      in training,      e[b] ~ D, independent for every b, unit and call
+        h[b, 0] = m + f[b]                 in inference
 
-    where `m` is `initial_mean` if `learn_mean`, else 0; `s` is `current_stddev`; and `D` has mean 0 and standard
-    deviation 1: the normal law, the normal law cut at +-2 and rescaled by 1 / 0.8796 so that it has standard
-    deviation 1 again, or the uniform law on [-sqrt(3), sqrt(3)]. Every step is then that of `keras.layers.GRU`:
+    where `m` is the weight `initial_mean` if `learn_mean`, else 0; `f[b]` is row b of the call argument `initial_mean`
+    if there is one, else 0 (a function of the sequence's static features, say); `s` is `current_stddev`; and `D` has
+    mean 0 and standard deviation 1: the normal law, the normal law cut at +-2 and rescaled by 1 / 0.8796 so that it has
+    standard deviation 1 again, or the uniform law on [-sqrt(3), sqrt(3)]. Every step then is `keras.layers.GRU`'s:
 
         z[t]  = recurrent_activation(x[t] W_z + b_z + h[t-1] U_z + c_z)            update gate
         r[t]  = recurrent_activation(x[t] W_r + b_r + h[t-1] U_r + c_r)            reset gate
@@ -60,7 +61,9 @@ class NoisyGRU(keras.layers.GRU):
     has a gradient of its own. Where it does not fit (cuDNN on a GPU, other activations, no bias, `reset_after=False`,
     `recurrent_dropout`, `unroll`, mixed precision) the stock layer's loop runs.
 
-    - A caller's `initial_state` wins: no noise is added to it.
+    - A caller's `initial_state` wins: no noise is added to it. Noise is added to a caller's `initial_mean`, whose
+      gradient is that of the first state: d loss / d f[b] = d loss / d h[b, 0].
+    - `NoisyBidirectional` takes an `initial_mean` for each direction; Keras' `Bidirectional` doesn't pass it on.
     - `stateful=True` keeps its meaning: a batch goes on from where the last one ended, so it gets no noise.
       `reset_state()` goes back to the mean; call it after `set_weights` if `learn_mean`.
     - The noise leaves no random op, no seed and no stddev in an inference graph: it is under a Python `if training:`.
@@ -88,6 +91,7 @@ class NoisyGRU(keras.layers.GRU):
         mask: tensor of shape (B, T) or (B, T, 1), of any dtype that casts to bool, True (not 0) where a step counts. A
             row without any True step leaves the state at h[b, 0] and gives zeros as output, as in the stock layer.
         training: Python Boolean or None (as False).
+        initial_mean: float tensor of shape (B, U), or None for 0: the f above.
 
     Returns:
         (B, U), or (B, T, U) if `return_sequences`, in the layer's compute dtype; with `return_state` a pair of that
@@ -95,7 +99,8 @@ class NoisyGRU(keras.layers.GRU):
 
     Raises:
         ValueError: `stddev` is not a finite number >= 0, `noise` not one of the three laws, `learn_mean` or `fused`
-            no Boolean, or the mask has another number of steps than the sequences.
+            no Boolean; the mask has another number of steps than the sequences; or `initial_mean` has another shape
+            than (B, U), comes with an `initial_state`, or is given to a `stateful` layer.
         RuntimeError: Keras runs on another backend than TensorFlow.
 
     Weights: `kernel` (F, 3U), `recurrent_kernel` (U, 3U), `bias` (2, 3U), in this order and no others: `get_weights()`
@@ -142,7 +147,7 @@ class NoisyGRU(keras.layers.GRU):
     def current_stddev(self, value):
         self._stddev_variable.assign(_checked_stddev(value, "current_stddev"))
 
-    def build(self, sequences_shape, initial_state_shape=None):
+    def build(self, sequences_shape, initial_state_shape=None, initial_mean_shape=None):
         if self.learn_mean:
             self.initial_mean = self.add_weight(shape=(self.units,), initializer="zeros", name="initial_mean")
         super().build(sequences_shape, initial_state_shape)
@@ -157,13 +162,35 @@ class NoisyGRU(keras.layers.GRU):
         mean = ops.cast(self.initial_mean, self.compute_dtype)
         return [ops.broadcast_to(mean, (batch_size, self.units))]
 
-    def call(self, sequences, initial_state=None, mask=None, training=False):
-        if training and initial_state is None and not self.stateful:
+    def compute_output_shape(self, sequences_shape, initial_state_shape=None, initial_mean_shape=None):
+        return super().compute_output_shape(sequences_shape, initial_state_shape)
+
+    def call(self, sequences, initial_state=None, mask=None, training=False, initial_mean=None):
+        if initial_mean is not None:
+            initial_mean = self._checked_mean(initial_mean, initial_state)
+        noisy = bool(training) and initial_state is None and not self.stateful
+        if noisy or initial_mean is not None:
             batch_size = ops.shape(sequences)[0]  # pyright: ignore[reportOptionalSubscript]
             (mean,) = self.get_initial_state(batch_size)
             # Not ops.add, which takes a (0, U) tensor for a bias.
-            initial_state = [mean + self._draw_noise(batch_size)]  # pyright: ignore[reportOptionalOperand]
+            mean = mean if initial_mean is None else mean + initial_mean
+            initial_state = [mean + self._draw_noise(batch_size) if noisy else mean]  # pyright: ignore[reportOptionalOperand]
         return super().call(sequences, initial_state=initial_state, mask=mask, training=training)
+
+    def _checked_mean(self, initial_mean: Any, initial_state: Any) -> Any:
+        if initial_state is not None or self.stateful:
+            other = "`stateful=True`" if self.stateful else "an `initial_state`"
+            raise ValueError(
+                f"A NoisyGRU takes no `initial_mean` with {other}, which is the first state already. Leave one of them "
+                "out"
+            )
+        mean: Any = ops.cast(ops.convert_to_tensor(initial_mean), self.compute_dtype)
+        if len(mean.shape) != 2 or mean.shape[1] != self.units:
+            raise ValueError(
+                f"Argument `initial_mean` must have the shape (batch, units). Expected: (batch, {self.units}). "
+                f"Received: {tuple(mean.shape)}"
+            )
+        return mean
 
     def inner_loop(self, sequences, initial_state, mask, training=False):
         states = initial_state if isinstance(initial_state, (list, tuple)) else [initial_state]

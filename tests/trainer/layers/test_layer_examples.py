@@ -83,3 +83,12 @@ def test_the_wrapped_stack_becomes_noisy_grus_with_its_weights(page):
 def test_the_schedules_of_the_page(page):
     assert [page["to_a_tenth"].factor(epoch) for epoch in (0, 19)] == pytest.approx([1.0, 0.1])
     assert page["by_rule"].factor(2) == pytest.approx(0.81)
+
+
+def test_a_first_state_from_what_is_known(page):
+    x, shop = page["sequences"], np.random.default_rng(0).normal(size=(32, 4)).astype("float32")
+    model = page["with_start"]
+    dense, layer = model.layers[-2], model.layers[-1]
+    kernel, bias = dense.get_weights()
+    expected = gru(x, layer.get_weights(), initial_state=np.tanh(shop @ kernel + bias))[1]
+    np.testing.assert_allclose(model([x, shop], training=False), expected, atol=1e-6)
