@@ -153,7 +153,7 @@ def test_precision_policies(rng: np.random.Generator, sequences: Any, mean: Any,
 @pytest.mark.parametrize("return_state", [False, True])
 @pytest.mark.parametrize("return_sequences", [False, True])
 def test_bidirectional_without_a_mean_is_keras(
-    rng: np.random.Generator, sequences: Any, return_sequences: bool, return_state: bool, merge: str | None
+    rng: np.random.Generator, sequences: Any, return_sequences: bool, return_state: bool, merge: Any
 ) -> None:
     def inner() -> NoisyGRU:
         return NoisyGRU(UNITS, seed=2, return_sequences=return_sequences, return_state=return_state)
