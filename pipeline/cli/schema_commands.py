@@ -26,18 +26,12 @@ def show(
 
         from noisy_gru.pipeline.cli.schema_view import columns_of, print_columns
         from noisy_gru.pipeline.config.loading import load_config
+        from noisy_gru.pipeline.schema_file.curated_schema import read_curated
         from noisy_gru.schema.derivation import check_curated
-        from noisy_gru.schema.loading import load_schema
 
         loaded = load_config(config, set_ or [])
         path = loaded.schema_path
-        if "://" in path:
-            from noisy_gru.components.derived_schema_gen.executor import read_schema
-
-            curated = read_schema(path)
-        else:
-            curated = load_schema(path)
-        derivation = check_curated(curated, path, loaded.dataset)
+        derivation = check_curated(read_curated(path), path, loaded.dataset)
         columns = columns_of(derivation.schema, loaded.dataset)
         if as_json:
             typer.echo(json.dumps({"schema": path, "columns": columns, "notes": derivation.notes}))

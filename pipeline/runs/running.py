@@ -40,8 +40,8 @@ from noisy_gru.pipeline.runs.run_directory import (
     timestamp,
 )
 from noisy_gru.pipeline.runs.step_errors import error_message, is_expected
+from noisy_gru.pipeline.schema_file.curated_schema import read_curated
 from noisy_gru.schema.derivation import check_curated, schema_text
-from noisy_gru.schema.loading import load_schema
 
 if TYPE_CHECKING:
     from noisy_gru.pipeline.runs.local_runner import StepResult
@@ -198,7 +198,7 @@ class _Run:
         clear_unfinished(directory, connection)
         path = config.schema_path
         # A remote file may change, and TFX caches by path: so its content is kept, too.
-        derivation = check_curated(_read_schema(path), path, config.dataset)
+        derivation = check_curated(read_curated(path), path, config.dataset)
         schema = directory.keep_input(PurePosixPath(path).name, schema_text(derivation.schema))
         self.record.schema_copy = str(schema)
         input_bytes = sum(Path(path).stat().st_size for path in input_files(config, self._span))
@@ -280,12 +280,3 @@ def _closing_lines(record: RunRecord, live: LiveProgress) -> None:
     for name, place in places:
         if place:
             live.line(f"  {name:<10} {escape(place)}")
-
-
-def _read_schema(path: str) -> Any:
-    if "://" not in path:
-        return load_schema(path)
-    # Its module imports TFX, which only a remote file needs here.
-    from noisy_gru.components.derived_schema_gen.executor import read_schema
-
-    return read_schema(path)
