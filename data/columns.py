@@ -14,6 +14,7 @@ ONE_SERIES = "series"  # name of the only series where data.entity is null
 TARGET = "target/"
 NAIVE_LAST = "naive_last/"
 NAIVE_SEASONAL = "naive_seasonal/"
+HORIZON_PREFIXES = (TARGET, NAIVE_LAST, NAIVE_SEASONAL)  # before the name of the target column
 
 
 @dataclass(frozen=True)
@@ -67,12 +68,12 @@ class Columns:
 
     def _check_reserved(self) -> None:
         names = [*self.numeric_features, *self.calendar, *self.categorical, *([self.label] if self.label else [])]
-        prefixes = (TARGET, NAIVE_LAST, NAIVE_SEASONAL)
-        taken = [name for name in names if name in (SEQUENCE_ID, STEPS) or name.startswith(prefixes)]
+        taken = [name for name in names if name in (SEQUENCE_ID, STEPS) or name.startswith(HORIZON_PREFIXES)]
         if taken:
             raise DataError(
                 f"the columns {', '.join(taken)} have names that are reserved in a sequence's tf.Example "
-                f"({SEQUENCE_ID}, {STEPS}, {', '.join(prefix + '…' for prefix in prefixes)}): rename them in the data"
+                f"({SEQUENCE_ID}, {STEPS}, {', '.join(prefix + '…' for prefix in HORIZON_PREFIXES)}): rename them in "
+                "the data"
             )
 
     def past_only(self, names: Iterable[str]) -> list[str]:

@@ -8,13 +8,14 @@ from typing import Any
 
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2
 
+from noisy_gru.data.columns import HORIZON_PREFIXES
+
 # Generated code, of which type checkers see nothing.
 _anomalies: Any = anomalies_pb2
 _schema: Any = schema_pb2
 
 _TYPES = {"BYTES": "strings", "INT": "whole numbers", "FLOAT": "floating-point numbers"}
 _SHOWN = 10
-_OF_A_COLUMN = ("target/", "naive_last/", "naive_seasonal/")
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ def _expected(kind: str, feature: Any, schema: Any) -> tuple[str, str]:
         return "no infinite values", "set data.policies.infinite_value, or correct the data"
     if kind in ("FLOAT_TYPE_BIG_FLOAT", "FLOAT_TYPE_SMALL_FLOAT"):
         # A target or baseline without an entry of its own has the domain of its column.
-        column = feature.name.partition("/")[2] if feature.name.startswith(_OF_A_COLUMN) else ""
+        column = feature.name.partition("/")[2] if feature.name.startswith(HORIZON_PREFIXES) else ""
         owner = f" of {column}" if column else ""
         advice = f"correct the values (a changed unit?), or widen float_domain{owner} in the schema"
         return _bounds(feature.float_domain), advice

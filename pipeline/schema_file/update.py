@@ -11,8 +11,8 @@ fields that the configuration contradicts. All other text stays as it is, commen
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from noisy_gru.schema.config import DatasetConfig, SpansConfig
 from noisy_gru.schema.derivation import Derivation, curated_columns, derive, schema_error
 from noisy_gru.schema.errors import ConfigError
 from noisy_gru.schema.file_patterns import absolute_pattern, escape_existing
-from noisy_gru.schema.loading import Column, load_schema, parse_schema
+from noisy_gru.schema.loading import Column, expected_columns, load_schema, parse_schema
 from noisy_gru.storage.atomic_files import write_atomically
 
 _NEW = "# What values may be; all else follows from the configuration. Every run validates the sequences against it.\n"
@@ -129,28 +129,46 @@ def _edited(
     dataset: DatasetConfig,
     measures: Measures,
 ) -> str:
+    there, length = _entries(text), len(text)
     for name in derivation.gone:
-        text = removed(text, *with_comments(text, _entries(text)[name]))
+        # In the order of the text, so that each moved up by what is gone before it.
+        moved = len(text) - length
+        field = replace(there[name], start=there[name].start + moved, stop=there[name].stop + moved)
+        text = removed(text, *with_comments(text, field))
+    unwanted: dict[str, set[str]] = {}
     for each in derivation.overruled:
-        text = _without(text, each.name, each.fields)
+        unwanted.setdefault(each.name, set()).update(each.fields)
+    there = _entries(text)
+    # From the last place to the first, so that the places before it stay.
+    for name in sorted(unwanted, key=lambda name: there[name].start, reverse=True):
+        text = _without(text, there[name], unwanted[name])
     for column in renewed:
         _, domain = inferred_domain(column, dataset, measures)
         if domain:
             text = _with_field(text, column.name, domain)
-    names = list(columns)
-    for column in added:
-        lines = "\n".join(entry(column, dataset, measures)) + "\n"
-        there = _entries(text)
-        # After the entry of the column before it, so that the order is that of the configuration.
-        above = [name for name in names[: names.index(column.name)] if name in there]
-        if above:
-            _, stop = with_comments(text, there[above[-1]])
-            rest = text[stop:]
-            head = text[:stop] if text[:stop].endswith("\n") else f"{text[:stop]}\n"
-            gap = "\n" if rest.strip() and not rest.startswith("\n") else ""
-            text = f"{head}\n{lines}{gap}{rest}"
-        else:
-            text = f"{text.rstrip()}\n\n{lines}" if text.strip() else lines
+    return _with_entries(text, {column.name: entry(column, dataset, measures) for column in added}, list(columns))
+
+
+def _with_entries(text: str, added: dict[str, list[str]], order: Sequence[str]) -> str:
+    """Return the text with entries added, each after that of the column before it in ``order``, or else at the end."""
+    there = _entries(text)
+    first: list[str] = []
+    after: dict[str, list[str]] = {}
+    entries = first
+    for name in order:
+        if name in there:
+            entries = after.setdefault(name, [])
+        elif name in added:
+            entries.append("\n".join(added[name]) + "\n")
+    if first:
+        text = "\n\n".join([text.rstrip(), "\n".join(first)]) if text.strip() else "\n".join(first)
+    # From the last place to the first, as above.
+    for name in sorted(filter(after.get, after), key=lambda name: there[name].start, reverse=True):
+        _, stop = with_comments(text, there[name])
+        rest = text[stop:]
+        head = text[:stop] if text[:stop].endswith("\n") else f"{text[:stop]}\n"
+        gap = "\n" if rest.strip() and not rest.startswith("\n") else ""
+        text = head + "\n" + "\n".join(after[name]) + gap + rest
     return text
 
 
@@ -169,11 +187,11 @@ def _name_of(text: str, field: Field) -> str:
     return names[0]
 
 
-def _without(text: str, name: str, unwanted: Sequence[str]) -> str:
+def _without(text: str, entry_: Field, unwanted: Collection[str]) -> str:
     """Return the text with fields of an entry removed, and the comments at their line's end."""
+    begin, end = entry_.inner
     while True:
-        entry_ = _entries(text)[name]
-        place = next((each for each in fields_of(text, *entry_.inner) if _is_unwanted(text, each, unwanted)), None)
+        place = next((each for each in fields_of(text, begin, end) if _is_unwanted(text, each, unwanted)), None)
         if place is None:
             return text
         start, stop = with_comments(text, place)
@@ -184,9 +202,10 @@ def _without(text: str, name: str, unwanted: Sequence[str]) -> str:
             while text[stop : stop + 1] == " ":
                 stop += 1
         text = text[:start] + text[stop:]
+        end -= stop - start
 
 
-def _is_unwanted(text: str, field: Field, unwanted: Sequence[str]) -> bool:
+def _is_unwanted(text: str, field: Field, unwanted: Collection[str]) -> bool:
     if field.name not in unwanted:
         return False
     return field.name != "not_in_environment" or "SERVING" in text[field.start : field.stop]
@@ -221,10 +240,10 @@ def _check(change: SchemaChange, before: Derivation, dataset: DatasetConfig) -> 
 
 def _by_name(schema: Any, touched: set[str], dataset: DatasetConfig) -> dict[str, str]:
     """Return the entries of a derived schema as text, without those that an update may change."""
-    prefixes = ("target/", "naive_last/", "naive_seasonal/")
+    # A target without an entry of its own follows its column.
+    untouched = {
+        column.name for column in expected_columns(dataset) if touched.isdisjoint((column.name, column.source))
+    }
     return {
-        feature.name: text_format.MessageToString(feature)
-        for feature in schema.feature
-        if feature.name not in touched
-        and not (feature.name.startswith(prefixes) and feature.name.partition("/")[2] in touched)
+        feature.name: text_format.MessageToString(feature) for feature in schema.feature if feature.name in untouched
     }
