@@ -313,10 +313,10 @@ def _is_misspelt(name: str, other: str) -> bool:
     words, others = (re.findall(r"[^\W\d_]+|[\W\d_]+", each.casefold()) for each in (name, other))
     if len(words) != len(others):
         return False
-    apart = [(one, two) for one, two in zip(words, others, strict=True) if one != two]
-    if len(apart) != 1:
+    different = [(one, two) for one, two in zip(words, others, strict=True) if one != two]
+    if len(different) != 1:
         return False
-    one, two = sorted(apart[0], key=len)
+    one, two = sorted(different[0], key=len)
     return len(one) >= _SHORTEST and one.isalpha() and two.isalpha() and _is_one_edit(one, two)
 
 

@@ -34,7 +34,7 @@ class Column:
         most: most values in a sequence.
         is_feature: whether the model reads it.
         values_of: the column of the data that its values come from, if that is not its name.
-        bounds: smallest and largest value, where the configuration alone tells them; NaN is no value then.
+        bounds: smallest and largest value, where the configuration alone sets them; NaN is no value then.
     """
 
     name: str

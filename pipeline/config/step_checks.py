@@ -1,4 +1,4 @@
-"""What steps refuse before they look at data, as far as the configuration alone tells it.
+"""What steps refuse before they look at data, as far as it follows from the configuration alone.
 
 >>> problems, notes = step_findings(config)  # doctest: +SKIP
 
