@@ -6,13 +6,16 @@ import json
 import sys
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from noisy_gru.pipeline.cli.options import DebugOption, JsonOption, exit_on_error
 from noisy_gru.pipeline.cli.runs_commands import ModelOption, RunsRootOption, ServingDirOption, find_model
 from noisy_gru.pipeline.exit_codes import EXIT_FAILED
+
+if TYPE_CHECKING:
+    from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 
 history_app = typer.Typer(rich_markup_mode=None)
 
@@ -147,8 +150,8 @@ def prune_runs(
         Path | None,
         typer.Argument(
             metavar="[CONFIG]",
-            help="Configuration file, for `retraining.keep` and the root. Default: that of the newest run under "
-            "--root.",
+            help="Configuration file, for `retraining.keep` and the root; only runs of its pipeline are pruned. "
+            "Default: of every pipeline under --root, by the configuration of its newest run.",
             show_default=False,
         ),
     ] = None,
@@ -167,33 +170,32 @@ def prune_runs(
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Delete the artifacts and logs of old runs by the rules of `retraining.keep`. Run records are kept.
+    """Delete the artifacts and logs of a pipeline's old runs by its `retraining.keep`. Run records are kept.
 
     Never deletes what a kept run or a published or withdrawn version needs, and does not run during another run.
     """
     from datetime import UTC, datetime
 
     from noisy_gru.pipeline.config.loading import load_config
-    from noisy_gru.pipeline.runs.pruning import newest_config, prune_as_configured
+    from noisy_gru.pipeline.runs.pruning import newest_configs, prune_as_configured
     from noisy_gru.pipeline.runs.run_directory import RunDirectory
     from noisy_gru.pipeline.runs.running import default_root
     from noisy_gru.schema.errors import UserError
 
     with exit_on_error(debug):
         if config is not None:
-            loaded = load_config(config)
-            directory = RunDirectory(root or default_root(loaded))
+            configs = [load_config(config)]
+            directory = RunDirectory(root or default_root(configs[0]))
         elif root is not None:
             directory = RunDirectory(root)
-            loaded = newest_config(directory)
+            configs = newest_configs(directory)
         else:
             raise UserError(
                 "noisy-gru runs prune: expected the configuration file, or the root of the runs with --root"
             )
         if runs is not None:
-            keep = loaded.retraining.keep.model_copy(update={"runs": runs})
-            loaded = loaded.model_copy(update={"retraining": loaded.retraining.model_copy(update={"keep": keep})})
-        done = prune_as_configured(loaded, directory, now=datetime.now(UTC), dry_run=dry_run)
+            configs = [_keeping(config, runs) for config in configs]
+        done = prune_as_configured(configs, directory, now=datetime.now(UTC), dry_run=dry_run)
         if as_json:
             typer.echo(json.dumps(done.to_dict(), indent=1))
             return
@@ -205,3 +207,9 @@ def prune_runs(
         typer.echo(f"{len(done.runs)} runs, {len(done.paths)} files and folders, {size_text(done.bytes)} {verb}")
         if done.shared:
             typer.echo(f"kept {len(done.shared)} folders of these runs, which a kept run or a version needs")
+
+
+def _keeping(config: PipelineConfig, runs: int) -> PipelineConfig:
+    """Return a configuration with another ``retraining.keep.runs``."""
+    keep = config.retraining.keep.model_copy(update={"runs": runs})
+    return config.model_copy(update={"retraining": config.retraining.model_copy(update={"keep": keep})})

@@ -15,12 +15,12 @@ from noisy_gru.trainer.config import WarmStartConfig
 
 
 class KeepConfig(Section):
-    """Runs that keep their artifacts and logs; run records and all that a published version needs are always kept.
+    """Runs of this pipeline that keep their artifacts and logs; all that a published version needs is always kept.
 
     A run that either rule keeps is kept; with both null, all are.
     """
 
-    runs: int | None = Field(default=30, ge=1, description="Number of newest runs to keep.")
+    runs: int | None = Field(default=30, ge=1, description="Number of the pipeline's newest runs to keep.")
     days: float | None = Field(default=None, gt=0, description="Keep runs that began within this many days.")
 
 

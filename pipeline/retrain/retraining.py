@@ -42,6 +42,8 @@ from noisy_gru.registry.retraining_attempts import Attempt, append_attempt
 from noisy_gru.schema.errors import ConfigError, UserError
 
 LATEST = "latest"
+# Every night appends about 20 KB: this is some weeks.
+_PLAN_LOG_BYTES = 1_000_000
 
 
 def to_stderr(text: str) -> None:
@@ -170,7 +172,7 @@ class _Job:
             return resumable.newest_span
         self._log(f"{self._config.name}: checking whether retraining is due")
         # Output of libraries goes to a log, as in a run.
-        with output_to(self._directory.logs / "plan.log"), self._signals.raising(until_it_ends=True):
+        with output_to(_rotated(self._directory.logs / "plan.log")), self._signals.raising(until_it_ends=True):
             decision = (planner or _planned)(
                 self._config, serving_dir=self._directory.serving, now=self._now(), force=force
             )
@@ -227,8 +229,9 @@ class _Job:
             self._append(record.run_id, outcome, error or "; ".join(record.refusals), version)
 
     def prune(self) -> None:
-        """Prune old runs after a retraining that published or was refused; a failure doesn't change the outcome."""
-        if self._end is None or self._end.outcome not in ("published", "refused"):
+        """Prune old runs, however the night ended but by a signal; an error doesn't change the outcome."""
+        # Also after a failure: nights that fail must not fill the disk. A run to resume is its pipeline's newest: kept.
+        if self._end is None or self._end.outcome == "interrupted" or self._end.wrong_config:
             return
         from ml_metadata.errors import StatusError
 
@@ -236,7 +239,7 @@ class _Job:
 
         try:
             with self._signals.raising():
-                pruned = prune_as_configured(self._config, self._directory, now=self._now(), held=True)
+                pruned = prune_as_configured([self._config], self._directory, now=self._now(), held=True)
         except (UserError, OSError, StatusError) as error:
             self._log(f"WARNING: retraining.keep: old runs were not pruned: {error_message(error)}")
             return
@@ -293,6 +296,13 @@ class _Job:
             if each.error is not None:
                 self._log(f"WARNING: retraining.notify: the {event} notification was not delivered: {each.error}")
         return deliveries
+
+
+def _rotated(log: Path) -> Path:
+    """Return a log to append to; once it is large, it becomes `<name>.1`, in place of the one before."""
+    if log.is_file() and log.stat().st_size > _PLAN_LOG_BYTES:
+        log.replace(log.with_name(f"{log.name}.1"))
+    return log
 
 
 def _planned(config: PipelineConfig, **options: Any) -> RetrainPlan:

@@ -1,6 +1,7 @@
 """Delete artifacts and logs of old runs, but nothing that a kept run or a published version needs.
 
-    >>> prune(RunDirectory(Path("runs/vowels")), KeepConfig(runs=30), now=datetime.now(UTC)).bytes  # doctest: +SKIP
+    >>> rules = {"vowels": KeepConfig(runs=30)}
+    >>> prune(RunDirectory(Path("runs/vowels")), rules, now=datetime.now(UTC)).bytes  # doctest: +SKIP
     1843204312
 
 Artifacts are first marked as deleted in ML Metadata: from then on TFX doesn't take them from its cache, even if a kill
@@ -10,7 +11,8 @@ interrupts the deletion, which the next pruning completes. Run records are never
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -67,7 +69,7 @@ class Pruned:
 
 def prune(
     directory: RunDirectory,
-    keep: KeepConfig,
+    keep: Mapping[str, KeepConfig],
     *,
     now: datetime,
     connection: Any = None,
@@ -75,14 +77,14 @@ def prune(
     held: bool = False,
     serving_dirs: Iterable[Path] = (),
 ) -> Pruned:
-    """Delete the artifacts, working folders and logs of runs that ``keep`` doesn't keep.
+    """Delete the artifacts, working folders and logs of runs that the rules of their pipeline don't keep.
 
-    Also kept: the newest run, running ones, runs whose version is published or withdrawn, every artifact that another
-    run used, and files of no recorded run.
+    Also kept: the newest run of each pipeline, all runs of pipelines without rules, running ones, runs whose version
+    is published or withdrawn, every artifact that another run used, and files of no recorded run.
 
     Args:
         directory: root of the runs.
-        keep: rules.
+        keep: rules by the name of the pipeline.
         now: current time.
         connection: connection of ML Metadata (``ConnectionConfig``); None: the SQLite file under the root.
         dry_run: whether to return what would be deleted, and change nothing.
@@ -133,31 +135,42 @@ def prune(
 
 
 def prune_as_configured(
-    config: PipelineConfig, directory: RunDirectory, *, now: datetime, dry_run: bool = False, held: bool = False
+    configs: Iterable[PipelineConfig],
+    directory: RunDirectory,
+    *,
+    now: datetime,
+    dry_run: bool = False,
+    held: bool = False,
 ) -> Pruned:
-    """Call ``prune`` with the rules and the ML Metadata of a configuration."""
+    """Call ``prune`` with the rules of pipelines that share a root, and the ML Metadata of the first."""
+    configs = list(configs)
     connection = None
-    if config.metadata.host is not None:
+    if configs and configs[0].metadata.host is not None:
         from noisy_gru.pipeline.runs.local_runner import connection_config
 
-        connection = connection_config(config.metadata, directory.metadata)
-    return prune(directory, config.retraining.keep, now=now, connection=connection, dry_run=dry_run, held=held)
+        connection = connection_config(configs[0].metadata, directory.metadata)
+    keep = {config.name: config.retraining.keep for config in configs}
+    return prune(directory, keep, now=now, connection=connection, dry_run=dry_run, held=held)
 
 
-def newest_config(directory: RunDirectory) -> PipelineConfig:
-    """Return the configuration of the newest run under a root.
+def newest_configs(directory: RunDirectory) -> list[PipelineConfig]:
+    """Return the configuration of each pipeline's newest run under a root, that of the newest run first.
 
     Raises:
-        UserError: there is none, or it is of another version of noisy-gru.
+        UserError: there is no run, or a configuration is of another version of noisy-gru.
     """
-    record = directory.record("latest")
-    try:
-        return PipelineConfig.model_validate(record.config)
-    except ValidationError as error:
-        raise UserError(
-            f"run {record.run_id}: its configuration is of another version of noisy-gru. Give the configuration file: "
-            "noisy-gru runs prune CONFIG"
-        ) from error
+    directory.record("latest")
+    newest = {record.pipeline: record for record in directory.records()}
+    configs = []
+    for record in sorted(newest.values(), key=lambda record: record.run_id, reverse=True):
+        try:
+            configs.append(PipelineConfig.model_validate(record.config))
+        except ValidationError as error:
+            raise UserError(
+                f"run {record.run_id} of pipeline {record.pipeline}: its configuration is of another version of "
+                "noisy-gru. Give the configuration file: noisy-gru runs prune CONFIG"
+            ) from error
+    return configs
 
 
 @dataclass
@@ -166,28 +179,41 @@ class _Leftovers:
     shared: list[Path] = field(default_factory=list)
 
 
-def _kept(records: list[RunRecord], keep: KeepConfig, now: datetime, publications: list[Publication]) -> dict[str, str]:
+def _kept(
+    records: list[RunRecord], keep: Mapping[str, KeepConfig], now: datetime, publications: list[Publication]
+) -> dict[str, str]:
     """Return why each kept run is kept, oldest first."""
     versions = {each.lineage.get("run"): each.version for each in publications}
-    since = timestamp(now - timedelta(days=keep.days)) if keep.days is not None else None
     kept = {}
     began = timestamp(now)
-    for age, record in enumerate(reversed(records)):
+    newer: Counter[str] = Counter()
+    for record in reversed(records):
         # A run dated in the future, by a clock that was ahead, began before the run after it.
         began = record.started if record.started <= timestamp(now) else began
+        age = newer[record.pipeline]
+        newer[record.pipeline] += 1
         if record.status == "running":
             kept[record.run_id] = "still running"
         elif record.run_id in versions:
             kept[record.run_id] = f"its version {versions[record.run_id]} is published or withdrawn"
         elif age == 0:
             kept[record.run_id] = "newest run"
-        elif keep.runs is None and since is None:
-            kept[record.run_id] = "retraining.keep keeps all runs"
-        elif keep.runs is not None and age < keep.runs:
-            kept[record.run_id] = f"one of the newest {keep.runs}"
-        elif since is not None and began >= since:
-            kept[record.run_id] = f"not older than {keep.days:g} days"
+        elif (reason := _rule_that_keeps(keep.get(record.pipeline), age, began, now)) is not None:
+            kept[record.run_id] = reason
     return dict(reversed(kept.items()))
+
+
+def _rule_that_keeps(rules: KeepConfig | None, age: int, began: str, now: datetime) -> str | None:
+    """Return why the rules of its pipeline keep a run, which has ``age`` newer ones."""
+    if rules is None:
+        return "the rules of another pipeline don't apply to it"
+    if rules.runs is None and rules.days is None:
+        return "retraining.keep keeps all runs"
+    if rules.runs is not None and age < rules.runs:
+        return f"one of the newest {rules.runs}"
+    if rules.days is not None and began >= timestamp(now - timedelta(days=rules.days)):
+        return f"not older than {rules.days:g} days"
+    return None
 
 
 def _publications(serving_dir: Path) -> list[Publication]:

@@ -13,9 +13,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from noisy_gru.pipeline.config.loading import load_config
 from noisy_gru.pipeline.runs.run_directory import RunRecord
+from tests.soak.disk_account import Account, explain
 from tests.soak.expectations import Day, Stretch
-from tests.soak.simulation import MODEL, Report, Seen, Simulation
+from tests.soak.simulation import LOADS, MODEL, Report, Seen, Simulation
 
 
 @dataclass
@@ -25,7 +27,7 @@ class Life:
     simulation: Simulation
     days: list[Day]
     seen: list[Seen]
-    bytes: list[int]
+    accounts: list[Account]
 
     @property
     def run_records(self) -> list[RunRecord]:
@@ -47,12 +49,15 @@ def live(folder: Path, stretch: Stretch, days: int | None = None) -> Iterator[Li
     """
     with Simulation(folder, stretch.begins) as simulation:
         life = Life(simulation, [], [], [])
+        configs = {MODEL: load_config(simulation.config), LOADS: load_config(simulation.loads)}
+        keep = {name: config.retraining.keep.runs or 0 for name, config in configs.items()}
         for day in stretch.days[:days]:
             begun = time.monotonic()
             seen = simulation.live(day)
             life.days.append(_as_it_could_be(day, life, seen))
             life.seen.append(seen)
-            life.bytes.append(_size(simulation))
+            full = day.happens in ("disk", "full") and not seen.skipped
+            life.accounts.append(explain(simulation.directory.root, keep, not_pruned=[MODEL] if full else []))
             print(_line(day, seen, time.monotonic() - begun), file=sys.__stderr__, flush=True)
         counts = Counter(report.status for report in life.reports)
         print(f"{len(life.days)} days: {dict(counts)}", file=sys.__stderr__, flush=True)
@@ -76,10 +81,3 @@ def _line(day: Day, seen: Seen, seconds: float) -> str:
 
 def each(life: Life) -> Iterator[tuple[Day, Seen]]:
     return zip(life.days, life.seen, strict=True)
-
-
-def _size(simulation: Simulation) -> int:
-    """Of what is pruned; the records and ML Metadata, some KB of each run, are there for ever."""
-    directory = simulation.directory
-    folders = (directory.artifacts, directory.serving, directory.logs, directory.work)
-    return sum(path.stat().st_size for folder in folders for path in folder.rglob("*") if path.is_file())

@@ -15,7 +15,7 @@ from noisy_gru.pipeline.config.loading import load_config
 from noisy_gru.pipeline.runs.lineage import publishing_run, trace
 from noisy_gru.pipeline.runs.run_directory import RunRecord
 from noisy_gru.registry.history import read_history
-from noisy_gru.registry.published_versions import WITHDRAWN, published_versions, read_publication, withdrawn_versions
+from noisy_gru.registry.published_versions import published_versions, withdrawn_versions
 from noisy_gru.registry.retraining_attempts import outcomes, read_attempts
 from noisy_gru.registry.training_record import read_training_record
 from tests.soak.expectations import GATE, SHORT, ZONE
@@ -261,14 +261,11 @@ def test_nothing_is_left_behind(life):
     assert [run_record.status for run_record in directory.records() if run_record.status == "running"] == []
 
 
-def test_pruning_keeps_what_is_needed_and_the_disk_does_not_fill(life):
+def test_each_version_can_be_traced_and_trained_further(life):
     directory = life.simulation.directory
-    config = load_config(life.simulation.config)
-    makers = set()
     for model in (MODEL, LOADS):
         model_dir = directory.serving / model
-        versions = published_versions(model_dir)
-        for version in versions:
+        for version in published_versions(model_dir):
             run_record = directory.record(publishing_run(model_dir / str(version)))
             found = trace(directory.serving, model, version, run_record)
             assert (found.files_state, found.artifact[1]) == ({}, True), version
@@ -277,15 +274,19 @@ def test_pruning_keeps_what_is_needed_and_the_disk_does_not_fill(life):
             assert record is not None
             assert record.keras_folder is not None
             assert record.values is not None
-        folders = [*map(str, versions), *(f"{WITHDRAWN}{version}" for version in withdrawn_versions(model_dir))]
-        makers |= {read_publication(model_dir / folder).lineage["run"] for folder in folders}
-    run_records = directory.records()
-    whole = {run_record.run_id for run_record in run_records if run_record.pruned is None}
-    newest = [run_record.run_id for run_record in run_records][-(config.retraining.keep.runs or 0) :]
-    # A failed night prunes nothing, so that at most the runs since the last one that ended well are there besides.
-    ended_well = max(i for i, run_record in enumerate(run_records) if run_record.status in ("succeeded", "refused"))
-    since = {run_record.run_id for run_record in run_records[ended_well - 1 :]}
-    assert makers <= whole
-    assert whole <= makers | set(newest) | since
-    most = len(makers) + (config.retraining.keep.runs or 0)
-    assert max(life.bytes) < (most + 2) * max(life.bytes[0], 1_000_000)
+
+
+def test_every_evening_each_file_belongs_to_a_run_that_is_kept(life):
+    """What no rule and no version keeps is gone, and what one keeps is there."""
+    for day, account in zip(life.days, life.accounts, strict=True):
+        assert (account.leaks, account.missing) == ([], []), day
+        assert account.makers <= account.whole <= account.kept, day
+
+
+def test_the_disk_does_not_fill(life):
+    """Each run is about as large as in the first days, and a rule or a version accounts for each (above)."""
+    largest = [max(account.bytes[run] for run in account.kept) for account in life.accounts]
+    half = len(largest) // 2
+    assert max(largest[half:]) < 1.5 * max(largest[:half]), largest
+    for day, account in zip(life.days, life.accounts, strict=True):
+        assert len(account.kept - account.makers) <= 2 * 2 + 1, day

@@ -17,6 +17,7 @@ import pytest
 from noisy_gru.components.retrain_planner.plan import RetrainPlan
 from noisy_gru.pipeline.config.loading import load_config
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
+from noisy_gru.pipeline.retrain import retraining
 from noisy_gru.pipeline.retrain.notifications import Delivery
 from noisy_gru.pipeline.retrain.retraining import record_killed, retrain_once
 from noisy_gru.pipeline.runs.run_directory import RunDirectory, RunRecord
@@ -384,7 +385,7 @@ def test_the_content_for_hooks_is_json(bench):
     assert content["metrics"] == {"accuracy": 0.5} and content["previous"] == {"accuracy": 0.9}
 
 
-def test_old_runs_are_pruned_after_a_retraining_that_ended_well(bench):
+def test_old_runs_are_pruned_after_every_night_that_no_signal_ended(bench):
     keep = bench.config.retraining.keep.model_copy(update={"runs": 1})
     retraining = bench.config.retraining.model_copy(update={"keep": keep})
     bench.config = bench.config.model_copy(update={"retraining": retraining})
@@ -392,14 +393,26 @@ def test_old_runs_are_pruned_after_a_retraining_that_ended_well(bench):
     bench.retrain()
     log = directory.log_file("run-000")
     log.write_text("a line")
-    bench.end = {**bench.end, "status": "failed", "error": "no"}
+    bench.end = {**bench.end, "status": "interrupted"}
     bench.retrain(force=True)
-    assert log.exists()  # a failed retraining prunes nothing
-    bench.end = {**bench.end, "status": "refused", "error": None}
+    assert log.exists()
+    bench.end = {**bench.end, "status": "failed", "error": "no"}
     bench.retrain(force=True)
     assert not log.exists()
     assert [bool(record.pruned) for record in directory.records()] == [True, True, False]
     assert any("2 old runs" in line for line in bench.logged)
+
+
+def test_the_log_of_the_plans_does_not_grow_for_ever(bench, monkeypatch):
+    monkeypatch.setattr(retraining, "_PLAN_LOG_BYTES", 100)
+    log = RunDirectory(bench.root).logs / "plan.log"
+    log.parent.mkdir(parents=True)
+    log.write_text("a" * 100)
+    bench.retrain()
+    assert log.read_text().startswith("a" * 100)
+    log.write_text("b" * 101)
+    bench.retrain(force=True)
+    assert (log.with_name("plan.log.1").read_text(), "bbb" in log.read_text()) == ("b" * 101, False)
 
 
 def test_what_can_not_be_pruned_is_told_and_changes_nothing(bench):

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -24,9 +25,14 @@ from noisy_gru.pipeline.runs.recovery import clear_unfinished
 from noisy_gru.pipeline.runs.run_directory import RunDirectory, RunRecord
 from noisy_gru.registry import rollout
 from noisy_gru.registry.publish import publish
+from tests.soak.disk_account import explain
 
 NOW = datetime(2026, 2, 1, 12, tzinfo=UTC)
 mlmd: Any = metadata_store_pb2
+
+
+def keep(pipeline: str = "pumps", **rules: Any) -> dict[str, KeepConfig]:
+    return {pipeline: KeepConfig(**rules)}
 
 
 def write_record(directory: RunDirectory, run_id: str, started: datetime = NOW, **changes: Any) -> RunRecord:
@@ -128,12 +134,12 @@ def test_the_newest_runs_are_kept_and_what_they_share(directory, metadata):
     names = {number: Path(metadata.store.get_artifacts_by_id([number])[0].uri).name for number in (shared, alone)}
     before = metadata.there()
 
-    told = prune(directory, KeepConfig(runs=1), now=NOW, dry_run=True)
+    told = prune(directory, keep(runs=1), now=NOW, dry_run=True)
     assert (told.runs, told.kept, told.dry_run) == (["r1", "r2"], {"r3": "newest run"}, True)
     assert told.bytes == 1000 + 2 * 10  # a model and two logs
     assert (metadata.there(), metadata.deleted(), directory.record("r1").pruned) == (before, set(), None)
 
-    done = prune(directory, KeepConfig(runs=1), now=NOW)
+    done = prune(directory, keep(runs=1), now=NOW)
     assert {**done.to_dict(), "dry_run": True} == told.to_dict()
     assert done.paths == [f"artifacts/Trainer/model/{names[alone]}", "logs/r1.log", "logs/r2.log"]
     assert done.shared == [f"artifacts/Trainer/model/{names[shared]}"]
@@ -144,28 +150,112 @@ def test_the_newest_runs_are_kept_and_what_they_share(directory, metadata):
         ("r2", "2026-02-01T12:00:00Z"),
         ("r3", None),
     ]
-    assert prune(directory, KeepConfig(runs=1), now=NOW) == Pruned([], {"r3": "newest run"})
+    assert prune(directory, keep(runs=1), now=NOW) == Pruned([], {"r3": "newest run"})
 
     # What was shared goes with the last run that used it, though the run that made it was pruned before.
     write_record(directory, "r4")
-    assert prune(directory, KeepConfig(runs=1), now=NOW).runs == ["r3"]
+    assert prune(directory, keep(runs=1), now=NOW).runs == ["r3"]
     assert metadata.there() == set()
+
+
+def test_each_pipeline_of_a_root_has_rules_of_its_own(directory, metadata):
+    """A weekly pipeline beside a nightly one keeps its runs, and the nightly one's rules don't prune them."""
+    for number in range(1, 9):
+        metadata.model(f"r{number}")
+        write_record(directory, f"r{number}", pipeline="weekly" if number in (1, 2, 5) else "nightly")
+    done = prune(directory, keep("nightly", runs=2), now=NOW)
+    assert done.runs == ["r3", "r4", "r6"]
+    assert done.kept == {
+        "r1": "the rules of another pipeline don't apply to it",
+        "r2": "the rules of another pipeline don't apply to it",
+        "r5": "newest run",
+        "r7": "one of the newest 2",
+        "r8": "newest run",
+    }
+    assert len(metadata.there()) == 5
+    both = keep("nightly", runs=1) | keep("weekly", runs=2)
+    assert prune(directory, both, now=NOW).runs == ["r1", "r7"]
+    assert len(metadata.there()) == 3
+
+
+def test_what_another_pipeline_uses_stays(directory, metadata):
+    shared = metadata.model("r1")
+    metadata.execution("r2", "CACHED", [shared])
+    metadata.model("r3")
+    for name, pipeline in (("r1", "nightly"), ("r2", "weekly"), ("r3", "nightly")):
+        write_record(directory, name, pipeline=pipeline)
+    done = prune(directory, keep("nightly", runs=1), now=NOW)
+    assert (done.runs, len(done.shared), len(metadata.there())) == (["r1"], 1, 2)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_what_is_left_is_what_kept_runs_and_versions_need(directory, metadata, seed):
+    """Of runs of two pipelines that share artifacts by chance; each file is explained by SQL, not by this package."""
+    random = Random(seed)
+    models: list[int] = []
+    for number in range(random.randint(6, 20)):
+        name, pipeline = f"r{number:02}", random.choice(["pumps", "pumps", "weekly"])
+        if models and random.random() < 0.4:
+            metadata.execution(name, "CACHED", [random.choice(models)])
+        else:
+            models.append(metadata.model(name))
+        if random.random() < 0.2:
+            metadata.write(metadata.execution(name, "FAILED"), 10)
+        write_record(directory, name, pipeline=pipeline, status=random.choice(["succeeded", "refused", "failed"]))
+        if random.random() < 0.15:
+            artifact = metadata.store.get_artifacts_by_id([random.choice(models)])[0]
+            # Of what was pruned nothing is published any more.
+            if Path(artifact.uri).exists():
+                publish_model(directory, 100 + number, name, artifact.uri)
+        if random.random() < 0.3:
+            prune(directory, keep(pipeline, runs=random.randint(1, 4)), now=NOW)
+        models = [each for each in models if Path(metadata.store.get_artifacts_by_id([each])[0].uri).exists()]
+    rules = {"pumps": random.randint(1, 4), "weekly": random.randint(1, 4)}
+    before = explain(directory.root, rules)
+    assert bool(before.leaks) == bool(before.whole - before.kept), before
+    prune(directory, keep("pumps", runs=rules["pumps"]) | keep("weekly", runs=rules["weekly"]), now=NOW)
+    after = explain(directory.root, rules)
+    assert (after.leaks, after.missing) == ([], [])
+    assert after.makers <= after.whole <= after.kept
+
+
+def test_the_command_prunes_each_pipeline_of_a_root_as_its_newest_run_was_configured(directory, metadata):
+    from noisy_gru.pipeline.config.loading import load_config
+
+    config = load_config(Path(__file__).parents[3] / "examples" / "japanese_vowels" / "config.yaml")
+    for number in range(1, 9):
+        name = "weekly" if number in (1, 2, 5) else "nightly"
+        runs = {"weekly": 2, "nightly": 3}[name] if number in (5, 8) else 30
+        content: dict[str, Any] = {**config.model_dump(mode="json", by_alias=True), "name": name}
+        content["retraining"]["keep"]["runs"] = runs
+        metadata.model(f"r{number}")
+        write_record(directory, f"r{number}", pipeline=name, config=content)
+    arguments = ["runs", "prune", "--root", str(directory.root), "--dry-run", "--json"]
+    assert json.loads(CliRunner().invoke(app, arguments).output)["runs"] == ["r1", "r3", "r4"]
+    assert json.loads(CliRunner().invoke(app, [*arguments, "--runs", "1"]).output)["runs"] == [
+        "r1",
+        "r2",
+        "r3",
+        "r4",
+        "r6",
+        "r7",
+    ]
 
 
 def test_by_age(directory, metadata):
     for number, name in enumerate(("r1", "r2", "r3")):
         metadata.model(name)
         write_record(directory, name, NOW - timedelta(days=30 - 10 * number))
-    kept = prune(directory, KeepConfig(runs=None, days=20), now=NOW, dry_run=True).kept
+    kept = prune(directory, keep(runs=None, days=20), now=NOW, dry_run=True).kept
     assert kept == {"r2": "not older than 20 days", "r3": "newest run"}
     # Of a clock that was ahead: it began before r2.
     write_record(directory, "r1", NOW + timedelta(days=2500))
-    assert set(prune(directory, KeepConfig(runs=None, days=5), now=NOW, dry_run=True).kept) == {"r3"}
+    assert set(prune(directory, keep(runs=None, days=5), now=NOW, dry_run=True).kept) == {"r3"}
     write_record(directory, "r1", NOW - timedelta(days=30))
-    assert prune(directory, KeepConfig(runs=2, days=None), now=NOW, dry_run=True).runs == ["r1"]
-    assert prune(directory, KeepConfig(runs=1, days=60), now=NOW, dry_run=True).runs == []
-    assert prune(directory, KeepConfig(runs=None, days=None), now=NOW, dry_run=True).runs == []
-    assert prune(directory, KeepConfig(runs=None, days=0.5), now=NOW + timedelta(days=99), dry_run=True).runs == [
+    assert prune(directory, keep(runs=2, days=None), now=NOW, dry_run=True).runs == ["r1"]
+    assert prune(directory, keep(runs=1, days=60), now=NOW, dry_run=True).runs == []
+    assert prune(directory, keep(runs=None, days=None), now=NOW, dry_run=True).runs == []
+    assert prune(directory, keep(runs=None, days=0.5), now=NOW + timedelta(days=99), dry_run=True).runs == [
         "r1",
         "r2",
     ]
@@ -183,7 +273,7 @@ def test_leftovers_of_runs_that_were_cut_off(directory, metadata):
     write_record(directory, "r1", touched, status="failed")
     write_record(directory, "r2", NOW)
     foreign = metadata.write(number + 1000, 5)  # nobody knows this one
-    done = prune(directory, KeepConfig(runs=1), now=NOW)
+    done = prune(directory, keep(runs=1), now=NOW)
     assert done.paths == [f"artifacts/Trainer/model/{number}", "logs/r1.log", "work/training-1"]
     assert done.bytes == 500 + 10 + 70
     assert metadata.there() == {foreign.name}
@@ -214,7 +304,7 @@ def test_what_a_version_needs_stays_in_place_withdrawn_or_from_elsewhere(directo
     # Published from an artifact of r3 by a run of another root.
     publish_model(directory, 300, "elsewhere", uri)
     rollout.rollback(directory.serving, "pumps", to=100)
-    done = prune(directory, KeepConfig(runs=1), now=NOW)
+    done = prune(directory, keep(runs=1), now=NOW)
     assert done.kept == {
         "r0": "still running",
         "r1": "its version 100 is published or withdrawn",
@@ -234,7 +324,7 @@ def test_after_the_root_was_moved(directory, metadata, tmp_path):
         write_record(directory, name)
     directory.root.rename(tmp_path / "moved")
     moved = RunDirectory(tmp_path / "moved")
-    done = prune(moved, KeepConfig(runs=1), now=NOW)
+    done = prune(moved, keep(runs=1), now=NOW)
     assert len(done.shared) == 1
     assert len(list(moved.artifacts.glob("Trainer/model/*"))) == 1
 
@@ -244,7 +334,7 @@ def test_an_artifact_in_the_account_of_a_kept_run(directory, metadata):
     uri = metadata.store.get_artifacts_by_id([metadata.model("r1")])[0].uri
     write_record(directory, "r1")
     write_record(directory, "r2", artifacts={"Trainer": {"model": [uri]}})
-    done = prune(directory, KeepConfig(runs=1), now=NOW)
+    done = prune(directory, keep(runs=1), now=NOW)
     assert (done.runs, done.shared) == (["r1"], [Path(uri).relative_to(directory.root).as_posix()])
     assert (len(metadata.there()), metadata.deleted()) == (1, set())
 
@@ -257,8 +347,8 @@ def test_never_during_a_run(directory, metadata):
         done = CliRunner().invoke(app, ["runs", "prune", "--root", str(directory.root)])
         assert done.exit_code != 0
         with pytest.raises(Exception, match="in use by process"):
-            prune(RunDirectory(directory.root), KeepConfig(runs=1), now=NOW)
-        assert prune(directory, KeepConfig(runs=1), now=NOW, held=True).runs == ["r1"]
+            prune(RunDirectory(directory.root), keep(runs=1), now=NOW)
+        assert prune(directory, keep(runs=1), now=NOW, held=True).runs == ["r1"]
     assert metadata.there() == set()
 
 
@@ -271,10 +361,10 @@ def test_the_command(directory, metadata, tmp_path):
     config = Path(__file__).parents[3] / "examples" / "japanese_vowels" / "config.yaml"
     for name in ("r1", "r2"):
         metadata.model(name, 2_500_000)
-        write_record(directory, name)
+        write_record(directory, name, pipeline="japanese-vowels")
     done = CliRunner().invoke(app, ["runs", "prune", "--root", str(directory.root)])
     assert done.exit_code == EXIT_FAILED
-    assert "run r2: its configuration is of another version of noisy-gru" in done.output
+    assert "run r2 of pipeline japanese-vowels: its configuration is of another version of noisy-gru" in done.output
     arguments = ["runs", "prune", str(config), "--root", str(directory.root), "--runs", "1"]
     done = CliRunner().invoke(app, [*arguments, "--dry-run"])
     assert "1 runs, 2 files and folders, 2.5 MB would be freed" in done.output
@@ -361,14 +451,14 @@ def test_tfx_runs_a_step_again_whose_artifacts_were_deleted(directory, import_sc
     with monkeypatch.context() as patch:
         patch.setattr(pruning, "_delete", fail)
         with pytest.raises(OSError, match="disk"):
-            prune(directory, KeepConfig(runs=1), now=NOW)
+            prune(directory, keep(runs=1), now=NOW)
     assert (Path(alone) / "schema.pbtxt").is_file()
     status, again = import_schema("r4", "b")
     assert (status, again != alone) == ("complete", True)
     assert import_schema("r5", "b") == ("cached", again)
     assert import_schema("r6", "a") == ("cached", shared)
 
-    done = prune(directory, KeepConfig(runs=2), now=NOW)
+    done = prune(directory, keep(runs=2), now=NOW)
     assert done.runs == ["r1", "r2", "r3", "r4"]
     assert not Path(alone).exists()
     assert Path(shared, "schema.pbtxt").is_file() and Path(again, "schema.pbtxt").is_file()
