@@ -39,7 +39,13 @@ class PoliciesConfig(Section):
     )
     missing_label: RowPolicy = Field(
         default="quarantine",
-        description="A sequence without a label, or a window whose target is missing (`drop` is usual there).",
+        description="A sequence without a label. A forecasting configuration of before `missing_target` means that.",
+    )
+    missing_target: Literal["mask", "error", "quarantine", "drop"] = Field(
+        default="mask",
+        description="Forecasting: a window with missing targets. `mask` keeps it if one of them is known, and leaves "
+        "the missing ones out of loss and metrics; the others reject a window with any. Where `missing_label` alone is "
+        "given, it counts here, too.",
     )
     conflicting_label: RowPolicy = Field(
         default="quarantine", description="A sequence whose rows name different labels."
@@ -56,6 +62,14 @@ class PoliciesConfig(Section):
         description="The run fails when more than this part of the rows is quarantined, or of the rows of one span for "
         "what they hold themselves.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _missing_target_of_before(cls, values: Any) -> Any:
+        """Windows had `missing_label` before `missing_target`: configurations and published models keep it."""
+        if isinstance(values, dict) and "missing_label" in values and "missing_target" not in values:
+            return {**values, "missing_target": values["missing_label"]}
+        return values
 
 
 def _span_number(value: Any) -> Any:

@@ -26,9 +26,22 @@ class TimeConfig(Section):
         description="A missing step: `ignore` takes rows as they come, `fill` adds a step whose values are missing, "
         "`split` lets no sequence or window cross the gap. `fill` and `split` need `frequency`.",
     )
+    fill_limit: int | None = Field(
+        default=None,
+        ge=1,
+        description="With `gaps: fill`: most steps that are added in one gap. A gap that misses more is left as it is, "
+        "and no sequence or window crosses it, as with `split`.",
+    )
 
     @model_validator(mode="after")
     def _frequency_for_gaps(self) -> TimeConfig:
         if self.gaps != "ignore" and self.frequency is None:
             raise ValueError(f"gaps: {self.gaps} needs frequency, for example frequency: 1h")
+        if self.fill_limit is not None and self.gaps != "fill":
+            raise ValueError(f"fill_limit is for gaps: fill, received gaps: {self.gaps}")
         return self
+
+    @property
+    def cuts_at_gaps(self) -> bool:
+        """Whether a series may be cut into several parts at its gaps."""
+        return self.gaps == "split" or self.fill_limit is not None

@@ -16,6 +16,12 @@ from noisy_gru.trainer.features import Layout
 
 # More steps in one call save nothing measurable.
 _MOST_STEPS = 32
+# Keras' loss of all targets, and the same of one absolute error.
+_ERROR_LOSSES: dict[str, tuple[Any, Any]] = {
+    "mse": (keras.losses.mean_squared_error, ops.square),
+    "mae": (keras.losses.mean_absolute_error, lambda error: error),
+    "huber": (keras.losses.huber, lambda error: ops.where(error <= 1, ops.square(error) / 2, error - 0.5)),
+}
 
 
 @keras.saving.register_keras_serializable(package="noisy_gru")
@@ -146,6 +152,14 @@ def use_row_weights(model: keras.Model) -> None:
     model.test_step = lambda data: forward(data, training=False)[1]
 
 
+def split_answer(answer: Any, predicted: Any) -> tuple[Any, Any]:
+    """Split the answer of a batch (of `SequenceData`) to targets [B, ..., K] and their weights, None if all count."""
+    width = predicted.shape[-1]
+    if answer.shape[-1] == width:
+        return answer, None
+    return answer[..., :width], answer[..., width:]
+
+
 def metric_name(layout: Layout) -> str:
     """Return the name of the task's metric, as logged: `accuracy`, or `mae` in the units of the data."""
     return "accuracy" if layout.is_classification else "mae"
@@ -156,12 +170,15 @@ def _loss(config: TrainingConfig, layout: Layout) -> Any:
         kind = config.loss
         if kind == "auto":
             kind = "mse" if len(layout.target_shape) == 1 else "huber"
-        losses = {
-            "mse": keras.losses.MeanSquaredError,
-            "mae": keras.losses.MeanAbsoluteError,
-            "huber": keras.losses.Huber,
-        }
-        return losses[kind]()
+        whole, of_error = _ERROR_LOSSES[kind]
+
+        def of_known(answer: Any, predicted: Any) -> Any:
+            targets, weights = split_answer(answer, predicted)
+            if weights is None:
+                return whole(targets, predicted)
+            return ops.mean(of_error(ops.abs(targets - predicted)) * weights, axis=-1)
+
+        return of_known
     if not config.label_smoothing:
         return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
@@ -178,8 +195,32 @@ def _metric(layout: Layout, target_scale: np.ndarray | None) -> keras.metrics.Me
     if layout.is_classification:
         return keras.metrics.SparseCategoricalAccuracy(name=metric_name(layout))
     scale = np.ones(1, np.float32) if target_scale is None else np.asarray(target_scale, np.float32)
+    return _AbsoluteError(scale, name=metric_name(layout))
 
-    def error(targets: Any, predictions: Any) -> Any:
-        return ops.mean(ops.abs(targets - predictions) * scale, axis=-1)
 
-    return keras.metrics.MeanMetricWrapper(error, name=metric_name(layout))
+class _AbsoluteError(keras.metrics.Mean):
+    """Mean absolute error over the known targets, in the units of the data.
+
+    Args:
+        scale: float32 [K] or [1], of the targets.
+        name: of the metric.
+    """
+
+    def __init__(self, scale: np.ndarray, name: str):
+        super().__init__(name=name)
+        self.scale = scale
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        targets, weights = split_answer(y_true, y_pred)
+        errors = ops.abs(targets - y_pred) * self.scale
+        if weights is None:
+            super().update_state(ops.mean(errors, axis=-1), sample_weight=sample_weight)
+            return
+        known = ops.cast(weights > 0, errors.dtype)
+        if sample_weight is not None:
+            rows = ops.cast(sample_weight, errors.dtype)
+            # One for each row, with or without axes of 1, or one for each target.
+            while len(rows.shape) < len(errors.shape):
+                rows = ops.expand_dims(rows, -1)
+            known = known * rows
+        super().update_state(errors, sample_weight=known)

@@ -160,9 +160,15 @@ class Forecasting(Accumulator):
         self._task = task
 
     def one(self, label: Any, outputs: dict[str, np.ndarray], features: dict[str, np.ndarray]) -> Sums:
-        """``label`` is float [H, K]; ``outputs`` holds `predictions` [H, K]; ``features`` the naive forecasts."""
+        """Sum one window.
+
+        ``label`` is float [H, K], NaN where unknown; ``outputs`` holds `predictions` [H, K]; ``features`` the naive
+        forecasts.
+        """
+        there = ~np.isnan(label)
         error = np.abs(np.asarray(outputs["predictions"], np.float64).reshape(label.shape) - label)
-        sums = {"count": np.array(1.0), "absolute": error, "squared": error**2}
+        error = np.where(there, error, 0.0)
+        sums = {"count": np.array(1.0), "known": there.astype(np.float64), "absolute": error, "squared": error**2}
         for naive in naive_baselines(self._task):
             columns = [features[f"naive_{naive}/{target}"] for target in self._task.targets]
             naive_error = np.abs(np.stack(columns, axis=-1).astype(np.float64) - label)
@@ -181,9 +187,9 @@ class Forecasting(Accumulator):
             def total(name: str, rows: list[int] = rows, columns: list[int] = columns) -> float:
                 return float(sums[name][rows, columns].sum())
 
-            number = count * len(indices)
-            result[f"mae{suffix}"] = total("absolute") / number
-            result[f"rmse{suffix}"] = (total("squared") / number) ** 0.5
+            number = total("known")
+            result[f"mae{suffix}"] = total("absolute") / number if number else float("nan")
+            result[f"rmse{suffix}"] = (total("squared") / number) ** 0.5 if number else float("nan")
             for naive in naive_baselines(self._task):
                 known = total(f"known_{naive}")
                 # Where no sequence has the naive value there is nothing to be compared with.

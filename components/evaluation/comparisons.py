@@ -251,8 +251,8 @@ def _compare(asked: _Asked, evidence: _Evidence, bootstrap: Bootstrap, dataset: 
     beside = asked.against if asked.against in _ONLY_KNOWN else None
     found = resampled_metric(asked.metric, dataset.task, evidence.classes, beside)
     sums = np.concatenate([found.columns(answers, "candidate"), found.columns(answers, asked.against)], axis=1)
-    # A window whose naive value isn't known says nothing of it.
-    if beside is not None:
+    # A window of which neither target nor naive value is known says nothing of it.
+    if beside is not None or (isinstance(dataset.task, ForecastingConfig) and "naive" not in asked.metric):
         measured = sums[:, 1] > 0
         sums, clusters = sums[measured], clusters[measured]
     drawn = resample(sums_by_cluster(sums, clusters), bootstrap, _ties(found))

@@ -143,7 +143,9 @@ def _forecasting(metric: str, task: ForecastingConfig, beside: str | None) -> Re
     def errors(answers: Outputs, model: str) -> np.ndarray:
         label = answers["label"][:, places]
         error = np.abs(answers[model][:, places] - label)
-        known = np.ones_like(error, bool) if beside is None else ~np.isnan(answers[beside][:, places])
+        known = ~np.isnan(label)
+        if beside is not None:
+            known &= ~np.isnan(answers[beside][:, places])
         of_model = np.where(known, error**2 if name == "rmse" else error, 0.0).sum(axis=1)
         if not name.startswith("mae_over_naive_"):
             return np.stack([of_model, known.sum(axis=1).astype(float)], axis=1)

@@ -2,8 +2,8 @@
 
     >>> losses = sequence_losses(Path("serving/vowels/1795625257"), examples, dataset.task)  # doctest: +SKIP
 
-The loss is 1 for a wrong class and 0 for a right one, and the absolute error of a number, averaged over the targets and
-horizons of a forecast, as the metrics ``accuracy`` and ``mae`` have it.
+The loss is 1 for a wrong class and 0 for a right one, and the absolute error of a number, averaged over the known
+targets of a forecast, as the metrics ``accuracy`` and ``mae`` have it.
 """
 
 from __future__ import annotations
@@ -57,6 +57,14 @@ def naive_losses(examples: Sequence[bytes], task: ForecastingConfig) -> np.ndarr
     return np.where(count > 0, np.where(known, errors, 0.0).sum(axis=(1, 2)) / np.maximum(count, 1), np.nan)
 
 
+def known_targets(examples: Sequence[bytes], task: ForecastingConfig) -> np.ndarray:
+    """Fraction of each sequence's targets that is known, float64 [N]: the weight of its mean loss."""
+    import tensorflow as tf
+
+    features = [tf.train.Example.FromString(example).features.feature for example in examples]
+    return np.array([(~np.isnan(_targets(each, task))).mean() for each in features])
+
+
 def labels(examples: Sequence[bytes], label: str) -> np.ndarray:
     """The numeric labels, float64 [N]."""
     import tensorflow as tf
@@ -90,7 +98,9 @@ def _losses(outputs: dict[str, np.ndarray], features: Sequence[Any], task: TaskC
         truth = np.stack([_targets(each, task) for each in features])
     else:
         truth = np.array([_number(each, task.label) for each in features])
-    errors = np.abs(predictions.reshape(truth.shape) - truth).reshape(len(features), -1).mean(axis=1)
+    errors = np.abs(predictions.reshape(truth.shape) - truth).reshape(len(features), -1)
+    known = ~np.isnan(truth).reshape(len(features), -1)
+    errors = np.where(known, errors, 0.0).sum(axis=1) / known.sum(axis=1)
     return np.where(np.isfinite(errors), errors, np.inf)
 
 
@@ -110,13 +120,16 @@ def _number(features: Any, label: str) -> float:
 
 def _targets(features: Any, task: ForecastingConfig) -> np.ndarray:
     found = _columns(features, TARGET, task)
-    if not np.isfinite(found).all():
-        raise DataError(f"sequence {_name(features)} has a target that is missing; expected finite numbers")
+    if np.isinf(found).any() or np.isnan(found).all():
+        raise DataError(
+            f"sequence {_name(features)} has an infinite target or none that is known; expected finite numbers, or NaN "
+            "for some"
+        )
     return found
 
 
 def _columns(features: Any, prefix: str, task: ForecastingConfig) -> np.ndarray:
-    """Float64 [horizons, targets]."""
+    """Float64 [horizons, targets]; NaN where a value is missing."""
     columns = [np.array(features[prefix + target].float_list.value, np.float64) for target in task.targets]
     if any(len(column) != len(task.horizons) for column in columns):
         raise DataError(f"sequence {_name(features)} doesn't hold {prefix}… for all of {len(task.horizons)} horizons")

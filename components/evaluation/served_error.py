@@ -19,7 +19,7 @@ import numpy as np
 
 from noisy_gru.components.evaluation.paired_bootstrap import TIE_WEIGHT, Bootstrap, interval, resample, sums_by_cluster
 from noisy_gru.components.evaluation.sequence_clusters import clusters_of
-from noisy_gru.components.evaluation.sequence_losses import labels, naive_losses, names, sequence_losses
+from noisy_gru.components.evaluation.sequence_losses import known_targets, labels, naive_losses, names, sequence_losses
 from noisy_gru.schema.config import ClassificationConfig, DatasetConfig, ForecastingConfig, TaskConfig
 
 # An alarm costs a night: it is to be sure, of all that is judged together.
@@ -182,8 +182,8 @@ def _part_error(
         extra = TIE_WEIGHT * np.array([[0.0, published.naive], [1.0, published.naive]])
     elif isinstance(task, ForecastingConfig):
         naive = naive_losses(examples, task)
-        known = np.isfinite(naive)
-        sums = np.stack([np.where(known, losses, 0.0), np.where(known, naive, 0.0)], axis=1)
+        weights = np.where(np.isfinite(naive), known_targets(examples, task), 0.0)
+        sums = np.stack([weights * losses, weights * np.where(np.isfinite(naive), naive, 0.0)], axis=1)
     else:
         true = labels(examples, task.label)
         # Around a value near them, so that squares of large numbers don't cancel.

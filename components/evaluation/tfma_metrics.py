@@ -86,6 +86,8 @@ def outputs_of(extracts: dict[str, Any], model_name: str) -> dict[str, np.ndarra
 def label_and_naive(task: TaskConfig, features: dict[str, Any]) -> tuple[Any, dict[str, np.ndarray]]:
     """The right answer for a sequence as `Accumulator.one` takes it, and the naive forecasts, by key of the tf.Example.
 
+    Targets are NaN where they are missing.
+
     Raises:
         DataError: if the sequence has no right answer.
     """
@@ -95,7 +97,7 @@ def label_and_naive(task: TaskConfig, features: dict[str, Any]) -> tuple[Any, di
     if not isinstance(task, ForecastingConfig):
         return float(_finite(features, task.label, 1)[0]), naive
     horizons = len(task.horizons)
-    columns = [_finite(features, f"target/{target}", horizons) for target in task.targets]
+    columns = [_finite(features, f"target/{target}", horizons, may_miss=True) for target in task.targets]
     for kind in naive_baselines(task):
         for target in task.targets:
             key = f"naive_{kind}/{target}"
@@ -115,9 +117,10 @@ def _values(features: dict[str, Any], key: str, count: int) -> np.ndarray:
     return values
 
 
-def _finite(features: dict[str, Any], key: str, count: int) -> np.ndarray:
+def _finite(features: dict[str, Any], key: str, count: int, *, may_miss: bool = False) -> np.ndarray:
+    """The values of a list, of which none may be infinite, nor NaN unless it ``may_miss`` some."""
     values = _values(features, key, count).astype(np.float64)
-    if not np.isfinite(values).all():
+    if not (np.isfinite(values) | (may_miss & np.isnan(values))).all():
         raise DataError(
             f"The test split's sequence {sequence_name(features)} has the label {values.tolist()} in {key}; expected "
             "finite numbers. Set data.policies.missing_label so that it is left out."

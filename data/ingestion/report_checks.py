@@ -9,13 +9,28 @@ from noisy_gru.data.ingestion.resolved_input import ResolvedInput
 from noisy_gru.data.reading.csv_records import REPEATED_HEADER
 from noisy_gru.data.reading.files import FILES
 from noisy_gru.data.report.ingestion_report import IngestionReport
+from noisy_gru.data.sequences.sequences import TOO_SHORT
+from noisy_gru.data.sequences.windows import MISSING_TARGET, NO_READINGS
 from noisy_gru.data.values.precision import check_precision
 from noisy_gru.data.values.text_normalization import ambiguous_spellings
-from noisy_gru.schema.config import SPLITS, DataConfig, DatasetConfig, EntitySplitConfig, TimeSplitConfig
+from noisy_gru.schema.config import (
+    SPLITS,
+    DataConfig,
+    DatasetConfig,
+    EntitySplitConfig,
+    ForecastingConfig,
+    TimeSplitConfig,
+)
 from noisy_gru.schema.errors import DataError
 from noisy_gru.schema.span_patterns import SpanPattern
 
 POLICY_OF = {"off_grid": "unparsable_value", "duplicate_step_across_splits": "duplicate_step"}
+_REMEDIES = {
+    "embargo": "they end within splits.embargo before the next split: make the splits longer, or the furthest horizon "
+    "nearer",
+    "across_split_boundary": "they lie in two splits: split by entity",
+    NO_READINGS: "no measured feature has a value in them: correct data.features, or set data.time.fill_limit",
+}
 
 
 def format_record(record: dict[str, Any]) -> str:
@@ -119,7 +134,8 @@ def check_rows(report: IngestionReport, dataset: DatasetConfig, where: str = "",
             f"{quarantined:,} of {report.rows_read:,} rows ({quarantined / report.rows_read:.1%}) are quarantined, "
             f"more than data.policies.max_quarantined_fraction ({most:.1%}):\n"
             f"{_examples(report, report.quarantined, 'rows')}\n"
-            f"Correct the rows, choose other policies, or raise the fraction.{where}"
+            + (f"{short:,} rows are {_short(dataset)}.\n" if (short := report.quarantined[TOO_SHORT]) else "")
+            + f"Correct the rows, choose other policies, or raise the fraction.{where}"
         )
     if not report.rows_read:
         raise DataError(f"{key}: {', '.join(sorted(report.files)) or 'the files'} hold no rows")
@@ -140,14 +156,47 @@ def _check_splits(report: IngestionReport, dataset: DatasetConfig) -> None:
     empty = [split for split in needed if not report.sequences[split]]
     if not empty:
         return
-    advice = "Correct data.files"
-    if isinstance(dataset.splits, EntitySplitConfig):
-        advice = f"There are {report.entities} entities: add data, choose another seed, or split by time"
-    elif isinstance(dataset.splits, TimeSplitConfig):
-        advice = "Choose other parts or times in splits, or a shorter embargo or window"
     found = ", ".join(f"{split} {report.sequences[split]}" for split in SPLITS)
     lost = counts_by_reason(report.sequences_quarantined + report.sequences_dropped)
     raise DataError(
         f"no sequence for {' and '.join(empty)} (sequences: {found}; windows or sequences left out: {lost}; rows "
-        f"quarantined: {counts_by_reason(report.quarantined)}). {advice}"
+        f"quarantined: {counts_by_reason(report.quarantined)}). {_advice(report, dataset)}"
     )
+
+
+def _advice(report: IngestionReport, dataset: DatasetConfig) -> str:
+    """Return what to do about an empty split: the most frequent cause of lost windows first, then the splits."""
+    windows = report.sequences_quarantined + report.sequences_dropped
+    advice = []
+    for reason, count in windows.most_common():
+        remedy = _REMEDIES.get(reason)
+        if reason == MISSING_TARGET:
+            remedy = (
+                "none of their targets is known: correct task.targets or task.horizons"
+                if dataset.data.policies.missing_target == "mask"
+                else "a target is missing: data.policies.missing_target: mask keeps windows with one that is known"
+            )
+        if remedy is not None:
+            advice.append(f"{count:,} windows or sequences are left out for {reason}: {remedy}")
+    if short := report.quarantined[TOO_SHORT] + report.dropped[TOO_SHORT]:
+        advice.append(f"{short:,} rows are {_short(dataset)}")
+    if isinstance(dataset.splits, EntitySplitConfig):
+        advice.append(f"There are {report.entities} entities: add data, choose another seed, or split by time")
+    elif isinstance(dataset.splits, TimeSplitConfig):
+        advice.append("Choose other parts or times in splits, or a shorter embargo or window")
+    else:
+        advice.append("Correct data.files")
+    return ". ".join(advice)
+
+
+def _short(dataset: DatasetConfig) -> str:
+    """Return what too short parts are too short for, and what makes them longer."""
+    time, task = dataset.data.time, dataset.task
+    if isinstance(task, ForecastingConfig):
+        needed, options = task.input_length + task.max_horizon, "task.input_length and task.horizons"
+    else:
+        needed, options = dataset.data.min_length, "data.min_length"
+    if time is not None and time.cuts_at_gaps:
+        fill = "set data.time.gaps: fill" if time.gaps == "split" else "raise data.time.fill_limit"
+        return f"in parts between gaps with fewer than {needed} steps: {fill}, or lower {options}"
+    return f"of entities with fewer than {needed} steps: lower {options}, or bring more data"

@@ -31,6 +31,7 @@ class IngestionReport:
     dropped: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
     imputed: dict[str, Counter[str]] = field(default_factory=dict)
+    targets_masked: Counter[str] = field(default_factory=Counter)
     steps_filled: int = 0
     entities: int = 0
     entities_in_several_splits: int = 0
@@ -52,6 +53,11 @@ class IngestionReport:
         """Count cells that are treated as missing."""
         if cells:
             self.imputed.setdefault(reason, Counter())[column] += cells
+
+    def count_masked(self, column: str, cells: int) -> None:
+        """Count targets of kept windows that are not known."""
+        if cells:
+            self.targets_masked[column] += cells
 
     def widen_time_range(self, name: str, first: int | float, last: int | float) -> None:
         """Widen the time range ``name`` (``read``, ``rows`` or a split) to include both times."""

@@ -1,4 +1,4 @@
-"""Gaps in time series: filled with missing values, or used to cut a series into segments."""
+"""Gaps in time series: filled with missing values (up to a limit), or used to cut a series into segments."""
 
 from __future__ import annotations
 
@@ -92,9 +92,10 @@ def regularize(rows: Rows, time: TimeConfig | None, action: str, quarantine: Qua
         starts = rows.starts()
     grid = grid - grid[starts[:-1]][_series_of(starts)] if len(rows) else grid
     if time.gaps == "fill":
-        return _filled(rows, starts, grid, frequency, quarantine)
-    jump = np.diff(grid) != 1
-    segments = np.union1d(starts, np.flatnonzero(jump) + 1)
+        most = np.iinfo(np.int64).max if time.fill_limit is None else time.fill_limit + 1
+        segments = np.union1d(starts, np.flatnonzero(np.diff(grid) > most) + 1)
+        return _filled(Series(rows, starts, segments, grid), frequency, quarantine)
+    segments = np.union1d(starts, np.flatnonzero(np.diff(grid) != 1) + 1)
     return Series(rows, starts, segments, grid)
 
 
@@ -117,9 +118,13 @@ def _grid(rows: Rows, starts: np.ndarray, frequency: int | float) -> tuple[np.nd
     return np.round(since / frequency - usual * _TOLERANCE).astype(np.int64), off
 
 
-def _filled(rows: Rows, starts: np.ndarray, grid: np.ndarray, frequency: int | float, quarantine: Quarantine) -> Series:
+def _filled(found: Series, frequency: int | float, quarantine: Quarantine) -> Series:
+    """Fill the gaps within each segment."""
+    rows, starts = found.rows, found.segments
     if not len(rows):
-        return Series(rows, starts, starts, grid)
+        return found
+    first = found.grid[starts[:-1]]
+    grid = found.grid - first[_series_of(starts)]
     lengths = grid[starts[1:] - 1] + 1
     given = np.diff(starts)
     wide = lengths - given > np.maximum(MOST_FILLED, MOST_FILLED_RATIO * given)
@@ -127,16 +132,17 @@ def _filled(rows: Rows, starts: np.ndarray, grid: np.ndarray, frequency: int | f
         place = int(np.flatnonzero(wide)[0])
         raise DataError(
             f"entity {rows.entities[rows.entity[starts[place]]]}: {given[place]} rows cover {lengths[place]} steps of "
-            "data.time.frequency, too many to fill. Correct the times or the frequency, or set data.time.gaps: split"
+            "data.time.frequency, too many to fill. Correct the times or the frequency, or set data.time.fill_limit or "
+            "data.time.gaps: split"
         )
     new_starts = np.concatenate([[0], np.cumsum(lengths)])
     if new_starts[-1] == len(rows):
-        return Series(rows, starts, starts, grid)
+        return found
     series = _series_of(new_starts)
     to = new_starts[_series_of(starts)] + grid
     filled = np.ones(new_starts[-1], bool)
     filled[to] = False
-    # Every new row starts as a copy of its series' first row, without the measured values.
+    # Every new row starts as a copy of its segment's first row, without the measured values.
     out = rows.take(starts[series])
     steps = np.arange(len(out)) - new_starts[series]
     out.time[:] = (out.time + steps * frequency).astype(out.time.dtype)
@@ -156,4 +162,5 @@ def _filled(rows: Rows, starts: np.ndarray, grid: np.ndarray, frequency: int | f
     elif label is not None:
         label[to] = rows.label
     quarantine.report.steps_filled += int(filled.sum())
-    return Series(replace(out, label=label), new_starts, new_starts, steps)
+    series_starts = new_starts[np.searchsorted(starts, found.starts)]
+    return Series(replace(out, label=label), series_starts, new_starts, steps + first[series])

@@ -12,7 +12,7 @@ from noisy_gru.schema.config import DatasetConfig, ForecastingConfig
 def has_several_sequences(dataset: DatasetConfig) -> bool:
     """Whether an entity may have several sequences: windows of a forecast, or the parts of a series cut at gaps."""
     time = dataset.data.time
-    return isinstance(dataset.task, ForecastingConfig) or (time is not None and time.gaps == "split")
+    return isinstance(dataset.task, ForecastingConfig) or (time is not None and time.cuts_at_gaps)
 
 
 def sequence_ids(rows: Rows, start: np.ndarray, stop: np.ndarray, dataset: DatasetConfig) -> list[str]:

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from noisy_gru.data.columns import NAIVE_LAST, NAIVE_SEASONAL, TARGET
+from noisy_gru.data.columns import NAIVE_LAST, NAIVE_SEASONAL, TARGET, Columns
 from noisy_gru.data.report.quarantine import Quarantine
 from noisy_gru.data.sequences.gaps import Series
 from noisy_gru.data.sequences.sequence_ids import sequence_ids
@@ -24,7 +24,7 @@ from noisy_gru.data.sequences.sequences import (
 from noisy_gru.data.sequences.splits import Boundaries, embargo_of, splits_of_windows
 from noisy_gru.schema.config import DatasetConfig, ForecastingConfig
 
-MISSING_LABEL = "missing_label"
+MISSING_TARGET, NO_READINGS = "missing_target", "no_readings"
 
 
 def window_ends(segments: np.ndarray, task: ForecastingConfig) -> np.ndarray:
@@ -66,7 +66,7 @@ def _seasonal_rows(series: Series, ends: np.ndarray, horizons: np.ndarray, seaso
 def training_windows(
     series: Series, split: np.ndarray, at: Boundaries | None, dataset: DatasetConfig, quarantine: Quarantine
 ) -> Sequences:
-    """Cut all windows of all series that are in a split and have all targets."""
+    """Cut all windows of all series that are in a split, hold a reading, and have the targets that the policy asks."""
     task, time, rows = dataset.task, dataset.data.time, series.rows
     if not isinstance(task, ForecastingConfig) or time is None:
         raise TypeError(f"windows are cut for forecasting, received the task {task.kind}")
@@ -89,7 +89,7 @@ def training_windows(
     of_window = split[owner] if at is None else _splits_by_time(series, ends, owner, at, embargo_of(dataset))
     first = ends - task.input_length + 1
     found = Sequences(rows, first, ends + 1, of_window, sequence_ids(rows, first, ends + 1, dataset))
-    found = drop_outside_splits(found, quarantine)
+    found = _with_readings(drop_outside_splits(found, quarantine), dataset, quarantine)
     found = replace(found, horizon_values=horizon_values(series, found.stop - 1, task))
     return _with_targets(found, dataset, quarantine)
 
@@ -103,18 +103,46 @@ def _splits_by_time(series: Series, ends: np.ndarray, owner: np.ndarray, at: Bou
     return found
 
 
+def _with_readings(found: Sequences, dataset: DatasetConfig, quarantine: Quarantine) -> Sequences:
+    """Drop windows whose input steps hold no value of any measured feature: there is nothing to learn from them."""
+    columns, rows = Columns.of(dataset), found.rows
+    numeric, categorical = columns.past_only(columns.numeric_features), columns.past_only(columns.categorical)
+    if not numeric and not categorical:
+        return found
+    is_read = np.zeros(len(rows), bool)
+    for name in numeric:
+        is_read |= ~np.isnan(rows.numeric[name])
+    for name in categorical:
+        is_read |= rows.categorical[name][0] >= 0
+    before = np.concatenate([[0], np.cumsum(is_read)])
+    kept = before[found.stop] > before[found.start]
+    if count := int((~kept).sum()):
+        quarantine.report.sequences_dropped[NO_READINGS] += count
+    return found.take(kept)
+
+
 def _with_targets(found: Sequences, dataset: DatasetConfig, quarantine: Quarantine) -> Sequences:
-    missing = np.zeros(len(found), bool)
-    for key, values in found.horizon_values.items():
-        if key.startswith(TARGET):
-            missing |= np.isnan(values).any(axis=1)
+    policy = dataset.data.policies.missing_target
+    missing = {
+        key.removeprefix(TARGET): np.isnan(values)
+        for key, values in found.horizon_values.items()
+        if key.startswith(TARGET)
+    }
+    every = np.concatenate(list(missing.values()), axis=1)
+    rejected = np.asarray(every.all(axis=1) if policy == "mask" else every.any(axis=1))
     quarantine.sequences(
-        dataset.data.policies.missing_label,
-        MISSING_LABEL,
-        int(missing.sum()),
+        "drop" if policy == "mask" else policy,
+        MISSING_TARGET,
+        int(rejected.sum()),
         lambda: [
-            {"sequence_id": found.ids[place], "problem": "expected every target of the window, received a missing one"}
-            for place in np.flatnonzero(missing).tolist()
+            {
+                "sequence_id": found.ids[place],
+                "problem": "expected every target of the window, received a missing one; "
+                "data.policies.missing_target: mask keeps windows with some",
+            }
+            for place in np.flatnonzero(rejected).tolist()
         ],
     )
-    return found.take(~missing)
+    for name, cells in missing.items():
+        quarantine.report.count_masked(name, int(cells[~rejected].sum()))
+    return found.take(~rejected)

@@ -124,8 +124,6 @@ def propose(
         if forecasting:
             raise ConfigError("--data: forecasting expects tables with a time column, found TFRecords")
         content["data"] |= {"format": rows.format, "time": None}
-    if forecasting:
-        content["data"]["policies"] = {"missing_label": "drop"}
     measures = measure(_absolute(DatasetConfig.model_validate(content), out))
     if not forecasting:
         longest = max(measures.steps.values(), default=1)

@@ -67,6 +67,35 @@ def test_forecasting_loss_is_scaled_and_the_error_in_units_of_the_data(kind: str
     assert measured["mae"] == pytest.approx((np.abs(predicted - target) * scale).mean(), rel=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [("huber", lambda e: np.where(e < 1, e**2 / 2, e - 0.5)), ("mse", np.square), ("mae", lambda e: e)],
+)
+@pytest.mark.parametrize("xla", [False, True])
+def test_loss_and_error_are_means_over_the_known_targets(kind: str, expected: Any, xla: bool) -> None:
+    model = keras.Sequential([keras.Input((2, 2)), keras.layers.Activation("linear")])
+    scale = np.array([10.0, 0.5], np.float32)
+    compile_model(model, training(loss=kind), FORECASTING, steps_per_epoch=2, epochs=1, target_scale=scale, xla=xla)
+    random = np.random.default_rng(0)
+    predicted, target = random.normal(0, 2, (2, 6, 2, 2)).astype(np.float32)
+    known = random.random(target.shape) < 0.4
+    answer = np.concatenate([np.where(known, target, 0), known / known.mean()], axis=-1).astype(np.float32)
+    # Batches of four and two, and, of those padded to one size, rows that don't count.
+    data: Any = [(predicted[:4], answer[:4]), (predicted[4:], answer[4:])]
+    if xla:
+        repeated = [4, 5, 5, 5]
+        data = [
+            (*data[0], np.ones(4, np.float32)),
+            (predicted[repeated], answer[repeated], np.array([1, 1, 0, 0], np.float32)),
+        ]
+    model.reset_metrics()
+    for batch in data:
+        logs: Any = model.test_step(tuple(map(keras.ops.convert_to_tensor, batch)))
+    error = np.abs(predicted - target)
+    assert float(logs["loss"]) == pytest.approx(expected(error)[known].mean(), rel=1e-5)
+    assert float(logs["mae"]) == pytest.approx((error * scale)[known].mean(), rel=1e-5)
+
+
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 def test_label_smoothing(smoothing: float) -> None:
     model = keras.Sequential([keras.Input((3,)), keras.layers.Activation("linear")])

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from noisy_gru.schema.config import ForecastingConfig
 from noisy_gru.schema.errors import DataError
 from noisy_gru.trainer import features as names
 from noisy_gru.trainer.features import Layout
@@ -42,6 +43,10 @@ class BatchConfig:
 
 class SequenceData:
     """The transformed sequences of a split.
+
+    The answers of batches are labels [B] or targets [B, ..., K]. Where targets are missing they are [B, H, 2 K]: the
+    targets, 0 where missing, and their weights: 0 where missing, else 1 / (fraction of the split's targets that is
+    known), so that the mean of weighted losses over the split is the mean over its known targets.
 
     Args:
         patterns: file patterns of TFRecords of transformed tf.Examples, gzipped if they end in .gz.
@@ -71,6 +76,7 @@ class SequenceData:
         self.count = 0
         self.longest = 0
         self.unseen_labels = 0
+        self.known_targets = 1.0  # fraction of all targets
         self._hash = hashlib.blake2b(digest_size=16)
         self._lengths = np.zeros(0, np.int64)
         self._memory: Flat | None = self._read()
@@ -180,18 +186,17 @@ class SequenceData:
         """Read the files once: counts, checks, and the sequences if they fit into memory."""
         parts: list[Flat] | None = []
         all_lengths = [self._lengths]
-        size = 0
+        size = cells = known = 0
         for block in self._files.blocks():
             lengths = block[names.LENGTH].numpy()
             all_lengths.append(lengths)
             self.count += len(lengths)
             self.longest = max(self.longest, int(lengths.max(initial=0)))
             self.unseen_labels += int(block.pop(UNSEEN, 0))
-            if self.answer == names.TARGETS and not np.isfinite(block[names.TARGETS].numpy()).all():
-                raise DataError(
-                    f"The targets {', '.join(self.layout.targets)} of split {self.split} hold missing or infinite "
-                    "values. Every sequence needs a finite target: leave out the others at ingestion."
-                )
+            if self.answer == names.TARGETS:
+                targets = block[names.TARGETS].numpy()
+                self._check_targets(targets)
+                cells, known = cells + targets.size, known + int(np.isfinite(targets).sum())
             arrays = [array for key in sorted(block) for array in _arrays(block[key])]
             size += sum(array.nbytes for array in arrays)
             for array in arrays:
@@ -200,6 +205,13 @@ class SequenceData:
                 parts.append(flattened(block, self.layout))
             else:
                 parts = None
+        if self.answer == names.TARGETS and cells:
+            if not known:
+                raise DataError(
+                    f"No sequence of split {self.split} has a known target ({', '.join(self.layout.targets)}), so "
+                    "there is nothing to measure. Correct task.targets, task.horizons or the splits."
+                )
+            self.known_targets = known / cells
         self._lengths = np.concatenate(all_lengths)
         if self.unseen_labels:
             logger.warning(
@@ -208,6 +220,15 @@ class SequenceData:
                 self.split,
             )
         return joined(parts, self.layout) if parts else None
+
+    def _check_targets(self, targets: np.ndarray) -> None:
+        task, masked = self.layout.dataset.task, self.layout.dataset.data.policies.missing_target == "mask"
+        allowed = np.isnan(targets) if isinstance(task, ForecastingConfig) and masked else False
+        if not (np.isfinite(targets) | allowed).all():
+            raise DataError(
+                f"The targets {', '.join(self.layout.targets)} of split {self.split} hold missing or infinite "
+                "values. Every sequence needs a finite target: leave out the others at ingestion."
+            )
 
     def _batches(
         self, *, shuffle: bool, epochs: tf.data.Dataset | None = None, parts: Any = None, per_batch: int = 1
@@ -264,7 +285,15 @@ class SequenceData:
 
     def _answers_of(self, flat: Flat, rows: tf.Tensor) -> tf.Tensor:
         answer = tf.gather(flat[self.answer], rows)
-        return answer if self.layout.is_classification else tf.reshape(answer, [-1, *self.layout.target_shape])
+        if self.layout.is_classification:
+            return answer
+        targets = tf.reshape(answer, [-1, *self.layout.target_shape])
+        if self.known_targets == 1:
+            return targets
+        known = tf.math.is_finite(targets)
+        # Weights of mean 1: sums over rows, however they are cut into batches and replicas, are of the known targets.
+        weights = tf.cast(known, targets.dtype) / self.known_targets
+        return tf.concat([tf.where(known, targets, 0.0), weights], axis=-1)
 
     def _chunks(self, epoch: Any, *, shuffle: bool) -> tf.data.Dataset:
         """Return sequences read from the files, many whole batches at a time."""

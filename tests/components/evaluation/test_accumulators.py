@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -105,6 +106,30 @@ def forecasts(random: np.random.Generator) -> Iterator[tuple[np.ndarray, dict[st
         }
         naive["naive_seasonal/wind"][random.random(3) < 0.4] = np.nan
         yield label, {"predictions": random.normal(size=(3, 2)).astype(np.float32)}, naive
+
+
+@pytest.mark.parametrize("groups", [1, 7])
+def test_forecasting_metrics_are_of_the_known_targets(groups: int) -> None:
+    random = np.random.default_rng(5)
+    rows = [(np.where(random.random((3, 2)) < 0.5, np.nan, label), *rest) for label, *rest in forecasts(random)]
+    for label, *_ in rows:
+        label[2, 1] = np.nan  # never known: nothing to measure
+    task = Forecasting(TASK)
+    found = task.metrics(merged(task, [task.one(*row) for row in rows], groups))
+    labels = np.stack([label for label, _, _ in rows])
+    errors = np.abs(np.stack([outputs["predictions"] for _, outputs, _ in rows]) - labels)
+    assert found["example_count"] == 30
+    assert found["mae"] == pytest.approx(np.nanmean(errors))
+    assert found["rmse"] == pytest.approx(np.sqrt(np.nanmean(errors**2)))
+    assert found["mae/temp@6"] == pytest.approx(np.nanmean(errors[:, 1, 0]))
+    assert math.isnan(found["mae/wind@24"]) and math.isnan(found["mae_over_naive_last/wind@24"])
+    naive = np.stack([features["naive_seasonal/wind"] for _, _, features in rows])
+    naive_errors = np.abs(naive - labels[:, :, 1])
+    both = ~np.isnan(naive_errors)
+    assert found["count_naive_seasonal/wind"] == both.sum()
+    assert found["mae_over_naive_seasonal/wind"] == pytest.approx(
+        errors[:, :, 1][both].mean() / naive_errors[both].mean()
+    )
 
 
 @pytest.mark.parametrize("groups", [1, 7])

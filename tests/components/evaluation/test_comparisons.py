@@ -328,3 +328,32 @@ def test_answers_are_read_whatever_their_order(tmp_path: Path) -> None:
     assert found["label"].tolist() == [[5.0, 6.0], [1.0, 2.0], [3.0, 4.0]]
     assert np.isnan(found["candidate"][1, 1])
     assert "published" not in found
+
+
+def test_a_forecast_is_compared_on_its_known_targets() -> None:
+    random = np.random.default_rng(3)
+    count = 80
+    label = random.normal(size=(count, 4))
+    label[random.random(label.shape) < 0.4] = np.nan
+    answers: dict[str, Any] = {
+        "sequence_id": [f"e{number}@9" for number in range(count)],
+        "slices": [[] for _ in range(count)],
+        "label": label,
+        **{name: random.normal(size=label.shape) for name in ("candidate", "published", "last", "seasonal")},
+    }
+    answers["last"][:20] = np.nan
+    constants = {"temp": (0.5, 0.25), "wind": (1.0, 2.0)}
+    verdict = judge(answers, WEATHER, EvaluationConfig.model_validate(OPEN), constants)
+    errors = {name: np.abs(answers[name] - label) for name in ("candidate", "published", "last")}
+    # Columns are (horizon 1, temp), (horizon 1, wind), (horizon 3, temp), (horizon 3, wind).
+    for metric, places in (("mae", [0, 1, 2, 3]), ("mae/temp", [0, 2]), ("mae/wind@3", [3])):
+        found = only(verdict.comparisons, against="published", metric=metric)
+        assert found.candidate == pytest.approx(np.nanmean(errors["candidate"][:, places]))
+        assert found.other == pytest.approx(np.nanmean(errors["published"][:, places]))
+        assert found.sequences == (~np.isnan(label[:, places])).any(axis=1).sum()
+    found = only(verdict.comparisons, against="last", metric="mae/temp")
+    both = ~np.isnan(errors["last"][:, [0, 2]])
+    assert found.candidate == pytest.approx(errors["candidate"][:, [0, 2]][both].mean())
+    assert found.other == pytest.approx(errors["last"][:, [0, 2]][both].mean())
+    found = only(verdict.comparisons, against="train_median", metric="mae/wind")
+    assert found.other == pytest.approx(np.nanmean(np.abs(2.0 - label[:, [1, 3]])))

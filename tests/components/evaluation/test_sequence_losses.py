@@ -14,7 +14,7 @@ import pytest
 from scipy.stats import binom
 
 from noisy_gru.components.evaluation.paired_bootstrap import resample
-from noisy_gru.components.evaluation.sequence_losses import naive_losses, sequence_losses
+from noisy_gru.components.evaluation.sequence_losses import known_targets, naive_losses, sequence_losses
 from noisy_gru.components.evaluation.served_error import PublishedError, ServedError, served_error
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import DataError
@@ -93,6 +93,25 @@ def test_errors_of_numbers_and_forecasts(tmp_path):
         _example(f"s@{place}", x=[x[place]], **{"target/x": target[place], "naive_last/x": naive[place]})
         for place in range(70)
     ]
+    some = np.where(np.arange(140).reshape(70, 2) % 3 == 0, np.nan, target)
+    masked = [
+        _example(f"s@{place}", x=[x[place]], **{"target/x": some[place], "naive_last/x": naive[place]})
+        for place in range(70)
+    ]
+    known_error = np.abs(np.stack([x, 2 * x], axis=1) - some)
+    assert np.allclose(sequence_losses(two, masked, WINDOWS.task), np.nanmean(known_error, axis=1), atol=1e-6)
+    assert known_targets(masked, WINDOWS.task).tolist() == (~np.isnan(some)).mean(axis=1).tolist()
+    # Windows count by their known targets, where the naive forecast can be measured, too.
+    naive_error = np.abs(naive - some)
+    both = (~np.isnan(naive_error)).any(axis=1)
+    weights = np.where(both, (~np.isnan(some)).mean(axis=1), 0.0)
+    served = served_error(two, masked, WINDOWS, PublishedError(0.1, 1.0), 0.5)
+    naive_mean = np.nan_to_num(naive_error).sum(axis=1) / np.maximum((~np.isnan(naive_error)).sum(axis=1), 1)
+    expected = (np.nanmean(known_error, axis=1) * weights).sum() / (naive_mean * weights).sum()
+    assert served.error == pytest.approx(expected, rel=1e-5)
+    for bad in ([np.nan, np.nan], [np.inf, 1.0]):
+        with pytest.raises(DataError, match="sequence s has an infinite target or none that is known"):
+            sequence_losses(two, [_example("s", x=[1.0], **{"target/x": bad})], WINDOWS.task)
     error = np.abs(np.stack([x, 2 * x], axis=1) - target)
     assert np.allclose(sequence_losses(two, windows, WINDOWS.task), error.mean(axis=1), atol=1e-6)
     assert np.allclose(naive_losses(windows, WINDOWS.task), np.nanmean(np.abs(naive - target), axis=1), atol=1e-6)

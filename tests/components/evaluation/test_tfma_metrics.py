@@ -78,8 +78,7 @@ def forecast(target: list[float] | None, name: str = "JFK@7") -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("target", "said"),
     [
-        ([math.nan], r"JFK@7 has the label \[nan\] in target/temp; expected finite"),
-        ([math.inf], r"JFK@7 has the label \[inf\]"),
+        ([math.inf], r"JFK@7 has the label \[inf\] in target/temp; expected finite"),
         ([1.0, 2.0], "JFK@7 has 2 values of target/temp; expected 1"),
         (None, "JFK@7 has 0 values of target/temp; expected 1"),
     ],
@@ -91,6 +90,13 @@ def test_a_sequence_without_its_answer_is_an_error_that_names_it(target: list[fl
     assert isinstance(task, ForecastingConfig)
     with pytest.raises(DataError, match=said):
         list(_ReadSequence(task, "").process(forecast(target)))
+
+
+def test_a_missing_target_counts_nowhere() -> None:
+    from noisy_gru.components.evaluation.tfma_metrics import _ReadSequence
+
+    (sums,) = _ReadSequence(WEATHER.task, "").process(forecast([math.nan]))
+    assert sums["known"].sum() == sums["absolute"].sum() == sums["known_last"].sum() == 0
 
 
 def test_the_candidates_answer_is_told_from_the_baselines() -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import pandas as pd
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from noisy_gru.data.sequences.gaps import parse_frequency
 from noisy_gru.schema.config import TimeConfig
@@ -55,9 +58,45 @@ def forecast(**keywords: Any) -> dict[str, Any]:
 
 def test_windows_over_filled_gaps_have_missing_values(ingest, table, configured) -> None:
     found = ingest(timed(configured, "fill", task=forecast(), features=["x"]), [table(ROWS)])
-    assert list(found.by_id) == ["a@3", "a@4"]
+    assert list(found.by_id) == ["a@4"]
     assert str(found.by_id["a@4"]["values"]["x"]) == "[nan, 14.0]"
-    assert found.report.sequences_quarantined == {"missing_label": 2}
+    # The windows that end at 1 and 2 have their target in the gap; that of 3 reads nothing but the gap.
+    assert found.report.sequences_dropped == {"missing_target": 2, "no_readings": 1}
+
+
+def test_a_gap_beyond_the_limit_is_cut_and_shorter_ones_are_filled(ingest, table, configured) -> None:
+    rows = ROWS.partition("\n")[0] + "\n" + "".join(f"a,{step},{step},w,c\n" for step in (0, 1, 3, 7, 9, 10))
+    time = {"column": "t", "frequency": "1", "gaps": "fill", "fill_limit": 2}
+    found = ingest(timed(configured, "fill", time=time), [table(rows)])
+    assert {name: entry["time"] for name, entry in found.by_id.items()} == {"a@3": [0, 1, 2, 3], "a@10": [7, 8, 9, 10]}
+    assert found.report.steps_filled == 2 and found.report.unbalanced == 0
+    # Three missing steps are within a limit of three.
+    whole = ingest(timed(configured, "fill", time={**time, "fill_limit": 3}), [table(rows)])
+    assert {name: entry["time"] for name, entry in whole.by_id.items()} == {"a@10": list(range(11))}
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=st.sets(st.integers(0, 60), min_size=1), limit=st.integers(1, 20))
+def test_parts_with_a_limit_are_those_of_pandas(ingest, table, configured, steps, limit) -> None:
+    rows = ROWS.partition("\n")[0] + "\n" + "".join(f"a,{step},{step},w,c\n" for step in sorted(steps))
+    time = {"column": "t", "frequency": "1", "gaps": "fill", "fill_limit": limit}
+    found = ingest(timed(configured, "fill", time=time), [table(rows)])
+    present = pd.Series(sorted(steps))
+    parts = present.groupby((present.diff() > limit + 1).cumsum())
+    expected = {f"a@{part.max()}": list(range(part.min(), part.max() + 1)) for _, part in parts}
+    assert {name: entry["time"] for name, entry in found.by_id.items()} == expected
+
+
+def test_a_season_reaches_back_over_a_cut_by_the_limit(ingest, table, configured) -> None:
+    time = {"column": "t", "frequency": "1", "gaps": "fill", "fill_limit": 1}
+    rows = ROWS + "a,6,16,w,c\n"
+    found = ingest(timed(configured, "fill", time=time, task=forecast(season_length=5), features=["x"]), [table(rows)])
+    assert found.by_id["a@5"]["answers"]["naive_seasonal/x"] == [11.0]
+
+
+def test_a_limit_needs_fill(configured) -> None:
+    with pytest.raises(ValueError, match="fill_limit is for gaps: fill, received gaps: split"):
+        configured(time={"column": "t", "frequency": "1", "gaps": "split", "fill_limit": 2})
 
 
 def test_no_window_crosses_a_cut_but_seasons_do(ingest, table, configured) -> None:
@@ -89,7 +128,10 @@ def test_float_times(ingest, table, configured) -> None:
 
 
 def test_a_gap_too_wide_to_fill_is_an_error(ingest, table, configured) -> None:
-    with pytest.raises(DataError, match=r"entity a: 2 rows cover 5000001 steps .* set data\.time\.gaps: split"):
+    with pytest.raises(
+        DataError,
+        match=r"a: 2 rows cover 5000001 steps .* set data\.time\.fill_limit or data\.time\.gaps: split",
+    ):
         ingest(timed(configured, "fill"), [table("id,t,x,k,y\na,0,1,u,c\na,5000000,1,u,c\n")])
 
 

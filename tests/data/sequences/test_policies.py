@@ -156,10 +156,78 @@ def test_defaults_are_safe() -> None:
         "missing_value": "impute",
         "infinite_value": "quarantine",
         "missing_label": "quarantine",
+        "missing_target": "mask",
         "conflicting_label": "quarantine",
         "too_short": "quarantine",
         "too_long": "truncate",
     }
+
+
+def test_a_policy_of_before_missing_target_keeps_its_meaning_also_as_json() -> None:
+    before = PoliciesConfig.model_validate({"missing_label": "drop"})
+    assert before.missing_target == "drop"
+    both = PoliciesConfig.model_validate({"missing_label": "drop", "missing_target": "mask"})
+    assert both.missing_target == "mask"
+    for policies in (PoliciesConfig(), before, both):
+        assert PoliciesConfig.model_validate_json(policies.model_dump_json()) == policies
+
+
+FORECAST = {"kind": "forecasting", "targets": ["x"], "input_length": 4, "horizons": [1, 2]}
+
+
+@pytest.mark.parametrize(
+    ("values", "time", "policies", "expected"),
+    [
+        (
+            [1 if step % 4 < 2 else None for step in range(40)],
+            {},
+            {"missing_target": "drop"},
+            r"left out for missing_target: a target is missing: data\.policies\.missing_target: mask keeps windows",
+        ),
+        (
+            [None] * 40,
+            {},
+            {},
+            r"left out for no_readings: no measured feature has a value in them: correct data\.features",
+        ),
+        (
+            [1] * 5,
+            {},
+            {"too_short": "drop"},
+            r"5 rows are of entities with fewer than 6 steps: lower task\.input_length and task\.horizons",
+        ),
+        (
+            [1 if step % 5 else "gap" for step in range(40)],
+            {"frequency": "1", "gaps": "split"},
+            {"max_quarantined_fraction": 1},
+            r"32 rows are in parts between gaps with fewer than 6 steps: set data\.time\.gaps: fill",
+        ),
+        (
+            [1 if step % 5 else "gap" for step in range(40)],
+            {"frequency": "1", "gaps": "split"},
+            {},
+            r"(?s)data\.policies\.max_quarantined_fraction.*32 rows are in parts between gaps .*data\.time\.gaps: fill",
+        ),
+        (
+            [1 if step % 5 > 1 else "gap" for step in range(40)],
+            {"frequency": "1", "gaps": "fill", "fill_limit": 1},
+            {"too_short": "drop"},
+            r"24 rows are in parts between gaps with fewer than 6 steps: raise data\.time\.fill_limit",
+        ),
+    ],
+)
+def test_no_windows_names_the_true_cause(ingest, table, configured, values, time, policies, expected) -> None:
+    rows = "".join(f"a,{step},{'' if x is None else x}\n" for step, x in enumerate(values) if x != "gap")
+    dataset = configured(
+        features=["x"],
+        task=FORECAST,
+        time={"column": "t", **time},
+        policies=policies,
+        splits={"by": "time", "eval": 0.1, "test": 0.1},
+    )
+    found = ingest(dataset, [table("id,t,x\n" + rows)])
+    with pytest.raises(DataError, match=expected):
+        check_report(found.report, dataset)
 
 
 def test_past_the_fraction_the_run_fails_with_examples(ingest, table, configured) -> None:

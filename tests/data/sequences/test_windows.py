@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 TASK = {"kind": "forecasting", "targets": ["x"], "input_length": 3, "horizons": [1, 2]}
 TABLE = "id,t,x\n" + "".join(f"a,{step},{10 + step}\n" for step in range(10))
@@ -73,20 +75,61 @@ def test_known_in_advance_reaches_the_horizon_and_nothing_else_does(ingest, tabl
     assert x + np.float32(13).tobytes() not in record
 
 
+@pytest.mark.parametrize("key", ["missing_target", "missing_label"])
 @pytest.mark.parametrize("action", ["error", "quarantine", "drop"])
-def test_window_with_a_missing_target(ingest, table, configured, action) -> None:
-    dataset = all_train(configured, task=TASK, policies={"missing_label": action})
+def test_window_with_a_missing_target(ingest, table, configured, action, key) -> None:
+    dataset = all_train(configured, task=TASK, policies={key: action})
     found = ingest(dataset, [table(TABLE.replace("a,4,14", "a,4,"))])
     # Step 4 is a target of the windows that end at 2 and 3; later ones read it as a missing value.
     assert list(found.by_id) == ["a@4", "a@5", "a@6", "a@7"]
     assert plain(found.by_id["a@4"]["answers"]["naive_last/x"]) == [None, None]
     assert found.report.rows_kept == 10
     if action == "drop":
-        assert found.report.sequences_dropped == {"missing_label": 2}
+        assert found.report.sequences_dropped == {"missing_target": 2}
     else:
-        assert found.report.sequences_quarantined == {"missing_label": 2}
+        assert found.report.sequences_quarantined == {"missing_target": 2}
         assert [line["sequence_id"] for line in found.lines] == ["a@2", "a@3"]
-    assert found.report.errors == ({"missing_label": 2} if action == "error" else {})
+    assert found.report.errors == ({"missing_target": 2} if action == "error" else {})
+
+
+def test_a_window_with_one_known_target_is_kept_and_the_missing_ones_are_nan(ingest, table, configured) -> None:
+    rows = TABLE.replace("a,4,14", "a,4,").replace("a,5,15", "a,5,")
+    task = {**TASK, "horizons": [1, 2]}
+    found = ingest(all_train(configured, task=task), [table(rows)])
+    targets = {name: plain(entry["answers"]["target/x"]) for name, entry in found.by_id.items()}
+    # Of the window that ends at 3 both targets are missing: there is nothing to learn from it.
+    assert targets == {"a@2": [13, None], "a@4": [None, 16], "a@5": [16, 17], "a@6": [17, 18], "a@7": [18, 19]}
+    assert found.report.sequences_dropped == {"missing_target": 1}
+    assert found.report.targets_masked == {"x": 2}
+    assert not found.lines
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    values=st.lists(st.one_of(st.none(), st.integers(0, 99)), min_size=5, max_size=25),
+    horizons=st.sets(st.integers(1, 4), min_size=1),
+)
+def test_masked_windows_are_those_of_pandas_shift(ingest, table, configured, values, horizons) -> None:
+    rows = "id,t,x\n" + "".join(f"a,{step},{'' if x is None else x}\n" for step, x in enumerate(values))
+    task = {**TASK, "horizons": sorted(horizons), "input_length": 2}
+    found = ingest(all_train(configured, task=task), [table(rows)])
+    series = pd.Series(values, dtype="float32")
+    ahead = pd.concat({horizon: series.shift(-horizon) for horizon in sorted(horizons)}, axis=1)
+    read = series.notna() | series.shift(1).notna()
+    ends = [end for end in range(1, len(values) - max(horizons)) if read[end] and ahead.loc[end].notna().any()]
+    assert set(found.by_id) == {f"a@{end}" for end in ends}
+    for end in ends:
+        np.testing.assert_array_equal(found.by_id[f"a@{end}"]["answers"]["target/x"], ahead.loc[end])
+    assert found.report.targets_masked.total() == int(ahead.loc[ends].isna().to_numpy().sum())
+
+
+def test_a_window_without_a_reading_is_dropped_with_a_reason_of_its_own(ingest, table, configured) -> None:
+    rows = TABLE
+    for step in (3, 4, 5):
+        rows = rows.replace(f"a,{step},1{step}", f"a,{step},")
+    found = ingest(all_train(configured, task=TASK), [table(rows)])
+    assert "a@5" not in found.by_id and {"a@4", "a@6"} <= set(found.by_id)
+    assert found.report.sequences_dropped["no_readings"] == 1
 
 
 def test_too_short_for_a_window(ingest, table, configured) -> None:

@@ -199,6 +199,32 @@ def test_targets_are_shaped_and_must_be_finite(tmp_path: Path, encode: Any, cach
         SequenceData(patterns, TARGET_SPEC, REGRESSION, config, "eval")
 
 
+@pytest.mark.parametrize("cache_bytes", [4e9, 0])
+def test_missing_targets_of_windows_have_no_weight(tmp_path: Path, encode: Any, cache_bytes: float) -> None:
+    task = {"kind": "forecasting", "targets": ["a"], "input_length": 1, "horizons": [1]}
+    layout, config = Layout(dataset(task)), BatchConfig(10, cache_bytes=cache_bytes)
+    spec = {**TARGET_SPEC, names.LAST_TARGET: tf.io.FixedLenFeature([1], tf.float32)}
+    values = [float("nan") if index % 4 == 1 else float(index) for index in range(COUNT)]
+
+    def written(name: str, of: Any) -> list[str]:
+        (tmp_path / name).mkdir()
+        return write(tmp_path / name, encode, targets=of, last_target=lambda index: 0.0)
+
+    data = SequenceData(written("some", lambda index: values[index]), spec, layout, config, "train")
+    answers = np.concatenate([answer for _, answer in data.one_pass()])
+    assert answers.shape == (COUNT, 1, 2)
+    assert_array_equal(answers[:, 0, 0], np.nan_to_num(values))
+    known = ~np.isnan(values)
+    np.testing.assert_allclose(answers[:, 0, 1], known / known.mean(), rtol=1e-6)
+    for name, value, message in (("none", np.nan, "known target"), ("infinite", np.inf, "missing or infinite")):
+        with pytest.raises(DataError, match=message):
+            SequenceData(written(name, lambda index, value=value: float(value)), spec, layout, config, "train")
+    strict = dataset(task).model_dump()
+    strict["data"]["policies"]["missing_target"] = "drop"
+    with pytest.raises(DataError, match="missing or infinite"):
+        SequenceData([str(tmp_path / "some/*.gz")], spec, Layout(DatasetConfig.model_validate(strict)), config, "train")
+
+
 def test_the_digest_tells_data_apart(tmp_path: Path, encode: Any) -> None:
     for name in ("one", "same", "other"):
         (tmp_path / name).mkdir()
