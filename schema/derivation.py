@@ -40,7 +40,10 @@ _DOMAINS = {
 
 @dataclass(frozen=True)
 class Overruled:
-    """Fields of a curated entry that the configuration contradicts, and a clause that says so."""
+    """Fields of a curated entry that the configuration contradicts, and a clause that says so.
+
+    A field of a field has both names, with a dot: ``float_domain.disallow_nan``.
+    """
 
     name: str
     message: str
@@ -271,6 +274,12 @@ def _set_domain(feature: Any, column: Column, given: dict[str, Any], overruled: 
         feature.int_domain.min, feature.int_domain.max = low, high
         return
     if feature.WhichOneof("domain_info") is not None:
+        if column.masked and feature.float_domain.disallow_nan:
+            message = (
+                f"{column.name} may be NaN, a missing target, by data.policies.missing_target: mask (error refuses it)"
+            )
+            overruled.append(Overruled(column.name, message, ("float_domain.disallow_nan",)))
+            feature.float_domain.ClearField("disallow_nan")
         return
     if column.bounds is not None and column.type == "FLOAT":
         domain = feature.float_domain

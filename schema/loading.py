@@ -35,6 +35,7 @@ class Column:
         is_feature: whether the model reads it.
         values_of: the column of the data that its values come from, if that is not its name.
         bounds: smallest and largest value, where the configuration alone sets them; NaN is no value then.
+        masked: whether NaN stands for a missing value, by ``data.policies.missing_target: mask``.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Column:
     is_feature: bool = False
     values_of: str | None = None
     bounds: tuple[float, float] | None = None
+    masked: bool = False
 
     @property
     def source(self) -> str:
@@ -80,10 +82,20 @@ def expected_columns(dataset: DatasetConfig) -> list[Column]:
     naive = {"naive_last/": "baseline: the last value"}
     if task.season_length is not None:
         naive["naive_seasonal/"] = "baseline: a season before"
-    horizons = len(task.horizons)
+    horizons, masked = len(task.horizons), dataset.data.policies.missing_target == "mask"
     for target in task.targets:
         for prefix, meaning in {"target/": "target", **naive}.items():
-            columns.append(Column(prefix + target, "FLOAT", meaning, horizons, horizons, values_of=target))
+            columns.append(
+                Column(
+                    prefix + target,
+                    "FLOAT",
+                    meaning,
+                    horizons,
+                    horizons,
+                    values_of=target,
+                    masked=masked and prefix == "target/",
+                )
+            )
     return columns
 
 

@@ -189,6 +189,13 @@ def _name_of(text: str, field: Field) -> str:
 
 def _without(text: str, entry_: Field, unwanted: Collection[str]) -> str:
     """Return the text with fields of an entry removed, and the comments at their line's end."""
+    nested = [each.partition(".") for each in unwanted if "." in each]
+    # From the last place to the first, so that the places before it stay.
+    for field in reversed(list(fields_of(text, *entry_.inner))):
+        if within := {rest for name, _, rest in nested if name == field.name}:
+            length = len(text)
+            text = _without(text, field, within)
+            entry_ = replace(entry_, inner=(entry_.inner[0], entry_.inner[1] + len(text) - length))
     begin, end = entry_.inner
     while True:
         place = next((each for each in fields_of(text, begin, end) if _is_unwanted(text, each, unwanted)), None)

@@ -117,6 +117,20 @@ def test_a_domain_of_the_target_itself_is_kept():
     assert (found["target/load"].float_domain.max, found["naive_last/load"].float_domain.max) == (7, 9)
 
 
+@pytest.mark.parametrize("policy", ["mask", "error", "quarantine", "drop"])
+def test_a_masked_target_may_be_nan_whatever_the_curated_schema_says(policy: str):
+    text = 'feature { name: "target/load" float_domain { max: 7 disallow_nan: true disallow_inf: true } }'
+    data = {**LOADS["data"], "policies": {"missing_target": policy}}
+    derivation = derived(text, {**LOADS, "data": data})
+    domain = by_name(derivation)["target/load"].float_domain
+    assert (domain.max, domain.disallow_nan, domain.disallow_inf) == (7, policy != "mask", True)
+    assert [str(each) for each in derivation.overruled] == (
+        ["target/load may be NaN, a missing target, by data.policies.missing_target: mask (error refuses it)"]
+        if policy == "mask"
+        else []
+    )
+
+
 def test_what_is_curated_of_values_is_kept():
     text = """
     string_domain { name: "modes" value: "a" value: "b" }

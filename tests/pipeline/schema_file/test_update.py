@@ -156,6 +156,31 @@ def test_a_new_kind_of_column_gets_new_bounds(folder):
     )
 
 
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        (
+            'feature { name: "target/load" float_domain { max: 7 disallow_nan: true disallow_inf: true } }  # mine',
+            'feature { name: "target/load" float_domain { max: 7 disallow_inf: true } }  # mine',
+        ),
+        (
+            'feature {\n  name: "target/load"\n  float_domain {\n    max: 7  # kW\n    disallow_nan: true  # no gaps\n'
+            "    disallow_inf: true\n  }\n  value_count { min: 5 max: 5 }\n}",
+            'feature {\n  name: "target/load"\n  float_domain {\n    max: 7  # kW\n'
+            "    disallow_inf: true\n  }\n}",
+        ),
+    ],
+)
+def test_a_target_that_may_be_missing_loses_disallow_nan_alone(folder, entry, expected):
+    path = folder / "schema.pbtxt"
+    path.write_text(HAND_WRITTEN + entry + "\n")
+    assert call("update", folder / "config.yaml").exit_code == 0
+    text = path.read_text()
+    assert expected in text and "disallow_nan" not in text
+    assert call("update", folder / "config.yaml").exit_code == 0
+    assert path.read_text() == text
+
+
 def test_a_schema_that_is_not_there_yet_is_written(folder):
     (folder / "schema.pbtxt").unlink()
     assert call("update", folder / "config.yaml").exit_code == 0
