@@ -113,7 +113,8 @@ def _with_readings(found: Sequences, dataset: DatasetConfig, quarantine: Quarant
     for name in numeric:
         is_read |= ~np.isnan(rows.numeric[name])
     for name in categorical:
-        is_read |= rows.categorical[name][0] >= 0
+        codes, texts = rows.categorical[name]
+        is_read |= np.array([bool(text) for text in texts] + [False])[codes]
     before = np.concatenate([[0], np.cumsum(is_read)])
     kept = before[found.stop] > before[found.start]
     if count := int((~kept).sum()):

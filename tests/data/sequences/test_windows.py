@@ -132,6 +132,15 @@ def test_a_window_without_a_reading_is_dropped_with_a_reason_of_its_own(ingest, 
     assert found.report.sequences_dropped["no_readings"] == 1
 
 
+def test_a_category_is_a_reading_and_an_empty_one_is_none(ingest, table, configured) -> None:
+    rows = "id,t,k,x\n" + "".join(f"a,{step},{'on' if step == 2 else ''},{step}\n" for step in range(9))
+    features = [{"name": "k", "kind": "categorical"}]
+    found = ingest(all_train(configured, task=TASK, features=features), [table(rows)])
+    # The window of steps 2 to 4 is the last that reads it.
+    assert list(found.by_id) == ["a@2", "a@3", "a@4"]
+    assert found.report.sequences_dropped == {"no_readings": 2}
+
+
 def test_too_short_for_a_window(ingest, table, configured) -> None:
     rows = TABLE + "".join(f"b,{step},1\n" for step in range(4))
     found = ingest(all_train(configured, task=TASK), [table(rows)])
