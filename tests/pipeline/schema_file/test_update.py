@@ -166,8 +166,7 @@ def test_a_new_kind_of_column_gets_new_bounds(folder):
         (
             'feature {\n  name: "target/load"\n  float_domain {\n    max: 7  # kW\n    disallow_nan: true  # no gaps\n'
             "    disallow_inf: true\n  }\n  value_count { min: 5 max: 5 }\n}",
-            'feature {\n  name: "target/load"\n  float_domain {\n    max: 7  # kW\n'
-            "    disallow_inf: true\n  }\n}",
+            'feature {\n  name: "target/load"\n  float_domain {\n    max: 7  # kW\n    disallow_inf: true\n  }\n}',
         ),
     ],
 )
