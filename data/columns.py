@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 from noisy_gru.schema.config import ClassificationConfig, ColumnSplitConfig, DatasetConfig, ForecastingConfig
 from noisy_gru.schema.errors import DataError
@@ -32,7 +33,9 @@ class Columns:
     numeric_features: tuple[str, ...]
     calendar: tuple[str, ...]
     categorical: tuple[str, ...]
+    calendar_categories: tuple[str, ...]
     known_in_advance: tuple[str, ...]
+    future: Literal["rows", "computed"] | None
     targets: tuple[str, ...]
     label: str | None
     label_is_class: bool
@@ -49,6 +52,10 @@ class Columns:
         features = tuple(feature.name for feature in data.numeric if feature.calendar is None)
         forecasting = isinstance(task, ForecastingConfig)
         targets = tuple(task.targets) if isinstance(task, ForecastingConfig) else ()
+        known = [feature for feature in data.features if feature.known_in_advance]
+        # Without a grid nobody knows when the next events come.
+        regular = data.time is not None and data.time.gaps != "ignore"
+        computed = regular and all(feature.calendar is not None for feature in known)
         columns = cls(
             entity=data.entity,
             time=data.time.column if data.time else None,
@@ -56,8 +63,10 @@ class Columns:
             numeric=features + tuple(target for target in targets if target not in features),
             numeric_features=features,
             calendar=tuple(feature.name for feature in data.numeric if feature.calendar is not None),
-            categorical=tuple(feature.name for feature in data.categorical),
-            known_in_advance=tuple(feature.name for feature in data.features if feature.known_in_advance),
+            categorical=tuple(feature.name for feature in data.categorical if feature.calendar is None),
+            calendar_categories=tuple(feature.name for feature in data.categorical if feature.calendar is not None),
+            known_in_advance=tuple(feature.name for feature in known),
+            future=("computed" if computed else "rows") if known else None,
             targets=targets,
             label=None if forecasting or prediction else task.label,  # type: ignore[union-attr]
             label_is_class=isinstance(task, ClassificationConfig),
@@ -67,7 +76,8 @@ class Columns:
         return columns
 
     def _check_reserved(self) -> None:
-        names = [*self.numeric_features, *self.calendar, *self.categorical, *([self.label] if self.label else [])]
+        features = [*self.numeric_features, *self.calendar, *self.categorical, *self.calendar_categories]
+        names = [*features, *([self.label] if self.label else [])]
         taken = [name for name in names if name in (SEQUENCE_ID, STEPS) or name.startswith(HORIZON_PREFIXES)]
         if taken:
             raise DataError(

@@ -24,6 +24,7 @@ PACKAGES = (
     "apache-beam",
     "pyarrow",
     "numpy",
+    "holidays",
 )
 MODEL_ROOMS = ("schema", "compat", "saved_model", "trainer")
 ALL_ROOMS = (*MODEL_ROOMS, "storage", "data", "registry", "components")
@@ -31,8 +32,15 @@ ALL_ROOMS = (*MODEL_ROOMS, "storage", "data", "registry", "components")
 
 @cache
 def package_versions() -> dict[str, str]:
-    """Return the versions of the packages that results depend on."""
-    return {name: importlib.metadata.version(name) for name in PACKAGES}
+    """Return the versions of the packages that results depend on; `absent` where one is not installed."""
+    return {name: _version(name) for name in PACKAGES}
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "absent"
 
 
 @cache

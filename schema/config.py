@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
+from noisy_gru.schema.calendars import CalendarName
 from noisy_gru.schema.data_config import DataConfig, PoliciesConfig, SpansConfig
-from noisy_gru.schema.feature_config import CALENDAR_PARTS, CalendarName, FeatureConfig
+from noisy_gru.schema.feature_config import FeatureConfig
 from noisy_gru.schema.section import Section
 from noisy_gru.schema.split_config import (
     SPLITS,
@@ -27,7 +28,6 @@ from noisy_gru.schema.task_config import ClassificationConfig, ForecastingConfig
 from noisy_gru.schema.time_config import TimeConfig
 
 __all__ = [
-    "CALENDAR_PARTS",
     "SPLITS",
     "CalendarName",
     "ClassificationConfig",

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from noisy_gru.schema.feature_config import CALENDAR_PARTS, FeatureConfig, expand_features
+from noisy_gru.schema.calendars import calendar_problem
+from noisy_gru.schema.feature_config import FeatureConfig, expand_features
 from noisy_gru.schema.section import Section
 from noisy_gru.schema.span_patterns import day_number, holds_spans, parse_day, pattern_problems
 from noisy_gru.schema.split_config import SplitName
@@ -175,16 +176,10 @@ class DataConfig(Section):
         for feature in self.features:
             if feature.offset and (feature.kind != "numeric" or feature.calendar is not None):
                 raise ValueError(f"feature {feature.name}: offset is for numeric columns, received {feature.offset:g}")
-            if feature.calendar is None:
-                continue
-            if self.time is None or self.time.kind != "timestamp":
+            if problem := calendar_problem(feature):
+                raise ValueError(problem)
+            if feature.calendar is not None and (self.time is None or self.time.kind != "timestamp"):
                 raise ValueError(f"calendar: {feature.calendar} needs time.kind: timestamp")
-            if feature.kind != "numeric" or feature.known_in_advance:
-                raise ValueError(f"calendar: {feature.calendar} is numeric and takes no known_in_advance")
-            if feature.name not in [f"{feature.calendar}_{part}" for part in CALENDAR_PARTS]:
-                raise ValueError(
-                    f"calendar: {feature.calendar} names its features itself, received name: {feature.name}"
-                )
         return self
 
     @property

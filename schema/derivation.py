@@ -96,7 +96,7 @@ def curated_columns(dataset: DatasetConfig) -> list[Column]:
     """Return the columns of the data whose values a curated schema describes: features, label, other targets."""
     found: dict[str, Column] = {}
     for column in expected_columns(dataset):
-        if column.bounds is None and column.name != "sequence_id":
+        if column.bounds is None and column.texts is None and column.name != "sequence_id":
             found.setdefault(column.source, replace(column, name=column.source, values_of=None))
     return list(found.values())
 
@@ -285,6 +285,8 @@ def _set_domain(feature: Any, column: Column, given: dict[str, Any], overruled: 
         domain = feature.float_domain
         domain.min, domain.max = column.bounds
         domain.disallow_nan = domain.disallow_inf = True
+    elif column.texts is not None:
+        feature.string_domain.value.extend(column.texts)
     elif column.source != column.name and column.source in given:
         base = _pb2.Feature()
         base.CopyFrom(given[column.source])

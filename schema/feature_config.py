@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from noisy_gru.schema.calendars import CalendarEncoding, CalendarName, expand_calendar
 from noisy_gru.schema.section import Section
-
-CalendarName = Literal["hour_of_day", "day_of_week", "day_of_year"]
-CALENDAR_PARTS = ("sin", "cos")
 
 
 class FeatureConfig(Section):
@@ -38,27 +37,68 @@ class FeatureConfig(Section):
     )
     known_in_advance: bool = Field(
         default=False,
-        description="Forecasting only: the column may be read up to the horizon (calendar, price list, plan).",
+        description="Forecasting only: the values up to the furthest horizon are known when the model predicts (price "
+        "list, plan, calendar), and each horizon's prediction reads all of them. Requests hold such a column's future "
+        "rows; a calendar's follow from `time.frequency`.",
     )
     calendar: CalendarName | None = Field(
         default=None,
-        description="Not a column but the sine and cosine of the step's time: `{calendar: hour_of_day}` stands for the "
-        "two features `hour_of_day_sin` and `hour_of_day_cos` (UTC; needs `time.kind: timestamp`).",
+        description="Not a column but the step's time in `time.timezone` (needs `time.kind: timestamp`): `{calendar: "
+        "hour_of_day}` stands for the two features `hour_of_day_sin` and `hour_of_day_cos`. See "
+        "docs/data-formats.md#calendars.",
+    )
+    encoding: CalendarEncoding | None = Field(
+        default=None,
+        description="Of a calendar: `cyclic`, sine and cosine of the part of the cycle that has passed (the default); "
+        "or `category`, its number with an embedding (`week_of_month` needs it). `weekend` and `holiday` are 0 or 1 "
+        "and take none.",
+    )
+    country: str | None = Field(
+        default=None,
+        description="Of `calendar: holiday`: whose public holidays, as a code of ISO 3166 (`DE`; in YAML Norway is "
+        '`"NO"`, quoted).',
+    )
+    subdivision: str | None = Field(
+        default=None,
+        pattern=r"^[\w -]+$",
+        description="Of `calendar: holiday`: a state or province that has holidays of its own, as the package "
+        "`holidays` names it (`BY`).",
     )
     embedding_dim: int = Field(default=8, ge=1, description="Width of the embedding of a categorical feature.")
     vocabulary_size: int = Field(
         default=1000, ge=1, description="Most values kept of a categorical feature; the rest are OOV."
     )
 
+    @field_validator("country", "subdivision", mode="before")
+    @classmethod
+    def _quoted(cls, code: Any) -> Any:
+        if isinstance(code, bool):
+            raise ValueError(f'YAML reads NO, ON and the like as true or false, here {code}; quote the code: "NO"')
+        return code
+
+    @field_validator("country", mode="after")
+    @classmethod
+    def _two_letters(cls, code: str | None) -> str | None:
+        if code is not None and not re.fullmatch("[A-Z]{2}", code):
+            guess = f" (did you mean {code.upper()}?)" if re.fullmatch("[A-Za-z]{2}", code) else ""
+            raise ValueError(f"expected a code of ISO 3166, two capital letters such as DE; received {code!r}{guess}")
+        return code
+
 
 def expand_features(value: Any) -> Any:
-    """Expand bare names to features, and a calendar entry without a name to its two features."""
+    """Expand bare names to features, and a calendar entry without a name to its features."""
     if not isinstance(value, list):
         return value
-    features = []
-    for item in value:
-        if isinstance(item, dict) and item.get("calendar") and "name" not in item:
-            features += [{"scale": "none", **item, "name": f"{item['calendar']}_{part}"} for part in CALENDAR_PARTS]
-        else:
-            features.append({"name": item} if isinstance(item, str) else item)
-    return features
+    return [feature for item in value for feature in _expand(item)]
+
+
+def entry_of_feature(entries: list[Any], place: int) -> int:
+    """Return the index of the entry of `data.features`, as it was written, that the feature at ``place`` comes from."""
+    entries_of = [index for index, item in enumerate(entries) for _ in _expand(item)]
+    return entries_of[place]
+
+
+def _expand(item: Any) -> list[Any]:
+    if isinstance(item, dict) and item.get("calendar") and "name" not in item:
+        return expand_calendar(item)
+    return [{"name": item} if isinstance(item, str) else item]

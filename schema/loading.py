@@ -15,7 +15,8 @@ from typing import Any
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 
-from noisy_gru.schema.config import ClassificationConfig, DatasetConfig, ForecastingConfig
+from noisy_gru.schema.calendars import CALENDAR_FLAGS, calendar_texts
+from noisy_gru.schema.config import ClassificationConfig, DatasetConfig, FeatureConfig, ForecastingConfig
 from noisy_gru.schema.errors import ConfigError
 
 # Generated code without types.
@@ -36,6 +37,7 @@ class Column:
         values_of: the column of the data that its values come from, if that is not its name.
         bounds: smallest and largest value, where the configuration alone sets them; NaN is no value then.
         masked: whether NaN stands for a missing value, by ``data.policies.missing_target: mask``.
+        texts: all values of a text column, where the configuration alone sets them.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Column:
     values_of: str | None = None
     bounds: tuple[float, float] | None = None
     masked: bool = False
+    texts: tuple[str, ...] | None = None
 
     @property
     def source(self) -> str:
@@ -71,7 +74,8 @@ def expected_columns(dataset: DatasetConfig) -> list[Column]:
                 least + ahead,
                 most + ahead,
                 is_feature=True,
-                bounds=(-1.0, 1.0) if feature.calendar is not None else None,
+                bounds=_calendar_bounds(feature),
+                texts=_calendar_texts(feature),
             )
         )
     columns.append(Column("sequence_id", "BYTES", "name of the sequence", 1, 1))
@@ -97,6 +101,18 @@ def expected_columns(dataset: DatasetConfig) -> list[Column]:
                 )
             )
     return columns
+
+
+def _calendar_bounds(feature: FeatureConfig) -> tuple[float, float] | None:
+    if feature.calendar is None or feature.kind != "numeric":
+        return None
+    return (0.0, 1.0) if feature.calendar in CALENDAR_FLAGS else (-1.0, 1.0)
+
+
+def _calendar_texts(feature: FeatureConfig) -> tuple[str, ...] | None:
+    if feature.calendar is None or feature.kind != "categorical":
+        return None
+    return tuple(calendar_texts(feature.calendar))
 
 
 def load_schema(path: str | Path) -> Any:

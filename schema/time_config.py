@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from noisy_gru.schema.section import Section
+from noisy_gru.schema.time_zones import check_time_zone
 
 
 class TimeConfig(Section):
@@ -15,6 +16,10 @@ class TimeConfig(Section):
     column: str = Field(description="Column name.")
     kind: Literal["integer", "float", "timestamp"] = Field(
         default="integer", description="`timestamp` reads ISO 8601 (no zone means UTC) and Parquet timestamps."
+    )
+    timezone: str = Field(
+        default="UTC",
+        description="Zone of calendars, with its daylight saving, as the tz database names it: `Europe/Berlin`.",
     )
     frequency: str | None = Field(
         default=None,
@@ -32,6 +37,17 @@ class TimeConfig(Section):
         description="With `gaps: fill`: most steps that are added in one gap. A gap that misses more is left as it is, "
         "and no sequence or window crosses it, as with `split`.",
     )
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, timezone: str) -> str:
+        return check_time_zone(timezone, same_everywhere=True)
+
+    @model_validator(mode="after")
+    def _timezone_of_timestamps(self) -> TimeConfig:
+        if self.timezone != "UTC" and self.kind != "timestamp":
+            raise ValueError(f"timezone needs kind: timestamp, received kind: {self.kind}")
+        return self
 
     @model_validator(mode="after")
     def _frequency_for_gaps(self) -> TimeConfig:

@@ -272,8 +272,8 @@ def _onnx_problems(config: ModelConfig, dataset: DatasetConfig) -> list[str]:
     problems = []
     if names := ", ".join(feature.name for feature in dataset.data.categorical):
         problems.append(
-            f"model.onnx: true takes numbers alone, but {names} is categorical; leave it out of data.features, or set "
-            "model.onnx: false"
+            f"model.onnx: true takes numbers alone, but {names} is categorical; leave it out of data.features (of a "
+            "calendar, leave out encoding: category), or set model.onnx: false"
         )
     if names := ", ".join(feature.name for feature in dataset.data.features if feature.known_in_advance):
         problems.append(

@@ -178,7 +178,7 @@ class BlockParser:
     def _future(self, missing: dict[str, np.ndarray], size: int) -> np.ndarray:
         """Mask [N] of the rows of a prediction's input with only columns that are known in advance."""
         past_only = self._columns.past_only(missing)
-        if not self._prediction or not self._columns.known_in_advance or not past_only:
+        if not self._prediction or self._columns.future != "rows" or not past_only:
             return np.zeros(size, bool)
         return np.logical_and.reduce([missing[name] for name in past_only])
 

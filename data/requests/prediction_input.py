@@ -22,6 +22,7 @@ from noisy_gru.data.report.ingestion_report import IngestionReport
 from noisy_gru.data.report.quarantine import Quarantine
 from noisy_gru.data.sequences.chunks import pack, unpack
 from noisy_gru.data.sequences.encoding import Encoder
+from noisy_gru.data.sequences.future_steps import append_future
 from noisy_gru.data.sequences.gaps import Series
 from noisy_gru.data.sequences.rows import Rows
 from noisy_gru.data.sequences.sequence_ids import sequence_ids
@@ -61,7 +62,8 @@ def read_sources(sources: Sequence[Source], dataset: DatasetConfig) -> Predictio
     """Read files or in-memory tables, which need neither labels nor splits, nor targets that aren't features.
 
     Forecasting uses one window per entity, the latest. Rows at the end of an entity with only columns known in advance
-    are its future, and must reach the furthest horizon.
+    are its future, and must reach the furthest horizon. Where only calendars are known in advance and
+    `data.time.frequency` says when the next steps are, they are computed: all rows are the past.
 
     Raises:
         DataError: a source can't be read or lacks a column, or an ``error`` policy applied.
@@ -126,14 +128,27 @@ def _future_steps(series: Series, columns: Columns, horizon: int) -> np.ndarray:
     return np.array(counts, np.int64)
 
 
+def _held_in_advance(dataset: DatasetConfig) -> str:
+    features = [feature for feature in dataset.data.features if feature.known_in_advance]
+    if columns := [feature.name for feature in features if feature.calendar is None]:
+        return f"only the columns known in advance ({', '.join(columns)})"
+    names = ", ".join(feature.name for feature in features)
+    return (
+        f"only the entity and the time, for the calendars known in advance ({names}; data.time.frequency with gaps: "
+        "fill or split would compute these times)"
+    )
+
+
 def _latest_windows(
     series: Series, dataset: DatasetConfig, task: ForecastingConfig, quarantine: Quarantine
 ) -> Sequences:
     """Cut one window per series: the last ``input_length`` steps before its future, without a gap."""
-    columns, rows = Columns.of(dataset, prediction=True), series.rows
-    start, stop = series.starts[:-1], series.starts[1:]
-    horizon = task.max_horizon if columns.known_in_advance else 0
-    future = _future_steps(series, columns, horizon) if horizon else np.zeros(len(start), np.int64)
+    columns = Columns.of(dataset, prediction=True)
+    horizon = task.max_horizon if columns.future is not None else 0
+    if columns.future == "computed":
+        series = append_future(series, horizon, dataset)
+    rows, start, stop = series.rows, series.starts[:-1], series.starts[1:]
+    future = _future_steps(series, columns, horizon) if columns.future == "rows" else np.full(len(start), horizon)
     end = stop - future
     # The segment in which the past ends; without any past row the series is too short anyway.
     place = np.searchsorted(series.segments, np.maximum(end - 1, start), side="right") - 1
@@ -149,8 +164,8 @@ def _latest_windows(
         NO_FUTURE,
         columns.time_kind,
         quarantine,
-        f"expected {horizon} rows without a gap at the end (the furthest of task.horizons) that hold only the columns "
-        f"known in advance ({', '.join(columns.known_in_advance)})",
+        f"expected {horizon} rows without a gap at the end (the furthest of task.horizons) that hold "
+        f"{_held_in_advance(dataset)}",
         ahead[lacking],
     )
     short = ~lacking & (past < task.input_length)
@@ -166,7 +181,7 @@ def _latest_windows(
         past[short],
     )
     good = ~lacking & ~short
-    count_kept(rows, start[good], stop[good], quarantine)
+    count_kept(rows, start[good], (end if columns.future == "computed" else stop)[good], quarantine)
     first, last = end[good] - task.input_length, end[good]
     ids = sequence_ids(rows, first, last, dataset)
     return Sequences(rows, first, last, np.zeros(len(first), np.int8), ids)

@@ -78,7 +78,7 @@ class Encoder:
         for name in (*columns.numeric_features, *columns.calendar):
             ahead = horizon if name in columns.known_in_advance else 0
             writers[name] = self._numeric_writer(name, rows.numeric[name], ahead)
-        for name in columns.categorical:
+        for name in (*columns.categorical, *columns.calendar_categories):
             ahead = horizon if name in columns.known_in_advance else 0
             writers[name] = self._categorical_writer(name, *rows.categorical[name], ahead)
         for name, values in sequences.horizon_values.items():

@@ -66,7 +66,7 @@ def regular_series(
     rows = resolve_labels(rows, policies, kind, quarantine)
     off_grid = "quarantine" if policies.unparsable_value == "impute" else policies.unparsable_value
     series = regularize(rows, dataset.data.time, off_grid, quarantine)
-    series = replace(series, rows=_with_entity(add_calendar_features(series.rows, dataset.data.numeric), dataset))
+    series = replace(series, rows=with_computed_features(series.rows, dataset))
     starts = series.starts
     if prediction:
         return series, np.zeros(len(starts) - 1, np.int8)
@@ -76,8 +76,9 @@ def regular_series(
     return series, splits_of_series(series.rows, starts, dataset)
 
 
-def _with_entity(rows: Rows, dataset: DatasetConfig) -> Rows:
-    """Set the entity as a feature in filled-in steps, too."""
+def with_computed_features(rows: Rows, dataset: DatasetConfig) -> Rows:
+    """Set what is known of every step, also of those that are in no file: calendars, and the entity as a feature."""
+    rows = add_calendar_features(rows, dataset.data)
     name = dataset.data.entity
     if name not in rows.categorical:
         return rows

@@ -17,6 +17,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
+from noisy_gru.schema.feature_config import entry_of_feature
 
 Place = tuple[str | int, ...]
 
@@ -84,9 +85,12 @@ def _place(details: ErrorDetails, content: Mapping[str, Any]) -> Place:
         if isinstance(current, Mapping) and (absent or step in current):
             place.append(step)
             current = current.get(step)
-        elif isinstance(current, list) and isinstance(step, int) and step < len(current):
-            place.append(step)
-            current = current[step]
+        elif isinstance(current, list) and isinstance(step, int):
+            # Features are validated after one entry, a calendar, became several.
+            index = entry_of_feature(current, step) if place == ["data", "features"] else step
+            if index < len(current):
+                place.append(index)
+                current = current[index]
     if details["type"] in ("union_tag_invalid", "union_tag_not_found"):
         place.append(str(details["ctx"]["discriminator"]).strip("'"))  # type: ignore[typeddict-item]
     return tuple(place)

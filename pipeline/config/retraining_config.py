@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zoneinfo
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -11,6 +10,7 @@ from noisy_gru.components.retrain_planner.config import RulesConfig
 from noisy_gru.pipeline.config.cron import cron_times
 from noisy_gru.schema.config import Section
 from noisy_gru.schema.durations import Duration, PositiveDuration
+from noisy_gru.schema.time_zones import check_time_zone
 from noisy_gru.trainer.config import WarmStartConfig
 
 
@@ -61,14 +61,7 @@ class RetrainScheduleConfig(Section):
     @field_validator("timezone")
     @classmethod
     def _known(cls, timezone: str) -> str:
-        # ValueError: an absolute path, or one that leads out of the folder of zones.
-        try:
-            zoneinfo.ZoneInfo(timezone)
-        except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
-            raise ValueError(
-                f"expected a time zone of the IANA database, such as Europe/Berlin or UTC; received {timezone!r}"
-            ) from error
-        return timezone
+        return check_time_zone(timezone)
 
 
 # success: published; refusal: trained, but the gates refused the model; failure: also killed; held: an alarm waits for

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 from noisy_gru.data.columns import Columns
 from noisy_gru.data.sequences.gaps import parse_frequency
+from noisy_gru.data.sequences.holiday_dates import check_holidays
 from noisy_gru.data.sequences.splits import embargo_of, split_boundaries
 from noisy_gru.pipeline.config.beam_config import DataflowBeam
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
@@ -35,6 +36,12 @@ def _ingestion(config: PipelineConfig) -> Iterator[str]:
         Columns.of(dataset)
     except UserError as error:
         yield str(error)
+    for feature in dataset.data.features:
+        if feature.country is not None:
+            try:
+                check_holidays(feature.country, feature.subdivision)
+            except UserError as error:
+                yield str(error)
     time, splits = dataset.data.time, dataset.splits
     frequency = None
     whole = isinstance(splits, TimeSplitConfig) and not isinstance(dataset.task, ForecastingConfig)

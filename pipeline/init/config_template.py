@@ -102,10 +102,11 @@ def _files(dataset: DatasetConfig) -> list[str]:
 
 
 def _feature(feature: FeatureConfig) -> str:
-    if feature.calendar is not None:
-        # One entry is a sine and a cosine.
-        return _flow({"calendar": feature.calendar})
     given = feature.model_dump(exclude_defaults=True)
+    if feature.calendar is not None:
+        # One entry may be a sine and a cosine; it brings name, kind and scale.
+        rest = {key: value for key, value in given.items() if key not in ("calendar", "name", "kind", "scale")}
+        return _flow({"calendar": feature.calendar, **rest})
     return _scalar(feature.name) if set(given) == {"name"} else _flow(given)
 
 

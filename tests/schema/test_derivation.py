@@ -239,3 +239,25 @@ def test_deriving_from_what_was_derived_changes_nothing(content):
     again = derive(parsed(schema_text(first.schema)), DatasetConfig.model_validate(content))
     assert schema_text(again.schema) == schema_text(first.schema)
     assert again.notes == []
+
+
+def test_what_calendars_may_be_follows_from_the_configuration():
+    calendars = [
+        {"calendar": "week_of_year"},
+        {"calendar": "month_of_year", "encoding": "category", "known_in_advance": True},
+        {"calendar": "weekend"},
+        {"calendar": "holiday", "country": "DE", "subdivision": "BY", "known_in_advance": True},
+    ]
+    found = by_name(derived("", {**LOADS, "data": {**LOADS["data"], "features": ["load", *calendars]}}))
+    week, month = found["week_of_year_cos"], found["month_of_year"]
+    assert (kind(week), week.float_domain.min, week.float_domain.max) == ("FLOAT", -1, 1)
+    assert kind(month) == "BYTES"
+    assert list(month.string_domain.value) == [str(number) for number in range(1, 13)]
+    assert (month.value_count.min, month.value_count.max) == (51, 51)
+    assert week.value_count.max == found["weekend"].value_count.max == 48
+    for name in ("weekend", "holiday_DE_BY"):
+        assert (found[name].float_domain.min, found[name].float_domain.max) == (0, 1)
+    assert derived("", {**LOADS, "data": {**LOADS["data"], "features": ["load", *calendars]}}).unbounded == [
+        "load",
+        "unread",
+    ]

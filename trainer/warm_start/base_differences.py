@@ -63,8 +63,8 @@ def _task(dataset: DatasetConfig) -> dict[str, Any]:
 
 
 def _features(before: DatasetConfig, after: DatasetConfig) -> list[str]:
-    old = {feature.name: _kind(feature) for feature in before.data.features}
-    new = {feature.name: _kind(feature) for feature in after.data.features}
+    old = {feature.name: _kind(feature, before) for feature in before.data.features}
+    new = {feature.name: _kind(feature, after) for feature in after.data.features}
     reasons = [f"feature {name} is new" for name in new if name not in old]
     reasons += [f"feature {name} is removed" for name in old if name not in new]
     for name in old:
@@ -75,8 +75,9 @@ def _features(before: DatasetConfig, after: DatasetConfig) -> list[str]:
     return reasons
 
 
-def _kind(feature: FeatureConfig) -> dict[str, Any]:
+def _kind(feature: FeatureConfig, dataset: DatasetConfig) -> dict[str, Any]:
     numeric = feature.kind == "numeric"
+    time = dataset.data.time
     return {
         "kind": feature.kind,
         "scale": feature.scale if numeric else None,
@@ -84,6 +85,8 @@ def _kind(feature: FeatureConfig) -> dict[str, Any]:
         "missing": feature.missing if numeric else None,
         "embedding_dim": None if numeric else feature.embedding_dim,
         "known_in_advance": feature.known_in_advance,
+        "calendar": feature.calendar,
+        "data.time.timezone": time.timezone if time is not None and feature.calendar is not None else None,
     }
 
 

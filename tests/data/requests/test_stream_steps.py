@@ -87,6 +87,17 @@ def test_calendar_features(configured) -> None:
     np.testing.assert_allclose(steps.tensors["features"], [[[1, 1, 0]]], atol=1e-7)
 
 
+def test_calendars_as_categories(configured) -> None:
+    features: list[Any] = ["x", {"calendar": "day_of_week", "encoding": "category"}]
+    time = {"column": "t", "kind": "timestamp", "timezone": "Asia/Tokyo", "frequency": "1h", "gaps": "fill"}
+    dataset = configured(features=features, time=time)
+    source = rows_source([{"id": "a", "t": "2020-01-01T15:00", "x": 1}], ["id", "t", "x"])
+    # The last step was at 13:00 in UTC, Wednesday 22:00 in Tokyo; the hour between is filled in.
+    last = int(np.datetime64("2020-01-01T13:00", "ns").astype(np.int64))
+    steps = read_stream_steps([source], dataset, {"a": last}, ["x"])
+    assert_array_equal(steps.tensors["day_of_week"], np.array([[b"3", b"4"]], object))
+
+
 def test_bad_values_follow_the_policies(configured) -> None:
     steps = read(configured(), [("a", 0, "oops"), ("a", 1, 2)])
     assert_array_equal(steps.tensors["features"], [[[2]]])

@@ -164,6 +164,7 @@ def test_schedule_needs_a_time(tmp_path):
         (["--cron", "0 0 31 2 *"], "none of its months has such a day"),
         (["--cron", "@every 6h"], "only Kubeflow's scheduler takes @every"),
         (["--cron", "@daily", "--timezone", "Mars/Base"], "expected a time zone of the IANA database"),
+        (["--cron", "@daily", "--timezone", "berlin"], "did you mean Europe/Berlin?"),
         (["--cron", "@daily", "--timezone", "../etc/passwd"], "expected a time zone of the IANA database"),
         (["--cron", "@daily", "--jitter", "soon"], "expected a duration"),
     ],

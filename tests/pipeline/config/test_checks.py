@@ -80,6 +80,12 @@ def test_a_model_that_can_is_fine() -> None:
             ["data.files=[train.csv.gz]", "splits={by: time, embargo: 3}"],
             "splits.embargo counts steps, so for whole sequences it needs data.time.frequency",
         ),
+        (WEATHER, ["data.features.9={calendar: holiday, country: XX}"], "expected a country that the package holidays"),
+        (
+            WEATHER,
+            ["data.features.9={calendar: holiday, country: US, subdivision: BY}"],
+            "expected a subdivision of US that the package holidays",
+        ),
         (VOWELS, ["data.features.0=sequence_id"], "the columns sequence_id have names that are reserved"),
         (VOWELS, ["data.features.0=target/a"], "the columns target/a have names that are reserved"),
     ],

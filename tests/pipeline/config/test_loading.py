@@ -118,6 +118,16 @@ def test_bad_overrides(write, override, told):
         (GOOD.replace("[rows/*.csv]", "7"), "line 4: data.files: expected a list or a mapping, found 7"),
         (GOOD.replace("kind: categorical", "kind: word"), "data.features.1.kind: expected one of numeric, categorical"),
         (GOOD.replace("label: outcome", "label: pressure"), "task.label pressure is also a feature"),
+        (
+            GOOD.replace("- pressure", "- {calendar: hour_of_day}\n    - {calendar: month}").replace(
+                "{column: t}", "{column: t, kind: timestamp}"
+            ),
+            "line 9: data.features.1.calendar: expected one of",
+        ),
+        (
+            GOOD.replace("- pressure", "- {calendar: hour_of_day}").replace("kind: categorical", "knd: categorical"),
+            "line 9: data.features.1.knd: is not a key here",
+        ),
         (GOOD + "seed: -1\n", "line 13: seed: expected a value >= 0, found -1"),
         (GOOD + "seed: 1.5\n", "line 13: seed: expected a whole number, found 1.5"),
         (GOOD + "seeds: 1\n", "line 13: seeds: is not a key here (did you mean seed?). Keys here: beam, data,"),

@@ -83,3 +83,20 @@ def test_a_forecast_is_read_as_what_it_was_written_from():
         }
         read = yaml.safe_load(config_text("a", DatasetConfig.model_validate(given), [], {}))
         assert (read["data"]["features"], read["task"]) == ([text or "x"], given["task"])
+
+
+def test_calendars_are_read_as_what_they_were_written_from():
+    features: list[Any] = [
+        "x",
+        {"calendar": "hour_of_day"},
+        {"calendar": "month_of_year", "known_in_advance": True, "encoding": "category", "embedding_dim": 3},
+        {"calendar": "holiday", "known_in_advance": True, "country": "NO"},
+    ]
+    time = {"column": "t", "kind": "timestamp", "timezone": "Europe/Oslo"}
+    given: dict[str, Any] = {
+        "data": {"files": ["a.csv"], "entity": "e", "time": time, "features": features},
+        "task": {"kind": "forecasting", "targets": ["x"], "input_length": 4, "horizons": [1]},
+        "splits": {"by": "time"},
+    }
+    read = yaml.safe_load(config_text("a", DatasetConfig.model_validate(given), [], {}))
+    assert (read["data"]["features"], read["data"]["time"]) == (features, time)

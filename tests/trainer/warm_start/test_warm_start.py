@@ -198,6 +198,39 @@ def test_another_model_or_other_data_is_refused(after: CustomConfig, said: list[
 
 
 @pytest.mark.parametrize(
+    ("timezone", "entry", "reasons"),
+    [
+        ("UTC", {}, []),
+        (
+            "Europe/Berlin",
+            {},
+            [f"feature hour_of_day_{part}: data.time.timezone was UTC, is Europe/Berlin" for part in ("sin", "cos")],
+        ),
+        (
+            "UTC",
+            {"known_in_advance": True},
+            [f"feature hour_of_day_{part}: known_in_advance was False, is True" for part in ("sin", "cos")],
+        ),
+    ],
+)
+def test_a_calendar_that_means_another_time_is_refused(
+    timezone: str, entry: dict[str, Any], reasons: list[str]
+) -> None:
+    def custom_config(timezone: str, entry: dict[str, Any]) -> CustomConfig:
+        time = {"column": "t", "kind": "timestamp", "timezone": timezone}
+        features = ["a", {"calendar": "hour_of_day", **entry}]
+        task = {"kind": "forecasting", "targets": ["a"], "input_length": 4, "horizons": [1]}
+        data = {"files": ["*"], "entity": "id", "time": time, "features": features}
+        dataset = DatasetConfig.model_validate({"data": data, "task": task})
+        return CustomConfig(dataset, TrainerConfig.model_validate({}))
+
+    scales = {"a": Scale(1.0, 1.0, 1.0)} | dict.fromkeys(("hour_of_day_sin", "hour_of_day_cos"), Scale(0.0, 1.0, 0.0))
+    record = TransformRecord(scales, {}, [], {"a": Scale(0.0, 1.0, 0.0)})
+    found = differences(custom_config("UTC", {}), custom_config(timezone, entry), record, record)
+    assert found == reasons
+
+
+@pytest.mark.parametrize(
     ("changes", "said"),
     [
         ({"numeric": {"a": Scale(12.0, 4.0, 12.0)}}, []),
