@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
 from noisy_gru.schema.section import Section
+
+
+def _label_text(value: Any) -> Any:
+    """YAML reads 1 as a number and true as a Boolean; ingestion makes the texts `1` and `true` of both."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return f"{value:g}" if isinstance(value, float) else str(value) if isinstance(value, int) else value
+
+
+LabelText = Annotated[str, BeforeValidator(_label_text)]
 
 
 class ClassificationConfig(Section):

@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from noisy_gru.schema.config import DatasetConfig, ForecastingConfig, Section
 from noisy_gru.schema.errors import ConfigError
+from noisy_gru.schema.task_config import LabelText
 
 
 def _on_or_off(value: Any) -> Any:
@@ -100,6 +101,27 @@ class NoiseScheduleConfig(Section):
     final_factor: float = Field(default=1.0, ge=0, allow_inf_nan=False, description="Factor at the last epoch.")
 
 
+class FocalConfig(Section):
+    """Focal loss."""
+
+    gamma: float = Field(
+        default=2.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="How much less a sure answer counts: the loss of a true class of probability p is "
+        "-(1 - p)^gamma log p; 0 is cross-entropy.",
+    )
+
+
+class FocalLossConfig(Section):
+    """Focal loss (Lin et al. 2017): what is learned already counts less, so that rare and hard sequences count more."""
+
+    focal: FocalConfig = Field(description="Its parameter; {} takes the default.")
+
+
+ClassWeights = Literal["balanced"] | dict[LabelText, Annotated[float, Field(gt=0, allow_inf_nan=False)]]
+
+
 class TrainingConfig(Section):
     """The training loop: Adam with clipping, a schedule, early stopping."""
 
@@ -112,9 +134,20 @@ class TrainingConfig(Section):
     clip_norm: float | None = Field(default=1.0, gt=0, description="Largest global norm of the gradient.")
     weight_decay: float = Field(default=0.0, ge=0, description="Decoupled weight decay (AdamW).")
     label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="Classification only.")
-    loss: Literal["auto", "mse", "mae", "huber"] = Field(
+    loss: Literal["auto", "mse", "mae", "huber"] | FocalLossConfig = Field(
         default="auto",
-        description="Regression and forecasting, on the scaled target; `auto` is mse (huber for forecasting).",
+        description="Regression and forecasting, on the scaled target; `auto` is mse (huber for forecasting). A "
+        "classification has cross-entropy, or `{focal: {gamma: 2}}`.",
+    )
+    class_weights: ClassWeights | None = Field(
+        default=None,
+        description="Classification only: factors on the loss, in train and eval. `balanced`: sequences / (classes * "
+        "sequences of the class), of train; or a factor for each class, 1 for those left out, as `{failure: 10}`.",
+    )
+    sampling: Literal["natural", "balanced"] = Field(
+        default="natural",
+        description="Classification only. `natural`: an epoch is every sequence of train once; `balanced`: as many of "
+        "each class, so that those of a rare class come several times. Needs train in memory (`cache_gigabytes`).",
     )
     early_stopping: EarlyStoppingConfig | None = Field(
         default_factory=lambda: EarlyStoppingConfig(),

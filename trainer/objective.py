@@ -11,6 +11,9 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from noisy_gru.trainer.class_balance import NO_SETTINGS, ClassSettings
+from noisy_gru.trainer.class_losses import classification_loss
+from noisy_gru.trainer.class_metrics import BALANCED_ACCURACY, PR_AUC, AveragePrecision, BalancedAccuracy
 from noisy_gru.trainer.config import TrainingConfig
 from noisy_gru.trainer.features import Layout
 
@@ -86,6 +89,7 @@ def compile_model(
     steps_per_epoch: int,
     epochs: int,
     target_scale: np.ndarray | None = None,
+    classes: ClassSettings = NO_SETTINGS,
     xla: bool = False,
 ) -> None:
     """Give the model its optimizer, loss and metrics.
@@ -97,6 +101,7 @@ def compile_model(
         steps_per_epoch: batches in an epoch.
         epochs: that the schedule spans.
         target_scale: float [K], for the mean absolute error in the units of the data.
+        classes: weights of the classes, and which is the positive one.
         xla: compile the steps; the batches then bring weights.
     """
     rate = learning_rate(config, steps_per_epoch, epochs)
@@ -108,9 +113,9 @@ def compile_model(
         optimizer = keras.optimizers.Adam(rate, global_clipnorm=config.clip_norm)
     model.compile(
         optimizer=optimizer,
-        loss=_loss(config, layout),
+        loss=_loss(config, layout, classes),
         # Weighted, because a replica's share of a batch may hold rows that don't count.
-        weighted_metrics=[_metric(layout, target_scale)],
+        weighted_metrics=_metrics(layout, target_scale, classes, model.output_shape[-1]),
         jit_compile=xla,
         steps_per_execution=min(steps_per_epoch, _MOST_STEPS)
         if config.steps_per_execution == "auto"
@@ -165,9 +170,14 @@ def metric_name(layout: Layout) -> str:
     return "accuracy" if layout.is_classification else "mae"
 
 
-def _loss(config: TrainingConfig, layout: Layout) -> Any:
+def metric_names(layout: Layout) -> list[str]:
+    """Return the names of all metrics of the task, as logged, that of `metric_name` first."""
+    return [metric_name(layout), *([BALANCED_ACCURACY, PR_AUC] if layout.is_classification else [])]
+
+
+def _loss(config: TrainingConfig, layout: Layout, classes: ClassSettings) -> Any:
     if not layout.is_classification:
-        kind = config.loss
+        kind = str(config.loss)
         if kind == "auto":
             kind = "mse" if len(layout.target_shape) == 1 else "huber"
         whole, of_error = _ERROR_LOSSES[kind]
@@ -179,16 +189,14 @@ def _loss(config: TrainingConfig, layout: Layout) -> Any:
             return ops.mean(of_error(ops.abs(targets - predicted)) * weights, axis=-1)
 
         return of_known
-    if not config.label_smoothing:
-        return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    return classification_loss(config, classes.weights)
 
-    def smoothed(labels: Any, logits: Any) -> Any:
-        wanted = ops.one_hot(ops.reshape(labels, (-1,)), logits.shape[-1])
-        return keras.losses.categorical_crossentropy(
-            wanted, logits, from_logits=True, label_smoothing=config.label_smoothing
-        )
 
-    return smoothed
+def _metrics(layout: Layout, target_scale: np.ndarray | None, classes: ClassSettings, width: int) -> list[Any]:
+    metrics = [_metric(layout, target_scale)]
+    if layout.is_classification:
+        metrics += [BalancedAccuracy(width), AveragePrecision(width, classes.positive)]
+    return metrics
 
 
 def _metric(layout: Layout, target_scale: np.ndarray | None) -> keras.metrics.Metric:

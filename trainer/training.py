@@ -140,6 +140,7 @@ def _train_once(
             steps_per_epoch=steps,
             epochs=epochs,
             target_scale=scale,
+            classes=context.classes,
             xla=context.xla.enabled,
         )
         model.optimizer.build(model.trainable_variables)

@@ -13,13 +13,15 @@ import tensorflow_transform as tft
 
 from noisy_gru.schema.config import ClassificationConfig
 from noisy_gru.schema.errors import ConfigError, DataError
+from noisy_gru.trainer.class_balance import NO_SETTINGS, ClassSettings, balance_problems, class_weights
 from noisy_gru.trainer.config import TrainerConfig, check_model_config
 from noisy_gru.trainer.custom_config import CustomConfig
 from noisy_gru.trainer.features import LABEL_VOCABULARY, Layout
 from noisy_gru.trainer.inputs.dataset import BatchConfig, SequenceData
 from noisy_gru.trainer.inputs.padded_lengths import choose_padded_lengths
 from noisy_gru.trainer.model import VocabularySizes
-from noisy_gru.trainer.objective import metric_name
+from noisy_gru.trainer.objective import metric_names
+from noisy_gru.trainer.vocabularies import read_vocabulary
 from noisy_gru.trainer.xla import XlaChoice, choose_xla
 
 # XLA compiles each anew; a pass over eval is short, so padding costs less there.
@@ -48,6 +50,7 @@ class TrainingContext:
         eval: the eval split; it may be empty.
         transform: Transform's output.
         sizes: of the fitted vocabularies.
+        classes: weights of the classes, and which is the positive one.
         strategy: splits each batch among replicas; None for one device.
         xla: whether XLA compiles the steps.
     """
@@ -58,6 +61,7 @@ class TrainingContext:
     eval: SequenceData
     transform: tft.TFTransformOutput
     sizes: VocabularySizes
+    classes: ClassSettings = NO_SETTINGS
     strategy: tf.distribute.Strategy | None = None
     xla: XlaChoice = dataclasses.field(default_factory=lambda: XlaChoice(False, "not decided yet"))
 
@@ -117,6 +121,8 @@ def prepare_training(fn_args: Any, custom_config: CustomConfig) -> TrainingConte
     layout = Layout(custom_config.dataset)
     training = custom_config.trainer.training
     check_model_config(custom_config.trainer.model, custom_config.dataset)
+    if problems := balance_problems(training, custom_config.dataset):
+        raise ConfigError("\n".join(problems))
     transform = tft.TFTransformOutput(fn_args.transform_graph_path)
     batches = BatchConfig(
         batch_size=training.batch_size,
@@ -125,19 +131,26 @@ def prepare_training(fn_args: Any, custom_config: CustomConfig) -> TrainingConte
         cache_bytes=training.cache_gigabytes * 1e9,
     )
     spec = transform.transformed_feature_spec()
-    train = SequenceData(fn_args.train_files, spec, layout, batches, "train")
+    balanced = dataclasses.replace(batches, balanced=training.sampling == "balanced")
+    train = SequenceData(fn_args.train_files, spec, layout, balanced, "train")
     # TFX's Trainer requires eval files, and passes others if there is no such split.
     eval_files = fn_args.eval_files or [] if custom_config.dataset.has_eval_split else []
     held_out = SequenceData(eval_files, spec, layout, batches, "eval")
     if not len(train):
         raise DataError(f"The train split holds no sequence to train on. Files: {fn_args.train_files}")
+    if balanced.balanced and not train.in_memory:
+        raise ConfigError(
+            "training.sampling: balanced draws sequences from memory, and the train split is larger than "
+            f"training.cache_gigabytes ({training.cache_gigabytes:g}). Raise it, or set training.sampling: natural "
+            "and training.class_weights: balanced."
+        )
     if training.early_stopping is not None and not len(held_out):
         raise ConfigError(
             "training.early_stopping needs sequences in the eval split, which is empty. "
             "Give splits.eval (or eval_from_train) a share, or set training.early_stopping: null to train all epochs."
         )
     _check_monitor(custom_config.trainer, layout)
-    classes = 0
+    classes, settings = 0, ClassSettings()
     if isinstance(custom_config.dataset.task, ClassificationConfig):
         classes = transform.vocabulary_size_by_name(LABEL_VOCABULARY)
         if classes < 2:
@@ -145,17 +158,20 @@ def prepare_training(fn_args: Any, custom_config: CustomConfig) -> TrainingConte
                 "Classification needs two classes or more in the train split; column "
                 f"{custom_config.dataset.task.label} has {classes} there. Check task.label, and splits."
             )
+        labels = [name.decode("utf-8", "replace") for name in read_vocabulary(transform, LABEL_VOCABULARY)]
+        counts = np.bincount(train.labels, minlength=classes)
+        settings = ClassSettings(class_weights(training.class_weights, labels, counts))
     # The last id is for unknown and missing values.
     vocabularies = tuple(
         transform.vocabulary_size_by_name(layout.vocabulary(index)) + 1 for index in range(len(layout.categorical))
     )
-    return TrainingContext(custom_config, layout, train, held_out, transform, VocabularySizes(classes, vocabularies))
+    sizes = VocabularySizes(classes, vocabularies)
+    return TrainingContext(custom_config, layout, train, held_out, transform, sizes, settings)
 
 
 def _check_monitor(trainer: TrainerConfig, layout: Layout) -> None:
     stopping = trainer.training.early_stopping
-    metric = metric_name(layout)
-    known = ["loss", metric, "val_loss", f"val_{metric}"]
+    known = [prefix + name for prefix in ("", "val_") for name in ("loss", *metric_names(layout))]
     if stopping is not None and stopping.monitor not in known:
         raise ConfigError(
             f"training.early_stopping.monitor must be one of {', '.join(known)}. Received: {stopping.monitor}"

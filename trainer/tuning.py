@@ -110,6 +110,7 @@ class NoisySearch(keras_tuner.Tuner):
             steps_per_epoch=self.context.train.steps,
             epochs=trainer.tuner.epochs,
             target_scale=self.scale,
+            classes=self.context.classes,
             xla=self.context.xla.enabled,
         )
         model.optimizer.build(model.trainable_variables)

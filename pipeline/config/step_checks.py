@@ -19,6 +19,7 @@ from noisy_gru.pipeline.config.beam_config import DataflowBeam
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, TimeSplitConfig
 from noisy_gru.schema.errors import UserError
+from noisy_gru.trainer.class_balance import balance_problems
 
 _EVAL = "give splits.eval (or eval_from_train) a share"
 
@@ -82,28 +83,33 @@ def _training(config: PipelineConfig) -> Iterator[str]:
             "retraining.warm_start.prove compares two trainings on the eval split, and there is none: "
             f"{_EVAL}, or set retraining.warm_start.prove: false"
         )
+    yield from balance_problems(config.training, config.dataset)
     stopping = config.training.early_stopping
     if stopping is not None and stopping.monitor not in (known := _monitors(config)):
         yield f"training.early_stopping.monitor: expected one of {', '.join(known)}; received {stopping.monitor}"
 
 
-def _metric(config: PipelineConfig) -> str:
-    return "accuracy" if isinstance(config.task, ClassificationConfig) else "mae"
-
-
 def _monitors(config: PipelineConfig) -> list[str]:
-    return [prefix + name for prefix in ("", "val_") for name in ("loss", _metric(config))]
+    is_classification = isinstance(config.task, ClassificationConfig)
+    metrics = ("accuracy", "balanced_accuracy", "pr_auc") if is_classification else ("mae",)
+    return [prefix + name for prefix in ("", "val_") for name in ("loss", *metrics)]
 
 
 def _notes(config: PipelineConfig) -> Iterator[str]:
     stopping = config.training.early_stopping
     if stopping is not None and stopping.monitor in _monitors(config):
-        best = "max" if stopping.monitor.endswith("accuracy") else "min"
+        best = "max" if stopping.monitor.endswith(("accuracy", "pr_auc")) else "min"
         if stopping.mode != best:
             yield (
                 f"training.early_stopping: mode: {stopping.mode} keeps the epoch with the worst {stopping.monitor}; "
                 f"set mode: {best}"
             )
+    if config.training.sampling == "balanced" and stopping is not None and stopping.monitor == "val_loss":
+        yield (
+            "training.sampling: balanced trains on as many sequences of each class, and eval has as many as the data: "
+            "its val_loss prefers models of the majority. Consider training.early_stopping: {monitor: "
+            "val_balanced_accuracy, mode: max}"
+        )
     if isinstance(config.beam, DataflowBeam):
         yield "beam.runner: dataflow can't be used by `noisy-gru run` and on Kubeflow, see docs/scale.md"
     if config.model.onnx and importlib.util.find_spec("onnx") is None:

@@ -34,7 +34,7 @@ def test_all_epochs_without_early_stopping_and_without_an_eval_split(classificat
     run_fn(arguments)
     summary = json.loads((tmp_path / "model_run" / "training.json").read_text())
     assert summary["epochs"] == summary["best_epoch"] == 3 and summary["seed"] == 0
-    assert set(summary["final"]) == {"epoch", "loss", "accuracy"}
+    assert set(summary["final"]) == {"epoch", "loss", "accuracy", "balanced_accuracy", "pr_auc"}
     assert (tmp_path / "model_run" / "train").is_dir()
 
 
@@ -46,7 +46,10 @@ def test_early_stopping_needs_an_eval_split(classification: Any, tmp_path: Path)
 
 def test_early_stopping_watches_what_there_is(classification: Any, tmp_path: Path) -> None:
     given = settings(classification, early_stopping={"monitor": "val_mae"})
-    with pytest.raises(ConfigError, match=r"one of loss, accuracy, val_loss, val_accuracy\. Received: val_mae"):
+    with pytest.raises(
+        ConfigError,
+        match=r"one of loss, accuracy, balanced_accuracy, pr_auc, val_loss, .*, val_pr_auc\. Received: val_mae",
+    ):
         prepare_training(classification.fn_args(tmp_path, {}), given)
 
 

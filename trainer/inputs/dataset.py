@@ -22,6 +22,7 @@ from noisy_gru.schema.config import ForecastingConfig
 from noisy_gru.schema.errors import DataError
 from noisy_gru.trainer import features as names
 from noisy_gru.trainer.features import Layout
+from noisy_gru.trainer.inputs.balanced_order import BalancedOrder
 from noisy_gru.trainer.inputs.flat_sequences import Flat, flattened, joined, padded
 from noisy_gru.trainer.inputs.transformed_files import PARSE_BLOCK, UNSEEN, TransformedFiles, permutation
 
@@ -33,12 +34,13 @@ _POOL = 50
 
 @dataclass(frozen=True)
 class BatchConfig:
-    """How to make batches of sequences."""
+    """How to make batches of sequences; `balanced`: those of an epoch are drawn by `BalancedOrder`, from memory."""
 
     batch_size: int
     seed: int = 0
     bucket_by_length: bool = False
     cache_bytes: float = 4e9
+    balanced: bool = False
 
 
 class SequenceData:
@@ -77,9 +79,12 @@ class SequenceData:
         self.longest = 0
         self.unseen_labels = 0
         self.known_targets = 1.0  # fraction of all targets
+        # int64 [N], in the order of the files; empty unless the answer is a class.
+        self.labels = np.zeros(0, np.int64)
         self._hash = hashlib.blake2b(digest_size=16)
         self._lengths = np.zeros(0, np.int64)
         self._memory: Flat | None = self._read()
+        self._balanced = BalancedOrder(self.labels, seed=config.seed) if config.balanced and self._memory else None
 
     def __len__(self) -> int:
         """Number of usable sequences."""
@@ -129,7 +134,7 @@ class SequenceData:
         return self._batches(shuffle=False)
 
     def shuffled(self) -> tf.data.Dataset:
-        """Return every sequence once, in the order of the seed and of `epoch`: (inputs, answer) in batches."""
+        """Return every sequence once, or a balanced draw, in the order of the seed and of `epoch`: (inputs, answer)."""
         return self._batches(shuffle=True)
 
     def epochs(self, first: int, last: int) -> tf.data.Dataset:
@@ -185,7 +190,7 @@ class SequenceData:
     def _read(self) -> Flat | None:
         """Read the files once: counts, checks, and the sequences if they fit into memory."""
         parts: list[Flat] | None = []
-        all_lengths = [self._lengths]
+        all_lengths, labels = [self._lengths], [self.labels]
         size = cells = known = 0
         for block in self._files.blocks():
             lengths = block[names.LENGTH].numpy()
@@ -193,6 +198,8 @@ class SequenceData:
             self.count += len(lengths)
             self.longest = max(self.longest, int(lengths.max(initial=0)))
             self.unseen_labels += int(block.pop(UNSEEN, 0))
+            if self.answer == names.LABEL:
+                labels.append(block[names.LABEL].numpy())
             if self.answer == names.TARGETS:
                 targets = block[names.TARGETS].numpy()
                 self._check_targets(targets)
@@ -212,7 +219,7 @@ class SequenceData:
                     "there is nothing to measure. Correct task.targets, task.horizons or the splits."
                 )
             self.known_targets = known / cells
-        self._lengths = np.concatenate(all_lengths)
+        self._lengths, self.labels = np.concatenate(all_lengths), np.concatenate(labels)
         if self.unseen_labels:
             logger.warning(
                 "%d sequences of split %s have a label that no sequence of train has; they are left out of the loss",
@@ -238,7 +245,9 @@ class SequenceData:
         def of_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
             if self._memory is not None:
                 order = tf.range(self.count, dtype=tf.int64)
-                if shuffle:
+                if shuffle and self._balanced is not None:
+                    order = self._balanced(epoch)
+                elif shuffle:
                     order = permutation(self.count, self.config.seed, epoch, draw=0)
                 return self._cut(self._memory, order, epoch, shuffle=shuffle, parts=parts)
             chunks = self._chunks(epoch, shuffle=shuffle)

@@ -236,3 +236,45 @@ def test_the_digest_tells_data_apart(tmp_path: Path, encode: Any) -> None:
 def test_no_files_are_no_sequences() -> None:
     data = load([])
     assert len(data) == 0 and data.steps == 0
+
+
+def rare(index: int) -> int:
+    """Of 103 sequences 90 of the class 0, 10 of 1, and 3 of 2."""
+    return 0 if index < 90 else 1 if index < 100 else 2
+
+
+@pytest.mark.parametrize("bucket_by_length", [False, True], ids=["any length", "by length"])
+def test_balanced_sampling_draws_each_class_alike(tmp_path: Path, encode: Any, bucket_by_length: bool) -> None:
+    patterns = write(tmp_path, encode, **{names.LABEL: rare})
+
+    def drawn(data: SequenceData, number: int) -> list[int]:
+        data.epoch.assign(number)
+        numbers = []
+        for inputs, labels in data.shuffled():
+            features, length = inputs[names.FEATURES].numpy(), inputs[names.LENGTH].numpy()
+            numbers += [int(each) for each in features[:, 0, 0]]
+            assert [rare(each) for each in numbers[-len(length) :]] == labels.numpy().tolist()
+            assert [lengths(COUNT)[each] for each in numbers[-len(length) :]] == length.tolist()
+        return numbers
+
+    def sampled(seed: int = 3) -> SequenceData:
+        return load(patterns, seed=seed, balanced=True, bucket_by_length=bucket_by_length)
+
+    data = sampled()
+    assert np.bincount(data.labels).tolist() == [90, 10, 3]
+    epochs = [drawn(data, number) for number in range(4)]
+    for numbers in epochs:
+        assert np.bincount([rare(each) for each in numbers]).tolist() == [35, 34, 34]
+        times = np.bincount(numbers, minlength=COUNT)
+        # Each as often as the others of its class, or once more; none of the frequent class twice.
+        assert set(times[:90]) == {0, 1} and set(times[90:100]) == {3, 4} and set(times[100:]) == {11, 12}
+        assert numbers != sorted(numbers)
+    assert len(set().union(*epochs)) > 90
+    # Other sequences of the frequent class in each epoch, the same ones in another process.
+    assert {each for each in epochs[0] if each < 90} != {each for each in epochs[1] if each < 90}
+    again = sampled()
+    assert [drawn(again, 2), drawn(again, 0)] == [epochs[2], epochs[0]]
+    assert drawn(sampled(seed=4), 0) != epochs[0]
+    assert [number for inputs, _ in data.one_pass() for number in inputs[names.FEATURES].numpy()[:, 0, 0]] == list(
+        range(COUNT)
+    )

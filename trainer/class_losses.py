@@ -1,0 +1,49 @@
+"""Losses of a classification: cross-entropy and focal loss, with a weight for each class."""
+
+# Keras' type hints give None for what an operation returns.
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from noisy_gru.trainer.config import FocalLossConfig, TrainingConfig
+
+# Below it the gradient of (1 - p) ** gamma would be infinite for a gamma below 1.
+_LEAST_ERROR = 1e-7
+
+
+def classification_loss(config: TrainingConfig, weights: np.ndarray | None) -> Any:
+    """Return the loss of labels int64 [B] and logits float32 [B, C].
+
+    Args:
+        config: the training section.
+        weights: float32 [C], factors on the loss of each class, as Keras' `class_weight`: the mean is over the rows,
+            not over the weights. None: all count alike.
+    """
+    if weights is None and not config.label_smoothing and not isinstance(config.loss, FocalLossConfig):
+        return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+    def of_rows(labels: Any, logits: Any) -> Any:
+        # Keras gives a loss all answers as float32.
+        labels = ops.cast(ops.reshape(labels, (-1,)), "int32")
+        losses = _losses(config, labels, logits)
+        return losses if weights is None else losses * ops.take(ops.convert_to_tensor(weights), labels)
+
+    return of_rows
+
+
+def _losses(config: TrainingConfig, labels: Any, logits: Any) -> Any:
+    if config.label_smoothing:
+        return keras.losses.categorical_crossentropy(
+            ops.one_hot(labels, logits.shape[-1]), logits, from_logits=True, label_smoothing=config.label_smoothing
+        )
+    losses = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+    if not isinstance(config.loss, FocalLossConfig):
+        return losses
+    # Lin et al. 2017, equation 4: -(1 - p) ** gamma * log(p), p being the probability of the true class.
+    error = ops.maximum(-ops.expm1(-losses), _LEAST_ERROR)
+    return error**config.loss.focal.gamma * losses
