@@ -55,24 +55,23 @@ class AveragePrecision(keras.metrics.Metric):
         self.chosen = [positive] if classes == 2 else list(range(classes))
         self._bins = int(2 * _BOUND * _STEPS) + 1
         shape = (2 * len(self.chosen) * self._bins,)
+        self._size = shape[0]
         self.counts = self.add_weight(shape=shape, initializer="zeros", name="counts")
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        labels = ops.cast(ops.reshape(y_true, (-1,)), "int64")
+        labels: Any = ops.cast(ops.reshape(y_true, (-1,)), "int64")
         rows = _row_weights(labels, sample_weight)
-        classes = ops.convert_to_tensor(self.chosen, "int64")
+        classes: Any = ops.convert_to_tensor(self.chosen, "int64")
         logs = ops.take(ops.log_softmax(y_pred, axis=-1), classes, axis=-1)
         # log(p / (1 - p)); what is no number counts as the lowest score.
         odds = logs - ops.log(ops.maximum(-ops.expm1(logs), 1e-12))
         odds = ops.where(ops.isfinite(odds), ops.clip(odds, -_BOUND, _BOUND), -_BOUND)
         places = ops.cast(ops.round((odds + _BOUND) * _STEPS), "int64")
-        is_class = ops.cast(labels[:, None] == classes[None, :], "int64")
-        column = ops.arange(len(self.chosen), dtype="int64")[None, :]
+        is_class = ops.cast(ops.equal(labels[:, None], classes[None, :]), "int64")
+        column = ops.expand_dims(ops.arange(len(self.chosen), dtype="int64"), 0)
         codes = (is_class * len(self.chosen) + column) * self._bins + places
-        weights = ops.broadcast_to(rows[:, None], ops.shape(codes))
-        sums = tf.math.unsorted_segment_sum(
-            ops.reshape(weights, (-1,)), ops.reshape(codes, (-1,)), self.counts.shape[0]
-        )
+        weights = ops.broadcast_to(ops.expand_dims(rows, 1), ops.shape(codes))
+        sums = tf.math.unsorted_segment_sum(ops.reshape(weights, (-1,)), ops.reshape(codes, (-1,)), self._size)
         self.counts.assign_add(sums)
 
     def result(self) -> Any:

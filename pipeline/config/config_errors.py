@@ -57,12 +57,19 @@ def problems_of(error: ValidationError, content: Mapping[str, Any]) -> list[Prob
             received[place] = _shown(details.get("ctx", {}).get("tag", details["input"]))
     problems = []
     for place, texts in merged.items():
+        # A mapping that is wrong inside was no attempt at an alternative that isn't one.
+        if any(other[: len(place)] == place != other for other in merged) and _only_alternatives(texts):
+            continue
         expected = [text.removeprefix("expected ") for text in texts if text.startswith("expected ")]
         others = [text for text in texts if not text.startswith("expected ")]
         if expected:
             others.append(f"expected {' or '.join(expected)}, found {received[place]}")
         problems += [Problem(place, text) for text in others]
     return problems
+
+
+def _only_alternatives(texts: list[str]) -> bool:
+    return all(text.startswith("expected one of ") for text in texts)
 
 
 def _flatten(error: ValidationError) -> Iterator[ErrorDetails]:

@@ -117,7 +117,7 @@ def test_the_gradient_of_a_sure_answer_is_finite(gamma: float) -> None:
     from noisy_gru.trainer.class_losses import classification_loss
 
     loss = classification_loss(training(loss={"focal": {"gamma": gamma}}), None)
-    logits = tf.Variable([[0.0, 200.0], [0.0, 0.0], [-200.0, 200.0], [0.0, 16.0]])
+    logits = tf.Variable(tf.constant([[0.0, 200.0], [0.0, 0.0], [-200.0, 200.0], [0.0, 16.0]]))
     with tf.GradientTape() as tape:
         value = loss(tf.constant([1, 0, 0, 1]), logits)
     assert np.isfinite(value.numpy()).all() and np.isfinite(tape.gradient(value, logits).numpy()).all()
@@ -162,7 +162,7 @@ def test_pr_auc_is_scikit_learns_average_precision(seed: int, classes: int, coun
     for start in range(0, count, 50):
         metric.update_state(labels[start : start + 50], logits[start : start + 50])
     expected = [
-        oracle.average_precision_score(labels == c, scores[:, place])
+        float(oracle.average_precision_score(labels == c, scores[:, place]))
         for place, c in enumerate(chosen)
         if (labels == c).any()
     ]

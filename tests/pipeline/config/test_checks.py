@@ -65,6 +65,10 @@ def test_a_model_that_can_is_fine() -> None:
             "retraining.warm_start.prove compares two trainings on the eval split, and there is none",
         ),
         (VOWELS, ["training.early_stopping={}"], "training.early_stopping needs an eval split"),
+        (WEATHER, ["training.class_weights=balanced"], "training.class_weights is about classes, and task.kind is"),
+        (WEATHER, ["training.loss={focal: {}}"], "training.loss: {focal: …} is about classes"),
+        (VOWELS, ["training.class_weights={a: -1}"], "training.class_weights.a: expected a value > 0, found -1"),
+        (VOWELS, ["training.loss={focal: {gama: 1}}"], "training.loss.focal.gama: is not a key here"),
         (
             WEATHER,
             ["training.early_stopping.monitor=val_accuracy"],
