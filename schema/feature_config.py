@@ -38,7 +38,7 @@ class FeatureConfig(Section):
     known_in_advance: bool = Field(
         default=False,
         description="Forecasting only: the values up to the furthest horizon are known when the model predicts (price "
-        "list, plan, calendar), and each horizon's prediction reads all of them. Requests hold such a column's future "
+        "list, plan, calendar); `model.future` says how a prediction reads them. Requests hold such a column's future "
         "rows; a calendar's follow from `time.frequency`.",
     )
     calendar: CalendarName | None = Field(

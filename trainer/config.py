@@ -55,6 +55,13 @@ class ModelConfig(Section):
         default="level",
         description="Forecasting: predict the value itself, or its difference from the last value read.",
     )
+    future: Literal["auto", "steps", "targets"] = Field(
+        default="auto",
+        description="Forecasting: how features that are known in advance are read. `steps`: the GRUs go on through the "
+        "steps up to the furthest horizon, and predict from the state after the last one. `targets`: they end with the "
+        "past, and each horizon is predicted from their state and the values at its own target's time. `auto`: "
+        "`targets` where only calendars are known in advance, else `steps`.",
+    )
     fused: bool = Field(
         default=True,
         description="Run the loop over the steps in fewer, larger products, with a gradient of its own; false: Keras' "
@@ -244,6 +251,16 @@ class TrainerConfig(Section):
 def model_problems(config: ModelConfig, dataset: DatasetConfig) -> list[str]:
     """Return messages about model settings that the columns, `serving_step` or `onnx` don't allow; empty if none."""
     return [*_difference_problems(config, dataset), *_step_problems(config, dataset), *_onnx_problems(config, dataset)]
+
+
+def reads_targets(config: ModelConfig, dataset: DatasetConfig) -> bool:
+    """Return whether each horizon reads what is known in advance at its own target's time (``model.future``)."""
+    known = [feature for feature in dataset.data.features if feature.known_in_advance]
+    if not known or not isinstance(dataset.task, ForecastingConfig):
+        return False
+    return config.future == "targets" or (
+        config.future == "auto" and all(feature.calendar is not None for feature in known)
+    )
 
 
 def check_model_config(config: ModelConfig, dataset: DatasetConfig) -> None:

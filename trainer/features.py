@@ -78,6 +78,13 @@ class Layout:
         names += [f"{feature.name} is missing" for feature in self.numeric if feature.missing == "mask"]
         return [*names, "is future"] if self.has_future else names
 
+    @property
+    def known_channels(self) -> list[str]:
+        """Names of those channels of `features` whose values are known in advance, and of their missing masks."""
+        known = [feature for feature in self.numeric if feature.known_in_advance]
+        names = [feature.name for feature in known]
+        return names + [f"{feature.name} is missing" for feature in known if feature.missing == "mask"]
+
     def ids(self, index: int) -> str:
         """Transformed key and model input of the categorical feature at this index: int64, ragged [B, T]."""
         return f"ids_{index}"

@@ -11,11 +11,13 @@ import keras
 from keras import ops
 
 from noisy_gru.trainer import features as names
-from noisy_gru.trainer.config import ModelConfig, check_model_config
+from noisy_gru.trainer.config import ModelConfig, check_model_config, reads_targets
 from noisy_gru.trainer.features import Layout
 from noisy_gru.trainer.layers.noisy_gru import NoisyGRU
+from noisy_gru.trainer.layers.target_steps import Channels, PastLength, PastSteps, TargetSteps
 
 PACKAGE = "noisy_gru"
+_LEAST_WIDTH = 32  # of the layer that joins a state with what is known of a target's time
 
 
 @dataclass(frozen=True)
@@ -95,13 +97,18 @@ def build_model(
         names.FEATURES: keras.Input((None, len(layout.channels)), dtype="float32", name=names.FEATURES),
         names.LENGTH: keras.Input((), dtype="int64", name=names.LENGTH),
     }
-    mask = LengthMask(name="mask")(inputs[names.FEATURES], inputs[names.LENGTH])
     columns = [inputs[names.FEATURES]] if layout.channels else []
     for index, (feature, size) in enumerate(zip(layout.categorical, sizes.vocabularies, strict=True)):
         key = layout.ids(index)
         inputs[key] = keras.Input((None,), dtype="int64", name=key)
         columns.append(keras.layers.Embedding(size, feature.embedding_dim, name=f"embedding_{index}")(inputs[key]))
     hidden = keras.layers.Concatenate(name="inputs")(columns) if len(columns) > 1 else columns[0]
+    length, known = inputs[names.LENGTH], None
+    if reads_targets(config, layout.dataset):
+        known = _known_at_targets(inputs, columns, layout)
+        hidden = PastSteps(layout.future_steps, name="past")(hidden)
+        length = PastLength(layout.future_steps, name="past_length")(length)
+    mask = LengthMask(name="mask")(hidden if known is not None else inputs[names.FEATURES], length)
 
     for index, layer in enumerate(config.layers):
         is_last = index == len(config.layers) - 1
@@ -127,10 +134,26 @@ def build_model(
     if config.head_dropout:
         dropout = keras.layers.Dropout(config.head_dropout, seed=seed + len(config.layers), name="head_dropout")
         hidden = dropout(hidden)
-    return keras.Model(inputs, _head(hidden, inputs, config, layout, sizes), name="noisy_gru")
+    return keras.Model(inputs, _head(hidden, known, inputs, config, layout, sizes), name="noisy_gru")
 
 
-def _head(hidden: Any, inputs: dict[str, Any], config: ModelConfig, layout: Layout, sizes: VocabularySizes) -> Any:
+def _known_at_targets(inputs: dict[str, Any], columns: list[Any], layout: Layout) -> Any:
+    """What is known in advance, at each horizon's target: [B, H, D], channels first, then embeddings."""
+    embeddings = columns[1:] if layout.channels else columns
+    found = [
+        embedding for feature, embedding in zip(layout.categorical, embeddings, strict=True) if feature.known_in_advance
+    ]
+    if layout.known_channels:
+        chosen = [layout.channels.index(name) for name in layout.known_channels]
+        found.insert(0, Channels(chosen, name="known_channels")(inputs[names.FEATURES]))
+    sequences = keras.layers.Concatenate(name="known")(found) if len(found) > 1 else found[0]
+    horizons = layout.dataset.task.horizons  # type: ignore[union-attr]
+    return TargetSteps(horizons, layout.future_steps, name="known_at_targets")(sequences, inputs[names.LENGTH])
+
+
+def _head(
+    hidden: Any, known: Any, inputs: dict[str, Any], config: ModelConfig, layout: Layout, sizes: VocabularySizes
+) -> Any:
     if layout.is_classification:
         return keras.layers.Dense(sizes.classes, dtype="float32", name="logits")(hidden)
     shape = layout.target_shape
@@ -138,6 +161,13 @@ def _head(hidden: Any, inputs: dict[str, Any], config: ModelConfig, layout: Layo
         return keras.layers.Dense(1, dtype="float32", name="prediction")(hidden)
     outputs = keras.layers.Dense(shape[0] * shape[1], dtype="float32", name="prediction")(hidden)
     outputs = keras.layers.Reshape(shape, dtype="float32", name="horizons")(outputs)
+    if known is not None:
+        states = keras.layers.RepeatVector(shape[0], name="state_of_each_horizon")(hidden)
+        joined = keras.layers.Concatenate(name="state_and_known")([known, states])
+        width = max(config.layers[-1].units, _LEAST_WIDTH)
+        joined = keras.layers.Dense(width, activation="relu", name="horizon_hidden")(joined)
+        own = keras.layers.Dense(shape[1], dtype="float32", name="horizon_prediction")(joined)
+        outputs = keras.layers.Add(dtype="float32", name="with_known")([outputs, own])
     if layout.observed_targets:
         inputs[names.LAST_TARGET] = keras.Input((shape[1],), dtype="float32", name=names.LAST_TARGET)
         if config.target == "difference":

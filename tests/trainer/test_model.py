@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import ConfigError
-from noisy_gru.trainer.config import ModelConfig
+from noisy_gru.trainer.config import ModelConfig, reads_targets
 from noisy_gru.trainer.features import Layout
 from noisy_gru.trainer.model import MaskedPooling, VocabularySizes, build_model
 
@@ -134,3 +134,98 @@ def test_a_keras_file_holds_it(tmp_path: Path) -> None:
     loaded: Any = keras.saving.load_model(tmp_path / "model.keras")
     given = inputs([4, 2], 4, last=True)
     assert_array_equal(loaded(given, training=False), built(given, training=False))
+
+
+FUTURE_FEATURES: list[Any] = [
+    "a",
+    {"name": "p", "known_in_advance": True, "missing": "mask"},
+    {"name": "c", "kind": "categorical", "embedding_dim": 3, "known_in_advance": True},
+]
+
+
+def forecaster(**config: Any) -> Any:
+    """A model with weights by chance that reads `p` and `c` up to horizon 5; past 4 steps, horizons 1, 2, 5."""
+    made = ModelConfig.model_validate({"layers": [{"units": 6}, {"units": 4}], **config})
+    built = build_model(made, layout(FORECASTING, FUTURE_FEATURES), VocabularySizes(0, (5,)), seed=1)
+    random = np.random.default_rng(0)
+    built.set_weights([random.normal(0, 0.4, weight.shape) for weight in built.get_weights()])
+    return built
+
+
+def known_inputs(lengths: list[int], steps: int) -> dict[str, Any]:
+    """Channels are a, p, `p is missing`, `is future`."""
+    random = np.random.default_rng(0)
+    features = random.normal(size=(len(lengths), steps, 4)).astype(np.float32)
+    ids = random.integers(0, 5, (len(lengths), steps))
+    for row, length in enumerate(lengths):
+        features[row, length:], ids[row, length:] = 0, 0
+    return {
+        "features": features,
+        "length": np.array(lengths, np.int64),
+        "ids_0": ids,
+        "last_target": np.ones((len(lengths), 1), np.float32),
+    }
+
+
+@pytest.mark.parametrize("channel", ["features", "ids_0"])
+@pytest.mark.parametrize(("future", "reads"), [("targets", {1: [0], 2: [1], 3: [], 4: [], 5: [2]}), ("steps", None)])
+def test_each_horizon_reads_what_is_known_of_its_own_target(future: str, reads: Any, channel: str) -> None:
+    """Horizons 1, 2 and 5: a change of step 3 of the future changes nothing; with `steps` all read all."""
+    built, given = forecaster(future=future), known_inputs([9, 7], 9)
+    before = np.array(built(given, training=False))[:, :, 0]
+    for ahead in range(1, 6):
+        changed = {key: value.copy() for key, value in given.items()}
+        for row, past in enumerate((4, 2)):
+            if channel == "features":
+                changed["features"][row, past + ahead - 1, 1] += 3
+            else:
+                changed["ids_0"][row, past + ahead - 1] = (changed["ids_0"][row, past + ahead - 1] + 1) % 5
+        moved = np.abs(np.array(built(changed, training=False))[:, :, 0] - before) > 1e-6
+        expected = [0, 1, 2] if reads is None else reads[ahead]
+        for row in moved:
+            assert np.flatnonzero(row).tolist() == expected, ahead
+
+
+def test_the_state_ends_with_the_past_where_targets_are_read() -> None:
+    """What isn't known in advance has no part in the future: neither the measured channel nor the step count."""
+    built, given = forecaster(future="targets", pooling="mean", target="difference"), known_inputs([9, 7, 0], 9)
+    before = np.array(built(given, training=False))
+    changed = {key: value.copy() for key, value in given.items()}
+    for row, past in enumerate((4, 2)):
+        changed["features"][row, past:, [0, 3]] += 5
+    assert_allclose(built(changed, training=False), before, rtol=1e-6)
+    assert np.isfinite(before).all()
+    # Rows alone, without padding, are as in the batch.
+    for row, length in enumerate((9, 7)):
+        alone = {key: value[[row], :length] if value.ndim > 1 else value[[row]] for key, value in given.items()}
+        assert_allclose(
+            built({**alone, "last_target": given["last_target"][[row]]}, training=False)[0], before[row], rtol=1e-5
+        )
+
+
+def test_an_empty_batch_of_targets_has_finite_answers() -> None:
+    assert np.isfinite(forecaster(future="targets")(known_inputs([0, 0], 1), training=False)).all()
+
+
+@saves_a_model
+def test_a_model_that_reads_targets_survives_its_file(tmp_path: Path) -> None:
+    built, given = forecaster(future="targets"), known_inputs([9, 7], 9)
+    built.save(tmp_path / "model.keras")
+    read: Any = keras.models.load_model(tmp_path / "model.keras")
+    assert_array_equal(read(given, training=False), built(given, training=False))
+
+
+def test_calendars_alone_are_read_at_their_targets_by_default() -> None:
+    calendar = {"calendar": "hour_of_day", "known_in_advance": True}
+    for features, future, expected in [
+        (["a", calendar], "auto", True),
+        (["a", calendar], "steps", False),
+        (["a", calendar, {"name": "p", "known_in_advance": True}], "auto", False),
+        (["a", {"name": "p", "known_in_advance": True}], "auto", False),
+        (["a", {"name": "p", "known_in_advance": True}], "targets", True),
+        (["a", {"calendar": "hour_of_day"}], "targets", False),
+    ]:
+        time = {"column": "t", "kind": "timestamp"}
+        data = {"files": ["*.csv"], "entity": "id", "time": time, "features": features}
+        dataset = DatasetConfig.model_validate({"data": data, "task": FORECASTING})
+        assert reads_targets(ModelConfig.model_validate({"future": future}), dataset) is expected

@@ -23,6 +23,7 @@ from noisy_gru.trainer.export.batched_gru import run_batched
 from noisy_gru.trainer.export.gru_loops import Gru
 from noisy_gru.trainer.export.single_sequence_gru import has_blocks, run_single_sequence
 from noisy_gru.trainer.layers.noisy_gru import NoisyGRU
+from noisy_gru.trainer.layers.target_steps import PastLength, TargetSteps
 from noisy_gru.trainer.model import LengthMask, MaskedPooling
 
 Predict = Callable[[Mapping[str, Any]], Any]
@@ -80,22 +81,30 @@ class _ServingFunction:
         self._below = keras.Model(inputs, sequences, name="below")
         pooling = [layer for layer in model.layers if isinstance(layer, MaskedPooling)]
         self._sequences = bool(pooling)
-        mask = [next(layer.output for layer in model.layers if isinstance(layer, LengthMask))] if pooling else []
+        past = [layer.output for layer in model.layers if isinstance(layer, PastLength)]
+        self._length = keras.Model(inputs, past[0], name="past_length_alone") if past else None
+        # What the head reads beside the states, computed from the inputs.
+        kinds = (LengthMask, TargetSteps) if pooling else (TargetSteps,)
+        beside = [layer.output for layer in model.layers if isinstance(layer, kinds)]
         last = [inputs[names.LAST_TARGET]] if names.LAST_TARGET in inputs else []
-        self._mask = keras.Model(inputs, mask[0], name="mask_alone") if mask else None
+        self._beside = keras.Model(inputs, beside, name="beside") if beside else None
         self._reads_last = bool(last)
-        self._above = keras.Model([outer[-1].output, *mask, *last], model.output, name="above")
+        self._above = keras.Model([outer[-1].output, *beside, *last], model.output, name="above")
 
     def __call__(self, inputs: Mapping[str, Any]) -> Any:
         x, lengths = self._below(dict(inputs), training=False), inputs[names.LENGTH]
+        if self._length is not None:
+            lengths = self._length(dict(inputs), training=False)
         if self._has_blocks:
             alone = tf.equal(tf.shape(x)[0], 1)
             states = tf.cond(alone, lambda: self._one(x, lengths), lambda: self._many(x, lengths))
         else:
             states = self._many(x, lengths)
         read = [states]
-        if self._mask is not None:
-            read.append(self._mask(dict(inputs), training=False))
+        if self._beside is not None:
+            beside = self._beside(dict(inputs), training=False)
+            # Keras gives a single output without its list.
+            read += beside if isinstance(beside, list) else [beside]
         if self._reads_last:
             read.append(inputs[names.LAST_TARGET])
         return self._above(read if len(read) > 1 else states, training=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from noisy_gru.schema.config import ClassificationConfig, DatasetConfig, FeatureConfig, ForecastingConfig
-from noisy_gru.trainer.config import ModelConfig, WarmStartConfig
+from noisy_gru.trainer.config import ModelConfig, WarmStartConfig, reads_targets
 from noisy_gru.trainer.custom_config import CustomConfig
 from noisy_gru.trainer.transform_record import Scale, TransformRecord
 
@@ -25,6 +25,7 @@ def differences(
     """
     reasons = [
         *_changed(_architecture(before.trainer.model), _architecture(after.trainer.model)),
+        *_changed(_future(before), _future(after)),
         *_changed(_task(before.dataset), _task(after.dataset)),
         *_features(before.dataset, after.dataset),
     ]
@@ -36,7 +37,7 @@ def differences(
 
 
 def _changed(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
-    return [f"{key} was {before[key]}, is {after[key]}" for key in before if before[key] != after[key]]
+    return [f"{key} was {before[key]}, is {after[key]}" for key in before if key in after and before[key] != after[key]]
 
 
 def _architecture(model: ModelConfig) -> dict[str, Any]:
@@ -49,6 +50,14 @@ def _architecture(model: ModelConfig) -> dict[str, Any]:
         "model.hidden": model.hidden,
         "model.target": model.target,
     }
+
+
+def _future(custom_config: CustomConfig) -> dict[str, Any]:
+    """How features are read that are known in advance; without any, a change of the features says it all."""
+    model, dataset = custom_config.trainer.model, custom_config.dataset
+    if not any(feature.known_in_advance for feature in dataset.data.features):
+        return {}
+    return {"model.future": "targets" if reads_targets(model, dataset) else "steps"}
 
 
 def _task(dataset: DatasetConfig) -> dict[str, Any]:

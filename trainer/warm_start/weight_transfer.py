@@ -58,6 +58,12 @@ def transfer_weights(
         elif layer.name.startswith("embedding_"):
             name = layout.categorical[int(layer.name.removeprefix("embedding_"))].name
             layer.set_weights([_rows(given[0], before.vocabularies[name], after.vocabularies[name])])
+        elif layer.name == "horizon_hidden":
+            layer.set_weights(_known(given[0], given[1], before, after, layout))
+        elif layer.name == "horizon_prediction":
+            ratio = [before.targets[name].scale / after.targets[name].scale for name in layout.targets]
+            # The other part of a prediction, of `prediction`, takes on the change of the centre.
+            layer.set_weights([values * np.array(ratio) for values in given])
         elif given:
             layer.set_weights(given)
         if layer.name in _FIRST:
@@ -104,6 +110,26 @@ def _input(
     else:
         moved += shift
     return result, moved
+
+
+def _known(
+    kernel: np.ndarray, bias: np.ndarray, before: TransformRecord, after: TransformRecord, layout: Layout
+) -> list[np.ndarray]:
+    """The kernel [D + U, W] and bias [W] of the layer that reads what is known at a target's time, folded."""
+    channels = layout.known_channels
+    result, shift = kernel.astype(np.float64), bias.astype(np.float64)
+    for feature in layout.numeric:
+        if feature.known_in_advance:
+            old, new = before.numeric[feature.name], after.numeric[feature.name]
+            index = channels.index(feature.name)
+            weights = kernel[index].astype(np.float64)
+            a, b = new.scale / old.scale, (new.centre - old.centre) / old.scale
+            result[index] = a * weights
+            shift += b * weights
+            if feature.missing == "mask":
+                imputed = _imputed(old) - (a * _imputed(new) + b)
+                result[channels.index(f"{feature.name} is missing")] += imputed * weights
+    return [result, shift]
 
 
 def _imputed(scale: Scale) -> float:

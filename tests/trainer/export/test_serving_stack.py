@@ -255,3 +255,38 @@ def test_a_wave_of_layers_starts_each_one_from_its_own_state(tmp_path: Path) -> 
     with SessionModel(tmp_path) as session:
         answer = session.run("serve", inputs)["logits"][0]
     assert_allclose(answer, read[-1] @ weights[-2] + weights[-1], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"layers": [{"units": 5}, {"units": 4}]},
+        {"layers": [{"units": 5}], "pooling": "mean", "learn_mean": True, "hidden": [3]},
+        {"layers": [{"units": 5}, {"units": 4}], "bidirectional": True, "target": "difference"},
+        {"layers": [{"units": 4}], "pooling": "max", "target": "difference"},
+    ],
+)
+@pytest.mark.parametrize("future", ["targets", "steps"])
+def test_features_known_in_advance(config: dict[str, Any], future: str) -> None:
+    """The loops read the past alone where each horizon reads its own target's time; else the whole axis."""
+    known = {"known_in_advance": True}
+    features = ["a", {"name": "p", "missing": "mask", **known}, {"name": "c", "kind": "categorical", **known}]
+    data = {"files": ["*.csv"], "entity": "id", "time": {"column": "t"}, "features": features}
+    task = {"kind": "forecasting", "targets": ["a"], "input_length": 4, "horizons": [1, 3]}
+    layout = Layout(DatasetConfig.model_validate({"data": data, "task": task}))
+    made = ModelConfig.model_validate({**config, "future": future})
+    model: Any = build_model(made, layout, VocabularySizes(0, (5,)), seed=1, for_serving=True)
+    random = np.random.default_rng(0)
+    model.set_weights([random.normal(0, 0.4, weight.shape) for weight in model.get_weights()])
+    predict: Any = serving_function(model)
+    graph = tf.function(lambda inputs: predict(inputs), autograph=False)
+    for lengths, steps in (([7], 7), ([7], 12), ([7, 9, 0, 4], 9), ([0, 0], 1), ([0], 1)):
+        rows = len(lengths)
+        given = {
+            "features": random.normal(size=(rows, steps, 4)).astype(np.float32),
+            "length": np.array(lengths, np.int64),
+            "ids_0": random.integers(0, 5, (rows, steps)),
+            "last_target": random.normal(size=(rows, 1)).astype(np.float32),
+        }
+        inputs = {key: tf.constant(given[key]) for key in model.input}
+        assert_allclose(graph(inputs), model(inputs, training=False), rtol=0, atol=2e-6, err_msg=str((lengths, steps)))

@@ -85,6 +85,8 @@ def shifted_forecasting(datasets: Any, tmp_path_factory: pytest.TempPathFactory)
         {"layers": [{"units": 5}, {"units": 4}]},
         {"layers": [{"units": 4}], "target": "difference", "bidirectional": True, "learn_mean": True, "hidden": [3]},
         {"layers": [{"units": 4}], "pooling": "mean", "fused": False},
+        {"layers": [{"units": 5}, {"units": 4}], "future": "targets"},
+        {"layers": [{"units": 4}], "target": "difference", "future": "targets", "bidirectional": True},
     ],
 )
 def test_a_forecast_is_the_old_one_on_scales_that_moved(
@@ -97,8 +99,9 @@ def test_a_forecast_is_the_old_one_on_scales_that_moved(
     for name in ("temp", "wind", "plan"):
         assert abs(before.record.numeric[name].centre - after.record.numeric[name].centre) > 0.3
     examples = [encode(row) for each in (forecasting, shifted_forecasting) for row in each.rows["eval"]]
-    if model.get("target") != "difference":
-        # Without any value at all, only the head is asked. A difference would be from the new data's centre.
+    if model.get("target") != "difference" and model.get("future") != "targets":
+        # Without any value at all, only the head is asked. A difference would be from the new data's centre, and so is
+        # what is known of a target's time.
         examples.append(b"")
     expected, received = before.answers(examples)["predictions"], after.answers(examples)["predictions"]
     scale = [before.record.targets[name].scale for name in ("temp", "wind")]
@@ -433,3 +436,14 @@ def test_what_there_is_not_to_start_from(classification: Any, base: Path, tmp_pa
         assert said in reason
     found = find(base)
     assert found.reasons == [] and isinstance(found.model, keras.Model)
+
+
+def test_another_reading_of_what_is_known_in_advance_is_refused() -> None:
+    features = ["a", {"name": "p", "known_in_advance": True}]
+    task = {"kind": "forecasting", "targets": ["a"], "input_length": 4, "horizons": [1]}
+    record = TransformRecord({"a": Scale(0, 1, 0), "p": Scale(0, 1, 0)}, {}, [], {"a": Scale(0, 1, 0)})
+    before, same, other = (
+        given({"future": future}, features=features, task=task) for future in ("auto", "steps", "targets")
+    )
+    assert differences(before, same, record, record) == []
+    assert differences(before, other, record, record) == ["model.future was steps, is targets"]
