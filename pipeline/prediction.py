@@ -28,12 +28,15 @@ from noisy_gru.schema.errors import ConfigError, ModelError, UserError
 from noisy_gru.schema.file_patterns import escape_existing, local_glob
 from noisy_gru.serving.client.client import Client
 from noisy_gru.serving.client.connection import DEFAULT_TIMEOUT, Tls, Transport
-from noisy_gru.serving.client.predictions import Answer, Part, Predictions
+from noisy_gru.serving.client.prediction_columns import Part
+from noisy_gru.serving.client.prediction_tables import LAYOUTS, Layout, plain_rows, write_parquet
+from noisy_gru.serving.client.predictions import Answer, Predictions
 from noisy_gru.serving.client.requests import prediction_input
 
-FORMATS = ("csv", "jsonl")
+FORMATS = ("csv", "jsonl", "parquet")
 BATCH = 512
 EXAMPLES_SHOWN = 5
+_FORMAT_OF = {".jsonl": "jsonl", ".json": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet", ".pq": "parquet"}
 # Attempts to load the latest version while versions are removed.
 _TRIES = 20
 
@@ -102,6 +105,7 @@ def predict_files(
     version: int | None = None,
     out: Path | None = None,
     format_: str | None = None,
+    layout: Layout | None = None,
     server: Server | None = None,
 ) -> int:
     """Write the model's predictions for each sequence of the input files.
@@ -112,7 +116,8 @@ def predict_files(
         root: root of the runs; not read if there is a server.
         version: version of the model; None: latest.
         out: output file; None: standard output.
-        format_: `csv` or `jsonl`; None: by the suffix of ``out``, else CSV.
+        format_: `csv`, `jsonl` or `parquet`; None: by the suffix of ``out``, else CSV.
+        layout: `short`, `wide` or `long`, see ``prediction_table``; None: `wide` for Parquet, else `short`.
         server: server to send requests to; None: load the published model in this process.
 
     Returns:
@@ -121,9 +126,14 @@ def predict_files(
     Raises:
         UserError: the model or files are missing or unreadable, or the server doesn't respond.
     """
-    format_ = format_ or ("jsonl" if out is not None and out.suffix in (".jsonl", ".json", ".ndjson") else "csv")
+    format_ = format_ or _FORMAT_OF.get(out.suffix.lower() if out is not None else "", "csv")
     if format_ not in FORMATS:
         raise ConfigError(f"--format: expected one of {', '.join(FORMATS)}, found {format_}")
+    layout = layout or ("wide" if format_ == "parquet" else "short")
+    if layout not in LAYOUTS:
+        raise ConfigError(f"--layout: expected one of {', '.join(LAYOUTS)}, found {layout}")
+    if format_ == "parquet" and out is None:
+        raise ConfigError("--format parquet needs a file: --out predictions.parquet")
     if server is None:
         require("tensorflow", "noisy-gru predict without --server")
         published_model(root, config.model_name, version)
@@ -134,10 +144,14 @@ def predict_files(
             raise UserError(f"{pattern}: matches no file")
         paths += [Path(path) for path in found]
     predictions = predict_data(config, paths, root=root, version=version, server=server)
-    with _opened(out) as stream:
-        write = _writer(format_, stream)
-        for answer in predictions:
-            write(answer)
+    if format_ == "parquet" and out is not None:
+        write_parquet(predictions.to_arrow(layout), out)
+    else:
+        answers = predictions.answers if layout == "short" else plain_rows(predictions.to_arrow(layout))
+        with _opened(out) as stream:
+            write = _writer(format_, stream)
+            for answer in answers:
+                write(answer)
     return _report_unused(predictions)
 
 
@@ -189,9 +203,12 @@ def _predict_here(root: Path, data: Any, config: PipelineConfig, version: int | 
     with _loaded(root, config.model_name, version) as model:
         for start in range(0, len(request.ids), BATCH):
             outputs = model.run("serving_default", {"examples": request.examples[start : start + BATCH]})
-            parts.append(Part(request.ids[start : start + BATCH], outputs))
+            parts.append(Part(request.ids[start : start + BATCH], outputs, int(model.directory.name)))
     unused = request.report.quarantined + request.report.dropped
-    return Predictions(config.task, parts, unusable=request.unusable, unused=unused)
+    places = {name: place for place, name in enumerate(request.ids)}
+    return Predictions(
+        config.task, parts, unusable=request.unusable, unused=unused, origins=request.origins, places=places
+    )
 
 
 def _loaded(root: Path, model_name: str, version: int | None) -> SessionProcess:

@@ -20,6 +20,7 @@ from noisy_gru.data.reading.reader import Reader
 from noisy_gru.data.reading.tables import Source
 from noisy_gru.data.report.ingestion_report import IngestionReport
 from noisy_gru.data.report.quarantine import Quarantine
+from noisy_gru.data.requests.origins import Origins, origins_of
 from noisy_gru.data.sequences.chunks import pack, unpack
 from noisy_gru.data.sequences.encoding import Encoder
 from noisy_gru.data.sequences.future_steps import append_future
@@ -43,13 +44,15 @@ NO_FUTURE = "future_missing"
 class PredictionInput:
     """Ids and serialized tf.Examples of the sequences to predict, in the order of the files.
 
-    ``unusable`` are the rejected rows, with reason, file and row; ``report`` counts them.
+    ``unusable`` are the rejected rows, with reason, file and row; ``report`` counts them. ``origins`` are the entities
+    and the times to predict; None without any sequence.
     """
 
     ids: list[str]
     examples: list[bytes]
     report: IngestionReport
     unusable: list[dict[str, Any]]
+    origins: Origins | None = None
 
 
 def read_for_prediction(paths: Sequence[Path], dataset: DatasetConfig) -> PredictionInput:
@@ -77,7 +80,8 @@ def read_sources(sources: Sequence[Source], dataset: DatasetConfig) -> Predictio
     sequences = sequences.take(input_order(sequences, sources))
     encode = Encoder(sequences, dataset, prediction=True)
     examples = [encode(place) for place in range(len(sequences))]
-    return PredictionInput(sequences.ids, examples, quarantine.report, quarantine.lines)
+    origins = origins_of(sequences, dataset)
+    return PredictionInput(sequences.ids, examples, quarantine.report, quarantine.lines, origins)
 
 
 def read_rows(sources: Sequence[Source], dataset: DatasetConfig, quarantine: Quarantine) -> Rows | None:

@@ -24,7 +24,15 @@ def predict(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Output file. Default: standard output.", show_default=False)] = None,
     format_: Annotated[
-        str | None, typer.Option("--format", help="csv or jsonl. Default: by the suffix of --out, else csv.")
+        str | None, typer.Option("--format", help="csv, jsonl or parquet. Default: by the suffix of --out, else csv.")
+    ] = None,
+    layout: Annotated[
+        Literal["short", "wide", "long"] | None,
+        typer.Option(
+            help="short: sequence_id and the predictions. wide: also the entity, the time of each target and the "
+            "model's version. long: the same with a row for each prediction. Default: wide for parquet, else short.",
+            show_default=False,
+        ),
     ] = None,
     server: Annotated[
         str | None,
@@ -109,6 +117,7 @@ def predict(
             version=version,
             out=out,
             format_=format_,
+            layout=layout,
             server=chosen,
         )
     if unused:

@@ -10,69 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, TaskConfig
+from noisy_gru.data.requests.origins import Origins
+from noisy_gru.schema.config import TaskConfig
 from noisy_gru.schema.errors import ModelError
 from noisy_gru.serving.client.errors import Refused
+from noisy_gru.serving.client.prediction_columns import SEQUENCE_ID, Part, columns_of
+from noisy_gru.serving.client.prediction_tables import Layout, prediction_table
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Answer = dict[str, Any]
-SEQUENCE_ID = "sequence_id"
-_CLASSES = ("probabilities", "class_id", "label_bytes", "labels_bytes")
-
-
-def columns_of(outputs: Mapping[str, np.ndarray], count: int, task: TaskConfig) -> dict[str, np.ndarray]:
-    """Name the outputs of ``count`` sequences as columns, each [count].
-
-    Classification: the label, and `probability_<class>` for each class. Regression: the label. Forecasting:
-    `<target>@<horizon>`.
-
-    Raises:
-        ModelError: the outputs are not those of a model for this task.
-    """
-    wanted = _CLASSES if isinstance(task, ClassificationConfig) else ("predictions",)
-    missing = [name for name in wanted if name not in outputs]
-    if missing:
-        had = ", ".join(sorted(outputs)) or "nothing"
-        raise ModelError(
-            f"the model returned {had}; expected {', '.join(wanted)} ({task.kind}). Is it a model of this "
-            "configuration?"
-        )
-    wrong = [f"{len(outputs[name])} of {name}" for name in wanted if len(outputs[name]) != count]
-    if wrong:
-        raise ModelError(f"the model returned {', '.join(wrong)} for {count} sequences")
-    if isinstance(task, ClassificationConfig):
-        probabilities = outputs["probabilities"]
-        if count and (probabilities.ndim != 2 or outputs["labels_bytes"].shape != probabilities.shape):
-            raise ModelError(
-                f"the model returned probabilities of the shape {list(probabilities.shape)} and labels_bytes of "
-                f"{list(outputs['labels_bytes'].shape)}; expected [{count}, classes] of both"
-            )
-        names = _texts("labels_bytes", outputs["labels_bytes"][0]) if count else []
-        labels = np.array(_texts("label_bytes", outputs["label_bytes"]), object)
-        return {task.label: labels, **{f"probability_{name}": probabilities[:, at] for at, name in enumerate(names)}}
-    values = outputs["predictions"]
-    shape = (len(task.horizons), len(task.targets)) if isinstance(task, ForecastingConfig) else (1,)
-    if values.shape[1:] != shape:
-        raise ModelError(
-            f"the model returned predictions of the shape {list(values.shape)}; expected {[count, *shape]} "
-            f"({task.kind}). Is it a model of this configuration?"
-        )
-    if isinstance(task, ForecastingConfig):
-        return {
-            f"{target}@{horizon}": values[:, row, column]
-            for row, horizon in enumerate(task.horizons)
-            for column, target in enumerate(task.targets)
-        }
-    return {task.label: values[:, 0]}
-
-
-def _texts(name: str, values: np.ndarray) -> list[str]:
-    try:
-        return [value.decode() for value in values.tolist()]
-    except (AttributeError, UnicodeDecodeError) as error:
-        raise ModelError(f"the model's output {name} is not text in UTF-8: {error}") from error
 
 
 def answers_of(ids: Sequence[str], outputs: Mapping[str, np.ndarray], task: TaskConfig) -> list[Answer]:
@@ -95,15 +43,6 @@ def _plain(column: np.ndarray) -> list[Any]:
 
 
 @dataclass(frozen=True)
-class Part:
-    """The outputs of some sequences, and the version that computed them (None if unknown)."""
-
-    ids: Sequence[str]
-    outputs: dict[str, np.ndarray]
-    version: int | None = None
-
-
-@dataclass(frozen=True)
 class Predictions:
     """A model's predictions.
 
@@ -113,6 +52,8 @@ class Predictions:
         refused: sequences that the server refused (with ``on_error="collect"``).
         unusable: rows that belong to no sequence, with `reason`, `problem`, `file` and `row`.
         unused: number of unused rows, by reason.
+        origins: entities and targets' times of ``places``; None of ready-made tf.Examples.
+        places: index of each sequence id in ``origins``.
     """
 
     task: TaskConfig
@@ -120,6 +61,8 @@ class Predictions:
     refused: list[Refused] = field(default_factory=list)
     unusable: list[dict[str, Any]] = field(default_factory=list)
     unused: Counter[str] = field(default_factory=Counter)
+    origins: Origins | None = None
+    places: Mapping[str, int] = field(default_factory=dict)
 
     @cached_property
     def ids(self) -> list[str]:
@@ -162,6 +105,10 @@ class Predictions:
                 pd.DataFrame({SEQUENCE_ID: list(part.ids), **columns_of(part.outputs, len(part.ids), self.task)})
             )
         return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame({SEQUENCE_ID: []}, dtype=object)
+
+    def to_arrow(self, layout: Layout = "wide") -> Any:
+        """Return a pyarrow Table, with entities, times and the model's version; see ``prediction_table``."""
+        return prediction_table(self.parts, self.task, layout, origins=self.origins, places=self.places)
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -32,7 +32,7 @@ from noisy_gru.serving.client.errors import (
     Unavailable,
     refused_sequences,
 )
-from noisy_gru.serving.client.predictions import Part
+from noisy_gru.serving.client.prediction_columns import Part
 from noisy_gru.serving.client.status_mapping import names_signature
 
 Send = Callable[[Call], Awaitable[Reply]]

@@ -53,7 +53,13 @@ class RequestPlan:
             return Predictions(task, [part for _, part in found], sorted(refused, key=lambda each: each.place))
         report = self.request.report
         return Predictions(
-            task, [part for _, part in found], refused, self.request.unusable, report.quarantined + report.dropped
+            task,
+            [part for _, part in found],
+            refused,
+            self.request.unusable,
+            report.quarantined + report.dropped,
+            self.request.origins,
+            {name: place for place, name in enumerate(self.request.ids)},
         )
 
 

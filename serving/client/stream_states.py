@@ -15,7 +15,8 @@ from noisy_gru.data.requests.stream_steps import StreamSteps, Time, read_stream_
 from noisy_gru.schema.errors import DataError
 from noisy_gru.serving.client.calls import MetadataCall, ModelChoice, ModelMetadata, PredictCall
 from noisy_gru.serving.client.errors import NotFound, ServingError
-from noisy_gru.serving.client.predictions import Part, Predictions
+from noisy_gru.serving.client.prediction_columns import Part
+from noisy_gru.serving.client.predictions import Predictions
 from noisy_gru.serving.client.request_flow import BatchResult, Send, predict_batch, send
 from noisy_gru.serving.client.requests import batches, sources_of
 

@@ -66,6 +66,13 @@ def test_the_frequency_says_when_the_horizons_are(ingest, table, configured, gap
         found = lists(request.examples[0])
         assert {key: found[key] for key in found if key != "x"} == {key: content[key] for key in content if key != "x"}
         assert len(found["x"]) == 3
+        assert request.origins is not None
+        assert request.origins.entities == [entity]
+        assert request.origins.target_times is not None
+        ahead = pd.DatetimeIndex(request.origins.target_times[0].astype("datetime64[ns]"))
+        assert [str(each) for each in ahead] == [
+            str(pd.Timestamp(last).tz_localize(None) + pd.Timedelta(hours=hours)) for hours in (1, 2)
+        ]
         assert request.report.rows_kept == len(past)
         assert request.report.unbalanced == 0
     # 22:00 to 02:00 in Berlin is Friday to Saturday, the 3rd of October.
@@ -105,6 +112,9 @@ def test_irregular_events_come_with_the_times_to_predict(ingest, table, configur
     found = read_for_prediction([table(HEAD + rows(every[:3]) + future)], dataset)
     assert found.ids == ["a@2026-10-02T21:50:00Z"]
     assert lists(found.examples[0]) == expected["a@2026-10-02T21:50:00Z"]
+    assert found.origins is not None
+    assert found.origins.target_times is not None
+    assert found.origins.target_times.astype("datetime64[ns]").tolist() == [every[3:].as_unit("ns").asi8.tolist()]
     assert expected["a@2026-10-02T21:50:00Z"]["day_of_week"] == [b"5", b"5", b"5", b"6", b"1"]
 
     without = read_for_prediction([table(HEAD + rows(every[:3]))], dataset)

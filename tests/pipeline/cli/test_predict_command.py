@@ -83,6 +83,36 @@ def test_a_server_gives_the_same_lines(served, config, rows, tmp_path, form):
 
 
 @pytest.mark.slow
+def test_layouts_and_parquet(served, config, rows, tmp_path):
+    """The same numbers in every format and layout; the version is that of the model, over gRPC, too."""
+    done = {}
+    for name, options in {
+        "here": ("--root", served.root),
+        "grpc": ("--server", served.grpc, "--root", tmp_path),
+    }.items():
+        for suffix, layout in (("csv", "long"), ("jsonl", "wide"), ("parquet", None), ("pq", "long")):
+            out = tmp_path / f"{name}_{layout}.{suffix}"
+            given = predict(config, rows, "--out", out, *(("--layout", layout) if layout else ()), *options)
+            assert given.exit_code == EXIT_UNUSED_INPUT, given.output
+            done[name, suffix] = out
+    for suffix in ("csv", "jsonl"):
+        assert done["here", suffix].read_text() == done["grpc", suffix].read_text()
+    wide = pd.read_parquet(done["here", "parquet"])
+    assert list(wide)[:3] == ["sequence_id", "entity", "way"]
+    assert (wide["model_version"] == 4).all()
+    assert wide["entity"].tolist() == wide["sequence_id"].tolist() == [f"s{place}" for place in range(20)]
+    classes = [name for name in wide if name.startswith("probability_")]
+    lines = [json.loads(line) for line in done["here", "jsonl"].read_text().splitlines()]
+    for line, (_, row) in zip(lines, wide.iterrows(), strict=True):
+        assert {name: np.float32(line[name]) for name in classes} == {name: row[name] for name in classes}
+    long = pd.read_parquet(done["grpc", "pq"])
+    assert len(long) == len(pd.read_csv(done["here", "csv"])) == 20 * len(classes)
+    assert long["probability"].tolist() == wide[classes].to_numpy().reshape(-1).tolist()
+    chosen = long[long["predicted"]]
+    assert chosen["class"].tolist() == wide["way"].tolist()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "told"),
     [
@@ -112,6 +142,9 @@ def test_refused_sequences_are_told(config, rows):
 @pytest.mark.parametrize(
     ("options", "told"),
     [
+        (("--format", "parquet"), "--format parquet needs a file: --out predictions.parquet"),
+        (("--format", "xlsx"), "--format: expected one of csv, jsonl, parquet, found xlsx"),
+        (("--layout", "tall"), "tall"),
         (("--label", "stable"), "--label: only with --server HOST:PORT"),
         (("--tls-ca", "ca.pem", "--header", "a=b"), "--tls, --header: only with --server"),
         (("--server", "nowhere"), "expected a server as HOST:PORT"),

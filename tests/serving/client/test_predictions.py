@@ -8,9 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from noisy_gru.data.requests.origins import Origins
 from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, RegressionConfig
-from noisy_gru.schema.errors import ModelError
-from noisy_gru.serving.client.predictions import Part, Predictions, answers_of, columns_of
+from noisy_gru.schema.errors import ConfigError, ModelError
+from noisy_gru.serving.client.prediction_columns import Part, columns_of
+from noisy_gru.serving.client.prediction_tables import plain_rows
+from noisy_gru.serving.client.predictions import Predictions, answers_of
 
 CLASSES = ClassificationConfig(kind="classification", label="way")
 NUMBER = RegressionConfig(kind="regression", label="price")
@@ -127,3 +130,111 @@ def test_no_predictions():
     predictions = Predictions(NUMBER, [])
     assert (len(predictions), predictions.answers, predictions.versions) == (0, [], [])
     assert list(predictions.to_pandas().columns) == ["sequence_id"]
+
+
+NANOSECONDS = 3600 * 10**9
+
+
+def forecasts(**changes: Any) -> Predictions:
+    """Three windows in two parts of versions 4 and 5; horizons 1 and 6, an hour each."""
+    values = np.arange(12, dtype=np.float32).reshape(3, 2, 2)
+    parts = [Part(["b@1", "a@2"], {"predictions": values[:2]}, 4), Part(["c@3"], {"predictions": values[2:]}, None)]
+    last = np.array([[1], [2], [3]], np.int64) * NANOSECONDS
+    times = last + np.array([1, 6]) * NANOSECONDS
+    given = {"origins": Origins(["b", "a", "c"], times, "timestamp"), "places": {"b@1": 0, "a@2": 1, "c@3": 2}}
+    return Predictions(AHEAD, parts, **(given | changes))
+
+
+def test_a_wide_table_says_what_a_forecast_is_of():
+    table = forecasts().to_arrow()
+    names = ["sequence_id", "entity", "temp@1", "wind@1", "temp@6", "wind@6", "time@1", "time@6", "model_version"]
+    assert table.column_names == names
+    rows = table.to_pylist()
+    assert rows[1] == {
+        "sequence_id": "a@2",
+        "entity": "a",
+        "temp@1": 4,
+        "wind@1": 5,
+        "temp@6": 6,
+        "wind@6": 7,
+        "time@1": pd.Timestamp(3 * NANOSECONDS, tz="UTC"),
+        "time@6": pd.Timestamp(8 * NANOSECONDS, tz="UTC"),
+        "model_version": 4,
+    }
+    assert (rows[2]["entity"], rows[2]["time@6"], rows[2]["model_version"]) == (
+        "c",
+        pd.Timestamp(9 * NANOSECONDS, tz="UTC"),
+        None,
+    )
+    assert [str(table.schema.field(name).type) for name in ("temp@1", "time@1", "model_version")] == [
+        "float",
+        "timestamp[ns, tz=UTC]",
+        "int64",
+    ]
+
+
+def test_a_long_table_is_the_wide_one_melted():
+    table, wide = forecasts().to_arrow("long").to_pandas(), forecasts().to_arrow().to_pandas()
+    assert list(table) == ["sequence_id", "entity", "horizon", "time", "target", "prediction", "model_version"]
+    assert len(table) == 3 * 2 * 2
+    melted = {(row["sequence_id"], key): value for row in wide.to_dict("records") for key, value in row.items()}
+    for _, row in table.iterrows():
+        assert melted[row["sequence_id"], f"{row['target']}@{row['horizon']}"] == row["prediction"]
+        assert melted[row["sequence_id"], f"time@{row['horizon']}"] == row["time"]
+        assert row["entity"] == row["sequence_id"][0]
+    assert table["prediction"].tolist() == list(range(12))
+
+
+def test_what_is_not_known_is_null():
+    table = forecasts(origins=None, places={}).to_arrow("long")
+    assert table["entity"].null_count == table["time"].null_count == 12
+    irregular = forecasts(origins=Origins(["b", "a", "c"], None, "integer")).to_arrow()
+    assert irregular["time@1"].null_count == 3
+    assert irregular["entity"].to_pylist() == ["b", "a", "c"]
+    numbers = forecasts(origins=Origins(["b", "a", "c"], np.array([[1.5, 2], [3, 4], [5, 6]]), "float")).to_arrow(
+        "long"
+    )
+    assert numbers["time"].to_pylist() == [1.5, 1.5, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6]
+
+
+def test_tables_of_classes_and_amounts():
+    parts = [Part(["s", "t"], class_outputs("a", "b"), 1), Part(["u"], class_outputs("c", rows=1), 2)]
+    found = Predictions(CLASSES, parts)
+    assert found.to_arrow("short").to_pylist()[0] == {
+        "sequence_id": "s",
+        "way": "a",
+        "probability_a": 0.875,
+        "probability_b": 0.125,
+        "probability_c": None,
+    }
+    assert found.to_arrow("long").to_pylist()[1] == {
+        "sequence_id": "s",
+        "entity": None,
+        "class": "b",
+        "probability": 0.125,
+        "predicted": False,
+        "model_version": 1,
+    }
+    amounts = Predictions(NUMBER, [Part(["s"], {"predictions": np.ones((1, 1), np.float32)}, 3)])
+    assert amounts.to_arrow("long").to_pylist() == [
+        {"sequence_id": "s", "entity": None, "target": "price", "prediction": 1.0, "model_version": 3}
+    ]
+    assert amounts.to_arrow("wide").column_names == ["sequence_id", "entity", "price", "model_version"]
+
+
+def test_names_that_are_taken_and_layouts_that_are_none():
+    task = RegressionConfig(kind="regression", label="entity")
+    given = Predictions(task, [Part(["s"], {"predictions": np.ones((1, 1), np.float32)})])
+    with pytest.raises(ConfigError, match="columns of the names entity already"):
+        given.to_arrow("wide")
+    with pytest.raises(ConfigError, match="expected one of short, wide, long, received 'tall'"):
+        given.to_arrow("tall")  # type: ignore[arg-type]
+    assert given.to_arrow("short").column_names == ["sequence_id", "entity"]
+    assert Predictions(AHEAD, []).to_arrow("long").num_rows == 0
+
+
+def test_rows_of_text_have_times_of_iso_8601_and_numbers_of_nine_digits():
+    rows = list(plain_rows(forecasts().to_arrow("wide")))
+    assert (rows[0]["time@1"], rows[0]["temp@6"]) == ("1970-01-01T02:00:00Z", 2.0)
+    unknown = list(plain_rows(forecasts(origins=None, places={}).to_arrow("wide")))
+    assert unknown[0]["time@1"] is None

@@ -1,0 +1,45 @@
+"""Where predictions belong: the entity of each sequence, and the times of its targets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from noisy_gru.data.columns import Columns
+from noisy_gru.data.sequences.gaps import parse_frequency
+from noisy_gru.data.sequences.sequences import Sequences
+from noisy_gru.schema.config import DatasetConfig, ForecastingConfig
+
+
+@dataclass(frozen=True)
+class Origins:
+    """The origin of M sequences.
+
+    Attributes:
+        entities: text of each, [M].
+        target_times: of forecasts: time of each horizon's target, [M, H], ns since 1970 (int64) for timestamps, else
+            numbers; None where the time is irregular and no row says when the next events are, or without forecasting.
+        time_kind: `data.time.kind`.
+    """
+
+    entities: list[str]
+    target_times: np.ndarray | None
+    time_kind: str
+
+
+def origins_of(sequences: Sequences, dataset: DatasetConfig) -> Origins:
+    """Return the entities of sequences to predict, and the times that they predict."""
+    rows, task = sequences.rows, dataset.task
+    entities = [rows.entities[code] for code in rows.entity[sequences.start].tolist()]
+    columns = Columns.of(dataset, prediction=True)
+    times: Any = None
+    if isinstance(task, ForecastingConfig) and dataset.data.time is not None:
+        last, ahead = sequences.stop - 1, np.array(task.horizons)
+        frequency = parse_frequency(dataset.data.time)
+        if dataset.data.time.gaps != "ignore" and frequency is not None:
+            times = rows.time[last][:, np.newaxis] + (ahead * frequency).astype(rows.time.dtype)
+        elif columns.future == "rows":
+            times = rows.time[last[:, np.newaxis] + ahead]
+    return Origins(entities, times, columns.time_kind)

@@ -1,0 +1,200 @@
+"""Predictions as Arrow tables, with what they belong to: entity, the targets' times, the model's version.
+
+table = prediction_table(predictions, "long")  # one row for each sequence, horizon and target
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from noisy_gru.data.arrow import pa, pa_parquet
+from noisy_gru.data.requests.origins import Origins
+from noisy_gru.data.values.parsing import format_times
+from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, TaskConfig
+from noisy_gru.schema.errors import ConfigError, UserError
+from noisy_gru.serving.client.prediction_columns import PROBABILITY, SEQUENCE_ID, Part, columns_of
+
+Layout = Literal["short", "wide", "long"]
+LAYOUTS: tuple[Layout, ...] = get_args(Layout)
+ENTITY, VERSION = "entity", "model_version"
+
+
+@dataclass(frozen=True)
+class _Context:
+    task: TaskConfig
+    origins: Origins | None
+    places: Mapping[str, int]
+
+
+def prediction_table(
+    parts: Sequence[Part],
+    task: TaskConfig,
+    layout: Layout,
+    *,
+    origins: Origins | None = None,
+    places: Mapping[str, int] | None = None,
+) -> Any:
+    """Return predictions as a pyarrow Table.
+
+    Args:
+        parts: outputs of sequences.
+        task: of the configuration.
+        layout: `short`: a row for each sequence, with its id and the columns of `Predictions.answers`. `wide`: also
+            `entity`, for a forecast `time@<horizon>`, and `model_version`. `long`: a row for each sequence, horizon
+            and target (`sequence_id`, `entity`, `horizon`, `time`, `target`, `prediction`, `model_version`); of a
+            classification for each class (`class`, `probability`); of a regression one (`target`, `prediction`).
+        origins: entities and targets' times of sequences; None: unknown.
+        places: index of each sequence id in ``origins``.
+
+    Returns:
+        Numbers are float32, horizons and versions int64, times timestamps in UTC (or numbers, as `data.time.kind`).
+        Null is what isn't known: the entity of ready-made tf.Examples; a time where events are irregular; the version
+        over REST.
+
+    Raises:
+        ConfigError: a column of the answers has the name of one of these.
+        ModelError: the outputs are not those of the task.
+    """
+    if layout not in LAYOUTS:
+        raise ConfigError(f"layout: expected one of {', '.join(LAYOUTS)}, received {layout!r}")
+    context = _Context(task, origins, places or {})
+    if layout == "long":
+        tables = [_long(context, part) for part in parts]
+    else:
+        tables = [_wide(context, part, short=layout == "short") for part in parts]
+    if not tables:
+        return pa.table({SEQUENCE_ID: pa.array([], pa.string())})
+    # Versions may differ in their classes.
+    return pa.concat_tables(tables, promote_options="default")
+
+
+def _wide(context: _Context, part: Part, *, short: bool) -> Any:
+    count, task = len(part.ids), context.task
+    answers = {name: _typed(values) for name, values in columns_of(part.outputs, count, task).items()}
+    if short:
+        return pa.table({SEQUENCE_ID: pa.array(part.ids, pa.string()), **answers})
+    before, version = _belongs(context, part)
+    times = {}
+    if isinstance(task, ForecastingConfig):
+        found = _times(context, part)
+        times = {f"time@{horizon}": found.slice(place * count, count) for place, horizon in enumerate(task.horizons)}
+    taken = sorted({*before, *times, *version} & answers.keys())
+    if taken:
+        raise ConfigError(
+            f"the predictions have columns of the names {', '.join(taken)} already; rename them in the data, or choose "
+            "the layout short"
+        )
+    return pa.table({**before, **answers, **times, **version})
+
+
+def _long(context: _Context, part: Part) -> Any:
+    count, task = len(part.ids), context.task
+    columns = columns_of(part.outputs, count, task)
+    before, version = _belongs(context, part)
+    if isinstance(task, ClassificationConfig):
+        label, *probabilities = columns.items()
+        classes = [name.removeprefix(PROBABILITY) for name, _ in probabilities]
+        values = _stacked([each for _, each in probabilities])
+        own = {"class": pa.array(np.tile(np.array(classes, object), count), pa.string()), "probability": values}
+        own["predicted"] = pa.array([name == chosen for chosen in label[1].tolist() for name in classes], pa.bool_())
+        return _repeated(before, len(classes), own, version)
+    if not isinstance(task, ForecastingConfig):
+        own = {"target": pa.array([task.label] * count, pa.string()), "prediction": _stacked([*columns.values()])}
+        return _repeated(before, 1, own, version)
+    horizons, targets = task.horizons, task.targets
+    each = len(horizons) * len(targets)
+    # Times are by horizon, then sequence; rows by sequence, then horizon, then target.
+    places = (
+        np.arange(count)[:, None, None] + count * np.arange(len(horizons))[None, :, None] + np.zeros(len(targets), int)
+    )
+    own = {
+        "horizon": pa.array(np.tile(np.repeat(np.array(horizons, np.int64), len(targets)), count)),
+        "time": _times(context, part).take(pa.array(places.reshape(-1), pa.int64())),
+        "target": pa.array(np.tile(np.array(targets, object), count * len(horizons)), pa.string()),
+        "prediction": _stacked([*columns.values()]),
+    }
+    return _repeated(before, each, own, version)
+
+
+def _repeated(before: Mapping[str, Any], times: int, own: Mapping[str, Any], after: Mapping[str, Any]) -> Any:
+    count = len(before[SEQUENCE_ID])
+    index = pa.array(np.repeat(np.arange(count), times), pa.int64())
+    return pa.table(
+        {
+            **{name: column.take(index) for name, column in before.items()},
+            **own,
+            **{name: column.take(index) for name, column in after.items()},
+        }
+    )
+
+
+def _belongs(context: _Context, part: Part) -> tuple[dict[str, Any], dict[str, Any]]:
+    places = _places(context, part)
+    origins = context.origins
+    entities = [None] * len(part.ids) if origins is None else [origins.entities[place] for place in places]
+    before = {SEQUENCE_ID: pa.array(part.ids, pa.string()), ENTITY: pa.array(entities, pa.string())}
+    return before, {VERSION: pa.array([part.version] * len(part.ids), pa.int64())}
+
+
+def _times(context: _Context, part: Part) -> Any:
+    """Return the times of a part's targets, all sequences of the first horizon first."""
+    origins, horizons = context.origins, len(context.task.horizons)  # type: ignore[union-attr]
+    kind = {"timestamp": pa.timestamp("ns", "UTC"), "float": pa.float64()}.get(
+        origins.time_kind if origins is not None else "timestamp", pa.int64()
+    )
+    if origins is None or origins.target_times is None:
+        return pa.nulls(len(part.ids) * horizons, kind)
+    chosen = origins.target_times[_places(context, part)].T.reshape(-1)
+    return (
+        pa.array(chosen).cast(kind)
+        if origins.time_kind != "timestamp"
+        else pa.array(chosen).cast(pa.timestamp("ns")).cast(kind)
+    )
+
+
+def _places(context: _Context, part: Part) -> list[int]:
+    return [context.places[name] for name in part.ids] if context.origins is not None else []
+
+
+def _typed(values: np.ndarray) -> Any:
+    return pa.array(values.tolist(), pa.string()) if values.dtype == object else pa.array(values.astype(np.float32))
+
+
+def _stacked(columns: list[np.ndarray]) -> Any:
+    """Return the numbers of columns, all of the first sequence first."""
+    return pa.array(np.stack(columns, axis=1).astype(np.float32).reshape(-1))
+
+
+def plain_rows(table: Any) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a prediction's table as text formats have them: numbers of nine digits, times as ISO 8601."""
+    columns = [_plain(column) for column in table.columns]
+    for row in zip(*columns, strict=True):
+        yield dict(zip(table.column_names, row, strict=True))
+
+
+def _plain(column: Any) -> list[Any]:
+    if pa.types.is_timestamp(column.type):
+        numbers = column.cast(pa.int64()).to_pylist()
+        texts = iter(format_times(np.array([each for each in numbers if each is not None], np.int64), "timestamp"))
+        return [None if each is None else next(texts) for each in numbers]
+    if pa.types.is_float32(column.type):
+        # Nine digits distinguish any two float32.
+        return [None if each is None else float(f"{each:.9g}") for each in column.to_pylist()]
+    return column.to_pylist()
+
+
+def write_parquet(table: Any, out: Path) -> None:
+    """Write a table as Parquet.
+
+    Raises:
+        UserError: the file can't be written.
+    """
+    try:
+        pa_parquet.write_table(table, out)
+    except OSError as error:
+        raise UserError(f"--out {out}: can't be written: {error.strerror or error}") from error
