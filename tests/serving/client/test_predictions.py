@@ -177,8 +177,10 @@ def test_a_long_table_is_the_wide_one_melted():
     table, wide = forecasts().to_arrow("long").to_pandas(), forecasts().to_arrow().to_pandas()
     assert list(table) == ["sequence_id", "entity", "horizon", "time", "target", "prediction", "model_version"]
     assert len(table) == 3 * 2 * 2
-    melted = {(row["sequence_id"], key): value for row in wide.to_dict("records") for key, value in row.items()}
-    for _, row in table.iterrows():
+    melted: dict[Any, Any] = {
+        (row["sequence_id"], key): value for row in wide.to_dict("records") for key, value in row.items()
+    }
+    for row in table.to_dict("records"):
         assert melted[row["sequence_id"], f"{row['target']}@{row['horizon']}"] == row["prediction"]
         assert melted[row["sequence_id"], f"time@{row['horizon']}"] == row["time"]
         assert row["entity"] == row["sequence_id"][0]
