@@ -103,7 +103,7 @@ def test_layouts_and_parquet(served, config, rows, tmp_path):
     assert wide["entity"].tolist() == wide["sequence_id"].tolist() == [f"s{place}" for place in range(20)]
     classes = [name for name in wide if name.startswith("probability_")]
     lines = [json.loads(line) for line in done["here", "jsonl"].read_text().splitlines()]
-    for line, (_, row) in zip(lines, wide.iterrows(), strict=True):
+    for line, row in zip(lines, wide.to_dict("records"), strict=True):
         assert {name: np.float32(line[name]) for name in classes} == {name: row[name] for name in classes}
     long = pd.read_parquet(done["grpc", "pq"])
     assert len(long) == len(pd.read_csv(done["here", "csv"])) == 20 * len(classes)
