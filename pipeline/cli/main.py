@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import signal
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -138,27 +139,42 @@ def init(
     task: Annotated[
         str | None, typer.Option(help="classification, regression or forecasting. Default: inferred.")
     ] = None,
-    entity: Annotated[str | None, typer.Option(help="Column that names the sequence. Default: inferred.")] = None,
+    entity: Annotated[
+        str | None,
+        typer.Option(help="Column that names the sequence; `none`: all rows are one series. Default: inferred."),
+    ] = None,
     time: Annotated[str | None, typer.Option(help="Column that orders the steps. Default: inferred.")] = None,
     target: Annotated[
         list[str] | None, typer.Option(help="Label, or column to forecast (repeatable). Default: inferred.")
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the pipeline. Default: name of the folder.")] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Take the likeliest reading where one is NOT SURE; ask nothing.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
     debug: DebugOption = False,
 ) -> None:
     """Infer a commented configuration and schema from data files.
 
-    Prints each inferred setting, the reason, and whether it is uncertain; an option overrides it.
+    Prints a preview of the data, and each inferred setting with the reason. Where two readings are near each other it
+    says NOT SURE, and asks if it runs in a terminal; an option decides beforehand.
     """
     with exit_on_error(debug):
+        from noisy_gru.pipeline.cli.questions import ask_user
         from noisy_gru.pipeline.init.proposal import propose
 
         proposal = propose(
-            [*data, *(more or [])], out=out, task=task, entity=entity, time=time, targets=target or [], name=name
+            [*data, *(more or [])],
+            out=out,
+            task=task,
+            entity=entity,
+            time=time,
+            targets=target or [],
+            name=name,
+            ask=ask_user if not yes and sys.stdin.isatty() and sys.stdout.isatty() else None,
         )
         proposal.write(out, force=force)
-        for line in proposal.guesses:
+        for line in [*proposal.preview, "", *proposal.guesses]:
             typer.echo(line)
         typer.echo(f"\nWrote {out / 'config.yaml'} and {out / 'schema.pbtxt'}. Review both, then run:")
         typer.echo(f"  noisy-gru validate {out / 'config.yaml'}\n  noisy-gru run {out / 'config.yaml'}")

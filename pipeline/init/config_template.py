@@ -9,10 +9,13 @@ from typing import Any
 import yaml
 
 from noisy_gru.pipeline.init.inference import Guess
+from noisy_gru.pipeline.init.sizing import Training
 from noisy_gru.schema.config import DatasetConfig, FeatureConfig, ForecastingConfig, SpansConfig
 
 
-def config_text(name: str, dataset: DatasetConfig, guesses: Sequence[Guess], left_out: dict[str, str]) -> str:
+def config_text(
+    name: str, dataset: DatasetConfig, guesses: Sequence[Guess], left_out: dict[str, str], training: Training
+) -> str:
     """Return the YAML of a configuration, with defaults for all that doesn't concern the data."""
     lines = ["# Proposed by `noisy-gru init`. Inferred settings, with the reasons:"]
     lines += [f"#   {_comment(str(each))}" for each in guesses]
@@ -25,7 +28,7 @@ def config_text(name: str, dataset: DatasetConfig, guesses: Sequence[Guess], lef
         "",
         "data:",
         *_files(dataset),
-        "  # Column that names a sequence, and column that orders its steps.",
+        "  # Column that names a sequence (null: all rows are one series), and column that orders its steps.",
         f"  entity: {_scalar(dataset.data.entity)}",
     ]
     time = dataset.data.time
@@ -48,14 +51,17 @@ def config_text(name: str, dataset: DatasetConfig, guesses: Sequence[Guess], lef
             f"  input_length: {task.input_length}",
             f"  horizons: {_flow(task.horizons)}",
         ]
+        if task.stride > 1:
+            lines += ["  # Steps between two windows: with 1 an epoch would read many times as much.", ""]
+            lines[-1] = f"  stride: {task.stride}"
         if task.season_length is not None:
             lines += ["  # Steps of a season: a model has to beat the value one season before.", ""]
             lines[-1] = f"  season_length: {task.season_length}"
     else:
         lines.append(f"  label: {_scalar(task.label)}")
     lines += ["", *_splits(dataset)]
-    rest = _REST
-    if isinstance(task, ForecastingConfig):
+    rest = _REST.format(epochs=training.epochs, batch_size=training.batch_size, patience=training.patience)
+    if training.difference:
         rest = rest.replace("\n\ntraining:", f"\n{_DIFFERENCE}\n\ntraining:")
     return "\n".join(lines) + "\n" + rest
 
@@ -67,21 +73,21 @@ _REST = """
 model:
   # Noisy GRU layers, from the input up; stddev: of the random initial state in training.
   layers:
-    - {units: 64, stddev: 0.1}
-    - {units: 32, stddev: 0.05}
-    - {units: 16, stddev: 0.025}
+    - {{units: 64, stddev: 0.1}}
+    - {{units: 32, stddev: 0.05}}
+    - {{units: 16, stddev: 0.025}}
 
 training:
-  epochs: 50
-  batch_size: 32
+  epochs: {epochs}
+  batch_size: {batch_size}
   learning_rate: 0.001
   # Stops when the eval split has not improved for `patience` epochs, and keeps the best weights.
-  early_stopping: {monitor: val_loss, patience: 10}
+  early_stopping: {{monitor: val_loss, patience: {patience}}}
 
 evaluation:
   # A model has to beat the naive baselines. Add thresholds of metrics, for example
-  # thresholds: {accuracy: {min: 0.9}}    (or mae: {max: 2.5})
-  thresholds: {}
+  # thresholds: {{accuracy: {{min: 0.9}}}}    (or mae: {{max: 2.5}})
+  thresholds: {{}}
   baselines: require
 """
 

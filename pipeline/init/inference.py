@@ -1,7 +1,7 @@
-"""Infer the roles of a table's columns: entity, time, label or targets.
+"""Infer the roles of a table's columns: entity, time, and what is constant in an entity.
 
-    >>> guess_columns(frame)  # doctest: +SKIP
-    Columns(entity='utterance', time='step', time_kind='integer', constant=['speaker'], …)
+    >>> guess_columns(table)  # doctest: +SKIP
+    Roles(entity='utterance', time='step', time_kind='integer', constant=['speaker'], …)
 
 Names count, values count more: a time never repeats within a sequence, a label never changes.
 """
@@ -10,230 +10,280 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from noisy_gru.pipeline.init.columns import (
+    ENTITY_NAMES,
+    INDEX_NAMES,
+    TIME_NAMES,
+    is_calendar_part,
+    is_timestamp,
+    moments,
+    named,
+    time_kind,
+    words_of,
+)
 from noisy_gru.schema.errors import ConfigError
 
-_ENTITY_NAMES = r"(^|_)(id|ids|entity|series|sequence|seq_id|utterance|user|customer|device|sensor|station|origin|unit"
-_ENTITY_NAMES += r"|patient|machine|engine|vehicle|session|trial|subject|symbol|store|item|case|episode|run|name)($|_)"
-_TIME_NAMES = (
-    r"(^|_)(time|timestamp|datetime|date|step|t|frame|tick|cycle|hour|day|index|idx|seq|order|position|ts)($|_)"
-)
-_LABEL_NAMES = r"(^|_)(label|class|target|y|outcome|category|activity|speaker|diagnosis|fault|status|result)($|_)"
-_TARGET_NAMES = r"(^|_)(target|y|value|demand|sales|load|temp|temperature|price|count|level|consumption|power)($|_)"
-MOST_CANDIDATES = 40
-MOST_CLASSES = 100
-MOST_UNPARSABLE = 0.05  # the default of policies.max_quarantined_fraction
+MOST_CANDIDATES = 60
+# Two readings closer than this are told apart by the user.
+CLOSE = 0.8
+_LEAST_SCORE = 3.0
 
 
 @dataclass
 class Guess:
-    """An inferred setting, the reason, and whether it is certain."""
+    """An inferred setting, the reason, and whether it is certain; ``option`` sets another value."""
 
     what: str
     why: str
     sure: bool = True
+    option: str = ""
+    value: str = ""
+    others: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.what}: {self.why}{'' if self.sure else '  <- UNCERTAIN, please check'}"
+        if self.sure:
+            return f"{self.what}: {self.why}"
+        others = f"; or {', '.join(self.others)}" if self.others else ""
+        return f"{self.what}: {self.why}{others}  <- NOT SURE{f', {self.option} decides' if self.option else ''}"
+
+
+@dataclass
+class Table:
+    """Sampled rows. ``part`` int [N] tells apart pieces in which the same entity may begin again: splits, samples."""
+
+    frame: pd.DataFrame
+    part: np.ndarray
+
+    def series(self, entity: str | None) -> np.ndarray:
+        """Return the number of each row's series, int64 [N]: rows of one entity in one part; -1 without an entity."""
+        if entity is None:
+            return self.part.astype(np.int64)
+        codes = pd.factorize(self.frame[entity])[0].astype(np.int64)
+        return np.where(codes < 0, -1, codes * (int(self.part.max()) + 1 if len(self.part) else 1) + self.part)
 
 
 @dataclass
 class Roles:
-    """Columns by role. ``constant`` ones never change within a sequence, the likeliest label first."""
+    """Columns by role; ``entity`` None: one series. ``constant`` ones never change within a sequence.
 
-    entity: str
-    time: str | None
+    ``ids`` name rows or entities once more: they are left out, with the reason.
+    """
+
+    entity: str | None
+    time: str
     time_kind: str
     constant: list[str]
     others: list[str]
+    ids: dict[str, str] = field(default_factory=dict)
     guesses: list[Guess] = field(default_factory=list)
 
 
-def named(column: str, pattern: str) -> bool:
-    """Return whether a column's name, split into words, matches a pattern."""
-    words = re.sub(r"([a-z])([A-Z])", r"\1_\2", column).lower().replace("-", "_").replace(" ", "_")
-    return re.search(pattern, words) is not None
-
-
-def is_timestamp(column: pd.Series) -> bool:
-    """Return whether a column holds timestamps, as such or as text."""
-    if pd.api.types.is_datetime64_any_dtype(column):
-        return True
-    texts = column.dropna().head(200)
-    if not len(texts) or not all(isinstance(value, str) and re.match(r"\d{4}-\d\d-\d\d", value) for value in texts):
-        return all(hasattr(value, "isoformat") for value in texts) and len(texts) > 0
-    return bool(pd.to_datetime(texts, format="ISO8601", errors="coerce", utc=True).notna().all())
-
-
-def _time_kind(column: pd.Series) -> str | None:
-    if is_timestamp(column):
-        return "timestamp"
-    if pd.api.types.is_bool_dtype(column) or not pd.api.types.is_numeric_dtype(column):
-        return None
-    known = column.dropna()
-    if len(known) < (1 - MOST_UNPARSABLE) * len(column) or not len(known):
-        return None
-    # A run quarantines the rows of a few cells that are no times.
-    return "integer" if (known % 1 == 0).all() else "float" if len(known) == len(column) else None
-
-
-def guess_columns(frame: pd.DataFrame, *, entity: str | None = None, time: str | None = None) -> Roles:
+def guess_columns(
+    table: Table, *, entity: str | None = None, time: str | None = None, one_series: bool = False
+) -> Roles:
     """Infer the roles of a table's columns.
 
     Args:
-        frame: first rows of the files.
+        table: sampled rows of the files.
         entity: column that names the sequence, if known.
         time: column that orders the steps, if known.
+        one_series: whether all rows are known to be one series.
 
     Raises:
-        ConfigError: a given column is missing, or no two columns can be entity and time.
+        ConfigError: a given column is missing, or no column can be the time.
     """
+    frame = table.frame
+    names = [str(name) for name in frame.columns]
     for option, column in (("--entity", entity), ("--time", time)):
-        if column is not None and column not in frame:
-            raise ConfigError(
-                f"{option}: expected one of the columns {', '.join(map(str, frame.columns))}, found {column}"
-            )
-    entities = [entity] if entity else _entity_candidates(frame)
-    kinds = {name: _time_kind(frame[name]) for name in ([time] if time else map(str, frame.columns))}
+        if column is not None and column not in names:
+            raise ConfigError(f"{option}: expected one of the columns {', '.join(names)}, received {column}")
+    kinds = {name: time_kind(frame[name]) for name in ([time] if time else names)}
     if time and kinds[time] is None:
         raise ConfigError(
-            f"--time {time}: expected numbers or ISO timestamps in every row, found {frame[time].iloc[0]!r}"
+            f"--time {time}: expected numbers or ISO timestamps in every row, received {frame[time].iloc[0]!r}"
         )
-    best: tuple[float, str, str, list[str]] | None = None
-    for key in entities[:MOST_CANDIDATES]:
-        for when, kind in list(kinds.items())[:MOST_CANDIDATES]:
-            if when == key or kind is None:
-                continue
-            score, reasons = _score(frame, key, when, kind)
-            if best is None or score > best[0]:
-                best = score, key, when, reasons
-    if best is None or (best[0] < 3 and not (entity and time)):
-        raise ConfigError(
-            f"no two columns of {', '.join(map(str, frame.columns))} look like the name of a sequence and the order of "
-            "its steps. Give them with --entity and --time; if all rows are one series, add a column with its name"
-        )
-    score, key, when, reasons = best
-    guesses = [
-        Guess(f"entity {key}", "given" if entity else reasons[0], score >= 5),
-        Guess(f"time {when}", "given" if time else "; ".join(reasons[1:]) or "the best of the columns", score >= 5),
+    entities: list[str | None] = [entity] if entity else [None] if one_series else [None, *_entity_candidates(frame)]
+    readings = [
+        reading
+        for when, kind in list(kinds.items())[:MOST_CANDIDATES]
+        if kind is not None
+        for reading in _readings(table, entities[:MOST_CANDIDATES], when, kind)
     ]
-    rest = [name for name in map(str, frame.columns) if name not in (key, when)]
-    groups = frame.groupby(key, sort=False, observed=True)
-    constant = [name for name in rest if _is_constant(groups, frame, name)] if groups.ngroups < len(frame) / 1.5 else []
-    constant.sort(key=lambda name: not named(name, _LABEL_NAMES))
+    if not readings and entity and time:
+        readings = [_Reading(0.0, entity, time, str(kinds[time]), f"--entity {entity}", f"--time {time}")]
+    readings.sort(key=lambda each: -each.score)
+    if not readings or (readings[0].score < _LEAST_SCORE and not ((entity or one_series) and time)):
+        raise ConfigError(
+            f"no column of {', '.join(names)} looks like the order of steps: a time that never repeats within a "
+            "sequence. Give it with --time and the column that names a sequence with --entity, or add a column with "
+            "the time, or the number, of each step"
+        )
+    return _roles(table, readings, entity is not None or one_series, time is not None)
+
+
+@dataclass(frozen=True)
+class _Reading:
+    score: float
+    entity: str | None
+    time: str
+    kind: str
+    entity_why: str
+    time_why: str
+
+
+def _roles(table: Table, readings: list[_Reading], entity_given: bool, time_given: bool) -> Roles:
+    best = readings[0]
+    close = [each for each in readings[1:] if each.score > best.score - CLOSE]
+    other_entities = tuple(dict.fromkeys(each.entity or "none" for each in close if each.entity != best.entity))
+    other_times = tuple(dict.fromkeys(each.time for each in close if each.time != best.time))
+    frame = table.frame
+    rest = [name for name in map(str, frame.columns) if name not in (best.entity, best.time)]
+    # Another spelling of the same entities, such as a code beside a name, is no other reading.
+    twins = [name for name in other_entities if best.entity and name in rest and _is_twin(frame, name, best.entity)]
+    other_entities = tuple(name for name in other_entities if name not in twins)
+    guesses = [
+        Guess(
+            f"entity {best.entity}" if best.entity else "no entity, all rows are one series",
+            "given" if entity_given else best.entity_why,
+            entity_given or not other_entities,
+            "--entity",
+            best.entity or "none",
+            other_entities,
+        ),
+        Guess(
+            f"time {best.time}", "given" if time_given else best.time_why, time_given or not other_times, "--time",
+            best.time, other_times,
+        ),
+    ]  # fmt: skip
+    ids = _ids(frame, rest, best.entity)
+    rest = [name for name in rest if name not in ids]
+    constant: list[str] = []
+    if best.entity is not None:
+        groups = frame.groupby(table.series(best.entity), sort=False)
+        if groups.ngroups < len(frame) / 1.5:
+            constant = [name for name in rest if frame[name].notna().any() and (groups[name].nunique() <= 1).all()]
     others = [name for name in rest if name not in constant]
-    return Roles(key, when, str(kinds[when]), constant, others, guesses)
+    return Roles(best.entity, best.time, best.kind, constant, others, ids, guesses)
+
+
+def _is_twin(frame: pd.DataFrame, name: str, entity: str) -> bool:
+    pairs = frame[[name, entity]].dropna().drop_duplicates()
+    return bool(len(pairs) == pairs[name].nunique() == pairs[entity].nunique())
+
+
+def _ids(frame: pd.DataFrame, names: list[str], entity: str | None) -> dict[str, str]:
+    """Return the columns that only name rows or entities, with the reason."""
+    found = {}
+    for name in names:
+        column = frame[name].dropna()
+        if len(column) < max(3, 0.9 * len(frame)):
+            continue
+        unique = column.nunique()
+        numeric = pd.api.types.is_numeric_dtype(column)
+        whole = numeric and not pd.api.types.is_bool_dtype(column) and bool((column % 1 == 0).all())
+        if unique == len(column) and whole and bool((column.diff().iloc[1:] == 1).all()):
+            found[name] = "numbers the rows"
+        elif unique == len(column) and not numeric and not is_timestamp(column):
+            found[name] = "another value in each row: an id"
+        elif entity is not None and 1 < unique < len(column) / 1.5 and _is_twin(frame, name, entity):
+            # A number for each entity may be its label or a measure of it; text or a code is its name.
+            if not numeric or (whole and named(name, "id|ids|code|num|number|no|iso|fips")):
+                found[name] = f"another name of {entity}"
+    return found
 
 
 def _entity_candidates(frame: pd.DataFrame) -> list[str]:
     found = []
     for name in map(str, frame.columns):
-        column = frame[name]
-        if pd.api.types.is_float_dtype(column) or is_timestamp(column):
+        column = frame[name].dropna()
+        numeric = pd.api.types.is_numeric_dtype(column)
+        if not len(column) or pd.api.types.is_bool_dtype(column) or is_timestamp(column) or is_calendar_part(name):
             continue
-        if column.nunique() <= len(frame) / 1.5:
+        if pd.api.types.is_float_dtype(column) and not bool((column % 1 == 0).all()):
+            continue  # a float that rises and falls is a measurement
+        is_only_one = column.nunique() == 1 and not numeric and named(name, ENTITY_NAMES)
+        if is_only_one or 2 <= column.nunique() <= len(frame) / 1.5:
             found.append(name)
     return found
 
 
-def _score(frame: pd.DataFrame, entity: str, time: str, kind: str) -> tuple[float, list[str]]:
-    """Return the score of two columns as entity and time, and the reasons."""
-    pairs = frame[[entity, time]].dropna()
-    unique = 1 - pairs.duplicated().mean() if len(pairs) else 0.0
-    if unique < 0.95:
-        return -1.0, [""]
-    score, reasons = 2.0, [""]
-    reasons.append(f"no duplicates within a {entity}" if unique == 1 else "few duplicates")
-    moments: Any = pd.to_datetime(pairs[time], format="ISO8601", utc=True) if kind == "timestamp" else pairs[time]
-    steps: Any = moments.groupby(pairs[entity], sort=False, observed=True).diff().dropna()
-    zero: Any = pd.Timedelta(0) if kind == "timestamp" else 0
-    if len(steps) and (steps > zero).mean() > 0.99:
+def _readings(table: Table, entities: list[str | None], time: str, kind: str) -> list[_Reading]:
+    frame = table.frame
+    when = moments(frame[time], kind)
+    if len(np.unique(when[np.isfinite(when)])) < 2:
+        return []
+    once = _unique_part(table.series(None), when) >= 0.98
+    found = []
+    for entity in entities:
+        if entity == time:
+            continue
+        series = table.series(entity)
+        quality, why = _time_quality(series, when, time, kind)
+        if quality < 0 or (unique := _unique_part(series, when)) < 0.95:
+            continue
+        if re.fullmatch(INDEX_NAMES, words_of(time) or "") or re.fullmatch(INDEX_NAMES, time.strip().lower()):
+            quality -= 1.0
+        if entity is not None and kind == "integer" and once and _numbers_rows(when):
+            quality -= 3.0  # the number of the row
+        duplicates = "no duplicates" if unique == 1 else "few duplicates"
+        score, entity_why = (
+            (1.0, f"{time} hardly repeats") if entity is None else _entity_quality(table, entity, series, once)
+        )
+        why = f"{duplicates} within {f'a {entity}' if entity else 'the table'}" + why
+        found.append(_Reading(quality + score, entity, time, kind, entity_why, why))
+    return found
+
+
+def _numbers_rows(when: np.ndarray) -> bool:
+    return len(when) > 2 and bool(np.mean(np.diff(when) == 1) > 0.98)
+
+
+def _unique_part(series: np.ndarray, when: np.ndarray) -> float:
+    known = np.isfinite(when) & (series >= 0)
+    if not known.any():
+        return 0.0
+    pairs = pd.DataFrame({"series": series[known], "when": when[known]})
+    return 1.0 - float(pairs.duplicated().mean())
+
+
+def _time_quality(series: np.ndarray, when: np.ndarray, time: str, kind: str) -> tuple[float, str]:
+    known = np.isfinite(when) & (series >= 0)
+    # In the order of the rows.
+    order = np.argsort(series[known], kind="stable")
+    same = np.diff(series[known][order]) == 0
+    steps = np.diff(when[known][order])[same]
+    is_named = named(time, TIME_NAMES)
+    score = 3.0 * (kind == "timestamp") + 2.0 * is_named - (kind == "float") * (0.3 if is_named else 1.0)
+    why = ""
+    if len(steps) and max(np.mean(steps > 0), np.mean(steps < 0)) > 0.99:
         score += 1.5
-        reasons.append("increases in the order of the rows")
-    if len(steps) and (steps == steps.mode().iloc[0]).mean() > 0.9:
-        score += 0.5
-        reasons.append("in equal steps")
-    sizes = pairs.groupby(entity, sort=False, observed=True).size()
-    score += 0.5 if sizes.median() >= 3 else -2
-    score += 2.0 * (kind == "timestamp") + 1.5 * named(time, _TIME_NAMES) - 1.0 * (kind == "float")
-    score += 1.5 * named(entity, _ENTITY_NAMES) + 0.5 * (not pd.api.types.is_numeric_dtype(pairs[entity]))
-    score -= 1.0 * (len(sizes) == 1)
-    reasons[0] = f"{sizes.median():g} rows each (median)" + (
-        ", and its name suggests it" if named(entity, _ENTITY_NAMES) else ""
-    )
-    return score, reasons
+        why += f", {'in' if steps[0] > 0 else 'de'}creases in the order of the rows"
+    elif kind != "timestamp" and not is_named:
+        return -3.0, why  # numbers that rise and fall are measurements
+    if len(steps):
+        values, counts = np.unique(np.round(steps, 6), return_counts=True)
+        if values[counts.argmax()] > 0 and counts.max() > 0.9 * len(steps):
+            score += 0.5
+            why += ", in equal steps"
+    return score, why
 
 
-def _is_constant(groups: Any, frame: pd.DataFrame, name: str) -> bool:
-    return bool(frame[name].notna().any()) and bool((groups[name].nunique() <= 1).all())
-
-
-def guess_task(frame: pd.DataFrame, roles: Roles, *, task: str | None, targets: list[str]) -> tuple[str, list[str]]:
-    """Infer the task and its label or targets; add the reasons to ``roles.guesses``.
-
-    Raises:
-        ConfigError: a given column can't be label or target.
-    """
-    for name in targets:
-        if name not in frame or name in (roles.entity, roles.time):
-            raise ConfigError(f"--target: expected one of {', '.join(roles.constant + roles.others)}, found {name}")
-    if task not in (None, "classification", "regression", "forecasting"):
-        raise ConfigError(f"--task: expected classification, regression or forecasting, found {task}")
-    long = frame.groupby(roles.entity, observed=True).size().median() >= 200 and frame[roles.entity].nunique() < 50
-    labels = [name for name in roles.constant if frame[name].nunique() > 1]
-    if task is None and targets:
-        task = "forecasting" if any(name not in roles.constant for name in targets) else _label_task(frame, targets[0])
-        roles.guesses.append(Guess(f"task {task}", f"--target {targets[0]} {_changes(task)} within a sequence"))
-    elif task is None and labels and not long:
-        task = _label_task(frame, labels[0])
-        roles.guesses.append(Guess(f"task {task}", f"{labels[0]} {_changes(task)} within a sequence", len(labels) == 1))
-    elif task is None:
-        task = "forecasting"
-        why = "few long series" if long else "no column is the same in all rows of a sequence"
-        roles.guesses.append(Guess("task forecasting", why, long and not labels))
-    else:
-        roles.guesses.append(Guess(f"task {task}", "given"))
-    if task == "forecasting":
-        return task, targets or [_guess_target(frame, roles)]
-    if not targets:
-        if not labels:
-            raise ConfigError(
-                f"--task {task}: needs a label, a column with one value for each {roles.entity}, but there is none. "
-                "Add it to the data, or give it with --target"
-            )
-        targets = labels[:1]
-        why = f"{frame[targets[0]].nunique()} values, one for each {roles.entity}"
-        rest = f"; alternatives: {', '.join(labels[1:])}" if labels[1:] else ""
-        roles.guesses.append(Guess(f"label {targets[0]}", why + rest, not rest))
-    if len(targets) > 1 or targets[0] not in roles.constant:
-        raise ConfigError(
-            f"--target {' '.join(targets)}: {task} needs one label, a column that never changes within a sequence"
-        )
-    return task, targets
-
-
-def _changes(task: str) -> str:
-    return "changes" if task == "forecasting" else "never changes"
-
-
-def _label_task(frame: pd.DataFrame, name: str) -> str:
-    column = frame[name].dropna()
-    if not pd.api.types.is_numeric_dtype(column):
-        return "classification"
-    return "classification" if (column % 1 == 0).all() and column.nunique() <= MOST_CLASSES else "regression"
-
-
-def _guess_target(frame: pd.DataFrame, roles: Roles) -> str:
-    numeric = [name for name in roles.others if pd.api.types.is_numeric_dtype(frame[name])]
-    if not numeric:
-        raise ConfigError(
-            f"nothing to forecast: expected a numeric column that changes, besides {roles.entity} and {roles.time}"
-        )
-    hinted = [name for name in numeric if named(name, _TARGET_NAMES)]
-    target = (hinted or numeric)[0]
-    why = "its name suggests it" if hinted else "the first numeric column"
-    roles.guesses.append(Guess(f"target {target}", why, sure=False))
-    return target
+def _entity_quality(table: Table, entity: str, series: np.ndarray, once: bool) -> tuple[float, str]:
+    sizes = np.unique(series[series >= 0], return_counts=True)[1]
+    if len(sizes) == 1:
+        return 1.5, "its name suggests it, and there is one so far"  # another may follow
+    typical = float(np.median(sizes))
+    is_named = named(entity, ENTITY_NAMES)
+    runs = 1 + int(np.sum(np.diff(series) != 0))
+    blocks = runs <= 1.05 * len(sizes)
+    numeric = pd.api.types.is_numeric_dtype(table.frame[entity])
+    score = 2.0 * is_named + 0.7 * (not numeric) + (0.5 if typical >= 3 else -2.0)
+    score += 1.0 * blocks
+    if once and not (is_named and (blocks or typical >= 5)):
+        score -= 2.0  # the time alone tells all rows apart
+    why = f"{typical:g} rows each (median)" + (", and its name suggests it" if is_named else "")
+    return score, why + (", in blocks" if blocks else "")

@@ -15,7 +15,8 @@ from noisy_gru.data.arrow import pa
 from noisy_gru.data.reading.preview import preview_files
 from noisy_gru.data.reading.tables import Source
 from noisy_gru.data.values.parsing import parse_numbers, parse_times
-from noisy_gru.pipeline.init.inference import MOST_UNPARSABLE
+from noisy_gru.pipeline.init.columns import MOST_UNPARSABLE
+from noisy_gru.pipeline.init.inference import Table
 from noisy_gru.schema.errors import ConfigError
 
 STEP = "step of the record"
@@ -26,7 +27,7 @@ MOST_RECORDS = 2000
 class Sample:
     """Sampled rows; ``format`` as in ``data.format``. For records, the column `STEP` has the order of steps."""
 
-    frame: pd.DataFrame
+    table: Table
     format: str
 
     @property
@@ -35,8 +36,12 @@ class Sample:
         return self.format != "auto"
 
 
-def sample(paths: Sequence[Path]) -> Sample:
+def sample(paths: Sequence[Path], published: Sequence[str] | None = None) -> Sample:
     """Sample files, which are all tables or all TFRecords of tf.Example (``.tfrecord`` in their names).
+
+    Args:
+        paths: the files.
+        published: split of each file, if they are a published split; each split is a part of the table.
 
     Raises:
         ConfigError: both kinds, or no rows.
@@ -44,13 +49,15 @@ def sample(paths: Sequence[Path]) -> Sample:
     """
     records = [path for path in paths if "tfrecord" in path.name.lower()]
     if records and len(records) < len(paths):
-        raise ConfigError("--data: expected either tables or TFRecords, found both; make two data sets of them")
-    found = (
-        Sample(_records(paths), "example") if records else Sample(_typed(preview_files(paths).sample, paths), "auto")
-    )
-    if not len(found.frame):
+        raise ConfigError("--data: expected either tables or TFRecords, received both; make two data sets of them")
+    frames = [_records(path) if records else preview_files([path]).sample for path in paths]
+    frame = pd.concat(frames, ignore_index=True)
+    if not len(frame):
         raise ConfigError(f"--data {' '.join(map(str, paths))}: the files have no rows")
-    return found
+    names = list(dict.fromkeys(published or [""]))
+    parts = [names.index(name) for name in published] if published else [0] * len(paths)
+    table = Table(frame if records else _typed(frame, paths), np.repeat(parts, [len(each) for each in frames]))
+    return Sample(table, "example" if records else "auto")
 
 
 def _typed(frame: pd.DataFrame, paths: Sequence[Path]) -> pd.DataFrame:
@@ -72,13 +79,11 @@ def _typed(frame: pd.DataFrame, paths: Sequence[Path]) -> pd.DataFrame:
     return frame
 
 
-def _records(paths: Sequence[Path]) -> pd.DataFrame:
+def _records(path: Path) -> pd.DataFrame:
     from noisy_gru.data.reading.tfrecords import example_lists, read_frames
 
-    frames = []
-    for path in paths:
-        source = Source(str(path), str(path), "example")
-        frames += [_rows(example_lists(record)) for record in islice(read_frames(source), MOST_RECORDS)]
+    source = Source(str(path), str(path), "example")
+    frames = [_rows(example_lists(record)) for record in islice(read_frames(source), MOST_RECORDS)]
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 

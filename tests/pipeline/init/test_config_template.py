@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from noisy_gru.pipeline.init.config_template import _scalar, config_text
 from noisy_gru.pipeline.init.inference import Guess
+from noisy_gru.pipeline.init.sizing import Training
 from noisy_gru.schema.config import DatasetConfig
 
 # Text that YAML 1.1 or 1.2 reads as a number, Boolean, null, date, mapping, comment, tag, anchor or document end.
@@ -26,6 +27,7 @@ ODD = [
     *("a\x9f", "\ufffe", "190:20:30", "`a`", "déjà vu", "😀", "\u00a0", "\udcff.csv", "x" * 3000, "a " * 500),
 ]  # fmt: skip
 TEXT = st.sampled_from(ODD) | st.text(st.characters(exclude_categories=()), max_size=20)
+TRAINING = Training(epochs=20, batch_size=64, patience=5, difference=True)
 NAMES = st.lists(TEXT, min_size=4, max_size=4, unique=True)
 
 
@@ -67,7 +69,7 @@ def test_a_draft_is_read_as_what_it_was_written_from(names, files, words, offset
         dataset = DatasetConfig.model_validate(given)
     except ValidationError:
         assume(False)
-    read = yaml.safe_load(config_text("400", dataset, [Guess(words, words)], {words: words}))
+    read = yaml.safe_load(config_text("400", dataset, [Guess(words, words)], {words: words}, TRAINING))
     read["data"].pop("max_length", None)
     assert read["name"] == "400"
     assert read["data"]["time"].pop("kind") == "integer"
@@ -81,7 +83,7 @@ def test_a_forecast_is_read_as_what_it_was_written_from():
             "task": {"kind": "forecasting", "targets": [text or "x"], "input_length": 4, "horizons": [1]},
             "splits": {"by": "time"},
         }
-        read = yaml.safe_load(config_text("a", DatasetConfig.model_validate(given), [], {}))
+        read = yaml.safe_load(config_text("a", DatasetConfig.model_validate(given), [], {}, TRAINING))
         assert (read["data"]["features"], read["task"]) == ([text or "x"], given["task"])
 
 
@@ -98,5 +100,5 @@ def test_calendars_are_read_as_what_they_were_written_from():
         "task": {"kind": "forecasting", "targets": ["x"], "input_length": 4, "horizons": [1]},
         "splits": {"by": "time"},
     }
-    read = yaml.safe_load(config_text("a", DatasetConfig.model_validate(given), [], {}))
+    read = yaml.safe_load(config_text("a", DatasetConfig.model_validate(given), [], {}, TRAINING))
     assert (read["data"]["features"], read["data"]["time"]) == (features, time)

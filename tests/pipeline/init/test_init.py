@@ -65,8 +65,8 @@ def test_weather(tmp_path):
     assert config.task.model_dump() == {
         "kind": "forecasting",
         "targets": ["temp"],
-        "input_length": 24,
-        "horizons": [6],
+        "input_length": 48,
+        "horizons": [1, 2, 3, 6, 12, 24],
         "stride": 1,
         "season_length": 24,
     }
@@ -80,7 +80,7 @@ def test_weather(tmp_path):
     assert config.model.target == "difference"
     text = (tmp_path / "config.yaml").read_text()
     assert text.count("{calendar: hour_of_day}") == 1
-    assert "UNCERTAIN" in text
+    assert "NOT SURE" in text
     assert "# numeric feature; seen: 0 to 1048.36, 4 missing" in (tmp_path / "schema.pbtxt").read_text()
 
 
@@ -100,7 +100,7 @@ def test_parquet_with_splits_by_column_and_odd_columns(tmp_path):
         ("mode", "categorical"),
     ]
     text = (tmp_path / "out" / "config.yaml").read_text()
-    assert "# left out: note (text with few repeated values)" in text
+    assert "# left out: note (another value in each row: an id)" in text
     assert "# left out: empty (at most one value)" in text
     assert "# left out: site (constant within a pump_run" in text
     assert config.name == "out"
@@ -128,7 +128,7 @@ def test_options_replace_guesses(tmp_path):
 def test_names_and_values_that_yaml_would_misread(tmp_path):
     frame = table().rename(columns={"pressure": "on", "mode": "1: x #", "outcome": "déjà vu"})
     frame.to_csv(tmp_path / "rows.csv", index=False)
-    config = proposed(tmp_path, tmp_path / "rows.csv")
+    config = proposed(tmp_path, tmp_path / "rows.csv", task="classification")
     assert [feature.name for feature in config.data.features] == ["on", "1: x #"]
     assert config.task.label == "déjà vu"
 
@@ -153,7 +153,7 @@ def test_folders_files_and_columns_that_yaml_would_misread(tmp_path, monkeypatch
 
 def test_a_name_that_no_pipeline_may_have(tmp_path):
     table().to_csv(tmp_path / "rows.csv", index=False)
-    with pytest.raises(ConfigError, match="--name: expected lower case, digits and hyphens, found 'My: model'"):
+    with pytest.raises(ConfigError, match="--name: expected lower case, digits and hyphens, received 'My: model'"):
         propose([str(tmp_path / "rows.csv")], out=tmp_path, name="My: model")
 
 
@@ -203,8 +203,8 @@ def test_an_offset_is_proposed_where_float32_needs_it(tmp_path):
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ({"task": "clustering"}, "--task: expected classification, regression or forecasting, found clustering"),
-        ({"targets": ["nothing"]}, "--target: expected one of outcome, pressure, mode, found nothing"),
+        ({"task": "clustering"}, "--task: expected classification, regression or forecasting, received clustering"),
+        ({"targets": ["nothing"]}, "--target: expected one of outcome, pressure, mode, received nothing"),
         ({"entity": "nothing"}, "--entity: expected one of the columns pump_run, t"),
         ({"time": "mode"}, "--time mode: expected numbers or ISO timestamps"),
         (
@@ -219,9 +219,9 @@ def test_what_cannot_be(tmp_path, given, told):
         propose([str(tmp_path / "rows.csv")], out=tmp_path, **given)
 
 
-def test_without_an_entity_it_says_what_to_do(tmp_path):
+def test_without_a_time_it_says_what_to_do(tmp_path):
     pd.DataFrame({"pressure": [1.5, 2.5], "flow": [0.25, 0.75]}).to_csv(tmp_path / "rows.csv", index=False)
-    with pytest.raises(ConfigError, match=r"no two columns of pressure, flow look like .* --entity and --time"):
+    with pytest.raises(ConfigError, match=r"no column of pressure, flow looks like .* --time .* --entity"):
         propose([str(tmp_path / "rows.csv")], out=tmp_path)
 
 

@@ -1,0 +1,172 @@
+"""Draft the sections of a configuration that follow from an interpreted table: first from a sample, then all rows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from noisy_gru.pipeline.init.feature_inference import (
+    MOST_VOCABULARY,
+    calendar_features,
+    infer_features,
+    propose_offset,
+)
+from noisy_gru.pipeline.init.inference import Guess
+from noisy_gru.pipeline.init.interpretation import Interpretation
+from noisy_gru.pipeline.init.sizing import Training, prefers_difference, training_of, windows_of
+from noisy_gru.pipeline.init.split_inference import (
+    column_splits,
+    entity_splits,
+    file_splits,
+    prefers_time,
+    split_column,
+    start_of_test,
+    time_splits,
+)
+from noisy_gru.pipeline.init.time_structure import season_of
+from noisy_gru.pipeline.schema_file.data_profile import Measures
+from noisy_gru.schema.config import SPLITS, DatasetConfig
+from noisy_gru.schema.file_patterns import escape
+
+_SURE_ENTITIES = 50
+
+
+class Draft:
+    """The sections ``data``, ``task`` and ``splits``, and the training's settings.
+
+    Args:
+        reading: the interpreted table.
+        patterns: files or patterns, relative to the current folder.
+        published: split of each pattern, if they are a published split.
+        out: folder of the configuration.
+    """
+
+    def __init__(
+        self, reading: Interpretation, patterns: Sequence[str], published: Sequence[str] | None, out: Path
+    ) -> None:
+        roles, frame = reading.roles, reading.table.frame
+        self.reading = reading
+        self.training = Training(epochs=50, batch_size=32, patience=10, difference=False)
+        column = split_column(frame, roles)
+        self.features, self.left_out = infer_features(
+            frame, roles, reading.answers, forecasting=reading.is_forecast, without=[column] if column else []
+        )
+        if reading.task == "regression":
+            propose_offset(reading.answers[0], frame[reading.answers[0]], roles, is_target=True)
+        self.splits: dict[str, Any] | None = None
+        self.task: dict[str, Any]
+        files: list[str] | dict[str, list[str]] = _relative(patterns, out)
+        if column is not None and not reading.is_forecast:
+            self.splits = column_splits(column, frame, roles)
+        elif published is not None:
+            self.splits = self._published(list(dict.fromkeys(published)))
+            if self.splits is not None and self.splits["by"] == "files":
+                placed = list(zip(_relative(patterns, out), published, strict=True))
+                files = {split: [each for each, name in placed if name == split] for split in SPLITS}
+                files = {split: some for split, some in files.items() if some}
+        self.data: dict[str, Any] = {
+            "files": files,
+            "entity": roles.entity,
+            "time": {"column": roles.time, "kind": roles.time_kind},
+        }
+        if reading.is_forecast:
+            self.task = {"kind": "forecasting", "targets": reading.answers, "input_length": 1, "horizons": [1]}
+        else:
+            self.task = {"kind": reading.task, "label": reading.answers[0]}
+
+    def _published(self, names: list[str]) -> dict[str, Any] | None:
+        reading = self.reading
+        if not reading.is_forecast:
+            return file_splits(names, reading.table, reading.roles)
+        start = start_of_test(reading.table, reading.roles, names)
+        if start is not None:
+            reading.roles.guesses.append(
+                Guess(f"splits by time, test from {start}", "the files of test go on from there")
+            )
+            return {"by": "time", "eval": 0.1, "test": start}
+        return file_splits(names, reading.table, reading.roles) if reading.roles.entity is not None else None
+
+    def dataset(self) -> DatasetConfig:
+        """Return the configuration of the data set as drafted so far."""
+        one_series = self.reading.roles.entity is None
+        splits = self.splits or {"by": "time" if one_series else "entity"}
+        return DatasetConfig.model_validate(
+            {"data": {**self.data, "features": self.features}, "task": self.task, "splits": splits}
+        )
+
+    def fit(self, measures: Measures) -> None:
+        """Choose splits, lengths and the training from the profile of all rows."""
+        lengths = np.array(sorted(measures.steps.values()), int)
+        if self.reading.is_forecast:
+            self._fit_forecast(lengths, list(measures.steps))
+            return
+        self.data["max_length"] = int(np.ceil(max(lengths, default=1) * 1.5))
+        if self.splits is None:
+            self._split_by_entity(list(measures.steps))
+        self.training = training_of(len(lengths), int(lengths.sum()))
+
+    def _fit_forecast(self, lengths: np.ndarray, entities: list[str]) -> None:
+        reading, roles, structure = self.reading, self.reading.roles, self.reading.structure
+        season: int | None = None
+        histories = reading.histories()
+        times = max(lengths, default=1)
+        if structure is not None:
+            roles.guesses.append(Guess(f"steps {structure.name}", structure.describe()))
+            if structure.gaps != "ignore":
+                self.data["time"] |= {"frequency": structure.frequency, "gaps": structure.gaps}
+                lengths = np.round(lengths / (1 - structure.holes)).astype(int)
+                times = max(lengths, default=1)
+                why = f"{structure.holes:.2%} of the steps are missing; filled ones have missing values"
+                roles.guesses.append(Guess("gaps fill", why))
+            season, why = season_of(structure, histories, int(np.median(lengths)) if len(lengths) else 0)
+            if season is not None:
+                roles.guesses.append(Guess(f"season {season}", why))
+        if (
+            roles.entity is not None
+            and self.splits is None
+            and not prefers_time(reading.table, roles, lengths, test=0.15)
+        ):
+            self._split_by_entity(entities)
+        by_time = self.splits is None or self.splits["by"] == "time"
+        windows = windows_of(lengths, season, by_time=by_time)
+        if self.splits is None:
+            self.splits = time_splits(int(times), windows.horizons[-1])
+        self.task |= {"input_length": windows.input_length, "horizons": windows.horizons}
+        if windows.stride > 1:
+            self.task["stride"] = windows.stride
+        if season is not None:
+            self.task["season_length"] = season
+        why = f"histories of {int(np.median(lengths)) if len(lengths) else 0} steps (median)"
+        roles.guesses.append(Guess(f"input_length {windows.input_length}, horizons {windows.horizons}", why))
+        entity_is_known = by_time and roles.entity is not None and 1 < len(entities) <= MOST_VOCABULARY
+        if entity_is_known and roles.entity not in self.left_out:
+            self.features.append({"name": roles.entity, "kind": "categorical"})
+        if roles.time_kind == "timestamp":
+            for name in calendar_features(structure, int(times)):
+                self.features.append({"calendar": name})
+                roles.guesses.append(Guess(f"calendar {name}", "the target may depend on it"))
+        self.training = training_of(
+            windows.count(lengths),
+            windows.count(lengths) * windows.input_length,
+            difference=prefers_difference(histories, windows.horizons[-1]),
+        )
+
+    def _split_by_entity(self, entities: list[str]) -> None:
+        self.splits = entity_splits(entities)
+        self.reading.roles.guesses.append(
+            Guess(
+                "splits by entity",
+                f"{self.splits['eval']:.0%} of {len(entities)} for early stopping, {self.splits['test']:.0%} for "
+                "evaluation",
+                len(entities) >= _SURE_ENTITIES,
+            )
+        )
+
+
+def _relative(patterns: Sequence[str], out: Path) -> list[str]:
+    here, there = escape(str(Path.cwd())), escape(str(out.absolute()))
+    return [os.path.relpath(os.path.join(here, pattern), there) for pattern in patterns]  # noqa: PTH118

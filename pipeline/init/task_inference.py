@@ -1,0 +1,191 @@
+"""Infer the task, and its label or targets."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pandas as pd
+
+from noisy_gru.pipeline.init.columns import is_calendar_part, moments, named, words_of
+from noisy_gru.pipeline.init.inference import Guess, Roles, Table
+from noisy_gru.schema.errors import ConfigError
+
+TASKS = ("classification", "regression", "forecasting")
+MOST_CLASSES = 100
+MOST_TARGETS = 8
+_LABEL_NAMES = (
+    "label|labels|class|classes|classval|target|y|outcome|activity|speaker|diagnosis|fault|failure|failed|status|result"
+    "|species|gesture|survived|churn|churned|rul|defect|anomaly|died|death|emotion|digit|grade|verdict|lifetime|life|ttf|remaining|death_rate|mortality|score|rating|fall|event_type"
+)
+# What describes an entity, and hardly ever is what a model should tell of it.
+_STATIC_NAMES = (
+    "type|kind|region|continent|country|state|city|county|gender|sex|race|ethn|ethnicity|age|size|category|brand|lat"
+    "|latitude|lon|long|lng|longitude|name|code|height|weight|black|hisp|educ|area|zone|group|family|cluster|elevation"
+    "|altitude|capacity|model|manufacturer|department|dept|timezone|address|owner|iso|fips|dist|distance"
+)
+# From the surest on.
+_TARGET_NAMES = (
+    "target|y",
+    "sales|demand|glucose|visits|visitors|passengers|consumption|kwh|mwh|load|ot|orders|revenue|adj_close|close",
+    "price|temp|temperature|tmax|traffic|power|energy|generation|production|emissions|weekly_sales|gdp|gsp|unemp"
+    "|unemployment|crmrte|wage|lwage|fare|murders|sunactivity|inv|value",
+    "count|level|volume|rate|amount|quantity|usage|flow|speed|pm2_5|pm10|cases|deaths|cnt",
+)
+_LEAST_LABELLED = 10
+_LEAST_RECORDED = 20
+
+
+def guess_task(table: Table, roles: Roles, *, task: str | None, targets: list[str]) -> tuple[str, list[str]]:
+    """Infer the task and its label or targets; add the reasons to ``roles.guesses``.
+
+    Raises:
+        ConfigError: a given column can't be label or target.
+    """
+    frame = table.frame
+    columns = roles.constant + roles.others
+    for name in targets:
+        if name not in frame or name in (roles.entity, roles.time):
+            raise ConfigError(f"--target: expected one of {', '.join(columns)}, received {name}")
+    if task not in (None, *TASKS):
+        raise ConfigError(f"--task: expected classification, regression or forecasting, received {task}")
+    labels = [name for name in roles.constant if frame[name].nunique() > 1]
+    labels.sort(key=lambda name: (not named(name, _LABEL_NAMES), named(name, _STATIC_NAMES)))
+    if task is None:
+        task = _guess_kind(table, roles, labels, targets)
+    else:
+        roles.guesses.append(Guess(f"task {task}", "given"))
+    if task == "forecasting":
+        if any(not pd.api.types.is_numeric_dtype(frame[name]) for name in targets):
+            raise ConfigError(f"--target {' '.join(targets)}: forecasting needs columns of numbers")
+        return task, targets or _guess_targets(table, roles)
+    if not targets:
+        if not labels:
+            raise ConfigError(
+                f"--task {task}: needs a label, a column with one value for each {roles.entity or 'sequence'}, but "
+                "there is none. Add it to the data, or give it with --target"
+            )
+        targets = labels[:1]
+        why = f"{frame[targets[0]].nunique()} values, one for each {roles.entity}"
+        sure = len(labels) == 1 or (named(labels[0], _LABEL_NAMES) and not named(labels[1], _LABEL_NAMES))
+        roles.guesses.append(Guess(f"label {targets[0]}", why, sure, "--target", targets[0], tuple(labels[1:])))
+    if len(targets) > 1 or targets[0] not in roles.constant:
+        raise ConfigError(
+            f"--target {' '.join(targets)}: {task} needs one label, a column that never changes within a sequence"
+        )
+    return task, targets
+
+
+def _guess_kind(table: Table, roles: Roles, labels: list[str], targets: list[str]) -> str:
+    """Infer the kind of task: a label is named so, or the time tells nothing but the order of short recordings."""
+    frame = table.frame
+
+    def decide(kind: str, why: str, sure: bool = True) -> str:
+        others = ("forecasting",) if kind != "forecasting" else (_label_task(frame[labels[0]]),) if labels else ()
+        roles.guesses.append(Guess(f"task {kind}", why, sure, "--task", kind, others))
+        return kind
+
+    if targets:
+        if any(name not in roles.constant for name in targets):
+            return decide("forecasting", f"{targets[0]} changes within a sequence")
+        return decide(_label_task(frame[targets[0]]), f"{targets[0]} never changes within a sequence")
+    sizes = np.unique(table.series(roles.entity), return_counts=True)[1]
+    candidates = _target_candidates(frame, roles)
+    if labels and (len(sizes) >= _LEAST_LABELLED or not candidates):
+        first = labels[0]
+        if named(first, _LABEL_NAMES) or not candidates:
+            why = f"{first} never changes within a sequence" + (
+                ", and its name is that of a label" if named(first, _LABEL_NAMES) else ", and no number changes"
+            )
+            return decide(_label_task(frame[first]), why)
+        stated = any(named(name, _TARGET_NAMES[0] + "|" + _TARGET_NAMES[1]) for name in candidates)
+        if not stated and not named(first, _STATIC_NAMES) and _are_recordings(table, roles, sizes):
+            return decide(
+                _label_task(frame[first]),
+                f"{first} never changes within a sequence, and {roles.time} only numbers the steps of each",
+                False,
+            )
+    if not candidates:
+        raise ConfigError(
+            "nothing to forecast and no label: expected a numeric column that changes within a sequence, besides "
+            f"{roles.entity or 'no entity'} and {roles.time}, or a column with one value for each sequence"
+        )
+    why = "all rows are one series" if roles.entity is None else f"numbers change over {roles.time}"
+    return decide("forecasting", why + (", and no column is named like a label" if labels else ""))
+
+
+def _are_recordings(table: Table, roles: Roles, sizes: np.ndarray) -> bool:
+    """Return whether many short sequences count their steps from the same small number."""
+    if roles.time_kind != "integer" or named(roles.time, "year|years|yr|ds|date") or len(sizes) < 20:
+        return False
+    when = moments(table.frame[roles.time], roles.time_kind)
+    first = pd.Series(when).groupby(table.series(roles.entity)).min()
+    # Designed experiments with a handful of visits count them from 1, too.
+    return bool(first.nunique() <= 2 and first.max() <= 1 and _LEAST_RECORDED <= np.median(sizes) <= 2000)
+
+
+def _label_task(column: pd.Series) -> str:
+    column = column.dropna()
+    if not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
+        return "classification"
+    return "classification" if (column % 1 == 0).all() and column.nunique() <= MOST_CLASSES else "regression"
+
+
+def _target_candidates(frame: pd.DataFrame, roles: Roles) -> list[str]:
+    """Return the columns that may be forecast: numbers that change, no flags, parts of the date or derived columns."""
+    numeric = [
+        name
+        for name in roles.others
+        if pd.api.types.is_numeric_dtype(frame[name])
+        and not pd.api.types.is_bool_dtype(frame[name])
+        and frame[name].nunique() > 2
+    ]
+    return [name for name in numeric if not is_calendar_part(name) and not _is_derived(name, numeric)] or numeric
+
+
+def _is_derived(name: str, names: list[str]) -> bool:
+    """Return whether a name says lag, difference, square or logarithm of another column."""
+    words = words_of(name)
+    if re.search(r"_\d$|(^|_)lag", words) and re.sub(r"_?(lag)?_?\d+$", "", words) in map(words_of, names):
+        return True
+    bare = {words_of(each) for each in names}
+    return any(words == prefix + each for each in bare for prefix in ("l", "c", "d", "g", "log_", "diff_")) or any(
+        words in (each + "sq", each + "_sq", each + "_squared") for each in bare
+    )
+
+
+def _are_alike(frame: pd.DataFrame, roles: Roles, names: list[str]) -> bool:
+    """Return whether a table holds some columns of floats of one magnitude, and no other column of numbers."""
+    numbers = [name for name in roles.others if pd.api.types.is_numeric_dtype(frame[name])]
+    if not 3 <= len(names) <= MOST_TARGETS or names != numbers:
+        return False
+    sizes = [float(np.nanmedian(np.abs(frame[name].to_numpy(float)))) for name in names]
+    return all(map(pd.api.types.is_float_dtype, (frame[name] for name in names))) and max(sizes) <= 1000 * min(sizes)
+
+
+def _guess_targets(table: Table, roles: Roles) -> list[str]:
+    numeric = _target_candidates(table.frame, roles)
+    if not numeric:
+        raise ConfigError(
+            "nothing to forecast: expected a numeric column that changes, besides "
+            f"{roles.entity or 'no entity'} and {roles.time}"
+        )
+    for words in _TARGET_NAMES:
+        if hinted := [name for name in numeric if named(name, words)]:
+            sure = len(hinted) == 1 and (len(numeric) == 1 or words in _TARGET_NAMES[:2])
+            others = tuple(name for name in numeric if name != hinted[0])[:MOST_TARGETS]
+            roles.guesses.append(
+                Guess(f"target {hinted[0]}", "its name suggests it", sure, "--target", hinted[0], others)
+            )
+            return hinted[:1]
+    if roles.entity is None and _are_alike(table.frame, roles, numeric):
+        why = "columns of one series that are alike"
+        first, *others = numeric
+        roles.guesses.append(Guess(f"targets {', '.join(numeric)}", why, False, "--target", first, tuple(others)))
+        return numeric
+    # Codes and counts in few values are told from measurements.
+    varied = [name for name in numeric if table.frame[name].nunique() > 20] or numeric
+    why = "the only numeric column that changes" if len(numeric) == 1 else "the first numeric column that changes"
+    others = tuple(name for name in numeric if name != varied[0])[:MOST_TARGETS]
+    roles.guesses.append(Guess(f"target {varied[0]}", why, len(numeric) == 1, "--target", varied[0], others))
+    return varied[:1]

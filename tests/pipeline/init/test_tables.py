@@ -1,0 +1,330 @@
+"""`noisy-gru init` on tables as people have them: what it guesses is what a person who knows the data would say.
+
+The answer stands beside each table: a panel of the literature, and small tables with the columns and steps of meters,
+shops, routes, sensors and UCR files.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from noisy_gru.pipeline.cli.main import app
+from noisy_gru.pipeline.cli.questions import ask_user
+from noisy_gru.pipeline.config.checks import check_config
+from noisy_gru.pipeline.config.loading import load_config
+from noisy_gru.pipeline.init.inference import Guess
+from noisy_gru.pipeline.init.preview import sparkline
+from noisy_gru.pipeline.init.proposal import propose
+from noisy_gru.schema.errors import ConfigError
+
+# Grunfeld (1958), three firms of ten as Baltagi prints them: gross investment and value, 1935 to 1954.
+GRUNFELD = {
+    "General Motors": (
+        "317.6 391.8 410.6 257.7 330.8 461.2 512.0 448.0 499.6 547.5 561.2 688.1 568.9 529.2 555.1 642.9 "
+        "755.9 891.2 1304.4 1486.7",
+        "3078.5 4661.7 5387.1 2792.2 4313.2 4643.9 4551.2 3244.1 4053.7 4379.3 4840.9 4900.9 3526.5 3254.7 "
+        "3700.2 3755.6 4833.0 4924.9 6241.7 5593.6",
+    ),
+    "US Steel": (
+        "209.9 355.3 469.9 262.3 230.4 361.6 472.8 445.6 361.6 288.2 258.7 420.3 420.5 494.5 405.1 418.8 "
+        "588.2 645.5 641.0 459.3",
+        "1362.4 1807.1 2676.3 1801.9 1957.3 2202.9 2380.5 2168.6 1985.1 1813.9 1850.2 2067.7 1796.7 1625.8 "
+        "1667.0 1677.4 2289.5 2159.4 2031.3 2115.5",
+    ),
+    "General Electric": (
+        "33.1 45.0 77.2 44.6 48.1 74.4 113.0 91.9 61.3 56.8 93.6 159.9 147.2 146.3 98.3 93.5 135.2 157.3 179.5 189.6",
+        "1170.6 2015.8 2803.3 2039.7 2256.2 2132.2 1834.1 1588.0 1749.4 1687.2 2007.7 2208.3 1656.7 1604.4 "
+        "1431.8 1610.5 1819.4 2079.7 2371.6 2759.9",
+    ),
+}
+
+
+def grunfeld() -> pd.DataFrame:
+    frames = [
+        pd.DataFrame({"firm": firm, "year": range(1935, 1955), "inv": inv.split(), "value": value.split()})
+        for firm, (inv, value) in GRUNFELD.items()
+    ]
+    return pd.concat(frames, ignore_index=True)
+
+
+def draft(folder: Path, frame: pd.DataFrame, name: str = "rows.csv", **given: Any) -> Any:
+    """The configuration that is proposed for a table, once it has passed its validation."""
+    folder.mkdir(exist_ok=True, parents=True)
+    frame.to_csv(folder / name, index=False)
+    return drafted(folder, folder / name, **given)
+
+
+def drafted(folder: Path, *files: Path, **given: Any) -> Any:
+    propose([str(file) for file in files], out=folder / "out", **given).write(folder / "out", force=True)
+    config = load_config(folder / "out" / "config.yaml")
+    check_config(config)
+    return config
+
+
+def said(folder: Path) -> str:
+    return (folder / "out" / "config.yaml").read_text()
+
+
+def waves(steps: int, period: float, seed: int = 0) -> np.ndarray:
+    random = np.random.default_rng(seed)
+    return 50 + 10 * np.sin(2 * np.pi * np.arange(steps) / period) + random.normal(0, 1, steps)
+
+
+def one_meter(frequency: str, steps: int, period: float, **columns: Any) -> pd.DataFrame:
+    when = pd.date_range("2021-01-04", periods=steps, freq=frequency)
+    return pd.DataFrame({"when": when.strftime("%Y-%m-%d %H:%M:%S"), "kwh": waves(steps, period), **columns})
+
+
+def test_a_panel_of_firms_and_years(tmp_path):
+    config = draft(tmp_path, grunfeld())
+    assert (config.data.entity, config.data.time.column, config.data.time.kind) == ("firm", "year", "integer")
+    assert (config.task.kind, config.task.targets, config.task.season_length) == ("forecasting", ["inv"], None)
+    assert config.splits.by == "time"
+    assert "target inv: its name suggests it; or value  <- NOT SURE, --target decides" in said(tmp_path)
+
+
+def test_row_numbers_are_no_time(tmp_path):
+    frame = grunfeld().drop(columns="value")
+    frame.insert(0, "rownames", range(1, len(frame) + 1))
+    config = draft(tmp_path, frame)
+    assert (config.data.entity, config.data.time.column) == ("firm", "year")
+    assert "rownames" not in [feature.name for feature in config.data.features]
+    assert "left out: rownames (numbers the rows)" in said(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("frequency", "steps", "season"),
+    [
+        ("5min", 2000, 288),
+        ("15min", 2000, 96),
+        ("30min", 1000, 48),
+        ("1h", 1000, 24),
+        ("1D", 400, 7),
+        ("B", 400, 5),
+        ("7D", 300, 52),
+        ("MS", 120, 12),
+        ("QS", 60, 4),
+        ("YS", 60, None),
+    ],
+)
+def test_one_series_and_its_season(tmp_path, frequency, steps, season):
+    config = draft(tmp_path, one_meter(frequency, steps, period=season or 9))
+    assert config.data.entity is None
+    assert (config.data.time.column, config.data.time.kind) == ("when", "timestamp")
+    assert (config.task.kind, config.task.targets) == ("forecasting", ["kwh"])
+    assert config.task.season_length == season
+    assert config.splits.by == "time"
+    assert len(config.task.horizons) > 1
+    assert config.task.horizons[-1] <= max(12, season or 12)
+
+
+def test_days_with_the_year_and_without_a_week(tmp_path):
+    assert draft(tmp_path, one_meter("1D", 1500, period=365)).task.season_length == 365
+
+
+def test_a_float_that_rises_and_falls_is_no_entity(tmp_path):
+    frame = one_meter("5min", 1500, 288).rename(columns={"kwh": "glucose"})
+    frame["glucose"] = frame["glucose"].round()
+    config = draft(tmp_path, frame)
+    assert (config.data.entity, config.task.targets) == (None, ["glucose"])
+
+
+def test_rows_from_the_newest_to_the_oldest(tmp_path):
+    config = draft(tmp_path, one_meter("7D", 160, 52)[::-1])
+    assert (config.data.time.column, config.task.season_length) == ("when", 52)
+
+
+def stores(**columns: Any) -> pd.DataFrame:
+    weeks = pd.date_range("2020-01-03", periods=120, freq="7D").strftime("%Y-%m-%d")
+    frame = pd.DataFrame({"store": np.repeat(list("abcd"), 120), "week": np.tile(weeks, 4)})
+    frame["sales"] = np.concatenate([waves(120, 52, seed) for seed in range(4)]).round(2)
+    return frame.assign(**columns)
+
+
+def test_what_is_constant_in_a_store_is_no_label(tmp_path):
+    config = draft(tmp_path, stores(type=np.repeat(list("AABB"), 120)))
+    assert (config.data.entity, config.data.time.column) == ("store", "week")
+    assert (config.task.kind, config.task.targets, config.task.season_length) == ("forecasting", ["sales"], 52)
+    assert ("type", "categorical") in [(each.name, each.kind) for each in config.data.features]
+
+
+def test_what_is_named_a_label_is_one(tmp_path):
+    frame = pd.concat([stores().assign(store=lambda rows, place=place: rows["store"] + place) for place in "abc"])
+    frame["failure"] = np.where(frame["store"].isin(["aa", "bc", "cc", "da"]), "yes", "no")
+    config = draft(tmp_path, frame)
+    assert (config.task.kind, config.task.label) == ("classification", "failure")
+
+
+@pytest.mark.parametrize("spelling", [("TRUE", "FALSE"), ("true", "false"), ("yes", "no"), ("t", "f")])
+def test_flags_stay_features(tmp_path, spelling):
+    flag = np.where(np.arange(480) % 7 == 0, *spelling)
+    config = draft(tmp_path, stores(holiday=flag))
+    (feature,) = [each for each in config.data.features if each.name == "holiday"]
+    assert config.task.targets == ["sales"]
+    assert feature.kind in ("categorical", "boolean")
+
+
+def test_a_name_of_the_entity_and_the_number_of_a_row_are_left_out(tmp_path):
+    frame = stores(store_code=np.repeat([11, 12, 13, 14], 120), guid=[f"{place:x}-77" for place in range(480)])
+    config = draft(tmp_path, frame)
+    assert config.data.entity == "store"
+    assert [each.name for each in config.data.features if each.calendar is None] == ["sales", "store"]
+    assert "left out: store_code (another name of store)" in said(tmp_path)
+    assert "left out: guid (another value in each row: an id)" in said(tmp_path)
+
+
+def recordings(count: int, prefix: str, label: str = "class") -> pd.DataFrame:
+    random = np.random.default_rng(len(prefix))
+    frame = pd.DataFrame({"case": np.repeat([f"{prefix}{place}" for place in range(count)], 40)})
+    frame["step"] = np.tile(np.arange(40), count)
+    frame["value"] = random.normal(size=len(frame)).round(3)
+    frame[label] = np.repeat(random.integers(0, 2, count), 40)
+    return frame
+
+
+@pytest.mark.parametrize(
+    ("train", "evaluation", "test"),
+    [
+        ("train.csv", None, "test.csv"),
+        ("GunPoint_TRAIN.csv", None, "GunPoint_TEST.csv"),
+        ("train/rows.csv", "validation/rows.csv", "test/rows.csv"),
+        ("train/test_bench.csv", None, "test/test_bench.csv"),
+        ("a/training/x.csv", "a/val/x.csv", "a/holdout/x.csv"),
+    ],
+)
+def test_a_published_split_is_kept(tmp_path, train, evaluation, test):
+    files = {"train": train, "eval": evaluation, "test": test}
+    files = {split: name for split, name in files.items() if name is not None}
+    for split, name in files.items():
+        path = tmp_path / "testing" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        recordings(30, split).to_csv(path, index=False)
+    config = drafted(tmp_path, *(tmp_path / "testing" / name for name in files.values()))
+    assert (config.splits.by, config.task.label) == ("files", "class")
+    assert {split: len(patterns) for split, patterns in config.data.files.items()} == dict.fromkeys(files, 1)
+    for split, name in files.items():
+        assert config.data.files[split][0].endswith(name)
+
+
+def test_files_of_which_one_has_no_split_are_no_published_split(tmp_path):
+    for name in ("train.csv", "test.csv", "rest.csv"):
+        recordings(30, name[:2]).to_csv(tmp_path / name, index=False)
+    config = drafted(tmp_path, *(tmp_path / name for name in ("train.csv", "test.csv", "rest.csv")))
+    assert config.splits.by == "entity"
+
+
+def test_test_files_that_go_on_in_time_make_a_split_by_time(tmp_path):
+    frame = one_meter("1h", 800, 24)
+    frame[:600].to_csv(tmp_path / "train.csv", index=False)
+    frame[600:].to_csv(tmp_path / "test.csv", index=False)
+    config = drafted(tmp_path, tmp_path / "train.csv", tmp_path / "test.csv")
+    assert (config.splits.by, config.splits.test) == ("time", frame["when"][600])
+    assert config.data.entity is None
+
+
+def test_short_histories_are_split_by_entity(tmp_path):
+    frame = pd.DataFrame({"route": np.repeat(np.arange(40), 4), "year": np.tile([1997, 1998, 1999, 2000], 40)})
+    frame["fare"] = np.random.default_rng(0).normal(200, 20, 160).round()
+    config = draft(tmp_path, frame)
+    assert (config.data.entity, config.data.time.column, config.task.targets) == ("route", "year", ["fare"])
+    assert (config.splits.by, config.task.horizons) == ("entity", [1])
+
+
+def test_gaps_are_filled_on_a_grid_and_left_where_there_is_none(tmp_path):
+    frame = one_meter("1h", 900, 24)
+    assert draft(tmp_path / "a", frame).data.time.gaps == "ignore"
+    time = draft(tmp_path / "b", frame.drop(index=[100, 101, 350])).data.time
+    assert (time.gaps, time.frequency) == ("fill", "1h")
+    open_hours = frame[pd.to_datetime(frame["when"]).dt.hour.between(8, 19)]
+    time = draft(tmp_path / "c", open_hours).data.time
+    assert (time.gaps, time.frequency) == ("fill", "1h")
+    # A logger that restarts with another phase: a grid would reject most of its rows.
+    when = pd.to_datetime(frame["when"]) + pd.to_timedelta(np.repeat(np.arange(3), 300) * 17, "min")
+    frame["when"] = when.dt.strftime("%Y-%m-%d %H:%M:%S")
+    config = draft(tmp_path / "d", frame)
+    assert (config.data.time.gaps, config.task.season_length) == ("ignore", 24)
+
+
+def test_the_training_fits_the_amount_of_data(tmp_path):
+    small = draft(tmp_path / "small", one_meter("1D", 120, 7)).training
+    large = draft(tmp_path / "large", one_meter("5min", 40_000, 288)).training
+    assert small.batch_size < large.batch_size
+    assert small.epochs > large.epochs
+    config = draft(tmp_path / "large", one_meter("5min", 40_000, 288))
+    assert config.task.stride > 1
+    assert np.gcd(config.task.stride, 288) == 1  # windows end at all times of the day
+
+
+def test_entity_none_makes_one_series(tmp_path):
+    frame = one_meter("1h", 400, 24, site="north")
+    assert draft(tmp_path, frame).data.entity == "site"
+    assert draft(tmp_path, frame, entity="none").data.entity is None
+    with pytest.raises(ConfigError, match="expected one of the columns when, kwh, site, received nowhere"):
+        draft(tmp_path, frame, entity="nowhere")
+
+
+def test_questions_decide(tmp_path):
+    frame = stores(cost=np.round(waves(480, 52, 9), 2), price=np.round(waves(480, 40, 8), 2))
+    asked: list[Guess] = []
+
+    def ask(guess: Guess) -> str:
+        asked.append(guess)
+        return "cost" if guess.option == "--target" else guess.value
+
+    frame = frame.drop(columns="sales")
+    config = draft(tmp_path, frame, ask=ask)
+    assert config.task.targets == ["cost"]
+    assert [(guess.value, guess.others) for guess in asked if guess.option == "--target"] == [("price", ("cost",))]
+    assert len(asked) == len({guess.option for guess in asked})
+    assert "NOT SURE" not in said(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"), [("", "inv"), ("2", "value"), ("capital", "capital"), ("9\n3", "capital")]
+)
+def test_a_question_takes_a_number_or_a_name(typed, expected):
+    import typer
+
+    shell = typer.Typer()
+    found = []
+
+    @shell.command()
+    def command() -> None:
+        found.append(ask_user(Guess("target inv", "why", False, "--target", "inv", ("value", "capital"))))
+
+    result = CliRunner().invoke(shell, [], input=f"{typed}\n")
+    assert result.exit_code == 0, result.output
+    assert found == [expected]
+    assert "2  value" in result.output
+
+
+def test_the_preview_shows_what_was_read(tmp_path):
+    frame = one_meter("1h", 500, 24).drop(index=[10, 20])
+    frame.loc[30:39, "kwh"] = np.nan
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    result = CliRunner().invoke(app, ["init", "--data", str(tmp_path / "rows.csv"), "--out", str(tmp_path / "out")])
+    assert result.exit_code == 0, result.output
+    for line in (
+        "498 rows, one series",
+        "step: 1 hour (0.40% of the steps missing)",
+        "missing values: kwh 10",
+        "when                 kwh",
+        "2021-01-04 00:00:00  ",
+    ):
+        assert line in result.output
+    assert any(bar in result.output for bar in "▁▂▃▄▅▆▇█")
+
+
+def test_a_sparkline_by_hand():
+    assert sparkline(np.array([0.0, 1, 2, 3, 4, 5, 6, 7])) == "▁▂▃▄▅▆▇█"
+    assert sparkline(np.array([1.0, np.nan, 3.0])) == "▁ █"
+    assert sparkline(np.array([5.0, 5.0])) == "▁▁"
+    assert sparkline(np.full(3, np.nan)) == "   "
+    assert sparkline(np.arange(600.0)) == sparkline(np.arange(60.0))
+    assert sparkline(np.array([])) == ""
