@@ -23,7 +23,8 @@ class Columns:
     """Column names by role; one name may have several roles (an entity that is also a categorical feature).
 
     ``numeric`` are the numeric features in the files followed by the targets that are no features; ``calendar`` are the
-    features that come from the time. Without an ``entity`` all rows are one series.
+    features that come from the time, ``elapsed`` those that say what passed. Without an ``entity`` all rows are one
+    series.
     """
 
     entity: str | None
@@ -32,6 +33,7 @@ class Columns:
     numeric: tuple[str, ...]
     numeric_features: tuple[str, ...]
     calendar: tuple[str, ...]
+    elapsed: tuple[str, ...]
     categorical: tuple[str, ...]
     calendar_categories: tuple[str, ...]
     known_in_advance: tuple[str, ...]
@@ -49,7 +51,7 @@ class Columns:
             DataError: a column has a name that is reserved in the tf.Examples.
         """
         data, task = dataset.data, dataset.task
-        features = tuple(feature.name for feature in data.numeric if feature.calendar is None)
+        features = tuple(feature.name for feature in data.numeric if feature.is_column)
         forecasting = isinstance(task, ForecastingConfig)
         targets = tuple(task.targets) if isinstance(task, ForecastingConfig) else ()
         known = [feature for feature in data.features if feature.known_in_advance]
@@ -63,6 +65,7 @@ class Columns:
             numeric=features + tuple(target for target in targets if target not in features),
             numeric_features=features,
             calendar=tuple(feature.name for feature in data.numeric if feature.calendar is not None),
+            elapsed=tuple(feature.name for feature in data.numeric if feature.elapsed is not None),
             categorical=tuple(feature.name for feature in data.categorical if feature.calendar is None),
             calendar_categories=tuple(feature.name for feature in data.categorical if feature.calendar is not None),
             known_in_advance=tuple(feature.name for feature in known),
@@ -76,7 +79,7 @@ class Columns:
         return columns
 
     def _check_reserved(self) -> None:
-        features = [*self.numeric_features, *self.calendar, *self.categorical, *self.calendar_categories]
+        features = [*self.numeric_features, *self.calendar, *self.elapsed, *self.categorical, *self.calendar_categories]
         names = [*features, *([self.label] if self.label else [])]
         taken = [name for name in names if name in (SEQUENCE_ID, STEPS) or name.startswith(HORIZON_PREFIXES)]
         if taken:

@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 from noisy_gru.schema.calendars import CalendarName
 from noisy_gru.schema.data_config import DataConfig, PoliciesConfig, SpansConfig
 from noisy_gru.schema.feature_config import FeatureConfig
+from noisy_gru.schema.resample_config import Aggregate, ResampleConfig
 from noisy_gru.schema.section import Section
 from noisy_gru.schema.split_config import (
     SPLITS,
@@ -29,6 +30,7 @@ from noisy_gru.schema.time_config import TimeConfig
 
 __all__ = [
     "SPLITS",
+    "Aggregate",
     "CalendarName",
     "ClassificationConfig",
     "ColumnSplitConfig",
@@ -40,6 +42,7 @@ __all__ = [
     "ForecastingConfig",
     "PoliciesConfig",
     "RegressionConfig",
+    "ResampleConfig",
     "Section",
     "SpansConfig",
     "SplitName",
@@ -98,6 +101,7 @@ class DatasetConfig(Section):
                         f"splits.embargo ({self.splits.embargo}) is shorter than the furthest horizon "
                         f"({self.task.max_horizon}), so train targets could touch eval targets"
                     )
+        problems += self._problems_of_resample()
         if self.data.entity is None:
             problems += self._problems_of_one_series()
         if isinstance(self.splits, TimeSplitConfig) and self.data.time is None:
@@ -105,6 +109,18 @@ class DatasetConfig(Section):
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+    def _problems_of_resample(self) -> list[str]:
+        resample = self.data.resample
+        columns = [each.name for each in self.data.features if each.is_column]
+        if isinstance(self.task, ForecastingConfig):
+            columns += [target for target in self.task.targets if target not in columns]
+        return [
+            f"data.resample.aggregate: {column} is neither a feature nor a target of forecasting; expected one of "
+            f"{', '.join(columns)}"
+            for column in (resample.aggregate if resample is not None else ())
+            if column not in columns
+        ]
 
     def _problems_of_one_series(self) -> list[str]:
         problems = []

@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from noisy_gru.schema.calendars import calendar_problem
 from noisy_gru.schema.feature_config import FeatureConfig, expand_features
+from noisy_gru.schema.resample_config import OF_TEXTS, ResampleConfig
 from noisy_gru.schema.section import Section
 from noisy_gru.schema.span_patterns import day_number, holds_spans, parse_day, pattern_problems
 from noisy_gru.schema.split_config import SplitName
@@ -139,12 +140,25 @@ class DataConfig(Section):
     time: TimeConfig | None = Field(
         default=None, description="Needed for tables; a TFRecord's lists are in order already."
     )
+    resample: ResampleConfig | None = Field(
+        default=None,
+        description="Aggregate the rows of each step of time to one; null: every row is a step. See `resample`.",
+    )
     features: Annotated[list[FeatureConfig], BeforeValidator(expand_features)] = Field(
         min_length=1, description="The input columns; a bare name is a numeric feature with the defaults."
     )
     min_length: int = Field(default=1, ge=1, description="Fewest steps of a sequence.")
     max_length: int = Field(default=1000, ge=1, description="Most steps of a sequence.")
     policies: PoliciesConfig = Field(default_factory=lambda: PoliciesConfig(), description="See `policies`.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _frequency_of_resample(cls, values: Any) -> Any:
+        """The steps of ``resample`` are those of ``time``."""
+        time, resample = (values.get("time"), values.get("resample")) if isinstance(values, dict) else (None, None)
+        if isinstance(time, dict) and isinstance(resample, dict) and time.get("frequency") is None:
+            return {**values, "time": {**time, "frequency": resample.get("frequency")}}
+        return values
 
     @field_validator("features")
     @classmethod
@@ -173,7 +187,10 @@ class DataConfig(Section):
             raise ValueError(
                 f"entity: null is for tables, and format is {self.format}: name the feature that has the id"
             )
+        if self.resample is not None:
+            self._check_resample(self.resample)
         for feature in self.features:
+            self._check_elapsed(feature)
             if feature.offset and (feature.kind != "numeric" or feature.calendar is not None):
                 raise ValueError(f"feature {feature.name}: offset is for numeric columns, received {feature.offset:g}")
             if problem := calendar_problem(feature):
@@ -182,11 +199,64 @@ class DataConfig(Section):
                 raise ValueError(f"calendar: {feature.calendar} needs time.kind: timestamp")
         return self
 
+    def _check_resample(self, resample: ResampleConfig) -> None:
+        time = self.time
+        if time is None:
+            raise ValueError("resample needs `time`, the column whose steps it aggregates")
+        if time.frequency != resample.frequency:
+            raise ValueError(
+                f"time.frequency ({time.frequency}) and resample.frequency ({resample.frequency}) differ: leave "
+                "time.frequency out, the steps are those of resample"
+            )
+        if time.align != "exact":
+            raise ValueError(
+                f"time.align: {time.align} keeps one row of each step, and resample aggregates them: remove one of both"
+            )
+        for column, how in resample.aggregate.items():
+            feature = next((feature for feature in self.features if feature.name == column), None)
+            if feature is not None and feature.kind == "categorical" and how not in OF_TEXTS:
+                raise ValueError(
+                    f"resample.aggregate: {column} is categorical, so expected {' or '.join(OF_TEXTS)}, received {how}"
+                )
+            if feature is not None and feature.offset and how in ("sum", "count"):
+                raise ValueError(
+                    f"resample.aggregate: {how} of {column} would not be less its offset once: remove the offset, or "
+                    "choose another aggregate"
+                )
+
+    def _check_elapsed(self, feature: FeatureConfig) -> None:
+        elapsed, column = feature.elapsed, feature.column
+        if elapsed is None:
+            if column is not None:
+                raise ValueError(f"feature {feature.name}: column is for elapsed: steps_since_observed")
+            return
+        if feature.kind != "numeric" or feature.known_in_advance or feature.offset or feature.calendar is not None:
+            raise ValueError(
+                f"elapsed: {elapsed} is a numeric feature of its own, without known_in_advance, offset and calendar"
+            )
+        if elapsed == "seconds_since_last":
+            if self.time is None or self.time.kind != "timestamp":
+                raise ValueError(f"elapsed: {elapsed} needs time.kind: timestamp")
+            if column is not None:
+                raise ValueError(f"elapsed: {elapsed} is of all rows: remove column ({column})")
+            return
+        known = [each.name for each in self.features if each.is_column and not each.known_in_advance]
+        if column not in known:
+            raise ValueError(
+                f"elapsed: {elapsed} needs column, a feature that is measured (one of {', '.join(known)}); "
+                f"received {column or 'none'}"
+            )
+
     @property
     def patterns(self) -> list[str]:
         """All file patterns."""
         groups = self.files.values() if isinstance(self.files, dict) else [self.files]
         return [pattern for group in groups for pattern in group]
+
+    @property
+    def has_steps_of_its_own(self) -> bool:
+        """Whether rows are moved or aggregated to the steps of a grid."""
+        return self.resample is not None or (self.time is not None and self.time.align != "exact")
 
     @property
     def has_spans(self) -> bool:

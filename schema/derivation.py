@@ -10,6 +10,7 @@ TensorFlow.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -274,7 +275,7 @@ def _set_domain(feature: Any, column: Column, given: dict[str, Any], overruled: 
         feature.int_domain.min, feature.int_domain.max = low, high
         return
     if feature.WhichOneof("domain_info") is not None:
-        if column.masked and feature.float_domain.disallow_nan:
+        if column.masked and column.bounds is None and feature.float_domain.disallow_nan:
             message = (
                 f"{column.name} may be NaN, a missing target, by data.policies.missing_target: mask (error refuses it)"
             )
@@ -283,8 +284,10 @@ def _set_domain(feature: Any, column: Column, given: dict[str, Any], overruled: 
         return
     if column.bounds is not None and column.type == "FLOAT":
         domain = feature.float_domain
-        domain.min, domain.max = column.bounds
-        domain.disallow_nan = domain.disallow_inf = True
+        domain.min = column.bounds[0]
+        if math.isfinite(column.bounds[1]):
+            domain.max = column.bounds[1]
+        domain.disallow_nan, domain.disallow_inf = not column.masked, True
     elif column.texts is not None:
         feature.string_domain.value.extend(column.texts)
     elif column.source != column.name and column.source in given:

@@ -10,6 +10,8 @@ from pydantic import Field, field_validator
 from noisy_gru.schema.calendars import CalendarEncoding, CalendarName, expand_calendar
 from noisy_gru.schema.section import Section
 
+ElapsedName = Literal["seconds_since_last", "steps_since_observed"]
+
 
 class FeatureConfig(Section):
     """An input column."""
@@ -64,6 +66,16 @@ class FeatureConfig(Section):
         description="Of `calendar: holiday`: a state or province that has holidays of its own, as the package "
         "`holidays` names it (`BY`).",
     )
+    elapsed: ElapsedName | None = Field(
+        default=None,
+        description="Not a column but what passed within the sequence: `seconds_since_last` since the row before "
+        "(filled steps are no rows; needs `time.kind: timestamp`), `steps_since_observed` since `column` last had a "
+        "value (0 where it has one). Missing before there is one. The name is `seconds_since_last`, or "
+        "`steps_since_observed_<column>`, unless `name` says another.",
+    )
+    column: str | None = Field(
+        default=None, description="With `elapsed: steps_since_observed`: the feature it is about."
+    )
     embedding_dim: int = Field(default=8, ge=1, description="Width of the embedding of a categorical feature.")
     vocabulary_size: int = Field(
         default=1000, ge=1, description="Most values kept of a categorical feature; the rest are OOV."
@@ -84,9 +96,14 @@ class FeatureConfig(Section):
             raise ValueError(f"expected a code of ISO 3166, two capital letters such as DE; received {code!r}{guess}")
         return code
 
+    @property
+    def is_column(self) -> bool:
+        """Whether it is read from the data, rather than computed from times and other columns."""
+        return self.calendar is None and self.elapsed is None
+
 
 def expand_features(value: Any) -> Any:
-    """Expand bare names to features, and a calendar entry without a name to its features."""
+    """Expand bare names to features, and a calendar or elapsed entry without a name to its features."""
     if not isinstance(value, list):
         return value
     return [feature for item in value for feature in _expand(item)]
@@ -101,4 +118,7 @@ def entry_of_feature(entries: list[Any], place: int) -> int:
 def _expand(item: Any) -> list[Any]:
     if isinstance(item, dict) and item.get("calendar") and "name" not in item:
         return expand_calendar(item)
+    if isinstance(item, dict) and item.get("elapsed") and "name" not in item:
+        about = f"_{item['column']}" if item.get("column") else ""
+        return [{**item, "name": f"{item['elapsed']}{about}"}]
     return [{"name": item} if isinstance(item, str) else item]

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,8 @@ class Column:
         is_feature: whether the model reads it.
         values_of: the column of the data that its values come from, if that is not its name.
         bounds: smallest and largest value, where the configuration alone sets them; NaN is no value then.
-        masked: whether NaN stands for a missing value, by ``data.policies.missing_target: mask``.
+        masked: whether NaN stands for a value that is not known: a target by ``data.policies.missing_target: mask``, or
+            what passed since before the sequence.
         texts: all values of a text column, where the configuration alone sets them.
     """
 
@@ -74,7 +76,8 @@ def expected_columns(dataset: DatasetConfig) -> list[Column]:
                 least + ahead,
                 most + ahead,
                 is_feature=True,
-                bounds=_calendar_bounds(feature),
+                bounds=(0.0, math.inf) if feature.elapsed is not None else _calendar_bounds(feature),
+                masked=feature.elapsed is not None,
                 texts=_calendar_texts(feature),
             )
         )

@@ -38,6 +38,18 @@ class TimeConfig(Section):
         "and no sequence or window crosses it, as with `split`.",
     )
 
+    align: Literal["exact", "nearest", "floor"] = Field(
+        default="exact",
+        description="Rows between the steps of `frequency`: `exact` takes the phase that most rows of an entity share, "
+        "and rejects the others (unless `gaps: ignore`); `nearest` and `floor` move each row to the nearest step, or "
+        "to the last one that isn't after it. Their steps are multiples of `frequency` since 1970 (UTC), or since 0.",
+    )
+    tolerance: str | None = Field(
+        default=None,
+        description="With `align: nearest` or `floor`: rows farther from their step are rejected as `off_grid`. A "
+        "distance shorter than `frequency`, in its form; null: none is too far.",
+    )
+
     @field_validator("timezone")
     @classmethod
     def _known_zone(cls, timezone: str) -> str:
@@ -55,6 +67,10 @@ class TimeConfig(Section):
             raise ValueError(f"gaps: {self.gaps} needs frequency, for example frequency: 1h")
         if self.fill_limit is not None and self.gaps != "fill":
             raise ValueError(f"fill_limit is for gaps: fill, received gaps: {self.gaps}")
+        if self.align != "exact" and self.frequency is None:
+            raise ValueError(f"align: {self.align} needs frequency, for example frequency: 5min")
+        if self.tolerance is not None and self.align == "exact":
+            raise ValueError("tolerance is for align: nearest and align: floor, received align: exact")
         return self
 
     @property

@@ -312,6 +312,12 @@ def _step_problems(config: ModelConfig, dataset: DatasetConfig) -> list[str]:
             f"model.serving_step: true sends each step once, but {known} (known_in_advance) is read up to the horizon, "
             "which moves with every step; leave known_in_advance out, or set model.serving_step: false"
         )
+    since = ", ".join(each.name for each in dataset.data.features if each.elapsed == "steps_since_observed")
+    if since:
+        problems.append(
+            f"model.serving_step: true sends each step once, but {since} (elapsed: steps_since_observed) counts back "
+            "over steps that were sent before; leave it out, or set model.serving_step: false"
+        )
     return problems
 
 

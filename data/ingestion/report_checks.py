@@ -9,6 +9,7 @@ from noisy_gru.data.ingestion.resolved_input import ResolvedInput
 from noisy_gru.data.reading.csv_records import REPEATED_HEADER
 from noisy_gru.data.reading.files import FILES
 from noisy_gru.data.report.ingestion_report import IngestionReport
+from noisy_gru.data.sequences.alignment import SAME_STEP
 from noisy_gru.data.sequences.sequences import TOO_SHORT
 from noisy_gru.data.sequences.windows import MISSING_TARGET, NO_READINGS
 from noisy_gru.data.values.precision import check_precision
@@ -24,6 +25,8 @@ from noisy_gru.schema.config import (
 from noisy_gru.schema.errors import DataError
 from noisy_gru.schema.span_patterns import SpanPattern
 
+# More rows of one step than one that is kept are no jitter: they are many readings of a step.
+MOST_SAME_STEP = 0.5
 POLICY_OF = {"off_grid": "unparsable_value", "duplicate_step_across_splits": "duplicate_step"}
 _REMEDIES = {
     "embargo": "they end within splits.embargo before the next split: make the splits longer, or the furthest horizon "
@@ -136,6 +139,13 @@ def check_rows(report: IngestionReport, dataset: DatasetConfig, where: str = "",
             f"{_examples(report, report.quarantined, 'rows')}\n"
             + (f"{short:,} rows are {_short(dataset)}.\n" if (short := report.quarantined[TOO_SHORT]) else "")
             + f"Correct the rows, choose other policies, or raise the fraction.{where}"
+        )
+    if (apart := report.dropped[SAME_STEP]) > report.rows_read * MOST_SAME_STEP:
+        time = dataset.data.time
+        raise DataError(
+            f"data.time.align: {time.align if time else ''} keeps one row of each step, and leaves out {apart:,} of "
+            f"{report.rows_read:,} rows ({apart / report.rows_read:.0%}): set data.resample to aggregate them instead, "
+            f"or a shorter data.time.frequency (it is {time.frequency if time else ''}).{where}"
         )
     if not report.rows_read:
         raise DataError(f"{key}: {', '.join(sorted(report.files)) or 'the files'} hold no rows")

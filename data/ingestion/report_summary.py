@@ -59,6 +59,7 @@ def report_summary(report: IngestionReport, dataset: DatasetConfig, at: Boundari
         "imputed": {reason: dict(sorted(cells.items())) for reason, cells in sorted(report.imputed.items())},
         "targets_masked": dict(sorted(report.targets_masked.items())),
         "steps_filled": report.steps_filled,
+        "rows_merged": report.rows_merged,
         "entities": report.entities,
         "entities_in_several_splits": report.entities_in_several_splits,
         "sequences": {

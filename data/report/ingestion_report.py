@@ -33,6 +33,7 @@ class IngestionReport:
     imputed: dict[str, Counter[str]] = field(default_factory=dict)
     targets_masked: Counter[str] = field(default_factory=Counter)
     steps_filled: int = 0
+    rows_merged: int = 0  # into the first row of their step
     entities: int = 0
     entities_in_several_splits: int = 0
     sequences: Counter[str] = field(default_factory=Counter)
@@ -128,5 +129,5 @@ class IngestionReport:
 
     @property
     def unbalanced(self) -> int:
-        """Number of rows that were read but neither kept, quarantined nor dropped: not 0 means a bug."""
-        return self.rows_read - self.rows_kept - self.quarantined.total() - self.dropped.total()
+        """Number of rows that were read but neither kept, merged, quarantined nor dropped: not 0 means a bug."""
+        return self.rows_read - self.rows_kept - self.rows_merged - self.quarantined.total() - self.dropped.total()

@@ -2,7 +2,8 @@
 
 A stream is an entity whose earlier steps the model has read already. Parsing and policies are those of training; every
 usable row is a step, however few there are. Columns known in advance are not read. By `data.time.gaps`, a gap since the
-previous step is filled, or restarts the stream.
+previous step is filled, or restarts the stream. Rows that `data.time.align` or `data.resample` puts into a step that
+was sent before are late: send all rows of a step at once.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ from noisy_gru.data.report.ingestion_report import IngestionReport
 from noisy_gru.data.report.quarantine import Quarantine
 from noisy_gru.data.requests.prediction_input import input_order, read_rows
 from noisy_gru.data.sequences.rows import Rows
-from noisy_gru.data.sequences.sequences import Sequences, count_kept, regular_series
+from noisy_gru.data.sequences.sequences import Sequences, count_kept, regular_series, steps_of_rows
 from noisy_gru.data.values.parsing import format_times
 from noisy_gru.saved_model.tensor_names import tensor_names
 from noisy_gru.schema.config import DatasetConfig
+from noisy_gru.schema.errors import DataError
 
 LATE = "late_step"
 
@@ -65,6 +67,11 @@ def read_stream_steps(
     Raises:
         DataError: a source can't be read or lacks a column, or an ``error`` policy applied.
     """
+    if uncounted := [each.name for each in dataset.data.numeric if each.elapsed == "steps_since_observed"]:
+        raise DataError(
+            f"{', '.join(uncounted)} (elapsed: steps_since_observed) counts back over steps that were sent before, "
+            "which a stream doesn't keep: send whole sequences with predict, or remove the feature and train again"
+        )
     quarantine = Quarantine()
     rows = read_rows(sources, dataset, quarantine)
     if rows is None:
@@ -85,11 +92,13 @@ def _steps(
 ) -> tuple[Sequences, np.ndarray]:
     columns = Columns.of(dataset, prediction=True)
     known = {name: time for name, time in last_times.items() if time is not None} if dataset.data.time else {}
+    if dataset.data.has_steps_of_its_own:
+        rows = steps_of_rows(rows, dataset, quarantine, prediction=True)
     rows = _drop_late(rows, known, columns, quarantine)
     gaps = dataset.data.time.gaps if dataset.data.time else "ignore"
-    if gaps != "ignore":
+    if gaps != "ignore" or columns.elapsed:
         rows = _with_anchors(rows, known)
-    series, _ = regular_series(rows, dataset, quarantine, prediction=True)
+    series, _ = regular_series(rows, dataset, quarantine, prediction=True, are_steps=dataset.data.has_steps_of_its_own)
     rows, start, stop = series.rows, series.starts[:-1], series.starts[1:]
     # Anchors are the known last steps: not new ones.
     anchored = rows.row[start] == 0

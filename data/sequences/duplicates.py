@@ -13,8 +13,12 @@ from noisy_gru.data.sequences.rows import Rows
 EXACT, CONFLICT, ACROSS = "exact_duplicate", "duplicate_step", "duplicate_step_across_splits"
 
 
-def drop_duplicates(rows: Rows, action: str, time_kind: str, quarantine: Quarantine) -> Rows:
+def drop_duplicates(
+    rows: Rows, action: str, time_kind: str, quarantine: Quarantine, *, are_readings: bool = False
+) -> Rows:
     """Return rows, in any order, with at most one for each entity and time.
+
+    Where rows ``are_readings``, to be aggregated, those of one time stay, copies too, unless they are in two splits.
 
     A row in two splits would leak from one to the other, so it is a duplicate even if its values agree; ``drop`` keeps
     the one of test before eval before train.
@@ -30,7 +34,7 @@ def drop_duplicates(rows: Rows, action: str, time_kind: str, quarantine: Quarant
     index = order[inside]
     frame = _values(rows.take(index)).assign(group=group)
 
-    copies = frame.duplicated().to_numpy()
+    copies = np.zeros(len(frame), bool) if are_readings else frame.duplicated().to_numpy()
     quarantine.rows("drop", EXACT, int(copies.sum()), list)
     keep = np.ones(len(rows), bool)
     keep[index[copies]] = False
@@ -40,9 +44,11 @@ def drop_duplicates(rows: Rows, action: str, time_kind: str, quarantine: Quarant
     rest = rest[sizes > 1]
     several = rest.groupby("group")["split"].transform("nunique") > 1
     for reason, found in ((ACROSS, rest[several]), (CONFLICT, rest[~several])):
-        if found.empty:
+        if found.empty or (reason == CONFLICT and are_readings):
             continue
-        if action == "drop":
+        if action == "drop" and are_readings:
+            found = found[found["preference"] > found.groupby("group")["preference"].transform("min")]
+        elif action == "drop":
             ordered = found.sort_values(["group", "preference", *_value_columns(found)], kind="stable")
             found = ordered[ordered.duplicated("group")]
         out = np.sort(found["index"].to_numpy())

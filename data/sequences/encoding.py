@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from noisy_gru.data.columns import SEQUENCE_ID, STEPS, Columns
+from noisy_gru.data.sequences.elapsed_features import source_rows
 from noisy_gru.data.sequences.sequences import Sequences
 from noisy_gru.schema.config import DatasetConfig, ForecastingConfig
 
@@ -78,6 +79,11 @@ class Encoder:
         for name in (*columns.numeric_features, *columns.calendar):
             ahead = horizon if name in columns.known_in_advance else 0
             writers[name] = self._numeric_writer(name, rows.numeric[name], ahead)
+        for feature in dataset.data.numeric:
+            if feature.elapsed is not None:
+                writers[feature.name] = self._elapsed_writer(
+                    feature.name, rows.numeric[feature.name], source_rows(rows, feature)
+                )
         for name in (*columns.categorical, *columns.calendar_categories):
             ahead = horizon if name in columns.known_in_advance else 0
             writers[name] = self._categorical_writer(name, *rows.categorical[name], ahead)
@@ -104,6 +110,17 @@ class Encoder:
         key, start, stop = _Key(name, _FLOAT), self._start, self._stop
         raw = values.astype("<f4").tobytes()
         return lambda place: key.packed(raw[4 * start[place] : 4 * (stop[place] + ahead)])
+
+    def _elapsed_writer(self, name: str, values: np.ndarray, source: np.ndarray) -> Writer:
+        key, start, stop = _Key(name, _FLOAT), self._start, self._stop
+        values = values.astype("<f4")
+
+        def write(place: int) -> bytes:
+            part = slice(start[place], stop[place])
+            # What is before the sequence begins is unknown to a request that holds the sequence alone.
+            return key.packed(np.where(source[part] < start[place], np.float32(np.nan), values[part]).tobytes())
+
+        return write
 
     def _categorical_writer(self, name: str, codes: np.ndarray, texts: list[str], ahead: int) -> Writer:
         key, start, stop = _Key(name, _BYTES), self._start, self._stop

@@ -25,25 +25,34 @@ def parse_frequency(time: TimeConfig) -> int | float | None:
     Raises:
         DataError: the frequency is no positive fixed duration.
     """
-    if time.frequency is None:
+    return _parse_distance(time.frequency, "frequency", time)
+
+
+def parse_tolerance(time: TimeConfig) -> int | float | None:
+    """Parse the largest distance of a row from its step, as ``parse_frequency`` does."""
+    return _parse_distance(time.tolerance, "tolerance", time)
+
+
+def _parse_distance(text: str | None, key: str, time: TimeConfig) -> int | float | None:
+    if text is None:
         return None
     try:
         if time.kind == "timestamp":
-            value: int | float = pd.tseries.frequencies.to_offset(time.frequency).nanos
+            value: int | float = pd.tseries.frequencies.to_offset(text).nanos
         else:
-            value = int(time.frequency) if time.kind == "integer" else float(time.frequency)
+            value = int(text) if time.kind == "integer" else float(text)
     except ValueError as error:
-        raise DataError(_no_frequency(time)) from error
+        raise DataError(_no_distance(text, key, time)) from error
     if not (np.isfinite(value) and value > 0):
-        raise DataError(_no_frequency(time))
+        raise DataError(_no_distance(text, key, time))
     return value
 
 
-def _no_frequency(time: TimeConfig) -> str:
+def _no_distance(text: str, key: str, time: TimeConfig) -> str:
     expected = "a fixed duration such as 1h or 15min" if time.kind == "timestamp" else "a positive number"
     if time.kind == "integer":
         expected = "a positive whole number"
-    return f"data.time.frequency: expected {expected} (data.time.kind is {time.kind}), received {time.frequency!r}"
+    return f"data.time.{key}: expected {expected} (data.time.kind is {time.kind}), received {text!r}"
 
 
 @dataclass(frozen=True)

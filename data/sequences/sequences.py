@@ -8,10 +8,13 @@ import numpy as np
 
 from noisy_gru.data.columns import Columns
 from noisy_gru.data.report.quarantine import Quarantine
+from noisy_gru.data.sequences.alignment import align_rows
 from noisy_gru.data.sequences.calendar_features import add_calendar_features
 from noisy_gru.data.sequences.duplicates import drop_duplicates
+from noisy_gru.data.sequences.elapsed_features import add_elapsed_features
 from noisy_gru.data.sequences.gaps import Series, regularize
 from noisy_gru.data.sequences.labels import resolve_labels
+from noisy_gru.data.sequences.resampling import count_filled_as_zero, resample_rows
 from noisy_gru.data.sequences.rows import Rows
 from noisy_gru.data.sequences.sequence_ids import sequence_ids
 from noisy_gru.data.sequences.splits import (
@@ -57,15 +60,16 @@ class Sequences:
 
 
 def regular_series(
-    rows: Rows, dataset: DatasetConfig, quarantine: Quarantine, *, prediction: bool = False
+    rows: Rows, dataset: DatasetConfig, quarantine: Quarantine, *, prediction: bool = False, are_steps: bool = False
 ) -> tuple[Series, np.ndarray]:
-    """Clean a bucket's rows to regular series with one label each; also return the split of each series [S]."""
-    policies = dataset.data.policies
-    kind = Columns.of(dataset, prediction=prediction).time_kind
-    rows = drop_duplicates(rows, policies.duplicate_step, kind, quarantine).sorted()
-    rows = resolve_labels(rows, policies, kind, quarantine)
-    off_grid = "quarantine" if policies.unparsable_value == "impute" else policies.unparsable_value
-    series = regularize(rows, dataset.data.time, off_grid, quarantine)
+    """Clean a bucket's rows to regular series with one label each; also return the split of each series [S].
+
+    Rows that ``are_steps`` went through ``steps_of_rows`` before.
+    """
+    rows = rows.sorted() if are_steps else steps_of_rows(rows, dataset, quarantine, prediction=prediction)
+    series = regularize(rows, dataset.data.time, _off_grid_action(dataset), quarantine)
+    count_filled_as_zero(series.rows, dataset)
+    series = add_elapsed_features(series, dataset.data.numeric)
     series = replace(series, rows=with_computed_features(series.rows, dataset))
     starts = series.starts
     if prediction:
@@ -74,6 +78,23 @@ def regular_series(
     quarantine.report.entities += len(np.unique(entity))
     quarantine.report.entities_in_several_splits += int((np.unique(entity, return_counts=True)[1] > 1).sum())
     return series, splits_of_series(series.rows, starts, dataset)
+
+
+def steps_of_rows(rows: Rows, dataset: DatasetConfig, quarantine: Quarantine, *, prediction: bool = False) -> Rows:
+    """Return the steps that a bucket's rows are, sorted: without duplicates, with one label, aligned or resampled."""
+    policies, time = dataset.data.policies, dataset.data.time
+    kind = Columns.of(dataset, prediction=prediction).time_kind
+    resample = dataset.data.resample is not None
+    rows = drop_duplicates(rows, policies.duplicate_step, kind, quarantine, are_readings=resample).sorted()
+    rows = resolve_labels(rows, policies, kind, quarantine)
+    if time is not None:
+        rows = align_rows(rows, time, _off_grid_action(dataset), quarantine)
+    return resample_rows(rows, dataset, quarantine, prediction=prediction)
+
+
+def _off_grid_action(dataset: DatasetConfig) -> str:
+    policy = dataset.data.policies.unparsable_value
+    return "quarantine" if policy == "impute" else policy
 
 
 def with_computed_features(rows: Rows, dataset: DatasetConfig) -> Rows:

@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterator
 
 from noisy_gru.data.columns import Columns
+from noisy_gru.data.sequences.alignment import check_alignment
 from noisy_gru.data.sequences.gaps import parse_frequency
 from noisy_gru.data.sequences.holiday_dates import check_holidays
 from noisy_gru.data.sequences.splits import embargo_of, split_boundaries
@@ -46,8 +47,9 @@ def _ingestion(config: PipelineConfig) -> Iterator[str]:
     time, splits = dataset.data.time, dataset.splits
     frequency = None
     whole = isinstance(splits, TimeSplitConfig) and not isinstance(dataset.task, ForecastingConfig)
-    if time is not None and (time.gaps != "ignore" or whole):
+    if time is not None and (time.gaps != "ignore" or whole or dataset.data.has_steps_of_its_own):
         try:
+            check_alignment(time)
             frequency = parse_frequency(time)
         except UserError as error:
             yield str(error)

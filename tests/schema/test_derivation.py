@@ -81,6 +81,19 @@ def test_lengths_types_and_environments_of_a_forecast_come_from_the_configuratio
     assert not found["load"].WhichOneof("domain_info")
 
 
+def test_what_passed_is_no_column_of_the_data_and_may_be_missing():
+    features = [*LOADS["data"]["features"], {"elapsed": "seconds_since_last"}]
+    features.append({"elapsed": "steps_since_observed", "column": "load"})
+    derivation = derived("", {**LOADS, "data": {**LOADS["data"], "features": features}})
+    found = by_name(derivation)
+    for name in ("seconds_since_last", "steps_since_observed_load"):
+        domain = found[name].float_domain
+        assert (domain.min, domain.HasField("max"), domain.disallow_nan, domain.disallow_inf) == (0, False, False, True)
+        assert (found[name].value_count.min, found[name].value_count.max) == (48, 48)
+        assert "SERVING" not in found[name].not_in_environment
+        assert name not in derivation.unbounded
+
+
 def test_lengths_of_whole_sequences_are_those_of_the_data():
     found = by_name(derived("", PUMPS))
     assert {name: (kind(each), each.value_count.min, each.value_count.max) for name, each in found.items()} == {

@@ -96,6 +96,8 @@ def _kind(feature: FeatureConfig, dataset: DatasetConfig) -> dict[str, Any]:
         "known_in_advance": feature.known_in_advance,
         "calendar": feature.calendar,
         "data.time.timezone": time.timezone if time is not None and feature.calendar is not None else None,
+        "elapsed": feature.elapsed,
+        "column": feature.column,
     }
 
 

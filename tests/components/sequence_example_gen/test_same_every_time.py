@@ -67,6 +67,32 @@ def test_whatever_the_order_of_rows_and_files(ingest, tmp_path, configured, task
         assert getattr(again.report, name) == getattr(once.report, name)
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"time": {"column": "t", "frequency": "3", "align": "nearest", "tolerance": "1", "gaps": "fill"}},
+        {"resample": {"frequency": "4", "aggregate": {"x": "sum"}}},
+        {
+            "features": ["x", {"elapsed": "steps_since_observed", "column": "x"}],
+            "policies": {"unparsable_value": "impute"},
+        },
+    ],
+)
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 50), order=st.randoms(use_true_random=False), buckets=st.integers(1, 5))
+def test_steps_of_irregular_times_whatever_the_order(ingest, tmp_path, configured, data, seed, order, buckets):
+    dataset = configured(task=TASK, **data)
+    frame = rows_of(seed)
+    frame.to_csv(tmp_path / "whole.csv", index=False)
+    index = list(range(len(frame)))
+    order.shuffle(index)
+    frame.iloc[index].to_csv(tmp_path / "shuffled.csv", index=False)
+    once, again = (ingest(dataset, [tmp_path / name], buckets) for name in ("whole.csv", "shuffled.csv"))
+    assert content(again) == content(once)
+    assert again.report.rows_merged == once.report.rows_merged
+    assert again.report.dropped == once.report.dropped
+
+
 def test_shards_are_byte_identical_whatever_the_order_of_chunks(tmp_path, configured) -> None:
     dataset = configured(task=TASK, policies={"missing_label": "drop"})
     chunks = []

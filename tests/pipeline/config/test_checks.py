@@ -80,6 +80,17 @@ def test_a_model_that_can_is_fine() -> None:
         (WEATHER, ["data.time.frequency=1 fortnight"], "data.time.frequency: expected a fixed duration such as 1h"),
         (VOWELS, ["data.time={column: step, frequency: 1h, gaps: fill}"], "expected a positive whole number"),
         (
+            WEATHER,
+            ["data.time.align=floor", "data.time.tolerance=soon"],
+            "data.time.tolerance: expected a fixed duration",
+        ),
+        (VOWELS, ["data.resample={frequency: 1h}"], "data.time.frequency: expected a positive whole number"),
+        (
+            WEATHER,
+            ["model.serving_step=true", "data.features=[temp, {elapsed: steps_since_observed, column: temp}]"],
+            "but steps_since_observed_temp (elapsed: steps_since_observed) counts back over steps",
+        ),
+        (
             VOWELS,
             ["data.files=[train.csv.gz]", "splits={by: time, embargo: 3}"],
             "splits.embargo counts steps, so for whole sequences it needs data.time.frequency",
