@@ -23,15 +23,19 @@ _ROUNDING = 1e-9
 def floor_times(time: np.ndarray, frequency: int | float) -> np.ndarray:
     """Return the step at or before each time [N], in the unit of times."""
     if np.issubdtype(time.dtype, np.integer):
-        return time - time % frequency
+        low = time - time % frequency
+        # The step before the first time of int64 is none.
+        return np.where(low > time, low + frequency, low)
     return np.floor(time / frequency + _ROUNDING) * frequency
 
 
 def nearest_times(time: np.ndarray, frequency: int | float) -> np.ndarray:
     """Return the step nearest to each time [N]; of two as near, the later."""
     if np.issubdtype(time.dtype, np.integer):
-        rest = time % frequency
-        return time - rest + np.where(rest >= frequency - rest, frequency, 0)
+        rest, low = time % frequency, floor_times(time, frequency)
+        # Nor is the one after its last.
+        up = (rest >= frequency - rest) & (low <= time) & (low + frequency > low)
+        return np.where(up, low + frequency, low)
     return np.floor(time / frequency + 0.5 + _ROUNDING) * frequency
 
 

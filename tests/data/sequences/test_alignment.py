@@ -84,6 +84,14 @@ def test_steps_of_numbers(time: int, frequency: int, unit: int) -> None:
     assert nearest_times(part, frequency / unit)[0] == pytest.approx(near / unit, abs=1e-6)
 
 
+@pytest.mark.parametrize("moved", [floor_times, nearest_times])
+def test_times_at_the_ends_of_their_range_stay_there(moved: Any) -> None:
+    ends = np.array([np.iinfo(np.int64).min, np.iinfo(np.int64).max])
+    steps = moved(ends, 300 * 10**9).tolist()
+    assert [int(end) // 10**12 for end in ends] == pytest.approx([step // 10**12 for step in steps], abs=1)
+    assert [step % (300 * 10**9) for step in steps] == [0, 0]
+
+
 def test_a_sensor_that_restarts_with_another_phase_keeps_its_rows(ingest, table, configured) -> None:
     seconds = [*range(0, 6000, 300), *range(6000 + 130, 9000, 300)]
     exact = ingest(aligned(configured, gaps="fill"), [table(csv(frame_of(seconds)))])
