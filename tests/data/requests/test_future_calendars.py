@@ -21,6 +21,7 @@ CALENDARS: list[Any] = [
 TIME = {"column": "t", "kind": "timestamp", "timezone": "Europe/Berlin"}
 # Around midnight of German Unity Day, in summer time.
 START = "2026-10-02T18:00"
+MASK = {"missing_label": "drop"}
 
 
 def lists(record: bytes) -> dict[str, list[Any]]:
@@ -159,3 +160,29 @@ def test_no_rows(table, configured) -> None:
     assert dict(read_for_prediction([table(HEAD + "a,2026-10-02T18:00,1\n")], dataset).report.quarantined) == {
         "too_short": 1
     }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("gaps", ["fill", "split"])
+@pytest.mark.parametrize("how", ["align", "resample"])
+def test_times_that_are_moved_to_a_grid(ingest, table, configured, how, gaps) -> None:
+    """Of aligned and of aggregated rows, with what has passed since the last reading beside the calendars."""
+    time = {**TIME, "frequency": "1h", "gaps": gaps, **({"align": "floor"} if how == "align" else {})}
+    more = {"resample": {"frequency": "1h"}} if how == "resample" else {}
+    elapsed = [{"elapsed": "seconds_since_last"}, {"elapsed": "steps_since_observed", "column": "x"}]
+    dataset = configured(task=TASK, features=["x", *elapsed, *CALENDARS], time=time, policies=MASK, **more)
+    grid = pd.date_range(START, periods=9, freq="1h")
+    minutes = [7, 31, 44] if how == "resample" else [7]
+    every = pd.DatetimeIndex([hour + pd.Timedelta(minutes=each) for hour in grid for each in minutes])
+    expected = trained(ingest, dataset, table(HEAD + rows(every), "whole.csv"))
+    assert len(expected) == 5
+    for name, content in expected.items():
+        last = pd.Timestamp(name.partition("@")[2]).tz_localize(None)
+        found = read_for_prediction([table(HEAD + rows(every[every < last + pd.Timedelta(hours=1)]))], dataset)
+        assert found.ids == [name]
+        # As texts: NaN, of the first step, is unlike itself.
+        assert sorted(map(str, lists(found.examples[0]).items())) == sorted(map(str, content.items()))
+        assert found.origins is not None
+        assert found.origins.target_times is not None
+        ahead = found.origins.target_times.astype("datetime64[ns]")[0]
+        assert ahead.tolist() == [(last + pd.Timedelta(hours=hours)).as_unit("ns").value for hours in (1, 2)]
