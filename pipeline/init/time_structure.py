@@ -35,6 +35,7 @@ _SEASONS: dict[float, tuple[int, ...]] = {
 _CALENDAR_STEPS = (("month", 28, 31, 12), ("quarter", 89, 92, 4), ("year", 364, 366, 0))
 _GRID_SEASONS = (4, 5, 6, 7, 8, 10, 12, 13, 24, 26, 30, 48, 52, 60, 72, 96, 144, 168, 288, 336, 365)
 _MOST_HOLES = 0.75
+_MOST_RESTARTS = 0.05
 _LEAST_CORRELATION = 0.5
 
 
@@ -44,7 +45,8 @@ class TimeStructure:
 
     ``step`` is the usual distance, in seconds for timestamps; ``name`` says it in words. ``frequency`` is set where a
     run may fill or cut at gaps. ``holes`` is the part of the steps that is missing on the grid, ``irregular`` the part
-    of the distances that are no multiples of the step.
+    of the distances that are no multiples of the step. ``restarts`` says that the distance stays and the phase changes,
+    as where a sensor is started anew: `data.time.align` keeps such rows.
     """
 
     step: float
@@ -53,11 +55,13 @@ class TimeStructure:
     seasons: tuple[int, ...]
     holes: float
     irregular: float
+    restarts: bool = False
 
     @property
     def gaps(self) -> str:
         """The value for ``data.time.gaps``."""
-        return "fill" if self.frequency is not None and 0 < self.holes <= _MOST_HOLES else "ignore"
+        some = self.holes > 0 or self.restarts
+        return "fill" if self.frequency is not None and some and self.holes <= _MOST_HOLES else "ignore"
 
     def describe(self) -> str:
         """Say how regular the steps are."""
@@ -93,10 +97,12 @@ def time_structure(when: np.ndarray, series: np.ndarray, kind: str, *, years: bo
     irregular = max(1.0 - float(np.mean(on_grid)), off_phase)
     total = float(np.sum(np.maximum(multiples, 1)))
     holes = float(np.sum(np.maximum(multiples, 1) - 1)) / total
-    usable = irregular < 0.01 and counts.max() >= 0.5 * len(steps)
+    regular = counts.max() >= 0.5 * len(steps)
+    usable = irregular < 0.01 and regular
     if kind == "timestamp":
-        seasons = _SEASONS.get(step, ())
-        return TimeStructure(step, _in_words(step), _offset(step) if usable else None, seasons, holes, irregular)
+        restarts = not usable and regular and float(np.mean(on_grid)) >= 1 - _MOST_RESTARTS
+        frequency = _offset(step) if usable or restarts else None
+        return TimeStructure(step, _in_words(step), frequency, _SEASONS.get(step, ()), holes, irregular, restarts)
     if kind == "float":
         part = 1 / step if step > 0 else 0.0
         seasons = (round(part),) if abs(part - round(part)) < 0.01 * part and round(part) in (4, 12, 52) else ()

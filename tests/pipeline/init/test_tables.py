@@ -236,6 +236,24 @@ def test_short_histories_are_split_by_entity(tmp_path):
     assert (config.splits.by, config.task.horizons) == ("entity", [1])
 
 
+@pytest.mark.parametrize("phases", [[0, 130], [0, 61, 200, 17]])
+def test_a_sensor_that_restarts_with_another_phase_keeps_its_rows(tmp_path, phases):
+    rows = 600 // len(phases)
+    seconds = [300 * (number * rows + step) + phase for number, phase in enumerate(phases) for step in range(rows)]
+    times = pd.Timestamp("2024-01-01") + pd.to_timedelta(seconds, unit="s")
+    frame = pd.DataFrame({"sensor": "s1", "time": times, "glucose": 100 + 9 * np.sin(np.arange(len(seconds)) / 9)})
+    time = draft(tmp_path, frame).data.time
+    assert (time.frequency, time.align, time.gaps) == ("5min", "nearest", "fill")
+
+
+def test_times_without_a_usual_distance_have_no_grid(tmp_path):
+    seconds = np.cumsum(np.random.default_rng(0).integers(1, 4000, 600))
+    times = pd.Timestamp("2024-01-01") + pd.to_timedelta(seconds, unit="s")
+    frame = pd.DataFrame({"sensor": "s1", "time": times, "glucose": 100 + 9 * np.sin(seconds / 9999)})
+    time = draft(tmp_path, frame).data.time
+    assert (time.frequency, time.align, time.gaps) == (None, "exact", "ignore")
+
+
 def test_gaps_are_filled_on_a_grid_and_left_where_there_is_none(tmp_path):
     frame = one_meter("1h", 900, 24)
     assert draft(tmp_path / "a", frame).data.time.gaps == "ignore"
@@ -244,11 +262,12 @@ def test_gaps_are_filled_on_a_grid_and_left_where_there_is_none(tmp_path):
     open_hours = frame[pd.to_datetime(frame["when"]).dt.hour.between(8, 19)]
     time = draft(tmp_path / "c", open_hours).data.time
     assert (time.gaps, time.frequency) == ("fill", "1h")
-    # A logger that restarts with another phase: a grid would reject most of its rows.
+    # A logger that restarts with another phase: rows move to the grid, which would reject most of them.
     when = pd.to_datetime(frame["when"]) + pd.to_timedelta(np.repeat(np.arange(3), 300) * 17, "min")
     frame["when"] = when.dt.strftime("%Y-%m-%d %H:%M:%S")
     config = draft(tmp_path / "d", frame)
-    assert (config.data.time.gaps, config.task.season_length) == ("ignore", 24)
+    time = config.data.time
+    assert (time.gaps, time.align, config.task.season_length) == ("fill", "nearest", 24)
 
 
 def test_the_training_fits_the_amount_of_data(tmp_path):
