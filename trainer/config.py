@@ -60,7 +60,29 @@ class ModelConfig(Section):
         description="Forecasting: how features that are known in advance are read. `steps`: the GRUs go on through the "
         "steps up to the furthest horizon, and predict from the state after the last one. `targets`: they end with the "
         "past, and each horizon is predicted from their state and the values at its own target's time. `auto`: "
-        "`targets` where only calendars are known in advance, else `steps`.",
+        "`targets` where only calendars are known in advance, else `steps`. With `segment` each decoded segment reads "
+        "its own.",
+    )
+    segment: int | None = Field(
+        default=None,
+        ge=2,
+        description="Read segments of this many steps in place of single steps (24 for hourly data with days); a "
+        "forecast is decoded in segments, too, all at once. null: step by step. The width of a segment's embedding is "
+        "that of the first layer.",
+    )
+    channels: Literal["joint", "shared"] = Field(
+        default="joint",
+        description="With `segment`: `joint`, one sequence of all columns; `shared`, the same stack reads each "
+        "target as a sequence of its own, with an embedding of which it is and all columns that are no targets.",
+    )
+    window_normalization: Literal["none", "last", "mean_std", "mean_abs"] = Field(
+        default="none",
+        description="Forecasting: what each window is relative to, in and out: its last value; its mean and standard "
+        "deviation; or its last season's mean and its mean magnitude (for series of different sizes).",
+    )
+    linear_path: bool = Field(
+        default=False,
+        description="Forecasting: add a linear function of each target's own window to the stack's forecast.",
     )
     fused: bool = Field(
         default=True,
@@ -78,6 +100,16 @@ class ModelConfig(Section):
         description="Write the model as ONNX, too, to `assets.extra/onnx/model.onnx` of the version, for runtimes "
         "without TensorFlow. Needs numeric features alone, none of them known in advance, and `target: level`.",
     )
+
+    @property
+    def is_relative(self) -> bool:
+        """Whether the forecast is made relative to its window, or with a linear function of it."""
+        return self.window_normalization != "none" or self.linear_path
+
+    @property
+    def reads_past(self) -> bool:
+        """Whether layers need the number of steps of the past."""
+        return self.segment is not None or self.is_relative
 
 
 class LearningRateScheduleConfig(Section):
@@ -155,6 +187,11 @@ class TrainingConfig(Section):
         default="natural",
         description="Classification only. `natural`: an epoch is every sequence of train once; `balanced`: as many of "
         "each class, so that those of a rare class come several times. Needs train in memory (`cache_gigabytes`).",
+    )
+    loss_units: Literal["target", "window"] = Field(
+        default="target",
+        description="Units of the forecast's errors in the loss: `target`, the target's scale; `window`, that of each "
+        "window (`model.window_normalization: mean_std` or `mean_abs`), so that small and large series count alike.",
     )
     early_stopping: EarlyStoppingConfig | None = Field(
         default_factory=lambda: EarlyStoppingConfig(),
@@ -242,6 +279,15 @@ class TrainerConfig(Section):
     seed: int = Field(default=0, ge=0, lt=2**31)
 
     @model_validator(mode="after")
+    def _window_units(self) -> TrainerConfig:
+        if self.training.loss_units == "window" and self.model.window_normalization not in ("mean_std", "mean_abs"):
+            raise ValueError(
+                "training.loss_units: window needs model.window_normalization: mean_std or mean_abs, received "
+                f"{self.model.window_normalization}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _tuner_has_a_space(self) -> TrainerConfig:
         if self.tuner.enabled and (not self.tuner.stddev_scales or not self.tuner.learning_rates):
             raise ValueError("tuner.stddev_scales and tuner.learning_rates must not be empty")
@@ -250,7 +296,12 @@ class TrainerConfig(Section):
 
 def model_problems(config: ModelConfig, dataset: DatasetConfig) -> list[str]:
     """Return messages about model settings that the columns, `serving_step` or `onnx` don't allow; empty if none."""
-    return [*_difference_problems(config, dataset), *_step_problems(config, dataset), *_onnx_problems(config, dataset)]
+    return [
+        *_difference_problems(config, dataset),
+        *_window_problems(config, dataset),
+        *_step_problems(config, dataset),
+        *_onnx_problems(config, dataset),
+    ]
 
 
 def reads_targets(config: ModelConfig, dataset: DatasetConfig) -> bool:
@@ -291,11 +342,55 @@ def _difference_problems(config: ModelConfig, dataset: DatasetConfig) -> list[st
     ]
 
 
+def _window_problems(config: ModelConfig, dataset: DatasetConfig) -> list[str]:
+    """Return messages about segments and forecasts relative to their window."""
+    task = dataset.task
+    given = [
+        f"model.{key}: {value}"
+        for key, value, used in (
+            ("window_normalization", config.window_normalization, config.window_normalization != "none"),
+            ("linear_path", "true", config.linear_path),
+            ("channels", "shared", config.channels == "shared"),
+        )
+        if used
+    ]
+    if not isinstance(task, ForecastingConfig):
+        return [f"{each} needs task.kind: forecasting, received {task.kind}; leave it out" for each in given]
+    problems = []
+    inputs = {feature.name for feature in dataset.data.numeric}
+    if given and (unread := ", ".join(name for name in task.targets if name not in inputs)):
+        problems.append(
+            f"{', '.join(given)}: reads the past of each target, but {unread} is not a numeric feature; add it to "
+            f"data.features, or leave {'these' if len(given) > 1 else 'this'} out"
+        )
+    if config.channels == "shared" and config.segment is None:
+        problems.append("model.channels: shared needs model.segment, the steps of a segment (24 for hours of days)")
+    if config.window_normalization != "none" and config.target == "difference":
+        problems.append(
+            "model.target: difference and model.window_normalization both make the forecast relative; use one of them "
+            "(window_normalization: last is a difference from the last value, too, and normalizes the inputs as well)"
+        )
+    if config.segment is not None:
+        if config.bidirectional:
+            problems.append(
+                "model.segment decodes a forecast from the states at the window's end, but model.bidirectional: true "
+                "reads from its start, too; set one of them to null or false"
+            )
+        if config.pooling != "last":
+            problems.append(f"model.segment needs model.pooling: last for a forecast, received {config.pooling}")
+    return problems
+
+
 def _step_problems(config: ModelConfig, dataset: DatasetConfig) -> list[str]:
     """Return messages about settings that need more than the steps so far and a state of fixed size."""
     if not config.serving_step:
         return []
     problems = []
+    if config.reads_past:
+        problems.append(
+            f"model.serving_step: true takes any number of new steps, but {_reader_of_windows(config)} needs the whole "
+            "window at once; leave one of them out"
+        )
     if config.bidirectional:
         problems.append(
             "model.serving_step: true reads steps as they come, but model.bidirectional: true reads each sequence from "
@@ -321,11 +416,19 @@ def _step_problems(config: ModelConfig, dataset: DatasetConfig) -> list[str]:
     return problems
 
 
+def _reader_of_windows(config: ModelConfig) -> str:
+    if config.segment is not None:
+        return "model.segment"
+    return "model.linear_path" if config.linear_path else "model.window_normalization"
+
+
 def _onnx_problems(config: ModelConfig, dataset: DatasetConfig) -> list[str]:
     """Return messages about settings that the ONNX file can't express."""
     if not config.onnx:
         return []
     problems = []
+    if config.reads_past:
+        problems.append(f"model.onnx: true has no form for {_reader_of_windows(config)} yet; leave one of them out")
     if names := ", ".join(feature.name for feature in dataset.data.categorical):
         problems.append(
             f"model.onnx: true takes numbers alone, but {names} is categorical; leave it out of data.features (of a "

@@ -15,6 +15,9 @@ from noisy_gru.trainer.config import ModelConfig, check_model_config, reads_targ
 from noisy_gru.trainer.features import Layout
 from noisy_gru.trainer.layers.noisy_gru import NoisyGRU
 from noisy_gru.trainer.layers.target_steps import Channels, PastLength, PastSteps, TargetSteps
+from noisy_gru.trainer.relative_forecast import RelativeForecast
+from noisy_gru.trainer.segment_stack import forecast_by_segments, segment_embedding
+from noisy_gru.trainer.transform_record import TransformRecord
 
 PACKAGE = "noisy_gru"
 _LEAST_WIDTH = 32  # of the layer that joins a state with what is known of a target's time
@@ -22,10 +25,17 @@ _LEAST_WIDTH = 32  # of the layer that joins a state with what is known of a tar
 
 @dataclass(frozen=True)
 class VocabularySizes:
-    """Sizes of the fitted vocabularies: the number of classes, and of ids of each categorical feature."""
+    """What the model needs of the fitted Transform.
+
+    Attributes:
+        classes: number of classes.
+        vocabularies: number of ids of each categorical feature.
+        record: scales of the columns, for `model.window_normalization`.
+    """
 
     classes: int = 0
     vocabularies: tuple[int, ...] = ()
+    record: TransformRecord | None = None
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
@@ -97,22 +107,28 @@ def build_model(
         names.FEATURES: keras.Input((None, len(layout.channels)), dtype="float32", name=names.FEATURES),
         names.LENGTH: keras.Input((), dtype="int64", name=names.LENGTH),
     }
-    columns = [inputs[names.FEATURES]] if layout.channels else []
+    length, values = inputs[names.LENGTH], inputs[names.FEATURES]
+    is_segmented_forecast = config.segment is not None and len(layout.target_shape) == 2
+    reads_future = reads_targets(config, layout.dataset) or (is_segmented_forecast and layout.has_future)
+    past = PastLength(layout.future_steps, name="past_length")(length) if config.is_relative or reads_future else length
+    relative = RelativeForecast(values, past, config, layout, sizes.record) if config.is_relative else None
+    if relative is not None:
+        values = relative.features
+    columns = [values] if layout.channels else []
     for index, (feature, size) in enumerate(zip(layout.categorical, sizes.vocabularies, strict=True)):
         key = layout.ids(index)
         inputs[key] = keras.Input((None,), dtype="int64", name=key)
         columns.append(keras.layers.Embedding(size, feature.embedding_dim, name=f"embedding_{index}")(inputs[key]))
     hidden = keras.layers.Concatenate(name="inputs")(columns) if len(columns) > 1 else columns[0]
-    length, known = inputs[names.LENGTH], None
-    if reads_targets(config, layout.dataset):
+    known = None
+    if reads_future:
         known = _known_at_targets(inputs, columns, layout)
         hidden = PastSteps(layout.future_steps, name="past")(hidden)
-        length = PastLength(layout.future_steps, name="past_length")(length)
-    mask = LengthMask(name="mask")(hidden if known is not None else inputs[names.FEATURES], length)
+        length = past
 
-    for index, layer in enumerate(config.layers):
-        is_last = index == len(config.layers) - 1
-        gru = NoisyGRU(
+    def make_gru(index: int, **arguments: Any) -> NoisyGRU:
+        layer = config.layers[index]
+        return NoisyGRU(
             layer.units,
             stddev=layer.stddev,
             noise=layer.noise,
@@ -121,20 +137,38 @@ def build_model(
             learn_mean=config.learn_mean,
             dropout=0.0 if for_serving else layer.dropout,
             recurrent_dropout=0.0 if for_serving else layer.recurrent_dropout,
-            return_sequences=not is_last or config.pooling != "last",
             use_cudnn=False if for_serving else "auto",
             name=f"noisy_gru_{index}",
+            **arguments,
         )
-        wrapped = keras.layers.Bidirectional(gru, name=f"both_ways_{index}") if config.bidirectional else gru
-        hidden = wrapped(hidden, mask=mask)
-    if config.pooling != "last":
-        hidden = MaskedPooling(config.pooling, name="pooling")(hidden, mask)
-    for index, width in enumerate(config.hidden):
-        hidden = keras.layers.Dense(width, activation="relu", name=f"hidden_{index}")(hidden)
-    if config.head_dropout:
-        dropout = keras.layers.Dropout(config.head_dropout, seed=seed + len(config.layers), name="head_dropout")
-        hidden = dropout(hidden)
-    return keras.Model(inputs, _head(hidden, known, inputs, config, layout, sizes), name="noisy_gru")
+
+    def above(hidden: Any) -> Any:
+        for index, width in enumerate(config.hidden):
+            hidden = keras.layers.Dense(width, activation="relu", name=f"hidden_{index}")(hidden)
+        if config.head_dropout:
+            dropout = keras.layers.Dropout(config.head_dropout, seed=seed + len(config.layers), name="head_dropout")
+            hidden = dropout(hidden)
+        return hidden
+
+    if is_segmented_forecast:
+        decoder_seed = seed + len(config.layers) + 1
+        outputs = forecast_by_segments(hidden, past, known, config, layout, make_gru, above, seed=decoder_seed)
+    else:
+        if config.segment is not None:
+            hidden, mask = segment_embedding(hidden, length, config)
+        else:
+            mask = LengthMask(name="mask")(hidden if known is not None else inputs[names.FEATURES], length)
+        for index in range(len(config.layers)):
+            is_last = index == len(config.layers) - 1
+            gru = make_gru(index, return_sequences=not is_last or config.pooling != "last")
+            wrapped = keras.layers.Bidirectional(gru, name=f"both_ways_{index}") if config.bidirectional else gru
+            hidden = wrapped(hidden, mask=mask)
+        if config.pooling != "last":
+            hidden = MaskedPooling(config.pooling, name="pooling")(hidden, mask)
+        outputs = _head(above(hidden), known, config, layout, sizes)
+    if relative is not None:
+        outputs = relative.restored(outputs)
+    return keras.Model(inputs, _with_last_target(outputs, inputs, config, layout), name="noisy_gru")
 
 
 def _known_at_targets(inputs: dict[str, Any], columns: list[Any], layout: Layout) -> Any:
@@ -151,9 +185,7 @@ def _known_at_targets(inputs: dict[str, Any], columns: list[Any], layout: Layout
     return TargetSteps(horizons, layout.future_steps, name="known_at_targets")(sequences, inputs[names.LENGTH])
 
 
-def _head(
-    hidden: Any, known: Any, inputs: dict[str, Any], config: ModelConfig, layout: Layout, sizes: VocabularySizes
-) -> Any:
+def _head(hidden: Any, known: Any, config: ModelConfig, layout: Layout, sizes: VocabularySizes) -> Any:
     if layout.is_classification:
         return keras.layers.Dense(sizes.classes, dtype="float32", name="logits")(hidden)
     shape = layout.target_shape
@@ -168,9 +200,16 @@ def _head(
         joined = keras.layers.Dense(width, activation="relu", name="horizon_hidden")(joined)
         own = keras.layers.Dense(shape[1], dtype="float32", name="horizon_prediction")(joined)
         outputs = keras.layers.Add(dtype="float32", name="with_known")([outputs, own])
-    if layout.observed_targets:
-        inputs[names.LAST_TARGET] = keras.Input((shape[1],), dtype="float32", name=names.LAST_TARGET)
-        if config.target == "difference":
-            last = keras.layers.Reshape((1, shape[1]), dtype="float32", name="last_value")(inputs[names.LAST_TARGET])
-            outputs = keras.layers.Add(dtype="float32", name="level")([outputs, last])
     return outputs
+
+
+def _with_last_target(outputs: Any, inputs: dict[str, Any], config: ModelConfig, layout: Layout) -> Any:
+    """Take the last values as an input, and add them to differences."""
+    if not layout.observed_targets:
+        return outputs
+    count = layout.target_shape[1]
+    inputs[names.LAST_TARGET] = keras.Input((count,), dtype="float32", name=names.LAST_TARGET)
+    if config.target != "difference":
+        return outputs
+    last = keras.layers.Reshape((1, count), dtype="float32", name="last_value")(inputs[names.LAST_TARGET])
+    return keras.layers.Add(dtype="float32", name="level")([outputs, last])

@@ -121,8 +121,29 @@ def compile_model(
         if config.steps_per_execution == "auto"
         else config.steps_per_execution,
     )
+    if config.loss_units == "window":
+        use_window_units(model)
     if xla:
         use_row_weights(model)
+
+
+def use_window_units(model: keras.Model) -> None:
+    """Make the loss that of errors in units of each window's own scale, so that series of any size count alike.
+
+    Args:
+        model: compiled, with `model.window_normalization`; its metrics stay in the units of the data.
+    """
+    inputs: Any = model.input
+    scales = keras.Model(inputs, model.get_layer("window_normalization").output[2], name="window_scales")
+    of_targets = model.compute_loss
+
+    def compute_loss(x: Any = None, y: Any = None, y_pred: Any = None, *args: Any, **kwargs: Any) -> Any:
+        scale = ops.expand_dims(scales({key: x[key] for key in inputs}), 1)
+        targets, weights = split_answer(y, y_pred)
+        answer = targets / scale if weights is None else ops.concatenate([targets / scale, weights], axis=-1)
+        return of_targets(x, answer, y_pred / scale, *args, **kwargs)
+
+    model.compute_loss = compute_loss
 
 
 def use_row_weights(model: keras.Model) -> None:

@@ -21,6 +21,7 @@ from noisy_gru.trainer.inputs.dataset import BatchConfig, SequenceData
 from noisy_gru.trainer.inputs.padded_lengths import choose_padded_lengths
 from noisy_gru.trainer.model import VocabularySizes
 from noisy_gru.trainer.objective import metric_names
+from noisy_gru.trainer.transform_record import read_record
 from noisy_gru.trainer.vocabularies import read_vocabulary
 from noisy_gru.trainer.xla import XlaChoice, choose_xla
 
@@ -165,7 +166,9 @@ def prepare_training(fn_args: Any, custom_config: CustomConfig) -> TrainingConte
     vocabularies = tuple(
         transform.vocabulary_size_by_name(layout.vocabulary(index)) + 1 for index in range(len(layout.categorical))
     )
-    sizes = VocabularySizes(classes, vocabularies)
+    relative = custom_config.trainer.model.window_normalization != "none"
+    record = read_record(transform, layout) if relative else None
+    sizes = VocabularySizes(classes, vocabularies, record)
     return TrainingContext(custom_config, layout, train, held_out, transform, sizes, settings)
 
 

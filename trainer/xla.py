@@ -67,7 +67,9 @@ def choose_xla(
     if obstacle:
         return XlaChoice(False, obstacle)
     grus = len(model.layers) * (2 if model.bidirectional else 1)
-    saved = round(_SAVED * grus * padded_steps * epochs, 1)
+    # Segments are fewer, and the decoder is one step for each layer.
+    loops = padded_steps // (model.segment or 1)
+    saved = round(_SAVED * grus * loops * epochs, 1)
     cost = round(_COMPILING * grus * shapes, 1)
     if setting == "on":
         return XlaChoice(True, "training.xla is on", saved, cost)

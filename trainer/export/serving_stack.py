@@ -23,7 +23,9 @@ from noisy_gru.trainer.export.batched_gru import run_batched
 from noisy_gru.trainer.export.gru_loops import Gru
 from noisy_gru.trainer.export.single_sequence_gru import has_blocks, run_single_sequence
 from noisy_gru.trainer.layers.noisy_gru import NoisyGRU
+from noisy_gru.trainer.layers.segments import LastSteps, Segments
 from noisy_gru.trainer.layers.target_steps import PastLength, TargetSteps
+from noisy_gru.trainer.layers.window_normalization import WindowNormalization
 from noisy_gru.trainer.model import LengthMask, MaskedPooling
 
 Predict = Callable[[Mapping[str, Any]], Any]
@@ -37,8 +39,11 @@ def serving_function(model: keras.Model) -> Predict | None:
 
     Returns:
         A function from the model's inputs to its outputs in inference; None if the loops don't support the
-        configuration of a GRU, or `fused` is off: then serve the model itself.
+        configuration of a GRU, `fused` is off, or the model reads segments or is relative to its window: then serve
+        the model itself.
     """
+    if any(isinstance(layer, Segments | WindowNormalization | LastSteps) for layer in model.layers):
+        return None
     stack = gru_layers(model)
     return _ServingFunction(model, stack) if stack and all(_fits(gru) for layer in stack for gru in layer) else None
 

@@ -24,6 +24,7 @@ def differences(
         fitted_after: those for the new model.
     """
     reasons = [
+        *_not_transferable(after.trainer.model),
         *_changed(_architecture(before.trainer.model), _architecture(after.trainer.model)),
         *_changed(_future(before), _future(after)),
         *_changed(_task(before.dataset), _task(after.dataset)),
@@ -33,6 +34,19 @@ def differences(
     return reasons or [
         *_scales(fitted_before, fitted_after, after.warm_start),
         *_new_values(fitted_before, fitted_after, after),
+    ]
+
+
+def _not_transferable(model: ModelConfig) -> list[str]:
+    """The settings whose weights can't be brought to newly fitted scales."""
+    return [
+        f"model.{key} is set, whose weights are not transferred"
+        for key, used in (
+            ("segment", model.segment is not None),
+            ("window_normalization", model.window_normalization != "none"),
+            ("linear_path", model.linear_path),
+        )
+        if used
     ]
 
 

@@ -1,0 +1,78 @@
+"""Forecasts relative to their window: normalized inputs, a linear path beside the stack, and the way back."""
+
+# Keras' type hints give None for what a layer returns.
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from noisy_gru.schema.config import ForecastingConfig
+from noisy_gru.trainer.config import ModelConfig
+from noisy_gru.trainer.features import Layout
+from noisy_gru.trainer.layers.segments import LastSteps
+from noisy_gru.trainer.layers.window_normalization import UndoWindowNormalization, WindowNormalization
+from noisy_gru.trainer.transform_record import TransformRecord
+
+
+class RelativeForecast:
+    """What `model.window_normalization` and `model.linear_path` put around the stack.
+
+    Args:
+        features: [B, T, F].
+        past: int [B], steps of the past.
+        config: of the model.
+        layout: of the data set, a forecast of observed targets.
+        record: the fitted scales; None without `window_normalization`.
+
+    Attributes:
+        features: [B, T, F], normalized.
+    """
+
+    def __init__(self, features: Any, past: Any, config: ModelConfig, layout: Layout, record: TransformRecord | None):
+        self._units: list[Any] = []
+        if config.window_normalization != "none":
+            features, *self._units = _normalization(config, layout, record)(features, past)
+        self.features = features
+        self._linear = None
+        if config.linear_path:
+            task: Any = layout.dataset.task
+            targets = [layout.channels.index(name) for name in layout.targets]
+            steps = LastSteps(task.input_length, targets, name="target_window")(features, past)
+            # Zeros first: the stack and the path would otherwise both begin with noise as large as the target.
+            path = keras.layers.Dense(
+                len(task.horizons), kernel_initializer="zeros", dtype="float32", name="linear_path"
+            )
+            self._linear = keras.layers.Permute((2, 1), dtype="float32", name="linear_forecast")(path(steps))
+
+    def restored(self, outputs: Any) -> Any:
+        """Return the forecast [B, H, K] in the target's scaled units, from the stack's."""
+        if self._linear is not None:
+            outputs = keras.layers.Add(dtype="float32", name="with_linear_path")([outputs, self._linear])
+        if self._units:
+            undo = UndoWindowNormalization(dtype="float32", name="undo_window_normalization")
+            outputs = undo(outputs, *self._units)
+        return outputs
+
+
+def _normalization(config: ModelConfig, layout: Layout, record: TransformRecord | None) -> WindowNormalization:
+    task = layout.dataset.task
+    if record is None or not isinstance(task, ForecastingConfig):
+        raise ValueError("window_normalization needs a forecast, and the scales of the fitted Transform")
+    place = {name: index for index, name in enumerate(layout.channels)}
+    # What is known in advance has a level that the past doesn't determine.
+    columns = [feature.name for feature in layout.numeric if not feature.known_in_advance]
+    pairs = [(record.numeric[name], record.targets[name]) for name in layout.targets]
+    return WindowNormalization(
+        config.window_normalization,
+        channels=[place[name] for name in columns],
+        missing=[place.get(f"{name} is missing", -1) for name in columns],
+        targets=[columns.index(name) for name in layout.targets],
+        centre=[record.numeric[name].centre / record.numeric[name].scale for name in columns],
+        slope=[own.scale / target.scale for own, target in pairs],
+        shift=[(own.centre - target.centre) / target.scale for own, target in pairs],
+        season=task.season_length,
+        dtype="float32",
+        name="window_normalization",
+    )
