@@ -122,10 +122,10 @@ class Draft:
                 times = max(lengths, default=1)
                 why = f"{structure.holes:.2%} of the steps are missing; filled ones have missing values"
                 roles.guesses.append(Guess("gaps fill", why))
-                if structure.restarts:
-                    self.data["time"]["align"] = "nearest"
-                    why = f"times are {structure.name} apart and change their phase: each row moves to the nearest step"
-                    roles.guesses.append(Guess("align nearest", why))
+                if structure.align != "exact":
+                    self.data["time"]["align"] = structure.align
+                    why = f"times are about {structure.name} apart and change their phase: each row moves to a step"
+                    roles.guesses.append(Guess(f"align {structure.align}", why))
             season, why = season_of(structure, histories, int(np.median(lengths)) if len(lengths) else 0)
             if season is not None:
                 roles.guesses.append(Guess(f"season {season}", why))

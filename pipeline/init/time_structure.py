@@ -36,6 +36,7 @@ _CALENDAR_STEPS = (("month", 28, 31, 12), ("quarter", 89, 92, 4), ("year", 364, 
 _GRID_SEASONS = (4, 5, 6, 7, 8, 10, 12, 13, 24, 26, 30, 48, 52, 60, 72, 96, 144, 168, 288, 336, 365)
 _MOST_HOLES = 0.75
 _MOST_RESTARTS = 0.05
+_JITTER = 0.1  # of a step
 _LEAST_CORRELATION = 0.5
 
 
@@ -45,8 +46,8 @@ class TimeStructure:
 
     ``step`` is the usual distance, in seconds for timestamps; ``name`` says it in words. ``frequency`` is set where a
     run may fill or cut at gaps. ``holes`` is the part of the steps that is missing on the grid, ``irregular`` the part
-    of the distances that are no multiples of the step. ``restarts`` says that the distance stays and the phase changes,
-    as where a sensor is started anew: `data.time.align` keeps such rows.
+    of the distances that are no multiples of the step. ``align`` is that of `data.time`: not ``exact``
+    where the distance stays and the phase changes, a little at a time or where a sensor is started anew.
     """
 
     step: float
@@ -55,12 +56,12 @@ class TimeStructure:
     seasons: tuple[int, ...]
     holes: float
     irregular: float
-    restarts: bool = False
+    align: str = "exact"
 
     @property
     def gaps(self) -> str:
         """The value for ``data.time.gaps``."""
-        some = self.holes > 0 or self.restarts
+        some = self.holes > 0 or self.align != "exact"
         return "fill" if self.frequency is not None and some and self.holes <= _MOST_HOLES else "ignore"
 
     def describe(self) -> str:
@@ -100,9 +101,14 @@ def time_structure(when: np.ndarray, series: np.ndarray, kind: str, *, years: bo
     regular = counts.max() >= 0.5 * len(steps)
     usable = irregular < 0.01 and regular
     if kind == "timestamp":
-        restarts = not usable and regular and float(np.mean(on_grid)) >= 1 - _MOST_RESTARTS
-        frequency = _offset(step) if usable or restarts else None
-        return TimeStructure(step, _in_words(step), frequency, _SEASONS.get(step, ()), holes, irregular, restarts)
+        wanders = not usable and regular and float(np.mean(on_grid)) >= 1 - _MOST_RESTARTS
+        if not usable and not wanders and (nominal := _nominal_step(steps)) is not None:
+            step, wanders = nominal, True
+            missed = np.maximum(np.round(steps / step), 1)
+            holes = float(np.sum(missed - 1)) / float(np.sum(missed))
+        align = _align(when[known], series[known], step) if wanders else "exact"
+        frequency = _offset(step) if usable or wanders else None
+        return TimeStructure(step, _in_words(step), frequency, _SEASONS.get(step, ()), holes, irregular, align)
     if kind == "float":
         part = 1 / step if step > 0 else 0.0
         seasons = (round(part),) if abs(part - round(part)) < 0.01 * part and round(part) in (4, 12, 52) else ()
@@ -110,6 +116,23 @@ def time_structure(when: np.ndarray, series: np.ndarray, kind: str, *, years: bo
     seasons = () if years else _GRID_SEASONS
     name = f"{step:g} year{'s' if step != 1 else ''}" if years else f"{step:g}"
     return TimeStructure(step, name, f"{step:.0f}" if usable else None, seasons, holes, irregular)
+
+
+def _align(when: np.ndarray, series: np.ndarray, step: float) -> str:
+    """Return the value for `data.time.align` that puts fewer rows into a step that has one already."""
+
+    def taken(shift: float) -> int:
+        return len(pd.MultiIndex.from_arrays([series, np.floor(when / step + shift)]).unique())
+
+    return "nearest" if taken(0.5) >= taken(0.0) else "floor"
+
+
+def _nominal_step(steps: np.ndarray) -> float | None:
+    """Return the usual step (5 minutes, an hour) that distances with some jitter are multiples of; None for none."""
+    middle = float(np.median(steps))
+    step = min(_SEASONS, key=lambda each: abs(np.log(middle / each)))
+    rest = np.abs(steps - np.maximum(np.round(steps / step), 1) * step)
+    return step if np.mean(rest < _JITTER * step) >= 1 - _MOST_RESTARTS else None
 
 
 def _off_phase(when: np.ndarray, series: np.ndarray, step: float) -> float:

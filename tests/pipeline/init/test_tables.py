@@ -243,7 +243,22 @@ def test_a_sensor_that_restarts_with_another_phase_keeps_its_rows(tmp_path, phas
     times = pd.Timestamp("2024-01-01") + pd.to_timedelta(seconds, unit="s")
     frame = pd.DataFrame({"sensor": "s1", "time": times, "glucose": 100 + 9 * np.sin(np.arange(len(seconds)) / 9)})
     time = draft(tmp_path, frame).data.time
-    assert (time.frequency, time.align, time.gaps) == ("5min", "nearest", "fill")
+    assert (time.frequency, time.gaps) == ("5min", "fill")
+    steps = times.floor("5min") if time.align == "floor" else times.round("5min")
+    assert time.align != "exact" and steps.nunique() > len(times) - len(phases)
+
+
+@pytest.mark.parametrize(("phase", "align"), [(0, "nearest"), (20, "nearest"), (130, "floor")])
+def test_a_clock_that_jitters_and_drifts_keeps_its_rows(tmp_path, phase, align):
+    random = np.random.default_rng(0)
+    kept = np.sort(random.choice(900, 850, replace=False))
+    seconds = phase + 300.05 * kept + random.integers(-4, 5, 850)
+    times = pd.Timestamp("2024-01-01") + pd.to_timedelta(np.round(seconds), unit="s")
+    frame = pd.DataFrame({"sensor": "s1", "time": times, "glucose": 100 + 9 * np.sin(kept / 9)})
+    time = draft(tmp_path, frame).data.time
+    assert (time.frequency, time.align, time.gaps) == ("5min", align, "fill")
+    steps = times.floor("5min") if align == "floor" else times.round("5min")
+    assert steps.nunique() > 845
 
 
 def test_times_without_a_usual_distance_have_no_grid(tmp_path):
