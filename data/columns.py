@@ -8,6 +8,7 @@ from typing import Literal
 
 from noisy_gru.schema.config import ClassificationConfig, ColumnSplitConfig, DatasetConfig, ForecastingConfig
 from noisy_gru.schema.errors import DataError
+from noisy_gru.schema.time_config import TimeSpelling
 
 SEQUENCE_ID = "sequence_id"
 STEPS = "steps"
@@ -23,13 +24,16 @@ class Columns:
     """Column names by role; one name may have several roles (an entity that is also a categorical feature).
 
     ``numeric`` are the numeric features in the files followed by the targets that are no features; ``calendar`` are the
-    features that come from the time, ``elapsed`` those that say what passed. Without an ``entity`` all rows are one
-    series.
+    features that come from the time, ``elapsed`` those that say what passed, ``booleans`` those of the numeric that are
+    read as true or false. ``time_columns`` are one or two (date and clock), or none. Without an ``entity`` all rows are
+    one series.
     """
 
     entity: str | None
-    time: str | None
+    time_columns: tuple[str, ...]
     time_kind: str
+    times: TimeSpelling
+    booleans: tuple[str, ...]
     numeric: tuple[str, ...]
     numeric_features: tuple[str, ...]
     calendar: tuple[str, ...]
@@ -60,8 +64,10 @@ class Columns:
         computed = regular and all(feature.calendar is not None for feature in known)
         columns = cls(
             entity=data.entity,
-            time=data.time.column if data.time else None,
+            time_columns=data.time.columns if data.time else (),
             time_kind=data.time.kind if data.time else "integer",
+            times=TimeSpelling(data.time.format) if data.time else TimeSpelling(),
+            booleans=tuple(feature.name for feature in data.numeric if feature.kind == "boolean"),
             numeric=features + tuple(target for target in targets if target not in features),
             numeric_features=features,
             calendar=tuple(feature.name for feature in data.numeric if feature.calendar is not None),
@@ -91,13 +97,13 @@ class Columns:
 
     def past_only(self, names: Iterable[str]) -> list[str]:
         """Return those columns that are measured: neither known in advance, nor the entity or the time."""
-        given = {*self.known_in_advance, self.entity, self.time}
+        given = {*self.known_in_advance, self.entity, *self.time_columns}
         return [name for name in names if name not in given]
 
     def required(self, *, prediction: bool = False) -> list[str]:
         """Return the names that every file must have; predictions need no targets that aren't features."""
         numeric = self.numeric_features if prediction else self.numeric
-        names = [self.entity, self.time, *numeric, *self.categorical, self.label, self.split]
+        names = [self.entity, *self.time_columns, *numeric, *self.categorical, self.label, self.split]
         return list(dict.fromkeys(name for name in names if name is not None))
 
     def wanted(self) -> list[str]:

@@ -82,7 +82,7 @@ def calendar_problem(feature: Any) -> str | None:
         why = "is 0 or 1, and" if "encoding" in unwanted else "is the same everywhere, and"
         return f"calendar: {calendar} {why} takes no {' and no '.join(unwanted)}"
     is_category = feature.encoding == "category"
-    if (feature.kind == "categorical") != is_category:
+    if feature.kind != ("categorical" if is_category else "numeric"):
         hint = "leave kind out" if is_category or calendar in CALENDAR_FLAGS else "set encoding: category"
         return f"calendar: {calendar} is numeric unless its encoding is category, received kind: {feature.kind}; {hint}"
     names = calendar_feature_names(calendar, feature.encoding, feature.country, feature.subdivision)

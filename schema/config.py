@@ -12,6 +12,7 @@ from __future__ import annotations
 from pydantic import Field, model_validator
 
 from noisy_gru.schema.calendars import CalendarName
+from noisy_gru.schema.csv_config import CsvConfig
 from noisy_gru.schema.data_config import DataConfig, PoliciesConfig, SpansConfig
 from noisy_gru.schema.feature_config import FeatureConfig
 from noisy_gru.schema.resample_config import Aggregate, ResampleConfig
@@ -34,6 +35,7 @@ __all__ = [
     "CalendarName",
     "ClassificationConfig",
     "ColumnSplitConfig",
+    "CsvConfig",
     "DataConfig",
     "DatasetConfig",
     "EntitySplitConfig",

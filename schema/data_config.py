@@ -1,6 +1,6 @@
 """The `data` section: files, spans, columns, and the policies for rows that can't be used.
 
-`feature_config` and `time_config` hold its sections on columns.
+`csv_config`, `feature_config` and `time_config` hold sections of it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from noisy_gru.schema.calendars import calendar_problem
+from noisy_gru.schema.csv_config import CsvConfig
 from noisy_gru.schema.feature_config import FeatureConfig, expand_features
 from noisy_gru.schema.resample_config import OF_TEXTS, ResampleConfig
 from noisy_gru.schema.section import Section
@@ -133,6 +134,7 @@ class DataConfig(Section):
         description="`auto` goes by the file's ending (.csv, .csv.gz, .parquet). TFRecords have to be named: "
         "`example` (tf.Example with list features) or `sequence_example`.",
     )
+    csv: CsvConfig = Field(default_factory=CsvConfig, description="See `csv`.")
     entity: str | None = Field(
         description="Column that names the sequence (or, for forecasting, the series); null: all rows are one series, "
         "which forecasting may split by time. Its name in predictions is `series`."
@@ -265,8 +267,8 @@ class DataConfig(Section):
 
     @property
     def numeric(self) -> list[FeatureConfig]:
-        """The numeric features, in the order of the configuration: the channels of ``serving_tensors``."""
-        return [feature for feature in self.features if feature.kind == "numeric"]
+        """The numeric and Boolean features, in the order of the configuration: the channels of ``serving_tensors``."""
+        return [feature for feature in self.features if feature.kind in ("numeric", "boolean")]
 
     @property
     def categorical(self) -> list[FeatureConfig]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from noisy_gru.schema.calendars import CalendarEncoding, CalendarName, expand_calendar
 from noisy_gru.schema.section import Section
@@ -17,8 +17,10 @@ class FeatureConfig(Section):
     """An input column."""
 
     name: str = Field(min_length=1, description="Column name (or feature key in a TFRecord).")
-    kind: Literal["numeric", "categorical"] = Field(
-        default="numeric", description="How the column is read and encoded."
+    kind: Literal["numeric", "categorical", "boolean"] = Field(
+        default="numeric",
+        description="How the column is read and encoded. `boolean`: true and false (also yes, no, t, f, y, n, on, off, "
+        "1, 0; see `csv.true`) as the number 1 or 0, without scaling.",
     )
     scale: Literal["zscore", "minmax", "robust", "none"] = Field(
         default="zscore",
@@ -95,6 +97,20 @@ class FeatureConfig(Section):
             guess = f" (did you mean {code.upper()}?)" if re.fullmatch("[A-Za-z]{2}", code) else ""
             raise ValueError(f"expected a code of ISO 3166, two capital letters such as DE; received {code!r}{guess}")
         return code
+
+    @model_validator(mode="before")
+    @classmethod
+    def _unscaled_booleans(cls, values: Any) -> Any:
+        """Scale none is the default of a Boolean."""
+        if isinstance(values, dict) and values.get("kind") == "boolean":
+            return {"scale": "none", **values}
+        return values
+
+    @model_validator(mode="after")
+    def _no_scaled_boolean(self) -> FeatureConfig:
+        if self.kind == "boolean" and self.scale != "none":
+            raise ValueError(f"kind: boolean is 0 or 1 and takes scale: none, received scale: {self.scale}")
+        return self
 
     @property
     def is_column(self) -> bool:

@@ -71,7 +71,7 @@ def expected_columns(dataset: DatasetConfig) -> list[Column]:
         columns.append(
             Column(
                 feature.name,
-                "FLOAT" if feature.kind == "numeric" else "BYTES",
+                "BYTES" if feature.kind == "categorical" else "FLOAT",
                 f"{feature.kind} feature",
                 least + ahead,
                 most + ahead,

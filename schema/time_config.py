@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -9,13 +11,40 @@ from pydantic import Field, field_validator, model_validator
 from noisy_gru.schema.section import Section
 from noisy_gru.schema.time_zones import check_time_zone
 
+EPOCHS = {"epoch_s": 10**9, "epoch_ms": 10**6, "epoch_us": 10**3, "epoch_ns": 1}  # nanoseconds in a unit
+_DIRECTIVES = "YymdBbHIMSfpzjaA%"
+_ONE_OF = ("Yy", "mbB", "HI", "aA")  # two of them could contradict each other
+
+
+@dataclass(frozen=True)
+class TimeSpelling:
+    """How timestamps are written: a pattern or unit since 1970; None: ISO 8601."""
+
+    format: str | None = None
+
+    @property
+    def expected(self) -> str:
+        """What a timestamp is expected to be, for messages."""
+        if self.format is None:
+            return "an ISO 8601 timestamp"
+        if self.format in EPOCHS:
+            return f"a number of {self.format.removeprefix('epoch_')} since 1970 (data.time.format)"
+        return f"a time like {self.format} (data.time.format)"
+
 
 class TimeConfig(Section):
     """The column that orders the steps of an entity."""
 
-    column: str = Field(description="Column name.")
+    column: str | list[str] = Field(description="Column name; a list of two: the columns of the date and of the clock.")
     kind: Literal["integer", "float", "timestamp"] = Field(
-        default="integer", description="`timestamp` reads ISO 8601 (no zone means UTC) and Parquet timestamps."
+        default="integer",
+        description="`timestamp` reads ISO 8601, or `format`, and stored times and dates (Parquet, Arrow, pandas).",
+    )
+    format: str | None = Field(
+        default=None,
+        description="How texts and numbers are read as timestamps, where it isn't ISO 8601: a pattern of strptime such "
+        'as `"%d.%m.%Y %H:%M"` or `"%Y%m%d"` (two columns: joined by a blank), or `epoch_s`, `epoch_ms`, `epoch_us`, '
+        "`epoch_ns`: a number of them since 1970-01-01 in UTC.",
     )
     timezone: str = Field(
         default="UTC",
@@ -61,6 +90,53 @@ class TimeConfig(Section):
             raise ValueError(f"timezone needs kind: timestamp, received kind: {self.kind}")
         return self
 
+    @field_validator("column")
+    @classmethod
+    def _one_or_two(cls, column: str | list[str]) -> str | list[str]:
+        if isinstance(column, list) and (len(column) != 2 or column[0] == column[1]):
+            raise ValueError(f"expected a name, or two of them: [date, time]; received {column}")
+        return column
+
+    @field_validator("format")
+    @classmethod
+    def _known_directives(cls, pattern: str | None) -> str | None:
+        if pattern is None or pattern in EPOCHS:
+            return pattern
+        used = re.findall(r"%(.?)", pattern)
+        unknown = sorted({f"%{each}" for each in used if each not in _DIRECTIVES or not each})
+        if unknown:
+            raise ValueError(
+                f"{', '.join(unknown)} can't be read; expected %{', %'.join(_DIRECTIVES)} or one of {', '.join(EPOCHS)}"
+            )
+        if not {"Y", "y"} & set(used):
+            raise ValueError(
+                f"expected a pattern with a year (%Y), or one of {', '.join(EPOCHS)}; received {pattern!r}"
+            )
+        if "j" in used and {"m", "b", "B", "d"} & set(used):
+            raise ValueError(f"%j is the day of the year, and takes neither month nor day: {pattern!r}")
+        if ("I" in used) != ("p" in used):
+            raise ValueError(f"%I (hour to 12) and %p (AM or PM) need each other, and %H neither: {pattern!r}")
+        for group in _ONE_OF:
+            if len(named := [f"%{each}" for each in used if each in group]) > 1:
+                raise ValueError(f"{' and '.join(named)} say the same, expected one of them: {pattern!r}")
+        if twice := sorted({f"%{each}" for each in used if each != "%" and used.count(each) > 1}):
+            raise ValueError(f"{', '.join(twice)} is there more than once: {pattern!r}")
+        return pattern
+
+    @model_validator(mode="after")
+    def _timestamps(self) -> TimeConfig:
+        given = [
+            name
+            for name, used in (
+                ("a list of columns", isinstance(self.column, list)),
+                ("format", self.format is not None),
+            )
+            if used
+        ]
+        if given and self.kind != "timestamp":
+            raise ValueError(f"{' and '.join(given)} needs kind: timestamp, received kind: {self.kind}")
+        return self
+
     @model_validator(mode="after")
     def _frequency_for_gaps(self) -> TimeConfig:
         if self.gaps != "ignore" and self.frequency is None:
@@ -77,3 +153,8 @@ class TimeConfig(Section):
     def cuts_at_gaps(self) -> bool:
         """Whether a series may be cut into several parts at its gaps."""
         return self.gaps == "split" or self.fill_limit is not None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The column's name, or the names of date and clock."""
+        return (self.column,) if isinstance(self.column, str) else tuple(self.column)

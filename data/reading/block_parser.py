@@ -14,9 +14,11 @@ from noisy_gru.data.reading.csv_records import REPEATED_HEADER, Malformed
 from noisy_gru.data.reading.tables import STEP, Block, Source
 from noisy_gru.data.report.quarantine import Quarantine, Record, plain
 from noisy_gru.data.sequences.chunks import CATEGORICAL, NUMERIC
-from noisy_gru.data.values.parsing import ColumnTypeError, parse_numbers, parse_times
+from noisy_gru.data.values.cells import CellReader
+from noisy_gru.data.values.parsing import ColumnTypeError
 from noisy_gru.data.values.precision import sample_distinct
-from noisy_gru.data.values.text_normalization import format_column, fractional_texts, normalize_text, parse_texts
+from noisy_gru.data.values.spelling_advice import SpellingAdvice
+from noisy_gru.data.values.text_normalization import format_column, fractional_texts, normalize_text
 from noisy_gru.schema.config import SPLITS, ColumnSplitConfig, DatasetConfig
 from noisy_gru.schema.errors import DataError
 
@@ -54,6 +56,8 @@ class BlockParser:
         self._policies = dataset.data.policies
         self._offsets = {feature.name: feature.offset for feature in dataset.data.numeric if feature.offset}
         self._prediction = prediction
+        self._cells = CellReader(dataset.data.csv)
+        self._advice = SpellingAdvice(dataset.data.csv)
         self._splits: dict[str, int] = {}
         if isinstance(dataset.splits, ColumnSplitConfig):
             for split, values in dataset.splits.values.items():
@@ -78,17 +82,17 @@ class BlockParser:
         if columns.entity is None:
             out["entity"] = pa.array([ONE_SERIES] * size, pa.string())
         else:
-            entity, _ = self._read(parse_texts, raw, columns.entity, source)
+            entity, _ = self._texts(block, columns.entity, source)
             flags.mark(_empty(entity), self._row_action(UNPARSABLE), UNPARSABLE, columns.entity, "an entity id")
             out["entity"] = entity
-        self._time(raw, source, flags, out, size)
+        self._time(block, source, flags, out)
         if columns.split is not None:
-            self._split(raw, source, flags, out)
+            self._split(block, source, flags, out)
         elif source.split is not None:
             out["split"] = pa.array(np.full(size, SPLITS.index(source.split), np.int8))
         if columns.label is not None:
-            self._label(raw, source, flags, out, quarantine)
-        self._features(raw, source, flags, out, quarantine)
+            self._label(block, source, flags, out, quarantine)
+        self._features(block, source, flags, out, quarantine)
         if not self._prediction:
             for name in columns.texts:
                 quarantine.report.add_spellings(name, fractional_texts(raw[name]))
@@ -100,63 +104,76 @@ class BlockParser:
             table = table.filter(pa.array(flags.first < 0))
         return table
 
-    def _read(self, parse: Callable[..., Any], raw: Any, column: str, source: Source, *arguments: str) -> Any:
+    def _read(self, parse: Callable[[], Any], column: str, source: Source) -> Any:
         try:
-            return parse(raw[column], *arguments)
+            return parse()
         except ColumnTypeError as error:
             raise DataError(f"{source.name}, column {column}: expected {error}. Correct the column or data") from error
+
+    def _texts(self, block: Block, column: str, source: Source) -> Any:
+        return self._read(lambda: self._cells.texts(block.table[column]), column, source)
+
+    def _numbers(self, block: Block, column: str, source: Source) -> Any:
+        read = self._cells.booleans if column in self._columns.booleans else self._cells.numbers
+        return self._read(lambda: read(block.table[column], block.native.get(column)), column, source)
 
     def _row_action(self, policy: str) -> str:
         action = getattr(self._policies, policy)
         return "quarantine" if action == "impute" else action
 
-    def _time(self, raw: Any, source: Source, flags: _Flags, out: dict[str, Any], size: int) -> None:
-        columns = self._columns
-        if columns.time is None:
-            out["time"] = raw[STEP] if STEP in raw.column_names else pa.array(np.arange(size))
+    def _time(self, block: Block, source: Source, flags: _Flags, out: dict[str, Any]) -> None:
+        columns, raw, names = self._columns, block.table, self._columns.time_columns
+        if not names:
+            out["time"] = raw[STEP] if STEP in raw.column_names else pa.array(np.arange(len(block.rows)))
             return
-        time, bad = self._read(parse_times, raw, columns.time, source, columns.time_kind)
-        expected = {"integer": "a whole number", "float": "a finite number", "timestamp": "an ISO 8601 timestamp"}
-        flags.mark(bad, self._row_action(UNPARSABLE), UNPARSABLE, columns.time, expected[columns.time_kind])
+        arrays, natives = [raw[name] for name in names], [block.native.get(name) for name in names]
+        time, bad = self._read(
+            lambda: self._cells.times(arrays, columns.time_kind, columns.times, natives), " and ".join(names), source
+        )
+        expected = {"integer": "a whole number", "float": "a finite number", "timestamp": columns.times.expected}
+        flags.mark(bad, self._row_action(UNPARSABLE), UNPARSABLE, names[0], expected[columns.time_kind])
         out["time"] = pa.array(time)
 
-    def _split(self, raw: Any, source: Source, flags: _Flags, out: dict[str, Any]) -> None:
+    def _split(self, block: Block, source: Source, flags: _Flags, out: dict[str, Any]) -> None:
         name = self._columns.split or ""
-        split, _ = self._read(parse_texts, raw, name, source)
+        split, _ = self._texts(block, name, source)
         known = pa.array(list(self._splits))
         place = pc.index_in(split, known)
         indexes = np.array([*self._splits.values(), -1], np.int8)[pc.fill_null(place, -1).to_numpy()]
         flags.mark(indexes < 0, "quarantine", UNKNOWN_SPLIT, name, f"one of {', '.join(self._splits)}")
         out["split"] = pa.array(indexes)
 
-    def _label(self, raw: Any, source: Source, flags: _Flags, out: dict[str, Any], quarantine: Quarantine) -> None:
+    def _label(self, block: Block, source: Source, flags: _Flags, out: dict[str, Any], quarantine: Quarantine) -> None:
         name = self._columns.label or ""
         if self._columns.label_is_class:
-            label, bad = self._read(parse_texts, raw, name, source)
+            label, bad = self._texts(block, name, source)
             flags.mark(bad, self._row_action(UNPARSABLE), UNPARSABLE, name, "UTF-8 text")
             out["label"] = pc.if_else(pc.equal(label, ""), None, label)
             return
-        values, bad = self._read(parse_numbers, raw, name, source)
+        values, bad = self._numbers(block, name, source)
         quarantine.report.sample_values(name, sample_distinct(values))
         bad = bad | np.isinf(_as_float32(values))
         flags.mark(bad, self._row_action(UNPARSABLE), UNPARSABLE, name, "a finite number (float32)")
         # In float32: 0.1 in a CSV file and 0.1 stored as float32 are the same label.
         out["label"] = pa.array(_as_float32(values).astype(np.float64))
 
-    def _features(self, raw: Any, source: Source, flags: _Flags, out: dict[str, Any], quarantine: Quarantine) -> None:
-        columns = self._columns
+    def _features(
+        self, block: Block, source: Source, flags: _Flags, out: dict[str, Any], quarantine: Quarantine
+    ) -> None:
+        columns, raw = self._columns, block.table
         missing: dict[str, np.ndarray] = {}
         infinite: dict[str, np.ndarray] = {}
         for name in columns.numeric:
             if name not in raw.column_names:  # predicting: a target that is no feature
                 out[NUMERIC + name] = pa.array(np.full(len(raw), np.nan, np.float32))
                 continue
-            wide, bad = self._read(parse_numbers, raw, name, source)
+            wide, bad = self._numbers(block, name, source)
             wide = wide - self._offsets.get(name, 0.0)
             values = _as_float32(wide)
             if not self._prediction:
                 quarantine.report.sample_values(name, sample_distinct(wide))
-            self._bad(UNPARSABLE, bad, name, "a number", flags, quarantine)
+            expected = "true or false" if name in columns.booleans else "a number"
+            self._bad(UNPARSABLE, bad, name, expected, flags, quarantine)
             infinite[name] = np.isinf(values)
             if infinite[name].any():
                 values = np.where(infinite[name], np.float32(np.nan), values)
@@ -165,7 +182,7 @@ class BlockParser:
         for name, mask in infinite.items():
             self._bad(INFINITE, mask, name, "a finite number (float32)", flags, quarantine)
         for name in columns.categorical:
-            text, bad = self._read(parse_texts, raw, name, source)
+            text, bad = self._texts(block, name, source)
             self._bad(UNPARSABLE, bad, name, "UTF-8 text", flags, quarantine)
             missing[name] = _empty(text) & ~bad
             out[CATEGORICAL + name] = pc.fill_null(text, "")
@@ -197,7 +214,9 @@ class BlockParser:
         for cause, (action, reason, column, expected) in enumerate(flags.causes):
             which = np.flatnonzero(flags.first == cause)
 
-            def records(which: np.ndarray = which, column: str = column, expected: str = expected) -> list[Record]:
+            def records(
+                which: np.ndarray = which, column: str = column, expected: str = expected, reason: str = reason
+            ) -> list[Record]:
                 values = _python(block.table.take(pa.array(which)))
                 return [
                     {
@@ -206,13 +225,30 @@ class BlockParser:
                         **({} if block.lines is None else {"line": int(block.lines[place])}),
                         "column": column,
                         "value": plain(found[column]),
-                        "problem": f"expected {expected}, received {_shown(found[column])}",
+                        "problem": f"expected {expected}, received {self._received(column, reason, found)}",
                         "values": {key: plain(value) for key, value in found.items()},
                     }
                     for place, found in zip(which, values, strict=True)
                 ]
 
             quarantine.rows(action, reason, len(which), records, file=source.name)
+
+    def _received(self, column: str, reason: str, found: dict[str, Any]) -> str:
+        """Return what a row has in a column (of the time: in its columns), and the option that would read it."""
+        columns = self._columns
+        is_time = column in columns.time_columns
+        names = columns.time_columns if is_time else (column,)
+        shown = " and ".join(_shown(found[name]) for name in names)
+        value = found[column]
+        text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+        if reason != UNPARSABLE or not isinstance(text, str) or not text.strip():
+            return shown
+        if is_time:
+            return shown + self._advice.time(text, columns.time_kind, columns.times)
+        if column in columns.booleans:
+            return shown + self._advice.boolean(text)
+        is_number = column in columns.numeric or (column == columns.label and not columns.label_is_class)
+        return shown + (self._advice.number(text) if is_number else "")
 
     def _malformed(self, block: Block, source: Source, quarantine: Quarantine) -> None:
         headers = [each for each in block.malformed if each.reason == REPEATED_HEADER]

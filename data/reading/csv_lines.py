@@ -1,7 +1,7 @@
 """Split bytes of a CSV file into physical lines, and decide which lines begin a record.
 
 A parser that only follows quotes takes everything between two stray quotes for one cell. Here a quote at the beginning
-of a cell opens it, and must be closed right before a comma or the end of a line; otherwise that line alone is
+of a cell opens it, and must be closed right before a delimiter or the end of a line; otherwise that line alone is
 malformed. So is a line whose quote opens a cell of several lines by mistake: the cell takes more than
 `MOST_CELL_LINES`, the record has another number of cells than the header, or most of its lines would be rows by
 themselves. A quote inside an unquoted cell is an ordinary character.
@@ -9,25 +9,15 @@ themselves. A quote inside an unquoted cell is an ordinary character.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 import numpy as np
 
+from noisy_gru.data.reading.csv_dialect import BYTE_ORDER_MARK, COMMAS, Dialect
+
 MOST_CELL_LINES = 100
 MOST_SHOWN_CHARACTERS = 200
-_LF, _CR, _QUOTE, _COMMA = b'\n\r",'
-_BESIDE_CELL = np.array([_COMMA, _LF, _CR], np.uint8)
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_AROUND_NAMES = b',"\r\n' + BYTE_ORDER_MARK[-1:]
-
-_QUOTED = rb'"(?:[^"]++|"")*+"'
-_PLAIN = rb'(?:[^",\r\n][^,\r\n]*+)?+'
-_CELL = re.compile(rb"(?:" + _QUOTED + rb"[ \t]*+|" + _PLAIN + rb")(?=[,\r\n]|\Z)")
-_CLOSED = re.compile(_QUOTED)
-_CELL_IN_LINE = rb'(?:"(?:[^"\r\n\0]++|"")*+"[ \t]*+|(?:[^",\r\n\0][^,\r\n\0]*+)?+)'
-_RECORD_IN_LINE = re.compile(_CELL_IN_LINE + rb"(?:," + _CELL_IN_LINE + rb")*+(?=[\r\n]|\Z)")
-_QUOTED_ALONE = re.compile(rb'(^|,)"(?:[^"]++|"")*+"[ \t]*+(?=,|$)')
+_LF, _CR = b"\n\r"
 
 
 @dataclass(frozen=True)
@@ -45,11 +35,6 @@ def shown(text: bytes | str) -> str:
     return f"{quoted[:MOST_SHOWN_CHARACTERS]}…{quoted[-1]}" if cut else quoted
 
 
-def count_cells(line: bytes) -> int:
-    """Count the cells of a physical line by itself; a quote that isn't closed on it is an ordinary character."""
-    return _QUOTED_ALONE.sub(rb"\1", line).count(b",") + 1
-
-
 class Lines:
     """The complete physical lines of some bytes; at the end of a file the rest is a line too.
 
@@ -58,8 +43,8 @@ class Lines:
         lengths: int64 [N], lengths of the texts.
     """
 
-    def __init__(self, data: bytes, *, ended: bool) -> None:
-        self.data, self._ended = data, ended
+    def __init__(self, data: bytes, *, ended: bool, dialect: Dialect = COMMAS) -> None:
+        self.data, self._ended, self._dialect = data, ended, dialect
         codes = np.frombuffer(data, np.uint8)
         feeds = np.flatnonzero(codes == _LF) + 1
         if b"\r" in data:
@@ -88,20 +73,30 @@ class Lines:
         """Whether a line is empty."""
         return not self.lengths[place]
 
+    def comments(self) -> np.ndarray:
+        """Mask [N] of the lines that begin like a comment; within a quoted cell they are none."""
+        found, mark = np.zeros(len(self), bool), self._dialect.comment
+        if mark and mark in self.data:
+            padded = np.append(self._codes, np.zeros(len(mark), np.uint8))
+            found[:] = self.lengths >= len(mark)
+            for place, code in enumerate(mark):
+                found &= padded[self.starts + place] == code
+        return found
+
     def suspicious(self) -> list[int]:
         """Return the lines to ``judge``: with a NUL byte, an unclosed quote, or a byte order mark."""
         found = []
         if b"\0" in self.data:
             found.append(self._of(np.flatnonzero(self._codes == 0)))
-        if b'"' in self.data:
-            quotes = np.flatnonzero(self._codes == _QUOTE)
+        if self._dialect.quote_mark and self._dialect.quote_mark in self.data:
+            quotes = np.flatnonzero(self._codes == self._dialect.quote)
             edges = np.searchsorted(quotes, np.concatenate([self.starts, self.ends[-1:]]))
             counts, quotes = np.diff(edges), quotes[: edges[-1]]
             opens = (np.arange(len(quotes)) - np.repeat(edges[:-1], counts)) % 2 == 0
             fine = np.empty(len(quotes), bool)
             opening, closing = quotes[opens], quotes[~opens] + 1
-            fine[opens] = np.isin(self._codes[np.maximum(opening - 1, 0)], _BESIDE_CELL) | (opening == 0)
-            fine[~opens] = np.isin(self._codes[np.minimum(closing, len(self._codes) - 1)], _BESIDE_CELL)
+            fine[opens] = np.isin(self._codes[np.maximum(opening - 1, 0)], self._dialect.beside_cell) | (opening == 0)
+            fine[~opens] = np.isin(self._codes[np.minimum(closing, len(self._codes) - 1)], self._dialect.beside_cell)
             fine[~opens] |= closing == len(self._codes)
             wrong = np.searchsorted(self.ends, quotes[~fine], side="right")
             found += [wrong, np.flatnonzero(counts % 2)]
@@ -109,7 +104,7 @@ class Lines:
             return self._marked()
         places = np.unique(np.concatenate(found))
         places = places[places < len(self)]
-        whole, bounds = _RECORD_IN_LINE.match, (self.starts[places].tolist(), self.stops[places].tolist())
+        whole, bounds = self._dialect.record_in_line.match, (self.starts[places].tolist(), self.stops[places].tolist())
         judged = [place for place, *bound in zip(places.tolist(), *bounds, strict=True) if not whole(self.data, *bound)]
         return judged + self._marked()
 
@@ -129,8 +124,8 @@ class Lines:
         at = self.data.find(name)
         while at >= 0:
             after = at + len(name)
-            if (at == 0 or self.data[at - 1] in _AROUND_NAMES) and (
-                after == len(self.data) or self.data[after] in _AROUND_NAMES
+            if (at == 0 or self.data[at - 1] in self._dialect.around_names) and (
+                after == len(self.data) or self.data[after] in self._dialect.around_names
             ):
                 positions.append(at)
             at = self.data.find(name, after)
@@ -144,29 +139,31 @@ class Lines:
     def judge(self, place: int, cells: int | None) -> Verdict:
         """Decide what begins on a line that isn't blank; a row has so many ``cells``, the header any number (None)."""
         start, stop = int(self.starts[place]), int(self.stops[place])
-        text = self.data[start:stop]
+        text, quote = self.data[start:stop], self._dialect.config.quote
         if cells is not None and text.startswith(BYTE_ORDER_MARK):
             return Verdict(problem=f"a byte order mark, which belongs at the beginning of a file: {shown(text)}")
         if cells is not None and b"\0" in text:
             return Verdict(problem=f"a NUL byte in the line: {shown(text)}")
-        if _RECORD_IN_LINE.match(self.data, start, stop):
+        if self._dialect.record_in_line.match(self.data, start, stop):
             return Verdict(lines=1)
         last = min(place + MOST_CELL_LINES, len(self)) - 1
         limit = int(self.stops[last])
         complete = last == place + MOST_CELL_LINES - 1 or self._ended
         position, count = start, 0
         while True:
-            match = _CELL.match(self.data, position, limit)
+            match = self._dialect.cell.match(self.data, position, limit)
             if match is None:
-                if _CLOSED.match(self.data, position, limit):
-                    return Verdict(problem=f'a quote (") opens a cell, and the next does not close it: {shown(text)}')
+                if self._dialect.closed.match(self.data, position, limit):
+                    return Verdict(
+                        problem=f"a quote ({quote}) opens a cell, and the next does not close it: {shown(text)}"
+                    )
                 if not complete:
                     return Verdict()
                 where = "before the file does" if last == len(self) - 1 else f"within {MOST_CELL_LINES} lines"
-                return Verdict(problem=f'a quote (") opens a cell that does not end {where}: {shown(text)}')
+                return Verdict(problem=f"a quote ({quote}) opens a cell that does not end {where}: {shown(text)}")
             count += 1
             position = match.end()
-            if position >= limit or self.data[position] != _COMMA:
+            if position >= limit or self.data[position] != self._dialect.delimiter:
                 break
             position += 1
         end = int(np.searchsorted(self.ends, position, side="right")) if position < len(self.data) else last
@@ -176,17 +173,17 @@ class Lines:
                 return Verdict(problem=f"a quoted cell that goes on over lines with NUL bytes: {shown(text)}")
             if count != cells:
                 return Verdict(
-                    problem=f'a quote (") opens a cell that ends {taken - 1} lines further down, in a row of {count} '
-                    f"cells instead of {cells}: {shown(text)}"
+                    problem=f"a quote ({quote}) opens a cell that ends {taken - 1} lines further down, in a row of "
+                    f"{count} cells instead of {cells}: {shown(text)}"
                 )
             alike = sum(
-                count_cells(self.data[self.starts[each] : self.stops[each]]) == cells
+                self._dialect.count_cells(self.data[self.starts[each] : self.stops[each]]) == cells
                 for each in range(place, place + taken)
             )
             if alike * 2 > taken and cells > 1:
                 return Verdict(
-                    problem=f'a quote (") opens a cell that ends {taken - 1} lines further down, while {alike} of the '
-                    f"{taken} lines are rows by themselves: {shown(text)}"
+                    problem=f"a quote ({quote}) opens a cell that ends {taken - 1} lines further down, while {alike} "
+                    f"of the {taken} lines are rows by themselves: {shown(text)}"
                 )
         return Verdict(lines=taken)
 

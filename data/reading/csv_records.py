@@ -13,23 +13,26 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
 import numpy as np
 
-from noisy_gru.data.reading.csv_lines import BYTE_ORDER_MARK, Lines, shown
+from noisy_gru.data.reading.csv_dialect import BYTE_ORDER_MARK, COMMAS, Dialect
+from noisy_gru.data.reading.csv_lines import Lines, shown
 from noisy_gru.schema.errors import DataError
 
 BLOCK_BYTES = 16 << 20
 MOST_LINE_BYTES = 64 << 20
+OTHER_DELIMITERS = ",;\t|"
 REPEATED_HEADER = "repeated_header"
 _UNPACK = "unpack it, or pack it with gzip and name it .csv.gz"
 _OTHER_KINDS = {
-    b"\xff\xfe\0\0": ("UTF-32", "save it as UTF-8"),
-    b"\xff\xfe": ("UTF-16", "save it as UTF-8"),
-    b"\xfe\xff": ("UTF-16", "save it as UTF-8"),
+    b"\xff\xfe\0\0": ("UTF-32", "set data.csv.encoding: utf-32, or save it as UTF-8"),
+    b"\xff\xfe": ("UTF-16", "set data.csv.encoding: utf-16, or save it as UTF-8"),
+    b"\xfe\xff": ("UTF-16", "set data.csv.encoding: utf-16, or save it as UTF-8"),
     b"\x1f\x8b": ("gzip", "name it .csv.gz"),
     b"PAR1\x15": ("Parquet", "name it .parquet, or set data.format: parquet"),
     b"PK\x03\x04": ("a ZIP archive or a workbook", "export it as CSV"),
@@ -78,17 +81,19 @@ class RecordReader:
         stream: the uncompressed bytes.
         name: the file's, for messages.
         block_bytes: bytes that are read at once.
+        dialect: of the file.
     """
 
-    def __init__(self, stream: BinaryIO, name: str, block_bytes: int = BLOCK_BYTES) -> None:
+    def __init__(self, stream: BinaryIO, name: str, block_bytes: int = BLOCK_BYTES, dialect: Dialect = COMMAS) -> None:
         self._stream, self._name, self._block_bytes = stream, name, block_bytes
+        self._dialect = dialect
         self._data = b""  # read and not yielded yet
         self._line, self._row = 1, 1
         self._ended = False
         self._header: list[str] = []
 
     def header(self) -> list[str]:
-        """Return the column names: the cells of the first line that isn't blank.
+        """Return the column names: those configured, or the first line's that is neither blank nor a comment.
 
         Raises:
             DataError: the file has no header, or it can't be read.
@@ -102,9 +107,10 @@ class RecordReader:
         while self._data.startswith(BYTE_ORDER_MARK):  # several, if one was added to a text that had one
             self._data = self._data.removeprefix(BYTE_ORDER_MARK)
         while True:
-            lines = Lines(self._data, ended=self._ended)
+            lines = Lines(self._data, ended=self._ended, dialect=self._dialect)
+            comments = lines.comments()
             for place in range(len(lines)):
-                if lines.is_blank(place):
+                if lines.is_blank(place) or comments[place]:
                     continue
                 verdict = lines.judge(place, None)
                 if verdict.problem:
@@ -121,15 +127,22 @@ class RecordReader:
         if b"\0" in record:
             raise DataError(
                 f"{self._name}: line {self._line + place}: the header holds NUL bytes; expected UTF-8 (UTF-16 has "
-                "them). Save the file as UTF-8"
+                "them). Save the file as UTF-8, or set data.csv.encoding: utf-16-le (or utf-16-be)"
             )
+        cells = self._cells_of(record.decode())
+        if self._dialect.config.header is not True:
+            self._header = self._names(cells)
+            return self._header
         self._data = self._data[lines.ends[place + count - 1] :]
         self._line += place + count
-        self._header = _cells_of(record.decode())
-        if len(self._header) == 1 and (other := next((mark for mark in ";\t|" if mark in self._header[0]), None)):
+        self._header = cells
+        if len(self._header) == 1 and (
+            other := next((mark for mark in OTHER_DELIMITERS if mark in self._header[0]), None)
+        ):
             raise DataError(
-                f"{self._name}: line {self._line - 1}: expected commas between the cells; the header has {other!r}: "
-                f"{shown(record)}. Write the file with commas, and with a point in decimal numbers"
+                f"{self._name}: line {self._line - 1}: expected {_between(self._dialect)} between the cells; the "
+                f"header has {other!r}: {shown(record)}. Set data.csv.delimiter: {json.dumps(other)}, and "
+                "data.csv.decimal if numbers have a decimal comma"
             )
         return self._header
 
@@ -147,7 +160,7 @@ class RecordReader:
         """
         names = list(marks or self._header)
         while True:
-            lines = Lines(self._data, ended=self._ended)
+            lines = Lines(self._data, ended=self._ended, dialect=self._dialect)
             if len(lines):
                 chunk, taken = self._chunk(lines, names, is_row)
                 if taken:
@@ -172,12 +185,13 @@ class RecordReader:
         """Return the records of complete lines, and their number of lines; a record without its end is left."""
         count = len(lines)
         headers = {place: cells for place, cells in self._headers(lines, names).items() if not is_row(cells)}
-        begins = lines.lengths > 0  # a record or a malformed line begins
+        comments = lines.comments()
+        begins = (lines.lengths > 0) & ~comments  # a record or a malformed line begins
         inside = np.zeros(count, bool)  # a record of several lines continues
         problems: dict[int, str] = {}
         following = 0
         for place in sorted({*headers, *lines.suspicious()}):
-            if place < following:
+            if place < following or comments[place]:
                 continue
             verdict = lines.judge(place, len(self._header))
             if place in headers:
@@ -212,12 +226,14 @@ class RecordReader:
 
     def _headers(self, lines: Lines, names: list[str]) -> dict[int, list[str]]:
         """Return the cells of each line that has all of these column names as cells."""
+        if self._dialect.config.header is not True:
+            return {}
         found: dict[int, list[str]] = {}
         for place in lines.with_cell(max(names, key=len).encode()):
             if lines.lengths[place] > csv.field_size_limit():
                 continue
             text = self._data[lines.starts[place] : lines.stops[place]].removeprefix(BYTE_ORDER_MARK)
-            cells = _cells_of(text.decode("utf-8", "replace"))
+            cells = self._cells_of(text.decode("utf-8", "replace"))
             if set(names) <= set(cells):
                 found[place] = cells
         return found
@@ -230,6 +246,22 @@ class RecordReader:
             f"{', '.join(self._header)}: the rows below it would be read into the wrong columns. Make two files of it"
         )
 
+    def _cells_of(self, record: str) -> list[str]:
+        return next(csv.reader(io.StringIO(record, newline=""), **self._dialect.reader_options), [])
 
-def _cells_of(record: str) -> list[str]:
-    return next(csv.reader(io.StringIO(record, newline="")), [])
+    def _names(self, cells: list[str]) -> list[str]:
+        """Return the names of the columns of a file without a header, given the cells of its first record."""
+        names = self._dialect.config.header
+        if not isinstance(names, list):
+            return [f"column_{place}" for place in range(1, len(cells) + 1)]
+        if len(names) != len(cells):
+            raise DataError(
+                f"{self._name}: line {self._line}: expected {len(names)} cells, one for each name of data.csv.header, "
+                f"received {len(cells)}. Name all columns, or correct data.csv.delimiter "
+                f"({self._dialect.mark.decode()!r})"
+            )
+        return list(names)
+
+
+def _between(dialect: Dialect) -> str:
+    return "commas" if dialect.config.delimiter == "," else repr(dialect.config.delimiter)

@@ -13,6 +13,7 @@ import numpy as np
 
 from noisy_gru.data.arrow import pa, pa_csv, pc
 from noisy_gru.data.columns import Columns
+from noisy_gru.data.reading.csv_dialect import COMMAS, Dialect, utf8_stream
 from noisy_gru.data.reading.csv_lines import shown
 from noisy_gru.data.reading.csv_records import BLOCK_BYTES, Chunk, Malformed, RecordReader
 from noisy_gru.data.reading.tables import (
@@ -23,22 +24,24 @@ from noisy_gru.data.reading.tables import (
     local_open,
     unreadable_error,
 )
-from noisy_gru.data.values.parsing import parse_times
+from noisy_gru.data.values.cells import CellReader
+from noisy_gru.schema.csv_config import CsvConfig
 from noisy_gru.schema.errors import DataError
 
 HEADER_BYTES = 1 << 20
 GZIP_MAGIC = b"\x1f\x8b"
+ENCODING_REMEDY = "Name its encoding in data.csv.encoding (cp1252, utf-16, …), write the file again"
 
 
 @contextmanager
-def _records(source: Source, opener: Opener, block_bytes: int) -> Iterator[RecordReader]:
+def _records(source: Source, opener: Opener, block_bytes: int, dialect: Dialect) -> Iterator[RecordReader]:
     """Open a file's records; failures of the file itself become a DataError."""
     try:
         stream: Any = opener(source.path)
         with pa.CompressedInputStream(stream, "gzip") if source.format == "csv.gz" else stream as text:
-            yield RecordReader(text, source.name, block_bytes)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise unreadable_error(source, "a CSV file in UTF-8", error) from error
+            yield RecordReader(utf8_stream(text, dialect.config), source.name, block_bytes, dialect)
+    except (UnicodeError, csv.Error) as error:
+        raise unreadable_error(source, f"a CSV file in {_encoding(dialect)}", error, ENCODING_REMEDY) from error
     except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
         if "zlib" in str(error):
             _check_gzip(source, opener)
@@ -56,13 +59,13 @@ def _check_gzip(source: Source, opener: Opener) -> None:
         )
 
 
-def csv_header(source: Source, opener: Opener = local_open) -> list[str]:
+def csv_header(source: Source, opener: Opener = local_open, csv_config: CsvConfig | None = None) -> list[str]:
     """Return the column names of a CSV file.
 
     Raises:
         DataError: the file is empty, not UTF-8, or truncated.
     """
-    with _records(source, opener, HEADER_BYTES) as reader:
+    with _records(source, opener, HEADER_BYTES, _dialect(csv_config)) as reader:
         return reader.header()
 
 
@@ -79,43 +82,49 @@ def read_csv(
     required: Sequence[str],
     opener: Opener = local_open,
     block_bytes: int = BLOCK_BYTES,
+    csv_config: CsvConfig | None = None,
 ) -> Iterator[Block]:
     """Yield the blocks of a CSV file, all cells as text, so that each is parsed independently of the others.
 
     Raises:
         DataError: a column is missing, or the file can't be read.
     """
-    with _records(source, opener, block_bytes) as reader:
+    dialect = _dialect(csv_config)
+    with _records(source, opener, block_bytes, dialect) as reader:
         header = reader.header()
         check_columns(header, required, source)
         wanted = [name for name in columns.wanted() if name in header]
+        read_times = CellReader(dialect.config).times
 
         def is_row(cells: list[str]) -> bool:
-            if columns.time is None or len(cells) != len(header):
+            if not columns.time_columns or len(cells) != len(header):
                 return False
-            _, bad = parse_times(pa.array([cells[header.index(columns.time)]]), columns.time_kind)
+            time = [pa.array([cells[header.index(name)]]) for name in columns.time_columns]
+            _, bad = read_times(time, columns.time_kind, columns.times)
             return not bad[0]
 
-        for chunk in reader.chunks([name for name in (columns.entity, columns.time) if name is not None], is_row):
-            yield _block(chunk, header, wanted, source)
+        marks = [name for name in (columns.entity, *columns.time_columns) if name is not None]
+        for chunk in reader.chunks(marks, is_row):
+            yield _block(chunk, header, wanted, source, dialect)
 
 
-def read_first_rows(source: Source, block_bytes: int = HEADER_BYTES) -> Any:
+def read_first_rows(source: Source, block_bytes: int = HEADER_BYTES, csv_config: CsvConfig | None = None) -> Any:
     """Return the rows of the first non-empty block of a CSV file, as a table whose types Arrow infers.
 
     Raises:
         DataError: the file is empty or can't be read.
     """
-    with _records(source, local_open, block_bytes) as reader:
+    dialect = _dialect(csv_config)
+    with _records(source, local_open, block_bytes, dialect) as reader:
         header = reader.header()
         for chunk in reader.chunks():
             if len(chunk.rows):
-                table, _ = _parsed(chunk, len(header), pa_csv.ConvertOptions())
+                table, _ = _parsed(chunk, len(header), pa_csv.ConvertOptions(**_inferring(dialect.config)), dialect)
                 return _drop_empty_rows(table).rename_columns(header)
         return pa.table([pa.nulls(0)] * len(header), names=header)
 
 
-def _block(chunk: Chunk, header: list[str], names: list[str], source: Source) -> Block:
+def _block(chunk: Chunk, header: list[str], names: list[str], source: Source, dialect: Dialect) -> Block:
     places = [str(header.index(name)) for name in names]
     options = pa_csv.ConvertOptions(
         column_types=dict.fromkeys(places, pa.string()), include_columns=places, strings_can_be_null=False
@@ -124,7 +133,7 @@ def _block(chunk: Chunk, header: list[str], names: list[str], source: Source) ->
         none = pa.table({name: pa.nulls(0, pa.string()) for name in names})
         return Block(none, chunk.rows, chunk.malformed, chunk.lines)
     try:
-        table, ragged = _parsed(chunk, len(header), options)
+        table, ragged = _parsed(chunk, len(header), options, dialect)
     except pa.ArrowInvalid:
         _check_encoding(chunk, source)
         raise
@@ -137,7 +146,7 @@ def _block(chunk: Chunk, header: list[str], names: list[str], source: Source) ->
     return Block(table.rename_columns(names), chunk.rows[sound], malformed, chunk.lines[sound])
 
 
-def _parsed(chunk: Chunk, cells: int, options: Any) -> tuple[Any, list[tuple[int, str]]]:
+def _parsed(chunk: Chunk, cells: int, options: Any, dialect: Dialect) -> tuple[Any, list[tuple[int, str]]]:
     """Return the records with as many cells as the header, and the position and problem of each other one."""
     ragged: list[tuple[int, str]] = []
 
@@ -152,7 +161,12 @@ def _parsed(chunk: Chunk, cells: int, options: Any) -> tuple[Any, list[tuple[int
         read_options=pa_csv.ReadOptions(
             use_threads=False, block_size=len(chunk.content) + 1, column_names=[str(place) for place in range(cells)]
         ),
-        parse_options=pa_csv.ParseOptions(newlines_in_values=True, invalid_row_handler=note),
+        parse_options=pa_csv.ParseOptions(
+            delimiter=dialect.config.delimiter,
+            quote_char=dialect.config.quote or False,
+            newlines_in_values=dialect.config.quote is not None,
+            invalid_row_handler=note,
+        ),
         convert_options=options,
     )
     if table.num_rows + len(ragged) != len(chunk.rows):
@@ -161,6 +175,25 @@ def _parsed(chunk: Chunk, cells: int, options: Any) -> tuple[Any, list[tuple[int
             "malformed ones: this is a bug in ingestion, please report it"
         )
     return table, ragged
+
+
+def _dialect(config: CsvConfig | None) -> Dialect:
+    return COMMAS if config is None or config == COMMAS.config else Dialect(config)
+
+
+def _encoding(dialect: Dialect) -> str:
+    return "UTF-8" if dialect.config.is_utf8 else dialect.config.encoding
+
+
+def _inferring(config: CsvConfig) -> dict[str, Any]:
+    """Return options with which Arrow infers the types of cells in this spelling."""
+    if config == COMMAS.config:
+        return {}
+    return {
+        "decimal_point": config.decimal,
+        "null_values": [*pa_csv.ConvertOptions().null_values, *config.missing],
+        "strings_can_be_null": bool(config.missing),
+    }
 
 
 def _drop_empty_rows(table: Any) -> Any:
@@ -181,4 +214,4 @@ def _check_encoding(chunk: Chunk, source: Source) -> None:
     except UnicodeDecodeError as error:
         place = int(np.searchsorted(chunk.starts, error.start, side="right")) - 1
         what = f"a CSV file in UTF-8 (row {chunk.rows[place]}, line {chunk.lines[place]})"
-        raise unreadable_error(source, what, error) from error
+        raise unreadable_error(source, what, error, ENCODING_REMEDY) from error

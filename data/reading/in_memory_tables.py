@@ -50,8 +50,7 @@ def frame_source(frame: pd.DataFrame, wanted: Sequence[str]) -> Source:
     chosen = [place for place, name in enumerate(names) if name in wanted]
     if len({names[place] for place in chosen}) < len(chosen) or not chosen:
         return Source(FRAME, FRAME, TABLE, table=_headers(names))
-    columns = {names[place]: _array(frame.iloc[:, place].array) for place in chosen}
-    return Source(FRAME, FRAME, TABLE, table=pa.table(columns))
+    return _source(FRAME, {names[place]: _array(frame.iloc[:, place].array) for place in chosen})
 
 
 def rows_source(rows: Iterable[Mapping[str, Any]], wanted: Sequence[str]) -> Source:
@@ -73,7 +72,14 @@ def rows_source(rows: Iterable[Mapping[str, Any]], wanted: Sequence[str]) -> Sou
     if not seen:  # without rows no column is missing
         return Source(ROWS, ROWS, TABLE, table=pa.table({name: pa.nulls(0) for name in wanted}))
     columns = {name: _array(values) for name, values in found.items() if name in seen}
-    return Source(ROWS, ROWS, TABLE, table=pa.table(columns) if columns else _headers(sorted(map(str, seen))))
+    if not columns:
+        return Source(ROWS, ROWS, TABLE, table=_headers(sorted(map(str, seen))))
+    return _source(ROWS, columns)
+
+
+def _source(name: str, columns: Mapping[str, tuple[Any, np.ndarray | None]]) -> Source:
+    native = {key: mask for key, (_, mask) in columns.items() if mask is not None}
+    return Source(name, name, TABLE, table=pa.table({key: array for key, (array, _) in columns.items()}), native=native)
 
 
 def _headers(names: Sequence[str]) -> Any:
@@ -81,8 +87,8 @@ def _headers(names: Sequence[str]) -> Any:
     return pa.Table.from_arrays([pa.nulls(0) for _ in names], names=[str(name) for name in names])
 
 
-def _array(values: Any) -> Any:
-    """Convert values of one plain type to Arrow; all others to text, each as in a CSV file.
+def _array(values: Any) -> tuple[Any, np.ndarray | None]:
+    """Convert values of one plain type to Arrow; all others to text, each as in a CSV file, with `Block.native`.
 
     PyArrow would unify mixed types, so that a value's meaning depended on the others: a day and a time become days,
     decimals get the digits of the longest, times the zone of the first.
@@ -91,13 +97,14 @@ def _array(values: Any) -> Any:
     kinds = {type(value) for value in values if value is not None and not _is_nan(value)} if not plain else set()
     if plain or (len(kinds) <= 1 and not any(issubclass(kind, _AS_TEXT) for kind in kinds)):
         try:
-            return pa.array(values, from_pandas=True)
+            return pa.array(values, from_pandas=True), None
         except (pa.ArrowException, OverflowError, TypeError, UnicodeEncodeError):
             pass  # as text below: integers beyond int64, or a type that Arrow doesn't know
     texts = [format_value(value) for value in values]
+    native = np.array([not isinstance(value, str | bytes) for value in values], bool)
     if any(isinstance(text, bytes) for text in texts):
-        return pa.array([text.encode() if isinstance(text, str) else text for text in texts], pa.binary())
-    return pa.array(texts, pa.string())
+        return pa.array([text.encode() if isinstance(text, str) else text for text in texts], pa.binary()), native
+    return pa.array(texts, pa.string()), native
 
 
 def _is_nan(value: Any) -> bool:
@@ -115,8 +122,9 @@ def read_table(
     table = source.table
     check_columns(table.column_names, required, source)
     table = table.select([name for name in columns.wanted() if name in table.column_names])
-    if columns.time is None:
+    if not columns.time_columns:
         table = table.append_column(STEP, pa.array(np.arange(table.num_rows)))
     for start in range(0, table.num_rows, block_rows):
         block = table.slice(start, block_rows)
-        yield Block(block, np.arange(start + 1, start + 1 + block.num_rows, dtype=np.int64))
+        native = {name: mask[start : start + block_rows] for name, mask in source.native.items()}
+        yield Block(block, np.arange(start + 1, start + 1 + block.num_rows, dtype=np.int64), native=native)

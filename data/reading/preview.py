@@ -13,6 +13,7 @@ import pandas as pd
 from noisy_gru.data.arrow import pa, pa_parquet, pc
 from noisy_gru.data.reading.csv_tables import read_first_rows
 from noisy_gru.data.reading.tables import Source, unreadable_error
+from noisy_gru.schema.csv_config import CsvConfig
 from noisy_gru.schema.errors import DataError
 
 _EPOCH = date(1970, 1, 1).toordinal()
@@ -27,7 +28,7 @@ class Preview:
     sample: pd.DataFrame
 
 
-def preview_files(paths: Sequence[Path], rows: int = 10_000) -> Preview:
+def preview_files(paths: Sequence[Path], rows: int = 10_000, csv_config: CsvConfig | None = None) -> Preview:
     """Preview the first ``rows`` rows (of the first block, for CSV) of each file; CSV types are inferred.
 
     Raises:
@@ -36,7 +37,7 @@ def preview_files(paths: Sequence[Path], rows: int = 10_000) -> Preview:
     types: dict[str, Any] = {}
     frames = []
     for path in paths:
-        table = _first_rows(path, rows)
+        table = _first_rows(path, rows, csv_config)
         for field in table.schema:
             types.setdefault(field.name, field.type)
         frames.append(_with_python_times(table).to_pandas())
@@ -61,11 +62,11 @@ def _with_python_times(table: Any) -> Any:
     return table
 
 
-def _first_rows(path: Path, rows: int) -> Any:
+def _first_rows(path: Path, rows: int, csv_config: CsvConfig | None) -> Any:
     name = path.name.lower()
     if name.endswith((".csv", ".csv.gz")):
         source = Source(str(path), str(path), "csv.gz" if name.endswith(".gz") else "csv")
-        return read_first_rows(source).slice(0, rows)
+        return read_first_rows(source, csv_config=csv_config).slice(0, rows)
     if name.endswith((".parquet", ".pq")):
         source = Source(str(path), str(path), "parquet")
         try:

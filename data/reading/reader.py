@@ -28,7 +28,7 @@ class Reader:
         self._columns = Columns.of(dataset, prediction=prediction)
         self._required = self._columns.required(prediction=prediction)
         self._parser = BlockParser(dataset, prediction=prediction)
-        self._opener = opener
+        self._opener, self._csv = opener, dataset.data.csv
 
     def parts(self, source: Source) -> list[Source]:
         """Split a file into parts that can be read in parallel."""
@@ -47,7 +47,7 @@ class Reader:
 
     def _blocks(self, source: Source) -> Iterator[Block]:
         if source.format in ("csv", "csv.gz"):
-            return read_csv(source, self._columns, self._required, self._opener)
+            return read_csv(source, self._columns, self._required, self._opener, csv_config=self._csv)
         if source.format == "parquet":
             return read_parquet(source, self._columns, self._opener)
         if source.format == TABLE:

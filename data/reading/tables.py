@@ -5,7 +5,7 @@ Row numbers count from 1 at the first row after the header, in every format.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
@@ -28,7 +28,7 @@ class Source:
     """A file, or a row group of a Parquet file: a unit of reading.
 
     ``name`` is the file's name in messages and reports, ``split`` its split by ``data.files``, if any. Rows in memory
-    have the format ``table`` and are in ``table`` (pa.Table).
+    have the format ``table`` and are in ``table`` (pa.Table); ``native`` as in `Block`.
     """
 
     path: str
@@ -38,6 +38,7 @@ class Source:
     row_group: int | None = None
     first_row: int = 1
     table: Any = None
+    native: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass
@@ -46,12 +47,14 @@ class Block:
 
     ``table`` holds the wanted columns under the user's names, ``rows`` int64 [N] the row numbers, ``malformed`` the
     rows that couldn't be parsed. ``lines`` int64 [N] are the physical lines on which the rows of a CSV file begin.
+    ``native`` has, for columns of mixed types that became text, a mask [N] of the cells that were no text before.
     """
 
     table: Any  # pa.Table
     rows: np.ndarray
     malformed: list[Malformed] = field(default_factory=list)
     lines: np.ndarray | None = None
+    native: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def local_open(path: str) -> BinaryIO:
@@ -78,7 +81,9 @@ def _visible(name: str) -> str:
     return name if name and name.isprintable() and name == name.strip() else repr(name)
 
 
-def unreadable_error(source: Source, what: str, error: Exception) -> DataError:
+def unreadable_error(
+    source: Source, what: str, error: Exception, remedy: str = "Write or copy the file again"
+) -> DataError:
     """Return the error for a file that is truncated or not of its format."""
     if isinstance(error, IsADirectoryError):
         inside = f"{source.name}/*{PurePosixPath(source.name).suffix}"
@@ -86,7 +91,7 @@ def unreadable_error(source: Source, what: str, error: Exception) -> DataError:
             f"{source.name}: can't be read as {what}: it is a folder. Name the files in it, for example {inside}"
         )
     detail = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return DataError(f"{source.name}: can't be read as {what}: {detail}. Write or copy the file again, or leave it out")
+    return DataError(f"{source.name}: can't be read as {what}: {detail}. {remedy}, or leave it out")
 
 
 def parquet_sources(source: Source, required: Sequence[str], opener: Opener = local_open) -> list[Source]:

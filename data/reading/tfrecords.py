@@ -120,7 +120,7 @@ class _Collector:
     def __init__(self, columns: Columns) -> None:
         self._columns = columns
         self._scalars = [name for name in (columns.entity, columns.label, columns.split) if name is not None]
-        steps = [*columns.numeric, *columns.categorical, *([columns.time] if columns.time else [])]
+        steps = [*columns.numeric, *columns.categorical, *columns.time_columns]
         self._lists = [name for name in dict.fromkeys(steps) if name not in self._scalars]
         self.values: dict[str, list[Any]] = {name: [] for name in [*self._scalars, *self._lists]}
         self.steps: list[int] = []
@@ -152,18 +152,21 @@ class _Collector:
 
     def block(self) -> Block:
         """Return the collected rows."""
-        table = {name: _array(values) for name, values in self.values.items()}
+        columns = {name: _array(values) for name, values in self.values.items()}
+        table = {name: array for name, (array, _) in columns.items()}
         table[STEP] = pa.array(self.steps, pa.int64())
-        return Block(pa.table(table), np.array(self.rows, np.int64), self.malformed)
+        native = {name: mask for name, (_, mask) in columns.items() if mask is not None}
+        return Block(pa.table(table), np.array(self.rows, np.int64), self.malformed, native=native)
 
 
-def _array(values: list[Any]) -> Any:
-    """Convert bytes to binary, numbers to int64 or float32, as they are stored; mixed types to text."""
+def _array(values: list[Any]) -> tuple[Any, np.ndarray | None]:
+    """Convert bytes to binary, numbers to int64 or float32, as they are stored; mixed types to text with `native`."""
     kinds = {type(value) for value in values} - {type(None)}
     if len(kinds) > 1:
         values = [np.float32(value) if isinstance(value, float) else value for value in values]
-        return pa.array([None if each is None else _as_text(each) for each in values], pa.binary())
-    return pa.array(values, pa.int64() if kinds == {int} else pa.binary() if kinds == {bytes} else pa.float32())
+        native = np.array([not isinstance(each, bytes) for each in values], bool)
+        return pa.array([None if each is None else _as_text(each) for each in values], pa.binary()), native
+    return pa.array(values, pa.int64() if kinds == {int} else pa.binary() if kinds == {bytes} else pa.float32()), None
 
 
 def _as_text(value: Any) -> bytes:

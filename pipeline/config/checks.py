@@ -81,8 +81,8 @@ def _check_files(config: PipelineConfig, span: str, problems: list[str], notes: 
     for source in found[:MOST_FILES]:
         try:
             if source.format.startswith("csv"):
-                check_columns(csv_header(source), required, source)
-                if source.format == "csv" and not ends_with_line_end(source):
+                check_columns(csv_header(source, csv_config=config.data.csv), required, source)
+                if source.format == "csv" and config.data.csv.is_utf8 and not ends_with_line_end(source):
                     notes.append(f"{source.name}: its last line has no line end; check that the file is complete")
             elif source.format == "parquet":
                 parquet_sources(source, required)
@@ -119,7 +119,7 @@ def _check_reference(config: PipelineConfig, span: str, problems: list[str], not
             )
         try:
             if source.format.startswith("csv"):
-                check_columns(csv_header(source), required, source)
+                check_columns(csv_header(source, csv_config=config.data.csv), required, source)
             elif source.format == "parquet":
                 parquet_sources(source, required)
         except (UserError, ValueError) as error:

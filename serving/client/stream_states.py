@@ -110,7 +110,7 @@ class States:
     def take(self, arrays: Mapping[str, Any]) -> StreamSteps:
         """The new steps in arrays; see ``Stream.send_arrays``."""
         data = self._settings.dataset.data
-        others = [feature.name for feature in data.features if feature.kind != "numeric"]
+        others = [feature.name for feature in data.features if feature.kind == "categorical"]
         if others:
             raise DataError(f"arrays hold no {', '.join(others)}: send rows")
         channels = [feature.name for feature in data.numeric]

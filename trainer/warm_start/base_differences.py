@@ -99,7 +99,7 @@ def _features(before: DatasetConfig, after: DatasetConfig) -> list[str]:
 
 
 def _kind(feature: FeatureConfig, dataset: DatasetConfig) -> dict[str, Any]:
-    numeric = feature.kind == "numeric"
+    numeric = feature.kind != "categorical"
     time = dataset.data.time
     return {
         "kind": feature.kind,
