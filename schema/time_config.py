@@ -48,7 +48,8 @@ class TimeConfig(Section):
     )
     timezone: str = Field(
         default="UTC",
-        description="Zone of calendars, with its daylight saving, as the tz database names it: `Europe/Berlin`.",
+        description="Zone of calendars, with its daylight saving, as the tz database names it: `Europe/Berlin`. Times "
+        "in the data that have no zone are UTC all the same.",
     )
     frequency: str | None = Field(
         default=None,
