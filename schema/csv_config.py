@@ -65,6 +65,14 @@ class CsvConfig(Section):
         default_factory=list, description="Further spellings of false, beside false, f, no, n, off and 0."
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _boolean_keys(cls, values: Any) -> Any:
+        """Take the keys `true` and `false`, which YAML reads as Booleans, as names."""
+        if not isinstance(values, dict):
+            return values
+        return {str(key).lower() if isinstance(key, bool) else key: value for key, value in values.items()}
+
     @field_validator("encoding")
     @classmethod
     def _known_encoding(cls, encoding: str) -> str:

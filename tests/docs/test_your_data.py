@@ -1,0 +1,166 @@
+"""Each configuration of docs/your-data.md: valid, and its data becomes sequences of all splits without a lost row."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from noisy_gru.pipeline.config.checks import check_config
+from noisy_gru.pipeline.config.loading import load_config
+from tests.data.conftest import run
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "your-data.md"
+BLOCKS = dict(re.findall(r"<!-- (\w+) -->\n```\w+\n(.*?)```", PAGE.read_text(), flags=re.DOTALL))
+
+
+def hours(count: int, step: str = "1h", start: str = "2026-01-01") -> pd.DatetimeIndex:
+    return pd.date_range(start, periods=count, freq=step)
+
+
+def many(entities: int, rows: Callable[[int], dict[str, Any]], name: str) -> pd.DataFrame:
+    return pd.concat([pd.DataFrame({name: f"e{number:02}", **rows(number)}) for number in range(entities)])
+
+
+def sensors(folder: Path, random: np.random.Generator) -> None:
+    frame = many(
+        30,
+        lambda number: {
+            "time": hours(40, "10min"),
+            "temperature": random.normal(size=40),
+            "vibration": random.normal(size=40),
+            "mode": random.choice(["idle", "run"], 40),
+            "failed": "yes" if number % 5 == 0 else "no",
+        },
+        "machine",
+    )
+    (folder / "readings").mkdir()
+    frame.to_csv(folder / "readings" / "a.csv", index=False)
+
+
+def meter(folder: Path, random: np.random.Generator) -> None:
+    frame = pd.DataFrame({"time": hours(2000, "15min"), "kwh": random.random(2000)})
+    frame.drop(index=range(500, 505)).to_csv(folder / "meter.csv", index=False)
+
+
+def shops(folder: Path, random: np.random.Generator) -> None:
+    frame = many(
+        6,
+        lambda number: {
+            "week": hours(156, "7D", "2023-01-05"),
+            "units": random.poisson(10 * (number + 1), 156),
+            "promotion": random.integers(0, 2, 156),
+        },
+        "shop",
+    )
+    frame.to_csv(folder / "sales.csv", index=False)
+
+
+def irregular(folder: Path, random: np.random.Generator) -> None:
+    frame = many(
+        4,
+        lambda number: {
+            "time": hours(900, "5min") + pd.to_timedelta(random.integers(-60, 60, 900), unit="s"),
+            "glucose": random.normal(100, 10, 900).round(1),
+            "insulin": random.poisson(0.1, 900),
+        },
+        "person",
+    )
+    keep = np.ones(len(frame), bool)
+    keep[100:180] = False
+    frame[keep].to_csv(folder / "readings.csv", index=False)
+
+
+def events(folder: Path, random: np.random.Generator) -> None:
+    frame = many(
+        30,
+        lambda number: {
+            "time": pd.Timestamp("2026-01-01") + pd.to_timedelta(np.cumsum(random.integers(1, 9999, 15)), unit="s"),
+            "amount": random.random(15),
+            "action": random.choice(["view", "buy"], 15),
+            "churned": number % 3 == 0,
+        },
+        "user",
+    )
+    frame.to_csv(folder / "events.csv", index=False)
+
+
+def holidays(folder: Path, random: np.random.Generator) -> None:
+    many(2, lambda _: {"time": hours(900), "load": random.random(900)}, "region").to_csv(
+        folder / "load.csv", index=False
+    )
+
+
+def spellings(folder: Path, random: np.random.Generator) -> None:
+    lines = ["Anlage;Datum;Uhrzeit;Druck;offen;Ertrag"]
+    for entity in range(20):
+        for hour in range(5):
+            pressure = "k.A." if hour == 2 else f"{random.random():.3f}".replace(".", ",")
+            lines.append(
+                f"A{entity};{entity + 1:02}.02.2026;{hour:02}:30;{pressure};{'ja' if hour % 2 else 'nein'};{entity},5"
+            )
+    (folder / "messwerte.csv").write_text("\n".join(lines))
+
+
+def tfrecords(folder: Path, random: np.random.Generator) -> None:
+    tf = pytest.importorskip("tensorflow")
+    with tf.io.TFRecordWriter(str(folder / "records-0.tfrecord")) as writer:
+        for number in range(40):
+            lists = {
+                "id": tf.train.Feature(bytes_list=tf.train.BytesList(value=[f"r{number}".encode()])),
+                "kind": tf.train.Feature(bytes_list=tf.train.BytesList(value=[b"ab"[number % 2 : number % 2 + 1]])),
+                "x": tf.train.Feature(float_list=tf.train.FloatList(value=random.random(4))),
+            }
+            writer.write(tf.train.Example(features=tf.train.Features(feature=lists)).SerializeToString())
+
+
+def published(folder: Path, random: np.random.Generator) -> None:
+    for split, first in (("train", 0), ("test", 100)):
+        frame = many(20, lambda number: {"step": range(5), "x": random.random(5), "kind": number % 2}, "id")
+        frame.assign(id=frame["id"] + str(first)).to_csv(folder / f"{split}.csv", index=False)
+
+
+KINDS = [sensors, meter, shops, irregular, events, holidays, spellings, pytest.param(tfrecords, marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize("write", [*KINDS, published])
+def test_each_kind(write: Callable[[Path, np.random.Generator], None], tmp_path: Path) -> None:
+    name = write.__name__
+    write(tmp_path, np.random.default_rng(0))
+    (tmp_path / "schema.pbtxt").touch()
+    (tmp_path / "config.yaml").write_text(BLOCKS[name])
+    config = load_config(tmp_path / "config.yaml")
+    check_config(config)
+    dataset, files = config.dataset, config.dataset.data.files
+    if isinstance(files, dict):
+        found = run(dataset, {split: [tmp_path / Path(each).name for each in some] for split, some in files.items()})
+    else:
+        found = run(dataset, sorted(tmp_path.glob(str(Path(files[0]).relative_to(tmp_path)))))
+    assert found.report.rows_read > 0
+    assert not found.report.quarantined, found.lines
+    assert all(found.ids(split) for split in ("train", "eval", "test"))
+
+
+def test_every_kind_is_tried() -> None:
+    tried = {getattr(each, "values", [each])[0].__name__ for each in KINDS} | {"published", "wide"}
+    assert set(BLOCKS) == tried
+
+
+def test_wide_tables_become_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("wide.csv").write_text("time,s1,s2\n2026-01-01,1,2\n2026-01-08,3,\n")
+    Path("ucr.tsv").write_text("1\t0.5\t0.6\n2\t0.7\t0.8\n")
+    exec(compile(BLOCKS["wide"], "wide", "exec"), {})
+    assert sorted(Path("long.csv").read_text().split()) == [
+        "2026-01-01,s1,1.0",
+        "2026-01-01,s2,2.0",
+        "2026-01-08,s1,3.0",
+        "time,shop,units",
+    ]
+    ucr = pd.read_csv("ucr.csv").sort_values(["id", "step"])
+    assert ucr.to_numpy().tolist() == [[0, 1, 1, 0.5], [0, 1, 2, 0.6], [1, 2, 1, 0.7], [1, 2, 2, 0.8]]
