@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from noisy_gru.pipeline.init.inference import Guess
+from noisy_gru.pipeline.init.roles import Guess
 
 
 def ask_user(guess: Guess) -> str:

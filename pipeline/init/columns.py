@@ -10,17 +10,19 @@ import pandas as pd
 from noisy_gru.data.arrow import pa
 from noisy_gru.data.values.parsing import parse_times
 
-ENTITY_NAMES = (
+_ENTITY_NAMES = (
     "id|ids|entity|series|sequence|seq|utterance|user|customer|client|device|sensor|station|site|origin|unit|patient"
     "|machine|engine|vehicle|car|session|trial|subject|symbol|ticker|store|shop|item|product|sku|case|episode|run"
     "|meter|household|firm|company|fcode|country|state|county|city|region|location|building|zone|player|team|account"
-    "|name|nr|uid|sample|participant|person|turbine|airline|province|district"
+    "|name|nr|uid|visitor|member|student|school|record|trip|route|house|home|window|cow|pig|animal|plant|tree|bird|sample|participant|person|turbine|airline|province|district"
 )
 TIME_NAMES = (
     "time|times|timestamp|timestamps|datetime|date|dates|ds|step|steps|t|frame|tick|cycle|year|years|yr|quarter|month"
     "|week|day|days|hour|minute|second|seconds|index|idx|seq|order|position|ts|period|epoch|when|observed|wave"
 )
-_CALENDAR_PARTS = "year|yr|month|mon|day|dom|dow|doy|weekday|week|hour|minute|min|second|quarter|season"
+_CALENDAR_PARTS = "year|yr|month|mon|mnth|day|dom|dow|doy|weekday|week|hour|hr|minute|min|second|quarter|season"
+# A column so named says what something is like, not which one it is.
+_STATE_NAMES = "status|type|kind|mode|class|label|flag|event|category|level|is|has|grade|group"
 INDEX_NAMES = r"^(|unnamed: ?\d+|index|idx|row|rownames?|row_?(id|num|number|index)|obs|n|no)$"
 MOST_UNPARSABLE = 0.05  # the default of policies.max_quarantined_fraction
 
@@ -33,6 +35,14 @@ def words_of(column: str) -> str:
 def named(column: str, words: str) -> bool:
     """Return whether one of a column name's words is one of ``words``, separated by ``|``."""
     return re.search(rf"(^|_)({words})\d*($|_)", words_of(column)) is not None
+
+
+def is_entity_name(column: str) -> bool:
+    """Return whether a column's name says that it names something: ``store_nbr``, ``countyid``, ``RecordID``."""
+    words = words_of(column)
+    suffix = "_?(id|ids|nr|nbr|no|num|number|code|key|name)?"
+    is_named = re.search(rf"(^|_)({_ENTITY_NAMES})s?{suffix}\d*($|_)", words) is not None
+    return is_named and not named(column, _STATE_NAMES)
 
 
 def is_calendar_part(column: str) -> bool:

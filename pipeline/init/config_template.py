@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from noisy_gru.pipeline.init.inference import Guess
+from noisy_gru.pipeline.init.roles import Guess
 from noisy_gru.pipeline.init.sizing import Training
 from noisy_gru.schema.config import DatasetConfig, FeatureConfig, ForecastingConfig, SpansConfig
 

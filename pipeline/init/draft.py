@@ -15,8 +15,8 @@ from noisy_gru.pipeline.init.feature_inference import (
     infer_features,
     propose_offset,
 )
-from noisy_gru.pipeline.init.inference import Guess
 from noisy_gru.pipeline.init.interpretation import Interpretation
+from noisy_gru.pipeline.init.roles import Guess
 from noisy_gru.pipeline.init.sizing import Training, prefers_difference, training_of, windows_of
 from noisy_gru.pipeline.init.split_inference import (
     column_splits,

@@ -10,7 +10,7 @@ import pandas as pd
 
 from noisy_gru.data.values.precision import precision_loss, sample_distinct
 from noisy_gru.pipeline.init.columns import is_timestamp
-from noisy_gru.pipeline.init.inference import Guess, Roles
+from noisy_gru.pipeline.init.roles import Guess, Roles
 from noisy_gru.pipeline.init.time_structure import DAY, TimeStructure
 from noisy_gru.schema.errors import ConfigError
 

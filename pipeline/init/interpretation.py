@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from noisy_gru.pipeline.init.columns import moments, named
-from noisy_gru.pipeline.init.inference import Guess, Roles, Table, guess_columns
+from noisy_gru.pipeline.init.inference import guess_columns
+from noisy_gru.pipeline.init.roles import Guess, Roles, Table
 from noisy_gru.pipeline.init.task_inference import guess_task
 from noisy_gru.pipeline.init.time_structure import TimeStructure, time_structure
 

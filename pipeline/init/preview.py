@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from noisy_gru.pipeline.init.columns import moments
-from noisy_gru.pipeline.init.inference import Roles, Table
+from noisy_gru.pipeline.init.roles import Roles, Table
 from noisy_gru.pipeline.init.time_structure import TimeStructure
 from noisy_gru.pipeline.schema_file.data_profile import Measures
 

@@ -15,9 +15,9 @@ from noisy_gru.data.reading.files import is_folder
 from noisy_gru.pipeline.config.pipeline_config import NAME
 from noisy_gru.pipeline.init.config_template import config_text
 from noisy_gru.pipeline.init.draft import Draft
-from noisy_gru.pipeline.init.inference import Guess
 from noisy_gru.pipeline.init.interpretation import Given, interpret
 from noisy_gru.pipeline.init.preview import preview_lines
+from noisy_gru.pipeline.init.roles import Guess
 from noisy_gru.pipeline.init.sampling import STEP, record_entity
 from noisy_gru.pipeline.init.sampling import sample as sample_rows
 from noisy_gru.pipeline.init.split_inference import published_splits

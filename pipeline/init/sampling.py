@@ -16,7 +16,7 @@ from noisy_gru.data.reading.preview import preview_files
 from noisy_gru.data.reading.tables import Source
 from noisy_gru.data.values.parsing import parse_numbers, parse_times
 from noisy_gru.pipeline.init.columns import MOST_UNPARSABLE
-from noisy_gru.pipeline.init.inference import Table
+from noisy_gru.pipeline.init.roles import Table
 from noisy_gru.schema.errors import ConfigError
 
 STEP = "step of the record"

@@ -12,7 +12,7 @@ import pandas as pd
 
 from noisy_gru.data.sequences.splits import hash_fraction
 from noisy_gru.pipeline.init.columns import moments
-from noisy_gru.pipeline.init.inference import Guess, Roles, Table
+from noisy_gru.pipeline.init.roles import Guess, Roles, Table
 
 SPLIT_WORDS = {"train": "train", "training": "train", "test": "test", "testing": "test", "holdout": "test"}
 SPLIT_WORDS |= dict.fromkeys(("eval", "evaluation", "val", "valid", "validation", "dev"), "eval")

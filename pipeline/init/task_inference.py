@@ -8,15 +8,16 @@ import numpy as np
 import pandas as pd
 
 from noisy_gru.pipeline.init.columns import is_calendar_part, moments, named, words_of
-from noisy_gru.pipeline.init.inference import Guess, Roles, Table
+from noisy_gru.pipeline.init.roles import Guess, Roles, Table
 from noisy_gru.schema.errors import ConfigError
 
 TASKS = ("classification", "regression", "forecasting")
 MOST_CLASSES = 100
 MOST_TARGETS = 8
 _LABEL_NAMES = (
-    "label|labels|class|classes|classval|target|y|outcome|activity|speaker|diagnosis|fault|failure|failed|status|result"
-    "|species|gesture|survived|churn|churned|rul|defect|anomaly|died|death|emotion|digit|grade|verdict|lifetime|life|ttf|remaining|death_rate|mortality|score|rating|fall|event_type"
+    "label|labels|class|classes|classval|target|outcome|activity|speaker|diagnosis|fault|failure|failed|status|result"
+    "|species|gesture|survived|churn|churned|rul|defect|anomaly|died|death|death_rate|mortality|emotion|digit|grade"
+    "|verdict|lifetime|ttf|score|rating|fall"
 )
 # What describes an entity, and hardly ever is what a model should tell of it.
 _STATIC_NAMES = (
@@ -24,14 +25,15 @@ _STATIC_NAMES = (
     "|latitude|lon|long|lng|longitude|name|code|height|weight|black|hisp|educ|area|zone|group|family|cluster|elevation"
     "|altitude|capacity|model|manufacturer|department|dept|timezone|address|owner|iso|fips|dist|distance"
 )
-# From the surest on.
+# From the surest on. What weather and prices do often only explains what is asked for.
 _TARGET_NAMES = (
-    "target|y",
-    "sales|demand|glucose|visits|visitors|passengers|consumption|kwh|mwh|load|ot|orders|revenue|adj_close|close",
-    "price|temp|temperature|tmax|traffic|power|energy|generation|production|emissions|weekly_sales|gdp|gsp|unemp"
-    "|unemployment|crmrte|wage|lwage|fare|murders|sunactivity|inv|value",
-    "count|level|volume|rate|amount|quantity|usage|flow|speed|pm2_5|pm10|cases|deaths|cnt",
+    "target",
+    "sales|demand|glucose|visits|visitors|passengers|consumption|kwh|mwh|load|ot|orders|revenue|adj_close|close|cnt"
+    "|count|cases|deaths|pm2_5|pm25|pm10|traffic|power|energy|generation|production|emissions|gdp|gsp|murders",
+    "unemp|unemployment|crmrte|wage|lwage|fare|sunactivity|inv|value|price|temp|temperature|tmax",
+    "level|volume|rate|amount|quantity|usage|flow|speed",
 )
+_COVARIATE_NAMES = "setting|settings|setpoint|config|lat|latitude|lon|lng|longitude|age|holiday"
 _LEAST_LABELLED = 10
 _LEAST_RECORDED = 20
 
@@ -50,7 +52,7 @@ def guess_task(table: Table, roles: Roles, *, task: str | None, targets: list[st
     if task not in (None, *TASKS):
         raise ConfigError(f"--task: expected classification, regression or forecasting, received {task}")
     labels = [name for name in roles.constant if frame[name].nunique() > 1]
-    labels.sort(key=lambda name: (not named(name, _LABEL_NAMES), named(name, _STATIC_NAMES)))
+    labels.sort(key=lambda name: (not _is_named(name, _LABEL_NAMES), named(name, _STATIC_NAMES)))
     if task is None:
         task = _guess_kind(table, roles, labels, targets)
     else:
@@ -67,7 +69,7 @@ def guess_task(table: Table, roles: Roles, *, task: str | None, targets: list[st
             )
         targets = labels[:1]
         why = f"{frame[targets[0]].nunique()} values, one for each {roles.entity}"
-        sure = len(labels) == 1 or (named(labels[0], _LABEL_NAMES) and not named(labels[1], _LABEL_NAMES))
+        sure = len(labels) == 1 or (_is_named(labels[0], _LABEL_NAMES) and not _is_named(labels[1], _LABEL_NAMES))
         roles.guesses.append(Guess(f"label {targets[0]}", why, sure, "--target", targets[0], tuple(labels[1:])))
     if len(targets) > 1 or targets[0] not in roles.constant:
         raise ConfigError(
@@ -93,12 +95,12 @@ def _guess_kind(table: Table, roles: Roles, labels: list[str], targets: list[str
     candidates = _target_candidates(frame, roles)
     if labels and (len(sizes) >= _LEAST_LABELLED or not candidates):
         first = labels[0]
-        if named(first, _LABEL_NAMES) or not candidates:
+        if _is_named(first, _LABEL_NAMES) or not candidates:
             why = f"{first} never changes within a sequence" + (
-                ", and its name is that of a label" if named(first, _LABEL_NAMES) else ", and no number changes"
+                ", and its name is that of a label" if _is_named(first, _LABEL_NAMES) else ", and no number changes"
             )
             return decide(_label_task(frame[first]), why)
-        stated = any(named(name, _TARGET_NAMES[0] + "|" + _TARGET_NAMES[1]) for name in candidates)
+        stated = any(_is_named(name, "|".join(_TARGET_NAMES[:2])) for name in candidates)
         if not stated and not named(first, _STATIC_NAMES) and _are_recordings(table, roles, sizes):
             return decide(
                 _label_task(frame[first]),
@@ -131,6 +133,26 @@ def _label_task(column: pd.Series) -> str:
     return "classification" if (column % 1 == 0).all() and column.nunique() <= MOST_CLASSES else "regression"
 
 
+def _is_named(name: str, words: str) -> bool:
+    """Return whether a name has one of ``words``, or is the y of a formula; ``acc_y`` is an axis."""
+    return named(name, words) or words_of(name) == "y"
+
+
+def _is_cumulative(table: Table, roles: Roles, name: str) -> bool:
+    """Return whether a column never falls within a series, as a total so far does."""
+    series = table.series(roles.entity)
+    order = np.lexsort((moments(table.frame[roles.time], roles.time_kind), series))
+    values = table.frame[name].to_numpy(float, na_value=np.nan)[order]
+    change = np.diff(values)[np.diff(series[order]) == 0]
+    change = change[np.isfinite(change)]
+    return len(change) > 10 and bool(np.all(change >= 0))
+
+
+def _is_flag(column: pd.Series) -> bool:
+    known = column.dropna()
+    return known.nunique() <= 2 or bool(known.isin([0, 1]).mean() > 0.9)
+
+
 def _target_candidates(frame: pd.DataFrame, roles: Roles) -> list[str]:
     """Return the columns that may be forecast: numbers that change, no flags, parts of the date or derived columns."""
     numeric = [
@@ -138,9 +160,10 @@ def _target_candidates(frame: pd.DataFrame, roles: Roles) -> list[str]:
         for name in roles.others
         if pd.api.types.is_numeric_dtype(frame[name])
         and not pd.api.types.is_bool_dtype(frame[name])
-        and frame[name].nunique() > 2
+        and not _is_flag(frame[name])
     ]
-    return [name for name in numeric if not is_calendar_part(name) and not _is_derived(name, numeric)] or numeric
+    own = [name for name in numeric if not is_calendar_part(name) and not _is_derived(name, numeric)]
+    return [name for name in own if not named(name, _COVARIATE_NAMES)] or own or numeric
 
 
 def _is_derived(name: str, names: list[str]) -> bool:
@@ -171,8 +194,9 @@ def _guess_targets(table: Table, roles: Roles) -> list[str]:
             f"{roles.entity or 'no entity'} and {roles.time}"
         )
     for words in _TARGET_NAMES:
-        if hinted := [name for name in numeric if named(name, words)]:
+        if hinted := [name for name in numeric if _is_named(name, words)]:
             sure = len(hinted) == 1 and (len(numeric) == 1 or words in _TARGET_NAMES[:2])
+            hinted.sort(key=lambda name: _is_cumulative(table, roles, name))
             others = tuple(name for name in numeric if name != hinted[0])[:MOST_TARGETS]
             roles.guesses.append(
                 Guess(f"target {hinted[0]}", "its name suggests it", sure, "--target", hinted[0], others)

@@ -186,13 +186,13 @@ def season_of(structure: TimeStructure, histories: list[np.ndarray], length: int
             if scores[longer] > max(scores[first] - 0.2, rest + 0.3, 0.3) and not _stands_out(histories, first):
                 return longer, f"values {longer} steps of {structure.name} apart correlate by {scores[longer]:.2f}"
         return first, f"usual for steps of {structure.name}"
-    best = max(candidates, key=lambda season: scores[season])
-    between = max(_correlation(histories, round(best * part)) for part in (0.4, 0.5, 0.6))
-    if scores[best] < _LEAST_CORRELATION or scores[best] < between + 0.3:
-        return None, ""
-    # A multiple of the season correlates about as much.
-    best = min(season for season in candidates if best % season == 0 and scores[season] > scores[best] - 0.1)
-    return best, f"values {best} steps apart correlate by {scores[best]:.2f}"
+    least = max(max(scores.values()) - 0.1, _LEAST_CORRELATION)
+    # From the shortest on: a multiple of the season correlates about as much.
+    for season in candidates:
+        between = max(_correlation(histories, round(season * part)) for part in (0.4, 0.5, 0.6))
+        if scores[season] >= max(least, between + 0.3):
+            return season, f"values {season} steps apart correlate by {scores[season]:.2f}"
+    return None, ""
 
 
 def _stands_out(histories: list[np.ndarray], season: int) -> bool:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from noisy_gru.pipeline.init.config_template import _scalar, config_text
-from noisy_gru.pipeline.init.inference import Guess
+from noisy_gru.pipeline.init.roles import Guess
 from noisy_gru.pipeline.init.sizing import Training
 from noisy_gru.schema.config import DatasetConfig
 

@@ -18,9 +18,9 @@ from noisy_gru.pipeline.cli.main import app
 from noisy_gru.pipeline.cli.questions import ask_user
 from noisy_gru.pipeline.config.checks import check_config
 from noisy_gru.pipeline.config.loading import load_config
-from noisy_gru.pipeline.init.inference import Guess
 from noisy_gru.pipeline.init.preview import sparkline
 from noisy_gru.pipeline.init.proposal import propose
+from noisy_gru.pipeline.init.roles import Guess
 from noisy_gru.schema.errors import ConfigError
 
 # Grunfeld (1958), three firms of ten as Baltagi prints them: gross investment and value, 1935 to 1954.
