@@ -9,6 +9,7 @@ import pandas as pd
 
 from noisy_gru.data.arrow import pa
 from noisy_gru.data.values.parsing import parse_times
+from noisy_gru.schema.csv_config import FALSE_TEXTS, TRUE_TEXTS
 
 _ENTITY_NAMES = (
     "id|ids|entity|series|sequence|seq|utterance|user|customer|client|device|sensor|station|site|origin|unit|patient"
@@ -48,6 +49,16 @@ def is_entity_name(column: str) -> bool:
 def is_calendar_part(column: str) -> bool:
     """Return whether a column's name says that it holds a part of the date."""
     return re.fullmatch(rf"({_CALENDAR_PARTS})(_?of_?\w+)?s?", words_of(column)) is not None
+
+
+def is_boolean(column: pd.Series) -> bool:
+    """Return whether a column holds true and false, as such or as text that ``kind: boolean`` reads."""
+    if pd.api.types.is_bool_dtype(column):
+        return True
+    if pd.api.types.is_numeric_dtype(column) or pd.api.types.is_datetime64_any_dtype(column):
+        return False
+    found = {str(value).strip().lower() for value in column.dropna().unique()[:3]}
+    return len(found) == 2 and len(found & set(TRUE_TEXTS)) == 1 and len(found & set(FALSE_TEXTS)) == 1
 
 
 def is_timestamp(column: pd.Series) -> bool:

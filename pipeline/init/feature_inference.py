@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from noisy_gru.data.values.precision import precision_loss, sample_distinct
-from noisy_gru.pipeline.init.columns import is_timestamp
+from noisy_gru.pipeline.init.columns import is_boolean, is_timestamp
 from noisy_gru.pipeline.init.roles import Guess, Roles
 from noisy_gru.pipeline.init.time_structure import DAY, TimeStructure
 from noisy_gru.schema.errors import ConfigError
@@ -90,8 +90,8 @@ def _entry(column: str, values: pd.Series, roles: Roles, *, is_target: bool) -> 
     """Return the entry of a column; or None, and why it is left out."""
     if values.nunique() <= 1 and not is_target:
         return None, "at most one value"
-    if pd.api.types.is_bool_dtype(values):
-        return {"name": column, "kind": "categorical"}, ""
+    if is_boolean(values):
+        return {"name": column, "kind": "boolean"}, ""
     if pd.api.types.is_numeric_dtype(values):
         return _numeric(column, values, roles, is_target=is_target), ""
     if is_timestamp(values):

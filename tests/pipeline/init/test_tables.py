@@ -161,13 +161,18 @@ def test_what_is_named_a_label_is_one(tmp_path):
     assert (config.task.kind, config.task.label) == ("classification", "failure")
 
 
-@pytest.mark.parametrize("spelling", [("TRUE", "FALSE"), ("true", "false"), ("yes", "no"), ("t", "f")])
-def test_flags_stay_features(tmp_path, spelling):
+@pytest.mark.parametrize("spelling", [("TRUE", "FALSE"), ("true", "false"), ("yes", "no"), ("t", "f"), ("Y", "N")])
+def test_flags_are_boolean_features(tmp_path, spelling):
     flag = np.where(np.arange(480) % 7 == 0, *spelling)
     config = draft(tmp_path, stores(holiday=flag))
     (feature,) = [each for each in config.data.features if each.name == "holiday"]
     assert config.task.targets == ["sales"]
-    assert feature.kind in ("categorical", "boolean")
+    assert feature.kind == "boolean"
+
+
+def test_two_words_that_are_no_flag(tmp_path):
+    config = draft(tmp_path, stores(channel=np.where(np.arange(480) % 3 == 0, "on", "yes")))
+    assert ("channel", "categorical") in [(each.name, each.kind) for each in config.data.features]
 
 
 def test_a_name_of_the_entity_and_the_number_of_a_row_are_left_out(tmp_path):
@@ -362,3 +367,57 @@ def test_a_sparkline_by_hand():
     assert sparkline(np.full(3, np.nan)) == "   "
     assert sparkline(np.arange(600.0)) == sparkline(np.arange(60.0))
     assert sparkline(np.array([])) == ""
+
+
+def test_what_a_time_hardly_repeats_in_is_no_entity(tmp_path):
+    """A state that changes hands in one steady series, and counts that are unique in a day."""
+    frame = one_meter("1min", 3000, 500, machine_status=np.where(np.arange(3000) % 1500 > 1400, "BROKEN", "NORMAL"))
+    config = draft(tmp_path / "pump", frame)
+    assert (config.data.entity, config.data.time.column) == (None, "when")
+    when = pd.date_range("2011-01-01", periods=2000, freq="h")
+    counts = np.random.default_rng(0).poisson(np.abs(waves(2000, 24)) * 20)
+    frame = pd.DataFrame({"instant": range(1, 2001), "dteday": when.strftime("%Y-%m-%d"), "hr": when.hour})
+    config = draft(tmp_path / "bikes", frame.assign(windspeed=waves(2000, 50, 1), registered=counts, cnt=counts + 3))
+    assert (config.data.entity, config.data.time.column) == (None, "instant")
+    assert (config.task.targets, config.task.season_length) == (["cnt"], 24)
+
+
+def test_events_of_users_belong_to_the_users(tmp_path):
+    random = np.random.default_rng(0)
+    seconds = np.sort(random.choice(90 * 86400, 4000, replace=False))
+    frame = pd.DataFrame({"visitorid": random.integers(0, 100, 4000)})
+    frame["timestamp"] = (pd.Timestamp("2024-01-01") + pd.to_timedelta(seconds, "s")).strftime("%Y-%m-%dT%H:%M:%SZ")
+    frame["event"] = random.choice(["view", "cart", "buy"], 4000)
+    frame["amount"] = random.uniform(0, 100, 4000).round(2)
+    frame["churned"] = frame["visitorid"] % 3 == 0
+    config = draft(tmp_path, frame)
+    assert (config.data.entity, config.task.kind, config.task.label) == ("visitorid", "classification", "churned")
+
+
+def test_an_axis_is_no_target_and_a_total_is_not_the_first(tmp_path):
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame({"trial": np.repeat(np.arange(60), 50), "t": np.tile(np.arange(50), 60)})
+    for axis in "xyz":
+        frame[f"acc_{axis}"] = random.normal(size=3000).round(3)
+    frame["surface"] = np.repeat(random.choice(["carpet", "tiles"], 60), 50)
+    config = draft(tmp_path / "axes", frame)
+    assert (config.task.kind, config.task.label) == ("classification", "surface")
+    assert "task classification" in said(tmp_path / "axes")
+    assert "NOT SURE, --task decides" in said(tmp_path / "axes")
+    daily = one_meter("1D", 300, 7).rename(columns={"kwh": "new_cases"})
+    daily.insert(1, "total_cases", daily["new_cases"].cumsum())
+    assert draft(tmp_path / "cases", daily).task.targets == ["new_cases"]
+
+
+def test_two_columns_that_name_a_series_together(tmp_path):
+    frame = pd.concat([one_meter("7D", 60, 52, store=s, product=p) for s in ("S1", "S2") for p in ("milk", "bread")])
+    with pytest.raises(ConfigError, match=r"when repeats within each store and each product.* joins store and product"):
+        draft(tmp_path, frame)
+
+
+def test_a_time_in_another_format_is_named(tmp_path):
+    frame = one_meter("1D", 60, 7)
+    frame["when"] = pd.to_datetime(frame["when"]).dt.strftime("%b %d, %Y at noon")
+    frame = frame.assign(kwh=waves(60, 7))
+    with pytest.raises(ConfigError, match="when holds 'Jan 04, 2021 at noon', which is neither a number nor"):
+        draft(tmp_path, frame)
