@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 
 from noisy_gru.data.sequences.splits import hash_fraction
-from noisy_gru.pipeline.init.columns import moments
+from noisy_gru.pipeline.init.columns import MOST_UNPARSABLE, moments
 from noisy_gru.pipeline.init.roles import Guess, Roles, Table
+from noisy_gru.schema.errors import ConfigError
 
 SPLIT_WORDS = {"train": "train", "training": "train", "test": "test", "testing": "test", "holdout": "test"}
 SPLIT_WORDS |= dict.fromkeys(("eval", "evaluation", "val", "valid", "validation", "dev"), "eval")
@@ -81,11 +82,27 @@ def _first_part(hashes: np.ndarray, parts: Sequence[float]) -> float:
 
 def file_splits(names: Sequence[str], table: Table, roles: Roles) -> Splits:
     """Return the splits of files, whose ``names`` are those of the table's parts."""
+    _check_names(names, table, roles)
     roles.guesses.append(
         Guess("splits by files", f"their names, or their folders', say {', '.join(sorted(set(names)))}")
     )
     train = table.frame[np.array([name == "train" for name in names])[table.part]]
     return {"by": "files", **({} if "eval" in names else {"eval_from_train": _part_of_train(train, roles)})}
+
+
+def _check_names(names: Sequence[str], table: Table, roles: Roles) -> None:
+    """Refuse splits in which the numbering of sequences begins anew: a run takes equal names for one sequence."""
+    rows = pd.DataFrame({"part": table.part, "time": table.frame[roles.time]})
+    rows["entity"] = table.frame[roles.entity] if roles.entity is not None else ""
+    parts = rows.dropna().groupby(["entity", "time"], sort=False)["part"].nunique()
+    if np.mean(parts > 1) <= MOST_UNPARSABLE:
+        return
+    example = parts.index[int(np.argmax(parts.to_numpy() > 1))][0]
+    raise ConfigError(
+        f"{roles.entity} {example} is in several of {', '.join(names)}, with the same {roles.time}: rows with one name "
+        f"are one sequence, in one split. Make the names different, for example {names[0]}-{example} and "
+        f"{names[-1]}-{example}, or give files of one split alone"
+    )
 
 
 def start_of_test(table: Table, roles: Roles, names: Sequence[str]) -> str | None:

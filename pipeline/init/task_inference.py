@@ -109,8 +109,8 @@ def _guess_kind(table: Table, roles: Roles, labels: list[str], targets: list[str
             )
     if not candidates:
         raise ConfigError(
-            "nothing to forecast and no label: expected a numeric column that changes within a sequence, besides "
-            f"{roles.entity or 'no entity'} and {roles.time}, or a column with one value for each sequence"
+            "nothing to forecast and no label: expected a column of numbers that changes within a sequence, besides "
+            f"{_named(roles)}, or a column with one value for each sequence"
         )
     why = "all rows are one series" if roles.entity is None else f"numbers change over {roles.time}"
     return decide("forecasting", why + (", and no column is named like a label" if labels else ""))
@@ -131,6 +131,10 @@ def _label_task(column: pd.Series) -> str:
     if not pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
         return "classification"
     return "classification" if (column % 1 == 0).all() and column.nunique() <= MOST_CLASSES else "regression"
+
+
+def _named(roles: Roles) -> str:
+    return roles.time if roles.entity is None else f"{roles.entity} and {roles.time}"
 
 
 def _is_named(name: str, words: str) -> bool:
@@ -189,10 +193,7 @@ def _are_alike(frame: pd.DataFrame, roles: Roles, names: list[str]) -> bool:
 def _guess_targets(table: Table, roles: Roles) -> list[str]:
     numeric = _target_candidates(table.frame, roles)
     if not numeric:
-        raise ConfigError(
-            "nothing to forecast: expected a numeric column that changes, besides "
-            f"{roles.entity or 'no entity'} and {roles.time}"
-        )
+        raise ConfigError(f"nothing to forecast: expected a column of numbers that changes, besides {_named(roles)}")
     for words in _TARGET_NAMES:
         if hinted := [name for name in numeric if _is_named(name, words)]:
             sure = len(hinted) == 1 and (len(numeric) == 1 or words in _TARGET_NAMES[:2])

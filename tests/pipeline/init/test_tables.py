@@ -217,6 +217,15 @@ def test_a_published_split_is_kept(tmp_path, train, evaluation, test):
         assert config.data.files[split][0].endswith(name)
 
 
+def test_sequences_that_are_numbered_anew_in_each_split_are_refused(tmp_path):
+    for name in ("train.csv", "test.csv"):
+        recordings(30, "case ").to_csv(tmp_path / name, index=False)
+    with pytest.raises(
+        ConfigError, match=r"case case 0 is in several of train, test, with the same step.* train-case 0"
+    ):
+        drafted(tmp_path, tmp_path / "train.csv", tmp_path / "test.csv")
+
+
 def test_files_of_which_one_has_no_split_are_no_published_split(tmp_path):
     for name in ("train.csv", "test.csv", "rest.csv"):
         recordings(30, name[:2]).to_csv(tmp_path / name, index=False)
