@@ -25,8 +25,8 @@ class Columns:
 
     ``numeric`` are the numeric features in the files followed by the targets that are no features; ``calendar`` are the
     features that come from the time, ``elapsed`` those that say what passed, ``booleans`` those of the numeric that are
-    read as true or false. ``time_columns`` are one or two (date and clock), or none. Without an ``entity`` all rows are
-    one series.
+    read as true or false; ``static`` are those of ``numeric_features`` and ``categorical`` that have one value for each
+    entity. ``time_columns`` are one or two (date and clock), or none. Without an ``entity`` all rows are one series.
     """
 
     entity: str | None
@@ -42,6 +42,7 @@ class Columns:
     calendar_categories: tuple[str, ...]
     known_in_advance: tuple[str, ...]
     future: Literal["rows", "computed"] | None
+    static: tuple[str, ...]
     targets: tuple[str, ...]
     label: str | None
     label_is_class: bool
@@ -55,7 +56,8 @@ class Columns:
             DataError: a column has a name that is reserved in the tf.Examples.
         """
         data, task = dataset.data, dataset.task
-        features = tuple(feature.name for feature in data.numeric if feature.is_column)
+        numeric = [*data.numeric, *data.static_numeric]
+        features = tuple(feature.name for feature in numeric if feature.is_column)
         forecasting = isinstance(task, ForecastingConfig)
         targets = tuple(task.targets) if isinstance(task, ForecastingConfig) else ()
         known = [feature for feature in data.features if feature.known_in_advance]
@@ -67,15 +69,18 @@ class Columns:
             time_columns=data.time.columns if data.time else (),
             time_kind=data.time.kind if data.time else "integer",
             times=TimeSpelling(data.time.format) if data.time else TimeSpelling(),
-            booleans=tuple(feature.name for feature in data.numeric if feature.kind == "boolean"),
+            booleans=tuple(feature.name for feature in numeric if feature.kind == "boolean"),
             numeric=features + tuple(target for target in targets if target not in features),
             numeric_features=features,
             calendar=tuple(feature.name for feature in data.numeric if feature.calendar is not None),
             elapsed=tuple(feature.name for feature in data.numeric if feature.elapsed is not None),
-            categorical=tuple(feature.name for feature in data.categorical if feature.calendar is None),
+            categorical=tuple(
+                feature.name for feature in [*data.categorical, *data.static_categorical] if feature.calendar is None
+            ),
             calendar_categories=tuple(feature.name for feature in data.categorical if feature.calendar is not None),
             known_in_advance=tuple(feature.name for feature in known),
             future=("computed" if computed else "rows") if known else None,
+            static=tuple(feature.name for feature in data.features if feature.static),
             targets=targets,
             label=None if forecasting or prediction else task.label,  # type: ignore[union-attr]
             label_is_class=isinstance(task, ClassificationConfig),
@@ -96,8 +101,8 @@ class Columns:
             )
 
     def past_only(self, names: Iterable[str]) -> list[str]:
-        """Return those columns that are measured: neither known in advance, nor the entity or the time."""
-        given = {*self.known_in_advance, self.entity, *self.time_columns}
+        """Return those columns that are measured: neither known in advance, nor static, nor the entity or the time."""
+        given = {*self.known_in_advance, *self.static, self.entity, *self.time_columns}
         return [name for name in names if name not in given]
 
     def required(self, *, prediction: bool = False) -> list[str]:

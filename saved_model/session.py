@@ -24,6 +24,8 @@ from noisy_gru.saved_model.example_validation import ExampleInput, example_input
 from noisy_gru.saved_model.saved_model_proto import parse_meta_graph
 from noisy_gru.schema.errors import ModelError
 
+_WITHOUT_STEPS = ("state", "static_features")  # inputs of which the second axis is no time axis
+
 
 class DeadlineExceededError(ModelError):
     """A model did not finish before the deadline."""
@@ -189,7 +191,7 @@ class SessionModel:
         if most is None:
             return
         for name, array in arrays.items():
-            if name != "state" and array.ndim > 1 and array.shape[1] > most:
+            if name not in _WITHOUT_STEPS and array.ndim > 1 and array.shape[1] > most:
                 raise ModelError(f"The input {name} has {array.shape[1]} steps; at most {most} are allowed.")
 
     def _run(

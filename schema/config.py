@@ -90,6 +90,8 @@ class DatasetConfig(Section):
                 feature = names.get(target)
                 if feature is not None and (feature.known_in_advance or feature.kind != "numeric"):
                     problems.append(f"target {target} must be numeric and not known_in_advance")
+                if feature is not None and feature.static:
+                    problems.append(f"target {target} must not be static: it has a value for each step")
                 if feature is not None and feature.offset:
                     problems.append(
                         f"target {target} takes no offset, since predictions are float32 in the units of the data: "

@@ -53,6 +53,9 @@ class PoliciesConfig(Section):
     conflicting_label: RowPolicy = Field(
         default="quarantine", description="A sequence whose rows name different labels."
     )
+    conflicting_static: RowPolicy = Field(
+        default="quarantine", description="An entity whose rows have different values of a `static` feature."
+    )
     too_short: RowPolicy = Field(default="quarantine", description="A sequence with fewer steps than `min_length`.")
     too_long: Literal["error", "quarantine", "drop", "truncate"] = Field(
         default="truncate",
@@ -191,6 +194,7 @@ class DataConfig(Section):
             )
         if self.resample is not None:
             self._check_resample(self.resample)
+        self._check_static()
         for feature in self.features:
             self._check_elapsed(feature)
             if feature.offset and (feature.kind != "numeric" or feature.calendar is not None):
@@ -242,11 +246,36 @@ class DataConfig(Section):
             if column is not None:
                 raise ValueError(f"elapsed: {elapsed} is of all rows: remove column ({column})")
             return
-        known = [each.name for each in self.features if each.is_column and not each.known_in_advance]
+        known = [each.name for each in self.features if each.is_column and not (each.known_in_advance or each.static)]
         if column not in known:
             raise ValueError(
                 f"elapsed: {elapsed} needs column, a feature that is measured (one of {', '.join(known)}); "
                 f"received {column or 'none'}"
+            )
+
+    def _check_static(self) -> None:
+        static = [feature for feature in self.features if feature.static]
+        for feature in static:
+            others = {
+                "calendar": feature.calendar,
+                "elapsed": feature.elapsed,
+                "known_in_advance": feature.known_in_advance,
+                "resample.aggregate": self.resample is not None and feature.name in self.resample.aggregate,
+            }
+            if other := next((key for key, value in others.items() if value), None):
+                raise ValueError(
+                    f"feature {feature.name} is static, one value for each entity, so it takes no {other}: leave one "
+                    "of them out"
+                )
+        if static and self.entity is None:
+            raise ValueError(
+                f"feature {static[0].name} is static, one value for each entity, and entity: null is one series: leave "
+                "the feature out, or name the entity's column"
+            )
+        if len(static) == len(self.features):
+            raise ValueError(
+                f"every feature is static ({', '.join(feature.name for feature in static)}), so a sequence has no "
+                "steps: add a feature with a value for each step"
             )
 
     @property
@@ -267,10 +296,20 @@ class DataConfig(Section):
 
     @property
     def numeric(self) -> list[FeatureConfig]:
-        """The numeric and Boolean features, in the order of the configuration: the channels of ``serving_tensors``."""
-        return [feature for feature in self.features if feature.kind in ("numeric", "boolean")]
+        """The numeric and Boolean features of each step, in the order of the configuration: the channels of tensors."""
+        return [feature for feature in self.features if feature.kind != "categorical" and not feature.static]
 
     @property
     def categorical(self) -> list[FeatureConfig]:
-        """The categorical features, in the order of the configuration."""
-        return [feature for feature in self.features if feature.kind == "categorical"]
+        """The categorical features of each step, in the order of the configuration."""
+        return [feature for feature in self.features if feature.kind == "categorical" and not feature.static]
+
+    @property
+    def static_numeric(self) -> list[FeatureConfig]:
+        """The static numeric and Boolean features, in the order of the configuration: those of ``static_features``."""
+        return [feature for feature in self.features if feature.kind != "categorical" and feature.static]
+
+    @property
+    def static_categorical(self) -> list[FeatureConfig]:
+        """The static categorical features, in the order of the configuration."""
+        return [feature for feature in self.features if feature.kind == "categorical" and feature.static]

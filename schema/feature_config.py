@@ -45,6 +45,12 @@ class FeatureConfig(Section):
         "list, plan, calendar); `model.future` says how a prediction reads them. Requests hold such a column's future "
         "rows; a calendar's follow from `time.frequency`.",
     )
+    static: bool = Field(
+        default=False,
+        description="The column has one value for each entity (the type of a shop, a patient's age). It is stored and "
+        "sent once for each sequence, sets where the GRUs start, and is read by the model's head. Rows may leave it "
+        "out where another row of the entity has it; `policies.conflicting_static` decides where they differ.",
+    )
     calendar: CalendarName | None = Field(
         default=None,
         description="Not a column but the step's time in `time.timezone` (needs `time.kind: timestamp`): `{calendar: "

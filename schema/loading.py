@@ -72,9 +72,9 @@ def expected_columns(dataset: DatasetConfig) -> list[Column]:
             Column(
                 feature.name,
                 "BYTES" if feature.kind == "categorical" else "FLOAT",
-                f"{feature.kind} feature",
-                least + ahead,
-                most + ahead,
+                f"static {feature.kind} feature" if feature.static else f"{feature.kind} feature",
+                1 if feature.static else least + ahead,
+                1 if feature.static else most + ahead,
                 is_feature=True,
                 bounds=(0.0, math.inf) if feature.elapsed is not None else _calendar_bounds(feature),
                 masked=feature.elapsed is not None,

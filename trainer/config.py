@@ -299,8 +299,20 @@ def model_problems(config: ModelConfig, dataset: DatasetConfig) -> list[str]:
     return [
         *_difference_problems(config, dataset),
         *_window_problems(config, dataset),
+        *_static_problems(config, dataset),
         *_step_problems(config, dataset),
         *_onnx_problems(config, dataset),
+    ]
+
+
+def _static_problems(config: ModelConfig, dataset: DatasetConfig) -> list[str]:
+    """Return a message if the model has layers that take no static features."""
+    names = ", ".join(feature.name for feature in dataset.data.features if feature.static)
+    if not names or not config.reads_past:
+        return []
+    return [
+        f"{_reader_of_windows(config)} has no form for static features yet, and {names} is static; leave one of them "
+        "out, or repeat the column at each step (static: false)"
     ]
 
 
@@ -429,7 +441,7 @@ def _onnx_problems(config: ModelConfig, dataset: DatasetConfig) -> list[str]:
     problems = []
     if config.reads_past:
         problems.append(f"model.onnx: true has no form for {_reader_of_windows(config)} yet; leave one of them out")
-    if names := ", ".join(feature.name for feature in dataset.data.categorical):
+    if names := ", ".join(feature.name for feature in dataset.data.features if feature.kind == "categorical"):
         problems.append(
             f"model.onnx: true takes numbers alone, but {names} is categorical; leave it out of data.features (of a "
             "calendar, leave out encoding: category), or set model.onnx: false"

@@ -26,6 +26,7 @@ TARGET_MEAN = (
     "target_mean"  # float32 [B, K]: the same in every row; predictions are scaled * target_scale + target_mean
 )
 TARGET_SCALE = "target_scale"  # float32 [B, K]
+STATIC = "static_features"  # float32 [B, static channels]: scaled
 
 LABEL_VOCABULARY = "label_vocabulary"
 
@@ -44,6 +45,14 @@ LABELS_BYTES = "labels_bytes"
 PREDICTIONS = "predictions"
 
 
+_STATIC_IDS = "static_ids_"
+
+
+def is_static(key: str) -> bool:
+    """Return whether a model input is of static features."""
+    return key == STATIC or key.startswith(_STATIC_IDS)
+
+
 @dataclass(frozen=True)
 class Layout:
     """The layout of a data set's columns in tensors, as its configuration determines it."""
@@ -59,6 +68,28 @@ class Layout:
     def categorical(self) -> list[FeatureConfig]:
         """Categorical features, in the order of the configuration."""
         return self.dataset.data.categorical
+
+    @property
+    def static_numeric(self) -> list[FeatureConfig]:
+        """Static numeric features, in the order of the raw `static_features`."""
+        return self.dataset.data.static_numeric
+
+    @property
+    def static_categorical(self) -> list[FeatureConfig]:
+        """Static categorical features, in the order of the configuration."""
+        return self.dataset.data.static_categorical
+
+    @property
+    def static_channels(self) -> list[str]:
+        """Names of the channels of `static_features` after Transform: values, then missing masks."""
+        names = [feature.name for feature in self.static_numeric]
+        return names + [f"{feature.name} is missing" for feature in self.static_numeric if feature.missing == "mask"]
+
+    @property
+    def static_inputs(self) -> list[str]:
+        """Transformed keys and model inputs of the static features."""
+        ids = [self.static_ids(index) for index in range(len(self.static_categorical))]
+        return [*([STATIC] if self.static_channels else []), *ids]
 
     @property
     def has_future(self) -> bool:
@@ -92,6 +123,14 @@ class Layout:
     def vocabulary(self, index: int) -> str:
         """Name of the vocabulary of the categorical feature at this index."""
         return f"vocabulary_{index}"
+
+    def static_ids(self, index: int) -> str:
+        """Transformed key and model input of the static categorical feature at this index: int64 [B]."""
+        return f"{_STATIC_IDS}{index}"
+
+    def static_vocabulary(self, index: int) -> str:
+        """Name of the vocabulary of the static categorical feature at this index."""
+        return f"static_vocabulary_{index}"
 
     @property
     def is_classification(self) -> bool:
@@ -134,7 +173,8 @@ def model_inputs(transformed: Mapping[str, Any], layout: Layout) -> dict[str, tf
         layout: the data set's layout.
 
     Returns:
-        `features` float32 [B, T, channels], `length` int64 [B], `ids_<i>` int64 [B, T], and for forecasting of observed
+        `features` float32 [B, T, channels], `length` int64 [B], `ids_<i>` int64 [B, T], of static features
+        `static_features` float32 [B, static channels] and `static_ids_<i>` int64 [B], and for forecasting of observed
         targets `last_target` float32 [B, K]. T is at least 1, so an empty sequence is one step that the mask hides.
     """
     lengths = transformed[LENGTH]
@@ -150,6 +190,6 @@ def model_inputs(transformed: Mapping[str, Any], layout: Layout) -> dict[str, tf
         ids = transformed[layout.ids(index)].to_tensor()
         ids = tf.pad(ids, [[0, 0], [0, steps - tf.shape(ids, tf.int64)[1]]])
         inputs[layout.ids(index)] = tf.ensure_shape(ids, [None, None])
-    if layout.observed_targets:
-        inputs[LAST_TARGET] = transformed[LAST_TARGET]
+    for key in [*layout.static_inputs, *([LAST_TARGET] if layout.observed_targets else [])]:
+        inputs[key] = transformed[key]
     return inputs

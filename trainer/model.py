@@ -1,4 +1,11 @@
-"""The Keras model: embeddings, a stack of noisy GRUs under an explicit mask, pooling, and a head for the task."""
+"""The Keras model: embeddings, a stack of noisy GRUs under an explicit mask, pooling, and a head for the task.
+
+With static features, s being their scaled values and embeddings side by side, GRU i starts sequence b from
+
+    h[b, 0] = tanh(s[b] W_i + c_i) + the layer's own mean and noise
+
+and the head reads the pooled states and s.
+"""
 
 # Keras' type hints give None for what a model or an operation returns.
 
@@ -13,6 +20,7 @@ from keras import ops
 from noisy_gru.trainer import features as names
 from noisy_gru.trainer.config import ModelConfig, check_model_config, reads_targets
 from noisy_gru.trainer.features import Layout
+from noisy_gru.trainer.layers.noisy_bidirectional import NoisyBidirectional
 from noisy_gru.trainer.layers.noisy_gru import NoisyGRU
 from noisy_gru.trainer.layers.target_steps import Channels, PastLength, PastSteps, TargetSteps
 from noisy_gru.trainer.relative_forecast import RelativeForecast
@@ -21,6 +29,7 @@ from noisy_gru.trainer.transform_record import TransformRecord
 
 PACKAGE = "noisy_gru"
 _LEAST_WIDTH = 32  # of the layer that joins a state with what is known of a target's time
+INITIAL_MEAN = "initial_mean_"  # before the number of the GRU whose first state the layer gives
 
 
 @dataclass(frozen=True)
@@ -31,11 +40,13 @@ class VocabularySizes:
         classes: number of classes.
         vocabularies: number of ids of each categorical feature.
         record: scales of the columns, for `model.window_normalization`.
+        static_vocabularies: number of ids of each static categorical feature.
     """
 
     classes: int = 0
     vocabularies: tuple[int, ...] = ()
     record: TransformRecord | None = None
+    static_vocabularies: tuple[int, ...] = ()
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
@@ -125,6 +136,7 @@ def build_model(
         known = _known_at_targets(inputs, columns, layout)
         hidden = PastSteps(layout.future_steps, name="past")(hidden)
         length = past
+    static = _static(inputs, layout, sizes)
 
     def make_gru(index: int, **arguments: Any) -> NoisyGRU:
         layer = config.layers[index]
@@ -161,10 +173,18 @@ def build_model(
         for index in range(len(config.layers)):
             is_last = index == len(config.layers) - 1
             gru = make_gru(index, return_sequences=not is_last or config.pooling != "last")
-            wrapped = keras.layers.Bidirectional(gru, name=f"both_ways_{index}") if config.bidirectional else gru
-            hidden = wrapped(hidden, mask=mask)
+            if static is None:
+                wrapped = keras.layers.Bidirectional(gru, name=f"both_ways_{index}") if config.bidirectional else gru
+                hidden = wrapped(hidden, mask=mask)
+            else:
+                wrapped = NoisyBidirectional(gru, name=f"both_ways_{index}") if config.bidirectional else gru
+                width = gru.units * (2 if config.bidirectional else 1)
+                mean = keras.layers.Dense(width, activation="tanh", name=f"{INITIAL_MEAN}{index}")(static)
+                hidden = wrapped(hidden, mask=mask, initial_mean=mean)
         if config.pooling != "last":
             hidden = MaskedPooling(config.pooling, name="pooling")(hidden, mask)
+        if static is not None:
+            hidden = keras.layers.Concatenate(name="with_static")([hidden, static])
         outputs = _head(above(hidden), known, config, layout, sizes)
     if relative is not None:
         outputs = relative.restored(outputs)
@@ -183,6 +203,22 @@ def _known_at_targets(inputs: dict[str, Any], columns: list[Any], layout: Layout
     sequences = keras.layers.Concatenate(name="known")(found) if len(found) > 1 else found[0]
     horizons = layout.dataset.task.horizons  # type: ignore[union-attr]
     return TargetSteps(horizons, layout.future_steps, name="known_at_targets")(sequences, inputs[names.LENGTH])
+
+
+def _static(inputs: dict[str, Any], layout: Layout, sizes: VocabularySizes) -> Any:
+    """Add the inputs of static features; return their values and embeddings, [B, D], or None without any."""
+    columns = []
+    if layout.static_channels:
+        inputs[names.STATIC] = keras.Input((len(layout.static_channels),), dtype="float32", name=names.STATIC)
+        columns.append(inputs[names.STATIC])
+    for index, (feature, size) in enumerate(zip(layout.static_categorical, sizes.static_vocabularies, strict=True)):
+        key = layout.static_ids(index)
+        inputs[key] = keras.Input((), dtype="int64", name=key)
+        embedding = keras.layers.Embedding(size, feature.embedding_dim, name=f"static_embedding_{index}")
+        columns.append(embedding(inputs[key]))
+    if len(columns) < 2:
+        return columns[0] if columns else None
+    return keras.layers.Concatenate(name="static")(columns)
 
 
 def _head(hidden: Any, known: Any, config: ModelConfig, layout: Layout, sizes: VocabularySizes) -> Any:

@@ -48,7 +48,8 @@ def preprocess(inputs: Mapping[str, Any], dataset: DatasetConfig) -> dict[str, A
 
     Raises:
         ConfigError: the schema has no such column.
-        tf.errors.InvalidArgumentError: (when run) the features of a sequence differ in their number of steps.
+        tf.errors.InvalidArgumentError: (when run) the features of a sequence differ in their number of steps, or a
+            static one has no value, or several.
     """
     layout = Layout(dataset)
     wanted = [feature.name for feature in dataset.data.features] + layout.raw_targets
@@ -59,7 +60,7 @@ def preprocess(inputs: Mapping[str, Any], dataset: DatasetConfig) -> dict[str, A
             f"Its columns: {', '.join(sorted(inputs))}. Correct the configuration or the curated schema."
         )
     raw, past, total = _checked(inputs, layout)
-    outputs: dict[str, Any] = {names.LENGTH: total}
+    outputs: dict[str, Any] = {names.LENGTH: total, **_static(raw, layout)}
 
     values, missing = _numeric(raw, layout, past, total)
     channels = [values] if values is not None else []
@@ -111,14 +112,16 @@ def _text(values: tf.Tensor) -> tf.Tensor:
 def _checked(inputs: Mapping[str, Any], layout: Layout) -> tuple[dict[str, tf.Tensor], tf.Tensor, tf.Tensor]:
     """Return the values of each feature [N], and the steps of the past and of the whole time axis (int64 [B]).
 
-    They depend on a check that all features agree. It is one check: with one for each feature, on which all values
-    depend, the graph would grow with the square of their number.
+    Static features have the shape [B], with a missing value where an empty sequence has none. All depend on a check
+    that the features agree. It is one check: with one for each feature, on which all values depend, the graph would
+    grow with the square of their number.
     """
-    features = layout.dataset.data.features
+    features = [feature for feature in layout.dataset.data.features if not feature.static]
+    static = [feature.name for feature in layout.dataset.data.features if feature.static]
     others = [feature.name for feature in features if not feature.known_in_advance]
     known = [feature.name for feature in features if feature.known_in_advance]
     horizon = layout.future_steps
-    values, lengths = _rows([inputs[name] for name in others + known])
+    values, lengths = _rows([inputs[name] for name in others + known + static])
     if others:
         past = lengths[0]
         # Without a single value there is no future either.
@@ -136,6 +139,15 @@ def _checked(inputs: Mapping[str, Any], layout: Layout) -> tuple[dict[str, tf.Te
     ]
     in_advance = tf.constant([[False]] * len(others) + [[True]] * len(known))
     expected = tf.where(in_advance, total[tf.newaxis], past[tf.newaxis])
+    if static:
+        messages += [
+            f"The static feature {name} has another number of values than one. Is its key missing or misspelt? "
+            "Expected for each sequence, then received: "
+            for name in static
+        ]
+        # A sequence without a step, such as an empty tf.Example, needs none.
+        most = tf.minimum(lengths[len(others) + len(known) :], 1)
+        expected = tf.concat([expected, tf.where(past[tf.newaxis] > 0, tf.ones_like(most), most)], 0)
     agrees = tf.reduce_all(tf.equal(lengths, expected), axis=1)
     first = tf.argmin(tf.cast(agrees, tf.int32))
     # The plain op: tf.debugging would wrap it into a conditional.
@@ -147,7 +159,16 @@ def _checked(inputs: Mapping[str, Any], layout: Layout) -> tuple[dict[str, tf.Te
     with tf.control_dependencies([check]):
         # Without it the values would not depend on the check, and another operation would fail first.
         *values, past, total = tf.identity_n([*values, past, total])
-    return dict(zip(others + known, values, strict=True)), past, total
+    for place in range(len(others) + len(known), len(values)):
+        values[place] = _one_each(values[place], lengths[place])
+    return dict(zip(others + known + static, values, strict=True)), past, total
+
+
+def _one_each(values: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
+    """Return one value for each row, [B], of rows with `counts` (0 or 1) values; NaN or "" where there is none."""
+    missing = tf.constant([""] if values.dtype == tf.string else [math.nan], values.dtype)
+    places = tf.where(counts > 0, tf.cumsum(counts, exclusive=True), tf.shape(values, counts.dtype)[0])
+    return tf.gather(tf.concat([values, missing], 0), places)
 
 
 def _rows(tensors: Sequence[Any]) -> tuple[list[tf.Tensor], tf.Tensor]:
@@ -207,6 +228,29 @@ def _numeric(
         return None, None
     place = np.argsort(order).tolist()
     return tf.gather(tf.concat(scaled, axis=1), place, axis=1), tf.gather(tf.concat(missing, axis=1), place, axis=1)
+
+
+def _static(raw: Mapping[str, tf.Tensor], layout: Layout) -> dict[str, tf.Tensor]:
+    """Return the scaled, imputed static numbers with their missing masks, and the ids of static categories.
+
+    Each sequence counts once in the statistics and vocabularies, however many steps it has.
+    """
+    outputs: dict[str, tf.Tensor] = {}
+    if features := layout.static_numeric:
+        matrix = tf.cast(tf.stack([raw[feature.name] for feature in features], axis=1), tf.float64)
+        finite = tf.math.is_finite(matrix)
+        scaling = _fit(matrix, [feature.scale for feature in features])
+        values = tf.cast((tf.where(finite, matrix, scaling.fill) - scaling.centre) / scaling.scale, tf.float32)
+        masked = [index for index, feature in enumerate(features) if feature.missing == "mask"]
+        if masked:
+            absent = tf.cast(tf.logical_not(finite), tf.float32)
+            values = tf.concat([values, tf.gather(absent, masked, axis=1)], axis=1)
+        outputs[names.STATIC] = values
+    for index, feature in enumerate(layout.static_categorical):
+        text = escape_line_ends(_text(raw[feature.name]))
+        vocabulary = tft.vocabulary(text, top_k=feature.vocabulary_size, vocab_filename=layout.static_vocabulary(index))
+        outputs[layout.static_ids(index)] = tft.apply_vocabulary(text, vocabulary, num_oov_buckets=1)
+    return outputs
 
 
 def _fit(matrix: tf.Tensor, kinds: Sequence[str]) -> _Scaling:

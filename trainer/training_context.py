@@ -166,9 +166,13 @@ def prepare_training(fn_args: Any, custom_config: CustomConfig) -> TrainingConte
     vocabularies = tuple(
         transform.vocabulary_size_by_name(layout.vocabulary(index)) + 1 for index in range(len(layout.categorical))
     )
+    static = tuple(
+        transform.vocabulary_size_by_name(layout.static_vocabulary(index)) + 1
+        for index in range(len(layout.static_categorical))
+    )
     relative = custom_config.trainer.model.window_normalization != "none"
     record = read_record(transform, layout) if relative else None
-    sizes = VocabularySizes(classes, vocabularies, record)
+    sizes = VocabularySizes(classes, vocabularies, record, static)
     return TrainingContext(custom_config, layout, train, held_out, transform, sizes, settings)
 
 

@@ -43,7 +43,7 @@ class TransformRecord:
     """The scales and vocabularies of a fitted Transform.
 
     Attributes:
-        numeric: the scale of each numeric feature.
+        numeric: the scale of each numeric feature, static ones included.
         vocabularies: the values of each categorical feature, in the order of their ids; one more id is unknown's.
         labels: the classes, in the order of the model's outputs; empty without classification.
         targets: the scale of each target; empty for classification.
@@ -81,22 +81,25 @@ def read_record(transform: tft.TFTransformOutput, layout: Layout) -> TransformRe
     scale, then zero, then the centre computed from it, which rounding leaves next to the true one.
     """
     numeric = {}
-    if layout.numeric:
-        large = np.array([[value] * len(layout.numeric) for value in _LARGE], np.float32)
-        missing = np.full((1, len(layout.numeric)), np.nan, np.float32)
+    features = [*layout.numeric, *layout.static_numeric]
+    if features:
+        large = np.array([[value] * len(features) for value in _LARGE], np.float32)
+        missing = np.full((1, len(features)), np.nan, np.float32)
         scaled = _scaled(transform, layout, np.concatenate([large, np.zeros_like(missing), missing]))
         usable = np.isfinite(scaled[: len(_LARGE)]).argmax(axis=0)
-        columns = np.arange(len(layout.numeric))
+        columns = np.arange(len(features))
         scale = large[usable, columns].astype(np.float64) / scaled[usable, columns]
         near = (-scaled[-2] * scale).astype(np.float32)
         centre = near - _scaled(transform, layout, near[np.newaxis, :])[0] * scale
         fill = centre + scaled[-1] * scale
-        for index, feature in enumerate(layout.numeric):
+        for index, feature in enumerate(features):
             numeric[feature.name] = Scale(*(float(values[index]) for values in (centre, scale, fill)))
     vocabularies = {
         feature.name: _vocabulary(transform, layout.vocabulary(index))
         for index, feature in enumerate(layout.categorical)
     }
+    for index, feature in enumerate(layout.static_categorical):
+        vocabularies[feature.name] = _vocabulary(transform, layout.static_vocabulary(index))
     labels = _vocabulary(transform, names.LABEL_VOCABULARY) if layout.is_classification else []
     return TransformRecord(numeric, vocabularies, labels, _targets(transform, layout))
 
@@ -115,7 +118,8 @@ def _vocabulary(transform: tft.TFTransformOutput, vocabulary: str) -> list[str]:
 def _targets(transform: tft.TFTransformOutput, layout: Layout) -> dict[str, Scale]:
     if layout.is_classification:
         return {}
-    outputs = _transformed(transform, layout, np.zeros((1, len(layout.numeric)), np.float32))
+    width = len(layout.numeric) + len(layout.static_numeric)
+    outputs = _transformed(transform, layout, np.zeros((1, width), np.float32))
     mean, scale = (outputs[key].numpy()[0] for key in (names.TARGET_MEAN, names.TARGET_SCALE))
     return {
         name: Scale(float(mean[place]), float(scale[place]), float(mean[place]))
@@ -124,19 +128,25 @@ def _targets(transform: tft.TFTransformOutput, layout: Layout) -> dict[str, Scal
 
 
 def _scaled(transform: tft.TFTransformOutput, layout: Layout, values: np.ndarray) -> np.ndarray:
-    """Scale values, float32 [B, numeric], by the fitted Transform: float64 [B, numeric]."""
-    flat = _transformed(transform, layout, values)[names.FEATURES].to_tensor().numpy()
-    return flat[:, : len(layout.numeric)].astype(np.float64)
+    """Scale values, float32 [B, numeric], static ones last, by the fitted Transform: float64 [B, numeric]."""
+    outputs = _transformed(transform, layout, values)
+    parts = []
+    if layout.numeric:
+        parts.append(outputs[names.FEATURES].to_tensor().numpy()[:, : len(layout.numeric)])
+    if layout.static_numeric:
+        parts.append(outputs[names.STATIC].numpy()[:, : len(layout.static_numeric)])
+    return np.concatenate(parts, axis=1).astype(np.float64)
 
 
 def _transformed(transform: tft.TFTransformOutput, layout: Layout, values: np.ndarray) -> Mapping[str, Any]:
     """Return Transform's outputs for sequences of one past step with these values, float32 [B, numeric]."""
     spec = transform.raw_feature_spec()
     raw = {}
-    for index, feature in enumerate([*layout.numeric, *layout.categorical]):
+    numeric = [*layout.numeric, *layout.static_numeric]
+    for index, feature in enumerate([*numeric, *layout.categorical, *layout.static_categorical]):
         fixed, given = isinstance(spec[feature.name], tf.io.FixedLenFeature), cast(Any, spec[feature.name])
         steps = given.shape[0] if fixed else 1 + (layout.future_steps if feature.known_in_advance else 0)
-        column = values[:, index] if index < len(layout.numeric) else np.full(len(values), b"", object)
+        column = values[:, index] if index < len(numeric) else np.full(len(values), b"", object)
         dense = tf.constant(np.repeat(column[:, np.newaxis], steps, axis=1))
         ragged = tf.RaggedTensor.from_tensor(dense)
         raw[feature.name] = dense if fixed else ragged if isinstance(given, tf.io.RaggedFeature) else ragged.to_sparse()

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from noisy_gru.saved_model.tensor_names import tensor_names
+from noisy_gru.saved_model.tensor_names import STATIC_FEATURES, static_tensor_names, tensor_names
 from noisy_gru.schema.config import DatasetConfig, ForecastingConfig
 
 CHOSEN = 32
@@ -50,10 +50,11 @@ def steps_of(lists: dict[str, Any], dataset: DatasetConfig) -> int:
     """Steps of the past of a sequence: as many values as a feature has that isn't known in advance."""
     if lists.get("steps"):
         return int(lists["steps"][0])
-    past = [feature.name for feature in dataset.data.features if not feature.known_in_advance]
+    steps = [feature for feature in dataset.data.features if not feature.static]
+    past = [feature.name for feature in steps if not feature.known_in_advance]
     if past:
         return len(lists.get(past[0], []))
-    return max(len(lists.get(dataset.data.features[0].name, [])) - _future(dataset), 0)
+    return max(len(lists.get(steps[0].name, [])) - _future(dataset), 0)
 
 
 def by_length(examples: Sequence[bytes], dataset: DatasetConfig) -> list[bytes]:
@@ -113,7 +114,8 @@ def tensors(
         text: what stands where it has no string.
 
     Returns:
-        `features` float32 [B, T, F], `lengths` int64 [B], and an object array [B, T] for each categorical feature.
+        `features` float32 [B, T, F], `lengths` int64 [B], and an object array [B, T] for each categorical feature; of
+        static ones `static_features` float32 [B, S] and object arrays [B].
     """
     rows = [_lists(example) for example in examples]
     lengths = np.array([steps_of(row, dataset) for row in rows], np.int64)
@@ -131,4 +133,14 @@ def tensors(
             for step, word in enumerate(row.get(feature.name, [])):
                 words[index, step] = word
         result[tensors[feature.name]] = words
+    if static := dataset.data.static_numeric:
+        columns = [[(row.get(feature.name) or [np.nan])[0] for feature in static] for row in rows]
+        result[STATIC_FEATURES] = np.array(columns, np.float32).reshape(len(rows), len(static))
+    for name, tensor in static_tensor_names(dataset.data).items():
+        result[tensor] = np.array([(row.get(name) or [b""])[0] for row in rows], dtype=object)
     return result
+
+
+def static_inputs(dataset: DatasetConfig) -> frozenset[str]:
+    """Return the names of the inputs that hold one value for each sequence."""
+    return frozenset([STATIC_FEATURES, *static_tensor_names(dataset.data).values()])

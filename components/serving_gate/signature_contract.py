@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from noisy_gru.saved_model.session import Signature, TensorSpec
-from noisy_gru.saved_model.tensor_names import tensor_names
+from noisy_gru.saved_model.tensor_names import STATIC_FEATURES, static_tensor_names, tensor_names
 from noisy_gru.schema.config import ClassificationConfig, DatasetConfig, ForecastingConfig
 
 # As in trainer/features.py, which imports TensorFlow.
@@ -27,6 +27,9 @@ def promised_inputs(dataset: DatasetConfig, *, serving_step: bool = False) -> di
         LENGTHS: ("int64", (None,)),
     }
     tensors |= dict.fromkeys(tensor_names(dataset.data).values(), ("string", (None, None)))
+    if dataset.data.static_numeric:
+        tensors[STATIC_FEATURES] = ("float32", (None, len(dataset.data.static_numeric)))
+    tensors |= dict.fromkeys(static_tensor_names(dataset.data).values(), ("string", (None,)))
     promised: dict[str, dict[str, Promise]] = {DEFAULT: {EXAMPLES: ("string", (None,))}, TENSORS: tensors}
     if serving_step:
         promised[STEP] = {**tensors, STATE: ("float32", (None, "fixed"))}

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from noisy_gru.components.serving_gate.probe import Outputs, ProbeRequest, ProbeResult
-from noisy_gru.components.serving_gate.probe_sequences import spread, tensors
+from noisy_gru.components.serving_gate.probe_sequences import spread, static_inputs, tensors
 from noisy_gru.components.serving_gate.signature_contract import LENGTHS, STATE, STEP, TENSORS
 from noisy_gru.components.serving_gate.warmup import with_state
 from noisy_gru.schema.config import DatasetConfig
@@ -45,6 +45,7 @@ def cuts(ordered: Sequence[bytes], dataset: DatasetConfig, state_size: int) -> l
         state_size: S, the numbers in a stream's state.
     """
     few, many = tensors(spread(ordered, _FEW), dataset), tensors(spread(ordered), dataset)
+    once = static_inputs(dataset)
     short, lengths = np.minimum(few[LENGTHS], _STEPS), many[LENGTHS]
     each_step = np.minimum(np.arange(1, short.max() + 1), short[:, None])
     chunk = max(-(-int(lengths.max()) // _PIECES), 1)
@@ -52,23 +53,32 @@ def cuts(ordered: Sequence[bytes], dataset: DatasetConfig, state_size: int) -> l
     random = np.random.default_rng(0)
     places = np.sort(random.integers(0, lengths[:, None] + 1, (len(lengths), _PIECES)), axis=1)
     return [
-        _cut("step by step", few, each_step, state_size, all_pieces=True),
-        _cut(f"in chunks of {chunk} steps", many, chunks, state_size),
-        _cut("in pieces of any size", many, np.hstack([places, lengths[:, None]]), state_size),
+        _cut("step by step", few, each_step, state_size, once, all_pieces=True),
+        _cut(f"in chunks of {chunk} steps", many, chunks, state_size, once),
+        _cut("in pieces of any size", many, np.hstack([places, lengths[:, None]]), state_size, once),
     ]
 
 
 def _cut(
-    name: str, whole: Mapping[str, np.ndarray], ends: np.ndarray, state_size: int, *, all_pieces: bool = False
+    name: str,
+    whole: Mapping[str, np.ndarray],
+    ends: np.ndarray,
+    state_size: int,
+    once: frozenset[str],
+    *,
+    all_pieces: bool = False,
 ) -> Cut:
-    """Cut at ``ends``, int [B, pieces]; what comes out is compared after all pieces, or after the last alone."""
+    """Cut at ``ends``, int [B, pieces]; what comes out is compared after all pieces, or after the last alone.
+
+    The inputs ``once`` have no steps, and come with every piece.
+    """
     questions: dict[str, ProbeRequest] = {}
     pairs = []
     begins, before = np.zeros(len(ends), np.int64), ""
     count = ends.shape[1]
     for number, end in enumerate(ends.T, start=1):
         call = f"{STEP} {name}, call {number} of {count}"
-        piece = _piece(whole, begins, end)
+        piece = _piece(whole, begins, end, once)
         questions[call] = ProbeRequest(STEP, piece if before else with_state(piece, state_size), before)
         if all_pieces or number == count:
             reference = f"{TENSORS} up to the end of call {number} ({name})"
@@ -78,12 +88,17 @@ def _cut(
     return Cut(name, questions, pairs)
 
 
-def _piece(whole: Mapping[str, np.ndarray], begins: np.ndarray, ends: np.ndarray) -> dict[str, np.ndarray]:
+def _piece(
+    whole: Mapping[str, np.ndarray], begins: np.ndarray, ends: np.ndarray, once: frozenset[str]
+) -> dict[str, np.ndarray]:
     """Steps from `begins` up to `ends` of each row, int [B]; behind them stands what must not matter."""
     steps = (ends - begins).astype(np.int64)
     piece: dict[str, np.ndarray] = {LENGTHS: steps}
     for name, values in whole.items():
         if name == LENGTHS:
+            continue
+        if name in once:
+            piece[name] = values
             continue
         shape = (len(steps), int(steps.max(initial=0)) + 1, *values.shape[2:])
         padding = b"after the end" if values.dtype == object else 7.0

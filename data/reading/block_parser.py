@@ -54,7 +54,7 @@ class BlockParser:
     def __init__(self, dataset: DatasetConfig, *, prediction: bool = False) -> None:
         self._columns = Columns.of(dataset, prediction=prediction)
         self._policies = dataset.data.policies
-        self._offsets = {feature.name: feature.offset for feature in dataset.data.numeric if feature.offset}
+        self._offsets = {feature.name: feature.offset for feature in dataset.data.features if feature.offset}
         self._prediction = prediction
         self._cells = CellReader(dataset.data.csv)
         self._advice = SpellingAdvice(dataset.data.csv)
@@ -164,7 +164,7 @@ class BlockParser:
         missing: dict[str, np.ndarray] = {}
         infinite: dict[str, np.ndarray] = {}
         for name in columns.numeric:
-            if name not in raw.column_names:  # predicting: a target that is no feature
+            if name not in raw.column_names:  # predicting: a target that is no feature, or a static value sent before
                 out[NUMERIC + name] = pa.array(np.full(len(raw), np.nan, np.float32))
                 continue
             wide, bad = self._numbers(block, name, source)
@@ -182,6 +182,9 @@ class BlockParser:
         for name, mask in infinite.items():
             self._bad(INFINITE, mask, name, "a finite number (float32)", flags, quarantine)
         for name in columns.categorical:
+            if name not in raw.column_names:  # predicting: a static value sent before
+                out[CATEGORICAL + name] = pa.array([""] * len(raw), pa.string())
+                continue
             text, bad = self._texts(block, name, source)
             self._bad(UNPARSABLE, bad, name, "UTF-8 text", flags, quarantine)
             missing[name] = _empty(text) & ~bad
@@ -189,6 +192,8 @@ class BlockParser:
         future = self._future(missing, len(raw))
         features = (*columns.numeric_features, *columns.categorical)
         for name in features:
+            if name in columns.static:  # another row may have the value
+                continue
             mask = missing[name] if name in columns.known_in_advance else missing[name] & ~future
             self._bad(MISSING, mask, name, "a value", flags, quarantine)
 

@@ -22,11 +22,22 @@ from noisy_gru.schema.config import DatasetConfig
 
 
 class Reader:
-    """Read the sources of a data set; with ``prediction`` without label and split."""
+    """Read the sources of a data set.
 
-    def __init__(self, dataset: DatasetConfig, *, opener: Opener = local_open, prediction: bool = False) -> None:
-        self._columns = Columns.of(dataset, prediction=prediction)
-        self._required = self._columns.required(prediction=prediction)
+    With ``prediction`` without label and split; with ``static_optional``, static columns may be absent.
+    """
+
+    def __init__(
+        self,
+        dataset: DatasetConfig,
+        *,
+        opener: Opener = local_open,
+        prediction: bool = False,
+        static_optional: bool = False,
+    ) -> None:
+        self._columns = columns = Columns.of(dataset, prediction=prediction)
+        optional = {*columns.static} - {columns.entity} if static_optional else set()
+        self._required = [name for name in columns.required(prediction=prediction) if name not in optional]
         self._parser = BlockParser(dataset, prediction=prediction)
         self._opener, self._csv = opener, dataset.data.csv
 

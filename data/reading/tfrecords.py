@@ -121,6 +121,8 @@ class _Collector:
         self._columns = columns
         self._scalars = [name for name in (columns.entity, columns.label, columns.split) if name is not None]
         steps = [*columns.numeric, *columns.categorical, *columns.time_columns]
+        # One value for each record, or one for each step, of which a later step checks that they agree.
+        self._static = columns.static
         self._lists = [name for name in dict.fromkeys(steps) if name not in self._scalars]
         self.values: dict[str, list[Any]] = {name: [] for name in [*self._scalars, *self._lists]}
         self.steps: list[int] = []
@@ -132,6 +134,13 @@ class _Collector:
         """Add a record, or record why it is malformed."""
         self.seen.update(lists)
         lengths = {name: len(lists[name]) for name in self._lists if lists.get(name)}
+        once = [name for name in self._static if lengths.get(name) == 1]
+        steps = max((length for name, length in lengths.items() if name not in self._static), default=0)
+        for name in once:
+            lists[name] = lists[name] * steps
+            lengths[name] = steps
+        # A record with static values alone has no steps.
+        lengths = {name: length for name, length in lengths.items() if length}
         if len(set(lengths.values())) != 1:
             received = ", ".join(f"{name} {length}" for name, length in lengths.items()) or "none"
             problem = f"expected lists of one length, one value per step, received {received}"

@@ -84,9 +84,14 @@ def read_sources(sources: Sequence[Source], dataset: DatasetConfig) -> Predictio
     return PredictionInput(sequences.ids, examples, quarantine.report, quarantine.lines, origins)
 
 
-def read_rows(sources: Sequence[Source], dataset: DatasetConfig, quarantine: Quarantine) -> Rows | None:
-    """Read the usable rows of all sources, without label and split; None if there are none."""
-    reader = Reader(dataset, prediction=True)
+def read_rows(
+    sources: Sequence[Source], dataset: DatasetConfig, quarantine: Quarantine, *, static_optional: bool = False
+) -> Rows | None:
+    """Read the usable rows of all sources, without label and split; None if there are none.
+
+    With ``static_optional`` static columns may be absent; their values are missing then.
+    """
+    reader = Reader(dataset, prediction=True, static_optional=static_optional)
     chunks: list[bytes] = []
     for source in sources:
         for table in reader.tables(source, quarantine):

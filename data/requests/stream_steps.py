@@ -9,7 +9,7 @@ was sent before are late: send all rows of a step at once.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -22,8 +22,9 @@ from noisy_gru.data.report.quarantine import Quarantine
 from noisy_gru.data.requests.prediction_input import input_order, read_rows
 from noisy_gru.data.sequences.rows import Rows
 from noisy_gru.data.sequences.sequences import Sequences, count_kept, regular_series, steps_of_rows
+from noisy_gru.data.sequences.static_values import KnownValues, resolve_static
 from noisy_gru.data.values.parsing import format_times
-from noisy_gru.saved_model.tensor_names import tensor_names
+from noisy_gru.saved_model.tensor_names import STATIC_FEATURES, static_tensor_names, tensor_names
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import DataError
 
@@ -37,8 +38,10 @@ class StreamSteps:
     """New steps of N streams.
 
     ``tensors`` are `features` float32 [N, T, F], `lengths` int64 [N] and an object array [N, T] of bytes for each
-    categorical feature; ``times`` the time of each stream's last step (None without `data.time`), in the unit of the
-    data set's times (nanoseconds for timestamps); ``restarted`` bool [N] is True where a gap restarts the stream.
+    categorical feature; of static features `static_features` float32 [N, S], and an object array [N] for each
+    categorical one. ``static`` holds their values by column, None where missing. ``times`` are the times of each
+    stream's last step (None without `data.time`), in the unit of the data set's times (nanoseconds for timestamps);
+    ``restarted`` bool [N] is True where a gap restarts the stream.
     ``unusable`` and ``report`` are as in ``PredictionInput``.
     """
 
@@ -48,10 +51,15 @@ class StreamSteps:
     restarted: np.ndarray
     report: IngestionReport
     unusable: list[dict[str, Any]]
+    static: list[dict[str, float | str | None]] = field(default_factory=list)
 
 
 def read_stream_steps(
-    sources: Sequence[Source], dataset: DatasetConfig, last_times: Mapping[str, Time | None], channels: Sequence[str]
+    sources: Sequence[Source],
+    dataset: DatasetConfig,
+    last_times: Mapping[str, Time | None],
+    channels: Sequence[str],
+    known_static: KnownValues | None = None,
 ) -> StreamSteps:
     """Read new steps of streams.
 
@@ -60,6 +68,7 @@ def read_stream_steps(
         dataset: the configuration.
         last_times: the time of the last step that was sent of each known stream.
         channels: numeric features in the order of the model's channels.
+        known_static: the static values of each known stream, which rows may leave out; rows with others conflict.
 
     Returns:
         The steps of each entity that has any. Rows not later than their stream's last step are unusable.
@@ -73,32 +82,57 @@ def read_stream_steps(
             "which a stream doesn't keep: send whole sequences with predict, or remove the feature and train again"
         )
     quarantine = Quarantine()
-    rows = read_rows(sources, dataset, quarantine)
+    rows = read_rows(sources, dataset, quarantine, static_optional=True)
     if rows is None:
         check_errors(quarantine.report)
         return StreamSteps([], {}, [], np.zeros(0, bool), quarantine.report, quarantine.lines)
-    sequences, restarted = _steps(rows, dataset, last_times, quarantine)
+    sequences, restarted = _steps(rows, dataset, last_times, quarantine, known_static)
     check_errors(quarantine.report)
     order = input_order(sequences, sources)
     sequences = sequences.take(order)
     last = sequences.rows.time[sequences.stop - 1].tolist()
     times: list[Any] = last if dataset.data.time else [None] * len(sequences)
     tensors = pad_sequences(sequences, dataset, channels)
-    return StreamSteps(sequences.ids, tensors, times, restarted[order], quarantine.report, quarantine.lines)
+    static = [_static_values(sequences.rows, place, dataset) for place in sequences.start.tolist()]
+    return StreamSteps(sequences.ids, tensors, times, restarted[order], quarantine.report, quarantine.lines, static)
+
+
+def _static_values(rows: Rows, place: int, dataset: DatasetConfig) -> dict[str, float | str | None]:
+    """Return the static values of a row by column; None where missing."""
+    found: dict[str, float | str | None] = {}
+    for feature in dataset.data.static_numeric:
+        value = float(rows.numeric[feature.name][place])
+        found[feature.name] = None if np.isnan(value) else value
+    for feature in dataset.data.static_categorical:
+        codes, texts = rows.categorical[feature.name]
+        found[feature.name] = (texts[codes[place]] or None) if codes[place] >= 0 else None
+    return found
 
 
 def _steps(
-    rows: Rows, dataset: DatasetConfig, last_times: Mapping[str, Time | None], quarantine: Quarantine
+    rows: Rows,
+    dataset: DatasetConfig,
+    last_times: Mapping[str, Time | None],
+    quarantine: Quarantine,
+    known_static: KnownValues | None,
 ) -> tuple[Sequences, np.ndarray]:
     columns = Columns.of(dataset, prediction=True)
     known = {name: time for name, time in last_times.items() if time is not None} if dataset.data.time else {}
     if dataset.data.has_steps_of_its_own:
+        rows, _ = resolve_static(rows, columns, dataset.data.policies, quarantine, known_static)
         rows = steps_of_rows(rows, dataset, quarantine, prediction=True)
     rows = _drop_late(rows, known, columns, quarantine)
     gaps = dataset.data.time.gaps if dataset.data.time else "ignore"
     if gaps != "ignore" or columns.elapsed:
         rows = _with_anchors(rows, known)
-    series, _ = regular_series(rows, dataset, quarantine, prediction=True, are_steps=dataset.data.has_steps_of_its_own)
+    series, _ = regular_series(
+        rows,
+        dataset,
+        quarantine,
+        prediction=True,
+        are_steps=dataset.data.has_steps_of_its_own,
+        known_static=known_static,
+    )
     rows, start, stop = series.rows, series.starts[:-1], series.starts[1:]
     # Anchors are the known last steps: not new ones.
     anchored = rows.row[start] == 0
@@ -176,4 +210,17 @@ def pad_sequences(sequences: Sequences, dataset: DatasetConfig, channels: Sequen
         values = np.full((len(sequences), axis), b"", object)
         values[sequence, step] = np.array([*(text.encode() for text in texts), b""], object)[codes[row]]
         result[tensor] = values
+    return {**result, **static_tensors(sequences, dataset)}
+
+
+def static_tensors(sequences: Sequences, dataset: DatasetConfig) -> dict[str, np.ndarray]:
+    """Return the tensors of static features: float32 [N, S], NaN where missing, and object arrays [N] of texts."""
+    rows, data = sequences.rows, dataset.data
+    result: dict[str, np.ndarray] = {}
+    if data.static_numeric:
+        columns = [rows.numeric[feature.name][sequences.start] for feature in data.static_numeric]
+        result[STATIC_FEATURES] = np.stack(columns, axis=1).astype(np.float32)
+    for name, tensor in static_tensor_names(data).items():
+        codes, texts = rows.categorical[name]
+        result[tensor] = np.array([*(text.encode() for text in texts), b""], object)[codes[sequences.start]]
     return result

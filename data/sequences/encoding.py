@@ -69,7 +69,10 @@ class Encoder:
     """Encode the sequences of a bucket one by one, so that only one is held besides the columns."""
 
     def __init__(self, sequences: Sequences, dataset: DatasetConfig, *, prediction: bool = False) -> None:
-        """With ``prediction`` without labels. Lists of columns known in advance are longer by the furthest horizon."""
+        """With ``prediction`` without labels.
+
+        Lists of columns known in advance are longer by the furthest horizon; those of static columns have one value.
+        """
         columns = Columns.of(dataset, prediction=prediction)
         horizon = dataset.task.max_horizon if isinstance(dataset.task, ForecastingConfig) else 0
         self._sequences = sequences
@@ -77,6 +80,9 @@ class Encoder:
         rows = sequences.rows
         writers: dict[str, Writer] = {SEQUENCE_ID: self._id_writer(), STEPS: self._steps_writer()}
         for name in (*columns.numeric_features, *columns.calendar):
+            if name in columns.static:
+                writers[name] = self._static_number_writer(name, rows.numeric[name])
+                continue
             ahead = horizon if name in columns.known_in_advance else 0
             writers[name] = self._numeric_writer(name, rows.numeric[name], ahead)
         for feature in dataset.data.numeric:
@@ -85,6 +91,9 @@ class Encoder:
                     feature.name, rows.numeric[feature.name], source_rows(rows, feature)
                 )
         for name in (*columns.categorical, *columns.calendar_categories):
+            if name in columns.static:
+                writers[name] = self._static_text_writer(name, *rows.categorical[name])
+                continue
             ahead = horizon if name in columns.known_in_advance else 0
             writers[name] = self._categorical_writer(name, *rows.categorical[name], ahead)
         for name, values in sequences.horizon_values.items():
@@ -128,6 +137,16 @@ class Encoder:
         items.append(delimited(b""))  # code -1: missing
         entries = [items[code] for code in codes.tolist()]
         return lambda place: key.entry(b"".join(entries[start[place] : stop[place] + ahead]))
+
+    def _static_number_writer(self, name: str, values: np.ndarray) -> Writer:
+        key, start = _Key(name, _FLOAT), self._start
+        raw = values.astype("<f4").tobytes()
+        return lambda place: key.packed(raw[4 * start[place] : 4 * start[place] + 4])
+
+    def _static_text_writer(self, name: str, codes: np.ndarray, texts: list[str]) -> Writer:
+        key, start = _Key(name, _BYTES), self._start
+        items = [*(delimited(text.encode()) for text in texts), delimited(b"")]  # code -1: missing
+        return lambda place: key.entry(items[codes[start[place]]])
 
     def _horizon_writer(self, name: str, values: np.ndarray) -> Writer:
         key, width = _Key(name, _FLOAT), 4 * values.shape[1]

@@ -24,6 +24,7 @@ from noisy_gru.data.sequences.splits import (
     splits_of_ranges,
     splits_of_series,
 )
+from noisy_gru.data.sequences.static_values import KnownValues, resolve_static
 from noisy_gru.schema.config import DatasetConfig
 
 TOO_SHORT, TOO_LONG = "too_short", "too_long"
@@ -60,17 +61,28 @@ class Sequences:
 
 
 def regular_series(
-    rows: Rows, dataset: DatasetConfig, quarantine: Quarantine, *, prediction: bool = False, are_steps: bool = False
+    rows: Rows,
+    dataset: DatasetConfig,
+    quarantine: Quarantine,
+    *,
+    prediction: bool = False,
+    are_steps: bool = False,
+    known_static: KnownValues | None = None,
 ) -> tuple[Series, np.ndarray]:
     """Clean a bucket's rows to regular series with one label each; also return the split of each series [S].
 
-    Rows that ``are_steps`` went through ``steps_of_rows`` before.
+    Rows that ``are_steps`` went through ``resolve_static`` and ``steps_of_rows`` before. ``known_static`` are static
+    values that are known of entities already, whose rows may leave them out.
     """
+    columns = Columns.of(dataset, prediction=prediction)
+    # First, so that copies of a row of which one leaves a static value out are exact; of steps all is counted already.
+    counts = Quarantine() if are_steps else quarantine
+    rows, static = resolve_static(rows, columns, dataset.data.policies, counts, known_static)
     rows = rows.sorted() if are_steps else steps_of_rows(rows, dataset, quarantine, prediction=prediction)
     series = regularize(rows, dataset.data.time, _off_grid_action(dataset), quarantine)
     count_filled_as_zero(series.rows, dataset)
     series = add_elapsed_features(series, dataset.data.numeric)
-    series = replace(series, rows=with_computed_features(series.rows, dataset))
+    series = replace(series, rows=with_computed_features(static.set(series.rows), dataset))
     starts = series.starts
     if prediction:
         return series, np.zeros(len(starts) - 1, np.int8)

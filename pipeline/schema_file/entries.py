@@ -49,7 +49,7 @@ def inferred_domain(column: Column, dataset: DatasetConfig, measures: Measures) 
     if column.type == "FLOAT":
         is_label = column.meaning == "label"
         seen = measures.label_range if is_label else measures.ranges.get(column.name, Range())
-        offset = next((each.offset for each in dataset.data.numeric if each.name == column.name), 0.0)
+        offset = next((each.offset for each in dataset.data.features if each.name == column.name), 0.0)
         meaning = f"{column.meaning} less its offset of {offset:.17g}" if offset else column.meaning
         return _bounds(meaning, seen, measures.complete)
     is_label = not column.is_feature

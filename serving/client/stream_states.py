@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -59,10 +59,11 @@ async def open_states(settings: ClientSettings, send_call: Send) -> States:
 
 @dataclass(frozen=True)
 class _Entity:
-    """The model's state of an entity, float32 [S], and the time of its last step."""
+    """The model's state of an entity, float32 [S], the time of its last step, and its static values by column."""
 
     vector: np.ndarray
     time: Time | None
+    static: dict[str, float | str | None] = field(default_factory=dict)
 
 
 def _float32(name: str, values: Any) -> np.ndarray:
@@ -105,12 +106,13 @@ class States:
         dataset = self._settings.dataset
         before = {name: entity.time for name, entity in self._entities.items()}
         channels = [feature.name for feature in dataset.data.numeric]
-        return read_stream_steps(sources_of(data, dataset), dataset, before, channels)
+        static = {name: entity.static for name, entity in self._entities.items()}
+        return read_stream_steps(sources_of(data, dataset), dataset, before, channels, static)
 
     def take(self, arrays: Mapping[str, Any]) -> StreamSteps:
         """The new steps in arrays; see ``Stream.send_arrays``."""
         data = self._settings.dataset.data
-        others = [feature.name for feature in data.features if feature.kind == "categorical"]
+        others = [feature.name for feature in data.features if feature.kind == "categorical" or feature.static]
         if others:
             raise DataError(f"arrays hold no {', '.join(others)}: send rows")
         channels = [feature.name for feature in data.numeric]
@@ -152,7 +154,8 @@ class States:
                 parts.append(Part(part.ids, outputs, part.version))
                 for place, name in enumerate(part.ids):
                     # A copy: a view would keep the whole batch.
-                    after[name] = _Entity(new[place].astype(np.float32), steps.times[begin + place])
+                    static = steps.static[begin + place] if steps.static else {}
+                    after[name] = _Entity(new[place].astype(np.float32), steps.times[begin + place], static)
         unused = steps.report.quarantined + steps.report.dropped
         predictions = Predictions(settings.dataset.task, parts, unusable=steps.unusable, unused=unused)
         predictions.answers  # noqa: B018 (an answer that can't be read is a call that failed)
@@ -195,6 +198,7 @@ class States:
                 "state": base64.b64encode(raw).decode("ascii"),
                 "crc32": zlib.crc32(raw),
                 "time": entity.time,
+                **({"static": entity.static} if entity.static else {}),
             }
         return {"model": self.model.name, "version": self.model.version, "entities": found}
 
@@ -206,7 +210,7 @@ class States:
             for name, entity in states["entities"].items():
                 raw = base64.b64decode(entity["state"], validate=True)
                 vector = np.frombuffer(raw, "<f4").astype(np.float32)
-                found[name] = _Entity(vector, entity["time"])
+                found[name] = _Entity(vector, entity["time"], dict(entity.get("static") or {}))
                 # States of before the checksum have none.
                 good = entity.get("crc32", zlib.crc32(raw)) == zlib.crc32(raw)
                 if not (good and np.isfinite(vector).all() and np.abs(vector).max(initial=0.0) <= _LARGEST):

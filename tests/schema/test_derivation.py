@@ -106,6 +106,21 @@ def test_lengths_of_whole_sequences_are_those_of_the_data():
     assert (found["steps"].int_domain.min, found["steps"].int_domain.max) == (3, 40)
 
 
+@pytest.mark.parametrize("content", [PUMPS, LOADS])
+def test_a_static_feature_has_one_value_whatever_the_lengths(content):
+    static = [{"name": "age", "static": True}, {"name": "site kind", "kind": "categorical", "static": True}]
+    data = {**content["data"], "features": [*content["data"]["features"], *static]}
+    text = 'feature { name: "age" float_domain { max: 99 } } feature { name: "site kind" value_count { min: 3 } }'
+    derivation = derived(text, {**content, "data": data})
+    found = by_name(derivation)
+    for name, type_name in (("age", "FLOAT"), ("site kind", "BYTES")):
+        entry = found[name]
+        assert (kind(entry), entry.value_count.min, entry.value_count.max) == (type_name, 1, 1)
+        assert "SERVING" not in entry.not_in_environment
+    assert found["age"].float_domain.max == 99
+    assert [str(each) for each in derivation.overruled] == ["site kind has 1 value, not 3 to any number"]
+
+
 def test_targets_and_baselines_take_the_domain_of_their_column():
     derivation = derived(
         'feature { name: "load" float_domain { min: 0 max: 9 disallow_nan: true } }'

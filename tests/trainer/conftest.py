@@ -71,8 +71,9 @@ def raw_feature_spec(dataset: DatasetConfig) -> dict[str, Any]:
     from noisy_gru.trainer.features import Layout
 
     layout = Layout(dataset)
-    spec: dict[str, Any] = {feature.name: tf.io.VarLenFeature(tf.float32) for feature in layout.numeric}
-    spec |= {feature.name: tf.io.VarLenFeature(tf.string) for feature in layout.categorical}
+    numeric, texts = layout.numeric + layout.static_numeric, layout.categorical + layout.static_categorical
+    spec: dict[str, Any] = {feature.name: tf.io.VarLenFeature(tf.float32) for feature in numeric}
+    spec |= {feature.name: tf.io.VarLenFeature(tf.string) for feature in texts}
     dtype = tf.string if layout.is_classification else tf.float32
     return spec | {key: tf.io.VarLenFeature(dtype) for key in layout.raw_targets}
 

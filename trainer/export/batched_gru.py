@@ -75,7 +75,8 @@ def _round(h: Any, x: Any, hold: Any, weights: _Weights) -> list[Any]:
 
 
 def _starts(grus: Sequence[Gru], batch: Any) -> tuple[Any, ...]:
-    return tuple(tf.tile(tf.convert_to_tensor(gru.start)[tf.newaxis], [batch, 1]) for gru in grus)
+    starts = [tf.convert_to_tensor(gru.start) for gru in grus]
+    return tuple(each if len(each.shape) == 2 else tf.tile(each[tf.newaxis], [batch, 1]) for each in starts)
 
 
 def _chains(x: Any, lengths: Any, stack: Stack, sequences: bool) -> Any:

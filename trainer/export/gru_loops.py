@@ -28,7 +28,8 @@ _ROUNDS_AT_ONCE = 4
 class Gru(NamedTuple):
     """Weights of a GRU that reads one way: `kernel` (F, 3U), `recurrent` (U, 3U), `bias` (2, 3U), `start` (U,).
 
-    NumPy arrays or tensors, float32; gates in Keras' order z, r, h; `start` is the state before the first step.
+    NumPy arrays or tensors, float32; gates in Keras' order z, r, h; `start` is the state before the first step, (B, U)
+    if each sequence has its own.
     """
 
     kernel: Any

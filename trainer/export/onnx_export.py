@@ -8,11 +8,13 @@ note = export_onnx(served, config, record, directory)  # how far it is from the 
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from noisy_gru.compat.extras import require
+from noisy_gru.schema.config import FeatureConfig
 from noisy_gru.schema.errors import ModelError
 from noisy_gru.trainer import features as names
 from noisy_gru.trainer.config import ModelConfig
@@ -66,14 +68,20 @@ def _difference(served: ServedModel, record: TransformRecord, content: bytes) ->
     import onnxruntime
 
     random = np.random.default_rng(0)
-    scales = [record.numeric[feature.name] for feature in served.layout.numeric]
-    values = random.normal(size=(_SEQUENCES, _STEPS, len(scales)))
-    values = values * [scale.scale for scale in scales] + [scale.centre for scale in scales]
-    values[random.random(values.shape) < 0.05] = np.nan
+
+    def values_of(features: Sequence[FeatureConfig], *shape: int) -> np.ndarray:
+        scales = [record.numeric[feature.name] for feature in features]
+        values = random.normal(size=(*shape, len(scales)))
+        values = values * [scale.scale for scale in scales] + [scale.centre for scale in scales]
+        values[random.random(values.shape) < 0.05] = np.nan
+        return values.astype(np.float32)
+
     inputs = {
-        names.FEATURES: values.astype(np.float32),
+        names.FEATURES: values_of(served.layout.numeric, _SEQUENCES, _STEPS),
         names.LENGTHS: np.linspace(0, _STEPS, _SEQUENCES).astype(np.int64),
     }
+    if served.layout.static_numeric:
+        inputs[names.STATIC] = values_of(served.layout.static_numeric, _SEQUENCES)
     name = names.PROBABILITIES if served.layout.is_classification else names.PREDICTIONS
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     (outputs,) = session.run([name], inputs)

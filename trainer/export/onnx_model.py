@@ -2,8 +2,9 @@
 
     onnx_bytes = onnx_model(model, layout, config, record)
 
-Inputs `features` float32 [B, T, F] (the numeric features in the order of the configuration, NaN where missing) and
-`lengths` int64 [B]: those of `serving_tensors`. Outputs: `probabilities` and `class_id`, or `predictions`, as there.
+Inputs `features` float32 [B, T, F] (the numeric features in the order of the configuration, NaN where missing),
+`lengths` int64 [B] and, if there are static ones, `static_features` float32 [B, S]: those of `serving_tensors`.
+Outputs: `probabilities` and `class_id`, or `predictions`, as there.
 The class names, in order, are in the file's metadata under `labels`, as JSON. No converter is needed: ONNX has Keras'
 gate order z, r, h and, with `linear_before_reset`, its equations.
 """
@@ -21,12 +22,13 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from noisy_gru.schema.config import ForecastingConfig
+from noisy_gru.schema.config import FeatureConfig, ForecastingConfig
 from noisy_gru.trainer import features as names
 from noisy_gru.trainer.config import ModelConfig, check_model_config
 from noisy_gru.trainer.export.serving_stack import gru_layers
 from noisy_gru.trainer.features import Layout
 from noisy_gru.trainer.layers.noisy_gru import NoisyGRU
+from noisy_gru.trainer.model import INITIAL_MEAN
 from noisy_gru.trainer.transform_record import Scale, TransformRecord
 
 _OPSET, _IR = 17, 9
@@ -48,7 +50,10 @@ def onnx_model(model: keras.Model, layout: Layout, config: ModelConfig, record: 
     check_model_config(config, layout.dataset)
     graph = _Graph()
     values, lengths = _transformed(graph, layout, record)
-    hidden = _stack(graph, values, lengths, model, config)
+    static = _static(graph, layout, record)
+    hidden = _stack(graph, values, lengths, static, model, config)
+    if static:
+        hidden = graph.add("Concat", hidden, static, axis=1)
     for index in range(len(config.hidden)):
         hidden = graph.add("Relu", _dense(graph, hidden, model.get_layer(f"hidden_{index}")))
     if layout.is_classification:
@@ -76,6 +81,11 @@ def onnx_model(model: keras.Model, layout: Layout, config: ModelConfig, record: 
             [
                 helper.make_tensor_value_info(names.FEATURES, TensorProto.FLOAT, ["B", "T", len(layout.numeric)]),
                 helper.make_tensor_value_info(names.LENGTHS, TensorProto.INT64, ["B"]),
+                *(
+                    [helper.make_tensor_value_info(names.STATIC, TensorProto.FLOAT, ["B", len(layout.static_numeric)])]
+                    if static
+                    else []
+                ),
             ],
             [helper.make_tensor_value_info(name, *kind) for name, kind in outputs.items()],
             graph.constants,
@@ -115,36 +125,47 @@ def _row(values: Sequence[float], dtype: Any = np.float64) -> np.ndarray:
 
 def _transformed(graph: _Graph, layout: Layout, record: TransformRecord) -> tuple[str, str]:
     """Return the model's inputs, float32 [T + 1, B, channels], and lengths, int32 [B], as Transform computes them."""
-    numeric = layout.numeric
-    scales: list[Scale] = [record.numeric[feature.name] for feature in numeric]
-    odd = graph.add("Or", graph.add("IsNaN", names.FEATURES), graph.add("IsInf", names.FEATURES))
-    # In float64, as in Transform: a small scale around a large centre leaves float32 few digits.
-    values = graph.add("Cast", names.FEATURES, to=TensorProto.DOUBLE)
-    values = graph.add("Where", odd, graph.constant(_row([scale.fill for scale in scales])), values)
-    values = graph.add("Sub", values, graph.constant(_row([scale.centre for scale in scales])))
-    values = graph.add("Div", values, graph.constant(_row([scale.scale for scale in scales])))
-    values = graph.add("Cast", values, to=TensorProto.FLOAT)
-    masked = [index for index, feature in enumerate(numeric) if feature.missing == "mask"]
-    if masked:
-        absent = graph.add("Gather", odd, graph.constant(np.array(masked)), axis=2)
-        values = graph.add("Concat", values, graph.add("Cast", absent, to=TensorProto.FLOAT), axis=2)
+    values = _scaled(graph, names.FEATURES, layout.numeric, record, axis=2)
     # One more step, which never counts, so that there is at least one.
     values = graph.add("Pad", values, graph.constant(np.array([0, 0, 0, 0, 1, 0])))
     values = graph.add("Transpose", values, perm=[1, 0, 2])
     return values, graph.add("Cast", names.LENGTHS, to=TensorProto.INT32)
 
 
-def _stack(graph: _Graph, values: str, lengths: str, model: keras.Model, config: ModelConfig) -> str:
-    """Add the GRUs and the pooling of the top one: [B, U]."""
+def _static(graph: _Graph, layout: Layout, record: TransformRecord) -> str:
+    """Return the scaled static features, float32 [B, static channels]; empty without any."""
+    return _scaled(graph, names.STATIC, layout.static_numeric, record, axis=1) if layout.static_numeric else ""
+
+
+def _scaled(graph: _Graph, read: str, numeric: Sequence[FeatureConfig], record: TransformRecord, *, axis: int) -> str:
+    """Scale and impute raw columns on the last axis, followed by masks of missing values, as Transform does."""
+    scales: list[Scale] = [record.numeric[feature.name] for feature in numeric]
+    odd = graph.add("Or", graph.add("IsNaN", read), graph.add("IsInf", read))
+    # In float64, as in Transform: a small scale around a large centre leaves float32 few digits.
+    values = graph.add("Cast", read, to=TensorProto.DOUBLE)
+    values = graph.add("Where", odd, graph.constant(_row([scale.fill for scale in scales])), values)
+    values = graph.add("Sub", values, graph.constant(_row([scale.centre for scale in scales])))
+    values = graph.add("Div", values, graph.constant(_row([scale.scale for scale in scales])))
+    values = graph.add("Cast", values, to=TensorProto.FLOAT)
+    masked = [index for index, feature in enumerate(numeric) if feature.missing == "mask"]
+    if not masked:
+        return values
+    absent = graph.add("Gather", odd, graph.constant(np.array(masked)), axis=axis)
+    return graph.add("Concat", values, graph.add("Cast", absent, to=TensorProto.FLOAT), axis=axis)
+
+
+def _stack(graph: _Graph, values: str, lengths: str, static: str, model: keras.Model, config: ModelConfig) -> str:
+    """Add the GRUs, with first states of the static features if there are any, and the top one's pooling: [B, U]."""
     stack = gru_layers(model)
     read, width = values, 0
     for index, layer in enumerate(stack):
         width = sum(gru.units for gru in layer)
+        mean = graph.add("Tanh", _dense(graph, static, model.get_layer(f"{INITIAL_MEAN}{index}"))) if static else ""
         is_last = index == len(stack) - 1 and config.pooling == "last"
         # Y [T, directions, B, U] first, then the last states [directions, B, U].
         output = graph.add(
             "GRU",
-            *_gru_inputs(graph, read, lengths, layer),
+            *_gru_inputs(graph, read, lengths, layer, mean),
             output=int(is_last),
             hidden_size=layer[0].units,
             linear_before_reset=1,
@@ -173,8 +194,11 @@ def _axes(graph: _Graph, axis: int) -> str:
     return graph.constant(np.array([axis]))
 
 
-def _gru_inputs(graph: _Graph, read: str, lengths: str, layer: Sequence[NoisyGRU]) -> list[str]:
-    """Return the inputs of ONNX' GRU: x, W [D, 3U, F], R [D, 3U, U], B [D, 6U], lengths, and learned first states."""
+def _gru_inputs(graph: _Graph, read: str, lengths: str, layer: Sequence[NoisyGRU], mean: str) -> list[str]:
+    """Return the inputs of ONNX' GRU: x, W [D, 3U, F], R [D, 3U, U], B [D, 6U], lengths, and first states [D, B, U].
+
+    These are the learned ones, plus the ``mean`` [B, D U] of static features; neither without both.
+    """
     kernels, recurrent, biases, means = [], [], [], []
     for gru in layer:
         cell = gru.cell
@@ -184,8 +208,15 @@ def _gru_inputs(graph: _Graph, read: str, lengths: str, layer: Sequence[NoisyGRU
         if gru.initial_mean is not None:
             means.append(gru.initial_mean.numpy()[np.newaxis])
     inputs = [read, *(graph.constant(np.stack(each)) for each in (kernels, recurrent, biases)), lengths]
-    if means:
-        units = layer[0].units
+    units = layer[0].units
+    if mean:
+        states = graph.add("Reshape", mean, graph.constant(np.array([0, len(layer), units])))
+        states = graph.add("Transpose", states, perm=[1, 0, 2])
+        if means:
+            # [D, 1, U]
+            states = graph.add("Add", states, graph.constant(np.stack(means)))
+        inputs.append(states)
+    elif means:
         batch = graph.add("Shape", lengths)
         shape = graph.add("Concat", _axes(graph, len(layer)), batch, _axes(graph, units), axis=0)
         inputs.append(graph.add("Expand", graph.constant(np.stack(means)), shape))

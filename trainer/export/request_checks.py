@@ -14,7 +14,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from noisy_gru.saved_model.tensor_names import tensor_names
+from noisy_gru.saved_model.tensor_names import static_tensor_names, tensor_names
 from noisy_gru.trainer import features as names
 from noisy_gru.trainer.features import Layout
 
@@ -46,7 +46,9 @@ def checked_tensors(
         tf.errors.InvalidArgumentError: (when run) a shape differs from the signature's, or from the others.
     """
     texts = list(tensor_names(layout.dataset.data).values())
-    order = [names.FEATURES, names.LENGTHS, *texts, *([names.STATE] if state_size is not None else [])]
+    once = list(static_tensor_names(layout.dataset.data).values())
+    static = [*([names.STATIC] if layout.static_numeric else []), *once]
+    order = [names.FEATURES, names.LENGTHS, *texts, *static, *([names.STATE] if state_size is not None else [])]
     given = {name: tf.convert_to_tensor(tensors[name]) for name in order}
     given[names.LENGTHS] = tf.cast(given[names.LENGTHS], tf.int64)
     shapes = {name: tf.shape(tensor) for name, tensor in given.items()}
@@ -55,6 +57,8 @@ def checked_tensors(
         names.FEATURES: ([batch, steps, [len(layout.numeric)]], f"[sequences, steps, {len(layout.numeric)}]"),
         names.LENGTHS: ([batch], "[sequences]"),
         **{name: ([batch, shapes[name][1:2]], "[sequences, steps]") for name in texts},
+        names.STATIC: ([batch, [len(layout.static_numeric)]], f"[sequences, {len(layout.static_numeric)}]"),
+        **{name: ([batch], "[sequences]") for name in once},
         names.STATE: ([batch, [state_size]], f"[sequences, {state_size}]"),
     }
     fits = [_equal(shapes[name], tf.concat(wanted[name][0], 0)) for name in order]

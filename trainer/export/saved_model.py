@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from noisy_gru.saved_model.tensor_names import tensor_names
+from noisy_gru.saved_model.tensor_names import static_tensor_names, tensor_names
 from noisy_gru.trainer import features as names
 from noisy_gru.trainer import model as _model  # noqa: F401 (registers the layers that a .keras file names)
 from noisy_gru.trainer.custom_config import CustomConfig
@@ -44,6 +44,10 @@ def export_saved_model(served: ServedModel, directory: str) -> None:
     }
     for name in tensor_names(layout.dataset.data).values():
         tensors[name] = tf.TensorSpec([None, None], tf.string, name=name)
+    if layout.static_numeric:
+        tensors[names.STATIC] = tf.TensorSpec([None, len(layout.static_numeric)], tf.float32, name=names.STATIC)
+    for name in static_tensor_names(layout.dataset.data).values():
+        tensors[name] = tf.TensorSpec([None], tf.string, name=name)
     examples = tf.TensorSpec([None], tf.string, name=names.EXAMPLES)
     signatures = [
         (names.SERVING_DEFAULT, served.from_examples, examples),

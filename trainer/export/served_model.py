@@ -7,7 +7,8 @@ Behaviour on unusual input (docs/architecture.md has the names and shapes):
 - one step, or more steps than any sequence of train: like any other;
 - NaN or infinity: missing, imputed as in training; a sequence of zeros is a sequence of zeros;
 - an unknown or empty category: the one unknown category;
-- a feature with another number of steps than the rest, or without its key: an error that names it. The graph can't
+- a feature with another number of steps than the rest, or without its key: an error that names it; so a static one with
+  more than one value, or without its key in a sequence with steps. The graph can't
   distinguish an example without any value from an empty sequence; `saved_model.example_validation`, the client and the
   local server refuse an example that names no feature of the model;
 - `lengths` below 0 or beyond the time axis: an error;
@@ -25,7 +26,7 @@ import keras
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from noisy_gru.saved_model.tensor_names import tensor_names
+from noisy_gru.saved_model.tensor_names import static_tensor_names, tensor_names
 from noisy_gru.schema.errors import ConfigError
 from noisy_gru.trainer import features as names
 from noisy_gru.trainer.config import ModelConfig
@@ -72,7 +73,9 @@ class ServedModel:
         return self._predict_raw(tf.io.parse_example(examples, self._inputs))
 
     def from_tensors(self, tensors: Mapping[str, Any]) -> dict[str, tf.Tensor]:
-        """Predict padded tensors: `features` float32 [B, T, F], `lengths` int64 [B], and strings [B, T]."""
+        """Predict padded tensors: `features` float32 [B, T, F], `lengths` int64 [B], and strings [B, T]; of static
+        features `static_features` float32 [B, S] and strings [B].
+        """
         return self._predict_raw(self._raw(checked_tensors(tensors, self.layout)))
 
     def from_step(self, tensors: Mapping[str, Any]) -> dict[str, tf.Tensor]:
@@ -151,6 +154,12 @@ class ServedModel:
         for feature in self.layout.categorical:
             text = tensors[inputs[feature.name]]
             raw[feature.name] = self._column(text, feature.name, whole if feature.known_in_advance else steps)
+        once = tf.ones_like(steps)
+        for index, feature in enumerate(self.layout.static_numeric):
+            values = tensors[names.STATIC][:, index : index + 1]
+            raw[feature.name] = self._column(values, feature.name, once)
+        for name, tensor in static_tensor_names(self.layout.dataset.data).items():
+            raw[name] = self._column(tensors[tensor][:, tf.newaxis], name, once)
         return raw
 
     def _column(self, padded: tf.Tensor, name: str, lengths: tf.Tensor) -> Any:

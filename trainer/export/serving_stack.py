@@ -11,7 +11,7 @@ that is trained further must be wrapped again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -26,7 +26,7 @@ from noisy_gru.trainer.layers.noisy_gru import NoisyGRU
 from noisy_gru.trainer.layers.segments import LastSteps, Segments
 from noisy_gru.trainer.layers.target_steps import PastLength, TargetSteps
 from noisy_gru.trainer.layers.window_normalization import WindowNormalization
-from noisy_gru.trainer.model import LengthMask, MaskedPooling
+from noisy_gru.trainer.model import INITIAL_MEAN, LengthMask, MaskedPooling
 
 Predict = Callable[[Mapping[str, Any]], Any]
 
@@ -91,35 +91,59 @@ class _ServingFunction:
         # What the head reads beside the states, computed from the inputs.
         kinds = (LengthMask, TargetSteps) if pooling else (TargetSteps,)
         beside = [layer.output for layer in model.layers if isinstance(layer, kinds)]
-        last = [inputs[names.LAST_TARGET]] if names.LAST_TARGET in inputs else []
         self._beside = keras.Model(inputs, beside, name="beside") if beside else None
-        self._reads_last = bool(last)
-        self._above = keras.Model([outer[-1].output, *beside, *last], model.output, name="above")
+        # The inputs that it reads as they are.
+        self._static = [key for key in inputs if names.is_static(key)]
+        self._read = [key for key in inputs if key == names.LAST_TARGET or key in self._static]
+        means = [layer.output for layer in model.layers if layer.name.startswith(INITIAL_MEAN)]
+        static = {key: inputs[key] for key in self._static}
+        self._means = keras.Model(static, means, name="initial_means") if means else None
+        read = [outer[-1].output, *beside, *(inputs[key] for key in self._read)]
+        self._above = keras.Model(read, model.output, name="above")
 
     def __call__(self, inputs: Mapping[str, Any]) -> Any:
         x, lengths = self._below(dict(inputs), training=False), inputs[names.LENGTH]
+        means = self._initial_means(inputs)
         if self._length is not None:
             lengths = self._length(dict(inputs), training=False)
         if self._has_blocks:
             alone = tf.equal(tf.shape(x)[0], 1)
-            states = tf.cond(alone, lambda: self._one(x, lengths), lambda: self._many(x, lengths))
+            states = tf.cond(alone, lambda: self._one(x, lengths, means), lambda: self._many(x, lengths, means))
         else:
-            states = self._many(x, lengths)
+            states = self._many(x, lengths, means)
         read = [states]
         if self._beside is not None:
             beside = self._beside(dict(inputs), training=False)
             # Keras gives a single output without its list.
             read += beside if isinstance(beside, list) else [beside]
-        if self._reads_last:
-            read.append(inputs[names.LAST_TARGET])
+        read += [inputs[key] for key in self._read]
         return self._above(read if len(read) > 1 else states, training=False)
 
-    def _one(self, x: Any, lengths: Any) -> Any:
-        return run_single_sequence(x, lengths, self._constants, sequences=self._sequences)
+    def _initial_means(self, inputs: Mapping[str, Any]) -> list[Any]:
+        """Return the mean of the first state, (B, both directions' units), of each layer; empty without any."""
+        if self._means is None:
+            return []
+        means = self._means({key: inputs[key] for key in self._static}, training=False)
+        return means if isinstance(means, list) else [means]
 
-    def _many(self, x: Any, lengths: Any) -> Any:
-        stack = [tuple(_tensors(gru) for gru in layer) for layer in self._layers]
+    def _one(self, x: Any, lengths: Any, means: list[Any]) -> Any:
+        stack = _with_means(self._constants, means)
+        return run_single_sequence(x, lengths, stack, sequences=self._sequences)
+
+    def _many(self, x: Any, lengths: Any, means: list[Any]) -> Any:
+        stack = _with_means([tuple(_tensors(gru) for gru in layer) for layer in self._layers], means)
         return run_batched(x, lengths, stack, sequences=self._sequences)
+
+
+def _with_means(stack: Sequence[tuple[Gru, ...]], means: list[Any]) -> Sequence[tuple[Gru, ...]]:
+    """Add to the first state of each GRU its part of the layer's mean; the stack itself without means."""
+    if not means:
+        return stack
+    added = [tf.split(mean, len(layer), 1) for layer, mean in zip(stack, means, strict=True)]
+    return [
+        tuple(gru._replace(start=gru.start + part) for gru, part in zip(layer, parts, strict=True))
+        for layer, parts in zip(stack, added, strict=True)
+    ]
 
 
 def _constants(gru: NoisyGRU) -> Gru:

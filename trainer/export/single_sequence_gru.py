@@ -11,6 +11,7 @@ halves of each layer are blocks. The blocks are constants of the graph: too larg
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,7 @@ def run_single_sequence(x: Any, lengths: Any, stack: Stack, *, sequences: bool) 
     Args:
         x: float32 (1, T, F), finite; T may be unknown.
         lengths: integers (1,), the steps that count.
-        stack: weights, as NumPy arrays.
+        stack: weights, as NumPy arrays; first states may be tensors (1, U).
         sequences: whether to return all outputs of the top layer; those after the end are undefined.
 
     Returns:
@@ -66,13 +67,20 @@ def _into_blocks(gru: Gru, rows: np.ndarray, own: np.ndarray, bias: np.ndarray) 
             bias[block] += sign * gru.bias[0, part]
 
 
-def _block_loop(before: Any, own: np.ndarray, start: np.ndarray, *, keep: bool) -> tuple[Any, Any]:
+def _joined_starts(grus: Sequence[Gru]) -> Any:
+    """Return the first states side by side, (1, S): a constant, unless they are tensors."""
+    if all(isinstance(gru.start, np.ndarray) for gru in grus):
+        return tf.constant(np.concatenate([gru.start for gru in grus])[np.newaxis])
+    return tf.concat([tf.reshape(gru.start, [1, gru.units]) for gru in grus], 1)
+
+
+def _block_loop(before: Any, own: np.ndarray, start: Any, *, keep: bool) -> tuple[Any, Any]:
     """Run one wide GRU over one sequence; return its last state (1, S), and all (N, S) if `keep`.
 
     Args:
         before: (rounds, steps in each, 4 S), the sums of inputs and biases.
         own: (S, 4 S), recurrent weights.
-        start: (S,), the first state.
+        start: (1, S), the first state.
         keep: whether to return all states.
     """
     width = own.shape[0]
@@ -87,7 +95,7 @@ def _block_loop(before: Any, own: np.ndarray, start: np.ndarray, *, keep: bool) 
         return h, [tf.concat(states, 0)] if keep else []
 
     shapes = [[_STEPS, width]] if keep else []
-    last, outputs = run_rounds(tf.shape(before)[0], body, tf.constant(start[np.newaxis]), shapes)
+    last, outputs = run_rounds(tf.shape(before)[0], body, start, shapes)
     return last, tf.reshape(outputs[0], [-1, width]) if keep else None
 
 
@@ -118,7 +126,7 @@ def _wavefront(x: Any, lengths: Any, stack: Stack, sequences: bool) -> Any:
         inputs = tf.concat([inputs, tf.cast(hold, tf.float32)], 1)
     before = tf.nn.bias_add(inputs @ tf.constant(rows.reshape(len(rows), -1)), tf.constant(bias.reshape(-1)))
     before = tf.reshape(before, [rounds, _STEPS, 4 * width])
-    start = np.concatenate([gru.start for gru in layers])
+    start = _joined_starts(layers)
     last, states = _block_loop(before, own.reshape(width, -1), start, keep=sequences)
     if not sequences:
         return or_zeros(lengths, last[:, width - top :])
@@ -146,7 +154,7 @@ def _bidirectional(x: Any, lengths: Any, stack: Stack, sequences: bool) -> Any:
             product = tf.nn.bias_add(read @ tf.constant(rows.reshape(features + 1, -1)), tf.constant(bias.reshape(-1)))
             sums.append(tf.reshape(product, [rounds, _STEPS, 4, units]))
         before = tf.reshape(tf.stack(sums, 3), [rounds, _STEPS, 8 * units])
-        start = np.concatenate([gru.start for gru in layer])
+        start = _joined_starts(layer)
         last, states = _block_loop(before, own.reshape(2 * units, -1), start, keep=keep)
         if keep:
             inputs = tf.concat([states[:, :units], tf.reverse(states[:, units:], [0])], 1)

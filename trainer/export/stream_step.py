@@ -31,6 +31,7 @@ from noisy_gru.trainer import features as names
 from noisy_gru.trainer.config import ModelConfig, check_model_config
 from noisy_gru.trainer.features import Layout
 from noisy_gru.trainer.layers.noisy_gru import NoisyGRU
+from noisy_gru.trainer.model import INITIAL_MEAN
 
 _LARGEST_TARGET = 1e9  # scaled: so many deviations from the mean
 
@@ -58,9 +59,14 @@ class Stepper:
         inputs: Any = model.input
         sequences = self._layers[0].input
         sequences = sequences[0] if isinstance(sequences, list) else sequences
-        self._below = keras.Model(inputs, [sequences, model.get_layer("mask").output], name="below")
-        read = [self._layers[-1].output, *([inputs[names.LAST_TARGET]] if self._targets else [])]
-        self._above = keras.Model(read, model.output, name="above")
+        self._means = [layer.output for layer in model.layers if layer.name.startswith(INITIAL_MEAN)]
+        below = [sequences, model.get_layer("mask").output, *self._means]
+        self._below = keras.Model(inputs, below, name="below")
+        self._static = [key for key in inputs if names.is_static(key)]
+        read = [self._layers[-1].output, *(inputs[key] for key in self._static)]
+        self._above = keras.Model(
+            [*read, *([inputs[names.LAST_TARGET]] if self._targets else [])], model.output, name="above"
+        )
 
     @property
     def state_size(self) -> int:
@@ -76,9 +82,11 @@ class Stepper:
         is_returned &= tf.reduce_all(tf.abs(last_target) <= _LARGEST_TARGET, axis=1)
         for layer, values in zip(self._layers, hidden, strict=True):
             if layer.cell.activation is keras.activations.tanh:
-                # A step mixes the last state with a tanh, so no value exceeds the larger of 1 and the initial mean.
+                # A step mixes the last state with a tanh, so no value exceeds the larger of 1 and the initial mean, to
+                # which static features add a tanh.
                 (first,) = layer.get_initial_state(1)
-                bound = tf.maximum(tf.abs(tf.cast(first, tf.float32)), 1.0) * 1.001
+                largest = tf.abs(tf.cast(first, tf.float32)) + (1.0 if self._means else 0.0)
+                bound = tf.maximum(largest, 1.0) * 1.001
                 is_returned &= tf.reduce_all(tf.abs(values) <= bound, axis=1)
         return is_new | is_returned
 
@@ -86,7 +94,7 @@ class Stepper:
         """Run new steps.
 
         Args:
-            inputs: the model's inputs for the new steps, of which a row may have none.
+            inputs: the model's inputs for the new steps, of which a row may have none; static features in every call.
             state: float32 [B, S], of the last call; zeros for a new stream.
             observed: bool [B, K], whether the new steps hold a value of each target; used for a `difference` alone.
 
@@ -97,16 +105,17 @@ class Stepper:
         steps, mark, *hidden, last_target = tf.split(state, self._sizes, axis=1)
         is_new, moves = steps == 0, length[:, tf.newaxis] > 0
         last_step = tf.maximum(length - 1, 0)
-        sequences, mask = self._below(dict(inputs), training=False)
+        sequences, mask, *means = self._below(dict(inputs), training=False)
         after = [steps + tf.cast(length, tf.float32)[:, tf.newaxis], tf.where(moves, self._mark, mark)]
-        for layer, before in zip(self._layers, hidden, strict=True):
+        for place, (layer, before) in enumerate(zip(self._layers, hidden, strict=True)):
             (first,) = layer.get_initial_state(tf.shape(length)[0])
+            first = first + means[place] if means else first
             start = tf.where(is_new, tf.cast(first, tf.float32), before)
             sequences = layer(sequences, initial_state=[start], mask=mask, training=False)
             end = tf.gather(sequences, last_step, batch_dims=1) if layer.return_sequences else sequences
             # A stream without a step keeps its zeros, even with a learned mean: so does the model's output.
             after.append(tf.where(moves, tf.cast(end, tf.float32), before))
-        read = [after[-1]]
+        read = [after[-1], *(inputs[key] for key in self._static)]
         if self._targets:
             # Transform's default stands in for the last value until there is one.
             last = tf.where(observed | is_new, inputs[names.LAST_TARGET], last_target)

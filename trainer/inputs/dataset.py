@@ -69,6 +69,7 @@ class SequenceData:
         self.split = split
         self.answer = names.LABEL if layout.is_classification else names.TARGETS
         wanted = [names.FEATURES, names.LENGTH, self.answer, *(layout.ids(i) for i in range(len(layout.categorical)))]
+        wanted += layout.static_inputs
         if layout.observed_targets:
             wanted.append(names.LAST_TARGET)
         self._files = TransformedFiles(patterns, {key: feature_spec[key] for key in wanted})

@@ -70,8 +70,8 @@ def padded(flat: Flat, rows: Any, steps: Any, layout: Layout) -> dict[str, tf.Te
     places = tf.where(axis < lengths[:, tf.newaxis], first[:, tf.newaxis] + axis, zeros)
     inputs = {key: tf.gather(flat[key], places) for key in (names.FEATURES, *_ids(layout))}
     inputs[names.LENGTH] = lengths
-    if layout.observed_targets:
-        inputs[names.LAST_TARGET] = tf.gather(flat[names.LAST_TARGET], rows)
+    for key in [*layout.static_inputs, *([names.LAST_TARGET] if layout.observed_targets else [])]:
+        inputs[key] = tf.gather(flat[key], rows)
     return inputs
 
 

@@ -112,6 +112,7 @@ def _kind(feature: FeatureConfig, dataset: DatasetConfig) -> dict[str, Any]:
         "data.time.timezone": time.timezone if time is not None and feature.calendar is not None else None,
         "elapsed": feature.elapsed,
         "column": feature.column,
+        "static": feature.static,
     }
 
 

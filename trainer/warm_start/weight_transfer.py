@@ -7,7 +7,8 @@ matched by value, and a change of scale folds into the adjacent layers. With x t
 
 so the first layer's weights w become a w, and b w is added to its bias. Where an input is a constant instead of a
 value, that bias is subtracted again: from the weight of `is missing` for an imputed value, from that of `is future` for
-a step that is not known yet. Exceptions: an imputed value without a mask, and a missing last value (to which a
+a step that is not known yet. Static features fold the same way into the layers of the first states, and into the first
+layer above the GRUs. Exceptions: an imputed value without a mask, and a missing last value (to which a
 difference is added), take the new data's centre; a value that the new vocabulary lacks is unknown; and a class that
 the old model lacks starts with new weights.
 """
@@ -21,8 +22,10 @@ from typing import Any
 import keras
 import numpy as np
 
+from noisy_gru.schema.config import FeatureConfig
 from noisy_gru.trainer.config import ModelConfig
 from noisy_gru.trainer.features import Layout
+from noisy_gru.trainer.model import INITIAL_MEAN
 from noisy_gru.trainer.transform_record import Scale, TransformRecord
 
 _FIRST = ("noisy_gru_0", "both_ways_0")
@@ -51,12 +54,18 @@ def transfer_weights(
     Raises:
         ValueError: the models' layers differ.
     """
+    reads_static = _reading_static(config, layout)
     for layer in new.layers:
         given, own = old.get_layer(layer.name).get_weights(), layer.get_weights()
+        if layer.name.startswith(reads_static):
+            given = _static_input(given, before, after, layout)
         if layer.name in _HEADS:
             layer.set_weights(_head(given, own, before, after, layout, config))
         elif layer.name.startswith("embedding_"):
             name = layout.categorical[int(layer.name.removeprefix("embedding_"))].name
+            layer.set_weights([_rows(given[0], before.vocabularies[name], after.vocabularies[name])])
+        elif layer.name.startswith("static_embedding_"):
+            name = layout.static_categorical[int(layer.name.removeprefix("static_embedding_"))].name
             layer.set_weights([_rows(given[0], before.vocabularies[name], after.vocabularies[name])])
         elif layer.name == "horizon_hidden":
             layer.set_weights(_known(given[0], given[1], before, after, layout))
@@ -93,14 +102,8 @@ def _input(
     channels = layout.channels
     result, shift = kernel.astype(np.float64), np.zeros(kernel.shape[1])
     for index, feature in enumerate(layout.numeric):
-        old, new = before.numeric[feature.name], after.numeric[feature.name]
         weights = kernel[index].astype(np.float64)
-        a, b = new.scale / old.scale, (new.centre - old.centre) / old.scale
-        result[index] = a * weights
-        shift += b * weights
-        if feature.missing == "mask":
-            imputed = _imputed(old) - (a * _imputed(new) + b)
-            result[channels.index(f"{feature.name} is missing")] += imputed * weights
+        b = _fold(result, shift, index, channels, feature, before, after)
         if layout.has_future and not feature.known_in_advance:
             # Future steps have the scaled value 0 in both.
             result[channels.index("is future")] -= b * weights
@@ -116,20 +119,53 @@ def _known(
     kernel: np.ndarray, bias: np.ndarray, before: TransformRecord, after: TransformRecord, layout: Layout
 ) -> list[np.ndarray]:
     """The kernel [D + U, W] and bias [W] of the layer that reads what is known at a target's time, folded."""
-    channels = layout.known_channels
-    result, shift = kernel.astype(np.float64), bias.astype(np.float64)
+    result, shift = kernel.astype(np.float64), np.zeros(kernel.shape[1])
     for feature in layout.numeric:
         if feature.known_in_advance:
-            old, new = before.numeric[feature.name], after.numeric[feature.name]
-            index = channels.index(feature.name)
-            weights = kernel[index].astype(np.float64)
-            a, b = new.scale / old.scale, (new.centre - old.centre) / old.scale
-            result[index] = a * weights
-            shift += b * weights
-            if feature.missing == "mask":
-                imputed = _imputed(old) - (a * _imputed(new) + b)
-                result[channels.index(f"{feature.name} is missing")] += imputed * weights
-    return [result, shift]
+            index = layout.known_channels.index(feature.name)
+            _fold(result, shift, index, layout.known_channels, feature, before, after)
+    return [result, bias + shift]
+
+
+def _reading_static(config: ModelConfig, layout: Layout) -> tuple[str, ...]:
+    """Return how the names of the layers begin that read the static features, as the last of their inputs."""
+    if not layout.static_inputs:
+        return ()
+    return (INITIAL_MEAN, "hidden_0") if config.hidden else (INITIAL_MEAN, "horizon_hidden", *_HEADS)
+
+
+def _static_input(
+    given: list[np.ndarray], before: TransformRecord, after: TransformRecord, layout: Layout
+) -> list[np.ndarray]:
+    """The kernel and bias of a dense layer whose last inputs are the static channels and embeddings, folded."""
+    kernel, bias = given
+    result, shift = kernel.astype(np.float64), np.zeros(kernel.shape[1])
+    width = len(layout.static_channels) + sum(feature.embedding_dim for feature in layout.static_categorical)
+    part = result[len(result) - width :]
+    for index, feature in enumerate(layout.static_numeric):
+        _fold(part, shift, index, layout.static_channels, feature, before, after)
+    return [result, bias + shift]
+
+
+def _fold(
+    kernel: np.ndarray,
+    shift: np.ndarray,
+    index: int,
+    channels: list[str],
+    feature: FeatureConfig,
+    before: TransformRecord,
+    after: TransformRecord,
+) -> float:
+    """Fold the change of a channel's scale into the kernel and the bias' ``shift``, both in place; return b."""
+    weights = kernel[index].copy()
+    old, new = before.numeric[feature.name], after.numeric[feature.name]
+    a, b = new.scale / old.scale, (new.centre - old.centre) / old.scale
+    kernel[index] = a * weights
+    shift += b * weights
+    if feature.missing == "mask":
+        imputed = _imputed(old) - (a * _imputed(new) + b)
+        kernel[channels.index(f"{feature.name} is missing")] += imputed * weights
+    return b
 
 
 def _imputed(scale: Scale) -> float:

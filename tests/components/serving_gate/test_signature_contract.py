@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from noisy_gru.components.serving_gate.signature_contract import broken_promises, state_size
+from noisy_gru.components.serving_gate.signature_contract import broken_promises, promised_inputs, state_size
 from noisy_gru.saved_model.session import Signature, TensorSpec
 from noisy_gru.schema.config import DatasetConfig
 
@@ -65,3 +65,23 @@ def test_a_state_of_one_size_is_promised() -> None:
 def test_another_state_is_said(into: Any, out: Any, said: str) -> None:
     (problem,) = broken_promises(signatures(into, out), DATASET, serving_step=True)
     assert problem.startswith(said)
+
+
+def test_static_features_are_inputs_without_steps() -> None:
+    features = [
+        "a",
+        {"name": "age", "static": True},
+        {"name": "size", "static": True},
+        {"name": "kind", "kind": "categorical", "static": True},
+    ]
+    data = {"files": ["x.csv"], "entity": "id", "time": {"column": "t"}, "features": features}
+    dataset = DatasetConfig.model_validate({"data": data, "task": {"kind": "regression", "label": "y"}})
+    promised = promised_inputs(dataset, serving_step=True)
+    expected = {
+        "features": ("float32", (None, None, 1)),
+        "lengths": ("int64", (None,)),
+        "static_features": ("float32", (None, 2)),
+        "kind": ("string", (None,)),
+    }
+    assert promised["serving_tensors"] == expected
+    assert promised["serving_step"] == {**expected, "state": ("float32", (None, "fixed"))}

@@ -75,6 +75,49 @@ def test_both_kinds(ingest, tmp_path, configured, kind, zipped) -> None:
     assert found.report.rows_kept == 4
 
 
+@pytest.mark.parametrize("each_step", [False, True])
+@pytest.mark.parametrize("kind", ["example", "sequence_example"])
+def test_a_static_feature_stands_once_or_at_each_step(ingest, tmp_path, configured, kind, each_step) -> None:
+    features = ["x", {"name": "age", "static": True}, {"name": "shop", "kind": "categorical", "static": True}]
+    records = []
+    for name, values, age in (("a", [1.0, 2.0, 3.0], 30.5), ("b", [4.0], 40.5)):
+        times = len(values) if each_step else 1
+        static = {"age": [age] * times, "shop": ["mall"] * times}
+        context, lists = {"id": [name], "y": [7]}, {"x": values}
+        if kind == "example":
+            records.append(example(**context, **lists, **static))
+        elif each_step:
+            records.append(sequence_example(context, {**lists, **static}))
+        else:
+            records.append(sequence_example({**context, **static}, lists))
+    found = ingest(configured(format=kind, time=None, features=features), [write(tmp_path / "rows.tfrecord", records)])
+    assert {name: (entry["values"]["x"], entry["values"]["age"]) for name, entry in found.by_id.items()} == {
+        "a": ([1.0, 2.0, 3.0], [30.5] * 3),
+        "b": ([4.0], [40.5]),
+    }
+    assert found.by_id["a"]["texts"]["shop"] == ["mall"] * 3
+
+
+def test_a_record_whose_static_feature_has_another_length_or_values(ingest, tmp_path, configured) -> None:
+    features = ["x", {"name": "age", "static": True}]
+    records = [
+        example(id=["a"], y=[7], x=[1.0, 2.0, 3.0], age=[30.0, 30.0]),
+        example(id=["b"], y=[7], x=[1.0, 2.0], age=[30.0, 31.0]),
+        example(id=["c"], y=[7], x=[1.0, 2.0]),
+        example(id=["d"], y=[7], age=[30.0]),
+    ]
+    dataset = configured(format="example", time=None, features=features, policies={"max_quarantined_fraction": 1})
+    found = ingest(dataset, [write(tmp_path / "rows.tfrecord", records)])
+    assert list(found.by_id) == ["c"]
+    problems = {(line["row"], line["reason"]): line["problem"] for line in found.lines}
+    assert problems == {
+        (1, "unparsable_value"): "expected lists of one length, one value per step, received x 3, age 2",
+        (2, "conflicting_static"): "expected one value of age, which is static, in all rows of entity b, received "
+        "30, 31; if it changes over time, leave static: true out",
+        (4, "unparsable_value"): "expected lists of one length, one value per step, received none",
+    }
+
+
 def test_forecasting_from_series_in_records(ingest, tmp_path, configured) -> None:
     task = {"kind": "forecasting", "targets": ["x"], "input_length": 2, "horizons": [1]}
     dataset = configured(format="example", task=task, splits={"by": "entity", "eval": 0, "test": 1e-9})

@@ -102,3 +102,78 @@ def test_bad_values_follow_the_policies(configured) -> None:
     steps = read(configured(), [("a", 0, "oops"), ("a", 1, 2)])
     assert_array_equal(steps.tensors["features"], [[[2]]])
     assert [line["reason"] for line in steps.unusable] == ["unparsable_value"]
+
+
+STATIC: list[Any] = ["x", {"name": "age", "static": True}, {"name": "sky", "kind": "categorical", "static": True}]
+
+
+def read_static(
+    dataset: Any, rows: list[dict[str, Any]], known: Any = None, before: dict[str, Any] | None = None
+) -> StreamSteps:
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    return read_stream_steps([rows_source(rows, columns)], dataset, before or {}, ["x"], known)
+
+
+def test_static_values_come_once_for_each_stream(configured) -> None:
+    rows = [
+        {"id": "b", "t": 0, "x": 1, "age": 40, "sky": ""},
+        {"id": "a", "t": 0, "x": 2, "age": None, "sky": "u"},
+        {"id": "a", "t": 1, "x": 3, "age": 30, "sky": ""},
+    ]
+    steps = read_static(configured(features=STATIC), rows)
+    assert steps.ids == ["b", "a"]
+    assert set(steps.tensors) == {"features", "lengths", "static_features", "sky"}
+    assert_array_equal(steps.tensors["static_features"], np.array([[40], [30]], np.float32))
+    assert steps.tensors["static_features"].dtype == np.float32
+    assert_array_equal(steps.tensors["sky"], np.array([b"", b"u"], object))
+    assert steps.static == [{"age": 40.0, "sky": None}, {"age": 30.0, "sky": "u"}]
+
+
+def test_static_values_of_known_streams_may_be_left_out(configured) -> None:
+    dataset = configured(features=STATIC, policies={"missing_value": "quarantine"})
+    known = {"a": {"age": 30.0, "sky": "u"}, "b": {"age": None, "sky": "v"}}
+    rows = [{"id": "a", "t": 5, "x": 1}, {"id": "b", "t": 5, "x": 2}]
+    steps = read_static(dataset, rows, known, {"a": 4, "b": 4})
+    assert_array_equal(steps.tensors["static_features"], np.array([[30], [NAN]], np.float32))
+    assert_array_equal(steps.tensors["sky"], np.array([b"u", b"v"], object))
+    assert steps.static == [known["a"], known["b"]]
+    # A new stream must have them, by the policy.
+    new = read_static(dataset, [*rows, {"id": "c", "t": 5, "x": 2}], known)
+    assert new.ids == ["a", "b"]
+    assert [line["reason"] for line in new.unusable] == ["missing_value"]
+
+
+def test_another_static_value_than_before_is_a_conflict(configured) -> None:
+    known = {"a": {"age": 30.0, "sky": "u"}}
+    row = {"id": "a", "t": 5, "x": 1, "age": 30, "sky": "u"}
+    assert read_static(configured(features=STATIC), [row], known).ids == ["a"]
+    for change, shown in (({"age": 31}, "31 after 30"), ({"sky": "v"}, "'v' after 'u'")):
+        steps = read_static(configured(features=STATIC), [{**row, **change}], known)
+        assert steps.ids == []
+        (line,) = steps.unusable
+        assert line["reason"] == "conflicting_static"
+        assert f"in all rows of entity a, received {shown};" in line["problem"]
+
+
+def test_static_values_after_a_gap_that_fills_and_one_that_restarts(configured) -> None:
+    for gaps, restarted in (("fill", False), ("split", True)):
+        dataset = configured(features=STATIC, time={"column": "t", "kind": "integer", "frequency": "1", "gaps": gaps})
+        steps = read_static(dataset, [{"id": "a", "t": 8, "x": 1}], {"a": {"age": 30.0, "sky": "u"}}, {"a": 4})
+        assert steps.restarted.tolist() == [restarted]
+        assert steps.tensors["static_features"].tolist() == [[30]]
+        assert steps.tensors["lengths"].tolist() == [1 if restarted else 4]
+
+
+def test_static_values_of_resampled_streams(configured) -> None:
+    """They are checked before readings become steps: a mean of two values would be neither."""
+    resample = {"frequency": "10", "aggregate": {"x": "sum"}}
+    time = {"column": "t", "kind": "integer"}
+    dataset = configured(features=STATIC, time=time, resample=resample)
+    rows = [{"id": "a", "t": step, "x": 1, "age": 30, "sky": "u"} for step in (0, 4, 11)]
+    steps = read_static(dataset, rows)
+    assert_array_equal(steps.tensors["features"], [[[2], [1]]])
+    assert steps.static == [{"age": 30.0, "sky": "u"}]
+    rows[1]["age"] = 31
+    conflict = read_static(dataset, rows)
+    assert conflict.ids == []
+    assert [line["reason"] for line in conflict.unusable] == ["conflicting_static"] * 3

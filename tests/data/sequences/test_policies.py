@@ -158,6 +158,7 @@ def test_defaults_are_safe() -> None:
         "missing_label": "quarantine",
         "missing_target": "mask",
         "conflicting_label": "quarantine",
+        "conflicting_static": "quarantine",
         "too_short": "quarantine",
         "too_long": "truncate",
     }

@@ -23,6 +23,11 @@ STEP = "model.serving_step=true"
         (VOWELS, [STEP, "model.pooling=mean"], "needs model.pooling: last, received mean"),
         (WEATHER, [STEP, "data.features.0={name: temp, known_in_advance: true}"], "known_in_advance"),
         (VOWELS, ["model.target=difference"], "needs task.kind: forecasting, received classification"),
+        (
+            VOWELS,
+            ["model.onnx=true", "data.features=[c01, {name: c02, kind: categorical, static: true}]"],
+            "model.onnx: true takes numbers alone, but c02 is categorical",
+        ),
     ],
 )
 def test_a_model_that_cannot_be_served_so_is_refused(config: Path, settings: list[str], told: str) -> None:
@@ -48,6 +53,60 @@ def test_a_reference_file_that_cannot_be_used_is_named_with_its_own_key(tmp_path
     assert done.exit_code == EXIT_CONFIG
     assert told.format(path=path) in done.stderr
     assert "data.files" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("config", "settings", "told"),
+    [
+        (
+            VOWELS,
+            "data.features=[{name: c01, static: true}]",
+            "every feature is static (c01), so a sequence",
+        ),
+        (
+            WEATHER,
+            "data.features=[temp, {calendar: hour_of_day, static: true}]",
+            "hour_of_day_sin is static, one value for each entity, so it takes no calendar",
+        ),
+        (
+            WEATHER,
+            "data.features=[temp, {name: dewp, static: true, known_in_advance: true}]",
+            "dewp is static, one value for each entity, so it takes no known_in_advance",
+        ),
+        (WEATHER, "data.features=[{name: temp, static: true}, dewp]", "target temp must not be static"),
+        (
+            WEATHER,
+            "data.features=[temp, {elapsed: seconds_since_last, static: true}]",
+            "seconds_since_last is static, one value for each entity, so it takes no elapsed",
+        ),
+        (
+            WEATHER,
+            "data.features=[temp, {name: dewp, static: true}, {elapsed: steps_since_observed, column: dewp}]",
+            "needs column, a feature that is measured (one of temp); received dewp",
+        ),
+        (VOWELS, "data.features=[c01, {name: speaker, kind: categorical, static: true}]", "speaker is also a feature"),
+        (VOWELS, "data.features=[c01, {name: nowhere, static: true}]", "nowhere"),
+        (VOWELS, "data.features=[c01, {name: c02, static: maybe}]", "static"),
+    ],
+)
+def test_static_where_it_means_nothing_is_refused(config: Path, settings: str, told: str) -> None:
+    done = CliRunner().invoke(app, ["validate", str(config), "--set", settings])
+    assert done.exit_code == EXIT_CONFIG
+    assert told in done.stderr
+
+
+def test_a_stack_over_segments_takes_no_static_feature() -> None:
+    settings = ["data.features=[temp, {name: dewp, static: true}]", "model.segment=4"]
+    done = CliRunner().invoke(app, ["validate", str(WEATHER), *(part for each in settings for part in ("--set", each))])
+    assert done.exit_code == EXIT_CONFIG
+    assert "has no form for static features yet, and dewp is static" in done.stderr
+
+
+def test_one_series_has_no_static_feature() -> None:
+    settings = ["data.entity=null", "splits={by: time}", "data.features=[temp, {name: dewp, static: true}]"]
+    done = CliRunner().invoke(app, ["validate", str(WEATHER), *(part for each in settings for part in ("--set", each))])
+    assert done.exit_code == EXIT_CONFIG
+    assert "entity: null is one series" in done.stderr
 
 
 def test_a_model_that_can_is_fine() -> None:
