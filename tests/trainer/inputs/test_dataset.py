@@ -245,7 +245,8 @@ def rare(index: int) -> int:
 
 @pytest.mark.parametrize("bucket_by_length", [False, True], ids=["any length", "by length"])
 def test_balanced_sampling_draws_each_class_alike(tmp_path: Path, encode: Any, bucket_by_length: bool) -> None:
-    patterns = write(tmp_path, encode, **{names.LABEL: rare})
+    answer: Any = {names.LABEL: rare}
+    patterns = write(tmp_path, encode, **answer)
 
     def drawn(data: SequenceData, number: int) -> list[int]:
         data.epoch.assign(number)
