@@ -184,7 +184,7 @@ def _steps(
         examples=examples,
         model=model,
         dataset=dataset,
-        evaluation=config.evaluation,
+        evaluation=config.measured,
         baseline_model=blessed.outputs["model"],
         schema=schema.outputs["schema"],
         statistics=statistics.outputs["statistics"],

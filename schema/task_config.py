@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from noisy_gru.schema.section import Section
 
@@ -19,11 +19,62 @@ def _label_text(value: Any) -> Any:
 LabelText = Annotated[str, BeforeValidator(_label_text)]
 
 
+class CostConfig(Section):
+    """What wrong answers cost, in any unit."""
+
+    false_positive: float = Field(gt=0, allow_inf_nan=False, description="Answering `positive` where it isn't.")
+    false_negative: float = Field(gt=0, allow_inf_nan=False, description="Not answering `positive` where it is.")
+
+
+class ThresholdTarget(Section):
+    """What the threshold is chosen for, on the eval split: one of the three."""
+
+    precision: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="Least part of the answers `positive` that are right; of the thresholds that reach it, the one "
+        "with the most recall. A model that can't reach it on eval is not published.",
+    )
+    recall: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="Least part of the sequences of `positive` that are found; of the thresholds that reach it, the "
+        "one with the most precision.",
+    )
+    cost: CostConfig | None = Field(default=None, description="Costs of wrong answers, of which the sum is least.")
+
+    @model_validator(mode="after")
+    def _one(self) -> ThresholdTarget:
+        chosen = [name for name in ("precision", "recall", "cost") if getattr(self, name) is not None]
+        if len(chosen) != 1:
+            raise ValueError(
+                f"expected one of precision, recall and cost, for example {{precision: 0.9}}; received "
+                f"{' and '.join(chosen) or 'none'}"
+            )
+        return self
+
+
 class ClassificationConfig(Section):
     """One class for each sequence."""
 
     kind: Literal["classification"]
     label: str = Field(description="Column that holds the class; the same in every row of a sequence.")
+    positive: LabelText | None = Field(
+        default=None, description="Of two classes, the one that is looked for (failure, fraud). null: the rarer one."
+    )
+    threshold: Annotated[float, Field(gt=0, lt=1)] | ThresholdTarget | None = Field(
+        default=None,
+        description="Probability from which a model of two classes answers `positive`, in the served graph: a number, "
+        "or what it is chosen for on eval. null: the likelier class is answered.",
+    )
+
+    @model_validator(mode="after")
+    def _positive_is_named(self) -> ClassificationConfig:
+        if self.threshold is not None and self.positive is None:
+            raise ValueError("threshold is that of one class: name it, for example positive: failure")
+        return self
 
 
 class RegressionConfig(Section):

@@ -7,22 +7,32 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import logging
 import math
 import time
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
+from noisy_gru.schema.config import ClassificationConfig
 from noisy_gru.schema.errors import ConfigError
 from noisy_gru.trainer.callbacks.checkpoint import BestWeights, Checkpoint
 from noisy_gru.trainer.callbacks.progress import FiniteLoss, HistoryFile, Progress, TensorBoardLog, report
 from noisy_gru.trainer.callbacks.stddev_schedule import StddevSchedule
 from noisy_gru.trainer.config import TrainerConfig
 from noisy_gru.trainer.custom_config import CustomConfig
+from noisy_gru.trainer.decision import Decision, decide
 from noisy_gru.trainer.distributed.replicas import fit_replicas, is_chief
 from noisy_gru.trainer.export.onnx_export import export_onnx
-from noisy_gru.trainer.export.saved_model import export_saved_model, keras_folder, save_keras, target_scale
+from noisy_gru.trainer.export.saved_model import (
+    export_saved_model,
+    keras_folder,
+    save_decision,
+    save_keras,
+    target_scale,
+)
 from noisy_gru.trainer.export.served_model import ServedModel
 from noisy_gru.trainer.export.serving_stack import serving_function
 from noisy_gru.trainer.inputs.dataset import SequenceData
@@ -33,6 +43,8 @@ from noisy_gru.trainer.training_context import EpochOrder, TrainingContext, prep
 from noisy_gru.trainer.transform_record import TransformRecord, read_record, save_record
 from noisy_gru.trainer.tuning import apply_hyperparameters
 from noisy_gru.trainer.warm_start.warm_start import Trained, WarmStart, better_on_eval, save_outcome
+
+logger = logging.getLogger(__name__)
 
 
 def train(fn_args: Any, custom_config: CustomConfig, strategy: tf.distribute.Strategy | None = None) -> None:
@@ -68,7 +80,9 @@ def train(fn_args: Any, custom_config: CustomConfig, strategy: tf.distribute.Str
     for copy in (serving, final):
         copy.set_weights(model.get_weights())
     config = custom_config.trainer.model
-    served = ServedModel(serving, context.transform, context.layout, config, serving_function(serving))
+    predict = serving_function(serving)
+    decision = _decision(context, fitted.labels, serving, predict)
+    served = ServedModel(serving, context.transform, context.layout, config, predict, decision)
     export_saved_model(served, fn_args.serving_model_dir)
     if config.onnx:
         note = export_onnx(served, config, fitted, fn_args.serving_model_dir)
@@ -76,6 +90,8 @@ def train(fn_args: Any, custom_config: CustomConfig, strategy: tf.distribute.Str
     beside = keras_folder(fn_args.serving_model_dir)
     save_keras(final, custom_config, beside)
     save_record(fitted, beside)
+    if decision is not None:
+        save_decision(decision, beside)
     if outcome is not None:
         save_outcome(outcome, beside)
     summary = {
@@ -90,12 +106,41 @@ def train(fn_args: Any, custom_config: CustomConfig, strategy: tf.distribute.Str
         "trainer": trainer.model_dump(mode="json"),
         "warm_start": outcome,
         "xla": context.xla.as_dict(),
+        "decision": None if decision is None else dataclasses.asdict(decision),
     }
     with tf.io.gfile.GFile(f"{fn_args.model_run_dir}/training.json", "w") as file:
         file.write(json.dumps(summary, indent=1))
     for each in done:
         if each.checkpoint is not None:
             each.checkpoint.remove()
+
+
+def _decision(context: TrainingContext, labels: list[str], model: keras.Model, predict: Any) -> Decision | None:
+    """Return from which probability the positive class is answered, chosen on eval; None if that isn't configured."""
+    task = context.custom_config.dataset.task
+    if not isinstance(task, ClassificationConfig) or task.threshold is None:
+        return None
+    names: Any = model.input
+    batches: Any = context.eval.one_pass() if len(context.eval) else []
+
+    def of_batch(inputs: Any) -> Any:
+        given = {key: inputs[key] for key in names}
+        return tf.nn.softmax(predict(given) if predict is not None else model(given, training=False))
+
+    scores, class_ids = [np.zeros((0, len(labels)), np.float32)], [np.zeros(0, np.int64)]
+    # One graph for batches of all lengths.
+    specs = [batches.element_spec[0]] if batches else None
+    probabilities = tf.function(of_batch, input_signature=specs, autograph=False)
+    for inputs, answers, *weights in batches:
+        # Rows of weight 0 repeat others.
+        counts = weights[0].numpy() > 0 if weights else slice(None)
+        scores.append(probabilities(inputs).numpy()[counts])
+        class_ids.append(answers.numpy()[counts])
+    decision = decide(task, labels, np.concatenate(scores), np.concatenate(class_ids))
+    report(str(decision), kind="decision", **dataclasses.asdict(decision))
+    if decision.shortfall:
+        logger.warning(decision.shortfall)
+    return decision
 
 
 def _starts(fn_args: Any, context: TrainingContext, warm: WarmStart | None) -> list[tuple[WarmStart | None, str]]:

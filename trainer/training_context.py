@@ -13,9 +13,10 @@ import tensorflow_transform as tft
 
 from noisy_gru.schema.config import ClassificationConfig
 from noisy_gru.schema.errors import ConfigError, DataError
-from noisy_gru.trainer.class_balance import NO_SETTINGS, ClassSettings, balance_problems, class_weights
+from noisy_gru.trainer.class_balance import NO_SETTINGS, ClassSettings, balance_problems, class_weights, require_label
 from noisy_gru.trainer.config import TrainerConfig, check_model_config
 from noisy_gru.trainer.custom_config import CustomConfig
+from noisy_gru.trainer.decision import check_classes
 from noisy_gru.trainer.features import LABEL_VOCABULARY, Layout
 from noisy_gru.trainer.inputs.dataset import BatchConfig, SequenceData
 from noisy_gru.trainer.inputs.padded_lengths import choose_padded_lengths
@@ -161,7 +162,14 @@ def prepare_training(fn_args: Any, custom_config: CustomConfig) -> TrainingConte
             )
         labels = [name.decode("utf-8", "replace") for name in read_vocabulary(transform, LABEL_VOCABULARY)]
         counts = np.bincount(train.labels, minlength=classes)
-        settings = ClassSettings(class_weights(training.class_weights, labels, counts))
+        task = custom_config.dataset.task
+        positive = task.positive
+        if task.threshold is not None:
+            check_classes(task, labels, held_out.labels)
+        settings = ClassSettings(
+            class_weights(training.class_weights, labels, counts),
+            1 if positive is None else require_label(positive, labels, "task.positive"),
+        )
     # The last id is for unknown and missing values.
     vocabularies = tuple(
         transform.vocabulary_size_by_name(layout.vocabulary(index)) + 1 for index in range(len(layout.categorical))

@@ -14,13 +14,18 @@ from noisy_gru.components.evaluation.metric_catalogue import (
     EXAMPLE_COUNT,
     MAE_OF_NAIVE,
     NAIVE_COUNT,
+    PRECISION,
+    RECALL,
     WITH_NAIVE,
     cells,
     naive_baselines,
 )
+from noisy_gru.components.evaluation.score_counts import average_precisions, merge_counts, score_codes
 from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, TaskConfig
 
 Sums = dict[str, np.ndarray]
+# Of a classification: its classes, and how often a score was given (see score_counts.py).
+_CLASSES, _CODES, _CODE_COUNTS = "classes", "codes", "code_counts"
 _LEAST_PROBABILITY = 1e-7  # what log_loss takes a smaller probability for, as Keras does
 
 
@@ -29,6 +34,17 @@ def ratio(value: float, by: float) -> float:
     if by == 0:
         return 1.0 if value == 0 else float("inf")
     return value / by
+
+
+def answered_class(outputs: dict[str, np.ndarray]) -> int | None:
+    """Index of the class that a model answered; None if its probabilities are no numbers.
+
+    The model's ``class_id`` decides, which follows `task.threshold`.
+    """
+    probabilities = np.asarray(outputs["probabilities"])
+    if np.isnan(probabilities).any():
+        return None
+    return int(np.asarray(outputs["class_id"]).reshape(-1)[0]) if "class_id" in outputs else int(probabilities.argmax())
 
 
 def class_loss(label: bytes, classes: list[bytes], probabilities: np.ndarray) -> float:
@@ -66,21 +82,43 @@ class Accumulator:
 
 
 class Classification(Accumulator):
-    """Counts of true and predicted classes; the last row is for classes that train never showed."""
+    """Counts of true and predicted classes, and of scores; the last row is for classes that train never showed.
+
+    Args:
+        positive: `task.positive`, the class that PR-AUC is of where there are two; None: the rarer one in train.
+    """
+
+    def __init__(self, positive: str | None = None) -> None:
+        self._positive = None if positive is None else positive.encode()
 
     def one(self, label: Any, outputs: dict[str, np.ndarray], features: dict[str, np.ndarray]) -> Sums:
-        """``label`` is the class (bytes); ``outputs`` holds `probabilities` [C] and `labels_bytes` [C]."""
+        """``label`` is the class (bytes); ``outputs`` holds `probabilities` [C], `labels_bytes` [C] and `class_id`."""
         probabilities = np.asarray(outputs["probabilities"], np.float64)
         classes = [bytes(name) for name in outputs["labels_bytes"]]
         confusion = np.zeros((len(classes) + 1, len(classes)))
         true = classes.index(label) if label in classes else len(classes)
-        if not np.isnan(probabilities).any():  # else no class is predicted, so the answer is wrong
-            confusion[true, int(np.argmax(probabilities))] = 1
+        answered = answered_class(outputs)
+        if answered is not None:  # else no class is predicted, so the answer is wrong
+            confusion[true, answered] = 1
+        codes = score_codes(probabilities, true)
         return {
             "confusion": confusion,
             "true": np.bincount([true], minlength=len(classes) + 1).astype(float),
             "loss": np.array(class_loss(label, classes, probabilities)),
+            _CLASSES: np.array(classes, object),
+            _CODES: codes,
+            _CODE_COUNTS: np.ones(len(codes)),
         }
+
+    def merge(self, sums: Iterable[Sums]) -> Sums:
+        parts = list(sums)
+        if not parts:
+            return {}
+        apart = (_CLASSES, _CODES, _CODE_COUNTS)
+        total = super().merge({key: value for key, value in part.items() if key not in apart} for part in parts)
+        total[_CLASSES] = parts[0][_CLASSES]
+        total[_CODES], total[_CODE_COUNTS] = merge_counts(*([part[key] for part in parts] for key in apart[1:]))
+        return total
 
     def metrics(self, sums: Sums) -> dict[str, float]:
         confusion, true = sums["confusion"], sums["true"]
@@ -101,10 +139,35 @@ class Classification(Accumulator):
             "accuracy": float(accuracy),
             "balanced_accuracy": float(recalls.mean()),
             "macro_f1": float(scores.mean()),
+            "pr_auc": self._pr_auc(sums),
             "log_loss": float(sums["loss"] / count),
             "accuracy_majority": float(majority),
             "accuracy_gain_over_majority": float(accuracy - majority),
         }
+
+    def by_class(self, sums: Sums) -> dict[str, float]:
+        """Recall of each class that occurs, and precision of each that is answered; 0 for one that train hadn't."""
+        confusion, true = sums["confusion"], sums["true"]
+        hits, predicted = np.diagonal(confusion), confusion.sum(axis=0)
+        found = {}
+        for place, name in enumerate(sums[_CLASSES]):
+            text = name.decode("utf-8", "replace")
+            if true[place] > 0:
+                found[f"{RECALL}{text}"] = float(hits[place] / true[place])
+            if predicted[place] > 0:
+                found[f"{PRECISION}{text}"] = float(hits[place] / predicted[place])
+        return found
+
+    def _pr_auc(self, sums: Sums) -> float:
+        """NaN if an answer is no number, or no sequence has the class."""
+        if np.isnan(sums["loss"]):
+            return float("nan")
+        classes = list(sums[_CLASSES])
+        areas = average_precisions(sums[_CODES], sums[_CODE_COUNTS], len(classes))
+        if len(classes) == 2:
+            return float(areas[classes.index(self._positive) if self._positive in classes else 1])
+        occurring = areas[~np.isnan(areas)].tolist() + [0.0] * bool(sums["true"][-1] > 0)
+        return float(np.mean(occurring))
 
 
 class Regression(Accumulator):
@@ -205,5 +268,5 @@ class Forecasting(Accumulator):
 def accumulator(task: TaskConfig) -> Accumulator:
     """The accumulator of a task."""
     if isinstance(task, ClassificationConfig):
-        return Classification()
+        return Classification(getattr(task, "positive", None))
     return Forecasting(task) if isinstance(task, ForecastingConfig) else Regression()

@@ -16,7 +16,12 @@ from typing import Any
 import numpy as np
 
 from noisy_gru.components.evaluation.config import CompareConfig, EvaluationConfig
-from noisy_gru.components.evaluation.metric_catalogue import comparison_metric, default_margin, naive_baselines
+from noisy_gru.components.evaluation.metric_catalogue import (
+    baseline_metric,
+    comparison_metric,
+    default_margin,
+    naive_baselines,
+)
 from noisy_gru.components.evaluation.paired_bootstrap import (
     TIE_WEIGHT,
     Accept,
@@ -84,6 +89,8 @@ class Verdict:
         comparisons: all, those that are only reported, too.
         seed: of the bootstrap.
         resamples: of the bootstrap.
+        decision: `Decision` of the candidate as a mapping; None without `task.threshold`.
+        shortfall: why its target was not reached on eval; empty if it was.
     """
 
     sequences: int
@@ -91,11 +98,17 @@ class Verdict:
     comparisons: list[Comparison] = field(default_factory=list)
     seed: int = 0
     resamples: int = 0
+    decision: dict[str, Any] | None = None
+    shortfall: str = ""
 
     @property
     def passed(self) -> bool:
         """Whether nothing that is required is missing."""
-        return self.sequences >= self.min_sequences and all(each.passed for each in self.comparisons if each.required)
+        return (
+            not self.shortfall
+            and self.sequences >= self.min_sequences
+            and all(each.passed for each in self.comparisons if each.required)
+        )
 
 
 @dataclass(frozen=True)
@@ -206,7 +219,7 @@ def _against_baselines(
     task, required = dataset.task, evaluation.baselines == "require"
     in_slices = required and "slice" in evaluation.require_each
     at_horizons = required and "horizon" in evaluation.require_each
-    for against, metrics in _baselines(dataset, constants).items():
+    for against, metrics in _baselines(dataset, evaluation, constants).items():
         for metric in metrics:
             yield _Asked(metric, against, WHOLE, "better", 0.0, required)
             if isinstance(task, ForecastingConfig) and len(task.horizons) > 1:
@@ -222,11 +235,13 @@ def _columns(where: str) -> list[str]:
     return [part.partition("=")[0] for part in where.split(", ")]
 
 
-def _baselines(dataset: DatasetConfig, constants: Mapping[str, Any]) -> dict[str, list[str]]:
+def _baselines(
+    dataset: DatasetConfig, evaluation: EvaluationConfig, constants: Mapping[str, Any]
+) -> dict[str, list[str]]:
     """Metrics by which each naive baseline is compared: by the one that a constant is best at, by target."""
     task = dataset.task
     if isinstance(task, ClassificationConfig):
-        return {MAJORITY: ["accuracy"]}
+        return {MAJORITY: [baseline_metric(dataset, evaluation)]}
     if not isinstance(task, ForecastingConfig):
         return {TRAIN_MEAN: ["rmse"], TRAIN_MEDIAN: ["mae"]} if constants else {}
     # Targets may be in different units.

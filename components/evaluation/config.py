@@ -33,7 +33,10 @@ class CompareConfig(Section):
         default="paired_bootstrap",
         description="The difference of both models on each sequence, and its interval by a bootstrap over entities.",
     )
-    metric: str = Field(default="auto", description="Metric compared; `auto` is accuracy, or mae.")
+    metric: str = Field(
+        default="auto",
+        description="Metric compared; `auto` is accuracy (balanced_accuracy as for `baseline_metric`), or mae.",
+    )
     confidence: float = Field(
         default=0.95, ge=0.5, lt=1, description="Of the bound that decides, one-sided, for the naive baselines, too."
     )
@@ -105,6 +108,13 @@ class EvaluationConfig(Section):
         default="require",
         description="Whether a model must be better than the naive baselines, by the same test, or these are only "
         "reported.",
+    )
+    baseline_metric: str = Field(
+        default="auto",
+        description="Classification: metric by which a model must be better than always answering the most frequent "
+        "class: accuracy, balanced_accuracy, macro_f1, recall/<class> or precision/<class>. `auto` is accuracy, or "
+        "balanced_accuracy where the training weighs classes (class_weights, sampling, focal loss) or `task.threshold` "
+        "is set.",
     )
     require_each: list[Literal["horizon", "slice"]] = Field(
         default_factory=list,

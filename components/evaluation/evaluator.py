@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 from pathlib import Path
@@ -29,6 +30,8 @@ from noisy_gru.registry.model_identity import model_identity
 from noisy_gru.registry.published_versions import fingerprint, hash_files
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import PublishError
+from noisy_gru.trainer.decision import Decision
+from noisy_gru.trainer.export.artifact_files import DECISION_FILE, KERAS_FOLDER
 
 STATISTICS = "statistics"
 DATASET = "dataset"
@@ -85,6 +88,9 @@ class Executor(tfx_executor.Executor):
         statistics = [Path(each.uri) / TRAIN_STATISTICS for each in input_dict.get(STATISTICS, [])]
         constants = train_constants(statistics[0], dataset.task) if statistics else {}
         verdict = judge(read_answers(folder / ANSWERS), dataset, evaluation, constants)
+        decision = _decision(rest[standard_component_specs.MODEL_KEY][0])
+        if decision is not None:
+            verdict = dataclasses.replace(verdict, decision=dataclasses.asdict(decision), shortfall=decision.shortfall)
         write_verdict(verdict, folder)
         logger.info("%d comparisons with seed %d", len(verdict.comparisons), verdict.seed)
         blessing = artifact_utils.get_single_instance(output_dict[_BLESSING])
@@ -92,6 +98,12 @@ class Executor(tfx_executor.Executor):
         blessing.set_string_custom_property(METRICS, json.dumps(read_evaluation(folder).metrics))
         if not verdict.passed:
             _withhold(blessing)
+
+
+def _decision(model: Any) -> Decision | None:
+    """The threshold that the Trainer chose; None without `task.threshold`."""
+    file = Path(model.uri) / KERAS_FOLDER / DECISION_FILE
+    return Decision.from_json(file.read_text(encoding="utf-8")) if file.is_file() else None
 
 
 def _withhold(blessing: Any) -> None:

@@ -19,9 +19,18 @@ CLASSIFICATION: dict[str, str] = {
     "accuracy": "part of the sequences whose class is right",
     "balanced_accuracy": "recall, averaged over the classes that occur",
     "macro_f1": "F1, averaged over the classes that occur or are predicted",
+    "pr_auc": "area under the precision-recall curve (average precision): of the rarer of two classes, or of "
+    "task.positive; else averaged over the classes that occur",
     "log_loss": "mean negative logarithm of the probability of the true class",
     "accuracy_majority": "accuracy of always answering the most frequent class of the train split",
     "accuracy_gain_over_majority": "accuracy less accuracy_majority",
+}
+RECALL, PRECISION = "recall/", "precision/"
+# Stands for `recall/<class>` of every class: which there are, the model says.
+ALL_RECALLS = "recall_by_class"
+BY_CLASS: dict[str, str] = {
+    f"{RECALL}<class>": "part of the sequences of a class that are answered so; reported for every class",
+    f"{PRECISION}<class>": "part of the answers of a class that are right",
 }
 REGRESSION: dict[str, str] = {
     "mae": "mean absolute error",
@@ -30,6 +39,7 @@ REGRESSION: dict[str, str] = {
     "rmse_naive_mean": "rmse of always answering the mean of this split, the best of all constants",
     "rmse_over_naive_mean": "rmse, divided by rmse_naive_mean",
 }
+_OF_ANSWERS = ("accuracy", "balanced_accuracy", "macro_f1")
 FORECASTING: dict[str, str] = {"mae": "mean absolute error", "rmse": "root of the mean squared error"}
 
 
@@ -71,9 +81,56 @@ def known_metrics(dataset: DatasetConfig) -> dict[str, str]:
     return metrics
 
 
+def class_of(metric: str) -> str | None:
+    """The class that ``recall/<class>`` or ``precision/<class>`` is of; None for any other metric."""
+    kind, slash, name = metric.partition("/")
+    return name if slash and name and f"{kind}/" in (RECALL, PRECISION) else None
+
+
+def is_known(metric: str, dataset: DatasetConfig) -> bool:
+    """Whether a data set's models can be measured by a metric."""
+    of_class = isinstance(dataset.task, ClassificationConfig) and class_of(metric) is not None
+    return of_class or metric in known_metrics(dataset)
+
+
+def named_metrics(dataset: DatasetConfig) -> list[str]:
+    """Names of all metrics for messages, with placeholders for those of a class."""
+    return [*known_metrics(dataset), *(BY_CLASS if isinstance(dataset.task, ClassificationConfig) else {})]
+
+
 def higher_is_better(metric: str) -> bool:
     """Whether more of a metric is better."""
-    return metric in ("accuracy", "balanced_accuracy", "macro_f1", "accuracy_gain_over_majority", "r2", EXAMPLE_COUNT)
+    return class_of(metric) is not None or metric in (
+        "accuracy",
+        "balanced_accuracy",
+        "macro_f1",
+        "pr_auc",
+        "accuracy_gain_over_majority",
+        "r2",
+        EXAMPLE_COUNT,
+    )
+
+
+def baseline_metric(dataset: DatasetConfig, evaluation: EvaluationConfig) -> str:
+    """The metric by which a classification is compared with always answering the most frequent class.
+
+    Raises:
+        ConfigError: if the configuration names one that this can't be done by.
+    """
+    metric = evaluation.baseline_metric
+    if metric == "auto":
+        return "accuracy"
+    if not isinstance(dataset.task, ClassificationConfig):
+        raise ConfigError(
+            f"evaluation.baseline_metric is of classifications, and task.kind is {dataset.task.kind}; leave it out"
+        )
+    _check(metric, "evaluation.baseline_metric", dataset)
+    if metric not in _OF_ANSWERS and class_of(metric) is None:
+        raise ConfigError(
+            f"evaluation.baseline_metric: {metric} can't be measured of always answering a class. Expected one of "
+            f"{', '.join((*_OF_ANSWERS, *BY_CLASS))}."
+        )
+    return metric
 
 
 def comparison_metric(dataset: DatasetConfig, evaluation: EvaluationConfig) -> str | None:
@@ -90,15 +147,17 @@ def comparison_metric(dataset: DatasetConfig, evaluation: EvaluationConfig) -> s
     _check(metric, "evaluation.compare.metric", dataset)
     if not is_comparable(metric):
         raise ConfigError(
-            f"evaluation.compare.metric: {metric} is no property of a model. Expected one of "
-            f"{', '.join(each for each in known_metrics(dataset) if is_comparable(each))}."
+            f"evaluation.compare.metric: two models can't be compared by {metric}, sequence by sequence. Expected one "
+            f"of {', '.join(each for each in named_metrics(dataset) if is_comparable(each))}."
         )
     return metric
 
 
 def is_comparable(metric: str) -> bool:
-    """Whether a metric is one of the model, and not of a baseline or of the data."""
-    return metric not in (EXAMPLE_COUNT, "accuracy_majority", "rmse_naive_mean") and not metric.startswith(
+    """Whether two models can be compared by a metric, sequence by sequence: one of the model, and not of a baseline or
+    of the data, nor one of all scores together (``pr_auc``).
+    """
+    return metric not in (EXAMPLE_COUNT, "accuracy_majority", "rmse_naive_mean", "pr_auc") and not metric.startswith(
         (MAE_OF_NAIVE, WITH_NAIVE, NAIVE_COUNT)
     )
 
@@ -117,11 +176,12 @@ def check_evaluation(dataset: DatasetConfig, evaluation: EvaluationConfig) -> No
     for metric in evaluation.thresholds:
         _check(metric, "evaluation.thresholds", dataset)
     comparison_metric(dataset, evaluation)
+    baseline_metric(dataset, evaluation)
     if "horizon" in evaluation.require_each and not isinstance(dataset.task, ForecastingConfig):
         raise ConfigError(f"evaluation.require_each: {dataset.task.kind} has no horizons. Leave horizon out.")
 
 
 def _check(metric: str, key: str, dataset: DatasetConfig) -> None:
-    known = known_metrics(dataset)
-    if metric not in known:
-        raise ConfigError(f"{key}: {dataset.task.kind} has no metric {metric}. Expected one of {', '.join(known)}.")
+    if not is_known(metric, dataset):
+        names = ", ".join(named_metrics(dataset))
+        raise ConfigError(f"{key}: {dataset.task.kind} has no metric {metric}. Expected one of {names}.")

@@ -24,7 +24,7 @@ import tensorflow_model_analysis as tfma
 from apache_beam.io.parquetio import WriteToParquet
 from tensorflow_model_analysis import constants
 
-from noisy_gru.components.evaluation.accumulators import class_loss
+from noisy_gru.components.evaluation.accumulators import answered_class, class_loss
 from noisy_gru.components.evaluation.evaluation_summary import BASELINE, CANDIDATE, slice_label
 from noisy_gru.components.evaluation.metric_catalogue import naive_baselines
 from noisy_gru.components.evaluation.tfma_metrics import label_and_naive, outputs_of, sequence_name
@@ -94,8 +94,8 @@ def _row(extracts: dict[str, Any], task: TaskConfig, has_baseline: bool) -> dict
             outputs = outputs_of(extracts, model)
             classes = [bytes(each) for each in outputs["labels_bytes"]]
             probabilities = np.asarray(outputs["probabilities"], np.float64)
-            answered = not np.isnan(probabilities).any()
-            row[column] = classes[int(np.argmax(probabilities))] if answered else None
+            answered = answered_class(outputs)
+            row[column] = None if answered is None else classes[answered]
             row[f"{column}_loss"] = class_loss(label, classes, probabilities)
             if column == "candidate":
                 row["majority"] = classes[0]  # the vocabulary begins with the most frequent class of train

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from noisy_gru.components.evaluation.metric_catalogue import cells, higher_is_better, naive_baselines
+from noisy_gru.components.evaluation.metric_catalogue import RECALL, cells, class_of, higher_is_better, naive_baselines
 from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, TaskConfig
 
 Outputs = Mapping[str, np.ndarray]
@@ -88,6 +88,16 @@ def _classification(metric: str, classes: list[bytes]) -> ResampledMetric:
             return _mean(sums)
 
         return ResampledMetric(metric, right, share, np.array([[1.0, 1, 0, 1], [0, 1, 1, 1]]))
+
+    if (name := class_of(metric)) is not None:
+        by = "label" if metric.startswith(RECALL) else None
+
+        def of_class(answers: Outputs, model: str) -> np.ndarray:
+            chosen = answers[by or model] == name.encode()
+            hits = chosen & (answers["label"] == answers[model])
+            return np.stack([hits.astype(float), chosen.astype(float)], axis=1)
+
+        return ResampledMetric(metric, of_class, _mean, np.array([[1.0, 1, 0, 1], [0, 1, 1, 1]]))
 
     def by_class(answers: Outputs, model: str) -> np.ndarray:
         true, answered = codes(answers["label"]), codes(answers[model])

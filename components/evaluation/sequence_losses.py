@@ -88,7 +88,8 @@ def _losses(outputs: dict[str, np.ndarray], features: Sequence[Any], task: TaskC
     if isinstance(task, ClassificationConfig):
         true = [_class(each, task.label) for each in features]
         probabilities = outputs["probabilities"]
-        chosen = [row[place] for row, place in zip(outputs["labels_bytes"], np.argmax(probabilities, -1), strict=True)]
+        places = outputs["class_id"] if "class_id" in outputs else np.argmax(probabilities, -1)
+        chosen = [row[place] for row, place in zip(outputs["labels_bytes"], places, strict=True)]
         # What is no number answers nothing.
         whole = np.isfinite(probabilities).all(axis=-1)
         right = [one == other for one, other in zip(chosen, true, strict=True)]

@@ -12,11 +12,13 @@ from tensorflow_model_analysis.proto import config_pb2
 
 from noisy_gru.components.evaluation.config import EvaluationConfig
 from noisy_gru.components.evaluation.metric_catalogue import (
+    ALL_RECALLS,
     EXAMPLE_COUNT,
     check_evaluation,
+    class_of,
     known_metrics,
 )
-from noisy_gru.schema.config import DatasetConfig
+from noisy_gru.schema.config import ClassificationConfig, DatasetConfig
 
 SPLIT = "test"
 METRICS_MODULE = "noisy_gru.components.evaluation.tfma_metrics"
@@ -50,7 +52,7 @@ def eval_config(dataset: DatasetConfig, evaluation: EvaluationConfig, fingerprin
             if metric in bounds
             else [],
         )
-        for metric in known_metrics(dataset)
+        for metric in metrics_of(dataset, evaluation)
     ]
     config = _proto.EvalConfig(
         model_specs=[_proto.ModelSpec(signature_name="serving_default")],
@@ -59,6 +61,13 @@ def eval_config(dataset: DatasetConfig, evaluation: EvaluationConfig, fingerprin
     )
     config.options.include_default_metrics.value = False
     return config
+
+
+def metrics_of(dataset: DatasetConfig, evaluation: EvaluationConfig) -> list[str]:
+    """Names of the metrics to measure: those of the task, those of classes that a bound is on, and all recalls."""
+    if not isinstance(dataset.task, ClassificationConfig):
+        return list(known_metrics(dataset))
+    return [*known_metrics(dataset), *(name for name in evaluation.thresholds if class_of(name)), ALL_RECALLS]
 
 
 def thresholds(evaluation: EvaluationConfig) -> dict[str, Any]:

@@ -14,13 +14,16 @@ from pydantic import TypeAdapter
 from tensorflow_model_analysis import constants
 from tensorflow_model_analysis.metrics import metric_types
 
-from noisy_gru.components.evaluation.accumulators import Accumulator, Sums, accumulator
-from noisy_gru.components.evaluation.metric_catalogue import naive_baselines
+from noisy_gru.components.evaluation.accumulators import Accumulator, Classification, Sums, accumulator
+from noisy_gru.components.evaluation.metric_catalogue import ALL_RECALLS, RECALL, class_of, naive_baselines
 from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, TaskConfig
 from noisy_gru.schema.errors import DataError
 
 # TFMA keeps a metric with a leading underscore to itself. All metrics of a model follow from this one.
 _SUMS = "_sums"
+_MOST_CLASSES = 50
+# Sums that are merged at once: merging has a cost of its own.
+_MERGED_AT_ONCE = 256
 _TASK: TypeAdapter[TaskConfig] = TypeAdapter(TaskConfig)
 
 
@@ -44,20 +47,32 @@ def _computations(
     name: str, task: str, model_names: list[str] | None = None, example_weighted: bool = False
 ) -> list[Any]:
     config = _TASK.validate_json(task)
-    task_metrics = accumulator(config).metrics
+    of_task = accumulator(config)
     result: list[Any] = []
     for model_name in model_names or [""]:
         sums = metric_types.MetricKey(_SUMS, model_name=model_name, example_weighted=example_weighted)
         key = metric_types.MetricKey(name, model_name=model_name, example_weighted=example_weighted)
 
         def derive(metrics: dict[Any, Any], sums: Any = sums, key: Any = key) -> dict[Any, float]:
-            return {key: task_metrics(metrics[sums])[key.name]}
+            if not isinstance(of_task, Classification) or (name != ALL_RECALLS and class_of(name) is None):
+                return {key: of_task.metrics(metrics[sums])[name]}
+            found = of_task.by_class(metrics[sums])
+            if name != ALL_RECALLS:
+                return {key: found.get(name, float("nan"))}
+            recalls = {each: value for each, value in found.items() if each.startswith(RECALL)}
+            # More are none that a person reads.
+            chosen = recalls if len(recalls) <= _MOST_CLASSES else {}
+            return {_renamed(key, each): value for each, value in chosen.items()}
 
         result.append(
             metric_types.MetricComputation([sums], [_ReadSequence(config, model_name)], _Combine(config, sums))
         )
         result.append(metric_types.DerivedMetricComputation([key], derive))
     return result
+
+
+def _renamed(key: Any, name: str) -> Any:
+    return metric_types.MetricKey(name, model_name=key.model_name, example_weighted=key.example_weighted)
 
 
 class _ReadSequence(metric_types.Preprocessor):
@@ -142,14 +157,18 @@ class _Combine(beam.CombineFn):
         self._key = key
         self._accumulator: Accumulator = accumulator(task)
 
-    def create_accumulator(self, *_: Any) -> Sums:
-        return {}
+    def create_accumulator(self, *_: Any) -> list[Sums]:
+        return []
 
-    def add_input(self, mutable_accumulator: Sums, element: Sums, *_: Any) -> Sums:
-        return self.merge_accumulators([mutable_accumulator, element])
+    def add_input(self, mutable_accumulator: list[Sums], element: Sums, *_: Any) -> list[Sums]:
+        mutable_accumulator.append(element)
+        return self._few(mutable_accumulator)
 
-    def merge_accumulators(self, accumulators: Iterable[Sums], *_: Any) -> Sums:
-        return self._accumulator.merge([sums for sums in accumulators if sums])
+    def merge_accumulators(self, accumulators: Iterable[list[Sums]], *_: Any) -> list[Sums]:
+        return [self._accumulator.merge([sums for each in accumulators for sums in each if sums])]
 
-    def extract_output(self, accumulator: Sums, *_: Any) -> dict[Any, Sums]:
-        return {self._key: accumulator}
+    def extract_output(self, accumulator: list[Sums], *_: Any) -> dict[Any, Sums]:
+        return {self._key: self._accumulator.merge([sums for sums in accumulator if sums])}
+
+    def _few(self, sums: list[Sums]) -> list[Sums]:
+        return sums if len(sums) < _MERGED_AT_ONCE else [self._accumulator.merge([each for each in sums if each])]

@@ -57,6 +57,7 @@ def refusals(verdict: Verdict, published: str) -> list[str]:
             "result on so few is mostly chance. Bring more data, enlarge the test split, or lower "
             "evaluation.min_test_sequences"
         )
+    reasons += [verdict.shortfall] if verdict.shortfall else []
     return reasons + [sentence(each, published) for each in verdict.comparisons if each.required and not each.passed]
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-import numpy as np
-
-from noisy_gru.components.serving_gate.keras_reference import Expected
+from noisy_gru.components.serving_gate.keras_reference import Expected, Reference
 from noisy_gru.components.serving_gate.output_difference import TOLERANCE, identical, largest_difference
 from noisy_gru.components.serving_gate.probe import Outputs, ProbeResult
 from noisy_gru.components.serving_gate.probe_plan import HELD_OUT, ProbePlan, request_name
@@ -31,13 +29,13 @@ def repeated(plan: ProbePlan, seen: ProbeResult) -> GateCheck:
     return GateCheck("repeated calls", "differ" if differ else "equal bit for bit", problems)
 
 
-def both_signatures(plan: ProbePlan, seen: ProbeResult, scale: np.ndarray | float) -> GateCheck:
+def both_signatures(plan: ProbePlan, seen: ProbeResult, reference: Reference | None) -> GateCheck:
     """Both signatures must give one answer."""
     pairs = [
         (part.name, seen.answers(request_name(part, TENSORS)), seen.answers(request_name(part, DEFAULT)))
         for part in plan.parts
     ]
-    worst, where = _worst(pairs, scale)
+    worst, where = _worst(pairs, reference)
     return _check("both signatures", f"{TENSORS} and {DEFAULT}", worst, where)
 
 
@@ -54,10 +52,10 @@ def skew(plan: ProbePlan, seen: ProbeResult, expected: Expected) -> GateCheck:
     return _with_keras(SKEW, SKEW, given, expected, trained, "the way of training")
 
 
-def streams(plan: ProbePlan, seen: ProbeResult, scale: np.ndarray | float) -> GateCheck:
+def streams(plan: ProbePlan, seen: ProbeResult, reference: Reference | None) -> GateCheck:
     """Sequences in pieces through `serving_step` must be answered as the whole."""
     pairs = [pair for cut in plan.streams for pair in stream_answers(cut, seen)]
-    worst, where = _worst(pairs, scale)
+    worst, where = _worst(pairs, reference)
     name, what = "streams", f"{STEP}, with the state it returned, and {TENSORS}, with the whole sequence,"
     return _check(name, what, worst, where, f"streams {worst:.2g}")
 
@@ -78,15 +76,16 @@ def _with_keras(
         if isinstance(other_answers, str):
             return GateCheck(name, "not compared", [f"{other} could not answer {part}: {other_answers}"])
         pairs.append((part, answers, other_answers))
-    worst, where = _worst(pairs, expected.reference.scale)
+    worst, where = _worst(pairs, expected.reference)
     return _check(name, f"the served model and {other}", worst, where, f"{short} {worst:.2g}")
 
 
-def _worst(pairs: Iterable[tuple[str, Outputs, Outputs]], scale: np.ndarray | float) -> tuple[float, str]:
+def _worst(pairs: Iterable[tuple[str, Outputs, Outputs]], reference: Reference | None) -> tuple[float, str]:
     """The largest difference, and the name of the first pair that has it."""
+    scale, decision = (1.0, None) if reference is None else (reference.scale, reference.decision)
     worst, where = 0.0, ""
     for name, a, b in pairs:
-        apart = largest_difference(a, b, scale)
+        apart = largest_difference(a, b, scale, decision)
         if apart > worst:
             worst, where = apart, name
     return worst, where

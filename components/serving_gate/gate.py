@@ -75,13 +75,12 @@ def judge(
     checks.append(GateCheck("answers", f"{len(asked)} questions, each asked twice", failed[:_SHOWN]))
     if failed or not checks[-2].passed:
         return report
-    scale = reference.scale if reference is not None else 1.0
-    checks += [agreement_checks.repeated(plan, seen), agreement_checks.both_signatures(plan, seen, scale)]
+    checks += [agreement_checks.repeated(plan, seen), agreement_checks.both_signatures(plan, seen, reference)]
     checks.append(agreement_checks.parity(plan, seen, expected))
     if reference is not None:
         checks.append(agreement_checks.skew(plan, seen, expected))
     if plan.streams:
-        checks.append(agreement_checks.streams(plan, seen, scale))
+        checks.append(agreement_checks.streams(plan, seen, reference))
     checks += cost_checks(seen, budgets)
     return report
 

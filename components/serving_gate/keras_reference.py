@@ -11,6 +11,7 @@ import numpy as np
 
 from noisy_gru.components.serving_gate.probe import Outputs
 from noisy_gru.components.serving_gate.probe_plan import ProbePlan
+from noisy_gru.trainer.decision import Decision
 
 Answer = Callable[[list[bytes]], Mapping[str, np.ndarray]]
 
@@ -24,12 +25,14 @@ class Reference:
         from_training: answers them with Keras, parsed as training parses them.
         parameters: values of the model's weights and of Transform's variables; None if that isn't known.
         scale: of `predictions`, in the units of the data.
+        decision: of a classification with a threshold.
     """
 
     from_examples: Answer
     from_training: Answer
     parameters: int | None = None
     scale: np.ndarray | float = 1.0
+    decision: Decision | None = None
 
 
 @dataclass(frozen=True)
@@ -104,4 +107,5 @@ def keras_reference(serving_model: str, transform_graph: str) -> Reference:
         TrainingPath(transform_graph, served).answer,
         served.model.count_params() + sum(variable.values for variable in transform),
         1.0 if scale is None else scale,
+        served.decision,
     )

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from noisy_gru.trainer.decision import Decision
+
 TOLERANCE = 1e-5
 # A number in the units of the data can't be closer than its own rounding.
 _ROUNDING = 4 * float(np.finfo(np.float32).eps)
@@ -22,18 +24,24 @@ def _same(a: np.ndarray, b: np.ndarray) -> bool:
     return bool((a == b).all()) if a.dtype == object else a.tobytes() == b.tobytes()
 
 
-def largest_difference(a: Mapping[str, np.ndarray], b: Mapping[str, np.ndarray], scale: np.ndarray | float) -> float:
+def largest_difference(
+    a: Mapping[str, np.ndarray],
+    b: Mapping[str, np.ndarray],
+    scale: np.ndarray | float,
+    decision: Decision | None = None,
+) -> float:
     """The largest difference of any number of two answers, as a part of ``scale``.
 
     What is rounding of a large number counts as no more than the tolerance.
 
     Infinite if an output is missing, has another shape, is not a number in one alone, or names another class although
-    the classes aren't tied.
+    the classes aren't tied, or the probability isn't that of the threshold.
 
     Args:
         a: answers.
         b: the answers compared with.
         scale: of `predictions`, float [K] or a number: what a difference of 1 means. Probabilities have the scale 1.
+        decision: of a model with a threshold.
     """
     if set(a) != set(b):
         return float("inf")
@@ -46,7 +54,7 @@ def largest_difference(a: Mapping[str, np.ndarray], b: Mapping[str, np.ndarray],
             largest = max(largest, _difference(left, right, scale if name == "predictions" else 1.0))
         elif name in ("class_id", "label_bytes"):
             differ = left != right
-            if differ.any() and _margin(b)[differ].max() > 2 * TOLERANCE:
+            if differ.any() and _margin(b, decision)[differ].max() > 2 * TOLERANCE:
                 return float("inf")
         elif not _same(left, right):
             return float("inf")
@@ -64,7 +72,9 @@ def _difference(a: np.ndarray, b: np.ndarray, scale: np.ndarray | float) -> floa
     return float(np.where(rounding, np.minimum(scaled, TOLERANCE), scaled).max(initial=0.0))
 
 
-def _margin(answers: Mapping[str, np.ndarray]) -> np.ndarray:
-    """How much likelier the first class is than the second, float [B]."""
+def _margin(answers: Mapping[str, np.ndarray], decision: Decision | None) -> np.ndarray:
+    """How far an answer is from another class: the difference of probabilities, or twice that to the threshold, [B]."""
+    if decision is not None:
+        return 2 * np.abs(answers["probabilities"][:, decision.positive_id] - decision.threshold)
     probabilities = np.sort(answers["probabilities"], axis=1)
     return probabilities[:, -1] - probabilities[:, -2] if probabilities.shape[1] > 1 else np.ones(len(probabilities))

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from noisy_gru.trainer.decision import Decision
 from noisy_gru.trainer.export.saved_model import ServedModel
 
 
@@ -29,7 +30,7 @@ class TrainingPath:
         from tfx_bsl.public import tfxio
 
         self._transform = tft.TFTransformOutput(transform_graph)
-        self._model, self._layout = served.model, served.layout
+        self._model, self._layout, self._decision = served.model, served.layout, served.decision
         schema = self._transform.raw_metadata.schema
         source = tfxio.TFExampleBeamRecord(
             physical_format="inmem", telemetry_descriptors=["noisy_gru", "ServingGate"], schema=schema
@@ -49,17 +50,17 @@ class TrainingPath:
         wanted: Any = self._model.input
         outputs = np.asarray(self._model({key: inputs[key] for key in wanted}, training=False))
         if self._layout.is_classification:
-            return _classes(outputs, read_vocabulary(self._transform, names.LABEL_VOCABULARY))
+            return _classes(outputs, read_vocabulary(self._transform, names.LABEL_VOCABULARY), self._decision)
         scale, mean = (np.asarray(transformed[key]) for key in (names.TARGET_SCALE, names.TARGET_MEAN))
         shape = (len(examples), *(1 for _ in self._layout.target_shape[:-1]), -1)
         return {names.PREDICTIONS: outputs * scale.reshape(shape) + mean.reshape(shape)}
 
 
-def _classes(logits: np.ndarray, labels: list[bytes]) -> dict[str, np.ndarray]:
+def _classes(logits: np.ndarray, labels: list[bytes], decision: Decision | None) -> dict[str, np.ndarray]:
     """Answers from logits, float32 [B, C], and the C classes in their order."""
     exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
     probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
-    class_id = probabilities.argmax(axis=1)
+    class_id = probabilities.argmax(axis=1) if decision is None else decision.class_ids(probabilities)
     words = np.array(labels, dtype=object)
     return {
         "probabilities": probabilities,

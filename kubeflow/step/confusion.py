@@ -59,7 +59,7 @@ def confusion_matrix(saved_model: str | Path, files: Sequence[str], label: str) 
         true = library.io.parse_example(batch, feature)[label].numpy()
         known = {name: index for index, name in enumerate(classes)}
         rows = [known.get(bytes(name), len(classes)) for name in true]
-        np.add.at(counts, (rows, outputs["probabilities"].numpy().argmax(axis=-1)), 1)
+        np.add.at(counts, (rows, outputs["class_id"].numpy()), 1)
     if counts is None:
         return None
     names = [name.decode("utf-8", "replace") for name in classes]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 
 from noisy_gru.components.evaluation.config import REFERENCE_FILES
-from noisy_gru.components.evaluation.metric_catalogue import check_evaluation, known_metrics
+from noisy_gru.components.evaluation.metric_catalogue import check_evaluation, is_known, named_metrics
 from noisy_gru.data.columns import Columns
 from noisy_gru.data.ingestion.resolved_input import resolve_input
 from noisy_gru.data.ingestion.spans import LATEST, files_without_span
@@ -19,6 +19,7 @@ from noisy_gru.data.reading.files import find_sources, named_patterns
 from noisy_gru.data.reading.tables import Source, check_columns, parquet_sources
 from noisy_gru.data.sequences.splits import without_splits
 from noisy_gru.pipeline.config.beam_options import option_problems
+from noisy_gru.pipeline.config.label_checks import label_problems
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 from noisy_gru.pipeline.config.step_checks import step_findings
 from noisy_gru.schema.config import ForecastingConfig, SpansConfig
@@ -170,6 +171,7 @@ def _check_schema(config: PipelineConfig, problems: list[str], notes: list[str])
         problems.append(str(error))
     else:
         schema = derivation.schema
+        problems += label_problems(config, schema)
         notes.append(f"schema: {len(schema.feature)} columns, derived from the configuration and {config.schema_path}")
         notes += [f"schema: {note}" for note in derivation.notes]
         if bounded := [feature.name for feature in schema.feature if feature.HasField("drift_comparator")]:
@@ -191,17 +193,17 @@ def _check_model(config: PipelineConfig, problems: list[str], notes: list[str]) 
 
 
 def _check_metrics(config: PipelineConfig, problems: list[str], notes: list[str]) -> None:
-    known = list(known_metrics(config.dataset))
+    known = named_metrics(config.dataset)
     named = {f"evaluation.thresholds.{name}": name for name in config.evaluation.thresholds}
     compare = config.evaluation.compare
     if compare is not None and compare.metric != "auto":
         named["evaluation.compare.metric"] = compare.metric
     for key, name in named.items():
-        if name not in known:
+        if not is_known(name, config.dataset):
             close = difflib.get_close_matches(name, known, n=1)
             guess = f" (did you mean {close[0]}?)" if close else ""
             problems.append(f"{key}: expected a metric of {config.task.kind}, found {name}{guess}. {', '.join(known)}")
-    if not any(name not in known for name in named.values()):
+    if all(is_known(name, config.dataset) for name in named.values()):
         try:
             check_evaluation(config.dataset, config.evaluation)
         except ConfigError as error:

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import Field, model_validator
 
 from noisy_gru.components.evaluation.config import EvaluationConfig
 from noisy_gru.pipeline.config.beam_config import BeamConfig, InProcessBeam
 from noisy_gru.pipeline.config.kubeflow_config import KubeflowConfig
 from noisy_gru.pipeline.config.retraining_config import RetrainingConfig
-from noisy_gru.schema.config import DataConfig, DatasetConfig, EntitySplitConfig, Section, SplitsConfig, TaskConfig
+from noisy_gru.schema.config import (
+    ClassificationConfig,
+    DataConfig,
+    DatasetConfig,
+    EntitySplitConfig,
+    Section,
+    SplitsConfig,
+    TaskConfig,
+)
 from noisy_gru.serving.config import ServingConfig
-from noisy_gru.trainer.config import ModelConfig, TrainerConfig, TrainingConfig, TunerConfig
+from noisy_gru.trainer.config import FocalLossConfig, ModelConfig, TrainerConfig, TrainingConfig, TunerConfig
 
 
 class MetadataConfig(Section):
@@ -78,6 +88,29 @@ class PipelineConfig(Section):
     def trainer(self) -> TrainerConfig:
         """The part that the module file reads."""
         return TrainerConfig(model=self.model, training=self.training, tuner=self.tuner, seed=self.seed)
+
+    @property
+    def weighs_classes(self) -> bool:
+        """Whether a classification is trained, or answers, for rare classes at the cost of accuracy."""
+        if not isinstance(self.task, ClassificationConfig):
+            return False
+        training = self.training
+        is_focal = isinstance(training.loss, FocalLossConfig)
+        is_weighted = training.class_weights is not None or training.sampling == "balanced"
+        return is_focal or is_weighted or self.task.threshold is not None
+
+    @property
+    def measured(self) -> EvaluationConfig:
+        """`evaluation`, with balanced_accuracy in place of `auto` where the training weighs classes."""
+        evaluation = self.evaluation
+        if not self.weighs_classes:
+            return evaluation
+        changed: dict[str, Any] = {}
+        if evaluation.baseline_metric == "auto":
+            changed["baseline_metric"] = "balanced_accuracy"
+        if evaluation.compare is not None and evaluation.compare.metric == "auto":
+            changed["compare"] = evaluation.compare.model_copy(update={"metric": "balanced_accuracy"})
+        return evaluation.model_copy(update=changed)
 
     @property
     def model_name(self) -> str:

@@ -20,6 +20,7 @@ from noisy_gru.pipeline.config.beam_config import DataflowBeam
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, TimeSplitConfig
 from noisy_gru.schema.errors import UserError
+from noisy_gru.schema.task_config import ThresholdTarget
 from noisy_gru.trainer.class_balance import balance_problems
 
 _EVAL = "give splits.eval (or eval_from_train) a share"
@@ -85,6 +86,9 @@ def _training(config: PipelineConfig) -> Iterator[str]:
             "retraining.warm_start.prove compares two trainings on the eval split, and there is none: "
             f"{_EVAL}, or set retraining.warm_start.prove: false"
         )
+    task = config.task
+    if isinstance(task, ClassificationConfig) and isinstance(task.threshold, ThresholdTarget) and not held_out:
+        yield f"task.threshold is chosen on the eval split, and there is none: {_EVAL}, or set task.threshold: 0.5"
     yield from balance_problems(config.training, config.dataset)
     stopping = config.training.early_stopping
     if stopping is not None and stopping.monitor not in (known := _monitors(config)):

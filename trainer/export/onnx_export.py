@@ -46,7 +46,7 @@ def export_onnx(served: ServedModel, config: ModelConfig, record: TransformRecor
     require("onnx", "model.onnx: true")
     from noisy_gru.trainer.export.onnx_model import onnx_model
 
-    content = onnx_model(served.model, served.layout, config, record)
+    content = onnx_model(served.model, served.layout, config, record, served.decision)
     note = "not compared with the model, because ONNX Runtime is not installed"
     if importlib.util.find_spec("onnxruntime"):
         difference = _difference(served, record, content)

@@ -25,6 +25,7 @@ from onnx import TensorProto, helper, numpy_helper
 from noisy_gru.schema.config import FeatureConfig, ForecastingConfig
 from noisy_gru.trainer import features as names
 from noisy_gru.trainer.config import ModelConfig, check_model_config
+from noisy_gru.trainer.decision import Decision
 from noisy_gru.trainer.export.serving_stack import gru_layers
 from noisy_gru.trainer.features import Layout
 from noisy_gru.trainer.layers.noisy_gru import NoisyGRU
@@ -35,7 +36,13 @@ _OPSET, _IR = 17, 9
 LABELS = "labels"  # of the file's metadata
 
 
-def onnx_model(model: keras.Model, layout: Layout, config: ModelConfig, record: TransformRecord) -> bytes:
+def onnx_model(
+    model: keras.Model,
+    layout: Layout,
+    config: ModelConfig,
+    record: TransformRecord,
+    decision: Decision | None = None,
+) -> bytes:
     """Return the model with its Transform as a serialized ONNX file.
 
     Args:
@@ -43,6 +50,7 @@ def onnx_model(model: keras.Model, layout: Layout, config: ModelConfig, record: 
         layout: of the data set.
         config: of the model, with `onnx`.
         record: Transform's scales and vocabularies.
+        decision: from which probability the positive of two classes is answered; None: the likelier class is.
 
     Raises:
         ConfigError: ONNX, or this writer, does not support the data set or the model.
@@ -59,7 +67,7 @@ def onnx_model(model: keras.Model, layout: Layout, config: ModelConfig, record: 
     if layout.is_classification:
         logits = _dense(graph, hidden, model.get_layer("logits"))
         graph.add("Softmax", logits, name=names.PROBABILITIES, axis=-1)
-        graph.add("ArgMax", logits, name=names.CLASS_ID, axis=1, keepdims=0)
+        _class_id(graph, logits, decision)
         outputs = {
             names.PROBABILITIES: (TensorProto.FLOAT, ["B", len(record.labels)]),
             names.CLASS_ID: (TensorProto.INT64, ["B"]),
@@ -97,6 +105,17 @@ def onnx_model(model: keras.Model, layout: Layout, config: ModelConfig, record: 
     helper.set_model_props(onnx_file, {LABELS: json.dumps(record.labels)} if record.labels else {})
     onnx.checker.check_model(onnx_file, full_check=True)
     return onnx_file.SerializeToString(deterministic=True)
+
+
+def _class_id(graph: _Graph, logits: str, decision: Decision | None) -> None:
+    if decision is None:
+        graph.add("ArgMax", logits, name=names.CLASS_ID, axis=1, keepdims=0)
+        return
+    place = decision.positive_id
+    score = graph.add("Squeeze", graph.add("Gather", names.PROBABILITIES, _axes(graph, place), axis=1), _axes(graph, 1))
+    is_positive = graph.add("GreaterOrEqual", score, graph.constant(_row(decision.threshold, np.float32)))
+    chosen = [graph.constant(np.array(each, np.int64)) for each in (place, 1 - place)]
+    graph.add("Where", is_positive, *chosen, name=names.CLASS_ID)
 
 
 class _Graph:

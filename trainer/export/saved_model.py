@@ -23,7 +23,8 @@ from noisy_gru.saved_model.tensor_names import static_tensor_names, tensor_names
 from noisy_gru.trainer import features as names
 from noisy_gru.trainer import model as _model  # noqa: F401 (registers the layers that a .keras file names)
 from noisy_gru.trainer.custom_config import CustomConfig
-from noisy_gru.trainer.export.artifact_files import KERAS_FOLDER, MODEL_FILE, SETTINGS_FILE
+from noisy_gru.trainer.decision import Decision
+from noisy_gru.trainer.export.artifact_files import DECISION_FILE, KERAS_FOLDER, MODEL_FILE, SETTINGS_FILE
 from noisy_gru.trainer.export.served_model import ServedModel
 from noisy_gru.trainer.features import Layout
 
@@ -113,10 +114,26 @@ def load_for_parity(serving_model_dir: str, transform_graph: str) -> ServedModel
         A served model whose `from_examples`, `from_tensors` and (with `serving_step`) `from_step` return what the
         export should, to rounding.
     """
-    model, custom_config = load_keras(keras_folder(serving_model_dir))
-    return ServedModel(
-        model, tft.TFTransformOutput(transform_graph), Layout(custom_config.dataset), custom_config.trainer.model
-    )
+    folder = keras_folder(serving_model_dir)
+    model, custom_config = load_keras(folder)
+    layout = Layout(custom_config.dataset)
+    transform = tft.TFTransformOutput(transform_graph)
+    return ServedModel(model, transform, layout, custom_config.trainer.model, decision=load_decision(folder))
+
+
+def save_decision(decision: Decision, folder: str) -> None:
+    """Write `decision.json` beside the Keras file."""
+    with tf.io.gfile.GFile(f"{folder}/{DECISION_FILE}", "w") as file:
+        file.write(decision.to_json())
+
+
+def load_decision(folder: str) -> Decision | None:
+    """Read what `save_decision` wrote; None where there is nothing."""
+    path = f"{folder}/{DECISION_FILE}"
+    if not tf.io.gfile.exists(path):
+        return None
+    with tf.io.gfile.GFile(path) as file:
+        return Decision.from_json(file.read())
 
 
 def target_scale(served: ServedModel) -> np.ndarray | None:

@@ -23,6 +23,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
 
@@ -30,6 +31,7 @@ from noisy_gru.saved_model.tensor_names import static_tensor_names, tensor_names
 from noisy_gru.schema.errors import ConfigError
 from noisy_gru.trainer import features as names
 from noisy_gru.trainer.config import ModelConfig
+from noisy_gru.trainer.decision import Decision
 from noisy_gru.trainer.export.request_checks import checked_tensors, require
 from noisy_gru.trainer.export.stream_step import Stepper
 from noisy_gru.trainer.features import Layout, model_inputs
@@ -45,6 +47,7 @@ class ServedModel:
         layout: of the data set.
         config: of the model; None, or no `serving_step` in it: there is no `from_step`.
         predict: replaces the model's own call from its inputs to its outputs (`serving_function`).
+        decision: from which probability the positive of two classes is answered; None: the likelier class is.
     """
 
     def __init__(
@@ -54,10 +57,12 @@ class ServedModel:
         layout: Layout,
         config: ModelConfig | None = None,
         predict: Callable[[Mapping[str, Any]], Any] | None = None,
+        decision: Decision | None = None,
     ):
         self.model = model
         self._predict = predict or (lambda inputs: model(inputs, training=False))
         self.layout = layout
+        self.decision = decision
         self.transform_layer = transform.transform_features_layer()
         spec = transform.raw_feature_spec()
         self._inputs = {feature.name: spec[feature.name] for feature in layout.dataset.data.features}
@@ -188,7 +193,12 @@ class ServedModel:
         if not self.layout.is_classification:
             return {names.PREDICTIONS: self._unscaled(outputs, units)}
         probabilities = tf.nn.softmax(outputs)
-        class_id = tf.argmax(probabilities, axis=1, output_type=tf.int64)
+        if self.decision is None:
+            class_id = tf.argmax(probabilities, axis=1, output_type=tf.int64)
+        else:
+            place = tf.constant(self.decision.positive_id, tf.int64)
+            is_positive = probabilities[:, self.decision.positive_id] >= np.float32(self.decision.threshold)
+            class_id = tf.where(is_positive, place, 1 - place)
         labels = tf.constant(self.label_names)
         return {
             names.PROBABILITIES: probabilities,

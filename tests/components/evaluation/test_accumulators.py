@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as oracle
 
-from noisy_gru.components.evaluation.accumulators import Accumulator, Forecasting, Sums, accumulator
+from noisy_gru.components.evaluation.accumulators import Accumulator, Classification, Forecasting, Sums, accumulator
 from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, RegressionConfig
 
 CLASSES = [b"often", b"seldom", b"never seen in test"]
@@ -62,14 +62,49 @@ def test_known_classes_agree_with_sklearns_balanced_accuracy_and_log_loss() -> N
         oracle.balanced_accuracy_score(labels, probabilities.argmax(axis=1))
     )
     assert found["log_loss"] == pytest.approx(oracle.log_loss(labels, probabilities))
+    occurring = np.unique(labels)
+    areas = [oracle.average_precision_score(labels == each, probabilities[:, each]) for each in occurring]
+    assert found["pr_auc"] == pytest.approx(np.mean(areas), abs=1e-3)
+
+
+@pytest.mark.parametrize(("positive", "place"), [(None, 1), ("seldom", 1), ("often", 0)])
+def test_the_class_id_decides_and_pr_auc_is_of_the_positive_class(positive: str | None, place: int) -> None:
+    random = np.random.default_rng(5)
+    probabilities = random.dirichlet([4, 1], 200)
+    labels = (random.random(200) < 0.3 * probabilities[:, 1] + 0.1).astype(int)
+    answers = (probabilities[:, 1] > 0.2).astype(int)  # not the likelier class
+    names = np.array(CLASSES[:2], object)
+    task = Classification(positive)
+    rows = zip(labels, probabilities, answers, strict=True)
+    sums = [
+        task.one(CLASSES[label], {"probabilities": row, "labels_bytes": names, "class_id": np.array(answer)}, {})
+        for label, row, answer in rows
+    ]
+    total = merged(task, sums, 7)
+    found = task.metrics(total)
+    assert found["accuracy"] == pytest.approx(np.mean(labels == answers))
+    area = oracle.average_precision_score(labels == place, probabilities[:, place])
+    assert found["pr_auc"] == pytest.approx(area, abs=1e-3)
+    recalls = oracle.recall_score(labels, answers, average=None)
+    precisions = oracle.precision_score(labels, answers, average=None)
+    assert task.by_class(total) == pytest.approx(
+        {
+            "recall/often": recalls[0],
+            "recall/seldom": recalls[1],
+            "precision/often": precisions[0],
+            "precision/seldom": precisions[1],
+        }
+    )
 
 
 def test_an_answer_that_is_not_a_number_is_wrong_and_shows() -> None:
-    task = accumulator(ClassificationConfig(kind="classification", label="y"))
+    task = Classification()
     output = {"probabilities": np.array([np.nan, 0.5, 0.5]), "labels_bytes": np.array(CLASSES, object)}
     found = task.metrics(task.merge([task.one(b"often", output, {})]))
     assert found["accuracy"] == 0
-    assert np.isnan(found["log_loss"])
+    assert np.isnan(found["log_loss"]) and np.isnan(found["pr_auc"])
+    # Nobody answered a class, and only one was there.
+    assert task.by_class(task.one(b"often", output, {})) == {"recall/often": 0.0}
 
 
 @pytest.mark.parametrize("groups", [1, 4, 60])

@@ -112,7 +112,7 @@ def test_what_contradicts_itself_is_refused(evaluation: dict[str, Any], said: st
         (
             WEATHER,
             {"compare": {"metric": "mae_naive_last"}},
-            "mae_naive_last is no property of a model. Expected one of",
+            "two models can't be compared by mae_naive_last, sequence by sequence. Expected one of",
         ),
         (CLASSES, {"require_each": ["horizon"]}, "classification has no horizons"),
     ],
