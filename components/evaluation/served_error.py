@@ -106,10 +106,7 @@ class ServedError:
 
 
 def published_error(metrics: Mapping[str, float], task: TaskConfig) -> PublishedError | None:
-    """What a version carries of its evaluation.
-
-    None if the metrics don't say it, nothing beats the naive answer, or a classification was no better.
-    """
+    """What a version carries of its evaluation; None if the metrics don't say it, or nothing beats the naive answer."""
     if isinstance(task, ClassificationConfig):
         pair = ("accuracy", "accuracy_majority")
     elif isinstance(task, ForecastingConfig):
@@ -121,9 +118,6 @@ def published_error(metrics: Mapping[str, float], task: TaskConfig) -> Published
     error, naive = (metrics[name] for name in pair)
     if isinstance(task, ClassificationConfig):
         error, naive = 1 - error, 1 - naive
-        if error >= naive:
-            # It gives accuracy away for rare classes, so being wrong more often than the naive answer is no collapse.
-            return None
     return PublishedError(error, naive) if naive > 0 else None
 
 
