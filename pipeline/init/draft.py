@@ -138,7 +138,7 @@ class Draft:
         by_time = self.splits is None or self.splits["by"] == "time"
         windows = windows_of(lengths, season, by_time=by_time)
         if self.splits is None:
-            self.splits = time_splits(int(times), windows.horizons[-1])
+            self.splits = time_splits(int(times), windows.horizons[-1], len(lengths))
         self.task |= {"input_length": windows.input_length, "horizons": windows.horizons}
         if windows.stride > 1:
             self.task["stride"] = windows.stride

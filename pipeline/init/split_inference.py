@@ -21,7 +21,8 @@ SPLIT_WORDS |= dict.fromkeys(("eval", "evaluation", "val", "valid", "validation"
 LEAST_TIMES = 8
 _LEAST_ENTITIES = 10
 SEED = 0  # of the drafted configuration
-_MOST_PART = 0.34
+_MOST_PART = 0.4
+LEAST_TESTED = 25  # a run needs evaluation.min_test_sequences, 20 by default
 Splits = dict[str, Any]
 
 
@@ -74,9 +75,9 @@ def _part_of_train(train: pd.DataFrame, roles: Roles) -> float:
     return _first_part(np.array(hashes), (0.15, 0.2, 0.25, 0.3))
 
 
-def _first_part(hashes: np.ndarray, parts: Sequence[float]) -> float:
-    """Return the first part that at least two of the entities are in; one where there are few."""
-    least = 1 if len(hashes) < 20 else 2
+def _first_part(hashes: np.ndarray, parts: Sequence[float], least: int = 1) -> float:
+    """Return the first part that at least so many of the entities are in, two where there are many."""
+    least = max(least, 1 if len(hashes) < 20 else 2)
     return next((part for part in parts if np.sum(hashes < part) >= least), parts[-1])
 
 
@@ -126,18 +127,25 @@ def start_of_test(table: Table, roles: Roles, names: Sequence[str]) -> str | Non
     return str(first) if roles.time_kind != "integer" else f"{float(first):.0f}"
 
 
-def time_splits(times: int, furthest: int) -> Splits:
-    """Return a split by time with at least one window in each part, for series of so many ``times``."""
-    least = (furthest + 1) / max(times - 1, 1)
-    parts = {"eval": max(0.1, least), "test": max(0.15, least)}
+def time_splits(times: int, furthest: int, series: int) -> Splits:
+    """Return a split by time in which each part holds windows, and the test enough of them to decide.
+
+    Args:
+        times: steps of a series.
+        furthest: the furthest horizon; windows end that many steps before their part does.
+        series: number of series.
+    """
+    enough = int(np.ceil(LEAST_TESTED / max(series, 1)))
+    least = {"eval": furthest + 1, "test": furthest + enough}
+    parts = {name: max(usual, least[name] / max(times - 1, 1)) for name, usual in (("eval", 0.1), ("test", 0.15))}
     return {"by": "time", **{name: round(min(part, _MOST_PART), 3) for name, part in parts.items()}}
 
 
 def entity_splits(entities: Sequence[str]) -> Splits:
-    """Return a split by entity: a tenth each for early stopping and evaluation, more where that holds no entity."""
+    """Return a split by entity: a tenth each for early stopping and evaluation, more where that holds too few."""
     hashes = np.array([hash_fraction(name, SEED) for name in entities])
     parts = (0.1, 0.15, 0.2, 0.25, 0.3)
-    test = _first_part(hashes, parts)
+    test = _first_part(hashes, parts, LEAST_TESTED if len(entities) > 2 * LEAST_TESTED else 1)
     return {"by": "entity", "eval": _first_part(hashes[hashes >= test] - test, parts), "test": test}
 
 

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from noisy_gru.data.sequences.splits import hash_fraction
 from noisy_gru.pipeline.cli.main import app
 from noisy_gru.pipeline.cli.questions import ask_user
 from noisy_gru.pipeline.config.checks import check_config
@@ -430,3 +431,25 @@ def test_a_time_in_another_format_is_named(tmp_path):
     frame = frame.assign(kwh=waves(60, 7))
     with pytest.raises(ConfigError, match="when holds 'Jan 04, 2021 at noon', which is neither a number nor"):
         draft(tmp_path, frame)
+
+
+@pytest.mark.parametrize(("steps", "series"), [(60, 1), (100, 1), (144, 1), (20, 10), (12, 30), (1000, 1)])
+def test_a_split_by_time_holds_windows_in_each_part(tmp_path, steps, series):
+    """Counted from the times, as data-formats.md says; a run needs evaluation.min_test_sequences (20) in test."""
+    frame = pd.concat([one_meter("h", steps, 9, site=f"s{place}") for place in range(series)])
+    frame["when"] = np.tile(np.arange(1000, 1000 + steps), series)
+    config = draft(tmp_path, frame.rename(columns={"when": "year"}))
+    task, splits = config.task, config.splits
+    assert splits.by == "time"
+    test = 999 + steps - round((steps - 1) * splits.test)
+    evaluation = test - round((steps - 1) * splits.eval)
+    ends = np.arange(1000 + task.input_length - 1, 1000 + steps - task.max_horizon)
+    assert series * np.sum(ends >= test) >= 20
+    assert np.sum((ends >= evaluation) & (ends < test - task.max_horizon)) >= 1
+    assert np.sum(ends < evaluation - task.max_horizon) >= 1
+
+
+def test_a_split_by_entity_tests_on_enough(tmp_path):
+    config = draft(tmp_path, recordings(100, "r"))
+    assert config.splits.by == "entity"
+    assert sum(hash_fraction(f"r{place}", config.seed) < config.splits.test for place in range(100)) >= 20
