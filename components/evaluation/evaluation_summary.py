@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from noisy_gru.components.evaluation.comparisons import Comparison
-from noisy_gru.components.evaluation.metric_catalogue import EXAMPLE_COUNT
+from noisy_gru.components.evaluation.metric_catalogue import EXAMPLE_COUNT, RECALL, class_of
 from noisy_gru.components.evaluation.verdict import read_verdict, refusals, warnings
 
 OVERALL = "all"
@@ -41,6 +41,9 @@ class MissedThreshold:
         where = "" if self.slice == OVERALL else f" for {self.slice}"
         if self.value is None:
             return f"{self.metric}{where} could not be measured"
+        if math.isnan(self.value) and (name := class_of(self.metric)) is not None:
+            missing = "test sequence is" if self.metric.startswith(RECALL) else "answer is"
+            return f"{self.metric}{where} could not be measured: no {missing} of the class {name}"
         if math.isnan(self.value):
             return f"{self.metric}{where} is not a number: the model's answers aren't, or there is no naive value"
         side, apart = "at least" if self.is_lower else "at most", abs(self.value - self.bound)

@@ -23,6 +23,14 @@ from noisy_gru.components.evaluation.verdict import read_verdict, refusals, sent
             MissedThreshold("mae", OVERALL, math.nan, 3.0, False),
             "mae is not a number: the model's answers aren't, or there is no naive value",
         ),
+        (
+            MissedThreshold("recall/bad", OVERALL, math.nan, 0.5, True),
+            "recall/bad could not be measured: no test sequence is of the class bad",
+        ),
+        (
+            MissedThreshold("precision/bad", "origin=JFK", math.nan, 0.5, True),
+            "precision/bad for origin=JFK could not be measured: no answer is of the class bad",
+        ),
     ],
 )
 def test_it_says_which_metric_where_and_by_how_much(missed: MissedThreshold, said: str) -> None:
@@ -113,3 +121,13 @@ def test_a_verdict_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert Verdict(20, 20, [lost]).passed
     assert not Verdict(20, 20, [comparison()]).passed
     assert read_verdict(tmp_path / "an-earlier-release") is None
+
+
+def test_a_threshold_that_missed_its_target_refuses_and_is_kept(tmp_path: Path) -> None:
+    decision = {"positive": "bad", "threshold": 0.3, "reached": False}
+    verdict = Verdict(50, 20, decision=decision, shortfall="task.threshold: precision 0.9 can't be reached")
+    assert not verdict.passed and Verdict(50, 20, decision=decision).passed
+    write_verdict(verdict, tmp_path)
+    found = read_verdict(tmp_path)
+    assert found == verdict
+    assert refusals(verdict, "version 17") == ["task.threshold: precision 0.9 can't be reached"]
