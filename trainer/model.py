@@ -18,11 +18,12 @@ import keras
 from keras import ops
 
 from noisy_gru.trainer import features as names
-from noisy_gru.trainer.config import ModelConfig, check_model_config, reads_targets
+from noisy_gru.trainer.config import ModelConfig
 from noisy_gru.trainer.features import Layout
 from noisy_gru.trainer.layers.noisy_bidirectional import NoisyBidirectional
 from noisy_gru.trainer.layers.noisy_gru import NoisyGRU
 from noisy_gru.trainer.layers.target_steps import Channels, PastLength, PastSteps, TargetSteps
+from noisy_gru.trainer.model_checks import check_model_config, reads_targets
 from noisy_gru.trainer.relative_forecast import RelativeForecast
 from noisy_gru.trainer.segment_stack import forecast_by_segments, segment_embedding
 from noisy_gru.trainer.transform_record import TransformRecord

@@ -14,13 +14,14 @@ import tensorflow_transform as tft
 from noisy_gru.schema.config import ClassificationConfig
 from noisy_gru.schema.errors import ConfigError, DataError
 from noisy_gru.trainer.class_balance import NO_SETTINGS, ClassSettings, balance_problems, class_weights, require_label
-from noisy_gru.trainer.config import TrainerConfig, check_model_config
+from noisy_gru.trainer.config import TrainerConfig
 from noisy_gru.trainer.custom_config import CustomConfig
 from noisy_gru.trainer.decision import check_classes
 from noisy_gru.trainer.features import LABEL_VOCABULARY, Layout
 from noisy_gru.trainer.inputs.dataset import BatchConfig, SequenceData
 from noisy_gru.trainer.inputs.padded_lengths import choose_padded_lengths
 from noisy_gru.trainer.model import VocabularySizes
+from noisy_gru.trainer.model_checks import check_model_config
 from noisy_gru.trainer.objective import metric_names
 from noisy_gru.trainer.transform_record import read_record
 from noisy_gru.trainer.vocabularies import read_vocabulary

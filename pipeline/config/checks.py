@@ -27,7 +27,7 @@ from noisy_gru.schema.derivation import check_schema
 from noisy_gru.schema.errors import ConfigError, UserError
 from noisy_gru.schema.file_patterns import local_glob
 from noisy_gru.schema.span_patterns import format_spans
-from noisy_gru.trainer.config import model_problems
+from noisy_gru.trainer.model_checks import model_problems
 
 MOST_FILES = 50
 MOST_NAMED = 5

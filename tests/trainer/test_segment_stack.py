@@ -11,9 +11,10 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from noisy_gru.schema.config import DatasetConfig
-from noisy_gru.trainer.config import ModelConfig, TrainerConfig, TrainingConfig, model_problems
+from noisy_gru.trainer.config import ModelConfig, TrainerConfig, TrainingConfig
 from noisy_gru.trainer.features import Layout
 from noisy_gru.trainer.model import VocabularySizes, build_model
+from noisy_gru.trainer.model_checks import model_problems
 from noisy_gru.trainer.objective import compile_model
 from noisy_gru.trainer.transform_record import Scale, TransformRecord
 from tests.trainer.numpy_gru import gru

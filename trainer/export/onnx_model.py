@@ -24,12 +24,13 @@ from onnx import TensorProto, helper, numpy_helper
 
 from noisy_gru.schema.config import FeatureConfig, ForecastingConfig
 from noisy_gru.trainer import features as names
-from noisy_gru.trainer.config import ModelConfig, check_model_config
+from noisy_gru.trainer.config import ModelConfig
 from noisy_gru.trainer.decision import Decision
 from noisy_gru.trainer.export.serving_stack import gru_layers
 from noisy_gru.trainer.features import Layout
 from noisy_gru.trainer.layers.noisy_gru import NoisyGRU
 from noisy_gru.trainer.model import INITIAL_MEAN
+from noisy_gru.trainer.model_checks import check_model_config
 from noisy_gru.trainer.transform_record import Scale, TransformRecord
 
 _OPSET, _IR = 17, 9

@@ -1,0 +1,171 @@
+"""Which models fit which columns, and can be served as configured."""
+
+from __future__ import annotations
+
+from noisy_gru.schema.config import DatasetConfig, ForecastingConfig
+from noisy_gru.schema.errors import ConfigError
+from noisy_gru.trainer.config import ModelConfig
+
+
+def model_problems(config: ModelConfig, dataset: DatasetConfig) -> list[str]:
+    """Return messages about model settings that the columns, `serving_step` or `onnx` don't allow; empty if none."""
+    return [
+        *_difference_problems(config, dataset),
+        *_window_problems(config, dataset),
+        *_static_problems(config, dataset),
+        *_step_problems(config, dataset),
+        *_onnx_problems(config, dataset),
+    ]
+
+
+def _static_problems(config: ModelConfig, dataset: DatasetConfig) -> list[str]:
+    """Return a message if the model has layers that take no static features."""
+    names = ", ".join(feature.name for feature in dataset.data.features if feature.static)
+    if not names or not config.reads_past:
+        return []
+    return [
+        f"{_reader_of_windows(config)} has no form for static features yet, and {names} is static; leave one of them "
+        "out, or repeat the column at each step (static: false)"
+    ]
+
+
+def reads_targets(config: ModelConfig, dataset: DatasetConfig) -> bool:
+    """Return whether each horizon reads what is known in advance at its own target's time (``model.future``)."""
+    known = [feature for feature in dataset.data.features if feature.known_in_advance]
+    if not known or not isinstance(dataset.task, ForecastingConfig):
+        return False
+    return config.future == "targets" or (
+        config.future == "auto" and all(feature.calendar is not None for feature in known)
+    )
+
+
+def check_model_config(config: ModelConfig, dataset: DatasetConfig) -> None:
+    """Check that the data set's columns fit the model, and that it can be served as configured.
+
+    Raises:
+        ConfigError: `model.target: difference` without forecasting of observed targets; `model.serving_step` with what
+            needs the whole sequence at once; `model.onnx` with features that the file can't express.
+    """
+    problems = model_problems(config, dataset)
+    if problems:
+        raise ConfigError("\n".join(problems))
+
+
+def _difference_problems(config: ModelConfig, dataset: DatasetConfig) -> list[str]:
+    if config.target != "difference":
+        return []
+    task = dataset.task
+    if not isinstance(task, ForecastingConfig):
+        return [f"model.target: difference needs task.kind: forecasting, received {task.kind}; use model.target: level"]
+    inputs = {feature.name for feature in dataset.data.numeric}
+    unread = ", ".join(name for name in task.targets if name not in inputs)
+    if not unread:
+        return []
+    return [
+        f"model.target: difference adds the last value read of each target, but {unread} is not a numeric feature; "
+        "add it to data.features or use model.target: level"
+    ]
+
+
+def _window_problems(config: ModelConfig, dataset: DatasetConfig) -> list[str]:
+    """Return messages about segments and forecasts relative to their window."""
+    task = dataset.task
+    given = [
+        f"model.{key}: {value}"
+        for key, value, used in (
+            ("window_normalization", config.window_normalization, config.window_normalization != "none"),
+            ("linear_path", "true", config.linear_path),
+            ("channels", "shared", config.channels == "shared"),
+        )
+        if used
+    ]
+    if not isinstance(task, ForecastingConfig):
+        return [f"{each} needs task.kind: forecasting, received {task.kind}; leave it out" for each in given]
+    problems = []
+    inputs = {feature.name for feature in dataset.data.numeric}
+    if given and (unread := ", ".join(name for name in task.targets if name not in inputs)):
+        problems.append(
+            f"{', '.join(given)}: reads the past of each target, but {unread} is not a numeric feature; add it to "
+            f"data.features, or leave {'these' if len(given) > 1 else 'this'} out"
+        )
+    if config.channels == "shared" and config.segment is None:
+        problems.append("model.channels: shared needs model.segment, the steps of a segment (24 for hours of days)")
+    if config.window_normalization != "none" and config.target == "difference":
+        problems.append(
+            "model.target: difference and model.window_normalization both make the forecast relative; use one of them "
+            "(window_normalization: last is a difference from the last value, too, and normalizes the inputs as well)"
+        )
+    if config.segment is not None:
+        if config.bidirectional:
+            problems.append(
+                "model.segment decodes a forecast from the states at the window's end, but model.bidirectional: true "
+                "reads from its start, too; set one of them to null or false"
+            )
+        if config.pooling != "last":
+            problems.append(f"model.segment needs model.pooling: last for a forecast, received {config.pooling}")
+    return problems
+
+
+def _step_problems(config: ModelConfig, dataset: DatasetConfig) -> list[str]:
+    """Return messages about settings that need more than the steps so far and a state of fixed size."""
+    if not config.serving_step:
+        return []
+    problems = []
+    if config.reads_past:
+        problems.append(
+            f"model.serving_step: true takes any number of new steps, but {_reader_of_windows(config)} needs the whole "
+            "window at once; leave one of them out"
+        )
+    if config.bidirectional:
+        problems.append(
+            "model.serving_step: true reads steps as they come, but model.bidirectional: true reads each sequence from "
+            "its end, too; set one of them to false"
+        )
+    if config.pooling != "last":
+        problems.append(
+            f"model.serving_step: true needs model.pooling: last, received {config.pooling}, which is taken over all "
+            "steps of a sequence; a stream has no end. Set model.pooling: last or model.serving_step: false"
+        )
+    known = ", ".join(feature.name for feature in dataset.data.features if feature.known_in_advance)
+    if known:
+        problems.append(
+            f"model.serving_step: true sends each step once, but {known} (known_in_advance) is read up to the horizon, "
+            "which moves with every step; leave known_in_advance out, or set model.serving_step: false"
+        )
+    since = ", ".join(each.name for each in dataset.data.features if each.elapsed == "steps_since_observed")
+    if since:
+        problems.append(
+            f"model.serving_step: true sends each step once, but {since} (elapsed: steps_since_observed) counts back "
+            "over steps that were sent before; leave it out, or set model.serving_step: false"
+        )
+    return problems
+
+
+def _reader_of_windows(config: ModelConfig) -> str:
+    if config.segment is not None:
+        return "model.segment"
+    return "model.linear_path" if config.linear_path else "model.window_normalization"
+
+
+def _onnx_problems(config: ModelConfig, dataset: DatasetConfig) -> list[str]:
+    """Return messages about settings that the ONNX file can't express."""
+    if not config.onnx:
+        return []
+    problems = []
+    if config.reads_past:
+        problems.append(f"model.onnx: true has no form for {_reader_of_windows(config)} yet; leave one of them out")
+    if names := ", ".join(feature.name for feature in dataset.data.features if feature.kind == "categorical"):
+        problems.append(
+            f"model.onnx: true takes numbers alone, but {names} is categorical; leave it out of data.features (of a "
+            "calendar, leave out encoding: category), or set model.onnx: false"
+        )
+    if names := ", ".join(feature.name for feature in dataset.data.features if feature.known_in_advance):
+        problems.append(
+            f"model.onnx: true reads the past alone, but {names} is known_in_advance; leave that out, or set "
+            "model.onnx: false"
+        )
+    if config.target == "difference":
+        problems.append(
+            "model.onnx: true needs model.target: level, received difference, which adds the last value read"
+        )
+    return problems
