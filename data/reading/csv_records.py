@@ -44,6 +44,11 @@ _OTHER_KINDS = {
 _LONGEST_MAGIC = max(map(len, _OTHER_KINDS))
 
 
+def is_of_another_kind(head: bytes) -> bool:
+    """Whether a file begins like one of another format than CSV in some encoding."""
+    return any(head.startswith(mark) for mark, (kind, _) in _OTHER_KINDS.items() if not kind.startswith("UTF"))
+
+
 @dataclass(frozen=True)
 class Malformed:
     """A line of a CSV file, or a row of another format, that can't be parsed as a row.

@@ -108,8 +108,14 @@ def read_csv(
             yield _block(chunk, header, wanted, source, dialect)
 
 
-def read_first_rows(source: Source, block_bytes: int = HEADER_BYTES, csv_config: CsvConfig | None = None) -> Any:
-    """Return the rows of the first non-empty block of a CSV file, as a table whose types Arrow infers.
+def read_first_rows(
+    source: Source,
+    block_bytes: int = HEADER_BYTES,
+    csv_config: CsvConfig | None = None,
+    *,
+    as_text: bool = False,
+) -> Any:
+    """Return the rows of the first non-empty block of a CSV file, as texts or as a table whose types Arrow infers.
 
     Raises:
         DataError: the file is empty or can't be read.
@@ -119,7 +125,10 @@ def read_first_rows(source: Source, block_bytes: int = HEADER_BYTES, csv_config:
         header = reader.header()
         for chunk in reader.chunks():
             if len(chunk.rows):
-                table, _ = _parsed(chunk, len(header), pa_csv.ConvertOptions(**_inferring(dialect.config)), dialect)
+                options = pa_csv.ConvertOptions(**({} if as_text else _inferring(dialect.config)))
+                if as_text:
+                    options.column_types = {str(place): pa.string() for place in range(len(header))}
+                table, _ = _parsed(chunk, len(header), options, dialect)
                 return _drop_empty_rows(table).rename_columns(header)
         return pa.table([pa.nulls(0)] * len(header), names=header)
 

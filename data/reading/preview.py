@@ -28,8 +28,12 @@ class Preview:
     sample: pd.DataFrame
 
 
-def preview_files(paths: Sequence[Path], rows: int = 10_000, csv_config: CsvConfig | None = None) -> Preview:
-    """Preview the first ``rows`` rows (of the first block, for CSV) of each file; CSV types are inferred.
+def preview_files(
+    paths: Sequence[Path], rows: int = 10_000, csv_config: CsvConfig | None = None, *, as_text: bool = False
+) -> Preview:
+    """Preview the first ``rows`` rows (of the first block, for CSV) of each file.
+
+    The types of CSV are inferred, or with ``as_text`` all text.
 
     Raises:
         DataError: a file is empty or can't be read, or is neither CSV nor Parquet.
@@ -37,7 +41,7 @@ def preview_files(paths: Sequence[Path], rows: int = 10_000, csv_config: CsvConf
     types: dict[str, Any] = {}
     frames = []
     for path in paths:
-        table = _first_rows(path, rows, csv_config)
+        table = _first_rows(path, rows, csv_config, as_text=as_text)
         for field in table.schema:
             types.setdefault(field.name, field.type)
         frames.append(_with_python_times(table).to_pandas())
@@ -62,11 +66,11 @@ def _with_python_times(table: Any) -> Any:
     return table
 
 
-def _first_rows(path: Path, rows: int, csv_config: CsvConfig | None) -> Any:
+def _first_rows(path: Path, rows: int, csv_config: CsvConfig | None, *, as_text: bool) -> Any:
     name = path.name.lower()
     if name.endswith((".csv", ".csv.gz")):
         source = Source(str(path), str(path), "csv.gz" if name.endswith(".gz") else "csv")
-        return read_first_rows(source, csv_config=csv_config).slice(0, rows)
+        return read_first_rows(source, csv_config=csv_config, as_text=as_text).slice(0, rows)
     if name.endswith((".parquet", ".pq")):
         source = Source(str(path), str(path), "parquet")
         try:

@@ -16,6 +16,7 @@ from noisy_gru.schema.errors import ConfigError
 
 MOST_VOCABULARY = 1000
 MOST_STATIC = 20
+MOST_IMPUTED = 0.01
 
 
 def infer_features(
@@ -91,7 +92,8 @@ def _entry(column: str, values: pd.Series, roles: Roles, *, is_target: bool) -> 
     if values.nunique() <= 1 and not is_target:
         return None, "at most one value"
     if is_boolean(values):
-        return {"name": column, "kind": "boolean"}, ""
+        given = {"name": column, "kind": "boolean"}
+        return given | ({"missing": "mask"} if values.isna().mean() > MOST_IMPUTED else {}), ""
     if pd.api.types.is_numeric_dtype(values):
         return _numeric(column, values, roles, is_target=is_target), ""
     if is_timestamp(values):
@@ -106,7 +108,7 @@ def _numeric(column: str, values: pd.Series, roles: Roles, *, is_target: bool) -
     low, middle, high = np.nanquantile(values.astype(float), [0.25, 0.5, 0.75])
     if high > low and np.nanmax(np.abs(values - middle)) > 20 * (high - low):
         given["scale"] = "robust"
-    if values.isna().mean() > 0.01:
+    if values.isna().mean() > MOST_IMPUTED:
         given["missing"] = "mask"
     if offset := propose_offset(column, values, roles, is_target=is_target):
         given["offset"] = offset

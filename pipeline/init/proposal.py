@@ -95,6 +95,9 @@ def propose(
     reading = interpret(rows.table, given, ask)
     patterns = list(data) if spanned else [escape(str(path)) for path in paths]
     draft = Draft(reading, patterns, published, out)
+    rows.spelling.write(draft.data)
+    found = [*rows.spelling.findings, *rows.spelling.about_time(reading.roles.time)]
+    reading.roles.guesses[:0] = [Guess(each.what, each.why, each.sure) for each in found]
     if spanned:
         draft.data["spans"] = {"window": "all"}
         reading.roles.guesses.append(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from noisy_gru.data.arrow import pa
 from noisy_gru.data.reading.preview import preview_files
 from noisy_gru.data.reading.tables import Source
-from noisy_gru.data.values.parsing import parse_numbers, parse_times
-from noisy_gru.pipeline.init.columns import MOST_UNPARSABLE
 from noisy_gru.pipeline.init.roles import Table
+from noisy_gru.pipeline.init.spelling import Spelling, detect_spelling
 from noisy_gru.schema.errors import ConfigError
 
 STEP = "step of the record"
@@ -29,6 +27,7 @@ class Sample:
 
     table: Table
     format: str
+    spelling: Spelling = field(default_factory=Spelling)
 
     @property
     def is_records(self) -> bool:
@@ -50,33 +49,19 @@ def sample(paths: Sequence[Path], published: Sequence[str] | None = None) -> Sam
     records = [path for path in paths if "tfrecord" in path.name.lower()]
     if records and len(records) < len(paths):
         raise ConfigError("--data: expected either tables or TFRecords, received both; make two data sets of them")
-    frames = [_records(path) if records else preview_files([path]).sample for path in paths]
+    spelling = Spelling() if records else detect_spelling(paths)
+    frames = [_records(path) if records else _rows_of_table(path, spelling) for path in paths]
     frame = pd.concat(frames, ignore_index=True)
     if not len(frame):
         raise ConfigError(f"--data {' '.join(map(str, paths))}: the files have no rows")
     names = list(dict.fromkeys(published or [""]))
     parts = [names.index(name) for name in published] if published else [0] * len(paths)
-    table = Table(frame if records else _typed(frame, paths), np.repeat(parts, [len(each) for each in frames]))
-    return Sample(table, "example" if records else "auto")
+    table = Table(spelling.typed(frame), np.repeat(parts, [len(each) for each in frames]))
+    return Sample(table, "example" if records else "auto", spelling)
 
 
-def _typed(frame: pd.DataFrame, paths: Sequence[Path]) -> pd.DataFrame:
-    """Convert the columns of CSV files to the type of most of their cells: a run quarantines the other rows."""
-    if not all(path.name.lower().endswith((".csv", ".csv.gz")) for path in paths):
-        return frame  # the types of Parquet are the user's
-    for name in frame.select_dtypes(object).columns:
-        cells = frame[name].dropna()
-        if not len(cells) or not all(isinstance(cell, str) for cell in cells):
-            continue
-        column = pa.array(frame[name], pa.string())
-        values, bad = parse_numbers(column)
-        if bad.mean() <= MOST_UNPARSABLE and np.isfinite(values).any():
-            frame[name] = values
-            continue
-        _, bad = parse_times(column, "timestamp")
-        if bad.mean() <= MOST_UNPARSABLE:
-            frame[name] = frame[name].mask(bad)
-    return frame
+def _rows_of_table(path: Path, spelling: Spelling) -> pd.DataFrame:
+    return preview_files([path], csv_config=spelling.csv, as_text=spelling.of_csv).sample
 
 
 def _records(path: Path) -> pd.DataFrame:
