@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from noisy_gru.pipeline.init.feature_inference import (
     MOST_VOCABULARY,
@@ -102,6 +103,7 @@ class Draft:
         """Choose splits, lengths and the training from the profile of all rows."""
         lengths = np.array(sorted(measures.steps.values()), int)
         if self.reading.is_forecast:
+            self._mark_static(measures.rows <= len(self.reading.table.frame))
             self._fit_forecast(lengths, list(measures.steps))
             return
         self.data["max_length"] = int(np.ceil(max(lengths, default=1) * 1.5))
@@ -158,6 +160,16 @@ class Draft:
             windows.count(lengths) * windows.input_length,
             difference=prefers_difference(histories, windows.horizons[-1]),
         )
+
+    def _mark_static(self, complete: bool) -> None:
+        """Make static what is constant within an entity; numbers only where all rows are known."""
+        frame, roles = self.reading.table.frame, self.reading.roles
+        for place, entry in enumerate(self.features):
+            given = {"name": entry} if isinstance(entry, str) else entry
+            name = given.get("name")
+            if name in roles.constant and (complete or not pd.api.types.is_numeric_dtype(frame[name])):
+                self.features[place] = {**given, "static": True}
+                roles.guesses.append(Guess(f"static {name}", f"one value for each {roles.entity}"))
 
     def _split_by_entity(self, entities: list[str]) -> None:
         self.splits = entity_splits(entities)

@@ -152,7 +152,17 @@ def test_what_is_constant_in_a_store_is_no_label(tmp_path):
     config = draft(tmp_path, stores(type=np.repeat(list("AABB"), 120)))
     assert (config.data.entity, config.data.time.column) == ("store", "week")
     assert (config.task.kind, config.task.targets, config.task.season_length) == ("forecasting", ["sales"], 52)
-    assert ("type", "categorical") in [(each.name, each.kind) for each in config.data.features]
+    assert ("type", "categorical") in [(each.name, each.kind) for each in config.data.features if each.static]
+
+
+def test_numbers_that_were_seen_in_part_are_not_taken_for_static(tmp_path):
+    """Only the first 10,000 rows of a file are sampled: a price that held so far may change later."""
+    frame = one_meter("1h", 10_500, 24, site=np.where(np.arange(10_500) % 2, "b", "a"))
+    frame["when"] = np.repeat(frame["when"][::2], 2).to_numpy()
+    frame["price"] = np.where(np.arange(10_500) < 10_200, np.where(frame["site"] == "a", 3.5, 4.0), 5.0)
+    frame["zone"] = np.where(frame["site"] == "a", "north", "south")
+    features = {each.name: each for each in draft(tmp_path, pd.concat([frame])).data.features}
+    assert not features["price"].static
 
 
 def test_what_is_named_a_label_is_one(tmp_path):
