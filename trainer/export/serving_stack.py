@@ -141,7 +141,9 @@ def _with_means(stack: Sequence[tuple[Gru, ...]], means: list[Any]) -> Sequence[
         return stack
     added = [tf.split(mean, len(layer), 1) for layer, mean in zip(stack, means, strict=True)]
     return [
-        tuple(gru._replace(start=gru.start + part) for gru, part in zip(layer, parts, strict=True))
+        tuple(
+            Gru(gru.kernel, gru.recurrent, gru.bias, gru.start + part) for gru, part in zip(layer, parts, strict=True)
+        )
         for layer, parts in zip(stack, added, strict=True)
     ]
 

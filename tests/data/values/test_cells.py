@@ -64,6 +64,9 @@ def plain_number(text: str, decimal: str, thousands: str | None) -> float | None
             return None
     if any(each not in "0123456789eE+-." if decimal == "." else each not in "0123456789eE+-" for each in body + tail):
         return None
+    # Python's float also takes 0_0.
+    if "_" in exponent:
+        return None
     try:
         return float(("-" if head.startswith("-") else "") + body + ("." if mark else "") + tail + exponent)
     except ValueError:

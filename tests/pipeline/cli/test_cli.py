@@ -86,7 +86,7 @@ def test_the_examples_are_valid(config):
             "evaluation.compare.metric=mae",
             "evaluation.compare.metric: expected a metric of classification, found mae",
         ),
-        ("evaluation.compare.metric=accuracy_majority", "accuracy_majority is no property of a model"),
+        ("evaluation.compare.metric=accuracy_majority", "two models can't be compared by accuracy_majority"),
         ("evaluation.require_each=[horizon]", "evaluation.require_each: classification has no horizons"),
         ("evaluation.comparison={max_regresion: 0.1}", "comparison was replaced by compare: write compare: {accept"),
         ("evaluation={comparison: null, compare: null}", "write compare alone"),
@@ -145,7 +145,7 @@ def test_predict_needs_a_published_model(tmp_path):
 def test_predict_knows_its_formats(tmp_path):
     result = call("predict", VOWELS, "x.csv", "--root", tmp_path, "--format", "xml")
     assert result.exit_code == EXIT_CONFIG
-    assert "--format: expected one of csv, jsonl, found xml" in result.output
+    assert "--format: expected one of csv, jsonl, parquet, found xml" in result.output
 
 
 def test_no_runs_yet(tmp_path):
