@@ -35,20 +35,21 @@ HORIZONS = (96, 192, 336, 720)
 COLUMNS = ["HUFL", "HULL", "MUFL", "MULL", "LUFL", "LULL", "OT"]
 ETT_ROWS, TRAIN_ROWS = 14_400, 8_640
 DAY, M4_HORIZON, M4_INPUT = 24, 48, 168
+# MSE and MAE: SegRNN's of Lin et al. (2023), the others' of Liu et al. (2024), iTransformer.
 PUBLISHED = {
     "etth1-96": {"SegRNN": (0.368, 0.395), "PatchTST": (0.414, 0.419), "DLinear": (0.386, 0.400)},
     "etth1-192": {"SegRNN": (0.408, 0.419), "PatchTST": (0.460, 0.445), "DLinear": (0.437, 0.432)},
     "etth1-336": {"SegRNN": (0.444, 0.440), "PatchTST": (0.501, 0.466), "DLinear": (0.481, 0.459)},
     "etth1-720": {"SegRNN": (0.446, 0.457), "PatchTST": (0.500, 0.488), "DLinear": (0.519, 0.516)},
 }
-# Of the whole competition's organizers: sMAPE and MASE of Naive2 on the 414 hourly series.
+# The competition's sMAPE and MASE of Naive2 on the 414 hourly series (Makridakis et al. 2020).
 NAIVE2 = (18.383, 2.395)
-# A month before any hour that the data could mean: series are aligned at their last training hour.
+# The data has no dates: all series get this one for their last training hour.
 M4_LAST_HOUR = datetime(2020, 1, 1)
 
 
 def ett_config(horizon: int) -> dict[str, Any]:
-    """Configuration of a case of ETTh1; the settings were chosen on eval (see docs/forecasting.md)."""
+    """Configuration of a case of ETTh1; the settings are those of a prototype, not chosen on test."""
     return {
         "name": f"etth1-{horizon}",
         "data": {
@@ -160,7 +161,7 @@ def test_answers(root: Path, name: str, targets: list[str]) -> tuple[np.ndarray,
         predicted.append(serve(examples=batch)["predictions"].numpy())
         for each in batch.numpy():
             values = tf.train.Example.FromString(each).features.feature
-            truth.append(np.stack([values[f"target/{name}"].float_list.value for name in targets], axis=-1))
+            truth.append(np.stack([values[f"target/{target}"].float_list.value for target in targets], axis=-1))
             ids.append(values["sequence_id"].bytes_list.value[0].decode())
     print(f"{name}: {len(ids)} windows of test", file=sys.stderr)
     return np.concatenate(predicted), np.stack(truth), ids

@@ -97,6 +97,12 @@ class Layout:
         return any(feature.known_in_advance for feature in self.dataset.data.features)
 
     @property
+    def horizons(self) -> list[int]:
+        """Steps ahead that are predicted; empty unless the task is forecasting."""
+        task = self.dataset.task
+        return task.horizons if isinstance(task, ForecastingConfig) else []
+
+    @property
     def future_steps(self) -> int:
         """Steps of the time axis after the past: the furthest horizon, or 0."""
         task = self.dataset.task

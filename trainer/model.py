@@ -202,8 +202,7 @@ def _known_at_targets(inputs: dict[str, Any], columns: list[Any], layout: Layout
         chosen = [layout.channels.index(name) for name in layout.known_channels]
         found.insert(0, Channels(chosen, name="known_channels")(inputs[names.FEATURES]))
     sequences = keras.layers.Concatenate(name="known")(found) if len(found) > 1 else found[0]
-    horizons = layout.dataset.task.horizons  # type: ignore[union-attr]
-    return TargetSteps(horizons, layout.future_steps, name="known_at_targets")(sequences, inputs[names.LENGTH])
+    return TargetSteps(layout.horizons, layout.future_steps, name="known_at_targets")(sequences, inputs[names.LENGTH])
 
 
 def _static(inputs: dict[str, Any], layout: Layout, sizes: VocabularySizes) -> Any:

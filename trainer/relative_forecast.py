@@ -42,7 +42,7 @@ class RelativeForecast:
             steps = LastSteps(task.input_length, targets, name="target_window")(features, past)
             # Zeros first: the stack and the path would otherwise both begin with noise as large as the target.
             path = keras.layers.Dense(
-                len(task.horizons), kernel_initializer="zeros", dtype="float32", name="linear_path"
+                len(layout.horizons), kernel_initializer="zeros", dtype="float32", name="linear_path"
             )
             self._linear = keras.layers.Permute((2, 1), dtype="float32", name="linear_forecast")(path(steps))
 

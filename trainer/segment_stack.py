@@ -11,7 +11,6 @@ from typing import Any
 
 import keras
 
-from noisy_gru.schema.config import ForecastingConfig
 from noisy_gru.trainer.config import ModelConfig
 from noisy_gru.trainer.features import Layout
 from noisy_gru.trainer.layers.noisy_gru import NoisyGRU
@@ -86,18 +85,15 @@ def forecast_by_segments(
     Returns:
         The forecast [B, H, K], float32.
     """
-    task = layout.dataset.task
-    horizons = task.horizons if isinstance(task, ForecastingConfig) else []
+    horizons = layout.horizons
     targets, length = len(layout.targets), config.segment or 1
     positions = math.ceil(len(horizons) / length)
     shared = config.channels == "shared"
-    sequences = features
+    sequences, past_of = features, past
     if shared:
         channels = _Channels.of(layout)
         sequences = SplitChannels(channels.own, channels.others, name="split_channels")(features)
         past_of = RepeatRows(targets, name="past_of_channels")(past)
-    else:
-        past_of = past
     hidden, mask = segment_embedding(sequences, past_of, config)
     stack, states = [], []
     for index in range(len(config.layers)):

@@ -114,10 +114,10 @@ class Classification(Accumulator):
         parts = list(sums)
         if not parts:
             return {}
-        apart = (_CLASSES, _CODES, _CODE_COUNTS)
-        total = super().merge({key: value for key, value in part.items() if key not in apart} for part in parts)
+        separate = (_CLASSES, _CODES, _CODE_COUNTS)
+        total = super().merge({key: value for key, value in part.items() if key not in separate} for part in parts)
         total[_CLASSES] = parts[0][_CLASSES]
-        total[_CODES], total[_CODE_COUNTS] = merge_counts(*([part[key] for part in parts] for key in apart[1:]))
+        total[_CODES], total[_CODE_COUNTS] = merge_counts(*([part[key] for part in parts] for key in separate[1:]))
         return total
 
     def metrics(self, sums: Sums) -> dict[str, float]:

@@ -85,9 +85,9 @@ def _worst(pairs: Iterable[tuple[str, Outputs, Outputs]], reference: Reference |
     scale, decision = (1.0, None) if reference is None else (reference.scale, reference.decision)
     worst, where = 0.0, ""
     for name, a, b in pairs:
-        apart = largest_difference(a, b, scale, decision)
-        if apart > worst:
-            worst, where = apart, name
+        difference = largest_difference(a, b, scale, decision)
+        if difference > worst:
+            worst, where = difference, name
     return worst, where
 
 

@@ -140,11 +140,11 @@ def check_rows(report: IngestionReport, dataset: DatasetConfig, where: str = "",
             + (f"{short:,} rows are {_short(dataset)}.\n" if (short := report.quarantined[TOO_SHORT]) else "")
             + f"Correct the rows, choose other policies, or raise the fraction.{where}"
         )
-    if (apart := report.dropped[SAME_STEP]) > report.rows_read * MOST_SAME_STEP:
+    if (lost := report.dropped[SAME_STEP]) > report.rows_read * MOST_SAME_STEP:
         time = dataset.data.time
         raise DataError(
-            f"data.time.align: {time.align if time else ''} keeps one row of each step, and leaves out {apart:,} of "
-            f"{report.rows_read:,} rows ({apart / report.rows_read:.0%}): set data.resample to aggregate them instead, "
+            f"data.time.align: {time.align if time else ''} keeps one row of each step, and leaves out {lost:,} of "
+            f"{report.rows_read:,} rows ({lost / report.rows_read:.0%}): set data.resample to aggregate them instead, "
             f"or a shorter data.time.frequency (it is {time.frequency if time else ''}).{where}"
         )
     if not report.rows_read:

@@ -72,8 +72,8 @@ class SplitChannels(keras.layers.Layer):
         shape = ops.shape(features)
         width = len(self.own[0]) + len(self.shared)
         taken = ops.take(features, [index for own in self.own for index in [*own, *self.shared]], axis=2)
-        apart = ops.transpose(ops.reshape(taken, (shape[0], shape[1], len(self.own), width)), (0, 2, 1, 3))
-        return ops.reshape(apart, (shape[0] * len(self.own), shape[1], width))
+        by_target = ops.transpose(ops.reshape(taken, (shape[0], shape[1], len(self.own), width)), (0, 2, 1, 3))
+        return ops.reshape(by_target, (shape[0] * len(self.own), shape[1], width))
 
     def compute_output_spec(self, features: Any) -> keras.KerasTensor:
         width = len(self.own[0]) + len(self.shared)
