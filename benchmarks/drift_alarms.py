@@ -1,4 +1,4 @@
-"""How often drift is seen where there is none, and where there is some: two tables, seeded.
+"""False-alarm rate and power of the drift test: two tables, seeded.
 
     python benchmarks/drift_alarms.py [--trained-on 270] [--rate 0.01]
 
@@ -49,7 +49,7 @@ class World:
 
 
 def sequence(world: World, name: str, random: np.random.Generator) -> bytes:
-    """A serialized tf.Example as ingestion writes it."""
+    """Return a serialized tf.Example as ingestion writes it."""
     steps = int(random.integers(*world.lengths))
     # A third of the variance is between the entities.
     around = np.empty(steps)
@@ -77,7 +77,7 @@ def sequence(world: World, name: str, random: np.random.Generator) -> bytes:
 
 
 def sample(world: World, count: int, seed: int, like: ValueSample | None = None) -> ValueSample:
-    """The sample of so many sequences, through files as ingestion leaves them."""
+    """Return the sample of so many sequences, through files as ingestion leaves them."""
     random = np.random.default_rng(seed)
     with tempfile.TemporaryDirectory() as folder:
         shard = Path(folder) / "Split-train" / "data_tfrecord-00000-of-00001-000.gz"
@@ -89,7 +89,7 @@ def sample(world: World, count: int, seed: int, like: ValueSample | None = None)
 
 
 def alarms(world: Callable[[World], World], spans: int, size: int, trained_on: int, rate: float, seed: int) -> int:
-    """In how many spans any column counts as drifted, each against training data of its own."""
+    """Count the spans in which any column counts as drifted, each against training data of its own."""
     found = 0
     for span in range(spans):
         start = 1_000_000 * seed + 10_000 * size + 10 * span

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.machine import describe, tell
+from benchmarks.machine import describe, write_result
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import UserError
 
@@ -44,7 +44,7 @@ Ask = Callable[[], np.ndarray]
 
 
 def models(options: argparse.Namespace) -> dict[str, Any]:
-    """What is exported: functions from features [B, T, F] and lengths [B] to logits, with the same weights."""
+    """Return the functions to export, from features [B, T, F] and lengths [B] to logits, with the same weights."""
     import keras
     import tensorflow as tf
 
@@ -107,7 +107,7 @@ def save(predict: Callable[..., Any], weights: list[Any], features: int, folder:
 
 
 def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """All contenders, interleaved; one row for each of them and each batch size."""
+    """Time all contenders, interleaved; return one row for each of them and each batch size."""
     from noisy_gru.saved_model.session import SessionModel
 
     made = models(options)
@@ -186,7 +186,7 @@ def _timed(
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """The rows as Markdown: the fastest tenth's milliseconds; its ratio to stock, the median's, and the CPU time's."""
+    """Format the rows as Markdown: p10 in milliseconds, and the ratios to stock of p10, median and CPU time."""
     batches = list(dict.fromkeys(row["batch"] for row in rows))
     lines = [
         "| " + " | ".join(["", *(f"batch {batch}" for batch in batches), "graph"]) + " |",
@@ -203,7 +203,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    """Measures, prints the table, and writes the rows as JSON where asked to."""
+    """Measure, print the table, and write the rows as JSON if ``--out`` is given."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--units", type=int, nargs="+", default=[64, 32, 16])
     parser.add_argument("--features", type=int, default=10)
@@ -222,7 +222,7 @@ def main() -> None:
     except UserError as error:
         parser.exit(1, f"error: {error}\n")
     settings = {key: value for key, value in vars(options).items() if key != "out"}
-    tell(table(rows), {"machine": machine, "settings": settings, "rows": rows}, options.out)
+    write_result(table(rows), {"machine": machine, "settings": settings, "rows": rows}, options.out)
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ def make_table(rows: int, steps: int, folder: Path, kind: str) -> None:
 
 
 def peak_of(process: subprocess.Popen) -> int:
-    """Most resident bytes of a process and its descendants together, sampled five times a second."""
+    """Return the peak resident bytes of a process and its descendants together, sampled five times a second."""
     most = 0
     while process.poll() is None:
         table: dict[int, tuple[int, int]] = {}
@@ -77,7 +77,7 @@ def peak_of(process: subprocess.Popen) -> int:
 
 
 def run_ours(data: str, out: str, kind: str, beam: list[Any]) -> float:
-    """Seconds of SequenceExampleGen's executor."""
+    """Run SequenceExampleGen's executor; return its seconds."""
     from tfx.types import standard_artifacts
 
     from noisy_gru.components.artifacts import IngestionReportArtifact
@@ -105,7 +105,7 @@ def run_ours(data: str, out: str, kind: str, beam: list[Any]) -> float:
 
 
 def run_tfx(data: str, out: str) -> float:
-    """Seconds of CsvExampleGen's executor."""
+    """Run CsvExampleGen's executor; return its seconds."""
     from tfx.components.example_gen import utils
     from tfx.components.example_gen.csv_example_gen.executor import Executor
     from tfx.proto import example_gen_pb2

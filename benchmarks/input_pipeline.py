@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.machine import describe, headline, tell
+from benchmarks.machine import describe, headline, write_result
 from benchmarks.train_step import CASES, make_problem
 
 SHARDS = 4
@@ -44,7 +44,7 @@ def write_sequences(folder: Path, problem: dict[str, np.ndarray], count: int) ->
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Examples a second of each part."""
+    """Measure the examples per second of each part."""
     os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_CPU_ALLOCATOR_USE_BFC": "1"}  # as `noisy-gru` does
     import tensorflow as tf
 
@@ -111,7 +111,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def table(result: dict[str, Any]) -> str:
-    """The result as Markdown."""
+    """Return the result as Markdown."""
     lines = [
         headline(result["machine"]),
         "",
@@ -125,7 +125,7 @@ def table(result: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Measures, prints the table, and writes the result as JSON where asked to."""
+    """Measure, print the table, and write the result as JSON if ``--out`` is given."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--case", choices=sorted(CASES), default="base")
     parser.add_argument("--sequences", type=int, default=20_000)
@@ -133,7 +133,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="JSON file for the result")
     options = parser.parse_args()
     result = measure(options)
-    tell(table(result), result, options.out)
+    write_result(table(result), result, options.out)
 
 
 if __name__ == "__main__":

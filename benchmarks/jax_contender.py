@@ -27,7 +27,7 @@ def _inputs(x: Any, kernel: Any, bias: Any) -> Any:
 
 
 def plain(x: Any, h0: Any, kernel: Any, recurrent: Any, bias: Any) -> Any:
-    """All states (T, B, U) for x (T, B, F)."""
+    """Return all states (T, B, U) for x (T, B, F)."""
     units = h0.shape[1]
 
     def step(h: Any, within: Any) -> tuple[Any, Any]:
@@ -82,7 +82,7 @@ custom.defvjp(_forward, _backward)
 def make(
     problem: Arrays, *, custom_gradient: bool, stddevs: Sequence[float], learning_rate: float
 ) -> tuple[Arrays, Callable[[], None]]:
-    """Loss and gradients without noise, and a function that does a step with it."""
+    """Return loss and gradients without noise, and a function that does a step with it."""
     gru: Any = custom if custom_gradient else plain
     x, y = jnp.asarray(problem["x"]), jnp.asarray(problem["y"])
     weights = {name: jnp.asarray(value) for name, value in problem.items() if name not in ("x", "y")}

@@ -35,7 +35,7 @@ SPEC = {
 
 
 class ByHand(keras.layers.Layer):
-    """What people write: the stock layer, called with a random first state."""
+    """The common hand-written form: the stock layer, called with a random initial state."""
 
     def __init__(self, units: int, stddev: float, **arguments: Any):
         super().__init__()
@@ -50,14 +50,14 @@ class ByHand(keras.layers.Layer):
 
 
 def layout_of(problem: Arrays) -> Layout:
-    """A data set with the problem's features and one number to predict."""
+    """Return a data set with the problem's features and one number to predict."""
     features = [f"x{index:03d}" for index in range(problem["x"].shape[2])]
     data = {"files": ["*.csv"], "entity": "id", "time": {"column": "t"}, "features": features}
     return Layout(DatasetConfig.model_validate({"data": data, "task": {"kind": "regression", "label": "y"}}))
 
 
 def build(problem: Arrays, *, by_hand: bool, xla: bool) -> keras.Model:
-    """The stack with the problem's weights, compiled."""
+    """Return the stack with the problem's weights, compiled."""
     widths = [len(problem[f"recurrent_{layer}"]) for layer in range(len(STDDEVS))]
     if by_hand:
         inputs = hidden = keras.Input((None, problem["x"].shape[2]))
@@ -77,7 +77,7 @@ def build(problem: Arrays, *, by_hand: bool, xla: bool) -> keras.Model:
 
 
 def data_of(model: keras.Model, problem: Arrays) -> tuple[Any, Any]:
-    """The batch, as the model takes it."""
+    """Return the batch, as the model takes it."""
     x, y = tf.constant(problem["x"]), tf.constant(problem["y"])
     if not isinstance(model.input, dict):
         return x, y
@@ -85,7 +85,7 @@ def data_of(model: keras.Model, problem: Arrays) -> tuple[Any, Any]:
 
 
 def gradients(model: keras.Model, problem: Arrays) -> Arrays:
-    """Loss and gradients in training, without noise."""
+    """Return loss and gradients in training, without noise."""
     inputs, answer = data_of(model, problem)
     hand_made = [layer for layer in model.layers if isinstance(layer, ByHand)]
     for layer in hand_made:
@@ -123,7 +123,7 @@ def compiled_step(model: keras.Model, problem: Arrays) -> Callable[[], None]:
 
 
 def fitting(model: keras.Model, problem: Arrays) -> Timed:
-    """The Trainer's loop on sequences read from files and shuffled: seconds of a step, by epoch."""
+    """Run the Trainer's loop on sequences read from files and shuffled; return the seconds of a step, by epoch."""
     batch, steps, _ = problem["x"].shape
     with tempfile.TemporaryDirectory(prefix="train-step-data-") as folder:
         path = str(Path(folder) / "data.gz")
@@ -137,7 +137,7 @@ def fitting(model: keras.Model, problem: Arrays) -> Timed:
 
 
 class Training(keras.callbacks.Callback):
-    """A training that does some epochs when asked to. One for all turns, because every new one compiles again.
+    """A training that runs some epochs per call. One for all rounds, because every new one compiles again.
 
     Args:
         model: as `build` makes it.
@@ -157,7 +157,7 @@ class Training(keras.callbacks.Callback):
         threading.Thread(target=run_epochs, args=(model, data, empty), kwargs=arguments, daemon=True).start()
 
     def take(self, epochs: int) -> list[float]:
-        """Seconds of each of so many further epochs."""
+        """Train further epochs; return the seconds of each."""
         for _ in range(epochs):
             self._wanted.put(None)
         return [self._done.get() for _ in range(epochs)]
@@ -171,7 +171,7 @@ class Training(keras.callbacks.Callback):
 
 
 def example(x: np.ndarray, y: np.ndarray) -> bytes:
-    """A transformed sequence [T, F] and its target, serialized."""
+    """Return a transformed sequence [T, F] and its target, serialized."""
     floats = {names.FEATURES: x.ravel(), names.TARGETS: y}
     features = {key: tf.train.Feature(float_list=tf.train.FloatList(value=value)) for key, value in floats.items()}
     features[names.LENGTH] = tf.train.Feature(int64_list=tf.train.Int64List(value=[len(x)]))

@@ -1,4 +1,4 @@
-"""What a benchmark ran on, how fast the machine multiplies matrices, and how a benchmark's result is told."""
+"""Machine description, matrix-product peak and result output, shared by all benchmarks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 
 
 def describe() -> dict[str, Any]:
-    """The machine, and how busy it is: other work beside a benchmark makes its numbers worthless."""
+    """Describe the machine and its load: other work beside a benchmark makes its numbers worthless."""
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
@@ -29,7 +29,7 @@ def describe() -> dict[str, Any]:
 
 
 def gemm_peak(size: int = 1024, tries: int = 10) -> float:
-    """Most floating-point operations a second that a float32 matrix product reaches here, on all cores."""
+    """Measure the floating-point operations per second of a large float32 matrix product on all cores."""
     a, b = (np.random.default_rng(seed).random((size, size), np.float32) for seed in (0, 1))
     seconds = []
     for _ in range(tries):
@@ -40,14 +40,14 @@ def gemm_peak(size: int = 1024, tries: int = 10) -> float:
 
 
 def headline(machine: dict[str, Any]) -> str:
-    """A line about what `describe` gives, with `load_average_after` and, where measured, `gemm_gflops`."""
+    """Return a line about what `describe` gives, with `load_average_after` and, where measured, `gemm_gflops`."""
     speed = f", {machine['gemm_gflops']} GFLOP/s" if "gemm_gflops" in machine else ""
     loads = f"load {machine['load_average']} before, {machine['load_average_after']} after"
     return f"{machine['cpu']}, {machine['cores']} cores{speed}; {loads}"
 
 
-def tell(table: str, result: dict[str, Any], out: Path | None) -> None:
-    """Print the table, and write the result as JSON where asked to."""
+def write_result(table: str, result: dict[str, Any], out: Path | None) -> None:
+    """Print the table, and write the result as JSON if ``out`` is given."""
     print(table)
     if out is not None:
         out.write_text(json.dumps(result, indent=1) + "\n")

@@ -36,7 +36,7 @@ class Stack:
 
 
 def stack_of(model: Any, *, softmax: bool) -> Stack:
-    """The weights of a Keras model of the Trainer.
+    """Return the weights of a Keras model of the Trainer.
 
     Raises:
         ValueError: the model is more than a stack whose last state goes to a dense head.
@@ -59,7 +59,7 @@ def stack_of(model: Any, *, softmax: bool) -> Stack:
 
 
 def torch_answer(stack: Stack, threads: int) -> Answer:
-    """The stack in PyTorch: `torch.nn.GRU` on packed sequences, in inference mode."""
+    """Return the stack in PyTorch: `torch.nn.GRU` on packed sequences, in inference mode."""
     import torch
 
     torch.set_num_threads(threads)

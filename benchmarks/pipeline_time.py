@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.machine import describe, headline, tell
+from benchmarks.machine import describe, headline, write_result
 
 REPOSITORY = Path(__file__).parents[1]
 CONFIG = REPOSITORY / "examples" / "japanese_vowels" / "config.yaml"
@@ -45,7 +45,7 @@ def seconds_of(module: str, *arguments: str | Path, log: Path) -> float:
 
 
 def measure(rounds: int) -> dict[str, Any]:
-    """Seconds of every run, and of every step of ours."""
+    """Measure the seconds of every run, and of every step of ours."""
     machine = describe()
     seconds: dict[str, list[float]] = {name: [] for name in NAMES}
     steps: list[dict[str, float]] = []
@@ -79,7 +79,7 @@ def measure(rounds: int) -> dict[str, Any]:
 
 
 def table(result: dict[str, Any]) -> str:
-    """The result as Markdown."""
+    """Return the result as Markdown."""
     lines = [
         headline(result["machine"]),
         "",
@@ -93,13 +93,13 @@ def table(result: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Measures, prints the table, and writes the result as JSON where asked to."""
+    """Measure, print the table, and write the result as JSON if ``--out`` is given."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path, help="JSON file for the result")
     options = parser.parse_args()
     result = measure(options.rounds)
-    tell(table(result), result, options.out)
+    write_result(table(result), result, options.out)
 
 
 if __name__ == "__main__":

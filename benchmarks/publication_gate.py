@@ -1,4 +1,4 @@
-"""What a publication gate lets through in 100 nights of retraining, simulated with the product's own decision.
+"""Simulation of publication gates over 100 nights of retraining, with the product's own decision function.
 
     python benchmarks/publication_gate.py
     python benchmarks/publication_gate.py --sequences 50 --lives 1000 --json
@@ -30,7 +30,7 @@ Rule = Callable[[int, int, int], bool]
 
 @dataclass(frozen=True)
 class Outcome:
-    """A gate's year: see the module."""
+    """Outcome of a simulated gate; see the module."""
 
     published: float
     truly_worse: float
@@ -39,12 +39,12 @@ class Outcome:
 
 
 def no_more_than(worse: float) -> Rule:
-    """The two accuracies compared as numbers."""
+    """Accept by comparing the two accuracies as numbers."""
     return lambda won, lost, count: (won - lost) / count >= -worse - 1e-12
 
 
 def wald(accept: Accept, margin: float) -> Rule:
-    """The textbook's normal interval of a paired difference, 95 % one-sided."""
+    """Accept by the normal (Wald) interval of a paired difference, 95 % one-sided."""
 
     def passes(won: int, lost: int, count: int) -> bool:
         difference = (won - lost) / count
@@ -55,7 +55,7 @@ def wald(accept: Accept, margin: float) -> Rule:
 
 
 def product(accept: Accept, margin: float, bootstrap: Bootstrap) -> Rule:
-    """What `evaluation.compare` decides."""
+    """Accept by `evaluation.compare`, the product's own decision."""
 
     @cache  # the decision depends on these numbers alone
     def passes(won: int, lost: int, count: int) -> bool:

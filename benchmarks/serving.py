@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.machine import describe, tell
+from benchmarks.machine import describe, write_result
 from noisy_gru.pipeline.runs.run_directory import RunDirectory, RunRecord
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import UserError
@@ -50,7 +50,7 @@ Ask = Callable[[], np.ndarray]
 
 @dataclass(frozen=True)
 class Material:
-    """What a contender needs: the run's places, and sequences as raw examples, raw tensors and scaled features."""
+    """Inputs of a contender: the run's paths, and sequences as raw examples, raw tensors and scaled features."""
 
     record: RunRecord
     folder: Path
@@ -65,7 +65,7 @@ class Material:
 
 
 def prepare(root: Path, batches: list[int]) -> Material:
-    """Real sequences of the test split of the root's last published run, in batches of the sizes given."""
+    """Return real sequences of the test split of the root's last published run, in batches of the sizes given."""
     import tensorflow as tf
     import tensorflow_transform as tft
 
@@ -97,7 +97,7 @@ def prepare(root: Path, batches: list[int]) -> Material:
 
 
 def contender(name: str, material: Material, batch: int, address: str, threads: int, keep: ExitStack) -> Ask:
-    """A function that asks once and returns the compared output [B, ...]."""
+    """Return a function that sends one request and returns the compared output [B, ...]."""
     if name.startswith("session"):
         from noisy_gru.saved_model.session import SessionModel
         from noisy_gru.saved_model.session_process import SessionProcess
@@ -174,7 +174,7 @@ def _rest(material: Material, batch: int, address: str, keep: ExitStack) -> Ask:
 
 
 def work(name: str, material: Material, address: str, threads: int, connection: Connection) -> None:
-    """A contender's process: gets (batch, calls), sends seconds of each call, and the last answer."""
+    """Run a contender's process: receive (batch, calls), send the seconds of each call and the last output."""
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     asks: dict[int, Ask] = {}
     with ExitStack() as keep:
@@ -201,7 +201,7 @@ def serve(base: Path, connection: Connection) -> None:
 
 @contextmanager
 def started(target: Callable[..., None], *arguments: Any) -> Iterator[Connection]:
-    """A process at the other end of a connection; it is told to end by None."""
+    """Start a process at the other end of a connection; sending None ends it."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=target, args=(*arguments, theirs), daemon=True)
@@ -216,7 +216,7 @@ def started(target: Callable[..., None], *arguments: Any) -> Iterator[Connection
 
 
 def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """All contenders, interleaved; one row for each of them and each batch size."""
+    """Time all contenders, interleaved; return one row for each of them and each batch size."""
     material = prepare(options.root, options.batches)
     there = [
         name for name in options.contenders if name not in ("onnxruntime", "torch") or importlib.util.find_spec(name)
@@ -260,7 +260,7 @@ def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """The rows as Markdown."""
+    """Return the rows as Markdown."""
     lines = ["| batch | contender | p50 ms | p99 ms | sequences/s | p50 / Session |", "|---|---|---|---|---|---|"]
     for row in rows:
         lines.append(
@@ -271,7 +271,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    """Measures, prints the table, and writes the rows as JSON where asked to."""
+    """Measure, print the table, and write the rows as JSON if ``--out`` is given."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, default=Path("demo-run"), help="of a finished run")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 32, 256])
@@ -286,7 +286,7 @@ def main() -> None:
         rows = measure(options)
     except UserError as error:
         parser.exit(1, f"error: {error}\n")
-    tell(table(rows), {"machine": machine, "rows": rows}, options.out)
+    write_result(table(rows), {"machine": machine, "rows": rows}, options.out)
 
 
 if __name__ == "__main__":

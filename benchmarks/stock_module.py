@@ -1,4 +1,4 @@
-"""What a TFX user writes for the Japanese vowels with stock parts alone: the module file of Transform and Trainer."""
+"""Module file of Transform and Trainer for the Japanese vowels, written with stock TFX and Keras alone."""
 
 # Generated code and Keras' type hints, of which type checkers see little.
 from __future__ import annotations
@@ -16,14 +16,14 @@ UNITS, BATCH, EPOCHS = (64, 32, 16), 32, 60
 
 
 def preprocessing_fn(inputs: dict[str, Any]) -> dict[str, Any]:
-    """Every feature scaled, the label as a number."""
+    """Scale every feature; index the label."""
     outputs: dict[str, Any] = {name: tft.scale_to_z_score(inputs[name]) for name in FEATURES}
     outputs[LABEL] = tft.compute_and_apply_vocabulary(_dense(inputs[LABEL], ""), vocab_filename=LABEL)
     return outputs
 
 
 def run_fn(fn_args: Any) -> None:
-    """Train the stack of stock GRUs, and export it with the signatures that the Evaluator asks for."""
+    """Train the stack of stock GRUs, and export it with the signatures that the Evaluator needs."""
     keras.utils.set_random_seed(0)
     transform = tft.TFTransformOutput(fn_args.transform_output)
     options = tfxio.TensorFlowDatasetOptions(batch_size=BATCH, num_epochs=1, shuffle=True)

@@ -12,7 +12,7 @@ Arrays = dict[str, np.ndarray]
 
 
 def make(problem: Arrays, *, stddevs: Sequence[float], learning_rate: float) -> tuple[Arrays, Callable[[], None]]:
-    """Loss and gradients without noise, and a function that does a step with it."""
+    """Return loss and gradients without noise, and a function that does a step with it."""
     x, y = torch.from_numpy(problem["x"]), torch.from_numpy(problem["y"])
     layers = torch.nn.ModuleList(_layer(problem, index) for index in range(len(stddevs)))
     head = torch.nn.Linear(problem["head_kernel"].shape[0], 1)

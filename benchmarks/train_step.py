@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.machine import describe, gemm_peak, headline, tell
+from benchmarks.machine import describe, gemm_peak, headline, write_result
 
 TOLERANCE = 1e-4
 CONTENDERS = {
@@ -115,7 +115,7 @@ class Worker:
         self.errors.close()
 
     def answer(self) -> Any:
-        """The next line that it says; None if it can't run here."""
+        """Return the next line of the worker's output; None if it can't run here."""
         line = self.process.stdout.readline() if self.process.stdout is not None else ""
         if not line:
             self.errors.seek(0)
@@ -123,7 +123,7 @@ class Worker:
         return json.loads(line)
 
     def time(self, calls: int) -> list[float]:
-        """Seconds of each of so many steps."""
+        """Return the seconds of each of ``count`` steps."""
         if self.process.stdin is not None:
             self.process.stdin.write(f"{calls}\n")
             self.process.stdin.flush()
@@ -131,7 +131,7 @@ class Worker:
 
 
 def check(worker: Worker, expected: dict[str, np.ndarray]) -> None:
-    """Refuse to time what computes something else.
+    """Raise unless a contender computes the same loss and gradients.
 
     Raises:
         RuntimeError: a loss or gradient is too far from the expected one.
@@ -200,7 +200,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def table(result: dict[str, Any]) -> str:
-    """The result as Markdown."""
+    """Return the result as Markdown."""
     lines = [
         headline(result["machine"]),
         "",
@@ -216,7 +216,7 @@ def table(result: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Measures, prints the table, and writes the result as JSON where asked to."""
+    """Measure, print the table, and write the result as JSON if ``--out`` is given."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--case", choices=sorted(CASES), default="base")
     parser.add_argument("--peers", default="keras,jax,torch", help="keras is always there")
@@ -225,7 +225,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="JSON file for the result")
     options = parser.parse_args()
     result = measure(options)
-    tell(table(result), result, options.out)
+    write_result(table(result), result, options.out)
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ def each_call(step: Callable[[], None]) -> Timed:
 
 
 def main(name: str, problem_file: str, gradients_file: str) -> None:
-    """Be a contender until the standard input ends."""
+    """Run a contender until standard input ends."""
     # What libraries print would be taken for an answer.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)

@@ -6,5 +6,5 @@ from typing import Any
 
 
 def share_options(one: Any, other: Any) -> bool:
-    """Whether two ``PipelineOptions`` are views of the same options: setting one of them changes both."""
+    """Return whether two ``PipelineOptions`` are views of the same options: setting one of them changes both."""
     return one._all_options is other._all_options

@@ -57,7 +57,7 @@ def require(package: str, purpose: str) -> None:
 
 
 def missing_extra(error: ModuleNotFoundError, purpose: str) -> MissingExtraError | None:
-    """The error that names the extra, where what was not found comes with one."""
+    """Return an error that names the extra which installs a module; None if no extra does."""
     package = (error.name or "").partition(".")[0]
     installed = package not in _LIBRARIES or importlib.util.find_spec(package) is not None
     return None if installed else MissingExtraError(package, purpose)

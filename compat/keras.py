@@ -11,7 +11,7 @@ from typing import Any
 
 
 def flatten_layers(layer: Any) -> Iterator[Any]:
-    """A layer or model and all layers in it, also inside wrappers, inner models and lists.
+    """Yield a layer or model and all layers in it, also inside wrappers, inner models and lists.
 
     Keras' public `layers` stops at the first level and knows no wrapper's insides.
     """

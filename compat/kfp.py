@@ -11,7 +11,7 @@ Client = Any
 
 
 def read_health(client: Client, limits: tuple[float, float]) -> bytes:
-    """The body of the health answer, in one attempt; kfp's own type drops the release.
+    """Return the body of the health answer, in one attempt; kfp's own type drops the release.
 
     Args:
         client: to ask with.
@@ -27,5 +27,5 @@ def create_pipeline(client: Client, pipeline: Any) -> str:
 
 
 def rest_client(client: Client) -> Any:
-    """The HTTP client that all of a client's APIs send their requests through."""
+    """Return the HTTP client that all of a client's APIs send their requests through."""
     return client._run_api.api_client.rest_client

@@ -18,7 +18,7 @@ class Execution:
 
 
 def execution_of(executor: Any) -> Execution:
-    """The execution of an executor; TFX hands its context to the constructor and has no public name for it."""
+    """Return the execution of an executor; TFX hands its context to the constructor and has no public name for it."""
     context = executor._context
     if context is None:
         return Execution()
@@ -31,12 +31,12 @@ def log_startup(executor: Any, inputs: Any, outputs: Any, properties: Any) -> No
 
 
 def make_beam_pipeline(executor: Any) -> Any:
-    """A Beam pipeline with the options that TFX gave the executor."""
+    """Return a Beam pipeline with the options that TFX gave the executor."""
     return executor._make_beam_pipeline()
 
 
 def standard_artifact_types() -> Container[type]:
-    """The artifact types that TFX's compiler for Kubeflow knows a schema of."""
+    """Return the artifact types that TFX's compiler for Kubeflow knows a schema of."""
     from tfx.orchestration.kubeflow.v2 import compiler_utils
 
     return compiler_utils._SUPPORTED_STANDARD_ARTIFACT_TYPES

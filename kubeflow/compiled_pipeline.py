@@ -28,7 +28,7 @@ class CompiledPipelineError(ConfigError):
 
 
 def is_compiled(path: Path) -> bool:
-    """Whether a file holds a compiled pipeline, and not a configuration."""
+    """Return whether a file holds a compiled pipeline, and not a configuration."""
     try:
         documents = list(yaml.safe_load_all(path.read_bytes()))
     except (OSError, yaml.YAMLError):

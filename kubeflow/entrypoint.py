@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The exit code; prints what went wrong to standard error."""
+    """Run the step; print errors to standard error, and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m noisy_gru.kubeflow.entrypoint", allow_abbrev=False)
     parser.add_argument("--executor_class_path", required=True, help="Class of the executor.")
     parser.add_argument("--json_serialized_invocation_args", required=True, help="KFP's ExecutorInput.")

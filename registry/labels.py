@@ -1,4 +1,4 @@
-"""Which versions of a model a server is to load, and which of them the labels `stable` and `canary` mean.
+"""Versions that a server loads, and the versions of the labels `stable` and `canary`.
 
 Read from the folders, the history and the settings of the last push, so that any model in a serving directory can be
 asked, without its configuration.
@@ -31,7 +31,7 @@ class Labels:
 
 @dataclass(frozen=True)
 class ServedVersions:
-    """A model as a server is to load it: its name, its labels, and how many of the newest versions."""
+    """A model in the server's configuration: name, labels, and how many of the newest versions to load."""
 
     name: str
     labels: Labels
@@ -39,7 +39,7 @@ class ServedVersions:
 
 
 def read_settings(model_dir: Path) -> PublishingConfig:
-    """The settings of the last push of a model; the defaults if there are none.
+    """Return the settings of the last push of a model; the defaults if there are none.
 
     Raises:
         PublishError: if they can't be read.
@@ -60,12 +60,12 @@ def read_settings(model_dir: Path) -> PublishingConfig:
 
 
 def _known(section: type[_Settings], content: dict[str, Any]) -> _Settings:
-    """A section without the keys that only a later noisy-gru knows: a rollback must not fail for them."""
+    """Drop keys of a section that only a later noisy-gru knows: a rollback must not fail for them."""
     return section(**{name: value for name, value in content.items() if name in section.model_fields})
 
 
 def choose_labels(present: Sequence[int], events: Sequence[Event], settings: PublishingConfig) -> Labels:
-    """The labels of a model.
+    """Return the labels of a model.
 
     With the rollout `direct` both mean the newest version. With `canary`, `stable` is the version that last was stable
     and is still there (a promotion makes it so), else the oldest.
@@ -83,7 +83,7 @@ def choose_labels(present: Sequence[int], events: Sequence[Event], settings: Pub
 
 
 def served_versions(model_dir: Path, without: Collection[int] = ()) -> ServedVersions | None:
-    """How a server is to load the model in ``model_dir``; None if noisy-gru has no version there.
+    """Return the server's configuration of the model in ``model_dir``; None if noisy-gru has no version there.
 
     A server loads a new version before it may be given a label, and loads by the rule it knows. So the rule is "the
     newest ones, as many as reach down to the stable one, and one more": it still holds when the next version comes.
@@ -101,7 +101,7 @@ def served_versions(model_dir: Path, without: Collection[int] = ()) -> ServedVer
 
 
 def all_served_versions(serving_dir: Path, without: Mapping[str, Collection[int]]) -> list[ServedVersions]:
-    """Every model that noisy-gru published in a serving directory, by name; ``without`` as above, by model."""
+    """Return every model that noisy-gru published in a serving directory, by name; ``without`` as above, by model."""
     folders = sorted(child for child in serving_dir.iterdir() if child.is_dir())
     found = (served_versions(folder, without.get(folder.name, ())) for folder in folders)
     return [model for model in found if model is not None]
@@ -109,7 +109,7 @@ def all_served_versions(serving_dir: Path, without: Mapping[str, Collection[int]
 
 @dataclass(frozen=True)
 class VersionStatus:
-    """Where a version is now.
+    """Status of a version.
 
     Attributes:
         state: `published`, `withdrawn`, `removed` (its files were, to keep few versions), or `gone` (nobody said why).
@@ -123,7 +123,7 @@ class VersionStatus:
 
 
 def version_status(model_dir: Path, version: int) -> VersionStatus | None:
-    """Where a version of the model in ``model_dir`` is now; None if the folder isn't there to tell."""
+    """Return the status of a version of the model in ``model_dir``; None if there is no such folder."""
     if not model_dir.is_dir():
         return None
     event = last_actions(read_history(model_dir)).get(version)

@@ -1,4 +1,4 @@
-"""Which published model a new one is compared with, and how it gets into an artifact of this run."""
+"""Choose the published model to compare with, and copy it into an artifact."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ class BaselineVersion:
 
     @property
     def identity(self) -> str:
-        """What a comparison's result depends on."""
+        """The inputs that a comparison's result depends on."""
         return _NONE if self.publication is None else f"{self.publication.version} {self.publication.fingerprint}"
 
 
 def find_latest(serving_dir: Path, model_name: str) -> BaselineVersion:
-    """The newest version in ``<serving_dir>/<model_name>`` that noisy-gru published.
+    """Return the newest version in ``<serving_dir>/<model_name>`` that noisy-gru published.
 
     Raises:
         PublishError: it isn't what was published any more, or its record can't be read.
@@ -52,7 +52,7 @@ def find_latest(serving_dir: Path, model_name: str) -> BaselineVersion:
 
 
 def choose_baseline(saved_model: Path, serving_dir: Path, model_name: str) -> BaselineVersion:
-    """The newest version; but if that is the model itself, what this was compared with before it was published.
+    """Return the newest version; but if that is the model itself, what this was compared with before it was published.
 
     So a run with nothing new is given what the run before was given, and its evaluation comes from the cache.
 
@@ -100,7 +100,7 @@ def copy_version(publication: Publication, serving_dir: Path, target: Path) -> s
 
 
 def copy_keras(publication: Publication, version_folder: Path, target: Path) -> str:
-    """Copy what a version carries for a warm start to ``target``'s Format-Keras; return why it isn't complete.
+    """Copy a version's files for a warm start to ``target``'s Format-Keras; return why they aren't complete.
 
     Args:
         publication: the record of the version.

@@ -51,7 +51,7 @@ class _Value:
 
 
 def model_identity(saved_model: Path) -> str:
-    """One hash for what a SavedModel computes.
+    """Return the hash of the function that a SavedModel computes.
 
     Args:
         saved_model: folder of the SavedModel.
@@ -83,7 +83,7 @@ def _hash(*parts: Any) -> str:
 
 
 def _restored_values(meta: Any, prefix: Path) -> dict[str, str]:
-    """A hash of the value of each variable in the top graph, by the name of its node.
+    """Return a hash of the value of each variable in the top graph, by the name of its node.
 
     Which key of the checkpoint a variable is restored from, is only in the function that restores it.
     """
@@ -148,7 +148,7 @@ class _Graph:
         self._forget()
 
     def identity(self) -> str:
-        """A hash of the outputs of all signatures, as expressions of inputs, constants, variables and vocabularies."""
+        """Return a hash of all signatures' outputs, as expressions of inputs, constants, variables and vocabularies."""
         self._follow_start()
         outputs = {}
         for name, signature in sorted(self._signatures.items()):
@@ -219,7 +219,7 @@ class _Graph:
         return value.SerializeToString(deterministic=True).hex()
 
     def _body(self, name: str) -> str:
-        """A hash of a function whatever its arguments are: the branches of a condition, the body of a loop."""
+        """Return a hash of a function whatever its arguments are: the branches of a condition, the body of a loop."""
         if name not in self._bodies:
             arguments = tuple(_Value(_hash("argument", place)) for place in range(self._width(name)))
             outputs, effects = self._called(name, arguments)
@@ -230,7 +230,7 @@ class _Graph:
         return len(self._functions[name].signature.input_arg)
 
     def _called(self, name: str, arguments: tuple[_Value, ...]) -> tuple[list[_Value], str]:
-        """What a function returns for these arguments, and a hash of what else it does."""
+        """Return a function's results for these arguments, and a hash of its side effects."""
         if (name, arguments) not in self._calls:
             function = self._functions[name]
             given = zip(function.signature.input_arg, arguments, strict=True)
@@ -254,7 +254,7 @@ class _Result:
 
 
 def _output(seen: Mapping[str, _Result], tensor: str) -> _Value:
-    """A tensor by its name: ``node``, ``node:1`` in the top graph, ``node:output:1`` in a function."""
+    """Return a tensor by its name: ``node``, ``node:1`` in the top graph, ``node:output:1`` in a function."""
     name, _, place = tensor.partition(":")
     result = seen[name]
     if result.outputs is None:
@@ -264,7 +264,7 @@ def _output(seen: Mapping[str, _Result], tensor: str) -> _Value:
 
 
 def _order(nodes: Mapping[str, Any], wanted: Iterable[str], known: set[str]) -> list[str]:
-    """The nodes that some need, each after those that it needs; a graph may be deeper than Python's stack."""
+    """Return nodes in topological order, iteratively: a graph may be deeper than Python's stack."""
     order: list[str] = []
     waiting = [(name, False) for name in wanted]
     while waiting:
@@ -289,7 +289,7 @@ def _array(node: Any) -> np.ndarray:
 
 
 def _scales(nodes: Iterable[Any]) -> dict[tuple[int, ...], np.ndarray]:
-    """The order of magnitude at each place of the statistics of one shape: of a mean near 0, from its variance."""
+    """Return the order of magnitude of each statistic of one shape; of a mean near 0, from its variance."""
     found: dict[tuple[int, ...], np.ndarray] = {}
     for node in nodes:
         if _is_statistic(node):
@@ -299,7 +299,7 @@ def _scales(nodes: Iterable[Any]) -> dict[tuple[int, ...], np.ndarray]:
 
 
 def _rounded(array: np.ndarray, scales: Mapping[tuple[int, ...], np.ndarray]) -> str:
-    """A hash of float64 values that doesn't see their last bits."""
+    """Return a hash of float64 values that doesn't see their last bits."""
     if not np.isfinite(array).all():
         return _hash("exact", array.tobytes().hex())
     size = np.maximum(np.abs(array), scales[array.shape])

@@ -1,4 +1,4 @@
-"""What stands in a serving directory: its versions, and the record that each version carries.
+"""Versions of a serving directory, and the publication record of each.
 
 A version is a folder with an integer as its name, as TF Serving wants it. It holds ``publication.json``, so that one
 rename publishes the model and its record at once and nothing beside it has to agree with it (docs/decisions).
@@ -54,13 +54,13 @@ class Publication:
     identity: str = ""
 
     def to_json(self) -> str:
-        """As it stands in ``publication.json``, with a checksum of itself."""
+        """Return the content of ``publication.json``, with a checksum of itself."""
         content = {"format": _FORMAT, **asdict(self)}
         return json.dumps({**content, _CHECKSUM: _checksum(content)}, indent=2, sort_keys=True) + "\n"
 
 
 def read_publication(folder: Path) -> Publication:
-    """The record of the version in ``folder``.
+    """Return the record of the version in ``folder``.
 
     Raises:
         PublishError: if there is none, or it can't be read.
@@ -89,29 +89,29 @@ def read_publication(folder: Path) -> Publication:
 
 
 def versions(model_dir: Path) -> list[int]:
-    """The versions that TF Serving sees, rising; empty if the folder isn't there."""
+    """Return the versions that TF Serving sees, ascending; empty if the folder isn't there."""
     if not model_dir.is_dir():
         return []
     return sorted(int(child.name) for child in model_dir.iterdir() if _is_number(child.name) and child.is_dir())
 
 
 def published_versions(model_dir: Path) -> list[int]:
-    """Those of the versions that noisy-gru published, rising."""
+    """Return the versions that noisy-gru published, ascending."""
     return [version for version in versions(model_dir) if (model_dir / str(version) / RECORD).exists()]
 
 
 def withdrawn_versions(model_dir: Path) -> list[int]:
-    """Versions that were published and taken back, which TF Serving doesn't see."""
+    """Return the withdrawn versions, which TF Serving doesn't see."""
     return _numbered(model_dir, WITHDRAWN)
 
 
 def removed_versions(model_dir: Path) -> list[int]:
-    """Versions that were being deleted when the push was killed."""
+    """Return the versions whose deletion was interrupted."""
     return _numbered(model_dir, REMOVED)
 
 
 def latest_publication(model_dir: Path) -> Publication | None:
-    """The record of the newest version that noisy-gru published; None if there is none.
+    """Return the record of the newest version that noisy-gru published; None if there is none.
 
     Raises:
         PublishError: if its record can't be read.
@@ -121,7 +121,7 @@ def latest_publication(model_dir: Path) -> Publication | None:
 
 
 def hash_file(file: Path) -> str:
-    """sha256 of a file's content, in hexadecimal."""
+    """Return the SHA-256 of a file's content, in hexadecimal."""
     digest = hashlib.sha256()
     with file.open("rb") as stream:
         while block := stream.read(_BLOCK):
@@ -130,19 +130,19 @@ def hash_file(file: Path) -> str:
 
 
 def hash_files(folder: Path) -> dict[str, str]:
-    """sha256 of every file under ``folder`` but the record, by path with forward slashes."""
+    """Return the SHA-256 of every file under ``folder`` but the record, by path with forward slashes."""
     files = sorted(file for file in folder.rglob("*") if file.is_file() and file != folder / RECORD)
     return {file.relative_to(folder).as_posix(): hash_file(file) for file in files}
 
 
 def fingerprint(files: dict[str, str]) -> str:
-    """One sha256 for a model, from its files' names and hashes; the same with and without warm-up requests."""
+    """Return a model's fingerprint: SHA-256 of its files' names and hashes, without warm-up requests."""
     own = {name: digest for name, digest in files.items() if not name.startswith(EXTRA_ASSETS)}
     return hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()
 
 
 def changed_files(folder: Path, publication: Publication) -> dict[str, str]:
-    """Files of a version that aren't those of its record: ``gone``, ``added`` or ``changed``, by path."""
+    """Return the files of a version that differ from its record: ``gone``, ``added`` or ``changed``, by path."""
     now = hash_files(folder)
     return {
         name: "gone" if name not in now else "added" if name not in publication.files else "changed"
@@ -152,7 +152,7 @@ def changed_files(folder: Path, publication: Publication) -> dict[str, str]:
 
 
 def files_identity(saved_model: Path) -> str:
-    """The identity of a model of which nothing is known but its files: another export of it is another model."""
+    """Return an identity from files alone: another export counts as another model."""
     return f"files:{fingerprint(hash_files(saved_model))}"
 
 

@@ -1,4 +1,4 @@
-"""What became of each retraining, a line of JSON for each event, in ``retraining.jsonl`` beside a model's versions.
+"""Log of retraining attempts: one line of JSON per event in ``retraining.jsonl`` beside a model's versions.
 
 A retraining writes ``started``, and at its end ``published``, ``refused``, ``failed`` or ``interrupted``. A ``started``
 that no end follows was killed, which is a failure. Lines are only ever added; one that a kill cut off is passed over.
@@ -64,18 +64,18 @@ class Outcome:
 
 
 def append_attempt(model_dir: Path, attempt: Attempt) -> None:
-    """Add an event, on disk when this returns; make the model's folder if this is its first."""
+    """Append an event and sync it; make the model's folder if this is its first."""
     model_dir.mkdir(parents=True, exist_ok=True)
     append_record(model_dir / ATTEMPTS, attempt)
 
 
 def read_attempts(model_dir: Path) -> list[Attempt]:
-    """The events, oldest first; what isn't a line of them is left out."""
+    """Read the events, oldest first; skip invalid lines."""
     return read_records(model_dir / ATTEMPTS, Attempt)
 
 
 def outcomes(attempts: Iterable[Attempt], *, but: str = "") -> list[Outcome]:
-    """The retrainings in the order in which they began; ``but`` is a run to leave out: the one that asks.
+    """Return the retrainings in order of their start, without run ``but``.
 
     That is the order of the lines, and not of their times: a clock may be set back.
     """
@@ -90,7 +90,7 @@ def outcomes(attempts: Iterable[Attempt], *, but: str = "") -> list[Outcome]:
 
 
 def is_open(attempts: Iterable[Attempt], run_id: str) -> bool:
-    """Whether a run has begun a retraining and not ended it."""
+    """Return whether a run's retraining has started and not ended."""
     events = [attempt.event for attempt in attempts if attempt.run_id == run_id]
     return bool(events) and events[-1] == "started"
 
@@ -98,7 +98,7 @@ def is_open(attempts: Iterable[Attempt], run_id: str) -> bool:
 def close_attempt(
     model_dir: Path, run_id: str, event: AttemptEvent, at: datetime, *, reason: str = "", version: int | None = None
 ) -> None:
-    """Add the end of a run's retraining; nothing if it has none that is open, as when a person ran the pipeline."""
+    """Append the end of a run's retraining, if one is open."""
     if is_open(read_attempts(model_dir), run_id):
         text = at.astimezone(UTC).isoformat(timespec="seconds")
         append_attempt(model_dir, Attempt(at=text, event=event, run_id=run_id, version=version, reason=reason))

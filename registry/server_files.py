@@ -1,4 +1,4 @@
-"""Write what TF Serving is started with beside the published models, in the serving directory.
+"""Write TF Serving's start files beside the published models, in the serving directory.
 
 `models.config` says which versions are loaded and labelled; it follows every push, rollback and promotion, and a server
 that polls it follows, too. The rest is to start one: `batching.config`, `monitoring.config`, `compose.yaml`,
@@ -56,7 +56,7 @@ BATCHING_FLAGS = ("--enable_batching=true", f"--batching_parameters_file={MODELS
 
 
 def render(name: str, models: Sequence[ServedVersions], batching: BatchingConfig) -> str:
-    """The content of one of ``FILES``.
+    """Return the content of one of ``FILES``.
 
     Args:
         name: of the file.

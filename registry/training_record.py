@@ -1,4 +1,4 @@
-"""What a published version carries of its training, below ``assets.extra/retraining/``: to train on, compare, retrace.
+"""Training record of a published version, below ``assets.extra/retraining/``: for warm start, comparison and lineage.
 
     >>> record = read_training_record(Path("serving/vowels/1795625257"))  # doctest: +SKIP
     >>> record.run_id, [span.number for span in record.spans], record.sequences  # doctest: +SKIP
@@ -33,7 +33,7 @@ KEPT_OF_REPORT = ("spans", "files", "window", "rows", "sequences", "labels", "le
 
 @dataclass(frozen=True)
 class DataFile:
-    """A file that was trained on; what the ingestion did not note is None."""
+    """A file of the training data; None for what the ingestion didn't record."""
 
     name: str
     bytes: int | None = None
@@ -42,7 +42,7 @@ class DataFile:
 
 @dataclass(frozen=True)
 class SpanFiles:
-    """A span that was trained on, with the version of it that was read (None: without versions) and its files."""
+    """A span of the training data, with its version (None: without versions) and its files."""
 
     number: int
     version: int | None
@@ -51,7 +51,7 @@ class SpanFiles:
 
 @dataclass(frozen=True)
 class TrainingRecord:
-    """How a published version came to be.
+    """Training record of a published version.
 
     Attributes:
         folder: that holds the files.
@@ -91,7 +91,7 @@ class TrainingRecord:
 
 
 def read_training_record(version_folder: Path) -> TrainingRecord | None:
-    """The record of a published version; None for one that was published without.
+    """Return the record of a published version; None for one that was published without.
 
     Raises:
         PublishError: it can't be read.
@@ -136,7 +136,7 @@ def read_training_record(version_folder: Path) -> TrainingRecord | None:
 
 
 def data_hash(report: Mapping[str, Any]) -> str:
-    """One name for the data of an ingestion report (``ingestion_report.json``), in whatever order files were read.
+    """Return a hash of the data of an ingestion report (``ingestion_report.json``), whatever the order of its files.
 
     Of the files' names and contents, where the report has their hashes; otherwise of all its counts.
     """
@@ -167,7 +167,7 @@ def _span(content: Mapping[str, Any]) -> SpanFiles:
 
 
 def _files(content: Any) -> tuple[DataFile, ...]:
-    """Files as a list of records, or as the names and rows of a report that kept no hashes."""
+    """Return files as a list of records, or as the names and rows of a report that kept no hashes."""
     if isinstance(content, Mapping):
         return tuple(DataFile(name) for name in content)
     return tuple(DataFile(each["name"], each.get("bytes"), each.get("sha256")) for each in content)

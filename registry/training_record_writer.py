@@ -1,4 +1,4 @@
-"""Put into a version on its way in what the next training needs of it; `training_record.py` reads it again."""
+"""Write the training record into a version before it is published; `training_record.py` reads it."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ class VersionStore:
         return choose_labels(self.published, read_history(self.model_dir), self.settings)
 
     def now(self) -> str:
-        """The time, in ISO 8601, UTC."""
+        """Return the time, in ISO 8601, UTC."""
         return datetime.fromtimestamp(self.clock(), UTC).isoformat(timespec="seconds")
 
     def save_settings(self, settings: PublishingConfig) -> None:

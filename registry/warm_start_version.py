@@ -1,4 +1,4 @@
-"""Which published model a training goes on from: the newest, but never one that was trained on the very same data."""
+"""Choose the published model of a warm start: the newest that wasn't trained on the same data."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ class WarmStartVersion:
 
     @property
     def identity(self) -> str:
-        """What a training's result depends on."""
+        """The inputs that a training's result depends on."""
         return "none" if self.version is None else f"{self.version} {self.fingerprint}"
 
     def to_json(self) -> str:
-        """As it stands in the artifact, for the Trainer."""
+        """Return the content of the artifact, for the Trainer."""
         return json.dumps(asdict(self), indent=1) + "\n"
 
 
 def choose_warm_start_version(serving_dir: Path, model_name: str, data: str) -> WarmStartVersion:
-    """The version that a training on some data goes on from.
+    """Return the version that a training on some data starts from.
 
     If the newest version was trained on the same data, it is the one that this version itself was given: so a run with
     nothing new is given what the run before was given, and its training comes from the cache.

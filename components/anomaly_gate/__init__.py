@@ -1,1 +1,1 @@
-"""Stop a run whose data isn't as the schema says, and explain each anomaly."""
+"""Stop a run whose data violates the schema, and explain each anomaly."""

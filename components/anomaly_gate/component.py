@@ -1,4 +1,4 @@
-"""The step that stops a run whose data isn't as the schema says."""
+"""The step that stops a run whose data violates the schema."""
 
 from __future__ import annotations
 

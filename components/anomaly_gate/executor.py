@@ -24,7 +24,7 @@ logger = logging.getLogger("noisy_gru.progress")
 
 
 def read_anomalies(artifact: Artifact) -> list[Anomaly]:
-    """The anomalies in all splits of an ExampleAnomalies."""
+    """Return the anomalies in all splits of an ExampleAnomalies."""
     return [finding for split, info in _read(artifact).items() for finding in split_anomalies(split, info)]
 
 

@@ -1,4 +1,4 @@
-"""Anomalies of TensorFlow Data Validation in words: what the schema expects, what was found, what to do."""
+"""Messages for anomalies of TensorFlow Data Validation: expected, received, remedy."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SHOWN = 10
 
 @dataclass(frozen=True)
 class Anomaly:
-    """One way in which a feature of a split isn't as the schema says."""
+    """An anomaly of a feature in a split."""
 
     split: str
     feature: str
@@ -29,12 +29,12 @@ class Anomaly:
     advice: str
 
     def line(self) -> str:
-        """The finding as one line of text."""
+        """Return the finding as one line of text."""
         return f"expected {self.expected}; found: {self.found} -> {self.advice}"
 
 
 def split_anomalies(split: str, anomalies: Any) -> Iterator[Anomaly]:
-    """What ``anomalies`` says of ``split``, feature by feature.
+    """Yield the anomalies of a split, feature by feature.
 
     The schema that was checked against travels in ``anomalies.baseline``.
     """
@@ -58,7 +58,7 @@ def split_anomalies(split: str, anomalies: Any) -> Iterator[Anomaly]:
 
 
 def explain(found: Iterable[Anomaly]) -> str:
-    """The page that a person reads: findings grouped by feature, equal ones of several splits together."""
+    """Format anomalies as text: grouped by feature, equal ones of several splits together."""
     grouped: dict[str, dict[str, list[str]]] = {}
     for finding in found:
         grouped.setdefault(finding.feature, {}).setdefault(finding.line(), []).append(finding.split)
@@ -117,7 +117,7 @@ def _strings(feature: Any, schema: Any) -> str:
 
 
 def _expected(kind: str, feature: Any, schema: Any) -> tuple[str, str]:
-    """What the schema expects, and what to do, for a kind of anomaly."""
+    """Return what the schema expects, and what to do, for a kind of anomaly."""
     if kind in ("SCHEMA_MISSING_COLUMN", "FEATURE_TYPE_NOT_PRESENT"):
         return _presence(feature), "add the column to the data, or take it out of the schema and of data.features"
     if kind in ("FEATURE_TYPE_LOW_FRACTION_PRESENT", "FEATURE_TYPE_LOW_NUMBER_PRESENT"):

@@ -1,1 +1,1 @@
-"""What TFX's Evaluator measures on the test split, what it asks for, and how its answer is read."""
+"""Metrics, thresholds and paired comparisons of TFX's Evaluator on the test split."""

@@ -1,4 +1,4 @@
-"""The arithmetic of the metrics: what is summed over the sequences, how sums merge, and what follows from them.
+"""Accumulators of the metrics: sums over sequences, their merge, and the metrics of a sum.
 
 Plain NumPy. The sums of a task are a dictionary of arrays; sums are merged by adding, moments by Chan's update.
 """
@@ -37,7 +37,7 @@ def ratio(value: float, by: float) -> float:
 
 
 def answered_class(outputs: dict[str, np.ndarray]) -> int | None:
-    """Index of the class that a model answered; None if its probabilities are no numbers.
+    """Return the index of the predicted class; None if its probabilities aren't finite.
 
     The model's ``class_id`` decides, which follows `task.threshold`.
     """
@@ -48,7 +48,7 @@ def answered_class(outputs: dict[str, np.ndarray]) -> int | None:
 
 
 def class_loss(label: bytes, classes: list[bytes], probabilities: np.ndarray) -> float:
-    """Negative logarithm of the true class' probability; NaN if these are no numbers."""
+    """Return the negative log probability of the true class; NaN if the probabilities aren't finite."""
     if np.isnan(probabilities).any():
         return float("nan")
     chosen = probabilities[classes.index(label)] if label in classes else 0.0
@@ -59,7 +59,7 @@ class Accumulator:
     """Sums of one task."""
 
     def one(self, label: Any, outputs: dict[str, np.ndarray], features: dict[str, np.ndarray]) -> Sums:
-        """The sums of one sequence.
+        """Return the sums of one sequence.
 
         Args:
             label: see the subclass.
@@ -69,7 +69,7 @@ class Accumulator:
         raise NotImplementedError
 
     def merge(self, sums: Iterable[Sums]) -> Sums:
-        """The sums of all."""
+        """Return the sums of all."""
         total: Sums = {}
         for part in sums:
             for key, value in part.items():
@@ -77,12 +77,12 @@ class Accumulator:
         return total
 
     def metrics(self, sums: Sums) -> dict[str, float]:
-        """The metrics by name."""
+        """Return the metrics by name."""
         raise NotImplementedError
 
 
 class Classification(Accumulator):
-    """Counts of true and predicted classes, and of scores; the last row is for classes that train never showed.
+    """Counts of true and predicted classes, and of scores; the last row is for classes unseen in training.
 
     Args:
         positive: `task.positive`, the class that PR-AUC is of where there are two; None: the rarer one in train.
@@ -146,7 +146,7 @@ class Classification(Accumulator):
         }
 
     def by_class(self, sums: Sums) -> dict[str, float]:
-        """Recall of each class that occurs, and precision of each that is answered; 0 for one that train hadn't."""
+        """Return recall of each class that occurs and precision of each predicted one; 0 if unseen in training."""
         confusion, true = sums["confusion"], sums["true"]
         hits, predicted = np.diagonal(confusion), confusion.sum(axis=0)
         found = {}
@@ -266,7 +266,7 @@ class Forecasting(Accumulator):
 
 
 def accumulator(task: TaskConfig) -> Accumulator:
-    """The accumulator of a task."""
+    """Return the accumulator of a task."""
     if isinstance(task, ClassificationConfig):
         return Classification(getattr(task, "positive", None))
     return Forecasting(task) if isinstance(task, ForecastingConfig) else Regression()

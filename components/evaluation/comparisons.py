@@ -1,4 +1,4 @@
-"""The comparisons that decide on a blessing: with the published model and with naive baselines, by paired bootstrap.
+"""Paired-bootstrap comparisons with the published model and naive baselines, which decide on the blessing.
 
     >>> verdict = judge([folder], dataset, evaluation, constants)  # doctest: +SKIP
     >>> [str(each.metric) for each in verdict.comparisons if each.required and not each.passed]  # doctest: +SKIP
@@ -43,7 +43,7 @@ _ONLY_KNOWN = ("last", "seasonal")
 
 @dataclass(frozen=True)
 class Comparison:
-    """One comparison of the candidate with something.
+    """A comparison of the candidate with one other model or baseline.
 
     Attributes:
         metric: by which.
@@ -81,11 +81,11 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the comparisons came to.
+    """Outcome of all comparisons.
 
     Attributes:
         sequences: in the test split.
-        min_sequences: that are asked for.
+        min_sequences: minimum number of test sequences.
         comparisons: all, those that are only reported, too.
         seed: of the bootstrap.
         resamples: of the bootstrap.
@@ -112,7 +112,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _Planned:
     metric: str
     against: str
     slice: str
@@ -127,12 +127,12 @@ def judge(
     evaluation: EvaluationConfig,
     constants: Mapping[str, tuple[float, float]],
 ) -> Verdict:
-    """Compare the candidate with all that there is to be compared with.
+    """Compare the candidate with the published model and the naive baselines.
 
     Args:
         answers: of the test split, as ``read_answers`` gives them.
         dataset: of the models.
-        evaluation: what is asked for.
+        evaluation: metrics, margins and what is required.
         constants: mean and median of each label or target over the train split; empty if not known.
     """
     compare = evaluation.compare or CompareConfig()
@@ -140,10 +140,10 @@ def judge(
         return Verdict(0, evaluation.min_test_sequences)
     bootstrap = Bootstrap(compare.confidence, seed=dataset.seed)
     evidence = _Evidence(answers, dataset, constants)
-    asked = list(_against_baselines(evidence, dataset, evaluation, constants))
+    planned = list(_against_baselines(evidence, dataset, evaluation, constants))
     if evaluation.compare is not None and evidence.has_published:
-        asked += _against_published(evidence, dataset, evaluation, evaluation.compare)
-    comparisons = [_compare(each, evidence, bootstrap, dataset) for each in asked]
+        planned += _against_published(evidence, dataset, evaluation, evaluation.compare)
+    comparisons = [_compare(each, evidence, bootstrap, dataset) for each in planned]
     return Verdict(
         len(evidence.ids),
         evaluation.min_test_sequences,
@@ -184,7 +184,7 @@ class _Evidence:
         self.slices = {name: np.array(masks[name]) for name in sorted(masks)}
 
     def of(self, where: str) -> tuple[Outputs, Clusters]:
-        """Answers and clusters of a slice."""
+        """Return answers and clusters of a slice."""
         if where == WHOLE:
             return self.answers, self.clusters
         chosen = self.slices[where]
@@ -195,7 +195,7 @@ class _Evidence:
 
 def _against_published(
     evidence: _Evidence, dataset: DatasetConfig, evaluation: EvaluationConfig, compare: CompareConfig
-) -> Iterator[_Asked]:
+) -> Iterator[_Planned]:
     metric = comparison_metric(dataset, evaluation)
     if metric is None:
         return
@@ -203,11 +203,11 @@ def _against_published(
     each = compare.slice_margin
     if each is None and compare.accept == "not_worse":
         each = compare.margin
-    yield _Asked(metric, PUBLISHED, WHOLE, compare.accept, compare.margin, True)
+    yield _Planned(metric, PUBLISHED, WHOLE, compare.accept, compare.margin, True)
     for suffix in _parts(dataset, metric):
-        yield _Asked(f"{metric}{suffix}", PUBLISHED, WHOLE, "not_worse", each, "horizon" in evaluation.require_each)
+        yield _Planned(f"{metric}{suffix}", PUBLISHED, WHOLE, "not_worse", each, "horizon" in evaluation.require_each)
     for where in evidence.slices:
-        yield _Asked(metric, PUBLISHED, where, "not_worse", each, "slice" in evaluation.require_each)
+        yield _Planned(metric, PUBLISHED, where, "not_worse", each, "slice" in evaluation.require_each)
 
 
 def _against_baselines(
@@ -215,20 +215,20 @@ def _against_baselines(
     dataset: DatasetConfig,
     evaluation: EvaluationConfig,
     constants: Mapping[str, tuple[float, float]],
-) -> Iterator[_Asked]:
+) -> Iterator[_Planned]:
     task, required = dataset.task, evaluation.baselines == "require"
     in_slices = required and "slice" in evaluation.require_each
     at_horizons = required and "horizon" in evaluation.require_each
     for against, metrics in _baselines(dataset, evaluation, constants).items():
         for metric in metrics:
-            yield _Asked(metric, against, WHOLE, "better", 0.0, required)
+            yield _Planned(metric, against, WHOLE, "better", 0.0, required)
             if isinstance(task, ForecastingConfig) and len(task.horizons) > 1:
                 for horizon in task.horizons:
-                    yield _Asked(f"{metric}@{horizon}", against, WHOLE, "better", 0.0, at_horizons)
+                    yield _Planned(f"{metric}@{horizon}", against, WHOLE, "better", 0.0, at_horizons)
             for where in evidence.slices:
                 # In a slice of one class, always answering a class is right or wrong as a whole.
                 if not (isinstance(task, ClassificationConfig) and task.label in _columns(where)):
-                    yield _Asked(metric, against, where, "better", 0.0, in_slices)
+                    yield _Planned(metric, against, where, "better", 0.0, in_slices)
 
 
 def _columns(where: str) -> list[str]:
@@ -238,7 +238,7 @@ def _columns(where: str) -> list[str]:
 def _baselines(
     dataset: DatasetConfig, evaluation: EvaluationConfig, constants: Mapping[str, Any]
 ) -> dict[str, list[str]]:
-    """Metrics by which each naive baseline is compared: by the one that a constant is best at, by target."""
+    """Return the metric of each comparison with a naive baseline: the one which a constant minimizes, by target."""
     task = dataset.task
     if isinstance(task, ClassificationConfig):
         return {MAJORITY: [baseline_metric(dataset, evaluation)]}
@@ -251,7 +251,7 @@ def _baselines(
 
 
 def _parts(dataset: DatasetConfig, metric: str) -> list[str]:
-    """What a forecast's metric is looked at by besides: each target and each horizon, unless it is of one of these."""
+    """Return the parts of a forecast's metric: each target and each horizon, unless the metric is of one of these."""
     task = dataset.task
     if not isinstance(task, ForecastingConfig) or "/" in metric or len(task.targets) * len(task.horizons) == 1:
         return []
@@ -260,29 +260,31 @@ def _parts(dataset: DatasetConfig, metric: str) -> list[str]:
     return targets + (one_by_one if len(task.horizons) > 1 else [])
 
 
-def _compare(asked: _Asked, evidence: _Evidence, bootstrap: Bootstrap, dataset: DatasetConfig) -> Comparison:
-    answers, grouped = evidence.of(asked.slice)
+def _compare(planned: _Planned, evidence: _Evidence, bootstrap: Bootstrap, dataset: DatasetConfig) -> Comparison:
+    answers, grouped = evidence.of(planned.slice)
     clusters = grouped.codes
-    beside = asked.against if asked.against in _ONLY_KNOWN else None
-    found = resampled_metric(asked.metric, dataset.task, evidence.classes, beside)
-    sums = np.concatenate([found.columns(answers, "candidate"), found.columns(answers, asked.against)], axis=1)
+    beside = planned.against if planned.against in _ONLY_KNOWN else None
+    found = resampled_metric(planned.metric, dataset.task, evidence.classes, beside)
+    sums = np.concatenate([found.columns(answers, "candidate"), found.columns(answers, planned.against)], axis=1)
     # A window of which neither target nor naive value is known says nothing of it.
-    if beside is not None or (isinstance(dataset.task, ForecastingConfig) and "naive" not in asked.metric):
+    if beside is not None or (isinstance(dataset.task, ForecastingConfig) and "naive" not in planned.metric):
         measured = sums[:, 1] > 0
         sums, clusters = sums[measured], clusters[measured]
     drawn = resample(sums_by_cluster(sums, clusters), bootstrap, _ties(found))
     result = interval(drawn, found.gain)
     with np.errstate(invalid="ignore", divide="ignore"):
         candidate, other = (float(found.value(half)) for half in np.split(drawn.total, 2))
-    margin = asked.margin
+    margin = planned.margin
     if margin is None:
-        margin = default_margin(asked.metric, other) if asked.accept == "not_worse" else 0.0
+        margin = default_margin(planned.metric, other) if planned.accept == "not_worse" else 0.0
     # Where the other model's answers are no numbers, one whose are is better.
-    passed = is_accepted(result, asked.accept, margin) or (np.isnan(other) and np.isfinite(candidate) and len(sums) > 0)
+    passed = is_accepted(result, planned.accept, margin) or (
+        np.isnan(other) and np.isfinite(candidate) and len(sums) > 0
+    )
     return Comparison(
-        metric=asked.metric,
-        slice=asked.slice,
-        against=asked.against,
+        metric=planned.metric,
+        slice=planned.slice,
+        against=planned.against,
         sequences=len(sums),
         clusters=result.clusters,
         cluster_unit=grouped.unit,
@@ -292,9 +294,9 @@ def _compare(asked: _Asked, evidence: _Evidence, bootstrap: Bootstrap, dataset: 
         lower=_number(result.lower),
         upper=_number(result.upper),
         confidence=bootstrap.confidence,
-        accept=asked.accept,
+        accept=planned.accept,
         margin=float(margin) if np.isfinite(margin) else 0.0,
-        required=asked.required,
+        required=planned.required,
         passed=bool(passed),
     )
 
@@ -304,12 +306,12 @@ def _ties(found: ResampledMetric) -> np.ndarray | None:
 
 
 def _number(value: float) -> float | None:
-    """As JSON has it."""
+    """Convert to a number that JSON can hold."""
     return float(value) if np.isfinite(value) else None
 
 
 def read_answers(folder: Path) -> dict[str, Any]:
-    """The answers that were recorded in a folder: lists `sequence_id` and `slices`, arrays of everything else.
+    """Read the recorded outputs of a folder: lists `sequence_id` and `slices`, arrays of everything else.
 
     Without the columns of `published` on a first run. Sorted by the sequences' names, so that the order in which Beam
     wrote them decides nothing.

@@ -1,4 +1,4 @@
-"""The part of the configuration that says what a model must reach to be blessed."""
+"""Configuration of `evaluation`: the bounds and comparisons that a model must pass to be blessed."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class ReferenceConfig(Section):
 
 
 class EvaluationConfig(Section):
-    """What the Evaluator measures and asks for."""
+    """Metrics, slices, thresholds and comparisons of the Evaluator."""
 
     slices: list[list[str]] = Field(
         default_factory=list, description="Columns to slice by, for example [[origin], [origin, season]]."
@@ -125,7 +125,7 @@ class EvaluationConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _read_comparison(cls, content: Any) -> Any:
-        """`comparison` is what `compare` was called when it compared two numbers."""
+        """Read `comparison`, the earlier key of `compare`."""
         if not isinstance(content, dict) or "comparison" not in content:
             return content
         if "compare" in content:
@@ -142,7 +142,7 @@ class EvaluationConfig(Section):
 
 
 def _from_comparison(old: Any, require_each: Any) -> dict[str, Any]:
-    """`compare`, and what else an earlier `comparison` asked for."""
+    """Convert the earlier key `comparison` to `compare`."""
     known = ("metric", "max_regression", "min_improvement", "max_slice_regression")
     if not isinstance(old, dict) or (unknown := [key for key in old if key not in known]):
         found = ", ".join(map(str, unknown)) if isinstance(old, dict) else repr(old)

@@ -1,4 +1,4 @@
-"""Mean and median of each label or target over the train split: what a constant forecast would answer.
+"""Constant baselines: mean and median of each label or target over the train split.
 
     >>> train_constants(Path("…/Split-train/FeatureStats.pb"), dataset.task)  # doctest: +SKIP
     {'temp': (55.2, 55.4)}
@@ -18,7 +18,7 @@ TRAIN_STATISTICS = "Split-train/FeatureStats.pb"
 
 
 def train_constants(file: Path, task: TaskConfig) -> dict[str, tuple[float, float]]:
-    """Mean and median by the name of the label or target; empty for a classification, or if one has no numbers.
+    """Return mean and median by name of the label or target; empty for a classification, or if one has no numbers.
 
     Args:
         file: a serialized DatasetFeatureStatisticsList of the train split.
@@ -44,6 +44,6 @@ def train_constants(file: Path, task: TaskConfig) -> dict[str, tuple[float, floa
 
 
 def _has_numbers(statistics: Any) -> bool:
-    """Whether a ``NumericStatistics`` counted a value that is not NaN; only its histograms know of NaN."""
+    """Return whether a ``NumericStatistics`` counted a value that is not NaN; only its histograms know of NaN."""
     missing = max((histogram.num_nan for histogram in statistics.histograms), default=0)
     return statistics.common_stats.tot_num_values > missing

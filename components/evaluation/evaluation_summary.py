@@ -1,4 +1,4 @@
-"""Read what the Evaluator wrote: the metrics, the bounds that were missed, and the comparisons."""
+"""Read the Evaluator's output: metrics, missed thresholds and comparisons."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BASELINE = "baseline"
 
 @dataclass(frozen=True)
 class MissedThreshold:
-    """A bound that a model missed.
+    """A missed threshold.
 
     Attributes:
         metric: its name.
@@ -52,7 +52,7 @@ class MissedThreshold:
 
 @dataclass(frozen=True)
 class EvaluationSummary:
-    """What the Evaluator found.
+    """Summary of an evaluation.
 
     Attributes:
         blessed: whether no bound was missed, and every comparison that decides was passed.
@@ -78,7 +78,7 @@ class EvaluationSummary:
 
 
 def read_evaluation(uri: str | Path, against: str = PUBLISHED) -> EvaluationSummary:
-    """The summary of an ``evaluation`` artifact.
+    """Return the summary of an ``evaluation`` artifact.
 
     Args:
         uri: of the artifact.
@@ -129,7 +129,7 @@ def _slices(metrics: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]
 
 
 def slice_label(slice_key: Any) -> str:
-    """A slice's name as `_slice_name` gives it, of TFMA's key of an extract: tuples of column and value."""
+    """Return a slice's name as `_slice_name` gives it, of TFMA's key of an extract: tuples of column and value."""
     return ", ".join(f"{column}={_label_value(value)}" for column, value in slice_key)
 
 

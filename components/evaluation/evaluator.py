@@ -1,4 +1,4 @@
-"""TFX's Evaluator with this project's metrics, and a blessing that hangs on paired comparisons as well."""
+"""TFX's Evaluator with this project's metrics, and a blessing that also needs the paired comparisons."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class EvaluatorSpec(standard_component_specs.EvaluatorSpec):
 
 
 class Executor(tfx_executor.Executor):
-    """TFX's executor, for what `LatestBlessed` finds, and for the comparisons.
+    """TFX's executor, with the model of `LatestBlessed` as baseline, and the paired comparisons.
 
     A baseline that is marked as absent is as none at all. A model that is published already is measured beside itself,
     but is not compared: a run with nothing new must not be refused.
@@ -101,7 +101,7 @@ class Executor(tfx_executor.Executor):
 
 
 def _decision(model: Any) -> Decision | None:
-    """The threshold that the Trainer chose; None without `task.threshold`."""
+    """Return the threshold that the Trainer chose; None without `task.threshold`."""
     file = Path(model.uri) / KERAS_FOLDER / DECISION_FILE
     return Decision.from_json(file.read_text(encoding="utf-8")) if file.is_file() else None
 
@@ -115,7 +115,7 @@ def _withhold(blessing: Any) -> None:
 
 
 def _check_copy(artifact: Any) -> None:
-    """The copy may be an earlier run's, from the cache, and lies where nobody looks."""
+    """Check the baseline's copy, which may come from an earlier run through the cache."""
     copy = Path(path_utils.serving_model_path(artifact.uri))
     version, _, published = artifact.get_string_custom_property(IDENTITY).partition(" ")
     if published and fingerprint(hash_files(copy)) != published:
@@ -126,7 +126,7 @@ def _check_copy(artifact: Any) -> None:
 
 
 def _is_same(one: Any, other: Any) -> bool:
-    """Whether two model artifacts hold the same model, however often it was exported."""
+    """Return whether two model artifacts hold the same model, however often it was exported."""
     first, second = (Candidate(Path(path_utils.serving_model_path(each.uri)), model_identity) for each in (one, other))
     return first.fingerprint == second.fingerprint or first.identity == second.identity
 
@@ -152,7 +152,7 @@ def build_evaluator(
     statistics: types.BaseChannel | None = None,
     fingerprint: str = "",
 ) -> Evaluator:
-    """The step that measures a model on the test split and blesses it or doesn't.
+    """Build the step that measures a model on the test split and blesses it or not.
 
     Args:
         examples: raw examples, with the split `test`.

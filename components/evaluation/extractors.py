@@ -1,4 +1,4 @@
-"""What TFX's Evaluator is given as `custom_extractors`. It reloads this module, so nothing is kept here."""
+"""`custom_extractors` of TFX's Evaluator. TFX reloads this module, so it holds no state."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _tfma: Any = tfma
 
 
 def custom_extractors(eval_shared_model: Any, eval_config: Any, tensor_adapter_config: Any) -> list[Any]:
-    """TFMA's extractors, and one that writes down what they found."""
+    """Return TFMA's extractors and one that records their outputs."""
     given = _tfma.default_extractors(
         eval_shared_model=eval_shared_model, eval_config=eval_config, tensor_adapter_config=tensor_adapter_config
     )

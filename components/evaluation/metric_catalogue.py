@@ -44,14 +44,14 @@ FORECASTING: dict[str, str] = {"mae": "mean absolute error", "rmse": "root of th
 
 
 def naive_baselines(task: TaskConfig) -> list[str]:
-    """The naive forecasts that a forecasting task is compared with."""
+    """Return the naive forecasts that a forecasting task is compared with."""
     if not isinstance(task, ForecastingConfig):
         return []
     return ["last", "seasonal"] if task.season_length is not None else ["last"]
 
 
 def cells(task: ForecastingConfig) -> Iterator[tuple[str, list[tuple[int, int]]]]:
-    """Suffixes of a forecasting metric's name, and the (horizon, target) indices that each is averaged over.
+    """Yield the suffixes of a forecasting metric's name with the (horizon, target) indices that each averages.
 
     ``mae`` is over all; ``mae/<target>`` over the horizons; ``mae/<target>@<horizon>`` is one of them.
     """
@@ -64,7 +64,7 @@ def cells(task: ForecastingConfig) -> Iterator[tuple[str, list[tuple[int, int]]]
 
 
 def known_metrics(dataset: DatasetConfig) -> dict[str, str]:
-    """Names of the metrics that a data set's models are measured by, and what each is."""
+    """Return the metrics of a data set's models: name and description."""
     task = dataset.task
     if isinstance(task, ClassificationConfig):
         return {EXAMPLE_COUNT: "sequences measured", **CLASSIFICATION}
@@ -82,24 +82,24 @@ def known_metrics(dataset: DatasetConfig) -> dict[str, str]:
 
 
 def class_of(metric: str) -> str | None:
-    """The class that ``recall/<class>`` or ``precision/<class>`` is of; None for any other metric."""
+    """Return the class that ``recall/<class>`` or ``precision/<class>`` is of; None for any other metric."""
     kind, slash, name = metric.partition("/")
     return name if slash and name and f"{kind}/" in (RECALL, PRECISION) else None
 
 
 def is_known(metric: str, dataset: DatasetConfig) -> bool:
-    """Whether a data set's models can be measured by a metric."""
+    """Return whether a data set's models can be measured by a metric."""
     of_class = isinstance(dataset.task, ClassificationConfig) and class_of(metric) is not None
     return of_class or metric in known_metrics(dataset)
 
 
 def named_metrics(dataset: DatasetConfig) -> list[str]:
-    """Names of all metrics for messages, with placeholders for those of a class."""
+    """List all metrics for messages, with placeholders for those of a class."""
     return [*known_metrics(dataset), *(BY_CLASS if isinstance(dataset.task, ClassificationConfig) else {})]
 
 
 def higher_is_better(metric: str) -> bool:
-    """Whether more of a metric is better."""
+    """Return whether a higher value of a metric is better."""
     return class_of(metric) is not None or metric in (
         "accuracy",
         "balanced_accuracy",
@@ -112,7 +112,7 @@ def higher_is_better(metric: str) -> bool:
 
 
 def baseline_metric(dataset: DatasetConfig, evaluation: EvaluationConfig) -> str:
-    """The metric by which a classification is compared with always answering the most frequent class.
+    """Return the metric by which a classification is compared with always answering the most frequent class.
 
     Raises:
         ConfigError: if the configuration names one that this can't be done by.
@@ -134,7 +134,7 @@ def baseline_metric(dataset: DatasetConfig, evaluation: EvaluationConfig) -> str
 
 
 def comparison_metric(dataset: DatasetConfig, evaluation: EvaluationConfig) -> str | None:
-    """The metric compared with the published model's; None if it isn't compared.
+    """Return the metric compared with the published model's; None if it isn't compared.
 
     Raises:
         ConfigError: if the configuration names a metric that there isn't, or one that no model has a part in.
@@ -154,7 +154,7 @@ def comparison_metric(dataset: DatasetConfig, evaluation: EvaluationConfig) -> s
 
 
 def is_comparable(metric: str) -> bool:
-    """Whether two models can be compared by a metric, sequence by sequence: one of the model, and not of a baseline or
+    """Return whether a metric can be compared sequence by sequence: one of the model, and not of a baseline or
     of the data, nor one of all scores together (``pr_auc``).
     """
     return metric not in (EXAMPLE_COUNT, "accuracy_majority", "rmse_naive_mean", "pr_auc") and not metric.startswith(
@@ -163,7 +163,7 @@ def is_comparable(metric: str) -> bool:
 
 
 def default_margin(metric: str, published: float) -> float:
-    """How much worse is not worse, unless the configuration says so: 0.02 of a score, 2 % of an error."""
+    """Return the default margin of `not_worse`: 0.02 of a score, 2 % of an error."""
     return DEFAULT_MARGIN if higher_is_better(metric) else DEFAULT_MARGIN * abs(published)
 
 

@@ -1,4 +1,4 @@
-"""Paired bootstrap: how much better one model is than another on the same sequences, with a confidence interval.
+"""Paired bootstrap: confidence interval of the difference of two models on the same sequences.
 
     >>> wins = np.array([1.0] * 60 + [0.0] * 40), np.array([1.0] * 55 + [0.0] * 45)
     >>> found = paired_bootstrap(*wins, np.arange(100), Bootstrap(seed=1), ties_possible=True)
@@ -34,7 +34,7 @@ _TOLERANCE = 1e-12  # of floating point, in comparisons with the margin
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """How intervals are made.
+    """Settings of the intervals.
 
     Attributes:
         confidence: of each bound by itself: with this probability the truth is above the lower one.
@@ -49,7 +49,7 @@ class Bootstrap:
 
 @dataclass(frozen=True)
 class Interval:
-    """How much better the candidate is: positive is better, in the unit of the metric.
+    """Interval of the candidate's gain: positive is better, in the unit of the metric.
 
     Attributes:
         difference: as observed.
@@ -75,7 +75,7 @@ class Resampled:
 
 
 def sums_by_cluster(sums: np.ndarray, clusters: np.ndarray) -> np.ndarray:
-    """Sums [G, Q] over the clusters, of sums [N, Q] over sequences whose clusters are the codes [N].
+    """Sum [N, Q] over sequences to [G, Q] over clusters, given the cluster codes [N].
 
     Above 2,000 clusters these are merged by their code, so that a cluster is still never divided.
     """
@@ -112,7 +112,7 @@ def resample(sums: np.ndarray, bootstrap: Bootstrap, extra: np.ndarray | None = 
 
 
 def interval(resampled: Resampled, gain: Gain) -> Interval:
-    """The interval of a gain, which turns sums [..., Q] into numbers [...]: positive where the candidate is better."""
+    """Return the interval of a gain, a function of sums [..., Q] to [...]: positive where the candidate is better."""
     with np.errstate(invalid="ignore", divide="ignore"):
         difference = float(gain(resampled.total[None])[0])
         if np.isnan(difference):
@@ -128,7 +128,7 @@ def interval(resampled: Resampled, gain: Gain) -> Interval:
 
 
 def is_accepted(found: Interval, accept: Accept, margin: float) -> bool:
-    """Whether an interval shows what is asked for: not worse by more than the margin, or better by more than it."""
+    """Return whether an interval shows the required result: not worse, or better, by more than the margin."""
     if accept == "better":
         return found.lower > margin + _TOLERANCE
     return found.lower >= -margin - _TOLERANCE
@@ -142,7 +142,7 @@ def paired_bootstrap(
     *,
     ties_possible: bool = False,
 ) -> Interval:
-    """The interval of the mean difference of two models' scores.
+    """Return the interval of the mean difference of two models' scores.
 
     Args:
         candidate: its score of each sequence [N]; higher is better (negate a loss).
@@ -158,5 +158,5 @@ def paired_bootstrap(
 
 
 def _expanded(level: float, clusters: int) -> float:
-    """The percentile whose bound is as far out as Student's."""
+    """Return the percentile that widens the bootstrap interval to Student's."""
     return float(ndtr(np.sqrt(clusters / (clusters - 1)) * stdtrit(clusters - 1, level)))

@@ -1,4 +1,4 @@
-"""The answers of both models for each test sequence, as they leave TFMA: Parquet files in the `evaluation` artifact.
+"""Outputs of both models for each test sequence, recorded from TFMA: Parquet files in the `evaluation` artifact.
 
     >>> with recorded(folder, dataset.task): Evaluator.Do(...)  # doctest: +SKIP
     >>> pd.read_parquet(folder)  # doctest: +SKIP
@@ -48,7 +48,7 @@ def recorded(folder: Path, task: TaskConfig) -> Iterator[None]:
 
 
 def recorder(has_baseline: bool) -> Any:
-    """A TFMA extractor that writes down what those before it found."""
+    """Return a TFMA extractor that records the outputs of those before it."""
     folder, task = _target.get()
     return _tfma.extractors.Extractor("RecordAnswers", _Record(folder, task, has_baseline))
 
@@ -69,7 +69,7 @@ class _Record(beam.PTransform):
 
 
 def answers_schema(task: TaskConfig) -> Any:
-    """The columns of the files, a ``pyarrow.Schema``."""
+    """Return the Arrow schema of the files."""
     common = [("sequence_id", _arrow.string()), ("slices", _arrow.list_(_arrow.string()))]
     if isinstance(task, ClassificationConfig):
         name, loss = _arrow.binary(), _arrow.float64()

@@ -1,4 +1,4 @@
-"""Metrics as functions of sums over sequences, so that each can be drawn again by a bootstrap.
+"""Metrics as functions of sums over sequences, so that a bootstrap can resample them.
 
 A resampled metric turns the answers of one model into columns [N, Q], and sums of these [..., Q] into values [...].
 """
@@ -34,7 +34,7 @@ class ResampledMetric:
     ties: np.ndarray | None = None
 
     def gain(self, totals: np.ndarray) -> np.ndarray:
-        """How much better the first model is, of both models' sums [..., 2 Q]."""
+        """Return the first model's gain, from both models' sums [..., 2 Q]."""
         first, second = np.split(totals, 2, axis=-1)
         sign = 1.0 if higher_is_better(self.metric) else -1.0
         return sign * (self.value(first) - self.value(second))

@@ -1,4 +1,4 @@
-"""Which test sequences depend on each other: the clusters that the bootstrap draws.
+"""Clusters of dependent test sequences, which the bootstrap resamples.
 
     >>> clusters_of(["a", "b", "c"], dataset).unit  # doctest: +SKIP
     'entity'
@@ -35,7 +35,7 @@ class Clusters:
 
 
 def clusters_of(sequence_ids: Sequence[str], dataset: DatasetConfig) -> Clusters:
-    """The clusters of a test split; equal for any order of the same sequences."""
+    """Return the clusters of a test split; equal for any order of the same sequences."""
     names = np.array([split_sequence_id(each, dataset)[0] for each in sequence_ids], dtype=object)
     entities, codes = np.unique(names.astype(str), return_inverse=True)
     if isinstance(dataset.task, ForecastingConfig) and len(entities) < MIN_ENTITIES:
@@ -46,7 +46,7 @@ def clusters_of(sequence_ids: Sequence[str], dataset: DatasetConfig) -> Clusters
 
 
 def _blocks(sequence_ids: Sequence[str], task: ForecastingConfig) -> np.ndarray | None:
-    """Block of each window [N], over all entities; None if the ids hold no times."""
+    """Return the block of time of each window [N], over all entities; None if the ids hold no times."""
     times = [_time(each.rpartition("@")[2]) for each in sequence_ids]
     if not times or any(time is None for time in times):
         return None

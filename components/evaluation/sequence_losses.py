@@ -1,4 +1,4 @@
-"""Losses of a SavedModel, sequence by sequence, on tf.Examples that carry the answers.
+"""Losses of a SavedModel per sequence, on tf.Examples that hold the labels or targets.
 
     >>> losses = sequence_losses(Path("serving/vowels/1795625257"), examples, dataset.task)  # doctest: +SKIP
 
@@ -22,7 +22,7 @@ _BATCH = 64
 
 
 def sequence_losses(saved_model: Path, examples: Sequence[bytes], task: TaskConfig) -> np.ndarray:
-    """Loss of each sequence, float64 [N].
+    """Return the loss of each sequence, float64 [N].
 
     Args:
         saved_model: with the signature ``serving_default`` for serialized tf.Examples.
@@ -45,7 +45,7 @@ def sequence_losses(saved_model: Path, examples: Sequence[bytes], task: TaskConf
 
 
 def naive_losses(examples: Sequence[bytes], task: ForecastingConfig) -> np.ndarray:
-    """Absolute error of repeating the last value, averaged over targets and horizons [N]; NaN where it isn't known."""
+    """Return the mean absolute error of repeating the last value, [N]; NaN where no target is known."""
     import tensorflow as tf
 
     features = [tf.train.Example.FromString(example).features.feature for example in examples]
@@ -58,7 +58,7 @@ def naive_losses(examples: Sequence[bytes], task: ForecastingConfig) -> np.ndarr
 
 
 def known_targets(examples: Sequence[bytes], task: ForecastingConfig) -> np.ndarray:
-    """Fraction of each sequence's targets that is known, float64 [N]: the weight of its mean loss."""
+    """Return the known fraction of each sequence's targets, float64 [N]: the weight of its mean loss."""
     import tensorflow as tf
 
     features = [tf.train.Example.FromString(example).features.feature for example in examples]
@@ -66,14 +66,14 @@ def known_targets(examples: Sequence[bytes], task: ForecastingConfig) -> np.ndar
 
 
 def labels(examples: Sequence[bytes], label: str) -> np.ndarray:
-    """The numeric labels, float64 [N]."""
+    """Return the numeric labels, float64 [N]."""
     import tensorflow as tf
 
     return np.array([_number(tf.train.Example.FromString(example).features.feature, label) for example in examples])
 
 
 def names(examples: Sequence[bytes]) -> list[str]:
-    """The sequences' names."""
+    """Return the sequences' names."""
     import tensorflow as tf
 
     return [_name(tf.train.Example.FromString(example).features.feature) for example in examples]
@@ -130,7 +130,7 @@ def _targets(features: Any, task: ForecastingConfig) -> np.ndarray:
 
 
 def _columns(features: Any, prefix: str, task: ForecastingConfig) -> np.ndarray:
-    """Float64 [horizons, targets]; NaN where a value is missing."""
+    """Return the values as float64 [horizons, targets]; NaN where one is missing."""
     columns = [np.array(features[prefix + target].float_list.value, np.float64) for target in task.targets]
     if any(len(column) != len(task.horizons) for column in columns):
         raise DataError(f"sequence {_name(features)} doesn't hold {prefix}… for all of {len(task.horizons)} horizons")

@@ -1,4 +1,4 @@
-"""The error of the served model on new data, beside what it was when it was published: has it collapsed?
+"""Error of the served model on new data against its error when published, to detect a collapse.
 
 >>> served_error(Path("serving/vowels/1795625257"), examples, dataset, published)  # doctest: +SKIP
 ServedError(error=1.98, lower=1.9, published=0.1, limit=0.55, sequences=40)
@@ -32,20 +32,20 @@ _FEWEST_RESAMPLES, _RESAMPLES_AT_LEVEL = 4000, 40
 
 @dataclass(frozen=True)
 class PublishedError:
-    """A model's error on its test split when it was published, and the naive answer's."""
+    """Error of a model and of the naive baseline on the test split at publication."""
 
     error: float
     naive: float
 
     @property
     def part(self) -> float:
-        """The error as a part of the naive answer's."""
+        """The error relative to the naive baseline's."""
         return self.error / self.naive
 
 
 @dataclass(frozen=True)
 class PartError:
-    """The served model on a part of the new data.
+    """Error of the served model on a part of the new data.
 
     Attributes:
         name: of the part, such as ``span 5``.
@@ -66,7 +66,7 @@ class PartError:
 
 @dataclass(frozen=True)
 class ServedError:
-    """The served model on new data.
+    """Error of the served model on new data.
 
     Attributes:
         error: as a part of the naive answer's.
@@ -91,22 +91,22 @@ class ServedError:
 
     @property
     def collapsed(self) -> bool:
-        """Whether the error is beyond the limit, surely: of all the data, or of a part of it."""
+        """Whether the error significantly exceeds the limit, on all the data or on a part of it."""
         return self.collapsed_together or bool(self.collapsed_parts)
 
     @property
     def collapsed_together(self) -> bool:
-        """Whether that of all the data is."""
+        """Whether the error on all the data exceeds the limit."""
         return self.lower is not None and self.lower > self.limit
 
     @property
     def collapsed_parts(self) -> tuple[PartError, ...]:
-        """The parts of which it is."""
+        """The parts whose error exceeds the limit."""
         return tuple(part for part in self.parts if part.lower is not None and part.lower > self.limit)
 
 
 def published_error(metrics: Mapping[str, float], task: TaskConfig) -> PublishedError | None:
-    """What a version carries of its evaluation; None if the metrics don't say it, or nothing beats the naive answer."""
+    """Return a version's published error; None if its metrics lack it, or it didn't beat the naive baseline."""
     if isinstance(task, ClassificationConfig):
         pair = ("accuracy", "accuracy_majority")
     elif isinstance(task, ForecastingConfig):
@@ -129,7 +129,7 @@ def served_error(
     collapse: float,
     parts: Mapping[str, Sequence[bytes]] | None = None,
 ) -> ServedError:
-    """The error of a model on tf.Examples, and what it may be.
+    """Return the error of a model on tf.Examples, and its limit.
 
     Args:
         saved_model: of the served version.
@@ -172,7 +172,7 @@ def _part_error(
     published: PublishedError,
     level: float,
 ) -> PartError:
-    """The error, and its bound at ``1 - level``."""
+    """Return the error, and its bound at ``1 - level``."""
     task = dataset.task
     broken = int(np.isinf(losses).sum())
     losses = np.minimum(losses, _BROKEN)
@@ -200,7 +200,7 @@ def _part_error(
 
 
 def _as_part(totals: np.ndarray) -> np.ndarray:
-    """Errors as a part of the naive answer's, of sums: of both losses, or of squares and of a variance."""
+    """Return errors relative to the naive baseline's, from sums of both losses, or of squares and of a variance."""
     with np.errstate(invalid="ignore", divide="ignore"):
         if totals.shape[-1] == 2:
             return totals[..., 0] / totals[..., 1]

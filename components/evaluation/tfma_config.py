@@ -1,4 +1,4 @@
-"""Make TFMA's configuration of this project's: metrics by task, slices, thresholds.
+"""Convert the configuration to TFMA's: metrics by task, slices, thresholds.
 
 Comparisons, with the published model and with naive baselines, are decided beside it: see comparisons.py."""
 
@@ -28,7 +28,7 @@ _proto: Any = config_pb2
 
 
 def eval_config(dataset: DatasetConfig, evaluation: EvaluationConfig, fingerprint: str = "") -> Any:
-    """The ``tfma.EvalConfig`` for TFX's Evaluator.
+    """Return the ``tfma.EvalConfig`` for TFX's Evaluator.
 
     Args:
         dataset: of the model.
@@ -64,14 +64,14 @@ def eval_config(dataset: DatasetConfig, evaluation: EvaluationConfig, fingerprin
 
 
 def metrics_of(dataset: DatasetConfig, evaluation: EvaluationConfig) -> list[str]:
-    """Names of the metrics to measure: those of the task, those of classes that a bound is on, and all recalls."""
+    """Return the names of the metrics to measure: the task's, all recalls, and those of classes with a threshold."""
     if not isinstance(dataset.task, ClassificationConfig):
         return list(known_metrics(dataset))
     return [*known_metrics(dataset), *(name for name in evaluation.thresholds if class_of(name)), ALL_RECALLS]
 
 
 def thresholds(evaluation: EvaluationConfig) -> dict[str, Any]:
-    """The ``tfma.MetricThreshold`` of each metric that is bounded as a number.
+    """Return the ``tfma.MetricThreshold`` of each metric with bounds.
 
     There is always one: without any, the Evaluator would say neither yes nor no.
     """

@@ -76,7 +76,7 @@ def _renamed(key: Any, name: str) -> Any:
 
 
 class _ReadSequence(metric_types.Preprocessor):
-    """From TFMA's extracts of a sequence to its sums."""
+    """Convert TFMA's extracts of a sequence to its sums."""
 
     def __init__(self, task: TaskConfig, model_name: str) -> None:
         super().__init__(name=f"read_sequence_{model_name}")
@@ -90,7 +90,7 @@ class _ReadSequence(metric_types.Preprocessor):
 
 
 def outputs_of(extracts: dict[str, Any], model_name: str) -> dict[str, np.ndarray]:
-    """A model's answer for a sequence, by name of the output; the only model's has the name ""."""
+    """Return a model's outputs for a sequence by name; a single model is named ""."""
     outputs = extracts[constants.PREDICTIONS_KEY]
     if model_name:
         outputs = outputs[model_name]
@@ -99,7 +99,7 @@ def outputs_of(extracts: dict[str, Any], model_name: str) -> dict[str, np.ndarra
 
 
 def label_and_naive(task: TaskConfig, features: dict[str, Any]) -> tuple[Any, dict[str, np.ndarray]]:
-    """The right answer for a sequence as `Accumulator.one` takes it, and the naive forecasts, by key of the tf.Example.
+    """Return the label or targets of a sequence as `Accumulator.one` takes them, and the naive forecasts by name.
 
     Targets are NaN where they are missing.
 
@@ -121,7 +121,7 @@ def label_and_naive(task: TaskConfig, features: dict[str, Any]) -> tuple[Any, di
 
 
 def _values(features: dict[str, Any], key: str, count: int) -> np.ndarray:
-    """The ``count`` values of a list of the tf.Example."""
+    """Return the ``count`` values of a list of the tf.Example."""
     value = features.get(key)
     values = np.asarray([] if value is None else value).reshape(-1)
     if len(values) != count:
@@ -133,7 +133,7 @@ def _values(features: dict[str, Any], key: str, count: int) -> np.ndarray:
 
 
 def _finite(features: dict[str, Any], key: str, count: int, *, may_miss: bool = False) -> np.ndarray:
-    """The values of a list, of which none may be infinite, nor NaN unless it ``may_miss`` some."""
+    """Return the values of a list, of which none may be infinite, nor NaN unless it ``may_miss`` some."""
     values = _values(features, key, count).astype(np.float64)
     if not (np.isfinite(values) | (may_miss & np.isnan(values))).all():
         raise DataError(
@@ -144,7 +144,7 @@ def _finite(features: dict[str, Any], key: str, count: int, *, may_miss: bool = 
 
 
 def sequence_name(features: dict[str, Any]) -> str:
-    """The `sequence_id` of TFMA's extracted features."""
+    """Return the `sequence_id` of TFMA's extracted features."""
     value = features.get("sequence_id")
     names = np.asarray([] if value is None else value).reshape(-1)
     return names[0].decode("utf-8", "replace") if len(names) else "without a sequence_id"

@@ -1,4 +1,4 @@
-"""The verdict on a candidate as a file of the `evaluation` artifact, and in words.
+"""Verdict on a candidate: the file in the `evaluation` artifact, and its messages.
 
 >>> read_verdict(Path(evaluation_uri)).passed  # doctest: +SKIP
 True
@@ -33,7 +33,7 @@ def write_verdict(verdict: Verdict, folder: Path) -> None:
 
 
 def read_verdict(folder: Path) -> Verdict | None:
-    """What was written; None where there is none, as an earlier release wrote none."""
+    """Read ``verdict.json``; None if there is none, as in artifacts of an earlier release."""
     file = folder / VERDICT
     if not file.exists():
         return None
@@ -44,7 +44,7 @@ def read_verdict(folder: Path) -> Verdict | None:
 
 
 def refusals(verdict: Verdict, published: str) -> list[str]:
-    """Why the candidate is refused, one sentence each, with what to do.
+    """Return why the candidate is refused, one sentence each, with what to do.
 
     Args:
         verdict: on it.
@@ -62,7 +62,7 @@ def refusals(verdict: Verdict, published: str) -> list[str]:
 
 
 def warnings(verdict: Verdict, published: str) -> list[str]:
-    """What decides nothing but ought to be seen: where it is shown to be worse, or no better than a naive baseline."""
+    """Return warnings that don't decide: where the candidate is worse, or no better than a naive baseline."""
     failed = [each for each in verdict.comparisons if not each.required and not each.passed]
     return [sentence(each, published) for each in failed if _is_remarkable(each)]
 
@@ -76,7 +76,7 @@ def _is_remarkable(each: Comparison) -> bool:
 
 
 def sentence(comparison: Comparison, published: str) -> str:
-    """A comparison in words: the numbers, the interval, and what had to be shown.
+    """Describe a comparison: the numbers, the interval and the required result.
 
     Args:
         comparison: to tell.
@@ -122,7 +122,7 @@ def _asked(each: Comparison) -> str:
 
 
 def _remedy(each: Comparison) -> str:
-    """How many sequences would show it if both models were equal: an interval narrows with the root of their number."""
+    """Estimate how many sequences would show it if both models were equal: the interval narrows with their root."""
     if each.lower is None or each.difference is None or not each.margin or each.difference < -each.margin:
         return ""
     reach = each.difference - each.lower

@@ -45,7 +45,7 @@ _REFUSALS = {
 
 
 def refusals(input_dict: dict[str, Any]) -> list[str]:
-    """Why the model may not be published; empty if every blessing that there is, is positive."""
+    """Return why the model may not be published; empty if every blessing that there is, is positive."""
     return [
         reason
         for key, reason in _REFUSALS.items()
@@ -54,7 +54,7 @@ def refusals(input_dict: dict[str, Any]) -> list[str]:
 
 
 def servable(model: Any, infra_blessings: list[Any]) -> Path:
-    """The SavedModel to publish: the ServingGate's stamped copy, which it warms servers up with, or the model itself.
+    """Return the SavedModel to publish: the ServingGate's copy with warm-up requests, or the model itself.
 
     Raises:
         PublishError: if the copy isn't one of this model.
@@ -78,14 +78,14 @@ def origin(artifact: Any) -> str:
 
 
 def training_files(model: Any, input_dict: dict[str, Any], run: dict[str, Any]) -> TrainingFiles:
-    """What the version is to carry for the next training: as far as the step is given it."""
+    """Return the files that the version keeps for the next training, as far as the step has them."""
     given = input_dict.get(INGESTION_REPORT, [])
     report = Path(artifact_utils.get_single_instance(given).uri) / "ingestion_report.json" if given else None
     return TrainingFiles(Path(model.uri) / KERAS_FOLDER, report, run)
 
 
 def result_text(result: PublishResult) -> str:
-    """What a push did, in one line."""
+    """Describe the result of a push in one line."""
     version, stable = result.publication.version, result.labels.stable
     text = f"version {version}" if result.is_new else f"version {version}, which was published before"
     if stable != version:
@@ -163,7 +163,7 @@ class Executor(base_executor.BaseExecutor):
     def _close(
         self, event: AttemptEvent, exec_properties: dict[str, Any], reason: str, version: int | None = None
     ) -> None:
-        """Notes the end of the retraining that this run is, if it is one."""
+        """Record the end of the retraining, if this run is one."""
         run_id = execution_of(self).run_id
         model_dir = Path(exec_properties[SERVING_DIR]) / exec_properties[MODEL_NAME]
         if run_id:

@@ -1,4 +1,4 @@
-"""Whether a model may follow the published one, by their losses on the same reference sequences.
+"""Compare a model with the published one by their losses on the reference sequences.
 
 >>> verdict = compare(new, old, names, dataset, reference)  # doctest: +SKIP
 >>> verdict.accepted, verdict.text  # doctest: +SKIP
@@ -26,7 +26,7 @@ def compare(
     reference: ReferenceConfig,
     against: str = "the published model",
 ) -> ReferenceVerdict:
-    """The verdict.
+    """Return the verdict.
 
     Args:
         new: losses of the new model [N], see ``sequence_losses``.

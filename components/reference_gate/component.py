@@ -32,7 +32,7 @@ class ReferenceGateSpec(types.ComponentSpec):
 
 
 class ReferenceGate(base_component.BaseComponent):
-    """Blesses a model that is not worse than the published one on the reference set, by more than the margin.
+    """Bless a model that is not worse than the published one on the reference set by more than the margin.
 
     A refused model doesn't fail the run: `blessing` is negative, its ``verdict.json`` says why, and the Pusher
     publishes nothing.

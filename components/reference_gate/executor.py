@@ -1,4 +1,4 @@
-"""Run the ReferenceGate: ingest the reference files, ask both models, write the blessing."""
+"""Run the ReferenceGate: ingest the reference files, compute both models' losses, write the blessing."""
 
 from __future__ import annotations
 

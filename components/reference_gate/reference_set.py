@@ -20,7 +20,7 @@ from noisy_gru.schema.errors import DataError
 
 
 def reference_dataset(dataset: DatasetConfig, reference: ReferenceConfig) -> DatasetConfig:
-    """The configuration that reads the reference files: columns and policies of the data set, without spans."""
+    """Return the configuration that reads the reference files: columns and policies of the data set, without spans."""
     data = dataset.data.model_copy(update={"files": list(reference.files), "spans": SpansConfig()})
     return without_splits(dataset.model_copy(update={"data": data}))
 
@@ -34,7 +34,7 @@ def read_reference(
     glob: Callable[[str], Sequence[str]],
     opener: Opener,
 ) -> list[bytes]:
-    """The serialized tf.Examples of the reference set, in an order that is the same each time.
+    """Return the serialized tf.Examples of the reference set, in an order that is the same each time.
 
     Args:
         dataset: the configuration, patterns relative to ``base``.

@@ -1,4 +1,4 @@
-"""What the comparison on the reference set showed, and its file beside the blessing."""
+"""Verdict on the reference set, and its file beside the blessing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ VERDICT_FILE = "verdict.json"
 
 @dataclass(frozen=True, kw_only=True)
 class ReferenceVerdict:
-    """What a comparison on the reference set showed.
+    """Result of a comparison on the reference set.
 
     Attributes:
         accepted: whether the model may be published.
@@ -44,5 +44,5 @@ def write_reference_verdict(folder: Path, verdict: ReferenceVerdict) -> None:
 
 
 def read_reference_verdict(folder: Path) -> ReferenceVerdict:
-    """What the step wrote into its blessing."""
+    """Read the verdict from the step's blessing."""
     return ReferenceVerdict(**json.loads((folder / VERDICT_FILE).read_text(encoding="utf-8")))

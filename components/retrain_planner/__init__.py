@@ -1,1 +1,1 @@
-"""Decide whether to retrain: what is new since the published model, how far it moved, and what speaks against it."""
+"""Decide whether to retrain, from new data, drift, the model's age and guards."""

@@ -1,4 +1,4 @@
-"""Alarms that hold a night for a person: the served model collapses on the new data, or a span has an odd size."""
+"""Alarms that hold a retraining for approval: the served model collapses on new data, or a span's size is unusual."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ENDLESS = 1e6
 
 
 def alarms(config: AlarmsConfig, evidence: Evidence) -> Iterator[Reason]:
-    """The verdict of every alarm."""
+    """Yield the verdict of every alarm."""
     yield _served_model(config, evidence)
     yield _data_size(config, evidence)
 
@@ -48,7 +48,7 @@ def _served_model(config: AlarmsConfig, evidence: Evidence) -> Reason:
 
 
 def _part(value: float) -> str:
-    """A part, as the alarm names it."""
+    """Return a part, as the alarm names it."""
     return f"{value:.3g}" if value < _ENDLESS else "a million times and more"
 
 

@@ -1,4 +1,4 @@
-"""The step that decides whether the others run."""
+"""The step that decides whether to retrain; the others run only then."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class RetrainPlannerSpec(types.ComponentSpec):
 
 
 class RetrainPlanner(base_component.BaseComponent):
-    """Decide by the rules whether retraining is due, and note its beginning beside the model's versions if it is.
+    """Decide by the rules whether retraining is due, and record its start beside the model's versions if it is.
 
     Steps that run only then stand in a condition:
 

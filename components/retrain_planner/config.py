@@ -1,4 +1,4 @@
-"""The part of the configuration that says when a model is trained again."""
+"""Configuration of the rules: triggers, guards and alarms of retraining."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from noisy_gru.schema.durations import Duration, parse_duration
 
 
 class DriftConfig(Section):
-    """How surely, and how far, new data has to differ from the training data to count as drifted."""
+    """Significance and effect size at which new data counts as drifted from the training data."""
 
     false_alarm_rate: float = Field(
         default=0.01,
@@ -115,5 +115,5 @@ class RulesConfig(Section):
 
     @property
     def measures(self) -> bool:
-        """Whether the new data has to be ingested for a decision."""
+        """Whether a decision needs the new data ingested."""
         return self.drift is not None or self.new_sequences > 0

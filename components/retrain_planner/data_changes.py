@@ -1,4 +1,4 @@
-"""What of the data is new: spans and files that the published model wasn't trained on, or that changed since."""
+"""Changes of the data since the published model's training: new and changed spans and files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from noisy_gru.registry.training_record import DataFile, SpanFiles, TrainingReco
 
 
 def data_changes(record: TrainingRecord | None, spans: Sequence[SpanFiles], files: Sequence[DataFile]) -> DataChanges:
-    """How the data to train on now differs from that of a published model.
+    """Return the changes of the data since a published model's training.
 
     Args:
         record: of the published model; None: there is none, or it doesn't say what it was trained on.
@@ -44,14 +44,14 @@ def data_changes(record: TrainingRecord | None, spans: Sequence[SpanFiles], file
 
 
 def differs(before: DataFile, now: DataFile) -> bool:
-    """Whether a file's content is another one, as far as both sides know it."""
+    """Return whether a file's content differs, as far as both records hold it."""
     if before.sha256 is not None and now.sha256 is not None:
         return before.sha256 != now.sha256
     return before.bytes is not None and now.bytes is not None and before.bytes != now.bytes
 
 
 def _change(before: SpanFiles, now: SpanFiles) -> str | None:
-    """Why a span that was trained on isn't what it was; None if it is."""
+    """Return how a span changed since it was trained on; None if it didn't."""
     if before.version != now.version:
         return f"version {_named(before.version)} became {_named(now.version)}"
     old: Mapping[str, DataFile] = {file.name: file for file in before.files}

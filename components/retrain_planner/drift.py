@@ -1,4 +1,4 @@
-"""How far each column's values moved between the training data and new data, and how surely that is no chance.
+"""Drift of each column between training data and new data: distance and permutation p-value.
 
 >>> drift = measure_drift(trained_on, new, dataset, false_alarm_rate=0.01)  # doctest: +SKIP
 >>> [(each.feature, each.measure, each.distance, each.p_value) for each in drift.features][0]  # doctest: +SKIP
@@ -41,7 +41,7 @@ def measure_drift(
     false_alarm_rate: float,
     min_distance: float = 0.0,
 ) -> Drift:
-    """How far the columns moved, by name.
+    """Measure the drift of the columns, by name.
 
     Args:
         trained_on: sample of the training data.
@@ -87,7 +87,7 @@ def measure_drift(
 
 
 def _stretch(trained_on: ValueSample, new: ValueSample, windows: bool) -> int:
-    """Sequences of an entity that are dealt together: as many as the new data usually has."""
+    """Return the size of a permuted group: as many sequences of an entity as the new data usually has."""
     sizes = [np.unique(sample.entity, return_counts=True)[1] for sample in (trained_on, new)]
     usual = [int(np.median(each)) if len(each) else 1 for each in sizes]
     # Of whole sequences each entity counts once on both sides, with equally many.
@@ -95,7 +95,7 @@ def _stretch(trained_on: ValueSample, new: ValueSample, windows: bool) -> int:
 
 
 def _groups(sample: ValueSample, size: int, windows: bool) -> list[np.ndarray]:
-    """Places of the sequences that are dealt together."""
+    """Return the indices of the sequences of each permuted group."""
     groups = []
     for entity in np.unique(sample.entity):
         places = np.flatnonzero(sample.entity == entity)
@@ -178,13 +178,13 @@ class _Statistics:
 
 
 def _normal(masses: np.ndarray) -> np.ndarray:
-    """Shares [B, K]; NaN where there is nothing."""
+    """Normalize counts to shares [B, K]; NaN for empty rows."""
     total = masses.sum(axis=1, keepdims=True)
     return np.divide(masses, total, out=np.full_like(masses, np.nan), where=total > 1e-6)
 
 
 def _masses(points: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    """How many values of each sequence are in each tenth of all values, [S, K]; fewer where many are equal."""
+    """Return how many values of each sequence are in each tenth of all values, [S, K]; fewer where many are equal."""
     there = points != 255
     weight = np.where(there, (valid / np.maximum(there.sum(axis=1), 1))[:, None], 0.0)
     by_code = np.bincount(points[there], weights=weight[there], minlength=256)
@@ -204,7 +204,7 @@ def _masses(points: np.ndarray, valid: np.ndarray) -> np.ndarray:
 
 
 def _shares(counts: Sequence[dict[str, int]]) -> np.ndarray:
-    """Counts [S, K] of the commonest categories of all, the rest of them in the last column."""
+    """Return counts [S, K] of the commonest categories of all, the rest of them in the last column."""
     total: Counter[str] = Counter()
     for each in counts:
         total.update(each)
@@ -217,14 +217,14 @@ def _shares(counts: Sequence[dict[str, int]]) -> np.ndarray:
 
 
 def _middle_ranks(keys: np.ndarray, masses: np.ndarray) -> np.ndarray:
-    """The part of all values that is below each bin, and half of those that are level with it, by rising keys [K]."""
+    """Return the mid-rank of each bin, [K] by ascending key: the share of values below it, and half of those in it."""
     total = masses.sum()
     rounded = np.round(keys, 9)
     return np.array([(masses[rounded < key].sum() + masses[rounded == key].sum() / 2) / total for key in rounded])
 
 
 def _jensen_shannon(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Divergence [B] of shares [B, K], base 2."""
+    """Return divergence [B] of shares [B, K], base 2."""
     middle = (one + other) / 2
 
     def part(shares: np.ndarray) -> np.ndarray:

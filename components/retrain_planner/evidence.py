@@ -1,4 +1,4 @@
-"""What a decision rests on: what is new since the published model, how much of it, and how far it moved."""
+"""Evidence of a retraining decision: data changes, sizes, drift and the served model's error."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class PublishedVersion:
 
 @dataclass(frozen=True, kw_only=True)
 class DataChanges:
-    """How the data to train on differs from what the published model was trained on.
+    """Changes of the data since the published model's training.
 
     Attributes:
         by_span: whether the patterns have a ``{SPAN}``; else files are compared.
@@ -49,18 +49,18 @@ class DataChanges:
 
     @property
     def new_spans(self) -> tuple[int, ...]:
-        """New and changed ones, rising."""
+        """New and changed spans, ascending."""
         return tuple(sorted({*self.spans, *self.changed}))
 
     @property
     def count(self) -> int:
-        """What `rules.new_spans` counts: spans, or files."""
+        """The count for `rules.new_spans`: spans, or files."""
         return len(self.new_spans) if self.by_span else len(self.files) + len(self.gone)
 
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureDrift:
-    """How far one column moved, by one measure.
+    """Drift of one column by one measure.
 
     Attributes:
         feature: name of the column.
@@ -82,7 +82,7 @@ class FeatureDrift:
 
 @dataclass(frozen=True, kw_only=True)
 class Drift:
-    """How far all columns moved.
+    """Drift of all columns.
 
     Attributes:
         features: by column and measure.
@@ -112,7 +112,7 @@ class DataSizes:
 
 @dataclass(frozen=True, kw_only=True)
 class Measurements:
-    """What ingesting the new data showed.
+    """Measurements of the ingested new data.
 
     Attributes:
         rows: that were read.
@@ -133,11 +133,11 @@ class Measurements:
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """What is known when it is decided.
+    """All evidence of a decision.
 
     Attributes:
         base: the published model; None: there is none.
-        news: what of the data is new.
+        changes: of the data since the published model was trained.
         spans: to train on, rising.
         data: fingerprint of all files to train on.
         measured: what ingesting the new data showed; None: it wasn't ingested.
@@ -148,7 +148,7 @@ class Evidence:
     """
 
     base: PublishedVersion | None
-    news: DataChanges
+    changes: DataChanges
     spans: tuple[int, ...]
     data: str
     measured: Measurements | None = None

@@ -1,4 +1,4 @@
-"""Run `RetrainPlanner`: decide, write the decision as properties of its output, and record the beginning."""
+"""Run `RetrainPlanner`: decide, write the decision as properties of its output, and record the start."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Executor(base_executor.BaseExecutor):
 
 
 def _is_true(text: str) -> bool:
-    """A flag as a pipeline parameter brings it.
+    """Parse a flag from a pipeline parameter.
 
     Raises:
         ConfigError: it is neither true nor false.

@@ -14,7 +14,7 @@ from noisy_gru.schema.durations import parse_duration
 
 
 def guards(rules: RulesConfig, evidence: Evidence, now: datetime) -> Iterator[Reason]:
-    """The verdict of every guard."""
+    """Yield the verdict of every guard."""
     # What was interrupted is to go on, not to wait.
     ended = [attempt for attempt in evidence.attempts if attempt.event != "interrupted"]
     yield _cooldown(rules, ended[-1] if ended else None, now)
@@ -74,7 +74,7 @@ def _after_failure(rules: RulesConfig, evidence: Evidence, now: datetime) -> Rea
 
 
 def _failures_in_a_row(attempts: Sequence[Outcome]) -> list[Outcome]:
-    """The failures since the last attempt that came to a verdict, oldest first; what was interrupted is neither."""
+    """Return the failures since the last attempt with a verdict, oldest first; interrupted ones are neither."""
     failures: list[Outcome] = []
     for attempt in reversed(attempts):
         if attempt.event == "failed":

@@ -34,7 +34,7 @@ def measure(
     why_not_served: str = "",
     parts: Sequence[tuple[str, ResolvedInput]] = (),
 ) -> Measurements:
-    """Counts the new data's sequences, and measures how far it moved.
+    """Count the new data's sequences, and measure their drift.
 
     Args:
         new: the spans and files to read.
@@ -101,7 +101,7 @@ def _examples_of(
     folder: Path,
     size_of: Callable[[Source], int],
 ) -> dict[str, list[bytes]]:
-    """The examples that each part would have brought if it had been the only new one, after those before it."""
+    """Yield the examples that each part adds to those before it."""
     found: dict[str, list[bytes]] = {}
     sources = list(before.sources) if before is not None else []
     known = _ids_in(folder / "before" / EXAMPLES)

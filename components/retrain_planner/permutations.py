@@ -1,4 +1,4 @@
-"""Permutation test of many statistics at once: which of them are too large for the same distribution, and how surely.
+"""Permutation test of many statistics at once, with p-values adjusted for all of them.
 
 Groups (of whatever is independent of each other) are dealt anew, again and again, to the two samples. Where both come
 from one distribution, the observed deal is as good as any other, so that the largest statistic of all is the observed
@@ -19,7 +19,7 @@ _TAIL = 0.02
 
 
 def deals(groups: int, chosen: int, count: int, seed: int) -> Iterator[np.ndarray]:
-    """Batches bool [B, groups]: which groups are dealt to the smaller sample; the first deal is the observed one.
+    """Yield batches of permutations, bool [B, groups]: the groups of the smaller sample; the first is the observed one.
 
     Args:
         groups: in both samples; the last ``chosen`` of them are the observed smaller one.
@@ -46,7 +46,7 @@ def adjusted_p_values(
     count: int,
     seed: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The observed statistics [M] and their p-values [M], for all statistics together.
+    """Return the observed statistics [M] and their p-values [M], for all statistics together.
 
     A statistic whose p-value is at most a level has an error rate of that level over *all* of them.
 

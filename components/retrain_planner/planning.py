@@ -1,4 +1,4 @@
-"""Gather what a decision rests on, and decide: from the data, the published model and earlier attempts.
+"""Gather the evidence from data, published model and earlier attempts, and decide.
 
 It reads alone: what it ingests to measure goes to a temporary folder that is removed again.
 """
@@ -49,7 +49,7 @@ MOST_PARTS = 7
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """Which pipeline is asked about.
+    """The pipeline that a decision is about.
 
     Attributes:
         pipeline: its name.
@@ -102,18 +102,18 @@ def make_plan(
         check_served(subject.model_dir)
         check_record(subject.model_dir, publication.version)
     record = read_training_record(subject.model_dir / str(publication.version)) if publication else None
-    news = data_changes(record, spans, list(by_name.values()))
-    measured, why_not = _measured(subject, found, by_name, record, publication, news)
+    changes = data_changes(record, spans, list(by_name.values()))
+    measured, why_not = _measured(subject, found, by_name, record, publication, changes)
     evidence = Evidence(
         base=_base(publication, record),
-        news=news,
+        changes=changes,
         spans=tuple(found.numbers),
         data=data_hash({"files": [vars(file) for file in by_name.values()]}),
         measured=measured,
         why_not_measured=why_not,
         attempts=outcomes(read_attempts(subject.model_dir), but=run_id),
         withdrawn=withdrawn_versions(subject.model_dir),
-        sizes=_sizes(spans, by_name, record, news),
+        sizes=_sizes(spans, by_name, record, changes),
     )
     return decide(subject.rules, evidence, pipeline=subject.pipeline, now=now, force=force)
 
@@ -148,7 +148,7 @@ def decide(rules: RulesConfig, evidence: Evidence, *, pipeline: str, now: dateti
         reasons=reasons,
         spans=format_spans(evidence.spans),
         newest_span=max(evidence.spans, default=None),
-        new_spans=evidence.news.new_spans,
+        new_spans=evidence.changes.new_spans,
         base_version=evidence.base.version if evidence.base else None,
         data=evidence.data,
         decided_at=utc_text(now),
@@ -165,16 +165,16 @@ def _base(publication: Publication | None, record: TrainingRecord | None) -> Pub
 
 
 def _sizes(
-    spans: Sequence[SpanFiles], files: Mapping[str, DataFile], record: TrainingRecord | None, news: DataChanges
+    spans: Sequence[SpanFiles], files: Mapping[str, DataFile], record: TrainingRecord | None, changes: DataChanges
 ) -> DataSizes | None:
-    """Bytes of the new spans and of those that the published model knows; of all files where there are no spans."""
-    if record is None or not news.known:
+    """Return the bytes of the new spans and of those trained on; of all files where there are no spans."""
+    if record is None or not changes.known:
         return None
-    if not news.by_span:
+    if not changes.by_span:
         known, now = (sum(file.bytes or 0 for file in each) for each in (record.files, files.values()))
-        return DataSizes(by_span=False, new={"all data": now} if news.count else {}, known=(known,) if known else ())
+        return DataSizes(by_span=False, new={"all data": now} if changes.count else {}, known=(known,) if known else ())
     sizes = {span.number: sum(file.bytes or 0 for file in span.files) for span in record.spans}
-    new = set(news.new_spans)
+    new = set(changes.new_spans)
     return DataSizes(
         by_span=True,
         new={
@@ -190,19 +190,19 @@ def _measured(
     files: Mapping[str, DataFile],
     record: TrainingRecord | None,
     publication: Publication | None,
-    news: DataChanges,
+    changes: DataChanges,
 ) -> tuple[Measurements | None, str]:
-    """What ingesting the new data shows, or why it isn't ingested."""
+    """Measure the new data, or return why it isn't measured."""
     rules = subject.rules
     published = published_error(record.metrics, subject.dataset.task) if record is not None else None
     collapse = rules.alarms.collapse if published is not None and published.part < 1 else None
     if not rules.measures and collapse is None:
         return None, "no rule asks for it"
-    if publication is None or record is None or not news.known:
+    if publication is None or record is None or not changes.known:
         return None, "there is nothing to compare with"
-    if not news.files:
+    if not changes.files:
         return None, "there is no new data"
-    names, numbers = set(news.files), set(news.new_spans)
+    names, numbers = set(changes.files), set(changes.new_spans)
     new, before = (
         ResolvedInput(
             tuple(span for span in found.spans if (span.number in numbers) == is_new),
@@ -249,7 +249,7 @@ def _measured(
 
 
 def _parts(new: ResolvedInput) -> list[tuple[str, ResolvedInput]]:
-    """The new spans, or files where there are no spans, each by itself; of many, neighbours together."""
+    """Return the new spans, or files where there are no spans, one by one; many are grouped with their neighbours."""
     units: list[tuple[int | str, ResolvedInput]] = [
         (span.number, ResolvedInput((span,), tuple(source for source in new.sources if source.path in set(span.files))))
         for span in new.spans

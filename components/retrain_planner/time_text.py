@@ -1,4 +1,4 @@
-"""Times and reasons as the plan words them."""
+"""Times and reasons as texts of the plan."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ _AHEAD = timedelta(minutes=5)
 
 
 def is_ahead(when: datetime, now: datetime) -> bool:
-    """Whether a record is from the future: then its clock, or this one, was wrong, and its time says nothing."""
+    """Return whether a record is from the future: its clock or this one was wrong, so its time isn't used."""
     return when - now > _AHEAD
 
 
 def ahead_text(when: datetime, now: datetime) -> str:
-    """Why a record from the future isn't counted."""
+    """Return the message about a record from the future."""
     return f"at {when.isoformat(timespec='seconds')}, ahead of the clock, which says {utc_text(now)}: one was wrong"
 
 
 def one_line(text: str) -> str:
-    """The first words of a reason."""
+    """Shorten a reason to one line."""
     line = " ".join(text.split())
     return line if len(line) <= 160 else f"{line[:157]}..."
 
 
 def span_of_time(time: timedelta) -> str:
-    """A duration, as people say it."""
+    """Format a duration for people."""
     seconds = max(time.total_seconds(), 0.0)
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= size:
@@ -34,5 +34,5 @@ def span_of_time(time: timedelta) -> str:
 
 
 def utc_text(when: datetime) -> str:
-    """A time in ISO 8601, UTC."""
+    """Format a time in ISO 8601, UTC."""
     return when.astimezone(UTC).isoformat(timespec="seconds")

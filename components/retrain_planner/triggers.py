@@ -1,4 +1,4 @@
-"""What calls for retraining: new spans or files, new sequences, drift, and the age of the model."""
+"""Triggers of retraining: new spans or files, new sequences, drift, and the age of the model."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _SHOWN = 5
 
 
 def triggers(rules: RulesConfig, evidence: Evidence, now: datetime) -> Iterator[Reason]:
-    """The verdict of every trigger."""
-    base, news = evidence.base, evidence.news
+    """Yield the verdict of every trigger."""
+    base, changes = evidence.base, evidence.changes
     if base is None:
         yield Reason(rule=FIRST, kind="trigger", met=True, text="no model is published yet")
-    elif not news.known:
+    elif not changes.known:
         text = f"version {base.version} doesn't say what it was trained on, so all data is new to it"
         yield Reason(rule=FIRST, kind="trigger", met=True, text=text)
     else:
@@ -35,18 +35,18 @@ def triggers(rules: RulesConfig, evidence: Evidence, now: datetime) -> Iterator[
 
 
 def _new_spans(rules: RulesConfig, evidence: Evidence) -> Reason:
-    news, base = evidence.news, evidence.base
-    count, wanted = news.count, rules.new_spans
-    numbers: dict[str, Any] = {"new": count, "wanted": wanted, "files": list(news.files)}
-    if news.by_span:
-        numbers |= {"spans": list(news.spans), "changed": {str(span): why for span, why in news.changed.items()}}
+    changes, base = evidence.changes, evidence.base
+    count, wanted = changes.count, rules.new_spans
+    numbers: dict[str, Any] = {"new": count, "wanted": wanted, "files": list(changes.files)}
+    if changes.by_span:
+        numbers |= {"spans": list(changes.spans), "changed": {str(span): why for span, why in changes.changed.items()}}
     else:
-        numbers["gone"] = list(news.gone)
+        numbers["gone"] = list(changes.gone)
     if not count:
         text = f"nothing new since version {base.version}" if base else "there is no data"
         text += f", which was trained on {_of_base(base)}" if base and base.spans else ""
         return Reason(rule="new_spans", kind="trigger", met=False, text=text, numbers=numbers)
-    text = _told_news(news)
+    text = _changes_text(changes)
     if not wanted:
         return Reason(rule="new_spans", kind="trigger", met=False, text=f"{text}; no trigger", numbers=numbers | OFF)
     text = f"{text}, at least {wanted} needed"
@@ -57,18 +57,18 @@ def _of_base(base: PublishedVersion) -> str:
     return f"span{'s' * (not base.spans.isdecimal())} {base.spans}"
 
 
-def _told_news(news: DataChanges) -> str:
-    if not news.by_span:
-        new = [name for name in news.files if name not in news.altered]
-        changes = (("new", new), ("changed", news.altered), ("gone", news.gone))
-        parts = [f"{len(names)} file{'s' * (len(names) != 1)} {how}{_some(names)}" for how, names in changes if names]
+def _changes_text(changes: DataChanges) -> str:
+    if not changes.by_span:
+        new = [name for name in changes.files if name not in changes.altered]
+        kinds = (("new", new), ("changed", changes.altered), ("gone", changes.gone))
+        parts = [f"{len(names)} file{'s' * (len(names) != 1)} {how}{_some(names)}" for how, names in kinds if names]
         return ", ".join(parts)
     parts = []
-    if news.spans:
-        parts.append(f"{len(news.spans)} new span{'s' * (len(news.spans) != 1)} ({format_spans(news.spans)})")
-    if news.changed:
-        which = "; ".join(f"{span}: {why}" for span, why in list(news.changed.items())[:_SHOWN])
-        parts.append(f"{len(news.changed)} span{'s' * (len(news.changed) != 1)} changed ({which})")
+    if changes.spans:
+        parts.append(f"{len(changes.spans)} new span{'s' * (len(changes.spans) != 1)} ({format_spans(changes.spans)})")
+    if changes.changed:
+        which = "; ".join(f"{span}: {why}" for span, why in list(changes.changed.items())[:_SHOWN])
+        parts.append(f"{len(changes.changed)} span{'s' * (len(changes.changed) != 1)} changed ({which})")
     return " and ".join(parts)
 
 
@@ -91,7 +91,7 @@ def _new_sequences(rules: RulesConfig, evidence: Evidence) -> Reason:
             kind="trigger",
             met=False,
             text=f"not counted: {evidence.why_not_measured}",
-            numbers={"sequences": 0, "wanted": wanted, "no_data": not evidence.news.count},
+            numbers={"sequences": 0, "wanted": wanted, "no_data": not evidence.changes.count},
         )
     numbers = {"sequences": measured.sequences, "rows": measured.rows, "wanted": wanted}
     text = f"{measured.sequences:,} new sequences (of {measured.rows:,} rows), at least {wanted:,} needed"
@@ -105,7 +105,7 @@ def _drift(rules: RulesConfig, evidence: Evidence) -> Reason:
         return Reason(rule="drift", kind="trigger", met=False, text="no trigger", numbers=OFF)
     if measured is None:
         text = f"not measured: {evidence.why_not_measured}"
-        numbers = {"features": [], "no_data": not evidence.news.count}
+        numbers = {"features": [], "no_data": not evidence.changes.count}
         return Reason(rule="drift", kind="trigger", met=False, text=text, numbers=numbers)
     drift = measured.drift
     if drift is None:
@@ -156,7 +156,7 @@ def _age(rules: RulesConfig, evidence: Evidence, now: datetime) -> Reason:
         return Reason(
             rule="max_age", kind="trigger", met=False, text=f"{model_age}, {rules.max_age} is the most", numbers=numbers
         )
-    if not evidence.news.count:
+    if not evidence.changes.count:
         text = f"{model_age}, past {rules.max_age}, but there is nothing new to train it on"
         return Reason(rule="max_age", kind="trigger", met=False, text=text, numbers=numbers)
     return Reason(
@@ -165,12 +165,12 @@ def _age(rules: RulesConfig, evidence: Evidence, now: datetime) -> Reason:
 
 
 def _unknown_age(rules: RulesConfig, evidence: Evidence, base: PublishedVersion, now: datetime) -> Reason:
-    """Of a version from the future: it would stay young for years, so it counts as too old."""
+    """Return the verdict on a version from the future: it would stay young for years, so it counts as too old."""
     model_age = f"version {base.version} was published {ahead_text(base.published, now)}; its age is not known"
     if rules.max_age is None:
         return Reason(rule="max_age", kind="trigger", met=False, text=f"{model_age}; no trigger", numbers=OFF)
     numbers = {"max_age_seconds": parse_duration(rules.max_age).total_seconds()}
-    if not evidence.news.count:
+    if not evidence.changes.count:
         text = f"{model_age}, and there is nothing new to train it on"
         return Reason(rule="max_age", kind="trigger", met=False, text=text, numbers=numbers)
     text = f"{model_age}, so it counts as older than {rules.max_age}"

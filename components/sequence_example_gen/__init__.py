@@ -1,1 +1,1 @@
-"""Ingestion: tables and TFRecords in, one tf.Example per sequence out, nothing lost on the way."""
+"""Ingestion: read tables and TFRecords, write one tf.Example per sequence, and account for every row."""

@@ -141,7 +141,7 @@ class WriteBucket(beam.DoFn):
 
 
 def merged(reports: Iterable[bytes]) -> bytes:
-    """The sum of serialized reports."""
+    """Return the sum of serialized reports."""
     return IngestionReport.merged(IngestionReport.from_json(report) for report in reports).to_json().encode()
 
 

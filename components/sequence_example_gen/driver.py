@@ -1,4 +1,4 @@
-"""Find the files of the window's spans before ingestion runs; the same here and on Kubeflow.
+"""Resolve the files of the window's spans before ingestion runs; the same here and on Kubeflow.
 
 TFX's own driver knows one span, and its fingerprint adds up sizes and whole seconds of modification times: a file that
 was corrected at the same size and time, or two files that change names, would be served from the cache. Here the hashes
@@ -38,7 +38,7 @@ class Driver(driver.FileBasedDriver):
     """Resolve ``span`` (``latest`` or a number) to files; they and their fingerprint are part of the cache's key."""
 
     def run(self, execution_info: data_types.ExecutionInfo) -> Any:
-        """Says which files the executor reads, and which spans its artifacts hold.
+        """Return the files that the executor reads, and the spans of its artifacts.
 
         Raises:
             UserError: a span or a file isn't there.
@@ -58,7 +58,7 @@ class Driver(driver.FileBasedDriver):
 
 
 def resolved_properties(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[int]]:
-    """The step's properties as its executor reads them, and the numbers of the spans.
+    """Return the step's properties as its executor reads them, and the numbers of the spans.
 
     Raises:
         UserError: a span or a file isn't there.
@@ -76,12 +76,12 @@ def resolved_properties(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[
 
 
 def glob(pattern: str) -> list[str]:
-    """The paths that a pattern matches, here or in a file system that TensorFlow knows."""
+    """Return the paths that a pattern matches, here or in a file system that TensorFlow knows."""
     return [str(path) for path in fileio.glob(pattern)] if "://" in pattern else local_glob(pattern)
 
 
 def file_states(sources: Iterable[Source]) -> dict[str, tuple[int, int]]:
-    """What is known of files without reading them: bytes, and nanoseconds of the last change, by name.
+    """Return size and modification time of files, by name: bytes and nanoseconds.
 
     Raises:
         DataError: one of them is gone.
@@ -96,7 +96,7 @@ def file_states(sources: Iterable[Source]) -> dict[str, tuple[int, int]]:
 
 
 def _size_and_change(path: str) -> tuple[int, int]:
-    """Bytes, and nanoseconds of the last change; TensorFlow's file systems round the latter to whole seconds."""
+    """Return bytes, and nanoseconds of the last change; TensorFlow's file systems round the latter to whole seconds."""
     if "://" in path:
         remote = fileio.stat(path)
         return remote.length, remote.mtime_nsec

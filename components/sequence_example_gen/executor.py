@@ -1,4 +1,4 @@
-"""Run ingestion as one Beam pipeline, and end the run where the report asks for it."""
+"""Run ingestion as one Beam pipeline, and stop the run if the report has errors."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
 def _check_unchanged(
     resolved: ResolvedInput, before: dict[str, tuple[int, int]], report: IngestionReport, fingerprint: str
 ) -> None:
-    """What was read has to be what the cache knows it by, and what the report has the hashes of."""
+    """Check that the files read are those of the cache key and of the report's hashes."""
     after = file_states(resolved.sources)
     read = {name: (int(size), str(digest)) for name, (size, digest) in report.hashes.items()}
     # A file that can't be read has no hash, and is a fault that ends the run.

@@ -1,4 +1,4 @@
-"""Ingestion of a few files in this process, as a run would do it: to look at what comes out, or to use it at once."""
+"""Ingest a few files in this process, as a run would, without Beam."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def ingest_in_process(
 
 
 def read_examples(folder: Path) -> list[bytes]:
-    """The serialized tf.Examples that ``ingest_in_process`` left, of all splits, in the order of their shards."""
+    """Return the serialized tf.Examples of ``ingest_in_process``, of all splits, in the order of their shards."""
     import tensorflow as tf
 
     shards = sorted(str(shard) for shard in (folder / EXAMPLES).glob(SHARDS))

@@ -1,4 +1,4 @@
-"""The checks that compare answers: asked again, of the other signature, of Keras, of training's way, of the whole."""
+"""Checks that compare outputs: repeated, across signatures, with Keras, with the training path, streamed with whole."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PARITY, SKEW = "parity with Keras", "skew"
 
 
 def repeated(plan: ProbePlan, seen: ProbeResult) -> GateCheck:
-    """Every question was asked twice: both answers must be the same, bit for bit."""
+    """Check that a repeated request gives the same output bit for bit."""
     names = list(plan.questions)
     differ = [name for name in names if not identical(seen.answers(name), seen.answers(name, 1))]
     problems = []
@@ -30,7 +30,7 @@ def repeated(plan: ProbePlan, seen: ProbeResult) -> GateCheck:
 
 
 def both_signatures(plan: ProbePlan, seen: ProbeResult, reference: Reference | None) -> GateCheck:
-    """Both signatures must give one answer."""
+    """Check that both signatures give the same outputs."""
     pairs = [
         (part.name, seen.answers(request_name(part, TENSORS)), seen.answers(request_name(part, DEFAULT)))
         for part in plan.parts
@@ -40,20 +40,20 @@ def both_signatures(plan: ProbePlan, seen: ProbeResult, reference: Reference | N
 
 
 def parity(plan: ProbePlan, seen: ProbeResult, expected: Expected) -> GateCheck:
-    """The served model must answer as the Keras model does."""
+    """Check the parity of the served model with the Keras model."""
     given = {part.name: seen.answers(request_name(part, DEFAULT)) for part in plan.parts}
     return _with_keras(PARITY, "parity", given, expected, expected.from_examples, "the Keras model")
 
 
 def skew(plan: ProbePlan, seen: ProbeResult, expected: Expected) -> GateCheck:
-    """Raw sequences must be answered as by the decoder of training, Transform and the model."""
+    """Check the skew between serving and training's decoder, Transform and model, on raw sequences."""
     name = f"{len(plan.held_out)} {HELD_OUT}"
     given, trained = {name: seen.answers(HELD_OUT)}, {name: expected.from_training}
     return _with_keras(SKEW, SKEW, given, expected, trained, "the way of training")
 
 
 def streams(plan: ProbePlan, seen: ProbeResult, reference: Reference | None) -> GateCheck:
-    """Sequences in pieces through `serving_step` must be answered as the whole."""
+    """Check that pieces sent through `serving_step` give the outputs of the whole sequence."""
     pairs = [pair for cut in plan.streams for pair in stream_answers(cut, seen)]
     worst, where = _worst(pairs, reference)
     name, what = "streams", f"{STEP}, with the state it returned, and {TENSORS}, with the whole sequence,"
@@ -81,7 +81,7 @@ def _with_keras(
 
 
 def _worst(pairs: Iterable[tuple[str, Outputs, Outputs]], reference: Reference | None) -> tuple[float, str]:
-    """The largest difference, and the name of the first pair that has it."""
+    """Return the largest difference, and the name of the first pair that has it."""
     scale, decision = (1.0, None) if reference is None else (reference.scale, reference.decision)
     worst, where = 0.0, ""
     for name, a, b in pairs:

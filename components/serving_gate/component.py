@@ -1,4 +1,4 @@
-"""The step that asks whether TF Serving would really serve what was trained."""
+"""The step that checks that TF Serving can serve the trained model."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class ServingGateSpec(types.ComponentSpec):
 
 
 class ServingGate(base_component.BaseComponent):
-    """Blesses a model that TF Serving can load and that answers there as it does in Keras.
+    """Bless a model that TF Serving can load and whose outputs there equal Keras'.
 
     A blessed model's `blessing` holds a copy of it with warm-up requests, which the Pusher publishes. A refused model
     doesn't fail the run: `blessing` is negative, `report` says why, and the Pusher publishes nothing.

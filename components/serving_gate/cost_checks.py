@@ -1,4 +1,4 @@
-"""What a served model costs: latency of one sequence and of a batch, and memory, against budgets where they are set.
+"""Checks of a served model's latency and memory against budgets.
 
 The numbers are those of a Session, without network or queue: a server needs no less.
 """
@@ -29,7 +29,7 @@ def text_batch(examples: Sequence[bytes]) -> dict[str, np.ndarray]:
 
 
 def timed_calls(ordered: Sequence[bytes], budgets: BudgetsConfig) -> dict[str, TimedRequests]:
-    """What times are taken of: sequences of all lengths, one in each call, and a batch of them."""
+    """Return the timed requests: sequences of all lengths, one per call, and a batch of them."""
     calls, seconds = (budgets.requests, float("inf")) if budgets.any else (_QUIET_CALLS, _QUIET_SECONDS)
     singles = [text_batch([example]) for example in spread(ordered)]
     batch = [text_batch(filled(ordered, budgets.batch_size))]
@@ -40,7 +40,7 @@ def timed_calls(ordered: Sequence[bytes], budgets: BudgetsConfig) -> dict[str, T
 
 
 def cost_checks(seen: ProbeResult, budgets: BudgetsConfig) -> list[GateCheck]:
-    """The checks of latency and memory; a budget that isn't set refuses nothing."""
+    """Return the checks of latency and memory; without a budget a check always passes."""
     return [_latency(seen, budgets), _memory(seen, budgets)]
 
 

@@ -35,7 +35,7 @@ def judge(
     serving_step: bool = False,
     name: str = "",
 ) -> GateReport:
-    """All checks of a SavedModel.
+    """Run all checks of a SavedModel.
 
     Args:
         model: its folder, with the warm-up file in it: what would be published.

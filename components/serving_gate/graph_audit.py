@@ -1,4 +1,4 @@
-"""Look through a SavedModel's graph and its functions for what must not be served.
+"""Audit a SavedModel's graph and functions for operations that must not be served.
 
 An operation is fine if it keeps no state and draws nothing at random, or if its state is the model's own: weights,
 vocabularies, control flow. Everything else is named, with the function it stands in and why it is bad. The bodies of
@@ -59,7 +59,7 @@ class BadOperation:
 
 
 def operations(meta_graph: Any) -> Iterator[tuple[str, Any]]:
-    """Every node of the graph and of its functions, with the function's name ('' for the graph itself)."""
+    """Yield every node of the graph and of its functions, with the function's name ('' for the graph itself)."""
     for node in meta_graph.graph_def.node:
         yield "", node
     for function in meta_graph.graph_def.library.function:
@@ -68,7 +68,7 @@ def operations(meta_graph: Any) -> Iterator[tuple[str, Any]]:
 
 
 def audit(meta_graph: Any, known: Mapping[str, bool]) -> list[BadOperation]:
-    """What must not be served in a graph.
+    """Return the operations of a graph that must not be served.
 
     Args:
         meta_graph: a ``MetaGraphDef``.

@@ -1,4 +1,4 @@
-"""The Keras side: what an exported model has to agree with."""
+"""Reference outputs of the Keras model, which an exported model must equal."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Answer = Callable[[list[bytes]], Mapping[str, np.ndarray]]
 
 @dataclass(frozen=True)
 class Reference:
-    """What the exported model has to agree with.
+    """The reference of an exported model.
 
     Attributes:
         from_examples: answers serialized tf.Examples with Keras, parsed as the export parses them.
@@ -37,7 +37,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class Expected:
-    """What the Keras side says to a plan.
+    """Reference outputs of a probe plan.
 
     Attributes:
         problem: why there is none, in words; empty if there is one.
@@ -53,7 +53,7 @@ class Expected:
 
 
 def expected_answers(load: Callable[[], Reference], plan: ProbePlan) -> Expected:
-    """Ask the Keras side for all that a served model is compared with. What goes wrong is in the answer, not raised."""
+    """Compute the reference outputs of a plan. Errors are part of the result, not raised."""
     try:
         reference = load()
     except Exception as error:  # noqa: BLE001 (whatever is wrong with the Keras side, the report has to say it)
@@ -75,7 +75,7 @@ def _answered(ask: Answer, examples: list[bytes]) -> Outputs | str:
 
 
 def keras_reference(serving_model: str, transform_graph: str) -> Reference:
-    """The Keras side of a model of the Trainer.
+    """Return the reference of a model of the Trainer.
 
     Args:
         serving_model: folder of the SavedModel in the model artifact, beside which the Keras file is.

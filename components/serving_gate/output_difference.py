@@ -1,4 +1,4 @@
-"""How far two answers of a model are apart."""
+"""Difference of two outputs of a model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ROUNDING = 4 * float(np.finfo(np.float32).eps)
 
 
 def identical(a: Mapping[str, np.ndarray], b: Mapping[str, np.ndarray]) -> bool:
-    """Whether both are the same bit for bit."""
+    """Return whether both are the same bit for bit."""
     return set(a) == set(b) and all(_same(a[name], b[name]) for name in a)
 
 
@@ -30,7 +30,7 @@ def largest_difference(
     scale: np.ndarray | float,
     decision: Decision | None = None,
 ) -> float:
-    """The largest difference of any number of two answers, as a part of ``scale``.
+    """Return the largest difference of two outputs, relative to ``scale``.
 
     What is rounding of a large number counts as no more than the tolerance.
 
@@ -73,7 +73,7 @@ def _difference(a: np.ndarray, b: np.ndarray, scale: np.ndarray | float) -> floa
 
 
 def _margin(answers: Mapping[str, np.ndarray], decision: Decision | None) -> np.ndarray:
-    """How far an answer is from another class: the difference of probabilities, or twice that to the threshold, [B]."""
+    """Return the margin to another class, [B]: the difference of probabilities, or twice that to the threshold."""
     if decision is not None:
         return 2 * np.abs(answers["probabilities"][:, decision.positive_id] - decision.threshold)
     probabilities = np.sort(answers["probabilities"], axis=1)

@@ -1,4 +1,4 @@
-"""The clean process: loads a SavedModel in a Session, asks it everything twice, takes times, and tells what it saw.
+"""Probe: a clean process that loads a SavedModel in a Session, sends all requests twice, and measures latency.
 
     python -m noisy_gru.components.serving_gate.probe QUESTIONS ANSWERS
 
@@ -49,7 +49,7 @@ class ProbeRequest:
 
 @dataclass(frozen=True)
 class TimedRequests:
-    """Calls whose time is taken.
+    """Requests whose latency is measured.
 
     Attributes:
         signature: name of the signature.
@@ -66,7 +66,7 @@ class TimedRequests:
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """What the clean process saw.
+    """Result of a probe.
 
     Attributes:
         error: TensorFlow's words if the model could not be loaded, or the process ended early; empty if all is well.
@@ -85,14 +85,14 @@ class ProbeResult:
     memory: int | None = None
 
     def answers(self, name: str, round_: int = 0) -> Outputs:
-        """The answers to a question that had some."""
+        """Return the outputs of a request that succeeded."""
         answers = self.rounds[round_][name]
         if isinstance(answers, str):
             raise ValueError(f"The question {name} failed: {answers}")
         return answers
 
     def failures(self, names: Mapping[str, object]) -> list[str]:
-        """The questions among ``names`` that failed, and why."""
+        """Return those of ``names`` whose requests failed, with the reason."""
         outputs = {name: answers for answered in reversed(self.rounds) for name, answers in answered.items()}
         return [f"{name}: {outputs[name]}" for name in names if isinstance(outputs[name], str)]
 
@@ -105,7 +105,7 @@ def observe(
     before_times: Callable[[], object],
     clock: Callable[[], float] = time.perf_counter,
 ) -> ProbeResult:
-    """Load the model, ask all questions in their order, then all of them again, and take times.
+    """Load the model, send all requests in order, then all of them again, and measure latency.
 
     Args:
         model: folder of the SavedModel.
@@ -158,7 +158,7 @@ def _take_times(model: SessionModel, timed: TimedRequests, clock: Callable[[], f
 
 
 def _memory(what: str) -> int | None:
-    """Bytes of this process as Linux tells them: `VmRSS` now, `VmHWM` at the most."""
+    """Return the memory of this process from /proc, in bytes: `VmRSS` now, `VmHWM` at its peak."""
     if not _STATUS.is_file():
         return None
     found = re.search(rf"^{what}:\s+(\d+) kB", _STATUS.read_text(), re.MULTILINE)
@@ -204,7 +204,7 @@ class Probe:
         self._folder.cleanup()
 
     def observation(self, *, timeout: float) -> ProbeResult:
-        """What the process saw; asked once.
+        """Return the probe's result; computed once.
 
         Args:
             timeout: seconds from now.

@@ -1,4 +1,4 @@
-"""What a model is asked: the questions for the clean process, and which of them belong to which check."""
+"""Probe plan: the requests for the probe, and the checks that they belong to."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _HELD_OUT_COUNT = 256
 
 @dataclass(frozen=True)
 class ProbePlan:
-    """All that is asked.
+    """All requests of a probe.
 
     Attributes:
         warmup: the requests of the warm-up file, asked first.
@@ -46,7 +46,7 @@ class ProbePlan:
 
     @property
     def answers(self) -> dict[str, ProbeRequest]:
-        """The questions about batches."""
+        """The requests of batches."""
         questions = {}
         for part in self.parts:
             questions[request_name(part, DEFAULT)] = ProbeRequest(DEFAULT, text_batch(part.examples))
@@ -57,17 +57,17 @@ class ProbePlan:
 
     @property
     def pieces(self) -> dict[str, ProbeRequest]:
-        """The questions about streams."""
+        """The requests of streams."""
         return {name: question for cut in self.streams for name, question in cut.questions.items()}
 
     @property
     def questions(self) -> dict[str, ProbeRequest]:
-        """All of them, in the order in which they are asked."""
+        """All requests, in order."""
         return {**self.warmup, **self.answers, **self.pieces}
 
 
 def request_name(part: Batch, signature: str) -> str:
-    """The name of the question that asks a batch of a signature."""
+    """Return the name of the request that sends a batch to a signature."""
     return f"{part.name}, {signature}"
 
 
@@ -80,7 +80,7 @@ def make_probe_plan(
     *,
     serving_step: bool,
 ) -> ProbePlan:
-    """The plan for a model with the promised signatures.
+    """Make the plan for a model with the signatures of the contract.
 
     Args:
         model: its folder, with the warm-up file.
@@ -113,7 +113,7 @@ def warmup_requests(
     *,
     serving_step: bool,
 ) -> dict[str, ProbeRequest]:
-    """The calls for the warm-up file: each signature with one sequence, the longest, and with the largest batch.
+    """Return the calls for the warm-up file: each signature with one sequence, the longest, and with the largest batch.
 
     Args:
         examples: serialized tf.Examples; without any there is no call.
@@ -136,7 +136,7 @@ def warmup_requests(
 
 
 def read_signatures(model: Path) -> dict[str, Signature]:
-    """The signatures that a SavedModel's file holds; empty if it can't be read, which the loader then says better."""
+    """Return the signatures in a SavedModel's file; empty if it can't be read, which the loader then reports."""
     file = model / "saved_model.pb"
     try:
         graphs = parse_saved_model(file.read_bytes()).meta_graphs

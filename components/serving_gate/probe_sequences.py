@@ -19,7 +19,7 @@ _READ = 2000
 
 @dataclass(frozen=True)
 class Batch:
-    """Sequences that go to the model together, as both signatures take them."""
+    """A batch of sequences in the form of both signatures."""
 
     name: str
     examples: list[bytes]
@@ -27,7 +27,7 @@ class Batch:
 
 
 def read_examples(split: Path, limit: int = _READ) -> list[bytes]:
-    """The first serialized tf.Examples of a split's folder, of gzipped TFRecords."""
+    """Return the first serialized tf.Examples of a split's folder, of gzipped TFRecords."""
     import tensorflow as tf
 
     files = sorted(str(file) for file in split.iterdir() if file.is_file())
@@ -47,7 +47,7 @@ def _lists(example: bytes) -> dict[str, Any]:
 
 
 def steps_of(lists: dict[str, Any], dataset: DatasetConfig) -> int:
-    """Steps of the past of a sequence: as many values as a feature has that isn't known in advance."""
+    """Return the number of past steps of a sequence: the values of a feature that isn't known in advance."""
     if lists.get("steps"):
         return int(lists["steps"][0])
     steps = [feature for feature in dataset.data.features if not feature.static]
@@ -58,23 +58,23 @@ def steps_of(lists: dict[str, Any], dataset: DatasetConfig) -> int:
 
 
 def by_length(examples: Sequence[bytes], dataset: DatasetConfig) -> list[bytes]:
-    """The sequences from the shortest to the longest; the earlier one first where two are as long."""
+    """Return the sequences from the shortest to the longest; the earlier one first where two are as long."""
     return sorted(examples, key=lambda example: steps_of(_lists(example), dataset))
 
 
 def spread(ordered: Sequence[bytes], count: int = CHOSEN) -> list[bytes]:
-    """Sequences spread evenly from the first to the last, at most ``count``; always the same ones."""
+    """Select at most ``count`` sequences, evenly spread from the first to the last; deterministic."""
     places = np.unique(np.linspace(0, len(ordered) - 1, min(count, len(ordered))).round().astype(int))
     return [ordered[place] for place in places]
 
 
 def filled(ordered: Sequence[bytes], size: int) -> list[bytes]:
-    """Exactly ``size`` sequences, spread evenly; some come again where there are fewer."""
+    """Select exactly ``size`` sequences, evenly spread; some repeat if there are fewer."""
     return list(islice(cycle(spread(ordered, size)), size))
 
 
 def batches(ordered: Sequence[bytes], dataset: DatasetConfig, batch_size: int) -> list[Batch]:
-    """Batches of several lengths and sizes: one sequence, a few, many, the configured size, and with other padding.
+    """Return batches of several lengths and sizes: one sequence, a few, many, the configured size, and other padding.
 
     Args:
         ordered: sequences by their length.
@@ -104,7 +104,7 @@ def _future(dataset: DatasetConfig) -> int:
 def tensors(
     examples: Sequence[bytes], dataset: DatasetConfig, *, extra: int = 0, number: float = 0.0, text: bytes = b""
 ) -> dict[str, np.ndarray]:
-    """The inputs of `serving_tensors` for serialized tf.Examples.
+    """Return the inputs of `serving_tensors` for serialized tf.Examples.
 
     Args:
         examples: B of them.

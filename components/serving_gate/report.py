@@ -1,4 +1,4 @@
-"""The gate's checks and their outcome, as JSON for programs and as a page for people."""
+"""Report of the gate's checks, as JSON and as text."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ class GateCheck:
 
     @property
     def passed(self) -> bool:
-        """Whether nothing speaks against the model."""
+        """Whether the check passed."""
         return not self.problems
 
 
 @dataclass(frozen=True)
 class GateReport:
-    """All checks that were made of a model."""
+    """All checks of a model."""
 
     model: str
     checks: list[GateCheck]
@@ -59,7 +59,7 @@ class GateReport:
         return f"loads as in TF Serving; {', '.join(check.headline for check in self.checks if check.headline)}"
 
     def as_dict(self) -> dict[str, Any]:
-        """What ``report.json`` holds."""
+        """Return the content of ``report.json``."""
         checks = [{**asdict(check), "numbers": _finite(check.numbers), "passed": check.passed} for check in self.checks]
         return {
             "blessed": self.blessed,
@@ -70,7 +70,7 @@ class GateReport:
         }
 
     def text(self) -> str:
-        """What ``report.txt`` holds."""
+        """Return the content of ``report.txt``."""
         lines = [f"TF Serving {'can serve' if self.blessed else 'must not get'} {self.model}", ""]
         for check in self.checks:
             lines.append(f"{'passed ' if check.passed else 'REFUSED'}  {check.name}: {check.found}")
@@ -84,10 +84,10 @@ class GateReport:
 
 
 def _finite(numbers: Mapping[str, float]) -> dict[str, float | None]:
-    """JSON has no infinity."""
+    """Replace infinities, which JSON can't hold."""
     return {name: value if math.isfinite(value) else None for name, value in numbers.items()}
 
 
 def read_report(folder: Path) -> dict[str, Any]:
-    """The content of ``report.json``: `blessed`, `model`, `summary`, `problems` and `checks`."""
+    """Return the content of ``report.json``: `blessed`, `model`, `summary`, `problems` and `checks`."""
     return json.loads((folder / "report.json").read_text())

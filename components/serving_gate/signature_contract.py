@@ -1,4 +1,4 @@
-"""The signatures that docs/architecture.md promises to clients, and how a model's differ from them."""
+"""Contract of the signatures (docs/architecture.md), and a model's deviations from it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Promise = tuple[str, tuple[int | str | None, ...]]
 
 
 def promised_inputs(dataset: DatasetConfig, *, serving_step: bool = False) -> dict[str, dict[str, Promise]]:
-    """The inputs of each signature."""
+    """Return the inputs of each signature."""
     tensors: dict[str, Promise] = {
         "features": ("float32", (None, None, len(dataset.data.numeric))),
         LENGTHS: ("int64", (None,)),
@@ -37,7 +37,7 @@ def promised_inputs(dataset: DatasetConfig, *, serving_step: bool = False) -> di
 
 
 def promised_outputs(dataset: DatasetConfig) -> dict[str, Promise]:
-    """The outputs, the same in every signature but for the state that `serving_step` gives as well."""
+    """Return the outputs, the same in every signature but for the state that `serving_step` gives as well."""
     task = dataset.task
     if isinstance(task, ClassificationConfig):
         return {
@@ -54,7 +54,7 @@ def promised_outputs(dataset: DatasetConfig) -> dict[str, Promise]:
 def broken_promises(
     signatures: Mapping[str, Signature], dataset: DatasetConfig, *, serving_step: bool = False
 ) -> list[str]:
-    """How ``signatures`` differ from the promised ones, in words; empty if they don't."""
+    """Return the deviations of ``signatures`` from the contract; empty if there are none."""
     problems = []
     for name, inputs in promised_inputs(dataset, serving_step=serving_step).items():
         if name not in signatures:
@@ -72,7 +72,7 @@ def broken_promises(
 
 
 def state_size(signatures: Mapping[str, Signature]) -> int:
-    """Numbers in the state that `serving_step` takes for each stream; 0 if the signature doesn't say it."""
+    """Return the size of a stream's state in `serving_step`; 0 if the signature doesn't fix it."""
     spec = signatures[STEP].inputs.get(STATE) if STEP in signatures else None
     return spec.shape[-1] or 0 if spec is not None and spec.shape else 0
 

@@ -1,4 +1,4 @@
-"""Sequences cut into pieces: `serving_step` must answer them as the other signatures answer the whole.
+"""Stream requests: sequences cut into pieces for `serving_step`, whose outputs must equal those of the whole.
 
 A cut is a chain of calls, of which each takes over the state that the one before returned.
 """
@@ -23,7 +23,7 @@ _PIECES = 4
 
 @dataclass(frozen=True)
 class Cut:
-    """One way to cut sequences.
+    """A way to cut sequences into pieces.
 
     Attributes:
         name: in words.
@@ -37,7 +37,7 @@ class Cut:
 
 
 def cuts(ordered: Sequence[bytes], dataset: DatasetConfig, state_size: int) -> list[Cut]:
-    """Step by step, in chunks of one size, and each sequence in pieces of its own sizes, of which some are empty.
+    """Cut step by step, in chunks of one size, and in pieces of different sizes, of which some are empty.
 
     Args:
         ordered: sequences by their length.
@@ -68,7 +68,7 @@ def _cut(
     *,
     all_pieces: bool = False,
 ) -> Cut:
-    """Cut at ``ends``, int [B, pieces]; what comes out is compared after all pieces, or after the last alone.
+    """Cut at ``ends``, int [B, pieces]; outputs are compared after all pieces, or after the last alone.
 
     The inputs ``once`` have no steps, and come with every piece.
     """
@@ -91,7 +91,7 @@ def _cut(
 def _piece(
     whole: Mapping[str, np.ndarray], begins: np.ndarray, ends: np.ndarray, once: frozenset[str]
 ) -> dict[str, np.ndarray]:
-    """Steps from `begins` up to `ends` of each row, int [B]; behind them stands what must not matter."""
+    """Return the steps from `begins` to `ends` of each row, int [B], padded with values that must not matter."""
     steps = (ends - begins).astype(np.int64)
     piece: dict[str, np.ndarray] = {LENGTHS: steps}
     for name, values in whole.items():
@@ -109,7 +109,7 @@ def _piece(
 
 
 def stream_answers(cut: Cut, seen: ProbeResult) -> list[tuple[str, Outputs, Outputs]]:
-    """For each pair its name, what `serving_step` answered but for the state, and what the whole was answered with."""
+    """Yield for each pair its name, the outputs of `serving_step` without the state, and those of the whole."""
     return [
         (call, {key: value for key, value in seen.answers(call).items() if key != STATE}, seen.answers(reference))
         for call, reference in cut.pairs

@@ -1,4 +1,4 @@
-"""The way of training, to compare serving with: raw sequences decoded as Transform decodes them, not as a server does.
+"""Training path as the reference of serving: raw sequences decoded by Transform, not by the server.
 
 A server parses with `tf.io.parse_example` inside the graph. Training reads with tfx_bsl's decoder and the schema, then
 Transform's own graph, and only then the model. Here the second way is gone, up to the answers, which NumPy words.
@@ -39,7 +39,7 @@ class TrainingPath:
         self._decoder = ExamplesToRecordBatchDecoder(schema.SerializeToString())
 
     def answer(self, examples: list[bytes]) -> dict[str, np.ndarray]:
-        """The answers that serving should give, by their names in the contract."""
+        """Return the expected outputs of serving, by their names in the contract."""
         from noisy_gru.trainer import features as names
         from noisy_gru.trainer.features import model_inputs
         from noisy_gru.trainer.vocabularies import read_vocabulary
@@ -57,7 +57,7 @@ class TrainingPath:
 
 
 def _classes(logits: np.ndarray, labels: list[bytes], decision: Decision | None) -> dict[str, np.ndarray]:
-    """Answers from logits, float32 [B, C], and the C classes in their order."""
+    """Return the outputs for logits, float32 [B, C], and the C classes in order."""
     exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
     probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
     class_id = probabilities.argmax(axis=1) if decision is None else decision.class_ids(probabilities)

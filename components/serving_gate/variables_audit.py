@@ -1,4 +1,4 @@
-"""Look through the variables file of a SavedModel for what a served model has no use for."""
+"""Audit the variables file of a SavedModel for variables that serving doesn't need."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Variable:
 
 
 def read_variables(model: Path) -> list[Variable]:
-    """The variables in ``<model>/variables``; empty if there is no such file.
+    """Return the variables in ``<model>/variables``; empty if there is no such file.
 
     Raises:
         ModelError: if the file can't be read.
@@ -63,7 +63,7 @@ def _full_names(object_graph: bytes) -> dict[str, str]:
 
 
 def unwanted(variables: list[Variable], expected: int | None) -> list[str]:
-    """What is in the file and shouldn't be, or isn't and should, in words.
+    """Return the unneeded and the missing variables of the file, as messages.
 
     Args:
         variables: of the file.

@@ -1,4 +1,4 @@
-"""The warm-up requests that TF Serving answers itself before a version is served, from real sequences.
+"""Warm-up requests, which TF Serving sends to a version before serving it, from real sequences.
 
 TF Serving loads no version of which one of these fails, so the gate reads them back and asks them first. They are in
 ``assets.extra/tf_serving_warmup_requests``: a TFRecord file of ``PredictionLog``.
@@ -24,7 +24,7 @@ MOST_RECORDS = 1000
 
 
 def stamp(model: Path, destination: Path, requests: Mapping[str, ProbeRequest], model_name: str) -> None:
-    """Copy a SavedModel and put the warm-up requests into the copy; the same ones give the same bytes.
+    """Copy a SavedModel and add the warm-up requests to the copy; byte-identical for equal requests.
 
     Args:
         model: folder of the SavedModel.
@@ -58,7 +58,7 @@ def _log(question: ProbeRequest, model_name: str) -> Any:
 
 
 def read_requests(model: Path) -> dict[str, ProbeRequest]:
-    """The warm-up requests of a model, by a name that says which one it is.
+    """Return the warm-up requests of a model, by a name that says which one it is.
 
     Raises:
         ModelError: the file isn't there, or TF Serving could not read it.
@@ -94,5 +94,5 @@ def read_requests(model: Path) -> dict[str, ProbeRequest]:
 
 
 def with_state(tensors: Mapping[str, np.ndarray], size: int) -> dict[str, np.ndarray]:
-    """The tensors of new streams, of which nothing is known: with a `state` of zeros, float32 [B, size]."""
+    """Return the tensors of new streams: with a `state` of zeros, float32 [B, size]."""
     return {**tensors, STATE: np.zeros((len(tensors["lengths"]), size), np.float32)}

@@ -1,1 +1,1 @@
-"""Choose the published model that a training goes on from, and bring its Keras file into the run."""
+"""Choose the published model of a warm start, and copy its Keras file into the run."""

@@ -1,4 +1,4 @@
-"""The step that chooses the model that a training goes on from."""
+"""The step that chooses the model of a warm start."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class WarmStartBaseSpec(types.ComponentSpec):
 
 
 class WarmStartBase(base_component.BaseComponent):
-    """Choose the published model that the Trainer goes on from.
+    """Choose the published model that the Trainer starts from.
 
     Not the output of `LatestBlessed`, which depends on the model that the Trainer makes. The output `model` holds
     Format-Keras alone, or nothing (`base.json` says why).

@@ -25,7 +25,7 @@ logger = logging.getLogger("noisy_gru.progress")
 
 
 def chosen_version(input_dict: dict[str, Any], exec_properties: dict[str, Any]) -> WarmStartVersion:
-    """The version to go on from, for the data of the ingestion's report.
+    """Return the version to start from, for the data of the ingestion report.
 
     Raises:
         PublishError: a record of a published version can't be read.

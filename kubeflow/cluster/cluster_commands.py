@@ -216,7 +216,7 @@ def schedule(
 
 
 def _checked(connection: Connection) -> Client:
-    """A client of a server that can run the pipeline."""
+    """Return a client of a server that can run the pipeline."""
     from noisy_gru.kubeflow.cluster import submission
 
     client = connection.open()
@@ -226,7 +226,7 @@ def _checked(connection: Connection) -> Client:
 
 
 def _retraining_cron(config: PipelineConfig | None) -> str | None:
-    """When `noisy-gru retrain schedule` would run it.
+    """Return the cron of `noisy-gru retrain schedule`.
 
     Raises:
         ConfigError: it counts in a time zone that Kubeflow doesn't.

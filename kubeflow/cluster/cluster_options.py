@@ -1,4 +1,4 @@
-"""What the commands that talk to Kubeflow Pipelines share: options, the connection, the pipeline to send."""
+"""Shared by the commands for a Kubeflow Pipelines server: options, connection, the pipeline to upload."""
 
 from __future__ import annotations
 

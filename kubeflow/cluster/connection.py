@@ -147,7 +147,7 @@ class Connection:
                 ) from error
 
     def open(self) -> Client:
-        """A client that knows the host and the token. Asks the server once whether it has several users.
+        """Return a client that knows the host and the token. Asks the server once whether it has several users.
 
         Raises:
             KubeflowError: the server doesn't answer, or has several users and no namespace is named.
@@ -160,7 +160,7 @@ class Connection:
         connection, responses = self, []
 
         class Asking(kfp.client.Client):
-            """Check once: kfp makes five attempts, five seconds apart, which hide the error."""
+            """Check once: kfp's five attempts, five seconds each, hide the error."""
 
             def get_kfp_healthz(self, sleep_duration: int = 0) -> Any:
                 if not responses:
@@ -269,7 +269,7 @@ def _limit(client: Client, limits: tuple[float, float]) -> None:
 
 
 def _server_message(body: bytes | str | None) -> str:
-    """The server's message: the API returns JSON, a proxy in front of it HTML."""
+    """Return the server's message: the API returns JSON, a proxy in front of it HTML."""
     if not body:
         return ""
     text = body.decode(errors="replace") if isinstance(body, bytes) else body

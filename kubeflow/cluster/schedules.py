@@ -21,7 +21,7 @@ NO_CATCHUP = True
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """When a pipeline runs, and with what.
+    """A recurring run: trigger and parameters.
 
     Attributes:
         name: of the recurring run.
@@ -49,7 +49,7 @@ class Scheduled:
 
 
 def recurring_runs(client: Client, connection: Connection) -> list[Any]:
-    """All recurring runs of the namespace.
+    """Return all recurring runs of the namespace.
 
     Raises:
         KubeflowError: the server doesn't answer, or refuses.
@@ -59,12 +59,12 @@ def recurring_runs(client: Client, connection: Connection) -> list[Any]:
 
 
 def is_enabled(recurring_run: Any) -> bool:
-    """Whether a recurring run, as kfp gives it, starts runs."""
+    """Return whether a recurring run, as kfp gives it, starts runs."""
     return recurring_run.status == "ENABLED" or (recurring_run.status is None and recurring_run.mode == "ENABLE")
 
 
 def ensure(client: Client, connection: Connection, schedule: Schedule, published: Published) -> Scheduled:
-    """Make the schedule what it should be; nothing is done if it is that already.
+    """Create or update the schedule; do nothing if it is up to date.
 
     Args:
         client: of the connection.

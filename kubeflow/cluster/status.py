@@ -52,7 +52,7 @@ class ScheduleStatus:
 def run_statuses(
     client: Client, connection: Connection, *, now: datetime, limit: int, experiment: str | None = None
 ) -> list[RunStatus]:
-    """The newest runs, newest first.
+    """Return the newest runs, newest first.
 
     Args:
         client: of the connection.
@@ -83,7 +83,7 @@ def _experiment(client: Client, connection: Connection, name: str) -> str | None
 
 
 def run_status(run: Any, now: datetime) -> RunStatus:
-    """The status of a run of kfp's."""
+    """Return the status of a run of kfp's."""
     started, finished = _time(run.created_at), _time(run.finished_at)
     return RunStatus(
         run_id=run.run_id,
@@ -97,7 +97,7 @@ def run_status(run: Any, now: datetime) -> RunStatus:
 
 
 def schedule_statuses(client: Client, connection: Connection) -> list[ScheduleStatus]:
-    """All recurring runs, by name.
+    """Return all recurring runs, by name.
 
     Raises:
         KubeflowError: the server refuses or doesn't respond.
@@ -123,7 +123,7 @@ def _schedule(found: Any) -> ScheduleStatus:
 
 
 def as_json(**lists: Iterable[RunStatus | ScheduleStatus]) -> str:
-    """One JSON object with a list for each keyword; times in ISO 8601."""
+    """Return one JSON object with a list for each keyword; times in ISO 8601."""
     return json.dumps({key: [asdict(each) for each in values] for key, values in lists.items()}, default=str)
 
 
@@ -173,7 +173,7 @@ def _table(columns: tuple[str, ...], rows: list[tuple[str, ...]], stream: TextIO
 
 
 def _error(run: Any) -> str | None:
-    """The server's error: the failed steps', else the run's own."""
+    """Return the server's error: the failed steps', else the run's own."""
     tasks = (run.run_details.task_details if run.run_details else None) or []
     failed = [task for task in tasks if task.state == "FAILED"]
     # The graph itself fails with its step; so does the pod that prepares the step.
@@ -189,7 +189,7 @@ def _error(run: Any) -> str | None:
 
 
 def _time(value: datetime | None) -> datetime | None:
-    """A time of the API, which writes 1970 for one that has not come."""
+    """Return a time of the API, which writes 1970 for one that has not come."""
     if value is None or value.timestamp() <= 0:
         return None
     return value if value.tzinfo else value.replace(tzinfo=UTC)

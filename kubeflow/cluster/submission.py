@@ -65,7 +65,7 @@ class Published:
 
 
 def publish(client: Client, connection: Connection, pipeline: CompiledPipeline) -> Published:
-    """The pipeline and this version of it on the server, uploaded where they are not there yet.
+    """Return the pipeline and this version of it on the server, uploaded where they are not there yet.
 
     Raises:
         KubeflowError: the server doesn't answer, or refuses.
@@ -138,14 +138,14 @@ def submit(
 
 
 def source(pipeline: CompiledPipeline, published: Published | None) -> dict[str, str]:
-    """What to run, as arguments of kfp's methods: the version on the server, or the file itself."""
+    """Return the pipeline to run, as arguments of kfp's methods: the version on the server, or the file itself."""
     if published is None:
         return {"pipeline_package_path": str(pipeline.path)}
     return {"pipeline_id": published.pipeline_id, "version_id": published.version_id}
 
 
 def experiment_id(client: Client, connection: Connection, name: str) -> str:
-    """The experiment's id; it is made where it isn't there."""
+    """Return the experiment's id; create the experiment if there is none."""
     return client.create_experiment(name, namespace=connection.namespace).experiment_id
 
 
@@ -202,7 +202,7 @@ def wait(
 
 
 def pages(ask: Callable[..., Any], key: str, **options: Any) -> Iterator[Any]:
-    """All items of a list of the API, page by page.
+    """Yield all items of a list of the API, page by page.
 
     Args:
         ask: one of kfp's methods ``list_…``.

@@ -72,7 +72,7 @@ def _executor_input(task: dict[str, Any], component: dict[str, Any]) -> int:
 
 
 def _size(value: Any) -> int:
-    """Bytes as Go writes it."""
+    """Return the size in bytes of a message as Go writes it."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     for character, escaped in _ESCAPED.items():
         text = text.replace(character, escaped)

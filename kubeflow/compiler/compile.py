@@ -63,12 +63,12 @@ _proto: Any = pipeline_spec_pb2
 
 
 def default_image() -> str:
-    """The image of this version."""
+    """Return the image of this version."""
     return f"{_DISTRIBUTION}:{importlib.metadata.version(_DISTRIBUTION)}"
 
 
 def compile_config(config: PipelineConfig, *, image: str | None = None, scheduled: bool = False) -> str:
-    """The compiled pipeline of a configuration, as YAML.
+    """Return the compiled pipeline of a configuration, as YAML.
 
     Args:
         config: as ``load_config`` gives it.
@@ -232,7 +232,7 @@ def _own_entrypoint(spec: dict[str, Any], name: str, node: Any, container: dict[
 
 
 def _artifact_types(node: Any) -> dict[str, dict[str, str]]:
-    """The classes of a node's inputs and outputs by name."""
+    """Return the classes of a node's inputs and outputs by name."""
     return {
         side: {name: name_utils.get_full_name(channel.type) for name, channel in channels.items()}
         for side, channels in (("inputs", node.inputs), ("outputs", node.outputs))
@@ -253,7 +253,7 @@ def _defaults(spec: dict[str, Any], nodes: Mapping[str, Any], image: str) -> Non
 
 
 def _written(spec: dict[str, Any], platform: dict[str, Any]) -> str:
-    """Both documents, read back by kfp's protocol buffers and loader.
+    """Serialize both documents, and check them with kfp's protocol buffers and loader.
 
     Raises:
         ConfigError: kfp can't read what was compiled.

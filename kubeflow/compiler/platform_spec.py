@@ -1,4 +1,4 @@
-"""The second document of a compiled pipeline: what Kubernetes gives the pods, in the form that kfp-kubernetes writes.
+"""Platform spec, the second document of a compiled pipeline: Kubernetes settings, as kfp-kubernetes writes them.
 
 TFX writes none. Each executor gets the same volumes, secrets, selectors and pull policy, and its step's own besides.
 """
@@ -22,7 +22,7 @@ _START, _UNLIMITED = 3600, 7 * 24 * 3600
 
 
 def step_config(config: KubeflowConfig, step: str) -> StepConfig:
-    """The settings of a step: its own, else the defaults."""
+    """Return the settings of a step: its own, else the defaults."""
     return config.steps.get(step) or config.steps.get(DEFAULT_STEP) or StepConfig()
 
 
@@ -41,7 +41,7 @@ def check_steps(config: KubeflowConfig, steps: Iterable[str]) -> None:
 
 
 def resources(step: StepConfig) -> dict[str, Any]:
-    """A step's limits as a ``ResourceSpec``: as text, and as the numbers that older backends read (GB are 10^9)."""
+    """Return a step's limits as a ``ResourceSpec``: as text, and as numbers for older backends (GB are 10^9)."""
     result: dict[str, Any] = {}
     if step.cpu is not None:
         result |= {"resourceCpuLimit": step.cpu, "cpuLimit": float(parse_quantity(step.cpu))}
@@ -54,7 +54,7 @@ def resources(step: StepConfig) -> dict[str, Any]:
 
 
 def retry_policy(config: KubeflowConfig, step: str) -> dict[str, Any] | None:
-    """How a step that failed is tried again; None: it isn't.
+    """Return the retry policy of a step; None for no retries.
 
     ``backoffMaxDuration`` is no limit of a wait: counted from the first start, it is when no try is begun any more and
     when a running one is ended (Argo Workflows 3.7.3, workflow/controller/operator.go:1007-1065); without it, it is 0
@@ -77,7 +77,7 @@ def _seconds(step: StepConfig) -> int | None:
 
 
 def platform_spec(config: KubeflowConfig, executors: Mapping[str, str]) -> dict[str, Any]:
-    """The document.
+    """Return the platform spec.
 
     Args:
         config: volumes, secrets and so on.

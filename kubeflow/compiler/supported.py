@@ -1,4 +1,4 @@
-"""What of a TFX graph open-source Kubeflow Pipelines v2 can't run; each problem names its node.
+"""Check a TFX graph for what open-source Kubeflow Pipelines v2 can't run; each problem names its node.
 
     >>> check_supported(pipeline)  # doctest: +SKIP
     UnsupportedGraphError: ... InfraValidator: ...

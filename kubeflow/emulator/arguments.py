@@ -48,12 +48,12 @@ def check_arguments(arguments: Mapping[str, str]) -> None:
 
 
 def as_json(message: Any) -> str:
-    """A protocol buffer as Go writes it, but for the blanks that it adds by chance."""
+    """Return a protocol buffer as Go writes it, but for the blanks that it adds by chance."""
     return json_format.MessageToJson(message, indent=None)
 
 
 def command_line(container: Any, executor_input: Any, pod: Path, backend: Backend) -> list[str]:
-    """The container's command and arguments with the placeholders filled in that the backend knows; others stay.
+    """Return the container's command and arguments with the placeholders filled in that the backend knows; others stay.
 
     Raises:
         TaskError: it has no command, or an argument is too long.
@@ -81,7 +81,7 @@ def command_line(container: Any, executor_input: Any, pod: Path, backend: Backen
 
 
 def placeholders(executor_input: Any, pod: Path) -> dict[str, str]:
-    """Placeholder to value, as the launcher makes them: component/launcher_v2.go, 2.5.0:735, 2.15.0:845."""
+    """Return values by placeholder, as the launcher does: component/launcher_v2.go, 2.5.0:735, 2.15.0:845."""
     values = {}
     for side, artifacts in (("inputs", executor_input.inputs.artifacts), ("outputs", executor_input.outputs.artifacts)):
         for name, artifact_list in artifacts.items():
@@ -97,7 +97,7 @@ def placeholders(executor_input: Any, pod: Path) -> dict[str, str]:
 
 
 def as_text(value: Any) -> str:
-    """A parameter's value on a command line."""
+    """Return a parameter's value on a command line."""
     kind = value.WhichOneof("kind")
     if kind == "string_value":
         return value.string_value

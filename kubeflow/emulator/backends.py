@@ -1,4 +1,4 @@
-"""What the drivers and launchers of the releases of Kubeflow Pipelines do differently, and what all of them do.
+"""Behaviour of driver and launcher by release of Kubeflow Pipelines.
 
 References name the release's tag, and file and line in its repository, below ``backend/src/v2``.
 
@@ -100,7 +100,7 @@ DEFAULT_VERSION = "2.15"
 
 
 def backend(version: str) -> Backend:
-    """A release by its version.
+    """Return a release by its version.
 
     Raises:
         CompiledPipelineError: it isn't emulated.

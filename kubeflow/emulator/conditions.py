@@ -35,7 +35,7 @@ _CONSTANTS = {"true": True, "false": False, "null": None}
 
 
 def holds(condition: str, inputs: Mapping[str, Any]) -> bool:
-    """Whether a condition is true.
+    """Return whether a condition is true.
 
     Args:
         condition: in CEL.
@@ -58,7 +58,7 @@ def holds(condition: str, inputs: Mapping[str, Any]) -> bool:
 
 
 class _Reader:
-    """Recursive descent: each method reads what binds tighter than the one before it."""
+    """Recursive-descent parser: each method parses an operator of higher precedence than the one before it."""
 
     def __init__(self, text: str, inputs: Mapping[str, Any]):
         self._tokens = _tokens(text)

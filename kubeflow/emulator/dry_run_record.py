@@ -48,7 +48,7 @@ class DryRunRecord:
     tasks: list[TaskRecord] = field(default_factory=list)
 
     def task(self, name: str) -> TaskRecord:
-        """The record of a task; KeyError if there is none."""
+        """Return the record of a task; KeyError if there is none."""
         for task in self.tasks:
             if task.name == name:
                 return task

@@ -1,4 +1,4 @@
-"""What KFP's driver does before a task: resolves its inputs from the pipeline's, or from earlier tasks' outputs."""
+"""Resolve a task's inputs as KFP's driver does, from the pipeline's inputs and earlier tasks' outputs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _struct: Any = struct_pb2
 
 @dataclass(frozen=True)
 class Run:
-    """What constants may refer to.
+    """The run that constants may refer to.
 
     Attributes:
         run_id: of the run.
@@ -34,7 +34,7 @@ class Run:
     created: str = "2026-01-01T00:00:00Z"
 
     def filled(self, text: str, task: str) -> str:
-        """A constant as the driver resolves it: what the run's placeholders stand for, where one is all of it."""
+        """Resolve a constant as the driver does: a placeholder is replaced only if it is the whole constant."""
         if text not in self.backend.run_placeholders:
             return text
         return {
@@ -50,7 +50,7 @@ class Run:
 
 @dataclass
 class Result:
-    """How a task ended, and with what.
+    """Final state and outputs of a task.
 
     Attributes:
         state: SUCCEEDED, FAILED, SKIPPED (its condition is false, or a task before it was skipped) or NOT_STARTED.
@@ -75,7 +75,7 @@ class Scope:
 
 
 def resolve(task: Any, component: Any, scope: Scope, run: Run) -> Any:
-    """A task's ``ExecutorInput.Inputs``.
+    """Return a task's ``ExecutorInput.Inputs``.
 
     Args:
         task: ``PipelineTaskSpec``.
@@ -151,7 +151,7 @@ def _parameter(task: Any, name: str, source: Any, scope: Scope, run: Run) -> Any
 
 
 def predecessors(task: Any) -> set[str]:
-    """The tasks that must have ended before a task starts."""
+    """Return the tasks that must have ended before a task starts."""
     names = set(task.dependent_tasks)
     for source in task.inputs.parameters.values():
         kind = source.WhichOneof("kind")
@@ -164,7 +164,7 @@ def predecessors(task: Any) -> set[str]:
 
 
 def outputs_of(dag: Any, results: Mapping[str, Result]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Parameters and artifacts that a DAG passes on from its tasks; those of tasks that were skipped aren't there."""
+    """Return parameters and artifacts that a DAG passes on from its tasks, without those of skipped tasks."""
     parameters, artifacts = {}, {}
     for name, output in dag.outputs.artifacts.items():
         for selector in output.artifact_selectors:

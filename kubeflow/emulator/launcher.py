@@ -1,4 +1,4 @@
-"""One try of one task: what KFP's launcher does in the pod, in a folder that stands for the pod's file system."""
+"""Run one attempt of a task as KFP's launcher does, in a folder that stands for the pod's file system."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Outputs:
 
 
 def provision_outputs(root: str, task: str, definitions: Any, backend: Backend) -> Any:
-    """The outputs of an ExecutorInput as the driver makes them: a URI for each artifact, the same in every try."""
+    """Return the outputs of an ExecutorInput as the driver makes them: a URI per artifact, equal in every attempt."""
     outputs = _proto.ExecutorInput.Outputs()
     task_root = f"{root.rstrip('/')}/{task}/{uuid.uuid4()}"
     types = {name: (each.artifact_type, each.metadata) for name, each in definitions.artifacts.items()}
@@ -116,7 +116,7 @@ def launch(
 
 
 def in_pod(executor_input: Any, pod: Path, backend: Backend, *, attempt: int = 1) -> Any:
-    """The ExecutorInput with the places of files below the folder that stands for the pod's root."""
+    """Return the ExecutorInput with the places of files below the folder that stands for the pod's root."""
     placed = _proto.ExecutorInput()
     placed.CopyFrom(executor_input)
     placed.outputs.output_file = str(pod / placed.outputs.output_file.lstrip("/"))
@@ -160,7 +160,7 @@ def _run(command: list[str], container: Any, pod: Path, log: Path, stop: threadi
 
 
 def _wait(process: subprocess.Popen[bytes], stop: threading.Event) -> int | None:
-    """The exit code; None if the process and all that it started had to be ended."""
+    """Return the exit code; None if the process and all that it started had to be ended."""
     while True:
         try:
             return process.wait(_LOOK_SECONDS)
@@ -172,7 +172,7 @@ def _wait(process: subprocess.Popen[bytes], stop: threading.Event) -> int | None
 
 
 def _last_words(log: Path) -> str:
-    """The step's error message, else the end of its log."""
+    """Return the step's error message, else the end of its log."""
     lines = log.read_text(errors="replace").rstrip().splitlines()
     errors = [number for number, line in enumerate(lines) if line.startswith("error: ")]
     return "\n".join(lines[errors[-1] :] if errors else lines[-_TAIL:])

@@ -1,4 +1,4 @@
-"""What ML Metadata keeps of an output, and what the driver makes of it for the steps after.
+"""Round trip of an output through ML Metadata to the steps after.
 
 Types are lost on the way: the driver sends ``{"instanceSchema": ""}``. References as in ``backends``.
 """
@@ -35,7 +35,7 @@ _TYPE_KINDS = ("schema_title", "instance_schema")
 
 
 def recorded(artifact: Any, output: str, number: int, *, imported: bool = False) -> Any:
-    """An output of a step as the driver sends it to the steps after.
+    """Return an output of a step as the driver sends it to the steps after.
 
     Args:
         artifact: ``RuntimeArtifact`` as the launcher has it at the end.

@@ -13,7 +13,7 @@ _FOLDERS = {"minio": "minio", "s3": "s3", "gs": "gcs"}
 
 
 def local_path(uri: str, machine: Path) -> Path:
-    """Where the launcher puts a URI on a machine whose root is ``machine``.
+    """Return the launcher's path of a URI on a machine whose root is ``machine``.
 
     Raises:
         TaskError: the launcher knows no such scheme.
@@ -31,11 +31,11 @@ class ObjectStore:
         self._folder = folder
 
     def path(self, uri: str) -> Path:
-        """Where an object is kept."""
+        """Return the path of an object."""
         return local_path(uri, self._folder)
 
     def upload(self, machine: Path, uri: str) -> bool:
-        """Copy what a machine has for a URI; False if it has nothing, which is allowed."""
+        """Upload a machine's files of a URI; return False if there are none, which is allowed."""
         source = local_path(uri, machine)
         if not source.exists():
             return False

@@ -64,7 +64,7 @@ class PipelineMessages:
         )
 
     def parameter_values(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """The value of each parameter, ``struct_pb2.Value`` by name: the argument, else the default.
+        """Return the value of each parameter, ``struct_pb2.Value`` by name: the argument, else the default.
 
         Args:
             arguments: as ``CompiledPipeline.arguments`` returns them.

@@ -106,7 +106,7 @@ class _Emulation:
         self._stopped = threading.Event()
 
     def note_differences(self) -> None:
-        """Note what the platform spec requests and this machine doesn't give."""
+        """Record what the platform spec requests and this machine doesn't provide."""
         pods = self._compiled.platform.values()
         mounts = sorted({mount["mountPath"] for pod in pods for mount in pod.get("pvcMount", [])})
         if mounts:
@@ -157,7 +157,7 @@ class _Emulation:
         return "FAILED" if "FAILED" in states else "SUCCEEDED"
 
     def _not_to_start(self, task: Any, scope: Scope) -> str | None:
-        """Why a task isn't started; None if it is."""
+        """Return why a task isn't started; None if it is."""
         if task.trigger_policy.strategy == _proto.PipelineTaskSpec.TriggerPolicy.ALL_UPSTREAM_TASKS_COMPLETED:
             return None
         states = {scope.results[name].state for name in predecessors(task)}

@@ -20,7 +20,7 @@ PREFIX_VARIABLE = "NOISY_GRU_LAUNCHER_ROOT"
 
 
 def to_path(uri: str, environment: Mapping[str, str] = os.environ) -> str:
-    """The folder or file that the launcher has for a URI.
+    """Return the folder or file that the launcher has for a URI.
 
     Raises:
         UserError: it has none.
@@ -32,7 +32,7 @@ def to_path(uri: str, environment: Mapping[str, str] = os.environ) -> str:
 
 
 def to_uri(path: str, environment: Mapping[str, str] = os.environ) -> str:
-    """The URI of what is below one of the launcher's folders; any other text stays as it is."""
+    """Return the URI of what is below one of the launcher's folders; any other text stays as it is."""
     prefix = environment.get(PREFIX_VARIABLE, "")
     for scheme, folder in FOLDERS.items():
         if path.startswith(prefix + folder):

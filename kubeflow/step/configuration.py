@@ -85,7 +85,7 @@ def _add_task(spec: dict[str, Any], files: Mapping[str, str]) -> None:
 
 
 def resolve(properties: Mapping[str, Any], artifact: Path | None) -> dict[str, Any]:
-    """Properties with what their references refer to: a text, or the path of a file.
+    """Return properties with what their references refer to: a text, or the path of a file.
 
     Args:
         properties: of a step, as they arrived.

@@ -20,7 +20,7 @@ _BATCH = 256
 
 
 def classified_label(eval_config: str) -> str | None:
-    """The label's column of a classification, from the Evaluator's ``eval_config``; None for any other task."""
+    """Return the label's column of a classification, from the Evaluator's ``eval_config``; None for any other task."""
     for spec in json.loads(eval_config).get("metrics_specs", []):
         for metric in spec.get("metrics", []):
             task = json.loads(json.loads(metric.get("config") or "{}").get("task") or "{}")
@@ -30,7 +30,7 @@ def classified_label(eval_config: str) -> str | None:
 
 
 def confusion_matrix(saved_model: str | Path, files: Sequence[str], label: str) -> tuple[list[str], np.ndarray] | None:
-    """Counts of true (rows) and predicted classes (columns).
+    """Return counts of true (rows) and predicted classes (columns).
 
     Args:
         saved_model: folder of the export.
@@ -67,7 +67,7 @@ def confusion_matrix(saved_model: str | Path, files: Sequence[str], label: str) 
 
 
 def as_properties(classes: Sequence[str], counts: np.ndarray) -> dict[str, Any]:
-    """The properties of a ``system.ClassificationMetrics``, as kfp's ``log_confusion_matrix`` writes them."""
+    """Return the properties of a ``system.ClassificationMetrics``, as kfp's ``log_confusion_matrix`` writes them."""
     return {
         "confusionMatrix": {
             "annotationSpecs": [{"displayName": name} for name in classes],

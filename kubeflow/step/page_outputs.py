@@ -30,7 +30,7 @@ _STYLE = "body{font:14px sans-serif}td,th{padding:2px 12px;text-align:left}td.nu
 
 @dataclass(frozen=True)
 class Shown:
-    """What a step shows on the page of the run.
+    """Outputs of a step on the run's page.
 
     Attributes:
         metrics: numbers by name; the names of all steps are in one list where runs are compared.
@@ -44,7 +44,7 @@ class Shown:
 
 
 def add_page_outputs(component: dict[str, Any], *, classification: bool = False) -> None:
-    """Add them to the ``ComponentSpec`` of a step, in place; the confusion matrix only where it is asked for."""
+    """Add the page outputs to the ``ComponentSpec`` of a step, in place; the confusion matrix only on request."""
     artifacts = component["outputDefinitions"]["artifacts"]
     for name, title in PAGE_OUTPUTS.items():
         if name != CLASSIFICATION or classification:
@@ -73,7 +73,7 @@ def write_page_outputs(shown: Shown, places: Mapping[str, Path]) -> dict[str, di
 
 
 def html_page(title: str, parts: Iterable[str]) -> str:
-    """A page of its own of HTML parts."""
+    """Return a page of its own of HTML parts."""
     heading = html.escape(title)
     return (
         f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{heading}</title><style>{_STYLE}</style>'
@@ -82,12 +82,12 @@ def html_page(title: str, parts: Iterable[str]) -> str:
 
 
 def html_list(sentences: Iterable[str]) -> str:
-    """Sentences, one below the other."""
+    """Return sentences as an HTML list."""
     return f"<ul>{''.join(f'<li>{html.escape(sentence)}</li>' for sentence in sentences)}</ul>"
 
 
 def html_table(columns: Sequence[str], rows: Iterable[Sequence[str | float | None]], title: str = "") -> str:
-    """A table: texts, and numbers with four digits; None for an empty cell."""
+    """Return a table: texts, and numbers with four digits; None for an empty cell."""
     head = "".join(f"<th>{html.escape(column)}</th>" for column in columns)
     body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
     heading = f"<h2>{html.escape(title)}</h2>" if title else ""

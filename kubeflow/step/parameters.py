@@ -1,4 +1,4 @@
-"""The pipeline's parameters on Kubeflow: what they are called, and how a step reads the short form that a person gives.
+"""Pipeline parameters on Kubeflow: their names, and the conversion of their short forms.
 
 TFX wants protocol buffers as JSON where a person wants to write a number: 500 steps are a ``TrainArgs``. A data URI
 marks the content of a file: a file of the compiling machine is not on the cluster. ``configuration`` takes it there.
@@ -28,12 +28,12 @@ _DATA_URI = "data:text/plain;base64,"
 
 
 def as_data_uri(content: bytes) -> str:
-    """A file's content as a URI that holds it (RFC 2397)."""
+    """Return a file's content as a URI that holds it (RFC 2397)."""
     return _DATA_URI + base64.b64encode(content).decode("ascii")
 
 
 def from_data_uri(text: str) -> bytes | None:
-    """The content of a URI of ``as_data_uri``; None for any other text."""
+    """Return the content of a URI of ``as_data_uri``; None for any other text."""
     return base64.b64decode(text.removeprefix(_DATA_URI)) if text.startswith(_DATA_URI) else None
 
 
@@ -55,7 +55,7 @@ def long_forms(properties: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _number(value: Any, name: str) -> int | str | None:
-    """A whole number, None for nothing, or the text if it is JSON already."""
+    """Return a whole number, None for nothing, or the text if it is JSON already."""
     if isinstance(value, str) and value.lstrip().startswith("{"):
         return value
     if value in ("", None):

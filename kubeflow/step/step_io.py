@@ -62,7 +62,7 @@ class StepInput:
 
 
 def read_input(executor_input: str, definitions: str, types: ArtifactTypes) -> StepInput:
-    """Read what the launcher passed.
+    """Read the launcher's ExecutorInput.
 
     Artifacts that the component doesn't declare stay untouched: the launcher's log, what a condition reads.
     Types come from the compiled pipeline, because the driver sends none: ``{"instanceSchema": ""}``.
@@ -106,7 +106,7 @@ def read_input(executor_input: str, definitions: str, types: ArtifactTypes) -> S
 
 
 def _unwrap(metadata: Any) -> None:
-    """Take away what the backend adds to properties: two of its own, and wrappers around lists and mappings."""
+    """Remove the backend's own properties, and its wrappers around lists and mappings."""
     for key in _BACKENDS_OWN:
         metadata.fields.pop(key, None)
     for value in metadata.fields.values():
@@ -120,7 +120,7 @@ def _unwrap(metadata: Any) -> None:
 
 
 def clear_outputs(outputs: Artifacts, *, make_folders: bool) -> None:
-    """Remove what an earlier try left; its half-written files would be taken for this try's.
+    """Remove the outputs of an earlier attempt; its half-written files would be taken for this one's.
 
     Args:
         outputs: of the step.

@@ -1,4 +1,4 @@
-"""What steps show on the page of a run: the decision to retrain, anomalies, the evaluation, the gates' verdicts.
+"""Outputs of the steps on a run's page: retraining decision, anomalies, evaluation, gate verdicts.
 
     >>> PAGES["ReferenceGate"](step).metrics["reference/accepted"]  # doctest: +SKIP
     0.0
@@ -40,7 +40,7 @@ class Step(Protocol):
 
 
 def plan_page(step: Step) -> Shown:
-    """Whether to retrain, and the verdict of every rule."""
+    """Return whether to retrain, and the verdict of every rule."""
     plan = json.loads((_folder(step, "plan") / PLAN_FILE).read_text(encoding="utf-8"))
     reasons = [Reason(**each) for each in plan["reasons"]]
     title = "Retraining is due" if plan["retrain"] else "Held for a person" if plan["held"] else "Nothing is retrained"
@@ -51,7 +51,7 @@ def plan_page(step: Step) -> Shown:
 
 
 def anomalies_page(step: Step) -> Shown:
-    """What isn't as the schema says."""
+    """Return the page of anomalies."""
     (artifact,) = step.outputs["anomalies"]
     found = read_anomalies(artifact)
     metrics = {"anomalies": len(found)}
@@ -63,12 +63,12 @@ def anomalies_page(step: Step) -> Shown:
 
 
 def evaluation_page(step: Step) -> Shown:
-    """All metrics, beside the published model's, and why the model was refused."""
+    """Return the page of an evaluation: metrics beside the published model's, and why the model was refused."""
     return evaluation_shown(read_evaluation(str(_folder(step, "evaluation"))), _confusion(step))
 
 
 def evaluation_shown(summary: EvaluationSummary, confusion: tuple[list[str], np.ndarray] | None = None) -> Shown:
-    """The same of what was read."""
+    """Return the page of an evaluation that was read."""
     metrics = {**summary.metrics, **{f"published/{name}": value for name, value in summary.baseline.items()}}
     parts = [html_list(summary.reasons)]
     if summary.warnings:
@@ -80,7 +80,7 @@ def evaluation_shown(summary: EvaluationSummary, confusion: tuple[list[str], np.
 
 
 def reference_page(step: Step) -> Shown:
-    """The comparison on the reference set."""
+    """Return the comparison on the reference set."""
     verdict = read_reference_verdict(_folder(step, "blessing"))
     numbers = {
         verdict.metric: verdict.new,
@@ -100,7 +100,7 @@ def reference_page(step: Step) -> Shown:
 
 
 def serving_page(step: Step) -> Shown:
-    """The checks of the served model."""
+    """Return the checks of the served model."""
     report = read_report(_folder(step, "report"))
     numbers = {
         f"{check['name']}/{name}": value for check in report["checks"] for name, value in check["numbers"].items()
@@ -136,7 +136,7 @@ def _metrics_table(name: str, metrics: Mapping[str, float], published: Mapping[s
 
 
 def _confusion(step: Step) -> tuple[list[str], np.ndarray] | None:
-    """The confusion matrix of a classification that was evaluated; None for any other task."""
+    """Return the confusion matrix of a classification that was evaluated; None for any other task."""
     label = classified_label(step.properties["eval_config"])
     if label is None:
         return None

@@ -37,7 +37,7 @@ def _plan(
 ) -> RetrainPlan:
     evidence = Evidence(
         base=PublishedVersion(version=7, published=NOW - timedelta(days=1), spans="8-9"),
-        news=DataChanges(by_span=True, known=True, spans=spans, files=("10.csv",)),
+        changes=DataChanges(by_span=True, known=True, spans=spans, files=("10.csv",)),
         spans=(8, 9, 10),
         data="now",
         measured=Measurements(

@@ -21,22 +21,22 @@ def _record(*spans: SpanFiles, files: tuple[DataFile, ...] = ()) -> TrainingReco
     return TrainingRecord(folder=Path(), spans=spans, files=files or of_spans)
 
 
-def _news(record: TrainingRecord | None, *spans: SpanFiles):
+def _changes(record: TrainingRecord | None, *spans: SpanFiles):
     return data_changes(record, spans, [file for span in spans for file in span.files])
 
 
 def test_the_same_spans_are_no_news():
-    news = _news(_record(_span(3), _span(4)), _span(3), _span(4))
-    assert (news.count, news.new_spans, news.files, news.known) == (0, (), (), True)
+    changes = _changes(_record(_span(3), _span(4)), _span(3), _span(4))
+    assert (changes.count, changes.new_spans, changes.files, changes.known) == (0, (), (), True)
 
 
 def test_spans_that_fell_out_of_the_window_are_no_news():
-    assert _news(_record(_span(2), _span(3)), _span(3)).count == 0
+    assert _changes(_record(_span(2), _span(3)), _span(3)).count == 0
 
 
 def test_new_spans_with_their_files_and_one_that_came_late():
-    news = _news(_record(_span(3), _span(5)), _span(3), _span(4), _span(5), _span(6))
-    assert (news.new_spans, news.files, news.count) == ((4, 6), ("4.csv", "6.csv"), 2)
+    changes = _changes(_record(_span(3), _span(5)), _span(3), _span(4), _span(5), _span(6))
+    assert (changes.new_spans, changes.files, changes.count) == ((4, 6), ("4.csv", "6.csv"), 2)
 
 
 @pytest.mark.parametrize(
@@ -48,27 +48,27 @@ def test_new_spans_with_their_files_and_one_that_came_late():
     ],
 )
 def test_a_span_that_changed_counts_as_new_and_says_how(before, now, why):
-    news = _news(_record(before, _span(4)), now, _span(4))
-    assert news.changed == {3: why}
-    assert (news.spans, news.new_spans, news.count) == ((), (3,), 1)
-    assert set(news.files) == {file.name for file in now.files}
+    changes = _changes(_record(before, _span(4)), now, _span(4))
+    assert changes.changed == {3: why}
+    assert (changes.spans, changes.new_spans, changes.count) == ((), (3,), 1)
+    assert set(changes.files) == {file.name for file in now.files}
 
 
 def test_without_hashes_names_and_sizes_decide():
     bare = _span(3, DataFile("3.csv"))
-    assert _news(_record(bare), _span(3)).count == 0
-    assert _news(_record(_span(3, DataFile("3.csv", 10))), _span(3, DataFile("3.csv", 11, "x"))).changed
+    assert _changes(_record(bare), _span(3)).count == 0
+    assert _changes(_record(_span(3, DataFile("3.csv", 10))), _span(3, DataFile("3.csv", 11, "x"))).changed
 
 
 def test_files_without_spans():
     record = _record(files=(_file("a"), _file("b"), _file("c")))
-    news = data_changes(record, (), [_file("a"), _file("b", "other"), _file("d")])
-    assert not news.by_span
-    assert (news.files, news.altered, news.gone, news.count) == (("b", "d"), ("b",), ("c",), 3)
+    changes = data_changes(record, (), [_file("a"), _file("b", "other"), _file("d")])
+    assert not changes.by_span
+    assert (changes.files, changes.altered, changes.gone, changes.count) == (("b", "d"), ("b",), ("c",), 3)
     assert data_changes(record, (), list(record.files)).count == 0
 
 
 def test_all_is_new_to_a_model_that_says_nothing():
     for record in (None, TrainingRecord(folder=Path())):
-        news = _news(record, _span(3))
-        assert (news.known, news.new_spans) == (False, (3,))
+        changes = _changes(record, _span(3))
+        assert (changes.known, changes.new_spans) == (False, (3,))

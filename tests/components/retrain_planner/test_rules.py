@@ -43,11 +43,11 @@ def _base(days: float = 1.0) -> PublishedVersion:
 def _evidence(
     *spans: int, sequences: int = 50, drift: tuple[FeatureDrift, ...] = (CITY,), days: float = 1.0, **more: Any
 ) -> Evidence:
-    news = DataChanges(by_span=True, known=True, spans=spans, files=tuple(f"{span}.csv" for span in spans))
+    changes = DataChanges(by_span=True, known=True, spans=spans, files=tuple(f"{span}.csv" for span in spans))
     measured = Measurements(rows=10 * sequences, sequences=sequences, drift=_drift(*drift)) if spans else None
     given: dict[str, Any] = {
         "base": _base(days),
-        "news": news,
+        "changes": changes,
         "spans": (8, 9, *spans),
         "data": "now",
         "measured": measured,
@@ -92,16 +92,16 @@ def test_nothing_new_is_a_no_that_says_what_the_model_knows():
 
 
 def test_a_model_that_was_never_published_is_due():
-    news = DataChanges(by_span=True, known=False, spans=(1, 2), files=("1.csv", "2.csv"))
-    plan = _plan({"new_spans": 5}, _evidence(base=None, news=news, spans=(1, 2), measured=None))
+    changes = DataChanges(by_span=True, known=False, spans=(1, 2), files=("1.csv", "2.csv"))
+    plan = _plan({"new_spans": 5}, _evidence(base=None, changes=changes, spans=(1, 2), measured=None))
     assert plan.retrain
     assert plan.summary == "due: no model is published yet"
     assert plan.base_version is None
 
 
 def test_a_model_that_does_not_say_what_it_was_trained_on_is_due():
-    news = DataChanges(by_span=True, known=False, spans=(1,), files=("1.csv",))
-    plan = _plan({"new_spans": 5}, _evidence(news=news, spans=(1,), measured=None))
+    changes = DataChanges(by_span=True, known=False, spans=(1,), files=("1.csv",))
+    plan = _plan({"new_spans": 5}, _evidence(changes=changes, spans=(1,), measured=None))
     assert plan.retrain
     assert "version 7 doesn't say what it was trained on" in plan.summary
 
@@ -234,15 +234,15 @@ def test_drift_that_is_none_says_how_near_it_was(drift, text):
 
 
 def test_changed_spans_and_files_are_told_from_new_ones():
-    news = DataChanges(
+    changes = DataChanges(
         by_span=True, known=True, spans=(10,), changed={8: "version 1 became 2"}, files=("8.csv", "10.csv")
     )
-    plan = _plan({"new_spans": 2}, _evidence(10, news=news))
+    plan = _plan({"new_spans": 2}, _evidence(10, changes=changes))
     assert plan.retrain
     assert plan.new_spans == (8, 10)
     assert "1 new span (10) and 1 span changed (8: version 1 became 2), at least 2 needed" in plan.summary
     loose = DataChanges(by_span=False, known=True, files=("a.csv", "b.csv"), altered=("b.csv",), gone=("c.csv",))
-    plan = _plan({"new_spans": 3}, _evidence(10, news=loose, spans=()))
+    plan = _plan({"new_spans": 3}, _evidence(10, changes=loose, spans=()))
     assert plan.retrain
     assert "1 file new (a.csv), 1 file changed (b.csv), 1 file gone (c.csv)" in plan.summary
     assert (plan.spans, plan.newest_span) == ("", None)
