@@ -197,16 +197,16 @@ NEEDS = [
 ]
 
 
-@pytest.mark.parametrize(("command", "told", "extra"), NEEDS, ids=[" ".join(command[:2]) for command, *_ in NEEDS])
+@pytest.mark.parametrize(("command", "message", "extra"), NEEDS, ids=[" ".join(command[:2]) for command, *_ in NEEDS])
 def test_a_command_names_the_extra_that_it_needs(
-    base: Environment, root: Path, config: Path, tmp_path: Path, command: tuple[str, ...], told: str, extra: str
+    base: Environment, root: Path, config: Path, tmp_path: Path, command: tuple[str, ...], message: str, extra: str
 ) -> None:
     japanese_vowels = ROOT / "examples" / "japanese_vowels" / "config.yaml"
     paths = {"CONFIG": config if command[0] in ("predict", "serve") else japanese_vowels, "ROOT": root}
     done = base.run("noisy-gru", *(paths.get(word, word) for word in command), cwd=tmp_path)
     assert done.returncode == 2, done.stderr
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
-    assert told in done.stderr
+    assert message in done.stderr
     assert done.stderr.endswith(f"pip install 'noisy-gru-tfx[{extra}]'\n")
 
 

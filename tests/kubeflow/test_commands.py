@@ -93,16 +93,16 @@ def test_a_failed_dry_run_ends_with_1_and_names_the_log(compiled: Path, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["--parameter", "text"], "--parameter: expected NAME=VALUE. Received: 'text'"),
         (["--parameter", "other=1"], "parameter other: tiny has no such parameter. It has: text"),
     ],
 )
-def test_a_wrong_command_ends_with_2(compiled: Path, tmp_path: Path, arguments: list[str], told: str) -> None:
+def test_a_wrong_command_ends_with_2(compiled: Path, tmp_path: Path, arguments: list[str], message: str) -> None:
     done = CliRunner().invoke(app, ["dry-run", str(compiled), "--root", str(tmp_path / "root"), *arguments])
     assert done.exit_code == 2
-    assert told in done.output
+    assert message in done.output
 
 
 def test_a_file_name_that_kfp_does_not_take_is_refused(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ def test_a_configuration_without_the_section_has_defaults() -> None:
 
 
 @pytest.mark.parametrize(
-    ("setting", "told"),
+    ("setting", "message"),
     [
         ("kubeflow.serving_dir=/srv/models", "serving_dir is /srv/models, which is on no volume"),
         ("kubeflow.serving_dir=/mnt/serving-2", "serving_dir is /mnt/serving-2, which is on no volume"),
@@ -33,10 +33,10 @@ def test_a_configuration_without_the_section_has_defaults() -> None:
         ("kubeflow.retries=-1", "kubeflow.retries: expected a value"),
     ],
 )
-def test_problems(setting: str, told: str) -> None:
+def test_problems(setting: str, message: str) -> None:
     with pytest.raises(ConfigFileError) as caught:
         load_config(CONFIG, [setting])
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize("setting", ["kubeflow.serving_dir=/mnt/serving/team", "kubeflow.data_root=gs://bucket/data"])

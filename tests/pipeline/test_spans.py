@@ -96,7 +96,7 @@ def test_init_refuses_what_is_no_span(config: Path, patterns: list[str]) -> None
 
 
 @pytest.mark.parametrize(
-    ("spans", "window", "told"),
+    ("spans", "window", "message"),
     [
         ([], None, ""),
         ([4], {"asked": 1, "read": 1, "gaps": ""}, "span 4: "),
@@ -106,7 +106,7 @@ def test_init_refuses_what_is_no_span(config: Path, patterns: list[str]) -> None
     ],
 )
 def test_the_line_of_the_step_says_which_spans_were_read(
-    tmp_path: Path, spans: list[int], window: dict[str, Any] | None, told: str
+    tmp_path: Path, spans: list[int], window: dict[str, Any] | None, message: str
 ) -> None:
     from noisy_gru.pipeline.runs.run_directory import RunRecord, StepRecord
 
@@ -128,7 +128,7 @@ def test_the_line_of_the_step_says_which_spans_were_read(
 
     run = RunRecord.model_construct(steps=[StepRecord(name="SequenceExampleGen")], artifacts={})
     report(Result, run)  # type: ignore[arg-type]
-    assert run.steps[0].summary == f"{told}7 rows, all kept; sequences: train 2"
+    assert run.steps[0].summary == f"{message}7 rows, all kept; sequences: train 2"
 
 
 @pytest.mark.slow

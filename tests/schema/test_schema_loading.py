@@ -48,14 +48,14 @@ def test_the_keys_of_each_task():
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("feature {\n name: 3\n}", "line 2: not a TensorFlow Metadata schema"),
         ("feature {", "not a TensorFlow Metadata"),
     ],
 )
-def test_not_a_schema(write, text, told):
-    with pytest.raises(ConfigError, match=told):
+def test_not_a_schema(write, text, message):
+    with pytest.raises(ConfigError, match=message):
         load_schema(write(text))
 
 

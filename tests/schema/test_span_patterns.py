@@ -46,7 +46,7 @@ def test_what_a_path_says(pattern, path, found):
 
 
 @pytest.mark.parametrize(
-    ("pattern", "path", "told"),
+    ("pattern", "path", "message"),
     [
         ("{SPAN:3}.csv", "12.csv", "received 12 for {SPAN}"),
         ("{SPAN:3}.csv", "1000.csv", "received 1000 for {SPAN}"),
@@ -60,8 +60,8 @@ def test_what_a_path_says(pattern, path, found):
         ("{SPAN}/{VERSION}.csv", "1/99999999999999999999.csv", "for {VERSION}, received 99999999999999999999"),
     ],
 )
-def test_digits_that_are_no_span_are_refused(pattern, path, told):
-    with pytest.raises(ValueError, match=re.escape(told)):
+def test_digits_that_are_no_span_are_refused(pattern, path, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
         SpanPattern(pattern).match(path)
 
 
@@ -116,7 +116,7 @@ def test_the_text_of_numbers_holds_them_all(numbers):
 
 
 @pytest.mark.parametrize(
-    ("patterns", "told"),
+    ("patterns", "message"),
     [
         (["{SPAN}/{SPAN}.csv"], "holds {SPAN} 2 times"),
         (["{SPAN:x}.csv"], "expected a number of digits of at least 1"),
@@ -130,9 +130,9 @@ def test_the_text_of_numbers_holds_them_all(numbers):
         (["{SPAN}/{VERSION}.csv", "{SPAN}.csv"], "{SPAN}/{VERSION}.csv has {SPAN} and {VERSION}"),
     ],
 )
-def test_what_is_no_pattern_is_told(patterns, told):
+def test_what_is_no_pattern_is_told(patterns, message):
     (problem,) = pattern_problems(patterns)
-    assert told in problem
+    assert message in problem
     with pytest.raises(ValidationError, match="files: "):
         DataConfig(files=patterns, entity="id", features=["x"], format="example")  # type: ignore[arg-type]
 
@@ -147,7 +147,7 @@ def test_a_window_needs_a_place_for_spans():
 
 
 @pytest.mark.parametrize(
-    ("spans", "told"),
+    ("spans", "message"),
     [
         ({"count": 0}, "greater than or equal to 1"),
         ({"window": "all", "count": 2}, "count is for window: rolling"),
@@ -158,8 +158,8 @@ def test_a_window_needs_a_place_for_spans():
         ({"window": "static", "first": "2024-02-30"}, "valid integer"),
     ],
 )
-def test_what_is_no_window_is_told(spans, told):
-    with pytest.raises(ValidationError, match=told):
+def test_what_is_no_window_is_told(spans, message):
+    with pytest.raises(ValidationError, match=message):
         SpansConfig.model_validate(spans)
 
 

@@ -21,7 +21,7 @@ def dataset(task: dict[str, Any], features: list[Any]) -> DatasetConfig:
 
 
 @pytest.mark.parametrize(
-    ("model", "task", "features", "told"),
+    ("model", "task", "features", "message"),
     [
         ({"target": "difference"}, CLASSIFICATION, ["a"], ["needs task.kind: forecasting, received classification"]),
         ({"target": "difference"}, {**FORECASTING, "targets": ["a", "z"]}, ["a"], ["but z is not a numeric feature"]),
@@ -35,12 +35,12 @@ def dataset(task: dict[str, Any], features: list[Any]) -> DatasetConfig:
     ],
 )
 def test_every_problem_is_told(
-    model: dict[str, Any], task: dict[str, Any], features: list[Any], told: list[str]
+    model: dict[str, Any], task: dict[str, Any], features: list[Any], message: list[str]
 ) -> None:
     config, data = ModelConfig.model_validate(model), dataset(task, features)
     problems = model_problems(config, data)
-    assert len(problems) == len(told)
-    assert all(part in problem for part, problem in zip(told, problems, strict=True))
+    assert len(problems) == len(message)
+    assert all(part in problem for part, problem in zip(message, problems, strict=True))
     with pytest.raises(ConfigError) as error:
         check_model_config(config, data)
     assert str(error.value).splitlines() == problems

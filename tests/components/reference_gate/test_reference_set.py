@@ -20,7 +20,7 @@ DATASET = DatasetConfig.model_validate(
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (None, r"evaluation\.reference\.files: r\.csv matches no file"),
         ("", r"r\.csv: is empty; expected a header with the column names\. Leave it out"),
@@ -28,13 +28,13 @@ DATASET = DatasetConfig.model_validate(
     ],
 )
 @pytest.mark.filterwarnings("default")
-def test_files_that_cannot_be_used(tmp_path, content, told):
+def test_files_that_cannot_be_used(tmp_path, content, message):
     from noisy_gru.components.reference_gate.reference_set import read_reference
     from noisy_gru.data.reading.tables import local_open
 
     if content is not None:
         (tmp_path / "r.csv").write_text(content)
-    with pytest.raises((DataError, RuntimeError), match=told) as raised:
+    with pytest.raises((DataError, RuntimeError), match=message) as raised:
         read_reference(
             DATASET,
             ReferenceConfig(files=["r.csv"]),

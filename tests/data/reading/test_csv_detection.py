@@ -177,7 +177,7 @@ def test_day_or_month_first_is_not_sure_where_the_order_of_rows_does_not_tell() 
 
 
 @pytest.mark.parametrize(
-    ("values", "named", "told"),
+    ("values", "named", "expected"),
     [
         ([1.7e9, 1.7e9 + 60], True, "epoch_s"),
         ([1.7e12, 1.7e12 + 60], True, "epoch_ms"),
@@ -191,13 +191,13 @@ def test_day_or_month_first_is_not_sure_where_the_order_of_rows_does_not_tell() 
         ([2019, 2020], True, None),
     ],
 )
-def test_numbers_that_are_times(values: list[float], named: bool, told: str | None) -> None:
+def test_numbers_that_are_times(values: list[float], named: bool, expected: str | None) -> None:
     found = detect_number_format(np.array(values, float), named_time=named)
-    assert (found.format if found else None) == told
+    assert (found.format if found else None) == expected
 
 
 @pytest.mark.parametrize(
-    ("texts", "told"),
+    ("texts", "expected"),
     [
         (["06:00", "7:30"], "%H:%M"),
         (["06:00:01"], "%H:%M:%S"),
@@ -205,5 +205,5 @@ def test_numbers_that_are_times(values: list[float], named: bool, told: str | No
         (["6"], None),
     ],
 )
-def test_clocks(texts: list[str], told: Any) -> None:
-    assert clock_format(texts) == told
+def test_clocks(texts: list[str], expected: Any) -> None:
+    assert clock_format(texts) == expected

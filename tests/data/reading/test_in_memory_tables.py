@@ -96,7 +96,7 @@ def test_order_without_a_time(configured) -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "told"),
+    ("source", "message"),
     [
         (lambda: rows_source([{"id": 1, "t": 1}], WANTED), "<rows>: expected the columns x, kind; the data has id, t"),
         (lambda: rows_source([{"y": 1}], WANTED), "expected the columns id, t, x, kind; the data has y"),
@@ -114,8 +114,8 @@ def test_order_without_a_time(configured) -> None:
         ),
     ],
 )
-def test_what_is_no_table_of_these_columns(source, told, configured) -> None:
-    with pytest.raises(DataError, match=told):
+def test_what_is_no_table_of_these_columns(source, message, configured) -> None:
+    with pytest.raises(DataError, match=message):
         read_sources([source()], configured(features=FEATURES))
 
 

@@ -194,7 +194,7 @@ def test_stored_dates_beside_a_clock(dates: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("3,14", ' (a number if data.csv.decimal is ",")'),
         ("1,234", ' (a number if data.csv.decimal is ",", or if data.csv.thousands is ",")'),
@@ -208,12 +208,12 @@ def test_stored_dates_beside_a_clock(dates: Any) -> None:
         ("1e39", ""),
     ],
 )
-def test_advice_on_numbers_names_the_option_that_reads_them(text: str, told: str) -> None:
-    assert SpellingAdvice(CsvConfig()).number(text) == told
+def test_advice_on_numbers_names_the_option_that_reads_them(text: str, message: str) -> None:
+    assert SpellingAdvice(CsvConfig()).number(text) == message
 
 
 @pytest.mark.parametrize(
-    ("text", "kind", "told"),
+    ("text", "kind", "message"),
     [
         ("31.12.2025", "timestamp", ' (for another spelling set data.time.format, such as "%d.%m.%Y")'),
         (
@@ -227,12 +227,12 @@ def test_advice_on_numbers_names_the_option_that_reads_them(text: str, told: str
         ("oops", "timestamp", ""),
     ],
 )
-def test_advice_on_times(text: str, kind: str, told: str) -> None:
-    assert SpellingAdvice(CsvConfig()).time(text, kind, TimeSpelling()) == told
+def test_advice_on_times(text: str, kind: str, message: str) -> None:
+    assert SpellingAdvice(CsvConfig()).time(text, kind, TimeSpelling()) == message
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"delimiter": '"'}, "delimiter and quote are both"),
         ({"delimiter": "ü"}, "one ASCII character"),
@@ -248,6 +248,6 @@ def test_advice_on_times(text: str, kind: str, told: str) -> None:
         ({"delimeter": ";"}, "delimeter"),
     ],
 )
-def test_contradictions_are_refused(options: dict[str, Any], told: str) -> None:
-    with pytest.raises(ValidationError, match=told):
+def test_contradictions_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
         CsvConfig(**options)

@@ -148,7 +148,7 @@ def test_values_of_python_among_texts_may_be_iso() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"format": "%d.%m.%Q"}, "%Q can't be read"),
         ({"format": "%d.%m."}, "expected a pattern with a year"),
@@ -165,6 +165,6 @@ def test_values_of_python_among_texts_may_be_iso() -> None:
         ({"column": ["a", "b"], "kind": "float"}, "a list of columns needs kind: timestamp"),
     ],
 )
-def test_formats_that_mean_nothing_are_refused(options: dict, told: str) -> None:
-    with pytest.raises(ValidationError, match=told):
+def test_formats_that_mean_nothing_are_refused(options: dict, message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
         TimeConfig.model_validate({"column": "t", "kind": "timestamp", **options})

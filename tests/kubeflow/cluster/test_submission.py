@@ -49,7 +49,7 @@ def test_a_submission_uploads_the_file_and_runs_that_version(api: KfpApi, pipeli
 
 
 @pytest.mark.parametrize(
-    ("release", "code", "told"),
+    ("release", "code", "message"),
     [
         ("2.4.1", EXIT_FAILED, "is Kubeflow Pipelines 2.4.1, expected 2.5 or later"),
         ("2.0.5", EXIT_FAILED, "is Kubeflow Pipelines 2.0.5, expected 2.5 or later"),
@@ -60,14 +60,14 @@ def test_a_submission_uploads_the_file_and_runs_that_version(api: KfpApi, pipeli
 )
 @pytest.mark.parametrize("command", ["submit", "schedule"])
 def test_a_server_that_is_too_old_gets_nothing(
-    pipeline: Path, command: str, release: str, code: int, told: str
+    pipeline: Path, command: str, release: str, code: int, message: str
 ) -> None:
     options = ("--cron", "0 0 3 * * *") if command == "schedule" else ()
     with KfpApi(release=release) as api:
         answer = call(command, pipeline, *options, api=api)
         assert (answer.exit_code, bool(api.sent("POST"))) == (code, code == 0), answer.output
-    assert told in answer.stderr
-    assert told or "warning" not in answer.stderr
+    assert message in answer.stderr
+    assert message or "warning" not in answer.stderr
 
 
 def test_the_same_file_is_uploaded_once_and_a_changed_one_is_a_new_version(api: KfpApi, tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ def module_file(tmp_path: Path) -> list[Any]:
 
 
 @pytest.mark.parametrize(
-    ("nodes", "told"),
+    ("nodes", "message"),
     [
         (resolver, "latest_model: a Resolver"),
         (span_range, "three_spans: a Resolver (also one that collects spans)"),
@@ -126,13 +126,13 @@ def module_file(tmp_path: Path) -> list[Any]:
         (lambda: [model("", "Empty")], "Empty: imports '' as result"),
     ],
 )
-def test_refused_by_name(nodes: Callable[[], list[Any]], told: str) -> None:
+def test_refused_by_name(nodes: Callable[[], list[Any]], message: str) -> None:
     from noisy_gru.kubeflow.compiler.supported import UnsupportedGraphError
 
     with pytest.raises(UnsupportedGraphError) as caught:
         compiled(*nodes())
     (problem,) = caught.value.problems
-    assert problem.startswith(told)
+    assert problem.startswith(message)
     assert problem in str(caught.value)
 
 

@@ -41,7 +41,7 @@ def test_value(condition: str, expected: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("condition", "told"),
+    ("condition", "message"),
     [
         ("inputs.artifacts['blessing'].artifacts[0].metadata['absent'] == 1.0", "no such key: 'absent'"),
         ("inputs.artifacts['blessing'].artifacts[1].uri == 'x'", "out of range"),
@@ -56,8 +56,8 @@ def test_value(condition: str, expected: bool) -> None:
         ("true and false", "'and' is unexpected"),
     ],
 )
-def test_what_is_not_understood_is_said(condition: str, told: str) -> None:
+def test_what_is_not_understood_is_said(condition: str, message: str) -> None:
     with pytest.raises(TaskError) as caught:
         holds(condition, INPUTS)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert condition.strip() in str(caught.value)

@@ -310,14 +310,14 @@ def test_parameters_are_checked_as_the_server_does(dry_run: DryRun) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "expected_message"),
     [
         ({"schemaVersion": "2.0.0"}, "expected schema version 2.1.0, .* Found 2.0.0"),
         ({"nonsense": 1}, "is no compiled pipeline"),
         ({"root": {}}, "has no tasks"),
     ],
 )
-def test_files_that_the_server_refuses(change: dict[str, Any], told: str, tmp_path: Path) -> None:
+def test_files_that_the_server_refuses(change: dict[str, Any], expected_message: str, tmp_path: Path) -> None:
     @dsl.pipeline(name="good")
     def good():
         say(text="x")
@@ -327,7 +327,7 @@ def test_files_that_the_server_refuses(change: dict[str, Any], told: str, tmp_pa
     file = tmp_path / "pipeline.yaml"
     compiler.Compiler().compile(good, str(file))
     file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), **change}))
-    with pytest.raises(CompiledPipelineError, match=told):
+    with pytest.raises(CompiledPipelineError, match=expected_message):
         emulate(file, tmp_path / "root", write_line=lambda _: None)
     assert not (tmp_path / "root").exists()
 

@@ -79,20 +79,20 @@ def test_the_driver_resolves_the_span_and_its_properties_are_merged(
 
 
 @pytest.mark.parametrize(
-    ("asked", "told"),
+    ("asked", "message"),
     [
         ("tomorrow", "span: expected latest, a whole number of at least 0, or a date since 1970-01-01 like 2026-07-31"),
         ("4", "data.files: span 4 is missing: {data}/day-4/rows.csv matches no file. Existing spans: 3"),
     ],
 )
 def test_a_span_that_is_not_there_ends_in_words(
-    run_here: Callable[..., Any], tmp_path: Path, capfd: pytest.CaptureFixture[str], asked: str, told: str
+    run_here: Callable[..., Any], tmp_path: Path, capfd: pytest.CaptureFixture[str], asked: str, message: str
 ) -> None:
     node = example_gen(tmp_path, {3: ROWS})
     answer = run_here(node, parameters={"data_root": str(tmp_path / "data"), "span": asked})
     assert (answer.code, answer.outputs) == (1, {})
     said = capfd.readouterr().err
-    assert f"error: {told.format(data=tmp_path / 'data')}" in said
+    assert f"error: {message.format(data=tmp_path / 'data')}" in said
     assert "Traceback" not in said
 
 

@@ -68,7 +68,7 @@ def test_the_examples_are_valid(config):
 
 
 @pytest.mark.parametrize(
-    ("override", "told"),
+    ("override", "message"),
     [
         ("data.files={train: [no-*.csv], test: [test.csv.gz]}", "no-*.csv matches no file"),
         ("data.features.0=c99", "train.csv.gz: expected the column c99; the file has utterance, step, c01"),
@@ -94,10 +94,10 @@ def test_the_examples_are_valid(config):
         ("training.epochs=0", "--set training.epochs: expected a value >= 1, found 0"),
     ],
 )
-def test_validate_says_what_is_wrong(override, told):
+def test_validate_says_what_is_wrong(override, message):
     result = call("validate", VOWELS, "--set", override)
     assert result.exit_code == EXIT_CONFIG
-    assert told in result.output
+    assert message in result.output
     assert "Traceback" not in result.output
 
 

@@ -114,7 +114,7 @@ def test_layouts_and_parquet(served, config, rows, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         (("--version", "9"), "has no model small, version 9"),
         (("--label", "canary"), "has no model small, label canary"),
@@ -122,10 +122,10 @@ def test_layouts_and_parquet(served, config, rows, tmp_path):
         (("--timeout", "0.0005"), "has not answered 20 sequences (s0 to s19) within 0.0005 s"),
     ],
 )
-def test_what_the_server_does_not_answer(served, config, rows, options, told):
+def test_what_the_server_does_not_answer(served, config, rows, options, message):
     done = predict(config, rows, "--server", served.grpc, *options)
     assert (done.exit_code, done.stdout) == (EXIT_FAILED, "")
-    assert f"error: {served.grpc}" in done.stderr and told in done.stderr
+    assert f"error: {served.grpc}" in done.stderr and message in done.stderr
 
 
 def test_refused_sequences_are_told(config, rows):
@@ -140,7 +140,7 @@ def test_refused_sequences_are_told(config, rows):
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         (("--format", "parquet"), "--format parquet needs a file: --out predictions.parquet"),
         (("--format", "xlsx"), "--format: expected one of csv, jsonl, parquet, found xlsx"),
@@ -156,10 +156,10 @@ def test_refused_sequences_are_told(config, rows):
         (("--server", "127.0.0.1:1", "--transport", "http"), "http"),
     ],
 )
-def test_options_that_cannot_be_used(config, rows, options, told):
+def test_options_that_cannot_be_used(config, rows, options, message):
     done = predict(config, rows, *options)
     assert done.exit_code == EXIT_CONFIG
-    assert told in " ".join(done.output.split())
+    assert message in " ".join(done.output.split())
     assert "Traceback" not in done.output
 
 

@@ -73,21 +73,21 @@ def test_a_section_without_a_runner_is_as_it_was():
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "expected_message"),
     [
         ("DaskRunner", "beam.runner: expected one of in_process"),
         ("DirectRunner", "beam.runner: expected one of in_process"),
         ("sparc", "beam.runner: expected one of in_process, portable, flink, spark, dataflow (did you mean spark?)"),
     ],
 )
-def test_runners_that_cannot_be_chosen(name, told):
+def test_runners_that_cannot_be_chosen(name, expected_message):
     message = problem({"runner": name})
-    assert told in message
+    assert expected_message in message
     assert "one of in_process, portable, flink, spark, dataflow" in message
 
 
 @pytest.mark.parametrize(
-    ("beam", "told"),
+    ("beam", "message"),
     [
         (
             {"wokers": 2},
@@ -116,8 +116,8 @@ def test_runners_that_cannot_be_chosen(name, told):
         ({"options": {"--streaming": True}}, "expected names without dashes"),
     ],
 )
-def test_problems_in_words(beam, told):
-    assert told in problem(beam)
+def test_problems_in_words(beam, message):
+    assert message in problem(beam)
 
 
 def test_options_of_a_job_server_and_its_workers():
@@ -189,7 +189,7 @@ UNREACHABLE = """grpc._channel._InactiveRpcError: <_InactiveRpcError of RPC that
 
 
 @pytest.mark.parametrize(
-    ("said", "told"),
+    ("said", "message"),
     [
         (
             UNREACHABLE,
@@ -199,9 +199,9 @@ UNREACHABLE = """grpc._channel._InactiveRpcError: <_InactiveRpcError of RPC that
         ("ValueError: a\n\nDuring handling …\nOSError: disk full", "OSError: disk full"),
     ],
 )
-def test_a_job_that_failed_is_told_by_its_cause(said, told):
+def test_a_job_that_failed_is_told_by_its_cause(said, message):
     error = RuntimeError(JOB_FAILED.format(said))
-    assert error_message(error) == f"the job failed on the job server: {told}"
+    assert error_message(error) == f"the job failed on the job server: {message}"
     assert not is_expected(error)
 
 
@@ -230,7 +230,7 @@ class TestBeamsOwnParser:
     pytestmark = asks_beam
 
     @pytest.mark.parametrize(
-        ("options", "told"),
+        ("options", "message"),
         [
             ({"max_num_worker": 3}, "max_num_worker: Beam has no such option (did you mean max_num_workers?)"),
             ({"disk_size_gb": "many"}, "disk_size_gb: invalid int value: 'many'"),
@@ -240,9 +240,9 @@ class TestBeamsOwnParser:
             ({"use_public_ips": False}, "use_public_ips: false has no effect; set no_use_public_ips: true"),
         ],
     )
-    def test_a_wrong_option(self, options, told):
+    def test_a_wrong_option(self, options, message):
         (found,) = option_problems(loaded({"options": options}).beam)
-        assert found.startswith("beam.options.") and told in found
+        assert found.startswith("beam.options.") and message in found
 
     def test_right_options(self):
         options = {"num_workers": 3, "no_use_public_ips": True, "experiments": ["a", "b"], "streaming": False}
@@ -266,20 +266,20 @@ class TestBeamsOwnParser:
         assert (portable.job_endpoint, int(portable.sdk_worker_parallelism)) == ("jobs:8099", 4)
 
     @pytest.mark.parametrize(
-        ("change", "told"),
+        ("change", "message"),
         [
             ({"project": "my project"}, "Invalid Project ID (my project)"),
             ({"temp_location": "gs://b/x"}, "Invalid GCS bucket (gs://b/x)"),
             ({"options": {"num_workers": 5}, "max_num_workers": 3}, "cannot exceed max_num_workers"),
         ],
     )
-    def test_what_dataflow_would_refuse_without_asking_google(self, change, told, monkeypatch):
+    def test_what_dataflow_would_refuse_without_asking_google(self, change, message, monkeypatch):
         def no_network(*_: Any, **__: Any) -> Any:
             raise AssertionError("nothing may be asked of the network")
 
         monkeypatch.setattr(socket, "getaddrinfo", no_network)
         (found,) = option_problems(loaded({**DATAFLOW, **change}).beam)
-        assert told in found
+        assert message in found
 
     def test_the_recipes_of_the_documentation_are_right(self):
         page = (VOWELS.parents[2] / "docs" / "scale.md").read_text()

@@ -17,7 +17,7 @@ STEP = "model.serving_step=true"
 
 
 @pytest.mark.parametrize(
-    ("config", "settings", "told"),
+    ("config", "settings", "expected_message"),
     [
         (VOWELS, [STEP], "model.serving_step: true reads steps as they come"),
         (VOWELS, [STEP, "model.pooling=mean"], "needs model.pooling: last, received mean"),
@@ -30,33 +30,35 @@ STEP = "model.serving_step=true"
         ),
     ],
 )
-def test_a_model_that_cannot_be_served_so_is_refused(config: Path, settings: list[str], told: str) -> None:
+def test_a_model_that_cannot_be_served_so_is_refused(config: Path, settings: list[str], expected_message: str) -> None:
     arguments = ["validate", str(config), *(part for each in settings for part in ("--set", each))]
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == EXIT_CONFIG
-    assert told in done.stderr
+    assert expected_message in done.stderr
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "told"),
+    ("name", "content", "expected_message"),
     [
         ("gone.csv", None, "evaluation.reference.files: {path} matches no file"),
         ("empty.csv", "", "evaluation.reference.files: {path}: is empty; expected a header"),
         ("short.csv", "utterance,step\n", "evaluation.reference.files: {path}: expected the columns c01, "),
     ],
 )
-def test_a_reference_file_that_cannot_be_used_is_named_with_its_own_key(tmp_path, name, content, told) -> None:
+def test_a_reference_file_that_cannot_be_used_is_named_with_its_own_key(
+    tmp_path, name, content, expected_message
+) -> None:
     path = tmp_path / name
     if content is not None:
         path.write_text(content)
     done = CliRunner().invoke(app, ["validate", str(VOWELS), "--set", f"evaluation.reference.files=['{path}']"])
     assert done.exit_code == EXIT_CONFIG
-    assert told.format(path=path) in done.stderr
+    assert expected_message.format(path=path) in done.stderr
     assert "data.files" not in done.stderr
 
 
 @pytest.mark.parametrize(
-    ("config", "settings", "told"),
+    ("config", "settings", "expected_message"),
     [
         (
             VOWELS,
@@ -89,10 +91,10 @@ def test_a_reference_file_that_cannot_be_used_is_named_with_its_own_key(tmp_path
         (VOWELS, "data.features=[c01, {name: c02, static: maybe}]", "static"),
     ],
 )
-def test_static_where_it_means_nothing_is_refused(config: Path, settings: str, told: str) -> None:
+def test_static_where_it_means_nothing_is_refused(config: Path, settings: str, expected_message: str) -> None:
     done = CliRunner().invoke(app, ["validate", str(config), "--set", settings])
     assert done.exit_code == EXIT_CONFIG
-    assert told in done.stderr
+    assert expected_message in done.stderr
 
 
 def test_a_stack_over_segments_takes_no_static_feature() -> None:

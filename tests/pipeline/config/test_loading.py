@@ -73,7 +73,7 @@ def test_overrides(write):
 
 
 @pytest.mark.parametrize(
-    ("override", "told"),
+    ("override", "message"),
     [
         ("training.epochs", "--set training.epochs: expected key=value, for example --set training.epochs=5"),
         ("=5", "--set =5: expected key=value"),
@@ -87,14 +87,14 @@ def test_overrides(write):
         ("training.epoch=3", "--set training.epoch: is not a key here (did you mean epochs?)"),
     ],
 )
-def test_bad_overrides(write, override, told):
+def test_bad_overrides(write, override, message):
     with pytest.raises(ConfigFileError) as error:
         load_config(write(GOOD), [override])
-    assert told in str(error.value)
+    assert message in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("", "expected a mapping with keys such as name, data and task, found nothing"),
         ("- a\n- b\n", "found a list"),
@@ -145,12 +145,12 @@ def test_bad_overrides(write, override, told):
         (GOOD + "tuner: {enabled: true, learning_rates: []}\n", "learning_rates must not be empty"),
     ],
 )
-def test_problems_in_words(write, text, told):
+def test_problems_in_words(write, text, message):
     path = write(text)
     with pytest.raises(ConfigFileError) as error:
         load_config(path)
     assert str(error.value).startswith(f"{path}: 1 problem in the configuration\n  - "), str(error.value)
-    assert told in str(error.value)
+    assert message in str(error.value)
     assert isinstance(error.value, ConfigError)
 
 
@@ -173,15 +173,15 @@ def test_all_problems_at_once_in_the_order_of_the_lines(write):
 
 
 @pytest.mark.parametrize(
-    ("make", "told"),
+    ("make", "message"),
     [
         (lambda path: None, "can't be read: No such file or directory"),
         (lambda path: path.mkdir(), "can't be read: Is a directory"),
         (lambda path: path.write_bytes(b"name: \xff"), "is not UTF-8 text"),
     ],
 )
-def test_unreadable_files(tmp_path, make, told):
+def test_unreadable_files(tmp_path, make, message):
     path = tmp_path / "config.yaml"
     make(path)
-    with pytest.raises(ConfigFileError, match=told):
+    with pytest.raises(ConfigFileError, match=message):
         load_config(path)

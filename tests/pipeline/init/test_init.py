@@ -201,7 +201,7 @@ def test_an_offset_is_proposed_where_float32_needs_it(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
         ({"task": "clustering"}, "--task: expected classification, regression or forecasting, received clustering"),
         ({"targets": ["nothing"]}, "--target: expected one of outcome, pressure, mode, received nothing"),
@@ -213,9 +213,9 @@ def test_an_offset_is_proposed_where_float32_needs_it(tmp_path):
         ),
     ],
 )
-def test_what_cannot_be(tmp_path, given, told):
+def test_what_cannot_be(tmp_path, given, message):
     table().to_csv(tmp_path / "rows.csv", index=False)
-    with pytest.raises(ConfigError, match="^" + told.replace("(", r"\(")):
+    with pytest.raises(ConfigError, match="^" + message.replace("(", r"\(")):
         propose([str(tmp_path / "rows.csv")], out=tmp_path, **given)
 
 

@@ -128,7 +128,7 @@ BEAM = (
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "message"),
     [
         (AnomalyError("c03 is 99"), "c03 is 99"),
         (_caused(DataError("row 7")), "row 7"),
@@ -136,12 +136,12 @@ BEAM = (
         (ZeroDivisionError("division"), "ZeroDivisionError: division\n(unexpected error; the log has the traceback)"),
     ],
 )
-def test_errors_in_a_step_are_told(run, capfd, error, told):
+def test_errors_in_a_step_are_told(run, capfd, error, message):
     record = run(fail(error))
-    assert (record.status, record.error) == ("failed", told)
+    assert (record.status, record.error) == ("failed", message)
     assert [(step.name, step.status) for step in record.steps] == [("AnomalyGate", "failed")]
     err = capfd.readouterr().err
-    assert told.split("\n")[0] in err
+    assert message.split("\n")[0] in err
     assert "Traceback" not in err
     assert "Traceback" in Path(record.log).read_text()
 

@@ -141,19 +141,19 @@ def test_a_real_bad_example_is_named(server: LocalServer, serialized_examples, t
 
 @pytest.mark.parametrize("transport", ["grpc", "rest"])
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"model_version": 9}, rf"has no model {MODEL_NAME}, version 9: .* Of {MODEL_NAME} it has 1 \(AVAILABLE\)"),
         ({"version_label": "canary"}, r"label canary: .* it has 1 \(AVAILABLE\). Labels stand in the server's"),
         ({"model_name": "nobody"}, r"has no model nobody: .* Does the server serve nobody\?"),
     ],
 )
-def test_what_is_not_there_is_told_with_what_is(server: LocalServer, serialized_examples, transport, options, told):
+def test_what_is_not_there_is_told_with_what_is(server: LocalServer, serialized_examples, transport, options, message):
     address = server.grpc_address if transport == "grpc" else server.rest_address
     with opened(address, transport=transport, **options) as client:
-        with pytest.raises(NotFound, match=told):
+        with pytest.raises(NotFound, match=message):
             client.predict_examples(serialized_examples[:3], on_error="collect")
-        with pytest.raises(NotFound, match=told):
+        with pytest.raises(NotFound, match=message):
             client.metadata()
         assert client.health() is False
 

@@ -60,7 +60,7 @@ def test_nothing(task):
 
 
 @pytest.mark.parametrize(
-    ("outputs", "task", "told"),
+    ("outputs", "task", "message"),
     [
         ({"predictions": np.zeros((2, 1))}, CLASSES, "returned predictions; expected probabilities, class_id"),
         (class_outputs("a"), NUMBER, "expected predictions .regression.. Is it a model of this configuration?"),
@@ -68,13 +68,13 @@ def test_nothing(task):
         ({"predictions": np.zeros((3, 1))}, NUMBER, "returned 3 of predictions for 2 sequences"),
     ],
 )
-def test_a_model_of_another_task(outputs, task, told):
-    with pytest.raises(ModelError, match=told):
+def test_a_model_of_another_task(outputs, task, message):
+    with pytest.raises(ModelError, match=message):
         answers_of(["a", "b"], outputs, task)
 
 
 @pytest.mark.parametrize(
-    ("output", "value", "told"),
+    ("output", "value", "message"),
     [
         ("label_bytes", np.array([b"\xff"], object), "label_bytes is not text in UTF-8"),
         ("labels_bytes", np.array([[b"a", b"\xff"]], object), "labels_bytes is not text in UTF-8"),
@@ -83,7 +83,7 @@ def test_a_model_of_another_task(outputs, task, told):
         ("probabilities", np.array([0.5], np.float32), r"probabilities of the shape \[1\]"),
     ],
 )
-def test_outputs_that_are_no_classes(output, value, told):
+def test_outputs_that_are_no_classes(output, value, message):
     outputs = {
         "probabilities": np.array([[0.5, 0.5]], np.float32),
         "class_id": np.array([0]),
@@ -91,7 +91,7 @@ def test_outputs_that_are_no_classes(output, value, told):
         "labels_bytes": np.array([[b"a", b"b"]], object),
         output: value,
     }
-    with pytest.raises(ModelError, match=told):
+    with pytest.raises(ModelError, match=message):
         columns_of(outputs, 1, ClassificationConfig(kind="classification", label="way"))
 
 

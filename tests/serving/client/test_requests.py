@@ -53,7 +53,7 @@ def test_several_files(files, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("data", "told"),
+    ("data", "message"),
     [
         (7, "expected files, a pandas DataFrame, a pyarrow Table, or rows .* received int"),
         ({"id": "a"}, "received dict"),
@@ -63,8 +63,8 @@ def test_several_files(files, tmp_path):
         ([{"id": "a"}, "b.csv"], "<rows>, row 2: expected a mapping of column name to value, received str"),
     ],
 )
-def test_what_is_no_data(data, told):
-    with pytest.raises(DataError, match=told):
+def test_what_is_no_data(data, message):
+    with pytest.raises(DataError, match=message):
         sources_of(data, DATASET)
 
 
@@ -122,7 +122,7 @@ def test_ids_of_examples():
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"model_version": 1, "version_label": "stable"}, "by version or by label, received both"),
         ({"model_version": -1}, "a whole number from 0 on, received -1"),
@@ -145,9 +145,9 @@ def test_ids_of_examples():
         ({"target": "localhost:0"}, "HOST:PORT"),
     ],
 )
-def test_settings_that_cannot_be_used(options, told):
+def test_settings_that_cannot_be_used(options, message):
     given: dict[str, Any] = {"target": "127.0.0.1:8500", "dataset": DATASET, "model_name": "m", **options}
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=message):
         ClientSettings(given.pop("target"), **given)
 
 

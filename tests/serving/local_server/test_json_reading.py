@@ -148,7 +148,7 @@ def test_base64_as_absl_reads_it(text: str, expected: bytes | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "message"),
     [
         (b'{"instances": [{"s": "a", "s": "b"}]}', "comes twice"),
         (b'{"instances": [{"b64": "QQ==", "b64": "QQ=="}]}', "comes twice"),
@@ -156,7 +156,7 @@ def test_base64_as_absl_reads_it(text: str, expected: bytes | None) -> None:
         (b'{"inputs": [{"b64": "QQ==", "b64": "QQ=="}]}', "not formatted correctly for base64"),
     ],
 )
-def test_keys_that_come_twice(body: bytes, told: str) -> None:
+def test_keys_that_come_twice(body: bytes, message: str) -> None:
     signature = Signature({"s": STRING}, {}, "predict")
-    with pytest.raises(RequestError, match=told):
+    with pytest.raises(RequestError, match=message):
         json_tensors.request_inputs(json_tensors.parse_request(body), signature)
