@@ -60,9 +60,14 @@ class Dialect:
             return {"delimiter": self.config.delimiter, "quoting": 3}  # csv.QUOTE_NONE
         return {"delimiter": self.config.delimiter, "quotechar": self.config.quote}
 
-    def count_cells(self, line: bytes) -> int:
-        """Count the cells of a physical line by itself; a quote that isn't closed on it is an ordinary character."""
-        return self._quoted_alone.sub(rb"\1", line).count(self.mark) + 1
+    def cells_by_itself(self, line: bytes) -> list[str]:
+        """Return the cells of a physical line by itself; a quote that isn't closed on it is an ordinary character."""
+        quote = self.quote_mark.decode()
+        masked = self._quoted_alone.sub(
+            lambda cell: cell[0][: len(cell[1])] + cell[0][len(cell[1]) :].replace(self.mark, b"\n"), line
+        )
+        cells = masked.decode("utf-8", "replace").split(self.config.delimiter)
+        return [cell.replace("\n", self.config.delimiter).strip().strip(quote or None) for cell in cells]
 
 
 COMMAS = Dialect(CsvConfig())

@@ -3,12 +3,14 @@
 A parser that only follows quotes takes everything between two stray quotes for one cell. Here a quote at the beginning
 of a cell opens it, and must be closed right before a delimiter or the end of a line; otherwise that line alone is
 malformed. So is a line whose quote opens a cell of several lines by mistake: the cell takes more than
-`MOST_CELL_LINES`, the record has another number of cells than the header, or most of its lines would be rows by
-themselves. A quote inside an unquoted cell is an ordinary character.
+`MOST_CELL_LINES`, the record has another number of cells than the header, most of its lines would be rows by
+themselves, or one of them after the first would be a row with a time. A quote inside an unquoted cell is an ordinary
+character.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -136,8 +138,16 @@ class Lines:
         """Return the line of each position."""
         return np.searchsorted(self.ends, positions, side="right")
 
-    def judge(self, place: int, cells: int | None) -> Verdict:
-        """Decide what begins on a line that isn't blank; a row has so many ``cells``, the header any number (None)."""
+    def judge(
+        self, place: int, cells: int | None, is_row: Callable[[list[str]], bool] = lambda cells: False
+    ) -> Verdict:
+        """Decide what begins on a line that isn't blank.
+
+        Args:
+            place: of the line.
+            cells: how many cells a row has; the header any number (None).
+            is_row: whether the cells of a line are certainly a row's.
+        """
         start, stop = int(self.starts[place]), int(self.stops[place])
         text, quote = self.data[start:stop], self._dialect.config.quote
         if cells is not None and text.startswith(BYTE_ORDER_MARK):
@@ -176,11 +186,12 @@ class Lines:
                     problem=f"a quote ({quote}) opens a cell that ends {taken - 1} lines further down, in a row of "
                     f"{count} cells instead of {cells}: {shown(text)}"
                 )
-            alike = sum(
-                self._dialect.count_cells(self.data[self.starts[each] : self.stops[each]]) == cells
+            inside = [
+                self._dialect.cells_by_itself(self.data[self.starts[each] : self.stops[each]])
                 for each in range(place, place + taken)
-            )
-            if alike * 2 > taken and cells > 1:
+            ]
+            alike = sum(len(line) == cells for line in inside)
+            if cells > 1 and (alike * 2 > taken or any(is_row(line) for line in inside[1:])):
                 return Verdict(
                     problem=f"a quote ({quote}) opens a cell that ends {taken - 1} lines further down, while {alike} "
                     f"of the {taken} lines are rows by themselves: {shown(text)}"

@@ -158,7 +158,8 @@ class RecordReader:
 
         Args:
             marks: column names; a line with all of them as cells is a repeated header. Default: all names.
-            is_row: whether such a line is a row all the same: a category may have the name of a column.
+            is_row: whether the cells of a line are certainly a row's. Then a line with the column names is one (a
+                category may have the name of a column), and a line in a quoted cell shows that the quote is stray.
 
         Raises:
             DataError: another header with other columns, or a line longer than `MOST_LINE_BYTES`.
@@ -198,7 +199,7 @@ class RecordReader:
         for place in sorted({*headers, *lines.suspicious()}):
             if place < following or comments[place]:
                 continue
-            verdict = lines.judge(place, len(self._header))
+            verdict = lines.judge(place, len(self._header), is_row)
             if place in headers:
                 problems[place] = self._check_header(headers[place], self._line + place)
             elif verdict.problem:

@@ -193,6 +193,23 @@ def test_a_stray_quote_quarantines_its_own_row(ingest, tmp_path, configured, row
     assert all("opens a cell" in line["problem"] for line in found.lines)
 
 
+@pytest.mark.parametrize("stray", ['b,1,1," ,k', 'b,1,1,"c', 'b,1,1,"c,k', 'b,1,1,"'])
+@pytest.mark.parametrize("closing", ['c,2,1,5",k', 'c,2,1,5","x,y"', 'c, 2 ,1,5","k"'])
+def test_the_inch_mark_of_the_next_row_closes_no_stray_quote(ingest, tmp_path, configured, stray, closing) -> None:
+    text = "\n".join(["id,t,x,z,y", "a,0,1,c,k", stray, closing, "d,3,1,c,k", ""])
+    (tmp_path / "rows.csv").write_text(text)
+    found = ingest(configured(), [tmp_path / "rows.csv"])
+    assert found.report.rows_read == 4
+    assert [line["line"] for line in found.lines] == [3]
+
+
+@pytest.mark.parametrize("text", ["two\nlines", "one, two, three, four\nfive, six", "a\nb, c, d\ne, f"])
+def test_prose_in_a_cell_of_several_lines_is_no_row(ingest, tmp_path, configured, text) -> None:
+    (tmp_path / "rows.csv").write_text(f'id,t,x,z,y\na,0,1,"{text}",k\na,1,1,"{text}",k\n')
+    found = ingest(configured(), [tmp_path / "rows.csv"])
+    assert (found.report.rows_read, found.report.rows_kept) == (2, 2)
+
+
 def test_repeated_headers_are_written_down_and_make_no_file_bad(ingest, tmp_path, configured) -> None:
     lines = [f"a,{row},1,c" for row in range(6)]
     text = HEAD + "\n".join([*lines[:2], "\ufeffid,t,x,y", *lines[2:4], '"id","t","x","y"', *lines[4:]])
