@@ -15,6 +15,7 @@ from __future__ import annotations
 import glob
 import os.path
 import re
+from pathlib import Path
 
 from noisy_gru.schema.errors import ConfigError
 
@@ -22,6 +23,7 @@ _SPECIAL = re.compile(r"[*?\[]|\{(?=(?:SPAN|VERSION|YYYY|MM|DD)\b)")
 _ESCAPE = re.compile(r"\[([*?\[{])\]")
 # A bracket around a {SPAN} placeholder is literal: a set holds single characters.
 _AROUND_PLACE = re.compile(r"\[(?=[^\]\[/]*\{(?:SPAN|VERSION|YYYY|MM|DD)\b)")
+_PLACE = re.compile(r"\{(?:SPAN|VERSION|YYYY|MM|DD)(?::[^}]*)?\}")
 _LISTED = 3
 
 
@@ -61,14 +63,36 @@ def absolute_pattern(pattern: str, folder: str) -> str:
 def escape_existing(pattern: str) -> str:
     """Escape the parts of a local pattern that exist as files or folders under exactly that name.
 
+    A bracket beside a wildcard or a placeholder for spans is a character, too, where such names exist.
+
     Raises:
-        ConfigError: a name with ``*`` or ``?`` exists, and so do other names that it matches as a pattern.
+        ConfigError: a name with ``*`` or ``?`` exists, and so do other names that it matches as a pattern; or a bracket
+            is a character of some names, and a set for others.
     """
     parts = _AROUND_PLACE.sub("[[]", pattern).split("/")
     for place, part in enumerate(parts):
         if not is_literal(part):
-            parts[place] = _part_as_meant("/".join(parts[:place]), part, "/" if place else "")
+            folder, slash = "/".join(parts[:place]), "/" if place else ""
+            parts[place] = _brackets_as_meant(folder, _part_as_meant(folder, part, slash), slash)
     return "/".join(parts)
+
+
+def _brackets_as_meant(folder: str, part: str, slash: str) -> str:
+    pieces = re.split(f"({_ESCAPE.pattern.replace('(', '(?:')})", part)
+    literal = "".join(piece if place % 2 else piece.replace("[", "[[]") for place, piece in enumerate(pieces))
+    if literal == part:
+        return part
+    names = local_glob(_PLACE.sub("[0-9]*", f"{folder}{slash}{literal}"))
+    if not names:
+        return part
+    others = sorted(set(local_glob(_PLACE.sub("[0-9]*", f"{folder}{slash}{part}"))) - set(names))
+    if others:
+        raise ConfigError(
+            f"{unescape(folder)}{slash}{part}: matches {Path(names[0]).name}, where the bracket is a character, "
+            f"and {Path(others[0]).name}, where it is a set of characters. Write {literal} for the former, or "
+            "rename them"
+        )
+    return literal
 
 
 def _part_as_meant(folder: str, part: str, slash: str) -> str:

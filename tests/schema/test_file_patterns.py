@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,33 @@ def test_a_bracket_around_a_place_for_spans_means_itself(tmp_path: Path, place: 
     found = pattern.match(path)
     assert found is not None and found.span == (20699 if "YYYY" in place else 7)
     assert SpanPattern(escape_existing(pattern.text)) == pattern
+
+
+@pytest.mark.parametrize(
+    ("pattern", "there"),
+    [
+        ("day {SPAN} [v2]/*.csv", "day 3 [v2]/a.csv"),
+        ("{YYYY}-{MM}-{DD} [v2].csv", "2026-09-01 [v2].csv"),
+        ("{SPAN}/rows [v2]*.csv", "3/rows [v2] new.csv"),
+        ("d/**/r [v2]?.csv", "d/e/r [v2]x.csv"),
+    ],
+)
+def test_a_bracket_beside_a_wildcard_means_itself_where_such_names_are(tmp_path, pattern: str, there: str) -> None:
+    file = tmp_path / there
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.touch()
+    found = absolute_pattern(pattern, str(tmp_path))
+    assert local_glob(re.sub(r"\{[A-Z]+\}", "*", found)) == [str(file)]
+    assert escape_existing(found) == found
+    other = tmp_path / there.replace("[v2]", "v")
+    other.parent.mkdir(parents=True, exist_ok=True)
+    other.touch()
+    with pytest.raises(ConfigError, match=r"bracket is a character.*set of characters.*\[\[\]v2\]"):
+        absolute_pattern(pattern, str(tmp_path))
+    file.unlink()
+    if file.parent != tmp_path and not list(file.parent.iterdir()):
+        file.parent.rmdir()
+    assert local_glob(re.sub(r"\{[A-Z]+\}", "*", absolute_pattern(pattern, str(tmp_path)))) == [str(other)]
 
 
 def test_a_star_that_may_mean_two_things_is_refused(tmp_path: Path, monkeypatch) -> None:
