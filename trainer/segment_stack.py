@@ -15,6 +15,7 @@ from noisy_gru.trainer.config import ModelConfig
 from noisy_gru.trainer.features import Layout
 from noisy_gru.trainer.layers.noisy_gru import NoisyGRU
 from noisy_gru.trainer.layers.segments import (
+    AddToEach,
     DecoderPositions,
     JoinSegments,
     RepeatRows,
@@ -103,17 +104,16 @@ def forecast_by_segments(
         states.append(state)
 
     width, count = config.layers[0].units, targets if shared else 1
-    decoded = DecoderPositions(positions, count, width, seed=seed, name="positions")(states[0])
+    decoded = DecoderPositions(positions, count, width, seed=seed, once=True, name="positions")(states[0])
     if known is not None:
         known = keras.layers.ZeroPadding1D((0, positions * length - len(horizons)), name="future_padding")(known)
         known = keras.layers.Reshape((positions, length * known.shape[2]), name="future_segments")(known)
         known = keras.layers.Dense(width, use_bias=False, name="future_embedding")(known)
         known = RepeatRows(count, name="future_of_channels")(known) if shared else known
         known = _FlattenPositions(name="future_of_positions")(known)
-        decoded = keras.layers.Add(name="position_and_future")([decoded, known])
+        decoded = AddToEach(name="position_and_future")(known, decoded)
     for gru, state in zip(stack, states, strict=True):
-        start = RepeatRows(positions, name=f"start_of_{gru.name}")(state)
-        decoded, _ = gru(decoded, initial_state=start)
+        decoded, _ = gru(decoded, initial_state=state, repeats=positions)
     size = length * (1 if shared else targets)
     decoded = keras.layers.Dense(size, dtype="float32", name="prediction")(above(decoded))
     join = JoinSegments(positions, count, 1 if shared else targets, len(horizons), dtype="float32", name="horizons")

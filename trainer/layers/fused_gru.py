@@ -105,6 +105,35 @@ def fused_gru(
     return last, tf.ensure_shape(outputs, [*sequences.shape[:2], units]), state
 
 
+def shared_start_step(sequences: Any, states: Any, weights: Weights, repeats: int) -> Any:
+    """Run one step of a GRU for sequences of which `repeats` each start from the same state.
+
+    The product with a state is computed once for its sequences, and that with an input once for all that share it.
+
+    Args:
+        sequences: float32 or float64 (M, 1, F); repeated as a whole until there are `repeats` for each state.
+        states: of that dtype, (S, U); S * repeats is a multiple of M, and M of `repeats`.
+        weights: of the layer.
+        repeats: sequences of each state, beside each other.
+
+    Returns:
+        The new states (S * repeats, U).
+    """
+    units = weights.recurrent.shape[0]
+    groups = tf.shape(sequences)[0] // repeats
+
+    def gates(values: Any, each: int) -> list[Any]:
+        shaped = tf.reshape(values, [-1, groups, each, 3 * units])
+        return [shaped[..., gate * units : (gate + 1) * units] for gate in range(3)]
+
+    x_z, x_r, x_h = gates(sequences[:, 0] @ weights.kernel + weights.bias[0], repeats)
+    p_z, p_r, p_h = gates(states @ weights.recurrent + weights.bias[1], 1)
+    before = tf.reshape(states, [-1, groups, 1, units])
+    z = tf.sigmoid(x_z + p_z)
+    hh = tf.tanh(x_h + tf.sigmoid(x_r + p_r) * p_h)
+    return tf.reshape(z * before + (1.0 - z) * hh, [-1, units])
+
+
 def _with_gradient(x: Any, initial_state: Any, steps: Any, weights: Weights) -> tuple[Any, Any]:
     @tf.custom_gradient
     def run(x: Any, initial_state: Any, kernel: Any, recurrent: Any, bias: Any) -> Any:

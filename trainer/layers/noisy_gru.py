@@ -19,7 +19,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from noisy_gru.trainer.layers.fused_gru import Weights, fused_gru
+from noisy_gru.trainer.layers.fused_gru import Weights, fused_gru, shared_start_step
 from noisy_gru.trainer.layers.noise_seeds import NoiseSeedGenerator, noise_seed
 from noisy_gru.trainer.layers.threefry import random_bits
 
@@ -92,6 +92,9 @@ class NoisyGRU(keras.layers.GRU):
             row without any True step leaves the state at h[b, 0] and gives zeros as output, as in the stock layer.
         training: Python Boolean or None (as False).
         initial_mean: float tensor of shape (B, U), or None for 0: the f above.
+        repeats: int >= 1: with an `initial_state` of S rows and no mask, B is S * repeats, and each row of the state
+            starts `repeats` sequences beside each other. There may be fewer sequences, a multiple of `repeats` that
+            divides B; they are then repeated as a whole. One step computes the product with a state once.
 
     Returns:
         (B, U), or (B, T, U) if `return_sequences`, in the layer's compute dtype; with `return_state` a pair of that
@@ -165,7 +168,9 @@ class NoisyGRU(keras.layers.GRU):
     def compute_output_shape(self, sequences_shape, initial_state_shape=None, initial_mean_shape=None):
         return super().compute_output_shape(sequences_shape, initial_state_shape)
 
-    def call(self, sequences, initial_state=None, mask=None, training=False, initial_mean=None):
+    def call(self, sequences, initial_state=None, mask=None, training=False, initial_mean=None, repeats=1):
+        if repeats != 1:
+            return self._from_shared_states(sequences, initial_state, mask, training, repeats)
         if initial_mean is not None:
             initial_mean = self._checked_mean(initial_mean, initial_state)
         noisy = bool(training) and initial_state is None and not self.stateful
@@ -176,6 +181,23 @@ class NoisyGRU(keras.layers.GRU):
             mean = mean if initial_mean is None else mean + initial_mean
             initial_state = [mean + self._draw_noise(batch_size) if noisy else mean]  # pyright: ignore[reportOptionalOperand]
         return super().call(sequences, initial_state=initial_state, mask=mask, training=training)
+
+    def _from_shared_states(self, sequences: Any, states: Any, mask: Any, training: Any, repeats: int) -> Any:
+        if states is None or mask is not None or self.stateful:
+            raise ValueError(
+                "Argument `repeats` of a NoisyGRU's call needs an `initial_state`, no mask, and `stateful=False`. "
+                f"Received: repeats={repeats}"
+            )
+        states = states[0] if isinstance(states, (list, tuple)) else states
+        if sequences.shape[1] == 1 and self._is_fusable(sequences) and not (training and self.dropout):
+            cell = self.cell
+            weights = Weights(*map(tf.convert_to_tensor, (cell.kernel, cell.recurrent_kernel, cell.bias)))
+            last = shared_start_step(sequences, states, weights, repeats)
+            outputs = last[:, tf.newaxis] if self.return_sequences else last
+            return (outputs, last) if self.return_state else outputs
+        times = ops.shape(states)[0] * repeats // ops.shape(sequences)[0]  # pyright: ignore[reportOptionalSubscript]
+        sequences = tf.tile(sequences, [times] + [1] * (len(sequences.shape) - 1))
+        return super().call(sequences, initial_state=ops.repeat(states, repeats, axis=0), training=training)
 
     def _checked_mean(self, initial_mean: Any, initial_state: Any) -> Any:
         if initial_state is not None or self.stateful:

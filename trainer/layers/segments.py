@@ -84,6 +84,18 @@ class SplitChannels(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="noisy_gru")
+class AddToEach(keras.layers.Layer):
+    """Add rows [M, ...] to each M rows of a tensor [W * M, ...]."""
+
+    def call(self, tensor: Any, rows: Any) -> Any:
+        shape = ops.shape(rows)
+        return ops.reshape(ops.reshape(tensor, (-1, *shape)) + rows[None], (-1, *shape[1:]))
+
+    def compute_output_spec(self, tensor: Any, rows: Any) -> keras.KerasTensor:
+        return keras.KerasTensor(tensor.shape, dtype=tensor.dtype)
+
+
+@keras.saving.register_keras_serializable(package="noisy_gru")
 class RepeatRows(keras.layers.Layer):
     """Repeat each row of a tensor `times` times: [B, ...] to [B * times, ...], copies beside each other."""
 
@@ -103,23 +115,26 @@ class RepeatRows(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="noisy_gru")
 class DecoderPositions(keras.layers.Layer):
-    """Embeddings of the forecast's segments, and of the channels: [S * N, 1, width] for S = B * channels sequences.
+    """Embeddings of the forecast's segments, and of the channels: [channels * N, 1, width], the same for each window.
 
-    Row s * N + n is `position[n]`, of `width` numbers; with several channels it is the concatenation of `position[n]`
-    and `channel[s % channels]`, of half the width each (Lin et al. 2023, arXiv:2308.11200, section 3.3).
+    Row c * N + n is `position[n]`, of `width` numbers; with several channels it is the concatenation of `position[n]`
+    and `channel[c]`, of half the width each (Lin et al. 2023, arXiv:2308.11200, section 3.3).
 
     Args:
         positions: N, segments of the forecast.
         channels: sequences of each window, targets varying fastest.
         width: of the embedding.
+        once: whether to return them once; else, as models saved by earlier versions read them, for each window.
 
     Call arguments:
-        sequences: a tensor [S, ...], of which only the number of rows counts.
+        sequences: a tensor [S, ...] of S = windows * channels rows, whose values don't count.
     """
 
-    def __init__(self, positions: int, channels: int, width: int, seed: int | None = None, **kwargs: Any):
+    def __init__(
+        self, positions: int, channels: int, width: int, seed: int | None = None, once: bool = False, **kwargs: Any
+    ):
         super().__init__(**kwargs)
-        self.positions, self.channels, self.width, self.seed = positions, channels, width, seed
+        self.positions, self.channels, self.width, self.seed, self.once = positions, channels, width, seed, once
 
     def build(self, _: Any) -> None:
         of_channel = self.width // 2 if self.channels > 1 else 0
@@ -138,14 +153,15 @@ class DecoderPositions(keras.layers.Layer):
             positions = ops.tile(self.position, (self.channels, 1))
             channels = ops.repeat(self.channel, self.positions, axis=0)
             table = ops.concatenate([positions, channels], axis=1)
-        windows = ops.shape(sequences)[0] // self.channels
-        return ops.tile(table, (windows, 1))[:, None, :]
+        if not self.once:
+            table = ops.tile(table, (ops.shape(sequences)[0] // self.channels, 1))
+        return ops.convert_to_tensor(table)[:, None, :]
 
     def compute_output_spec(self, sequences: Any) -> keras.KerasTensor:
         return keras.KerasTensor((None, 1, self.width), dtype=self.compute_dtype)
 
     def get_config(self) -> dict[str, Any]:
-        keys = ("positions", "channels", "width", "seed")
+        keys = ("positions", "channels", "width", "seed", "once")
         return {**super().get_config(), **{key: getattr(self, key) for key in keys}}
 
 

@@ -10,6 +10,7 @@ import tensorflow as tf
 from noisy_gru.trainer.layers import noisy_gru as layers
 from noisy_gru.trainer.layers.fused_gru import Weights, fused_gru
 from noisy_gru.trainer.layers.noisy_gru import NoisyGRU
+from tests.trainer.numpy_gru import gru as numpy_gru
 
 BATCH, STEPS, FEATURES, UNITS = 6, 9, 3, 5
 LENGTHS = np.array([9, 4, 1, 0, 6, 9])  # one row without any step
@@ -148,3 +149,34 @@ def test_nothing_is_kept_for_a_gradient_that_nobody_asks_for() -> None:
     )
     operations = [operation.type for operation in graph.graph.get_operations()]
     assert not [name for name in operations if "Random" in name or name == "IdentityN"]
+
+
+@pytest.mark.parametrize("kept", [{}, {"return_sequences": True}])
+@pytest.mark.parametrize(("rows", "recurrent_dropout"), [(24, 0.0), (6, 0.0), (3, 0.0), (6, 0.1)])
+def test_sequences_that_share_a_start_are_as_if_each_had_it(kept, rows, recurrent_dropout):
+    """Eight states, three sequences from each; of the sequences only `rows` differ, and are repeated."""
+    layer = NoisyGRU(5, return_state=True, recurrent_dropout=recurrent_dropout, **kept)
+    rng = np.random.default_rng(2)
+    sequences = rng.normal(size=(rows, 1, 4)).astype(np.float32)
+    states = rng.normal(size=(8, 5)).astype(np.float32)
+    layer.build(sequences.shape)
+    layer.set_weights([rng.normal(size=weight.shape) for weight in layer.get_weights()])
+    expected, _, state = numpy_gru(
+        np.tile(sequences, (24 // rows, 1, 1)), layer.get_weights(), initial_state=np.repeat(states, 3, axis=0)
+    )
+    outputs, last = layer(sequences, initial_state=states, repeats=3)
+    np.testing.assert_allclose(outputs, expected if kept else expected[:, -1], atol=1e-5)
+    np.testing.assert_allclose(last, state, atol=1e-5)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(starts := tf.constant(states))
+        shared = tf.reduce_sum(tf.sin(layer(sequences, initial_state=starts, repeats=3)[1] * 3.0))
+        each = tf.tile(sequences, (24 // rows, 1, 1)), tf.repeat(starts, 3, axis=0)
+        alone = tf.reduce_sum(tf.sin(layer(each[0], initial_state=each[1])[1] * 3.0))
+    wanted = [starts, *(weight.value for weight in layer.trainable_variables)]
+    for found, ordinary in zip(tape.gradient(shared, wanted), tape.gradient(alone, wanted), strict=True):
+        np.testing.assert_allclose(found, ordinary, atol=2e-4)
+
+
+def test_sequences_share_no_start_that_is_not_given():
+    with pytest.raises(ValueError, match="`repeats` of a NoisyGRU's call needs an `initial_state`"):
+        NoisyGRU(5)(np.zeros((6, 1, 4), np.float32), repeats=3)
