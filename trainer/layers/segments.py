@@ -88,7 +88,7 @@ class AddToEach(keras.layers.Layer):
     """Add rows [M, ...] to each M rows of a tensor [W * M, ...]."""
 
     def call(self, tensor: Any, rows: Any) -> Any:
-        shape = ops.shape(rows)
+        shape: Any = ops.shape(rows)
         return ops.reshape(ops.reshape(tensor, (-1, *shape)) + rows[None], (-1, *shape[1:]))
 
     def compute_output_spec(self, tensor: Any, rows: Any) -> keras.KerasTensor:
@@ -148,7 +148,7 @@ class DecoderPositions(keras.layers.Layer):
             self.channel = weight("channel", (self.channels, of_channel), other)
 
     def call(self, sequences: Any) -> Any:
-        table = self.position
+        table: Any = self.position
         if self.channels > 1:
             positions = ops.tile(self.position, (self.channels, 1))
             channels = ops.repeat(self.channel, self.positions, axis=0)
