@@ -4,7 +4,7 @@ PYTEST := $(PYTHON) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfi
 # Containers often forbid Python to write bytecode, which makes importing TFX three times slower.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test test-fast soak lint hooks lock docs site clean
+.PHONY: help setup demo test test-fast soak bench-check lint hooks lock docs site clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -23,6 +23,9 @@ test-fast: setup  ## the tests that need neither TFX nor much time
 
 soak: setup  ## a year of nightly retrainings, simulated with all their faults (half an hour)
 	@$(PYTHON) -m pytest tests/soak --year -s
+
+bench-check: setup  ## compare CPU, memory and disk of the steps with recorded ratios (a few minutes on a quiet machine)
+	@$(PYTHON) -m benchmarks.growth_check
 
 lint: setup  ## ruff and pyright
 	@.venv/bin/ruff check .

@@ -8,20 +8,14 @@ All of them have to pass, so their number needs no correction: a bad model must 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from noisy_gru.components.evaluation.config import CompareConfig, EvaluationConfig
-from noisy_gru.components.evaluation.metric_catalogue import (
-    baseline_metric,
-    comparison_metric,
-    default_margin,
-    naive_baselines,
-)
+from noisy_gru.components.evaluation.metric_catalogue import default_margin
 from noisy_gru.components.evaluation.paired_bootstrap import (
     TIE_WEIGHT,
     Accept,
@@ -31,13 +25,18 @@ from noisy_gru.components.evaluation.paired_bootstrap import (
     resample,
     sums_by_cluster,
 )
+from noisy_gru.components.evaluation.planned_comparisons import (
+    TRAIN_MEAN,
+    TRAIN_MEDIAN,
+    WHOLE,
+    PlannedComparison,
+    against_baselines,
+    against_published,
+)
 from noisy_gru.components.evaluation.resampled_metrics import Outputs, ResampledMetric, resampled_metric
 from noisy_gru.components.evaluation.sequence_clusters import Clusters, clusters_of
 from noisy_gru.schema.config import ClassificationConfig, DatasetConfig, ForecastingConfig
 
-WHOLE = "all"
-PUBLISHED = "published"
-MAJORITY, TRAIN_MEAN, TRAIN_MEDIAN = "majority", "train_mean", "train_median"
 _ONLY_KNOWN = ("last", "seasonal")
 
 
@@ -111,16 +110,6 @@ class Verdict:
         )
 
 
-@dataclass(frozen=True)
-class _Planned:
-    metric: str
-    against: str
-    slice: str
-    accept: Accept
-    margin: float | None
-    required: bool
-
-
 def judge(
     answers: Mapping[str, Any],
     dataset: DatasetConfig,
@@ -130,7 +119,7 @@ def judge(
     """Compare the candidate with the published model and the naive baselines.
 
     Args:
-        answers: of the test split, as ``read_answers`` gives them.
+        answers: of the test split, as ``recorded_answers.read_answers`` gives them.
         dataset: of the models.
         evaluation: metrics, margins and what is required.
         constants: mean and median of each label or target over the train split; empty if not known.
@@ -140,9 +129,9 @@ def judge(
         return Verdict(0, evaluation.min_test_sequences)
     bootstrap = Bootstrap(compare.confidence, seed=dataset.seed)
     evidence = _Evidence(answers, dataset, constants)
-    planned = list(_against_baselines(evidence, dataset, evaluation, constants))
+    planned = list(against_baselines(dataset, evaluation, list(evidence.slices), has_constants=bool(constants)))
     if evaluation.compare is not None and evidence.has_published:
-        planned += _against_published(evidence, dataset, evaluation, evaluation.compare)
+        planned += against_published(dataset, evaluation, evaluation.compare, list(evidence.slices))
     comparisons = [_compare(each, evidence, bootstrap, dataset) for each in planned]
     return Verdict(
         len(evidence.ids),
@@ -193,74 +182,9 @@ class _Evidence:
         return {name: value[chosen] for name, value in self.answers.items()}, clusters
 
 
-def _against_published(
-    evidence: _Evidence, dataset: DatasetConfig, evaluation: EvaluationConfig, compare: CompareConfig
-) -> Iterator[_Planned]:
-    metric = comparison_metric(dataset, evaluation)
-    if metric is None:
-        return
-    # What is better as a whole need not be better everywhere.
-    each = compare.slice_margin
-    if each is None and compare.accept == "not_worse":
-        each = compare.margin
-    yield _Planned(metric, PUBLISHED, WHOLE, compare.accept, compare.margin, True)
-    for suffix in _parts(dataset, metric):
-        yield _Planned(f"{metric}{suffix}", PUBLISHED, WHOLE, "not_worse", each, "horizon" in evaluation.require_each)
-    for where in evidence.slices:
-        yield _Planned(metric, PUBLISHED, where, "not_worse", each, "slice" in evaluation.require_each)
-
-
-def _against_baselines(
-    evidence: _Evidence,
-    dataset: DatasetConfig,
-    evaluation: EvaluationConfig,
-    constants: Mapping[str, tuple[float, float]],
-) -> Iterator[_Planned]:
-    task, required = dataset.task, evaluation.baselines == "require"
-    in_slices = required and "slice" in evaluation.require_each
-    at_horizons = required and "horizon" in evaluation.require_each
-    for against, metrics in _baselines(dataset, evaluation, constants).items():
-        for metric in metrics:
-            yield _Planned(metric, against, WHOLE, "better", 0.0, required)
-            if isinstance(task, ForecastingConfig) and len(task.horizons) > 1:
-                for horizon in task.horizons:
-                    yield _Planned(f"{metric}@{horizon}", against, WHOLE, "better", 0.0, at_horizons)
-            for where in evidence.slices:
-                # In a slice of one class, always answering a class is right or wrong as a whole.
-                if not (isinstance(task, ClassificationConfig) and task.label in _columns(where)):
-                    yield _Planned(metric, against, where, "better", 0.0, in_slices)
-
-
-def _columns(where: str) -> list[str]:
-    return [part.partition("=")[0] for part in where.split(", ")]
-
-
-def _baselines(
-    dataset: DatasetConfig, evaluation: EvaluationConfig, constants: Mapping[str, Any]
-) -> dict[str, list[str]]:
-    """Return the metric of each comparison with a naive baseline: the one which a constant minimizes, by target."""
-    task = dataset.task
-    if isinstance(task, ClassificationConfig):
-        return {MAJORITY: [baseline_metric(dataset, evaluation)]}
-    if not isinstance(task, ForecastingConfig):
-        return {TRAIN_MEAN: ["rmse"], TRAIN_MEDIAN: ["mae"]} if constants else {}
-    # Targets may be in different units.
-    by_target = [f"mae/{target}" for target in task.targets]
-    known = naive_baselines(task) + ([TRAIN_MEAN, TRAIN_MEDIAN] if constants else [])
-    return dict.fromkeys(known, by_target)
-
-
-def _parts(dataset: DatasetConfig, metric: str) -> list[str]:
-    """Return the parts of a forecast's metric: each target and each horizon, unless the metric is of one of these."""
-    task = dataset.task
-    if not isinstance(task, ForecastingConfig) or "/" in metric or len(task.targets) * len(task.horizons) == 1:
-        return []
-    targets = [f"/{target}" for target in task.targets] if len(task.targets) > 1 else []
-    one_by_one = [f"/{target}@{horizon}" for target in task.targets for horizon in task.horizons]
-    return targets + (one_by_one if len(task.horizons) > 1 else [])
-
-
-def _compare(planned: _Planned, evidence: _Evidence, bootstrap: Bootstrap, dataset: DatasetConfig) -> Comparison:
+def _compare(
+    planned: PlannedComparison, evidence: _Evidence, bootstrap: Bootstrap, dataset: DatasetConfig
+) -> Comparison:
     answers, grouped = evidence.of(planned.slice)
     clusters = grouped.codes
     beside = planned.against if planned.against in _ONLY_KNOWN else None
@@ -308,34 +232,3 @@ def _ties(found: ResampledMetric) -> np.ndarray | None:
 def _number(value: float) -> float | None:
     """Convert to a number that JSON can hold."""
     return float(value) if np.isfinite(value) else None
-
-
-def read_answers(folder: Path) -> dict[str, Any]:
-    """Read the recorded outputs of a folder: lists `sequence_id` and `slices`, arrays of everything else.
-
-    Without the columns of `published` on a first run. Sorted by the sequences' names, so that the order in which Beam
-    wrote them decides nothing.
-    """
-    import pyarrow.parquet
-
-    arrow: Any = pyarrow
-    files = sorted(folder.glob("*.parquet"))
-    table = arrow.concat_tables([arrow.parquet.read_table(file) for file in files]).sort_by("sequence_id")
-    # tf.Examples from elsewhere may have no name: each is an entity by itself.
-    names = [name or f"sequence {number}" for number, name in enumerate(table["sequence_id"].to_pylist())]
-    found: dict[str, Any] = {"sequence_id": names, "slices": table["slices"].to_pylist()}
-    # A model whose answers are no classes at all is there, too: it has losses, which are NaN.
-    witness = "published_loss" if "published_loss" in table.column_names else "published"
-    absent = ("published", "published_loss") if table[witness].null_count == table.num_rows else ()
-    for name in table.column_names:
-        column = table[name]
-        if name in found or name in absent:
-            continue
-        if arrow.types.is_list(column.type):
-            flat = column.combine_chunks().flatten().to_numpy(zero_copy_only=False).astype(np.float64)
-            found[name] = flat.reshape(table.num_rows, -1) if table.num_rows else flat
-        elif arrow.types.is_binary(column.type):
-            found[name] = np.array(column.to_pylist(), dtype=object)
-        else:
-            found[name] = column.to_numpy().astype(np.float64)
-    return found

@@ -17,12 +17,13 @@ from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 from tfx.utils import json_utils, path_utils
 
 from noisy_gru.components.artifacts import IDENTITY, METRICS, is_present
-from noisy_gru.components.evaluation.comparisons import judge, read_answers
+from noisy_gru.components.evaluation.comparisons import judge
 from noisy_gru.components.evaluation.config import EvaluationConfig
 from noisy_gru.components.evaluation.constant_baselines import TRAIN_STATISTICS, train_constants
 from noisy_gru.components.evaluation.evaluation_summary import read_evaluation
 from noisy_gru.components.evaluation.extractors import EXTRACTORS
-from noisy_gru.components.evaluation.recorded_outputs import ANSWERS, recorded
+from noisy_gru.components.evaluation.recorded_answers import ANSWERS, read_answers
+from noisy_gru.components.evaluation.recorded_outputs import recorded
 from noisy_gru.components.evaluation.tfma_config import SPLIT, eval_config
 from noisy_gru.components.evaluation.verdict import write_verdict
 from noisy_gru.registry.candidate import Candidate

@@ -31,7 +31,6 @@ from noisy_gru.components.evaluation.tfma_metrics import label_and_naive, output
 from noisy_gru.data.columns import SEQUENCE_ID
 from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, TaskConfig
 
-ANSWERS = "answers"
 _target: ContextVar[tuple[str, TaskConfig]] = ContextVar("answers")
 _tfma: Any = tfma
 _arrow: Any = pa

@@ -10,9 +10,10 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from noisy_gru.components.evaluation.comparisons import PUBLISHED, WHOLE, Comparison, Verdict
+from noisy_gru.components.evaluation.comparisons import Comparison, Verdict
 from noisy_gru.components.evaluation.metric_catalogue import higher_is_better
 from noisy_gru.components.evaluation.paired_bootstrap import MIN_CLUSTERS
+from noisy_gru.components.evaluation.planned_comparisons import PUBLISHED, WHOLE
 from noisy_gru.components.evaluation.sequence_clusters import PLURALS
 
 VERDICT = "verdict.json"

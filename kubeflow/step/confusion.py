@@ -7,16 +7,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 # Of the page, and of a property in ML Metadata: a matrix of more classes is none that a person reads.
 MOST_CLASSES = 50
-OTHER = "(not in training)"
-_BATCH = 256
+NO_ANSWER = "(no finite output)"
 
 
 def classified_label(eval_config: str) -> str | None:
@@ -29,41 +27,25 @@ def classified_label(eval_config: str) -> str | None:
     return None
 
 
-def confusion_matrix(saved_model: str | Path, files: Sequence[str], label: str) -> tuple[list[str], np.ndarray] | None:
-    """Return counts of true (rows) and predicted classes (columns).
+def confusion_matrix(answers: Mapping[str, Any]) -> tuple[list[str], np.ndarray] | None:
+    """Count true (rows) and predicted classes (columns).
 
     Args:
-        saved_model: folder of the export.
-        files: gzipped TFRecords of tf.Example.
-        label: feature that holds the class.
+        answers: the `evaluation` artifact's, as ``read_answers`` gives them: `label` and `candidate`, class names [N].
 
     Returns:
-        The classes, and counts int64 [C, C]; ``OTHER`` is the last class if the split has classes that train hadn't.
-        None if there are more than ``MOST_CLASSES``, or no sequences.
+        The classes of either, ascending, and counts int64 [C, C]; ``NO_ANSWER`` is the last class if some sequences
+        got no finite output. None if there are more than ``MOST_CLASSES``, or no sequences.
     """
-    import tensorflow as tf
-
-    library: Any = tf
-    model = library.saved_model.load(str(saved_model))
-    predict = model.signatures["serving_default"]
-    feature = {label: library.io.FixedLenFeature([], library.string)}
-    counts: np.ndarray | None = None
-    classes: list[bytes] = []
-    for batch in library.data.TFRecordDataset(list(files), compression_type="GZIP").batch(_BATCH):
-        outputs = predict(examples=batch)
-        if counts is None:
-            classes = [bytes(name) for name in outputs["labels_bytes"][0].numpy()]
-            if len(classes) > MOST_CLASSES:
-                return None
-            counts = np.zeros((len(classes) + 1, len(classes) + 1), np.int64)
-        true = library.io.parse_example(batch, feature)[label].numpy()
-        known = {name: index for index, name in enumerate(classes)}
-        rows = [known.get(bytes(name), len(classes)) for name in true]
-        np.add.at(counts, (rows, outputs["class_id"].numpy()), 1)
-    if counts is None:
+    true, predicted = answers["label"], answers["candidate"]
+    classes = sorted({name for names in (true, predicted) for name in names if name is not None})
+    if not len(true) or len(classes) > MOST_CLASSES:
         return None
+    places = {name: place for place, name in enumerate(classes)}
+    counts = np.zeros((len(classes) + 1, len(classes) + 1), np.int64)
+    np.add.at(counts, ([places[name] for name in true], [places.get(name, len(classes)) for name in predicted]), 1)
     names = [name.decode("utf-8", "replace") for name in classes]
-    return ([*names, OTHER], counts) if counts[-1].any() else (names, counts[:-1, :-1])
+    return ([*names, NO_ANSWER], counts) if counts[:, -1].any() else (names, counts[:-1, :-1])
 
 
 def as_properties(classes: Sequence[str], counts: np.ndarray) -> dict[str, Any]:

@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from tfx.types import artifact_utils
 from tfx.types.artifact import Artifact
-from tfx.utils import path_utils
 
 from noisy_gru.components.anomaly_gate.executor import read_anomalies
 from noisy_gru.components.evaluation.evaluation_summary import EvaluationSummary, read_evaluation
+from noisy_gru.components.evaluation.recorded_answers import ANSWERS, read_answers
 from noisy_gru.components.reference_gate.verdict import read_reference_verdict
 from noisy_gru.components.retrain_planner.executor import PLAN_FILE
 from noisy_gru.components.retrain_planner.plan import Reason
@@ -137,13 +136,6 @@ def _metrics_table(name: str, metrics: Mapping[str, float], published: Mapping[s
 
 def _confusion(step: Step) -> tuple[list[str], np.ndarray] | None:
     """Return the confusion matrix of a classification that was evaluated; None for any other task."""
-    label = classified_label(step.properties["eval_config"])
-    if label is None:
+    if classified_label(step.properties["eval_config"]) is None:
         return None
-    (examples,), (model,) = step.inputs["examples"], step.inputs["model"]
-    splits = json.loads(step.properties.get("example_splits") or "null") or artifact_utils.decode_split_names(
-        examples.split_names
-    )
-    folders = [Path(artifact_utils.get_split_uri([examples], split)) for split in splits]
-    files = sorted(str(file) for folder in folders for file in folder.iterdir() if file.is_file())
-    return confusion_matrix(path_utils.serving_model_path(model.uri), files, label)
+    return confusion_matrix(read_answers(_folder(step, "evaluation") / ANSWERS))

@@ -199,4 +199,6 @@ def page(record: RunRecord, stream: TextIO) -> None:
     line("source", f"{record.fingerprint[:12]}; " + ", ".join(f"{k} {v}" for k, v in record.packages.items()))
     console.print()
     for step in record.steps:
-        console.print(f"  {step.name:<20} {step.status:<11} {step.seconds:>7.1f} s  {escape(step.summary)}")
+        used = "" if step.cpu_seconds is None else f"{step.cpu_seconds:>7.1f} CPU s"
+        used += "" if step.peak_mb is None else f" {step.peak_mb:>6.0f} MB"
+        console.print(f"  {step.name:<20} {step.status:<11} {step.seconds:>7.1f} s{used}  {escape(step.summary)}")

@@ -40,6 +40,7 @@ from noisy_gru.pipeline.runs.run_directory import (
     timestamp,
 )
 from noisy_gru.pipeline.runs.step_errors import error_message, is_expected
+from noisy_gru.pipeline.runs.step_resources import ResourceMeter, disk_bytes
 from noisy_gru.pipeline.schema_file.curated_schema import read_curated
 from noisy_gru.schema.derivation import check_curated, schema_text
 
@@ -232,6 +233,7 @@ class _Run:
             # The previous step swallowed the KeyboardInterrupt.
             raise KeyboardInterrupt
         self._step_began = time.monotonic()
+        self._meter = ResourceMeter()
         self.record.steps.append(StepRecord(name=name))
         self._directory.write(self.record)
         self._live.started(name, number, total)
@@ -240,7 +242,11 @@ class _Run:
         """Record a successful step with the key numbers of its artifacts (``Observer``)."""
         from noisy_gru.pipeline.runs.step_report import report
 
+        used = self._meter.stop()
         report(result, self.record)
+        step = self.record.steps[-1]
+        step.cpu_seconds, step.peak_mb = used.cpu_seconds, used.peak_mb
+        step.disk_bytes = disk_bytes(output.uri for outputs in result.outputs.values() for output in outputs)
         self._directory.write(self.record)
         self._live.finished(self.record.steps[-1])
 
@@ -250,6 +256,8 @@ class _Run:
             if step.status == "running":
                 step.status = "interrupted" if status == "interrupted" else "failed"
                 step.seconds = round(time.monotonic() - self._step_began, 3)
+                used = self._meter.stop()
+                step.cpu_seconds, step.peak_mb = used.cpu_seconds, used.peak_mb
                 self._live.finished(step)
         record.status = status
         record.error = error

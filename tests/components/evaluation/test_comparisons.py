@@ -12,8 +12,9 @@ import pytest
 from scipy import stats
 
 from noisy_gru.components.evaluation.accumulators import Classification
-from noisy_gru.components.evaluation.comparisons import Comparison, judge, read_answers
+from noisy_gru.components.evaluation.comparisons import Comparison, judge
 from noisy_gru.components.evaluation.config import EvaluationConfig
+from noisy_gru.components.evaluation.recorded_answers import read_answers
 from noisy_gru.components.evaluation.resampled_metrics import resampled_metric
 from noisy_gru.components.evaluation.sequence_clusters import clusters_of
 from noisy_gru.components.evaluation.verdict import refusals, warnings
