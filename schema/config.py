@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 
 from noisy_gru.schema.calendars import CalendarName
 from noisy_gru.schema.csv_config import CsvConfig
-from noisy_gru.schema.data_config import DataConfig, PoliciesConfig, SpansConfig
+from noisy_gru.schema.data_config import FORMATS, RECORDS, DataConfig, PoliciesConfig, SpansConfig
 from noisy_gru.schema.feature_config import FeatureConfig
 from noisy_gru.schema.resample_config import Aggregate, ResampleConfig
 from noisy_gru.schema.section import Section
@@ -30,6 +30,8 @@ from noisy_gru.schema.task_config import ClassificationConfig, ForecastingConfig
 from noisy_gru.schema.time_config import TimeConfig
 
 __all__ = [
+    "FORMATS",
+    "RECORDS",
     "SPLITS",
     "Aggregate",
     "CalendarName",

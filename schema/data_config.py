@@ -123,6 +123,11 @@ class SpansConfig(Section):
         return self
 
 
+FORMATS = ("csv", "parquet", "jsonl", "arrow", "ts", "example", "sequence_example")
+# Formats of which a record is a sequence, whose lists are in order.
+RECORDS = ("example", "sequence_example")
+
+
 class DataConfig(Section):
     """Where the data is and what its columns mean."""
 
@@ -132,10 +137,10 @@ class DataConfig(Section):
         "`{YYYY}`, `{MM}` and `{DD}`, and `{VERSION}` beside it, of which the newest counts; see `spans`."
     )
     spans: SpansConfig = Field(default_factory=SpansConfig, description="See `spans`.")
-    format: Literal["auto", "csv", "parquet", "example", "sequence_example"] = Field(
+    format: Literal["auto", "csv", "parquet", "jsonl", "arrow", "ts", "example", "sequence_example"] = Field(
         default="auto",
-        description="`auto` goes by the file's ending (.csv, .csv.gz, .parquet). TFRecords have to be named: "
-        "`example` (tf.Example with list features) or `sequence_example`.",
+        description="`auto` goes by the file's ending (.csv, .parquet, .jsonl, .ndjson, .arrow, .feather, .ts; texts "
+        "also with .gz). TFRecords have to be named: `example` (tf.Example with list features) or `sequence_example`.",
     )
     csv: CsvConfig = Field(default_factory=CsvConfig, description="See `csv`.")
     entity: str | None = Field(
@@ -186,9 +191,9 @@ class DataConfig(Section):
     def _consistent(self) -> DataConfig:
         if self.min_length > self.max_length:
             raise ValueError(f"min_length ({self.min_length}) is larger than max_length ({self.max_length})")
-        if self.time is None and self.format in ("auto", "csv", "parquet"):
+        if self.time is None and self.format not in RECORDS:
             raise ValueError("tables need `time`, the column that orders the steps of an entity")
-        if self.entity is None and self.format in ("example", "sequence_example"):
+        if self.entity is None and self.format in RECORDS:
             raise ValueError(
                 f"entity: null is for tables, and format is {self.format}: name the feature that has the id"
             )

@@ -15,7 +15,7 @@ from noisy_gru.data.reading.tables import STEP, Block, Source
 from noisy_gru.data.report.quarantine import Quarantine, Record, plain
 from noisy_gru.data.sequences.chunks import CATEGORICAL, NUMERIC
 from noisy_gru.data.values.cells import CellReader
-from noisy_gru.data.values.parsing import ColumnTypeError
+from noisy_gru.data.values.parsing import ColumnTypeError, with_plain_layouts
 from noisy_gru.data.values.precision import sample_distinct
 from noisy_gru.data.values.spelling_advice import SpellingAdvice
 from noisy_gru.data.values.text_normalization import format_column, fractional_texts, normalize_text
@@ -222,7 +222,7 @@ class BlockParser:
             def records(
                 which: np.ndarray = which, column: str = column, expected: str = expected, reason: str = reason
             ) -> list[Record]:
-                values = _python(block.table.take(pa.array(which)))
+                values = _python(with_plain_layouts(block.table).take(pa.array(which)))
                 return [
                     {
                         "file": source.name,

@@ -39,9 +39,14 @@ _OTHER_KINDS = {
     b"\x28\xb5\x2f\xfd": ("zstd", _UNPACK),
     b"\xfd7zXZ\0": ("xz", _UNPACK),
     b"BZh91AY&SY": ("bzip2", _UNPACK),
-    b"ARROW1\0\0": ("an Arrow file", "write it as Parquet"),
+    b"ARROW1\0\0": ("an Arrow file", "name it .arrow or .feather, or set data.format: arrow"),
 }
 _LONGEST_MAGIC = max(map(len, _OTHER_KINDS))
+
+
+def other_kind(head: bytes) -> str | None:
+    """Return the format that a file begins like, if it is none of plain text in UTF-8."""
+    return next((kind for mark, (kind, _) in _OTHER_KINDS.items() if head.startswith(mark)), None)
 
 
 def is_of_another_kind(head: bytes) -> bool:

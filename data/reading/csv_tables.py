@@ -18,6 +18,7 @@ from noisy_gru.data.reading.csv_lines import shown
 from noisy_gru.data.reading.csv_records import BLOCK_BYTES, Chunk, Malformed, RecordReader
 from noisy_gru.data.reading.tables import (
     Block,
+    Choose,
     Opener,
     Source,
     check_columns,
@@ -83,6 +84,7 @@ def read_csv(
     opener: Opener = local_open,
     block_bytes: int = BLOCK_BYTES,
     csv_config: CsvConfig | None = None,
+    choose: Choose | None = None,
 ) -> Iterator[Block]:
     """Yield the blocks of a CSV file, all cells as text, so that each is parsed independently of the others.
 
@@ -92,18 +94,21 @@ def read_csv(
     dialect = _dialect(csv_config)
     with _records(source, opener, block_bytes, dialect) as reader:
         header = reader.header()
-        check_columns(header, required, source)
-        wanted = [name for name in columns.wanted() if name in header]
+        if choose is None:
+            check_columns(header, required, source)
+            wanted = [name for name in columns.wanted() if name in header]
+        else:
+            wanted = choose(header, source)
         read_times = CellReader(dialect.config).times
 
         def is_row(cells: list[str]) -> bool:
-            if not columns.time_columns or len(cells) != len(header):
+            if not set(columns.time_columns) <= set(header) or len(cells) != len(header):
                 return False
             time = [pa.array([cells[header.index(name)]]) for name in columns.time_columns]
             _, bad = read_times(time, columns.time_kind, columns.times)
             return not bad[0]
 
-        marks = [name for name in (columns.entity, *columns.time_columns) if name is not None]
+        marks = [name for name in (columns.entity, *columns.time_columns) if name in header]
         for chunk in reader.chunks(marks, is_row):
             yield _block(chunk, header, wanted, source, dialect)
 

@@ -8,13 +8,30 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
 from noisy_gru.data.reading.tables import Source
-from noisy_gru.schema.config import DataConfig
+from noisy_gru.schema.config import FORMATS, DataConfig
 from noisy_gru.schema.errors import DataError
 from noisy_gru.schema.file_patterns import escape, unescape
 
 ALL = "data"
 FILES = "data.files"
 _LONGEST_NAME = 150
+# Format by the ending of a file's name.
+ENDINGS = {
+    ".csv": "csv",
+    ".csv.gz": "csv.gz",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".jsonl": "jsonl",
+    ".jsonl.gz": "jsonl.gz",
+    ".ndjson": "jsonl",
+    ".ndjson.gz": "jsonl.gz",
+    ".arrow": "arrow",
+    ".feather": "arrow",
+    ".ts": "ts",
+    ".ts.gz": "ts.gz",
+}
+# Formats of text, which may be packed by gzip.
+TEXTS = ("csv", "jsonl", "ts")
 
 
 def named_patterns(data: DataConfig) -> list[tuple[str, str]]:
@@ -31,18 +48,21 @@ def format_of(name: str, data: DataConfig) -> str:
     Raises:
         DataError: the ending is unknown.
     """
-    gzipped = name.lower().endswith(".gz")
-    if data.format == "csv":
-        return "csv.gz" if gzipped else "csv"
+    if data.format in TEXTS:
+        return f"{data.format}.gz" if name.lower().endswith(".gz") else data.format
     if data.format != "auto":
         return data.format
-    for ending, kind in ((".csv", "csv"), (".csv.gz", "csv.gz"), (".parquet", "parquet"), (".pq", "parquet")):
-        if name.lower().endswith(ending):
-            return kind
+    if found := format_by_ending(name):
+        return found
     raise DataError(
-        f"{name}: expected a file that ends in .csv, .csv.gz or .parquet. Name the format with data.format: "
-        "csv, parquet, example or sequence_example"
+        f"{name}: expected a file that ends in {', '.join(ENDINGS)}. Name the format with data.format: "
+        f"{', '.join(FORMATS)}"
     )
+
+
+def format_by_ending(name: str) -> str | None:
+    """Return the format that a file's name stands for; None if it stands for none."""
+    return next((kind for ending, kind in ENDINGS.items() if name.lower().endswith(ending)), None)
 
 
 def find_sources(

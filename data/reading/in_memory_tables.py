@@ -50,7 +50,7 @@ def frame_source(frame: pd.DataFrame, wanted: Sequence[str]) -> Source:
     chosen = [place for place, name in enumerate(names) if name in wanted]
     if len({names[place] for place in chosen}) < len(chosen) or not chosen:
         return Source(FRAME, FRAME, TABLE, table=_headers(names))
-    return _source(FRAME, {names[place]: _array(frame.iloc[:, place].array) for place in chosen})
+    return _source(FRAME, {names[place]: to_arrow(frame.iloc[:, place].array) for place in chosen})
 
 
 def rows_source(rows: Iterable[Mapping[str, Any]], wanted: Sequence[str]) -> Source:
@@ -71,7 +71,7 @@ def rows_source(rows: Iterable[Mapping[str, Any]], wanted: Sequence[str]) -> Sou
             values.append(row.get(name))
     if not seen:  # without rows no column is missing
         return Source(ROWS, ROWS, TABLE, table=pa.table({name: pa.nulls(0) for name in wanted}))
-    columns = {name: _array(values) for name, values in found.items() if name in seen}
+    columns = {name: to_arrow(values) for name, values in found.items() if name in seen}
     if not columns:
         return Source(ROWS, ROWS, TABLE, table=_headers(sorted(map(str, seen))))
     return _source(ROWS, columns)
@@ -87,7 +87,7 @@ def _headers(names: Sequence[str]) -> Any:
     return pa.Table.from_arrays([pa.nulls(0) for _ in names], names=[str(name) for name in names])
 
 
-def _array(values: Any) -> tuple[Any, np.ndarray | None]:
+def to_arrow(values: Any) -> tuple[Any, np.ndarray | None]:
     """Convert values of one plain type to Arrow; all others to text, each as in a CSV file, with `Block.native`.
 
     PyArrow would unify mixed types, so that a value's meaning depended on the others: a day and a time become days,

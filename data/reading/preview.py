@@ -10,9 +10,10 @@ from typing import Any
 
 import pandas as pd
 
-from noisy_gru.data.arrow import pa, pa_parquet, pc
-from noisy_gru.data.reading.csv_tables import read_first_rows
-from noisy_gru.data.reading.tables import Source, unreadable_error
+from noisy_gru.data.arrow import pa, pc
+from noisy_gru.data.reading.files import ENDINGS, format_by_ending
+from noisy_gru.data.reading.formats import first_rows
+from noisy_gru.data.reading.tables import Source
 from noisy_gru.schema.csv_config import CsvConfig
 from noisy_gru.schema.errors import DataError
 
@@ -36,7 +37,7 @@ def preview_files(
     The types of CSV are inferred, or with ``as_text`` all text.
 
     Raises:
-        DataError: a file is empty or can't be read, or is neither CSV nor Parquet.
+        DataError: a file is empty or can't be read, or holds no table by its ending.
     """
     types: dict[str, Any] = {}
     frames = []
@@ -67,16 +68,7 @@ def _with_python_times(table: Any) -> Any:
 
 
 def _first_rows(path: Path, rows: int, csv_config: CsvConfig | None, *, as_text: bool) -> Any:
-    name = path.name.lower()
-    if name.endswith((".csv", ".csv.gz")):
-        source = Source(str(path), str(path), "csv.gz" if name.endswith(".gz") else "csv")
-        return read_first_rows(source, csv_config=csv_config, as_text=as_text).slice(0, rows)
-    if name.endswith((".parquet", ".pq")):
-        source = Source(str(path), str(path), "parquet")
-        try:
-            file = pa_parquet.ParquetFile(path)
-            batch = next(file.iter_batches(rows), None)
-            return file.schema_arrow.empty_table() if batch is None else pa.Table.from_batches([batch])
-        except (OSError, pa.ArrowException) as error:
-            raise unreadable_error(source, "a Parquet file", error) from error
-    raise DataError(f"{path}: expected a file that ends in .csv, .csv.gz or .parquet")
+    kind = format_by_ending(path.name)
+    if kind is None:
+        raise DataError(f"{path}: expected a file that ends in {', '.join(ENDINGS)}")
+    return first_rows(Source(str(path), path.name, kind), rows, csv_config, as_text=as_text)

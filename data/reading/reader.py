@@ -7,16 +7,8 @@ from typing import Any
 
 from noisy_gru.data.columns import Columns
 from noisy_gru.data.reading.block_parser import BlockParser
-from noisy_gru.data.reading.csv_tables import read_csv
-from noisy_gru.data.reading.in_memory_tables import TABLE, read_table
-from noisy_gru.data.reading.tables import (
-    Block,
-    Opener,
-    Source,
-    local_open,
-    parquet_sources,
-    read_parquet,
-)
+from noisy_gru.data.reading.formats import read_blocks
+from noisy_gru.data.reading.tables import Block, Opener, Source, local_open, parquet_sources
 from noisy_gru.data.report.quarantine import Quarantine
 from noisy_gru.schema.config import DatasetConfig
 
@@ -57,12 +49,4 @@ class Reader:
             yield self._parser.parse(block, source, quarantine)
 
     def _blocks(self, source: Source) -> Iterator[Block]:
-        if source.format in ("csv", "csv.gz"):
-            return read_csv(source, self._columns, self._required, self._opener, csv_config=self._csv)
-        if source.format == "parquet":
-            return read_parquet(source, self._columns, self._opener)
-        if source.format == TABLE:
-            return read_table(source, self._columns, self._required)
-        from noisy_gru.data.reading.tfrecords import read_records  # imports TensorFlow
-
-        return read_records(source, self._columns, self._required, self._opener)
+        return read_blocks(source, self._columns, self._required, self._opener, self._csv)

@@ -57,6 +57,10 @@ class Block:
     native: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
+# The columns to read of those that a file has, in order; it raises DataError where others are needed.
+Choose = Callable[[Sequence[str], Source], list[str]]
+
+
 def local_open(path: str) -> BinaryIO:
     """Open a local file for reading."""
     return Path(path).open("rb")
@@ -115,7 +119,11 @@ def parquet_sources(source: Source, required: Sequence[str], opener: Opener = lo
 
 
 def read_parquet(
-    source: Source, columns: Columns, opener: Opener = local_open, block_rows: int = PARQUET_BLOCK_ROWS
+    source: Source,
+    columns: Columns,
+    opener: Opener = local_open,
+    block_rows: int = PARQUET_BLOCK_ROWS,
+    choose: Choose | None = None,
 ) -> Iterator[Block]:
     """Yield the blocks of a row group.
 
@@ -126,7 +134,8 @@ def read_parquet(
     try:
         with opener(source.path) as stream:
             file = pa_parquet.ParquetFile(stream)
-            names = [name for name in columns.wanted() if name in file.schema_arrow.names]
+            found = file.schema_arrow.names
+            names = choose(found, source) if choose else [name for name in columns.wanted() if name in found]
             groups = None if source.row_group is None else [source.row_group]
             for batch in file.iter_batches(block_rows, row_groups=groups, columns=names):
                 rows = np.arange(first, first + batch.num_rows, dtype=np.int64)

@@ -67,6 +67,20 @@ def flatten(array: Array) -> tuple[Array, np.ndarray]:
     return array, bad
 
 
+def with_plain_layouts(table: Any) -> Any:
+    """Return a table without views and run-end encoding, of which Arrow takes no rows."""
+    for place, field in enumerate(table.schema):
+        kind = field.type
+        if kind in (pa.string_view(), pa.binary_view()):
+            column = table[place].cast(pa.string() if kind == pa.string_view() else pa.binary())
+        elif pa.types.is_run_end_encoded(kind):
+            column = pa.chunked_array([pc.run_end_decode(chunk) for chunk in table[place].chunks], kind.value_type)
+        else:
+            continue
+        table = table.set_column(place, field.name, column)
+    return table
+
+
 def _decoded(value: bytes | None) -> tuple[str | None, bool]:
     try:
         return (None, False) if value is None else (value.decode(), False)

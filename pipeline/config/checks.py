@@ -14,9 +14,10 @@ from noisy_gru.components.evaluation.metric_catalogue import check_evaluation, i
 from noisy_gru.data.columns import Columns
 from noisy_gru.data.ingestion.resolved_input import resolve_input
 from noisy_gru.data.ingestion.spans import LATEST, files_without_span
-from noisy_gru.data.reading.csv_tables import csv_header, ends_with_line_end
+from noisy_gru.data.reading.csv_tables import ends_with_line_end
 from noisy_gru.data.reading.files import find_sources, named_patterns
-from noisy_gru.data.reading.tables import Source, check_columns, parquet_sources
+from noisy_gru.data.reading.formats import column_names
+from noisy_gru.data.reading.tables import Source, check_columns
 from noisy_gru.data.sequences.splits import without_splits
 from noisy_gru.pipeline.config.beam_options import option_problems
 from noisy_gru.pipeline.config.label_checks import label_problems
@@ -81,14 +82,16 @@ def _check_files(config: PipelineConfig, span: str, problems: list[str], notes: 
         return
     for source in found[:MOST_FILES]:
         try:
-            if source.format.startswith("csv"):
-                check_columns(csv_header(source, csv_config=config.data.csv), required, source)
-                if source.format == "csv" and config.data.csv.is_utf8 and not ends_with_line_end(source):
-                    notes.append(f"{source.name}: its last line has no line end; check that the file is complete")
-            elif source.format == "parquet":
-                parquet_sources(source, required)
-            else:
+            names = column_names(source, config.data.csv)
+            if names is None:
                 notes.append(f"{source.name}: the columns of TFRecords are checked by the run")
+            elif source.format.startswith("jsonl") and set(required) - set(names):
+                absent = ", ".join(name for name in required if name not in names)
+                notes.append(f"{source.name}: the first lines lack {absent}; the run checks the others")
+            else:
+                check_columns(names, required, source)
+            if source.format == "csv" and config.data.csv.is_utf8 and not ends_with_line_end(source):
+                notes.append(f"{source.name}: its last line has no line end; check that the file is complete")
         except (UserError, ValueError) as error:
             problems.append(str(error))
     if len(found) > MOST_FILES:
@@ -119,10 +122,9 @@ def _check_reference(config: PipelineConfig, span: str, problems: list[str], not
                 "trained on: keep it apart from them"
             )
         try:
-            if source.format.startswith("csv"):
-                check_columns(csv_header(source, csv_config=config.data.csv), required, source)
-            elif source.format == "parquet":
-                parquet_sources(source, required)
+            names = column_names(source, config.data.csv)
+            if names is not None and not source.format.startswith("jsonl"):
+                check_columns(names, required, source)
         except (UserError, ValueError) as error:
             problems.append(f"{REFERENCE_FILES}: {error}")
     if found:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from noisy_gru.data.reading.files import is_folder
+from noisy_gru.data.reading.ts_files import CASE, CLASS, STEP_COLUMN, TARGET_LABEL
 from noisy_gru.pipeline.config.pipeline_config import NAME
 from noisy_gru.pipeline.init.config_template import config_text
 from noisy_gru.pipeline.init.draft import Draft
@@ -92,7 +93,13 @@ def propose(
     given = Given(task, entity, time, tuple(targets))
     if rows.is_records:
         given = replace(given, entity=entity or record_entity(rows.table.frame), time=STEP)
+    if rows.cases:
+        given = _given_of_cases(given, list(map(str, rows.table.frame.columns)))
     reading = interpret(rows.table, given, ask)
+    if rows.cases and not entity:
+        why = {f"entity {CASE}": "the file and the number of a case", f"time {STEP_COLUMN}": "the number of a step"}
+        for guess in reading.roles.guesses:
+            guess.why = why.get(guess.what, guess.why)
     patterns = list(data) if spanned else [escape(str(path)) for path in paths]
     draft = Draft(reading, patterns, published, out)
     rows.spelling.write(draft.data)
@@ -127,6 +134,14 @@ def propose(
         list(map(str, guesses)),
         preview_lines(rows.table, roles, reading.answers, reading.structure, measures),
     )
+
+
+def _given_of_cases(given: Given, names: Sequence[str]) -> Given:
+    """Complete what is given by what a .ts file says of itself."""
+    label = next((name for name in (CLASS, TARGET_LABEL) if name in names), None)
+    task = given.task or {CLASS: "classification", TARGET_LABEL: "regression"}.get(label or "")
+    targets = given.targets or ((label,) if label is not None and task != "forecasting" else ())
+    return replace(given, task=task, entity=given.entity or CASE, time=given.time or STEP_COLUMN, targets=targets)
 
 
 def _matching(data: Sequence[str]) -> list[Path]:

@@ -11,23 +11,30 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from noisy_gru.data.reading.files import format_by_ending
 from noisy_gru.data.reading.preview import preview_files
 from noisy_gru.data.reading.tables import Source
 from noisy_gru.pipeline.init.roles import Table
-from noisy_gru.pipeline.init.spelling import Spelling, detect_spelling
+from noisy_gru.pipeline.init.spelling import Spelling, detect_spelling, spelling_of_texts
 from noisy_gru.schema.errors import ConfigError
 
 STEP = "step of the record"
 MOST_RECORDS = 2000
+MOST_ROWS = 10_000
+MOST_CELLS = 200_000  # of cases: files are often sorted by class
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Sampled rows; ``format`` as in ``data.format``. For records, the column `STEP` has the order of steps."""
+    """Sampled rows; ``format`` as in ``data.format``. For records, the column `STEP` has the order of steps.
+
+    ``cases``: they are of .ts files, whose columns have the names of `ts_files`.
+    """
 
     table: Table
     format: str
     spelling: Spelling = field(default_factory=Spelling)
+    cases: bool = False
 
     @property
     def is_records(self) -> bool:
@@ -52,16 +59,20 @@ def sample(paths: Sequence[Path], published: Sequence[str] | None = None) -> Sam
     spelling = Spelling() if records else detect_spelling(paths)
     frames = [_records(path) if records else _rows_of_table(path, spelling) for path in paths]
     frame = pd.concat(frames, ignore_index=True)
+    formats = {format_by_ending(path.name) for path in paths}
+    if formats <= {"jsonl", "jsonl.gz"}:
+        spelling = spelling_of_texts(frame)
     if not len(frame):
         raise ConfigError(f"--data {' '.join(map(str, paths))}: the files have no rows")
     names = list(dict.fromkeys(published or [""]))
     parts = [names.index(name) for name in published] if published else [0] * len(paths)
     table = Table(spelling.typed(frame), np.repeat(parts, [len(each) for each in frames]))
-    return Sample(table, "example" if records else "auto", spelling)
+    return Sample(table, "example" if records else "auto", spelling, cases=formats <= {"ts", "ts.gz"})
 
 
 def _rows_of_table(path: Path, spelling: Spelling) -> pd.DataFrame:
-    return preview_files([path], csv_config=spelling.csv, as_text=spelling.of_csv).sample
+    rows = MOST_CELLS if format_by_ending(path.name) in ("ts", "ts.gz") else MOST_ROWS
+    return preview_files([path], rows, csv_config=spelling.csv, as_text=spelling.of_csv).sample
 
 
 def _records(path: Path) -> pd.DataFrame:

@@ -34,9 +34,13 @@ _EXACT = 2**53
 
 @dataclass
 class Spelling:
-    """The spelling of a data set's files, and how its columns of times are written; ``of_csv``: they are CSV."""
+    """The spelling of a data set's files, and how its columns of times are written.
+
+    ``of_csv``: they are CSV, so that every cell is text; ``of_texts``: their cells have types, and some are text.
+    """
 
     of_csv: bool = False
+    of_texts: bool = False
     csv: CsvConfig = field(default_factory=CsvConfig)
     findings: list[Finding] = field(default_factory=list)
     booleans: list[str] = field(default_factory=list)
@@ -59,11 +63,15 @@ class Spelling:
         return [self.formats[column][1]] if column in self.formats else []
 
     def typed(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Convert columns of CSV files to the type of most of their cells: a run quarantines the other rows."""
-        if not self.of_csv:
+        """Convert columns of text to the type of most of their cells: a run quarantines the other rows."""
+        if not (self.of_csv or self.of_texts):
             return frame  # the types of Parquet are the user's
         cells = CellReader(self.csv)
         for name in [str(name) for name in frame.columns]:
+            if self.of_texts and frame[name].dtype != object:
+                if pd.api.types.is_numeric_dtype(frame[name]) and not pd.api.types.is_bool_dtype(frame[name]):
+                    self._numbers(frame, name, frame[name].to_numpy(float, na_value=np.nan), cells)
+                continue
             array = pa.array(frame[name], pa.string())
             if name in self.booleans:
                 values, _ = cells.booleans(array)
@@ -82,7 +90,8 @@ class Spelling:
         if found is not None:
             why = f"times such as {frame[name].iloc[0]}"
             self.formats[name] = found.format, Finding(f"time format {found.format}", why)
-            frame[name] = self._moments(pa.array(frame[name], pa.string()), name, cells)
+            texts = pa.array([None if cell != cell else f"{cell:.0f}" for cell in values], pa.string())
+            frame[name] = self._moments(texts if self.of_texts else pa.array(frame[name], pa.string()), name, cells)
             return
         whole = bool(np.isfinite(values).all()) and bool((values % 1 == 0).all()) and np.abs(values).max() < _EXACT
         frame[name] = values.astype(np.int64) if whole else values
@@ -168,7 +177,19 @@ def detect_spelling(paths: Sequence[Path]) -> Spelling:
     dialect = detect_dialect(head)
     cells = detect_cells(dialect.columns)
     csv = CsvConfig.model_validate({**dialect.options, **cells.options})
-    return Spelling(True, csv, [*dialect.findings, *cells.findings], cells.booleans)
+    return Spelling(True, csv=csv, findings=[*dialect.findings, *cells.findings], booleans=cells.booleans)
+
+
+def spelling_of_texts(frame: pd.DataFrame) -> Spelling:
+    """Detect the spelling of the texts among typed cells, such as those of JSON."""
+    texts = {
+        str(name): [cell for cell in frame[name] if isinstance(cell, str)]
+        for name in frame.columns
+        if frame[name].dtype == object
+    }
+    cells = detect_cells(texts)
+    csv = CsvConfig.model_validate(cells.options)
+    return Spelling(of_texts=True, csv=csv, findings=cells.findings, booleans=cells.booleans)
 
 
 def _head(path: Path) -> bytes:

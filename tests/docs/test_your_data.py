@@ -125,10 +125,19 @@ def published(folder: Path, random: np.random.Generator) -> None:
         frame.assign(id=frame["id"] + str(first)).to_csv(folder / f"{split}.csv", index=False)
 
 
+def archive(folder: Path, random: np.random.Generator) -> None:
+    for split in ("TRAIN", "TEST"):
+        lines = ["@problemName Motions", "@univariate false", "@classLabel true walking running", "@data"]
+        for number in range(20):
+            series = [",".join(map(str, random.random(5 + number % 3).round(3)))] * 2
+            lines.append(":".join([*series, ("walking", "running")[number % 2]]))
+        (folder / f"Motions_{split}.ts").write_text("\n".join(lines))
+
+
 KINDS = [sensors, meter, shops, irregular, events, holidays, spellings, pytest.param(tfrecords, marks=pytest.mark.slow)]
 
 
-@pytest.mark.parametrize("write", [*KINDS, published])
+@pytest.mark.parametrize("write", [*KINDS, published, archive])
 def test_each_kind(write: Callable[[Path, np.random.Generator], None], tmp_path: Path) -> None:
     name = write.__name__
     write(tmp_path, np.random.default_rng(0))
@@ -147,7 +156,7 @@ def test_each_kind(write: Callable[[Path, np.random.Generator], None], tmp_path:
 
 
 def test_every_kind_is_tried() -> None:
-    tried = {getattr(each, "values", [each])[0].__name__ for each in KINDS} | {"published", "wide"}
+    tried = {getattr(each, "values", [each])[0].__name__ for each in KINDS} | {"published", "archive", "wide"}
     assert set(BLOCKS) == tried
 
 

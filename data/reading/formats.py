@@ -1,0 +1,92 @@
+"""The formats of files by name: read their blocks, their column names, and their first rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from noisy_gru.data.arrow import pa, pa_parquet
+from noisy_gru.data.columns import Columns
+from noisy_gru.data.reading.arrow_files import arrow_columns, first_arrow_rows, read_arrow
+from noisy_gru.data.reading.csv_tables import csv_header, read_csv, read_first_rows
+from noisy_gru.data.reading.in_memory_tables import TABLE, read_table
+from noisy_gru.data.reading.json_lines import first_json_rows, json_columns, read_json_lines
+from noisy_gru.data.reading.tables import Block, Opener, Source, local_open, read_parquet, unreadable_error
+from noisy_gru.data.reading.ts_files import first_ts_rows, read_ts, ts_columns
+from noisy_gru.schema.config import CsvConfig
+
+
+def read_blocks(
+    source: Source, columns: Columns, required: Sequence[str], opener: Opener, csv_config: CsvConfig
+) -> Iterator[Block]:
+    """Yield the blocks of a source of any format.
+
+    Raises:
+        DataError: it can't be read, or lacks a column.
+    """
+    kind = source.format.removesuffix(".gz")
+    if kind == "csv":
+        return read_csv(source, columns, required, opener, csv_config=csv_config)
+    if kind == "parquet":
+        return read_parquet(source, columns, opener)
+    if kind == TABLE:
+        return read_table(source, columns, required)
+    if kind == "jsonl":
+        return read_json_lines(source, columns, required, opener)
+    if kind == "arrow":
+        return read_arrow(source, columns, required, opener)
+    if kind == "ts":
+        return read_ts(source, columns, required, opener)
+    from noisy_gru.data.reading.tfrecords import read_records  # imports TensorFlow
+
+    return read_records(source, columns, required, opener)
+
+
+def column_names(source: Source, csv_config: CsvConfig, opener: Opener = local_open) -> list[str] | None:
+    """Return the columns of a file (of JSON lines: of the first ones), None for TFRecords.
+
+    Raises:
+        DataError: it can't be read.
+    """
+    kind = source.format.removesuffix(".gz")
+    if kind == "csv":
+        return csv_header(source, opener, csv_config=csv_config)
+    if kind == "parquet":
+        return list(_parquet_file(source).schema_arrow.names)
+    if kind == "jsonl":
+        return json_columns(source, opener)
+    if kind == "arrow":
+        return arrow_columns(source, opener)
+    return ts_columns(source, opener) if kind == "ts" else None
+
+
+def first_rows(source: Source, rows: int, csv_config: CsvConfig | None = None, *, as_text: bool = False) -> Any:
+    """Return the first rows (pa.Table) of a local file that holds a table.
+
+    The types of CSV are inferred, or with ``as_text`` all text.
+
+    Raises:
+        DataError: it can't be read.
+    """
+    kind = source.format.removesuffix(".gz")
+    if kind == "csv":
+        return read_first_rows(source, csv_config=csv_config, as_text=as_text).slice(0, rows)
+    if kind == "jsonl":
+        return first_json_rows(source, rows)
+    if kind == "arrow":
+        return first_arrow_rows(source, rows)
+    if kind == "ts":
+        return first_ts_rows(source, rows)
+    try:
+        file = _parquet_file(source)
+        batch = next(file.iter_batches(rows), None)
+        return file.schema_arrow.empty_table() if batch is None else pa.Table.from_batches([batch])
+    except (OSError, pa.ArrowException) as error:
+        raise unreadable_error(source, "a Parquet file", error) from error
+
+
+def _parquet_file(source: Source) -> Any:
+    try:
+        return pa_parquet.ParquetFile(source.path)
+    except (OSError, pa.ArrowException) as error:
+        raise unreadable_error(source, "a Parquet file", error) from error
