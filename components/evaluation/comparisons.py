@@ -128,11 +128,11 @@ def judge(
     if not answers["sequence_id"]:
         return Verdict(0, evaluation.min_test_sequences)
     bootstrap = Bootstrap(compare.confidence, seed=dataset.seed)
-    evidence = _Evidence(answers, dataset, constants)
+    evidence = Evidence(answers, dataset, constants)
     planned = list(against_baselines(dataset, evaluation, list(evidence.slices), has_constants=bool(constants)))
     if evaluation.compare is not None and evidence.has_published:
         planned += against_published(dataset, evaluation, evaluation.compare, list(evidence.slices))
-    comparisons = [_compare(each, evidence, bootstrap, dataset) for each in planned]
+    comparisons = [run_comparison(each, evidence, bootstrap, dataset) for each in planned]
     return Verdict(
         len(evidence.ids),
         evaluation.min_test_sequences,
@@ -142,8 +142,14 @@ def judge(
     )
 
 
-class _Evidence:
-    """Answers with their clusters and slices; baselines that are constants stand among them."""
+class Evidence:
+    """Answers with their clusters and slices; constant baselines are among the answers.
+
+    Args:
+        answers: of a split, as ``recorded_answers.read_answers`` gives them.
+        dataset: of the models.
+        constants: mean and median of each label or target over the train split; empty if not known.
+    """
 
     def __init__(
         self, answers: Mapping[str, Any], dataset: DatasetConfig, constants: Mapping[str, tuple[float, float]]
@@ -182,9 +188,17 @@ class _Evidence:
         return {name: value[chosen] for name, value in self.answers.items()}, clusters
 
 
-def _compare(
-    planned: PlannedComparison, evidence: _Evidence, bootstrap: Bootstrap, dataset: DatasetConfig
+def run_comparison(
+    planned: PlannedComparison, evidence: Evidence, bootstrap: Bootstrap, dataset: DatasetConfig
 ) -> Comparison:
+    """Make a planned comparison: the paired bootstrap of the metric on the sequences of its slice.
+
+    Args:
+        planned: metric, other model or baseline, slice and acceptance.
+        evidence: answers of all models and baselines.
+        bootstrap: settings of the intervals.
+        dataset: of the models.
+    """
     answers, grouped = evidence.of(planned.slice)
     clusters = grouped.codes
     beside = planned.against if planned.against in _ONLY_KNOWN else None

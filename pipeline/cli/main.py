@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from noisy_gru.pipeline.cli.backtest_command import backtest
 from noisy_gru.pipeline.cli.history_commands import history_app
 from noisy_gru.pipeline.cli.options import (
     ConfigArgument,
@@ -50,6 +51,7 @@ runs_app.add_typer(history_app)
 app.add_typer(runs_app, name="runs")
 app.add_typer(retrain_app, name="retrain")
 app.add_typer(schema_app, name="schema")
+app.command()(backtest)
 app.command()(predict)
 app.command()(serve)
 

@@ -1,0 +1,1 @@
+"""Backtest of a forecast: rolling origins, with intervals against baselines."""
