@@ -47,14 +47,14 @@ class Problem:
 def problems_of(error: ValidationError, content: Mapping[str, Any]) -> list[Problem]:
     """Return all problems; alternatives for the same value are joined by `or`."""
     merged: dict[Place, list[str]] = {}
-    received: dict[Place, str] = {}
+    received: dict[Place, Any] = {}
     for details in _flatten(error):
         place = _place(details, content)
         for message in _messages(details, place, content):
             texts = merged.setdefault(place, [])
             if message not in texts:
                 texts.append(message)
-            received[place] = _shown(details.get("ctx", {}).get("tag", details["input"]))
+            received[place] = details.get("ctx", {}).get("tag", details["input"])
     problems = []
     for place, texts in merged.items():
         # A mapping that is wrong inside was no attempt at an alternative that isn't one.
@@ -63,7 +63,8 @@ def problems_of(error: ValidationError, content: Mapping[str, Any]) -> list[Prob
         expected = [text.removeprefix("expected ") for text in texts if text.startswith("expected ")]
         others = [text for text in texts if not text.startswith("expected ")]
         if expected:
-            others.append(f"expected {' or '.join(expected)}, found {received[place]}")
+            hint = _quotes_hint(received[place]) if any(text.startswith("text") for text in expected) else ""
+            others.append(f"expected {' or '.join(expected)}, found {_shown(received[place])}{hint}")
         problems += [Problem(place, text) for text in others]
     return problems
 
@@ -137,7 +138,8 @@ def _messages(details: ErrorDetails, place: Place, content: Mapping[str, Any]) -
         return [str(context.get("error", details["msg"]))]
     stem = kind.removesuffix("_type").removesuffix("_parsing").removesuffix("_attributes").removesuffix("_from_float")
     if stem in _KINDS:
-        return [f"expected {_KINDS[stem]}"]
+        named = stem == "model" and place[:2] == ("data", "features")
+        return [f"expected {'text or ' if named else ''}{_KINDS[stem]}"]
     return [f"{details['msg']}, found {_shown(value)}"]
 
 
@@ -153,6 +155,12 @@ def _shown(value: Any) -> str:
         repr(value) if not isinstance(value, bool | NoneType) else {True: "true", False: "false", None: "null"}[value]
     )
     return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _quotes_hint(value: Any) -> str:
+    if isinstance(value, bool):
+        return " (YAML reads yes, no, on, off, true and false so; write the text in quotes)"
+    return " (YAML reads it as a number; write the text in quotes)" if isinstance(value, int | float) else ""
 
 
 def _one_line(text: str) -> str:

@@ -145,6 +145,7 @@ def _outcome_line(ended: ProcessExit) -> str:
     published = run.get("version") is not None and report["outcome"] == "published"
     version = f" version {run['version']}" if published else ""
     reason = "; ".join(run.get("refusals") or []) or ("" if run else str((report.get("plan") or {}).get("summary", "")))
+    reason = reason.removeprefix(f"{report['outcome']}: ")  # a plan's summary begins with it
     return f"{report['outcome']}{version}{f': {reason}' if reason else ''}"
 
 

@@ -116,6 +116,18 @@ def test_bad_overrides(write, override, message):
         ),
         (GOOD.replace("  kind: classification\n", ""), "line 10: task.kind: is missing"),
         (GOOD.replace("[rows/*.csv]", "7"), "line 4: data.files: expected a list or a mapping, found 7"),
+        (
+            GOOD.replace("label: outcome", "label: 400"),
+            "task.label: expected text, found 400 (YAML reads it as a number; write the text in quotes)",
+        ),
+        (
+            GOOD.replace("label: outcome", "label: yes"),
+            "task.label: expected text, found true (YAML reads yes, no, on, off, true and false so; write the text in",
+        ),
+        (
+            GOOD.replace("- pressure", "- 400"),
+            "data.features.0: expected text or a mapping, found 400 (YAML reads it as a number",
+        ),
         (GOOD.replace("kind: categorical", "kind: word"), "data.features.1.kind: expected one of numeric, categorical"),
         (GOOD.replace("label: outcome", "label: pressure"), "task.label pressure is also a feature"),
         (

@@ -445,6 +445,15 @@ def test_a_child_that_is_killed_does_not_end_the_scheduler(tmp_path):
 
 
 @pytest.mark.slow
+def test_the_outcome_is_said_once(tmp_path):
+    report = {"outcome": "not due", "plan": {"summary": "not due: nothing new"}, "notified": []}
+    with scheduler(tmp_path, f"print(json.dumps({report}), flush=True)") as (process, wait_for):
+        assert wait_for("nothing new").split(" ", 1)[1] == "not due: nothing new\n"
+        process.terminate()
+        assert process.wait() == 0
+
+
+@pytest.mark.slow
 def test_a_second_scheduler_says_who_is_there_and_a_killed_one_leaves_nothing_behind(tmp_path):
     with scheduler(tmp_path, WAITS) as (process, wait_for):
         pid = int(wait_for("lives as").split()[2])
