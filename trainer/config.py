@@ -34,9 +34,74 @@ def _reference_stack() -> list[LayerConfig]:
     return [LayerConfig(units=64, stddev=0.1), LayerConfig(units=32, stddev=0.05), LayerConfig(units=16, stddev=0.025)]
 
 
+class ConvolutionsConfig(Section):
+    """Blocks of a convolution over time, batch normalization and ReLU; the head reads the last one's mean over time."""
+
+    filters: list[Annotated[int, Field(ge=1)]] = Field(
+        default=[128, 256, 128], min_length=1, description="Filters of each block, from the input up."
+    )
+    kernels: list[Annotated[int, Field(ge=1)]] = Field(
+        default=[8, 5, 3], min_length=1, description="Steps that each block's filters span."
+    )
+    placement: Literal["front", "beside"] = Field(
+        default="front",
+        description="`front`: the stack reads the last block's outputs; `beside`: it reads the features, as without "
+        "convolutions, in segments if `segment` is set.",
+    )
+    pool: int | None = Field(
+        default=None,
+        ge=1,
+        description="With `front`: average each sequence to at most this many steps for the stack, by its own length; "
+        "null: every step.",
+    )
+    momentum: float = Field(
+        default=0.9, ge=0, lt=1, description="Part of the moving mean and variance that a batch leaves, in training."
+    )
+
+    @model_validator(mode="after")
+    def _one_kernel_for_each(self) -> ConvolutionsConfig:
+        if len(self.filters) != len(self.kernels):
+            raise ValueError(
+                f"filters and kernels need one number for each block, received {len(self.filters)} and "
+                f"{len(self.kernels)}"
+            )
+        if self.pool is not None and self.placement == "beside":
+            raise ValueError(
+                "pool shortens what the stack reads of convolutions, which is nothing with placement: beside; use "
+                "model.segment there, or placement: front"
+            )
+        return self
+
+
+# What a preset gives to the keys that a configuration leaves out.
+PRESETS: dict[str, dict[str, Any]] = {
+    "reference": {
+        "layers": [{"units": 64, "stddev": 0.1}, {"units": 32, "stddev": 0.05}, {"units": 16, "stddev": 0.025}]
+    },
+    "small": {"layers": [{"units": 16, "stddev": 0.1}]},
+    "forecasting": {
+        "layers": [{"units": 128, "stddev": 0.1}],
+        "segment": 24,
+        "window_normalization": "last",
+        "head_dropout": 0.2,
+    },
+    "long": {"layers": [{"units": 64, "stddev": 0.1}, {"units": 32, "stddev": 0.05}], "segment": 24},
+    "classification": {
+        "layers": [{"units": 64, "stddev": 0.1}, {"units": 32, "stddev": 0.05}],
+        "convolutions": {"filters": [128, 256, 128], "kernels": [8, 5, 3], "placement": "front", "pool": 32},
+    },
+}
+
+
 class ModelConfig(Section):
     """The stack of noisy GRU layers and what surrounds it."""
 
+    preset: Literal["reference", "small", "forecasting", "long", "classification"] | None = Field(
+        default=None,
+        description="Defaults of the other keys; a key that is given wins. `reference`: the stack of 64/32/16; "
+        "`small`: one layer of 16; `forecasting`: segments of 24 steps, relative to the last value; `long`: segments "
+        "of 24 steps; `classification`: convolutions in front of the stack.",
+    )
     layers: list[LayerConfig] = Field(
         default_factory=_reference_stack,
         min_length=1,
@@ -44,9 +109,15 @@ class ModelConfig(Section):
     )
     bidirectional: bool = Field(default=False, description="Read each sequence in both directions (units in each).")
     learn_mean: bool = Field(default=False, description="Learn the mean of the initial state; else it is zero.")
-    pooling: Literal["last", "mean", "max"] = Field(
+    pooling: Literal["last", "mean", "max", "attention"] = Field(
         default="last",
-        description="What the head sees of the top layer: its last state, or the mean or maximum over the steps.",
+        description="What the head sees of the top layer: its last state, or the mean, the maximum, or a mean with "
+        "learned weights (attention) over the steps.",
+    )
+    convolutions: ConvolutionsConfig | None = Field(
+        default=None,
+        description="Classification and regression: convolutions in front of the stack or beside it; {} takes the "
+        "defaults. null: none.",
     )
     hidden: list[int] = Field(default_factory=list, description="Widths of dense ReLU layers before the output.")
     head_dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout before the output layer.")
@@ -99,6 +170,12 @@ class ModelConfig(Section):
         description="Write the model as ONNX, too, to `assets.extra/onnx/model.onnx` of the version, for runtimes "
         "without TensorFlow. Needs numeric features alone, none of them known in advance, and `target: level`.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_preset(cls, given: Any) -> Any:
+        name = given.get("preset") if isinstance(given, dict) else None
+        return {**PRESETS[name], **given} if isinstance(name, str) and name in PRESETS else given
 
     @property
     def is_relative(self) -> bool:

@@ -1,5 +1,7 @@
 """The Keras model: embeddings, a stack of noisy GRUs under an explicit mask, pooling, and a head for the task.
 
+Convolutions may stand in front of the stack or beside it; either way the head reads their mean over time, too.
+
 With static features, s being their scaled values and embeddings side by side, GRU i starts sequence b from
 
     h[b, 0] = tanh(s[b] W_i + c_i) + the layer's own mean and noise
@@ -15,20 +17,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
-from keras import ops
 
 from noisy_gru.trainer import features as names
 from noisy_gru.trainer.config import ModelConfig
+from noisy_gru.trainer.convolution_stack import convolve, pooled_steps
 from noisy_gru.trainer.features import Layout
 from noisy_gru.trainer.layers.noisy_bidirectional import NoisyBidirectional
 from noisy_gru.trainer.layers.noisy_gru import NoisyGRU
+from noisy_gru.trainer.layers.pooling import AttentionPooling, LengthMask, MaskedPooling
 from noisy_gru.trainer.layers.target_steps import Channels, PastLength, PastSteps, TargetSteps
 from noisy_gru.trainer.model_checks import check_model_config, reads_targets
 from noisy_gru.trainer.relative_forecast import RelativeForecast
 from noisy_gru.trainer.segment_stack import forecast_by_segments, segment_embedding
 from noisy_gru.trainer.transform_record import TransformRecord
 
-PACKAGE = "noisy_gru"
 _LEAST_WIDTH = 32  # of the layer that joins a state with what is known of a target's time
 INITIAL_MEAN = "initial_mean_"  # before the number of the GRU whose first state the layer gives
 
@@ -48,50 +50,6 @@ class VocabularySizes:
     vocabularies: tuple[int, ...] = ()
     record: TransformRecord | None = None
     static_vocabularies: tuple[int, ...] = ()
-
-
-@keras.saving.register_keras_serializable(package=PACKAGE)
-class LengthMask(keras.layers.Layer):
-    """Masks steps after the end: features [B, T, F] and lengths [B] to a bool mask [B, T], True where a step counts.
-
-    The mask never follows from values: a real step may be all zeros.
-    """
-
-    def call(self, features: Any, lengths: Any) -> Any:
-        steps = ops.arange(ops.shape(features)[1], dtype=lengths.dtype)
-        return ops.expand_dims(steps, 0) < ops.expand_dims(lengths, 1)
-
-    def compute_output_spec(self, features: Any, lengths: Any) -> keras.KerasTensor:
-        return keras.KerasTensor(features.shape[:2], dtype="bool")
-
-
-@keras.saving.register_keras_serializable(package=PACKAGE)
-class MaskedPooling(keras.layers.Layer):
-    """Mean or maximum over the steps that count: [B, T, U] and a mask [B, T] to [B, U]; zeros for an empty sequence."""
-
-    def __init__(self, kind: str, **kwargs: Any):
-        super().__init__(**kwargs)
-        if kind not in ("mean", "max"):
-            raise ValueError(f"Argument `kind` must be 'mean' or 'max'. Received: kind={kind!r}")
-        self.kind = kind
-        self.supports_masking = True
-
-    def compute_mask(self, *_: Any) -> None:
-        """No steps are left to mask."""
-
-    def call(self, sequences: Any, mask: Any) -> Any:
-        counts = ops.expand_dims(mask, -1)
-        if self.kind == "mean":
-            steps = ops.maximum(ops.sum(ops.cast(counts, sequences.dtype), axis=1), 1)
-            return ops.sum(ops.where(counts, sequences, 0.0), axis=1) / steps
-        lowest = ops.max(ops.where(counts, sequences, -float("inf")), axis=1)
-        return ops.where(ops.any(counts, axis=1), lowest, 0.0)
-
-    def compute_output_spec(self, sequences: Any, mask: Any) -> keras.KerasTensor:
-        return keras.KerasTensor((sequences.shape[0], sequences.shape[2]), dtype=sequences.dtype)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "kind": self.kind}
 
 
 def build_model(
@@ -167,10 +125,15 @@ def build_model(
         decoder_seed = seed + len(config.layers) + 1
         outputs = forecast_by_segments(hidden, past, known, config, layout, make_gru, above, seed=decoder_seed)
     else:
+        convolved = None
+        if config.segment is None or config.convolutions is not None:
+            mask = LengthMask(name="mask")(hidden if known is not None else inputs[names.FEATURES], length)
+        if config.convolutions is not None:
+            sequences, convolved = convolve(hidden, mask, config.convolutions)
+            if config.convolutions.placement == "front":
+                hidden, mask = pooled_steps(sequences, length, mask, config.convolutions)
         if config.segment is not None:
             hidden, mask = segment_embedding(hidden, length, config)
-        else:
-            mask = LengthMask(name="mask")(hidden if known is not None else inputs[names.FEATURES], length)
         for index in range(len(config.layers)):
             is_last = index == len(config.layers) - 1
             gru = make_gru(index, return_sequences=not is_last or config.pooling != "last")
@@ -182,8 +145,12 @@ def build_model(
                 width = gru.units * (2 if config.bidirectional else 1)
                 mean = keras.layers.Dense(width, activation="tanh", name=f"{INITIAL_MEAN}{index}")(static)
                 hidden = wrapped(hidden, mask=mask, initial_mean=mean)
-        if config.pooling != "last":
+        if config.pooling == "attention":
+            hidden = AttentionPooling(name="pooling")(hidden, mask)
+        elif config.pooling != "last":
             hidden = MaskedPooling(config.pooling, name="pooling")(hidden, mask)
+        if convolved is not None:
+            hidden = keras.layers.Concatenate(name="with_convolutions")([hidden, convolved])
         if static is not None:
             hidden = keras.layers.Concatenate(name="with_static")([hidden, static])
         outputs = _head(above(hidden), known, config, layout, sizes)

@@ -13,6 +13,7 @@ def model_problems(config: ModelConfig, dataset: DatasetConfig) -> list[str]:
         *_difference_problems(config, dataset),
         *_window_problems(config, dataset),
         *_static_problems(config, dataset),
+        *_convolution_problems(config, dataset),
         *_step_problems(config, dataset),
         *_onnx_problems(config, dataset),
     ]
@@ -106,11 +107,34 @@ def _window_problems(config: ModelConfig, dataset: DatasetConfig) -> list[str]:
     return problems
 
 
+def _convolution_problems(config: ModelConfig, dataset: DatasetConfig) -> list[str]:
+    """Return messages about convolutions beside what they don't fit."""
+    if config.convolutions is None:
+        return []
+    problems = []
+    if isinstance(dataset.task, ForecastingConfig):
+        problems.append(
+            "model.convolutions needs task.kind: classification or regression, received forecasting; leave it out and "
+            "use model.segment"
+        )
+    elif config.segment is not None and config.convolutions.placement == "front":
+        problems.append(
+            "model.segment and model.convolutions with placement: front both shorten what the stack reads; use "
+            "model.convolutions.pool in place of segment, or placement: beside"
+        )
+    return problems
+
+
 def _step_problems(config: ModelConfig, dataset: DatasetConfig) -> list[str]:
     """Return messages about settings that need more than the steps so far and a state of fixed size."""
     if not config.serving_step:
         return []
     problems = []
+    if config.convolutions is not None:
+        problems.append(
+            "model.serving_step: true answers after each step, but a step of model.convolutions reads steps after it, "
+            "and their mean is taken over the whole sequence; leave one of them out"
+        )
     if config.reads_past:
         problems.append(
             f"model.serving_step: true takes any number of new steps, but {_reader_of_windows(config)} needs the whole "
@@ -154,6 +178,8 @@ def _onnx_problems(config: ModelConfig, dataset: DatasetConfig) -> list[str]:
     problems = []
     if config.reads_past:
         problems.append(f"model.onnx: true has no form for {_reader_of_windows(config)} yet; leave one of them out")
+    if config.convolutions is not None:
+        problems.append("model.onnx: true has no form for model.convolutions yet; leave one of them out")
     if names := ", ".join(feature.name for feature in dataset.data.features if feature.kind == "categorical"):
         problems.append(
             f"model.onnx: true takes numbers alone, but {names} is categorical; leave it out of data.features (of a "

@@ -11,11 +11,13 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from noisy_gru.trainer import features as names
 from noisy_gru.trainer.class_balance import NO_SETTINGS, ClassSettings
 from noisy_gru.trainer.class_losses import classification_loss
 from noisy_gru.trainer.class_metrics import BALANCED_ACCURACY, PR_AUC, AveragePrecision, BalancedAccuracy
 from noisy_gru.trainer.config import TrainingConfig
 from noisy_gru.trainer.features import Layout
+from noisy_gru.trainer.layers.convolutions import takes_batch_statistics
 
 # More steps in one call save nothing measurable.
 _MOST_STEPS = 32
@@ -107,8 +109,8 @@ def compile_model(
     rate = learning_rate(config, steps_per_epoch, epochs)
     if config.weight_decay:
         optimizer = keras.optimizers.AdamW(rate, weight_decay=config.weight_decay, global_clipnorm=config.clip_norm)
-        # Don't decay biases and the mean of the initial state.
-        optimizer.exclude_from_weight_decay(var_names=["bias", "initial_mean"])
+        # Don't decay biases, scales and the mean of the initial state.
+        optimizer.exclude_from_weight_decay(var_names=["bias", "initial_mean", "gamma", "beta"])
     else:
         optimizer = keras.optimizers.Adam(rate, global_clipnorm=config.clip_norm)
     model.compile(
@@ -159,6 +161,7 @@ def use_row_weights(model: keras.Model) -> None:
     def forward(data: Any, training: bool) -> tuple[Any, Any]:
         """Return the loss, and the metrics so far."""
         inputs, answer, weight = data
+        inputs = without_uncounted(model, inputs, weight)
         rows, counted = tf.cast(tf.shape(weight)[0], weight.dtype), tf.reduce_sum(weight)
         # One weight for all losses of a row: forecasting has one for each horizon.
         weight = tf.reshape(weight, [-1] + [1] * max(len(answer.shape) - 2, 0))
@@ -176,6 +179,20 @@ def use_row_weights(model: keras.Model) -> None:
 
     model.train_step = train_step
     model.test_step = lambda data: forward(data, training=False)[1]
+
+
+def without_uncounted(model: keras.Model, inputs: Any, weight: Any) -> Any:
+    """Make the sequences of rows of weight 0 empty, where they would count in the statistics of a batch.
+
+    Args:
+        model: of the inputs.
+        inputs: of a batch; others are left as they are.
+        weight: float [B].
+    """
+    if not takes_batch_statistics(model):
+        return inputs
+    length = inputs[names.LENGTH]
+    return {**inputs, names.LENGTH: ops.where(weight > 0, length, ops.zeros_like(length))}
 
 
 def split_answer(answer: Any, predicted: Any) -> tuple[Any, Any]:

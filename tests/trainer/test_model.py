@@ -14,7 +14,8 @@ from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import ConfigError
 from noisy_gru.trainer.config import ModelConfig
 from noisy_gru.trainer.features import Layout
-from noisy_gru.trainer.model import MaskedPooling, VocabularySizes, build_model
+from noisy_gru.trainer.layers.pooling import MaskedPooling
+from noisy_gru.trainer.model import VocabularySizes, build_model
 from noisy_gru.trainer.model_checks import reads_targets
 
 saves_a_model = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")

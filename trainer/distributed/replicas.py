@@ -26,6 +26,7 @@ from noisy_gru.schema.errors import ConfigError
 from noisy_gru.trainer.callbacks.stddev_schedule import noisy_layers
 from noisy_gru.trainer.inputs.dataset import SequenceData
 from noisy_gru.trainer.layers.noise_seeds import per_replica_seed
+from noisy_gru.trainer.objective import without_uncounted
 
 
 def fit_replicas(
@@ -170,6 +171,7 @@ def _step(model: keras.Model, *, training: bool) -> Callable[[Any, Any], Any]:
 
     def of_replica(inputs: Any, answer: Any, weight: Any, total: Any, sums: Any) -> Any:
         rows, real = tf.cast(tf.shape(weight)[0], tf.float32), tf.reduce_sum(weight)
+        inputs = without_uncounted(model, inputs, weight)
         # One weight for all losses of a row: forecasting has one for each horizon.
         weight = tf.reshape(weight, [-1] + [1] * max(len(answer.shape) - 2, 0))
         with tf.GradientTape(watch_accessed_variables=training) as tape:

@@ -29,6 +29,7 @@ from noisy_gru.trainer.decision import Decision
 from noisy_gru.trainer.export.serving_stack import gru_layers
 from noisy_gru.trainer.features import Layout
 from noisy_gru.trainer.layers.noisy_gru import NoisyGRU
+from noisy_gru.trainer.layers.pooling import LOWEST_SCORE
 from noisy_gru.trainer.model import INITIAL_MEAN
 from noisy_gru.trainer.model_checks import check_model_config
 from noisy_gru.trainer.transform_record import Scale, TransformRecord
@@ -206,8 +207,20 @@ def _stack(graph: _Graph, values: str, lengths: str, static: str, model: keras.M
         total = graph.add("ReduceSum", graph.add("Where", counts, read, zero), _axes(graph, 0), keepdims=0)
         steps = graph.add("Max", graph.add("Cast", lengths, to=TensorProto.FLOAT), graph.constant(_row(1, np.float32)))
         return graph.add("Div", total, graph.add("Unsqueeze", steps, _axes(graph, 1)))
+    if config.pooling == "attention":
+        return _attention(graph, read, counts, model.get_layer("pooling"))
     lowest = graph.add("Where", counts, read, graph.constant(_row(-np.inf, np.float32)))
     return graph.add("Where", some, graph.add("ReduceMax", lowest, axes=[0], keepdims=0), zero)
+
+
+def _attention(graph: _Graph, read: str, counts: str, layer: Any) -> str:
+    """Pool [T, B, U] with learned weights over the steps that count, bool [T, B, 1]: [B, U]."""
+    kernel, bias, context = (graph.constant(weight.numpy()) for weight in (layer.kernel, layer.bias, layer.context))
+    scores = graph.add("Tanh", graph.add("Add", graph.add("MatMul", read, kernel), bias))
+    scores = graph.add("ReduceSum", graph.add("Mul", scores, context), _axes(graph, 2), keepdims=1)
+    scores = graph.add("Where", counts, scores, graph.constant(_row(LOWEST_SCORE, np.float32)))
+    weights = graph.add("Mul", graph.add("Softmax", scores, axis=0), graph.add("Cast", counts, to=TensorProto.FLOAT))
+    return graph.add("ReduceSum", graph.add("Mul", read, weights), _axes(graph, 0), keepdims=0)
 
 
 def _axes(graph: _Graph, axis: int) -> str:

@@ -22,11 +22,13 @@ from noisy_gru.trainer import features as names
 from noisy_gru.trainer.export.batched_gru import run_batched
 from noisy_gru.trainer.export.gru_loops import Gru
 from noisy_gru.trainer.export.single_sequence_gru import has_blocks, run_single_sequence
+from noisy_gru.trainer.layers.convolutions import MaskedBatchNormalization
 from noisy_gru.trainer.layers.noisy_gru import NoisyGRU
+from noisy_gru.trainer.layers.pooling import AttentionPooling, LengthMask, MaskedPooling
 from noisy_gru.trainer.layers.segments import LastSteps, Segments
 from noisy_gru.trainer.layers.target_steps import PastLength, TargetSteps
 from noisy_gru.trainer.layers.window_normalization import WindowNormalization
-from noisy_gru.trainer.model import INITIAL_MEAN, LengthMask, MaskedPooling
+from noisy_gru.trainer.model import INITIAL_MEAN
 
 Predict = Callable[[Mapping[str, Any]], Any]
 
@@ -39,10 +41,11 @@ def serving_function(model: keras.Model) -> Predict | None:
 
     Returns:
         A function from the model's inputs to its outputs in inference; None if the loops don't support the
-        configuration of a GRU, `fused` is off, or the model reads segments or is relative to its window: then serve
-        the model itself.
+        configuration of a GRU, `fused` is off, or the model reads segments, has convolutions or is relative to its
+        window: then serve the model itself.
     """
-    if any(isinstance(layer, Segments | WindowNormalization | LastSteps) for layer in model.layers):
+    others = Segments | WindowNormalization | LastSteps | MaskedBatchNormalization
+    if any(isinstance(layer, others) for layer in model.layers):
         return None
     stack = gru_layers(model)
     return _ServingFunction(model, stack) if stack and all(_fits(gru) for layer in stack for gru in layer) else None
@@ -84,7 +87,7 @@ class _ServingFunction:
         sequences = outer[0].input
         sequences = sequences[0] if isinstance(sequences, list) else sequences
         self._below = keras.Model(inputs, sequences, name="below")
-        pooling = [layer for layer in model.layers if isinstance(layer, MaskedPooling)]
+        pooling = [layer for layer in model.layers if isinstance(layer, MaskedPooling | AttentionPooling)]
         self._sequences = bool(pooling)
         past = [layer.output for layer in model.layers if isinstance(layer, PastLength)]
         self._length = keras.Model(inputs, past[0], name="past_length_alone") if past else None

@@ -44,6 +44,7 @@ def _not_transferable(model: ModelConfig) -> list[str]:
         f"model.{key} is set, whose weights are not transferred"
         for key, used in (
             ("segment", model.segment is not None),
+            ("convolutions", model.convolutions is not None),
             ("window_normalization", model.window_normalization != "none"),
             ("linear_path", model.linear_path),
         )

@@ -30,7 +30,7 @@ pytestmark = [
 ]
 
 EPOCHS = 6
-TRAINER = {
+TRAINER: dict[str, Any] = {
     "model": {"layers": [{"units": 4, "stddev": 0.5}], "learn_mean": True},
     "training": {
         "epochs": EPOCHS,
@@ -47,10 +47,13 @@ TRAINER = {
 }
 
 
-def arguments(transformed: Any, folder: Path) -> Any:
-    custom_config = CustomConfig(
-        transformed.dataset, TrainerConfig.model_validate(TRAINER), working_dir=str(folder / "work")
-    )
+# With statistics over a batch, which are those of all replicas.
+CONVOLUTIONS = {"filters": [4, 3], "kernels": [4, 3], "pool": 4}
+
+
+def arguments(transformed: Any, folder: Path, **model: Any) -> Any:
+    trainer = TrainerConfig.model_validate({**TRAINER, "model": {**TRAINER["model"], **model}})
+    custom_config = CustomConfig(transformed.dataset, trainer, working_dir=str(folder / "work"))
     return transformed.fn_args(folder, custom_config.to_dict())
 
 
@@ -267,8 +270,9 @@ MIRRORED = """
 """
 
 
-def test_two_devices_train_the_model_of_one(classification: Any, tmp_path: Path) -> None:
-    given = json.dumps(vars(arguments(classification, tmp_path)))
+@pytest.mark.parametrize("model", [{}, {"convolutions": CONVOLUTIONS}], ids=["stack", "convolutions"])
+def test_two_devices_train_the_model_of_one(model: dict[str, Any], classification: Any, tmp_path: Path) -> None:
+    given = json.dumps(vars(arguments(classification, tmp_path, **model)))
     finished = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(MIRRORED), given], capture_output=True, text=True, check=False
     )
