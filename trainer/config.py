@@ -55,7 +55,10 @@ class ConvolutionsConfig(Section):
         "null: every step.",
     )
     momentum: float = Field(
-        default=0.9, ge=0, lt=1, description="Part of the moving mean and variance that a batch leaves, in training."
+        default=0.9,
+        ge=0,
+        lt=1,
+        description="Part of the moving mean and variance that a batch leaves as it was.",
     )
 
     @model_validator(mode="after")

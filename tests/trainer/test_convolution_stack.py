@@ -122,7 +122,7 @@ def oracle(built: Any, batch: dict[str, Any], *, front: bool, training: bool) ->
 @pytest.mark.parametrize("variant", ["front", "beside"])
 def test_the_answers_of_numpy(variant: str, training: bool) -> None:
     built = shifted(model(**VARIANTS[variant]))
-    batch = inputs([11, 6, 3, 1, 0], after=np.float32(9.0))
+    batch = inputs([11, 6, 3, 1, 0], after=9.0)
     expected = oracle(built, batch, front=variant == "front", training=training)
     assert_allclose(built(batch, training=training), expected, rtol=2e-4, atol=2e-4)
 

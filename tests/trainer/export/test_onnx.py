@@ -30,6 +30,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "both ways": {"layers": [{"units": 5}, {"units": 4}], "bidirectional": True},
     "mean": {"layers": [{"units": 5}], "pooling": "mean", "bidirectional": True, "learn_mean": True},
     "max": {"layers": [{"units": 5}, {"units": 3}], "pooling": "max"},
+    "attention": {"layers": [{"units": 5}, {"units": 3}], "pooling": "attention"},
 }
 
 
@@ -102,7 +103,13 @@ def requests(layout: Layout, lengths: list[int], steps: int) -> dict[str, np.nda
 
 @pytest.mark.parametrize(
     ("data", "kind"),
-    [("classification", "last"), ("classification", "max"), ("forecasts", "both ways"), ("forecasts", "mean")],
+    [
+        ("classification", "last"),
+        ("classification", "max"),
+        ("classification", "attention"),
+        ("forecasts", "both ways"),
+        ("forecasts", "mean"),
+    ],
 )
 def test_onnx_runtime_answers_as_tensorflow_does(data: str, kind: str, request: Any, tmp_path: Path) -> None:
     from noisy_gru.trainer.export.onnx_export import ONNX_FILE, export_onnx
