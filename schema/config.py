@@ -15,6 +15,7 @@ from noisy_gru.schema.calendars import CalendarName
 from noisy_gru.schema.csv_config import CsvConfig
 from noisy_gru.schema.data_config import FORMATS, RECORDS, DataConfig, PoliciesConfig, SpansConfig
 from noisy_gru.schema.feature_config import FeatureConfig
+from noisy_gru.schema.layout_config import LayoutConfig
 from noisy_gru.schema.resample_config import Aggregate, ResampleConfig
 from noisy_gru.schema.section import Section
 from noisy_gru.schema.split_config import (
@@ -44,6 +45,7 @@ __all__ = [
     "FeatureConfig",
     "FileSplitConfig",
     "ForecastingConfig",
+    "LayoutConfig",
     "PoliciesConfig",
     "RegressionConfig",
     "ResampleConfig",
@@ -107,7 +109,7 @@ class DatasetConfig(Section):
                         f"splits.embargo ({self.splits.embargo}) is shorter than the furthest horizon "
                         f"({self.task.max_horizon}), so train targets could touch eval targets"
                     )
-        problems += self._problems_of_resample()
+        problems += self._problems_of_resample() + self._problems_of_layout()
         if self.data.entity is None:
             problems += self._problems_of_one_series()
         if isinstance(self.splits, TimeSplitConfig) and self.data.time is None:
@@ -126,6 +128,17 @@ class DatasetConfig(Section):
             f"{', '.join(columns)}"
             for column in (resample.aggregate if resample is not None else ())
             if column not in columns
+        ]
+
+    def _problems_of_layout(self) -> list[str]:
+        layout = self.data.layout
+        read = [each.name for each in self.data.features if each.is_column]
+        read += self.task.targets if isinstance(self.task, ForecastingConfig) else []
+        if layout is None or layout.value in read:
+            return []
+        return [
+            f"data.layout.value: {layout.value} is neither a feature nor a target, so the cells would not be read; "
+            f"expected one of {', '.join(dict.fromkeys(read))}"
         ]
 
     def _problems_of_one_series(self) -> list[str]:

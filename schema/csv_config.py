@@ -12,6 +12,7 @@ from noisy_gru.schema.section import Section
 
 TRUE_TEXTS = ("true", "t", "yes", "y", "on", "1")
 FALSE_TEXTS = ("false", "f", "no", "n", "off", "0")
+BLANK_RUNS = "blanks"  # a delimiter: runs of blanks and tabs
 BLANKS = " \u00a0\u2009\u202f"  # between groups of digits, in French for example
 
 
@@ -29,7 +30,10 @@ class CsvConfig(Section):
     """The dialect of CSV files; the spellings of cells count for text columns of every file format."""
 
     delimiter: str = Field(
-        default=",", min_length=1, max_length=1, description='Between cells: `","`, `";"`, `"\\t"`, `"|"`, `" "`, …'
+        default=",",
+        min_length=1,
+        description='Between cells: `","`, `";"`, `"\\t"`, `"|"`, `" "`, …; `blanks`: any number of blanks and tabs, '
+        "and those at a line's ends are none.",
     )
     decimal: Literal[".", ","] = Field(default=".", description="Decimal mark of numbers in text cells.")
     thousands: Literal[",", ".", " ", "'", "_"] | None = Field(
@@ -87,12 +91,14 @@ class CsvConfig(Section):
 
     @model_validator(mode="after")
     def _distinct_marks(self) -> CsvConfig:
+        if len(self.delimiter) > 1 and self.delimiter != BLANK_RUNS:
+            raise ValueError(f"delimiter: expected one character, or {BLANK_RUNS}; received {self.delimiter!r}")
         for name, mark in (("delimiter", self.delimiter), ("quote", self.quote)):
             if mark is not None and (not mark.isascii() or mark in "\r\n\0"):
                 raise ValueError(f"{name}: expected one ASCII character that ends no line, received {mark!r}")
         if self.delimiter == self.quote:
             raise ValueError(f"delimiter and quote are both {self.delimiter!r}; expected different characters")
-        if self.delimiter.isalnum() or (self.quote or '"').isalnum():
+        if (self.delimiter.isalnum() and self.delimiter != BLANK_RUNS) or (self.quote or '"').isalnum():
             raise ValueError("delimiter and quote: expected a character that is neither a letter nor a digit")
         if self.decimal == self.thousands:
             raise ValueError(f"decimal and thousands are both {self.decimal!r}; expected different marks")

@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from noisy_gru.schema.calendars import calendar_problem
 from noisy_gru.schema.csv_config import CsvConfig
 from noisy_gru.schema.feature_config import FeatureConfig, expand_features
+from noisy_gru.schema.layout_config import LayoutConfig
 from noisy_gru.schema.resample_config import OF_TEXTS, ResampleConfig
 from noisy_gru.schema.section import Section
 from noisy_gru.schema.span_patterns import day_number, holds_spans, parse_day, pattern_problems
@@ -143,6 +144,9 @@ class DataConfig(Section):
         "also with .gz). TFRecords have to be named: `example` (tf.Example with list features) or `sequence_example`.",
     )
     csv: CsvConfig = Field(default_factory=CsvConfig, description="See `csv`.")
+    layout: LayoutConfig | None = Field(
+        default=None, description="Of wide tables; null: tables have a row for each step. See `layout`."
+    )
     entity: str | None = Field(
         description="Column that names the sequence (or, for forecasting, the series); null: all rows are one series, "
         "which forecasting may split by time. Its name in predictions is `series`."
@@ -199,6 +203,8 @@ class DataConfig(Section):
             )
         if self.resample is not None:
             self._check_resample(self.resample)
+        if self.layout is not None:
+            self._check_layout(self.layout)
         self._check_static()
         for feature in self.features:
             self._check_elapsed(feature)
@@ -234,6 +240,26 @@ class DataConfig(Section):
                     f"resample.aggregate: {how} of {column} would not be less its offset once: remove the offset, or "
                     "choose another aggregate"
                 )
+
+    def _check_layout(self, layout: LayoutConfig) -> None:
+        if self.format == "ts" or self.format in RECORDS:
+            raise ValueError(f"layout is for tables, and format is {self.format}: leave layout out")
+        if self.entity is None or self.time is None:
+            raise ValueError("layout needs entity and time: of a wide table's columns it makes one of them")
+        if layout.value in (self.entity, *self.time.columns):
+            raise ValueError(f"layout.value ({layout.value}) is the name of the entity or the time: choose another")
+        if layout.kind == "wide_steps":
+            if len(self.time.columns) > 1:
+                raise ValueError("layout: wide_steps makes one column of time, and time.column names two")
+            if layout.steps == "number" and self.time.kind != "integer":
+                raise ValueError(f"layout.steps: number makes integers, and time.kind is {self.time.kind}")
+        elif layout.empty_cells == "skip" and (
+            known := [each.name for each in self.features if each.known_in_advance and each.is_column]
+        ):
+            raise ValueError(
+                f"{', '.join(known)} is known in advance, and layout.empty_cells: skip leaves no rows of the future: "
+                "set empty_cells: keep"
+            )
 
     def _check_elapsed(self, feature: FeatureConfig) -> None:
         elapsed, column = feature.elapsed, feature.column

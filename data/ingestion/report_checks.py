@@ -40,7 +40,7 @@ def format_record(record: dict[str, Any]) -> str:
     """Format a quarantine record for people: file, row and column, and the problem."""
     if "file" not in record:
         return f"sequence {record.get('sequence_id')}: {record['problem']}"
-    column = f", column {record['column']}" if "column" in record else ""
+    column = f", column {record.get('file_column', record['column'])}" if "column" in record else ""
     line = f" (line {record['line']})" if "line" in record else ""
     return f"{record['file']}, row {record['row']}{column}: {record['problem']}{line}"
 

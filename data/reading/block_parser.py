@@ -24,6 +24,7 @@ from noisy_gru.schema.errors import DataError
 
 UNPARSABLE, INFINITE, MISSING = "unparsable_value", "infinite_value", "missing_value"
 UNKNOWN_SPLIT = "unknown_split"
+EMPTY_CELL = "empty_cell"  # of a wide table
 
 
 @dataclass
@@ -73,9 +74,10 @@ class BlockParser:
         """
         raw, columns = block.table, self._columns
         size = len(block.rows)
-        quarantine.report.rows_read += size + len(block.malformed)
-        quarantine.report.files[source.name] += size + len(block.malformed)
+        quarantine.report.rows_read += size + len(block.malformed) + block.skipped
+        quarantine.report.files[source.name] += size + len(block.malformed) + block.skipped
         self._malformed(block, source, quarantine)
+        quarantine.rows("drop", EMPTY_CELL, block.skipped, list)
         flags = _Flags(size)
         out: dict[str, Any] = {}
 
@@ -229,6 +231,7 @@ class BlockParser:
                         "row": int(block.rows[place]),
                         **({} if block.lines is None else {"line": int(block.lines[place])}),
                         "column": column,
+                        **_file_column(block, column, int(place)),
                         "value": plain(found[column]),
                         "problem": f"expected {expected}, received {self._received(column, reason, found)}",
                         "values": {key: plain(value) for key, value in found.items()},
@@ -262,6 +265,11 @@ class BlockParser:
         quarantine.rows("quarantine", REPEATED_HEADER, len(headers), lambda: _records(headers, source))
         action = self._row_action(UNPARSABLE)
         quarantine.rows(action, UNPARSABLE, len(others), lambda: _records(others, source), file=source.name)
+
+
+def _file_column(block: Block, column: str, place: int) -> dict[str, str]:
+    names = block.file_columns.get(column)
+    return {} if names is None else {"file_column": names[place].as_py()}
 
 
 def _records(malformed: list[Malformed], source: Source) -> list[Record]:

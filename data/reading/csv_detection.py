@@ -17,6 +17,7 @@ from itertools import pairwise
 from typing import Any
 
 from noisy_gru.data.values.cell_detection import Finding
+from noisy_gru.schema.csv_config import BLANK_RUNS
 
 MOST_LINES = 2000
 _DELIMITERS = (",", ";", "\t", "|", ":", " ")
@@ -48,7 +49,7 @@ def detect_dialect(head: bytes) -> DetectedDialect:
     lines = [line for line in _lines(text) if line.strip() and not (mark and line.startswith(mark))][:MOST_LINES]
     if not lines:
         return found
-    rows, width = _delimiter(lines, found)
+    rows, width = _blank_runs(lines, found) or _delimiter(lines, found)
     sound = [row for row in rows if len(row) == width]
     if not sound:
         return found
@@ -107,6 +108,22 @@ def _comment(text: str, found: DetectedDialect) -> None:
         found.options["comment"] = mark
         found.findings.append(Finding(f"csv.comment {mark}", f"{marked} lines begin with it"))
         return
+
+
+def _blank_runs(lines: list[str], found: DetectedDialect) -> tuple[list[list[str]], int] | None:
+    """Return the rows of lines whose cells have any number of blanks between them, and their number of cells."""
+    runs = sum(re.search(r"^[ \t]|[ \t]{2}", line) is not None for line in lines)
+    if runs < _LEAST_ALIKE * len(lines) or any(mark in line for line in lines[:50] for mark in ",;|"):
+        return None
+    rows = [line.split() for line in lines]
+    width = Counter(map(len, rows)).most_common(1)[0][0]
+    cells = [cell for row in rows for cell in row]
+    typed = sum(_TYPED.fullmatch(cell) is not None for cell in cells) / max(len(cells), 1)
+    if width < 2 or sum(len(row) == width for row in rows) < _LEAST_ALIKE * len(rows) or typed < 0.5:
+        return None
+    found.options["delimiter"] = BLANK_RUNS
+    found.findings.append(Finding("csv.delimiter blanks", f"{width} cells with any number of blanks between them"))
+    return rows, width
 
 
 def _delimiter(lines: list[str], found: DetectedDialect) -> tuple[list[list[str]], int]:

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from noisy_gru.schema.csv_config import CsvConfig
+from noisy_gru.schema.csv_config import BLANK_RUNS, CsvConfig
 
 _LF, _CR = b"\n\r"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -31,6 +31,9 @@ class Dialect:
     """
 
     def __init__(self, config: CsvConfig) -> None:
+        self.blank_runs = config.delimiter == BLANK_RUNS
+        if self.blank_runs:  # `utf8_stream` makes tabs of them; quoted cells would lose their blanks
+            config = config.model_copy(update={"delimiter": "\t", "quote": None})
         self.config = config
         self.mark, self.comment = config.delimiter.encode(), (config.comment or "").encode()
         self.delimiter, self.quote = self.mark[0], ord(config.quote) if config.quote else -1
@@ -94,6 +97,30 @@ class _Decoded(io.RawIOBase):
         return size
 
 
-def utf8_stream(stream: Any, config: CsvConfig) -> BinaryIO:
+class _Tabbed(io.RawIOBase):
+    """The bytes of a stream of UTF-8 with a tab for each run of blanks and tabs, and none at the ends of lines."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream, self._rest, self._line, self._ended = stream, b"", b"", False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._rest and not self._ended:
+            block = self._stream.read(DECODED_BYTES)
+            self._ended = not block
+            text = self._line + block
+            end = len(text) if self._ended else max(text.rfind(b"\n"), text.rfind(b"\r")) + 1
+            self._line, text = text[end:], text[:end]
+            self._rest = re.sub(rb"\A\t|(?<=[\r\n])\t|\t(?=[\r\n])|\t\Z", b"", re.sub(rb"[ \t]+", b"\t", text))
+        size = min(len(buffer), len(self._rest))
+        buffer[:size], self._rest = self._rest[:size], self._rest[size:]
+        return size
+
+
+def utf8_stream(stream: Any, dialect: Dialect) -> BinaryIO:
     """Return a stream of UTF-8; reading it raises UnicodeDecodeError where bytes aren't of the encoding."""
-    return stream if config.is_utf8 else io.BufferedReader(_Decoded(stream, config.encoding), DECODED_BYTES)  # type: ignore[return-value]
+    config = dialect.config
+    found: Any = stream if config.is_utf8 else io.BufferedReader(_Decoded(stream, config.encoding), DECODED_BYTES)
+    return io.BufferedReader(_Tabbed(found), DECODED_BYTES) if dialect.blank_runs else found  # type: ignore[return-value]

@@ -40,7 +40,7 @@ def _records(source: Source, opener: Opener, block_bytes: int, dialect: Dialect)
     try:
         stream: Any = opener(source.path)
         with pa.CompressedInputStream(stream, "gzip") if source.format == "csv.gz" else stream as text:
-            yield RecordReader(utf8_stream(text, dialect.config), source.name, block_bytes, dialect)
+            yield RecordReader(utf8_stream(text, dialect), source.name, block_bytes, dialect)
     except (UnicodeError, csv.Error) as error:
         raise unreadable_error(source, f"a CSV file in {_encoding(dialect)}", error, ENCODING_REMEDY) from error
     except (OSError, EOFError, zlib.error, pa.ArrowException) as error:

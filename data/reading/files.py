@@ -19,6 +19,10 @@ _LONGEST_NAME = 150
 ENDINGS = {
     ".csv": "csv",
     ".csv.gz": "csv.gz",
+    ".tsv": "csv",
+    ".tsv.gz": "csv.gz",
+    ".txt": "csv",
+    ".txt.gz": "csv.gz",
     ".parquet": "parquet",
     ".pq": "parquet",
     ".jsonl": "jsonl",

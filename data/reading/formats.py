@@ -11,32 +11,37 @@ from noisy_gru.data.reading.arrow_files import arrow_columns, first_arrow_rows, 
 from noisy_gru.data.reading.csv_tables import csv_header, read_csv, read_first_rows
 from noisy_gru.data.reading.in_memory_tables import TABLE, read_table
 from noisy_gru.data.reading.json_lines import first_json_rows, json_columns, read_json_lines
-from noisy_gru.data.reading.tables import Block, Opener, Source, local_open, read_parquet, unreadable_error
+from noisy_gru.data.reading.tables import Block, Choose, Opener, Source, local_open, read_parquet, unreadable_error
 from noisy_gru.data.reading.ts_files import first_ts_rows, read_ts, ts_columns
 from noisy_gru.schema.config import CsvConfig
 
 
 def read_blocks(
-    source: Source, columns: Columns, required: Sequence[str], opener: Opener, csv_config: CsvConfig
+    source: Source,
+    columns: Columns,
+    required: Sequence[str],
+    opener: Opener,
+    csv_config: CsvConfig,
+    choose: Choose | None = None,
 ) -> Iterator[Block]:
-    """Yield the blocks of a source of any format.
+    """Yield the blocks of a source of any format, with the columns that ``choose`` returns, or those wanted.
 
     Raises:
         DataError: it can't be read, or lacks a column.
     """
     kind = source.format.removesuffix(".gz")
     if kind == "csv":
-        return read_csv(source, columns, required, opener, csv_config=csv_config)
+        return read_csv(source, columns, required, opener, csv_config=csv_config, choose=choose)
     if kind == "parquet":
-        return read_parquet(source, columns, opener)
+        return read_parquet(source, columns, opener, choose=choose)
     if kind == TABLE:
-        return read_table(source, columns, required)
+        return read_table(source, columns, required, choose=choose)
     if kind == "jsonl":
-        return read_json_lines(source, columns, required, opener)
+        return read_json_lines(source, columns, required, opener, choose=choose)
     if kind == "arrow":
-        return read_arrow(source, columns, required, opener)
+        return read_arrow(source, columns, required, opener, choose=choose)
     if kind == "ts":
-        return read_ts(source, columns, required, opener)
+        return read_ts(source, columns, required, opener, choose=choose)
     from noisy_gru.data.reading.tfrecords import read_records  # imports TensorFlow
 
     return read_records(source, columns, required, opener)

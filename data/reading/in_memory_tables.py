@@ -18,7 +18,7 @@ import numpy as np
 
 from noisy_gru.data.arrow import pa
 from noisy_gru.data.columns import Columns
-from noisy_gru.data.reading.tables import PARQUET_BLOCK_ROWS, STEP, Block, Source, check_columns
+from noisy_gru.data.reading.tables import PARQUET_BLOCK_ROWS, STEP, Block, Choose, Source, check_columns
 from noisy_gru.data.values.text_normalization import format_value
 from noisy_gru.schema.errors import DataError
 
@@ -31,8 +31,9 @@ _AS_TEXT = (date, Decimal, np.datetime64)
 FRAME, ARROW, ROWS = "<DataFrame>", "<Table>", "<rows>"
 
 
-def arrow_source(table: Any, wanted: Sequence[str]) -> Source:
-    """Return a ``pa.Table`` or ``pa.RecordBatch`` as a source."""
+def arrow_source(table: Any, wanted: Sequence[str] | None) -> Source:
+    """Return a ``pa.Table`` or ``pa.RecordBatch`` as a source, with the wanted columns; None: all."""
+    wanted = table.column_names if wanted is None else wanted
     # `check_columns` reports repeated names.
     names = [name for name in table.column_names if name in wanted]
     if len(set(names)) < len(names):
@@ -41,8 +42,10 @@ def arrow_source(table: Any, wanted: Sequence[str]) -> Source:
     return Source(ARROW, ARROW, TABLE, table=table)
 
 
-def frame_source(frame: pd.DataFrame, wanted: Sequence[str]) -> Source:
+def frame_source(frame: pd.DataFrame, wanted: Sequence[str] | None) -> Source:
     """Return a DataFrame as a source; index levels count as columns unless a column has the same name."""
+    if wanted is None:
+        wanted = [str(name) for name in (*frame.index.names, *frame.columns) if name is not None]
     levels = [name for name in frame.index.names if name in wanted and name not in frame.columns]
     if levels:
         frame = frame.reset_index(levels)  # pyright: ignore[reportArgumentType]
@@ -53,12 +56,15 @@ def frame_source(frame: pd.DataFrame, wanted: Sequence[str]) -> Source:
     return _source(FRAME, {names[place]: to_arrow(frame.iloc[:, place].array) for place in chosen})
 
 
-def rows_source(rows: Iterable[Mapping[str, Any]], wanted: Sequence[str]) -> Source:
+def rows_source(rows: Iterable[Mapping[str, Any]], wanted: Sequence[str] | None) -> Source:
     """Return mappings of column to value, one per row, as a source; absent columns are missing values.
 
     Raises:
         DataError: a row is not a mapping.
     """
+    if wanted is None:
+        rows = list(rows)
+        wanted = list(dict.fromkeys(name for row in rows if isinstance(row, Mapping) for name in row))
     found: dict[str, list[Any]] = {name: [] for name in wanted}
     seen: set[str] = set()
     for number, row in enumerate(rows, start=1):
@@ -112,7 +118,11 @@ def _is_nan(value: Any) -> bool:
 
 
 def read_table(
-    source: Source, columns: Columns, required: Sequence[str], block_rows: int = PARQUET_BLOCK_ROWS
+    source: Source,
+    columns: Columns,
+    required: Sequence[str],
+    block_rows: int = PARQUET_BLOCK_ROWS,
+    choose: Choose | None = None,
 ) -> Iterator[Block]:
     """Yield the blocks of an in-memory source.
 
@@ -120,8 +130,11 @@ def read_table(
         DataError: a column is missing.
     """
     table = source.table
-    check_columns(table.column_names, required, source)
-    table = table.select([name for name in columns.wanted() if name in table.column_names])
+    if choose is None:
+        check_columns(table.column_names, required, source)
+        table = table.select([name for name in columns.wanted() if name in table.column_names])
+    else:
+        table = table.select(choose(table.column_names, source))
     if not columns.time_columns:
         table = table.append_column(STEP, pa.array(np.arange(table.num_rows)))
     for start in range(0, table.num_rows, block_rows):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from noisy_gru.data.columns import Columns
 from noisy_gru.data.reading.block_parser import BlockParser
 from noisy_gru.data.reading.formats import read_blocks
-from noisy_gru.data.reading.tables import Block, Opener, Source, local_open, parquet_sources
+from noisy_gru.data.reading.in_memory_tables import TABLE
+from noisy_gru.data.reading.tables import Block, Opener, Source, check_columns, local_open, parquet_sources
+from noisy_gru.data.reading.wide_tables import WideTable, is_long
 from noisy_gru.data.report.quarantine import Quarantine
 from noisy_gru.schema.config import DatasetConfig
 
@@ -31,12 +33,13 @@ class Reader:
         optional = {*columns.static} - {columns.entity} if static_optional else set()
         self._required = [name for name in columns.required(prediction=prediction) if name not in optional]
         self._parser = BlockParser(dataset, prediction=prediction)
-        self._opener, self._csv = opener, dataset.data.csv
+        self._opener, self._dataset, self._prediction = opener, dataset, prediction
 
     def parts(self, source: Source) -> list[Source]:
         """Split a file into parts that can be read in parallel."""
         if source.format == "parquet":
-            return parquet_sources(source, self._required, self._opener)
+            wide = self._wide(source)
+            return parquet_sources(source, self._required, self._opener, wide and wide.choose)
         return [source]
 
     def tables(self, source: Source, quarantine: Quarantine) -> Iterator[Any]:
@@ -49,4 +52,25 @@ class Reader:
             yield self._parser.parse(block, source, quarantine)
 
     def _blocks(self, source: Source) -> Iterator[Block]:
-        return read_blocks(source, self._columns, self._required, self._opener, self._csv)
+        wide, csv = self._wide(source), self._dataset.data.csv
+        if wide is None:
+            yield from read_blocks(source, self._columns, self._required, self._opener, csv)
+            return
+        for block in read_blocks(source, self._columns, self._required, self._opener, csv, wide.choose):
+            yield from wide.long(block, source)
+
+    def check_names(self, names: Sequence[str], source: Source) -> None:
+        """Raise DataError if a file of these columns lacks one, or can't be read by the layout."""
+        wide = self._wide(source)
+        if wide is None:
+            check_columns(names, self._required, source)
+        else:
+            wide.choose(names, source)
+
+    def _wide(self, source: Source) -> WideTable | None:
+        """Return the layout of a source; None if it is long. Tables in memory may be either."""
+        if self._dataset.data.layout is None:
+            return None
+        if source.format == TABLE and is_long(source.table.column_names, self._dataset):
+            return None
+        return WideTable(self._dataset, self._required, prediction=self._prediction)

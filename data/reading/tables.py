@@ -48,6 +48,8 @@ class Block:
     ``table`` holds the wanted columns under the user's names, ``rows`` int64 [N] the row numbers, ``malformed`` the
     rows that couldn't be parsed. ``lines`` int64 [N] are the physical lines on which the rows of a CSV file begin.
     ``native`` has, for columns of mixed types that became text, a mask [N] of the cells that were no text before.
+    Of a wide table, ``file_columns`` has the file's column of each value, texts [N], and ``skipped`` counts the empty
+    cells that are no rows.
     """
 
     table: Any  # pa.Table
@@ -55,6 +57,8 @@ class Block:
     malformed: list[Malformed] = field(default_factory=list)
     lines: np.ndarray | None = None
     native: Mapping[str, np.ndarray] = field(default_factory=dict)
+    file_columns: Mapping[str, Any] = field(default_factory=dict)
+    skipped: int = 0
 
 
 # The columns to read of those that a file has, in order; it raises DataError where others are needed.
@@ -64,6 +68,11 @@ Choose = Callable[[Sequence[str], Source], list[str]]
 def local_open(path: str) -> BinaryIO:
     """Open a local file for reading."""
     return Path(path).open("rb")
+
+
+def case_name(source: Source, number: int) -> str:
+    """Return the id of a sequence that no column names: the name of its file without the ending, and its number."""
+    return f"{PurePosixPath(source.name.removesuffix('.gz')).with_suffix('')}-{number}"
 
 
 def check_columns(names: Sequence[str], required: Sequence[str], source: Source) -> None:
@@ -98,7 +107,9 @@ def unreadable_error(
     return DataError(f"{source.name}: can't be read as {what}: {detail}. {remedy}, or leave it out")
 
 
-def parquet_sources(source: Source, required: Sequence[str], opener: Opener = local_open) -> list[Source]:
+def parquet_sources(
+    source: Source, required: Sequence[str], opener: Opener = local_open, choose: Choose | None = None
+) -> list[Source]:
     """Return the row groups of a Parquet file as sources.
 
     Raises:
@@ -107,7 +118,10 @@ def parquet_sources(source: Source, required: Sequence[str], opener: Opener = lo
     try:
         with opener(source.path) as stream:
             file = pa_parquet.ParquetFile(stream)
-            check_columns(file.schema_arrow.names, required, source)
+            if choose is None:
+                check_columns(file.schema_arrow.names, required, source)
+            else:
+                choose(file.schema_arrow.names, source)
             lengths = [file.metadata.row_group(group).num_rows for group in range(file.metadata.num_row_groups)]
     except (OSError, pa.ArrowException) as error:
         raise unreadable_error(source, "a Parquet file", error) from error

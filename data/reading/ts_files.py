@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,7 @@ from noisy_gru.data.columns import Columns
 from noisy_gru.data.reading.csv_lines import shown
 from noisy_gru.data.reading.csv_records import Malformed
 from noisy_gru.data.reading.json_lines import physical_lines
-from noisy_gru.data.reading.tables import Block, Choose, Opener, Source, check_columns, local_open
+from noisy_gru.data.reading.tables import Block, Choose, Opener, Source, case_name, check_columns, local_open
 from noisy_gru.schema.errors import DataError
 
 CASE, STEP_COLUMN, CLASS, TARGET_LABEL = "case", "step", "class", "target"
@@ -40,11 +39,6 @@ class _Header:
     label: str | None = CLASS
     classes: frozenset[str] = field(default_factory=frozenset)
     dimensions: int | None = None
-
-
-def case_name(source: Source, number: int) -> str:
-    """Return the id of a case: the name of its file without endings, and its number."""
-    return f"{PurePosixPath(source.name.removesuffix('.gz')).with_suffix('')}-{number}"
 
 
 def _flag(source: Source, number: int, tag: str, values: list[str]) -> bool:

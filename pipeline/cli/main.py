@@ -132,7 +132,7 @@ def init(
         list[str],
         typer.Option(
             metavar="FILES…",
-            help="Data files or patterns: CSV (also .gz), Parquet, or TFRecord of tf.Example. Several may follow.",
+            help="Data files or patterns: CSV, JSON lines, Parquet, Arrow, .ts, or TFRecords. Several may follow.",
             show_default=False,
         ),
     ],
@@ -150,6 +150,13 @@ def init(
         list[str] | None, typer.Option(help="Label, or column to forecast (repeatable). Default: inferred.")
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the pipeline. Default: name of the folder.")] = None,
+    layout: Annotated[
+        str | None,
+        typer.Option(
+            help="Of tables: wide_series (a column for each series), wide_steps (a row for each sequence), or none (a "
+            "row for each step). Default: inferred."
+        ),
+    ] = None,
     yes: Annotated[
         bool, typer.Option("--yes", "-y", help="Take the likeliest reading where one is NOT SURE; ask nothing.")
     ] = False,
@@ -173,6 +180,7 @@ def init(
             time=time,
             targets=target or [],
             name=name,
+            layout=layout,
             ask=ask_user if not yes and sys.stdin.isatty() and sys.stdout.isatty() else None,
         )
         proposal.write(out, force=force)

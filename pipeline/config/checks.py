@@ -17,7 +17,8 @@ from noisy_gru.data.ingestion.spans import LATEST, files_without_span
 from noisy_gru.data.reading.csv_tables import ends_with_line_end
 from noisy_gru.data.reading.files import find_sources, named_patterns
 from noisy_gru.data.reading.formats import column_names
-from noisy_gru.data.reading.tables import Source, check_columns
+from noisy_gru.data.reading.reader import Reader
+from noisy_gru.data.reading.tables import Source
 from noisy_gru.data.sequences.splits import without_splits
 from noisy_gru.pipeline.config.beam_options import option_problems
 from noisy_gru.pipeline.config.label_checks import label_problems
@@ -77,7 +78,7 @@ def _check_files(config: PipelineConfig, span: str, problems: list[str], notes: 
         return
     notes.append(f"data.files: {len(found)} file{'s' if len(found) > 1 else ''}")
     try:
-        required = Columns.of(config.dataset).required()
+        required, reader = Columns.of(config.dataset).required(), Reader(config.dataset)
     except UserError:  # _check_steps reports it
         return
     for source in found[:MOST_FILES]:
@@ -85,11 +86,11 @@ def _check_files(config: PipelineConfig, span: str, problems: list[str], notes: 
             names = column_names(source, config.data.csv)
             if names is None:
                 notes.append(f"{source.name}: the columns of TFRecords are checked by the run")
-            elif source.format.startswith("jsonl") and set(required) - set(names):
+            elif source.format.startswith("jsonl") and not config.data.layout and set(required) - set(names):
                 absent = ", ".join(name for name in required if name not in names)
                 notes.append(f"{source.name}: the first lines lack {absent}; the run checks the others")
             else:
-                check_columns(names, required, source)
+                reader.check_names(names, source)
             if source.format == "csv" and config.data.csv.is_utf8 and not ends_with_line_end(source):
                 notes.append(f"{source.name}: its last line has no line end; check that the file is complete")
         except (UserError, ValueError) as error:
@@ -104,7 +105,7 @@ def _check_reference(config: PipelineConfig, span: str, problems: list[str], not
     if reference is None:
         return
     data = config.data.model_copy(update={"files": reference.files, "spans": SpansConfig()})
-    required = Columns.of(without_splits(config.dataset)).required()
+    reader = Reader(without_splits(config.dataset))
     found: list[Source] = []
     for name, pattern in named_patterns(data):
         if "://" in pattern:
@@ -124,7 +125,7 @@ def _check_reference(config: PipelineConfig, span: str, problems: list[str], not
         try:
             names = column_names(source, config.data.csv)
             if names is not None and not source.format.startswith("jsonl"):
-                check_columns(names, required, source)
+                reader.check_names(names, source)
         except (UserError, ValueError) as error:
             problems.append(f"{REFERENCE_FILES}: {error}")
     if found:

@@ -104,6 +104,11 @@ def _files(dataset: DatasetConfig) -> list[str]:
         lines.append(f"  spans: {_flow(dataset.data.spans.model_dump(exclude_defaults=True))}")
     if dataset.data.format != "auto":
         lines.append(f"  format: {dataset.data.format}")
+    if dataset.data.layout is not None:
+        lines += [
+            "  # A wide table: each cell is a row. data.layout in docs/data-formats.md.",
+            f"  layout: {_flow(dataset.data.layout.model_dump(exclude_defaults=True))}",
+        ]
     if csv := dataset.data.csv.model_dump(exclude_defaults=True):
         lines += ["  # How the files are written: data.csv in docs/data-formats.md.", f"  csv: {_flow(csv)}"]
     return lines

@@ -22,6 +22,7 @@ from noisy_gru.pipeline.init.roles import Guess
 from noisy_gru.pipeline.init.sampling import STEP, record_entity
 from noisy_gru.pipeline.init.sampling import sample as sample_rows
 from noisy_gru.pipeline.init.split_inference import published_splits
+from noisy_gru.pipeline.init.wide_layout import Wide
 from noisy_gru.pipeline.schema_file.data_profile import measure
 from noisy_gru.pipeline.schema_file.entries import proposed_schema
 from noisy_gru.schema.config import DatasetConfig
@@ -68,6 +69,7 @@ def propose(
     time: str | None = None,
     targets: Sequence[str] = (),
     name: str | None = None,
+    layout: str | None = None,
     ask: Callable[[Guess], str] | None = None,
 ) -> Proposal:
     """Infer a configuration from the first rows of files, and a schema from all rows.
@@ -78,6 +80,7 @@ def propose(
         task: task of the model, if known; likewise ``entity`` (`ONE_SERIES`: all rows are one series), ``time`` and
             ``targets`` (label, or columns to forecast).
         name: name of the pipeline; None: that of the folder.
+        layout: ``none``, ``wide_series`` or ``wide_steps``, if it is known.
         ask: decides on a reading that is not sure, returns one of its values; None takes the likeliest.
 
     Raises:
@@ -89,12 +92,14 @@ def propose(
     paths = _matching(data)
     spanned = holds_spans(data)
     published = None if spanned else published_splits([str(path.absolute()) for path in paths])
-    rows = sample_rows(paths, published)
+    rows = sample_rows(paths, published, layout)
     given = Given(task, entity, time, tuple(targets))
     if rows.is_records:
         given = replace(given, entity=entity or record_entity(rows.table.frame), time=STEP)
     if rows.cases:
         given = _given_of_cases(given, list(map(str, rows.table.frame.columns)))
+    if rows.wide is not None:
+        given = _given_of_layout(given, rows.wide)
     reading = interpret(rows.table, given, ask)
     if rows.cases and not entity:
         why = {f"entity {CASE}": "the file and the number of a case", f"time {STEP_COLUMN}": "the number of a step"}
@@ -104,6 +109,9 @@ def propose(
     draft = Draft(reading, patterns, published, out)
     rows.spelling.write(draft.data)
     found = [*rows.spelling.findings, *rows.spelling.about_time(reading.roles.time)]
+    if rows.wide is not None:
+        draft.data["layout"] = rows.wide.options
+        found.append(rows.wide.finding)
     reading.roles.guesses[:0] = [Guess(each.what, each.why, each.sure) for each in found]
     if spanned:
         draft.data["spans"] = {"window": "all"}
@@ -142,6 +150,16 @@ def _given_of_cases(given: Given, names: Sequence[str]) -> Given:
     task = given.task or {CLASS: "classification", TARGET_LABEL: "regression"}.get(label or "")
     targets = given.targets or ((label,) if label is not None and task != "forecasting" else ())
     return replace(given, task=task, entity=given.entity or CASE, time=given.time or STEP_COLUMN, targets=targets)
+
+
+def _given_of_layout(given: Given, wide: Wide) -> Given:
+    """Complete what is given by the columns that a layout makes."""
+    given = replace(given, entity=given.entity or wide.entity, time=given.time or wide.time)
+    if wide.label is not None and given.task in (None, "classification") and not given.targets:
+        return replace(given, task="classification", targets=(wide.label,))
+    if wide.options["kind"] == "wide_series" and given.task in (None, "forecasting") and not given.targets:
+        return replace(given, task="forecasting", targets=(wide.options["value"],))
+    return given
 
 
 def _matching(data: Sequence[str]) -> list[Path]:

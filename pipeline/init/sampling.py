@@ -16,6 +16,7 @@ from noisy_gru.data.reading.preview import preview_files
 from noisy_gru.data.reading.tables import Source
 from noisy_gru.pipeline.init.roles import Table
 from noisy_gru.pipeline.init.spelling import Spelling, detect_spelling, spelling_of_texts
+from noisy_gru.pipeline.init.wide_layout import Wide, detect_layout
 from noisy_gru.schema.errors import ConfigError
 
 STEP = "step of the record"
@@ -28,13 +29,15 @@ MOST_CELLS = 200_000  # of cases: files are often sorted by class
 class Sample:
     """Sampled rows; ``format`` as in ``data.format``. For records, the column `STEP` has the order of steps.
 
-    ``cases``: they are of .ts files, whose columns have the names of `ts_files`.
+    ``cases``: they are of .ts files, whose columns have the names of `ts_files`. ``wide``: the layout of a wide table,
+    of which the rows are the cells.
     """
 
     table: Table
     format: str
     spelling: Spelling = field(default_factory=Spelling)
     cases: bool = False
+    wide: Wide | None = None
 
     @property
     def is_records(self) -> bool:
@@ -42,12 +45,13 @@ class Sample:
         return self.format != "auto"
 
 
-def sample(paths: Sequence[Path], published: Sequence[str] | None = None) -> Sample:
+def sample(paths: Sequence[Path], published: Sequence[str] | None = None, layout: str | None = None) -> Sample:
     """Sample files, which are all tables or all TFRecords of tf.Example (``.tfrecord`` in their names).
 
     Args:
         paths: the files.
         published: split of each file, if they are a published split; each split is a part of the table.
+        layout: the layout of tables, if it is known.
 
     Raises:
         ConfigError: both kinds, or no rows.
@@ -67,7 +71,17 @@ def sample(paths: Sequence[Path], published: Sequence[str] | None = None) -> Sam
     names = list(dict.fromkeys(published or [""]))
     parts = [names.index(name) for name in published] if published else [0] * len(paths)
     table = Table(spelling.typed(frame), np.repeat(parts, [len(each) for each in frames]))
-    return Sample(table, "example" if records else "auto", spelling, cases=formats <= {"ts", "ts.gz"})
+    cases = formats <= {"ts", "ts.gz"}
+    wide = None
+    if not records and not cases:
+        wide = detect_layout(table.frame, header=spelling.csv.header is True, asked=layout)
+    return Sample(
+        table if wide is None else wide.melted(table),
+        "example" if records else "auto",
+        spelling,
+        cases=cases,
+        wide=wide,
+    )
 
 
 def _rows_of_table(path: Path, spelling: Spelling) -> pd.DataFrame:

@@ -20,6 +20,7 @@ import pandas as pd
 from noisy_gru.data.arrow import pa
 from noisy_gru.data.reading.csv_detection import detect_dialect
 from noisy_gru.data.reading.csv_records import is_of_another_kind
+from noisy_gru.data.reading.files import format_by_ending
 from noisy_gru.data.values.cell_detection import Finding, detect_cells
 from noisy_gru.data.values.cells import CellReader
 from noisy_gru.data.values.time_detection import clock_format, detect_number_format, detect_time_format
@@ -169,7 +170,7 @@ class Spelling:
 
 def detect_spelling(paths: Sequence[Path]) -> Spelling:
     """Detect the spelling of CSV files from the beginning of the first; of other files it is the default."""
-    if not all(path.name.lower().endswith((".csv", ".csv.gz")) for path in paths) or not paths:
+    if not all((format_by_ending(path.name) or "").startswith("csv") for path in paths) or not paths:
         return Spelling()
     head = _head(paths[0])
     if not head or is_of_another_kind(head):

@@ -14,6 +14,7 @@ from noisy_gru.data.columns import Columns
 from noisy_gru.data.reading.files import format_of
 from noisy_gru.data.reading.in_memory_tables import arrow_source, frame_source, rows_source
 from noisy_gru.data.reading.tables import Source
+from noisy_gru.data.reading.wide_tables import is_long
 from noisy_gru.data.requests.prediction_input import PredictionInput, read_sources
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import ConfigError, DataError
@@ -37,11 +38,15 @@ def sources_of(data: Any, dataset: DatasetConfig) -> list[Source]:
     """
     if isinstance(data, str | os.PathLike):
         data = [data]
-    wanted = Columns.of(dataset, prediction=True).wanted()
+    columns = Columns.of(dataset, prediction=True).wanted()
+
+    def wanted(names: Iterable[Any]) -> list[str] | None:
+        return columns if is_long([str(name) for name in names], dataset) else None  # of a wide table all
+
     if isinstance(data, pa.Table | pa.RecordBatch):
-        return [arrow_source(data, wanted)]
+        return [arrow_source(data, wanted(data.schema.names))]
     if _is_frame(data):
-        return [frame_source(data, wanted)]
+        return [frame_source(data, wanted([*data.index.names, *data.columns]))]
     if isinstance(data, Mapping | bytes) or not isinstance(data, Iterable):
         raise DataError(f"{_EXPECTED}, received {type(data).__name__}")
     if isinstance(data, Sequence) and data and all(isinstance(each, str | os.PathLike) for each in data):
@@ -49,7 +54,10 @@ def sources_of(data: Any, dataset: DatasetConfig) -> list[Source]:
         return [Source(path, path, format_of(path, dataset.data)) for path in paths]
     if isinstance(data, Sequence) and data and isinstance(data[0], bytes):
         raise DataError(f"{_EXPECTED}, received a list of bytes")
-    return [rows_source(data, wanted)]
+    if dataset.data.layout is not None:
+        data = list(data)
+        return [rows_source(data, wanted({name for row in data if isinstance(row, Mapping) for name in row}))]
+    return [rows_source(data, columns)]
 
 
 def _is_frame(data: Any) -> bool:

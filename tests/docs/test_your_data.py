@@ -134,10 +134,41 @@ def archive(folder: Path, random: np.random.Generator) -> None:
         (folder / f"Motions_{split}.ts").write_text("\n".join(lines))
 
 
-KINDS = [sensors, meter, shops, irregular, events, holidays, spellings, pytest.param(tfrecords, marks=pytest.mark.slow)]
+def wide_series(folder: Path, random: np.random.Generator) -> None:
+    frame = pd.DataFrame(random.poisson(10, (156, 6)), columns=[f"shop_{number}" for number in range(6)])
+    frame.insert(0, "time", hours(156, "7D", "2023-01-05"))
+    frame.assign(holiday=random.integers(0, 2, 156)).to_csv(folder / "wide.csv", index=False)
 
 
-@pytest.mark.parametrize("write", [*KINDS, published, archive])
+def wide_steps(folder: Path, random: np.random.Generator) -> None:
+    months = pd.date_range("2019-01-01", periods=72, freq="MS")
+    frame = pd.DataFrame(random.random((12, 72)), columns=[f"{month:%Y-%m}" for month in months])
+    frame.insert(0, "article", [f"a{number}" for number in range(12)])
+    frame.assign(group="g").to_csv(folder / "sheet.csv", index=False)
+
+
+def ucr(folder: Path, random: np.random.Generator) -> None:
+    for split in ("TRAIN", "TEST"):
+        frame = pd.DataFrame(random.random((20, 9)))
+        frame.insert(0, "class", np.arange(20) % 2)
+        frame.to_csv(folder / f"Waves_{split}.tsv", sep="\t", header=False, index=False)
+
+
+KINDS = [
+    sensors,
+    meter,
+    shops,
+    irregular,
+    events,
+    holidays,
+    spellings,
+    wide_series,
+    wide_steps,
+    pytest.param(tfrecords, marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize("write", [*KINDS, published, archive, ucr])
 def test_each_kind(write: Callable[[Path, np.random.Generator], None], tmp_path: Path) -> None:
     name = write.__name__
     write(tmp_path, np.random.default_rng(0))
@@ -156,20 +187,5 @@ def test_each_kind(write: Callable[[Path, np.random.Generator], None], tmp_path:
 
 
 def test_every_kind_is_tried() -> None:
-    tried = {getattr(each, "values", [each])[0].__name__ for each in KINDS} | {"published", "archive", "wide"}
+    tried = {getattr(each, "values", [each])[0].__name__ for each in KINDS} | {"published", "archive", "ucr"}
     assert set(BLOCKS) == tried
-
-
-def test_wide_tables_become_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("wide.csv").write_text("time,s1,s2\n2026-01-01,1,2\n2026-01-08,3,\n")
-    Path("ucr.tsv").write_text("1\t0.5\t0.6\n2\t0.7\t0.8\n")
-    exec(compile(BLOCKS["wide"], "wide", "exec"), {})
-    assert sorted(Path("long.csv").read_text().split()) == [
-        "2026-01-01,s1,1.0",
-        "2026-01-01,s2,2.0",
-        "2026-01-08,s1,3.0",
-        "time,shop,units",
-    ]
-    ucr = pd.read_csv("ucr.csv").sort_values(["id", "step"])
-    assert ucr.to_numpy().tolist() == [[0, 1, 1, 0.5], [0, 1, 2, 0.6], [1, 2, 1, 0.7], [1, 2, 2, 0.8]]

@@ -18,6 +18,7 @@ from noisy_gru.pipeline.config.loading import load_config
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 from noisy_gru.pipeline.init.proposal import propose
 from noisy_gru.pipeline.schema_file.data_profile import measure
+from noisy_gru.schema.errors import ConfigError
 from noisy_gru.serving.client.requests import prediction_input
 
 HOURS = pd.date_range("2024-01-01", periods=24 * 30, freq="h")
@@ -60,7 +61,12 @@ def nested_json_lines(table: pd.DataFrame) -> str:
 
 def json_epochs(table: pd.DataFrame) -> str:
     lines = [
-        {"plant": row.plant, "when": int(pd.Timestamp(row.when).timestamp() * 1000), "load": row.load, "open": row.open}
+        {
+            "plant": row.plant,
+            "when": int(pd.Timestamp(str(row.when)).timestamp() * 1000),
+            "load": row.load,
+            "open": row.open,
+        }
         for row in table.itertuples()
     ]
     Path("rows.jsonl.gz").write_bytes(gzip.compress("\n".join(map(json.dumps, lines)).encode()))
@@ -140,3 +146,117 @@ def test_a_published_split_of_the_archive_is_drafted_as_such(
     assert measures.rows == 55 * 20
     given = prediction_input(tmp_path / "Motions_TEST.ts", config.dataset)
     assert [Path(name).name for name in given.ids] == [f"Motions_TEST-{number}" for number in range(1, 26)]
+
+
+def ucr(folder: Path, sep: str, suffix: str) -> list[str]:
+    random = np.random.default_rng(0)
+    start = sep if not sep.strip() and len(sep) > 1 else ""
+    for split in ("TRAIN", "TEST"):
+        rows = []
+        for number in range(30):
+            series = np.sin(np.arange(24) / 4 + number % 2) + random.normal(0, 0.05, 24)
+            rows.append(start + sep.join([str(number % 2 + 1), *(f"{value:.5f}" for value in series)]))
+        (folder / f"Waves_{split}.{suffix}").write_text("\n".join(rows) + "\n")
+    return [f"Waves_TRAIN.{suffix}", f"Waves_TEST.{suffix}"]
+
+
+@pytest.mark.parametrize(
+    ("sep", "suffix", "csv"),
+    [
+        ("\t", "tsv", {"delimiter": "\t", "header": False}),
+        (",", "csv", {"header": False}),
+        ("   ", "txt", {"delimiter": "blanks", "header": False}),
+    ],
+)
+def test_ucr_files_are_drafted_as_they_are(
+    tmp_path: Path, monkeypatch: Any, sep: str, suffix: str, csv: dict[str, Any]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config, guesses = drafted(tmp_path, *ucr(tmp_path, sep, suffix))
+    written = yaml.safe_load((tmp_path / "draft" / "config.yaml").read_text())
+    assert written["data"]["csv"] == csv
+    assert written["data"]["layout"] == {"kind": "wide_steps", "entity": "row", "first_columns": ["class"]}
+    assert written["task"] == {"kind": "classification", "label": "class"}
+    assert written["splits"]["by"] == "files"
+    assert "read: 1,440 rows of 60 sequences" in guesses
+    assert len(prediction_input(tmp_path / f"Waves_TEST.{suffix}", config.dataset).ids) == 30
+
+
+def series_table() -> pd.DataFrame:
+    wide = frame().pivot(index="when", columns="plant", values="load")
+    wide = pd.concat([wide.add_prefix("load_"), wide.add_prefix("load_").add_suffix("2")], axis=1).reset_index()
+    wide.columns = ["when", "load_1", "load_2", "load_3", "load_4"]
+    return wide
+
+
+def month_table() -> pd.DataFrame:
+    months = pd.date_range("2018-01-01", periods=72, freq="MS")
+    values = 100 + 20 * np.sin(np.arange(72) / 12 * 2 * np.pi) + np.random.default_rng(0).normal(0, 3, (30, 72))
+    wide = pd.DataFrame(values.round(1), columns=[f"{month:%Y-%m}" for month in months])
+    wide.insert(0, "article", [f"A{number}" for number in range(30)])
+    return wide
+
+
+def m4_table() -> pd.DataFrame:
+    wide = pd.DataFrame(np.random.default_rng(0).normal(100, 5, (40, 30)).cumsum(1).round(1))
+    wide.insert(0, "name", [f"Y{number}" for number in range(40)])
+    wide.columns = [f"V{number}" for number in range(1, 32)]
+    wide.iloc[::2, 25:] = np.nan
+    return wide
+
+
+@pytest.mark.parametrize(
+    ("table", "layout", "entity", "rows"),
+    [
+        (series_table, {"kind": "wide_series", "columns": ["load_*"]}, "series", 4 * 720),
+        (month_table, {"kind": "wide_steps", "columns": ["20*"], "steps": "name"}, "article", 30 * 72),
+        (m4_table, {"kind": "wide_steps", "columns": ["V*"], "first_step": 2}, "V1", 40 * 30 - 20 * 6),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "jsonl"])
+def test_wide_tables_are_drafted_as_they_are(
+    tmp_path: Path, monkeypatch: Any, table: Any, layout: dict[str, Any], entity: str, rows: int, suffix: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    wide = table()
+    if suffix == "csv":
+        wide.to_csv("wide.csv", index=False)
+    elif suffix == "parquet":
+        wide.to_parquet("wide.parquet", index=False)
+    else:
+        wide.to_json("wide.jsonl", orient="records", lines=True, date_format="iso")
+    config, guesses = drafted(tmp_path, f"wide.{suffix}")
+    written = yaml.safe_load((tmp_path / "draft" / "config.yaml").read_text())["data"]
+    assert written["layout"] == layout
+    assert written["entity"] == entity
+    assert measure(config.dataset).rows == rows
+    assert not any("can't be used" in guess for guess in guesses)
+    given, sent = (prediction_input(each, config.dataset) for each in (tmp_path / f"wide.{suffix}", wide))
+    assert dict(zip(given.ids, given.examples, strict=True)) == dict(zip(sent.ids, sent.examples, strict=True))
+
+
+def test_sensors_of_a_long_table_are_no_steps(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    random = np.random.default_rng(0)
+    parts = [
+        pd.DataFrame({"unit": unit, "cycle": range(1, 50), "failed": unit % 2})
+        .join(pd.DataFrame(random.normal(0, 1, (49, 21)), columns=[f"s{number}" for number in range(1, 22)]))
+        for unit in range(1, 30)
+    ]  # fmt: skip
+    table = pd.concat(parts)
+    table.to_csv("header.csv", index=False)
+    table.to_csv("plain.csv", index=False, header=False)
+    for name in ("header.csv", "plain.csv"):
+        proposal = propose([name], out=tmp_path / "draft")
+        assert "layout" not in yaml.safe_load(proposal.config)["data"]
+
+
+def test_an_asked_layout_decides(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    series_table().to_csv("wide.csv", index=False)
+    assert "layout" not in yaml.safe_load(propose(["wide.csv"], out=Path("draft"), layout="none").config)["data"]
+    frame()[["when", "load"]].drop_duplicates("when").to_csv("one.csv", index=False)
+    with pytest.raises(ConfigError, match="--layout wide_steps: expected a row for each sequence"):
+        propose(["one.csv"], out=Path("draft"), layout="wide_steps")
+    with pytest.raises(ConfigError, match="--layout: expected none, wide_series, wide_steps, received tall"):
+        propose(["one.csv"], out=Path("draft"), layout="tall")
