@@ -27,6 +27,7 @@ _LIBRARIES = {
     "ml_metadata": ("ML Metadata", "pipeline"),
     "scipy": ("SciPy", "pipeline"),
     "aiohttp": ("aiohttp", "pipeline"),
+    "matplotlib": ("Matplotlib", "pipeline"),
     "kfp": ("the SDK of Kubeflow Pipelines", "kubeflow"),
     "kfp_server_api": ("the SDK of Kubeflow Pipelines", "kubeflow"),
     "kubernetes": ("Kubernetes' client", "kubeflow"),

@@ -28,7 +28,7 @@ from noisy_gru.compat.extras import MissingExtraError, missing_extra, require
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[1]
-HEAVY = {"tensorflow", "tfx", "apache-beam", "keras", "ml-metadata", "scipy", "kfp", "onnx", "aiohttp"}
+HEAVY = {"tensorflow", "tfx", "apache-beam", "keras", "ml-metadata", "scipy", "kfp", "onnx", "aiohttp", "matplotlib"}
 LARGEST_BASE = 400e6  # bytes
 CONFIG = """\
 name: small

@@ -5,7 +5,8 @@
 
 Columns: `sequence_id`, `slices` (its slices' names), `label`, `candidate`, `published` (null on a first run), and the
 naive answers. A classification's are class names, with `candidate_loss` and `published_loss` (the negative logarithm of
-the true class' probability) beside them; a forecast's are lists, all targets of the first horizon, then of the second.
+the true class' probability) beside them, and of up to ``MOST_CLASSES`` classes `candidate_probabilities` in the
+model's order; a forecast's are lists, all targets of the first horizon, then of the second.
 TFX's Evaluator calls extractors.py by its name, so the folder is handed over by a context variable.
 """
 
@@ -27,10 +28,13 @@ from tensorflow_model_analysis import constants
 from noisy_gru.components.evaluation.accumulators import answered_class, class_loss
 from noisy_gru.components.evaluation.evaluation_summary import BASELINE, CANDIDATE, slice_label
 from noisy_gru.components.evaluation.metric_catalogue import naive_baselines
+from noisy_gru.components.evaluation.recorded_answers import PROBABILITIES
 from noisy_gru.components.evaluation.tfma_metrics import label_and_naive, outputs_of, sequence_name
 from noisy_gru.data.columns import SEQUENCE_ID
 from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, TaskConfig
 
+# Of more classes the files would be large, and nobody looks at so many curves.
+MOST_CLASSES = 50
 _target: ContextVar[tuple[str, TaskConfig]] = ContextVar("answers")
 _tfma: Any = tfma
 _arrow: Any = pa
@@ -73,6 +77,7 @@ def answers_schema(task: TaskConfig) -> Any:
     if isinstance(task, ClassificationConfig):
         name, loss = _arrow.binary(), _arrow.float64()
         columns = [("label", name), ("candidate", name), ("candidate_loss", loss)]
+        columns.append((PROBABILITIES, _arrow.list_(_arrow.float32())))
         return _arrow.schema(common + columns + [("published", name), ("published_loss", loss), ("majority", name)])
     kind = _arrow.list_(_arrow.float32()) if isinstance(task, ForecastingConfig) else _arrow.float64()
     names = ["label", "candidate", "published", *naive_baselines(task)]
@@ -98,6 +103,7 @@ def _row(extracts: dict[str, Any], task: TaskConfig, has_baseline: bool) -> dict
             row[f"{column}_loss"] = class_loss(label, classes, probabilities)
             if column == "candidate":
                 row["majority"] = classes[0]  # the vocabulary begins with the most frequent class of train
+                row[PROBABILITIES] = probabilities.astype(np.float32) if len(classes) <= MOST_CLASSES else None
         return row
     del row["published_loss"]
     answers = {column: np.asarray(outputs_of(extracts, model)["predictions"]) for column, model in models.items()}

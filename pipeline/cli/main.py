@@ -24,6 +24,7 @@ from noisy_gru.pipeline.cli.options import (
     run_summary,
 )
 from noisy_gru.pipeline.cli.predict_command import predict
+from noisy_gru.pipeline.cli.report_command import report
 from noisy_gru.pipeline.cli.retrain_commands import retrain_app
 from noisy_gru.pipeline.cli.runs_commands import runs_app
 from noisy_gru.pipeline.cli.schema_commands import schema_app
@@ -54,6 +55,7 @@ app.add_typer(schema_app, name="schema")
 app.command()(backtest)
 app.command()(predict)
 app.command()(serve)
+app.command()(report)
 
 
 def main() -> None:

@@ -96,4 +96,5 @@ def run_summary(record: RunRecord) -> dict[str, Any]:
     }
     summary = record.model_dump(mode="json", include=keys)
     steps = [step.model_dump(mode="json", include={"name", "seconds", "status", "numbers"}) for step in record.steps]
-    return {**summary, "steps": steps}
+    page = Path(record.root) / "runs" / f"{record.run_id}.html"
+    return {**summary, "report": str(page) if page.is_file() else None, "steps": steps}

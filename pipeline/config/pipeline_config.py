@@ -39,6 +39,17 @@ class MetadataConfig(Section):
         return self
 
 
+class ReportConfig(Section):
+    """The report of a run, a page beside its record."""
+
+    enabled: bool = Field(default=True, description="Whether each run writes it; `noisy-gru report` does at any time.")
+    examples: bool = Field(
+        default=True,
+        description="Whether it shows data: rejected rows, sequences, worst cases, names of series. Without them it "
+        "holds counts, statistics and metrics, with the names of classes and slices.",
+    )
+
+
 NAME = r"^[a-z0-9][a-z0-9-]*$"
 
 
@@ -68,6 +79,7 @@ class PipelineConfig(Section):
     metadata: MetadataConfig = Field(default_factory=lambda: MetadataConfig())
     kubeflow: KubeflowConfig = Field(default_factory=lambda: KubeflowConfig())
     retraining: RetrainingConfig = Field(default_factory=lambda: RetrainingConfig())
+    report: ReportConfig = Field(default_factory=lambda: ReportConfig())
 
     @model_validator(mode="after")
     def _parts_agree(self) -> PipelineConfig:

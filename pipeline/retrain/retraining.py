@@ -224,9 +224,22 @@ class _Job:
             error=error,
             wrong_config=wrong_config,
         )
+        if outcome == "held" and self._config.report.enabled:
+            self._write_held_page()
         if record is not None and outcome != "not due":
             version = record.version if outcome == "published" else None
             self._append(record.run_id, outcome, error or "; ".join(record.refusals), version)
+
+    def _write_held_page(self) -> None:
+        """Write the page of a night that is held for a person; an error doesn't change the outcome."""
+        try:
+            from noisy_gru.pipeline.report.held import write_held_page
+
+            page = write_held_page(self._directory, self._plan or {}, self._config, now=self._now())
+        except (ImportError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            self._log(f"WARNING: the report of this night was not written: {error_message(error)}")
+        else:
+            self._log(f"{self._config.name}: report {page}")
 
     def prune(self) -> None:
         """Prune old runs, however the night ended but by a signal; an error doesn't change the outcome."""

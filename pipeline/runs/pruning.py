@@ -282,13 +282,15 @@ def _find_artifacts(
 
 
 def _find_others(directory: RunDirectory, old: list[RunRecord], first_kept: str, leftovers: _Leftovers) -> None:
-    """Find logs of old runs, and working folders last modified before the first kept run began."""
-    leftovers.paths += [path for record in old if (path := directory.log_file(record.run_id)).is_file()]
+    """Find logs and reports of old runs; working folders and pages of held nights of before the first kept run."""
+    files = [of(record.run_id) for record in old for of in (directory.log_file, directory.report_file)]
+    leftovers.paths += [path for path in files if path.is_file()]
     begun = datetime.fromisoformat(first_kept).astimezone(UTC).timestamp()
     patterns = (
         (directory.artifacts, "*/.system/driver_execution/*"),
         (directory.artifacts, "*/.system/stateful_working_dir/*"),
         (directory.work, "training-*"),
+        (directory.runs, "held-*.html"),
     )
     for folder, pattern in patterns:
         leftovers.paths += sorted(path for path in folder.glob(pattern) if _last_modified(path) < begun)

@@ -170,6 +170,10 @@ class RunDirectory:
         """Return the log file of a run."""
         return self.logs / f"{run_id}.log"
 
+    def report_file(self, run_id: str) -> Path:
+        """Return the page of a run, beside its record."""
+        return self.runs / f"{run_id}.html"
+
     def new_run_id(self, now: datetime) -> str:
         """Return a new run id: the time in UTC to the microsecond, or the next free one. Call with the lock held.
 

@@ -32,6 +32,7 @@ from noisy_gru.pipeline.fingerprint import package_versions, source_fingerprint
 from noisy_gru.pipeline.runs.interrupts import Signals, deferred_signals
 from noisy_gru.pipeline.runs.output_redirection import output_to
 from noisy_gru.pipeline.runs.progress import LOGGER, LiveProgress, ProgressHandler
+from noisy_gru.pipeline.runs.report_writing import write_report
 from noisy_gru.pipeline.runs.run_directory import (
     RunDirectory,
     RunRecord,
@@ -183,7 +184,7 @@ class _Run:
         finally:
             logging.getLogger(LOGGER).removeHandler(handler)
             live.stop()
-        _closing_lines(record, live)
+        _closing_lines(record, live, self._report())
 
     def _run_steps(self) -> None:
         self._check_published()
@@ -250,6 +251,12 @@ class _Run:
         self._directory.write(self.record)
         self._live.finished(self.record.steps[-1])
 
+    def _report(self) -> Path | None:
+        """Write the report; whoever interrupts a run doesn't want to wait for one."""
+        if not self._config.report.enabled or self.record.status == "interrupted":
+            return None
+        return write_report(self._directory, self.record)
+
     def _close(self, status: Any, error: str | None) -> None:
         record = self.record
         for step in record.steps:
@@ -270,7 +277,7 @@ class _Run:
             self._live.line(f"WARNING: the run record can't be written: {problem.strerror}")
 
 
-def _closing_lines(record: RunRecord, live: LiveProgress) -> None:
+def _closing_lines(record: RunRecord, live: LiveProgress, report: Path | None) -> None:
     from rich.markup import escape
 
     colour = {"succeeded": "green", "refused": "yellow"}.get(record.status, "red")
@@ -284,6 +291,7 @@ def _closing_lines(record: RunRecord, live: LiveProgress) -> None:
         ("artifacts", str(Path(record.root) / "artifacts")),
         ("log", record.log),
         ("record", str(Path(record.root) / "runs" / f"{record.run_id}.json")),
+        ("report", None if report is None else str(report)),
     )
     for name, place in places:
         if place:

@@ -48,6 +48,8 @@ def run(tmp_path, monkeypatch):
         local.LocalRunner = Runner  # type: ignore[attr-defined]
         local.connection_config = lambda config, sqlite: None  # type: ignore[attr-defined]
         recovering.clear_unfinished = lambda directory, connection: []  # type: ignore[attr-defined]
+        # Tests of the report are in tests/pipeline/report.
+        monkeypatch.setattr(running, "write_report", lambda directory, record: directory.report_file(record.run_id))
         monkeypatch.setitem(sys.modules, "noisy_gru.pipeline.runs.recovery", recovering)
         monkeypatch.setitem(sys.modules, "noisy_gru.pipeline.build", build)
         monkeypatch.setitem(sys.modules, "noisy_gru.pipeline.runs.local_runner", local)
@@ -91,6 +93,9 @@ def test_a_published_model(run, tmp_path, capfd):
     assert "10 rows, 1 quarantined, 2 dropped; sequences: train 3, test 1" in err
     assert "5 epochs, best 4: loss 0.5; 1,234 parameters" in err
     assert "/serving/m/17" in err
+    # Whoever reads the last line has the page.
+    assert err.rstrip().endswith(f"report     {tmp_path}/root/runs/{record.run_id}.html")
+    assert all(step.cpu_seconds is not None and step.peak_mb for step in record.steps)
 
 
 def test_a_refused_model(run, tmp_path):

@@ -1,0 +1,63 @@
+"""The evaluation: metrics and slices as recorded, what the answers come to by task, and the worst cases."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from noisy_gru.pipeline.report import classification, forecasts, regression
+from noisy_gru.pipeline.report.answers import Answers, load_answers
+from noisy_gru.pipeline.report.artifacts import AbsentError, Artifacts
+from noisy_gru.pipeline.report.sequences import sequences_by_id
+from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig
+
+_WORST_SHOWN = 4
+
+
+def evaluation_account(artifacts: Artifacts, examples: bool) -> dict[str, Any]:
+    """Return `metrics`, `published`, `slices`, and what the answers come to: `kind` and the content of its task.
+
+    Raises:
+        AbsentError: the run ended before the Evaluator did.
+    """
+    record = artifacts.record
+    if not record.metrics:
+        raise AbsentError("Nothing to show: the run ended before Evaluator.")
+    found: dict[str, Any] = {"metrics": record.metrics, "published": record.previous, "slices": record.slices}
+    try:
+        answers = load_answers(artifacts)
+    except AbsentError as absent:
+        return {**found, "kind": None, "note": str(absent)}
+    task = answers.dataset.task
+    found |= {"kind": task.kind, "sequences": len(answers.ids)}
+    if isinstance(task, ClassificationConfig):
+        return {**found, **classification.classification(answers)}
+    if isinstance(task, ForecastingConfig):
+        return {**found, **forecasts.forecasting(answers, examples)}
+    return {**found, **regression.regression(answers)}
+
+
+def worst_account(artifacts: Artifacts, examples: bool) -> dict[str, Any]:
+    """Return the worst answers on the test split, with the sequences that they were given for.
+
+    Raises:
+        AbsentError: examples are switched off, or there are no answers.
+    """
+    if not examples:
+        raise AbsentError("Not shown: the configuration has report: {examples: false}.")
+    answers = load_answers(artifacts)
+    cases = _worst(answers)
+    try:
+        folder = artifacts.folder("SequenceExampleGen", "examples")
+        sequences = sequences_by_id(folder, "test", answers.dataset, [case["id"] for case in cases])
+    except AbsentError:
+        sequences = {}
+    return {"cases": [{**case, "sequence": sequences.get(case["id"])} for case in cases]}
+
+
+def _worst(answers: Answers) -> list[dict[str, Any]]:
+    task = answers.dataset.task
+    if isinstance(task, ClassificationConfig):
+        return classification.worst(answers, _WORST_SHOWN)
+    if isinstance(task, ForecastingConfig):
+        return forecasts.worst(answers, _WORST_SHOWN)
+    return regression.worst(answers, _WORST_SHOWN)

@@ -1,0 +1,183 @@
+"""What forecasts come to: against what came, by horizon, by series and by hour, and the worst windows."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from noisy_gru.components.evaluation.metric_catalogue import naive_baselines
+from noisy_gru.data.sequences.sequence_ids import split_sequence_id
+from noisy_gru.pipeline.report.answers import Answers
+from noisy_gru.pipeline.report.regression import pairs, residuals
+from noisy_gru.schema.config import ForecastingConfig
+from noisy_gru.schema.durations import parse_duration
+
+_SERIES_SHOWN = 3
+_SERIES_LISTED = 30
+_WINDOWS_SHOWN = 168
+
+
+class _Forecasts:
+    """Answers as arrays [N, H, K], with entity and time of each window."""
+
+    def __init__(self, answers: Answers):
+        task = answers.dataset.task
+        check_forecasting(task)
+        self.task: Any = task
+        shape = (len(answers.ids), len(self.task.horizons), len(self.task.targets))
+        # A model with quantiles may record more than one number for each.
+        self.columns = {
+            name: np.asarray(value).reshape(shape)
+            for name, value in answers.columns.items()
+            if isinstance(value, np.ndarray) and value.dtype != object and value.size == math.prod(shape)
+        }
+        parts = [split_sequence_id(name, answers.dataset) for name in answers.ids]
+        self.entity = np.array([entity for entity, _ in parts], dtype=object)
+        self.order = sorted(range(len(parts)), key=lambda place: (parts[place][0], parts[place][1]))
+        self.moment = [text or f"{number:g}" for _, (number, text) in parts]
+        self.dataset = answers.dataset
+
+    @property
+    def naive(self) -> list[str]:
+        """The naive forecasts that were recorded."""
+        return [name for name in naive_baselines(self.task) if name in self.columns]
+
+    @property
+    def models(self) -> list[str]:
+        return [name for name in ("candidate", "published") if name in self.columns] + self.naive
+
+
+def check_forecasting(task: Any) -> None:
+    """Raise ``TypeError`` if a task is none of forecasting."""
+    if not isinstance(task, ForecastingConfig):
+        raise TypeError(f"expected a forecasting task, received {task.kind}")
+
+
+def forecasting(answers: Answers, examples: bool) -> dict[str, Any]:
+    """Return for each target errors by horizon and hour, pairs and residuals; with ``examples`` by series, too."""
+    found = _Forecasts(answers)
+    targets = []
+    for place, target in enumerate(found.task.targets):
+        content: dict[str, Any] = {
+            "target": target,
+            "by_horizon": _by_horizon(found, place),
+            "by_hour": _by_hour(found, place),
+            "pairs": pairs(*(found.columns[name][:, 0, place] for name in ("label", "candidate"))),
+            "residuals": residuals(*(found.columns[name][:, :, place].reshape(-1) for name in ("label", "candidate"))),
+        }
+        if examples:
+            content["by_series"] = _by_series(found, place)
+            content["came"] = _came(found, place)
+        targets.append(content)
+    return {"targets": targets, "horizons": found.task.horizons, "series": len(set(found.entity))}
+
+
+def worst(answers: Answers, count: int) -> list[dict[str, Any]]:
+    """Return the windows with the largest mean absolute error, with forecast and truth at each horizon.
+
+    Errors of each target are divided by their mean, as targets may be in different units.
+    """
+    found = _Forecasts(answers)
+    errors = np.abs(found.columns["candidate"] - found.columns["label"])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        scale = (
+            np.nanmean(np.where(np.isfinite(errors), errors, np.nan), axis=(0, 1)) if np.isfinite(errors).any() else 1.0
+        )
+        relative = errors / np.where(np.asarray(scale) > 0, scale, 1.0)
+    known = np.isfinite(relative).any(axis=(1, 2))
+    total = np.full(len(relative), -1.0)
+    total[known] = np.nanmean(relative[known], axis=(1, 2))
+    order = [place for place in np.argsort(-total, kind="stable") if total[place] >= 0]
+    return [
+        {
+            "id": answers.ids[place],
+            "error": float(total[place]),
+            "horizons": found.task.horizons,
+            "forecast": {t: found.columns["candidate"][place, :, k] for k, t in enumerate(found.task.targets)},
+            "came": {t: found.columns["label"][place, :, k] for k, t in enumerate(found.task.targets)},
+        }
+        for place in _apart(order, found, count)
+    ]
+
+
+def _apart(order: list[Any], found: _Forecasts, count: int) -> list[int]:
+    """Return the first places of which no two are windows of one series that overlap: they'd show the same."""
+    rank = {place: position for position, place in enumerate(found.order)}
+    length = found.task.input_length // found.task.stride or 1
+    chosen: list[int] = []
+    for place in order:
+        near = (each for each in chosen if found.entity[each] == found.entity[place])
+        if all(abs(rank[each] - rank[place]) >= length for each in near):
+            chosen.append(int(place))
+        if len(chosen) == count:
+            break
+    return chosen
+
+
+def _mae(found: _Forecasts, name: str, rows: Any, horizon: Any, target: int) -> float | None:
+    errors = np.abs(found.columns[name] - found.columns["label"])[rows, horizon, target]
+    errors = errors[np.isfinite(errors)]
+    return float(errors.mean()) if errors.size else None
+
+
+def _by_horizon(found: _Forecasts, target: int) -> list[dict[str, Any]]:
+    every = slice(None)
+    return [
+        {"horizon": horizon, "mae": {name: _mae(found, name, every, place, target) for name in found.models}}
+        for place, horizon in enumerate(found.task.horizons)
+    ]
+
+
+def _by_series(found: _Forecasts, target: int) -> list[dict[str, Any]]:
+    listed = []
+    for name in sorted(set(found.entity)):
+        rows = np.flatnonzero(found.entity == name)
+        errors = (found.columns["candidate"] - found.columns["label"])[rows, :, target]
+        known = errors[np.isfinite(errors)]
+        bias = float(known.mean()) if known.size else None
+        mae = {model: _mae(found, model, rows, slice(None), target) for model in found.models}
+        listed.append({"series": name, "windows": len(rows), "mae": mae, "bias": bias})
+    return sorted(listed, key=lambda each: -(each["mae"]["candidate"] or 0.0))[:_SERIES_LISTED]
+
+
+def _by_hour(found: _Forecasts, target: int) -> list[dict[str, Any]]:
+    """Return the error by the hour of the day that is forecast, in `data.time.timezone`; empty without timestamps."""
+    time = found.dataset.data.time
+    if time is None or time.kind != "timestamp" or time.frequency is None:
+        return []
+    step = pd.Timedelta(parse_duration(time.frequency))
+    moments = pd.DatetimeIndex(pd.to_datetime(found.moment, utc=True, format="ISO8601"))
+    hours = np.stack([(moments + step * h).tz_convert(time.timezone).hour for h in found.task.horizons], axis=1)
+    errors = np.abs(found.columns["candidate"] - found.columns["label"])[:, :, target]
+    listed = []
+    for hour in range(24):
+        inside = errors[(hours == hour) & np.isfinite(errors)]
+        if inside.size:
+            listed.append({"hour": hour, "answers": int(inside.size), "mae": float(inside.mean())})
+    return listed
+
+
+def _came(found: _Forecasts, target: int) -> list[dict[str, Any]]:
+    """Return forecasts of the first and the last horizon against what came, of the last windows of some series."""
+    listed = []
+    places = [0, len(found.task.horizons) - 1] if len(found.task.horizons) > 1 else [0]
+    for name in sorted(set(found.entity))[:_SERIES_SHOWN]:
+        rows = [place for place in found.order if found.entity[place] == name][-_WINDOWS_SHOWN:]
+        for horizon in places:
+            listed.append(
+                {
+                    "series": name,
+                    "horizon": found.task.horizons[horizon],
+                    "last_input": [found.moment[row] for row in rows],
+                    "came": found.columns["label"][rows, horizon, target],
+                    **{
+                        model: found.columns[model][rows, horizon, target]
+                        for model in found.models
+                        if model in ("candidate", "published")
+                    },
+                }
+            )
+    return listed

@@ -1,0 +1,214 @@
+"""The sections on the model: training, evaluation by task, slices, worst cases."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from noisy_gru.pipeline.report.blocks import Block, Chart, Facts, Sentences, Table, columns_table
+from noisy_gru.pipeline.report.charts import (
+    bar_chart,
+    histogram,
+    line_chart,
+    matrix_chart,
+    scatter_chart,
+    small_line_charts,
+)
+from noisy_gru.pipeline.report.data_sections import sequence_chart
+
+_METRICS_DRAWN = 3
+
+
+def training_blocks(training: dict[str, Any]) -> list[Block]:
+    """Return the blocks of the section on the training."""
+    names = {
+        "epochs": "epochs",
+        "best_epoch": "best epoch",
+        "parameters": "parameters",
+        "seconds": "seconds",
+        "seed": "seed",
+        "learning_rate": "learning rate, highest",
+    }
+    facts: list[tuple[str, Any]] = [(label, training.get(key)) for key, label in names.items()]
+    facts.append(("schedule", (training.get("schedule") or {}).get("kind")))
+    facts += [(f"noise of layer {place}", value) for place, value in enumerate(training["noise"], 1)]
+    facts.append(("noise schedule", (training.get("noise_schedule") or {}).get("kind")))
+    seconds = training["epoch_seconds"]
+    if seconds:
+        facts.append(("seconds of an epoch, median", sorted(seconds)[len(seconds) // 2]))
+    blocks: list[Block] = [Facts([(name, value) for name, value in facts if value is not None])]
+    history = dict(training["history"])
+    epochs = history.pop("epoch", None) or []
+    plain = [name for name in history if not name.startswith("val_")]
+    plain = sorted(plain, key=lambda name: name != "loss")[:_METRICS_DRAWN]
+    charts = []
+    for name in plain:
+        lines = {"train": (epochs, history[name])}
+        if f"val_{name}" in history:
+            lines["eval"] = (epochs, history[f"val_{name}"])
+        charts.append((name, lines))
+    if charts and epochs:
+        svg = small_line_charts(charts, x="epoch")
+        table = columns_table("Numbers", {"epoch": epochs, **history})
+        caption = f"Loss and metrics by epoch; the weights are those of epoch {training['best_epoch']}."
+        blocks.append(Chart("Loss and metrics", caption, svg, table))
+    if len(seconds) > 1:
+        columns = {"epoch": list(range(2, len(seconds) + 2)), "seconds": seconds}
+        svg = line_chart({"seconds": (columns["epoch"], seconds)}, x="epoch", y="seconds")
+        caption = "Seconds of each epoch; the first isn't measured."
+        blocks.append(Chart("Time of an epoch", caption, svg, columns_table("Numbers", columns)))
+    warm = training.get("warm_start")
+    if warm:
+        said = "Started from a published model's weights." if warm.get("used") else "Started with new weights."
+        blocks.append(Sentences([said, *(warm.get("reasons") or [])], "Warm start"))
+    return blocks
+
+
+def evaluation_blocks(evaluation: dict[str, Any]) -> list[Block]:
+    """Return the blocks of the section on the evaluation."""
+    metrics, published = evaluation["metrics"], evaluation["published"]
+    rows = [(name, value, *([published.get(name)] if published else [])) for name, value in metrics.items()]
+    columns = ["metric", "this model", *(["published model"] if published else [])]
+    blocks: list[Block] = [Table("Metrics on the test split", columns, rows)]
+    if evaluation.get("note"):
+        blocks.append(Sentences([evaluation["note"]], tone="grey"))
+    by_task = {"classification": _classification, "regression": _regression, "forecasting": _forecasting}
+    return blocks + (by_task[evaluation["kind"]](evaluation) if evaluation["kind"] else [])
+
+
+def slice_blocks(evaluation: dict[str, Any]) -> list[Block]:
+    """Return a table of the first metrics of each slice; nothing without slices."""
+    slices = evaluation["slices"]
+    names = list(dict.fromkeys(name for values in slices.values() for name in values))
+    rows = [(where, *(values.get(name) for name in names)) for where, values in slices.items()]
+    return [Table("Metrics by slice", ["slice", *names], rows)] if rows else []
+
+
+def worst_blocks(worst: dict[str, Any]) -> list[Block]:
+    """Return the worst cases, each with its sequence."""
+    blocks: list[Block] = []
+    for number, case in enumerate(worst["cases"], 1):
+        title = f"{number}. {case['id']}"
+        if "forecast" in case:
+            blocks.append(_worst_forecast(title, case))
+            caption = "What the model read."
+        else:
+            facts = [("true", case["label"]), ("answer", case["answer"]), ("error", case["error"])]
+            blocks.append(Facts([("sequence", case["id"]), *facts]))
+            caption = f"True: {case['label']}, answered: {case['answer']}."
+        if case["sequence"] is not None:
+            blocks.append(sequence_chart(title, {**case["sequence"], "label": None}, caption))
+    return blocks
+
+
+def _worst_forecast(title: str, case: dict[str, Any]) -> Chart:
+    horizons = case["horizons"]
+    charts = [
+        (target, {"came": (horizons, case["came"][target]), "forecast": (horizons, case["forecast"][target])})
+        for target in case["came"]
+    ]
+    columns = {"horizon": horizons}
+    for target in case["came"]:
+        columns |= {f"{target} came": case["came"][target], f"{target} forecast": case["forecast"][target]}
+    table = Table("Numbers", list(columns), list(zip(*columns.values(), strict=True)))
+    svg = small_line_charts(charts, x="horizon") if len(horizons) > 1 else ""
+    return Chart(title, f"Forecast and what came; {case['error']:.3g} times the mean error.", svg, table)
+
+
+def _classification(found: dict[str, Any]) -> list[Block]:
+    blocks: list[Block] = []
+    if matrix := found.get("confusion"):
+        names, counts = matrix["classes"], matrix["counts"]
+        table = Table("Numbers", ["true", *names], [(name, *row) for name, row in zip(names, counts, strict=True)])
+        svg = matrix_chart(names, counts, x="answered", y="true")
+        caption = "Rows: the true class; columns: the answer. The shade is the part of the row."
+        blocks.append(Chart("Confusion matrix", caption, svg, table))
+    keys = ["class", "sequences", "answered", "right", "recall", "precision", "f1"]
+    rows = [[each[key] for key in keys] for each in found["by_class"]]
+    blocks.append(Table("By class", keys, rows))
+    if curves := found.get("curves"):
+        areas = [(each["class"], each["roc_auc"], each["average_precision"]) for each in curves]
+        blocks.append(Table("Areas below the curves", ["class against the rest", "ROC", "precision-recall"], areas))
+        for title, key, x, y in (
+            ("ROC", "roc", "false_positive_rate", "recall"),
+            ("Precision and recall", "precision_recall", "recall", "precision"),
+        ):
+            lines = {each["class"]: (each[key][x], each[key][y]) for each in curves[:6]}
+            caption = "Each class against the rest." if len(curves) > 1 else f"Class {curves[0]['class']}."
+            svg = line_chart(lines, x=x.replace("_", " "), y=y, diagonal=key == "roc")
+            blocks.append(Chart(title, caption, svg))
+    if calibrated := found.get("calibration"):
+        bins = calibrated["bins"]
+        columns = {key: [each[key] for each in bins] for key in ("from", "to", "answers", "confidence", "right")}
+        svg = line_chart({"": (columns["confidence"], columns["right"])}, x="confidence", y="part right", diagonal=True)
+        error = calibrated["expected_calibration_error"]
+        blocks.append(Facts([("expected calibration error", error)]))
+        caption = "How often answers of a confidence are right; on the dotted line they are as sure as they are right."
+        blocks.append(Chart("Calibration", caption, svg, columns_table("Numbers", columns)))
+    elif "curves" not in found:
+        line = "Curves and calibration need probabilities, which this run didn't record: more than 50 classes, or an "
+        blocks.append(Sentences([f"{line}earlier release."], tone="grey"))
+    return blocks
+
+
+def _regression(found: dict[str, Any]) -> list[Block]:
+    return [*_pairs(found["pairs"]), *_residuals(found["residuals"])]
+
+
+def _forecasting(found: dict[str, Any]) -> list[Block]:
+    blocks: list[Block] = []
+    for each in found["targets"]:
+        target = each["target"]
+        for came in each.get("came") or []:
+            places = list(range(len(came["came"])))
+            lines = {name: (places, came[name]) for name in ("came", "candidate", "published") if name in came}
+            title = f"{target} of {came['series']}, {came['horizon']} steps ahead"
+            table = columns_table(
+                "Numbers", {"last input": came["last_input"], **{n: v for n, (_, v) in lines.items()}}
+            )
+            svg = line_chart(lines, x="window", y=target)
+            blocks.append(Chart(title, "What came, and what was forecast for it, of the last windows.", svg, table))
+        blocks += _errors(target, "horizon", each["by_horizon"], "Error by horizon")
+        if each["by_hour"]:
+            hours = [hour["hour"] for hour in each["by_hour"]]
+            errors = [hour["mae"] for hour in each["by_hour"]]
+            columns = {"hour": hours, "answers": [hour["answers"] for hour in each["by_hour"]], "mae": errors}
+            svg = line_chart({"": (hours, errors)}, x="hour of the day that is forecast", y="mean absolute error")
+            table = columns_table("Numbers", columns)
+            blocks.append(Chart(f"{target}: error by hour", "In the time zone of the data.", svg, table))
+        if each.get("by_series"):
+            blocks += _errors(target, "series", each["by_series"], "Error by series, the worst first")
+        blocks += [*_pairs(each["pairs"]), *_residuals(each["residuals"])]
+    return blocks
+
+
+def _errors(target: str, key: str, rows: list[dict[str, Any]], title: str) -> list[Block]:
+    models = list(rows[0]["mae"]) if rows else []
+    names = [str(each[key]) for each in rows]
+    more = [name for name in ("windows", "bias") if rows and name in rows[0]]
+    cells = [(each[key], *(each["mae"][name] for name in models), *(each[name] for name in more)) for each in rows]
+    table = Table("Numbers", [key, *models, *more], cells)
+    if len(rows) < 2:
+        return [Table(f"{target}: {title.lower()}", table.columns, table.rows)]
+    series = {name: [each["mae"][name] for each in rows] for name in models}
+    caption = "Mean absolute error of this model, and of what it is compared with."
+    return [Chart(f"{target}: {title.lower()}", caption, bar_chart(names, series, x="mean absolute error"), table)]
+
+
+def _pairs(pairs: dict[str, Any]) -> list[Block]:
+    if not pairs["true"]:
+        return []
+    svg = scatter_chart(pairs["true"], pairs["predicted"], x="true", y="predicted")
+    columns = {"true": pairs["true"], "predicted": pairs["predicted"]}
+    caption = f"{len(pairs['true'])} of {pairs['of']} answers; on the dotted line both are equal."
+    return [Chart("Predicted against true", caption, svg, columns_table("Numbers", columns))]
+
+
+def _residuals(residuals: dict[str, Any]) -> list[Block]:
+    if not residuals["count"]:
+        return []
+    edges, counts = residuals["edges"], residuals["counts"]
+    columns = {"from": edges[:-1], "to": edges[1:], "answers": counts}
+    svg = histogram(edges, counts, x="predicted less true", y="answers")
+    facts: list[tuple[str, Any]] = [("mean residual", residuals["mean"])]
+    facts += [(f"{float(part):.0%} quantile", value) for part, value in residuals["quantiles"].items()]
+    return [Facts(facts), Chart("Residuals", "Predicted less true.", svg, columns_table("Numbers", columns))]

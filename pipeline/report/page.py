@@ -1,0 +1,103 @@
+"""The page of an account: one HTML file that needs nothing else.
+
+>>> run_page(account)[:15]  # doctest: +SKIP
+'<!DOCTYPE html>'
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from noisy_gru.pipeline.report.blocks import Block, Section
+from noisy_gru.pipeline.report.data_sections import data_blocks, feature_blocks
+from noisy_gru.pipeline.report.model_sections import evaluation_blocks, slice_blocks, training_blocks, worst_blocks
+from noisy_gru.pipeline.report.run_sections import (
+    comparison_blocks,
+    gate_blocks,
+    lineage_blocks,
+    outcome_blocks,
+    reference_blocks,
+    resource_blocks,
+)
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_UNDRAWABLE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
+_DIGITS = 4
+# Title, the part of the account, and what makes blocks of it. No blocks: the section is left out.
+_SECTIONS: dict[str, tuple[str, str, Callable[[dict[str, Any]], list[Block]]]] = {
+    "comparisons": ("Comparisons and baselines", "outcome", comparison_blocks),
+    "data": ("Data", "data", data_blocks),
+    "features": ("Features and drift", "features", feature_blocks),
+    "training": ("Training", "training", training_blocks),
+    "evaluation": ("Evaluation", "evaluation", evaluation_blocks),
+    "slices": ("Slices", "evaluation", slice_blocks),
+    "worst": ("Worst cases", "worst", worst_blocks),
+    "reference": ("Reference set", "reference", reference_blocks),
+    "gate": ("Serving gate", "gate", gate_blocks),
+    "lineage": ("Versions and lineage", "lineage", lineage_blocks),
+    "resources": ("Time and memory", "resources", resource_blocks),
+}
+
+
+def run_page(account: dict[str, Any]) -> str:
+    """Return the page of an account from ``run_account``."""
+    top = _section("outcome", "Outcome", account, "outcome", outcome_blocks)
+    sections = [_section(key, title, account, part, build) for key, (title, part, build) in _SECTIONS.items()]
+    shown = [each for each in sections if each.blocks or each.note]
+    outcome = account.get("outcome") or {"status": "unknown", "headline": "The record of this run can't be read"}
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(run=account["run"], outcome=outcome, top=top, sections=shown, account=embedded(account))
+    )
+
+
+def embedded(account: Any) -> Markup:
+    """Return JSON for a script element: without a character that could end it."""
+    text = json.dumps(account, ensure_ascii=True, allow_nan=False)
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text)
+
+
+def shown_number(value: float) -> str:
+    """Return a number for people: whole ones with commas, others with four digits."""
+    if isinstance(value, int) or (value == math.floor(value) and abs(value) < 1e15):
+        return f"{int(value):,}"
+    return f"{value:.{_DIGITS}g}"
+
+
+def _section(
+    key: str, title: str, account: dict[str, Any], part: str, build: Callable[[dict[str, Any]], list[Block]]
+) -> Section:
+    content = account.get(part)
+    if content is None:
+        # A part that two sections show says once why it isn't there.
+        said = account.get("notes", {}).get(part, "") if key in (part, "outcome") else ""
+        return Section(key, title, note=said)
+    try:
+        return Section(key, title, build(content))
+    except _UNDRAWABLE as error:
+        return Section(key, title, note=f"This part of the record can't be shown: {type(error).__name__}: {error}")
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters["number"] = shown_number
+    environment.filters["markup"] = Markup
+    return environment

@@ -1,0 +1,65 @@
+"""What a model of numbers answers: true against predicted, residuals, and the worst answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from noisy_gru.pipeline.report.answers import Answers
+
+_POINTS = 400
+_BINS = 24
+
+
+def regression(answers: Answers) -> dict[str, Any]:
+    """Return `pairs` (a part of them, evenly over the sequences) and `residuals`, predicted less true."""
+    true, predicted = answers.columns["label"].reshape(-1), answers.columns["candidate"].reshape(-1)
+    return {"pairs": pairs(true, predicted), "residuals": residuals(true, predicted)}
+
+
+def pairs(true: np.ndarray, predicted: np.ndarray) -> dict[str, Any]:
+    """Return at most 400 pairs of numbers."""
+    known = np.flatnonzero(np.isfinite(true) & np.isfinite(predicted))
+    chosen = known[spread(len(known), _POINTS)]
+    return {"true": true[chosen], "predicted": predicted[chosen], "of": len(known)}
+
+
+def residuals(true: np.ndarray, predicted: np.ndarray) -> dict[str, Any]:
+    """Return the histogram of predicted less true, and what it comes to."""
+    error = predicted - true
+    error = error[np.isfinite(error)]
+    if not len(error):
+        return {"count": 0}
+    counts, edges = np.histogram(error, bins=_BINS)
+    quantiles = {f"{part:g}": float(np.quantile(error, part)) for part in (0.05, 0.25, 0.5, 0.75, 0.95)}
+    return {
+        "count": len(error),
+        "mean": float(error.mean()),
+        "mean_absolute": float(np.abs(error).mean()),
+        "quantiles": quantiles,
+        "edges": edges,
+        "counts": counts,
+    }
+
+
+def worst(answers: Answers, count: int) -> list[dict[str, Any]]:
+    """Return the sequences with the largest errors: id, true and predicted number, error."""
+    true, predicted = answers.columns["label"].reshape(-1), answers.columns["candidate"].reshape(-1)
+    error = np.nan_to_num(np.abs(predicted - true), nan=-1.0, posinf=np.inf)
+    order = np.argsort(-error, kind="stable")[:count]
+    return [
+        {
+            "id": answers.ids[place],
+            "label": float(true[place]),
+            "answer": float(predicted[place]),
+            "error": float(error[place]),
+        }
+        for place in order
+        if error[place] >= 0
+    ]
+
+
+def spread(count: int, shown: int) -> np.ndarray:
+    """Return at most ``shown`` places, evenly spread over ``count``."""
+    return np.unique(np.linspace(0, count - 1, min(count, shown)).round().astype(int)) if count else np.zeros(0, int)

@@ -1,0 +1,131 @@
+"""The page in headless Chromium: no request, nothing of the data runs, and each number is in the account."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from noisy_gru.pipeline.report.account import run_account
+from noisy_gru.pipeline.report.page import run_page
+from tests.pipeline.report.conftest import CLASSES
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (apt-get install chromium)"),
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as started:
+        # A container's root may not use Chromium's sandbox.
+        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def opened(make_run, browser, tmp_path):
+    """``opened(…)``: a page in a new context, its account, and what it asked for and complained of."""
+    run = make_run()
+    account = run_account(run.record, run.directory.root)
+    file = tmp_path / "report.html"
+    file.write_text(run_page(account), encoding="utf-8")
+    asked: list[str] = []
+
+    def _opened(**options: Any) -> tuple[Any, dict[str, Any], list[str]]:
+        context = browser.new_context(offline=True, **options)
+        page = context.new_page()
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("console", lambda message: asked.append(f"console: {message.text}"))
+        page.on("pageerror", lambda error: asked.append(f"error: {error}"))
+        page.on("dialog", lambda dialog: asked.append(f"dialog: {dialog.message}"))
+        page.goto(file.as_uri())
+        assert asked.pop(0) == file.as_uri()
+        return page, account, asked
+
+    yield _opened
+    assert file.stat().st_size < 5e6
+
+
+def numbers_in(content: Any) -> Iterator[float]:
+    if isinstance(content, dict):
+        content = content.values()
+    elif isinstance(content, bool) or not isinstance(content, int | float | list):
+        return
+    elif not isinstance(content, list):
+        yield float(content)
+        return
+    for each in content:
+        yield from numbers_in(each)
+
+
+def test_what_it_says_is_in_the_account_and_nothing_is_fetched(opened):
+    page, account, asked = opened()
+    assert json.loads(page.locator("#account").text_content()) == account
+    shown = page.eval_on_selector_all("data", "all => all.map(each => each.value)")
+    # Counts that the page makes: places of steps on an axis, and epochs.
+    known = {*numbers_in(account), *map(float, range(13))}
+    assert len(shown) > 100
+    assert [value for value in shown if float(value) not in known] == []
+    assert page.locator("h1").inner_text() == "Published as version 4"
+    assert page.locator("figure svg").count() >= 8
+    assert asked == []
+
+
+def test_a_label_is_text(opened):
+    page, _, asked = opened()
+    assert "hacked" not in page.title()
+    assert page.evaluate("document.querySelectorAll('script:not([type]), img').length") == 0
+    row = page.locator("#evaluation td", has_text="document.title").first
+    assert row.text_content() == CLASSES[0]
+    assert page.locator("#evaluation svg text", has_text="<script>").count() >= 1
+    assert asked == []
+
+
+def test_light_dark_and_print(opened):
+    page, _, _ = opened(color_scheme="light")
+    colours = (
+        "[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.querySelector('svg text')).fill]"
+    )
+    assert page.evaluate(colours) == ["rgb(255, 255, 255)", "rgb(28, 35, 48)"]
+    page.emulate_media(color_scheme="dark")
+    assert page.evaluate(colours) == ["rgb(20, 24, 31)", "rgb(230, 233, 239)"]
+    page.emulate_media(media="print", color_scheme="dark")
+    assert page.evaluate(colours) == ["rgb(255, 255, 255)", "rgb(0, 0, 0)"]
+    assert not page.locator("nav").is_visible()
+    assert len(page.pdf()) > 10_000
+
+
+def test_a_phone_scrolls_one_way(opened):
+    page, _, _ = opened(viewport={"width": 360, "height": 640})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+def test_keyboard_and_screen_reader(opened):
+    page, _, _ = opened()
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the report"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main"
+    folded = page.locator("#training details").first
+    assert not folded.locator("table").is_visible()
+    folded.locator("summary").focus()
+    page.keyboard.press("Enter")
+    assert folded.locator("table").is_visible()
+    assert folded.locator("data").first.get_attribute("value") == "1.0"
+    # Every drawing is silent, and has a title and a caption beside it.
+    silent = "[...document.querySelectorAll('svg')].every(each => each.getAttribute('aria-hidden') === 'true' &&"
+    assert page.evaluate(
+        f"{silent} each.parentElement.querySelector('h3') && each.parentElement.querySelector('figcaption'))"
+    )
+    names = "[...document.querySelectorAll('[id]')].map(each => each.id)"
+    ids = [each for each in page.evaluate(names) if not each.startswith(("m", "p", "figure", "axes"))]
+    for link in page.eval_on_selector_all("nav a", "all => all.map(each => each.hash.slice(1))"):
+        assert ids.count(link) == 1
