@@ -6,7 +6,8 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from noisy_gru.components.evaluation.comparisons import PUBLISHED, WHOLE, Comparison
+from noisy_gru.components.evaluation.comparisons import Comparison
+from noisy_gru.components.evaluation.planned_comparisons import PUBLISHED, WHOLE
 from noisy_gru.components.evaluation.verdict import sentence
 from noisy_gru.pipeline.report.artifacts import Artifacts
 from noisy_gru.pipeline.runs.run_directory import RunRecord
