@@ -21,3 +21,11 @@ def flatten_layers(layer: Any) -> Iterator[Any]:
 def take_gradients_as_summed(optimizer: Any) -> None:
     """Keep an optimizer from summing gradients over replicas, for a caller that has done it."""
     optimizer._all_reduce_sum_gradients = lambda gradients_and_variables: gradients_and_variables
+
+
+def moving_averages(optimizer: Any) -> list[Any]:
+    """The variables in which an optimizer with `use_ema` keeps the averages, in the order of the trained ones.
+
+    Keras' own callback, SwapEMAWeights, exchanges them with the weights by sums, which rounds both at each exchange.
+    """
+    return list(optimizer._model_variables_moving_average)

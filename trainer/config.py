@@ -194,10 +194,13 @@ class ModelConfig(Section):
 class LearningRateScheduleConfig(Section):
     """Learning rate over the training."""
 
-    kind: Literal["constant", "cosine", "exponential"] = Field(
-        default="constant", description="Shape after the warm-up."
+    kind: Literal["constant", "cosine", "exponential", "step"] = Field(
+        default="constant",
+        description="Shape after the warm-up; `step` multiplies the rate by `factor` after each epoch.",
     )
     warmup_epochs: float = Field(default=0.0, ge=0, description="Epochs of linear rise from zero.")
+    hold_epochs: float = Field(default=0.0, ge=0, description="Epochs at the peak, before the rate falls.")
+    factor: float = Field(default=0.8, gt=0, le=1, description="Of `step`.")
     final_fraction: float = Field(
         default=0.01, ge=0, le=1, description="Learning rate at the last epoch, as a part of `learning_rate`."
     )
@@ -210,6 +213,25 @@ class EarlyStoppingConfig(Section):
     mode: Literal["min", "max"] = Field(default="min", description="Whether less or more of it is better.")
     patience: int = Field(default=10, ge=1, description="Epochs without an improvement before training stops.")
     min_delta: float = Field(default=0.0, ge=0, description="Smallest change that counts as an improvement.")
+
+
+class WeightAverageConfig(Section):
+    """Averaged weights, which are evaluated and exported in place of the last ones."""
+
+    kind: Literal["ema", "swa"] = Field(
+        description="`ema`: exponential moving average over the steps; `swa`: mean over the epochs from `from_epoch`."
+    )
+    decay: float = Field(
+        default=0.999, gt=0, lt=1, description="Of `ema`: part of the average that stays at each step."
+    )
+    from_epoch: int | None = Field(default=None, ge=1, description="Of `swa`: first epoch that counts.")
+
+    @model_validator(mode="after")
+    def _first_epoch(self) -> WeightAverageConfig:
+        if (self.kind == "swa") != (self.from_epoch is not None):
+            needed = "needs from_epoch, the first epoch that counts" if self.kind == "swa" else "has no from_epoch"
+            raise ValueError(f"kind: {self.kind} {needed}; received from_epoch: {self.from_epoch}")
+        return self
 
 
 class NoiseScheduleConfig(Section):
@@ -275,6 +297,16 @@ class TrainingConfig(Section):
     early_stopping: EarlyStoppingConfig | None = Field(
         default_factory=lambda: EarlyStoppingConfig(),
         description="null trains all epochs; it needs sequences in the eval split.",
+    )
+    weight_average: WeightAverageConfig | None = Field(
+        default=None,
+        description="Evaluate, keep and export averaged weights; it costs nothing in serving. null: the last ones.",
+    )
+    members: int = Field(
+        default=1,
+        ge=1,
+        description="Models of other seeds, trained one after the other and exported as one that answers with the mean "
+        "of their predictions or probabilities. Training and serving cost as many times as much.",
     )
     noise_schedule: NoiseScheduleConfig = Field(
         default_factory=lambda: NoiseScheduleConfig(), description="Annealing of the initial state's stddev."
@@ -363,6 +395,27 @@ class TrainerConfig(Section):
             raise ValueError(
                 "training.loss_units: window needs model.window_normalization: mean_std or mean_abs, received "
                 f"{self.model.window_normalization}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _members_and_averages(self) -> TrainerConfig:
+        average = self.training.weight_average
+        if average is not None and average.from_epoch is not None and average.from_epoch > self.training.epochs:
+            raise ValueError(
+                f"training.weight_average.from_epoch: {average.from_epoch} is after the last of training.epochs: "
+                f"{self.training.epochs}; lower it"
+            )
+        if average is not None and average.kind == "swa" and self.model.convolutions is not None:
+            raise ValueError(
+                "training.weight_average: {kind: swa} averages weights for which the batch normalization of "
+                "model.convolutions has no statistics; use kind: ema, or leave one of them out"
+            )
+        single = [key for key in ("serving_step", "onnx") if getattr(self.model, key)]
+        if self.training.members > 1 and single:
+            raise ValueError(
+                f"training.members: {self.training.members} is exported as one model of several, which "
+                f"model.{single[0]}: true has no form for; leave one of them out"
             )
         return self
 

@@ -18,6 +18,7 @@ import keras
 import tensorflow as tf
 
 from noisy_gru.trainer.callbacks.progress import report
+from noisy_gru.trainer.callbacks.weight_average import WeightAverage
 from noisy_gru.trainer.inputs.dataset import SequenceData
 
 
@@ -29,6 +30,7 @@ def run_epochs(
     initial_epoch: int,
     epochs: int,
     callbacks: Sequence[keras.callbacks.Callback],
+    average: WeightAverage | None = None,
 ) -> dict[str, list[float]]:
     """Fit a model in the order of the sequences that each epoch's number determines; see `model.fit`.
 
@@ -41,6 +43,7 @@ def run_epochs(
         initial_epoch: number of finished epochs.
         epochs: most epochs, including the finished ones.
         callbacks: as for `fit`.
+        average: whose weights are evaluated.
 
     Returns:
         The logs of each epoch, by name.
@@ -56,7 +59,7 @@ def run_epochs(
         steps_per_epoch=train.steps,
         initial_epoch=initial_epoch,
         epochs=epochs,
-        callbacks=[*([evaluating] if evaluating else []), *callbacks],
+        callbacks=[*([average] if average else []), *([evaluating] if evaluating else []), *callbacks],
         shuffle=False,  # the data set has shuffled already
         verbose=0,
     )
@@ -100,7 +103,7 @@ class _Steps:
 
 
 class _Evaluation(keras.callbacks.Callback):
-    """Add the metrics over a split to the logs of each epoch, as `val_<name>`. It must be the first callback."""
+    """Add the metrics over a split to the logs of each epoch, as `val_<name>`. It must precede all that read them."""
 
     def __init__(self, model: keras.Model, data: SequenceData):
         super().__init__()

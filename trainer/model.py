@@ -53,7 +53,13 @@ class VocabularySizes:
 
 
 def build_model(
-    config: ModelConfig, layout: Layout, sizes: VocabularySizes, *, seed: int, for_serving: bool = False
+    config: ModelConfig,
+    layout: Layout,
+    sizes: VocabularySizes,
+    *,
+    seed: int,
+    for_serving: bool = False,
+    name: str = "noisy_gru",
 ) -> keras.Model:
     """Build the model, unfitted and not compiled.
 
@@ -64,6 +70,7 @@ def build_model(
         seed: layer i draws its noise and dropout with seed + i.
         for_serving: the same weights and outputs, without ops that a server can't run or that are random: no cuDNN,
             and no dropout in the GRUs, whose masks Keras draws in inference too.
+        name: of the model.
 
     Returns:
         A functional model from the inputs that `features.model_inputs` makes to logits [B, C], or scaled predictions
@@ -156,7 +163,7 @@ def build_model(
         outputs = _head(above(hidden), known, config, layout, sizes)
     if relative is not None:
         outputs = relative.restored(outputs)
-    return keras.Model(inputs, _with_last_target(outputs, inputs, config, layout), name="noisy_gru")
+    return keras.Model(inputs, _with_last_target(outputs, inputs, config, layout), name=name)
 
 
 def _known_at_targets(inputs: dict[str, Any], columns: list[Any], layout: Layout) -> Any:

@@ -31,14 +31,28 @@ _ERROR_LOSSES: dict[str, tuple[Any, Any]] = {
 
 @keras.saving.register_keras_serializable(package="noisy_gru")
 class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
-    """A learning rate that rises linearly over the warm-up, then is constant or falls to `final_fraction` of the peak.
+    """A learning rate that rises linearly over the warm-up, stays at the peak for `hold_steps`, and then may fall.
 
-    Step s of the warm-up (w steps) has peak * (s + 1) / w. After it, with p from 0 to 1 at the last step, `cosine` is
-    peak * (f + (1 - f) (1 + cos(pi p)) / 2) and `exponential` peak * f ** p.
+    Step s of the warm-up (w steps) has peak * (s + 1) / w. After it and the hold, with p from 0 to 1 at the last step,
+    `cosine` is peak * (f + (1 - f) (1 + cos(pi p)) / 2), `exponential` peak * f ** p, with f the `final_fraction`, and
+    `step` peak * factor ** n in the n-th epoch, of `step_length` steps.
     """
 
-    def __init__(self, kind: str, peak: float, warmup_steps: int, total_steps: int, final_fraction: float):
+    def __init__(
+        self,
+        kind: str,
+        peak: float,
+        warmup_steps: int,
+        total_steps: int,
+        final_fraction: float,
+        hold_steps: int = 0,
+        factor: float = 1.0,
+        step_length: int = 1,
+    ):
         super().__init__()
+        self.hold_steps = hold_steps
+        self.factor = factor
+        self.step_length = step_length
         self.kind = kind
         self.peak = peak
         self.warmup_steps = warmup_steps
@@ -47,13 +61,17 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
 
     def __call__(self, step: Any) -> Any:
         step = ops.cast(step, "float32")
-        decay_steps = max(self.total_steps - self.warmup_steps - 1, 1)
-        progress = ops.clip((step - self.warmup_steps) / decay_steps, 0.0, 1.0)
+        begin = self.warmup_steps + self.hold_steps
+        decay_steps = max(self.total_steps - begin - 1, 1)
+        progress = ops.clip((step - begin) / decay_steps, 0.0, 1.0)
         if self.kind == "cosine":
             factor = self.final_fraction + (1 - self.final_fraction) * (1 + ops.cos(np.pi * progress)) / 2
         elif self.kind == "exponential":
             # A rate of exactly 0 has no exponential way to it.
             factor = ops.exp(progress * float(np.log(max(self.final_fraction, 1e-8))))
+        elif self.kind == "step":
+            epochs = ops.maximum(ops.floor((step - begin) / self.step_length) + 1, 0.0)
+            factor = ops.exp(epochs * float(np.log(self.factor)))
         else:
             factor = ops.ones_like(step)
         rising = (step + 1) / max(self.warmup_steps, 1)
@@ -66,6 +84,9 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
             "warmup_steps": self.warmup_steps,
             "total_steps": self.total_steps,
             "final_fraction": self.final_fraction,
+            "hold_steps": self.hold_steps,
+            "factor": self.factor,
+            "step_length": self.step_length,
         }
 
 
@@ -80,6 +101,9 @@ def learning_rate(config: TrainingConfig, steps_per_epoch: int, epochs: int) -> 
         warmup_steps=round(schedule.warmup_epochs * steps_per_epoch),
         total_steps=epochs * steps_per_epoch,
         final_fraction=schedule.final_fraction,
+        hold_steps=round(schedule.hold_epochs * steps_per_epoch),
+        factor=schedule.factor,
+        step_length=steps_per_epoch,
     )
 
 
@@ -107,12 +131,15 @@ def compile_model(
         xla: compile the steps; the batches then bring weights.
     """
     rate = learning_rate(config, steps_per_epoch, epochs)
+    settings: dict[str, Any] = {"global_clipnorm": config.clip_norm}
+    if config.weight_average is not None and config.weight_average.kind == "ema":
+        settings |= {"use_ema": True, "ema_momentum": config.weight_average.decay}
     if config.weight_decay:
-        optimizer = keras.optimizers.AdamW(rate, weight_decay=config.weight_decay, global_clipnorm=config.clip_norm)
+        optimizer = keras.optimizers.AdamW(rate, weight_decay=config.weight_decay, **settings)
         # Don't decay biases, scales and the mean of the initial state.
         optimizer.exclude_from_weight_decay(var_names=["bias", "initial_mean", "gamma", "beta"])
     else:
-        optimizer = keras.optimizers.Adam(rate, global_clipnorm=config.clip_norm)
+        optimizer = keras.optimizers.Adam(rate, **settings)
     model.compile(
         optimizer=optimizer,
         loss=_loss(config, layout, classes),

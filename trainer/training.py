@@ -10,6 +10,7 @@ import json
 import logging
 import math
 import time
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -21,10 +22,12 @@ from noisy_gru.schema.errors import ConfigError
 from noisy_gru.trainer.callbacks.checkpoint import BestWeights, Checkpoint
 from noisy_gru.trainer.callbacks.progress import FiniteLoss, HistoryFile, Progress, TensorBoardLog, report
 from noisy_gru.trainer.callbacks.stddev_schedule import StddevSchedule
+from noisy_gru.trainer.callbacks.weight_average import WeightAverage
 from noisy_gru.trainer.config import TrainerConfig
 from noisy_gru.trainer.custom_config import CustomConfig
 from noisy_gru.trainer.decision import Decision, decide
 from noisy_gru.trainer.distributed.replicas import fit_replicas, is_chief
+from noisy_gru.trainer.ensemble import Predict, combined, combined_function, members_of
 from noisy_gru.trainer.export.onnx_export import export_onnx
 from noisy_gru.trainer.export.saved_model import (
     export_saved_model,
@@ -65,22 +68,18 @@ def train(fn_args: Any, custom_config: CustomConfig, strategy: tf.distribute.Str
     context = context.with_xla(_extent(trainer, context.train, fn_args.train_steps)[0])
     fitted = read_record(context.transform, context.layout)
     warm = WarmStart.find(fn_args.base_model, custom_config, fitted) if fn_args.base_model else None
-    done = [_train_once(fn_args, context, fitted, *each) for each in _starts(fn_args, context, warm)]
+    starts = _starts(fn_args, context, warm)
+    done = [
+        [_train_once(fn_args, own, fitted, *each, member=place) for each in starts] for own, place in _members(context)
+    ]
     if not is_chief(strategy):
         return
-    model, history, best, _ = kept = better_on_eval(done, trainer)
-    history.write_as(f"{fn_args.model_run_dir}/history.csv")
-    outcome = warm.outcome(done, kept, trainer) if warm is not None else None
+    kept = [better_on_eval(each, trainer) for each in done]
+    kept[0].history.write_as(f"{fn_args.model_run_dir}/history.csv")
+    outcome = warm.outcome(done[0], kept[0], trainer) if warm is not None else None
 
-    # New models: the trained one holds an optimizer, and ops that a server can't load.
-    serving, final = (
-        build_model(trainer.model, context.layout, context.sizes, seed=trainer.seed, for_serving=value)
-        for value in (True, False)
-    )
-    for copy in (serving, final):
-        copy.set_weights(model.get_weights())
+    serving, final, predict = _exported(context, kept)
     config = custom_config.trainer.model
-    predict = serving_function(serving)
     decision = _decision(context, fitted.labels, serving, predict)
     served = ServedModel(serving, context.transform, context.layout, config, predict, decision)
     export_saved_model(served, fn_args.serving_model_dir)
@@ -96,11 +95,17 @@ def train(fn_args: Any, custom_config: CustomConfig, strategy: tf.distribute.Str
         save_outcome(outcome, beside)
     summary = {
         "seed": trainer.seed,
-        "epochs": len(history.rows),
-        "best_epoch": best.best_epoch if best else len(history.rows),
+        "epochs": max(each.epochs for each in kept),
+        "best_epoch": max(each.best_epoch for each in kept),
         "parameters": final.count_params(),
         "seconds": round(time.monotonic() - started, 3),
-        "final": history.rows[(best.best_epoch if best else len(history.rows)) - 1],
+        "final": {key: float(np.mean([each.kept_row[key] for each in kept])) for key in kept[0].kept_row},
+        "members": [
+            {"seed": own.seed, "epochs": each.epochs, "best_epoch": each.best_epoch, "final": each.kept_row}
+            for own, each in zip(members_of(trainer), kept, strict=True)
+        ]
+        if len(kept) > 1
+        else None,
         "unseen_labels": context.eval.unseen_labels,
         "versions": {"tensorflow": tf.__version__, "keras": keras.__version__},
         "trainer": trainer.model_dump(mode="json"),
@@ -110,9 +115,40 @@ def train(fn_args: Any, custom_config: CustomConfig, strategy: tf.distribute.Str
     }
     with tf.io.gfile.GFile(f"{fn_args.model_run_dir}/training.json", "w") as file:
         file.write(json.dumps(summary, indent=1))
-    for each in done:
+    for each in [training for of_member in done for training in of_member]:
         if each.checkpoint is not None:
             each.checkpoint.remove()
+
+
+def _members(context: TrainingContext) -> Iterator[tuple[TrainingContext, tuple[int, int] | None]]:
+    """Return each member's context, with its seed, and its number (from 1) of how many; None for a single model."""
+    members = members_of(context.custom_config.trainer)
+    yield context, (1, len(members)) if len(members) > 1 else None
+    for number, trainer in enumerate(members[1:], 2):
+        config = dataclasses.replace(context.custom_config, trainer=trainer)
+        own = dataclasses.replace(context, custom_config=config, train=context.train.with_seed(trainer.seed))
+        yield own, (number, len(members))
+
+
+def _exported(context: TrainingContext, kept: Sequence[Trained]) -> tuple[keras.Model, keras.Model, Predict | None]:
+    """Return the model as a server runs it, as the Keras file holds it, and the function that serves it."""
+    trainer, logits = context.custom_config.trainer, context.layout.is_classification
+
+    def copies(for_serving: bool) -> list[keras.Model]:
+        # New models: the trained one holds an optimizer, and ops that a server can't load.
+        found = []
+        for number, each in enumerate(kept, 1):
+            name = "noisy_gru" if len(kept) == 1 else f"member_{number}"
+            copy = build_model(
+                trainer.model, context.layout, context.sizes, seed=trainer.seed, for_serving=for_serving, name=name
+            )
+            copy.set_weights(each.model.get_weights())
+            found.append(copy)
+        return found
+
+    serving = copies(for_serving=True)
+    predict = combined_function(serving, [serving_function(each) for each in serving], logits=logits)
+    return combined(serving, logits=logits), combined(copies(for_serving=False), logits=logits), predict
 
 
 def _decision(context: TrainingContext, labels: list[str], model: keras.Model, predict: Any) -> Decision | None:
@@ -162,9 +198,16 @@ def _starts(fn_args: Any, context: TrainingContext, warm: WarmStart | None) -> l
 
 
 def _train_once(
-    fn_args: Any, context: TrainingContext, fitted: TransformRecord, warm: WarmStart | None, folder: str
+    fn_args: Any,
+    context: TrainingContext,
+    fitted: TransformRecord,
+    warm: WarmStart | None,
+    folder: str,
+    member: tuple[int, int] | None,
 ) -> Trained:
     """Train from the base model's weights, or from new ones (None); resumes after an interruption."""
+    if member is not None:
+        folder = f"{folder}/member_{member[0]}"
     trainer = context.custom_config.trainer
     training = trainer.training
     epochs, steps = _extent(trainer, context.train, fn_args.train_steps)
@@ -189,8 +232,10 @@ def _train_once(
             xla=context.xla.enabled,
         )
         model.optimizer.build(model.trainable_variables)
+        average = WeightAverage(model, training.weight_average) if training.weight_average is not None else None
+    place = f"member {member[0]} of {member[1]}: " if member else ""
     report(
-        f"training on {len(context.train)} sequences, {len(context.eval)} to stop early; "
+        f"{place}training on {len(context.train)} sequences, {len(context.eval)} to stop early; "
         f"{model.count_params()} parameters, seed {trainer.seed}; "
         f"{'XLA' if context.xla.enabled else 'no XLA'}: {context.xla.reason}",
         kind="training",
@@ -208,8 +253,19 @@ def _train_once(
     checkpoint = None
     if context.custom_config.working_dir:
         path = f"{context.custom_config.working_dir.rstrip('/')}/training-{_key(context, warm, fitted)}/state.npz"
-        checkpoint = Checkpoint(path, history=history, best=best)
-    fit(model, context, history=history, best=best, checkpoint=checkpoint, epochs=epochs, run_dir=folder)
+        own = average.variables if average is not None else []
+        checkpoint = Checkpoint(path, history=history, best=best, variables=own)
+    fit(
+        model,
+        context,
+        history=history,
+        best=best,
+        checkpoint=checkpoint,
+        epochs=epochs,
+        run_dir=folder,
+        average=average,
+        member=member,
+    )
     return Trained(model, history, best, checkpoint)
 
 
@@ -222,6 +278,8 @@ def fit(
     checkpoint: Checkpoint | None,
     epochs: int,
     run_dir: str,
+    average: WeightAverage | None = None,
+    member: tuple[int, int] | None = None,
 ) -> None:
     """Run the remaining epochs; the model then holds the best weights, or the last ones without early stopping."""
     training = context.custom_config.trainer.training
@@ -234,12 +292,13 @@ def fit(
         callbacks.append(StddevSchedule(schedule.kind, epochs=epochs, final=schedule.final_factor))
     callbacks += [FiniteLoss(), TensorBoardLog(run_dir), history]
     callbacks += [best] if best is not None else []
-    callbacks.append(Progress(epochs=epochs))
+    callbacks.append(Progress(epochs=epochs, member=member))
+    callbacks += [average.resume] if average is not None else []
     # Last, so that it saves the state of the other callbacks after the epoch.
     callbacks += [checkpoint] if checkpoint is not None and is_chief(context.strategy) else []
     start = epochs if best is not None and best.stopped else first
     run = run_epochs if context.strategy is None else fit_replicas
-    run(model, context.train, context.eval, initial_epoch=start, epochs=epochs, callbacks=callbacks)
+    run(model, context.train, context.eval, initial_epoch=start, epochs=epochs, callbacks=callbacks, average=average)
 
 
 def _extent(trainer: TrainerConfig, data: SequenceData, train_steps: int | None) -> tuple[int, int]:

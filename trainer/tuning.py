@@ -14,6 +14,7 @@ from keras_tuner import oracles
 from noisy_gru.schema.errors import ConfigError
 from noisy_gru.trainer.callbacks.checkpoint import BestWeights
 from noisy_gru.trainer.callbacks.progress import FiniteLoss, report
+from noisy_gru.trainer.callbacks.weight_average import WeightAverage
 from noisy_gru.trainer.config import TrainerConfig
 from noisy_gru.trainer.custom_config import CustomConfig
 from noisy_gru.trainer.export.saved_model import target_scale
@@ -76,13 +77,19 @@ class NoisySearch(keras_tuner.Tuner):
         callbacks: list[Any] = [FiniteLoss()]
         if trainer.training.early_stopping is not None:
             callbacks.append(BestWeights(trainer.training.early_stopping))
+        model = self._build(trial.hyperparameters)
+        settings = trainer.training.weight_average
+        average = WeightAverage(model, settings) if settings is not None else None
+        if average is not None:
+            callbacks.append(average.resume)
         history = run_epochs(
-            self._build(trial.hyperparameters),
+            model,
             self.context.train,
             self.context.eval,
             initial_epoch=0,
             epochs=trainer.tuner.epochs,
             callbacks=callbacks,
+            average=average,
         )
         name, direction = eval_objective(trainer)
         score = float((max if direction == "max" else min)(history[name]))

@@ -108,7 +108,7 @@ class ProgressHandler(logging.Handler):
 def event_text(event: Mapping[str, Any]) -> str:
     """Format an event as one line: ``epoch 3/50  loss 0.31  val_loss 0.42``."""
     parts = []
-    for what in ("trial", "epoch"):
+    for what in ("trial", "member", "epoch"):
         if what in event:
             total = event.get(f"{what}s")
             parts.append(f"{what} {event[what]}{f'/{total}' if total else ''}")

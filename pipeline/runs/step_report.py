@@ -86,6 +86,8 @@ def _training(outputs: Outputs, record: RunRecord) -> Report:
     final = {name: value for name, value in training["final"].items() if name not in ("epoch", "learning_rate")}
     shown = "  ".join(f"{name} {value:.4g}" for name, value in list(final.items())[:_METRICS_SHOWN])
     text = f"{training['epochs']} epochs, best {training['best_epoch']}: {shown}; {training['parameters']:,} parameters"
+    if training.get("members"):
+        text = f"{len(training['members'])} members; {text}"
     record.warm_start = training.get("warm_start")
     text += _started(record.warm_start)
     return text, {key: training[key] for key in ("epochs", "best_epoch", "parameters", "seed")} | {"final": final}

@@ -32,8 +32,8 @@ def test_a_constant_rate_is_a_number() -> None:
 
 
 def test_warm_up_rises_and_cosine_and_exponential_end_at_the_fraction() -> None:
-    def rates(kind: str, warmup_epochs: float) -> np.ndarray:
-        schedule = {"kind": kind, "warmup_epochs": warmup_epochs, "final_fraction": 0.01}
+    def rates(kind: str, warmup_epochs: float, **more: float) -> np.ndarray:
+        schedule = {"kind": kind, "warmup_epochs": warmup_epochs, "final_fraction": 0.01, **more}
         rate: Any = learning_rate(training(schedule=schedule), 10, 5)
         assert WarmupSchedule.from_config(rate.get_config())(7) == rate(7)
         return np.array([float(rate(step)) for step in range(50)])
@@ -42,6 +42,12 @@ def test_warm_up_rises_and_cosine_and_exponential_end_at_the_fraction() -> None:
     progress = np.linspace(0, 1, 50)
     np.testing.assert_allclose(rates("cosine", 0), 0.1 * (0.01 + 0.99 * (1 + np.cos(np.pi * progress)) / 2), rtol=1e-4)
     np.testing.assert_allclose(rates("exponential", 0), 0.1 * 0.01**progress, rtol=1e-4)
+    held = {"hold_epochs": 2, "factor": 0.5}
+    np.testing.assert_allclose(
+        rates("step", 1, **held), 0.1 * np.r_[np.arange(1, 11) / 10, np.ones(20), [0.5] * 10, [0.25] * 10], rtol=1e-5
+    )
+    progress = np.r_[np.zeros(20), np.linspace(0, 1, 30)]
+    np.testing.assert_allclose(rates("exponential", 0, hold_epochs=2), 0.1 * 0.01**progress, rtol=1e-4)
     warm = rates("cosine", 0.5)
     assert warm.argmax() in (4, 5) and warm[-1] == pytest.approx(0.001, rel=1e-4)
 

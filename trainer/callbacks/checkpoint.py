@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -69,10 +70,12 @@ class Checkpoint(keras.callbacks.Callback):
         path: of the file, ending in .npz.
         history: whose rows are saved and restored.
         best: whose state is saved and restored; None without early stopping.
+        variables: of other callbacks, saved and restored.
     """
 
-    def __init__(self, path: str, *, history: HistoryFile, best: BestWeights | None):
+    def __init__(self, path: str, *, history: HistoryFile, best: BestWeights | None, variables: Sequence[Any] = ()):
         super().__init__()
+        self.others = list(variables)
         self.path = path
         self.history = history
         self.best = best
@@ -94,7 +97,7 @@ class Checkpoint(keras.callbacks.Callback):
             content = io.BytesIO(file.read())
         with np.load(content, allow_pickle=False) as saved:
             state = json.loads(str(saved["state"]))
-            variables = _variables(model)
+            variables = _variables(model) + self.others
             shapes = [list(variable.shape) for variable in variables]
             if state["format"] != _FORMAT or state["shapes"] != shapes:
                 raise ValueError(
@@ -112,7 +115,7 @@ class Checkpoint(keras.callbacks.Callback):
         return state["epochs_done"]
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        variables = _variables(self.model)
+        variables = _variables(self.model) + self.others
         best = self.best
         weights = (best.weights if best is not None else None) or []
         state = {

@@ -32,12 +32,16 @@ class Progress(keras.callbacks.Callback):
 
     Args:
         epochs: most epochs of the training.
+        member: number (from 1) of an ensemble's member, and how many there are; None without members.
         clock: monotonic, in seconds.
     """
 
-    def __init__(self, *, epochs: int, clock: Callable[[], float] = time.monotonic):
+    def __init__(
+        self, *, epochs: int, member: tuple[int, int] | None = None, clock: Callable[[], float] = time.monotonic
+    ):
         super().__init__()
         self.epochs = epochs
+        self.member = member
         self.clock = clock
         self._start = 0.0
         self._durations: list[float] = []
@@ -52,9 +56,13 @@ class Progress(keras.callbacks.Callback):
         remaining = (self.epochs - epoch - 1) * min(recent)
         values = {name: float(value) for name, value in (logs or {}).items()}
         shown = " ".join(f"{name}={value:.4g}" for name, value in values.items())
+        number, total = self.member or (1, 1)
+        place = f"member {number}/{total} " if self.member else ""
+        left = f"at most {remaining:.0f} s left{' of this member' if self.member else ''}"
         report(
-            f"epoch {epoch + 1}/{self.epochs} {shown} ({self._durations[-1]:.1f} s, at most {remaining:.0f} s left)",
+            f"{place}epoch {epoch + 1}/{self.epochs} {shown} ({self._durations[-1]:.1f} s, {left})",
             kind="epoch",
+            **({"member": number, "members": total} if self.member else {}),
             epoch=epoch + 1,
             epochs=self.epochs,
             metrics=values,

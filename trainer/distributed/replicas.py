@@ -24,6 +24,7 @@ import tensorflow as tf
 from noisy_gru.compat.keras import flatten_layers, take_gradients_as_summed
 from noisy_gru.schema.errors import ConfigError
 from noisy_gru.trainer.callbacks.stddev_schedule import noisy_layers
+from noisy_gru.trainer.callbacks.weight_average import WeightAverage
 from noisy_gru.trainer.inputs.dataset import SequenceData
 from noisy_gru.trainer.layers.noise_seeds import per_replica_seed
 from noisy_gru.trainer.objective import without_uncounted
@@ -37,6 +38,7 @@ def fit_replicas(
     initial_epoch: int,
     epochs: int,
     callbacks: Sequence[keras.callbacks.Callback],
+    average: WeightAverage | None = None,
 ) -> None:
     """Fit a model that was built and compiled in the scope of a strategy; see `model.fit`.
 
@@ -47,6 +49,7 @@ def fit_replicas(
         initial_epoch: number of finished epochs.
         epochs: most epochs, including the finished ones.
         callbacks: as for `fit`; batch hooks are not called.
+        average: whose weights are evaluated.
 
     Raises:
         ConfigError: the workers don't resume from the same epoch.
@@ -65,17 +68,23 @@ def fit_replicas(
         fitting = _Pass(model, train, training=True)
         evaluating = _Pass(model, held_out, training=False) if len(held_out) else None
         listeners = keras.callbacks.CallbackList(list(callbacks), model=model, epochs=epochs, steps=train.steps)
+        if average is not None:
+            average.set_model(model)
         model.stop_training = False
         listeners.on_train_begin()
         logs: dict[str, float] = {}
         for epoch in range(initial_epoch, epochs):
             listeners.on_epoch_begin(epoch)
             logs = fitting.run()
+            if average is not None:
+                average.on_epoch_end(epoch)
             if evaluating is not None:
                 logs |= {f"val_{name}": value for name, value in evaluating.run().items()}
             listeners.on_epoch_end(epoch, logs)
             if model.stop_training:
                 break
+        if average is not None:
+            average.on_train_end()
         listeners.on_train_end(logs)
 
 

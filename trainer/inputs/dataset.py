@@ -8,6 +8,8 @@ one would. Sequences are stored concatenated, without padding, and batches are g
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import hashlib
 import logging
 import math
@@ -116,6 +118,15 @@ class SequenceData:
             lengths: rising; the last holds the longest sequence. empty: pad to the longest of each batch again.
         """
         self.padded_lengths = lengths
+
+    def with_seed(self, seed: int) -> SequenceData:
+        """Return the same sequences, not read again, in the order of another seed."""
+        other = copy.copy(self)
+        other.config = dataclasses.replace(self.config, seed=seed)
+        other.epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
+        if self._balanced is not None:
+            other._balanced = BalancedOrder(self.labels, seed=seed)
+        return other
 
     def longest_of_batches(self, *, shuffled: bool) -> np.ndarray:
         """Return the longest sequence of each batch, int64 [steps], of `one_pass`, or about those of `shuffled`."""

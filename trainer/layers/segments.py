@@ -155,7 +155,7 @@ class DecoderPositions(keras.layers.Layer):
             table = ops.concatenate([positions, channels], axis=1)
         if not self.once:
             table = ops.tile(table, (ops.shape(sequences)[0] // self.channels, 1))
-        return ops.convert_to_tensor(table)[:, None, :]
+        return ops.expand_dims(table, 1)
 
     def compute_output_spec(self, sequences: Any) -> keras.KerasTensor:
         return keras.KerasTensor((None, 1, self.width), dtype=self.compute_dtype)

@@ -26,6 +26,7 @@ def differences(
     """
     reasons = [
         *_not_transferable(after.trainer.model),
+        *_members(before.trainer.training.members, after.trainer.training.members),
         *_changed(_architecture(before.trainer.model), _architecture(after.trainer.model)),
         *_changed(_future(before), _future(after)),
         *_changed(_task(before.dataset), _task(after.dataset)),
@@ -50,6 +51,12 @@ def _not_transferable(model: ModelConfig) -> list[str]:
         )
         if used
     ]
+
+
+def _members(before: int, after: int) -> list[str]:
+    if max(before, after) == 1:
+        return []
+    return [f"training.members was {before}, is {after}; the weights of several members are not transferred"]
 
 
 def _changed(before: dict[str, Any], after: dict[str, Any]) -> list[str]:

@@ -46,10 +46,19 @@ class Trained(NamedTuple):
     checkpoint: Checkpoint | None
 
     @property
+    def epochs(self) -> int:
+        """Number of trained epochs."""
+        return len(self.history.rows)
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch whose weights the model has, from 1."""
+        return self.best.best_epoch if self.best else self.epochs
+
+    @property
     def kept_row(self) -> dict[str, float]:
-        """The history's row of the epoch whose weights the model has."""
-        rows = self.history.rows
-        return rows[(self.best.best_epoch if self.best else len(rows)) - 1]
+        """The history's row of that epoch."""
+        return self.history.rows[self.best_epoch - 1]
 
 
 def better_on_eval(done: Sequence[Trained], trainer: TrainerConfig) -> Trained:
@@ -162,7 +171,11 @@ def _read_custom_config(folder: str) -> CustomConfig:
     """Read the settings of the base model that determine its weights' meaning; others may be of another release."""
     with tf.io.gfile.GFile(f"{folder}/{SETTINGS_FILE}") as file:
         content = json.loads(file.read())
-    return CustomConfig.parse({DATASET: content[DATASET], TRAINER: {"model": content[TRAINER]["model"]}})
+    trainer = content[TRAINER]
+    members = trainer.get("training", {}).get("members", 1)
+    return CustomConfig.parse(
+        {DATASET: content[DATASET], TRAINER: {"model": trainer["model"], "training": {"members": members}}}
+    )
 
 
 def _digest(folder: str) -> str:

@@ -42,6 +42,7 @@ TRAINER: dict[str, Any] = {
         "weight_decay": 0.01,
         "noise_schedule": {"kind": "linear", "final_factor": 0.5},
         "early_stopping": {"patience": 3},
+        "weight_average": {"kind": "ema", "decay": 0.8},
     },
     "seed": 7,
 }
