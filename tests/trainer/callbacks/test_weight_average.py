@@ -37,7 +37,8 @@ class Recorder(keras.callbacks.Callback):
         self.seen: list[list[np.ndarray]] = []
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        self.seen.append(self.model.get_weights())
+        model: Any = self.model
+        self.seen.append(model.get_weights())
 
 
 def fit(model: Any, callbacks: list[Any], first: int = 0, last: int = 6) -> None:
