@@ -78,8 +78,8 @@ def ett_config(horizon: int) -> dict[str, Any]:
             "epochs": 20,
             "batch_size": 256,
             "learning_rate": 1e-3,
-            "loss": "mse",
-            "schedule": {"kind": "exponential", "final_fraction": 0.03},
+            "loss": "mae",
+            "schedule": {"kind": "step", "hold_epochs": 4, "factor": 0.8},
             "early_stopping": {"patience": 5},
         },
     }
@@ -148,14 +148,14 @@ def write_m4(data: Path, file: Path, stride: int) -> None:
                 out.write(f"H{number + 1},{first + timedelta(hours=hour)},{value:g}\n")
 
 
-def test_answers(root: Path, name: str, targets: list[str]) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Return the exported model's predictions and the true values of the test split, [N, H, K], and sequence ids."""
+def split_answers(root: Path, name: str, targets: list[str], split: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Return the exported model's predictions and the true values of a split, [N, H, K], and sequence ids."""
     import tensorflow as tf
 
     record = json.loads(max((root / "runs").glob("*.json")).read_text())
     model = tf.saved_model.load(f"{record['artifacts']['Trainer']['model'][0]}/Format-Serving")
     serve: Any = model.signatures["serving_default"]  # pyright: ignore[reportAttributeAccessIssue]
-    files = sorted(Path(record["artifacts"]["SequenceExampleGen"]["examples"][0]).glob("Split-test/*"))
+    files = sorted(Path(record["artifacts"]["SequenceExampleGen"]["examples"][0]).glob(f"Split-{split}/*"))
     predicted, truth, ids = [], [], []
     for batch in tf.data.TFRecordDataset([str(file) for file in files], compression_type="GZIP").batch(512):
         predicted.append(serve(examples=batch)["predictions"].numpy())
@@ -163,7 +163,7 @@ def test_answers(root: Path, name: str, targets: list[str]) -> tuple[np.ndarray,
             values = tf.train.Example.FromString(each).features.feature
             truth.append(np.stack([values[f"target/{target}"].float_list.value for target in targets], axis=-1))
             ids.append(values["sequence_id"].bytes_list.value[0].decode())
-    print(f"{name}: {len(ids)} windows of test", file=sys.stderr)
+    print(f"{name}: {len(ids)} windows of {split}", file=sys.stderr)
     return np.concatenate(predicted), np.stack(truth), ids
 
 
@@ -219,8 +219,8 @@ def naive2(train: np.ndarray) -> np.ndarray:
     return level * np.tile(index, repeats + 1)[len(train) % DAY :][:M4_HORIZON]
 
 
-def run_case(case: str, data: Path, seeds: int) -> Iterator[dict[str, Any]]:
-    """Run a case for each seed, and return its measures."""
+def run_case(case: str, data: Path, seeds: int, settings: list[str]) -> Iterator[dict[str, Any]]:
+    """Run a case for each seed, with these settings in place of its own, and return its measures."""
     is_ett = case.startswith("etth1")
     config = ett_config(int(case.split("-")[1])) if is_ett else m4_config()
     for seed in range(seeds):
@@ -235,13 +235,21 @@ def run_case(case: str, data: Path, seeds: int) -> Iterator[dict[str, Any]]:
             (folder / "config.yaml").write_text(yaml.safe_dump({**config, "seed": seed, "schema": "schema.pbtxt"}))
             began = time.perf_counter()
             command = [sys.executable, "-m", "noisy_gru.pipeline", "run", "config.yaml", "--root", "root"]
+            command += [part for setting in settings for part in ("--set", setting)]
             ended = subprocess.run(command, cwd=folder, check=False)
             # 3: a model that the gate refused, which is measured all the same.
             if ended.returncode not in (0, 3):
                 raise RuntimeError(f"noisy-gru run ended with {ended.returncode}")
             seconds = time.perf_counter() - began
-            predicted, truth, ids = test_answers(folder / "root", case, config["task"]["targets"])
-            measures = ett_measures(data, predicted, truth) if is_ett else m4_measures(data, predicted, ids)
+            targets = config["task"]["targets"]
+            predicted, truth, ids = split_answers(folder / "root", case, targets, "test")
+            if is_ett:
+                measures = ett_measures(data, predicted, truth)
+                # By these a configuration is chosen.
+                on_eval = ett_measures(data, *split_answers(folder / "root", case, targets, "eval")[:2])
+                measures |= {f"eval_{key}": value for key, value in on_eval.items()}
+            else:
+                measures = m4_measures(data, predicted, ids)
             yield {"seed": seed, "run_seconds": round(seconds, 1), **measures}
 
 
@@ -250,16 +258,24 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--case", required=True, choices=[*(f"etth1-{each}" for each in HORIZONS), "m4-hourly"])
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="another setting, to compare")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     runs = []
-    for measures in run_case(arguments.case, arguments.data, arguments.seeds):
+    for measures in run_case(arguments.case, arguments.data, arguments.seeds, arguments.set):
         print(json.dumps(measures), flush=True)
         runs.append(measures)
-    keys = [key for key in runs[0] if key not in ("seed", "windows")]
+    keys = [key for key in runs[0] if key not in ("seed", "windows", "eval_windows")]
     summary = {key: float(np.mean([run[key] for run in runs])) for key in keys}
     spread = {key: float(np.std([run[key] for run in runs])) for key in keys}
-    result = {"case": arguments.case, **summary, "spread": spread, "runs": runs, "machine": describe()}
+    result = {
+        "case": arguments.case,
+        "settings": arguments.set,
+        **summary,
+        "spread": spread,
+        "runs": runs,
+        "machine": describe(),
+    }
     result["published"] = PUBLISHED.get(arguments.case, {})
     if arguments.out:
         arguments.out.write_text(json.dumps(result, indent=1))
