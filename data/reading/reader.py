@@ -9,10 +9,11 @@ from noisy_gru.data.columns import Columns
 from noisy_gru.data.reading.block_parser import BlockParser
 from noisy_gru.data.reading.formats import read_blocks
 from noisy_gru.data.reading.in_memory_tables import TABLE
+from noisy_gru.data.reading.partitions import partition_values, with_partitions
 from noisy_gru.data.reading.tables import Block, Opener, Source, check_columns, local_open, parquet_sources
 from noisy_gru.data.reading.wide_tables import WideTable, is_long
 from noisy_gru.data.report.quarantine import Quarantine
-from noisy_gru.schema.config import DatasetConfig
+from noisy_gru.schema.config import RECORDS, DatasetConfig
 
 
 class Reader:
@@ -39,7 +40,7 @@ class Reader:
         """Split a file into parts that can be read in parallel."""
         if source.format == "parquet":
             wide = self._wide(source)
-            return parquet_sources(source, self._required, self._opener, wide and wide.choose)
+            return parquet_sources(source, self._required_of(source), self._opener, wide and wide.choose)
         return [source]
 
     def tables(self, source: Source, quarantine: Quarantine) -> Iterator[Any]:
@@ -52,18 +53,31 @@ class Reader:
             yield self._parser.parse(block, source, quarantine)
 
     def _blocks(self, source: Source) -> Iterator[Block]:
-        wide, csv = self._wide(source), self._dataset.data.csv
+        partitions = {name: value for name, value in self._partitions(source).items() if name in self._columns.wanted()}
+        for block in self._rows(source):
+            yield with_partitions(block, partitions) if partitions else block
+
+    def _rows(self, source: Source) -> Iterator[Block]:
+        wide, csv, required = self._wide(source), self._dataset.data.csv, self._required_of(source)
         if wide is None:
-            yield from read_blocks(source, self._columns, self._required, self._opener, csv)
+            yield from read_blocks(source, self._columns, required, self._opener, csv)
             return
-        for block in read_blocks(source, self._columns, self._required, self._opener, csv, wide.choose):
+        for block in read_blocks(source, self._columns, required, self._opener, csv, wide.choose):
             yield from wide.long(block, source)
+
+    def _partitions(self, source: Source) -> dict[str, str | None]:
+        """Return the columns in the names of a file's folders; a record of TFRecords holds all of its own."""
+        return {} if source.format in (TABLE, *RECORDS) else partition_values(source.path)
+
+    def _required_of(self, source: Source) -> list[str]:
+        partitions = self._partitions(source)
+        return [name for name in self._required if name not in partitions]
 
     def check_names(self, names: Sequence[str], source: Source) -> None:
         """Raise DataError if a file of these columns lacks one, or can't be read by the layout."""
         wide = self._wide(source)
         if wide is None:
-            check_columns(names, self._required, source)
+            check_columns(names, self._required_of(source), source)
         else:
             wide.choose(names, source)
 
@@ -73,4 +87,4 @@ class Reader:
             return None
         if source.format == TABLE and is_long(source.table.column_names, self._dataset):
             return None
-        return WideTable(self._dataset, self._required, prediction=self._prediction)
+        return WideTable(self._dataset, self._required_of(source), prediction=self._prediction)

@@ -105,7 +105,8 @@ def propose(
         why = {f"entity {CASE}": "the file and the number of a case", f"time {STEP_COLUMN}": "the number of a step"}
         for guess in reading.roles.guesses:
             guess.why = why.get(guess.what, guess.why)
-    patterns = list(data) if spanned else [escape(str(path)) for path in paths]
+    as_given = spanned or (rows.partitions and published is None)
+    patterns = list(data) if as_given else [escape(str(path)) for path in paths]
     draft = Draft(reading, patterns, published, out)
     rows.spelling.write(draft.data)
     found = [*rows.spelling.findings, *rows.spelling.about_time(reading.roles.time)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from noisy_gru.data.reading.files import format_by_ending
+from noisy_gru.data.reading.partitions import partition_values
 from noisy_gru.data.reading.preview import preview_files
 from noisy_gru.data.reading.tables import Source
 from noisy_gru.pipeline.init.roles import Table
@@ -30,7 +31,7 @@ class Sample:
     """Sampled rows; ``format`` as in ``data.format``. For records, the column `STEP` has the order of steps.
 
     ``cases``: they are of .ts files, whose columns have the names of `ts_files`. ``wide``: the layout of a wide table,
-    of which the rows are the cells.
+    of which the rows are the cells. ``partitions``: the columns in the names of folders.
     """
 
     table: Table
@@ -38,6 +39,7 @@ class Sample:
     spelling: Spelling = field(default_factory=Spelling)
     cases: bool = False
     wide: Wide | None = None
+    partitions: Sequence[str] = ()
 
     @property
     def is_records(self) -> bool:
@@ -64,8 +66,11 @@ def sample(paths: Sequence[Path], published: Sequence[str] | None = None, layout
     frames = [_records(path) if records else _rows_of_table(path, spelling) for path in paths]
     frame = pd.concat(frames, ignore_index=True)
     formats = {format_by_ending(path.name) for path in paths}
+    partitions = list(dict.fromkeys(name for path in paths for name in partition_values(str(path))))
     if formats <= {"jsonl", "jsonl.gz"}:
         spelling = spelling_of_texts(frame)
+    if not spelling.of_csv:
+        frame = _typed_partitions(frame, [name for name in partitions if name in frame])
     if not len(frame):
         raise ConfigError(f"--data {' '.join(map(str, paths))}: the files have no rows")
     names = list(dict.fromkeys(published or [""]))
@@ -81,12 +86,29 @@ def sample(paths: Sequence[Path], published: Sequence[str] | None = None, layout
         spelling,
         cases=cases,
         wide=wide,
+        partitions=partitions,
     )
 
 
 def _rows_of_table(path: Path, spelling: Spelling) -> pd.DataFrame:
     rows = MOST_CELLS if format_by_ending(path.name) in ("ts", "ts.gz") else MOST_ROWS
-    return preview_files([path], rows, csv_config=spelling.csv, as_text=spelling.of_csv).sample
+    frame = preview_files([path], rows, csv_config=spelling.csv, as_text=spelling.of_csv).sample
+    for name, value in partition_values(str(path)).items():
+        if name not in frame:
+            frame[name] = pd.Series([value] * len(frame), dtype=object)
+    return frame
+
+
+def _typed_partitions(frame: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:
+    """Convert the columns in folders' names to numbers or times, where all of their values are such."""
+    for name in names:
+        for convert in (pd.to_numeric, lambda column: pd.to_datetime(column, format="ISO8601")):
+            try:
+                frame[name] = convert(frame[name])
+            except (ValueError, TypeError):
+                continue
+            break
+    return frame
 
 
 def _records(path: Path) -> pd.DataFrame:

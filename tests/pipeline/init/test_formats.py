@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from noisy_gru.data.arrow import pa, pa_parquet
 from noisy_gru.pipeline.config.checks import check_config
 from noisy_gru.pipeline.config.loading import load_config
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
@@ -260,3 +261,17 @@ def test_an_asked_layout_decides(tmp_path: Path, monkeypatch: Any) -> None:
         propose(["one.csv"], out=Path("draft"), layout="wide_steps")
     with pytest.raises(ConfigError, match="--layout: expected none, wide_series, wide_steps, received tall"):
         propose(["one.csv"], out=Path("draft"), layout="tall")
+
+
+def test_partition_columns_are_drafted(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    table = frame()
+    pa_parquet.write_to_dataset(pa.Table.from_pandas(table), "sales", partition_cols=["plant"])
+    config, guesses = drafted(tmp_path, "sales/**/*.parquet")
+    written = yaml.safe_load((tmp_path / "draft" / "config.yaml").read_text())["data"]
+    assert written["files"] == ["../sales/**/*.parquet"]
+    assert written["entity"] == "plant"
+    assert f"read: {len(table):,} rows of 2 sequences" in guesses
+    given = prediction_input(sorted(map(str, Path("sales").rglob("*.parquet"))), config.dataset)
+    sent = prediction_input(table, config.dataset)
+    assert dict(zip(given.ids, given.examples, strict=True)) == dict(zip(sent.ids, sent.examples, strict=True))
