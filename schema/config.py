@@ -15,7 +15,7 @@ from noisy_gru.schema.calendars import CalendarName
 from noisy_gru.schema.csv_config import CsvConfig
 from noisy_gru.schema.data_config import FORMATS, RECORDS, DataConfig, PoliciesConfig, SpansConfig
 from noisy_gru.schema.feature_config import FeatureConfig
-from noisy_gru.schema.layout_config import LayoutConfig
+from noisy_gru.schema.layout_config import ExcelConfig, LayoutConfig
 from noisy_gru.schema.resample_config import Aggregate, ResampleConfig
 from noisy_gru.schema.section import Section
 from noisy_gru.schema.split_config import (
@@ -42,6 +42,7 @@ __all__ = [
     "DataConfig",
     "DatasetConfig",
     "EntitySplitConfig",
+    "ExcelConfig",
     "FeatureConfig",
     "FileSplitConfig",
     "ForecastingConfig",

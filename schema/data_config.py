@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from noisy_gru.schema.calendars import calendar_problem
 from noisy_gru.schema.csv_config import CsvConfig
 from noisy_gru.schema.feature_config import FeatureConfig, expand_features
-from noisy_gru.schema.layout_config import LayoutConfig
+from noisy_gru.schema.layout_config import ExcelConfig, LayoutConfig
 from noisy_gru.schema.resample_config import OF_TEXTS, ResampleConfig
 from noisy_gru.schema.section import Section
 from noisy_gru.schema.span_patterns import day_number, holds_spans, parse_day, pattern_problems
@@ -124,7 +124,7 @@ class SpansConfig(Section):
         return self
 
 
-FORMATS = ("csv", "parquet", "jsonl", "arrow", "ts", "example", "sequence_example")
+FORMATS = ("csv", "parquet", "jsonl", "arrow", "ts", "xlsx", "example", "sequence_example")
 # Formats of which a record is a sequence, whose lists are in order.
 RECORDS = ("example", "sequence_example")
 
@@ -138,12 +138,14 @@ class DataConfig(Section):
         "`{YYYY}`, `{MM}` and `{DD}`, and `{VERSION}` beside it, of which the newest counts; see `spans`."
     )
     spans: SpansConfig = Field(default_factory=SpansConfig, description="See `spans`.")
-    format: Literal["auto", "csv", "parquet", "jsonl", "arrow", "ts", "example", "sequence_example"] = Field(
+    format: Literal["auto", "csv", "parquet", "jsonl", "arrow", "ts", "xlsx", "example", "sequence_example"] = Field(
         default="auto",
-        description="`auto` goes by the file's ending (.csv, .parquet, .jsonl, .ndjson, .arrow, .feather, .ts; texts "
-        "also with .gz). TFRecords have to be named: `example` (tf.Example with list features) or `sequence_example`.",
+        description="`auto` goes by the file's ending (.csv, .parquet, .jsonl, .ndjson, .arrow, .feather, .ts, .xlsx; "
+        "texts also with .gz). TFRecords have to be named: `example` (tf.Example with list features) or "
+        "`sequence_example`.",
     )
     csv: CsvConfig = Field(default_factory=CsvConfig, description="See `csv`.")
+    excel: ExcelConfig = Field(default_factory=ExcelConfig, description="See `excel`.")
     layout: LayoutConfig | None = Field(
         default=None, description="Of wide tables; null: tables have a row for each step. See `layout`."
     )

@@ -1,4 +1,4 @@
-"""The `data.layout` section: tables that are wide, with a column for each series or for each step."""
+"""The `data.layout` and `data.excel` sections: where values stand in wide tables, and tables in workbooks."""
 
 from __future__ import annotations
 
@@ -7,6 +7,15 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from noisy_gru.schema.section import Section
+
+
+class ExcelConfig(Section):
+    """The table in an Excel workbook (`.xlsx`); needs the extra [excel]."""
+
+    sheet: str | None = Field(default=None, description="Name of the sheet; null: the only one.")
+    header_row: int | None = Field(
+        default=None, ge=1, description="Number of the row with the column names; null: the first that isn't empty."
+    )
 
 
 class LayoutConfig(Section):

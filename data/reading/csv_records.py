@@ -35,7 +35,7 @@ _OTHER_KINDS = {
     b"\xfe\xff": ("UTF-16", "set data.csv.encoding: utf-16, or save it as UTF-8"),
     b"\x1f\x8b": ("gzip", "name it .csv.gz"),
     b"PAR1\x15": ("Parquet", "name it .parquet, or set data.format: parquet"),
-    b"PK\x03\x04": ("a ZIP archive or a workbook", "export it as CSV"),
+    b"PK\x03\x04": ("a ZIP archive or a workbook", "name a workbook .xlsx, or export it as CSV"),
     b"\x28\xb5\x2f\xfd": ("zstd", _UNPACK),
     b"\xfd7zXZ\0": ("xz", _UNPACK),
     b"BZh91AY&SY": ("bzip2", _UNPACK),

@@ -33,6 +33,8 @@ ENDINGS = {
     ".feather": "arrow",
     ".ts": "ts",
     ".ts.gz": "ts.gz",
+    ".xlsx": "xlsx",
+    ".xlsm": "xlsx",
 }
 # Formats of text, which may be packed by gzip.
 TEXTS = ("csv", "jsonl", "ts")

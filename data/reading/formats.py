@@ -13,7 +13,8 @@ from noisy_gru.data.reading.in_memory_tables import TABLE, read_table
 from noisy_gru.data.reading.json_lines import first_json_rows, json_columns, read_json_lines
 from noisy_gru.data.reading.tables import Block, Choose, Opener, Source, local_open, read_parquet, unreadable_error
 from noisy_gru.data.reading.ts_files import first_ts_rows, read_ts, ts_columns
-from noisy_gru.schema.config import CsvConfig
+from noisy_gru.data.reading.workbooks import first_workbook_rows, read_workbook, workbook_columns
+from noisy_gru.schema.config import CsvConfig, DataConfig, ExcelConfig
 
 
 def read_blocks(
@@ -21,7 +22,7 @@ def read_blocks(
     columns: Columns,
     required: Sequence[str],
     opener: Opener,
-    csv_config: CsvConfig,
+    data: DataConfig,
     choose: Choose | None = None,
 ) -> Iterator[Block]:
     """Yield the blocks of a source of any format, with the columns that ``choose`` returns, or those wanted.
@@ -31,7 +32,7 @@ def read_blocks(
     """
     kind = source.format.removesuffix(".gz")
     if kind == "csv":
-        return read_csv(source, columns, required, opener, csv_config=csv_config, choose=choose)
+        return read_csv(source, columns, required, opener, csv_config=data.csv, choose=choose)
     if kind == "parquet":
         return read_parquet(source, columns, opener, choose=choose)
     if kind == TABLE:
@@ -42,12 +43,14 @@ def read_blocks(
         return read_arrow(source, columns, required, opener, choose=choose)
     if kind == "ts":
         return read_ts(source, columns, required, opener, choose=choose)
+    if kind == "xlsx":
+        return read_workbook(source, columns, required, opener, choose=choose, config=data.excel)
     from noisy_gru.data.reading.tfrecords import read_records  # imports TensorFlow
 
     return read_records(source, columns, required, opener)
 
 
-def column_names(source: Source, csv_config: CsvConfig, opener: Opener = local_open) -> list[str] | None:
+def column_names(source: Source, data: DataConfig, opener: Opener = local_open) -> list[str] | None:
     """Return the columns of a file (of JSON lines: of the first ones), None for TFRecords.
 
     Raises:
@@ -55,17 +58,26 @@ def column_names(source: Source, csv_config: CsvConfig, opener: Opener = local_o
     """
     kind = source.format.removesuffix(".gz")
     if kind == "csv":
-        return csv_header(source, opener, csv_config=csv_config)
+        return csv_header(source, opener, csv_config=data.csv)
     if kind == "parquet":
         return list(_parquet_file(source).schema_arrow.names)
     if kind == "jsonl":
         return json_columns(source, opener)
     if kind == "arrow":
         return arrow_columns(source, opener)
+    if kind == "xlsx":
+        return workbook_columns(source, data.excel, opener)
     return ts_columns(source, opener) if kind == "ts" else None
 
 
-def first_rows(source: Source, rows: int, csv_config: CsvConfig | None = None, *, as_text: bool = False) -> Any:
+def first_rows(
+    source: Source,
+    rows: int,
+    csv_config: CsvConfig | None = None,
+    *,
+    as_text: bool = False,
+    excel: ExcelConfig | None = None,
+) -> Any:
     """Return the first rows (pa.Table) of a local file that holds a table.
 
     The types of CSV are inferred, or with ``as_text`` all text.
@@ -82,6 +94,8 @@ def first_rows(source: Source, rows: int, csv_config: CsvConfig | None = None, *
         return first_arrow_rows(source, rows)
     if kind == "ts":
         return first_ts_rows(source, rows)
+    if kind == "xlsx":
+        return first_workbook_rows(source, rows, excel or ExcelConfig())
     try:
         file = _parquet_file(source)
         batch = next(file.iter_batches(rows), None)

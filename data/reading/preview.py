@@ -14,7 +14,7 @@ from noisy_gru.data.arrow import pa, pc
 from noisy_gru.data.reading.files import ENDINGS, format_by_ending
 from noisy_gru.data.reading.formats import first_rows
 from noisy_gru.data.reading.tables import Source
-from noisy_gru.schema.csv_config import CsvConfig
+from noisy_gru.schema.config import CsvConfig, ExcelConfig
 from noisy_gru.schema.errors import DataError
 
 _EPOCH = date(1970, 1, 1).toordinal()
@@ -30,7 +30,12 @@ class Preview:
 
 
 def preview_files(
-    paths: Sequence[Path], rows: int = 10_000, csv_config: CsvConfig | None = None, *, as_text: bool = False
+    paths: Sequence[Path],
+    rows: int = 10_000,
+    csv_config: CsvConfig | None = None,
+    *,
+    as_text: bool = False,
+    excel: ExcelConfig | None = None,
 ) -> Preview:
     """Preview the first ``rows`` rows (of the first block, for CSV) of each file.
 
@@ -42,7 +47,7 @@ def preview_files(
     types: dict[str, Any] = {}
     frames = []
     for path in paths:
-        table = _first_rows(path, rows, csv_config, as_text=as_text)
+        table = _first_rows(path, rows, csv_config, as_text=as_text, excel=excel)
         for field in table.schema:
             types.setdefault(field.name, field.type)
         frames.append(_with_python_times(table).to_pandas())
@@ -67,8 +72,10 @@ def _with_python_times(table: Any) -> Any:
     return table
 
 
-def _first_rows(path: Path, rows: int, csv_config: CsvConfig | None, *, as_text: bool) -> Any:
+def _first_rows(
+    path: Path, rows: int, csv_config: CsvConfig | None, *, as_text: bool, excel: ExcelConfig | None
+) -> Any:
     kind = format_by_ending(path.name)
     if kind is None:
         raise DataError(f"{path}: expected a file that ends in {', '.join(ENDINGS)}")
-    return first_rows(Source(str(path), path.name, kind), rows, csv_config, as_text=as_text)
+    return first_rows(Source(str(path), path.name, kind), rows, csv_config, as_text=as_text, excel=excel)

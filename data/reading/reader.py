@@ -58,11 +58,11 @@ class Reader:
             yield with_partitions(block, partitions) if partitions else block
 
     def _rows(self, source: Source) -> Iterator[Block]:
-        wide, csv, required = self._wide(source), self._dataset.data.csv, self._required_of(source)
+        wide, data, required = self._wide(source), self._dataset.data, self._required_of(source)
         if wide is None:
-            yield from read_blocks(source, self._columns, required, self._opener, csv)
+            yield from read_blocks(source, self._columns, required, self._opener, data)
             return
-        for block in read_blocks(source, self._columns, required, self._opener, csv, wide.choose):
+        for block in read_blocks(source, self._columns, required, self._opener, data, wide.choose):
             yield from wide.long(block, source)
 
     def _partitions(self, source: Source) -> dict[str, str | None]:

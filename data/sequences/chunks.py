@@ -24,7 +24,7 @@ BUCKET_BYTES = 32 << 20
 MOST_BUCKETS = 1024
 # Bytes of a chunk per byte of a file, roughly.
 _EXPANSION = {"csv": 0.6, "csv.gz": 2.0, "parquet": 1.5, "example": 1.5, "sequence_example": 1.5}
-_EXPANSION |= {"jsonl": 0.4, "jsonl.gz": 4.0, "arrow": 1.0, "ts": 3.0, "ts.gz": 9.0}
+_EXPANSION |= {"jsonl": 0.4, "jsonl.gz": 4.0, "arrow": 1.0, "ts": 3.0, "ts.gz": 9.0, "xlsx": 5.0}
 
 
 def bucket_count(sizes: Iterable[tuple[str, int]]) -> int:

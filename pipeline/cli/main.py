@@ -134,7 +134,7 @@ def init(
         list[str],
         typer.Option(
             metavar="FILES…",
-            help="Data files or patterns: CSV, JSON lines, Parquet, Arrow, .ts, or TFRecords. Several may follow.",
+            help="Data files or patterns: CSV, JSON lines, Parquet, Arrow, Excel, .ts, TFRecords. Several may follow.",
             show_default=False,
         ),
     ],

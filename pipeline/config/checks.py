@@ -83,7 +83,7 @@ def _check_files(config: PipelineConfig, span: str, problems: list[str], notes: 
         return
     for source in found[:MOST_FILES]:
         try:
-            names = column_names(source, config.data.csv)
+            names = column_names(source, config.data)
             if names is None:
                 notes.append(f"{source.name}: the columns of TFRecords are checked by the run")
             elif source.format.startswith("jsonl") and not config.data.layout and set(required) - set(names):
@@ -123,7 +123,7 @@ def _check_reference(config: PipelineConfig, span: str, problems: list[str], not
                 "trained on: keep it apart from them"
             )
         try:
-            names = column_names(source, config.data.csv)
+            names = column_names(source, config.data)
             if names is not None and not source.format.startswith("jsonl"):
                 reader.check_names(names, source)
         except (UserError, ValueError) as error:

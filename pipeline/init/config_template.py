@@ -109,6 +109,8 @@ def _files(dataset: DatasetConfig) -> list[str]:
             "  # A wide table: each cell is a row. data.layout in docs/data-formats.md.",
             f"  layout: {_flow(dataset.data.layout.model_dump(exclude_defaults=True))}",
         ]
+    if excel := dataset.data.excel.model_dump(exclude_defaults=True):
+        lines.append(f"  excel: {_flow(excel)}")
     if csv := dataset.data.csv.model_dump(exclude_defaults=True):
         lines += ["  # How the files are written: data.csv in docs/data-formats.md.", f"  csv: {_flow(csv)}"]
     return lines

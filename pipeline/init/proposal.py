@@ -13,6 +13,7 @@ from pathlib import Path
 
 from noisy_gru.data.reading.files import is_folder
 from noisy_gru.data.reading.ts_files import CASE, CLASS, STEP_COLUMN, TARGET_LABEL
+from noisy_gru.data.values.cell_detection import Finding
 from noisy_gru.pipeline.config.pipeline_config import NAME
 from noisy_gru.pipeline.init.config_template import config_text
 from noisy_gru.pipeline.init.draft import Draft
@@ -110,6 +111,11 @@ def propose(
     draft = Draft(reading, patterns, published, out)
     rows.spelling.write(draft.data)
     found = [*rows.spelling.findings, *rows.spelling.about_time(reading.roles.time)]
+    if options := rows.excel.model_dump(exclude_defaults=True):
+        draft.data["excel"] = options
+        found.append(
+            Finding(f"excel {options}", "the sheet with most cells, from its header on", "sheet" not in options)
+        )
     if rows.wide is not None:
         draft.data["layout"] = rows.wide.options
         found.append(rows.wide.finding)

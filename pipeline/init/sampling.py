@@ -15,9 +15,11 @@ from noisy_gru.data.reading.files import format_by_ending
 from noisy_gru.data.reading.partitions import partition_values
 from noisy_gru.data.reading.preview import preview_files
 from noisy_gru.data.reading.tables import Source
+from noisy_gru.data.reading.workbooks import detect_sheet
 from noisy_gru.pipeline.init.roles import Table
 from noisy_gru.pipeline.init.spelling import Spelling, detect_spelling, spelling_of_texts
 from noisy_gru.pipeline.init.wide_layout import Wide, detect_layout
+from noisy_gru.schema.config import ExcelConfig
 from noisy_gru.schema.errors import ConfigError
 
 STEP = "step of the record"
@@ -31,7 +33,8 @@ class Sample:
     """Sampled rows; ``format`` as in ``data.format``. For records, the column `STEP` has the order of steps.
 
     ``cases``: they are of .ts files, whose columns have the names of `ts_files`. ``wide``: the layout of a wide table,
-    of which the rows are the cells. ``partitions``: the columns in the names of folders.
+    of which the rows are the cells. ``partitions``: the columns in the names of folders; ``excel``: where the
+    table of workbooks is.
     """
 
     table: Table
@@ -40,6 +43,7 @@ class Sample:
     cases: bool = False
     wide: Wide | None = None
     partitions: Sequence[str] = ()
+    excel: ExcelConfig = field(default_factory=ExcelConfig)
 
     @property
     def is_records(self) -> bool:
@@ -63,11 +67,12 @@ def sample(paths: Sequence[Path], published: Sequence[str] | None = None, layout
     if records and len(records) < len(paths):
         raise ConfigError("--data: expected either tables or TFRecords, received both; make two data sets of them")
     spelling = Spelling() if records else detect_spelling(paths)
-    frames = [_records(path) if records else _rows_of_table(path, spelling) for path in paths]
-    frame = pd.concat(frames, ignore_index=True)
     formats = {format_by_ending(path.name) for path in paths}
+    excel = detect_sheet(Source(str(paths[0]), paths[0].name, "xlsx")) if formats == {"xlsx"} else ExcelConfig()
+    frames = [_records(path) if records else _rows_of_table(path, spelling, excel) for path in paths]
+    frame = pd.concat(frames, ignore_index=True)
     partitions = list(dict.fromkeys(name for path in paths for name in partition_values(str(path))))
-    if formats <= {"jsonl", "jsonl.gz"}:
+    if formats <= {"jsonl", "jsonl.gz", "xlsx"}:
         spelling = spelling_of_texts(frame)
     if not spelling.of_csv:
         frame = _typed_partitions(frame, [name for name in partitions if name in frame])
@@ -87,12 +92,13 @@ def sample(paths: Sequence[Path], published: Sequence[str] | None = None, layout
         cases=cases,
         wide=wide,
         partitions=partitions,
+        excel=excel,
     )
 
 
-def _rows_of_table(path: Path, spelling: Spelling) -> pd.DataFrame:
+def _rows_of_table(path: Path, spelling: Spelling, excel: ExcelConfig) -> pd.DataFrame:
     rows = MOST_CELLS if format_by_ending(path.name) in ("ts", "ts.gz") else MOST_ROWS
-    frame = preview_files([path], rows, csv_config=spelling.csv, as_text=spelling.of_csv).sample
+    frame = preview_files([path], rows, csv_config=spelling.csv, as_text=spelling.of_csv, excel=excel).sample
     for name, value in partition_values(str(path)).items():
         if name not in frame:
             frame[name] = pd.Series([value] * len(frame), dtype=object)

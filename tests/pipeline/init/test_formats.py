@@ -79,11 +79,19 @@ def feather(table: pd.DataFrame) -> str:
     return "rows.feather"
 
 
+def workbook(table: pd.DataFrame) -> str:
+    with pd.ExcelWriter("rows.xlsx") as writer:
+        pd.DataFrame({"note": ["made by hand"]}).to_excel(writer, sheet_name="Notes", index=False)
+        table.to_excel(writer, sheet_name="Readings", index=False, startrow=2)
+    return "rows.xlsx"
+
+
 FORMATS: list[tuple[Callable[[pd.DataFrame], str], dict[str, Any]]] = [
     (json_lines, {}),
     (nested_json_lines, {"format": "%d.%m.%Y %H:%M"}),
     (json_epochs, {"format": "epoch_ms"}),
     (feather, {}),
+    (workbook, {}),
 ]
 
 
