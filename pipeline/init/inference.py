@@ -130,6 +130,9 @@ def _roles(table: Table, readings: list[Reading], entity_given: bool, time_given
         groups = frame.groupby(table.series(best.entity), sort=False)
         if groups.ngroups < len(frame) / 1.5:
             constant = [name for name in rest if frame[name].notna().any() and (groups[name].nunique() <= 1).all()]
+        if groups.ngroups == 1:
+            # One sequence can't show that a measured number never changes.
+            constant = [name for name in constant if not pd.api.types.is_float_dtype(frame[name])]
     others = [name for name in rest if name not in constant]
     return Roles(best.entity, best.time, best.kind, constant, others, ids, guesses)
 

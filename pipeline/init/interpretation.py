@@ -83,12 +83,21 @@ def _on_grid(times: np.ndarray, values: np.ndarray, structure: TimeStructure) ->
     return grid
 
 
+def _without_copies(table: Table) -> tuple[Table, int]:
+    """Leave out rows that repeat another one of their part in every column, as ingestion does; return how many."""
+    copy = table.frame.assign(part=table.part).duplicated().to_numpy()
+    if not copy.any():
+        return table, 0
+    return Table(table.frame[~copy].reset_index(drop=True), table.part[~copy]), int(copy.sum())
+
+
 def interpret(table: Table, given: Given, ask: Callable[[Guess], str] | None) -> Interpretation:
     """Infer roles and task; let ``ask`` decide what is not sure, one question after the other.
 
     Raises:
         ConfigError: a given column can't be what it is given for, or nothing can be inferred.
     """
+    table, copies = _without_copies(table)
     while True:
         one_series = given.entity == ONE_SERIES and ONE_SERIES not in table.frame
         roles = guess_columns(
@@ -101,6 +110,9 @@ def interpret(table: Table, given: Given, ask: Callable[[Guess], str] | None) ->
         answer = ask(question)
         keeps = question.option == "--target" and answer == question.value
         given = given.with_answer(question.option, tuple(answers) if keeps else (answer,))
+    if copies:
+        rows = len(table.frame) + copies
+        roles.guesses.append(Guess("copies", f"{copies:,} of {rows:,} rows repeat another one exactly, and count once"))
     when = moments(table.frame[roles.time], roles.time_kind)
     years = named(roles.time, "year|years|yr")
     structure = time_structure(when, table.series(roles.entity), roles.time_kind, years=years)

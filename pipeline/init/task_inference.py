@@ -154,6 +154,8 @@ def _is_cumulative(table: Table, roles: Roles, name: str) -> bool:
 
 def _is_flag(column: pd.Series) -> bool:
     known = column.dropna()
+    if known.nunique() == 1 and pd.api.types.is_float_dtype(column):
+        return known.iloc[0] in (0, 1)
     return known.nunique() <= 2 or bool(known.isin([0, 1]).mean() > 0.9)
 
 

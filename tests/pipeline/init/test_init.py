@@ -342,3 +342,13 @@ def test_several_files_after_data_as_a_shell_gives_them(tmp_path):
     )
     assert result.exit_code == 0, result.output
     assert "read: 240 rows of 30 sequences" in result.output
+
+
+def test_rows_that_repeat_each_other_count_once(tmp_path) -> None:
+    """An export that was appended to itself has the time of its first part, not a time that repeats."""
+    hours = pd.date_range("2024-01-01", periods=200, freq="h")
+    frame = pd.DataFrame({"meter": "m1", "when": hours, "kwh": np.sin(np.arange(200) / 4).round(3)})
+    pd.concat([frame, frame, frame]).to_csv(tmp_path / "rows.csv", index=False)
+    proposal = propose([str(tmp_path / "rows.csv")], out=tmp_path / "draft")
+    assert "time when" in "\n".join(proposal.guesses)
+    assert "copies: 400 of 600 rows repeat another one exactly, and count once" in proposal.guesses
