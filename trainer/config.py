@@ -76,6 +76,17 @@ class ConvolutionsConfig(Section):
         return self
 
 
+class RandomKernelsConfig(Section):
+    """Features of fixed random convolutions beside the stack (MiniRocket, Dempster et al. 2021)."""
+
+    dilations: list[Annotated[int, Field(ge=1)]] = Field(
+        default=[1, 2, 4, 8, 16, 32, 64],
+        min_length=1,
+        description="Steps between the nine taps of the kernels; 84 kernels and 924 features for each.",
+    )
+    seed: int = Field(default=0, ge=0, description="Of the draw of the columns that each kernel reads.")
+
+
 # What a preset gives to the keys that a configuration leaves out.
 PRESETS: dict[str, dict[str, Any]] = {
     "reference": {
@@ -91,7 +102,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "long": {"layers": [{"units": 64, "stddev": 0.1}, {"units": 32, "stddev": 0.05}], "segment": 24},
     "classification": {
         "layers": [{"units": 64, "stddev": 0.1}, {"units": 32, "stddev": 0.05}],
-        "convolutions": {"filters": [128, 256, 128], "kernels": [8, 5, 3], "placement": "front", "pool": 32},
+        "convolutions": {"filters": [64, 128, 64], "kernels": [8, 5, 3], "placement": "front", "pool": 32},
+        "random_kernels": {},
     },
 }
 
@@ -103,7 +115,7 @@ class ModelConfig(Section):
         default=None,
         description="Defaults of the other keys; a key that is given wins. `reference`: the stack of 64/32/16; "
         "`small`: one layer of 16; `forecasting`: segments of 24 steps, relative to the last value; `long`: segments "
-        "of 24 steps; `classification`: convolutions in front of the stack.",
+        "of 24 steps; `classification`: convolutions in front of the stack, random kernels beside it.",
     )
     layers: list[LayerConfig] = Field(
         default_factory=_reference_stack,
@@ -121,6 +133,11 @@ class ModelConfig(Section):
         default=None,
         description="Classification and regression: convolutions in front of the stack or beside it; {} takes the "
         "defaults. null: none.",
+    )
+    random_kernels: RandomKernelsConfig | None = Field(
+        default=None,
+        description="Classification and regression: features of fixed random convolutions of the numeric columns, "
+        "which the head reads beside the rest; {} takes the defaults. null: none.",
     )
     hidden: list[int] = Field(default_factory=list, description="Widths of dense ReLU layers before the output.")
     head_dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout before the output layer.")
@@ -179,6 +196,11 @@ class ModelConfig(Section):
     def _fill_in_preset(cls, given: Any) -> Any:
         name = given.get("preset") if isinstance(given, dict) else None
         return {**PRESETS[name], **given} if isinstance(name, str) and name in PRESETS else given
+
+    @property
+    def has_convolutions(self) -> bool:
+        """Whether there are convolutions, trained or fixed."""
+        return self.convolutions is not None or self.random_kernels is not None
 
     @property
     def is_relative(self) -> bool:

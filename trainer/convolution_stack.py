@@ -1,4 +1,4 @@
-"""Convolutions in front of the stack, or beside it (GRU-FCN, Elsayed et al. 2018)."""
+"""Convolutions in front of the stack, or beside it (GRU-FCN, Elsayed et al. 2018), and fixed random ones."""
 
 # Keras' type hints give None for what a layer returns.
 
@@ -8,9 +8,12 @@ from typing import Any
 
 import keras
 
-from noisy_gru.trainer.config import ConvolutionsConfig
+from noisy_gru.trainer.config import ConvolutionsConfig, RandomKernelsConfig
+from noisy_gru.trainer.features import Layout
 from noisy_gru.trainer.layers.convolutions import MaskedBatchNormalization, ZeroMasked
 from noisy_gru.trainer.layers.pooling import AdaptivePooling, LengthMask, MaskedPooling
+from noisy_gru.trainer.layers.random_kernels import RandomKernels
+from noisy_gru.trainer.layers.target_steps import Channels
 
 
 def convolve(features: Any, mask: Any, config: ConvolutionsConfig) -> tuple[Any, Any]:
@@ -47,3 +50,17 @@ def pooled_steps(hidden: Any, length: Any, mask: Any, config: ConvolutionsConfig
         return hidden, mask
     hidden, length = AdaptivePooling(config.pool, name="convolution_pool")(hidden, length)
     return hidden, LengthMask(name="convolution_pool_mask")(hidden, length)
+
+
+def random_features(values: Any, mask: Any, config: RandomKernelsConfig, layout: Layout) -> Any:
+    """Features of fixed random convolutions of the numeric features [B, T, F], without masks of missing values."""
+    numeric = [layout.channels.index(feature.name) for feature in layout.numeric]
+    if len(numeric) < len(layout.channels):
+        values = Channels(numeric, name="random_kernel_channels")(values)
+    # Not the seed of the training: the kernels are those of the configuration.
+    return RandomKernels(config.dilations, seed=config.seed, name="random_kernels")(values, mask=mask)
+
+
+def takes_batch_statistics(model: keras.Model) -> bool:
+    """Return whether the rows of a batch change each other's outputs in training."""
+    return any(isinstance(layer, MaskedBatchNormalization | RandomKernels) for layer in model.layers)

@@ -1,6 +1,7 @@
 """The Keras model: embeddings, a stack of noisy GRUs under an explicit mask, pooling, and a head for the task.
 
-Convolutions may stand in front of the stack or beside it; either way the head reads their mean over time, too.
+Convolutions may stand in front of the stack or beside it; either way the head reads their mean over time, too. It may
+read features of fixed random convolutions as well.
 
 With static features, s being their scaled values and embeddings side by side, GRU i starts sequence b from
 
@@ -20,7 +21,7 @@ import keras
 
 from noisy_gru.trainer import features as names
 from noisy_gru.trainer.config import ModelConfig
-from noisy_gru.trainer.convolution_stack import convolve, pooled_steps
+from noisy_gru.trainer.convolution_stack import convolve, pooled_steps, random_features
 from noisy_gru.trainer.features import Layout
 from noisy_gru.trainer.layers.noisy_bidirectional import NoisyBidirectional
 from noisy_gru.trainer.layers.noisy_gru import NoisyGRU
@@ -132,11 +133,14 @@ def build_model(
         decoder_seed = seed + len(config.layers) + 1
         outputs = forecast_by_segments(hidden, past, known, config, layout, make_gru, above, seed=decoder_seed)
     else:
-        convolved = None
-        if config.segment is None or config.convolutions is not None:
+        beside = []
+        if config.segment is None or config.has_convolutions:
             mask = LengthMask(name="mask")(hidden if known is not None else inputs[names.FEATURES], length)
+        if config.random_kernels is not None:
+            beside.append(random_features(values, mask, config.random_kernels, layout))
         if config.convolutions is not None:
             sequences, convolved = convolve(hidden, mask, config.convolutions)
+            beside.append(convolved)
             if config.convolutions.placement == "front":
                 hidden, mask = pooled_steps(sequences, length, mask, config.convolutions)
         if config.segment is not None:
@@ -156,8 +160,8 @@ def build_model(
             hidden = AttentionPooling(name="pooling")(hidden, mask)
         elif config.pooling != "last":
             hidden = MaskedPooling(config.pooling, name="pooling")(hidden, mask)
-        if convolved is not None:
-            hidden = keras.layers.Concatenate(name="with_convolutions")([hidden, convolved])
+        if beside:
+            hidden = keras.layers.Concatenate(name="with_convolutions")([hidden, *beside])
         if static is not None:
             hidden = keras.layers.Concatenate(name="with_static")([hidden, static])
         outputs = _head(above(hidden), known, config, layout, sizes)

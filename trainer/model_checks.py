@@ -109,20 +109,30 @@ def _window_problems(config: ModelConfig, dataset: DatasetConfig) -> list[str]:
 
 def _convolution_problems(config: ModelConfig, dataset: DatasetConfig) -> list[str]:
     """Return messages about convolutions beside what they don't fit."""
-    if config.convolutions is None:
-        return []
     problems = []
-    if isinstance(dataset.task, ForecastingConfig):
+    name = _kind_of_convolutions(config)
+    if name and isinstance(dataset.task, ForecastingConfig):
         problems.append(
-            "model.convolutions needs task.kind: classification or regression, received forecasting; leave it out and "
-            "use model.segment"
+            f"{name} needs task.kind: classification or regression, received forecasting; leave it out and use "
+            "model.segment"
         )
-    elif config.segment is not None and config.convolutions.placement == "front":
+    elif config.segment is not None and config.convolutions is not None and config.convolutions.placement == "front":
         problems.append(
             "model.segment and model.convolutions with placement: front both shorten what the stack reads; use "
             "model.convolutions.pool in place of segment, or placement: beside"
         )
+    if config.random_kernels is not None and not any(not feature.static for feature in dataset.data.numeric):
+        problems.append(
+            "model.random_kernels reads numbers along the sequence, and data.features has none; leave it out, or add a "
+            "numeric feature that isn't static"
+        )
     return problems
+
+
+def _kind_of_convolutions(config: ModelConfig) -> str:
+    if config.convolutions is not None:
+        return "model.convolutions"
+    return "model.random_kernels" if config.random_kernels is not None else ""
 
 
 def _step_problems(config: ModelConfig, dataset: DatasetConfig) -> list[str]:
@@ -130,10 +140,10 @@ def _step_problems(config: ModelConfig, dataset: DatasetConfig) -> list[str]:
     if not config.serving_step:
         return []
     problems = []
-    if config.convolutions is not None:
+    if name := _kind_of_convolutions(config):
         problems.append(
-            "model.serving_step: true answers after each step, but a step of model.convolutions reads steps after it, "
-            "and their mean is taken over the whole sequence; leave one of them out"
+            f"model.serving_step: true answers after each step, but a step of {name} reads steps after it, and their "
+            "mean is taken over the whole sequence; leave one of them out"
         )
     if config.reads_past:
         problems.append(
@@ -178,8 +188,8 @@ def _onnx_problems(config: ModelConfig, dataset: DatasetConfig) -> list[str]:
     problems = []
     if config.reads_past:
         problems.append(f"model.onnx: true has no form for {_reader_of_windows(config)} yet; leave one of them out")
-    if config.convolutions is not None:
-        problems.append("model.onnx: true has no form for model.convolutions yet; leave one of them out")
+    if name := _kind_of_convolutions(config):
+        problems.append(f"model.onnx: true has no form for {name} yet; leave one of them out")
     if names := ", ".join(feature.name for feature in dataset.data.features if feature.kind == "categorical"):
         problems.append(
             f"model.onnx: true takes numbers alone, but {names} is categorical; leave it out of data.features (of a "

@@ -16,8 +16,8 @@ from noisy_gru.trainer.class_balance import NO_SETTINGS, ClassSettings
 from noisy_gru.trainer.class_losses import classification_loss
 from noisy_gru.trainer.class_metrics import BALANCED_ACCURACY, PR_AUC, AveragePrecision, BalancedAccuracy
 from noisy_gru.trainer.config import TrainingConfig
+from noisy_gru.trainer.convolution_stack import takes_batch_statistics
 from noisy_gru.trainer.features import Layout
-from noisy_gru.trainer.layers.convolutions import takes_batch_statistics
 
 # More steps in one call save nothing measurable.
 _MOST_STEPS = 32

@@ -25,6 +25,7 @@ from noisy_gru.trainer.export.single_sequence_gru import has_blocks, run_single_
 from noisy_gru.trainer.layers.convolutions import MaskedBatchNormalization
 from noisy_gru.trainer.layers.noisy_gru import NoisyGRU
 from noisy_gru.trainer.layers.pooling import AttentionPooling, LengthMask, MaskedPooling
+from noisy_gru.trainer.layers.random_kernels import RandomKernels
 from noisy_gru.trainer.layers.segments import LastSteps, Segments
 from noisy_gru.trainer.layers.target_steps import PastLength, TargetSteps
 from noisy_gru.trainer.layers.window_normalization import WindowNormalization
@@ -44,7 +45,7 @@ def serving_function(model: keras.Model) -> Predict | None:
         configuration of a GRU, `fused` is off, or the model reads segments, has convolutions or is relative to its
         window: then serve the model itself.
     """
-    others = Segments | WindowNormalization | LastSteps | MaskedBatchNormalization
+    others = Segments | WindowNormalization | LastSteps | MaskedBatchNormalization | RandomKernels
     if any(isinstance(layer, others) for layer in model.layers):
         return None
     stack = gru_layers(model)

@@ -81,11 +81,11 @@ class MaskedBatchNormalization(keras.layers.Layer):
 
     def _moments(self, sequences: Any, mask: Any) -> tuple[Any, Any, Any]:
         counts = ops.expand_dims(mask, -1)
-        count = _over_replicas(ops.sum(ops.cast(counts, sequences.dtype)))
+        count = over_replicas(ops.sum(ops.cast(counts, sequences.dtype)))
         divisor = ops.maximum(count, 1.0)
-        mean = _over_replicas(ops.sum(ops.where(counts, sequences, 0.0), axis=(0, 1))) / divisor
+        mean = over_replicas(ops.sum(ops.where(counts, sequences, 0.0), axis=(0, 1))) / divisor
         squares = ops.square(ops.where(counts, sequences - mean, 0.0))
-        return mean, _over_replicas(ops.sum(squares, axis=(0, 1))) / divisor, count
+        return mean, over_replicas(ops.sum(squares, axis=(0, 1))) / divisor, count
 
     def compute_output_spec(self, sequences: Any, mask: Any, training: bool = False) -> keras.KerasTensor:
         return keras.KerasTensor(sequences.shape, dtype=sequences.dtype)
@@ -94,14 +94,9 @@ class MaskedBatchNormalization(keras.layers.Layer):
         return {**super().get_config(), "momentum": self.momentum, "epsilon": self.epsilon}
 
 
-def _over_replicas(value: Any) -> Any:
+def over_replicas(value: Any) -> Any:
     """Sum over the replicas of a tf.distribute strategy; its gradient is summed over them, too."""
     context: Any = tf.distribute.get_replica_context()
     if context is None or context.num_replicas_in_sync < 2:
         return value
     return context.all_reduce(tf.distribute.ReduceOp.SUM, value)
-
-
-def takes_batch_statistics(model: keras.Model) -> bool:
-    """Return whether the rows of a batch change each other's outputs in training."""
-    return any(isinstance(layer, MaskedBatchNormalization) for layer in model.layers)

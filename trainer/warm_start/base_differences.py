@@ -46,6 +46,7 @@ def _not_transferable(model: ModelConfig) -> list[str]:
         for key, used in (
             ("segment", model.segment is not None),
             ("convolutions", model.convolutions is not None),
+            ("random_kernels", model.random_kernels is not None),
             ("window_normalization", model.window_normalization != "none"),
             ("linear_path", model.linear_path),
         )

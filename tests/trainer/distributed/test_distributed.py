@@ -49,7 +49,10 @@ TRAINER: dict[str, Any] = {
 
 
 # With statistics over a batch, which are those of all replicas.
-CONVOLUTIONS = {"filters": [4, 3], "kernels": [4, 3], "pool": 4}
+CONVOLUTIONS = {
+    "convolutions": {"filters": [4, 3], "kernels": [4, 3], "pool": 4},
+    "random_kernels": {"dilations": [1]},
+}
 
 
 def arguments(transformed: Any, folder: Path, **model: Any) -> Any:
@@ -271,7 +274,7 @@ MIRRORED = """
 """
 
 
-@pytest.mark.parametrize("model", [{}, {"convolutions": CONVOLUTIONS}], ids=["stack", "convolutions"])
+@pytest.mark.parametrize("model", [{}, CONVOLUTIONS], ids=["stack", "convolutions"])
 def test_two_devices_train_the_model_of_one(model: dict[str, Any], classification: Any, tmp_path: Path) -> None:
     given = json.dumps(vars(arguments(classification, tmp_path, **model)))
     finished = subprocess.run(
