@@ -11,7 +11,7 @@ import csv
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -235,14 +235,20 @@ def _loaded(root: Path, model_name: str, version: int | None) -> SessionProcess:
 def _writer(format_: str, stream: TextIO) -> Callable[[Answer], None]:
     if format_ == "jsonl":
         return lambda answer: print(json.dumps(answer, ensure_ascii=False), file=stream)
-    rows = csv.writer(stream, lineterminator="\n")
+    plain = csv.writer(stream, lineterminator="\n")
+    # Python quotes of CR and LF only the one that its own line ends hold, and readers end a line at either.
+    quoted = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL)
     header: list[str] = []
+
+    def write_row(cells: Iterable[Any]) -> None:
+        row = list(cells)
+        (quoted if any(isinstance(cell, str) and "\r" in cell for cell in row) else plain).writerow(row)
 
     def write(answer: Answer) -> None:
         if not header:
             header.extend(answer)
-            rows.writerow(header)
-        rows.writerow(answer.values())
+            write_row(header)
+        write_row(answer.values())
 
     return write
 

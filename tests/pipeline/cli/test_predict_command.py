@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from collections.abc import Iterator
@@ -110,6 +111,18 @@ def test_layouts_and_parquet(served, config, rows, tmp_path):
     assert long["probability"].tolist() == wide[classes].to_numpy().reshape(-1).tolist()
     chosen = long[long["predicted"]]
     assert chosen["class"].tolist() == wide["way"].tolist()
+
+
+@pytest.mark.slow
+def test_ids_with_line_ends_are_one_cell_of_the_csv(served, config, tmp_path):
+    ids = ["a\rb", "a\nb", "a\r\nb", 'a"\rb', "a,b", "\r", "plain"]
+    frame = pd.DataFrame({"id": np.repeat(ids, 3), "t": np.tile(np.arange(3), len(ids)), "a": 0.5, "b": 1.0})
+    frame.to_parquet(tmp_path / "new.parquet")
+    out = tmp_path / "out.csv"
+    assert predict(config, tmp_path / "new.parquet", "--out", out, "--root", served.root).exit_code == 0
+    assert sorted(pd.read_csv(out, keep_default_na=False)["sequence_id"]) == sorted(ids)
+    with out.open(newline="") as stream:
+        assert sorted(row["sequence_id"] for row in csv.DictReader(stream)) == sorted(ids)
 
 
 @pytest.mark.slow
