@@ -28,6 +28,7 @@ class Dialect:
         cell, closed: match a cell, which may go on over lines, up to a delimiter or line end; a quoted cell alone.
         record_in_line: matches a record that ends on its line.
         comment: what a comment line begins with, or nothing.
+        blanks: bytes that are ignored around a name.
     """
 
     def __init__(self, config: CsvConfig) -> None:
@@ -41,7 +42,8 @@ class Dialect:
         self.quote_mark = (config.quote or "").encode()
         self.around_names = self.mark + self.quote_mark + b"\r\n" + BYTE_ORDER_MARK[-1:]
         mark, quote = re.escape(self.mark), re.escape(self.quote_mark)
-        blanks = b"[" + b" \t".replace(self.mark, b"") + b"]*+"
+        self.blanks = b" \t".replace(self.mark, b"")
+        blanks = b"[" + self.blanks + b"]*+"
         if config.quote:
             quoted = quote + rb"(?:[^" + quote + rb"]++|" + quote * 2 + rb")*+" + quote
             in_line = quote + rb"(?:[^" + quote + rb"\r\n\0]++|" + quote * 2 + rb")*+" + quote + blanks

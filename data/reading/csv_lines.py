@@ -121,16 +121,22 @@ class Lines:
         return found
 
     def with_cell(self, name: bytes) -> list[int]:
-        """Return the lines with a cell of exactly this text."""
+        """Return the lines with a cell of this text, in any case and with blanks around it or not."""
         positions = []
-        at = self.data.find(name)
+        lower, name, blanks = self.data.lower(), name.lower(), self._dialect.blanks
+        at = lower.find(name)
         while at >= 0:
             after = at + len(name)
-            if (at == 0 or self.data[at - 1] in self._dialect.around_names) and (
-                after == len(self.data) or self.data[after] in self._dialect.around_names
+            first, last = at, after
+            while first and lower[first - 1] in blanks:
+                first -= 1
+            while last < len(lower) and lower[last] in blanks:
+                last += 1
+            if (first == 0 or lower[first - 1] in self._dialect.around_names) and (
+                last == len(lower) or lower[last] in self._dialect.around_names
             ):
                 positions.append(at)
-            at = self.data.find(name, after)
+            at = lower.find(name, after)
         places = np.unique(self._of(np.array(positions, np.int64)))
         return places[places < len(self)].tolist()
 

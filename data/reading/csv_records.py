@@ -49,6 +49,11 @@ def other_kind(head: bytes) -> str | None:
     return next((kind for mark, (kind, _) in _OTHER_KINDS.items() if head.startswith(mark)), None)
 
 
+def _loosely(name: str) -> str:
+    """Return a column's name as other writers may spell it: without blanks around it, in lower case."""
+    return name.strip().lower()
+
+
 def is_of_another_kind(head: bytes) -> bool:
     """Whether a file begins like one of another format than CSV in some encoding."""
     return any(head.startswith(mark) for mark, (kind, _) in _OTHER_KINDS.items() if not kind.startswith("UTF"))
@@ -162,7 +167,7 @@ class RecordReader:
         """Yield the records after the header.
 
         Args:
-            marks: column names; a line with all of them as cells is a repeated header. Default: all names.
+            marks: column names; a line with all of them as cells, in any case, is a repeated header. Default: all.
             is_row: whether the cells of a line are certainly a row's. Then a line with the column names is one (a
                 category may have the name of a column), and a line in a quoted cell shows that the quote is stray.
 
@@ -240,17 +245,18 @@ class RecordReader:
         if self._dialect.config.header is not True:
             return {}
         found: dict[int, list[str]] = {}
+        wanted = set(map(_loosely, names))
         for place in lines.with_cell(max(names, key=len).encode()):
             if lines.lengths[place] > csv.field_size_limit():
                 continue
             text = self._data[lines.starts[place] : lines.stops[place]].removeprefix(BYTE_ORDER_MARK)
             cells = self._cells_of(text.decode("utf-8", "replace"))
-            if set(names) <= set(cells):
+            if wanted <= set(map(_loosely, cells)):
                 found[place] = cells
         return found
 
     def _check_header(self, cells: list[str], line: int) -> str:
-        if cells == self._header:
+        if [*map(_loosely, cells)] == [*map(_loosely, self._header)]:
             return "the header again"
         raise DataError(
             f"{self._name}: line {line}: another header, {', '.join(cells)}, while the file begins with "

@@ -222,6 +222,30 @@ def test_repeated_headers_are_written_down_and_make_no_file_bad(ingest, tmp_path
     check_rows(found.report, dataset)
 
 
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize(
+    ("names", "is_same"),
+    [
+        (["ID", "T", "X", "Y"], True),
+        (["id", " t", " x ", "y "], True),
+        (['"Id"', '" t "', "x", "y"], True),
+        (["ID", "T", "Y", "X"], False),
+        ([" id ", " t", "y", "x"], False),
+        (["Id", "T"], False),
+    ],
+)
+def test_a_header_of_another_spelling_is_one(ingest, tmp_path, configured, delimiter, names, is_same) -> None:
+    lines = [delimiter.join(row) for row in (["id", "t", "x", "y"], ["a", "0", "1", "c"], names, ["a", "1", "1", "c"])]
+    (tmp_path / "rows.csv").write_text("\n".join(lines) + "\n")
+    dataset = configured(csv={"delimiter": delimiter})
+    if is_same:
+        lines_of_report = ingest(dataset, [tmp_path / "rows.csv"]).lines
+        assert [(line["line"], line["reason"]) for line in lines_of_report] == [(3, REPEATED_HEADER)]
+    else:
+        with pytest.raises(DataError, match=r"line 3: another header"):
+            ingest(dataset, [tmp_path / "rows.csv"])
+
+
 def test_another_header_is_an_error(ingest, tmp_path, configured) -> None:
     (tmp_path / "rows.csv").write_text(HEAD + "a,0,1,c\nt,id,x,y\n1,a,1,c\n")
     with pytest.raises(DataError, match=r"rows\.csv: line 3: another header, t, id, x, y, while .* id, t, x, y"):
