@@ -68,7 +68,7 @@ class Columns:
             entity=data.entity,
             time_columns=data.time.columns if data.time else (),
             time_kind=data.time.kind if data.time else "integer",
-            times=TimeSpelling(data.time.format) if data.time else TimeSpelling(),
+            times=data.time.spelling if data.time else TimeSpelling(),
             booleans=tuple(feature.name for feature in numeric if feature.kind == "boolean"),
             numeric=features + tuple(target for target in targets if target not in features),
             numeric_features=features,

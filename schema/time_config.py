@@ -18,9 +18,15 @@ _ONE_OF = ("Yy", "mbB", "HI", "aA")  # two of them could contradict each other
 
 @dataclass(frozen=True)
 class TimeSpelling:
-    """How timestamps are written: a pattern or unit since 1970; None: ISO 8601."""
+    """How timestamps are written: a pattern or unit since 1970; None: ISO 8601.
+
+    ``zone`` is that of times without one, None for UTC; ``ambiguous`` and ``nonexistent`` as in `TimeConfig`.
+    """
 
     format: str | None = None
+    zone: str | None = None
+    ambiguous: str = "reject"
+    nonexistent: str = "reject"
 
     @property
     def expected(self) -> str:
@@ -48,8 +54,23 @@ class TimeConfig(Section):
     )
     timezone: str = Field(
         default="UTC",
-        description="Zone of calendars, with its daylight saving, as the tz database names it: `Europe/Berlin`. Times "
-        "in the data that have no zone are UTC all the same.",
+        description="Zone of calendars, with its daylight saving, as the tz database names it: `Europe/Berlin`. Of "
+        "times in the data that have no zone, too, with `without_zone: timezone`.",
+    )
+    without_zone: Literal["utc", "timezone"] = Field(
+        default="utc",
+        description="Times in the data that have no zone are UTC, or by the clock of `timezone`: texts, stored times "
+        "and dates, in files and in what a client sends. Times with a zone, and `epoch_…`, are what they are.",
+    )
+    ambiguous: Literal["reject", "earlier", "later"] = Field(
+        default="reject",
+        description="With `without_zone: timezone`: a time that a clock shows twice, in autumn. `reject`: its row has "
+        "no time, and is quarantined; else the one before the change, or after it (pandas' `tz_localize`).",
+    )
+    nonexistent: Literal["reject", "shift_forward", "shift_backward"] = Field(
+        default="reject",
+        description="With `without_zone: timezone`: a time that a clock skips, in spring. `reject`: its row has no "
+        "time, and is quarantined; else the moment of the change, or the nanosecond before it.",
     )
     frequency: str | None = Field(
         default=None,
@@ -89,7 +110,17 @@ class TimeConfig(Section):
     def _timezone_of_timestamps(self) -> TimeConfig:
         if self.timezone != "UTC" and self.kind != "timestamp":
             raise ValueError(f"timezone needs kind: timestamp, received kind: {self.kind}")
+        if self.without_zone == "timezone" and self.kind != "timestamp":
+            raise ValueError(f"without_zone: timezone needs kind: timestamp, received kind: {self.kind}")
+        if self.without_zone == "utc" and (self.ambiguous, self.nonexistent) != ("reject", "reject"):
+            raise ValueError("ambiguous and nonexistent are for without_zone: timezone, received without_zone: utc")
         return self
+
+    @property
+    def spelling(self) -> TimeSpelling:
+        """How the times of the data are read."""
+        zone = self.timezone if self.without_zone == "timezone" else None
+        return TimeSpelling(self.format, zone, self.ambiguous, self.nonexistent)
 
     @field_validator("column")
     @classmethod

@@ -252,7 +252,8 @@ class BlockParser:
         if reason != UNPARSABLE or not isinstance(text, str) or not text.strip():
             return shown
         if is_time:
-            return shown + self._advice.time(text, columns.time_kind, columns.times)
+            joined = " ".join(str(found[name]) for name in names) if len(names) > 1 else text
+            return shown + self._advice.time(joined, columns.time_kind, columns.times)
         if column in columns.booleans:
             return shown + self._advice.boolean(text)
         is_number = column in columns.numeric or (column == columns.label and not columns.label_is_class)

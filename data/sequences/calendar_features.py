@@ -13,7 +13,7 @@ import numpy as np
 
 from noisy_gru.data.sequences.holiday_dates import holiday_days
 from noisy_gru.data.sequences.rows import Rows
-from noisy_gru.data.sequences.wall_clock import DAY, wall_clock
+from noisy_gru.data.values.wall_clock import DAY, wall_clock
 from noisy_gru.schema.calendars import CALENDAR_NUMBERS, HOLIDAY, CalendarName, calendar_texts
 from noisy_gru.schema.config import DataConfig, FeatureConfig
 

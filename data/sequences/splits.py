@@ -12,7 +12,7 @@ from noisy_gru.data.report.ingestion_report import IngestionReport
 from noisy_gru.data.sequences.gaps import parse_frequency
 from noisy_gru.data.sequences.rows import Rows
 from noisy_gru.data.values.parsing import parse_times
-from noisy_gru.data.values.time_formats import formatted_times
+from noisy_gru.data.values.time_formats import formatted_times, lacks_zone, localized
 from noisy_gru.schema.config import DatasetConfig, EntitySplitConfig, ForecastingConfig, TimeConfig, TimeSplitConfig
 from noisy_gru.schema.errors import DataError
 from noisy_gru.schema.split_config import NO_PART
@@ -62,9 +62,14 @@ class Boundaries:
 
 
 def _at(value: str, key: str, time: TimeConfig) -> int | float:
-    values, bad = parse_times(pa.array([value]), time.kind)
+    text = pa.array([value])
+    values, bad = parse_times(text, time.kind)
+    local = lacks_zone(text, None)
     if bad[0] and time.format is not None:
-        values, bad = formatted_times(pa.array([value]), time.format)
+        values, bad = formatted_times(text, time.format)
+        local = lacks_zone(text, time.format)
+    if time.spelling.zone is not None:
+        values, bad = localized(values, bad, local, time.spelling)
     if bad[0]:
         raise DataError(f"splits.{key}: expected a time ({time.kind}) or a part below 1, received {value!r}")
     return values[0].item()

@@ -18,7 +18,7 @@ from noisy_gru.data.arrow import pa, pc
 from noisy_gru.data.values.parsing import NULL_TEXTS, Array, ColumnTypeError, flatten, parse_number, parse_numbers
 from noisy_gru.data.values.parsing import parse_times as parse_plain_times
 from noisy_gru.data.values.text_normalization import format_column, normalize_text, parse_texts
-from noisy_gru.data.values.time_formats import formatted_times
+from noisy_gru.data.values.time_formats import formatted_times, lacks_zone, localized
 from noisy_gru.schema.csv_config import BLANKS, FALSE_TEXTS, TRUE_TEXTS, CsvConfig
 from noisy_gru.schema.time_config import EPOCHS, TimeSpelling
 
@@ -135,6 +135,12 @@ class CellReader:
 
     def _timestamps(self, array: Array, spelling: TimeSpelling, native: Native) -> tuple[np.ndarray, np.ndarray]:
         array, _ = flatten(array)
+        values, bad = self._as_written(array, spelling, native)
+        if spelling.zone is None:
+            return values, bad
+        return localized(values, bad, lacks_zone(array, spelling.format, native), spelling)
+
+    def _as_written(self, array: Array, spelling: TimeSpelling, native: Native) -> tuple[np.ndarray, np.ndarray]:
         if len(self._missing) and not pa.types.is_temporal(array.type):
             text, _ = self.texts(array)
             array = pc.if_else(text.is_valid(), array, None)

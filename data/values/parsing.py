@@ -251,6 +251,12 @@ def _timestamps_from_text(array: Array) -> tuple[np.ndarray, np.ndarray]:
     return np.where(bad, 0, values - np.where(bad, 0, shift)), bad
 
 
+def has_zone(text: Array) -> np.ndarray:
+    """Mask [N] of the ISO 8601 texts that have a zone."""
+    zone = pc.extract_regex(pc.utf8_trim_whitespace(text), _MOMENT).field("zone")
+    return pc.not_equal(pc.fill_null(zone, ""), "").to_numpy(zero_copy_only=False)
+
+
 def _offset(zone: str) -> int | None:
     """Return the offset of a zone from UTC in nanoseconds; None for an invalid zone."""
     if zone in ("", "z", "Z"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from functools import cached_property
 
 from noisy_gru.data.arrow import pa
@@ -67,6 +68,11 @@ class SpellingAdvice:
 
     def time(self, text: str, kind: str, spelling: TimeSpelling) -> str:
         """Return advice on a text that is no time of this kind."""
+        if spelling.zone is not None and self._is_of_change(text, spelling):
+            return (
+                f" (in {spelling.zone} the clock skips this time or shows it twice: data.time.nonexistent and "
+                "data.time.ambiguous decide)"
+            )
         if not re.search(r"\d", text):
             return ""
         examples = [example for pattern, example in _EXAMPLES if re.match(pattern, text.strip())]
@@ -76,6 +82,13 @@ class SpellingAdvice:
         if spelling.format is None:
             return f" (for another spelling set data.time.format{such})"
         return ""
+
+    def _is_of_change(self, text: str, spelling: TimeSpelling) -> bool:
+        cells, array = CellReader(self._csv), [pa.array([text])]
+        plainly = replace(spelling, zone=None)
+        return bool(
+            cells.times(array, "timestamp", spelling)[1][0] and not cells.times(array, "timestamp", plainly)[1][0]
+        )
 
 
 def _of_marker(text: str) -> str:

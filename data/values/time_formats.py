@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 
 from noisy_gru.data.arrow import pa, pc
-from noisy_gru.data.values.parsing import Array, ColumnTypeError, flatten, parse_times
-from noisy_gru.schema.time_config import EPOCHS
+from noisy_gru.data.values.parsing import Array, ColumnTypeError, flatten, has_zone, parse_times
+from noisy_gru.data.values.wall_clock import from_wall_clock
+from noisy_gru.schema.time_config import EPOCHS, TimeSpelling
 
 _LOWEST, _HIGHEST = -(2**63), 2**63 - 1
 _EXACT = 2**53
@@ -77,6 +78,42 @@ def formatted_times(array: Array, spelled: str, native: np.ndarray | None = None
     if native is not None and (rest := bad & native).any():
         other, unparsable = parse_times(pc.if_else(pa.array(rest), text, None), "timestamp")
         values, bad = np.where(rest, other, values), np.where(rest, unparsable, bad)
+    return values, bad
+
+
+def lacks_zone(array: Array, spelled: str | None, native: np.ndarray | None = None) -> np.ndarray:
+    """Mask [N] of the times that have no zone of their own, by the clock of a place; `EPOCHS` are in UTC.
+
+    Args:
+        array: the column, as `flatten` returns it.
+        spelled: `data.time.format`.
+        native: as in ``formatted_times``.
+    """
+    kind = array.type
+    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+        return np.full(len(array), pa.types.is_date(kind) or kind.tz is None)
+    is_stored = np.zeros(len(array), bool) if native is None else native
+    if spelled in EPOCHS and (native is None or not pa.types.is_string(kind)):
+        return np.zeros(len(array), bool)
+    zoned = has_zone(_texts(array))
+    if spelled in EPOCHS:  # a datetime of Python among numbers
+        is_number = pc.fill_null(pc.match_substring_regex(_texts(array), _AMOUNT), False)
+        return ~zoned & is_stored & ~is_number.to_numpy(zero_copy_only=False)
+    return ~zoned & (is_stored if spelled is not None and "%z" in spelled else True)
+
+
+def localized(
+    values: np.ndarray, bad: np.ndarray, local: np.ndarray, spelling: TimeSpelling
+) -> tuple[np.ndarray, np.ndarray]:
+    """Convert the times [N] that have no zone to UTC, and return them with a mask [N] of the unusable."""
+    local = local & ~bad
+    if not local.any():
+        return values, bad
+    found, wrong = from_wall_clock(
+        values[local], spelling.zone or "UTC", ambiguous=spelling.ambiguous, nonexistent=spelling.nonexistent
+    )
+    values, bad = values.copy(), bad.copy()
+    values[local], bad[local] = found, wrong
     return values, bad
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from noisy_gru.data.sequences.calendar_features import calendar_values, cycle_fraction
 from noisy_gru.data.sequences.holiday_dates import check_holidays
-from noisy_gru.data.sequences.wall_clock import wall_clock
+from noisy_gru.data.values.wall_clock import wall_clock
 from noisy_gru.schema.calendars import CALENDAR_NUMBERS
 from noisy_gru.schema.config import DataConfig, FeatureConfig
 from noisy_gru.schema.errors import DataError
