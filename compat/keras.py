@@ -6,7 +6,7 @@ moved here. `requirements/pipeline.in` has the bound, Keras below 3.16.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 
@@ -29,3 +29,14 @@ def moving_averages(optimizer: Any) -> list[Any]:
     Keras' own callback, SwapEMAWeights, exchanges them with the weights by sums, which rounds both at each exchange.
     """
     return list(optimizer._model_variables_moving_average)
+
+
+def run_through_graph(model: Any, inputs: Any, call: Callable[..., Any]) -> Any:
+    """Run a functional model on tensors, layer by layer.
+
+    Args:
+        model: functional.
+        inputs: in the structure of `model.input`.
+        call: called in place of each layer, with the layer and its arguments; it returns the layer's outputs.
+    """
+    return model._run_through_graph(inputs, call_fn=call)

@@ -70,7 +70,7 @@ def train(fn_args: Any, custom_config: CustomConfig, strategy: tf.distribute.Str
     warm = WarmStart.find(fn_args.base_model, custom_config, fitted) if fn_args.base_model else None
     starts = _starts(fn_args, context, warm)
     done = [
-        [_train_once(fn_args, own, fitted, *each, member=place) for each in starts] for own, place in _members(context)
+        [train_once(fn_args, own, fitted, *each, member=place) for each in starts] for own, place in _members(context)
     ]
     if not is_chief(strategy):
         return
@@ -197,7 +197,7 @@ def _starts(fn_args: Any, context: TrainingContext, warm: WarmStart | None) -> l
     return [(warm, f"{run_dir}/warm"), (None, f"{run_dir}/cold")]
 
 
-def _train_once(
+def train_once(
     fn_args: Any,
     context: TrainingContext,
     fitted: TransformRecord,

@@ -66,12 +66,20 @@ class LocalRunner(tfx_runner.IrBasedRunner):
         run_id: name of the run in ML Metadata.
         observer: notified of every step.
         clock: returns seconds.
+        last: name of the last step to run; None: all.
     """
 
-    def __init__(self, run_id: str, observer: Observer, clock: Callable[[], float] = time.monotonic):
+    def __init__(
+        self,
+        run_id: str,
+        observer: Observer,
+        clock: Callable[[], float] = time.monotonic,
+        last: str | None = None,
+    ):
         self._run_id = run_id
         self._observer = observer
         self._clock = clock
+        self._last = last
 
     def run_with_ir(self, pipeline: Any, run_options: Any = None, **_: Any) -> None:
         """Run a compiled pipeline (``pipeline_pb2.Pipeline``); partial runs are not supported."""
@@ -82,6 +90,9 @@ class LocalRunner(tfx_runner.IrBasedRunner):
         connection = deployment.metadata_connection_config
         connection = getattr(connection, connection.WhichOneof("connection_config"))
         nodes = [node.pipeline_node for node in pipeline.nodes]
+        if self._last is not None:
+            # Topological order: nothing after it is needed for it.
+            nodes = nodes[: [node.node_info.id for node in nodes].index(self._last) + 1]
         for number, node in enumerate(nodes, start=1):
             name = node.node_info.id
             self._observer.started(name, number, len(nodes))

@@ -18,6 +18,8 @@ from noisy_gru.pipeline.runs.run_directory import RunDirectory
 # Generated code, of which type checkers see nothing.
 _mlmd: Any = metadata_store_pb2
 _RUN_CONTEXT = "pipeline_run"
+# Before the id of an experiment's run of the steps up to Transform, which has no run record.
+PREPARATION = "preparation-"
 logger = logging.getLogger(__name__)
 
 
@@ -34,6 +36,9 @@ def clear_unfinished(directory: RunDirectory, connection: Any) -> list[int]:
     store = MetadataStore(connection)
     # By run: a metadata server may know runs of other roots, which may be in progress.
     ended = [record.run_id for record in directory.records() if record.status in ("killed", "interrupted", "failed")]
+    # Those of experiments are removed at their end, and none is in progress now.
+    preparations = sorted(directory.experiments.glob(f"{PREPARATION}*"))
+    ended += [path.name for path in preparations]
     contexts = [store.get_context_by_type_and_name(_RUN_CONTEXT, run_id) for run_id in ended]
     unfinished = [
         execution
@@ -50,4 +55,6 @@ def clear_unfinished(directory: RunDirectory, connection: Any) -> list[int]:
         # Last, so that a kill leaves it to the next run.
         execution.last_known_state = _mlmd.Execution.CANCELED
         store.put_executions([execution])
+    for path in preparations:
+        path.unlink()
     return sorted(execution.id for execution in unfinished)

@@ -155,6 +155,7 @@ class RunDirectory:
         self.inputs = self.root / "inputs"
         self.hashes = self.inputs / "hashes.json"
         self.work = self.root / "work"
+        self.experiments = self.root / "experiments"
         self._warned: set[str] = set()
 
     def create(self) -> None:

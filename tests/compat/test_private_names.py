@@ -17,7 +17,7 @@ import tensorflow as tf
 from keras.src.backend.tensorflow.rnn import bidirectional_gru
 
 from noisy_gru.compat.beam import share_options
-from noisy_gru.compat.keras import flatten_layers, take_gradients_as_summed
+from noisy_gru.compat.keras import flatten_layers, run_through_graph, take_gradients_as_summed
 from noisy_gru.compat.tfx import Execution, execution_of, make_beam_pipeline, standard_artifact_types
 from noisy_gru.trainer.layers.noisy_gru import NoisyGRU
 from noisy_gru.trainer.layers.threefry import random_bits
@@ -40,6 +40,7 @@ ROOMS = (
 COVERED = {
     "_flatten_layers": "keras",
     "_all_reduce_sum_gradients": "keras",
+    "_run_through_graph": "keras",
     "_all_options": "beam",
     "_context": "tfx",
     "_log_startup": "tfx",
@@ -57,6 +58,23 @@ def test_keras_flattens_a_model_down_to_the_layers_inside_of_layers():
     model = keras.Sequential([keras.Input((3, 2)), bidirectional, keras.layers.Dense(2), inner])
     found = {layer.name for layer in flatten_layers(model) if isinstance(layer, NoisyGRU)}
     assert found == {"deep", "forward_both", "backward_both"}
+
+
+def test_keras_runs_a_functional_model_layer_by_layer_through_the_call_that_is_given():
+    inputs = {"b": keras.Input((2,), name="b"), "a": keras.Input((2,), name="a")}
+    hidden = keras.layers.Dense(3, name="dense")(inputs["b"])
+    model = keras.Model(inputs, keras.layers.Concatenate(name="both")([hidden, inputs["a"]]))
+    called = []
+
+    def call(layer: Any, *args: Any, **arguments: Any) -> Any:
+        called.append(layer.name)
+        return layer(*args, **arguments) * (2.0 if layer.name == "dense" else 1.0)
+
+    given = {"a": tf.constant([[1.0, 2.0]]), "b": tf.constant([[3.0, 4.0]])}
+    found = run_through_graph(model, given, call).numpy()[0]
+    assert called == ["dense", "both"]
+    assert found[:3] == pytest.approx(2 * model(given).numpy()[0, :3])
+    assert found[3:] == pytest.approx([1, 2])
 
 
 def test_kerass_optimizer_sums_gradients_over_replicas_in_the_method_that_is_replaced(monkeypatch):

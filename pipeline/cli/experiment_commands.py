@@ -1,0 +1,188 @@
+"""``noisy-gru compare|noise``: experiments on one's own data."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from noisy_gru.pipeline.cli.options import (
+    ConfigArgument,
+    DebugOption,
+    JsonOption,
+    RootOption,
+    SetOption,
+    exit_on_error,
+)
+from noisy_gru.schema.errors import ConfigError
+
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
+
+BudgetOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME",
+        help="Begin no training after this time: 30m, 2h, 90s. What is finished is reported; run it again to go on.",
+        show_default=False,
+    ),
+]
+OutOption = Annotated[
+    Path | None, typer.Option("--out", metavar="FILE", help="Write the JSON to a file, too.", show_default=False)
+]
+
+
+def compare(
+    config: ConfigArgument,
+    vary: Annotated[
+        list[str],
+        typer.Option(
+            metavar="KEY=VALUE,VALUE…",
+            help="Key of model or training, and its values as YAML, for example 'model.layers[0].units=32,64'. "
+            "Several are combined.",
+            show_default=False,
+        ),
+    ],
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each variant, with the seeds from `seed` on.")] = 5,
+    metric: Annotated[
+        str | None, typer.Option(help="Metric that ranks. Default: accuracy, or mae.", show_default=False)
+    ] = None,
+    budget: BudgetOption = None,
+    set_: SetOption = None,
+    root: RootOption = None,
+    out: OutOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Train variants of a configuration with the same seeds on the same data, and rank them on the eval split.
+
+    Differences from the configured variant have paired 95 % intervals. The test split is never read.
+    """
+    from noisy_gru.pipeline.cli.experiments_view import show_comparison
+    from noisy_gru.pipeline.config.checks import check_config
+    from noisy_gru.pipeline.config.loading import load_config
+    from noisy_gru.pipeline.experiments.comparison_report import comparison_report
+    from noisy_gru.pipeline.experiments.experiment import run_experiment
+    from noisy_gru.pipeline.experiments.variants import compared_variants, known_metrics, require_eval_split
+    from noisy_gru.pipeline.runs.running import default_root
+
+    with exit_on_error(debug):
+        seconds = parse_budget(budget)
+        loaded = load_config(config, set_ or [])
+        check_config(loaded)
+        require_eval_split(loaded, "compare")
+        known = known_metrics(loaded)
+        chosen = metric or next(iter(known))
+        if chosen not in known:
+            raise ConfigError(f"--metric {chosen}: expected one of {', '.join(known)}")
+        variants = compared_variants(config, loaded, vary, set_ or [])
+        experiment = run_experiment(
+            loaded,
+            variants,
+            command="compare",
+            root=root or default_root(loaded),
+            seeds=seeds,
+            shown=chosen,
+            budget=seconds,
+        )
+        report = comparison_report(experiment.trials, pipeline=loaded.name, metric=chosen, best=known[chosen])
+        _give(report, out, as_json, show_comparison)
+
+
+def noise(
+    config: ConfigArgument,
+    scales: Annotated[
+        str, typer.Option(metavar="X,X…", help="Factors on the stddev of every layer; 0 and 1 are always among them.")
+    ] = "0,1,3,10",
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each scale, with the seeds from `seed` on.")] = 8,
+    burn_in: Annotated[
+        str, typer.Option(metavar="K,K…", help="Steps before the middle of a sequence to start reading from.")
+    ] = "0,5",
+    budget: BudgetOption = None,
+    set_: SetOption = None,
+    root: RootOption = None,
+    out: OutOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Measure on your data whether the noise of the first state does anything, at which scale, and for what.
+
+    Trains each scale with the same seeds, and measures on the eval split from the first state that is served, from
+    noise, from another sequence's last state, and in the middle of a sequence, with paired 95 % intervals.
+    """
+    from noisy_gru.pipeline.cli.experiments_view import show_noise
+    from noisy_gru.pipeline.config.checks import check_config
+    from noisy_gru.pipeline.config.loading import load_config
+    from noisy_gru.pipeline.experiments.experiment import run_experiment
+    from noisy_gru.pipeline.experiments.noise_report import noise_report
+    from noisy_gru.pipeline.experiments.variants import known_metrics, noise_variants, require_eval_split
+    from noisy_gru.pipeline.runs.running import default_root
+    from noisy_gru.trainer.experiments.starts import FirstStates
+
+    with exit_on_error(debug):
+        seconds = parse_budget(budget)
+        factors = [float(each) for each in _numbers("--scales", scales)]
+        steps = [int(each) for each in _numbers("--burn-in", burn_in, whole=True)]
+        loaded = load_config(config, set_ or [])
+        check_config(loaded)
+        require_eval_split(loaded, "noise")
+        variants = noise_variants(loaded, factors)
+        metric, best = next(iter(known_metrics(loaded).items()))
+        starts = FirstStates(
+            tuple(layer.stddev for layer in loaded.model.layers),
+            noise_scales=tuple(sorted({1.0, max(factors)} - {0.0})),
+            burn_in=tuple(sorted(set(steps))),
+        )
+        experiment = run_experiment(
+            loaded,
+            variants,
+            command="noise",
+            root=root or default_root(loaded),
+            seeds=seeds,
+            shown=metric,
+            starts=starts,
+            budget=seconds,
+        )
+        report = noise_report(experiment.trials, loaded.trainer, pipeline=loaded.name, metric=metric, best=best)
+        _give(report, out, as_json, show_noise)
+
+
+def parse_budget(text: str | None) -> float | None:
+    """Return the seconds of `90s`, `30m`, `2h` or a number of seconds.
+
+    Raises:
+        ConfigError: it is none of these.
+    """
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip())
+    if found is None or not float(found[1]):
+        raise ConfigError(f"--budget {text}: expected a time such as 90s, 30m or 2h")
+    return float(found[1]) * _UNITS[found[2]]
+
+
+def _numbers(option: str, text: str, *, whole: bool = False) -> list[float]:
+    try:
+        found = [float(each) for each in text.split(",")]
+    except ValueError:
+        found = [math.nan]
+    if any(not math.isfinite(each) or each < 0 or (whole and each != int(each)) for each in found):
+        kind = "whole numbers" if whole else "numbers"
+        raise ConfigError(f"{option} {text}: expected {kind} >= 0, separated by commas")
+    return found
+
+
+def _give(report: dict[str, Any], out: Path | None, as_json: bool, show: Any) -> None:
+    from noisy_gru.storage.atomic_files import write_atomically
+
+    text = json.dumps(report, indent=1)
+    if out is not None:
+        write_atomically(out, text + "\n")
+    if as_json:
+        typer.echo(text)
+    else:
+        show(report, sys.stdout)

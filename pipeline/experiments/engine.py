@@ -1,0 +1,168 @@
+"""Train every variant with every seed; finished trainings are kept on disk, so that a killed experiment goes on.
+
+    trials = run_trials(variants, seeds, store, train, live, budget=1800.0)
+    trials.values("x10", lambda result: result["metrics"]["accuracy"])
+
+The order is by seed, so that a budget that runs out leaves complete pairs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.markup import escape
+
+from noisy_gru.pipeline.experiments.variants import Variant
+from noisy_gru.pipeline.runs.progress import LiveProgress
+from noisy_gru.storage.atomic_files import write_atomically
+from noisy_gru.trainer.config import TrainerConfig
+
+Result = dict[str, Any]
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Trials:
+    """The results of an experiment.
+
+    Attributes:
+        variants: in the order of the experiment.
+        seeds: those that were asked for.
+        results: of each finished training, by the variant's name and the seed.
+        seconds: of the trainings of this call.
+        budget_spent: whether trainings were left out because the time was up.
+    """
+
+    variants: list[Variant]
+    seeds: list[int]
+    results: dict[tuple[str, int], Result] = field(default_factory=dict)
+    seconds: float = 0.0
+    budget_spent: bool = False
+
+    @property
+    def complete_seeds(self) -> list[int]:
+        """The seeds that every variant was trained with: all comparisons are of these."""
+        return [seed for seed in self.seeds if all((each.name, seed) in self.results for each in self.variants)]
+
+    def values(self, name: str, of: Callable[[Result], float]) -> list[float]:
+        """Return a number of a variant's results, one for each complete seed."""
+        return [of(self.results[name, seed]) for seed in self.complete_seeds]
+
+
+class ResultStore:
+    """Results of finished trainings, a JSON file for each.
+
+    Args:
+        folder: of the experiments on one state of data and code.
+        measured: what is measured beside the metrics; another measurement is another result.
+    """
+
+    def __init__(self, folder: Path, measured: Any = None):
+        self.folder = folder
+        self._measured = measured
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def path(self, trainer: TrainerConfig) -> Path:
+        """Return the file of a training, with its seed in the configuration."""
+        content = json.dumps([trainer.model_dump(mode="json"), self._measured], sort_keys=True)
+        return self.folder / f"{hashlib.sha256(content.encode()).hexdigest()[:16]}.json"
+
+    def read(self, trainer: TrainerConfig) -> Result | None:
+        """Return the result of a training; None if there is none, or its file is damaged."""
+        path = self.path(trainer)
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))["result"]
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError):
+            logger.warning("%s is damaged, so it is trained again", path)
+            return None
+
+    def write(self, trainer: TrainerConfig, result: Result) -> None:
+        """Write the result of a training."""
+        content = {"trainer": trainer.model_dump(mode="json"), "measured": self._measured, "result": result}
+        write_atomically(self.path(trainer), json.dumps(content, indent=1) + "\n")
+
+
+def with_seed(trainer: TrainerConfig, seed: int) -> TrainerConfig:
+    """Return a configuration with another seed."""
+    return trainer.model_copy(update={"seed": seed})
+
+
+def run_trials(
+    variants: Sequence[Variant],
+    seeds: Sequence[int],
+    store: ResultStore,
+    train: Callable[[TrainerConfig], Result],
+    live: LiveProgress,
+    *,
+    shown: str,
+    budget: float | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Trials:
+    """Train every variant with every seed that has no result yet.
+
+    Args:
+        variants: of the configuration.
+        seeds: of the trainings.
+        store: of results.
+        train: trains a configuration, and returns its result.
+        live: shows each training, with the time that is left.
+        shown: name of the metric to show.
+        budget: seconds after which no training is begun any more; None: unlimited.
+        clock: returns seconds.
+    """
+    begun = clock()
+    jobs = [(variant, seed) for seed in seeds for variant in variants]
+    results: dict[tuple[str, int], Result] = {}
+    missing = []
+    for variant, seed in jobs:
+        found = store.read(with_seed(variant.trainer, seed))
+        if found is None:
+            missing.append((variant, seed))
+        else:
+            results[variant.name, seed] = found
+    if results and missing:
+        live.line(f"{len(results)} of {len(jobs)} trainings were finished before")
+    taken: list[float] = []
+    for number, (variant, seed) in enumerate(missing, start=1):
+        if budget is not None and clock() - begun >= budget:
+            break
+        name = f"{variant.name} seed {seed}"
+        live.started(name, len(results) + 1, len(jobs))
+        start = clock()
+        trainer = with_seed(variant.trainer, seed)
+        try:
+            result = train(trainer)
+        finally:
+            live.stop()
+        store.write(trainer, result)
+        results[variant.name, seed] = result
+        taken.append(clock() - start)
+        left = (len(missing) - number) * sum(taken) / len(taken)
+        if budget is not None:
+            left = min(left, max(budget - (clock() - begun), 0.0))
+        value = result["metrics"][shown]
+        live.line(
+            f"[green]✓[/] {len(results):>3}/{len(jobs)} {escape(name)}  {shown} {value:.4g}  "
+            f"{taken[-1]:.1f} s" + (f", about {duration(left)} left" if number < len(missing) else "")
+        )
+    return Trials(list(variants), list(seeds), results, clock() - begun, len(results) < len(jobs))
+
+
+def duration(seconds: float) -> str:
+    """Format seconds for people.
+
+    >>> duration(42), duration(300), duration(5400)
+    ('42 s', '5 min', '1.5 h')
+    """
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

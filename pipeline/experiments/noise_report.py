@@ -1,0 +1,152 @@
+"""The report of `noisy-gru noise`: what each scale of the noise changes, from which first state, and a verdict."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import yaml
+
+from noisy_gru.pipeline.experiments.engine import Result, Trials
+from noisy_gru.pipeline.experiments.noise_verdict import Effect, Verdict, judge_noise
+from noisy_gru.pipeline.experiments.paired_statistics import METHOD, mean_and_spread, paired_interval
+from noisy_gru.pipeline.experiments.variants import Variant
+from noisy_gru.trainer.config import LayerConfig, TrainerConfig
+from noisy_gru.trainer.experiments.starts import CARRIED, OWN
+
+LEVEL = "epochs until the eval loss is as low as the lowest of the seed's worst scale"
+NONE, CONFIGURED = "x0", "x1"
+
+
+def noise_report(trials: Trials, trainer: TrainerConfig, *, pipeline: str, metric: str, best: str) -> dict[str, Any]:
+    """Return the JSON of a noise report.
+
+    Args:
+        trials: of `noise_variants`.
+        trainer: as configured.
+        pipeline: name of the pipeline.
+        metric: of the task.
+        best: `max` or `min`.
+    """
+    seeds = trials.complete_seeds
+    report: dict[str, Any] = {
+        "pipeline": pipeline,
+        "split": "eval",
+        "metric": metric,
+        "best": best,
+        "seeds": seeds,
+        "seeds_asked_for": trials.seeds,
+        "intervals": f"95 %, {METHOD}",
+        "is_complete": not trials.budget_spent,
+        "level": LEVEL,
+        "scales": [],
+        "not_measured": {},
+        "verdict": None,
+        "suggestion": None,
+    }
+    if not seeds:
+        return report
+    report["not_measured"] = trials.results[CONFIGURED, seeds[0]]["not_measured"]
+    measures = _measures(trials, metric)
+    for variant in trials.variants:
+        own = measures[variant.name]
+        entry: dict[str, Any] = {
+            "name": variant.name,
+            "scale": variant.values["scale"],
+            "stddev": [layer.stddev for layer in variant.trainer.model.layers],
+            "measures": {},
+        }
+        for name, values in own.items():
+            mean, spread = mean_and_spread(values)
+            entry["measures"][name] = {
+                "mean": mean,
+                "spread": spread,
+                "by_seed": values,
+                "against_none": _difference(variant, values, measures[NONE][name], NONE),
+                "against_configured": _difference(variant, values, measures[CONFIGURED][name], CONFIGURED),
+            }
+        report["scales"].append(entry)
+    verdict = _verdict(trials, measures, metric, best)
+    report["verdict"] = verdict.sentence
+    if verdict.scale is not None:
+        layers = next(each for each in trials.variants if each.values["scale"] == verdict.scale).trainer.model.layers
+        report["suggestion"] = {"scale": verdict.scale, "yaml": layers_yaml(layers), "set": _settings(layers)}
+    return report
+
+
+def epochs_to_level(histories: dict[str, list[float]]) -> dict[str, int]:
+    """Return in which epoch (from 1) each variant of a seed reaches the level that all of them reach.
+
+    Args:
+        histories: the eval loss after each epoch, by variant.
+    """
+    level = max(min(losses) for losses in histories.values())
+    return {
+        name: next(epoch for epoch, loss in enumerate(losses, start=1) if loss <= level)
+        for name, losses in histories.items()
+    }
+
+
+def layers_yaml(layers: list[LayerConfig]) -> str:
+    """Return the lines of the configuration for these layers."""
+    lines = []
+    for layer in layers:
+        values = layer.model_dump(mode="json", exclude_defaults=True)
+        values |= {"units": layer.units, "stddev": _rounded(layer.stddev)}
+        text = yaml.safe_dump(values, default_flow_style=True, sort_keys=False, width=1000).strip()
+        lines.append(f"    - {text}")
+    return "\n".join(["model:", "  layers:", *lines])
+
+
+def _measures(trials: Trials, metric: str) -> dict[str, dict[str, list[float]]]:
+    """Return the numbers of each complete seed, by variant and measure."""
+    first = trials.results[NONE, trials.complete_seeds[0]]
+    epochs = [
+        epochs_to_level({each.name: trials.results[each.name, seed]["history"]["val_loss"] for each in trials.variants})
+        for seed in trials.complete_seeds
+    ]
+    found = {}
+    for variant in trials.variants:
+
+        def values(of: Any, name: str = variant.name) -> list[float]:
+            return trials.values(name, of)
+
+        measures = {OWN: values(lambda result: result["metrics"][metric])}
+        for start in first["first_states"]:
+            measures[start] = values(lambda result, start=start: result["first_states"][start][metric])
+        for name in ("nll", "ece"):
+            if name in first["metrics"]:
+                measures[name] = values(lambda result, name=name: result["metrics"][name])
+        measures["epochs_to_level"] = [float(each[variant.name]) for each in epochs]
+        measures["epochs"] = values(_epochs)
+        found[variant.name] = measures
+    return found
+
+
+def _epochs(result: Result) -> float:
+    return float(result["best_epoch"])
+
+
+def _difference(variant: Variant, values: list[float], base: list[float], name: str) -> dict[str, Any] | None:
+    return None if variant.name == name else paired_interval(values, base).to_dict()
+
+
+def _verdict(trials: Trials, measures: dict[str, dict[str, list[float]]], metric: str, best: str) -> Verdict:
+    """Judge what matters in use: the first state that is served, another sequence's, and a start in the middle."""
+    used = [name for name in measures[NONE] if name in (OWN, CARRIED) or name.startswith("burn_in_")]
+    effects = [
+        Effect(variant.values["scale"], start, measures[variant.name][start], measures[NONE][start])
+        for variant in trials.variants
+        if variant.name != NONE
+        for start in used
+    ]
+    return judge_noise(effects, metric=metric, best=best)
+
+
+def _settings(layers: list[LayerConfig]) -> list[str]:
+    return [f"model.layers.{index}.stddev={json.dumps(_rounded(layer.stddev))}" for index, layer in enumerate(layers)]
+
+
+def _rounded(value: float) -> float:
+    """Return a product without the noise of binary fractions: 0.075 for 3 * 0.025."""
+    return float(f"{value:.12g}")

@@ -1,0 +1,208 @@
+"""The reports of experiments: numbers by NumPy and scipy, and sentences for known cases."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from scipy import stats
+
+from noisy_gru.pipeline.cli.experiments_view import show_comparison, show_noise
+from noisy_gru.pipeline.experiments.comparison_report import comparison_report
+from noisy_gru.pipeline.experiments.engine import Trials
+from noisy_gru.pipeline.experiments.noise_report import epochs_to_level, layers_yaml, noise_report
+from noisy_gru.pipeline.experiments.noise_verdict import Effect, judge_noise
+from noisy_gru.pipeline.experiments.variants import Variant, scaled
+from noisy_gru.trainer.config import LayerConfig, TrainerConfig
+
+TRAINER = TrainerConfig()
+SCALES = (0.0, 1.0, 10.0)
+
+
+def result(accuracy: float, carried: float, losses: list[float]) -> dict[str, Any]:
+    return {
+        "metrics": {"accuracy": accuracy, "loss": losses[-1], "nll": losses[-1], "ece": 0.1 * accuracy},
+        "first_states": {"noise_x1": {"accuracy": accuracy}, "carried": {"accuracy": carried}},
+        "not_measured": {"burn_in_5": "the model reads both ways"},
+        "history": {"val_loss": losses},
+        "epochs": len(losses),
+        "best_epoch": len(losses),
+        "parameters": 1234,
+        "seconds": 3.0,
+    }
+
+
+def noise_trials(pairs: int = 8, gain: float = 0.05) -> Trials:
+    """Scale 10 gains from a carried state alone."""
+    random = np.random.default_rng(0)
+    results = {}
+    for seed in range(pairs):
+        base = 0.9 + 0.02 * random.standard_normal()
+        for scale in SCALES:
+            carried = base - 0.05 + (gain if scale == 10 else 0) + 0.004 * random.standard_normal()
+            losses = [1.0, 0.5 - 0.01 * scale, 0.3]
+            results[f"x{scale:g}", seed] = result(base + 0.001 * random.standard_normal(), carried, losses)
+    variants = [Variant(f"x{scale:g}", scaled(TRAINER, scale), {"scale": scale}) for scale in SCALES]
+    return Trials(variants, list(range(pairs)), results)
+
+
+def test_the_noise_report_has_scipys_intervals_against_none_and_the_configured():
+    trials = noise_trials()
+    report = noise_report(trials, TRAINER, pipeline="vowels", metric="accuracy", best="max")
+    by_name = {each["name"]: each for each in report["scales"]}
+    for start in ("zero", "carried"):
+        values = {
+            name: [
+                trials.results[name, seed]["metrics" if start == "zero" else "first_states"]
+                for seed in range(8)
+            ]
+            for name in by_name
+        }  # fmt: skip
+        numbers = {
+            name: np.array([each["accuracy"] if start == "zero" else each[start]["accuracy"] for each in rows])
+            for name, rows in values.items()
+        }
+        for base, key in (("x0", "against_none"), ("x1", "against_configured")):
+            measure = by_name["x10"]["measures"][start]
+            expected = stats.ttest_rel(numbers["x10"], numbers[base]).confidence_interval(0.95)
+            assert measure["mean"] == pytest.approx(numbers["x10"].mean())
+            assert measure["spread"] == pytest.approx(numbers["x10"].std(ddof=1))
+            found = measure[key]
+            assert (found["low"], found["high"], found["pairs"]) == pytest.approx((expected.low, expected.high, 8))
+    assert by_name["x0"]["measures"]["zero"]["against_none"] is None
+    assert by_name["x1"]["stddev"] == [0.1, 0.05, 0.025]
+    assert report["not_measured"] == {"burn_in_5": "the model reads both ways"}
+    assert report["suggestion"]["scale"] == 10
+    assert report["suggestion"]["set"] == [f"model.layers.{i}.stddev={v}" for i, v in enumerate((1.0, 0.5, 0.25))]
+    stream = io.StringIO()
+    show_noise(report, stream)
+    text = stream.getvalue()
+    assert "buys 4.9 points of accuracy" in text or "buys 5.0 points of accuracy" in text
+    assert "{units: 64, stddev: 1.0}" in text
+    assert "not measured: accuracy, from the middle, 5 steps of burn-in: the model reads both ways" in text
+    assert "8 seeds" in text
+
+
+def test_a_report_without_a_complete_seed_says_how_to_go_on():
+    trials = noise_trials(pairs=1)
+    del trials.results["x10", 0]
+    for make, show in ((noise_report, show_noise), (None, show_comparison)):
+        stream = io.StringIO()
+        if make is not None:
+            report = noise_report(trials, TRAINER, pipeline="vowels", metric="accuracy", best="max")
+        else:
+            report = comparison_report(trials, pipeline="vowels", metric="accuracy", best="max")
+        show(report, stream)
+        assert "run it again to go on" in stream.getvalue()
+
+
+def test_the_level_is_what_all_variants_of_a_seed_reach():
+    found = epochs_to_level({"x0": [1.0, 0.4, 0.2], "x1": [0.9, 0.5, 0.6], "x10": [0.45, 0.3, 0.1]})
+    assert found == {"x0": 2, "x1": 2, "x10": 1}
+
+
+def test_the_suggested_lines_are_a_configurations():
+    layers = [LayerConfig(units=8, stddev=3 * 0.025), LayerConfig(units=4, stddev=0.0, noise="uniform", dropout=0.2)]
+    text = layers_yaml(layers)
+    assert "0.075}" in text
+    assert [LayerConfig.model_validate(each) for each in yaml.safe_load(text)["model"]["layers"]] == [
+        layers[0].model_copy(update={"stddev": 0.075}),
+        layers[1],
+    ]
+
+
+def effects(pairs: int = 8, **gains: float) -> list[Effect]:
+    """Effects of x1 and x10: a mean gain with a spread of 0.004, by scale and start, `x10_carried=0.05`."""
+    random = np.random.default_rng(1)
+    drawn = random.standard_normal(pairs)
+    drawn = 0.004 * (drawn - drawn.mean()) / drawn.std(ddof=1)
+    found = []
+    for scale in (1.0, 10.0):
+        for start in ("zero", "carried", "burn_in_5"):
+            gain = gains.get(f"x{scale:g}_{start}", 0.0)
+            found.append(Effect(scale, start, list(0.9 + gain + drawn), [0.9] * pairs))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("gains", "best", "sentence", "scale"),
+    [
+        ({}, "max", "On your data the noise does nothing that 8 pairs can tell: leave stddev as it is, or set it to "
+         "0.", 1),
+        ({"x10_carried": 0.047}, "max", "x10 buys 4.7 points of accuracy for streams that start from another "
+         "sequence's state, at no measurable cost.", 10),
+        ({"x10_carried": 0.047, "x10_zero": -0.02}, "max", "x10 buys 4.7 points of accuracy for streams that start "
+         "from another sequence's state, and costs 2.0 points of accuracy from the first state that is served: take it "
+         "only where the first state is often wrong.", 10),
+        ({"x10_zero": 0.03}, "max", "x10 buys 3.0 points of accuracy from the first state that is served.", 10),
+        ({"x1_burn_in_5": 0.03}, "max", "x1 buys 3.0 points of accuracy for streams that are picked up in their middle "
+         "(5 steps of burn-in), at no measurable cost.", 1),
+        ({"x1_zero": -0.03, "x10_zero": -0.05}, "max", "On your data the configured noise costs 3.0 points of accuracy "
+         "and buys nothing: set stddev to 0.", 0),
+        ({"x10_zero": -0.05}, "max", "On your data the noise does nothing that 8 pairs can tell: leave stddev as it "
+         "is, or set it to 0 (x10 costs 5.0 points of accuracy).", 1),
+        # Of an error, less is better.
+        ({"x10_carried": 0.047}, "min", "On your data the noise does nothing that 8 pairs can tell", 1),
+        ({"x10_carried": -0.09, "x10_zero": -0.045}, "min", "x10 buys 0.09 of mae (10.0 %) for streams that start from "
+         "another sequence's state, and 0.045 of mae (5.0 %) from the first state that is served.", 10),
+        # Both scales help: the one that gains more.
+        ({"x1_carried": 0.01, "x10_carried": 0.05}, "max", "x10 buys 5.0 points", 10),
+        ({"x1_carried": 0.03, "x10_carried": 0.04, "x10_zero": -0.06}, "max", "x1 buys 3.0 points", 1),
+    ],
+)  # fmt: skip
+def test_the_verdict(gains, best, sentence, scale):
+    found = judge_noise(effects(**gains), metric="accuracy" if best == "max" else "mae", best=best)
+    assert found.sentence.startswith(sentence)
+    assert found.scale == scale
+
+
+def test_one_pair_is_no_verdict():
+    found = judge_noise(effects(pairs=2, x10_zero=0.5)[:1], metric="accuracy", best="max")
+    assert found.scale == 1, "x1 alone, no difference"
+    single = [Effect(1.0, "zero", [0.9], [0.1])]
+    assert judge_noise(single, metric="accuracy", best="max").scale is None
+
+
+def test_chance_alone_finds_something_in_about_one_report_of_twenty():
+    random = np.random.default_rng(7)
+    reports = 400
+    found = 0
+    for _ in range(reports):
+        drawn = [
+            Effect(scale, start, list(random.standard_normal(6)), list(random.standard_normal(6)))
+            for scale in (1.0, 3.0, 10.0)
+            for start in ("zero", "carried", "burn_in_0", "burn_in_5")
+        ]
+        found += judge_noise(drawn, metric="mae", best="min").sentence.startswith("x")
+    # Gains alone are half of the 5 %.
+    assert stats.binomtest(found, reports, 0.025, alternative="greater").pvalue > 1e-3
+
+
+def test_a_comparison_ranks_by_the_metric_and_tells_chance_from_difference():
+    random = np.random.default_rng(2)
+    variants = [Variant(name, TRAINER) for name in ("configured", "wider", "same")]
+    results = {}
+    for seed in range(5):
+        base = 0.8 + 0.05 * random.standard_normal()
+        for name, gain in (("configured", 0.0), ("wider", 0.1), ("same", -0.001)):
+            results[name, seed] = result(base + gain + 0.004 * random.standard_normal(), 0.5, [1.0, 0.5])
+    trials = Trials(variants, list(range(5)), results)
+    report = comparison_report(trials, pipeline="vowels", metric="accuracy", best="max")
+    assert (report["variants"][0]["rank"], report["variants"][0]["name"]) == (1, "wider")
+    by_name = {each["name"]: each for each in report["variants"]}
+    assert by_name["wider"]["outcome"] == "better"
+    assert by_name["same"]["outcome"] == "no difference found"
+    assert by_name["configured"]["difference"] is None
+    numbers = [[results[name, seed]["metrics"]["accuracy"] for seed in range(5)] for name in ("wider", "configured")]
+    expected = stats.ttest_rel(*numbers).confidence_interval(0.95)
+    found = by_name["wider"]["difference"]
+    assert (found["low"], found["high"]) == pytest.approx((expected.low, expected.high))
+    worst_first = comparison_report(trials, pipeline="vowels", metric="accuracy", best="min")
+    assert worst_first["variants"][-1]["name"] == "wider"
+    assert worst_first["variants"][-1]["outcome"] == "worse"
+    stream = io.StringIO()
+    show_comparison(report, stream)
+    assert "eval split, 5 seeds; intervals: 95 %, paired by seed, Student's t" in stream.getvalue()
