@@ -42,7 +42,9 @@ def make(classification, forecasting, tmp_path_factory):
         keras.utils.set_random_seed(3)
         model = build_model(config.model, context.layout, context.sizes, seed=0)
         random = np.random.default_rng(4)
-        model.set_weights([random.normal(0, 0.6, weight.shape).astype(np.float32) for weight in model.get_weights()])
+        for weight in model.weights:
+            drawn = random.normal(0, 0.6, weight.shape).astype(np.float32)
+            weight.assign(np.abs(drawn) if "variance" in weight.name else drawn)
         compile_model(model, config.training, context.layout, steps_per_epoch=1, epochs=1, classes=context.classes)
         return context, model
 
@@ -199,6 +201,27 @@ def test_a_forecast_from_its_own_states_is_the_models(make, forecasting, setting
     evaluated = model.evaluate(context.eval.one_pass(), verbose=0, return_dict=True)
     assert measured["zero"] == pytest.approx(evaluated, rel=1e-4)
     assert "known_in_advance" in refused["burn_in_1"] or "model.segment" in refused["burn_in_1"]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"pooling": "attention"},
+        {"convolutions": {"filters": [5], "kernels": [3], "placement": "front", "pool": 2}},
+        {"convolutions": {"filters": [5], "kernels": [3], "placement": "beside"}, "bidirectional": True},
+        {"segment": 2},
+    ],
+)
+def test_other_layers_around_the_stack_are_the_models_own(make, classification, settings):
+    context, model = make(classification, **settings)
+    (inputs, *_) = next(iter(context.eval.one_pass()))
+    outputs, last = StartedModel(model)(inputs)
+    np.testing.assert_allclose(outputs, model(inputs, training=False), rtol=1e-4, atol=1e-5)
+    again, _ = StartedModel(model)(inputs, last)
+    assert float(np.abs(again - outputs).max()) > 1e-3
+    measured, refused = measure_first_states(model, context, FirstStates(STDDEVS, burn_in=(1,)), seed=0)
+    assert measured["zero"]["loss"] != pytest.approx(measured["carried"]["loss"], rel=1e-4)
+    assert "needs what streams need" in refused["burn_in_1"]
 
 
 def test_batches_that_are_padded_to_one_size_measure_the_same(make, classification):
