@@ -92,6 +92,8 @@ def _run(
     starts: FirstStates | None,
     budget: float | None,
 ) -> Experiment:
+    if config.training.members > 1:
+        live.line(f"training.members is {config.training.members}: an experiment trains single models")
     files = transformed_data(config, directory, live)
     from noisy_gru.trainer.custom_config import CustomConfig
     from noisy_gru.trainer.experiments.trial import data_key, train_and_measure

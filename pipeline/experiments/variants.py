@@ -25,6 +25,7 @@ from noisy_gru.trainer.config import TrainerConfig
 
 CONFIGURED = "configured"
 _SECTIONS = ("model", "training")
+_MEMBERS = "training.members"
 _INDEX = re.compile(r"\[(\d+)\]")
 
 
@@ -68,6 +69,11 @@ def scaled(trainer: TrainerConfig, scale: float) -> TrainerConfig:
     return trainer.model_copy(update={"model": trainer.model.model_copy(update={"layers": layers})})
 
 
+def single(trainer: TrainerConfig) -> TrainerConfig:
+    """Return a configuration of one model, in place of `training.members`: pairs are of single trainings."""
+    return trainer.model_copy(update={"training": trainer.training.model_copy(update={"members": 1})})
+
+
 def noise_variants(config: PipelineConfig, scales: Sequence[float]) -> list[Variant]:
     """Return the variants of `noisy-gru noise`: every layer's stddev times each scale, ascending, with 0 and 1.
 
@@ -80,7 +86,8 @@ def noise_variants(config: PipelineConfig, scales: Sequence[float]) -> list[Vari
             f"noisy-gru noise multiplies the stddev of every layer, and all are 0. Give them one, for example {example}"
         )
     every = sorted({0.0, 1.0, *scales})
-    return [Variant(f"x{scale:g}", scaled(config.trainer, scale), {"scale": scale}) for scale in every]
+    trainer = single(config.trainer)
+    return [Variant(f"x{scale:g}", scaled(trainer, scale), {"scale": scale}) for scale in every]
 
 
 def compared_variants(
@@ -101,7 +108,7 @@ def compared_variants(
     keys = [key for key, _ in axes]
     if twice := sorted({key for key in keys if keys.count(key) > 1}):
         raise ConfigError(f"--vary {twice[0]}: given twice; give all its values at once, separated by commas")
-    variants = [Variant(CONFIGURED, config.trainer)]
+    variants = [Variant(CONFIGURED, single(config.trainer))]
     for values in itertools.product(*(values for _, values in axes)):
         settings = [f"{key}={json.dumps(value)}" for key, value in zip(keys, values, strict=True)]
         name = " ".join(f"{key}={_shown(value)}" for key, value in zip(keys, values, strict=True))
@@ -110,8 +117,9 @@ def compared_variants(
             check_config(changed, files=False)
         except ConfigError as error:
             raise ConfigError(f"--vary {name}: {str(error).replace('--set ', '')}") from error
-        if changed.trainer not in [each.trainer for each in variants]:
-            variants.append(Variant(name, changed.trainer, dict(zip(keys, values, strict=True))))
+        trainer = single(changed.trainer)
+        if trainer not in [each.trainer for each in variants]:
+            variants.append(Variant(name, trainer, dict(zip(keys, values, strict=True))))
     if len(variants) == 1:
         raise ConfigError(f"--vary {' --vary '.join(vary)}: these are the values of the configuration already")
     return variants
@@ -123,6 +131,11 @@ def _axis(text: str) -> tuple[str, list[Any]]:
     key = _INDEX.sub(r".\1", key.strip())
     if not equals or not key or not values.strip():
         raise ConfigError(f"--vary {text}: expected key=value,value, for example --vary model.layers[0].units=32,64")
+    if key == _MEMBERS:
+        raise ConfigError(
+            f"--vary {text}: every training of an experiment is of a single model, so members would make no "
+            "difference. Compare two runs in place of it: noisy-gru runs compare A B"
+        )
     section = key.partition(".")[0]
     if section not in _SECTIONS or "." not in key:
         raise ConfigError(

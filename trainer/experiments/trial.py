@@ -75,7 +75,7 @@ def data_key(files: TransformedFiles, custom_config: CustomConfig) -> str:
 def train_and_measure(
     files: TransformedFiles, custom_config: CustomConfig, starts: FirstStates | None = None
 ) -> dict[str, Any]:
-    """Train once, as the Trainer does from new weights and without a Tuner, and measure the model on eval.
+    """Train one model, as the Trainer does from new weights and without a Tuner, and measure the model on eval.
 
     Args:
         files: Transform's output.
@@ -97,7 +97,7 @@ def train_and_measure(
     context = context.with_xla(trainer.training.epochs)
     fitted = read_record(context.transform, context.layout)
     with tempfile.TemporaryDirectory() as folder:
-        trained = train_once(files.fn_args, context, fitted, None, folder)
+        trained = train_once(files.fn_args, context, fitted, None, folder, member=None)
     seconds = time.monotonic() - begun
     measured, refused = measure_first_states(trained.model, context, starts, seed=trainer.seed)
     rows, kept = trained.history.rows, trained.kept_row
@@ -107,8 +107,8 @@ def train_and_measure(
         "first_states": measured,
         "not_measured": refused,
         "history": {name: [row[name] for row in rows] for name in watched},
-        "epochs": len(rows),
-        "best_epoch": int(kept["epoch"]),
+        "epochs": trained.epochs,
+        "best_epoch": trained.best_epoch,
         "parameters": trained.model.count_params(),
         "seconds": round(seconds, 3),
     }

@@ -62,6 +62,12 @@ def test_what_the_overrides_set_is_the_configured_variant():
     assert not any(each.trainer.model.bidirectional for each in found)
 
 
+def test_members_are_left_out():
+    overrides = [*HELD_OUT, "training.members=5"]
+    assert [each.trainer.training.members for each in variants("model.pooling=max", overrides=overrides)] == [1, 1]
+    assert [each.trainer.training.members for each in noise_variants(load_config(VOWELS, overrides), [10])] == [1] * 3
+
+
 @pytest.mark.parametrize(
     ("vary", "message"),
     [
@@ -76,6 +82,7 @@ def test_what_the_overrides_set_is_the_configured_variant():
         ("data.max_length=50", "expected a key of model or training"),
         ("seed=1,2", "expected a key of model or training"),
         ("model=1", "expected a key of model or training"),
+        ("training.members=1,5", "every training of an experiment is of a single model"),
         ("model.layers[0].units", "expected key=value,value"),
         ("model.layers[0].units=", "expected key=value,value"),
         ("=3", "expected key=value,value"),
