@@ -196,8 +196,10 @@ def test_a_comparison_ranks_by_the_metric_and_tells_chance_from_difference():
     assert by_name["wider"]["outcome"] == "better"
     assert by_name["same"]["outcome"] == "no difference found"
     assert by_name["configured"]["difference"] is None
-    numbers = [[results[name, seed]["metrics"]["accuracy"] for seed in range(5)] for name in ("wider", "configured")]
-    expected = stats.ttest_rel(*numbers).confidence_interval(0.95)
+    wider, configured = (
+        [results[name, seed]["metrics"]["accuracy"] for seed in range(5)] for name in ("wider", "configured")
+    )
+    expected = stats.ttest_rel(wider, configured).confidence_interval(0.95)
     found = by_name["wider"]["difference"]
     assert (found["low"], found["high"]) == pytest.approx((expected.low, expected.high))
     worst_first = comparison_report(trials, pipeline="vowels", metric="accuracy", best="min")
