@@ -19,11 +19,17 @@ from typing import Any
 from noisy_gru.data.sequences.value_sample import VALUES_FILE
 from noisy_gru.registry.published_versions import EXTRA_ASSETS
 from noisy_gru.schema.errors import PublishError
-from noisy_gru.trainer.export.artifact_files import DECISION_FILE, MODEL_FILE, SETTINGS_FILE, TRANSFORM_FILE
+from noisy_gru.trainer.export.artifact_files import (
+    CALIBRATION_FILE,
+    DECISION_FILE,
+    MODEL_FILE,
+    SETTINGS_FILE,
+    TRANSFORM_FILE,
+)
 
 RETRAINING = f"{EXTRA_ASSETS}retraining"
 # As in the Trainer's Format-Keras.
-KERAS_FILES = (MODEL_FILE, SETTINGS_FILE, TRANSFORM_FILE, DECISION_FILE)
+KERAS_FILES = (MODEL_FILE, SETTINGS_FILE, TRANSFORM_FILE, DECISION_FILE, CALIBRATION_FILE)
 DATA_FILE = "data.json"
 RUN_FILE = "run.json"
 FORMAT = 1

@@ -6,6 +6,19 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from noisy_gru.schema.interval_config import (
+    CALIBRATION,
+    INTERVALS,
+    OUTPUT,
+    QUANTILES,
+    UNITS,
+    CalibrationConfig,
+    Intervals,
+    OutputConfig,
+    Quantiles,
+    check_numbers,
+    refuse_numbers,
+)
 from noisy_gru.schema.section import Section
 
 
@@ -70,6 +83,11 @@ class ClassificationConfig(Section):
         "or what it is chosen for on eval. null: the likelier class is answered.",
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _has_no_numbers(cls, content: Any) -> Any:
+        return refuse_numbers(content)
+
     @model_validator(mode="after")
     def _positive_is_named(self) -> ClassificationConfig:
         if self.threshold is not None and self.positive is None:
@@ -82,6 +100,16 @@ class RegressionConfig(Section):
 
     kind: Literal["regression"]
     label: str = Field(description="Column that holds the number; the same in every row of a sequence.")
+    quantiles: Quantiles | None = QUANTILES
+    intervals: Intervals | None = INTERVALS
+    calibration: CalibrationConfig = CALIBRATION
+    output: OutputConfig = OUTPUT
+    units: str | None = UNITS
+
+    @model_validator(mode="after")
+    def _numbers(self) -> RegressionConfig:
+        check_numbers(self)
+        return self
 
 
 class ForecastingConfig(Section):
@@ -97,6 +125,16 @@ class ForecastingConfig(Section):
     season_length: int | None = Field(
         default=None, ge=1, description="Steps of a season (24 for hourly data with days): the seasonal naive baseline."
     )
+    quantiles: Quantiles | None = QUANTILES
+    intervals: Intervals | None = INTERVALS
+    calibration: CalibrationConfig = CALIBRATION
+    output: OutputConfig = OUTPUT
+    units: str | None = UNITS
+
+    @model_validator(mode="after")
+    def _numbers(self) -> ForecastingConfig:
+        check_numbers(self)
+        return self
 
     @field_validator("horizons")
     @classmethod

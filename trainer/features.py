@@ -15,6 +15,7 @@ from typing import Any
 import tensorflow as tf
 
 from noisy_gru.schema.config import ClassificationConfig, DatasetConfig, FeatureConfig, ForecastingConfig
+from noisy_gru.schema.interval_config import MEDIAN
 
 # Transform's outputs for each sequence. T is its steps and, if a feature is known in advance, the horizon's.
 FEATURES = "features"  # float32, ragged [B, T * channels]: steps by channels, scaled
@@ -43,6 +44,7 @@ CLASS_ID = "class_id"
 LABEL_BYTES = "label_bytes"
 LABELS_BYTES = "labels_bytes"
 PREDICTIONS = "predictions"
+QUANTILES = "quantiles"  # float32 [B, H, K, Q], or [B, 1, Q]: rising; only with `task.quantiles` or `task.intervals`
 
 
 _STATIC_IDS = "static_ids_"
@@ -163,6 +165,16 @@ class Layout:
         if isinstance(task, ForecastingConfig):
             return (len(task.horizons), len(task.targets))
         return () if isinstance(task, ClassificationConfig) else (1,)
+
+    @property
+    def quantiles(self) -> list[float]:
+        """Levels of the quantiles that the model is trained for, Q of them; empty if it predicts a number alone."""
+        return list(getattr(self.dataset.task, "quantiles", None) or [])
+
+    @property
+    def median(self) -> int:
+        """Place of the median among `quantiles`, 0 without any."""
+        return self.quantiles.index(MEDIAN) if self.quantiles else 0
 
     @property
     def observed_targets(self) -> bool:

@@ -25,6 +25,7 @@ from noisy_gru.trainer.convolution_stack import convolve, pooled_steps, random_f
 from noisy_gru.trainer.features import Layout
 from noisy_gru.trainer.layers.noisy_bidirectional import NoisyBidirectional
 from noisy_gru.trainer.layers.noisy_gru import NoisyGRU
+from noisy_gru.trainer.layers.ordered_quantiles import OrderedQuantiles
 from noisy_gru.trainer.layers.pooling import AttentionPooling, LengthMask, MaskedPooling
 from noisy_gru.trainer.layers.target_steps import Channels, PastLength, PastSteps, TargetSteps
 from noisy_gru.trainer.model_checks import check_model_config, reads_targets
@@ -75,7 +76,7 @@ def build_model(
 
     Returns:
         A functional model from the inputs that `features.model_inputs` makes to logits [B, C], or scaled predictions
-        [B, 1] (regression) or [B, H, K] (forecasting), float32.
+        [B, 1] (regression) or [B, H, K] (forecasting), float32; with `task.quantiles` [B, 1, Q] or [B, H, K, Q].
 
     Raises:
         ConfigError: as `check_model_config`.
@@ -165,6 +166,9 @@ def build_model(
         if static is not None:
             hidden = keras.layers.Concatenate(name="with_static")([hidden, static])
         outputs = _head(above(hidden), known, config, layout, sizes)
+    if layout.quantiles:
+        ordered = OrderedQuantiles(len(layout.quantiles), layout.median, dtype="float32", name="quantiles")
+        outputs = ordered(outputs)
     if relative is not None:
         outputs = relative.restored(outputs)
     return keras.Model(inputs, _with_last_target(outputs, inputs, config, layout), name=name)
@@ -202,17 +206,18 @@ def _static(inputs: dict[str, Any], layout: Layout, sizes: VocabularySizes) -> A
 def _head(hidden: Any, known: Any, config: ModelConfig, layout: Layout, sizes: VocabularySizes) -> Any:
     if layout.is_classification:
         return keras.layers.Dense(sizes.classes, dtype="float32", name="logits")(hidden)
-    shape = layout.target_shape
+    shape, quantiles = layout.target_shape, max(len(layout.quantiles), 1)
     if len(shape) == 1:
-        return keras.layers.Dense(1, dtype="float32", name="prediction")(hidden)
-    outputs = keras.layers.Dense(shape[0] * shape[1], dtype="float32", name="prediction")(hidden)
-    outputs = keras.layers.Reshape(shape, dtype="float32", name="horizons")(outputs)
+        return keras.layers.Dense(quantiles, dtype="float32", name="prediction")(hidden)
+    numbers = shape[1] * quantiles
+    outputs = keras.layers.Dense(shape[0] * numbers, dtype="float32", name="prediction")(hidden)
+    outputs = keras.layers.Reshape((shape[0], numbers), dtype="float32", name="horizons")(outputs)
     if known is not None:
         states = keras.layers.RepeatVector(shape[0], name="state_of_each_horizon")(hidden)
         joined = keras.layers.Concatenate(name="state_and_known")([known, states])
         width = max(config.layers[-1].units, _LEAST_WIDTH)
         joined = keras.layers.Dense(width, activation="relu", name="horizon_hidden")(joined)
-        own = keras.layers.Dense(shape[1], dtype="float32", name="horizon_prediction")(joined)
+        own = keras.layers.Dense(numbers, dtype="float32", name="horizon_prediction")(joined)
         outputs = keras.layers.Add(dtype="float32", name="with_known")([outputs, own])
     return outputs
 
@@ -225,5 +230,6 @@ def _with_last_target(outputs: Any, inputs: dict[str, Any], config: ModelConfig,
     inputs[names.LAST_TARGET] = keras.Input((count,), dtype="float32", name=names.LAST_TARGET)
     if config.target != "difference":
         return outputs
-    last = keras.layers.Reshape((1, count), dtype="float32", name="last_value")(inputs[names.LAST_TARGET])
+    shape = (1, count, 1) if layout.quantiles else (1, count)
+    last = keras.layers.Reshape(shape, dtype="float32", name="last_value")(inputs[names.LAST_TARGET])
     return keras.layers.Add(dtype="float32", name="level")([outputs, last])

@@ -18,6 +18,7 @@ from noisy_gru.trainer.class_metrics import BALANCED_ACCURACY, PR_AUC, AveragePr
 from noisy_gru.trainer.config import TrainingConfig
 from noisy_gru.trainer.convolution_stack import takes_batch_statistics
 from noisy_gru.trainer.features import Layout
+from noisy_gru.trainer.window_scale import window_scale
 
 # More steps in one call save nothing measurable.
 _MOST_STEPS = 32
@@ -162,15 +163,15 @@ def use_window_units(model: keras.Model) -> None:
     Args:
         model: compiled, with `model.window_normalization`; its metrics stay in the units of the data.
     """
-    inputs: Any = model.input
-    scales = keras.Model(inputs, model.get_layer("window_normalization").output[2], name="window_scales")
+    scales: Any = window_scale(model)
     of_targets = model.compute_loss
 
     def compute_loss(x: Any = None, y: Any = None, y_pred: Any = None, *args: Any, **kwargs: Any) -> Any:
-        scale = ops.expand_dims(scales({key: x[key] for key in inputs}), 1)
+        scale = ops.expand_dims(scales(x), 1)
         targets, weights = split_answer(y, y_pred)
         answer = targets / scale if weights is None else ops.concatenate([targets / scale, weights], axis=-1)
-        return of_targets(x, answer, y_pred / scale, *args, **kwargs)
+        of_quantiles = len(y_pred.shape) > len(y.shape)
+        return of_targets(x, answer, y_pred / (scale[..., None] if of_quantiles else scale), *args, **kwargs)
 
     model.compute_loss = compute_loss
 
@@ -223,8 +224,13 @@ def without_uncounted(model: keras.Model, inputs: Any, weight: Any) -> Any:
 
 
 def split_answer(answer: Any, predicted: Any) -> tuple[Any, Any]:
-    """Split the answer of a batch (of `SequenceData`) to targets [B, ..., K] and their weights, None if all count."""
-    width = predicted.shape[-1]
+    """Split the answer of a batch (of `SequenceData`) to targets [B, ..., K] and their weights, None if all count.
+
+    Args:
+        answer: [B, ..., K] or [B, ..., 2 K].
+        predicted: [B, ..., K], or quantiles [B, ..., K, Q].
+    """
+    width = predicted.shape[len(answer.shape) - 1]
     if answer.shape[-1] == width:
         return answer, None
     return answer[..., :width], answer[..., width:]
@@ -241,6 +247,8 @@ def metric_names(layout: Layout) -> list[str]:
 
 
 def _loss(config: TrainingConfig, layout: Layout, classes: ClassSettings) -> Any:
+    if layout.quantiles:
+        return _pinball(layout.quantiles)
     if not layout.is_classification:
         kind = str(config.loss)
         if kind == "auto":
@@ -257,6 +265,19 @@ def _loss(config: TrainingConfig, layout: Layout, classes: ClassSettings) -> Any
     return classification_loss(config, classes.weights)
 
 
+def _pinball(levels: list[float]) -> Any:
+    """Return twice the pinball loss, averaged over the quantiles: of the median alone it is the absolute error."""
+
+    def of_known(answer: Any, predicted: Any) -> Any:
+        targets, weights = split_answer(answer, predicted)
+        errors = targets[..., None] - predicted
+        level = ops.convert_to_tensor(levels, dtype=predicted.dtype)
+        losses = 2 * ops.mean(ops.maximum(level * errors, (level - 1) * errors), axis=-1)
+        return ops.mean(losses if weights is None else losses * weights, axis=-1)
+
+    return of_known
+
+
 def _metrics(layout: Layout, target_scale: np.ndarray | None, classes: ClassSettings, width: int) -> list[Any]:
     metrics = [_metric(layout, target_scale)]
     if layout.is_classification:
@@ -268,7 +289,7 @@ def _metric(layout: Layout, target_scale: np.ndarray | None) -> keras.metrics.Me
     if layout.is_classification:
         return keras.metrics.SparseCategoricalAccuracy(name=metric_name(layout))
     scale = np.ones(1, np.float32) if target_scale is None else np.asarray(target_scale, np.float32)
-    return _AbsoluteError(scale, name=metric_name(layout))
+    return _AbsoluteError(scale, name=metric_name(layout), median=layout.median)
 
 
 class _AbsoluteError(keras.metrics.Mean):
@@ -277,14 +298,17 @@ class _AbsoluteError(keras.metrics.Mean):
     Args:
         scale: float32 [K] or [1], of the targets.
         name: of the metric.
+        median: place of the quantile that is the prediction, of those that have quantiles.
     """
 
-    def __init__(self, scale: np.ndarray, name: str):
+    def __init__(self, scale: np.ndarray, name: str, median: int = 0):
         super().__init__(name=name)
-        self.scale = scale
+        self.scale, self.median = scale, median
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         targets, weights = split_answer(y_true, y_pred)
+        if len(y_pred.shape) > len(y_true.shape):
+            y_pred = y_pred[..., self.median]
         errors = ops.abs(targets - y_pred) * self.scale
         if weights is None:
             super().update_state(ops.mean(errors, axis=-1), sample_weight=sample_weight)

@@ -47,9 +47,13 @@ class RelativeForecast:
             self._linear = keras.layers.Permute((2, 1), dtype="float32", name="linear_forecast")(path(steps))
 
     def restored(self, outputs: Any) -> Any:
-        """Return the forecast [B, H, K] in the target's scaled units, from the stack's."""
+        """Return the forecast [B, H, K], or [B, H, K, Q], in the target's scaled units, from the stack's."""
         if self._linear is not None:
-            outputs = keras.layers.Add(dtype="float32", name="with_linear_path")([outputs, self._linear])
+            linear = self._linear
+            if len(outputs.shape) == 4:
+                # The same for all quantiles.
+                linear = keras.layers.Reshape((*linear.shape[1:], 1), dtype="float32", name="linear_quantiles")(linear)
+            outputs = keras.layers.Add(dtype="float32", name="with_linear_path")([outputs, linear])
         if self._units:
             undo = UndoWindowNormalization(dtype="float32", name="undo_window_normalization")
             outputs = undo(outputs, *self._units)

@@ -84,7 +84,7 @@ def forecast_by_segments(
         seed: of the embeddings.
 
     Returns:
-        The forecast [B, H, K], float32.
+        The forecast [B, H, K], float32; with `task.quantiles` [B, H, K * Q].
     """
     horizons = layout.horizons
     targets, length = len(layout.targets), config.segment or 1
@@ -114,9 +114,9 @@ def forecast_by_segments(
         decoded = AddToEach(name="position_and_future")(known, decoded)
     for gru, state in zip(stack, states, strict=True):
         decoded, _ = gru(decoded, initial_state=state, repeats=positions)
-    size = length * (1 if shared else targets)
-    decoded = keras.layers.Dense(size, dtype="float32", name="prediction")(above(decoded))
-    join = JoinSegments(positions, count, 1 if shared else targets, len(horizons), dtype="float32", name="horizons")
+    numbers = (1 if shared else targets) * max(len(layout.quantiles), 1)
+    decoded = keras.layers.Dense(length * numbers, dtype="float32", name="prediction")(above(decoded))
+    join = JoinSegments(positions, count, numbers, len(horizons), dtype="float32", name="horizons")
     return join(decoded)
 
 

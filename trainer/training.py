@@ -19,19 +19,23 @@ import tensorflow as tf
 
 from noisy_gru.schema.config import ClassificationConfig
 from noisy_gru.schema.errors import ConfigError
+from noisy_gru.schema.interval_config import is_calibrated
 from noisy_gru.trainer.callbacks.checkpoint import BestWeights, Checkpoint
 from noisy_gru.trainer.callbacks.progress import FiniteLoss, HistoryFile, Progress, TensorBoardLog, report
 from noisy_gru.trainer.callbacks.stddev_schedule import StddevSchedule
 from noisy_gru.trainer.callbacks.weight_average import WeightAverage
 from noisy_gru.trainer.config import TrainerConfig
+from noisy_gru.trainer.conformal import Calibration, calibrate
 from noisy_gru.trainer.custom_config import CustomConfig
 from noisy_gru.trainer.decision import Decision, decide
 from noisy_gru.trainer.distributed.replicas import fit_replicas, is_chief
 from noisy_gru.trainer.ensemble import Predict, combined, combined_function, members_of
+from noisy_gru.trainer.eval_outputs import eval_outputs
 from noisy_gru.trainer.export.onnx_export import export_onnx
 from noisy_gru.trainer.export.saved_model import (
     export_saved_model,
     keras_folder,
+    save_calibration,
     save_decision,
     save_keras,
     target_scale,
@@ -41,11 +45,12 @@ from noisy_gru.trainer.export.serving_stack import serving_function
 from noisy_gru.trainer.inputs.dataset import SequenceData
 from noisy_gru.trainer.loop import run_epochs
 from noisy_gru.trainer.model import build_model
-from noisy_gru.trainer.objective import compile_model
+from noisy_gru.trainer.objective import compile_model, split_answer
 from noisy_gru.trainer.training_context import EpochOrder, TrainingContext, prepare_training
 from noisy_gru.trainer.transform_record import TransformRecord, read_record, save_record
 from noisy_gru.trainer.tuning import apply_hyperparameters
 from noisy_gru.trainer.warm_start.warm_start import Trained, WarmStart, better_on_eval, save_outcome
+from noisy_gru.trainer.window_scale import window_scale
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +86,8 @@ def train(fn_args: Any, custom_config: CustomConfig, strategy: tf.distribute.Str
     serving, final, predict = _exported(context, kept)
     config = custom_config.trainer.model
     decision = _decision(context, fitted.labels, serving, predict)
-    served = ServedModel(serving, context.transform, context.layout, config, predict, decision)
+    calibration = _calibration(context, fitted, serving, predict)
+    served = ServedModel(serving, context.transform, context.layout, config, predict, decision, calibration)
     export_saved_model(served, fn_args.serving_model_dir)
     if config.onnx:
         note = export_onnx(served, config, fitted, fn_args.serving_model_dir)
@@ -91,6 +97,8 @@ def train(fn_args: Any, custom_config: CustomConfig, strategy: tf.distribute.Str
     save_record(fitted, beside)
     if decision is not None:
         save_decision(decision, beside)
+    if calibration is not None:
+        save_calibration(calibration, beside)
     if outcome is not None:
         save_outcome(outcome, beside)
     summary = {
@@ -112,6 +120,7 @@ def train(fn_args: Any, custom_config: CustomConfig, strategy: tf.distribute.Str
         "warm_start": outcome,
         "xla": context.xla.as_dict(),
         "decision": None if decision is None else dataclasses.asdict(decision),
+        "coverage_before_calibration": None if calibration is None else calibration.coverage_before,
     }
     with tf.io.gfile.GFile(f"{fn_args.model_run_dir}/training.json", "w") as file:
         file.write(json.dumps(summary, indent=1))
@@ -156,27 +165,47 @@ def _decision(context: TrainingContext, labels: list[str], model: keras.Model, p
     task = context.custom_config.dataset.task
     if not isinstance(task, ClassificationConfig) or task.threshold is None:
         return None
-    names: Any = model.input
-    batches: Any = context.eval.one_pass() if len(context.eval) else []
-
-    def of_batch(inputs: Any) -> Any:
-        given = {key: inputs[key] for key in names}
-        return tf.nn.softmax(predict(given) if predict is not None else model(given, training=False))
-
-    scores, class_ids = [np.zeros((0, len(labels)), np.float32)], [np.zeros(0, np.int64)]
-    # One graph for batches of all lengths.
-    specs = [batches.element_spec[0]] if batches else None
-    probabilities = tf.function(of_batch, input_signature=specs, autograph=False)
-    for inputs, answers, *weights in batches:
-        # Rows of weight 0 repeat others.
-        counts = weights[0].numpy() > 0 if weights else slice(None)
-        scores.append(probabilities(inputs).numpy()[counts])
-        class_ids.append(answers.numpy()[counts])
-    decision = decide(task, labels, np.concatenate(scores), np.concatenate(class_ids))
+    scores, class_ids = np.zeros((0, len(labels)), np.float32), np.zeros(0, np.int64)
+    if len(context.eval):
+        outputs = _outputs(model, predict)
+        (scores,), class_ids = eval_outputs(context.eval, lambda inputs: [tf.nn.softmax(outputs(inputs))])
+    decision = decide(task, labels, scores, class_ids)
     report(str(decision), kind="decision", **dataclasses.asdict(decision))
     if decision.shortfall:
         logger.warning(decision.shortfall)
     return decision
+
+
+def _calibration(
+    context: TrainingContext, fitted: TransformRecord, model: keras.Model, predict: Any
+) -> Calibration | None:
+    """Return what brings quantiles and intervals to their coverage on eval; None if that isn't configured."""
+    task, layout = context.custom_config.dataset.task, context.layout
+    if not is_calibrated(task):
+        return None
+    outputs, windows = _outputs(model, predict), window_scale(model)
+
+    def compute(inputs: Any) -> list[Any]:
+        return [outputs(inputs), *([] if windows is None else [windows(inputs)])]
+
+    (predicted, *window), answers = eval_outputs(context.eval, compute)
+    truth, weights = split_answer(answers, predicted)
+    truth = truth if weights is None else np.where(weights > 0, truth, np.nan)
+    scale = [fitted.targets[name].scale for name in layout.targets]
+    calibration = calibrate(predicted, truth, task, scale, window[0] if window else None)
+    report(str(calibration), kind="calibration", **calibration.coverage_before)
+    return calibration
+
+
+def _outputs(model: keras.Model, predict: Any) -> Any:
+    """Return the function from a batch's inputs to the outputs that a server computes."""
+    names: Any = model.input
+
+    def of_batch(inputs: Any) -> Any:
+        given = {key: inputs[key] for key in names}
+        return predict(given) if predict is not None else model(given, training=False)
+
+    return of_batch
 
 
 def _starts(fn_args: Any, context: TrainingContext, warm: WarmStart | None) -> list[tuple[WarmStart | None, str]]:

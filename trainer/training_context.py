@@ -13,13 +13,16 @@ import tensorflow_transform as tft
 
 from noisy_gru.schema.config import ClassificationConfig
 from noisy_gru.schema.errors import ConfigError, DataError
+from noisy_gru.schema.interval_config import is_calibrated
 from noisy_gru.trainer.class_balance import NO_SETTINGS, ClassSettings, balance_problems, class_weights, require_label
 from noisy_gru.trainer.config import TrainerConfig
+from noisy_gru.trainer.conformal import check_targets
 from noisy_gru.trainer.custom_config import CustomConfig
 from noisy_gru.trainer.decision import check_classes
 from noisy_gru.trainer.features import LABEL_VOCABULARY, Layout
 from noisy_gru.trainer.inputs.dataset import BatchConfig, SequenceData
 from noisy_gru.trainer.inputs.padded_lengths import choose_padded_lengths
+from noisy_gru.trainer.interval_checks import interval_problems
 from noisy_gru.trainer.model import VocabularySizes
 from noisy_gru.trainer.model_checks import check_model_config
 from noisy_gru.trainer.objective import metric_names
@@ -124,7 +127,10 @@ def prepare_training(fn_args: Any, custom_config: CustomConfig) -> TrainingConte
     layout = Layout(custom_config.dataset)
     training = custom_config.trainer.training
     check_model_config(custom_config.trainer.model, custom_config.dataset)
-    if problems := balance_problems(training, custom_config.dataset):
+    if problems := [
+        *balance_problems(training, custom_config.dataset),
+        *interval_problems(training, custom_config.dataset),
+    ]:
         raise ConfigError("\n".join(problems))
     transform = tft.TFTransformOutput(fn_args.transform_graph_path)
     batches = BatchConfig(
@@ -152,6 +158,8 @@ def prepare_training(fn_args: Any, custom_config: CustomConfig) -> TrainingConte
             "training.early_stopping needs sequences in the eval split, which is empty. "
             "Give splits.eval (or eval_from_train) a share, or set training.early_stopping: null to train all epochs."
         )
+    if is_calibrated(custom_config.dataset.task):
+        check_targets(custom_config.dataset.task, held_out.answers().reshape(len(held_out), -1))
     _check_monitor(custom_config.trainer, layout)
     classes, settings = 0, ClassSettings()
     if isinstance(custom_config.dataset.task, ClassificationConfig):

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from noisy_gru.components.evaluation.interval_metrics import metrics_of_sums, sums_of
 from noisy_gru.components.evaluation.metric_catalogue import (
     EXAMPLE_COUNT,
     MAE_OF_NAIVE,
@@ -21,7 +22,7 @@ from noisy_gru.components.evaluation.metric_catalogue import (
     naive_baselines,
 )
 from noisy_gru.components.evaluation.score_counts import average_precisions, merge_counts, score_codes
-from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, TaskConfig
+from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, RegressionConfig, TaskConfig
 
 Sums = dict[str, np.ndarray]
 # Of a classification: its classes, and how often a score was given (see score_counts.py).
@@ -173,8 +174,11 @@ class Classification(Accumulator):
 class Regression(Accumulator):
     """Sums of errors, and the moments of the labels."""
 
+    def __init__(self, task: RegressionConfig) -> None:
+        self._task = task
+
     def one(self, label: Any, outputs: dict[str, np.ndarray], features: dict[str, np.ndarray]) -> Sums:
-        """``label`` is the number; ``outputs`` holds `predictions` [1]."""
+        """``label`` is the number; ``outputs`` holds `predictions` [1], and `quantiles` [1, Q] if there are some."""
         error = float(np.asarray(outputs["predictions"]).reshape(-1)[0]) - label
         return {
             "count": np.array(1.0),
@@ -182,6 +186,7 @@ class Regression(Accumulator):
             "squared": np.array(error**2),
             "mean": np.array(label),
             "deviation": np.array(0.0),
+            **sums_of(np.array([label]), outputs, features, self._task),
         }
 
     def merge(self, sums: Iterable[Sums]) -> Sums:
@@ -200,6 +205,7 @@ class Regression(Accumulator):
             "r2": 1.0 - ratio(mse, variance),
             "rmse_naive_mean": variance**0.5,
             "rmse_over_naive_mean": ratio(mse**0.5, variance**0.5),
+            **dict(metrics_of_sums(sums, self._task)),
         }
 
 
@@ -208,9 +214,8 @@ def _merge_moments(a: Sums, b: Sums) -> Sums:
     count = a["count"] + b["count"]
     delta = b["mean"] - a["mean"]
     return {
+        **{name: a[name] + b[name] for name in a},
         "count": count,
-        "absolute": a["absolute"] + b["absolute"],
-        "squared": a["squared"] + b["squared"],
         "mean": a["mean"] + delta * b["count"] / count,
         "deviation": a["deviation"] + b["deviation"] + delta**2 * a["count"] * b["count"] / count,
     }
@@ -225,8 +230,8 @@ class Forecasting(Accumulator):
     def one(self, label: Any, outputs: dict[str, np.ndarray], features: dict[str, np.ndarray]) -> Sums:
         """Sum one window.
 
-        ``label`` is float [H, K], NaN where unknown; ``outputs`` holds `predictions` [H, K]; ``features`` the naive
-        forecasts.
+        ``label`` is float [H, K], NaN where unknown; ``outputs`` holds `predictions` [H, K], and `quantiles` [H, K, Q]
+        if there are some; ``features`` the naive forecasts, and the past of each target.
         """
         there = ~np.isnan(label)
         error = np.abs(np.asarray(outputs["predictions"], np.float64).reshape(label.shape) - label)
@@ -239,7 +244,7 @@ class Forecasting(Accumulator):
             sums[f"known_{naive}"] = known.astype(np.float64)
             sums[f"naive_{naive}"] = np.where(known, naive_error, 0.0)
             sums[f"model_{naive}"] = np.where(known, error, 0.0)
-        return sums
+        return sums | sums_of(label, outputs, features, self._task)
 
     def metrics(self, sums: Sums) -> dict[str, float]:
         count = float(sums["count"])
@@ -262,6 +267,7 @@ class Forecasting(Accumulator):
                 result[f"{WITH_NAIVE}{naive}{suffix}"] = of_model
                 result[f"mae_over_naive_{naive}{suffix}"] = ratio(of_model, mean)
                 result[f"{NAIVE_COUNT}{naive}{suffix}"] = known
+            result |= {f"{name}{suffix}": value for name, value in metrics_of_sums(sums, self._task, (rows, columns))}
         return result
 
 
@@ -269,4 +275,4 @@ def accumulator(task: TaskConfig) -> Accumulator:
     """Return the accumulator of a task."""
     if isinstance(task, ClassificationConfig):
         return Classification(getattr(task, "positive", None))
-    return Forecasting(task) if isinstance(task, ForecastingConfig) else Regression()
+    return Forecasting(task) if isinstance(task, ForecastingConfig) else Regression(task)

@@ -8,6 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from noisy_gru.components.evaluation.config import EvaluationConfig
+from noisy_gru.components.evaluation.interval_metrics import (
+    COVERAGE,
+    CRPS,
+    interval_metrics,
+    is_of_intervals,
+    season_of,
+)
 from noisy_gru.schema.config import ClassificationConfig, DatasetConfig, ForecastingConfig, TaskConfig
 from noisy_gru.schema.errors import ConfigError
 
@@ -69,9 +76,18 @@ def known_metrics(dataset: DatasetConfig) -> dict[str, str]:
     if isinstance(task, ClassificationConfig):
         return {EXAMPLE_COUNT: "sequences measured", **CLASSIFICATION}
     if not isinstance(task, ForecastingConfig):
-        return {EXAMPLE_COUNT: "sequences measured", **REGRESSION}
+        return {EXAMPLE_COUNT: "sequences measured", **REGRESSION, **interval_metrics(task, has_past=False)}
     metrics = {EXAMPLE_COUNT: "sequences measured"}
+    numeric = {feature.name for feature in dataset.data.numeric}
+    has_past = numeric.issuperset(task.targets) and task.input_length > season_of(task)
+    of_intervals = interval_metrics(task, has_past=has_past)
     for suffix, _ in cells(task):
+        # Of a single horizon, whether it is covered: all of them would be thousands.
+        metrics |= {
+            f"{name}{suffix}": what
+            for name, what in of_intervals.items()
+            if "@" not in suffix or name.startswith(COVERAGE)
+        }
         metrics |= {f"{name}{suffix}": what for name, what in FORECASTING.items()}
         for naive in naive_baselines(task):
             metrics[f"{MAE_OF_NAIVE}{naive}{suffix}"] = f"mean absolute error of the {naive} value, where it is known"
@@ -157,6 +173,8 @@ def is_comparable(metric: str) -> bool:
     """Return whether a metric can be compared sequence by sequence: one of the model, and not of a baseline or
     of the data, nor one of all scores together (``pr_auc``).
     """
+    if is_of_intervals(metric):
+        return metric.partition("/")[0] == CRPS
     return metric not in (EXAMPLE_COUNT, "accuracy_majority", "rmse_naive_mean", "pr_auc") and not metric.startswith(
         (MAE_OF_NAIVE, WITH_NAIVE, NAIVE_COUNT)
     )

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from noisy_gru.components.evaluation.interval_metrics import CRPS
+
 ANSWERS = "answers"  # folder of the `evaluation` artifact
 PROBABILITIES = "candidate_probabilities"
 
@@ -30,7 +32,9 @@ def read_answers(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {"sequence_id": names, "slices": table["slices"].to_pylist()}
     # A model whose answers are no classes at all is there, too: it has losses, which are NaN.
     witness = "published_loss" if "published_loss" in table.column_names else "published"
-    absent = {"published", "published_loss"} if table[witness].null_count == table.num_rows else set()
+    absent = (
+        {"published", "published_loss", f"published_{CRPS}"} if table[witness].null_count == table.num_rows else set()
+    )
     absent.add(PROBABILITIES)  # decide nothing: the run report alone reads them
     for name in table.column_names:
         column = table[name]

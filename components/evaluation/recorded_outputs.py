@@ -7,6 +7,7 @@ Columns: `sequence_id`, `slices` (its slices' names), `label`, `candidate`, `pub
 naive answers. A classification's are class names, with `candidate_loss` and `published_loss` (the negative logarithm of
 the true class' probability) beside them, and of up to ``MOST_CLASSES`` classes `candidate_probabilities` in the
 model's order; a forecast's are lists, all targets of the first horizon, then of the second.
+Of a model with quantiles `candidate_crps` and `published_crps` are there, too.
 TFX's Evaluator calls extractors.py by its name, so the folder is handed over by a context variable.
 """
 
@@ -27,11 +28,13 @@ from tensorflow_model_analysis import constants
 
 from noisy_gru.components.evaluation.accumulators import answered_class, class_loss
 from noisy_gru.components.evaluation.evaluation_summary import BASELINE, CANDIDATE, slice_label
+from noisy_gru.components.evaluation.interval_metrics import CRPS, crps_of, quantiles_of
 from noisy_gru.components.evaluation.metric_catalogue import naive_baselines
 from noisy_gru.components.evaluation.recorded_answers import PROBABILITIES
 from noisy_gru.components.evaluation.tfma_metrics import label_and_naive, outputs_of, sequence_name
 from noisy_gru.data.columns import SEQUENCE_ID
 from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, TaskConfig
+from noisy_gru.schema.interval_config import levels_of
 
 # Of more classes the files would be large, and nobody looks at so many curves.
 MOST_CLASSES = 50
@@ -81,6 +84,7 @@ def answers_schema(task: TaskConfig) -> Any:
         return _arrow.schema(common + columns + [("published", name), ("published_loss", loss), ("majority", name)])
     kind = _arrow.list_(_arrow.float32()) if isinstance(task, ForecastingConfig) else _arrow.float64()
     names = ["label", "candidate", "published", *naive_baselines(task)]
+    names += [f"candidate_{CRPS}", f"published_{CRPS}"] if levels_of(task) else []
     return _arrow.schema(common + [(name, kind) for name in names])
 
 
@@ -107,6 +111,14 @@ def _row(extracts: dict[str, Any], task: TaskConfig, has_baseline: bool) -> dict
         return row
     del row["published_loss"]
     answers = {column: np.asarray(outputs_of(extracts, model)["predictions"]) for column, model in models.items()}
+    if levels := levels_of(task):
+        row[f"published_{CRPS}"] = None
+        truth = np.asarray(label, np.float64)
+        truth = truth if truth.ndim else truth[np.newaxis]
+        for column, model in models.items():
+            score = crps_of(truth, quantiles_of(outputs_of(extracts, model), truth.shape, levels), levels)
+            is_list = isinstance(task, ForecastingConfig)
+            row[f"{column}_{CRPS}"] = score.reshape(-1).astype(np.float32) if is_list else float(score[0])
     if not isinstance(task, ForecastingConfig):
         return row | {"label": label} | {name: float(value.reshape(-1)[0]) for name, value in answers.items()}
     for kind in naive_baselines(task):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from noisy_gru.components.evaluation.interval_metrics import CRPS
 from noisy_gru.components.evaluation.metric_catalogue import RECALL, cells, class_of, higher_is_better, naive_baselines
 from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, TaskConfig
 
@@ -124,6 +125,14 @@ def _classification(metric: str, classes: list[bytes]) -> ResampledMetric:
 
 
 def _regression(metric: str) -> ResampledMetric:
+    if metric == CRPS:
+
+        def scores(answers: Outputs, model: str) -> np.ndarray:
+            score = answers[f"{model}_{CRPS}"]
+            return np.stack([score, np.ones(len(score))], axis=1)
+
+        return ResampledMetric(metric, scores, _mean)
+
     def errors(answers: Outputs, model: str) -> np.ndarray:
         error, label = answers[model] - answers["label"], answers["label"]
         power = np.abs(error) if metric == "mae" else error**2
@@ -152,7 +161,8 @@ def _forecasting(metric: str, task: ForecastingConfig, beside: str | None) -> Re
 
     def errors(answers: Outputs, model: str) -> np.ndarray:
         label = answers["label"][:, places]
-        error = np.abs(answers[model][:, places] - label)
+        scored = name == CRPS
+        error = answers[f"{model}_{CRPS}"][:, places] if scored else np.abs(answers[model][:, places] - label)
         known = ~np.isnan(label)
         if beside is not None:
             known &= ~np.isnan(answers[beside][:, places])

@@ -15,9 +15,11 @@ from tensorflow_model_analysis import constants
 from tensorflow_model_analysis.metrics import metric_types
 
 from noisy_gru.components.evaluation.accumulators import Accumulator, Classification, Sums, accumulator
+from noisy_gru.components.evaluation.interval_metrics import PAST
 from noisy_gru.components.evaluation.metric_catalogue import ALL_RECALLS, RECALL, class_of, naive_baselines
 from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, TaskConfig
 from noisy_gru.schema.errors import DataError
+from noisy_gru.schema.interval_config import levels_of
 
 # TFMA keeps a metric with a leading underscore to itself. All metrics of a model follow from this one.
 _SUMS = "_sums"
@@ -85,8 +87,10 @@ class _ReadSequence(metric_types.Preprocessor):
         self._accumulator = accumulator(task)
 
     def process(self, extracts: dict[str, Any]) -> Iterator[Sums]:
-        label, naive = label_and_naive(self._task, extracts[constants.FEATURES_KEY])
-        yield self._accumulator.one(label, outputs_of(extracts, self._model_name), naive)
+        features = extracts[constants.FEATURES_KEY]
+        label, naive = label_and_naive(self._task, features)
+        beside = naive | _past(self._task, features)
+        yield self._accumulator.one(label, outputs_of(extracts, self._model_name), beside)
 
 
 def outputs_of(extracts: dict[str, Any], model_name: str) -> dict[str, np.ndarray]:
@@ -118,6 +122,14 @@ def label_and_naive(task: TaskConfig, features: dict[str, Any]) -> tuple[Any, di
             key = f"naive_{kind}/{target}"
             naive[key] = _values(features, key, horizons).astype(np.float64)
     return np.stack(columns, axis=-1), naive
+
+
+def _past(task: TaskConfig, features: dict[str, Any]) -> dict[str, np.ndarray]:
+    """The past of each target that is a feature, by key; only if there are quantiles, whose scores it scales."""
+    if not levels_of(task) or not isinstance(task, ForecastingConfig):
+        return {}
+    found = {f"{PAST}{target}": features.get(target) for target in task.targets}
+    return {key: np.asarray(value, np.float64).reshape(-1) for key, value in found.items() if value is not None}
 
 
 def _values(features: dict[str, Any], key: str, count: int) -> np.ndarray:

@@ -26,6 +26,7 @@ class Reference:
         parameters: values of the model's weights and of Transform's variables; None if that isn't known.
         scale: of `predictions`, in the units of the data.
         decision: of a classification with a threshold.
+        rounded: whether the exported model rounds its answers (`task.output: {integer: true}`); these here are not.
     """
 
     from_examples: Answer
@@ -33,6 +34,7 @@ class Reference:
     parameters: int | None = None
     scale: np.ndarray | float = 1.0
     decision: Decision | None = None
+    rounded: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,9 @@ def keras_reference(serving_model: str, transform_graph: str) -> Reference:
     from noisy_gru.trainer.export.saved_model import load_for_parity, target_scale
 
     served = load_for_parity(serving_model, transform_graph)
+    rounded = served.numbers.bounds.integer
+    # A number half way between two would be rounded either way: what is compared with is the number itself.
+    served.numbers = served.numbers.unrounded
     scale = target_scale(served)
     # With free shapes one trace is enough, however many batches are asked.
     traced: Any = tf.function(
@@ -108,4 +113,5 @@ def keras_reference(serving_model: str, transform_graph: str) -> Reference:
         served.model.count_params() + sum(variable.values for variable in transform),
         1.0 if scale is None else scale,
         served.decision,
+        rounded,
     )

@@ -29,6 +29,7 @@ def largest_difference(
     b: Mapping[str, np.ndarray],
     scale: np.ndarray | float,
     decision: Decision | None = None,
+    slack: float = 0.0,
 ) -> float:
     """Return the largest difference of two outputs, relative to ``scale``.
 
@@ -40,8 +41,10 @@ def largest_difference(
     Args:
         a: answers.
         b: the answers compared with.
-        scale: of `predictions`, float [K] or a number: what a difference of 1 means. Probabilities have the scale 1.
+        scale: of `predictions` and `quantiles`, float [K] or a number: what a difference of 1 means. Probabilities have
+            the scale 1.
         decision: of a model with a threshold.
+        slack: how far apart numbers in the units of the data may be: of answers that are rounded.
     """
     if set(a) != set(b):
         return float("inf")
@@ -51,7 +54,9 @@ def largest_difference(
         if left.shape != right.shape:
             return float("inf")
         if np.issubdtype(left.dtype, np.floating):
-            largest = max(largest, _difference(left, right, scale if name == "predictions" else 1.0))
+            of_name = {"predictions": scale, "quantiles": np.asarray(scale)[..., np.newaxis]}.get(name)
+            free = 0.0 if of_name is None else slack
+            largest = max(largest, _difference(left, right, 1.0 if of_name is None else of_name, free))
         elif name in ("class_id", "label_bytes"):
             differ = left != right
             if differ.any() and _margin(b, decision)[differ].max() > 2 * TOLERANCE:
@@ -61,12 +66,12 @@ def largest_difference(
     return largest
 
 
-def _difference(a: np.ndarray, b: np.ndarray, scale: np.ndarray | float) -> float:
+def _difference(a: np.ndarray, b: np.ndarray, scale: np.ndarray | float, slack: float = 0.0) -> float:
     left, right = a.astype(np.float64), b.astype(np.float64)
     if (np.isfinite(left) != np.isfinite(right)).any():
         return float("inf")
     finite = np.isfinite(right)
-    apart = np.abs(np.where(finite, left, 0.0) - np.where(finite, right, 0.0))
+    apart = np.maximum(np.abs(np.where(finite, left, 0.0) - np.where(finite, right, 0.0)) - slack, 0.0)
     scaled = apart / np.asarray(scale, np.float64)
     rounding = apart <= _ROUNDING * np.abs(np.where(finite, right, 0.0))
     return float(np.where(rounding, np.minimum(scaled, TOLERANCE), scaled).max(initial=0.0))

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from noisy_gru.saved_model.session import Signature, TensorSpec
 from noisy_gru.saved_model.tensor_names import STATIC_FEATURES, static_tensor_names, tensor_names
 from noisy_gru.schema.config import ClassificationConfig, DatasetConfig, ForecastingConfig
+from noisy_gru.schema.interval_config import levels_of
 
 # As in trainer/features.py, which imports TensorFlow.
 DEFAULT = "serving_default"
@@ -46,9 +47,11 @@ def promised_outputs(dataset: DatasetConfig) -> dict[str, Promise]:
             "label_bytes": ("string", (None,)),
             "labels_bytes": ("string", (None, "any")),
         }
-    if isinstance(task, ForecastingConfig):
-        return {"predictions": ("float32", (None, len(task.horizons), len(task.targets)))}
-    return {"predictions": ("float32", (None, 1))}
+    shape = (len(task.horizons), len(task.targets)) if isinstance(task, ForecastingConfig) else (1,)
+    promised: dict[str, Promise] = {"predictions": ("float32", (None, *shape))}
+    if levels := levels_of(task):
+        promised["quantiles"] = ("float32", (None, *shape, len(levels)))
+    return promised
 
 
 def broken_promises(

@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from noisy_gru.schema.interval_config import MEDIAN, levels_of
 from noisy_gru.trainer.decision import Decision
 from noisy_gru.trainer.export.saved_model import ServedModel
+from noisy_gru.trainer.export.served_numbers import ServedNumbers
 
 
 class TrainingPath:
@@ -31,6 +33,7 @@ class TrainingPath:
 
         self._transform = tft.TFTransformOutput(transform_graph)
         self._model, self._layout, self._decision = served.model, served.layout, served.decision
+        self._numbers = served.numbers
         schema = self._transform.raw_metadata.schema
         source = tfxio.TFExampleBeamRecord(
             physical_format="inmem", telemetry_descriptors=["noisy_gru", "ServingGate"], schema=schema
@@ -53,7 +56,34 @@ class TrainingPath:
             return _classes(outputs, read_vocabulary(self._transform, names.LABEL_VOCABULARY), self._decision)
         scale, mean = (np.asarray(transformed[key]) for key in (names.TARGET_SCALE, names.TARGET_MEAN))
         shape = (len(examples), *(1 for _ in self._layout.target_shape[:-1]), -1)
-        return {names.PREDICTIONS: outputs * scale.reshape(shape) + mean.reshape(shape)}
+        window = None if self._numbers.window is None else np.asarray(self._numbers.window(inputs)).reshape(shape)
+        return _numbers(outputs, scale.reshape(shape), mean.reshape(shape), window, self._numbers)
+
+
+def _numbers(
+    outputs: np.ndarray, scale: np.ndarray, mean: np.ndarray, window: np.ndarray | None, numbers: ServedNumbers
+) -> dict[str, np.ndarray]:
+    """Answers from scaled outputs [B, ..., K] or [B, ..., K, Q], in the units of the data, but not rounded."""
+    bounds, calibration = numbers.bounds, numbers.calibration
+    levels = levels_of(numbers.layout.dataset.task)
+
+    def bounded(values: np.ndarray) -> np.ndarray:
+        low = -np.inf if bounds.min is None else np.float32(bounds.min)
+        high = np.inf if bounds.max is None else np.float32(bounds.max)
+        return np.where(np.isfinite(values), np.clip(values, low, high), values)
+
+    if not levels:
+        return {"predictions": bounded(outputs * scale + mean)}
+    if not numbers.layout.quantiles:
+        outputs = np.stack([outputs] * len(levels), axis=-1)
+    median = levels.index(MEDIAN)
+    if calibration is not None:
+        offsets = np.array(calibration.offsets, np.float32)
+        outputs = outputs + (offsets if window is None else offsets * window[..., np.newaxis])
+        below = np.minimum.accumulate(outputs[..., median::-1], axis=-1)[..., ::-1]
+        outputs = np.concatenate([below, np.maximum.accumulate(outputs[..., median:], axis=-1)[..., 1:]], axis=-1)
+    quantiles = bounded(outputs * scale[..., np.newaxis] + mean[..., np.newaxis])
+    return {"predictions": quantiles[..., median], "quantiles": quantiles}
 
 
 def _classes(logits: np.ndarray, labels: list[bytes], decision: Decision | None) -> dict[str, np.ndarray]:

@@ -22,6 +22,7 @@ from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, Tim
 from noisy_gru.schema.errors import UserError
 from noisy_gru.schema.task_config import ThresholdTarget
 from noisy_gru.trainer.class_balance import balance_problems
+from noisy_gru.trainer.interval_checks import interval_problems
 
 _EVAL = "give splits.eval (or eval_from_train) a share"
 
@@ -90,6 +91,7 @@ def _training(config: PipelineConfig) -> Iterator[str]:
     if isinstance(task, ClassificationConfig) and isinstance(task.threshold, ThresholdTarget) and not held_out:
         yield f"task.threshold is chosen on the eval split, and there is none: {_EVAL}, or set task.threshold: 0.5"
     yield from balance_problems(config.training, config.dataset)
+    yield from interval_problems(config.training, config.dataset)
     stopping = config.training.early_stopping
     if stopping is not None and stopping.monitor not in (known := _monitors(config)):
         yield f"training.early_stopping.monitor: expected one of {', '.join(known)}; received {stopping.monitor}"

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, TaskConfig
+from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, RegressionConfig, TaskConfig
 from noisy_gru.schema.errors import ModelError
+from noisy_gru.schema.interval_config import levels_of
 
 SEQUENCE_ID = "sequence_id"
 PROBABILITY = "probability_"
@@ -28,12 +29,13 @@ def columns_of(outputs: Mapping[str, np.ndarray], count: int, task: TaskConfig) 
     """Name the outputs of ``count`` sequences as columns, each [count].
 
     Classification: the label, and `probability_<class>` for each class. Regression: the label. Forecasting:
-    `<target>@<horizon>`.
+    `<target>@<horizon>`. With quantiles, after each of these numbers `<name>_q<level>`, such as `load@1_q0.1`.
 
     Raises:
         ModelError: the outputs are not those of a model for this task.
     """
-    wanted = _CLASSES if isinstance(task, ClassificationConfig) else ("predictions",)
+    levels = levels_of(task)
+    wanted = _CLASSES if isinstance(task, ClassificationConfig) else ("predictions", *(["quantiles"] if levels else []))
     missing = [name for name in wanted if name not in outputs]
     if missing:
         had = ", ".join(sorted(outputs)) or "nothing"
@@ -54,20 +56,31 @@ def columns_of(outputs: Mapping[str, np.ndarray], count: int, task: TaskConfig) 
         names = _texts("labels_bytes", outputs["labels_bytes"][0]) if count else []
         labels = np.array(_texts("label_bytes", outputs["label_bytes"]), object)
         return {task.label: labels, **{f"{PROBABILITY}{name}": probabilities[:, at] for at, name in enumerate(names)}}
-    values = outputs["predictions"]
     shape = (len(task.horizons), len(task.targets)) if isinstance(task, ForecastingConfig) else (1,)
-    if values.shape[1:] != shape:
-        raise ModelError(
-            f"the model returned predictions of the shape {list(values.shape)}; expected {[count, *shape]} "
-            f"({task.kind}). Is it a model of this configuration?"
-        )
-    if isinstance(task, ForecastingConfig):
-        return {
-            f"{target}@{horizon}": values[:, row, column]
-            for row, horizon in enumerate(task.horizons)
-            for column, target in enumerate(task.targets)
-        }
-    return {task.label: values[:, 0]}
+    for name, expected in (("predictions", shape), ("quantiles", (*shape, len(levels)))):
+        if name in wanted and outputs[name].shape[1:] != expected:
+            raise ModelError(
+                f"the model returned {name} of the shape {list(outputs[name].shape)}; expected {[count, *expected]} "
+                f"({task.kind}). Is it a model of this configuration?"
+            )
+    names = number_names(task)
+    values = outputs["predictions"].reshape(count, len(names))
+    numbers = {name: values[:, place] for place, name in enumerate(names)}
+    if not levels:
+        return numbers
+    quantiles = outputs["quantiles"].reshape(count, len(names), len(levels))
+    found = {}
+    for place, (name, number) in enumerate(numbers.items()):
+        found[name] = number
+        found |= {f"{name}_q{level:g}": quantiles[:, place, at] for at, level in enumerate(levels)}
+    return found
+
+
+def number_names(task: RegressionConfig | ForecastingConfig) -> list[str]:
+    """Return the columns of the predicted numbers: of all targets at the first horizon, then at the second."""
+    if not isinstance(task, ForecastingConfig):
+        return [task.label]
+    return [f"{target}@{horizon}" for horizon in task.horizons for target in task.targets]
 
 
 def _texts(name: str, values: np.ndarray) -> list[str]:

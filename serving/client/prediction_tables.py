@@ -17,6 +17,7 @@ from noisy_gru.data.requests.origins import Origins
 from noisy_gru.data.values.parsing import format_times
 from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, TaskConfig
 from noisy_gru.schema.errors import ConfigError, UserError
+from noisy_gru.schema.interval_config import levels_of
 from noisy_gru.serving.client.prediction_columns import PROBABILITY, SEQUENCE_ID, Part, columns_of
 
 Layout = Literal["short", "wide", "long"]
@@ -47,14 +48,16 @@ def prediction_table(
         layout: `short`: a row for each sequence, with its id and the columns of `Predictions.answers`. `wide`: also
             `entity`, for a forecast `time@<horizon>`, and `model_version`. `long`: a row for each sequence, horizon
             and target (`sequence_id`, `entity`, `horizon`, `time`, `target`, `prediction`, `model_version`); of a
-            classification for each class (`class`, `probability`); of a regression one (`target`, `prediction`).
+            classification for each class (`class`, `probability`); of a regression one (`target`, `prediction`). With
+            quantiles there are `quantile` and a row for each, after that of the prediction, whose `quantile` is null;
+            with `task.units` there are `units`.
         origins: entities and targets' times of sequences; None: unknown.
         places: index of each sequence id in ``origins``.
 
     Returns:
         Numbers are float32, horizons and versions int64, times timestamps in UTC (or numbers, as `data.time.kind`).
         Null is what isn't known: the entity of ready-made tf.Examples; a time where events are irregular; the version
-        over REST.
+        over REST. With `task.units` the table's metadata has `units`.
 
     Raises:
         ConfigError: a column of the answers has the name of one of these.
@@ -70,7 +73,9 @@ def prediction_table(
     if not tables:
         return pa.table({SEQUENCE_ID: pa.array([], pa.string())})
     # Versions may differ in their classes.
-    return pa.concat_tables(tables, promote_options="default")
+    table = pa.concat_tables(tables, promote_options="default")
+    units = getattr(task, "units", None)
+    return table if units is None else table.replace_schema_metadata({"units": units})
 
 
 def _wide(context: _Context, part: Part, *, short: bool) -> Any:
@@ -103,21 +108,25 @@ def _long(context: _Context, part: Part) -> Any:
         own = {"class": pa.array(np.tile(np.array(classes, object), count), pa.string()), "probability": values}
         own["predicted"] = pa.array([name == chosen for chosen in label[1].tolist() for name in classes], pa.bool_())
         return _repeated(before, len(classes), own, version)
-    if not isinstance(task, ForecastingConfig):
-        own = {"target": pa.array([task.label] * count, pa.string()), "prediction": _stacked([*columns.values()])}
-        return _repeated(before, 1, own, version)
-    horizons, targets = task.horizons, task.targets
-    each = len(horizons) * len(targets)
-    # Times are by horizon, then sequence; rows by sequence, then horizon, then target.
-    places = (
-        np.arange(count)[:, None, None] + count * np.arange(len(horizons))[None, :, None] + np.zeros(len(targets), int)
-    )
-    own = {
-        "horizon": pa.array(np.tile(np.repeat(np.array(horizons, np.int64), len(targets)), count)),
-        "time": _times(context, part).take(pa.array(places.reshape(-1), pa.int64())),
-        "target": pa.array(np.tile(np.array(targets, object), count * len(horizons)), pa.string()),
-        "prediction": _stacked([*columns.values()]),
-    }
+    # Of each number the prediction, then its quantiles.
+    levels = [None, *levels_of(task)]
+    own = {}
+    targets = task.targets if isinstance(task, ForecastingConfig) else [task.label]
+    horizons = task.horizons if isinstance(task, ForecastingConfig) else [0]
+    each = len(horizons) * len(targets) * len(levels)
+    if isinstance(task, ForecastingConfig):
+        # Times are by horizon, then sequence; rows by sequence, then horizon, then target.
+        places = np.arange(count)[:, None] + count * np.arange(len(horizons))
+        places = np.repeat(places.reshape(-1), len(targets) * len(levels))
+        own["horizon"] = pa.array(np.tile(np.repeat(np.array(horizons, np.int64), each // len(horizons)), count))
+        own["time"] = _times(context, part).take(pa.array(places, pa.int64()))
+    named = np.repeat(np.array(targets, object), len(levels))
+    own["target"] = pa.array(np.tile(named, count * len(horizons)), pa.string())
+    if len(levels) > 1:
+        own["quantile"] = pa.array(levels * (count * len(horizons) * len(targets)), pa.float64())
+    own["prediction"] = _stacked([*columns.values()])
+    if task.units is not None:
+        own["units"] = pa.array([task.units] * (count * each), pa.string())
     return _repeated(before, each, own, version)
 
 

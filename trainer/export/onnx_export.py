@@ -46,7 +46,7 @@ def export_onnx(served: ServedModel, config: ModelConfig, record: TransformRecor
     require("onnx", "model.onnx: true")
     from noisy_gru.trainer.export.onnx_model import onnx_model
 
-    content = onnx_model(served.model, served.layout, config, record, served.decision)
+    content = onnx_model(served.model, served.layout, config, record, served.decision, served.numbers.calibration)
     note = "not compared with the model, because ONNX Runtime is not installed"
     if importlib.util.find_spec("onnxruntime"):
         difference = _difference(served, record, content)
@@ -82,10 +82,17 @@ def _difference(served: ServedModel, record: TransformRecord, content: bytes) ->
     }
     if served.layout.static_numeric:
         inputs[names.STATIC] = values_of(served.layout.static_numeric, _SEQUENCES)
-    name = names.PROBABILITIES if served.layout.is_classification else names.PREDICTIONS
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    (outputs,) = session.run([name], inputs)
-    expected = served.from_tensors(inputs)[name].numpy()
-    # Around a large mean, float32 has no digits for less.
-    difference = np.maximum(np.abs(outputs - expected) - _ROUNDINGS * np.spacing(np.abs(expected)), 0)
-    return float((difference / ([record.targets[target].scale for target in served.layout.targets] or [1.0])).max())
+    expected = served.from_tensors(inputs)
+    scale = np.array([record.targets[target].scale for target in served.layout.targets] or [1.0])
+    scales = {names.PROBABILITIES: scale, names.PREDICTIONS: scale, names.QUANTILES: scale[:, np.newaxis]}
+    compared = [name for name in scales if name in expected]
+    # A number half way between two whole ones may be rounded either way.
+    free = 1.0 if served.numbers.bounds.integer else 0.0
+    largest = 0.0
+    for name, outputs in zip(compared, session.run(compared, inputs), strict=True):
+        numbers = expected[name].numpy()
+        # Around a large mean, float32 has no digits for less.
+        difference = np.maximum(np.abs(outputs - numbers) - _ROUNDINGS * np.spacing(np.abs(numbers)) - free, 0)
+        largest = max(largest, float((difference / scales[name]).max()))
+    return largest

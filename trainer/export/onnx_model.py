@@ -4,8 +4,9 @@
 
 Inputs `features` float32 [B, T, F] (the numeric features in the order of the configuration, NaN where missing),
 `lengths` int64 [B] and, if there are static ones, `static_features` float32 [B, S]: those of `serving_tensors`.
-Outputs: `probabilities` and `class_id`, or `predictions`, as there.
-The class names, in order, are in the file's metadata under `labels`, as JSON. No converter is needed: ONNX has Keras'
+Outputs: `probabilities` and `class_id`, or `predictions` and, with some, `quantiles`, as there.
+The class names, in order, are in the file's metadata under `labels`, as JSON; so are the levels of the quantiles
+(`quantiles`) and `task.units` (`units`). No converter is needed: ONNX has Keras'
 gate order z, r, h and, with `linear_before_reset`, its equations.
 """
 
@@ -22,10 +23,13 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from noisy_gru.schema.config import FeatureConfig, ForecastingConfig
+from noisy_gru.schema.config import FeatureConfig
+from noisy_gru.schema.interval_config import levels_of
 from noisy_gru.trainer import features as names
 from noisy_gru.trainer.config import ModelConfig
+from noisy_gru.trainer.conformal import Calibration
 from noisy_gru.trainer.decision import Decision
+from noisy_gru.trainer.export.onnx_numbers import add_numbers
 from noisy_gru.trainer.export.serving_stack import gru_layers
 from noisy_gru.trainer.features import Layout
 from noisy_gru.trainer.layers.noisy_gru import NoisyGRU
@@ -35,7 +39,7 @@ from noisy_gru.trainer.model_checks import check_model_config
 from noisy_gru.trainer.transform_record import Scale, TransformRecord
 
 _OPSET, _IR = 17, 9
-LABELS = "labels"  # of the file's metadata
+LABELS, UNITS = "labels", "units"  # of the file's metadata
 
 
 def onnx_model(
@@ -44,6 +48,7 @@ def onnx_model(
     config: ModelConfig,
     record: TransformRecord,
     decision: Decision | None = None,
+    calibration: Calibration | None = None,
 ) -> bytes:
     """Return the model with its Transform as a serialized ONNX file.
 
@@ -53,6 +58,7 @@ def onnx_model(
         config: of the model, with `onnx`.
         record: Transform's scales and vocabularies.
         decision: from which probability the positive of two classes is answered; None: the likelier class is.
+        calibration: of quantiles and intervals; None: as the model gives them.
 
     Raises:
         ConfigError: ONNX, or this writer, does not support the data set or the model.
@@ -76,14 +82,7 @@ def onnx_model(
         }
     else:
         scaled = _dense(graph, hidden, model.get_layer("prediction"))
-        shape = layout.target_shape
-        if isinstance(layout.dataset.task, ForecastingConfig):
-            scaled = graph.add("Reshape", scaled, graph.constant(np.array([0, *shape])))
-        scales = [record.targets[name] for name in layout.targets]
-        raw = graph.add("Mul", scaled, graph.constant(_row([scale.scale for scale in scales], np.float32)))
-        mean = graph.constant(_row([scale.centre for scale in scales], np.float32))
-        graph.add("Add", raw, mean, name=names.PREDICTIONS)
-        outputs = {names.PREDICTIONS: (TensorProto.FLOAT, ["B", *shape])}
+        outputs = add_numbers(graph, scaled, layout, record, calibration)
     onnx_file = helper.make_model(
         helper.make_graph(
             graph.nodes,
@@ -104,9 +103,15 @@ def onnx_model(
         ir_version=_IR,
         producer_name="noisy-gru",
     )
-    helper.set_model_props(onnx_file, {LABELS: json.dumps(record.labels)} if record.labels else {})
+    helper.set_model_props(onnx_file, _metadata(layout, record))
     onnx.checker.check_model(onnx_file, full_check=True)
     return onnx_file.SerializeToString(deterministic=True)
+
+
+def _metadata(layout: Layout, record: TransformRecord) -> dict[str, str]:
+    task = layout.dataset.task
+    found = {LABELS: record.labels, names.QUANTILES: levels_of(task), UNITS: getattr(task, "units", None)}
+    return {key: json.dumps(value) for key, value in found.items() if value}
 
 
 def _class_id(graph: _Graph, logits: str, decision: Decision | None) -> None:

@@ -22,9 +22,16 @@ import tensorflow_transform as tft
 from noisy_gru.saved_model.tensor_names import static_tensor_names, tensor_names
 from noisy_gru.trainer import features as names
 from noisy_gru.trainer import model as _model  # noqa: F401 (registers the layers that a .keras file names)
+from noisy_gru.trainer.conformal import Calibration
 from noisy_gru.trainer.custom_config import CustomConfig
 from noisy_gru.trainer.decision import Decision
-from noisy_gru.trainer.export.artifact_files import DECISION_FILE, KERAS_FOLDER, MODEL_FILE, SETTINGS_FILE
+from noisy_gru.trainer.export.artifact_files import (
+    CALIBRATION_FILE,
+    DECISION_FILE,
+    KERAS_FOLDER,
+    MODEL_FILE,
+    SETTINGS_FILE,
+)
 from noisy_gru.trainer.export.served_model import ServedModel
 from noisy_gru.trainer.features import Layout
 
@@ -118,7 +125,14 @@ def load_for_parity(serving_model_dir: str, transform_graph: str) -> ServedModel
     model, custom_config = load_keras(folder)
     layout = Layout(custom_config.dataset)
     transform = tft.TFTransformOutput(transform_graph)
-    return ServedModel(model, transform, layout, custom_config.trainer.model, decision=load_decision(folder))
+    return ServedModel(
+        model,
+        transform,
+        layout,
+        custom_config.trainer.model,
+        decision=load_decision(folder),
+        calibration=load_calibration(folder),
+    )
 
 
 def save_decision(decision: Decision, folder: str) -> None:
@@ -129,11 +143,27 @@ def save_decision(decision: Decision, folder: str) -> None:
 
 def load_decision(folder: str) -> Decision | None:
     """Read what `save_decision` wrote; None where there is nothing."""
-    path = f"{folder}/{DECISION_FILE}"
+    text = _text_of(f"{folder}/{DECISION_FILE}")
+    return None if text is None else Decision.from_json(text)
+
+
+def save_calibration(calibration: Calibration, folder: str) -> None:
+    """Write `calibration.json` beside the Keras file."""
+    with tf.io.gfile.GFile(f"{folder}/{CALIBRATION_FILE}", "w") as file:
+        file.write(calibration.to_json())
+
+
+def load_calibration(folder: str) -> Calibration | None:
+    """Read what `save_calibration` wrote; None where there is nothing."""
+    text = _text_of(f"{folder}/{CALIBRATION_FILE}")
+    return None if text is None else Calibration.from_json(text)
+
+
+def _text_of(path: str) -> str | None:
     if not tf.io.gfile.exists(path):
         return None
     with tf.io.gfile.GFile(path) as file:
-        return Decision.from_json(file.read())
+        return file.read()
 
 
 def target_scale(served: ServedModel) -> np.ndarray | None:

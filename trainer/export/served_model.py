@@ -29,13 +29,17 @@ import tensorflow_transform as tft
 
 from noisy_gru.saved_model.tensor_names import static_tensor_names, tensor_names
 from noisy_gru.schema.errors import ConfigError
+from noisy_gru.schema.interval_config import OutputConfig
 from noisy_gru.trainer import features as names
 from noisy_gru.trainer.config import ModelConfig
+from noisy_gru.trainer.conformal import Calibration
 from noisy_gru.trainer.decision import Decision
 from noisy_gru.trainer.export.request_checks import checked_tensors, require
+from noisy_gru.trainer.export.served_numbers import ServedNumbers
 from noisy_gru.trainer.export.stream_step import Stepper
 from noisy_gru.trainer.features import Layout, model_inputs
 from noisy_gru.trainer.vocabularies import read_vocabulary
+from noisy_gru.trainer.window_scale import window_scale
 
 
 class ServedModel:
@@ -48,6 +52,7 @@ class ServedModel:
         config: of the model; None, or no `serving_step` in it: there is no `from_step`.
         predict: replaces the model's own call from its inputs to its outputs (`serving_function`).
         decision: from which probability the positive of two classes is answered; None: the likelier class is.
+        calibration: of quantiles and intervals; None: as the model gives them.
     """
 
     def __init__(
@@ -58,11 +63,15 @@ class ServedModel:
         config: ModelConfig | None = None,
         predict: Callable[[Mapping[str, Any]], Any] | None = None,
         decision: Decision | None = None,
+        calibration: Calibration | None = None,
     ):
         self.model = model
         self._predict = predict or (lambda inputs: model(inputs, training=False))
         self.layout = layout
         self.decision = decision
+        bounds = getattr(layout.dataset.task, "output", OutputConfig())
+        by_window = calibration is not None and calibration.units == "window"
+        self.numbers = ServedNumbers(layout, calibration, window_scale(model) if by_window else None, bounds)
         self.transform_layer = transform.transform_features_layer()
         spec = transform.raw_feature_spec()
         self._inputs = {feature.name: spec[feature.name] for feature in layout.dataset.data.features}
@@ -117,7 +126,7 @@ class ServedModel:
             observed = tf.reduce_any(tf.math.is_finite(values) & counts, axis=1)
         inputs, units = self._read(raw)
         outputs, after = self.stepper(inputs, state, observed)
-        return {**self._named_outputs(outputs, units), names.STATE: after}
+        return {**self._named_outputs(outputs, inputs, units), names.STATE: after}
 
     def labels_of(self, examples: Any) -> dict[str, tf.Tensor]:
         """Return the labels or targets of labelled tf.Examples, string [B], for an evaluation.
@@ -186,12 +195,12 @@ class ServedModel:
 
     def _predict_eagerly(self, raw: Mapping[str, Any]) -> dict[str, tf.Tensor]:
         inputs, units = self._read(raw)
-        return self._named_outputs(self._predict(inputs), units)
+        return self._named_outputs(self._predict(inputs), inputs, units)
 
-    def _named_outputs(self, outputs: Any, units: Mapping[str, Any]) -> dict[str, tf.Tensor]:
+    def _named_outputs(self, outputs: Any, inputs: Mapping[str, Any], units: Mapping[str, Any]) -> dict[str, tf.Tensor]:
         """Name the model's outputs."""
         if not self.layout.is_classification:
-            return {names.PREDICTIONS: self._unscaled(outputs, units)}
+            return self.numbers(outputs, inputs, units)
         probabilities = tf.nn.softmax(outputs)
         if self.decision is None:
             class_id = tf.argmax(probabilities, axis=1, output_type=tf.int64)

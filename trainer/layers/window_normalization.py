@@ -140,10 +140,13 @@ def _mean(values: Any, counts: Any) -> Any:
 
 @keras.saving.register_keras_serializable(package="noisy_gru")
 class UndoWindowNormalization(keras.layers.Layer):
-    """Bring a forecast back to the target's scaled units: y [B, H, K] to y * target_scale + target_offset."""
+    """Bring a forecast back to the target's scaled units: y [B, H, K], or [B, H, K, Q], to y * scale + offset."""
 
     def call(self, forecast: Any, target_offset: Any, target_scale: Any) -> Any:
-        return forecast * target_scale[:, None, :] + target_offset[:, None, :]
+        scale, offset = target_scale[:, None, :], target_offset[:, None, :]
+        if len(forecast.shape) == 4:
+            scale, offset = scale[..., None], offset[..., None]
+        return forecast * scale + offset
 
     def compute_output_spec(self, forecast: Any, target_offset: Any, target_scale: Any) -> keras.KerasTensor:
         return keras.KerasTensor(forecast.shape, dtype=forecast.dtype)

@@ -25,7 +25,7 @@ def differences(
         fitted_after: those for the new model.
     """
     reasons = [
-        *_not_transferable(after.trainer.model),
+        *_not_transferable(after.trainer.model, after.dataset),
         *_members(before.trainer.training.members, after.trainer.training.members),
         *_changed(_architecture(before.trainer.model), _architecture(after.trainer.model)),
         *_changed(_future(before), _future(after)),
@@ -39,16 +39,17 @@ def differences(
     ]
 
 
-def _not_transferable(model: ModelConfig) -> list[str]:
+def _not_transferable(model: ModelConfig, dataset: DatasetConfig) -> list[str]:
     """The settings whose weights can't be brought to newly fitted scales."""
     return [
-        f"model.{key} is set, whose weights are not transferred"
+        f"{key} is set, whose weights are not transferred"
         for key, used in (
-            ("segment", model.segment is not None),
-            ("convolutions", model.convolutions is not None),
-            ("random_kernels", model.random_kernels is not None),
-            ("window_normalization", model.window_normalization != "none"),
-            ("linear_path", model.linear_path),
+            ("model.segment", model.segment is not None),
+            ("model.convolutions", model.convolutions is not None),
+            ("model.random_kernels", model.random_kernels is not None),
+            ("model.window_normalization", model.window_normalization != "none"),
+            ("model.linear_path", model.linear_path),
+            ("task.quantiles", getattr(dataset.task, "quantiles", None) is not None),
         )
         if used
     ]

@@ -142,7 +142,7 @@ def forecasts(**changes: Any) -> Predictions:
     last = np.array([[1], [2], [3]], np.int64) * NANOSECONDS
     times = last + np.array([1, 6]) * NANOSECONDS
     given = {"origins": Origins(["b", "a", "c"], times, "timestamp"), "places": {"b@1": 0, "a@2": 1, "c@3": 2}}
-    return Predictions(AHEAD, parts, **(given | changes))
+    return Predictions(**({"task": AHEAD, "parts": parts} | given | changes))
 
 
 def test_a_wide_table_says_what_a_forecast_is_of():
@@ -222,6 +222,68 @@ def test_tables_of_classes_and_amounts():
         {"sequence_id": "s", "entity": None, "target": "price", "prediction": 1.0, "model_version": 3}
     ]
     assert amounts.to_arrow("wide").column_names == ["sequence_id", "entity", "price", "model_version"]
+
+
+LEVELS = [0.1, 0.5, 0.9]
+SPREAD = ForecastingConfig(
+    kind="forecasting", targets=["temp", "wind"], input_length=2, horizons=[1, 6], quantiles=LEVELS, units="kWh"
+)
+
+
+def spread_forecasts() -> Predictions:
+    given = forecasts(task=SPREAD)
+    for part in given.parts:
+        part.outputs["quantiles"] = part.outputs["predictions"][..., np.newaxis] + np.array([-0.5, 0, 0.5], np.float32)
+    return given
+
+
+def test_quantiles_are_columns_beside_their_prediction():
+    found = spread_forecasts()
+    table = found.to_arrow("short")
+    assert table.column_names[:6] == ["sequence_id", "temp@1", "temp@1_q0.1", "temp@1_q0.5", "temp@1_q0.9", "wind@1"]
+    assert len(table.column_names) == 1 + 4 * 4
+    assert table.schema.metadata == {b"units": b"kWh"}
+    row = table.to_pylist()[1]
+    assert [row[f"wind@6{end}"] for end in ("", "_q0.1", "_q0.5", "_q0.9")] == [7, 6.5, 7, 7.5]
+    assert found.answers[1] == {"sequence_id": "a@2", **{name: row[name] for name in table.column_names[1:]}}
+    assert list(found.to_pandas()) == table.column_names
+    assert {"time@1", "model_version", "temp@6_q0.9"} <= set(found.to_arrow("wide").column_names)
+
+
+def test_a_long_table_has_a_row_for_each_quantile():
+    table, plain = spread_forecasts().to_arrow("long").to_pandas(), forecasts().to_arrow("long").to_pandas()
+    assert list(table) == [*plain.columns[:5], "quantile", "prediction", "units", "model_version"]
+    assert (table["units"] == "kWh").all()
+    points = table[table["quantile"].isna()].reset_index(drop=True)
+    pd.testing.assert_frame_equal(points[list(plain.columns)], plain)
+    for place, level in enumerate(LEVELS):
+        rows = table[table["quantile"] == level].reset_index(drop=True)
+        pd.testing.assert_frame_equal(rows[list(plain.columns[:5])], plain[list(plain.columns[:5])])
+        assert (rows["prediction"] == plain["prediction"] + (place - 1) / 2).all()
+    assert table["quantile"][:4].fillna(0).tolist() == [0, *LEVELS]
+
+
+def test_an_interval_around_an_amount():
+    task = RegressionConfig(kind="regression", label="price", intervals=[0.8])
+    outputs = {"predictions": np.ones((1, 1), np.float32), "quantiles": np.array([[[0, 1, 2]]], np.float32)}
+    found = Predictions(task, [Part(["s"], outputs, 3)])
+    assert found.answers == [{"sequence_id": "s", "price": 1, "price_q0.1": 0, "price_q0.5": 1, "price_q0.9": 2}]
+    rows = found.to_arrow("long").to_pylist()
+    assert [(row["target"], row["quantile"], row["prediction"]) for row in rows] == [
+        ("price", None, 1),
+        ("price", 0.1, 0),
+        ("price", 0.5, 1),
+        ("price", 0.9, 2),
+    ]
+    assert "units" not in rows[0]
+
+
+def test_a_model_without_the_quantiles_of_the_configuration():
+    with pytest.raises(ModelError, match="returned predictions; expected predictions, quantiles"):
+        _ = forecasts(task=SPREAD).answers
+    wrong = {"predictions": np.ones((1, 2, 2)), "quantiles": np.ones((1, 2, 2, 5))}
+    with pytest.raises(ModelError, match=r"quantiles of the shape \[1, 2, 2, 5\]; expected \[1, 2, 2, 3\]"):
+        answers_of(["a"], wrong, SPREAD)
 
 
 def test_names_that_are_taken_and_layouts_that_are_none():

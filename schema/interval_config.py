@@ -1,0 +1,146 @@
+"""Quantiles, intervals, bounds and units of the numbers that a regression or forecast predicts.
+
+>>> levels_of(task)  # of task.intervals: [0.9]
+[0.05, 0.5, 0.95]
+>>> intervals_of(task)
+[Interval(coverage=0.9, lower=0, upper=2)]
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import Field, model_validator
+
+from noisy_gru.schema.section import Section
+
+MEDIAN = 0.5
+# Levels are decimals: 1 - 0.9 is 0.1 again.
+_DIGITS = 9
+Level = Annotated[float, Field(gt=0, lt=1)]
+
+
+class CalibrationConfig(Section):
+    """How quantiles and intervals are brought to their nominal coverage after the training."""
+
+    method: Literal["conformal", "none"] = Field(
+        default="conformal",
+        description="`conformal`: widened or narrowed so that each interval covers its share of the eval split, for "
+        "each horizon and target by itself (split conformal; of quantiles, Romano et al. 2019); `none`: the quantiles "
+        "as they were trained.",
+    )
+
+
+class OutputConfig(Section):
+    """What every prediction is brought to, in the served graph: the point, and quantiles alike."""
+
+    min: float | None = Field(default=None, allow_inf_nan=False, description="Smallest value; less becomes it.")
+    max: float | None = Field(default=None, allow_inf_nan=False, description="Largest value; more becomes it.")
+    integer: bool = Field(default=False, description="Round to whole numbers, halves to the even one.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> OutputConfig:
+        if self.min is not None and self.max is not None and self.min >= self.max:
+            raise ValueError(f"min ({self.min:g}) must be less than max ({self.max:g})")
+        for name, value in (("min", self.min), ("max", self.max)):
+            if self.integer and value is not None and value != round(value):
+                raise ValueError(f"integer: true needs a whole number as {name}, received {value:g}")
+        return self
+
+
+Quantiles = Annotated[list[Level], Field(min_length=2)]
+Intervals = Annotated[list[Level], Field(min_length=1)]
+QUANTILES: Any = Field(
+    default=None,
+    description="Levels of the quantiles to train and serve, for example [0.1, 0.5, 0.9], with 0.5, which is the "
+    "prediction. null: the prediction alone.",
+)
+INTERVALS: Any = Field(
+    default=None,
+    description="Shares of the targets that intervals around the prediction are to cover, for example [0.9, 0.95]: "
+    "the prediction plus and minus a distance found on eval, of a model that is trained as without them. Served as "
+    "quantiles. null: none.",
+)
+CALIBRATION: Any = Field(default_factory=CalibrationConfig, description="How they reach their nominal coverage.")
+OUTPUT: Any = Field(default_factory=OutputConfig, description="Bounds of the predictions.")
+UNITS: Any = Field(
+    default=None, min_length=1, description="Unit of the predictions (kWh), which tables of predictions carry."
+)
+
+
+class Interval(NamedTuple):
+    """A pair of quantiles: the share of targets between them, and their places among the levels."""
+
+    coverage: float
+    lower: int
+    upper: int
+
+
+def levels_of(task: Any) -> list[float]:
+    """Return the levels of a task's quantiles, rising; empty if the prediction is all there is."""
+    if quantiles := getattr(task, "quantiles", None):
+        return list(quantiles)
+    intervals = getattr(task, "intervals", None) or []
+    sides = [round((1 + sign * share) / 2, _DIGITS) for share in intervals for sign in (-1, 1)]
+    return sorted([*sides, MEDIAN]) if sides else []
+
+
+def intervals_of(task: Any) -> list[Interval]:
+    """Return the intervals between a task's quantiles, as `pairs_of` its levels."""
+    return pairs_of(levels_of(task))
+
+
+def pairs_of(levels: list[float]) -> list[Interval]:
+    """Return the intervals between levels that lie symmetrically around the median, the widest first."""
+    found = []
+    for lower, level in enumerate(levels):
+        other = round(1 - level, _DIGITS)
+        if level < MEDIAN and other in levels:
+            found.append(Interval(round(other - level, _DIGITS), lower, levels.index(other)))
+    return found
+
+
+def is_calibrated(task: Any) -> bool:
+    """Return whether quantiles or intervals are calibrated on the eval split."""
+    return bool(levels_of(task)) and task.calibration.method == "conformal"
+
+
+def check_numbers(task: Any) -> None:
+    """Check quantiles, intervals and their calibration against each other.
+
+    Raises:
+        ValueError: they don't fit.
+    """
+    for key in ("quantiles", "intervals"):
+        values = getattr(task, key)
+        if values is not None and sorted(set(values)) != values:
+            raise ValueError(f"{key} must rise and be listed once, received {values}")
+    if task.quantiles is not None and task.intervals is not None:
+        sides = levels_of(task.model_copy(update={"quantiles": None}))
+        raise ValueError(
+            "quantiles are trained, and intervals are put around a prediction: name one of them. For the same "
+            f"intervals, quantiles: {sides}"
+        )
+    if task.quantiles is not None and MEDIAN not in task.quantiles:
+        raise ValueError(f"quantiles must hold 0.5, which is the prediction; received {task.quantiles}")
+    if task.intervals is not None and task.calibration.method == "none":
+        raise ValueError(
+            "intervals get their width from the calibration: leave out calibration.method: none, or train quantiles "
+            "(task.quantiles)"
+        )
+
+
+def refuse_numbers(content: Any) -> Any:
+    """Return a classification's section as it came.
+
+    Raises:
+        ValueError: it has a key that is of numbers.
+    """
+    if isinstance(content, dict):
+        for key in ("quantiles", "intervals", "calibration", "output", "units"):
+            if content.get(key) is not None:
+                raise ValueError(
+                    f"{key} is of predicted numbers, and a classification answers with the probability of each class; "
+                    f"leave {key} out, or choose kind: regression"
+                )
+    return content
