@@ -119,6 +119,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "in windows": ({"quantiles": LEVELS}, {**SEGMENTS, "window_normalization": "mean_abs"}, "window"),
     "joint": ({"quantiles": LEVELS}, {"segment": 2, "window_normalization": "last"}, "target"),
     "intervals": ({"intervals": [0.5, 0.8], "output": {"min": 5.2, "max": 50}}, {}, "target"),
+    "of members": ({"quantiles": LEVELS}, {"window_normalization": "mean_abs", "members": 2}, "window"),
     "intervals in windows": ({"intervals": [0.8]}, {"window_normalization": "mean_std"}, "window"),
 }
 
@@ -130,7 +131,7 @@ def forecasts(datasets: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     return datasets.run_transform(datasets.forecasting_dataset(), rows, tmp_path_factory.mktemp("forecasts"))
 
 
-def trained(transformed: Any, folder: Path, task: dict[str, Any], **model: Any) -> Any:
+def trained(transformed: Any, folder: Path, task: dict[str, Any], members: int = 1, **model: Any) -> Any:
     from noisy_gru.trainer.module import run_fn
 
     kind = transformed.dataset.task
@@ -138,7 +139,10 @@ def trained(transformed: Any, folder: Path, task: dict[str, Any], **model: Any) 
     dataset = transformed.dataset.model_copy(update={"task": type(kind).model_validate(given)})
     units = "window" if model.get("window_normalization") in ("mean_std", "mean_abs") else "target"
     config = TrainerConfig.model_validate(
-        {"model": {"layers": [{"units": 6}], **model}, "training": {"epochs": 2, "loss_units": units}}
+        {
+            "model": {"layers": [{"units": 6}], **model},
+            "training": {"epochs": 2, "loss_units": units, "members": members},
+        }
     )
     arguments = transformed.fn_args(folder, CustomConfig(dataset, config).to_dict())
     run_fn(arguments)
@@ -160,7 +164,9 @@ def test_served_quantiles_are_calibrated_and_those_of_training(
     from noisy_gru.trainer.export.saved_model import keras_folder, load_calibration, load_for_parity, target_scale
 
     task, model, units = CASES[case]
-    arguments = trained(forecasts, tmp_path, task, **model)
+    model = dict(model)
+    members = model.pop("members", 1)
+    arguments = trained(forecasts, tmp_path, task, members, **model)
     calibration = load_calibration(keras_folder(arguments.serving_model_dir))
     assert (calibration.units if calibration else "none") == units
     with SessionModel(arguments.serving_model_dir) as session:

@@ -107,3 +107,26 @@ def test_the_candidates_answer_is_told_from_the_baselines() -> None:
     for model, error in (("candidate", 0.5), ("baseline", 3.0)):
         (sums,) = _ReadSequence(WEATHER.task, model).process(extracts)
         assert sums["absolute"].item() == error
+
+
+def test_all_metrics_of_the_same_sums_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TFMA asks for thousands of names, of both models in turn."""
+    from noisy_gru.components.evaluation import tfma_metrics
+
+    counted = []
+
+    class Counting:
+        def metrics(self, sums: Any) -> dict[str, float]:
+            counted.append(sums)
+            return {"mae": float(sums["x"])}
+
+    monkeypatch.setattr(tfma_metrics, "accumulator", lambda task: Counting())
+    sums = [{"x": 1.0}, {"x": 2.0}]
+    for _ in range(3):
+        for model, given in zip(("candidate", "baseline"), sums, strict=True):
+            computations = tfma_metrics._computations("mae", WEATHER.task.model_dump_json(), [model])
+            key = next(each for each in computations if hasattr(each, "result"))
+            (metric,) = computations[0].keys
+            (found,) = key.result({metric: given}).values()
+            assert found == given["x"]
+    assert counted == sums
