@@ -100,7 +100,9 @@ def to_arrow(values: Any) -> tuple[Any, np.ndarray | None]:
     decimals get the digits of the longest, times the zone of the first.
     """
     plain = not isinstance(values, list) and values.dtype.kind != "O"
-    kinds = {type(value) for value in values if value is not None and not _is_nan(value)} if not plain else set()
+    kinds = set(map(type, values)) - {type(None)} if not plain else set()
+    if len(kinds) > 1 and any(issubclass(kind, float) for kind in kinds):  # NaN is no value
+        kinds = {type(value) for value in values if value is not None and not _is_nan(value)}
     if plain or (len(kinds) <= 1 and not any(issubclass(kind, _AS_TEXT) for kind in kinds)):
         try:
             return pa.array(values, from_pandas=True), None

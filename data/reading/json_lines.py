@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -33,7 +34,8 @@ from noisy_gru.data.reading.tables import (
 from noisy_gru.schema.errors import DataError
 
 BLOCK_LINES = 1 << 16
-_HEAD = 8
+# A key in the text of an object, or what looks like one within a string.
+_KEYS = re.compile(r'"\s*:')
 Row = dict[str, Any]
 
 
@@ -80,14 +82,17 @@ def _parsed(line: bytes) -> Row:
         ValueError: it is no JSON object, or names a column twice.
     """
     try:
-        value = json.loads(line.decode(), object_pairs_hook=_unique)
+        text = line.decode()
+        value = json.loads(text)
+        if isinstance(value, dict) and len(_KEYS.findall(text)) != len(value):  # nested, or a key is there twice
+            value = json.loads(text, object_pairs_hook=_unique)
     except json.JSONDecodeError as error:
         raise ValueError(f"expected a JSON object: {error.msg} (character {error.pos + 1}): {shown(line)}") from error
     except RecursionError as error:
         raise ValueError(f"expected a JSON object, received one that is nested too deeply: {shown(line)}") from error
     if not isinstance(value, dict):
         raise ValueError(f"expected a JSON object, received {_kind(value)}: {shown(line)}")
-    if not any(type(each) is dict for each in value.values()):
+    if text.count("{") == 1:
         return value
     flat: Row = {}
     for name, each in value.items():
@@ -126,8 +131,10 @@ class _Collector:
         """Add a line, or record why it is malformed."""
         try:
             row = _parsed(text)
-            self.seen.update(dict.fromkeys(row))
-            self._check(row)
+            if row.keys() - self.seen.keys():
+                self.seen.update(dict.fromkeys(row))
+            if text.count(b"{") > 1 or b"[" in text:
+                self._check(row)
         except ValueError as error:  # UnicodeDecodeError is one
             self.malformed.append(Malformed(number, str(error), line))
             return

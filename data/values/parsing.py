@@ -30,6 +30,7 @@ _CLOCK = r"[0-9]{1,2}(?::?[0-9]{2}(?::?[0-9]{2}(?:\.[0-9]+)?)?)?"
 _MOMENT = rf"^(?P<day>{_DATE})(?:[Tt ](?P<clock>{_CLOCK}) ?(?P<zone>[zZ]|[+-][0-9]{{2}}(?::?[0-9]{{2}})?)?)?$"
 _UNITS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 _DAY = 86_400 * 10**9
+_MOST_DISTINCT = 0.5
 _LOWEST, _HIGHEST = -(2**63), 2**63 - 1
 
 Array = Any  # pa.Array or pa.ChunkedArray: pyarrow has no type stubs.
@@ -233,6 +234,17 @@ def _timestamps(array: Array) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _timestamps_from_text(array: Array) -> tuple[np.ndarray, np.ndarray]:
+    """Parse each distinct text once: many series have the same times."""
+    encoded = array.dictionary_encode()
+    distinct = encoded.dictionary
+    if len(distinct) > _MOST_DISTINCT * len(array):
+        return _distinct_timestamps(array)
+    values, bad = _distinct_timestamps(distinct)
+    place = pc.fill_null(encoded.indices, len(distinct)).to_numpy(zero_copy_only=False)
+    return np.append(values, 0)[place], np.append(bad, True)[place]
+
+
+def _distinct_timestamps(array: Array) -> tuple[np.ndarray, np.ndarray]:
     found = pc.extract_regex(pc.utf8_trim_whitespace(array), _MOMENT)
     day = pc.replace_substring_regex(found.field("day"), r"\.0+$", "")
     clock, zone = found.field("clock"), found.field("zone")
