@@ -60,7 +60,8 @@ def config_text(
     else:
         lines.append(f"  label: {_scalar(task.label)}")
     lines += ["", *_splits(dataset)]
-    rest = _REST.format(epochs=training.epochs, batch_size=training.batch_size, patience=training.patience)
+    model = _LAYERS if training.preset is None else _PRESET.format(name=training.preset)
+    rest = _REST.format(model=model, epochs=training.epochs, batch_size=training.batch_size, patience=training.patience)
     if training.difference:
         rest = rest.replace("\n\ntraining:", f"\n{_DIFFERENCE}\n\ntraining:")
     return "\n".join(lines) + "\n" + rest
@@ -69,13 +70,19 @@ def config_text(
 _DIFFERENCE = """  # The model predicts the difference from the last value.
   target: difference"""
 
+_LAYERS = """  # Noisy GRU layers, from the input up; stddev: of the random initial state in training.
+  layers:
+    - {units: 64, stddev: 0.1}
+    - {units: 32, stddev: 0.05}
+    - {units: 16, stddev: 0.025}"""
+
+_PRESET = """  # Noisy GRUs behind convolutions, and random kernels beside them: better than GRUs alone on published
+  # data with as few sequences (docs/classification.md). `preset: reference` is the stack of 64, 32 and 16 by itself.
+  preset: {name}"""
+
 _REST = """
 model:
-  # Noisy GRU layers, from the input up; stddev: of the random initial state in training.
-  layers:
-    - {{units: 64, stddev: 0.1}}
-    - {{units: 32, stddev: 0.05}}
-    - {{units: 16, stddev: 0.025}}
+{model}
 
 training:
   epochs: {epochs}

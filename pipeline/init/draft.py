@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ from noisy_gru.pipeline.init.feature_inference import (
 )
 from noisy_gru.pipeline.init.interpretation import Interpretation
 from noisy_gru.pipeline.init.roles import Guess
-from noisy_gru.pipeline.init.sizing import Training, prefers_difference, training_of, windows_of
+from noisy_gru.pipeline.init.sizing import Training, prefers_convolutions, prefers_difference, training_of, windows_of
 from noisy_gru.pipeline.init.split_inference import (
     column_splits,
     entity_splits,
@@ -110,6 +111,14 @@ class Draft:
         if self.splits is None:
             self._split_by_entity(list(measures.steps))
         self.training = training_of(len(lengths), int(lengths.sum()))
+        reads_numbers = any(not feature.static for feature in self.dataset().data.numeric)
+        if self.reading.task == "classification" and reads_numbers and prefers_convolutions(lengths):
+            self.training = dataclasses.replace(self.training, preset="classification")
+            why = (
+                f"{len(lengths)} sequences of {int(np.median(lengths))} steps (median): with so few, convolutions "
+                "before the GRUs and random kernels beside them do better on published data than the GRUs alone"
+            )
+            self.reading.roles.guesses.append(Guess("preset classification", why))
 
     def _fit_forecast(self, lengths: np.ndarray, entities: list[str]) -> None:
         reading, roles, structure = self.reading, self.reading.roles, self.reading.structure

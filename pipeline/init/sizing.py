@@ -10,6 +10,8 @@ import numpy as np
 # Time steps that an epoch may read: about a minute on two CPU cores.
 MOST_STEPS = 3_000_000
 MOST_INPUT = 336
+# Where classes are proposed to be learned with convolutions and random kernels.
+MOST_SEQUENCES, LEAST_STEPS = 1_000, 7
 _BATCHES = ((16, 300), (32, 5_000), (64, 20_000), (128, 100_000))
 _HANDFUL = (1, 2, 3, 6, 12, 24, 48, 96, 168, 336)
 
@@ -30,12 +32,21 @@ class Windows:
 
 @dataclass(frozen=True)
 class Training:
-    """Settings of the training; ``difference``: the model predicts the difference from the last value."""
+    """Settings of the model and its training.
+
+    Attributes:
+        epochs: most of them.
+        batch_size: sequences in a step.
+        patience: epochs without an improvement before training stops.
+        difference: the model predicts the difference from the last value.
+        preset: of the model; None: the reference stack.
+    """
 
     epochs: int
     batch_size: int
     patience: int
     difference: bool = False
+    preset: str | None = None
 
 
 def windows_of(lengths: np.ndarray, season: int | None, *, by_time: bool = True) -> Windows:
@@ -69,6 +80,14 @@ def training_of(sequences: int, steps: int, *, difference: bool = False) -> Trai
     )
     epochs = int(np.clip(10 * MOST_STEPS / max(steps, 1), 10, 60))
     return Training(epochs, batch, max(3, epochs // 6), difference)
+
+
+def prefers_convolutions(lengths: np.ndarray) -> bool:
+    """Return whether a classifier of sequences of ``lengths`` [S] is better with the preset `classification`.
+
+    It was on data sets of the UCR and UEA archives with 36 to 270 sequences of 7 steps and more to learn from.
+    """
+    return 0 < len(lengths) <= MOST_SEQUENCES and int(np.median(lengths)) >= LEAST_STEPS
 
 
 def prefers_difference(histories: list[np.ndarray], horizon: int) -> bool:

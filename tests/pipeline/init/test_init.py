@@ -60,6 +60,27 @@ def test_japanese_vowels(tmp_path):
     assert schema["c01"].float_domain.min < -0.79 and schema["c01"].float_domain.max > 2.21
 
 
+@pytest.mark.parametrize(
+    ("frame", "preset"),
+    [
+        (table(), "classification"),
+        (table(sequences=1001), None),
+        (table(steps=6), None),
+        (table().drop(columns="pressure"), None),
+        (table().assign(level=np.repeat(np.arange(30) * 1.5 + 0.25, 8)).drop(columns="outcome"), None),
+    ],
+    ids=["few", "many", "short", "no numbers", "regression"],
+)
+def test_few_labelled_sequences_have_convolutions(tmp_path, frame, preset):
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    task = {"task": "regression", "targets": ["level"]} if "level" in frame else {}
+    config = proposed(tmp_path, tmp_path / "rows.csv", **task)
+    assert config.trainer.model.preset == preset
+    text = (tmp_path / "config.yaml").read_text()
+    assert ("random kernels beside them" in text) == ("preset classification" in text) == (preset is not None)
+    assert (config.trainer.model.random_kernels is not None) == (preset is not None)
+
+
 def test_weather(tmp_path):
     config = proposed(tmp_path, EXAMPLES / "nycflights_weather" / "weather.csv.gz")
     assert config.task.model_dump(exclude_none=True) == {
