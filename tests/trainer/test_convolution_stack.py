@@ -246,6 +246,10 @@ def test_what_is_trained_is_what_is_served(task: str, variant: str, request: Any
         alone = [session.run("serving_default", {"examples": asked[index : index + 1]})[answer][0] for index in (0, 7)]
         assert_allclose(alone, served[[0, 7]], rtol=1e-4, atol=1e-5)
         assert len(np.unique(np.round(served, 5), axis=0)) > 3
+    reader = tf.train.load_checkpoint(f"{arguments.serving_model_dir}/variables/variables")
+    stored = [name for name in reader.get_variable_to_shape_map() if name != "_CHECKPOINTABLE_OBJECT_GRAPH"]
+    held = sorted(reader.get_tensor(name).tobytes() for name in stored)
+    assert held == sorted(weight.numpy().tobytes() for weight in eager.model.weights)
     (graph,) = parse_saved_model((Path(arguments.serving_model_dir) / "saved_model.pb").read_bytes()).meta_graphs
     assert audit(graph, registered_operations()) == []
 

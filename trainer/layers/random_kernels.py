@@ -49,7 +49,7 @@ class RandomKernels(keras.layers.Layer):
         training: a Python value.
 
     Returns:
-        float32 [B, 84 * dilations * 11]; zeros for an empty sequence.
+        float32 [B, 84 * dilations * 11]; zeros for an empty sequence, and before the first batch of training.
     """
 
     def __init__(self, dilations: Sequence[int], seed: int = 0, **kwargs: Any):
@@ -93,7 +93,9 @@ class RandomKernels(keras.layers.Layer):
             self._average(self.square, over_replicas(ops.sum(ops.square(features) * has_steps, axis=0)) / rows, steps)
         deviation = ops.sqrt(ops.maximum(self.square - ops.square(self.mean), 0.0) + _EPSILON)
         standard = ops.clip((features - self.mean) / deviation, -_FURTHEST, _FURTHEST)
-        return ops.stop_gradient(standard * has_steps * (_GAIN / features.shape[-1] ** 0.5))
+        # Without a batch there are no statistics. Serving reads the count, too, so that its file holds every weight.
+        factor = ops.minimum(self.batches, 1.0) * (_GAIN / features.shape[-1] ** 0.5)
+        return ops.stop_gradient(standard * has_steps * factor)
 
     def _convolved(self, sequences: Any) -> Any:
         """Apply the kernels of all dilations: [B, T, C] to [B, T, 84 * dilations]."""

@@ -48,6 +48,7 @@ def convolved(row: np.ndarray, kernels: np.ndarray, dilation: int) -> np.ndarray
 def test_the_features_of_numpy() -> None:
     dilations, lengths = [1, 2], [[12, 3, 0, 7], [9, 1, 5]]
     layer: Any = RandomKernels(dilations, seed=3)
+    assert not np.array(layer(*ragged([4], 5, 0))).any(), "nothing is known before the first batch"
     batches = [ragged(each, 13, seed) for seed, each in enumerate(lengths)]
     answers = [np.array(layer(*each, training=True)) for each in batches]
     kernels = random_kernels(3, 2, seed=3).reshape(2, 9, 3, 84)
