@@ -122,6 +122,8 @@ class _Collector:
             what = f"{expected} dimension{'s' if expected > 1 else ''} between colons"
             what += f", and the {self._header.label} after the last" if self._header.label is not None else ""
             return f"expected {what}, received {len(series)}: {shown(text)}"
+        if not any(cell.strip() for cells in series for cell in cells):
+            return f"expected values, received none: {shown(text)}"
         if len({len(each) for each in series}) > 1:
             lengths = ", ".join(f"{self._name(place)} {len(each)}" for place, each in enumerate(series))
             return f"expected dimensions of one length, received {lengths}"

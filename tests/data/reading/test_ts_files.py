@@ -98,7 +98,18 @@ def test_cases_are_what_numpy_reads(
 
 
 def test_unusable_cases_are_quarantined_by_line(tmp_path: Path, dataset: Callable[..., DatasetConfig]) -> None:
-    lines = ["1,2:3,4:a", "1,2:a", "1,2:3:a", "1,2:3,4:c", "1,2:3,4:?", "", "# no case", "1,x:3,4:b", "1,2:3,4:5,6:a"]
+    lines = [
+        "1,2:3,4:a",
+        "1,2:a",
+        "1,2:3:a",
+        "1,2:3,4:c",
+        "1,2:3,4:?",
+        "",
+        "# no case",
+        "1,x:3,4:b",
+        "1,2:3,4:5,6:a",
+        ":,:a",
+    ]
     path = tmp_path / "x.ts"
     path.write_text(HEAD.format(univariate="false") + "\n".join(lines))
     rows, quarantine = read(path, dataset(2, policies={"unparsable_value": "quarantine"}))
@@ -109,11 +120,12 @@ def test_unusable_cases_are_quarantined_by_line(tmp_path: Path, dataset: Callabl
         12: "expected one of the classes that @classLabel names (a, b), received 'c'",
         16: "expected a number, received 'x'",
         17: "expected 2 dimensions between colons, and the class after the last, received 3: '1,2:3,4:5,6:a'",
+        18: "expected values, received none: ':,:a'",
     }
     assert [line["row"] for line in quarantine.lines if line["line"] == 16] == [6]
-    # A case counts as its steps: 3 bad cases of 2 steps, one cell; a missing label is for a later step.
-    assert quarantine.report.quarantined == {"unparsable_value": 9}
-    assert quarantine.report.rows_read == 14
+    # A case counts as its steps: 5 bad cases of 2 steps, one cell; a missing label is for a later step.
+    assert quarantine.report.quarantined == {"unparsable_value": 11}
+    assert quarantine.report.rows_read == 16
     assert [row["label"] for row in rows] == ["a", "a", None, None, "b"]
 
 

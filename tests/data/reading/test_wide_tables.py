@@ -278,3 +278,26 @@ def test_a_client_may_send_the_table_wide_or_long(tmp_path: Path, configured: Ca
         assert dict(zip(found.ids, found.examples, strict=True)) == dict(
             zip(expected.ids, expected.examples, strict=True)
         )
+
+
+def test_what_is_known_in_advance_needs_the_rows_of_the_future(configured: Callable[..., DatasetConfig]) -> None:
+    dataset = configured(
+        task=FORECAST,
+        **{
+            **SERIES,
+            "layout": {**SERIES["layout"], "empty_cells": "keep"},
+            "features": ["units", {"name": "promo", "known_in_advance": True}],
+        },
+    )
+    wide = pd.DataFrame(
+        {
+            "day": pd.date_range("2026-01-01", periods=4),
+            "north": [1.5, 2, 3, np.nan],
+            "south": [1, 2, 3, np.nan],
+            "promo": 1,
+        }
+    )
+    long = wide.melt(["day", "promo"], var_name="shop", value_name="units")
+    found, expected = (prediction_input(each, dataset) for each in (wide, long))
+    assert sorted(found.ids) == ["north@2026-01-03T00:00:00Z", "south@2026-01-03T00:00:00Z"]
+    assert dict(zip(found.ids, found.examples, strict=True)) == dict(zip(expected.ids, expected.examples, strict=True))
