@@ -67,7 +67,7 @@ def compare(
     from noisy_gru.pipeline.config.loading import load_config
     from noisy_gru.pipeline.experiments.comparison_report import comparison_report
     from noisy_gru.pipeline.experiments.experiment import run_experiment
-    from noisy_gru.pipeline.experiments.variants import compared_variants, known_metrics, require_eval_split
+    from noisy_gru.pipeline.experiments.variants import CONFIGURED, compared_variants, known_metrics, require_eval_split
     from noisy_gru.pipeline.runs.running import default_root
 
     with exit_on_error(debug):
@@ -87,6 +87,7 @@ def compare(
             root=root or default_root(loaded),
             seeds=seeds,
             shown=chosen,
+            required=[CONFIGURED],
             budget=seconds,
         )
         report = comparison_report(experiment.trials, pipeline=loaded.name, metric=chosen, best=known[chosen])
@@ -118,7 +119,8 @@ def noise(
     from noisy_gru.pipeline.config.checks import check_config
     from noisy_gru.pipeline.config.loading import load_config
     from noisy_gru.pipeline.experiments.experiment import run_experiment
-    from noisy_gru.pipeline.experiments.noise_report import noise_report
+    from noisy_gru.pipeline.experiments.noise_report import CONFIGURED as AS_CONFIGURED
+    from noisy_gru.pipeline.experiments.noise_report import NONE, noise_report
     from noisy_gru.pipeline.experiments.variants import known_metrics, noise_variants, require_eval_split
     from noisy_gru.pipeline.runs.running import default_root
     from noisy_gru.trainer.experiments.starts import FirstStates
@@ -144,6 +146,7 @@ def noise(
             root=root or default_root(loaded),
             seeds=seeds,
             shown=metric,
+            required=[NONE, AS_CONFIGURED],
             starts=starts,
             budget=seconds,
         )

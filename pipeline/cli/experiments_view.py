@@ -38,9 +38,15 @@ def show_comparison(report: dict[str, Any], stream: TextIO) -> None:
             f"{each['parameters']:,}",
         )
     console.print(table)
+    _show_failed(console, report)
     console.print(footer(report))
     if len(report["seeds"]) > 1:
         console.print(_LUCK)
+
+
+def _show_failed(console: Any, report: dict[str, Any]) -> None:
+    for name, error in report["failed"].items():
+        console.print(escape(f"left out: {name}: {error}"))
 
 
 def interval_text(interval: dict[str, Any] | None, decimals: int) -> str:
@@ -96,6 +102,7 @@ def show_noise(report: dict[str, Any], stream: TextIO) -> None:
         console.print("")
     for start, reason in report["not_measured"].items():
         console.print(escape(f"not measured: {_title(start, report['metric'])}: {reason}"))
+    _show_failed(console, report)
     console.print(footer(report))
     console.print(f"\n[bold]{escape(report['verdict'])}[/]")
     if report["suggestion"] is not None:

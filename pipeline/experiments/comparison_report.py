@@ -27,13 +27,14 @@ def comparison_report(trials: Trials, *, pipeline: str, metric: str, best: str) 
         "seeds_asked_for": trials.seeds,
         "intervals": f"95 %, {METHOD}",
         "is_complete": not trials.budget_spent,
+        "failed": trials.failed,
         "variants": [],
     }
     if not seeds:
         return report
     configured = trials.variants[0].name
     base = trials.values(configured, lambda result: result["metrics"][metric])
-    for variant in trials.variants:
+    for variant in trials.compared:
         values = trials.values(variant.name, lambda result: result["metrics"][metric])
         results = [trials.results[variant.name, seed] for seed in seeds]
         mean, spread = mean_and_spread(values)

@@ -21,10 +21,12 @@ from rich.markup import escape
 
 from noisy_gru.pipeline.experiments.variants import Variant
 from noisy_gru.pipeline.runs.progress import LiveProgress
+from noisy_gru.schema.errors import ConfigError
 from noisy_gru.storage.atomic_files import write_atomically
 from noisy_gru.trainer.config import TrainerConfig
 
 Result = dict[str, Any]
+ERROR = "error"
 logger = logging.getLogger(__name__)
 
 
@@ -36,6 +38,7 @@ class Trials:
         variants: in the order of the experiment.
         seeds: those that were asked for.
         results: of each finished training, by the variant's name and the seed.
+        failed: by the name of a variant, why a training of it failed; it is in no comparison.
         seconds: of the trainings of this call.
         budget_spent: whether trainings were left out because the time was up.
     """
@@ -45,11 +48,17 @@ class Trials:
     results: dict[tuple[str, int], Result] = field(default_factory=dict)
     seconds: float = 0.0
     budget_spent: bool = False
+    failed: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def compared(self) -> list[Variant]:
+        """The variants that no training failed of."""
+        return [each for each in self.variants if each.name not in self.failed]
 
     @property
     def complete_seeds(self) -> list[int]:
-        """The seeds that every variant was trained with: all comparisons are of these."""
-        return [seed for seed in self.seeds if all((each.name, seed) in self.results for each in self.variants)]
+        """The seeds that every compared variant was trained with: all comparisons are of these."""
+        return [seed for seed in self.seeds if all((each.name, seed) in self.results for each in self.compared)]
 
     def values(self, name: str, of: Callable[[Result], float]) -> list[float]:
         """Return a number of a variant's results, one for each complete seed."""
@@ -104,6 +113,7 @@ def run_trials(
     live: LiveProgress,
     *,
     shown: str,
+    required: Sequence[str] = (),
     budget: float | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Trials:
@@ -116,45 +126,65 @@ def run_trials(
         train: trains a configuration, and returns its result.
         live: shows each training, with the time that is left.
         shown: name of the metric to show.
+        required: variants whose failure ends the experiment; another one that fails is left out.
         budget: seconds after which no training is begun any more; None: unlimited.
         clock: returns seconds.
+
+    Raises:
+        ConfigError: a required variant can't be trained.
     """
     begun = clock()
     jobs = [(variant, seed) for seed in seeds for variant in variants]
     results: dict[tuple[str, int], Result] = {}
+    failed: dict[str, str] = {}
     missing = []
     for variant, seed in jobs:
         found = store.read(with_seed(variant.trainer, seed))
         if found is None:
             missing.append((variant, seed))
+        elif ERROR in found:
+            failed[variant.name] = found[ERROR]
         else:
             results[variant.name, seed] = found
     if results and missing:
         live.line(f"{len(results)} of {len(jobs)} trainings were finished before")
     taken: list[float] = []
-    for number, (variant, seed) in enumerate(missing, start=1):
+    spent = False
+    while missing := [(variant, seed) for variant, seed in missing if variant.name not in failed]:
         if budget is not None and clock() - begun >= budget:
+            spent = True
             break
+        variant, seed = missing.pop(0)
+        place = len(jobs) - len(missing)
         name = f"{variant.name} seed {seed}"
-        live.started(name, len(results) + 1, len(jobs))
+        live.started(name, place, len(jobs))
         start = clock()
         trainer = with_seed(variant.trainer, seed)
+        result: Result
         try:
             result = train(trainer)
+        except ConfigError as error:
+            # Such as a loss that is not finite; without the one that all are compared with there is no experiment.
+            if variant.name in required:
+                raise
+            result = {ERROR: str(error)}
         finally:
             live.stop()
         store.write(trainer, result)
-        results[variant.name, seed] = result
         taken.append(clock() - start)
-        left = (len(missing) - number) * sum(taken) / len(taken)
+        if ERROR in result:
+            failed[variant.name] = result[ERROR]
+            live.line(f"[red]✗[/] {place:>3}/{len(jobs)} {escape(name)}  {escape(result[ERROR])}")
+            continue
+        results[variant.name, seed] = result
+        left = len(missing) * sum(taken) / len(taken)
         if budget is not None:
             left = min(left, max(budget - (clock() - begun), 0.0))
-        value = result["metrics"][shown]
         live.line(
-            f"[green]✓[/] {len(results):>3}/{len(jobs)} {escape(name)}  {shown} {value:.4g}  "
-            f"{taken[-1]:.1f} s" + (f", about {duration(left)} left" if number < len(missing) else "")
+            f"[green]✓[/] {place:>3}/{len(jobs)} {escape(name)}  {shown} {result['metrics'][shown]:.4g}  "
+            f"{taken[-1]:.1f} s" + (f", about {duration(left)} left" if missing else "")
         )
-    return Trials(list(variants), list(seeds), results, clock() - begun, len(results) < len(jobs))
+    return Trials(list(variants), list(seeds), results, clock() - begun, spent, failed)
 
 
 def duration(seconds: float) -> str:

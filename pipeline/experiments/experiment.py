@@ -45,6 +45,7 @@ def run_experiment(
     root: Path,
     seeds: int,
     shown: str,
+    required: Sequence[str],
     starts: FirstStates | None = None,
     budget: float | None = None,
 ) -> Experiment:
@@ -57,11 +58,12 @@ def run_experiment(
         root: root of the runs.
         seeds: their number.
         shown: name of the metric to show for each training.
+        required: names of the variants that others are compared with.
         starts: first states to measure from.
         budget: seconds after which no training is begun any more.
 
     Raises:
-        UserError: the data can't be transformed, or a training fails.
+        UserError: the data can't be transformed, or a required variant can't be trained.
     """
     require("tfx", f"noisy-gru {command}")
     check_can_run_here(config.beam)
@@ -75,7 +77,7 @@ def run_experiment(
         handler = ProgressHandler(live)
         logging.getLogger(LOGGER).addHandler(handler)
         try:
-            return _run(config, variants, directory, live, log, seeds, shown, starts, budget)
+            return _run(config, variants, directory, live, log, seeds, shown, required, starts, budget)
         finally:
             logging.getLogger(LOGGER).removeHandler(handler)
             live.stop()
@@ -89,6 +91,7 @@ def _run(
     log: Path,
     seeds: int,
     shown: str,
+    required: Sequence[str],
     starts: FirstStates | None,
     budget: float | None,
 ) -> Experiment:
@@ -113,7 +116,7 @@ def _run(
     every = range(config.seed, config.seed + seeds)
     advice = "Two of them would train the same: wait for it, or use another root"
     with exclusive_lock(folder / ".lock", "an experiment on these data", advice):
-        trials = run_trials(variants, every, store, train, live, shown=shown, budget=budget)
+        trials = run_trials(variants, every, store, train, live, shown=shown, required=required, budget=budget)
     return Experiment(trials, folder, log)
 
 

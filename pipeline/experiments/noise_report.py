@@ -38,6 +38,7 @@ def noise_report(trials: Trials, trainer: TrainerConfig, *, pipeline: str, metri
         "seeds_asked_for": trials.seeds,
         "intervals": f"95 %, {METHOD}",
         "is_complete": not trials.budget_spent,
+        "failed": trials.failed,
         "level": LEVEL,
         "scales": [],
         "not_measured": {},
@@ -48,7 +49,7 @@ def noise_report(trials: Trials, trainer: TrainerConfig, *, pipeline: str, metri
         return report
     report["not_measured"] = trials.results[CONFIGURED, seeds[0]]["not_measured"]
     measures = _measures(trials, metric)
-    for variant in trials.variants:
+    for variant in trials.compared:
         own = measures[variant.name]
         entry: dict[str, Any] = {
             "name": variant.name,
@@ -69,7 +70,7 @@ def noise_report(trials: Trials, trainer: TrainerConfig, *, pipeline: str, metri
     verdict = _verdict(trials, measures, metric, best)
     report["verdict"] = verdict.sentence
     if verdict.scale is not None:
-        layers = next(each for each in trials.variants if each.values["scale"] == verdict.scale).trainer.model.layers
+        layers = next(each for each in trials.compared if each.values["scale"] == verdict.scale).trainer.model.layers
         report["suggestion"] = {"scale": verdict.scale, "yaml": layers_yaml(layers), "set": _settings(layers)}
     return report
 
@@ -102,11 +103,11 @@ def _measures(trials: Trials, metric: str) -> dict[str, dict[str, list[float]]]:
     """Return the numbers of each complete seed, by variant and measure."""
     first = trials.results[NONE, trials.complete_seeds[0]]
     epochs = [
-        epochs_to_level({each.name: trials.results[each.name, seed]["history"]["val_loss"] for each in trials.variants})
+        epochs_to_level({each.name: trials.results[each.name, seed]["history"]["val_loss"] for each in trials.compared})
         for seed in trials.complete_seeds
     ]
     found = {}
-    for variant in trials.variants:
+    for variant in trials.compared:
 
         def values(of: Any, name: str = variant.name) -> list[float]:
             return trials.values(name, of)
@@ -136,7 +137,7 @@ def _verdict(trials: Trials, measures: dict[str, dict[str, list[float]]], metric
     used = [name for name in measures[NONE] if name in (OWN, CARRIED) or name.startswith("burn_in_")]
     effects = [
         Effect(variant.values["scale"], start, measures[variant.name][start], measures[NONE][start])
-        for variant in trials.variants
+        for variant in trials.compared
         if variant.name != NONE
         for start in used
     ]

@@ -12,6 +12,7 @@ import pytest
 from noisy_gru.pipeline.experiments.engine import ResultStore, Trials, run_trials
 from noisy_gru.pipeline.experiments.variants import Variant, scaled
 from noisy_gru.pipeline.runs.progress import LiveProgress
+from noisy_gru.schema.errors import ConfigError
 from noisy_gru.trainer.config import TrainerConfig
 
 TRAINER = TrainerConfig()
@@ -22,13 +23,15 @@ class Bench:
     """Trainings that take ten seconds of a clock of their own."""
 
     def __init__(self, folder: Path):
-        self.now, self.trained, self.fail_at = 0.0, [], None
+        self.now, self.trained, self.fail_at, self.diverges = 0.0, [], None, None
         self.folder = folder
         self.stream = io.StringIO()
 
     def train(self, trainer: TrainerConfig) -> dict[str, Any]:
         if len(self.trained) == self.fail_at:
             raise KeyboardInterrupt
+        if trainer.model.layers[0].stddev == self.diverges:
+            raise ConfigError("The training loss became nan in epoch 1.")
         self.now += 10
         self.trained.append((trainer.model.layers[0].stddev, trainer.seed))
         return {"metrics": {"accuracy": trainer.seed + trainer.model.layers[0].stddev}}
@@ -37,7 +40,7 @@ class Bench:
         store = ResultStore(self.folder, measured)
         live = LiveProgress(self.stream)
         return run_trials(
-            VARIANTS, range(5, 5 + seeds), store, self.train, live, shown="accuracy", budget=budget,
+            VARIANTS, range(5, 5 + seeds), store, self.train, live, shown="accuracy", required=["x1"], budget=budget,
             clock=lambda: self.now,
         )  # fmt: skip
 
@@ -76,6 +79,25 @@ def test_results_are_shared_by_configuration_and_not_by_what_is_measured(bench):
     assert "2 of 4 trainings were finished before" in bench.stream.getvalue()
     bench.run(seeds=1, measured=[[0.1], [1.0], [5]])
     assert len(bench.trained) == 6
+
+
+def test_a_variant_that_diverges_is_left_out_and_the_others_go_on(bench):
+    bench.diverges = 0.0
+    for _ in range(2):
+        trials = bench.run()
+        assert trials.failed == {"x0": "The training loss became nan in epoch 1."}
+        assert [each.name for each in trials.compared] == ["x1"]
+        assert trials.complete_seeds == [5, 6, 7]
+        assert not trials.budget_spent
+        assert bench.trained == [(0.1, 5), (0.1, 6), (0.1, 7)], "neither it nor the others are trained again"
+    assert "x0 seed 5  The training loss became nan" in bench.stream.getvalue()
+
+
+def test_without_what_all_are_compared_with_there_is_no_experiment(bench):
+    bench.diverges = 0.1
+    for _ in range(2):
+        with pytest.raises(ConfigError, match="became nan"):
+            bench.run()
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"result"', "null", '{"trainer": {}}'])

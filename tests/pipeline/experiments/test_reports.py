@@ -99,6 +99,19 @@ def test_a_report_without_a_complete_seed_says_how_to_go_on():
         assert "run it again to go on" in stream.getvalue()
 
 
+def test_a_scale_that_failed_is_named_and_left_out():
+    trials = noise_trials()
+    trials.failed["x10"] = "The training loss became nan in epoch 1."
+    del trials.results["x10", 3]
+    report = noise_report(trials, TRAINER, pipeline="vowels", metric="accuracy", best="max")
+    assert [each["name"] for each in report["scales"]] == ["x0", "x1"]
+    assert len(report["seeds"]) == 8
+    assert "x10" not in report["verdict"]
+    stream = io.StringIO()
+    show_noise(report, stream)
+    assert "left out: x10: The training loss became nan in epoch 1." in stream.getvalue()
+
+
 def test_the_level_is_what_all_variants_of_a_seed_reach():
     found = epochs_to_level({"x0": [1.0, 0.4, 0.2], "x1": [0.9, 0.5, 0.6], "x10": [0.45, 0.3, 0.1]})
     assert found == {"x0": 2, "x1": 2, "x10": 1}
