@@ -6,7 +6,7 @@ from setuptools import find_namespace_packages, setup
 
 HERE = Path(__file__).parent
 # Files that are not Python but belong to a room: curated schemas, manifests, ...
-DATA = ("*.pbtxt", "*.yaml", "*.json", "*.md", "*.j2", "Dockerfile", "py.typed")
+DATA = ("*.pbtxt", "*.yaml", "*.json", "*.md", "*.j2", "*.js", "Dockerfile", "py.typed")
 
 EXTRAS = ("grpc", "pipeline", "kubeflow", "onnx", "excel")
 

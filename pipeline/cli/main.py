@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from noisy_gru.pipeline.cli.backtest_command import backtest
+from noisy_gru.pipeline.cli.dashboard_command import dashboard
 from noisy_gru.pipeline.cli.experiment_commands import compare, noise
 from noisy_gru.pipeline.cli.history_commands import history_app
 from noisy_gru.pipeline.cli.options import (
@@ -59,6 +60,7 @@ app.command()(serve)
 app.command()(report)
 app.command()(compare)
 app.command()(noise)
+app.command()(dashboard)
 
 
 def main() -> None:

@@ -6,7 +6,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Cell = str | int | float | bool | None
+
+@dataclass(frozen=True)
+class Link:
+    """A text that leads to another page of the same server."""
+
+    text: str
+    href: str
+
+
+@dataclass(frozen=True)
+class Mark:
+    """The status of a run, with the colour that the page gives it."""
+
+    status: str
+
+
+Cell = str | int | float | bool | Link | Mark | None
 
 
 @dataclass(frozen=True)
@@ -19,13 +35,14 @@ class Facts:
 
 @dataclass(frozen=True)
 class Table:
-    """A table; ``folded`` hides it until it is asked for."""
+    """A table; ``folded`` hides it until it is asked for, ``grey`` are the places of rows that can't be read."""
 
     title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     note: str = ""
     folded: bool = False
+    grey: Sequence[int] = ()
     kind: Literal["table"] = "table"
 
 

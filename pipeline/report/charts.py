@@ -23,6 +23,7 @@ SERIES = ("#010211", "#010212", "#010213", "#010214", "#010215", "#010216")
 _VARIABLES = {INK: "--ink", GRID: "--grid", **{each: f"--series-{place}" for place, each in enumerate(SERIES, 1)}}
 _SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none",
+    "date.converter": "concise",
     "svg.hashsalt": "report",  # equal accounts give equal pages
     "text.parse_math": False,  # a class may be called $x$
     "font.size": 9,

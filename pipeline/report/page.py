@@ -54,7 +54,7 @@ def run_page(account: dict[str, Any]) -> str:
     shown = [each for each in sections if each.blocks or each.note]
     outcome = account.get("outcome") or {"status": "unknown", "headline": "The record of this run can't be read"}
     return (
-        _environment()
+        page_environment()
         .get_template("report.html.j2")
         .render(run=account["run"], outcome=outcome, top=top, sections=shown, account=embedded(account))
     )
@@ -70,6 +70,8 @@ def embedded(account: Any) -> Markup:
 
 def shown_number(value: float) -> str:
     """Return a number for people: whole ones with commas, others with four digits."""
+    if not math.isfinite(value):
+        return str(value)
     if isinstance(value, int) or (value == math.floor(value) and abs(value) < 1e15):
         return f"{int(value):,}"
     return f"{value:.{_DIGITS}g}"
@@ -90,9 +92,10 @@ def _section(
 
 
 @functools.cache
-def _environment() -> jinja2.Environment:
+def page_environment(*folders: Path) -> jinja2.Environment:
+    """Return the templates of pages: those of ``folders``, then the report's, whose blocks and style they share."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        loader=jinja2.FileSystemLoader([*folders, _TEMPLATES]),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,

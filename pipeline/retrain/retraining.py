@@ -23,6 +23,7 @@ from noisy_gru.components.retrain_planner.plan import RetrainPlan
 from noisy_gru.data.reading.file_hashes import hash_cache
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 from noisy_gru.pipeline.config.retraining_config import NotifyEvent
+from noisy_gru.pipeline.retrain.check_log import append_check, check_of
 from noisy_gru.pipeline.retrain.interrupted_runs import close_open_attempts, run_to_resume
 from noisy_gru.pipeline.retrain.notifications import Delivery, notify
 from noisy_gru.pipeline.retrain.retraining_report import (
@@ -224,18 +225,23 @@ class _Job:
             error=error,
             wrong_config=wrong_config,
         )
+        now = self._now()
+        try:
+            append_check(self._directory.root, check_of(self._end, now))
+        except OSError as failure:
+            self._log(f"WARNING: {self._directory.root}: this check can't be recorded: {error_message(failure)}")
         if outcome == "held" and self._config.report.enabled:
-            self._write_held_page()
+            self._write_held_page(now)
         if record is not None and outcome != "not due":
             version = record.version if outcome == "published" else None
             self._append(record.run_id, outcome, error or "; ".join(record.refusals), version)
 
-    def _write_held_page(self) -> None:
+    def _write_held_page(self, now: datetime) -> None:
         """Write the page of a night that is held for a person; an error doesn't change the outcome."""
         try:
             from noisy_gru.pipeline.report.held import write_held_page
 
-            page = write_held_page(self._directory, self._plan or {}, self._config, now=self._now())
+            page = write_held_page(self._directory, self._plan or {}, self._config, now=now)
         except (ImportError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             self._log(f"WARNING: the report of this night was not written: {error_message(error)}")
         else:

@@ -241,7 +241,7 @@ class RunDirectory:
             raise UserError(f"run {run}: not found under {self.root}. The last runs are {', '.join(names[-3:])}")
         if len(matches) > 1:
             raise UserError(f"run {run}: matches {len(matches)} runs: {', '.join(matches[-5:])}. Give a longer prefix")
-        return _with_actual_status(self._read(self._file(matches[0])))
+        return _with_actual_status(read_record(self._file(matches[0])))
 
     def records(self) -> list[RunRecord]:
         """Return all readable records, oldest first; log a warning for each of the others, once."""
@@ -264,7 +264,7 @@ class RunDirectory:
     def _readable(self, run_id: str) -> RunRecord | None:
         """Return a record; None, and log a warning, if it can't be read: a crash of the machine may truncate it."""
         try:
-            return self._read(self._file(run_id))
+            return read_record(self._file(run_id))
         except UserError as error:
             if run_id not in self._warned:
                 self._warned.add(run_id)
@@ -274,16 +274,18 @@ class RunDirectory:
     def _file(self, run_id: str) -> Path:
         return self.runs / f"{run_id}.json"
 
-    def _read(self, path: Path) -> RunRecord:
-        try:
-            content = path.read_bytes()
-            return RunRecord.model_validate_json(content)
-        except OSError as error:
-            raise UserError(f"{path}: can't be read: {error.strerror}") from error
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            what = "the file is empty" if not content else "".join(f"{key}: " for key in first["loc"]) + first["msg"]
-            raise UserError(f"{path}: not a run record: {what}") from error
+
+def read_record(path: Path) -> RunRecord:
+    """Return the record in a file as it was written; raise ``UserError`` if it can't be read."""
+    try:
+        content = path.read_bytes()
+        return RunRecord.model_validate_json(content)
+    except OSError as error:
+        raise UserError(f"{path}: can't be read: {error.strerror}") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        what = "the file is empty" if not content else "".join(f"{key}: " for key in first["loc"]) + first["msg"]
+        raise UserError(f"{path}: not a run record: {what}") from error
 
 
 def _with_actual_status(record: RunRecord) -> RunRecord:

@@ -14,13 +14,14 @@ from typing import Any
 
 import pytest
 
-from noisy_gru.components.retrain_planner.plan import RetrainPlan
+from noisy_gru.components.retrain_planner.plan import Reason, RetrainPlan
 from noisy_gru.pipeline.config.loading import load_config
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
-from noisy_gru.pipeline.retrain import retraining
+from noisy_gru.pipeline.retrain import check_log, retraining
+from noisy_gru.pipeline.retrain.check_log import read_checks
 from noisy_gru.pipeline.retrain.notifications import Delivery
 from noisy_gru.pipeline.retrain.retraining import record_killed, retrain_once
-from noisy_gru.pipeline.runs.run_directory import RunDirectory, RunRecord
+from noisy_gru.pipeline.runs.run_directory import RunDirectory, RunRecord, timestamp
 from noisy_gru.registry.retraining_attempts import Attempt, append_attempt, read_attempts
 from noisy_gru.schema.errors import BusyError, ConfigError, DataError
 
@@ -133,6 +134,50 @@ def test_a_published_model(bench, capfd):
     # What libraries print while it is planned is in a log.
     assert capfd.readouterr().out == ""
     assert "what a library prints" in (bench.root / "logs" / "plan.log").read_text()
+
+
+def test_each_check_is_a_line_whatever_came_of_it(bench):
+    drift = {"feature": "flow", "distance": 0.25}, {"feature": "new", "distance": None}
+    measured = Reason(rule="drift", kind="trigger", met=True, text="flow", numbers={"features": drift})
+    bench.plan = replace(DUE, reasons=(*DUE.reasons, measured))
+    bench.retrain()
+    bench.plan = replace(DUE, retrain=False)
+    bench.retrain()
+    bench.plan = DataError("no data")
+    bench.retrain()
+    # A kill in the middle of a line, and an edit by hand.
+    with (bench.root / "checks.jsonl").open("a") as file:
+        file.write('5\n{"at": "2026-04')
+    bench.plan, bench.end = DUE, {"status": "refused", "refusals": ["worse"]}
+    bench.retrain()
+    checks = read_checks(bench.root)
+    assert [(each.outcome, each.run_id) for each in checks] == [
+        ("published", "run-000"),
+        ("not due", ""),
+        ("failed", ""),
+        ("refused", "run-001"),
+    ]
+    assert {(each.pipeline, each.at) for each in checks} == {(bench.config.name, timestamp(NOW))}
+    assert checks[0].drift == {"flow": 0.25}
+    assert checks[0].reasons[-1] == {"rule": "drift", "kind": "trigger", "met": True, "text": "flow"}
+    assert [each.error for each in checks] == ["", "", "no data", ""]
+    assert checks[3].summary == DUE.summary
+
+
+def test_the_log_of_checks_does_not_grow_for_ever(bench, monkeypatch):
+    monkeypatch.setattr(check_log, "_LIMIT_BYTES", 500)
+    bench.plan = replace(DUE, retrain=False)
+    for _ in range(12):
+        bench.retrain()
+    assert 2 <= len(read_checks(bench.root)) < 12
+    assert {path.name for path in bench.root.glob("checks*")} == {"checks.jsonl", "checks.jsonl.1"}
+
+
+def test_a_check_that_can_not_be_recorded_changes_nothing(bench):
+    bench.root.mkdir()
+    (bench.root / "checks.jsonl").mkdir()
+    assert bench.retrain().outcome == "published"
+    assert any("this check can't be recorded" in line for line in bench.logged)
 
 
 def test_without_spans_all_files_are_read(bench):

@@ -87,6 +87,8 @@ def test_the_first_start_makes_up_for_nothing(bench):
     assert bench.calls == 0
     assert bench.asked() == "2026-06-10T12:00:00Z"
     assert bench.said[-1] == "stopped by SIGTERM"
+    # 03:00 in Berlin, in summer.
+    assert json.loads(bench.state.read_text())["next"] == "2026-06-11T01:00:00Z"
 
 
 @pytest.mark.parametrize(
