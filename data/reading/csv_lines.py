@@ -4,13 +4,13 @@ A parser that only follows quotes takes everything between two stray quotes for 
 of a cell opens it, and must be closed right before a delimiter or the end of a line; otherwise that line alone is
 malformed. So is a line whose quote opens a cell of several lines by mistake: the cell takes more than
 `MOST_CELL_LINES`, the record has another number of cells than the header, most of its lines would be rows by
-themselves, or one of them after the first would be a row with a time. A quote inside an unquoted cell is an ordinary
+themselves, or one of them inside of the cell would be a row with a time. A quote inside an unquoted cell is an ordinary
 character.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -165,7 +165,7 @@ class Lines:
         last = min(place + MOST_CELL_LINES, len(self)) - 1
         limit = int(self.stops[last])
         complete = last == place + MOST_CELL_LINES - 1 or self._ended
-        position, count = start, 0
+        position, found = start, []
         while True:
             match = self._dialect.cell.match(self.data, position, limit)
             if match is None:
@@ -177,13 +177,13 @@ class Lines:
                     return Verdict()
                 where = "before the file does" if last == len(self) - 1 else f"within {MOST_CELL_LINES} lines"
                 return Verdict(problem=f"a quote ({quote}) opens a cell that does not end {where}: {shown(text)}")
-            count += 1
+            found.append((position, match.end()))
             position = match.end()
             if position >= limit or self.data[position] != self._dialect.delimiter:
                 break
             position += 1
         end = int(np.searchsorted(self.ends, position, side="right")) if position < len(self.data) else last
-        taken = max(end, place) - place + 1
+        taken, count = max(end, place) - place + 1, len(found)
         if cells is not None and taken > 1:
             if b"\0" in self.data[start:position]:
                 return Verdict(problem=f"a quoted cell that goes on over lines with NUL bytes: {shown(text)}")
@@ -197,12 +197,27 @@ class Lines:
                 for each in range(place, place + taken)
             ]
             alike = sum(len(line) == cells for line in inside)
-            if cells > 1 and (alike * 2 > taken or any(is_row(line) for line in inside[1:])):
+            rows = (line for line in self._inside_of_cells(found, inside, place) if len(line) == cells)
+            if cells > 1 and (alike * 2 > taken or any(map(is_row, rows))):
                 return Verdict(
                     problem=f"a quote ({quote}) opens a cell that ends {taken - 1} lines further down, while {alike} "
                     f"of the {taken} lines are rows by themselves: {shown(text)}"
                 )
         return Verdict(lines=taken)
+
+    def _inside_of_cells(self, found: list[tuple[int, int]], lines: list[list[str]], place: int) -> Iterator[list[str]]:
+        """Yield the cells, by themselves, of each of a record's lines on which a cell of several lines goes on.
+
+        Args:
+            found: where the record's cells begin and end.
+            lines: cells of each line by itself.
+            place: of the first line.
+        """
+        for number, (start, end) in enumerate(found):
+            first, last = (min(int(each), len(lines) - 1) for each in self._of(np.array([start, end])) - place)
+            yield from lines[first + 1 : last]
+            if last > first:  # what stands after the cell's end belongs to the row that was meant
+                yield [cell if column < number else "" for column, cell in enumerate(lines[last])]
 
     def content(self, kept: np.ndarray) -> tuple[bytes, np.ndarray]:
         """Return the bytes of the ``kept`` lines, concatenated, and where in them each line begins."""

@@ -203,6 +203,26 @@ def test_the_inch_mark_of_the_next_row_closes_no_stray_quote(ingest, tmp_path, c
     assert [line["line"] for line in found.lines] == [3]
 
 
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    cells=st.lists(
+        st.lists(st.text("ab \n", min_size=1, max_size=6).map(lambda text: f"k{text}k"), min_size=3, max_size=3)
+    ),
+    order=st.permutations(["id", "t", "x", "z", "y"]),
+)
+@example(cells=[["k\nk", "kk", "kk"]], order=["id", "t", "x", "z", "y"])
+@example(cells=[["k\nk", "k\nk", "k\nk"]], order=["y", "id", "t", "z", "x"])
+def test_meant_line_ends_are_kept_in_every_column(ingest, tmp_path, configured, cells, order) -> None:
+    rows = [{"id": f"{row}{a}", "t": str(row), "x": "1", "z": b, "y": c} for row, (a, b, c) in enumerate(cells)]
+    with (tmp_path / "rows.csv").open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, order, quoting=csv.QUOTE_ALL, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    found = ingest(configured(), [tmp_path / "rows.csv"])
+    assert found.report.rows_read == found.report.rows_kept == len(rows)
+    assert sorted(found.by_id) == sorted(row["id"] for row in rows)
+
+
 @pytest.mark.parametrize("text", ["two\nlines", "one, two, three, four\nfive, six", "a\nb, c, d\ne, f"])
 def test_prose_in_a_cell_of_several_lines_is_no_row(ingest, tmp_path, configured, text) -> None:
     (tmp_path / "rows.csv").write_text(f'id,t,x,z,y\na,0,1,"{text}",k\na,1,1,"{text}",k\n')
