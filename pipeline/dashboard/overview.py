@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from noisy_gru.pipeline.dashboard.links import compare_path, model_path, run_link
+from noisy_gru.pipeline.dashboard.links import compare_path, model_path, report_path, run_link
 from noisy_gru.pipeline.dashboard.models import ModelState
 from noisy_gru.pipeline.dashboard.roots import RootState
 from noisy_gru.pipeline.dashboard.run_rows import RunRow
@@ -45,12 +45,13 @@ def newest_first(states: Sequence[RootState]) -> list[Listed]:
 def runs_table(listed: Sequence[Listed], states: Sequence[RootState]) -> Table:
     """Return a table of runs; one whose record can't be read is a grey row that says why."""
     before = {state.key: _run_before(state.runs) for state in states}
+    reports = {(state.key, file.stem) for state in states for file in state.directory.runs.glob("[!.]*.html")}
     rows: list[list[Cell]] = []
     grey: list[int] = []
     for key, row in listed:
         if row.problem:
             grey.append(len(rows))
-            rows.append([row.run_id, key, Mark("unreadable"), None, None, None, row.problem, None, None])
+            rows.append([row.run_id, key, Mark("unreadable"), None, None, None, row.problem, None, None, None])
             continue
         earlier = before[key].get(row.run_id)
         rows.append(
@@ -63,10 +64,11 @@ def runs_table(listed: Sequence[Listed], states: Sequence[RootState]) -> Table:
                 None if row.version is None else str(row.version),
                 metrics_text(row) or "; ".join(row.reasons),
                 row.plan or row.due_by or None,
+                Link("open", report_path(key, row.run_id)) if (key, row.run_id) in reports else None,
                 Link("with the one before", compare_path(key, earlier, row.run_id)) if earlier else None,
             ]
         )
-    columns = ["run", "model", "status", "started", "seconds", "version", "metrics", "why it ran", "compare"]
+    columns = ["run", "model", "status", "started", "seconds", "version", "metrics", "why it ran", "report", "compare"]
     note = "In brackets: difference to the published model on the same data."
     return Table("Runs", columns, rows, note, grey=grey)
 
@@ -113,13 +115,13 @@ def time_text(moment: datetime | None) -> str | None:
 def schedule_facts(state: RootState) -> list[tuple[str, Cell]]:
     """Return the next scheduled time, the last check, and the disk of a root."""
     last = state.checks[-1] if state.checks else None
-    readable = [row for row in state.runs if not row.problem]
+    sizes = [row.disk_bytes for row in state.runs if row.disk_bytes is not None]
     return [
         ("next retraining", time_text(state.schedule.next)),
         ("schedule", state.schedule.text),
         ("scheduler asked last", time_text(state.schedule.asked)),
         ("last check", None if last is None else f"{last.outcome}, {last.at}"),
-        ("artifacts of the runs", size_text(sum(row.disk_bytes or 0 for row in readable))),
+        ("artifacts of the runs", size_text(sum(sizes)) if sizes else None),
         ("free on its disk", size_text(state.free_bytes)),
     ]
 

@@ -49,7 +49,7 @@ def dashboard_page(
         title: heading and title.
         sections: content.
         crumbs: links beside those to the overview and the runs.
-        forms: shown above the sections.
+        forms: those that ask are shown above the sections, those that change something below.
         pages: links to the pages before and after.
         live: address of the sections, to be asked for each second; empty: they stay as they are.
     """

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -79,7 +80,9 @@ async def _serve(dashboard: Dashboard, host: str, port: int) -> None:
         except OSError as error:
             taken = error.errno == errno.EADDRINUSE
             advice = "Choose another with --port" if taken else "Choose another with --host"
-            raise UserError(f"can't listen on {host}, port {port}: {error.strerror}. {advice}") from error
+            raise UserError(
+                f"can't listen on {host}, port {port}: {os.strerror(error.errno or 0)}. {advice}"
+            ) from error
         stopped = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stopped.set)

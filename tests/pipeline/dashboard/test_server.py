@@ -12,11 +12,12 @@ import pytest
 
 from noisy_gru.pipeline.dashboard.guards import HostCheck
 from noisy_gru.pipeline.dashboard.server import Dashboard, serve_dashboard
+from noisy_gru.pipeline.retrain.check_log import RetrainCheck, append_check
 from noisy_gru.registry.history import read_history
 from noisy_gru.registry.publish import publish
 from noisy_gru.registry.published_versions import published_versions, withdrawn_versions
 from noisy_gru.schema.errors import UserError
-from tests.pipeline.dashboard.conftest import CANARY, HOSTILE, MODEL
+from tests.pipeline.dashboard.conftest import BEGIN, CANARY, HOSTILE, MODEL
 
 test_utils = pytest.importorskip("aiohttp.test_utils")
 NONE = "\N{EN DASH}"
@@ -80,6 +81,7 @@ def test_what_it_says_is_in_the_records(plant):
     assert [row[0] for row in listed] == [*ids, "20250102-000000-000000", "20250101-000000-000000"]
     assert [row[2] for row in listed] == ["failed", "refused", "succeeded", "succeeded", "unreadable", "unreadable"]
     assert "accuracy 0.9078 (+0.033)" in listed[2]
+    assert [row[8] for row in listed] == [NONE, NONE, NONE, "open", NONE, NONE]
     assert "the file is empty" in listed[5][6]
     assert runs.count('<tr class="grey">') == 2
     (row,) = (row for row in table(overview, "root-0") if row[0] == MODEL)
@@ -98,6 +100,17 @@ def test_what_it_says_is_in_the_records(plant):
     assert [row[1:] for row in table(model, "drift")] == [["0.375", NONE], ["0.25", "0.125"]]
     assert ["accuracy", str(plant.records[1].metrics["accuracy"]), "0.875"] == table(run, "metrics")[0][:3]
     assert table(run, "steps")[0][:4] == ["Trainer", "complete", "1.5", "1.25"]
+
+
+def test_a_night_that_was_held_leads_to_its_page(plant):
+    at = f"{BEGIN:%Y-%m-%dT%H:%M:%SZ}"
+    append_check(plant.path, RetrainCheck(at=at, pipeline=MODEL, outcome="held", summary="held for a person"))
+    page = f"held-{BEGIN:%Y%m%d-%H%M%S}"
+    (plant.directory.runs / f"{page}.html").write_text("held")
+    model, held = ask([plant.path], f"/root/plant/model/{MODEL}", f"/root/plant/report/{page}")
+    assert [at, "held", "held for a person", "report"] in table(model[1], "checks")
+    assert f'href="/root/plant/report/{page}"' in model[1]
+    assert held[:2] == (200, "held")
 
 
 def test_two_runs_side_by_side(plant):
