@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from noisy_gru.compat.extras import require
+from noisy_gru.data.reading.block_parser import EMPTY_CELL
 from noisy_gru.data.sequences.duplicates import EXACT
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 from noisy_gru.pipeline.runs.output_redirection import output_to
@@ -268,12 +269,14 @@ def _opened(out: Path | None) -> Iterator[TextIO]:
 def _report_unused(predictions: Predictions) -> int:
     """Print the reasons with their number of rows and first rows; return the number of rows and refused sequences."""
     counts = predictions.unused.copy()
-    # Exact duplicates of a row lose nothing.
+    # Exact duplicates of a row lose nothing, and an empty cell of a wide table is no row.
     counts.pop(EXACT, None)
+    counts.pop(EMPTY_CELL, None)
     for reason, count in sorted(counts.items()):
         print(f"not used: {count} row{'s' if count > 1 else ''}: {reason}", file=sys.stderr)
         for line in [line for line in predictions.unusable if line.get("reason") == reason][:EXAMPLES_SHOWN]:
-            place = ", ".join(f"{key} {line[key]}" for key in ("file", "row", "column", "sequence_id") if key in line)
+            keys = ("file", "row", "column", "file_column", "sequence_id")
+            place = ", ".join(f"{key} {line[key]}" for key in keys if key in line)
             physical = f" (line {line['line']})" if "line" in line else ""
             print(f"  {place}: {line.get('problem', '')}{physical}", file=sys.stderr)
     refused = predictions.refused

@@ -233,3 +233,20 @@ def test_a_root_that_can_not_be_written_is_enough(served, config, rows, tmp_path
     (root / "logs" / "predict.log").mkdir(parents=True)
     done = predict(config, rows, "--root", root)
     assert (done.exit_code, len(done.stdout.splitlines())) == (EXIT_UNUSED_INPUT, 21)
+
+
+def test_empty_cells_of_a_wide_table_are_nothing_to_tell(capsys: pytest.CaptureFixture[str]) -> None:
+    from collections import Counter
+
+    from noisy_gru.pipeline.prediction import _report_unused
+    from noisy_gru.schema.config import ClassificationConfig
+    from noisy_gru.serving.client.predictions import Predictions
+
+    task = ClassificationConfig(kind="classification", label="way")
+    unusable = [
+        {"reason": "unparsable_value", "file": "a.csv", "row": 1, "column": "x", "file_column": "s1", "problem": "p"}
+    ]
+    unused = Counter(empty_cell=7, exact_duplicate=2, unparsable_value=1)
+    assert _report_unused(Predictions(task, [], unusable=unusable, unused=unused)) == 1
+    told = capsys.readouterr().err
+    assert told == "not used: 1 row: unparsable_value\n  file a.csv, row 1, column x, file_column s1: p\n"
