@@ -31,6 +31,7 @@ from noisy_gru.pipeline.cli.retrain_commands import retrain_app
 from noisy_gru.pipeline.cli.runs_commands import runs_app
 from noisy_gru.pipeline.cli.schema_commands import schema_app
 from noisy_gru.pipeline.cli.serve_command import serve
+from noisy_gru.pipeline.cli.show_commands import show_app
 from noisy_gru.pipeline.exit_codes import EXIT_CONFIG, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED
 from noisy_gru.pipeline.runs.interrupts import deferred_signals
 from noisy_gru.pipeline.runs.process_setup import end_soon, prepare_process
@@ -54,6 +55,7 @@ runs_app.add_typer(history_app)
 app.add_typer(runs_app, name="runs")
 app.add_typer(retrain_app, name="retrain")
 app.add_typer(schema_app, name="schema")
+app.add_typer(show_app, name="show")
 app.command()(backtest)
 app.command()(predict)
 app.command()(serve)

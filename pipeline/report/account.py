@@ -22,7 +22,7 @@ from noisy_gru.pipeline.report.evaluation_account import evaluation_account, wor
 from noisy_gru.pipeline.report.feature_account import feature_account
 from noisy_gru.pipeline.report.gate_account import gate_account, reference_account
 from noisy_gru.pipeline.report.lineage_account import lineage_account, resources_account
-from noisy_gru.pipeline.report.outcome import outcome_account
+from noisy_gru.pipeline.report.outcome import outcome_account, shown_error
 from noisy_gru.pipeline.report.training_account import training_account
 from noisy_gru.pipeline.runs.run_directory import RunRecord
 from noisy_gru.schema.errors import UserError
@@ -30,7 +30,8 @@ from noisy_gru.schema.errors import UserError
 FORMAT = 1
 # Whatever a torn or foreign file makes a reader raise: its section says so.
 _UNREADABLE = (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, DecodeError)
-SECTIONS: dict[str, Callable[[Artifacts, bool], dict[str, Any] | None]] = {
+Build = Callable[[Artifacts, bool], dict[str, Any] | None]
+SECTIONS: dict[str, Build] = {
     "outcome": outcome_account,
     "data": data_account,
     "features": feature_account,
@@ -57,16 +58,23 @@ def run_account(record: RunRecord, root: Path, *, examples: bool | None = None) 
         section = record.config.get("report")
         examples = not isinstance(section, dict) or section.get("examples") is not False
     account: dict[str, Any] = {"format": FORMAT, "run": _run(record), "examples": examples}
+    if record.error and not examples:
+        account["run"]["error"] = shown_error(record, examples)
     notes: dict[str, str] = {}
     for name, build in SECTIONS.items():
-        try:
-            account[name] = plain(build(artifacts, examples))
-        except AbsentError as absent:
-            account[name], notes[name] = None, str(absent)
-        except (UserError, *_UNREADABLE) as error:
-            account[name] = None
-            notes[name] = f"This part of the record can't be read: {type(error).__name__}: {error}"
+        account[name] = section_content(name, build, artifacts, examples, notes)
     return {**account, "notes": notes}
+
+
+def section_content(name: str, build: Build, artifacts: Artifacts, examples: bool, notes: dict[str, str]) -> Any:
+    """Return a section, of values that JSON knows; None, and add to ``notes`` why, if it can't be read."""
+    try:
+        return plain(build(artifacts, examples))
+    except AbsentError as absent:
+        notes[name] = str(absent)
+    except (UserError, *_UNREADABLE) as error:
+        notes[name] = f"This part of the record can't be read: {type(error).__name__}: {error}"
+    return None
 
 
 def _run(record: RunRecord) -> dict[str, Any]:

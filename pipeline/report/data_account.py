@@ -22,12 +22,12 @@ def data_account(artifacts: Artifacts, examples: bool) -> dict[str, Any]:
     report = artifacts.json("SequenceExampleGen", "ingestion_report", "ingestion_report.json")
     found: dict[str, Any] = {key: report.get(key) for key in _KEPT}
     found |= {key: report.get(key) or {} for key in ("imputed", "labels", "lengths", "time", "boundaries")}
-    found["precision"] = report.get("precision") or []
     found["spans"] = [
         {"span": span["span"], "rows": span.get("rows"), "files": len(span.get("files", []))}
         for span in report.get("spans") or []
     ]
     if examples:
+        found["precision"] = report.get("precision") or []  # quotes values
         found["rejected"] = {reason: rows[:_EXAMPLES_SHOWN] for reason, rows in (report.get("examples") or {}).items()}
         found["cut"] = _cut(artifacts)
     return found

@@ -38,7 +38,7 @@ def data_blocks(data: dict[str, Any]) -> list[Block]:
     if data["spans"]:
         spans = [(each["span"], each["rows"], each["files"]) for each in data["spans"]]
         blocks.append(Table("Spans", ["span", "rows", "files"], spans, folded=len(spans) > 12))
-    if data["precision"]:
+    if data.get("precision"):
         blocks.append(Sentences(data["precision"], "Precision"))
     for sequence in data.get("cut") or []:
         blocks.append(sequence_chart(f"A sequence of {sequence['split']}: {sequence['id']}", sequence))

@@ -16,6 +16,8 @@ from noisy_gru.pipeline.report.charts import (
 from noisy_gru.pipeline.report.data_sections import sequence_chart
 
 _METRICS_DRAWN = 3
+# What the training was set to, epoch by epoch.
+_SETTINGS = {"learning_rate": "Learning rate", "stddev_factor": "Scale of the noise"}
 
 
 def training_blocks(training: dict[str, Any]) -> list[Block]:
@@ -38,7 +40,7 @@ def training_blocks(training: dict[str, Any]) -> list[Block]:
     blocks: list[Block] = [Facts([(name, value) for name, value in facts if value is not None])]
     history = dict(training["history"])
     epochs = history.pop("epoch", None) or []
-    plain = [name for name in history if not name.startswith("val_")]
+    plain = [name for name in history if not name.startswith("val_") and name not in _SETTINGS]
     plain = sorted(plain, key=lambda name: name != "loss")[:_METRICS_DRAWN]
     charts = []
     for name in plain:
@@ -51,6 +53,11 @@ def training_blocks(training: dict[str, Any]) -> list[Block]:
         table = columns_table("Numbers", {"epoch": epochs, **history})
         caption = f"Loss and metrics by epoch; the weights are those of epoch {training['best_epoch']}."
         blocks.append(Chart("Loss and metrics", caption, svg, table))
+    for name, title in _SETTINGS.items():
+        if len(set(history.get(name, []))) > 1:
+            svg = line_chart({name: (epochs, history[name])}, x="epoch", y=name.replace("_", " "))
+            table = columns_table("Numbers", {"epoch": epochs, name: history[name]})
+            blocks.append(Chart(title, "At the end of each epoch." if "rate" in name else "In each epoch.", svg, table))
     if len(seconds) > 1:
         columns = {"epoch": list(range(2, len(seconds) + 2)), "seconds": seconds}
         svg = line_chart({"seconds": (columns["epoch"], seconds)}, x="epoch", y="seconds")

@@ -38,7 +38,7 @@ def outcome_account(artifacts: Artifacts, examples: bool) -> dict[str, Any]:
         "version": record.version,
         "compared_with": before,
         "decisive": main[0] if main else None,
-        "reasons": list(record.refusals) + ([record.error] if record.error else []),
+        "reasons": list(record.refusals) + ([shown_error(record, examples)] if record.error else []),
         "warnings": list(record.warnings),
         "comparisons": comparisons,
         "plan": None if record.plan is None else plan_account(record.plan),
@@ -54,6 +54,14 @@ def compared_version(record: RunRecord) -> int | None:
 def _comparison(content: dict[str, Any], against: str) -> dict[str, Any]:
     known: dict[str, Any] = {name: content.get(name) for name in Comparison.__dataclass_fields__}
     return {**known, "text": sentence(Comparison(**known), against)}
+
+
+def shown_error(record: RunRecord, examples: bool) -> str:
+    """Return the error of a run; without ``examples`` where to find it, as errors of data quote rows."""
+    if examples:
+        return str(record.error)
+    step = next((step.name for step in record.steps if step.status == "failed"), "the run")
+    return f"{step} failed. The error may quote data and isn't shown here: noisy-gru runs show {record.run_id}"
 
 
 def plan_account(plan: Mapping[str, Any]) -> dict[str, Any]:

@@ -102,6 +102,20 @@ def test_japanese_vowels_from_csv_to_a_published_model(vowels):
     assert folder.parent == root / "serving" / "japanese-vowels"
     assert int(folder.name) == answer["version"]
     assert (folder / "saved_model.pb").is_file()
+    # The report stands beside the record, with the run's numbers; its own test opens it in a browser.
+    page = root / "runs" / f"{answer['run_id']}.html"
+    assert answer["report"] == str(page)
+    text = page.read_text()
+    account = json.loads(text.partition('id="account">')[2].partition("</script>")[0])
+    assert account["notes"] == {}
+    assert account["evaluation"]["metrics"] == answer["metrics"]
+    assert sum(map(sum, account["evaluation"]["confusion"]["counts"])) == 370
+    assert len(account["evaluation"]["curves"]) == 9
+    assert len(account["training"]["history"]["learning_rate"]) == 3
+    assert len(account["training"]["epoch_seconds"]) == 2
+    assert len(account["worst"]["cases"]) == 4 and all(case["sequence"] for case in account["worst"]["cases"])
+    assert all(step["peak_mb"] for step in account["resources"]["steps"])
+    assert len(text) < 1e6
     # The terminal gets the record, the log gets TFX's, Beam's and TensorFlow's lines.
     assert "epoch 3/3" in done.err or "3 epochs" in done.err
     assert "absl" not in done.err

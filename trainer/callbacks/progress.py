@@ -84,7 +84,7 @@ class FiniteLoss(keras.callbacks.Callback):
 
 
 class HistoryFile(keras.callbacks.Callback):
-    """Write `history.csv`: a row for each epoch, including those before an interruption.
+    """Write `history.csv`: a row for each epoch, also of before an interruption, with the learning rate at its end.
 
     Args:
         path: of the file.
@@ -96,7 +96,8 @@ class HistoryFile(keras.callbacks.Callback):
         self.rows: list[dict[str, float]] = []
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        self.rows.append({"epoch": epoch + 1, **{name: float(value) for name, value in (logs or {}).items()}})
+        row = {name: float(value) for name, value in (logs or {}).items()}
+        self.rows.append({"epoch": epoch + 1, **row, "learning_rate": float(self.model.optimizer.learning_rate)})
         self.write()
 
     def write_as(self, path: str) -> None:

@@ -196,6 +196,19 @@ def test_without_examples_no_row_and_no_name_is_in_it(make_run):
     assert account["evaluation"]["confusion"]
 
 
+def test_without_examples_no_error_is_quoted(make_run):
+    run = make_run()
+    run.record.config["report"] = {"examples": False}
+    run.record.steps[1].summary = f"rounded: {SECRET}"
+    steps = [run.record.steps[0], run.record.steps[1].model_copy(update={"status": "failed"})]
+    record = run.record.model_copy(update={"status": "failed", "error": f"row 3: {SECRET}", "steps": steps})
+    account = run_account(record, run.directory.root)
+    assert SECRET not in json.dumps(account)
+    assert account["outcome"]["reasons"][0].startswith("SequenceExampleGen failed.")
+    record.config["report"] = {"examples": True}
+    assert run_account(record, run.directory.root)["outcome"]["reasons"] == [f"row 3: {SECRET}"]
+
+
 def test_equal_accounts_give_equal_pages(make_run):
     account = account_of(make_run())
     assert run_page(account) == run_page(account)

@@ -135,12 +135,15 @@ def test_a_lost_loss_ends_the_training_in_words(loss: float) -> None:
 
 def test_history_and_event_files(tmp_path: Path) -> None:
     history, board = HistoryFile(str(tmp_path / "history.csv")), TensorBoardLog(str(tmp_path))
+    history.set_model(compiled())
     for epoch in range(2):
         for callback in (history, board):
             callback.on_epoch_end(epoch, {"loss": 0.5, "val_loss": 0.25 + epoch})
     board.on_train_end()
     with (tmp_path / "history.csv").open() as file:
-        assert [row["val_loss"] for row in csv.DictReader(file)] == ["0.25", "1.25"]
+        rows = list(csv.DictReader(file))
+    assert [row["val_loss"] for row in rows] == ["0.25", "1.25"]
+    assert [float(row["learning_rate"]) for row in rows] == pytest.approx([0.001, 0.001])  # Adam's default
     read: Any = SimpleNamespace(event=tf.compat.v1.Event)
     for part, values in (("train", [0.5, 0.5]), ("validation", [0.25, 1.25])):
         (path,) = (tmp_path / part).glob("events.out.tfevents.*")

@@ -1,0 +1,72 @@
+"""``noisy-gru show …``: pictures of the data, before training."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import webbrowser
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from noisy_gru.pipeline.cli.options import (
+    ConfigArgument,
+    DebugOption,
+    JsonOption,
+    SetOption,
+    SpanOption,
+    exit_on_error,
+)
+
+show_app = typer.Typer(help="Show the data of a configuration as a page.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@show_app.callback()
+def show() -> None:
+    """Show the data of a configuration as a page."""
+
+
+@show_app.command("data")
+def show_data(
+    config: ConfigArgument,
+    set_: SetOption = None,
+    span: SpanOption = "latest",
+    out: Annotated[
+        Path | None, typer.Option(help="File to write. Default: <name>-data.html here.", show_default=False)
+    ] = None,
+    open_: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Read the data as a run would, and write a page: rows set aside, sequences by split, lengths, statistics.
+
+    Trains nothing. --json prints the numbers instead, and writes nothing.
+    """
+    from noisy_gru.compat.extras import require
+
+    with exit_on_error(debug):
+        from noisy_gru.pipeline.config.checks import check_config
+        from noisy_gru.pipeline.config.loading import load_config
+        from noisy_gru.pipeline.runs.output_redirection import output_to
+
+        loaded = load_config(config, set_ or [])
+        check_config(loaded, span=span)
+        require("tfx", "noisy-gru show data")
+        # What libraries print isn't for the terminal.
+        with tempfile.TemporaryDirectory(prefix="noisy-gru-show-") as folder, output_to(Path(folder) / "log"):
+            from noisy_gru.pipeline.report.data_page import data_only_account
+
+            account = data_only_account(loaded, config, span)
+        if as_json:
+            typer.echo(json.dumps(account))
+            return
+        require("matplotlib", "noisy-gru show data")
+        from noisy_gru.pipeline.report.page import run_page
+        from noisy_gru.storage.atomic_files import write_atomically
+
+        file = out or Path(f"{loaded.name}-data.html")
+        write_atomically(file, run_page(account))
+        typer.echo(file)
+        if open_:
+            webbrowser.open(file.absolute().as_uri())
