@@ -97,7 +97,7 @@ def to_ragged(tensor: Any) -> tf.RaggedTensor:
         return tensor
     if isinstance(tensor, tf.SparseTensor):
         # As from_value_rowids, in a tenth of the operations; Transform traces this nine times.
-        lengths = _row_lengths(tensor.indices, tensor.dense_shape[0])
+        (lengths,) = _row_lengths([tensor.indices], tensor.dense_shape[0])
         return tf.RaggedTensor.from_row_lengths(tensor.values, lengths, validate=False)
     dense = tf.convert_to_tensor(tensor)
     if dense.shape.rank == 1:
@@ -176,15 +176,29 @@ def _rows(tensors: Sequence[Any]) -> tuple[list[tf.Tensor], tf.Tensor]:
     if not all(isinstance(tensor, tf.SparseTensor) for tensor in tensors):
         ragged = [to_ragged(tensor) for tensor in tensors]
         return [each.flat_values for each in ragged], tf.stack([each.row_lengths() for each in ragged])
-    # Each column separately: one count over all has fewer operations, and takes three times as long in a server.
     batch = tensors[0].dense_shape[0]
-    return [tensor.values for tensor in tensors], tf.stack([_row_lengths(tensor.indices, batch) for tensor in tensors])
+    return [tensor.values for tensor in tensors], tf.stack(_row_lengths([tensor.indices for tensor in tensors], batch))
 
 
-def _row_lengths(indices: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
-    """Count the values in each row, int64 [B], of a sparse column with ``indices`` int64 [N, 2]."""
-    rows = indices[:, 0]
-    return tf.math.unsorted_segment_sum(tf.ones_like(rows), rows, batch)
+def _row_lengths(indices: Sequence[tf.Tensor], batch: tf.Tensor) -> list[tf.Tensor]:
+    """Count the values in each row of sparse columns, int64 [B] each; ``indices`` are int64 [N, 2].
+
+    Two operations for each column, as the constants are shared: half of what slicing and `segment_sum` take, which is
+    a sixth of Transform's time for hundreds of columns, and half of the time of wide requests. One count over all
+    columns has fewer, and takes three times as long in a server.
+    """
+    begin, end, strides = tf.constant([0, 0]), tf.constant([0, 1]), tf.constant([1, 1])
+    unweighted = tf.constant([], tf.int64)
+    return [
+        tf.raw_ops.DenseBincount(
+            input=tf.raw_ops.StridedSlice(  # each[:, 0]
+                input=each, begin=begin, end=end, strides=strides, begin_mask=1, end_mask=1, shrink_axis_mask=2
+            ),
+            size=batch,
+            weights=unweighted,
+        )
+        for each in indices
+    ]
 
 
 def _extend(values: tf.Tensor, past: tf.Tensor, total: tf.Tensor, fill: Any = 0.0) -> tf.Tensor:
