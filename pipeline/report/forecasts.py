@@ -117,30 +117,43 @@ def _apart(order: list[Any], found: _Forecasts, count: int) -> list[int]:
     return chosen
 
 
-def _mae(found: _Forecasts, name: str, rows: Any, horizon: Any, target: int) -> float | None:
-    errors = np.abs(found.columns[name] - found.columns["label"])[rows, horizon, target]
+def _mae(found: _Forecasts, name: str, horizon: int, target: int) -> float | None:
+    errors = np.abs(found.columns[name] - found.columns["label"])[:, horizon, target]
     errors = errors[np.isfinite(errors)]
     return float(errors.mean()) if errors.size else None
 
 
 def _by_horizon(found: _Forecasts, target: int) -> list[dict[str, Any]]:
-    every = slice(None)
     return [
-        {"horizon": horizon, "mae": {name: _mae(found, name, every, place, target) for name in found.models}}
+        {"horizon": horizon, "mae": {name: _mae(found, name, place, target) for name in found.models}}
         for place, horizon in enumerate(found.task.horizons)
     ]
 
 
 def _by_series(found: _Forecasts, target: int) -> list[dict[str, Any]]:
-    listed = []
-    for name in sorted(set(found.entity)):
-        rows = np.flatnonzero(found.entity == name)
-        errors = (found.columns["candidate"] - found.columns["label"])[rows, :, target]
-        known = errors[np.isfinite(errors)]
-        bias = float(known.mean()) if known.size else None
-        mae = {model: _mae(found, model, rows, slice(None), target) for model in found.models}
-        listed.append({"series": name, "windows": len(rows), "mae": mae, "bias": bias})
-    return sorted(listed, key=lambda each: -(each["mae"]["candidate"] or 0.0))[:_SERIES_LISTED]
+    """Return windows, errors and bias of the series with the largest errors; each is summed in one pass over all."""
+    names, codes = np.unique(found.entity.astype(str), return_inverse=True)
+
+    def means(values: np.ndarray) -> np.ndarray:
+        known = np.isfinite(values)
+        rows = np.repeat(codes, known.sum(axis=1))
+        totals = np.bincount(rows, weights=values[known], minlength=len(names))
+        counts = np.bincount(rows, minlength=len(names))
+        return np.divide(totals, counts, out=np.full(len(names), np.nan), where=counts > 0)
+
+    errors = {model: (found.columns[model] - found.columns["label"])[:, :, target] for model in found.models}
+    mae = {model: means(np.abs(error)) for model, error in errors.items()}
+    bias, windows = means(errors["candidate"]), np.bincount(codes, minlength=len(names))
+    order = np.argsort(-np.nan_to_num(mae["candidate"]), kind="stable")[:_SERIES_LISTED]
+    return [
+        {
+            "series": str(names[place]),
+            "windows": int(windows[place]),
+            "mae": {model: values[place] for model, values in mae.items()},
+            "bias": bias[place],
+        }
+        for place in order
+    ]
 
 
 def _by_hour(found: _Forecasts, target: int) -> list[dict[str, Any]]:
