@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
@@ -17,6 +18,7 @@ from noisy_gru.pipeline.report.charts import line_chart, small_line_charts
 _METRIC_CHARTS = 4
 _FEATURES = 6
 _ROWS = 60
+_LARGEST = 1e100  # beyond it Matplotlib's axes overflow
 # Hashable, so that a chart is drawn once: name, times, values.
 Series = tuple[str, tuple[datetime, ...], tuple[float, ...]]
 
@@ -178,7 +180,7 @@ def _series(name: str, points: Iterable[tuple[datetime, float]]) -> Series:
     ordered = sorted(points)
     # Matplotlib draws times without a zone as they are.
     times = tuple(when.astimezone(UTC).replace(tzinfo=None) for when, _ in ordered)
-    return name, times, tuple(value for _, value in ordered)
+    return name, times, tuple(value if abs(value) < _LARGEST else math.nan for _, value in ordered)
 
 
 @functools.lru_cache(maxsize=64)

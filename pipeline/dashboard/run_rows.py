@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +19,8 @@ from noisy_gru.schema.span_patterns import format_spans
 
 # Kinds of rules that postpone a retraining; records of before 0.2 have the second.
 _GUARDS = ("guard", "brake")
+# What a part of a record raises that isn't as any release wrote it: records hold free-form parts.
+UNREADABLE = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +86,7 @@ class RunRows:
             except FileNotFoundError:
                 continue
             key, kept = (status.st_mtime_ns, status.st_size), self._kept.get(file.stem)
-            row = kept[1] if kept and kept[0] == key else _read(file)
+            row = kept[1] if kept and kept[0] == key else _row(file, read_record)
             found[file.stem] = key, row
         self._kept = found
         return [self._as_it_is(row) for _, row in found.values()]
@@ -93,10 +95,7 @@ class RunRows:
         """Ask whether the process of a run that says `running` is alive."""
         if row.status != "running":
             return row
-        try:
-            return row_of(self._directory.record(row.run_id))
-        except UserError as error:
-            return RunRow(run_id=row.run_id, problem=str(error))
+        return _row(self._directory.runs / f"{row.run_id}.json", lambda _: self._directory.record(row.run_id))
 
 
 def row_of(record: RunRecord) -> RunRow:
@@ -105,6 +104,7 @@ def row_of(record: RunRecord) -> RunRow:
     outputs = [] if record.pruned else [step.disk_bytes for step in record.steps if step.status != "cached"]
     spans = [span["span"] for span in record.spans if "span" in span]
     schedule = _below(config, "retraining", "schedule")
+    cron = schedule.get("cron")
     return RunRow(
         run_id=record.run_id,
         pipeline=record.pipeline,
@@ -123,20 +123,20 @@ def row_of(record: RunRecord) -> RunRow:
         cpu_seconds=_total([step.cpu_seconds for step in record.steps]),
         peak_mb=max((step.peak_mb for step in record.steps if step.peak_mb is not None), default=None),
         disk_bytes=_total(outputs),
-        cron=schedule.get("cron"),
+        cron=cron if isinstance(cron, str) else None,
         timezone=str(schedule.get("timezone") or "UTC"),
     )
 
 
-def _read(file: Path) -> RunRow:
+def _row(file: Path, read: Callable[[Path], RunRecord]) -> RunRow:
     try:
-        record = read_record(file)
+        record = read(file)
         if record.run_id != file.stem:
             return RunRow(run_id=file.stem, problem=f"{file}: the record is of another run, {record.run_id}")
         return row_of(record)
     except UserError as error:
         return RunRow(run_id=file.stem, problem=str(error))
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
+    except UNREADABLE as error:
         return RunRow(run_id=file.stem, problem=f"{file}: not a run record: {type(error).__name__}: {error}")
 
 

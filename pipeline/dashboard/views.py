@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +15,7 @@ from noisy_gru.pipeline.dashboard.overview import Listed, newest_first, overview
 from noisy_gru.pipeline.dashboard.page import Field, Form, dashboard_page, sections_html
 from noisy_gru.pipeline.dashboard.roots import Roots, RootState
 from noisy_gru.pipeline.dashboard.run_page import comparison_sections, live_sections, run_sections
+from noisy_gru.pipeline.dashboard.run_rows import UNREADABLE
 from noisy_gru.pipeline.report.blocks import Facts, Link, Section, Sentences
 from noisy_gru.pipeline.runs.run_directory import RunDirectory, RunRecord
 from noisy_gru.schema.errors import UserError
@@ -100,14 +101,15 @@ class Views:
         now = datetime.now(UTC)
         title = f"Run {record.run_id} · {record.pipeline}"
         if record.status != "running":
-            return dashboard_page(title, run_sections(state, record, now))
-        live = live_sections(state.directory, record, now)
+            return dashboard_page(title, _shown(lambda: run_sections(state, record, now), record))
+        live = _shown(lambda: live_sections(state.directory, record, now), record)
         return dashboard_page(title, live, live=f"{run_path(key, run_id)}/live")
 
     def live(self, key: str, run_id: str) -> Live:
         """Return the sections of a run that change while it goes on."""
         record = self._record(key, run_id)
-        sections = live_sections(self.roots.directory(key), record, datetime.now(UTC))
+        directory, now = self.roots.directory(key), datetime.now(UTC)
+        sections = _shown(lambda: live_sections(directory, record, now), record)
         return Live(sections_html(sections), record.status)
 
     def compare(self, first: str, second: str) -> str:
@@ -116,7 +118,7 @@ class Views:
         records = [self._record(key, run) for key, _, run in keys]
         links = [run_link(key, record.run_id) for (key, _, _), record in zip(keys, records, strict=True)]
         title = f"{records[0].run_id} against {records[1].run_id}"
-        return dashboard_page(title, comparison_sections(*records), crumbs=links)
+        return dashboard_page(title, _shown(lambda: comparison_sections(*records), *records), crumbs=links)
 
     def report(self, key: str, name: str) -> bytes:
         """Return the report ``runs/<name>.html`` of a root."""
@@ -176,6 +178,15 @@ def change_text(model: ModelState, action: str) -> tuple[str, str]:
         text = f"Version {model.canary}, the canary, becomes stable in the place of version {model.stable}."
         return text, f"Promote version {model.canary}"
     raise NotFoundError(f"{model.name}: no {action} is possible now; it serves {model.serves}")
+
+
+def _shown(build: Callable[[], list[Section]], *records: RunRecord) -> list[Section]:
+    """Return sections of records; where a part of one can't be shown, a grey one that says why."""
+    try:
+        return build()
+    except UNREADABLE as error:
+        names = " or ".join(f"runs/{record.run_id}.json" for record in records)
+        return [Section("record", "Record", note=f"{names} can't be shown: {type(error).__name__}: {error}")]
 
 
 def error_page(title: str, lines: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import html
+import math
 import re
 from collections.abc import Callable
 from typing import Any
@@ -292,6 +293,29 @@ def test_what_is_damaged_is_said_and_the_rest_is_shown(plant):
     assert [status for status, *_ in pages] == [200] * 4
     assert "publishing.json can't be read" in html.unescape(pages[0][1])
     assert "schedule.json can't be read" in html.unescape(pages[0][1])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"plan": {"reasons": ["drift"]}},
+        {"plan": {"reasons": [{"rule": "drift", "numbers": {"features": 0.5}}]}},
+        {"config": {"retraining": {"schedule": {"cron": 5, "timezone": 7}}}},
+        {"config": {"serving": 5, "retraining": {"schedule": {"cron": "* * *"}}}},
+        {"files": [{"sha256": 5}]},
+        {"spans": [{"files": [{}]}, {}]},
+        {"started": "yesterday", "status": "running"},
+        {"metrics": {"accuracy": 1e308, "other": -1e308}, "previous": {"accuracy": -math.inf}},
+        {"comparisons": [{}], "artifacts": {"": {"": [""]}}, "warm_start": {"base": 5}},
+    ],
+)
+def test_parts_of_no_known_shape_are_grey(plant, change):
+    odd, last = plant.run(**change), plant.run()
+    addresses = [f"/root/plant/run/{odd.run_id}", f"/compare?first=plant/{odd.run_id}&second=plant/{last.run_id}"]
+    pages = ask([plant.path], "/", "/runs", f"/root/plant/model/{MODEL}", *addresses, f"{addresses[0]}/live")
+    assert [status for status, *_ in pages] == [200] * 6
+    assert table(pages[1][1], "runs")[0][:3] == [last.run_id, MODEL, "succeeded"]
+    assert all(page.count("<section") for _, page, _ in pages)
 
 
 def test_what_is_not_there(plant):
