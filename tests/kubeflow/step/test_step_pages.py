@@ -119,7 +119,7 @@ def test_the_planner(tmp_path: Path, error: float, held: bool) -> None:
     served = ServedError(error=error, lower=error, published=0.2, limit=0.6, sequences=50, independent=50)
     evidence = Evidence(
         base=PublishedVersion(version=7, published=NOW - timedelta(days=1), spans="8-9"),
-        news=DataChanges(by_span=True, known=True, spans=(10,), files=(f"10{ODD}.csv",)),
+        changes=DataChanges(by_span=True, known=True, spans=(10,), files=(f"10{ODD}.csv",)),
         spans=(8, 9, 10),
         data="now",
         measured=Measurements(rows=100, sequences=50, why_no_drift="off", served=served),
