@@ -121,6 +121,18 @@ def test_every_variant(config: dict[str, Any], tmp_path: Path) -> None:
     assert_allclose(serving(batch, training=False), outputs, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("channels", ["joint", "shared"])
+def test_a_forecast_that_fits_into_one_segment_is_that_of_each_window_alone(channels: str) -> None:
+    built = model(dataset(horizons=[1, 2, 3]), channels=channels)
+    batch = inputs([12, 9, 12])
+    outputs = built(batch, training=False)
+    assert outputs.shape == (3, 3, 2)
+    for row in range(3):
+        alone = built({key: value[row : row + 1] for key, value in batch.items()}, training=False)
+        assert_allclose(alone[0], outputs[row], rtol=1e-4, atol=1e-5)
+    assert np.abs(outputs[0] - outputs[2]).max() > 1e-4
+
+
 def test_what_is_known_in_advance_reaches_the_horizon_it_is_of() -> None:
     columns = ["a", "b", {"name": "plan", "known_in_advance": True, "missing": "impute"}]
     columns[:2] = [{"name": name, "missing": "impute"} for name in "ab"]

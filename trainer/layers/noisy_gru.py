@@ -92,9 +92,9 @@ class NoisyGRU(keras.layers.GRU):
             row without any True step leaves the state at h[b, 0] and gives zeros as output, as in the stock layer.
         training: Python Boolean or None (as False).
         initial_mean: float tensor of shape (B, U), or None for 0: the f above.
-        repeats: int >= 1: with an `initial_state` of S rows and no mask, B is S * repeats, and each row of the state
-            starts `repeats` sequences beside each other. There may be fewer sequences, a multiple of `repeats` that
-            divides B; they are then repeated as a whole. One step computes the product with a state once.
+        repeats: int >= 1 or None: with an `initial_state` of S rows and no mask, B is S * repeats, and each row of the
+            state starts `repeats` sequences beside each other. There may be fewer sequences, a multiple of `repeats`
+            that divides B; they are then repeated as a whole. One step computes the product with a state once.
 
     Returns:
         (B, U), or (B, T, U) if `return_sequences`, in the layer's compute dtype; with `return_state` a pair of that
@@ -168,8 +168,8 @@ class NoisyGRU(keras.layers.GRU):
     def compute_output_shape(self, sequences_shape, initial_state_shape=None, initial_mean_shape=None):
         return super().compute_output_shape(sequences_shape, initial_state_shape)
 
-    def call(self, sequences, initial_state=None, mask=None, training=False, initial_mean=None, repeats=1):
-        if repeats != 1:
+    def call(self, sequences, initial_state=None, mask=None, training=False, initial_mean=None, repeats=None):
+        if repeats is not None:
             return self._from_shared_states(sequences, initial_state, mask, training, repeats)
         if initial_mean is not None:
             initial_mean = self._checked_mean(initial_mean, initial_state)
