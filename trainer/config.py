@@ -428,10 +428,10 @@ class TrainerConfig(Section):
                 f"training.weight_average.from_epoch: {average.from_epoch} is after the last of training.epochs: "
                 f"{self.training.epochs}; lower it"
             )
-        if average is not None and average.kind == "swa" and self.model.convolutions is not None:
+        if average is not None and average.kind == "swa" and self.model.has_convolutions:
             raise ValueError(
                 "training.weight_average: {kind: swa} averages weights for which the batch normalization of "
-                "model.convolutions has no statistics; use kind: ema, or leave one of them out"
+                "model.convolutions and model.random_kernels has no statistics; use kind: ema, or leave one of them out"
             )
         single = [key for key in ("serving_step", "onnx") if getattr(self.model, key)]
         if self.training.members > 1 and single:

@@ -147,7 +147,7 @@ def test_a_warm_start_is_refused(regression: Any) -> None:
         ),
         (
             {"model": {"convolutions": {}}, "training": {"weight_average": {"kind": "swa", "from_epoch": 1}}},
-            "batch normalization of model.convolutions has no statistics; use kind: ema",
+            "batch normalization of model.convolutions .* has no statistics; use kind: ema",
         ),
         ({"training": {"members": 0}}, "greater than or equal to 1"),
     ],
