@@ -55,7 +55,7 @@ def ett_config(horizon: int) -> dict[str, Any]:
         "data": {
             "files": ["rows.csv"],
             "entity": None,
-            "time": {"column": "date", "frequency": "1h"},
+            "time": {"column": "date", "kind": "timestamp", "frequency": "1h"},
             "features": COLUMNS,
         },
         # A window belongs to the split of its last input step, whose targets begin one step later.
@@ -93,7 +93,7 @@ def m4_config() -> dict[str, Any]:
         "data": {
             "files": ["rows.csv"],
             "entity": "series",
-            "time": {"column": "hour", "frequency": "1h"},
+            "time": {"column": "hour", "kind": "timestamp", "frequency": "1h"},
             "features": [{"name": "value", "scale": "none"}],
         },
         "splits": {"by": "time", "eval": last, "test": last},
