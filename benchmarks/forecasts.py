@@ -66,6 +66,7 @@ def ett_config(horizon: int) -> dict[str, Any]:
             "input_length": 96,
             "horizons": list(range(1, horizon + 1)),
             "season_length": DAY,
+            "intervals": [0.9, 0.95],
         },
         "model": {
             "layers": [{"units": 256, "stddev": 0.1}],
@@ -148,8 +149,10 @@ def write_m4(data: Path, file: Path, stride: int) -> None:
                 out.write(f"H{number + 1},{first + timedelta(hours=hour)},{value:g}\n")
 
 
-def split_answers(root: Path, name: str, targets: list[str], split: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Return the exported model's predictions and the true values of a split, [N, H, K], and sequence ids."""
+def split_answers(
+    root: Path, name: str, targets: list[str], split: str, output: str = "predictions"
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Return an output of the exported model for a split, [N, H, K, ...], the true values, and sequence ids."""
     import tensorflow as tf
 
     record = json.loads(max((root / "runs").glob("*.json")).read_text())
@@ -158,7 +161,7 @@ def split_answers(root: Path, name: str, targets: list[str], split: str) -> tupl
     files = sorted(Path(record["artifacts"]["SequenceExampleGen"]["examples"][0]).glob(f"Split-{split}/*"))
     predicted, truth, ids = [], [], []
     for batch in tf.data.TFRecordDataset([str(file) for file in files], compression_type="GZIP").batch(512):
-        predicted.append(serve(examples=batch)["predictions"].numpy())
+        predicted.append(serve(examples=batch)[output].numpy())
         for each in batch.numpy():
             values = tf.train.Example.FromString(each).features.feature
             truth.append(np.stack([values[f"target/{target}"].float_list.value for target in targets], axis=-1))
@@ -172,6 +175,30 @@ def ett_measures(data: Path, predicted: np.ndarray, truth: np.ndarray) -> dict[s
     rows = np.loadtxt(data / "ett" / "ETTh1.csv", delimiter=",", skiprows=1, usecols=range(1, 8))
     errors = (predicted.astype(np.float64) - truth) / rows[:TRAIN_ROWS].std(axis=0)
     return {"mse": float((errors**2).mean()), "mae": float(np.abs(errors).mean()), "windows": len(errors)}
+
+
+def interval_measures(quantiles: np.ndarray, truth: np.ndarray, scale: np.ndarray) -> dict[str, float]:
+    """Return coverage and mean scaled interval score of the intervals, as the competition defines them.
+
+    Args:
+        quantiles: [N, H, K, Q], rising, of levels that lie symmetrically: the outermost are those of 95 %.
+        truth: [N, H, K].
+        scale: mean absolute difference over a season in the past, [K] or [N, 1, 1].
+    """
+    found = {}
+    for name, place, share in (("", 0, 0.95), ("_90", 1, 0.9)):
+        if quantiles.shape[-1] > 2 * place + 1:
+            lower, upper = (quantiles[..., at].astype(np.float64) for at in (place, -1 - place))
+            missed = np.maximum(lower - truth, 0) + np.maximum(truth - upper, 0)
+            found[f"coverage{name}"] = float((missed == 0).mean())
+            found[f"msis{name}"] = float(((upper - lower + 2 / (1 - share) * missed) / scale).mean())
+    return found
+
+
+def ett_seasonal_differences(data: Path) -> np.ndarray:
+    """Return the mean absolute difference over a day of the train rows, by column."""
+    rows = np.loadtxt(data / "ett" / "ETTh1.csv", delimiter=",", skiprows=1, usecols=range(1, 8))[:TRAIN_ROWS]
+    return np.abs(rows[DAY:] - rows[:-DAY]).mean(axis=0)
 
 
 def m4_measures(data: Path, predicted: np.ndarray, ids: list[str]) -> dict[str, float]:
@@ -248,6 +275,8 @@ def run_case(case: str, data: Path, seeds: int, settings: list[str]) -> Iterator
                 # By these a configuration is chosen.
                 on_eval = ett_measures(data, *split_answers(folder / "root", case, targets, "eval")[:2])
                 measures |= {f"eval_{key}": value for key, value in on_eval.items()}
+                quantiles = split_answers(folder / "root", case, targets, "test", "quantiles")[0]
+                measures |= interval_measures(quantiles, truth, ett_seasonal_differences(data))
             else:
                 measures = m4_measures(data, predicted, ids)
             yield {"seed": seed, "run_seconds": round(seconds, 1), **measures}

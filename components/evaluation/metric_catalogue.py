@@ -21,6 +21,7 @@ from noisy_gru.schema.errors import ConfigError
 EXAMPLE_COUNT = "example_count"
 MAE_OF_NAIVE, WITH_NAIVE, NAIVE_COUNT = "mae_naive_", "mae_where_naive_", "count_naive_"
 DEFAULT_MARGIN = 0.02
+MOST_HORIZONS = 48  # that have metrics of their intervals of their own
 
 CLASSIFICATION: dict[str, str] = {
     "accuracy": "part of the sequences whose class is right",
@@ -82,11 +83,12 @@ def known_metrics(dataset: DatasetConfig) -> dict[str, str]:
     has_past = numeric.issuperset(task.targets) and task.input_length > season_of(task)
     of_intervals = interval_metrics(task, has_past=has_past)
     for suffix, _ in cells(task):
-        # Of a single horizon, whether it is covered: all of them would be thousands.
+        # Of a single horizon whether it is covered, if there are few: else they would be thousands.
+        each = len(task.horizons) <= MOST_HORIZONS
         metrics |= {
             f"{name}{suffix}": what
             for name, what in of_intervals.items()
-            if "@" not in suffix or name.startswith(COVERAGE)
+            if "@" not in suffix or (each and name.startswith(COVERAGE))
         }
         metrics |= {f"{name}{suffix}": what for name, what in FORECASTING.items()}
         for naive in naive_baselines(task):

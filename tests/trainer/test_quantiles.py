@@ -212,6 +212,16 @@ def test_a_regression_with_bounds(regression: Any, datasets: Any, tmp_path: Path
     for values in found.values():
         assert_array_equal(values, np.minimum(values.round(), 101))
     assert found["quantiles"].max() == 101
+    # The serving gate compares with numbers that aren't rounded.
+    from noisy_gru.components.serving_gate.keras_reference import keras_reference
+    from noisy_gru.components.serving_gate.output_difference import TOLERANCE, largest_difference
+
+    reference = keras_reference(arguments.serving_model_dir, regression.graph)
+    assert reference.rounded
+    for answers in (reference.from_examples(examples), reference.from_training(examples)):
+        assert largest_difference(found, answers, reference.scale, None, 0.5) <= TOLERANCE
+        off = {name: values + 1 for name, values in found.items()}
+        assert largest_difference(off, answers, reference.scale, None, 0.5) > 0.01
     assert_array_equal(found["predictions"], found["quantiles"][..., 1])
 
 

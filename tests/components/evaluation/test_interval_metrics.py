@@ -149,6 +149,8 @@ def test_which_may_be_asked_for() -> None:
     # Without a past as long as a season there is nothing to scale by.
     assert not any(name.startswith("msis") for name in known_metrics(dataset(season_length=7)))
     assert "crps" not in known_metrics(dataset(quantiles=None))
+    many = known_metrics(dataset(horizons=list(range(1, 50))))
+    assert "coverage_0.9/a" in many and "coverage_0.9/a@1" not in many
 
 
 def test_two_models_are_compared_by_crps() -> None:
