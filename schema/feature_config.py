@@ -22,10 +22,11 @@ class FeatureConfig(Section):
         description="How the column is read and encoded. `boolean`: true and false (also yes, no, t, f, y, n, on, off, "
         "1, 0; see `csv.true`) as the number 1 or 0, without scaling.",
     )
-    scale: Literal["zscore", "minmax", "robust", "none"] = Field(
+    scale: Literal["zscore", "minmax", "robust", "log1p", "none"] = Field(
         default="zscore",
         description="Scaling of a numeric feature, fitted on the train split: z-score, to [0, 1], "
-        "median and interquartile range, or none.",
+        "median and interquartile range, z-score of log(1 + value) (negative values mirrored; for skewed amounts; "
+        "a forecast's target then is forecast in logarithms, too), or none.",
     )
     offset: float = Field(
         default=0.0,

@@ -145,6 +145,12 @@ class Layout:
         return isinstance(self.dataset.task, ClassificationConfig)
 
     @property
+    def logged_targets(self) -> list[bool]:
+        """Whether the logarithm of each target is forecast: it also is a feature with `scale: log1p`."""
+        logged = {feature.name for feature in self.numeric if feature.scale == "log1p"}
+        return [name in logged for name in self.targets] if self.horizons else []
+
+    @property
     def targets(self) -> list[str]:
         """The predicted columns; empty for classification."""
         task = self.dataset.task

@@ -29,7 +29,7 @@ from noisy_gru.trainer.layers.ordered_quantiles import OrderedQuantiles
 from noisy_gru.trainer.layers.pooling import AttentionPooling, LengthMask, MaskedPooling
 from noisy_gru.trainer.layers.target_steps import Channels, PastLength, PastSteps, TargetSteps
 from noisy_gru.trainer.model_checks import check_model_config, reads_targets
-from noisy_gru.trainer.relative_forecast import RelativeForecast
+from noisy_gru.trainer.relative_forecast import RelativeForecast, from_logarithms
 from noisy_gru.trainer.segment_stack import forecast_by_segments, segment_embedding
 from noisy_gru.trainer.transform_record import TransformRecord
 
@@ -44,7 +44,7 @@ class VocabularySizes:
     Attributes:
         classes: number of classes.
         vocabularies: number of ids of each categorical feature.
-        record: scales of the columns, for `model.window_normalization`.
+        record: scales of the columns, for `model.window_normalization` and targets with `scale: log1p`.
         static_vocabularies: number of ids of each static categorical feature.
     """
 
@@ -171,6 +171,7 @@ def build_model(
         outputs = ordered(outputs)
     if relative is not None:
         outputs = relative.restored(outputs)
+    outputs = from_logarithms(outputs, layout, sizes.record)
     return keras.Model(inputs, _with_last_target(outputs, inputs, config, layout), name=name)
 
 

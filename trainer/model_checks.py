@@ -12,6 +12,7 @@ def model_problems(config: ModelConfig, dataset: DatasetConfig) -> list[str]:
     return [
         *_difference_problems(config, dataset),
         *_window_problems(config, dataset),
+        *_logarithm_problems(config, dataset),
         *_static_problems(config, dataset),
         *_convolution_problems(config, dataset),
         *_step_problems(config, dataset),
@@ -66,6 +67,25 @@ def _difference_problems(config: ModelConfig, dataset: DatasetConfig) -> list[st
         f"model.target: difference adds the last value read of each target, but {unread} is not a numeric feature; "
         "add it to data.features or use model.target: level"
     ]
+
+
+def _logarithm_problems(config: ModelConfig, dataset: DatasetConfig) -> list[str]:
+    """Return messages about features and targets with `scale: log1p`."""
+    logged = [feature.name for feature in dataset.data.features if feature.scale == "log1p"]
+    problems = []
+    if logged and config.onnx:
+        problems.append(
+            f"model.onnx: true has no form for scale: log1p of {', '.join(logged)} yet; choose another scale, or set "
+            "model.onnx: false"
+        )
+    task = dataset.task
+    targets = [name for name in logged if name in task.targets] if isinstance(task, ForecastingConfig) else []
+    if targets and config.target == "difference":
+        problems.append(
+            f"model.target: difference adds the last value, but the logarithm of {', '.join(targets)} (scale: log1p) "
+            "is forecast; use model.target: level, and model.window_normalization: last for differences of logarithms"
+        )
+    return problems
 
 
 def _window_problems(config: ModelConfig, dataset: DatasetConfig) -> list[str]:

@@ -18,6 +18,7 @@ from noisy_gru.trainer.class_metrics import BALANCED_ACCURACY, PR_AUC, AveragePr
 from noisy_gru.trainer.config import TrainingConfig
 from noisy_gru.trainer.convolution_stack import takes_batch_statistics
 from noisy_gru.trainer.features import Layout
+from noisy_gru.trainer.relative_forecast import FROM_LOGARITHMS
 from noisy_gru.trainer.window_scale import window_scale
 
 # More steps in one call save nothing measurable.
@@ -153,6 +154,8 @@ def compile_model(
     )
     if config.loss_units == "window":
         use_window_units(model)
+    if any(layout.logged_targets):
+        use_logarithms(model)
     if xla:
         use_row_weights(model)
 
@@ -172,6 +175,20 @@ def use_window_units(model: keras.Model) -> None:
         answer = targets / scale if weights is None else ops.concatenate([targets / scale, weights], axis=-1)
         of_quantiles = len(y_pred.shape) > len(y.shape)
         return of_targets(x, answer, y_pred / (scale[..., None] if of_quantiles else scale), *args, **kwargs)
+
+    model.compute_loss = compute_loss
+
+
+def use_logarithms(model: keras.Model) -> None:
+    """Make the loss that of logarithms, for targets with `scale: log1p`; metrics stay in the units of the data."""
+    logarithms = model.get_layer(FROM_LOGARITHMS).logarithms
+    inner = model.compute_loss
+
+    def compute_loss(x: Any = None, y: Any = None, y_pred: Any = None, *args: Any, **kwargs: Any) -> Any:
+        targets, weights = split_answer(y, y_pred)
+        answer = logarithms(targets)
+        answer = answer if weights is None else ops.concatenate([answer, weights], axis=-1)
+        return inner(x, answer, logarithms(y_pred), *args, **kwargs)
 
     model.compute_loss = compute_loss
 

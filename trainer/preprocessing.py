@@ -228,9 +228,10 @@ def _numeric(
             continue
         features = [layout.numeric[index] for index in chosen]
         matrix = tf.stack([raw[feature.name] for feature in features], axis=1)
-        matrix = tf.cast(matrix, tf.float64)
+        kinds = [feature.scale for feature in features]
+        matrix = _logarithms(tf.cast(matrix, tf.float64), kinds)
         finite = tf.math.is_finite(matrix)
-        scaling = _fit(matrix, [feature.scale for feature in features])
+        scaling = _fit(matrix, kinds)
         columns = tf.cast((tf.where(finite, matrix, scaling.fill) - scaling.centre) / scaling.scale, tf.float32)
         absent = tf.cast(tf.logical_not(finite), tf.float32)
         if layout.has_future and not known:
@@ -251,9 +252,11 @@ def _static(raw: Mapping[str, tf.Tensor], layout: Layout) -> dict[str, tf.Tensor
     """
     outputs: dict[str, tf.Tensor] = {}
     if features := layout.static_numeric:
-        matrix = tf.cast(tf.stack([raw[feature.name] for feature in features], axis=1), tf.float64)
+        kinds = [feature.scale for feature in features]
+        stacked = tf.stack([raw[feature.name] for feature in features], axis=1)
+        matrix = _logarithms(tf.cast(stacked, tf.float64), kinds)
         finite = tf.math.is_finite(matrix)
-        scaling = _fit(matrix, [feature.scale for feature in features])
+        scaling = _fit(matrix, kinds)
         values = tf.cast((tf.where(finite, matrix, scaling.fill) - scaling.centre) / scaling.scale, tf.float32)
         masked = [index for index, feature in enumerate(features) if feature.missing == "mask"]
         if masked:
@@ -267,8 +270,19 @@ def _static(raw: Mapping[str, tf.Tensor], layout: Layout) -> dict[str, tf.Tensor
     return outputs
 
 
+def _logarithms(matrix: tf.Tensor, kinds: Sequence[str]) -> tf.Tensor:
+    """Return sign(x) log(1 + |x|) in the columns of kind `log1p`, and the others as they are; float64 [N, G]."""
+    if "log1p" not in kinds:
+        return matrix
+    logged = tf.constant([[kind == "log1p" for kind in kinds]])
+    return tf.where(logged, tf.sign(matrix) * tf.math.log1p(tf.abs(matrix)), matrix)
+
+
 def _fit(matrix: tf.Tensor, kinds: Sequence[str]) -> _Scaling:
-    """Fit the scaling of each column to the analysed split's finite values; `matrix` is float64 [N, G]."""
+    """Fit the scaling of each column to the analysed split's finite values; `matrix` is float64 [N, G].
+
+    Columns of kind `log1p` hold logarithms already, and are z-scored.
+    """
     zero, one = tf.constant(0.0, tf.float64), tf.constant(1.0, tf.float64)
     # Both leave out NaN and infinity.
     mean = _or(tft.mean(matrix, reduce_instance_dims=False), zero)

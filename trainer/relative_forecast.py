@@ -11,9 +11,13 @@ import keras
 from noisy_gru.schema.config import ForecastingConfig
 from noisy_gru.trainer.config import ModelConfig
 from noisy_gru.trainer.features import Layout
+from noisy_gru.trainer.layers.log_units import FromLogarithms
 from noisy_gru.trainer.layers.segments import LastSteps
 from noisy_gru.trainer.layers.window_normalization import UndoWindowNormalization, WindowNormalization
-from noisy_gru.trainer.transform_record import TransformRecord
+from noisy_gru.trainer.transform_record import Scale, TransformRecord
+
+FROM_LOGARITHMS = "from_logarithms"
+_UNUSED = Scale(0.0, 1.0, 0.0)  # of a target that is no feature, and so has no logarithms
 
 
 class RelativeForecast:
@@ -67,7 +71,11 @@ def _normalization(config: ModelConfig, layout: Layout, record: TransformRecord 
     place = {name: index for index, name in enumerate(layout.channels)}
     # What is known in advance has a level that the past doesn't determine.
     columns = [feature.name for feature in layout.numeric if not feature.known_in_advance]
-    pairs = [(record.numeric[name], record.targets[name]) for name in layout.targets]
+    # A logarithm's forecast stays in the units of its feature until `FromLogarithms`.
+    pairs = [
+        (record.numeric[name], record.numeric[name] if logged else record.targets[name])
+        for name, logged in zip(layout.targets, layout.logged_targets, strict=True)
+    ]
     return WindowNormalization(
         config.window_normalization,
         channels=[place[name] for name in columns],
@@ -80,3 +88,23 @@ def _normalization(config: ModelConfig, layout: Layout, record: TransformRecord 
         dtype="float32",
         name="window_normalization",
     )
+
+
+def from_logarithms(outputs: Any, layout: Layout, record: TransformRecord | None) -> Any:
+    """Bring the forecasts [B, H, K] of logarithms to the target's scaled units; all others are as they were."""
+    if not any(layout.logged_targets):
+        return outputs
+    if record is None:
+        raise ValueError("a target with scale: log1p needs the scales of the fitted Transform")
+    pairs = [(record.numeric.get(name, _UNUSED), record.targets[name]) for name in layout.targets]
+    own, others = zip(*pairs, strict=True)
+    layer = FromLogarithms(
+        logged=layout.logged_targets,
+        centre=[each.centre for each in own],
+        scale=[each.scale for each in own],
+        target_centre=[each.centre for each in others],
+        target_scale=[each.scale for each in others],
+        dtype="float32",
+        name=FROM_LOGARITHMS,
+    )
+    return layer(outputs)

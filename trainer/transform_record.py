@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -27,11 +28,16 @@ from noisy_gru.trainer.vocabularies import read_vocabulary
 _FORMAT = 1
 # Beside such values a centre is negligible; the smaller ones are for scales under which larger ones overflow.
 _LARGE = (1e24, 1e18, 1e12, 1e6)
+# Of `scale: log1p`: far enough from 0, and the value itself is a float32.
+_LARGE_LOGARITHM = 40.0
 
 
 @dataclass(frozen=True)
 class Scale:
-    """scaled = (value - centre) / scale, and a missing value becomes `fill`; all in the units of the data."""
+    """scaled = (value - centre) / scale, and a missing value becomes `fill`; all in the units of the data.
+
+    With `scale: log1p` the value is sign(x) log(1 + |x|), and so are these.
+    """
 
     centre: float
     scale: float
@@ -92,6 +98,14 @@ def read_record(transform: tft.TFTransformOutput, layout: Layout) -> TransformRe
         near = (-scaled[-2] * scale).astype(np.float32)
         centre = near - _scaled(transform, layout, near[np.newaxis, :])[0] * scale
         fill = centre + scaled[-1] * scale
+        logged = np.array([feature.scale == "log1p" for feature in features])
+        if logged.any():
+            at = np.full((1, len(features)), math.expm1(_LARGE_LOGARITHM), np.float32)
+            of_zero, of_large, of_missing = scaled[-2], _scaled(transform, layout, at)[0], scaled[-1]
+            logarithm_scale = _LARGE_LOGARITHM / (of_large - of_zero)
+            scale = np.where(logged, logarithm_scale, scale)
+            centre = np.where(logged, -of_zero * logarithm_scale, centre)
+            fill = np.where(logged, centre + of_missing * logarithm_scale, fill)
         for index, feature in enumerate(features):
             numeric[feature.name] = Scale(*(float(values[index]) for values in (centre, scale, fill)))
     vocabularies = {

@@ -84,12 +84,14 @@ def _worst(
     pairs: Iterable[tuple[str, Outputs, Outputs]], reference: Reference | None, *, both_rounded: bool = False
 ) -> tuple[float, str]:
     """Return the largest difference, and the name of the first pair that has it."""
-    scale, decision = (1.0, None) if reference is None else (reference.scale, reference.decision)
+    scale, decision, relative = 1.0, None, False
+    if reference is not None:
+        scale, decision, relative = reference.scale, reference.decision, reference.relative
     # Two numbers that are equal to rounding may be rounded to neighbours.
     slack = (1.0 if both_rounded else 0.5) if reference is not None and reference.rounded else 0.0
     worst, where = 0.0, ""
     for name, a, b in pairs:
-        difference = largest_difference(a, b, scale, decision, slack)
+        difference = largest_difference(a, b, scale, decision, slack, relative)
         if difference > worst:
             worst, where = difference, name
     return worst, where

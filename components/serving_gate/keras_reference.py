@@ -27,6 +27,7 @@ class Reference:
         scale: of `predictions`, in the units of the data.
         decision: of a classification with a threshold.
         rounded: whether the exported model rounds its answers (`task.output: {integer: true}`); these here are not.
+        relative: bool [K], which targets are forecast as logarithms, so that large predictions differ by more.
     """
 
     from_examples: Answer
@@ -35,6 +36,7 @@ class Reference:
     scale: np.ndarray | float = 1.0
     decision: Decision | None = None
     rounded: bool = False
+    relative: np.ndarray | bool = False
 
 
 @dataclass(frozen=True)
@@ -114,4 +116,5 @@ def keras_reference(serving_model: str, transform_graph: str) -> Reference:
         1.0 if scale is None else scale,
         served.decision,
         rounded,
+        np.array(served.layout.logged_targets) if any(served.layout.logged_targets) else False,
     )

@@ -30,6 +30,7 @@ def largest_difference(
     scale: np.ndarray | float,
     decision: Decision | None = None,
     slack: float = 0.0,
+    relative: np.ndarray | bool = False,
 ) -> float:
     """Return the largest difference of two outputs, relative to ``scale``.
 
@@ -45,6 +46,8 @@ def largest_difference(
             the scale 1.
         decision: of a model with a threshold.
         slack: how far apart numbers in the units of the data may be: of answers that are rounded.
+        relative: bool [K] or one for all, whether a difference of predictions beyond ``scale`` is relative to itself,
+            as rounding is where logarithms are forecast.
     """
     if set(a) != set(b):
         return float("inf")
@@ -56,7 +59,8 @@ def largest_difference(
         if np.issubdtype(left.dtype, np.floating):
             of_name = {"predictions": scale, "quantiles": np.asarray(scale)[..., np.newaxis]}.get(name)
             free = 0.0 if of_name is None else slack
-            largest = max(largest, _difference(left, right, 1.0 if of_name is None else of_name, free))
+            by_itself = {"predictions": relative, "quantiles": np.asarray(relative)[..., np.newaxis]}.get(name, False)
+            largest = max(largest, _difference(left, right, 1.0 if of_name is None else of_name, free, by_itself))
         elif name in ("class_id", "label_bytes"):
             differ = left != right
             if differ.any() and _margin(b, decision)[differ].max() > 2 * TOLERANCE:
@@ -66,14 +70,18 @@ def largest_difference(
     return largest
 
 
-def _difference(a: np.ndarray, b: np.ndarray, scale: np.ndarray | float, slack: float = 0.0) -> float:
+def _difference(
+    a: np.ndarray, b: np.ndarray, scale: np.ndarray | float, slack: float, relative: np.ndarray | bool
+) -> float:
     left, right = a.astype(np.float64), b.astype(np.float64)
     if (np.isfinite(left) != np.isfinite(right)).any():
         return float("inf")
     finite = np.isfinite(right)
     apart = np.maximum(np.abs(np.where(finite, left, 0.0) - np.where(finite, right, 0.0)) - slack, 0.0)
-    scaled = apart / np.asarray(scale, np.float64)
-    rounding = apart <= _ROUNDING * np.abs(np.where(finite, right, 0.0))
+    size = np.abs(np.where(finite, right, 0.0))
+    units = np.asarray(scale, np.float64)
+    scaled = apart / np.where(relative, np.maximum(units, size), units)
+    rounding = apart <= _ROUNDING * size
     return float(np.where(rounding, np.minimum(scaled, TOLERANCE), scaled).max(initial=0.0))
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from noisy_gru.schema.config import ClassificationConfig, DatasetConfig, FeatureConfig, ForecastingConfig
 from noisy_gru.trainer.config import ModelConfig, WarmStartConfig
 from noisy_gru.trainer.custom_config import CustomConfig
+from noisy_gru.trainer.features import Layout
 from noisy_gru.trainer.model_checks import reads_targets
 from noisy_gru.trainer.transform_record import Scale, TransformRecord
 
@@ -26,6 +27,7 @@ def differences(
     """
     reasons = [
         *_not_transferable(after.trainer.model, after.dataset),
+        *_logarithms(after.dataset),
         *_members(before.trainer.training.members, after.trainer.training.members),
         *_changed(_architecture(before.trainer.model), _architecture(after.trainer.model)),
         *_changed(_future(before), _future(after)),
@@ -53,6 +55,12 @@ def _not_transferable(model: ModelConfig, dataset: DatasetConfig) -> list[str]:
         )
         if used
     ]
+
+
+def _logarithms(dataset: DatasetConfig) -> list[str]:
+    layout = Layout(dataset)
+    logged = [name for name, is_logged in zip(layout.targets, layout.logged_targets, strict=False) if is_logged]
+    return [f"the target {name} has scale: log1p, whose weights are not transferred" for name in logged]
 
 
 def _members(before: int, after: int) -> list[str]:
