@@ -83,12 +83,11 @@ def test_few_labelled_sequences_have_convolutions(tmp_path, frame, preset):
 
 def test_weather(tmp_path):
     config = proposed(tmp_path, EXAMPLES / "nycflights_weather" / "weather.csv.gz")
-    assert config.task.model_dump(exclude_none=True) == {
+    assert config.task.model_dump(exclude_defaults=True) == {
         "kind": "forecasting",
         "targets": ["temp"],
         "input_length": 48,
         "horizons": [1, 2, 3, 6, 12, 24],
-        "stride": 1,
         "season_length": 24,
     }
     time = config.data.time
@@ -132,7 +131,7 @@ def test_a_number_for_each_sequence_is_regression(tmp_path):
     frame["lifetime"] = np.repeat(np.linspace(0.5, 9.5, 30), 8)
     frame.to_csv(tmp_path / "rows.csv", index=False)
     config = proposed(tmp_path, tmp_path / "rows.csv")
-    assert config.task.model_dump(exclude_none=True) == {"kind": "regression", "label": "lifetime"}
+    assert config.task.model_dump(exclude_defaults=True) == {"kind": "regression", "label": "lifetime"}
     assert config.splits.by == "entity"
 
 
