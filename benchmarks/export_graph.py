@@ -48,11 +48,11 @@ def models(options: argparse.Namespace) -> dict[str, Any]:
     import keras
     import tensorflow as tf
 
-    from noisy_gru.trainer.config import ModelConfig
     from noisy_gru.trainer.export.onnx_model import onnx_model
     from noisy_gru.trainer.export.serving_stack import serving_function
     from noisy_gru.trainer.features import Layout
     from noisy_gru.trainer.model import VocabularySizes, build_model
+    from noisy_gru.trainer.model_config import ModelConfig
     from noisy_gru.trainer.transform_record import Scale, TransformRecord
 
     columns = [f"x{index}" for index in range(options.features)]

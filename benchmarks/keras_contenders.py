@@ -18,12 +18,12 @@ from benchmarks.train_worker import LEARNING_RATE, STDDEVS, Arrays, Timed
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.trainer import features as names
 from noisy_gru.trainer.callbacks.stddev_schedule import noisy_layers
-from noisy_gru.trainer.config import LayerConfig, ModelConfig
 from noisy_gru.trainer.features import Layout
 from noisy_gru.trainer.inputs.dataset import BatchConfig, SequenceData
 from noisy_gru.trainer.layers.noisy_gru import NoisyGRU
 from noisy_gru.trainer.loop import run_epochs
 from noisy_gru.trainer.model import VocabularySizes, build_model
+from noisy_gru.trainer.model_config import LayerConfig, ModelConfig
 from noisy_gru.trainer.objective import use_row_weights
 
 BATCHES = 20

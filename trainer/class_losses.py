@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from noisy_gru.trainer.config import FocalLossConfig, TrainingConfig
+from noisy_gru.trainer.training_config import FocalLossConfig, TrainingConfig
 
 # Below it the gradient of (1 - p) ** gamma would be infinite for a gamma below 1.
 _LEAST_ERROR = 1e-7

@@ -8,12 +8,12 @@ from typing import Any
 
 import keras
 
-from noisy_gru.trainer.config import ConvolutionsConfig, RandomKernelsConfig
 from noisy_gru.trainer.features import Layout
 from noisy_gru.trainer.layers.convolutions import MaskedBatchNormalization, ZeroMasked
 from noisy_gru.trainer.layers.pooling import AdaptivePooling, LengthMask, MaskedPooling
 from noisy_gru.trainer.layers.random_kernels import RandomKernels
 from noisy_gru.trainer.layers.target_steps import Channels
+from noisy_gru.trainer.model_config import ConvolutionsConfig, RandomKernelsConfig
 
 
 def convolve(features: Any, mask: Any, config: ConvolutionsConfig) -> tuple[Any, Any]:

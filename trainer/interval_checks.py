@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.interval_config import is_calibrated
-from noisy_gru.trainer.config import TrainingConfig
+from noisy_gru.trainer.training_config import TrainingConfig
 
 
 def interval_problems(training: TrainingConfig, dataset: DatasetConfig) -> list[str]:

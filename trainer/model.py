@@ -20,7 +20,6 @@ from typing import Any
 import keras
 
 from noisy_gru.trainer import features as names
-from noisy_gru.trainer.config import ModelConfig
 from noisy_gru.trainer.convolution_stack import convolve, pooled_steps, random_features
 from noisy_gru.trainer.features import Layout
 from noisy_gru.trainer.layers.noisy_bidirectional import NoisyBidirectional
@@ -29,6 +28,7 @@ from noisy_gru.trainer.layers.ordered_quantiles import OrderedQuantiles
 from noisy_gru.trainer.layers.pooling import AttentionPooling, LengthMask, MaskedPooling
 from noisy_gru.trainer.layers.target_steps import Channels, PastLength, PastSteps, TargetSteps
 from noisy_gru.trainer.model_checks import check_model_config, reads_targets
+from noisy_gru.trainer.model_config import ModelConfig
 from noisy_gru.trainer.relative_forecast import RelativeForecast, from_logarithms
 from noisy_gru.trainer.segment_stack import forecast_by_segments, segment_embedding
 from noisy_gru.trainer.transform_record import TransformRecord

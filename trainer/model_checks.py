@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from noisy_gru.schema.config import DatasetConfig, ForecastingConfig
 from noisy_gru.schema.errors import ConfigError
-from noisy_gru.trainer.config import ModelConfig
+from noisy_gru.trainer.model_config import ModelConfig
 
 
 def model_problems(config: ModelConfig, dataset: DatasetConfig) -> list[str]:

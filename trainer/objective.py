@@ -15,10 +15,10 @@ from noisy_gru.trainer import features as names
 from noisy_gru.trainer.class_balance import NO_SETTINGS, ClassSettings
 from noisy_gru.trainer.class_losses import classification_loss
 from noisy_gru.trainer.class_metrics import BALANCED_ACCURACY, PR_AUC, AveragePrecision, BalancedAccuracy
-from noisy_gru.trainer.config import TrainingConfig
 from noisy_gru.trainer.convolution_stack import takes_batch_statistics
 from noisy_gru.trainer.features import Layout
 from noisy_gru.trainer.relative_forecast import FROM_LOGARITHMS
+from noisy_gru.trainer.training_config import TrainingConfig
 from noisy_gru.trainer.window_scale import window_scale
 
 # More steps in one call save nothing measurable.

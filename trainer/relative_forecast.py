@@ -9,11 +9,11 @@ from typing import Any
 import keras
 
 from noisy_gru.schema.config import ForecastingConfig
-from noisy_gru.trainer.config import ModelConfig
 from noisy_gru.trainer.features import Layout
 from noisy_gru.trainer.layers.log_units import FromLogarithms
 from noisy_gru.trainer.layers.segments import LastSteps
 from noisy_gru.trainer.layers.window_normalization import UndoWindowNormalization, WindowNormalization
+from noisy_gru.trainer.model_config import ModelConfig
 from noisy_gru.trainer.transform_record import Scale, TransformRecord
 
 FROM_LOGARITHMS = "from_logarithms"

@@ -11,7 +11,6 @@ from typing import Any
 
 import keras
 
-from noisy_gru.trainer.config import ModelConfig
 from noisy_gru.trainer.features import Layout
 from noisy_gru.trainer.layers.noisy_gru import NoisyGRU
 from noisy_gru.trainer.layers.segments import (
@@ -22,6 +21,7 @@ from noisy_gru.trainer.layers.segments import (
     Segments,
     SplitChannels,
 )
+from noisy_gru.trainer.model_config import ModelConfig
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,7 +20,9 @@ from noisy_gru.schema.config import (
     TaskConfig,
 )
 from noisy_gru.serving.config import ServingConfig
-from noisy_gru.trainer.config import FocalLossConfig, ModelConfig, TrainerConfig, TrainingConfig, TunerConfig
+from noisy_gru.trainer.config import TrainerConfig, TunerConfig
+from noisy_gru.trainer.model_config import ModelConfig
+from noisy_gru.trainer.training_config import FocalLossConfig, TrainingConfig
 
 
 class MetadataConfig(Section):

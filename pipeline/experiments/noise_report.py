@@ -11,8 +11,9 @@ from noisy_gru.pipeline.experiments.engine import Result, Trials
 from noisy_gru.pipeline.experiments.noise_verdict import Effect, Verdict, judge_noise
 from noisy_gru.pipeline.experiments.paired_statistics import METHOD, mean_and_spread, paired_interval
 from noisy_gru.pipeline.experiments.variants import Variant
-from noisy_gru.trainer.config import LayerConfig, TrainerConfig
+from noisy_gru.trainer.config import TrainerConfig
 from noisy_gru.trainer.experiments.starts import CARRIED, OWN
+from noisy_gru.trainer.model_config import LayerConfig
 
 LEVEL = "epochs until the eval loss is as low as the lowest of the seed's worst scale"
 NONE, CONFIGURED = "x0", "x1"

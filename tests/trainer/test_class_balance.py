@@ -16,9 +16,9 @@ from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import ConfigError
 from noisy_gru.trainer.class_balance import ClassSettings, balance_problems, class_weights
 from noisy_gru.trainer.class_metrics import AveragePrecision, BalancedAccuracy
-from noisy_gru.trainer.config import TrainingConfig
 from noisy_gru.trainer.features import Layout
 from noisy_gru.trainer.objective import compile_model
+from noisy_gru.trainer.training_config import TrainingConfig
 
 DATA = {"files": ["*.csv"], "entity": "id", "time": {"column": "t"}, "features": ["a"]}
 CLASSES = DatasetConfig.model_validate({"data": DATA, "task": {"kind": "classification", "label": "y"}})

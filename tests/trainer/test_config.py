@@ -8,8 +8,8 @@ import pytest
 
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import ConfigError
-from noisy_gru.trainer.config import ModelConfig
 from noisy_gru.trainer.model_checks import check_model_config, model_problems
+from noisy_gru.trainer.model_config import ModelConfig
 
 CLASSIFICATION = {"kind": "classification", "label": "y"}
 FORECASTING = {"kind": "forecasting", "targets": ["a"], "input_length": 4, "horizons": [1, 2]}

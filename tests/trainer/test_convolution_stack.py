@@ -18,14 +18,16 @@ from noisy_gru.saved_model.saved_model_proto import parse_saved_model
 from noisy_gru.saved_model.session import SessionModel
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.trainer import features as names
-from noisy_gru.trainer.config import PRESETS, ConvolutionsConfig, ModelConfig, TrainerConfig, TrainingConfig
+from noisy_gru.trainer.config import TrainerConfig
 from noisy_gru.trainer.custom_config import CustomConfig
 from noisy_gru.trainer.export.saved_model import load_for_parity
 from noisy_gru.trainer.export.serving_stack import serving_function
 from noisy_gru.trainer.features import Layout
 from noisy_gru.trainer.model import VocabularySizes, build_model
 from noisy_gru.trainer.model_checks import model_problems
+from noisy_gru.trainer.model_config import PRESETS, ConvolutionsConfig, ModelConfig
 from noisy_gru.trainer.objective import compile_model
+from noisy_gru.trainer.training_config import TrainingConfig
 from tests.trainer.numpy_gru import gru
 
 pytestmark = [

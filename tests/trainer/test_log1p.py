@@ -15,12 +15,13 @@ from noisy_gru.components.serving_gate.output_difference import TOLERANCE, large
 from noisy_gru.saved_model.session import SessionModel
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.trainer import features as names
-from noisy_gru.trainer.config import ModelConfig, TrainerConfig
+from noisy_gru.trainer.config import TrainerConfig
 from noisy_gru.trainer.custom_config import CustomConfig
 from noisy_gru.trainer.export.saved_model import load_for_parity
 from noisy_gru.trainer.features import Layout
 from noisy_gru.trainer.layers.log_units import FromLogarithms
 from noisy_gru.trainer.model_checks import model_problems
+from noisy_gru.trainer.model_config import ModelConfig
 from noisy_gru.trainer.module import run_fn
 from noisy_gru.trainer.objective import compile_model
 from noisy_gru.trainer.transform_record import read_record

@@ -12,11 +12,11 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import ConfigError
-from noisy_gru.trainer.config import ModelConfig
 from noisy_gru.trainer.features import Layout
 from noisy_gru.trainer.layers.pooling import MaskedPooling
 from noisy_gru.trainer.model import VocabularySizes, build_model
 from noisy_gru.trainer.model_checks import reads_targets
+from noisy_gru.trainer.model_config import ModelConfig
 
 saves_a_model = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 CLASSIFICATION = {"kind": "classification", "label": "y"}

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from noisy_gru.schema.config import DatasetConfig
-from noisy_gru.trainer.config import TrainingConfig
 from noisy_gru.trainer.features import Layout
 from noisy_gru.trainer.objective import WarmupSchedule, compile_model, learning_rate
+from noisy_gru.trainer.training_config import TrainingConfig
 
 
 def training(**values: Any) -> TrainingConfig:

@@ -14,13 +14,14 @@ from numpy.testing import assert_allclose, assert_array_equal
 from noisy_gru.saved_model.session import SessionModel
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import ConfigError, DataError
-from noisy_gru.trainer.config import TrainerConfig, TrainingConfig
+from noisy_gru.trainer.config import TrainerConfig
 from noisy_gru.trainer.conformal import Calibration
 from noisy_gru.trainer.custom_config import CustomConfig
 from noisy_gru.trainer.features import Layout
 from noisy_gru.trainer.interval_checks import interval_problems
 from noisy_gru.trainer.layers.ordered_quantiles import OrderedQuantiles
 from noisy_gru.trainer.objective import compile_model
+from noisy_gru.trainer.training_config import TrainingConfig
 
 pytestmark = [
     pytest.mark.slow,

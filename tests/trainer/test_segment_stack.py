@@ -11,11 +11,13 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from noisy_gru.schema.config import DatasetConfig
-from noisy_gru.trainer.config import ModelConfig, TrainerConfig, TrainingConfig
+from noisy_gru.trainer.config import TrainerConfig
 from noisy_gru.trainer.features import Layout
 from noisy_gru.trainer.model import VocabularySizes, build_model
 from noisy_gru.trainer.model_checks import model_problems
+from noisy_gru.trainer.model_config import ModelConfig
 from noisy_gru.trainer.objective import compile_model
+from noisy_gru.trainer.training_config import TrainingConfig
 from noisy_gru.trainer.transform_record import Scale, TransformRecord
 from tests.trainer.numpy_gru import gru
 

@@ -20,11 +20,12 @@ from noisy_gru.saved_model.session import SessionModel
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import ModelError
 from noisy_gru.trainer import features as names
-from noisy_gru.trainer.config import ModelConfig, TrainerConfig
+from noisy_gru.trainer.config import TrainerConfig
 from noisy_gru.trainer.custom_config import CustomConfig
 from noisy_gru.trainer.features import Layout, model_inputs
 from noisy_gru.trainer.inputs.dataset import BatchConfig, SequenceData
 from noisy_gru.trainer.model import VocabularySizes, build_model
+from noisy_gru.trainer.model_config import ModelConfig
 from noisy_gru.trainer.transform_record import read_record
 from noisy_gru.trainer.warm_start.weight_transfer import transfer_weights
 from tests.trainer.numpy_gru import gru

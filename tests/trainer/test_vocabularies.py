@@ -66,10 +66,10 @@ def test_a_server_answers_with_the_classes_as_they_were(odd: Any, encode: Any, t
 
     from noisy_gru.saved_model.session import SessionModel
     from noisy_gru.saved_model.tensor_names import tensor_names
-    from noisy_gru.trainer.config import ModelConfig
     from noisy_gru.trainer.export.saved_model import export_saved_model
     from noisy_gru.trainer.export.served_model import ServedModel
     from noisy_gru.trainer.model import VocabularySizes, build_model
+    from noisy_gru.trainer.model_config import ModelConfig
 
     layout, output = Layout(odd.dataset), tft.TFTransformOutput(odd.graph)
     config = ModelConfig.model_validate({"layers": [{"units": 2}]})

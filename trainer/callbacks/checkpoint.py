@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from noisy_gru.trainer.callbacks.progress import HistoryFile
-from noisy_gru.trainer.config import EarlyStoppingConfig
+from noisy_gru.trainer.training_config import EarlyStoppingConfig
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from noisy_gru.compat.keras import moving_averages
-from noisy_gru.trainer.config import WeightAverageConfig
+from noisy_gru.trainer.training_config import WeightAverageConfig
 
 
 class WeightAverage(keras.callbacks.Callback):

@@ -27,13 +27,13 @@ import tensorflow as tf
 
 from noisy_gru.compat.keras import run_through_graph
 from noisy_gru.trainer import features as names
-from noisy_gru.trainer.config import ModelConfig
 from noisy_gru.trainer.experiments.calibration import calibration
 from noisy_gru.trainer.experiments.starts import CARRIED, OWN, FirstStates, burn_in_name, noise_name
 from noisy_gru.trainer.features import Layout
 from noisy_gru.trainer.inputs.dataset import SequenceData
 from noisy_gru.trainer.layers.noisy_gru import NoisyGRU
 from noisy_gru.trainer.model_checks import model_problems
+from noisy_gru.trainer.model_config import ModelConfig
 from noisy_gru.trainer.training_context import TrainingContext
 
 Metrics = dict[str, float]

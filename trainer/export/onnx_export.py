@@ -17,8 +17,8 @@ from noisy_gru.compat.extras import require
 from noisy_gru.schema.config import FeatureConfig
 from noisy_gru.schema.errors import ModelError
 from noisy_gru.trainer import features as names
-from noisy_gru.trainer.config import ModelConfig
 from noisy_gru.trainer.export.served_model import ServedModel
+from noisy_gru.trainer.model_config import ModelConfig
 from noisy_gru.trainer.transform_record import TransformRecord
 
 ONNX_FILE = "assets.extra/onnx/model.onnx"

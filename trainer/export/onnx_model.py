@@ -26,7 +26,6 @@ from onnx import TensorProto, helper, numpy_helper
 from noisy_gru.schema.config import FeatureConfig
 from noisy_gru.schema.interval_config import levels_of
 from noisy_gru.trainer import features as names
-from noisy_gru.trainer.config import ModelConfig
 from noisy_gru.trainer.conformal import Calibration
 from noisy_gru.trainer.decision import Decision
 from noisy_gru.trainer.export.onnx_numbers import add_numbers
@@ -36,6 +35,7 @@ from noisy_gru.trainer.layers.noisy_gru import NoisyGRU
 from noisy_gru.trainer.layers.pooling import LOWEST_SCORE
 from noisy_gru.trainer.model import INITIAL_MEAN
 from noisy_gru.trainer.model_checks import check_model_config
+from noisy_gru.trainer.model_config import ModelConfig
 from noisy_gru.trainer.transform_record import Scale, TransformRecord
 
 _OPSET, _IR = 17, 9

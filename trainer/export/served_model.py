@@ -31,13 +31,13 @@ from noisy_gru.saved_model.tensor_names import static_tensor_names, tensor_names
 from noisy_gru.schema.errors import ConfigError
 from noisy_gru.schema.interval_config import OutputConfig
 from noisy_gru.trainer import features as names
-from noisy_gru.trainer.config import ModelConfig
 from noisy_gru.trainer.conformal import Calibration
 from noisy_gru.trainer.decision import Decision
 from noisy_gru.trainer.export.request_checks import checked_tensors, require
 from noisy_gru.trainer.export.served_numbers import ServedNumbers
 from noisy_gru.trainer.export.stream_step import Stepper
 from noisy_gru.trainer.features import Layout, model_inputs
+from noisy_gru.trainer.model_config import ModelConfig
 from noisy_gru.trainer.vocabularies import read_vocabulary
 from noisy_gru.trainer.window_scale import window_scale
 

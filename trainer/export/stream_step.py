@@ -28,11 +28,11 @@ import numpy as np
 import tensorflow as tf
 
 from noisy_gru.trainer import features as names
-from noisy_gru.trainer.config import ModelConfig
 from noisy_gru.trainer.features import Layout
 from noisy_gru.trainer.layers.noisy_gru import NoisyGRU
 from noisy_gru.trainer.model import INITIAL_MEAN
 from noisy_gru.trainer.model_checks import check_model_config
+from noisy_gru.trainer.model_config import ModelConfig
 
 _LARGEST_TARGET = 1e9  # scaled: so many deviations from the mean
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from noisy_gru.schema.config import ClassificationConfig, DatasetConfig, FeatureConfig, ForecastingConfig
-from noisy_gru.trainer.config import ModelConfig, WarmStartConfig
+from noisy_gru.trainer.config import WarmStartConfig
 from noisy_gru.trainer.custom_config import CustomConfig
 from noisy_gru.trainer.features import Layout
 from noisy_gru.trainer.model_checks import reads_targets
+from noisy_gru.trainer.model_config import ModelConfig
 from noisy_gru.trainer.transform_record import Scale, TransformRecord
 
 _VALUES_SHOWN = 3

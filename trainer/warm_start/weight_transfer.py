@@ -23,9 +23,9 @@ import keras
 import numpy as np
 
 from noisy_gru.schema.config import FeatureConfig
-from noisy_gru.trainer.config import ModelConfig
 from noisy_gru.trainer.features import Layout
 from noisy_gru.trainer.model import INITIAL_MEAN
+from noisy_gru.trainer.model_config import ModelConfig
 from noisy_gru.trainer.transform_record import Scale, TransformRecord
 
 _FIRST = ("noisy_gru_0", "both_ways_0")

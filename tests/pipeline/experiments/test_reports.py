@@ -16,7 +16,8 @@ from noisy_gru.pipeline.experiments.engine import Trials
 from noisy_gru.pipeline.experiments.noise_report import epochs_to_level, layers_yaml, noise_report
 from noisy_gru.pipeline.experiments.noise_verdict import Effect, judge_noise
 from noisy_gru.pipeline.experiments.variants import Variant, scaled
-from noisy_gru.trainer.config import LayerConfig, TrainerConfig
+from noisy_gru.trainer.config import TrainerConfig
+from noisy_gru.trainer.model_config import LayerConfig
 
 TRAINER = TrainerConfig()
 SCALES = (0.0, 1.0, 10.0)

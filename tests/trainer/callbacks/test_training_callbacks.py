@@ -16,7 +16,7 @@ import tensorflow as tf
 from noisy_gru.schema.errors import ConfigError
 from noisy_gru.trainer.callbacks.checkpoint import BestWeights, Checkpoint
 from noisy_gru.trainer.callbacks.progress import FiniteLoss, HistoryFile, Progress, TensorBoardLog
-from noisy_gru.trainer.config import EarlyStoppingConfig
+from noisy_gru.trainer.training_config import EarlyStoppingConfig
 
 
 class FakeModel:

@@ -12,7 +12,7 @@ import pytest
 from noisy_gru.trainer.callbacks.checkpoint import BestWeights, Checkpoint
 from noisy_gru.trainer.callbacks.progress import HistoryFile
 from noisy_gru.trainer.callbacks.weight_average import WeightAverage
-from noisy_gru.trainer.config import EarlyStoppingConfig, WeightAverageConfig
+from noisy_gru.trainer.training_config import EarlyStoppingConfig, WeightAverageConfig
 
 pytestmark = pytest.mark.slow
 DATA = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32)

@@ -14,10 +14,11 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import ConfigError, ModelError
-from noisy_gru.trainer.config import ModelConfig, TrainerConfig
+from noisy_gru.trainer.config import TrainerConfig
 from noisy_gru.trainer.custom_config import CustomConfig
 from noisy_gru.trainer.features import Layout
 from noisy_gru.trainer.model_checks import model_problems
+from noisy_gru.trainer.model_config import ModelConfig
 
 pytestmark = [
     pytest.mark.slow,

@@ -19,10 +19,10 @@ from noisy_gru.saved_model.c_api import registered_operations
 from noisy_gru.saved_model.saved_model_proto import parse_saved_model
 from noisy_gru.saved_model.session import SessionModel
 from noisy_gru.schema.config import DatasetConfig
-from noisy_gru.trainer.config import ModelConfig
 from noisy_gru.trainer.export.serving_stack import serving_function
 from noisy_gru.trainer.features import Layout
 from noisy_gru.trainer.model import VocabularySizes, build_model
+from noisy_gru.trainer.model_config import ModelConfig
 
 pytestmark = pytest.mark.slow
 

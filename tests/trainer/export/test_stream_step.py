@@ -17,9 +17,10 @@ from noisy_gru.saved_model.session import SessionModel
 from noisy_gru.saved_model.tensor_names import tensor_names
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import ConfigError, ModelError
-from noisy_gru.trainer.config import ModelConfig, TrainerConfig
+from noisy_gru.trainer.config import TrainerConfig
 from noisy_gru.trainer.custom_config import CustomConfig
 from noisy_gru.trainer.features import Layout
+from noisy_gru.trainer.model_config import ModelConfig
 
 pytestmark = [
     pytest.mark.slow,

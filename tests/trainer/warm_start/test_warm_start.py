@@ -14,11 +14,12 @@ import pytest
 
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import ConfigError
-from noisy_gru.trainer.config import ModelConfig, TrainerConfig
+from noisy_gru.trainer.config import TrainerConfig
 from noisy_gru.trainer.custom_config import CustomConfig
 from noisy_gru.trainer.export.saved_model import load_keras
 from noisy_gru.trainer.export.served_model import ServedModel
 from noisy_gru.trainer.model import VocabularySizes, build_model
+from noisy_gru.trainer.model_config import ModelConfig
 from noisy_gru.trainer.module import run_fn
 from noisy_gru.trainer.transform_record import Scale, TransformRecord, read_record
 from noisy_gru.trainer.warm_start.base_differences import differences
