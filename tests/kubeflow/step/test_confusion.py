@@ -35,6 +35,6 @@ def test_counts_are_those_of_pandas(pairs: list[tuple[bytes, bytes | None]]) -> 
 
 def test_what_no_person_reads_is_left_out() -> None:
     assert confusion_matrix(recorded([])) is None
-    many = [(str(number).encode(), b"0") for number in range(MOST_CLASSES + 1)]
+    many: list[tuple[bytes, bytes | None]] = [(str(number).encode(), b"0") for number in range(MOST_CLASSES + 1)]
     assert confusion_matrix(recorded(many)) is None
     assert confusion_matrix(recorded(many[:-1])) is not None

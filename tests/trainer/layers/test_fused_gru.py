@@ -170,10 +170,11 @@ def test_sequences_that_share_a_start_are_as_if_each_had_it(kept, rows, recurren
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(starts := tf.constant(states))
         shared = tf.reduce_sum(tf.sin(layer(sequences, initial_state=starts, repeats=3)[1] * 3.0))
-        each = tf.tile(sequences, (24 // rows, 1, 1)), tf.repeat(starts, 3, axis=0)
+        each = tf.tile(tf.constant(sequences), (24 // rows, 1, 1)), tf.repeat(starts, 3, axis=0)
         alone = tf.reduce_sum(tf.sin(layer(each[0], initial_state=each[1])[1] * 3.0))
     wanted = [starts, *(weight.value for weight in layer.trainable_variables)]
-    for found, ordinary in zip(tape.gradient(shared, wanted), tape.gradient(alone, wanted), strict=True):
+    gradients: Any = tape
+    for found, ordinary in zip(gradients.gradient(shared, wanted), gradients.gradient(alone, wanted), strict=True):
         np.testing.assert_allclose(found, ordinary, atol=2e-4)
 
 
