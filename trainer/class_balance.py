@@ -13,8 +13,7 @@ import numpy as np
 
 from noisy_gru.schema.config import ClassificationConfig, DatasetConfig
 from noisy_gru.schema.errors import ConfigError
-from noisy_gru.trainer.config import ClassWeights
-from noisy_gru.trainer.training_config import FocalLossConfig, TrainingConfig
+from noisy_gru.trainer.training_config import ClassWeights, FocalLossConfig, TrainingConfig
 
 _MOST_NAMED = 10
 
