@@ -17,7 +17,7 @@ import tensorflow as tf
 from keras.src.backend.tensorflow.rnn import bidirectional_gru
 
 from noisy_gru.compat.beam import share_options
-from noisy_gru.compat.keras import flatten_layers, run_through_graph, take_gradients_as_summed
+from noisy_gru.compat.keras import flatten_layers, moving_averages, run_through_graph, take_gradients_as_summed
 from noisy_gru.compat.tfx import Execution, execution_of, make_beam_pipeline, standard_artifact_types
 from noisy_gru.trainer.layers.noisy_gru import NoisyGRU
 from noisy_gru.trainer.layers.threefry import random_bits
@@ -41,6 +41,7 @@ COVERED = {
     "_flatten_layers": "keras",
     "_all_reduce_sum_gradients": "keras",
     "_run_through_graph": "keras",
+    "_model_variables_moving_average": "keras",
     "_all_options": "beam",
     "_context": "tfx",
     "_log_startup": "tfx",
@@ -93,6 +94,18 @@ def test_kerass_optimizer_sums_gradients_over_replicas_in_the_method_that_is_rep
     strategy.run(tf.function(lambda: optimizer.apply([tf.constant(1.0)], [variable])))
     assert len(summed) == 1, "the method that was there is not called"
     assert float(variable.numpy()) == 0.0
+
+
+def test_kerass_optimizer_keeps_moving_averages_in_the_order_of_the_variables():
+    variables = [keras.Variable(1.0), keras.Variable([2.0, 3.0])]
+    optimizer = keras.optimizers.SGD(1.0, use_ema=True, ema_momentum=0.9)
+    optimizer.build(variables)
+    for _ in range(2):
+        optimizer.apply([tf.constant(1.0), tf.constant([0.0, 1.0])], variables)
+    # From the first step's weights, Keras' averages begin with: 0.9 * 0 + 0.1 * -1, and 0.9 * (2, 2) + 0.1 * (2, 1).
+    first, second = (average.numpy() for average in moving_averages(optimizer))
+    assert first == pytest.approx(-0.1)
+    assert second == pytest.approx([2.0, 1.9])
 
 
 def test_keras_runs_a_gru_through_inner_loop():

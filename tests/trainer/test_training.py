@@ -34,7 +34,7 @@ def test_all_epochs_without_early_stopping_and_without_an_eval_split(classificat
     run_fn(arguments)
     summary = json.loads((tmp_path / "model_run" / "training.json").read_text())
     assert summary["epochs"] == summary["best_epoch"] == 3 and summary["seed"] == 0
-    assert set(summary["final"]) == {"epoch", "loss", "accuracy", "balanced_accuracy", "pr_auc"}
+    assert set(summary["final"]) == {"epoch", "loss", "accuracy", "balanced_accuracy", "pr_auc", "learning_rate"}
     assert (tmp_path / "model_run" / "train").is_dir()
 
 

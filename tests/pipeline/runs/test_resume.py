@@ -37,8 +37,7 @@ PUMPS = 300
 SMALL = (
     "training.epochs=6",
     "training.early_stopping.patience=50",
-    "model.bidirectional=false",
-    "model.layers=[{units: 8, stddev: 0.1}]",
+    "model={layers: [{units: 8, stddev: 0.1}]}",
     "serving.budgets.requests=10",
 )
 

@@ -59,7 +59,7 @@ def test_several_files(files, tmp_path):
         ({"id": "a"}, "received dict"),
         (b"bytes", "received bytes"),
         ([b"example"], "serialized tf.Examples go to predict_examples"),
-        (["rows.txt"], "rows.txt: expected a file that ends in .csv"),
+        (["rows.doc"], "rows.doc: expected a file that ends in .csv"),
         ([{"id": "a"}, "b.csv"], "<rows>, row 2: expected a mapping of column name to value, received str"),
     ],
 )
