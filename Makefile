@@ -4,7 +4,7 @@ PYTEST := $(PYTHON) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfi
 # Containers often forbid Python to write bytecode, which makes importing TFX three times slower.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test test-fast soak bench-check lint hooks lock docs site clean
+.PHONY: help setup demo test test-long test-fast soak bench-check lint hooks lock docs site clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -15,8 +15,11 @@ setup:  ## make .venv (nothing is done if it is up to date)
 demo: setup  ## run the whole pipeline on JapaneseVowels and ask the published model
 	@$(PYTHON) -m examples.demo
 
-test: lint  ## ruff, pyright and the whole test suite
-	@$(PYTEST)
+test: lint  ## ruff, pyright and the test suite
+	@$(PYTEST) -m "not long"
+
+test-long: setup  ## the tests that `make test` leaves out: further forms, half a minute each
+	@$(PYTEST) -m long
 
 test-fast: setup  ## the tests that need neither TFX nor much time
 	@$(PYTEST) -m "not slow"

@@ -226,7 +226,7 @@ def test_static_features_and_categories() -> None:
         assert np.abs(changed[0] - outputs[0]).max() > 1e-5, key
 
 
-@pytest.mark.parametrize("task", ["classification", "regression"])
+@pytest.mark.parametrize("task", ["classification", pytest.param("regression", marks=pytest.mark.long)])
 @pytest.mark.parametrize("variant", ["front, random", "beside"])
 def test_what_is_trained_is_what_is_served(task: str, variant: str, request: Any, tmp_path: Path, encode: Any) -> None:
     """A Session, as TF Serving has it, answers as Keras does with moving statistics; by example and by tensor."""

@@ -51,7 +51,7 @@ def answers(model: Any, data: Any, encode: Any) -> dict[str, np.ndarray]:
         return session.run("serving_default", {"examples": examples})
 
 
-@pytest.mark.parametrize("task", ["classification", "forecasting"])
+@pytest.mark.parametrize("task", ["classification", pytest.param("forecasting", marks=pytest.mark.long)])
 def test_the_export_answers_with_the_mean_of_models_trained_alone(
     task: str, request: Any, encode: Any, tmp_path: Path
 ) -> None:

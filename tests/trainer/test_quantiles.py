@@ -124,6 +124,9 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "intervals in windows": ({"intervals": [0.8]}, {"window_normalization": "mean_std"}, "window"),
 }
 
+# The others take a quarter of a minute each.
+ALWAYS = ("quantiles", "in windows", "joint", "intervals")
+
 
 @pytest.fixture(scope="module")
 def forecasts(datasets: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
@@ -154,7 +157,9 @@ def targets_of(rows: list[Any]) -> np.ndarray:
     return np.array([np.stack([row["target/temp"], row["target/wind"]], axis=-1) for row in rows])
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", [pytest.param(name, marks=[pytest.mark.long] * (name not in ALWAYS)) for name in CASES]
+)
 def test_served_quantiles_are_calibrated_and_those_of_training(
     case: str, forecasts: Any, datasets: Any, tmp_path: Path
 ) -> None:

@@ -57,7 +57,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "config.yaml"
 
 
-@pytest.mark.parametrize("refit", [False, True])
+@pytest.mark.parametrize("refit", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_errors_and_gains_are_those_of_pandas(config: Path, refit: bool) -> None:
     out = config.parent / f"{refit}.json"
     arguments = ["backtest", str(config), "--folds", "2", "--root", str(config.parent / "root"), "--out", str(out)]

@@ -117,7 +117,14 @@ def check(found: dict[str, float], expected: dict[str, float]) -> None:
         assert found[name] == pytest.approx(value, rel=1e-4), name
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "plain",
+        "both_ways_pooled",
+        *(pytest.param(name, marks=pytest.mark.long) for name in ("learned_mean", "both_ways", "pooled")),
+    ],
+)
 def test_every_start_is_as_stock_layers_have_it(make, classification, name):
     context, model = make(classification, **MODELS[name])
     oracle, rows = Oracle(model, MODELS[name]), sequences_of(context)
