@@ -86,11 +86,12 @@ def _ask(console: Console, config: PipelineConfig, folder: Path, log: Path) -> N
         f"({right / len(told):.4f})"
     )
     root, config_file, data = folder.parents[2], FOLDER / "config.yaml", FOLDER / "test.csv.gz"
-    console.print("\nAsk it yourself, serve it, take it back:")
+    console.print("\nAsk it yourself, serve it, look at it, take it back:")
     for command in (
         f"predict {config_file} {data} --root {root}",
         f"serve {config_file} --root {root}",
         f"predict {config_file} {data} --server 127.0.0.1:8500",
+        f"dashboard --root {root}",
         f"runs rollback --root {root}",
     ):
         console.print(f"  noisy-gru {command}", markup=False)
