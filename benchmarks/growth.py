@@ -34,8 +34,8 @@ import pandas as pd
 import yaml
 
 from benchmarks.machine import describe, headline, write_result
+from noisy_gru.pipeline.exit_codes import EXIT_REFUSED
 
-EXIT_REFUSED = 3
 SEED = 0
 HOUR = pd.Timedelta(hours=1)
 PEER = """

@@ -16,7 +16,7 @@ from noisy_gru.data.reading.tables import (
     Choose,
     Opener,
     Source,
-    check_columns,
+    chosen_columns,
     local_open,
     unreadable_error,
 )
@@ -73,11 +73,7 @@ def read_arrow(
     """
     first = 1
     with _opened(source, opener) as (schema, batches):
-        if choose is None:
-            check_columns(schema.names, required, source)
-            names = [name for name in columns.wanted() if name in schema.names]
-        else:
-            names = choose(schema.names, source)
+        names = chosen_columns(schema.names, columns, required, source, choose)
         for batch in batches:
             for start in range(0, batch.num_rows, block_rows):
                 part = batch.slice(start, block_rows)

@@ -21,7 +21,7 @@ from noisy_gru.data.reading.tables import (
     Choose,
     Opener,
     Source,
-    check_columns,
+    chosen_columns,
     local_open,
     unreadable_error,
 )
@@ -94,11 +94,7 @@ def read_csv(
     dialect = _dialect(csv_config)
     with _records(source, opener, block_bytes, dialect) as reader:
         header = reader.header()
-        if choose is None:
-            check_columns(header, required, source)
-            wanted = [name for name in columns.wanted() if name in header]
-        else:
-            wanted = choose(header, source)
+        wanted = chosen_columns(header, columns, required, source, choose)
         read_times = CellReader(dialect.config).times
 
         def is_row(cells: list[str]) -> bool:

@@ -18,7 +18,7 @@ import numpy as np
 
 from noisy_gru.data.arrow import pa
 from noisy_gru.data.columns import Columns
-from noisy_gru.data.reading.tables import PARQUET_BLOCK_ROWS, STEP, Block, Choose, Source, check_columns
+from noisy_gru.data.reading.tables import PARQUET_BLOCK_ROWS, STEP, Block, Choose, Source, chosen_columns
 from noisy_gru.data.values.text_normalization import format_value
 from noisy_gru.schema.errors import DataError
 
@@ -132,11 +132,7 @@ def read_table(
         DataError: a column is missing.
     """
     table = source.table
-    if choose is None:
-        check_columns(table.column_names, required, source)
-        table = table.select([name for name in columns.wanted() if name in table.column_names])
-    else:
-        table = table.select(choose(table.column_names, source))
+    table = table.select(chosen_columns(table.column_names, columns, required, source, choose))
     if not columns.time_columns:
         table = table.append_column(STEP, pa.array(np.arange(table.num_rows)))
     for start in range(0, table.num_rows, block_rows):

@@ -89,6 +89,20 @@ def check_columns(names: Sequence[str], required: Sequence[str], source: Source)
         raise DataError(f"{source.name}: the header has the column {', '.join(twice)} more than once; keep one")
 
 
+def chosen_columns(
+    names: Sequence[str], columns: Columns, required: Sequence[str], source: Source, choose: Choose | None
+) -> list[str]:
+    """Return the columns of a file to read: those that ``choose`` gives, else all that are wanted and there.
+
+    Raises:
+        DataError: without ``choose``, a required column is missing or there twice.
+    """
+    if choose is not None:
+        return choose(names, source)
+    check_columns(names, required, source)
+    return [name for name in columns.wanted() if name in names]
+
+
 def _visible(name: str) -> str:
     """Return a column's name, quoted if it has invisible characters: surrounding blanks, marks, control characters."""
     return name if name and name.isprintable() and name == name.strip() else repr(name)

@@ -23,7 +23,7 @@ from noisy_gru.data.columns import Columns
 from noisy_gru.data.reading.csv_lines import shown
 from noisy_gru.data.reading.csv_records import Malformed
 from noisy_gru.data.reading.json_lines import physical_lines
-from noisy_gru.data.reading.tables import Block, Choose, Opener, Source, case_name, check_columns, local_open
+from noisy_gru.data.reading.tables import Block, Choose, Opener, Source, case_name, chosen_columns, local_open
 from noisy_gru.schema.errors import DataError
 
 CASE, STEP_COLUMN, CLASS, TARGET_LABEL = "case", "step", "class", "target"
@@ -208,12 +208,7 @@ def read_ts(
     """
     for block in _blocks(source, opener, block_cells):
         names = block.table.column_names
-        if choose is None:
-            check_columns(names, required, source)
-            chosen = [name for name in columns.wanted() if name in names]
-        else:
-            chosen = choose(names, source)
-        block.table = block.table.select(chosen)
+        block.table = block.table.select(chosen_columns(names, columns, required, source, choose))
         yield block
 
 

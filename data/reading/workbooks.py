@@ -25,7 +25,7 @@ from noisy_gru.data.reading.tables import (
     Choose,
     Opener,
     Source,
-    check_columns,
+    chosen_columns,
     local_open,
     unreadable_error,
 )
@@ -154,11 +154,7 @@ def read_workbook(
     config = config or ExcelConfig()
     with _sheet(source, config, opener) as rows:
         header = _header(rows, config, source)
-        if choose is None:
-            check_columns(header, required, source)
-            names = [name for name in columns.wanted() if name in header]
-        else:
-            names = choose(header, source)
+        names = chosen_columns(header, columns, required, source, choose)
         yield from _blocks(rows, header, names, block_rows)
 
 

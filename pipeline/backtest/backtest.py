@@ -133,8 +133,7 @@ def backtest(
     results = [
         _measure(fold, evidence[place if refit else 0], config, metric, fitted) for place, fold in enumerate(planned)
     ]
-    compare = config.evaluation.compare
-    confidence = compare.confidence if compare is not None else results[0].comparisons[0].confidence
+    confidence = results[0].comparisons[0].confidence
     against = list(dict.fromkeys(each.against for result in results for each in result.comparisons))
     return BacktestResult(config.name, refit, start, metric, confidence, against, results, str(base))
 
@@ -162,7 +161,7 @@ def _check(config: PipelineConfig, *, folds: int, start: float, metric: str, fit
 def _eval_part(config: PipelineConfig) -> float:
     """Return the eval split's part of the time; the default where the configuration has a date."""
     value = getattr(config.splits, "eval", None)
-    return value if isinstance(value, float) else TimeSplitConfig(by="time").eval  # type: ignore[return-value]
+    return value if isinstance(value, float) else TimeSplitConfig.model_fields["eval"].default
 
 
 def _before(config: PipelineConfig, test: float) -> PipelineConfig:
@@ -183,8 +182,6 @@ class _Forecasts:
 
         self.run_id = record.run_id
         self.answers = read_answers(_artifact(record, "Evaluator", "evaluation") / ANSWERS)
-        for name in ("published", "published_loss"):
-            self.answers.pop(name, None)
         self.constants = train_constants(
             _artifact(record, "StatisticsGen", "statistics") / TRAIN_STATISTICS, config.task
         )
@@ -201,8 +198,8 @@ class _Forecasts:
             for name in fitted:
                 self.answers[name] = forecast(name, train, test, config.dataset, seed=config.seed)[order]
 
-    def of(self, fold: Fold) -> tuple[dict[str, Any], list[str]]:
-        """Return the answers in a fold, and their times as texts."""
+    def of(self, fold: Fold) -> tuple[dict[str, Any], str, str]:
+        """Return the answers in a fold, and the first and the last of their times as texts."""
         chosen = np.flatnonzero(fold.holds(self.times))
         if not len(chosen):
             raise UserError(
@@ -212,7 +209,8 @@ class _Forecasts:
         part: dict[str, Any] = {}
         for name, value in self.answers.items():
             part[name] = value[chosen] if isinstance(value, np.ndarray) else [value[place] for place in chosen]
-        return part, [self.labels[place] for place in chosen]
+        first, last = (chosen[pick(self.times[chosen])] for pick in (np.argmin, np.argmax))
+        return part, self.labels[first], self.labels[last]
 
 
 def _artifact(record: RunRecord, step: str, output: str) -> Path:
@@ -227,14 +225,13 @@ def _measure(
     from noisy_gru.components.evaluation.config import CompareConfig
     from noisy_gru.components.evaluation.paired_bootstrap import Bootstrap
 
-    answers, times = forecasts.of(fold)
+    answers, first, last = forecasts.of(fold)
     evidence = Evidence(answers, config.dataset, forecasts.constants)
     compare = config.evaluation.compare or CompareConfig()
     bootstrap = Bootstrap(compare.confidence, seed=config.seed)
     planned = _planned(config.dataset, metric, fitted, forecasts.constants)
     found = [run_comparison(each, evidence, bootstrap, config.dataset) for each in planned]
-    ordered = sorted(times, key=lambda text: moments([text])[0])
-    return FoldResult(fold.number, ordered[0], ordered[-1], len(times), forecasts.run_id, found)
+    return FoldResult(fold.number, first, last, len(evidence.ids), forecasts.run_id, found)
 
 
 def _planned(

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from noisy_gru.pipeline.runs.run_directory import RunDirectory, RunRecord
+from noisy_gru.pipeline.runs.run_directory import GUARD_KINDS, RunDirectory, RunRecord, due_by
 from noisy_gru.registry.labels import VersionStatus, version_status
 from noisy_gru.schema.errors import UserError
 from noisy_gru.schema.span_patterns import format_spans
@@ -18,8 +18,6 @@ from noisy_gru.schema.span_patterns import format_spans
 ALL_ROOTS = Path("runs")
 _METRICS_SHOWN = 3
 _WIDE = 250
-# Kinds of rules that postpone a retraining; records of before 0.2 have the second.
-_GUARDS = ("guard", "brake")
 
 
 def console_for(stream: TextIO) -> Console:
@@ -118,8 +116,7 @@ def _spans(record: RunRecord) -> str:
 
 def _rules(record: RunRecord) -> str:
     """Return the rules that made retraining due; empty for a run that was started by hand."""
-    reasons = (record.plan or {}).get("reasons", [])
-    return ", ".join(each["rule"] for each in reasons if each["met"] and each.get("kind") not in _GUARDS)
+    return due_by(record.plan or {})
 
 
 def _version(record: RunRecord) -> str:
@@ -175,7 +172,7 @@ def page(record: RunRecord, stream: TextIO) -> None:
     if record.plan is not None:
         line("decision", "retrain" if record.plan.get("retrain") else "not due")
         for reason in record.plan.get("reasons", []):
-            met = "  in spite of" if reason.get("kind") in _GUARDS else "  because"
+            met = "  in spite of" if reason.get("kind") in GUARD_KINDS else "  because"
             line(met if reason["met"] else "  not", f"{reason['rule']}: {reason['text']}")
     line("spans", _spans(record))
     line("files", f"{len(record.inputs)} (hashes: noisy-gru runs show --json)" if record.inputs else "")

@@ -13,12 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from noisy_gru.pipeline.retrain.check_log import drift_distances
-from noisy_gru.pipeline.runs.run_directory import RunDirectory, RunRecord, read_record
+from noisy_gru.pipeline.runs.run_directory import RunDirectory, RunRecord, due_by, read_record
 from noisy_gru.schema.errors import UserError
 from noisy_gru.schema.span_patterns import format_spans
 
-# Kinds of rules that postpone a retraining; records of before 0.2 have the second.
-_GUARDS = ("guard", "brake")
 # What a part of a record raises that isn't as any release wrote it: records hold free-form parts.
 UNREADABLE = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
 
@@ -118,7 +116,7 @@ def row_of(record: RunRecord) -> RunRow:
         reasons=(*record.refusals, *([record.error] if record.error else [])),
         spans=format_spans(spans) if spans else "",
         plan=str(plan.get("summary", "")),
-        due_by=_due_by(plan),
+        due_by=due_by(plan),
         drift=drift_distances(plan),
         cpu_seconds=_total([step.cpu_seconds for step in record.steps]),
         peak_mb=max((step.peak_mb for step in record.steps if step.peak_mb is not None), default=None),
@@ -151,11 +149,6 @@ def _below(content: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:
         inner = content.get(key)
         content = inner if isinstance(inner, Mapping) else {}
     return content
-
-
-def _due_by(plan: Mapping[str, Any]) -> str:
-    met = [each for each in plan.get("reasons", []) if each.get("met") and each.get("kind") not in _GUARDS]
-    return ", ".join(str(each.get("rule")) for each in met)
 
 
 def _numbers(metrics: Mapping[str, float]) -> dict[str, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from noisy_gru.pipeline.experiments.engine import Trials
-from noisy_gru.pipeline.experiments.paired_statistics import METHOD, Interval, mean_and_spread, paired_interval
+from noisy_gru.pipeline.experiments.paired_statistics import Interval, mean_and_spread, paired_interval
 
 
 def comparison_report(trials: Trials, *, pipeline: str, metric: str, best: str) -> dict[str, Any]:
@@ -19,15 +19,7 @@ def comparison_report(trials: Trials, *, pipeline: str, metric: str, best: str) 
     """
     seeds = trials.complete_seeds
     report: dict[str, Any] = {
-        "pipeline": pipeline,
-        "split": "eval",
-        "metric": metric,
-        "best": best,
-        "seeds": seeds,
-        "seeds_asked_for": trials.seeds,
-        "intervals": f"95 %, {METHOD}",
-        "is_complete": not trials.budget_spent,
-        "failed": trials.failed,
+        **trials.report_head(pipeline=pipeline, metric=metric, best=best),
         "variants": [],
     }
     if not seeds:

@@ -19,6 +19,7 @@ from typing import Any
 
 from rich.markup import escape
 
+from noisy_gru.pipeline.experiments.paired_statistics import METHOD
 from noisy_gru.pipeline.experiments.variants import Variant
 from noisy_gru.pipeline.runs.progress import LiveProgress
 from noisy_gru.schema.errors import ConfigError
@@ -59,6 +60,20 @@ class Trials:
     def complete_seeds(self) -> list[int]:
         """The seeds that every compared variant was trained with: all comparisons are of these."""
         return [seed for seed in self.seeds if all((each.name, seed) in self.results for each in self.compared)]
+
+    def report_head(self, *, pipeline: str, metric: str, best: str) -> dict[str, Any]:
+        """Return what the JSON of every report begins with."""
+        return {
+            "pipeline": pipeline,
+            "split": "eval",
+            "metric": metric,
+            "best": best,
+            "seeds": self.complete_seeds,
+            "seeds_asked_for": self.seeds,
+            "intervals": f"95 %, {METHOD}",
+            "is_complete": not self.budget_spent,
+            "failed": self.failed,
+        }
 
     def values(self, name: str, of: Callable[[Result], float]) -> list[float]:
         """Return a number of a variant's results, one for each complete seed."""

@@ -9,7 +9,7 @@ import yaml
 
 from noisy_gru.pipeline.experiments.engine import Result, Trials
 from noisy_gru.pipeline.experiments.noise_verdict import Effect, Verdict, judge_noise
-from noisy_gru.pipeline.experiments.paired_statistics import METHOD, mean_and_spread, paired_interval
+from noisy_gru.pipeline.experiments.paired_statistics import mean_and_spread, paired_interval
 from noisy_gru.pipeline.experiments.variants import Variant
 from noisy_gru.trainer.config import TrainerConfig
 from noisy_gru.trainer.experiments.starts import CARRIED, OWN
@@ -31,15 +31,7 @@ def noise_report(trials: Trials, trainer: TrainerConfig, *, pipeline: str, metri
     """
     seeds = trials.complete_seeds
     report: dict[str, Any] = {
-        "pipeline": pipeline,
-        "split": "eval",
-        "metric": metric,
-        "best": best,
-        "seeds": seeds,
-        "seeds_asked_for": trials.seeds,
-        "intervals": f"95 %, {METHOD}",
-        "is_complete": not trials.budget_spent,
-        "failed": trials.failed,
+        **trials.report_head(pipeline=pipeline, metric=metric, best=best),
         "level": LEVEL,
         "scales": [],
         "not_measured": {},

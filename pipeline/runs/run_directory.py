@@ -12,7 +12,7 @@ import logging
 import math
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,6 +28,8 @@ RunStatus = Literal["running", "succeeded", "refused", "failed", "interrupted", 
 # JSON knows no NaN: it is written as null.
 Metric = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
 StepStatus = Literal["running", "complete", "cached", "skipped", "failed", "interrupted"]
+# Kinds of rules that postpone a retraining; records of before 0.2 have the second.
+GUARD_KINDS = ("guard", "brake")
 _RUN_ID = "%Y%m%d-%H%M%S-%f"
 logger = logging.getLogger(__name__)
 
@@ -119,6 +121,12 @@ class RunRecord(BaseModel):
         """Return the files that ingestion read, by name, with `sha256`, `bytes` and, for data with spans, `span`."""
         of_spans = [{**file, "span": span["span"]} for span in self.spans for file in span.get("files", [])]
         return {file["name"]: file for file in [*self.files, *of_spans]}
+
+
+def due_by(plan: Mapping[str, Any]) -> str:
+    """Return the rules of a plan that made retraining due."""
+    met = [each for each in plan.get("reasons", []) if each.get("met") and each.get("kind") not in GUARD_KINDS]
+    return ", ".join(str(each.get("rule")) for each in met)
 
 
 def text_hash(text: str) -> str:
