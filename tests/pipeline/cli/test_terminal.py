@@ -15,6 +15,7 @@ import pytest
 from noisy_gru.pipeline.runs.progress import LiveProgress, ProgressHandler, event_text
 from noisy_gru.pipeline.runs.run_directory import StepRecord
 
+END_OF_OUTPUT = "end of output"
 NOISE = """
 import logging, os, subprocess, sys
 from pathlib import Path
@@ -108,14 +109,18 @@ def test_events_as_text(event, text):
 @pytest.mark.skipif(not Path("/dev/ptmx").exists(), reason="needs pseudo terminals")
 def test_a_terminal_gets_a_spinner_and_nothing_that_libraries_print(capsys):
     main, side = os.openpty()
-    with os.fdopen(side, "w") as stream:
+    with os.fdopen(main, "rb", buffering=0) as screen, os.fdopen(side, "w") as stream:
         live = LiveProgress(stream)
         live.started("Trainer", 1, 2)
         live.advanced({"epoch": 1, "epochs": 9})
         print("a library speaks")
         live.finished(StepRecord(name="Trainer", status="complete", seconds=1))
-    shown = os.read(main, 65536).decode()
-    os.close(main)
+        stream.write(END_OF_OUTPUT)
+        stream.flush()
+        # One read returns what the kernel has passed on so far, which need not be all.
+        shown = ""
+        while END_OF_OUTPUT not in shown:
+            shown += screen.read(65536).decode()
     assert "epoch 1/9" in shown
     assert "\x1b[" in shown
     assert "a library speaks" not in shown
