@@ -26,10 +26,11 @@ class Columns:
     ``numeric`` are the numeric features in the files followed by the targets that are no features; ``calendar`` are the
     features that come from the time, ``elapsed`` those that say what passed, ``booleans`` those of the numeric that are
     read as true or false; ``static`` are those of ``numeric_features`` and ``categorical`` that have one value for each
-    entity. ``time_columns`` are one or two (date and clock), or none. Without an ``entity`` all rows are one series.
+    entity. ``time_columns`` are one or two (date and clock), the parts of a date, or none. ``entity`` are the columns
+    that name it together; without one all rows are one series.
     """
 
-    entity: str | None
+    entity: tuple[str, ...]
     time_columns: tuple[str, ...]
     time_kind: str
     times: TimeSpelling
@@ -65,7 +66,7 @@ class Columns:
         regular = data.time is not None and data.time.gaps != "ignore"
         computed = regular and all(feature.calendar is not None for feature in known)
         columns = cls(
-            entity=data.entity,
+            entity=data.entity_columns,
             time_columns=data.time.columns if data.time else (),
             time_kind=data.time.kind if data.time else "integer",
             times=data.time.spelling if data.time else TimeSpelling(),
@@ -102,13 +103,13 @@ class Columns:
 
     def past_only(self, names: Iterable[str]) -> list[str]:
         """Return those columns that are measured: neither known in advance, nor static, nor the entity or the time."""
-        given = {*self.known_in_advance, *self.static, self.entity, *self.time_columns}
+        given = {*self.known_in_advance, *self.static, *self.entity, *self.time_columns}
         return [name for name in names if name not in given]
 
     def required(self, *, prediction: bool = False) -> list[str]:
         """Return the names that every file must have; predictions need no targets that aren't features."""
         numeric = self.numeric_features if prediction else self.numeric
-        names = [self.entity, *self.time_columns, *numeric, *self.categorical, self.label, self.split]
+        names = [*self.entity, *self.time_columns, *numeric, *self.categorical, self.label, self.split]
         return list(dict.fromkeys(name for name in names if name is not None))
 
     def wanted(self) -> list[str]:
@@ -119,5 +120,4 @@ class Columns:
     def texts(self) -> list[str]:
         """The text columns: ids, classes and categories."""
         label = [self.label] if self.label is not None and self.label_is_class else []
-        entity = [self.entity] if self.entity is not None else []
-        return list(dict.fromkeys([*entity, *self.categorical, *label]))
+        return list(dict.fromkeys([*self.entity, *self.categorical, *label]))

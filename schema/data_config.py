@@ -149,9 +149,9 @@ class DataConfig(Section):
     layout: LayoutConfig | None = Field(
         default=None, description="Of wide tables; null: tables have a row for each step. See `layout`."
     )
-    entity: str | None = Field(
-        description="Column that names the sequence (or, for forecasting, the series); null: all rows are one series, "
-        "which forecasting may split by time. Its name in predictions is `series`."
+    entity: str | list[str] | None = Field(
+        description="Column that names the sequence (or, for forecasting, the series), or several that do so together: "
+        "`[shop, product]`; predictions have their columns, too. null: all rows are one series, which forecasting may split by time. Its name in predictions is `series`."
     )
     time: TimeConfig | None = Field(
         default=None, description="Needed for tables; a TFRecord's lists are in order already."
@@ -175,6 +175,15 @@ class DataConfig(Section):
         if isinstance(time, dict) and isinstance(resample, dict) and time.get("frequency") is None:
             return {**values, "time": {**time, "frequency": resample.get("frequency")}}
         return values
+
+    @field_validator("entity")
+    @classmethod
+    def _entity_columns(cls, entity: str | list[str] | None) -> str | list[str] | None:
+        if not isinstance(entity, list):
+            return entity
+        if not entity or len(set(entity)) < len(entity):
+            raise ValueError(f"expected a column, or several of different names; received {entity}")
+        return entity[0] if len(entity) == 1 else entity
 
     @field_validator("features")
     @classmethod
@@ -202,6 +211,10 @@ class DataConfig(Section):
         if self.entity is None and self.format in RECORDS:
             raise ValueError(
                 f"entity: null is for tables, and format is {self.format}: name the feature that has the id"
+            )
+        if isinstance(self.entity, list) and self.format in RECORDS:
+            raise ValueError(
+                f"entity: a list of columns is for tables, and format is {self.format}: write the name into one feature"
             )
         if self.resample is not None:
             self._check_resample(self.resample)
@@ -248,11 +261,13 @@ class DataConfig(Section):
             raise ValueError(f"layout is for tables, and format is {self.format}: leave layout out")
         if self.entity is None or self.time is None:
             raise ValueError("layout needs entity and time: of a wide table's columns it makes one of them")
-        if layout.value in (self.entity, *self.time.columns):
+        if isinstance(self.entity, list) and (layout.kind == "wide_series" or layout.entity == "row"):
+            raise ValueError(f"layout makes one column of the entity, and entity names {len(self.entity)}: name one")
+        if layout.value in (*self.entity_columns, *self.time.columns):
             raise ValueError(f"layout.value ({layout.value}) is the name of the entity or the time: choose another")
         if layout.kind == "wide_steps":
             if len(self.time.columns) > 1:
-                raise ValueError("layout: wide_steps makes one column of time, and time.column names two")
+                raise ValueError("layout: wide_steps makes one column of time, and time.column names several")
             if layout.steps == "number" and self.time.kind != "integer":
                 raise ValueError(f"layout.steps: number makes integers, and time.kind is {self.time.kind}")
         elif layout.empty_cells == "skip" and (
@@ -310,6 +325,13 @@ class DataConfig(Section):
                 f"every feature is static ({', '.join(feature.name for feature in static)}), so a sequence has no "
                 "steps: add a feature with a value for each step"
             )
+
+    @property
+    def entity_columns(self) -> tuple[str, ...]:
+        """The columns that name an entity together; none where all rows are one series."""
+        if self.entity is None:
+            return ()
+        return (self.entity,) if isinstance(self.entity, str) else tuple(self.entity)
 
     @property
     def patterns(self) -> list[str]:

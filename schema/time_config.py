@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from noisy_gru.schema.date_parts import DatePart, date_part_problem
 from noisy_gru.schema.section import Section
 from noisy_gru.schema.time_zones import check_time_zone
 
@@ -21,16 +22,20 @@ class TimeSpelling:
     """How timestamps are written: a pattern or unit since 1970; None: ISO 8601.
 
     ``zone`` is that of times without one, None for UTC; ``ambiguous`` and ``nonexistent`` as in `TimeConfig`.
+    ``parts`` are what several columns hold of a date: year, month …; without them, a time or a date and a clock.
     """
 
     format: str | None = None
     zone: str | None = None
     ambiguous: str = "reject"
     nonexistent: str = "reject"
+    parts: tuple[DatePart, ...] = ()
 
     @property
     def expected(self) -> str:
         """What a timestamp is expected to be, for messages."""
+        if self.parts:
+            return f"a date of {', '.join(self.parts)} (data.time.column)"
         if self.format is None:
             return "an ISO 8601 timestamp"
         if self.format in EPOCHS:
@@ -41,7 +46,11 @@ class TimeSpelling:
 class TimeConfig(Section):
     """The column that orders the steps of an entity."""
 
-    column: str | list[str] = Field(description="Column name; a list of two: the columns of the date and of the clock.")
+    column: str | list[str] | dict[DatePart, str] = Field(
+        description="Column name; a list of two: the columns of the date and of the clock; or what each of several "
+        "columns holds: `{year: Y, month: M, day: D}`, of `year`, `quarter`, `month` (a number, or its name in "
+        "English), `week` (ISO 8601, from its Monday on), `day`, `day_of_year`, `hour`, `minute`, `second`."
+    )
     kind: Literal["integer", "float", "timestamp"] = Field(
         default="integer",
         description="`timestamp` reads ISO 8601, or `format`, and stored times and dates (Parquet, Arrow, pandas).",
@@ -120,11 +129,14 @@ class TimeConfig(Section):
     def spelling(self) -> TimeSpelling:
         """How the times of the data are read."""
         zone = self.timezone if self.without_zone == "timezone" else None
-        return TimeSpelling(self.format, zone, self.ambiguous, self.nonexistent)
+        parts = tuple(self.column) if isinstance(self.column, dict) else ()
+        return TimeSpelling(self.format, zone, self.ambiguous, self.nonexistent, parts)
 
     @field_validator("column")
     @classmethod
-    def _one_or_two(cls, column: str | list[str]) -> str | list[str]:
+    def _one_or_two(cls, column: str | list[str] | dict[DatePart, str]) -> str | list[str] | dict[DatePart, str]:
+        if isinstance(column, dict) and (problem := date_part_problem(column)):
+            raise ValueError(problem)
         if isinstance(column, list) and (len(column) != 2 or column[0] == column[1]):
             raise ValueError(f"expected a name, or two of them: [date, time]; received {column}")
         return column
@@ -161,12 +173,15 @@ class TimeConfig(Section):
             name
             for name, used in (
                 ("a list of columns", isinstance(self.column, list)),
+                ("a mapping of columns", isinstance(self.column, dict)),
                 ("format", self.format is not None),
             )
             if used
         ]
         if given and self.kind != "timestamp":
             raise ValueError(f"{' and '.join(given)} needs kind: timestamp, received kind: {self.kind}")
+        if isinstance(self.column, dict) and self.format is not None:
+            raise ValueError("format is for times in one column or two, and column names the parts of a date")
         return self
 
     @model_validator(mode="after")
@@ -188,5 +203,7 @@ class TimeConfig(Section):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The column's name, or the names of date and clock."""
+        """The column's name, or the names of date and clock, or of the parts of a date."""
+        if isinstance(self.column, dict):
+            return tuple(self.column.values())
         return (self.column,) if isinstance(self.column, str) else tuple(self.column)

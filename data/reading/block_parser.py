@@ -15,6 +15,7 @@ from noisy_gru.data.reading.tables import STEP, Block, Source
 from noisy_gru.data.report.quarantine import Quarantine, Record, plain
 from noisy_gru.data.sequences.chunks import CATEGORICAL, NUMERIC
 from noisy_gru.data.values.cells import CellReader
+from noisy_gru.data.values.entity_names import join_names
 from noisy_gru.data.values.parsing import ColumnTypeError, with_plain_layouts
 from noisy_gru.data.values.precision import sample_distinct
 from noisy_gru.data.values.spelling_advice import SpellingAdvice
@@ -81,12 +82,12 @@ class BlockParser:
         flags = _Flags(size)
         out: dict[str, Any] = {}
 
-        if columns.entity is None:
-            out["entity"] = pa.array([ONE_SERIES] * size, pa.string())
-        else:
-            entity, _ = self._texts(block, columns.entity, source)
-            flags.mark(_empty(entity), self._row_action(UNPARSABLE), UNPARSABLE, columns.entity, "an entity id")
-            out["entity"] = entity
+        names = []
+        for name in columns.entity:
+            text, _ = self._texts(block, name, source)
+            flags.mark(_empty(text), self._row_action(UNPARSABLE), UNPARSABLE, name, "an entity id")
+            names.append(text)
+        out["entity"] = join_names(names) if names else pa.array([ONE_SERIES] * size, pa.string())
         self._time(block, source, flags, out)
         if columns.split is not None:
             self._split(block, source, flags, out)

@@ -104,7 +104,7 @@ def read_csv(
             _, bad = read_times(time, columns.time_kind, columns.times)
             return not bad[0]
 
-        marks = [name for name in (columns.entity, *columns.time_columns) if name in header]
+        marks = [name for name in (*columns.entity, *columns.time_columns) if name in header]
         for chunk in reader.chunks(marks, is_row):
             yield _block(chunk, header, wanted, source, dialect)
 

@@ -31,7 +31,7 @@ class Reader:
         static_optional: bool = False,
     ) -> None:
         self._columns = columns = Columns.of(dataset, prediction=prediction)
-        optional = {*columns.static} - {columns.entity} if static_optional else set()
+        optional = {*columns.static} - {*columns.entity} if static_optional else set()
         self._required = [name for name in columns.required(prediction=prediction) if name not in optional]
         self._parser = BlockParser(dataset, prediction=prediction)
         self._opener, self._dataset, self._prediction = opener, dataset, prediction

@@ -119,7 +119,7 @@ class _Collector:
 
     def __init__(self, columns: Columns) -> None:
         self._columns = columns
-        self._scalars = [name for name in (columns.entity, columns.label, columns.split) if name is not None]
+        self._scalars = [name for name in (*columns.entity, columns.label, columns.split) if name is not None]
         steps = [*columns.numeric, *columns.categorical, *columns.time_columns]
         # One value for each record, or one for each step, of which a later step checks that they agree.
         self._static = columns.static

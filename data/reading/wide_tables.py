@@ -49,7 +49,9 @@ class WideTable:
         if layout is None or time is None:
             raise ValueError("a wide table needs data.layout and data.time")
         self._layout: LayoutConfig = layout
-        self._entity, self._time = dataset.data.entity or "", time.columns[0]
+        self._time = time.columns[0]
+        # Of a layout that makes the entity's column, there is one.
+        self._entity = ", ".join(dataset.data.entity_columns)
         made = {layout.value}
         if layout.kind == "wide_series":
             made.add(self._entity)

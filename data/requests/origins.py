@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from noisy_gru.data.columns import Columns
 from noisy_gru.data.sequences.gaps import parse_frequency
 from noisy_gru.data.sequences.sequences import Sequences
+from noisy_gru.data.values.entity_names import names_by_column
 from noisy_gru.schema.config import DatasetConfig, ForecastingConfig
 
 
@@ -22,11 +24,26 @@ class Origins:
         target_times: of forecasts: time of each horizon's target, [M, H], ns since 1970 (int64) for timestamps, else
             numbers; None where the time is irregular and no row says when the next events are, or without forecasting.
         time_kind: `data.time.kind`.
+        columns: of an entity of several columns the text of each, [M], by column; else empty.
     """
 
     entities: list[str]
     target_times: np.ndarray | None
     time_kind: str
+    columns: Mapping[str, list[str]] = field(default_factory=dict)
+
+    def columns_at(self, places: Sequence[int]) -> dict[str, list[str]]:
+        """Return the texts of the entity's columns of some sequences."""
+        return {name: [texts[place] for place in places] for name, texts in self.columns.items()}
+
+
+def origins_of_entities(names: Sequence[str], dataset: DatasetConfig) -> Origins | None:
+    """Return the origins of streams, which are named by their entities; None where one column names them."""
+    columns = dataset.data.entity_columns
+    if len(columns) < 2:
+        return None
+    kind = dataset.data.time.kind if dataset.data.time else "integer"
+    return Origins(list(names), None, kind, names_by_column(names, columns))
 
 
 def origins_of(sequences: Sequences, dataset: DatasetConfig) -> Origins:
@@ -42,4 +59,5 @@ def origins_of(sequences: Sequences, dataset: DatasetConfig) -> Origins:
             times = rows.time[last][:, np.newaxis] + (ahead * frequency).astype(rows.time.dtype)
         elif columns.future == "rows":
             times = rows.time[last[:, np.newaxis] + ahead]
-    return Origins(entities, times, columns.time_kind)
+    joined = names_by_column(entities, columns.entity) if len(columns.entity) > 1 else {}
+    return Origins(entities, times, columns.time_kind, joined)

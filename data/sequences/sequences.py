@@ -25,6 +25,7 @@ from noisy_gru.data.sequences.splits import (
     splits_of_series,
 )
 from noisy_gru.data.sequences.static_values import KnownValues, resolve_static
+from noisy_gru.data.values.entity_names import names_by_column
 from noisy_gru.schema.config import DatasetConfig
 
 TOO_SHORT, TOO_LONG = "too_short", "too_long"
@@ -112,10 +113,15 @@ def _off_grid_action(dataset: DatasetConfig) -> str:
 def with_computed_features(rows: Rows, dataset: DatasetConfig) -> Rows:
     """Set what is known of every step, also of those that are in no file: calendars, and the entity as a feature."""
     rows = add_calendar_features(rows, dataset.data)
-    name = dataset.data.entity
-    if name not in rows.categorical:
+    columns = dataset.data.entity_columns
+    if not any(name in rows.categorical for name in columns):
         return rows
-    return replace(rows, categorical={**rows.categorical, name: (rows.entity.astype(np.int32), rows.entities)})
+    categorical = dict(rows.categorical)
+    for name, texts in names_by_column(rows.entities, columns).items():
+        if name in categorical:
+            distinct, codes = np.unique(np.array(texts, object), return_inverse=True)
+            categorical[name] = (codes.astype(np.int32)[rows.entity], distinct.tolist())
+    return replace(rows, categorical=categorical)
 
 
 def whole_sequences(

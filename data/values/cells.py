@@ -15,11 +15,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from noisy_gru.data.arrow import pa, pc
+from noisy_gru.data.values.date_parts import named_parts, times_of_parts
 from noisy_gru.data.values.parsing import NULL_TEXTS, Array, ColumnTypeError, flatten, parse_number, parse_numbers
 from noisy_gru.data.values.parsing import parse_times as parse_plain_times
 from noisy_gru.data.values.text_normalization import format_column, normalize_text, parse_texts
 from noisy_gru.data.values.time_formats import formatted_times, lacks_zone, localized
 from noisy_gru.schema.csv_config import BLANKS, FALSE_TEXTS, TRUE_TEXTS, CsvConfig
+from noisy_gru.schema.date_parts import DatePart
 from noisy_gru.schema.time_config import EPOCHS, TimeSpelling
 
 _NULLS = pa.array(sorted(NULL_TEXTS))
@@ -112,13 +114,18 @@ class CellReader:
     def times(
         self, arrays: Sequence[Array], kind: str, spelling: TimeSpelling, natives: Sequence[Native] = (None,)
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return times [N] of one column, or of a date's and a clock's, and a mask [N] of the missing or unparsable.
+        """Return times [N] of one column, or of a date's several, and a mask [N] of the missing or unparsable.
 
         ``integer`` gives int64, ``float`` finite float64, ``timestamp`` int64 nanoseconds since 1970 in UTC.
 
         Raises:
             ColumnTypeError: a column's type can't be parsed as this kind of time.
         """
+        if spelling.parts:
+            given = [natives[place] if len(natives) == len(arrays) else None for place in range(len(arrays))]
+            parts = dict(zip(spelling.parts, map(self._part, arrays, spelling.parts, given), strict=True))
+            values, bad = times_of_parts(parts)
+            return (values, bad) if spelling.zone is None else localized(values, bad, ~bad, spelling)
         if len(arrays) > 1:
             joined = _joined(arrays)
             any_native = None if all(each is None for each in natives) else np.ones(len(joined), bool)
@@ -132,6 +139,14 @@ class CellReader:
         array, _ = flatten(array)
         values, bad = parse_plain_times(self._as_python_spells(array, native), kind)
         return values, bad | self._is_marker(values.astype(np.float64), array)
+
+    def _part(self, array: Array, part: DatePart, native: Native) -> np.ndarray:
+        """Return the numbers of a part of dates, float64 [N]; NaN where there is none."""
+        values, bad = self.numbers(array, native)
+        array, _ = flatten(array)
+        if bad.any() and part in ("month", "quarter") and pa.types.is_string(array.type):
+            values = np.where(bad, named_parts(array, part), values)
+        return values
 
     def _timestamps(self, array: Array, spelling: TimeSpelling, native: Native) -> tuple[np.ndarray, np.ndarray]:
         array, _ = flatten(array)

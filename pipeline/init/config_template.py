@@ -28,8 +28,8 @@ def config_text(
         "",
         "data:",
         *_files(dataset),
-        "  # Column that names a sequence (null: all rows are one series), and column that orders its steps.",
-        f"  entity: {_scalar(dataset.data.entity)}",
+        "  # Column that names a sequence (null: all rows are one series; a list: several), and what orders its steps.",
+        f"  entity: {_flow(dataset.data.entity)}",
     ]
     time = dataset.data.time
     if time is not None:

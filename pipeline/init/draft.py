@@ -157,9 +157,9 @@ class Draft:
             self.task["season_length"] = season
         why = f"histories of {int(np.median(lengths)) if len(lengths) else 0} steps (median)"
         roles.guesses.append(Guess(f"input_length {windows.input_length}, horizons {windows.horizons}", why))
-        entity_is_known = by_time and roles.entity is not None and 1 < len(entities) <= MOST_VOCABULARY
-        if entity_is_known and roles.entity not in self.left_out:
-            self.features.append({"name": roles.entity, "kind": "categorical"})
+        if by_time and 1 < len(entities) <= MOST_VOCABULARY:
+            named = self.dataset().data.entity_columns
+            self.features += [{"name": name, "kind": "categorical"} for name in named if name not in self.left_out]
         if roles.time_kind == "timestamp":
             for name in calendar_features(structure, int(times)):
                 self.features.append({"calendar": name})

@@ -85,7 +85,7 @@ def _no_reading(table: Table, names: list[str], kinds: dict[str, str | None]) ->
             if both.nunique() < len(frame) / 3 and unique_part(both.to_numpy() + 0 * table.part, when) >= 0.98:
                 return (
                     f"no column names a series: {time} repeats within each {first} and each {second}, but not within "
-                    f"both together. Add a column that joins {first} and {second}, and give it with --entity"
+                    f"both together. Name both with --entity {first}+{second}, or add a column that joins them"
                 )
     message = (
         f"no column of {', '.join(names)} looks like the order of steps: a time that never repeats within a sequence. "

@@ -17,7 +17,8 @@ from noisy_gru.data.values.cell_detection import Finding
 from noisy_gru.pipeline.config.pipeline_config import NAME
 from noisy_gru.pipeline.init.config_template import config_text
 from noisy_gru.pipeline.init.draft import Draft
-from noisy_gru.pipeline.init.interpretation import Given, interpret
+from noisy_gru.pipeline.init.interpretation import ONE_SERIES, Given, interpret
+from noisy_gru.pipeline.init.joined_columns import MARK, Joins, joined
 from noisy_gru.pipeline.init.preview import preview_lines
 from noisy_gru.pipeline.init.roles import Guess
 from noisy_gru.pipeline.init.sampling import STEP, record_entity
@@ -101,7 +102,15 @@ def propose(
         given = _given_of_cases(given, list(map(str, rows.table.frame.columns)))
     if rows.wide is not None:
         given = _given_of_layout(given, rows.wide)
-    reading = interpret(rows.table, given, ask)
+    table, joins = rows.table, Joins()
+    if not (rows.is_records or rows.cases or rows.wide is not None):
+        table, joins = joined(table, given.entity if given.entity != ONE_SERIES else "", given.time)
+        given = replace(
+            given,
+            entity=MARK.join(joins.entity) if given.entity and joins.entity else given.entity,
+            time=MARK.join(joins.time.values()) if given.time and joins.time else given.time,
+        )
+    reading = interpret(table, given, ask)
     if rows.cases and not entity:
         why = {f"entity {CASE}": "the file and the number of a case", f"time {STEP_COLUMN}": "the number of a step"}
         for guess in reading.roles.guesses:
@@ -110,6 +119,7 @@ def propose(
     patterns = list(data) if as_given else [escape(str(path)) for path in paths]
     draft = Draft(reading, patterns, published, out)
     rows.spelling.write(draft.data)
+    joins.write(draft.data)
     found = [*rows.spelling.findings, *rows.spelling.about_time(reading.roles.time)]
     if options := rows.excel.model_dump(exclude_defaults=True):
         draft.data["excel"] = options
@@ -147,7 +157,7 @@ def propose(
         config_text(name, dataset, guesses, draft.left_out, draft.training),
         proposed_schema(dataset, measures),
         list(map(str, guesses)),
-        preview_lines(rows.table, roles, reading.answers, reading.structure, measures),
+        preview_lines(table, roles, reading.answers, reading.structure, measures),
     )
 
 

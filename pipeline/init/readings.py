@@ -80,7 +80,7 @@ def readings_of(table: Table, entities: list[str | None], time: str, kind: str) 
     return found
 
 
-def _occupied(series: np.ndarray, when: np.ndarray) -> float:
+def occupied(series: np.ndarray, when: np.ndarray) -> float:
     """Return the part of the pairs of a series and a time that have a row."""
     known = np.isfinite(when) & (series >= 0)
     return float(known.sum() / max(len(np.unique(series[known])) * len(np.unique(when[known])), 1))
@@ -150,7 +150,7 @@ def _entity_quality(
         score -= 2.0  # the time alone tells all rows apart
     elif once and steady and not blocks:
         score -= 2.0  # rows at equal steps that change hands are one series
-    if numeric and not is_named and not blocks and _occupied(series, when) < 0.2:
+    if numeric and not is_named and not blocks and occupied(series, when) < 0.2:
         score -= 2.0  # a measurement that takes some of its many values at each time
     why = f"{typical:g} rows each (median)" + (", and its name suggests it" if is_named else "")
     return score, why + (", in blocks" if blocks else "")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,6 +74,12 @@ def columns_of(outputs: Mapping[str, np.ndarray], count: int, task: TaskConfig) 
         found[name] = number
         found |= {f"{name}_q{level:g}": quantiles[:, place, at] for at, level in enumerate(levels)}
     return found
+
+
+def without_taken(entity_columns: Mapping[str, Sequence[str]], columns: Collection[str]) -> dict[str, Sequence[str]]:
+    """Leave out the columns of an entity that have the name of one of the answers' columns: the id holds them, too."""
+    taken = {SEQUENCE_ID, *columns}
+    return {name: texts for name, texts in entity_columns.items() if name not in taken}
 
 
 def number_names(task: RegressionConfig | ForecastingConfig) -> list[str]:

@@ -5,7 +5,7 @@ table = prediction_table(predictions, "long")  # one row for each sequence, hori
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -18,11 +18,12 @@ from noisy_gru.data.values.parsing import format_times
 from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, TaskConfig
 from noisy_gru.schema.errors import ConfigError, UserError
 from noisy_gru.schema.interval_config import levels_of
-from noisy_gru.serving.client.prediction_columns import PROBABILITY, SEQUENCE_ID, Part, columns_of
+from noisy_gru.serving.client.prediction_columns import PROBABILITY, SEQUENCE_ID, Part, columns_of, without_taken
 
 Layout = Literal["short", "wide", "long"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 ENTITY, VERSION = "entity", "model_version"
+_LONG = ("horizon", "time", "target", "quantile", "prediction", "units", "class", "probability", "predicted")
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ def prediction_table(
             and target (`sequence_id`, `entity`, `horizon`, `time`, `target`, `prediction`, `model_version`); of a
             classification for each class (`class`, `probability`); of a regression one (`target`, `prediction`). With
             quantiles there are `quantile` and a row for each, after that of the prediction, whose `quantile` is null;
-            with `task.units` there are `units`.
+            with `task.units` there are `units`. Where several columns name an entity, they come after `entity` (or
+            `sequence_id`).
         origins: entities and targets' times of sequences; None: unknown.
         places: index of each sequence id in ``origins``.
 
@@ -81,9 +83,10 @@ def prediction_table(
 def _wide(context: _Context, part: Part, *, short: bool) -> Any:
     count, task = len(part.ids), context.task
     answers = {name: _typed(values) for name, values in columns_of(part.outputs, count, task).items()}
+    before, version = _belongs(context, part, answers)
     if short:
-        return pa.table({SEQUENCE_ID: pa.array(part.ids, pa.string()), **answers})
-    before, version = _belongs(context, part)
+        before.pop(ENTITY)
+        return pa.table({**before, **answers})
     times = {}
     if isinstance(task, ForecastingConfig):
         found = _times(context, part)
@@ -100,7 +103,7 @@ def _wide(context: _Context, part: Part, *, short: bool) -> Any:
 def _long(context: _Context, part: Part) -> Any:
     count, task = len(part.ids), context.task
     columns = columns_of(part.outputs, count, task)
-    before, version = _belongs(context, part)
+    before, version = _belongs(context, part, _LONG)
     if isinstance(task, ClassificationConfig):
         label, *probabilities = columns.items()
         classes = [name.removeprefix(PROBABILITY) for name, _ in probabilities]
@@ -142,11 +145,13 @@ def _repeated(before: Mapping[str, Any], times: int, own: Mapping[str, Any], aft
     )
 
 
-def _belongs(context: _Context, part: Part) -> tuple[dict[str, Any], dict[str, Any]]:
+def _belongs(context: _Context, part: Part, taken: Collection[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     places = _places(context, part)
     origins = context.origins
     entities = [None] * len(part.ids) if origins is None else [origins.entities[place] for place in places]
     before = {SEQUENCE_ID: pa.array(part.ids, pa.string()), ENTITY: pa.array(entities, pa.string())}
+    named = {} if origins is None else without_taken(origins.columns_at(places), [*taken, *before, VERSION])
+    before |= {name: pa.array(texts, pa.string()) for name, texts in named.items()}
     return before, {VERSION: pa.array([part.version] * len(part.ids), pa.int64())}
 
 

@@ -14,7 +14,7 @@ from noisy_gru.data.requests.origins import Origins
 from noisy_gru.schema.config import TaskConfig
 from noisy_gru.schema.errors import ModelError
 from noisy_gru.serving.client.errors import Refused
-from noisy_gru.serving.client.prediction_columns import SEQUENCE_ID, Part, columns_of
+from noisy_gru.serving.client.prediction_columns import SEQUENCE_ID, Part, columns_of, without_taken
 from noisy_gru.serving.client.prediction_tables import Layout, prediction_table
 
 if TYPE_CHECKING:
@@ -23,16 +23,22 @@ if TYPE_CHECKING:
 Answer = dict[str, Any]
 
 
-def answers_of(ids: Sequence[str], outputs: Mapping[str, np.ndarray], task: TaskConfig) -> list[Answer]:
-    """Return one mapping for each sequence: its id, then the columns of ``columns_of``.
+def answers_of(
+    ids: Sequence[str],
+    outputs: Mapping[str, np.ndarray],
+    task: TaskConfig,
+    entity_columns: Mapping[str, Sequence[str]] | None = None,
+) -> list[Answer]:
+    """Return one mapping for each sequence: its id, the columns of its entity if several, those of ``columns_of``.
 
     Raises:
         ModelError: as ``columns_of``.
     """
     columns = columns_of(outputs, len(ids), task)
+    before = without_taken(entity_columns or {}, columns)
     values = [_plain(column) for column in columns.values()]
-    names = (SEQUENCE_ID, *columns)
-    return [dict(zip(names, row, strict=True)) for row in zip(ids, *values, strict=True)]
+    names = (SEQUENCE_ID, *before, *columns)
+    return [dict(zip(names, row, strict=True)) for row in zip(ids, *before.values(), *values, strict=True)]
 
 
 def _plain(column: np.ndarray) -> list[Any]:
@@ -71,8 +77,20 @@ class Predictions:
 
     @cached_property
     def answers(self) -> list[Answer]:
-        """One mapping for each predicted sequence: `sequence_id`, then the names of ``columns_of``."""
-        return [answer for part in self.parts for answer in answers_of(part.ids, part.outputs, self.task)]
+        """One mapping for each predicted sequence: `sequence_id`, then the names of ``columns_of``.
+
+        Where several columns name an entity, they come before the latter.
+        """
+        return [
+            answer
+            for part in self.parts
+            for answer in answers_of(part.ids, part.outputs, self.task, self._entity_columns(part))
+        ]
+
+    def _entity_columns(self, part: Part) -> dict[str, list[str]]:
+        if self.origins is None:
+            return {}
+        return self.origins.columns_at([self.places[name] for name in part.ids])
 
     @property
     def versions(self) -> list[int]:
@@ -101,9 +119,9 @@ class Predictions:
 
         frames = []
         for part in self.parts:
-            frames.append(
-                pd.DataFrame({SEQUENCE_ID: list(part.ids), **columns_of(part.outputs, len(part.ids), self.task)})
-            )
+            columns = columns_of(part.outputs, len(part.ids), self.task)
+            before = without_taken(self._entity_columns(part), columns)
+            frames.append(pd.DataFrame({SEQUENCE_ID: list(part.ids), **before, **columns}))
         return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame({SEQUENCE_ID: []}, dtype=object)
 
     def to_arrow(self, layout: Layout = "wide") -> Any:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from noisy_gru.data.report.ingestion_report import IngestionReport
+from noisy_gru.data.requests.origins import origins_of_entities
 from noisy_gru.data.requests.stream_steps import StreamSteps, Time, read_stream_steps
 from noisy_gru.schema.errors import DataError
 from noisy_gru.serving.client.calls import MetadataCall, ModelChoice, ModelMetadata, PredictCall
@@ -157,7 +158,15 @@ class States:
                     static = steps.static[begin + place] if steps.static else {}
                     after[name] = _Entity(new[place].astype(np.float32), steps.times[begin + place], static)
         unused = steps.report.quarantined + steps.report.dropped
-        predictions = Predictions(settings.dataset.task, parts, unusable=steps.unusable, unused=unused)
+        names = [name for part in parts for name in part.ids]
+        predictions = Predictions(
+            settings.dataset.task,
+            parts,
+            unusable=steps.unusable,
+            unused=unused,
+            origins=origins_of_entities(names, settings.dataset),
+            places={name: place for place, name in enumerate(names)},
+        )
         predictions.answers  # noqa: B018 (an answer that can't be read is a call that failed)
         self._entities.update(after)
         return predictions

@@ -431,8 +431,50 @@ def test_an_axis_is_no_target_and_a_total_is_not_the_first(tmp_path):
 
 def test_two_columns_that_name_a_series_together(tmp_path):
     frame = pd.concat([one_meter("7D", 60, 52, store=s, product=p) for s in ("S1", "S2") for p in ("milk", "bread")])
-    with pytest.raises(ConfigError, match=r"when repeats within each store and each product.* joins store and product"):
-        draft(tmp_path, frame)
+    config = draft(tmp_path, frame)
+    assert config.data.entity == ["store", "product"]
+    named = {feature.name: feature.kind for feature in config.data.features}
+    assert {"store": "categorical", "product": "categorical"}.items() <= named.items()
+    assert "entity store+product" in said(tmp_path)
+
+
+def test_a_time_that_repeats_within_three_columns(tmp_path):
+    """A whole number that changes from step to step would make rows unique, too, and is none of them."""
+    keys = [(s, p, c) for s in ("S1", "S2") for p in ("milk", "rye") for c in (1, 2)]
+    frame = pd.concat([one_meter("1D", 60, 7, store=s, product=p, channel=c) for s, p, c in keys])
+    frame["visitors"] = np.random.default_rng(3).integers(10, 40, len(frame))
+    config = draft(tmp_path, frame.sort_values("when"))
+    assert config.data.entity == ["store", "product", "channel"]
+
+
+def test_parts_of_a_date_in_columns(tmp_path):
+    tables = {
+        "h": {"year": "yr", "month": "Month", "day": "DD", "hour": "hr"},
+        "1D": {"year": "YEAR", "day_of_year": "doy"},
+        "MS": {"year": "year", "month": "month"},
+        "QS": {"year": "year", "quarter": "quarter"},
+    }
+    for place, (freq, names) in enumerate(tables.items()):
+        frame = one_meter(freq, 100, 7)
+        when = pd.to_datetime(frame.pop("when"))
+        for part, name in names.items():
+            frame[name] = getattr(when.dt, part.replace("_", ""))
+        if freq == "MS":
+            frame["month"] = when.dt.month_name().str[:3]
+        config = draft(tmp_path / str(place), frame)
+        assert config.data.time is not None and config.data.time.column == names
+        assert [feature.name for feature in config.data.features if feature.is_column] == ["kwh"]
+
+
+def test_no_date_is_made_where_there_is_a_time(tmp_path):
+    frame = one_meter("1D", 100, 7)
+    when = pd.to_datetime(frame["when"])
+    config = draft(tmp_path / "stamps", frame.assign(year=when.dt.year, month=when.dt.month))
+    assert config.data.time is not None and config.data.time.column == "when"
+    # Months beyond 12 are no months.
+    frame = frame.drop(columns="when").assign(year=2020, month=np.arange(100))
+    config = draft(tmp_path / "count", frame)
+    assert config.data.time is not None and config.data.time.column == "month"
 
 
 def test_a_time_in_another_format_is_named(tmp_path):

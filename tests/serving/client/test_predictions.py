@@ -286,6 +286,21 @@ def test_a_model_without_the_quantiles_of_the_configuration():
         answers_of(["a"], wrong, SPREAD)
 
 
+def test_the_columns_that_name_an_entity_together():
+    given = forecasts()
+    ids, count = given.ids, len(given.ids)
+    columns = {"shop": [f"s{place}" for place in range(count)], "temp@1": ["taken"] * count}
+    origins = Origins([name.partition("@")[0] for name in ids], None, "integer", columns)
+    found = Predictions(AHEAD, given.parts, origins=origins, places={name: place for place, name in enumerate(ids)})
+    assert list(found.answers[1]) == ["sequence_id", "shop", *list(given.answers[1])[1:]]
+    assert [answer["shop"] for answer in found.answers] == columns["shop"]
+    assert list(found.to_pandas()) == list(found.answers[0]) == found.to_arrow("short").column_names
+    assert found.to_arrow("wide").column_names[:3] == ["sequence_id", "entity", "shop"]
+    rows = found.to_arrow("long").to_pylist()
+    assert {(row["sequence_id"], row["shop"]) for row in rows} == set(zip(ids, columns["shop"], strict=True))
+    assert {row["temp@1"] for row in rows} == {"taken"}
+
+
 def test_names_that_are_taken_and_layouts_that_are_none():
     task = RegressionConfig(kind="regression", label="entity")
     given = Predictions(task, [Part(["s"], {"predictions": np.ones((1, 1), np.float32)})])
