@@ -125,7 +125,7 @@ def _date_parts(frame: pd.DataFrame) -> dict[DatePart, str]:
         found = {part: name for part, name in found.items() if (len(name) == 1) == short}
     for wanted in _COMBINATIONS:
         if set(wanted) <= set(found):
-            parts = {part: found[part] for part in wanted}
+            parts: dict[DatePart, str] = {part: found[part] for part in wanted}
             values = _times(frame, parts)
             if values.notna().mean() >= 1 - MOST_UNPARSABLE and values.nunique() > 1:
                 return parts

@@ -1,6 +1,7 @@
 """Dates in several columns against pandas; names of entities of several columns."""
 
 import datetime
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -29,7 +30,8 @@ def test_every_day_is_the_one_of_pandas():
         ({"year": DAYS.year, "quarter": DAYS.quarter}, DAYS.to_period("Q").to_timestamp().as_unit("ns").asi8),
         ({"year": iso["year"], "week": iso["week"]}, starts.as_unit("ns").asi8),
     ):
-        times, bad = times_of_parts({part: np.asarray(values, np.float64) for part, values in parts.items()})
+        floats: dict[Any, np.ndarray] = {part: np.asarray(values, np.float64) for part, values in parts.items()}
+        times, bad = times_of_parts(floats)
         assert not bad.any()
         np.testing.assert_array_equal(times, expected)
 
