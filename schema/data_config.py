@@ -151,7 +151,8 @@ class DataConfig(Section):
     )
     entity: str | list[str] | None = Field(
         description="Column that names the sequence (or, for forecasting, the series), or several that do so together: "
-        "`[shop, product]`; predictions have their columns, too. null: all rows are one series, which forecasting may split by time. Its name in predictions is `series`."
+        "`[shop, product]`; predictions have their columns, too. null: all rows are one series, which forecasting may "
+        "split by time. Its name in predictions is `series`."
     )
     time: TimeConfig | None = Field(
         default=None, description="Needed for tables; a TFRecord's lists are in order already."
