@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 import typer
 
 from noisy_gru.compat.extras import require
+from noisy_gru.pipeline.batch_prediction.published_model import published_model
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
-from noisy_gru.pipeline.prediction import published_model
 from noisy_gru.pipeline.runs.output_redirection import output_to
 from noisy_gru.pipeline.runs.run_directory import RunDirectory
 from noisy_gru.registry.server_files import MODELS_CONFIG

@@ -7,52 +7,41 @@ Without a server, the SavedModel is loaded in a Session as TF Serving does; Tens
 
 from __future__ import annotations
 
-import csv
-import json
+import hashlib
 import os
-import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from noisy_gru.compat.extras import require
-from noisy_gru.data.reading.block_parser import EMPTY_CELL
-from noisy_gru.data.sequences.duplicates import EXACT
+from noisy_gru.data.reading.tables import Source
+from noisy_gru.data.requests.staged_input import StagedInput, stage_input
+from noisy_gru.pipeline.batch_prediction.output_files import FORMATS, output_file, write_predictions
+from noisy_gru.pipeline.batch_prediction.part_folder import begun_version, file_states, opened_folder
+from noisy_gru.pipeline.batch_prediction.published_model import BATCH, load_model, predict_staged, published_model
+from noisy_gru.pipeline.batch_prediction.unused_rows import report_unused
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 from noisy_gru.pipeline.runs.output_redirection import output_to
 from noisy_gru.pipeline.runs.run_directory import RunDirectory
-from noisy_gru.registry.published_versions import versions
-from noisy_gru.saved_model.session_process import SessionProcess
-from noisy_gru.schema.errors import ConfigError, ModelError, UserError
+from noisy_gru.schema.errors import ConfigError, UserError
 from noisy_gru.schema.file_patterns import escape_existing, local_glob
 from noisy_gru.serving.client.client import Client
 from noisy_gru.serving.client.connection import DEFAULT_TIMEOUT, Tls, Transport
+from noisy_gru.serving.client.errors import Refused
 from noisy_gru.serving.client.prediction_columns import Part
-from noisy_gru.serving.client.prediction_tables import LAYOUTS, Layout, plain_rows, write_parquet
-from noisy_gru.serving.client.predictions import Answer, Predictions
-from noisy_gru.serving.client.requests import prediction_input
+from noisy_gru.serving.client.prediction_tables import LAYOUTS, Layout
+from noisy_gru.serving.client.predictions import Predictions
+from noisy_gru.serving.client.requests import prediction_input, sources_of
 
-FORMATS = ("csv", "jsonl", "parquet")
-BATCH = 512
-EXAMPLES_SHOWN = 5
+# Sequences that a server gets by one call of the client, which sends several requests at a time.
+_SERVER_BLOCK = 64 * BATCH
+# Unusable rows that a complete folder remembers.
+_LINES_LEFT = 500
 _FORMAT_OF = {".jsonl": "jsonl", ".json": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet", ".pq": "parquet"}
-# Attempts to load the latest version while versions are removed.
-_TRIES = 20
-
-
-def published_model(root: Path, model_name: str, version: int | None = None) -> Path:
-    """Return the folder of a published version, by default the latest; raise ``UserError`` if there is none."""
-    folder = RunDirectory(root).serving / model_name
-    found = versions(folder)
-    if not found:
-        raise UserError(f"{folder}: no published model. Run the pipeline first, or give its root with --root")
-    if version is not None and version not in found:
-        raise UserError(
-            f"{folder}: expected a published version, found {version}; versions here: {', '.join(map(str, found))}"
-        )
-    return folder / str(version if version is not None else found[-1])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +97,7 @@ def predict_files(
     format_: str | None = None,
     layout: Layout | None = None,
     server: Server | None = None,
+    part_size: int | None = None,
 ) -> int:
     """Write the model's predictions for each sequence of the input files.
 
@@ -120,6 +110,8 @@ def predict_files(
         format_: `csv`, `jsonl` or `parquet`; None: by the suffix of ``out``, else CSV.
         layout: `short`, `wide` or `long`, see ``prediction_table``; None: `wide` for Parquet, else `short`.
         server: server to send requests to; None: load the published model in this process.
+        part_size: makes ``out`` a folder of files of this many sequences each, rounded up to whole batches of the
+            model, which a rerun completes: see ``batch_prediction.part_folder``.
 
     Returns:
         The number of rows and sequences that could not be used, which are reported on standard error.
@@ -127,6 +119,39 @@ def predict_files(
     Raises:
         UserError: the model or files are missing or unreadable, or the server doesn't respond.
     """
+    request = _checked(config, inputs, out, format_, layout)
+    if part_size is not None:
+        return _predict_parts(request, root=root, version=version, part_size=part_size, server=server)
+    if server is None:
+        require("tensorflow", "noisy-gru predict without --server")
+        published_model(root, config.model_name, version)
+    with ExitStack() as stack:
+        work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="noisy-gru-predict-")))
+        refused: list[Refused] = []
+        with output_file(out) as partial, output_to(_log(RunDirectory(root).logs)):
+            staged = stage_input(request.sources, config.dataset, work)
+            if server is None:
+                model = stack.enter_context(load_model(root, config.model_name, version))
+                batches = predict_staged(model, staged, config.task)
+            else:
+                client = stack.enter_context(server.client(config, version))
+                batches = _ask_server(client, staged, refused)
+            write_predictions(batches, partial, request.format_, request.layout, out)
+    return report_unused(staged.report.quarantined + staged.report.dropped, staged.unusable, refused)
+
+
+@dataclass(frozen=True)
+class _Request:
+    config: PipelineConfig
+    sources: list[Source]
+    out: Path | None
+    format_: str
+    layout: Layout
+
+
+def _checked(
+    config: PipelineConfig, inputs: Sequence[str], out: Path | None, format_: str | None, layout: Layout | None
+) -> _Request:
     format_ = format_ or _FORMAT_OF.get(out.suffix.lower() if out is not None else "", "csv")
     if format_ not in FORMATS:
         raise ConfigError(f"--format: expected one of {', '.join(FORMATS)}, found {format_}")
@@ -135,25 +160,56 @@ def predict_files(
         raise ConfigError(f"--layout: expected one of {', '.join(LAYOUTS)}, found {layout}")
     if format_ == "parquet" and out is None:
         raise ConfigError("--format parquet needs a file: --out predictions.parquet")
-    if server is None:
-        require("tensorflow", "noisy-gru predict without --server")
-        published_model(root, config.model_name, version)
     paths = []
     for pattern in inputs:
         found = local_glob(escape_existing(pattern))
         if not found:
             raise UserError(f"{pattern}: matches no file")
-        paths += [Path(path) for path in found]
-    predictions = predict_data(config, paths, root=root, version=version, server=server)
-    if format_ == "parquet" and out is not None:
-        write_parquet(predictions.to_arrow(layout), out)
-    else:
-        answers = predictions.answers if layout == "short" else plain_rows(predictions.to_arrow(layout))
-        with _opened(out) as stream:
-            write = _writer(format_, stream)
-            for answer in answers:
-                write(answer)
-    return _report_unused(predictions)
+        paths += found
+    return _Request(config, sources_of(paths, config.dataset), out, format_, layout)
+
+
+def _predict_parts(request: _Request, *, root: Path, version: int | None, part_size: int, server: Server | None) -> int:
+    """Predict into a folder of parts, completing an earlier prediction of the same; see ``predict_files``."""
+    if server is not None:
+        raise ConfigError("--part-size: only without --server")
+    if request.out is None:
+        raise ConfigError("--part-size needs a folder: --out predictions")
+    if part_size < 1:
+        raise ConfigError(f"--part-size: expected at least 1 sequence, received {part_size}")
+    require("tensorflow", "noisy-gru predict without --server")
+    config, task = request.config, request.config.task
+    if version is None:
+        version = begun_version(request.out)
+    version = int(published_model(root, config.model_name, version).name)
+    described = {
+        "model": config.model_name,
+        "version": version,
+        "data": hashlib.sha256(config.dataset.model_dump_json().encode()).hexdigest(),
+        "inputs": file_states(request.sources),
+        "format": request.format_,
+        "layout": request.layout,
+        "part_size": part_size,
+    }
+    with opened_folder(request.out, described, BATCH) as parts:
+        result = parts.result
+        if result is None:
+            with output_to(_log(RunDirectory(root).logs)), ExitStack() as stack:
+                staged = stage_input(request.sources, config.dataset, parts.work)
+                model = stack.enter_context(load_model(root, config.model_name, version))
+                number, _ = parts.write(lambda first: predict_staged(model, staged, task, first))
+            unused = staged.report.quarantined + staged.report.dropped
+            result = {"parts": number, "version": version, "unused": unused, "unusable": staged.unusable[:_LINES_LEFT]}
+            parts.succeed(result)
+    return report_unused(Counter(result["unused"]), result["unusable"])
+
+
+def _ask_server(client: Client, staged: StagedInput, refused: list[Refused]) -> Iterator[Predictions]:
+    for block in staged.batches(_SERVER_BLOCK):
+        predictions = client.predict_examples(block.examples, ids=block.ids, on_error="collect")
+        refused += predictions.refused
+        places = {name: place for place, name in enumerate(block.ids)}
+        yield replace(predictions, origins=block.origins, places=places)
 
 
 def predict_data(
@@ -201,7 +257,7 @@ def _predict_here(root: Path, data: Any, config: PipelineConfig, version: int | 
     """Predict in a Session, loaded as a server does, in a process of its own that may crash without harm."""
     request = prediction_input(data, config.dataset)
     parts = []
-    with _loaded(root, config.model_name, version) as model:
+    with load_model(root, config.model_name, version) as model:
         for start in range(0, len(request.ids), BATCH):
             outputs = model.run("serving_default", {"examples": request.examples[start : start + BATCH]})
             parts.append(Part(request.ids[start : start + BATCH], outputs, int(model.directory.name)))
@@ -210,78 +266,3 @@ def _predict_here(root: Path, data: Any, config: PipelineConfig, version: int | 
     return Predictions(
         config.task, parts, unusable=request.unusable, unused=unused, origins=request.origins, places=places
     )
-
-
-def _loaded(root: Path, model_name: str, version: int | None) -> SessionProcess:
-    """Load the published model; if the latest version is removed meanwhile, the one that is the latest then.
-
-    Raises:
-        UserError: the given version is gone, or the model can't be loaded.
-    """
-    model_dir = RunDirectory(root).serving / model_name
-    for _ in range(_TRIES):
-        if version is None and not versions(model_dir):
-            # The folder was read between a publication and the removal of the previous version.
-            continue
-        folder = published_model(root, model_name, version)
-        try:
-            return SessionProcess(folder)
-        except ModelError:
-            # Publishing and pruning rename a version before anything of it is deleted.
-            if folder.is_dir():
-                raise
-    raise UserError(f"{model_dir}: versions were removed while they were loaded, {_TRIES} times. Try again")
-
-
-def _writer(format_: str, stream: TextIO) -> Callable[[Answer], None]:
-    if format_ == "jsonl":
-        return lambda answer: print(json.dumps(answer, ensure_ascii=False), file=stream)
-    plain = csv.writer(stream, lineterminator="\n")
-    # Python quotes of CR and LF only the one that its own line ends hold, and readers end a line at either.
-    quoted = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL)
-    header: list[str] = []
-
-    def write_row(cells: Iterable[Any]) -> None:
-        row = list(cells)
-        (quoted if any(isinstance(cell, str) and "\r" in cell for cell in row) else plain).writerow(row)
-
-    def write(answer: Answer) -> None:
-        if not header:
-            header.extend(answer)
-            write_row(header)
-        write_row(answer.values())
-
-    return write
-
-
-@contextmanager
-def _opened(out: Path | None) -> Iterator[TextIO]:
-    if out is None:
-        yield sys.stdout
-        return
-    try:
-        with out.open("w", encoding="utf-8", newline="") as stream:
-            yield stream
-    except OSError as error:
-        raise UserError(f"--out {out}: can't be written: {error.strerror}") from error
-
-
-def _report_unused(predictions: Predictions) -> int:
-    """Print the reasons with their number of rows and first rows; return the number of rows and refused sequences."""
-    counts = predictions.unused.copy()
-    # Exact duplicates of a row lose nothing, and an empty cell of a wide table is no row.
-    counts.pop(EXACT, None)
-    counts.pop(EMPTY_CELL, None)
-    for reason, count in sorted(counts.items()):
-        print(f"not used: {count} row{'s' if count > 1 else ''}: {reason}", file=sys.stderr)
-        for line in [line for line in predictions.unusable if line.get("reason") == reason][:EXAMPLES_SHOWN]:
-            keys = ("file", "row", "column", "file_column", "sequence_id")
-            place = ", ".join(f"{key} {line[key]}" for key in keys if key in line)
-            physical = f" (line {line['line']})" if "line" in line else ""
-            print(f"  {place}: {line.get('problem', '')}{physical}", file=sys.stderr)
-    refused = predictions.refused
-    if refused:
-        print(f"refused by the server: {len(refused)} sequence{'s' if len(refused) > 1 else ''}", file=sys.stderr)
-        for each in refused[:EXAMPLES_SHOWN]:
-            print(f"  sequence_id {each.sequence_id}: {each.reason}", file=sys.stderr)
-    return counts.total() + len(refused)

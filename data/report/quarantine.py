@@ -22,10 +22,14 @@ def plain(value: Any) -> Any:
 
 @dataclass
 class Quarantine:
-    """Collect the ingestion report and the quarantine records (``lines``) of one part of an ingestion."""
+    """Collect the ingestion report and the quarantine records (``lines``) of one part of an ingestion.
+
+    With ``lines_kept`` only the first records of each reason are kept.
+    """
 
     report: IngestionReport = field(default_factory=IngestionReport)
     lines: list[Record] = field(default_factory=list)
+    lines_kept: int | None = None
 
     def rows(
         self, action: str, reason: str, count: int, records: Callable[[], Iterable[Record]], *, file: str | None = None
@@ -59,6 +63,9 @@ class Quarantine:
         if action == "error":
             self.report.errors[reason] += count
         self.report.add_examples(reason, found)
+        if self.lines_kept is not None:
+            kept = sum(line["reason"] == reason for line in self.lines)
+            found = found[: max(0, self.lines_kept - kept)]
         self.lines += found
 
     def json_lines(self) -> bytes:

@@ -73,7 +73,7 @@ def read_sources(sources: Sequence[Source], dataset: DatasetConfig) -> Predictio
     """
     quarantine = Quarantine()
     rows = read_rows(sources, dataset, quarantine)
-    sequences = _sequences(rows, dataset, quarantine) if rows is not None else None
+    sequences = sequences_of_rows(rows, dataset, quarantine) if rows is not None else None
     check_errors(quarantine.report)
     if sequences is None:
         return PredictionInput([], [], quarantine.report, quarantine.lines)
@@ -101,13 +101,21 @@ def read_rows(
 
 def input_order(sequences: Sequences, sources: Sequence[Source]) -> np.ndarray:
     """Return the indices of the sequences in the order of their first rows in the sources."""
-    names = [source.name for source in sources]
     rows = sequences.rows
-    given = np.array([names.index(name) for name in rows.file_names])
+    given = source_places(rows, sources)
     return np.lexsort((rows.row[sequences.start], given[rows.file[sequences.start]]))
 
 
-def _sequences(rows: Rows, dataset: DatasetConfig, quarantine: Quarantine) -> Sequences:
+def source_places(rows: Rows, sources: Sequence[Source]) -> np.ndarray:
+    """Return the index of the source of each of the rows' files, int64 [files]."""
+    places: dict[str, int] = {}
+    for place, source in enumerate(sources):
+        places.setdefault(source.name, place)
+    return np.array([places[name] for name in rows.file_names], np.int64)
+
+
+def sequences_of_rows(rows: Rows, dataset: DatasetConfig, quarantine: Quarantine) -> Sequences:
+    """Return the sequences to predict of rows without label and split: of forecasting the latest windows."""
     series, split = regular_series(rows, dataset, quarantine, prediction=True)
     if isinstance(dataset.task, ForecastingConfig):
         return _latest_windows(series, dataset, dataset.task, quarantine)

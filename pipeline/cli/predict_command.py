@@ -34,6 +34,15 @@ def predict(
             show_default=False,
         ),
     ] = None,
+    part_size: Annotated[
+        int | None,
+        typer.Option(
+            metavar="SEQUENCES",
+            help="Make --out a folder of files of this many sequences each, rounded up to a multiple of 512. A rerun "
+            "computes the missing files alone. Default: one file.",
+            show_default=False,
+        ),
+    ] = None,
     server: Annotated[
         str | None,
         typer.Option(
@@ -119,6 +128,7 @@ def predict(
             format_=format_,
             layout=layout,
             server=chosen,
+            part_size=part_size,
         )
     if unused:
         raise typer.Exit(EXIT_UNUSED_INPUT)

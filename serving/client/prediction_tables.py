@@ -7,16 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
 
-from noisy_gru.data.arrow import pa, pa_parquet
+from noisy_gru.data.arrow import pa
 from noisy_gru.data.requests.origins import Origins
 from noisy_gru.data.values.parsing import format_times
 from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, TaskConfig
-from noisy_gru.schema.errors import ConfigError, UserError
+from noisy_gru.schema.errors import ConfigError
 from noisy_gru.schema.interval_config import levels_of
 from noisy_gru.serving.client.prediction_columns import PROBABILITY, SEQUENCE_ID, Part, columns_of, without_taken
 
@@ -200,15 +199,3 @@ def _plain(column: Any) -> list[Any]:
         # Nine digits distinguish any two float32.
         return [None if each is None else float(f"{each:.9g}") for each in column.to_pylist()]
     return column.to_pylist()
-
-
-def write_parquet(table: Any, out: Path) -> None:
-    """Write a table as Parquet.
-
-    Raises:
-        UserError: the file can't be written.
-    """
-    try:
-        pa_parquet.write_table(table, out)
-    except OSError as error:
-        raise UserError(f"--out {out}: can't be written: {error.strerror or error}") from error

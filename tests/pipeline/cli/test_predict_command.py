@@ -114,6 +114,31 @@ def test_layouts_and_parquet(served, config, rows, tmp_path):
 
 
 @pytest.mark.slow
+def test_blocks_on_disk_and_a_folder_of_parts(served, config, tmp_path, monkeypatch):
+    """Input of many buckets gives the same bytes as in memory, in one file and in parts."""
+    random = np.random.default_rng(5)
+    frame = pd.DataFrame({"id": [f"s{place}" for place in random.integers(0, 1500, 4000)], "t": np.arange(4000)})
+    frame = frame.assign(a=random.normal(size=4000), b=random.normal(size=4000))
+    frame.to_parquet(tmp_path / "new.parquet")
+    options = (config, tmp_path / "new.parquet", "--root", served.root, "--format", "csv", "--layout", "wide")
+    assert predict(*options, "--out", tmp_path / "memory.csv").exit_code == 0
+    monkeypatch.setattr("noisy_gru.data.requests.staged_input.bucket_count", lambda sizes: 7)
+    assert predict(*options, "--out", tmp_path / "disk.csv").exit_code == 0
+    whole = (tmp_path / "memory.csv").read_bytes()
+    assert (tmp_path / "disk.csv").read_bytes() == whole
+    for _ in range(2):
+        done = predict(*options, "--out", tmp_path / "parts", "--part-size", 600)
+        assert (done.exit_code, done.output) == (0, "")
+    parts = sorted((tmp_path / "parts").glob("part-*.csv"))
+    assert [len(pd.read_csv(part)) for part in parts] == [1024, frame["id"].nunique() - 1024]
+    lines = [part.read_bytes().split(b"\n", 1) for part in parts]
+    assert {head for head, _ in lines} == {whole.split(b"\n", 1)[0]}
+    assert b"".join(rest for _, rest in lines) == whole.split(b"\n", 1)[1]
+    other = predict(*options, "--out", tmp_path / "parts", "--part-size", 512)
+    assert other.exit_code == EXIT_FAILED and "holds a prediction with other part_size" in other.stderr
+
+
+@pytest.mark.slow
 def test_ids_with_line_ends_are_one_cell_of_the_csv(served, config, tmp_path):
     ids = ["a\rb", "a\nb", "a\r\nb", 'a"\rb', "a,b", "\r", "plain"]
     frame = pd.DataFrame({"id": np.repeat(ids, 3), "t": np.tile(np.arange(3), len(ids)), "a": 0.5, "b": 1.0})
@@ -158,6 +183,9 @@ def test_refused_sequences_are_told(config, rows):
         (("--format", "parquet"), "--format parquet needs a file: --out predictions.parquet"),
         (("--format", "xlsx"), "--format: expected one of csv, jsonl, parquet, found xlsx"),
         (("--layout", "tall"), "tall"),
+        (("--part-size", "9"), "--part-size needs a folder: --out predictions"),
+        (("--part-size", "0", "--out", "parts"), "--part-size: expected at least 1 sequence, received 0"),
+        (("--part-size", "9", "--out", "parts", "--server", "127.0.0.1:1"), "--part-size: only without --server"),
         (("--label", "stable"), "--label: only with --server HOST:PORT"),
         (("--tls-ca", "ca.pem", "--header", "a=b"), "--tls, --header: only with --server"),
         (("--server", "nowhere"), "expected a server as HOST:PORT"),
@@ -206,7 +234,7 @@ def test_a_version_that_is_taken_away_while_it_is_read_is_not_missed(served, con
             folder.rename(model_dir / "removed-5")
         return SessionProcess(folder)
 
-    monkeypatch.setattr("noisy_gru.pipeline.prediction.SessionProcess", taken_away)
+    monkeypatch.setattr("noisy_gru.pipeline.batch_prediction.published_model.SessionProcess", taken_away)
     done = predict(config, rows, "--root", root)
     assert asked == ["5", "6"]
     assert (done.exit_code, done.stdout) == (EXIT_UNUSED_INPUT, before)
@@ -238,15 +266,12 @@ def test_a_root_that_can_not_be_written_is_enough(served, config, rows, tmp_path
 def test_empty_cells_of_a_wide_table_are_nothing_to_tell(capsys: pytest.CaptureFixture[str]) -> None:
     from collections import Counter
 
-    from noisy_gru.pipeline.prediction import _report_unused
-    from noisy_gru.schema.config import ClassificationConfig
-    from noisy_gru.serving.client.predictions import Predictions
+    from noisy_gru.pipeline.batch_prediction.unused_rows import report_unused
 
-    task = ClassificationConfig(kind="classification", label="way")
     unusable = [
         {"reason": "unparsable_value", "file": "a.csv", "row": 1, "column": "x", "file_column": "s1", "problem": "p"}
     ]
     unused = Counter(empty_cell=7, exact_duplicate=2, unparsable_value=1)
-    assert _report_unused(Predictions(task, [], unusable=unusable, unused=unused)) == 1
+    assert report_unused(unused, unusable) == 1
     told = capsys.readouterr().err
     assert told == "not used: 1 row: unparsable_value\n  file a.csv, row 1, column x, file_column s1: p\n"
