@@ -84,7 +84,8 @@ class TimeConfig(Section):
     frequency: str | None = Field(
         default=None,
         description="Distance between regular steps: a pandas offset such as `1h` for timestamps, a number otherwise. "
-        "Needed when `gaps` is not `ignore`.",
+        "Months, quarters and years by the calendar of `timezone`: `MS`, `QS`, `YS` (from their first day on; `2MS`, "
+        "`QS-FEB`), or `ME`, `QE`, `YE` (named by their last day). Needed when `gaps` is not `ignore`.",
     )
     gaps: Literal["ignore", "fill", "split"] = Field(
         default="ignore",
@@ -102,7 +103,8 @@ class TimeConfig(Section):
         default="exact",
         description="Rows between the steps of `frequency`: `exact` takes the phase that most rows of an entity share, "
         "and rejects the others (unless `gaps: ignore`); `nearest` and `floor` move each row to the nearest step, or "
-        "to the last one that isn't after it. Their steps are multiples of `frequency` since 1970 (UTC), or since 0.",
+        "to the last one that isn't after it. Their steps are multiples of `frequency` since 1970 (UTC), or since 0, "
+        "or of the calendar.",
     )
     tolerance: str | None = Field(
         default=None,

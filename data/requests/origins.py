@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from noisy_gru.data.columns import Columns
-from noisy_gru.data.sequences.gaps import parse_frequency
 from noisy_gru.data.sequences.sequences import Sequences
+from noisy_gru.data.sequences.steps import parse_steps
 from noisy_gru.data.values.entity_names import names_by_column
 from noisy_gru.schema.config import DatasetConfig, ForecastingConfig
 
@@ -54,9 +54,9 @@ def origins_of(sequences: Sequences, dataset: DatasetConfig) -> Origins:
     times: Any = None
     if isinstance(task, ForecastingConfig) and dataset.data.time is not None:
         last, ahead = sequences.stop - 1, np.array(task.horizons)
-        frequency = parse_frequency(dataset.data.time)
-        if dataset.data.time.gaps != "ignore" and frequency is not None:
-            times = rows.time[last][:, np.newaxis] + (ahead * frequency).astype(rows.time.dtype)
+        steps = parse_steps(dataset.data.time)
+        if dataset.data.time.gaps != "ignore" and steps is not None:
+            times = steps.ahead(rows.time[last][:, np.newaxis], ahead)
         elif columns.future == "rows":
             times = rows.time[last[:, np.newaxis] + ahead]
     joined = names_by_column(entities, columns.entity) if len(columns.entity) > 1 else {}

@@ -1,6 +1,6 @@
 """Rows moved to the steps of a grid: each to the nearest one, or to the last that isn't after it.
 
-The grid is the same for all entities, data and requests: multiples of `data.time.frequency`.
+The grid is the same for all entities, data and requests: multiples of `data.time.frequency`, or steps of the calendar.
 """
 
 from __future__ import annotations
@@ -10,33 +10,13 @@ from dataclasses import replace
 import numpy as np
 
 from noisy_gru.data.report.quarantine import Quarantine
-from noisy_gru.data.sequences.gaps import OFF_GRID, parse_frequency, parse_tolerance
+from noisy_gru.data.sequences.gaps import OFF_GRID
 from noisy_gru.data.sequences.rows import Rows
+from noisy_gru.data.sequences.steps import parse_steps, parse_tolerance
 from noisy_gru.schema.config import TimeConfig
 from noisy_gru.schema.errors import DataError
 
 SAME_STEP = "same_step"
-# A time that is a multiple of the frequency, but for rounding, is on its step.
-_ROUNDING = 1e-9
-
-
-def floor_times(time: np.ndarray, frequency: int | float) -> np.ndarray:
-    """Return the step at or before each time [N], in the unit of times."""
-    if np.issubdtype(time.dtype, np.integer):
-        low = time - time % frequency
-        # The step before the first time of int64 is none.
-        return np.where(low > time, low + frequency, low)
-    return np.floor(time / frequency + _ROUNDING) * frequency
-
-
-def nearest_times(time: np.ndarray, frequency: int | float) -> np.ndarray:
-    """Return the step nearest to each time [N]; of two as near, the later."""
-    if np.issubdtype(time.dtype, np.integer):
-        rest, low = time % frequency, floor_times(time, frequency)
-        # Nor is the one after its last.
-        up = (rest >= frequency - rest) & (low <= time) & (low + frequency > low)
-        return np.where(up, low + frequency, low)
-    return np.floor(time / frequency + 0.5 + _ROUNDING) * frequency
 
 
 def align_rows(rows: Rows, time: TimeConfig, action: str, quarantine: Quarantine) -> Rows:
@@ -51,10 +31,10 @@ def align_rows(rows: Rows, time: TimeConfig, action: str, quarantine: Quarantine
     Raises:
         DataError: frequency or tolerance are no distances of time.
     """
-    frequency = parse_frequency(time)
-    if time.align == "exact" or frequency is None or not len(rows):
+    steps = parse_steps(time)
+    if time.align == "exact" or steps is None or not len(rows):
         return rows
-    step = (floor_times if time.align == "floor" else nearest_times)(rows.time, frequency)
+    step = (steps.floor if time.align == "floor" else steps.nearest)(rows.time)
     distance = np.abs(rows.time - step)
     tolerance = parse_tolerance(time)
     if tolerance is not None and (far := distance > tolerance).any():
@@ -80,8 +60,8 @@ def step_groups(rows: Rows, step: np.ndarray) -> np.ndarray:
 
 def check_alignment(time: TimeConfig) -> None:
     """Raise ``DataError`` if tolerance or frequency are no distances of time."""
-    frequency, tolerance = parse_frequency(time), parse_tolerance(time)
-    if frequency is not None and tolerance is not None and tolerance >= frequency:
+    steps, tolerance = parse_steps(time), parse_tolerance(time)
+    if steps is not None and tolerance is not None and tolerance >= steps.shortest:
         raise DataError(
             f"data.time.tolerance: expected less than data.time.frequency ({time.frequency}), received {time.tolerance}"
         )

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from noisy_gru.data.sequences.gaps import Series, parse_frequency
+from noisy_gru.data.sequences.gaps import Series
 from noisy_gru.data.sequences.sequences import with_computed_features
+from noisy_gru.data.sequences.steps import parse_steps
 from noisy_gru.schema.config import DatasetConfig
 
 
@@ -18,8 +19,8 @@ def append_future(series: Series, steps: int, dataset: DatasetConfig) -> Series:
         TypeError: the data set has no regular steps.
     """
     time = dataset.data.time
-    frequency = parse_frequency(time) if time is not None else None
-    if frequency is None:
+    of_time = parse_steps(time) if time is not None else None
+    if of_time is None:
         raise TypeError("the times of future steps follow from data.time.frequency, received none")
     rows, starts = series.rows, series.starts
     count = len(starts) - 1
@@ -29,7 +30,7 @@ def append_future(series: Series, steps: int, dataset: DatasetConfig) -> Series:
     # Each new row begins as a copy of its series' last one.
     index = np.insert(np.arange(len(rows)), after, after - 1)
     out, grid = rows.take(index), series.grid[index]
-    out.time[is_future] += (ahead * frequency).astype(out.time.dtype)
+    out.time[is_future] = of_time.ahead(out.time[is_future], ahead)
     grid[is_future] += ahead
     out.row[is_future] = 0
     for values in out.numeric.values():

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-import pandas as pd
 
 from noisy_gru.data.report.quarantine import Quarantine
 from noisy_gru.data.sequences.rows import Rows
+from noisy_gru.data.sequences.steps import Steps, parse_steps
 from noisy_gru.schema.config import TimeConfig
 from noisy_gru.schema.errors import DataError
 
@@ -16,43 +16,6 @@ OFF_GRID = "off_grid"
 # A wider gap means a wrong time rather than missing steps.
 MOST_FILLED = 1_000_000
 MOST_FILLED_RATIO = 100
-_TOLERANCE = 1e-6
-
-
-def parse_frequency(time: TimeConfig) -> int | float | None:
-    """Parse the distance between steps, in the unit of times (nanoseconds for timestamps); None if it isn't set.
-
-    Raises:
-        DataError: the frequency is no positive fixed duration.
-    """
-    return _parse_distance(time.frequency, "frequency", time)
-
-
-def parse_tolerance(time: TimeConfig) -> int | float | None:
-    """Parse the largest distance of a row from its step, as ``parse_frequency`` does."""
-    return _parse_distance(time.tolerance, "tolerance", time)
-
-
-def _parse_distance(text: str | None, key: str, time: TimeConfig) -> int | float | None:
-    if text is None:
-        return None
-    try:
-        if time.kind == "timestamp":
-            value: int | float = pd.tseries.frequencies.to_offset(text).nanos
-        else:
-            value = int(text) if time.kind == "integer" else float(text)
-    except ValueError as error:
-        raise DataError(_no_distance(text, key, time)) from error
-    if not (np.isfinite(value) and value > 0):
-        raise DataError(_no_distance(text, key, time))
-    return value
-
-
-def _no_distance(text: str, key: str, time: TimeConfig) -> str:
-    expected = "a fixed duration such as 1h or 15min" if time.kind == "timestamp" else "a positive number"
-    if time.kind == "integer":
-        expected = "a positive whole number"
-    return f"data.time.{key}: expected {expected} (data.time.kind is {time.kind}), received {text!r}"
 
 
 @dataclass(frozen=True)
@@ -83,11 +46,11 @@ def regularize(rows: Rows, time: TimeConfig | None, action: str, quarantine: Qua
         DataError: filling would create far more steps than there are rows.
     """
     starts = rows.starts()
-    frequency = parse_frequency(time) if time is not None and time.gaps != "ignore" else None
-    if frequency is None or time is None or not len(rows):
+    steps = parse_steps(time) if time is not None and time.gaps != "ignore" else None
+    if steps is None or time is None or not len(rows):
         grid = np.arange(len(rows)) - starts[_series_of(starts)]
         return Series(rows, starts, starts, grid)
-    grid, off = _grid(rows, starts, frequency)
+    grid, off = steps.grid(rows.time, starts)
     if off.any():
         quarantine.rows(
             action,
@@ -103,31 +66,12 @@ def regularize(rows: Rows, time: TimeConfig | None, action: str, quarantine: Qua
     if time.gaps == "fill":
         most = np.iinfo(np.int64).max if time.fill_limit is None else time.fill_limit + 1
         segments = np.union1d(starts, np.flatnonzero(np.diff(grid) > most) + 1)
-        return _filled(Series(rows, starts, segments, grid), frequency, quarantine)
+        return _filled(Series(rows, starts, segments, grid), steps, quarantine)
     segments = np.union1d(starts, np.flatnonzero(np.diff(grid) != 1) + 1)
     return Series(rows, starts, segments, grid)
 
 
-def _grid(rows: Rows, starts: np.ndarray, frequency: int | float) -> tuple[np.ndarray, np.ndarray]:
-    first = rows.time[starts[:-1]][_series_of(starts)]
-    since = rows.time - first
-    if np.issubdtype(since.dtype, np.integer):
-        phase = since % frequency
-    else:
-        phase = since - np.round(since / frequency) * frequency
-        phase = np.round(phase / (frequency * _TOLERANCE)).astype(np.int64)
-    usual = np.zeros(len(starts) - 1, phase.dtype)
-    for place in np.unique(_series_of(starts)[phase != 0]):
-        values, counts = np.unique(phase[starts[place] : starts[place + 1]], return_counts=True)
-        usual[place] = values[counts.argmax()]
-    usual = usual[_series_of(starts)]
-    off = phase != usual
-    if np.issubdtype(since.dtype, np.integer):
-        return (since - usual) // frequency, off
-    return np.round(since / frequency - usual * _TOLERANCE).astype(np.int64), off
-
-
-def _filled(found: Series, frequency: int | float, quarantine: Quarantine) -> Series:
+def _filled(found: Series, of_time: Steps, quarantine: Quarantine) -> Series:
     """Fill the gaps within each segment."""
     rows, starts = found.rows, found.segments
     if not len(rows):
@@ -154,7 +98,7 @@ def _filled(found: Series, frequency: int | float, quarantine: Quarantine) -> Se
     # Every new row starts as a copy of its segment's first row, without the measured values.
     out = rows.take(starts[series])
     steps = np.arange(len(out)) - new_starts[series]
-    out.time[:] = (out.time + steps * frequency).astype(out.time.dtype)
+    out.time[:] = of_time.ahead(out.time, steps)
     out.time[to] = rows.time
     out.row[:] = 0
     out.row[to] = rows.row

@@ -9,14 +9,14 @@ import numpy as np
 
 from noisy_gru.data.columns import Columns
 from noisy_gru.data.report.quarantine import Quarantine
-from noisy_gru.data.sequences.alignment import floor_times, step_groups
-from noisy_gru.data.sequences.gaps import parse_frequency
+from noisy_gru.data.sequences.alignment import step_groups
 from noisy_gru.data.sequences.rows import Rows
+from noisy_gru.data.sequences.steps import parse_steps
 from noisy_gru.schema.config import Aggregate, DatasetConfig
 
 
 def resample_rows(rows: Rows, dataset: DatasetConfig, quarantine: Quarantine, *, prediction: bool = False) -> Rows:
-    """Return one row for each step of each series that has rows, at the time at which the step begins.
+    """Return one row for each step of each series that has rows, at the time that names the step.
 
     File and row number are those of the step's first row, and so are label and split.
 
@@ -31,10 +31,10 @@ def resample_rows(rows: Rows, dataset: DatasetConfig, quarantine: Quarantine, *,
         DataError: the frequency is no distance of time.
     """
     resample, time = dataset.data.resample, dataset.data.time
-    frequency = parse_frequency(time) if time is not None else None
-    if resample is None or frequency is None or not len(rows):
+    steps = parse_steps(time) if time is not None else None
+    if resample is None or steps is None or not len(rows):
         return rows
-    step = floor_times(rows.time, frequency)
+    step = steps.label(rows.time)
     group = step_groups(rows, step)
     first = np.searchsorted(group, np.arange(group[-1] + 1))
     numeric = {

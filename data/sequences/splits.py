@@ -9,8 +9,8 @@ import numpy as np
 
 from noisy_gru.data.arrow import pa
 from noisy_gru.data.report.ingestion_report import IngestionReport
-from noisy_gru.data.sequences.gaps import parse_frequency
 from noisy_gru.data.sequences.rows import Rows
+from noisy_gru.data.sequences.steps import parse_steps
 from noisy_gru.data.values.parsing import parse_times
 from noisy_gru.data.values.time_formats import formatted_times, lacks_zone, localized
 from noisy_gru.schema.config import DatasetConfig, EntitySplitConfig, ForecastingConfig, TimeConfig, TimeSplitConfig
@@ -131,14 +131,14 @@ def splits_of_windows(time: np.ndarray, ends: np.ndarray, at: Boundaries, embarg
 
 def splits_of_ranges(first: np.ndarray, last: np.ndarray, at: Boundaries, dataset: DatasetConfig) -> np.ndarray:
     """Return the split of whole sequences by their first and last times [m], or EMBARGO or ACROSS_BOUNDARY."""
-    steps = embargo_of(dataset)
-    frequency = parse_frequency(dataset.data.time) if dataset.data.time else None
-    if steps and frequency is None:
+    count = embargo_of(dataset)
+    steps = parse_steps(dataset.data.time) if dataset.data.time else None
+    if count and steps is None:
         raise DataError("splits.embargo counts steps, so for whole sequences it needs data.time.frequency")
-    length = steps * (frequency or 0)
     split = np.full(len(first), TRAIN, np.int8)
     for boundary, after in ((at.eval, EVAL), (at.test, TEST)):
-        split[(last >= boundary - length) & (last < boundary)] = EMBARGO
+        before = boundary if steps is None else steps.ahead(np.array(boundary, last.dtype), -count)
+        split[(last >= before) & (last < boundary)] = EMBARGO
         split[(first < boundary) & (last >= boundary)] = ACROSS_BOUNDARY
         split[first >= boundary] = after
     return split

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 
 from noisy_gru.data.columns import Columns
 from noisy_gru.data.sequences.alignment import check_alignment
-from noisy_gru.data.sequences.gaps import parse_frequency
 from noisy_gru.data.sequences.holiday_dates import check_holidays
 from noisy_gru.data.sequences.splits import embargo_of, split_boundaries
+from noisy_gru.data.sequences.steps import parse_steps
 from noisy_gru.pipeline.config.beam_config import DataflowBeam
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, TimeSplitConfig
@@ -47,18 +47,18 @@ def _ingestion(config: PipelineConfig) -> Iterator[str]:
             except UserError as error:
                 yield str(error)
     time, splits = dataset.data.time, dataset.splits
-    frequency = None
+    steps = None
     whole = isinstance(splits, TimeSplitConfig) and not isinstance(dataset.task, ForecastingConfig)
     if time is not None and (time.gaps != "ignore" or whole or dataset.data.has_steps_of_its_own):
         try:
             check_alignment(time)
-            frequency = parse_frequency(time)
+            steps = parse_steps(time)
         except UserError as error:
             yield str(error)
             return
     if not isinstance(splits, TimeSplitConfig) or time is None:
         return
-    if whole and embargo_of(dataset) and frequency is None:
+    if whole and embargo_of(dataset) and steps is None:
         yield "splits.embargo counts steps, so for whole sequences it needs data.time.frequency"
     for key, value in (("eval", splits.eval), ("test", splits.test)):
         if isinstance(value, str):

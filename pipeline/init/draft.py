@@ -104,8 +104,9 @@ class Draft:
         """Choose splits, lengths and the training from the profile of all rows."""
         lengths = np.array(sorted(measures.steps.values()), int)
         if self.reading.is_forecast:
-            self._mark_static(measures.rows <= len(self.reading.table.frame))
-            self._fit_forecast(lengths, list(measures.steps))
+            complete = measures.rows <= len(self.reading.table.frame)
+            self._mark_static(complete)
+            self._fit_forecast(lengths, list(measures.steps), complete=complete)
             return
         self.data["max_length"] = int(np.ceil(max(lengths, default=1) * 1.5))
         if self.splits is None:
@@ -120,7 +121,7 @@ class Draft:
             )
             self.reading.roles.guesses.append(Guess("preset classification", why))
 
-    def _fit_forecast(self, lengths: np.ndarray, entities: list[str]) -> None:
+    def _fit_forecast(self, lengths: np.ndarray, entities: list[str], *, complete: bool) -> None:
         reading, roles, structure = self.reading, self.reading.roles, self.reading.structure
         season: int | None = None
         histories = reading.histories()
@@ -137,6 +138,10 @@ class Draft:
                     self.data["time"]["align"] = structure.align
                     why = f"times are about {structure.name} apart and change their phase: each row moves to a step"
                     roles.guesses.append(Guess(f"align {structure.align}", why))
+            elif roles.time_kind == "timestamp" and structure.is_regular:
+                # The times ahead follow, and with them the calendar that a forecast reads.
+                self.data["time"] |= {"frequency": structure.frequency, "gaps": "fill"}
+                roles.guesses.append(Guess("gaps fill", "none so far; the times of forecasts follow from the steps"))
             season, why = season_of(structure, histories, int(np.median(lengths)) if len(lengths) else 0)
             if season is not None:
                 roles.guesses.append(Guess(f"season {season}", why))
@@ -151,6 +156,9 @@ class Draft:
         if self.splits is None:
             self.splits = time_splits(int(times), windows.horizons[-1], len(lengths))
         self.task |= {"input_length": windows.input_length, "horizons": windows.horizons}
+        if self.data["time"].get("gaps") == "fill" and not complete:
+            # Rows that the sample doesn't show may leave out years.
+            self.data["time"]["fill_limit"] = windows.input_length + windows.horizons[-1]
         if windows.stride > 1:
             self.task["stride"] = windows.stride
         if season is not None:
@@ -161,9 +169,11 @@ class Draft:
             named = self.dataset().data.entity_columns
             self.features += [{"name": name, "kind": "categorical"} for name in named if name not in self.left_out]
         if roles.time_kind == "timestamp":
+            known = {"known_in_advance": True} if "frequency" in self.data["time"] else {}
             for name in calendar_features(structure, int(times)):
-                self.features.append({"calendar": name})
-                roles.guesses.append(Guess(f"calendar {name}", "the target may depend on it"))
+                self.features.append({"calendar": name, **known})
+                when = ", also at the time that is forecast" if known else ""
+                roles.guesses.append(Guess(f"calendar {name}", f"the target may depend on it{when}"))
         self.training = training_of(
             windows.count(lengths),
             windows.count(lengths) * windows.input_length,

@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from noisy_gru.data.sequences.calendar_steps import parse_calendar_steps
 from noisy_gru.pipeline.init.columns import moments, named
 from noisy_gru.pipeline.init.inference import guess_columns
 from noisy_gru.pipeline.init.roles import Guess, Roles, Table
 from noisy_gru.pipeline.init.task_inference import guess_task
-from noisy_gru.pipeline.init.time_structure import TimeStructure, time_structure
+from noisy_gru.pipeline.init.time_structure import TimeStructure, nanoseconds, time_structure
 
 # The value of --entity for a table without a column that names its sequences.
 ONE_SERIES = "none"
@@ -75,7 +76,11 @@ class Interpretation:
 def _on_grid(times: np.ndarray, values: np.ndarray, structure: TimeStructure) -> np.ndarray:
     if structure.frequency is None:
         return values
-    place = np.round((times - times[0]) / structure.step).astype(np.int64)
+    if (steps := parse_calendar_steps(structure.frequency, "UTC")) is not None:
+        place, _ = steps.grid(nanoseconds(times), np.array([0, len(times)]))
+        place = place - place[0]
+    else:
+        place = np.round((times - times[0]) / structure.step).astype(np.int64)
     if place[-1] >= _MOST_GRID:
         return values
     grid = np.full(int(place[-1]) + 1, np.nan)

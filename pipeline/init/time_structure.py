@@ -11,7 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from noisy_gru.data.sequences.calendar_steps import parse_calendar_steps
+
 DAY = 86400.0
+DAY_NS = 86400 * 10**9
 # Season lengths that a step suggests, the usual one first.
 _SEASONS: dict[float, tuple[int, ...]] = {
     1.0: (60, 3600),
@@ -32,9 +35,11 @@ _SEASONS: dict[float, tuple[int, ...]] = {
     DAY: (7, 365),
     7 * DAY: (52,),
 }
-_CALENDAR_STEPS = (("month", 28, 31, 12), ("quarter", 89, 92, 4), ("year", 364, 366, 0))
+# Name, shortest and longest in days, season, pandas offset.
+_CALENDAR_STEPS = (("month", 28, 31, 12, "M"), ("quarter", 89, 92, 4, "Q"), ("year", 364, 366, 0, "Y"))
 _GRID_SEASONS = (4, 5, 6, 7, 8, 10, 12, 13, 24, 26, 30, 48, 52, 60, 72, 96, 144, 168, 288, 336, 365)
 _MOST_HOLES = 0.75
+_MOST_OFF_GRID = 0.01
 _MOST_RESTARTS = 0.05
 _JITTER = 0.1  # of a step
 _LEAST_CORRELATION = 0.5
@@ -62,7 +67,12 @@ class TimeStructure:
     def gaps(self) -> str:
         """The value for ``data.time.gaps``."""
         some = self.holes > 0 or self.align != "exact"
-        return "fill" if self.frequency is not None and some and self.holes <= _MOST_HOLES else "ignore"
+        return "fill" if self.is_regular and some else "ignore"
+
+    @property
+    def is_regular(self) -> bool:
+        """Whether a run may put the rows on a grid, of which the times ahead follow."""
+        return self.frequency is not None and self.holes <= _MOST_HOLES
 
     def describe(self) -> str:
         """Say how regular the steps are."""
@@ -87,9 +97,16 @@ def time_structure(when: np.ndarray, series: np.ndarray, kind: str, *, years: bo
     step = float(values[counts.argmax()])
     if kind == "timestamp":
         days = steps / DAY
-        for name, low, high, season in _CALENDAR_STEPS:
-            if np.mean((days > low - 0.5) & (days < high + 0.5)) >= 0.9:
-                return TimeStructure(step, f"1 {name}", None, (season,) if season else (), 0.0, 0.0)
+        for name, low, high, season, offset in _CALENDAR_STEPS:
+            within = float(np.mean((days > low - 0.5) & (days < high + 0.5)))
+            near = float(np.mean((days > 0.75 * low) & (days < 1.25 * high)))
+            found = None
+            if within >= 0.5 or near >= 0.9:
+                found = _of_calendar(when[known][order], series[known][order], offset)
+            if found is not None or within >= 0.9:
+                frequency, holes, align = found or (None, 0.0, "exact")
+                seasons = (season,) if season else ()
+                return TimeStructure(step, f"1 {name}", frequency, seasons, holes, 0.0, align)
         if step == DAY and _is_business(when[known], steps):
             return TimeStructure(step, "1 business day", None, (5, 21), 0.0, 0.0)
     multiples = np.round(steps / step)
@@ -116,6 +133,38 @@ def time_structure(when: np.ndarray, series: np.ndarray, kind: str, *, years: bo
     seasons = () if years else _GRID_SEASONS
     name = f"{step:g} year{'s' if step != 1 else ''}" if years else f"{step:g}"
     return TimeStructure(step, name, f"{step:.0f}" if usable else None, seasons, holes, irregular)
+
+
+def nanoseconds(when: np.ndarray) -> np.ndarray:
+    """Return seconds as int64 nanoseconds, to the microsecond."""
+    return np.round(when * 1e6).astype(np.int64) * 1000
+
+
+def _of_calendar(when: np.ndarray, series: np.ndarray, offset: str) -> tuple[str, float, str] | None:
+    """Return the pandas offset of sorted times, the part of the steps that is missing, and the value for `align`.
+
+    It is ``exact`` where times keep to a day of their months; None where a step has several of them.
+    """
+    time, starts = nanoseconds(when), np.flatnonzero(np.diff(series, prepend=-1, append=-1) != 0)
+    steps = parse_calendar_steps(f"{offset}S", "UTC")
+    if steps is None:
+        return None
+    number, off = steps.grid(time, starts)
+    align = "exact"
+    if off.mean() >= _MOST_OFF_GRID:
+        moved = {"floor": steps.floor(time), "nearest": steps.nearest(time)}
+        shared = {name: 1 - len(np.unique(np.stack([series, to]), axis=1).T) / len(to) for name, to in moved.items()}
+        align = min(moved, key=shared.__getitem__)
+        if shared[align] >= _MOST_OFF_GRID:
+            return None
+        number, _ = steps.grid(moved[align], starts)
+    ahead = np.diff(number)[np.diff(series) == 0]
+    # The last day of a month is the first one's day before.
+    day_after = (time + DAY_NS).astype("datetime64[ns]")
+    at_end = np.mean(day_after.astype("datetime64[M]") > time.astype("datetime64[ns]")) > 0.9
+    total = max(int(ahead.sum()), 1)
+    named = "E" if at_end and align == "exact" else "S"
+    return f"{offset}{named}", float(np.sum(np.maximum(ahead - 1, 0))) / total, align
 
 
 def _align(when: np.ndarray, series: np.ndarray, step: float) -> str:

@@ -10,10 +10,10 @@ import pandas as pd
 
 from noisy_gru.components.evaluation.metric_catalogue import naive_baselines
 from noisy_gru.data.sequences.sequence_ids import split_sequence_id
+from noisy_gru.data.sequences.steps import FixedSteps, parse_steps
 from noisy_gru.pipeline.report.answers import Answers
 from noisy_gru.pipeline.report.regression import pairs, residuals
 from noisy_gru.schema.config import ForecastingConfig
-from noisy_gru.schema.durations import parse_duration
 
 _SERIES_SHOWN = 3
 _SERIES_LISTED = 30
@@ -161,7 +161,10 @@ def _by_hour(found: _Forecasts, target: int) -> list[dict[str, Any]]:
     time = found.dataset.data.time
     if time is None or time.kind != "timestamp" or time.frequency is None:
         return []
-    step = pd.Timedelta(parse_duration(time.frequency))
+    steps = parse_steps(time)
+    if not isinstance(steps, FixedSteps):
+        return []
+    step = pd.Timedelta(steps.length, "ns")
     moments = pd.DatetimeIndex(pd.to_datetime(found.moment, utc=True, format="ISO8601"))
     hours = np.stack([(moments + step * h).tz_convert(time.timezone).hour for h in found.task.horizons], axis=1)
     errors = np.abs(found.columns["candidate"] - found.columns["label"])[:, :, target]

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from noisy_gru.data.ingestion.report_checks import check_rows
-from noisy_gru.data.sequences.alignment import check_alignment, floor_times, nearest_times
+from noisy_gru.data.sequences.alignment import check_alignment
+from noisy_gru.data.sequences.steps import floor_times, nearest_times
 from noisy_gru.schema.config import TimeConfig
 from noisy_gru.schema.errors import DataError
 

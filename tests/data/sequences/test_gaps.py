@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from noisy_gru.data.sequences.gaps import parse_frequency
+from noisy_gru.data.sequences.steps import FixedSteps, parse_steps
 from noisy_gru.schema.config import TimeConfig
 from noisy_gru.schema.errors import DataError
 
@@ -146,13 +146,20 @@ def test_a_gap_too_wide_to_fill_is_an_error(ingest, table, configured) -> None:
     ],
 )
 def test_frequencies(kind, frequency, value) -> None:
-    assert parse_frequency(TimeConfig(column="t", kind=kind, frequency=frequency)) == value
+    assert parse_steps(TimeConfig(column="t", kind=kind, frequency=frequency)) == FixedSteps(value)
 
 
 @pytest.mark.parametrize(
     ("kind", "frequency"),
-    [("timestamp", "MS"), ("timestamp", "soon"), ("integer", "0.5"), ("integer", "0"), ("float", "-1"), ("float", "h")],
+    [
+        ("timestamp", "BMS"),
+        ("timestamp", "soon"),
+        ("integer", "0.5"),
+        ("integer", "0"),
+        ("float", "-1"),
+        ("float", "h"),
+    ],
 )
 def test_frequencies_that_are_none(kind, frequency) -> None:
     with pytest.raises(DataError, match=r"data\.time\.frequency: expected a .*received"):
-        parse_frequency(TimeConfig(column="t", kind=kind, frequency=frequency))
+        parse_steps(TimeConfig(column="t", kind=kind, frequency=frequency))

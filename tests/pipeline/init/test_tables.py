@@ -296,7 +296,10 @@ def test_times_without_a_usual_distance_have_no_grid(tmp_path):
 
 def test_gaps_are_filled_on_a_grid_and_left_where_there_is_none(tmp_path):
     frame = one_meter("1h", 900, 24)
-    assert draft(tmp_path / "a", frame).data.time.gaps == "ignore"
+    config = draft(tmp_path / "a", frame)
+    assert (config.data.time.gaps, config.data.time.frequency) == ("fill", "1h")
+    calendars = [feature for feature in config.data.features if feature.calendar]
+    assert calendars and all(feature.known_in_advance for feature in calendars)
     time = draft(tmp_path / "b", frame.drop(index=[100, 101, 350])).data.time
     assert (time.gaps, time.frequency) == ("fill", "1h")
     open_hours = frame[pd.to_datetime(frame["when"]).dt.hour.between(8, 19)]
@@ -308,6 +311,29 @@ def test_gaps_are_filled_on_a_grid_and_left_where_there_is_none(tmp_path):
     config = draft(tmp_path / "d", frame)
     time = config.data.time
     assert (time.gaps, time.align, config.task.season_length) == ("fill", "nearest", 24)
+
+
+@pytest.mark.parametrize(
+    ("freq", "frequency", "season"), [("MS", "MS", 12), ("ME", "ME", 12), ("QS", "QS", 4), ("YS", "YS", None)]
+)
+def test_steps_of_the_calendar(tmp_path, freq, frequency, season):
+    """Months are of different lengths, and every fourth is missing in one series: the season is 12 all the same."""
+    found = [one_meter(freq, 96, season or 5, shop=name) for name in ("a", "b", "c")]
+    found[1] = found[1].drop(index=range(3, 96, 4))
+    config = draft(tmp_path, pd.concat(found))
+    time = config.data.time
+    assert (time.frequency, time.gaps, config.task.season_length) == (frequency, "fill", season)
+
+
+def test_months_on_days_that_change(tmp_path):
+    frame = one_meter("MS", 96, 12)
+    days = np.random.default_rng(2).integers(0, 3, 96)
+    frame["when"] = (pd.to_datetime(frame["when"]) + pd.to_timedelta(days, "D")).dt.strftime("%Y-%m-%d")
+    config = draft(tmp_path, frame)
+    time = config.data.time
+    assert (time.frequency, time.align, config.task.season_length) == ("MS", "floor", 12)
+    frame["when"] = (pd.to_datetime(frame["when"]) - pd.Timedelta(days=3)).dt.strftime("%Y-%m-%d")
+    assert draft(tmp_path / "around", frame).data.time.align == "nearest"
 
 
 def test_the_training_fits_the_amount_of_data(tmp_path):
