@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,26 +24,31 @@ class Origins:
         target_times: of forecasts: time of each horizon's target, [M, H], ns since 1970 (int64) for timestamps, else
             numbers; None where the time is irregular and no row says when the next events are, or without forecasting.
         time_kind: `data.time.kind`.
-        columns: of an entity of several columns the text of each, [M], by column; else empty.
+        entity_columns: the columns that name an entity together; none where it is one.
     """
 
     entities: list[str]
     target_times: np.ndarray | None
     time_kind: str
-    columns: Mapping[str, list[str]] = field(default_factory=dict)
+    entity_columns: tuple[str, ...] = ()
 
     def columns_at(self, places: Sequence[int]) -> dict[str, list[str]]:
-        """Return the texts of the entity's columns of some sequences."""
-        return {name: [texts[place] for place in places] for name, texts in self.columns.items()}
+        """Return the texts of the entity's columns of some sequences, by column; none where it is one column."""
+        return names_by_column([self.entities[place] for place in places], self.entity_columns)
 
 
 def origins_of_entities(names: Sequence[str], dataset: DatasetConfig) -> Origins | None:
     """Return the origins of streams, which are named by their entities; None where one column names them."""
-    columns = dataset.data.entity_columns
-    if len(columns) < 2:
+    if not (columns := joined_columns(dataset)):
         return None
     kind = dataset.data.time.kind if dataset.data.time else "integer"
-    return Origins(list(names), None, kind, names_by_column(names, columns))
+    return Origins(list(names), None, kind, columns)
+
+
+def joined_columns(dataset: DatasetConfig) -> tuple[str, ...]:
+    """Return the columns that name an entity together; none where it is one, or there is none."""
+    columns = dataset.data.entity_columns
+    return columns if len(columns) > 1 else ()
 
 
 def origins_of(sequences: Sequences, dataset: DatasetConfig) -> Origins:
@@ -59,5 +64,4 @@ def origins_of(sequences: Sequences, dataset: DatasetConfig) -> Origins:
             times = steps.ahead(rows.time[last][:, np.newaxis], ahead)
         elif columns.future == "rows":
             times = rows.time[last[:, np.newaxis] + ahead]
-    joined = names_by_column(entities, columns.entity) if len(columns.entity) > 1 else {}
-    return Origins(entities, times, columns.time_kind, joined)
+    return Origins(entities, times, columns.time_kind, joined_columns(dataset))

@@ -14,7 +14,7 @@ import heapq
 import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from noisy_gru.data.reading.reader import Reader
 from noisy_gru.data.reading.tables import Source
 from noisy_gru.data.report.ingestion_report import IngestionReport
 from noisy_gru.data.report.quarantine import Quarantine
-from noisy_gru.data.requests.origins import Origins, origins_of
+from noisy_gru.data.requests.origins import Origins, joined_columns, origins_of
 from noisy_gru.data.requests.prediction_input import (
     PredictionInput,
     input_order,
@@ -52,12 +52,14 @@ _LENGTH_BYTES = 8
 class StagedInput:
     """Sequences to predict, in memory (``request``) or on disk (``runs``).
 
-    ``report`` counts the rows, ``unusable`` are rejected ones: from disk the first few of each reason.
+    ``report`` counts the rows, ``unusable`` are rejected ones: from disk the first few of each reason. ``time_kind``
+    and ``entity_columns`` are those of `Origins`.
     """
 
     report: IngestionReport
     unusable: list[dict[str, Any]]
     time_kind: str
+    entity_columns: tuple[str, ...]
     request: PredictionInput | None = None
     runs: Sequence[Path] = ()
 
@@ -71,7 +73,7 @@ class StagedInput:
         while batch := list(itertools.islice(records, size)):
             _, _, entities, _, ids, examples, times = zip(*batch, strict=True)
             known = None if times[0] is None else np.array(times)
-            origins = Origins(list(entities), known, self.time_kind)
+            origins = Origins(list(entities), known, self.time_kind, self.entity_columns)
             yield PredictionInput(list(ids), list(examples), self.report, [], origins)
 
 
@@ -92,14 +94,15 @@ def stage_input(
         OSError: the folder can't be written.
     """
     kind = dataset.data.time.kind if dataset.data.time else "integer"
+    columns = joined_columns(dataset)
     if (folder / STAGED).is_file():
-        return _staged_before(folder, kind)
+        return _staged_before(folder, kind, columns)
     if buckets is None:
         sizes = ((source.format, Path(source.path).stat().st_size) for source in sources)
         buckets = min(MOST_BUCKETS, bucket_count(sizes))
     if buckets == 1:
         request = read_sources(sources, dataset)
-        return StagedInput(request.report, request.unusable, kind, request)
+        return StagedInput(request.report, request.unusable, kind, columns, request)
     for left in [*folder.glob("rows-*.chunks"), *folder.glob("run-*.arrow")]:
         left.unlink()
     reading = Quarantine(lines_kept=LINES_KEPT)
@@ -119,13 +122,13 @@ def stage_input(
     lines = reading.lines + sorted(lines, key=lambda line: str(line.get("entity", "")))
     content = {"report": report.to_json(), "unusable": lines, "runs": [run.name for run in runs]}
     write_atomically(folder / STAGED, json.dumps(content))
-    return StagedInput(report, lines, kind, runs=runs)
+    return StagedInput(report, lines, kind, columns, runs=runs)
 
 
-def _staged_before(folder: Path, kind: str) -> StagedInput:
+def _staged_before(folder: Path, kind: str, columns: tuple[str, ...]) -> StagedInput:
     content = json.loads((folder / STAGED).read_text())
     report = IngestionReport.from_json(content["report"])
-    return StagedInput(report, content["unusable"], kind, runs=[folder / name for name in content["runs"]])
+    return StagedInput(report, content["unusable"], kind, columns, runs=[folder / name for name in content["runs"]])
 
 
 def _spill(
@@ -213,5 +216,5 @@ def _slices(request: PredictionInput, size: int, first: int) -> Iterator[Predict
         own = None
         if origins is not None:
             times = None if origins.target_times is None else origins.target_times[part]
-            own = Origins(origins.entities[part], times, origins.time_kind)
+            own = replace(origins, entities=origins.entities[part], target_times=times)
         yield PredictionInput(request.ids[part], request.examples[part], request.report, [], own)

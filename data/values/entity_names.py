@@ -41,7 +41,7 @@ def split_name(name: str) -> list[str]:
 
 def names_by_column(names: Sequence[str], columns: Sequence[str]) -> dict[str, list[str]]:
     """Return the text of each column of entities' names [N], by column."""
-    if len(columns) < 2:
-        return {column: list(names) for column in columns}
-    rows = [split_name(name) for name in names]
+    if len(columns) == 1:
+        return {columns[0]: list(names)}
+    rows = [split_name(name) for name in names] if columns else []
     return {column: [row[place] for row in rows] for place, column in enumerate(columns)}

@@ -6,7 +6,9 @@ import pytest
 
 from noisy_gru.data.ingestion.report_checks import check_errors
 from noisy_gru.data.reading.in_memory_tables import frame_source
+from noisy_gru.data.reading.tables import Source
 from noisy_gru.data.requests.prediction_input import read_for_prediction, read_sources
+from noisy_gru.data.requests.staged_input import stage_input
 from noisy_gru.data.requests.stream_steps import read_stream_steps
 from noisy_gru.schema.config import DatasetConfig
 
@@ -59,12 +61,31 @@ def test_the_same_as_one_column_of_each(tmp_path):
     assert found.report.steps_filled == wanted.report.steps_filled == 4
     assert found.origins is not None and wanted.origins is not None
     np.testing.assert_array_equal(found.origins.target_times, wanted.origins.target_times)
-    assert found.origins.columns == {"shop": ["north", "north", "a|b", "a|b"], "product": [*PRODUCTS, *PRODUCTS]}
-    assert wanted.origins.columns == {}
+    assert found.origins.columns_at(range(4)) == {
+        "shop": ["north", "north", "a|b", "a|b"],
+        "product": [*PRODUCTS, *PRODUCTS],
+    }
+    assert wanted.origins.columns_at(range(4)) == {}
     several(frame).to_csv(tmp_path / "rows.csv", index=False)
     several(frame).to_parquet(tmp_path / "rows.parquet")
     for name in ("rows.csv", "rows.parquet"):
         assert read_for_prediction([tmp_path / name], JOINED).examples == found.examples
+
+
+def test_staged_input_has_the_columns_too(tmp_path):
+    several(table()).to_csv(tmp_path / "rows.csv", index=False)
+    sources = [Source(str(tmp_path / "rows.csv"), "rows.csv", "csv")]
+    wanted = read_sources(sources, JOINED)
+    assert wanted.origins is not None
+    for buckets in (1, 3):
+        folder = tmp_path / str(buckets)
+        folder.mkdir()
+        found = list(stage_input(sources, JOINED, folder, buckets=buckets).batches(3))
+        assert [name for each in found for name in each.ids] == wanted.ids
+        shops = [
+            shop for each in found if each.origins for shop in each.origins.columns_at(range(len(each.ids)))["shop"]
+        ]
+        assert shops == wanted.origins.columns_at(range(4))["shop"]
 
 
 def test_filled_and_future_steps_have_the_entity_of_their_columns():

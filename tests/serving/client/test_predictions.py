@@ -290,7 +290,7 @@ def test_the_columns_that_name_an_entity_together():
     given = forecasts()
     ids, count = given.ids, len(given.ids)
     columns = {"shop": [f"s{place}" for place in range(count)], "temp@1": ["taken"] * count}
-    origins = Origins([name.partition("@")[0] for name in ids], None, "integer", columns)
+    origins = Origins([f"s{place}|taken" for place in range(count)], None, "integer", ("shop", "temp@1"))
     found = Predictions(AHEAD, given.parts, origins=origins, places={name: place for place, name in enumerate(ids)})
     assert list(found.answers[1]) == ["sequence_id", "shop", *list(given.answers[1])[1:]]
     assert [answer["shop"] for answer in found.answers] == columns["shop"]
