@@ -19,6 +19,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
+from noisy_gru.storage.object_store_clients import GS_ENDPOINT, S3_ENDPOINTS
+
 Status = Literal["ok", "note", "problem"]
 
 DISTRIBUTION = "noisy-gru-tfx"
@@ -64,6 +66,7 @@ def check_environment(root: Path | None = None) -> list[Check]:
         check_memory(),
         check_cores(),
         check_disk(root or Path.cwd()),
+        check_object_stores(),
         check_gpu(),
         check_docker(),
         check_model_server(),
@@ -204,6 +207,24 @@ def check_disk(root: Path) -> Check:
     if free < 5 * GIB:
         return Check("disk", "note", found, "Enough for small data sets; every run keeps its data and model there.")
     return Check("disk", "ok", found, "Enough for many runs of moderate size.")
+
+
+def check_object_stores(environ: Mapping[str, str] = os.environ) -> Check:
+    """Say which object stores the environment names credentials for; asks none of them."""
+    stores = (
+        ("s3://", ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE"), S3_ENDPOINTS),
+        ("gs://", ("GOOGLE_APPLICATION_CREDENTIALS",), (GS_ENDPOINT,)),
+    )
+    named = []
+    for scheme, credentials, endpoints in stores:
+        given = [name for name in (*credentials, *endpoints) if environ.get(name)]
+        if given:
+            named.append(f"{scheme} by {', '.join(given)}")
+    meaning = (
+        "data.files and schema may be on s3:// and gs://; the root and what it holds is a folder, so a bucket as a "
+        "root has to be mounted. Without these variables a role of the machine or a file in ~/.aws is used."
+    )
+    return Check("object stores", "ok", "; ".join(named) or "no variables of credentials", meaning)
 
 
 def check_gpu(devices: Path = Path("/dev"), environ: Mapping[str, str] = os.environ) -> Check:

@@ -28,7 +28,7 @@ from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 from noisy_gru.pipeline.runs.output_redirection import output_to
 from noisy_gru.pipeline.runs.run_directory import RunDirectory
 from noisy_gru.schema.errors import ConfigError, UserError
-from noisy_gru.schema.file_patterns import escape_existing, local_glob
+from noisy_gru.schema.file_patterns import escape_existing
 from noisy_gru.serving.client.client import Client
 from noisy_gru.serving.client.connection import DEFAULT_TIMEOUT, Tls, Transport
 from noisy_gru.serving.client.errors import Refused
@@ -36,6 +36,7 @@ from noisy_gru.serving.client.prediction_columns import Part
 from noisy_gru.serving.client.prediction_tables import LAYOUTS, Layout
 from noisy_gru.serving.client.predictions import Predictions
 from noisy_gru.serving.client.requests import prediction_input, sources_of
+from noisy_gru.storage.object_stores import glob_files, is_remote, location_problem
 
 # Sequences that a server gets by one call of the client, which sends several requests at a time.
 _SERVER_BLOCK = 64 * BATCH
@@ -103,7 +104,7 @@ def predict_files(
 
     Args:
         config: configuration of the model.
-        inputs: files, or patterns relative to the current folder, in a format of ``data.files``.
+        inputs: files, or patterns relative to the current folder or on s3:// or gs://, in a format of ``data.files``.
         root: root of the runs; not read if there is a server.
         version: version of the model; None: latest.
         out: output file; None: standard output.
@@ -162,7 +163,9 @@ def _checked(
         raise ConfigError("--format parquet needs a file: --out predictions.parquet")
     paths = []
     for pattern in inputs:
-        found = local_glob(escape_existing(pattern))
+        if is_remote(pattern) and (problem := location_problem(pattern)) is not None:
+            raise ConfigError(problem)
+        found = glob_files(pattern if is_remote(pattern) else escape_existing(pattern))
         if not found:
             raise UserError(f"{pattern}: matches no file")
         paths += found

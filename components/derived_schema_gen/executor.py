@@ -10,28 +10,11 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.types.artifact import Artifact
 
+from noisy_gru.components.derived_schema_gen.curated_file import read_curated
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.derivation import check_curated, schema_text
-from noisy_gru.schema.errors import ConfigError
-from noisy_gru.schema.loading import parse_schema
 
 DATASET = "dataset"
-
-
-def read_schema(path: str) -> Any:
-    """Load a ``schema_pb2.Schema`` from a text file of TFX's file systems, gs:// included.
-
-    Raises:
-        ConfigError: there is no such file, or it is no schema.
-    """
-    if not fileio.exists(path):
-        raise ConfigError(f"{path}: the schema can't be read: no such file. Correct `schema` in the configuration")
-    with fileio.open(path, "rb") as stream:
-        content = stream.read()
-    try:
-        return parse_schema(content.decode(), path)
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: the schema can't be read: {error}") from error
 
 
 class Executor(base_executor.BaseExecutor):
@@ -46,7 +29,7 @@ class Executor(base_executor.BaseExecutor):
         """Write ``schema.pbtxt``; raise ``ConfigError`` if the curated schema can't be used."""
         source = exec_properties[standard_component_specs.SCHEMA_FILE_KEY]
         dataset = DatasetConfig.model_validate_json(exec_properties[DATASET])
-        derivation = check_curated(read_schema(source), source, dataset)
+        derivation = check_curated(read_curated(source), source, dataset)
         folder = artifact_utils.get_single_uri(output_dict[standard_component_specs.SCHEMA_KEY])
         fileio.makedirs(folder)
         with fileio.open(f"{folder}/{DEFAULT_FILE_NAME}", "w") as stream:

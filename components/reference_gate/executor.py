@@ -17,9 +17,8 @@ from noisy_gru.components.evaluation.sequence_losses import names, sequence_loss
 from noisy_gru.components.reference_gate.comparison import compare
 from noisy_gru.components.reference_gate.reference_set import read_reference
 from noisy_gru.components.reference_gate.verdict import write_reference_verdict
-from noisy_gru.components.sequence_example_gen.beam_transforms import open_any
-from noisy_gru.components.sequence_example_gen.driver import glob
 from noisy_gru.schema.config import DatasetConfig
+from noisy_gru.storage.object_stores import glob_files, open_file
 
 MODEL = "model"
 PUBLISHED = "published"
@@ -52,8 +51,8 @@ class Executor(base_executor.BaseExecutor):
             reference,
             base=exec_properties[INPUT_BASE],
             trained_on=json.loads(report.read_text(encoding="utf-8")),
-            glob=glob,
-            opener=open_any,
+            glob=glob_files,
+            opener=open_file,
         )
         published, against = None, "the published model"
         for artifact in input_dict.get(PUBLISHED, []):

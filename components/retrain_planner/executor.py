@@ -13,11 +13,10 @@ from tfx.types import artifact_utils
 from noisy_gru.compat.tfx import execution_of
 from noisy_gru.components.retrain_planner.config import RulesConfig
 from noisy_gru.components.retrain_planner.planning import Subject, make_plan
-from noisy_gru.components.sequence_example_gen.beam_transforms import open_any
-from noisy_gru.components.sequence_example_gen.driver import glob
 from noisy_gru.registry.retraining_attempts import Attempt, append_attempt
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import ConfigError
+from noisy_gru.storage.object_stores import glob_files, open_file
 
 INPUT_BASE = "input_base"
 DATASET = "dataset"
@@ -58,8 +57,8 @@ class Executor(base_executor.BaseExecutor):
                 rules=RulesConfig.model_validate_json(exec_properties[RULES]),
             ),
             now=now,
-            glob=glob,
-            opener=open_any,
+            glob=glob_files,
+            opener=open_file,
             span=exec_properties[SPAN],
             force=_is_true(exec_properties[FORCE]),
             run_id=run_id,

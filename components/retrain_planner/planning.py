@@ -29,7 +29,7 @@ from noisy_gru.components.retrain_planner.triggers import triggers
 from noisy_gru.data.ingestion.resolved_input import ResolvedInput, resolve_input
 from noisy_gru.data.ingestion.spans import LATEST
 from noisy_gru.data.reading.file_hashes import hash_files
-from noisy_gru.data.reading.tables import Opener, local_open
+from noisy_gru.data.reading.tables import Opener
 from noisy_gru.registry.integrity import check_record, check_served
 from noisy_gru.registry.published_versions import Publication, latest_publication, withdrawn_versions
 from noisy_gru.registry.retraining_attempts import outcomes, read_attempts
@@ -42,6 +42,7 @@ from noisy_gru.registry.training_record import (
 )
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.span_patterns import format_spans
+from noisy_gru.storage.object_stores import open_file
 
 # Spans that are judged one by one: a week of nights. More are judged in so many groups.
 MOST_PARTS = 7
@@ -71,7 +72,7 @@ def make_plan(
     *,
     now: datetime,
     glob: Callable[[str], Sequence[str]],
-    opener: Opener = local_open,
+    opener: Opener = open_file,
     span: str = LATEST,
     force: bool = False,
     run_id: str = "",

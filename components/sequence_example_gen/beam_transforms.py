@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Iterator
-from typing import BinaryIO
 
 import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
@@ -17,7 +16,7 @@ from apache_beam.typehints import with_output_types
 from noisy_gru.data.reading.file_hashes import read_hash
 from noisy_gru.data.reading.files import quarantine_file
 from noisy_gru.data.reading.reader import Reader
-from noisy_gru.data.reading.tables import Source, local_open, unreadable_error
+from noisy_gru.data.reading.tables import Source, unreadable_error
 from noisy_gru.data.report.ingestion_report import IngestionReport
 from noisy_gru.data.report.quarantine import Quarantine
 from noisy_gru.data.sequences.chunks import pack
@@ -25,17 +24,11 @@ from noisy_gru.data.sequences.shards import bucket_shards
 from noisy_gru.data.sequences.splits import boundaries_from_report
 from noisy_gru.schema.config import DatasetConfig, TimeSplitConfig
 from noisy_gru.schema.errors import DataError
+from noisy_gru.storage.object_stores import open_file
 
 INGESTION_REPORT = "ingestion_report"
 # Ending of a file that is still being written.
 PART = ".part"
-
-
-def open_any(path: str) -> BinaryIO:
-    """Open a local file, or one of a file system that Beam knows."""
-    if "://" not in path:
-        return local_open(path)
-    return FileSystems.open(path, compression_type="uncompressed")
 
 
 def write_bytes(path: str, content: bytes) -> None:
@@ -63,7 +56,7 @@ class PlanReads(beam.DoFn):
         self._dataset = dataset
 
     def setup(self) -> None:
-        self._reader = Reader(DatasetConfig.model_validate_json(self._dataset), opener=open_any)
+        self._reader = Reader(DatasetConfig.model_validate_json(self._dataset), opener=open_file)
 
     def process(self, source: Source) -> Iterator[Source | TaggedOutput]:
         try:
@@ -78,7 +71,7 @@ class HashFile(beam.DoFn):
     def process(self, source: Source) -> Iterator[bytes]:
         report, content = IngestionReport(), (0, "")
         try:
-            content = read_hash(source.path, open_any)
+            content = read_hash(source.path, open_file)
         except OSError as error:
             report.file_errors.append(str(unreadable_error(source, "a file", error)))
         report.hashes[source.name] = list(content)
@@ -93,7 +86,7 @@ class ReadChunks(beam.DoFn):
         self._dataset, self._buckets, self._quarantine_folder = dataset, buckets, quarantine_folder
 
     def setup(self) -> None:
-        self._reader = Reader(DatasetConfig.model_validate_json(self._dataset), opener=open_any)
+        self._reader = Reader(DatasetConfig.model_validate_json(self._dataset), opener=open_file)
 
     def process(self, source: Source) -> Iterator[tuple[int, bytes] | TaggedOutput]:
         quarantine = Quarantine()

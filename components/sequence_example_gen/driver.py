@@ -9,24 +9,21 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from tfx.components.example_gen import driver, utils
-from tfx.dsl.io import fileio
 from tfx.orchestration import data_types_utils
 from tfx.orchestration.portable import data_types
 from tfx.proto.orchestration import driver_output_pb2
 from tfx.types import standard_component_specs
 
-from noisy_gru.components.sequence_example_gen.beam_transforms import open_any
 from noisy_gru.data.ingestion.resolved_input import resolve_input
 from noisy_gru.data.reading.file_hashes import hash_files
 from noisy_gru.data.reading.tables import Source
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import DataError
-from noisy_gru.schema.file_patterns import local_glob
 from noisy_gru.schema.span_patterns import format_spans
+from noisy_gru.storage.object_stores import FileState, file_states, glob_files, open_file
 
 DATASET_KEY = "dataset"
 SPAN_KEY = "span"
@@ -65,40 +62,25 @@ def resolved_properties(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[
     """
     dataset = DatasetConfig.model_validate_json(given[DATASET_KEY])
     base = given[standard_component_specs.INPUT_BASE_KEY] or ""
-    resolved = resolve_input(base, dataset.data, str(given[SPAN_KEY]), glob)
+    resolved = resolve_input(base, dataset.data, str(given[SPAN_KEY]), glob_files)
     properties = {
         # The resolved span, so that "latest" and its number are the same to the cache.
         SPAN_KEY: str(resolved.numbers[-1]) if resolved.spans else "",
         SPANS_KEY: resolved.to_json(),
-        FINGERPRINT_KEY: resolved.fingerprint(hash_files(resolved.sources, open_any, read_later=True)),
+        FINGERPRINT_KEY: resolved.fingerprint(hash_files(resolved.sources, open_file, read_later=True)),
     }
     return {**given, **properties}, resolved.numbers
 
 
-def glob(pattern: str) -> list[str]:
-    """Return the paths that a pattern matches, here or in a file system that TensorFlow knows."""
-    return [str(path) for path in fileio.glob(pattern)] if "://" in pattern else local_glob(pattern)
-
-
-def file_states(sources: Iterable[Source]) -> dict[str, tuple[int, int]]:
-    """Return size and modification time of files, by name: bytes and nanoseconds.
+def states_of(sources: Iterable[Source]) -> dict[str, FileState]:
+    """Return the states of files, by name.
 
     Raises:
-        DataError: one of them is gone.
+        DataError: one of them is gone, or its store can't be reached.
     """
-    states: dict[str, tuple[int, int]] = {}
-    for source in sources:
-        try:
-            states[source.name] = _size_and_change(source.path)
-        except (FileNotFoundError, fileio.NotFoundError) as error:
-            raise DataError(f"{source.name}: was deleted in the meantime. Run it again") from error
-    return states
-
-
-def _size_and_change(path: str) -> tuple[int, int]:
-    """Return bytes, and nanoseconds of the last change; TensorFlow's file systems round the latter to whole seconds."""
-    if "://" in path:
-        remote = fileio.stat(path)
-        return remote.length, remote.mtime_nsec
-    local = Path(path).stat()
-    return local.st_size, local.st_mtime_ns
+    names = {source.path: source.name for source in sources}
+    try:
+        return {names[path]: state for path, state in file_states(names).items()}
+    except FileNotFoundError as error:
+        name = names.get(str(error.filename), error.filename)
+        raise DataError(f"{name}: was deleted in the meantime. Run it again") from error

@@ -13,8 +13,8 @@ from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, standard_component_specs
 
 from noisy_gru.compat.tfx import log_startup, make_beam_pipeline
-from noisy_gru.components.sequence_example_gen.beam_transforms import PART, ingest, open_any
-from noisy_gru.components.sequence_example_gen.driver import DATASET_KEY, FINGERPRINT_KEY, SPANS_KEY, file_states
+from noisy_gru.components.sequence_example_gen.beam_transforms import PART, ingest
+from noisy_gru.components.sequence_example_gen.driver import DATASET_KEY, FINGERPRINT_KEY, SPANS_KEY, states_of
 from noisy_gru.data.ingestion.report_checks import check_report, check_spans
 from noisy_gru.data.ingestion.report_summary import lineage, report_summary
 from noisy_gru.data.ingestion.resolved_input import ResolvedInput
@@ -26,6 +26,7 @@ from noisy_gru.data.sequences.value_sample import sample_values, write_values
 from noisy_gru.schema.config import SPLITS, DatasetConfig
 from noisy_gru.schema.errors import DataError
 from noisy_gru.schema.file_patterns import escape
+from noisy_gru.storage.object_stores import FileState, open_file
 
 REPORT_KEY = "ingestion_report"
 REPORT_FILE = "ingestion_report.json"
@@ -59,14 +60,14 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         dataset = DatasetConfig.model_validate_json(exec_properties[DATASET_KEY])
         base = exec_properties[standard_component_specs.INPUT_BASE_KEY] or ""
         resolved = ResolvedInput.from_json(exec_properties[SPANS_KEY], base, dataset.data)
-        states = file_states(resolved.sources)
+        states = states_of(resolved.sources)
         parts = f"{kept.uri}/parts.json"
         with make_beam_pipeline(self) as pipeline:
             ingest(
                 pipeline,
                 list(resolved.sources),
                 exec_properties[DATASET_KEY],
-                buckets=bucket_count((source.format, states[source.name][0]) for source in resolved.sources),
+                buckets=bucket_count((source.format, states[source.name].size) for source in resolved.sources),
                 examples=examples.uri,
                 quarantine_folder=f"{kept.uri}/{QUARANTINE_FOLDER}",
                 report=parts,
@@ -99,16 +100,16 @@ class Executor(base_beam_executor.BaseBeamExecutor):
 
 
 def _check_unchanged(
-    resolved: ResolvedInput, before: dict[str, tuple[int, int]], report: IngestionReport, fingerprint: str
+    resolved: ResolvedInput, before: dict[str, FileState], report: IngestionReport, fingerprint: str
 ) -> None:
     """Check that the files read are those of the cache key and of the report's hashes."""
-    after = file_states(resolved.sources)
+    after = states_of(resolved.sources)
     read = {name: (int(size), str(digest)) for name, (size, digest) in report.hashes.items()}
     # A file that can't be read has no hash, and is a fault that ends the run.
     if after == before and (report.file_errors or resolved.fingerprint(read) == fingerprint):
         return
     forget_hashes(resolved.sources)
-    now = hash_files(resolved.sources, open_any)
+    now = hash_files(resolved.sources, open_file)
     changed = [name for name, state in after.items() if state != before[name] or now[name] != read[name]]
     raise DataError(
         f"{', '.join(changed) or 'data.files'} changed while being read. Run it again; and give a file its name only "

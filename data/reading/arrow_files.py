@@ -17,10 +17,10 @@ from noisy_gru.data.reading.tables import (
     Opener,
     Source,
     chosen_columns,
-    local_open,
     unreadable_error,
 )
 from noisy_gru.schema.errors import DataError
+from noisy_gru.storage.object_stores import open_file
 
 _MAGIC = b"ARROW1"
 _FEATHER_V1 = b"FEA1"
@@ -48,7 +48,7 @@ def _opened(source: Source, opener: Opener) -> Iterator[tuple[Any, Iterator[Any]
         raise unreadable_error(source, "an Arrow IPC file", error) from error
 
 
-def arrow_columns(source: Source, opener: Opener = local_open) -> list[str]:
+def arrow_columns(source: Source, opener: Opener = open_file) -> list[str]:
     """Return the column names of a file.
 
     Raises:
@@ -62,7 +62,7 @@ def read_arrow(
     source: Source,
     columns: Columns,
     required: Sequence[str],
-    opener: Opener = local_open,
+    opener: Opener = open_file,
     block_rows: int = PARQUET_BLOCK_ROWS,
     choose: Choose | None = None,
 ) -> Iterator[Block]:
@@ -88,6 +88,6 @@ def first_arrow_rows(source: Source, rows: int) -> Any:
     Raises:
         DataError: the file can't be read.
     """
-    with _opened(source, local_open) as (schema, batches):
+    with _opened(source, open_file) as (schema, batches):
         batch = next((each for each in batches if each.num_rows), None)
         return schema.empty_table() if batch is None else pa.Table.from_batches([batch.slice(0, rows)])

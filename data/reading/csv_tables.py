@@ -22,12 +22,12 @@ from noisy_gru.data.reading.tables import (
     Opener,
     Source,
     chosen_columns,
-    local_open,
     unreadable_error,
 )
 from noisy_gru.data.values.cells import CellReader
 from noisy_gru.schema.csv_config import CsvConfig
 from noisy_gru.schema.errors import DataError
+from noisy_gru.storage.object_stores import open_file
 
 HEADER_BYTES = 1 << 20
 GZIP_MAGIC = b"\x1f\x8b"
@@ -60,7 +60,7 @@ def _check_gzip(source: Source, opener: Opener) -> None:
         )
 
 
-def csv_header(source: Source, opener: Opener = local_open, csv_config: CsvConfig | None = None) -> list[str]:
+def csv_header(source: Source, opener: Opener = open_file, csv_config: CsvConfig | None = None) -> list[str]:
     """Return the column names of a CSV file.
 
     Raises:
@@ -70,7 +70,7 @@ def csv_header(source: Source, opener: Opener = local_open, csv_config: CsvConfi
         return reader.header()
 
 
-def ends_with_line_end(source: Source, opener: Opener = local_open) -> bool:
+def ends_with_line_end(source: Source, opener: Opener = open_file) -> bool:
     """Whether the last line of an uncompressed file is complete; otherwise the file may be truncated."""
     with opener(source.path) as stream:
         stream.seek(-1, os.SEEK_END)
@@ -81,7 +81,7 @@ def read_csv(
     source: Source,
     columns: Columns,
     required: Sequence[str],
-    opener: Opener = local_open,
+    opener: Opener = open_file,
     block_bytes: int = BLOCK_BYTES,
     csv_config: CsvConfig | None = None,
     choose: Choose | None = None,
@@ -122,7 +122,7 @@ def read_first_rows(
         DataError: the file is empty or can't be read.
     """
     dialect = _dialect(csv_config)
-    with _records(source, local_open, block_bytes, dialect) as reader:
+    with _records(source, open_file, block_bytes, dialect) as reader:
         header = reader.header()
         for chunk in reader.chunks():
             if len(chunk.rows):

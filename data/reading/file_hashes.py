@@ -1,11 +1,12 @@
 """Size and SHA-256 of input files, which identify the data for the retraining planner and for ingestion.
 
     with hash_cache(root / "inputs" / "hashes.json"):
-        hash_file("data/day-1.csv", local_open)  # (48213, '9f86d0…'), computed once until the file changes
+        hash_file("data/day-1.csv", open_file)  # (48213, '9f86d0…'), computed once until the file changes
 
 A hash is cached by the file's size, times and inode. No program can set the change time (ctime), so a file that was
 corrected in place is read again even if size and modification time are the same. As in Git's index, a file that
-changed just now isn't cached: it may change again within the same tick of the clock.
+changed just now isn't cached: it may change again within the same tick of the clock. An object's ETag is in the inode's
+place: with it, what is in an object store is read once, and asked for one request each time.
 """
 
 from __future__ import annotations
@@ -23,10 +24,11 @@ from pathlib import Path
 from noisy_gru.data.reading.tables import Opener, Source
 from noisy_gru.schema.errors import DataError
 from noisy_gru.storage.atomic_files import write_atomically
+from noisy_gru.storage.object_stores import file_state, is_remote
 
 # Bytes and SHA-256 by file name.
 FileHashes = Mapping[str, tuple[int, str]]
-State = tuple[int, int, int, int]
+State = tuple[int, int, int, int | str]
 _BLOCK = 1 << 20
 _THREADS = 8
 # Some network file systems keep whole seconds; one second to spare.
@@ -46,19 +48,17 @@ _caches = [_Cache({})]
 
 
 def hash_file(path: str, opener: Opener) -> tuple[int, str]:
-    """Return size in bytes and SHA-256 of a file, from the cache unless it may have changed; remote files are read.
+    """Return size in bytes and SHA-256 of a file, from the cache unless it may have changed.
 
     Raises:
         OSError: the file can't be read.
     """
-    if "://" in path:
-        return read_hash(path, opener)
-    cache, place, before = _caches[-1], str(Path(path).absolute()), _state(path)
+    cache, place, before = _caches[-1], _place(path), _state(path)
     cache.used.add(place)
     if place in cache.known and cache.known[place][0] == before:
         return before[0], cache.known[place][1]
     size, digest = read_hash(path, opener)
-    if _state(path) == before and time.time_ns() - before[2] > _TICK_NS:
+    if _state(path) == before and (is_remote(path) or time.time_ns() - before[2] > _TICK_NS):
         cache.known[place] = before, digest
     else:
         cache.known.pop(place, None)
@@ -98,7 +98,7 @@ def hash_files(sources: Iterable[Source], opener: Opener, *, read_later: bool = 
 def forget_hashes(sources: Iterable[Source]) -> None:
     """Drop the cached hashes of files, because one proved wrong."""
     for source in sources:
-        _caches[-1].known.pop(str(Path(source.path).absolute()), None)
+        _caches[-1].known.pop(_place(source.path), None)
 
 
 @contextmanager
@@ -123,8 +123,15 @@ def hash_cache(file: Path, *, keep: bool = True) -> Iterator[None]:
             _save(file, now)
 
 
+def _place(path: str) -> str:
+    return path if is_remote(path) else str(Path(path).absolute())
+
+
 def _state(path: str) -> State:
-    """Return size, mtime and ctime in ns, and inode."""
+    """Return size, mtime and ctime in ns, and inode; an object's tag in place of the last."""
+    if is_remote(path):
+        remote = file_state(path)
+        return remote.size, remote.changed_ns, 0, remote.tag
     found = os.stat(path)  # noqa: PTH116 (paths are text, as remote ones are)
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from noisy_gru.data.arrow import pa, pa_parquet
@@ -11,10 +12,11 @@ from noisy_gru.data.reading.arrow_files import arrow_columns, first_arrow_rows, 
 from noisy_gru.data.reading.csv_tables import csv_header, read_csv, read_first_rows
 from noisy_gru.data.reading.in_memory_tables import TABLE, read_table
 from noisy_gru.data.reading.json_lines import first_json_rows, json_columns, read_json_lines
-from noisy_gru.data.reading.tables import Block, Choose, Opener, Source, local_open, read_parquet, unreadable_error
+from noisy_gru.data.reading.tables import Block, Choose, Opener, Source, read_parquet, unreadable_error
 from noisy_gru.data.reading.ts_files import first_ts_rows, read_ts, ts_columns
 from noisy_gru.data.reading.workbooks import first_workbook_rows, read_workbook, workbook_columns
 from noisy_gru.schema.config import CsvConfig, DataConfig, ExcelConfig
+from noisy_gru.storage.object_stores import open_file
 
 
 def read_blocks(
@@ -50,7 +52,7 @@ def read_blocks(
     return read_records(source, columns, required, opener)
 
 
-def column_names(source: Source, data: DataConfig, opener: Opener = local_open) -> list[str] | None:
+def column_names(source: Source, data: DataConfig, opener: Opener = open_file) -> list[str] | None:
     """Return the columns of a file (of JSON lines: of the first ones), None for TFRecords.
 
     Raises:
@@ -60,7 +62,8 @@ def column_names(source: Source, data: DataConfig, opener: Opener = local_open) 
     if kind == "csv":
         return csv_header(source, opener, csv_config=data.csv)
     if kind == "parquet":
-        return list(_parquet_file(source).schema_arrow.names)
+        with _parquet_file(source, opener) as file:
+            return list(file.schema_arrow.names)
     if kind == "jsonl":
         return json_columns(source, opener)
     if kind == "arrow":
@@ -78,7 +81,7 @@ def first_rows(
     as_text: bool = False,
     excel: ExcelConfig | None = None,
 ) -> Any:
-    """Return the first rows (pa.Table) of a local file that holds a table.
+    """Return the first rows (pa.Table) of a file that holds a table.
 
     The types of CSV are inferred, or with ``as_text`` all text.
 
@@ -97,15 +100,17 @@ def first_rows(
     if kind == "xlsx":
         return first_workbook_rows(source, rows, excel or ExcelConfig())
     try:
-        file = _parquet_file(source)
-        batch = next(file.iter_batches(rows), None)
-        return file.schema_arrow.empty_table() if batch is None else pa.Table.from_batches([batch])
+        with _parquet_file(source, open_file) as file:
+            batch = next(file.iter_batches(rows), None)
+            return file.schema_arrow.empty_table() if batch is None else pa.Table.from_batches([batch])
     except (OSError, pa.ArrowException) as error:
         raise unreadable_error(source, "a Parquet file", error) from error
 
 
-def _parquet_file(source: Source) -> Any:
+@contextmanager
+def _parquet_file(source: Source, opener: Opener) -> Iterator[Any]:
     try:
-        return pa_parquet.ParquetFile(source.path)
+        with opener(source.path) as stream:
+            yield pa_parquet.ParquetFile(stream)
     except (OSError, pa.ArrowException) as error:
         raise unreadable_error(source, "a Parquet file", error) from error

@@ -28,10 +28,10 @@ from noisy_gru.data.reading.tables import (
     Opener,
     Source,
     check_columns,
-    local_open,
     unreadable_error,
 )
 from noisy_gru.schema.errors import DataError
+from noisy_gru.storage.object_stores import open_file
 
 BLOCK_LINES = 1 << 16
 # A key in the text of an object, or what looks like one within a string.
@@ -39,7 +39,7 @@ _KEYS = re.compile(r'"\s*:')
 Row = dict[str, Any]
 
 
-def physical_lines(source: Source, what: str, opener: Opener = local_open) -> Iterator[tuple[int, bytes]]:
+def physical_lines(source: Source, what: str, opener: Opener = open_file) -> Iterator[tuple[int, bytes]]:
     """Yield the number, from 1, and the text of each line of a text file, packed by gzip if its format says so.
 
     Raises:
@@ -170,7 +170,7 @@ def read_json_lines(
     source: Source,
     columns: Columns,
     required: Sequence[str],
-    opener: Opener = local_open,
+    opener: Opener = open_file,
     block_lines: int = BLOCK_LINES,
     choose: Choose | None = None,
 ) -> Iterator[Block]:
@@ -209,7 +209,7 @@ def _collected(source: Source, names: Sequence[str] | None, opener: Opener, bloc
     yield collector
 
 
-def json_columns(source: Source, opener: Opener = local_open) -> list[str]:
+def json_columns(source: Source, opener: Opener = open_file) -> list[str]:
     """Return the columns of the first lines of a file.
 
     Raises:
@@ -224,4 +224,4 @@ def first_json_rows(source: Source, rows: int) -> Any:
     Raises:
         DataError: the file can't be read.
     """
-    return next(_collected(source, None, local_open, rows)).block().table
+    return next(_collected(source, None, open_file, rows)).block().table

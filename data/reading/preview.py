@@ -30,7 +30,7 @@ class Preview:
 
 
 def preview_files(
-    paths: Sequence[Path],
+    paths: Sequence[Path | str],
     rows: int = 10_000,
     csv_config: CsvConfig | None = None,
     *,
@@ -73,9 +73,10 @@ def _with_python_times(table: Any) -> Any:
 
 
 def _first_rows(
-    path: Path, rows: int, csv_config: CsvConfig | None, *, as_text: bool, excel: ExcelConfig | None
+    path: Path | str, rows: int, csv_config: CsvConfig | None, *, as_text: bool, excel: ExcelConfig | None
 ) -> Any:
-    kind = format_by_ending(path.name)
+    name = str(path).rsplit("/", 1)[-1]
+    kind = format_by_ending(name)
     if kind is None:
         raise DataError(f"{path}: expected a file that ends in {', '.join(ENDINGS)}")
-    return first_rows(Source(str(path), path.name, kind), rows, csv_config, as_text=as_text, excel=excel)
+    return first_rows(Source(str(path), name, kind), rows, csv_config, as_text=as_text, excel=excel)

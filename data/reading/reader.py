@@ -10,10 +10,11 @@ from noisy_gru.data.reading.block_parser import BlockParser
 from noisy_gru.data.reading.formats import read_blocks
 from noisy_gru.data.reading.in_memory_tables import TABLE
 from noisy_gru.data.reading.partitions import partition_values, with_partitions
-from noisy_gru.data.reading.tables import Block, Opener, Source, check_columns, local_open, parquet_sources
+from noisy_gru.data.reading.tables import Block, Opener, Source, check_columns, parquet_sources
 from noisy_gru.data.reading.wide_tables import WideTable, is_long
 from noisy_gru.data.report.quarantine import Quarantine
 from noisy_gru.schema.config import RECORDS, DatasetConfig
+from noisy_gru.storage.object_stores import open_file
 
 
 class Reader:
@@ -26,7 +27,7 @@ class Reader:
         self,
         dataset: DatasetConfig,
         *,
-        opener: Opener = local_open,
+        opener: Opener = open_file,
         prediction: bool = False,
         static_optional: bool = False,
     ) -> None:

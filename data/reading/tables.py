@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -16,6 +16,7 @@ from noisy_gru.data.arrow import pa, pa_parquet
 from noisy_gru.data.columns import Columns
 from noisy_gru.data.reading.csv_records import Malformed
 from noisy_gru.schema.errors import DataError
+from noisy_gru.storage.object_stores import open_file
 
 Opener = Callable[[str], BinaryIO]
 
@@ -65,14 +66,10 @@ class Block:
 Choose = Callable[[Sequence[str], Source], list[str]]
 
 
-def local_open(path: str) -> BinaryIO:
-    """Open a local file for reading."""
-    return Path(path).open("rb")
-
-
 def case_name(source: Source, number: int) -> str:
     """Return the id of a sequence that no column names: the name of its file without the ending, and its number."""
-    return f"{PurePosixPath(source.name.removesuffix('.gz')).with_suffix('')}-{number}"
+    folder, slash, name = source.name.removesuffix(".gz").rpartition("/")
+    return f"{folder}{slash}{PurePosixPath(name).with_suffix('')}-{number}"
 
 
 def check_columns(names: Sequence[str], required: Sequence[str], source: Source) -> None:
@@ -122,7 +119,7 @@ def unreadable_error(
 
 
 def parquet_sources(
-    source: Source, required: Sequence[str], opener: Opener = local_open, choose: Choose | None = None
+    source: Source, required: Sequence[str], opener: Opener = open_file, choose: Choose | None = None
 ) -> list[Source]:
     """Return the row groups of a Parquet file as sources.
 
@@ -149,7 +146,7 @@ def parquet_sources(
 def read_parquet(
     source: Source,
     columns: Columns,
-    opener: Opener = local_open,
+    opener: Opener = open_file,
     block_rows: int = PARQUET_BLOCK_ROWS,
     choose: Choose | None = None,
 ) -> Iterator[Block]:

@@ -18,10 +18,11 @@ from google.protobuf.message import DecodeError
 from noisy_gru.data.arrow import pa
 from noisy_gru.data.columns import Columns
 from noisy_gru.data.reading.csv_records import Malformed
-from noisy_gru.data.reading.tables import STEP, Block, Opener, Source, local_open, unreadable_error
+from noisy_gru.data.reading.tables import STEP, Block, Opener, Source, unreadable_error
 from noisy_gru.data.sequences.shards import masked_crc
 from noisy_gru.saved_model.message_classes import Fields, message_classes
 from noisy_gru.schema.errors import DataError
+from noisy_gru.storage.object_stores import open_file
 
 BLOCK_RECORDS = 2048
 _PART = 1 << 24  # bytes of a record that are read at once
@@ -45,7 +46,7 @@ _MESSAGES: dict[str, Fields] = {
 _CLASSES = message_classes("noisy_gru.tfrecords", _MESSAGES, oneofs=("Feature",))
 
 
-def read_frames(source: Source, opener: Opener = local_open) -> Iterator[bytes]:
+def read_frames(source: Source, opener: Opener = open_file) -> Iterator[bytes]:
     """Yield the records of a TFRecord file, gzipped or not (by its first bytes).
 
     Raises:
@@ -186,7 +187,7 @@ def read_records(
     source: Source,
     columns: Columns,
     required: Sequence[str],
-    opener: Opener = local_open,
+    opener: Opener = open_file,
     block_records: int = BLOCK_RECORDS,
 ) -> Iterator[Block]:
     """Yield the blocks of a TFRecord file.

@@ -23,8 +23,9 @@ from noisy_gru.data.columns import Columns
 from noisy_gru.data.reading.csv_lines import shown
 from noisy_gru.data.reading.csv_records import Malformed
 from noisy_gru.data.reading.json_lines import physical_lines
-from noisy_gru.data.reading.tables import Block, Choose, Opener, Source, case_name, chosen_columns, local_open
+from noisy_gru.data.reading.tables import Block, Choose, Opener, Source, case_name, chosen_columns
 from noisy_gru.schema.errors import DataError
+from noisy_gru.storage.object_stores import open_file
 
 CASE, STEP_COLUMN, CLASS, TARGET_LABEL = "case", "step", "class", "target"
 MISSING = "?"
@@ -197,7 +198,7 @@ def read_ts(
     source: Source,
     columns: Columns,
     required: Sequence[str],
-    opener: Opener = local_open,
+    opener: Opener = open_file,
     block_cells: int = BLOCK_CELLS,
     choose: Choose | None = None,
 ) -> Iterator[Block]:
@@ -212,7 +213,7 @@ def read_ts(
         yield block
 
 
-def ts_columns(source: Source, opener: Opener = local_open) -> list[str]:
+def ts_columns(source: Source, opener: Opener = open_file) -> list[str]:
     """Return the columns of a .ts file.
 
     Raises:
@@ -227,7 +228,7 @@ def first_ts_rows(source: Source, rows: int) -> Any:
     Raises:
         DataError: the file can't be read.
     """
-    table = next(_blocks(source, local_open, rows)).table
+    table = next(_blocks(source, open_file, rows)).table
     for place, name in enumerate(table.column_names):
         if name.startswith("dim_") or name == TARGET_LABEL:
             try:

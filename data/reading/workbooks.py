@@ -26,12 +26,12 @@ from noisy_gru.data.reading.tables import (
     Opener,
     Source,
     chosen_columns,
-    local_open,
     unreadable_error,
 )
 from noisy_gru.data.values.text_normalization import format_value
 from noisy_gru.schema.config import ExcelConfig
 from noisy_gru.schema.errors import DataError
+from noisy_gru.storage.object_stores import open_file
 
 BLOCK_ROWS = 1 << 15
 MISSING_ERROR = "#N/A"  # what a spreadsheet has for a missing value
@@ -39,6 +39,7 @@ _MIDNIGHT = time()
 _FORMULA = re.compile(
     rb'<c r="([A-Z]+[0-9]+)"(?![^>]*t="str")[^>]*>\s*<f(?:[^>]*/>|[^>]*>[^<]*</f>)\s*(?:<v\s*/>|<v></v>)?\s*</c>'
 )
+
 _RELATION = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}id"
 Cells = list[Any]
 
@@ -140,7 +141,7 @@ def read_workbook(
     source: Source,
     columns: Columns,
     required: Sequence[str],
-    opener: Opener = local_open,
+    opener: Opener = open_file,
     block_rows: int = BLOCK_ROWS,
     choose: Choose | None = None,
     config: ExcelConfig | None = None,
@@ -199,7 +200,7 @@ def _value(value: Any) -> Any:
     return None if isinstance(value, _Error) else _day(value)
 
 
-def workbook_columns(source: Source, config: ExcelConfig, opener: Opener = local_open) -> list[str]:
+def workbook_columns(source: Source, config: ExcelConfig, opener: Opener = open_file) -> list[str]:
     """Return the column names of a sheet.
 
     Raises:
@@ -215,7 +216,7 @@ def first_workbook_rows(source: Source, rows: int, config: ExcelConfig) -> Any:
     Raises:
         DataError: as in ``read_workbook``.
     """
-    with _sheet(source, config, local_open) as found:
+    with _sheet(source, config, open_file) as found:
         header = _header(found, config, source)
         names = [name for name in dict.fromkeys(header) if name]
         return next(_blocks(found, header, names, rows)).table

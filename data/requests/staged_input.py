@@ -38,6 +38,7 @@ from noisy_gru.data.sequences.chunks import bucket_count, pack, unpack
 from noisy_gru.data.sequences.encoding import Encoder
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.storage.atomic_files import write_atomically
+from noisy_gru.storage.object_stores import file_state
 
 # Open files of the merge stay well below the usual limit of 1024.
 MOST_BUCKETS = 256
@@ -98,7 +99,7 @@ def stage_input(
     if (folder / STAGED).is_file():
         return _staged_before(folder, kind, columns)
     if buckets is None:
-        sizes = ((source.format, Path(source.path).stat().st_size) for source in sources)
+        sizes = ((source.format, file_state(source.path).size) for source in sources)
         buckets = min(MOST_BUCKETS, bucket_count(sizes))
     if buckets == 1:
         request = read_sources(sources, dataset)

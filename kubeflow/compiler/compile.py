@@ -86,9 +86,9 @@ def compile_config(config: PipelineConfig, *, image: str | None = None, schedule
         for pattern in patterns:
             if "://" in pattern and not pattern.startswith("gs://"):
                 raise ConfigError(
-                    f"{key}: {pattern} can't be read by a step: TensorFlow's file system knows gs:// alone. Mount a "
-                    "volume (kubeflow.volumes), name its folder as kubeflow.data_root, and write patterns relative to "
-                    "it"
+                    f"{key}: {pattern} can't be read by a step: of object stores, steps in pods get gs:// alone. "
+                    "Mount a volume (kubeflow.volumes), name its folder as kubeflow.data_root, and write patterns "
+                    "relative to it"
                 )
     _check_reference(config, bool(away))
     schema = config.schema_path

@@ -30,6 +30,7 @@ from noisy_gru.serving.client.prediction_tables import Layout
 from noisy_gru.serving.client.predictions import Predictions
 from noisy_gru.storage.atomic_files import write_atomically
 from noisy_gru.storage.locks import exclusive_lock
+from noisy_gru.storage.object_stores import file_state, is_remote
 
 REQUEST, SUCCESS, WORK, LOCK = "_prediction.json", "_SUCCESS", ".work", ".lock"
 
@@ -118,12 +119,13 @@ def file_states(sources: Sequence[Source]) -> list[dict[str, Any]]:
     states = []
     for source in sources:
         try:
-            status = Path(source.path).stat()
+            status = file_state(source.path)
         except OSError as error:
             raise UserError(f"{source.path}: can't be read: {error.strerror}") from error
-        states.append(
-            {"path": str(Path(source.path).resolve()), "size": status.st_size, "mtime_ns": status.st_mtime_ns}
-        )
+        path = source.path if is_remote(source.path) else str(Path(source.path).resolve())
+        states.append({"path": path, "size": status.size, "mtime_ns": status.changed_ns})
+        if status.tag:
+            states[-1]["tag"] = status.tag
     return states
 
 

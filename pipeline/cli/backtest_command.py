@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from noisy_gru.pipeline.cli.options import ConfigArgument, DebugOption, JsonOption, RootOption, SetOption, exit_on_error
+from noisy_gru.pipeline.cli.options import (
+    ConfigArgument,
+    DebugOption,
+    JsonOption,
+    RootOption,
+    SetOption,
+    exit_on_error,
+    local_path,
+)
 
 if TYPE_CHECKING:
     from noisy_gru.components.evaluation.comparisons import Comparison
@@ -33,7 +41,9 @@ def backtest(
     ] = None,
     set_: SetOption = None,
     root: RootOption = None,
-    out: Annotated[Path | None, typer.Option(help="JSON file for the result.", show_default=False)] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="JSON file for the result.", show_default=False, callback=local_path)
+    ] = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:

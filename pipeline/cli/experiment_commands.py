@@ -18,6 +18,7 @@ from noisy_gru.pipeline.cli.options import (
     RootOption,
     SetOption,
     exit_on_error,
+    local_path,
 )
 from noisy_gru.schema.errors import ConfigError
 
@@ -32,7 +33,10 @@ BudgetOption = Annotated[
     ),
 ]
 OutOption = Annotated[
-    Path | None, typer.Option("--out", metavar="FILE", help="Write the JSON to a file, too.", show_default=False)
+    Path | None,
+    typer.Option(
+        "--out", metavar="FILE", help="Write the JSON to a file, too.", show_default=False, callback=local_path
+    ),
 ]
 
 

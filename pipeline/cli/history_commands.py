@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from noisy_gru.pipeline.cli.options import DebugOption, JsonOption, exit_on_error
+from noisy_gru.pipeline.cli.options import DebugOption, JsonOption, exit_on_error, local_path
 from noisy_gru.pipeline.cli.runs_commands import ModelOption, RunsRootOption, ServingDirOption, find_model
 from noisy_gru.pipeline.exit_codes import EXIT_FAILED
 
@@ -156,7 +156,8 @@ def prune_runs(
         ),
     ] = None,
     root: Annotated[
-        Path | None, typer.Option(help="Root of the runs. Default: runs/<name>.", show_default=False)
+        Path | None,
+        typer.Option(help="Root of the runs. Default: runs/<name>.", show_default=False, callback=local_path),
     ] = None,
     runs: Annotated[
         int | None,

@@ -23,6 +23,7 @@ from noisy_gru.pipeline.cli.options import (
     SetOption,
     SpanOption,
     exit_on_error,
+    local_path,
     run_summary,
 )
 from noisy_gru.pipeline.cli.predict_command import predict
@@ -146,7 +147,9 @@ def init(
         ),
     ],
     more: Annotated[list[str] | None, typer.Argument(metavar="", hidden=True, show_default=False)] = None,
-    out: Annotated[Path, typer.Option(help="Folder to write config.yaml and schema.pbtxt to.")] = Path(),
+    out: Annotated[
+        Path, typer.Option(help="Folder to write config.yaml and schema.pbtxt to.", callback=local_path)
+    ] = Path(),
     task: Annotated[
         str | None, typer.Option(help="classification, regression or forecasting. Default: inferred.")
     ] = None,

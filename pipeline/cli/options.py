@@ -21,6 +21,20 @@ _MACHINE = frozenset(
     | {errno.EMFILE, errno.ENFILE}
 )
 
+
+def local_path(path: Path | None) -> Path | None:
+    """Refuse a URI where a command writes to a path: pathlib would make a folder named s3: of it."""
+    from noisy_gru.storage.object_stores import scheme_of_folder
+
+    if path is not None and (scheme := scheme_of_folder(path)) is not None:
+        raise typer.BadParameter(
+            f"expected a path of this machine, received one of {scheme}://. Artifacts, records and outputs are written "
+            "to a folder here, or a mounted one; data.files, schema and the files of predict and init may be on s3:// "
+            "or gs://"
+        )
+    return path
+
+
 ConfigArgument = Annotated[
     Path, typer.Argument(metavar="CONFIG", help="Configuration file (YAML).", show_default=False)
 ]
@@ -40,6 +54,7 @@ RootOption = Annotated[
         help="Root folder of the runs: artifacts, metadata, logs, run records, serving/<model>/<version>. "
         "Default: runs/<name>, with the name in CONFIG.",
         show_default=False,
+        callback=local_path,
     ),
 ]
 SpanOption = Annotated[

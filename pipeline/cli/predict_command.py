@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from noisy_gru.pipeline.cli.options import ConfigArgument, DebugOption, RootOption, SetOption, exit_on_error
+from noisy_gru.pipeline.cli.options import ConfigArgument, DebugOption, RootOption, SetOption, exit_on_error, local_path
 from noisy_gru.pipeline.exit_codes import EXIT_UNUSED_INPUT
 
 
@@ -22,7 +22,10 @@ def predict(
         int | None,
         typer.Option("--version", "--model-version", help="Version of the model. Default: latest."),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Output file. Default: standard output.", show_default=False)] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Output file. Default: standard output.", show_default=False, callback=local_path),
+    ] = None,
     format_: Annotated[
         str | None, typer.Option("--format", help="csv, jsonl or parquet. Default: by the suffix of --out, else csv.")
     ] = None,

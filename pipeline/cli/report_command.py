@@ -9,13 +9,16 @@ from typing import Annotated
 
 import typer
 
-from noisy_gru.pipeline.cli.options import DebugOption, JsonOption, exit_on_error
+from noisy_gru.pipeline.cli.options import DebugOption, JsonOption, exit_on_error, local_path
 
 
 def report(
     run_id: Annotated[str, typer.Argument(metavar="RUN", help="Run id, an unambiguous prefix of it, or `latest`.")],
     root: Annotated[
-        Path | None, typer.Option(help="Root of the runs. Default: every root under runs/.", show_default=False)
+        Path | None,
+        typer.Option(
+            help="Root of the runs. Default: every root under runs/.", show_default=False, callback=local_path
+        ),
     ] = None,
     out: Annotated[
         Path | None,

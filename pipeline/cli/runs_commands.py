@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from noisy_gru.pipeline.cli.options import DebugOption, JsonOption, exit_on_error, run_summary
+from noisy_gru.pipeline.cli.options import DebugOption, JsonOption, exit_on_error, local_path, run_summary
 
 if TYPE_CHECKING:
     from noisy_gru.registry.rollout import VersionChange
@@ -22,7 +22,8 @@ runs_app = typer.Typer(
 )
 
 RunsRootOption = Annotated[
-    Path | None, typer.Option(help="Root of the runs. Default: every root under runs/.", show_default=False)
+    Path | None,
+    typer.Option(help="Root of the runs. Default: every root under runs/.", show_default=False, callback=local_path),
 ]
 ModelOption = Annotated[
     str | None, typer.Option(help="Name of the model. Default: the only published one.", show_default=False)
@@ -30,7 +31,9 @@ ModelOption = Annotated[
 ServingDirOption = Annotated[
     Path | None,
     typer.Option(
-        help="Folder that holds a folder for each model. Default: serving/ under the root.", show_default=False
+        help="Folder that holds a folder for each model. Default: serving/ under the root.",
+        show_default=False,
+        callback=local_path,
     ),
 ]
 ReasonOption = Annotated[str, typer.Option(help="Reason, kept in the model's history.", show_default=False)]

@@ -24,9 +24,9 @@ def show(
     with exit_on_error(debug):
         import sys
 
+        from noisy_gru.components.derived_schema_gen.curated_file import read_curated
         from noisy_gru.pipeline.cli.schema_view import columns_of, print_columns
         from noisy_gru.pipeline.config.loading import load_config
-        from noisy_gru.pipeline.schema_file.curated_schema import read_curated
         from noisy_gru.schema.derivation import check_curated
 
         loaded = load_config(config, set_ or [])

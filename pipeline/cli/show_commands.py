@@ -17,6 +17,7 @@ from noisy_gru.pipeline.cli.options import (
     SetOption,
     SpanOption,
     exit_on_error,
+    local_path,
 )
 
 show_app = typer.Typer(help="Show the data of a configuration as a page.", no_args_is_help=True, rich_markup_mode=None)
@@ -33,7 +34,8 @@ def show_data(
     set_: SetOption = None,
     span: SpanOption = "latest",
     out: Annotated[
-        Path | None, typer.Option(help="File to write. Default: <name>-data.html here.", show_default=False)
+        Path | None,
+        typer.Option(help="File to write. Default: <name>-data.html here.", show_default=False, callback=local_path),
     ] = None,
     open_: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
     as_json: JsonOption = False,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 
+from noisy_gru.components.derived_schema_gen.curated_file import read_curated
 from noisy_gru.components.evaluation.config import REFERENCE_FILES
 from noisy_gru.components.evaluation.metric_catalogue import check_evaluation, is_known, named_metrics
 from noisy_gru.data.columns import Columns
@@ -25,10 +26,10 @@ from noisy_gru.pipeline.config.label_checks import label_problems
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 from noisy_gru.pipeline.config.step_checks import step_findings
 from noisy_gru.schema.config import ForecastingConfig, SpansConfig
-from noisy_gru.schema.derivation import check_schema
+from noisy_gru.schema.derivation import check_curated
 from noisy_gru.schema.errors import ConfigError, UserError
-from noisy_gru.schema.file_patterns import local_glob
 from noisy_gru.schema.span_patterns import format_spans
+from noisy_gru.storage.object_stores import glob_files, is_remote, location_problem
 from noisy_gru.trainer.model_checks import model_problems
 
 MOST_FILES = 50
@@ -36,14 +37,12 @@ MOST_NAMED = 5
 
 
 def input_files(config: PipelineConfig, span: str = LATEST) -> list[str]:
-    """Return the local files that a run would read; none if a pattern has a scheme, such as gs://.
+    """Return the files that a run would read.
 
     Raises:
-        UserError: files or a span are missing.
+        UserError: files or a span are missing, or their store can't be reached.
     """
-    if any("://" in pattern for pattern in config.data.patterns):
-        return []
-    return [source.path for source in resolve_input("", config.data, span, local_glob).sources]
+    return [source.path for source in resolve_input("", config.data, span, glob_files).sources]
 
 
 def check_config(config: PipelineConfig, *, files: bool = True, span: str = LATEST) -> list[str]:
@@ -62,7 +61,8 @@ def check_config(config: PipelineConfig, *, files: bool = True, span: str = LATE
     """
     problems: list[str] = []
     notes: list[str] = []
-    if files:
+    _check_locations(config, problems)
+    if files and not problems:
         _check_files(config, span, problems, notes)
         _check_reference(config, span, problems, notes)
     for part in (_check_schema, _check_steps, _check_model, _check_metrics, _check_slices, _check_beam):
@@ -70,6 +70,17 @@ def check_config(config: PipelineConfig, *, files: bool = True, span: str = LATE
     if problems:
         raise ConfigError("\n".join(problems))
     return notes
+
+
+def _check_locations(config: PipelineConfig, problems: list[str]) -> None:
+    reference = config.evaluation.reference
+    for key, paths in (
+        ("data.files", config.data.patterns),
+        (REFERENCE_FILES, reference.files if reference else []),
+        ("schema", [config.schema_path.removeprefix("file://")]),
+    ):
+        found = (location_problem(path) for path in paths if is_remote(path))
+        problems += [f"{key}: {problem}" for problem in found if problem is not None]
 
 
 def _check_files(config: PipelineConfig, span: str, problems: list[str], notes: list[str]) -> None:
@@ -108,11 +119,8 @@ def _check_reference(config: PipelineConfig, span: str, problems: list[str], not
     reader = Reader(without_splits(config.dataset))
     found: list[Source] = []
     for name, pattern in named_patterns(data):
-        if "://" in pattern:
-            notes.append(f"{REFERENCE_FILES}: {pattern} is not on this machine; the run checks it")
-            continue
         try:
-            found += find_sources("", [(name, pattern)], data, local_glob, REFERENCE_FILES)
+            found += find_sources("", [(name, pattern)], data, glob_files, REFERENCE_FILES)
         except (UserError, ValueError) as error:
             problems.append(str(error))
     trained_on = {source.path for source in _sources(config, span, [], [])}
@@ -133,19 +141,15 @@ def _check_reference(config: PipelineConfig, span: str, problems: list[str], not
 
 
 def _sources(config: PipelineConfig, span: str, problems: list[str], notes: list[str]) -> list[Source]:
-    """Return the local files that a run would read, those of the newest span first."""
+    """Return the files that a run would read, those of the newest span first."""
     found: list[Source] = []
     if config.data.has_spans or span != LATEST:
-        away = [pattern for pattern in config.data.patterns if "://" in pattern]
-        notes += [f"data.files: {each} is not on this machine; the run checks it" for each in away]
-        if away:
-            return []
         try:
-            resolved = resolve_input("", config.data, span, local_glob)
+            resolved = resolve_input("", config.data, span, glob_files)
         except (UserError, ValueError) as error:
             problems.append(str(error))
             return []
-        if others := files_without_span("", config.data, local_glob):
+        if others := files_without_span("", config.data, glob_files):
             named = ", ".join(others[:MOST_NAMED]) + (", …" if len(others) > MOST_NAMED else "")
             notes.append(
                 f"data.files: not read, because the place of the span holds no number ({len(others)}): {named}"
@@ -154,22 +158,16 @@ def _sources(config: PipelineConfig, span: str, problems: list[str], notes: list
         newest = {path: each.number for each in resolved.spans for path in each.files}
         return sorted(resolved.sources, key=lambda source: (-newest[source.path], source.name))
     for name, pattern in named_patterns(config.data):
-        if "://" in pattern:
-            notes.append(f"data.files: {pattern} is not on this machine; the run checks it")
-            continue
         try:
-            found += find_sources("", [(name, pattern)], config.data, local_glob)
+            found += find_sources("", [(name, pattern)], config.data, glob_files)
         except (UserError, ValueError) as error:
             problems.append(str(error))
     return found
 
 
 def _check_schema(config: PipelineConfig, problems: list[str], notes: list[str]) -> None:
-    if "://" in config.schema_path:
-        notes.append(f"schema: {config.schema_path} is not on this machine; the run checks it")
-        return
     try:
-        derivation = check_schema(config.schema_path, config.dataset)
+        derivation = check_curated(read_curated(config.schema_path), config.schema_path, config.dataset)
     except ConfigError as error:
         problems.append(str(error))
     else:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from noisy_gru.components.derived_schema_gen.curated_file import read_curated
 from noisy_gru.data.ingestion.spans import LATEST
 from noisy_gru.data.reading.file_hashes import hash_cache
 from noisy_gru.pipeline.config.beam_config import beam_arguments
@@ -16,9 +17,9 @@ from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 from noisy_gru.pipeline.runs.progress import LiveProgress
 from noisy_gru.pipeline.runs.run_directory import RunDirectory, StepRecord
 from noisy_gru.pipeline.runs.step_errors import error_message, is_expected
-from noisy_gru.pipeline.schema_file.curated_schema import read_curated
 from noisy_gru.schema.derivation import check_curated, schema_text
 from noisy_gru.schema.errors import UserError
+from noisy_gru.storage.object_stores import file_states
 
 if TYPE_CHECKING:
     from noisy_gru.pipeline.runs.local_runner import StepResult
@@ -65,7 +66,7 @@ def transformed_data(
         schema = directory.keep_input(
             PurePosixPath(path).name, schema_text(check_curated(read_curated(path), path, config.dataset).schema)
         )
-        input_bytes = sum(Path(each).stat().st_size for each in input_files(config, span))
+        input_bytes = sum(state.size for state in file_states(input_files(config, span)).values())
         pipeline = build_pipeline(
             config,
             pipeline_root=str(directory.artifacts),

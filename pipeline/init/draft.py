@@ -33,6 +33,7 @@ from noisy_gru.pipeline.init.time_structure import season_of
 from noisy_gru.pipeline.schema_file.data_profile import Measures
 from noisy_gru.schema.config import SPLITS, DatasetConfig
 from noisy_gru.schema.file_patterns import escape
+from noisy_gru.storage.object_stores import is_remote
 
 _SURE_ENTITIES = 50
 
@@ -204,4 +205,7 @@ class Draft:
 
 def _relative(patterns: Sequence[str], out: Path) -> list[str]:
     here, there = escape(str(Path.cwd())), escape(str(out.absolute()))
-    return [os.path.relpath(os.path.join(here, pattern), there) for pattern in patterns]  # noqa: PTH118
+    return [
+        pattern if is_remote(pattern) else os.path.relpath(os.path.join(here, pattern), there)  # noqa: PTH118
+        for pattern in patterns
+    ]

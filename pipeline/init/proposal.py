@@ -29,9 +29,10 @@ from noisy_gru.pipeline.schema_file.data_profile import measure
 from noisy_gru.pipeline.schema_file.entries import proposed_schema
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import ConfigError
-from noisy_gru.schema.file_patterns import absolute_pattern, escape, escape_existing, local_glob, unescape
+from noisy_gru.schema.file_patterns import absolute_pattern, escape, escape_existing, unescape
 from noisy_gru.schema.span_patterns import SpanPattern, holds_spans, pattern_problems
 from noisy_gru.storage.atomic_files import write_atomically
+from noisy_gru.storage.object_stores import glob_files, is_remote, location_problem
 
 
 @dataclass(frozen=True)
@@ -90,10 +91,14 @@ def propose(
     """
     if name is not None and re.fullmatch(NAME, name) is None:
         raise ConfigError(f"--name: expected lower case, digits and hyphens, received {name!r}")
-    data = [escape_existing(given) for given in data]
+    data = [given if is_remote(given) else escape_existing(given) for given in data]
     paths = _matching(data)
     spanned = holds_spans(data)
-    published = None if spanned else published_splits([str(path.absolute()) for path in paths])
+    published = (
+        None
+        if spanned
+        else published_splits([path if is_remote(path) else str(Path(path).absolute()) for path in paths])
+    )
     rows = sample_rows(paths, published, layout)
     given = Given(task, entity, time, tuple(targets))
     if rows.is_records:
@@ -116,7 +121,7 @@ def propose(
         for guess in reading.roles.guesses:
             guess.why = why.get(guess.what, guess.why)
     as_given = spanned or (rows.partitions and published is None)
-    patterns = list(data) if as_given else [escape(str(path)) for path in paths]
+    patterns = list(data) if as_given else [escape(path) for path in paths]
     draft = Draft(reading, patterns, published, out)
     rows.spelling.write(draft.data)
     joins.write(draft.data)
@@ -179,14 +184,16 @@ def _given_of_layout(given: Given, wide: Wide) -> Given:
     return given
 
 
-def _matching(data: Sequence[str]) -> list[Path]:
+def _matching(data: Sequence[str]) -> list[str]:
     """Return the files of all patterns and all spans, each once."""
     if problems := pattern_problems(data):
         raise ConfigError("\n".join(f"--data {problem}" for problem in problems))
-    paths: dict[str, Path] = {}
+    paths: list[str] = []
     for given in data:
+        if is_remote(given) and (problem := location_problem(given)) is not None:
+            raise ConfigError(f"--data {problem}")
         pattern = SpanPattern(given)
-        found = local_glob(pattern.glob)
+        found = glob_files(pattern.glob)
         if holds_spans(data):
             found = [path for path in found if _is_of_span(pattern, path)]
         if not found:
@@ -195,8 +202,8 @@ def _matching(data: Sequence[str]) -> list[Path]:
             found = [path for path in found if not is_folder(path)]
         if folder := next(filter(is_folder, found), None):
             raise ConfigError(f"--data {unescape(given)}: {folder} is a folder. Give the files in it: {folder}/*.csv")
-        paths |= {path: Path(path) for path in found}
-    return list(paths.values())
+        paths += found
+    return list(dict.fromkeys(paths))
 
 
 def _is_of_span(pattern: SpanPattern, path: str) -> bool:
@@ -210,6 +217,9 @@ def _absolute(dataset: DatasetConfig, out: Path) -> DatasetConfig:
     files = dataset.data.files
     groups = files if isinstance(files, dict) else {"": files}
     there = str(out.absolute())
-    absolute = {split: [absolute_pattern(each, there) for each in group] for split, group in groups.items()}
+    absolute = {
+        split: [each if is_remote(each) else absolute_pattern(each, there) for each in group]
+        for split, group in groups.items()
+    }
     data = dataset.data.model_copy(update={"files": absolute if isinstance(files, dict) else absolute[""]})
     return dataset.model_copy(update={"data": data})

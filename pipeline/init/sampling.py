@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -51,7 +50,7 @@ class Sample:
         return self.format != "auto"
 
 
-def sample(paths: Sequence[Path], published: Sequence[str] | None = None, layout: str | None = None) -> Sample:
+def sample(paths: Sequence[str], published: Sequence[str] | None = None, layout: str | None = None) -> Sample:
     """Sample files, which are all tables or all TFRecords of tf.Example (``.tfrecord`` in their names).
 
     Args:
@@ -63,21 +62,21 @@ def sample(paths: Sequence[Path], published: Sequence[str] | None = None, layout
         ConfigError: both kinds, or no rows.
         DataError: a file can't be read.
     """
-    records = [path for path in paths if "tfrecord" in path.name.lower()]
+    records = [path for path in paths if "tfrecord" in _name(path).lower()]
     if records and len(records) < len(paths):
         raise ConfigError("--data: expected either tables or TFRecords, received both; make two data sets of them")
     spelling = Spelling() if records else detect_spelling(paths)
-    formats = {format_by_ending(path.name) for path in paths}
-    excel = detect_sheet(Source(str(paths[0]), paths[0].name, "xlsx")) if formats == {"xlsx"} else ExcelConfig()
+    formats = {format_by_ending(path) for path in paths}
+    excel = detect_sheet(Source(paths[0], _name(paths[0]), "xlsx")) if formats == {"xlsx"} else ExcelConfig()
     frames = [_records(path) if records else _rows_of_table(path, spelling, excel) for path in paths]
     frame = pd.concat(frames, ignore_index=True)
-    partitions = list(dict.fromkeys(name for path in paths for name in partition_values(str(path))))
+    partitions = list(dict.fromkeys(name for path in paths for name in partition_values(path)))
     if formats <= {"jsonl", "jsonl.gz", "xlsx"}:
         spelling = spelling_of_texts(frame)
     if not spelling.of_csv:
         frame = _typed_partitions(frame, [name for name in partitions if name in frame])
     if not len(frame):
-        raise ConfigError(f"--data {' '.join(map(str, paths))}: the files have no rows")
+        raise ConfigError(f"--data {' '.join(paths)}: the files have no rows")
     names = list(dict.fromkeys(published or [""]))
     parts = [names.index(name) for name in published] if published else [0] * len(paths)
     table = Table(spelling.typed(frame), np.repeat(parts, [len(each) for each in frames]))
@@ -96,10 +95,10 @@ def sample(paths: Sequence[Path], published: Sequence[str] | None = None, layout
     )
 
 
-def _rows_of_table(path: Path, spelling: Spelling, excel: ExcelConfig) -> pd.DataFrame:
-    rows = MOST_CELLS if format_by_ending(path.name) in ("ts", "ts.gz") else MOST_ROWS
+def _rows_of_table(path: str, spelling: Spelling, excel: ExcelConfig) -> pd.DataFrame:
+    rows = MOST_CELLS if format_by_ending(path) in ("ts", "ts.gz") else MOST_ROWS
     frame = preview_files([path], rows, csv_config=spelling.csv, as_text=spelling.of_csv, excel=excel).sample
-    for name, value in partition_values(str(path)).items():
+    for name, value in partition_values(path).items():
         if name not in frame:
             frame[name] = pd.Series([value] * len(frame), dtype=object)
     return frame
@@ -117,10 +116,14 @@ def _typed_partitions(frame: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame
     return frame
 
 
-def _records(path: Path) -> pd.DataFrame:
+def _name(path: str) -> str:
+    return path.rsplit("/", 1)[-1]
+
+
+def _records(path: str) -> pd.DataFrame:
     from noisy_gru.data.reading.tfrecords import example_lists, read_frames
 
-    source = Source(str(path), str(path), "example")
+    source = Source(path, path, "example")
     frames = [_rows(example_lists(record)) for record in islice(read_frames(source), MOST_RECORDS)]
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 

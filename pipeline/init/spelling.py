@@ -1,6 +1,6 @@
 """Detect how CSV files are written, and read a sample by it; the draft gets what differs from the defaults.
 
->>> spelling = detect_spelling([Path("rows.csv")])  # doctest: +SKIP
+>>> spelling = detect_spelling(["rows.csv"])  # doctest: +SKIP
 >>> frame = spelling.typed(preview_files(paths, csv_config=spelling.csv).sample)  # doctest: +SKIP
 >>> spelling.write(draft.data)  # doctest: +SKIP
 """
@@ -11,7 +11,6 @@ import gzip
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,7 @@ from noisy_gru.data.values.time_detection import clock_format, detect_number_for
 from noisy_gru.pipeline.init.columns import MOST_UNPARSABLE, TIME_NAMES, named
 from noisy_gru.schema.config import CsvConfig
 from noisy_gru.schema.time_config import TimeSpelling
+from noisy_gru.storage.object_stores import open_file
 
 _HEAD_BYTES = 1 << 20
 _ISO_DATE = "%Y-%m-%d"
@@ -168,9 +168,9 @@ class Spelling:
         return len(known) > 0 and bool((known == known.dt.normalize()).all())
 
 
-def detect_spelling(paths: Sequence[Path]) -> Spelling:
+def detect_spelling(paths: Sequence[str]) -> Spelling:
     """Detect the spelling of CSV files from the beginning of the first; of other files it is the default."""
-    if not all((format_by_ending(path.name) or "").startswith("csv") for path in paths) or not paths:
+    if not all((format_by_ending(path) or "").startswith("csv") for path in paths) or not paths:
         return Spelling()
     head = _head(paths[0])
     if not head or is_of_another_kind(head):
@@ -193,10 +193,10 @@ def spelling_of_texts(frame: pd.DataFrame) -> Spelling:
     return Spelling(of_texts=True, csv=csv, findings=cells.findings, booleans=cells.booleans)
 
 
-def _head(path: Path) -> bytes:
+def _head(path: str) -> bytes:
     """Return the first bytes of a file; none where reading reports what is wrong with it."""
     try:
-        with path.open("rb") as file:
-            return gzip.open(file).read(_HEAD_BYTES) if path.name.lower().endswith(".gz") else file.read(_HEAD_BYTES)
+        with open_file(path) as file:
+            return gzip.open(file).read(_HEAD_BYTES) if path.lower().endswith(".gz") else file.read(_HEAD_BYTES)
     except (OSError, EOFError, zlib.error):
         return b""

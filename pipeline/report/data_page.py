@@ -26,7 +26,7 @@ from noisy_gru.pipeline.report.data_account import data_account
 from noisy_gru.pipeline.report.feature_account import STATISTICS, feature_account
 from noisy_gru.pipeline.runs.run_directory import RunRecord, text_hash, timestamp
 from noisy_gru.schema.errors import DataError
-from noisy_gru.schema.file_patterns import local_glob
+from noisy_gru.storage.object_stores import glob_files
 
 _NOT_SHOWN = "The reason may quote data and isn't shown here: the run says it."
 
@@ -86,7 +86,7 @@ def _ingested(config: PipelineConfig, config_path: Path, span: str, folder: Path
 
     began = datetime.now(UTC)
     base, dataset = relative_to_base(config.dataset)
-    resolved = resolve_input(base, dataset.data, span, local_glob)
+    resolved = resolve_input(base, dataset.data, span, glob_files)
     report = ingest_in_process(resolved.sources, dataset, folder, lambda source: Path(source.path).stat().st_size)
     content = report_summary(report, dataset, None if report.file_errors else boundaries_from_report(report, dataset))
     content |= lineage(report, dataset.data, resolved)

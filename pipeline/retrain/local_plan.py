@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from noisy_gru.data.reading.file_hashes import hash_cache
 from noisy_gru.pipeline.config.input_base import relative_to_base
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 from noisy_gru.pipeline.runs.run_directory import RunDirectory
-from noisy_gru.schema.file_patterns import local_glob
+from noisy_gru.storage.object_stores import glob_files
 
 
 def plan_retraining(
@@ -52,12 +51,4 @@ def plan_retraining(
         rules=config.retraining.rules,
     )
     with hash_cache(RunDirectory(serving_dir.parent).hashes, keep=False):
-        return make_plan(subject, now=now, glob=_matching, span=span, force=force, run_id=run_id)
-
-
-def _matching(pattern: str) -> Sequence[str]:
-    if "://" in pattern:
-        from tfx.dsl.io import fileio
-
-        return [str(path) for path in fileio.glob(pattern)]
-    return local_glob(pattern)
+        return make_plan(subject, now=now, glob=glob_files, span=span, force=force, run_id=run_id)

@@ -20,9 +20,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from noisy_gru.schema.errors import UserError
+from noisy_gru.schema.errors import ConfigError, UserError
 from noisy_gru.storage.atomic_files import write_atomically
 from noisy_gru.storage.locks import exclusive_lock
+from noisy_gru.storage.object_stores import scheme_of_folder
 
 RunStatus = Literal["running", "succeeded", "refused", "failed", "interrupted", "killed"]
 # JSON knows no NaN: it is written as null.
@@ -141,6 +142,11 @@ def timestamp(now: datetime) -> str:
 
 def check_root(root: Path) -> None:
     """Raise ``UserError`` if a path has characters that TensorFlow and Beam read as a pattern."""
+    if (scheme := scheme_of_folder(root)) is not None:
+        raise ConfigError(
+            f"--root: expected a folder, received one of {scheme}://. TFX writes artifacts and ML Metadata to a folder "
+            "of this machine, or a mounted one; data.files and schema may be on s3:// or gs://"
+        )
     special = sorted(set("*?[\\") & set(str(root)))
     if special:
         # TensorFlow's RestoreV2 looks for a model's variables by GetMatchingPaths, and finds none in such a folder.
@@ -154,6 +160,8 @@ class RunDirectory:
     """The layout under a root, as in docs/architecture.md. Creates nothing before ``create``."""
 
     def __init__(self, root: Path):
+        if scheme_of_folder(root) is not None:
+            check_root(root)
         self.root = root.absolute()
         self.artifacts = self.root / "artifacts"
         self.metadata = self.root / "metadata.sqlite"

@@ -22,6 +22,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from noisy_gru.compat.extras import require
+from noisy_gru.components.derived_schema_gen.curated_file import read_curated
 from noisy_gru.data.ingestion.spans import LATEST
 from noisy_gru.data.reading.file_hashes import hash_cache
 from noisy_gru.pipeline.config.beam_config import beam_arguments
@@ -42,8 +43,8 @@ from noisy_gru.pipeline.runs.run_directory import (
 )
 from noisy_gru.pipeline.runs.step_errors import error_message, is_expected
 from noisy_gru.pipeline.runs.step_resources import ResourceMeter, disk_bytes
-from noisy_gru.pipeline.schema_file.curated_schema import read_curated
 from noisy_gru.schema.derivation import check_curated, schema_text
+from noisy_gru.storage.object_stores import file_states
 
 if TYPE_CHECKING:
     from noisy_gru.pipeline.runs.local_runner import StepResult
@@ -203,7 +204,7 @@ class _Run:
         derivation = check_curated(read_curated(path), path, config.dataset)
         schema = directory.keep_input(PurePosixPath(path).name, schema_text(derivation.schema))
         self.record.schema_copy = str(schema)
-        input_bytes = sum(Path(path).stat().st_size for path in input_files(config, self._span))
+        input_bytes = sum(state.size for state in file_states(input_files(config, self._span)).values())
         pipeline = build_pipeline(
             config,
             pipeline_root=str(directory.artifacts),

@@ -15,7 +15,7 @@ from noisy_gru.data.reading.reader import Reader
 from noisy_gru.data.report.quarantine import Quarantine
 from noisy_gru.data.sequences.chunks import CATEGORICAL, NUMERIC
 from noisy_gru.schema.config import DatasetConfig
-from noisy_gru.schema.file_patterns import local_glob
+from noisy_gru.storage.object_stores import glob_files
 
 MOST_ROWS = 5_000_000
 
@@ -60,7 +60,7 @@ def measure(dataset: DatasetConfig, most_rows: int = MOST_ROWS) -> Measures:
     Raises:
         DataError: a file can't be read.
     """
-    found = resolve_input("", dataset.data, LATEST, local_glob).sources
+    found = resolve_input("", dataset.data, LATEST, glob_files).sources
     reader, quarantine, measures = Reader(dataset), Quarantine(), Measures()
     for source in found:
         for part in reader.parts(source):

@@ -29,6 +29,7 @@ from noisy_gru.schema.errors import ConfigError
 from noisy_gru.schema.file_patterns import absolute_pattern, escape_existing
 from noisy_gru.schema.loading import Column, expected_columns, load_schema, parse_schema
 from noisy_gru.storage.atomic_files import write_atomically
+from noisy_gru.storage.object_stores import is_remote, location_problem
 
 _NEW = "# What values may be; all else follows from the configuration. Every run validates the sequences against it.\n"
 
@@ -110,9 +111,10 @@ def update_schema(config: PipelineConfig, data: Sequence[str] = ()) -> SchemaCha
 
 def _profiled(config: PipelineConfig, data: Sequence[str]) -> DatasetConfig:
     """Return the data set to infer bounds from: all spans, without splits."""
-    patterns = [absolute_pattern(escape_existing(each), str(Path.cwd())) for each in data] or config.data.patterns
-    if away := [pattern for pattern in patterns if "://" in pattern]:
-        raise ConfigError(f"data.files: {away[0]} is not on this machine. Infer bounds from a sample: --data FILES")
+    given = [each if is_remote(each) else absolute_pattern(escape_existing(each), str(Path.cwd())) for each in data]
+    patterns = given or config.data.patterns
+    if problems := [problem for each in patterns if is_remote(each) and (problem := location_problem(each))]:
+        raise ConfigError(f"data.files: {problems[0]}")
     dataset = without_splits(config.dataset)
     files = dataset.data.model_copy(update={"files": patterns, "spans": SpansConfig()})
     if files.has_spans:

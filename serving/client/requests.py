@@ -19,6 +19,7 @@ from noisy_gru.data.requests.prediction_input import PredictionInput, read_sourc
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import ConfigError, DataError
 from noisy_gru.serving.client.calls import PredictCall
+from noisy_gru.storage.object_stores import is_remote
 
 _EXPECTED = (
     "expected files, a pandas DataFrame, a pyarrow Table, or rows as mappings of column name to value (serialized "
@@ -50,7 +51,9 @@ def sources_of(data: Any, dataset: DatasetConfig) -> list[Source]:
     if isinstance(data, Mapping | bytes) or not isinstance(data, Iterable):
         raise DataError(f"{_EXPECTED}, received {type(data).__name__}")
     if isinstance(data, Sequence) and data and all(isinstance(each, str | os.PathLike) for each in data):
-        paths = list(dict.fromkeys(str(Path(each)) for each in data))
+        paths = list(
+            dict.fromkeys(each if isinstance(each, str) and is_remote(each) else str(Path(each)) for each in data)
+        )
         return [Source(path, path, format_of(path, dataset.data)) for path in paths]
     if isinstance(data, Sequence) and data and isinstance(data[0], bytes):
         raise DataError(f"{_EXPECTED}, received a list of bytes")

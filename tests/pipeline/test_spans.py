@@ -82,8 +82,6 @@ def test_input_files_are_those_of_the_window(config: Path) -> None:
     loaded = load_config(config, ["data.spans={count: 2}"])
     assert [Path(path).parent.name for path in input_files(loaded)] == ["2026-07-02", "2026-07-04"]
     assert [Path(path).parent.name for path in input_files(loaded, "20636")] == ["2026-07-01", "2026-07-02"]
-    away = loaded.data.model_copy(update={"files": ["gs://bucket/{YYYY}-{MM}-{DD}.csv"]})
-    assert input_files(loaded.model_copy(update={"data": away})) == []
 
 
 @pytest.mark.parametrize(

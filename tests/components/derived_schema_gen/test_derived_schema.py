@@ -154,7 +154,7 @@ def test_the_step_derives_and_refuses(tmp_path: Path) -> None:
 
     names = [feature.name for feature in derived('feature { name: "pressure" }').feature]
     assert names == ["pressure", "sequence_id", "steps", "life"]
-    # A scheme, as gs:// has one: TFX's file systems read it.
+    # As TFX's file systems read it.
     properties = {"schema_file": f"file://{curated}", "dataset": json.dumps(content)}
     Executor().Do({}, {"schema": [schema]}, properties)
     assert 'name: "life"' in (tmp_path / "out" / "schema.pbtxt").read_text()

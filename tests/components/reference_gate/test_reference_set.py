@@ -8,6 +8,7 @@ from noisy_gru.components.evaluation.config import ReferenceConfig
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import DataError
 from noisy_gru.schema.file_patterns import local_glob
+from noisy_gru.storage.object_stores import open_file
 
 pytestmark = pytest.mark.slow
 
@@ -30,7 +31,6 @@ DATASET = DatasetConfig.model_validate(
 @pytest.mark.filterwarnings("default")
 def test_files_that_cannot_be_used(tmp_path, content, message):
     from noisy_gru.components.reference_gate.reference_set import read_reference
-    from noisy_gru.data.reading.tables import local_open
 
     if content is not None:
         (tmp_path / "r.csv").write_text(content)
@@ -41,6 +41,6 @@ def test_files_that_cannot_be_used(tmp_path, content, message):
             base=str(tmp_path),
             trained_on={},
             glob=local_glob,
-            opener=local_open,
+            opener=open_file,
         )
     assert "data.files" not in str(raised.value)

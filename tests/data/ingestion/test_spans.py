@@ -22,9 +22,9 @@ from noisy_gru.data.ingestion.spans import (
     span_gaps,
 )
 from noisy_gru.data.reading.file_hashes import hash_files
-from noisy_gru.data.reading.tables import local_open
 from noisy_gru.schema.config import DataConfig
 from noisy_gru.schema.errors import ConfigError, DataError
+from noisy_gru.storage.object_stores import open_file
 
 
 def configuration(files: Any, **spans: Any) -> DataConfig:
@@ -213,7 +213,7 @@ def test_the_fingerprint_sees_files_come_go_change_and_swap(tmp_path):
 
     def fingerprint() -> str:
         resolved = resolve_input(base, data, "latest", listed)
-        return resolved.fingerprint(hash_files(resolved.sources, local_open))
+        return resolved.fingerprint(hash_files(resolved.sources, open_file))
 
     seen = [fingerprint(), fingerprint()]
     assert len(set(seen)) == 1

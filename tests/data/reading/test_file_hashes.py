@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import time
@@ -139,17 +138,6 @@ def test_files_that_are_not_asked_for_any_more_are_forgotten(tmp_path: Path) -> 
         with hash_cache(memory):
             hash_file(str(tmp_path / name), Reads())
     assert list(json.loads(memory.read_text())["files"]) == [str(tmp_path / "b.csv")]
-
-
-def test_remote_files_are_read_each_time() -> None:
-    opened: list[str] = []
-
-    def opener(path: str) -> Any:
-        opened.append(path)
-        return io.BytesIO(b"abc")
-
-    assert hash_file("gs://b/a", opener) == hash_file("gs://b/a", opener) == (3, hashlib.sha256(b"abc").hexdigest())
-    assert len(opened) == 2
 
 
 def test_a_file_that_is_gone_or_closed_is_named(tmp_path: Path) -> None:

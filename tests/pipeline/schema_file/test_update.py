@@ -200,7 +200,7 @@ def test_the_schema_of_another_data_set_is_replaced(folder):
         ('feature { name: "pirce" } feature { name: "load" }', [], "price: not in the schema (numeric feature"),
         ("feature {", [], "not a TensorFlow Metadata schema"),
         ("", ["--set", "schema=gs://b/s.pbtxt"], "schema: gs://b/s.pbtxt is not on this machine"),
-        ("", ["--set", "data.files=['gs://b/x.csv']"], "gs://b/x.csv is not on this machine. Infer bounds from a"),
+        ("", ["--set", "data.files=['hdfs://b/x.csv']"], "data.files: hdfs://b/x.csv: expected a path, s3:// or gs://"),
         ("", ["--data", "no.csv"], "no.csv"),
         ("", ["rows.csv"], "expected one CONFIG, found rows.csv besides; data files follow --data"),
         ('feature: [{ name: "load" }, { name: "x1" }]', [], "can't be edited|write `feature {...}` for each"),
