@@ -163,5 +163,5 @@ def test_the_step_derives_and_refuses(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"schema\.pbtxt: the schema can't be read: 'utf-8' codec"):
         derived(b"\xff")
     curated.unlink()
-    with pytest.raises(ConfigError, match=r"schema\.pbtxt: the schema can't be read: no such file"):
+    with pytest.raises(ConfigError, match=r"schema\.pbtxt: the schema can't be read: No such file"):
         Executor().Do({}, {"schema": [schema]}, {"schema_file": str(curated), "dataset": json.dumps(content)})
