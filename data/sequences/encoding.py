@@ -112,8 +112,9 @@ class Encoder:
         return lambda place: key.entry(delimited(ids[place].encode()))
 
     def _steps_writer(self) -> Writer:
-        key = _Key(STEPS, _INT64)
-        return lambda place: key.packed(varint(self._stop[place] - self._start[place]))
+        # Without self, of which the writers would be a cycle: a bucket's columns are freed with their encoder.
+        key, start, stop = _Key(STEPS, _INT64), self._start, self._stop
+        return lambda place: key.packed(varint(stop[place] - start[place]))
 
     def _numeric_writer(self, name: str, values: np.ndarray, ahead: int) -> Writer:
         key, start, stop = _Key(name, _FLOAT), self._start, self._stop

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ from hypothesis import strategies as st
 from noisy_gru.data.reading.tables import Source
 from noisy_gru.data.requests.prediction_input import PredictionInput, read_sources
 from noisy_gru.data.requests.staged_input import LINES_KEPT, STAGED, StagedInput, stage_input
+from noisy_gru.data.sequences.chunks import unpack
+from noisy_gru.data.sequences.rows import Rows
 from noisy_gru.schema.errors import DataError
 
 TASK = {"kind": "forecasting", "targets": ["x"], "input_length": 2, "horizons": [1, 3]}
@@ -101,6 +105,26 @@ def test_a_half_staged_folder_is_staged_anew(configured, table, tmp_path):
     staged = stage_input(sources(path), configured(), work, buckets=2)
     assert joined(staged, 2) == expected(read_sources(sources(path), configured()))
     assert sorted(each.name for each in work.iterdir()) == [*[run.name for run in staged.runs], STAGED]
+
+
+def test_a_bucket_is_freed_before_the_next(configured, table, tmp_path, monkeypatch):
+    """A cycle of references would keep all buckets in memory until the garbage collector looks for it."""
+    alive: list[weakref.ref[Rows]] = []
+
+    def watched(chunks: Any) -> Rows:
+        assert not any(each() is not None for each in alive)
+        rows = unpack(chunks)
+        alive.append(weakref.ref(rows))
+        return rows
+
+    monkeypatch.setattr("noisy_gru.data.requests.staged_input.unpack", watched)
+    path = table("id,t,x\n" + "".join(f"e{n},0,{n}\n" for n in range(20)))
+    gc.disable()
+    try:
+        stage_input(sources(path), configured(), tmp_path, buckets=4)
+    finally:
+        gc.enable()
+    assert len(alive) > 2
 
 
 def test_an_error_policy_names_rows_of_all_buckets(configured, table, tmp_path):
