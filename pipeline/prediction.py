@@ -7,7 +7,6 @@ Without a server, the SavedModel is loaded in a Session as TF Serving does; Tens
 
 from __future__ import annotations
 
-import hashlib
 import os
 import tempfile
 from collections import Counter
@@ -20,8 +19,8 @@ from typing import Any
 from noisy_gru.compat.extras import require
 from noisy_gru.data.reading.tables import Source
 from noisy_gru.data.requests.staged_input import StagedInput, stage_input
+from noisy_gru.pipeline.batch_prediction.folder_prediction import predict_into_folder
 from noisy_gru.pipeline.batch_prediction.output_files import FORMATS, output_file, write_predictions
-from noisy_gru.pipeline.batch_prediction.part_folder import begun_version, file_states, opened_folder
 from noisy_gru.pipeline.batch_prediction.published_model import BATCH, load_model, predict_staged, published_model
 from noisy_gru.pipeline.batch_prediction.unused_rows import report_unused
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
@@ -40,8 +39,6 @@ from noisy_gru.storage.object_stores import glob_files, is_remote, location_prob
 
 # Sequences that a server gets by one call of the client, which sends several requests at a time.
 _SERVER_BLOCK = 64 * BATCH
-# Unusable rows that a complete folder remembers.
-_LINES_LEFT = 500
 _FORMAT_OF = {".jsonl": "jsonl", ".json": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet", ".pq": "parquet"}
 
 
@@ -180,30 +177,17 @@ def _predict_parts(request: _Request, *, root: Path, version: int | None, part_s
         raise ConfigError("--part-size needs a folder: --out predictions")
     if part_size < 1:
         raise ConfigError(f"--part-size: expected at least 1 sequence, received {part_size}")
-    require("tensorflow", "noisy-gru predict without --server")
-    config, task = request.config, request.config.task
-    if version is None:
-        version = begun_version(request.out)
-    version = int(published_model(root, config.model_name, version).name)
-    described = {
-        "model": config.model_name,
-        "version": version,
-        "data": hashlib.sha256(config.dataset.model_dump_json().encode()).hexdigest(),
-        "inputs": file_states(request.sources),
-        "format": request.format_,
-        "layout": request.layout,
-        "part_size": part_size,
-    }
-    with opened_folder(request.out, described, BATCH) as parts:
-        result = parts.result
-        if result is None:
-            with output_to(_log(RunDirectory(root).logs)), ExitStack() as stack:
-                staged = stage_input(request.sources, config.dataset, parts.work)
-                model = stack.enter_context(load_model(root, config.model_name, version))
-                number, _ = parts.write(lambda first: predict_staged(model, staged, task, first))
-            unused = staged.report.quarantined + staged.report.dropped
-            result = {"parts": number, "version": version, "unused": unused, "unusable": staged.unusable[:_LINES_LEFT]}
-            parts.succeed(result)
+    result = predict_into_folder(
+        request.config,
+        request.sources,
+        request.out,
+        root=root,
+        log=_log(RunDirectory(root).logs),
+        format_=request.format_,
+        layout=request.layout,
+        part_size=part_size,
+        version=version,
+    )
     return report_unused(Counter(result["unused"]), result["unusable"])
 
 

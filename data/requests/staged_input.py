@@ -13,7 +13,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -79,7 +79,12 @@ class StagedInput:
 
 
 def stage_input(
-    sources: Sequence[Source], dataset: DatasetConfig, folder: Path, *, buckets: int | None = None
+    sources: Sequence[Source],
+    dataset: DatasetConfig,
+    folder: Path,
+    *,
+    buckets: int | None = None,
+    own: Collection[str] | None = None,
 ) -> StagedInput:
     """Read files to predict, as ``read_sources``, with memory for one bucket of entities.
 
@@ -89,6 +94,7 @@ def stage_input(
         folder: for the encoded sequences; what an earlier call for the same files has staged there is taken, if it was
             completed. Nothing is written for input of one bucket.
         buckets: number of groups of entities; None: by the files' sizes.
+        own: names of the sources whose entities are predicted; the others only add rows to these. None: all.
 
     Raises:
         DataError: as ``read_sources``.
@@ -101,7 +107,7 @@ def stage_input(
     if buckets is None:
         sizes = ((source.format, file_state(source.path).size) for source in sources)
         buckets = min(MOST_BUCKETS, bucket_count(sizes))
-    if buckets == 1:
+    if buckets == 1 and own is None:
         request = read_sources(sources, dataset)
         return StagedInput(request.report, request.unusable, kind, columns, request)
     for left in [*folder.glob("rows-*.chunks"), *folder.glob("run-*.arrow")]:
@@ -112,7 +118,7 @@ def stage_input(
     for bucket, path in sorted(spilled.items()):
         quarantine = Quarantine(lines_kept=LINES_KEPT)
         run = folder / f"run-{bucket:05d}.arrow"
-        _encode_bucket(path, run, sources, dataset, quarantine)
+        _encode_bucket(path, run, sources, dataset, quarantine, own)
         path.unlink()
         runs.append(run)
         reports.append(quarantine.report)
@@ -155,9 +161,21 @@ def _chunks(path: Path) -> Iterator[bytes]:
 
 
 def _encode_bucket(
-    rows: Path, run: Path, sources: Sequence[Source], dataset: DatasetConfig, quarantine: Quarantine
+    chunks: Path,
+    run: Path,
+    sources: Sequence[Source],
+    dataset: DatasetConfig,
+    quarantine: Quarantine,
+    own: Collection[str] | None,
 ) -> None:
-    sequences = sequences_of_rows(unpack(_chunks(rows)), dataset, quarantine)
+    rows = unpack(_chunks(chunks))
+    sequences = sequences_of_rows(rows, dataset, quarantine)
+    if own is not None:
+        known = np.array([name in own for name in rows.file_names], bool)[rows.file]
+        names = {rows.entities[code] for code in np.unique(rows.entity[known]).tolist()}
+        found = sequences.rows.entity[sequences.start].tolist()
+        sequences = sequences.take(np.array([sequences.rows.entities[code] in names for code in found], bool))
+    del rows
     order = input_order(sequences, sources)
     sequences = sequences.take(order)
     files = source_places(sequences.rows, sources)[sequences.rows.file[sequences.start]]

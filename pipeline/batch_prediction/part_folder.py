@@ -77,14 +77,15 @@ class PartFolder:
             batches_from: returns the predictions in batches, from the sequence of this number on.
 
         Returns:
-            The numbers of parts, and of sequences in the parts written now.
+            The numbers of parts and of sequences, those of parts that were there before included.
 
         Raises:
             UserError: a part can't be written.
         """
-        number, written = self.finished(), 0
+        number = self.finished()
         layout: Layout = self.request["layout"]
-        batches = batches_from(number * self.batches_a_part * self.batch)
+        sequences = number * self.batches_a_part * self.batch
+        batches = batches_from(sequences)
         while (first := next(batches, None)) is not None or number == 0:
             of_part = itertools.chain(
                 [first] if first is not None else [], itertools.islice(batches, self.batches_a_part - 1)
@@ -93,9 +94,9 @@ class PartFolder:
             out = self.part(number)
             with output_file(out) as partial:
                 write_predictions(_counted(of_part, counted), partial, self.request["format"], layout, out)
-            written += counted["sequences"]
+            sequences += counted["sequences"]
             number += 1
-        return number, written
+        return number, sequences
 
     def succeed(self, result: Mapping[str, Any]) -> None:
         """Mark the folder as complete."""
@@ -136,8 +137,12 @@ def begun_version(folder: Path) -> int | None:
 
 
 @contextmanager
-def opened_folder(folder: Path, request: Mapping[str, Any], batch: int) -> Iterator[PartFolder]:
+def opened_folder(
+    folder: Path, request: Mapping[str, Any], batch: int, *, restart: bool = False
+) -> Iterator[PartFolder]:
     """Lock a folder, and begin or continue the prediction of a request in it.
+
+    With ``restart``, unfinished parts of another request are removed.
 
     Raises:
         UserError: it holds something else, or can't be written.
@@ -156,7 +161,11 @@ def opened_folder(folder: Path, request: Mapping[str, Any], batch: int) -> Itera
             )
         if begun is not None and begun != request:
             differ = sorted(key for key in {*begun, *request} if begun.get(key) != request.get(key))
-            if parts.result is not None or any(name.startswith("part-") for name in names):
+            old = [] if parts.result is not None or not restart else [*folder.glob("part-*")]
+            with writing(folder):
+                for path in old:
+                    path.unlink()
+            if parts.result is not None or any(folder.glob("part-*")):
                 raise UserError(
                     f"--out {folder}: holds a prediction with other {', '.join(differ)} ({REQUEST}). Choose another "
                     "folder, or delete it"

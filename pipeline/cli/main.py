@@ -31,6 +31,7 @@ from noisy_gru.pipeline.cli.report_command import report
 from noisy_gru.pipeline.cli.retrain_commands import retrain_app
 from noisy_gru.pipeline.cli.runs_commands import runs_app
 from noisy_gru.pipeline.cli.schema_commands import schema_app
+from noisy_gru.pipeline.cli.score_command import score
 from noisy_gru.pipeline.cli.serve_command import serve
 from noisy_gru.pipeline.cli.show_commands import show_app
 from noisy_gru.pipeline.exit_codes import EXIT_CONFIG, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED
@@ -59,6 +60,7 @@ app.add_typer(schema_app, name="schema")
 app.add_typer(show_app, name="show")
 app.command()(backtest)
 app.command()(predict)
+app.command()(score)
 app.command()(serve)
 app.command()(report)
 app.command()(compare)

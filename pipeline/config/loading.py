@@ -196,4 +196,7 @@ def _with_absolute_paths(config: PipelineConfig, folder: Path) -> PipelineConfig
             update={"files": [absolute(each) for each in evaluation.reference.files]}
         )
         evaluation = evaluation.model_copy(update={"reference": reference})
-    return config.model_copy(update={"data": data, "evaluation": evaluation, "schema_path": schema})
+    score = config.score
+    if score is not None and score.files is not None:
+        score = score.model_copy(update={"files": [absolute(each) for each in score.files]})
+    return config.model_copy(update={"data": data, "evaluation": evaluation, "score": score, "schema_path": schema})

@@ -10,6 +10,7 @@ from noisy_gru.components.evaluation.config import EvaluationConfig
 from noisy_gru.pipeline.config.beam_config import BeamConfig, InProcessBeam
 from noisy_gru.pipeline.config.kubeflow_config import KubeflowConfig
 from noisy_gru.pipeline.config.retraining_config import RetrainingConfig
+from noisy_gru.pipeline.config.score_config import ScoreConfig
 from noisy_gru.schema.config import (
     ClassificationConfig,
     DataConfig,
@@ -82,6 +83,9 @@ class PipelineConfig(Section):
     kubeflow: KubeflowConfig = Field(default_factory=lambda: KubeflowConfig())
     retraining: RetrainingConfig = Field(default_factory=lambda: RetrainingConfig())
     report: ReportConfig = Field(default_factory=lambda: ReportConfig())
+    score: ScoreConfig | None = Field(
+        default=None, description="Scoring of new spans by the published model; null: there is none."
+    )
 
     @model_validator(mode="after")
     def _parts_agree(self) -> PipelineConfig:

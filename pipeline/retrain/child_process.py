@@ -45,11 +45,13 @@ class ProcessExit:
         return f"was killed by {name}{memory}"
 
 
-def command(config_path: Path, *, root: Path, overrides: Sequence[str] = ()) -> list[str]:
-    """Return the command line that retrains once, with absolute paths."""
+def command(
+    config_path: Path, *, root: Path, overrides: Sequence[str] = (), name: Sequence[str] = ("retrain", "run")
+) -> list[str]:
+    """Return the command line that retrains once, or of another command ``name``, with absolute paths."""
     settings = [part for override in overrides for part in ("--set", override)]
     return [
-        *(sys.executable, "-m", "noisy_gru.pipeline", "retrain", "run", str(config_path.absolute())),
+        *(sys.executable, "-m", "noisy_gru.pipeline", *name, str(config_path.absolute())),
         *("--root", str(root.absolute()), *settings, "--json"),
     ]
 

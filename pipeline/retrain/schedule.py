@@ -34,8 +34,9 @@ def run_schedule(
     overrides: Sequence[str],
     *,
     run_child: Callable[[], ProcessExit] | None = None,
+    score_child: Callable[[], ProcessExit] | None = None,
 ) -> int:
-    """Retrain at the times of ``retraining.schedule`` until a signal ends it.
+    """Retrain at the times of ``retraining.schedule`` until a signal ends it; score new spans after each check.
 
     Args:
         config: configuration from ``load_config``, with the command line's schedule.
@@ -43,6 +44,7 @@ def run_schedule(
         root: root of the runs.
         overrides: ``--set`` values passed to each retraining.
         run_child: runs one retraining; None: ``RetrainProcess``.
+        score_child: scores once; None: ``RetrainProcess`` of `noisy-gru score`, where ``score`` is scheduled.
 
     Returns:
         The exit code: 0 after SIGTERM, as services are stopped, 130 after SIGINT.
@@ -58,9 +60,12 @@ def run_schedule(
     zone = ZoneInfo(rules.timezone)
     directory = RunDirectory(root)
     directory.create()
+    limit = None if rules.time_limit is None else parse_duration(rules.time_limit).total_seconds()
     if run_child is None:
-        limit = None if rules.time_limit is None else parse_duration(rules.time_limit).total_seconds()
         run_child = RetrainProcess(command(config_path, root=root, overrides=overrides), time_limit=limit).run
+    if score_child is None and config.score is not None and config.score.scheduled:
+        scoring = command(config_path, root=root, overrides=overrides, name=("score",))
+        score_child = RetrainProcess(scoring, time_limit=limit).run
 
     def log(text: str) -> None:
         to_stderr(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {text}")
@@ -70,6 +75,10 @@ def run_schedule(
         log(_outcome_line(ended))
         if ended.code != EXIT_BUSY and (ended.report is None or ended.report.get("notified") is None):
             _record_failure(config, root, ended, log)
+        if score_child is not None:
+            # However the check ended: the model that is published scores.
+            for line in _score_lines(score_child()):
+                log(line)
 
     advice = "One scheduler under a root: stop it first"
     with exclusive_lock(directory.root / ".schedule.lock", "noisy-gru retrain schedule", advice):
@@ -147,6 +156,15 @@ def _outcome_line(ended: ProcessExit) -> str:
     reason = "; ".join(run.get("refusals") or []) or ("" if run else str((report.get("plan") or {}).get("summary", "")))
     reason = reason.removeprefix(f"{report['outcome']}: ")  # a plan's summary begins with it
     return f"{report['outcome']}{version}{f': {reason}' if reason else ''}"
+
+
+def _score_lines(ended: ProcessExit) -> list[str]:
+    if ended.report is None:
+        return [f"WARNING: scoring {ended.reason}"]
+    spans = ended.report.get("spans", [])
+    failed = [f"WARNING: scoring of span {each['span']} failed: {each['error']}" for each in spans if each["error"]]
+    scored = [each["span"] for each in spans if not each["error"]]
+    return [*failed, *([f"scored: spans {', '.join(scored)}"] if scored else [])] or ["scored: nothing new"]
 
 
 def _record_failure(config: PipelineConfig, root: Path, ended: ProcessExit, log: Callable[[str], None]) -> None:

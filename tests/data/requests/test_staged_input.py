@@ -127,6 +127,21 @@ def test_a_bucket_is_freed_before_the_next(configured, table, tmp_path, monkeypa
     assert len(alive) > 2
 
 
+@pytest.mark.parametrize("buckets", [1, 3])
+def test_earlier_files_add_rows_alone(configured, table, tmp_path, buckets):
+    """Only entities of the own file are predicted, from all rows."""
+    old = table("id,t,x\n" + "".join(f"{name},{t},1\n" for name in "abc" for t in range(4)), "1.csv")
+    new = table("id,t,x\nc,4,2\na,4,2\nd,4,2\n", "2.csv")
+    dataset = configured(task=TASK)
+    request = read_sources(sources(old, new), dataset)
+    assert request.ids == ["a@4", "b@3", "c@4"]
+    (tmp_path / "work").mkdir()
+    staged = stage_input(sources(old, new), dataset, tmp_path / "work", buckets=buckets, own={str(new)})
+    ids, examples, *_ = joined(staged, 2)
+    assert ids == ["a@4", "c@4"]
+    assert examples == [request.examples[0], request.examples[2]]
+
+
 def test_an_error_policy_names_rows_of_all_buckets(configured, table, tmp_path):
     path = table("id,t,x\n" + "".join(f"e{n},0,oops\n" for n in range(9)))
     with pytest.raises(DataError, match=r"9 rows or windows can't be used, and policies\.unparsable_value is error"):

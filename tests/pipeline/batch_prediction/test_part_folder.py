@@ -117,3 +117,19 @@ def test_nothing_to_predict_is_one_empty_part(tmp_path: Path) -> None:
     with opened_folder(tmp_path, WANTED, BATCH) as parts:
         assert parts.write(lambda first: iter(())) == (1, 0)
     assert (tmp_path / "part-00000.csv").read_text() == ""
+
+
+def test_unfinished_parts_of_another_request_can_be_given_up(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        write(tmp_path, Model(8))
+    other = {**WANTED, "version": 4}
+    model = Model()
+    with opened_folder(tmp_path, other, BATCH, restart=True) as parts:
+        assert parts.write(model.batches) == (3, COUNT)
+        parts.succeed({})
+    assert model.asked[0] == 0 and begun_version(tmp_path) == 4
+    with (
+        pytest.raises(UserError, match="holds a prediction with other version"),
+        opened_folder(tmp_path, WANTED, BATCH, restart=True),
+    ):
+        pass
