@@ -4,7 +4,7 @@ PYTEST := $(PYTHON) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfi
 # Containers often forbid Python to write bytecode, which makes importing TFX three times slower.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test test-long test-fast soak bench-check lint hooks lock docs site clean
+.PHONY: help setup demo test test-long test-fast test-flink soak bench-check lint hooks lock docs site clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -23,6 +23,10 @@ test-long: setup  ## the tests that `make test` leaves out: further forms, half 
 
 test-fast: setup  ## the tests that need neither TFX nor much time
 	@$(PYTEST) -m "not slow"
+
+test-flink: setup  ## the Beam steps on a Flink cluster of this machine (fetches 400 MB with pip and Maven, once; 10 minutes)
+	@bash scripts/fetch_flink.sh
+	@$(PYTHON) -m pytest -m long tests/pipeline/flink
 
 soak: setup  ## a year of nightly retrainings, simulated with all their faults (half an hour)
 	@$(PYTHON) -m pytest tests/soak --year -s

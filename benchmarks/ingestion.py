@@ -3,21 +3,25 @@
     python benchmarks/ingestion.py --rows 10000000 --format parquet
     python benchmarks/ingestion.py --rows 300000 --format csv --against-tfx
     python benchmarks/ingestion.py --mode portable --job-endpoint localhost:8099 --worker-pool localhost:50000
+    python -m benchmarks.ingestion --mode flink     # on a cluster of its own, benchmarks/flink_cluster.py
 
 Each measurement runs in a process of its own, through the executors' ``Do``; the peak is that of the process and its
 workers together at any one time (sampled), TensorFlow's and TFX's own memory included; behind a job server that is the
-process that submits, alone. Imports are not timed.
+process that submits, alone; with Flink, the peaks of its processes come beside it. Imports are not timed.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +31,7 @@ MODES = {
     "multi_processing": ["--runner=FnApiRunner", "--direct_running_mode=multi_processing", "--direct_num_workers=2"],
     "multi_threading": ["--runner=FnApiRunner", "--direct_running_mode=multi_threading", "--direct_num_workers=2"],
     "portable": ["--runner=PortableRunner", "--environment_type=EXTERNAL"],
+    "flink": ["--parallelism=2"],
 }
 
 
@@ -147,7 +152,7 @@ def measure(which: str, data: Path, rows: int, kind: str, mode: str, servers: li
         sampler.join()
     if process.returncode:
         raise RuntimeError(f"{which} failed:\n{errors[-3000:]}")
-    seconds = float(output.strip().splitlines()[-1])
+    seconds, cpu = map(float, output.strip().splitlines()[-1].split())
     return {
         "what": which,
         "format": kind,
@@ -155,6 +160,7 @@ def measure(which: str, data: Path, rows: int, kind: str, mode: str, servers: li
         "rows": rows,
         "seconds": round(seconds, 1),
         "rows_per_second": round(rows / seconds),
+        "cpu_seconds": round(cpu, 1),
         "peak_gib": round(peak[0] / 2**30, 2),
     }
 
@@ -174,11 +180,14 @@ def main() -> None:
     parser.add_argument("--data", help=argparse.SUPPRESS)
     parser.add_argument("--out", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.child == "ours":
-        print(run_ours(options.data, options.out, options.format, options.beam))
-        return
-    if options.child == "tfx":
-        print(run_tfx(options.data, options.out))
+    if options.child:
+        before = os.times()
+        if options.child == "ours":
+            seconds = run_ours(options.data, options.out, options.format, options.beam)
+        else:
+            seconds = run_tfx(options.data, options.out)
+        # Of this process and of workers that it has waited for; the first imports are in it.
+        print(seconds, sum(os.times()[:4]) - sum(before[:4]))
         return
     servers = []
     if options.mode == "portable":
@@ -188,8 +197,38 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="ingestion-data-") as folder:
         data = Path(folder) / "table"
         make_table(options.rows, options.steps, data, options.format)
-        for which in ["ours", "tfx"] if options.against_tfx else ["ours"]:
-            print(json.dumps(measure(which, data, options.rows, options.format, options.mode, servers)), flush=True)
+        with _flink(servers) if options.mode == "flink" else contextlib.nullcontext(dict[str, object]) as usage:
+            for which in ["ours", "tfx"] if options.against_tfx else ["ours"]:
+                found = measure(which, data, options.rows, options.format, options.mode, servers)
+                print(json.dumps(found | usage()), flush=True)
+
+
+@contextlib.contextmanager
+def _flink(servers: list[str]) -> Iterator[Callable[[], dict[str, object]]]:
+    """Start a cluster, add Beam's arguments to ``servers``, and yield what returns its peaks and processor seconds."""
+    from benchmarks.flink_cluster import flink_cluster
+    from noisy_gru.pipeline.config.beam_config import FlinkBeam, beam_arguments
+
+    with flink_cluster() as cluster:
+        servers += beam_arguments(FlinkBeam.model_validate(cluster.beam()))
+        peaks, ended, began = dict[str, int](), threading.Event(), cluster.cpu_seconds()
+
+        def sample() -> None:
+            while not ended.wait(0.5):
+                for name, resident in cluster.resident().items():
+                    peaks[name] = max(peaks.get(name, 0), resident)
+
+        def usage() -> dict[str, object]:
+            gib = {f"{name}_gib": round(peak / 2**30, 2) for name, peak in sorted(peaks.items())}
+            return {**gib, "cluster_cpu_seconds": round(cluster.cpu_seconds() - began, 1)}
+
+        sampler = threading.Thread(target=sample)
+        sampler.start()
+        try:
+            yield usage
+        finally:
+            ended.set()
+            sampler.join()
 
 
 if __name__ == "__main__":

@@ -25,6 +25,9 @@ from noisy_gru.schema.config import Section
 
 # Bytes of input from which worker processes save more time than they need to start (each imports TensorFlow).
 WORKERS_PAY_FROM = 64 * 1024 * 1024
+# How long a worker process without work is kept within a job; Beam's default, 0, starts one anew, with TensorFlow's
+# import, whenever a machine has no bundle for a moment.
+WORKER_KEPT_MILLISECONDS = 60_000
 # TFX packs itself anew for every step if no image is named; only Dataflow reads the name.
 NO_IMAGE = "none"
 
@@ -93,7 +96,7 @@ class InProcessBeam(_Beam):
 class _JobServerBeam(_Beam):
     """Base of the runners behind a job server."""
 
-    CLASS: ClassVar = "PortableRunner"
+    CLASS: ClassVar = "noisy_gru.compat.beam_runners.PortableRunner"
     OPTIONS: ClassVar = {
         "job_endpoint": "job_endpoint",
         "artifact_endpoint": "artifact_endpoint",
@@ -127,6 +130,7 @@ class _JobServerBeam(_Beam):
         return [
             f"--runner={self.CLASS}",
             *super().arguments(input_bytes),
+            f"--environment_cache_millis={WORKER_KEPT_MILLISECONDS}",
             f"--environment_type={environment.kind.upper()}",
             *([f"--environment_config={config}"] if config is not None else []),
             f"--sdk_container_image={environment.image if isinstance(environment, DockerEnvironment) else NO_IMAGE}",
@@ -160,7 +164,7 @@ class _ClusterBeam(_JobServerBeam):
 class FlinkBeam(_ClusterBeam):
     """On a Flink cluster."""
 
-    CLASS: ClassVar = "FlinkRunner"
+    CLASS: ClassVar = "noisy_gru.compat.beam_runners.FlinkRunner"
     OPTIONS: ClassVar = {**_JobServerBeam.OPTIONS, "flink_master": "master", "parallelism": "parallelism"}
 
     runner: Literal["flink"]
@@ -174,7 +178,7 @@ class FlinkBeam(_ClusterBeam):
 class SparkBeam(_ClusterBeam):
     """On a Spark cluster."""
 
-    CLASS: ClassVar = "SparkRunner"
+    CLASS: ClassVar = "noisy_gru.compat.beam_runners.SparkRunner"
     OPTIONS: ClassVar = {**_JobServerBeam.OPTIONS, "spark_master_url": "master"}
 
     runner: Literal["spark"]

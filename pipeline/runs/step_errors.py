@@ -12,8 +12,26 @@ _IN_BEAM = re.compile(r"noisy_gru\.[\w.]*\.(\w*Error): (.*?)(?: \[while running 
 
 # A job server reports a failed job with the whole traceback; the last exception in it is the cause.
 _JOB_FAILED = re.compile(r"Pipeline \S+ failed in state \w+: ")
-_CAUSE = re.compile(r"^[\w.]*(?:Error|Exception)\b.*", re.MULTILINE)
+_CAUSE = re.compile(r"^(?:Caused by: )?([\w.$]*(?:Error|Exception)\b.*)", re.MULTILINE)
 _RPC_DETAILS = re.compile(r'^\s*details = "(.*)"', re.MULTILINE)
+
+# What Flink says of its own limits, and the remedy.
+_FLINK_LIMITS = (
+    (
+        re.compile(r"Insufficient number of network buffers"),
+        "the TaskManagers have too little memory for exchanges: raise taskmanager.memory.network.min and .max in "
+        "Flink's configuration (512m for 2 slots), or lower beam.parallelism",
+    ),
+    (
+        re.compile(r"NoResourceAvailableException|Could not acquire the minimum required resources"),
+        "the cluster has too few free slots: start more TaskManagers, raise taskmanager.numberOfTaskSlots, or lower "
+        "beam.parallelism",
+    ),
+    (
+        re.compile(r"Recovery is suppressed by NoRestartBackoffTimeStrategy"),
+        "Flink is not told to repeat what failed: set restart-strategy.type: fixed-delay in its configuration",
+    ),
+)
 
 # Messages of the system, TensorFlow and SQLite for a disk that can't be written.
 _NO_SPACE = re.compile(r"No space left on device|Disk quota exceeded|database or disk is full")
@@ -38,7 +56,8 @@ def error_message(error: Exception) -> str:
         return f"{problem} ({type(error).__name__}: {error})"
     if _JOB_FAILED.match(str(error)):
         causes = _RPC_DETAILS.findall(str(error)) or _CAUSE.findall(str(error)) or [str(error)]
-        return f"the job failed on the job server: {causes[-1]}"
+        remedies = [f" ({remedy})" for limit, remedy in _FLINK_LIMITS if limit.search(str(error))]
+        return f"the job failed on the job server: {causes[-1]}{''.join(remedies[:1])}"
     return f"{type(error).__name__}: {error}"
 
 

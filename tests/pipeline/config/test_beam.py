@@ -122,9 +122,10 @@ def test_problems_in_words(beam, message):
 
 def test_options_of_a_job_server_and_its_workers():
     assert arguments(PORTABLE) == [
-        "--runner=PortableRunner",
+        "--runner=noisy_gru.compat.beam_runners.PortableRunner",
         "--job_endpoint=jobs:8099",
         "--sdk_worker_parallelism=1",
+        "--environment_cache_millis=60000",
         "--environment_type=EXTERNAL",
         "--environment_config=localhost:50000",
         "--sdk_container_image=none",
@@ -138,10 +139,11 @@ def test_options_of_a_job_server_and_its_workers():
         "options": {"flink_version": "1.20", "flink_submit_uber_jar": True, "experiments": ["a", "b"]},
     }
     assert arguments(flink) == [
-        "--runner=FlinkRunner",
+        "--runner=noisy_gru.compat.beam_runners.FlinkRunner",
         "--sdk_worker_parallelism=1",
         "--flink_master=flink:8081",
         "--parallelism=4",
+        "--environment_cache_millis=60000",
         "--environment_type=DOCKER",
         "--environment_config=registry/noisy-gru:1",
         "--sdk_container_image=registry/noisy-gru:1",
@@ -203,6 +205,24 @@ def test_a_job_that_failed_is_told_by_its_cause(said, message):
     error = RuntimeError(JOB_FAILED.format(said))
     assert error_message(error) == f"the job failed on the job server: {message}"
     assert not is_expected(error)
+
+
+# As Flink 1.19 said it, without most of the stack.
+NO_BUFFERS = """Pipeline BeamApp-root-1129150017-68cdc7ec failed in state FAILED: java.io.IOException: Insufficient \
+number of network buffers: required 512, but only 477 available.
+\tat org.apache.pekko.actor.AbstractActor.aroundReceive(AbstractActor.scala:229)
+\tat java.base/java.util.concurrent.ForkJoinWorkerThread.run(ForkJoinWorkerThread.java:165)
+Caused by: java.io.IOException: Insufficient number of network buffers: required 512, but only 477 available.
+\tat java.base/java.lang.Thread.run(Thread.java:840)"""
+
+
+def test_a_limit_of_flinks_is_told_with_its_remedy():
+    assert error_message(RuntimeError(NO_BUFFERS)) == (
+        "the job failed on the job server: java.io.IOException: Insufficient number of network buffers: required 512, "
+        "but only 477 available. (the TaskManagers have too little memory for exchanges: raise "
+        "taskmanager.memory.network.min and .max in Flink's configuration (512m for 2 slots), or lower "
+        "beam.parallelism)"
+    )
 
 
 def test_an_error_of_ours_on_a_worker_is_told_in_its_own_words():
