@@ -8,6 +8,7 @@ from typing import Literal
 
 from noisy_gru.schema.config import ClassificationConfig, ColumnSplitConfig, DatasetConfig, ForecastingConfig
 from noisy_gru.schema.errors import DataError
+from noisy_gru.schema.task_config import is_per_step
 from noisy_gru.schema.time_config import TimeSpelling
 
 SEQUENCE_ID = "sequence_id"
@@ -26,8 +27,8 @@ class Columns:
     ``numeric`` are the numeric features in the files followed by the targets that are no features; ``calendar`` are the
     features that come from the time, ``elapsed`` those that say what passed, ``booleans`` those of the numeric that are
     read as true or false; ``static`` are those of ``numeric_features`` and ``categorical`` that have one value for each
-    entity. ``time_columns`` are one or two (date and clock), the parts of a date, or none. ``entity`` are the columns
-    that name it together; without one all rows are one series.
+    entity. ``label_per_step`` says that the label is one of each row. ``time_columns`` are one or two (date and clock),
+    the parts of a date, or none. ``entity`` are the columns that name it together; without one all rows are one series.
     """
 
     entity: tuple[str, ...]
@@ -47,6 +48,7 @@ class Columns:
     targets: tuple[str, ...]
     label: str | None
     label_is_class: bool
+    label_per_step: bool
     split: str | None
 
     @classmethod
@@ -85,6 +87,7 @@ class Columns:
             targets=targets,
             label=None if forecasting or prediction else task.label,  # type: ignore[union-attr]
             label_is_class=isinstance(task, ClassificationConfig),
+            label_per_step=is_per_step(task),
             split=dataset.splits.column if isinstance(dataset.splits, ColumnSplitConfig) and not prediction else None,
         )
         columns._check_reserved()

@@ -27,7 +27,13 @@ from noisy_gru.schema.split_config import (
     SplitsConfig,
     TimeSplitConfig,
 )
-from noisy_gru.schema.task_config import ClassificationConfig, ForecastingConfig, RegressionConfig, TaskConfig
+from noisy_gru.schema.task_config import (
+    ClassificationConfig,
+    ForecastingConfig,
+    RegressionConfig,
+    TaskConfig,
+    is_per_step,
+)
 from noisy_gru.schema.time_config import TimeConfig
 
 __all__ = [
@@ -133,6 +139,11 @@ class DatasetConfig(Section):
 
     def _problems_of_layout(self) -> list[str]:
         layout = self.data.layout
+        if layout is not None and layout.kind == "wide_steps" and is_per_step(self.task):
+            return [
+                "task.per_step: true needs a label for each step, and a row of data.layout.kind: wide_steps has one "
+                "for all its steps; leave per_step out, or bring the data as a row for each step"
+            ]
         read = [each.name for each in self.data.features if each.is_column]
         read += self.task.targets if isinstance(self.task, ForecastingConfig) else []
         if layout is None or layout.value in read:

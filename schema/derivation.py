@@ -275,6 +275,9 @@ def _set_domain(feature: Any, column: Column, given: dict[str, Any], overruled: 
         feature.int_domain.min, feature.int_domain.max = low, high
         return
     if feature.WhichOneof("domain_info") is not None:
+        if column.masked and feature.HasField("string_domain") and "" not in feature.string_domain.value:
+            # A step without a label.
+            feature.string_domain.value.append("")
         if column.masked and column.bounds is None and feature.float_domain.disallow_nan:
             message = (
                 f"{column.name} may be NaN, a missing target, by data.policies.missing_target: mask (error refuses it)"

@@ -19,6 +19,7 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 from noisy_gru.schema.calendars import CALENDAR_FLAGS, calendar_texts
 from noisy_gru.schema.config import ClassificationConfig, DatasetConfig, FeatureConfig, ForecastingConfig
 from noisy_gru.schema.errors import ConfigError
+from noisy_gru.schema.task_config import is_per_step
 
 # Generated code without types.
 _pb2: Any = schema_pb2
@@ -37,8 +38,8 @@ class Column:
         is_feature: whether the model reads it.
         values_of: the column of the data that its values come from, if that is not its name.
         bounds: smallest and largest value, where the configuration alone sets them; NaN is no value then.
-        masked: whether NaN stands for a value that is not known: a target by ``data.policies.missing_target: mask``, or
-            what passed since before the sequence.
+        masked: whether NaN (of text: an empty one) stands for a value that is not known: a target by
+            ``data.policies.missing_target: mask``, what passed since before the sequence, or a label of a step.
         texts: all values of a text column, where the configuration alone sets them.
     """
 
@@ -83,6 +84,8 @@ def expected_columns(dataset: DatasetConfig) -> list[Column]:
         )
     columns.append(Column("sequence_id", "BYTES", "name of the sequence", 1, 1))
     columns.append(Column("steps", "INT", "input steps", 1, 1, bounds=(least, most)))
+    if is_per_step(task):
+        return [*columns, Column(task.label, "BYTES", "label of each step", least, most, masked=True)]
     if not isinstance(task, ForecastingConfig):
         kind = "BYTES" if isinstance(task, ClassificationConfig) else "FLOAT"
         return [*columns, Column(task.label, kind, "label", 1, 1)]

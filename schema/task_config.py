@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeGuard
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
@@ -70,10 +70,17 @@ class ThresholdTarget(Section):
 
 
 class ClassificationConfig(Section):
-    """One class for each sequence."""
+    """One class for each sequence, or with `per_step` for each step of it."""
 
     kind: Literal["classification"]
-    label: str = Field(description="Column that holds the class; the same in every row of a sequence.")
+    label: str = Field(
+        description="Column that holds the class; the same in every row of a sequence, unless `per_step` is set."
+    )
+    per_step: bool = Field(
+        default=False,
+        description="A class for each step: tags, the phase of a process, an anomaly at each step. Steps without a "
+        "label are masked in loss and metrics. false: one class for each sequence.",
+    )
     positive: LabelText | None = Field(
         default=None, description="Of two classes, the one that is looked for (failure, fraud). null: the rarer one."
     )
@@ -147,6 +154,11 @@ class ForecastingConfig(Section):
     def max_horizon(self) -> int:
         """The furthest horizon, in steps."""
         return self.horizons[-1]
+
+
+def is_per_step(task: Any) -> TypeGuard[ClassificationConfig]:
+    """Return whether a task has a label for each step of a sequence."""
+    return isinstance(task, ClassificationConfig) and task.per_step
 
 
 TaskConfig = Annotated[ClassificationConfig | RegressionConfig | ForecastingConfig, Field(discriminator="kind")]

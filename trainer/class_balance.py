@@ -13,6 +13,7 @@ import numpy as np
 
 from noisy_gru.schema.config import ClassificationConfig, DatasetConfig
 from noisy_gru.schema.errors import ConfigError
+from noisy_gru.schema.task_config import is_per_step
 from noisy_gru.trainer.training_config import ClassWeights, FocalLossConfig, TrainingConfig
 
 _MOST_NAMED = 10
@@ -47,6 +48,11 @@ def balance_problems(training: TrainingConfig, dataset: DatasetConfig) -> list[s
             if is_set:
                 problems.append(f"training.{key} is about classes, and task.kind is {dataset.task.kind}; leave it out")
         return problems
+    if is_per_step(dataset.task) and training.sampling == "balanced":
+        problems.append(
+            "training.sampling: balanced draws sequences by their class, and with task.per_step: true a sequence has "
+            "several; use training.class_weights: balanced"
+        )
     if focal and training.label_smoothing:
         problems.append(
             "training.loss: {focal: …} lets sure answers count less, and training.label_smoothing pulls answers away "

@@ -16,6 +16,24 @@ from noisy_gru.trainer.training_config import FocalLossConfig, TrainingConfig
 _LEAST_ERROR = 1e-7
 
 
+def step_loss(config: TrainingConfig, weights: np.ndarray | None) -> Any:
+    """Return the loss of answers [B, T, 2] of `SequenceData` and logits [B, T, C]: of each step, to be averaged.
+
+    Args:
+        config, weights: as for `classification_loss`.
+    """
+    of_rows = _loss_of_rows(config, weights)
+
+    def of_steps(answers: Any, logits: Any) -> Any:
+        classes = logits.shape[-1]
+        labels = ops.cast(ops.reshape(answers[..., 0], (-1,)), "int32")
+        losses = ops.reshape(of_rows(labels, ops.reshape(logits, (-1, classes))), ops.shape(answers)[:2])
+        # Keras averages over the steps of a batch, however far it is padded: this makes it their sum.
+        return losses * answers[..., 1] * ops.cast(ops.shape(answers)[1], losses.dtype)
+
+    return of_steps
+
+
 def classification_loss(config: TrainingConfig, weights: np.ndarray | None) -> Any:
     """Return the loss of labels int64 [B] and logits float32 [B, C].
 
@@ -26,7 +44,10 @@ def classification_loss(config: TrainingConfig, weights: np.ndarray | None) -> A
     """
     if weights is None and not config.label_smoothing and not isinstance(config.loss, FocalLossConfig):
         return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    return _loss_of_rows(config, weights)
 
+
+def _loss_of_rows(config: TrainingConfig, weights: np.ndarray | None) -> Any:
     def of_rows(labels: Any, logits: Any) -> Any:
         # Keras gives a loss all answers as float32.
         labels = ops.cast(ops.reshape(labels, (-1,)), "int32")

@@ -30,6 +30,7 @@ class BalancedAccuracy(keras.metrics.Metric):
         self.counts = self.add_weight(shape=(2, classes), initializer="zeros", name="counts")
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        y_true, y_pred, sample_weight = of_all_steps(y_true, y_pred, sample_weight)
         labels = ops.cast(ops.reshape(y_true, (-1,)), "int64")
         rows = _row_weights(labels, sample_weight)
         hits = ops.where(ops.argmax(y_pred, axis=-1) == ops.cast(labels, "int32"), rows, 0.0)
@@ -59,6 +60,7 @@ class AveragePrecision(keras.metrics.Metric):
         self.counts = self.add_weight(shape=shape, initializer="zeros", name="counts")
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        y_true, y_pred, sample_weight = of_all_steps(y_true, y_pred, sample_weight)
         labels: Any = ops.cast(ops.reshape(y_true, (-1,)), "int64")
         rows = _row_weights(labels, sample_weight)
         classes: Any = ops.convert_to_tensor(self.chosen, "int64")
@@ -82,6 +84,32 @@ class AveragePrecision(keras.metrics.Metric):
         total = ops.sum(own, axis=-1)
         areas = ops.sum(own * precision, axis=-1) / ops.maximum(total, 1.0)
         return ops.sum(areas) / ops.maximum(ops.sum(ops.cast(total > 0, "float32")), 1.0)
+
+
+class StepAccuracy(keras.metrics.Mean):
+    """Fraction of the steps with a known label that get their class; of answers [B, T, 2] and logits [B, T, C]."""
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        labels, logits, weights = of_all_steps(y_true, y_pred, sample_weight)
+        hits = ops.cast(ops.equal(ops.cast(ops.argmax(logits, axis=-1), "int64"), labels), "float32")
+        super().update_state(hits, sample_weight=weights)
+
+
+def of_all_steps(answers: Any, logits: Any, sample_weight: Any) -> tuple[Any, Any, Any]:
+    """Return labels [N], logits [N, C] and weights [N] of all steps, 0 where no label is known.
+
+    Args:
+        answers: of `SequenceData`, [B, T, 2]; labels [B] are returned as they are, with their weights.
+        logits: [B, T, C].
+        sample_weight: [B] or [B, 1], of the rows; None: all count.
+    """
+    if len(logits.shape) < 3:
+        return answers, logits, sample_weight
+    weights = ops.cast(answers[..., 1] > 0, "float32")
+    if sample_weight is not None:
+        weights = weights * ops.reshape(ops.cast(sample_weight, "float32"), (-1, 1))
+    labels = ops.cast(ops.reshape(answers[..., 0], (-1,)), "int64")
+    return labels, ops.reshape(logits, (-1, logits.shape[-1])), ops.reshape(weights, (-1,))
 
 
 def _row_weights(labels: Any, sample_weight: Any) -> Any:

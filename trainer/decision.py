@@ -35,6 +35,7 @@ class Decision:
         positives: those of them that are of the positive class.
         precision: on eval at this threshold; None if no sequence was answered so.
         recall: on eval at this threshold; None without positives.
+        unit: what was counted on eval: sequences, or steps (`task.per_step`).
     """
 
     positive: str
@@ -46,10 +47,11 @@ class Decision:
     positives: int = 0
     precision: float | None = None
     recall: float | None = None
+    unit: str = "sequences"
 
     def class_ids(self, probabilities: np.ndarray) -> np.ndarray:
-        """Return the answers int64 [B] for probabilities float32 [B, 2]."""
-        is_positive = probabilities[:, self.positive_id] >= np.float32(self.threshold)
+        """Return the answers int64 [B, ...] for probabilities float32 [B, ..., 2]."""
+        is_positive = probabilities[..., self.positive_id] >= np.float32(self.threshold)
         return np.where(is_positive, self.positive_id, 1 - self.positive_id)
 
     def to_json(self) -> str:
@@ -76,7 +78,7 @@ class Decision:
             f"{name} {'unknown' if value is None else format(value, '.4g')}"
             for name, value in (("precision", self.precision), ("recall", self.recall))
         ]
-        return f"{text}: {', '.join(shown)} on {self.sequences} sequences of eval, {self.positives} of them positive"
+        return f"{text}: {', '.join(shown)} on {self.sequences} {self.unit} of eval, {self.positives} of them positive"
 
     @property
     def shortfall(self) -> str:
@@ -87,7 +89,7 @@ class Decision:
         return (
             f"task.threshold: {wanted} can't be reached on eval by any threshold; the best is precision "
             f"{self.precision or 0:.4g} with recall {self.recall or 0:.4g}. Ask for less, or bring a better model or "
-            f"more sequences of {self.positive}"
+            f"more {self.unit} of {self.positive}"
         )
 
 
@@ -200,4 +202,5 @@ def decide(task: ClassificationConfig, labels: list[str], scores: np.ndarray, cl
         positives=positives,
         precision=hits / int(answered.sum()) if answered.any() else None,
         recall=hits / positives if positives else None,
+        unit="steps" if task.per_step else "sequences",
     )

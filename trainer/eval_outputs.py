@@ -30,7 +30,8 @@ def eval_outputs(
         compute: from inputs of a batch to tensors [B, ...].
 
     Returns:
-        The tensors, [N, ...] each, and the answers of `SequenceData`, [N, ...].
+        The tensors, [N, ...] each, and the answers of `SequenceData`, [N, ...]. With `task.per_step` those of the steps
+        that have a label, N of them, and these labels.
     """
     batches: Any = data.one_pass()
     # One graph for batches of all lengths.
@@ -47,6 +48,12 @@ def eval_outputs(
         rows = np.flatnonzero(weights[0].numpy() > 0) if weights else np.arange(len(found[0]))
         chosen = rows[(seen + np.arange(len(rows))) % stride == 0]
         seen += len(rows)
+        if data.layout.is_per_step:
+            labels, known = answer.numpy()[chosen, :, 0], answer.numpy()[chosen, :, 1] > 0
+            for kept, each in zip(outputs, found, strict=True):
+                kept.append(each[chosen][known])
+            answers.append(labels[known].astype(np.int64))
+            continue
         for kept, each in zip(outputs, found, strict=True):
             kept.append(each[chosen])
         answers.append(answer.numpy()[chosen])

@@ -16,11 +16,12 @@ import tensorflow as tf
 
 from noisy_gru.schema.config import ClassificationConfig, DatasetConfig, FeatureConfig, ForecastingConfig
 from noisy_gru.schema.interval_config import MEDIAN
+from noisy_gru.schema.task_config import is_per_step
 
 # Transform's outputs for each sequence. T is its steps and, if a feature is known in advance, the horizon's.
 FEATURES = "features"  # float32, ragged [B, T * channels]: steps by channels, scaled
 LENGTH = "length"  # int64 [B]: T
-LABEL = "label"  # int64 [B]: the class, -1 where it was never seen in train
+LABEL = "label"  # int64 [B]: the class, -1 where it was never seen in train; with `task.per_step` ragged [B, T]
 TARGETS = "targets"  # float32 [B, H * K]: scaled; [B, 1] for regression
 LAST_TARGET = "last_target"  # float32 [B, K]: the last value read of each target, scaled as the target is
 TARGET_MEAN = (
@@ -143,6 +144,11 @@ class Layout:
     @property
     def is_classification(self) -> bool:
         return isinstance(self.dataset.task, ClassificationConfig)
+
+    @property
+    def is_per_step(self) -> bool:
+        """Whether each step has a label, and an answer."""
+        return is_per_step(self.dataset.task)
 
     @property
     def logged_targets(self) -> list[bool]:

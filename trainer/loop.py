@@ -20,6 +20,7 @@ import tensorflow as tf
 from noisy_gru.trainer.callbacks.progress import report
 from noisy_gru.trainer.callbacks.weight_average import WeightAverage
 from noisy_gru.trainer.inputs.dataset import SequenceData
+from noisy_gru.trainer.objective import empty_outputs
 
 
 def run_epochs(
@@ -130,7 +131,7 @@ def compile_ahead(
     """
     inputs, answer, _ = next(iter(parts[0][1].one_of_each_shape()))
     # Keras creates the metrics' variables at the first batch, which a compiled step may not.
-    model.compute_metrics(inputs, answer, tf.zeros([tf.shape(answer)[0], *model.output_shape[1:]]))
+    model.compute_metrics(inputs, answer, empty_outputs(model, answer))
     variables = {id(each): each for each in [*model.variables, *model.optimizer.variables]}.values()
     before = [variable.numpy() for variable in variables]
     for name, data, steps in parts:

@@ -25,7 +25,7 @@ from noisy_gru.trainer.features import Layout
 from noisy_gru.trainer.layers.noisy_bidirectional import NoisyBidirectional
 from noisy_gru.trainer.layers.noisy_gru import NoisyGRU
 from noisy_gru.trainer.layers.ordered_quantiles import OrderedQuantiles
-from noisy_gru.trainer.layers.pooling import AttentionPooling, LengthMask, MaskedPooling
+from noisy_gru.trainer.layers.pooling import AtEachStep, AttentionPooling, LengthMask, MaskedPooling
 from noisy_gru.trainer.layers.target_steps import Channels, PastLength, PastSteps, TargetSteps
 from noisy_gru.trainer.model_checks import check_model_config, reads_targets
 from noisy_gru.trainer.model_config import ModelConfig
@@ -75,8 +75,9 @@ def build_model(
         name: of the model.
 
     Returns:
-        A functional model from the inputs that `features.model_inputs` makes to logits [B, C], or scaled predictions
-        [B, 1] (regression) or [B, H, K] (forecasting), float32; with `task.quantiles` [B, 1, Q] or [B, H, K, Q].
+        A functional model from the inputs that `features.model_inputs` makes to logits [B, C] (with `task.per_step`
+        [B, T, C], of the state after each step), or scaled predictions [B, 1] (regression) or [B, H, K] (forecasting),
+        float32; with `task.quantiles` [B, 1, Q] or [B, H, K, Q].
 
     Raises:
         ConfigError: as `check_model_config`.
@@ -148,7 +149,7 @@ def build_model(
             hidden, mask = segment_embedding(hidden, length, config)
         for index in range(len(config.layers)):
             is_last = index == len(config.layers) - 1
-            gru = make_gru(index, return_sequences=not is_last or config.pooling != "last")
+            gru = make_gru(index, return_sequences=not is_last or config.pooling != "last" or layout.is_per_step)
             if static is None:
                 wrapped = keras.layers.Bidirectional(gru, name=f"both_ways_{index}") if config.bidirectional else gru
                 hidden = wrapped(hidden, mask=mask)
@@ -163,7 +164,9 @@ def build_model(
             hidden = MaskedPooling(config.pooling, name="pooling")(hidden, mask)
         if beside:
             hidden = keras.layers.Concatenate(name="with_convolutions")([hidden, *beside])
-        if static is not None:
+        if layout.is_per_step:
+            hidden = AtEachStep(name="each_step")(hidden, static)
+        elif static is not None:
             hidden = keras.layers.Concatenate(name="with_static")([hidden, static])
         outputs = _head(above(hidden), known, config, layout, sizes)
     if layout.quantiles:

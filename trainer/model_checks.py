@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from noisy_gru.schema.config import DatasetConfig, ForecastingConfig
 from noisy_gru.schema.errors import ConfigError
+from noisy_gru.schema.task_config import is_per_step
 from noisy_gru.trainer.model_config import ModelConfig
 
 
@@ -15,6 +16,7 @@ def model_problems(config: ModelConfig, dataset: DatasetConfig) -> list[str]:
         *_logarithm_problems(config, dataset),
         *_static_problems(config, dataset),
         *_convolution_problems(config, dataset),
+        *_per_step_problems(config, dataset),
         *_step_problems(config, dataset),
         *_onnx_problems(config, dataset),
     ]
@@ -146,6 +148,27 @@ def _convolution_problems(config: ModelConfig, dataset: DatasetConfig) -> list[s
             "model.random_kernels reads numbers along the sequence, and data.features has none; leave it out, or add a "
             "numeric feature that isn't static"
         )
+    return problems
+
+
+def _per_step_problems(config: ModelConfig, dataset: DatasetConfig) -> list[str]:
+    """Return messages about settings that give one answer for a sequence, where each step has a label."""
+    if not is_per_step(dataset.task):
+        return []
+    problems = []
+    if config.pooling != "last":
+        problems.append(
+            f"task.per_step: true answers at each step, and model.pooling: {config.pooling} is taken over all steps; "
+            "leave pooling out"
+        )
+    for key, is_set in (
+        ("model.segment", config.segment is not None),
+        ("model.convolutions", config.convolutions is not None),
+        ("model.random_kernels", config.random_kernels is not None),
+        ("model.onnx: true", config.onnx),
+    ):
+        if is_set:
+            problems.append(f"{key} has no form for an answer at each step (task.per_step: true); leave it out")
     return problems
 
 

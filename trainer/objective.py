@@ -13,8 +13,14 @@ from keras import ops
 
 from noisy_gru.trainer import features as names
 from noisy_gru.trainer.class_balance import NO_SETTINGS, ClassSettings
-from noisy_gru.trainer.class_losses import classification_loss
-from noisy_gru.trainer.class_metrics import BALANCED_ACCURACY, PR_AUC, AveragePrecision, BalancedAccuracy
+from noisy_gru.trainer.class_losses import classification_loss, step_loss
+from noisy_gru.trainer.class_metrics import (
+    BALANCED_ACCURACY,
+    PR_AUC,
+    AveragePrecision,
+    BalancedAccuracy,
+    StepAccuracy,
+)
 from noisy_gru.trainer.convolution_stack import takes_batch_statistics
 from noisy_gru.trainer.features import Layout
 from noisy_gru.trainer.relative_forecast import FROM_LOGARITHMS
@@ -253,6 +259,13 @@ def split_answer(answer: Any, predicted: Any) -> tuple[Any, Any]:
     return answer[..., :width], answer[..., width:]
 
 
+def empty_outputs(model: keras.Model, answer: Any) -> Any:
+    """Return zeros in the shape of a model's outputs for a batch with this answer."""
+    shape: Any = model.output_shape[1:]
+    # Only the steps of a batch are free.
+    return tf.zeros([tf.shape(answer)[0], *(tf.shape(answer)[1] if size is None else size for size in shape)])
+
+
 def metric_name(layout: Layout) -> str:
     """Return the name of the task's metric, as logged: `accuracy`, or `mae` in the units of the data."""
     return "accuracy" if layout.is_classification else "mae"
@@ -279,7 +292,7 @@ def _loss(config: TrainingConfig, layout: Layout, classes: ClassSettings) -> Any
             return ops.mean(of_error(ops.abs(targets - predicted)) * weights, axis=-1)
 
         return of_known
-    return classification_loss(config, classes.weights)
+    return (step_loss if layout.is_per_step else classification_loss)(config, classes.weights)
 
 
 def _pinball(levels: list[float]) -> Any:
@@ -303,6 +316,8 @@ def _metrics(layout: Layout, target_scale: np.ndarray | None, classes: ClassSett
 
 
 def _metric(layout: Layout, target_scale: np.ndarray | None) -> keras.metrics.Metric:
+    if layout.is_per_step:
+        return StepAccuracy(name=metric_name(layout))
     if layout.is_classification:
         return keras.metrics.SparseCategoricalAccuracy(name=metric_name(layout))
     scale = np.ones(1, np.float32) if target_scale is None else np.asarray(target_scale, np.float32)

@@ -82,7 +82,14 @@ def preprocess(inputs: Mapping[str, Any], dataset: DatasetConfig) -> dict[str, A
         ids = tft.apply_vocabulary(text, vocabulary, num_oov_buckets=1)
         outputs[layout.ids(index)] = tf.RaggedTensor.from_row_lengths(ids, total, validate=False)
 
-    if isinstance(dataset.task, ClassificationConfig):
+    if layout.is_per_step:
+        labels = to_ragged(inputs[dataset.task.label])
+        text = escape_line_ends(_text(labels.flat_values))
+        # Transform's vocabularies leave empty texts out, so a missing label has no class.
+        vocabulary = tft.vocabulary(text, vocab_filename=names.LABEL_VOCABULARY)
+        classes = tft.apply_vocabulary(text, vocabulary, default_value=-1)
+        outputs[names.LABEL] = tf.RaggedTensor.from_row_lengths(classes, labels.row_lengths(), validate=False)
+    elif isinstance(dataset.task, ClassificationConfig):
         label = escape_line_ends(_text(to_ragged(inputs[dataset.task.label]).to_tensor(shape=[None, 1])[:, 0]))
         vocabulary = tft.vocabulary(label, vocab_filename=names.LABEL_VOCABULARY)
         outputs[names.LABEL] = tft.apply_vocabulary(label, vocabulary, default_value=-1)

@@ -21,8 +21,14 @@ from noisy_gru.components.evaluation.metric_catalogue import (
     cells,
     naive_baselines,
 )
-from noisy_gru.components.evaluation.score_counts import average_precisions, merge_counts, score_codes
+from noisy_gru.components.evaluation.score_counts import (
+    average_precisions,
+    merge_counts,
+    score_codes,
+    score_codes_of,
+)
 from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, RegressionConfig, TaskConfig
+from noisy_gru.schema.task_config import is_per_step
 
 Sums = dict[str, np.ndarray]
 # Of a classification: its classes, and how often a score was given (see score_counts.py).
@@ -171,6 +177,42 @@ class Classification(Accumulator):
         return float(np.mean(occurring))
 
 
+class StepClassification(Classification):
+    """The sums of a classification over the steps of all sequences that have a label."""
+
+    def one(self, label: Any, outputs: dict[str, np.ndarray], features: dict[str, np.ndarray]) -> Sums:
+        """``label`` is the class of each step, an array of bytes [T], empty where unknown.
+
+        ``outputs`` holds `probabilities` [T, C], `labels_bytes` [C] and `class_id` [T], maybe of more steps.
+        """
+        classes = [bytes(name) for name in outputs["labels_bytes"]]
+        names, probabilities, answered = known_steps(label, outputs)
+        place = {name: number for number, name in enumerate(classes)}
+        true = np.array([place.get(name, len(classes)) for name in names], np.int64)
+        whole = ~np.isnan(probabilities).any(axis=1)
+        confusion = np.zeros((len(classes) + 1, len(classes)))
+        np.add.at(confusion, (true[whole], answered[whole]), 1)
+        # A class that train never showed has no probability.
+        chosen = np.pad(probabilities, [(0, 0), (0, 1)])[np.arange(len(true)), true]
+        codes, counts = np.unique(score_codes_of(probabilities[whole], true[whole]), return_counts=True)
+        return {
+            "confusion": confusion,
+            "true": np.bincount(true, minlength=len(classes) + 1).astype(float),
+            "loss": np.array(-np.log(np.clip(chosen, _LEAST_PROBABILITY, 1.0)).sum()),
+            _CLASSES: np.array(classes, object),
+            _CODES: codes,
+            _CODE_COUNTS: counts.astype(float),
+        }
+
+
+def known_steps(label: Any, outputs: dict[str, np.ndarray]) -> tuple[list[bytes], np.ndarray, np.ndarray]:
+    """Return the labels [N] of the steps that have one, with probabilities float64 [N, C] and answered classes [N]."""
+    places = [step for step, name in enumerate(label) if name]
+    probabilities = np.asarray(outputs["probabilities"], np.float64)[places]
+    answered = np.asarray(outputs["class_id"])[places].astype(np.int64)
+    return [bytes(label[step]) for step in places], probabilities, answered
+
+
 class Regression(Accumulator):
     """Sums of errors, and the moments of the labels."""
 
@@ -273,6 +315,8 @@ class Forecasting(Accumulator):
 
 def accumulator(task: TaskConfig) -> Accumulator:
     """Return the accumulator of a task."""
+    if is_per_step(task):
+        return StepClassification(getattr(task, "positive", None))
     if isinstance(task, ClassificationConfig):
         return Classification(getattr(task, "positive", None))
     return Forecasting(task) if isinstance(task, ForecastingConfig) else Regression(task)

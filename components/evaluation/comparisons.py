@@ -36,6 +36,7 @@ from noisy_gru.components.evaluation.planned_comparisons import (
 from noisy_gru.components.evaluation.resampled_metrics import Outputs, ResampledMetric, resampled_metric
 from noisy_gru.components.evaluation.sequence_clusters import Clusters, clusters_of
 from noisy_gru.schema.config import ClassificationConfig, DatasetConfig, ForecastingConfig
+from noisy_gru.schema.task_config import is_per_step
 
 _ONLY_KNOWN = ("last", "seasonal")
 
@@ -134,7 +135,7 @@ def judge(
         planned += against_published(dataset, evaluation, evaluation.compare, list(evidence.slices))
     comparisons = [run_comparison(each, evidence, bootstrap, dataset) for each in planned]
     return Verdict(
-        len(evidence.ids),
+        evidence.sequences_of(WHOLE),
         evaluation.min_test_sequences,
         comparisons,
         seed=bootstrap.seed,
@@ -177,6 +178,11 @@ class Evidence:
             for name in slices:
                 masks.setdefault(name, []).append(number)
         self.slices = {name: np.array(masks[name]) for name in sorted(masks)}
+
+    def sequences_of(self, where: str) -> int:
+        """Return the number of sequences of a slice; with `task.per_step` a row is a step."""
+        ids = self.ids if where == WHOLE else [self.ids[number] for number in self.slices[where]]
+        return len(set(ids)) if is_per_step(self.dataset.task) else len(ids)
 
     def of(self, where: str) -> tuple[Outputs, Clusters]:
         """Return answers and clusters of a slice."""
@@ -223,7 +229,7 @@ def run_comparison(
         metric=planned.metric,
         slice=planned.slice,
         against=planned.against,
-        sequences=len(sums),
+        sequences=evidence.sequences_of(planned.slice) if is_per_step(dataset.task) else len(sums),
         clusters=result.clusters,
         cluster_unit=grouped.unit,
         candidate=_number(candidate),

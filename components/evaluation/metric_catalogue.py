@@ -17,6 +17,7 @@ from noisy_gru.components.evaluation.interval_metrics import (
 )
 from noisy_gru.schema.config import ClassificationConfig, DatasetConfig, ForecastingConfig, TaskConfig
 from noisy_gru.schema.errors import ConfigError
+from noisy_gru.schema.task_config import is_per_step
 
 EXAMPLE_COUNT = "example_count"
 MAE_OF_NAIVE, WITH_NAIVE, NAIVE_COUNT = "mae_naive_", "mae_where_naive_", "count_naive_"
@@ -74,6 +75,11 @@ def cells(task: ForecastingConfig) -> Iterator[tuple[str, list[tuple[int, int]]]
 def known_metrics(dataset: DatasetConfig) -> dict[str, str]:
     """Return the metrics of a data set's models: name and description."""
     task = dataset.task
+    if is_per_step(task):
+        of_steps = {
+            name: what.replace("part of the sequences", "part of the steps") for name, what in CLASSIFICATION.items()
+        }
+        return {EXAMPLE_COUNT: "steps with a label measured", **of_steps}
     if isinstance(task, ClassificationConfig):
         return {EXAMPLE_COUNT: "sequences measured", **CLASSIFICATION}
     if not isinstance(task, ForecastingConfig):

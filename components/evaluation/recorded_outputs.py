@@ -7,6 +7,7 @@ Columns: `sequence_id`, `slices` (its slices' names), `label`, `candidate`, `pub
 naive answers. A classification's are class names, with `candidate_loss` and `published_loss` (the negative logarithm of
 the true class' probability) beside them, and of up to ``MOST_CLASSES`` classes `candidate_probabilities` in the
 model's order; a forecast's are lists, all targets of the first horizon, then of the second.
+With `task.per_step` there is a row for each step with a label.
 Of a model with quantiles `candidate_crps` and `published_crps` are there, too.
 TFX's Evaluator calls extractors.py by its name, so the folder is handed over by a context variable.
 """
@@ -26,7 +27,7 @@ import tensorflow_model_analysis as tfma
 from apache_beam.io.parquetio import WriteToParquet
 from tensorflow_model_analysis import constants
 
-from noisy_gru.components.evaluation.accumulators import answered_class, class_loss
+from noisy_gru.components.evaluation.accumulators import answered_class, class_loss, known_steps
 from noisy_gru.components.evaluation.evaluation_summary import BASELINE, CANDIDATE, slice_label
 from noisy_gru.components.evaluation.interval_metrics import CRPS, crps_of, quantiles_of
 from noisy_gru.components.evaluation.metric_catalogue import naive_baselines
@@ -35,6 +36,7 @@ from noisy_gru.components.evaluation.tfma_metrics import label_and_naive, output
 from noisy_gru.data.columns import SEQUENCE_ID
 from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, TaskConfig
 from noisy_gru.schema.interval_config import levels_of
+from noisy_gru.schema.task_config import is_per_step
 
 # Of more classes the files would be large, and nobody looks at so many curves.
 MOST_CLASSES = 50
@@ -67,7 +69,7 @@ class _Record(beam.PTransform):
         self._folder, self._task, self._has_baseline = folder, task, has_baseline
 
     def expand(self, input_or_inputs: Any) -> Any:
-        rows = input_or_inputs | "ReadAnswers" >> beam.Map(_row, self._task, self._has_baseline)
+        rows = input_or_inputs | "ReadAnswers" >> beam.FlatMap(_rows, self._task, self._has_baseline)
         _ = rows | "WriteAnswers" >> WriteToParquet(
             f"{self._folder}/answers", answers_schema(self._task), file_name_suffix=".parquet"
         )
@@ -88,12 +90,39 @@ def answers_schema(task: TaskConfig) -> Any:
     return _arrow.schema(common + [(name, kind) for name in names])
 
 
+def _rows(extracts: dict[str, Any], task: TaskConfig, has_baseline: bool) -> list[dict[str, Any]]:
+    """Return the row of a sequence; with `task.per_step` one for each step that has a label."""
+    if not is_per_step(task):
+        return [_row(extracts, task, has_baseline)]
+    features = extracts[constants.FEATURES_KEY]
+    label, _ = label_and_naive(task, features)
+    rows = [{**_common(extracts), "published": None, "published_loss": None} for name in label if name]
+    models = {"candidate": CANDIDATE, "published": BASELINE} if has_baseline else {"candidate": ""}
+    for column, model in models.items():
+        outputs = outputs_of(extracts, model)
+        classes = [bytes(each) for each in outputs["labels_bytes"]]
+        names, probabilities, answered = known_steps(label, outputs)
+        for row, name, scores, place in zip(rows, names, probabilities, answered, strict=True):
+            row["label"] = name
+            row[column] = None if np.isnan(scores).any() else classes[place]
+            row[f"{column}_loss"] = class_loss(name, classes, scores)
+            if column == "candidate":
+                row["majority"] = classes[0]
+                row[PROBABILITIES] = scores.astype(np.float32) if len(classes) <= MOST_CLASSES else None
+    return rows
+
+
+def _common(extracts: dict[str, Any]) -> dict[str, Any]:
+    features = extracts[constants.FEATURES_KEY]
+    slices = {slice_label(key) for key in extracts[constants.SLICE_KEY_TYPES_KEY] if key}
+    name = sequence_name(features) if features.get(SEQUENCE_ID) is not None else None
+    return {"sequence_id": name, "slices": sorted(slices)}
+
+
 def _row(extracts: dict[str, Any], task: TaskConfig, has_baseline: bool) -> dict[str, Any]:
     features = extracts[constants.FEATURES_KEY]
     label, naive = label_and_naive(task, features)
-    slices = {slice_label(key) for key in extracts[constants.SLICE_KEY_TYPES_KEY] if key}
-    name = sequence_name(features) if features.get(SEQUENCE_ID) is not None else None
-    row: dict[str, Any] = {"sequence_id": name, "slices": sorted(slices)}
+    row = _common(extracts)
     models = {"candidate": CANDIDATE, "published": BASELINE} if has_baseline else {"candidate": ""}
     row["published"] = row["published_loss"] = None
     if isinstance(task, ClassificationConfig):

@@ -23,13 +23,24 @@ def score_codes(probabilities: np.ndarray, true: int) -> np.ndarray:
     """
     if np.isnan(probabilities).any():
         return np.empty(0, np.int64)
+    return score_codes_of(probabilities[np.newaxis], np.array([true]))
+
+
+def score_codes_of(probabilities: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """Return the codes of several answers, none of them NaN, int64 [N * C].
+
+    Args:
+        probabilities: float64 [N, C].
+        true: int [N], indices of the right classes, as for `score_codes`.
+    """
+    count = probabilities.shape[1]
     # Of two classes the other's probability has more digits than 1 less this one's.
-    others = probabilities[::-1] if len(probabilities) == 2 else 1 - probabilities
+    others = probabilities[:, ::-1] if count == 2 else 1 - probabilities
     with np.errstate(divide="ignore"):
         odds = np.clip(np.log(probabilities) - np.log(np.maximum(others, 0.0)), -_BOUND, _BOUND)
     steps = np.rint((odds + _BOUND) * _FINENESS).astype(np.int64)
-    places = np.arange(len(probabilities))
-    return (2 * places + (places == true)) * STEPS + steps
+    places = np.arange(count)
+    return ((2 * places + (places == true[:, np.newaxis])) * STEPS + steps).reshape(-1)
 
 
 def merge_counts(codes: Sequence[np.ndarray], counts: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

@@ -2,8 +2,8 @@
 
     >>> losses = sequence_losses(Path("serving/vowels/1795625257"), examples, dataset.task)  # doctest: +SKIP
 
-The loss is 1 for a wrong class and 0 for a right one, and the absolute error of a number, averaged over the known
-targets of a forecast, as the metrics ``accuracy`` and ``mae`` have it.
+The loss is 1 for a wrong class and 0 for a right one (of steps: the part that is wrong), and the absolute error of a
+number, averaged over the known targets of a forecast, as the metrics ``accuracy`` and ``mae`` have it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 from noisy_gru.data.columns import NAIVE_LAST, SEQUENCE_ID, TARGET
 from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, TaskConfig
 from noisy_gru.schema.errors import DataError
+from noisy_gru.schema.task_config import is_per_step
 
 _BATCH = 64
 
@@ -85,6 +86,8 @@ def _batches(examples: Sequence[bytes]) -> Iterator[list[bytes]]:
 
 
 def _losses(outputs: dict[str, np.ndarray], features: Sequence[Any], task: TaskConfig) -> np.ndarray:
+    if is_per_step(task):
+        return np.array([_step_loss(outputs, row, each, str(task.label)) for row, each in enumerate(features)])
     if isinstance(task, ClassificationConfig):
         true = [_class(each, task.label) for each in features]
         probabilities = outputs["probabilities"]
@@ -103,6 +106,17 @@ def _losses(outputs: dict[str, np.ndarray], features: Sequence[Any], task: TaskC
     known = ~np.isnan(truth).reshape(len(features), -1)
     errors = np.where(known, errors, 0.0).sum(axis=1) / known.sum(axis=1)
     return np.where(np.isfinite(errors), errors, np.inf)
+
+
+def _step_loss(outputs: dict[str, np.ndarray], row: int, features: Any, label: str) -> float:
+    """Return the part of a sequence's labelled steps that get another class."""
+    true = features[label].bytes_list.value
+    known = [step for step, name in enumerate(true) if name]
+    if not known:
+        raise DataError(f"sequence {_name(features)} has no step with a label in {label}; expected one at least")
+    # What is no number answers nothing.
+    whole = np.isfinite(outputs["probabilities"][row]).all(axis=-1)
+    return float(np.mean([not (whole[step] and outputs["label_bytes"][row, step] == true[step]) for step in known]))
 
 
 def _class(features: Any, label: str) -> bytes:

@@ -18,9 +18,11 @@ from tensorflow_model_analysis.metrics import metric_types
 from noisy_gru.components.evaluation.accumulators import Accumulator, Classification, Sums, accumulator
 from noisy_gru.components.evaluation.interval_metrics import PAST
 from noisy_gru.components.evaluation.metric_catalogue import ALL_RECALLS, RECALL, class_of, naive_baselines
+from noisy_gru.data.columns import STEPS
 from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, TaskConfig
 from noisy_gru.schema.errors import DataError
 from noisy_gru.schema.interval_config import levels_of
+from noisy_gru.schema.task_config import is_per_step
 
 # TFMA keeps a metric with a leading underscore to itself. All metrics of a model follow from this one.
 _SUMS = "_sums"
@@ -120,12 +122,14 @@ def outputs_of(extracts: dict[str, Any], model_name: str) -> dict[str, np.ndarra
 def label_and_naive(task: TaskConfig, features: dict[str, Any]) -> tuple[Any, dict[str, np.ndarray]]:
     """Return the label or targets of a sequence as `Accumulator.one` takes them, and the naive forecasts by name.
 
-    Targets are NaN where they are missing.
+    Targets are NaN where they are missing, and labels of steps empty.
 
     Raises:
         DataError: if the sequence has no right answer.
     """
     naive: dict[str, np.ndarray] = {}
+    if is_per_step(task):
+        return _labels_of_steps(task, features), naive
     if isinstance(task, ClassificationConfig):
         return bytes(_values(features, task.label, 1)[0]), naive
     if not isinstance(task, ForecastingConfig):
@@ -139,6 +143,12 @@ def label_and_naive(task: TaskConfig, features: dict[str, Any]) -> tuple[Any, di
     return np.stack(columns, axis=-1), naive
 
 
+def _labels_of_steps(task: Any, features: dict[str, Any]) -> np.ndarray:
+    steps = int(_values(features, STEPS, 1)[0])
+    # TFMA pads the lists of a batch to one length.
+    return np.array([bytes(name) for name in _values(features, task.label, None)[:steps]], object)
+
+
 def _past(task: TaskConfig, features: dict[str, Any]) -> dict[str, np.ndarray]:
     """The past of each target that is a feature, by key; only if there are quantiles, whose scores it scales."""
     if not levels_of(task) or not isinstance(task, ForecastingConfig):
@@ -147,11 +157,11 @@ def _past(task: TaskConfig, features: dict[str, Any]) -> dict[str, np.ndarray]:
     return {key: np.asarray(value, np.float64).reshape(-1) for key, value in found.items() if value is not None}
 
 
-def _values(features: dict[str, Any], key: str, count: int) -> np.ndarray:
-    """Return the ``count`` values of a list of the tf.Example."""
+def _values(features: dict[str, Any], key: str, count: int | None) -> np.ndarray:
+    """Return the ``count`` values of a list of the tf.Example; None: however many there are."""
     value = features.get(key)
     values = np.asarray([] if value is None else value).reshape(-1)
-    if len(values) != count:
+    if count is not None and len(values) != count:
         raise DataError(
             f"The test split's sequence {sequence_name(features)} has {len(values)} values of {key}; expected {count}. "
             "Without them it can't be evaluated."

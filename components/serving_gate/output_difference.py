@@ -86,8 +86,10 @@ def _difference(
 
 
 def _margin(answers: Mapping[str, np.ndarray], decision: Decision | None) -> np.ndarray:
-    """Return the margin to another class, [B]: the difference of probabilities, or twice that to the threshold."""
+    """Return the margin to another class, [B, ...]: the difference of probabilities, or twice that to the threshold."""
     if decision is not None:
-        return 2 * np.abs(answers["probabilities"][:, decision.positive_id] - decision.threshold)
-    probabilities = np.sort(answers["probabilities"], axis=1)
-    return probabilities[:, -1] - probabilities[:, -2] if probabilities.shape[1] > 1 else np.ones(len(probabilities))
+        return 2 * np.abs(answers["probabilities"][..., decision.positive_id] - decision.threshold)
+    probabilities = np.sort(answers["probabilities"], axis=-1)
+    if probabilities.shape[-1] < 2:
+        return np.ones(probabilities.shape[:-1])
+    return probabilities[..., -1] - probabilities[..., -2]

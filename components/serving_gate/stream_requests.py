@@ -6,7 +6,7 @@ A cut is a chain of calls, of which each takes over the state that the one befor
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from noisy_gru.components.serving_gate.probe_sequences import spread, static_inp
 from noisy_gru.components.serving_gate.signature_contract import LENGTHS, STATE, STEP, TENSORS
 from noisy_gru.components.serving_gate.warmup import with_state
 from noisy_gru.schema.config import DatasetConfig
+from noisy_gru.schema.task_config import is_per_step
 
 _STEPS = 12
 _FEW = 8
@@ -29,11 +30,15 @@ class Cut:
         name: in words.
         questions: the calls by name, of the pieces and of the whole.
         pairs: names of a call with a piece, and of the one with all up to its end in one, that must have one answer.
+        begins: of each pair, the step at which each sequence's piece begins, int [B].
+        per_step: whether each step has an answer, so that a piece has those to its own steps alone.
     """
 
     name: str
     questions: dict[str, ProbeRequest]
     pairs: list[tuple[str, str]]
+    begins: list[np.ndarray]
+    per_step: bool = False
 
 
 def cuts(ordered: Sequence[bytes], dataset: DatasetConfig, state_size: int) -> list[Cut]:
@@ -52,11 +57,12 @@ def cuts(ordered: Sequence[bytes], dataset: DatasetConfig, state_size: int) -> l
     chunks = np.minimum(chunk * np.arange(1, _PIECES + 1), lengths[:, None])
     random = np.random.default_rng(0)
     places = np.sort(random.integers(0, lengths[:, None] + 1, (len(lengths), _PIECES)), axis=1)
-    return [
+    found = [
         _cut("step by step", few, each_step, state_size, once, all_pieces=True),
         _cut(f"in chunks of {chunk} steps", many, chunks, state_size, once),
         _cut("in pieces of any size", many, np.hstack([places, lengths[:, None]]), state_size, once),
     ]
+    return [replace(each, per_step=is_per_step(dataset.task)) for each in found]
 
 
 def _cut(
@@ -73,7 +79,7 @@ def _cut(
     The inputs ``once`` have no steps, and come with every piece.
     """
     questions: dict[str, ProbeRequest] = {}
-    pairs = []
+    pairs, starts = [], []
     begins, before = np.zeros(len(ends), np.int64), ""
     count = ends.shape[1]
     for number, end in enumerate(ends.T, start=1):
@@ -84,8 +90,9 @@ def _cut(
             reference = f"{TENSORS} up to the end of call {number} ({name})"
             questions[reference] = ProbeRequest(TENSORS, {**whole, LENGTHS: end.astype(np.int64)})
             pairs.append((call, reference))
+            starts.append(np.asarray(begins))
         begins, before = end, call
-    return Cut(name, questions, pairs)
+    return Cut(name, questions, pairs, starts)
 
 
 def _piece(
@@ -110,7 +117,22 @@ def _piece(
 
 def stream_answers(cut: Cut, seen: ProbeResult) -> list[tuple[str, Outputs, Outputs]]:
     """Yield for each pair its name, the outputs of `serving_step` without the state, and those of the whole."""
-    return [
-        (call, {key: value for key, value in seen.answers(call).items() if key != STATE}, seen.answers(reference))
-        for call, reference in cut.pairs
-    ]
+    found = []
+    for (call, reference), begins in zip(cut.pairs, cut.begins, strict=True):
+        piece = {key: value for key, value in seen.answers(call).items() if key != STATE}
+        whole = seen.answers(reference)
+        found.append((call, piece, _steps_of_piece(whole, piece, begins) if cut.per_step else whole))
+    return found
+
+
+def _steps_of_piece(whole: Outputs, piece: Outputs, begins: np.ndarray) -> Outputs:
+    """Return the answers of the whole sequences to the steps of a piece, in the form of the piece's."""
+    lengths = whole[LENGTHS] - begins
+    axis = max(piece["class_id"].shape[1], int(lengths.max(initial=0)))
+    found = {**whole, LENGTHS: lengths}
+    for name, empty in (("probabilities", 0.0), ("class_id", -1), ("label_bytes", b"")):
+        values = whole[name]
+        found[name] = np.full((len(values), axis, *values.shape[2:]), empty, values.dtype)
+        for row, (begin, count) in enumerate(zip(begins, lengths, strict=True)):
+            found[name][row, :count] = values[row, begin : begin + count]
+    return found

@@ -53,7 +53,8 @@ class TrainingPath:
         wanted: Any = self._model.input
         outputs = np.asarray(self._model({key: inputs[key] for key in wanted}, training=False))
         if self._layout.is_classification:
-            return _classes(outputs, read_vocabulary(self._transform, names.LABEL_VOCABULARY), self._decision)
+            found = _classes(outputs, read_vocabulary(self._transform, names.LABEL_VOCABULARY), self._decision)
+            return _up_to_the_end(found, np.asarray(inputs[names.LENGTH])) if self._layout.is_per_step else found
         scale, mean = (np.asarray(transformed[key]) for key in (names.TARGET_SCALE, names.TARGET_MEAN))
         shape = (len(examples), *(1 for _ in self._layout.target_shape[:-1]), -1)
         window = None if self._numbers.window is None else np.asarray(self._numbers.window(inputs)).reshape(shape)
@@ -87,14 +88,28 @@ def _numbers(
 
 
 def _classes(logits: np.ndarray, labels: list[bytes], decision: Decision | None) -> dict[str, np.ndarray]:
-    """Return the outputs for logits, float32 [B, C], and the C classes in order."""
-    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-    probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
-    class_id = probabilities.argmax(axis=1) if decision is None else decision.class_ids(probabilities)
+    """Return the outputs for logits, float32 [B, ..., C], and the C classes in order."""
+    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    probabilities = exponentials / exponentials.sum(axis=-1, keepdims=True)
+    class_id = probabilities.argmax(axis=-1) if decision is None else decision.class_ids(probabilities)
     words = np.array(labels, dtype=object)
     return {
         "probabilities": probabilities,
         "class_id": class_id,
         "label_bytes": words[class_id],
         "labels_bytes": np.tile(words, (len(logits), 1)),
+    }
+
+
+def _up_to_the_end(found: dict[str, np.ndarray], lengths: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the outputs of steps [B, T, ...] without those after the end, and `lengths`; see docs/architecture.md."""
+    there = np.arange(found["class_id"].shape[1]) < lengths[:, np.newaxis]
+    words = np.full(there.shape, b"", dtype=object)
+    words[there] = found["label_bytes"][there]
+    return {
+        **found,
+        "probabilities": np.where(there[..., np.newaxis], found["probabilities"], np.float32(0)),
+        "class_id": np.where(there, found["class_id"], -1),
+        "label_bytes": words,
+        "lengths": lengths,
     }

@@ -120,8 +120,10 @@ class _Collector:
 
     def __init__(self, columns: Columns) -> None:
         self._columns = columns
-        self._scalars = [name for name in (*columns.entity, columns.label, columns.split) if name is not None]
-        steps = [*columns.numeric, *columns.categorical, *columns.time_columns]
+        label, of_steps = (None, [columns.label]) if columns.label_per_step else (columns.label, [])
+        self._scalars = [name for name in (*columns.entity, label, columns.split) if name is not None]
+        given = [*columns.numeric, *columns.categorical, *columns.time_columns, *of_steps]
+        steps = [name for name in given if name is not None]
         # One value for each record, or one for each step, of which a later step checks that they agree.
         self._static = columns.static
         self._lists = [name for name in dict.fromkeys(steps) if name not in self._scalars]

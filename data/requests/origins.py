@@ -13,6 +13,7 @@ from noisy_gru.data.sequences.sequences import Sequences
 from noisy_gru.data.sequences.steps import parse_steps
 from noisy_gru.data.values.entity_names import names_by_column
 from noisy_gru.schema.config import DatasetConfig, ForecastingConfig
+from noisy_gru.schema.task_config import is_per_step
 
 
 @dataclass(frozen=True)
@@ -25,24 +26,36 @@ class Origins:
             numbers; None where the time is irregular and no row says when the next events are, or without forecasting.
         time_kind: `data.time.kind`.
         entity_columns: the columns that name an entity together; none where it is one.
+        step_times: of answers at each step: the times of the steps of each sequence; None without `data.time`, or
+            where each sequence has one answer.
     """
 
     entities: list[str]
     target_times: np.ndarray | None
     time_kind: str
     entity_columns: tuple[str, ...] = ()
+    step_times: list[np.ndarray] | None = None
 
     def columns_at(self, places: Sequence[int]) -> dict[str, list[str]]:
         """Return the texts of the entity's columns of some sequences, by column; none where it is one column."""
         return names_by_column([self.entities[place] for place in places], self.entity_columns)
 
 
-def origins_of_entities(names: Sequence[str], dataset: DatasetConfig) -> Origins | None:
-    """Return the origins of streams, which are named by their entities; None where one column names them."""
-    if not (columns := joined_columns(dataset)):
+def origins_of_entities(
+    names: Sequence[str], dataset: DatasetConfig, step_times: Sequence[np.ndarray] | None = None
+) -> Origins | None:
+    """Return the origins of streams, which are named by their entities; None if there is nothing to add to the names.
+
+    Args:
+        names: of the entities.
+        dataset: the configuration.
+        step_times: as in `Origins`.
+    """
+    columns = joined_columns(dataset)
+    if not columns and step_times is None:
         return None
     kind = dataset.data.time.kind if dataset.data.time else "integer"
-    return Origins(list(names), None, kind, columns)
+    return Origins(list(names), None, kind, columns, None if step_times is None else list(step_times))
 
 
 def joined_columns(dataset: DatasetConfig) -> tuple[str, ...]:
@@ -64,4 +77,12 @@ def origins_of(sequences: Sequences, dataset: DatasetConfig) -> Origins:
             times = steps.ahead(rows.time[last][:, np.newaxis], ahead)
         elif columns.future == "rows":
             times = rows.time[last[:, np.newaxis] + ahead]
-    return Origins(entities, times, columns.time_kind, joined_columns(dataset))
+    return Origins(entities, times, columns.time_kind, joined_columns(dataset), step_times_of(sequences, dataset))
+
+
+def step_times_of(sequences: Sequences, dataset: DatasetConfig) -> list[np.ndarray] | None:
+    """Return the times of each sequence's steps, if they have answers and times; see `Origins`."""
+    if not is_per_step(dataset.task) or dataset.data.time is None:
+        return None
+    bounds = zip(sequences.start.tolist(), sequences.stop.tolist(), strict=True)
+    return [sequences.rows.time[start:stop] for start, stop in bounds]

@@ -19,6 +19,7 @@ from noisy_gru.data.ingestion.report_checks import check_errors
 from noisy_gru.data.reading.tables import Source
 from noisy_gru.data.report.ingestion_report import IngestionReport
 from noisy_gru.data.report.quarantine import Quarantine
+from noisy_gru.data.requests.origins import step_times_of
 from noisy_gru.data.requests.prediction_input import input_order, read_rows
 from noisy_gru.data.sequences.rows import Rows
 from noisy_gru.data.sequences.sequences import Sequences, count_kept, regular_series, steps_of_rows
@@ -42,7 +43,7 @@ class StreamSteps:
     categorical one. ``static`` holds their values by column, None where missing. ``times`` are the times of each
     stream's last step (None without `data.time`), in the unit of the data set's times (nanoseconds for timestamps);
     ``restarted`` bool [N] is True where a gap restarts the stream.
-    ``unusable`` and ``report`` are as in ``PredictionInput``.
+    ``unusable`` and ``report`` are as in ``PredictionInput``, and ``step_times`` as in ``Origins``.
     """
 
     ids: list[str]
@@ -52,6 +53,7 @@ class StreamSteps:
     report: IngestionReport
     unusable: list[dict[str, Any]]
     static: list[dict[str, float | str | None]] = field(default_factory=list)
+    step_times: list[np.ndarray] | None = None
 
 
 def read_stream_steps(
@@ -94,7 +96,16 @@ def read_stream_steps(
     times: list[Any] = last if dataset.data.time else [None] * len(sequences)
     tensors = pad_sequences(sequences, dataset, channels)
     static = [_static_values(sequences.rows, place, dataset) for place in sequences.start.tolist()]
-    return StreamSteps(sequences.ids, tensors, times, restarted[order], quarantine.report, quarantine.lines, static)
+    return StreamSteps(
+        sequences.ids,
+        tensors,
+        times,
+        restarted[order],
+        quarantine.report,
+        quarantine.lines,
+        static,
+        step_times_of(sequences, dataset),
+    )
 
 
 def _static_values(rows: Rows, place: int, dataset: DatasetConfig) -> dict[str, float | str | None]:

@@ -158,6 +158,8 @@ class Encoder:
         label, start = self._sequences.rows.label, self._start
         if isinstance(label, tuple):
             codes, texts = label
+            if self._sequences.rows.label_per_step:
+                return self._categorical_writer(name, codes, texts, 0)
             key, items = _Key(name, _BYTES), [delimited(text.encode()) for text in texts]
             return lambda place: key.entry(items[codes[start[place]]])
         key, raw = _Key(name, _FLOAT), label.astype("<f4").tobytes()

@@ -111,6 +111,8 @@ def _filled(found: Series, of_time: Steps, quarantine: Quarantine) -> Series:
         codes[to] = rows.categorical[name][0]
     label = out.label
     if isinstance(label, tuple):
+        if rows.label_per_step:
+            label[0][:] = -1
         label[0][to] = rows.label[0]
     elif label is not None:
         label[to] = rows.label

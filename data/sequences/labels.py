@@ -1,4 +1,4 @@
-"""One label per series; the policies decide about missing and conflicting ones."""
+"""One label per series, or per step; the policies decide about missing and conflicting ones."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ MISSING, CONFLICTING = "missing_label", "conflicting_label"
 def resolve_labels(rows: Rows, policies: PoliciesConfig, time_kind: str, quarantine: Quarantine) -> Rows:
     """Set each sorted row's label to that of its series; reject series without exactly one label.
 
-    A row without a label takes that of the other rows of its series.
+    A row without a label takes that of the other rows of its series. Labels of steps stay as they are.
     """
-    if rows.label is None or not len(rows):
+    if rows.label is None or not len(rows) or rows.label_per_step:
         return rows
     starts = rows.starts()
     series = np.repeat(np.arange(len(starts) - 1), np.diff(starts))

@@ -18,7 +18,8 @@ from noisy_gru.schema.config import Aggregate, DatasetConfig
 def resample_rows(rows: Rows, dataset: DatasetConfig, quarantine: Quarantine, *, prediction: bool = False) -> Rows:
     """Return one row for each step of each series that has rows, at the time that names the step.
 
-    File and row number are those of the step's first row, and so are label and split.
+    File and row number are those of the step's first row, and so are label and split. The label of a step
+    (`task.per_step`) is the last one that its rows have.
 
     Args:
         rows: sorted.
@@ -50,6 +51,10 @@ def resample_rows(rows: Rows, dataset: DatasetConfig, quarantine: Quarantine, *,
     quarantine.report.rows_merged += len(rows) - len(out)
     found = {name: _as_float32(name, values, quarantine) for name, values in numeric.items()}
     out = replace(out, numeric=found, categorical=categorical)
+    if rows.label_per_step and rows.label is not None:
+        codes, texts = rows.label
+        place = _last_place(codes >= 0, group, first)
+        out = replace(out, label=(np.where(place < 0, -1, codes[place]).astype(codes.dtype), texts))
     counted = counted_columns(dataset)
     if prediction and counted:
         future = _future(out, Columns.of(dataset, prediction=True), counted)

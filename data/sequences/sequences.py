@@ -13,7 +13,7 @@ from noisy_gru.data.sequences.calendar_features import add_calendar_features
 from noisy_gru.data.sequences.duplicates import drop_duplicates
 from noisy_gru.data.sequences.elapsed_features import add_elapsed_features
 from noisy_gru.data.sequences.gaps import Series, regularize
-from noisy_gru.data.sequences.labels import resolve_labels
+from noisy_gru.data.sequences.labels import MISSING, resolve_labels
 from noisy_gru.data.sequences.resampling import count_filled_as_zero, resample_rows
 from noisy_gru.data.sequences.rows import Rows
 from noisy_gru.data.sequences.sequence_ids import sequence_ids
@@ -94,10 +94,11 @@ def regular_series(
 
 
 def steps_of_rows(rows: Rows, dataset: DatasetConfig, quarantine: Quarantine, *, prediction: bool = False) -> Rows:
-    """Return the steps that a bucket's rows are, sorted: without duplicates, with one label, aligned or resampled."""
+    """Return the steps that a bucket's rows are, sorted: without duplicates, labelled, aligned or resampled."""
     policies, time = dataset.data.policies, dataset.data.time
     kind = Columns.of(dataset, prediction=prediction).time_kind
     resample = dataset.data.resample is not None
+    rows = replace(rows, label_per_step=Columns.of(dataset, prediction=prediction).label_per_step)
     rows = drop_duplicates(rows, policies.duplicate_step, kind, quarantine, are_readings=resample).sorted()
     rows = resolve_labels(rows, policies, kind, quarantine)
     if time is not None:
@@ -131,6 +132,8 @@ def whole_sequences(
     data, rows = dataset.data, series.rows
     kind = data.time.kind if data.time else "integer"
     start, stop = series.segments[:-1], series.segments[1:]
+    labels = rows.label if rows.label_per_step else None
+    known = np.concatenate([[0], np.cumsum(labels[0] >= 0)]) if labels is not None else None
     lengths = stop - start
     short = lengths < data.min_length
     quarantine_ranges(
@@ -163,11 +166,29 @@ def whole_sequences(
         keep = ~short & ~long
     split = split[np.searchsorted(series.starts, start, side="right") - 1]
     start, stop, split = start[keep], stop[keep], split[keep]
+    if known is not None:
+        unlabelled = known[stop] == known[start]
+        quarantine_ranges(
+            rows,
+            start[unlabelled],
+            stop[unlabelled],
+            data.policies.missing_label,
+            MISSING,
+            kind,
+            quarantine,
+            "expected a sequence with a label at one step at least (task.per_step)",
+            np.zeros(int(unlabelled.sum()), np.int64),
+        )
+        start, stop, split = start[~unlabelled], stop[~unlabelled], split[~unlabelled]
     count_kept(rows, start, stop, quarantine)
     ids = sequence_ids(rows, start, stop, dataset)
     if at is not None:
         split = splits_of_ranges(rows.time[start], rows.time[stop - 1], at, dataset)
-    return drop_outside_splits(Sequences(rows, start, stop, split, ids), quarantine)
+    found = drop_outside_splits(Sequences(rows, start, stop, split, ids), quarantine)
+    if known is not None:
+        masked = (found.stop - found.start) - (known[found.stop] - known[found.start])
+        quarantine.report.count_masked(str(Columns.of(dataset).label), int(masked.sum()))
+    return found
 
 
 def quarantine_ranges(

@@ -117,5 +117,8 @@ def _count(sequences: Sequences, chosen: np.ndarray, lengths: np.ndarray, split:
     if isinstance(rows.label, tuple):
         codes, texts = rows.label
         labels = report.labels.setdefault(split, type(report.sequences)())
-        for code, count in zip(*np.unique(codes[first], return_counts=True), strict=True):
+        of_each = codes[first]
+        if rows.label_per_step:
+            of_each = np.concatenate([codes[begin:end] for begin, end in zip(first, last + 1, strict=True)])
+        for code, count in zip(*np.unique(of_each[of_each >= 0], return_counts=True), strict=True):
             labels[texts[code]] += int(count)

@@ -29,6 +29,7 @@ from noisy_gru.schema.config import ForecastingConfig, SpansConfig
 from noisy_gru.schema.derivation import check_curated
 from noisy_gru.schema.errors import ConfigError, UserError
 from noisy_gru.schema.span_patterns import format_spans
+from noisy_gru.schema.task_config import is_per_step
 from noisy_gru.storage.object_stores import glob_files, is_remote, location_problem
 from noisy_gru.trainer.model_checks import model_problems
 
@@ -213,7 +214,7 @@ def _check_metrics(config: PipelineConfig, problems: list[str], notes: list[str]
 
 def _check_slices(config: PipelineConfig, problems: list[str], notes: list[str]) -> None:
     known = [feature.name for feature in config.data.features]
-    if not isinstance(config.task, ForecastingConfig):
+    if not isinstance(config.task, ForecastingConfig) and not is_per_step(config.task):
         known.append(config.task.label)
     for columns in config.evaluation.slices:
         for name in columns:
@@ -221,6 +222,7 @@ def _check_slices(config: PipelineConfig, problems: list[str], notes: list[str])
                 problems.append(
                     f"evaluation.slices: expected a feature or the label ({', '.join(known)}), found {name}; "
                     "a column to slice by has to be a feature"
+                    + (", and a label of each step divides no sequences" if is_per_step(config.task) else "")
                 )
 
 

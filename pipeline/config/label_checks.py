@@ -60,7 +60,8 @@ def _domain(schema: Any, label: str) -> list[str]:
     for feature in schema.feature:
         if feature.name == label:
             if feature.WhichOneof("domain_info") == "string_domain":
-                return list(feature.string_domain.value)
+                # A label of a step may be missing.
+                return [value for value in feature.string_domain.value if value]
             if feature.WhichOneof("domain_info") == "domain":
                 return [value for each in schema.string_domain if each.name == feature.domain for value in each.value]
     return []

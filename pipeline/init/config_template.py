@@ -11,6 +11,7 @@ import yaml
 from noisy_gru.pipeline.init.roles import Guess
 from noisy_gru.pipeline.init.sizing import Training
 from noisy_gru.schema.config import DatasetConfig, FeatureConfig, ForecastingConfig, SpansConfig
+from noisy_gru.schema.task_config import is_per_step
 
 
 def config_text(
@@ -59,6 +60,8 @@ def config_text(
             lines[-1] = f"  season_length: {task.season_length}"
     else:
         lines.append(f"  label: {_scalar(task.label)}")
+        if is_per_step(task):
+            lines += ["  # A class for each step; those without a label are masked.", "  per_step: true"]
     lines += ["", *_splits(dataset)]
     model = _LAYERS if training.preset is None else _PRESET.format(name=training.preset)
     rest = _REST.format(model=model, epochs=training.epochs, batch_size=training.batch_size, patience=training.patience)

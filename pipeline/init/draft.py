@@ -80,6 +80,8 @@ class Draft:
             self.task = {"kind": "forecasting", "targets": reading.answers, "input_length": 1, "horizons": [1]}
         else:
             self.task = {"kind": reading.task, "label": reading.answers[0]}
+            if reading.is_per_step:
+                self.task["per_step"] = True
 
     def _published(self, names: list[str]) -> dict[str, Any] | None:
         reading = self.reading
@@ -114,7 +116,8 @@ class Draft:
             self._split_by_entity(list(measures.steps))
         self.training = training_of(len(lengths), int(lengths.sum()))
         reads_numbers = any(not feature.static for feature in self.dataset().data.numeric)
-        if self.reading.task == "classification" and reads_numbers and prefers_convolutions(lengths):
+        is_whole = self.reading.task == "classification" and not self.reading.is_per_step
+        if is_whole and reads_numbers and prefers_convolutions(lengths):
             self.training = dataclasses.replace(self.training, preset="classification")
             why = (
                 f"{len(lengths)} sequences of {int(np.median(lengths))} steps (median): with so few, convolutions "

@@ -53,6 +53,10 @@ def guess_task(table: Table, roles: Roles, *, task: str | None, targets: list[st
         raise ConfigError(f"--task: expected classification, regression or forecasting, received {task}")
     labels = [name for name in roles.constant if frame[name].nunique() > 1]
     labels.sort(key=lambda name: (not _is_named(name, _LABEL_NAMES), named(name, _STATIC_NAMES)))
+    if _is_step_label(frame, roles, task, targets):
+        roles.guesses.append(Guess("task classification", "given" if task else f"{targets[0]} is no number"))
+        roles.guesses.append(Guess(f"label {targets[0]}, per_step", f"it changes within a sequence of {roles.entity}"))
+        return "classification", targets
     if task is None:
         task = _guess_kind(table, roles, labels, targets)
     else:
@@ -76,6 +80,15 @@ def guess_task(table: Table, roles: Roles, *, task: str | None, targets: list[st
             f"--target {' '.join(targets)}: {task} needs one label, a column that never changes within a sequence"
         )
     return task, targets
+
+
+def _is_step_label(frame: pd.DataFrame, roles: Roles, task: str | None, targets: list[str]) -> bool:
+    """Return whether the given target is a class that changes within a sequence: the label of each step."""
+    if len(targets) != 1 or targets[0] not in roles.others or roles.entity is None:
+        return False
+    column = frame[targets[0]]
+    is_number = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
+    return (task == "classification" or (task is None and not is_number)) and column.nunique() <= MOST_CLASSES
 
 
 def _guess_kind(table: Table, roles: Roles, labels: list[str], targets: list[str]) -> str:

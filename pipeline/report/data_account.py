@@ -6,6 +6,7 @@ from typing import Any
 
 from noisy_gru.pipeline.report.artifacts import AbsentError, Artifacts
 from noisy_gru.pipeline.report.sequences import first_sequences
+from noisy_gru.schema.task_config import is_per_step
 
 _KEPT = ("rows", "sequences", "targets_masked", "steps_filled", "rows_merged", "entities", "entities_in_several_splits")
 _ORDER = ("train", "eval", "test")
@@ -26,11 +27,19 @@ def data_account(artifacts: Artifacts, examples: bool) -> dict[str, Any]:
         {"span": span["span"], "rows": span.get("rows"), "files": len(span.get("files", []))}
         for span in report.get("spans") or []
     ]
+    found["labels_of"] = "steps" if _is_per_step(artifacts) else "sequences"
     if examples:
         found["precision"] = report.get("precision") or []  # quotes values
         found["rejected"] = {reason: rows[:_EXAMPLES_SHOWN] for reason, rows in (report.get("examples") or {}).items()}
         found["cut"] = _cut(artifacts)
     return found
+
+
+def _is_per_step(artifacts: Artifacts) -> bool:
+    try:
+        return is_per_step(artifacts.config().dataset.task)
+    except AbsentError:
+        return False
 
 
 def _cut(artifacts: Artifacts) -> list[dict[str, Any]]:

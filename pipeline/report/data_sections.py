@@ -30,7 +30,7 @@ def data_blocks(data: dict[str, Any]) -> list[Block]:
     if data.get("rejected"):
         blocks.append(_rejected(data["rejected"]))
     if data["labels"]:
-        blocks += _labels(data["labels"])
+        blocks += _labels(data["labels"], data.get("labels_of", "sequences"))
     if quantiles := data["lengths"].get("quantiles"):
         names = {"0": "shortest", "0.5": "median", "1": "longest"}
         cells = [(names.get(part, f"{float(part):.0%} quantile"), value) for part, value in quantiles.items()]
@@ -151,7 +151,7 @@ def _rejected(rejected: dict[str, list[dict[str, Any]]]) -> Table:
     return Table("Examples of what was set aside", ["reason", "file", "row", "sequence", "problem"], rows)
 
 
-def _labels(labels: dict[str, dict[str, int]]) -> list[Block]:
+def _labels(labels: dict[str, dict[str, int]], unit: str) -> list[Block]:
     names = sorted({name for counts in labels.values() for name in counts})
     columns: dict[str, list[Any]] = {"label": names}
     columns |= {split: [counts.get(name, 0) for name in names] for split, counts in labels.items()}
@@ -159,4 +159,5 @@ def _labels(labels: dict[str, dict[str, int]]) -> list[Block]:
     if len(names) > _BARS_SHOWN:
         return [Table("Labels by split", table.columns, table.rows, folded=True)]
     series = {split: [counts.get(name, 0) for name in names] for split, counts in labels.items()}
-    return [Chart("Labels by split", "Sequences of each class.", bar_chart(names, series, x="sequences"), table)]
+    caption = f"{unit.capitalize()} of each class."
+    return [Chart("Labels by split", caption, bar_chart(names, series, x=unit), table)]

@@ -9,6 +9,7 @@ from noisy_gru.pipeline.report.answers import Answers, load_answers
 from noisy_gru.pipeline.report.artifacts import AbsentError, Artifacts
 from noisy_gru.pipeline.report.sequences import sequences_by_id
 from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig
+from noisy_gru.schema.task_config import is_per_step
 
 _WORST_SHOWN = 4
 
@@ -28,7 +29,7 @@ def evaluation_account(artifacts: Artifacts, examples: bool) -> dict[str, Any]:
     except AbsentError as absent:
         return {**found, "kind": None, "note": str(absent)}
     task = answers.dataset.task
-    found |= {"kind": task.kind, "sequences": len(answers.ids)}
+    found |= {"kind": task.kind, "sequences": len(set(answers.ids)), "of_steps": is_per_step(task)}
     if isinstance(task, ClassificationConfig):
         return {**found, **classification.classification(answers)}
     if isinstance(task, ForecastingConfig):

@@ -131,7 +131,8 @@ def _classification(found: dict[str, Any]) -> list[Block]:
         blocks.append(Chart("Confusion matrix", caption, svg, table))
     keys = ["class", "sequences", "answered", "right", "recall", "precision", "f1"]
     rows = [[each[key] for key in keys] for each in found["by_class"]]
-    blocks.append(Table("By class", keys, rows))
+    titles = ["steps" if key == "sequences" and found.get("of_steps") else key for key in keys]
+    blocks.append(Table("By class", titles, rows))
     if curves := found.get("curves"):
         areas = [(each["class"], each["roc_auc"], each["average_precision"]) for each in curves]
         blocks.append(Table("Areas below the curves", ["class against the rest", "ROC", "precision-recall"], areas))

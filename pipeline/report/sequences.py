@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from noisy_gru.data.columns import SEQUENCE_ID, STEPS, TARGET
 from noisy_gru.data.reading.tables import Source
 from noisy_gru.data.reading.tfrecords import example_lists, read_frames
 from noisy_gru.schema.config import DatasetConfig
+from noisy_gru.schema.task_config import is_per_step
 
 SEARCH_SECONDS = 1.0
 COLUMNS_SHOWN = 6
@@ -53,7 +55,8 @@ def _shown(lists: Mapping[str, Any], dataset: DatasetConfig) -> dict[str, Any]:
     }
     numeric = [name for name, values in columns.items() if not any(isinstance(each, str) for each in values)]
     shown = [*numeric, *(name for name in columns if name not in numeric)][:COLUMNS_SHOWN]
-    label = lists.get(getattr(dataset.task, "label", None) or "", [None])[0]
+    given = lists.get(getattr(dataset.task, "label", None) or "", [None])
+    label = _counted(given) if is_per_step(dataset.task) else given[0]
     return {
         "id": _text(lists.get(SEQUENCE_ID, [b""])[0]),
         "steps": int(lists.get(STEPS, [0])[0]),
@@ -64,6 +67,12 @@ def _shown(lists: Mapping[str, Any], dataset: DatasetConfig) -> dict[str, Any]:
             name.removeprefix(TARGET): list(values) for name, values in lists.items() if name.startswith(TARGET)
         },
     }
+
+
+def _counted(labels: Sequence[bytes]) -> str:
+    """Return how many steps have which label, the most frequent first."""
+    counts = Counter(_text(each) or "none" for each in labels)
+    return ", ".join(f"{name} at {count:,} steps" for name, count in counts.most_common())
 
 
 def _text(value: Any) -> str:

@@ -13,6 +13,8 @@ from noisy_gru.schema.interval_config import levels_of
 
 SEQUENCE_ID = "sequence_id"
 PROBABILITY = "probability_"
+LENGTHS = "lengths"
+STEP, TIME = "step", "time"  # columns of answers at each step
 _CLASSES = ("probabilities", "class_id", "label_bytes", "labels_bytes")
 
 
@@ -27,6 +29,8 @@ class Part:
 
 def columns_of(outputs: Mapping[str, np.ndarray], count: int, task: TaskConfig) -> dict[str, np.ndarray]:
     """Name the outputs of ``count`` sequences as columns, each [count].
+
+    Of answers at each step (`task.per_step`) these are the outputs of ``by_step``, and the steps are counted.
 
     Classification: the label, and `probability_<class>` for each class. Regression: the label. Forecasting:
     `<target>@<horizon>`. With quantiles, after each of these numbers `<name>_q<level>`, such as `load@1_q0.1`.
@@ -80,6 +84,35 @@ def without_taken(entity_columns: Mapping[str, Sequence[str]], columns: Collecti
     """Leave out the columns of an entity that have the name of one of the answers' columns: the id holds them, too."""
     taken = {SEQUENCE_ID, *columns}
     return {name: texts for name, texts in entity_columns.items() if name not in taken}
+
+
+def by_step(outputs: Mapping[str, np.ndarray], count: int) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+    """Return the outputs of all steps of ``count`` sequences, [N, ...], with `task.per_step`.
+
+    Returns:
+        The outputs, the place of each step's sequence int64 [N], and its number in it from 1 int64 [N].
+
+    Raises:
+        ModelError: the outputs are not those of a model with an answer for each step.
+    """
+    missing = [name for name in (*_CLASSES, LENGTHS) if name not in outputs]
+    axes = outputs["label_bytes"].ndim if "label_bytes" in outputs else 0
+    if missing or any(len(outputs[name]) != count for name in (*_CLASSES, LENGTHS)) or (count and axes != 2):
+        had = ", ".join(f"{name} {list(value.shape)}" for name, value in sorted(outputs.items())) or "nothing"
+        raise ModelError(
+            f"the model returned {had} for {count} sequences; expected {', '.join((*_CLASSES, LENGTHS))}, with an "
+            "answer for each step (task.per_step: true). Is it a model of this configuration?"
+        )
+    lengths = outputs[LENGTHS].astype(np.int64)
+    if not count:
+        return {name: outputs[name] for name in _CLASSES}, lengths, lengths
+    width = outputs["label_bytes"].shape[1]
+    if (lengths < 0).any() or (lengths > width).any():
+        raise ModelError(f"the model returned lengths up to {lengths.max()}, and answers to {width} steps")
+    sequence = np.repeat(np.arange(count), lengths)
+    step = np.arange(len(sequence)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    found = {name: outputs[name][sequence, step] for name in ("probabilities", "class_id", "label_bytes")}
+    return {**found, "labels_bytes": outputs["labels_bytes"][sequence]}, sequence, step + 1
 
 
 def number_names(task: RegressionConfig | ForecastingConfig) -> list[str]:

@@ -15,9 +15,19 @@ from noisy_gru.data.arrow import pa
 from noisy_gru.data.requests.origins import Origins
 from noisy_gru.data.values.parsing import format_times
 from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, TaskConfig
-from noisy_gru.schema.errors import ConfigError
+from noisy_gru.schema.errors import ConfigError, ModelError
 from noisy_gru.schema.interval_config import levels_of
-from noisy_gru.serving.client.prediction_columns import PROBABILITY, SEQUENCE_ID, Part, columns_of, without_taken
+from noisy_gru.schema.task_config import is_per_step
+from noisy_gru.serving.client.prediction_columns import (
+    PROBABILITY,
+    SEQUENCE_ID,
+    STEP,
+    TIME,
+    Part,
+    by_step,
+    columns_of,
+    without_taken,
+)
 
 Layout = Literal["short", "wide", "long"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
@@ -51,7 +61,8 @@ def prediction_table(
             classification for each class (`class`, `probability`); of a regression one (`target`, `prediction`). With
             quantiles there are `quantile` and a row for each, after that of the prediction, whose `quantile` is null;
             with `task.units` there are `units`. Where several columns name an entity, they come after `entity` (or
-            `sequence_id`).
+            `sequence_id`). With `task.per_step` each row is of a step (long: of a step and a class), and `step` (from
+            1) and `time` follow in every layout.
         origins: entities and targets' times of sequences; None: unknown.
         places: index of each sequence id in ``origins``.
 
@@ -67,7 +78,9 @@ def prediction_table(
     if layout not in LAYOUTS:
         raise ConfigError(f"layout: expected one of {', '.join(LAYOUTS)}, received {layout!r}")
     context = _Context(task, origins, places or {})
-    if layout == "long":
+    if is_per_step(task):
+        tables = [_steps(context, part, layout) for part in parts]
+    elif layout == "long":
         tables = [_long(context, part) for part in parts]
     else:
         tables = [_wide(context, part, short=layout == "short") for part in parts]
@@ -90,13 +103,53 @@ def _wide(context: _Context, part: Part, *, short: bool) -> Any:
     if isinstance(task, ForecastingConfig):
         found = _times(context, part)
         times = {f"time@{horizon}": found.slice(place * count, count) for place, horizon in enumerate(task.horizons)}
-    taken = sorted({*before, *times, *version} & answers.keys())
-    if taken:
-        raise ConfigError(
-            f"the predictions have columns of the names {', '.join(taken)} already; rename them in the data, or choose "
-            "the layout short"
-        )
+    _check_names(answers, {**before, **times, **version}, advice=True)
     return pa.table({**before, **answers, **times, **version})
+
+
+def _steps(context: _Context, part: Part, layout: Layout) -> Any:
+    """Return the table of answers at each step."""
+    outputs, sequence, step = by_step(part.outputs, len(part.ids))
+    columns = columns_of(outputs, len(step), context.task)
+    taken = [STEP, TIME, *(_LONG if layout == "long" else columns)]
+    before, version = _belongs(context, part, taken)
+    if layout == "short":
+        before.pop(ENTITY)
+    index = pa.array(sequence, pa.int64())
+    before = {name: column.take(index) for name, column in before.items()}
+    before[STEP] = pa.array(step, pa.int64())
+    origins = context.origins
+    if origins is not None and origins.step_times is not None:
+        places = _places(context, part)
+        times = [origins.step_times[place] for place in places]
+        if [len(each) for each in times] != np.bincount(sequence, minlength=len(places)).tolist():
+            raise ModelError("the model returned answers to other numbers of steps than it was sent")
+        before[TIME] = _as_times(np.concatenate(times) if times else np.zeros(0, np.int64), origins.time_kind)
+    after = {} if layout == "short" else {name: column.take(index) for name, column in version.items()}
+    if layout == "long":
+        own, classes = _by_class(columns, len(step))
+        return _repeated(before, classes, own, after)
+    answers = {name: _typed(values) for name, values in columns.items()}
+    _check_names(answers, {**before, **after}, advice=layout == "wide")
+    return pa.table({**before, **answers, **after})
+
+
+def _by_class(columns: Mapping[str, np.ndarray], count: int) -> tuple[dict[str, Any], int]:
+    """Return the columns of a row for each answer and class, and the number of classes."""
+    label, *probabilities = columns.items()
+    classes = [name.removeprefix(PROBABILITY) for name, _ in probabilities]
+    values = _stacked([each for _, each in probabilities]) if probabilities else pa.array([], pa.float32())
+    own = {"class": pa.array(np.tile(np.array(classes, object), count), pa.string()), "probability": values}
+    own["predicted"] = pa.array([name == chosen for chosen in label[1].tolist() for name in classes], pa.bool_())
+    return own, len(classes)
+
+
+def _check_names(answers: Mapping[str, Any], given: Mapping[str, Any], *, advice: bool) -> None:
+    if taken := sorted(given.keys() & answers.keys()):
+        raise ConfigError(
+            f"the predictions have columns of the names {', '.join(taken)} already; rename them in the data"
+            + (", or choose the layout short" if advice else "")
+        )
 
 
 def _long(context: _Context, part: Part) -> Any:
@@ -104,12 +157,8 @@ def _long(context: _Context, part: Part) -> Any:
     columns = columns_of(part.outputs, count, task)
     before, version = _belongs(context, part, _LONG)
     if isinstance(task, ClassificationConfig):
-        label, *probabilities = columns.items()
-        classes = [name.removeprefix(PROBABILITY) for name, _ in probabilities]
-        values = _stacked([each for _, each in probabilities])
-        own = {"class": pa.array(np.tile(np.array(classes, object), count), pa.string()), "probability": values}
-        own["predicted"] = pa.array([name == chosen for chosen in label[1].tolist() for name in classes], pa.bool_())
-        return _repeated(before, len(classes), own, version)
+        own, classes = _by_class(columns, count)
+        return _repeated(before, classes, own, version)
     # Of each number the prediction, then its quantiles.
     levels = [None, *levels_of(task)]
     own = {}
@@ -162,12 +211,14 @@ def _times(context: _Context, part: Part) -> Any:
     )
     if origins is None or origins.target_times is None:
         return pa.nulls(len(part.ids) * horizons, kind)
-    chosen = origins.target_times[_places(context, part)].T.reshape(-1)
-    return (
-        pa.array(chosen).cast(kind)
-        if origins.time_kind != "timestamp"
-        else pa.array(chosen).cast(pa.timestamp("ns")).cast(kind)
-    )
+    return _as_times(origins.target_times[_places(context, part)].T.reshape(-1), origins.time_kind)
+
+
+def _as_times(times: np.ndarray, time_kind: str) -> Any:
+    """Return times as an Arrow array: timestamps in UTC, or numbers."""
+    if time_kind == "timestamp":
+        return pa.array(times).cast(pa.timestamp("ns")).cast(pa.timestamp("ns", "UTC"))
+    return pa.array(times).cast(pa.float64() if time_kind == "float" else pa.int64())
 
 
 def _places(context: _Context, part: Part) -> list[int]:

@@ -13,14 +13,16 @@ import numpy as np
 from noisy_gru.data.requests.origins import Origins
 from noisy_gru.schema.config import TaskConfig
 from noisy_gru.schema.errors import ModelError
+from noisy_gru.schema.task_config import is_per_step
 from noisy_gru.serving.client.errors import Refused
 from noisy_gru.serving.client.prediction_columns import SEQUENCE_ID, Part, columns_of, without_taken
-from noisy_gru.serving.client.prediction_tables import Layout, prediction_table
+from noisy_gru.serving.client.prediction_tables import Layout, plain_rows, prediction_table
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Answer = dict[str, Any]
+_OF_STEPS: dict[str, Any] = {"probabilities": 0.0, "class_id": -1, "label_bytes": b""}  # what is after the end
 
 
 def answers_of(
@@ -39,6 +41,15 @@ def answers_of(
     values = [_plain(column) for column in columns.values()]
     names = (SEQUENCE_ID, *before, *columns)
     return [dict(zip(names, row, strict=True)) for row in zip(ids, *before.values(), *values, strict=True)]
+
+
+def _padded(values: list[np.ndarray], empty: Any) -> list[np.ndarray]:
+    """Pad answers to steps, [B, T, ...], to one number of steps."""
+    most = max(value.shape[1] for value in values)
+    return [
+        np.pad(value, [(0, 0), (0, most - value.shape[1]), *[(0, 0)] * (value.ndim - 2)], constant_values=empty)
+        for value in values
+    ]
 
 
 def _plain(column: np.ndarray) -> list[Any]:
@@ -79,8 +90,11 @@ class Predictions:
     def answers(self) -> list[Answer]:
         """One mapping for each predicted sequence: `sequence_id`, then the names of ``columns_of``.
 
-        Where several columns name an entity, they come before the latter.
+        Where several columns name an entity, they come before the latter. With `task.per_step` one for each step:
+        after these `step` (from 1), and `time` if there is `data.time`.
         """
+        if is_per_step(self.task):
+            return list(plain_rows(self.to_arrow("short")))
         return [
             answer
             for part in self.parts
@@ -108,15 +122,19 @@ class Predictions:
         if any(name not in part.outputs for part in self.parts):
             raise ModelError(f"there is no output {name}; there are {', '.join(sorted(self.parts[0].outputs))}")
         values = [part.outputs[name] for part in self.parts]
+        if is_per_step(self.task) and name in _OF_STEPS:
+            values = _padded(values, _OF_STEPS[name])
         if len({value.shape[1:] for value in values}) > 1:
             shown = ", ".join(map(str, self.versions)) or "unknown"
             raise ModelError(f"{name}: the versions that answered ({shown}) differ; choose one of them (model_version)")
         return np.concatenate(values)
 
     def to_pandas(self) -> pd.DataFrame:
-        """Return a row for each predicted sequence, with the columns of ``answers``; numbers are float32."""
+        """Return a row for each predicted sequence or step, with the columns of ``answers``; numbers are float32."""
         import pandas as pd
 
+        if is_per_step(self.task):
+            return self.to_arrow("short").to_pandas()
         frames = []
         for part in self.parts:
             columns = columns_of(part.outputs, len(part.ids), self.task)
@@ -129,7 +147,7 @@ class Predictions:
         return prediction_table(self.parts, self.task, layout, origins=self.origins, places=self.places)
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self.answers) if is_per_step(self.task) else len(self.ids)
 
     def __iter__(self) -> Iterator[Answer]:
         return iter(self.answers)

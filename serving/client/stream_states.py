@@ -158,14 +158,13 @@ class States:
                     static = steps.static[begin + place] if steps.static else {}
                     after[name] = _Entity(new[place].astype(np.float32), steps.times[begin + place], static)
         unused = steps.report.quarantined + steps.report.dropped
-        names = [name for part in parts for name in part.ids]
         predictions = Predictions(
             settings.dataset.task,
             parts,
             unusable=steps.unusable,
             unused=unused,
-            origins=origins_of_entities(names, settings.dataset),
-            places={name: place for place, name in enumerate(names)},
+            origins=origins_of_entities(steps.ids, settings.dataset, steps.step_times),
+            places={name: place for place, name in enumerate(steps.ids)},
         )
         predictions.answers  # noqa: B018 (an answer that can't be read is a call that failed)
         self._entities.update(after)

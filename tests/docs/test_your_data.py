@@ -154,7 +154,23 @@ def ucr(folder: Path, random: np.random.Generator) -> None:
         frame.to_csv(folder / f"Waves_{split}.tsv", sep="\t", header=False, index=False)
 
 
+def steps(folder: Path, random: np.random.Generator) -> None:
+    frame = many(
+        30,
+        lambda number: {
+            "time": hours(40, "1min"),
+            "power": random.normal(size=40),
+            "program": random.choice(["a", "b"], 40),
+            "hall": f"h{number % 2}",
+            "state": random.choice(["idle", "run", ""], 40),
+        },
+        "machine",
+    )
+    frame.to_csv(folder / "log.csv", index=False)
+
+
 KINDS = [
+    steps,
     sensors,
     meter,
     shops,

@@ -27,7 +27,7 @@ from noisy_gru.trainer.callbacks.stddev_schedule import noisy_layers
 from noisy_gru.trainer.callbacks.weight_average import WeightAverage
 from noisy_gru.trainer.inputs.dataset import SequenceData
 from noisy_gru.trainer.layers.noise_seeds import per_replica_seed
-from noisy_gru.trainer.objective import without_uncounted
+from noisy_gru.trainer.objective import empty_outputs, without_uncounted
 
 
 def fit_replicas(
@@ -235,8 +235,7 @@ def _sum_of_replicas(strategy: Any) -> Callable[[Any], Any]:
 def _build_metrics(model: keras.Model, data: SequenceData) -> None:
     """Create the metrics' variables, which Keras creates at the first batch."""
     inputs, answer = next(iter(data.one_pass()))
-    predicted = tf.zeros([tf.shape(answer)[0], *model.output_shape[1:]])
-    model.compute_metrics(inputs, answer, predicted)
+    model.compute_metrics(inputs, answer, empty_outputs(model, answer))
     model.reset_metrics()
 
 

@@ -137,6 +137,8 @@ def measure_first_states(
 
 def burn_in_problems(config: ModelConfig, layout: Layout) -> list[str]:
     """Return why a model can't go on in the middle of a sequence: what `model.serving_step` needs; empty if it can."""
+    if layout.is_per_step:
+        return ["a start in the middle leaves out the answers to the steps before it (task.per_step: true)"]
     stepped = config.model_copy(update={"serving_step": True})
     problems = model_problems(stepped, layout.dataset)
     return ["a start in the middle needs what streams need: " + each for each in problems]
@@ -162,7 +164,8 @@ class _Measure:
 
         def step(batch: Any, given: Any, own: Any, start: Any, end: Any) -> Any:
             inputs, answer, *weights = batch
-            inputs = _cut(inputs, start, end, layout)
+            if not layout.is_per_step:
+                inputs = _cut(inputs, start, end, layout)
             predicted, last = started(inputs, given, own)
             update_metrics(model, inputs, answer, predicted, *weights)
             return predicted, last
@@ -205,8 +208,12 @@ class _Measure:
             predicted, ended = self._step(
                 batch, [tf.constant(each) for each in given], *map(tf.constant, (factor, start, end))
             )
-            outputs.append(predicted.numpy()[:real])
-            answers.append(batch[1].numpy()[:real])
+            found, answer = predicted.numpy()[:real], batch[1].numpy()[:real]
+            if self._layout.is_per_step:
+                known = answer[..., 1] > 0
+                found, answer = found[known], answer[..., 0][known].astype(np.int64)
+            outputs.append(found)
+            answers.append(answer)
             last.append([state.numpy()[:real] for state in ended])
         self.last = [np.concatenate(parts) for parts in zip(*last, strict=True)]
         metrics = {name: float(value) for name, value in self._model.get_metrics_result().items()}

@@ -132,11 +132,14 @@ class ServedModel:
         """Return the labels or targets of labelled tf.Examples, string [B], for an evaluation.
 
         Returns:
-            `label` int64 [B], -1 for a class that is not in train; or `targets` float32 [B, 1] or [B, H, K], in the
+            `label` int64 [B], -1 for a class that is not in train, with `task.per_step` [B, T], -1 also where there is
+            none; or `targets` float32 [B, 1] or [B, H, K], in the
             units of the data.
         """
         raw = tf.io.parse_example(examples, {**self._inputs, **self._labels})
         transformed = self.transform_layer(raw)
+        if self.layout.is_per_step:
+            return {names.LABEL: transformed[names.LABEL].to_tensor(default_value=-1)}
         if self.layout.is_classification:
             return {names.LABEL: transformed[names.LABEL]}
         targets = tf.reshape(transformed[names.TARGETS], [-1, *self.layout.target_shape])
@@ -203,18 +206,19 @@ class ServedModel:
             return self.numbers(outputs, inputs, units)
         probabilities = tf.nn.softmax(outputs)
         if self.decision is None:
-            class_id = tf.argmax(probabilities, axis=1, output_type=tf.int64)
+            class_id = tf.argmax(probabilities, axis=-1, output_type=tf.int64)
         else:
             place = tf.constant(self.decision.positive_id, tf.int64)
-            is_positive = probabilities[:, self.decision.positive_id] >= np.float32(self.decision.threshold)
+            is_positive = probabilities[..., self.decision.positive_id] >= np.float32(self.decision.threshold)
             class_id = tf.where(is_positive, place, 1 - place)
         labels = tf.constant(self.label_names)
-        return {
+        named = {
             names.PROBABILITIES: probabilities,
             names.CLASS_ID: class_id,
             names.LABEL_BYTES: tf.gather(labels, class_id),
             names.LABELS_BYTES: tf.tile(labels[tf.newaxis, :], [tf.shape(class_id)[0], 1]),
         }
+        return _up_to_the_end(named, inputs[names.LENGTH]) if self.layout.is_per_step else named
 
     @property
     def _wanted(self) -> list[str]:
@@ -226,3 +230,18 @@ class ServedModel:
         if len(self.layout.target_shape) == 2:
             scale, mean = scale[:, tf.newaxis, :], mean[:, tf.newaxis, :]
         return scaled * scale + mean
+
+
+def _up_to_the_end(named: dict[str, Any], lengths: Any) -> dict[str, Any]:
+    """Return the answers to steps [B, T, ...] without those after each sequence's end, and `lengths` int64 [B].
+
+    There the probabilities are 0, the class is -1 and its name empty.
+    """
+    there = tf.sequence_mask(lengths, tf.shape(named[names.CLASS_ID])[1])
+    return {
+        names.PROBABILITIES: tf.where(there[:, :, tf.newaxis], named[names.PROBABILITIES], 0.0),
+        names.CLASS_ID: tf.where(there, named[names.CLASS_ID], tf.constant(-1, tf.int64)),
+        names.LABEL_BYTES: tf.where(there, named[names.LABEL_BYTES], ""),
+        names.LABELS_BYTES: named[names.LABELS_BYTES],
+        names.LENGTHS: tf.identity(lengths),
+    }

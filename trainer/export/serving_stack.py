@@ -89,7 +89,8 @@ class _ServingFunction:
         sequences = sequences[0] if isinstance(sequences, list) else sequences
         self._below = keras.Model(inputs, sequences, name="below")
         pooling = [layer for layer in model.layers if isinstance(layer, MaskedPooling | AttentionPooling)]
-        self._sequences = bool(pooling)
+        top: Any = outer[-1]
+        self._sequences = top.return_sequences
         past = [layer.output for layer in model.layers if isinstance(layer, PastLength)]
         self._length = keras.Model(inputs, past[0], name="past_length_alone") if past else None
         # What the head reads beside the states, computed from the inputs.

@@ -52,6 +52,7 @@ class Stepper:
     def __init__(self, model: keras.Model, config: ModelConfig, layout: Layout):
         check_model_config(config, layout.dataset)
         self._layers = [layer for layer in model.layers if isinstance(layer, NoisyGRU)]
+        self._per_step = layout.is_per_step
         self._targets = len(layout.targets) if config.target == "difference" else 0
         self._sizes = [1, 1, *(layer.units for layer in self._layers), self._targets]
         weights = b"".join(np.ascontiguousarray(weight).tobytes() for weight in model.get_weights())
@@ -100,7 +101,8 @@ class Stepper:
             observed: bool [B, K], whether the new steps hold a value of each target; used for a `difference` alone.
 
         Returns:
-            The model's output for all steps so far, and the state float32 [B, S], unchanged without a new step.
+            The model's output for all steps so far (with `task.per_step` to each new step), and the state float32 [B,
+            S], unchanged without a new step.
         """
         length = inputs[names.LENGTH]
         steps, mark, *hidden, last_target = tf.split(state, self._sizes, axis=1)
@@ -116,7 +118,8 @@ class Stepper:
             end = tf.gather(sequences, last_step, batch_dims=1) if layer.return_sequences else sequences
             # A stream without a step keeps its zeros, even with a learned mean: so does the model's output.
             after.append(tf.where(moves, tf.cast(end, tf.float32), before))
-        read = [after[-1], *(inputs[key] for key in self._static)]
+        # A tensor of its own carries no mask, which the rest of the model doesn't take.
+        read = [sequences + 0.0 if self._per_step else after[-1], *(inputs[key] for key in self._static)]
         if self._targets:
             # Transform's default stands in for the last value until there is one.
             last = tf.where(observed | is_new, inputs[names.LAST_TARGET], last_target)

@@ -25,7 +25,7 @@ from noisy_gru.schema.errors import DataError
 from noisy_gru.trainer import features as names
 from noisy_gru.trainer.features import Layout
 from noisy_gru.trainer.inputs.balanced_order import BalancedOrder
-from noisy_gru.trainer.inputs.flat_sequences import Flat, flattened, joined, padded
+from noisy_gru.trainer.inputs.flat_sequences import Flat, flattened, joined, padded, padded_labels
 from noisy_gru.trainer.inputs.transformed_files import PARSE_BLOCK, UNSEEN, TransformedFiles, permutation
 
 logger = logging.getLogger(__name__)
@@ -48,9 +48,12 @@ class BatchConfig:
 class SequenceData:
     """The transformed sequences of a split.
 
-    The answers of batches are labels [B] or targets [B, ..., K]. Where targets are missing they are [B, H, 2 K]: the
-    targets, 0 where missing, and their weights: 0 where missing, else 1 / (fraction of the split's targets that is
-    known), so that the mean of weighted losses over the split is the mean over its known targets.
+    The answers of batches are labels [B] or targets [B, ..., K]. With `task.per_step` they are float32 [B, T, 2]: the
+    class of each step, 0 where it is not known, and its weight: 0 there, else 1 / (known labels of a sequence, on
+    average), so that the mean over the sequences of summed losses is the mean over the split's known labels. Where
+    targets are missing they are [B, H, 2 K]: the targets, 0 where missing, and their weights: 0 where missing, else 1 /
+    (fraction of the split's targets that is known), so that the mean of weighted losses over the split is the mean over
+    its known targets.
 
     Args:
         patterns: file patterns of TFRecords of transformed tf.Examples, gzipped if they end in .gz.
@@ -82,7 +85,7 @@ class SequenceData:
         self.longest = 0
         self.unseen_labels = 0
         self.known_targets = 1.0  # fraction of all targets
-        # int64 [N], in the order of the files; empty unless the answer is a class.
+        # int64 [N], in the order of the files; empty unless the answer is a class. Of steps the known ones of all.
         self.labels = np.zeros(0, np.int64)
         self._hash = hashlib.blake2b(digest_size=16)
         self._lengths = np.zeros(0, np.int64)
@@ -163,7 +166,7 @@ class SequenceData:
             inputs = padded(flat, rows, steps, self.layout)
             # No sequence is longer than the axis.
             inputs[names.LENGTH] = tf.minimum(inputs[names.LENGTH], steps)
-            return inputs, self._answers_of(flat, rows), tf.ones([tf.size(rows)])
+            return inputs, self._answers_of(flat, rows, steps), tf.ones([tf.size(rows)])
 
         return tf.data.Dataset.from_tensor_slices(np.array(self.padded_lengths, np.int64)).map(batch)
 
@@ -210,7 +213,10 @@ class SequenceData:
             self.count += len(lengths)
             self.longest = max(self.longest, int(lengths.max(initial=0)))
             self.unseen_labels += int(block.pop(UNSEEN, 0))
-            if self.answer == names.LABEL:
+            if self.layout.is_per_step:
+                of_steps = block[names.LABEL].flat_values.numpy()
+                labels.append(of_steps[of_steps >= 0])
+            elif self.answer == names.LABEL:
                 labels.append(block[names.LABEL].numpy())
             if self.answer == names.TARGETS:
                 targets = block[names.TARGETS].numpy()
@@ -232,6 +238,11 @@ class SequenceData:
                 )
             self.known_targets = known / cells
         self._lengths, self.labels = np.concatenate(all_lengths), np.concatenate(labels)
+        if self.layout.is_per_step and self.count and not len(self.labels):
+            raise DataError(
+                f"No step of split {self.split} has a label of a class that train has, so there is nothing to measure. "
+                "Correct task.label or the splits."
+            )
         if self.unseen_labels:
             logger.warning(
                 "%d sequences of split %s have a label that no sequence of train has; they are left out of the loss",
@@ -298,13 +309,17 @@ class SequenceData:
             steps = tf.maximum(tf.reduce_max(tf.gather(flat[names.LENGTH], rows)), 1)
             if len(few):
                 steps = tf.gather(few, tf.searchsorted(few, steps[tf.newaxis])[0])
-            return padded(flat, rows, steps, self.layout), self._answers_of(flat, rows), *weights
+            return padded(flat, rows, steps, self.layout), self._answers_of(flat, rows, steps), *weights
 
         batches = tf.data.Dataset.from_tensor_slices(starts).map(rows)
         batches = batches if parts is None else batches.flat_map(parts)
         return batches.map(batch)
 
-    def _answers_of(self, flat: Flat, rows: tf.Tensor) -> tf.Tensor:
+    def _answers_of(self, flat: Flat, rows: tf.Tensor, steps: tf.Tensor) -> tf.Tensor:
+        if self.layout.is_per_step:
+            labels = padded_labels(flat, rows, steps)
+            weights = tf.cast(labels >= 0, tf.float32) * np.float32(self.count / max(len(self.labels), 1))
+            return tf.stack([tf.cast(tf.maximum(labels, 0), tf.float32), weights], axis=-1)
         answer = tf.gather(flat[self.answer], rows)
         if self.layout.is_classification:
             return answer

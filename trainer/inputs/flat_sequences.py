@@ -36,6 +36,8 @@ def flattened(block: Mapping[str, Any], layout: Layout) -> Flat:
     """
     steps = tf.reduce_sum(block[names.LENGTH])
     widths: dict[str, list[Any]] = {key: [steps] for key in _ids(layout)}
+    if layout.is_per_step:
+        widths[names.LABEL] = [steps]
     # With zero channels the number of values says nothing about the steps.
     widths[names.FEATURES] = [steps, len(layout.channels)]
     return {
@@ -49,6 +51,8 @@ def joined(parts: Sequence[Flat], layout: Layout) -> Flat:
     flat = {key: tf.concat([part[key] for part in parts], axis=0) for key in parts[0]}
     for key in (names.FEATURES, *_ids(layout)):
         flat[key] = tf.pad(flat[key], [[0, 1]] + [[0, 0]] * (len(flat[key].shape) - 1))
+    if layout.is_per_step:
+        flat[names.LABEL] = tf.pad(flat[names.LABEL], [[0, 1]], constant_values=-1)
     return {**flat, STARTS: tf.cumsum(flat[names.LENGTH], exclusive=True)}
 
 
@@ -64,15 +68,25 @@ def padded(flat: Flat, rows: Any, steps: Any, layout: Layout) -> dict[str, tf.Te
     Returns:
         The result of `features.model_inputs` for these sequences, [B, T, ...].
     """
-    lengths, first = tf.gather(flat[names.LENGTH], rows), tf.gather(flat[STARTS], rows)
-    axis = tf.range(tf.cast(steps, tf.int64))
-    zeros = tf.shape(flat[names.FEATURES], tf.int64)[0] - 1
-    places = tf.where(axis < lengths[:, tf.newaxis], first[:, tf.newaxis] + axis, zeros)
+    places = _places(flat, rows, steps)
     inputs = {key: tf.gather(flat[key], places) for key in (names.FEATURES, *_ids(layout))}
-    inputs[names.LENGTH] = lengths
+    inputs[names.LENGTH] = tf.gather(flat[names.LENGTH], rows)
     for key in [*layout.static_inputs, *([names.LAST_TARGET] if layout.observed_targets else [])]:
         inputs[key] = tf.gather(flat[key], rows)
     return inputs
+
+
+def padded_labels(flat: Flat, rows: Any, steps: Any) -> tf.Tensor:
+    """Gather the labels of a padded batch's steps, int64 [B, T]; -1 where there is none (`task.per_step`)."""
+    return tf.gather(flat[names.LABEL], _places(flat, rows, steps))
+
+
+def _places(flat: Flat, rows: Any, steps: Any) -> tf.Tensor:
+    """Return the place of each step of a padded batch, int64 [B, T]; that of the last, empty step after the end."""
+    lengths, first = tf.gather(flat[names.LENGTH], rows), tf.gather(flat[STARTS], rows)
+    axis = tf.range(tf.cast(steps, tf.int64))
+    zeros = tf.shape(flat[names.FEATURES], tf.int64)[0] - 1
+    return tf.where(axis < lengths[:, tf.newaxis], first[:, tf.newaxis] + axis, zeros)
 
 
 def _ids(layout: Layout) -> list[str]:

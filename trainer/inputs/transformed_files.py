@@ -61,9 +61,10 @@ class TransformedFiles:
 
     def _parse(self, serialized: tf.Tensor) -> dict[str, Any]:
         block = tf.io.parse_example(serialized, self._spec)
-        if names.LABEL in self._spec:
+        label = block.get(names.LABEL)
+        if label is not None and not isinstance(label, tf.RaggedTensor):
             # A class that is not in train has no place in the loss.
-            known = block[names.LABEL] >= 0
+            known = label >= 0
             block = {key: _select(value, known) for key, value in block.items()}
             block[UNSEEN] = tf.reduce_sum(tf.cast(~known, tf.int64))
         return block

@@ -29,6 +29,33 @@ class LengthMask(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
+class AtEachStep(keras.layers.Layer):
+    """Makes each step an answer of its own, without a mask: [B, T, U] stay; with vectors [B, S] beside, [B, T, U + S].
+
+    Keras would weigh the losses of masked outputs by the mask once more.
+    """
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.supports_masking = True
+
+    def compute_mask(self, *_: Any) -> None:
+        """The answers carry no mask."""
+
+    def call(self, sequences: Any, vectors: Any = None) -> Any:
+        if vectors is None:
+            # A tensor of its own: the mask is an attribute of the one that came.
+            return sequences + 0.0
+        shape = (*ops.shape(sequences)[:2], vectors.shape[-1])
+        repeated = ops.broadcast_to(ops.expand_dims(ops.cast(vectors, sequences.dtype), 1), shape)
+        return ops.concatenate([sequences, repeated], axis=-1)
+
+    def compute_output_spec(self, sequences: Any, vectors: Any = None) -> keras.KerasTensor:
+        width = sequences.shape[-1] + (0 if vectors is None else vectors.shape[-1])
+        return keras.KerasTensor((*sequences.shape[:2], width), dtype=sequences.dtype)
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
 class MaskedPooling(keras.layers.Layer):
     """Mean or maximum over the steps that count: [B, T, U] and a mask [B, T] to [B, U]; zeros for an empty sequence."""
 

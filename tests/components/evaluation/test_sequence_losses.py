@@ -246,3 +246,24 @@ def test_short_nights_of_a_single_series_are_only_sure_if_all_are_bad(monkeypatc
     found = served_error(Path("m"), _windows(1, 25, 0.0), WINDOWS, PublishedError(0.2, 1.0), 0.5)
     assert (found.independent, found.error) == (5, pytest.approx(np.mean(errors)))
     assert found.collapsed == collapsed
+
+
+def test_the_loss_of_steps_is_the_part_of_the_labelled_ones_that_is_wrong(tmp_path):
+    """Of 3 steps, answered `a`, `b` and with no number; the last example is padded."""
+
+    def answer(x: Any) -> dict[str, Any]:
+        import tensorflow as tf
+
+        scores = tf.constant([[0.9, 0.1], [0.2, 0.8], [float("nan"), float("nan")]])
+        rows = tf.shape(x)[0]
+        return {
+            "probabilities": tf.tile(scores[tf.newaxis], [rows, 1, 1]),
+            "label_bytes": tf.tile(tf.constant([["a", "b", "a"]]), [rows, 1]),
+        }
+
+    task = CLASSES.model_copy(update={"task": CLASSES.task.model_copy(update={"per_step": True})}).task
+    given = [[b"a", b"b", b"a"], [b"b", b"", b""], [b"", b"b"]]
+    examples = [_example(str(place), x=[1.0], y=labels) for place, labels in enumerate(given)]
+    assert sequence_losses(_saved(tmp_path, answer), examples, task).tolist() == [pytest.approx(1 / 3), 1.0, 0.0]
+    with pytest.raises(DataError, match="sequence 9 has no step with a label in y"):
+        sequence_losses(tmp_path, [_example("9", x=[1.0], y=[b""])], task)

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
-from noisy_gru.components.serving_gate.signature_contract import broken_promises, promised_inputs, state_size
+from noisy_gru.components.serving_gate.output_difference import identical
+from noisy_gru.components.serving_gate.probe import ProbeResult
+from noisy_gru.components.serving_gate.signature_contract import (
+    broken_promises,
+    promised_inputs,
+    promised_outputs,
+    state_size,
+)
+from noisy_gru.components.serving_gate.stream_requests import Cut, stream_answers
 from noisy_gru.saved_model.session import Signature, TensorSpec
 from noisy_gru.schema.config import DatasetConfig
 
@@ -85,3 +95,35 @@ def test_static_features_are_inputs_without_steps() -> None:
     }
     assert promised["serving_tensors"] == expected
     assert promised["serving_step"] == {**expected, "state": ("float32", (None, "fixed"))}
+
+
+def test_answers_at_each_step_have_an_axis_of_steps_and_streams_those_of_their_piece() -> None:
+    dataset = DatasetConfig.model_validate(
+        {
+            "data": {"files": ["x.csv"], "entity": "id", "time": {"column": "t"}, "features": ["a"]},
+            "task": {"kind": "classification", "label": "y", "per_step": True},
+        }
+    )
+    promised = promised_outputs(dataset)
+    assert promised["probabilities"] == ("float32", (None, None, "any")) and promised["lengths"] == ("int64", (None,))
+
+    def outputs(lengths: list[int], ids: list[list[int]]) -> dict[str, np.ndarray]:
+        class_id = np.array(ids)
+        names = np.where(class_id < 0, b"", np.where(class_id == 0, b"a", b"b")).astype(object)
+        return {
+            "probabilities": np.where(class_id < 0, 0.0, 0.5)[..., None].repeat(2, -1).astype(np.float32),
+            "class_id": class_id,
+            "label_bytes": names,
+            "labels_bytes": np.array([[b"a", b"b"]] * len(ids), object),
+            "lengths": np.array(lengths),
+        }
+
+    whole = outputs([4, 1], [[0, 1, 1, 0], [1, -1, -1, -1]])
+    piece = outputs([2, 0], [[1, 0], [-1, -1]]) | {"state": np.zeros((2, 3), np.float32)}
+    seen = ProbeResult(rounds=[{"piece": piece, "whole": whole}])
+    cut = Cut("by hand", {}, [("piece", "whole")], [np.array([2, 1])], per_step=True)
+    ((_, given, expected),) = stream_answers(cut, seen)
+    assert identical(given, expected)
+    # A piece that begins elsewhere has other answers.
+    ((_, given, expected),) = stream_answers(replace(cut, begins=[np.array([1, 0])]), seen)
+    assert not identical(given, expected)

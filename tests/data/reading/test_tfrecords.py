@@ -202,3 +202,16 @@ def test_features_that_no_record_has(ingest, tmp_path, configured) -> None:
     path = write(tmp_path / "rows.tfrecord", [example(id=["a"], y=["c"], x=[1.0])])
     with pytest.raises(DataError, match="no record has the feature q; the features are id, x, y"):
         ingest(dataset, [path])
+
+
+@pytest.mark.parametrize("form", ["example", "sequence_example"])
+def test_a_label_at_each_step_is_a_list(ingest, configured, tmp_path: Path, form: str) -> None:
+    lists = {"x": [1.0, 2.0, 3.0], "t": [0, 1, 2], "y": ["up", "", "down"]}
+    record = example(id=["a"], **lists) if form == "example" else sequence_example({"id": ["a"]}, lists)
+    path = tmp_path / "r.tfrecord"
+    path.write_bytes(frame_record(record))
+    task = {"kind": "classification", "label": "y", "per_step": True}
+    found = ingest(configured(task=task, format=form), [path])
+    rows = found.by_id["a"]["rows"]
+    codes, texts = rows.label
+    assert [texts[code] if code >= 0 else "" for code in codes] == ["up", "", "down"]
