@@ -36,6 +36,16 @@ class Origins:
     entity_columns: tuple[str, ...] = ()
     step_times: list[np.ndarray] | None = None
 
+    def part(self, which: slice) -> Origins:
+        """Return the origins of some of the sequences."""
+        return Origins(
+            self.entities[which],
+            None if self.target_times is None else self.target_times[which],
+            self.time_kind,
+            self.entity_columns,
+            None if self.step_times is None else self.step_times[which],
+        )
+
     def columns_at(self, places: Sequence[int]) -> dict[str, list[str]]:
         """Return the texts of the entity's columns of some sequences, by column; none where it is one column."""
         return names_by_column([self.entities[place] for place in places], self.entity_columns)

@@ -14,7 +14,7 @@ import heapq
 import itertools
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -72,9 +72,10 @@ class StagedInput:
         merged = heapq.merge(*map(_read_run, self.runs), key=_order)
         records = itertools.islice(merged, first, None)
         while batch := list(itertools.islice(records, size)):
-            _, _, entities, _, ids, examples, times = zip(*batch, strict=True)
+            _, _, entities, _, ids, examples, times, step_times = zip(*batch, strict=True)
             known = None if times[0] is None else np.array(times)
-            origins = Origins(list(entities), known, self.time_kind, self.entity_columns)
+            of_steps = None if step_times[0] is None else [np.array(each) for each in step_times]
+            origins = Origins(list(entities), known, self.time_kind, self.entity_columns, of_steps)
             yield PredictionInput(list(ids), list(examples), self.report, [], origins)
 
 
@@ -202,6 +203,9 @@ def _encode_bucket(
                     "id": pa.array(sequences.ids[part], pa.string()),
                     "example": pa.array(examples, pa.binary()),
                     "times": pa.nulls(len(examples)) if times is None else pa.array(times[part].tolist()),
+                    "step_times": pa.nulls(len(examples))
+                    if origins.step_times is None
+                    else pa.array([each.tolist() for each in origins.step_times[part]]),
                 }
             )
             writer = writer or pa.ipc.new_stream(sink, batch.schema)
@@ -211,7 +215,7 @@ def _encode_bucket(
             writer.close()
 
 
-_Record = tuple[int, int, str, int, str, bytes, Any]
+_Record = tuple[int, int, str, int, str, bytes, Any, Any]
 
 
 def _order(record: _Record) -> tuple[int, int, str, int]:
@@ -232,8 +236,5 @@ def _slices(request: PredictionInput, size: int, first: int) -> Iterator[Predict
     origins = request.origins
     for start in range(first, len(request.ids), size):
         part = slice(start, start + size)
-        own = None
-        if origins is not None:
-            times = None if origins.target_times is None else origins.target_times[part]
-            own = replace(origins, entities=origins.entities[part], target_times=times)
+        own = None if origins is None else origins.part(part)
         yield PredictionInput(request.ids[part], request.examples[part], request.report, [], own)

@@ -147,7 +147,7 @@ class Predictions:
         return prediction_table(self.parts, self.task, layout, origins=self.origins, places=self.places)
 
     def __len__(self) -> int:
-        return len(self.answers) if is_per_step(self.task) else len(self.ids)
+        return len(self.ids)
 
     def __iter__(self) -> Iterator[Answer]:
         return iter(self.answers)

@@ -11,8 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from noisy_gru.data.reading.tables import Source
 from noisy_gru.data.report.ingestion_report import IngestionReport
 from noisy_gru.data.requests.prediction_input import read_for_prediction
+from noisy_gru.data.requests.staged_input import stage_input
 from noisy_gru.data.sequences.encoding import Encoder
 from noisy_gru.data.sequences.shards import encode_shards
 from noisy_gru.schema.config import DatasetConfig
@@ -122,3 +124,19 @@ def test_the_schema_has_a_list_that_may_miss_some(configured) -> None:
 def test_a_row_for_all_steps_has_no_label_for_each(configured) -> None:
     with pytest.raises(ValueError, match=r"per_step: true needs a label for each step, and a row of .*wide_steps"):
         configured(task=TAGS, layout={"kind": "wide_steps", "value": "x", "steps": "number"})
+
+
+@pytest.mark.parametrize("buckets", [1, 3])
+def test_staged_input_keeps_the_times_of_steps(table, configured, tmp_path, buckets: int) -> None:
+    dataset = configured(task=TAGS, time={"column": "t", "kind": "integer"})
+    path = table("id,t,x\na,7,4\na,9,5\nb,2,1\nc,3,1\nc,5,1\n")
+    (tmp_path / "staged").mkdir()
+    staged = stage_input([Source(str(path), path.name, "csv")], dataset, tmp_path / "staged", buckets=buckets)
+    again = stage_input([Source(str(path), path.name, "csv")], dataset, tmp_path / "staged", buckets=buckets)
+    for found in (staged, again):
+        batches = list(found.batches(2))
+        assert [batch.ids for batch in batches] == [["a", "b"], ["c"]]
+        times = [
+            each.tolist() for batch in batches for each in (batch.origins.step_times if batch.origins else None) or []
+        ]
+        assert times == [[7, 9], [2], [3, 5]]

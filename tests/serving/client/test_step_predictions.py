@@ -57,7 +57,7 @@ def test_a_row_for_each_step() -> None:
     ]
     assert list(found.answers[0]) == ["sequence_id", "step", "time", "state", "probability_on", "probability_off"]
     assert [row["probability_on"] for row in found] == [1 / 64, 2 / 64, 3 / 64, 4 / 64, 5 / 64, 6 / 64]
-    assert len(found) == 6 and found.ids == ["a", "b", "c", "d"]
+    assert len(found) == 4 and found.ids == ["a", "b", "c", "d"]
     frame = found.to_pandas()
     assert frame.columns.tolist() == list(found.answers[0]) and frame.probability_on.dtype == np.float32
 
