@@ -24,6 +24,7 @@ _DELIMITERS = (",", ";", "\t", "|", ":", " ")
 _COMMENTS = ("#", "%", "//")
 _LEAST_ALIKE = 0.9
 _CLOSE = 0.1
+_MOST_SHOWN = 5
 _TYPED = re.compile(r"\s*(?:[+-]?[0-9][0-9.,'eE+-]*|[0-9]{1,4}[-./][0-9A-Za-z]{1,3}[-./][0-9]{1,4}(?:[ T].*)?|)\s*")
 _NUMBER = re.compile(r"\s*[+-]?[0-9][0-9.,' ]*(?:[eE][+-]?[0-9]+)?\s*")
 
@@ -174,6 +175,11 @@ def _score(lines: list[str], delimiter: str, quote: str) -> tuple[float, list[li
     return alike + typed + usual, rows, width
 
 
+def _some(cells: list[str]) -> str:
+    """Return the first cells of a line, as a list in words."""
+    return ", ".join(cells[:_MOST_SHOWN]) + (f", … ({len(cells)} cells)" if len(cells) > _MOST_SHOWN else "")
+
+
 def _names(rows: list[list[str]], found: DetectedDialect) -> list[str]:
     first, rest = rows[0], rows[1:]
     numeric = [
@@ -193,8 +199,6 @@ def _names(rows: list[list[str]], found: DetectedDialect) -> list[str]:
             return first
     found.options["header"] = False
     found.findings.append(
-        Finding(
-            "csv.header false", f"the first line is a row like the others: {', '.join(first)}; name the columns", False
-        )
+        Finding("csv.header false", f"the first line is a row like the others: {_some(first)}; name the columns", False)
     )
     return [f"column_{place}" for place in range(1, len(first) + 1)]

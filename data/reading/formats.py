@@ -9,7 +9,7 @@ from typing import Any
 from noisy_gru.data.arrow import pa, pa_parquet
 from noisy_gru.data.columns import Columns
 from noisy_gru.data.reading.arrow_files import arrow_columns, first_arrow_rows, read_arrow
-from noisy_gru.data.reading.csv_tables import csv_header, read_csv, read_first_rows
+from noisy_gru.data.reading.csv_tables import HEADER_BYTES, csv_header, read_csv, read_first_rows
 from noisy_gru.data.reading.in_memory_tables import TABLE, read_table
 from noisy_gru.data.reading.json_lines import first_json_rows, json_columns, read_json_lines
 from noisy_gru.data.reading.tables import Block, Choose, Opener, Source, read_parquet, unreadable_error
@@ -17,6 +17,8 @@ from noisy_gru.data.reading.ts_files import first_ts_rows, read_ts, ts_columns
 from noisy_gru.data.reading.workbooks import first_workbook_rows, read_workbook, workbook_columns
 from noisy_gru.schema.config import CsvConfig, DataConfig, ExcelConfig
 from noisy_gru.storage.object_stores import open_file
+
+_ROW_BYTES = 100  # of CSV, for the first rows
 
 
 def read_blocks(
@@ -73,6 +75,11 @@ def column_names(source: Source, data: DataConfig, opener: Opener = open_file) -
     return ts_columns(source, opener) if kind == "ts" else None
 
 
+def first_block(rows: int) -> int:
+    """Return how many bytes of a CSV file are read for its first ``rows`` rows, or as many as these bytes hold."""
+    return max(HEADER_BYTES, rows * _ROW_BYTES)
+
+
 def first_rows(
     source: Source,
     rows: int,
@@ -90,7 +97,7 @@ def first_rows(
     """
     kind = source.format.removesuffix(".gz")
     if kind == "csv":
-        return read_first_rows(source, csv_config=csv_config, as_text=as_text).slice(0, rows)
+        return read_first_rows(source, first_block(rows), csv_config=csv_config, as_text=as_text).slice(0, rows)
     if kind == "jsonl":
         return first_json_rows(source, rows)
     if kind == "arrow":

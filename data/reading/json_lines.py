@@ -117,10 +117,14 @@ def _kind(value: Any) -> str:
 
 
 class _Collector:
-    """Collect the rows of a block; ``names`` are the columns to keep, None: all."""
+    """Collect the rows of a block; ``names`` are the columns to keep, None: all.
 
-    def __init__(self, names: Sequence[str] | None) -> None:
+    ``keeps_nested``: a row is kept whatever it nests; a list or an object in it is a missing value.
+    """
+
+    def __init__(self, names: Sequence[str] | None, *, keeps_nested: bool = False) -> None:
         self.names = names
+        self.keeps_nested = keeps_nested
         self.rows: list[Row] = []
         self.numbers: list[int] = []
         self.lines: list[int] = []
@@ -134,7 +138,10 @@ class _Collector:
             if row.keys() - self.seen.keys():
                 self.seen.update(dict.fromkeys(row))
             if text.count(b"{") > 1 or b"[" in text:
-                self._check(row)
+                if self.keeps_nested:
+                    row = {name: None if isinstance(value, dict | list) else value for name, value in row.items()}
+                else:
+                    self._check(row)
         except ValueError as error:  # UnicodeDecodeError is one
             self.malformed.append(Malformed(number, str(error), line))
             return
@@ -191,8 +198,10 @@ def read_json_lines(
         check_columns(list(seen), required, source)
 
 
-def _collected(source: Source, names: Sequence[str] | None, opener: Opener, block_lines: int) -> Iterator[_Collector]:
-    collector, row = _Collector(names), 0
+def _collected(
+    source: Source, names: Sequence[str] | None, opener: Opener, block_lines: int, *, keeps_nested: bool = False
+) -> Iterator[_Collector]:
+    collector, row = _Collector(names, keeps_nested=keeps_nested), 0
     for line, text in physical_lines(source, "JSON lines", opener):
         if not text.strip():
             continue
@@ -205,7 +214,7 @@ def _collected(source: Source, names: Sequence[str] | None, opener: Opener, bloc
         collector.add(row, line, text)
         if row % block_lines == 0:
             yield collector
-            collector = _Collector(names)
+            collector = _Collector(names, keeps_nested=keeps_nested)
     yield collector
 
 
@@ -219,9 +228,11 @@ def json_columns(source: Source, opener: Opener = open_file) -> list[str]:
 
 
 def first_json_rows(source: Source, rows: int) -> Any:
-    """Return the first rows (pa.Table) of a file, with the types that their values have.
+    """Return the first rows (pa.Table) of a file, with the types that their values have; lists are missing values.
+
+    A run reads only the columns of its configuration, so a list beside them makes no row unusable.
 
     Raises:
         DataError: the file can't be read.
     """
-    return next(_collected(source, None, open_file, rows)).block().table
+    return next(_collected(source, None, open_file, rows, keeps_nested=True)).block().table

@@ -39,7 +39,8 @@ def preview_files(
 ) -> Preview:
     """Preview the first ``rows`` rows (of the first block, for CSV) of each file.
 
-    The types of CSV are inferred, or with ``as_text`` all text.
+    The types of CSV are inferred, or with ``as_text`` all text. Decimals become float64, as ingestion reads them;
+    columns of lists or objects, which it refuses, have no values.
 
     Raises:
         DataError: a file is empty or can't be read, or holds no table by its ending.
@@ -50,16 +51,21 @@ def preview_files(
         table = _first_rows(path, rows, csv_config, as_text=as_text, excel=excel)
         for field in table.schema:
             types.setdefault(field.name, field.type)
-        frames.append(_with_python_times(table).to_pandas())
+        frames.append(_for_pandas(table).to_pandas())
     if not frames:
         raise DataError("expected files to preview, received none")
     return Preview(types, pd.concat(frames, ignore_index=True))
 
 
-def _with_python_times(table: Any) -> Any:
-    """Limit times to Python's: days beyond its years are missing, nanoseconds truncated, zones converted to UTC."""
+def _for_pandas(table: Any) -> Any:
+    """Limit times to Python's: days beyond its years are missing, nanoseconds truncated, zones converted to UTC.
+
+    Decimals become float64; nested values are missing.
+    """
     for place, field in enumerate(table.schema):
         column, kind = table[place], field.type
+        if pa.types.is_dictionary(kind):
+            column, kind = column.cast(kind.value_type), kind.value_type
         if pa.types.is_date(kind):
             days = column.cast(pa.date32()).cast(pa.int32())
             inside = pc.and_(pc.greater_equal(days, date.min.toordinal() - _EPOCH), pc.less_equal(days, _LAST))
@@ -68,8 +74,17 @@ def _with_python_times(table: Any) -> Any:
             column = column.cast(pa.timestamp(kind.unit, "UTC"))  # pandas may not know the zone
         elif kind == pa.time64("ns"):
             column = column.cast(pa.time64("us"), safe=False)
+        elif pa.types.is_decimal(kind):
+            column = column.cast(pa.float64())
+        elif is_nested(kind):
+            column = pa.nulls(len(table))
         table = table.set_column(place, field.name, column)
     return table
+
+
+def is_nested(kind: Any) -> bool:
+    """Return whether values of an Arrow type are lists or objects, also those of a dictionary."""
+    return bool(pa.types.is_nested(kind))
 
 
 def _first_rows(

@@ -15,9 +15,17 @@ from noisy_gru.schema.task_config import is_per_step
 
 
 def config_text(
-    name: str, dataset: DatasetConfig, guesses: Sequence[Guess], left_out: dict[str, str], training: Training
+    name: str,
+    dataset: DatasetConfig,
+    guesses: Sequence[Guess],
+    left_out: dict[str, str],
+    training: Training,
+    min_tested: int | None = None,
 ) -> str:
-    """Return the YAML of a configuration, with defaults for all that doesn't concern the data."""
+    """Return the YAML of a configuration, with defaults for all that doesn't concern the data.
+
+    ``min_tested``: `evaluation.min_test_sequences`; None: the default.
+    """
     lines = ["# Proposed by `noisy-gru init`. Inferred settings, with the reasons:"]
     lines += [f"#   {_comment(str(each))}" for each in guesses]
     lines += [
@@ -67,7 +75,14 @@ def config_text(
     rest = _REST.format(model=model, epochs=training.epochs, batch_size=training.batch_size, patience=training.patience)
     if training.difference:
         rest = rest.replace("\n\ntraining:", f"\n{_DIFFERENCE}\n\ntraining:")
+    if min_tested is not None:
+        rest += _MIN_TESTED.format(count=min_tested)
     return "\n".join(lines) + "\n" + rest
+
+
+_MIN_TESTED = """  # The test split holds no more sequences. A result on so few is mostly chance: bring more data.
+  min_test_sequences: {count}
+"""
 
 
 _DIFFERENCE = """  # The model predicts the difference from the last value.

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from noisy_gru.components.evaluation.config import EvaluationConfig
 from noisy_gru.pipeline.init.feature_inference import (
     MOST_VOCABULARY,
     calendar_features,
@@ -19,7 +20,14 @@ from noisy_gru.pipeline.init.feature_inference import (
 )
 from noisy_gru.pipeline.init.interpretation import Interpretation
 from noisy_gru.pipeline.init.roles import Guess
-from noisy_gru.pipeline.init.sizing import Training, prefers_convolutions, prefers_difference, training_of, windows_of
+from noisy_gru.pipeline.init.sizing import (
+    MOST_LOST,
+    Training,
+    prefers_convolutions,
+    prefers_difference,
+    training_of,
+    windows_of,
+)
 from noisy_gru.pipeline.init.split_inference import (
     column_splits,
     entity_splits,
@@ -27,6 +35,7 @@ from noisy_gru.pipeline.init.split_inference import (
     prefers_time,
     split_column,
     start_of_test,
+    tested_sequences,
     time_splits,
 )
 from noisy_gru.pipeline.init.time_structure import season_of
@@ -53,6 +62,8 @@ class Draft:
     ) -> None:
         roles, frame = reading.roles, reading.table.frame
         self.reading = reading
+        self.min_tested: int | None = None
+        self._names = list(dict.fromkeys(published or [""]))
         self.training = Training(epochs=50, batch_size=32, patience=10, difference=False)
         column = split_column(frame, roles)
         self.features, self.left_out = infer_features(
@@ -114,6 +125,7 @@ class Draft:
         self.data["max_length"] = int(np.ceil(max(lengths, default=1) * 1.5))
         if self.splits is None:
             self._split_by_entity(list(measures.steps))
+        self._check_tested(list(measures.steps))
         self.training = training_of(len(lengths), int(lengths.sum()))
         reads_numbers = any(not feature.static for feature in self.dataset().data.numeric)
         is_whole = self.reading.task == "classification" and not self.reading.is_per_step
@@ -167,6 +179,11 @@ class Draft:
             self.task["stride"] = windows.stride
         if season is not None:
             self.task["season_length"] = season
+        lost = lengths[lengths < windows.input_length + windows.horizons[-1]].sum() / max(lengths.sum(), 1)
+        if lost > MOST_LOST:
+            self.data["policies"] = {"too_short": "drop"}
+            why = f"{lost:.0%} of the rows are of a {roles.entity} with fewer steps than any window"
+            roles.guesses.append(Guess("too_short drop", why, sure=False))
         why = f"histories of {int(np.median(lengths)) if len(lengths) else 0} steps (median)"
         roles.guesses.append(Guess(f"input_length {windows.input_length}, horizons {windows.horizons}", why))
         if by_time and 1 < len(entities) <= MOST_VOCABULARY:
@@ -193,6 +210,18 @@ class Draft:
             if name in roles.constant and (complete or not pd.api.types.is_numeric_dtype(frame[name])):
                 self.features[place] = {**given, "static": True}
                 roles.guesses.append(Guess(f"static {name}", f"one value for each {roles.entity}"))
+
+    def _check_tested(self, entities: list[str]) -> None:
+        """Lower what a run requires of a test split that can't be larger, and say so."""
+        roles = self.reading.roles
+        if self.splits is None or roles.entity is None:
+            return
+        tested = tested_sequences(self.splits, entities, self.reading.table, roles, self._names)
+        usual = EvaluationConfig().min_test_sequences
+        if tested < usual:
+            self.min_tested = max(tested, 1)
+            why = f"the test split has no more, which are few: a result on fewer than {usual} is mostly chance"
+            roles.guesses.append(Guess(f"min_test_sequences {self.min_tested}", why, sure=False))
 
     def _split_by_entity(self, entities: list[str]) -> None:
         self.splits = entity_splits(entities)

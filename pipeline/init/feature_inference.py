@@ -17,6 +17,7 @@ from noisy_gru.schema.errors import ConfigError
 MOST_VOCABULARY = 1000
 MOST_STATIC = 20
 MOST_IMPUTED = 0.01
+_ONE_VALUE = "at most one value"
 
 
 def infer_features(
@@ -46,6 +47,9 @@ def infer_features(
             features.append(entry)
     for column in roles.constant:
         if column in without or column in answers:
+            continue
+        if frame[column].nunique() <= 1:
+            left_out[column] = _ONE_VALUE
             continue
         if not forecasting:
             left_out[column] = f"constant within a {roles.entity}; add it unless it depends on the label"
@@ -90,7 +94,7 @@ def _named(roles: Roles, answers: Sequence[str]) -> list[str]:
 def _entry(column: str, values: pd.Series, roles: Roles, *, is_target: bool) -> tuple[dict[str, Any] | str | None, str]:
     """Return the entry of a column; or None, and why it is left out."""
     if values.nunique() <= 1 and not is_target:
-        return None, "at most one value"
+        return None, _ONE_VALUE
     if is_boolean(values):
         given = {"name": column, "kind": "boolean"}
         return given | ({"missing": "mask"} if values.isna().mean() > MOST_IMPUTED else {}), ""

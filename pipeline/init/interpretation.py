@@ -98,7 +98,7 @@ def _without_copies(table: Table) -> tuple[Table, int]:
     copy = table.frame.assign(part=table.part).duplicated().to_numpy()
     if not copy.any():
         return table, 0
-    return Table(table.frame[~copy].reset_index(drop=True), table.part[~copy]), int(copy.sum())
+    return replace(table, frame=table.frame[~copy].reset_index(drop=True), part=table.part[~copy]), int(copy.sum())
 
 
 def interpret(table: Table, given: Given, ask: Callable[[Guess], str] | None) -> Interpretation:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Any
 
@@ -106,7 +106,7 @@ def joined(table: Table, entity: str | None, time: str | None) -> tuple[Table, J
 def _with_column(table: Table, columns: Sequence[str], values: pd.Series) -> Table:
     frame = table.frame.drop(columns=list(columns))
     frame.insert(0, MARK.join(columns), values)
-    return Table(frame, table.part)
+    return replace(table, frame=frame)
 
 
 def _date_parts(frame: pd.DataFrame) -> dict[DatePart, str]:

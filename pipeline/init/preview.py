@@ -9,7 +9,7 @@ import pandas as pd
 
 from noisy_gru.pipeline.init.columns import moments
 from noisy_gru.pipeline.init.roles import Roles, Table
-from noisy_gru.pipeline.init.time_structure import TimeStructure
+from noisy_gru.pipeline.init.time_structure import IRREGULAR, TimeStructure
 from noisy_gru.pipeline.schema_file.data_profile import Measures
 
 _BARS = "▁▂▃▄▅▆▇█"
@@ -50,7 +50,7 @@ def preview_lines(
 
 def _gaps(structure: TimeStructure) -> str:
     found = []
-    if structure.holes > 0:
+    if structure.holes > 0 and structure.name != IRREGULAR:
         found.append(f"{structure.holes:.2%} of the steps missing")
     if structure.irregular >= 0.01:
         found.append(f"{structure.irregular:.0%} of the times off a common grid")

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -17,11 +18,11 @@ from noisy_gru.data.values.cell_detection import Finding
 from noisy_gru.pipeline.config.pipeline_config import NAME
 from noisy_gru.pipeline.init.config_template import config_text
 from noisy_gru.pipeline.init.draft import Draft
-from noisy_gru.pipeline.init.interpretation import ONE_SERIES, Given, interpret
+from noisy_gru.pipeline.init.interpretation import ONE_SERIES, Given, Interpretation, interpret
 from noisy_gru.pipeline.init.joined_columns import MARK, Joins, joined
 from noisy_gru.pipeline.init.preview import preview_lines
-from noisy_gru.pipeline.init.roles import Guess
-from noisy_gru.pipeline.init.sampling import STEP, record_entity
+from noisy_gru.pipeline.init.roles import Guess, Roles, Table
+from noisy_gru.pipeline.init.sampling import MANY_ROWS, STEP, Sample, record_entity
 from noisy_gru.pipeline.init.sampling import sample as sample_rows
 from noisy_gru.pipeline.init.split_inference import published_splits
 from noisy_gru.pipeline.init.wide_layout import Wide
@@ -29,10 +30,13 @@ from noisy_gru.pipeline.schema_file.data_profile import measure
 from noisy_gru.pipeline.schema_file.entries import proposed_schema
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import ConfigError
-from noisy_gru.schema.file_patterns import absolute_pattern, escape, escape_existing, unescape
+from noisy_gru.schema.file_patterns import absolute_pattern, escape, escape_existing, local_glob, unescape
 from noisy_gru.schema.span_patterns import SpanPattern, holds_spans, pattern_problems
 from noisy_gru.storage.atomic_files import write_atomically
 from noisy_gru.storage.object_stores import glob_files, is_remote, location_problem
+
+_FEW_SEQUENCES = 20
+_MOST_NAMED = 4
 
 
 @dataclass(frozen=True)
@@ -100,29 +104,30 @@ def propose(
         else published_splits([path if is_remote(path) else str(Path(path).absolute()) for path in paths])
     )
     rows = sample_rows(paths, published, layout)
-    given = Given(task, entity, time, tuple(targets))
-    if rows.is_records:
-        given = replace(given, entity=entity or record_entity(rows.table.frame), time=STEP)
-    if rows.cases:
-        given = _given_of_cases(given, list(map(str, rows.table.frame.columns)))
-    if rows.wide is not None:
-        given = _given_of_layout(given, rows.wide)
-    table, joins = rows.table, Joins()
-    if not (rows.is_records or rows.cases or rows.wide is not None):
-        table, joins = joined(table, given.entity if given.entity != ONE_SERIES else "", given.time)
-        given = replace(
-            given,
-            entity=MARK.join(joins.entity) if given.entity and joins.entity else given.entity,
-            time=MARK.join(joins.time.values()) if given.time and joins.time else given.time,
-        )
+    asked = Given(task, entity, time, tuple(targets))
+    table, joins, given = _joined(rows, asked)
+    first = _first_look(table, given)
+    if rows.table.is_cut and (first is None or _holds_few(first)):
+        rows = sample_rows(paths, published, layout, MANY_ROWS)
+        table, joins, given = _joined(rows, asked)
+        first = _first_look(table, given)
+    parts = first.roles.labelled_parts if first is not None and not joins.entity else ()
+    if parts and asked.entity is None and asked.task is None and not asked.targets:
+        table, joins, given = _joined(rows, replace(asked, entity=MARK.join(parts)))
     reading = interpret(table, given, ask)
+    if parts and joins.entity:
+        _say_why(reading.roles, parts)
     if rows.cases and not entity:
         why = {f"entity {CASE}": "the file and the number of a case", f"time {STEP_COLUMN}": "the number of a step"}
         for guess in reading.roles.guesses:
             guess.why = why.get(guess.what, guess.why)
-    as_given = spanned or (rows.partitions and published is None)
-    patterns = list(data) if as_given else [escape(path) for path in paths]
+    patterns = list(data)
+    if published is not None:
+        patterns, published = _patterns_of_splits(paths, published)
     draft = Draft(reading, patterns, published, out)
+    draft.left_out |= {
+        name: "lists or objects: a row has one value of a column" for name in rows.nested if name in draft.left_out
+    }
     rows.spelling.write(draft.data)
     joins.write(draft.data)
     found = [*rows.spelling.findings, *rows.spelling.about_time(reading.roles.time)]
@@ -159,11 +164,73 @@ def propose(
     if name is None:
         name = re.sub(r"[^a-z0-9]+", "-", out.resolve().name.lower()).strip("-") or "my-model"
     return Proposal(
-        config_text(name, dataset, guesses, draft.left_out, draft.training),
+        config_text(name, dataset, guesses, draft.left_out, draft.training, draft.min_tested),
         proposed_schema(dataset, measures),
         list(map(str, guesses)),
         preview_lines(table, roles, reading.answers, reading.structure, measures),
     )
+
+
+def _patterns_of_splits(paths: Sequence[str], published: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return patterns of the files of each split: one of a folder that holds many, else the files; and their splits."""
+    patterns, splits = [], []
+    for split in dict.fromkeys(published):
+        mine = [path for path, name in zip(paths, published, strict=True) if name == split]
+        found = [escape(path) for path in mine]
+        if len(mine) > _MOST_NAMED and not any(map(is_remote, mine)):
+            ending = Path(mine[0]).name.partition(".")[2]
+            folder = os.path.commonpath([str(Path(path).parent) for path in mine])
+            every = escape(folder or ".") + f"/**/*.{ending}"
+            if ending and set(map(os.path.normpath, local_glob(every))) == set(map(os.path.normpath, mine)):
+                found = [every]
+        patterns += found
+        splits += [split] * len(found)
+    return patterns, splits
+
+
+def _completed(given: Given, rows: Sample) -> Given:
+    """Complete what is given by what the files say of themselves."""
+    if rows.is_records:
+        return replace(given, entity=given.entity or record_entity(rows.table.frame), time=STEP)
+    if rows.cases:
+        return _given_of_cases(given, list(map(str, rows.table.frame.columns)))
+    return given if rows.wide is None else _given_of_layout(given, rows.wide)
+
+
+def _joined(rows: Sample, asked: Given) -> tuple[Table, Joins, Given]:
+    """Join columns that are one together, and complete what is given by what the files say of themselves."""
+    given = _completed(asked, rows)
+    if rows.is_records or rows.cases or rows.wide is not None:
+        return rows.table, Joins(), given
+    table, joins = joined(rows.table, given.entity if given.entity != ONE_SERIES else "", given.time)
+    given = replace(
+        given,
+        entity=MARK.join(joins.entity) if given.entity and joins.entity else given.entity,
+        time=MARK.join(joins.time.values()) if given.time and joins.time else given.time,
+    )
+    return table, joins, given
+
+
+def _first_look(table: Table, given: Given) -> Interpretation | None:
+    """Interpret a sample before anything is asked; None if that fails."""
+    try:
+        return interpret(table, given, None)
+    except ConfigError:
+        return None
+
+
+def _holds_few(reading: Interpretation) -> bool:
+    """Return whether a sample holds too few sequences to tell a label from other columns."""
+    entity = reading.roles.entity
+    return entity is None or reading.table.frame[entity].nunique() < _FEW_SEQUENCES
+
+
+def _say_why(roles: Roles, parts: Sequence[str]) -> None:
+    entity, part = parts
+    for guess in roles.guesses:
+        if guess.what == f"entity {MARK.join(parts)}":
+            guess.why = f"a label changes within a {entity}, not within a {part} of it"
+            guess.sure, guess.others = False, (entity,)
 
 
 def _given_of_cases(given: Given, names: Sequence[str]) -> Given:

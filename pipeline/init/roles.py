@@ -28,10 +28,14 @@ class Guess:
 
 @dataclass
 class Table:
-    """Sampled rows. ``part`` int [N] tells apart pieces in which the same entity may begin again: splits, samples."""
+    """Sampled rows. ``part`` int [N] tells apart pieces in which the same entity may begin again: splits, samples.
+
+    ``is_cut``: a file has more rows than those.
+    """
 
     frame: pd.DataFrame
     part: np.ndarray
+    is_cut: bool = False
 
     def series(self, entity: str | None) -> np.ndarray:
         """Return the number of each row's series, int64 [N]: rows of one entity in one part; -1 without an entity."""
@@ -45,7 +49,8 @@ class Table:
 class Roles:
     """Columns by role; ``entity`` None: one series. ``constant`` ones never change within a sequence.
 
-    ``ids`` name rows or entities once more: they are left out, with the reason.
+    ``ids`` name rows or entities once more: they are left out, with the reason. ``labelled_parts``: the entity and the
+    column of its parts, each of which has a label of its own.
     """
 
     entity: str | None
@@ -55,3 +60,4 @@ class Roles:
     others: list[str]
     ids: dict[str, str] = field(default_factory=dict)
     guesses: list[Guess] = field(default_factory=list)
+    labelled_parts: tuple[str, ...] = ()

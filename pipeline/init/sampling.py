@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from noisy_gru.data.reading.files import format_by_ending
+from noisy_gru.data.reading.formats import first_block
 from noisy_gru.data.reading.partitions import partition_values
-from noisy_gru.data.reading.preview import preview_files
+from noisy_gru.data.reading.preview import Preview, is_nested, preview_files
 from noisy_gru.data.reading.tables import Source
 from noisy_gru.data.reading.workbooks import detect_sheet
 from noisy_gru.pipeline.init.roles import Table
@@ -20,10 +22,12 @@ from noisy_gru.pipeline.init.spelling import Spelling, detect_spelling, spelling
 from noisy_gru.pipeline.init.wide_layout import Wide, detect_layout
 from noisy_gru.schema.config import ExcelConfig
 from noisy_gru.schema.errors import ConfigError
+from noisy_gru.storage.object_stores import is_remote
 
 STEP = "step of the record"
 MOST_RECORDS = 2000
 MOST_ROWS = 10_000
+MANY_ROWS = 200_000  # where the first ones hold only a few sequences, as of recordings one after the other
 MOST_CELLS = 200_000  # of cases: files are often sorted by class
 
 
@@ -33,7 +37,7 @@ class Sample:
 
     ``cases``: they are of .ts files, whose columns have the names of `ts_files`. ``wide``: the layout of a wide table,
     of which the rows are the cells. ``partitions``: the columns in the names of folders; ``excel``: where the
-    table of workbooks is.
+    table of workbooks is; ``nested``: the columns that hold lists or objects.
     """
 
     table: Table
@@ -43,6 +47,7 @@ class Sample:
     wide: Wide | None = None
     partitions: Sequence[str] = ()
     excel: ExcelConfig = field(default_factory=ExcelConfig)
+    nested: Sequence[str] = ()
 
     @property
     def is_records(self) -> bool:
@@ -50,13 +55,19 @@ class Sample:
         return self.format != "auto"
 
 
-def sample(paths: Sequence[str], published: Sequence[str] | None = None, layout: str | None = None) -> Sample:
+def sample(
+    paths: Sequence[str],
+    published: Sequence[str] | None = None,
+    layout: str | None = None,
+    most_rows: int = MOST_ROWS,
+) -> Sample:
     """Sample files, which are all tables or all TFRecords of tf.Example (``.tfrecord`` in their names).
 
     Args:
         paths: the files.
         published: split of each file, if they are a published split; each split is a part of the table.
         layout: the layout of tables, if it is known.
+        most_rows: of each file.
 
     Raises:
         ConfigError: both kinds, or no rows.
@@ -68,18 +79,20 @@ def sample(paths: Sequence[str], published: Sequence[str] | None = None, layout:
     spelling = Spelling() if records else detect_spelling(paths)
     formats = {format_by_ending(path) for path in paths}
     excel = detect_sheet(Source(paths[0], _name(paths[0]), "xlsx")) if formats == {"xlsx"} else ExcelConfig()
-    frames = [_records(path) if records else _rows_of_table(path, spelling, excel) for path in paths]
+    previews = [] if records else [_rows_of_table(path, spelling, excel, most_rows) for path in paths]
+    frames = [_records(path) for path in paths] if records else [each.sample for each in previews]
     frame = pd.concat(frames, ignore_index=True)
     partitions = list(dict.fromkeys(name for path in paths for name in partition_values(path)))
-    if formats <= {"jsonl", "jsonl.gz", "xlsx"}:
-        spelling = spelling_of_texts(frame)
+    if not records and not spelling.of_csv and not formats & {"ts", "ts.gz"}:
+        spelling = spelling_of_texts(frame, typed=bool(formats & {"parquet", "arrow"}))
     if not spelling.of_csv:
         frame = _typed_partitions(frame, [name for name in partitions if name in frame])
     if not len(frame):
         raise ConfigError(f"--data {' '.join(paths)}: the files have no rows")
     names = list(dict.fromkeys(published or [""]))
     parts = [names.index(name) for name in published] if published else [0] * len(paths)
-    table = Table(spelling.typed(frame), np.repeat(parts, [len(each) for each in frames]))
+    is_cut = any(_is_cut(path, len(each), most_rows) for path, each in zip(paths, frames, strict=True))
+    table = Table(spelling.typed(frame), np.repeat(parts, [len(each) for each in frames]), is_cut=is_cut)
     cases = formats <= {"ts", "ts.gz"}
     wide = None
     if not records and not cases:
@@ -92,16 +105,26 @@ def sample(paths: Sequence[str], published: Sequence[str] | None = None, layout:
         wide=wide,
         partitions=partitions,
         excel=excel,
+        nested=[name for each in previews for name, kind in each.types.items() if is_nested(kind)],
     )
 
 
-def _rows_of_table(path: str, spelling: Spelling, excel: ExcelConfig) -> pd.DataFrame:
-    rows = MOST_CELLS if format_by_ending(path) in ("ts", "ts.gz") else MOST_ROWS
-    frame = preview_files([path], rows, csv_config=spelling.csv, as_text=spelling.of_csv, excel=excel).sample
+def _is_cut(path: str, rows: int, most_rows: int) -> bool:
+    """Return whether a file may have more rows than those that were sampled of it."""
+    of_text = (format_by_ending(path) or "").startswith("csv")
+    if rows >= most_rows or not of_text:
+        return rows >= most_rows
+    packed = 20 if path.lower().endswith(".gz") else 1
+    return is_remote(path) or Path(path).stat().st_size * packed > first_block(most_rows)
+
+
+def _rows_of_table(path: str, spelling: Spelling, excel: ExcelConfig, most_rows: int) -> Preview:
+    rows = MOST_CELLS if format_by_ending(path) in ("ts", "ts.gz") else most_rows
+    found = preview_files([path], rows, csv_config=spelling.csv, as_text=spelling.of_csv, excel=excel)
     for name, value in partition_values(path).items():
-        if name not in frame:
-            frame[name] = pd.Series([value] * len(frame), dtype=object)
-    return frame
+        if name not in found.sample:
+            found.sample[name] = pd.Series([value] * len(found.sample), dtype=object)
+    return found
 
 
 def _typed_partitions(frame: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:

@@ -13,6 +13,7 @@ MOST_INPUT = 336
 # Where classes are proposed to be learned with convolutions and random kernels.
 MOST_SEQUENCES, LEAST_STEPS = 1_000, 7
 _BATCHES = ((16, 300), (32, 5_000), (64, 20_000), (128, 100_000))
+MOST_LOST = 0.03
 _HANDFUL = (1, 2, 3, 6, 12, 24, 48, 96, 168, 336)
 
 
@@ -54,7 +55,7 @@ def windows_of(lengths: np.ndarray, season: int | None, *, by_time: bool = True)
 
     ``by_time`` says that each series is divided into train, eval and test.
     """
-    length = max(2, int(np.quantile(lengths, 0.25))) if len(lengths) else 2
+    length = max(2, min(int(np.quantile(lengths, 0.25)), _usable_length(lengths))) if len(lengths) else 2
     # The eval split is a tenth of the time and its windows end a horizon before the test split.
     furthest = max(1, min(season or 12, 48, length // (20 if by_time else 4)))
     wanted = max(2 * furthest, (2 * season if season <= 31 else season) if season else 24)
@@ -65,6 +66,13 @@ def windows_of(lengths: np.ndarray, season: int | None, *, by_time: bool = True)
     while season and stride > 1 and math.gcd(stride, season) > 1:
         stride += 1  # else the windows of a season always end at the same hours
     return Windows(input_length, _horizons(furthest), stride)
+
+
+def _usable_length(lengths: np.ndarray) -> int:
+    """Return the longest window that few rows are of series too short for: a run rejects more than 5 % of them."""
+    rising = np.sort(lengths)
+    lost = np.concatenate([[0], np.cumsum(rising)[:-1]]) / max(rising.sum(), 1)
+    return int(rising[np.flatnonzero(lost <= MOST_LOST)[-1]])
 
 
 def _horizons(furthest: int) -> list[int]:

@@ -31,17 +31,20 @@ from noisy_gru.storage.object_stores import open_file
 _HEAD_BYTES = 1 << 20
 _ISO_DATE = "%Y-%m-%d"
 _EXACT = 2**53
+_LEAST_MEASURED = 20
 
 
 @dataclass
 class Spelling:
     """The spelling of a data set's files, and how its columns of times are written.
 
-    ``of_csv``: they are CSV, so that every cell is text; ``of_texts``: their cells have types, and some are text.
+    ``of_csv``: they are CSV, so that every cell is text; ``of_texts``: their cells have types, and some are text;
+    ``keeps_numbers``: short numbers in texts are codes, for the file could have stored them as numbers.
     """
 
     of_csv: bool = False
     of_texts: bool = False
+    keeps_numbers: bool = False
     csv: CsvConfig = field(default_factory=CsvConfig)
     findings: list[Finding] = field(default_factory=list)
     booleans: list[str] = field(default_factory=list)
@@ -66,12 +69,14 @@ class Spelling:
     def typed(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Convert columns of text to the type of most of their cells: a run quarantines the other rows."""
         if not (self.of_csv or self.of_texts):
-            return frame  # the types of Parquet are the user's
+            return frame
         cells = CellReader(self.csv)
         for name in [str(name) for name in frame.columns]:
             if self.of_texts and frame[name].dtype != object:
                 if pd.api.types.is_numeric_dtype(frame[name]) and not pd.api.types.is_bool_dtype(frame[name]):
                     self._numbers(frame, name, frame[name].to_numpy(float, na_value=np.nan), cells)
+                continue
+            if not _are_texts(frame[name]):
                 continue
             array = pa.array(frame[name], pa.string())
             if name in self.booleans:
@@ -80,7 +85,10 @@ class Spelling:
                 frame[name] = values == 1 if known.all() else pd.arrays.BooleanArray(values == 1, ~known)
                 continue
             values, bad = cells.numbers(array)
-            if bad.mean() <= MOST_UNPARSABLE and np.isfinite(values).any():
+            is_number = bad.mean() <= MOST_UNPARSABLE and np.isfinite(values).any()
+            if is_number and self.keeps_numbers:
+                is_number = bool((values % 1 != 0).any()) and len(np.unique(values)) > _LEAST_MEASURED
+            if is_number:
                 self._numbers(frame, name, values, cells)
             else:
                 self._texts(frame, name, cells)
@@ -168,6 +176,10 @@ class Spelling:
         return len(known) > 0 and bool((known == known.dt.normalize()).all())
 
 
+def _are_texts(column: pd.Series) -> bool:
+    return all(isinstance(cell, str) for cell in column.dropna())
+
+
 def detect_spelling(paths: Sequence[str]) -> Spelling:
     """Detect the spelling of CSV files from the beginning of the first; of other files it is the default."""
     if not all((format_by_ending(path) or "").startswith("csv") for path in paths) or not paths:
@@ -181,8 +193,8 @@ def detect_spelling(paths: Sequence[str]) -> Spelling:
     return Spelling(True, csv=csv, findings=[*dialect.findings, *cells.findings], booleans=cells.booleans)
 
 
-def spelling_of_texts(frame: pd.DataFrame) -> Spelling:
-    """Detect the spelling of the texts among typed cells, such as those of JSON."""
+def spelling_of_texts(frame: pd.DataFrame, *, typed: bool = False) -> Spelling:
+    """Detect the spelling of the texts among typed cells, such as those of JSON; ``typed``: of columns with types."""
     texts = {
         str(name): [cell for cell in frame[name] if isinstance(cell, str)]
         for name in frame.columns
@@ -190,7 +202,7 @@ def spelling_of_texts(frame: pd.DataFrame) -> Spelling:
     }
     cells = detect_cells(texts)
     csv = CsvConfig.model_validate(cells.options)
-    return Spelling(of_texts=True, csv=csv, findings=cells.findings, booleans=cells.booleans)
+    return Spelling(of_texts=True, keeps_numbers=typed, csv=csv, findings=cells.findings, booleans=cells.booleans)
 
 
 def _head(path: str) -> bytes:

@@ -23,6 +23,7 @@ _LEAST_ENTITIES = 10
 SEED = 0  # of the drafted configuration
 _MOST_PART = 0.4
 LEAST_TESTED = 25  # a run needs evaluation.min_test_sequences, 20 by default
+_FEW = 5  # a fifth of few sequences is tested
 Splits = dict[str, Any]
 
 
@@ -145,8 +146,19 @@ def entity_splits(entities: Sequence[str]) -> Splits:
     """Return a split by entity: a tenth each for early stopping and evaluation, more where that holds too few."""
     hashes = np.array([hash_fraction(name, SEED) for name in entities])
     parts = (0.1, 0.15, 0.2, 0.25, 0.3)
-    test = _first_part(hashes, parts, LEAST_TESTED if len(entities) > 2 * LEAST_TESTED else 1)
+    test = _first_part(hashes, parts, LEAST_TESTED if len(entities) > 2 * LEAST_TESTED else len(entities) // _FEW)
     return {"by": "entity", "eval": _first_part(hashes[hashes >= test] - test, parts), "test": test}
+
+
+def tested_sequences(splits: Splits, entities: Sequence[str], table: Table, roles: Roles, names: Sequence[str]) -> int:
+    """Return the number of sequences of the test split, as far as the sample tells; ``names``: of the table's parts."""
+    if splits["by"] == "entity":
+        return int(np.sum(np.array([hash_fraction(name, SEED) for name in entities]) < splits["test"]))
+    if splits["by"] == "column":
+        is_test = table.frame[splits["column"]].astype(str).isin(splits["values"]["test"]).to_numpy()
+    else:
+        is_test = np.array([name == "test" for name in names])[table.part]
+    return len(entities) if table.is_cut else int(table.frame.loc[is_test, roles.entity].nunique())
 
 
 def prefers_time(table: Table, roles: Roles, lengths: np.ndarray, test: float) -> bool:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from noisy_gru.pipeline.init.columns import is_calendar_part, moments, named, words_of
+from noisy_gru.pipeline.init.readings import entity_candidates
 from noisy_gru.pipeline.init.roles import Guess, Roles, Table
 from noisy_gru.schema.errors import ConfigError
 
@@ -17,7 +19,9 @@ MOST_TARGETS = 8
 _LABEL_NAMES = (
     "label|labels|class|classes|classval|target|outcome|activity|speaker|diagnosis|fault|failure|failed|status|result"
     "|species|gesture|survived|churn|churned|rul|defect|anomaly|died|death|death_rate|mortality|emotion|digit|grade"
-    "|verdict|lifetime|ttf|score|rating|fall"
+    "|verdict|lifetime|ttf|score|rating|fall|converted|conversion|fraud|fraudulent|default|defaulted|canceled|cancelled"
+    "|readmitted|readmission|relapse|attrition|purchased|subscribed|sepsis|arrhythmia|abnormal|broken|faulty|malicious"
+    "|attack|intrusion|spam|bot|dropout|success"
 )
 # What describes an entity, and hardly ever is what a model should tell of it.
 _STATIC_NAMES = (
@@ -27,15 +31,17 @@ _STATIC_NAMES = (
 )
 # From the surest on. What weather and prices do often only explains what is asked for.
 _TARGET_NAMES = (
-    "target",
-    "sales|demand|glucose|visits|visitors|passengers|consumption|kwh|mwh|load|ot|orders|revenue|adj_close|close|cnt"
-    "|count|cases|deaths|pm2_5|pm25|pm10|traffic|power|energy|generation|production|emissions|gdp|gsp|murders",
+    "target|rul",
+    "sales|sold|demand|glucose|visits|visitors|passengers|consumption|kwh|mwh|load|ot|orders|revenue|adj_close|close|cnt"
+    "|count|cases|deaths|pm2_5|pm25|pm10|traffic|power|energy|generation|production|emissions|gdp|gsp|murders"
+    "|quantity|qty|bookings|arrivals|departures|admissions|calls|rides|trips|umsatz|absatz|verbrauch|menge|nachfrage",
     "unemp|unemployment|crmrte|wage|lwage|fare|sunactivity|inv|value|price|temp|temperature|tmax",
-    "level|volume|rate|amount|quantity|usage|flow|speed",
+    "level|volume|rate|amount|usage|flow|speed",
 )
 _COVARIATE_NAMES = "setting|settings|setpoint|config|lat|latitude|lon|lng|longitude|age|holiday"
 _LEAST_LABELLED = 10
 _LEAST_RECORDED = 20
+_LEAST_PART = 5  # rows of a part of an entity that has a label of its own
 
 
 def guess_task(table: Table, roles: Roles, *, task: str | None, targets: list[str]) -> tuple[str, list[str]]:
@@ -106,7 +112,8 @@ def _guess_kind(table: Table, roles: Roles, labels: list[str], targets: list[str
         return decide(_label_task(frame[targets[0]]), f"{targets[0]} never changes within a sequence")
     sizes = np.unique(table.series(roles.entity), return_counts=True)[1]
     candidates = _target_candidates(frame, roles)
-    if labels and (len(sizes) >= _LEAST_LABELLED or not candidates):
+    # A few long recordings may be the first ones of many.
+    if labels and (len(sizes) >= (2 if table.is_cut else _LEAST_LABELLED) or not candidates):
         first = labels[0]
         if _is_named(first, _LABEL_NAMES) or not candidates:
             why = f"{first} never changes within a sequence" + (
@@ -126,7 +133,34 @@ def _guess_kind(table: Table, roles: Roles, labels: list[str], targets: list[str
             f"{_named(roles)}, or a column with one value for each sequence"
         )
     why = "all rows are one series" if roles.entity is None else f"numbers change over {roles.time}"
-    return decide("forecasting", why + (", and no column is named like a label" if labels else ""))
+    if labels and _is_named(labels[0], _LABEL_NAMES):
+        return decide("forecasting", f"{why}, and {len(sizes)} sequences are few to learn {labels[0]} from", False)
+    if labels:
+        why += ", and no column is named like a label"
+    roles.labelled_parts = _labelled_parts(table, roles)
+    return decide("forecasting", why)
+
+
+def _labelled_parts(table: Table, roles: Roles) -> tuple[str, ...]:
+    """Return the entity and the column of its parts, where a column that is named like a label changes between them."""
+    frame = table.frame
+    if roles.entity is None:
+        return ()
+    named_labels = [name for name in roles.others if _is_named(name, _LABEL_NAMES)]
+    for label in [name for name in named_labels if 1 < frame[name].nunique() <= MOST_CLASSES]:
+        for part in [name for name in entity_candidates(frame) if name not in (label, roles.entity, roles.time)]:
+            groups = frame.groupby([roles.entity, part], sort=False)
+            enough = _LEAST_LABELLED <= groups.ngroups < len(frame) / _LEAST_PART
+            if enough and (groups[label].nunique() <= 1).all() and _is_in_blocks(table, roles, groups):
+                return roles.entity, part
+    return ()
+
+
+def _is_in_blocks(table: Table, roles: Roles, groups: Any) -> bool:
+    """Return whether the rows of each group follow each other in time, as those of a part of a recording do."""
+    order = np.lexsort((moments(table.frame[roles.time], roles.time_kind), table.series(roles.entity)))
+    part = groups.ngroup().to_numpy()[order]
+    return int(np.sum(np.diff(part) != 0)) + 1 == groups.ngroups
 
 
 def _are_recordings(table: Table, roles: Roles, sizes: np.ndarray) -> bool:

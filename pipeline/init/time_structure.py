@@ -43,6 +43,7 @@ _MOST_OFF_GRID = 0.01
 _MOST_RESTARTS = 0.05
 _JITTER = 0.1  # of a step
 _LEAST_CORRELATION = 0.5
+IRREGULAR = "irregular"
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,8 @@ def time_structure(when: np.ndarray, series: np.ndarray, kind: str, *, years: bo
             holes = float(np.sum(missed - 1)) / float(np.sum(missed))
         align = _align(when[known], series[known], step) if wanders else "exact"
         frequency = _offset(step) if usable or wanders else None
-        return TimeStructure(step, _in_words(step), frequency, _SEASONS.get(step, ()), holes, irregular, align)
+        words = _in_words(step) if regular or frequency else IRREGULAR
+        return TimeStructure(step, words, frequency, _SEASONS.get(step, ()), holes, irregular, align)
     if kind == "float":
         part = 1 / step if step > 0 else 0.0
         seasons = (round(part),) if abs(part - round(part)) < 0.01 * part and round(part) in (4, 12, 52) else ()

@@ -69,7 +69,7 @@ class Wide:
             if self.options.get("entity") == "row":
                 long[self.entity] = [f"{each}-{number + 1}" for each, number in zip(part[row], row, strict=True)]
         long[self.options["value"]] = cells[row, column]
-        return Table(long, part[row])
+        return Table(long, part[row], table.is_cut)
 
 
 def detect_layout(frame: pd.DataFrame, *, header: bool, asked: str | None = None) -> Wide | None:
