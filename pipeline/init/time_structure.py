@@ -126,8 +126,9 @@ def time_structure(when: np.ndarray, series: np.ndarray, kind: str, *, years: bo
             holes = float(np.sum(missed - 1)) / float(np.sum(missed))
         align = _align(when[known], series[known], step) if wanders else "exact"
         frequency = _offset(step) if usable or wanders else None
-        words = _in_words(step) if regular or frequency else IRREGULAR
-        return TimeStructure(step, words, frequency, _SEASONS.get(step, ()), holes, irregular, align)
+        if not regular and frequency is None:
+            return TimeStructure(step, IRREGULAR, None, (), holes, irregular)
+        return TimeStructure(step, _in_words(step), frequency, _SEASONS.get(step, ()), holes, irregular, align)
     if kind == "float":
         part = 1 / step if step > 0 else 0.0
         seasons = (round(part),) if abs(part - round(part)) < 0.01 * part and round(part) in (4, 12, 52) else ()

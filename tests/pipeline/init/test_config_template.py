@@ -51,8 +51,7 @@ def test_numbers_are_read_as_numbers(value):
     assert read == value or (math.isnan(read) and math.isnan(value))
 
 
-@settings(suppress_health_check=[HealthCheck.filter_too_much])
-@settings(deadline=None)
+@settings(deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
 @given(names=NAMES, files=st.lists(TEXT, min_size=1, max_size=3), words=TEXT, offset=st.floats(1e-30, 1e30))
 def test_a_draft_is_read_as_what_it_was_written_from(names, files, words, offset):
     entity, time, feature, label = names

@@ -198,12 +198,13 @@ def test_few_rows_are_of_entities_too_short_for_a_window(tmp_path, shortest):
 
 def test_rows_of_entities_too_short_for_any_window_are_dropped(tmp_path):
     counts = np.tile([1, 1, 3, 4], 40)
-    users = np.repeat(np.arange(len(counts)), counts)
+    users = np.random.default_rng(5).permutation(np.repeat(np.arange(len(counts)), counts))
     times = pd.Timestamp("2024-01-01") + pd.to_timedelta(np.arange(len(users)) ** 1.5, unit="min")
     amounts = np.random.default_rng(5).gamma(2, 15, len(users))
     pd.DataFrame({"user_id": users, "time": times, "amount": amounts}).to_csv(tmp_path / "events.csv", index=False)
-    config, guesses = drafted(tmp_path, tmp_path / "events.csv")
-    assert config.data.policies.too_short == "drop"
+    config, guesses = drafted(tmp_path, tmp_path / "events.csv", entity="user_id")
+    assert "steps irregular: 100% of the times are off a common grid" in guesses
+    assert (config.data.policies.too_short, config.task.season_length) == ("drop", None)
     assert any(guess.startswith("too_short drop: 22% of the rows are of a user_id") for guess in guesses)
 
 
