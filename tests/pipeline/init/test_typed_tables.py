@@ -98,10 +98,9 @@ def test_lists_beside_what_is_read_take_no_row_of_json_lines(tmp_path, often):
         for place, hour in enumerate(HOURS)
     ]  # fmt: skip
     (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    config, guesses = drafted(tmp_path, tmp_path / "rows.jsonl")
+    _, guesses = drafted(tmp_path, tmp_path / "rows.jsonl")
     assert f"entity sensor: {STEPS} rows each (median), and its name suggests it, in blocks" in guesses
     assert "steps 1 hour: the usual distance of times" in guesses
-    assert config.data.time.frequency is None
 
 
 def test_a_label_of_long_recordings(tmp_path):
