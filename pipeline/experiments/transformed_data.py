@@ -53,6 +53,7 @@ def transformed_data(
     from noisy_gru.pipeline.build import build_pipeline
     from noisy_gru.pipeline.runs.beam_type_cache import cache_beam_types
     from noisy_gru.pipeline.runs.local_runner import LocalRunner, connection_config
+    from noisy_gru.pipeline.runs.metadata_server import check_server
     from noisy_gru.pipeline.runs.recovery import PREPARATION, clear_unfinished
     from noisy_gru.trainer.experiments.trial import TransformedFiles
 
@@ -61,6 +62,7 @@ def transformed_data(
     with directory.locked("an experiment's preparation"):
         directory.close_killed()
         connection = connection_config(config.metadata, directory.metadata)
+        check_server(config.metadata, connection)
         clear_unfinished(directory, connection)
         path = config.schema_path
         schema = directory.keep_input(

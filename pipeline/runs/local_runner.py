@@ -19,7 +19,9 @@ from tfx.orchestration import metadata
 from tfx.orchestration.local import runner_utils
 from tfx.orchestration.portable import launcher, runtime_parameter_utils, tfx_runner
 
+from noisy_gru.pipeline.config.metadata_checks import password_problem
 from noisy_gru.pipeline.config.pipeline_config import MetadataConfig
+from noisy_gru.pipeline.runs.metadata_server import metadata_handle
 from noisy_gru.pipeline.runs.run_directory import StepStatus
 from noisy_gru.schema.errors import ConfigError
 
@@ -99,14 +101,14 @@ class LocalRunner(tfx_runner.IrBasedRunner):
             begun = self._clock()
             info = launcher.Launcher(
                 pipeline_node=node,
-                mlmd_connection=metadata.Metadata(connection),
+                mlmd_connection=metadata_handle(connection),
                 pipeline_info=pipeline.pipeline_info,
                 pipeline_runtime_spec=pipeline.runtime_spec,
                 executor_spec=runner_utils.extract_executor_spec(deployment, name),
                 custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, name),
             ).launch()
             execution_id = info.execution_id if info else None
-            status, outputs = _outcome(metadata.Metadata(connection), name, execution_id)
+            status, outputs = _outcome(metadata_handle(connection), name, execution_id)
             self._observer.finished(StepResult(name, status, self._clock() - begun, outputs))
 
 
@@ -150,11 +152,8 @@ def connection_config(config: MetadataConfig, sqlite: Path) -> Any:
         return metadata.sqlite_metadata_connection_config(str(sqlite))
     password = ""
     if config.password_env is not None:
-        if config.password_env not in os.environ:
-            raise ConfigError(
-                f"metadata.password_env: expected the MySQL password in the environment variable "
-                f"{config.password_env}, which is not set"
-            )
+        if problem := password_problem(config):
+            raise ConfigError(problem)
         password = os.environ[config.password_env]
     return metadata.mysql_metadata_connection_config(
         host=config.host,

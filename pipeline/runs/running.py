@@ -28,6 +28,7 @@ from noisy_gru.data.reading.file_hashes import hash_cache
 from noisy_gru.pipeline.config.beam_config import beam_arguments
 from noisy_gru.pipeline.config.beam_options import check_can_run_here
 from noisy_gru.pipeline.config.checks import input_files
+from noisy_gru.pipeline.config.metadata_checks import metadata_problems
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 from noisy_gru.pipeline.fingerprint import package_versions, source_fingerprint
 from noisy_gru.pipeline.runs.interrupts import Signals, deferred_signals
@@ -44,6 +45,7 @@ from noisy_gru.pipeline.runs.run_directory import (
 from noisy_gru.pipeline.runs.step_errors import error_message, is_expected
 from noisy_gru.pipeline.runs.step_resources import ResourceMeter, disk_bytes
 from noisy_gru.schema.derivation import check_curated, schema_text
+from noisy_gru.schema.errors import ConfigError
 from noisy_gru.storage.object_stores import file_states
 
 if TYPE_CHECKING:
@@ -91,12 +93,14 @@ def run_config(
 
     Raises:
         UserError: the run can't begin: TFX is not installed, the root is in use or can't be written, or Beam's
-            runner can't be used here.
+            runner or ML Metadata's server can't be used here.
     """
     require("tfx", "noisy-gru run")
     if config.model.onnx:
         require("onnx", "model.onnx: true")
     check_can_run_here(config.beam)
+    if problems := metadata_problems(config.metadata):
+        raise ConfigError(problems[0])
     directory = held or RunDirectory(root)
     directory.create()
     lock = nullcontext() if held else directory.locked(model=config.model_name)
@@ -193,11 +197,13 @@ class _Run:
         from noisy_gru.pipeline.build import build_pipeline
         from noisy_gru.pipeline.runs.beam_type_cache import cache_beam_types
         from noisy_gru.pipeline.runs.local_runner import LocalRunner, connection_config
+        from noisy_gru.pipeline.runs.metadata_server import check_server
         from noisy_gru.pipeline.runs.recovery import clear_unfinished
 
         cache_beam_types()
         directory, config = self._directory, self._config
         connection = connection_config(config.metadata, directory.metadata)
+        check_server(config.metadata, connection)
         clear_unfinished(directory, connection)
         path = config.schema_path
         # A remote file may change, and TFX caches by path: so its content is kept, too.

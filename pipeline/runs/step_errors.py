@@ -38,6 +38,10 @@ _NO_SPACE = re.compile(r"No space left on device|Disk quota exceeded|database or
 _READ_ONLY = re.compile(r"Read-only file system|attempt to write a readonly database")
 
 
+# Of ML Metadata's MySQL client, where the server ends a connection in the middle of a call.
+_LOST = re.compile(r"mysql_query failed: .*(?:Lost connection|gone away|shutdown in progress|was killed)")
+
+
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
@@ -62,17 +66,19 @@ def error_message(error: Exception) -> str:
 
 
 def is_expected(error: Exception) -> bool:
-    """Return whether an exception is due to the user or the disk, so that its traceback is of no use."""
+    """Return whether an exception is due to the user, the disk or a server, so that its traceback is of no use."""
     if any(isinstance(each, UserError) for each in _chain(error)):
         return True
     return _IN_BEAM.search(str(error)) is not None or _disk_problem(error) is not None
 
 
 def _disk_problem(error: Exception) -> str | None:
-    """Return the problem of the disk and its remedy; None for other errors."""
+    """Return the problem of the disk, or of a server, and its remedy; None for other errors."""
     messages = " ".join(map(str, _chain(error)))
     if _NO_SPACE.search(messages):
         return "the disk is full: free some space, then run it again; it resumes after the last finished step"
+    if _LOST.search(messages):
+        return "the server of ML Metadata ended the connection: run it again; it resumes after the last finished step"
     if _READ_ONLY.search(messages):
         return "the disk is read-only: mount it for writing, then run it again"
     return None
