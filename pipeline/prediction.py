@@ -96,6 +96,7 @@ def predict_files(
     layout: Layout | None = None,
     server: Server | None = None,
     part_size: int | None = None,
+    with_beam: bool = False,
 ) -> int:
     """Write the model's predictions for each sequence of the input files.
 
@@ -110,6 +111,8 @@ def predict_files(
         server: server to send requests to; None: load the published model in this process.
         part_size: makes ``out`` a folder of files of this many sequences each, rounded up to whole batches of the
             model, which a rerun completes: see ``batch_prediction.part_folder``.
+        with_beam: predict on Beam, as the section ``beam`` of the configuration says, into a folder ``out`` with a file
+            for each group of entities, which a rerun completes.
 
     Returns:
         The number of rows and sequences that could not be used, which are reported on standard error.
@@ -118,7 +121,9 @@ def predict_files(
         UserError: the model or files are missing or unreadable, or the server doesn't respond.
     """
     request = _checked(config, inputs, out, format_, layout)
-    if part_size is not None:
+    if part_size is not None and with_beam:
+        raise ConfigError("--part-size: only without --beam, which writes a file for each group of entities")
+    if part_size is not None or with_beam:
         return _predict_parts(request, root=root, version=version, part_size=part_size, server=server)
     if server is None:
         require("tensorflow", "noisy-gru predict without --server")
@@ -169,13 +174,16 @@ def _checked(
     return _Request(config, sources_of(paths, config.dataset), out, format_, layout)
 
 
-def _predict_parts(request: _Request, *, root: Path, version: int | None, part_size: int, server: Server | None) -> int:
+def _predict_parts(
+    request: _Request, *, root: Path, version: int | None, part_size: int | None, server: Server | None
+) -> int:
     """Predict into a folder of parts, completing an earlier prediction of the same; see ``predict_files``."""
+    option = "--beam" if part_size is None else "--part-size"
     if server is not None:
-        raise ConfigError("--part-size: only without --server")
+        raise ConfigError(f"{option}: only without --server")
     if request.out is None:
-        raise ConfigError("--part-size needs a folder: --out predictions")
-    if part_size < 1:
+        raise ConfigError(f"{option} needs a folder: --out predictions")
+    if part_size is not None and part_size < 1:
         raise ConfigError(f"--part-size: expected at least 1 sequence, received {part_size}")
     result = predict_into_folder(
         request.config,

@@ -52,11 +52,12 @@ def write_bytes(path: str, content: bytes) -> None:
 class PlanReads(beam.DoFn):
     """A file to the parts that are read separately; an error goes to the report."""
 
-    def __init__(self, dataset: str) -> None:
-        self._dataset = dataset
+    def __init__(self, dataset: str, *, prediction: bool = False) -> None:
+        self._dataset, self._prediction = dataset, prediction
 
     def setup(self) -> None:
-        self._reader = Reader(DatasetConfig.model_validate_json(self._dataset), opener=open_file)
+        dataset = DatasetConfig.model_validate_json(self._dataset)
+        self._reader = Reader(dataset, opener=open_file, prediction=self._prediction)
 
     def process(self, source: Source) -> Iterator[Source | TaggedOutput]:
         try:
@@ -80,13 +81,18 @@ class HashFile(beam.DoFn):
 
 @with_output_types(tuple[int, bytes])
 class ReadChunks(beam.DoFn):
-    """A part of a file to (bucket, chunk) and its report; quarantined rows are written to a file of this part."""
+    """A part of a file to (bucket, chunk) and its report; quarantined rows are written to a file of this part.
 
-    def __init__(self, dataset: str, buckets: int, quarantine_folder: str) -> None:
+    With ``prediction`` without label and split; without a ``quarantine_folder`` the report has examples of them alone.
+    """
+
+    def __init__(self, dataset: str, buckets: int, quarantine_folder: str | None, *, prediction: bool = False) -> None:
         self._dataset, self._buckets, self._quarantine_folder = dataset, buckets, quarantine_folder
+        self._prediction = prediction
 
     def setup(self) -> None:
-        self._reader = Reader(DatasetConfig.model_validate_json(self._dataset), opener=open_file)
+        dataset = DatasetConfig.model_validate_json(self._dataset)
+        self._reader = Reader(dataset, opener=open_file, prediction=self._prediction)
 
     def process(self, source: Source) -> Iterator[tuple[int, bytes] | TaggedOutput]:
         quarantine = Quarantine()
@@ -98,7 +104,7 @@ class ReadChunks(beam.DoFn):
                 yield from pack(table, source.name, self._buckets)
         except DataError as error:
             quarantine.report.file_errors.append(str(error))
-        if quarantine.lines:
+        if quarantine.lines and self._quarantine_folder is not None:
             write_bytes(FileSystems.join(self._quarantine_folder, quarantine_file(source)), quarantine.json_lines())
         yield TaggedOutput(INGESTION_REPORT, quarantine.report.to_json().encode())
 

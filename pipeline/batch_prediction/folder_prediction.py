@@ -11,8 +11,10 @@ from typing import Any
 from noisy_gru.compat.extras import require
 from noisy_gru.data.reading.tables import Source
 from noisy_gru.data.requests.staged_input import stage_input
-from noisy_gru.pipeline.batch_prediction.part_folder import begun_version, file_states, opened_folder
+from noisy_gru.data.sequences.chunks import bucket_count
+from noisy_gru.pipeline.batch_prediction.part_folder import PartFolder, begun_version, file_states, opened_folder
 from noisy_gru.pipeline.batch_prediction.published_model import BATCH, load_model, predict_staged, published_model
+from noisy_gru.pipeline.config.beam_config import beam_arguments
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 from noisy_gru.pipeline.runs.output_redirection import output_to
 from noisy_gru.pipeline.runs.run_directory import RunDirectory
@@ -33,7 +35,7 @@ def predict_into_folder(
     log: Path,
     format_: str,
     layout: Layout,
-    part_size: int,
+    part_size: int | None,
     version: int | None = None,
     own: Collection[str] | None = None,
     restart: bool = False,
@@ -48,7 +50,8 @@ def predict_into_folder(
         log: receives the output of libraries.
         format_: `csv`, `jsonl` or `parquet`.
         layout: see ``prediction_table``.
-        part_size: sequences of a part.
+        part_size: sequences of a part; None: on Beam, as the configuration's section ``beam`` says, a part for each
+            bucket of entities.
         version: of the model; None: that with which the folder began, else the latest.
         own: names of the sources whose entities are predicted; the others only add earlier rows. None: all.
         restart: begin anew where the folder holds unfinished parts of another request, and raise an error where no
@@ -76,9 +79,23 @@ def predict_into_folder(
         "layout": layout,
         "part_size": part_size,
     }
+    if part_size is None:
+        require("apache_beam", "noisy-gru predict --beam")
     with opened_folder(folder, request, BATCH, restart=restart) as parts:
         if (result := parts.result) is not None:
             return result
+        if part_size is None:
+            try:
+                with output_to(log):
+                    model_folder = published_model(root, config.model_name, version)
+                    result = _predict_with_beam(config, sources, parts, model_folder)
+            except DataError:
+                # Found after parts were written: the corrected files are another request.
+                for path in folder.glob("part-*"):
+                    path.unlink()
+                raise
+            parts.succeed({**result, "version": version})
+            return {**result, "version": version}
         with output_to(log), ExitStack() as stack:
             staged = stage_input(sources, config.dataset, parts.work, own=own)
             if restart and next(staged.batches(1), None) is None:
@@ -97,6 +114,33 @@ def predict_into_folder(
         }
         parts.succeed(result)
         return result
+
+
+def _predict_with_beam(
+    config: PipelineConfig, sources: Sequence[Source], parts: PartFolder, model: Path
+) -> dict[str, Any]:
+    # Beam takes seconds to import.
+    from noisy_gru.pipeline.batch_prediction.beam_prediction import run_beam_prediction
+
+    sizes = [int(state["size"]) for state in parts.request["inputs"]]
+    report = run_beam_prediction(
+        config.dataset,
+        sources,
+        folder=parts.folder.absolute(),
+        work=parts.work.absolute(),
+        model=model.absolute(),
+        buckets=bucket_count((source.format, size) for source, size in zip(sources, sizes, strict=True)),
+        format_=parts.request["format"],
+        layout=parts.request["layout"],
+        arguments=beam_arguments(config.beam, sum(sizes)),
+    )
+    examples = [{"reason": reason, **record} for reason, records in report.examples.items() for record in records]
+    return {
+        "parts": len([*parts.folder.glob("part-*")]),
+        "sequences": report.sequences.total(),
+        "unused": dict(report.quarantined + report.dropped),
+        "unusable": examples,
+    }
 
 
 def _reasons(unused: Any) -> str:

@@ -172,7 +172,7 @@ def opened_folder(
                 )
             shutil.rmtree(parts.work, ignore_errors=True)
         with writing(folder):
-            for left in folder.glob(".predict-*.partial"):
+            for left in [*folder.glob(".predict-*.partial"), *folder.glob(".part-*.part")]:
                 left.unlink()
             parts.work.mkdir(exist_ok=True)
             write_atomically(folder / REQUEST, json.dumps(request, ensure_ascii=False, indent=1) + "\n")

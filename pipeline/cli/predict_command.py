@@ -46,6 +46,14 @@ def predict(
             show_default=False,
         ),
     ] = None,
+    with_beam: Annotated[
+        bool,
+        typer.Option(
+            "--beam",
+            help="Predict on Beam, where the section beam of CONFIG says: into a folder --out, a file for each group "
+            "of entities. A rerun computes the missing files alone.",
+        ),
+    ] = False,
     server: Annotated[
         str | None,
         typer.Option(
@@ -132,6 +140,7 @@ def predict(
             layout=layout,
             server=chosen,
             part_size=part_size,
+            with_beam=with_beam,
         )
     if unused:
         raise typer.Exit(EXIT_UNUSED_INPUT)
