@@ -125,6 +125,24 @@ def to_sources(base: str, named: Iterable[tuple[str, str]], data: DataConfig) ->
     return sorted(found.values(), key=lambda source: source.name)
 
 
+def sources_to_predict(paths: Sequence[str], data: DataConfig) -> list[Source]:
+    """Convert the files of a request to sources, whose titles are below the deepest folder that all share.
+
+    So a sequence that no column names has the id that it has in training, however the path to its file is written.
+
+    Raises:
+        DataError: a file has an unknown format.
+    """
+    parts = [path.split("/") for path in paths]
+    shared = 0
+    while parts and all(len(each) > shared + 1 for each in parts) and len({each[shared] for each in parts}) == 1:
+        shared += 1
+    return [
+        Source(path, path, format_of(path, data), title="/".join(each[shared:]))
+        for path, each in zip(paths, parts, strict=True)
+    ]
+
+
 def quarantine_file(source: Source) -> str:
     """Return a unique file name for the quarantined rows of a source, without pattern characters."""
     name = quote(source.name, safe=" ")

@@ -6,7 +6,7 @@ Row numbers count from 1 at the first row after the header, in every format.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO
 
@@ -29,7 +29,8 @@ class Source:
     """A file, or a row group of a Parquet file: a unit of reading.
 
     ``name`` is the file's name in messages and reports, ``split`` its split by ``data.files``, if any. Rows in memory
-    have the format ``table`` and are in ``table`` (pa.Table); ``native`` as in `Block`.
+    have the format ``table`` and are in ``table`` (pa.Table); ``native`` as in `Block`. ``title`` is the file's name in
+    the ids of sequences that no column names; None: ``name``.
     """
 
     path: str
@@ -40,6 +41,7 @@ class Source:
     first_row: int = 1
     table: Any = None
     native: Mapping[str, np.ndarray] = field(default_factory=dict)
+    title: str | None = None
 
 
 @dataclass
@@ -68,7 +70,8 @@ Choose = Callable[[Sequence[str], Source], list[str]]
 
 def case_name(source: Source, number: int) -> str:
     """Return the id of a sequence that no column names: the name of its file without the ending, and its number."""
-    folder, slash, name = source.name.removesuffix(".gz").rpartition("/")
+    title = source.name if source.title is None else source.title
+    folder, slash, name = title.removesuffix(".gz").rpartition("/")
     return f"{folder}{slash}{PurePosixPath(name).with_suffix('')}-{number}"
 
 
@@ -137,10 +140,7 @@ def parquet_sources(
     except (OSError, pa.ArrowException) as error:
         raise unreadable_error(source, "a Parquet file", error) from error
     starts = np.cumsum([1, *lengths]).tolist()
-    return [
-        Source(source.path, source.name, source.format, source.split, group, start)
-        for group, start in enumerate(starts[:-1])
-    ]
+    return [replace(source, row_group=group, first_row=start) for group, start in enumerate(starts[:-1])]
 
 
 def read_parquet(

@@ -15,7 +15,7 @@ import numpy as np
 
 from noisy_gru.data.columns import Columns
 from noisy_gru.data.ingestion.report_checks import check_errors
-from noisy_gru.data.reading.files import format_of
+from noisy_gru.data.reading.files import sources_to_predict
 from noisy_gru.data.reading.reader import Reader
 from noisy_gru.data.reading.tables import Source
 from noisy_gru.data.report.ingestion_report import IngestionReport
@@ -58,7 +58,7 @@ class PredictionInput:
 def read_for_prediction(paths: Sequence[Path], dataset: DatasetConfig) -> PredictionInput:
     """Read files of the training formats; see ``read_sources``."""
     names = list(dict.fromkeys(str(path) for path in paths))
-    return read_sources([Source(name, name, format_of(name, dataset.data)) for name in names], dataset)
+    return read_sources(sources_to_predict(names, dataset.data), dataset)
 
 
 def read_sources(sources: Sequence[Source], dataset: DatasetConfig) -> PredictionInput:

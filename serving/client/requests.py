@@ -11,7 +11,7 @@ import numpy as np
 
 from noisy_gru.data.arrow import pa
 from noisy_gru.data.columns import Columns
-from noisy_gru.data.reading.files import format_of
+from noisy_gru.data.reading.files import sources_to_predict
 from noisy_gru.data.reading.in_memory_tables import arrow_source, frame_source, rows_source
 from noisy_gru.data.reading.tables import Source
 from noisy_gru.data.reading.wide_tables import is_long
@@ -54,7 +54,7 @@ def sources_of(data: Any, dataset: DatasetConfig) -> list[Source]:
         paths = list(
             dict.fromkeys(each if isinstance(each, str) and is_remote(each) else str(Path(each)) for each in data)
         )
-        return [Source(path, path, format_of(path, dataset.data)) for path in paths]
+        return sources_to_predict(paths, dataset.data)
     if isinstance(data, Sequence) and data and isinstance(data[0], bytes):
         raise DataError(f"{_EXPECTED}, received a list of bytes")
     if dataset.data.layout is not None:

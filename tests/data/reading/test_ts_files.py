@@ -13,13 +13,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from noisy_gru.data.columns import Columns
-from noisy_gru.data.reading.files import format_of
+from noisy_gru.data.reading.files import format_of, to_sources
 from noisy_gru.data.reading.reader import Reader
-from noisy_gru.data.reading.tables import Source
+from noisy_gru.data.reading.tables import Source, case_name
 from noisy_gru.data.reading.ts_files import read_ts, ts_columns
 from noisy_gru.data.report.quarantine import Quarantine
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import DataError
+from noisy_gru.serving.client.requests import prediction_input
 
 HEAD = (
     "#A comment\n%another\n\n@problemName x\n@timeStamps false\n@univariate {univariate}\n@classLabel true a b\n@data\n"
@@ -134,6 +135,40 @@ def test_targets_are_labels_of_regression(tmp_path: Path, dataset: Callable[...,
     path.write_text("@targetlabel true\n@data\n1,2,3:0.25\n")
     rows, _ = read(path, dataset(1, {"kind": "regression", "label": "target"}))
     assert [row["label"] for row in rows] == [0.25] * 3
+
+
+@pytest.mark.parametrize(
+    ("files", "names"),
+    [
+        (["a/one.ts"], ["one-1"]),
+        (["a/one.ts", "a/two.ts.gz"], ["one-1", "two-1"]),
+        (["a/one.ts", "b/one.ts"], ["a/one-1", "b/one-1"]),
+        (["a/one.ts", "a/b/one.ts"], ["one-1", "b/one-1"]),
+    ],
+)
+@pytest.mark.parametrize("is_relative", [True, False])
+def test_cases_to_predict_have_the_names_of_training(
+    tmp_path: Path,
+    dataset: Callable[..., DatasetConfig],
+    monkeypatch: pytest.MonkeyPatch,
+    files: list[str],
+    names: list[str],
+    is_relative: bool,
+) -> None:
+    """Not those of a path as it is written: a client elsewhere asks for the same sequences."""
+    monkeypatch.chdir(tmp_path)
+    for file in files:
+        path = tmp_path / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = HEAD.format(univariate="true") + "1,2,3:a\n"
+        path.write_bytes(gzip.compress(text.encode()) if file.endswith(".gz") else text.encode())
+    given = files if is_relative else [str(tmp_path / file) for file in files]
+    assert sorted(prediction_input(given, dataset(1)).ids) == sorted(names)
+    trained = [(f"data-{number}", str(tmp_path / file)) for number, file in enumerate(files)]
+    folder = tmp_path / (Path(files[0]).parent if len({Path(file).parent for file in files}) == 1 else "")
+    if all(len(Path(file).parts) == 2 for file in files):
+        sources = to_sources(str(folder), trained, dataset(1).data)
+        assert sorted(case_name(source, 1) for source in sources) == sorted(names)
 
 
 def test_cases_of_files_in_different_folders_have_different_names(
