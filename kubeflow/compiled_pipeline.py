@@ -18,6 +18,7 @@ from typing import Any
 
 import yaml
 
+from noisy_gru.kubeflow.step.parameters import is_rewritten
 from noisy_gru.schema.errors import ConfigError
 
 SCHEMA_VERSION = "2.1.0"
@@ -101,6 +102,7 @@ class CompiledPipeline:
                 f"{path}: expected schema version {SCHEMA_VERSION}, the only one that Kubeflow Pipelines takes. "
                 f"Found {spec.get('schemaVersion') or 'none'}; {again}"
             )
+        _check_containers(path, spec)
         definitions = spec.get("root", {}).get("inputDefinitions", {}).get("parameters", {})
         name = spec["pipelineInfo"]["name"]
         return cls(
@@ -123,7 +125,8 @@ class CompiledPipeline:
         """Convert texts to the types of their parameters; lists and mappings are in JSON.
 
         Raises:
-            CompiledPipelineError: no such parameter, a value of another type, or a required parameter without a value.
+            CompiledPipelineError: no such parameter, a value of another type or one that would not arrive as it is, or
+                a required parameter without a value.
         """
         for name in given:
             if name not in self.parameters:
@@ -134,7 +137,47 @@ class CompiledPipeline:
             raise CompiledPipelineError(
                 f"parameter{'s'[: len(missing) > 1]} {', '.join(missing)}: expected a value, since there is no default"
             )
+        check_texts("parameter ", given)
         return {name: _value(self.parameters[name], text) for name, text in given.items()}
+
+
+def check_texts(kind: str, texts: Mapping[str, str]) -> None:
+    """Check that texts arrive at the steps as they are.
+
+    Args:
+        kind: what comes before the name in a message.
+        texts: by name.
+
+    Raises:
+        CompiledPipelineError: one doesn't.
+    """
+    for name, text in texts.items():
+        if is_rewritten(text):
+            raise CompiledPipelineError(
+                f"{kind}{name}: expected a text without $$, $( and {{{{, which Argo and Kubernetes rewrite before a "
+                f"step sees it. Received: {text!r}. Rename the file or folder, or link to it under another name"
+            )
+
+
+def _check_containers(path: Path, spec: Mapping[str, Any]) -> None:
+    """Refuse equal containers of components that differ: the backend takes the inputs and outputs of one for both.
+
+    It files components by a hash of their containers (backend/src/v2/compiler/argocompiler/argo.go, 2.5.0:287,
+    2.15.0:329, 2.17.0:437).
+    """
+    executors = spec.get("deploymentSpec", {}).get("executors", {})
+    first: dict[str, tuple[str, Any]] = {}
+    for name, component in sorted(spec.get("components", {}).items()):
+        container = executors.get(component.get("executorLabel"), {}).get("container")
+        if container is None:
+            continue
+        rest = {key: value for key, value in component.items() if key != "executorLabel"}
+        other, other_rest = first.setdefault(json.dumps(container, sort_keys=True), (name, rest))
+        if rest != other_rest:
+            raise CompiledPipelineError(
+                f"{path}: {other} and {name} have the same container and other inputs or outputs, and Kubeflow "
+                "Pipelines takes those of one for both. Give one of them another argument or image"
+            )
 
 
 def parse_assignments(pairs: Iterable[str]) -> dict[str, str]:

@@ -35,6 +35,7 @@ from noisy_gru.components.serving_gate.component import ServingGate
 from noisy_gru.components.warm_start_base.component import WarmStartBase
 from noisy_gru.data.ingestion.spans import LATEST
 from noisy_gru.data.reading.files import FILES
+from noisy_gru.kubeflow.compiled_pipeline import check_texts
 from noisy_gru.kubeflow.compiler.argument_sizes import check_sizes
 from noisy_gru.kubeflow.compiler.conditions import keep_first_conditions
 from noisy_gru.kubeflow.compiler.platform_spec import check_steps, platform_spec, resources, retry_policy, step_config
@@ -165,6 +166,7 @@ def compile_graph(pipeline: Pipeline, config: KubeflowConfig, *, image: str) -> 
         if "container" in executor and isinstance(node.executor_spec, executor_spec.ExecutorClassSpec):
             _own_entrypoint(spec, name, node, executor["container"], pipeline)
     _defaults(spec, nodes, image)
+    _check_defaults(spec)
     if move_to_artifact(spec):
         _image_parameter(spec, TASK)
     platform = _pods(spec, nodes, config)
@@ -250,6 +252,13 @@ def _defaults(spec: dict[str, Any], nodes: Mapping[str, Any], image: str) -> Non
             inputs[value.name]["defaultValue"] = value.default
             if value.name == names.STEPS:
                 inputs[value.name] = {"parameterType": "NUMBER_INTEGER", "defaultValue": 0}
+
+
+def _check_defaults(spec: dict[str, Any]) -> None:
+    """Check that the parameters' defaults arrive as they are."""
+    parameters = spec["root"]["inputDefinitions"]["parameters"]
+    defaults = {name: parameter.get("defaultValue") for name, parameter in parameters.items()}
+    check_texts("kubeflow.", {name: value for name, value in defaults.items() if isinstance(value, str)})
 
 
 def _written(spec: dict[str, Any], platform: dict[str, Any]) -> str:

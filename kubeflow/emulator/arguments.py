@@ -17,10 +17,12 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 from noisy_gru.kubeflow.emulator.backends import MAX_ARGUMENT, Backend
 from noisy_gru.kubeflow.emulator.errors import TaskError
 from noisy_gru.kubeflow.emulator.object_store import local_path
+from noisy_gru.kubeflow.emulator.parameter_types import as_text, whole_numbers
 
 # Generated code, of which type checkers see nothing.
 _proto: Any = pipeline_spec_pb2
 _INPUT_PARAMETER = re.compile(r"\{\{\$\.inputs\.parameters\['([^']+)'\]\}\}")
+_REFERENCE = re.compile(r"\$\$|\$\(([^)]*)\)")
 _STRUCTURED = ('{"IfPresent"', '{"Concat"')
 
 
@@ -49,17 +51,45 @@ def check_arguments(arguments: Mapping[str, str]) -> None:
 
 def as_json(message: Any) -> str:
     """Return a protocol buffer as Go writes it, but for the blanks that it adds by chance."""
-    return json_format.MessageToJson(message, indent=None)
+    return json.dumps(whole_numbers(json_format.MessageToDict(message)), ensure_ascii=False)
 
 
-def command_line(container: Any, executor_input: Any, pod: Path, backend: Backend) -> list[str]:
+def expanded(text: str, variables: Mapping[str, str]) -> str:
+    """Return an argument as Kubernetes gives it to a container: ``$(NAME)`` of a known variable is its value.
+
+    An unknown one stays, and ``$$`` is ``$`` (Kubernetes' reference of Container.args). The driver gets task, component
+    and container in its arguments, the launcher the ExecutorInput and the command: so texts go through it twice.
+
+        >>> expanded("a$$b $(POD) $(NOBODY)", {"POD": "p"})
+        'a$b p $(NOBODY)'
+    """
+    return _REFERENCE.sub(lambda found: "$" if found[0] == "$$" else variables.get(found[1], found[0]), text)
+
+
+def expanded_message(message: Any, variables: Mapping[str, str]) -> Any:
+    """Return a protocol buffer that was an argument of a container, as ``expanded`` has it."""
+    text = json_format.MessageToJson(message, ensure_ascii=False)
+    return json_format.Parse(expanded(text, variables), type(message)())
+
+
+def command_line(container: Any, executor_input: Any, pod: Path, backend: Backend, component: Any = None) -> list[str]:
     """Return the container's command and arguments with the placeholders filled in that the backend knows; others stay.
 
+    Args:
+        container: ``PipelineContainerSpec``.
+        executor_input: of the task.
+        pod: folder that stands for the pod's root.
+        backend: the release.
+        component: ``ComponentSpec``, for the defaults of optional parameters; None for none.
+
     Raises:
-        TaskError: it has no command, or an argument is too long.
+        TaskError: it has no command, an argument is too long, or the driver misses a parameter.
     """
     if not container.command:
         raise TaskError(f"the container of image {container.image} has no command, and its image isn't here to ask")
+    given = executor_input.inputs.parameter_values
+    if component is not None:
+        executor_input = with_defaults(executor_input, component)
     values = placeholders(executor_input, pod)
     whole = as_json(executor_input)
     program, *arguments = [*container.command, *container.args]
@@ -69,7 +99,8 @@ def command_line(container: Any, executor_input: Any, pod: Path, backend: Backen
             raise TaskError(f"arguments that depend on inputs aren't emulated: {argument}")
         if backend.driver_resolves_arguments and "$.outputs" not in argument:
             for name in _INPUT_PARAMETER.findall(argument):
-                if f"{{{{$.inputs.parameters['{name}']}}}}" not in values:
+                # The driver knows no defaults (driver/util.go, 2.17.0:263); the launcher would.
+                if name not in given:
                     raise TaskError(f"{argument}: the parameter {name} has no value")
         # component/launcher_v2.go, 2.15.0:835: what the whole holds is looked through again.
         argument = argument.replace("{{$}}", whole)
@@ -94,23 +125,3 @@ def placeholders(executor_input: Any, pod: Path) -> dict[str, str]:
     for name, parameter in executor_input.outputs.parameters.items():
         values[f"{{{{$.outputs.parameters['{name}'].output_file}}}}"] = parameter.output_file
     return values
-
-
-def as_text(value: Any) -> str:
-    """Return a parameter's value on a command line."""
-    kind = value.WhichOneof("kind")
-    if kind == "string_value":
-        return value.string_value
-    if kind == "number_value":
-        number = value.number_value
-        return str(int(number)) if number == int(number) else repr(number)
-    return json.dumps(_whole_numbers(json_format.MessageToDict(value)), separators=(",", ":"))
-
-
-def _whole_numbers(value: Any) -> Any:
-    """Go writes 1.0 as 1, in lists and mappings, too."""
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if isinstance(value, list):
-        return [_whole_numbers(each) for each in value]
-    return {key: _whole_numbers(each) for key, each in value.items()} if isinstance(value, dict) else value

@@ -43,6 +43,10 @@ class Backend:
         driver_resolves_arguments: placeholders of input parameters are replaced by the driver already, and
             one without a value is an error (driver/driver.go, 2.17.0:309; driver/util.go, 2.17.0:263).
         logs_by_try: the name of the log ends in the number of the try (component/launcher_v2.go, 2.17.0:538).
+        null_for_optional: a graph's optional parameter that nobody gives is its default, else null
+            (driver/resolve.go, 2.15.0:295, 2.17.0:304); before, there is none (driver/driver.go, 2.5.0:1606).
+        store_endpoint, store_retries: of the object store of an installation as it comes (config/env.go, 2.5.0:164,
+            2.15.0:177, 2.17.0:177; objectstore/config.go, 2.15.0:29, 2.17.0:29).
         run_placeholders: constants that the driver replaces, where they are the whole constant
             (driver/driver.go, 2.5.0:1644; driver/resolve.go, 2.15.0:420, 2.17.0:436). 2.4 replaces none.
     """
@@ -52,6 +56,9 @@ class Backend:
     brings_siblings: bool
     driver_resolves_arguments: bool
     logs_by_try: bool
+    null_for_optional: bool
+    store_endpoint: str
+    store_retries: bool
     run_placeholders: frozenset[str]
 
 
@@ -75,6 +82,9 @@ BACKENDS = {
             brings_siblings=True,
             driver_resolves_arguments=False,
             logs_by_try=False,
+            null_for_optional=False,
+            store_endpoint="minio-service.kubeflow:9000",
+            store_retries=False,
             run_placeholders=_PLACEHOLDERS,
         ),
         Backend(
@@ -83,6 +93,9 @@ BACKENDS = {
             brings_siblings=True,
             driver_resolves_arguments=False,
             logs_by_try=False,
+            null_for_optional=True,
+            store_endpoint="minio-service.kubeflow:9000",
+            store_retries=True,
             run_placeholders=_PLACEHOLDERS,
         ),
         Backend(
@@ -91,6 +104,9 @@ BACKENDS = {
             brings_siblings=False,
             driver_resolves_arguments=True,
             logs_by_try=True,
+            null_for_optional=True,
+            store_endpoint="seaweedfs.kubeflow:9000",
+            store_retries=True,
             run_placeholders=_PLACEHOLDERS | _TIMES,
         ),
     )

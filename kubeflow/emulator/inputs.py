@@ -11,6 +11,7 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 
 from noisy_gru.kubeflow.emulator.backends import Backend
 from noisy_gru.kubeflow.emulator.errors import TaskError
+from noisy_gru.kubeflow.emulator.parameter_types import check_parameter
 
 # Generated code, of which type checkers see nothing.
 _proto: Any = pipeline_spec_pb2
@@ -24,12 +25,14 @@ class Run:
     Attributes:
         run_id: of the run.
         pipeline: name of the pipeline.
+        display_name: of the run, as whoever submits it names it.
         backend: the release that runs it.
         created: when the run was made, in UTC.
     """
 
     run_id: str
     pipeline: str
+    display_name: str
     backend: Backend
     created: str = "2026-01-01T00:00:00Z"
 
@@ -39,7 +42,7 @@ class Run:
             return text
         return {
             "{{$.pipeline_job_uuid}}": self.run_id,
-            "{{$.pipeline_job_name}}": self.pipeline,
+            "{{$.pipeline_job_name}}": self.display_name,
             # The workflow's name, to which Kubernetes adds five letters.
             "{{$.pipeline_job_resource_name}}": f"{self.pipeline}-{self.run_id[:5]}",
             "{{$.pipeline_task_name}}": task,
@@ -79,12 +82,12 @@ def resolve(task: Any, component: Any, scope: Scope, run: Run) -> Any:
 
     Args:
         task: ``PipelineTaskSpec``.
-        component: its ``ComponentSpec``, for the defaults of parameters.
+        component: its ``ComponentSpec``, for types and defaults of parameters.
         scope: of the DAG that it stands in.
         run: the run.
 
     Raises:
-        TaskError: an input isn't there, or of a kind that isn't understood here.
+        TaskError: an input isn't there, of another type, or of a kind that isn't understood here.
     """
     inputs = _proto.ExecutorInput.Inputs()
     definitions = component.input_definitions
@@ -92,11 +95,14 @@ def resolve(task: Any, component: Any, scope: Scope, run: Run) -> Any:
         value = _parameter(task, name, source, scope, run)
         if value is not None:
             inputs.parameter_values[name].CopyFrom(value)
+    is_graph = component.WhichOneof("implementation") == "dag"
     for name, definition in definitions.parameters.items():
-        if name not in inputs.parameter_values and definition.HasField("default_value"):
-            inputs.parameter_values[name].CopyFrom(definition.default_value)
-        elif name not in inputs.parameter_values and not definition.is_optional:
-            raise TaskError(f"input parameter {name} has neither a value nor a default")
+        if name in inputs.parameter_values or not definition.is_optional:
+            check_parameter(name, definition, inputs.parameter_values)
+        elif is_graph and run.backend.null_for_optional:
+            inputs.parameter_values[name].CopyFrom(
+                definition.default_value if definition.HasField("default_value") else _struct.Value(null_value=0)
+            )
     for name, source in task.inputs.artifacts.items():
         kind = source.WhichOneof("kind")
         if kind == "task_output_artifact":
@@ -120,7 +126,11 @@ def _parameter(task: Any, name: str, source: Any, scope: Scope, run: Run) -> Any
         raise TaskError(f"input parameter {name}: selecting a part of a parameter isn't emulated")
     kind = source.WhichOneof("kind")
     if kind == "component_input_parameter":
-        return scope.parameters.get(source.component_input_parameter)
+        given = source.component_input_parameter
+        if given not in scope.parameters:
+            raise TaskError(f"input parameter {name}: the graph around it has no value of {given}")
+        value = scope.parameters[given]
+        return None if value.WhichOneof("kind") == "null_value" else value
     if kind == "task_output_parameter":
         reference = source.task_output_parameter
         value = scope.results[reference.producer_task].parameters.get(reference.output_parameter_key)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,12 @@ from typing import Any
 from google.protobuf import json_format, struct_pb2
 from kfp.pipeline_spec import pipeline_spec_pb2
 
-from noisy_gru.kubeflow.emulator.arguments import as_json, check_arguments, command_line, with_defaults
+from noisy_gru.kubeflow.emulator.arguments import (
+    as_json,
+    check_arguments,
+    command_line,
+    expanded_message,
+)
 from noisy_gru.kubeflow.emulator.backends import (
     LOG_OUTPUT,
     LOG_TYPE,
@@ -93,7 +99,9 @@ def launch(
     """
     executor_input = in_pod(executor_input, pod, backend, attempt=attempt)
     check_arguments({"--executor_input": as_json(executor_input), "--component_spec": as_json(component)})
-    command = command_line(container, with_defaults(executor_input, component), pod, backend)
+    variables = _variables(container, pod)
+    executor_input, container = (expanded_message(each, variables) for each in (executor_input, container))
+    command = command_line(container, executor_input, pod, backend, component)
     for folder in ("work", "tmp"):
         (pod / folder).mkdir(parents=True, exist_ok=True)
     for artifact_list in executor_input.inputs.artifacts.values():
@@ -108,7 +116,7 @@ def launch(
     (pod / "executor_input.json").write_text(json_format.MessageToJson(executor_input, sort_keys=True))
     log = local_path(executor_input.outputs.artifacts[LOG_OUTPUT].artifacts[0].uri, pod)
     try:
-        _run(command, container, pod, log, stop)
+        _run(command, variables, pod, log, stop)
     finally:
         if log.exists():
             shutil.copyfile(log, pod / "log.txt")
@@ -128,16 +136,23 @@ def in_pod(executor_input: Any, pod: Path, backend: Backend, *, attempt: int = 1
     return placed
 
 
-def _run(command: list[str], container: Any, pod: Path, log: Path, stop: threading.Event) -> None:
+def _variables(container: Any, pod: Path) -> dict[str, str]:
+    """Return the variables that a pod declares."""
+    return {
+        "KFP_POD_NAME": f"{pod.parent.name}-{pod.name}".lower(),
+        **{variable.name: variable.value for variable in container.env},
+    }
+
+
+def _run(command: list[str], variables: Mapping[str, str], pod: Path, log: Path, stop: threading.Event) -> None:
     environment = {
         # The interpreter that runs this, in place of the image's.
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), "/usr/local/bin", "/usr/bin", "/bin"]),
         "HOME": str(pod / "work"),
         "TMPDIR": str(pod / "tmp"),
         "LANG": "C.UTF-8",
-        "KFP_POD_NAME": f"{pod.parent.name}-{pod.name}".lower(),
         LAUNCHER_ROOT: str(pod),
-        **{variable.name: variable.value for variable in container.env},
+        **variables,
     }
     with log.open("wb") as stream:
         try:

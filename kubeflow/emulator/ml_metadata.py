@@ -11,36 +11,23 @@ from typing import Any
 from google.protobuf import struct_pb2
 from kfp.pipeline_spec import pipeline_spec_pb2
 
+from noisy_gru.kubeflow.emulator.backends import Backend
 from noisy_gru.kubeflow.emulator.errors import TaskError
 
 # Generated code, of which type checkers see nothing.
 _proto: Any = pipeline_spec_pb2
 _struct: Any = struct_pb2
-# The store of an installation as it comes (config/env.go, 2.15.0:177), and that of an imported artifact
-# (component/importer_launcher.go, 2.15.0:286).
-_STORE = {
-    "Provider": "minio",
-    "Params": {
-        "accessKeyKey": "accesskey",
-        "disableSSL": "true",
-        "endpoint": "minio-service.kubeflow:9000",
-        "fromEnv": "false",
-        "maxRetries": "5",
-        "region": "minio",
-        "secretKeyKey": "secretkey",
-        "secretName": "mlpipeline-minio-artifact",
-    },
-}
 _TYPE_KINDS = ("schema_title", "instance_schema")
 
 
-def recorded(artifact: Any, output: str, number: int, *, imported: bool = False) -> Any:
+def recorded(artifact: Any, output: str, number: int, backend: Backend, *, imported: bool = False) -> Any:
     """Return an output of a step as the driver sends it to the steps after.
 
     Args:
         artifact: ``RuntimeArtifact`` as the launcher has it at the end.
         output: its name among the outputs.
         number: its id.
+        backend: the release.
         imported: whether an importer made it.
 
     Returns:
@@ -60,11 +47,12 @@ def recorded(artifact: Any, output: str, number: int, *, imported: bool = False)
             result.metadata.fields[key].CopyFrom(_kept(value, output, key))
     result.metadata.SetInParent()
     if imported:
+        # component/importer_launcher.go, 2.15.0:286.
         provider = artifact.uri.partition("://")[0]
         result.metadata.update({"store_session_info": _json({"Provider": provider, "Params": {"fromEnv": "true"}})})
         return result
     # metadata/client.go, 2.5.0:1040 and 1053, 2.15.0:1092 and 1105, 2.17.0:1236 and 1249.
-    for key, text in (("display_name", output), ("store_session_info", _json(_STORE))):
+    for key, text in (("display_name", output), ("store_session_info", _json(_store(backend)))):
         if key not in result.metadata.fields:
             result.metadata.fields[key].string_value = text
     return result
@@ -85,6 +73,20 @@ def _kept(value: Any, output: str, key: str) -> Any:
         case _:
             raise TaskError(f"output {output}: the property {key} is null, which ML Metadata can't keep")
     return result
+
+
+def _store(backend: Backend) -> dict[str, Any]:
+    parameters = {
+        "accessKeyKey": "accesskey",
+        "disableSSL": "true",
+        "endpoint": backend.store_endpoint,
+        "fromEnv": "false",
+        **({"maxRetries": "5"} if backend.store_retries else {}),
+        "region": "minio",
+        "secretKeyKey": "secretkey",
+        "secretName": "mlpipeline-minio-artifact",
+    }
+    return {"Provider": "minio", "Params": parameters}
 
 
 def _json(value: Any) -> str:

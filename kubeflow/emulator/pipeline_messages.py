@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ from google.protobuf import json_format, struct_pb2
 from kfp.pipeline_spec import pipeline_spec_pb2
 
 from noisy_gru.kubeflow.compiled_pipeline import CompiledPipeline, CompiledPipelineError
+from noisy_gru.kubeflow.emulator.arguments import expanded, expanded_message
 
 # Generated code, of which type checkers see nothing.
 _proto: Any = pipeline_spec_pb2
@@ -48,8 +50,9 @@ class PipelineMessages:
         spec, platform = _proto.PipelineSpec(), _proto.PlatformSpec()
         deployment = _proto.PipelineDeploymentConfig()
         try:
-            json_format.ParseDict(dict(compiled.spec), spec)
-            json_format.ParseDict(compiled.spec.get("deploymentSpec", {}), deployment)
+            as_given = json.loads(expanded(json.dumps(compiled.spec, ensure_ascii=False), {}))
+            json_format.ParseDict(as_given, spec)
+            json_format.ParseDict(as_given.get("deploymentSpec", {}), deployment)
             json_format.ParseDict(dict(compiled.platform), platform)
         except json_format.ParseError as error:
             raise CompiledPipelineError(f"{compiled.path}: is no compiled pipeline: {error}") from error
@@ -75,4 +78,6 @@ class PipelineMessages:
             for name, definition in definitions.items()
             if definition.HasField("default_value")
         }
-        return values | {name: json_format.ParseDict(each, _struct.Value()) for name, each in arguments.items()}
+        return values | {
+            name: expanded_message(json_format.ParseDict(each, _struct.Value()), {}) for name, each in arguments.items()
+        }

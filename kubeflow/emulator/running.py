@@ -101,7 +101,7 @@ class _Emulation:
         self._places = threading.BoundedSemaphore(jobs)
         self._clock = clock
         self._backend = release
-        self._run = Run(record.run_id, compiled.name, release)
+        self._run = Run(record.run_id, compiled.name, f"dry run of {compiled.name}", release)
         self._ids = iter(range(1, 1_000_000))
         self._stopped = threading.Event()
 
@@ -179,6 +179,10 @@ class _Emulation:
                 self._reporter.ended(TaskRecord(path, "SKIPPED"))
                 return Result("SKIPPED")
             if component.WhichOneof("implementation") == "dag":
+                # metadata/client.go, 2.15.0:1006: what a graph was given has no type for the tasks in it.
+                for artifact_list in executor_input.inputs.artifacts.values():
+                    for artifact in artifact_list.artifacts:
+                        artifact.ClearField("type")
                 inner = Scope(dict(executor_input.inputs.parameter_values), _single(executor_input.inputs.artifacts))
                 state = self._dag(component.dag, inner, f"{path}/")
                 errors = [result.error for result in inner.results.values() if result.error]
@@ -215,7 +219,8 @@ class _Emulation:
                     container, component, executor_input, self._store, pod, self._stopped, self._backend, attempt=tries
                 )
                 artifacts = {
-                    name: recorded(artifact, name, next(self._ids)) for name, artifact in outputs.artifacts.items()
+                    name: recorded(artifact, name, next(self._ids), self._backend)
+                    for name, artifact in outputs.artifacts.items()
                 }
             except TaskError as error:
                 result = Result("FAILED", error=str(error))
@@ -233,7 +238,7 @@ class _Emulation:
             raise TaskError(f"the importer needs a URI with a scheme. Received: {uri!r}")
         (name,) = component.output_definitions.artifacts
         artifact = _proto.RuntimeArtifact(uri=uri, type=spec.type_schema, metadata=spec.metadata)
-        return {name: recorded(artifact, name, next(self._ids), imported=True)}
+        return {name: recorded(artifact, name, next(self._ids), self._backend, imported=True)}
 
     def _report(self, path: str, result: Result, began: float, *, tries: int, pod: Path | None) -> None:
         self._reporter.ended(

@@ -23,14 +23,14 @@ from pathlib import Path
 from typing import Any
 
 from noisy_gru.kubeflow.step.artifact_paths import to_path
-from noisy_gru.kubeflow.step.parameters import from_data_uri
+from noisy_gru.kubeflow.step.parameters import from_data_uri, is_rewritten
 from noisy_gru.schema.errors import UserError
 
 TASK, OUTPUT = "Configuration", "files"
 # Input of the steps that read it; the executors know nothing of it.
 INPUT = "configuration"
 _COMMAND = ("python", "-m", "noisy_gru.kubeflow.step.configuration")
-# A parameter shorter than this stays one: a person can read it on the page of the run.
+# A parameter shorter than this stays one, unless it would be rewritten: a person can read it on the page of the run.
 _SHORT = 500
 _TEXT, _FILE = "configuration:", "configuration-file:"
 
@@ -53,7 +53,7 @@ def move_to_artifact(spec: dict[str, Any]) -> bool:
             if not isinstance(text, str):
                 continue
             content = from_data_uri(text)
-            if content is None and len(text) < _SHORT:
+            if content is None and len(text) < _SHORT and not is_rewritten(text):
                 continue
             key = f"{parameter}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
             files[key] = text if content is None else content.decode()

@@ -27,6 +27,18 @@ TRAIN_ARGS = "train_args"
 _DATA_URI = "data:text/plain;base64,"
 
 
+def is_rewritten(text: str) -> bool:
+    """Return whether a text changes on its way to a step, because it is in arguments of pods on that way.
+
+    Argo fills in what is in double braces, and Kubernetes makes ``$$`` to ``$`` and fills in ``$(NAME)``; a placeholder
+    of KFP's driver is meant.
+
+        >>> is_rewritten("a$$b.csv"), is_rewritten("US$ 5"), is_rewritten("{{$.pipeline_job_uuid}}")
+        (True, False, False)
+    """
+    return "$$" in text or "$(" in text or ("{{" in text and not text.startswith("{{$"))
+
+
 def as_data_uri(content: bytes) -> str:
     """Return a file's content as a URI that holds it (RFC 2397)."""
     return _DATA_URI + base64.b64encode(content).decode("ascii")

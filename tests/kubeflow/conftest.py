@@ -93,7 +93,7 @@ def run_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., A
 
         def arguments(name: str) -> tuple[list[str], Any]:
             task, component = compiled.spec.root.dag.tasks[name], compiled.spec.components[name]
-            told = proto.ExecutorInput(inputs=resolve(task, component, scope, Run("run-1", "tiny", release)))
+            told = proto.ExecutorInput(inputs=resolve(task, component, scope, Run("run-1", "tiny", "a run", release)))
             told.outputs.CopyFrom(provision_outputs("s3://bucket/root", name, component.output_definitions, release))
             container = compiled.executors[component.executor_label].container
             told = in_pod(told, root, release)
@@ -104,14 +104,14 @@ def run_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., A
             artifact = proto.RuntimeArtifact(uri=spec.artifact_uri.constant.string_value, type=spec.type_schema)
             artifact.metadata.update((metadata or {}).get(importer.id, {}))
             scope.results[importer.id] = Result(
-                "SUCCEEDED", artifacts={"result": recorded(artifact, "result", number, imported=True)}
+                "SUCCEEDED", artifacts={"result": recorded(artifact, "result", number, release, imported=True)}
             )
         if configuration.TASK in compiled.spec.components:
             words, told = arguments(configuration.TASK)
             assert configuration.main(words) == 0
             (artifact,) = told.outputs.artifacts["files"].artifacts
             scope.results[configuration.TASK] = Result(
-                "SUCCEEDED", artifacts={"files": recorded(artifact, "files", 99)}
+                "SUCCEEDED", artifacts={"files": recorded(artifact, "files", 99, release)}
             )
         words, told = arguments(node.id)
         code = entrypoint.main(words)
