@@ -32,7 +32,7 @@ def compile_(
     set_: SetOption = None,
     debug: DebugOption = False,
 ) -> None:
-    """Write the pipeline as a file for open-source Kubeflow Pipelines v2. Sends nothing.
+    """Write the pipeline as a file for Kubeflow Pipelines v2, or for Vertex AI (kubeflow.platform). Sends nothing.
 
     Data, serving directory, span, steps and image are parameters of the pipeline, with defaults from CONFIG.
     """

@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from noisy_gru.kubeflow.step.parameters import is_rewritten
+from noisy_gru.kubeflow.step.parameters import SERVING_DIR, is_rewritten
 from noisy_gru.schema.errors import ConfigError
 
 SCHEMA_VERSION = "2.1.0"
@@ -138,6 +138,11 @@ class CompiledPipeline:
                 f"parameter{'s'[: len(missing) > 1]} {', '.join(missing)}: expected a value, since there is no default"
             )
         check_texts("parameter ", given)
+        if "://" in given.get(SERVING_DIR, ""):
+            raise CompiledPipelineError(
+                f"parameter {SERVING_DIR}: expected a folder on a volume; a step renames and locks files there, which "
+                f"object stores can't do. Received: {given[SERVING_DIR]!r}"
+            )
         return {name: _value(self.parameters[name], text) for name, text in given.items()}
 
 

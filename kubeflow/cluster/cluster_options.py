@@ -88,6 +88,11 @@ def compiled_of(
     from noisy_gru.pipeline.config.checks import check_config
 
     check_config(loaded, files=False)
+    if loaded.kubeflow.platform == "vertex":
+        raise ConfigError(
+            "kubeflow.platform is vertex: these commands talk to open-source Kubeflow Pipelines. Write the file with "
+            "`noisy-gru kubeflow compile`, and submit it with aiplatform.PipelineJob (docs/kubeflow.md)"
+        )
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from noisy_gru.kubeflow.compiler.compile import compile_config
 

@@ -1,10 +1,10 @@
-"""The one graph as a file for open-source Kubeflow Pipelines v2: pipeline spec 2.1 and platform spec, in two documents.
+"""The one graph as a file for Kubeflow Pipelines v2: pipeline spec 2.1 and platform spec, in two documents.
 
     >>> text = compile_config(load_config("examples/japanese_vowels/config.yaml"))  # doctest: +SKIP
 
 TFX's runner for Vertex AI does the first part. What it leaves out is put in here: the parameters' defaults, the
-platform spec, retries, limits, our entrypoint and what that needs to know. Sends nothing anywhere, and the same input
-gives the same bytes.
+platform spec, retries, limits, our entrypoint and what that needs to know. Vertex AI takes the first document alone
+(``vertex.py``). Sends nothing anywhere, and the same input gives the same bytes.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from noisy_gru.kubeflow.compiler.argument_sizes import check_sizes
 from noisy_gru.kubeflow.compiler.conditions import keep_first_conditions
 from noisy_gru.kubeflow.compiler.platform_spec import check_steps, platform_spec, resources, retry_policy, step_config
 from noisy_gru.kubeflow.compiler.supported import check_supported
+from noisy_gru.kubeflow.compiler.vertex import check_vertex, for_vertex
 from noisy_gru.kubeflow.step import parameters as names
 from noisy_gru.kubeflow.step.configuration import TASK, move_to_artifact
 from noisy_gru.kubeflow.step.confusion import classified_label
@@ -95,6 +96,9 @@ def compile_config(config: PipelineConfig, *, image: str | None = None, schedule
     schema = config.schema_path
     if "://" not in schema:
         schema = names.as_data_uri(schema_text(check_schema(schema, config.dataset).schema).encode())
+    image = image or kubeflow.image or default_image()
+    if kubeflow.platform == "vertex":
+        check_vertex(kubeflow, image, away=bool(away))
     pipeline = build_pipeline(
         config,
         pipeline_root=kubeflow.pipeline_root or "",
@@ -109,7 +113,7 @@ def compile_config(config: PipelineConfig, *, image: str | None = None, schedule
         force=_parameter(names.FORCE, "false"),
         beam_pipeline_args=beam_arguments(config.beam),
     )
-    return compile_graph(pipeline, kubeflow, image=image or kubeflow.image or default_image())
+    return compile_graph(pipeline, kubeflow, image=image)
 
 
 def _check_reference(config: PipelineConfig, away: bool) -> None:
@@ -170,8 +174,11 @@ def compile_graph(pipeline: Pipeline, config: KubeflowConfig, *, image: str) -> 
     if move_to_artifact(spec):
         _image_parameter(spec, TASK)
     platform = _pods(spec, nodes, config)
+    if config.platform == "vertex":
+        for_vertex(spec, image)
+        return _written([spec])
     check_sizes(spec, platform)
-    return _written(spec, platform)
+    return _written([spec, platform])
 
 
 def _pods(spec: dict[str, Any], nodes: Mapping[str, Any], config: KubeflowConfig) -> dict[str, Any]:
@@ -261,20 +268,22 @@ def _check_defaults(spec: dict[str, Any]) -> None:
     check_texts("kubeflow.", {name: value for name, value in defaults.items() if isinstance(value, str)})
 
 
-def _written(spec: dict[str, Any], platform: dict[str, Any]) -> str:
-    """Serialize both documents, and check them with kfp's protocol buffers and loader.
+def _written(documents: list[dict[str, Any]]) -> str:
+    """Serialize pipeline spec and platform spec, if any, and check them with kfp's protocol buffers and loader.
 
     Raises:
         ConfigError: kfp can't read what was compiled.
     """
+    spec = documents[0]
     lines = ["# Compiled by noisy-gru kubeflow compile; compile again rather than editing it.", "# Parameters:"]
     for name, parameter in sorted(spec["root"]["inputDefinitions"]["parameters"].items()):
         default = f" (default: {parameter['defaultValue']!r})" if "defaultValue" in parameter else ""
         lines.append(f"#   {name}: {parameter['parameterType']}{default}")
-    text = "\n".join(lines) + "\n" + yaml.safe_dump_all([spec, platform], sort_keys=True, width=1000)
+    text = "\n".join(lines) + "\n" + yaml.safe_dump_all(documents, sort_keys=True, width=1000)
     try:
         json_format.ParseDict(spec, _proto.PipelineSpec())
-        json_format.ParseDict(platform, _proto.PlatformSpec())
+        for platform in documents[1:]:
+            json_format.ParseDict(platform, _proto.PlatformSpec())
         components.load_component_from_text(text)
     except (json_format.ParseError, ValueError, TypeError, KeyError) as error:
         raise ConfigError(f"kfp can't read the compiled pipeline: {error}") from error

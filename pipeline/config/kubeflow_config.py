@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from noisy_gru.pipeline.config.cron import six_fields
+from noisy_gru.pipeline.config.vertex_config import vertex_problems
 from noisy_gru.schema.config import Section
 from noisy_gru.schema.durations import PositiveDuration
 
@@ -81,6 +82,11 @@ class RecurringRunConfig(Section):
 class KubeflowConfig(Section):
     """How `noisy-gru kubeflow` compiles the pipeline, and the defaults of the pipeline parameters."""
 
+    platform: Literal["kubeflow", "vertex"] = Field(
+        default="kubeflow",
+        description="What runs the compiled pipeline: an open-source installation of Kubeflow Pipelines, or Vertex AI "
+        "Pipelines on Google Cloud, which has no volumes and no settings of Kubernetes.",
+    )
     image: str | None = Field(
         default=None,
         min_length=1,
@@ -100,7 +106,8 @@ class KubeflowConfig(Section):
     )
     serving_dir: MountPath = Field(
         default="/mnt/serving",
-        description="Folder that models are published to, on one of `volumes`. A pipeline parameter.",
+        description="Folder that models are published to, on one of `volumes` (with `platform: vertex` "
+        "/gcs/bucket/folder). A pipeline parameter.",
     )
     working_dir: MountPath | None = Field(
         default=None,
@@ -152,6 +159,17 @@ class KubeflowConfig(Section):
     )
     retries: int = Field(default=2, ge=0, le=10, description="Retries of a failed step.")
 
+    @field_validator("serving_dir", "working_dir", mode="before")
+    @classmethod
+    def _no_object_store(cls, value: object, info: ValidationInfo) -> object:
+        if isinstance(value, str) and "://" in value:
+            mounted = f", or with platform: vertex /gcs/{value[5:]}" if value.startswith("gs://") else ""
+            raise ValueError(
+                f"{info.field_name} is {value}: a step renames and locks files there, which object stores can't do. "
+                f"Expected a folder on one of kubeflow.volumes{mounted}"
+            )
+        return value
+
     @field_validator("secrets", "env")
     @classmethod
     def _names(cls, value: dict[str, object]) -> dict[str, object]:
@@ -162,6 +180,10 @@ class KubeflowConfig(Section):
 
     @model_validator(mode="after")
     def _on_volumes(self) -> KubeflowConfig:
+        if self.platform == "vertex":
+            if problems := list(vertex_problems(self)):
+                raise ValueError("; ".join(problems))
+            return self
         for key in ("data_root", "serving_dir", "working_dir"):
             path = getattr(self, key)
             if path is None or "://" in path or self.on_volume(path):
