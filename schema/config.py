@@ -27,6 +27,7 @@ from noisy_gru.schema.split_config import (
     SplitsConfig,
     TimeSplitConfig,
 )
+from noisy_gru.schema.sql_config import SqlConfig
 from noisy_gru.schema.task_config import (
     ClassificationConfig,
     ForecastingConfig,
@@ -60,6 +61,7 @@ __all__ = [
     "SpansConfig",
     "SplitName",
     "SplitsConfig",
+    "SqlConfig",
     "TaskConfig",
     "TimeConfig",
     "TimeSplitConfig",

@@ -17,6 +17,7 @@ from noisy_gru.schema.resample_config import OF_TEXTS, ResampleConfig
 from noisy_gru.schema.section import Section
 from noisy_gru.schema.span_patterns import day_number, holds_spans, parse_day, pattern_problems
 from noisy_gru.schema.split_config import SplitName
+from noisy_gru.schema.sql_config import SqlConfig
 from noisy_gru.schema.time_config import TimeConfig
 
 RowPolicy = Literal["error", "quarantine", "drop"]
@@ -133,10 +134,13 @@ class DataConfig(Section):
     """Where the data is and what its columns mean."""
 
     files: list[str] | dict[SplitName, list[str]] = Field(
+        default_factory=list,
         description="File patterns, relative to the configuration file; or patterns for each split, which keeps a "
         "published split as it is. A pattern may hold `{SPAN}` (a whole number; `{SPAN:3}`: three digits) or a date, "
-        "`{YYYY}`, `{MM}` and `{DD}`, and `{VERSION}` beside it, of which the newest counts; see `spans`."
+        "`{YYYY}`, `{MM}` and `{DD}`, and `{VERSION}` beside it, of which the newest counts; see `spans`. Needed "
+        "unless there is `sql`.",
     )
+    sql: SqlConfig | None = Field(default=None, description="A query in place of files. See `sql`.")
     spans: SpansConfig = Field(default_factory=SpansConfig, description="See `spans`.")
     format: Literal["auto", "csv", "parquet", "jsonl", "arrow", "ts", "xlsx", "example", "sequence_example"] = Field(
         default="auto",
@@ -207,6 +211,10 @@ class DataConfig(Section):
     def _consistent(self) -> DataConfig:
         if self.min_length > self.max_length:
             raise ValueError(f"min_length ({self.min_length}) is larger than max_length ({self.max_length})")
+        if self.sql is None and "files" not in self.model_fields_set:
+            raise ValueError("expected files, or sql with a query")
+        if self.sql is not None and (self.files or self.format != "auto"):
+            raise ValueError("sql takes the place of files and format: remove them, or sql")
         if self.time is None and self.format not in RECORDS:
             raise ValueError("tables need `time`, the column that orders the steps of an entity")
         if self.entity is None and self.format in RECORDS:

@@ -21,7 +21,7 @@ from noisy_gru.schema.errors import DataError
 
 def reference_dataset(dataset: DatasetConfig, reference: ReferenceConfig) -> DatasetConfig:
     """Return the configuration that reads the reference files: columns and policies of the data set, without spans."""
-    data = dataset.data.model_copy(update={"files": list(reference.files), "spans": SpansConfig()})
+    data = dataset.data.model_copy(update={"files": list(reference.files), "spans": SpansConfig(), "sql": None})
     return without_splits(dataset.model_copy(update={"data": data}))
 
 

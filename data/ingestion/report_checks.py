@@ -97,7 +97,8 @@ def check_spans(report: IngestionReport, data: DataConfig, resolved: ResolvedInp
     Raises:
         DataError: a span has no rows, a file that can't be read, or too many invalid rows.
     """
-    name_of = SpanPattern(data.patterns[0]).span_name
+    # The rows of a query have neither patterns nor spans.
+    name_of = SpanPattern(data.patterns[0]).span_name if data.patterns else str
     if report.file_errors:
         of_file = {name: name_of(span.number) for span in resolved.spans for name in resolved.names_of(span)}
         messages = [(message.partition(": ")[0], message) for message in report.file_errors]

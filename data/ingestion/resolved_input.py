@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from noisy_gru.data.ingestion.spans import LATEST, Span, find_spans, select_spans
-from noisy_gru.data.reading.files import FILES, find_sources, join_path, named_patterns, normalize_base, to_sources
+from noisy_gru.data.reading.files import ALL, FILES, find_sources, join_path, named_patterns, normalize_base, to_sources
+from noisy_gru.data.reading.sql_query import query_result
 from noisy_gru.data.reading.tables import Source
 from noisy_gru.schema.config import DataConfig
 from noisy_gru.schema.errors import ConfigError
@@ -90,6 +91,11 @@ def resolve_input(
         ConfigError: ``wanted`` is no span, or the data set has no spans.
         DataError: files are missing, or belong to two splits or spans.
     """
+    if data.sql is not None:
+        if wanted != LATEST:
+            raise ConfigError(f"span: {wanted} is requested, but data.sql has no spans")
+        path = query_result(data.sql, base or data.sql.results)
+        return ResolvedInput((), tuple(to_sources(str(path.parent), [(f"{ALL}-0", str(path))], data)))
     if not data.has_spans:
         if wanted != LATEST:
             raise ConfigError(f"span: {wanted} is requested, but {key} hold neither {{SPAN}} nor a date")

@@ -118,6 +118,11 @@ def compile_config(config: PipelineConfig, *, image: str | None = None, schedule
 
 def _check_reference(config: PipelineConfig, away: bool) -> None:
     """The reference files have to be where the steps find the data."""
+    if config.data.sql is not None:
+        raise ConfigError(
+            "data.sql: a query runs on the machine of a local run, and the steps on Kubeflow read files: write the "
+            "result to files of data.files, for example with DuckDB's COPY … TO"
+        )
     folder, _ = relative_to_base(config.dataset)
     reference = config.evaluation.reference
     for pattern in relative_to(folder, reference.files) if reference else []:

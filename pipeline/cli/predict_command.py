@@ -14,7 +14,10 @@ from noisy_gru.pipeline.exit_codes import EXIT_UNUSED_INPUT
 def predict(
     config: ConfigArgument,
     inputs: Annotated[
-        list[str], typer.Argument(metavar="INPUT…", help="Files or patterns, in a format of data.files.")
+        list[str],
+        typer.Argument(
+            metavar="INPUT…", help="Files or patterns, in a format of data.files; .sql: a query for data.sql."
+        ),
     ],
     set_: SetOption = None,
     root: RootOption = None,

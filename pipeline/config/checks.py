@@ -19,13 +19,14 @@ from noisy_gru.data.reading.csv_tables import ends_with_line_end
 from noisy_gru.data.reading.files import find_sources, named_patterns
 from noisy_gru.data.reading.formats import column_names
 from noisy_gru.data.reading.reader import Reader
+from noisy_gru.data.reading.sql_query import KEY, newest_result, query_columns
 from noisy_gru.data.reading.tables import Source
 from noisy_gru.data.sequences.splits import without_splits
 from noisy_gru.pipeline.config.beam_options import option_problems
 from noisy_gru.pipeline.config.label_checks import label_problems
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 from noisy_gru.pipeline.config.step_checks import step_findings
-from noisy_gru.schema.config import ForecastingConfig, SpansConfig
+from noisy_gru.schema.config import ForecastingConfig, SpansConfig, SqlConfig
 from noisy_gru.schema.derivation import check_curated
 from noisy_gru.schema.errors import ConfigError, UserError
 from noisy_gru.schema.span_patterns import format_spans
@@ -40,9 +41,15 @@ MOST_NAMED = 5
 def input_files(config: PipelineConfig, span: str = LATEST) -> list[str]:
     """Return the files that a run would read.
 
+    Of a query it is the newest result that is there already.
+
     Raises:
         UserError: files or a span are missing, or their store can't be reached.
     """
+    if config.data.sql is not None:
+        # For its size; the run makes the query itself.
+        newest = newest_result(config.data.sql)
+        return [] if newest is None else [str(newest)]
     return [source.path for source in resolve_input("", config.data, span, glob_files).sources]
 
 
@@ -85,6 +92,9 @@ def _check_locations(config: PipelineConfig, problems: list[str]) -> None:
 
 
 def _check_files(config: PipelineConfig, span: str, problems: list[str], notes: list[str]) -> None:
+    if config.data.sql is not None:
+        _check_query(config, config.data.sql, problems, notes)
+        return
     found = _sources(config, span, problems, notes)
     if not found:
         return
@@ -112,11 +122,20 @@ def _check_files(config: PipelineConfig, span: str, problems: list[str], notes: 
         notes.append(f"data.files: only the headers of the {which} {MOST_FILES} were checked")
 
 
+def _check_query(config: PipelineConfig, sql: SqlConfig, problems: list[str], notes: list[str]) -> None:
+    try:
+        names = query_columns(sql)
+        Reader(config.dataset).check_names(names, Source(KEY, f"{KEY}.query", "parquet"))
+        notes.append(f"{KEY}: a query of {len(names)} columns, {sql.connection}")
+    except UserError as error:
+        problems.append(str(error))
+
+
 def _check_reference(config: PipelineConfig, span: str, problems: list[str], notes: list[str]) -> None:
     reference = config.evaluation.reference
     if reference is None:
         return
-    data = config.data.model_copy(update={"files": reference.files, "spans": SpansConfig()})
+    data = config.data.model_copy(update={"files": reference.files, "spans": SpansConfig(), "sql": None})
     reader = Reader(without_splits(config.dataset))
     found: list[Source] = []
     for name, pattern in named_patterns(data):
@@ -144,6 +163,8 @@ def _check_reference(config: PipelineConfig, span: str, problems: list[str], not
 def _sources(config: PipelineConfig, span: str, problems: list[str], notes: list[str]) -> list[Source]:
     """Return the files that a run would read, those of the newest span first."""
     found: list[Source] = []
+    if config.data.sql is not None:
+        return found
     if config.data.has_spans or span != LATEST:
         try:
             resolved = resolve_input("", config.data, span, glob_files)

@@ -14,7 +14,11 @@ def relative_to_base(dataset: DatasetConfig) -> tuple[str, DatasetConfig]:
     """Return the folder of all files (a path, not a pattern), and the data set with patterns relative to it.
 
     So the keys of TFX's cache don't change if everything is moved. Patterns with a scheme are not changed.
+    The files of a query are its results.
     """
+    if (sql := dataset.data.sql) is not None:
+        here = dataset.data.model_copy(update={"sql": sql.model_copy(update={"results": "."})})
+        return sql.results, dataset.model_copy(update={"data": here})
     files = dataset.data.files
     groups = files if isinstance(files, dict) else {"": files}
     patterns = [pattern for group in groups.values() for pattern in group]

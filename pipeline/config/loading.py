@@ -180,16 +180,22 @@ def _with_absolute_paths(config: PipelineConfig, folder: Path) -> PipelineConfig
     def absolute(pattern: str) -> str:
         return pattern if "://" in pattern else absolute_pattern(pattern, str(folder))
 
+    def path(text: str) -> str:
+        return os.path.normpath(folder / Path(text).expanduser())
+
     files = config.data.files
     resolved = (
         {split: [absolute(each) for each in patterns] for split, patterns in files.items()}
         if isinstance(files, dict)
         else [absolute(each) for each in files]
     )
-    data = config.data.model_copy(update={"files": resolved})
-    schema = config.schema_path
-    if "://" not in schema:
-        schema = os.path.normpath(folder / Path(schema).expanduser())
+    sql = config.data.sql
+    if sql is not None:
+        scheme, _, database = sql.connection.partition(":")
+        located = f"{scheme}:{path(database)}" if database else sql.connection
+        sql = sql.model_copy(update={"connection": located, "results": path(sql.results)})
+    data = config.data.model_copy(update={"files": resolved, "sql": sql})
+    schema = config.schema_path if "://" in config.schema_path else path(config.schema_path)
     evaluation = config.evaluation
     if evaluation.reference is not None:
         reference = evaluation.reference.model_copy(

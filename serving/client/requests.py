@@ -13,6 +13,7 @@ from noisy_gru.data.arrow import pa
 from noisy_gru.data.columns import Columns
 from noisy_gru.data.reading.files import sources_to_predict
 from noisy_gru.data.reading.in_memory_tables import arrow_source, frame_source, rows_source
+from noisy_gru.data.reading.sql_query import QUERY_ENDING, query_result
 from noisy_gru.data.reading.tables import Source
 from noisy_gru.data.reading.wide_tables import is_long
 from noisy_gru.data.requests.prediction_input import PredictionInput, read_sources
@@ -31,7 +32,8 @@ def sources_of(data: Any, dataset: DatasetConfig) -> list[Source]:
     """Return the sources of data to predict.
 
     Args:
-        data: a file or several, in a format of training; a DataFrame; a pyarrow Table or RecordBatch; or rows.
+        data: a file or several, in a format of training, or `.sql` with a query for `data.sql`; a DataFrame; a
+            pyarrow Table or RecordBatch; or rows.
         dataset: the configuration.
 
     Raises:
@@ -54,6 +56,7 @@ def sources_of(data: Any, dataset: DatasetConfig) -> list[Source]:
         paths = list(
             dict.fromkeys(each if isinstance(each, str) and is_remote(each) else str(Path(each)) for each in data)
         )
+        paths = [_result_of(path, dataset) if path.lower().endswith(QUERY_ENDING) else path for path in paths]
         return sources_to_predict(paths, dataset.data)
     if isinstance(data, Sequence) and data and isinstance(data[0], bytes):
         raise DataError(f"{_EXPECTED}, received a list of bytes")
@@ -61,6 +64,18 @@ def sources_of(data: Any, dataset: DatasetConfig) -> list[Source]:
         data = list(data)
         return [rows_source(data, wanted({name for row in data if isinstance(row, Mapping) for name in row}))]
     return [rows_source(data, columns)]
+
+
+def _result_of(path: str, dataset: DatasetConfig) -> str:
+    """Run the query of a file on the connection of the configuration, and return the file with its result."""
+    sql = dataset.data.sql
+    if sql is None:
+        raise DataError(f"{path}: a query needs data.sql.connection in the configuration: add it, or give other files")
+    try:
+        query = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: can't be read as a query in UTF-8: {error}") from error
+    return str(query_result(sql, Path(sql.results) / "predict", query))
 
 
 def _is_frame(data: Any) -> bool:
