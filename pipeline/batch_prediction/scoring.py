@@ -171,4 +171,4 @@ def _scored_data(config: PipelineConfig, score: ScoreConfig) -> DataConfig:
         )
     if remote := [pattern for pattern in patterns if "://" in pattern]:
         raise ConfigError(f"score: expected local files, received {remote[0]}")
-    return config.data.model_copy(update={"files": list(patterns), "spans": SpansConfig()})
+    return config.data.model_copy(update={"files": list(patterns), "spans": SpansConfig(), "sql": None})

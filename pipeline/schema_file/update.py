@@ -116,7 +116,8 @@ def _profiled(config: PipelineConfig, data: Sequence[str]) -> DatasetConfig:
     if problems := [problem for each in patterns if is_remote(each) and (problem := location_problem(each))]:
         raise ConfigError(f"data.files: {problems[0]}")
     dataset = without_splits(config.dataset)
-    files = dataset.data.model_copy(update={"files": patterns, "spans": SpansConfig()})
+    sql = None if given else dataset.data.sql
+    files = dataset.data.model_copy(update={"files": patterns, "spans": SpansConfig(), "sql": sql})
     if files.has_spans:
         files = files.model_copy(update={"spans": SpansConfig(window="all")})
     return dataset.model_copy(update={"data": files})

@@ -15,7 +15,6 @@ from noisy_gru.data.ingestion.resolved_input import ResolvedInput, resolve_input
 from noisy_gru.data.ingestion.spans import LATEST
 from noisy_gru.data.reading.file_hashes import hash_files
 from noisy_gru.data.reading.sql_query import newest_result, query_columns, query_result
-from noisy_gru.data.reading.tables import local_open
 from noisy_gru.data.requests.prediction_input import read_sources
 from noisy_gru.pipeline.config.checks import check_config
 from noisy_gru.pipeline.config.loading import load_config
@@ -23,6 +22,7 @@ from noisy_gru.schema.config import DataConfig, DatasetConfig, SqlConfig
 from noisy_gru.schema.errors import ConfigError, DataError, UserError
 from noisy_gru.schema.file_patterns import local_glob
 from noisy_gru.serving.client.requests import sources_of
+from noisy_gru.storage.object_stores import open_file
 
 
 def table() -> pd.DataFrame:
@@ -109,7 +109,7 @@ def test_the_fingerprint_goes_by_the_rows(scheme, tmp_path):
 
     def fingerprint() -> str:
         resolved = resolve_input("", dataset(sql).data, LATEST, local_glob)
-        return resolved.fingerprint(hash_files(resolved.sources, local_open))
+        return resolved.fingerprint(hash_files(resolved.sources, open_file))
 
     first = fingerprint()
     assert fingerprint() == first
