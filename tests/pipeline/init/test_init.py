@@ -99,7 +99,7 @@ def test_weather(tmp_path):
     assert features["hour_of_day_sin"].calendar == "hour_of_day"
     assert config.model.target == "difference"
     text = (tmp_path / "config.yaml").read_text()
-    assert text.count("{calendar: hour_of_day}") == 1
+    assert text.count("{calendar: hour_of_day, known_in_advance: true}") == 1
     assert "NOT SURE" in text
     assert "# numeric feature; seen: 0 to 1048.36, 4 missing" in (tmp_path / "schema.pbtxt").read_text()
 
