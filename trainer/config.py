@@ -53,6 +53,21 @@ class WarmStartConfig(Section):
     )
 
 
+def whole_batch_noise(model: ModelConfig) -> str:
+    """Return the setting of the noise that has no form for several devices; empty without any."""
+    if model.has_carried:
+        return "noise: carried"
+    return f"model.stddev: {model.stddev}" if model.stddev in ("auto", "residual") else ""
+
+
+def shared_batch_message(noise: str, sharing: str) -> str:
+    """Say why batches of a noise can't be shared, and what to do."""
+    return (
+        f"{noise} is trained on one device, and {sharing} splits each batch among several; set training.strategy: "
+        "none, or choose another noise"
+    )
+
+
 class TrainerConfig(Section):
     """Configuration of the Trainer's module file: the model and its training."""
 
@@ -92,7 +107,32 @@ class TrainerConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _noise_of_a_batch(self) -> TrainerConfig:
+        if self.model.has_carried and self.training.batch_size == 1:
+            raise ValueError(
+                "noise: carried starts sequences from the states of others in their batch, and training.batch_size is "
+                "1; raise it, or choose another noise"
+            )
+        whole = whole_batch_noise(self.model)
+        if whole and self.training.strategy in ("mirrored", "multi_worker"):
+            raise ValueError(shared_batch_message(whole, f"training.strategy: {self.training.strategy}"))
+        if self.model.stddev == "auto" and self.tuner.enabled:
+            raise ValueError(
+                "model.stddev: auto and tuner.enabled: true both choose the scale of the noise; use one of them "
+                "(tuner.stddev_scales)"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _tuner_has_a_space(self) -> TrainerConfig:
         if self.tuner.enabled and (not self.tuner.stddev_scales or not self.tuner.learning_rates):
             raise ValueError("tuner.stddev_scales and tuner.learning_rates must not be empty")
         return self
+
+
+def scaled(trainer: TrainerConfig, scale: float) -> TrainerConfig:
+    """Return a configuration with every layer's stddev multiplied; `model.stddev: auto` has nothing left to choose."""
+    layers = [layer.model_copy(update={"stddev": layer.stddev * scale}) for layer in trainer.model.layers]
+    stddev = "layers" if trainer.model.stddev == "auto" else trainer.model.stddev
+    model = trainer.model.model_copy(update={"layers": layers, "stddev": stddev})
+    return trainer.model_copy(update={"model": model})

@@ -22,8 +22,9 @@ import keras
 from noisy_gru.trainer import features as names
 from noisy_gru.trainer.convolution_stack import convolve, pooled_steps, random_features
 from noisy_gru.trainer.features import Layout
+from noisy_gru.trainer.layers.initial_noise import CARRIED, SCALES
 from noisy_gru.trainer.layers.noisy_bidirectional import NoisyBidirectional
-from noisy_gru.trainer.layers.noisy_gru import NoisyGRU
+from noisy_gru.trainer.layers.noisy_gru import LOG_STDDEV, RESIDUAL_VARIANCE, NoisyGRU
 from noisy_gru.trainer.layers.ordered_quantiles import OrderedQuantiles
 from noisy_gru.trainer.layers.pooling import AtEachStep, AttentionPooling, LengthMask, MaskedPooling
 from noisy_gru.trainer.layers.target_steps import Channels, PastLength, PastSteps, TargetSteps
@@ -33,6 +34,7 @@ from noisy_gru.trainer.relative_forecast import RelativeForecast, from_logarithm
 from noisy_gru.trainer.segment_stack import forecast_by_segments, segment_embedding
 from noisy_gru.trainer.transform_record import TransformRecord
 
+DEFAULT_SHARE = 0.5  # of sequences that start from another one's state, with noise: carried
 _LEAST_WIDTH = 32  # of the layer that joins a state with what is known of a target's time
 INITIAL_MEAN = "initial_mean_"  # before the number of the GRU whose first state the layer gives
 
@@ -70,8 +72,8 @@ def build_model(
         layout: of the inputs.
         sizes: of the fitted vocabularies.
         seed: layer i draws its noise and dropout with seed + i.
-        for_serving: the same weights and outputs, without ops that a server can't run or that are random: no cuDNN,
-            and no dropout in the GRUs, whose masks Keras draws in inference too.
+        for_serving: the same outputs from `inference_weights`, without ops that a server can't run or that are random:
+            no cuDNN, and no dropout in the GRUs, whose masks Keras draws in inference too.
         name: of the model.
 
     Returns:
@@ -113,6 +115,9 @@ def build_model(
             layer.units,
             stddev=layer.stddev,
             noise=layer.noise,
+            scale=config.stddev if config.stddev in SCALES and layer.stddev and not for_serving else "fixed",
+            share=layer.share or DEFAULT_SHARE,
+            carry_seed=seed if layer.noise == CARRIED else None,
             fused=config.fused,
             seed=seed + index,
             learn_mean=config.learn_mean,
@@ -176,6 +181,11 @@ def build_model(
         outputs = relative.restored(outputs)
     outputs = from_logarithms(outputs, layout, sizes.record)
     return keras.Model(inputs, _with_last_target(outputs, inputs, config, layout), name=name)
+
+
+def inference_weights(model: keras.Model) -> list[Any]:
+    """Return the weights of a model of `build_model`, as NumPy arrays, that the same model has for serving."""
+    return [weight.numpy() for weight in model.weights if weight.name not in (LOG_STDDEV, RESIDUAL_VARIANCE)]
 
 
 def _known_at_targets(inputs: dict[str, Any], columns: list[Any], layout: Layout) -> Any:

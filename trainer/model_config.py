@@ -19,9 +19,35 @@ class LayerConfig(Section):
         allow_inf_nan=False,
         description="Standard deviation of the initial hidden state in training.",
     )
-    noise: Literal["normal", "truncated_normal", "uniform"] = Field(default="normal", description="Its distribution.")
+    noise: Literal["normal", "truncated_normal", "uniform", "carried"] = Field(
+        default="normal",
+        description="Its distribution. `carried`: no noise, but a wrong start: a part of the training sequences "
+        "(`share`) starts from the state that another sequence of the batch ends with; of `stddev` it counts only "
+        "whether it is 0, which switches it off.",
+    )
+    share: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="Of `noise: carried`: part of the training sequences that start from another one's state, the same "
+        "ones in all layers of one share; null: 0.5.",
+    )
     dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout on the layer's inputs.")
     recurrent_dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout on the recurrent state.")
+
+    @property
+    def is_carried(self) -> bool:
+        """Whether training sequences start from other sequences' states."""
+        return self.noise == "carried" and self.stddev > 0
+
+    @model_validator(mode="after")
+    def _share_is_of_carried(self) -> LayerConfig:
+        if self.share is not None and self.noise != "carried":
+            raise ValueError(
+                f"share is the part of the sequences that start from another one's state, of noise: carried; received "
+                f"noise: {self.noise}. Set noise: carried, or leave share out"
+            )
+        return self
 
 
 def _reference_stack() -> list[LayerConfig]:
@@ -118,6 +144,18 @@ class ModelConfig(Section):
     )
     bidirectional: bool = Field(default=False, description="Read each sequence in both directions (units in each).")
     learn_mean: bool = Field(default=False, description="Learn the mean of the initial state; else it is zero.")
+    stddev: Literal["layers", "auto", "learned", "residual"] = Field(
+        default="layers",
+        description="Scale of the initial state's noise. `layers`: each layer's own `stddev`; `auto`: that times the "
+        "best of `stddev_scales`, for which one model each is trained; `learned`: a weight of each unit, which begins "
+        "with it; `residual`: of each unit, as large as the error that training finds in its first state (Zimmermann).",
+    )
+    stddev_scales: list[Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(
+        default=[0.0, 1.0, 3.0, 10.0],
+        min_length=2,
+        description="With `stddev: auto`: factors on every layer's `stddev`. The one with the smallest sum of two eval "
+        "losses is kept: from the first state that is served, and from another sequence's last one.",
+    )
     pooling: Literal["last", "mean", "max", "attention"] = Field(
         default="last",
         description="What the head sees of the top layer: its last state, or the mean, the maximum, or a mean with "
@@ -190,6 +228,29 @@ class ModelConfig(Section):
     def _fill_in_preset(cls, given: Any) -> Any:
         name = given.get("preset") if isinstance(given, dict) else None
         return {**PRESETS[name], **given} if isinstance(name, str) and name in PRESETS else given
+
+    @model_validator(mode="after")
+    def _noise_has_a_scale(self) -> ModelConfig:
+        if self.stddev == "layers":
+            return self
+        carried = [index for index, layer in enumerate(self.layers) if layer.noise == "carried"]
+        if carried:
+            raise ValueError(
+                f"stddev: {self.stddev} sets the scale of noise, and layer {carried[0]} has none (noise: carried); "
+                "leave one of them out"
+            )
+        without = [index for index, layer in enumerate(self.layers) if not layer.stddev]
+        if without and (self.stddev != "auto" or len(without) == len(self.layers)):
+            raise ValueError(
+                f"stddev: {self.stddev} begins with each layer's stddev, and that of layer {without[0]} is 0; give it "
+                "one above 0, such as 0.1"
+            )
+        return self
+
+    @property
+    def has_carried(self) -> bool:
+        """Whether training sequences of a layer start from other sequences' states."""
+        return any(layer.is_carried for layer in self.layers)
 
     @property
     def has_convolutions(self) -> bool:

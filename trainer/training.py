@@ -10,7 +10,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -21,10 +21,11 @@ from noisy_gru.schema.config import ClassificationConfig
 from noisy_gru.schema.errors import ConfigError
 from noisy_gru.schema.interval_config import is_calibrated
 from noisy_gru.trainer.callbacks.checkpoint import BestWeights, Checkpoint
+from noisy_gru.trainer.callbacks.noise_log import NoiseLog, mean_stddevs
 from noisy_gru.trainer.callbacks.progress import FiniteLoss, HistoryFile, Progress, TensorBoardLog, report
 from noisy_gru.trainer.callbacks.stddev_schedule import StddevSchedule
 from noisy_gru.trainer.callbacks.weight_average import WeightAverage
-from noisy_gru.trainer.config import TrainerConfig
+from noisy_gru.trainer.config import TrainerConfig, shared_batch_message, whole_batch_noise
 from noisy_gru.trainer.conformal import Calibration, calibrate
 from noisy_gru.trainer.custom_config import CustomConfig
 from noisy_gru.trainer.decision import Decision, decide
@@ -43,8 +44,10 @@ from noisy_gru.trainer.export.saved_model import (
 from noisy_gru.trainer.export.served_model import ServedModel
 from noisy_gru.trainer.export.serving_stack import serving_function
 from noisy_gru.trainer.inputs.dataset import SequenceData
+from noisy_gru.trainer.layers.initial_noise import SCALES
 from noisy_gru.trainer.loop import run_epochs
-from noisy_gru.trainer.model import build_model
+from noisy_gru.trainer.model import build_model, inference_weights
+from noisy_gru.trainer.noise_scale import choose_scale
 from noisy_gru.trainer.objective import compile_model, split_answer
 from noisy_gru.trainer.training_context import EpochOrder, TrainingContext, prepare_training
 from noisy_gru.trainer.transform_record import TransformRecord, read_record, save_record
@@ -72,11 +75,23 @@ def train(fn_args: Any, custom_config: CustomConfig, strategy: tf.distribute.Str
     context = dataclasses.replace(prepare_training(fn_args, custom_config), strategy=strategy)
     context = context.with_xla(_extent(trainer, context.train, fn_args.train_steps)[0])
     fitted = read_record(context.transform, context.layout)
+    noise = whole_batch_noise(trainer.model)
+    if strategy is not None and noise:
+        devices = f"training.strategy: {trainer.training.strategy} on {strategy.num_replicas_in_sync} devices"
+        raise ConfigError(shared_batch_message(noise, devices))
+    chosen = None
+    if trainer.model.stddev == "auto":
+        chosen = choose_scale(context, _trainer_of_scales(fn_args, fitted))
+        context, custom_config = chosen.context, chosen.context.custom_config
     warm = WarmStart.find(fn_args.base_model, custom_config, fitted) if fn_args.base_model else None
     starts = _starts(fn_args, context, warm)
-    done = [
-        [train_once(fn_args, own, fitted, *each, member=place) for each in starts] for own, place in _members(context)
-    ]
+
+    def trained(own: TrainingContext, place: tuple[int, int] | None, base: WarmStart | None, folder: str) -> Trained:
+        if chosen is not None and base is None and own is context:
+            return chosen.trained
+        return train_once(fn_args, own, fitted, base, folder, member=place)
+
+    done = [[trained(own, place, *each) for each in starts] for own, place in _members(context)]
     if not is_chief(strategy):
         return
     kept = [better_on_eval(each, trainer) for each in done]
@@ -84,7 +99,7 @@ def train(fn_args: Any, custom_config: CustomConfig, strategy: tf.distribute.Str
     outcome = warm.outcome(done[0], kept[0], trainer) if warm is not None else None
 
     serving, final, predict = _exported(context, kept)
-    config = custom_config.trainer.model
+    config = context.custom_config.trainer.model
     decision = _decision(context, fitted.labels, serving, predict)
     calibration = _calibration(context, fitted, serving, predict)
     served = ServedModel(serving, context.transform, context.layout, config, predict, decision, calibration)
@@ -119,6 +134,7 @@ def train(fn_args: Any, custom_config: CustomConfig, strategy: tf.distribute.Str
         "trainer": trainer.model_dump(mode="json"),
         "warm_start": outcome,
         "xla": context.xla.as_dict(),
+        "noise": _noise(trainer, kept[0].model) if chosen is None else chosen.record,
         "decision": None if decision is None else dataclasses.asdict(decision),
         "coverage_before_calibration": None if calibration is None else calibration.coverage_before,
     }
@@ -127,6 +143,18 @@ def train(fn_args: Any, custom_config: CustomConfig, strategy: tf.distribute.Str
     for each in [training for of_member in done for training in of_member]:
         if each.checkpoint is not None:
             each.checkpoint.remove()
+
+
+def _trainer_of_scales(fn_args: Any, fitted: TransformRecord) -> Callable[[TrainingContext, str], Trained]:
+    """Return the function that trains from new weights, with its history in a folder of this name."""
+    return lambda own, name: train_once(fn_args, own, fitted, None, f"{fn_args.model_run_dir}/{name}", member=None)
+
+
+def _noise(trainer: TrainerConfig, model: keras.Model) -> dict[str, Any] | None:
+    """Return the mean standard deviation of each layer's units after training, where it is not what is configured."""
+    if trainer.model.stddev not in SCALES:
+        return None
+    return {"kind": trainer.model.stddev, "stddev": mean_stddevs(model)}
 
 
 def _members(context: TrainingContext) -> Iterator[tuple[TrainingContext, tuple[int, int] | None]]:
@@ -151,7 +179,7 @@ def _exported(context: TrainingContext, kept: Sequence[Trained]) -> tuple[keras.
             copy = build_model(
                 trainer.model, context.layout, context.sizes, seed=trainer.seed, for_serving=for_serving, name=name
             )
-            copy.set_weights(each.model.get_weights())
+            copy.set_weights(inference_weights(each.model) if for_serving else each.model.get_weights())
             found.append(copy)
         return found
 
@@ -319,6 +347,8 @@ def fit(
     if training.noise_schedule.kind != "constant":
         schedule = training.noise_schedule
         callbacks.append(StddevSchedule(schedule.kind, epochs=epochs, final=schedule.final_factor))
+    if context.custom_config.trainer.model.stddev in SCALES:
+        callbacks.append(NoiseLog())
     callbacks += [FiniteLoss(), TensorBoardLog(run_dir), history]
     callbacks += [best] if best is not None else []
     callbacks.append(Progress(epochs=epochs, member=member))

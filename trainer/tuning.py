@@ -15,7 +15,7 @@ from noisy_gru.schema.errors import ConfigError
 from noisy_gru.trainer.callbacks.checkpoint import BestWeights
 from noisy_gru.trainer.callbacks.progress import FiniteLoss, report
 from noisy_gru.trainer.callbacks.weight_average import WeightAverage
-from noisy_gru.trainer.config import TrainerConfig
+from noisy_gru.trainer.config import TrainerConfig, scaled
 from noisy_gru.trainer.custom_config import CustomConfig
 from noisy_gru.trainer.export.saved_model import target_scale
 from noisy_gru.trainer.export.served_model import ServedModel
@@ -52,11 +52,8 @@ def apply_hyperparameters(trainer: TrainerConfig, hyperparameters: Mapping[str, 
 
 def with_values(trainer: TrainerConfig, values: Mapping[str, Any]) -> TrainerConfig:
     """Return the configuration with these values of the search space."""
-    scale = float(values.get(STDDEV_SCALE, 1.0))
-    layers = [layer.model_copy(update={"stddev": layer.stddev * scale}) for layer in trainer.model.layers]
-    model = trainer.model.model_copy(
-        update={"layers": layers, "learn_mean": bool(values.get(LEARN_MEAN, trainer.model.learn_mean))}
-    )
+    trainer = scaled(trainer, float(values.get(STDDEV_SCALE, 1.0)))
+    model = trainer.model.model_copy(update={"learn_mean": bool(values.get(LEARN_MEAN, trainer.model.learn_mean))})
     rate = float(values.get(LEARNING_RATE, trainer.training.learning_rate))
     return trainer.model_copy(
         update={"model": model, "training": trainer.training.model_copy(update={"learning_rate": rate})}

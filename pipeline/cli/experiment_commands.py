@@ -103,7 +103,14 @@ def noise(
     scales: Annotated[
         str, typer.Option(metavar="X,X…", help="Factors on the stddev of every layer; 0 and 1 are always among them.")
     ] = "0,1,3,10",
-    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each scale, with the seeds from `seed` on.")] = 8,
+    kinds: Annotated[
+        str,
+        typer.Option(
+            metavar="KIND,KIND…",
+            help="Other kinds of noise: carried (states of other sequences), learned and residual scales; or none.",
+        ),
+    ] = "carried,learned,residual",
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each, with the seeds from `seed` on.")] = 8,
     burn_in: Annotated[
         str, typer.Option(metavar="K,K…", help="Steps before the middle of a sequence to start reading from.")
     ] = "0,5",
@@ -116,8 +123,8 @@ def noise(
 ) -> None:
     """Measure on your data whether the noise of the first state does anything, at which scale, and for what.
 
-    Trains each scale with the same seeds, and measures on the eval split from the first state that is served, from
-    noise, from another sequence's last state, and in the middle of a sequence, with paired 95 % intervals.
+    Trains each scale and kind of noise with the same seeds, and measures on the eval split from the first state that is
+    served, from noise, from another sequence's last state, and in the middle of a sequence, with paired 95 % intervals.
     """
     from noisy_gru.pipeline.cli.experiments_view import show_noise
     from noisy_gru.pipeline.config.checks import check_config
@@ -136,7 +143,7 @@ def noise(
         loaded = load_config(config, set_ or [])
         check_config(loaded)
         require_eval_split(loaded, "noise")
-        variants = noise_variants(loaded, factors)
+        variants = noise_variants(loaded, factors, [] if kinds.strip() == "none" else kinds.replace(" ", "").split(","))
         metric, best = next(iter(known_metrics(loaded).items()))
         starts = FirstStates(
             tuple(layer.stddev for layer in loaded.model.layers),

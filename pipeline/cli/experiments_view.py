@@ -81,13 +81,19 @@ def show_noise(report: dict[str, Any], stream: TextIO) -> None:
     if not report["seeds"]:
         console.print("no seed is complete for all scales yet: run it again to go on, with more --budget")
         return
-    for title, key, base in (
-        ("Against no noise", "against_none", NONE),
-        ("Against the configured noise", "against_configured", CONFIGURED),
+    scales = [each for each in report["scales"] if each["kind"] is None]
+    kinds = [each for each in report["scales"] if each["kind"] is not None]
+    for title, key, base, rows in (
+        ("Against no noise", "against_none", NONE, scales),
+        ("Kinds, against no noise", "against_none", NONE, kinds),
+        ("Against the configured noise", "against_configured", CONFIGURED, scales),
+        ("Kinds, against the configured noise", "against_configured", CONFIGURED, kinds),
     ):
+        others = [each for each in rows if each["name"] != base]
+        if not others:
+            continue
         table = Table(box=None, pad_edge=False)
         table.add_column(title)
-        others = [each for each in report["scales"] if each["name"] != base]
         (reference,) = (each for each in report["scales"] if each["name"] == base)
         table.add_column(f"{base} (spread)", justify="right")
         for each in others:
@@ -103,6 +109,8 @@ def show_noise(report: dict[str, Any], stream: TextIO) -> None:
     for start, reason in report["not_measured"].items():
         console.print(escape(f"not measured: {_title(start, report['metric'])}: {reason}"))
     _show_failed(console, report)
+    if report["auto"] is not None:
+        console.print(f"model.stddev: auto would choose {report['auto']['scale']} of these scales")
     console.print(footer(report))
     console.print(f"\n[bold]{escape(report['verdict'])}[/]")
     if report["suggestion"] is not None:

@@ -81,6 +81,11 @@ def _training(config: PipelineConfig) -> Iterator[str]:
     held_out = config.dataset.has_eval_split
     if config.tuner.enabled and not held_out:
         yield f"tuner compares models on the eval split, and there is none: {_EVAL}, or set tuner.enabled: false"
+    if config.model.stddev == "auto" and not held_out:
+        yield (
+            "model.stddev: auto compares scales of the noise on the eval split, and there is none: "
+            f"{_EVAL}, or set model.stddev: layers"
+        )
     warm_start = config.retraining.warm_start
     if warm_start.enabled and warm_start.prove and not held_out:
         yield (

@@ -21,7 +21,7 @@ from noisy_gru.pipeline.runs.run_directory import RunDirectory, RunRecord
 _LOG_BYTES = 16_384
 _LOG_LINES = 40
 _EPOCHS = 20
-_NOT_DRAWN = ("epoch", "learning_rate", "stddev_factor")
+_NOT_DRAWN = ("epoch", "learning_rate", "stddev_")  # beginnings of names
 
 
 def run_sections(state: RootState, record: RunRecord, now: datetime) -> list[Section]:
@@ -146,7 +146,7 @@ def _training(directory: RunDirectory, record: RunRecord) -> list[Block]:
     except (OSError, ValueError, LookupError, TypeError):
         # It is being written: the next second has it whole.
         return []
-    names = [name for name in history if name not in _NOT_DRAWN]
+    names = [name for name in history if not name.startswith(_NOT_DRAWN)]
     epochs = tuple(history.get("epoch", []))
     lines: list[tuple[str, tuple[tuple[str, tuple[float | None, ...]], ...]]] = []
     for name in names:

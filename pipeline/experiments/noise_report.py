@@ -1,4 +1,4 @@
-"""The report of `noisy-gru noise`: what each scale of the noise changes, from which first state, and a verdict."""
+"""The report of `noisy-gru noise`: what each scale and kind of noise changes, from which first state, and a verdict."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ def noise_report(trials: Trials, trainer: TrainerConfig, *, pipeline: str, metri
         **trials.report_head(pipeline=pipeline, metric=metric, best=best),
         "level": LEVEL,
         "scales": [],
+        "auto": None,
         "not_measured": {},
         "verdict": None,
         "suggestion": None,
@@ -46,7 +47,8 @@ def noise_report(trials: Trials, trainer: TrainerConfig, *, pipeline: str, metri
         own = measures[variant.name]
         entry: dict[str, Any] = {
             "name": variant.name,
-            "scale": variant.values["scale"],
+            "scale": variant.values.get("scale"),
+            "kind": variant.values.get("kind"),
             "stddev": [layer.stddev for layer in variant.trainer.model.layers],
             "measures": {},
         }
@@ -60,12 +62,34 @@ def noise_report(trials: Trials, trainer: TrainerConfig, *, pipeline: str, metri
                 "against_configured": _difference(variant, values, measures[CONFIGURED][name], CONFIGURED),
             }
         report["scales"].append(entry)
+    report["auto"] = _auto(trials)
     verdict = _verdict(trials, measures, metric, best)
     report["verdict"] = verdict.sentence
-    if verdict.scale is not None:
-        layers = next(each for each in trials.compared if each.values["scale"] == verdict.scale).trainer.model.layers
-        report["suggestion"] = {"scale": verdict.scale, "yaml": layers_yaml(layers), "set": _settings(layers)}
+    if verdict.name is not None:
+        report["suggestion"] = _suggestion(next(each for each in trials.compared if each.name == verdict.name))
     return report
+
+
+def _auto(trials: Trials) -> dict[str, Any] | None:
+    """Return the scale that `model.stddev: auto` would choose of these, by the mean over the seeds of both losses."""
+    sums: dict[str, float] = {}
+    for variant in trials.compared:
+        results = [trials.results[variant.name, seed] for seed in trials.complete_seeds]
+        if "scale" not in variant.values or any(CARRIED not in each["first_states"] for each in results):
+            continue
+        losses = [each["metrics"]["loss"] + each["first_states"][CARRIED]["loss"] for each in results]
+        sums[variant.name] = mean_and_spread(losses)[0]
+    return {"scale": min(sums, key=lambda name: sums[name]), "sums": sums} if sums else None
+
+
+def _suggestion(variant: Variant) -> dict[str, Any]:
+    model = variant.trainer.model
+    kind = variant.values.get("kind")
+    if kind is None or kind == "carried":
+        lines, settings = layers_yaml(model.layers), _settings(model.layers, with_noise=kind is not None)
+    else:
+        lines, settings = f"model:\n  stddev: {kind}", [f"model.stddev={kind}"]
+    return {"scale": variant.values.get("scale"), "kind": kind, "yaml": lines, "set": settings}
 
 
 def epochs_to_level(histories: dict[str, list[float]]) -> dict[str, int]:
@@ -129,7 +153,7 @@ def _verdict(trials: Trials, measures: dict[str, dict[str, list[float]]], metric
     """Judge what matters in use: the first state that is served, another sequence's, and a start in the middle."""
     used = [name for name in measures[NONE] if name in (OWN, CARRIED) or name.startswith("burn_in_")]
     effects = [
-        Effect(variant.values["scale"], start, measures[variant.name][start], measures[NONE][start])
+        Effect(variant.name, start, measures[variant.name][start], measures[NONE][start])
         for variant in trials.compared
         if variant.name != NONE
         for start in used
@@ -137,8 +161,11 @@ def _verdict(trials: Trials, measures: dict[str, dict[str, list[float]]], metric
     return judge_noise(effects, metric=metric, best=best)
 
 
-def _settings(layers: list[LayerConfig]) -> list[str]:
-    return [f"model.layers.{index}.stddev={json.dumps(_rounded(layer.stddev))}" for index, layer in enumerate(layers)]
+def _settings(layers: list[LayerConfig], *, with_noise: bool) -> list[str]:
+    keys = [f"model.layers.{index}" for index in range(len(layers))]
+    settings = [f"{key}.stddev={json.dumps(_rounded(layer.stddev))}" for key, layer in zip(keys, layers, strict=True)]
+    noise = [f"{key}.noise={layer.noise}" for key, layer in zip(keys, layers, strict=True)]
+    return settings + (noise if with_noise else [])
 
 
 def _rounded(value: float) -> float:

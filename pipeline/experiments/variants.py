@@ -1,4 +1,4 @@
-"""Variants of a configuration: overrides of its keys, or factors on the noise.
+"""Variants of a configuration: overrides of its keys, or scales and kinds of the noise.
 
 >>> [each.name for each in compared_variants(path, base, ["model.layers[0].units=32,64"], [])]  # doctest: +SKIP
 ['configured', 'model.layers.0.units=32']
@@ -21,9 +21,10 @@ from noisy_gru.pipeline.config.loading import load_config
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 from noisy_gru.schema.config import ClassificationConfig
 from noisy_gru.schema.errors import ConfigError
-from noisy_gru.trainer.config import TrainerConfig
+from noisy_gru.trainer.config import TrainerConfig, scaled
 
 CONFIGURED = "configured"
+KINDS = ("carried", "learned", "residual")
 _SECTIONS = ("model", "training")
 _MEMBERS = "training.members"
 _INDEX = re.compile(r"\[(\d+)\]")
@@ -63,31 +64,49 @@ def known_metrics(config: PipelineConfig) -> dict[str, str]:
     return {"mae": "min", "loss": "min"}
 
 
-def scaled(trainer: TrainerConfig, scale: float) -> TrainerConfig:
-    """Return a configuration with every layer's stddev multiplied."""
-    layers = [layer.model_copy(update={"stddev": layer.stddev * scale}) for layer in trainer.model.layers]
-    return trainer.model_copy(update={"model": trainer.model.model_copy(update={"layers": layers})})
-
-
 def single(trainer: TrainerConfig) -> TrainerConfig:
     """Return a configuration of one model, in place of `training.members`: pairs are of single trainings."""
     return trainer.model_copy(update={"training": trainer.training.model_copy(update={"members": 1})})
 
 
-def noise_variants(config: PipelineConfig, scales: Sequence[float]) -> list[Variant]:
-    """Return the variants of `noisy-gru noise`: every layer's stddev times each scale, ascending, with 0 and 1.
+def noise_variants(config: PipelineConfig, scales: Sequence[float], kinds: Sequence[str] = ()) -> list[Variant]:
+    """Return the variants of `noisy-gru noise`: every layer's stddev times each scale, then other kinds of noise.
+
+    Args:
+        config: whose noise is varied.
+        scales: factors; 0 and 1 are always among them, and none else where all layers have `noise: carried`.
+        kinds: of `KINDS`; one that is configured is left out.
 
     Raises:
-        ConfigError: no layer has noise to scale.
+        ConfigError: no layer has noise to scale, or a kind is unknown.
     """
-    if not any(layer.stddev for layer in config.model.layers):
-        example = " ".join(f"--set model.layers.{index}.stddev=0.1" for index in range(len(config.model.layers)))
+    if unknown := [kind for kind in kinds if kind not in KINDS]:
+        raise ConfigError(f"--kinds {unknown[0]}: expected {', '.join(KINDS)}, separated by commas, or none")
+    layers = config.model.layers
+    if not any(layer.stddev for layer in layers):
+        example = " ".join(f"--set model.layers.{index}.stddev=0.1" for index in range(len(layers)))
         raise ConfigError(
             f"noisy-gru noise multiplies the stddev of every layer, and all are 0. Give them one, for example {example}"
         )
-    every = sorted({0.0, 1.0, *scales})
+    has_scale = any(layer.stddev and not layer.is_carried for layer in layers)
+    every = sorted({0.0, 1.0, *(scales if has_scale else ())})
     trainer = single(config.trainer)
-    return [Variant(f"x{scale:g}", scaled(trainer, scale), {"scale": scale}) for scale in every]
+    variants = [Variant(f"x{scale:g}", scaled(trainer, scale), {"scale": scale}) for scale in every]
+    configured = next(each.trainer for each in variants if each.values["scale"] == 1)
+    others = [Variant(kind, of_kind(trainer, kind), {"kind": kind}) for kind in dict.fromkeys(kinds)]
+    return variants + [each for each in others if each.trainer != configured]
+
+
+def of_kind(trainer: TrainerConfig, kind: str) -> TrainerConfig:
+    """Return a configuration with another kind of noise in all layers, with their stddev (0.1 where it is 0)."""
+    changes: list[dict[str, Any]] = []
+    for layer in trainer.model.layers:
+        noise = "carried" if kind == "carried" else "normal" if layer.noise == "carried" else layer.noise
+        share = layer.share if kind == "carried" else None
+        changes.append({"noise": noise, "stddev": layer.stddev or 0.1, "share": share})
+    layers = [layer.model_copy(update=each) for layer, each in zip(trainer.model.layers, changes, strict=True)]
+    model = trainer.model.model_copy(update={"layers": layers, "stddev": "layers" if kind == "carried" else kind})
+    return trainer.model_copy(update={"model": model})
 
 
 def compared_variants(

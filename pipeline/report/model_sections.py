@@ -17,6 +17,7 @@ from noisy_gru.pipeline.report.data_sections import sequence_chart
 
 _METRICS_DRAWN = 3
 # What the training was set to, epoch by epoch.
+_NOISE = "stddev_"  # beginning of the names of the noise's columns
 _SETTINGS = {"learning_rate": "Learning rate", "stddev_factor": "Scale of the noise"}
 
 
@@ -33,6 +34,9 @@ def training_blocks(training: dict[str, Any]) -> list[Block]:
     facts: list[tuple[str, Any]] = [(label, training.get(key)) for key, label in names.items()]
     facts.append(("schedule", (training.get("schedule") or {}).get("kind")))
     facts += [(f"noise of layer {place}", value) for place, value in enumerate(training["noise"], 1)]
+    choice = training.get("noise_choice") or {}
+    facts.append(("noise chosen or adapted", choice.get("kind")))
+    facts.append(("factor on the layers' stddev", choice.get("scale")))
     facts.append(("noise schedule", (training.get("noise_schedule") or {}).get("kind")))
     seconds = training["epoch_seconds"]
     if seconds:
@@ -40,7 +44,7 @@ def training_blocks(training: dict[str, Any]) -> list[Block]:
     blocks: list[Block] = [Facts([(name, value) for name, value in facts if value is not None])]
     history = dict(training["history"])
     epochs = history.pop("epoch", None) or []
-    plain = [name for name in history if not name.startswith("val_") and name not in _SETTINGS]
+    plain = [name for name in history if not name.startswith(("val_", _NOISE)) and name not in _SETTINGS]
     plain = sorted(plain, key=lambda name: name != "loss")[:_METRICS_DRAWN]
     charts = []
     for name in plain:
@@ -58,6 +62,15 @@ def training_blocks(training: dict[str, Any]) -> list[Block]:
             svg = line_chart({name: (epochs, history[name])}, x="epoch", y=name.replace("_", " "))
             table = columns_table("Numbers", {"epoch": epochs, name: history[name]})
             blocks.append(Chart(title, "At the end of each epoch." if "rate" in name else "In each epoch.", svg, table))
+    layers = {name: (epochs, history[name]) for name in history if name.removeprefix(_NOISE).isdigit()}
+    if layers and epochs:
+        svg = line_chart(layers, x="epoch", y="standard deviation")
+        table = columns_table("Numbers", {"epoch": epochs, **{name: history[name] for name in layers}})
+        blocks.append(Chart("Noise of the layers", "Mean over the units, at the end of each epoch.", svg, table))
+    if tried := choice.get("tried"):
+        keys = ["scale", "loss", "loss_carried_start", "sum"]
+        rows = [[each[key] for key in keys] for each in tried]
+        blocks.append(Table("Scales of the noise on eval", ["scale", "as served", "carried start", "sum"], rows))
     if len(seconds) > 1:
         columns = {"epoch": list(range(2, len(seconds) + 2)), "seconds": seconds}
         svg = line_chart({"seconds": (columns["epoch"], seconds)}, x="epoch", y="seconds")

@@ -29,6 +29,7 @@ def training_account(artifacts: Artifacts, examples: bool) -> dict[str, Any]:
     history = read_history(folder / "history.csv")
     trainer = training.get("trainer") or {}
     settings = trainer.get("training") or {}
+    choice = training.get("noise") or {}
     layers = (trainer.get("model") or {}).get("layers") or []
     return {
         **{key: training.get(key) for key in ("epochs", "best_epoch", "parameters", "seconds", "seed", "final", "xla")},
@@ -36,7 +37,8 @@ def training_account(artifacts: Artifacts, examples: bool) -> dict[str, Any]:
         "epoch_seconds": epoch_seconds(folder),
         "learning_rate": settings.get("learning_rate"),
         "schedule": settings.get("schedule"),
-        "noise": [layer.get("stddev") for layer in layers],
+        "noise": choice.get("stddev") or [layer.get("stddev") for layer in layers],
+        "noise_choice": choice or None,
         "noise_schedule": settings.get("noise_schedule"),
         "warm_start": training.get("warm_start"),
         "decision": training.get("decision"),

@@ -20,7 +20,7 @@ from noisy_gru.pipeline.runs.run_directory import StepRecord
 LOGGER = "noisy_gru.progress"
 PLAIN_INTERVAL = 10.0
 _MARKS = {"complete": "[green]✓[/]", "cached": "[cyan]=[/]", "skipped": "[dim]-[/]"}
-_NOT_SHOWN = ("learning_rate", "stddev_factor")
+_NOT_SHOWN = ("learning_rate", "stddev_")  # beginnings of names
 _FAILED = "[red]✗[/]"
 
 
@@ -114,6 +114,6 @@ def event_text(event: Mapping[str, Any]) -> str:
             parts.append(f"{what} {event[what]}{f'/{total}' if total else ''}")
     metrics = event.get("metrics")
     for name, value in metrics.items() if isinstance(metrics, Mapping) else ():
-        if name not in _NOT_SHOWN:
+        if not name.startswith(_NOT_SHOWN):
             parts.append(f"{name} {value:.4g}")
     return "  ".join(parts) or str(event.get("message") or event.get("kind", ""))

@@ -83,14 +83,21 @@ def _anomalies(outputs: Outputs, record: RunRecord) -> Report:
 
 def _training(outputs: Outputs, record: RunRecord) -> Report:
     training = _json(_one(outputs, "model_run"), "training.json")
-    final = {name: value for name, value in training["final"].items() if name not in ("epoch", "learning_rate")}
+    hidden = ("epoch", "learning_rate", "stddev_")  # beginnings of names
+    final = {name: value for name, value in training["final"].items() if not name.startswith(hidden)}
     shown = "  ".join(f"{name} {value:.4g}" for name, value in list(final.items())[:_METRICS_SHOWN])
     text = f"{training['epochs']} epochs, best {training['best_epoch']}: {shown}; {training['parameters']:,} parameters"
     if training.get("members"):
         text = f"{len(training['members'])} members; {text}"
+    noise = training.get("noise")
+    if noise is not None:
+        text += f"; noise {noise['kind']}: " + ", ".join(f"{value:.3g}" for value in noise["stddev"])
+        if "scale" in noise:
+            text += f" (x{noise['scale']:g})"
     record.warm_start = training.get("warm_start")
     text += _started(record.warm_start)
-    return text, {key: training[key] for key in ("epochs", "best_epoch", "parameters", "seed")} | {"final": final}
+    numbers = {key: training[key] for key in ("epochs", "best_epoch", "parameters", "seed")}
+    return text, numbers | {"final": final} | ({"noise": noise} if noise is not None else {})
 
 
 def _started(warm_start: dict[str, Any] | None) -> str:

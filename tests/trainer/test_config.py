@@ -8,6 +8,7 @@ import pytest
 
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import ConfigError
+from noisy_gru.trainer.config import TrainerConfig
 from noisy_gru.trainer.model_checks import check_model_config, model_problems
 from noisy_gru.trainer.model_config import ModelConfig
 
@@ -50,3 +51,43 @@ def test_every_problem_is_told(
 def test_what_fits_is_let_through(model: dict[str, Any]) -> None:
     check_model_config(ModelConfig.model_validate(model), dataset(CLASSIFICATION, ["a"]))
     check_model_config(ModelConfig.model_validate({**model, "target": "difference"}), dataset(FORECASTING, ["a"]))
+
+
+CARRIED = [{"units": 4, "noise": "carried"}]
+
+
+@pytest.mark.parametrize(
+    ("trainer", "message"),
+    [
+        ({"model": {"layers": [{"units": 4, "share": 0.5}]}}, "of noise: carried; received noise: normal"),
+        ({"model": {"layers": [{"units": 4, "noise": "carried", "share": 0}]}}, "greater than 0"),
+        ({"model": {"layers": [{"units": 4}, *CARRIED], "stddev": "auto"}}, "layer 1 has none \\(noise: carried\\)"),
+        ({"model": {"layers": CARRIED, "stddev": "learned"}}, "layer 0 has none"),
+        ({"model": {"layers": [{"units": 4, "stddev": 0}], "stddev": "residual"}}, "of layer 0 is 0; give it one"),
+        ({"model": {"layers": [{"units": 4, "stddev": 0}], "stddev": "auto"}}, "of layer 0 is 0; give it one"),
+        ({"model": {"layers": CARRIED}, "training": {"batch_size": 1}}, "training.batch_size is 1; raise it"),
+        ({"model": {"layers": CARRIED}, "training": {"strategy": "mirrored"}}, "training.strategy: mirrored splits"),
+        ({"model": {"stddev": "residual"}, "training": {"strategy": "multi_worker"}}, "model.stddev: residual is"),
+        ({"model": {"stddev": "auto"}, "training": {"strategy": "mirrored"}}, "model.stddev: auto is trained on one"),
+        ({"model": {"stddev": "auto"}, "tuner": {"enabled": True}}, "both choose the scale of the noise"),
+        ({"model": {"stddev": "auto", "stddev_scales": [1]}}, "at least 2 items"),
+    ],
+)
+def test_noise_that_does_not_fit_is_refused(trainer: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TrainerConfig.model_validate(trainer)
+
+
+@pytest.mark.parametrize(
+    "trainer",
+    [
+        {"model": {"layers": CARRIED}},
+        # Switched off, it needs no other sequence.
+        {"model": {"layers": [{"units": 4, "noise": "carried", "stddev": 0}]}, "training": {"batch_size": 1}},
+        {"model": {"layers": [{"units": 4, "stddev": 0}, {"units": 4}], "stddev": "auto"}},
+        {"model": {"stddev": "learned"}, "training": {"strategy": "mirrored"}},
+    ],
+)
+def test_noise_that_fits_survives_json(trainer: dict[str, Any]) -> None:
+    config = TrainerConfig.model_validate(trainer)
+    assert TrainerConfig.model_validate(config.model_dump(mode="json")) == config

@@ -22,10 +22,12 @@ from noisy_gru.schema.errors import ConfigError
 from noisy_gru.trainer.custom_config import CustomConfig
 from noisy_gru.trainer.experiments.first_states import measure_first_states
 from noisy_gru.trainer.experiments.starts import OWN, FirstStates
+from noisy_gru.trainer.noise_scale import choose_scale
 from noisy_gru.trainer.objective import metric_names
 from noisy_gru.trainer.training import train_once
 from noisy_gru.trainer.training_context import TrainingContext, prepare_training
 from noisy_gru.trainer.transform_record import read_record
+from noisy_gru.trainer.warm_start.warm_start import Trained
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +86,8 @@ def train_and_measure(
 
     Returns:
         JSON: `metrics` on eval (with `nll` and `ece` of a classification), `first_states` (metrics by start),
-        `not_measured` (reason by start), `history` (by epoch), `epochs`, `best_epoch`, `parameters`, `seconds`.
+        `not_measured` (reason by start), `history` (by epoch), `epochs`, `best_epoch`, `parameters`, `seconds`,
+        `noise` (the choice of `model.stddev: auto`).
 
     Raises:
         ConfigError, DataError: as `prepare_training`; the eval split is empty; or the loss is not finite.
@@ -96,8 +99,16 @@ def train_and_measure(
     _require_eval(context)
     context = context.with_xla(trainer.training.epochs)
     fitted = read_record(context.transform, context.layout)
+    chosen = None
     with tempfile.TemporaryDirectory() as folder:
-        trained = train_once(files.fn_args, context, fitted, None, folder, member=None)
+
+        def train(own: TrainingContext, name: str) -> Trained:
+            return train_once(files.fn_args, own, fitted, None, f"{folder}/{name}", member=None)
+
+        if trainer.model.stddev == "auto":
+            chosen = choose_scale(context, train)
+            context = chosen.context
+        trained = train(context, "own") if chosen is None else chosen.trained
     seconds = time.monotonic() - begun
     measured, refused = measure_first_states(trained.model, context, starts, seed=trainer.seed)
     rows, kept = trained.history.rows, trained.kept_row
@@ -111,11 +122,12 @@ def train_and_measure(
         "best_epoch": trained.best_epoch,
         "parameters": trained.model.count_params(),
         "seconds": round(seconds, 3),
+        "noise": None if chosen is None else chosen.record,
     }
     if trained.checkpoint is not None:
         trained.checkpoint.remove()
     # A graph holds its data in memory, and is in circles with its model.
-    del trained, context
+    del trained, context, chosen
     keras.backend.clear_session()
     gc.collect()
     return result

@@ -12,21 +12,28 @@ TensorShape([32, 16])
 """
 
 import math
-import numbers
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import ops
 
 from noisy_gru.trainer.layers.fused_gru import Weights, fused_gru, shared_start_step
+from noisy_gru.trainer.layers.initial_noise import (
+    CARRIED,
+    LARGEST_RESIDUAL,
+    NOISES,
+    carried_states,
+    unit_noise,
+    with_residual,
+)
 from noisy_gru.trainer.layers.noise_seeds import NoiseSeedGenerator, noise_seed
+from noisy_gru.trainer.layers.noisy_gru_arguments import bool_mask, check_scale, checked_stddev
 from noisy_gru.trainer.layers.threefry import random_bits
 
-NOISES = ("normal", "truncated_normal", "uniform")
-
-# Standard deviation of a unit normal cut at +-2.
-_TRUNCATED_STDDEV = math.sqrt(1 - 4 * math.exp(-2) / math.sqrt(2 * math.pi) / math.erf(math.sqrt(2)))
+# Weights that only training reads.
+LOG_STDDEV, RESIDUAL_VARIANCE = "log_stddev", "residual_variance"
 
 
 @keras.saving.register_keras_serializable(package="noisy_gru")
@@ -41,7 +48,18 @@ class NoisyGRU(keras.layers.GRU):
     where `m` is the weight `initial_mean` if `learn_mean`, else 0; `f[b]` is row b of the call argument `initial_mean`
     if there is one, else 0 (a function of the sequence's static features, say); `s` is `current_stddev`; and `D` has
     mean 0 and standard deviation 1: the normal law, the normal law cut at +-2 and rescaled by 1 / 0.8796 so that it has
-    standard deviation 1 again, or the uniform law on [-sqrt(3), sqrt(3)]. Every step then is `keras.layers.GRU`'s:
+    standard deviation 1 again, or the uniform law on [-sqrt(3), sqrt(3)]. With `scale` other than "fixed" each unit u
+    has a scale of its own in place of `s`, times `current_stddev / stddev`:
+
+        learned     s[u] = exp(log_stddev[u]), a trainable weight: d loss / d s[u] = sum over b of e[b, u] g[b, u]
+        residual    s[u] = min(sqrt(residual_variance[u]), 1), which follows the mean over the batch of (B g[b, u])^2
+
+    where g[b] = d loss / d h[b, 0] and the loss is the mean over the B sequences. Both begin with `stddev`.
+
+    With `noise="carried"` there is no noise but a wrong start: a part `share` of the training sequences, times
+    `current_stddev / stddev`, starts from the state that another sequence of the batch ends with, read from its own
+    mean without dropout; the others start from their mean. No gradient reaches the other sequence, and none starts
+    from its own end. Every step then is `keras.layers.GRU`'s:
 
         z[t]  = recurrent_activation(x[t] W_z + b_z + h[t-1] U_z + c_z)            update gate
         r[t]  = recurrent_activation(x[t] W_r + b_r + h[t-1] U_r + c_r)            reset gate
@@ -77,12 +95,19 @@ class NoisyGRU(keras.layers.GRU):
         units: int > 0, size U of the hidden state.
         stddev: finite number >= 0, standard deviation of the first state. It is the reference scale, kept in the
             config; `current_stddev` is the value in effect.
-        noise: law of the first state, one of "normal", "truncated_normal", "uniform".
+        noise: law of the first state, one of "normal", "truncated_normal", "uniform", "carried". With "carried" the
+            size of `stddev` has no meaning, but that 0 switches it off.
         seed: int or None. The same seed gives the same draws, call by call, so give every layer a seed of its own.
             None draws one from Keras' global seed (`keras.utils.set_random_seed`). It also seeds the dropout, with
             independent draws. `Bidirectional` copies the seed; its two directions still draw independently.
         learn_mean: bool, whether `m` is a trainable weight of shape (U,), zeros at first.
         fused: bool, whether `fused_gru` may take the place of the stock loop.
+        scale: what the scale of the noise follows, one of "fixed", "learned", "residual"; the latter two need a
+            `stddev` above 0, and a law other than "carried".
+        share: number in (0, 1], of "carried".
+        carry_seed: int or None, of "carried" in place of `seed`: layers with the same one carry the states of the same
+            sequences, as a stream that goes on does.
+        residual_momentum: part of the residual variance that a batch leaves, in [0, 1).
         **gru_arguments: those of `keras.layers.GRU`.
 
     Call arguments:
@@ -101,33 +126,51 @@ class NoisyGRU(keras.layers.GRU):
         and the last state (B, U). The noise itself is drawn in float32 (float64 for a float64 layer), then cast.
 
     Raises:
-        ValueError: `stddev` is not a finite number >= 0, `noise` not one of the three laws, `learn_mean` or `fused`
-            no Boolean; the mask has another number of steps than the sequences; or `initial_mean` has another shape
-            than (B, U), comes with an `initial_state`, or is given to a `stateful` layer.
+        ValueError: `stddev` is not a finite number >= 0, `noise` not one of the laws, `learn_mean` or `fused` no
+            Boolean, `scale`, `share` or `residual_momentum` not as above; the mask has another number of steps than
+            the sequences; or `initial_mean` has another shape than (B, U), comes with an `initial_state`, or is given
+            to a `stateful` layer.
         RuntimeError: Keras runs on another backend than TensorFlow.
 
     Weights: `kernel` (F, 3U), `recurrent_kernel` (U, 3U), `bias` (2, 3U), in this order and no others: `get_weights()`
-    of a stock GRU fits. `learn_mean` puts `initial_mean` (U,) before them. `current_stddev` is not a weight but part of
+    of a stock GRU fits. `learn_mean` puts `initial_mean` (U,) before them, `scale` then `log_stddev` or
+    `residual_variance` (U,), which inference doesn't read. `current_stddev` is not a weight but part of
     the configuration: `clone_model`, `.keras` and whole-model `.h5` files keep it, weights files do not.
 
     Sources: Cho et al. (2014), "Learning Phrase Representations using RNN Encoder-Decoder for Statistical
     Machine Translation", arXiv:1406.1078 (the GRU); Zimmermann, Tietz and Grothmann (2012), "Forecasting with
-    Recurrent Neural Networks: 12 Tricks", in Neural Networks: Tricks of the Trade (the noisy first state).
+    Recurrent Neural Networks: 12 Tricks", in Neural Networks: Tricks of the Trade (the noisy first state, and that its
+    noise be as large as the residual error that backpropagation finds there); Kingma and Welling (2014),
+    "Auto-Encoding Variational Bayes", arXiv:1312.6114 (the learned scale, reparameterized).
     """
 
-    def __init__(self, units, stddev=0.1, noise="normal", seed=None, learn_mean=False, fused=True, **gru_arguments):
+    def __init__(
+        self,
+        units,
+        stddev=0.1,
+        noise="normal",
+        seed=None,
+        learn_mean=False,
+        fused=True,
+        scale="fixed",
+        share=0.5,
+        carry_seed=None,
+        residual_momentum=0.9,
+        **gru_arguments,
+    ):
         if keras.backend.backend() != "tensorflow":
             raise RuntimeError(
                 "NoisyGRU needs Keras' TensorFlow backend. Set KERAS_BACKEND=tensorflow before Keras is imported. "
                 f"Received: backend {keras.backend.backend()!r}"
             )
-        stddev = _checked_stddev(stddev, "stddev")
+        stddev = checked_stddev(stddev, "stddev")
         if noise not in NOISES:
             raise ValueError(f"Argument `noise` must be one of {NOISES}. Received: noise={noise!r}")
         if not isinstance(learn_mean, bool):
             raise ValueError(f"Argument `learn_mean` must be True or False. Received: learn_mean={learn_mean!r}")
         if not isinstance(fused, bool):
             raise ValueError(f"Argument `fused` must be True or False. Received: fused={fused!r}")
+        check_scale(scale, noise, stddev, share, residual_momentum)
         super().__init__(units, seed=seed, **gru_arguments)
         self.supports_masking = True
         self.fused = fused
@@ -135,8 +178,12 @@ class NoisyGRU(keras.layers.GRU):
         self.noise = noise
         self.seed = seed
         self.learn_mean = learn_mean
-        self.initial_mean = None
-        self.noise_seed_generator = NoiseSeedGenerator(noise_seed(seed, self.go_backwards))
+        self.scale, self.share = scale, float(share)
+        self.carry_seed, self.residual_momentum = carry_seed, float(residual_momentum)
+        self.initial_mean = self.log_stddev = self.residual_variance = None
+        carries_with_others = noise == CARRIED and carry_seed is not None
+        draw_seed = noise_seed(carry_seed, False) if carries_with_others else noise_seed(seed, self.go_backwards)
+        self.noise_seed_generator = NoiseSeedGenerator(draw_seed)
         # A variable, so that a new value needs no new trace; past Keras' tracker, so that it is not a weight.
         variable = keras.Variable(stddev, trainable=False, dtype="float64", autocast=False, name="stddev")
         object.__setattr__(self, "_stddev_variable", variable)
@@ -148,11 +195,21 @@ class NoisyGRU(keras.layers.GRU):
 
     @current_stddev.setter
     def current_stddev(self, value):
-        self._stddev_variable.assign(_checked_stddev(value, "current_stddev"))
+        self._stddev_variable.assign(checked_stddev(value, "current_stddev"))
 
     def build(self, sequences_shape, initial_state_shape=None, initial_mean_shape=None):
         if self.learn_mean:
             self.initial_mean = self.add_weight(shape=(self.units,), initializer="zeros", name="initial_mean")
+        if self.scale == "learned":
+            initializer = keras.initializers.Constant(math.log(self.stddev))
+            self.log_stddev = self.add_weight(shape=(self.units,), initializer=initializer, name=LOG_STDDEV)
+        elif self.scale == "residual":
+            self.residual_variance = self.add_weight(
+                shape=(self.units,),
+                initializer=keras.initializers.Constant(self.stddev**2),
+                trainable=False,
+                name=RESIDUAL_VARIANCE,
+            )
         super().build(sequences_shape, initial_state_shape)
         if self._fits_fused:
             # The stock layer disables it wherever cuDNN might run.
@@ -179,7 +236,7 @@ class NoisyGRU(keras.layers.GRU):
             (mean,) = self.get_initial_state(batch_size)
             # Not ops.add, which takes a (0, U) tensor for a bias.
             mean = mean if initial_mean is None else mean + initial_mean
-            initial_state = [mean + self._draw_noise(batch_size) if noisy else mean]  # pyright: ignore[reportOptionalOperand]
+            initial_state = [self._noisy_state(mean, sequences, mask) if noisy else mean]
         return super().call(sequences, initial_state=initial_state, mask=mask, training=training)
 
     def _from_shared_states(self, sequences: Any, states: Any, mask: Any, training: Any, repeats: int) -> Any:
@@ -190,9 +247,7 @@ class NoisyGRU(keras.layers.GRU):
             )
         states = states[0] if isinstance(states, (list, tuple)) else states
         if sequences.shape[1] == 1 and self._is_fusable(sequences) and not (training and self.dropout):
-            cell = self.cell
-            weights = Weights(*map(tf.convert_to_tensor, (cell.kernel, cell.recurrent_kernel, cell.bias)))
-            last = shared_start_step(sequences, states, weights, repeats)
+            last = shared_start_step(sequences, states, self._weights(), repeats)
             outputs = last[:, tf.newaxis] if self.return_sequences else last
             return (outputs, last) if self.return_state else outputs
         times = ops.shape(states)[0] * repeats // ops.shape(sequences)[0]  # pyright: ignore[reportOptionalSubscript]
@@ -216,20 +271,18 @@ class NoisyGRU(keras.layers.GRU):
 
     def inner_loop(self, sequences, initial_state, mask, training=False):
         states = initial_state if isinstance(initial_state, (list, tuple)) else [initial_state]
-        mask = _bool_mask(mask, sequences)
+        mask = bool_mask(mask, sequences)
         # The stock loop also takes a mask for each unit, (B, T, U).
         if not self._is_fusable(sequences) or (mask is not None and len(mask.shape) != 2):
             return super().inner_loop(sequences, initial_state, mask, training=training)
         if training and self.dropout:
             # As the stock layer: one mask for all steps.
             sequences = sequences * ops.expand_dims(self.cell.get_dropout_mask(sequences[:, 0, :]), 1)
-        cell = self.cell
-        weights = Weights(*map(tf.convert_to_tensor, (cell.kernel, cell.recurrent_kernel, cell.bias)))
         last, outputs, state = fused_gru(
             sequences,
             states[0],
             mask,
-            weights,
+            self._weights(),
             go_backwards=self.go_backwards,
             training=bool(training),
             zero_masked=self.zero_output_for_mask,
@@ -257,24 +310,65 @@ class NoisyGRU(keras.layers.GRU):
             and not (self.use_cudnn == "auto" and tf.config.list_logical_devices("GPU"))
         )
 
+    def _noisy_state(self, mean: Any, sequences: Any, mask: Any) -> Any:
+        """Return the first states of a training batch, (B, U)."""
+        rows = ops.shape(sequences)[0]  # pyright: ignore[reportOptionalSubscript]
+        if self.noise == CARRIED:
+            final = self._final_states(mean, sequences, mask)
+            bits = random_bits(self.noise_seed_generator.next(), rows, 2)
+            return carried_states(mean, final, bits, self.share * self._factor("float32"))
+        state = mean + self._draw_noise(rows)
+        if self.residual_variance is None:
+            return state
+        anchor = tf.convert_to_tensor(self.cell.recurrent_kernel)
+        return with_residual(state, self.residual_variance, anchor, self.residual_momentum)
+
+    def _final_states(self, mean: Any, sequences: Any, mask: Any) -> Any:
+        """Return the states that the sequences end with, read from their mean as in inference, (B, U)."""
+        read, start = tf.stop_gradient(sequences), tf.stop_gradient(mean)
+        mask = bool_mask(mask, read)
+        if not self._is_fusable(read) or (mask is not None and len(mask.shape) != 2):
+            return super().inner_loop(read, [start], mask, training=False)[2][0]
+        backwards = self.go_backwards
+        weights = self._weights()
+        return fused_gru(read, start, mask, weights, go_backwards=backwards, training=False, return_sequences=False)[2]
+
+    def _weights(self) -> Weights:
+        cell = self.cell
+        return Weights(*map(tf.convert_to_tensor, (cell.kernel, cell.recurrent_kernel, cell.bias)))
+
+    def _factor(self, dtype: str) -> Any:
+        """Return the standard deviation in effect as a part of the reference scale."""
+        return ops.cast(self._stddev_variable, dtype) * ((1 / self.stddev) if self.stddev else 0.0)  # pyright: ignore[reportOptionalOperand]
+
     def _draw_noise(self, batch_size):
         # 23 random bits need float32; half precision would round some to infinity.
         dtype = "float64" if self.variable_dtype == "float64" else "float32"
         seed = self.noise_seed_generator
         rows, first = seed.rows(batch_size)
-        bits = random_bits(seed.next(), rows, self.units)
-        # Odd multiples of 2**-23 in (-1, 1), exact in float32.
-        centred = tf.cast(tf.bitwise.right_shift(bits, tf.constant(9, tf.uint32)), dtype) * 2**-22 + (2**-23 - 1)
-        if self.noise == "normal":
-            unit_noise = tf.math.erfinv(centred) * math.sqrt(2)
-        elif self.noise == "truncated_normal":
-            unit_noise = tf.math.erfinv(centred * math.erf(math.sqrt(2))) * (math.sqrt(2) / _TRUNCATED_STDDEV)
-        else:
-            unit_noise = centred * math.sqrt(3)
+        noise = unit_noise(random_bits(seed.next(), rows, self.units), self.noise, dtype)
         if seed.equal_shares:
-            unit_noise = unit_noise[first : first + batch_size]  # pyright: ignore[reportOptionalSubscript]
-        noise = ops.multiply(ops.cast(self._stddev_variable, dtype), unit_noise)
-        return ops.cast(noise, self.compute_dtype)
+            noise = noise[first : first + batch_size]
+        if self.log_stddev is not None:
+            scale = self._factor(dtype) * ops.exp(ops.cast(self.log_stddev, dtype))
+        elif self.residual_variance is not None:
+            scale = self._factor(dtype) * ops.minimum(
+                ops.sqrt(ops.cast(self.residual_variance, dtype)), LARGEST_RESIDUAL
+            )
+        else:
+            scale = ops.cast(self._stddev_variable, dtype)
+        return ops.cast(ops.multiply(scale, noise), self.compute_dtype)
+
+    @property
+    def unit_stddevs(self):
+        """The standard deviation of each unit's first state in training, a NumPy array (U,); not of "carried"."""
+        if self.log_stddev is not None:
+            own = np.exp(self.log_stddev.numpy())
+        elif self.residual_variance is not None:
+            own = np.minimum(np.sqrt(self.residual_variance.numpy()), LARGEST_RESIDUAL)
+        else:
+            return np.full(self.units, self.current_stddev)
+        return own * (self.current_stddev / self.stddev)
 
     def reset_state(self):
         """Set the states of a `stateful` layer back to the mean."""
@@ -295,6 +389,10 @@ class NoisyGRU(keras.layers.GRU):
             "noise": self.noise,
             "learn_mean": self.learn_mean,
             "fused": self.fused,
+            "scale": self.scale,
+            "share": self.share,
+            "carry_seed": self.carry_seed,
+            "residual_momentum": self.residual_momentum,
             "use_cudnn": self.use_cudnn,
             "implementation": self.cell.implementation,
         }
@@ -308,29 +406,3 @@ class NoisyGRU(keras.layers.GRU):
         if current_stddev is not None:
             layer.current_stddev = current_stddev
         return layer
-
-
-def _bool_mask(mask: Any, sequences: Any) -> Any:
-    """Convert any mask of Keras' GRU to bool (B, T), or (B, T, U) if it has one for each unit."""
-    if isinstance(mask, (list, tuple)) and mask and (mask[0] is None or ops.is_tensor(mask[0])):
-        # Keras gives a layer of several inputs their masks as a list.
-        mask = mask[0]
-    if mask is None:
-        return None
-    counts: Any = tf.cast(mask, tf.bool)
-    if len(counts.shape) == 3 and counts.shape[-1] == 1:
-        counts = tf.squeeze(counts, -1)
-    steps, expected = counts.shape[1], sequences.shape[1]
-    if steps is not None and expected is not None and steps != expected:
-        raise ValueError(
-            f"The mask of a NoisyGRU must have a step for each of its sequences'. Expected: {expected} steps. "
-            f"Received: a mask of shape {tuple(counts.shape)} for sequences of shape {tuple(sequences.shape)}"
-        )
-    return counts
-
-
-def _checked_stddev(value, name):
-    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or value < 0:
-        raise ValueError(f"Argument `{name}` must be a finite number >= 0. Received: {name}={value!r}")
-    return float(value)

@@ -81,6 +81,8 @@ def _architecture(model: ModelConfig) -> dict[str, Any]:
         "model.layers' units": [layer.units for layer in model.layers],
         "model.bidirectional": model.bidirectional,
         "model.learn_mean": model.learn_mean,
+        # These two have weights of their own.
+        "model.stddev": model.stddev if model.stddev in ("learned", "residual") else "layers",
         "model.pooling": model.pooling,
         "model.hidden": model.hidden,
         "model.target": model.target,

@@ -51,11 +51,13 @@ def call(*arguments: object) -> Any:
 def test_from_a_table_to_both_reports(project: Path, capfd: pytest.CaptureFixture[str]):
     root, out = project / "root", project / "noise.json"
     options = ["--root", root, "--seeds", 1]
-    done = call("noise", project / "config.yaml", "--scales", "0,10", "--burn-in", 2, *options, "--out", out, "--json")
+    kinds = ["--scales", "0,10", "--kinds", "carried", "--burn-in", 2]
+    done = call("noise", project / "config.yaml", *kinds, *options, "--out", out, "--json")
     assert done.exit_code == 0, done.output
     report = json.loads(out.read_text())
     assert json.loads(done.stdout) == report
-    assert [each["name"] for each in report["scales"]] == ["x0", "x1", "x10"]
+    assert [each["name"] for each in report["scales"]] == ["x0", "x1", "x10", "carried"]
+    assert report["auto"]["scale"] in ("x0", "x1", "x10")
     measures = set(report["scales"][0]["measures"])
     assert measures == {
         *("zero", "noise_x1", "noise_x10", "carried", "burn_in_2", "nll", "ece", "epochs_to_level", "epochs"),
@@ -67,9 +69,9 @@ def test_from_a_table_to_both_reports(project: Path, capfd: pytest.CaptureFixtur
     assert not list(directory.artifacts.glob("Transform/transformed_examples/*/Split-test"))
     assert not (directory.artifacts / "Trainer").exists()
     (results,) = {path.parent for path in directory.experiments.glob("*/*.json")}
-    assert len(list(results.glob("*.json"))) == 3
+    assert len(list(results.glob("*.json"))) == 4
 
-    again = call("noise", project / "config.yaml", "--scales", "0,10", "--burn-in", 2, *options, "--json")
+    again = call("noise", project / "config.yaml", *kinds, *options, "--json")
     assert json.loads(again.stdout) == report, "nothing is trained twice"
 
     done = call("compare", project / "config.yaml", "--vary", "model.layers[0].units=2,3", *options)
@@ -78,7 +80,7 @@ def test_from_a_table_to_both_reports(project: Path, capfd: pytest.CaptureFixtur
     assert "configured" in done.stdout
     shown = capfd.readouterr().err
     assert "cached" in shown[shown.rindex("Transform") :].splitlines()[0], "the data are those of the other experiment"
-    assert len(list(results.glob("*.json"))) == 5
+    assert len(list(results.glob("*.json"))) == 6
     assert not list(directory.experiments.glob("preparation-*"))
 
 

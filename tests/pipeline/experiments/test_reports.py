@@ -15,7 +15,7 @@ from noisy_gru.pipeline.experiments.comparison_report import comparison_report
 from noisy_gru.pipeline.experiments.engine import Trials
 from noisy_gru.pipeline.experiments.noise_report import epochs_to_level, layers_yaml, noise_report
 from noisy_gru.pipeline.experiments.noise_verdict import Effect, judge_noise
-from noisy_gru.pipeline.experiments.variants import Variant, scaled
+from noisy_gru.pipeline.experiments.variants import Variant, of_kind, scaled
 from noisy_gru.trainer.config import TrainerConfig
 from noisy_gru.trainer.model_config import LayerConfig
 
@@ -26,7 +26,7 @@ SCALES = (0.0, 1.0, 10.0)
 def result(accuracy: float, carried: float, losses: list[float]) -> dict[str, Any]:
     return {
         "metrics": {"accuracy": accuracy, "loss": losses[-1], "nll": losses[-1], "ece": 0.1 * accuracy},
-        "first_states": {"noise_x1": {"accuracy": accuracy}, "carried": {"accuracy": carried}},
+        "first_states": {"noise_x1": {"accuracy": accuracy}, "carried": {"accuracy": carried, "loss": 1 - carried}},
         "not_measured": {"burn_in_5": "the model reads both ways"},
         "history": {"val_loss": losses},
         "epochs": len(losses),
@@ -78,6 +78,7 @@ def test_the_noise_report_has_scipys_intervals_against_none_and_the_configured()
     assert report["not_measured"] == {"burn_in_5": "the model reads both ways"}
     assert report["suggestion"]["scale"] == 10
     assert report["suggestion"]["set"] == [f"model.layers.{i}.stddev={v}" for i, v in enumerate((1.0, 0.5, 0.25))]
+    assert report["auto"]["scale"] in ("x0", "x1", "x10")
     stream = io.StringIO()
     show_noise(report, stream)
     text = stream.getvalue()
@@ -134,10 +135,10 @@ def effects(pairs: int = 8, **gains: float) -> list[Effect]:
     drawn = random.standard_normal(pairs)
     drawn = 0.004 * (drawn - drawn.mean()) / drawn.std(ddof=1)
     found = []
-    for scale in (1.0, 10.0):
+    for name in ("x1", "x10", "carried"):
         for start in ("zero", "carried", "burn_in_5"):
-            gain = gains.get(f"x{scale:g}_{start}", 0.0)
-            found.append(Effect(scale, start, list(0.9 + gain + drawn), [0.9] * pairs))
+            gain = gains.get(f"{name}_{start}", 0.0)
+            found.append(Effect(name, start, list(0.9 + gain + drawn), [0.9] * pairs))
     return found
 
 
@@ -162,6 +163,10 @@ def effects(pairs: int = 8, **gains: float) -> list[Effect]:
         ({"x10_carried": 0.047}, "min", "On your data the noise does nothing that 8 pairs can tell", 1),
         ({"x10_carried": -0.09, "x10_zero": -0.045}, "min", "x10 buys 0.09 of mae (10.0 %) for streams that start from "
          "another sequence's state, and 0.045 of mae (5.0 %) from the first state that is served.", 10),
+        ({"carried_carried": 0.06, "x10_carried": 0.05}, "max", "noise: carried buys 6.0 points of accuracy for "
+         "streams that start from another sequence's state, at no measurable cost.", "carried"),
+        ({"carried_zero": -0.05}, "max", "On your data the noise does nothing that 8 pairs can tell: leave stddev as "
+         "it is, or set it to 0 (noise: carried costs 5.0 points of accuracy).", 1),
         # Both scales help: the one that gains more.
         ({"x1_carried": 0.01, "x10_carried": 0.05}, "max", "x10 buys 5.0 points", 10),
         ({"x1_carried": 0.03, "x10_carried": 0.04, "x10_zero": -0.06}, "max", "x1 buys 3.0 points", 1),
@@ -170,14 +175,14 @@ def effects(pairs: int = 8, **gains: float) -> list[Effect]:
 def test_the_verdict(gains, best, sentence, scale):
     found = judge_noise(effects(**gains), metric="accuracy" if best == "max" else "mae", best=best)
     assert found.sentence.startswith(sentence)
-    assert found.scale == scale
+    assert found.name == (scale if isinstance(scale, str) else f"x{scale}")
 
 
 def test_one_pair_is_no_verdict():
     found = judge_noise(effects(pairs=2, x10_zero=0.5)[:1], metric="accuracy", best="max")
-    assert found.scale == 1, "x1 alone, no difference"
-    single = [Effect(1.0, "zero", [0.9], [0.1])]
-    assert judge_noise(single, metric="accuracy", best="max").scale is None
+    assert found.name == "x1", "x1 alone, no difference"
+    single = [Effect("x1", "zero", [0.9], [0.1])]
+    assert judge_noise(single, metric="accuracy", best="max").name is None
 
 
 def test_chance_alone_finds_something_in_about_one_report_of_twenty():
@@ -186,7 +191,7 @@ def test_chance_alone_finds_something_in_about_one_report_of_twenty():
     found = 0
     for _ in range(reports):
         drawn = [
-            Effect(scale, start, list(random.standard_normal(6)), list(random.standard_normal(6)))
+            Effect(f"x{scale:g}", start, list(random.standard_normal(6)), list(random.standard_normal(6)))
             for scale in (1.0, 3.0, 10.0)
             for start in ("zero", "carried", "burn_in_0", "burn_in_5")
         ]
@@ -222,3 +227,34 @@ def test_a_comparison_ranks_by_the_metric_and_tells_chance_from_difference():
     stream = io.StringIO()
     show_comparison(report, stream)
     assert "eval split, 5 seeds; intervals: 95 %, paired by seed, Student's t" in stream.getvalue()
+
+
+def test_a_kind_has_a_table_of_its_own_and_lines_of_the_configuration():
+    trials = noise_trials()
+    for name in ("carried", "learned"):
+        trials.variants.append(Variant(name, of_kind(TRAINER, name), {"kind": name}))
+        for seed in range(8):
+            best = trials.results["x10", seed]
+            gain = 0.05 if name == "carried" else 0.0
+            start = {**best["first_states"]["carried"], "accuracy": best["first_states"]["carried"]["accuracy"] + gain}
+            trials.results[name, seed] = {**best, "first_states": {**best["first_states"], "carried": start}}
+    report = noise_report(trials, TRAINER, pipeline="vowels", metric="accuracy", best="max")
+    assert [each["kind"] for each in report["scales"]] == [None, None, None, "carried", "learned"]
+    assert report["suggestion"]["kind"] == "carried" and "noise: carried" in report["suggestion"]["yaml"]
+    assert "model.layers.2.noise=carried" in report["suggestion"]["set"]
+    sums = {
+        f"x{scale:g}": np.mean(
+            [
+                trials.results[f"x{scale:g}", seed]["metrics"]["loss"]
+                + trials.results[f"x{scale:g}", seed]["first_states"]["carried"]["loss"]
+                for seed in range(8)
+            ]
+        )
+        for scale in SCALES
+    }
+    assert report["auto"]["sums"] == pytest.approx(sums)
+    assert report["auto"]["scale"] == min(sums, key=lambda name: sums[name])
+    stream = io.StringIO()
+    show_noise(report, stream)
+    assert "Kinds, against no noise" in stream.getvalue()
+    assert "noise: carried buys" in stream.getvalue()

@@ -125,3 +125,30 @@ def test_without_noise_or_an_eval_split_there_is_nothing_to_measure():
 def test_the_metrics_of_a_task():
     assert next(iter(known_metrics(load_config(VOWELS)).items())) == ("accuracy", "max")
     assert known_metrics(load_config(WEATHER)) == {"mae": "min", "loss": "min"}
+
+
+def test_kinds_of_noise_follow_the_scales():
+    found = noise_variants(load_config(VOWELS, HELD_OUT), [10], ["carried", "learned", "residual"])
+    assert [each.name for each in found] == ["x0", "x1", "x10", "carried", "learned", "residual"]
+    by_name = {each.name: each.trainer.model for each in found}
+    assert [layer.noise for layer in by_name["carried"].layers] == ["carried"] * 3
+    assert by_name["carried"].stddev == "layers" and by_name["learned"].stddev == "learned"
+    assert all(
+        [layer.stddev for layer in by_name[name].layers] == [0.1, 0.05, 0.025] for name in ("learned", "residual")
+    )
+    assert all(type(each.trainer).model_validate(each.trainer.model_dump()) == each.trainer for each in found)
+
+
+def test_what_is_configured_is_no_other_kind():
+    carried = load_config(VOWELS, [*HELD_OUT, *(f"model.layers.{index}.noise=carried" for index in range(3))])
+    found = noise_variants(carried, [3, 10], ["carried", "learned"])
+    assert [each.name for each in found] == ["x0", "x1", "learned"], "carried states have no scale"
+    assert [layer.noise for layer in found[2].trainer.model.layers] == ["normal"] * 3
+    auto = load_config(VOWELS, [*HELD_OUT, "model.stddev=auto"])
+    found = noise_variants(auto, [10], ["residual"])
+    assert [each.trainer.model.stddev for each in found] == ["layers", "layers", "layers", "residual"]
+
+
+def test_an_unknown_kind_is_named():
+    with pytest.raises(ConfigError, match="--kinds uniform: expected carried, learned, residual"):
+        noise_variants(load_config(VOWELS, HELD_OUT), [10], ["uniform"])

@@ -34,7 +34,7 @@ TASKS = ("classification", "regression", "forecasting")
 MODELS: dict[str, Any] = {
     "classification": {"layers": [{"units": 8, "dropout": 0.1}, {"units": 4}], "learn_mean": True, "head_dropout": 0.1},
     "regression": {
-        "layers": [{"units": 6, "recurrent_dropout": 0.1}],
+        "layers": [{"units": 6, "recurrent_dropout": 0.1, "noise": "carried"}],
         "hidden": [5],
         "pooling": "mean",
         "bidirectional": True,

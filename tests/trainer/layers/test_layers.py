@@ -50,10 +50,14 @@ def built(rng, **arguments):
     return layer
 
 
+# Arguments of the noise, beside `stddev` and its law.
+OWN = ("scale", "share", "carry_seed", "residual_momentum")
+
+
 def stock_twin(layer, **changes):
     """keras.layers.GRU with the same configuration and weights."""
     config = layer.get_config()
-    for name in ("stddev", "current_stddev", "noise", "learn_mean", "fused"):
+    for name in ("stddev", "current_stddev", "noise", "learn_mean", "fused", *OWN):
         del config[name]
     twin = keras.layers.GRU.from_config(config | changes)
     twin.build((None, STEPS, FEATURES))

@@ -139,9 +139,19 @@ def graph_of(layer, training):
     return {node.op for node in nodes}, len(concrete.captured_inputs)
 
 
-@pytest.mark.parametrize(("noise", "learn_mean"), [("normal", False), ("truncated_normal", True), ("uniform", False)])
-def test_the_inference_graph_holds_no_random_op_no_seed_and_no_stddev(noise, learn_mean):
-    layer = NoisyGRU(UNITS, noise=noise, learn_mean=learn_mean)
+@pytest.mark.parametrize(
+    ("noise", "learn_mean", "scale"),
+    [
+        ("normal", False, "fixed"),
+        ("truncated_normal", True, "fixed"),
+        ("uniform", False, "fixed"),
+        ("carried", True, "fixed"),
+        ("normal", True, "learned"),
+        ("normal", False, "residual"),
+    ],
+)
+def test_the_inference_graph_holds_no_random_op_no_seed_and_no_stddev(noise, learn_mean, scale):
+    layer = NoisyGRU(UNITS, noise=noise, learn_mean=learn_mean, scale=scale)
     layer.build((None, None, 2))
     for training in (False, None):
         ops, variables = graph_of(layer, training)
@@ -149,7 +159,7 @@ def test_the_inference_graph_holds_no_random_op_no_seed_and_no_stddev(noise, lea
         assert variables == 3 + learn_mean
     ops, variables = graph_of(layer, True)
     assert "BitwiseXor" in ops
-    assert variables == 3 + learn_mean + 2
+    assert variables == 3 + learn_mean + 2 + (scale != "fixed")
 
 
 def test_the_exported_model_holds_no_seed_and_no_stddev(tmp_path):
