@@ -14,6 +14,7 @@ and the head reads the pooled states and s.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,7 @@ from noisy_gru.trainer import features as names
 from noisy_gru.trainer.convolution_stack import convolve, pooled_steps, random_features
 from noisy_gru.trainer.features import Layout
 from noisy_gru.trainer.layers.initial_noise import CARRIED, SCALES
+from noisy_gru.trainer.layers.missing_decay import MissingDecay
 from noisy_gru.trainer.layers.noisy_bidirectional import NoisyBidirectional
 from noisy_gru.trainer.layers.noisy_gru import LOG_STDDEV, RESIDUAL_VARIANCE, NoisyGRU
 from noisy_gru.trainer.layers.ordered_quantiles import OrderedQuantiles
@@ -36,6 +38,7 @@ from noisy_gru.trainer.transform_record import TransformRecord
 
 DEFAULT_SHARE = 0.5  # of sequences that start from another one's state, with noise: carried
 _LEAST_WIDTH = 32  # of the layer that joins a state with what is known of a target's time
+MISSING_DECAY = "missing_decay"
 INITIAL_MEAN = "initial_mean_"  # before the number of the GRU whose first state the layer gives
 
 
@@ -96,12 +99,18 @@ def build_model(
     relative = RelativeForecast(values, past, config, layout, sizes.record) if config.is_relative else None
     if relative is not None:
         values = relative.features
+    decay = None
+    if config.missing == "decay":
+        values, decay = missing_decay(values, config, layout, sizes.record, seed=seed)
     columns = [values] if layout.channels else []
     for index, (feature, size) in enumerate(zip(layout.categorical, sizes.vocabularies, strict=True)):
         key = layout.ids(index)
         inputs[key] = keras.Input((None,), dtype="int64", name=key)
         columns.append(keras.layers.Embedding(size, feature.embedding_dim, name=f"embedding_{index}")(inputs[key]))
     hidden = keras.layers.Concatenate(name="inputs")(columns) if len(columns) > 1 else columns[0]
+    if decay is not None:
+        # Last, where the first layer looks for it.
+        hidden = keras.layers.Concatenate(name="inputs_and_decay")([hidden, decay])
     known = None
     if reads_future:
         known = _known_at_targets(inputs, columns, layout)
@@ -119,6 +128,7 @@ def build_model(
             share=layer.share or DEFAULT_SHARE,
             carry_seed=seed if layer.noise == CARRIED else None,
             fused=config.fused,
+            decays=index == 0 and config.missing == "decay",
             seed=seed + index,
             learn_mean=config.learn_mean,
             dropout=0.0 if for_serving else layer.dropout,
@@ -186,6 +196,37 @@ def build_model(
 def inference_weights(model: keras.Model) -> list[Any]:
     """Return the weights of a model of `build_model`, as NumPy arrays, that the same model has for serving."""
     return [weight.numpy() for weight in model.weights if weight.name not in (LOG_STDDEV, RESIDUAL_VARIANCE)]
+
+
+def missing_decay(
+    values: Any, config: ModelConfig, layout: Layout, record: TransformRecord | None, *, seed: int
+) -> tuple[Any, Any]:
+    """Fill in what is missing (`model.missing: decay`): the channels [B, T, F], and factors on the state [B, T, U]."""
+    channels = layout.channels
+    masked = [feature for feature in layout.numeric if feature.missing == "mask"]
+    clocks = [feature for feature in layout.numeric if feature.elapsed == "seconds_since_last"]
+    time: dict[str, Any] = {}
+    if clocks and record is not None:
+        scale = record.numeric[clocks[0].name]
+        is_log = clocks[0].scale == "log1p"
+        usual = math.expm1(scale.fill) if is_log else scale.fill
+        time = {
+            "time_channel": channels.index(clocks[0].name),
+            "time_scale": scale.scale,
+            "time_offset": scale.centre,
+            "time_is_log": is_log,
+            # The rates begin alike for all data: a usual distance between steps is 1.
+            "time_unit": usual if usual > 0 else 1.0,
+        }
+    layer = MissingDecay(
+        config.layers[0].units,
+        [channels.index(feature.name) for feature in masked],
+        [channels.index(f"{feature.name} is missing") for feature in masked],
+        seed=seed,
+        name=MISSING_DECAY,
+        **time,
+    )
+    return layer(values)
 
 
 def _known_at_targets(inputs: dict[str, Any], columns: list[Any], layout: Layout) -> Any:

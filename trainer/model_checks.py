@@ -15,6 +15,7 @@ def model_problems(config: ModelConfig, dataset: DatasetConfig) -> list[str]:
         *_window_problems(config, dataset),
         *_logarithm_problems(config, dataset),
         *_static_problems(config, dataset),
+        *_missing_problems(config, dataset),
         *_convolution_problems(config, dataset),
         *_per_step_problems(config, dataset),
         *_step_problems(config, dataset),
@@ -31,6 +32,36 @@ def _static_problems(config: ModelConfig, dataset: DatasetConfig) -> list[str]:
         f"{_reader_of_windows(config)} has no form for static features yet, and {names} is static; leave one of them "
         "out, or repeat the column at each step (static: false)"
     ]
+
+
+def _missing_problems(config: ModelConfig, dataset: DatasetConfig) -> list[str]:
+    """Return messages about `model.missing: decay` beside what it doesn't fit."""
+    if config.missing != "decay":
+        return []
+    beside = [
+        ("model.bidirectional: true", config.bidirectional),
+        ("model.fused: false", not config.fused),
+        (_kind_of_convolutions(config), config.has_convolutions),
+        (_reader_of_windows(config), config.reads_past),
+        ("model.onnx: true", config.onnx),
+        ("recurrent_dropout of the first layer", config.layers[0].recurrent_dropout > 0),
+    ]
+    problems = [
+        f"model.missing: decay has no form for {name} yet; leave one of them out" for name, used in beside if used
+    ]
+    features = dataset.data.numeric
+    if not any(feature.missing == "mask" for feature in features):
+        problems.append(
+            "model.missing: decay fades features with missing: mask, and there is none; give it to those that may be "
+            "missing, or set model.missing: mask"
+        )
+    known = [feature.name for feature in dataset.data.features if feature.known_in_advance]
+    if known and not reads_targets(config, dataset):
+        problems.append(
+            f"model.missing: decay ends with the past, and {', '.join(known)} (known_in_advance) is read up to the "
+            "horizon; set model.future: targets"
+        )
+    return problems
 
 
 def reads_targets(config: ModelConfig, dataset: DatasetConfig) -> bool:

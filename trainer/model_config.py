@@ -156,6 +156,13 @@ class ModelConfig(Section):
         description="With `stddev: auto`: factors on every layer's `stddev`. The one with the smallest sum of two eval "
         "losses is kept: from the first state that is served, and from another sequence's last one.",
     )
+    missing: Literal["mask", "decay"] = Field(
+        default="mask",
+        description="What the stack reads where a number is missing. `mask`: the column's mean, and with the feature's "
+        "`missing: mask` a channel that says so; `decay`: for features with `missing: mask` the last observed value, "
+        "which fades to the mean with the time since, as the first layer's state does, at learned rates (GRU-D). The "
+        "time is that of a feature with `elapsed: seconds_since_last`, or counts steps.",
+    )
     pooling: Literal["last", "mean", "max", "attention"] = Field(
         default="last",
         description="What the head sees of the top layer: its last state, or the mean, the maximum, or a mean with "

@@ -188,7 +188,8 @@ def prepare_training(fn_args: Any, custom_config: CustomConfig) -> TrainingConte
         for index in range(len(layout.static_categorical))
     )
     relative = custom_config.trainer.model.window_normalization != "none"
-    record = read_record(transform, layout) if relative or any(layout.logged_targets) else None
+    decays = custom_config.trainer.model.missing == "decay"
+    record = read_record(transform, layout) if relative or decays or any(layout.logged_targets) else None
     sizes = VocabularySizes(classes, vocabularies, record, static)
     return TrainingContext(custom_config, layout, train, held_out, transform, sizes, settings)
 

@@ -12,6 +12,7 @@ from noisy_gru.trainer.config import TrainerConfig
 from noisy_gru.trainer.model_checks import check_model_config, model_problems
 from noisy_gru.trainer.model_config import ModelConfig
 
+MASKED = {"name": "a", "missing": "mask"}
 CLASSIFICATION = {"kind": "classification", "label": "y"}
 FORECASTING = {"kind": "forecasting", "targets": ["a"], "input_length": 4, "horizons": [1, 2]}
 
@@ -33,6 +34,27 @@ def dataset(task: dict[str, Any], features: list[Any]) -> DatasetConfig:
             ["b", {"name": "plan", "known_in_advance": True}],
             ["but a is not a numeric feature", "received max", "but plan (known_in_advance) is read up to the horizon"],
         ),
+        ({"missing": "decay"}, CLASSIFICATION, ["a"], ["fades features with missing: mask, and there is none"]),
+        (
+            {"missing": "decay", "bidirectional": True, "fused": False, "onnx": True},
+            CLASSIFICATION,
+            [MASKED],
+            ["for model.bidirectional: true yet", "for model.fused: false yet", "for model.onnx: true yet"],
+        ),
+        ({"missing": "decay", "random_kernels": {}}, CLASSIFICATION, [MASKED], ["for model.random_kernels yet"]),
+        ({"missing": "decay", "segment": 2}, FORECASTING, [MASKED], ["for model.segment yet"]),
+        (
+            {"missing": "decay", "layers": [{"units": 2, "recurrent_dropout": 0.1}]},
+            CLASSIFICATION,
+            [MASKED],
+            ["for recurrent_dropout of the first layer yet"],
+        ),
+        (
+            {"missing": "decay"},
+            FORECASTING,
+            [MASKED, {"name": "plan", "known_in_advance": True}],
+            ["and plan (known_in_advance) is read up to the horizon; set model.future: targets"],
+        ),
     ],
 )
 def test_every_problem_is_told(
@@ -45,6 +67,11 @@ def test_every_problem_is_told(
     with pytest.raises(ConfigError) as error:
         check_model_config(config, data)
     assert str(error.value).splitlines() == problems
+
+
+def test_a_decay_beside_what_is_known_at_the_targets_time_is_let_through() -> None:
+    features = [MASKED, {"name": "plan", "known_in_advance": True}]
+    check_model_config(ModelConfig(missing="decay", future="targets"), dataset(FORECASTING, features))
 
 
 @pytest.mark.parametrize("model", [{"serving_step": True}, {"bidirectional": True, "pooling": "mean"}])

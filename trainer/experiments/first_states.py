@@ -139,6 +139,8 @@ def burn_in_problems(config: ModelConfig, layout: Layout) -> list[str]:
     """Return why a model can't go on in the middle of a sequence: what `model.serving_step` needs; empty if it can."""
     if layout.is_per_step:
         return ["a start in the middle leaves out the answers to the steps before it (task.per_step: true)"]
+    if config.missing == "decay":
+        return ["a start in the middle is measured without what was last observed, which model.missing: decay reads"]
     stepped = config.model_copy(update={"serving_step": True})
     problems = model_problems(stepped, layout.dataset)
     return ["a start in the middle needs what streams need: " + each for each in problems]

@@ -73,7 +73,7 @@ def _fits(gru: NoisyGRU) -> bool:
         and cell.activation is keras.activations.tanh
         and cell.recurrent_activation is keras.activations.sigmoid
         and gru.compute_dtype == gru.variable_dtype == "float32"
-        and not (gru.stateful or gru.unroll)
+        and not (gru.stateful or gru.unroll or gru.decays)
     )
 
 

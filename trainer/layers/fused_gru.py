@@ -21,6 +21,9 @@ depend on it, so these are made for all steps at once, from h and the p that the
 
 and the gradient of h[t-1] is g[t] * z[t] + [dz dr dq][t] U^T, which is all that the backward loop does.
 
+With a decay d[t] (GRU-D) the step goes on from d[t] * h[t-1] in place of h[t-1], in all of these; the gradient of that
+product goes to both.
+
 A masked step has a z of exactly 1: it leaves the state alone, all its factors are 0, and neither loop knows of masks.
 
 Everything is plain TensorFlow: it runs with XLA and without. What XLA's CPU compiler makes of it decides the form: a
@@ -59,6 +62,7 @@ def fused_gru(
     training: bool,
     zero_masked: bool = False,
     return_sequences: bool = True,
+    decay: Any = None,
 ) -> tuple[Any, Any, Any]:
     """Run a GRU over a batch of sequences.
 
@@ -72,6 +76,7 @@ def fused_gru(
         zero_masked: Keras' `zero_output_for_mask`: a masked step gives zeros, instead of the output before it (which
             is zeros where no step counted yet).
         return_sequences: whether to return the outputs of all steps. If not, inference keeps the last state only.
+        decay: of that dtype, (B, T, U): factors on the state before each step; None: 1.
 
     Returns:
         The last output (B, U), the outputs (B, T, U) (without `return_sequences` the last alone, (B, 1, U)) and the
@@ -79,21 +84,24 @@ def fused_gru(
     """
     x = tf.transpose(sequences, [1, 0, 2])
     steps = None if mask is None else tf.transpose(mask)[:, :, tf.newaxis]
+    decay = None if decay is None else tf.transpose(decay, [1, 0, 2])
     if go_backwards:
         x = tf.reverse(x, [0])
+        decay = None if decay is None else tf.reverse(decay, [0])
         steps = None if steps is None else tf.reverse(steps, [0])
     if steps is not None:
         # Masked values, NaN included, must not reach a product.
         x = tf.where(steps, x, tf.zeros_like(x))
+        decay = None if decay is None else tf.where(steps, decay, tf.ones_like(decay))
     counted = None
     if steps is not None:
         # Steps with an output of their own or, without `zero_masked`, that of a step before.
         counted = steps if zero_masked else tf.cumsum(tf.cast(steps, tf.int32), axis=0) > 0
     if training:
-        state, hidden = _with_gradient(x, initial_state, steps, weights)
+        state, hidden = _with_gradient(x, initial_state, steps, weights, decay)
     else:
         state, hidden, _ = _forward(
-            _from_inputs(x, steps, weights), initial_state, weights, keep_states=return_sequences
+            _from_inputs(x, steps, weights), initial_state, weights, decay, keep_states=return_sequences
         )
     last = state if counted is None else tf.where(counted[-1], state, tf.zeros_like(state))
     if not return_sequences:
@@ -134,19 +142,21 @@ def shared_start_step(sequences: Any, states: Any, weights: Weights, repeats: in
     return tf.reshape(z * before + (1.0 - z) * hh, [-1, units])
 
 
-def _with_gradient(x: Any, initial_state: Any, steps: Any, weights: Weights) -> tuple[Any, Any]:
+def _with_gradient(x: Any, initial_state: Any, steps: Any, weights: Weights, decay: Any) -> tuple[Any, Any]:
     @tf.custom_gradient
-    def run(x: Any, initial_state: Any, kernel: Any, recurrent: Any, bias: Any) -> Any:
+    def run(x: Any, initial_state: Any, kernel: Any, recurrent: Any, bias: Any, *decays: Any) -> Any:
         layer_weights = Weights(kernel, recurrent, bias)
         inputs = _from_inputs(x, steps, layer_weights)
-        state, hidden, within = _forward(inputs, initial_state, layer_weights, keep_products=True)
+        factors = decays[0] if decays else None
+        state, hidden, within = _forward(inputs, initial_state, layer_weights, factors, keep_products=True)
 
         def gradient(d_state: Any, d_hidden: Any) -> tuple[Any, ...]:
-            return _backward(x, initial_state, layer_weights, inputs, hidden, within, d_state, d_hidden)
+            kept = _Forward(initial_state, inputs, hidden, within, factors)
+            return _backward(x, layer_weights, kept, d_state, d_hidden)
 
         return (state, hidden), gradient
 
-    return run(x, initial_state, *weights)
+    return run(x, initial_state, *weights, *(() if decay is None else (decay,)))
 
 
 def _from_inputs(x: Any, steps: Any, weights: Weights) -> Any:
@@ -163,7 +173,13 @@ def _from_inputs(x: Any, steps: Any, weights: Weights) -> Any:
 
 
 def _forward(
-    inputs: Any, initial_state: Any, weights: Weights, *, keep_states: bool = True, keep_products: bool = False
+    inputs: Any,
+    initial_state: Any,
+    weights: Weights,
+    decay: Any,
+    *,
+    keep_states: bool = True,
+    keep_products: bool = False,
 ) -> tuple[Any, Any, Any]:
     """Return the last state (B, U) and, if they are kept, all states h (T, B, U) and p (T, B, 3U), else None."""
     recurrent, c_h = weights.recurrent, weights.bias[1, 2 * weights.recurrent.shape[0] :]
@@ -173,7 +189,8 @@ def _forward(
     def read(t: Any, gate: int) -> Any:
         return tf.reshape(tf.slice(inputs, [t, 0, gate * units], [1, batch, units]), [-1, units])
 
-    def step(t: Any, h: Any, *kept: Any) -> tuple[Any, ...]:
+    def step(t: Any, before: Any, *kept: Any) -> tuple[Any, ...]:
+        h = before if decay is None else before * tf.ensure_shape(tf.gather(decay, t), before.shape)
         p = h @ recurrent
         z = tf.sigmoid(read(t, 0) + p[:, :units])
         r = tf.sigmoid(read(t, 1) + p[:, units : 2 * units])
@@ -190,15 +207,25 @@ def _forward(
     return last, states[0].stack() if states else None, products[0].stack() if products else None
 
 
-def _backward(
-    x: Any, initial_state: Any, weights: Weights, inputs: Any, hidden: Any, within: Any, d_state: Any, d_hidden: Any
-) -> tuple[Any, ...]:
-    """Return the gradients of x, the initial state, and the three weights."""
+class _Forward(NamedTuple):
+    """What the forward loop read and kept: time-major but for `initial_state` (B, U); `decay` may be None."""
+
+    initial_state: Any
+    inputs: Any
+    hidden: Any
+    within: Any
+    decay: Any
+
+
+def _backward(x: Any, weights: Weights, kept: _Forward, d_state: Any, d_hidden: Any) -> tuple[Any, ...]:
+    """Return the gradients of x, the initial state, the three weights, and the decay if there is one."""
+    initial_state, inputs, hidden, within, decay = kept
     kernel, recurrent, bias = weights
     units = recurrent.shape[0]
     count = tf.shape(x)[0]
     transposed = tf.transpose(recurrent)
-    before = tf.concat([initial_state[tf.newaxis], hidden[:-1]], 0)
+    previous = tf.concat([initial_state[tf.newaxis], hidden[:-1]], 0)
+    before = previous if decay is None else previous * decay
     (x_z, x_r, x_h), (p_z, p_r, p_h) = (tf.split(each, 3, axis=2) for each in (inputs, within))
     z, r, q = tf.sigmoid(x_z + p_z), tf.sigmoid(x_r + p_r), p_h + bias[1, 2 * units :]
     hh = tf.tanh(x_h + r * q)
@@ -209,17 +236,19 @@ def _backward(
     def read(array: Any, t: Any) -> Any:
         return tf.ensure_shape(tf.gather(array, t), array.shape[1:])
 
-    def step(t: Any, g: Any, gradients: Any) -> tuple[Any, ...]:
+    def step(t: Any, g: Any, gradients: Any, *decayed: Any) -> tuple[Any, ...]:
         d_gates = tf.reshape(g[:, tf.newaxis] * read(factors, t), [-1, 3 * units])
-        to_previous = g * read(z, t) + d_gates @ transposed
-        return t - 1, tf.ensure_shape(to_previous, g.shape) + read(reaching, t), gradients.write(t, g)
+        d_before = tf.ensure_shape(g * read(z, t) + d_gates @ transposed, g.shape)
+        to_previous = d_before if decay is None else d_before * read(decay, t)
+        decayed = tuple(array.write(t, d_before) for array in decayed)
+        return t - 1, to_previous + read(reaching, t), gradients.write(t, g), *decayed
 
     # What reaches h[t-1] from outside the loop, beside g[t].
     reaching = tf.concat([tf.zeros_like(d_state)[tf.newaxis], d_hidden[:-1]], 0)
-    _, d_initial, gradients = tf.while_loop(
+    _, d_initial, gradients, *decayed = tf.while_loop(
         lambda t, *_: t >= 0,
         step,
-        (count - 1, d_state + d_hidden[-1], *_arrays(x, units)),
+        (count - 1, d_state + d_hidden[-1], *_arrays(x, units, *([] if decay is None else [units]))),
         maximum_iterations=count,
     )
     g = gradients.stack()
@@ -229,7 +258,8 @@ def _backward(
     d_kernel = tf.matmul(tf.reshape(x, [-1, x.shape[2]]), d_inputs, transpose_a=True)
     d_recurrent = tf.matmul(tf.reshape(before, [-1, units]), d_gates, transpose_a=True)
     d_bias = tf.stack([tf.reduce_sum(d_inputs, 0), tf.reduce_sum(d_gates, 0)])
-    return tf.reshape(d_x, tf.shape(x)), d_initial, d_kernel, d_recurrent, d_bias
+    d_decay = [array.stack() * previous for array in decayed]
+    return tf.reshape(d_x, tf.shape(x)), d_initial, d_kernel, d_recurrent, d_bias, *d_decay
 
 
 def _arrays(x: Any, *widths: int) -> list[Any]:

@@ -108,6 +108,8 @@ class NoisyGRU(keras.layers.GRU):
         carry_seed: int or None, of "carried" in place of `seed`: layers with the same one carry the states of the same
             sequences, as a stream that goes on does.
         residual_momentum: part of the residual variance that a batch leaves, in [0, 1).
+        decays: bool, whether the last U channels of the sequences are factors d on the state (GRU-D): the step goes on
+            from d[t] * h[t-1]. It needs what `fused` needs, and is computed without cuDNN.
         **gru_arguments: those of `keras.layers.GRU`.
 
     Call arguments:
@@ -156,6 +158,7 @@ class NoisyGRU(keras.layers.GRU):
         share=0.5,
         carry_seed=None,
         residual_momentum=0.9,
+        decays=False,
         **gru_arguments,
     ):
         if keras.backend.backend() != "tensorflow":
@@ -171,19 +174,25 @@ class NoisyGRU(keras.layers.GRU):
         if not isinstance(fused, bool):
             raise ValueError(f"Argument `fused` must be True or False. Received: fused={fused!r}")
         check_scale(scale, noise, stddev, share, residual_momentum)
-        super().__init__(units, seed=seed, **gru_arguments)
+        super().__init__(units, seed=seed, **(gru_arguments | ({"use_cudnn": False} if decays else {})))
         self.supports_masking = True
         self.fused = fused
         self.stddev = stddev
         self.noise = noise
         self.seed = seed
         self.learn_mean = learn_mean
+        self.decays = decays
         self.scale, self.share = scale, float(share)
         self.carry_seed, self.residual_momentum = carry_seed, float(residual_momentum)
         self.initial_mean = self.log_stddev = self.residual_variance = None
         carries_with_others = noise == CARRIED and carry_seed is not None
         draw_seed = noise_seed(carry_seed, False) if carries_with_others else noise_seed(seed, self.go_backwards)
         self.noise_seed_generator = NoiseSeedGenerator(draw_seed)
+        if decays and (self.go_backwards or self.stateful or not self._fits_fused):
+            raise ValueError(
+                "Argument `decays=True` needs `fused=True` and a configuration that it supports, read forward and not "
+                f"`stateful`. Received: fused={fused}, {gru_arguments}"
+            )
         # A variable, so that a new value needs no new trace; past Keras' tracker, so that it is not a weight.
         variable = keras.Variable(stddev, trainable=False, dtype="float64", autocast=False, name="stddev")
         object.__setattr__(self, "_stddev_variable", variable)
@@ -210,6 +219,8 @@ class NoisyGRU(keras.layers.GRU):
                 trainable=False,
                 name=RESIDUAL_VARIANCE,
             )
+        if self.decays:
+            sequences_shape = (*sequences_shape[:-1], sequences_shape[-1] - self.units)
         super().build(sequences_shape, initial_state_shape)
         if self._fits_fused:
             # The stock layer disables it wherever cuDNN might run.
@@ -274,7 +285,9 @@ class NoisyGRU(keras.layers.GRU):
         mask = bool_mask(mask, sequences)
         # The stock loop also takes a mask for each unit, (B, T, U).
         if not self._is_fusable(sequences) or (mask is not None and len(mask.shape) != 2):
+            self._refuse_decays()
             return super().inner_loop(sequences, initial_state, mask, training=training)
+        sequences, decay = self._without_decay(sequences)
         if training and self.dropout:
             # As the stock layer: one mask for all steps.
             sequences = sequences * ops.expand_dims(self.cell.get_dropout_mask(sequences[:, 0, :]), 1)
@@ -287,8 +300,15 @@ class NoisyGRU(keras.layers.GRU):
             training=bool(training),
             zero_masked=self.zero_output_for_mask,
             return_sequences=self.return_sequences,
+            decay=decay,
         )
         return last, outputs, [state]
+
+    def _refuse_decays(self) -> None:
+        if self.decays:
+            raise ValueError(
+                "A NoisyGRU with `decays` takes sequences of its own dtype, and a mask of shape (B, T) or (B, T, 1)"
+            )
 
     def _is_fusable(self, sequences):
         """Return whether `fused_gru` supports this configuration; the stock layer runs everything else."""
@@ -328,10 +348,27 @@ class NoisyGRU(keras.layers.GRU):
         read, start = tf.stop_gradient(sequences), tf.stop_gradient(mean)
         mask = bool_mask(mask, read)
         if not self._is_fusable(read) or (mask is not None and len(mask.shape) != 2):
+            self._refuse_decays()
             return super().inner_loop(read, [start], mask, training=False)[2][0]
+        read, decay = self._without_decay(read)
         backwards = self.go_backwards
-        weights = self._weights()
-        return fused_gru(read, start, mask, weights, go_backwards=backwards, training=False, return_sequences=False)[2]
+        _, _, final = fused_gru(
+            read,
+            start,
+            mask,
+            self._weights(),
+            go_backwards=backwards,
+            training=False,
+            return_sequences=False,
+            decay=decay,
+        )
+        return final
+
+    def _without_decay(self, sequences: Any) -> tuple[Any, Any]:
+        """Split sequences into the inputs and the factors on the state; None without any."""
+        if not self.decays:
+            return sequences, None
+        return sequences[..., : -self.units], sequences[..., -self.units :]
 
     def _weights(self) -> Weights:
         cell = self.cell
@@ -393,6 +430,7 @@ class NoisyGRU(keras.layers.GRU):
             "share": self.share,
             "carry_seed": self.carry_seed,
             "residual_momentum": self.residual_momentum,
+            "decays": self.decays,
             "use_cudnn": self.use_cudnn,
             "implementation": self.cell.implementation,
         }

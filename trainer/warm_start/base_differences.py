@@ -53,6 +53,7 @@ def _not_transferable(model: ModelConfig, dataset: DatasetConfig) -> list[str]:
             ("model.random_kernels", model.random_kernels is not None),
             ("model.window_normalization", model.window_normalization != "none"),
             ("model.linear_path", model.linear_path),
+            ("model.missing: decay", model.missing == "decay"),
             ("task.quantiles", getattr(dataset.task, "quantiles", None) is not None),
         )
         if used

@@ -34,6 +34,8 @@ KINDS: dict[str, tuple[str, dict[str, Any], int]] = {
     "classification": ("classification", {"layers": [{"units": 8}, {"units": 4}], "learn_mean": True}, 2 + 8 + 4),
     "regression": ("regression", {"layers": [{"units": 6, "dropout": 0.2}], "hidden": [5], "head_dropout": 0.1}, 2 + 6),
     "level": ("streams", {"layers": [{"units": 5}, {"units": 4}, {"units": 3}]}, 2 + 5 + 4 + 3),
+    # Of the last value and its age, one each for the feature with a mask.
+    "decay": ("streams", {"layers": [{"units": 5}, {"units": 3}], "missing": "decay"}, 2 + 5 + 3 + 2),
     "difference": ("streams", {"layers": [{"units": 5}], "target": "difference", "learn_mean": True}, 2 + 5 + 2),
 }
 

@@ -51,7 +51,7 @@ def built(rng, **arguments):
 
 
 # Arguments of the noise, beside `stddev` and its law.
-OWN = ("scale", "share", "carry_seed", "residual_momentum")
+OWN = ("scale", "share", "carry_seed", "residual_momentum", "decays")
 
 
 def stock_twin(layer, **changes):
