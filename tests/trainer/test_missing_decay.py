@@ -22,7 +22,12 @@ def model(*features: Any, gap: Scale | None = None, for_serving: bool = False, *
     named = [{"name": "a", "missing": "mask"}, "b", *features]
     dataset = DatasetConfig.model_validate(
         {
-            "data": {"files": ["*.csv"], "entity": "id", "time": {"column": "t", "kind": "timestamp"}, "features": named},
+            "data": {
+                "files": ["*.csv"],
+                "entity": "id",
+                "time": {"column": "t", "kind": "timestamp"},
+                "features": named,
+            },
             "task": {"kind": "classification", "label": "y"},
         }
     )
