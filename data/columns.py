@@ -8,7 +8,7 @@ from typing import Literal
 
 from noisy_gru.schema.config import ClassificationConfig, ColumnSplitConfig, DatasetConfig, ForecastingConfig
 from noisy_gru.schema.errors import DataError
-from noisy_gru.schema.task_config import is_per_step
+from noisy_gru.schema.task_config import has_several_targets, is_per_step
 from noisy_gru.schema.time_config import TimeSpelling
 
 SEQUENCE_ID = "sequence_id"
@@ -62,7 +62,8 @@ class Columns:
         numeric = [*data.numeric, *data.static_numeric]
         features = tuple(feature.name for feature in numeric if feature.is_column)
         forecasting = isinstance(task, ForecastingConfig)
-        targets = tuple(task.targets) if isinstance(task, ForecastingConfig) else ()
+        several = has_several_targets(task)
+        targets = tuple(task.targets) if isinstance(task, ForecastingConfig) or several else ()
         known = [feature for feature in data.features if feature.known_in_advance]
         # Without a grid nobody knows when the next events come.
         regular = data.time is not None and data.time.gaps != "ignore"
@@ -85,17 +86,17 @@ class Columns:
             future=("computed" if computed else "rows") if known else None,
             static=tuple(feature.name for feature in data.features if feature.static),
             targets=targets,
-            label=None if forecasting or prediction else task.label,  # type: ignore[union-attr]
+            label=None if forecasting or several or prediction else task.label,  # type: ignore[union-attr]
             label_is_class=isinstance(task, ClassificationConfig),
             label_per_step=is_per_step(task),
             split=dataset.splits.column if isinstance(dataset.splits, ColumnSplitConfig) and not prediction else None,
         )
-        columns._check_reserved()
+        columns._check_reserved(targets if several else ())
         return columns
 
-    def _check_reserved(self) -> None:
+    def _check_reserved(self, answers: Iterable[str]) -> None:
         features = [*self.numeric_features, *self.calendar, *self.elapsed, *self.categorical, *self.calendar_categories]
-        names = [*features, *([self.label] if self.label else [])]
+        names = [*features, *([self.label] if self.label else []), *answers]
         taken = [name for name in names if name in (SEQUENCE_ID, STEPS) or name.startswith(HORIZON_PREFIXES)]
         if taken:
             raise DataError(

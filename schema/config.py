@@ -33,6 +33,7 @@ from noisy_gru.schema.task_config import (
     ForecastingConfig,
     RegressionConfig,
     TaskConfig,
+    has_several_targets,
     is_per_step,
 )
 from noisy_gru.schema.time_config import TimeConfig
@@ -93,7 +94,13 @@ class DatasetConfig(Section):
                 problems.append(f"data.files names no {' and no '.join(sorted(missing))}")
             if "eval" in self.data.files and self.splits.eval_from_train:
                 problems.append("data.files names eval, so splits.eval_from_train must be 0")
-        if not isinstance(self.task, ForecastingConfig) and self.task.label in names:
+        if has_several_targets(self.task):
+            problems += [
+                f"task.targets {name} is also a feature, so the model would read the answer"
+                for name in self.task.targets
+                if name in names
+            ]
+        elif not isinstance(self.task, ForecastingConfig) and self.task.label in names:
             problems.append(f"task.label {self.task.label} is also a feature, so the model would read the answer")
         for feature in self.data.features:
             if feature.known_in_advance and not forecasting:

@@ -19,7 +19,7 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 from noisy_gru.schema.calendars import CALENDAR_FLAGS, calendar_texts
 from noisy_gru.schema.config import ClassificationConfig, DatasetConfig, FeatureConfig, ForecastingConfig
 from noisy_gru.schema.errors import ConfigError
-from noisy_gru.schema.task_config import is_per_step
+from noisy_gru.schema.task_config import has_several_targets, is_per_step
 
 # Generated code without types.
 _pb2: Any = schema_pb2
@@ -86,6 +86,8 @@ def expected_columns(dataset: DatasetConfig) -> list[Column]:
     columns.append(Column("steps", "INT", "input steps", 1, 1, bounds=(least, most)))
     if is_per_step(task):
         return [*columns, Column(task.label, "BYTES", "label of each step", least, most, masked=True)]
+    if has_several_targets(task):
+        return [*columns, *(Column(name, "FLOAT", "target", 1, 1, masked=True) for name in task.targets)]
     if not isinstance(task, ForecastingConfig):
         kind = "BYTES" if isinstance(task, ClassificationConfig) else "FLOAT"
         return [*columns, Column(task.label, kind, "label", 1, 1)]

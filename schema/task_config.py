@@ -103,18 +103,41 @@ class ClassificationConfig(Section):
 
 
 class RegressionConfig(Section):
-    """One number for each sequence."""
+    """One number for each sequence, or several."""
 
     kind: Literal["regression"]
-    label: str = Field(description="Column that holds the number; the same in every row of a sequence.")
+    label: str = Field(
+        default="",
+        description="Column that holds the number; the same in every row of a sequence. Required without `targets`.",
+    )
+    targets: list[str] = Field(
+        default_factory=list,
+        description="Several columns to predict, in place of `label`; each the same in every row of a sequence. "
+        "Where one is missing in all rows, the others are learned and measured.",
+    )
     quantiles: Quantiles | None = QUANTILES
     intervals: Intervals | None = INTERVALS
     calibration: CalibrationConfig = CALIBRATION
     output: OutputConfig = OUTPUT
     units: str | None = UNITS
 
+    @model_validator(mode="before")
+    @classmethod
+    def _one_target_is_a_label(cls, content: Any) -> Any:
+        targets = content.get("targets") if isinstance(content, dict) else None
+        if isinstance(targets, list) and len(targets) == 1 and not content.get("label"):
+            return {**content, "label": targets[0], "targets": []}
+        return content
+
     @model_validator(mode="after")
     def _numbers(self) -> RegressionConfig:
+        if bool(self.label) == bool(self.targets):
+            received = "both" if self.label else "neither"
+            raise ValueError(
+                f"expected label, the column of the number, or targets, several columns; received {received}"
+            )
+        if twice := sorted({name for name in self.targets if self.targets.count(name) > 1}):
+            raise ValueError(f"targets must be listed once, received {', '.join(twice)} more than once")
         check_numbers(self)
         return self
 
@@ -154,6 +177,18 @@ class ForecastingConfig(Section):
     def max_horizon(self) -> int:
         """The furthest horizon, in steps."""
         return self.horizons[-1]
+
+
+def targets_of(task: Any) -> list[str]:
+    """Return the columns of the numbers that a task predicts; none for a classification."""
+    if isinstance(task, RegressionConfig):
+        return task.targets or [task.label]
+    return task.targets if isinstance(task, ForecastingConfig) else []
+
+
+def has_several_targets(task: Any) -> TypeGuard[RegressionConfig]:
+    """Return whether a task is a regression of several numbers."""
+    return isinstance(task, RegressionConfig) and bool(task.targets)
 
 
 def is_per_step(task: Any) -> TypeGuard[ClassificationConfig]:

@@ -29,6 +29,7 @@ import numpy as np
 from noisy_gru.schema.config import ForecastingConfig, TaskConfig
 from noisy_gru.schema.errors import DataError
 from noisy_gru.schema.interval_config import MEDIAN, levels_of, pairs_of
+from noisy_gru.schema.task_config import has_several_targets, targets_of
 
 _FORMAT = 1
 # Of (n + 1) c, so that 9 sequences do for 0.9.
@@ -131,6 +132,8 @@ def check_targets(task: TaskConfig, targets: np.ndarray) -> None:
     if isinstance(task, ForecastingConfig):
         horizon, target = divmod(place, len(task.targets))
         where = f" of {task.targets[target]} at horizon {task.horizons[horizon]}"
+    elif has_several_targets(task):
+        where = f" of {task.targets[place]}"
     raise DataError(
         f"An interval that covers {coverage:g} is calibrated on at least {needed} known targets of the eval split, "
         f"which has {counts[place]}{where}. Enlarge splits.eval (or eval_from_train), ask for less coverage, or train "
@@ -199,7 +202,7 @@ def calibrate(
     plan = Plan.of(task)
     divisor = 1.0 if window is None else window[:, np.newaxis, :].astype(np.float64)
     offsets = offsets_of(predicted.astype(np.float64), truth.astype(np.float64), plan, divisor)
-    targets = task.targets if isinstance(task, ForecastingConfig) else [getattr(task, "label", "")]
+    targets = targets_of(task)
     return Calibration(
         levels=plan.levels,
         offsets=offsets.astype(np.float32).astype(float).tolist(),

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from noisy_gru.schema.config import ClassificationConfig, DatasetConfig, FeatureConfig, ForecastingConfig
 from noisy_gru.schema.interval_config import MEDIAN
-from noisy_gru.schema.task_config import is_per_step
+from noisy_gru.schema.task_config import is_per_step, targets_of
 
 # Transform's outputs for each sequence. T is its steps and, if a feature is known in advance, the horizon's.
 FEATURES = "features"  # float32, ragged [B, T * channels]: steps by channels, scaled
@@ -159,24 +159,23 @@ class Layout:
     @property
     def targets(self) -> list[str]:
         """The predicted columns; empty for classification."""
-        task = self.dataset.task
-        if isinstance(task, ForecastingConfig):
-            return task.targets
-        return [] if isinstance(task, ClassificationConfig) else [task.label]
+        return targets_of(self.dataset.task)
 
     @property
     def raw_targets(self) -> list[str]:
         """Keys of the raw tf.Example that hold the label or targets."""
         task = self.dataset.task
-        return [f"target/{name}" for name in task.targets] if isinstance(task, ForecastingConfig) else [task.label]
+        if isinstance(task, ForecastingConfig):
+            return [f"target/{name}" for name in task.targets]
+        return [task.label] if isinstance(task, ClassificationConfig) else targets_of(task)
 
     @property
     def target_shape(self) -> tuple[int, ...]:
-        """Shape of one sequence's target and prediction: (H, K), or (1,); () for a class."""
+        """Shape of one sequence's target and prediction: (H, K), or (K,) of a regression; () for a class."""
         task = self.dataset.task
         if isinstance(task, ForecastingConfig):
             return (len(task.horizons), len(task.targets))
-        return () if isinstance(task, ClassificationConfig) else (1,)
+        return () if isinstance(task, ClassificationConfig) else (len(self.targets),)
 
     @property
     def quantiles(self) -> list[float]:

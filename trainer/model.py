@@ -263,7 +263,7 @@ def _head(hidden: Any, known: Any, config: ModelConfig, layout: Layout, sizes: V
         return keras.layers.Dense(sizes.classes, dtype="float32", name="logits")(hidden)
     shape, quantiles = layout.target_shape, max(len(layout.quantiles), 1)
     if len(shape) == 1:
-        return keras.layers.Dense(quantiles, dtype="float32", name="prediction")(hidden)
+        return keras.layers.Dense(shape[0] * quantiles, dtype="float32", name="prediction")(hidden)
     numbers = shape[1] * quantiles
     outputs = keras.layers.Dense(shape[0] * numbers, dtype="float32", name="prediction")(hidden)
     outputs = keras.layers.Reshape((shape[0], numbers), dtype="float32", name="horizons")(outputs)

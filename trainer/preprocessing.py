@@ -330,7 +330,7 @@ def _targets(
     inputs: Mapping[str, Any], raw: Mapping[str, tf.Tensor], layout: Layout, past: tf.Tensor, total: tf.Tensor
 ) -> dict[str, tf.Tensor]:
     """Return targets as z-scores, their mean and scale, and their last values."""
-    horizons = layout.target_shape[0]
+    horizons = layout.target_shape[0] if len(layout.target_shape) == 2 else 1
     tables = []
     for key in layout.raw_targets:
         values = to_ragged(inputs[key])

@@ -28,7 +28,7 @@ from noisy_gru.components.evaluation.score_counts import (
     score_codes_of,
 )
 from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, RegressionConfig, TaskConfig
-from noisy_gru.schema.task_config import is_per_step
+from noisy_gru.schema.task_config import has_several_targets, is_per_step
 
 Sums = dict[str, np.ndarray]
 # Of a classification: its classes, and how often a score was given (see score_counts.py).
@@ -251,15 +251,70 @@ class Regression(Accumulator):
         }
 
 
+class Regressions(Accumulator):
+    """Sums of errors and moments by target, of several; a target that is missing counts in none."""
+
+    def __init__(self, task: RegressionConfig) -> None:
+        self._task = task
+
+    def one(self, label: Any, outputs: dict[str, np.ndarray], features: dict[str, np.ndarray]) -> Sums:
+        """``label`` is float [K], NaN where unknown; ``outputs`` holds `predictions` [K], and maybe `quantiles`."""
+        known = ~np.isnan(label)
+        error = np.where(known, np.asarray(outputs["predictions"], np.float64).reshape(label.shape) - label, 0.0)
+        return {
+            "sequences": np.array(1.0),
+            "count": known.astype(np.float64),
+            "absolute": np.abs(error),
+            "squared": error**2,
+            "mean": np.where(known, label, 0.0),
+            "deviation": np.zeros(label.shape),
+            **sums_of(label, outputs, features, self._task),
+        }
+
+    def merge(self, sums: Iterable[Sums]) -> Sums:
+        total: Sums = {}
+        for part in sums:
+            total = _merge_moments(total, part) if total else part
+        return total
+
+    def metrics(self, sums: Sums) -> dict[str, float]:
+        count, whole = sums["count"], float(sums["count"].sum())
+        found = {
+            EXAMPLE_COUNT: float(sums["sequences"]),
+            "mae": float(sums["absolute"].sum()) / whole if whole else float("nan"),
+            "rmse": (float(sums["squared"].sum()) / whole) ** 0.5 if whole else float("nan"),
+            "r2": float("nan"),
+            **dict(metrics_of_sums(sums, self._task)),
+        }
+        explained = []
+        for place, target in enumerate(self._task.targets):
+            number = float(count[place])
+            absolute, squared, deviation = (
+                float(sums[name][place]) / number if number else float("nan")
+                for name in ("absolute", "squared", "deviation")
+            )
+            explained.append(1.0 - ratio(squared, deviation))
+            found |= {
+                f"mae/{target}": absolute,
+                f"rmse/{target}": squared**0.5,
+                f"r2/{target}": explained[-1],
+                f"rmse_naive_mean/{target}": deviation**0.5,
+                f"rmse_over_naive_mean/{target}": ratio(squared**0.5, deviation**0.5),
+            }
+            found |= {f"{name}/{target}": value for name, value in metrics_of_sums(sums, self._task, ([place],))}
+        return found | {"r2": float(np.mean(explained))}
+
+
 def _merge_moments(a: Sums, b: Sums) -> Sums:
     """Add sums; mean and sum of squared deviations by Chan's update, which doesn't cancel."""
     count = a["count"] + b["count"]
     delta = b["mean"] - a["mean"]
+    by = np.maximum(count, 1.0)  # of several targets one may be unknown in both
     return {
         **{name: a[name] + b[name] for name in a},
         "count": count,
-        "mean": a["mean"] + delta * b["count"] / count,
-        "deviation": a["deviation"] + b["deviation"] + delta**2 * a["count"] * b["count"] / count,
+        "mean": a["mean"] + delta * b["count"] / by,
+        "deviation": a["deviation"] + b["deviation"] + delta**2 * a["count"] * b["count"] / by,
     }
 
 
@@ -319,4 +374,6 @@ def accumulator(task: TaskConfig) -> Accumulator:
         return StepClassification(getattr(task, "positive", None))
     if isinstance(task, ClassificationConfig):
         return Classification(getattr(task, "positive", None))
+    if has_several_targets(task):
+        return Regressions(task)
     return Forecasting(task) if isinstance(task, ForecastingConfig) else Regression(task)

@@ -36,7 +36,7 @@ from noisy_gru.components.evaluation.planned_comparisons import (
 from noisy_gru.components.evaluation.resampled_metrics import Outputs, ResampledMetric, resampled_metric
 from noisy_gru.components.evaluation.sequence_clusters import Clusters, clusters_of
 from noisy_gru.schema.config import ClassificationConfig, DatasetConfig, ForecastingConfig
-from noisy_gru.schema.task_config import is_per_step
+from noisy_gru.schema.task_config import has_several_targets, is_per_step, targets_of
 
 _ONLY_KNOWN = ("last", "seasonal")
 
@@ -168,10 +168,11 @@ class Evidence:
             names = [self.answers[name] for name in ("label", "candidate", "published") if name in self.answers]
             self.classes = sorted({name for column in names for name in column if name is not None})
         elif constants:
-            columns = task.targets if isinstance(task, ForecastingConfig) else [task.label]
+            columns = targets_of(task)
             for place, name in enumerate((TRAIN_MEAN, TRAIN_MEDIAN)):
                 row = np.array([constants[column][place] for column in columns])
-                of_all = row[0] if not isinstance(task, ForecastingConfig) else np.tile(row, len(task.horizons))
+                of_all = np.tile(row, len(task.horizons)) if isinstance(task, ForecastingConfig) else row
+                of_all = of_all if len(of_all) > 1 or self.answers["label"].ndim > 1 else of_all[0]
                 self.answers[name] = np.broadcast_to(of_all, self.answers["label"].shape)
         masks: dict[str, list[int]] = {}
         for number, slices in enumerate(answers["slices"]):
@@ -211,7 +212,8 @@ def run_comparison(
     found = resampled_metric(planned.metric, dataset.task, evidence.classes, beside)
     sums = np.concatenate([found.columns(answers, "candidate"), found.columns(answers, planned.against)], axis=1)
     # A window of which neither target nor naive value is known says nothing of it.
-    if beside is not None or (isinstance(dataset.task, ForecastingConfig) and "naive" not in planned.metric):
+    of_known = isinstance(dataset.task, ForecastingConfig) and "naive" not in planned.metric
+    if beside is not None or of_known or has_several_targets(dataset.task):
         measured = sums[:, 1] > 0
         sums, clusters = sums[measured], clusters[measured]
     drawn = resample(sums_by_cluster(sums, clusters), bootstrap, _ties(found))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, TaskConfig
+from noisy_gru.schema.task_config import targets_of
 
 TRAIN_STATISTICS = "Split-train/FeatureStats.pb"
 
@@ -39,7 +40,7 @@ def train_constants(file: Path, task: TaskConfig) -> dict[str, tuple[float, floa
     if isinstance(task, ForecastingConfig):
         keys = {target: f"target/{target}" for target in task.targets}
     else:
-        keys = {task.label: task.label}
+        keys = {name: name for name in targets_of(task)}
     return {name: found[key] for name, key in keys.items()} if all(key in found for key in keys.values()) else {}
 
 

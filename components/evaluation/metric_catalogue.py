@@ -17,7 +17,7 @@ from noisy_gru.components.evaluation.interval_metrics import (
 )
 from noisy_gru.schema.config import ClassificationConfig, DatasetConfig, ForecastingConfig, TaskConfig
 from noisy_gru.schema.errors import ConfigError
-from noisy_gru.schema.task_config import is_per_step
+from noisy_gru.schema.task_config import has_several_targets, is_per_step
 
 EXAMPLE_COUNT = "example_count"
 MAE_OF_NAIVE, WITH_NAIVE, NAIVE_COUNT = "mae_naive_", "mae_where_naive_", "count_naive_"
@@ -47,6 +47,12 @@ REGRESSION: dict[str, str] = {
     "r2": "part of the variance that is explained",
     "rmse_naive_mean": "rmse of always answering the mean of this split, the best of all constants",
     "rmse_over_naive_mean": "rmse, divided by rmse_naive_mean",
+}
+# Of several targets together; each of REGRESSION is there of each target as well, as `mae/<target>`.
+OF_SEVERAL: dict[str, str] = {
+    "mae": "mean absolute error of all targets that are known",
+    "rmse": "root of the mean squared error of all targets that are known",
+    "r2": "part of the variance that is explained, averaged over the targets",
 }
 _OF_ANSWERS = ("accuracy", "balanced_accuracy", "macro_f1")
 FORECASTING: dict[str, str] = {"mae": "mean absolute error", "rmse": "root of the mean squared error"}
@@ -82,6 +88,11 @@ def known_metrics(dataset: DatasetConfig) -> dict[str, str]:
         return {EXAMPLE_COUNT: "steps with a label measured", **of_steps}
     if isinstance(task, ClassificationConfig):
         return {EXAMPLE_COUNT: "sequences measured", **CLASSIFICATION}
+    if has_several_targets(task):
+        of_intervals = interval_metrics(task, has_past=False)
+        found = {EXAMPLE_COUNT: "sequences measured", **OF_SEVERAL, **of_intervals}
+        of_one = REGRESSION | of_intervals
+        return found | {f"{name}/{target}": what for target in task.targets for name, what in of_one.items()}
     if not isinstance(task, ForecastingConfig):
         return {EXAMPLE_COUNT: "sequences measured", **REGRESSION, **interval_metrics(task, has_past=False)}
     metrics = {EXAMPLE_COUNT: "sequences measured"}
@@ -124,14 +135,19 @@ def named_metrics(dataset: DatasetConfig) -> list[str]:
 
 def higher_is_better(metric: str) -> bool:
     """Return whether a higher value of a metric is better."""
-    return class_of(metric) is not None or metric in (
-        "accuracy",
-        "balanced_accuracy",
-        "macro_f1",
-        "pr_auc",
-        "accuracy_gain_over_majority",
-        "r2",
-        EXAMPLE_COUNT,
+    return (
+        class_of(metric) is not None
+        or metric.startswith("r2/")
+        or metric
+        in (
+            "accuracy",
+            "balanced_accuracy",
+            "macro_f1",
+            "pr_auc",
+            "accuracy_gain_over_majority",
+            "r2",
+            EXAMPLE_COUNT,
+        )
     )
 
 
@@ -184,7 +200,7 @@ def is_comparable(metric: str) -> bool:
     if is_of_intervals(metric):
         return metric.partition("/")[0] == CRPS
     return metric not in (EXAMPLE_COUNT, "accuracy_majority", "rmse_naive_mean", "pr_auc") and not metric.startswith(
-        (MAE_OF_NAIVE, WITH_NAIVE, NAIVE_COUNT)
+        (MAE_OF_NAIVE, WITH_NAIVE, NAIVE_COUNT, "rmse_naive_mean/")
     )
 
 

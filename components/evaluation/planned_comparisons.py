@@ -13,6 +13,7 @@ from noisy_gru.components.evaluation.config import CompareConfig, EvaluationConf
 from noisy_gru.components.evaluation.metric_catalogue import baseline_metric, comparison_metric, naive_baselines
 from noisy_gru.components.evaluation.paired_bootstrap import Accept
 from noisy_gru.schema.config import ClassificationConfig, DatasetConfig, ForecastingConfig
+from noisy_gru.schema.task_config import has_several_targets
 
 WHOLE = "all"
 PUBLISHED = "published"
@@ -88,6 +89,9 @@ def _baselines(dataset: DatasetConfig, evaluation: EvaluationConfig, has_constan
     task = dataset.task
     if isinstance(task, ClassificationConfig):
         return {MAJORITY: [baseline_metric(dataset, evaluation)]}
+    if has_several_targets(task):
+        by_metric = {name: [f"{name}/{target}" for target in task.targets] for name in ("rmse", "mae")}
+        return {TRAIN_MEAN: by_metric["rmse"], TRAIN_MEDIAN: by_metric["mae"]} if has_constants else {}
     if not isinstance(task, ForecastingConfig):
         return {TRAIN_MEAN: ["rmse"], TRAIN_MEDIAN: ["mae"]} if has_constants else {}
     # Targets may be in different units.
@@ -99,6 +103,8 @@ def _baselines(dataset: DatasetConfig, evaluation: EvaluationConfig, has_constan
 def _parts(dataset: DatasetConfig, metric: str) -> list[str]:
     """Return the parts of a forecast's metric: each target and each horizon, unless the metric is of one of these."""
     task = dataset.task
+    if has_several_targets(task) and "/" not in metric:
+        return [f"/{target}" for target in task.targets]
     if not isinstance(task, ForecastingConfig) or "/" in metric or len(task.targets) * len(task.horizons) == 1:
         return []
     targets = [f"/{target}" for target in task.targets] if len(task.targets) > 1 else []

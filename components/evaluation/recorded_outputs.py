@@ -36,7 +36,7 @@ from noisy_gru.components.evaluation.tfma_metrics import label_and_naive, output
 from noisy_gru.data.columns import SEQUENCE_ID
 from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, TaskConfig
 from noisy_gru.schema.interval_config import levels_of
-from noisy_gru.schema.task_config import is_per_step
+from noisy_gru.schema.task_config import has_several_targets, is_per_step, targets_of
 
 # Of more classes the files would be large, and nobody looks at so many curves.
 MOST_CLASSES = 50
@@ -84,7 +84,8 @@ def answers_schema(task: TaskConfig) -> Any:
         columns = [("label", name), ("candidate", name), ("candidate_loss", loss)]
         columns.append((PROBABILITIES, _arrow.list_(_arrow.float32())))
         return _arrow.schema(common + columns + [("published", name), ("published_loss", loss), ("majority", name)])
-    kind = _arrow.list_(_arrow.float32()) if isinstance(task, ForecastingConfig) else _arrow.float64()
+    is_list = isinstance(task, ForecastingConfig) or has_several_targets(task)
+    kind = _arrow.list_(_arrow.float32()) if is_list else _arrow.float64()
     names = ["label", "candidate", "published", *naive_baselines(task)]
     names += [f"candidate_{CRPS}", f"published_{CRPS}"] if levels_of(task) else []
     return _arrow.schema(common + [(name, kind) for name in names])
@@ -146,11 +147,11 @@ def _row(extracts: dict[str, Any], task: TaskConfig, has_baseline: bool) -> dict
         truth = truth if truth.ndim else truth[np.newaxis]
         for column, model in models.items():
             score = crps_of(truth, quantiles_of(outputs_of(extracts, model), truth.shape, levels), levels)
-            is_list = isinstance(task, ForecastingConfig)
+            is_list = isinstance(task, ForecastingConfig) or has_several_targets(task)
             row[f"{column}_{CRPS}"] = score.reshape(-1).astype(np.float32) if is_list else float(score[0])
-    if not isinstance(task, ForecastingConfig):
+    if not isinstance(task, ForecastingConfig) and not has_several_targets(task):
         return row | {"label": label} | {name: float(value.reshape(-1)[0]) for name, value in answers.items()}
     for kind in naive_baselines(task):
-        answers[kind] = np.stack([naive[f"naive_{kind}/{target}"] for target in task.targets], axis=-1)
+        answers[kind] = np.stack([naive[f"naive_{kind}/{target}"] for target in targets_of(task)], axis=-1)
     answers["label"] = label
     return row | {name: value.reshape(-1).astype(np.float32) for name, value in answers.items()}

@@ -12,7 +12,8 @@ import numpy as np
 
 from noisy_gru.components.evaluation.interval_metrics import CRPS
 from noisy_gru.components.evaluation.metric_catalogue import RECALL, cells, class_of, higher_is_better, naive_baselines
-from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, TaskConfig
+from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, RegressionConfig, TaskConfig
+from noisy_gru.schema.task_config import has_several_targets
 
 Outputs = Mapping[str, np.ndarray]
 
@@ -54,7 +55,7 @@ def resampled_metric(metric: str, task: TaskConfig, classes: list[bytes], beside
         return _classification(metric, classes)
     if isinstance(task, ForecastingConfig):
         return _forecasting(metric, task, beside)
-    return _regression(metric)
+    return _regressions(metric, task) if has_several_targets(task) else _regression(metric)
 
 
 def _mean(sums: np.ndarray) -> np.ndarray:
@@ -148,6 +149,45 @@ def _regression(metric: str) -> ResampledMetric:
         "rmse_over_naive_mean": lambda sums: np.sqrt(_mean(sums) / variance(sums)),
     }
     return ResampledMetric(metric, errors, values[metric])
+
+
+def _regressions(metric: str, task: RegressionConfig) -> ResampledMetric:
+    """Return a metric of several targets: of one (`mae/price`), or of all known ones together (`mae`, `rmse`, `r2`)."""
+    name, _, target = metric.partition("/")
+    places = [task.targets.index(target)] if target else list(range(len(task.targets)))
+    if name == CRPS:
+
+        def scores(answers: Outputs, model: str) -> np.ndarray:
+            score, known = answers[f"{model}_{CRPS}"][:, places], ~np.isnan(answers["label"][:, places])
+            return np.stack([np.where(known, score, 0.0).sum(axis=1), known.sum(axis=1).astype(float)], axis=1)
+
+        return ResampledMetric(metric, scores, _mean)
+
+    def errors(answers: Outputs, model: str) -> np.ndarray:
+        """Columns by kind, then by target: powers of the error, known, label, label squared."""
+        label = answers["label"][:, places]
+        known = ~np.isnan(label)
+        error = np.where(known, answers[model][:, places] - label, 0.0)
+        label = np.where(known, label, 0.0)
+        power = np.abs(error) if name == "mae" else error**2
+        # The number of known targets is the second column of all metrics.
+        parts = [power.sum(axis=1, keepdims=True), known.sum(axis=1, keepdims=True), power, known, label, label**2]
+        return np.concatenate(parts, axis=1).astype(np.float64)
+
+    def by_target(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        power, count, total, squares = np.split(sums[..., 2:], 4, axis=-1)
+        return power / count, squares / count - (total / count) ** 2
+
+    def explained(sums: np.ndarray) -> np.ndarray:
+        error, variance = by_target(sums)
+        return (1 - error / variance).mean(axis=-1)
+
+    def over_naive(sums: np.ndarray) -> np.ndarray:
+        error, variance = by_target(sums)
+        return np.sqrt(error / variance)[..., 0]
+
+    values = {"mae": _mean, "rmse": _root, "r2": explained, "rmse_over_naive_mean": over_naive}
+    return ResampledMetric(metric, errors, values[name])
 
 
 def _forecasting(metric: str, task: ForecastingConfig, beside: str | None) -> ResampledMetric:

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from noisy_gru.data.columns import NAIVE_LAST, SEQUENCE_ID, TARGET
-from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, TaskConfig
+from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, RegressionConfig, TaskConfig
 from noisy_gru.schema.errors import DataError
-from noisy_gru.schema.task_config import is_per_step
+from noisy_gru.schema.task_config import has_several_targets, is_per_step
 
 _BATCH = 64
 
@@ -101,7 +101,7 @@ def _losses(outputs: dict[str, np.ndarray], features: Sequence[Any], task: TaskC
     if isinstance(task, ForecastingConfig):
         truth = np.stack([_targets(each, task) for each in features])
     else:
-        truth = np.array([_number(each, task.label) for each in features])
+        truth = np.array([_numbers(each, task) for each in features])
     errors = np.abs(predictions.reshape(truth.shape) - truth).reshape(len(features), -1)
     known = ~np.isnan(truth).reshape(len(features), -1)
     errors = np.where(known, errors, 0.0).sum(axis=1) / known.sum(axis=1)
@@ -131,6 +131,19 @@ def _number(features: Any, label: str) -> float:
     if len(values) != 1 or not np.isfinite(values[0]):
         raise DataError(f"sequence {_name(features)} has {list(values)} in {label}; expected one finite number")
     return float(values[0])
+
+
+def _numbers(features: Any, task: RegressionConfig) -> list[float]:
+    """Return the target, or the several ones, of which some may be NaN."""
+    if not has_several_targets(task):
+        return [_number(features, task.label)]
+    values = [list(features[name].float_list.value) for name in task.targets]
+    if any(len(each) != 1 or np.isinf(each[0]) for each in values) or np.isnan(values).all():
+        raise DataError(
+            f"sequence {_name(features)} has {values} in {', '.join(task.targets)}; expected one finite number of "
+            "each, or NaN of some"
+        )
+    return [each[0] for each in values]
 
 
 def _targets(features: Any, task: ForecastingConfig) -> np.ndarray:

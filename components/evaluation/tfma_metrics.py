@@ -22,7 +22,7 @@ from noisy_gru.data.columns import STEPS
 from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, TaskConfig
 from noisy_gru.schema.errors import DataError
 from noisy_gru.schema.interval_config import levels_of
-from noisy_gru.schema.task_config import is_per_step
+from noisy_gru.schema.task_config import has_several_targets, is_per_step
 
 # TFMA keeps a metric with a leading underscore to itself. All metrics of a model follow from this one.
 _SUMS = "_sums"
@@ -132,6 +132,8 @@ def label_and_naive(task: TaskConfig, features: dict[str, Any]) -> tuple[Any, di
         return _labels_of_steps(task, features), naive
     if isinstance(task, ClassificationConfig):
         return bytes(_values(features, task.label, 1)[0]), naive
+    if has_several_targets(task):
+        return np.concatenate([_finite(features, name, 1, may_miss=True) for name in task.targets]), naive
     if not isinstance(task, ForecastingConfig):
         return float(_finite(features, task.label, 1)[0]), naive
     horizons = len(task.horizons)

@@ -96,7 +96,7 @@ class Encoder:
                 continue
             ahead = horizon if name in columns.known_in_advance else 0
             writers[name] = self._categorical_writer(name, *rows.categorical[name], ahead)
-        for name, values in sequences.horizon_values.items():
+        for name, values in ({} if prediction else sequences.horizon_values).items():
             writers[name] = self._horizon_writer(name, values)
         if columns.label is not None:
             writers[columns.label] = self._label_writer(columns.label)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +13,43 @@ from noisy_gru.data.sequences.rows import Rows
 from noisy_gru.schema.config import PoliciesConfig
 
 MISSING, CONFLICTING = "missing_label", "conflicting_label"
+
+
+def resolve_targets(
+    rows: Rows, targets: Sequence[str], policies: PoliciesConfig, time_kind: str, quarantine: Quarantine
+) -> Rows:
+    """Set each sorted row's targets, of a regression of several, to those of its series.
+
+    A row without one takes that of the other rows of its series. Series with none at all, or with several values of
+    one, are rejected.
+    """
+    if not targets or not len(rows):
+        return rows
+    starts = rows.starts()
+    series = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
+    unknown, conflicting = np.ones(len(starts) - 1, bool), np.zeros(len(starts) - 1, bool)
+    found = {}
+    for name in targets:
+        low, high = (each.reduceat(rows.numeric[name], starts[:-1]) for each in (np.fmin, np.fmax))
+        unknown &= np.isnan(high)
+        conflicting |= ~np.isnan(high) & (low != high)
+        found[name] = high[series]
+    for reason, bad, problem in (
+        (MISSING, unknown, f"expected a value of {', '.join(targets)} in a row of the sequence, received none"),
+        (
+            CONFLICTING,
+            conflicting,
+            f"expected the same {', '.join(targets)} in all rows of the sequence, received others",
+        ),
+    ):
+        out = bad[series]
+        quarantine.rows(
+            getattr(policies, reason),
+            reason,
+            int(out.sum()),
+            lambda out=out, problem=problem: rows.records(np.flatnonzero(out), time_kind, problem),
+        )
+    return replace(rows, numeric={**rows.numeric, **found}).take(~(unknown | conflicting)[series])
 
 
 def resolve_labels(rows: Rows, policies: PoliciesConfig, time_kind: str, quarantine: Quarantine) -> Rows:

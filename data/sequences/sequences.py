@@ -13,7 +13,7 @@ from noisy_gru.data.sequences.calendar_features import add_calendar_features
 from noisy_gru.data.sequences.duplicates import drop_duplicates
 from noisy_gru.data.sequences.elapsed_features import add_elapsed_features
 from noisy_gru.data.sequences.gaps import Series, regularize
-from noisy_gru.data.sequences.labels import MISSING, resolve_labels
+from noisy_gru.data.sequences.labels import MISSING, resolve_labels, resolve_targets
 from noisy_gru.data.sequences.resampling import count_filled_as_zero, resample_rows
 from noisy_gru.data.sequences.rows import Rows
 from noisy_gru.data.sequences.sequence_ids import sequence_ids
@@ -27,6 +27,7 @@ from noisy_gru.data.sequences.splits import (
 from noisy_gru.data.sequences.static_values import KnownValues, resolve_static
 from noisy_gru.data.values.entity_names import names_by_column
 from noisy_gru.schema.config import DatasetConfig
+from noisy_gru.schema.task_config import has_several_targets
 
 TOO_SHORT, TOO_LONG = "too_short", "too_long"
 
@@ -36,7 +37,8 @@ class Sequences:
     """M sequences of the same rows.
 
     ``start`` and ``stop`` int64 [M] bound their input steps, ``split`` int8 [M] indexes SPLITS. For forecasting,
-    ``horizon_values`` holds float32 [M, horizons] by tf.Example key (targets and naive forecasts).
+    ``horizon_values`` holds float32 [M, horizons] by tf.Example key (targets and naive forecasts); for a regression of
+    several targets float32 [M, 1] of each.
     """
 
     rows: Rows
@@ -101,6 +103,8 @@ def steps_of_rows(rows: Rows, dataset: DatasetConfig, quarantine: Quarantine, *,
     rows = replace(rows, label_per_step=Columns.of(dataset, prediction=prediction).label_per_step)
     rows = drop_duplicates(rows, policies.duplicate_step, kind, quarantine, are_readings=resample).sorted()
     rows = resolve_labels(rows, policies, kind, quarantine)
+    if has_several_targets(dataset.task) and not prediction:
+        rows = resolve_targets(rows, dataset.task.targets, policies, kind, quarantine)
     if time is not None:
         rows = align_rows(rows, time, _off_grid_action(dataset), quarantine)
     return resample_rows(rows, dataset, quarantine, prediction=prediction)
@@ -185,10 +189,23 @@ def whole_sequences(
     if at is not None:
         split = splits_of_ranges(rows.time[start], rows.time[stop - 1], at, dataset)
     found = drop_outside_splits(Sequences(rows, start, stop, split, ids), quarantine)
+    if has_several_targets(dataset.task):
+        found = replace(found, horizon_values=_targets(series, found, dataset.task.targets))
+        for name, values in found.horizon_values.items():
+            quarantine.report.count_masked(name, int(np.isnan(values).sum()))
     if known is not None:
         masked = (found.stop - found.start) - (known[found.stop] - known[found.start])
         quarantine.report.count_masked(str(Columns.of(dataset).label), int(masked.sum()))
     return found
+
+
+def _targets(series: Series, found: Sequences, targets: list[str]) -> dict[str, np.ndarray]:
+    """Return the numbers of a regression of several targets, float32 [M, 1] each; filled steps have none of them."""
+    owner = np.searchsorted(series.starts, found.start, side="right") - 1
+    if not len(owner):
+        return {name: np.zeros((0, 1), np.float32) for name in targets}
+    of_series = {name: np.fmax.reduceat(series.rows.numeric[name], series.starts[:-1]) for name in targets}
+    return {name: values[owner][:, np.newaxis] for name, values in of_series.items()}
 
 
 def quarantine_ranges(

@@ -11,6 +11,7 @@ from hashlib import blake2b
 import google_crc32c
 import numpy as np
 
+from noisy_gru.data.columns import TARGET
 from noisy_gru.data.report.ingestion_report import IngestionReport
 from noisy_gru.data.report.quarantine import Quarantine
 from noisy_gru.data.sequences.chunks import unpack
@@ -86,7 +87,8 @@ def encode_shards(
     A shard holds at most ``shard_bytes`` before compression, or one sequence.
     """
     lengths = sequences.stop - sequences.start
-    block = WINDOWS_TOGETHER if sequences.horizon_values else 1
+    are_windows = any(key.startswith(TARGET) for key in sequences.horizon_values)
+    block = WINDOWS_TOGETHER if are_windows else 1
     for code, split in enumerate(SPLITS):
         chosen = np.flatnonzero(sequences.split == code)
         if not len(chosen):

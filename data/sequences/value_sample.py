@@ -78,7 +78,8 @@ def sample_values(folder: str, splits: str, dataset: DatasetConfig, like: ValueS
     """
     columns = Columns.of(dataset)
     # Calendar features and the entity are expected to differ.
-    numeric = [*columns.numeric_features, *(TARGET + target for target in columns.targets)]
+    prefix = TARGET if isinstance(dataset.task, ForecastingConfig) else ""
+    numeric = [*columns.numeric_features, *(prefix + target for target in columns.targets)]
     categorical = [name for name in columns.categorical if name not in columns.entity]
     if columns.label is not None:
         (categorical if columns.label_is_class else numeric).append(columns.label)

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from noisy_gru.schema.config import DatasetConfig, ForecastingConfig
+from noisy_gru.schema.config import ClassificationConfig, DatasetConfig
 from noisy_gru.schema.errors import DataError
+from noisy_gru.schema.task_config import targets_of
 
 ROWS_LOOKED_AT = 4096
 KEPT = 64
@@ -111,7 +112,7 @@ def check_precision(samples: Mapping[str, list[float]], dataset: DatasetConfig) 
     if not severe:
         return
     task = dataset.task
-    predicted = task.targets if isinstance(task, ForecastingConfig) else [task.label]
+    predicted = [task.label] if isinstance(task, ClassificationConfig) else targets_of(task)
     lines = []
     for each in severe:
         remedy = (

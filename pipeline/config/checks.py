@@ -235,7 +235,7 @@ def _check_metrics(config: PipelineConfig, problems: list[str], notes: list[str]
 
 def _check_slices(config: PipelineConfig, problems: list[str], notes: list[str]) -> None:
     known = [feature.name for feature in config.data.features]
-    if not isinstance(config.task, ForecastingConfig) and not is_per_step(config.task):
+    if not isinstance(config.task, ForecastingConfig) and not is_per_step(config.task) and config.task.label:
         known.append(config.task.label)
     for columns in config.evaluation.slices:
         for name in columns:

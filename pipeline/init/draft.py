@@ -90,7 +90,9 @@ class Draft:
         if reading.is_forecast:
             self.task = {"kind": "forecasting", "targets": reading.answers, "input_length": 1, "horizons": [1]}
         else:
-            self.task = {"kind": reading.task, "label": reading.answers[0]}
+            several = len(reading.answers) > 1
+            self.task = {"kind": reading.task}
+            self.task |= {"targets": reading.answers} if several else {"label": reading.answers[0]}
             if reading.is_per_step:
                 self.task["per_step"] = True
 

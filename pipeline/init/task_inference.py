@@ -81,7 +81,8 @@ def guess_task(table: Table, roles: Roles, *, task: str | None, targets: list[st
         why = f"{frame[targets[0]].nunique()} values, one for each {roles.entity}"
         sure = len(labels) == 1 or (_is_named(labels[0], _LABEL_NAMES) and not _is_named(labels[1], _LABEL_NAMES))
         roles.guesses.append(Guess(f"label {targets[0]}", why, sure, "--target", targets[0], tuple(labels[1:])))
-    if len(targets) > 1 or targets[0] not in roles.constant:
+    several = task == "regression" and len(targets) > 1
+    if (len(targets) > 1 and not several) or any(name not in roles.constant for name in targets):
         raise ConfigError(
             f"--target {' '.join(targets)}: {task} needs one label, a column that never changes within a sequence"
         )

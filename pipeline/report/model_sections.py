@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from noisy_gru.pipeline.report.blocks import Block, Chart, Facts, Sentences, Table, columns_table
@@ -112,7 +113,8 @@ def worst_blocks(worst: dict[str, Any]) -> list[Block]:
             blocks.append(_worst_forecast(title, case))
             caption = "What the model read."
         else:
-            facts = [("true", case["label"]), ("answer", case["answer"]), ("error", case["error"])]
+            facts = [("target", case["target"])] if "target" in case else []
+            facts += [("true", case["label"]), ("answer", case["answer"]), ("error", case["error"])]
             blocks.append(Facts([("sequence", case["id"]), *facts]))
             caption = f"True: {case['label']}, answered: {case['answer']}."
         if case["sequence"] is not None:
@@ -172,7 +174,15 @@ def _classification(found: dict[str, Any]) -> list[Block]:
 
 
 def _regression(found: dict[str, Any]) -> list[Block]:
-    return [*_pairs(found["pairs"]), *_residuals(found["residuals"])]
+    if "targets" not in found:
+        return [*_pairs(found["pairs"]), *_residuals(found["residuals"])]
+    blocks: list[Block] = []
+    for each in found["targets"]:
+        named = [*_pairs(each["pairs"]), *_residuals(each["residuals"])]
+        for block in named:
+            titled = isinstance(block, Chart)
+            blocks.append(replace(block, title=f"{each['target']}: {block.title}") if titled else block)
+    return blocks
 
 
 def _forecasting(found: dict[str, Any]) -> list[Block]:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from noisy_gru.pipeline.report.answers import Answers
+from noisy_gru.schema.task_config import targets_of
 
 _POINTS = 400
 _BINS = 24
@@ -14,8 +15,17 @@ _BINS = 24
 
 def regression(answers: Answers) -> dict[str, Any]:
     """Return `pairs` (a part of them, evenly over the sequences) and `residuals`, predicted less true."""
-    true, predicted = answers.columns["label"].reshape(-1), answers.columns["candidate"].reshape(-1)
-    return {"pairs": pairs(true, predicted), "residuals": residuals(true, predicted)}
+    targets = targets_of(answers.dataset.task)
+    true, predicted = (answers.columns[name].reshape(-1, len(targets)) for name in ("label", "candidate"))
+    by_target = [
+        {
+            "target": name,
+            "pairs": pairs(true[:, place], predicted[:, place]),
+            "residuals": residuals(true[:, place], predicted[:, place]),
+        }
+        for place, name in enumerate(targets)
+    ]
+    return {"targets": by_target} if len(targets) > 1 else {key: by_target[0][key] for key in ("pairs", "residuals")}
 
 
 def pairs(true: np.ndarray, predicted: np.ndarray) -> dict[str, Any]:
@@ -45,15 +55,22 @@ def residuals(true: np.ndarray, predicted: np.ndarray) -> dict[str, Any]:
 
 def worst(answers: Answers, count: int) -> list[dict[str, Any]]:
     """Return the sequences with the largest errors: id, true and predicted number, error."""
-    true, predicted = answers.columns["label"].reshape(-1), answers.columns["candidate"].reshape(-1)
-    error = np.nan_to_num(np.abs(predicted - true), nan=-1.0, posinf=np.inf)
-    order = np.argsort(-error, kind="stable")[:count]
+    targets = targets_of(answers.dataset.task)
+    whole, answered = (answers.columns[name].reshape(-1, len(targets)) for name in ("label", "candidate"))
+    # Of several targets the errors are in parts of each one's mean error.
+    apart = np.abs(answered - whole)
+    parts = apart / np.maximum(np.nanmean(apart, axis=0), np.finfo(float).tiny) if len(targets) > 1 else apart
+    largest = np.argmax(np.nan_to_num(parts, nan=-1.0, posinf=np.inf), axis=1)
+    rows = np.arange(len(largest))
+    true, predicted, error = (each[rows, largest] for each in (whole, answered, apart))
+    order = np.argsort(-np.nan_to_num(parts[rows, largest], nan=-1.0, posinf=np.inf), kind="stable")[:count]
     return [
         {
             "id": answers.ids[place],
             "label": float(true[place]),
             "answer": float(predicted[place]),
             "error": float(error[place]),
+            **({"target": targets[largest[place]]} if len(targets) > 1 else {}),
         }
         for place in order
         if error[place] >= 0

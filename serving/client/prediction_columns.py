@@ -10,6 +10,7 @@ import numpy as np
 from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, RegressionConfig, TaskConfig
 from noisy_gru.schema.errors import ModelError
 from noisy_gru.schema.interval_config import levels_of
+from noisy_gru.schema.task_config import targets_of
 
 SEQUENCE_ID = "sequence_id"
 PROBABILITY = "probability_"
@@ -32,8 +33,9 @@ def columns_of(outputs: Mapping[str, np.ndarray], count: int, task: TaskConfig) 
 
     Of answers at each step (`task.per_step`) these are the outputs of ``by_step``, and the steps are counted.
 
-    Classification: the label, and `probability_<class>` for each class. Regression: the label. Forecasting:
-    `<target>@<horizon>`. With quantiles, after each of these numbers `<name>_q<level>`, such as `load@1_q0.1`.
+    Classification: the label, and `probability_<class>` for each class. Regression: the label, or each target.
+    Forecasting: `<target>@<horizon>`. With quantiles, after each of these numbers `<name>_q<level>`, such as
+    `load@1_q0.1`.
 
     Raises:
         ModelError: the outputs are not those of a model for this task.
@@ -60,7 +62,8 @@ def columns_of(outputs: Mapping[str, np.ndarray], count: int, task: TaskConfig) 
         names = _texts("labels_bytes", outputs["labels_bytes"][0]) if count else []
         labels = np.array(_texts("label_bytes", outputs["label_bytes"]), object)
         return {task.label: labels, **{f"{PROBABILITY}{name}": probabilities[:, at] for at, name in enumerate(names)}}
-    shape = (len(task.horizons), len(task.targets)) if isinstance(task, ForecastingConfig) else (1,)
+    targets = len(targets_of(task))
+    shape = (len(task.horizons), targets) if isinstance(task, ForecastingConfig) else (targets,)
     for name, expected in (("predictions", shape), ("quantiles", (*shape, len(levels)))):
         if name in wanted and outputs[name].shape[1:] != expected:
             raise ModelError(
@@ -118,7 +121,7 @@ def by_step(outputs: Mapping[str, np.ndarray], count: int) -> tuple[dict[str, np
 def number_names(task: RegressionConfig | ForecastingConfig) -> list[str]:
     """Return the columns of the predicted numbers: of all targets at the first horizon, then at the second."""
     if not isinstance(task, ForecastingConfig):
-        return [task.label]
+        return targets_of(task)
     return [f"{target}@{horizon}" for horizon in task.horizons for target in task.targets]
 
 

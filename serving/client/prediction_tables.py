@@ -17,7 +17,7 @@ from noisy_gru.data.values.parsing import format_times
 from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, TaskConfig
 from noisy_gru.schema.errors import ConfigError, ModelError
 from noisy_gru.schema.interval_config import levels_of
-from noisy_gru.schema.task_config import is_per_step
+from noisy_gru.schema.task_config import is_per_step, targets_of
 from noisy_gru.serving.client.prediction_columns import (
     PROBABILITY,
     SEQUENCE_ID,
@@ -162,7 +162,7 @@ def _long(context: _Context, part: Part) -> Any:
     # Of each number the prediction, then its quantiles.
     levels = [None, *levels_of(task)]
     own = {}
-    targets = task.targets if isinstance(task, ForecastingConfig) else [task.label]
+    targets = targets_of(task)
     horizons = task.horizons if isinstance(task, ForecastingConfig) else [0]
     each = len(horizons) * len(targets) * len(levels)
     if isinstance(task, ForecastingConfig):

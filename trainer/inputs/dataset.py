@@ -22,6 +22,7 @@ import tensorflow as tf
 
 from noisy_gru.schema.config import ForecastingConfig
 from noisy_gru.schema.errors import DataError
+from noisy_gru.schema.task_config import has_several_targets
 from noisy_gru.trainer import features as names
 from noisy_gru.trainer.features import Layout
 from noisy_gru.trainer.inputs.balanced_order import BalancedOrder
@@ -253,7 +254,8 @@ class SequenceData:
 
     def _check_targets(self, targets: np.ndarray) -> None:
         task, masked = self.layout.dataset.task, self.layout.dataset.data.policies.missing_target == "mask"
-        allowed = np.isnan(targets) if isinstance(task, ForecastingConfig) and masked else False
+        may_miss = (isinstance(task, ForecastingConfig) and masked) or has_several_targets(task)
+        allowed = np.isnan(targets) if may_miss else False
         if not (np.isfinite(targets) | allowed).all():
             raise DataError(
                 f"The targets {', '.join(self.layout.targets)} of split {self.split} hold missing or infinite "
