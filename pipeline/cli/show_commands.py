@@ -1,4 +1,4 @@
-"""``noisy-gru show …``: pictures of the data, before training."""
+"""``noisy-gru show …``: pictures of the data before training, and of predictions."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from noisy_gru.pipeline.cli.options import (
     local_path,
 )
 
-show_app = typer.Typer(help="Show the data of a configuration as a page.", no_args_is_help=True, rich_markup_mode=None)
+show_app = typer.Typer(help="Show data or predictions as a page.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @show_app.callback()
 def show() -> None:
-    """Show the data of a configuration as a page."""
+    """Show data or predictions as a page."""
 
 
 @show_app.command("data")
@@ -68,6 +68,50 @@ def show_data(
         from noisy_gru.storage.atomic_files import write_atomically
 
         file = out or Path(f"{loaded.name}-data.html")
+        write_atomically(file, run_page(account))
+        typer.echo(file)
+        if open_:
+            webbrowser.open(file.absolute().as_uri())
+
+
+@show_app.command("predictions")
+def show_predictions(
+    config: ConfigArgument,
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE…", help="Files of noisy-gru predict, or folders of parts.", show_default=False),
+    ],
+    set_: SetOption = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="File to write. Default: <name>-predictions.html here.", show_default=False, callback=local_path
+        ),
+    ] = None,
+    open_: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Write a page on predictions: classes and how sure the model is, distributions, forecasts by horizon.
+
+    Reads the layouts short and wide. --json prints the numbers instead, and writes nothing.
+    """
+    from noisy_gru.compat.extras import require
+
+    with exit_on_error(debug):
+        from noisy_gru.pipeline.config.loading import load_config
+        from noisy_gru.pipeline.report.predictions_account import predictions_page_account
+
+        loaded = load_config(config, set_ or [])
+        account = predictions_page_account(loaded, files)
+        if as_json:
+            typer.echo(json.dumps(account))
+            return
+        require("matplotlib", "noisy-gru show predictions")
+        from noisy_gru.pipeline.report.page import run_page
+        from noisy_gru.storage.atomic_files import write_atomically
+
+        file = out or Path(f"{loaded.name}-predictions.html")
         write_atomically(file, run_page(account))
         typer.echo(file)
         if open_:

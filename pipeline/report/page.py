@@ -19,6 +19,7 @@ from markupsafe import Markup
 from noisy_gru.pipeline.report.blocks import Block, Section
 from noisy_gru.pipeline.report.data_sections import data_blocks, feature_blocks
 from noisy_gru.pipeline.report.model_sections import evaluation_blocks, slice_blocks, training_blocks, worst_blocks
+from noisy_gru.pipeline.report.predictions_sections import prediction_blocks
 from noisy_gru.pipeline.report.run_sections import (
     comparison_blocks,
     gate_blocks,
@@ -34,6 +35,7 @@ _DIGITS = 4
 # Title, the part of the account, and what makes blocks of it. No blocks: the section is left out.
 _SECTIONS: dict[str, tuple[str, str, Callable[[dict[str, Any]], list[Block]]]] = {
     "comparisons": ("Comparisons and baselines", "outcome", comparison_blocks),
+    "predictions": ("Predictions", "predictions", prediction_blocks),
     "data": ("Data", "data", data_blocks),
     "features": ("Features and drift", "features", feature_blocks),
     "training": ("Training", "training", training_blocks),
