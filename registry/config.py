@@ -63,7 +63,8 @@ class BatchingConfig(Section):
 
 
 class PublishingConfig(Section):
-    """Settings of the Pusher: versions and batching."""
+    """Settings of the Pusher: versions, batching and mirror."""
 
     versions: VersionsConfig = Field(default_factory=lambda: VersionsConfig())
     batching: BatchingConfig = Field(default_factory=lambda: BatchingConfig())
+    mirror: str | None = None

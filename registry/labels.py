@@ -52,6 +52,7 @@ def read_settings(model_dir: Path) -> PublishingConfig:
         return PublishingConfig(
             versions=_known(VersionsConfig, content.get("versions", {})),
             batching=_known(BatchingConfig, content.get("batching", {})),
+            mirror=content.get("mirror"),
         )
     except (ValueError, TypeError, AttributeError) as error:
         raise PublishError(

@@ -109,6 +109,7 @@ def publish(
             store.record("publish", publication.version, previous=before, identity=publication.identity)
         left_alone = store.write_server_files()
         removed = store.prune(identify)
+        store.update_mirror()
         at("done")
         folder = store.model_dir / str(publication.version)
         done = PublishResult(publication, folder, is_new, store.labels, removed, left_alone)

@@ -231,6 +231,7 @@ def _withdrawn_text(store: VersionStore) -> str:
 
 def _finish(store: VersionStore, text: str) -> VersionChange:
     left_alone = store.write_server_files()
+    store.update_mirror()
     store.at("done")
     labels = store.labels
     return VersionChange(text, labels.canary, labels.stable, left_alone)

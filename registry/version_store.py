@@ -19,6 +19,7 @@ from pathlib import Path
 from noisy_gru.registry.config import PublishingConfig
 from noisy_gru.registry.history import Action, Event, append_event, last_actions, read_history
 from noisy_gru.registry.labels import SETTINGS, Labels, choose_labels, read_settings
+from noisy_gru.registry.mirror import update_mirror
 from noisy_gru.registry.pending_change import PendingChange, pending_changes
 from noisy_gru.registry.published_versions import (
     INCOMING,
@@ -242,6 +243,12 @@ class VersionStore:
                 self.model_dir.parent, self.settings.batching, without={self.model_dir.name: without}, at=self.at
             )
 
+    def update_mirror(self) -> None:
+        """Copy the versions to the object store of the settings, if there is one."""
+        if self.settings.mirror is not None:
+            self.at("mirror")
+            update_mirror(self.model_dir, self.settings.mirror)
+
 
 @contextmanager
 def open_store(
@@ -270,7 +277,7 @@ def open_store(
     if re.match(r"[a-z0-9]{2,}:/", str(serving_dir)):
         raise PublishError(
             f"The serving directory must be a path on this machine or a mounted volume; received {serving_dir}. "
-            "Object stores can't rename a folder in one step."
+            "Object stores can't rename a folder in one step; serving.mirror copies the versions to one."
         )
     if not re.fullmatch(r"[A-Za-z0-9_-]+", model_name):
         raise PublishError(

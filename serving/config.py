@@ -19,6 +19,12 @@ class ServingConfig(Section):
     budgets: BudgetsConfig = Field(default_factory=lambda: BudgetsConfig(), description="See `budgets`.")
     versions: VersionsConfig = Field(default_factory=lambda: VersionsConfig(), description="See `versions`.")
     batching: BatchingConfig = Field(default_factory=lambda: BatchingConfig(), description="See `batching`.")
+    mirror: str | None = Field(
+        default=None,
+        pattern=r"^(s3|gs)://[^/\s*?\[{]+/[^\s*?\[{]*[^/\s*?\[{]$",
+        description="Folder on s3:// or gs:// that published versions are copied to, for servers that load from there; "
+        "null: none (docs/object-stores.md).",
+    )
 
     @model_validator(mode="after")
     def _warm_up_fits(self) -> ServingConfig:
@@ -33,4 +39,4 @@ class ServingConfig(Section):
     @property
     def publishing(self) -> PublishingConfig:
         """The part of the section that the Pusher reads."""
-        return PublishingConfig(versions=self.versions, batching=self.batching)
+        return PublishingConfig(versions=self.versions, batching=self.batching, mirror=self.mirror)

@@ -86,8 +86,8 @@ def open_file(path: str) -> BinaryIO:
     """
     if not is_remote(path):
         return Path(path).open("rb")
-    system, key = _located(path)
-    with _explained(path):
+    system, key = located(path)
+    with explained(path):
         return cast(BinaryIO, io.BufferedReader(_ObjectStream(system.open_input_file(key), path), _BLOCK))
 
 
@@ -104,16 +104,16 @@ def glob_files(pattern: str) -> list[str]:
         return local_glob(pattern)
     scheme, _, rest = pattern.partition("://")
     if is_literal(rest):
-        system, key = _located(path := unescape(pattern))
-        with _explained(path):
+        system, key = located(path := unescape(pattern))
+        with explained(path):
             return [path] if system.get_file_info(key).is_file else []
     parts = rest.split("/")
     fixed = next(place for place, part in enumerate(parts) if not is_literal(part))
     folder = unescape("/".join(parts[:fixed]))
     wanted = [_part(part) for part in parts[fixed:]]
-    system, key = _located(f"{scheme}://{folder}")
-    with _explained(f"{scheme}://{folder}"):
-        listed = _listed(system, key, deep=len(wanted) > 1 or None in wanted)
+    system, key = located(f"{scheme}://{folder}")
+    with explained(f"{scheme}://{folder}"):
+        listed = list_objects(system, key, deep=len(wanted) > 1 or None in wanted)
     return sorted(
         f"{scheme}://{info.path}"
         for info in listed
@@ -131,8 +131,8 @@ def file_state(path: str) -> FileState:
     if not is_remote(path):
         found = Path(path).stat()
         return FileState(found.st_size, found.st_mtime_ns)
-    system, key = _located(path)
-    with _explained(path), system.open_input_file(key) as stream:
+    system, key = located(path)
+    with explained(path), system.open_input_file(key) as stream:
         headers = {name.lower(): value.decode() for name, value in (stream.metadata() or {}).items()}
         tag = headers.get("generation") or headers.get("etag") or ""
         changed = headers.get("updated") or headers.get("last-modified") or ""
@@ -157,7 +157,7 @@ def _time(text: str) -> int:
     return int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp() * 1000) * 10**6
 
 
-def _located(uri: str) -> tuple[Any, str]:
+def located(uri: str) -> tuple[Any, str]:
     """Return the file system of a URI, and the bucket and key in it."""
     scheme, _, key = uri.partition("://")
     if problem := location_problem(f"{scheme}://{key.split('/', 1)[0]}/-"):
@@ -165,7 +165,8 @@ def _located(uri: str) -> tuple[Any, str]:
     return client_of(scheme, key.split("/", 1)[0]), key
 
 
-def _listed(system: Any, folder: str, *, deep: bool) -> list[Any]:
+def list_objects(system: Any, folder: str, *, deep: bool) -> list[Any]:
+    """Return pyarrow's FileInfo of what is in a bucket's folder; none if it isn't there. Call within `explained`."""
     from pyarrow import fs
 
     # With allow_not_found a bucket that isn't there is an empty folder.
@@ -210,11 +211,11 @@ class _ObjectStream(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        with _explained(self._path):
+        with explained(self._path):
             return self._stream.readinto(buffer)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        with _explained(self._path):
+        with explained(self._path):
             return self._stream.seek(offset, whence)
 
     def tell(self) -> int:
@@ -249,7 +250,7 @@ _REASONS = (
 
 
 @contextmanager
-def _explained(path: str) -> Iterator[None]:
+def explained(path: str) -> Iterator[None]:
     """Turn the failures of a store into errors that name the URI, the reason and the remedy."""
     try:
         yield

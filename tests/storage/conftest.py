@@ -16,6 +16,7 @@ class Bucket:
     """An empty bucket; ``faults`` of the proxy that the code under test asks, while ``put`` goes to the server."""
 
     def __init__(self, name: str, system: Any, faults: Faults) -> None:
+        self.address = f"http://127.0.0.1:{faults.upstream}"
         self.name, self.uri, self.faults, self._system = name, f"s3://{name}", faults, system
         system.create_dir(name)
 
@@ -34,6 +35,13 @@ class Bucket:
 
         found = self._system.get_file_info(fs.FileSelector(self.name, recursive=True))
         return sorted(info.path.removeprefix(f"{self.name}/") for info in found if info.is_file)
+
+    def listing(self, folder: str) -> list[str]:
+        """Names below a folder as a listing gives them, with empty objects that stand for folders."""
+        import httpx
+
+        content = httpx.get(f"{self.address}/{self.name}?list-type=2&prefix={folder}/").text
+        return [part.split("</Key>")[0].removeprefix(f"{folder}/") for part in content.split("<Key>")[1:]]
 
 
 @pytest.fixture(scope="session")
