@@ -106,6 +106,7 @@ def config(case: Case) -> dict[str, Any]:
             "entity": "entity" if case.length else None,
             "time": {"column": "time", "kind": "timestamp"} | ({"frequency": "1h"} if case.forecast else {}),
             "features": columns,
+            "max_length": max(case.length or 0, 1_000),
         },
         "splits": splits,
         "task": task,

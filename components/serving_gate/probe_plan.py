@@ -10,7 +10,15 @@ from google.protobuf.message import DecodeError
 
 from noisy_gru.components.serving_gate.cost_checks import text_batch, timed_calls
 from noisy_gru.components.serving_gate.probe import ProbeRequest, TimedRequests
-from noisy_gru.components.serving_gate.probe_sequences import Batch, batches, by_length, filled, spread, tensors
+from noisy_gru.components.serving_gate.probe_sequences import (
+    Batch,
+    affordable,
+    batches,
+    by_length,
+    filled,
+    spread,
+    tensors,
+)
 from noisy_gru.components.serving_gate.signature_contract import DEFAULT, STEP, TENSORS, state_size
 from noisy_gru.components.serving_gate.stream_requests import Cut, cuts
 from noisy_gru.components.serving_gate.warmup import read_requests, with_state
@@ -99,7 +107,7 @@ def make_probe_plan(
         warmup=warmup,
         warmup_problem=problem,
         parts=batches(ordered, dataset, budgets.batch_size),
-        held_out=spread(ordered, _HELD_OUT_COUNT),
+        held_out=spread(ordered, affordable(ordered, _HELD_OUT_COUNT)),
         streams=cuts(ordered, dataset, state_size(signatures)) if serving_step else [],
         timed=timed_calls(ordered, budgets),
     )

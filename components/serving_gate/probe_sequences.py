@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
@@ -15,6 +15,9 @@ from noisy_gru.schema.config import DatasetConfig, ForecastingConfig
 
 CHOSEN = 32
 _READ = 2000
+# Values of the sequences in one comparison, and the fewest sequences, however long: what bounds the gate's work.
+_VALUES, _FEWEST = 1_000_000, 8
+_READ_BYTES = 64_000_000
 
 
 @dataclass(frozen=True)
@@ -27,45 +30,61 @@ class Batch:
 
 
 def read_examples(split: Path, limit: int = _READ) -> list[bytes]:
-    """Return the first serialized tf.Examples of a split's folder, of gzipped TFRecords."""
+    """Return the first serialized tf.Examples of a split's folder, of gzipped TFRecords.
+
+    At most ``limit`` of them, and of long ones fewer, but not fewer than the largest comparison takes.
+    """
     import tensorflow as tf
 
     files = sorted(str(file) for file in split.iterdir() if file.is_file())
-    records = tf.data.TFRecordDataset(files, compression_type="GZIP").take(limit)
-    return [bytes(record) for record in records.as_numpy_iterator()]
+    found: list[bytes] = []
+    size = 0
+    for record in tf.data.TFRecordDataset(files, compression_type="GZIP").take(limit).as_numpy_iterator():
+        if size > _READ_BYTES and len(found) >= CHOSEN:
+            break
+        found.append(bytes(record))
+        size += len(record)
+    return found
 
 
-def _lists(example: bytes) -> dict[str, Any]:
+def _values(example: bytes) -> dict[str, Sequence[Any]]:
+    """Return the values of each feature of a serialized tf.Example, where they lie."""
     import tensorflow as tf
 
     feature = tf.train.Example.FromString(example).features.feature
-    result: dict[str, Any] = {}
+    result: dict[str, Sequence[Any]] = {}
     for name, value in feature.items():
         kind = value.WhichOneof("kind")
-        result[name] = list(getattr(value, kind).value) if kind else []
+        result[name] = getattr(value, kind).value if kind else ()
     return result
 
 
-def steps_of(lists: dict[str, Any], dataset: DatasetConfig) -> int:
+def steps_of(values: Mapping[str, Sequence[Any]], dataset: DatasetConfig) -> int:
     """Return the number of past steps of a sequence: the values of a feature that isn't known in advance."""
-    if lists.get("steps"):
-        return int(lists["steps"][0])
+    if values.get("steps"):
+        return int(values["steps"][0])
     steps = [feature for feature in dataset.data.features if not feature.static]
     past = [feature.name for feature in steps if not feature.known_in_advance]
     if past:
-        return len(lists.get(past[0], []))
-    return max(len(lists.get(steps[0].name, [])) - _future(dataset), 0)
+        return len(values.get(past[0], []))
+    return max(len(values.get(steps[0].name, [])) - _future(dataset), 0)
 
 
 def by_length(examples: Sequence[bytes], dataset: DatasetConfig) -> list[bytes]:
     """Return the sequences from the shortest to the longest; the earlier one first where two are as long."""
-    return sorted(examples, key=lambda example: steps_of(_lists(example), dataset))
+    return sorted(examples, key=lambda example: steps_of(_values(example), dataset))
 
 
 def spread(ordered: Sequence[bytes], count: int = CHOSEN) -> list[bytes]:
     """Select at most ``count`` sequences, evenly spread from the first to the last; deterministic."""
     places = np.unique(np.linspace(0, len(ordered) - 1, min(count, len(ordered))).round().astype(int))
     return [ordered[place] for place in places]
+
+
+def affordable(ordered: Sequence[bytes], count: int) -> int:
+    """Return how many sequences to compare: ``count``, and fewer where the longest makes them too costly."""
+    longest = max((sum(len(values) for values in _values(example).values()) for example in ordered[-1:]), default=0)
+    return min(count, max(_FEWEST, _VALUES // max(longest, 1)))
 
 
 def filled(ordered: Sequence[bytes], size: int) -> list[bytes]:
@@ -81,7 +100,7 @@ def batches(ordered: Sequence[bytes], dataset: DatasetConfig, batch_size: int) -
         dataset: names the features and their order.
         batch_size: sequences in the largest batch that is promised to be served.
     """
-    chosen = spread(ordered)
+    chosen = spread(ordered, affordable(ordered, CHOSEN))
     parts = {
         "the shortest sequence": chosen[:1],
         "the longest sequence": chosen[-1:],
@@ -117,7 +136,7 @@ def tensors(
         `features` float32 [B, T, F], `lengths` int64 [B], and an object array [B, T] for each categorical feature; of
         static ones `static_features` float32 [B, S] and object arrays [B].
     """
-    rows = [_lists(example) for example in examples]
+    rows = [_values(example) for example in examples]
     lengths = np.array([steps_of(row, dataset) for row in rows], np.int64)
     axis = int(lengths.max(initial=0)) + _future(dataset) + extra
     features = np.full((len(rows), axis, len(dataset.data.numeric)), number, np.float32)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from noisy_gru.components.serving_gate.probe import Outputs, ProbeRequest, ProbeResult
-from noisy_gru.components.serving_gate.probe_sequences import spread, static_inputs, tensors
+from noisy_gru.components.serving_gate.probe_sequences import CHOSEN, affordable, spread, static_inputs, tensors
 from noisy_gru.components.serving_gate.signature_contract import LENGTHS, STATE, STEP, TENSORS
 from noisy_gru.components.serving_gate.warmup import with_state
 from noisy_gru.schema.config import DatasetConfig
@@ -49,7 +49,7 @@ def cuts(ordered: Sequence[bytes], dataset: DatasetConfig, state_size: int) -> l
         dataset: names the features and their order.
         state_size: S, the numbers in a stream's state.
     """
-    few, many = tensors(spread(ordered, _FEW), dataset), tensors(spread(ordered), dataset)
+    few, many = tensors(spread(ordered, _FEW), dataset), tensors(spread(ordered, affordable(ordered, CHOSEN)), dataset)
     once = static_inputs(dataset)
     short, lengths = np.minimum(few[LENGTHS], _STEPS), many[LENGTHS]
     each_step = np.minimum(np.arange(1, short.max() + 1), short[:, None])
@@ -88,7 +88,7 @@ def _cut(
         questions[call] = ProbeRequest(STEP, piece if before else with_state(piece, state_size), before)
         if all_pieces or number == count:
             reference = f"{TENSORS} up to the end of call {number} ({name})"
-            questions[reference] = ProbeRequest(TENSORS, {**whole, LENGTHS: end.astype(np.int64)})
+            questions[reference] = ProbeRequest(TENSORS, _piece(whole, np.zeros_like(end), end, once))
             pairs.append((call, reference))
             starts.append(np.asarray(begins))
         begins, before = end, call
