@@ -17,7 +17,7 @@ PARITY, SKEW = "parity with Keras", "skew"
 
 def repeated(plan: ProbePlan, seen: ProbeResult) -> GateCheck:
     """Check that a repeated request gives the same output bit for bit."""
-    names = list(plan.questions)
+    names = plan.repeated
     differ = [name for name in names if not identical(seen.answers(name), seen.answers(name, 1))]
     problems = []
     if differ:

@@ -52,7 +52,7 @@ def judge(
     if examples and not broken_promises(signatures, dataset, serving_step=serving_step):
         plan = make_probe_plan(model, examples, dataset, budgets, signatures, serving_step=serving_step)
     timeout = _TIMEOUT + (_TIMEOUT_PER_REQUEST * budgets.requests if budgets.any else 0.0)
-    with Probe(model, plan.questions, plan.timed) as probe:
+    with Probe(model, plan.questions, plan.timed, plan.repeated) as probe:
         expected = expected_answers(load_reference, plan)
         seen = probe.observation(timeout=timeout)
     report = GateReport(name or str(model), [_load(seen)])
@@ -72,7 +72,8 @@ def judge(
     checks.append(_warmup(plan, seen, list(promised_inputs(dataset, serving_step=serving_step))))
     asked = {**plan.answers, **plan.pieces}
     failed = seen.failures(asked)
-    checks.append(GateCheck("answers", f"{len(asked)} questions, each asked twice", failed[:_SHOWN]))
+    twice = f"{len(plan.repeated)} of them" if len(plan.repeated) < len(plan.questions) else "each"
+    checks.append(GateCheck("answers", f"{len(asked)} questions, {twice} asked twice", failed[:_SHOWN]))
     if failed or not checks[-2].passed:
         return report
     checks += [agreement_checks.repeated(plan, seen), agreement_checks.both_signatures(plan, seen, reference)]

@@ -1,4 +1,4 @@
-"""Probe: a clean process that loads a SavedModel in a Session, sends all requests twice, and measures latency.
+"""Probe: a clean process that loads a SavedModel in a Session, sends all requests, some twice, and measures latency.
 
     python -m noisy_gru.components.serving_gate.probe QUESTIONS ANSWERS
 
@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,7 +27,6 @@ from noisy_gru.saved_model.session import SessionModel, Signature
 from noisy_gru.schema.errors import ModelError
 
 Outputs = dict[str, np.ndarray]
-_ROUNDS = 2
 _FEWEST_CALLS = 5
 _STATUS = Path("/proc/self/status")
 
@@ -72,7 +71,7 @@ class ProbeResult:
         error: TensorFlow's words if the model could not be loaded, or the process ended early; empty if all is well.
         operations: those that TensorFlow knows, and whether it counts them as stateful.
         signatures: of the model.
-        rounds: for each round, for each question the answers, or TensorFlow's words.
+        rounds: for each of two rounds, for each of its questions the answers, or TensorFlow's words.
         times: seconds that each timed call took; none are taken if a question failed.
         memory: bytes that loading and asking added to what the process held, at the most; None if that is not known.
     """
@@ -101,16 +100,18 @@ def observe(
     model: Path,
     questions: Mapping[str, ProbeRequest],
     timed: Mapping[str, TimedRequests],
+    repeated: Collection[str] | None = None,
     *,
     before_times: Callable[[], object],
     clock: Callable[[], float] = time.perf_counter,
 ) -> ProbeResult:
-    """Load the model, send all requests in order, then all of them again, and measure latency.
+    """Load the model, send all requests in order, then those to repeat again, and measure latency.
 
     Args:
         model: folder of the SavedModel.
         questions: by name.
         timed: by name.
+        repeated: names of the questions that are asked again, with those that they come after; None: all.
         before_times: is called when all is asked; times are taken once it returns.
         clock: seconds.
     """
@@ -121,7 +122,8 @@ def observe(
     except ModelError as error:
         return ProbeResult(error=str(error), operations=operations)
     with loaded:
-        rounds = [_ask_all(loaded, questions) for _ in range(_ROUNDS)]
+        again = {name: each for name, each in questions.items() if repeated is None or name in repeated}
+        rounds = [_ask_all(loaded, each) for each in (questions, again)]
         failed = any(isinstance(answer, str) for answers in rounds for answer in answers.values())
         before_times()
         times = {} if failed else {name: _take_times(loaded, each, clock) for name, each in timed.items()}
@@ -176,12 +178,17 @@ class Probe:
         model: folder of the SavedModel.
         questions: what to ask.
         timed: what to take times of.
+        repeated: what to ask again; None: everything.
     """
 
     def __init__(
-        self, model: Path, questions: Mapping[str, ProbeRequest], timed: Mapping[str, TimedRequests] | None = None
+        self,
+        model: Path,
+        questions: Mapping[str, ProbeRequest],
+        timed: Mapping[str, TimedRequests] | None = None,
+        repeated: Collection[str] | None = None,
     ):
-        self._asked = pickle.dumps((model, dict(questions), dict(timed or {})))
+        self._asked = pickle.dumps((model, dict(questions), dict(timed or {}), repeated))
 
     def __enter__(self) -> Probe:
         self._folder = tempfile.TemporaryDirectory()

@@ -18,6 +18,7 @@ from noisy_gru.components.serving_gate.probe_sequences import (
     filled,
     spread,
     tensors,
+    time_axis,
 )
 from noisy_gru.components.serving_gate.signature_contract import DEFAULT, STEP, TENSORS, state_size
 from noisy_gru.components.serving_gate.stream_requests import Cut, cuts
@@ -30,6 +31,8 @@ from noisy_gru.schema.errors import ModelError
 
 HELD_OUT = "held-out sequences as training reads them"
 _HELD_OUT_COUNT = 256
+# Steps of all questions, up to which every one is asked again. Noise shows in one, too.
+_STEPS_ASKED_TWICE = 50_000
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,17 @@ class ProbePlan:
     def questions(self) -> dict[str, ProbeRequest]:
         """All requests, in order."""
         return {**self.warmup, **self.answers, **self.pieces}
+
+    @property
+    def repeated(self) -> list[str]:
+        """The names of the requests that are asked again: all, or one of each signature where sequences are long."""
+        answers, pieces = self.answers, self.pieces
+        axes = [axis for part in self.parts for axis in [time_axis(part.tensors)] * 2]
+        axes += [time_axis(piece.inputs) for piece in pieces.values()]
+        if sum(axes) + max(axes, default=0) <= _STEPS_ASKED_TWICE:
+            return list(self.questions)
+        first = {each.signature: name for name, each in reversed([*answers.items(), *pieces.items()]) if not each.after}
+        return list(first.values())
 
 
 def request_name(part: Batch, signature: str) -> str:

@@ -107,6 +107,8 @@ def batches(ordered: Sequence[bytes], dataset: DatasetConfig, batch_size: int) -
         "a few sequences": chosen[:: max(len(chosen) // 7, 1)],
         "sequences of all lengths": chosen,
     }
+    if len(parts["a few sequences"]) == len(chosen):
+        del parts["a few sequences"]
     if batch_size != len(chosen):
         parts["a batch of the configured size"] = filled(ordered, batch_size)
     result = [Batch(f"{name} ({len(part)})", list(part), tensors(part, dataset)) for name, part in parts.items()]
@@ -158,6 +160,11 @@ def tensors(
     for name, tensor in static_tensor_names(dataset.data).items():
         result[tensor] = np.array([(row.get(name) or [b""])[0] for row in rows], dtype=object)
     return result
+
+
+def time_axis(tensors: Mapping[str, np.ndarray]) -> int:
+    """Return T of the inputs of `serving_tensors` or `serving_step`."""
+    return tensors["features"].shape[1]
 
 
 def static_inputs(dataset: DatasetConfig) -> frozenset[str]:

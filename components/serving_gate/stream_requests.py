@@ -20,6 +20,8 @@ from noisy_gru.schema.task_config import is_per_step
 _STEPS = 12
 _FEW = 8
 _PIECES = 4
+# Steps of a sequence that is streamed: what goes wrong between pieces does so within them.
+_LONGEST = 1_000
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ class Cut:
 def cuts(ordered: Sequence[bytes], dataset: DatasetConfig, state_size: int) -> list[Cut]:
     """Cut step by step, in chunks of one size, and in pieces of different sizes, of which some are empty.
 
+    Of long sequences the beginning is taken.
+
     Args:
         ordered: sequences by their length.
         dataset: names the features and their order.
@@ -51,7 +55,7 @@ def cuts(ordered: Sequence[bytes], dataset: DatasetConfig, state_size: int) -> l
     """
     few, many = tensors(spread(ordered, _FEW), dataset), tensors(spread(ordered, affordable(ordered, CHOSEN)), dataset)
     once = static_inputs(dataset)
-    short, lengths = np.minimum(few[LENGTHS], _STEPS), many[LENGTHS]
+    short, lengths = np.minimum(few[LENGTHS], _STEPS), np.minimum(many[LENGTHS], _LONGEST)
     each_step = np.minimum(np.arange(1, short.max() + 1), short[:, None])
     chunk = max(-(-int(lengths.max()) // _PIECES), 1)
     chunks = np.minimum(chunk * np.arange(1, _PIECES + 1), lengths[:, None])
