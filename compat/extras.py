@@ -32,6 +32,9 @@ _LIBRARIES = {
     "kfp_server_api": ("the SDK of Kubeflow Pipelines", "kubeflow"),
     "kubernetes": ("Kubernetes' client", "kubeflow"),
     "onnx": ("ONNX", "onnx"),
+    "mlflow": ("MLflow's client", "tracking"),
+    "prometheus_client": ("Prometheus' client", "tracking"),
+    "opentelemetry.exporter": ("OpenTelemetry's exporter for OTLP", "tracking"),
 }
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from noisy_gru.pipeline.cli.options import DebugOption, JsonOption, exit_on_error, local_path, run_summary
+from noisy_gru.pipeline.exit_codes import EXIT_FAILED
 
 if TYPE_CHECKING:
     from noisy_gru.registry.rollout import VersionChange
@@ -79,6 +80,35 @@ def show_run(
             typer.echo(json.dumps(content, indent=1))
         else:
             page(record, sys.stdout)
+
+
+@runs_app.command()
+def track(
+    run_id: Annotated[str, typer.Argument(metavar="RUN", help="Run id, an unambiguous prefix of it, or `latest`.")],
+    root: RunsRootOption = None,
+    debug: DebugOption = False,
+) -> None:
+    """Report a run to MLflow, Prometheus and OpenTelemetry, as `tracking` in its configuration says.
+
+    Every run does so when it ends; this does it again, where something failed. Nothing is reported twice.
+    """
+    from noisy_gru.pipeline.cli.runs_view import find_record
+
+    with exit_on_error(debug):
+        from noisy_gru.pipeline.config.tracking_config import TrackingConfig
+        from noisy_gru.pipeline.runs.run_directory import RunDirectory
+        from noisy_gru.pipeline.tracking.tracking import track as report
+        from noisy_gru.schema.errors import ConfigError
+
+        record = find_record(run_id, root)
+        config = TrackingConfig.model_validate(record.config.get("tracking") or {})
+        if not config.any:
+            raise ConfigError(f"run {record.run_id}: its configuration has no place to report to under `tracking`")
+        problems = report(config, record, RunDirectory(Path(record.root) if root is None else root))
+        for problem in problems:
+            typer.echo(f"error: {problem}", err=True)
+        if problems:
+            raise typer.Exit(EXIT_FAILED)
 
 
 @runs_app.command()

@@ -11,6 +11,7 @@ from noisy_gru.pipeline.config.beam_config import BeamConfig, InProcessBeam
 from noisy_gru.pipeline.config.kubeflow_config import KubeflowConfig
 from noisy_gru.pipeline.config.retraining_config import RetrainingConfig
 from noisy_gru.pipeline.config.score_config import ScoreConfig
+from noisy_gru.pipeline.config.tracking_config import TrackingConfig
 from noisy_gru.schema.config import (
     ClassificationConfig,
     DataConfig,
@@ -86,6 +87,7 @@ class PipelineConfig(Section):
     score: ScoreConfig | None = Field(
         default=None, description="Scoring of new spans by the published model; null: there is none."
     )
+    tracking: TrackingConfig = Field(default_factory=lambda: TrackingConfig())
 
     @model_validator(mode="after")
     def _parts_agree(self) -> PipelineConfig:

@@ -73,6 +73,11 @@ _EnvironmentName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 class WebhookConfig(Section):
     """An HTTP POST with a JSON object."""
 
+    format: Literal["json", "slack", "teams"] = Field(
+        default="json",
+        description="`json`: everything, for a program; `slack`, `teams`: a message with a link to the report, for an "
+        "incoming webhook of Slack or a workflow of Microsoft Teams.",
+    )
     url: str | None = Field(default=None, pattern=r"^https?://", description="URL of the webhook.")
     url_env: _EnvironmentName | None = Field(
         default=None, description="Environment variable with the URL, in place of `url`, as it often is a secret."
@@ -114,6 +119,12 @@ class NotifyConfig(Section):
         default_factory=lambda: ["success", "refusal", "failure", "held"],
         description="Events: `success` (published), `refusal` (trained, not published), `failure` (also a killed run), "
         "`held` (an alarm waits for a person), `interruption` (stopped by a signal), `skipped` (not due).",
+    )
+    report_url: str | None = Field(
+        default=None,
+        pattern=r"^https?://",
+        description="Link of the messages to a run's report, with {run_id} in it, such as "
+        "https://models.example.org/runs/{run_id}.html.",
     )
     webhook: WebhookConfig | None = Field(default=None, description="Webhook to POST to.")
     command: CommandHookConfig | None = Field(default=None, description="Program to run.")

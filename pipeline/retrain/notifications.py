@@ -23,6 +23,7 @@ from pydantic_core import to_json
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from noisy_gru.pipeline.config.retraining_config import CommandHookConfig, NotifyConfig, NotifyEvent, WebhookConfig
+from noisy_gru.pipeline.retrain.notification_messages import slack_message, teams_message
 from noisy_gru.schema.durations import parse_duration
 
 SIGNATURE_HEADER = "X-Noisy-Gru-Signature"
@@ -78,10 +79,23 @@ def notify(
     body = to_json(content, inf_nan_mode="null")
     deliveries = []
     if config.webhook is not None:
-        deliveries.append(Delivery("webhook", _post(config.webhook, body, sleep)))
+        deliveries.append(Delivery("webhook", _post(config.webhook, _message(config, content, body), sleep)))
     if config.command is not None:
         deliveries.append(Delivery("command", _start(config.command, body, content)))
     return deliveries
+
+
+def _message(config: NotifyConfig, content: Mapping[str, Any], body: bytes) -> bytes:
+    """Return the body for the webhook, in its format."""
+    link = None
+    if config.report_url is not None and content.get("run_id"):
+        link = config.report_url.replace("{run_id}", str(content["run_id"]))
+    match config.webhook.format if config.webhook is not None else "json":
+        case "slack":
+            return to_json(slack_message(content, link), inf_nan_mode="null")
+        case "teams":
+            return to_json(teams_message(content, link), inf_nan_mode="null")
+    return body
 
 
 def _post(config: WebhookConfig, body: bytes, sleep: Callable[[float], None]) -> str | None:

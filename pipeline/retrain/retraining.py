@@ -230,11 +230,23 @@ class _Job:
             append_check(self._directory.root, check_of(self._end, now))
         except OSError as failure:
             self._log(f"WARNING: {self._directory.root}: this check can't be recorded: {error_message(failure)}")
+        self._write_metrics()
         if outcome == "held" and self._config.report.enabled:
             self._write_held_page(now)
         if record is not None and outcome != "not due":
             version = record.version if outcome == "published" else None
             self._append(record.run_id, outcome, error or "; ".join(record.refusals), version)
+
+    def _write_metrics(self) -> None:
+        """Write the file for Prometheus anew, with this check in it; an error doesn't change the outcome."""
+        if (prometheus := self._config.tracking.prometheus) is None:
+            return
+        try:
+            from noisy_gru.pipeline.tracking.prometheus_file import write_metrics
+
+            write_metrics(Path(prometheus.folder), self._directory, self._config.name)
+        except (ImportError, UserError) as error:
+            self._log(f"WARNING: {error}")
 
     def _write_held_page(self, now: datetime) -> None:
         """Write the page of a night that is held for a person; an error doesn't change the outcome."""

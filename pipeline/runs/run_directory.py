@@ -36,16 +36,17 @@ logger = logging.getLogger(__name__)
 
 
 class StepRecord(BaseModel):
-    """The record of a step: ``seconds`` of wall-clock time, what it used, and key numbers.
+    """The record of a step: when it began, ``seconds`` of wall-clock time, what it used, and key numbers.
 
     ``cpu_seconds`` and ``peak_mb`` are those of `step_resources.StepResources`, ``disk_bytes`` those of its output
-    artifacts; None in records of earlier releases.
+    artifacts; they and ``started`` are None in records of earlier releases.
     """
 
     model_config = ConfigDict(extra="ignore")
 
     name: str
     status: StepStatus = "running"
+    started: str | None = None
     seconds: float = 0.0
     cpu_seconds: float | None = None
     peak_mb: float | None = None

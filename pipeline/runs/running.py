@@ -31,10 +31,10 @@ from noisy_gru.pipeline.config.checks import input_files
 from noisy_gru.pipeline.config.metadata_checks import metadata_problems
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 from noisy_gru.pipeline.fingerprint import package_versions, source_fingerprint
+from noisy_gru.pipeline.runs.after_run import track_run, write_report
 from noisy_gru.pipeline.runs.interrupts import Signals, deferred_signals
 from noisy_gru.pipeline.runs.output_redirection import output_to
 from noisy_gru.pipeline.runs.progress import LOGGER, LiveProgress, ProgressHandler
-from noisy_gru.pipeline.runs.report_writing import write_report
 from noisy_gru.pipeline.runs.run_directory import (
     RunDirectory,
     RunRecord,
@@ -44,7 +44,9 @@ from noisy_gru.pipeline.runs.run_directory import (
 )
 from noisy_gru.pipeline.runs.step_errors import error_message, is_expected
 from noisy_gru.pipeline.runs.step_resources import ResourceMeter, disk_bytes
+from noisy_gru.pipeline.tracking.tracking import check_tracking
 from noisy_gru.schema.derivation import check_curated, schema_text
+from noisy_gru.schema.durations import parse_duration
 from noisy_gru.schema.errors import ConfigError
 from noisy_gru.storage.object_stores import file_states
 
@@ -92,12 +94,13 @@ def run_config(
         The record, with status `succeeded`, `refused`, `failed` or `interrupted`; also in ``runs/<run_id>.json``.
 
     Raises:
-        UserError: the run can't begin: TFX is not installed, the root is in use or can't be written, or Beam's
-            runner or ML Metadata's server can't be used here.
+        UserError: the run can't begin: TFX or what `tracking` needs is not installed, the root is in use or can't be
+            written, or Beam's runner or ML Metadata's server can't be used here.
     """
     require("tfx", "noisy-gru run")
     if config.model.onnx:
         require("onnx", "model.onnx: true")
+    check_tracking(config.tracking)
     check_can_run_here(config.beam)
     if problems := metadata_problems(config.metadata):
         raise ConfigError(problems[0])
@@ -190,6 +193,7 @@ class _Run:
             logging.getLogger(LOGGER).removeHandler(handler)
             live.stop()
         _closing_lines(record, live, self._report())
+        self._track()
 
     def _run_steps(self) -> None:
         self._check_published()
@@ -242,7 +246,8 @@ class _Run:
             raise KeyboardInterrupt
         self._step_began = time.monotonic()
         self._meter = ResourceMeter()
-        self.record.steps.append(StepRecord(name=name))
+        began = self._now().astimezone(UTC).isoformat(timespec="milliseconds")
+        self.record.steps.append(StepRecord(name=name, started=began))
         self._directory.write(self.record)
         self._live.started(name, number, total)
 
@@ -263,6 +268,17 @@ class _Run:
         if not self._config.report.enabled or self.record.status == "interrupted":
             return None
         return write_report(self._directory, self.record)
+
+    def _track(self) -> None:
+        """Report the run elsewhere; whoever interrupts a run doesn't want to wait for that either."""
+        tracking = self._config.tracking
+        if not tracking.any or self.record.status == "interrupted":
+            return
+        timeout = parse_duration(tracking.timeout).total_seconds()
+        if (problem := track_run(self._directory, self.record, timeout)) is not None:
+            from rich.markup import escape
+
+            self._live.line(f"[yellow]WARNING[/] {escape(problem)}")
 
     def _close(self, status: Any, error: str | None) -> None:
         record = self.record

@@ -14,8 +14,8 @@ from noisy_gru.pipeline.cli.main import app
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 from noisy_gru.pipeline.report.account import run_account
 from noisy_gru.pipeline.report.held import write_held_page
-from noisy_gru.pipeline.runs import report_writing
-from noisy_gru.pipeline.runs.report_writing import write_report
+from noisy_gru.pipeline.runs import after_run
+from noisy_gru.pipeline.runs.after_run import write_report
 
 
 def test_the_command_writes_beside_the_record(make_run):
@@ -62,7 +62,7 @@ def test_a_report_that_fails_is_a_warning(make_run, monkeypatch, tmp_path, caplo
     script = tmp_path / "python"
     script.write_text(f"#!{sys.executable}\n{program}\n")
     script.chmod(0o755)
-    monkeypatch.setattr(report_writing.sys, "executable", str(script))
+    monkeypatch.setattr(after_run.sys, "executable", str(script))
     with caplog.at_level(logging.WARNING):
         assert write_report(run.directory, run.record, timeout=2) is None
     assert f"the report of run {run.record.run_id} was not written" in caplog.text

@@ -203,3 +203,67 @@ def test_only_the_events_that_are_asked_for(server):
 def test_what_the_configuration_refuses(hooks, words):
     with pytest.raises(ValidationError, match=words):
         config(**hooks)
+
+
+NIGHT = {
+    "pipeline": "vowels",
+    "status": "refused",
+    "run_id": "20260401-030000-114270",
+    "version": None,
+    "metrics": {"accuracy": 0.91, "pr_auc": float("nan")},
+    "previous": {"accuracy": 0.9346},
+    "refusals": ["accuracy <b> & more", "r" * 5000],
+    "error": None,
+    "decision": {"summary": "due: 3 new spans"},
+    "host": "night",
+}
+
+
+def sent(server: Server, **hook: Any) -> Any:
+    server.statuses = [200]
+    hooks = {"webhook": {"url": server.url, **hook}, "report_url": "https://models.example.org/{run_id}.html?a=1&b=2"}
+    (delivery,) = notify(config(**hooks), "refusal", NIGHT)
+    assert delivery.error is None
+    return json.loads(server.requests[-1][1])
+
+
+def test_a_message_for_slack(server):
+    """Escaped as https://api.slack.com/reference/surfaces/formatting#escaping asks; at most 3000 characters."""
+    message = sent(server, format="slack")
+    assert message["text"] == "vowels: refused"
+    (block,) = message["blocks"]
+    text = block["text"]["text"]
+    assert (block["type"], block["text"]["type"]) == ("section", "mrkdwn")
+    assert text.split("\n")[:5] == [
+        "*vowels: refused*",
+        "<https://models.example.org/20260401-030000-114270.html?a=1&amp;b=2|Report>",
+        "accuracy: 0.91 (published: 0.9346)",
+        "pr_auc: nan",
+        "refused: accuracy &lt;b&gt; &amp; more",
+    ]
+    assert text.endswith("plan: due: 3 new spans\nrun: 20260401-030000-114270\nhost: night")
+    assert len(text) < 3000
+
+
+def test_a_message_for_teams(server):
+    """An Adaptive Card in the envelope of a workflow's webhook."""
+    message = sent(server, format="teams")
+    (attachment,) = message["attachments"]
+    assert (message["type"], attachment["contentType"]) == ("message", "application/vnd.microsoft.card.adaptive")
+    card = attachment["content"]
+    assert card["type"] == "AdaptiveCard"
+    title, facts = card["body"]
+    assert title["text"] == "vowels: refused"
+    assert {"title": "accuracy", "value": "0.91 (published: 0.9346)"} in facts["facts"]
+    (action,) = card["actions"]
+    assert (action["type"], action["url"]) == (
+        "Action.OpenUrl",
+        "https://models.example.org/20260401-030000-114270.html?a=1&b=2",
+    )
+
+
+def test_a_signature_is_that_of_the_message(server, monkeypatch):
+    monkeypatch.setenv("SECRET", "key")
+    sent(server, format="slack", secret_env="SECRET")
+    headers, body = server.requests[-1]
+    assert headers[SIGNATURE_HEADER] == "sha256=" + hmac.new(b"key", body, hashlib.sha256).hexdigest()

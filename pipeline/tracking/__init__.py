@@ -1,0 +1,1 @@
+"""Tell tools that teams look at already how a run ended: MLflow, Prometheus, OpenTelemetry."""
