@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from noisy_gru.compat.extras import require
 from noisy_gru.schema.durations import PositiveDuration
 from noisy_gru.schema.section import Section
 
@@ -61,3 +62,17 @@ class TrackingConfig(Section):
     def any(self) -> bool:
         """Whether there is anywhere to report to."""
         return not (self.mlflow is None and self.prometheus is None and self.opentelemetry is None)
+
+
+def check_tracking(config: TrackingConfig) -> None:
+    """Check that the libraries are installed that the section needs.
+
+    Raises:
+        MissingExtraError: one is not.
+    """
+    if config.mlflow is not None:
+        require("mlflow", "tracking.mlflow")
+    if config.prometheus is not None:
+        require("prometheus_client", "tracking.prometheus")
+    if config.opentelemetry is not None:
+        require("opentelemetry.exporter", "tracking.opentelemetry")

@@ -16,9 +16,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from noisy_gru.pipeline.config.cron import cron_times
 from noisy_gru.pipeline.dashboard.models import ModelState, model_state
 from noisy_gru.pipeline.dashboard.run_rows import RunRow, RunRows
-from noisy_gru.pipeline.retrain.check_log import RetrainCheck, read_checks
 from noisy_gru.pipeline.retrain.schedule import next_time
 from noisy_gru.pipeline.retrain.schedule_loop import STATE
+from noisy_gru.pipeline.runs.check_log import RetrainCheck, read_checks
 from noisy_gru.pipeline.runs.run_directory import RunDirectory
 from noisy_gru.schema.errors import UserError
 

@@ -23,7 +23,6 @@ from noisy_gru.components.retrain_planner.plan import RetrainPlan
 from noisy_gru.data.reading.file_hashes import hash_cache
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 from noisy_gru.pipeline.config.retraining_config import NotifyEvent
-from noisy_gru.pipeline.retrain.check_log import append_check, check_of
 from noisy_gru.pipeline.retrain.interrupted_runs import close_open_attempts, run_to_resume
 from noisy_gru.pipeline.retrain.notifications import Delivery, notify
 from noisy_gru.pipeline.retrain.retraining_report import (
@@ -31,9 +30,11 @@ from noisy_gru.pipeline.retrain.retraining_report import (
     OUTCOMES,
     Outcome,
     RetrainResult,
+    check_of,
     hook_content,
     killed_content,
 )
+from noisy_gru.pipeline.runs.check_log import append_check
 from noisy_gru.pipeline.runs.interrupts import Signals, deferred_signals
 from noisy_gru.pipeline.runs.output_redirection import output_to
 from noisy_gru.pipeline.runs.run_directory import RunDirectory, RunRecord

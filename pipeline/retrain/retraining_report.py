@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import socket
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any, Literal
 
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 from noisy_gru.pipeline.config.retraining_config import NotifyEvent
 from noisy_gru.pipeline.retrain.notifications import Delivery
-from noisy_gru.pipeline.runs.run_directory import RunDirectory, RunRecord, RunStatus
+from noisy_gru.pipeline.runs.check_log import RetrainCheck, drift_distances
+from noisy_gru.pipeline.runs.run_directory import RunDirectory, RunRecord, RunStatus, timestamp
 from noisy_gru.registry.retraining_attempts import Attempt
 
 Outcome = Literal["published", "refused", "failed", "interrupted", "held", "not due"]
@@ -65,6 +67,22 @@ class RetrainResult:
             "error": self.error,
             "notified": [asdict(each) for each in self.notified],
         }
+
+
+def check_of(result: RetrainResult, now: datetime) -> RetrainCheck:
+    """Return the line of the log for the result of a retraining."""
+    plan = result.plan or {}
+    reasons = [{key: each.get(key) for key in ("rule", "kind", "met", "text")} for each in plan.get("reasons", [])]
+    return RetrainCheck(
+        at=timestamp(now),
+        pipeline=result.pipeline,
+        outcome=result.outcome,
+        summary=str(plan.get("summary", "")),
+        run_id=result.record.run_id if result.record else "",
+        error=result.error or "",
+        reasons=reasons,
+        drift=drift_distances(plan),
+    )
 
 
 def hook_content(

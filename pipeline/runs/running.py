@@ -30,6 +30,7 @@ from noisy_gru.pipeline.config.beam_options import check_can_run_here
 from noisy_gru.pipeline.config.checks import input_files
 from noisy_gru.pipeline.config.metadata_checks import metadata_problems
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
+from noisy_gru.pipeline.config.tracking_config import check_tracking
 from noisy_gru.pipeline.fingerprint import package_versions, source_fingerprint
 from noisy_gru.pipeline.runs.after_run import track_run, write_report
 from noisy_gru.pipeline.runs.interrupts import Signals, deferred_signals
@@ -44,7 +45,6 @@ from noisy_gru.pipeline.runs.run_directory import (
 )
 from noisy_gru.pipeline.runs.step_errors import error_message, is_expected
 from noisy_gru.pipeline.runs.step_resources import ResourceMeter, disk_bytes
-from noisy_gru.pipeline.tracking.tracking import check_tracking
 from noisy_gru.schema.derivation import check_curated, schema_text
 from noisy_gru.schema.durations import parse_duration
 from noisy_gru.schema.errors import ConfigError

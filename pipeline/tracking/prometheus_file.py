@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple, get_args
 
-from noisy_gru.pipeline.retrain.check_log import read_checks
+from noisy_gru.pipeline.runs.check_log import read_checks
 from noisy_gru.pipeline.runs.run_directory import RunDirectory, RunRecord, RunStatus
 from noisy_gru.schema.errors import UserError
 

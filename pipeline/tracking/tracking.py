@@ -9,24 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from noisy_gru.compat.extras import require
-from noisy_gru.pipeline.config.tracking_config import TrackingConfig
+from noisy_gru.pipeline.config.tracking_config import TrackingConfig, check_tracking
 from noisy_gru.pipeline.runs.run_directory import RunDirectory, RunRecord
 from noisy_gru.schema.errors import UserError
-
-
-def check_tracking(config: TrackingConfig) -> None:
-    """Check that the libraries are installed that the section needs.
-
-    Raises:
-        MissingExtraError: one is not.
-    """
-    if config.mlflow is not None:
-        require("mlflow", "tracking.mlflow")
-    if config.prometheus is not None:
-        require("prometheus_client", "tracking.prometheus")
-    if config.opentelemetry is not None:
-        require("opentelemetry.exporter", "tracking.opentelemetry")
 
 
 def track(config: TrackingConfig, record: RunRecord, directory: RunDirectory) -> list[str]:

@@ -13,7 +13,7 @@ import pytest
 
 from noisy_gru.pipeline.dashboard.guards import HostCheck
 from noisy_gru.pipeline.dashboard.server import Dashboard, serve_dashboard
-from noisy_gru.pipeline.retrain.check_log import RetrainCheck, append_check
+from noisy_gru.pipeline.runs.check_log import RetrainCheck, append_check
 from noisy_gru.registry.history import read_history
 from noisy_gru.registry.publish import publish
 from noisy_gru.registry.published_versions import published_versions, withdrawn_versions

@@ -17,10 +17,11 @@ import pytest
 from noisy_gru.components.retrain_planner.plan import Reason, RetrainPlan
 from noisy_gru.pipeline.config.loading import load_config
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
-from noisy_gru.pipeline.retrain import check_log, retraining
-from noisy_gru.pipeline.retrain.check_log import read_checks
+from noisy_gru.pipeline.retrain import retraining
 from noisy_gru.pipeline.retrain.notifications import Delivery
 from noisy_gru.pipeline.retrain.retraining import record_killed, retrain_once
+from noisy_gru.pipeline.runs import check_log
+from noisy_gru.pipeline.runs.check_log import read_checks
 from noisy_gru.pipeline.runs.run_directory import RunDirectory, RunRecord, timestamp
 from noisy_gru.registry.retraining_attempts import Attempt, append_attempt, read_attempts
 from noisy_gru.schema.errors import BusyError, ConfigError, DataError

@@ -20,8 +20,8 @@ from typer.testing import CliRunner
 
 from noisy_gru.pipeline.cli.main import app
 from noisy_gru.pipeline.config.tracking_config import OpenTelemetryConfig, TrackingConfig
-from noisy_gru.pipeline.retrain.check_log import RetrainCheck, append_check
 from noisy_gru.pipeline.runs.after_run import track_run
+from noisy_gru.pipeline.runs.check_log import RetrainCheck, append_check
 from noisy_gru.pipeline.runs.run_directory import RowCounts, RunDirectory, RunRecord, StepRecord
 from noisy_gru.pipeline.tracking.mlflow_run import parameters_of
 from noisy_gru.pipeline.tracking.tracking import track

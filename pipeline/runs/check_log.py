@@ -8,12 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from noisy_gru.pipeline.retrain.retraining_report import RetrainResult
-from noisy_gru.pipeline.runs.run_directory import timestamp
 from noisy_gru.storage.json_lines import append_record, read_records
 
 CHECKS = "checks.jsonl"
@@ -44,22 +41,6 @@ class RetrainCheck:
     error: str = ""
     reasons: list[dict[str, Any]] = field(default_factory=list)
     drift: dict[str, float] = field(default_factory=dict)
-
-
-def check_of(result: RetrainResult, now: datetime) -> RetrainCheck:
-    """Return the line of the log for the result of a retraining."""
-    plan = result.plan or {}
-    reasons = [{key: each.get(key) for key in ("rule", "kind", "met", "text")} for each in plan.get("reasons", [])]
-    return RetrainCheck(
-        at=timestamp(now),
-        pipeline=result.pipeline,
-        outcome=result.outcome,
-        summary=str(plan.get("summary", "")),
-        run_id=result.record.run_id if result.record else "",
-        error=result.error or "",
-        reasons=reasons,
-        drift=drift_distances(plan),
-    )
 
 
 def drift_distances(plan: Mapping[str, Any]) -> dict[str, float]:
