@@ -157,7 +157,10 @@ def init(
     ] = None,
     entity: Annotated[
         str | None,
-        typer.Option(help="Column that names the sequence; `none`: all rows are one series. Default: inferred."),
+        typer.Option(
+            help="Column that names the sequence; `shop+product`: several that do so together; `none`: all rows are "
+            "one series. Default: inferred."
+        ),
     ] = None,
     time: Annotated[str | None, typer.Option(help="Column that orders the steps. Default: inferred.")] = None,
     target: Annotated[
