@@ -20,6 +20,7 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from noisy_gru.saved_model.tensor_names import static_tensor_names, tensor_names
+from noisy_gru.trainer import ensemble as _ensemble  # noqa: F401 (registers the layer of members)
 from noisy_gru.trainer import features as names
 from noisy_gru.trainer import model as _model  # noqa: F401 (registers the layers that a .keras file names)
 from noisy_gru.trainer.conformal import Calibration
