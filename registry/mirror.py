@@ -52,7 +52,7 @@ def update_mirror(model_dir: Path, target: str) -> None:
         for version in {int(name.split("/")[0]) for name in there if _is_version(name)}.difference(present):
             # Another's version has no record of ours.
             if RECORD in _below(there, version):
-                delete_folder(f"{uri}/{version}", first=LAST)
+                delete_folder(f"{uri}/{version}", first=LAST, last=RECORD)
     except StoreError as error:
         raise PublishError(
             f"serving.mirror: {error}. {model_dir} is up to date, {uri} isn't yet: run it again, or any change of the "

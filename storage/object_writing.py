@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from noisy_gru.storage.object_stores import explained, list_objects, located
@@ -51,11 +52,19 @@ def object_sizes(folder: str) -> dict[str, int]:
     return {info.path[len(key) + 1 :]: info.size for info in listed if info.is_file}
 
 
-def delete_folder(folder: str, first: str) -> None:
-    """Delete all objects below a folder, ``first`` before the others; nothing remains that a listing shows."""
+def delete_folder(folder: str, first: str, last: str) -> None:
+    """Delete all objects below a folder, ``first`` before and ``last`` after the others; a listing shows nothing of it.
+
+    Raises:
+        StoreError: the store refuses, or can't be reached.
+    """
+    names = sorted(object_sizes(folder), key=lambda name: (name != first, name))
     system, key = located(folder)
     with explained(folder):
-        if system.get_file_info(f"{key}/{first}").is_file:
-            system.delete_file(f"{key}/{first}")
-        # Deleting file by file, Arrow would leave an empty object in the folder's place.
-        system.delete_dir(key)
+        for name in names:
+            if name != last:
+                system.delete_file(f"{key}/{name}")
+        # Where it deletes a folder's last file, Arrow leaves an empty object, which this removes, too. On gs:// it
+        # expects one for the folder itself, after all others are deleted.
+        with suppress(FileNotFoundError):
+            system.delete_dir(key)

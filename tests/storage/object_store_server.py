@@ -18,11 +18,17 @@ from typing import Any
 # The executable, where it isn't on the path: moto[server] is no part of the environment.
 MOTO = "NOISY_GRU_MOTO_SERVER"
 MISSING = f"moto_server is not on the path (pip install 'moto[server,s3]'; {MOTO} names it)"
+GCS = "NOISY_GRU_GCS_EMULATOR"
+GCS_MISSING = f"gcp-storage-emulator is not on the path (pip install gcp-storage-emulator; {GCS} names it)"
 VARIABLES = {"AWS_ACCESS_KEY_ID": "key-of-tests", "AWS_SECRET_ACCESS_KEY": "secret-of-tests"}
 
 
 def moto_server() -> str | None:
     return os.environ.get(MOTO) or shutil.which("moto_server")
+
+
+def gcs_emulator() -> str | None:
+    return os.environ.get(GCS) or shutil.which("gcp-storage-emulator")
 
 
 def free_port() -> int:
@@ -35,10 +41,23 @@ def free_port() -> int:
 def started_s3(folder: Path) -> Iterator[int]:
     """Run moto's server; yield its port."""
     port = free_port()
-    with (folder / "moto.log").open("wb") as log:
-        process = subprocess.Popen(
-            [moto_server() or "", "-H", "127.0.0.1", "-p", str(port)], stdout=log, stderr=subprocess.STDOUT
-        )
+    with _started([moto_server() or "", "-H", "127.0.0.1", "-p", str(port)], folder, port):
+        yield port
+
+
+@contextmanager
+def started_gcs(folder: Path, bucket: str) -> Iterator[int]:
+    """Run an emulator of Google Cloud Storage with a bucket; yield its port."""
+    port = free_port()
+    options = ["start", "--host", "127.0.0.1", "--port", str(port), "--in-memory", "--default-bucket", bucket]
+    with _started([gcs_emulator() or "", *options], folder, port):
+        yield port
+
+
+@contextmanager
+def _started(command: list[str], folder: Path, port: int) -> Iterator[None]:
+    with (folder / "server.log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
         try:
             deadline = time.monotonic() + 120
             while True:
@@ -46,10 +65,10 @@ def started_s3(folder: Path) -> Iterator[int]:
                     socket.create_connection(("127.0.0.1", port), 1).close()
                     break
                 except OSError:
-                    assert process.poll() is None, (folder / "moto.log").read_text()
+                    assert process.poll() is None, (folder / "server.log").read_text()
                     assert time.monotonic() < deadline
                     time.sleep(0.1)
-            yield port
+            yield
         finally:
             process.terminate()
             process.wait(30)
