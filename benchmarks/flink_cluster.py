@@ -204,15 +204,20 @@ def flink_cluster(
             "taskmanager.bind-host": "localhost",
             "taskmanager.numberOfTaskSlots": slots,
             "taskmanager.memory.process.size": "2400m",
-            # StatisticsGen's exchanges take more than the 10 % that Flink reserves (docs/scale.md).
+            # Each exchange of a batch job reserves 512 buffers unless told otherwise: StatisticsGen and Evaluator have
+            # more of them at a time than a small TaskManager has memory for (docs/scale.md).
+            "taskmanager.network.sort-shuffle.min-buffers": 64,
             "taskmanager.memory.network.min": "512m",
             "taskmanager.memory.network.max": "512m",
+            # Else all tasks of a job are on the first TaskManager that has the slots.
+            "cluster.evenly-spread-out-slots": "true",
             # A lost TaskManager is noticed by two heartbeats that are refused.
             "heartbeat.interval": 3000,
             "restart-strategy.type": "fixed-delay",
             "restart-strategy.fixed-delay.attempts": 3,
             "restart-strategy.fixed-delay.delay": "1 s",
             "io.tmp.dirs": folder,
+            "web.tmpdir": folder,
             **{name.replace("__", "-").replace("_", "."): value for name, value in settings.items()},
         }
         cluster = FlinkCluster(folder, rest, slots, keys)

@@ -19,8 +19,8 @@ _RPC_DETAILS = re.compile(r'^\s*details = "(.*)"', re.MULTILINE)
 _FLINK_LIMITS = (
     (
         re.compile(r"Insufficient number of network buffers"),
-        "the TaskManagers have too little memory for exchanges: raise taskmanager.memory.network.min and .max in "
-        "Flink's configuration (512m for 2 slots), or lower beam.parallelism",
+        "the TaskManagers have too little memory for exchanges: in Flink's configuration, lower "
+        "taskmanager.network.sort-shuffle.min-buffers (512) to 64, or raise taskmanager.memory.network.min and .max",
     ),
     (
         re.compile(r"NoResourceAvailableException|Could not acquire the minimum required resources"),

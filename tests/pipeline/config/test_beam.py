@@ -219,9 +219,9 @@ Caused by: java.io.IOException: Insufficient number of network buffers: required
 def test_a_limit_of_flinks_is_told_with_its_remedy():
     assert error_message(RuntimeError(NO_BUFFERS)) == (
         "the job failed on the job server: java.io.IOException: Insufficient number of network buffers: required 512, "
-        "but only 477 available. (the TaskManagers have too little memory for exchanges: raise "
-        "taskmanager.memory.network.min and .max in Flink's configuration (512m for 2 slots), or lower "
-        "beam.parallelism)"
+        "but only 477 available. (the TaskManagers have too little memory for exchanges: in Flink's "
+        "configuration, lower taskmanager.network.sort-shuffle.min-buffers (512) to 64, or raise "
+        "taskmanager.memory.network.min and .max)"
     )
 
 

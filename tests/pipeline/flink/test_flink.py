@@ -219,11 +219,13 @@ def test_the_same_metrics_of_one_model(here, cluster, settings):
 
 # Two seconds for each of a hundred elements: nobody waits for its end.
 _SLOW = """
-import sys, time
+import signal, sys, time
 import apache_beam as beam
 from noisy_gru.pipeline.config.beam_config import beam_arguments
 from noisy_gru.pipeline.config.beam_config import beam_arguments
 from noisy_gru.pipeline.config.loading import load_config
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell starts in the background
 
 def wait(element):
     import time
