@@ -46,8 +46,6 @@ appender.console.type = CONSOLE
 appender.console.layout.type = PatternLayout
 appender.console.layout.pattern = %d{HH:mm:ss,SSS} %-5p %-60c - %m%n
 """
-# `python -m` of it, which besides says on which port.
-_POOL = "import logging, apache_beam.runners.worker.worker_pool_main as pool; logging.basicConfig(); pool.main()"
 
 
 def missing() -> str | None:
@@ -118,12 +116,8 @@ class FlinkCluster:
             self._wait(name, lambda name=name: "Successful registration at resource manager" in self.log(name))
 
     def _start(self, name: str, command: list[str]) -> subprocess.Popen[bytes]:
-        # The worker pool starts `python`, whichever is first on the path.
-        environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-        # Importing TensorFlow takes three times as long where Python may not keep bytecode.
-        environment.pop("PYTHONDONTWRITEBYTECODE", None)
         with (self.folder / f"{name}.log").open("wb") as stream:
-            process = subprocess.Popen(command, stdout=stream, stderr=stream, env=environment)
+            process = subprocess.Popen(command, stdout=stream, stderr=stream)
         self.processes[name] = process
         return process
 
@@ -154,9 +148,9 @@ class FlinkCluster:
         server = ["java", "-Xmx1g", "-jar", str(JARS / "job-server.jar"), f"--flink-master=localhost:{self.rest}"]
         ports = ["--job-port=0", "--artifact-port=0", "--expansion-port=-1"]
         self._start("jobserver", [*server, *ports, f"--artifacts-dir={self.folder / 'artifacts'}"])
-        self._start("pool", [sys.executable, "-c", _POOL, "--service_port=0"])
+        self._start("pool", [sys.executable, "-m", "noisy_gru.compat.worker_pool", "--port=0"])
         self.job_endpoint = self._says("jobserver", r"JobService started on \S+:(\d+)")
-        self.pool = self._says("pool", r"localhost:(\d+)")
+        self.pool = self._says("pool", r"worker pool on localhost:(\d+)")
 
     def stop(self) -> None:
         """End all processes."""
