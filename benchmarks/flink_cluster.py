@@ -83,6 +83,11 @@ class FlinkCluster:
         with urllib.request.urlopen(f"http://localhost:{self.rest}/{path}", timeout=30) as answer:
             return json.load(answer)
 
+    def cancel(self, job: str) -> None:
+        """Ask the JobManager to cancel a job."""
+        request = urllib.request.Request(f"http://localhost:{self.rest}/jobs/{job}?mode=cancel", method="PATCH")
+        urllib.request.urlopen(request, timeout=30).close()
+
     def jobs(self) -> list[dict[str, Any]]:
         """Return all jobs, in the order in which they came."""
         return sorted(self.get("jobs/overview")["jobs"], key=lambda job: job["start-time"])

@@ -1,4 +1,4 @@
-"""Beam's runners behind a job server, which cancel their job if the run ends without it.
+"""Beam's runners behind a job server, which ask it to cancel their job if the run is interrupted.
 
 Beam leaves the job to its cluster when the process that waits for it is interrupted: it goes on writing artifacts of a
 step that has failed. As read in Beam 2.77 (apache_beam/runners/portability/portable_runner.py).
