@@ -1,0 +1,97 @@
+"""Other heads through TFX's launcher, from a CSV file to answers: a class for each step, and several numbers."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, r2_score
+
+from noisy_gru import load_config, predict
+
+# TFX, Beam and ML Metadata warn of their own use of what they deprecated.
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.filterwarnings("default")]
+
+CONFIG = """\
+name: heads
+schema: schema.pbtxt
+data:
+  files: [rows.csv]
+  entity: id
+  time: {{column: t, kind: integer}}
+  max_length: 30
+  features: [x]
+task: {task}
+splits: {{by: entity, eval: 0.2, test: 0.3}}
+model: {{layers: [{{units: 12, stddev: 0.05}}], serving_step: true}}
+training: {{epochs: 15, batch_size: 16, learning_rate: 0.02}}
+"""
+
+
+def trained(folder: Path, task: str, frame: pd.DataFrame) -> dict[str, Any]:
+    """The result of a run in a process of its own."""
+    frame.to_csv(folder / "rows.csv", index=False)
+    (folder / "schema.pbtxt").touch()
+    (folder / "config.yaml").write_text(CONFIG.format(task=task))
+    command = [sys.executable, "-c", "from noisy_gru.pipeline.cli.main import main; main()", "run"]
+    given = [str(folder / "config.yaml"), "--root", str(folder / "runs"), "--json"]
+    done = subprocess.run([*command, *given], capture_output=True, text=True, check=False, timeout=1500)
+    assert done.stdout, done.stderr
+    result = json.loads(done.stdout)
+    assert result["status"] == "succeeded", (result["error"], result["refusals"])
+    return result
+
+
+def names_of_test(folder: Path) -> set[str]:
+    """The names of the test split's sequences."""
+    files = (folder / "runs" / "artifacts" / "Evaluator" / "evaluation").glob("*/answers/*.parquet")
+    return {name for file in files for name in pq.read_table(file)["sequence_id"].to_pylist()}
+
+
+def test_a_class_for_each_step(tmp_path: Path) -> None:
+    random, parts = np.random.default_rng(0), []
+    for number in range(120):
+        steps = int(random.integers(8, 25))
+        states = np.cumsum(random.random(steps) < 0.15) % 2
+        labels = np.where(random.random(steps) < 0.2, "", np.array(["off", "on"])[states])
+        x = 2 * states + random.normal(0, 0.6, steps)
+        parts.append(pd.DataFrame({"id": f"m{number}", "t": range(steps), "x": x, "state": labels}))
+    frame = pd.concat(parts, ignore_index=True)
+    metrics = trained(tmp_path, "{kind: classification, label: state, per_step: true}", frame)["metrics"]
+    config = load_config(tmp_path / "config.yaml")
+    found = predict(config, frame[["id", "t", "x"]], root=tmp_path / "runs").to_pandas()
+    assert found[["sequence_id", "time"]].values.tolist() == frame[["id", "t"]].values.tolist()
+    chosen = (frame["state"] != "") & frame["id"].isin(names_of_test(tmp_path))
+    true, answered = frame["state"][chosen], found["state"][chosen]
+    assert metrics["example_count"] == chosen.sum()
+    assert metrics["accuracy"] == pytest.approx(accuracy_score(true, answered))
+    assert metrics["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(true, answered))
+    assert metrics["accuracy"] > 0.85
+
+
+def test_several_numbers(tmp_path: Path) -> None:
+    random, parts = np.random.default_rng(0), []
+    for number in range(150):
+        steps, level = int(random.integers(5, 20)), random.normal()
+        x = level + random.normal(0, 0.3, steps)
+        size = 1e5 * x[-1] if random.random() < 0.7 else np.nan
+        parts.append(pd.DataFrame({"id": f"m{number}", "t": range(steps), "x": x, "level": level, "size": size}))
+    frame = pd.concat(parts, ignore_index=True)
+    metrics = trained(tmp_path, "{kind: regression, targets: [level, size]}", frame)["metrics"]
+    config = load_config(tmp_path / "config.yaml")
+    found = predict(config, frame[["id", "t", "x"]], root=tmp_path / "runs").to_pandas().set_index("sequence_id")
+    names = sorted(names_of_test(tmp_path))
+    truth = frame.groupby("id")[["level", "size"]].max().loc[names]
+    for name in ("level", "size"):
+        known = truth[name].notna()
+        expected = r2_score(truth[name][known], found.loc[names, name][known])
+        assert metrics[f"r2/{name}"] == pytest.approx(expected, rel=1e-4)
+        assert expected > 0.7
+    assert metrics["example_count"] == len(names)
