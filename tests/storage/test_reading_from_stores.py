@@ -119,7 +119,7 @@ def test_init_and_validate_read_from_a_store(proposed: Path, bucket: Bucket) -> 
     with pytest.raises(ConfigError, match=r"none\.csv matches no file"):
         check_config(load_config(proposed, [f"data.files=['{bucket.uri}/none.csv']"]))
     bucket.faults.fault = lambda method, path: 403
-    with pytest.raises(ConfigError, match=r"rows\.csv: the store denies access"):
+    with pytest.raises(ConfigError, match=r"s3:.*: the store denies access"):
         check_config(config)
 
 
