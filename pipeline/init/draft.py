@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from noisy_gru.components.evaluation.config import EvaluationConfig
+from noisy_gru.pipeline.init.columns import MOST_UNPARSABLE
 from noisy_gru.pipeline.init.feature_inference import (
     MOST_VOCABULARY,
     calendar_features,
@@ -120,7 +121,9 @@ class Draft:
         """Choose splits, lengths and the training from the profile of all rows."""
         lengths = np.array(sorted(measures.steps.values()), int)
         if self.reading.is_forecast:
-            complete = measures.rows <= len(self.reading.table.frame)
+            table = self.reading.table
+            # Rows that can't be used are in one of them alone.
+            complete = not table.is_cut and measures.rows * (1 - MOST_UNPARSABLE) <= len(table.frame)
             self._mark_static(complete)
             self._fit_forecast(lengths, list(measures.steps), complete=complete)
             return

@@ -109,18 +109,23 @@ def sample(
     )
 
 
+def _limit(path: str, most_rows: int) -> int:
+    return MOST_CELLS if format_by_ending(path) in ("ts", "ts.gz") else most_rows
+
+
 def _is_cut(path: str, rows: int, most_rows: int) -> bool:
     """Return whether a file may have more rows than those that were sampled of it."""
     of_text = (format_by_ending(path) or "").startswith("csv")
-    if rows >= most_rows or not of_text:
-        return rows >= most_rows
+    if rows >= _limit(path, most_rows) or not of_text:
+        return rows >= _limit(path, most_rows)
     packed = 20 if path.lower().endswith(".gz") else 1
     return is_remote(path) or Path(path).stat().st_size * packed > first_block(most_rows)
 
 
 def _rows_of_table(path: str, spelling: Spelling, excel: ExcelConfig, most_rows: int) -> Preview:
-    rows = MOST_CELLS if format_by_ending(path) in ("ts", "ts.gz") else most_rows
-    found = preview_files([path], rows, csv_config=spelling.csv, as_text=spelling.of_csv, excel=excel)
+    found = preview_files(
+        [path], _limit(path, most_rows), csv_config=spelling.csv, as_text=spelling.of_csv, excel=excel
+    )
     for name, value in partition_values(path).items():
         if name not in found.sample:
             found.sample[name] = pd.Series([value] * len(found.sample), dtype=object)
