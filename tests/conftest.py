@@ -8,8 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 from noisy_gru.pipeline.runs.process_setup import prepare_process
+
+# A machine under load is slow; and one commit has one verdict. `--hypothesis-profile search` tries new examples.
+_NOT_TIMED: dict[str, Any] = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("suite", derandomize=True, **_NOT_TIMED)
+settings.register_profile("search", **_NOT_TIMED)
+settings.load_profile("suite")
 
 # The tests' processes import what the command line's do.
 prepare_process()
