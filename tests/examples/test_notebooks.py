@@ -51,6 +51,7 @@ def test_no_outputs_are_committed(notebook: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @every_notebook
 def test_every_cell_runs(notebook: Path, tmp_path: Path) -> None:
     ended = run(notebook, tmp_path)

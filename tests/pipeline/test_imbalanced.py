@@ -17,7 +17,7 @@ from sklearn import metrics as oracle
 from noisy_gru.pipeline.exit_codes import EXIT_REFUSED
 from tests import preloaded
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 COMMAND = [sys.executable, "-c", "from noisy_gru.pipeline.cli.main import main; main()"]
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}

@@ -19,7 +19,7 @@ from noisy_gru.schema.derivation import derive_schema
 from noisy_gru.schema.loading import load_schema
 
 # TFX, Beam and ML Metadata warn of their own use of what they deprecated.
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.filterwarnings("default")]
 
 ENTITIES, STEPS = 500, 8
 CONFIG = """\

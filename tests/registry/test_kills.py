@@ -340,7 +340,9 @@ def command_line() -> Iterator[Callable[[int, Path, list[str]], list[int] | None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("what", COMMANDS)
+@pytest.mark.parametrize(
+    "what", [pytest.param(what, marks=[pytest.mark.long] * (what != "rollback")) for what in COMMANDS]
+)
 def test_the_command_line_killed_before_each_operation_and_run_again(
     command_line: Callable[[int, Path, list[str]], list[int] | None], what: str, serving: Path, tmp_path: Path
 ) -> None:

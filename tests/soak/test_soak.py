@@ -1,4 +1,4 @@
-"""Two pipelines that are left alone for a year (``make soak``) or some days (the suite), with all that can go wrong."""
+"""Two pipelines left alone for a year (``make soak``) or some days (``make test-long``), with all that can go wrong."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.soak.life import Life, each
 from tests.soak.rules import expected
 from tests.soak.simulation import LOADS, LOADS_WEEKDAY, MODEL, Report
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.filterwarnings("default")]
 
 # Of 20,000 runs, in the world of the day: 0.85 is the most there is; what knows another world guesses, or worse.
 GOOD, POOR = 0.78, 0.6

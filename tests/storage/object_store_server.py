@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,20 +16,21 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-# The executable, where it isn't on the path: moto[server] is no part of the environment.
+# The executable, where it isn't in this environment. One on the path may be of any age.
 MOTO = "NOISY_GRU_MOTO_SERVER"
-MISSING = f"moto_server is not on the path (pip install 'moto[server,s3]'; {MOTO} names it)"
+MISSING = f"moto_server is not in this environment (pip install 'moto[server,s3]'; {MOTO} names it)"
 GCS = "NOISY_GRU_GCS_EMULATOR"
-GCS_MISSING = f"gcp-storage-emulator is not on the path (pip install gcp-storage-emulator; {GCS} names it)"
+GCS_MISSING = f"gcp-storage-emulator is not in this environment (pip install gcp-storage-emulator; {GCS} names it)"
+_ENVIRONMENT = str(Path(sys.executable).parent)
 VARIABLES = {"AWS_ACCESS_KEY_ID": "key-of-tests", "AWS_SECRET_ACCESS_KEY": "secret-of-tests"}
 
 
 def moto_server() -> str | None:
-    return os.environ.get(MOTO) or shutil.which("moto_server")
+    return os.environ.get(MOTO) or shutil.which("moto_server", path=_ENVIRONMENT)
 
 
 def gcs_emulator() -> str | None:
-    return os.environ.get(GCS) or shutil.which("gcp-storage-emulator")
+    return os.environ.get(GCS) or shutil.which("gcp-storage-emulator", path=_ENVIRONMENT)
 
 
 def free_port() -> int:

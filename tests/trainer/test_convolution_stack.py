@@ -172,7 +172,7 @@ def test_only_attention_without_convolutions_is_served_by_the_loops() -> None:
 
 
 @pytest.mark.parametrize("xla", [False, True])
-@pytest.mark.parametrize("variant", ["front, random", "beside, segments"])
+@pytest.mark.parametrize("variant", ["front, random", pytest.param("beside, segments", marks=pytest.mark.long)])
 def test_a_step_of_training_with_and_without_xla(variant: str, xla: bool) -> None:
     """Rows without weight change neither gradient nor statistics, compiled or not."""
     batch, labels = inputs([11, 6, 3]), np.array([0, 2, 1])

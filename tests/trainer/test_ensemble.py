@@ -77,6 +77,7 @@ def test_the_export_answers_with_the_mean_of_models_trained_alone(
     assert (tmp_path / "both" / "model_run" / "history.csv").is_file()
 
 
+@pytest.mark.long
 def test_an_interruption_in_the_second_member_changes_nothing(
     regression: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

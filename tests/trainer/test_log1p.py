@@ -128,7 +128,9 @@ def trainer(**model: Any) -> TrainerConfig:
     )
 
 
-@pytest.mark.parametrize("model", [{}, {"window_normalization": "last", "linear_path": True}], ids=str)
+@pytest.mark.parametrize(
+    "model", [{}, pytest.param({"window_normalization": "last", "linear_path": True}, marks=pytest.mark.long)], ids=str
+)
 def test_the_served_forecast_is_the_amount_of_a_forecast_logarithm(
     model: dict[str, Any], demand: Any, datasets: Any, encode: Any, tmp_path: Path
 ) -> None:

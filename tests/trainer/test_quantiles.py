@@ -125,7 +125,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
 }
 
 # The others take a quarter of a minute each.
-ALWAYS = ("quantiles", "in windows", "joint", "intervals")
+ALWAYS = ("quantiles", "intervals")
 
 
 @pytest.fixture(scope="module")
@@ -299,7 +299,12 @@ def test_narrowed_quantiles_do_not_cross() -> None:
 
 
 @pytest.mark.parametrize(
-    "task", [{"quantiles": LEVELS}, {"intervals": [0.8], "output": {"min": -1, "max": 1e6}}], ids=str
+    "task",
+    [
+        {"quantiles": LEVELS},
+        pytest.param({"intervals": [0.8], "output": {"min": -1, "max": 1e6}}, marks=pytest.mark.long),
+    ],
+    ids=str,
 )
 def test_onnx_runtime_gives_the_same_quantiles(task: dict[str, Any], datasets: Any, tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")

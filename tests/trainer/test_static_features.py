@@ -264,7 +264,7 @@ def test_outputs_against_numpy(kind: str) -> None:
         assert np.abs(model({**inputs, key: other}, training=False) - model(inputs, training=False)).min() > 1e-4, key
 
 
-@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("bidirectional", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_the_noise_is_around_the_static_state(bidirectional: bool) -> None:
     """Without noise training starts where inference does; with noise around it, on average."""
     config = {"layers": [{"units": 4, "stddev": 0.0}], "bidirectional": bidirectional}
@@ -441,7 +441,9 @@ def test_a_training_learns_them_and_is_served(shops: Any, encode: Any, tmp_path:
     assert_allclose(answers["predictions"], model.from_examples(examples)["predictions"], atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["last", "both ways", "both ways, mean", "max"])
+@pytest.mark.parametrize(
+    "kind", ["last", *(pytest.param(kind, marks=pytest.mark.long) for kind in ("both ways", "both ways, mean", "max"))]
+)
 def test_onnx_runtime_answers_as_tensorflow_does(kind: str, datasets: Any, tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     from noisy_gru.trainer.export.onnx_export import ONNX_FILE, export_onnx
@@ -466,7 +468,9 @@ def test_onnx_runtime_answers_as_tensorflow_does(kind: str, datasets: Any, tmp_p
         assert_allclose(answers, served.from_tensors(inputs)["predictions"], atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["last", "both ways", "both ways, mean"])
+@pytest.mark.parametrize(
+    "kind", ["last", *(pytest.param(kind, marks=pytest.mark.long) for kind in ("both ways", "both ways, mean"))]
+)
 def test_a_warm_start_answers_as_the_old_model(
     kind: str, shops: Any, datasets: Any, encode: Any, tmp_path: Path
 ) -> None:
@@ -504,7 +508,7 @@ def forecast_rows(count: int, seed: int, level: float) -> Any:
     return rows
 
 
-@pytest.mark.parametrize("future", ["steps", "targets"])
+@pytest.mark.parametrize("future", [pytest.param("steps", marks=pytest.mark.long), "targets"])
 def test_a_forecast_with_a_plan(future: str, datasets: Any, encode: Any, tmp_path: Path) -> None:
     """Served as Keras answers, and a warm start answers as the old model."""
     from noisy_gru.trainer.export.saved_model import export_saved_model

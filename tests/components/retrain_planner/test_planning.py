@@ -319,7 +319,7 @@ def _with_metrics(shop: Any, version: int, metrics: dict[str, float]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("by_span", [True, False])
+@pytest.mark.parametrize("by_span", [True, pytest.param(False, marks=pytest.mark.long)])
 def test_one_bad_span_or_file_among_many_new_ones_is_held(shop, monkeypatch, by_span):
     """Six of the new ones are as they should be; in the seventh labels are swapped."""
     monkeypatch.setattr("noisy_gru.components.evaluation.served_error.sequence_losses", _sign_model)

@@ -48,6 +48,7 @@ def call(*arguments: object) -> Any:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # of TFX's own imports
+@pytest.mark.long
 def test_from_a_table_to_both_reports(project: Path, capfd: pytest.CaptureFixture[str]):
     root, out = project / "root", project / "noise.json"
     options = ["--root", root, "--seeds", 1]

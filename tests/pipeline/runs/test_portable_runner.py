@@ -26,7 +26,7 @@ from noisy_gru.pipeline.config.beam_config import beam_arguments
 from noisy_gru.pipeline.config.loading import load_config
 
 # TFX and Beam warn of themselves when they are imported and when they run.
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.filterwarnings("default")]
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "japanese_vowels"
 # Each way to scale has an analyzer of its own: sums that workers add up, extremes, and a sketch of the quantiles.

@@ -274,7 +274,9 @@ MIRRORED = """
 """
 
 
-@pytest.mark.parametrize("model", [{}, CONVOLUTIONS], ids=["stack", "convolutions"])
+@pytest.mark.parametrize(
+    "model", [{}, pytest.param(CONVOLUTIONS, marks=pytest.mark.long)], ids=["stack", "convolutions"]
+)
 def test_two_devices_train_the_model_of_one(model: dict[str, Any], classification: Any, tmp_path: Path) -> None:
     given = json.dumps(vars(arguments(classification, tmp_path, **model)))
     finished = subprocess.run(

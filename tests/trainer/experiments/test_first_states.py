@@ -121,8 +121,10 @@ def check(found: dict[str, float], expected: dict[str, float]) -> None:
     "name",
     [
         "plain",
-        "both_ways_pooled",
-        *(pytest.param(name, marks=pytest.mark.long) for name in ("learned_mean", "both_ways", "pooled")),
+        *(
+            pytest.param(name, marks=pytest.mark.long)
+            for name in ("both_ways_pooled", "learned_mean", "both_ways", "pooled")
+        ),
     ],
 )
 def test_every_start_is_as_stock_layers_have_it(make, classification, name):
