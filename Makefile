@@ -18,7 +18,7 @@ demo: setup  ## run the whole pipeline on JapaneseVowels and ask the published m
 test: lint  ## ruff, pyright and the test suite
 	@$(PYTEST) -m "not long"
 
-test-long: setup  ## the tests that `make test` leaves out: further forms, half a minute each
+test-long: setup  ## the tests that `make test` leaves out: whole pipelines and further forms of others
 	@$(PYTEST) -m long
 
 test-fast: setup  ## the tests that need neither TFX nor much time
