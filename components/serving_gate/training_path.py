@@ -27,12 +27,17 @@ class TrainingPath:
     """
 
     def __init__(self, transform_graph: str, served: ServedModel) -> None:
+        import tensorflow as tf
         import tensorflow_transform as tft
         from tfx_bsl.coders.example_coder import ExamplesToRecordBatchDecoder
         from tfx_bsl.public import tfxio
 
         self._transform = tft.TFTransformOutput(transform_graph)
-        self._model, self._layout, self._decision = served.model, served.layout, served.decision
+        model: Any = served.model
+        self._wanted = list(model.input)
+        # As a graph: step by step in Python a long sequence takes half a minute.
+        self._predict: Any = tf.function(lambda inputs: model(inputs, training=False), autograph=False)
+        self._layout, self._decision = served.layout, served.decision
         self._numbers = served.numbers
         schema = self._transform.raw_metadata.schema
         source = tfxio.TFExampleBeamRecord(
@@ -50,8 +55,7 @@ class TrainingPath:
         raw = self._adapter.ToBatchTensors(self._decoder.DecodeBatch(examples))
         transformed = self._transform.transform_raw_features(raw)
         inputs = model_inputs(transformed, self._layout)
-        wanted: Any = self._model.input
-        outputs = np.asarray(self._model({key: inputs[key] for key in wanted}, training=False))
+        outputs = np.asarray(self._predict({key: inputs[key] for key in self._wanted}))
         if self._layout.is_classification:
             found = _classes(outputs, read_vocabulary(self._transform, names.LABEL_VOCABULARY), self._decision)
             return _up_to_the_end(found, np.asarray(inputs[names.LENGTH])) if self._layout.is_per_step else found
