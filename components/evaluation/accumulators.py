@@ -251,11 +251,8 @@ class Regression(Accumulator):
         }
 
 
-class Regressions(Accumulator):
+class Regressions(Regression):
     """Sums of errors and moments by target, of several; a target that is missing counts in none."""
-
-    def __init__(self, task: RegressionConfig) -> None:
-        self._task = task
 
     def one(self, label: Any, outputs: dict[str, np.ndarray], features: dict[str, np.ndarray]) -> Sums:
         """``label`` is float [K], NaN where unknown; ``outputs`` holds `predictions` [K], and maybe `quantiles`."""
@@ -270,12 +267,6 @@ class Regressions(Accumulator):
             "deviation": np.zeros(label.shape),
             **sums_of(label, outputs, features, self._task),
         }
-
-    def merge(self, sums: Iterable[Sums]) -> Sums:
-        total: Sums = {}
-        for part in sums:
-            total = _merge_moments(total, part) if total else part
-        return total
 
     def metrics(self, sums: Sums) -> dict[str, float]:
         count, whole = sums["count"], float(sums["count"].sum())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -34,22 +34,35 @@ def resolve_targets(
         unknown &= np.isnan(high)
         conflicting |= ~np.isnan(high) & (low != high)
         found[name] = high[series]
-    for reason, bad, problem in (
+    rejected = (
         (MISSING, unknown, f"expected a value of {', '.join(targets)} in a row of the sequence, received none"),
         (
             CONFLICTING,
             conflicting,
             f"expected the same {', '.join(targets)} in all rows of the sequence, received others",
         ),
-    ):
+    )
+    _report(rows, series, rejected, policies, time_kind, quarantine)
+    return replace(rows, numeric={**rows.numeric, **found}).take(~(unknown | conflicting)[series])
+
+
+def _report(
+    rows: Rows,
+    series: np.ndarray,
+    rejected: Iterable[tuple[str, np.ndarray, str]],
+    policies: PoliciesConfig,
+    time_kind: str,
+    quarantine: Quarantine,
+) -> None:
+    """Report the rows of rejected series: policy, bool [series] and the problem in words; ``series`` is each row's."""
+    for policy, bad, problem in rejected:
         out = bad[series]
         quarantine.rows(
-            getattr(policies, reason),
-            reason,
+            getattr(policies, policy),
+            policy,
             int(out.sum()),
             lambda out=out, problem=problem: rows.records(np.flatnonzero(out), time_kind, problem),
         )
-    return replace(rows, numeric={**rows.numeric, **found}).take(~(unknown | conflicting)[series])
 
 
 def resolve_labels(rows: Rows, policies: PoliciesConfig, time_kind: str, quarantine: Quarantine) -> Rows:
@@ -72,15 +85,9 @@ def resolve_labels(rows: Rows, policies: PoliciesConfig, time_kind: str, quarant
         missing = np.isnan(high)
         label = high[series]
     conflicting = ~missing & (low != high)
-    for reason, bad, problem in (
+    rejected = (
         (MISSING, missing, "expected a label in a row of the sequence, received none"),
         (CONFLICTING, conflicting, "expected the same label in all rows of the sequence, received others"),
-    ):
-        out = bad[series]
-        quarantine.rows(
-            getattr(policies, reason),
-            reason,
-            int(out.sum()),
-            lambda out=out, problem=problem: rows.records(np.flatnonzero(out), time_kind, problem),
-        )
+    )
+    _report(rows, series, rejected, policies, time_kind, quarantine)
     return replace(rows, label=label).take(~(missing | conflicting)[series])

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
-import webbrowser
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +17,7 @@ from noisy_gru.pipeline.cli.options import (
     exit_on_error,
     local_path,
 )
+from noisy_gru.pipeline.cli.report_command import show_account
 
 show_app = typer.Typer(help="Show data or predictions as a page.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -60,18 +59,8 @@ def show_data(
             from noisy_gru.pipeline.report.data_page import data_only_account
 
             account = data_only_account(loaded, config, span)
-        if as_json:
-            typer.echo(json.dumps(account))
-            return
-        require("matplotlib", "noisy-gru show data")
-        from noisy_gru.pipeline.report.page import run_page
-        from noisy_gru.storage.atomic_files import write_atomically
-
         file = out or Path(f"{loaded.name}-data.html")
-        write_atomically(file, run_page(account))
-        typer.echo(file)
-        if open_:
-            webbrowser.open(file.absolute().as_uri())
+        show_account(account, file, "noisy-gru show data", as_json=as_json, open_=open_)
 
 
 @show_app.command("predictions")
@@ -96,23 +85,11 @@ def show_predictions(
 
     Reads the layouts short and wide. --json prints the numbers instead, and writes nothing.
     """
-    from noisy_gru.compat.extras import require
-
     with exit_on_error(debug):
         from noisy_gru.pipeline.config.loading import load_config
         from noisy_gru.pipeline.report.predictions_account import predictions_page_account
 
         loaded = load_config(config, set_ or [])
         account = predictions_page_account(loaded, files)
-        if as_json:
-            typer.echo(json.dumps(account))
-            return
-        require("matplotlib", "noisy-gru show predictions")
-        from noisy_gru.pipeline.report.page import run_page
-        from noisy_gru.storage.atomic_files import write_atomically
-
         file = out or Path(f"{loaded.name}-predictions.html")
-        write_atomically(file, run_page(account))
-        typer.echo(file)
-        if open_:
-            webbrowser.open(file.absolute().as_uri())
+        show_account(account, file, "noisy-gru show predictions", as_json=as_json, open_=open_)

@@ -6,8 +6,6 @@ benchmarks/flink_cluster.py. `make test-flink` fetches them and runs this.
 
 from __future__ import annotations
 
-import csv
-import gzip
 import hashlib
 import json
 import signal
@@ -25,6 +23,7 @@ import pytest
 from benchmarks.flink_cluster import FlinkCluster, flink_cluster, missing
 from noisy_gru.pipeline.config.beam_config import beam_arguments
 from noisy_gru.pipeline.config.loading import load_config
+from tests.pipeline.vowels_part import VOWELS, write_part
 
 pytestmark = [
     pytest.mark.slow,
@@ -33,7 +32,6 @@ pytestmark = [
     pytest.mark.skipif(missing() is not None, reason=f"no Flink here: {missing()}"),
 ]
 
-VOWELS = Path(__file__).parents[3] / "examples" / "japanese_vowels"
 COLUMNS = {"c01": "zscore", "c02": "minmax", "c03": "robust"}
 SEQUENCES = {"train": 68, "test": 47}
 RUN_SECONDS = 1500
@@ -48,35 +46,6 @@ class Run:
     def folder(self, step: str, output: str) -> Path:
         """The last artifact of a step."""
         return max((self.root / step / output).iterdir(), key=lambda path: int(path.name))
-
-
-def write_part(folder: Path) -> list[str]:
-    """A part of the published data in three files, and a schema for its columns; the settings that name them."""
-    from google.protobuf import text_format
-    from tensorflow_metadata.proto.v0 import schema_pb2
-
-    for half, every, files in (("train", 4, 2), ("test", 8, 1)):
-        with gzip.open(VOWELS / f"{half}.csv.gz", "rt", newline="") as stream:
-            header, *rows = csv.reader(stream)
-        kept = sorted({row[0] for row in rows})[::every]
-        for number in range(files):
-            mine = set(kept[number::files])
-            with (folder / f"{half}-{number}.csv").open("w", newline="") as out:
-                csv.writer(out).writerows([header, *(row for row in rows if row[0] in mine)])
-    schema: Any = schema_pb2.Schema()
-    text_format.Parse(Path(load_config(VOWELS / "config.yaml").schema_path).read_text(), schema)
-    for number in range(4, 13):
-        schema.feature.remove(next(each for each in schema.feature if each.name == f"c{number:02d}"))
-    (folder / "schema.pbtxt").write_text(text_format.MessageToString(schema))
-    features = [{"name": name, "scale": scale} for name, scale in COLUMNS.items()]
-    return [
-        f"data.files={{train: ['{folder}/train-*.csv'], test: ['{folder}/test-*.csv']}}",
-        f"data.features={json.dumps(features)}",
-        f"schema={folder}/schema.pbtxt",
-        "model={layers: [{units: 4}]}",
-        "training={epochs: 1, early_stopping: null}",
-        "evaluation.thresholds={accuracy: {min: 0.0}}",
-    ]
 
 
 def run_steps(root: Path, settings: list[str], *, last: str, first: str | None = None) -> Run:
@@ -122,7 +91,14 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    return write_part(tmp_path_factory.mktemp("data"))
+    return [
+        *write_part(
+            tmp_path_factory.mktemp("data"), [{"name": name, "scale": scale} for name, scale in COLUMNS.items()]
+        ),
+        "model={layers: [{units: 4}]}",
+        "training={epochs: 1, early_stopping: null}",
+        "evaluation.thresholds={accuracy: {min: 0.0}}",
+    ]
 
 
 @pytest.fixture(scope="module")

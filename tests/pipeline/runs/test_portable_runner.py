@@ -6,8 +6,6 @@ Flink and Spark are reached, but for the network between them.
 
 from __future__ import annotations
 
-import csv
-import gzip
 import json
 import os
 import re
@@ -24,11 +22,11 @@ import pytest
 
 from noisy_gru.pipeline.config.beam_config import beam_arguments
 from noisy_gru.pipeline.config.loading import load_config
+from tests.pipeline.vowels_part import VOWELS, write_part
 
 # TFX and Beam warn of themselves when they are imported and when they run.
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.filterwarnings("default")]
 
-EXAMPLE = Path(__file__).parents[3] / "examples" / "japanese_vowels"
 # Each way to scale has an analyzer of its own: sums that workers add up, extremes, and a sketch of the quantiles.
 FEATURES = [
     {"name": "c01", "scale": "zscore"},
@@ -73,31 +71,6 @@ class Server:
         raise RuntimeError(f"no server within {START_SECONDS} s:\n{self.log.read_text()}")
 
 
-def write_part(folder: Path) -> list[str]:
-    """A part of the published data, two files for train, and a schema for its columns; the settings that name them."""
-    from google.protobuf import text_format
-    from tensorflow_metadata.proto.v0 import schema_pb2
-
-    for half, every, files in (("train", 4, 2), ("test", 8, 1)):
-        with gzip.open(EXAMPLE / f"{half}.csv.gz", "rt", newline="") as stream:
-            header, *rows = csv.reader(stream)
-        kept = sorted({row[0] for row in rows})[::every]
-        for number in range(files):
-            mine = set(kept[number::files])
-            with (folder / f"{half}-{number}.csv").open("w", newline="") as out:
-                csv.writer(out).writerows([header, *(row for row in rows if row[0] in mine)])
-    schema: Any = schema_pb2.Schema()
-    text_format.Parse(Path(load_config(EXAMPLE / "config.yaml").schema_path).read_text(), schema)
-    for number in range(4, 13):
-        schema.feature.remove(next(each for each in schema.feature if each.name == f"c{number:02d}"))
-    (folder / "schema.pbtxt").write_text(text_format.MessageToString(schema))
-    return [
-        f"data.files={{train: ['{folder}/train-*.csv'], test: ['{folder}/test-*.csv']}}",
-        f"data.features={json.dumps(FEATURES)}",
-        f"schema={folder}/schema.pbtxt",
-    ]
-
-
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
     """A job server and a worker pool."""
@@ -134,10 +107,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Callable[[dict[str, Any]], 
 
     from noisy_gru.pipeline.build import build_pipeline
 
-    settings = write_part(tmp_path_factory.mktemp("data"))
+    settings = write_part(tmp_path_factory.mktemp("data"), FEATURES)
 
     def _run(beam: dict[str, Any]) -> Artifacts:
-        config = load_config(EXAMPLE / "config.yaml", [*settings, f"beam={json.dumps(beam)}"])
+        config = load_config(VOWELS / "config.yaml", [*settings, f"beam={json.dumps(beam)}"])
         root = tmp_path_factory.mktemp("root")
         pipeline = build_pipeline(
             config,
