@@ -18,7 +18,8 @@ class ResampleConfig(Section):
     frequency: str = Field(
         description="Length of a step: a pandas offset such as `1h` for timestamps, a number otherwise. Steps are "
         "multiples of it since 1970 (UTC), or since 0, or of the calendar: `MS`, `QS`, `YS`, or `ME`, `QE`, `YE`, "
-        "whose steps are named by their last day. It is `time.frequency`, too, which may be left out."
+        "whose steps are named by their last day; or `1B`, business days, where a weekend's rows are Friday's. It is "
+        "`time.frequency`, too, which may be left out."
     )
     aggregate: dict[str, Aggregate] = Field(
         default_factory=dict,

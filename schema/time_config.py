@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from noisy_gru.schema.date_parts import DatePart, date_part_problem
+from noisy_gru.schema.holiday_config import HolidayConfig
 from noisy_gru.schema.section import Section
 from noisy_gru.schema.time_zones import check_time_zone
 
@@ -85,7 +86,11 @@ class TimeConfig(Section):
         default=None,
         description="Distance between regular steps: a pandas offset such as `1h` for timestamps, a number otherwise. "
         "Months, quarters and years by the calendar of `timezone`: `MS`, `QS`, `YS` (from their first day on; `2MS`, "
-        "`QS-FEB`), or `ME`, `QE`, `YE` (named by their last day). Needed when `gaps` is not `ignore`.",
+        "`QS-FEB`), or `ME`, `QE`, `YE` (named by their last day). `1B`: business days, Monday to Friday by that "
+        "calendar without `holidays`. Needed when `gaps` is not `ignore`.",
+    )
+    holidays: HolidayConfig | None = Field(
+        default=None, description="With `frequency: 1B`: weekdays that have no step, such as `{market: XNYS}`."
     )
     gaps: Literal["ignore", "fill", "split"] = Field(
         default="ignore",
@@ -190,6 +195,8 @@ class TimeConfig(Section):
     def _frequency_for_gaps(self) -> TimeConfig:
         if self.gaps != "ignore" and self.frequency is None:
             raise ValueError(f"gaps: {self.gaps} needs frequency, for example frequency: 1h")
+        if self.holidays is not None and (self.frequency or "").strip() not in ("B", "1B"):
+            raise ValueError(f"holidays are for frequency: 1B, received frequency: {self.frequency}")
         if self.fill_limit is not None and self.gaps != "fill":
             raise ValueError(f"fill_limit is for gaps: fill, received gaps: {self.gaps}")
         if self.align != "exact" and self.frequency is None:

@@ -35,15 +35,43 @@ def holiday_days(country: str, subdivision: str | None, years: Iterable[int]) ->
     return np.array([day for year in years for day in _of_year(country, subdivision, year)], np.int64)
 
 
-def check_holidays(country: str, subdivision: str | None) -> None:
-    """Raise DataError if the package has no such country or subdivision."""
+def market_holiday_days(market: str, years: Iterable[int]) -> np.ndarray:
+    """Return the days of some years on which a market is closed besides weekends, int64 days since 1970.
+
+    Args:
+        market: code of ISO 10383, such as XNYS.
+        years: of the Gregorian calendar.
+
+    Raises:
+        DataError: the package has no such market.
+    """
+    return np.array([day for year in years for day in _of_market(market, year)], np.int64)
+
+
+def check_market(market: str) -> None:
+    """Raise DataError if the package has no such market."""
+    import holidays
+
+    markets: dict[str, list[str]] = holidays.list_supported_financial(include_aliases=True)
+    if market not in markets:
+        close = difflib.get_close_matches(market.upper(), markets, n=1)
+        guess = f" (did you mean {close[0]}?)" if close else ""
+        raise DataError(
+            f"data.time.holidays: expected a market that the package holidays "
+            f"{importlib.metadata.version('holidays')} has, received market: {market}{guess}. "
+            f"It has {', '.join(sorted(code for code in markets if len(code) == 4))}"
+        )
+
+
+def check_holidays(country: str, subdivision: str | None, *, key: str = "calendar: holiday") -> None:
+    """Raise DataError if the package has no such country or subdivision; ``key`` is where the configuration has it."""
     import holidays
 
     countries: dict[str, list[str]] = holidays.list_supported_countries(include_aliases=True)
     package = f"the package holidays {importlib.metadata.version('holidays')}"
     if country not in countries:
         raise DataError(
-            f"calendar: holiday: expected a country that {package} has, received "
+            f"{key}: expected a country that {package} has, received "
             f"country: {country}. It has {', '.join(sorted(code for code in countries if len(code) == 2))}"
         )
     if subdivision is not None and subdivision not in countries[country]:
@@ -52,7 +80,7 @@ def check_holidays(country: str, subdivision: str | None) -> None:
         guess = f" (did you mean {folded[close[0]]}?)" if close else ""
         known = ", ".join(sorted(folded.values())) or "none"
         raise DataError(
-            f"calendar: holiday: expected a subdivision of {country} that {package} has ({known}), "
+            f"{key}: expected a subdivision of {country} that {package} has ({known}), "
             f"received subdivision: {subdivision}{guess}"
         )
 
@@ -70,4 +98,18 @@ def _of_year(country: str, subdivision: str | None, year: int) -> tuple[int, ...
         found: Any = holidays.country_holidays(
             country, subdiv=subdivision, years=[year - 1, year, year + 1], expand=False
         )
-        return tuple(sorted(np.datetime64(day, "D").astype(int).item() for day in found if day.year == year))
+        return _days(found, year)
+
+
+@lru_cache(maxsize=4096)
+def _of_market(market: str, year: int) -> tuple[int, ...]:
+    import holidays
+
+    check_market(market)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return _days(holidays.financial_holidays(market, years=[year - 1, year, year + 1], expand=False), year)
+
+
+def _days(found: Any, year: int) -> tuple[int, ...]:
+    return tuple(sorted(np.datetime64(day, "D").astype(int).item() for day in found if day.year == year))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from noisy_gru.data.sequences.business_days import BusinessDaySteps, parse_business_days
 from noisy_gru.data.sequences.calendar_steps import CalendarSteps, parse_calendar_steps
 from noisy_gru.schema.config import TimeConfig
 from noisy_gru.schema.errors import DataError
@@ -68,17 +69,20 @@ class FixedSteps:
         return np.round(since / frequency - usual * _TOLERANCE).astype(np.int64), off
 
 
-Steps = FixedSteps | CalendarSteps
+Steps = FixedSteps | CalendarSteps | BusinessDaySteps
 
 
 def parse_steps(time: TimeConfig) -> Steps | None:
     """Parse `data.time.frequency`; None if it isn't set.
 
     Raises:
-        DataError: the frequency is neither a positive fixed duration nor a step of the calendar.
+        DataError: the frequency is neither a positive fixed duration nor a step of the calendar; or the package
+            `holidays` has no such country or market.
     """
     if time.frequency is not None and time.kind == "timestamp":
-        found = parse_calendar_steps(time.frequency, time.timezone, dates_in_utc=time.without_zone == "utc")
+        days_in_utc = time.without_zone == "utc"
+        business = parse_business_days(time.frequency, time.timezone, dates_in_utc=days_in_utc, holidays=time.holidays)
+        found = business or parse_calendar_steps(time.frequency, time.timezone, dates_in_utc=days_in_utc)
         if found is not None:
             return found
     length = _parse_distance(time.frequency, "frequency", time)
@@ -112,7 +116,7 @@ def _parse_distance(text: str | None, key: str, time: TimeConfig) -> int | float
 def _no_distance(text: str, key: str, time: TimeConfig) -> str:
     expected = "a positive whole number" if time.kind == "integer" else "a positive number"
     if time.kind == "timestamp":
-        calendar = ", or MS, QS or YS (months, quarters, years; ME, QE and YE by their last day)"
+        calendar = ", 1B (business days), or MS, QS or YS (months, quarters, years; ME, QE and YE by their last day)"
         expected = f"a fixed duration such as 1h or 15min{calendar if key == 'frequency' else ''}"
     return f"data.time.{key}: expected {expected} (data.time.kind is {time.kind}), received {text!r}"
 

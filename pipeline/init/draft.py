@@ -150,7 +150,7 @@ class Draft:
         if structure is not None:
             roles.guesses.append(Guess(f"steps {structure.name}", structure.describe()))
             if structure.gaps != "ignore":
-                self.data["time"] |= {"frequency": structure.frequency, "gaps": structure.gaps}
+                self.data["time"] |= {**structure.steps, "gaps": structure.gaps}
                 lengths = np.round(lengths / (1 - structure.holes)).astype(int)
                 times = max(lengths, default=1)
                 why = f"{structure.holes:.2%} of the steps are missing; filled ones have missing values"
@@ -161,8 +161,11 @@ class Draft:
                     roles.guesses.append(Guess(f"align {structure.align}", why))
             elif roles.time_kind == "timestamp" and structure.is_regular:
                 # The times ahead follow, and with them the calendar that a forecast reads.
-                self.data["time"] |= {"frequency": structure.frequency, "gaps": "fill"}
+                self.data["time"] |= {**structure.steps, "gaps": "fill"}
                 roles.guesses.append(Guess("gaps fill", "none so far; the times of forecasts follow from the steps"))
+            if structure.market is not None:
+                why = "no row is on the weekdays on which this market is closed"
+                roles.guesses.append(Guess(f"holidays of {structure.market}", why))
             season, why = season_of(structure, histories, int(np.median(lengths)) if len(lengths) else 0)
             if season is not None:
                 roles.guesses.append(Guess(f"season {season}", why))

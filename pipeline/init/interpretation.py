@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from noisy_gru.data.sequences.calendar_steps import parse_calendar_steps
+from noisy_gru.data.sequences.steps import FixedSteps, parse_steps
 from noisy_gru.pipeline.init.columns import moments, named
 from noisy_gru.pipeline.init.inference import guess_columns
 from noisy_gru.pipeline.init.roles import Guess, Roles, Table
 from noisy_gru.pipeline.init.task_inference import guess_task
 from noisy_gru.pipeline.init.time_structure import TimeStructure, nanoseconds, time_structure
+from noisy_gru.schema.config import TimeConfig
 
 # The value of --entity for a table without a column that names its sequences.
 ONE_SERIES = "none"
@@ -74,14 +75,17 @@ class Interpretation:
             times, known = when[mine], values[mine]
             order = np.argsort(times, kind="stable")
             if len(order):
-                found.append(_on_grid(times[order], known[order], structure))
+                found.append(_on_grid(times[order], known[order], structure, roles.time_kind))
         return found
 
 
-def _on_grid(times: np.ndarray, values: np.ndarray, structure: TimeStructure) -> np.ndarray:
+def _on_grid(times: np.ndarray, values: np.ndarray, structure: TimeStructure, kind: str) -> np.ndarray:
     if structure.frequency is None:
         return values
-    if (steps := parse_calendar_steps(structure.frequency, "UTC")) is not None:
+    steps = None
+    if kind == "timestamp":
+        steps = parse_steps(TimeConfig.model_validate({"column": "time", "kind": kind, **structure.steps}))
+    if steps is not None and not isinstance(steps, FixedSteps):
         place, _ = steps.grid(nanoseconds(times), np.array([0, len(times)]))
         place = place - place[0]
     else:

@@ -6,12 +6,14 @@ for hours), the one with the highest autocorrelation.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from noisy_gru.data.sequences.calendar_steps import parse_calendar_steps
+from noisy_gru.pipeline.init.business_weeks import BUSINESS_DAY, business_days, is_of_weekdays
 
 DAY = 86400.0
 DAY_NS = 86400 * 10**9
@@ -53,7 +55,8 @@ class TimeStructure:
     ``step`` is the usual distance, in seconds for timestamps; ``name`` says it in words. ``frequency`` is set where a
     run may fill or cut at gaps. ``holes`` is the part of the steps that is missing on the grid, ``irregular`` the part
     of the distances that are no multiples of the step. ``align`` is that of `data.time`: not ``exact``
-    where the distance stays and the phase changes, a little at a time or where a sensor is started anew.
+    where the distance stays and the phase changes, a little at a time or where a sensor is started anew. ``market`` is
+    one whose closed days are the missing business days.
     """
 
     step: float
@@ -63,6 +66,7 @@ class TimeStructure:
     holes: float
     irregular: float
     align: str = "exact"
+    market: str | None = None
 
     @property
     def gaps(self) -> str:
@@ -74,6 +78,12 @@ class TimeStructure:
     def is_regular(self) -> bool:
         """Whether a run may put the rows on a grid, of which the times ahead follow."""
         return self.frequency is not None and self.holes <= _MOST_HOLES
+
+    @property
+    def steps(self) -> dict[str, Any]:
+        """The keys of ``data.time`` that say which steps there are."""
+        closed = {"holidays": {"market": self.market}} if self.market is not None else {}
+        return {"frequency": self.frequency, **closed}
 
     def describe(self) -> str:
         """Say how regular the steps are."""
@@ -108,8 +118,12 @@ def time_structure(when: np.ndarray, series: np.ndarray, kind: str, *, years: bo
                 frequency, holes, align = found or (None, 0.0, "exact")
                 seasons = (season,) if season else ()
                 return TimeStructure(step, f"1 {name}", frequency, seasons, holes, 0.0, align)
-        if step == DAY and _is_business(when[known], steps):
-            return TimeStructure(step, "1 business day", None, (5, 21), 0.0, 0.0)
+        if step == DAY and is_of_weekdays(when[known], steps):
+            structure = TimeStructure(DAY, "1 business day", None, (5, 21), 0.0, 0.0)
+            found = business_days(nanoseconds(when[known][order]), series[known][order])
+            if found is None or found.off >= _MOST_OFF_GRID:
+                return structure
+            return replace(structure, frequency=BUSINESS_DAY, holes=found.missing, market=found.market)
     multiples = np.round(steps / step)
     on_grid = np.abs(steps - multiples * step) < max(1e-6, 1e-3 * step if kind == "float" else 1e-3)
     off_phase = _off_phase(when[known][order], series[known][order], step)
@@ -193,11 +207,6 @@ def _off_phase(when: np.ndarray, series: np.ndarray, step: float) -> float:
     phase = pd.Series(np.round((when - first) / step % 1.0, 4) % 1.0)
     usual = phase.groupby(series).agg(lambda each: each.mode().iloc[0])
     return float(np.mean(phase.to_numpy() != usual.loc[series].to_numpy()))
-
-
-def _is_business(when: np.ndarray, steps: np.ndarray) -> bool:
-    weekday = (np.floor(when / DAY).astype(np.int64) + 3) % 7  # 1970-01-01 was a Thursday
-    return bool(np.mean(weekday >= 5) < 0.01 and np.mean(np.isclose(steps, 3 * DAY)) > 0.1)
 
 
 def _in_words(step: float) -> str:

@@ -125,6 +125,24 @@ def test_one_series_and_its_season(tmp_path, frequency, steps, season):
     assert config.task.horizons[-1] <= max(12, season or 12)
 
 
+def test_business_days_of_a_market_are_a_grid(tmp_path):
+    """The closed days of New York in 2024, as the exchange printed them."""
+    closed = ["2024-01-01", "2024-01-15", "2024-02-19", "2024-03-29", "2024-05-27", "2024-06-19", "2024-07-04",
+              "2024-09-02", "2024-11-28", "2024-12-25"]  # fmt: skip
+    frame = one_meter("B", 400, 5).assign(when=pd.bdate_range("2023-11-01", periods=400).strftime("%Y-%m-%d"))
+    plain = draft(tmp_path / "plain", frame).data.time
+    assert (plain.frequency, plain.gaps, plain.holidays) == ("1B", "fill", None)
+    open_ = frame[~frame["when"].isin([*closed, "2023-11-23", "2023-12-25", "2025-01-01", "2025-01-09", "2025-01-20",
+                                       "2025-02-17", "2025-04-18"])]  # fmt: skip
+    time = draft(tmp_path / "market", open_).data.time
+    assert (time.frequency, time.gaps, time.holidays.market) == ("1B", "fill", "XNYS")
+    # A shop that is closed on Sundays, and days of which many are missing, are not of business days.
+    days = pd.date_range("2024-01-01", periods=380)
+    for name, left in (("shop", days[days.dayofweek != 6]), ("gaps", days.delete([*range(3, 370, 4)]))):
+        found = draft(tmp_path / name, frame[: len(left)].assign(when=left.strftime("%Y-%m-%d")))
+        assert (found.data.time.frequency, found.data.time.gaps) == ("1D", "fill")
+
+
 def test_days_with_the_year_and_without_a_week(tmp_path):
     assert draft(tmp_path, one_meter("1D", 1500, period=365)).task.season_length == 365
 
