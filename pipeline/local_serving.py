@@ -12,7 +12,7 @@ import shlex
 import signal
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -26,6 +26,7 @@ from noisy_gru.pipeline.runs.output_redirection import output_to
 from noisy_gru.pipeline.runs.run_directory import RunDirectory
 from noisy_gru.registry.server_files import MODELS_CONFIG
 from noisy_gru.saved_model.example_validation import empty_example
+from noisy_gru.schema.config import DatasetConfig, ForecastingConfig
 from noisy_gru.schema.errors import UserError
 from noisy_gru.serving.model_server import (
     Listening,
@@ -38,6 +39,7 @@ from noisy_gru.serving.model_server import (
 )
 
 if TYPE_CHECKING:
+    from noisy_gru.saved_model.session import TensorSpec
     from noisy_gru.serving.local_server import LocalServer
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -173,6 +175,7 @@ def _print_banner(out: TextIO, server: LocalServer, config: PipelineConfig, conf
     name = config.model_name
     versions = server.models.available().get(name) or []
     rest = f"http://{server.rest_address}"
+    request = example_request(server.models.inputs(name, "serving_tensors"), config.dataset)
     lines = [
         "",
         "noisy-gru's stand-in for TF Serving, for development and tests: one process, no TLS, no batching.",
@@ -182,21 +185,36 @@ def _print_banner(out: TextIO, server: LocalServer, config: PipelineConfig, conf
         f"  REST   {rest}",
         "Try it:",
         f"  curl {rest}/v1/models/{name}",
-        f"  curl -d {shlex.quote(_example_request(server, config))} {rest}/v1/models/{name}:predict",
+        f"  curl -d {shlex.quote(request)} {rest}/v1/models/{name}:predict",
         f"  noisy-gru predict {shlex.quote(str(config_path))} INPUT… --server {server.grpc_address}",
         "Stop it with Ctrl-C.",
     ]
     print("\n".join(lines), file=out, flush=True)
 
 
-def _example_request(server: LocalServer, config: PipelineConfig) -> str:
-    """Return a request of one sequence with one step of zeros; of an empty sequence if a step has many features."""
-    inputs = server.models.inputs(config.model_name, "serving_tensors")
+def example_request(inputs: Mapping[str, TensorSpec], dataset: DatasetConfig) -> str:
+    """Return the JSON of a request that the model answers: one sequence of one step, zeros and empty texts.
+
+    Args:
+        inputs: of `serving_tensors`. Where they are none, or a step has many features, the request is an empty
+            tf.Example for `serving_default`.
+        dataset: the configuration.
+    """
     width = (inputs["features"].shape or (0,))[-1] if "features" in inputs else None
     if width is None or width > _LONGEST_STEP or any(spec.shape is None for spec in inputs.values()):
-        empty = empty_example(config.dataset.data.features[0].name)
-        return json.dumps({"instances": [{"b64": base64.b64encode(empty).decode()}]})
-    values = {
-        key: [[[0.0] * width]] if key == "features" else [1] if key == "lengths" else [[""]] for key in sorted(inputs)
-    }
+        # A feature with steps: a static one has a value.
+        name = next((each.name for each in dataset.data.features if not each.static), dataset.data.features[0].name)
+        return json.dumps({"instances": [{"b64": base64.b64encode(empty_example(name)).decode()}]})
+    task = dataset.task
+    is_known = any(feature.known_in_advance for feature in dataset.data.features)
+    steps = 1 + (task.max_horizon if is_known and isinstance(task, ForecastingConfig) else 0)
+    values = {key: _zeros(spec, steps) if key != "lengths" else [1] for key, spec in sorted(inputs.items())}
     return json.dumps({"signature_name": "serving_tensors", "inputs": values})
+
+
+def _zeros(spec: TensorSpec, steps: int) -> Any:
+    """Return nested lists of one sequence's zeros or empty texts; free axes but the first are steps."""
+    value: Any = "" if spec.dtype == "string" else 0.0
+    for size in reversed((spec.shape or ())[1:]):
+        value = [value] * (steps if size is None else size)
+    return [value]

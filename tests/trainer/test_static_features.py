@@ -28,6 +28,7 @@ from noisy_gru.trainer.model import VocabularySizes, build_model
 from noisy_gru.trainer.model_config import ModelConfig
 from noisy_gru.trainer.transform_record import read_record
 from noisy_gru.trainer.warm_start.weight_transfer import transfer_weights
+from tests.trainer.example_requests import check_example_request
 from tests.trainer.numpy_gru import gru
 
 pytestmark = [
@@ -364,6 +365,11 @@ def test_both_signatures_against_numpy(served: Any, shops: Any, encode: Any) -> 
         by_tensors = served.session.run("serving_tensors", tensors(some, 11))
         assert_allclose(by_examples["predictions"], expected, atol=1e-5)
         assert_allclose(by_tensors["predictions"], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("width", [16, 0], ids=["tensors", "an example"])
+def test_the_example_that_serve_prints_is_answered(served: Any, shops: Any, monkeypatch: Any, width: int) -> None:
+    check_example_request(served.session, shops.dataset, monkeypatch, width)
 
 
 def test_an_empty_batch_and_an_empty_sequence(served: Any, shops: Any, encode: Any) -> None:

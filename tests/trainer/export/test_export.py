@@ -23,6 +23,7 @@ from noisy_gru.trainer.config import TrainerConfig
 from noisy_gru.trainer.custom_config import CustomConfig
 from noisy_gru.trainer.export.saved_model import keras_folder, load_for_parity, load_keras
 from noisy_gru.trainer.features import Layout
+from tests.trainer.example_requests import check_example_request
 from tests.trainer.numpy_gru import gru
 
 pytestmark = [
@@ -262,6 +263,11 @@ def odd_rows(exported: Any) -> dict[str, Any]:
         "unknown category": {name: row[name] if name in numeric else ["?"] * len(row[name]) for name in features},
         "no category": {name: row[name] if name in numeric else [""] * len(row[name]) for name in features},
     }
+
+
+@pytest.mark.parametrize("width", [16, 0], ids=["tensors", "an example"])
+def test_the_example_that_serve_prints_is_answered(exported: Any, monkeypatch: Any, width: int) -> None:
+    check_example_request(exported.session, exported.layout.dataset, monkeypatch, width)
 
 
 def test_odd_input_has_a_finite_answer_that_its_neighbours_do_not_change(exported: Any, encode: Any) -> None:
