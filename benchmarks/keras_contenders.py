@@ -22,9 +22,9 @@ from noisy_gru.trainer.features import Layout
 from noisy_gru.trainer.inputs.dataset import BatchConfig, SequenceData
 from noisy_gru.trainer.layers.noisy_gru import NoisyGRU
 from noisy_gru.trainer.loop import run_epochs
+from noisy_gru.trainer.loss_units import use_row_weights
 from noisy_gru.trainer.model import VocabularySizes, build_model
 from noisy_gru.trainer.model_config import LayerConfig, ModelConfig
-from noisy_gru.trainer.objective import use_row_weights
 
 BATCHES = 20
 SPEC = {

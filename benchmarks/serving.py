@@ -27,7 +27,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.machine import describe, write_result
-from noisy_gru.pipeline.runs.run_directory import RunDirectory, RunRecord
+from noisy_gru.pipeline.runs.run_directory import RunDirectory
+from noisy_gru.pipeline.runs.run_record import RunRecord
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import UserError
 from noisy_gru.trainer.features import PREDICTIONS, PROBABILITIES

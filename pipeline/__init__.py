@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from noisy_gru.pipeline.api import predict, run, validate
     from noisy_gru.pipeline.config.loading import load_config
     from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
-    from noisy_gru.pipeline.runs.run_directory import RunRecord
+    from noisy_gru.pipeline.runs.run_record import RunRecord
 else:
     __getattr__ = lazy_names(
         __name__,

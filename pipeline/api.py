@@ -20,7 +20,7 @@ from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 
 if TYPE_CHECKING:
     from noisy_gru.pipeline.prediction import Server
-    from noisy_gru.pipeline.runs.run_directory import RunRecord
+    from noisy_gru.pipeline.runs.run_record import RunRecord
     from noisy_gru.serving.client.predictions import Predictions
 
 PathLike = str | os.PathLike[str]

@@ -31,7 +31,7 @@ from noisy_gru.data.ingestion.spans import LATEST
 from noisy_gru.pipeline.config.input_base import relative_to, relative_to_base
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 from noisy_gru.pipeline.fingerprint import ALL_ROOMS, MODEL_ROOMS, package_versions, source_fingerprint
-from noisy_gru.pipeline.runs.run_directory import text_hash
+from noisy_gru.pipeline.runs.run_record import text_hash
 from noisy_gru.schema.config import DatasetConfig
 
 MODULE = "noisy_gru.trainer.module"

@@ -13,11 +13,13 @@ from pydantic import Field, model_validator
 
 from noisy_gru.schema.calendars import CalendarName
 from noisy_gru.schema.csv_config import CsvConfig
-from noisy_gru.schema.data_config import FORMATS, RECORDS, DataConfig, PoliciesConfig, SpansConfig
+from noisy_gru.schema.data_config import FORMATS, RECORDS, DataConfig
 from noisy_gru.schema.feature_config import FeatureConfig
 from noisy_gru.schema.layout_config import ExcelConfig, LayoutConfig
+from noisy_gru.schema.policies_config import PoliciesConfig
 from noisy_gru.schema.resample_config import Aggregate, ResampleConfig
 from noisy_gru.schema.section import Section
+from noisy_gru.schema.spans_config import SpansConfig
 from noisy_gru.schema.split_config import (
     SPLITS,
     ColumnSplitConfig,

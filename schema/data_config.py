@@ -1,6 +1,6 @@
-"""The `data` section: files, spans, columns, and the policies for rows that can't be used.
+"""The `data` section: files and columns, and what of it goes together.
 
-`csv_config`, `feature_config` and `time_config` hold sections of it.
+`csv_config`, `feature_config`, `policies_config`, `spans_config` and `time_config` hold sections of it.
 """
 
 from __future__ import annotations
@@ -13,117 +13,14 @@ from noisy_gru.schema.calendars import calendar_problem
 from noisy_gru.schema.csv_config import CsvConfig
 from noisy_gru.schema.feature_config import FeatureConfig, expand_features
 from noisy_gru.schema.layout_config import ExcelConfig, LayoutConfig
+from noisy_gru.schema.policies_config import PoliciesConfig
 from noisy_gru.schema.resample_config import OF_TEXTS, ResampleConfig
 from noisy_gru.schema.section import Section
-from noisy_gru.schema.span_patterns import day_number, holds_spans, parse_day, pattern_problems
+from noisy_gru.schema.span_patterns import holds_spans, pattern_problems
+from noisy_gru.schema.spans_config import SpansConfig
 from noisy_gru.schema.split_config import SplitName
 from noisy_gru.schema.sql_config import SqlConfig
 from noisy_gru.schema.time_config import TimeConfig
-
-RowPolicy = Literal["error", "quarantine", "drop"]
-
-
-class PoliciesConfig(Section):
-    """How unusable data is treated. The ingestion report counts each case."""
-
-    duplicate_step: Literal["error", "quarantine", "drop"] = Field(
-        default="quarantine",
-        description="Rows with the same entity and time. Exact copies are always dropped but one; where values differ, "
-        "`quarantine` sets all of them aside, `drop` keeps the first in the order of the values.",
-    )
-    unparsable_value: Literal["error", "quarantine", "drop", "impute"] = Field(
-        default="quarantine",
-        description="A value that is not of its column's kind. `impute` treats it as missing; `quarantine` and `drop` "
-        "take the row. An unparsable entity, time or label can't be imputed and is quarantined instead.",
-    )
-    missing_value: Literal["error", "quarantine", "drop", "impute"] = Field(
-        default="impute", description="An empty or NaN feature value. `impute` leaves it to the feature's `missing`."
-    )
-    infinite_value: Literal["error", "quarantine", "drop", "impute"] = Field(
-        default="quarantine", description="An infinite feature value. `impute` treats it as missing."
-    )
-    missing_label: RowPolicy = Field(
-        default="quarantine",
-        description="A sequence without a label. A forecasting configuration of before `missing_target` means that.",
-    )
-    missing_target: Literal["mask", "error", "quarantine", "drop"] = Field(
-        default="mask",
-        description="Forecasting: a window with missing targets. `mask` keeps it if one of them is known, and leaves "
-        "the missing ones out of loss and metrics; the others reject a window with any. Where `missing_label` alone is "
-        "given, it counts here, too.",
-    )
-    conflicting_label: RowPolicy = Field(
-        default="quarantine", description="A sequence whose rows name different labels."
-    )
-    conflicting_static: RowPolicy = Field(
-        default="quarantine", description="An entity whose rows have different values of a `static` feature."
-    )
-    too_short: RowPolicy = Field(default="quarantine", description="A sequence with fewer steps than `min_length`.")
-    too_long: Literal["error", "quarantine", "drop", "truncate"] = Field(
-        default="truncate",
-        description="A sequence with more steps than `max_length`; `truncate` keeps the latest steps.",
-    )
-    max_quarantined_fraction: float = Field(
-        default=0.05,
-        ge=0,
-        le=1,
-        description="The run fails when more than this part of the rows is quarantined, or of the rows of one span for "
-        "what they hold themselves.",
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _missing_target_of_before(cls, values: Any) -> Any:
-        """Windows had `missing_label` before `missing_target`: configurations and published models keep it."""
-        if isinstance(values, dict) and "missing_label" in values and "missing_target" not in values:
-            return {**values, "missing_target": values["missing_label"]}
-        return values
-
-
-def _span_number(value: Any) -> Any:
-    """Convert a date, or its text, to the number of its span."""
-    try:
-        return parse_day(value) if isinstance(value, str) else day_number(value)
-    except (TypeError, ValueError):
-        return value
-
-
-SpanNumber = Annotated[int, BeforeValidator(_span_number), Field(ge=0)]
-
-
-class SpansConfig(Section):
-    """Which spans a run reads, where `files` hold `{SPAN}` or a date. They are read together, as if they were one."""
-
-    window: Literal["rolling", "static", "all"] = Field(
-        default="rolling",
-        description="`rolling`: the newest spans; `static`: from `first` on; `all`: every span up to the newest. The "
-        "newest is the last that is there, or the one of `--span`.",
-    )
-    count: int = Field(
-        default=1,
-        ge=1,
-        description="`rolling`: how many spans. Those that are there count, so a day without data makes the window "
-        "reach further back; where there are fewer, all are read, and the ingestion report says so.",
-    )
-    first: SpanNumber | None = Field(
-        default=None, description="`static`: the first span, as a number or a date. All up to the last must be there."
-    )
-    last: SpanNumber | None = Field(
-        default=None, description="`static`: the last span; null: the newest, so that the window grows."
-    )
-
-    @model_validator(mode="after")
-    def _keys_of_window(self) -> SpansConfig:
-        if self.window != "rolling" and self.count != 1:
-            raise ValueError(f"count is for window: rolling, and the window is {self.window}")
-        if self.window != "static" and (self.first is not None or self.last is not None):
-            raise ValueError(f"first and last are for window: static, and the window is {self.window}")
-        if self.window == "static" and self.first is None:
-            raise ValueError("window: static needs first, the number or date of its first span")
-        if self.first is not None and self.last is not None and self.last < self.first:
-            raise ValueError(f"last ({self.last}) comes before first ({self.first})")
-        return self
-
 
 FORMATS = ("csv", "parquet", "jsonl", "arrow", "ts", "xlsx", "example", "sequence_example")
 # Formats of which a record is a sequence, whose lists are in order.

@@ -20,7 +20,7 @@ import tensorflow as tf
 from noisy_gru.trainer.callbacks.progress import report
 from noisy_gru.trainer.callbacks.weight_average import WeightAverage
 from noisy_gru.trainer.inputs.dataset import SequenceData
-from noisy_gru.trainer.objective import empty_outputs
+from noisy_gru.trainer.loss_units import empty_outputs
 
 
 def run_epochs(

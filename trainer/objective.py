@@ -8,10 +8,8 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 from keras import ops
 
-from noisy_gru.trainer import features as names
 from noisy_gru.trainer.class_balance import NO_SETTINGS, ClassSettings
 from noisy_gru.trainer.class_losses import classification_loss, step_loss
 from noisy_gru.trainer.class_metrics import (
@@ -21,11 +19,10 @@ from noisy_gru.trainer.class_metrics import (
     BalancedAccuracy,
     StepAccuracy,
 )
-from noisy_gru.trainer.convolution_stack import takes_batch_statistics
 from noisy_gru.trainer.features import Layout
-from noisy_gru.trainer.relative_forecast import FROM_LOGARITHMS
+from noisy_gru.trainer.learning_rate import learning_rate
+from noisy_gru.trainer.loss_units import split_answer, use_logarithms, use_row_weights, use_window_units
 from noisy_gru.trainer.training_config import TrainingConfig
-from noisy_gru.trainer.window_scale import window_scale
 
 # More steps in one call save nothing measurable.
 _MOST_STEPS = 32
@@ -35,84 +32,6 @@ _ERROR_LOSSES: dict[str, tuple[Any, Any]] = {
     "mae": (keras.losses.mean_absolute_error, lambda error: error),
     "huber": (keras.losses.huber, lambda error: ops.where(error <= 1, ops.square(error) / 2, error - 0.5)),
 }
-
-
-@keras.saving.register_keras_serializable(package="noisy_gru")
-class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
-    """A learning rate that rises linearly over the warm-up, stays at the peak for `hold_steps`, and then may fall.
-
-    Step s of the warm-up (w steps) has peak * (s + 1) / w. After it and the hold, with p from 0 to 1 at the last step,
-    `cosine` is peak * (f + (1 - f) (1 + cos(pi p)) / 2), `exponential` peak * f ** p, with f the `final_fraction`, and
-    `step` peak * factor ** n in the n-th epoch, of `step_length` steps.
-    """
-
-    def __init__(
-        self,
-        kind: str,
-        peak: float,
-        warmup_steps: int,
-        total_steps: int,
-        final_fraction: float,
-        hold_steps: int = 0,
-        factor: float = 1.0,
-        step_length: int = 1,
-    ):
-        super().__init__()
-        self.hold_steps = hold_steps
-        self.factor = factor
-        self.step_length = step_length
-        self.kind = kind
-        self.peak = peak
-        self.warmup_steps = warmup_steps
-        self.total_steps = total_steps
-        self.final_fraction = final_fraction
-
-    def __call__(self, step: Any) -> Any:
-        step = ops.cast(step, "float32")
-        begin = self.warmup_steps + self.hold_steps
-        decay_steps = max(self.total_steps - begin - 1, 1)
-        progress = ops.clip((step - begin) / decay_steps, 0.0, 1.0)
-        if self.kind == "cosine":
-            factor = self.final_fraction + (1 - self.final_fraction) * (1 + ops.cos(np.pi * progress)) / 2
-        elif self.kind == "exponential":
-            # A rate of exactly 0 has no exponential way to it.
-            factor = ops.exp(progress * float(np.log(max(self.final_fraction, 1e-8))))
-        elif self.kind == "step":
-            epochs = ops.maximum(ops.floor((step - begin) / self.step_length) + 1, 0.0)
-            factor = ops.exp(epochs * float(np.log(self.factor)))
-        else:
-            factor = ops.ones_like(step)
-        rising = (step + 1) / max(self.warmup_steps, 1)
-        return self.peak * ops.where(step < self.warmup_steps, rising, factor)
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            "kind": self.kind,
-            "peak": self.peak,
-            "warmup_steps": self.warmup_steps,
-            "total_steps": self.total_steps,
-            "final_fraction": self.final_fraction,
-            "hold_steps": self.hold_steps,
-            "factor": self.factor,
-            "step_length": self.step_length,
-        }
-
-
-def learning_rate(config: TrainingConfig, steps_per_epoch: int, epochs: int) -> float | WarmupSchedule:
-    """Return the learning rate of the configuration: a number, or a schedule over the steps."""
-    schedule = config.schedule
-    if schedule.kind == "constant" and not schedule.warmup_epochs:
-        return config.learning_rate
-    return WarmupSchedule(
-        kind=schedule.kind,
-        peak=config.learning_rate,
-        warmup_steps=round(schedule.warmup_epochs * steps_per_epoch),
-        total_steps=epochs * steps_per_epoch,
-        final_fraction=schedule.final_fraction,
-        hold_steps=round(schedule.hold_epochs * steps_per_epoch),
-        factor=schedule.factor,
-        step_length=steps_per_epoch,
-    )
 
 
 def compile_model(
@@ -164,106 +83,6 @@ def compile_model(
         use_logarithms(model)
     if xla:
         use_row_weights(model)
-
-
-def use_window_units(model: keras.Model) -> None:
-    """Make the loss that of errors in units of each window's own scale, so that series of any size count alike.
-
-    Args:
-        model: compiled, with `model.window_normalization`; its metrics stay in the units of the data.
-    """
-    scales: Any = window_scale(model)
-    of_targets = model.compute_loss
-
-    def compute_loss(x: Any = None, y: Any = None, y_pred: Any = None, *args: Any, **kwargs: Any) -> Any:
-        scale = ops.expand_dims(scales(x), 1)
-        targets, weights = split_answer(y, y_pred)
-        answer = targets / scale if weights is None else ops.concatenate([targets / scale, weights], axis=-1)
-        of_quantiles = len(y_pred.shape) > len(y.shape)
-        return of_targets(x, answer, y_pred / (scale[..., None] if of_quantiles else scale), *args, **kwargs)
-
-    model.compute_loss = compute_loss
-
-
-def use_logarithms(model: keras.Model) -> None:
-    """Make the loss that of logarithms, for targets with `scale: log1p`; metrics stay in the units of the data."""
-    logarithms = model.get_layer(FROM_LOGARITHMS).logarithms
-    inner = model.compute_loss
-
-    def compute_loss(x: Any = None, y: Any = None, y_pred: Any = None, *args: Any, **kwargs: Any) -> Any:
-        targets, weights = split_answer(y, y_pred)
-        answer = logarithms(targets)
-        answer = answer if weights is None else ops.concatenate([answer, weights], axis=-1)
-        return inner(x, answer, logarithms(y_pred), *args, **kwargs)
-
-    model.compute_loss = compute_loss
-
-
-def use_row_weights(model: keras.Model) -> None:
-    """Make a compiled model's steps average over the rows of weight 1, for batches padded to one size.
-
-    A batch is (inputs, answer, weight): rows of weight 0 count for neither the loss and its gradient nor the logs.
-    Keras would average over them, too.
-
-    Args:
-        model: its batches must bring weights from now on.
-    """
-
-    def forward(data: Any, training: bool) -> tuple[Any, Any]:
-        """Return the loss, and the metrics so far."""
-        inputs, answer, weight = data
-        inputs = without_uncounted(model, inputs, weight)
-        rows, counted = tf.cast(tf.shape(weight)[0], weight.dtype), tf.reduce_sum(weight)
-        # One weight for all losses of a row: forecasting has one for each horizon.
-        weight = tf.reshape(weight, [-1] + [1] * max(len(answer.shape) - 2, 0))
-        predicted = model(inputs, training=training)
-        loss = model.compute_loss(inputs, answer, predicted, sample_weight=weight, training=training) * rows / counted
-        model.metrics[0].update_state(loss, sample_weight=counted)
-        return loss, model.compute_metrics(inputs, answer, predicted, sample_weight=weight)
-
-    def train_step(data: Any) -> Any:
-        with tf.GradientTape() as tape:
-            loss, logs = forward(data, training=True)
-        trained = model.trainable_variables
-        model.optimizer.apply(tape.gradient(loss, [variable.value for variable in trained]), trained)
-        return logs
-
-    model.train_step = train_step
-    model.test_step = lambda data: forward(data, training=False)[1]
-
-
-def without_uncounted(model: keras.Model, inputs: Any, weight: Any) -> Any:
-    """Make the sequences of rows of weight 0 empty, where they would count in the statistics of a batch.
-
-    Args:
-        model: of the inputs.
-        inputs: of a batch; others are left as they are.
-        weight: float [B].
-    """
-    if not takes_batch_statistics(model):
-        return inputs
-    length = inputs[names.LENGTH]
-    return {**inputs, names.LENGTH: ops.where(weight > 0, length, ops.zeros_like(length))}
-
-
-def split_answer(answer: Any, predicted: Any) -> tuple[Any, Any]:
-    """Split the answer of a batch (of `SequenceData`) to targets [B, ..., K] and their weights, None if all count.
-
-    Args:
-        answer: [B, ..., K] or [B, ..., 2 K].
-        predicted: [B, ..., K], or quantiles [B, ..., K, Q].
-    """
-    width = predicted.shape[len(answer.shape) - 1]
-    if answer.shape[-1] == width:
-        return answer, None
-    return answer[..., :width], answer[..., width:]
-
-
-def empty_outputs(model: keras.Model, answer: Any) -> Any:
-    """Return zeros in the shape of a model's outputs for a batch with this answer."""
-    shape: Any = model.output_shape[1:]
-    # Only the steps of a batch are free.
-    return tf.zeros([tf.shape(answer)[0], *(tf.shape(answer)[1] if size is None else size for size in shape)])
 
 
 def metric_name(layout: Layout) -> str:

@@ -8,9 +8,8 @@ infinite values count as missing. A feature that never varies is only centred.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -20,19 +19,9 @@ from noisy_gru.schema.config import ClassificationConfig, DatasetConfig
 from noisy_gru.schema.errors import ConfigError
 from noisy_gru.trainer import features as names
 from noisy_gru.trainer.features import Layout
+from noisy_gru.trainer.scaling import fit_scaling, with_logarithms
+from noisy_gru.trainer.step_columns import checked_columns, extended, to_ragged
 from noisy_gru.trainer.vocabularies import escape_line_ends
-
-# A standard deviation below this part of the largest magnitude is float32 rounding, not variation.
-_ROUNDING = 1e-7
-_QUANTILE_ERROR = 1e-3
-
-
-class _Scaling(NamedTuple):
-    """float64 [G], one for each of G columns: scaled = (value - centre) / scale; a missing value becomes `fill`."""
-
-    centre: tf.Tensor
-    scale: tf.Tensor
-    fill: tf.Tensor
 
 
 def preprocess(inputs: Mapping[str, Any], dataset: DatasetConfig) -> dict[str, Any]:
@@ -59,7 +48,7 @@ def preprocess(inputs: Mapping[str, Any], dataset: DatasetConfig) -> dict[str, A
             f"The schema has no column {', '.join(unknown)}, which data.features or task names. "
             f"Its columns: {', '.join(sorted(inputs))}. Correct the configuration or the curated schema."
         )
-    raw, past, total = _checked(inputs, layout)
+    raw, past, total = checked_columns(inputs, layout)
     outputs: dict[str, Any] = {names.LENGTH: total, **_static(raw, layout)}
 
     values, missing = _numeric(raw, layout, past, total)
@@ -68,7 +57,7 @@ def preprocess(inputs: Mapping[str, Any], dataset: DatasetConfig) -> dict[str, A
     if missing is not None and masked:
         channels.append(tf.gather(missing, masked, axis=1))
     if layout.has_future:
-        channels.append(_extend(tf.zeros(tf.stack([tf.reduce_sum(past), 1])), past, total, fill=1.0))
+        channels.append(extended(tf.zeros(tf.stack([tf.reduce_sum(past), 1])), past, total, fill=1.0))
     width = len(layout.channels)
     flat = tf.reshape(tf.concat(channels, axis=1), [-1]) if channels else tf.zeros([0])
     outputs[names.FEATURES] = tf.RaggedTensor.from_row_lengths(flat, total * width, validate=False)
@@ -78,7 +67,7 @@ def preprocess(inputs: Mapping[str, Any], dataset: DatasetConfig) -> dict[str, A
         vocabulary = tft.vocabulary(text, top_k=feature.vocabulary_size, vocab_filename=layout.vocabulary(index))
         if layout.has_future and not feature.known_in_advance:
             # A value that is not known yet is read as unknown, like a missing one.
-            text = _extend(text, past, total, fill="")
+            text = extended(text, past, total, fill="")
         ids = tft.apply_vocabulary(text, vocabulary, num_oov_buckets=1)
         outputs[layout.ids(index)] = tf.RaggedTensor.from_row_lengths(ids, total, validate=False)
 
@@ -98,127 +87,8 @@ def preprocess(inputs: Mapping[str, Any], dataset: DatasetConfig) -> dict[str, A
     return outputs
 
 
-def to_ragged(tensor: Any) -> tf.RaggedTensor:
-    """Convert a column of any schema representation to a ragged [B, steps]."""
-    if isinstance(tensor, tf.RaggedTensor):
-        return tensor
-    if isinstance(tensor, tf.SparseTensor):
-        # As from_value_rowids, in a tenth of the operations; Transform traces this nine times.
-        (lengths,) = _row_lengths([tensor.indices], tensor.dense_shape[0])
-        return tf.RaggedTensor.from_row_lengths(tensor.values, lengths, validate=False)
-    dense = tf.convert_to_tensor(tensor)
-    if dense.shape.rank == 1:
-        dense = dense[:, tf.newaxis]
-    return tf.RaggedTensor.from_tensor(dense, row_splits_dtype=tf.int64)
-
-
 def _text(values: tf.Tensor) -> tf.Tensor:
     return values if values.dtype == tf.string else tf.strings.as_string(values)
-
-
-def _checked(inputs: Mapping[str, Any], layout: Layout) -> tuple[dict[str, tf.Tensor], tf.Tensor, tf.Tensor]:
-    """Return the values of each feature [N], and the steps of the past and of the whole time axis (int64 [B]).
-
-    Static features have the shape [B], with a missing value where an empty sequence has none. All depend on a check
-    that the features agree. It is one check: with one for each feature, on which all values depend, the graph would
-    grow with the square of their number.
-    """
-    features = [feature for feature in layout.dataset.data.features if not feature.static]
-    static = [feature.name for feature in layout.dataset.data.features if feature.static]
-    others = [feature.name for feature in features if not feature.known_in_advance]
-    known = [feature.name for feature in features if feature.known_in_advance]
-    horizon = layout.future_steps
-    values, lengths = _rows([inputs[name] for name in others + known + static])
-    if others:
-        past = lengths[0]
-        # Without a single value there is no future either.
-        total = (
-            past + horizon if not known else tf.where((past == 0) & (lengths[len(others)] == 0), past, past + horizon)
-        )
-    else:
-        total = lengths[0]
-        past = tf.maximum(total - horizon, 0)
-    messages = [
-        f"Feature {name} has another number of steps than {(others or known)[0]}"
-        + (f" (of a known-in-advance feature: the input steps plus {horizon})" if name in known else "")
-        + ". Is its key missing or misspelt? Expected for each sequence, then received: "
-        for name in others + known
-    ]
-    in_advance = tf.constant([[False]] * len(others) + [[True]] * len(known))
-    expected = tf.where(in_advance, total[tf.newaxis], past[tf.newaxis])
-    if static:
-        messages += [
-            f"The static feature {name} has another number of values than one. Is its key missing or misspelt? "
-            "Expected for each sequence, then received: "
-            for name in static
-        ]
-        # A sequence without a step, such as an empty tf.Example, needs none.
-        most = tf.minimum(lengths[len(others) + len(known) :], 1)
-        expected = tf.concat([expected, tf.where(past[tf.newaxis] > 0, tf.ones_like(most), most)], 0)
-    agrees = tf.reduce_all(tf.equal(lengths, expected), axis=1)
-    first = tf.argmin(tf.cast(agrees, tf.int32))
-    # The plain op: tf.debugging would wrap it into a conditional.
-    check = tf.raw_ops.Assert(
-        condition=tf.reduce_all(agrees),
-        data=[tf.gather(tf.constant(messages), first), expected[first], lengths[first]],
-        summarize=20,
-    )
-    with tf.control_dependencies([check]):
-        # Without it the values would not depend on the check, and another operation would fail first.
-        *values, past, total = tf.identity_n([*values, past, total])
-    for place in range(len(others) + len(known), len(values)):
-        values[place] = _one_each(values[place], lengths[place])
-    return dict(zip(others + known + static, values, strict=True)), past, total
-
-
-def _one_each(values: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
-    """Return one value for each row, [B], of rows with `counts` (0 or 1) values; NaN or "" where there is none."""
-    missing = tf.constant([""] if values.dtype == tf.string else [math.nan], values.dtype)
-    places = tf.where(counts > 0, tf.cumsum(counts, exclusive=True), tf.shape(values, counts.dtype)[0])
-    return tf.gather(tf.concat([values, missing], 0), places)
-
-
-def _rows(tensors: Sequence[Any]) -> tuple[list[tf.Tensor], tf.Tensor]:
-    """Return the values of F columns, [N] each, and the lengths of their rows, int64 [F, B]."""
-    if not all(isinstance(tensor, tf.SparseTensor) for tensor in tensors):
-        ragged = [to_ragged(tensor) for tensor in tensors]
-        return [each.flat_values for each in ragged], tf.stack([each.row_lengths() for each in ragged])
-    batch = tensors[0].dense_shape[0]
-    return [tensor.values for tensor in tensors], tf.stack(_row_lengths([tensor.indices for tensor in tensors], batch))
-
-
-def _row_lengths(indices: Sequence[tf.Tensor], batch: tf.Tensor) -> list[tf.Tensor]:
-    """Count the values in each row of sparse columns, int64 [B] each; ``indices`` are int64 [N, 2].
-
-    Two operations for each column, as the constants are shared: half of what slicing and `segment_sum` take, which is
-    a sixth of Transform's time for hundreds of columns, and half of the time of wide requests. One count over all
-    columns has fewer, and takes three times as long in a server.
-    """
-    begin, end, strides = tf.constant([0, 0]), tf.constant([0, 1]), tf.constant([1, 1])
-    unweighted = tf.constant([], tf.int64)
-    return [
-        tf.raw_ops.DenseBincount(
-            input=tf.raw_ops.StridedSlice(  # each[:, 0]
-                input=each, begin=begin, end=end, strides=strides, begin_mask=1, end_mask=1, shrink_axis_mask=2
-            ),
-            size=batch,
-            weights=unweighted,
-        )
-        for each in indices
-    ]
-
-
-def _extend(values: tf.Tensor, past: tf.Tensor, total: tf.Tensor, fill: Any = 0.0) -> tf.Tensor:
-    """Pad concatenated rows of `past` values, [N] or [N, G], to `total` values each."""
-    rest = total - past
-    filler = tf.fill(
-        tf.concat([[tf.reduce_sum(rest)], tf.shape(values, tf.int64)[1:]], 0), tf.constant(fill, values.dtype)
-    )
-    rows = [
-        tf.RaggedTensor.from_row_lengths(part, lengths, validate=False)
-        for part, lengths in ((values, past), (filler, rest))
-    ]
-    return tf.ensure_shape(tf.concat(rows, axis=1).flat_values, [None, *values.shape[1:]])
 
 
 def _numeric(
@@ -236,13 +106,13 @@ def _numeric(
         features = [layout.numeric[index] for index in chosen]
         matrix = tf.stack([raw[feature.name] for feature in features], axis=1)
         kinds = [feature.scale for feature in features]
-        matrix = _logarithms(tf.cast(matrix, tf.float64), kinds)
+        matrix = with_logarithms(tf.cast(matrix, tf.float64), kinds)
         finite = tf.math.is_finite(matrix)
-        scaling = _fit(matrix, kinds)
+        scaling = fit_scaling(matrix, kinds)
         columns = tf.cast((tf.where(finite, matrix, scaling.fill) - scaling.centre) / scaling.scale, tf.float32)
         absent = tf.cast(tf.logical_not(finite), tf.float32)
         if layout.has_future and not known:
-            columns, absent = _extend(columns, past, total), _extend(absent, past, total)
+            columns, absent = extended(columns, past, total), extended(absent, past, total)
         scaled.append(columns)
         missing.append(absent)
         order += chosen
@@ -261,9 +131,9 @@ def _static(raw: Mapping[str, tf.Tensor], layout: Layout) -> dict[str, tf.Tensor
     if features := layout.static_numeric:
         kinds = [feature.scale for feature in features]
         stacked = tf.stack([raw[feature.name] for feature in features], axis=1)
-        matrix = _logarithms(tf.cast(stacked, tf.float64), kinds)
+        matrix = with_logarithms(tf.cast(stacked, tf.float64), kinds)
         finite = tf.math.is_finite(matrix)
-        scaling = _fit(matrix, kinds)
+        scaling = fit_scaling(matrix, kinds)
         values = tf.cast((tf.where(finite, matrix, scaling.fill) - scaling.centre) / scaling.scale, tf.float32)
         masked = [index for index, feature in enumerate(features) if feature.missing == "mask"]
         if masked:
@@ -277,55 +147,6 @@ def _static(raw: Mapping[str, tf.Tensor], layout: Layout) -> dict[str, tf.Tensor
     return outputs
 
 
-def _logarithms(matrix: tf.Tensor, kinds: Sequence[str]) -> tf.Tensor:
-    """Return sign(x) log(1 + |x|) in the columns of kind `log1p`, and the others as they are; float64 [N, G]."""
-    if "log1p" not in kinds:
-        return matrix
-    logged = tf.constant([[kind == "log1p" for kind in kinds]])
-    return tf.where(logged, tf.sign(matrix) * tf.math.log1p(tf.abs(matrix)), matrix)
-
-
-def _fit(matrix: tf.Tensor, kinds: Sequence[str]) -> _Scaling:
-    """Fit the scaling of each column to the analysed split's finite values; `matrix` is float64 [N, G].
-
-    Columns of kind `log1p` hold logarithms already, and are z-scored.
-    """
-    zero, one = tf.constant(0.0, tf.float64), tf.constant(1.0, tf.float64)
-    # Both leave out NaN and infinity.
-    mean = _or(tft.mean(matrix, reduce_instance_dims=False), zero)
-    deviation = _varies(tf.sqrt(_or(tft.var(matrix, reduce_instance_dims=False), zero)), mean, one)
-    centre, scale, fill = tf.unstack(mean), tf.unstack(deviation), tf.unstack(mean)
-    finite = tf.math.is_finite(matrix)
-    ranged = [index for index, kind in enumerate(kinds) if kind == "minmax"]
-    if ranged:
-        values, here = tf.gather(matrix, ranged, axis=1), tf.gather(finite, ranged, axis=1)
-        infinity = tf.constant(math.inf, tf.float64)
-        low = _or(tft.min(tf.where(here, values, infinity), reduce_instance_dims=False), zero)
-        high = _or(tft.max(tf.where(here, values, -infinity), reduce_instance_dims=False), zero)
-        spread = _varies(high - low, low, one)
-        for index, bottom, width in zip(ranged, tf.unstack(low), tf.unstack(spread), strict=True):
-            centre[index], scale[index] = bottom, width
-    for index, kind in enumerate(kinds):
-        if kind == "none":
-            centre[index], scale[index] = zero, one
-        elif kind == "robust":
-            column = tf.cast(tf.boolean_mask(matrix[:, index], finite[:, index]), tf.float32)
-            quartiles = tft.quantiles(column, num_buckets=4, epsilon=_QUANTILE_ERROR)
-            low, median, high = tf.unstack(tf.cast(tf.reshape(quartiles, [3]), tf.float64))
-            centre[index] = fill[index] = _or(median, zero)
-            # A half that is one value (mostly zeros, say) has no such range, and the deviation takes its place.
-            scale[index] = _varies(_or(high - low, zero), centre[index], deviation[index])
-    return _Scaling(tf.stack(centre), tf.stack(scale), tf.stack(fill))
-
-
-def _or(value: tf.Tensor, default: tf.Tensor) -> tf.Tensor:
-    return tf.where(tf.math.is_finite(value), value, default)
-
-
-def _varies(spread: tf.Tensor, level: tf.Tensor, default: tf.Tensor) -> tf.Tensor:
-    return tf.where(spread > _ROUNDING * tf.abs(level), spread, default)
-
-
 def _targets(
     inputs: Mapping[str, Any], raw: Mapping[str, tf.Tensor], layout: Layout, past: tf.Tensor, total: tf.Tensor
 ) -> dict[str, tf.Tensor]:
@@ -337,7 +158,7 @@ def _targets(
         values = values.with_flat_values(tf.cast(values.flat_values, tf.float64))
         tables.append(values.to_tensor(default_value=float("nan"), shape=[None, horizons]))
     table = tf.stack(tables, axis=2)  # [B, H, K]
-    scaling = _fit(tf.reshape(table, [-1, len(tables)]), ["zscore"] * len(tables))
+    scaling = fit_scaling(tf.reshape(table, [-1, len(tables)]), ["zscore"] * len(tables))
     targets = tf.reshape((table - scaling.centre) / scaling.scale, [-1, horizons * len(tables)])
     outputs = {names.TARGETS: tf.cast(targets, tf.float32)}
     for key, constant in ((names.TARGET_MEAN, scaling.centre), (names.TARGET_SCALE, scaling.scale)):

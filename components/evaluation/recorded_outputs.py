@@ -27,7 +27,7 @@ import tensorflow_model_analysis as tfma
 from apache_beam.io.parquetio import WriteToParquet
 from tensorflow_model_analysis import constants
 
-from noisy_gru.components.evaluation.accumulators import answered_class, class_loss, known_steps
+from noisy_gru.components.evaluation.class_accumulators import answered_class, class_loss, known_steps
 from noisy_gru.components.evaluation.evaluation_summary import BASELINE, CANDIDATE, slice_label
 from noisy_gru.components.evaluation.interval_metrics import CRPS, crps_of, quantiles_of
 from noisy_gru.components.evaluation.metric_catalogue import naive_baselines

@@ -15,7 +15,9 @@ from pydantic import TypeAdapter
 from tensorflow_model_analysis import constants
 from tensorflow_model_analysis.metrics import metric_types
 
-from noisy_gru.components.evaluation.accumulators import Accumulator, Classification, Sums, accumulator
+from noisy_gru.components.evaluation.accumulator_base import Accumulator, Sums
+from noisy_gru.components.evaluation.accumulators import accumulator
+from noisy_gru.components.evaluation.class_accumulators import Classification
 from noisy_gru.components.evaluation.interval_metrics import PAST
 from noisy_gru.components.evaluation.metric_catalogue import ALL_RECALLS, RECALL, class_of, naive_baselines
 from noisy_gru.data.columns import STEPS

@@ -21,7 +21,7 @@ import numpy as np
 from noisy_gru.pipeline.backtest.fitted_baselines import FITTED, RIDGE, forecast, read_windows
 from noisy_gru.pipeline.backtest.folds import Fold, consecutive, equal_folds, moments
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
-from noisy_gru.pipeline.runs.run_directory import RunRecord, text_hash
+from noisy_gru.pipeline.runs.run_record import RunRecord, text_hash
 from noisy_gru.pipeline.runs.running import run_config
 from noisy_gru.schema.config import DatasetConfig, ForecastingConfig
 from noisy_gru.schema.errors import ConfigError, UserError

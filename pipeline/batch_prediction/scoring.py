@@ -18,7 +18,8 @@ from noisy_gru.pipeline.batch_prediction.folder_prediction import predict_into_f
 from noisy_gru.pipeline.batch_prediction.part_folder import SUCCESS
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 from noisy_gru.pipeline.config.score_config import ScoreConfig
-from noisy_gru.pipeline.runs.run_directory import RunDirectory, timestamp
+from noisy_gru.pipeline.runs.run_directory import RunDirectory
+from noisy_gru.pipeline.runs.run_record import timestamp
 from noisy_gru.schema.config import DataConfig, SpansConfig
 from noisy_gru.schema.errors import BusyError, ConfigError, UserError
 from noisy_gru.schema.file_patterns import local_glob, unescape

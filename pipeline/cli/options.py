@@ -13,7 +13,7 @@ import typer
 from noisy_gru.pipeline.exit_codes import EXIT_BUSY, EXIT_CONFIG, EXIT_FAILED, EXIT_INTERRUPTED
 
 if TYPE_CHECKING:
-    from noisy_gru.pipeline.runs.run_directory import RunRecord
+    from noisy_gru.pipeline.runs.run_record import RunRecord
 
 # Errors of the machine: no space, no permission, no memory, a broken disk, too many open files.
 _MACHINE = frozenset(

@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from noisy_gru.pipeline.runs.run_directory import GUARD_KINDS, RunDirectory, RunRecord, due_by
+from noisy_gru.pipeline.runs.run_directory import RunDirectory
+from noisy_gru.pipeline.runs.run_record import GUARD_KINDS, RunRecord, due_by
 from noisy_gru.registry.labels import VersionStatus, version_status
 from noisy_gru.schema.errors import UserError
 from noisy_gru.schema.span_patterns import format_spans

@@ -7,8 +7,8 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from noisy_gru.schema.config import Section
-from noisy_gru.schema.data_config import SpanNumber
 from noisy_gru.schema.span_patterns import holds_spans, pattern_problems
+from noisy_gru.schema.spans_config import SpanNumber
 
 
 class ScoreConfig(Section):

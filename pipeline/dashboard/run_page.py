@@ -16,7 +16,8 @@ from noisy_gru.pipeline.report.blocks import Block, Cell, Chart, Facts, Link, Ma
 from noisy_gru.pipeline.report.charts import small_line_charts
 from noisy_gru.pipeline.report.training_account import read_history
 from noisy_gru.pipeline.runs.comparison import Difference, Number, compare
-from noisy_gru.pipeline.runs.run_directory import RunDirectory, RunRecord
+from noisy_gru.pipeline.runs.run_directory import RunDirectory
+from noisy_gru.pipeline.runs.run_record import RunRecord
 
 _LOG_BYTES = 16_384
 _LOG_LINES = 40

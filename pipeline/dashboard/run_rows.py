@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from noisy_gru.pipeline.runs.check_log import drift_distances
-from noisy_gru.pipeline.runs.run_directory import RunDirectory, RunRecord, due_by, read_record
+from noisy_gru.pipeline.runs.run_directory import RunDirectory
+from noisy_gru.pipeline.runs.run_record import RunRecord, due_by, read_record
 from noisy_gru.schema.errors import UserError
 from noisy_gru.schema.span_patterns import format_spans
 

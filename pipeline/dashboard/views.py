@@ -17,7 +17,8 @@ from noisy_gru.pipeline.dashboard.roots import Roots, RootState
 from noisy_gru.pipeline.dashboard.run_page import comparison_sections, live_sections, run_sections
 from noisy_gru.pipeline.dashboard.run_rows import UNREADABLE
 from noisy_gru.pipeline.report.blocks import Facts, Link, Section, Sentences
-from noisy_gru.pipeline.runs.run_directory import RunDirectory, RunRecord
+from noisy_gru.pipeline.runs.run_directory import RunDirectory
+from noisy_gru.pipeline.runs.run_record import RunRecord
 from noisy_gru.schema.errors import UserError
 
 _PER_PAGE = 100

@@ -15,7 +15,8 @@ from noisy_gru.pipeline.config.beam_config import beam_arguments
 from noisy_gru.pipeline.config.checks import input_files
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 from noisy_gru.pipeline.runs.progress import LiveProgress
-from noisy_gru.pipeline.runs.run_directory import RunDirectory, StepRecord
+from noisy_gru.pipeline.runs.run_directory import RunDirectory
+from noisy_gru.pipeline.runs.run_record import StepRecord
 from noisy_gru.pipeline.runs.step_errors import error_message, is_expected
 from noisy_gru.schema.derivation import check_curated, schema_text
 from noisy_gru.schema.errors import UserError

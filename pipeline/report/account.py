@@ -24,7 +24,7 @@ from noisy_gru.pipeline.report.gate_account import gate_account, reference_accou
 from noisy_gru.pipeline.report.lineage_account import lineage_account, resources_account
 from noisy_gru.pipeline.report.outcome import outcome_account, shown_error
 from noisy_gru.pipeline.report.training_account import training_account
-from noisy_gru.pipeline.runs.run_directory import RunRecord
+from noisy_gru.pipeline.runs.run_record import RunRecord
 from noisy_gru.schema.errors import UserError
 
 FORMAT = 1

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
-from noisy_gru.pipeline.runs.run_directory import RunRecord
+from noisy_gru.pipeline.runs.run_record import RunRecord
 
 
 class AbsentError(Exception):

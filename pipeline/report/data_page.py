@@ -24,7 +24,7 @@ from noisy_gru.pipeline.report.account import FORMAT, section_content
 from noisy_gru.pipeline.report.artifacts import Artifacts
 from noisy_gru.pipeline.report.data_account import data_account
 from noisy_gru.pipeline.report.feature_account import STATISTICS, feature_account
-from noisy_gru.pipeline.runs.run_directory import RunRecord, text_hash, timestamp
+from noisy_gru.pipeline.runs.run_record import RunRecord, text_hash, timestamp
 from noisy_gru.schema.errors import DataError
 from noisy_gru.storage.object_stores import glob_files
 

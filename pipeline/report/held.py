@@ -13,7 +13,8 @@ from noisy_gru.pipeline.report.account import FORMAT
 from noisy_gru.pipeline.report.feature_account import drift_account
 from noisy_gru.pipeline.report.outcome import plan_account
 from noisy_gru.pipeline.report.page import run_page
-from noisy_gru.pipeline.runs.run_directory import RunDirectory, timestamp
+from noisy_gru.pipeline.runs.run_directory import RunDirectory
+from noisy_gru.pipeline.runs.run_record import timestamp
 from noisy_gru.storage.atomic_files import write_atomically
 
 

@@ -10,7 +10,7 @@ from noisy_gru.components.evaluation.comparisons import Comparison
 from noisy_gru.components.evaluation.planned_comparisons import PUBLISHED, WHOLE
 from noisy_gru.components.evaluation.verdict import sentence
 from noisy_gru.pipeline.report.artifacts import Artifacts
-from noisy_gru.pipeline.runs.run_directory import RunRecord
+from noisy_gru.pipeline.runs.run_record import RunRecord
 
 _HEADLINES = {
     "refused": "Refused: the model was trained, and is not published",

@@ -18,7 +18,7 @@ import pandas as pd
 
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 from noisy_gru.pipeline.report.account import FORMAT
-from noisy_gru.pipeline.runs.run_directory import timestamp
+from noisy_gru.pipeline.runs.run_record import timestamp
 from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig
 from noisy_gru.schema.errors import DataError, UserError
 from noisy_gru.schema.interval_config import levels_of

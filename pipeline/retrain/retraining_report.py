@@ -11,7 +11,8 @@ from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 from noisy_gru.pipeline.config.retraining_config import NotifyEvent
 from noisy_gru.pipeline.retrain.notifications import Delivery
 from noisy_gru.pipeline.runs.check_log import RetrainCheck, drift_distances
-from noisy_gru.pipeline.runs.run_directory import RunDirectory, RunRecord, RunStatus, timestamp
+from noisy_gru.pipeline.runs.run_directory import RunDirectory
+from noisy_gru.pipeline.runs.run_record import RunRecord, RunStatus, timestamp
 from noisy_gru.registry.retraining_attempts import Attempt
 
 Outcome = Literal["published", "refused", "failed", "interrupted", "held", "not due"]

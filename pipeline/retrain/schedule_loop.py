@@ -19,7 +19,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from noisy_gru.pipeline.runs.interrupts import signals_as_interrupts
-from noisy_gru.pipeline.runs.run_directory import timestamp
+from noisy_gru.pipeline.runs.run_record import timestamp
 from noisy_gru.schema.errors import UserError
 from noisy_gru.storage.atomic_files import write_atomically
 

@@ -14,7 +14,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from noisy_gru.pipeline.runs.run_directory import RunDirectory, RunRecord
+from noisy_gru.pipeline.runs.run_directory import RunDirectory
+from noisy_gru.pipeline.runs.run_record import RunRecord
 
 # A report takes a few seconds; what takes longer hangs.
 TIMEOUT = 120.0

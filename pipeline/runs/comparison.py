@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from noisy_gru.pipeline.runs.run_directory import RunRecord
+from noisy_gru.pipeline.runs.run_record import RunRecord
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from noisy_gru.pipeline.runs.input_files import InputFile, base_of, check_files
-from noisy_gru.pipeline.runs.run_directory import RunRecord
+from noisy_gru.pipeline.runs.run_record import RunRecord
 from noisy_gru.registry.labels import version_status
 from noisy_gru.registry.published_versions import (
     WITHDRAWN,

@@ -22,7 +22,7 @@ from tfx.orchestration.portable import launcher, runtime_parameter_utils, tfx_ru
 from noisy_gru.pipeline.config.metadata_checks import password_problem
 from noisy_gru.pipeline.config.pipeline_config import MetadataConfig
 from noisy_gru.pipeline.runs.metadata_server import metadata_handle
-from noisy_gru.pipeline.runs.run_directory import StepStatus
+from noisy_gru.pipeline.runs.run_record import StepStatus
 from noisy_gru.schema.errors import ConfigError
 
 # Generated code, of which type checkers see nothing.

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from noisy_gru.pipeline.runs.run_directory import StepRecord
+from noisy_gru.pipeline.runs.run_record import StepRecord
 
 LOGGER = "noisy_gru.progress"
 PLAIN_INTERVAL = 10.0

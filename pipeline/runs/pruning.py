@@ -25,7 +25,8 @@ from pydantic import ValidationError
 
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 from noisy_gru.pipeline.config.retraining_config import KeepConfig
-from noisy_gru.pipeline.runs.run_directory import RunDirectory, RunRecord, timestamp
+from noisy_gru.pipeline.runs.run_directory import RunDirectory
+from noisy_gru.pipeline.runs.run_record import RunRecord, timestamp
 from noisy_gru.registry.published_versions import (
     WITHDRAWN,
     Publication,

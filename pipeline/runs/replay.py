@@ -29,7 +29,8 @@ from noisy_gru.pipeline.runs.comparison import (
     numbers,
 )
 from noisy_gru.pipeline.runs.input_files import base_of, check_files
-from noisy_gru.pipeline.runs.run_directory import RunDirectory, RunRecord, check_root
+from noisy_gru.pipeline.runs.run_directory import RunDirectory, check_root
+from noisy_gru.pipeline.runs.run_record import RunRecord
 from noisy_gru.pipeline.runs.running import run_config
 from noisy_gru.registry.published_versions import WITHDRAWN
 from noisy_gru.schema.errors import ConfigError, UserError

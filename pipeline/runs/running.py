@@ -36,13 +36,8 @@ from noisy_gru.pipeline.runs.after_run import track_run, write_report
 from noisy_gru.pipeline.runs.interrupts import Signals, deferred_signals
 from noisy_gru.pipeline.runs.output_redirection import output_to
 from noisy_gru.pipeline.runs.progress import LOGGER, LiveProgress, ProgressHandler
-from noisy_gru.pipeline.runs.run_directory import (
-    RunDirectory,
-    RunRecord,
-    StepRecord,
-    text_hash,
-    timestamp,
-)
+from noisy_gru.pipeline.runs.run_directory import RunDirectory
+from noisy_gru.pipeline.runs.run_record import RunRecord, StepRecord, text_hash, timestamp
 from noisy_gru.pipeline.runs.step_errors import error_message, is_expected
 from noisy_gru.pipeline.runs.step_resources import ResourceMeter, disk_bytes
 from noisy_gru.schema.derivation import check_curated, schema_text

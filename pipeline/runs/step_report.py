@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from noisy_gru.pipeline.runs.run_directory import RowCounts, RunRecord, StepRecord
+from noisy_gru.pipeline.runs.run_record import RowCounts, RunRecord, StepRecord
 from noisy_gru.schema.span_patterns import format_spans
 
 if TYPE_CHECKING:

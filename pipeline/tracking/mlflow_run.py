@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from noisy_gru.pipeline.config.tracking_config import MlflowConfig
-from noisy_gru.pipeline.runs.run_directory import RunDirectory, RunRecord
+from noisy_gru.pipeline.runs.run_directory import RunDirectory
+from noisy_gru.pipeline.runs.run_record import RunRecord
 from noisy_gru.schema.errors import UserError
 
 RUN_TAG, VERSION_TAG = "noisy_gru.run_id", "noisy_gru.version"

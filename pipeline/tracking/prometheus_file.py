@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import NamedTuple, get_args
 
 from noisy_gru.pipeline.runs.check_log import read_checks
-from noisy_gru.pipeline.runs.run_directory import RunDirectory, RunRecord, RunStatus
+from noisy_gru.pipeline.runs.run_directory import RunDirectory
+from noisy_gru.pipeline.runs.run_record import RunRecord, RunStatus
 from noisy_gru.schema.errors import UserError
 
 

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from noisy_gru.pipeline.config.tracking_config import OpenTelemetryConfig
-from noisy_gru.pipeline.runs.run_directory import RunRecord
+from noisy_gru.pipeline.runs.run_record import RunRecord
 from noisy_gru.schema.errors import UserError
 
 SERVICE = "noisy-gru"

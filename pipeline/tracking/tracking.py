@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from noisy_gru.pipeline.config.tracking_config import TrackingConfig, check_tracking
-from noisy_gru.pipeline.runs.run_directory import RunDirectory, RunRecord
+from noisy_gru.pipeline.runs.run_directory import RunDirectory
+from noisy_gru.pipeline.runs.run_record import RunRecord
 from noisy_gru.schema.errors import UserError
 
 

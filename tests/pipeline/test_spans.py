@@ -106,7 +106,7 @@ def test_init_refuses_what_is_no_span(config: Path, patterns: list[str]) -> None
 def test_the_line_of_the_step_says_which_spans_were_read(
     tmp_path: Path, spans: list[int], window: dict[str, Any] | None, message: str
 ) -> None:
-    from noisy_gru.pipeline.runs.run_directory import RunRecord, StepRecord
+    from noisy_gru.pipeline.runs.run_record import RunRecord, StepRecord
 
     nothing = {"total": 0}
     record = {

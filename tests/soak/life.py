@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from noisy_gru.pipeline.config.loading import load_config
-from noisy_gru.pipeline.runs.run_directory import RunRecord
+from noisy_gru.pipeline.runs.run_record import RunRecord
 from tests.soak.disk_account import Account, explain
 from tests.soak.expectations import Day, Stretch
 from tests.soak.simulation import LOADS, MODEL, Report, Seen, Simulation

@@ -13,7 +13,7 @@ from scipy.stats import binom
 
 from noisy_gru.pipeline.config.loading import load_config
 from noisy_gru.pipeline.runs.lineage import publishing_run, trace
-from noisy_gru.pipeline.runs.run_directory import RunRecord
+from noisy_gru.pipeline.runs.run_record import RunRecord
 from noisy_gru.registry.history import read_history
 from noisy_gru.registry.published_versions import published_versions, withdrawn_versions
 from noisy_gru.registry.retraining_attempts import outcomes, read_attempts

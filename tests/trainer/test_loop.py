@@ -15,9 +15,10 @@ import tensorflow as tf
 from noisy_gru.trainer.config import TrainerConfig
 from noisy_gru.trainer.custom_config import CustomConfig
 from noisy_gru.trainer.loop import run_epochs
+from noisy_gru.trainer.loss_units import use_row_weights
 from noisy_gru.trainer.model import build_model
 from noisy_gru.trainer.module import run_fn
-from noisy_gru.trainer.objective import compile_model, use_row_weights
+from noisy_gru.trainer.objective import compile_model
 from noisy_gru.trainer.training_context import EpochOrder, TrainingContext, prepare_training
 
 pytestmark = [

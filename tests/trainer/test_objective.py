@@ -10,7 +10,8 @@ import pytest
 
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.trainer.features import Layout
-from noisy_gru.trainer.objective import WarmupSchedule, compile_model, learning_rate
+from noisy_gru.trainer.learning_rate import WarmupSchedule, learning_rate
+from noisy_gru.trainer.objective import compile_model
 from noisy_gru.trainer.training_config import TrainingConfig
 
 

@@ -173,7 +173,7 @@ def test_loss_and_metrics_are_over_the_known_labels(machines: Any, weights: Any,
     training = TrainingConfig.model_validate({"steps_per_execution": 1})
     compile_model(model, training, data.layout, steps_per_epoch=data.steps, epochs=1, classes=settings, xla=False)
     if padded:
-        from noisy_gru.trainer.objective import use_row_weights
+        from noisy_gru.trainer.loss_units import use_row_weights
 
         use_row_weights(model)
     logits, labels = [], []

@@ -154,7 +154,7 @@ def test_an_unknown_column_is_named(forecasting: Any) -> None:
 @pytest.mark.parametrize("kind", ["sparse", "ragged", "mixed"])
 @pytest.mark.parametrize("lengths", [[[2, 0, 3], [2, 0, 3]], [[0, 0], [0, 1]], [[], []], [[4], [1], [0]]])
 def test_rows_of_columns_are_counted_together(kind: str, lengths: list[list[int]]) -> None:
-    from noisy_gru.trainer.preprocessing import _rows
+    from noisy_gru.trainer.step_columns import values_and_lengths
 
     ragged: Any = tf.RaggedTensor
     columns = [
@@ -165,7 +165,7 @@ def test_rows_of_columns_are_counted_together(kind: str, lengths: list[list[int]
         column.to_sparse() if kind == "sparse" or (kind == "mixed" and place) else column
         for place, column in enumerate(columns)
     ]
-    values, received = _rows(tensors)
+    values, received = values_and_lengths(tensors)
     assert received.dtype == tf.int64
     assert_array_equal(received, np.array(lengths))
     for place, each in enumerate(lengths):
@@ -198,7 +198,7 @@ def test_the_graph_grows_by_a_handful_of_operations_a_feature(scale: str) -> Non
 
 @pytest.mark.parametrize("kind", ["sparse", "ragged", "dense"])
 def test_any_representation_of_the_schema_is_read(kind: str) -> None:
-    from noisy_gru.trainer.preprocessing import to_ragged
+    from noisy_gru.trainer.step_columns import to_ragged
 
     ragged: Any = tf.ragged.constant([[1.0, 2.0], [3.0, 4.0]])
     tensor = {"sparse": ragged.to_sparse(), "ragged": ragged, "dense": ragged.to_tensor()}[kind]

@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 
 from noisy_gru.schema.errors import ConfigError, DataError
-from noisy_gru.trainer import noise_scale, training
+from noisy_gru.trainer import noise_scale, single_training
 from noisy_gru.trainer.config import TrainerConfig
 from noisy_gru.trainer.custom_config import CustomConfig
 from noisy_gru.trainer.experiments.first_states import measure_first_states
@@ -74,7 +74,7 @@ def test_one_class_is_refused(datasets: Any, tmp_path: Path) -> None:
 
 def test_another_configuration_or_other_data_is_another_training(classification: Any, tmp_path: Path) -> None:
     def key(given: CustomConfig, **files: Any) -> str:
-        return training._key(prepare_training(classification.fn_args(tmp_path, {}, **files), given))
+        return single_training.checkpoint_key(prepare_training(classification.fn_args(tmp_path, {}, **files), given))
 
     plain = key(settings(classification))
     assert key(settings(classification, working_dir="elsewhere")) == plain

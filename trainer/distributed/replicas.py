@@ -27,7 +27,7 @@ from noisy_gru.trainer.callbacks.stddev_schedule import noisy_layers
 from noisy_gru.trainer.callbacks.weight_average import WeightAverage
 from noisy_gru.trainer.inputs.dataset import SequenceData
 from noisy_gru.trainer.layers.noise_seeds import per_replica_seed
-from noisy_gru.trainer.objective import empty_outputs, without_uncounted
+from noisy_gru.trainer.loss_units import empty_outputs, without_uncounted
 
 
 def fit_replicas(

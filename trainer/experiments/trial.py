@@ -24,7 +24,7 @@ from noisy_gru.trainer.experiments.first_states import measure_first_states
 from noisy_gru.trainer.experiments.starts import OWN, FirstStates
 from noisy_gru.trainer.noise_scale import choose_scale
 from noisy_gru.trainer.objective import metric_names
-from noisy_gru.trainer.training import train_once
+from noisy_gru.trainer.single_training import train_once
 from noisy_gru.trainer.training_context import TrainingContext, prepare_training
 from noisy_gru.trainer.transform_record import read_record
 from noisy_gru.trainer.warm_start.warm_start import Trained

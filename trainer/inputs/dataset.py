@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import hashlib
-import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,16 +18,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from noisy_gru.schema.config import ForecastingConfig
-from noisy_gru.schema.errors import DataError
-from noisy_gru.schema.task_config import has_several_targets
 from noisy_gru.trainer import features as names
 from noisy_gru.trainer.features import Layout
 from noisy_gru.trainer.inputs.balanced_order import BalancedOrder
+from noisy_gru.trainer.inputs.contents import read_contents
 from noisy_gru.trainer.inputs.flat_sequences import Flat, flattened, joined, padded, padded_labels
-from noisy_gru.trainer.inputs.transformed_files import PARSE_BLOCK, UNSEEN, TransformedFiles, permutation
-
-logger = logging.getLogger(__name__)
+from noisy_gru.trainer.inputs.transformed_files import PARSE_BLOCK, TransformedFiles, permutation
 
 # With `bucket_by_length`, sequences of this many batches are sorted by length together.
 _POOL = 50
@@ -64,7 +58,7 @@ class SequenceData:
         split: its name, for messages.
 
     Raises:
-        DataError: a target is not finite, so the loss would not be.
+        DataError: as `read_contents`.
     """
 
     def __init__(
@@ -82,15 +76,15 @@ class SequenceData:
         # The epoch whose order `shuffled` has when it is iterated next.
         self.epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.padded_lengths: tuple[int, ...] = ()
-        self.count = 0
-        self.longest = 0
-        self.unseen_labels = 0
-        self.known_targets = 1.0  # fraction of all targets
-        # int64 [N], in the order of the files; empty unless the answer is a class. Of steps the known ones of all.
-        self.labels = np.zeros(0, np.int64)
-        self._hash = hashlib.blake2b(digest_size=16)
-        self._lengths = np.zeros(0, np.int64)
-        self._memory: Flat | None = self._read()
+        contents = read_contents(self._files.blocks(), layout, split, config.cache_bytes)
+        self.count = len(contents.lengths)
+        self.longest = int(contents.lengths.max(initial=0))
+        self.unseen_labels = contents.unseen_labels
+        self.known_targets = contents.known_targets
+        self.labels = contents.labels
+        self.digest = contents.digest
+        self._lengths = contents.lengths
+        self._memory = contents.sequences
         self._balanced = BalancedOrder(self.labels, seed=config.seed) if config.balanced and self._memory else None
 
     def __len__(self) -> int:
@@ -101,11 +95,6 @@ class SequenceData:
     def steps(self) -> int:
         """Number of batches in one pass."""
         return math.ceil(self.count / self.config.batch_size)
-
-    @property
-    def digest(self) -> str:
-        """A hash of every transformed sequence, in order."""
-        return self._hash.hexdigest()
 
     @property
     def in_memory(self) -> bool:
@@ -203,65 +192,6 @@ class SequenceData:
         """Return the labels int64 [N], or targets float32 [N, H * K], in the order of the files."""
         return np.concatenate([block[self.answer].numpy() for block in self._files.blocks()] or [np.zeros([0])])
 
-    def _read(self) -> Flat | None:
-        """Read the files once: counts, checks, and the sequences if they fit into memory."""
-        parts: list[Flat] | None = []
-        all_lengths, labels = [self._lengths], [self.labels]
-        size = cells = known = 0
-        for block in self._files.blocks():
-            lengths = block[names.LENGTH].numpy()
-            all_lengths.append(lengths)
-            self.count += len(lengths)
-            self.longest = max(self.longest, int(lengths.max(initial=0)))
-            self.unseen_labels += int(block.pop(UNSEEN, 0))
-            if self.layout.is_per_step:
-                of_steps = block[names.LABEL].flat_values.numpy()
-                labels.append(of_steps[of_steps >= 0])
-            elif self.answer == names.LABEL:
-                labels.append(block[names.LABEL].numpy())
-            if self.answer == names.TARGETS:
-                targets = block[names.TARGETS].numpy()
-                self._check_targets(targets)
-                cells, known = cells + targets.size, known + int(np.isfinite(targets).sum())
-            arrays = [array for key in sorted(block) for array in _arrays(block[key])]
-            size += sum(array.nbytes for array in arrays)
-            for array in arrays:
-                self._hash.update(np.ascontiguousarray(array).data)
-            if parts is not None and size <= self.config.cache_bytes:
-                parts.append(flattened(block, self.layout))
-            else:
-                parts = None
-        if self.answer == names.TARGETS and cells:
-            if not known:
-                raise DataError(
-                    f"No sequence of split {self.split} has a known target ({', '.join(self.layout.targets)}), so "
-                    "there is nothing to measure. Correct task.targets, task.horizons or the splits."
-                )
-            self.known_targets = known / cells
-        self._lengths, self.labels = np.concatenate(all_lengths), np.concatenate(labels)
-        if self.layout.is_per_step and self.count and not len(self.labels):
-            raise DataError(
-                f"No step of split {self.split} has a label of a class that train has, so there is nothing to measure. "
-                "Correct task.label or the splits."
-            )
-        if self.unseen_labels:
-            logger.warning(
-                "%d sequences of split %s have a label that no sequence of train has; they are left out of the loss",
-                self.unseen_labels,
-                self.split,
-            )
-        return joined(parts, self.layout) if parts else None
-
-    def _check_targets(self, targets: np.ndarray) -> None:
-        task, masked = self.layout.dataset.task, self.layout.dataset.data.policies.missing_target == "mask"
-        may_miss = (isinstance(task, ForecastingConfig) and masked) or has_several_targets(task)
-        allowed = np.isnan(targets) if may_miss else False
-        if not (np.isfinite(targets) | allowed).all():
-            raise DataError(
-                f"The targets {', '.join(self.layout.targets)} of split {self.split} hold missing or infinite "
-                "values. Every sequence needs a finite target: leave out the others at ingestion."
-            )
-
     def _batches(
         self, *, shuffle: bool, epochs: tf.data.Dataset | None = None, parts: Any = None, per_batch: int = 1
     ) -> tf.data.Dataset:
@@ -341,9 +271,3 @@ class SequenceData:
             chunk, seed=self.config.seed, epoch=epoch, shuffle=shuffle, some_unseen=bool(self.unseen_labels)
         )
         return blocks.map(lambda block: joined([flattened(block, self.layout)], self.layout)).prefetch(1)
-
-
-def _arrays(value: Any) -> list[np.ndarray]:
-    if isinstance(value, tf.RaggedTensor):
-        return [value.flat_values.numpy(), value.row_splits.numpy()]
-    return [value.numpy()]

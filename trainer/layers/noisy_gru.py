@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from noisy_gru.trainer.layers.fused_gru import Weights, fused_gru, shared_start_step
+from noisy_gru.trainer.layers.fusable_gru import FusableGRU
 from noisy_gru.trainer.layers.initial_noise import (
     CARRIED,
     LARGEST_RESIDUAL,
@@ -29,7 +29,7 @@ from noisy_gru.trainer.layers.initial_noise import (
     with_residual,
 )
 from noisy_gru.trainer.layers.noise_seeds import NoiseSeedGenerator, noise_seed
-from noisy_gru.trainer.layers.noisy_gru_arguments import bool_mask, check_scale, checked_stddev
+from noisy_gru.trainer.layers.noisy_gru_arguments import check_scale, checked_mean, checked_stddev
 from noisy_gru.trainer.layers.threefry import random_bits
 
 # Weights that only training reads.
@@ -37,7 +37,7 @@ LOG_STDDEV, RESIDUAL_VARIANCE = "log_stddev", "residual_variance"
 
 
 @keras.saving.register_keras_serializable(package="noisy_gru")
-class NoisyGRU(keras.layers.GRU):
+class NoisyGRU(FusableGRU):
     r"""Gated recurrent unit that starts each training sequence from a noisy hidden state.
 
     The first state of sequence `b` is
@@ -171,28 +171,18 @@ class NoisyGRU(keras.layers.GRU):
             raise ValueError(f"Argument `noise` must be one of {NOISES}. Received: noise={noise!r}")
         if not isinstance(learn_mean, bool):
             raise ValueError(f"Argument `learn_mean` must be True or False. Received: learn_mean={learn_mean!r}")
-        if not isinstance(fused, bool):
-            raise ValueError(f"Argument `fused` must be True or False. Received: fused={fused!r}")
         check_scale(scale, noise, stddev, share, residual_momentum)
-        super().__init__(units, seed=seed, **(gru_arguments | ({"use_cudnn": False} if decays else {})))
-        self.supports_masking = True
-        self.fused = fused
+        super().__init__(units, fused=fused, decays=decays, seed=seed, **gru_arguments)
         self.stddev = stddev
         self.noise = noise
         self.seed = seed
         self.learn_mean = learn_mean
-        self.decays = decays
         self.scale, self.share = scale, float(share)
         self.carry_seed, self.residual_momentum = carry_seed, float(residual_momentum)
         self.initial_mean = self.log_stddev = self.residual_variance = None
         carries_with_others = noise == CARRIED and carry_seed is not None
         draw_seed = noise_seed(carry_seed, False) if carries_with_others else noise_seed(seed, self.go_backwards)
         self.noise_seed_generator = NoiseSeedGenerator(draw_seed)
-        if decays and (self.go_backwards or self.stateful or not self._fits_fused):
-            raise ValueError(
-                "Argument `decays=True` needs `fused=True` and a configuration that it supports, read forward and not "
-                f"`stateful`. Received: fused={fused}, {gru_arguments}"
-            )
         # A variable, so that a new value needs no new trace; past Keras' tracker, so that it is not a weight.
         variable = keras.Variable(stddev, trainable=False, dtype="float64", autocast=False, name="stddev")
         object.__setattr__(self, "_stddev_variable", variable)
@@ -219,12 +209,7 @@ class NoisyGRU(keras.layers.GRU):
                 trainable=False,
                 name=RESIDUAL_VARIANCE,
             )
-        if self.decays:
-            sequences_shape = (*sequences_shape[:-1], sequences_shape[-1] - self.units)
         super().build(sequences_shape, initial_state_shape)
-        if self._fits_fused:
-            # The stock layer disables it wherever cuDNN might run.
-            self.supports_jit = True
 
     def get_initial_state(self, batch_size):
         """Return the states without noise: a list holding one tensor of shape (batch_size, U), in the compute dtype."""
@@ -240,7 +225,8 @@ class NoisyGRU(keras.layers.GRU):
         if repeats is not None:
             return self._from_shared_states(sequences, initial_state, mask, training, repeats)
         if initial_mean is not None:
-            initial_mean = self._checked_mean(initial_mean, initial_state)
+            other = "`stateful=True`" if self.stateful else None if initial_state is None else "an `initial_state`"
+            initial_mean = checked_mean(initial_mean, self.units, self.compute_dtype, other)
         noisy = bool(training) and initial_state is None and not self.stateful
         if noisy or initial_mean is not None:
             batch_size = ops.shape(sequences)[0]  # pyright: ignore[reportOptionalSubscript]
@@ -250,91 +236,11 @@ class NoisyGRU(keras.layers.GRU):
             initial_state = [self._noisy_state(mean, sequences, mask) if noisy else mean]
         return super().call(sequences, initial_state=initial_state, mask=mask, training=training)
 
-    def _from_shared_states(self, sequences: Any, states: Any, mask: Any, training: Any, repeats: int) -> Any:
-        if states is None or mask is not None or self.stateful:
-            raise ValueError(
-                "Argument `repeats` of a NoisyGRU's call needs an `initial_state`, no mask, and `stateful=False`. "
-                f"Received: repeats={repeats}"
-            )
-        states = states[0] if isinstance(states, (list, tuple)) else states
-        if sequences.shape[1] == 1 and self._is_fusable(sequences) and not (training and self.dropout):
-            last = shared_start_step(sequences, states, self._weights(), repeats)
-            outputs = last[:, tf.newaxis] if self.return_sequences else last
-            return (outputs, last) if self.return_state else outputs
-        times = ops.shape(states)[0] * repeats // ops.shape(sequences)[0]  # pyright: ignore[reportOptionalSubscript]
-        sequences = tf.tile(sequences, [times] + [1] * (len(sequences.shape) - 1))
-        return super().call(sequences, initial_state=ops.repeat(states, repeats, axis=0), training=training)
-
-    def _checked_mean(self, initial_mean: Any, initial_state: Any) -> Any:
-        if initial_state is not None or self.stateful:
-            other = "`stateful=True`" if self.stateful else "an `initial_state`"
-            raise ValueError(
-                f"A NoisyGRU takes no `initial_mean` with {other}, which is the first state already. Leave one of them "
-                "out"
-            )
-        mean: Any = ops.cast(ops.convert_to_tensor(initial_mean), self.compute_dtype)
-        if len(mean.shape) != 2 or mean.shape[1] != self.units:
-            raise ValueError(
-                f"Argument `initial_mean` must have the shape (batch, units). Expected: (batch, {self.units}). "
-                f"Received: {tuple(mean.shape)}"
-            )
-        return mean
-
-    def inner_loop(self, sequences, initial_state, mask, training=False):
-        states = initial_state if isinstance(initial_state, (list, tuple)) else [initial_state]
-        mask = bool_mask(mask, sequences)
-        # The stock loop also takes a mask for each unit, (B, T, U).
-        if not self._is_fusable(sequences) or (mask is not None and len(mask.shape) != 2):
-            self._refuse_decays()
-            return super().inner_loop(sequences, initial_state, mask, training=training)
-        sequences, decay = self._without_decay(sequences)
-        if training and self.dropout:
-            # As the stock layer: one mask for all steps.
-            sequences = sequences * ops.expand_dims(self.cell.get_dropout_mask(sequences[:, 0, :]), 1)
-        last, outputs, state = fused_gru(
-            sequences,
-            states[0],
-            mask,
-            self._weights(),
-            go_backwards=self.go_backwards,
-            training=bool(training),
-            zero_masked=self.zero_output_for_mask,
-            return_sequences=self.return_sequences,
-            decay=decay,
-        )
-        return last, outputs, [state]
-
-    def _refuse_decays(self) -> None:
-        if self.decays:
-            raise ValueError(
-                "A NoisyGRU with `decays` takes sequences of its own dtype, and a mask of shape (B, T) or (B, T, 1)"
-            )
-
-    def _is_fusable(self, sequences):
-        """Return whether `fused_gru` supports this configuration; the stock layer runs everything else."""
-        return self._fits_fused and self.compute_dtype == sequences.dtype
-
-    @property
-    def _fits_fused(self):
-        cell = self.cell
-        return (
-            self.fused
-            and cell.reset_after
-            and cell.use_bias
-            and cell.activation is keras.activations.tanh
-            and cell.recurrent_activation is keras.activations.sigmoid
-            and not (cell.recurrent_dropout or self.unroll)
-            and self.use_cudnn is not True
-            and self.compute_dtype == self.variable_dtype
-            and self.compute_dtype in ("float32", "float64")
-            and not (self.use_cudnn == "auto" and tf.config.list_logical_devices("GPU"))
-        )
-
     def _noisy_state(self, mean: Any, sequences: Any, mask: Any) -> Any:
         """Return the first states of a training batch, (B, U)."""
         rows = ops.shape(sequences)[0]  # pyright: ignore[reportOptionalSubscript]
         if self.noise == CARRIED:
-            final = self._final_states(mean, sequences, mask)
+            final = self._final_states(tf.stop_gradient(sequences), tf.stop_gradient(mean), mask)
             bits = random_bits(self.noise_seed_generator.next(), rows, 2)
             return carried_states(mean, final, bits, self.share * self._factor("float32"))
         state = mean + self._draw_noise(rows)
@@ -342,37 +248,6 @@ class NoisyGRU(keras.layers.GRU):
             return state
         anchor = tf.convert_to_tensor(self.cell.recurrent_kernel)
         return with_residual(state, self.residual_variance, anchor, self.residual_momentum)
-
-    def _final_states(self, mean: Any, sequences: Any, mask: Any) -> Any:
-        """Return the states that the sequences end with, read from their mean as in inference, (B, U)."""
-        read, start = tf.stop_gradient(sequences), tf.stop_gradient(mean)
-        mask = bool_mask(mask, read)
-        if not self._is_fusable(read) or (mask is not None and len(mask.shape) != 2):
-            self._refuse_decays()
-            return super().inner_loop(read, [start], mask, training=False)[2][0]
-        read, decay = self._without_decay(read)
-        backwards = self.go_backwards
-        _, _, final = fused_gru(
-            read,
-            start,
-            mask,
-            self._weights(),
-            go_backwards=backwards,
-            training=False,
-            return_sequences=False,
-            decay=decay,
-        )
-        return final
-
-    def _without_decay(self, sequences: Any) -> tuple[Any, Any]:
-        """Split sequences into the inputs and the factors on the state; None without any."""
-        if not self.decays:
-            return sequences, None
-        return sequences[..., : -self.units], sequences[..., -self.units :]
-
-    def _weights(self) -> Weights:
-        cell = self.cell
-        return Weights(*map(tf.convert_to_tensor, (cell.kernel, cell.recurrent_kernel, cell.bias)))
 
     def _factor(self, dtype: str) -> Any:
         """Return the standard deviation in effect as a part of the reference scale."""
@@ -418,21 +293,16 @@ class NoisyGRU(keras.layers.GRU):
         self.reset_state()
 
     def get_config(self):
-        # The stock layer leaves out use_cudnn and implementation; a reloaded layer should compute as the saved one.
         return {
             **super().get_config(),
             "stddev": self.stddev,
             "current_stddev": self.current_stddev,
             "noise": self.noise,
             "learn_mean": self.learn_mean,
-            "fused": self.fused,
             "scale": self.scale,
             "share": self.share,
             "carry_seed": self.carry_seed,
             "residual_momentum": self.residual_momentum,
-            "decays": self.decays,
-            "use_cudnn": self.use_cudnn,
-            "implementation": self.cell.implementation,
         }
 
     @classmethod

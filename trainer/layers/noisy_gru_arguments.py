@@ -63,3 +63,23 @@ def checked_stddev(value: Any, name: str) -> float:
     if not is_number or not math.isfinite(value) or value < 0:
         raise ValueError(f"Argument `{name}` must be a finite number >= 0. Received: {name}={value!r}")
     return float(value)
+
+
+def checked_mean(initial_mean: Any, units: int, dtype: str, other_start: str | None) -> Any:
+    """Return the call argument `initial_mean` as a tensor (B, U); `other_start` names what sets the first state, too.
+
+    Raises:
+        ValueError: it has another shape, or something else sets the first state.
+    """
+    if other_start is not None:
+        raise ValueError(
+            f"A NoisyGRU takes no `initial_mean` with {other_start}, which is the first state already. Leave one of "
+            "them out"
+        )
+    mean: Any = ops.cast(ops.convert_to_tensor(initial_mean), dtype)
+    if len(mean.shape) != 2 or mean.shape[1] != units:
+        raise ValueError(
+            f"Argument `initial_mean` must have the shape (batch, units). Expected: (batch, {units}). "
+            f"Received: {tuple(mean.shape)}"
+        )
+    return mean

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from sklearn import metrics as oracle
 
-from noisy_gru.components.evaluation.accumulators import Accumulator, Classification, Forecasting, Sums, accumulator
+from noisy_gru.components.evaluation.accumulator_base import Accumulator, Sums
+from noisy_gru.components.evaluation.accumulators import Forecasting, accumulator
+from noisy_gru.components.evaluation.class_accumulators import Classification
 from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, RegressionConfig
 
 CLASSES = [b"often", b"seldom", b"never seen in test"]

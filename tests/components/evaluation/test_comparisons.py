@@ -11,7 +11,7 @@ import pyarrow.parquet
 import pytest
 from scipy import stats
 
-from noisy_gru.components.evaluation.accumulators import Classification
+from noisy_gru.components.evaluation.class_accumulators import Classification
 from noisy_gru.components.evaluation.comparisons import Comparison, judge
 from noisy_gru.components.evaluation.config import EvaluationConfig
 from noisy_gru.components.evaluation.recorded_answers import read_answers

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
 
-from noisy_gru.components.evaluation.accumulators import Regressions, accumulator
+from noisy_gru.components.evaluation.accumulators import accumulator
 from noisy_gru.components.evaluation.comparisons import judge
 from noisy_gru.components.evaluation.config import EvaluationConfig
 from noisy_gru.components.evaluation.metric_catalogue import higher_is_better, is_comparable, known_metrics
+from noisy_gru.components.evaluation.regression_accumulators import Regressions
 from noisy_gru.components.evaluation.resampled_metrics import resampled_metric
 from noisy_gru.schema.config import DatasetConfig
 

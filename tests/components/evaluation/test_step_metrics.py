@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, average_precision_score, balanced_accuracy_score, f1_score, log_loss
 
-from noisy_gru.components.evaluation.accumulators import StepClassification, accumulator
+from noisy_gru.components.evaluation.accumulators import accumulator
+from noisy_gru.components.evaluation.class_accumulators import StepClassification
 from noisy_gru.components.evaluation.comparisons import judge
 from noisy_gru.components.evaluation.config import EvaluationConfig
 from noisy_gru.components.evaluation.metric_catalogue import known_metrics

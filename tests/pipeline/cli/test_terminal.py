@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from noisy_gru.pipeline.runs.progress import LiveProgress, ProgressHandler, event_text
-from noisy_gru.pipeline.runs.run_directory import StepRecord
+from noisy_gru.pipeline.runs.run_record import StepRecord
 
 END_OF_OUTPUT = "end of output"
 NOISE = """

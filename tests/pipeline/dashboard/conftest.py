@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from noisy_gru.pipeline.runs.check_log import RetrainCheck, append_check
-from noisy_gru.pipeline.runs.run_directory import RunDirectory, RunRecord, StepRecord
+from noisy_gru.pipeline.runs.run_directory import RunDirectory
+from noisy_gru.pipeline.runs.run_record import RunRecord, StepRecord
 from noisy_gru.registry.config import PublishingConfig
 from noisy_gru.registry.publish import publish
 

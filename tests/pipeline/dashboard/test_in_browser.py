@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from noisy_gru.pipeline.dashboard.server import Dashboard
-from noisy_gru.pipeline.runs.run_directory import StepRecord
+from noisy_gru.pipeline.runs.run_record import StepRecord
 from noisy_gru.registry.history import read_history
 from tests.pipeline.dashboard.conftest import HOSTILE, MODEL
 

@@ -17,7 +17,8 @@ from tensorflow_metadata.proto.v0 import statistics_pb2
 
 from noisy_gru.components.evaluation.comparisons import Comparison
 from noisy_gru.data.sequences.shards import frame_record
-from noisy_gru.pipeline.runs.run_directory import RowCounts, RunDirectory, RunRecord, StepRecord
+from noisy_gru.pipeline.runs.run_directory import RunDirectory
+from noisy_gru.pipeline.runs.run_record import RowCounts, RunRecord, StepRecord
 from noisy_gru.saved_model.message_classes import message_classes
 
 CLASSES = ["<script>document.title='hacked'</script>", 'b & "c"', "日本$x_{$"]

@@ -17,12 +17,13 @@ import pytest
 from noisy_gru.components.retrain_planner.plan import Reason, RetrainPlan
 from noisy_gru.pipeline.config.loading import load_config
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
-from noisy_gru.pipeline.retrain import retraining
+from noisy_gru.pipeline.retrain import retraining_job
 from noisy_gru.pipeline.retrain.notifications import Delivery
 from noisy_gru.pipeline.retrain.retraining import record_killed, retrain_once
 from noisy_gru.pipeline.runs import check_log
 from noisy_gru.pipeline.runs.check_log import read_checks
-from noisy_gru.pipeline.runs.run_directory import RunDirectory, RunRecord, timestamp
+from noisy_gru.pipeline.runs.run_directory import RunDirectory
+from noisy_gru.pipeline.runs.run_record import RunRecord, timestamp
 from noisy_gru.registry.retraining_attempts import Attempt, append_attempt, read_attempts
 from noisy_gru.schema.errors import BusyError, ConfigError, DataError
 
@@ -313,9 +314,9 @@ die = lambda *arguments, **options: os.kill(os.getpid(), signal.SIGKILL)
 if sys.argv[2] == "during":
     bench.during = die
 elif sys.argv[2] == "after":
-    import noisy_gru.pipeline.retrain.retraining as retraining
-    append = retraining.append_attempt
-    retraining.append_attempt = lambda folder, each: append(folder, each) if each.event == "started" else die()
+    import noisy_gru.pipeline.retrain.retraining_job as retraining_job
+    append = retraining_job.append_attempt
+    retraining_job.append_attempt = lambda folder, each: append(folder, each) if each.event == "started" else die()
 bench.retrain()
 """
 
@@ -450,7 +451,7 @@ def test_old_runs_are_pruned_after_every_night_that_no_signal_ended(bench):
 
 
 def test_the_log_of_the_plans_does_not_grow_for_ever(bench, monkeypatch):
-    monkeypatch.setattr(retraining, "_PLAN_LOG_BYTES", 100)
+    monkeypatch.setattr(retraining_job, "_PLAN_LOG_BYTES", 100)
     log = RunDirectory(bench.root).logs / "plan.log"
     log.parent.mkdir(parents=True)
     log.write_text("a" * 100)

@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 from noisy_gru.pipeline.cli.main import app
 from noisy_gru.pipeline.exit_codes import EXIT_FAILED
 from noisy_gru.pipeline.runs.comparison import Difference, Number, compare, flat
-from noisy_gru.pipeline.runs.run_directory import RunDirectory, RunRecord
+from noisy_gru.pipeline.runs.run_directory import RunDirectory
+from noisy_gru.pipeline.runs.run_record import RunRecord
 
 FIRST: dict[str, Any] = {
     "run_id": "20260101-aa",

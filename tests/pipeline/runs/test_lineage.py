@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 
 from noisy_gru.pipeline.cli.main import app
 from noisy_gru.pipeline.exit_codes import EXIT_FAILED
-from noisy_gru.pipeline.runs.run_directory import RunDirectory, RunRecord
+from noisy_gru.pipeline.runs.run_directory import RunDirectory
+from noisy_gru.pipeline.runs.run_record import RunRecord
 from noisy_gru.registry import rollout
 from noisy_gru.registry.publish import publish
 from noisy_gru.registry.training_record_writer import TrainingFiles

@@ -22,7 +22,8 @@ from noisy_gru.pipeline.exit_codes import EXIT_FAILED
 from noisy_gru.pipeline.runs import pruning
 from noisy_gru.pipeline.runs.pruning import Pruned, prune
 from noisy_gru.pipeline.runs.recovery import clear_unfinished
-from noisy_gru.pipeline.runs.run_directory import RunDirectory, RunRecord
+from noisy_gru.pipeline.runs.run_directory import RunDirectory
+from noisy_gru.pipeline.runs.run_record import RunRecord
 from noisy_gru.registry import rollout
 from noisy_gru.registry.publish import publish
 from tests.soak.disk_account import explain

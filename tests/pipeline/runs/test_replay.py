@@ -21,7 +21,8 @@ from noisy_gru.pipeline.fingerprint import package_versions, source_fingerprint
 from noisy_gru.pipeline.runs import replay as module
 from noisy_gru.pipeline.runs.comparison import Difference
 from noisy_gru.pipeline.runs.replay import replay
-from noisy_gru.pipeline.runs.run_directory import RunDirectory, RunRecord, StepRecord
+from noisy_gru.pipeline.runs.run_directory import RunDirectory
+from noisy_gru.pipeline.runs.run_record import RunRecord, StepRecord
 from noisy_gru.schema.errors import ConfigError, UserError
 
 VOWELS = Path(__file__).parents[3] / "examples" / "japanese_vowels"

@@ -18,7 +18,8 @@ from noisy_gru.pipeline.config.loading import load_config
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 from noisy_gru.pipeline.init.proposal import propose
 from noisy_gru.pipeline.runs.replay import Replay, replay
-from noisy_gru.pipeline.runs.run_directory import RunDirectory, RunRecord
+from noisy_gru.pipeline.runs.run_directory import RunDirectory
+from noisy_gru.pipeline.runs.run_record import RunRecord
 from noisy_gru.pipeline.runs.running import run_config
 from noisy_gru.schema.errors import UserError
 from tests.preloaded import forkserver

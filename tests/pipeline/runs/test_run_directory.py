@@ -15,13 +15,8 @@ from pathlib import Path
 import pytest
 
 from noisy_gru.pipeline.cli import runs_view
-from noisy_gru.pipeline.runs.run_directory import (
-    RowCounts,
-    RunDirectory,
-    RunRecord,
-    StepRecord,
-    timestamp,
-)
+from noisy_gru.pipeline.runs.run_directory import RunDirectory
+from noisy_gru.pipeline.runs.run_record import RowCounts, RunRecord, StepRecord, timestamp
 from noisy_gru.schema.errors import UserError
 from noisy_gru.storage.atomic_files import write_atomically
 

@@ -16,7 +16,8 @@ import pytest
 from noisy_gru.pipeline import fingerprint
 from noisy_gru.pipeline.config.loading import load_config
 from noisy_gru.pipeline.runs import running
-from noisy_gru.pipeline.runs.run_directory import RunDirectory, RunRecord
+from noisy_gru.pipeline.runs.run_directory import RunDirectory
+from noisy_gru.pipeline.runs.run_record import RunRecord
 from noisy_gru.pipeline.runs.step_errors import error_message, is_expected
 from noisy_gru.schema.errors import AnomalyError, DataError
 

@@ -22,7 +22,8 @@ from noisy_gru.pipeline.cli.main import app
 from noisy_gru.pipeline.config.tracking_config import OpenTelemetryConfig, TrackingConfig
 from noisy_gru.pipeline.runs.after_run import track_run
 from noisy_gru.pipeline.runs.check_log import RetrainCheck, append_check
-from noisy_gru.pipeline.runs.run_directory import RowCounts, RunDirectory, RunRecord, StepRecord
+from noisy_gru.pipeline.runs.run_directory import RunDirectory
+from noisy_gru.pipeline.runs.run_record import RowCounts, RunRecord, StepRecord
 from noisy_gru.pipeline.tracking.mlflow_run import parameters_of
 from noisy_gru.pipeline.tracking.tracking import track
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from noisy_gru.trainer.layers import noisy_gru as layers
+from noisy_gru.trainer.layers import fusable_gru as layers
 from noisy_gru.trainer.layers.fused_gru import Weights, fused_gru
 from noisy_gru.trainer.layers.noisy_gru import NoisyGRU
 from tests.trainer.numpy_gru import gru as numpy_gru

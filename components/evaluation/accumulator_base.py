@@ -1,0 +1,46 @@
+"""Accumulators of the metrics: sums over sequences, their merge, and the metrics of a sum.
+
+Plain NumPy. The sums of a task are a dictionary of arrays; sums are merged by adding, moments by Chan's update.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+Sums = dict[str, np.ndarray]
+
+
+def ratio(value: float, by: float) -> float:
+    """``value / by``; for a perfect baseline 1 if the model is perfect as well, else infinity."""
+    if by == 0:
+        return 1.0 if value == 0 else float("inf")
+    return value / by
+
+
+class Accumulator:
+    """Sums of one task."""
+
+    def one(self, label: Any, outputs: dict[str, np.ndarray], features: dict[str, np.ndarray]) -> Sums:
+        """Return the sums of one sequence.
+
+        Args:
+            label: see the subclass.
+            outputs: the model's answer for it, by name of the output.
+            features: the naive forecasts, by key of the tf.Example.
+        """
+        raise NotImplementedError
+
+    def merge(self, sums: Iterable[Sums]) -> Sums:
+        """Return the sums of all."""
+        total: Sums = {}
+        for part in sums:
+            for key, value in part.items():
+                total[key] = total[key] + value if key in total else value
+        return total
+
+    def metrics(self, sums: Sums) -> dict[str, float]:
+        """Return the metrics by name."""
+        raise NotImplementedError
