@@ -5,9 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import signal
-import sys
-from pathlib import Path
-from typing import Annotated
 
 import typer
 
@@ -15,6 +12,7 @@ from noisy_gru.pipeline.cli.backtest_command import backtest
 from noisy_gru.pipeline.cli.dashboard_command import dashboard
 from noisy_gru.pipeline.cli.experiment_commands import compare, noise
 from noisy_gru.pipeline.cli.history_commands import history_app
+from noisy_gru.pipeline.cli.init_command import init
 from noisy_gru.pipeline.cli.options import (
     ConfigArgument,
     DebugOption,
@@ -23,7 +21,6 @@ from noisy_gru.pipeline.cli.options import (
     SetOption,
     SpanOption,
     exit_on_error,
-    local_path,
     run_summary,
 )
 from noisy_gru.pipeline.cli.predict_command import predict
@@ -58,6 +55,7 @@ app.add_typer(runs_app, name="runs")
 app.add_typer(retrain_app, name="retrain")
 app.add_typer(schema_app, name="schema")
 app.add_typer(show_app, name="show")
+app.command()(init)
 app.command()(backtest)
 app.command()(predict)
 app.command()(score)
@@ -136,75 +134,6 @@ def run(
         typer.echo(json.dumps(run_summary(record)))
     code = {"succeeded": 0, "refused": EXIT_REFUSED, "interrupted": EXIT_INTERRUPTED}
     raise typer.Exit(code.get(record.status, EXIT_FAILED))
-
-
-@app.command()
-def init(
-    data: Annotated[
-        list[str],
-        typer.Option(
-            metavar="FILES…",
-            help="Data files or patterns: CSV, JSON lines, Parquet, Arrow, Excel, .ts, TFRecords. Several may follow.",
-            show_default=False,
-        ),
-    ],
-    more: Annotated[list[str] | None, typer.Argument(metavar="", hidden=True, show_default=False)] = None,
-    out: Annotated[
-        Path, typer.Option(help="Folder to write config.yaml and schema.pbtxt to.", callback=local_path)
-    ] = Path(),
-    task: Annotated[
-        str | None, typer.Option(help="classification, regression or forecasting. Default: inferred.")
-    ] = None,
-    entity: Annotated[
-        str | None,
-        typer.Option(
-            help="Column that names the sequence; `shop+product`: several that do so together; `none`: all rows are "
-            "one series. Default: inferred."
-        ),
-    ] = None,
-    time: Annotated[str | None, typer.Option(help="Column that orders the steps. Default: inferred.")] = None,
-    target: Annotated[
-        list[str] | None, typer.Option(help="Label, or column to forecast (repeatable). Default: inferred.")
-    ] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the pipeline. Default: name of the folder.")] = None,
-    layout: Annotated[
-        str | None,
-        typer.Option(
-            help="Of tables: wide_series (a column for each series), wide_steps (a row for each sequence), or none (a "
-            "row for each step). Default: inferred."
-        ),
-    ] = None,
-    yes: Annotated[
-        bool, typer.Option("--yes", "-y", help="Take the likeliest reading where one is NOT SURE; ask nothing.")
-    ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
-    debug: DebugOption = False,
-) -> None:
-    """Infer a commented configuration and schema from data files.
-
-    Prints a preview of the data, and each inferred setting with the reason. Where two readings are near each other it
-    says NOT SURE, and asks if it runs in a terminal; an option decides beforehand.
-    """
-    with exit_on_error(debug):
-        from noisy_gru.pipeline.cli.questions import ask_user
-        from noisy_gru.pipeline.init.proposal import propose
-
-        proposal = propose(
-            [*data, *(more or [])],
-            out=out,
-            task=task,
-            entity=entity,
-            time=time,
-            targets=target or [],
-            name=name,
-            layout=layout,
-            ask=ask_user if not yes and sys.stdin.isatty() and sys.stdout.isatty() else None,
-        )
-        proposal.write(out, force=force)
-        for line in [*proposal.preview, "", *proposal.guesses]:
-            typer.echo(line)
-        typer.echo(f"\nWrote {out / 'config.yaml'} and {out / 'schema.pbtxt'}. Review both, then run:")
-        typer.echo(f"  noisy-gru validate {out / 'config.yaml'}\n  noisy-gru run {out / 'config.yaml'}")
 
 
 @app.command()

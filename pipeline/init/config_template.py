@@ -119,7 +119,14 @@ evaluation:
 
 
 def _files(dataset: DatasetConfig) -> list[str]:
-    files = dataset.data.files
+    files, sql = dataset.data.files, dataset.data.sql
+    if sql is not None:
+        given = sql.model_dump(exclude_defaults=True)
+        return [
+            "  # The rows of a query; a database's file is relative to this file.",
+            "  sql:",
+            *(f"    {key}: {_flow(value)}" for key, value in given.items()),
+        ]
     lines = ["  # Files or patterns, relative to this file."]
     if isinstance(files, dict):
         lines += ["  files:", *(f"    {split}: {_flow(patterns)}" for split, patterns in files.items())]

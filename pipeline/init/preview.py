@@ -1,8 +1,9 @@
-"""Preview of a table in the terminal: counts, lengths, gaps, missing values, first rows, and some sequences drawn."""
+"""Preview of a table: counts, lengths, gaps, missing values, first rows, and some sequences drawn."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -14,15 +15,58 @@ from noisy_gru.pipeline.schema_file.data_profile import Measures
 
 _BARS = "▁▂▃▄▅▆▇█"
 _WIDTH = 60
-_MOST_DRAWN = 3
+_MOST_DRAWN = 3  # in a terminal
+_MOST_PICTURES = 6
+_FIRST_ROWS = 10
+_SHOWN_ROWS = 4
 _MOST_COLUMNS = 8
 _MOST_CELL = 20
 
 
-def preview_lines(
+@dataclass(frozen=True)
+class Picture:
+    """The numbers of a sequence in the order of time, by column, the one that is predicted first."""
+
+    name: str
+    columns: dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a table looks like.
+
+    Attributes:
+        facts: counts, lengths and gaps, by name.
+        missing: missing values by column, the most first.
+        lengths: steps of each sequence, int64 [S], rising.
+        rows: the first rows as they were read.
+        pictures: some sequences, if there are numbers to draw.
+    """
+
+    facts: dict[str, str]
+    missing: dict[str, int]
+    lengths: np.ndarray
+    rows: pd.DataFrame
+    pictures: list[Picture]
+
+    def lines(self) -> list[str]:
+        """Return the lines that a terminal shows."""
+        (_, counts), *more = self.facts.items()
+        lines = [counts, *(f"{name}: {text}" for name, text in more)]
+        if self.missing:
+            shown = [f"{_short(name)} {number:,}" for name, number in list(self.missing.items())[:_MOST_COLUMNS]]
+            lines.append(f"missing values: {', '.join(shown)}{' …' if len(self.missing) > _MOST_COLUMNS else ''}")
+        drawn = []
+        for each in self.pictures[:_MOST_DRAWN]:
+            values = next(iter(each.columns.values()))
+            drawn.append(f"{sparkline(values)}  {_short(each.name)}{_range(values)}")
+        return [*lines, "", *_first_rows(self.rows), "", *drawn]
+
+
+def preview_of(
     table: Table, roles: Roles, answers: Sequence[str], structure: TimeStructure | None, measures: Measures
-) -> list[str]:
-    """Return the lines of a preview.
+) -> Preview:
+    """Return the preview of a table.
 
     Args:
         table: sampled rows.
@@ -35,17 +79,14 @@ def preview_lines(
     number = f"{len(measures.steps):,} sequence{'s' if len(measures.steps) != 1 else ''}"
     count = "one series" if roles.entity is None else f"{number} (by {roles.entity})"
     some = "" if measures.complete else " (the first ones; more were not read)"
-    lines = [f"{measures.rows:,} rows{some}, {count}"]
+    facts = {"rows": f"{measures.rows:,} rows{some}, {count}"}
     if len(lengths) > 1:
-        lines.append(f"steps of a sequence: {lengths[0]:,} to {lengths[-1]:,}, median {int(np.median(lengths)):,}")
+        facts["steps of a sequence"] = f"{lengths[0]:,} to {lengths[-1]:,}, median {int(np.median(lengths)):,}"
     if structure is not None:
-        lines.append(f"step: {structure.name}{_gaps(structure)}")
+        facts["step"] = f"{structure.name}{_gaps(structure)}"
     missing = {name: found.missing for name, found in measures.ranges.items() if found.missing}
-    if missing:
-        most = sorted(missing.items(), key=lambda each: -each[1])
-        shown = ", ".join(f"{_short(name)} {number:,}" for name, number in most[:_MOST_COLUMNS])
-        lines.append(f"missing values: {shown}{' …' if len(most) > _MOST_COLUMNS else ''}")
-    return [*lines, "", *_first_rows(table.frame), "", *_pictures(table, roles, answers)]
+    most = dict(sorted(missing.items(), key=lambda each: -each[1]))
+    return Preview(facts, most, lengths, table.frame.head(_FIRST_ROWS), _pictures(table, roles, answers))
 
 
 def _gaps(structure: TimeStructure) -> str:
@@ -66,30 +107,29 @@ def _short(value: object) -> str:
 def _first_rows(frame: pd.DataFrame) -> list[str]:
     columns = list(frame.columns[:_MOST_COLUMNS])
     cells = [[_short(name) for name in columns]]
-    cells += [
-        ["" if pd.isna(cell) else _short(cell) for cell in row] for row in frame[columns].head(4).to_numpy(object)
-    ]
+    first = frame[columns].head(_SHOWN_ROWS).to_numpy(object)
+    cells += [["" if pd.isna(cell) else _short(cell) for cell in row] for row in first]
     widths = [max(len(row[place]) for row in cells) for place in range(len(columns))]
     more = f"  … {frame.shape[1] - len(columns)} more" if frame.shape[1] > len(columns) else ""
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
     return [lines[0] + more, *lines[1:]]
 
 
-def _pictures(table: Table, roles: Roles, answers: Sequence[str]) -> list[str]:
+def _pictures(table: Table, roles: Roles, answers: Sequence[str]) -> list[Picture]:
     frame = table.frame
-    drawn = next((name for name in [*answers, *roles.others] if _is_drawable(frame, roles, name)), None)
-    if drawn is None:
+    drawn = [name for name in dict.fromkeys([*answers, *roles.others]) if _is_drawable(frame, roles, name)]
+    if not drawn:
         return []
     series = table.series(roles.entity)
     when = moments(frame[roles.time], roles.time_kind)
-    lines = []
-    for number in pd.unique(series[series >= 0])[:_MOST_DRAWN]:
+    found = []
+    for number in pd.unique(series[series >= 0])[:_MOST_PICTURES]:
         mine = np.flatnonzero(series == number)
         mine = mine[np.argsort(when[mine], kind="stable")]
-        values = frame[drawn].iloc[mine].to_numpy(float, na_value=np.nan)
-        name = drawn if roles.entity is None else f"{drawn} of {frame[roles.entity].iloc[mine[0]]}"
-        lines.append(f"{sparkline(values)}  {_short(name)}{_range(values)}")
-    return lines
+        name = drawn[0] if roles.entity is None else f"{drawn[0]} of {frame[roles.entity].iloc[mine[0]]}"
+        columns = {each: frame[each].iloc[mine].to_numpy(float, na_value=np.nan) for each in drawn[:_MOST_COLUMNS]}
+        found.append(Picture(name, columns))
+    return found
 
 
 def _is_drawable(frame: pd.DataFrame, roles: Roles, name: str) -> bool:

@@ -20,7 +20,7 @@ from noisy_gru.pipeline.init.config_template import config_text
 from noisy_gru.pipeline.init.draft import Draft
 from noisy_gru.pipeline.init.interpretation import ONE_SERIES, Given, Interpretation, interpret
 from noisy_gru.pipeline.init.joined_columns import MARK, Joins, joined
-from noisy_gru.pipeline.init.preview import preview_lines
+from noisy_gru.pipeline.init.preview import Preview, preview_of
 from noisy_gru.pipeline.init.roles import Guess, Roles, Table
 from noisy_gru.pipeline.init.sampling import MANY_ROWS, STEP, Sample, record_entity
 from noisy_gru.pipeline.init.sampling import sample as sample_rows
@@ -28,7 +28,7 @@ from noisy_gru.pipeline.init.split_inference import published_splits
 from noisy_gru.pipeline.init.wide_layout import Wide
 from noisy_gru.pipeline.schema_file.data_profile import measure
 from noisy_gru.pipeline.schema_file.entries import proposed_schema
-from noisy_gru.schema.config import DatasetConfig
+from noisy_gru.schema.config import DatasetConfig, SqlConfig
 from noisy_gru.schema.errors import ConfigError
 from noisy_gru.schema.file_patterns import absolute_pattern, escape, escape_existing, local_glob, unescape
 from noisy_gru.schema.span_patterns import SpanPattern, holds_spans, pattern_problems
@@ -41,12 +41,18 @@ _MOST_NAMED = 4
 
 @dataclass(frozen=True)
 class Proposal:
-    """The texts of both files, the inferred settings, one line each, and the lines of a preview of the data."""
+    """The pipeline's name, the texts of both files, the inferred settings, and a preview of the data."""
 
+    name: str
     config: str
     schema: str
-    guesses: list[str]
-    preview: list[str]
+    inferred: list[Guess]
+    preview: Preview
+
+    @property
+    def guesses(self) -> list[str]:
+        """The inferred settings, one line each."""
+        return list(map(str, self.inferred))
 
     def write(self, folder: Path, *, force: bool = False) -> None:
         """Write config.yaml and schema.pbtxt.
@@ -77,6 +83,7 @@ def propose(
     targets: Sequence[str] = (),
     name: str | None = None,
     layout: str | None = None,
+    query: SqlConfig | None = None,
     ask: Callable[[Guess], str] | None = None,
 ) -> Proposal:
     """Infer a configuration from the first rows of files, and a schema from all rows.
@@ -88,6 +95,7 @@ def propose(
             ``targets`` (label, or columns to forecast).
         name: name of the pipeline; None: that of the folder.
         layout: ``none``, ``wide_series`` or ``wide_steps``, if it is known.
+        query: that ``data`` is the result of; the configuration has it in place of files.
         ask: decides on a reading that is not sure, returns one of its values; None takes the likeliest.
 
     Raises:
@@ -151,6 +159,9 @@ def propose(
         draft.data |= {"format": rows.format, "time": None}
     measures = measure(_absolute(draft.dataset(), out))
     draft.fit(measures)
+    if query is not None:
+        del draft.data["files"]
+        draft.data["sql"] = query.model_dump(exclude_defaults=True)
     dataset, roles = draft.dataset(), reading.roles
     guesses = [*roles.guesses, *(Guess(f"left out {column}", why) for column, why in draft.left_out.items())]
     if measures.quarantined:
@@ -158,16 +169,18 @@ def propose(
         guesses.append(
             Guess("rows that can't be used", f"{counts}; a run quarantines them, and fails above 5 %", False)
         )
-        guesses += [Guess("for example", each.removeprefix(f"{Path.cwd()}/")) for each in measures.examples]
+        here = f"{Path.cwd()}/" if query is None else f"{Path(data[0]).parent}/"
+        guesses += [Guess("for example", each.removeprefix(here)) for each in measures.examples]
     count = "1 series" if roles.entity is None else f"{len(measures.steps):,} sequences"
     guesses.insert(0, Guess("read", f"{measures.rows:,} rows of {count}"))
     if name is None:
         name = re.sub(r"[^a-z0-9]+", "-", out.resolve().name.lower()).strip("-") or "my-model"
     return Proposal(
+        name,
         config_text(name, dataset, guesses, draft.left_out, draft.training, draft.min_tested),
         proposed_schema(dataset, measures),
-        list(map(str, guesses)),
-        preview_lines(table, roles, reading.answers, reading.structure, measures),
+        guesses,
+        preview_of(table, roles, reading.answers, reading.structure, measures),
     )
 
 

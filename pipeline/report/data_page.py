@@ -57,6 +57,7 @@ def data_only_account(config: PipelineConfig, config_path: Path, span: str = LAT
         "examples": examples,
         "run": {
             "run_id": "show data",
+            "command": "noisy-gru show data",
             "pipeline": config.name,
             "status": "data",
             "started": record.started,

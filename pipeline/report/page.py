@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,17 @@ def run_page(account: dict[str, Any]) -> str:
     """Return the page of an account from ``run_account``."""
     top = _section("outcome", "Outcome", account, "outcome", outcome_blocks)
     sections = [_section(key, title, account, part, build) for key, (title, part, build) in _SECTIONS.items()]
+    return sections_page(account, top, sections)
+
+
+def sections_page(account: dict[str, Any], top: Section, sections: Sequence[Section]) -> str:
+    """Return a page of sections, without those that are empty.
+
+    Args:
+        account: its `run` and `outcome` are the page's head; all of it is in the page as JSON.
+        top: the blocks above the sections.
+        sections: in their order.
+    """
     shown = [each for each in sections if each.blocks or each.note]
     outcome = account.get("outcome") or {"status": "unknown", "headline": "The record of this run can't be read"}
     return (

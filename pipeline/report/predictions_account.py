@@ -59,6 +59,7 @@ def predictions_page_account(config: PipelineConfig, paths: Sequence[Path]) -> d
         "examples": config.report.examples,
         "run": {
             "run_id": "show predictions",
+            "command": "noisy-gru show predictions",
             "pipeline": config.name,
             "status": "data",
             "started": timestamp(datetime.now(UTC)),

@@ -80,6 +80,7 @@ def feather(table: pd.DataFrame) -> str:
 
 
 def workbook(table: pd.DataFrame) -> str:
+    pytest.importorskip("openpyxl", reason="pandas writes workbooks by openpyxl")
     with pd.ExcelWriter("rows.xlsx") as writer:
         pd.DataFrame({"note": ["made by hand"]}).to_excel(writer, sheet_name="Notes", index=False)
         table.to_excel(writer, sheet_name="Readings", index=False, startrow=2)
