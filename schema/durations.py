@@ -45,5 +45,16 @@ def _positive(text: str) -> str:
     return text
 
 
+def shown_seconds(seconds: float) -> str:
+    """Format seconds for people.
+
+    >>> shown_seconds(42), shown_seconds(300), shown_seconds(5400)
+    ('42 s', '5 min', '1.5 h')
+    """
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
 Duration = Annotated[str, AfterValidator(_checked)]
 PositiveDuration = Annotated[Duration, AfterValidator(_positive)]

@@ -130,7 +130,7 @@ def fit(
         callbacks.append(NoiseLog())
     callbacks += [FiniteLoss(), TensorBoardLog(run_dir), history]
     callbacks += [best] if best is not None else []
-    callbacks.append(Progress(epochs=epochs, member=member))
+    callbacks.append(Progress(epochs=epochs, member=member, best=best))
     callbacks += [average.resume] if average is not None else []
     # Last, so that it saves the state of the other callbacks after the epoch.
     callbacks += [checkpoint] if checkpoint is not None and is_chief(context.strategy) else []

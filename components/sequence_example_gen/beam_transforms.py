@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Iterator
+from typing import BinaryIO
 
 import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
+from apache_beam.metrics.metric import Metrics
 from apache_beam.pvalue import AsSingleton, TaggedOutput
 from apache_beam.typehints import with_output_types
 
+from noisy_gru.compat.beam_counters import NAMESPACE
+from noisy_gru.components.sequence_example_gen.counters import CHUNK_BYTES, FILE_BYTES, ROWS, WRITTEN_BYTES
 from noisy_gru.data.reading.file_hashes import read_hash
 from noisy_gru.data.reading.files import quarantine_file
 from noisy_gru.data.reading.reader import Reader
@@ -79,6 +83,21 @@ class HashFile(beam.DoFn):
         yield report.to_json().encode()
 
 
+class PositionedOpener:
+    """Opens files, and knows how far the one that was opened last has been read."""
+
+    def __init__(self) -> None:
+        self._stream: BinaryIO | None = None
+
+    def __call__(self, path: str) -> BinaryIO:
+        self._stream = open_file(path)
+        return self._stream
+
+    def position(self) -> int:
+        """Return the bytes before the place that is read next; 0 where that isn't known."""
+        return 0 if self._stream is None or self._stream.closed else self._stream.tell()
+
+
 @with_output_types(tuple[int, bytes])
 class ReadChunks(beam.DoFn):
     """A part of a file to (bucket, chunk) and its report; quarantined rows are written to a file of this part.
@@ -89,19 +108,30 @@ class ReadChunks(beam.DoFn):
     def __init__(self, dataset: str, buckets: int, quarantine_folder: str | None, *, prediction: bool = False) -> None:
         self._dataset, self._buckets, self._quarantine_folder = dataset, buckets, quarantine_folder
         self._prediction = prediction
+        self._rows, self._file_bytes, self._chunk_bytes = (
+            Metrics.counter(NAMESPACE, name) for name in (ROWS, FILE_BYTES, CHUNK_BYTES)
+        )
 
     def setup(self) -> None:
         dataset = DatasetConfig.model_validate_json(self._dataset)
-        self._reader = Reader(dataset, opener=open_file, prediction=self._prediction)
+        self._opener = PositionedOpener()
+        self._reader = Reader(dataset, opener=self._opener, prediction=self._prediction)
 
     def process(self, source: Source) -> Iterator[tuple[int, bytes] | TaggedOutput]:
-        quarantine = Quarantine()
+        quarantine, before = Quarantine(), 0
         try:
             for table in self._reader.tables(source, quarantine):
                 if table.num_rows:
                     times = table["time"].to_numpy()
                     quarantine.report.widen_time_range("read", times.min().item(), times.max().item())
-                yield from pack(table, source.name, self._buckets)
+                self._rows.inc(table.num_rows)
+                # Parts of a Parquet file begin anywhere in it.
+                if source.format != "parquet" and (position := self._opener.position()) > before:
+                    self._file_bytes.inc(position - before)
+                    before = position
+                for bucket, chunk in pack(table, source.name, self._buckets):
+                    self._chunk_bytes.inc(len(chunk))
+                    yield bucket, chunk
         except DataError as error:
             quarantine.report.file_errors.append(str(error))
         if quarantine.lines and self._quarantine_folder is not None:
@@ -119,16 +149,17 @@ class WriteBucket(beam.DoFn):
             examples,
             quarantine_folder,
         )
+        self._written_bytes = Metrics.counter(NAMESPACE, WRITTEN_BYTES)
 
     def setup(self) -> None:
         self._config = DatasetConfig.model_validate_json(self._dataset)
 
     def process(self, bucket: tuple[int, Iterable[bytes]], read: bytes | None) -> Iterator[bytes]:
         number, chunks = bucket
-        quarantine = Quarantine()
+        quarantine, sizes = Quarantine(), [0]
         try:
             at = boundaries_from_report(IngestionReport.from_json(read), self._config) if read is not None else None
-            for split, part, content in bucket_shards(chunks, at, self._config, quarantine):
+            for split, part, content in bucket_shards(_measured(chunks, sizes), at, self._config, quarantine):
                 name = f"data_tfrecord-{number:05d}-of-{self._buckets:05d}-{part:03d}.gz"
                 write_bytes(FileSystems.join(self._examples, f"Split-{split}", name), content)
         except DataError as error:
@@ -136,7 +167,15 @@ class WriteBucket(beam.DoFn):
         if quarantine.lines:
             path = FileSystems.join(self._quarantine_folder, f"bucket-{number:05d}.jsonl")
             write_bytes(path, quarantine.json_lines())
+        self._written_bytes.inc(sum(sizes))
         yield quarantine.report.to_json().encode()
+
+
+def _measured(chunks: Iterable[bytes], sizes: list[int]) -> Iterator[bytes]:
+    """Yield the chunks, and add the size of each to a list."""
+    for chunk in chunks:
+        sizes.append(len(chunk))
+        yield chunk
 
 
 def merged(reports: Iterable[bytes]) -> bytes:

@@ -22,6 +22,7 @@ from rich.markup import escape
 from noisy_gru.pipeline.experiments.paired_statistics import METHOD
 from noisy_gru.pipeline.experiments.variants import Variant
 from noisy_gru.pipeline.runs.progress import LiveProgress
+from noisy_gru.schema.durations import shown_seconds
 from noisy_gru.schema.errors import ConfigError
 from noisy_gru.storage.atomic_files import write_atomically
 from noisy_gru.trainer.config import TrainerConfig
@@ -197,17 +198,6 @@ def run_trials(
             left = min(left, max(budget - (clock() - begun), 0.0))
         live.line(
             f"[green]✓[/] {place:>3}/{len(jobs)} {escape(name)}  {shown} {result['metrics'][shown]:.4g}  "
-            f"{taken[-1]:.1f} s" + (f", about {duration(left)} left" if missing else "")
+            f"{taken[-1]:.1f} s" + (f", about {shown_seconds(left)} left" if missing else "")
         )
     return Trials(list(variants), list(seeds), results, clock() - begun, spent, failed)
-
-
-def duration(seconds: float) -> str:
-    """Format seconds for people.
-
-    >>> duration(42), duration(300), duration(5400)
-    ('42 s', '5 min', '1.5 h')
-    """
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,7 +18,7 @@ from noisy_gru.pipeline.experiments.transformed_data import transformed_data
 from noisy_gru.pipeline.experiments.variants import Variant
 from noisy_gru.pipeline.fingerprint import MODEL_ROOMS, source_fingerprint
 from noisy_gru.pipeline.runs.output_redirection import output_to
-from noisy_gru.pipeline.runs.progress import LOGGER, LiveProgress, ProgressHandler
+from noisy_gru.pipeline.runs.progress import LiveProgress, events_shown
 from noisy_gru.pipeline.runs.run_directory import RunDirectory
 from noisy_gru.storage.locks import exclusive_lock
 from noisy_gru.trainer.config import TrainerConfig
@@ -74,12 +73,10 @@ def run_experiment(
     with output_to(log) as (_, err):
         live = LiveProgress(err)
         live.line(f"[bold]{escape(config.name)}[/]  {command}: {len(variants)} variants x {seeds} seeds")
-        handler = ProgressHandler(live)
-        logging.getLogger(LOGGER).addHandler(handler)
         try:
-            return _run(config, variants, directory, live, log, seeds, shown, required, starts, budget)
+            with events_shown(live):
+                return _run(config, variants, directory, live, log, seeds, shown, required, starts, budget)
         finally:
-            logging.getLogger(LOGGER).removeHandler(handler)
             live.stop()
 
 

@@ -8,16 +8,19 @@ from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from noisy_gru.compat.beam_counters import BeamCounters, counted_bundles
 from noisy_gru.components.derived_schema_gen.curated_file import read_curated
 from noisy_gru.data.ingestion.spans import LATEST
 from noisy_gru.data.reading.file_hashes import hash_cache
 from noisy_gru.pipeline.config.beam_config import beam_arguments
 from noisy_gru.pipeline.config.checks import input_files
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
+from noisy_gru.pipeline.runs.beam_progress import INGESTION, STEPS, BeamProgress
 from noisy_gru.pipeline.runs.progress import LiveProgress
 from noisy_gru.pipeline.runs.run_directory import RunDirectory
 from noisy_gru.pipeline.runs.run_record import StepRecord
 from noisy_gru.pipeline.runs.step_errors import error_message, is_expected
+from noisy_gru.pipeline.runs.step_report import sequences_of
 from noisy_gru.schema.derivation import check_curated, schema_text
 from noisy_gru.schema.errors import UserError
 from noisy_gru.storage.object_stores import file_states
@@ -59,7 +62,6 @@ def transformed_data(
     from noisy_gru.trainer.experiments.trial import TransformedFiles
 
     cache_beam_types()
-    observer = _Observer(live)
     with directory.locked("an experiment's preparation"):
         directory.close_killed()
         connection = connection_config(config.metadata, directory.metadata)
@@ -84,8 +86,10 @@ def transformed_data(
         # What a kill leaves behind is found by it.
         marker = directory.experiments / f"{PREPARATION}{now():%Y%m%d-%H%M%S-%f}"
         marker.touch()
+        counters = BeamCounters()
+        observer = _Observer(live, BeamProgress(counters, input_bytes))
         try:
-            with hash_cache(directory.hashes):
+            with hash_cache(directory.hashes), counted_bundles(counters):
                 LocalRunner(marker.name, observer, last=_LAST).run(pipeline)
         except UserError:
             raise
@@ -106,15 +110,21 @@ def transformed_data(
 class _Observer:
     """Shows each step, and keeps the outputs of the last one."""
 
-    def __init__(self, live: LiveProgress):
-        self._live = live
+    def __init__(self, live: LiveProgress, beam: BeamProgress):
+        self._live, self._beam = live, beam
+        self._sequences: dict[str, int] = {}
         self.name = ""
         self.outputs: Any = {}
 
     def started(self, name: str, number: int, total: int) -> None:
         self.name = name
         self._live.started(name, number, total)
+        if name in STEPS:
+            self._beam.begin(name, self._sequences)
+            self._live.watch(self._beam.text)
 
     def finished(self, result: StepResult) -> None:
+        if result.name == INGESTION:
+            self._sequences = sequences_of(result)
         self.outputs = result.outputs
         self._live.finished(StepRecord(name=result.name, status=result.status, seconds=result.seconds))

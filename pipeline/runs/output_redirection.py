@@ -29,6 +29,8 @@ def output_to(log: Path) -> Iterator[tuple[TextIO, TextIO]]:
     file = _text(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644))
     handler = logging.StreamHandler(file)
     handler.setFormatter(logging.Formatter(FORMAT))
+    # A logger below the root may let more through, for the terminal.
+    handler.setLevel(logging.INFO)
     root = logging.getLogger()
     previous = root.handlers[:], root.level, sys.stdout, sys.stderr
     out, err = (_text(os.dup(descriptor)) for descriptor in saved)

@@ -21,6 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from noisy_gru.compat.beam_counters import BeamCounters, counted_bundles
 from noisy_gru.compat.extras import require
 from noisy_gru.components.derived_schema_gen.curated_file import read_curated
 from noisy_gru.data.ingestion.spans import LATEST
@@ -33,9 +34,10 @@ from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 from noisy_gru.pipeline.config.tracking_config import check_tracking
 from noisy_gru.pipeline.fingerprint import package_versions, source_fingerprint
 from noisy_gru.pipeline.runs.after_run import track_run, write_report
+from noisy_gru.pipeline.runs.beam_progress import STEPS, BeamProgress
 from noisy_gru.pipeline.runs.interrupts import Signals, deferred_signals
 from noisy_gru.pipeline.runs.output_redirection import output_to
-from noisy_gru.pipeline.runs.progress import LOGGER, LiveProgress, ProgressHandler
+from noisy_gru.pipeline.runs.progress import LiveProgress, events_shown
 from noisy_gru.pipeline.runs.run_directory import RunDirectory
 from noisy_gru.pipeline.runs.run_record import RunRecord, StepRecord, text_hash, timestamp
 from noisy_gru.pipeline.runs.step_errors import error_message, is_expected
@@ -163,10 +165,8 @@ class _Run:
         self._live = live
         record = self.record
         live.line(f"[bold]{record.pipeline}[/]  run {record.run_id}")
-        handler = ProgressHandler(live)
-        logging.getLogger(LOGGER).addHandler(handler)
         try:
-            with self._signals.raising(until_it_ends=True):
+            with events_shown(live), self._signals.raising(until_it_ends=True):
                 self._run_steps()
         except KeyboardInterrupt:
             self._signals.defer()
@@ -185,10 +185,11 @@ class _Run:
         else:
             self._close("succeeded" if record.blessed else "refused", None)
         finally:
-            logging.getLogger(LOGGER).removeHandler(handler)
             live.stop()
-        _closing_lines(record, live, self._report())
+        _outcome_lines(record, live)
+        report = self._report()
         self._track()
+        _places(record, live, report)
 
     def _run_steps(self) -> None:
         self._check_published()
@@ -221,7 +222,9 @@ class _Run:
             beam_pipeline_args=beam_arguments(config.beam, input_bytes),
         )
         self._live.stop()
-        with hash_cache(directory.hashes):
+        counters = BeamCounters()
+        self._beam = BeamProgress(counters, input_bytes)
+        with hash_cache(directory.hashes), counted_bundles(counters):
             LocalRunner(self.record.run_id, self).run(pipeline)
 
     def _check_published(self) -> None:
@@ -245,6 +248,9 @@ class _Run:
         self.record.steps.append(StepRecord(name=name, started=began))
         self._directory.write(self.record)
         self._live.started(name, number, total)
+        if name in STEPS:
+            self._beam.begin(name, self.record.sequences)
+            self._live.watch(self._beam.text)
 
     def finished(self, result: StepResult) -> None:
         """Record a successful step with the key numbers of its artifacts (``Observer``)."""
@@ -295,7 +301,7 @@ class _Run:
             self._live.line(f"WARNING: the run record can't be written: {problem.strerror}")
 
 
-def _closing_lines(record: RunRecord, live: LiveProgress, report: Path | None) -> None:
+def _outcome_lines(record: RunRecord, live: LiveProgress) -> None:
     from rich.markup import escape
 
     colour = {"succeeded": "green", "refused": "yellow"}.get(record.status, "red")
@@ -304,6 +310,12 @@ def _closing_lines(record: RunRecord, live: LiveProgress, report: Path | None) -
         live.line(f"  refused: {escape(refusal)}")
     if record.error:
         live.line(escape(record.error))
+
+
+def _places(record: RunRecord, live: LiveProgress, report: Path | None) -> None:
+    """Show where everything is; the report last, as it is the page to open."""
+    from rich.markup import escape
+
     places = (
         ("model", record.published_path),
         ("artifacts", str(Path(record.root) / "artifacts")),

@@ -33,6 +33,11 @@ def report(result: StepResult, record: RunRecord) -> None:
     record.artifacts[result.name] = {key: [each.uri for each in found] for key, found in result.outputs.items()}
 
 
+def sequences_of(result: StepResult) -> dict[str, int]:
+    """Return the sequences of each split, as the step of ingestion counted them."""
+    return _json(_one(dict(result.outputs), "ingestion_report"), "ingestion_report.json")["sequences"]["by_split"]
+
+
 Report = tuple[str, dict[str, Any]]
 
 

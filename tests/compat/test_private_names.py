@@ -16,7 +16,7 @@ import pytest
 import tensorflow as tf
 from keras.src.backend.tensorflow.rnn import bidirectional_gru
 
-from noisy_gru.compat.beam import share_options
+from noisy_gru.compat.beam import share_options, worker_of
 from noisy_gru.compat.keras import flatten_layers, moving_averages, run_through_graph, take_gradients_as_summed
 from noisy_gru.compat.tfx import Execution, execution_of, make_beam_pipeline, standard_artifact_types
 from noisy_gru.trainer.layers.noisy_gru import NoisyGRU
@@ -43,6 +43,7 @@ COVERED = {
     "_run_through_graph": "keras",
     "_model_variables_moving_average": "keras",
     "_all_options": "beam",
+    "_worker_handler": "beam",
     "_context": "tfx",
     "_log_startup": "tfx",
     "_make_beam_pipeline": "tfx",
@@ -201,6 +202,20 @@ def test_kfps_client():
     assert hasattr(kfp_server_api.PipelineServiceApi, "pipeline_service_create_pipeline")
     assert hasattr(kfp_server_api.HealthzServiceApi, "healthz_service_get_healthz")
     assert "_request_timeout" in inspect.signature(RESTClientObject.request).parameters
+
+
+def test_beam_asks_its_workers_for_progress():
+    from apache_beam.runners.portability.fn_api_runner import fn_runner
+    from apache_beam.runners.portability.fn_api_runner.worker_handlers import EmbeddedWorkerHandler
+
+    manager = fn_runner.BundleManager.__new__(fn_runner.BundleManager)
+    manager._worker_handler = worker = object()
+    assert worker_of(manager) is worker
+    assert [*inspect.signature(fn_runner.ProgressRequester.__init__).parameters][1:4] == [
+        *("worker_handler", "instruction_id", "frequency"),
+    ]
+    # tests/pipeline/runs/test_beam_progress.py runs a pipeline.
+    assert "bundle_processor_cache" in EmbeddedWorkerHandler.__init__.__code__.co_names
 
 
 def test_there_are_no_others():

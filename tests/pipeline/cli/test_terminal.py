@@ -97,6 +97,25 @@ def test_plain_lines_without_a_terminal():
     [
         ({"kind": "epoch", "epoch": 1, "epochs": 5, "metrics": {"loss": 2.0}}, "epoch 1/5  loss 2"),
         ({"trial": 2, "trials": 4}, "trial 2/4"),
+        (
+            {
+                "kind": "batch",
+                "epoch": 2,
+                "epochs": 5,
+                "batch": 8,
+                "batches": 9,
+                "seconds": 1.234,
+                "metrics": {"loss": 2},
+                "remaining_seconds": 400.0,
+                "soonest_seconds": 20.0,
+            },
+            "epoch 2/5  batch 8/9  1.23 s/epoch  20 s to 7 min left  loss 2",
+        ),
+        (
+            {"epoch": 4, "epochs": 5, "seconds": 12.0, "remaining_seconds": 12.0},
+            "epoch 4/5  12 s/epoch  about 12 s left",
+        ),
+        ({"epoch": 5, "epochs": 5, "seconds": 12.0, "remaining_seconds": 0.0}, "epoch 5/5  12 s/epoch"),
         ({"message": "version 7"}, "version 7"),
         ({"kind": "training"}, "training"),
         ({}, ""),
@@ -125,6 +144,93 @@ def test_a_terminal_gets_a_spinner_and_nothing_that_libraries_print(capsys):
     assert "\x1b[" in shown
     assert "a library speaks" not in shown
     assert capsys.readouterr().out == "a library speaks\n"
+
+
+TICKS = """
+import io, logging, os, sys
+from noisy_gru.pipeline.runs import progress
+from noisy_gru.pipeline.runs.run_record import StepRecord
+progress.LIVE_INTERVAL = progress.PLAIN_INTERVAL = 0.01
+log = io.StringIO()
+logging.getLogger().addHandler(logging.StreamHandler(log))
+logging.getLogger().handlers[0].setLevel(logging.INFO)
+live = progress.LiveProgress(sys.stderr)
+seen = iter(range(1, 1000))
+looked = __import__("threading").Event()
+def text():
+    number = next(seen)
+    if number == 20:
+        looked.set()
+    return "" if number == 1 else f"{number} of many sequences, in a line that is longer than the terminal is wide"
+with progress.events_shown(live):
+    live.started("StatisticsGen", 3, 11)
+    live.watch(text)
+    looked.wait()
+    live.finished(StepRecord(name="StatisticsGen", status="complete", seconds=1))
+    live.started("Trainer", 7, 11)
+    logger = logging.getLogger("noisy_gru.progress")
+    logger.debug("batch", extra={"event": {"epoch": 1, "batch": 2}})
+    logger.info("epoch", extra={"event": {"epoch": 1}})
+    live.stop()
+assert log.getvalue() == "epoch\\n", log.getvalue()
+assert not logger.isEnabledFor(logging.DEBUG)
+"""
+
+
+def _shown_on_a_terminal(columns: int, **environment: str) -> str:
+    """What a child writes to a pseudo terminal until it ends."""
+    import fcntl
+    import struct
+    import termios
+
+    main, side = os.openpty()
+    fcntl.ioctl(side, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    cleared = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "NO_COLOR", "TERM")}
+    child = subprocess.Popen(
+        [sys.executable, "-c", TICKS], stdin=subprocess.DEVNULL, stderr=side, env=cleared | environment
+    )
+    os.close(side)
+    shown = b""
+    with os.fdopen(main, "rb", buffering=0) as screen:
+        while True:
+            try:
+                part = screen.read(65536)
+            except OSError:  # the child has closed its side
+                break
+            if not part:
+                break
+            shown += part
+    assert child.wait() == 0, shown.decode()
+    return shown.decode()
+
+
+@pytest.mark.skipif(not Path("/dev/ptmx").exists(), reason="needs pseudo terminals")
+def test_a_watched_step_has_one_live_line():
+    shown = _shown_on_a_terminal(60, TERM="xterm")
+    lines = re.split(r"[\r\n]+", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown))
+    live = [line for line in lines if "of many" in line]
+    assert live
+    assert all(len(line) <= 60 and "\u2026" in line and re.search(r"0:00:0\d", line) for line in live), live
+    # Each of them is written over the one before.
+    assert "many" not in re.sub(r"\r[^\n]*", "", shown).replace("\x1b[2K", "")
+
+
+@pytest.mark.skipif(not Path("/dev/ptmx").exists(), reason="needs pseudo terminals")
+def test_no_color_and_dumb_terminals():
+    colours = r"\x1b\[[0-9;]*3[0-9][0-9;]*m"
+    assert re.search(colours, _shown_on_a_terminal(60, TERM="xterm"))
+    assert not re.search(colours, _shown_on_a_terminal(60, TERM="xterm", NO_COLOR="1"))
+    plain = _shown_on_a_terminal(60, TERM="dumb")
+    assert "\x1b" not in plain
+    assert "20 of many sequences" in plain
+
+
+def test_a_watched_step_without_a_terminal_has_plain_lines():
+    done = subprocess.run([sys.executable, "-c", TICKS], capture_output=True, text=True, check=True)
+    lines = done.stderr.splitlines()
+    assert lines[0].split() == ["3/11", "StatisticsGen", "starts"]
+    assert lines[1].split()[:4] == ["3/11", "StatisticsGen", "2", "of"]
+    assert "\x1b" not in done.stderr
 
 
 def test_a_log_on_a_full_disk_gives_the_terminal_back():

@@ -126,6 +126,36 @@ def test_progress_is_a_log_record_with_an_event(caplog: pytest.LogCaptureFixture
     assert caplog.messages[1] == "epoch 2/5 loss=0.5 val_loss=0.25 (2.0 s, at most 6 s left)"
 
 
+def test_batches_and_early_stopping_bound_the_time_left(caplog: pytest.LogCaptureFixture) -> None:
+    stopping = SimpleNamespace(config=EarlyStoppingConfig(patience=4), wait=1, stopped=False)
+    now = [0.0]
+    progress = Progress(epochs=20, best=stopping, clock=lambda: now[0])
+    progress.set_params({"steps": 10})
+    with caplog.at_level(logging.INFO, "noisy_gru.progress"):
+        progress.on_train_batch_end(0, {"loss": 1.0})
+        assert not caplog.records, "nothing within an epoch reaches a log"
+    with caplog.at_level(logging.DEBUG, "noisy_gru.progress"):
+        progress.on_epoch_begin(0)
+        for batch in range(10):
+            now[0] += 0.25
+            progress.on_train_batch_end(batch, {"loss": 1.0 / (batch + 1), "accuracy": 0.5})
+        progress.on_epoch_end(0, {"loss": 0.5})
+        now[0] += 1.0
+        progress.on_epoch_begin(1)
+        progress.on_train_batch_end(4, {"loss": 0.25, "accuracy": 0.5})
+    events: list[Any] = [record.event for record in caplog.records]  # pyright: ignore[reportAttributeAccessIssue]
+    assert [event["batch"] for event in events if event["kind"] == "batch"] == [2, 4, 6, 8, 10, 5], (
+        "once in half a second"
+    )
+    assert events[0] == {
+        "kind": "batch", "epoch": 1, "epochs": 20, "batch": 2, "batches": 10, "metrics": {"loss": 1 / 2},
+    }  # fmt: skip
+    # Three epochs of 2.5 s until early stopping can end it; 19 at most.
+    bounds = {"seconds": 2.5, "soonest_seconds": 7.5, "remaining_seconds": 47.5}
+    assert events[5].items() >= bounds.items()
+    assert events[6].items() >= {"kind": "batch", "epoch": 2, "metrics": {"loss": 0.25}, **bounds}.items()
+
+
 @pytest.mark.parametrize("loss", [float("nan"), float("inf")])
 def test_a_lost_loss_ends_the_training_in_words(loss: float) -> None:
     FiniteLoss().on_epoch_end(0, {"loss": 1.0})
