@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Literal
@@ -33,19 +33,26 @@ SYSTEMS = (
     "Debian 13 and Ubuntu 24.04 have it; on Debian 12 and Ubuntu 22.04 `make setup` makes an environment with a newer "
     "one: use that environment's interpreter, .venv/bin/python."
 )
-# Required packages: distribution, name and purpose.
+# The package by which an extra is known to be installed.
+ROOT_OF_EXTRA = {"pipeline": "tfx", "kubeflow": "kfp"}
+# Packages of the extras: distribution, name, purpose and extra.
 PACKAGES = (
-    ("tfx", "TFX", "runs the components"),
-    ("tensorflow", "TensorFlow", "trains and exports"),
-    ("tensorflow-serving-api", "tensorflow-serving-api", "makes the local server's messages"),
-    ("kfp", "kfp", "compiles the pipeline for Kubeflow"),
-    ("apache-beam", "Beam", "processes the data"),
+    ("tfx", "TFX", "runs the components", "pipeline"),
+    ("tensorflow", "TensorFlow", "trains and exports", "pipeline"),
+    ("tensorflow-serving-api", "tensorflow-serving-api", "makes the local server's messages", "pipeline"),
+    ("apache-beam", "Beam", "processes the data", "pipeline"),
+    ("grpcio", "gRPC", "sends requests to servers over gRPC", "grpc"),
+    ("kfp", "kfp", "compiles the pipeline for Kubeflow", "kubeflow"),
+    ("onnx", "ONNX", "writes models as ONNX", "onnx"),
+    ("openpyxl", "openpyxl", "reads Excel files", "excel"),
+    ("duckdb", "DuckDB", "runs the queries of data.sql", "sql"),
+    ("mlflow-skinny", "MLflow's client", "logs runs to MLflow", "tracking"),
 )
 
 
 @dataclass(frozen=True)
 class Check:
-    """The result of one check: ``problem``: the pipeline will not run; ``note``: it will, with a limitation."""
+    """The result of one check: ``problem``: what is installed will not run; ``note``: it will, with a limitation."""
 
     name: str
     status: Status
@@ -55,15 +62,13 @@ class Check:
 
 def check_environment(root: Path | None = None) -> list[Check]:
     """Check the software and the machine; ``root`` is the root of the runs (default: the current folder)."""
+    of_pipeline = [check_glibc(), check_cpp_runtime(), check_keras(), check_mlmd(), check_bytecode(), check_memory()]
+    if not _is_installed(ROOT_OF_EXTRA["pipeline"]):
+        of_pipeline = [_without_pipeline(check) for check in of_pipeline]
     return [
         check_python(),
-        check_glibc(),
-        check_cpp_runtime(),
         *(check_package(*package) for package in PACKAGES),
-        check_keras(),
-        check_mlmd(),
-        check_bytecode(),
-        check_memory(),
+        *of_pipeline,
         check_cores(),
         check_disk(root or Path.cwd()),
         check_object_stores(),
@@ -115,25 +120,47 @@ def check_cpp_runtime() -> Check:
     return Check("C++ runtime", "ok", str(path), "GCC 14's or newer, as ml-metadata's wheel needs.")
 
 
-def check_package(distribution: str, name: str, purpose: str) -> Check:
+def check_package(distribution: str, name: str, purpose: str, extra: str) -> Check:
     """Compare the installed version with the requirement of this package's metadata."""
     wanted = _wanted(distribution)
     try:
         found = metadata.version(distribution)
     except metadata.PackageNotFoundError:
-        return Check(
-            name, "problem", "not installed", f"It {purpose}. Expected {distribution}{wanted}: run `make setup`."
-        )
+        return _missing(name, f"It {purpose}. Expected {distribution}{wanted}", extra)
     if not _matches(found, wanted):
         meaning = (
             f"It {purpose}. Expected {distribution}{wanted}; another package may have changed it: run `make setup`."
         )
-        return Check(name, "problem", found, meaning)
+        return Check(name, "problem" if _is_installed(ROOT_OF_EXTRA.get(extra)) else "note", found, meaning)
     return Check(name, "ok", found, f"It {purpose}.")
 
 
+def _missing(name: str, expected: str, extra: str) -> Check:
+    """Return a problem if the rest of the extra is installed, else a note: nothing was asked that needs it."""
+    if _is_installed(ROOT_OF_EXTRA.get(extra)):
+        return Check(name, "problem", "not installed", f"{expected}: run `make setup`.")
+    return Check(name, "note", f"not installed (extra {extra})", f"{expected}: pip install '{DISTRIBUTION}[{extra}]'.")
+
+
+def _without_pipeline(check: Check) -> Check:
+    """Return a check of what only the extra `pipeline` needs, where that isn't installed: no problem."""
+    if check.status != "problem":
+        return check
+    return replace(check, status="note", meaning=f"Only the extra pipeline needs it: {check.meaning}")
+
+
+def _is_installed(distribution: str | None) -> bool:
+    if distribution is None:
+        return False
+    try:
+        metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
 def check_keras(environ: Mapping[str, str] = os.environ) -> Check:
-    base = check_package("keras", "Keras 3", "holds the layers and the model")
+    base = check_package("keras", "Keras 3", "holds the layers and the model", "pipeline")
     legacy = environ.get("TF_USE_LEGACY_KERAS")
     if base.status != "ok" or not legacy:
         return base
@@ -149,7 +176,7 @@ def check_mlmd() -> Check:
         found = metadata.version("ml-metadata")
         _open_metadata_store()
     except metadata.PackageNotFoundError:
-        return Check("MLMD", "problem", "not installed", "TFX records runs and caches steps in it: run `make setup`.")
+        return _missing("MLMD", "TFX records runs and caches steps in it", "pipeline")
     except (ImportError, OSError) as error:
         meaning = f"ml-metadata does not load, mostly because the C or C++ library is too old. {SYSTEMS}"
         return Check("MLMD", "problem", f"{found}: {error}", meaning)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -214,6 +215,27 @@ def test_a_command_names_the_extra_that_it_needs(
 def test_help_needs_no_extra(base: Environment, tmp_path: Path, command: tuple[str, ...]) -> None:
     done = base.run("noisy-gru", *command, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_doctor_finds_no_problem_in_the_base(base: Environment, tmp_path: Path) -> None:
+    done = base.run("noisy-gru", "doctor", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    found = dict(re.findall(r"note {5}(\S.*?) +not installed \(extra (\w+)\)\n", done.stdout))
+    assert found == {
+        "TFX": "pipeline",
+        "TensorFlow": "pipeline",
+        "tensorflow-serving-api": "pipeline",
+        "Beam": "pipeline",
+        "Keras 3": "pipeline",
+        "MLMD": "pipeline",
+        "gRPC": "grpc",
+        "kfp": "kubeflow",
+        "ONNX": "onnx",
+        "openpyxl": "excel",
+        "DuckDB": "sql",
+        "MLflow's client": "tracking",
+    }
+    assert "pip install 'noisy-gru-tfx[pipeline]'" in done.stdout
 
 
 def test_the_base_validates_and_proposes_a_configuration(base: Environment, tmp_path: Path) -> None:

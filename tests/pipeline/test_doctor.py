@@ -83,19 +83,31 @@ def test_old_cpp_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "GLIBCXX_99.9.9" in finding.meaning
 
 
+TENSORFLOW = ("tensorflow", "TensorFlow", "trains and exports", "pipeline")
+
+
 @pytest.mark.parametrize("version", ["1.17.0", None])
-def test_wrong_or_missing_tfx(monkeypatch: pytest.MonkeyPatch, version: str | None) -> None:
-    set_version(monkeypatch, "tfx", version)
-    finding = doctor.check_package("tfx", "TFX", "runs the components")
+def test_a_wrong_or_missing_package_of_an_extra_that_is_there(
+    monkeypatch: pytest.MonkeyPatch, version: str | None
+) -> None:
+    set_version(monkeypatch, "tensorflow", version)
+    finding = doctor.check_package(*TENSORFLOW)
     assert finding.status == "problem"
     assert finding.found == (version or "not installed")
-    assert "tfx==1.21.0" in finding.meaning
+    assert "tensorflow==2.21" in finding.meaning
     assert "make setup" in finding.meaning
+
+
+def test_a_package_of_an_extra_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_version(monkeypatch, "tfx", None)
+    finding = doctor.check_package("tfx", "TFX", "runs the components", "pipeline")
+    assert (finding.status, finding.found) == ("note", "not installed (extra pipeline)")
+    assert finding.meaning.endswith("Expected tfx==1.21.0: pip install 'noisy-gru-tfx[pipeline]'.")
 
 
 def test_packages_when_run_from_the_tree(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "DISTRIBUTION", "noisy-gru-not-installed")
-    assert doctor.check_package("tfx", "TFX", "runs the components").status == "ok"
+    assert doctor.check_package(*TENSORFLOW).status == "ok"
 
 
 def test_legacy_keras_is_explained() -> None:
