@@ -21,6 +21,7 @@ from noisy_gru.kubeflow.cluster.cluster_options import (
     NamespaceOption,
     ParameterOption,
     PipelineArgument,
+    ServiceAccountOption,
     TokenFileOption,
     compiled_of,
     connection_of,
@@ -48,9 +49,7 @@ def submit(
     direct: Annotated[
         bool, typer.Option("--direct", help="Send the pipeline with the run; upload no version of it.")
     ] = False,
-    service_account: Annotated[
-        str | None, typer.Option(help="Of the pods. Default: CONFIG's, else the installation's.", show_default=False)
-    ] = None,
+    service_account: ServiceAccountOption = None,
     wait: Annotated[
         bool, typer.Option("--wait", help="Wait for the end; the exit code tells success from failure.")
     ] = False,
@@ -143,9 +142,7 @@ def schedule(
     ] = None,
     set_: SetOption = None,
     experiment: ExperimentOption = None,
-    service_account: Annotated[
-        str | None, typer.Option(help="Of the pods. Default: CONFIG's, else the installation's.", show_default=False)
-    ] = None,
+    service_account: ServiceAccountOption = None,
     disable: Annotated[bool, typer.Option("--disable", help="Disable the schedule --name; runs go on.")] = False,
     list_: Annotated[bool, typer.Option("--list", help="List the schedules.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="With --list: one JSON object.")] = False,

@@ -100,3 +100,8 @@ def compiled_of(
         file = Path(folder) / "pipeline.yaml"
         file.write_text(compile_config(loaded, scheduled=scheduled))
         yield CompiledPipeline.read(file), loaded
+
+
+ServiceAccountOption = Annotated[
+    str | None, typer.Option(help="Of the pods. Default: CONFIG's, else the installation's.", show_default=False)
+]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from noisy_gru.pipeline.cli.options import DebugOption, exit_on_error
+from noisy_gru.pipeline.cli.options import DebugOption, HostOption, exit_on_error
 
 
 def dashboard(
@@ -16,7 +16,7 @@ def dashboard(
         typer.Option(help="Root of runs (repeatable; more may follow). Default: every root under runs/."),
     ] = None,
     more: Annotated[list[Path] | None, typer.Argument(metavar="", hidden=True, show_default=False)] = None,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    host: HostOption = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; 0: any free port.", min=0, max=65535)] = 8080,
     allow_changes: Annotated[
         bool, typer.Option("--allow-changes", help="Offer rollback and promote, each with a confirmation.")

@@ -10,18 +10,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from noisy_gru.pipeline.cli.options import DebugOption, JsonOption, exit_on_error, local_path
-from noisy_gru.pipeline.cli.runs_commands import ModelOption, RunsRootOption, ServingDirOption, find_model
+from noisy_gru.pipeline.cli.options import (
+    DebugOption,
+    JsonOption,
+    RunIdArgument,
+    RunsRootOption,
+    exit_on_error,
+    local_path,
+)
+from noisy_gru.pipeline.cli.runs_commands import ModelOption, ServingDirOption, find_model
 from noisy_gru.pipeline.exit_codes import EXIT_FAILED
 
 if TYPE_CHECKING:
     from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 
 history_app = typer.Typer(rich_markup_mode=None)
-
-RunArgument = Annotated[
-    str, typer.Argument(metavar="RUN", help="Run id, an unambiguous prefix of it, or `latest`.", show_default=False)
-]
 
 
 @history_app.command("compare")
@@ -92,7 +95,7 @@ def lineage(
 
 @history_app.command("replay")
 def replay_run(
-    run_id: RunArgument,
+    run_id: RunIdArgument,
     root: RunsRootOption = None,
     into: Annotated[
         Path | None,

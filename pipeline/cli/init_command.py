@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from noisy_gru.pipeline.cli.options import DebugOption, exit_on_error, local_path
+from noisy_gru.pipeline.cli.options import DebugOption, MoreArgument, exit_on_error, local_path
 
 
 def init(
@@ -22,7 +22,7 @@ def init(
             show_default=False,
         ),
     ] = None,
-    more: Annotated[list[str] | None, typer.Argument(metavar="", hidden=True, show_default=False)] = None,
+    more: MoreArgument = None,
     query: Annotated[
         str | None,
         typer.Option(help="In place of files: a statement that returns a table, or a file of one that ends in .sql."),

@@ -57,6 +57,10 @@ RootOption = Annotated[
         callback=local_path,
     ),
 ]
+RunsRootOption = Annotated[
+    Path | None,
+    typer.Option(help="Root of the runs. Default: every root under runs/.", show_default=False, callback=local_path),
+]
 SpanOption = Annotated[
     str,
     typer.Option(
@@ -65,6 +69,10 @@ SpanOption = Annotated[
         "data.spans sets how many spans before it are read.",
     ),
 ]
+RunIdArgument = Annotated[str, typer.Argument(metavar="RUN", help="Run id, an unambiguous prefix of it, or `latest`.")]
+MoreArgument = Annotated[list[str] | None, typer.Argument(metavar="", hidden=True, show_default=False)]
+HostOption = Annotated[str, typer.Option(help="Address to listen on.")]
+OpenOption = Annotated[bool, typer.Option("--open", help="Open the page in a browser.")]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Print the traceback of an error.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print only one JSON object on standard output.")]
 

@@ -9,22 +9,24 @@ from typing import Annotated, Any
 
 import typer
 
-from noisy_gru.pipeline.cli.options import DebugOption, JsonOption, exit_on_error, local_path
+from noisy_gru.pipeline.cli.options import (
+    DebugOption,
+    JsonOption,
+    OpenOption,
+    RunIdArgument,
+    RunsRootOption,
+    exit_on_error,
+)
 
 
 def report(
-    run_id: Annotated[str, typer.Argument(metavar="RUN", help="Run id, an unambiguous prefix of it, or `latest`.")],
-    root: Annotated[
-        Path | None,
-        typer.Option(
-            help="Root of the runs. Default: every root under runs/.", show_default=False, callback=local_path
-        ),
-    ] = None,
+    run_id: RunIdArgument,
+    root: RunsRootOption = None,
     out: Annotated[
         Path | None,
         typer.Option(help="File to write. Default: beside the run's record, runs/<run>.html.", show_default=False),
     ] = None,
-    open_: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+    open_: OpenOption = False,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from noisy_gru.pipeline.cli.options import DebugOption, JsonOption, exit_on_error, local_path, run_summary
+from noisy_gru.pipeline.cli.options import (
+    DebugOption,
+    JsonOption,
+    RunIdArgument,
+    RunsRootOption,
+    exit_on_error,
+    local_path,
+    run_summary,
+)
 from noisy_gru.pipeline.exit_codes import EXIT_FAILED
 
 if TYPE_CHECKING:
@@ -22,10 +30,6 @@ runs_app = typer.Typer(
     rich_markup_mode=None,
 )
 
-RunsRootOption = Annotated[
-    Path | None,
-    typer.Option(help="Root of the runs. Default: every root under runs/.", show_default=False, callback=local_path),
-]
 ModelOption = Annotated[
     str | None, typer.Option(help="Name of the model. Default: the only published one.", show_default=False)
 ]
@@ -65,7 +69,7 @@ def list_runs(root: RunsRootOption = None, as_json: JsonOption = False, debug: D
 
 @runs_app.command("show")
 def show_run(
-    run_id: Annotated[str, typer.Argument(metavar="RUN", help="Run id, an unambiguous prefix of it, or `latest`.")],
+    run_id: RunIdArgument,
     root: RunsRootOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
@@ -84,7 +88,7 @@ def show_run(
 
 @runs_app.command()
 def track(
-    run_id: Annotated[str, typer.Argument(metavar="RUN", help="Run id, an unambiguous prefix of it, or `latest`.")],
+    run_id: RunIdArgument,
     root: RunsRootOption = None,
     debug: DebugOption = False,
 ) -> None:

@@ -7,7 +7,14 @@ from typing import Annotated
 
 import typer
 
-from noisy_gru.pipeline.cli.options import ConfigArgument, DebugOption, JsonOption, SetOption, exit_on_error
+from noisy_gru.pipeline.cli.options import (
+    ConfigArgument,
+    DebugOption,
+    JsonOption,
+    MoreArgument,
+    SetOption,
+    exit_on_error,
+)
 
 schema_app = typer.Typer(
     help="Show the schema that sequences are validated against, and bring schema.pbtxt up to date.",
@@ -44,7 +51,7 @@ def show(
 @schema_app.command("update")
 def update(
     config: ConfigArgument,
-    more: Annotated[list[str] | None, typer.Argument(metavar="", hidden=True, show_default=False)] = None,
+    more: MoreArgument = None,
     data: Annotated[
         list[str] | None,
         typer.Option(

@@ -6,14 +6,14 @@ from typing import Annotated
 
 import typer
 
-from noisy_gru.pipeline.cli.options import ConfigArgument, DebugOption, RootOption, SetOption, exit_on_error
+from noisy_gru.pipeline.cli.options import ConfigArgument, DebugOption, HostOption, RootOption, SetOption, exit_on_error
 
 
 def serve(
     config: ConfigArgument,
     set_: SetOption = None,
     root: RootOption = None,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    host: HostOption = "127.0.0.1",
     grpc_port: Annotated[int, typer.Option(help="Port of gRPC; 0: any free port.", min=0, max=65535)] = 8500,
     rest_port: Annotated[int, typer.Option(help="Port of REST; 0: any free port.", min=0, max=65535)] = 8501,
     poll_seconds: Annotated[

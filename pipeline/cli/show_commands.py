@@ -12,6 +12,7 @@ from noisy_gru.pipeline.cli.options import (
     ConfigArgument,
     DebugOption,
     JsonOption,
+    OpenOption,
     SetOption,
     SpanOption,
     exit_on_error,
@@ -36,7 +37,7 @@ def show_data(
         Path | None,
         typer.Option(help="File to write. Default: <name>-data.html here.", show_default=False, callback=local_path),
     ] = None,
-    open_: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+    open_: OpenOption = False,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -77,7 +78,7 @@ def show_predictions(
             help="File to write. Default: <name>-predictions.html here.", show_default=False, callback=local_path
         ),
     ] = None,
-    open_: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+    open_: OpenOption = False,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
