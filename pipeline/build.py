@@ -202,6 +202,7 @@ def _steps(
         serving_step=config.model.serving_step,
         model_name=config.model_name,
         fingerprint=fingerprint,
+        explain_seconds=config.report.explain_seconds,
     )
     pusher = Pusher(
         model=model,

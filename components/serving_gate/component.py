@@ -27,6 +27,7 @@ class ServingGateSpec(types.ComponentSpec):
         executor.SERVING_STEP: ExecutionParameter(type=int),
         executor.MODEL_NAME: ExecutionParameter(type=str),
         executor.FINGERPRINT: ExecutionParameter(type=str),
+        executor.EXPLAIN_SECONDS: ExecutionParameter(type=float, optional=True),
     }
     INPUTS = {  # noqa: RUF012
         executor.MODEL: ChannelParameter(type=standard_artifacts.Model),
@@ -54,6 +55,7 @@ class ServingGate(base_component.BaseComponent):
         serving_step: whether the model should have the signature of that name.
         model_name: what TF Serving calls the model; it stands in the warm-up requests.
         fingerprint: of the source, part of TFX's cache key: another gate judges anew.
+        explain_seconds: that the importance of features and time steps may take; 0: it isn't measured.
     """
 
     SPEC_CLASS = ServingGateSpec
@@ -69,6 +71,7 @@ class ServingGate(base_component.BaseComponent):
         serving_step: bool = False,
         model_name: str = "model",
         fingerprint: str = "",
+        explain_seconds: float = 0.0,
     ) -> None:
         budgets = budgets if budgets is not None else BudgetsConfig()
         super().__init__(
@@ -81,6 +84,7 @@ class ServingGate(base_component.BaseComponent):
                 serving_step=int(serving_step),
                 model_name=model_name,
                 fingerprint=fingerprint,
+                explain_seconds=float(explain_seconds),
                 blessing=types.Channel(type=standard_artifacts.InfraBlessing),
                 report=types.Channel(type=ServingReport),
             )

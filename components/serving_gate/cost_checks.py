@@ -17,7 +17,8 @@ from noisy_gru.registry.config import BudgetsConfig
 
 SINGLE, BATCH = "single", "batch"
 # Without a budget the numbers are for information, and shouldn't cost more than they are worth.
-_QUIET_CALLS, _QUIET_SECONDS = 30, 1.0
+_QUIET_CALLS, _QUIET_SECONDS = 60, 1.0
+_BINS = 20
 _MEGABYTE = 1e6
 
 
@@ -50,9 +51,10 @@ def _latency(seen: ProbeResult, budgets: BudgetsConfig) -> GateCheck:
     for name, sequences in ((SINGLE, 1), (BATCH, budgets.batch_size)):
         what = "one sequence" if sequences == 1 else f"{sequences} sequences"
         taken = np.array(seen.times[name])
-        p50, p99 = (float(value) for value in np.percentile(1000 * taken, [50, 99]))
+        p50, p90, p99 = (float(value) for value in np.percentile(1000 * taken, [50, 90, 99]))
         rate = sequences * len(taken) / float(taken.sum())
-        numbers |= {f"{name}_p50_ms": p50, f"{name}_p99_ms": p99, f"{name}_calls": len(taken)}
+        numbers |= {f"{name}_p50_ms": p50, f"{name}_p90_ms": p90, f"{name}_p99_ms": p99}
+        numbers[f"{name}_calls"] = len(taken)
         numbers[f"{name}_sequences_per_second"] = rate
         found.append(f"{what}: p50 {p50:.3g} ms, p99 {p99:.3g} ms, {rate:,.0f} sequences/s ({len(taken)} calls)")
         for percentile, value in (("p50", p50), ("p99", p99)):
@@ -66,7 +68,17 @@ def _latency(seen: ProbeResult, budgets: BudgetsConfig) -> GateCheck:
         f"p50/p99 {numbers['single_p50_ms']:.3g}/{numbers['single_p99_ms']:.3g} ms for one sequence, "
         f"{numbers['batch_p50_ms']:.3g}/{numbers['batch_p99_ms']:.3g} ms for {budgets.batch_size}"
     )
-    return GateCheck("latency", "; ".join(found), problems, numbers, headline)
+    distributions = {f"{name}_ms": _distribution(1000 * np.array(seen.times[name])) for name in (SINGLE, BATCH)}
+    return GateCheck("latency", "; ".join(found), problems, numbers, headline, distributions)
+
+
+def _distribution(values: np.ndarray) -> dict[str, list[float]]:
+    """Return counts between edges of equal ratio: times have a long tail."""
+    low, high = float(values.min()), float(values.max())
+    edges = np.geomspace(low, high, _BINS + 1) if 0 < low < high else np.array([low, high])
+    edges[0], edges[-1] = low, high
+    counts = np.histogram(values, edges)[0] if low < high else np.array([len(values)])
+    return {"edges": edges.tolist(), "counts": counts.astype(float).tolist()}
 
 
 def _memory(seen: ProbeResult, budgets: BudgetsConfig) -> GateCheck:

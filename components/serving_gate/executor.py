@@ -27,6 +27,7 @@ BUDGETS = "budgets"
 SERVING_STEP = "serving_step"
 MODEL_NAME = "model_name"
 FINGERPRINT = "fingerprint"
+EXPLAIN_SECONDS = "explain_seconds"
 BLESSING = "blessing"
 REPORT = "report"
 _SPLIT = "test"
@@ -72,6 +73,7 @@ class Executor(base_executor.BaseExecutor):
             budgets=budgets,
             serving_step=serving_step,
             name=serving_model,
+            explain_seconds=float(exec_properties.get(EXPLAIN_SECONDS) or 0.0),
         )
         report.write(Path(artifact_utils.get_single_uri(output_dict[REPORT])))
         if not report.blessed and judged != Path(serving_model):

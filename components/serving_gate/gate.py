@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError
 from noisy_gru.components.serving_gate import agreement_checks
 from noisy_gru.components.serving_gate.cost_checks import cost_checks
 from noisy_gru.components.serving_gate.graph_audit import audit, operations
+from noisy_gru.components.serving_gate.importance import importance_account, importance_plan
 from noisy_gru.components.serving_gate.keras_reference import Reference, expected_answers
 from noisy_gru.components.serving_gate.probe import Probe, ProbeResult
 from noisy_gru.components.serving_gate.probe_plan import ProbePlan, make_probe_plan, read_signatures
@@ -34,6 +35,7 @@ def judge(
     budgets: BudgetsConfig | None = None,
     serving_step: bool = False,
     name: str = "",
+    explain_seconds: float = 0.0,
 ) -> GateReport:
     """Run all checks of a SavedModel.
 
@@ -45,17 +47,21 @@ def judge(
         budgets: what the model may cost; None: nothing is refused for it.
         serving_step: whether the model should have that signature.
         name: of the model in the report; default: its folder.
+        explain_seconds: that the importance of features and time steps may take; 0: it isn't measured.
     """
     budgets = budgets or BudgetsConfig()
     signatures = read_signatures(model)
-    plan = ProbePlan()
+    plan, importance = ProbePlan(), None
     if examples and not broken_promises(signatures, dataset, serving_step=serving_step):
         plan = make_probe_plan(model, examples, dataset, budgets, signatures, serving_step=serving_step)
+        importance = importance_plan(examples, dataset, explain_seconds)
     timeout = _TIMEOUT + (_TIMEOUT_PER_REQUEST * budgets.requests if budgets.any else 0.0)
-    with Probe(model, plan.questions, plan.timed, plan.repeated) as probe:
+    timeout += 4 * explain_seconds
+    with Probe(model, plan.questions, plan.timed, plan.repeated, importance) as probe:
         expected = expected_answers(load_reference, plan)
         seen = probe.observation(timeout=timeout)
-    report = GateReport(name or str(model), [_load(seen)])
+    explained = None if seen.importance is None else importance_account(seen.importance)
+    report = GateReport(name or str(model), [_load(seen)], explained)
     checks = report.checks
     checks.append(_operations(model, seen))
     reference = expected.reference

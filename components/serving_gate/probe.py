@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
+from noisy_gru.components.serving_gate.importance import ImportancePlan, MeasuredImportance, measure_importance
 from noisy_gru.components.serving_gate.signature_contract import STATE
 from noisy_gru.saved_model.c_api import registered_operations
 from noisy_gru.saved_model.session import SessionModel, Signature
@@ -74,6 +75,7 @@ class ProbeResult:
         rounds: for each of two rounds, for each of its questions the answers, or TensorFlow's words.
         times: seconds that each timed call took; none are taken if a question failed.
         memory: bytes that loading and asking added to what the process held, at the most; None if that is not known.
+        importance: of features and time steps; None if it wasn't asked for, or a question failed.
     """
 
     error: str = ""
@@ -82,6 +84,7 @@ class ProbeResult:
     rounds: list[dict[str, Outputs | str]] = field(default_factory=list)
     times: dict[str, list[float]] = field(default_factory=dict)
     memory: int | None = None
+    importance: MeasuredImportance | None = None
 
     def answers(self, name: str, round_: int = 0) -> Outputs:
         """Return the outputs of a request that succeeded."""
@@ -101,6 +104,7 @@ def observe(
     questions: Mapping[str, ProbeRequest],
     timed: Mapping[str, TimedRequests],
     repeated: Collection[str] | None = None,
+    importance: ImportancePlan | None = None,
     *,
     before_times: Callable[[], object],
     clock: Callable[[], float] = time.perf_counter,
@@ -112,6 +116,7 @@ def observe(
         questions: by name.
         timed: by name.
         repeated: names of the questions that are asked again, with those that they come after; None: all.
+        importance: what to exchange between sequences, when the times are taken; None: nothing.
         before_times: is called when all is asked; times are taken once it returns.
         clock: seconds.
     """
@@ -129,7 +134,8 @@ def observe(
         times = {} if failed else {name: _take_times(loaded, each, clock) for name, each in timed.items()}
         peak = _memory("VmHWM")
         memory = None if before is None or peak is None else max(peak - before, 0)
-        return ProbeResult("", operations, loaded.signatures, rounds, times, memory)
+        measured = None if failed or importance is None else measure_importance(loaded, importance)
+        return ProbeResult("", operations, loaded.signatures, rounds, times, memory, measured)
 
 
 def _ask_all(model: SessionModel, questions: Mapping[str, ProbeRequest]) -> dict[str, Outputs | str]:
@@ -179,6 +185,7 @@ class Probe:
         questions: what to ask.
         timed: what to take times of.
         repeated: what to ask again; None: everything.
+        importance: what to exchange between sequences; None: nothing.
     """
 
     def __init__(
@@ -187,8 +194,9 @@ class Probe:
         questions: Mapping[str, ProbeRequest],
         timed: Mapping[str, TimedRequests] | None = None,
         repeated: Collection[str] | None = None,
+        importance: ImportancePlan | None = None,
     ):
-        self._asked = pickle.dumps((model, dict(questions), dict(timed or {}), repeated))
+        self._asked = pickle.dumps((model, dict(questions), dict(timed or {}), repeated, importance))
 
     def __enter__(self) -> Probe:
         self._folder = tempfile.TemporaryDirectory()

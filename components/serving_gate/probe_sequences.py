@@ -47,7 +47,7 @@ def read_examples(split: Path, limit: int = _READ) -> list[bytes]:
     return found
 
 
-def _values(example: bytes) -> dict[str, Sequence[Any]]:
+def example_values(example: bytes) -> dict[str, Sequence[Any]]:
     """Return the values of each feature of a serialized tf.Example, where they lie."""
     import tensorflow as tf
 
@@ -67,12 +67,12 @@ def steps_of(values: Mapping[str, Sequence[Any]], dataset: DatasetConfig) -> int
     past = [feature.name for feature in steps if not feature.known_in_advance]
     if past:
         return len(values.get(past[0], []))
-    return max(len(values.get(steps[0].name, [])) - _future(dataset), 0)
+    return max(len(values.get(steps[0].name, [])) - future_steps(dataset), 0)
 
 
 def by_length(examples: Sequence[bytes], dataset: DatasetConfig) -> list[bytes]:
     """Return the sequences from the shortest to the longest; the earlier one first where two are as long."""
-    return sorted(examples, key=lambda example: steps_of(_values(example), dataset))
+    return sorted(examples, key=lambda example: steps_of(example_values(example), dataset))
 
 
 def spread(ordered: Sequence[bytes], count: int = CHOSEN) -> list[bytes]:
@@ -83,7 +83,9 @@ def spread(ordered: Sequence[bytes], count: int = CHOSEN) -> list[bytes]:
 
 def affordable(ordered: Sequence[bytes], count: int) -> int:
     """Return how many sequences to compare: ``count``, and fewer where the longest makes them too costly."""
-    longest = max((sum(len(values) for values in _values(example).values()) for example in ordered[-1:]), default=0)
+    longest = max(
+        (sum(len(values) for values in example_values(example).values()) for example in ordered[-1:]), default=0
+    )
     return min(count, max(_FEWEST, _VALUES // max(longest, 1)))
 
 
@@ -117,7 +119,8 @@ def batches(ordered: Sequence[bytes], dataset: DatasetConfig, batch_size: int) -
     return [*result, Batch(f"sequences of all lengths, padded otherwise ({len(chosen)})", list(chosen), padded)]
 
 
-def _future(dataset: DatasetConfig) -> int:
+def future_steps(dataset: DatasetConfig) -> int:
+    """Return the steps of the time axis after the past: the furthest horizon if a feature is known up to it, or 0."""
     known = any(feature.known_in_advance for feature in dataset.data.features)
     return dataset.task.max_horizon if known and isinstance(dataset.task, ForecastingConfig) else 0
 
@@ -138,9 +141,9 @@ def tensors(
         `features` float32 [B, T, F], `lengths` int64 [B], and an object array [B, T] for each categorical feature; of
         static ones `static_features` float32 [B, S] and object arrays [B].
     """
-    rows = [_values(example) for example in examples]
+    rows = [example_values(example) for example in examples]
     lengths = np.array([steps_of(row, dataset) for row in rows], np.int64)
-    axis = int(lengths.max(initial=0)) + _future(dataset) + extra
+    axis = int(lengths.max(initial=0)) + future_steps(dataset) + extra
     features = np.full((len(rows), axis, len(dataset.data.numeric)), number, np.float32)
     result: dict[str, np.ndarray] = {"features": features, "lengths": lengths}
     for channel, feature in enumerate(dataset.data.numeric):

@@ -20,6 +20,7 @@ class GateCheck:
         problems: why the model is refused; empty if it passed.
         numbers: what was measured.
         headline: its part of the report's one line; empty for none.
+        distributions: of what was measured often, by name: `edges` and `counts`.
     """
 
     name: str
@@ -27,6 +28,7 @@ class GateCheck:
     problems: list[str] = field(default_factory=list)
     numbers: Mapping[str, float] = field(default_factory=dict)
     headline: str = ""
+    distributions: Mapping[str, Mapping[str, list[float]]] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
@@ -36,10 +38,11 @@ class GateCheck:
 
 @dataclass(frozen=True)
 class GateReport:
-    """All checks of a model."""
+    """All checks of a model, and what its answers depend on, as `importance_account` has it."""
 
     model: str
     checks: list[GateCheck]
+    importance: dict[str, Any] | None = None
 
     @property
     def blessed(self) -> bool:
@@ -67,6 +70,7 @@ class GateReport:
             "summary": self.summary,
             "problems": self.problems,
             "checks": checks,
+            "importance": self.importance,
         }
 
     def text(self) -> str:
@@ -89,5 +93,5 @@ def _finite(numbers: Mapping[str, float]) -> dict[str, float | None]:
 
 
 def read_report(folder: Path) -> dict[str, Any]:
-    """Return the content of ``report.json``: `blessed`, `model`, `summary`, `problems` and `checks`."""
+    """Return the content of ``report.json``: `blessed`, `model`, `summary`, `problems`, `checks`, `importance`."""
     return json.loads((folder / "report.json").read_text())

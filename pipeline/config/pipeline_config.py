@@ -52,6 +52,13 @@ class ReportConfig(Section):
         description="Whether it shows data: rejected rows, sequences, worst cases, names of series. Without them it "
         "holds counts, statistics and metrics, with the names of classes and slices.",
     )
+    explain_seconds: float = Field(
+        default=1.0,
+        ge=0,
+        le=3600,
+        description="Seconds that the ServingGate may spend on what the answers depend on: how much worse they become "
+        "where a feature, or a part of the time, is exchanged between sequences of the test split. 0: not measured.",
+    )
 
 
 NAME = r"^[a-z0-9][a-z0-9-]*$"

@@ -20,7 +20,7 @@ from noisy_gru.pipeline.report.artifacts import AbsentError, Artifacts, plain
 from noisy_gru.pipeline.report.data_account import data_account
 from noisy_gru.pipeline.report.evaluation_account import evaluation_account, worst_account
 from noisy_gru.pipeline.report.feature_account import feature_account
-from noisy_gru.pipeline.report.gate_account import gate_account, reference_account
+from noisy_gru.pipeline.report.gate_account import gate_account, importance_section, reference_account
 from noisy_gru.pipeline.report.lineage_account import lineage_account, resources_account
 from noisy_gru.pipeline.report.outcome import outcome_account, shown_error
 from noisy_gru.pipeline.report.training_account import training_account
@@ -38,6 +38,7 @@ SECTIONS: dict[str, Build] = {
     "training": training_account,
     "evaluation": evaluation_account,
     "worst": worst_account,
+    "importance": importance_section,
     "reference": reference_account,
     "gate": gate_account,
     "lineage": lineage_account,

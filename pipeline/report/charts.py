@@ -14,6 +14,7 @@ from typing import Any
 
 import matplotlib
 import matplotlib.patches
+import matplotlib.ticker
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -98,12 +99,47 @@ def bar_chart(names: Sequence[str], values: Mapping[str, Sequence[float | None]]
     return _drawn(draw, height=0.7 + 0.22 * len(names) * max(1.0, 0.6 * len(values)), left=left)
 
 
-def histogram(edges: Sequence[float], counts: Sequence[float], *, x: str, y: str) -> str:
-    """Draw counts between edges."""
+def interval_chart(names: Sequence[str], intervals: Sequence[Mapping[str, float]], *, x: str) -> str:
+    """Draw a bar of each name, up to the `mean` of its interval, and a line from its `low` to its `high`."""
+
+    def draw(axes: Any) -> None:
+        places = np.arange(len(names))
+        mean, low, high = (np.array([each[key] for each in intervals]) for key in ("mean", "low", "high"))
+        axes.barh(places, mean, 0.7, color=SERIES[0], alpha=0.6)
+        axes.hlines(places, low, high, color=INK, linewidth=1.4)
+        axes.axvline(0, color=INK, linewidth=0.8)
+        axes.set_yticks(places, [short(name) for name in names])
+        axes.invert_yaxis()
+        axes.set_xlabel(x)
+        axes.grid(axis="y", visible=False)
+
+    left = 0.3 + 0.07 * max((len(short(name)) for name in names), default=0)
+    return _drawn(draw, height=0.7 + 0.22 * len(names), left=left)
+
+
+def histogram(
+    edges: Sequence[float],
+    counts: Sequence[float],
+    *,
+    x: str,
+    y: str,
+    marks: Mapping[str, float] | None = None,
+    log: bool = False,
+) -> str:
+    """Draw counts between edges; ``marks`` are vertical lines by name, ``log`` makes the axis logarithmic."""
 
     def draw(axes: Any) -> None:
         axes.bar(edges[:-1], counts, np.diff(edges), align="edge", color=SERIES[0])
+        for number, (name, place) in enumerate((marks or {}).items(), 1):
+            axes.axvline(place, color=SERIES[number % len(SERIES)], linestyle="--", label=short(name))
+        if log:
+            axes.set_xscale("log")
+            axes.xaxis.set_major_formatter(matplotlib.ticker.FormatStrFormatter("%g"))
+            axes.xaxis.set_minor_formatter(
+                matplotlib.ticker.LogFormatter(labelOnlyBase=False, minor_thresholds=(1, 0.3))
+            )
         axes.set(xlabel=x, ylabel=y)
+        _legend(axes, 2 * len(marks or {}))
 
     return _drawn(draw, height=2.4)
 

@@ -18,6 +18,7 @@ from markupsafe import Markup
 
 from noisy_gru.pipeline.report.blocks import Block, Section
 from noisy_gru.pipeline.report.data_sections import data_blocks, feature_blocks
+from noisy_gru.pipeline.report.importance_sections import importance_blocks
 from noisy_gru.pipeline.report.model_sections import evaluation_blocks, slice_blocks, training_blocks, worst_blocks
 from noisy_gru.pipeline.report.predictions_sections import prediction_blocks
 from noisy_gru.pipeline.report.run_sections import (
@@ -42,6 +43,7 @@ _SECTIONS: dict[str, tuple[str, str, Callable[[dict[str, Any]], list[Block]]]] =
     "evaluation": ("Evaluation", "evaluation", evaluation_blocks),
     "slices": ("Slices", "evaluation", slice_blocks),
     "worst": ("Worst cases", "worst", worst_blocks),
+    "importance": ("What the answers depend on", "importance", importance_blocks),
     "reference": ("Reference set", "reference", reference_blocks),
     "gate": ("Serving gate", "gate", gate_blocks),
     "lineage": ("Versions and lineage", "lineage", lineage_blocks),

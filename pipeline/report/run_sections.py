@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from noisy_gru.pipeline.report.blocks import Block, Chart, Facts, Sentences, Table, columns_table
-from noisy_gru.pipeline.report.charts import bar_chart
+from noisy_gru.pipeline.report.charts import bar_chart, histogram
 
 
 def outcome_blocks(outcome: dict[str, Any]) -> list[Block]:
@@ -60,7 +60,26 @@ def gate_blocks(gate: dict[str, Any]) -> list[Block]:
     ]
     blocks: list[Block] = [Sentences(gate["problems"], "Problems", "warning")] if gate["problems"] else []
     blocks.append(Table("Checks of the served graph", ["check", "passed", "found"], rows))
-    return [*blocks, Table("Measured", ["check", "number", "value"], numbers)] if numbers else blocks
+    blocks += [Table("Measured", ["check", "number", "value"], numbers)] if numbers else []
+    return blocks + [block for each in gate["checks"] if each["name"] == "latency" for block in _latency(each)]
+
+
+def _latency(check: dict[str, Any]) -> list[Block]:
+    """Return a histogram for one sequence and one for a batch; nothing for a run of an earlier release."""
+    numbers, blocks = check["numbers"] or {}, []
+    batch = f"{numbers.get('batch_size', 0):g} sequences"
+    for name, what in (("single", "one sequence"), ("batch", batch)):
+        found = (check.get("distributions") or {}).get(f"{name}_ms")
+        if not found or len(found["counts"]) < 2:
+            continue
+        edges, counts = found["edges"], found["counts"]
+        marks = {each: numbers[f"{name}_{each}_ms"] for each in ("p50", "p90", "p99")}
+        svg = histogram(edges, counts, x="milliseconds", y="calls", marks=marks, log=True)
+        said = ", ".join(f"{each} {value:.3g} ms" for each, value in marks.items())
+        columns = {"from, ms": edges[:-1], "to, ms": edges[1:], "calls": counts}
+        caption = f"{said}; {numbers[f'{name}_calls']:g} calls, without network or queue."
+        blocks.append(Chart(f"Latency of {what}", caption, svg, columns_table("Numbers", columns)))
+    return blocks
 
 
 def lineage_blocks(lineage: dict[str, Any]) -> list[Block]:

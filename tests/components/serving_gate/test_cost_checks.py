@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from noisy_gru.components.serving_gate.cost_checks import BATCH, SINGLE, cost_checks, timed_calls
@@ -19,11 +20,13 @@ def test_latency_and_memory_are_told() -> None:
         {
             "batch_size": 16,
             "single_p50_ms": 50.5,
+            "single_p90_ms": 90.1,
             "single_p99_ms": 99.01,
             "single_calls": 100,
             # 100 sequences in 5.05 s, 64 in a second
             "single_sequences_per_second": 100 / 5.05,
             "batch_p50_ms": 250,
+            "batch_p90_ms": 250,
             "batch_p99_ms": 250,
             "batch_calls": 4,
             "batch_sequences_per_second": 64,
@@ -33,6 +36,11 @@ def test_latency_and_memory_are_told() -> None:
         "one sequence: p50 50.5 ms, p99 99 ms, 20 sequences/s (100 calls); "
         "16 sequences: p50 250 ms, p99 250 ms, 64 sequences/s (4 calls)"
     )
+    times = latency.distributions["single_ms"]
+    assert (times["edges"][0], times["edges"][-1], len(times["counts"])) == (1.0, 100.0, 20)
+    np.testing.assert_array_equal(times["counts"], np.histogram(range(1, 101), times["edges"])[0])
+    np.testing.assert_allclose(np.diff(np.log(times["edges"])), np.log(100) / 20)
+    assert latency.distributions["batch_ms"] == {"edges": [250.0, 250.0], "counts": [4.0]}
     assert memory.numbers == {"memory_mb": 48}
     assert latency.passed
     assert memory.passed

@@ -72,6 +72,7 @@ def gate(
         examples: Any = None,
         spoil: Callable[[Path], object] = lambda copy: None,
         step: bool = False,
+        explain: float = 0.0,
         **budgets: Any,
     ) -> GateReport:
         given = serialized_examples if examples is None else examples
@@ -81,7 +82,13 @@ def gate(
             requests = warmup_requests(given, DATASET, limits.batch_size, read_signatures(folder), serving_step=step)
             stamp(folder, copy, requests, "tiny")
             spoil(copy)
-        return judge(copy, given, DATASET, load or reference, budgets=limits, serving_step=step, name=str(folder))
+        return judge(
+            *(copy, given, DATASET, load or reference),
+            budgets=limits,
+            serving_step=step,
+            name=str(folder),
+            explain_seconds=explain,
+        )
 
     return _gate
 
@@ -91,7 +98,7 @@ def outcome(report: GateReport) -> dict[str, bool]:
 
 
 def test_a_good_export_is_blessed(gate: Callable[..., GateReport], exported: tuple[Path, Any], tmp_path: Path) -> None:
-    report = gate(exported[0])
+    report = gate(exported[0], explain=60.0)
     assert report.blessed, report.text()
     assert list(outcome(report)) == [
         "load", "operations", "variables", "signatures", "warm-up", "answers", "repeated calls", "both signatures",
@@ -100,6 +107,9 @@ def test_a_good_export_is_blessed(gate: Callable[..., GateReport], exported: tup
     report.write(tmp_path)
     told = read_report(tmp_path)
     assert told["blessed"] is True
+    importance = told["importance"]
+    assert [each["name"] for each in importance["features"]] == ["a", "b"]
+    assert (importance["sequences"], importance["lengths"], len(importance["steps"])) == (40, [3, 12], 10)
     numbers = {check["name"]: check["numbers"] for check in told["checks"]}
     assert numbers["parity with Keras"]["largest_difference"] < 1e-5
     assert numbers["skew"]["largest_difference"] < 1e-5

@@ -200,8 +200,27 @@ class FakeRun:
         pq.write_table(pa.table(columns), folder / "answers-0.parquet")
 
     def _gate(self) -> None:
-        check = {"name": "latency", "found": "fast", "problems": [], "numbers": {"single_p50_ms": 1.25}, "passed": True}
+        numbers = {f"single_{name}_ms": value for name, value in (("p50", 1.25), ("p90", 2.0), ("p99", 3.5))}
+        numbers |= {"single_calls": 60, "batch_size": 32}
+        check = {"name": "latency", "found": "fast", "problems": [], "numbers": numbers, "passed": True}
+        check["distributions"] = {"single_ms": {"edges": [1.0, 2.0, 4.0], "counts": [50, 10]}}
+        interval = {"mean": 0.5, "low": 0.25, "high": 0.75}
+        both = {"log_loss": interval, "accuracy": {"mean": 0.125, "low": 0.0, "high": 0.25}}
+        importance = {
+            "note": "",
+            "measures": ["log_loss", "accuracy"],
+            "whole": {"log_loss": 0.875, "accuracy": 0.625},
+            "sequences": 60,
+            "lengths": [1, 10],
+            "repeats": 5,
+            "seconds": 0.5,
+            "seed": 0,
+            "confidence": 0.95,
+            "features": [{"name": name, "kind": "numeric", **both} for name in ("a", CLASSES[0])],
+            "steps": [{"from": 0.0, "to": 0.5, **both}, {"from": 0.5, "to": 1.0, **both}],
+        }
         content = {"blessed": True, "model": "m", "summary": "passed", "problems": [], "checks": [check]}
+        content["importance"] = importance
         (self.folder("ServingGate", "report") / "report.json").write_text(json.dumps(content))
 
 

@@ -37,7 +37,9 @@ def test_every_part_is_there(make_run):
         "loss": [1.5, 0.5, 0.25],
         "val_loss": [1.25, 0.75, None],
     }
-    assert account["gate"]["checks"][0]["numbers"] == {"single_p50_ms": 1.25}
+    assert account["gate"]["checks"][0]["numbers"]["single_p50_ms"] == 1.25
+    assert account["gate"]["checks"][0]["distributions"]["single_ms"]["counts"] == [50, 10]
+    assert account["importance"]["features"][0]["log_loss"] == {"mean": 0.5, "low": 0.25, "high": 0.75}
     assert account["resources"]["steps"][1]["cpu_seconds"] == 1.25
 
 
@@ -124,7 +126,7 @@ def test_a_torn_file_is_a_grey_section_and_stops_nothing_else(make_run, section,
     file.write_bytes(content)
     account = account_of(run)
     page = run_page(account)
-    also = {"evaluation": {"worst"}}.get(section, set())
+    also = {"evaluation": {"worst"}, "gate": {"importance"}}.get(section, set())
     assert set(account["notes"]) <= {section, *also}
     assert account[section] is None or section == "training"
     if account[section] is None:
@@ -175,6 +177,22 @@ def test_the_reference_set_is_shown_where_there_is_one(make_run):
     (folder / "verdict.json").write_text(json.dumps({**verdict, "sequences": 12, "clusters": 12}))
     assert account_of(run)["reference"]["new"] == 0.25
     assert "too far off" in run_page(account_of(run))
+
+
+def test_importance_that_was_not_measured(make_run):
+    run = make_run()
+    file = run.directory.artifacts / "ServingGate/report/1/report.json"
+    content = json.loads(file.read_text())
+    assert "What the answers depend on" in run_page(account_of(run))
+    file.write_text(json.dumps(content | {"importance": {"note": "it takes 9 s, <allowed> are 1"}}))
+    assert account_of(run)["notes"] == {"importance": "Not measured: it takes 9 s, <allowed> are 1"}
+    assert "it takes 9 s, &lt;allowed&gt; are 1" in run_page(account_of(run))
+    # Switched off, or of an earlier release.
+    for earlier in (content | {"importance": None}, {key: content[key] for key in content if key != "importance"}):
+        earlier["checks"][0]["distributions"] = None
+        file.write_text(json.dumps(earlier))
+        assert account_of(run)["notes"] == {}
+        assert "What the answers depend on" not in run_page(account_of(run))
 
 
 def test_a_root_that_was_moved(make_run, tmp_path):

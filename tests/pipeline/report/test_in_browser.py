@@ -85,7 +85,9 @@ def test_a_label_is_text(opened):
     assert page.evaluate("document.querySelectorAll('script:not([type]), img').length") == 0
     row = page.locator("#evaluation td", has_text="document.title").first
     assert row.text_content() == CLASSES[0]
-    assert page.locator("#evaluation svg text", has_text="<script>").count() >= 1
+    for section in ("evaluation", "importance"):
+        assert page.locator(f"#{section} svg text", has_text="<script>").count() >= 1
+    assert page.locator("#importance td", has_text="document.title").first.text_content() == CLASSES[0]
     assert asked == []
 
 
