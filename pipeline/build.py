@@ -188,6 +188,7 @@ def _steps(
         baseline_model=blessed.outputs["model"],
         schema=schema.outputs["schema"],
         statistics=statistics.outputs["statistics"],
+        transform_graph=transform.outputs["transform_graph"],
         fingerprint=fingerprint,
     )
     reference_gate = _reference_gate(

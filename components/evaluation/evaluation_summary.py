@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,8 @@ from noisy_gru.components.evaluation.metric_catalogue import EXAMPLE_COUNT, RECA
 from noisy_gru.components.evaluation.verdict import read_verdict, refusals, warnings
 
 OVERALL = "all"
+FIRST_STATES = "first_states.json"  # of the `evaluation` artifact, as `exported_first_states` has it
+_STARTS = ("noisy_start", "carried_start")
 PUBLISHED = "the published model"
 CANDIDATE = "candidate"
 BASELINE = "baseline"
@@ -56,7 +59,7 @@ class EvaluationSummary:
 
     Attributes:
         blessed: whether no bound was missed, and every comparison that decides was passed.
-        metrics: of the whole test split, by name.
+        metrics: of the whole test split, by name, with `<metric>_noisy_start` and `<metric>_carried_start` of a sample.
         slices: metrics of each slice, by `column=value`.
         baseline: metrics of the published model on the same split; empty on a first run.
         baseline_slices: the same of each slice.
@@ -113,7 +116,7 @@ def read_evaluation(uri: str | Path, against: str = PUBLISHED) -> EvaluationSumm
     candidate, baseline = metrics[CANDIDATE], metrics[BASELINE]
     return EvaluationSummary(
         blessed=bool(result.validation_ok) and (verdict is None or verdict.passed),
-        metrics=candidate.get(OVERALL, {}),
+        metrics={**candidate.get(OVERALL, {}), **_from_other_starts(read_first_states(Path(uri)))},
         slices=_slices(candidate),
         baseline=baseline.get(OVERALL, {}),
         baseline_slices=_slices(baseline),
@@ -121,6 +124,19 @@ def read_evaluation(uri: str | Path, against: str = PUBLISHED) -> EvaluationSumm
         comparisons=verdict.comparisons if verdict else [],
         reasons=[*map(str, missed), *(refusals(verdict, against) if verdict else [])],
         warnings=warnings(verdict, against) if verdict else [],
+    )
+
+
+def read_first_states(folder: Path) -> dict[str, Any] | None:
+    """Return the content of ``first_states.json``; None if there is none, as in artifacts of an earlier release."""
+    file = folder / FIRST_STATES
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+
+
+def _from_other_starts(found: dict[str, Any] | None) -> dict[str, float]:
+    """Return the metric from the starts that were measured, by name."""
+    return (
+        {f"{found['metric']}_{start}": found[start] for start in _STARTS if found[start] is not None} if found else {}
     )
 
 

@@ -20,7 +20,7 @@ from noisy_gru.components.artifacts import IDENTITY, METRICS, is_present
 from noisy_gru.components.evaluation.comparisons import judge
 from noisy_gru.components.evaluation.config import EvaluationConfig
 from noisy_gru.components.evaluation.constant_baselines import TRAIN_STATISTICS, train_constants
-from noisy_gru.components.evaluation.evaluation_summary import read_evaluation
+from noisy_gru.components.evaluation.evaluation_summary import FIRST_STATES, read_evaluation
 from noisy_gru.components.evaluation.extractors import EXTRACTORS
 from noisy_gru.components.evaluation.recorded_answers import ANSWERS, read_answers
 from noisy_gru.components.evaluation.recorded_outputs import recorded
@@ -37,6 +37,8 @@ from noisy_gru.trainer.export.artifact_files import DECISION_FILE, KERAS_FOLDER
 STATISTICS = "statistics"
 DATASET = "dataset"
 EVALUATION = "evaluation_config"
+TRANSFORM_GRAPH = "transform_graph"
+_OURS = (STATISTICS, TRANSFORM_GRAPH)
 _BASELINE = standard_component_specs.BASELINE_MODEL_KEY
 _EVALUATION = standard_component_specs.EVALUATION_KEY
 _BLESSING = standard_component_specs.BLESSING_KEY
@@ -44,7 +46,7 @@ logger = logging.getLogger("noisy_gru.evaluation")
 
 
 class EvaluatorSpec(standard_component_specs.EvaluatorSpec):
-    """TFX's, with the statistics of the train split, and the settings of the comparisons."""
+    """TFX's, with the statistics of the train split, Transform's graph, and the settings of the comparisons."""
 
     PARAMETERS = {  # noqa: RUF012
         **standard_component_specs.EvaluatorSpec.PARAMETERS,
@@ -54,6 +56,7 @@ class EvaluatorSpec(standard_component_specs.EvaluatorSpec):
     INPUTS = {  # noqa: RUF012
         **standard_component_specs.EvaluatorSpec.INPUTS,
         STATISTICS: ChannelParameter(type=standard_artifacts.ExampleStatistics, optional=True),
+        TRANSFORM_GRAPH: ChannelParameter(type=standard_artifacts.TransformGraph, optional=True),
     }
 
 
@@ -67,15 +70,16 @@ class Executor(tfx_executor.Executor):
     def Do(self, input_dict: dict[str, Any], output_dict: dict[str, Any], exec_properties: dict[str, Any]) -> None:
         """Evaluates; see TFX.
 
-        The artifact ``evaluation`` gets TFMA's files, the models' answers for each sequence (``answers/``) and
-        ``verdict.json``. The blessing is positive if TFMA found no bound missed and the verdict passes.
+        The artifact ``evaluation`` gets TFMA's files, the models' answers for each sequence (``answers/``),
+        ``verdict.json`` and ``first_states.json``. The blessing is positive if TFMA found no bound missed and the
+        verdict passes.
         """
         dataset = DatasetConfig.model_validate_json(exec_properties[DATASET])
         evaluation = EvaluationConfig.model_validate_json(exec_properties[EVALUATION])
         present = [artifact for artifact in input_dict.get(_BASELINE, []) if is_present(artifact)]
         for artifact in present:
             _check_copy(artifact)
-        rest = {key: value for key, value in input_dict.items() if key not in (_BASELINE, STATISTICS)}
+        rest = {key: value for key, value in input_dict.items() if key not in (_BASELINE, *_OURS)}
         folder = Path(artifact_utils.get_single_uri(output_dict[_EVALUATION]))
         with recorded(folder / ANSWERS, dataset.task):
             given = {key: value for key, value in exec_properties.items() if key not in (DATASET, EVALUATION)}
@@ -93,12 +97,30 @@ class Executor(tfx_executor.Executor):
         if decision is not None:
             verdict = dataclasses.replace(verdict, decision=dataclasses.asdict(decision), shortfall=decision.shortfall)
         write_verdict(verdict, folder)
+        _measure_first_states(input_dict, folder, dataset.seed)
         logger.info("%d comparisons with seed %d", len(verdict.comparisons), verdict.seed)
         blessing = artifact_utils.get_single_instance(output_dict[_BLESSING])
         # The blessing goes to the Pusher, so that the version carries what it could do when it was published.
         blessing.set_string_custom_property(METRICS, json.dumps(read_evaluation(folder).metrics))
         if not verdict.passed:
             _withhold(blessing)
+
+
+def _measure_first_states(input_dict: dict[str, Any], folder: Path, seed: int) -> None:
+    """Write ``first_states.json``; nothing without Transform's graph."""
+    if not input_dict.get(TRANSFORM_GRAPH):
+        return
+    from noisy_gru.components.serving_gate.probe_sequences import read_examples
+    from noisy_gru.trainer.experiments.exported_first_states import exported_first_states, to_json
+
+    model = path_utils.serving_model_path(input_dict[standard_component_specs.MODEL_KEY][0].uri)
+    uris = artifact_utils.get_split_uris(input_dict[standard_component_specs.EXAMPLES_KEY], SPLIT)
+    examples = [example for uri in uris for example in read_examples(Path(uri))]
+    graph = artifact_utils.get_single_uri(input_dict[TRANSFORM_GRAPH])
+    found = exported_first_states(model, graph, examples, seed=seed)
+    for start, reason in found["not_measured"].items():
+        logger.info("first states: %s is not measured: %s", start, reason)
+    (folder / FIRST_STATES).write_text(to_json(found), encoding="utf-8")
 
 
 def _decision(model: Any) -> Decision | None:
@@ -151,6 +173,7 @@ def build_evaluator(
     baseline_model: types.BaseChannel | None = None,
     schema: types.BaseChannel | None = None,
     statistics: types.BaseChannel | None = None,
+    transform_graph: types.BaseChannel | None = None,
     fingerprint: str = "",
 ) -> Evaluator:
     """Build the step that measures a model on the test split and blesses it or not.
@@ -163,6 +186,7 @@ def build_evaluator(
         baseline_model: the output of `LatestBlessed`.
         schema: of the raw examples.
         statistics: of the raw examples; without them there is no comparison with the train split's mean and median.
+        transform_graph: Transform's, to measure the model from other first states; without it they aren't.
         fingerprint: of the source, part of TFX's cache key.
 
     Raises:
@@ -174,6 +198,7 @@ def build_evaluator(
         "baseline_model": baseline_model if evaluation.compare is not None else None,
         "schema": schema,
         STATISTICS: statistics,
+        TRANSFORM_GRAPH: transform_graph,
     }
     return Evaluator(
         EvaluatorSpec(

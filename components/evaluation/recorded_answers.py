@@ -14,6 +14,7 @@ from noisy_gru.components.evaluation.interval_metrics import CRPS
 
 ANSWERS = "answers"  # folder of the `evaluation` artifact
 PROBABILITIES = "candidate_probabilities"
+INTERVAL = "candidate_interval"  # of each number the lowest quantile, then the highest
 
 
 def read_answers(folder: Path) -> dict[str, Any]:
@@ -35,7 +36,7 @@ def read_answers(folder: Path) -> dict[str, Any]:
     absent = (
         {"published", "published_loss", f"published_{CRPS}"} if table[witness].null_count == table.num_rows else set()
     )
-    absent.add(PROBABILITIES)  # decide nothing: the run report alone reads them
+    absent |= {PROBABILITIES, INTERVAL}  # decide nothing: the run report alone reads them
     for name in table.column_names:
         column = table[name]
         if name in found or name in absent:

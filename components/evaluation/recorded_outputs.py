@@ -8,7 +8,8 @@ naive answers. A classification's are class names, with `candidate_loss` and `pu
 the true class' probability) beside them, and of up to ``MOST_CLASSES`` classes `candidate_probabilities` in the
 model's order; a forecast's are lists, all targets of the first horizon, then of the second.
 With `task.per_step` there is a row for each step with a label.
-Of a model with quantiles `candidate_crps` and `published_crps` are there, too.
+Of a model with quantiles `candidate_crps` and `published_crps` are there, too, and `candidate_interval`: of each number
+the lowest quantile and the highest.
 TFX's Evaluator calls extractors.py by its name, so the folder is handed over by a context variable.
 """
 
@@ -31,7 +32,7 @@ from noisy_gru.components.evaluation.class_accumulators import answered_class, c
 from noisy_gru.components.evaluation.evaluation_summary import BASELINE, CANDIDATE, slice_label
 from noisy_gru.components.evaluation.interval_metrics import CRPS, crps_of, quantiles_of
 from noisy_gru.components.evaluation.metric_catalogue import naive_baselines
-from noisy_gru.components.evaluation.recorded_answers import PROBABILITIES
+from noisy_gru.components.evaluation.recorded_answers import INTERVAL, PROBABILITIES
 from noisy_gru.components.evaluation.tfma_metrics import label_and_naive, outputs_of, sequence_name
 from noisy_gru.data.columns import SEQUENCE_ID
 from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, TaskConfig
@@ -87,8 +88,11 @@ def answers_schema(task: TaskConfig) -> Any:
     is_list = isinstance(task, ForecastingConfig) or has_several_targets(task)
     kind = _arrow.list_(_arrow.float32()) if is_list else _arrow.float64()
     names = ["label", "candidate", "published", *naive_baselines(task)]
-    names += [f"candidate_{CRPS}", f"published_{CRPS}"] if levels_of(task) else []
-    return _arrow.schema(common + [(name, kind) for name in names])
+    columns = [(name, kind) for name in names]
+    if levels_of(task):
+        columns += [(f"candidate_{CRPS}", kind), (f"published_{CRPS}", kind)]
+        columns.append((INTERVAL, _arrow.list_(_arrow.float32())))
+    return _arrow.schema(common + columns)
 
 
 def _rows(extracts: dict[str, Any], task: TaskConfig, has_baseline: bool) -> list[dict[str, Any]]:
@@ -146,9 +150,12 @@ def _row(extracts: dict[str, Any], task: TaskConfig, has_baseline: bool) -> dict
         truth = np.asarray(label, np.float64)
         truth = truth if truth.ndim else truth[np.newaxis]
         for column, model in models.items():
-            score = crps_of(truth, quantiles_of(outputs_of(extracts, model), truth.shape, levels), levels)
+            quantiles = quantiles_of(outputs_of(extracts, model), truth.shape, levels)
+            score = crps_of(truth, quantiles, levels)
             is_list = isinstance(task, ForecastingConfig) or has_several_targets(task)
             row[f"{column}_{CRPS}"] = score.reshape(-1).astype(np.float32) if is_list else float(score[0])
+            if column == "candidate":
+                row[INTERVAL] = quantiles[..., [0, -1]].reshape(-1).astype(np.float32)
     if not isinstance(task, ForecastingConfig) and not has_several_targets(task):
         return row | {"label": label} | {name: float(value.reshape(-1)[0]) for name, value in answers.items()}
     for kind in naive_baselines(task):

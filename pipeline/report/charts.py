@@ -64,12 +64,24 @@ def line_chart(lines: Mapping[str, Line], *, x: str, y: str, mark: float | None 
     return _drawn(draw)
 
 
-def small_line_charts(charts: Sequence[tuple[str, Mapping[str, Line]]], *, x: str) -> str:
-    """Draw charts below each other with a common x axis, each with its title."""
+def small_line_charts(
+    charts: Sequence[tuple[str, Mapping[str, Line]]],
+    *,
+    x: str,
+    bands: Mapping[str, tuple[Line, Sequence[Any]]] | None = None,
+) -> str:
+    """Draw charts below each other with a common x axis, each with its title.
+
+    ``bands`` are areas by title: the line below, and the vertical values of the one above.
+    """
 
     def draw(figure: Any) -> None:
         grid = np.atleast_1d(figure.subplots(len(charts), 1, sharex=True))
         for axes, (title, lines) in zip(grid, charts, strict=True):
+            if band := (bands or {}).get(title):
+                (places, low), high = band
+                ends = [[np.nan if each is None else each for each in values] for values in (low, high)]
+                axes.fill_between(places, *ends, color=SERIES[1], alpha=0.25, linewidth=0)
             _draw_lines(axes, lines)
             axes.set_title(short(title), fontsize=_SMALL, loc="left", pad=2)
             axes.tick_params(labelsize=_SMALL)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from noisy_gru.components.evaluation.evaluation_summary import read_first_states
 from noisy_gru.pipeline.report import classification, forecasts, regression
 from noisy_gru.pipeline.report.answers import Answers, load_answers
 from noisy_gru.pipeline.report.artifacts import AbsentError, Artifacts
@@ -24,6 +25,7 @@ def evaluation_account(artifacts: Artifacts, examples: bool) -> dict[str, Any]:
     if not record.metrics:
         raise AbsentError("Nothing to show: the run ended before Evaluator.")
     found: dict[str, Any] = {"metrics": record.metrics, "published": record.previous, "slices": record.slices}
+    found["first_states"] = _first_states(artifacts)
     try:
         answers = load_answers(artifacts)
     except AbsentError as absent:
@@ -35,6 +37,14 @@ def evaluation_account(artifacts: Artifacts, examples: bool) -> dict[str, Any]:
     if isinstance(task, ForecastingConfig):
         return {**found, **forecasts.forecasting(answers, examples)}
     return {**found, **regression.regression(answers)}
+
+
+def _first_states(artifacts: Artifacts) -> dict[str, Any] | None:
+    """Return the metric from other first states; None where the run didn't measure it, or its artifact is gone."""
+    try:
+        return read_first_states(artifacts.folder("Evaluator", "evaluation"))
+    except AbsentError:
+        return None
 
 
 def worst_account(artifacts: Artifacts, examples: bool) -> dict[str, Any]:

@@ -12,12 +12,13 @@ from noisy_gru.components.evaluation.metric_catalogue import naive_baselines
 from noisy_gru.data.sequences.sequence_ids import split_sequence_id
 from noisy_gru.data.sequences.steps import FixedSteps, parse_steps
 from noisy_gru.pipeline.report.answers import Answers
-from noisy_gru.pipeline.report.regression import pairs, residuals
+from noisy_gru.pipeline.report.regression import interval, pairs, residuals
 from noisy_gru.schema.config import ForecastingConfig
 
 _SERIES_SHOWN = 3
 _SERIES_LISTED = 30
 _WINDOWS_SHOWN = 168
+_WINDOWS_DRAWN = 2
 
 
 class _Forecasts:
@@ -39,6 +40,8 @@ class _Forecasts:
         self.order = sorted(range(len(parts)), key=lambda place: (parts[place][0], parts[place][1]))
         self.moment = [text or f"{number:g}" for _, (number, text) in parts]
         self.dataset = answers.dataset
+        ends = answers.interval
+        self.ends = None if ends is None or ends.size != 2 * math.prod(shape) else ends.reshape(*shape, 2)
 
     @property
     def naive(self) -> list[str]:
@@ -57,13 +60,17 @@ def check_forecasting(task: Any) -> None:
 
 
 def forecasting(answers: Answers, examples: bool) -> dict[str, Any]:
-    """Return for each target errors by horizon and hour, pairs and residuals; with ``examples`` by series, too."""
+    """Return for each target errors and coverage by horizon and hour, pairs and residuals.
+
+    With ``examples`` by series, too, and `windows`: the median, the worst and some others, with forecast and truth.
+    """
     found = _Forecasts(answers)
     targets = []
     for place, target in enumerate(found.task.targets):
         content: dict[str, Any] = {
             "target": target,
-            "by_horizon": _by_horizon(found, place),
+            "by_horizon": _by_horizon(found, place, answers),
+            "interval": interval(found.columns["label"][:, :, place], _ends(found, place), answers),
             "by_hour": _by_hour(found, place),
             "pairs": pairs(*(found.columns[name][:, 0, place] for name in ("label", "candidate"))),
             "residuals": residuals(*(found.columns[name][:, :, place].reshape(-1) for name in ("label", "candidate"))),
@@ -72,7 +79,37 @@ def forecasting(answers: Answers, examples: bool) -> dict[str, Any]:
             content["by_series"] = _by_series(found, place)
             content["came"] = _came(found, place)
         targets.append(content)
-    return {"targets": targets, "horizons": found.task.horizons, "series": len(set(found.entity))}
+    content = {"targets": targets, "horizons": found.task.horizons, "series": len(set(found.entity))}
+    return {**content, "windows": _windows(answers, found)} if examples and len(found.task.horizons) > 1 else content
+
+
+def _ends(found: _Forecasts, target: int) -> np.ndarray | None:
+    """Return the ends of the intervals of a target, [N, H, 2]."""
+    return None if found.ends is None else found.ends[:, :, target]
+
+
+def _windows(answers: Answers, found: _Forecasts) -> list[dict[str, Any]]:
+    """Return the window of the median error, the worst one, and some that a seed chose, each once."""
+    total = _total_errors(found)
+    known = np.flatnonzero(total >= 0)
+    if not len(known):
+        return []
+    ranked = known[np.argsort(total[known], kind="stable")]
+    chosen = {int(ranked[len(ranked) // 2]): "median error", int(ranked[-1]): "largest error"}
+    seed = answers.dataset.seed
+    for place in np.random.default_rng(seed).permutation(known)[:_WINDOWS_DRAWN]:
+        chosen.setdefault(int(place), f"drawn with seed {seed}")
+    return [{"why": why, **_window(answers, found, place, total[place])} for place, why in chosen.items()]
+
+
+def _window(answers: Answers, found: _Forecasts, place: int, error: float) -> dict[str, Any]:
+    """Return a window's forecast and truth at each horizon, by target, and the interval where there is one."""
+    content: dict[str, Any] = {"id": answers.ids[place], "error": float(error), "horizons": found.task.horizons}
+    columns = {"forecast": found.columns["candidate"][place], "came": found.columns["label"][place]}
+    if found.ends is not None:
+        columns |= {"low": found.ends[place, :, :, 0], "high": found.ends[place, :, :, 1]}
+    named = {name: {t: values[:, k] for k, t in enumerate(found.task.targets)} for name, values in columns.items()}
+    return content | named
 
 
 def worst(answers: Answers, count: int) -> list[dict[str, Any]]:
@@ -81,6 +118,13 @@ def worst(answers: Answers, count: int) -> list[dict[str, Any]]:
     Errors of each target are divided by their mean, as targets may be in different units.
     """
     found = _Forecasts(answers)
+    total = _total_errors(found)
+    order = [place for place in np.argsort(-total, kind="stable") if total[place] >= 0]
+    return [_window(answers, found, place, total[place]) for place in _apart(order, found, count)]
+
+
+def _total_errors(found: _Forecasts) -> np.ndarray:
+    """Return the error of each window, in parts of each target's mean; -1 where nothing is known."""
     errors = np.abs(found.columns["candidate"] - found.columns["label"])
     with np.errstate(invalid="ignore", divide="ignore"):
         scale = (
@@ -90,17 +134,7 @@ def worst(answers: Answers, count: int) -> list[dict[str, Any]]:
     known = np.isfinite(relative).any(axis=(1, 2))
     total = np.full(len(relative), -1.0)
     total[known] = np.nanmean(relative[known], axis=(1, 2))
-    order = [place for place in np.argsort(-total, kind="stable") if total[place] >= 0]
-    return [
-        {
-            "id": answers.ids[place],
-            "error": float(total[place]),
-            "horizons": found.task.horizons,
-            "forecast": {t: found.columns["candidate"][place, :, k] for k, t in enumerate(found.task.targets)},
-            "came": {t: found.columns["label"][place, :, k] for k, t in enumerate(found.task.targets)},
-        }
-        for place in _apart(order, found, count)
-    ]
+    return total
 
 
 def _apart(order: list[Any], found: _Forecasts, count: int) -> list[int]:
@@ -123,11 +157,15 @@ def _mae(found: _Forecasts, name: str, horizon: int, target: int) -> float | Non
     return float(errors.mean()) if errors.size else None
 
 
-def _by_horizon(found: _Forecasts, target: int) -> list[dict[str, Any]]:
-    return [
-        {"horizon": horizon, "mae": {name: _mae(found, name, place, target) for name in found.models}}
-        for place, horizon in enumerate(found.task.horizons)
-    ]
+def _by_horizon(found: _Forecasts, target: int, answers: Answers) -> list[dict[str, Any]]:
+    ends = _ends(found, target)
+    rows = []
+    for place, horizon in enumerate(found.task.horizons):
+        row = {"horizon": horizon, "mae": {name: _mae(found, name, place, target) for name in found.models}}
+        if ends is not None:
+            row["interval"] = interval(found.columns["label"][:, place, target], ends[:, place], answers)
+        rows.append(row)
+    return rows
 
 
 def _by_series(found: _Forecasts, target: int) -> list[dict[str, Any]]:

@@ -89,11 +89,34 @@ def evaluation_blocks(evaluation: dict[str, Any]) -> list[Block]:
     metrics, published = evaluation["metrics"], evaluation["published"]
     rows = [(name, value, *([published.get(name)] if published else [])) for name, value in metrics.items()]
     columns = ["metric", "this model", *(["published model"] if published else [])]
-    blocks: list[Block] = [Table("Metrics on the test split", columns, rows)]
+    blocks: list[Block] = [
+        Table("Metrics on the test split", columns, rows),
+        *_first_states(evaluation["first_states"]),
+    ]
     if evaluation.get("note"):
         blocks.append(Sentences([evaluation["note"]], tone="grey"))
     by_task = {"classification": _classification, "regression": _regression, "forecasting": _forecasting}
     return blocks + (by_task[evaluation["kind"]](evaluation) if evaluation["kind"] else [])
+
+
+def _first_states(found: dict[str, Any] | None) -> list[Block]:
+    """Return the metric from three first states, and why one isn't measured."""
+    if found is None:
+        return []
+    starts = {
+        "clean": "its own, as served",
+        "noisy_start": "noise, as large as in training",
+        "carried_start": "another sequence's last state",
+    }
+    rows = [(said, found[key]) for key, said in starts.items() if found[key] is not None]
+    blocks: list[Block] = []
+    if rows:
+        note = f"Of {found['sequences']} sequences: what a model loses that isn't told where a sequence begins."
+        blocks.append(Table("From other first states", ["first state", found["metric"]], rows, note))
+    reasons = [f"{starts[key]}: not measured: {reason}." for key, reason in found["not_measured"].items()]
+    if not rows:
+        reasons = [f"From other first states: not measured: {next(iter(found['not_measured'].values()), '')}."]
+    return [*blocks, Sentences(reasons, tone="grey")] if reasons else blocks
 
 
 def slice_blocks(evaluation: dict[str, Any]) -> list[Block]:
@@ -110,7 +133,7 @@ def worst_blocks(worst: dict[str, Any]) -> list[Block]:
     for number, case in enumerate(worst["cases"], 1):
         title = f"{number}. {case['id']}"
         if "forecast" in case:
-            blocks.append(_worst_forecast(title, case))
+            blocks.append(_window_chart(title, case))
             caption = "What the model read."
         else:
             facts = [("target", case["target"])] if "target" in case else []
@@ -122,18 +145,21 @@ def worst_blocks(worst: dict[str, Any]) -> list[Block]:
     return blocks
 
 
-def _worst_forecast(title: str, case: dict[str, Any]) -> Chart:
-    horizons = case["horizons"]
+def _window_chart(title: str, case: dict[str, Any], said: str = "") -> Chart:
+    horizons, ends = case["horizons"], "low" in case
     charts = [
         (target, {"came": (horizons, case["came"][target]), "forecast": (horizons, case["forecast"][target])})
         for target in case["came"]
     ]
     columns = {"horizon": horizons}
     for target in case["came"]:
-        columns |= {f"{target} came": case["came"][target], f"{target} forecast": case["forecast"][target]}
+        keys = ("came", "forecast", *(("low", "high") if ends else ()))
+        columns |= {f"{target} {key}": case[key][target] for key in keys}
     table = Table("Numbers", list(columns), list(zip(*columns.values(), strict=True)))
-    svg = small_line_charts(charts, x="horizon") if len(horizons) > 1 else ""
-    return Chart(title, f"Forecast and what came; {case['error']:.3g} times the mean error.", svg, table)
+    bands = {target: ((horizons, case["low"][target]), case["high"][target]) for target in case["came"]} if ends else {}
+    svg = small_line_charts(charts, x="horizon", bands=bands) if len(horizons) > 1 else ""
+    area = " The area is between the lowest and the highest quantile." if ends and svg else ""
+    return Chart(title, f"{said}Forecast and what came; {case['error']:.3g} times the mean error.{area}", svg, table)
 
 
 def _classification(found: dict[str, Any]) -> list[Block]:
@@ -175,10 +201,10 @@ def _classification(found: dict[str, Any]) -> list[Block]:
 
 def _regression(found: dict[str, Any]) -> list[Block]:
     if "targets" not in found:
-        return [*_pairs(found["pairs"]), *_residuals(found["residuals"])]
+        return [*_interval(found.get("interval")), *_pairs(found["pairs"]), *_residuals(found["residuals"])]
     blocks: list[Block] = []
     for each in found["targets"]:
-        named = [*_pairs(each["pairs"]), *_residuals(each["residuals"])]
+        named = [*_interval(each.get("interval")), *_pairs(each["pairs"]), *_residuals(each["residuals"])]
         for block in named:
             titled = isinstance(block, Chart)
             blocks.append(replace(block, title=f"{each['target']}: {block.title}") if titled else block)
@@ -186,7 +212,10 @@ def _regression(found: dict[str, Any]) -> list[Block]:
 
 
 def _forecasting(found: dict[str, Any]) -> list[Block]:
-    blocks: list[Block] = []
+    blocks: list[Block] = [
+        _window_chart(f"Window {window['id']}", window, f"{window['why'].capitalize()}. ")
+        for window in found.get("windows") or []
+    ]
     for each in found["targets"]:
         target = each["target"]
         for came in each.get("came") or []:
@@ -199,6 +228,7 @@ def _forecasting(found: dict[str, Any]) -> list[Block]:
             svg = line_chart(lines, x="window", y=target)
             blocks.append(Chart(title, "What came, and what was forecast for it, of the last windows.", svg, table))
         blocks += _errors(target, "horizon", each["by_horizon"], "Error by horizon")
+        blocks += [*_interval(each.get("interval")), *_coverage(target, each["by_horizon"])]
         if each["by_hour"]:
             hours = [hour["hour"] for hour in each["by_hour"]]
             errors = [hour["mae"] for hour in each["by_hour"]]
@@ -210,6 +240,34 @@ def _forecasting(found: dict[str, Any]) -> list[Block]:
             blocks += _errors(target, "series", each["by_series"], "Error by series, the worst first")
         blocks += [*_pairs(each["pairs"]), *_residuals(each["residuals"])]
     return blocks
+
+
+def _interval(found: dict[str, Any] | None) -> list[Block]:
+    """Return what the interval of the outermost quantiles covers; nothing without intervals."""
+    if found is None:
+        return []
+    facts = [(f"inside the {found['coverage']:.4g} interval", found["covered"]), ("mean width of it", found["width"])]
+    return [Facts(facts)]
+
+
+def _coverage(target: str, rows: list[dict[str, Any]]) -> list[Block]:
+    """Return coverage by horizon; nothing without intervals, or of one horizon."""
+    known = [(each["horizon"], each["interval"]) for each in rows if each.get("interval")]
+    if len(known) < 2:
+        return []
+    horizons = [horizon for horizon, _ in known]
+    covered, width = ([found[key] for _, found in known] for key in ("covered", "width"))
+    expected = known[0][1]["coverage"]
+    lines = {"covered": (horizons, covered), "expected": (horizons, [expected] * len(known))}
+    columns = {
+        "horizon": horizons,
+        "covered": covered,
+        "width": width,
+        "answers": [each["answers"] for _, each in known],
+    }
+    caption = f"Which part of what came is between the lowest and the highest quantile; {expected:.4g} should be."
+    svg = line_chart(lines, x="horizon", y="part covered")
+    return [Chart(f"{target}: coverage by horizon", caption, svg, columns_table("Numbers", columns))]
 
 
 def _errors(target: str, key: str, rows: list[dict[str, Any]], title: str) -> list[Block]:

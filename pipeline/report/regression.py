@@ -14,18 +14,41 @@ _BINS = 24
 
 
 def regression(answers: Answers) -> dict[str, Any]:
-    """Return `pairs` (a part of them, evenly over the sequences) and `residuals`, predicted less true."""
+    """Return `pairs` (a part of them, evenly over the sequences), `residuals`, predicted less true, and `interval`."""
     targets = targets_of(answers.dataset.task)
     true, predicted = (answers.columns[name].reshape(-1, len(targets)) for name in ("label", "candidate"))
+    ends = answers.interval
     by_target = [
         {
             "target": name,
             "pairs": pairs(true[:, place], predicted[:, place]),
             "residuals": residuals(true[:, place], predicted[:, place]),
+            "interval": interval(true[:, place], None if ends is None else ends[:, place], answers),
         }
         for place, name in enumerate(targets)
     ]
-    return {"targets": by_target} if len(targets) > 1 else {key: by_target[0][key] for key in ("pairs", "residuals")}
+    return {"targets": by_target} if len(targets) > 1 else {k: v for k, v in by_target[0].items() if k != "target"}
+
+
+def interval(true: np.ndarray, ends: np.ndarray | None, answers: Answers) -> dict[str, Any] | None:
+    """Return the share of the numbers that is `covered`, what it should be (`coverage`), and the mean `width`.
+
+    None where there are no intervals, or no number to compare with.
+
+    Args:
+        true: float [...].
+        ends: of the interval, [..., 2].
+        answers: that they are of.
+    """
+    if ends is None:
+        return None
+    known = np.isfinite(true) & np.isfinite(ends).all(axis=-1)
+    if not known.any():
+        return None
+    low, high = ends[known][:, 0], ends[known][:, 1]
+    inside = (true[known] >= low) & (true[known] <= high)
+    found = {"covered": float(inside.mean()), "width": float((high - low).mean()), "answers": int(known.sum())}
+    return {"coverage": answers.coverage, **found}
 
 
 def pairs(true: np.ndarray, predicted: np.ndarray) -> dict[str, Any]:

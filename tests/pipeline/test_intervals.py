@@ -127,3 +127,29 @@ def test_every_way_gives_the_same_quantiles(project: Path, trained: dict[str, An
                 stream.send(asked[asked["hour"] < 5])
                 streamed = stream.send(asked[asked["hour"] >= 5]).to_pandas().set_index("sequence_id").sort_index()
                 np.testing.assert_allclose(streamed[names], expected[names], atol=1e-4)
+
+
+def test_the_report_measures_the_same_coverage(project: Path, trained: dict[str, Any]) -> None:
+    from noisy_gru.pipeline.report.account import run_account
+    from noisy_gru.pipeline.report.page import run_page
+    from noisy_gru.pipeline.runs.run_directory import RunDirectory
+
+    directory = RunDirectory(project / "root")
+    account = run_account(directory.records()[-1], directory.root)
+    metrics, evaluation = trained["metrics"], account["evaluation"]
+    (found,) = evaluation["targets"]
+    assert found["interval"]["covered"] == pytest.approx(metrics["coverage_0.8"], abs=1e-6)
+    assert found["interval"]["width"] == pytest.approx(metrics["interval_width_0.8"], rel=1e-5)
+    by_horizon = {each["horizon"]: each["interval"]["covered"] for each in found["by_horizon"]}
+    assert by_horizon == pytest.approx({h: metrics[f"coverage_0.8/load@{h}"] for h in (1, 3)}, abs=1e-6)
+    assert all(
+        low <= high
+        for each in evaluation["windows"]
+        for low, high in zip(each["low"]["load"], each["high"]["load"], strict=True)
+    )
+    assert "load: coverage by horizon" in run_page(account)
+    assert account["notes"] == {}
+    # A model that reads `load` alone, and of it what was last.
+    (feature,) = account["importance"]["features"]
+    assert (feature["name"], account["importance"]["lengths"]) == ("load", [PAST, PAST])
+    assert feature["mae"]["mean"] > 0

@@ -27,6 +27,7 @@ import tensorflow as tf
 
 from noisy_gru.compat.keras import run_through_graph
 from noisy_gru.trainer import features as names
+from noisy_gru.trainer.decision import Decision
 from noisy_gru.trainer.experiments.calibration import calibration
 from noisy_gru.trainer.experiments.starts import CARRIED, OWN, FirstStates, burn_in_name, noise_name
 from noisy_gru.trainer.features import Layout
@@ -102,9 +103,31 @@ def measure_first_states(
         The loss and the metrics by start, for a classification `nll` and `ece` beside them; and for each start that
         can't be measured the reason.
     """
-    data, layout = context.eval, context.layout
+    return measure_starts(model, context.eval, context.custom_config.trainer.model, starts, seed=seed)
+
+
+def measure_starts(
+    model: keras.Model,
+    data: SequenceData,
+    config: ModelConfig,
+    starts: FirstStates | None,
+    *,
+    seed: int,
+    decision: Decision | None = None,
+) -> tuple[dict[str, Metrics], dict[str, str]]:
+    """Measure a model on a split from each start; see `measure_first_states`.
+
+    Args:
+        model: compiled, with its final weights; its metrics are reset.
+        data: the split.
+        config: of the model.
+        starts: what to start from; None: the model's own first states alone.
+        seed: of the noise, and of which sequence's state is carried to which.
+        decision: how a classification with `task.threshold` answers; `accuracy` is then that of these answers.
+    """
+    layout = data.layout
     started = StartedModel(model)
-    measure = _Measure(model, started, data, layout)
+    measure = _Measure(model, started, data, layout, decision)
     measured = {OWN: measure()}
     if starts is None:
         return measured, {}
@@ -124,8 +147,8 @@ def measure_first_states(
         donors = other_sequences(count, seed)
         measured[CARRIED] = measure([state[donors] for state in own_last])
     else:
-        refused[CARRIED] = "the eval split holds one sequence, so there is no other one"
-    problems = burn_in_problems(context.custom_config.trainer.model, layout)
+        refused[CARRIED] = f"the {data.split} split holds one sequence, so there is no other one"
+    problems = burn_in_problems(config, layout)
     for steps in starts.burn_in:
         if problems:
             refused[burn_in_name(steps)] = "; ".join(problems)
@@ -158,8 +181,15 @@ def other_sequences(count: int, seed: int) -> np.ndarray:
 class _Measure:
     """The loss and metrics of a split; `last` then holds the last states of its sequences, [N, U] of each GRU."""
 
-    def __init__(self, model: keras.Model, started: StartedModel, data: SequenceData, layout: Layout):
-        self._model, self._data, self._layout = model, data, layout
+    def __init__(
+        self,
+        model: keras.Model,
+        started: StartedModel,
+        data: SequenceData,
+        layout: Layout,
+        decision: Decision | None = None,
+    ):
+        self._model, self._data, self._layout, self._decision = model, data, layout, decision
         self._units = [units for layer in started.units for units in layer]
         self._batches = data.one_pass()
         self.last: list[np.ndarray] = []
@@ -220,7 +250,12 @@ class _Measure:
         self.last = [np.concatenate(parts) for parts in zip(*last, strict=True)]
         metrics = {name: float(value) for name, value in self._model.get_metrics_result().items()}
         if self._layout.is_classification:
-            metrics |= calibration(np.concatenate(outputs), np.concatenate(answers))
+            logits, classes = np.concatenate(outputs), np.concatenate(answers)
+            metrics |= calibration(logits, classes)
+            if self._decision is not None:
+                probabilities = np.exp(logits - logits.max(axis=1, keepdims=True))
+                probabilities /= probabilities.sum(axis=1, keepdims=True)
+                metrics["accuracy"] = float((self._decision.class_ids(probabilities) == classes).mean())
         return metrics
 
 

@@ -136,14 +136,17 @@ class ServedModel:
             none; or `targets` float32 [B, 1] or [B, H, K], in the
             units of the data.
         """
-        raw = tf.io.parse_example(examples, {**self._inputs, **self._labels})
-        transformed = self.transform_layer(raw)
+        transformed = self.transformed(examples)
         if self.layout.is_per_step:
             return {names.LABEL: transformed[names.LABEL].to_tensor(default_value=-1)}
         if self.layout.is_classification:
             return {names.LABEL: transformed[names.LABEL]}
         targets = tf.reshape(transformed[names.TARGETS], [-1, *self.layout.target_shape])
         return {names.TARGETS: self._unscaled(targets, transformed)}
+
+    def transformed(self, examples: Any) -> dict[str, Any]:
+        """Return Transform's outputs for labelled tf.Examples, string [B]."""
+        return self.transform_layer(tf.io.parse_example(examples, {**self._inputs, **self._labels}))
 
     @property
     def _has_past(self) -> bool:

@@ -23,7 +23,7 @@ from noisy_gru.trainer.features import Layout
 from noisy_gru.trainer.inputs.balanced_order import BalancedOrder
 from noisy_gru.trainer.inputs.contents import read_contents
 from noisy_gru.trainer.inputs.flat_sequences import Flat, flattened, joined, padded, padded_labels
-from noisy_gru.trainer.inputs.transformed_files import PARSE_BLOCK, TransformedFiles, permutation
+from noisy_gru.trainer.inputs.transformed_files import PARSE_BLOCK, TransformedBlock, TransformedFiles, permutation
 
 # With `bucket_by_length`, sequences of this many batches are sorted by length together.
 _POOL = 50
@@ -56,13 +56,21 @@ class SequenceData:
         layout: of the data set.
         config: of the batches.
         split: its name, for messages.
+        given: Transform's outputs for some sequences, which are read in place of files.
 
     Raises:
         DataError: as `read_contents`.
     """
 
     def __init__(
-        self, patterns: Sequence[str], feature_spec: Mapping[str, Any], layout: Layout, config: BatchConfig, split: str
+        self,
+        patterns: Sequence[str],
+        feature_spec: Mapping[str, Any],
+        layout: Layout,
+        config: BatchConfig,
+        split: str,
+        *,
+        given: Mapping[str, Any] | None = None,
     ):
         self.layout = layout
         self.config = config
@@ -72,7 +80,8 @@ class SequenceData:
         wanted += layout.static_inputs
         if layout.observed_targets:
             wanted.append(names.LAST_TARGET)
-        self._files = TransformedFiles(patterns, {key: feature_spec[key] for key in wanted})
+        spec = {key: feature_spec[key] for key in wanted}
+        self._files: Any = TransformedFiles(patterns, spec) if given is None else TransformedBlock(given, spec)
         # The epoch whose order `shuffled` has when it is iterated next.
         self.epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.padded_lengths: tuple[int, ...] = ()

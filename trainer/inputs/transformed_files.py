@@ -60,18 +60,40 @@ class TransformedFiles:
         return blocks.map(self._parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
     def _parse(self, serialized: tf.Tensor) -> dict[str, Any]:
-        block = tf.io.parse_example(serialized, self._spec)
-        label = block.get(names.LABEL)
-        if label is not None and not isinstance(label, tf.RaggedTensor):
-            # A class that is not in train has no place in the loss.
-            known = label >= 0
-            block = {key: _select(value, known) for key, value in block.items()}
-            block[UNSEEN] = tf.reduce_sum(tf.cast(~known, tf.int64))
-        return block
+        return of_known_labels(tf.io.parse_example(serialized, self._spec))
 
     def _with_known_label(self, serialized: tf.Tensor) -> tf.Tensor:
         spec = {names.LABEL: self._spec[names.LABEL]}
         return tf.boolean_mask(serialized, tf.io.parse_example(serialized, spec)[names.LABEL] >= 0)
+
+
+class TransformedBlock:
+    """Sequences that Transform's graph was given here, in place of `TransformedFiles`: as many as fit into memory.
+
+    Args:
+        block: Transform's outputs, as `features` names them.
+        spec: the parsing spec of the features to keep.
+    """
+
+    def __init__(self, block: Mapping[str, Any], spec: Mapping[str, Any]):
+        self._block = of_known_labels({key: block[key] for key in spec})
+
+    def blocks(self) -> Iterator[dict[str, Any]]:
+        """Yield the sequences, as `TransformedFiles.blocks`."""
+        yield dict(self._block)
+
+
+def of_known_labels(block: dict[str, Any]) -> dict[str, Any]:
+    """Return the parsed sequences without those whose class is not in train, which has no place in the loss.
+
+    Of a class for each sequence, `UNSEEN` is how many were left out.
+    """
+    label = block.get(names.LABEL)
+    if label is None or isinstance(label, tf.RaggedTensor):
+        return block
+    known = label >= 0
+    selected = {key: _select(value, known) for key, value in block.items()}
+    return {**selected, UNSEEN: tf.reduce_sum(tf.cast(~known, tf.int64))}
 
 
 def permutation(count: Any, seed: int, epoch: Any, *, draw: int) -> tf.Tensor:

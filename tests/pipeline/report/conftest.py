@@ -198,6 +198,10 @@ class FakeRun:
         folder = self.folder("Evaluator", "evaluation") / "answers"
         folder.mkdir()
         pq.write_table(pa.table(columns), folder / "answers-0.parquet")
+        starts = {"metric": "accuracy", "clean": 0.625, "noisy_start": 0.5, "carried_start": None}
+        starts |= {"sequences": 60, "of": 60, "stddevs": [0.1], "seed": 0}
+        starts["not_measured"] = {"carried_start": "the <test> split holds one sequence"}
+        (folder.parent / "first_states.json").write_text(json.dumps(starts))
 
     def _gate(self) -> None:
         numbers = {f"single_{name}_ms": value for name, value in (("p50", 1.25), ("p90", 2.0), ("p99", 3.5))}

@@ -39,6 +39,8 @@ def test_every_part_is_there(make_run):
     }
     assert account["gate"]["checks"][0]["numbers"]["single_p50_ms"] == 1.25
     assert account["gate"]["checks"][0]["distributions"]["single_ms"]["counts"] == [50, 10]
+    assert account["evaluation"]["first_states"]["noisy_start"] == 0.5
+    assert "another sequence&#39;s last state: not measured: the &lt;test&gt; split" in run_page(account)
     assert account["importance"]["features"][0]["log_loss"] == {"mean": 0.5, "low": 0.25, "high": 0.75}
     assert account["resources"]["steps"][1]["cpu_seconds"] == 1.25
 

@@ -134,10 +134,58 @@ def test_the_worst_windows_are_far_in_their_targets_units_and_do_not_overlap(for
         assert (gaps >= pd.Timedelta("4h")).all()
 
 
+def test_windows_of_the_median_and_the_largest_error_and_some_that_a_seed_chose(forecast):
+    table = forecast.table.copy()
+    table["error"] /= table.groupby("target").error.transform("mean")
+    total = table.groupby(["series", "moment"]).error.mean().sort_values()
+    median, worst, *drawn = forecast.account()["evaluation"]["windows"]
+    assert [each["why"] for each in (median, worst)] == ["median error", "largest error"]
+    assert median["error"] == pytest.approx(total.iloc[len(total) // 2], rel=1e-4)
+    assert worst["error"] == pytest.approx(total.iloc[-1], rel=1e-4)
+    assert {each["why"] for each in drawn} == {"drawn with seed 0"}
+    assert forecast.account()["evaluation"]["windows"] == [median, worst, *drawn]
+    series, _, text = worst["id"].partition("@")
+    expected = forecast.table[(forecast.table.series == series) & (forecast.table.moment == pd.Timestamp(text))]
+    expected = expected[expected.target == "heat"].sort_values("horizon")
+    assert worst["came"]["heat"] == pytest.approx(expected.label.tolist(), rel=1e-6)
+    assert worst["forecast"]["heat"] == pytest.approx(expected.candidate.tolist(), rel=1e-6)
+    assert f"Window {worst['id']}" in run_page(forecast.account())
+
+
+def test_intervals_are_drawn_and_counted(forecast):
+    folder = forecast.run.directory.artifacts / "Evaluator" / "evaluation" / "1" / "answers"
+    table = pq.read_table(folder / "answers-0.parquet")
+    answers, reach = np.array(table["candidate"].to_pylist()), np.array([1, 5, 2, 5])
+    ends = np.stack([answers - reach, answers + reach], axis=-1).reshape(len(answers), -1)
+    table = table.append_column("candidate_interval", pa.array(list(ends.astype(np.float32)), pa.list_(pa.float32())))
+    pq.write_table(table, folder / "answers-0.parquet")
+    forecast.run.record.config = {**FORECASTING, "task": {**FORECASTING["task"], "quantiles": [0.05, 0.5, 0.95]}}
+    account = forecast.account()
+    assert account["notes"] == {}
+    reaches = {("load", 1): 1, ("heat", 1): 5, ("load", 6): 2, ("heat", 6): 5}
+    known = forecast.table.dropna()
+    for (target, horizon), each in reaches.items():
+        errors = known[(known.target == target) & (known.horizon == horizon)].error
+        found = next(row for row in of(account, target)["by_horizon"] if row["horizon"] == horizon)["interval"]
+        assert found["covered"] == pytest.approx((errors <= each).mean(), abs=1e-3)
+        assert (found["coverage"], found["answers"]) == (0.9, len(errors))
+        assert found["width"] == pytest.approx(2 * each, rel=1e-5)
+    (window, *_) = account["evaluation"]["windows"]
+    assert np.subtract(window["high"]["load"], window["low"]["load"]) == pytest.approx([2, 4], rel=1e-4)
+    page = run_page(account)
+    assert "load: coverage by horizon" in page
+    assert "inside the 0.9 interval" in page
+    # Of an earlier release, or without intervals: nothing of it.
+    pq.write_table(table.drop(["candidate_interval"]), folder / "answers-0.parquet")
+    assert of(forecast.account(), "load")["interval"] is None
+    assert "coverage by horizon" not in run_page(forecast.account())
+
+
 def test_without_examples_no_series_is_named(forecast):
     forecast.run.record.config = {**FORECASTING, "report": {"examples": False}}
     account = forecast.account()
     assert "s0@" not in json.dumps(account)
+    assert "windows" not in account["evaluation"]
     assert "by_series" not in of(account, "load")
     assert len(of(account, "load")["by_horizon"]) == 2
     assert "hour of the day" in run_page(account)
@@ -174,6 +222,7 @@ def test_a_regression(make_run):
     assert found["residuals"]["mean"] == pytest.approx(error.mean())
     assert found["residuals"]["quantiles"]["0.95"] == pytest.approx(error.quantile(0.95))
     assert sum(found["residuals"]["counts"]) == 1000
+    assert found["interval"] is None
     far = error.abs().sort_values(ascending=False)
     assert [case["id"] for case in account["worst"]["cases"]] == [ids[place] for place in far.index[:4]]
     assert "Residuals" in run_page(account)
