@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,22 +79,3 @@ def html_page(title: str, parts: Iterable[str]) -> str:
         f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{heading}</title><style>{_STYLE}</style>'
         f"</head><body><h1>{heading}</h1>{''.join(parts)}</body></html>\n"
     )
-
-
-def html_list(sentences: Iterable[str]) -> str:
-    """Return sentences as an HTML list."""
-    return f"<ul>{''.join(f'<li>{html.escape(sentence)}</li>' for sentence in sentences)}</ul>"
-
-
-def html_table(columns: Sequence[str], rows: Iterable[Sequence[str | float | None]], title: str = "") -> str:
-    """Return a table: texts, and numbers with four digits; None for an empty cell."""
-    head = "".join(f"<th>{html.escape(column)}</th>" for column in columns)
-    body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
-    heading = f"<h2>{html.escape(title)}</h2>" if title else ""
-    return f"{heading}<table><tr>{head}</tr>{body}</table>"
-
-
-def _cell(value: str | float | None) -> str:
-    if isinstance(value, str) or value is None:
-        return f"<td>{html.escape(value or '')}</td>"
-    return f'<td class="number">{value:.4g}</td>'

@@ -24,7 +24,8 @@ from noisy_gru.components.retrain_planner.executor import PLAN_FILE
 from noisy_gru.components.retrain_planner.plan import Reason
 from noisy_gru.components.serving_gate.report import read_report
 from noisy_gru.kubeflow.step.confusion import classified_label, confusion_matrix
-from noisy_gru.kubeflow.step.page_outputs import Shown, html_list, html_page, html_table
+from noisy_gru.kubeflow.step.page_outputs import Shown, html_page
+from noisy_gru.schema.html_tables import html_list, html_table
 
 
 class Step(Protocol):

@@ -17,10 +17,13 @@ from noisy_gru.schema.config import (
     DataConfig,
     DatasetConfig,
     EntitySplitConfig,
+    ForecastingConfig,
     Section,
     SplitsConfig,
     TaskConfig,
 )
+from noisy_gru.schema.html_tables import html_heading, html_table
+from noisy_gru.schema.task_config import targets_of
 from noisy_gru.serving.config import ServingConfig
 from noisy_gru.trainer.config import TrainerConfig, TunerConfig
 from noisy_gru.trainer.model_config import ModelConfig
@@ -138,6 +141,25 @@ class PipelineConfig(Section):
         if evaluation.compare is not None and evaluation.compare.metric == "auto":
             changed["compare"] = evaluation.compare.model_copy(update={"metric": "balanced_accuracy"})
         return evaluation.model_copy(update=changed)
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: what is read, predicted, split and trained, a row for each."""
+        task, model, training = self.task, self.model, self.training
+        label = task.label if isinstance(task, ClassificationConfig) else ", ".join(targets_of(task))
+        predicted = f"{task.kind} of {label}"
+        if isinstance(task, ForecastingConfig):
+            predicted += f", from {task.input_length} steps to {task.max_horizon} ahead"
+        layers = ", ".join(f"{layer.units} units (stddev {layer.stddev:g})" for layer in model.layers)
+        files = self.data.files if isinstance(self.data.files, list) else list(self.data.files or {})
+        rows: list[tuple[str, str]] = [
+            ("files", ", ".join(map(str, files))),
+            ("features", ", ".join(feature.name for feature in self.data.features)),
+            ("task", predicted),
+            ("splits", f"by {self.splits.by}"),
+            ("layers", layers),
+            ("training", f"{training.epochs} epochs, batches of {training.batch_size}, seed {self.seed}"),
+        ]
+        return f"<div>{html_heading(self.name)}{html_table(['', ''], rows)}</div>"
 
     @property
     def model_name(self) -> str:

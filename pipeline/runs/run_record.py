@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import html
 import math
 import os
+import shlex
 import socket
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -14,6 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from noisy_gru.schema.errors import UserError
+from noisy_gru.schema.html_tables import html_heading, html_list, html_table
 
 RunStatus = Literal["running", "succeeded", "refused", "failed", "interrupted", "killed"]
 # JSON knows no NaN: it is written as null.
@@ -21,6 +24,7 @@ Metric = Annotated[float, BeforeValidator(lambda value: math.nan if value is Non
 StepStatus = Literal["running", "complete", "cached", "skipped", "failed", "interrupted"]
 # Kinds of rules that postpone a retraining; records of before 0.2 have the second.
 GUARD_KINDS = ("guard", "brake")
+_METRICS_SHOWN = 20  # in a notebook; a forecast has some for each horizon
 
 
 class StepRecord(BaseModel):
@@ -111,6 +115,25 @@ class RunRecord(BaseModel):
         """Return the files that ingestion read, by name, with `sha256`, `bytes` and, for data with spans, `span`."""
         of_spans = [{**file, "span": span["span"]} for span in self.spans for file in span.get("files", [])]
         return {file["name"]: file for file in [*self.files, *of_spans]}
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: what became of it and why, metrics and steps."""
+        published = f", published as version {self.version}" if self.version is not None else ""
+        parts = [html_heading(f"{self.pipeline} {self.run_id}: {self.status}{published}, {self.seconds:.0f} s")]
+        said = [*([self.error] if self.error else []), *self.refusals, *self.warnings]
+        parts += [html_list(said)] if said else []
+        if self.metrics:
+            columns = ["metric", "this model", *(["published model"] if self.previous else [])]
+            rows = [
+                (name, value, *([self.previous.get(name)] if self.previous else []))
+                for name, value in list(self.metrics.items())[:_METRICS_SHOWN]
+            ]
+            parts.append(html_table(columns, rows))
+        if self.steps:
+            steps = [(step.name, step.status, round(step.seconds, 1), step.summary) for step in self.steps]
+            parts.append(html_table(["step", "status", "seconds", "summary"], steps))
+        where = f"noisy-gru report {self.run_id} --root {shlex.quote(self.root)}"
+        return f"<div>{''.join(parts)}<p>Report: <code>{html.escape(where)}</code></p></div>"
 
 
 def due_by(plan: Mapping[str, Any]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from noisy_gru.data.requests.origins import Origins
 from noisy_gru.schema.config import TaskConfig
 from noisy_gru.schema.errors import ModelError
+from noisy_gru.schema.html_tables import html_heading, html_list, html_table
 from noisy_gru.schema.task_config import is_per_step
 from noisy_gru.serving.client.errors import Refused
 from noisy_gru.serving.client.prediction_columns import SEQUENCE_ID, Part, columns_of, without_taken
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Answer = dict[str, Any]
+_SHOWN, _COLUMNS_SHOWN = 10, 12  # rows and columns in a notebook
 _OF_STEPS: dict[str, Any] = {"probabilities": 0.0, "class_id": -1, "label_bytes": b""}  # what is after the end
 
 
@@ -57,6 +59,10 @@ def _plain(column: np.ndarray) -> list[Any]:
         return column.tolist()
     # Nine digits distinguish any two float32.
     return [float(f"{value:.9g}") for value in column.tolist()]
+
+
+def _shown(value: Any) -> str | float | None:
+    return value if isinstance(value, str | int | float) or value is None else str(value)
 
 
 @dataclass(frozen=True)
@@ -145,6 +151,21 @@ class Predictions:
     def to_arrow(self, layout: Layout = "wide") -> Any:
         """Return a pyarrow Table, with entities, times and the model's version; see ``prediction_table``."""
         return prediction_table(self.parts, self.task, layout, origins=self.origins, places=self.places)
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the first rows, and how many rows and sequences have no answer."""
+        versions = f" of version {', '.join(map(str, self.versions))}" if self.versions else ""
+        parts = [html_heading(f"{len(self)} predictions{versions}")]
+        if first := next((part for part in self.parts if part.ids), None):
+            few = {name: values[:_SHOWN] for name, values in first.outputs.items()}
+            head = replace(self, parts=[Part(list(first.ids[:_SHOWN]), few, first.version)])
+            rows = head.answers[:_SHOWN]
+            names = list(rows[0])[:_COLUMNS_SHOWN]
+            parts.append(html_table(names, [[_shown(row.get(name)) for name in names] for row in rows]))
+        notes = [f"{len(self.unusable)} rows without a prediction"] if self.unusable else []
+        notes += [f"{len(self.refused)} sequences refused"] if self.refused else []
+        notes += [f"{count} rows not used: {reason}" for reason, count in self.unused.items()]
+        return f"<div>{''.join(parts)}{html_list(notes) if notes else ''}</div>"
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -12,7 +12,8 @@ import pytest
 from noisy_gru.trainer.custom_config import CustomConfig
 from noisy_gru.trainer.experiments.exported_first_states import MOST_SEQUENCES, exported_first_states, sample, to_json
 
-pytestmark = pytest.mark.slow
+# Keras, saving a model, uses what NumPy 2 deprecated.
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
 
 
 @pytest.fixture(scope="module")
