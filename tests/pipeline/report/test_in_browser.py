@@ -14,6 +14,7 @@ from noisy_gru.pipeline.report.page import run_page
 from tests.pipeline.report.conftest import CLASSES
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+EVIL = "<script>alert(1)</script>"
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 pytestmark = [
     pytest.mark.slow,
@@ -89,6 +90,44 @@ def test_a_label_is_text(opened):
         assert page.locator(f"#{section} svg text", has_text="<script>").count() >= 1
     assert page.locator("#importance td", has_text="document.title").first.text_content() == CLASSES[0]
     assert asked == []
+
+
+def test_no_name_of_the_data_is_more_than_text(make_run, browser, tmp_path):
+    run = make_run()
+    account = run_account(run.record, run.directory.root)
+    ends = {"coverage": 0.8, "covered": 0.75, "width": 2.0, "answers": 9}
+    window = {"id": f"{EVIL}@1", "error": 1.5, "why": "median error", "horizons": [1, 2]}
+    window |= {key: {EVIL: [1.0, 2.0]} for key in ("came", "forecast", "low", "high")}
+    target = {"target": EVIL, "interval": ends, "by_hour": [], "pairs": {"true": []}, "residuals": {"count": 0}}
+    target["by_horizon"] = [{"horizon": each, "mae": {"candidate": 1.0}, "interval": ends} for each in (1, 2)]
+    target["by_series"] = [{"series": EVIL, "mae": {"candidate": 1.0}, "windows": 3, "bias": 0.5}] * 2
+    account["evaluation"] |= {"kind": "forecasting", "targets": [target], "windows": [window]}
+    account["evaluation"]["first_states"] |= {"metric": EVIL, "not_measured": {"carried_start": EVIL}}
+    for each in account["importance"]["features"]:
+        each |= {"name": EVIL, "kind": EVIL}
+    account["lineage"]["files"] = [{"name": EVIL, "rows": 1, "bytes": 2, "span": None, "sha256": EVIL}]
+    file = tmp_path / "report.html"
+    file.write_text(run_page(account), encoding="utf-8")
+    page = browser.new_context(offline=True).new_page()
+    said: list[str] = []
+    page.on("dialog", lambda dialog: said.append(dialog.message))
+    page.on("console", lambda message: said.append(message.text))
+    page.goto(file.as_uri())
+    assert "can't be shown" not in page.locator("main").text_content()
+    assert page.locator("script:not([type])").count() == 0
+    for section, figures in (("evaluation", 3), ("importance", 2)):
+        assert page.locator(f"#{section} figure").count() >= figures
+        assert page.locator(f"#{section} svg text", has_text="<script>").count() >= 1
+        assert page.locator(f"#{section} td", has_text=EVIL).count() >= 1
+    assert page.locator("h3", has_text=f"Window {EVIL}@1").count() == 1
+    assert page.locator("#gate h3", has_text="Latency of one sequence").count() == 1
+    assert page.locator("#lineage td", has_text=EVIL).count() == 2
+    # The same in a notebook, which has no policy that forbids scripts.
+    record = run.record.model_copy(update={"metrics": {EVIL: 0.5}, "refusals": [EVIL], "pipeline": EVIL})
+    page.set_content(record._repr_html_())
+    assert page.locator("td", has_text=EVIL).count() == 1
+    assert page.locator("script").count() == 0
+    assert said == []
 
 
 def test_light_dark_and_print(opened):
