@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,24 @@ _NOT_TIMED: dict[str, Any] = {"deadline": None, "suppress_health_check": [Health
 settings.register_profile("suite", derandomize=True, **_NOT_TIMED)
 settings.register_profile("search", **_NOT_TIMED)
 settings.load_profile("suite")
+# Where Hypothesis keeps what `@settings` said.
+_SETTINGS = "_hypothesis_internal_use_settings"
 
 # The tests' processes import what the command line's do.
 prepare_process()
+# Some crash on purpose; writing a core of TensorFlow takes longer than others wait for the end of such a process.
+resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """No property test is timed: one that suppresses a health check of its own would else bring back all others."""
+    for item in items:
+        test: Any = getattr(item, "obj", None)
+        own: settings | None = getattr(test, _SETTINGS, None)
+        if own is not None and HealthCheck.too_slow not in own.suppress_health_check:
+            checks = [*own.suppress_health_check, HealthCheck.too_slow]
+            setattr(test, _SETTINGS, settings(own, deadline=None, suppress_health_check=checks))
+
 
 FEATURES = ("a", "b")
 CLASSES = (b"falls", b"rises", b"stays")

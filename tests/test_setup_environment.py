@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import PATIENCE
+
 ROOT = Path(__file__).resolve().parents[1]
 SMALL_DISK = "echo 'Filesystem 1024-blocks Used Available Capacity Mounted'; echo '/dev/x 9 9 2097152 9% /'"
 
@@ -37,7 +39,7 @@ class Clone:
     def set_up(self, **variables: str) -> subprocess.CompletedProcess[str]:
         environment = {"PATH": f"{self.programs}:{os.environ['PATH']}", "HOME": str(self.root.parent), **variables}
         command = ["bash", str(self.root / "scripts" / "setup_environment.sh")]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE)
 
     def refusal(self, **variables: str) -> str:
         answer = self.set_up(**variables)

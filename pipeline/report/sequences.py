@@ -15,7 +15,7 @@ from noisy_gru.data.reading.tfrecords import example_lists, read_frames
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.task_config import is_per_step
 
-SEARCH_SECONDS = 1.0
+SEARCH_SECONDS = 5.0
 COLUMNS_SHOWN = 6
 STEPS_SHOWN = 500
 

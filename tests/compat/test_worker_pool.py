@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import socket
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.patience import PATIENCE, until
+from tests.ports import free_port
 
 # Beam warns of what its own libraries have deprecated.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
@@ -31,10 +33,8 @@ def pool(tmp_path: Path) -> Iterator[tuple[Any, Any, Callable[[str], bool]]]:
     with grpc.insecure_channel(f"localhost:{port}") as channel:
 
         def started(endpoint: str) -> bool:
-            until = time.monotonic() + 60
-            while time.monotonic() < until and not (tmp_path / endpoint.replace(":", "_")).exists():
-                time.sleep(0.05)
-            return (tmp_path / endpoint.replace(":", "_")).exists()
+            until((tmp_path / endpoint.replace(":", "_")).exists)
+            return True
 
         yield made, beam_fn_api_pb2_grpc.BeamFnExternalWorkerPoolStub(channel), started
     server.stop(0)
@@ -63,7 +63,7 @@ def test_two_task_managers_name_their_workers_alike(pool):
         stub.StopWorker(beam_fn_api_pb2.StopWorkerRequest(worker_id="1-1"))
         for _ in range(2):
             made.sweep()
-        processes[1].wait(60)
+        processes[1].wait(PATIENCE)
         made.sweep()
         assert processes[0].poll() is None
         assert list(made._workers) == [(endpoints[0], "1-1")]
@@ -71,13 +71,14 @@ def test_two_task_managers_name_their_workers_alike(pool):
 
 def test_a_worker_whose_server_is_silent_once_is_kept(pool):
     made, stub, started = pool
-    server = socket.create_server(("localhost", 0))
-    endpoint = f"localhost:{server.getsockname()[1]}"
+    address = "localhost", free_port()
+    server = socket.create_server(address)
+    endpoint = f"localhost:{address[1]}"
     start(stub, endpoint)
     assert started(endpoint)
     server.close()
     made.sweep()
-    with socket.create_server(("localhost", int(endpoint.rsplit(":", 1)[1]))):
+    with socket.create_server(address):
         for _ in range(3):
             made.sweep()
         assert made._workers[endpoint, "1-1"].poll() is None

@@ -12,16 +12,15 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 OWN = ROOT / ".venv-docs" / "bin" / "mkdocs"
-MKDOCS = str(OWN) if OWN.exists() else shutil.which("mkdocs")
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(MKDOCS is None, reason="mkdocs is not installed; `make site` installs it into .venv-docs"),
+    pytest.mark.skipif(not OWN.exists(), reason="mkdocs is not installed; `make site` installs it into .venv-docs"),
 ]
 
 
 def build(configuration: Path, folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [str(MKDOCS), "build", "--strict", "--config-file", str(configuration), "--site-dir", str(folder)]
+    command = [str(OWN), "build", "--strict", "--config-file", str(configuration), "--site-dir", str(folder)]
     environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1", "PYTHONWARNINGS": "default"}
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 

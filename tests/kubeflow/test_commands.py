@@ -7,7 +7,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ import yaml
 from typer.testing import CliRunner
 
 from noisy_gru.kubeflow.commands import app
+from tests.patience import PATIENCE, until
 
 COMPILED = """
 schemaVersion: 2.1.0
@@ -137,19 +137,12 @@ def test_an_interrupt_ends_the_steps_too(tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
     )
-    for _ in range(600):
-        if started.exists() or process.poll() is not None:
-            break
-        time.sleep(0.1)
+    until(lambda: started.exists() or process.poll() is not None)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130, err
     assert "was interrupted" in out and err.strip() == "interrupted"
     group = started.read_text().strip()
-    for _ in range(100):
-        if not alive(group):
-            break
-        time.sleep(0.1)
-    assert alive(group) == []
+    until(lambda: alive(group) == [])
     (record,) = (tmp_path / "root" / "runs").glob("*/run.json")
     assert json.loads(record.read_text())["status"] == "failed"

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import PATIENCE
+
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = ROOT / "kubeflow" / "Dockerfile"
 LOCKS = ROOT / "requirements"
@@ -168,7 +170,7 @@ def test_what_runs_says_what_it_is_and_whether_it_works(name: str) -> None:
 def test_the_health_check_is_a_command_that_works() -> None:
     check = json.loads(steps_of("cpu", "HEALTHCHECK")[-1].split(" CMD ")[1])
     assert check[0] == "python"
-    subprocess.run([sys.executable, *check[1:]], check=True, timeout=120, capture_output=True)
+    subprocess.run([sys.executable, *check[1:]], check=True, timeout=PATIENCE, capture_output=True)
 
 
 def test_nothing_is_fetched_but_through_locks_and_the_distribution() -> None:

@@ -22,6 +22,7 @@ from noisy_gru.registry.config import BatchingConfig
 from noisy_gru.registry.labels import Labels, ServedVersions
 from noisy_gru.registry.server_files import render
 from noisy_gru.trainer.distributed.cluster import Cluster
+from tests.patience import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 MANIFESTS = ROOT / "kubeflow" / "manifests"
@@ -70,7 +71,7 @@ def written() -> list[tuple[Path, Object]]:
 def rendered(overlay: str) -> dict[tuple[str, str], Object]:
     """The overlay's objects by kind and name."""
     command = [str(KUBECTL), "kustomize", str(MANIFESTS / "overlays" / overlay)]
-    answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert (answer.returncode, answer.stderr) == (0, "")
     objects = {(each["kind"], each["metadata"]["name"]): each for each in documents(answer.stdout)}
     assert len(objects) == len(documents(answer.stdout))

@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ import pytest
 from noisy_gru.pipeline.exit_codes import EXIT_BUSY, EXIT_INTERRUPTED, EXIT_REFUSED
 from noisy_gru.registry.publish import publish
 from tests import preloaded
+from tests.patience import PATIENCE, until
 
 pytestmark = pytest.mark.slow
 
@@ -278,16 +278,13 @@ def test_a_root_in_use_and_a_run_that_is_interrupted(tmp_path):
     process = subprocess.Popen(
         [*COMMAND, *map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
     )
-    deadline = time.monotonic() + 600
-    while not list(tmp_path.glob("runs/[!.]*.json")):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    until(lambda: process.poll() is not None or bool(list(tmp_path.glob("runs/[!.]*.json"))))
+    assert process.poll() is None, process.communicate()
     busy = noisy_gru(*command)
     assert busy.code == EXIT_BUSY
     assert "in use by process" in busy.err
     process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=120)
+    out, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == EXIT_INTERRUPTED
     assert json.loads(out)["status"] == "interrupted"
     (listed,) = json.loads(noisy_gru("runs", "list", "--root", tmp_path, "--json").out)

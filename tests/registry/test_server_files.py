@@ -23,6 +23,7 @@ from noisy_gru.registry.labels import Labels, ServedVersions
 from noisy_gru.registry.publish import publish
 from noisy_gru.registry.rollout import promote, restore, rollback
 from noisy_gru.registry.server_files import BATCHING_FLAGS, FILES, FLAGS, IMAGE, MARK, render
+from tests.patience import PATIENCE
 
 MODELS = [ServedVersions("pumps", Labels(stable=100, canary=300), 4), ServedVersions("vowels-2_b", Labels(7, 7), 2)]
 CANARY = PublishingConfig.model_validate({"versions": {"rollout": "canary"}})
@@ -202,7 +203,7 @@ def test_the_health_check_of_compose_asks_the_rest_port(status: int, state: str,
     kind, *command = yaml.safe_load(rendered("compose.yaml"))["services"]["serving"]["healthcheck"]["test"]
     assert kind == "CMD"
     here = [part.replace("8501", str(server.server_port)) for part in command]
-    done = subprocess.run(here, check=False, timeout=30)
+    done = subprocess.run(here, check=False, timeout=PATIENCE)
     thread.join()
     server.server_close()
     assert asked == ["/v1/models/pumps"]

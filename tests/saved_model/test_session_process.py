@@ -17,6 +17,7 @@ import pytest
 from noisy_gru.saved_model.session import DeadlineExceededError, SessionModel
 from noisy_gru.saved_model.session_process import ProcessEndedError, SessionProcess
 from noisy_gru.schema.errors import ModelError
+from tests.patience import PATIENCE, until
 
 pytestmark = pytest.mark.slow
 
@@ -100,7 +101,7 @@ def test_what_ends_the_process_is_an_error_of_all_who_ask_it(folder: Path, numbe
         time.sleep(0.5)
         os.kill(process.pid, number)
         for thread in asking:
-            thread.join(60)
+            thread.join(PATIENCE)
         assert [type(error) for error in told] == [ProcessEndedError] * 2
         assert f"was ended by signal {number.value} ({number.name})" in str(told[0])
         assert not process.alive
@@ -123,11 +124,15 @@ def test_nothing_is_left_when_its_parent_is_killed(folder: Path) -> None:
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
     done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=False)
-    child = Path("/proc") / done.stdout.strip()
-    deadline = time.monotonic() + 30
-    while child.exists() and "Z" not in (child / "stat").read_text().split()[2]:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    child = Path("/proc") / done.stdout.strip() / "stat"
+
+    def ended() -> bool:
+        try:
+            return child.read_text().rpartition(")")[2].split()[0] == "Z"
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+
+    until(ended)
 
 
 def test_closed(folder: Path) -> None:

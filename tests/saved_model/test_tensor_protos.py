@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import resource
 from typing import Any
 
 import numpy as np
 import pytest
+
+from tests.memory import allocations
 
 pytestmark = pytest.mark.slow
 
@@ -158,10 +159,10 @@ def test_protos_that_are_no_tensors(dtype: int, shape: list[int], fields: dict[s
     from noisy_gru.saved_model.tensor_protos import TensorProtoError, make_ndarray
 
     proto = proto_of(dtype, shape, **fields)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with pytest.raises(TensorProtoError, match=words):
-        make_ndarray(proto)
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000, "kilobytes were allocated for it"
+    with allocations() as peak:
+        with pytest.raises(TensorProtoError, match=words):
+            make_ndarray(proto)
+        assert peak() < 200_000_000
 
 
 def test_a_shape_of_unknown_rank() -> None:

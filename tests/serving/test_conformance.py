@@ -25,11 +25,12 @@ import numpy as np
 import pytest
 
 from noisy_gru.saved_model.session import SessionModel
+from tests.patience import PATIENCE
+from tests.ports import free_port
 
 pytestmark = pytest.mark.slow
 
 CODE = grpc.StatusCode
-START_SECONDS = 60
 
 
 @dataclass
@@ -86,7 +87,7 @@ class Target:
         return request
 
     def predict(self, signature: str, inputs: dict[str, Any], **more: Any) -> Any:
-        return self.predictions.Predict(self.predict_request(signature, inputs, **more), timeout=30)
+        return self.predictions.Predict(self.predict_request(signature, inputs, **more), timeout=PATIENCE)
 
     def url(self, path: str = "") -> str:
         if self.rest_address is None:
@@ -95,7 +96,7 @@ class Target:
 
     def post(self, content: Any, path: str = ":predict", **more: Any) -> httpx.Response:
         body = content if isinstance(content, bytes) else json.dumps(content).encode()
-        return httpx.post(self.url(path), content=body, timeout=30, **more)
+        return httpx.post(self.url(path), content=body, timeout=PATIENCE, **more)
 
 
 @functools.cache
@@ -153,7 +154,7 @@ def _real_server(published: Path, examples: list[bytes]) -> Iterator[Target]:
 
     server, _ = find_model_server()
     assert server is not None
-    grpc_port, rest_port = _free_port(), _free_port()
+    grpc_port, rest_port = free_port(), free_port()
     line = command(server, published.parent, published.name, Listening(grpc_port=grpc_port, rest_port=rest_port))
     process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
@@ -172,19 +173,11 @@ def _asked(name: str, address: str, rest: str | None, folder: Path, examples: li
         target.channel.close()
 
 
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return taken.getsockname()[1]
-
-
 def _wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + START_SECONDS
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline and process.poll() is None:
         try:
-            if "AVAILABLE" in httpx.get(url).text:
+            if "AVAILABLE" in httpx.get(url, timeout=PATIENCE).text:
                 return
         except httpx.TransportError:
             pass
@@ -290,7 +283,8 @@ def test_a_version_can_be_asked_for(target: Target) -> None:
     request = target.predict_request("serving_tensors", target.tensors())
     request.model_spec.version.value = target.version
     assert_same(
-        arrays(target.predictions.Predict(request, timeout=30)), target.model.run("serving_tensors", target.tensors())
+        arrays(target.predictions.Predict(request, timeout=PATIENCE)),
+        target.model.run("serving_tensors", target.tensors()),
     )
 
 
@@ -315,16 +309,16 @@ def test_what_is_not_served(target: Target) -> None:
     request = target.predict_request("serving_tensors", target.tensors())
     request.model_spec.name = "nobody"
     with fails(CODE.NOT_FOUND, "Servable not found for request: Latest(nobody)"):
-        target.predictions.Predict(request, timeout=30)
+        target.predictions.Predict(request, timeout=PATIENCE)
     request.model_spec.name = target.name
     request.model_spec.version.value = 999
     with fails(CODE.NOT_FOUND, f"Servable not found for request: Specific({target.name}, 999)"):
-        target.predictions.Predict(request, timeout=30)
+        target.predictions.Predict(request, timeout=PATIENCE)
     request.model_spec.version_label = "nightly"
     with fails(CODE.INVALID_ARGUMENT, "Unrecognized servable version label: nightly"):
-        target.predictions.Predict(request, timeout=30)
+        target.predictions.Predict(request, timeout=PATIENCE)
     with fails(CODE.INVALID_ARGUMENT, ""):
-        target.predictions.Predict(predict_pb2.PredictRequest(), timeout=30)
+        target.predictions.Predict(predict_pb2.PredictRequest(), timeout=PATIENCE)
 
 
 def test_an_unknown_signature(target: Target) -> None:
@@ -365,7 +359,7 @@ def test_a_tensor_whose_content_does_not_fit_its_shape(target: Target) -> None:
     request = target.predict_request("serving_tensors", target.tensors())
     request.inputs["features"].tensor_content = b"123"
     with fails(CODE.INVALID_ARGUMENT, "tensor parsing error: features"):
-        target.predictions.Predict(request, timeout=30)
+        target.predictions.Predict(request, timeout=PATIENCE)
 
 
 def test_metadata(target: Target) -> None:
@@ -374,7 +368,7 @@ def test_metadata(target: Target) -> None:
 
     request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
     request.model_spec.name = target.name
-    response = target.predictions.GetModelMetadata(request, timeout=30)
+    response = target.predictions.GetModelMetadata(request, timeout=PATIENCE)
     assert (response.model_spec.name, response.model_spec.version.value) == (target.name, target.version)
     received = get_model_metadata_pb2.SignatureDefMap()
     assert response.metadata["signature_def"].Unpack(received)
@@ -388,10 +382,10 @@ def test_metadata_that_is_asked_for_wrongly(target: Target) -> None:
     request = get_model_metadata_pb2.GetModelMetadataRequest()
     request.model_spec.name = target.name
     with fails(CODE.INVALID_ARGUMENT, "must specify at least one metadata_field"):
-        target.predictions.GetModelMetadata(request, timeout=30)
+        target.predictions.GetModelMetadata(request, timeout=PATIENCE)
     request.metadata_field.append("weights")
     with fails(CODE.INVALID_ARGUMENT, "Metadata field"):
-        target.predictions.GetModelMetadata(request, timeout=30)
+        target.predictions.GetModelMetadata(request, timeout=PATIENCE)
 
 
 def test_status(target: Target) -> None:
@@ -399,17 +393,17 @@ def test_status(target: Target) -> None:
 
     request = get_model_status_pb2.GetModelStatusRequest()
     request.model_spec.name = target.name
-    response = target.models.GetModelStatus(request, timeout=30)
+    response = target.models.GetModelStatus(request, timeout=PATIENCE)
     newest = response.model_version_status[0]
     available = get_model_status_pb2.ModelVersionStatus.AVAILABLE
     assert (newest.version, newest.state, newest.status.error_code) == (target.version, available, 0)
     request.model_spec.version.value = 999
     with fails(CODE.NOT_FOUND, f"Could not find version 999 of model {target.name}"):
-        target.models.GetModelStatus(request, timeout=30)
+        target.models.GetModelStatus(request, timeout=PATIENCE)
     request.model_spec.name = "nobody"
     request.model_spec.ClearField("version")
     with fails(CODE.NOT_FOUND, "Could not find any versions of model nobody"):
-        target.models.GetModelStatus(request, timeout=30)
+        target.models.GetModelStatus(request, timeout=PATIENCE)
 
 
 def test_classify_and_regress_are_not_for_these_models(target: Target) -> None:
@@ -418,17 +412,17 @@ def test_classify_and_regress_are_not_for_these_models(target: Target) -> None:
     classify = classification_pb2.ClassificationRequest()
     classify.model_spec.name = target.name
     with fails(CODE.INVALID_ARGUMENT, ""):
-        target.predictions.Classify(classify, timeout=30)
+        target.predictions.Classify(classify, timeout=PATIENCE)
     regress = regression_pb2.RegressionRequest()
     regress.model_spec.name = target.name
     with fails(CODE.INVALID_ARGUMENT, ""):
-        target.predictions.Regress(regress, timeout=30)
+        target.predictions.Regress(regress, timeout=PATIENCE)
 
 
 def test_health(target: Target) -> None:
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-    answer = health_pb2_grpc.HealthStub(target.channel).Check(health_pb2.HealthCheckRequest(), timeout=30)
+    answer = health_pb2_grpc.HealthStub(target.channel).Check(health_pb2.HealthCheckRequest(), timeout=PATIENCE)
     assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
 
@@ -661,21 +655,22 @@ def test_rest_other_encodings_are_no_json(target: Target, encoding: str) -> None
 def test_rest_other_methods(target: Target) -> None:
     """2.20.0 http_server.cc:170 and http_rest_api_handler.cc: whatever is neither GET nor POST is malformed."""
     for method in ("PUT", "DELETE", "PATCH"):
-        answer = httpx.request(method, target.url())
+        answer = httpx.request(method, target.url(), timeout=PATIENCE)
         assert (answer.status_code, f"Malformed request: {method} " in answer.json()["error"]) == (400, True)
-    assert httpx.head(target.url()).status_code == 400
-    assert httpx.options(target.url()).status_code == 400
-    assert httpx.options(target.url(), headers={"Origin": "http://example.com"}).status_code == 200
+    assert httpx.head(target.url(), timeout=PATIENCE).status_code == 400
+    assert httpx.options(target.url(), timeout=PATIENCE).status_code == 400
+    assert httpx.options(target.url(), headers={"Origin": "http://example.com"}, timeout=PATIENCE).status_code == 200
 
 
 def test_rest_a_query_is_part_of_the_path(target: Target) -> None:
     """2.20.0 evhttp_request.cc:135."""
     assert target.post({"inputs": []}, ":predict?x=1").status_code == 400
-    assert httpx.get(target.url("?x=1")).status_code == 404
+    assert httpx.get(target.url("?x=1"), timeout=PATIENCE).status_code == 404
     encoded = target.url().replace(target.name, f"%{ord(target.name[0]):02x}{target.name[1:]}")
-    assert httpx.get(encoded).json()["model_version_status"]
+    assert httpx.get(encoded, timeout=PATIENCE).json()["model_version_status"]
     models = target.url().rpartition("/")[0]
-    assert (httpx.get(models).status_code, httpx.get(models).json()["error"]) == (400, "Missing model name in request.")
+    answer = httpx.get(models, timeout=PATIENCE)
+    assert (answer.status_code, answer.json()["error"]) == (400, "Missing model name in request.")
 
 
 def test_health_of_the_services(target: Target) -> None:
@@ -684,26 +679,27 @@ def test_health_of_the_services(target: Target) -> None:
 
     stub = health_pb2_grpc.HealthStub(target.channel)
     for service in ("", "PredictionService", "ModelService"):
-        assert stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=30).status == 1
+        assert stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=PATIENCE).status == 1
     with fails(CODE.NOT_FOUND, ""):
-        stub.Check(health_pb2.HealthCheckRequest(service="tensorflow.serving.PredictionService"), timeout=30)
+        stub.Check(health_pb2.HealthCheckRequest(service="tensorflow.serving.PredictionService"), timeout=PATIENCE)
 
 
 def test_rest_status(target: Target) -> None:
-    body = httpx.get(target.url()).json()
+    body = httpx.get(target.url(), timeout=PATIENCE).json()
     newest = body["model_version_status"][0]
     assert newest == {
         "version": str(target.version),
         "state": "AVAILABLE",
         "status": {"error_code": "OK", "error_message": ""},
     }
-    assert httpx.get(target.url(f"/versions/{target.version}")).json()["model_version_status"] == [newest]
-    assert httpx.get(target.url("/versions/999")).status_code == 404
-    assert httpx.get(target.url().replace(target.name, "nobody")).status_code == 404
+    one = httpx.get(target.url(f"/versions/{target.version}"), timeout=PATIENCE)
+    assert one.json()["model_version_status"] == [newest]
+    assert httpx.get(target.url("/versions/999"), timeout=PATIENCE).status_code == 404
+    assert httpx.get(target.url().replace(target.name, "nobody"), timeout=PATIENCE).status_code == 404
 
 
 def test_rest_metadata(target: Target) -> None:
-    body = httpx.get(target.url("/metadata")).json()
+    body = httpx.get(target.url("/metadata"), timeout=PATIENCE).json()
     assert body["model_spec"] == {"name": target.name, "signature_name": "", "version": str(target.version)}
     signatures = body["metadata"]["signature_def"]["signature_def"]
     inputs = signatures["serving_tensors"]["inputs"]
@@ -715,8 +711,8 @@ def test_rest_metadata(target: Target) -> None:
 
 def test_rest_paths_that_mean_nothing(target: Target) -> None:
     assert target.post({"inputs": []}, ":explain").status_code == 400
-    assert httpx.get(target.url(":predict")).status_code == 400
-    assert httpx.get(target.url("/versions/99999999999999999999")).status_code == 400
+    assert httpx.get(target.url(":predict"), timeout=PATIENCE).status_code == 400
+    assert httpx.get(target.url("/versions/99999999999999999999"), timeout=PATIENCE).status_code == 400
 
 
 def test_rest_classify_is_not_for_these_models(target: Target) -> None:

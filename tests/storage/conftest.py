@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.patience import PATIENCE
 from tests.storage.object_store_server import MISSING, VARIABLES, Faults, moto_server, proxied, started_s3
 
 
@@ -40,7 +41,7 @@ class Bucket:
         """Names below a folder as a listing gives them, with empty objects that stand for folders."""
         import httpx
 
-        content = httpx.get(f"{self.address}/{self.name}?list-type=2&prefix={folder}/").text
+        content = httpx.get(f"{self.address}/{self.name}?list-type=2&prefix={folder}/", timeout=PATIENCE).text
         return [part.split("</Key>")[0].removeprefix(f"{folder}/") for part in content.split("<Key>")[1:]]
 
 

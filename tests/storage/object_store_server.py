@@ -16,6 +16,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from tests.patience import PATIENCE
+from tests.ports import free_port
+
 # The executable, where it isn't in this environment. One on the path may be of any age.
 MOTO = "NOISY_GRU_MOTO_SERVER"
 MISSING = f"moto_server is not in this environment (pip install 'moto[server,s3]'; {MOTO} names it)"
@@ -31,12 +34,6 @@ def moto_server() -> str | None:
 
 def gcs_emulator() -> str | None:
     return os.environ.get(GCS) or shutil.which("gcp-storage-emulator", path=_ENVIRONMENT)
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
 
 
 @contextmanager
@@ -61,7 +58,7 @@ def _started(command: list[str], folder: Path, port: int) -> Iterator[None]:
     with (folder / "server.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
         try:
-            deadline = time.monotonic() + 120
+            deadline = time.monotonic() + PATIENCE
             while True:
                 try:
                     socket.create_connection(("127.0.0.1", port), 1).close()
@@ -73,7 +70,7 @@ def _started(command: list[str], folder: Path, port: int) -> Iterator[None]:
             yield
         finally:
             process.terminate()
-            process.wait(30)
+            process.wait(PATIENCE)
 
 
 class Faults:
@@ -102,7 +99,7 @@ class _Handler(BaseHTTPRequestHandler):
         faults.asked.append((self.command, self.path))
         fault = faults.fault(self.command, self.path)
         if fault == "hang":
-            faults.closing.wait(60)
+            faults.closing.wait(PATIENCE)
             self.close_connection = True
             return
         if isinstance(fault, int):
@@ -110,7 +107,7 @@ class _Handler(BaseHTTPRequestHandler):
             text = f"<Error><Code>{names[fault]}</Code><Message>by the test</Message></Error>".encode()
             self._answer(fault, [("Content-Type", "application/xml")], b"" if self.command == "HEAD" else text)
             return
-        onward = http.client.HTTPConnection("127.0.0.1", faults.upstream, timeout=60)
+        onward = http.client.HTTPConnection("127.0.0.1", faults.upstream, timeout=PATIENCE)
         headers = {name: value for name, value in self.headers.items() if name.lower() != "transfer-encoding"}
         onward.request(self.command, self.path, body, headers)
         answer = onward.getresponse()
@@ -165,4 +162,4 @@ def proxied(upstream: int) -> Iterator[tuple[int, Faults]]:
         faults.closing.set()
         server.shutdown()
         server.server_close()
-        thread.join(30)
+        thread.join(PATIENCE)

@@ -109,7 +109,7 @@ def test_filled_batches_train_as_keras_does_without_the_filling(
 
 
 def test_the_loop_goes_on_where_it_is_told_to(classification: Any, tmp_path: Path) -> None:
-    """As Keras' fit, bit for bit; also in two parts, and with nothing left to do."""
+    """As Keras' fit; also in two parts, and with nothing left to do."""
 
     class Seen(keras.callbacks.Callback):
         def __init__(self) -> None:
@@ -134,9 +134,9 @@ def test_the_loop_goes_on_where_it_is_told_to(classification: Any, tmp_path: Pat
     logs = {*names, *(f"val_{name}" for name in names)}
     assert seen.called == [(0, logs), "end", (1, logs), (2, logs), "end", "end"]
     for name in logs:
-        np.testing.assert_allclose(parts[0][name] + parts[1][name], expected_history[name], rtol=1e-6)
+        np.testing.assert_allclose(parts[0][name] + parts[1][name], expected_history[name], rtol=1e-5)
     for found, wanted in zip(model.get_weights(), expected.get_weights(), strict=True):
-        np.testing.assert_allclose(found, wanted, atol=1e-6)
+        np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
 def test_xla_trains_the_same_model_and_says_what_it_compiles(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from typer.testing import CliRunner
 from noisy_gru.kubeflow.cluster.connection import Connection
 from noisy_gru.kubeflow.commands import app
 from tests.kubeflow.cluster.kfp_api import KfpApi
+from tests.ports import free_port
 
 SPEC: dict[str, Any] = {
     "schemaVersion": "2.1.0",
@@ -62,9 +62,7 @@ def paths(api: KfpApi) -> list[tuple[str, str]]:
 
 def nobody() -> str:
     """An address at which nothing listens."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{free.getsockname()[1]}"
+    return f"http://127.0.0.1:{free_port()}"
 
 
 def started(api: KfpApi, pipeline: Path) -> tuple[Any, Connection, str]:

@@ -22,6 +22,7 @@ from noisy_gru.kubeflow.cluster.connection import Connection, KubeflowError
 from noisy_gru.pipeline.exit_codes import EXIT_CONFIG, EXIT_FAILED
 from tests.kubeflow.cluster.cluster_calls import call, nobody
 from tests.kubeflow.cluster.kfp_api import KfpApi
+from tests.patience import PATIENCE
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("away_from_home")]
 
@@ -224,5 +225,5 @@ print("kfp" in sys.modules)
 def test_importing_and_reading_send_nothing(pipeline: Path) -> None:
     command = [sys.executable, "-W", "error", "-c", WITHOUT_SOCKETS, str(pipeline)]
     env = {**os.environ, "NOISY_GRU_KFP_HOST": nobody()}
-    answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, env=env)
+    answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE, env=env)
     assert (answer.returncode, answer.stdout) == (0, "False\n"), answer.stderr

@@ -279,7 +279,8 @@ def test_a_step_sees_nothing_of_this_process(dry_run: DryRun, monkeypatch: pytes
 def test_tasks_that_wait_for_nothing_can_run_at_once(dry_run: DryRun, tmp_path: Path) -> None:
     @dsl.container_component
     def meet(mine: str, other: str):
-        return script('touch "$1"; for _ in $(seq 200); do [ -e "$2" ] && exit 0; sleep 0.1; done; exit 1', mine, other)
+        wait = 'for _ in $(seq 3000); do [ -e "$2" ] && exit 0; sleep 0.1; done; exit 1'
+        return script(f'touch "$1"; {wait}', mine, other)
 
     @dsl.pipeline(name="meeting")
     def meeting(a: str, b: str):

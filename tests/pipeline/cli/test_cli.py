@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from noisy_gru.pipeline.cli.main import app
 from noisy_gru.pipeline.exit_codes import EXIT_CONFIG, EXIT_FAILED
+from tests.patience import PATIENCE
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 VOWELS = EXAMPLES / "japanese_vowels" / "config.yaml"
@@ -28,7 +29,7 @@ def call(*arguments: object):
 def noisy_gru(*arguments: object, **options) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-W", "error", "-c", "from noisy_gru.pipeline.cli.main import main; main()"]
     return subprocess.run(
-        [*command, *map(str, arguments)], capture_output=True, text=True, check=False, timeout=120, **options
+        [*command, *map(str, arguments)], capture_output=True, text=True, check=False, timeout=PATIENCE, **options
     )
 
 
@@ -210,5 +211,5 @@ sys.argv[1:] = ["validate", "config.yaml"]
 main()
 """
     command = [sys.executable, "-c", code]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=VOWELS.parent, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=VOWELS.parent, timeout=PATIENCE)
     assert (done.returncode, done.stderr) == (130, "interrupted\n")

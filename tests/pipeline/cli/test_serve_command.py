@@ -12,7 +12,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,6 +23,8 @@ from typer.testing import CliRunner
 
 from noisy_gru.pipeline.cli.main import app
 from noisy_gru.pipeline.exit_codes import EXIT_FAILED
+from tests.patience import PATIENCE, until
+from tests.ports import free_port
 
 VOWELS = Path(__file__).parents[3] / "examples" / "japanese_vowels" / "config.yaml"
 NAME = "japanese-vowels"
@@ -61,7 +62,7 @@ def test_the_real_server_is_started_where_there_is_one(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=PATIENCE,
     )
     assert done.returncode == 9, done.stderr
     told = re.search("^told (.*)$", done.stdout, re.MULTILINE)
@@ -92,7 +93,7 @@ def test_the_stand_in_says_what_it_is_and_its_lines_work(root: Path) -> None:
         stderr=subprocess.STDOUT,
         text=True,
     )
-    watchdog = threading.Timer(240, process.kill)
+    watchdog = threading.Timer(PATIENCE, process.kill)
     watchdog.start()
     try:
         assert process.stdout is not None
@@ -105,9 +106,9 @@ def test_the_stand_in_says_what_it_is_and_its_lines_work(root: Path) -> None:
         assert "started because --stand-in was given" in told
         assert f"model  {NAME}, version 1\n" in told
         status, predict = (shlex.split(line) for line in lines if line.startswith("  curl "))
-        assert httpx.get(status[1]).json()["model_version_status"][0]["state"] == "AVAILABLE"
+        assert httpx.get(status[1], timeout=PATIENCE).json()["model_version_status"][0]["state"] == "AVAILABLE"
         assert predict[1] == "-d"
-        answer = httpx.post(predict[3], content=predict[2])
+        answer = httpx.post(predict[3], content=predict[2], timeout=PATIENCE)
         assert answer.status_code == 200, answer.text
         process.send_signal(signal.SIGINT)
         rest, _ = process.communicate()
@@ -121,11 +122,6 @@ def test_the_stand_in_says_what_it_is_and_its_lines_work(root: Path) -> None:
     assert "SavedModel" in (root / "logs" / "serve.log").read_text()
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return taken.getsockname()[1]
-
-
 def served_in_here(root: Path, ask: Callable[[str], None]) -> int:
     """Serves in this process; ``ask`` gets the model's address when the server answers, and SIGTERM follows."""
     from noisy_gru.pipeline.config.loading import load_config
@@ -135,25 +131,31 @@ def served_in_here(root: Path, ask: Callable[[str], None]) -> int:
 
     def when_it_answers() -> None:
         url = f"http://127.0.0.1:{listening.rest_port}/v1/models/{NAME}"
-        deadline = time.monotonic() + 120
         try:
-            while not _is_available(url):
-                assert time.monotonic() < deadline, "the server does not answer"
-                time.sleep(0.05)
-            ask(url)
+            until(lambda: ended.is_set() or _is_available(url))
+            if not ended.is_set():
+                ask(url)
         finally:
-            os.kill(os.getpid(), signal.SIGTERM)
+            # Else it would end the tests.
+            if not ended.is_set():
+                os.kill(os.getpid(), signal.SIGTERM)
 
+    ended = threading.Event()
     with ThreadPoolExecutor(1) as threads:
         asked = threads.submit(when_it_answers)
-        code = serve_published(load_config(VOWELS), config_path=VOWELS, root=root, listening=listening, stand_in=True)
+        try:
+            code = serve_published(
+                load_config(VOWELS), config_path=VOWELS, root=root, listening=listening, stand_in=True
+            )
+        finally:
+            ended.set()
     asked.result()
     return code
 
 
 def _is_available(url: str) -> bool:
     try:
-        return "AVAILABLE" in httpx.get(url).text
+        return "AVAILABLE" in httpx.get(url, timeout=PATIENCE).text
     except httpx.TransportError:
         return False
 
@@ -172,7 +174,7 @@ def test_sigterm_ends_it_in_peace_and_the_files_of_the_pusher_are_used(root: Pat
     asked = b'{"instances": [{"b64": "CgcKBQoBYRIA"}]}'
 
     def ask(url: str) -> None:
-        codes.append(httpx.post(f"{url}/labels/stable:predict", content=asked).status_code)
+        codes.append(httpx.post(f"{url}/labels/stable:predict", content=asked, timeout=PATIENCE).status_code)
 
     assert served_in_here(root, ask) == 0
     assert codes == [200]

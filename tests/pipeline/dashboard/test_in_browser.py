@@ -13,6 +13,8 @@ import pytest
 from noisy_gru.pipeline.dashboard.server import Dashboard
 from noisy_gru.pipeline.runs.run_record import StepRecord
 from noisy_gru.registry.history import read_history
+from tests.browser import chromium, patient
+from tests.patience import PATIENCE
 from tests.pipeline.dashboard.conftest import HOSTILE, MODEL
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -35,7 +37,7 @@ class Running:
 
     def __enter__(self) -> str:
         self._thread.start()
-        assert self._ready.wait(30)
+        assert self._ready.wait(PATIENCE)
         return self.address
 
     def __exit__(self, *_: object) -> None:
@@ -60,17 +62,14 @@ class Running:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as started:
-        # A container's root may not use Chromium's sandbox.
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with chromium(playwright, CHROMIUM) as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
 def page(browser) -> Iterator[Any]:
     """A page; ``page.asked`` has every request, and ``page.complaints`` what should not happen."""
-    page = browser.new_context(viewport={"width": 360, "height": 640}).new_page()
+    page = patient(browser.new_context(viewport={"width": 360, "height": 640})).new_page()
     page.asked, page.complaints = [], []
     page.on("request", lambda request: page.asked.append(request.url))
     page.on("console", lambda message: page.complaints.append(message.text))
@@ -98,6 +97,7 @@ def test_pages_fetch_nothing_and_run_nothing_of_the_data(plant, page):
         assert [value for value in shown if value > 0] == [value for value in known if value > 0]
         page.goto(f"{address}/root/plant/run/{plant.records[0].run_id}")
         page.get_by_role("link", name="open").click()
+        page.wait_for_url("**/report/*")
         assert page.title() == "the report"
     assert page.complaints == []
     assert all(url.startswith((f"{address}/", "data:,")) for url in page.asked)
@@ -119,15 +119,16 @@ def test_a_run_is_followed_until_its_end(make_root, page):
         step = StepRecord(name="Evaluator", status="running")
         done = StepRecord(name="Trainer", status="complete", seconds=2.5, summary=HOSTILE)
         root.directory.write(record.model_copy(update={"steps": [done, step]}))
-        page.locator("#steps td", has_text="Evaluator").wait_for(timeout=5000)
-        page.locator("#training svg").wait_for(timeout=5000)
+        page.locator("#steps td", has_text="Evaluator").wait_for()
+        page.locator("#training svg").wait_for()
         values = page.eval_on_selector_all("#training tbody tr:first-child data", "all => all.map(each => each.value)")
         assert [float(value) for value in values] == [2, 0.5, 0.75]
+        page.locator("#log p", has_text="document.title").wait_for()
         assert page.locator("#log p").last.text_content() == HOSTILE
         assert page.evaluate("window.first") is True
         ended = {"status": "succeeded", "finished": "2026-01-01T00:05:00Z", "metrics": {"accuracy": 0.75}}
         root.directory.write(record.model_copy(update=ended))
-        page.locator("#metrics data[value='0.75']").wait_for(timeout=5000)
+        page.locator("#metrics data[value='0.75']").wait_for()
         assert page.locator("script").count() == 0
     assert page.complaints == []
 
@@ -138,7 +139,7 @@ def test_promote_by_click(plant, page):
         page.get_by_role("link", name="Promote version 200").click()
         page.get_by_label("Reason").fill("looks fine")
         page.get_by_role("button", name="Promote version 200").click()
-        assert page.url == f"{address}/root/plant/model/{MODEL}"
+        page.wait_for_url(f"{address}/root/plant/model/{MODEL}")
         assert page.locator("#serving dd").first.inner_text() == "version 200"
     event = read_history(plant.directory.serving / MODEL)[-1]
     assert (event.action, event.version, event.reason) == ("promote", 200, "looks fine")

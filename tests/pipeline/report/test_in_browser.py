@@ -11,6 +11,7 @@ import pytest
 
 from noisy_gru.pipeline.report.account import run_account
 from noisy_gru.pipeline.report.page import run_page
+from tests.browser import chromium, patient
 from tests.pipeline.report.conftest import CLASSES
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -24,11 +25,8 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as started:
-        # A container's root may not use Chromium's sandbox.
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with chromium(playwright, CHROMIUM) as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -41,7 +39,7 @@ def opened(make_run, browser, tmp_path):
     asked: list[str] = []
 
     def _opened(**options: Any) -> tuple[Any, dict[str, Any], list[str]]:
-        context = browser.new_context(offline=True, **options)
+        context = patient(browser.new_context(offline=True, **options))
         page = context.new_page()
         page.on("request", lambda request: asked.append(request.url))
         page.on("console", lambda message: asked.append(f"console: {message.text}"))

@@ -92,12 +92,12 @@ def test_a_webhook_that_does_not_take_it(server, statuses, asked, words):
 
 
 def test_nobody_listens():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     waited: list[float] = []
-    hook = {"url": f"http://127.0.0.1:{port}/secret-path", "attempts": 2}
-    (told,) = notify(config(webhook=hook), "failure", CONTENT, sleep=waited.append)
+    with socket.socket() as taken:
+        # Bound, so that nobody else listens there in the meantime either.
+        taken.bind(("127.0.0.1", 0))
+        hook = {"url": f"http://127.0.0.1:{taken.getsockname()[1]}/secret-path", "attempts": 2}
+        (told,) = notify(config(webhook=hook), "failure", CONTENT, sleep=waited.append)
     assert told.error is not None
     assert "webhook at 127.0.0.1: ConnectError" in told.error and "after 2 attempts" in told.error
     assert "secret-path" not in told.error

@@ -9,8 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -26,6 +24,7 @@ from noisy_gru.pipeline.config.cron import cron_times
 from noisy_gru.pipeline.retrain.child_process import RetrainProcess, command
 from noisy_gru.pipeline.retrain.schedule import next_time
 from noisy_gru.pipeline.retrain.schedule_loop import ScheduleLoop
+from tests.patience import until
 
 
 def at(cron: str, zone: str) -> Callable[[datetime], datetime | None]:
@@ -65,13 +64,15 @@ class Bench:
         return schedule.run()
 
     def run_for_a_moment(self, following: Any, **options: Any) -> int:
-        """Stops it from outside, for what must not be called."""
-        timer = threading.Timer(1.0, self.stop)
-        timer.start()
-        try:
-            return self.run(following, **options)
-        finally:
-            timer.join()
+        """Stops it when it has waited a few times, for what must not be called."""
+        waits: list[float] = []
+
+        def sleep(seconds: float) -> None:
+            waits.append(seconds)
+            if len(waits) == 3:
+                self.stop()
+
+        return self.run(following, sleep=sleep, **options)
 
     def asked(self) -> str:
         return json.loads(self.state.read_text())["asked"]
@@ -250,18 +251,18 @@ def test_jitter_is_added_to_the_moment(bench):
 
 
 def test_times_that_pass_during_a_retraining_become_one(bench):
-    starts: list[float] = []
+    clock, starts = Clock(), []
 
     def retrain() -> None:
-        starts.append(time.monotonic())
+        starts.append(f"{clock.time:%H:%M:%S.%f}")
         if len(starts) == 1:
-            time.sleep(3.2)
-        else:
+            clock.time += timedelta(seconds=3.2)
+        if len(starts) == 3:
             bench.stop(signal.SIGINT)
 
-    assert bench.run(EVERY_SECOND, retrain, now=lambda: datetime.now(UTC)) == signal.SIGINT
+    assert bench.run(EVERY_SECOND, retrain, now=clock.now, sleep=clock.sleep) == signal.SIGINT
     # Three seconds passed, which are one call.
-    assert bench.calls == 2
+    assert starts == ["12:00:01.000000", "12:00:04.200000", "12:00:05.000000"]
 
 
 def test_a_machine_in_need_does_not_end_it(bench):
@@ -270,7 +271,8 @@ def test_a_machine_in_need_does_not_end_it(bench):
             raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
         bench.stop()
 
-    assert bench.run(EVERY_SECOND, retrain, now=lambda: datetime.now(UTC)) == signal.SIGTERM
+    clock = Clock()
+    assert bench.run(EVERY_SECOND, retrain, now=clock.now, sleep=clock.sleep) == signal.SIGTERM
     assert bench.calls == 2
     assert any("WARNING: the retraining could not be started: [Errno 11]" in line for line in bench.said)
 
@@ -324,15 +326,8 @@ def test_a_child_that_hangs_is_killed(tmp_path):
 def alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
-
-
-def gone(pid: int) -> bool:
-    deadline = time.monotonic() + 30
-    while alive(pid) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return not alive(pid)
 
 
 def test_what_a_killed_child_started_is_killed_too(tmp_path):
@@ -342,7 +337,7 @@ def test_what_a_killed_child_started_is_killed_too(tmp_path):
         f"open({str(grandchild)!r}, 'w').write(str(other.pid))\nos.kill(os.getpid(), signal.SIGKILL)"
     )
     assert child(code).run().code == -signal.SIGKILL
-    assert gone(int(grandchild.read_text()))
+    until(lambda: not alive(int(grandchild.read_text())))
 
 
 def test_the_command_holds_all_that_it_needs(tmp_path):
@@ -374,12 +369,12 @@ except UserError as error:
 VOWELS = Path(__file__).parents[3] / "examples" / "japanese_vowels" / "config.yaml"
 # Says that it lives, then waits to be stopped.
 WAITS = """
-print("lives as", os.getpid(), file=sys.stderr, flush=True)
 def stop(*_):
     print("child stopped", file=sys.stderr, flush=True)
     print(json.dumps({"outcome": "interrupted", "error": "interrupted", "notified": []}), flush=True)
     sys.exit(130)
 signal.signal(signal.SIGTERM, stop)
+print("lives as", os.getpid(), file=sys.stderr, flush=True)
 time.sleep(600)
 """
 STUBBORN = """
@@ -422,7 +417,7 @@ def test_a_stop_ends_the_child_gracefully(tmp_path, number, code):
         wait_for("child stopped")
         wait_for(f"stopped by {signal.Signals(number).name}")
         assert process.wait() == code
-        assert gone(pid)
+        until(lambda: not alive(pid))
 
 
 @pytest.mark.slow
@@ -433,7 +428,7 @@ def test_a_second_stop_kills_a_child_that_does_not_listen(tmp_path):
         wait_for("child refuses")
         process.terminate()
         assert process.wait() == 0
-        assert gone(pid)
+        until(lambda: not alive(pid))
 
 
 @pytest.mark.slow

@@ -5,12 +5,14 @@ from __future__ import annotations
 import getpass
 import os
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from tests.patience import PATIENCE
+from tests.ports import free_port
 
 PASSWORD = "pass-word-of-tests"
 # Debian installs servers where only root's path leads.
@@ -27,9 +29,7 @@ class MariaDb:
     def __init__(self, folder: Path) -> None:
         self._folder, self._process = folder, None
         folder.mkdir()
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port: int = free.getsockname()[1]
+        self.port = free_port()
         # A socket's path may have 107 characters.
         self._socket = f"/tmp/noisy-gru-mariadb-{os.getpid()}-{self.port}.sock"
         self._call(
@@ -55,7 +55,7 @@ class MariaDb:
                 stdout=log,
                 stderr=log,
             )
-        deadline = time.monotonic() + 180
+        deadline = time.monotonic() + PATIENCE
         while subprocess.run(self._client("select 1"), capture_output=True, check=False).returncode:
             assert self._process.poll() is None and time.monotonic() < deadline, (self._folder / "log").read_text()
             time.sleep(0.2)
@@ -63,7 +63,7 @@ class MariaDb:
     def stop(self) -> None:
         if self._process is not None:
             self._process.terminate()
-            self._process.wait(120)
+            self._process.wait(PATIENCE)
             self._process = None
 
     def sql(self, text: str) -> list[str]:

@@ -35,7 +35,7 @@ FEATURES = [
 ]
 # Every fourth utterance of 270, every eighth of 370.
 SEQUENCES = {"train": 68, "test": 47}
-START_SECONDS = 120
+START_SECONDS = 300
 JOB_SERVER = [sys.executable, "-m", "apache_beam.runners.portability.local_job_service_main", "--port=0"]
 # `python -m` of it, which besides says on which port.
 _POOL = "import logging, apache_beam.runners.worker.worker_pool_main as pool; logging.basicConfig(); pool.main()"

@@ -26,6 +26,7 @@ from noisy_gru.pipeline.runs.run_directory import RunDirectory
 from noisy_gru.pipeline.runs.run_record import RowCounts, RunRecord, StepRecord
 from noisy_gru.pipeline.tracking.mlflow_run import parameters_of
 from noisy_gru.pipeline.tracking.tracking import track
+from tests.ports import free_port
 
 pytestmark = pytest.mark.slow
 
@@ -246,9 +247,7 @@ def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if program is None:
         pytest.skip("needs MLflow's server: `pip install mlflow` elsewhere, and NOISY_GRU_MLFLOW=…/bin/mlflow")
     folder = tmp_path_factory.mktemp("mlflow")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [program, "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     command += [
         "--backend-store-uri",

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, Future
 
@@ -16,6 +17,7 @@ import pytest
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.serving.client.client import Client
 from noisy_gru.serving.client.event_loop_thread import EventLoopThread
+from tests.patience import PATIENCE
 
 
 @pytest.fixture
@@ -50,20 +52,26 @@ def test_results_and_errors_come_back(thread: EventLoopThread) -> None:
 
 
 def test_an_interrupt_cancels_the_coroutine(thread: EventLoopThread) -> None:
-    endless = Endless()
+    endless, main = Endless(), threading.get_ident()
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
+    def when_it_waits() -> None:
+        assert endless.started.wait(PATIENCE)
+        time.sleep(0.3)
+        signal.pthread_kill(main, signal.SIGALRM)
+
     before = signal.signal(signal.SIGALRM, interrupt)
+    interrupting = threading.Thread(target=when_it_waits)
     try:
-        signal.setitimer(signal.ITIMER_REAL, 0.3)
+        interrupting.start()
         with pytest.raises(KeyboardInterrupt):
             thread.run(endless.run())
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        interrupting.join()
         signal.signal(signal.SIGALRM, before)
-    assert endless.started.is_set() and endless.cancelled.wait(10)
+    assert endless.cancelled.wait(PATIENCE)
 
 
 def test_closing_cancels_what_other_threads_wait_for(thread: EventLoopThread) -> None:
@@ -77,9 +85,9 @@ def test_closing_cancels_what_other_threads_wait_for(thread: EventLoopThread) ->
 
     waiting = threading.Thread(target=wait)
     waiting.start()
-    assert endless.started.wait(10)
+    assert endless.started.wait(PATIENCE)
     thread.close()
-    waiting.join(10)
+    waiting.join(PATIENCE)
     assert isinstance(outcome.result(0), CancelledError)
     with pytest.raises(RuntimeError, match="closed"):
         thread.run(Endless().run())
@@ -102,7 +110,7 @@ if not child:
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
 thread.close()
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=PATIENCE)
     assert done.stdout == "a client can't be used in a process forked off from its own: open one there\n"
 
 
@@ -115,5 +123,5 @@ def test_a_client_that_nobody_closed_ends_its_thread() -> None:
     (started,) = (each for each in set(threading.enumerate()) - before if each.name == "noisy-gru-rest")
     del client
     gc.collect()
-    started.join(10)
+    started.join(PATIENCE)
     assert not started.is_alive()

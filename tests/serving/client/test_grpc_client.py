@@ -22,6 +22,8 @@ from noisy_gru.serving.client.calls import VersionStatus
 from noisy_gru.serving.client.client import Client
 from noisy_gru.serving.client.errors import DeadlineExceeded, InvalidRequest, NotFound, ServingError, Unavailable
 from noisy_gru.serving.client.predictions import Predictions
+from tests.patience import PATIENCE
+from tests.ports import free_port
 from tests.serving.client.asker import example_of
 from tests.serving.client.scripted import ScriptedGrpc, scripted_grpc
 from tests.serving.conftest import MODEL_NAME
@@ -262,7 +264,7 @@ def test_a_deadline_is_kept_and_told(scripted, kind):
     released = threading.Event()
 
     def answer(request: Any, context: Any) -> Any:
-        released.wait(30)
+        released.wait(PATIENCE)
         return answer_of(request)
 
     scripted.predict = answer
@@ -271,7 +273,8 @@ def test_a_deadline_is_kept_and_told(scripted, kind):
             predict(kind, scripted.address, [EMPTY, EMPTY], timeout=0.3)
     finally:
         released.set()
-    assert len(scripted.requests) == 1
+    # On a machine under load the time may be over before the request is there.
+    assert len(scripted.requests) <= 1
 
 
 @KINDS
@@ -298,8 +301,9 @@ def test_a_label_and_large_messages(scripted, kind):
 @KINDS
 def test_a_server_that_comes_back(kind):
     """A connection that is refused is tried again, and the channel does not wait for longer than the client."""
-    with scripted_grpc(ScriptedGrpc()) as gone:
-        port = int(gone.address.rpartition(":")[2])
+    port = free_port()
+    with scripted_grpc(ScriptedGrpc(), port=port) as gone:
+        pass
     started = threading.Event()
     answering = ScriptedGrpc(lambda request, context: answer_of(request))
 
@@ -316,7 +320,7 @@ def test_a_server_that_comes_back(kind):
 
     with ExitStack() as stack:
         starting = Starting(stack)
-        given: Any = {"dataset": DATASET, "model_name": "m", "attempts": 40, "timeout": 20.0, "longest_wait": 0.3}
+        given: Any = {"dataset": DATASET, "model_name": "m", "timeout": PATIENCE, "longest_wait": 0.3}
         if kind == "blocking":
             import time
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from tests.patience import PATIENCE
+
 if TYPE_CHECKING:
     from noisy_gru.serving.local_server import LocalServer
 
@@ -51,7 +53,7 @@ class Asking:
         return request
 
     def predict(self, **spec: Any) -> Any:
-        return self.predictions.Predict(self.request(**spec), timeout=60)
+        return self.predictions.Predict(self.request(**spec), timeout=PATIENCE)
 
     def version(self, **spec: Any) -> int:
         """The version that answers."""
@@ -69,7 +71,7 @@ class Asking:
 
         request = get_model_status_pb2.GetModelStatusRequest()
         request.model_spec.name = self.name
-        return self.models.GetModelStatus(request, timeout=60).model_version_status
+        return self.models.GetModelStatus(request, timeout=PATIENCE).model_version_status
 
     def reload(self, text: str) -> Any:
         """HandleReloadConfigRequest with a ModelServerConfig in text."""
@@ -78,7 +80,7 @@ class Asking:
 
         request = model_management_pb2.ReloadConfigRequest()
         text_format.Parse(text, request.config)
-        return self.models.HandleReloadConfigRequest(request, timeout=60)
+        return self.models.HandleReloadConfigRequest(request, timeout=PATIENCE)
 
 
 Serving = Callable[..., Any]

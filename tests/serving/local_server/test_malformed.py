@@ -12,6 +12,7 @@ import httpx
 import numpy as np
 import pytest
 
+from tests.patience import PATIENCE
 from tests.serving.local_server.conftest import Asking
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def asking(server: LocalServer, published: Path) -> Iterator[Asking]:
 def code_of(asking: Asking, method: str, content: bytes) -> grpc.StatusCode:
     call: Any = asking.channel.unary_unary(method)
     try:
-        call(content, timeout=60)
+        call(content, timeout=PATIENCE)
     except grpc.RpcError as error:
         assert isinstance(error, grpc.Call)
         return error.code()
@@ -109,7 +110,7 @@ def test_bytes_that_are_no_protocol(server: LocalServer, asking: Asking, address
     random = np.random.default_rng(14)
     host, port = getattr(server, address).rsplit(":", 1)
     for content in (b"", b"GET\r\n\r\n", random.bytes(1000), b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + random.bytes(100)):
-        with socket.create_connection((host, int(port)), timeout=60) as connection:
+        with socket.create_connection((host, int(port)), timeout=PATIENCE) as connection:
             connection.sendall(content)
 
 
@@ -131,7 +132,7 @@ def test_bytes_that_are_no_protocol(server: LocalServer, asking: Asking, address
     ],
 )
 def test_json_that_is_no_request(server: LocalServer, asking: Asking, body: bytes) -> None:
-    answer = httpx.post(f"http://{server.rest_address}/v1/models/{asking.name}:predict", content=body, timeout=60)
+    answer = httpx.post(f"http://{server.rest_address}/v1/models/{asking.name}:predict", content=body, timeout=PATIENCE)
     assert answer.status_code == 400, answer.text
     assert set(answer.json()) == {"error"}
     assert len(answer.content) < 5_000
@@ -142,6 +143,7 @@ def test_a_body_that_says_gzip_and_is_none(server: LocalServer, asking: Asking) 
         f"http://{server.rest_address}/v1/models/{asking.name}:predict",
         content=b'{"instances": [""]}',
         headers={"Content-Encoding": "gzip"},
+        timeout=PATIENCE,
     )
     assert answer.status_code == 400
     assert set(answer.json()) == {"error"}
@@ -149,6 +151,6 @@ def test_a_body_that_says_gzip_and_is_none(server: LocalServer, asking: Asking) 
 
 def test_paths_beside_the_api(server: LocalServer, asking: Asking) -> None:
     for path in ("/", "/v2/models/small", "/v1", "/monitoring"):
-        answer = httpx.get(f"http://{server.rest_address}{path}")
+        answer = httpx.get(f"http://{server.rest_address}{path}", timeout=PATIENCE)
         assert (answer.status_code, set(answer.json())) == (404, {"error"}), path
-    assert httpx.put(f"http://{server.rest_address}/v1/models/small").status_code == 400
+    assert httpx.put(f"http://{server.rest_address}/v1/models/small", timeout=PATIENCE).status_code == 400

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
 from noisy_gru.schema.errors import ConfigError, UserError
+from tests.patience import PATIENCE
+from tests.ports import free_port
 from tests.serving.local_server.conftest import NEVER, Asking, Serving
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ def test_a_taken_port_is_told_and_leaves_nothing_behind(
     taken = int((server.grpc_address if kind == "gRPC" else server.rest_address).rsplit(":", 1)[1])
     with pytest.raises(UserError, match=f"The {kind} API can't listen on 127.0.0.1:{taken}.*--{option[:4]}-port"):
         serving(**{option: taken})
-    assert httpx.get(f"http://{server.rest_address}/v1/models/small").status_code == 200
+    assert httpx.get(f"http://{server.rest_address}/v1/models/small", timeout=PATIENCE).status_code == 200
 
 
 def test_an_address_that_is_not_this_machines(serving: Serving) -> None:
@@ -64,15 +66,13 @@ def test_two_servers_and_one_after_the_other(serving: Serving) -> None:
 def test_a_server_can_be_started_again_on_its_ports(published: Path) -> None:
     from noisy_gru.serving.local_server import LocalServer
 
-    with LocalServer({published.name: published}, poll_seconds=NEVER) as server:
-        ports = [int(address.rsplit(":", 1)[1]) for address in (server.grpc_address, server.rest_address)]
-        asking = Asking(server, published.name)
-        assert asking.version() == 1
-        asking.channel.close()
-    with LocalServer({published.name: published}, grpc_port=ports[0], rest_port=ports[1], poll_seconds=NEVER) as server:
-        asking = Asking(server, published.name)
-        assert asking.version() == 1
-        asking.channel.close()
+    ports: Any = {"grpc_port": free_port(), "rest_port": free_port()}
+    for _ in range(2):
+        with LocalServer({published.name: published}, **ports, poll_seconds=NEVER) as server:
+            assert server.grpc_address.endswith(f":{ports['grpc_port']}")
+            asking = Asking(server, published.name)
+            assert asking.version() == 1
+            asking.channel.close()
 
 
 def test_requests_are_counted(serving: Serving) -> None:
@@ -80,9 +80,9 @@ def test_requests_are_counted(serving: Serving) -> None:
     asking.predict()
     asking.predict()
     url = f"http://{server.rest_address}/v1/models"
-    httpx.post(f"{url}/small:predict", content=b"{")
-    httpx.post(f"{url}/nobody:predict", content=b"{}")
-    page = httpx.get(f"http://{server.rest_address}/monitoring/prometheus/metrics").text
+    httpx.post(f"{url}/small:predict", content=b"{", timeout=PATIENCE)
+    httpx.post(f"{url}/nobody:predict", content=b"{}", timeout=PATIENCE)
+    page = httpx.get(f"http://{server.rest_address}/monitoring/prometheus/metrics", timeout=PATIENCE).text
     assert page.splitlines() == [
         "# TYPE :tensorflow:serving:request_count counter",
         ':tensorflow:serving:request_count{model_name="",status="ERROR"} 1',

@@ -19,18 +19,12 @@ import numpy as np
 import pytest
 
 from noisy_gru.saved_model.session import SessionModel
+from tests.patience import PATIENCE, until
 from tests.serving.local_server.conftest import INPUTS, Asking, Serving, write_warm_up
 
 pytestmark = pytest.mark.slow
 
 Publish = Callable[..., Path]
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen within a minute"
-        time.sleep(0.02)
 
 
 def config(base_path: Path, policy: str = "", labels: str = "") -> str:
@@ -117,14 +111,14 @@ def test_requests_that_run_when_the_server_ends_are_answered(
 
     def slow(self: Any, *args: Any) -> Any:
         running.set()
-        assert go.wait(60)
+        assert go.wait(PATIENCE)
         return predict(self, *args)
 
     monkeypatch.setattr(LoadedVersion, "predict", slow)
     with LocalServer({base_path.name: base_path}) as server:
         asking = Asking(server, base_path.name)
-        future = asking.predictions.Predict.future(asking.request(), timeout=60)
-        assert running.wait(60)
+        future = asking.predictions.Predict.future(asking.request(), timeout=PATIENCE)
+        assert running.wait(PATIENCE)
         threading.Timer(0.3, go.set).start()
     assert future.result().model_spec.version.value == 1
     asking.channel.close()
@@ -309,7 +303,7 @@ def test_while_it_loads_it_is_unavailable(
 
     def slow(*arguments: Any) -> Any:
         begun.set()
-        assert go.wait(60)
+        assert go.wait(PATIENCE)
         return load(*arguments)
 
     missing = base_path.with_name("away")
@@ -319,14 +313,16 @@ def test_while_it_loads_it_is_unavailable(
         asking.predict()
     monkeypatch.setattr(models, "load_version", slow)
     missing.rename(base_path)
-    assert begun.wait(60)
+    assert begun.wait(PATIENCE)
     for version in (None, 1):
         with pytest.raises(grpc.RpcError, match=r"(?s)UNAVAILABLE.*is being loaded"):
             asking.predict(version=version)
     url = f"http://{server.rest_address}/v1/models/small"
-    assert [httpx.post(f"{url}:predict", content="{}").status_code, httpx.get(f"{url}/metadata").status_code] == [
-        503
-    ] * 2
+    answers = [
+        httpx.post(f"{url}:predict", content="{}", timeout=PATIENCE),
+        httpx.get(f"{url}/metadata", timeout=PATIENCE),
+    ]
+    assert [answer.status_code for answer in answers] == [503] * 2
     assert asking.states() == {1: "LOADING"}
     columns = {"files": ["*.csv"], "entity": "id", "time": {"column": "t"}, "features": ["a", "b"]}
     dataset = DatasetConfig.model_validate({"data": columns, "task": {"kind": "classification", "label": "way"}})
@@ -338,7 +334,7 @@ def test_while_it_loads_it_is_unavailable(
             go.set()
         time.sleep(0.2)
 
-    with Client(server.grpc_address, dataset=dataset, model_name="small", sleep=sleep) as client:
+    with Client(server.grpc_address, dataset=dataset, model_name="small", timeout=PATIENCE, sleep=sleep) as client:
         assert len(client.predict_examples(serialized_examples[:3])) == 3
     assert len(waits) >= 3
 
@@ -404,7 +400,7 @@ def test_a_model_whose_process_crashes_is_started_again(
         slow = asking.request()
         slow.inputs["features"].CopyFrom(make_tensor_proto(np.zeros((500, 5000, 2), np.float32)))
         slow.inputs["lengths"].CopyFrom(make_tensor_proto(np.full(500, 5000)))
-        calls = [asking.predictions.Predict.future(slow, timeout=60) for _ in range(2)]
+        calls = [asking.predictions.Predict.future(slow, timeout=PATIENCE) for _ in range(2)]
         time.sleep(0.5)
     os.kill(crashing.model.pid, signal.SIGSEGV)
     for call in calls:
@@ -440,11 +436,11 @@ def test_an_example_that_kills_tensorflow(serving: Serving, base_path: Path) -> 
     request.inputs["examples"].tensor_shape.dim.add(size=1)
     request.inputs["examples"].string_val.append(crash)
     with pytest.raises(grpc.RpcError, match=r"(?s)INVALID_ARGUMENT.*0: its 21 bytes are no tf\.Example"):
-        asking.predictions.Predict(request, timeout=60)
+        asking.predictions.Predict(request, timeout=PATIENCE)
     url = f"http://{server.rest_address}/v1/models/small:predict"
     packed = {"b64": base64.b64encode(crash).decode()}
     for body in ({"instances": [packed]}, {"instances": [{"examples": packed}]}, {"inputs": [packed]}):
-        answer = httpx.post(url, json=body, timeout=60)
+        answer = httpx.post(url, json=body, timeout=PATIENCE)
         assert (answer.status_code, "are no tf.Example" in answer.json()["error"]) == (400, True)
         assert str(base_path) not in answer.text
     assert asking.version() == 1

@@ -13,6 +13,7 @@ import pytest
 from noisy_gru.schema.errors import ConfigError
 from noisy_gru.trainer.distributed.cluster import Cluster
 from noisy_gru.trainer.distributed.rendezvous import announce_end, run_chief, run_worker
+from tests.patience import PATIENCE
 
 CLUSTER = Cluster(("a:1", "b:1"), 1)
 PRINT_ENVIRONMENT = (
@@ -23,7 +24,7 @@ PRINT_ENVIRONMENT = (
 def worker(folder: Path, *options: str, code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "noisy_gru.trainer.distributed.worker", *options, str(folder), "--"]
     command += [sys.executable, "-c", PRINT_ENVIRONMENT.format(code=code)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=environment)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE, env=environment)
 
 
 def test_the_chief_runs_the_command_and_the_others_end_with_its_code(tmp_path: Path) -> None:
