@@ -116,7 +116,7 @@ def _kind(value: Any) -> str:
     return kinds.get(type(value), "a number")
 
 
-class _Collector:
+class RowCollector:
     """Collect the rows of a block; ``names`` are the columns to keep, None: all.
 
     ``keeps_nested``: a row is kept whatever it nests; a list or an object in it is a missing value.
@@ -135,7 +135,7 @@ class _Collector:
         """Add a line, or record why it is malformed."""
         try:
             row = _parsed(text)
-            if row.keys() - self.seen.keys():
+            if row.keys() - self.seen.keys():  # of a malformed row, too
                 self.seen.update(dict.fromkeys(row))
             if text.count(b"{") > 1 or b"[" in text:
                 if self.keeps_nested:
@@ -145,6 +145,12 @@ class _Collector:
         except ValueError as error:  # UnicodeDecodeError is one
             self.malformed.append(Malformed(number, str(error), line))
             return
+        self.add_row(number, line, row)
+
+    def add_row(self, number: int, line: int, row: Row) -> None:
+        """Add a row that is parsed already."""
+        if row.keys() - self.seen.keys():
+            self.seen.update(dict.fromkeys(row))
         self.rows.append(row)
         self.numbers.append(number)
         self.lines.append(line)
@@ -200,8 +206,8 @@ def read_json_lines(
 
 def _collected(
     source: Source, names: Sequence[str] | None, opener: Opener, block_lines: int, *, keeps_nested: bool = False
-) -> Iterator[_Collector]:
-    collector, row = _Collector(names, keeps_nested=keeps_nested), 0
+) -> Iterator[RowCollector]:
+    collector, row = RowCollector(names, keeps_nested=keeps_nested), 0
     for line, text in physical_lines(source, "JSON lines", opener):
         if not text.strip():
             continue
@@ -214,7 +220,7 @@ def _collected(
         collector.add(row, line, text)
         if row % block_lines == 0:
             yield collector
-            collector = _Collector(names, keeps_nested=keeps_nested)
+            collector = RowCollector(names, keeps_nested=keeps_nested)
     yield collector
 
 

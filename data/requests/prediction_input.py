@@ -35,6 +35,7 @@ from noisy_gru.data.sequences.sequences import (
     regular_series,
     whole_sequences,
 )
+from noisy_gru.data.sequences.static_values import KnownValues
 from noisy_gru.schema.config import DatasetConfig, ForecastingConfig
 
 NO_FUTURE = "future_missing"
@@ -114,9 +115,14 @@ def source_places(rows: Rows, sources: Sequence[Source]) -> np.ndarray:
     return np.array([places[name] for name in rows.file_names], np.int64)
 
 
-def sequences_of_rows(rows: Rows, dataset: DatasetConfig, quarantine: Quarantine) -> Sequences:
-    """Return the sequences to predict of rows without label and split: of forecasting the latest windows."""
-    series, split = regular_series(rows, dataset, quarantine, prediction=True)
+def sequences_of_rows(
+    rows: Rows, dataset: DatasetConfig, quarantine: Quarantine, known_static: KnownValues | None = None
+) -> Sequences:
+    """Return the sequences to predict of rows without label and split: of forecasting the latest windows.
+
+    ``known_static`` are static values that are known of entities already, whose rows may leave them out.
+    """
+    series, split = regular_series(rows, dataset, quarantine, prediction=True, known_static=known_static)
     if isinstance(dataset.task, ForecastingConfig):
         return _latest_windows(series, dataset, dataset.task, quarantine)
     return whole_sequences(series, split, None, dataset, quarantine)

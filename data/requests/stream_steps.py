@@ -78,13 +78,35 @@ def read_stream_steps(
     Raises:
         DataError: a source can't be read or lacks a column, or an ``error`` policy applied.
     """
+    check_streamable(dataset)
+    quarantine = Quarantine()
+    rows = read_rows(sources, dataset, quarantine, static_optional=True)
+    return steps_of_stream_rows(rows, sources, dataset, last_times, channels, known_static, quarantine)
+
+
+def check_streamable(dataset: DatasetConfig) -> None:
+    """Raise DataError for features that need steps which a stream doesn't keep."""
     if uncounted := [each.name for each in dataset.data.numeric if each.elapsed == "steps_since_observed"]:
         raise DataError(
             f"{', '.join(uncounted)} (elapsed: steps_since_observed) counts back over steps that were sent before, "
             "which a stream doesn't keep: send whole sequences with predict, or remove the feature and train again"
         )
-    quarantine = Quarantine()
-    rows = read_rows(sources, dataset, quarantine, static_optional=True)
+
+
+def steps_of_stream_rows(
+    rows: Rows | None,
+    sources: Sequence[Source],
+    dataset: DatasetConfig,
+    last_times: Mapping[str, Time | None],
+    channels: Sequence[str],
+    known_static: KnownValues | None,
+    quarantine: Quarantine,
+) -> StreamSteps:
+    """Return the new steps of streams that rows of ``sources`` are (None: no rows); see ``read_stream_steps``.
+
+    Raises:
+        DataError: an ``error`` policy applied.
+    """
     if rows is None:
         check_errors(quarantine.report)
         return StreamSteps([], {}, [], np.zeros(0, bool), quarantine.report, quarantine.lines)
@@ -95,7 +117,7 @@ def read_stream_steps(
     last = sequences.rows.time[sequences.stop - 1].tolist()
     times: list[Any] = last if dataset.data.time else [None] * len(sequences)
     tensors = pad_sequences(sequences, dataset, channels)
-    static = [_static_values(sequences.rows, place, dataset) for place in sequences.start.tolist()]
+    static = [static_values_of(sequences.rows, place, dataset) for place in sequences.start.tolist()]
     return StreamSteps(
         sequences.ids,
         tensors,
@@ -108,7 +130,7 @@ def read_stream_steps(
     )
 
 
-def _static_values(rows: Rows, place: int, dataset: DatasetConfig) -> dict[str, float | str | None]:
+def static_values_of(rows: Rows, place: int, dataset: DatasetConfig) -> dict[str, float | str | None]:
     """Return the static values of a row by column; None where missing."""
     found: dict[str, float | str | None] = {}
     for feature in dataset.data.static_numeric:

@@ -14,10 +14,11 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from noisy_gru.serving.client.calls import ModelMetadata, VersionStatus
+from noisy_gru.serving.client.calls import Inputs, ModelMetadata, PredictCall, VersionStatus
 from noisy_gru.serving.client.core import ClientCore, import_transport, run_blocking
 from noisy_gru.serving.client.predictions import Predictions
-from noisy_gru.serving.client.request_flow import BatchResult
+from noisy_gru.serving.client.request_flow import BatchResult, predict_batch
+from noisy_gru.serving.client.requests import batches
 from noisy_gru.serving.client.settings import OnError, RequestPlan
 from noisy_gru.serving.client.stream import Stream
 
@@ -61,6 +62,32 @@ class Client(ClientCore):
             ServingError: as ``predict``.
         """
         return run_blocking(self._predict(self.plan_examples(examples, ids, on_error)))
+
+    def run(self, signature: str, inputs: Inputs, ids: Sequence[str], *, version: int | None = None) -> BatchResult:
+        """Run a signature on sequences that are tensors already, in batches; those that are refused are collected.
+
+        Args:
+            signature: its name.
+            inputs: each an array or a list of strings, sequences along its first axis.
+            ids: names of the sequences.
+            version: of the model; None: the client's.
+
+        Returns:
+            The outputs with the place of the first sequence of each part, in order; and the refused sequences.
+
+        Raises:
+            ServingError: the request failed.
+        """
+        choice = self.model if version is None else self.model.at(version)
+        found: BatchResult = ([], [])
+        call = PredictCall(choice, signature, inputs, ids)
+        for first, batch in batches(call, self.batch_size, self.largest_request) if ids else ():
+            places = range(first, first + len(batch.ids))
+            flow = predict_batch(batch, self._send, target=self.connection.target, collect=True, places=places)
+            parts, refused = run_blocking(flow)
+            found[0].extend(parts)
+            found[1].extend(refused)
+        return found
 
     def metadata(self) -> ModelMetadata:
         """Return the version that answers now, and its signatures.
