@@ -4,7 +4,7 @@ PYTEST := $(PYTHON) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfi
 # Containers often forbid Python to write bytecode, which makes importing TFX three times slower.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test test-long test-fast test-flink soak bench-check lint hooks lock docs site clean
+.PHONY: help setup demo test test-long test-fast test-flink test-kafka soak bench-check lint hooks lock docs site clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -27,6 +27,10 @@ test-fast: setup  ## the tests that need neither TFX nor much time
 test-flink: setup  ## the Beam steps on a Flink cluster of this machine (fetches 400 MB with pip and Maven, once; 10 minutes)
 	@bash scripts/fetch_flink.sh
 	@$(PYTHON) -m pytest -m long tests/pipeline/flink
+
+test-kafka: setup  ## a stream over a Kafka broker of this machine (fetches 46 MB with Maven, once; 5 minutes)
+	@bash scripts/fetch_kafka.sh
+	@$(PYTHON) -m pytest -m long tests/pipeline/streaming
 
 soak: setup  ## a year of nightly retrainings, simulated with all their faults (half an hour)
 	@$(PYTHON) -m pytest tests/soak --year -s

@@ -8,7 +8,7 @@ HERE = Path(__file__).parent
 # Files that are not Python but belong to a room: curated schemas, manifests, ...
 DATA = ("*.pbtxt", "*.yaml", "*.json", "*.md", "*.j2", "*.js", "Dockerfile", "py.typed")
 
-EXTRAS = ("grpc", "pipeline", "kubeflow", "onnx", "excel", "sql", "tracking")
+EXTRAS = ("grpc", "pipeline", "kubeflow", "onnx", "excel", "sql", "tracking", "kafka")
 
 
 def requirements(name: str) -> list[str]:

@@ -32,6 +32,7 @@ _LIBRARIES = {
     "kfp_server_api": ("the SDK of Kubeflow Pipelines", "kubeflow"),
     "kubernetes": ("Kubernetes' client", "kubeflow"),
     "onnx": ("ONNX", "onnx"),
+    "confluent_kafka": ("Confluent's client of Kafka", "kafka"),
     "mlflow": ("MLflow's client", "tracking"),
     "prometheus_client": ("Prometheus' client", "tracking"),
     "opentelemetry.exporter": ("OpenTelemetry's exporter for OTLP", "tracking"),

@@ -131,7 +131,7 @@ def predict_files(
     with ExitStack() as stack:
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="noisy-gru-predict-")))
         refused: list[Refused] = []
-        with output_file(out) as partial, output_to(_log(RunDirectory(root).logs)):
+        with output_file(out) as partial, output_to(library_log(RunDirectory(root).logs)):
             staged = stage_input(request.sources, config.dataset, work)
             if server is None:
                 model = stack.enter_context(load_model(root, config.model_name, version))
@@ -190,7 +190,7 @@ def _predict_parts(
         request.sources,
         request.out,
         root=root,
-        log=_log(RunDirectory(root).logs),
+        log=library_log(RunDirectory(root).logs),
         format_=request.format_,
         layout=request.layout,
         part_size=part_size,
@@ -231,14 +231,14 @@ def predict_data(
         require("tensorflow", "noisy-gru predict without --server")
         published_model(root, config.model_name, version)
     # TensorFlow writes to standard error on its own.
-    with output_to(_log(RunDirectory(root).logs)):
+    with output_to(library_log(RunDirectory(root).logs)):
         if server is None:
             return _predict_here(root, data, config, version)
         with server.client(config, version) as client:
             return client.predict(data, on_error="collect")
 
 
-def _log(logs: Path) -> Path:
+def library_log(logs: Path) -> Path:
     """Return the log of libraries; /dev/null if the root can't be written, which this command doesn't need."""
     log = logs / "predict.log"
     try:

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = tuple(sorted(path.name for path in (ROOT / "noisy_gru").iterdir() if path.is_symlink()))
 OTHERS = ("noisy_gru", "setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE", "requirements")
-EXTRAS = ("grpc", "pipeline", "kubeflow", "onnx", "excel", "sql", "tracking")
+EXTRAS = ("grpc", "pipeline", "kubeflow", "onnx", "excel", "sql", "tracking", "kafka")
 LEFTOVERS = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
 # Without `site`, this environment's own editable install cannot stand in for what is being tested.
 BARE = [sys.executable, "-I", "-S"]

@@ -31,6 +31,7 @@ from noisy_gru.pipeline.cli.schema_commands import schema_app
 from noisy_gru.pipeline.cli.score_command import score
 from noisy_gru.pipeline.cli.serve_command import serve
 from noisy_gru.pipeline.cli.show_commands import show_app
+from noisy_gru.pipeline.cli.stream_command import stream
 from noisy_gru.pipeline.exit_codes import EXIT_CONFIG, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED
 from noisy_gru.pipeline.runs.interrupts import deferred_signals
 from noisy_gru.pipeline.runs.process_setup import end_soon, prepare_process
@@ -60,6 +61,7 @@ app.command()(backtest)
 app.command()(predict)
 app.command()(score)
 app.command()(serve)
+app.command()(stream)
 app.command()(report)
 app.command()(compare)
 app.command()(noise)
