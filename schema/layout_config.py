@@ -16,6 +16,13 @@ class ExcelConfig(Section):
     header_row: int | None = Field(
         default=None, ge=1, description="Number of the row with the column names; null: the first that isn't empty."
     )
+    header_rows: int = Field(
+        default=1,
+        ge=1,
+        le=5,
+        description="Rows of column names, of which `header_row` is the first: a column's names are joined by a blank, "
+        "and those of an upper row hold for the empty cells after them, as of merged cells (`North sales`).",
+    )
 
 
 class LayoutConfig(Section):

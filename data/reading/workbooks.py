@@ -34,6 +34,7 @@ from noisy_gru.schema.errors import DataError
 from noisy_gru.storage.object_stores import open_file
 
 BLOCK_ROWS = 1 << 15
+_MOST_NAMES, _LEAST_BELOW = 3, 5
 MISSING_ERROR = "#N/A"  # what a spreadsheet has for a missing value
 _MIDNIGHT = time()
 _FORMULA = re.compile(
@@ -127,14 +128,26 @@ def _day(value: Any) -> Any:
 def _header(rows: Iterator[tuple[int, Cells]], config: ExcelConfig, source: Source) -> list[str]:
     for number, cells in rows:
         if config.header_row is None or number == config.header_row:
-            names = [_text(value) for value in cells]
-            while names and not names[-1]:
-                names.pop()
-            return names
+            return _joined([cells, *(more for _, more in _first(rows, config.header_rows - 1))])
         if number > config.header_row:
             break
     wanted = "a header" if config.header_row is None else f"a header in row {config.header_row} (data.excel.header_row)"
     raise DataError(f"{source.name}: expected {wanted}, received none. Correct data.excel, or leave the file out")
+
+
+def _joined(header: Sequence[Cells]) -> list[str]:
+    """Return the names of columns that have one in several rows; one of an upper row goes on to the right."""
+    width = max(map(len, header))
+    texts = [[_text(value) for value in [*cells, *[None] * (width - len(cells))]] for cells in header]
+    for upper in texts[:-1]:
+        for place in range(1, width):
+            # Not into columns without a name of their own.
+            if not upper[place] and texts[-1][place]:
+                upper[place] = upper[place - 1]
+    names = [" ".join(filter(None, parts)) for parts in zip(*texts, strict=True)]
+    while names and not names[-1]:
+        names.pop()
+    return names
 
 
 def read_workbook(
@@ -231,20 +244,47 @@ def detect_sheet(source: Source) -> ExcelConfig:
     load_workbook = _loader(source)
     try:
         workbook = load_workbook(source.path, read_only=True, data_only=True, keep_links=False)
-        widths: dict[str, dict[int, int]] = {}
-        for name in workbook.sheetnames:
-            rows = _rows(workbook[name])
-            filled = {number: sum(each is not None for each in cells) for number, cells in _first(rows, 50)}
-            widths[name] = filled
+        sheets = {name: dict(_first(_rows(workbook[name]), 50)) for name in workbook.sheetnames}
         workbook.close()
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise unreadable_error(source, "a workbook (.xlsx)", error) from error
+    widths = {
+        name: {number: sum(each is not None for each in cells) for number, cells in rows.items()}
+        for name, rows in sheets.items()
+    }
     name = max(widths, key=lambda each: sum(widths[each].values()))
     filled = widths[name]
     usual = int(np.median(list(filled.values()))) if filled else 0
     header = next((number for number, width in filled.items() if width >= usual), None)
     first = next(iter(filled), None)
-    return ExcelConfig(sheet=name if len(widths) > 1 else None, header_row=None if header == first else header)
+    several = _rows_of_names(sheets[name], filled)
+    if several:
+        header = several[0]
+    return ExcelConfig(
+        sheet=name if len(widths) > 1 else None,
+        header_row=None if header == first else header,
+        header_rows=max(len(several), 1),
+    )
+
+
+def _rows_of_names(rows: dict[int, Cells], filled: dict[int, int]) -> list[int]:
+    """Return the rows of text that stand together right above the first numbers or dates, titles left out."""
+    above: list[int] = []
+    for number, cells in rows.items():
+        if any(value is not None and not isinstance(value, str) for value in cells):
+            below = [row for key, row in rows.items() if key >= number]
+            is_table = all(any(not isinstance(value, str | None) for value in row) for row in below)
+            return above if is_table and len(above) <= _MOST_NAMES and len(below) >= _LEAST_BELOW else []
+        if above and (above[-1] != number - 1 or _is_title(rows[above[-1]], cells, filled[number])):
+            above = []
+        above = [*above, number] if filled[number] > 1 else []
+    return []
+
+
+def _is_title(upper: Cells, names: Cells, width: int) -> bool:
+    """Return whether a row is a title, not a group of names: it is short, and both rows name the first column."""
+    short = 2 * sum(value is not None for value in upper) < width
+    return short and bool(upper and names and upper[0] is not None and names[0] is not None)
 
 
 def _first(rows: Iterator[tuple[int, Cells]], count: int) -> Iterator[tuple[int, Cells]]:

@@ -55,15 +55,15 @@ class DetectedCells:
     booleans: list[str] = field(default_factory=list)
 
 
-def detect_cells(columns: Mapping[str, Sequence[str]]) -> DetectedCells:
-    """Detect the spelling of cells, given as text by column."""
+def detect_cells(columns: Mapping[str, Sequence[str]], delimiter: str | None = None) -> DetectedCells:
+    """Detect the spelling of cells, given as text by column; ``delimiter`` is that of their CSV file."""
     found = DetectedCells()
     known = {
         name: [text for cell in cells if (text := cell.strip()) and text.lower() not in NULL_TEXTS]
         for name, cells in columns.items()
     }
     known = {name: cells for name, cells in known.items() if cells}
-    _marks(known, found)
+    _marks(known, found, delimiter)
     reader = CellReader(CsvConfig(**found.options))
     _missing(known, reader, found)
     _booleans(known, found)
@@ -79,7 +79,7 @@ def _reader(decimal: str, thousands: str | None) -> CellReader:
     return CellReader(CsvConfig.model_validate({"decimal": decimal, "thousands": thousands}))
 
 
-def _marks(known: Mapping[str, Sequence[str]], found: DetectedCells) -> None:
+def _marks(known: Mapping[str, Sequence[str]], found: DetectedCells, delimiter: str | None) -> None:
     rated = []
     for decimal, thousands in _MARKS:
         shares = _shares(known, _reader(decimal, thousands))
@@ -90,6 +90,9 @@ def _marks(known: Mapping[str, Sequence[str]], found: DetectedCells) -> None:
     best = max(rated, key=lambda each: (each[0], round(each[1], 3)))
     if best[:2] == plain[:2] or (best[0] == plain[0] and best[1] - plain[1] < 0.05):
         return
+    if delimiter == best[2]:
+        # Who writes decimals with the delimiter's mark takes another delimiter: 1,234 in quotes has a thousands mark.
+        best = next((each for each in rated if each[:2] == best[:2] and each[3] == delimiter), best)
     _, _, decimal, thousands = best
     if decimal != ".":
         found.options["decimal"] = decimal
@@ -106,6 +109,7 @@ def _marks(known: Mapping[str, Sequence[str]], found: DetectedCells) -> None:
     ambiguous = [each for each in rated if each[:2] == best[:2] and (each[3] == decimal or each[2] == thousands)]
     what = " and ".join(f"csv.{name} {mark!r}" for name, mark in found.options.items())
     why = f"numbers such as {shown}"
+    ambiguous = [] if thousands is not None and thousands == delimiter else ambiguous
     if ambiguous:
         why += f"; or decimal {ambiguous[0][2]!r} and thousands {ambiguous[0][3]!r}"
     found.findings.append(Finding(what, why, not ambiguous))

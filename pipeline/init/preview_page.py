@@ -20,7 +20,7 @@ from noisy_gru.pipeline.report.blocks import Block, Chart, Facts, Section, Sente
 from noisy_gru.pipeline.report.charts import histogram
 from noisy_gru.pipeline.report.data_sections import sequence_chart
 from noisy_gru.pipeline.report.page import sections_page
-from noisy_gru.pipeline.runs.run_directory import timestamp
+from noisy_gru.pipeline.runs.run_record import timestamp
 
 FORMAT = 1
 _MOST_COLUMNS = 40

@@ -21,6 +21,13 @@ from noisy_gru.pipeline.init.columns import (
 from noisy_gru.pipeline.init.roles import Table
 
 _PLAIN_TIMES = ("time", "timestamp", "datetime", "date", "t", "step")
+# Of whom a log of events tells a few each.
+_ACTORS = (
+    "user|customer|client|visitor|member|account|session|patient|subject|player|buyer|shopper|household|person|uid"
+)
+_MANY_ACTORS = 50
+_LEAST_GROUPS = 20
+_MOST_KINDS = 100
 
 
 @dataclass(frozen=True)
@@ -74,7 +81,8 @@ def readings_of(table: Table, entities: list[str | None], time: str, kind: str) 
         duplicates = "no duplicates" if unique == 1 else "few duplicates"
         score, entity_why = 1.0, f"{time} hardly repeats"
         if entity is not None:
-            score, entity_why = _entity_quality(table.frame[entity], series, when, once, steady)
+            described = once and not steady and _describes(frame, entity, time, series)
+            score, entity_why = _entity_quality(frame[entity], series, when, once, steady, described)
         why = f"{duplicates} within {f'a {entity}' if entity else 'the table'}" + why
         found.append(Reading(quality + score, entity, time, kind, entity_why, why))
     return found
@@ -132,10 +140,35 @@ def _time_quality(series: np.ndarray, when: np.ndarray, time: str, kind: str) ->
     return score, why
 
 
+def _describes(frame: pd.DataFrame, entity: str, time: str, series: np.ndarray) -> bool:
+    """Return whether a column of a few values never changes within an entity that has several rows, but between them.
+
+    In many entities of two rows and more that is no chance: the column says what an entity is like, or its label.
+    """
+    if not is_entity_name(entity):
+        return False
+    sizes = pd.Series(series).map(pd.Series(series).value_counts())
+    several = frame[(sizes >= 2).to_numpy() & (series >= 0)]
+    groups = several.groupby(entity, sort=False)
+    if groups.ngroups < _LEAST_GROUPS:
+        return False
+    for name in map(str, frame.columns):
+        if name not in (entity, time) and 2 <= frame[name].nunique() <= _MOST_KINDS:
+            # A rare value would hardly change by chance, either.
+            common = several[name].value_counts(normalize=True).iloc[0] if len(several) else 1.0
+            if common < 1 - 5 / groups.ngroups and (groups[name].nunique() <= 1).all():
+                return True
+    return False
+
+
 def _entity_quality(
-    column: pd.Series, series: np.ndarray, when: np.ndarray, once: bool, steady: bool
+    column: pd.Series, series: np.ndarray, when: np.ndarray, once: bool, steady: bool, described: bool
 ) -> tuple[float, str]:
-    """Score a column as the entity; ``once``: the time is unique in the table, ``steady``: and in equal steps."""
+    """Score a column as the entity.
+
+    ``once``: the time is unique in the table, ``steady``: and in equal steps, ``described``: another column never
+    changes within an entity.
+    """
     sizes = np.unique(series[series >= 0], return_counts=True)[1]
     if len(sizes) == 1:
         return 1.5, "its name suggests it, and there is one so far"  # another may follow
@@ -152,5 +185,9 @@ def _entity_quality(
         score -= 2.0  # rows at equal steps that change hands are one series
     if numeric and not is_named and not blocks and occupied(series, when) < 0.2:
         score -= 2.0  # a measurement that takes some of its many values at each time
+    if described:
+        score = max(score, 2.5)
+    elif once and not steady and typical >= 2 and len(sizes) >= _MANY_ACTORS and named(str(column.name), _ACTORS):
+        score = max(score, 1.4)  # events of many users: their times alone tell rows apart by chance
     why = f"{typical:g} rows each (median)" + (", and its name suggests it" if is_named else "")
     return score, why + (", in blocks" if blocks else "")

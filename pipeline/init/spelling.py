@@ -188,7 +188,7 @@ def detect_spelling(paths: Sequence[str]) -> Spelling:
     if not head or is_of_another_kind(head):
         return Spelling(of_csv=True)
     dialect = detect_dialect(head)
-    cells = detect_cells(dialect.columns)
+    cells = detect_cells(dialect.columns, str(dialect.options.get("delimiter", CsvConfig().delimiter)))
     csv = CsvConfig.model_validate({**dialect.options, **cells.options})
     return Spelling(True, csv=csv, findings=[*dialect.findings, *cells.findings], booleans=cells.booleans)
 

@@ -21,7 +21,8 @@ _LABEL_NAMES = (
     "|species|gesture|survived|churn|churned|rul|defect|anomaly|died|death|death_rate|mortality|emotion|digit|grade"
     "|verdict|lifetime|ttf|score|rating|fall|converted|conversion|fraud|fraudulent|default|defaulted|canceled|cancelled"
     "|readmitted|readmission|relapse|attrition|purchased|subscribed|sepsis|arrhythmia|abnormal|broken|faulty|malicious"
-    "|attack|intrusion|spam|bot|dropout|success"
+    "|attack|intrusion|spam|bot|dropout|success|expire|expired|deceased|dead|bought|clicked|approved|malignant|infected"
+    "|transport_mode|travel_mode|responder|winner"
 )
 # What describes an entity, and hardly ever is what a model should tell of it.
 _STATIC_NAMES = (

@@ -104,6 +104,11 @@ def test_two_readings_of_a_delimiter_are_not_sure() -> None:
 def test_one_thousand_or_one_point_two() -> None:
     ambiguous = detect_cells({"x": ["1,234", "2,345", "9,100"]})
     assert [finding.sure for finding in ambiguous.findings] == [False]
+    # In quotes, between commas.
+    quoted = detect_cells({"x": ["1,234", "2,345", "9,100"]}, ",")
+    assert (quoted.options, [each.sure for each in quoted.findings]) == ({"thousands": ","}, [True])
+    assert detect_cells({"x": ["1,234", "2,345", "9,1"]}, ",").options == {"decimal": ","}
+    assert detect_cells({"x": ["1,234", "2,345", "9,100"]}, ";").options == ambiguous.options
     clear = detect_cells({"x": ["1,234", "2,345", "9,1"]})
     assert (clear.options, [finding.sure for finding in clear.findings]) == ({"decimal": ","}, [True])
     assert detect_cells({"x": ["1.234", "2.345"]}).options == {}

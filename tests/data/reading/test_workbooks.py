@@ -20,6 +20,7 @@ from noisy_gru.data.reading.files import format_of
 from noisy_gru.data.reading.in_memory_tables import rows_source
 from noisy_gru.data.reading.reader import Reader
 from noisy_gru.data.reading.tables import Source
+from noisy_gru.data.reading.workbooks import detect_sheet, workbook_columns
 from noisy_gru.data.report.quarantine import Quarantine
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import DataError
@@ -131,6 +132,46 @@ def test_the_sheet_and_its_header_are_configured(tmp_path: Path, configured: Cal
         read(configured(excel={"sheet": "Readings", "header_row": 9}), source)
     found, _ = read(configured(excel={"sheet": "Readings", "header_row": 3}), source)
     assert found["n:x"].tolist() == [1.5]
+
+
+def test_two_rows_of_names(tmp_path: Path, configured: Callable[..., DatasetConfig]) -> None:
+    """A name over merged cells holds for all of them; a row of units is joined to the names, too."""
+    path = tmp_path / "rows.xlsx"
+    book = openpyxl.Workbook()
+    sheet: Any = book.active
+    for row in (["Report of 2026"], ["id", "t", "North", None, "South", "y"], [None, None, "x", "kind", "x"]):
+        sheet.append(row)
+    for step in range(6):
+        sheet.append(["a", step, step + 0.5, "k", -step, "p"])
+    book.save(path)
+    source = Source(str(path), path.name, format_of(path.name, configured().data))
+    found = detect_sheet(source)
+    assert (found.header_row, found.header_rows) == (2, 2)
+    assert workbook_columns(source, found) == ["id", "t", "North x", "North kind", "South x", "y"]
+    table, _ = read(configured(features=["North x", "South x"], excel=found.model_dump()), source)
+    assert table["n:North x"].tolist() == [0.5, 1.5, 2.5, 3.5, 4.5, 5.5]
+    assert table["n:South x"].tolist() == [0, -1, -2, -3, -4, -5]
+    assert table["row"].tolist() == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize(
+    ("rows", "header"),
+    [
+        ([["id", "t", "x"], ["-", "s", "°C"]], (None, 2)),
+        ([[None, "t", "x"]], (None, 1)),  # the index of pandas has no name
+        ([["Title"], ["Made by", "me"], [], ["id", "t", "x"]], (4, 1)),
+        ([["id", "t", "x"], ["a", 0, 1.5]], (None, 1)),
+    ],
+)
+def test_the_rows_of_names_are_detected(tmp_path: Path, rows: Any, header: Any) -> None:
+    path = tmp_path / "rows.xlsx"
+    book = openpyxl.Workbook()
+    sheet: Any = book.active
+    for row in [*rows, *[["a", step, step / 2] for step in range(6)]]:
+        sheet.append(row)
+    book.save(path)
+    found = detect_sheet(Source(str(path), path.name, "xlsx"))
+    assert (found.header_row, found.header_rows) == header
 
 
 def test_a_formula_that_was_never_calculated_is_an_error(

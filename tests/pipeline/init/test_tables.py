@@ -549,3 +549,37 @@ def test_a_split_by_entity_tests_on_enough(tmp_path):
     config = draft(tmp_path, recordings(100, "r"))
     assert config.splits.by == "entity"
     assert sum(hash_fraction(f"r{place}", config.seed) < config.splits.test for place in range(100)) >= 20
+
+
+def events(label: bool, seed: int = 11) -> pd.DataFrame:
+    """A log of about two events of each of 300 users, in the order of time, whose times hardly repeat."""
+    random = np.random.default_rng(seed)
+    frames = []
+    for user in range(300):
+        count, bought = int(random.choice([1, 2, 3, 4], p=[0.3, 0.4, 0.2, 0.1])), int(random.random() < 0.3)
+        begin = pd.Timestamp("2024-03-01") + pd.Timedelta(minutes=int(random.integers(0, 60 * 24 * 60)))
+        when = begin + pd.to_timedelta(np.cumsum(random.integers(1, 900, count)), unit="s")
+        kinds = random.choice(["view", "click", "cart"], count, p=[0.2, 0.4, 0.4] if bought else [0.6, 0.3, 0.1])
+        frame = pd.DataFrame({"user_id": f"u{user}", "event_time": when.strftime("%Y-%m-%dT%H:%M:%S"), "event": kinds})
+        frames.append(
+            frame.assign(price=random.exponential(30, count).round(2), **({"purchased": bought} if label else {}))
+        )
+    return pd.concat(frames).sort_values("event_time")
+
+
+def test_a_log_of_events_is_of_its_users(tmp_path):
+    config = draft(tmp_path / "label", events(label=True))
+    assert (config.data.entity, config.data.time.column) == ("user_id", "event_time")
+    assert (config.task.kind, config.task.label) == ("classification", "purchased")
+    config = draft(tmp_path / "none", events(label=False))
+    assert (config.data.entity, config.task.targets) == ("user_id", ["price"])
+    assert "entity user_id" in said(tmp_path / "none") and "--entity decides" in said(tmp_path / "none")
+    # Devices that take turns at irregular times are no users.
+    log = events(label=False).rename(columns={"user_id": "host"})
+    log["host"] = np.random.default_rng(2).choice(["web1", "web2", "db1"], len(log))
+    assert draft(tmp_path / "log", log).data.entity is None
+
+
+def test_a_stay_in_hospital_ends_with_its_label(tmp_path):
+    frame = events(label=True).rename(columns={"user_id": "stay_id", "purchased": "hospital_expire_flag"})
+    assert draft(tmp_path, frame).task.label == "hospital_expire_flag"
