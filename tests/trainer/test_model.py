@@ -50,7 +50,7 @@ def inputs(lengths: list[int], steps: int, *, padding: float = 0.0, last: bool =
 def test_what_stands_behind_the_end_does_not_count(pooling: str, bidirectional: bool) -> None:
     built = model(CLASSIFICATION, pooling=pooling, bidirectional=bidirectional)
     outputs = built(inputs([5, 3, 1], 5), training=False)
-    assert_allclose(built(inputs([5, 3, 1], 9, padding=50.0), training=False), outputs, rtol=1e-5, atol=1e-6)
+    assert_allclose(built(inputs([5, 3, 1], 9, padding=50.0), training=False), outputs, rtol=1e-5, atol=5e-6)
 
 
 def test_a_step_of_zeros_counts() -> None:
@@ -124,7 +124,7 @@ def test_for_serving_the_weights_and_answers_are_the_same() -> None:
     served.set_weights(trained.get_weights())
     # Recurrent dropout takes Keras' loop, which rounds otherwise than the fused one.
     assert_allclose(
-        served(inputs([4, 2], 4), training=False), trained(inputs([4, 2], 4), training=False), rtol=0, atol=1e-6
+        served(inputs([4, 2], 4), training=False), trained(inputs([4, 2], 4), training=False), rtol=0, atol=5e-6
     )
     assert all(layer.dropout == 0.0 and layer.use_cudnn is False for layer in served.layers if hasattr(layer, "stddev"))
 

@@ -120,7 +120,7 @@ def test_every_variant(config: dict[str, Any], tmp_path: Path) -> None:
     assert_array_equal(again(batch, training=False), outputs)
     serving = model(**config, for_serving=True)
     serving.set_weights(built.get_weights())
-    assert_allclose(serving(batch, training=False), outputs, rtol=1e-5, atol=1e-6)
+    assert_allclose(serving(batch, training=False), outputs, rtol=1e-5, atol=5e-6)
 
 
 @pytest.mark.parametrize("channels", ["joint", "shared"])
@@ -144,9 +144,9 @@ def test_what_is_known_in_advance_reaches_the_horizon_it_is_of() -> None:
     before = built(batch, training=False).numpy()
     batch["features"][0, 12 + 5, 2] += 3.0
     after = built(batch, training=False).numpy()
-    assert_allclose(after[1], before[1], atol=1e-6)
+    assert_allclose(after[1], before[1], atol=5e-6)
     # Horizon 6 is in the second segment of four: the first doesn't see it.
-    assert_allclose(after[0, :4], before[0, :4], atol=1e-6)
+    assert_allclose(after[0, :4], before[0, :4], atol=5e-6)
     assert np.abs(after[0, 4:] - before[0, 4:]).max() > 1e-4
 
 

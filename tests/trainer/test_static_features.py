@@ -164,7 +164,7 @@ def test_missing_and_odd_values(shops: Any, encode: Any) -> None:
     nothing: dict[str, Any] = {}
     odd = [{**row, "age": [NAN], "shop": [""]}, {**row, "age": [float("inf")], "shop": ["never seen"]}, nothing]
     outputs = transform(shops, odd, encode)
-    assert_allclose(outputs[names.STATIC][:, 0], 0, atol=1e-6)
+    assert_allclose(outputs[names.STATIC][:, 0], 0, atol=5e-6)
     assert outputs["static_ids_0"].numpy().tolist() == [2, 2, 2]
     assert outputs[names.LENGTH].numpy().tolist() == [len(row["x"])] * 2 + [0]
 
@@ -271,7 +271,7 @@ def test_the_noise_is_around_the_static_state(bidirectional: bool) -> None:
     config = {"layers": [{"units": 4, "stddev": 0.0}], "bidirectional": bidirectional}
     model = by_chance(made(config))
     inputs = some_inputs([2, 3, 1], 3)
-    assert_allclose(model(inputs, training=True), model(inputs, training=False), atol=1e-6)
+    assert_allclose(model(inputs, training=True), model(inputs, training=False), atol=5e-6)
     noisy = made({**config, "layers": [{"units": 4, "stddev": 0.05}]})
     noisy.set_weights(model.get_weights())
     draws = np.stack([np.asarray(noisy(inputs, training=True)) for _ in range(400)])

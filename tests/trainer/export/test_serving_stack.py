@@ -131,7 +131,7 @@ def test_answers_are_those_of_the_stock_layers(served: Any) -> None:
         inputs = batch(lengths, steps, seed)
         answer = served.session.run("serve", inputs)["logits"]
         expected = stock_answers(served.model, served.config, inputs["features"], inputs["length"])
-        assert_allclose(answer, expected, rtol=0, atol=1e-6, err_msg=str((lengths, steps)))
+        assert_allclose(answer, expected, rtol=0, atol=5e-6, err_msg=str((lengths, steps)))
 
 
 def test_an_empty_batch_has_no_answers(served: Any) -> None:
@@ -254,7 +254,7 @@ def test_a_wave_of_layers_starts_each_one_from_its_own_state(tmp_path: Path) -> 
         read = np.array(told)
     with SessionModel(tmp_path) as session:
         answer = session.run("serve", inputs)["logits"][0]
-    assert_allclose(answer, read[-1] @ weights[-2] + weights[-1], rtol=0, atol=1e-6)
+    assert_allclose(answer, read[-1] @ weights[-2] + weights[-1], rtol=0, atol=5e-6)
 
 
 @pytest.mark.parametrize(

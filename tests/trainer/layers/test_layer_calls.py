@@ -59,7 +59,7 @@ def test_every_mask_that_keras_gru_takes(mask: Any, arguments: Any, training: bo
     ours, stock = pair(**arguments)
     given = sequences(BATCH, STEPS, FEATURES)
     for one, other in zip(ours(given, mask=mask, training=training), stock(given, mask=mask), strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-6)
+        np.testing.assert_allclose(one, other, atol=5e-6)
 
 
 @pytest.mark.parametrize("steps", [1, STEPS - 1, STEPS + 1])

@@ -30,7 +30,7 @@ def test_a_stock_gru_with_a_random_initial_state():
     output = layer(sequences, initial_state=initial_state)
     assert output.shape == (32, 64)
     expected = gru(sequences, layer.get_weights(), initial_state=initial_state)[1]
-    np.testing.assert_allclose(output, expected, atol=1e-6)
+    np.testing.assert_allclose(output, expected, atol=5e-6)
 
 
 def test_the_page_shows_the_same(page):
@@ -45,7 +45,7 @@ def test_a_layer_that_draws_its_own_state(page):
     # The batch size comes from the input, and the noise only with training.
     assert wrapped(sequences[:5], training=True).shape == (5, 64)
     expected = gru(sequences, wrapped.get_weights())[1]
-    np.testing.assert_allclose(wrapped(sequences), expected, atol=1e-6)
+    np.testing.assert_allclose(wrapped(sequences), expected, atol=5e-6)
     # One step, because fresh weights forget a first state within a few.
     first_step = gru(sequences[:, :1], wrapped.get_weights())[1]
     assert np.abs(wrapped(sequences[:, :1], training=True) - first_step).max() > 0.05
@@ -65,15 +65,15 @@ def test_a_stack_of_three(page):
 
 def test_the_wrapped_layer_becomes_a_noisy_gru_with_its_weights(page):
     sequences, layer = page["sequences"], page["layer"]
-    np.testing.assert_allclose(layer(sequences), page["wrapped"](sequences), atol=1e-6)
-    np.testing.assert_allclose(page["learning"](sequences), page["wrapped"](sequences), atol=1e-6)
+    np.testing.assert_allclose(layer(sequences), page["wrapped"](sequences), atol=5e-6)
+    np.testing.assert_allclose(page["learning"](sequences), page["wrapped"](sequences), atol=5e-6)
     assert np.abs(layer(sequences[:, :1], training=True) - layer(sequences[:, :1])).max() > 0.05
 
 
 def test_the_wrapped_stack_becomes_noisy_grus_with_its_weights(page):
     sequences, stack = page["sequences"], page["stack"]
     assert [(layer.units, layer.stddev) for layer in stack.layers] == [(64, 0.1), (32, 0.05), (16, 0.025)]
-    np.testing.assert_allclose(stack(sequences), page["by_hand"](sequences), atol=1e-6)
+    np.testing.assert_allclose(stack(sequences), page["by_hand"](sequences), atol=5e-6)
     outputs = sequences
     for wrapper in page["by_hand"].layers:
         outputs, last, _ = gru(outputs, wrapper.get_weights())

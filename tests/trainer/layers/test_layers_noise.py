@@ -175,7 +175,7 @@ def test_the_exported_model_holds_no_seed_and_no_stddev(tmp_path):
     assert shapes == {(2, 3 * UNITS), (UNITS, 3 * UNITS)}
     sequences = np.random.default_rng(19).normal(size=(4, 5, 2)).astype("float32")
     loaded = tf.saved_model.load(str(tmp_path / "export"))
-    np.testing.assert_allclose(loaded.serve(sequences), model(sequences), atol=1e-6)
+    np.testing.assert_allclose(loaded.serve(sequences), model(sequences), atol=5e-6)
 
 
 def test_a_new_stddev_takes_effect_without_a_new_trace():
