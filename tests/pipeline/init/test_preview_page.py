@@ -15,6 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from noisy_gru.pipeline.cli.main import app
+from tests.browser import chromium, patient
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 ODD = "</script><img src=http://other.invalid onerror=alert(1)>"
@@ -93,9 +94,8 @@ def test_in_a_browser_nothing_is_fetched_and_nothing_of_the_data_runs(folder):
     playwright: Any = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
     page_of(folder)
     asked: list[str] = []
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_context(offline=True).new_page()
+    with chromium(playwright, CHROMIUM) as browser:
+        page = patient(browser.new_context(offline=True)).new_page()
         page.on("request", lambda request: asked.append(request.url))
         page.on("console", lambda message: asked.append(f"console: {message.text}"))
         page.on("pageerror", lambda error: asked.append(f"error: {error}"))
@@ -106,4 +106,3 @@ def test_in_a_browser_nothing_is_fetched_and_nothing_of_the_data_runs(folder):
         assert page.locator("#guesses table tbody tr").count() > 5
         assert page.locator("#rows tbody tr").count() == 10
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
-        browser.close()
