@@ -95,6 +95,7 @@ def predict(
     set: Sequence[str] = (),
     version: int | None = None,
     server: str | Server | None = None,
+    anomalies: bool = False,
 ) -> Predictions:
     """Predict with a published model: one answer for each sequence; for forecasting, from each latest window.
 
@@ -107,6 +108,7 @@ def predict(
         version: of the model; None: the latest.
         server: to send requests to, `http://HOST:PORT` for REST, or `HOST:PORT` for gRPC. A ``Server`` has the other
             options. None: the published model is loaded here.
+        anomalies: make a forecast from each step before one whose value came, too, with what came and its p-value.
 
     Returns:
         The answers, in the order of the data; `to_pandas()` makes a DataFrame of them, `unusable` and `refused` name
@@ -125,4 +127,5 @@ def predict(
         root=default_root(loaded) if root is None else Path(root),
         version=version,
         server=Server(target=server) if isinstance(server, str) else server,
+        anomalies=anomalies,
     )

@@ -18,6 +18,7 @@ from typing import Any
 
 from noisy_gru.compat.extras import require
 from noisy_gru.data.reading.tables import Source
+from noisy_gru.data.requests.actual_windows import every_row
 from noisy_gru.data.requests.staged_input import StagedInput, stage_input
 from noisy_gru.pipeline.batch_prediction.folder_prediction import predict_into_folder
 from noisy_gru.pipeline.batch_prediction.output_files import FORMATS, output_file, write_predictions
@@ -28,6 +29,7 @@ from noisy_gru.pipeline.runs.output_redirection import output_to
 from noisy_gru.pipeline.runs.run_directory import RunDirectory
 from noisy_gru.schema.errors import ConfigError, UserError
 from noisy_gru.schema.file_patterns import escape_existing
+from noisy_gru.serving.client.anomalies import check_anomalies, read_scores, with_p_values
 from noisy_gru.serving.client.client import Client
 from noisy_gru.serving.client.connection import DEFAULT_TIMEOUT, Tls, Transport
 from noisy_gru.serving.client.errors import Refused
@@ -97,6 +99,7 @@ def predict_files(
     server: Server | None = None,
     part_size: int | None = None,
     with_beam: bool = False,
+    anomalies: bool = False,
 ) -> int:
     """Write the model's predictions for each sequence of the input files.
 
@@ -113,6 +116,7 @@ def predict_files(
             model, which a rerun completes: see ``batch_prediction.part_folder``.
         with_beam: predict on Beam, as the section ``beam`` of the configuration says, into a folder ``out`` with a file
             for each group of entities, which a rerun completes.
+        anomalies: a forecast is made from each step before one whose value came, too, with its p-value.
 
     Returns:
         The number of rows and sequences that could not be used, which are reported on standard error.
@@ -123,8 +127,12 @@ def predict_files(
     request = _checked(config, inputs, out, format_, layout)
     if part_size is not None and with_beam:
         raise ConfigError("--part-size: only without --beam, which writes a file for each group of entities")
+    if anomalies:
+        _check_anomalies(config, server)
     if part_size is not None or with_beam:
-        return _predict_parts(request, root=root, version=version, part_size=part_size, server=server)
+        return _predict_parts(
+            request, root=root, version=version, part_size=part_size, server=server, anomalies=anomalies
+        )
     if server is None:
         require("tensorflow", "noisy-gru predict without --server")
         published_model(root, config.model_name, version)
@@ -132,10 +140,11 @@ def predict_files(
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="noisy-gru-predict-")))
         refused: list[Refused] = []
         with output_file(out) as partial, output_to(library_log(RunDirectory(root).logs)):
-            staged = stage_input(request.sources, config.dataset, work)
+            staged = stage_input(request.sources, config.dataset, work, with_actual=anomalies)
             if server is None:
                 model = stack.enter_context(load_model(root, config.model_name, version))
-                batches = predict_staged(model, staged, config.task)
+                scores = read_scores(model.directory) if anomalies else None
+                batches = predict_staged(model, staged, config.task, scores=scores)
             else:
                 client = stack.enter_context(server.client(config, version))
                 batches = _ask_server(client, staged, refused)
@@ -174,8 +183,23 @@ def _checked(
     return _Request(config, sources_of(paths, config.dataset), out, format_, layout)
 
 
+def _check_anomalies(config: PipelineConfig, server: Server | None) -> None:
+    check_anomalies(config.task)
+    if server is not None:
+        raise ConfigError(
+            "--anomalies: only without --server. With a client, Predictions.p_values compares a server's answers with "
+            "what came"
+        )
+
+
 def _predict_parts(
-    request: _Request, *, root: Path, version: int | None, part_size: int | None, server: Server | None
+    request: _Request,
+    *,
+    root: Path,
+    version: int | None,
+    part_size: int | None,
+    server: Server | None,
+    anomalies: bool,
 ) -> int:
     """Predict into a folder of parts, completing an earlier prediction of the same; see ``predict_files``."""
     option = "--beam" if part_size is None else "--part-size"
@@ -195,6 +219,7 @@ def _predict_parts(
         layout=request.layout,
         part_size=part_size,
         version=version,
+        anomalies=anomalies,
     )
     return report_unused(Counter(result["unused"]), result["unusable"])
 
@@ -214,6 +239,7 @@ def predict_data(
     root: Path,
     version: int | None = None,
     server: Server | None = None,
+    anomalies: bool = False,
 ) -> Predictions:
     """The model's answer for each sequence of data: files, a DataFrame, a Table or rows, as ``Client.predict`` takes.
 
@@ -223,17 +249,20 @@ def predict_data(
         root: root of the runs; not read if there is a server.
         version: version of the model; None: latest.
         server: server to send requests to; None: load the published model in this process.
+        anomalies: see ``predict_files``.
 
     Raises:
         UserError: the model is missing, the data can't be read, or the server doesn't respond.
     """
+    if anomalies:
+        _check_anomalies(config, server)
     if server is None:
         require("tensorflow", "noisy-gru predict without --server")
         published_model(root, config.model_name, version)
     # TensorFlow writes to standard error on its own.
     with output_to(library_log(RunDirectory(root).logs)):
         if server is None:
-            return _predict_here(root, data, config, version)
+            return _predict_here(root, data, config, version, anomalies)
         with server.client(config, version) as client:
             return client.predict(data, on_error="collect")
 
@@ -248,14 +277,17 @@ def library_log(logs: Path) -> Path:
         return Path(os.devnull)
 
 
-def _predict_here(root: Path, data: Any, config: PipelineConfig, version: int | None) -> Predictions:
+def _predict_here(root: Path, data: Any, config: PipelineConfig, version: int | None, anomalies: bool) -> Predictions:
     """Predict in a Session, loaded as a server does, in a process of its own that may crash without harm."""
-    request = prediction_input(data, config.dataset)
+    request = prediction_input(data, config.dataset, every_row if anomalies else None)
     parts = []
     with load_model(root, config.model_name, version) as model:
+        scores = read_scores(model.directory) if anomalies else None
         for start in range(0, len(request.ids), BATCH):
-            outputs = model.run("serving_default", {"examples": request.examples[start : start + BATCH]})
-            parts.append(Part(request.ids[start : start + BATCH], outputs, int(model.directory.name)))
+            part = slice(start, start + BATCH)
+            outputs = model.run("serving_default", {"examples": request.examples[part]})
+            outputs = with_p_values(outputs, None if request.actual is None else request.actual[part], scores)
+            parts.append(Part(request.ids[part], outputs, int(model.directory.name)))
     unused = request.report.quarantined + request.report.dropped
     places = {name: place for place, name in enumerate(request.ids)}
     return Predictions(

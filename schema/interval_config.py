@@ -29,6 +29,11 @@ class CalibrationConfig(Section):
         "each horizon and target by itself (split conformal; of quantiles, Romano et al. 2019); `none`: the quantiles "
         "as they were trained.",
     )
+    anomaly_scores: bool = Field(
+        default=False,
+        description="Measure errors on eval, and keep them with the model, so that `noisy-gru predict --anomalies` can "
+        "say how strange a value is that came (its conformal p-value). Calibrated quantiles and intervals always do.",
+    )
 
 
 class OutputConfig(Section):
@@ -103,6 +108,12 @@ def pairs_of(levels: list[float]) -> list[Interval]:
 def is_calibrated(task: Any) -> bool:
     """Return whether quantiles or intervals are calibrated on the eval split."""
     return bool(levels_of(task)) and task.calibration.method == "conformal"
+
+
+def is_scored(task: Any) -> bool:
+    """Return whether the errors on the eval split are kept with the model, for p-values."""
+    calibration = getattr(task, "calibration", None)
+    return calibration is not None and (is_calibrated(task) or calibration.anomaly_scores)
 
 
 def check_numbers(task: Any) -> None:

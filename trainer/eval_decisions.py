@@ -1,4 +1,5 @@
-"""What is chosen on eval after training: the threshold of the positive class, and the calibration of quantiles."""
+"""What is chosen on eval after training: the threshold of the positive class, the calibration of quantiles; the errors
+there, for p-values."""
 
 from __future__ import annotations
 
@@ -10,12 +11,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from noisy_gru.saved_model.conformal_scores import ConformalScores
 from noisy_gru.schema.config import ClassificationConfig
-from noisy_gru.schema.interval_config import is_calibrated
+from noisy_gru.schema.interval_config import is_calibrated, is_scored, levels_of
+from noisy_gru.trainer import features as names
 from noisy_gru.trainer.callbacks.progress import report
 from noisy_gru.trainer.conformal import Calibration, calibrate
 from noisy_gru.trainer.decision import Decision, decide
 from noisy_gru.trainer.eval_outputs import eval_outputs
+from noisy_gru.trainer.export.served_model import ServedModel
 from noisy_gru.trainer.loss_units import split_answer
 from noisy_gru.trainer.training_context import TrainingContext
 from noisy_gru.trainer.transform_record import TransformRecord
@@ -61,12 +65,42 @@ def fit_calibration(
     return calibration
 
 
+def measure_scores(
+    context: TrainingContext, fitted: TransformRecord, served: ServedModel, predict: Any
+) -> ConformalScores | None:
+    """Return the scores of eval's targets beside the answers that will be served; None if none are wanted."""
+    task, layout = context.custom_config.dataset.task, context.layout
+    if not is_scored(task):
+        return None
+    scales = [fitted.targets[name] for name in layout.targets]
+    scale, centre = (np.array([[getattr(each, key) for each in scales]], np.float32) for key in ("scale", "centre"))
+    outputs = _outputs(served.model, predict)
+    has_quantiles = bool(levels_of(task))
+
+    def compute(inputs: Any) -> list[Any]:
+        found = outputs(inputs)
+        rows = [tf.shape(found)[0], 1]
+        units = {names.TARGET_SCALE: tf.tile(scale, rows), names.TARGET_MEAN: tf.tile(centre, rows)}
+        answer = served.numbers(found, inputs, units)
+        # Of the quantiles the outermost, which the scores are measured from.
+        ends = [tf.gather(answer[names.QUANTILES], [0, len(levels_of(task)) - 1], axis=-1)] if has_quantiles else []
+        return [answer[names.PREDICTIONS], *ends]
+
+    (predictions, *ends), answers = eval_outputs(context.eval, compute)
+    truth, weights = split_answer(answers, predictions)
+    truth = truth if weights is None else np.where(weights > 0, truth, np.nan)
+    shape = (1,) * (truth.ndim - 2) + (-1,)
+    actual = truth.astype(np.float64) * scale.reshape(shape) + centre.reshape(shape)
+    found = {"predictions": predictions, **({"quantiles": ends[0]} if ends else {})}
+    return ConformalScores.of(found, actual, scale[0].tolist())
+
+
 def _outputs(model: keras.Model, predict: Any) -> Any:
     """Return the function from a batch's inputs to the outputs that a server computes."""
-    names: Any = model.input
+    wanted: Any = model.input
 
     def of_batch(inputs: Any) -> Any:
-        given = {key: inputs[key] for key in names}
+        given = {key: inputs[key] for key in wanted}
         return predict(given) if predict is not None else model(given, training=False)
 
     return of_batch

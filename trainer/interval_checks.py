@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from noisy_gru.schema.config import DatasetConfig
-from noisy_gru.schema.interval_config import is_calibrated
+from noisy_gru.schema.interval_config import is_calibrated, is_scored
 from noisy_gru.trainer.training_config import TrainingConfig
 
 
@@ -24,5 +24,10 @@ def interval_problems(training: TrainingConfig, dataset: DatasetConfig) -> list[
         problems.append(
             f"{key} are calibrated on the eval split, and there is none: give splits.eval (or eval_from_train) a "
             f"share, or {remedy}"
+        )
+    elif is_scored(task) and not dataset.has_eval_split:
+        problems.append(
+            "task.calibration.anomaly_scores are measured on the eval split, and there is none: give splits.eval (or "
+            "eval_from_train) a share, or leave them out"
         )
     return problems

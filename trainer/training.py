@@ -21,7 +21,7 @@ from noisy_gru.trainer.config import TrainerConfig, shared_batch_message, whole_
 from noisy_gru.trainer.custom_config import CustomConfig
 from noisy_gru.trainer.distributed.replicas import is_chief
 from noisy_gru.trainer.ensemble import Predict, combined, combined_function, members_of
-from noisy_gru.trainer.eval_decisions import choose_threshold, fit_calibration
+from noisy_gru.trainer.eval_decisions import choose_threshold, fit_calibration, measure_scores
 from noisy_gru.trainer.export.onnx_export import export_onnx
 from noisy_gru.trainer.export.saved_model import (
     export_saved_model,
@@ -29,6 +29,7 @@ from noisy_gru.trainer.export.saved_model import (
     save_calibration,
     save_decision,
     save_keras,
+    save_scores,
 )
 from noisy_gru.trainer.export.served_model import ServedModel
 from noisy_gru.trainer.export.serving_stack import serving_function
@@ -87,6 +88,7 @@ def train(fn_args: Any, custom_config: CustomConfig, strategy: tf.distribute.Str
     decision = choose_threshold(context, fitted.labels, serving, predict)
     calibration = fit_calibration(context, fitted, serving, predict)
     served = ServedModel(serving, context.transform, context.layout, config, predict, decision, calibration)
+    scores = measure_scores(context, fitted, served, predict)
     export_saved_model(served, fn_args.serving_model_dir)
     if config.onnx:
         note = export_onnx(served, config, fitted, fn_args.serving_model_dir)
@@ -98,6 +100,8 @@ def train(fn_args: Any, custom_config: CustomConfig, strategy: tf.distribute.Str
         save_decision(decision, beside)
     if calibration is not None:
         save_calibration(calibration, beside)
+    if scores is not None:
+        save_scores(scores, beside)
     if outcome is not None:
         save_outcome(outcome, beside)
     summary = {

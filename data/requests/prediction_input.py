@@ -20,6 +20,7 @@ from noisy_gru.data.reading.reader import Reader
 from noisy_gru.data.reading.tables import Source
 from noisy_gru.data.report.ingestion_report import IngestionReport
 from noisy_gru.data.report.quarantine import Quarantine
+from noisy_gru.data.requests.actual_windows import Counting, actual_of, windows_with_actual
 from noisy_gru.data.requests.origins import Origins, origins_of
 from noisy_gru.data.sequences.chunks import pack, unpack
 from noisy_gru.data.sequences.encoding import Encoder
@@ -46,7 +47,8 @@ class PredictionInput:
     """Ids and serialized tf.Examples of the sequences to predict, in the order of the files.
 
     ``unusable`` are the rejected rows, with reason, file and row; ``report`` counts them. ``origins`` are the entities
-    and the times to predict; None without any sequence.
+    and the times to predict; None without any sequence. ``actual`` is what came at each horizon, float32 [N, H, K], NaN
+    where it isn't known; None unless it was asked for.
     """
 
     ids: list[str]
@@ -54,6 +56,7 @@ class PredictionInput:
     report: IngestionReport
     unusable: list[dict[str, Any]]
     origins: Origins | None = None
+    actual: np.ndarray | None = None
 
 
 def read_for_prediction(paths: Sequence[Path], dataset: DatasetConfig) -> PredictionInput:
@@ -62,19 +65,23 @@ def read_for_prediction(paths: Sequence[Path], dataset: DatasetConfig) -> Predic
     return read_sources(sources_to_predict(names, dataset.data), dataset)
 
 
-def read_sources(sources: Sequence[Source], dataset: DatasetConfig) -> PredictionInput:
+def read_sources(
+    sources: Sequence[Source], dataset: DatasetConfig, counting: Counting | None = None
+) -> PredictionInput:
     """Read files or in-memory tables, which need neither labels nor splits, nor targets that aren't features.
 
     Forecasting uses one window per entity, the latest. Rows at the end of an entity with only columns known in advance
     are its future, and must reach the furthest horizon. Where only calendars are known in advance and
     `data.time.frequency` says when the next steps are, they are computed: all rows are the past.
 
+    With ``counting`` a forecast has all windows whose targets have come, too, by these rows (``actual_windows``).
+
     Raises:
         DataError: a source can't be read or lacks a column, or an ``error`` policy applied.
     """
     quarantine = Quarantine()
     rows = read_rows(sources, dataset, quarantine)
-    sequences = sequences_of_rows(rows, dataset, quarantine) if rows is not None else None
+    sequences = sequences_of_rows(rows, dataset, quarantine, counting=counting) if rows is not None else None
     check_errors(quarantine.report)
     if sequences is None:
         return PredictionInput([], [], quarantine.report, quarantine.lines)
@@ -82,7 +89,9 @@ def read_sources(sources: Sequence[Source], dataset: DatasetConfig) -> Predictio
     encode = Encoder(sequences, dataset, prediction=True)
     examples = [encode(place) for place in range(len(sequences))]
     origins = origins_of(sequences, dataset)
-    return PredictionInput(sequences.ids, examples, quarantine.report, quarantine.lines, origins)
+    return PredictionInput(
+        sequences.ids, examples, quarantine.report, quarantine.lines, origins, actual_or_none(sequences, dataset)
+    )
 
 
 def read_rows(
@@ -115,16 +124,28 @@ def source_places(rows: Rows, sources: Sequence[Source]) -> np.ndarray:
     return np.array([places[name] for name in rows.file_names], np.int64)
 
 
+def actual_or_none(sequences: Sequences, dataset: DatasetConfig) -> np.ndarray | None:
+    """Return what came after each window, if that was asked for; see `PredictionInput`."""
+    is_known = isinstance(dataset.task, ForecastingConfig) and bool(sequences.horizon_values)
+    return actual_of(sequences, dataset.task) if is_known else None  # type: ignore[arg-type]
+
+
 def sequences_of_rows(
-    rows: Rows, dataset: DatasetConfig, quarantine: Quarantine, known_static: KnownValues | None = None
+    rows: Rows,
+    dataset: DatasetConfig,
+    quarantine: Quarantine,
+    known_static: KnownValues | None = None,
+    *,
+    counting: Counting | None = None,
 ) -> Sequences:
     """Return the sequences to predict of rows without label and split: of forecasting the latest windows.
 
-    ``known_static`` are static values that are known of entities already, whose rows may leave them out.
+    ``known_static`` are static values that are known of entities already, whose rows may leave them out. With
+    ``counting`` also the windows whose targets have come; see `read_sources`.
     """
     series, split = regular_series(rows, dataset, quarantine, prediction=True, known_static=known_static)
     if isinstance(dataset.task, ForecastingConfig):
-        return _latest_windows(series, dataset, dataset.task, quarantine)
+        return _latest_windows(series, dataset, dataset.task, quarantine, counting)
     return whole_sequences(series, split, None, dataset, quarantine)
 
 
@@ -163,9 +184,16 @@ def _held_in_advance(dataset: DatasetConfig) -> str:
 
 
 def _latest_windows(
-    series: Series, dataset: DatasetConfig, task: ForecastingConfig, quarantine: Quarantine
+    series: Series,
+    dataset: DatasetConfig,
+    task: ForecastingConfig,
+    quarantine: Quarantine,
+    counting: Counting | None = None,
 ) -> Sequences:
-    """Cut one window per series: the last ``input_length`` steps before its future, without a gap."""
+    """Cut one window per series: the last ``input_length`` steps before its future, without a gap.
+
+    With ``counting`` also all windows whose targets have come.
+    """
     columns = Columns.of(dataset, prediction=True)
     horizon = task.max_horizon if columns.future is not None else 0
     if columns.future == "computed":
@@ -178,7 +206,12 @@ def _latest_windows(
     past = end - np.maximum(series.segments[place], start)
     ahead = np.minimum(series.segments[place + 1], stop) - end
 
-    lacking = ahead < horizon
+    windows = None
+    is_answered = np.zeros(len(start), bool)
+    if counting is not None:
+        windows = windows_with_actual(series, end, task, horizon, counting(rows))
+        is_answered[windows.owner] = True
+    lacking = (ahead < horizon) & ~is_answered
     quarantine_ranges(
         rows,
         start[lacking],
@@ -191,7 +224,7 @@ def _latest_windows(
         f"{_held_in_advance(dataset)}",
         ahead[lacking],
     )
-    short = ~lacking & (past < task.input_length)
+    short = ~lacking & ~is_answered & (past < task.input_length)
     quarantine_ranges(
         rows,
         start[short],
@@ -205,6 +238,8 @@ def _latest_windows(
     )
     good = ~lacking & ~short
     count_kept(rows, start[good], (end if columns.future == "computed" else stop)[good], quarantine)
-    first, last = end[good] - task.input_length, end[good]
+    first, last, values = end[good] - task.input_length, end[good], {}
+    if windows is not None:
+        first, last, values = windows.first, windows.stop, windows.values
     ids = sequence_ids(rows, first, last, dataset)
-    return Sequences(rows, first, last, np.zeros(len(first), np.int8), ids)
+    return Sequences(rows, first, last, np.zeros(len(first), np.int8), ids, values)

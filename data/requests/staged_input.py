@@ -26,9 +26,11 @@ from noisy_gru.data.reading.reader import Reader
 from noisy_gru.data.reading.tables import Source
 from noisy_gru.data.report.ingestion_report import IngestionReport
 from noisy_gru.data.report.quarantine import Quarantine
+from noisy_gru.data.requests.actual_windows import Counting, every_row, rows_of_files
 from noisy_gru.data.requests.origins import Origins, joined_columns, origins_of
 from noisy_gru.data.requests.prediction_input import (
     PredictionInput,
+    actual_or_none,
     input_order,
     read_sources,
     sequences_of_rows,
@@ -72,11 +74,12 @@ class StagedInput:
         merged = heapq.merge(*map(_read_run, self.runs), key=_order)
         records = itertools.islice(merged, first, None)
         while batch := list(itertools.islice(records, size)):
-            _, _, entities, _, ids, examples, times, step_times = zip(*batch, strict=True)
+            _, _, entities, _, ids, examples, times, step_times, actual = zip(*batch, strict=True)
             known = None if times[0] is None else np.array(times)
             of_steps = None if step_times[0] is None else [np.array(each) for each in step_times]
             origins = Origins(list(entities), known, self.time_kind, self.entity_columns, of_steps)
-            yield PredictionInput(list(ids), list(examples), self.report, [], origins)
+            came = None if actual[0] is None else np.array(actual, np.float32)
+            yield PredictionInput(list(ids), list(examples), self.report, [], origins, came)
 
 
 def stage_input(
@@ -86,6 +89,7 @@ def stage_input(
     *,
     buckets: int | None = None,
     own: Collection[str] | None = None,
+    with_actual: bool = False,
 ) -> StagedInput:
     """Read files to predict, as ``read_sources``, with memory for one bucket of entities.
 
@@ -96,6 +100,7 @@ def stage_input(
             completed. Nothing is written for input of one bucket.
         buckets: number of groups of entities; None: by the files' sizes.
         own: names of the sources whose entities are predicted; the others only add rows to these. None: all.
+        with_actual: a forecast has all windows whose targets have come (in ``own``), too.
 
     Raises:
         DataError: as ``read_sources``.
@@ -109,17 +114,18 @@ def stage_input(
         sizes = ((source.format, file_state(source.path).size) for source in sources)
         buckets = min(MOST_BUCKETS, bucket_count(sizes))
     if buckets == 1 and own is None:
-        request = read_sources(sources, dataset)
+        request = read_sources(sources, dataset, every_row if with_actual else None)
         return StagedInput(request.report, request.unusable, kind, columns, request)
     for left in [*folder.glob("rows-*.chunks"), *folder.glob("run-*.arrow")]:
         left.unlink()
     reading = Quarantine(lines_kept=LINES_KEPT)
+    counting = None if not with_actual else every_row if own is None else rows_of_files(own)
     spilled = _spill(sources, dataset, reading, folder, buckets)
     reports, runs, lines = [reading.report], [], []
     for bucket, path in sorted(spilled.items()):
         quarantine = Quarantine(lines_kept=LINES_KEPT)
         run = folder / f"run-{bucket:05d}.arrow"
-        _encode_bucket(path, run, sources, dataset, quarantine, own)
+        _encode_bucket(path, run, sources, dataset, quarantine, own, counting)
         path.unlink()
         runs.append(run)
         reports.append(quarantine.report)
@@ -168,9 +174,10 @@ def _encode_bucket(
     dataset: DatasetConfig,
     quarantine: Quarantine,
     own: Collection[str] | None,
+    counting: Counting | None,
 ) -> None:
     rows = unpack(_chunks(chunks))
-    sequences = sequences_of_rows(rows, dataset, quarantine)
+    sequences = sequences_of_rows(rows, dataset, quarantine, counting=counting)
     if own is not None:
         known = np.array([name in own for name in rows.file_names], bool)[rows.file]
         names = {rows.entities[code] for code in np.unique(rows.entity[known]).tolist()}
@@ -183,7 +190,7 @@ def _encode_bucket(
     first_rows = sequences.rows.row[sequences.start]
     origins = origins_of(sequences, dataset)
     encode = Encoder(sequences, dataset, prediction=True)
-    times = origins.target_times
+    times, actual = origins.target_times, actual_or_none(sequences, dataset)
     with pa.OSFile(str(run), "wb") as sink:
         writer = None
         start = 0
@@ -206,6 +213,7 @@ def _encode_bucket(
                     "step_times": pa.nulls(len(examples))
                     if origins.step_times is None
                     else pa.array([each.tolist() for each in origins.step_times[part]]),
+                    "actual": pa.nulls(len(examples)) if actual is None else pa.array(actual[part].tolist()),
                 }
             )
             writer = writer or pa.ipc.new_stream(sink, batch.schema)
@@ -215,7 +223,7 @@ def _encode_bucket(
             writer.close()
 
 
-_Record = tuple[int, int, str, int, str, bytes, Any, Any]
+_Record = tuple[int, int, str, int, str, bytes, Any, Any, Any]
 
 
 def _order(record: _Record) -> tuple[int, int, str, int]:
@@ -237,4 +245,5 @@ def _slices(request: PredictionInput, size: int, first: int) -> Iterator[Predict
     for start in range(first, len(request.ids), size):
         part = slice(start, start + size)
         own = None if origins is None else origins.part(part)
-        yield PredictionInput(request.ids[part], request.examples[part], request.report, [], own)
+        actual = None if request.actual is None else request.actual[part]
+        yield PredictionInput(request.ids[part], request.examples[part], request.report, [], own, actual)

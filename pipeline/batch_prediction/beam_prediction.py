@@ -30,8 +30,9 @@ from noisy_gru.data.ingestion.report_checks import check_errors
 from noisy_gru.data.reading.tables import Source
 from noisy_gru.data.report.ingestion_report import IngestionReport
 from noisy_gru.data.report.quarantine import Quarantine
+from noisy_gru.data.requests.actual_windows import every_row
 from noisy_gru.data.requests.origins import origins_of
-from noisy_gru.data.requests.prediction_input import input_order, sequences_of_rows
+from noisy_gru.data.requests.prediction_input import actual_or_none, input_order, sequences_of_rows
 from noisy_gru.data.sequences.chunks import unpack
 from noisy_gru.data.sequences.encoding import Encoder
 from noisy_gru.data.sequences.sequences import Sequences
@@ -39,6 +40,7 @@ from noisy_gru.pipeline.batch_prediction.output_files import write_predictions
 from noisy_gru.pipeline.batch_prediction.published_model import BATCH
 from noisy_gru.saved_model.session import SessionModel
 from noisy_gru.schema.config import DatasetConfig
+from noisy_gru.serving.client.anomalies import read_scores, with_p_values
 from noisy_gru.serving.client.prediction_columns import Part
 from noisy_gru.serving.client.predictions import Predictions
 
@@ -58,20 +60,34 @@ class PredictBucket(beam.DoFn):
         folder: receives the file.
         format_: `csv`, `jsonl` or `parquet`.
         layout: see ``prediction_table``.
+        anomalies: with p-values of what came.
     """
 
-    def __init__(self, dataset: str, names: Sequence[str], model: str, folder: str, format_: str, layout: Any) -> None:
+    def __init__(
+        self,
+        dataset: str,
+        names: Sequence[str],
+        model: str,
+        folder: str,
+        format_: str,
+        layout: Any,
+        anomalies: bool = False,
+    ) -> None:
         self._dataset, self._names, self._model = dataset, list(names), model
         self._folder, self._format, self._layout = folder, format_, layout
+        self._anomalies = anomalies
         self._shared = Shared()
 
     def setup(self) -> None:
         self._config = DatasetConfig.model_validate_json(self._dataset)
+        self._scores = read_scores(self._model) if self._anomalies else None
 
     def process(self, bucket: tuple[int, Iterable[bytes]]) -> Iterator[bytes]:
         number, chunks = bucket
         quarantine = Quarantine(lines_kept=0)
-        sequences = sequences_of_rows(unpack(chunks), self._config, quarantine)
+        sequences = sequences_of_rows(
+            unpack(chunks), self._config, quarantine, counting=every_row if self._anomalies else None
+        )
         sequences = sequences.take(input_order(sequences, [Source(name, name, "") for name in self._names]))
         # An error policy ends the run after all buckets, with the rows of all of them: nothing of it is kept.
         if len(sequences) and not quarantine.report.errors:
@@ -94,6 +110,7 @@ class PredictBucket(beam.DoFn):
             block = sequences.take(np.arange(start, min(start + _BLOCK, len(sequences))))
             examples = [encode(start + place) for place in range(len(block))]
             outputs = predict_by_length(model, examples, block.stop - block.start)
+            outputs = with_p_values(outputs, actual_or_none(block, self._config), self._scores)
             places = {name: place for place, name in enumerate(block.ids)}
             part = Part(block.ids, outputs, version)
             yield Predictions(self._config.task, [part], origins=origins_of(block, self._config), places=places)
@@ -153,6 +170,7 @@ def run_beam_prediction(
     buckets: int,
     format_: str,
     layout: str,
+    anomalies: bool = False,
     arguments: Sequence[str],
 ) -> IngestionReport:
     """Run the Beam pipeline; parts that are there already are not computed again.
@@ -166,6 +184,7 @@ def run_beam_prediction(
         buckets: number of groups of entities.
         format_: `csv`, `jsonl` or `parquet`.
         layout: see ``prediction_table``.
+        anomalies: with p-values of what came.
         arguments: of Beam, see ``beam_arguments``.
 
     Returns:
@@ -192,7 +211,7 @@ def run_beam_prediction(
         predicted = (
             read.chunks
             | "Group" >> beam.GroupByKey()
-            | "Predict" >> beam.ParDo(PredictBucket(config, names, str(model), str(folder), format_, layout))
+            | "Predict" >> beam.ParDo(PredictBucket(config, names, str(model), str(folder), format_, layout, anomalies))
         )
         _ = (
             (plans[INGESTION_REPORT], read[INGESTION_REPORT], predicted)

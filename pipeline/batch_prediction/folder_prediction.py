@@ -20,6 +20,7 @@ from noisy_gru.pipeline.runs.output_redirection import output_to
 from noisy_gru.pipeline.runs.run_directory import RunDirectory
 from noisy_gru.registry.published_versions import versions
 from noisy_gru.schema.errors import DataError
+from noisy_gru.serving.client.anomalies import check_anomalies, read_scores
 from noisy_gru.serving.client.prediction_tables import Layout
 
 # Unusable rows that a complete folder remembers.
@@ -39,6 +40,7 @@ def predict_into_folder(
     version: int | None = None,
     own: Collection[str] | None = None,
     restart: bool = False,
+    anomalies: bool = False,
 ) -> dict[str, Any]:
     """Predict files into a folder of parts; see ``part_folder``.
 
@@ -56,6 +58,7 @@ def predict_into_folder(
         own: names of the sources whose entities are predicted; the others only add earlier rows. None: all.
         restart: begin anew where the folder holds unfinished parts of another request, and raise an error where no
             sequence can be predicted.
+        anomalies: a forecast is made from each step before one whose value came, with its p-value (in ``own``).
 
     Returns:
         The content of _SUCCESS: numbers of `parts` and `sequences`, `version`, `unused` rows by reason, and the first
@@ -78,7 +81,12 @@ def predict_into_folder(
         "format": format_,
         "layout": layout,
         "part_size": part_size,
+        **({"anomalies": True} if anomalies else {}),
     }
+    scores = None
+    if anomalies:
+        check_anomalies(config.task)
+        scores = read_scores(published_model(root, config.model_name, version))
     if part_size is None:
         require("apache_beam", "noisy-gru predict --beam")
     with opened_folder(folder, request, BATCH, restart=restart) as parts:
@@ -97,14 +105,14 @@ def predict_into_folder(
             parts.succeed({**result, "version": version})
             return {**result, "version": version}
         with output_to(log), ExitStack() as stack:
-            staged = stage_input(sources, config.dataset, parts.work, own=own)
+            staged = stage_input(sources, config.dataset, parts.work, own=own, with_actual=anomalies)
             if restart and next(staged.batches(1), None) is None:
                 raise DataError(
                     f"no sequence came of {staged.report.rows_read:,} rows in {len(sources)} files: "
                     f"{_reasons(staged.report.quarantined + staged.report.dropped) or 'none was unusable'}"
                 )
             model = stack.enter_context(load_model(root, config.model_name, version))
-            number, sequences = parts.write(lambda first: predict_staged(model, staged, config.task, first))
+            number, sequences = parts.write(lambda first: predict_staged(model, staged, config.task, first, scores))
         result = {
             "parts": number,
             "sequences": sequences,
@@ -132,6 +140,7 @@ def _predict_with_beam(
         buckets=bucket_count((source.format, size) for source, size in zip(sources, sizes, strict=True)),
         format_=parts.request["format"],
         layout=parts.request["layout"],
+        anomalies=parts.request.get("anomalies", False),
         arguments=beam_arguments(config.beam, sum(sizes)),
     )
     examples = [{"reason": reason, **record} for reason, records in report.examples.items() for record in records]

@@ -8,9 +8,11 @@ from pathlib import Path
 from noisy_gru.data.requests.staged_input import StagedInput
 from noisy_gru.pipeline.runs.run_directory import RunDirectory
 from noisy_gru.registry.published_versions import versions
+from noisy_gru.saved_model.conformal_scores import ConformalScores
 from noisy_gru.saved_model.session_process import SessionProcess
 from noisy_gru.schema.config import TaskConfig
 from noisy_gru.schema.errors import ModelError, UserError
+from noisy_gru.serving.client.anomalies import with_p_values
 from noisy_gru.serving.client.prediction_columns import Part
 from noisy_gru.serving.client.predictions import Predictions
 
@@ -55,9 +57,15 @@ def load_model(root: Path, model_name: str, version: int | None) -> SessionProce
 
 
 def predict_staged(
-    model: SessionProcess, staged: StagedInput, task: TaskConfig, first: int = 0
+    model: SessionProcess,
+    staged: StagedInput,
+    task: TaskConfig,
+    first: int = 0,
+    scores: ConformalScores | None = None,
 ) -> Iterator[Predictions]:
     """Yield the model's predictions for each batch of staged input, from the sequence of number ``first`` on.
+
+    With ``scores`` the answers have the p-values of what came, which ``staged`` holds.
 
     Raises:
         ModelError: the model fails.
@@ -65,5 +73,6 @@ def predict_staged(
     version = int(model.directory.name)
     for batch in staged.batches(BATCH, first):
         outputs = model.run("serving_default", {"examples": batch.examples})
+        outputs = with_p_values(outputs, batch.actual, scores)
         places = {name: place for place, name in enumerate(batch.ids)}
         yield Predictions(task, [Part(batch.ids, outputs, version)], origins=batch.origins, places=places)

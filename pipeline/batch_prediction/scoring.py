@@ -146,6 +146,7 @@ def score_new_spans(
                     part_size=score.part_size,
                     own=set(span.files) if before else None,
                     restart=True,
+                    anomalies=score.anomalies,
                 )
             except BusyError:
                 raise

@@ -57,6 +57,14 @@ def predict(
             "of entities. A rerun computes the missing files alone.",
         ),
     ] = False,
+    anomalies: Annotated[
+        bool,
+        typer.Option(
+            "--anomalies",
+            help="Compare: forecast also from each step before one whose value came, and add what came and its p-value "
+            "(small: strange). Forecasting only.",
+        ),
+    ] = False,
     server: Annotated[
         str | None,
         typer.Option(
@@ -144,6 +152,7 @@ def predict(
             server=chosen,
             part_size=part_size,
             with_beam=with_beam,
+            anomalies=anomalies,
         )
     if unused:
         raise typer.Exit(EXIT_UNUSED_INPUT)

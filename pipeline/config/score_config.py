@@ -29,6 +29,11 @@ class ScoreConfig(Section):
         description="How many spans before it are read with a span, for forecasts that need more steps than one span "
         "holds. Entities without a row in the span itself are not predicted.",
     )
+    anomalies: bool = Field(
+        default=False,
+        description="Beside the latest forecast of each entity those for the steps of the span, with what came and its "
+        "p-value. `history` gives them the steps that they are made from.",
+    )
     out: str = Field(
         default="scores",
         min_length=1,

@@ -14,8 +14,10 @@ from noisy_gru.schema.task_config import targets_of
 
 SEQUENCE_ID = "sequence_id"
 PROBABILITY = "probability_"
+ACTUAL, P_VALUES = "actual", "p_values"  # of forecasts whose targets have come, beside the outputs
 LENGTHS = "lengths"
 STEP, TIME = "step", "time"  # columns of answers at each step
+_CAME = {"actual": ACTUAL, "p_value": P_VALUES}
 _CLASSES = ("probabilities", "class_id", "label_bytes", "labels_bytes")
 
 
@@ -35,7 +37,7 @@ def columns_of(outputs: Mapping[str, np.ndarray], count: int, task: TaskConfig) 
 
     Classification: the label, and `probability_<class>` for each class. Regression: the label, or each target.
     Forecasting: `<target>@<horizon>`. With quantiles, after each of these numbers `<name>_q<level>`, such as
-    `load@1_q0.1`.
+    `load@1_q0.1`; with `p_values` at last `<name>_actual` and `<name>_p_value`, NaN where no value has come.
 
     Raises:
         ModelError: the outputs are not those of a model for this task.
@@ -73,13 +75,14 @@ def columns_of(outputs: Mapping[str, np.ndarray], count: int, task: TaskConfig) 
     names = number_names(task)
     values = outputs["predictions"].reshape(count, len(names))
     numbers = {name: values[:, place] for place, name in enumerate(names)}
-    if not levels:
-        return numbers
-    quantiles = outputs["quantiles"].reshape(count, len(names), len(levels))
+    quantiles = outputs["quantiles"].reshape(count, len(names), len(levels)) if levels else None
+    came = {name: outputs[key].reshape(count, len(names)) for name, key in _CAME.items()} if P_VALUES in outputs else {}
     found = {}
     for place, (name, number) in enumerate(numbers.items()):
         found[name] = number
-        found |= {f"{name}_q{level:g}": quantiles[:, place, at] for at, level in enumerate(levels)}
+        if quantiles is not None:
+            found |= {f"{name}_q{level:g}": quantiles[:, place, at] for at, level in enumerate(levels)}
+        found |= {f"{name}_{ending}": values[:, place] for ending, values in came.items()}
     return found
 
 

@@ -19,6 +19,8 @@ from noisy_gru.schema.errors import ConfigError, ModelError
 from noisy_gru.schema.interval_config import levels_of
 from noisy_gru.schema.task_config import is_per_step, targets_of
 from noisy_gru.serving.client.prediction_columns import (
+    ACTUAL,
+    P_VALUES,
     PROBABILITY,
     SEQUENCE_ID,
     STEP,
@@ -33,6 +35,7 @@ Layout = Literal["short", "wide", "long"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 ENTITY, VERSION = "entity", "model_version"
 _LONG = ("horizon", "time", "target", "quantile", "prediction", "units", "class", "probability", "predicted")
+_CAME = ("actual", "p_value")
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,8 @@ def prediction_table(
             and target (`sequence_id`, `entity`, `horizon`, `time`, `target`, `prediction`, `model_version`); of a
             classification for each class (`class`, `probability`); of a regression one (`target`, `prediction`). With
             quantiles there are `quantile` and a row for each, after that of the prediction, whose `quantile` is null;
-            with `task.units` there are `units`. Where several columns name an entity, they come after `entity` (or
+            with `task.units` there are `units`; with p-values `actual` and `p_value` in the row of the prediction.
+            Where several columns name an entity, they come after `entity` (or
             `sequence_id`). With `task.per_step` each row is of a step (long: of a step and a class), and `step` (from
             1) and `time` follow in every layout.
         origins: entities and targets' times of sequences; None: unknown.
@@ -154,8 +158,10 @@ def _check_names(answers: Mapping[str, Any], given: Mapping[str, Any], *, advice
 
 def _long(context: _Context, part: Part) -> Any:
     count, task = len(part.ids), context.task
-    columns = columns_of(part.outputs, count, task)
-    before, version = _belongs(context, part, _LONG)
+    outputs = dict(part.outputs)
+    came = [outputs.pop(key) for key in (ACTUAL, P_VALUES) if key in outputs]
+    columns = columns_of(outputs, count, task)
+    before, version = _belongs(context, part, (*_LONG, *_CAME) if came else _LONG)
     if isinstance(task, ClassificationConfig):
         own, classes = _by_class(columns, count)
         return _repeated(before, classes, own, version)
@@ -176,6 +182,11 @@ def _long(context: _Context, part: Part) -> Any:
     if len(levels) > 1:
         own["quantile"] = pa.array(levels * (count * len(horizons) * len(targets)), pa.float64())
     own["prediction"] = _stacked([*columns.values()])
+    for name, values in zip(_CAME, came, strict=False):
+        # Beside the prediction, not its quantiles.
+        padded = np.full((values.size, len(levels)), np.nan, np.float32)
+        padded[:, 0] = values.reshape(-1)
+        own[name] = _or_null(padded.reshape(-1))
     if task.units is not None:
         own["units"] = pa.array([task.units] * (count * each), pa.string())
     return _repeated(before, each, own, version)
@@ -226,7 +237,12 @@ def _places(context: _Context, part: Part) -> list[int]:
 
 
 def _typed(values: np.ndarray) -> Any:
-    return pa.array(values.tolist(), pa.string()) if values.dtype == object else pa.array(values.astype(np.float32))
+    return pa.array(values.tolist(), pa.string()) if values.dtype == object else _or_null(values)
+
+
+def _or_null(values: np.ndarray) -> Any:
+    """Return float32 with null in place of NaN."""
+    return pa.array(values.astype(np.float32), mask=np.isnan(values))
 
 
 def _stacked(columns: list[np.ndarray]) -> Any:

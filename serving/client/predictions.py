@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from noisy_gru.data.requests.origins import Origins
+from noisy_gru.saved_model.conformal_scores import ConformalScores
 from noisy_gru.schema.config import TaskConfig
 from noisy_gru.schema.errors import ModelError
 from noisy_gru.schema.html_tables import html_heading, html_list, html_table
@@ -58,7 +60,7 @@ def _plain(column: np.ndarray) -> list[Any]:
     if column.dtype == object:
         return column.tolist()
     # Nine digits distinguish any two float32.
-    return [float(f"{value:.9g}") for value in column.tolist()]
+    return [None if math.isnan(value) else float(f"{value:.9g}") for value in column.tolist()]
 
 
 def _shown(value: Any) -> str | float | None:
@@ -111,6 +113,23 @@ class Predictions:
         if self.origins is None:
             return {}
         return self.origins.columns_at([self.places[name] for name in part.ids])
+
+    def p_values(self, scores: ConformalScores, actual: np.ndarray) -> np.ndarray:
+        """Return the conformal p-value of each value that came after these answers: small where it is strange.
+
+        Args:
+            scores: of the version that answered (``anomalies.read_scores``).
+            actual: what came, in the units of the data: [B, H, K] of forecasts, [B, K] of a regression; NaN where it is
+                missing, or not known yet.
+
+        Returns:
+            float64 in the shape of ``actual``, NaN where that is.
+
+        Raises:
+            ModelError: the answers are of another model.
+        """
+        names = [name for name in ("predictions", "quantiles") if self.parts and name in self.parts[0].outputs]
+        return scores.p_values({name: self.output(name) for name in names}, actual)
 
     @property
     def versions(self) -> list[int]:

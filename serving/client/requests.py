@@ -16,6 +16,7 @@ from noisy_gru.data.reading.in_memory_tables import arrow_source, frame_source, 
 from noisy_gru.data.reading.sql_query import QUERY_ENDING, query_result
 from noisy_gru.data.reading.tables import Source
 from noisy_gru.data.reading.wide_tables import is_long
+from noisy_gru.data.requests.actual_windows import Counting
 from noisy_gru.data.requests.prediction_input import PredictionInput, read_sources
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import ConfigError, DataError
@@ -84,13 +85,13 @@ def _is_frame(data: Any) -> bool:
     return isinstance(data, pd.DataFrame)
 
 
-def prediction_input(data: Any, dataset: DatasetConfig) -> PredictionInput:
-    """Read and group what ``sources_of`` takes, as training does.
+def prediction_input(data: Any, dataset: DatasetConfig, counting: Counting | None = None) -> PredictionInput:
+    """Read and group what ``sources_of`` takes, as training does; ``counting`` is that of ``read_sources``.
 
     Raises:
         DataError: it can't be read, or a policy that says ``error`` has found a case.
     """
-    return read_sources(sources_of(data, dataset), dataset)
+    return read_sources(sources_of(data, dataset), dataset, counting)
 
 
 def serialized(examples: Iterable[Any]) -> list[bytes]:

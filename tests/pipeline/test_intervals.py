@@ -105,6 +105,7 @@ def test_the_gate_measures_what_is_served(project: Path, trained: dict[str, Any]
 
 
 def test_every_way_gives_the_same_quantiles(project: Path, trained: dict[str, Any], tmp_path: Path) -> None:
+    from noisy_gru.serving.client.anomalies import read_scores
     from noisy_gru.serving.local_server import LocalServer
 
     assert trained["status"] == "succeeded"
@@ -112,6 +113,10 @@ def test_every_way_gives_the_same_quantiles(project: Path, trained: dict[str, An
     frame = rows(6, seed=3)
     asked = frame[frame["hour"] < PAST]
     here = predict(config, asked, root=project / "root")
+    scores = read_scores(trained["published_path"])
+    came = frame.pivot(index="meter", columns="hour", values="load").loc[asked["meter"].unique(), [PAST, PAST + 2]]
+    p_values = here.p_values(scores, came.to_numpy()[:, :, np.newaxis])
+    assert p_values.shape == (6, 2, 1) and len(np.unique(p_values)) > 6
     table = here.to_arrow("long")
     assert table.column_names[4:8] == ["target", "quantile", "prediction", "units"]
     assert table["quantile"].to_pylist()[:4] == [None, *QUANTILES] and set(table["units"].to_pylist()) == {"kWh"}
@@ -125,7 +130,11 @@ def test_every_way_gives_the_same_quantiles(project: Path, trained: dict[str, An
                 np.testing.assert_allclose(found[names], expected[names], atol=1e-4)
                 stream = client.stream()
                 stream.send(asked[asked["hour"] < 5])
-                streamed = stream.send(asked[asked["hour"] >= 5]).to_pandas().set_index("sequence_id").sort_index()
+                answer = stream.send(asked[asked["hour"] >= 5])
+                of_stream = answer.p_values(scores, came.loc[answer.ids].to_numpy()[:, :, np.newaxis])
+                order = [asked["meter"].unique().tolist().index(name) for name in answer.ids]
+                np.testing.assert_allclose(of_stream, p_values[order], atol=0.02)
+                streamed = answer.to_pandas().set_index("sequence_id").sort_index()
                 np.testing.assert_allclose(streamed[names], expected[names], atol=1e-4)
 
 
@@ -153,3 +162,43 @@ def test_the_report_measures_the_same_coverage(project: Path, trained: dict[str,
     (feature,) = account["importance"]["features"]
     assert (feature["name"], account["importance"]["lengths"]) == ("load", [PAST, PAST])
     assert feature["mae"]["mean"] > 0
+
+
+def test_what_came_has_a_p_value(project: Path, trained: dict[str, Any], tmp_path: Path) -> None:
+    """In predict and in score, which see other parts of the history: one number everywhere."""
+    from noisy_gru.pipeline.batch_prediction.scoring import score_new_spans
+    from noisy_gru.serving.client.anomalies import read_scores
+
+    assert trained["status"] == "succeeded"
+    config = load_config(project / "config.yaml")
+    frame = rows(8, seed=4)
+    spike = (frame["meter"] == "m4-0") & (frame["hour"] == 40)
+    frame.loc[spike, "load"] = 90.0
+    table = predict(config, frame, root=project / "root", anomalies=True).to_arrow("long").to_pandas()
+    table = table[table["quantile"].isna()]
+    assert len(table) == 8 * (HOURS - PAST + 1) * 2
+    assert (table["actual"].isna() == table["p_value"].isna()).all() and table["actual"].isna().sum() == 8 * (1 + 3)
+    # Quiet meters lie within their errors; the spike has the smallest p-value that this eval split allows.
+    counts = read_scores(trained["published_path"]).counts[:, 0]
+    at_spike = table[(table["entity"] == "m4-0") & (table["actual"] == 90.0)].set_index("horizon")["p_value"]
+    np.testing.assert_allclose(at_spike[[1, 3]], 1 / (counts + 1), rtol=1e-5)
+    others = table[table["entity"] != "m4-0"]["p_value"].dropna()
+    assert 0.35 < others.mean() < 0.65 and (others <= 0.05).mean() < 0.12
+
+    # New spans: history gives the steps before, and is not compared again.
+    folder = tmp_path / "spans"
+    folder.mkdir()
+    frame[frame["hour"] < 42].to_csv(folder / "rows-1.csv", index=False)
+    frame[frame["hour"] >= 42].to_csv(folder / "rows-2.csv", index=False)
+    overrides = [
+        f"score={{files: ['{folder}/rows-{{SPAN}}.csv'], first: 2, history: 1, anomalies: true, layout: long}}",
+        f"score.out={tmp_path / 'scores'}",
+    ]
+    scored = score_new_spans(load_config(project / "config.yaml", overrides), root=project / "root")
+    assert [each.outcome for each in scored] == ["scored"], scored
+    found = pd.read_parquet(tmp_path / "scores" / "span=2")
+    found = found[found["quantile"].isna() & found["actual"].notna()]
+    assert len(found) == 8 * (HOURS - 42) * 2
+    key = ["sequence_id", "horizon"]
+    both = found.merge(table, on=key, suffixes=("", "_whole"))
+    np.testing.assert_allclose(both["p_value"], both["p_value_whole"], rtol=1e-4)

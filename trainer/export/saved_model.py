@@ -19,6 +19,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
 
+from noisy_gru.saved_model.conformal_scores import ConformalScores
 from noisy_gru.saved_model.tensor_names import static_tensor_names, tensor_names
 from noisy_gru.trainer import ensemble as _ensemble  # noqa: F401 (registers the layer of members)
 from noisy_gru.trainer import features as names
@@ -31,6 +32,7 @@ from noisy_gru.trainer.export.artifact_files import (
     DECISION_FILE,
     KERAS_FOLDER,
     MODEL_FILE,
+    SCORES_FILE,
     SETTINGS_FILE,
 )
 from noisy_gru.trainer.export.served_model import ServedModel
@@ -158,6 +160,12 @@ def load_calibration(folder: str) -> Calibration | None:
     """Read what `save_calibration` wrote; None where there is nothing."""
     text = _text_of(f"{folder}/{CALIBRATION_FILE}")
     return None if text is None else Calibration.from_json(text)
+
+
+def save_scores(scores: ConformalScores, folder: str) -> None:
+    """Write `conformal_scores.json` beside the Keras file."""
+    with tf.io.gfile.GFile(f"{folder}/{SCORES_FILE}", "w") as file:
+        file.write(scores.to_json())
 
 
 def _text_of(path: str) -> str | None:
