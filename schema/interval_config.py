@@ -29,6 +29,12 @@ class CalibrationConfig(Section):
         "each horizon and target by itself (split conformal; of quantiles, Romano et al. 2019); `none`: the quantiles "
         "as they were trained.",
     )
+    scale: Literal["auto", "window"] = Field(
+        default="auto",
+        description="What errors are measured in: `window` is the standard deviation of the target in each window, so "
+        "that intervals are wide after lively hours and narrow after calm ones; `auto` is one unit for all windows, "
+        "unless `model.window_normalization` (mean_std, mean_abs) has a scale for each.",
+    )
     anomaly_scores: bool = Field(
         default=False,
         description="Measure errors on eval, and keep them with the model, so that `noisy-gru predict --anomalies` can "
@@ -138,6 +144,11 @@ def check_numbers(task: Any) -> None:
         raise ValueError(
             "intervals get their width from the calibration: leave out calibration.method: none, or train quantiles "
             "(task.quantiles)"
+        )
+    if task.calibration.scale == "window" and not is_calibrated(task):
+        raise ValueError(
+            "calibration.scale: window measures the calibrated intervals, and there are none: name task.intervals, or "
+            "task.quantiles with calibration.method: conformal"
         )
 
 

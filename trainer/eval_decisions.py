@@ -23,7 +23,7 @@ from noisy_gru.trainer.export.served_model import ServedModel
 from noisy_gru.trainer.loss_units import split_answer
 from noisy_gru.trainer.training_context import TrainingContext
 from noisy_gru.trainer.transform_record import TransformRecord
-from noisy_gru.trainer.window_scale import window_scale
+from noisy_gru.trainer.window_scale import calibration_scale
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ def fit_calibration(
     task, layout = context.custom_config.dataset.task, context.layout
     if not is_calibrated(task):
         return None
-    outputs, windows = _outputs(model, predict), window_scale(model)
+    outputs, windows = _outputs(model, predict), calibration_scale(model, layout, lambda: fitted)
 
     def compute(inputs: Any) -> list[Any]:
         return [outputs(inputs), *([] if windows is None else [windows(inputs)])]

@@ -14,6 +14,7 @@ def model_problems(config: ModelConfig, dataset: DatasetConfig) -> list[str]:
         *_difference_problems(config, dataset),
         *_window_problems(config, dataset),
         *_logarithm_problems(config, dataset),
+        *_calibration_problems(config, dataset),
         *_static_problems(config, dataset),
         *_missing_problems(config, dataset),
         *_convolution_problems(config, dataset),
@@ -84,6 +85,33 @@ def check_model_config(config: ModelConfig, dataset: DatasetConfig) -> None:
     problems = model_problems(config, dataset)
     if problems:
         raise ConfigError("\n".join(problems))
+
+
+def _calibration_problems(config: ModelConfig, dataset: DatasetConfig) -> list[str]:
+    """Return messages about `calibration.scale: window` where the window of a target is not at hand."""
+    calibration = getattr(dataset.task, "calibration", None)
+    if calibration is None or calibration.scale != "window":
+        return []
+    key = "task.calibration.scale: window"
+    if not isinstance(dataset.task, ForecastingConfig):
+        return [f"{key} needs task.kind: forecasting, received {dataset.task.kind}; leave it out"]
+    problems = [
+        f"{key} reads the whole window, which model.{name}: true has no form for; leave one of them out"
+        for name in ("serving_step", "onnx")
+        if getattr(config, name)
+    ]
+    scales = {feature.name: feature.scale for feature in dataset.data.numeric}
+    if unread := [name for name in dataset.task.targets if name not in scales]:
+        problems.append(
+            f"{key} is the spread of the target's own past, but {', '.join(unread)} is not a numeric feature; add it "
+            "to data.features, or leave the scale out"
+        )
+    if logged := [name for name in dataset.task.targets if scales.get(name) == "log1p"]:
+        problems.append(
+            f"{key} is a spread of amounts, and {', '.join(logged)} is read as logarithms (scale: log1p); choose "
+            "another scale of the feature, or leave this one out"
+        )
+    return problems
 
 
 def _difference_problems(config: ModelConfig, dataset: DatasetConfig) -> list[str]:

@@ -37,7 +37,8 @@ class RelativeForecast:
     def __init__(self, features: Any, past: Any, config: ModelConfig, layout: Layout, record: TransformRecord | None):
         self._units: list[Any] = []
         if config.window_normalization != "none":
-            features, *self._units = _normalization(config, layout, record)(features, past)
+            layer = window_normalization(config.window_normalization, layout, record)
+            features, *self._units = layer(features, past)
         self.features = features
         self._linear = None
         if config.linear_path:
@@ -64,7 +65,8 @@ class RelativeForecast:
         return outputs
 
 
-def _normalization(config: ModelConfig, layout: Layout, record: TransformRecord | None) -> WindowNormalization:
+def window_normalization(kind: str, layout: Layout, record: TransformRecord | None) -> WindowNormalization:
+    """Return the layer of a kind of normalization, with the fitted scales."""
     task = layout.dataset.task
     if record is None or not isinstance(task, ForecastingConfig):
         raise ValueError("window_normalization needs a forecast, and the scales of the fitted Transform")
@@ -77,7 +79,7 @@ def _normalization(config: ModelConfig, layout: Layout, record: TransformRecord 
         for name, logged in zip(layout.targets, layout.logged_targets, strict=True)
     ]
     return WindowNormalization(
-        config.window_normalization,
+        kind,
         channels=[place[name] for name in columns],
         missing=[place.get(f"{name} is missing", -1) for name in columns],
         targets=[columns.index(name) for name in layout.targets],

@@ -20,6 +20,7 @@ from noisy_gru.pipeline.config.beam_config import DataflowBeam
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, TimeSplitConfig
 from noisy_gru.schema.errors import UserError
+from noisy_gru.schema.interval_config import is_scored
 from noisy_gru.schema.task_config import ThresholdTarget
 from noisy_gru.trainer.class_balance import balance_problems
 from noisy_gru.trainer.interval_checks import interval_problems
@@ -29,7 +30,7 @@ _EVAL = "give splits.eval (or eval_from_train) a share"
 
 def step_findings(config: PipelineConfig) -> tuple[list[str], list[str]]:
     """Return the problems that would end a run at one of its steps, and notes on what depends on the machine."""
-    problems = [*_ingestion(config), *_training(config)]
+    problems = [*_ingestion(config), *_training(config), *_scoring(config)]
     return problems, list(_notes(config))
 
 
@@ -100,6 +101,16 @@ def _training(config: PipelineConfig) -> Iterator[str]:
     stopping = config.training.early_stopping
     if stopping is not None and stopping.monitor not in (known := _monitors(config)):
         yield f"training.early_stopping.monitor: expected one of {', '.join(known)}; received {stopping.monitor}"
+
+
+def _scoring(config: PipelineConfig) -> Iterator[str]:
+    """What `noisy-gru score` refuses."""
+    if config.score is None or not config.score.anomalies:
+        return
+    if not isinstance(config.task, ForecastingConfig):
+        yield f"score.anomalies compares forecasts with what came, and task.kind is {config.task.kind}: leave it out"
+    elif not is_scored(config.task):
+        yield "score.anomalies needs errors of eval in the model: set task.calibration: {anomaly_scores: true}"
 
 
 def _monitors(config: PipelineConfig) -> list[str]:

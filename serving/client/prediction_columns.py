@@ -86,6 +86,13 @@ def columns_of(outputs: Mapping[str, np.ndarray], count: int, task: TaskConfig) 
     return found
 
 
+def columns_of_what_came(outputs: Mapping[str, np.ndarray], task: TaskConfig) -> set[str]:
+    """Return the names among ``columns_of`` that hold what came and its p-value, of which NaN means nothing came."""
+    if P_VALUES not in outputs or isinstance(task, ClassificationConfig):
+        return set()
+    return {f"{name}_{ending}" for name in number_names(task) for ending in _CAME}
+
+
 def without_taken(entity_columns: Mapping[str, Sequence[str]], columns: Collection[str]) -> dict[str, Sequence[str]]:
     """Leave out the columns of an entity that have the name of one of the answers' columns: the id holds them, too."""
     taken = {SEQUENCE_ID, *columns}

@@ -28,6 +28,7 @@ from noisy_gru.serving.client.prediction_columns import (
     Part,
     by_step,
     columns_of,
+    columns_of_what_came,
     without_taken,
 )
 
@@ -98,7 +99,9 @@ def prediction_table(
 
 def _wide(context: _Context, part: Part, *, short: bool) -> Any:
     count, task = len(part.ids), context.task
-    answers = {name: _typed(values) for name, values in columns_of(part.outputs, count, task).items()}
+    came = columns_of_what_came(part.outputs, task)
+    columns = columns_of(part.outputs, count, task)
+    answers = {name: _or_null(values) if name in came else _typed(values) for name, values in columns.items()}
     before, version = _belongs(context, part, answers)
     if short:
         before.pop(ENTITY)
@@ -237,7 +240,7 @@ def _places(context: _Context, part: Part) -> list[int]:
 
 
 def _typed(values: np.ndarray) -> Any:
-    return pa.array(values.tolist(), pa.string()) if values.dtype == object else _or_null(values)
+    return pa.array(values.tolist(), pa.string()) if values.dtype == object else pa.array(values.astype(np.float32))
 
 
 def _or_null(values: np.ndarray) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,7 +17,13 @@ from noisy_gru.schema.errors import ModelError
 from noisy_gru.schema.html_tables import html_heading, html_list, html_table
 from noisy_gru.schema.task_config import is_per_step
 from noisy_gru.serving.client.errors import Refused
-from noisy_gru.serving.client.prediction_columns import SEQUENCE_ID, Part, columns_of, without_taken
+from noisy_gru.serving.client.prediction_columns import (
+    SEQUENCE_ID,
+    Part,
+    columns_of,
+    columns_of_what_came,
+    without_taken,
+)
 from noisy_gru.serving.client.prediction_tables import Layout, plain_rows, prediction_table
 
 if TYPE_CHECKING:
@@ -42,7 +47,11 @@ def answers_of(
     """
     columns = columns_of(outputs, len(ids), task)
     before = without_taken(entity_columns or {}, columns)
-    values = [_plain(column) for column in columns.values()]
+    came = columns_of_what_came(outputs, task)
+    values = [
+        [None if name in came and value != value else value for value in _plain(column)]
+        for name, column in columns.items()
+    ]
     names = (SEQUENCE_ID, *before, *columns)
     return [dict(zip(names, row, strict=True)) for row in zip(ids, *before.values(), *values, strict=True)]
 
@@ -60,7 +69,7 @@ def _plain(column: np.ndarray) -> list[Any]:
     if column.dtype == object:
         return column.tolist()
     # Nine digits distinguish any two float32.
-    return [None if math.isnan(value) else float(f"{value:.9g}") for value in column.tolist()]
+    return [float(f"{value:.9g}") for value in column.tolist()]
 
 
 def _shown(value: Any) -> str | float | None:

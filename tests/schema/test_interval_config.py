@@ -51,6 +51,7 @@ def test_without_them_there_is_nothing() -> None:
         ({"intervals": []}, "at least 1 item"),
         ({"intervals": [0.8], "quantiles": [0.1, 0.5, 0.9]}, r"name one of them. .* quantiles: \[0.1, 0.5, 0.9\]"),
         ({"intervals": [0.8], "calibration": {"method": "none"}}, "intervals get their width from the calibration"),
+        ({"calibration": {"scale": "window"}}, "measures the calibrated intervals, and there are none"),
         ({"output": {"min": 2, "max": 2}}, r"min \(2\) must be less than max \(2\)"),
         ({"output": {"integer": True, "max": 2.5}}, "integer: true needs a whole number as max, received 2.5"),
         ({"units": ""}, "at least 1 character"),

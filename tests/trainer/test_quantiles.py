@@ -121,6 +121,12 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "joint": ({"quantiles": LEVELS}, {"segment": 2, "window_normalization": "last"}, "target"),
     "intervals": ({"intervals": [0.5, 0.8], "output": {"min": 5.2, "max": 50}}, {}, "target"),
     "of members": ({"quantiles": LEVELS}, {"window_normalization": "mean_abs", "members": 2}, "window"),
+    "intervals by spread": (
+        {"intervals": [0.8], "calibration": {"scale": "window"}},
+        {"segment": 2, "window_normalization": "last"},
+        "window",
+    ),
+    "quantiles by spread": ({"quantiles": LEVELS, "calibration": {"scale": "window"}}, {"members": 2}, "window"),
     "intervals in windows": ({"intervals": [0.8]}, {"window_normalization": "mean_std"}, "window"),
 }
 
@@ -207,6 +213,48 @@ def test_served_quantiles_are_calibrated_and_those_of_training(
     assert calibration.sequences == 60
     summary = json.loads((tmp_path / "model_run" / "training.json").read_text())
     assert summary["coverage_before_calibration"] == calibration.coverage_before
+
+
+def test_intervals_by_spread_are_as_wide_as_the_window_is_lively(forecasts: Any, datasets: Any, tmp_path: Path) -> None:
+    task = {"intervals": [0.8], "calibration": {"scale": "window"}}
+    arguments = trained(forecasts, tmp_path, task, segment=2)
+    rows = [row for row in forecasts.rows["test"] if np.isfinite([*row["temp"], *row["wind"]]).all()]
+    assert len(rows) > 10
+    with SessionModel(arguments.serving_model_dir) as session:
+        graph = session.run("serving_default", {"examples": np.array(list(map(datasets.example, rows)), object)})
+    quantiles = graph["quantiles"]
+    spread = np.array([[np.std(row["temp"]), np.std(row["wind"])] for row in rows])
+    width = quantiles[:, 0, :, -1] - quantiles[:, 0, :, 0]
+    for target in range(2):
+        # Beside the floor of the variance.
+        lively = spread[:, target] > np.median(spread[:, target]) / 2
+        found = (width[:, target] / spread[:, target])[lively]
+        assert_allclose(found, np.median(found), rtol=0.02)
+
+
+def test_a_spread_that_is_not_at_hand() -> None:
+    from noisy_gru.trainer.model_checks import model_problems
+    from noisy_gru.trainer.model_config import ModelConfig
+
+    def problems(task: DatasetConfig, **model: Any) -> str:
+        return "\n".join(model_problems(ModelConfig.model_validate({"layers": [{"units": 4}], **model}), task))
+
+    task = forecast(intervals=[0.8], calibration={"scale": "window"})
+    assert not problems(task)
+    assert "which model.serving_step: true has no form for" in problems(task, serving_step=True)
+    assert "which model.onnx: true has no form for" in problems(task, onnx=True)
+    features = [{"name": "a", "scale": "log1p"}]
+    other = DatasetConfig.model_validate(
+        {**task.model_dump(), "data": {**task.data.model_dump(exclude={"features"}), "features": features}}
+    )
+    assert "but b is not a numeric feature" in problems(other) and "a is read as logarithms" in problems(other)
+    number = DatasetConfig.model_validate(
+        {
+            **task.model_dump(),
+            "task": {"kind": "regression", "label": "y", "intervals": [0.8], "calibration": {"scale": "window"}},
+        }
+    )
+    assert "needs task.kind: forecasting, received regression" in problems(number)
 
 
 def test_a_regression_with_bounds(regression: Any, datasets: Any, tmp_path: Path) -> None:

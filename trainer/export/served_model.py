@@ -38,8 +38,9 @@ from noisy_gru.trainer.export.served_numbers import ServedNumbers
 from noisy_gru.trainer.export.stream_step import Stepper
 from noisy_gru.trainer.features import Layout, model_inputs
 from noisy_gru.trainer.model_config import ModelConfig
+from noisy_gru.trainer.transform_record import read_record
 from noisy_gru.trainer.vocabularies import read_vocabulary
-from noisy_gru.trainer.window_scale import window_scale
+from noisy_gru.trainer.window_scale import calibration_scale
 
 
 class ServedModel:
@@ -71,7 +72,8 @@ class ServedModel:
         self.decision = decision
         bounds = getattr(layout.dataset.task, "output", OutputConfig())
         by_window = calibration is not None and calibration.units == "window"
-        self.numbers = ServedNumbers(layout, calibration, window_scale(model) if by_window else None, bounds)
+        scales = calibration_scale(model, layout, lambda: read_record(transform, layout)) if by_window else None
+        self.numbers = ServedNumbers(layout, calibration, scales, bounds)
         self.transform_layer = transform.transform_features_layer()
         spec = transform.raw_feature_spec()
         self._inputs = {feature.name: spec[feature.name] for feature in layout.dataset.data.features}

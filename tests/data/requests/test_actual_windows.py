@@ -107,6 +107,7 @@ def test_prices_known_in_advance_need_the_rows_of_all_horizons() -> None:
 @pytest.mark.parametrize("buckets", [1, 3])
 def test_staged_on_disk_it_is_the_same_and_history_only_adds_steps(tmp_path: Path, buckets: int) -> None:
     config = dataset()
+    series: dict[str, list[tuple[int, float | None]]]
     series = {name: [(day, float(day)) for day in range(12)] for name in "abc"}
     frame = frame_of(series)
     frame[frame["day"] < 6].to_csv(tmp_path / "old.csv", index=False)

@@ -44,6 +44,36 @@ def test_forecasting():
     ]
 
 
+def test_what_came_stands_beside_the_prediction_and_is_empty_where_nothing_did():
+    import json
+
+    task = ForecastingConfig(kind="forecasting", targets=["load"], input_length=3, horizons=[1, 2], intervals=[0.8])
+    predictions = np.array([[[1.0], [2.0]]], np.float32)
+    outputs = {
+        "predictions": predictions,
+        "quantiles": predictions[..., None] + np.array([-1, 0, 1], np.float32),
+        "actual": np.array([[[1.5], [np.nan]]], np.float32),
+        "p_values": np.array([[[0.25], [np.nan]]], np.float32),
+    }
+    (answer,) = answers_of(["a"], outputs, task)
+    names = [f"load@{h}{end}" for h in (1, 2) for end in ("", "_q0.1", "_q0.5", "_q0.9", "_actual", "_p_value")]
+    values = [1.0, 0.0, 1.0, 2.0, 1.5, 0.25, 2.0, 1.0, 2.0, 3.0, None, None]
+    assert answer == dict(zip(["sequence_id", *names], ["a", *values], strict=True))
+    json.dumps(answer, allow_nan=False)
+    found = Predictions(task, [Part(["a"], outputs, 7)])
+    wide = found.to_arrow("wide").to_pylist()[0]
+    assert wide == {**answer, "entity": None, "time@1": None, "time@2": None, "model_version": 7}
+    long = found.to_arrow("long").to_pylist()
+    assert [(row["quantile"], row["actual"], row["p_value"]) for row in long] == [
+        (None, 1.5, 0.25),
+        (0.1, None, None),
+        (0.5, None, None),
+        (0.9, None, None),
+        *[(level, None, None) for level in (None, 0.1, 0.5, 0.9)],
+    ]
+    assert [row["prediction"] for row in long] == values[:4] + values[6:10]
+
+
 def test_any_two_numbers_stay_apart():
     low = np.float32(0.1)
     values = np.array([[low], [np.nextafter(low, np.float32(1))], [np.nan]], np.float32)
