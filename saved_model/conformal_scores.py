@@ -21,6 +21,7 @@ outside the served interval of coverage c, if that is the outermost one and cali
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -35,6 +36,7 @@ _FORMAT = 1
 _EXACT, _GROWTH = 100, 1.02
 # Answers and targets are float32, so equal ones may differ by a little of the scale: they count as equal.
 _TOLERANCE = 1e-5
+_ROUNDING = 1e-9  # of (n + 1) c
 _LARGEST = float(np.finfo(np.float32).max)  # in place of infinity, which JSON has not
 
 
@@ -99,6 +101,47 @@ class ConformalScores:
             as_large = np.searchsorted(-kept, -(scores[known, place] - _TOLERANCE), side="right")
             found[known, place] = ranks[as_large] / (count + 1)
         return found.reshape(actual.shape)
+
+    def interval(
+        self, outputs: Mapping[str, np.ndarray], coverage: np.ndarray | float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the values whose p-value is above 1 - coverage: lower and upper bounds, float64 as the predictions.
+
+        Args:
+            outputs: as of ``p_values``.
+            coverage: of each horizon and target, [H, K], or one for all. From 1 on the interval holds everything, and
+                so it does where eval has too few scores; down to 0 it holds nothing (its bounds are +inf and -inf).
+
+        Raises:
+            ModelError: the answers are not those of this model.
+        """
+        predictions = np.asarray(outputs["predictions"], np.float64)
+        self.p_values(outputs, np.full(predictions.shape, np.nan))  # raises what is to be raised
+        wanted = np.broadcast_to(np.asarray(coverage, np.float64), self.counts.shape).reshape(-1).tolist()
+        reach = np.array([self._reach(place, each) for place, each in enumerate(wanted)]).reshape(self.counts.shape)
+        unit = np.array(self.scale, np.float64)
+        lower = upper = predictions
+        if self.of_what == "interval":
+            quantiles = np.asarray(outputs["quantiles"], np.float64)
+            lower, upper = quantiles[..., 0], quantiles[..., -1]
+            unit = np.maximum(upper - lower, _TOLERANCE * unit)
+        with np.errstate(invalid="ignore"):
+            low, high = lower - reach * unit, upper + reach * unit
+        # Narrowed beyond its middle an interval holds the middle alone.
+        crossed = (low > high) & np.isfinite(reach)
+        low, high = (np.where(crossed, (lower + upper) / 2, each) for each in (low, high))
+        return low, high
+
+    def _reach(self, place: int, coverage: float) -> float:
+        """Return the largest score of a cell that is inside; -inf: none is."""
+        kept, count = self.scores[place], int(self.counts.flat[place])
+        if coverage <= 0:
+            return -math.inf
+        rank = count + 1 - math.ceil((count + 1) * coverage - _ROUNDING)
+        ranks = self._ranks[place][:-1]
+        # The kept score at this rank, or the next larger one.
+        at = int(np.searchsorted(ranks, rank, side="right")) - 1
+        return math.inf if at < 0 else float(kept[at])
 
     @cached_property
     def _ranks(self) -> list[np.ndarray]:
