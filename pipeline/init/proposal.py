@@ -144,6 +144,10 @@ def propose(
         found.append(
             Finding(f"excel {options}", "the sheet with most cells, from its header on", "sheet" not in options)
         )
+    zone = rows.zones.get(reading.roles.time)
+    if zone is not None and reading.roles.time_kind == "timestamp":
+        draft.data["time"]["timezone"] = zone.name
+        found.append(Finding(f"timezone {zone.name}, of calendars", zone.why, zone.sure))
     if rows.wide is not None:
         draft.data["layout"] = rows.wide.options
         found.append(rows.wide.finding)

@@ -20,6 +20,7 @@ from noisy_gru.data.reading.workbooks import detect_sheet
 from noisy_gru.pipeline.init.roles import Table
 from noisy_gru.pipeline.init.spelling import Spelling, detect_spelling, spelling_of_texts
 from noisy_gru.pipeline.init.wide_layout import Wide, detect_layout
+from noisy_gru.pipeline.init.zones import Zone, zone_of_texts, zone_of_type
 from noisy_gru.schema.config import ExcelConfig
 from noisy_gru.schema.errors import ConfigError
 from noisy_gru.storage.object_stores import is_remote
@@ -37,7 +38,8 @@ class Sample:
 
     ``cases``: they are of .ts files, whose columns have the names of `ts_files`. ``wide``: the layout of a wide table,
     of which the rows are the cells. ``partitions``: the columns in the names of folders; ``excel``: where the
-    table of workbooks is; ``nested``: the columns that hold lists or objects.
+    table of workbooks is; ``nested``: the columns that hold lists or objects;
+    ``zones``: those of the columns of times that have one other than UTC.
     """
 
     table: Table
@@ -48,6 +50,7 @@ class Sample:
     partitions: Sequence[str] = ()
     excel: ExcelConfig = field(default_factory=ExcelConfig)
     nested: Sequence[str] = ()
+    zones: dict[str, Zone] = field(default_factory=dict)
 
     @property
     def is_records(self) -> bool:
@@ -92,6 +95,7 @@ def sample(
     names = list(dict.fromkeys(published or [""]))
     parts = [names.index(name) for name in published] if published else [0] * len(paths)
     is_cut = any(_is_cut(path, len(each), most_rows) for path, each in zip(paths, frames, strict=True))
+    zones = {} if records else _zones(previews, frame)
     table = Table(spelling.typed(frame), np.repeat(parts, [len(each) for each in frames]), is_cut=is_cut)
     cases = formats <= {"ts", "ts.gz"}
     wide = None
@@ -106,7 +110,21 @@ def sample(
         partitions=partitions,
         excel=excel,
         nested=[name for each in previews for name, kind in each.types.items() if is_nested(kind)],
+        zones=zones,
     )
+
+
+def _zones(previews: Sequence[Preview], frame: pd.DataFrame) -> dict[str, Zone]:
+    """Return the zones of columns: of their types, or of the offsets of their texts."""
+    found = {}
+    for name in map(str, frame.columns):
+        kind = next((each.types[name] for each in previews if name in each.types), None)
+        zone = zone_of_type(kind) if kind is not None else None
+        if zone is None and frame[name].dtype == object:
+            zone = zone_of_texts(frame[name])
+        if zone is not None:
+            found[name] = zone
+    return found
 
 
 def _limit(path: str, most_rows: int) -> int:
