@@ -8,7 +8,7 @@ from typing import Literal
 
 from noisy_gru.schema.config import ClassificationConfig, ColumnSplitConfig, DatasetConfig, ForecastingConfig
 from noisy_gru.schema.errors import DataError
-from noisy_gru.schema.task_config import has_several_targets, is_per_step
+from noisy_gru.schema.task_config import has_several_targets, is_multi_label, is_per_step
 from noisy_gru.schema.time_config import TimeSpelling
 
 SEQUENCE_ID = "sequence_id"
@@ -26,9 +26,10 @@ class Columns:
 
     ``numeric`` are the numeric features in the files followed by the targets that are no features; ``calendar`` are the
     features that come from the time, ``elapsed`` those that say what passed, ``booleans`` those of the numeric that are
-    read as true or false; ``static`` are those of ``numeric_features`` and ``categorical`` that have one value for each
-    entity. ``label_per_step`` says that the label is one of each row. ``time_columns`` are one or two (date and clock),
-    the parts of a date, or none. ``entity`` are the columns that name it together; without one all rows are one series.
+    read as true or false, several labels among them; ``static`` are those of ``numeric_features`` and ``categorical``
+    that have one value for each entity. ``answers`` are the targets that a sequence has once. ``label_per_step`` says
+    that the label is one of each row. ``time_columns`` are one or two (date and clock), the parts of a date, or none.
+    ``entity`` are the columns that name it together; without one all rows are one series.
     """
 
     entity: tuple[str, ...]
@@ -46,6 +47,7 @@ class Columns:
     future: Literal["rows", "computed"] | None
     static: tuple[str, ...]
     targets: tuple[str, ...]
+    answers: tuple[str, ...]
     label: str | None
     label_is_class: bool
     label_per_step: bool
@@ -64,6 +66,7 @@ class Columns:
         forecasting = isinstance(task, ForecastingConfig)
         several = has_several_targets(task)
         targets = tuple(task.targets) if isinstance(task, ForecastingConfig) or several else ()
+        labels = task.labels if is_multi_label(task) else []
         known = [feature for feature in data.features if feature.known_in_advance]
         # Without a grid nobody knows when the next events come.
         regular = data.time is not None and data.time.gaps != "ignore"
@@ -73,7 +76,7 @@ class Columns:
             time_columns=data.time.columns if data.time else (),
             time_kind=data.time.kind if data.time else "integer",
             times=data.time.spelling if data.time else TimeSpelling(),
-            booleans=tuple(feature.name for feature in numeric if feature.kind == "boolean"),
+            booleans=(*(feature.name for feature in numeric if feature.kind == "boolean"), *labels),
             numeric=features + tuple(target for target in targets if target not in features),
             numeric_features=features,
             calendar=tuple(feature.name for feature in data.numeric if feature.calendar is not None),
@@ -86,17 +89,18 @@ class Columns:
             future=("computed" if computed else "rows") if known else None,
             static=tuple(feature.name for feature in data.features if feature.static),
             targets=targets,
+            answers=targets if several else (),
             label=None if forecasting or several or prediction else task.label,  # type: ignore[union-attr]
             label_is_class=isinstance(task, ClassificationConfig),
             label_per_step=is_per_step(task),
             split=dataset.splits.column if isinstance(dataset.splits, ColumnSplitConfig) and not prediction else None,
         )
-        columns._check_reserved(targets if several else ())
+        columns._check_reserved()
         return columns
 
-    def _check_reserved(self, answers: Iterable[str]) -> None:
+    def _check_reserved(self) -> None:
         features = [*self.numeric_features, *self.calendar, *self.elapsed, *self.categorical, *self.calendar_categories]
-        names = [*features, *([self.label] if self.label else []), *answers]
+        names = [*features, *([self.label] if self.label else []), *self.answers]
         taken = [name for name in names if name in (SEQUENCE_ID, STEPS) or name.startswith(HORIZON_PREFIXES)]
         if taken:
             raise DataError(

@@ -33,9 +33,11 @@ from noisy_gru.schema.sql_config import SqlConfig
 from noisy_gru.schema.task_config import (
     ClassificationConfig,
     ForecastingConfig,
+    MultiLabelConfig,
     RegressionConfig,
     TaskConfig,
     has_several_targets,
+    is_multi_label,
     is_per_step,
 )
 from noisy_gru.schema.time_config import TimeConfig
@@ -57,6 +59,7 @@ __all__ = [
     "FileSplitConfig",
     "ForecastingConfig",
     "LayoutConfig",
+    "MultiLabelConfig",
     "PoliciesConfig",
     "RegressionConfig",
     "ResampleConfig",
@@ -97,13 +100,14 @@ class DatasetConfig(Section):
             if "eval" in self.data.files and self.splits.eval_from_train:
                 problems.append("data.files names eval, so splits.eval_from_train must be 0")
         if has_several_targets(self.task):
+            key = "labels" if is_multi_label(self.task) else "targets"
             problems += [
-                f"task.targets {name} is also a feature, so the model would read the answer"
+                f"task.{key} {name} is also a feature, so the model would read the answer"
                 for name in self.task.targets
                 if name in names
             ]
-        elif not isinstance(self.task, ForecastingConfig) and self.task.label in names:
-            problems.append(f"task.label {self.task.label} is also a feature, so the model would read the answer")
+        elif (label := getattr(self.task, "label", None)) in names:
+            problems.append(f"task.label {label} is also a feature, so the model would read the answer")
         for feature in self.data.features:
             if feature.known_in_advance and not forecasting:
                 problems.append(f"feature {feature.name} is known_in_advance, which only forecasting has")

@@ -17,9 +17,15 @@ from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 from noisy_gru.schema.calendars import CALENDAR_FLAGS, calendar_texts
-from noisy_gru.schema.config import ClassificationConfig, DatasetConfig, FeatureConfig, ForecastingConfig
+from noisy_gru.schema.config import (
+    ClassificationConfig,
+    DatasetConfig,
+    FeatureConfig,
+    ForecastingConfig,
+    RegressionConfig,
+)
 from noisy_gru.schema.errors import ConfigError
-from noisy_gru.schema.task_config import has_several_targets, is_per_step
+from noisy_gru.schema.task_config import has_several_targets, is_multi_label, is_per_step
 
 # Generated code without types.
 _pb2: Any = schema_pb2
@@ -86,9 +92,14 @@ def expected_columns(dataset: DatasetConfig) -> list[Column]:
     columns.append(Column("steps", "INT", "input steps", 1, 1, bounds=(least, most)))
     if is_per_step(task):
         return [*columns, Column(task.label, "BYTES", "label of each step", least, most, masked=True)]
+    if is_multi_label(task):
+        return [
+            *columns,
+            *(Column(name, "FLOAT", "label", 1, 1, masked=True, bounds=(0.0, 1.0)) for name in task.labels),
+        ]
     if has_several_targets(task):
         return [*columns, *(Column(name, "FLOAT", "target", 1, 1, masked=True) for name in task.targets)]
-    if not isinstance(task, ForecastingConfig):
+    if isinstance(task, ClassificationConfig | RegressionConfig):
         kind = "BYTES" if isinstance(task, ClassificationConfig) else "FLOAT"
         return [*columns, Column(task.label, kind, "label", 1, 1)]
     naive = {"naive_last/": "baseline: the last value"}

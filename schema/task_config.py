@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeGuard
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeGuard
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from noisy_gru.schema.interval_config import (
     CALIBRATION,
@@ -20,6 +20,9 @@ from noisy_gru.schema.interval_config import (
     refuse_numbers,
 )
 from noisy_gru.schema.section import Section
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
 
 
 def _label_text(value: Any) -> Any:
@@ -102,6 +105,64 @@ class ClassificationConfig(Section):
         return self
 
 
+Threshold = Annotated[float, Field(gt=0, lt=1)] | ThresholdTarget
+
+
+class MultiLabelConfig(Section):
+    """Several labels for each sequence, of which none excludes another: each column says yes or no."""
+
+    kind: Literal["classification"]
+    labels: list[str] = Field(
+        min_length=2,
+        description="Columns of true or false (0 or 1), in place of `label`; each the same in every row of a sequence. "
+        "Where one is missing in all rows, the others are learned and measured.",
+    )
+    threshold: Threshold | None = Field(
+        default=None,
+        description="Probability from which a label is answered, in the served graph: a number, or what it is chosen "
+        "for on eval, for each label by itself. null: 0.5.",
+    )
+    thresholds: dict[str, Threshold] = Field(
+        default_factory=dict, description="The same of single labels, by name; the others have `threshold`."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_of_labels_alone(cls, content: Any) -> Any:
+        if isinstance(content, dict):
+            for key in ("label", "positive", "per_step"):
+                if content.get(key):
+                    raise ValueError(
+                        f"{key} is of one class for each sequence or step, and labels are several columns of true or "
+                        "false; leave one of them out"
+                    )
+        return refuse_numbers(content)
+
+    @model_validator(mode="after")
+    def _names(self) -> MultiLabelConfig:
+        if twice := sorted({name for name in self.labels if self.labels.count(name) > 1}):
+            raise ValueError(f"labels must be listed once, received {', '.join(twice)} more than once")
+        if unknown := [name for name in self.thresholds if name not in self.labels]:
+            raise ValueError(
+                f"thresholds are of labels ({', '.join(self.labels)}), received one of {', '.join(unknown)}"
+            )
+        return self
+
+    @property
+    def targets(self) -> list[str]:
+        """The labels: as data they are columns of numbers."""
+        return self.labels
+
+    def threshold_of(self, label: str) -> float | ThresholdTarget | None:
+        """Return the threshold of a label as configured; None: 0.5."""
+        return self.thresholds.get(label, self.threshold)
+
+    @property
+    def has_chosen_thresholds(self) -> bool:
+        """Whether a threshold is chosen on eval."""
+        return any(isinstance(self.threshold_of(label), ThresholdTarget) for label in self.labels)
+
+
 class RegressionConfig(Section):
     """One number for each sequence, or several."""
 
@@ -180,15 +241,20 @@ class ForecastingConfig(Section):
 
 
 def targets_of(task: Any) -> list[str]:
-    """Return the columns of the numbers that a task predicts; none for a classification."""
+    """Return the columns of the numbers that a task predicts, or of several labels; none for a class."""
     if isinstance(task, RegressionConfig):
         return task.targets or [task.label]
-    return task.targets if isinstance(task, ForecastingConfig) else []
+    return task.targets if isinstance(task, ForecastingConfig | MultiLabelConfig) else []
 
 
-def has_several_targets(task: Any) -> TypeGuard[RegressionConfig]:
-    """Return whether a task is a regression of several numbers."""
-    return isinstance(task, RegressionConfig) and bool(task.targets)
+def has_several_targets(task: Any) -> TypeGuard[RegressionConfig | MultiLabelConfig]:
+    """Return whether a sequence has several numbers, or several labels, of which some may be missing."""
+    return isinstance(task, MultiLabelConfig) or (isinstance(task, RegressionConfig) and bool(task.targets))
+
+
+def is_multi_label(task: Any) -> TypeIs[MultiLabelConfig]:
+    """Return whether a task is a classification by several labels."""
+    return isinstance(task, MultiLabelConfig)
 
 
 def is_per_step(task: Any) -> TypeGuard[ClassificationConfig]:
@@ -196,4 +262,13 @@ def is_per_step(task: Any) -> TypeGuard[ClassificationConfig]:
     return isinstance(task, ClassificationConfig) and task.per_step
 
 
-TaskConfig = Annotated[ClassificationConfig | RegressionConfig | ForecastingConfig, Field(discriminator="kind")]
+def _form_of(content: Any) -> str:
+    several = content.get("labels") is not None if isinstance(content, dict) else is_multi_label(content)
+    return "several labels" if several else "one class"
+
+
+AnyClassification = Annotated[
+    Annotated[ClassificationConfig, Tag("one class")] | Annotated[MultiLabelConfig, Tag("several labels")],
+    Discriminator(_form_of),
+]
+TaskConfig = Annotated[AnyClassification | RegressionConfig | ForecastingConfig, Field(discriminator="kind")]

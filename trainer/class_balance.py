@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from noisy_gru.schema.config import ClassificationConfig, DatasetConfig
-from noisy_gru.schema.errors import ConfigError
-from noisy_gru.schema.task_config import is_per_step
+from noisy_gru.schema.errors import ConfigError, DataError
+from noisy_gru.schema.task_config import is_multi_label, is_per_step
 from noisy_gru.trainer.training_config import ClassWeights, FocalLossConfig, TrainingConfig
 
 _MOST_NAMED = 10
@@ -24,7 +24,8 @@ class ClassSettings:
     """What loss and metrics of a classification know of its classes.
 
     Attributes:
-        weights: float32 [C], factors on the loss of each class; None: all count alike.
+        weights: float32 [C], factors on the loss of each class, or [2, K] of each label where it is 0 or 1; None: all
+            count alike.
         positive: index of the class that PR-AUC is of, where there are two classes.
     """
 
@@ -39,7 +40,19 @@ def balance_problems(training: TrainingConfig, dataset: DatasetConfig) -> list[s
     """Return messages about options for imbalanced classes that the task or other options don't allow."""
     problems = []
     focal = isinstance(training.loss, FocalLossConfig)
-    if not isinstance(dataset.task, ClassificationConfig):
+    if is_multi_label(dataset.task):
+        if training.sampling == "balanced":
+            problems.append(
+                "training.sampling: balanced draws sequences by their class, and with task.labels a sequence has "
+                "several labels; use training.class_weights: balanced"
+            )
+        named = training.class_weights if isinstance(training.class_weights, dict) else {}
+        if unknown := [name for name in named if name not in dataset.task.labels]:
+            problems.append(
+                f"training.class_weights: expected labels ({', '.join(dataset.task.labels)}), received one of "
+                f"{', '.join(unknown)}"
+            )
+    elif not isinstance(dataset.task, ClassificationConfig):
         for key, is_set in (
             ("class_weights", training.class_weights is not None),
             ("loss: {focal: …}", focal),
@@ -87,6 +100,35 @@ def class_weights(weights: ClassWeights | None, labels: Sequence[str], counts: n
     for label in weights:
         require_label(label, labels, "training.class_weights")
     return np.array([weights.get(label, 1.0) for label in labels], np.float32)
+
+
+def label_weights(weights: ClassWeights | None, labels: Sequence[str], truth: np.ndarray) -> np.ndarray | None:
+    """Return the factors on the loss of each label, float32 [2, K], where it is 0 and where it is 1; None without any.
+
+    Args:
+        weights: `training.class_weights`. `balanced`: known sequences / (2 * those with, or without, the label); a
+            mapping: the factor where the label is 1, and 1 where it is 0.
+        labels: the K labels.
+        truth: float [N, K], of train, NaN where unknown.
+
+    Raises:
+        DataError: a label is always, or never, 1 in train.
+    """
+    known = ~np.isnan(truth)
+    positives = (truth == 1).sum(axis=0)
+    for place, label in enumerate(labels):
+        if not 0 < positives[place] < known[:, place].sum():
+            state = "always" if positives[place] else "never"
+            raise DataError(
+                f"the label {label} is {state} true in the train split ({int(known[:, place].sum())} sequences have a "
+                "value of it), so nothing can be learned of it. Leave it out of task.labels, or change splits."
+            )
+    if weights is None:
+        return None
+    if weights == "balanced":
+        counts = np.stack([known.sum(axis=0) - positives, positives])
+        return (known.sum(axis=0) / (2 * counts)).astype(np.float32)
+    return np.array([[1.0] * len(labels), [weights.get(label, 1.0) for label in labels]], np.float32)
 
 
 def require_label(label: str, labels: Sequence[str], key: str) -> int:

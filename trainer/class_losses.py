@@ -1,4 +1,4 @@
-"""Losses of a classification: cross-entropy and focal loss, with a weight for each class."""
+"""Losses of a classification: cross-entropy and focal loss, with a weight for each class; so of several labels."""
 
 # Keras' type hints give None for what an operation returns.
 
@@ -45,6 +45,34 @@ def classification_loss(config: TrainingConfig, weights: np.ndarray | None) -> A
     if weights is None and not config.label_smoothing and not isinstance(config.loss, FocalLossConfig):
         return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     return _loss_of_rows(config, weights)
+
+
+def label_loss(config: TrainingConfig, weights: np.ndarray | None) -> Any:
+    """Return the loss of several labels: of each by itself, then averaged.
+
+    Args:
+        config: the training section.
+        weights: float32 [2, K], factors on the loss of each label where it is 0, and where it is 1; None: all are 1.
+
+    Returns:
+        From answers [B, K], or [B, 2 K] with weights (of `SequenceData`), and logits [B, K] to losses [B].
+    """
+
+    def of_labels(answers: Any, logits: Any) -> Any:
+        count = logits.shape[-1]
+        truth = answers[:, :count]
+        aims = truth
+        if config.label_smoothing:
+            aims = truth * (1 - config.label_smoothing) + config.label_smoothing / 2
+        losses = ops.maximum(logits, 0.0) - logits * aims + ops.log1p(ops.exp(-ops.abs(logits)))
+        if isinstance(config.loss, FocalLossConfig):
+            losses = ops.maximum(-ops.expm1(-losses), _LEAST_ERROR) ** config.loss.focal.gamma * losses
+        if weights is not None:
+            negative, positive = ops.unstack(ops.convert_to_tensor(weights), num=2)
+            losses = losses * ops.where(truth > 0, positive, negative)
+        return ops.mean(losses if answers.shape[-1] == count else losses * answers[:, count:], axis=-1)
+
+    return of_labels
 
 
 def _loss_of_rows(config: TrainingConfig, weights: np.ndarray | None) -> Any:

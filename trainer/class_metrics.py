@@ -48,12 +48,12 @@ class AveragePrecision(keras.metrics.Metric):
 
     Args:
         classes: C, of labels int [B] and logits [B, C].
-        positive: index of the class that it is of, where C is 2.
+        positive: index of the class that it is of, where C is 2; None: of all.
     """
 
-    def __init__(self, classes: int, positive: int):
+    def __init__(self, classes: int, positive: int | None):
         super().__init__(name=PR_AUC)
-        self.chosen = [positive] if classes == 2 else list(range(classes))
+        self.chosen = [positive] if classes == 2 and positive is not None else list(range(classes))
         self._bins = int(2 * _BOUND * _STEPS) + 1
         shape = (2 * len(self.chosen) * self._bins,)
         self._size = shape[0]
@@ -67,12 +67,15 @@ class AveragePrecision(keras.metrics.Metric):
         logs = ops.take(ops.log_softmax(y_pred, axis=-1), classes, axis=-1)
         # log(p / (1 - p)); what is no number counts as the lowest score.
         odds = logs - ops.log(ops.maximum(-ops.expm1(logs), 1e-12))
+        self._count(ops.equal(labels[:, None], classes[None, :]), odds, ops.expand_dims(rows, 1))
+
+    def _count(self, is_class: Any, odds: Any, weights: Any) -> None:
+        """Count scores [N, C] of what is of the class, bool [N, C], or not; weights are [N, C] or [N, 1]."""
         odds = ops.where(ops.isfinite(odds), ops.clip(odds, -_BOUND, _BOUND), -_BOUND)
         places = ops.cast(ops.round((odds + _BOUND) * _STEPS), "int64")
-        is_class = ops.cast(ops.equal(labels[:, None], classes[None, :]), "int64")
         column = ops.expand_dims(ops.arange(len(self.chosen), dtype="int64"), 0)
-        codes = (is_class * len(self.chosen) + column) * self._bins + places
-        weights = ops.broadcast_to(ops.expand_dims(rows, 1), ops.shape(codes))
+        codes = (ops.cast(is_class, "int64") * len(self.chosen) + column) * self._bins + places
+        weights = ops.broadcast_to(weights, ops.shape(codes))
         sums = tf.math.unsorted_segment_sum(ops.reshape(weights, (-1,)), ops.reshape(codes, (-1,)), self._size)
         self.counts.assign_add(sums)
 
@@ -84,6 +87,42 @@ class AveragePrecision(keras.metrics.Metric):
         total = ops.sum(own, axis=-1)
         areas = ops.sum(own * precision, axis=-1) / ops.maximum(total, 1.0)
         return ops.sum(areas) / ops.maximum(ops.sum(ops.cast(total > 0, "float32")), 1.0)
+
+
+class LabelAccuracy(keras.metrics.Mean):
+    """Fraction of the known labels that are answered right from a probability of 0.5 on; of logits [B, K].
+
+    Answers are [B, K], or [B, 2 K] with weights (of `SequenceData`).
+    """
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        truth, known = _known_labels(y_true, y_pred, sample_weight)
+        super().update_state(ops.cast(ops.equal(y_pred >= 0, truth), "float32"), sample_weight=known)
+
+
+class LabelAveragePrecision(AveragePrecision):
+    """Average precision of each label over the sequences of which it is known, averaged; answers as `LabelAccuracy`.
+
+    Args:
+        labels: K, of logits [B, K].
+    """
+
+    def __init__(self, labels: int):
+        super().__init__(labels, None)
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        truth, known = _known_labels(y_true, y_pred, sample_weight)
+        self._count(truth, y_pred, known)
+
+
+def _known_labels(answers: Any, logits: Any, sample_weight: Any) -> tuple[Any, Any]:
+    """Return which labels are true, bool [B, K], and the weight of each, 0 where it is unknown."""
+    count = logits.shape[-1]
+    truth = answers[:, :count] > 0
+    known = ops.ones_like(logits) if answers.shape[-1] == count else ops.cast(answers[:, count:] > 0, "float32")
+    if sample_weight is not None:
+        known = known * ops.reshape(ops.cast(sample_weight, "float32"), (-1, 1))
+    return truth, known
 
 
 class StepAccuracy(keras.metrics.Mean):

@@ -25,17 +25,21 @@ class MeanOfMembers(keras.layers.Layer):
 
     Args:
         logits: whether the outputs are logits [B, C]; the result then is the logarithm of the mean probabilities.
+        binary: whether each of them is a logit by itself; the result then is that of the mean probability.
 
     Call arguments:
         outputs: a list of tensors, one of each member.
     """
 
-    def __init__(self, logits: bool, **kwargs: Any):
+    def __init__(self, logits: bool, binary: bool = False, **kwargs: Any):
         super().__init__(**kwargs)
-        self.logits = logits
+        self.logits, self.binary = logits, binary
 
     def call(self, outputs: Sequence[Any]) -> Any:
         stacked = ops.stack(list(outputs))
+        if self.binary:
+            yes, no = (ops.logsumexp(ops.log_sigmoid(sign * stacked), axis=0) for sign in (1.0, -1.0))
+            return yes - no
         if not self.logits:
             return ops.mean(stacked, axis=0)
         return ops.logsumexp(ops.log_softmax(stacked, axis=-1), axis=0) - math.log(len(outputs))
@@ -44,7 +48,7 @@ class MeanOfMembers(keras.layers.Layer):
         return keras.KerasTensor(outputs[0].shape, dtype=outputs[0].dtype)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "logits": self.logits}
+        return {**super().get_config(), "logits": self.logits, "binary": self.binary}
 
 
 def members_of(trainer: TrainerConfig) -> list[TrainerConfig]:
@@ -55,36 +59,36 @@ def members_of(trainer: TrainerConfig) -> list[TrainerConfig]:
     ]
 
 
-def combined(members: Sequence[keras.Model], *, logits: bool) -> keras.Model:
+def combined(members: Sequence[keras.Model], *, logits: bool, binary: bool = False) -> keras.Model:
     """Join models of the same inputs, and of different names, to one that answers with their mean.
 
     A single model is returned as it is.
 
     Args:
         members: of `build_model`; the result shares their weights, in this order.
-        logits: whether they return logits.
+        logits, binary: of `MeanOfMembers`.
     """
     if len(members) == 1:
         return members[0]
     given: Any = members[0].input
     inputs = {key: keras.Input(each.shape[1:], dtype=each.dtype, name=key) for key, each in given.items()}
     outputs = [member(inputs) for member in members]
-    return keras.Model(inputs, MeanOfMembers(logits, dtype="float32", name="mean")(outputs), name="noisy_gru")
+    return keras.Model(inputs, MeanOfMembers(logits, binary, dtype="float32", name="mean")(outputs), name="noisy_gru")
 
 
 def combined_function(
-    members: Sequence[keras.Model], functions: Sequence[Predict | None], *, logits: bool
+    members: Sequence[keras.Model], functions: Sequence[Predict | None], *, logits: bool, binary: bool = False
 ) -> Predict | None:
     """Return the mean of the members' serving functions; None if none of them has one, and the model serves itself.
 
     Args:
         members: the models.
         functions: of `serving_function`, one for each.
-        logits: whether they return logits.
+        logits, binary: of `MeanOfMembers`.
     """
     if len(members) == 1 or not any(functions):
         return functions[0]
-    mean = MeanOfMembers(logits, dtype="float32", name="mean")
+    mean = MeanOfMembers(logits, binary, dtype="float32", name="mean")
 
     def predict(inputs: Mapping[str, Any]) -> Any:
         return mean(

@@ -1,4 +1,4 @@
-"""What is chosen on eval after training: the threshold of the positive class, the calibration of quantiles; the errors
+"""What is chosen on eval after training: thresholds of a class or of labels, the calibration of quantiles; the errors
 there, for p-values."""
 
 from __future__ import annotations
@@ -12,14 +12,16 @@ import numpy as np
 import tensorflow as tf
 
 from noisy_gru.saved_model.conformal_scores import ConformalScores
-from noisy_gru.schema.config import ClassificationConfig
+from noisy_gru.schema.config import ClassificationConfig, MultiLabelConfig
 from noisy_gru.schema.interval_config import is_calibrated, is_scored, levels_of
+from noisy_gru.schema.task_config import is_multi_label
 from noisy_gru.trainer import features as names
 from noisy_gru.trainer.callbacks.progress import report
 from noisy_gru.trainer.conformal import Calibration, calibrate
 from noisy_gru.trainer.decision import Decision, decide
 from noisy_gru.trainer.eval_outputs import eval_outputs
 from noisy_gru.trainer.export.served_model import ServedModel
+from noisy_gru.trainer.label_decisions import LabelDecisions, decide_labels
 from noisy_gru.trainer.loss_units import split_answer
 from noisy_gru.trainer.training_context import TrainingContext
 from noisy_gru.trainer.transform_record import TransformRecord
@@ -28,20 +30,48 @@ from noisy_gru.trainer.window_scale import calibration_scale
 logger = logging.getLogger(__name__)
 
 
-def choose_threshold(context: TrainingContext, labels: list[str], model: keras.Model, predict: Any) -> Decision | None:
-    """Return from which probability the positive class is answered, chosen on eval; None if that isn't configured."""
+def choose_threshold(
+    context: TrainingContext, labels: list[str], model: keras.Model, predict: Any
+) -> Decision | LabelDecisions | None:
+    """Return from which probabilities a model answers, chosen on eval unless they are configured as numbers.
+
+    Args:
+        context: of the training.
+        labels: the classes, in the order of the model's outputs; not read for several labels.
+        model: as it is served.
+        predict: of `serving_function`; None: the model serves itself.
+
+    Returns:
+        None if no threshold is configured.
+    """
     task = context.custom_config.dataset.task
-    if not isinstance(task, ClassificationConfig) or task.threshold is None:
+    decision: Decision | LabelDecisions
+    if is_multi_label(task):
+        if task.threshold is None and not task.thresholds:
+            return None
+        decision = _of_labels(context, task, model, predict)
+    elif isinstance(task, ClassificationConfig) and task.threshold is not None:
+        scores, class_ids = np.zeros((0, len(labels)), np.float32), np.zeros(0, np.int64)
+        if len(context.eval):
+            outputs = _outputs(model, predict)
+            (scores,), class_ids = eval_outputs(context.eval, lambda inputs: [tf.nn.softmax(outputs(inputs))])
+        decision = decide(task, labels, scores, class_ids)
+    else:
         return None
-    scores, class_ids = np.zeros((0, len(labels)), np.float32), np.zeros(0, np.int64)
-    if len(context.eval):
-        outputs = _outputs(model, predict)
-        (scores,), class_ids = eval_outputs(context.eval, lambda inputs: [tf.nn.softmax(outputs(inputs))])
-    decision = decide(task, labels, scores, class_ids)
     report(str(decision), kind="decision", **dataclasses.asdict(decision))
     if decision.shortfall:
         logger.warning(decision.shortfall)
     return decision
+
+
+def _of_labels(context: TrainingContext, task: MultiLabelConfig, model: keras.Model, predict: Any) -> LabelDecisions:
+    scores = truth = np.zeros((0, len(task.labels)), np.float32)
+    if len(context.eval):
+        outputs = _outputs(model, predict)
+        (scores,), answers = eval_outputs(context.eval, lambda inputs: [tf.nn.sigmoid(outputs(inputs))])
+        truth, weights = split_answer(answers, scores)
+        truth = truth if weights is None else np.where(weights > 0, truth, np.nan)
+    return decide_labels(task, scores, truth)
 
 
 def fit_calibration(

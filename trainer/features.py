@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from noisy_gru.schema.config import ClassificationConfig, DatasetConfig, FeatureConfig, ForecastingConfig
 from noisy_gru.schema.interval_config import MEDIAN
-from noisy_gru.schema.task_config import is_per_step, targets_of
+from noisy_gru.schema.task_config import is_multi_label, is_per_step, targets_of
 
 # Transform's outputs for each sequence. T is its steps and, if a feature is known in advance, the horizon's.
 FEATURES = "features"  # float32, ragged [B, T * channels]: steps by channels, scaled
@@ -45,6 +45,7 @@ CLASS_ID = "class_id"
 LABEL_BYTES = "label_bytes"
 LABELS_BYTES = "labels_bytes"
 PREDICTIONS = "predictions"
+ANSWERS = "answers"  # int64 [B, K]: 1 where a label is answered; only with `task.labels`
 QUANTILES = "quantiles"  # float32 [B, H, K, Q], or [B, 1, Q]: rising; only with `task.quantiles` or `task.intervals`
 
 
@@ -143,7 +144,13 @@ class Layout:
 
     @property
     def is_classification(self) -> bool:
+        """Whether a class is predicted: one of several that exclude each other."""
         return isinstance(self.dataset.task, ClassificationConfig)
+
+    @property
+    def is_multi_label(self) -> bool:
+        """Whether the targets are labels of true or false, and the outputs their logits."""
+        return is_multi_label(self.dataset.task)
 
     @property
     def is_per_step(self) -> bool:
@@ -158,7 +165,7 @@ class Layout:
 
     @property
     def targets(self) -> list[str]:
-        """The predicted columns; empty for classification."""
+        """The predicted columns, or several labels; empty for a class."""
         return targets_of(self.dataset.task)
 
     @property
@@ -171,7 +178,7 @@ class Layout:
 
     @property
     def target_shape(self) -> tuple[int, ...]:
-        """Shape of one sequence's target and prediction: (H, K), or (K,) of a regression; () for a class."""
+        """Shape of one sequence's target and prediction: (H, K), or (K,) of numbers or labels; () for a class."""
         task = self.dataset.task
         if isinstance(task, ForecastingConfig):
             return (len(task.horizons), len(task.targets))

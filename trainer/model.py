@@ -261,6 +261,8 @@ def _static(inputs: dict[str, Any], layout: Layout, sizes: VocabularySizes) -> A
 def _head(hidden: Any, known: Any, config: ModelConfig, layout: Layout, sizes: VocabularySizes) -> Any:
     if layout.is_classification:
         return keras.layers.Dense(sizes.classes, dtype="float32", name="logits")(hidden)
+    if layout.is_multi_label:
+        return keras.layers.Dense(len(layout.targets), dtype="float32", name="logits")(hidden)
     shape, quantiles = layout.target_shape, max(len(layout.quantiles), 1)
     if len(shape) == 1:
         return keras.layers.Dense(shape[0] * quantiles, dtype="float32", name="prediction")(hidden)

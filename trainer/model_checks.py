@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from noisy_gru.schema.config import DatasetConfig, ForecastingConfig
 from noisy_gru.schema.errors import ConfigError
-from noisy_gru.schema.task_config import is_per_step
+from noisy_gru.schema.task_config import is_multi_label, is_per_step
 from noisy_gru.trainer.model_config import ModelConfig
 
 
@@ -288,6 +288,8 @@ def _onnx_problems(config: ModelConfig, dataset: DatasetConfig) -> list[str]:
     if not config.onnx:
         return []
     problems = []
+    if is_multi_label(dataset.task):
+        problems.append("model.onnx: true has no form for several labels (task.labels) yet; leave it out")
     if config.reads_past:
         problems.append(f"model.onnx: true has no form for {_reader_of_windows(config)} yet; leave one of them out")
     if name := _kind_of_convolutions(config):

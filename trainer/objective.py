@@ -11,12 +11,14 @@ import numpy as np
 from keras import ops
 
 from noisy_gru.trainer.class_balance import NO_SETTINGS, ClassSettings
-from noisy_gru.trainer.class_losses import classification_loss, step_loss
+from noisy_gru.trainer.class_losses import classification_loss, label_loss, step_loss
 from noisy_gru.trainer.class_metrics import (
     BALANCED_ACCURACY,
     PR_AUC,
     AveragePrecision,
     BalancedAccuracy,
+    LabelAccuracy,
+    LabelAveragePrecision,
     StepAccuracy,
 )
 from noisy_gru.trainer.features import Layout
@@ -87,17 +89,21 @@ def compile_model(
 
 def metric_name(layout: Layout) -> str:
     """Return the name of the task's metric, as logged: `accuracy`, or `mae` in the units of the data."""
-    return "accuracy" if layout.is_classification else "mae"
+    return "accuracy" if layout.is_classification or layout.is_multi_label else "mae"
 
 
 def metric_names(layout: Layout) -> list[str]:
     """Return the names of all metrics of the task, as logged, that of `metric_name` first."""
+    if layout.is_multi_label:
+        return [metric_name(layout), PR_AUC]
     return [metric_name(layout), *([BALANCED_ACCURACY, PR_AUC] if layout.is_classification else [])]
 
 
 def _loss(config: TrainingConfig, layout: Layout, classes: ClassSettings) -> Any:
     if layout.quantiles:
         return _pinball(layout.quantiles)
+    if layout.is_multi_label:
+        return label_loss(config, classes.weights)
     if not layout.is_classification:
         kind = str(config.loss)
         if kind == "auto":
@@ -128,6 +134,8 @@ def _pinball(levels: list[float]) -> Any:
 
 
 def _metrics(layout: Layout, target_scale: np.ndarray | None, classes: ClassSettings, width: int) -> list[Any]:
+    if layout.is_multi_label:
+        return [LabelAccuracy(name=metric_name(layout)), LabelAveragePrecision(width)]
     metrics = [_metric(layout, target_scale)]
     if layout.is_classification:
         metrics += [BalancedAccuracy(width), AveragePrecision(width, classes.positive)]

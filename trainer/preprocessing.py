@@ -150,7 +150,7 @@ def _static(raw: Mapping[str, tf.Tensor], layout: Layout) -> dict[str, tf.Tensor
 def _targets(
     inputs: Mapping[str, Any], raw: Mapping[str, tf.Tensor], layout: Layout, past: tf.Tensor, total: tf.Tensor
 ) -> dict[str, tf.Tensor]:
-    """Return targets as z-scores, their mean and scale, and their last values."""
+    """Return targets as z-scores (labels as they are), their mean and scale, and their last values."""
     horizons = layout.target_shape[0] if len(layout.target_shape) == 2 else 1
     tables = []
     for key in layout.raw_targets:
@@ -158,7 +158,8 @@ def _targets(
         values = values.with_flat_values(tf.cast(values.flat_values, tf.float64))
         tables.append(values.to_tensor(default_value=float("nan"), shape=[None, horizons]))
     table = tf.stack(tables, axis=2)  # [B, H, K]
-    scaling = fit_scaling(tf.reshape(table, [-1, len(tables)]), ["zscore"] * len(tables))
+    kind = "none" if layout.is_multi_label else "zscore"
+    scaling = fit_scaling(tf.reshape(table, [-1, len(tables)]), [kind] * len(tables))
     targets = tf.reshape((table - scaling.centre) / scaling.scale, [-1, horizons * len(tables)])
     outputs = {names.TARGETS: tf.cast(targets, tf.float32)}
     for key, constant in ((names.TARGET_MEAN, scaling.centre), (names.TARGET_SCALE, scaling.scale)):

@@ -157,7 +157,8 @@ def _members(context: TrainingContext) -> Iterator[tuple[TrainingContext, tuple[
 
 def _exported(context: TrainingContext, kept: Sequence[Trained]) -> tuple[keras.Model, keras.Model, Predict | None]:
     """Return the model as a server runs it, as the Keras file holds it, and the function that serves it."""
-    trainer, logits = context.custom_config.trainer, context.layout.is_classification
+    trainer = context.custom_config.trainer
+    kind = {"logits": context.layout.is_classification, "binary": context.layout.is_multi_label}
 
     def copies(for_serving: bool) -> list[keras.Model]:
         # New models: the trained one holds an optimizer, and ops that a server can't load.
@@ -172,8 +173,8 @@ def _exported(context: TrainingContext, kept: Sequence[Trained]) -> tuple[keras.
         return found
 
     serving = copies(for_serving=True)
-    predict = combined_function(serving, [serving_function(each) for each in serving], logits=logits)
-    return combined(serving, logits=logits), combined(copies(for_serving=False), logits=logits), predict
+    predict = combined_function(serving, [serving_function(each) for each in serving], **kind)
+    return combined(serving, **kind), combined(copies(for_serving=False), **kind), predict
 
 
 def _starts(fn_args: Any, context: TrainingContext, warm: WarmStart | None) -> list[tuple[WarmStart | None, str]]:

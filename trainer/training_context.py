@@ -14,7 +14,15 @@ import tensorflow_transform as tft
 from noisy_gru.schema.config import ClassificationConfig
 from noisy_gru.schema.errors import ConfigError, DataError
 from noisy_gru.schema.interval_config import is_calibrated
-from noisy_gru.trainer.class_balance import NO_SETTINGS, ClassSettings, balance_problems, class_weights, require_label
+from noisy_gru.schema.task_config import is_multi_label
+from noisy_gru.trainer.class_balance import (
+    NO_SETTINGS,
+    ClassSettings,
+    balance_problems,
+    class_weights,
+    label_weights,
+    require_label,
+)
 from noisy_gru.trainer.config import TrainerConfig
 from noisy_gru.trainer.conformal import check_targets
 from noisy_gru.trainer.custom_config import CustomConfig
@@ -23,6 +31,7 @@ from noisy_gru.trainer.features import LABEL_VOCABULARY, Layout
 from noisy_gru.trainer.inputs.dataset import BatchConfig, SequenceData
 from noisy_gru.trainer.inputs.padded_lengths import choose_padded_lengths
 from noisy_gru.trainer.interval_checks import interval_problems
+from noisy_gru.trainer.label_decisions import check_label_truth
 from noisy_gru.trainer.model import VocabularySizes
 from noisy_gru.trainer.model_checks import check_model_config
 from noisy_gru.trainer.objective import metric_names
@@ -179,6 +188,10 @@ def prepare_training(fn_args: Any, custom_config: CustomConfig) -> TrainingConte
             class_weights(training.class_weights, labels, counts),
             1 if positive is None else require_label(positive, labels, "task.positive"),
         )
+    elif is_multi_label(task := custom_config.dataset.task):
+        settings = ClassSettings(label_weights(training.class_weights, task.labels, train.answers()))
+        if task.has_chosen_thresholds:
+            check_label_truth(task, held_out.answers().reshape(-1, len(task.labels)))
     # The last id is for unknown and missing values.
     vocabularies = tuple(
         transform.vocabulary_size_by_name(layout.vocabulary(index)) + 1 for index in range(len(layout.categorical))

@@ -51,7 +51,7 @@ class TransformRecord:
     Attributes:
         numeric: the scale of each numeric feature, static ones included.
         vocabularies: the values of each categorical feature, in the order of their ids; one more id is unknown's.
-        labels: the classes, in the order of the model's outputs; empty without classification.
+        labels: the classes, or several labels, in the order of the model's outputs; empty without classification.
         targets: the scale of each target; empty for classification.
     """
 
@@ -114,7 +114,9 @@ def read_record(transform: tft.TFTransformOutput, layout: Layout) -> TransformRe
     }
     for index, feature in enumerate(layout.static_categorical):
         vocabularies[feature.name] = _vocabulary(transform, layout.static_vocabulary(index))
-    labels = _vocabulary(transform, names.LABEL_VOCABULARY) if layout.is_classification else []
+    labels = layout.targets if layout.is_multi_label else []
+    if layout.is_classification:
+        labels = _vocabulary(transform, names.LABEL_VOCABULARY)
     return TransformRecord(numeric, vocabularies, labels, _targets(transform, layout))
 
 

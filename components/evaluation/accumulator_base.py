@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 Sums = dict[str, np.ndarray]
+LEAST_PROBABILITY = 1e-7  # what log_loss takes a smaller probability for, as Keras does
 
 
 def ratio(value: float, by: float) -> float:

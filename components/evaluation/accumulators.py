@@ -9,6 +9,7 @@ import numpy as np
 from noisy_gru.components.evaluation.accumulator_base import Accumulator, Sums, ratio
 from noisy_gru.components.evaluation.class_accumulators import Classification, StepClassification
 from noisy_gru.components.evaluation.interval_metrics import metrics_of_sums, sums_of
+from noisy_gru.components.evaluation.label_metrics import Labels
 from noisy_gru.components.evaluation.metric_catalogue import (
     EXAMPLE_COUNT,
     MAE_OF_NAIVE,
@@ -19,7 +20,7 @@ from noisy_gru.components.evaluation.metric_catalogue import (
 )
 from noisy_gru.components.evaluation.regression_accumulators import Regression, Regressions
 from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, TaskConfig
-from noisy_gru.schema.task_config import has_several_targets, is_per_step
+from noisy_gru.schema.task_config import is_multi_label, is_per_step
 
 
 class Forecasting(Accumulator):
@@ -78,6 +79,8 @@ def accumulator(task: TaskConfig) -> Accumulator:
         return StepClassification(getattr(task, "positive", None))
     if isinstance(task, ClassificationConfig):
         return Classification(getattr(task, "positive", None))
-    if has_several_targets(task):
-        return Regressions(task)
-    return Forecasting(task) if isinstance(task, ForecastingConfig) else Regression(task)
+    if is_multi_label(task):
+        return Labels(task)
+    if isinstance(task, ForecastingConfig):
+        return Forecasting(task)
+    return Regressions(task) if task.targets else Regression(task)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from noisy_gru.components.evaluation.accumulator_base import Accumulator, Sums
+from noisy_gru.components.evaluation.accumulator_base import LEAST_PROBABILITY, Accumulator, Sums
 from noisy_gru.components.evaluation.metric_catalogue import (
     EXAMPLE_COUNT,
     PRECISION,
@@ -22,7 +22,6 @@ from noisy_gru.components.evaluation.score_counts import (
 
 # Of a classification: its classes, and how often a score was given (see score_counts.py).
 _CLASSES, _CODES, _CODE_COUNTS = "classes", "codes", "code_counts"
-_LEAST_PROBABILITY = 1e-7  # what log_loss takes a smaller probability for, as Keras does
 
 
 def answered_class(outputs: dict[str, np.ndarray]) -> int | None:
@@ -41,7 +40,7 @@ def class_loss(label: bytes, classes: list[bytes], probabilities: np.ndarray) ->
     if np.isnan(probabilities).any():
         return float("nan")
     chosen = probabilities[classes.index(label)] if label in classes else 0.0
-    return float(-np.log(np.clip(chosen, _LEAST_PROBABILITY, 1.0)))
+    return float(-np.log(np.clip(chosen, LEAST_PROBABILITY, 1.0)))
 
 
 class Classification(Accumulator):
@@ -154,7 +153,7 @@ class StepClassification(Classification):
         return {
             "confusion": confusion,
             "true": np.bincount(true, minlength=len(classes) + 1).astype(float),
-            "loss": np.array(-np.log(np.clip(chosen, _LEAST_PROBABILITY, 1.0)).sum()),
+            "loss": np.array(-np.log(np.clip(chosen, LEAST_PROBABILITY, 1.0)).sum()),
             _CLASSES: np.array(classes, object),
             _CODES: codes,
             _CODE_COUNTS: counts.astype(float),

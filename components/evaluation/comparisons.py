@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from noisy_gru.components.evaluation.config import CompareConfig, EvaluationConfig
+from noisy_gru.components.evaluation.label_metrics import label_losses
 from noisy_gru.components.evaluation.metric_catalogue import default_margin
 from noisy_gru.components.evaluation.paired_bootstrap import (
     TIE_WEIGHT,
@@ -26,6 +27,7 @@ from noisy_gru.components.evaluation.paired_bootstrap import (
     sums_by_cluster,
 )
 from noisy_gru.components.evaluation.planned_comparisons import (
+    TRAIN_FREQUENCY,
     TRAIN_MEAN,
     TRAIN_MEDIAN,
     WHOLE,
@@ -36,7 +38,7 @@ from noisy_gru.components.evaluation.planned_comparisons import (
 from noisy_gru.components.evaluation.resampled_metrics import Outputs, ResampledMetric, resampled_metric
 from noisy_gru.components.evaluation.sequence_clusters import Clusters, clusters_of
 from noisy_gru.schema.config import ClassificationConfig, DatasetConfig, ForecastingConfig
-from noisy_gru.schema.task_config import has_several_targets, is_per_step, targets_of
+from noisy_gru.schema.task_config import has_several_targets, is_multi_label, is_per_step, targets_of
 
 _ONLY_KNOWN = ("last", "seasonal")
 
@@ -167,6 +169,12 @@ class Evidence:
         if isinstance(task, ClassificationConfig):
             names = [self.answers[name] for name in ("label", "candidate", "published") if name in self.answers]
             self.classes = sorted({name for column in names for name in column if name is not None})
+        elif is_multi_label(task):
+            if constants:
+                truth = self.answers["label"]
+                frequency = np.broadcast_to([constants[label][0] for label in task.labels], truth.shape)
+                self.answers[TRAIN_FREQUENCY] = (frequency >= 0.5).astype(np.float64)
+                self.answers[f"{TRAIN_FREQUENCY}_loss"] = label_losses(truth, frequency)
         elif constants:
             columns = targets_of(task)
             for place, name in enumerate((TRAIN_MEAN, TRAIN_MEDIAN)):

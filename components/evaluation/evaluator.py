@@ -33,6 +33,7 @@ from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import PublishError
 from noisy_gru.trainer.decision import Decision
 from noisy_gru.trainer.export.artifact_files import DECISION_FILE, KERAS_FOLDER
+from noisy_gru.trainer.label_decisions import LabelDecisions, decision_of
 
 STATISTICS = "statistics"
 DATASET = "dataset"
@@ -123,10 +124,10 @@ def _measure_first_states(input_dict: dict[str, Any], folder: Path, seed: int) -
     (folder / FIRST_STATES).write_text(to_json(found), encoding="utf-8")
 
 
-def _decision(model: Any) -> Decision | None:
-    """Return the threshold that the Trainer chose; None without `task.threshold`."""
+def _decision(model: Any) -> Decision | LabelDecisions | None:
+    """Return the threshold, or those of several labels, that the Trainer chose; None without `task.threshold`."""
     file = Path(model.uri) / KERAS_FOLDER / DECISION_FILE
-    return Decision.from_json(file.read_text(encoding="utf-8")) if file.is_file() else None
+    return decision_of(file.read_text(encoding="utf-8")) if file.is_file() else None
 
 
 def _withhold(blessing: Any) -> None:

@@ -17,7 +17,7 @@ from noisy_gru.components.evaluation.interval_metrics import (
 )
 from noisy_gru.schema.config import ClassificationConfig, DatasetConfig, ForecastingConfig, TaskConfig
 from noisy_gru.schema.errors import ConfigError
-from noisy_gru.schema.task_config import has_several_targets, is_per_step
+from noisy_gru.schema.task_config import has_several_targets, is_multi_label, is_per_step
 
 EXAMPLE_COUNT = "example_count"
 MAE_OF_NAIVE, WITH_NAIVE, NAIVE_COUNT = "mae_naive_", "mae_where_naive_", "count_naive_"
@@ -54,6 +54,30 @@ OF_SEVERAL: dict[str, str] = {
     "rmse": "root of the mean squared error of all targets that are known",
     "r2": "part of the variance that is explained, averaged over the targets",
 }
+# Of several labels together, and of each label as `f1/<label>`; an unknown label counts in none.
+OF_LABELS: dict[str, str] = {
+    "hamming_loss": "part of the known labels that are answered wrong",
+    "subset_accuracy": "part of the sequences of which all known labels are answered right",
+    "micro_f1": "F1 of all labels counted together",
+    "macro_f1": "F1, averaged over the labels that occur or are answered",
+    "balanced_accuracy": "balanced_accuracy/<label>, averaged over the labels",
+    "log_loss": "mean negative logarithm of the probability of what is true, over all known labels",
+    "pr_auc": "average precision, averaged over the labels that occur",
+    "roc_auc": "area below the ROC curve, averaged over the labels that are true somewhere and false elsewhere",
+}
+BY_LABEL: dict[str, str] = {
+    "accuracy": "part of the sequences whose label is answered right",
+    "balanced_accuracy": "mean of the parts of those with the label, and of those without it, that are answered right",
+    "precision": "part of the answers of the label that are right",
+    "recall": "part of the sequences with the label that are answered so",
+    "f1": "harmonic mean of precision and recall",
+    "pr_auc": "area below the precision-recall curve (average precision)",
+    "roc_auc": "area below the ROC curve",
+    "log_loss": "mean negative logarithm of the probability of what is true",
+    "log_loss_naive": "log_loss of always answering this split's frequency, the best of all constants",
+    "frequency": "part of the sequences that have the label",
+}
+_OF_LABEL_ANSWERS = ("log_loss", "balanced_accuracy", "hamming_loss", "subset_accuracy", "micro_f1", "macro_f1")
 _OF_ANSWERS = ("accuracy", "balanced_accuracy", "macro_f1")
 FORECASTING: dict[str, str] = {"mae": "mean absolute error", "rmse": "root of the mean squared error"}
 
@@ -88,6 +112,9 @@ def known_metrics(dataset: DatasetConfig) -> dict[str, str]:
         return {EXAMPLE_COUNT: "steps with a label measured", **of_steps}
     if isinstance(task, ClassificationConfig):
         return {EXAMPLE_COUNT: "sequences measured", **CLASSIFICATION}
+    if is_multi_label(task):
+        found = {EXAMPLE_COUNT: "sequences measured", **OF_LABELS}
+        return found | {f"{name}/{label}": what for label in task.labels for name, what in BY_LABEL.items()}
     if has_several_targets(task):
         of_intervals = interval_metrics(task, has_past=False)
         found = {EXAMPLE_COUNT: "sequences measured", **OF_SEVERAL, **of_intervals}
@@ -137,29 +164,42 @@ def higher_is_better(metric: str) -> bool:
     """Return whether a higher value of a metric is better."""
     return (
         class_of(metric) is not None
-        or metric.startswith("r2/")
-        or metric
-        in (
-            "accuracy",
-            "balanced_accuracy",
-            "macro_f1",
-            "pr_auc",
-            "accuracy_gain_over_majority",
-            "r2",
-            EXAMPLE_COUNT,
-        )
+        or metric.partition("/")[0] in _HIGHER
+        or metric in ("accuracy_gain_over_majority", EXAMPLE_COUNT)
     )
+
+
+_HIGHER = (
+    "accuracy",
+    "balanced_accuracy",
+    "subset_accuracy",
+    "f1",
+    "macro_f1",
+    "micro_f1",
+    "pr_auc",
+    "roc_auc",
+    "r2",
+)
 
 
 def baseline_metric(dataset: DatasetConfig, evaluation: EvaluationConfig) -> str:
     """Return the metric by which a classification is compared with always answering the most frequent class.
 
+    Of several labels it is that of always answering how frequent each is in train.
+
     Raises:
         ConfigError: if the configuration names one that this can't be done by.
     """
-    metric = evaluation.baseline_metric
+    metric, several = evaluation.baseline_metric, is_multi_label(dataset.task)
     if metric == "auto":
-        return "accuracy"
+        return "log_loss" if several else "accuracy"
+    if several:
+        if metric not in _OF_LABEL_ANSWERS:
+            raise ConfigError(
+                f"evaluation.baseline_metric: {metric} can't be measured of always answering the same probabilities. "
+                f"Expected one of {', '.join(_OF_LABEL_ANSWERS)}."
+            )
+        return metric
     if not isinstance(dataset.task, ClassificationConfig):
         raise ConfigError(
             f"evaluation.baseline_metric is of classifications, and task.kind is {dataset.task.kind}; leave it out"
@@ -183,6 +223,8 @@ def comparison_metric(dataset: DatasetConfig, evaluation: EvaluationConfig) -> s
         return None
     metric = evaluation.compare.metric
     if metric == "auto":
+        if is_multi_label(dataset.task):
+            return "log_loss"
         return "accuracy" if isinstance(dataset.task, ClassificationConfig) else "mae"
     _check(metric, "evaluation.compare.metric", dataset)
     if not is_comparable(metric):
@@ -199,8 +241,10 @@ def is_comparable(metric: str) -> bool:
     """
     if is_of_intervals(metric):
         return metric.partition("/")[0] == CRPS
-    return metric not in (EXAMPLE_COUNT, "accuracy_majority", "rmse_naive_mean", "pr_auc") and not metric.startswith(
-        (MAE_OF_NAIVE, WITH_NAIVE, NAIVE_COUNT, "rmse_naive_mean/")
+    if metric.partition("/")[0] in ("rmse_naive_mean", "pr_auc", "roc_auc", "log_loss_naive", "frequency"):
+        return False
+    return metric not in (EXAMPLE_COUNT, "accuracy_majority") and not metric.startswith(
+        (MAE_OF_NAIVE, WITH_NAIVE, NAIVE_COUNT)
     )
 
 

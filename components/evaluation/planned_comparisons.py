@@ -10,14 +10,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from noisy_gru.components.evaluation.config import CompareConfig, EvaluationConfig
-from noisy_gru.components.evaluation.metric_catalogue import baseline_metric, comparison_metric, naive_baselines
+from noisy_gru.components.evaluation.metric_catalogue import (
+    BY_LABEL,
+    baseline_metric,
+    comparison_metric,
+    naive_baselines,
+)
 from noisy_gru.components.evaluation.paired_bootstrap import Accept
 from noisy_gru.schema.config import ClassificationConfig, DatasetConfig, ForecastingConfig
-from noisy_gru.schema.task_config import has_several_targets
+from noisy_gru.schema.task_config import has_several_targets, is_multi_label
 
 WHOLE = "all"
 PUBLISHED = "published"
 MAJORITY, TRAIN_MEAN, TRAIN_MEDIAN = "majority", "train_mean", "train_median"
+TRAIN_FREQUENCY = "train_frequency"  # of each of several labels
 
 
 @dataclass(frozen=True)
@@ -70,11 +76,13 @@ def against_baselines(
     at_horizons = required and "horizon" in evaluation.require_each
     for against, metrics in _baselines(dataset, evaluation, has_constants).items():
         for metric in metrics:
-            yield PlannedComparison(metric, against, WHOLE, "better", 0.0, required)
+            # A rare label alone has too few sequences to show it.
+            decides = required and not (is_multi_label(task) and "/" in metric)
+            yield PlannedComparison(metric, against, WHOLE, "better", 0.0, decides)
             if isinstance(task, ForecastingConfig) and len(task.horizons) > 1:
                 for horizon in task.horizons:
                     yield PlannedComparison(f"{metric}@{horizon}", against, WHOLE, "better", 0.0, at_horizons)
-            for where in slices:
+            for where in slices if decides or not is_multi_label(task) else ():
                 # In a slice of one class, always answering a class is right or wrong as a whole.
                 if not (isinstance(task, ClassificationConfig) and task.label in _columns(where)):
                     yield PlannedComparison(metric, against, where, "better", 0.0, in_slices)
@@ -89,6 +97,10 @@ def _baselines(dataset: DatasetConfig, evaluation: EvaluationConfig, has_constan
     task = dataset.task
     if isinstance(task, ClassificationConfig):
         return {MAJORITY: [baseline_metric(dataset, evaluation)]}
+    if is_multi_label(task):
+        whole = baseline_metric(dataset, evaluation)
+        parts = [f"{whole}/{label}" for label in task.labels] if whole in BY_LABEL else []
+        return {TRAIN_FREQUENCY: [whole, *parts]} if has_constants else {}
     if has_several_targets(task):
         by_metric = {name: [f"{name}/{target}" for target in task.targets] for name in ("rmse", "mae")}
         return {TRAIN_MEAN: by_metric["rmse"], TRAIN_MEDIAN: by_metric["mae"]} if has_constants else {}
@@ -103,6 +115,8 @@ def _baselines(dataset: DatasetConfig, evaluation: EvaluationConfig, has_constan
 def _parts(dataset: DatasetConfig, metric: str) -> list[str]:
     """Return the parts of a forecast's metric: each target and each horizon, unless the metric is of one of these."""
     task = dataset.task
+    if is_multi_label(task) and metric not in BY_LABEL:
+        return []
     if has_several_targets(task) and "/" not in metric:
         return [f"/{target}" for target in task.targets]
     if not isinstance(task, ForecastingConfig) or "/" in metric or len(task.targets) * len(task.horizons) == 1:

@@ -6,7 +6,8 @@
 Columns: `sequence_id`, `slices` (its slices' names), `label`, `candidate`, `published` (null on a first run), and the
 naive answers. A classification's are class names, with `candidate_loss` and `published_loss` (the negative logarithm of
 the true class' probability) beside them, and of up to ``MOST_CLASSES`` classes `candidate_probabilities` in the
-model's order; a forecast's are lists, all targets of the first horizon, then of the second.
+model's order; those of several labels are lists of 0 and 1, and so are losses and probabilities of numbers; a
+forecast's are lists, all targets of the first horizon, then of the second.
 With `task.per_step` there is a row for each step with a label.
 Of a model with quantiles `candidate_crps` and `published_crps` are there, too, and `candidate_interval`: of each number
 the lowest quantile and the highest.
@@ -31,13 +32,14 @@ from tensorflow_model_analysis import constants
 from noisy_gru.components.evaluation.class_accumulators import answered_class, class_loss, known_steps
 from noisy_gru.components.evaluation.evaluation_summary import BASELINE, CANDIDATE, slice_label
 from noisy_gru.components.evaluation.interval_metrics import CRPS, crps_of, quantiles_of
+from noisy_gru.components.evaluation.label_metrics import label_answers, label_losses
 from noisy_gru.components.evaluation.metric_catalogue import naive_baselines
 from noisy_gru.components.evaluation.recorded_answers import INTERVAL, PROBABILITIES
 from noisy_gru.components.evaluation.tfma_metrics import label_and_naive, outputs_of, sequence_name
 from noisy_gru.data.columns import SEQUENCE_ID
 from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, TaskConfig
 from noisy_gru.schema.interval_config import levels_of
-from noisy_gru.schema.task_config import has_several_targets, is_per_step, targets_of
+from noisy_gru.schema.task_config import has_several_targets, is_multi_label, is_per_step, targets_of
 
 # Of more classes the files would be large, and nobody looks at so many curves.
 MOST_CLASSES = 50
@@ -85,6 +87,9 @@ def answers_schema(task: TaskConfig) -> Any:
         columns = [("label", name), ("candidate", name), ("candidate_loss", loss)]
         columns.append((PROBABILITIES, _arrow.list_(_arrow.float32())))
         return _arrow.schema(common + columns + [("published", name), ("published_loss", loss), ("majority", name)])
+    if is_multi_label(task):
+        names = ["label", "candidate", "candidate_loss", PROBABILITIES, "published", "published_loss"]
+        return _arrow.schema(common + [(name, _arrow.list_(_arrow.float32())) for name in names])
     is_list = isinstance(task, ForecastingConfig) or has_several_targets(task)
     kind = _arrow.list_(_arrow.float32()) if is_list else _arrow.float64()
     names = ["label", "candidate", "published", *naive_baselines(task)]
@@ -142,6 +147,16 @@ def _row(extracts: dict[str, Any], task: TaskConfig, has_baseline: bool) -> dict
             if column == "candidate":
                 row["majority"] = classes[0]  # the vocabulary begins with the most frequent class of train
                 row[PROBABILITIES] = probabilities.astype(np.float32) if len(classes) <= MOST_CLASSES else None
+        return row
+    if is_multi_label(task):
+        row["label"] = np.asarray(label, np.float32)
+        for column, model in models.items():
+            outputs = outputs_of(extracts, model)
+            probabilities = np.asarray(outputs["probabilities"]).reshape(-1)
+            row[column] = label_answers(outputs).reshape(-1).astype(np.float32)
+            row[f"{column}_loss"] = label_losses(label, probabilities).astype(np.float32)
+            if column == "candidate":
+                row[PROBABILITIES] = probabilities.astype(np.float32)
         return row
     del row["published_loss"]
     answers = {column: np.asarray(outputs_of(extracts, model)["predictions"]) for column, model in models.items()}

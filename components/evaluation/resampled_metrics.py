@@ -5,41 +5,16 @@ A resampled metric turns the answers of one model into columns [N, Q], and sums 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import numpy as np
 
 from noisy_gru.components.evaluation.interval_metrics import CRPS
-from noisy_gru.components.evaluation.metric_catalogue import RECALL, cells, class_of, higher_is_better, naive_baselines
+from noisy_gru.components.evaluation.metric_catalogue import RECALL, cells, class_of, naive_baselines
+from noisy_gru.components.evaluation.resampled_labels import resampled_labels
+from noisy_gru.components.evaluation.resampled_metric import Outputs, ResampledMetric, mean_of_sums
 from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, RegressionConfig, TaskConfig
-from noisy_gru.schema.task_config import has_several_targets
-
-Outputs = Mapping[str, np.ndarray]
-
-
-@dataclass(frozen=True)
-class ResampledMetric:
-    """One metric.
-
-    Attributes:
-        metric: its name.
-        columns: of answers and the model's name in them (`candidate`, `published`, a baseline's), float64 [N, Q].
-        value: of sums [..., Q], float64 [...].
-        ties: rows [2, 2 Q]: the sums of a pair of models of which only the first, or only the second, is right;
-            None if a score isn't right or wrong.
-    """
-
-    metric: str
-    columns: Callable[[Outputs, str], np.ndarray]
-    value: Callable[[np.ndarray], np.ndarray]
-    ties: np.ndarray | None = None
-
-    def gain(self, totals: np.ndarray) -> np.ndarray:
-        """Return the first model's gain, from both models' sums [..., 2 Q]."""
-        first, second = np.split(totals, 2, axis=-1)
-        sign = 1.0 if higher_is_better(self.metric) else -1.0
-        return sign * (self.value(first) - self.value(second))
+from noisy_gru.schema.task_config import is_multi_label
 
 
 def resampled_metric(metric: str, task: TaskConfig, classes: list[bytes], beside: str | None = None) -> ResampledMetric:
@@ -55,15 +30,13 @@ def resampled_metric(metric: str, task: TaskConfig, classes: list[bytes], beside
         return _classification(metric, classes)
     if isinstance(task, ForecastingConfig):
         return _forecasting(metric, task, beside)
-    return _regressions(metric, task) if has_several_targets(task) else _regression(metric)
-
-
-def _mean(sums: np.ndarray) -> np.ndarray:
-    return sums[..., 0] / sums[..., 1]
+    if is_multi_label(task):
+        return resampled_labels(metric, task)
+    return _regressions(metric, task) if task.targets else _regression(metric)
 
 
 def _root(sums: np.ndarray) -> np.ndarray:
-    return np.sqrt(_mean(sums))
+    return np.sqrt(mean_of_sums(sums))
 
 
 def _classification(metric: str, classes: list[bytes]) -> ResampledMetric:
@@ -79,7 +52,7 @@ def _classification(metric: str, classes: list[bytes]) -> ResampledMetric:
             loss = answers[f"{model}_loss"]
             return np.stack([loss, np.ones(len(loss))], axis=1)
 
-        return ResampledMetric(metric, losses, _mean)
+        return ResampledMetric(metric, losses, mean_of_sums)
     if metric in ("accuracy", "accuracy_gain_over_majority"):
 
         def right(answers: Outputs, model: str) -> np.ndarray:
@@ -87,7 +60,7 @@ def _classification(metric: str, classes: list[bytes]) -> ResampledMetric:
             return np.stack([hits.astype(float), np.ones(len(hits))], axis=1)
 
         def share(sums: np.ndarray) -> np.ndarray:
-            return _mean(sums)
+            return mean_of_sums(sums)
 
         return ResampledMetric(metric, right, share, np.array([[1.0, 1, 0, 1], [0, 1, 1, 1]]))
 
@@ -99,7 +72,7 @@ def _classification(metric: str, classes: list[bytes]) -> ResampledMetric:
             hits = chosen & (answers["label"] == answers[model])
             return np.stack([hits.astype(float), chosen.astype(float)], axis=1)
 
-        return ResampledMetric(metric, of_class, _mean, np.array([[1.0, 1, 0, 1], [0, 1, 1, 1]]))
+        return ResampledMetric(metric, of_class, mean_of_sums, np.array([[1.0, 1, 0, 1], [0, 1, 1, 1]]))
 
     def by_class(answers: Outputs, model: str) -> np.ndarray:
         true, answered = codes(answers["label"]), codes(answers[model])
@@ -132,7 +105,7 @@ def _regression(metric: str) -> ResampledMetric:
             score = answers[f"{model}_{CRPS}"]
             return np.stack([score, np.ones(len(score))], axis=1)
 
-        return ResampledMetric(metric, scores, _mean)
+        return ResampledMetric(metric, scores, mean_of_sums)
 
     def errors(answers: Outputs, model: str) -> np.ndarray:
         error, label = answers[model] - answers["label"], answers["label"]
@@ -143,10 +116,10 @@ def _regression(metric: str) -> ResampledMetric:
         return sums[..., 3] / sums[..., 1] - (sums[..., 2] / sums[..., 1]) ** 2
 
     values: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-        "mae": _mean,
+        "mae": mean_of_sums,
         "rmse": _root,
-        "r2": lambda sums: 1 - _mean(sums) / variance(sums),
-        "rmse_over_naive_mean": lambda sums: np.sqrt(_mean(sums) / variance(sums)),
+        "r2": lambda sums: 1 - mean_of_sums(sums) / variance(sums),
+        "rmse_over_naive_mean": lambda sums: np.sqrt(mean_of_sums(sums) / variance(sums)),
     }
     return ResampledMetric(metric, errors, values[metric])
 
@@ -161,7 +134,7 @@ def _regressions(metric: str, task: RegressionConfig) -> ResampledMetric:
             score, known = answers[f"{model}_{CRPS}"][:, places], ~np.isnan(answers["label"][:, places])
             return np.stack([np.where(known, score, 0.0).sum(axis=1), known.sum(axis=1).astype(float)], axis=1)
 
-        return ResampledMetric(metric, scores, _mean)
+        return ResampledMetric(metric, scores, mean_of_sums)
 
     def errors(answers: Outputs, model: str) -> np.ndarray:
         """Columns by kind, then by target: powers of the error, known, label, label squared."""
@@ -186,7 +159,7 @@ def _regressions(metric: str, task: RegressionConfig) -> ResampledMetric:
         error, variance = by_target(sums)
         return np.sqrt(error / variance)[..., 0]
 
-    values = {"mae": _mean, "rmse": _root, "r2": explained, "rmse_over_naive_mean": over_naive}
+    values = {"mae": mean_of_sums, "rmse": _root, "r2": explained, "rmse_over_naive_mean": over_naive}
     return ResampledMetric(metric, errors, values[name])
 
 
@@ -212,4 +185,4 @@ def _forecasting(metric: str, task: ForecastingConfig, beside: str | None) -> Re
         of_naive = np.abs(answers[str(beside)][:, places] - label)
         return np.stack([of_model, np.where(known, of_naive, 0.0).sum(axis=1)], axis=1)
 
-    return ResampledMetric(metric, errors, _root if name == "rmse" else _mean)
+    return ResampledMetric(metric, errors, _root if name == "rmse" else mean_of_sums)

@@ -1,4 +1,4 @@
-"""Average precision from counts of scores, which can be added up in any order and grouping.
+"""Areas below curves (average precision, ROC) from counts of scores, which can be added up in any order and grouping.
 
 A model's score of a class is counted in steps of 1/256 of the log-odds, up to 20 on either side, with whether the class
 was right: a code is (2 * class + right) * STEPS + step.
@@ -6,7 +6,7 @@ was right: a code is (2 * class + right) * STEPS + step.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -43,6 +43,21 @@ def score_codes_of(probabilities: np.ndarray, true: np.ndarray) -> np.ndarray:
     return ((2 * places + (places == true[:, np.newaxis])) * STEPS + steps).reshape(-1)
 
 
+def label_codes(probabilities: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Return the codes of the known ones of several labels, of those whose probability is a number, int64 [N].
+
+    Args:
+        probabilities: float64 [K], of each label by itself.
+        truth: float64 [K], 0, 1 or NaN.
+    """
+    chosen = np.flatnonzero(~np.isnan(truth) & np.isfinite(probabilities))
+    scores = probabilities[chosen]
+    with np.errstate(divide="ignore"):
+        odds = np.clip(np.log(scores) - np.log1p(-scores), -_BOUND, _BOUND)
+    steps = np.rint((odds + _BOUND) * _FINENESS).astype(np.int64)
+    return (2 * chosen + (truth[chosen] > 0)) * STEPS + steps
+
+
 def merge_counts(codes: Sequence[np.ndarray], counts: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Return the distinct codes, rising, and how often each was counted: float64."""
     distinct, places = np.unique(np.concatenate(codes), return_inverse=True)
@@ -60,14 +75,37 @@ def average_precisions(codes: np.ndarray, counts: np.ndarray, classes: int) -> n
         classes: C.
     """
     areas = np.full(classes, np.nan)
-    group, steps = np.divmod(codes, STEPS)
-    for place in range(classes):
-        own, others = np.zeros(STEPS), np.zeros(STEPS)
-        own[steps[group == 2 * place + 1]] = counts[group == 2 * place + 1]
-        others[steps[group == 2 * place]] = counts[group == 2 * place]
+    for place, (own, others) in enumerate(_histograms(codes, counts, classes)):
         if total := own.sum():
             own, others = own[::-1], others[::-1]
             found = np.cumsum(own)
             answered = found + np.cumsum(others)
             areas[place] = (own / total * np.divide(found, answered, where=answered > 0, out=np.zeros(STEPS))).sum()
     return areas
+
+
+def roc_areas(codes: np.ndarray, counts: np.ndarray, classes: int) -> np.ndarray:
+    """Return the area below the ROC curve of each class, float64 [C]; NaN for one that is never, or always, right.
+
+    The part of the pairs of a right and a wrong one of which the right one has the higher score; ties are half.
+
+    Args:
+        codes, counts, classes: as for `average_precisions`.
+    """
+    areas = np.full(classes, np.nan)
+    for place, (own, others) in enumerate(_histograms(codes, counts, classes)):
+        pairs = own.sum() * others.sum()
+        if pairs:
+            below = np.cumsum(others) - others
+            areas[place] = (own * (below + others / 2)).sum() / pairs
+    return areas
+
+
+def _histograms(codes: np.ndarray, counts: np.ndarray, classes: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield for each class how often each score was given where it was right, and where not, float64 [STEPS]."""
+    group, steps = np.divmod(codes, STEPS)
+    for place in range(classes):
+        own, others = np.zeros(STEPS), np.zeros(STEPS)
+        own[steps[group == 2 * place + 1]] = counts[group == 2 * place + 1]
+        others[steps[group == 2 * place]] = counts[group == 2 * place]
+        yield own, others

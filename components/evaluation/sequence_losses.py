@@ -2,8 +2,9 @@
 
     >>> losses = sequence_losses(Path("serving/vowels/1795625257"), examples, dataset.task)  # doctest: +SKIP
 
-The loss is 1 for a wrong class and 0 for a right one (of steps: the part that is wrong), and the absolute error of a
-number, averaged over the known targets of a forecast, as the metrics ``accuracy`` and ``mae`` have it.
+The loss is 1 for a wrong class and 0 for a right one (of steps and known labels: the part that is wrong), and the
+absolute error of a number, averaged over the known targets of a forecast, as the metrics ``accuracy`` and ``mae`` have
+it.
 """
 
 from __future__ import annotations
@@ -14,10 +15,17 @@ from typing import Any
 
 import numpy as np
 
+from noisy_gru.components.evaluation.label_metrics import label_answers
 from noisy_gru.data.columns import NAIVE_LAST, SEQUENCE_ID, TARGET
-from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, RegressionConfig, TaskConfig
+from noisy_gru.schema.config import (
+    ClassificationConfig,
+    ForecastingConfig,
+    MultiLabelConfig,
+    RegressionConfig,
+    TaskConfig,
+)
 from noisy_gru.schema.errors import DataError
-from noisy_gru.schema.task_config import has_several_targets, is_per_step
+from noisy_gru.schema.task_config import has_several_targets, is_multi_label, is_per_step, targets_of
 
 _BATCH = 64
 
@@ -97,6 +105,10 @@ def _losses(outputs: dict[str, np.ndarray], features: Sequence[Any], task: TaskC
         whole = np.isfinite(probabilities).all(axis=-1)
         right = [one == other for one, other in zip(chosen, true, strict=True)]
         return np.where(whole & np.array(right), 0.0, 1.0)
+    if is_multi_label(task):
+        truth = np.array([_numbers(each, task) for each in features])
+        known = ~np.isnan(truth)
+        return ((label_answers(outputs) != truth) & known).sum(axis=1) / known.sum(axis=1)
     predictions = outputs["predictions"].astype(np.float64)
     if isinstance(task, ForecastingConfig):
         truth = np.stack([_targets(each, task) for each in features])
@@ -133,10 +145,10 @@ def _number(features: Any, label: str) -> float:
     return float(values[0])
 
 
-def _numbers(features: Any, task: RegressionConfig) -> list[float]:
+def _numbers(features: Any, task: RegressionConfig | MultiLabelConfig) -> list[float]:
     """Return the target, or the several ones, of which some may be NaN."""
     if not has_several_targets(task):
-        return [_number(features, task.label)]
+        return [_number(features, *targets_of(task))]
     values = [list(features[name].float_list.value) for name in task.targets]
     if any(len(each) != 1 or np.isinf(each[0]) for each in values) or np.isnan(values).all():
         raise DataError(

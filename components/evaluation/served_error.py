@@ -21,6 +21,7 @@ from noisy_gru.components.evaluation.paired_bootstrap import TIE_WEIGHT, Bootstr
 from noisy_gru.components.evaluation.sequence_clusters import clusters_of
 from noisy_gru.components.evaluation.sequence_losses import known_targets, labels, naive_losses, names, sequence_losses
 from noisy_gru.schema.config import ClassificationConfig, DatasetConfig, ForecastingConfig, TaskConfig
+from noisy_gru.schema.task_config import is_multi_label, targets_of
 
 # An alarm costs a night: it is to be sure, of all that is judged together.
 CONFIDENCE = 0.99
@@ -106,7 +107,11 @@ class ServedError:
 
 
 def published_error(metrics: Mapping[str, float], task: TaskConfig) -> PublishedError | None:
-    """Return a version's published error; None if its metrics lack it, or it didn't beat the naive baseline."""
+    """Return a version's published error; None if its metrics lack it, or it didn't beat the naive baseline,
+    or it is of several labels, some of which may be so rare that no wrong answer shows.
+    """
+    if is_multi_label(task):
+        return None
     if isinstance(task, ClassificationConfig):
         pair = ("accuracy", "accuracy_majority")
     elif isinstance(task, ForecastingConfig):
@@ -185,7 +190,7 @@ def _part_error(
         weights = np.where(np.isfinite(naive), known_targets(examples, task), 0.0)
         sums = np.stack([weights * losses, weights * np.where(np.isfinite(naive), naive, 0.0)], axis=1)
     else:
-        true = labels(examples, task.label)
+        true = labels(examples, *targets_of(task))
         # Around a value near them, so that squares of large numbers don't cancel.
         true = true - true.mean()
         sums = np.stack([losses**2, true, true**2, np.ones(len(true))], axis=1)

@@ -24,7 +24,7 @@ from noisy_gru.data.columns import STEPS
 from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, TaskConfig
 from noisy_gru.schema.errors import DataError
 from noisy_gru.schema.interval_config import levels_of
-from noisy_gru.schema.task_config import has_several_targets, is_per_step
+from noisy_gru.schema.task_config import has_several_targets, is_per_step, targets_of
 
 # TFMA keeps a metric with a leading underscore to itself. All metrics of a model follow from this one.
 _SUMS = "_sums"
@@ -137,7 +137,7 @@ def label_and_naive(task: TaskConfig, features: dict[str, Any]) -> tuple[Any, di
     if has_several_targets(task):
         return np.concatenate([_finite(features, name, 1, may_miss=True) for name in task.targets]), naive
     if not isinstance(task, ForecastingConfig):
-        return float(_finite(features, task.label, 1)[0]), naive
+        return float(_finite(features, targets_of(task)[0], 1)[0]), naive
     horizons = len(task.horizons)
     columns = [_finite(features, f"target/{target}", horizons, may_miss=True) for target in task.targets]
     for kind in naive_baselines(task):

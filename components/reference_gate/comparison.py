@@ -15,7 +15,7 @@ from noisy_gru.components.evaluation.config import ReferenceConfig
 from noisy_gru.components.evaluation.paired_bootstrap import MIN_CLUSTERS, Bootstrap, is_accepted, paired_bootstrap
 from noisy_gru.components.evaluation.sequence_clusters import PLURALS, clusters_of
 from noisy_gru.components.reference_gate.verdict import ReferenceVerdict
-from noisy_gru.schema.config import ClassificationConfig, DatasetConfig
+from noisy_gru.schema.config import ClassificationConfig, DatasetConfig, MultiLabelConfig
 
 
 def compare(
@@ -36,7 +36,7 @@ def compare(
         reference: margin and confidence.
         against: what to call the published model.
     """
-    is_class = isinstance(dataset.task, ClassificationConfig)
+    is_class = isinstance(dataset.task, ClassificationConfig | MultiLabelConfig)
     grouped = clusters_of(names, dataset)
     clusters = grouped.codes
     metric, of_new = ("accuracy", 1 - float(new.mean())) if is_class else ("mae", float(new.mean()))

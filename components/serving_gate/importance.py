@@ -25,7 +25,7 @@ from noisy_gru.data.columns import TARGET
 from noisy_gru.saved_model.session import SessionModel
 from noisy_gru.schema.config import ClassificationConfig, DatasetConfig, ForecastingConfig
 from noisy_gru.schema.errors import ModelError
-from noisy_gru.schema.task_config import is_per_step, targets_of
+from noisy_gru.schema.task_config import is_multi_label, is_per_step, targets_of
 
 CONFIDENCE = 0.95
 _MOST_SEQUENCES, _FEWEST_SEQUENCES = 512, 16
@@ -189,6 +189,8 @@ class _Asked:
         answers = self._model.run(TENSORS, values)
         if isinstance(self._dataset.task, ClassificationConfig):
             return class_scores(answers["probabilities"], answers["class_id"], self._truth)
+        if is_multi_label(self._dataset.task):
+            return label_scores(answers["probabilities"], answers["answers"], self._truth)
         targets = len(targets_of(self._dataset.task))
         errors = np.abs(answers["predictions"].astype(float) - self._truth).reshape(-1, targets)
         each = np.array([np.mean(column[np.isfinite(column)]) for column in errors.T if np.isfinite(column).any()])
@@ -240,6 +242,20 @@ def class_scores(probabilities: np.ndarray, class_id: np.ndarray, label: np.ndar
     right, chosen = label[known], probabilities[known]
     of_truth = np.maximum(chosen[np.arange(len(right)), right].astype(float), _LEAST)
     return {"log_loss": float(-np.log(of_truth).mean()), "accuracy": float((class_id[known] == right).mean())}
+
+
+def label_scores(probabilities: np.ndarray, answers: np.ndarray, truth: np.ndarray) -> Scores:
+    """Return the scores of several labels over those that are known.
+
+    Args:
+        probabilities: float [N, K].
+        answers: int [N, K], 1 where a label is answered.
+        truth: float [N, K], NaN where unknown.
+    """
+    known = ~np.isnan(truth)
+    right = np.where(truth > 0, probabilities, 1 - probabilities.astype(float))[known]
+    accuracy = float((answers == truth)[known].mean())
+    return {"log_loss": float(-np.log(np.maximum(right, _LEAST)).mean()), "accuracy": accuracy}
 
 
 def importance_account(measured: MeasuredImportance) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import numpy as np
 from noisy_gru.components.serving_gate.probe import Outputs
 from noisy_gru.components.serving_gate.probe_plan import ProbePlan
 from noisy_gru.trainer.decision import Decision
+from noisy_gru.trainer.label_decisions import LabelDecisions
 
 Answer = Callable[[list[bytes]], Mapping[str, np.ndarray]]
 
@@ -34,7 +35,7 @@ class Reference:
     from_training: Answer
     parameters: int | None = None
     scale: np.ndarray | float = 1.0
-    decision: Decision | None = None
+    decision: Decision | LabelDecisions | None = None
     rounded: bool = False
     relative: np.ndarray | bool = False
 

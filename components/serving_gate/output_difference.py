@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from noisy_gru.trainer.decision import Decision
+from noisy_gru.trainer.label_decisions import LabelDecisions, thresholds_of
 
 TOLERANCE = 1e-5
 # A number in the units of the data can't be closer than its own rounding.
@@ -28,7 +29,7 @@ def largest_difference(
     a: Mapping[str, np.ndarray],
     b: Mapping[str, np.ndarray],
     scale: np.ndarray | float,
-    decision: Decision | None = None,
+    decision: Decision | LabelDecisions | None = None,
     slack: float = 0.0,
     relative: np.ndarray | bool = False,
 ) -> float:
@@ -37,14 +38,14 @@ def largest_difference(
     What is rounding of a large number counts as no more than the tolerance.
 
     Infinite if an output is missing, has another shape, is not a number in one alone, or names another class although
-    the classes aren't tied, or the probability isn't that of the threshold.
+    the classes aren't tied, or the probability isn't that of the threshold; so of an answered label.
 
     Args:
         a: answers.
         b: the answers compared with.
         scale: of `predictions` and `quantiles`, float [K] or a number: what a difference of 1 means. Probabilities have
             the scale 1.
-        decision: of a model with a threshold.
+        decision: of a model with a threshold, or several.
         slack: how far apart numbers in the units of the data may be: of answers that are rounded.
         relative: bool [K] or one for all, whether a difference of predictions beyond ``scale`` is relative to itself,
             as rounding is where logarithms are forecast.
@@ -61,7 +62,7 @@ def largest_difference(
             free = 0.0 if of_name is None else slack
             by_itself = {"predictions": relative, "quantiles": np.asarray(relative)[..., np.newaxis]}.get(name, False)
             largest = max(largest, _difference(left, right, 1.0 if of_name is None else of_name, free, by_itself))
-        elif name in ("class_id", "label_bytes"):
+        elif name in ("class_id", "label_bytes", "answers"):
             differ = left != right
             if differ.any() and _margin(b, decision)[differ].max() > 2 * TOLERANCE:
                 return float("inf")
@@ -85,9 +86,12 @@ def _difference(
     return float(np.where(rounding, np.minimum(scaled, TOLERANCE), scaled).max(initial=0.0))
 
 
-def _margin(answers: Mapping[str, np.ndarray], decision: Decision | None) -> np.ndarray:
-    """Return the margin to another class, [B, ...]: the difference of probabilities, or twice that to the threshold."""
-    if decision is not None:
+def _margin(answers: Mapping[str, np.ndarray], decision: Decision | LabelDecisions | None) -> np.ndarray:
+    """Return the margin to another answer, [B, ...]: between probabilities, or twice that to the threshold."""
+    if "answers" in answers:
+        given = decision if isinstance(decision, LabelDecisions) else None
+        return 2 * np.abs(answers["probabilities"] - thresholds_of(given, answers["probabilities"].shape[-1]))
+    if isinstance(decision, Decision):
         return 2 * np.abs(answers["probabilities"][..., decision.positive_id] - decision.threshold)
     probabilities = np.sort(answers["probabilities"], axis=-1)
     if probabilities.shape[-1] < 2:

@@ -8,7 +8,7 @@ from noisy_gru.saved_model.session import Signature, TensorSpec
 from noisy_gru.saved_model.tensor_names import STATIC_FEATURES, static_tensor_names, tensor_names
 from noisy_gru.schema.config import ClassificationConfig, DatasetConfig, ForecastingConfig
 from noisy_gru.schema.interval_config import levels_of
-from noisy_gru.schema.task_config import is_per_step, targets_of
+from noisy_gru.schema.task_config import is_multi_label, is_per_step, targets_of
 
 # As in trainer/features.py, which imports TensorFlow.
 DEFAULT = "serving_default"
@@ -57,6 +57,12 @@ def promised_outputs(dataset: DatasetConfig) -> dict[str, Promise]:
             "labels_bytes": ("string", (None, "any")),
         }
     targets = len(targets_of(task))
+    if is_multi_label(task):
+        return {
+            "probabilities": ("float32", (None, targets)),
+            "answers": ("int64", (None, targets)),
+            "labels_bytes": ("string", (None, targets)),
+        }
     shape = (len(task.horizons), targets) if isinstance(task, ForecastingConfig) else (targets,)
     promised: dict[str, Promise] = {"predictions": ("float32", (None, *shape))}
     if levels := levels_of(task):

@@ -16,6 +16,7 @@ from noisy_gru.schema.interval_config import MEDIAN, levels_of
 from noisy_gru.trainer.decision import Decision
 from noisy_gru.trainer.export.saved_model import ServedModel
 from noisy_gru.trainer.export.served_numbers import ServedNumbers
+from noisy_gru.trainer.label_decisions import LabelDecisions, thresholds_of
 
 
 class TrainingPath:
@@ -59,6 +60,8 @@ class TrainingPath:
         if self._layout.is_classification:
             found = _classes(outputs, read_vocabulary(self._transform, names.LABEL_VOCABULARY), self._decision)
             return _up_to_the_end(found, np.asarray(inputs[names.LENGTH])) if self._layout.is_per_step else found
+        if self._layout.is_multi_label:
+            return _labels(outputs, self._layout.targets, self._decision)
         scale, mean = (np.asarray(transformed[key]) for key in (names.TARGET_SCALE, names.TARGET_MEAN))
         shape = (len(examples), *(1 for _ in self._layout.target_shape[:-1]), -1)
         window = None if self._numbers.window is None else np.asarray(self._numbers.window(inputs)).reshape(shape)
@@ -91,17 +94,34 @@ def _numbers(
     return {"predictions": quantiles[..., median], "quantiles": quantiles}
 
 
-def _classes(logits: np.ndarray, labels: list[bytes], decision: Decision | None) -> dict[str, np.ndarray]:
+def _classes(
+    logits: np.ndarray, labels: list[bytes], decision: Decision | LabelDecisions | None
+) -> dict[str, np.ndarray]:
     """Return the outputs for logits, float32 [B, ..., C], and the C classes in order."""
     exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
     probabilities = exponentials / exponentials.sum(axis=-1, keepdims=True)
-    class_id = probabilities.argmax(axis=-1) if decision is None else decision.class_ids(probabilities)
+    class_id = (
+        probabilities.argmax(axis=-1) if not isinstance(decision, Decision) else decision.class_ids(probabilities)
+    )
     words = np.array(labels, dtype=object)
     return {
         "probabilities": probabilities,
         "class_id": class_id,
         "label_bytes": words[class_id],
         "labels_bytes": np.tile(words, (len(logits), 1)),
+    }
+
+
+def _labels(logits: np.ndarray, labels: list[str], decision: Decision | LabelDecisions | None) -> dict[str, np.ndarray]:
+    """Return the outputs for logits, float32 [B, K], of the K labels in order."""
+    # exp(-|x|) doesn't overflow.
+    small = np.exp(-np.abs(logits))
+    probabilities = np.where(logits >= 0, 1 / (1 + small), small / (1 + small)).astype(np.float32)
+    thresholds = thresholds_of(decision if isinstance(decision, LabelDecisions) else None, len(labels))
+    return {
+        "probabilities": probabilities,
+        "answers": (probabilities >= thresholds).astype(np.int64),
+        "labels_bytes": np.tile(np.array([label.encode() for label in labels], dtype=object), (len(logits), 1)),
     }
 
 

@@ -125,7 +125,7 @@ class _Collector:
         given = [*columns.numeric, *columns.categorical, *columns.time_columns, *of_steps]
         steps = [name for name in given if name is not None]
         # One value for each record, or one for each step, of which a later step checks that they agree.
-        self._static = columns.static
+        self._static = (*columns.static, *columns.answers)
         self._lists = [name for name in dict.fromkeys(steps) if name not in self._scalars]
         self.values: dict[str, list[Any]] = {name: [] for name in [*self._scalars, *self._lists]}
         self.steps: list[int] = []

@@ -18,11 +18,14 @@ NO_ANSWER = "(no finite output)"
 
 
 def classified_label(eval_config: str) -> str | None:
-    """Return the label's column of a classification, from the Evaluator's ``eval_config``; None for any other task."""
+    """Return the label's column of a classification, from the Evaluator's ``eval_config``; None for any other task.
+
+    Several labels have no matrix of classes, so they are another task here.
+    """
     for spec in json.loads(eval_config).get("metrics_specs", []):
         for metric in spec.get("metrics", []):
             task = json.loads(json.loads(metric.get("config") or "{}").get("task") or "{}")
-            if task.get("kind") == "classification":
+            if task.get("kind") == "classification" and "labels" not in task:
                 return task["label"]
     return None
 

@@ -26,7 +26,7 @@ from noisy_gru.pipeline.config.beam_options import option_problems
 from noisy_gru.pipeline.config.label_checks import label_problems
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 from noisy_gru.pipeline.config.step_checks import step_findings
-from noisy_gru.schema.config import ForecastingConfig, SpansConfig, SqlConfig
+from noisy_gru.schema.config import SpansConfig, SqlConfig
 from noisy_gru.schema.derivation import check_curated
 from noisy_gru.schema.errors import ConfigError, UserError
 from noisy_gru.schema.span_patterns import format_spans
@@ -235,8 +235,8 @@ def _check_metrics(config: PipelineConfig, problems: list[str], notes: list[str]
 
 def _check_slices(config: PipelineConfig, problems: list[str], notes: list[str]) -> None:
     known = [feature.name for feature in config.data.features]
-    if not isinstance(config.task, ForecastingConfig) and not is_per_step(config.task) and config.task.label:
-        known.append(config.task.label)
+    if label := "" if is_per_step(config.task) else getattr(config.task, "label", ""):
+        known.append(label)
     for columns in config.evaluation.slices:
         for name in columns:
             if name not in known:

@@ -91,6 +91,8 @@ def _table(path: str, section: type[BaseModel]) -> Iterator[str]:
             ]
             if kinds:
                 label = f"{inner} ({kinds[0][0]})"
+                if any(label == other for other, _ in nested):  # another form, named by its first key of its own
+                    label = f"{inner} ({kinds[0][0]}, {list(candidate.model_fields)[1]})"
             nested.append((label, candidate))
     for label, candidate in nested:
         yield from _table(label, candidate)

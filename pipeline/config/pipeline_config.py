@@ -18,6 +18,7 @@ from noisy_gru.schema.config import (
     DatasetConfig,
     EntitySplitConfig,
     ForecastingConfig,
+    MultiLabelConfig,
     Section,
     SplitsConfig,
     TaskConfig,
@@ -122,11 +123,13 @@ class PipelineConfig(Section):
     @property
     def weighs_classes(self) -> bool:
         """Whether a classification is trained, or answers, for rare classes at the cost of accuracy."""
-        if not isinstance(self.task, ClassificationConfig):
-            return False
         training = self.training
         is_focal = isinstance(training.loss, FocalLossConfig)
         is_weighted = training.class_weights is not None or training.sampling == "balanced"
+        if isinstance(self.task, MultiLabelConfig):  # which is measured by its probabilities, whatever the thresholds
+            return is_focal or is_weighted
+        if not isinstance(self.task, ClassificationConfig):
+            return False
         return is_focal or is_weighted or self.task.threshold is not None
 
     @property

@@ -18,7 +18,7 @@ from noisy_gru.data.sequences.splits import embargo_of, split_boundaries
 from noisy_gru.data.sequences.steps import parse_steps
 from noisy_gru.pipeline.config.beam_config import DataflowBeam
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
-from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, TimeSplitConfig
+from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, MultiLabelConfig, TimeSplitConfig
 from noisy_gru.schema.errors import UserError
 from noisy_gru.schema.interval_config import is_scored
 from noisy_gru.schema.task_config import ThresholdTarget
@@ -96,6 +96,11 @@ def _training(config: PipelineConfig) -> Iterator[str]:
     task = config.task
     if isinstance(task, ClassificationConfig) and isinstance(task.threshold, ThresholdTarget) and not held_out:
         yield f"task.threshold is chosen on the eval split, and there is none: {_EVAL}, or set task.threshold: 0.5"
+    if isinstance(task, MultiLabelConfig) and task.has_chosen_thresholds and not held_out:
+        yield (
+            f"task.threshold and thresholds are chosen on the eval split, and there is none: {_EVAL}, or set numbers, "
+            "as task.threshold: 0.5"
+        )
     yield from balance_problems(config.training, config.dataset)
     yield from interval_problems(config.training, config.dataset)
     stopping = config.training.early_stopping
@@ -114,8 +119,11 @@ def _scoring(config: PipelineConfig) -> Iterator[str]:
 
 
 def _monitors(config: PipelineConfig) -> list[str]:
-    is_classification = isinstance(config.task, ClassificationConfig)
-    metrics = ("accuracy", "balanced_accuracy", "pr_auc") if is_classification else ("mae",)
+    metrics: tuple[str, ...] = ("mae",)
+    if isinstance(config.task, ClassificationConfig):
+        metrics = ("accuracy", "balanced_accuracy", "pr_auc")
+    elif isinstance(config.task, MultiLabelConfig):
+        metrics = ("accuracy", "pr_auc")
     return [prefix + name for prefix in ("", "val_") for name in ("loss", *metrics)]
 
 

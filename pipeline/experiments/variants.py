@@ -21,6 +21,7 @@ from noisy_gru.pipeline.config.loading import load_config
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 from noisy_gru.schema.config import ClassificationConfig
 from noisy_gru.schema.errors import ConfigError
+from noisy_gru.schema.task_config import is_multi_label
 from noisy_gru.trainer.config import TrainerConfig, scaled
 
 CONFIGURED = "configured"
@@ -61,6 +62,8 @@ def known_metrics(config: PipelineConfig) -> dict[str, str]:
     if isinstance(config.task, ClassificationConfig):
         best = {"accuracy": "max", "balanced_accuracy": "max", "pr_auc": "max"}
         return {**best, "loss": "min", "nll": "min", "ece": "min"}
+    if is_multi_label(config.task):
+        return {"accuracy": "max", "pr_auc": "max", "loss": "min"}
     return {"mae": "min", "loss": "min"}
 
 

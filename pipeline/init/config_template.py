@@ -11,7 +11,7 @@ import yaml
 from noisy_gru.pipeline.init.roles import Guess
 from noisy_gru.pipeline.init.sizing import Training
 from noisy_gru.schema.config import DatasetConfig, FeatureConfig, ForecastingConfig, SpansConfig
-from noisy_gru.schema.task_config import has_several_targets, is_per_step
+from noisy_gru.schema.task_config import is_multi_label, is_per_step, targets_of
 
 
 def config_text(
@@ -67,8 +67,12 @@ def config_text(
             lines += ["  # Steps of a season: a model has to beat the value one season before.", ""]
             lines[-1] = f"  season_length: {task.season_length}"
     else:
-        several = has_several_targets(task)
-        lines.append(f"  targets: {_flow(task.targets)}" if several else f"  label: {_scalar(task.label)}")
+        if is_multi_label(task):
+            lines += ["  # Each is true or false by itself; one that is missing is left out of the loss.", ""]
+            lines[-1] = f"  labels: {_flow(task.labels)}"
+        else:
+            several = targets_of(task)
+            lines.append(f"  targets: {_flow(several)}" if len(several) > 1 else f"  label: {_scalar(task.label)}")
         if is_per_step(task):
             lines += ["  # A class for each step; those without a label are masked.", "  per_step: true"]
     lines += ["", *_splits(dataset)]

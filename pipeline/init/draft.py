@@ -91,9 +91,9 @@ class Draft:
         if reading.is_forecast:
             self.task = {"kind": "forecasting", "targets": reading.answers, "input_length": 1, "horizons": [1]}
         else:
-            several = len(reading.answers) > 1
+            several = "labels" if reading.task == "classification" else "targets"
             self.task = {"kind": reading.task}
-            self.task |= {"targets": reading.answers} if several else {"label": reading.answers[0]}
+            self.task |= {several: reading.answers} if len(reading.answers) > 1 else {"label": reading.answers[0]}
             if reading.is_per_step:
                 self.task["per_step"] = True
 

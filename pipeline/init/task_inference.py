@@ -11,6 +11,7 @@ import pandas as pd
 from noisy_gru.pipeline.init.columns import is_calendar_part, moments, named, words_of
 from noisy_gru.pipeline.init.readings import entity_candidates
 from noisy_gru.pipeline.init.roles import Guess, Roles, Table
+from noisy_gru.schema.csv_config import FALSE_TEXTS, TRUE_TEXTS
 from noisy_gru.schema.errors import ConfigError
 
 TASKS = ("classification", "regression", "forecasting")
@@ -25,6 +26,7 @@ _LABEL_NAMES = (
     "|transport_mode|travel_mode|responder|winner"
 )
 # What describes an entity, and hardly ever is what a model should tell of it.
+_ONE_OF_LABELS = "label|labels|tag|tags|is|has"
 _STATIC_NAMES = (
     "type|kind|region|continent|country|state|city|county|gender|sex|race|ethn|ethnicity|age|size|category|brand|lat"
     "|latitude|lon|long|lng|longitude|name|code|height|weight|black|hisp|educ|area|zone|group|family|cluster|elevation"
@@ -59,6 +61,14 @@ def guess_task(table: Table, roles: Roles, *, task: str | None, targets: list[st
     if task not in (None, *TASKS):
         raise ConfigError(f"--task: expected classification, regression or forecasting, received {task}")
     labels = [name for name in roles.constant if frame[name].nunique() > 1]
+    if task in (None, "classification") and (several := _several_labels(frame, roles, targets)):
+        why = "columns of two values with one for each sequence" + ("" if targets else ", named alike")
+        names = ", ".join(several)
+        roles.guesses.append(Guess("task classification", "given" if task else f"{names} are true or false"))
+        roles.guesses.append(
+            Guess(f"labels {names}", why, bool(targets), "--target", several[0], () if targets else tuple(several[1:]))
+        )
+        return "classification", several
     labels.sort(key=lambda name: (not _is_named(name, _LABEL_NAMES), named(name, _STATIC_NAMES)))
     if _is_step_label(frame, roles, task, targets):
         roles.guesses.append(Guess("task classification", "given" if task else f"{targets[0]} is no number"))
@@ -88,6 +98,25 @@ def guess_task(table: Table, roles: Roles, *, task: str | None, targets: list[st
             f"--target {' '.join(targets)}: {task} needs one label, a column that never changes within a sequence"
         )
     return task, targets
+
+
+def _several_labels(frame: pd.DataFrame, roles: Roles, targets: list[str]) -> list[str]:
+    """Return the columns that are a label each: those given, or those of true and false that begin alike (`tag_…`)."""
+    flags = [name for name in roles.constant if _is_boolean(frame[name])]
+    if targets:
+        return targets if len(targets) > 1 and all(name in flags for name in targets) else []
+    for word in _ONE_OF_LABELS.split("|"):
+        alike = [name for name in flags if words_of(name).startswith(f"{word}_")]
+        if len(alike) > 1:
+            return alike
+    return []
+
+
+def _is_boolean(column: pd.Series) -> bool:
+    """Return whether a column is read as true or false, and has both."""
+    texts = {str(value).strip().lower() for value in column.dropna().unique().tolist()[:3]}
+    known = {"0", "1", "0.0", "1.0", *TRUE_TEXTS, *FALSE_TEXTS}
+    return len(texts) == 2 and texts <= known
 
 
 def _is_step_label(frame: pd.DataFrame, roles: Roles, task: str | None, targets: list[str]) -> bool:

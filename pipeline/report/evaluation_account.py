@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from noisy_gru.components.evaluation.evaluation_summary import read_first_states
-from noisy_gru.pipeline.report import classification, forecasts, regression
+from noisy_gru.pipeline.report import classification, forecasts, labels, regression
 from noisy_gru.pipeline.report.answers import Answers, load_answers
 from noisy_gru.pipeline.report.artifacts import AbsentError, Artifacts
 from noisy_gru.pipeline.report.sequences import sequences_by_id
 from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig
-from noisy_gru.schema.task_config import is_per_step
+from noisy_gru.schema.task_config import is_multi_label, is_per_step
 
 _WORST_SHOWN = 4
 
@@ -32,6 +32,8 @@ def evaluation_account(artifacts: Artifacts, examples: bool) -> dict[str, Any]:
         return {**found, "kind": None, "note": str(absent)}
     task = answers.dataset.task
     found |= {"kind": task.kind, "sequences": len(set(answers.ids)), "of_steps": is_per_step(task)}
+    if is_multi_label(task):
+        return {**found, **labels.labels(answers)}
     if isinstance(task, ClassificationConfig):
         return {**found, **classification.classification(answers)}
     if isinstance(task, ForecastingConfig):
@@ -67,6 +69,8 @@ def worst_account(artifacts: Artifacts, examples: bool) -> dict[str, Any]:
 
 def _worst(answers: Answers) -> list[dict[str, Any]]:
     task = answers.dataset.task
+    if is_multi_label(task):
+        return labels.worst(answers, _WORST_SHOWN)
     if isinstance(task, ClassificationConfig):
         return classification.worst(answers, _WORST_SHOWN)
     if isinstance(task, ForecastingConfig):

@@ -173,16 +173,21 @@ def _classification(found: dict[str, Any]) -> list[Block]:
     keys = ["class", "sequences", "answered", "right", "recall", "precision", "f1"]
     rows = [[each[key] for key in keys] for each in found["by_class"]]
     titles = ["steps" if key == "sequences" and found.get("of_steps") else key for key in keys]
-    blocks.append(Table("By class", titles, rows))
+    of_labels = found.get("of_labels", False)
+    if of_labels:
+        titles[0], titles[1] = "label", "sequences with it"
+    blocks.append(Table("By label" if of_labels else "By class", titles, rows))
     if curves := found.get("curves"):
         areas = [(each["class"], each["roc_auc"], each["average_precision"]) for each in curves]
-        blocks.append(Table("Areas below the curves", ["class against the rest", "ROC", "precision-recall"], areas))
+        first = "label" if of_labels else "class against the rest"
+        blocks.append(Table("Areas below the curves", [first, "ROC", "precision-recall"], areas))
         for title, key, x, y in (
             ("ROC", "roc", "false_positive_rate", "recall"),
             ("Precision and recall", "precision_recall", "recall", "precision"),
         ):
             lines = {each["class"]: (each[key][x], each[key][y]) for each in curves[:6]}
             caption = "Each class against the rest." if len(curves) > 1 else f"Class {curves[0]['class']}."
+            caption = "Each label by itself." if of_labels else caption
             svg = line_chart(lines, x=x.replace("_", " "), y=y, diagonal=key == "roc")
             blocks.append(Chart(title, caption, svg))
     if calibrated := found.get("calibration"):

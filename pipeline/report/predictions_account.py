@@ -22,6 +22,7 @@ from noisy_gru.pipeline.runs.run_record import timestamp
 from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig
 from noisy_gru.schema.errors import DataError, UserError
 from noisy_gru.schema.interval_config import levels_of
+from noisy_gru.schema.task_config import MultiLabelConfig
 from noisy_gru.serving.client.prediction_columns import PROBABILITY, SEQUENCE_ID, number_names
 
 VERSION = "model_version"
@@ -109,7 +110,10 @@ def _read(file: Path, text: Mapping[str, type]) -> pd.DataFrame:
 
 def _account(frame: pd.DataFrame, config: PipelineConfig, files: Sequence[Path]) -> dict[str, Any]:
     task = config.task
-    names = [task.label] if isinstance(task, ClassificationConfig) else number_names(task)
+    if isinstance(task, MultiLabelConfig):
+        names = [name for label in task.labels for name in (label, f"{PROBABILITY}{label}")]
+    else:
+        names = [task.label] if isinstance(task, ClassificationConfig) else number_names(task)
     if missing := [name for name in [SEQUENCE_ID, *names] if name not in frame]:
         long = " It has the layout long: predict with --layout wide or short." if "prediction" in frame else ""
         raise DataError(
@@ -129,6 +133,8 @@ def _account(frame: pd.DataFrame, config: PipelineConfig, files: Sequence[Path])
     }
     if isinstance(task, ClassificationConfig):
         return content | _classes(frame, task.label, config.report.examples)
+    if isinstance(task, MultiLabelConfig):
+        return content | _labels(frame, task)
     numbers = {name: pd.to_numeric(frame[name]).to_numpy(float) for name in names}
     content["numbers"] = [_number(name, values) for name, values in numbers.items()]
     if isinstance(task, ForecastingConfig):
@@ -155,6 +161,12 @@ def _classes(frame: pd.DataFrame, label: str, examples: bool) -> dict[str, Any]:
         "mean_confidence": float(highest.mean()),
         "unsure": unsure if examples else None,
     }
+
+
+def _labels(frame: pd.DataFrame, task: MultiLabelConfig) -> dict[str, Any]:
+    counts = {label: int((pd.to_numeric(frame[label]) == 1).sum()) for label in task.labels}
+    scores = {label: pd.to_numeric(frame[f"{PROBABILITY}{label}"]).to_numpy(float) for label in task.labels}
+    return {"labels": counts, "numbers": [_number(label, each) for label, each in scores.items()]}
 
 
 def _number(name: str, values: np.ndarray) -> dict[str, Any]:

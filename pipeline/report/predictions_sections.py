@@ -39,6 +39,10 @@ def _classes(content: dict[str, Any]) -> list[Block]:
     numbers = columns_table("Numbers", {"class": [*labels], "predictions": [*labels.values()]})
     svg = bar_chart([*shown], {"predictions": [*shown.values()]}, x="predictions")
     blocks: list[Block] = [Chart("Predicted classes", f"How often each class is predicted.{more}", svg, numbers)]
+    if "numbers" in content:  # of several labels
+        cells = [(each["name"], each["mean"], each["min"], each["max"]) for each in content["numbers"]]
+        blocks += [_distribution(each, "probability") for each in content["numbers"][:MOST_NUMBERS]]
+        return [*blocks, Table("Probabilities", ["label", "mean", "least", "largest"], cells)]
     edges, counts = content["confidence"]["edges"], content["confidence"]["counts"]
     caption = f"The probability of the predicted class: mean {content['mean_confidence']:.3f}."
     numbers = columns_table("Numbers", {"from": edges[:-1], "to": edges[1:], "predictions": counts})

@@ -10,7 +10,7 @@ import numpy as np
 from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, RegressionConfig, TaskConfig
 from noisy_gru.schema.errors import ModelError
 from noisy_gru.schema.interval_config import levels_of
-from noisy_gru.schema.task_config import targets_of
+from noisy_gru.schema.task_config import MultiLabelConfig, is_multi_label, targets_of
 
 SEQUENCE_ID = "sequence_id"
 PROBABILITY = "probability_"
@@ -19,6 +19,7 @@ LENGTHS = "lengths"
 STEP, TIME = "step", "time"  # columns of answers at each step
 _CAME = {"actual": ACTUAL, "p_value": P_VALUES}
 _CLASSES = ("probabilities", "class_id", "label_bytes", "labels_bytes")
+_LABELS = ("probabilities", "answers", "labels_bytes")
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,8 @@ def columns_of(outputs: Mapping[str, np.ndarray], count: int, task: TaskConfig) 
 
     Of answers at each step (`task.per_step`) these are the outputs of ``by_step``, and the steps are counted.
 
-    Classification: the label, and `probability_<class>` for each class. Regression: the label, or each target.
+    Classification: the label, and `probability_<class>` for each class. Several labels: 1 or 0 for each, and after it
+    `probability_<label>`. Regression: the label, or each target.
     Forecasting: `<target>@<horizon>`. With quantiles, after each of these numbers `<name>_q<level>`, such as
     `load@1_q0.1`; with `p_values` at last `<name>_actual` and `<name>_p_value`, NaN where no value has come.
 
@@ -43,7 +45,11 @@ def columns_of(outputs: Mapping[str, np.ndarray], count: int, task: TaskConfig) 
         ModelError: the outputs are not those of a model for this task.
     """
     levels = levels_of(task)
-    wanted = _CLASSES if isinstance(task, ClassificationConfig) else ("predictions", *(["quantiles"] if levels else []))
+    wanted: tuple[str, ...] = ("predictions", *(["quantiles"] if levels else []))
+    if isinstance(task, ClassificationConfig):
+        wanted = _CLASSES
+    elif is_multi_label(task):
+        wanted = _LABELS
     missing = [name for name in wanted if name not in outputs]
     if missing:
         had = ", ".join(sorted(outputs)) or "nothing"
@@ -54,6 +60,8 @@ def columns_of(outputs: Mapping[str, np.ndarray], count: int, task: TaskConfig) 
     wrong = [f"{len(outputs[name])} of {name}" for name in wanted if len(outputs[name]) != count]
     if wrong:
         raise ModelError(f"the model returned {', '.join(wrong)} for {count} sequences")
+    if is_multi_label(task):
+        return _labels(outputs, count, task)
     if isinstance(task, ClassificationConfig):
         probabilities = outputs["probabilities"]
         if count and (probabilities.ndim != 2 or outputs["labels_bytes"].shape != probabilities.shape):
@@ -91,6 +99,21 @@ def columns_of_what_came(outputs: Mapping[str, np.ndarray], task: TaskConfig) ->
     if P_VALUES not in outputs or isinstance(task, ClassificationConfig):
         return set()
     return {f"{name}_{ending}" for name in number_names(task) for ending in _CAME}
+
+
+def _labels(outputs: Mapping[str, np.ndarray], count: int, task: MultiLabelConfig) -> dict[str, np.ndarray]:
+    names = _texts("labels_bytes", outputs["labels_bytes"][0]) if count else task.labels
+    shapes = [list(outputs[name].shape) for name in _LABELS]
+    if count and (names != task.labels or any(shape != [count, len(names)] for shape in shapes)):
+        raise ModelError(
+            f"the model returned answers of the shapes {', '.join(map(str, shapes))} to the labels {', '.join(names)}; "
+            f"expected [{count}, {len(task.labels)}], of {', '.join(task.labels)}. Is it a model of this configuration?"
+        )
+    found = {}
+    for place, name in enumerate(names):
+        found[name] = outputs["answers"][:, place].astype(np.int64)
+        found[f"{PROBABILITY}{name}"] = outputs["probabilities"][:, place]
+    return found
 
 
 def without_taken(entity_columns: Mapping[str, Sequence[str]], columns: Collection[str]) -> dict[str, Sequence[str]]:

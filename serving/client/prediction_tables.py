@@ -17,7 +17,7 @@ from noisy_gru.data.values.parsing import format_times
 from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, TaskConfig
 from noisy_gru.schema.errors import ConfigError, ModelError
 from noisy_gru.schema.interval_config import levels_of
-from noisy_gru.schema.task_config import is_per_step, targets_of
+from noisy_gru.schema.task_config import is_multi_label, is_per_step, targets_of
 from noisy_gru.serving.client.prediction_columns import (
     ACTUAL,
     P_VALUES,
@@ -62,8 +62,9 @@ def prediction_table(
         layout: `short`: a row for each sequence, with its id and the columns of `Predictions.answers`. `wide`: also
             `entity`, for a forecast `time@<horizon>`, and `model_version`. `long`: a row for each sequence, horizon
             and target (`sequence_id`, `entity`, `horizon`, `time`, `target`, `prediction`, `model_version`); of a
-            classification for each class (`class`, `probability`); of a regression one (`target`, `prediction`). With
-            quantiles there are `quantile` and a row for each, after that of the prediction, whose `quantile` is null;
+            classification for each class, or each of several labels (`class`, `probability`, `predicted`); of a
+            regression one (`target`, `prediction`). With quantiles there are `quantile` and a row for each, after that
+            of the prediction, whose `quantile` is null;
             with `task.units` there are `units`; with p-values `actual` and `p_value` in the row of the prediction.
             Where several columns name an entity, they come after `entity` (or
             `sequence_id`). With `task.per_step` each row is of a step (long: of a step and a class), and `step` (from
@@ -72,7 +73,8 @@ def prediction_table(
         places: index of each sequence id in ``origins``.
 
     Returns:
-        Numbers are float32, horizons and versions int64, times timestamps in UTC (or numbers, as `data.time.kind`).
+        Numbers are float32, horizons, versions and answered labels (0 or 1) int64, times timestamps in UTC (or numbers,
+        as `data.time.kind`).
         Null is what isn't known: the entity of ready-made tf.Examples; a time where events are irregular; the version
         over REST. With `task.units` the table's metadata has `units`.
 
@@ -168,6 +170,14 @@ def _long(context: _Context, part: Part) -> Any:
     if isinstance(task, ClassificationConfig):
         own, classes = _by_class(columns, count)
         return _repeated(before, classes, own, version)
+    if is_multi_label(task):
+        labels = task.labels
+        own = {
+            "class": pa.array(labels * count, pa.string()),
+            "probability": _stacked([columns[f"{PROBABILITY}{label}"] for label in labels]),
+            "predicted": pa.array(np.stack([columns[label] for label in labels], axis=1).reshape(-1) > 0, pa.bool_()),
+        }
+        return _repeated(before, len(labels), own, version)
     # Of each number the prediction, then its quantiles.
     levels = [None, *levels_of(task)]
     own = {}
@@ -240,6 +250,8 @@ def _places(context: _Context, part: Part) -> list[int]:
 
 
 def _typed(values: np.ndarray) -> Any:
+    if values.dtype.kind == "i":
+        return pa.array(values)
     return pa.array(values.tolist(), pa.string()) if values.dtype == object else pa.array(values.astype(np.float32))
 
 

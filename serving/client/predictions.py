@@ -66,7 +66,7 @@ def _padded(values: list[np.ndarray], empty: Any) -> list[np.ndarray]:
 
 
 def _plain(column: np.ndarray) -> list[Any]:
-    if column.dtype == object:
+    if column.dtype == object or column.dtype.kind == "i":
         return column.tolist()
     # Nine digits distinguish any two float32.
     return [float(f"{value:.9g}") for value in column.tolist()]

@@ -15,7 +15,7 @@ from noisy_gru.saved_model.session import Signature, TensorSpec
 from noisy_gru.serving.client.calls import ModelChoice, ModelMetadata, PredictCall, VersionStatus
 
 # JSON has one type for all numbers.
-_INTEGERS = ("class_id", "lengths")
+_INTEGERS = ("class_id", "lengths", "answers")
 _NAMES = {"DT_FLOAT": "float32", "DT_DOUBLE": "float64", "DT_HALF": "float16"}
 _CODES = {name: code for code, name in DTYPE_NAMES.items()}
 

@@ -169,7 +169,25 @@ def steps(folder: Path, random: np.random.Generator) -> None:
     frame.to_csv(folder / "log.csv", index=False)
 
 
+def labels(folder: Path, random: np.random.Generator) -> None:
+    frame = many(
+        40,
+        lambda number: {
+            "time": hours(20, "1s"),
+            "loudness": random.normal(size=20),
+            "pitch": random.normal(size=20),
+            "has_speech": number % 2 == 0,
+            "has_music": float("nan") if number % 7 == 0 else float(number % 3 == 0),
+            "has_noise": number % 4,
+        },
+        "recording",
+    )
+    frame["has_noise"] = frame["has_noise"] // 3
+    frame.to_parquet(folder / "recordings.parquet")
+
+
 KINDS = [
+    labels,
     steps,
     sensors,
     meter,

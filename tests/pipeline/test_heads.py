@@ -1,4 +1,4 @@
-"""Other heads through TFX's launcher, from a CSV file to answers: a class for each step, and several numbers."""
+"""Other heads through TFX's launcher, from a CSV file to answers: a class for each step, several numbers or labels."""
 
 from __future__ import annotations
 
@@ -12,7 +12,17 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from sklearn.metrics import accuracy_score, balanced_accuracy_score, r2_score
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    balanced_accuracy_score,
+    f1_score,
+    log_loss,
+    precision_score,
+    r2_score,
+    recall_score,
+    roc_auc_score,
+)
 
 from noisy_gru import load_config, predict
 
@@ -95,3 +105,57 @@ def test_several_numbers(tmp_path: Path) -> None:
         assert metrics[f"r2/{name}"] == pytest.approx(expected, rel=1e-4)
         assert expected > 0.7
     assert metrics["example_count"] == len(names)
+
+
+LABELS = ["tag_high", "tag_long", "tag_rough"]
+
+
+def recordings_of_labels() -> pd.DataFrame:
+    """Sequences with three labels that the numbers tell; one is missing in a fifth of them, one spelt yes and no."""
+    random, parts = np.random.default_rng(0), []
+    for number in range(240):
+        steps, level = int(random.integers(5, 20)), random.normal()
+        rough = random.random() < 0.4
+        x = level + random.normal(0, 0.9 if rough else 0.1, steps)
+        part = pd.DataFrame({"id": f"m{number}", "t": range(steps), "x": x})
+        known = random.random() < 0.8
+        part["tag_high"] = float(level + random.normal(0, 0.2) > 0.5) if known else np.nan
+        part["tag_long"], part["tag_rough"] = int(steps > 12), "yes" if rough else "no"
+        parts.append(part)
+    return pd.concat(parts, ignore_index=True)
+
+
+def test_several_labels(tmp_path: Path) -> None:
+    frame = recordings_of_labels()
+    task = f"{{kind: classification, labels: [{', '.join(LABELS)}], thresholds: {{tag_rough: {{recall: 0.8}}}}}}"
+    metrics = trained(tmp_path, task, frame)["metrics"]
+    config = load_config(tmp_path / "config.yaml")
+    answers = predict(config, frame[["id", "t", "x"]], root=tmp_path / "runs")
+    found = answers.to_pandas().set_index("sequence_id")
+    names = sorted(names_of_test(tmp_path))
+    frame["tag_rough"] = (frame["tag_rough"] == "yes").astype(float)
+    truth, found = frame.groupby("id")[LABELS].max().loc[names], found.loc[names]
+    assert metrics["example_count"] == len(names)
+    for name in LABELS:
+        known = truth[name].notna()
+        true, answered = truth[name][known], found[name][known]
+        scores = found[f"probability_{name}"][known].astype(float)
+        for metric, expected in (
+            ("accuracy", accuracy_score(true, answered)),
+            ("precision", precision_score(true, answered)),
+            ("recall", recall_score(true, answered)),
+            ("f1", f1_score(true, answered)),
+            ("balanced_accuracy", balanced_accuracy_score(true, answered)),
+            ("log_loss", log_loss(true, scores)),
+            ("frequency", true.mean()),
+        ):
+            assert metrics[f"{metric}/{name}"] == pytest.approx(expected, rel=1e-5), metric
+        # Scores are counted in 256ths of the log-odds.
+        assert metrics[f"pr_auc/{name}"] == pytest.approx(average_precision_score(true, scores), abs=0.01)
+        assert metrics[f"roc_auc/{name}"] == pytest.approx(roc_auc_score(true, scores), abs=0.01)
+        assert roc_auc_score(true, scores) > 0.7
+    (folder,) = (tmp_path / "runs" / "artifacts" / "Trainer" / "model").glob("*/Format-Keras")
+    thresholds = [each["threshold"] for each in json.loads((folder / "decision.json").read_text())["labels"]]
+    assert thresholds[:2] == [0.5, 0.5]
+    for name, threshold in zip(LABELS, thresholds, strict=True):
+        assert (found[name] == (found[f"probability_{name}"] >= np.float32(threshold))).all()

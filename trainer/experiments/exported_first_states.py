@@ -21,6 +21,7 @@ import tensorflow_transform as tft
 
 from noisy_gru.schema.errors import DataError, UserError
 from noisy_gru.trainer.custom_config import CustomConfig
+from noisy_gru.trainer.decision import Decision
 from noisy_gru.trainer.experiments.first_states import measure_starts
 from noisy_gru.trainer.experiments.starts import CARRIED, OWN, FirstStates, noise_name
 from noisy_gru.trainer.export.artifact_files import MODEL_FILE
@@ -124,7 +125,8 @@ def _measured(
     compile_model(model, training, layout, steps_per_epoch=1, epochs=1, target_scale=target_scale(served))
     starts = FirstStates(tuple(layer.stddev for layer in config.layers))
     decision = load_decision(folder)
-    measured, refused = measure_starts(model, data, config, starts, seed=seed, decision=decision)
+    of_class = decision if isinstance(decision, Decision) else None  # labels are measured from 0.5 on
+    measured, refused = measure_starts(model, data, config, starts, seed=seed, decision=of_class)
     return measured, refused, len(data)
 
 

@@ -37,6 +37,7 @@ from noisy_gru.trainer.export.artifact_files import (
 )
 from noisy_gru.trainer.export.served_model import ServedModel
 from noisy_gru.trainer.features import Layout
+from noisy_gru.trainer.label_decisions import LabelDecisions, decision_of
 
 logger = logging.getLogger(__name__)
 
@@ -138,16 +139,16 @@ def load_for_parity(serving_model_dir: str, transform_graph: str) -> ServedModel
     )
 
 
-def save_decision(decision: Decision, folder: str) -> None:
+def save_decision(decision: Decision | LabelDecisions, folder: str) -> None:
     """Write `decision.json` beside the Keras file."""
     with tf.io.gfile.GFile(f"{folder}/{DECISION_FILE}", "w") as file:
         file.write(decision.to_json())
 
 
-def load_decision(folder: str) -> Decision | None:
+def load_decision(folder: str) -> Decision | LabelDecisions | None:
     """Read what `save_decision` wrote; None where there is nothing."""
     text = _text_of(f"{folder}/{DECISION_FILE}")
-    return None if text is None else Decision.from_json(text)
+    return None if text is None else decision_of(text)
 
 
 def save_calibration(calibration: Calibration, folder: str) -> None:
@@ -176,8 +177,8 @@ def _text_of(path: str) -> str | None:
 
 
 def target_scale(served: ServedModel) -> np.ndarray | None:
-    """Return the scale of each target in the units of the data, float32 [K]; None for classification."""
-    if served.layout.is_classification:
+    """Return the scale of each target in the units of the data, float32 [K]; None for classes and labels."""
+    if served.layout.is_classification or served.layout.is_multi_label:
         return None
     empty = tf.train.Example().SerializeToString()
     transformed = served.transform_layer(tf.io.parse_example([empty], served._inputs))

@@ -37,6 +37,7 @@ from noisy_gru.trainer.export.request_checks import checked_tensors, require
 from noisy_gru.trainer.export.served_numbers import ServedNumbers
 from noisy_gru.trainer.export.stream_step import Stepper
 from noisy_gru.trainer.features import Layout, model_inputs
+from noisy_gru.trainer.label_decisions import LabelDecisions, thresholds_of
 from noisy_gru.trainer.model_config import ModelConfig
 from noisy_gru.trainer.transform_record import read_record
 from noisy_gru.trainer.vocabularies import read_vocabulary
@@ -52,7 +53,8 @@ class ServedModel:
         layout: of the data set.
         config: of the model; None, or no `serving_step` in it: there is no `from_step`.
         predict: replaces the model's own call from its inputs to its outputs (`serving_function`).
-        decision: from which probability the positive of two classes is answered; None: the likelier class is.
+        decision: from which probability the positive of two classes is answered, or each of several labels; None: the
+            likelier class is, and a label from 0.5 on.
         calibration: of quantiles and intervals; None: as the model gives them.
     """
 
@@ -63,7 +65,7 @@ class ServedModel:
         layout: Layout,
         config: ModelConfig | None = None,
         predict: Callable[[Mapping[str, Any]], Any] | None = None,
-        decision: Decision | None = None,
+        decision: Decision | LabelDecisions | None = None,
         calibration: Calibration | None = None,
     ):
         self.model = model
@@ -135,8 +137,7 @@ class ServedModel:
 
         Returns:
             `label` int64 [B], -1 for a class that is not in train, with `task.per_step` [B, T], -1 also where there is
-            none; or `targets` float32 [B, 1] or [B, H, K], in the
-            units of the data.
+            none; or `targets` float32 [B, K] or [B, H, K], in the units of the data, of several labels 0, 1 or NaN.
         """
         transformed = self.transformed(examples)
         if self.layout.is_per_step:
@@ -207,10 +208,12 @@ class ServedModel:
 
     def _named_outputs(self, outputs: Any, inputs: Mapping[str, Any], units: Mapping[str, Any]) -> dict[str, tf.Tensor]:
         """Name the model's outputs."""
+        if self.layout.is_multi_label:
+            return self._labels_of_outputs(outputs)
         if not self.layout.is_classification:
             return self.numbers(outputs, inputs, units)
         probabilities = tf.nn.softmax(outputs)
-        if self.decision is None:
+        if not isinstance(self.decision, Decision):
             class_id = tf.argmax(probabilities, axis=-1, output_type=tf.int64)
         else:
             place = tf.constant(self.decision.positive_id, tf.int64)
@@ -224,6 +227,18 @@ class ServedModel:
             names.LABELS_BYTES: tf.tile(labels[tf.newaxis, :], [tf.shape(class_id)[0], 1]),
         }
         return _up_to_the_end(named, inputs[names.LENGTH]) if self.layout.is_per_step else named
+
+    def _labels_of_outputs(self, outputs: Any) -> dict[str, tf.Tensor]:
+        labels = self.layout.targets
+        decisions = self.decision if isinstance(self.decision, LabelDecisions) else None
+        probabilities = tf.nn.sigmoid(outputs)
+        answers = tf.cast(probabilities >= thresholds_of(decisions, len(labels)), tf.int64)
+        texts = tf.constant([[label.encode() for label in labels]])
+        return {
+            names.PROBABILITIES: probabilities,
+            names.ANSWERS: answers,
+            names.LABELS_BYTES: tf.tile(texts, [tf.shape(answers)[0], 1]),
+        }
 
     @property
     def _wanted(self) -> list[str]:

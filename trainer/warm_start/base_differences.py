@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from noisy_gru.schema.config import ClassificationConfig, DatasetConfig, FeatureConfig, ForecastingConfig
-from noisy_gru.schema.task_config import has_several_targets, is_per_step
+from noisy_gru.schema.task_config import RegressionConfig, is_multi_label, is_per_step
 from noisy_gru.trainer.config import WarmStartConfig
 from noisy_gru.trainer.custom_config import CustomConfig
 from noisy_gru.trainer.features import Layout
@@ -103,9 +103,10 @@ def _task(dataset: DatasetConfig) -> dict[str, Any]:
     is_forecast = isinstance(task, ForecastingConfig)
     return {
         "task.kind": task.kind,
-        "task.label": None if is_forecast else task.label or None,
+        "task.label": getattr(task, "label", None) or None,
         "task.per_step": is_per_step(task),
-        "task.targets": task.targets if is_forecast or has_several_targets(task) else None,
+        "task.labels": task.labels if is_multi_label(task) else None,
+        "task.targets": (task.targets or None) if isinstance(task, RegressionConfig | ForecastingConfig) else None,
         "task.horizons": task.horizons if is_forecast else None,
     }
 
