@@ -8,7 +8,7 @@ HERE = Path(__file__).parent
 # Files that are not Python but belong to a room: curated schemas, manifests, ...
 DATA = ("*.pbtxt", "*.yaml", "*.json", "*.md", "*.j2", "*.js", "Dockerfile", "py.typed")
 
-EXTRAS = ("grpc", "pipeline", "kubeflow", "onnx", "excel", "sql", "tracking", "kafka")
+EXTRAS = ("grpc", "pipeline", "kubeflow", "onnx", "excel", "sql", "tracking", "kafka", "wandb")
 
 
 def requirements(name: str) -> list[str]:
@@ -23,6 +23,9 @@ def requirements(name: str) -> list[str]:
 
 
 extras = {name: requirements(name) for name in EXTRAS}
+# A client of a service that few use, with programs of its own: not among those that the lock and the image hold.
+ALONE = ("wandb",)
+everything = sorted({line for name, lines in extras.items() if name not in ALONE for line in lines})
 
 setup(
     name="noisy-gru-tfx",
@@ -38,7 +41,7 @@ setup(
     ),
     package_data={"": [f"**/{name}" for name in DATA]},
     install_requires=requirements("base"),
-    extras_require={**extras, "all": sorted({line for lines in extras.values() for line in lines})},
+    extras_require={**extras, "all": everything},
     entry_points={
         "console_scripts": ["noisy-gru = noisy_gru.pipeline.cli.main:main"],
         # Groups of commands, by which rooms that pipeline must not import get into the command line.

@@ -106,7 +106,7 @@ def track(
 
         record = find_record(run_id, root)
         config = TrackingConfig.model_validate(record.config.get("tracking") or {})
-        if not config.any:
+        if not config.is_used:
             raise ConfigError(f"run {record.run_id}: its configuration has no place to report to under `tracking`")
         problems = report(config, record, RunDirectory(Path(record.root) if root is None else root))
         for problem in problems:

@@ -69,6 +69,9 @@ class RetrainScheduleConfig(Section):
 NotifyEvent = Literal["success", "refusal", "failure", "interruption", "held", "skipped"]
 _EnvironmentName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
+# With a name, or alone; no line end, which would begin another header.
+_ADDRESS = r"^[^\r\n]*[^\s@<>,]+@[^\s@<>,]+>?$"
+
 
 class WebhookConfig(Section):
     """An HTTP POST with a JSON object."""
@@ -111,6 +114,34 @@ class CommandHookConfig(Section):
     timeout: PositiveDuration = Field(default="1m", description="Time limit, after which it is killed.")
 
 
+class EmailConfig(Section):
+    """A message over SMTP, with a picture of the training."""
+
+    host: str = Field(min_length=1, description="The mail server.")
+    port: int = Field(default=587, ge=1, le=65535, description="Its port.")
+    security: Literal["starttls", "tls", "none"] = Field(
+        default="starttls",
+        description="`starttls`: encrypted after the greeting (port 587); `tls`: from the start (port 465); `none`: a "
+        "relay on this machine or network. The server's certificate is checked.",
+    )
+    user: str | None = Field(default=None, min_length=1, description="Name to log in with; null: without.")
+    password_env: _EnvironmentName | None = Field(
+        default=None, description="Environment variable with the password of `user`."
+    )
+    sender: str = Field(alias="from", pattern=_ADDRESS, description="Address of the sender.")
+    to: list[Annotated[str, Field(pattern=_ADDRESS)]] = Field(min_length=1, description="Addresses of the recipients.")
+    picture: bool = Field(default=True, description="Whether the loss and a metric by epoch are in it as a picture.")
+    timeout: PositiveDuration = Field(default="30s", description="Timeout of the connection.")
+
+    @model_validator(mode="after")
+    def _login(self) -> EmailConfig:
+        if (self.user is None) != (self.password_env is None):
+            raise ValueError("expected both user and password_env, or neither")
+        if self.user is not None and self.security == "none" and self.host not in ("localhost", "127.0.0.1", "::1"):
+            raise ValueError("a password is not sent without encryption: set security to starttls or tls")
+        return self
+
+
 class NotifyConfig(Section):
     """Notifications of how a retraining ended. A failed one is reported and does not change the outcome."""
 
@@ -128,6 +159,7 @@ class NotifyConfig(Section):
     )
     webhook: WebhookConfig | None = Field(default=None, description="Webhook to POST to.")
     command: CommandHookConfig | None = Field(default=None, description="Program to run.")
+    email: EmailConfig | None = Field(default=None, description="E-mail to send.")
 
 
 class RetrainingConfig(Section):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from noisy_gru.compat.extras import require
@@ -48,20 +50,46 @@ class OpenTelemetryConfig(Section):
     )
 
 
+class TensorBoardConfig(Section):
+    """A folder of TensorBoard's event files for each run, with its settings for the HParams tab. Needs no library."""
+
+    folder: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Gets a folder for each run, to be given to `tensorboard --logdir`; null: `tensorboard` under the "
+        "root.",
+    )
+
+
+class WandbConfig(Section):
+    """Weights & Biases: settings, metrics by epoch and the report of each run. Needs the extra [wandb]."""
+
+    project: str = Field(min_length=1, pattern=r"^[^/\\#?%:]+$", description="Name of the project.")
+    entity: str | None = Field(default=None, min_length=1, description="User or team; null: that of the API key.")
+    mode: Literal["online", "offline"] = Field(
+        default="online",
+        description="`online`: sent at once, with the key in the environment variable WANDB_API_KEY; `offline`: kept "
+        "in `wandb` under the root, for `wandb sync`.",
+    )
+
+
 class TrackingConfig(Section):
     """Where else the runs on this machine are reported. What fails there is a warning, never a failed run."""
 
     mlflow: MlflowConfig | None = Field(default=None, description="An MLflow tracking server.")
     prometheus: PrometheusConfig | None = Field(default=None, description="A file for Prometheus.")
     opentelemetry: OpenTelemetryConfig | None = Field(default=None, description="A collector of traces.")
+    tensorboard: TensorBoardConfig | None = Field(default=None, description="Event files with the HParams of each run.")
+    wandb: WandbConfig | None = Field(default=None, description="A project of Weights & Biases.")
     timeout: PositiveDuration = Field(
         default="1m", description="Time limit for all of them; `noisy-gru runs track` does it again."
     )
 
     @property
-    def any(self) -> bool:
+    def is_used(self) -> bool:
         """Whether there is anywhere to report to."""
-        return not (self.mlflow is None and self.prometheus is None and self.opentelemetry is None)
+        places = (self.mlflow, self.prometheus, self.opentelemetry, self.tensorboard, self.wandb)
+        return any(place is not None for place in places)
 
 
 def check_tracking(config: TrackingConfig) -> None:
@@ -76,3 +104,5 @@ def check_tracking(config: TrackingConfig) -> None:
         require("prometheus_client", "tracking.prometheus")
     if config.opentelemetry is not None:
         require("opentelemetry.exporter", "tracking.opentelemetry")
+    if config.wandb is not None:
+        require("wandb", "tracking.wandb")

@@ -1,4 +1,6 @@
-"""Notify a webhook and a command of how a retraining ended. A failed notification is reported, never raised.
+"""Notify a webhook, a command and people by e-mail of how a retraining ended.
+
+A failed notification is reported, never raised.
 
 >>> deliveries = notify(config.retraining.notify, "failure", {"run_id": "…", "error": "…"})  # doctest: +SKIP
 >>> [(each.hook, each.error) for each in deliveries]  # doctest: +SKIP
@@ -82,14 +84,22 @@ def notify(
         deliveries.append(Delivery("webhook", _post(config.webhook, _message(config, content, body), sleep)))
     if config.command is not None:
         deliveries.append(Delivery("command", _start(config.command, body, content)))
+    if config.email is not None:
+        from noisy_gru.pipeline.retrain.email_delivery import send_email
+
+        deliveries.append(Delivery("email", send_email(config.email, content, _link(config, content))))
     return deliveries
+
+
+def _link(config: NotifyConfig, content: Mapping[str, Any]) -> str | None:
+    if config.report_url is None or not content.get("run_id"):
+        return None
+    return config.report_url.replace("{run_id}", str(content["run_id"]))
 
 
 def _message(config: NotifyConfig, content: Mapping[str, Any], body: bytes) -> bytes:
     """Return the body for the webhook, in its format."""
-    link = None
-    if config.report_url is not None and content.get("run_id"):
-        link = config.report_url.replace("{run_id}", str(content["run_id"]))
+    link = _link(config, content)
     match config.webhook.format if config.webhook is not None else "json":
         case "slack":
             return to_json(slack_message(content, link), inf_nan_mode="null")

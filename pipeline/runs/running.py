@@ -273,7 +273,7 @@ class _Run:
     def _track(self) -> None:
         """Report the run elsewhere; whoever interrupts a run doesn't want to wait for that either."""
         tracking = self._config.tracking
-        if not tracking.any or self.record.status == "interrupted":
+        if not tracking.is_used or self.record.status == "interrupted":
             return
         timeout = parse_duration(tracking.timeout).total_seconds()
         if (problem := track_run(self._directory, self.record, timeout)) is not None:

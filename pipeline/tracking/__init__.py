@@ -1,1 +1,1 @@
-"""Tell tools that teams look at already how a run ended: MLflow, Prometheus, OpenTelemetry."""
+"""Tell tools that teams look at how a run ended: MLflow, TensorBoard, Weights & Biases, Prometheus, OpenTelemetry."""

@@ -5,9 +5,7 @@ A run that is logged again is the same run of MLflow, found by its tag ``noisy_g
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from typing import Any
 from noisy_gru.pipeline.config.tracking_config import MlflowConfig
 from noisy_gru.pipeline.runs.run_directory import RunDirectory
 from noisy_gru.pipeline.runs.run_record import RunRecord
+from noisy_gru.pipeline.tracking.run_values import history_of, parameters_of, results_of
 from noisy_gru.schema.errors import UserError
 
 RUN_TAG, VERSION_TAG = "noisy_gru.run_id", "noisy_gru.version"
@@ -71,7 +70,9 @@ def _log(client: Any, config: MlflowConfig, record: RunRecord, directory: RunDir
         parameters = [Param(key, value[:_LONGEST]) for key, value in parameters_of(record.config)]
         for first in range(0, len(parameters), _PARAMETERS):
             client.log_batch(run.info.run_id, params=parameters[first : first + _PARAMETERS])
-        metrics = [Metric(key, value, began, step) for key, value, step in metrics_of(record, directory)]
+        single = ((name, value, 0) for name, value in results_of(record).items())
+        found = (*history_of(record, directory), *single)
+        metrics = [Metric(key, value, began, step) for key, value, step in found]
         for first in range(0, len(metrics), _METRICS):
             client.log_batch(run.info.run_id, metrics=metrics[first : first + _METRICS])
     here = run.info.run_id
@@ -105,34 +106,6 @@ def _register(client: Any, name: str, record: RunRecord, run: Any) -> None:
     client.log_artifacts(run.info.run_id, str(published), "model")
     source, tags = f"{run.info.artifact_uri}/model", {VERSION_TAG: str(record.version)}
     client.create_model_version(name, source, run.info.run_id, tags=tags)
-
-
-def parameters_of(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Yield each value of a configuration with its key, as `--set` writes it; nothing for an empty section."""
-    for key, value in config.items():
-        name = f"{prefix}{key}"
-        items = dict(enumerate(value)) if isinstance(value, list) else value
-        if isinstance(items, Mapping):
-            yield from parameters_of({str(each): items[each] for each in items}, f"{name}.")
-        elif value is not None:
-            yield name, str(value)
-
-
-def metrics_of(record: RunRecord, directory: RunDirectory) -> Iterator[tuple[str, float, int]]:
-    """Yield name, value and epoch: of the training by epoch, then of the evaluation, of its baseline, of each step."""
-    from noisy_gru.pipeline.report.account import SECTIONS, section_content
-    from noisy_gru.pipeline.report.artifacts import Artifacts
-
-    artifacts = Artifacts(record, directory.root)
-    training = section_content("training", SECTIONS["training"], artifacts, examples=False, notes={}) or {}
-    for name, values in (training.get("history") or {}).items():
-        for epoch, value in enumerate(values, start=1):
-            if name != "epoch" and value is not None and math.isfinite(value):
-                yield f"training/{name}", value, epoch
-    single = {f"test/{name}": value for name, value in record.metrics.items()}
-    single |= {f"baseline/{name}": value for name, value in record.baseline.items()}
-    single |= {f"seconds/{step.name}": step.seconds for step in record.steps}
-    yield from ((name, value, 0) for name, value in single.items() if math.isfinite(value))
 
 
 def _milliseconds(time: str) -> int:

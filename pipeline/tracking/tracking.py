@@ -26,6 +26,8 @@ def track(config: TrackingConfig, record: RunRecord, directory: RunDirectory) ->
     from noisy_gru.pipeline.tracking.mlflow_run import log_run
     from noisy_gru.pipeline.tracking.prometheus_file import write_metrics
     from noisy_gru.pipeline.tracking.run_trace import send_trace
+    from noisy_gru.pipeline.tracking.tensorboard_files import write_events
+    from noisy_gru.pipeline.tracking.wandb_run import log_wandb_run
 
     check_tracking(config)
     places: list[Callable[[], object]] = []
@@ -33,6 +35,10 @@ def track(config: TrackingConfig, record: RunRecord, directory: RunDirectory) ->
         places.append(lambda: write_metrics(Path(prometheus.folder), directory, record.pipeline))
     if (opentelemetry := config.opentelemetry) is not None:
         places.append(lambda: send_trace(opentelemetry, record))
+    if (tensorboard := config.tensorboard) is not None:
+        places.append(lambda: write_events(tensorboard, record, directory))
+    if (wandb := config.wandb) is not None:
+        places.append(lambda: log_wandb_run(wandb, record, directory))
     if (mlflow := config.mlflow) is not None:
         places.append(lambda: log_run(mlflow, record, directory))
     problems = []
