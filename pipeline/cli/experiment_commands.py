@@ -32,6 +32,15 @@ BudgetOption = Annotated[
         show_default=False,
     ),
 ]
+ParallelOption = Annotated[
+    str,
+    typer.Option(
+        "--parallel",
+        metavar="N|auto",
+        help="Trainings at the same time, each in a process of its own; auto: as many as cores and memory allow, by "
+        "what the first one takes. The results are the same.",
+    ),
+]
 OutOption = Annotated[
     Path | None,
     typer.Option(
@@ -56,6 +65,7 @@ def compare(
         str | None, typer.Option(help="Metric that ranks. Default: accuracy, or mae.", show_default=False)
     ] = None,
     budget: BudgetOption = None,
+    parallel: ParallelOption = "1",
     set_: SetOption = None,
     root: RootOption = None,
     out: OutOption = None,
@@ -75,7 +85,7 @@ def compare(
     from noisy_gru.pipeline.runs.running import default_root
 
     with exit_on_error(debug):
-        seconds = parse_budget(budget)
+        seconds, processes = parse_budget(budget), parse_parallel(parallel)
         loaded = load_config(config, set_ or [])
         check_config(loaded)
         require_eval_split(loaded, "compare")
@@ -93,6 +103,7 @@ def compare(
             shown=chosen,
             required=[CONFIGURED],
             budget=seconds,
+            parallel=processes,
         )
         report = comparison_report(experiment.trials, pipeline=loaded.name, metric=chosen, best=known[chosen])
         _give(report, out, as_json, show_comparison)
@@ -115,6 +126,7 @@ def noise(
         str, typer.Option(metavar="K,K…", help="Steps before the middle of a sequence to start reading from.")
     ] = "0,5",
     budget: BudgetOption = None,
+    parallel: ParallelOption = "1",
     set_: SetOption = None,
     root: RootOption = None,
     out: OutOption = None,
@@ -137,7 +149,7 @@ def noise(
     from noisy_gru.trainer.experiments.starts import FirstStates
 
     with exit_on_error(debug):
-        seconds = parse_budget(budget)
+        seconds, processes = parse_budget(budget), parse_parallel(parallel)
         factors = [float(each) for each in _numbers("--scales", scales)]
         steps = [int(each) for each in _numbers("--burn-in", burn_in, whole=True)]
         loaded = load_config(config, set_ or [])
@@ -160,6 +172,7 @@ def noise(
             required=[NONE, AS_CONFIGURED],
             starts=starts,
             budget=seconds,
+            parallel=processes,
         )
         report = noise_report(experiment.trials, loaded.trainer, pipeline=loaded.name, metric=metric, best=best)
         _give(report, out, as_json, show_noise)
@@ -177,6 +190,19 @@ def parse_budget(text: str | None) -> float | None:
     if found is None or not float(found[1]):
         raise ConfigError(f"--budget {text}: expected a time such as 90s, 30m or 2h")
     return float(found[1]) * _UNITS[found[2]]
+
+
+def parse_parallel(text: str) -> int | None:
+    """Return the number of processes; None for `auto`.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    if text.strip() == "auto":
+        return None
+    if not text.strip().isdecimal() or not int(text):
+        raise ConfigError(f"--parallel {text}: expected a number of processes, or auto")
+    return int(text)
 
 
 def _numbers(option: str, text: str, *, whole: bool = False) -> list[float]:

@@ -106,6 +106,11 @@ def show_noise(report: dict[str, Any], stream: TextIO) -> None:
             table.add_row(escape(_title(name, report["metric"])), value, *cells)
         console.print(table)
         console.print("")
+    level = report["level"]
+    console.print(f"epochs to level: until the eval loss is {level['loss']:.4g}, 90 % of its way down without noise")
+    for name, seeds in level["never_reached"].items():
+        if seeds:
+            console.print(f"  {name}: never reached with seed {', '.join(map(str, seeds))}; counted as all epochs")
     for start, reason in report["not_measured"].items():
         console.print(escape(f"not measured: {_title(start, report['metric'])}: {reason}"))
     _show_failed(console, report)
@@ -118,7 +123,7 @@ def show_noise(report: dict[str, Any], stream: TextIO) -> None:
 
 
 def _title(name: str, metric: str) -> str:
-    if name in ("nll", "ece"):
+    if name in ("nll", "ece", "loss"):
         return name
     if name == "epochs_to_level":
         return "epochs to level"

@@ -21,9 +21,10 @@ from rich.markup import escape
 
 from noisy_gru.pipeline.experiments.paired_statistics import METHOD
 from noisy_gru.pipeline.experiments.variants import Variant
+from noisy_gru.pipeline.experiments.worker_pool import WorkerPool, fitting
 from noisy_gru.pipeline.runs.progress import LiveProgress
 from noisy_gru.schema.durations import shown_seconds
-from noisy_gru.schema.errors import ConfigError
+from noisy_gru.schema.errors import ConfigError, UserError
 from noisy_gru.storage.atomic_files import write_atomically
 from noisy_gru.trainer.config import TrainerConfig
 
@@ -121,6 +122,19 @@ def with_seed(trainer: TrainerConfig, seed: int) -> TrainerConfig:
     return trainer.model_copy(update={"seed": seed})
 
 
+@dataclass(frozen=True)
+class Parallel:
+    """Trainings at the same time.
+
+    Attributes:
+        pool: of processes.
+        most: how many at once; None: as many as fit, by the memory that the first training takes.
+    """
+
+    pool: WorkerPool
+    most: int | None
+
+
 def run_trials(
     variants: Sequence[Variant],
     seeds: Sequence[int],
@@ -131,6 +145,7 @@ def run_trials(
     shown: str,
     required: Sequence[str] = (),
     budget: float | None = None,
+    parallel: Parallel | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Trials:
     """Train every variant with every seed that has no result yet.
@@ -139,65 +154,147 @@ def run_trials(
         variants: of the configuration.
         seeds: of the trainings.
         store: of results.
-        train: trains a configuration, and returns its result.
+        train: trains a configuration, and returns its result; not called with ``parallel``.
         live: shows each training, with the time that is left.
         shown: name of the metric to show.
         required: variants whose failure ends the experiment; another one that fails is left out.
         budget: seconds after which no training is begun any more; None: unlimited.
+        parallel: processes to train in; None: in this one, one after the other.
         clock: returns seconds.
 
     Raises:
         ConfigError: a required variant can't be trained.
+        UserError: a process ended in the middle of a training.
     """
-    begun = clock()
-    jobs = [(variant, seed) for seed in seeds for variant in variants]
-    results: dict[tuple[str, int], Result] = {}
-    failed: dict[str, str] = {}
-    missing = []
-    for variant, seed in jobs:
-        found = store.read(with_seed(variant.trainer, seed))
-        if found is None:
-            missing.append((variant, seed))
-        elif ERROR in found:
-            failed[variant.name] = found[ERROR]
-        else:
-            results[variant.name, seed] = found
-    if results and missing:
-        live.line(f"{len(results)} of {len(jobs)} trainings were finished before")
-    taken: list[float] = []
-    spent = False
-    while missing := [(variant, seed) for variant, seed in missing if variant.name not in failed]:
-        if budget is not None and clock() - begun >= budget:
-            spent = True
-            break
-        variant, seed = missing.pop(0)
-        place = len(jobs) - len(missing)
-        name = f"{variant.name} seed {seed}"
-        live.started(name, place, len(jobs))
-        start = clock()
-        trainer = with_seed(variant.trainer, seed)
-        result: Result
-        try:
-            result = train(trainer)
-        except ConfigError as error:
-            # Such as a loss that is not finite; without the one that all are compared with there is no experiment.
-            if variant.name in required:
-                raise
-            result = {ERROR: str(error)}
-        finally:
-            live.stop()
-        store.write(trainer, result)
-        taken.append(clock() - start)
+    experiment = _Experiment(variants, seeds, store, live, shown, required, budget, clock)
+    if parallel is None:
+        experiment.run(train)
+    else:
+        experiment.run_in_processes(parallel)
+    return experiment.trials()
+
+
+class _Experiment:
+    """Which trainings are missing, and what came of the others."""
+
+    def __init__(
+        self,
+        variants: Sequence[Variant],
+        seeds: Sequence[int],
+        store: ResultStore,
+        live: LiveProgress,
+        shown: str,
+        required: Sequence[str],
+        budget: float | None,
+        clock: Callable[[], float],
+    ):
+        self._variants, self._seeds = list(variants), list(seeds)
+        self._store, self._live, self._shown, self._required = store, live, shown, required
+        self._budget, self._clock = budget, clock
+        self._begun = clock()
+        self._results: dict[tuple[str, int], Result] = {}
+        self._failed: dict[str, str] = {}
+        self._taken: list[float] = []
+        self._spent = False
+        self._missing: list[tuple[Variant, int]] = []
+        jobs = [(variant, seed) for seed in seeds for variant in variants]
+        self._total = len(jobs)
+        for variant, seed in jobs:
+            found = store.read(with_seed(variant.trainer, seed))
+            if found is None:
+                self._missing.append((variant, seed))
+            elif ERROR in found:
+                self._failed[variant.name] = found[ERROR]
+            else:
+                self._results[variant.name, seed] = found
+        if self._results and self._missing:
+            live.line(f"{len(self._results)} of {self._total} trainings were finished before")
+
+    def trials(self) -> Trials:
+        """Return what is known now."""
+        seconds = self._clock() - self._begun
+        return Trials(self._variants, self._seeds, self._results, seconds, self._spent, self._failed)
+
+    def _next(self) -> tuple[Variant, int] | None:
+        """Take the next training; None if there is none, or the time is up."""
+        self._missing = [each for each in self._missing if each[0].name not in self._failed]
+        if not self._missing:
+            return None
+        if self._budget is not None and self._clock() - self._begun >= self._budget:
+            self._spent = True
+            return None
+        return self._missing.pop(0)
+
+    def run(self, train: Callable[[TrainerConfig], Result]) -> None:
+        """Train in this process, one after the other."""
+        while (job := self._next()) is not None:
+            variant, seed = job
+            place = self._total - len(self._missing)
+            self._live.started(_name(job), place, self._total)
+            start = self._clock()
+            try:
+                result = train(with_seed(variant.trainer, seed))
+            except ConfigError as error:
+                result = self._refused(variant, str(error))
+            finally:
+                self._live.stop()
+            self._ended(job, result, self._clock() - start, place)
+
+    def run_in_processes(self, parallel: Parallel) -> None:
+        """Train in other processes, several at a time."""
+        running: dict[str, tuple[tuple[Variant, int], float]] = {}
+        pool, limit, done = parallel.pool, parallel.most, self._total - len(self._missing)
+        while True:
+            # The first one alone: its memory says how many fit.
+            while len(running) < (limit or 1) and (job := self._next()) is not None:
+                running[_name(job)] = job, self._clock()
+                pool.begin(_name(job), with_seed(job[0].trainer, job[1]).model_dump(mode="json"))
+            if not running:
+                return
+            self._live.started(", ".join(running), min(done + len(running), self._total), self._total)
+            try:
+                name, answer = pool.next_end()
+            finally:
+                self._live.stop()
+            (variant, seed), start = running.pop(name)
+            if "failed" in answer:
+                raise UserError(f"{name}: {answer['failed']}")
+            if limit is None:
+                limit = fitting(answer["peak_bytes"])
+                self._live.line(f"{limit} at a time: one takes {answer['peak_bytes'] / 1e6:.0f} MB")
+            result = self._refused(variant, answer["refused"]) if "refused" in answer else answer["result"]
+            done += 1
+            self._ended((variant, seed), result, self._clock() - start, done, len(running), limit)
+
+    def _refused(self, variant: Variant, problem: str) -> Result:
+        """Return the result of a training that can't be, such as one whose loss is not finite."""
+        if variant.name in self._required:
+            # Without the one that all are compared with there is no experiment.
+            raise ConfigError(problem)
+        return {ERROR: problem}
+
+    def _ended(
+        self, job: tuple[Variant, int], result: Result, seconds: float, place: int, running: int = 0, at_once: int = 1
+    ) -> None:
+        """Keep a result, and show it with the time that is left."""
+        variant, seed = job
+        self._store.write(with_seed(variant.trainer, seed), result)
+        self._taken.append(seconds)
+        head = f"{place:>3}/{self._total} {escape(_name(job))}"
         if ERROR in result:
-            failed[variant.name] = result[ERROR]
-            live.line(f"[red]✗[/] {place:>3}/{len(jobs)} {escape(name)}  {escape(result[ERROR])}")
-            continue
-        results[variant.name, seed] = result
-        left = len(missing) * sum(taken) / len(taken)
-        if budget is not None:
-            left = min(left, max(budget - (clock() - begun), 0.0))
-        live.line(
-            f"[green]✓[/] {place:>3}/{len(jobs)} {escape(name)}  {shown} {result['metrics'][shown]:.4g}  "
-            f"{taken[-1]:.1f} s" + (f", about {shown_seconds(left)} left" if missing else "")
+            self._failed[variant.name] = result[ERROR]
+            self._live.line(f"[red]✗[/] {head}  {escape(result[ERROR])}")
+            return
+        self._results[variant.name, seed] = result
+        missing = len(self._missing) + running
+        left = missing * sum(self._taken) / len(self._taken) / at_once
+        if self._budget is not None:
+            left = min(left, max(self._budget - (self._clock() - self._begun), 0.0))
+        self._live.line(
+            f"[green]✓[/] {head}  {self._shown} {result['metrics'][self._shown]:.4g}  {seconds:.1f} s"
+            + (f", about {shown_seconds(left)} left" if missing else "")
         )
-    return Trials(list(variants), list(seeds), results, clock() - begun, spent, failed)
+
+
+def _name(job: tuple[Variant, int]) -> str:
+    return f"{job[0].name} seed {job[1]}"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,9 +14,10 @@ from rich.markup import escape
 from noisy_gru.compat.extras import require
 from noisy_gru.pipeline.config.beam_options import check_can_run_here
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
-from noisy_gru.pipeline.experiments.engine import Result, ResultStore, Trials, run_trials
+from noisy_gru.pipeline.experiments.engine import Parallel, Result, ResultStore, Trials, run_trials
 from noisy_gru.pipeline.experiments.transformed_data import transformed_data
 from noisy_gru.pipeline.experiments.variants import Variant
+from noisy_gru.pipeline.experiments.worker_pool import WorkerPool
 from noisy_gru.pipeline.fingerprint import MODEL_ROOMS, source_fingerprint
 from noisy_gru.pipeline.runs.output_redirection import output_to
 from noisy_gru.pipeline.runs.progress import LiveProgress, events_shown
@@ -47,6 +49,7 @@ def run_experiment(
     required: Sequence[str],
     starts: FirstStates | None = None,
     budget: float | None = None,
+    parallel: int | None = 1,
 ) -> Experiment:
     """Train every variant with the seeds from the configuration's on.
 
@@ -60,6 +63,7 @@ def run_experiment(
         required: names of the variants that others are compared with.
         starts: first states to measure from.
         budget: seconds after which no training is begun any more.
+        parallel: trainings at a time, in processes of their own; None: as many as fit into memory and cores.
 
     Raises:
         UserError: the data can't be transformed, or a required variant can't be trained.
@@ -75,7 +79,7 @@ def run_experiment(
         live.line(f"[bold]{escape(config.name)}[/]  {command}: {len(variants)} variants x {seeds} seeds")
         try:
             with events_shown(live):
-                return _run(config, variants, directory, live, log, seeds, shown, required, starts, budget)
+                return _run(config, variants, directory, live, log, seeds, shown, required, starts, budget, parallel)
         finally:
             live.stop()
 
@@ -91,6 +95,7 @@ def _run(
     required: Sequence[str],
     starts: FirstStates | None,
     budget: float | None,
+    parallel: int | None,
 ) -> Experiment:
     if config.training.members > 1:
         live.line(f"training.members is {config.training.members}: an experiment trains single models")
@@ -112,9 +117,36 @@ def _run(
 
     every = range(config.seed, config.seed + seeds)
     advice = "Two of them would train the same: wait for it, or use another root"
-    with exclusive_lock(folder / ".lock", "an experiment on these data", advice):
-        trials = run_trials(variants, every, store, train, live, shown=shown, required=required, budget=budget)
+    with ExitStack() as stack:
+        stack.enter_context(exclusive_lock(folder / ".lock", "an experiment on these data", advice))
+        processes = None
+        if parallel != 1:
+            common = {
+                "files": {"transform_graph": files.transform_graph, "train": files.train, "eval": files.eval},
+                "dataset": config.dataset.model_dump(mode="json"),
+                "starts": None if starts is None else asdict(starts),
+                "fingerprint": source_fingerprint(MODEL_ROOMS),
+                "working_dir": str(folder),
+            }
+            processes = Parallel(stack.enter_context(WorkerPool(common, _shown_by(live))), parallel)
+        trials = run_trials(
+            variants, every, store, train, live, shown=shown, required=required, budget=budget, parallel=processes
+        )
     return Experiment(trials, folder, log)
+
+
+def _shown_by(live: LiveProgress) -> Callable[[str, Mapping[str, Any]], None]:
+    """Return a function that shows how far each training is."""
+    far: dict[str, str] = {}
+
+    def seen(name: str, event: Mapping[str, Any]) -> None:
+        far[name] = f"{name} epoch {event.get('epoch')}/{event.get('epochs')}"
+        if event.get("epoch") == event.get("epochs"):
+            del far[name]
+        if far:
+            live.advanced({"message": ", ".join(far.values())})
+
+    return seen
 
 
 def _as_json(starts: FirstStates) -> Any:

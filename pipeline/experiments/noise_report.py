@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from noisy_gru.pipeline.experiments.engine import Result, Trials
+from noisy_gru.pipeline.experiments.epochs_to_level import DEFINITION, epochs_to_level, level_of
 from noisy_gru.pipeline.experiments.noise_verdict import Effect, Verdict, judge_noise
 from noisy_gru.pipeline.experiments.paired_statistics import mean_and_spread, paired_interval
 from noisy_gru.pipeline.experiments.variants import Variant
@@ -15,7 +16,6 @@ from noisy_gru.trainer.config import TrainerConfig
 from noisy_gru.trainer.experiments.starts import CARRIED, OWN
 from noisy_gru.trainer.model_config import LayerConfig
 
-LEVEL = "epochs until the eval loss is as low as the lowest of the seed's worst scale"
 NONE, CONFIGURED = "x0", "x1"
 
 
@@ -32,7 +32,7 @@ def noise_report(trials: Trials, trainer: TrainerConfig, *, pipeline: str, metri
     seeds = trials.complete_seeds
     report: dict[str, Any] = {
         **trials.report_head(pipeline=pipeline, metric=metric, best=best),
-        "level": LEVEL,
+        "level": None,
         "scales": [],
         "auto": None,
         "not_measured": {},
@@ -42,7 +42,13 @@ def noise_report(trials: Trials, trainer: TrainerConfig, *, pipeline: str, metri
     if not seeds:
         return report
     report["not_measured"] = trials.results[CONFIGURED, seeds[0]]["not_measured"]
-    measures = _measures(trials, metric)
+    level = level_of([trials.results[NONE, seed]["history"]["val_loss"] for seed in seeds])
+    report["level"] = {
+        "loss": level,
+        "definition": DEFINITION,
+        "never_reached": {each.name: _never(trials, each, level) for each in trials.compared},
+    }
+    measures = _measures(trials, metric, level)
     for variant in trials.compared:
         own = measures[variant.name]
         entry: dict[str, Any] = {
@@ -92,19 +98,6 @@ def _suggestion(variant: Variant) -> dict[str, Any]:
     return {"scale": variant.values.get("scale"), "kind": kind, "yaml": lines, "set": settings}
 
 
-def epochs_to_level(histories: dict[str, list[float]]) -> dict[str, int]:
-    """Return in which epoch (from 1) each variant of a seed reaches the level that all of them reach.
-
-    Args:
-        histories: the eval loss after each epoch, by variant.
-    """
-    level = max(min(losses) for losses in histories.values())
-    return {
-        name: next(epoch for epoch, loss in enumerate(losses, start=1) if loss <= level)
-        for name, losses in histories.items()
-    }
-
-
 def layers_yaml(layers: list[LayerConfig]) -> str:
     """Return the lines of the configuration for these layers."""
     lines = []
@@ -116,13 +109,15 @@ def layers_yaml(layers: list[LayerConfig]) -> str:
     return "\n".join(["model:", "  layers:", *lines])
 
 
-def _measures(trials: Trials, metric: str) -> dict[str, dict[str, list[float]]]:
+def _never(trials: Trials, variant: Variant, level: float) -> list[int]:
+    """Return the seeds with which a variant never reaches the level."""
+    histories = {seed: trials.results[variant.name, seed]["history"]["val_loss"] for seed in trials.complete_seeds}
+    return [seed for seed, losses in histories.items() if min(losses) > level]
+
+
+def _measures(trials: Trials, metric: str, level: float) -> dict[str, dict[str, list[float]]]:
     """Return the numbers of each complete seed, by variant and measure."""
     first = trials.results[NONE, trials.complete_seeds[0]]
-    epochs = [
-        epochs_to_level({each.name: trials.results[each.name, seed]["history"]["val_loss"] for each in trials.compared})
-        for seed in trials.complete_seeds
-    ]
     found = {}
     for variant in trials.compared:
 
@@ -132,10 +127,13 @@ def _measures(trials: Trials, metric: str) -> dict[str, dict[str, list[float]]]:
         measures = {OWN: values(lambda result: result["metrics"][metric])}
         for start in first["first_states"]:
             measures[start] = values(lambda result, start=start: result["first_states"][start][metric])
-        for name in ("nll", "ece"):
+        for name in ("nll", "ece") if "nll" in first["metrics"] else ("loss",):
             if name in first["metrics"]:
                 measures[name] = values(lambda result, name=name: result["metrics"][name])
-        measures["epochs_to_level"] = [float(each[variant.name]) for each in epochs]
+        most = variant.trainer.training.epochs
+        measures["epochs_to_level"] = values(
+            lambda result, most=most: epochs_to_level(result["history"]["val_loss"], level, most)
+        )
         measures["epochs"] = values(_epochs)
         found[variant.name] = measures
     return found

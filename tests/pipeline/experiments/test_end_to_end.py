@@ -85,9 +85,32 @@ def test_from_a_table_to_both_reports(project: Path, capfd: pytest.CaptureFixtur
     assert not list(directory.experiments.glob("preparation-*"))
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # of TFX's own imports
+@pytest.mark.long
+def test_trainings_at_the_same_time_have_the_same_results(project: Path):
+    vary = ["compare", project / "config.yaml", "--vary", "model.layers[0].units=2,3", "--seeds", 2]
+    found = []
+    for place, options in (("serial", []), ("parallel", ["--parallel", 2])):
+        root = project / place
+        done = call(*vary, "--root", root, "--json", *options)
+        assert done.exit_code == 0, done.output
+        results = {path.name: json.loads(path.read_text()) for path in RunDirectory(root).experiments.glob("*/*.json")}
+        for each in results.values():
+            del each["result"]["seconds"]
+        found.append(results)
+    assert len(found[0]) == 4
+    assert found[0] == found[1]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (
+            ["compare", "--vary", "model.pooling=mean", "--parallel", "0"],
+            "--parallel 0: expected a number of processes",
+        ),
+        (["noise", "--parallel", "many"], "--parallel many: expected a number of processes, or auto"),
         (["noise", "--budget", "soon"], "--budget soon: expected a time such as 90s, 30m or 2h"),
         (["noise", "--budget", "0m"], "--budget 0m: expected a time"),
         (["noise", "--scales", "0,x"], "--scales 0,x: expected numbers >= 0"),

@@ -13,7 +13,8 @@ from scipy import stats
 from noisy_gru.pipeline.cli.experiments_view import show_comparison, show_noise
 from noisy_gru.pipeline.experiments.comparison_report import comparison_report
 from noisy_gru.pipeline.experiments.engine import Trials
-from noisy_gru.pipeline.experiments.noise_report import epochs_to_level, layers_yaml, noise_report
+from noisy_gru.pipeline.experiments.epochs_to_level import epochs_to_level, level_of
+from noisy_gru.pipeline.experiments.noise_report import layers_yaml, noise_report
 from noisy_gru.pipeline.experiments.noise_verdict import Effect, judge_noise
 from noisy_gru.pipeline.experiments.variants import Variant, of_kind, scaled
 from noisy_gru.trainer.config import TrainerConfig
@@ -114,9 +115,55 @@ def test_a_scale_that_failed_is_named_and_left_out():
     assert "left out: x10: The training loss became nan in epoch 1." in stream.getvalue()
 
 
-def test_the_level_is_what_all_variants_of_a_seed_reach():
-    found = epochs_to_level({"x0": [1.0, 0.4, 0.2], "x1": [0.9, 0.5, 0.6], "x10": [0.45, 0.3, 0.1]})
-    assert found == {"x0": 2, "x1": 2, "x10": 1}
+def test_the_level_lies_on_the_slope():
+    # Medians of the first losses (2.0) and of the lowest ones (0.5): nine tenths of the way down.
+    level = level_of([[2.0, 1.0, 0.5], [1.5, 0.4, 0.6], [3.0, 0.7, 0.8]])
+    assert level == pytest.approx(0.65)
+    assert level_of([[1.0]]) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("losses", "epochs"),
+    [
+        ([2.0, 1.0, 0.5], 2.5),  # half of the way between the second and the third
+        ([0.7, 0.1], 1.0),  # after the first epoch; nobody knows what was before it
+        ([2.0, 0.75, 3.0, 0.1], 2.0),  # for the first time
+        ([2.0, 1.0, 0.9], 40.0),  # never
+        ([2.0, 0.75], 2.0),
+        ([float("inf"), 0.5], 2.0),
+    ],
+)
+def test_epochs_to_a_level(losses, epochs):
+    assert epochs_to_level(losses, 0.75, 40) == epochs
+
+
+def test_a_plateau_does_not_decide():
+    """Trainings that learn equally fast, and whose lowest losses come at any time on a flat bottom."""
+    random = np.random.default_rng(1)
+    slope = 0.05 + 2 * np.exp(-np.arange(60) / 3)
+    histories = [list(slope + 1e-3 * random.standard_normal(60)) for _ in range(16)]
+    level = level_of(histories[:8])
+    found = np.array([epochs_to_level(each, level, 60) for each in histories])
+    assert np.ptp(found) < 0.05
+    assert np.ptp([int(np.argmin(each)) for each in histories]) > 10
+
+
+def test_what_never_reaches_the_level_is_named():
+    trials = noise_trials(pairs=3)
+    for seed in (1, 2):
+        trials.results["x10", seed]["history"]["val_loss"] = [1.0, 0.9]
+    report = noise_report(trials, TRAINER, pipeline="vowels", metric="accuracy", best="max")
+    level = report["level"]
+    assert level["loss"] == pytest.approx(1.0 - 0.9 * 0.7)
+    assert level["never_reached"] == {"x0": [], "x1": [], "x10": [1, 2]}
+    by_name = {each["name"]: each["measures"]["epochs_to_level"]["by_seed"] for each in report["scales"]}
+    most = float(TRAINER.training.epochs)
+    # From 0.5 to 0.3 between the second and the third epoch, or from 0.4.
+    assert by_name["x0"] == pytest.approx([2 + 0.13 / 0.2] * 3)
+    assert by_name["x10"] == pytest.approx([2 + 0.03 / 0.1, most, most])
+    stream = io.StringIO()
+    show_noise(report, stream)
+    assert "x10: never reached with seed 1, 2; counted as all epochs" in stream.getvalue()
 
 
 def test_the_suggested_lines_are_a_configurations():
