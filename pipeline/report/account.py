@@ -24,6 +24,7 @@ from noisy_gru.pipeline.report.gate_account import gate_account, importance_sect
 from noisy_gru.pipeline.report.lineage_account import lineage_account, resources_account
 from noisy_gru.pipeline.report.outcome import outcome_account, shown_error
 from noisy_gru.pipeline.report.training_account import training_account
+from noisy_gru.pipeline.report.tuning import tuning_account
 from noisy_gru.pipeline.runs.run_record import RunRecord
 from noisy_gru.schema.errors import UserError
 
@@ -35,6 +36,7 @@ SECTIONS: dict[str, Build] = {
     "outcome": outcome_account,
     "data": data_account,
     "features": feature_account,
+    "tuning": tuning_account,
     "training": training_account,
     "evaluation": evaluation_account,
     "worst": worst_account,

@@ -29,6 +29,7 @@ from noisy_gru.pipeline.report.run_sections import (
     reference_blocks,
     resource_blocks,
 )
+from noisy_gru.pipeline.report.tuning import tuning_blocks
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _UNDRAWABLE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
@@ -39,6 +40,7 @@ _SECTIONS: dict[str, tuple[str, str, Callable[[dict[str, Any]], list[Block]]]] =
     "predictions": ("Predictions", "predictions", prediction_blocks),
     "data": ("Data", "data", data_blocks),
     "features": ("Features and drift", "features", feature_blocks),
+    "tuning": ("Tuning", "tuning", tuning_blocks),
     "training": ("Training", "training", training_blocks),
     "evaluation": ("Evaluation", "evaluation", evaluation_blocks),
     "slices": ("Slices", "evaluation", slice_blocks),

@@ -16,6 +16,7 @@ from noisy_gru.pipeline.report.account import SECTIONS, run_account
 from noisy_gru.pipeline.report.classification import calibration, curves
 from noisy_gru.pipeline.report.feature_account import jensen_shannon
 from noisy_gru.pipeline.report.page import run_page
+from noisy_gru.pipeline.runs.run_record import StepRecord
 from tests.pipeline.report.conftest import CLASSES, SECRET
 
 
@@ -43,6 +44,35 @@ def test_every_part_is_there(make_run):
     assert "another sequence&#39;s last state: not measured: the &lt;test&gt; split" in run_page(account)
     assert account["importance"]["features"][0]["log_loss"] == {"mean": 0.5, "low": 0.25, "high": 0.75}
     assert account["resources"]["steps"][1]["cpu_seconds"] == 1.25
+
+
+def test_the_tuners_trials(make_run):
+    run = make_run()
+    assert account_of(run)["tuning"] is None
+    folder = run.folder("Tuner", "tuner_results")
+    file = folder / "tuner_results.json"
+    # As TFX writes it: the best one first.
+    trials = [
+        {"trial_id": "03", "score": 0.25, "stddev_scale": 10.0, "learn_mean": True},
+        {"trial_id": "00", "score": 0.5, "stddev_scale": 0.0, "learn_mean": False},
+    ]
+    file.write_text(json.dumps(trials))
+    run.record.steps.insert(3, StepRecord(name="Tuner", status="complete", seconds=2.0))
+    run.record.artifacts["Tuner"] = {"tuner_results": [str(folder)]}
+    account = account_of(run)
+    assert account["tuning"]["metric"] == "val_loss"
+    assert account["tuning"]["trials"] == [
+        {"trial": 4, "score": 0.25, "values": {"stddev_scale": 10.0, "learn_mean": True}},
+        {"trial": 1, "score": 0.5, "values": {"stddev_scale": 0.0, "learn_mean": False}},
+    ]
+    page = run_page(account)
+    assert "Trials; the first one is chosen" in page and "stddev scale" in page
+    for torn in ("[{", '[{"score": 1}]', "{}x"):
+        file.write_text(torn)
+        account = account_of(run)
+        assert account["tuning"] is None
+        assert "tuner_results.json can't be read" in account["notes"]["tuning"]
+        assert "tuner_results.json can&#39;t be read" in run_page(account)
 
 
 def test_a_classification_is_that_of_scikit_learn(make_run):
