@@ -17,6 +17,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from noisy_gru.compat.tensorflow import align_function_names
 from noisy_gru.trainer.callbacks.progress import report
 from noisy_gru.trainer.callbacks.weight_average import WeightAverage
 from noisy_gru.trainer.inputs.dataset import SequenceData
@@ -129,6 +130,7 @@ def compile_ahead(
         parts: the step's name, its data with `padded_lengths`, and its `_Steps`.
         clock: monotonic, in seconds.
     """
+    align_function_names()
     inputs, answer, _ = next(iter(parts[0][1].one_of_each_shape()))
     # Keras creates the metrics' variables at the first batch, which a compiled step may not.
     model.compute_metrics(inputs, answer, empty_outputs(model, answer))

@@ -35,6 +35,7 @@ from noisy_gru.pipeline.config.tracking_config import check_tracking
 from noisy_gru.pipeline.fingerprint import package_versions, source_fingerprint
 from noisy_gru.pipeline.runs.after_run import track_run, write_report
 from noisy_gru.pipeline.runs.beam_progress import STEPS, BeamProgress
+from noisy_gru.pipeline.runs.compile_cache import compile_cache
 from noisy_gru.pipeline.runs.interrupts import Signals, deferred_signals
 from noisy_gru.pipeline.runs.output_redirection import output_to
 from noisy_gru.pipeline.runs.progress import LiveProgress, events_shown
@@ -166,7 +167,8 @@ class _Run:
         record = self.record
         live.line(f"[bold]{record.pipeline}[/]  run {record.run_id}")
         try:
-            with events_shown(live), self._signals.raising(until_it_ends=True):
+            signals, cache = self._signals.raising(until_it_ends=True), compile_cache(self._directory.work / "xla")
+            with events_shown(live), signals, cache:
                 self._run_steps()
         except KeyboardInterrupt:
             self._signals.defer()

@@ -18,6 +18,7 @@ from keras.src.backend.tensorflow.rnn import bidirectional_gru
 
 from noisy_gru.compat.beam import share_options, worker_of
 from noisy_gru.compat.keras import flatten_layers, moving_averages, run_through_graph, take_gradients_as_summed
+from noisy_gru.compat.tensorflow import CACHE_OPTION, XLA_FLAGS, align_function_names
 from noisy_gru.compat.tfx import Execution, execution_of, make_beam_pipeline, standard_artifact_types
 from noisy_gru.trainer.layers.noisy_gru import NoisyGRU
 from noisy_gru.trainer.layers.threefry import random_bits
@@ -52,6 +53,14 @@ COVERED = {
     "_run_api": "kfp",
     "_healthz_api": "kfp",
 }
+
+
+def test_tensorflow_numbers_functions_from_where_they_are_aligned_to(monkeypatch):
+    monkeypatch.setenv(XLA_FLAGS, f"{CACHE_OPTION}/somewhere")
+    align_function_names()
+    number = int(tf.function(lambda: tf.constant(1)).get_concrete_function().name.decode().rsplit("_", 1)[1])
+    assert number >= 1_000_000
+    assert number % 1_000_000 < 20
 
 
 def test_keras_flattens_a_model_down_to_the_layers_inside_of_layers():
