@@ -53,7 +53,7 @@ def executables(folder: Path) -> dict[Path, int]:
     return {file: file.stat().st_mtime_ns for file in folder.rglob("*.pb")}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_next_process_loads_what_this_one_compiled(tmp_path: Path) -> None:
     folder = tmp_path / "work of [v2] xla"
     assert compiled(folder, 3) == "1023"
