@@ -1,6 +1,7 @@
-"""Take the picture of docs/run-report.md: the top of a run's report, in headless Chromium.
+"""Take the pictures of docs/run-report.md: the top of a run's report, and a section of it, in headless Chromium.
 
     .venv/bin/python scripts/run_report_picture.py runs/japanese-vowels/runs/<run>.html docs/images/run-report.png
+    .venv/bin/python scripts/run_report_picture.py …/<run>.html docs/images/run-report-importance.png importance
 
 Chromium is Debian's; Playwright downloads none.
 """

@@ -57,11 +57,12 @@ class ReportConfig(Section):
         "holds counts, statistics and metrics, with the names of classes and slices.",
     )
     explain_seconds: float = Field(
-        default=1.0,
+        default=0.5,
         ge=0,
         le=3600,
-        description="Seconds that the ServingGate may spend on what the answers depend on: how much worse they become "
-        "where a feature, or a part of the time, is exchanged between sequences of the test split. 0: not measured.",
+        description="Seconds of processor time that the ServingGate may spend on what the answers depend on: how much "
+        "worse they become where a feature, or a part of the time, is exchanged between sequences of the test split. "
+        "0: not measured.",
     )
 
 
