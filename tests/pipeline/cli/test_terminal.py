@@ -64,6 +64,7 @@ def test_plain_lines_without_a_terminal():
     live = LiveProgress(out, clock=lambda: now[0])
     handler = ProgressHandler(live)
     logger = logging.getLogger("noisy_gru.progress")
+    level = logger.level
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     try:
@@ -75,6 +76,7 @@ def test_plain_lines_without_a_terminal():
         logger.info("no event")
     finally:
         logger.removeHandler(handler)
+        logger.setLevel(level)
     live.finished(StepRecord(name="Trainer", status="complete", seconds=12.34, summary="[3 epochs]"))
     live.started("Evaluator", 9, 11)
     live.finished(StepRecord(name="Evaluator", status="cached", seconds=0.1, summary="accuracy 0.9"))

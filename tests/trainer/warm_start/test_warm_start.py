@@ -371,10 +371,14 @@ class Interrupt(logging.Handler):
 
 
 def test_a_proof_that_was_interrupted_goes_on(
-    classification: Any, base: Path, proved: tuple[Path, dict[str, Any]], tmp_path: Path
+    classification: Any,
+    base: Path,
+    proved: tuple[Path, dict[str, Any]],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     logger = logging.getLogger("noisy_gru.progress")
-    logger.setLevel(logging.INFO)
+    caplog.set_level(logging.INFO, "noisy_gru.progress")
     interrupt, listener = Interrupt(epoch=3), Interrupt(epoch=0)
     arguments = (classification, tmp_path / "disturbed", config(), base)
     logger.addHandler(interrupt)
