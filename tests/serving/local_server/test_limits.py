@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from noisy_gru.serving.local_server.errors import RequestError
 from noisy_gru.serving.local_server.limits import Workers
 from tests.memory import allocations
 from tests.patience import PATIENCE, until
-from tests.serving.local_server.conftest import Asking, Serving
+from tests.serving.local_server.conftest import NEVER, Asking, Serving
 
 pytestmark = pytest.mark.slow
 
@@ -154,12 +154,28 @@ def test_a_cancelled_call_gives_its_version_back_when_it_has_ended() -> None:
     asyncio.run(ask())
 
 
+Shared = Callable[[Limits], tuple[LocalServer, Asking]]
+
+
 @pytest.fixture(scope="module")
-def limited(published: Path) -> Iterator[tuple[Any, Asking]]:
-    with LocalServer({published.name: published}, limits=SMALL) as server:
-        asking = Asking(server, published.name)
-        yield server, asking
-        asking.channel.close()
+def shared(published: Path) -> Iterator[Shared]:
+    """``shared(limits)``: a server that the tests one after the other ask that want the same limits, and its client."""
+    with ExitStack() as stack:
+        running: dict[Limits, tuple[LocalServer, Asking]] = {}
+
+        def of(limits: Limits) -> tuple[LocalServer, Asking]:
+            if limits not in running:
+                running.clear()
+                stack.close()
+                server = stack.enter_context(
+                    LocalServer({published.name: published}, poll_seconds=NEVER, limits=limits)
+                )
+                asking = Asking(server, published.name)
+                stack.callback(asking.channel.close)
+                running[limits] = server, asking
+            return running[limits]
+
+        yield of
 
 
 def test_a_body_that_does_not_come(serving: Serving) -> None:
@@ -171,8 +187,8 @@ def test_a_body_that_does_not_come(serving: Serving) -> None:
     assert asking.version() == 1, "its place was not given back"
 
 
-def test_a_large_grpc_message(limited: tuple[Any, Asking]) -> None:
-    _, asking = limited
+def test_a_large_grpc_message(shared: Shared) -> None:
+    _, asking = shared(SMALL)
     request = asking.request()
     request.inputs["features"].tensor_content = bytes(200_000)
     with pytest.raises(grpc.RpcError) as caught:
@@ -182,16 +198,16 @@ def test_a_large_grpc_message(limited: tuple[Any, Asking]) -> None:
     assert asking.version() == 1
 
 
-def test_a_large_body(limited: tuple[Any, Asking]) -> None:
-    server, asking = limited
+def test_a_large_body(shared: Shared) -> None:
+    server, asking = shared(SMALL)
     answer = httpx.post(predict_url(server), content=b'{"instances": ["' + b"x" * 200_000 + b'"]}', timeout=PATIENCE)
     assert answer.status_code == 413
     assert "100000 bytes that are allowed" in answer.json()["error"]
     assert asking.version() == 1
 
 
-def test_a_body_that_grows_when_it_is_unpacked(limited: tuple[Any, Asking]) -> None:
-    server, asking = limited
+def test_a_body_that_grows_when_it_is_unpacked(shared: Shared) -> None:
+    server, asking = shared(SMALL)
     bomb = gzip.compress(b'{"instances": ["' + b"x" * 20_000_000 + b'"]}')
     assert len(bomb) < 100_000
     with allocations() as peak:
@@ -210,9 +226,9 @@ POST = b"POST /v1/models/small:predict HTTP/1.1\r\nHost: x\r\n"
 
 
 @pytest.mark.parametrize("unfinished", [POST + b"Content-Length: 100\r\n\r\n{", POST + b"X-A: ", b"", b"P"])
-def test_unfinished_requests_take_no_working_place(serving: Serving, unfinished: bytes) -> None:
+def test_unfinished_requests_take_no_working_place(shared: Shared, unfinished: bytes) -> None:
     """Twice as many as there are places and connections, and all stay open."""
-    server, asking, _ = serving(limits=Limits(workers=1, waiting=1, connections=20))
+    server, asking = shared(Limits(workers=1, waiting=1, connections=20))
     with ExitStack() as stack:
         for _ in range(40):
             connection = stack.enter_context(open_connection(server))
@@ -225,8 +241,8 @@ def test_unfinished_requests_take_no_working_place(serving: Serving, unfinished:
 
 
 @pytest.mark.parametrize(("unfinished", "drop"), [(POST, b"a"), (POST + b"X-A: ", b"a"), (b"", b""), (b"P", b"")])
-def test_a_header_that_drips_is_cut_off(serving: Serving, unfinished: bytes, drop: bytes) -> None:
-    server, asking, _ = serving(limits=Limits(header_seconds=0.5))
+def test_a_header_that_drips_is_cut_off(shared: Shared, unfinished: bytes, drop: bytes) -> None:
+    server, asking = shared(Limits(header_seconds=0.5))
     began, content = time.monotonic(), b"?"
     with open_connection(server) as connection:
         connection.sendall(unfinished)
@@ -243,9 +259,9 @@ def test_a_header_that_drips_is_cut_off(serving: Serving, unfinished: bytes, dro
     assert asking.version() == 1
 
 
-def test_a_body_has_more_time_than_a_header(serving: Serving) -> None:
+def test_a_body_has_more_time_than_a_header(shared: Shared) -> None:
     # The header must come in time on a machine under load, too.
-    server, _, _ = serving(limits=Limits(header_seconds=2.0))
+    server, _ = shared(Limits(header_seconds=2.0))
     with open_connection(server) as connection:
         connection.sendall(POST + b"Content-Length: 2\r\n\r\n{")
         time.sleep(2.5)
@@ -253,8 +269,8 @@ def test_a_body_has_more_time_than_a_header(serving: Serving) -> None:
         assert connection.recv(1000).startswith(b"HTTP/1.1 400 ")
 
 
-def test_a_connection_that_is_kept_asks_many_times(serving: Serving) -> None:
-    server, _, _ = serving(limits=Limits(header_seconds=2.0))
+def test_a_connection_that_is_kept_asks_many_times(shared: Shared) -> None:
+    server, _ = shared(Limits(header_seconds=2.0))
     with httpx.Client(base_url=f"http://{server.rest_address}", timeout=PATIENCE) as client:
         assert client.get("/v1/models/small").status_code == 200
         (kept,) = client._transport._pool.connections  # type: ignore[attr-defined]
@@ -263,8 +279,8 @@ def test_a_connection_that_is_kept_asks_many_times(serving: Serving) -> None:
         assert client._transport._pool.connections == [kept]  # type: ignore[attr-defined]
 
 
-def test_a_flood_of_headers(serving: Serving) -> None:
-    server, asking, _ = serving()
+def test_a_flood_of_headers(shared: Shared) -> None:
+    server, asking = shared(Limits())
     with open_connection(server) as connection:
         with contextlib.suppress(OSError):
             connection.sendall(POST + b"".join(b"X-%d: 1\r\n" % number for number in range(100_000)))
@@ -292,8 +308,8 @@ def test_unfinished_grpc_calls_take_no_working_place(serving: Serving) -> None:
         ended.set()
 
 
-def test_gzip_that_unpacks_to_a_thousand_times_its_size(serving: Serving) -> None:
-    server, asking, _ = serving()
+def test_gzip_that_unpacks_to_a_thousand_times_its_size(shared: Shared) -> None:
+    server, asking = shared(Limits())
     bomb = gzip.compress(b'{"instances": ["' + b"x" * 60_000_000 + b'"]}')
     assert len(bomb) < 62_000
     with allocations() as peak:
@@ -307,18 +323,18 @@ def test_gzip_that_unpacks_to_a_thousand_times_its_size(serving: Serving) -> Non
 
 
 @pytest.mark.parametrize("encoding", ["deflate", "br", "zstd"])
-def test_an_encoding_that_tf_serving_does_not_know_is_no_encoding(serving: Serving, encoding: str) -> None:
+def test_an_encoding_that_tf_serving_does_not_know_is_no_encoding(shared: Shared, encoding: str) -> None:
     """evhttp_request.cc:261 knows gzip alone: the bytes are read as they are."""
-    server, _, _ = serving()
+    server, _ = shared(Limits())
     body = zlib.compress(b'{"instances": [""]}')
     answer = httpx.post(predict_url(server), content=body, headers={"Content-Encoding": encoding}, timeout=PATIENCE)
     assert (answer.status_code, "JSON Parse error" in answer.json()["error"]) == (400, True)
 
 
-def test_a_million_steps(serving: Serving, serialized_examples: list[bytes]) -> None:
+def test_a_million_steps(shared: Shared) -> None:
     from noisy_gru.saved_model.tensor_protos import make_tensor_proto
 
-    _, asking, _ = serving()
+    _, asking = shared(Limits())
     for signature in ("serving_tensors", "serving_step"):
         request = asking.request()
         request.model_spec.signature_name = signature
