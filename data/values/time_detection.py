@@ -21,7 +21,19 @@ LEAST_READ = 0.95
 MOST_CELLS = 2000
 _DATES = (
     *("%d.%m.%Y", "%d.%m.%y", "%d/%m/%Y", "%m/%d/%Y", "%d/%m/%y", "%m/%d/%y", "%d-%m-%Y", "%m-%d-%Y", "%Y.%m.%d"),
-    *("%d %b %Y", "%d-%b-%Y", "%d-%b-%y", "%d/%b/%Y", "%d%b%Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%b %d %Y"),
+    *(
+        "%d %b %Y",
+        "%d-%b-%Y",
+        "%d-%b-%y",
+        "%d/%b/%Y",
+        "%d%b%Y",
+        "%d %B %Y",
+        "%d. %b %Y",
+        "%d. %B %Y",
+        "%b %d, %Y",
+        "%B %d, %Y",
+        "%b %d %Y",
+    ),
     *("%Y %b %d", "%Y-%b-%d", "%b %Y", "%b-%Y", "%B %Y", "%m/%Y", "%m.%Y", "%Y%m%d", "%Y/%m/%d", "%Y-%m-%d"),
 )
 _CLOCKS = ("", "%H:%M", "%H:%M:%S", "%H:%M:%S.%f", "%I:%M %p", "%I:%M:%S %p", "%I:%M%p", "%H.%M", "%H%M", "%H%M%S")
@@ -60,11 +72,15 @@ def detect_time_format(cells: Sequence[str]) -> TimeFormat | None:
     if not found:
         return None
     best = max(share for share, _, _ in found)
-    equal = [(_variation(values), pattern) for share, pattern, values in found if share == best]
+    equal = []
+    for values, pattern in ((values, pattern) for share, pattern, values in found if share == best):
+        # Names of months in other languages are read as short ones and as full ones.
+        if not any(np.array_equal(values, others) for _, _, others in equal):
+            equal.append((_variation(values), pattern, values))
     # Day or month first: times of a file mostly go on from row to row.
     equal.sort(key=lambda each: each[0])
-    (variation, pattern), others = equal[0], equal[1:]
-    close = [other for other_variation, other in others if other_variation < _CLEARLY * max(variation, 1.0)]
+    (variation, pattern, _), others = equal[0], equal[1:]
+    close = [other for other_variation, other, _ in others if other_variation < _CLEARLY * max(variation, 1.0)]
     return TimeFormat(pattern, not close, close[0] if close else None)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from noisy_gru.data.arrow import pa, pc
+from noisy_gru.data.values.month_names import WORD, in_english
 from noisy_gru.data.values.parsing import Array, ColumnTypeError, flatten, has_zone, parse_times
 from noisy_gru.data.values.wall_clock import from_wall_clock
 from noisy_gru.schema.time_config import EPOCHS, TimeSpelling
@@ -21,7 +22,7 @@ _LOWEST, _HIGHEST = -(2**63), 2**63 - 1
 _EXACT = 2**53
 _DIGITS = {"Y": "{4}", "y": "{2}", "j": "{1,3}", "f": "{1,9}"}
 _NUMERIC = "YymdHIMSfj"
-_LETTERS = {"b": "[A-Za-z]+", "B": "[A-Za-z]+", "a": "[A-Za-z]+", "A": "[A-Za-z]+", "p": "[AaPp][Mm]"}
+_LETTERS = {"b": WORD, "B": WORD, "a": "[A-Za-z]+", "A": "[A-Za-z]+", "p": "[AaPp][Mm]"}
 _ZONE = "(?:[Zz]|[+-][0-9]{2}:?[0-9]{2})"
 _AMOUNT = r"^(?P<sign>[+-]?)(?P<whole>[0-9]{1,18})(?:\.(?P<fraction>[0-9]*))?$"
 
@@ -140,7 +141,10 @@ def _by_pattern(text: Array, pattern: str) -> tuple[np.ndarray, np.ndarray]:
     # The expression refuses what pandas takes besides: now, today, numbers without their zeros.
     fits = pc.fill_null(pc.match_substring_regex(text, pattern_regex(pattern)), False)
     encoded = pc.if_else(fits, text, None).dictionary_encode()
-    distinct = pd.Series(encoded.dictionary.to_pylist(), dtype=object)
+    texts = encoded.dictionary.to_pylist()
+    if "%b" in pattern or "%B" in pattern:
+        texts = [in_english(each, full="%B" in pattern) for each in texts]
+    distinct = pd.Series(texts, dtype=object)
     parsed = pd.to_datetime(distinct, format=pattern.strip(), errors="coerce", utc="%z" in pattern, cache=False)
     stamps = parsed.dt.tz_localize(None) if "%z" in pattern else parsed
     found = np.append(stamps.to_numpy(dtype="datetime64[ns]").astype(np.int64), np.iinfo(np.int64).min)
