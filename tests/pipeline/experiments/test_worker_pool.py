@@ -16,6 +16,7 @@ from noisy_gru.pipeline.experiments.worker_pool import WorkerPool, available_byt
 from noisy_gru.pipeline.runs.progress import LiveProgress
 from noisy_gru.schema.errors import ConfigError, UserError
 from noisy_gru.trainer.config import TrainerConfig
+from tests.patience import until
 
 TRAINER = TrainerConfig()
 VARIANTS = [Variant("x0", scaled(TRAINER, 0.0)), Variant("x1", TRAINER), Variant("x10", scaled(TRAINER, 10.0))]
@@ -151,13 +152,11 @@ def test_processes_end_with_the_one_that_started_them(bench: Bench):
         f"Bench(Path({str(bench.folder)!r})).run()"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parents[3], start_new_session=True)
-    while len(bench.trained) < 2:
-        assert parent.poll() is None
+    until(lambda: len(bench.trained) >= 2 or parent.poll() is not None)
+    assert parent.poll() is None
     parent.kill()
     parent.wait()
-    for _, process in bench.trained:
-        while _is_running(int(process)):
-            pass
+    until(lambda: not any(_is_running(int(process)) for _, process in bench.trained))
     assert list((bench.folder / "results").iterdir()) == []
     (bench.folder / "wait").unlink()
     assert bench.run().complete_seeds == [5, 6]
@@ -167,7 +166,7 @@ def _is_running(process: int) -> bool:
     """Whether a process works; one that nobody has waited for yet does not."""
     try:
         state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
     return state != "Z"
 
