@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 
 # Seconds, for the end of a process, an answer over a socket, an element of a page.
-PATIENCE = 300.0
+PATIENCE = 600.0
 
 
 def until(condition: Callable[[], bool], what: Callable[[], str] = lambda: "it did not happen") -> None:

