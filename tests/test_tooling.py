@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 ROOT = Path(__file__).resolve().parents[1]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
@@ -61,3 +63,12 @@ def test_every_lock_is_audited() -> None:
     for loop in re.findall(r"for name in ([a-z ]+); do", commands):
         audited |= set(loop.split())
     assert audited == {path.stem for path in (ROOT / "requirements").glob("*.txt")}
+
+
+@settings(max_examples=1, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.none())
+def test_a_property_test_with_health_checks_of_its_own_is_not_timed_either(_: None) -> None:
+    """What tests/conftest.py adds: on a machine under load, too_slow would fail one run in many."""
+    own: Any = settings.default
+    assert own.deadline is None
+    assert {HealthCheck.too_slow, HealthCheck.function_scoped_fixture} <= {*own.suppress_health_check}
