@@ -152,9 +152,9 @@ def _timed(
     batch = len(inputs["length"])
     expected = runs["stock"](inputs)
     for name, run in runs.items():
-        apart = 0.0 if name == "empty" else float(np.abs(run(inputs) - expected).max())
-        if not apart <= TOLERANCES.get(name, _TOLERANCE):
-            raise UserError(f"{name} differs from stock by {apart:.3g} at batch {batch}; nothing is timed")
+        difference = 0.0 if name == "empty" else float(np.abs(run(inputs) - expected).max())
+        if not difference <= TOLERANCES.get(name, _TOLERANCE):
+            raise UserError(f"{name} differs from stock by {difference:.3g} at batch {batch}; nothing is timed")
         for _ in range(_WARM_UP):
             run(inputs)
     wall: dict[str, list[float]] = {name: [] for name in runs}

@@ -138,7 +138,7 @@ class FlinkCluster:
             time.sleep(0.2)
         raise RuntimeError(f"{name} did not start within {START_SECONDS} s:\n{self.log(name)[-3000:]}")
 
-    def _says(self, name: str, pattern: str) -> str:
+    def _has_logged(self, name: str, pattern: str) -> str:
         found = self._wait(name, lambda: re.search(pattern, self.log(name)))
         return f"localhost:{found.group(1)}"
 
@@ -154,8 +154,8 @@ class FlinkCluster:
         ports = ["--job-port=0", "--artifact-port=0", "--expansion-port=-1"]
         self._start("jobserver", [*server, *ports, f"--artifacts-dir={self.folder / 'artifacts'}"])
         self._start("pool", [sys.executable, "-m", "noisy_gru.compat.worker_pool", "--port=0"])
-        self.job_endpoint = self._says("jobserver", r"JobService started on \S+:(\d+)")
-        self.pool = self._says("pool", r"worker pool on localhost:(\d+)")
+        self.job_endpoint = self._has_logged("jobserver", r"JobService started on \S+:(\d+)")
+        self.pool = self._has_logged("pool", r"worker pool on localhost:(\d+)")
 
     def stop(self) -> None:
         """End all processes."""

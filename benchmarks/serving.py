@@ -240,9 +240,11 @@ def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
         for batch in options.batches:
             expected = ask(there[0], batch, _WARM_UP)[1]
             for name in there:
-                apart = float(np.abs(ask(name, batch, _WARM_UP)[1].reshape(expected.shape) - expected).max())
-                if not apart <= TOLERANCE * max(1.0, float(np.abs(expected).max())):
-                    raise UserError(f"{name} differs from {there[0]} by {apart:.3g} at batch {batch}; nothing is timed")
+                difference = float(np.abs(ask(name, batch, _WARM_UP)[1].reshape(expected.shape) - expected).max())
+                if not difference <= TOLERANCE * max(1.0, float(np.abs(expected).max())):
+                    raise UserError(
+                        f"{name} differs from {there[0]} by {difference:.3g} at batch {batch}; nothing is timed"
+                    )
             calls = max(options.calls // batch, 3)
             times: dict[str, list[float]] = {name: [] for name in there}
             for _ in range(options.rounds):

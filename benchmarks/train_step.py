@@ -140,9 +140,9 @@ def check(worker: Worker, expected: dict[str, np.ndarray]) -> None:
         if set(found) != set(expected):
             raise RuntimeError(f"{worker.name} gives {sorted(found)}, expected {sorted(expected)}")
         for name, wanted in expected.items():
-            apart = float(np.abs(found[name] - wanted).max()) / max(float(np.abs(wanted).max()), 1e-6)
-            if not apart <= TOLERANCE:
-                raise RuntimeError(f"{worker.name}: {name} is {apart:.2g} from Keras'; nothing is timed")
+            difference = float(np.abs(found[name] - wanted).max()) / max(float(np.abs(wanted).max()), 1e-6)
+            if not difference <= TOLERANCE:
+                raise RuntimeError(f"{worker.name}: {name} is {difference:.2g} from Keras'; nothing is timed")
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
@@ -161,11 +161,11 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             python = options.python if peer in ("jax", "torch") else sys.executable
             for name in CONTENDERS[peer]:
                 worker = keep.enter_context(Worker(name, folder, python))
-                told = worker.answer()
-                if told is None:
+                answer = worker.answer()
+                if answer is None:
                     print(f"{NAMES[name]}: not installed, left out", file=sys.stderr)
                     continue
-                versions |= told
+                versions |= answer
                 workers[name] = worker
         with np.load(workers["hand"].gradients) as reference:
             expected = dict(reference)

@@ -24,7 +24,7 @@ from noisy_gru.schema.errors import UserError
 from noisy_gru.serving import Client
 
 FOLDER = Path(__file__).parent / "japanese_vowels"
-ASKED = 45  # every 45th of the 370 test utterances: one or so for each speaker
+EVERY = 45  # every 45th of the 370 test utterances: one or so for each speaker
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -72,18 +72,18 @@ def _ask(console: Console, config: PipelineConfig, folder: Path, log: Path) -> N
             Client(server.grpc_address, dataset=config.dataset, model_name=config.model_name) as client,
         ):
             started = time.monotonic()
-            told = client.predict(FOLDER / "test.csv.gz").answers
-            asked = time.monotonic()
+            answers = client.predict(FOLDER / "test.csv.gz").answers
+            received = time.monotonic()
     console.print(f"\nThe published model, served on this machine ({started - begun:.1f} s), answers over gRPC:")
-    for answer in told[::ASKED]:
+    for answer in answers[::EVERY]:
         name, speaker = answer["sequence_id"], answer["speaker"]
         sure = answer[f"probability_{speaker}"]
         mark = "[green]right[/]" if truth[name] == speaker else f"[red]wrong[/], it is {truth[name]}"
         console.print(f"  {name}: speaker {speaker} ({sure:.1%}) {mark}")
-    right = sum(truth[answer["sequence_id"]] == answer["speaker"] for answer in told)
+    right = sum(truth[answer["sequence_id"]] == answer["speaker"] for answer in answers)
     console.print(
-        f"  all {len(told)} test utterances, from the file, in {asked - started:.2f} s: {right} right "
-        f"({right / len(told):.4f})"
+        f"  all {len(answers)} test utterances, from the file, in {received - started:.2f} s: {right} right "
+        f"({right / len(answers):.4f})"
     )
     root, config_file, data = folder.parents[2], FOLDER / "config.yaml", FOLDER / "test.csv.gz"
     console.print("\nAsk it yourself, serve it, look at it, take it back:")

@@ -108,13 +108,13 @@ def choose_threshold(scores: np.ndarray, is_positive: np.ndarray, target: Thresh
     falling = scores[order].astype(np.float64)
     last = np.append(np.flatnonzero(np.diff(falling)), len(falling) - 1)  # of each score
     hits = np.cumsum(is_positive[order])[last]
-    answered = last + 1
+    predicted = last + 1
     total = int(is_positive.sum())
-    precision, recall = hits / answered, hits / total
+    precision, recall = hits / predicted, hits / total
     uppers = falling[last]
     thresholds = [_between(*pair) for pair in zip(uppers, np.append(uppers[1:], 0.0), strict=True)]
     if target.cost is not None:
-        false_positives, false_negatives = np.append(0, answered - hits), np.append(total, total - hits)
+        false_positives, false_negatives = np.append(0, predicted - hits), np.append(total, total - hits)
         costs = target.cost.false_positive * false_positives + target.cost.false_negative * false_negatives
         best = int(np.argmin(costs))
         # Above all scores nobody is answered so.
@@ -190,8 +190,8 @@ def decide(task: ClassificationConfig, labels: list[str], scores: np.ndarray, cl
         target = task.threshold.model_dump(exclude_none=True)
     else:
         threshold, reached, target = float(np.float32(task.threshold or 0.5)), True, None
-    answered = scores[:, place] >= np.float32(threshold)
-    hits = int((answered & is_positive).sum())
+    predicted = scores[:, place] >= np.float32(threshold)
+    hits = int((predicted & is_positive).sum())
     return Decision(
         positive=labels[place],
         positive_id=place,
@@ -200,7 +200,7 @@ def decide(task: ClassificationConfig, labels: list[str], scores: np.ndarray, cl
         reached=reached,
         sequences=len(class_ids),
         positives=positives,
-        precision=hits / int(answered.sum()) if answered.any() else None,
+        precision=hits / int(predicted.sum()) if predicted.any() else None,
         recall=hits / positives if positives else None,
         unit="steps" if task.per_step else "sequences",
     )

@@ -59,9 +59,9 @@ class Classification(Accumulator):
         classes = [bytes(name) for name in outputs["labels_bytes"]]
         confusion = np.zeros((len(classes) + 1, len(classes)))
         true = classes.index(label) if label in classes else len(classes)
-        answered = answered_class(outputs)
-        if answered is not None:  # else no class is predicted, so the answer is wrong
-            confusion[true, answered] = 1
+        predicted = answered_class(outputs)
+        if predicted is not None:  # else no class is predicted, so the answer is wrong
+            confusion[true, predicted] = 1
         codes = score_codes(probabilities, true)
         return {
             "confusion": confusion,
@@ -141,12 +141,12 @@ class StepClassification(Classification):
         ``outputs`` holds `probabilities` [T, C], `labels_bytes` [C] and `class_id` [T], maybe of more steps.
         """
         classes = [bytes(name) for name in outputs["labels_bytes"]]
-        names, probabilities, answered = known_steps(label, outputs)
+        names, probabilities, predicted = known_steps(label, outputs)
         place = {name: number for number, name in enumerate(classes)}
         true = np.array([place.get(name, len(classes)) for name in names], np.int64)
         whole = ~np.isnan(probabilities).any(axis=1)
         confusion = np.zeros((len(classes) + 1, len(classes)))
-        np.add.at(confusion, (true[whole], answered[whole]), 1)
+        np.add.at(confusion, (true[whole], predicted[whole]), 1)
         # A class that train never showed has no probability.
         chosen = np.pad(probabilities, [(0, 0), (0, 1)])[np.arange(len(true)), true]
         codes, counts = np.unique(score_codes_of(probabilities[whole], true[whole]), return_counts=True)
@@ -164,5 +164,5 @@ def known_steps(label: Any, outputs: dict[str, np.ndarray]) -> tuple[list[bytes]
     """Return the labels [N] of the steps that have one, with probabilities float64 [N, C] and answered classes [N]."""
     places = [step for step, name in enumerate(label) if name]
     probabilities = np.asarray(outputs["probabilities"], np.float64)[places]
-    answered = np.asarray(outputs["class_id"])[places].astype(np.int64)
-    return [bytes(label[step]) for step in places], probabilities, answered
+    predicted = np.asarray(outputs["class_id"])[places].astype(np.int64)
+    return [bytes(label[step]) for step in places], probabilities, predicted

@@ -92,7 +92,7 @@ def sentence(comparison: Comparison, published: str) -> str:
     beside = f"the {each.other:.4g} of {other}{ratio}"
     amount = f"{abs(each.difference):.4g} {'better' if each.difference > 0 else 'worse'} than"
     text = f"{where} is {each.candidate:.4g}, {amount if each.difference else 'as good as'} {beside}"
-    return f"{text} on {_evidence(each)}; {_interval(each)}; {_asked(each)}"
+    return f"{text} on {_evidence(each)}; {_interval(each)}; {_requirement(each)}"
 
 
 def _evidence(each: Comparison) -> str:
@@ -114,7 +114,7 @@ def _amount(bound: float) -> str:
     return f"{abs(bound):.3g} {'better' if bound > 0 else 'worse'}" if bound else "as good"
 
 
-def _asked(each: Comparison) -> str:
+def _requirement(each: Comparison) -> str:
     if each.passed:
         return "that passes"
     if each.accept == "better":

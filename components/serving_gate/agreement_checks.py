@@ -21,9 +21,9 @@ def repeated(plan: ProbePlan, seen: ProbeResult) -> GateCheck:
     differ = [name for name in names if not identical(seen.answers(name), seen.answers(name, 1))]
     problems = []
     if differ:
-        apart = max(largest_difference(seen.answers(name), seen.answers(name, 1), 1.0) for name in differ)
+        difference = max(largest_difference(seen.answers(name), seen.answers(name, 1), 1.0) for name in differ)
         problems.append(
-            f"{len(differ)} of {len(names)} questions had another answer when asked again (apart by {apart:.3g}): "
+            f"{len(differ)} of {len(names)} questions had another answer when asked again (apart by {difference:.3g}): "
             "noise or dropout is on, or the model keeps state"
         )
     return GateCheck("repeated calls", "differ" if differ else "equal bit for bit", problems)
@@ -65,14 +65,14 @@ def _with_keras(
     short: str,
     given: Mapping[str, Outputs],
     expected: Expected,
-    answered: Mapping[str, Outputs | str],
+    answers_of_parts: Mapping[str, Outputs | str],
     other: str,
 ) -> GateCheck:
     if expected.reference is None:
         return GateCheck(name, "not compared", [expected.problem])
     pairs = []
     for part, answers in given.items():
-        other_answers = answered[part]
+        other_answers = answers_of_parts[part]
         if isinstance(other_answers, str):
             return GateCheck(name, "not compared", [f"{other} could not answer {part}: {other_answers}"])
         pairs.append((part, answers, other_answers))

@@ -32,7 +32,7 @@ from noisy_gru.schema.errors import ModelError
 HELD_OUT = "held-out sequences as training reads them"
 _HELD_OUT_COUNT = 256
 # Steps of all questions, up to which every one is asked again. Noise shows in one, too.
-_STEPS_ASKED_TWICE = 50_000
+_STEPS_REPEATED = 50_000
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class ProbePlan:
         answers, pieces = self.answers, self.pieces
         axes = [axis for part in self.parts for axis in [time_axis(part.tensors)] * 2]
         axes += [time_axis(piece.inputs) for piece in pieces.values()]
-        if sum(axes) + max(axes, default=0) <= _STEPS_ASKED_TWICE:
+        if sum(axes) + max(axes, default=0) <= _STEPS_REPEATED:
             return list(self.questions)
         first = {each.signature: name for name, each in reversed([*answers.items(), *pieces.items()]) if not each.after}
         return list(first.values())

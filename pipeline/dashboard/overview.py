@@ -119,7 +119,7 @@ def schedule_facts(state: RootState) -> list[tuple[str, Cell]]:
     return [
         ("next retraining", time_text(state.schedule.next)),
         ("schedule", state.schedule.text),
-        ("scheduler asked last", time_text(state.schedule.asked)),
+        ("last check by the scheduler", time_text(state.schedule.last_check)),
         ("last check", None if last is None else f"{last.outcome}, {last.at}"),
         ("artifacts of the runs", size_text(sum(sizes)) if sizes else None),
         ("free on its disk", size_text(state.free_bytes)),

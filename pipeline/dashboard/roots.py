@@ -31,7 +31,7 @@ class Schedule:
 
     next: datetime | None
     text: str
-    asked: datetime | None = None
+    last_check: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,23 +125,23 @@ def schedule_of(root: Path, runs: Sequence[RunRow], now: datetime) -> Schedule:
     note = ""
     try:
         state = json.loads((root / STATE).read_text(encoding="utf-8"))
-        asked, following = (_moment(state.get(name)) for name in ("asked", "next"))
+        last_check, following = (_moment(state.get(name)) for name in ("asked", "next"))
     except FileNotFoundError:
-        asked = following = None
+        last_check = following = None
     except (OSError, ValueError, AttributeError, TypeError) as error:
-        asked, following, note = None, None, f"{STATE} can't be read ({error}); "
+        last_check, following, note = None, None, f"{STATE} can't be read ({error}); "
     if _scheduler_runs(root):
-        return Schedule(next=following, asked=asked, text=f"{note}a scheduler runs on this machine")
+        return Schedule(next=following, last_check=last_check, text=f"{note}a scheduler runs on this machine")
     row = next((each for each in reversed(runs) if not each.problem), None)
     text = f"{note}no scheduler runs on this machine"
     if row is None or not row.cron:
-        return Schedule(next=None, asked=asked, text=text)
+        return Schedule(next=None, last_check=last_check, text=text)
     try:
         following = next_time(cron_times(row.cron), ZoneInfo(row.timezone), now)
     except (ValueError, UserError, ZoneInfoNotFoundError) as error:
-        return Schedule(next=None, asked=asked, text=f"{text}; the cron expression of the last run: {error}")
+        return Schedule(next=None, last_check=last_check, text=f"{text}; the cron expression of the last run: {error}")
     cron = f"{row.cron!r} in {row.timezone}, of the last run's configuration"
-    return Schedule(next=following, asked=asked, text=f"{text}; the time is that of {cron}")
+    return Schedule(next=following, last_check=last_check, text=f"{text}; the time is that of {cron}")
 
 
 def _moment(text: str | None) -> datetime | None:

@@ -32,16 +32,16 @@ def run_sections(state: RootState, record: RunRecord, now: datetime) -> list[Sec
         [name, value, row.previous.get(name), _change(row.previous.get(name), value)]
         for name, value in row.metrics.items()
     ]
-    said: list[Block] = []
+    notes: list[Block] = []
     if row.reasons:
-        said.append(Sentences(row.reasons, "Why nothing was published", "warning"))
+        notes.append(Sentences(row.reasons, "Why nothing was published", "warning"))
     if record.warnings:
-        said.append(Sentences(record.warnings, "Warnings"))
+        notes.append(Sentences(record.warnings, "Warnings"))
     if row.plan:
-        said.append(Sentences([row.plan], "Why it ran"))
+        notes.append(Sentences([row.plan], "Why it ran"))
     columns = ["metric", "this run", "the published model", "difference"]
     return [
-        Section("run", "Run", [Facts(_facts(state, record, row)), *said]),
+        Section("run", "Run", [Facts(_facts(state, record, row)), *notes]),
         *([] if record.status == "running" else live_sections(state.directory, record, now)),
         Section(
             "metrics",

@@ -191,7 +191,7 @@ class Dashboard:
         return web.Response(body=script(), content_type="text/javascript", charset="utf-8")
 
     async def _confirm(self, request: web.Request) -> web.Response:
-        root, name, action = self._asked_change(request)
+        root, name, action = self._requested_change(request)
 
         def page() -> str:
             _, model = self._views.find_model(root, name)
@@ -200,7 +200,7 @@ class Dashboard:
         return _page(await self._in_worker(page))
 
     async def _change(self, request: web.Request) -> web.Response:
-        root, name, action = self._asked_change(request)
+        root, name, action = self._requested_change(request)
         if not is_same_origin(request.headers):
             raise web.HTTPForbidden(text="This form was sent by a page of another site. Nothing was changed")
         form = await request.post()
@@ -224,7 +224,7 @@ class Dashboard:
         self.log(f"{name}: {await self._in_worker(change)}")
         return web.Response(status=303, headers={"Location": model_path(root, name)})
 
-    def _asked_change(self, request: web.Request) -> tuple[str, str, str]:
+    def _requested_change(self, request: web.Request) -> tuple[str, str, str]:
         if not self._allow_changes:
             raise web.HTTPForbidden(text="The dashboard is read-only: start it with --allow-changes to change versions")
         root, name, action = _names(request, "root", "model", "action")

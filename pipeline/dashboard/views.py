@@ -60,11 +60,11 @@ class Views:
         """Return the first page."""
         return dashboard_page("Runs and models", overview_sections(self.roots.states(), datetime.now(UTC)))
 
-    def runs(self, asked: Mapping[str, str]) -> str:
+    def runs(self, query: Mapping[str, str]) -> str:
         """Return a page of the list of runs.
 
         Args:
-            asked: `root`, `model`, `status` to filter by, and `page`; unknown ones show no run.
+            query: `root`, `model`, `status` to filter by, and `page`; unknown ones show no run.
         """
         states = self.roots.states()
         listed = newest_first(states)
@@ -73,10 +73,10 @@ class Views:
             "model": sorted({row.model for _, row in listed if row.model}),
             "status": sorted({row.status for _, row in listed}),
         }
-        chosen = {name: asked.get(name, _ANY) for name in options}
+        chosen = {name: query.get(name, _ANY) for name in options}
         shown = [each for each in listed if _matches(each, chosen)]
         last = max(1, -(-len(shown) // _PER_PAGE))
-        page = min(max(1, int(asked["page"])), last) if asked.get("page", "").isdecimal() else 1
+        page = min(max(1, int(query["page"])), last) if query.get("page", "").isdecimal() else 1
         part = shown[(page - 1) * _PER_PAGE : page * _PER_PAGE]
         title = f"{len(shown):,} run{'' if len(shown) == 1 else 's'}"
         fields = [Field(name, chosen[name], name, "select", [_ANY, *options[name]]) for name in options]

@@ -112,19 +112,19 @@ def propose(
         else published_splits([path if is_remote(path) else str(Path(path).absolute()) for path in paths])
     )
     rows = sample_rows(paths, published, layout)
-    asked = Given(task, entity, time, tuple(targets))
-    table, joins, given = _joined(rows, asked)
+    by_options = Given(task, entity, time, tuple(targets))
+    table, joins, given = _joined(rows, by_options)
     first = _first_look(table, given)
     if rows.table.is_cut and (first is None or _holds_few(first)):
         rows = sample_rows(paths, published, layout, MANY_ROWS)
-        table, joins, given = _joined(rows, asked)
+        table, joins, given = _joined(rows, by_options)
         first = _first_look(table, given)
     parts = first.roles.labelled_parts if first is not None and not joins.entity else ()
-    if parts and asked.entity is None and asked.task is None and not asked.targets:
-        table, joins, given = _joined(rows, replace(asked, entity=MARK.join(parts)))
+    if parts and by_options.entity is None and by_options.task is None and not by_options.targets:
+        table, joins, given = _joined(rows, replace(by_options, entity=MARK.join(parts)))
     reading = interpret(table, given, ask)
     if parts and joins.entity:
-        _say_why(reading.roles, parts)
+        _explain_entity(reading.roles, parts)
     if rows.cases and not entity:
         why = {f"entity {CASE}": "the file and the number of a case", f"time {STEP_COLUMN}": "the number of a step"}
         for guess in reading.roles.guesses:
@@ -214,9 +214,9 @@ def _completed(given: Given, rows: Sample) -> Given:
     return given if rows.wide is None else _given_of_layout(given, rows.wide)
 
 
-def _joined(rows: Sample, asked: Given) -> tuple[Table, Joins, Given]:
+def _joined(rows: Sample, by_options: Given) -> tuple[Table, Joins, Given]:
     """Join columns that are one together, and complete what is given by what the files say of themselves."""
-    given = _completed(asked, rows)
+    given = _completed(by_options, rows)
     if rows.is_records or rows.cases or rows.wide is not None:
         return rows.table, Joins(), given
     table, joins = joined(rows.table, given.entity if given.entity != ONE_SERIES else "", given.time)
@@ -242,7 +242,7 @@ def _holds_few(reading: Interpretation) -> bool:
     return entity is None or reading.table.frame[entity].nunique() < _FEW_SEQUENCES
 
 
-def _say_why(roles: Roles, parts: Sequence[str]) -> None:
+def _explain_entity(roles: Roles, parts: Sequence[str]) -> None:
     entity, part = parts
     for guess in roles.guesses:
         if guess.what == f"entity {MARK.join(parts)}":

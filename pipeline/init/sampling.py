@@ -100,7 +100,7 @@ def sample(
     cases = formats <= {"ts", "ts.gz"}
     wide = None
     if not records and not cases:
-        wide = detect_layout(table.frame, header=spelling.csv.header is True, asked=layout)
+        wide = detect_layout(table.frame, header=spelling.csv.header is True, layout=layout)
     return Sample(
         table if wide is None else wide.melted(table),
         "example" if records else "auto",

@@ -72,36 +72,36 @@ class Wide:
         return Table(long, part[row], table.is_cut)
 
 
-def detect_layout(frame: pd.DataFrame, *, header: bool, asked: str | None = None) -> Wide | None:
+def detect_layout(frame: pd.DataFrame, *, header: bool, layout: str | None = None) -> Wide | None:
     """Return the layout of a wide table; None if the table is long.
 
     Args:
         frame: typed sample.
         header: whether its column names are those of the files.
-        asked: one of `LAYOUTS`, if it is known.
+        layout: one of `LAYOUTS`, if it is known.
 
     Raises:
-        ConfigError: ``asked`` doesn't fit the table.
+        ConfigError: ``layout`` doesn't fit the table.
     """
-    if asked not in (None, *LAYOUTS):
-        raise ConfigError(f"--layout: expected {', '.join(LAYOUTS)}, received {asked}")
-    if asked == "none":
+    if layout not in (None, *LAYOUTS):
+        raise ConfigError(f"--layout: expected {', '.join(LAYOUTS)}, received {layout}")
+    if layout == "none":
         return None
     names = [str(name) for name in frame.columns]
     numbers = [name for name in names if _is_number(frame[name])]
     found = None
-    if asked != "wide_series":
+    if layout != "wide_series":
         found = _named_steps(frame, names, numbers) if header else _ucr(frame, names, numbers)
-    if found is None and asked != "wide_steps":
-        found = _series(frame, names, numbers, asked=asked is not None)
-    if asked is not None and found is None:
+    if found is None and layout != "wide_steps":
+        found = _series(frame, names, numbers, requested=layout is not None)
+    if layout is not None and found is None:
         raise ConfigError(
-            f"--layout {asked}: expected "
+            f"--layout {layout}: expected "
             + ("a time column with one row for each time, and a column of numbers for each series"
-               if asked == "wide_series" else "a row for each sequence, and columns named t1, t2, … or by dates")
+               if layout == "wide_series" else "a row for each sequence, and columns named t1, t2, … or by dates")
             + f", received the columns {', '.join(names[:12])}"
         )  # fmt: skip
-    if asked is not None and found is not None:
+    if layout is not None and found is not None:
         found.finding = Finding(found.finding.what, "given")
     return found
 
@@ -185,7 +185,7 @@ def _named_steps(frame: pd.DataFrame, names: list[str], numbers: list[str]) -> W
     return Wide(options, values, entity, time, Finding("layout wide_steps", what, "steps" in options), times=times)
 
 
-def _series(frame: pd.DataFrame, names: list[str], numbers: list[str], *, asked: bool) -> Wide | None:
+def _series(frame: pd.DataFrame, names: list[str], numbers: list[str], *, requested: bool) -> Wide | None:
     """A table with one row for each time, and columns that are named alike."""
     times = [name for name in names if is_timestamp(frame[name])]
     times = times or [name for name in numbers if named(name, TIME_NAMES)]
@@ -198,9 +198,9 @@ def _series(frame: pd.DataFrame, names: list[str], numbers: list[str], *, asked:
         match = _NUMBERED.fullmatch(name)
         groups.setdefault(match[1] if match else name, []).append(name)
     values = max(groups.values(), key=len, default=[])
-    if asked and len(values) < max(_LEAST_SERIES, len(others)):
+    if requested and len(values) < max(_LEAST_SERIES, len(others)):
         values = others
-    if len(values) < (2 if asked else _LEAST_SERIES):
+    if len(values) < (2 if requested else _LEAST_SERIES):
         return None
     options = {"kind": "wide_series", "value": _free("value", names), **_columns(values, names)}
     why = f"one row for each {times[0]}, and {len(values)} columns are named alike: {', '.join(values[:3])}, …"

@@ -57,15 +57,15 @@ def _text(value: Any) -> str:
 
 def _by_class(name: str, label: np.ndarray, candidate: np.ndarray) -> dict[str, Any]:
     is_label, is_answer = label == name, candidate == name
-    right, sequences, answered = (int(np.sum(each)) for each in (is_label & is_answer, is_label, is_answer))
+    right, sequences, predicted = (int(np.sum(each)) for each in (is_label & is_answer, is_label, is_answer))
     return {
         "class": name,
         "sequences": sequences,
-        "answered": answered,
+        "answered": predicted,
         "right": right,
         "recall": right / sequences if sequences else None,
-        "precision": right / answered if answered else None,
-        "f1": 2 * right / (sequences + answered) if sequences + answered else None,
+        "precision": right / predicted if predicted else None,
+        "f1": 2 * right / (sequences + predicted) if sequences + predicted else None,
     }
 
 
@@ -93,10 +93,10 @@ def curves(scores: np.ndarray, true: np.ndarray) -> dict[str, Any]:
     order = np.argsort(-scores, kind="stable")
     ends = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
     hits = np.cumsum(true[order])[ends]
-    asked = ends + 1
+    predicted = ends + 1
     positives, negatives = int(true.sum()), int((~true).sum())
-    recall, fall_out = hits / positives, (asked - hits) / negatives
-    precision = hits / asked
+    recall, fall_out = hits / positives, (predicted - hits) / negatives
+    precision = hits / predicted
     roc_x, roc_y = np.append(0.0, fall_out), np.append(0.0, recall)
     average = float((np.diff(np.append(0.0, recall)) * precision).sum())
     thin_roc, thin_pr = _thinned(len(roc_x)), _thinned(len(recall))

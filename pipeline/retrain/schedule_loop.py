@@ -84,7 +84,7 @@ class ScheduleLoop:
         self._sleep = sleep
         # The time of the next call: the scheduled time and the jitter.
         self._due: datetime | None = None
-        self._asked: datetime | None = None
+        self._last_check: datetime | None = None
 
     def run(self) -> int:
         """Run until SIGTERM or SIGINT; return the number of the signal."""
@@ -116,7 +116,7 @@ class ScheduleLoop:
         if self._jitter:
             self._due += timedelta(seconds=self._uniform(0.0, self._jitter.total_seconds()))
         self._log(f"next time: {self._local(self._due)}")
-        if self._asked is not None:
+        if self._last_check is not None:
             # For people to read; a disk that is full was reported when the last call was saved.
             with suppress(OSError):
                 self._write_state()
@@ -186,14 +186,14 @@ class ScheduleLoop:
     def _save(self, when: datetime) -> None:
         """Save the time of the last call. On a full disk the loop continues: the retraining reports the reason."""
         try:
-            self._asked = when
+            self._last_check = when
             self._write_state()
         except OSError as error:
             self._log(f"WARNING: {self._state}: can't be written ({error}); after a restart a time may run twice")
 
     def _write_state(self) -> None:
         """Write the time of the last call, and the next time where it is known already."""
-        state = {} if self._asked is None else {"asked": timestamp(self._asked)}
-        if self._due is not None and self._asked is not None and self._due > self._asked:
+        state = {} if self._last_check is None else {"asked": timestamp(self._last_check)}
+        if self._due is not None and self._last_check is not None and self._due > self._last_check:
             state["next"] = timestamp(self._due)
         write_atomically(self._state, json.dumps(state) + "\n")

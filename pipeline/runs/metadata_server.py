@@ -65,7 +65,7 @@ class ServerMetadata(metadata.Metadata):
 
     def __enter__(self) -> metadata.Metadata:
         """Connect; raise ``MetadataServerError`` if the server stays away."""
-        deadline, pause, told = time.monotonic() + PATIENCE_SECONDS, 1.0, False
+        deadline, pause, logged = time.monotonic() + PATIENCE_SECONDS, 1.0, False
         while True:
             try:
                 return super().__enter__()
@@ -77,9 +77,9 @@ class ServerMetadata(metadata.Metadata):
                         f"the server of ML Metadata at {address} has been away for {PATIENCE_SECONDS:g} s. When it is "
                         "back, run it again: it resumes after the last finished step"
                     ) from error
-                if not told:
+                if not logged:
                     logger.warning("waiting for the server of ML Metadata at %s", address)
-                    told = True
+                    logged = True
             time.sleep(pause * (0.5 + random.random() / 2))
             pause = min(2 * pause, _MOST_PAUSE_SECONDS)
 

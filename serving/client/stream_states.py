@@ -148,8 +148,8 @@ class States:
         call = PredictCall(self.model, STEP, {**steps.tensors, STATE: vectors}, steps.ids)
         parts, after = [], {}
         for first, batch in batches(call, settings.batch_size, settings.largest_request) if steps.ids else ():
-            answered, _ = await self._predict(batch, range(first, first + len(batch.ids)), send_call)
-            for begin, part in answered:
+            received, _ = await self._predict(batch, range(first, first + len(batch.ids)), send_call)
+            for begin, part in received:
                 outputs = dict(part.outputs)
                 new = self._new_states(outputs.pop(STATE, None), len(part.ids))
                 parts.append(Part(part.ids, outputs, part.version))

@@ -27,7 +27,7 @@ def test_a_scheduler_that_runs_says_when(make_root):
     (root.path / ".schedule.lock").write_text(holder(os.getpid(), socket.gethostname()))
     found = schedule_of(root.path, RunRows(root.directory).read(), NOW)
     assert found.next == datetime(2026, 6, 11, 1, tzinfo=UTC)
-    assert found.asked == datetime(2026, 6, 10, 1, tzinfo=UTC)
+    assert found.last_check == datetime(2026, 6, 10, 1, tzinfo=UTC)
     assert found.text == "a scheduler runs on this machine"
 
 
