@@ -273,11 +273,11 @@ def test_publish_compare_refuse_and_publish_again(
         assert " on 20 test sequences; " in north
         assert "that it is not worse by more than 0.5 has to be shown" in north
         # What each model answered leaves the step, sequence by sequence.
-        answered = pd.read_parquet(Path(newest("ModelEvaluation").uri) / "answers").sort_values("sequence_id")
-        assert len(answered) == 40
-        assert answered["published_loss"].mean() == pytest.approx(before)
-        assert answered["candidate_loss"].mean() == pytest.approx(now)
-        assert sorted({name for names in answered["slices"] for name in names}) == ["origin=north", "origin=south"]
+        predicted = pd.read_parquet(Path(newest("ModelEvaluation").uri) / "answers").sort_values("sequence_id")
+        assert len(predicted) == 40
+        assert predicted["published_loss"].mean() == pytest.approx(before)
+        assert predicted["candidate_loss"].mean() == pytest.approx(now)
+        assert sorted({name for names in predicted["slices"] for name in names}) == ["origin=north", "origin=south"]
         assert integer(newest("ModelBlessing"), "blessed") == 0
         assert integer(newest("InfraBlessing"), "blessed") == 0
         assert integer(newest("InfraBlessing"), "has_model") == 0

@@ -93,11 +93,15 @@ def run_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., A
 
         def arguments(name: str) -> tuple[list[str], Any]:
             task, component = compiled.spec.root.dag.tasks[name], compiled.spec.components[name]
-            told = proto.ExecutorInput(inputs=resolve(task, component, scope, Run("run-1", "tiny", "a run", release)))
-            told.outputs.CopyFrom(provision_outputs("s3://bucket/root", name, component.output_definitions, release))
+            executor_input = proto.ExecutorInput(
+                inputs=resolve(task, component, scope, Run("run-1", "tiny", "a run", release))
+            )
+            executor_input.outputs.CopyFrom(
+                provision_outputs("s3://bucket/root", name, component.output_definitions, release)
+            )
             container = compiled.executors[component.executor_label].container
-            told = in_pod(told, root, release)
-            return command_line(container, told, root, release)[len(container.command) :], told
+            executor_input = in_pod(executor_input, root, release)
+            return command_line(container, executor_input, root, release)[len(container.command) :], executor_input
 
         for number, importer in enumerate(before, start=1):
             spec = compiled.executors[f"{importer.id}_executor"].importer
@@ -107,16 +111,16 @@ def run_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., A
                 "SUCCEEDED", artifacts={"result": recorded(artifact, "result", number, release, imported=True)}
             )
         if configuration.TASK in compiled.spec.components:
-            words, told = arguments(configuration.TASK)
+            words, executor_input = arguments(configuration.TASK)
             assert configuration.main(words) == 0
-            (artifact,) = told.outputs.artifacts["files"].artifacts
+            (artifact,) = executor_input.outputs.artifacts["files"].artifacts
             scope.results[configuration.TASK] = Result(
                 "SUCCEEDED", artifacts={"files": recorded(artifact, "files", 99, release)}
             )
-        words, told = arguments(node.id)
+        words, executor_input = arguments(node.id)
         code = entrypoint.main(words)
         outputs = {}
-        if (file := Path(told.outputs.output_file)).exists():
+        if (file := Path(executor_input.outputs.output_file)).exists():
             lines = json.loads(file.read_text())["artifacts"]
             outputs = {name: value["artifacts"][0] for name, value in lines.items()}
         return Answer(code, outputs, root)

@@ -76,8 +76,8 @@ def find(request: pytest.FixtureRequest, tmp_path: Path) -> Find:
             )
             LocalRunner(f"run-{len(results)}", observer).run(pipeline)
             (model,) = results[-1].outputs["model"]
-            told = model.properties
-            return in_folder(Path(model.uri), told["present"], told.get("version", ""), told["note"])
+            metadata = model.properties
+            return in_folder(Path(model.uri), metadata["present"], metadata.get("version", ""), metadata["note"])
 
         return local
 
@@ -93,8 +93,10 @@ def find(request: pytest.FixtureRequest, tmp_path: Path) -> Find:
         model, node = components("s3://bucket/candidate", where)
         answer = run_here(node, before=[model], parameters={"serving_dir": str(serving)}, pod=pod)
         assert answer.code == 0
-        told = answer.outputs["model"]["metadata"]
-        return in_folder(answer.folder("model"), int(told["present"]), told.get("version", ""), told["note"])
+        metadata = answer.outputs["model"]["metadata"]
+        return in_folder(
+            answer.folder("model"), int(metadata["present"]), metadata.get("version", ""), metadata["note"]
+        )
 
     return kubeflow
 
@@ -171,5 +173,5 @@ def test_a_damaged_version_is_not_taken(find: Find, tmp_path: Path, capfd: pytes
     # A step on Kubeflow prints it, and ends with 1.
     with pytest.raises((PublishError, AssertionError)) as error:
         find()
-    told = str(error.value) if isinstance(error.value, PublishError) else capfd.readouterr().err
-    assert "100/saved_model.pb is missing" in told
+    printed = str(error.value) if isinstance(error.value, PublishError) else capfd.readouterr().err
+    assert "100/saved_model.pb is missing" in printed

@@ -131,8 +131,8 @@ def ask(run_here: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
             rules=RulesConfig(**rules),
             force=RuntimeParameter(name="force", ptype=str, default="false"),
         )
-        told = {"data_root": str(tmp_path / "data"), "serving_dir": str(tmp_path / "serving"), "force": force}
-        return run_here(node, parameters=told, pod=f"pod-{next(pods)}")
+        reported = {"data_root": str(tmp_path / "data"), "serving_dir": str(tmp_path / "serving"), "force": force}
+        return run_here(node, parameters=reported, pod=f"pod-{next(pods)}")
 
     return _ask
 
@@ -142,9 +142,9 @@ def test_the_decision_is_told_and_its_beginning_noted(ask: Callable[..., Any], t
     for span in (3, 4, 6):
         (tmp_path / "data" / f"{span}.csv").write_text(CSV)
     answer = ask({"drift": False})
-    told = answer.outputs["plan"]["metadata"]
-    assert (answer.code, told["retrain"], told["spans"]) == (0, 1, "3-4,6")
-    assert told["reason"] == "due: no model is published yet"
+    reported = answer.outputs["plan"]["metadata"]
+    assert (answer.code, reported["retrain"], reported["spans"]) == (0, 1, "3-4,6")
+    assert reported["reason"] == "due: no model is published yet"
     plan = json.loads((answer.folder("plan") / "plan.json").read_text())
     assert (plan["retrain"], plan["pipeline"], plan["newest_span"]) == (True, "tiny", 6)
     (started,) = read_attempts(tmp_path / "serving" / "m")

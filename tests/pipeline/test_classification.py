@@ -57,20 +57,20 @@ def test_a_session_a_server_and_predict_answer_alike(trained: tuple[Path, dict[s
     config = load_config(folder / "config.yaml")
     table = pd.read_csv(VOWELS / "test.csv.gz", dtype={"speaker": str})
     truth = dict(table.groupby("utterance")["speaker"].first().iloc[::12].items())
-    asked = table[table["utterance"].isin(truth)].drop(columns="speaker")
+    request = table[table["utterance"].isin(truth)].drop(columns="speaker")
 
     def answers_of(found: Any) -> dict[str, Any]:
         return {answer["sequence_id"]: answer for answer in found.answers}
 
-    found = answers_of(predict(config, asked, root=folder / "root"))
+    found = answers_of(predict(config, request, root=folder / "root"))
     assert set(found) == set(truth)
     assert np.mean([answer["speaker"] == truth[name] for name, answer in found.items()]) > 0.8
     with LocalServer({"vowels": folder / "root" / "serving" / "vowels"}) as server:
         for target in (server.grpc_address, f"http://{server.rest_address}"):
             with Client(target, dataset=config.dataset, model_name="vowels") as client:
-                served = answers_of(client.predict(asked))
+                served = answers_of(client.predict(request))
                 # Alone, a sequence has other padding and no neighbours.
-                first = asked[asked["utterance"] == next(iter(truth))]
+                first = request[request["utterance"] == next(iter(truth))]
                 alone = answers_of(client.predict(first))
             for name, answer in [*served.items(), *alone.items()]:
                 assert answer["speaker"] == found[name]["speaker"]

@@ -64,9 +64,9 @@ def test_validate_looks_at_the_files_of_the_window(config: Path) -> None:
 def test_a_run_of_a_span_that_is_not_there_does_not_begin(config: Path) -> None:
     done = call("run", config, "--root", config.parent / "root", "--span", "2026-07-03", "--json")
     assert done.exit_code == EXIT_CONFIG
-    told = json.loads(done.stdout)["error"]
-    assert "span 20637 (2026-07-03) is missing" in told
-    assert "/data/2026-07-03/*.csv matches no file" in told
+    error = json.loads(done.stdout)["error"]
+    assert "span 20637 (2026-07-03) is missing" in error
+    assert "/data/2026-07-03/*.csv matches no file" in error
     done = call("run", config, "--root", config.parent / "root", "--span", "newest")
     assert done.exit_code == EXIT_CONFIG
     assert "span: expected latest, a whole number of at least 0, or a date" in done.stderr
@@ -139,6 +139,6 @@ def test_the_step_is_told_the_span_that_is_asked_for(config: Path) -> None:
     (step,) = [node for node in pipeline.components if node.id == "SequenceExampleGen"]
     assert step.exec_properties["span"] == "20636"
     # The rule of the window is part of the data set; the patterns are relative to the folder of all spans.
-    told = json.loads(step.exec_properties["dataset"])["data"]
-    assert (told["spans"]["window"], told["files"]) == ("all", ["{YYYY}-{MM}-{DD}/*.csv"])
+    error = json.loads(step.exec_properties["dataset"])["data"]
+    assert (error["spans"]["window"], error["files"]) == ("all", ["{YYYY}-{MM}-{DD}/*.csv"])
     assert step.exec_properties["input_base"] == str(config.parents[1] / "data")

@@ -133,25 +133,25 @@ def test_predictions_client_and_stream(project: Path, trained: dict[str, Any]) -
     assert trained["status"] == "succeeded"
     config = load_config(project / "config.yaml")
     frame = rows(20, seed=3)
-    asked = frame.drop(columns="state")
+    request = frame.drop(columns="state")
     truth = frame.groupby("valve")["state"].first()
 
     def answers_of(found: Any) -> dict[str, Any]:
         return {answer["sequence_id"]: answer for answer in found.answers}
 
-    found = answers_of(predict(config, asked, root=project / "with"))
+    found = answers_of(predict(config, request, root=project / "with"))
     assert set(found) == set(truth.index)
     right = np.mean([found[name]["state"] == truth[name] for name in truth.index])
     assert right >= 0.9
     with LocalServer({"valves": project / "with" / "serving" / "valves"}) as server:
         for target in (server.grpc_address, f"http://{server.rest_address}"):
             with Client(target, dataset=config.dataset, model_name="valves") as client:
-                served = answers_of(client.predict(asked))
+                served = answers_of(client.predict(request))
                 stream = client.stream()
                 # The static values come with the first event alone.
-                first = asked[asked["t"] == 0].to_dict("records")
+                first = request[request["t"] == 0].to_dict("records")
                 stream.send(first)
-                rest = asked[asked["t"] > 0][["valve", "t", "flow"]]
+                rest = request[request["t"] > 0][["valve", "t", "flow"]]
                 middle = json.loads(json.dumps(stream.state_dict()))
                 streamed = answers_of(stream.send(rest))
                 again = client.stream()

@@ -56,9 +56,9 @@ def test_whole_versions_are_fine_and_so_is_what_was_added(served: Path) -> None:
 def test_a_flipped_byte_names_the_file_and_the_copy_to_bring_back(served: Path, tmp_path: Path) -> None:
     flip(served / "300" / DATA, 123_456)
     source = tmp_path / "artifact-300" / "Format-Serving" / DATA
-    with pytest.raises(PublishError) as told:
+    with pytest.raises(PublishError) as error:
         check_served(served)
-    assert str(told.value) == (
+    assert str(error.value) == (
         f"{served / '300' / DATA} differs from what was published, so version 300 isn't the model that was published; "
         f"no model is compared with it or published after it. Restore it: cp {source} {served / '300' / DATA}; "
         "or withdraw the version: noisy-gru runs rollback."

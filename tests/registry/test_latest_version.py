@@ -69,8 +69,8 @@ def test_a_version_of_before_can_be_compared_with(artifact: Path, tmp_path: Path
     publication = publish(artifact / "Format-Serving", tmp_path, "m", clock=lambda: 100.0).publication
     target = tmp_path / "target"
     target.mkdir()
-    said = copy_version(publication, tmp_path, target)
-    assert said == "version 100 can be compared with, but not trained further: it carries no Keras file"
+    message = copy_version(publication, tmp_path, target)
+    assert message == "version 100 can be compared with, but not trained further: it carries no Keras file"
     assert [child.name for child in target.iterdir()] == ["Format-Serving"]
     assert not (target / "Format-Serving" / RECORD).exists()
 
@@ -86,8 +86,8 @@ def test_a_damaged_keras_file_can_still_be_compared_with(is_gone: bool, artifact
     assert find_latest(tmp_path, "m").publication == publication
     target = tmp_path / "target"
     target.mkdir()
-    said = copy_version(publication, tmp_path, target)
-    assert said.endswith("not trained further: assets.extra/retraining/model.keras isn't what was published")
+    message = copy_version(publication, tmp_path, target)
+    assert message.endswith("not trained further: assets.extra/retraining/model.keras isn't what was published")
     assert [child.name for child in target.iterdir()] == ["Format-Serving"]
 
 
@@ -99,8 +99,8 @@ def test_a_damaged_version_is_never_compared_with(is_gone: bool, artifact: Path,
         file.unlink()
     else:
         file.write_bytes(b"grapi")
-    said = "is missing" if is_gone else "differs from what was published"
-    with pytest.raises(PublishError, match=rf"m/100/saved_model\.pb {said}, so version 100 isn't the model"):
+    message = "is missing" if is_gone else "differs from what was published"
+    with pytest.raises(PublishError, match=rf"m/100/saved_model\.pb {message}, so version 100 isn't the model"):
         find_latest(tmp_path, "m")
     assert find_latest(tmp_path / "elsewhere", "m").identity == "none"
 

@@ -190,12 +190,12 @@ def test_a_model_that_changes_meanwhile_is_not_published(
 
 
 @pytest.mark.parametrize(
-    ("source", "serving", "said"),
+    ("source", "serving", "message"),
     [("nothing", "s", r"no saved_model\.pb"), ("artifact/Format-Serving", "gs://bucket", "path on this machine")],
 )
-def test_mistakes_are_named(source: str, serving: str, said: str, model: Path, tmp_path: Path) -> None:
+def test_mistakes_are_named(source: str, serving: str, message: str, model: Path, tmp_path: Path) -> None:
     assert model.is_dir()
-    with pytest.raises(PublishError, match=said):
+    with pytest.raises(PublishError, match=message):
         publish(tmp_path / source, Path(serving) if "/" in serving else tmp_path / serving, "m")
 
 
@@ -206,13 +206,13 @@ def test_a_full_or_closed_disk_is_told(model: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [("{", "can't be read"), ('{"format": 99}', "format 99"), ('{"format": 1, "x": 2}', "can't be read")],
 )
-def test_a_broken_record_is_told(content: str, said: str, model: Path, tmp_path: Path) -> None:
+def test_a_broken_record_is_told(content: str, message: str, model: Path, tmp_path: Path) -> None:
     done = publish(model, tmp_path, "m")
     (done.folder / RECORD).write_text(content)
-    with pytest.raises(PublishError, match=said):
+    with pytest.raises(PublishError, match=message):
         latest_publication(tmp_path / "m")
 
 

@@ -128,7 +128,7 @@ def truncate(text: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("name", "change", "said"),
+    ("name", "change", "message"),
     [
         ("run.json", truncate, r"run\.json can't be read .* noisy-gru runs rollback"),
         (
@@ -143,12 +143,12 @@ def truncate(text: str) -> str:
     ],
 )
 def test_a_damaged_record_is_told(
-    name: str, change: Callable[[str], str], said: str, model: Path, training_files: TrainingFiles, tmp_path: Path
+    name: str, change: Callable[[str], str], message: str, model: Path, training_files: TrainingFiles, tmp_path: Path
 ) -> None:
     done = publish(model, tmp_path / "serving", "m", training_files=training_files)
     file = done.folder / RETRAINING / name
     file.write_text(change(file.read_text()))
-    with pytest.raises(PublishError, match=said):
+    with pytest.raises(PublishError, match=message):
         read_training_record(done.folder)
 
 

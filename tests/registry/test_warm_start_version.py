@@ -141,15 +141,15 @@ def test_the_step_writes_what_the_trainer_reads_and_is_cached_while_nothing_is_n
         (model,) = results[-1].outputs["model"]
         return results[-1].status, model, json.loads((Path(model.uri) / "base.json").read_text())
 
-    status, model, told = run("monday")
-    assert (status, model.properties["present"], told["version"]) == ("complete", 0, None)
-    assert "a first run" in told["note"]
+    status, model, record = run("monday")
+    assert (status, model.properties["present"], record["version"]) == ("complete", 0, None)
+    assert "a first run" in record["note"]
     first = push(serving, 100, "monday", chosen(serving, "monday"))
     # The model is published now, but the data are the same, and so is what the Trainer is given.
-    assert run("monday") == ("cached", model, told)
-    status, model, told = run("tuesday")
+    assert run("monday") == ("cached", model, record)
+    status, model, record = run("tuesday")
     assert (status, model.properties["present"]) == ("complete", 1)
-    assert (told["version"], told["fingerprint"]) == (first.version, first.fingerprint)
+    assert (record["version"], record["fingerprint"]) == (first.version, first.fingerprint)
     assert (Path(model.uri) / "Format-Keras" / "model.keras").read_text() == "keras of 100"
     push(serving, 200, "tuesday", first)
-    assert run("tuesday") == ("cached", model, told)
+    assert run("tuesday") == ("cached", model, record)

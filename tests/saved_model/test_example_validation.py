@@ -251,8 +251,8 @@ def test_nothing_that_is_accepted_harms_tensorflow(exported: tuple[Path, Any], t
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    answered, kilobytes = map(int, done.stdout.split())
-    assert answered > 50
+    predicted, kilobytes = map(int, done.stdout.split())
+    assert predicted > 50
     assert kilobytes < 200_000
 
 

@@ -114,7 +114,7 @@ def test_no_sequences_give_no_answers(exported: tuple[Path, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("signature", "inputs", "said"),
+    ("signature", "inputs", "message"),
     [
         ("other", {}, "no signature other.*it has all_types, positive"),
         ("positive", {}, "takes x; received none, so x is missing"),
@@ -126,8 +126,8 @@ def test_no_sequences_give_no_answers(exported: tuple[Path, Any]) -> None:
         ("all_types", {"x": [[1.0]], "n": [1], "flag": [True], "word": [3]}, "word takes strings.*received int"),
     ],
 )
-def test_mistakes_are_named(echo: Path, signature: str, inputs: dict[str, Any], said: str) -> None:
-    with SessionModel(echo) as model, pytest.raises(ModelError, match=said):
+def test_mistakes_are_named(echo: Path, signature: str, inputs: dict[str, Any], message: str) -> None:
+    with SessionModel(echo) as model, pytest.raises(ModelError, match=message):
         model.run(signature, inputs)
 
 

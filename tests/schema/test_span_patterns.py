@@ -108,11 +108,11 @@ def test_a_date_comes_back(day):
 @given(st.sets(st.integers(min_value=0, max_value=40)))
 def test_the_text_of_numbers_holds_them_all(numbers):
     text = format_spans(sorted(numbers))
-    told: list[int] = []
+    received: list[int] = []
     for part in filter(None, text.split(",")):
         first, _, last = part.partition("-")
-        told += range(int(first), int(last or first) + 1)
-    assert told == sorted(numbers)
+        received += range(int(first), int(last or first) + 1)
+    assert received == sorted(numbers)
 
 
 @pytest.mark.parametrize(

@@ -87,10 +87,10 @@ def test_docker_publishes_its_ports_on_one_address(serving_dir: Path) -> None:
 
 @pytest.mark.slow
 def test_the_flags_are_those_of_the_readme(serving_dir: Path, tmp_path: Path) -> None:
-    told = {flag.partition("=")[0] for flag in FLAGS}
-    assert told <= set(flags_of(command(DOCKER, serving_dir, "vowels", LISTENING)))
-    assert told <= set(flags_of(command(PROGRAM, serving_dir, "vowels", LISTENING, tmp_path)))
-    assert not {flag.partition("=")[0] for flag in BATCHING_FLAGS} & told
+    reported = {flag.partition("=")[0] for flag in FLAGS}
+    assert reported <= set(flags_of(command(DOCKER, serving_dir, "vowels", LISTENING)))
+    assert reported <= set(flags_of(command(PROGRAM, serving_dir, "vowels", LISTENING, tmp_path)))
+    assert not {flag.partition("=")[0] for flag in BATCHING_FLAGS} & reported
 
 
 @pytest.mark.slow
@@ -142,11 +142,11 @@ def test_signals_are_handed_on(tmp_path: Path, number: int) -> None:
         time.sleep(60)
         """,
     )
-    told: list[Any] = []
+    reported: list[Any] = []
 
     def each_second() -> None:
-        if ready.exists() and not told:
-            told.append(os.kill(os.getpid(), number))
+        if ready.exists() and not reported:
+            reported.append(os.kill(os.getpid(), number))
 
     before = signal.getsignal(number)
     assert run([str(program)], each_second=each_second) == 40 + number

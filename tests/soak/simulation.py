@@ -187,15 +187,15 @@ class Simulation:
 
     def _collect(self, seen: Seen) -> None:
         """What the hooks were given since."""
-        told = lines(self.folder / "reports.jsonl")
-        for line in told[self._reports :]:
+        reported = lines(self.folder / "reports.jsonl")
+        for line in reported[self._reports :]:
             content = json.loads(line)
             if content["pipeline"] == LOADS:
                 seen.loads.append(content["status"])
                 continue
             seen.reports.append(Report(content, self._situation()))
             self._keep(content, seen)
-        self._reports = len(told)
+        self._reports = len(reported)
 
     def _keep(self, content: Mapping[str, Any], seen: Seen) -> None:
         """What the next retraining will find."""

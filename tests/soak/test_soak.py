@@ -226,8 +226,8 @@ def test_every_run_and_every_attempt_has_one_end(life):
         run_id: ends[run_record.status] for run_id, run_record in by_run.items()
     }
     assert [attempt.run_id for attempt in attempts if attempt.ended is None] == []
-    told = [report.content["run_id"] for report in life.reports if report.content["run_id"] is not None]
-    assert sorted(told) == sorted(by_run)
+    reported = [report.content["run_id"] for report in life.reports if report.content["run_id"] is not None]
+    assert sorted(reported) == sorted(by_run)
 
 
 def test_the_history_of_versions_is_complete(life):

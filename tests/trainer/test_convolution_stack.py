@@ -240,12 +240,14 @@ def test_what_is_trained_is_what_is_served(task: str, variant: str, request: Any
         warnings.filterwarnings("ignore", "invalid value encountered in divide", RuntimeWarning)
         run_fn(arguments)
     answer = "probabilities" if task == "classification" else "predictions"
-    asked = np.array([encode(row) for row in transformed.rows["test"]], object)
+    requested = np.array([encode(row) for row in transformed.rows["test"]], object)
     eager = load_for_parity(arguments.serving_model_dir, transformed.graph)
     with SessionModel(arguments.serving_model_dir) as session:
-        served = session.run("serving_default", {"examples": asked})[answer]
-        assert_allclose(eager.from_examples(asked)[answer], served, rtol=1e-5, atol=1e-5)
-        alone = [session.run("serving_default", {"examples": asked[index : index + 1]})[answer][0] for index in (0, 7)]
+        served = session.run("serving_default", {"examples": requested})[answer]
+        assert_allclose(eager.from_examples(requested)[answer], served, rtol=1e-5, atol=1e-5)
+        alone = [
+            session.run("serving_default", {"examples": requested[index : index + 1]})[answer][0] for index in (0, 7)
+        ]
         assert_allclose(alone, served[[0, 7]], rtol=1e-4, atol=1e-5)
         assert len(np.unique(np.round(served, 5), axis=0)) > 3
     reader = tf.train.load_checkpoint(f"{arguments.serving_model_dir}/variables/variables")

@@ -35,9 +35,9 @@ def drawn(seed: int, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def rates(scores: np.ndarray, labels: np.ndarray, threshold: float) -> tuple[float, float]:
-    answered = scores >= np.float32(threshold)
-    hits = (answered & labels).sum()
-    return hits / max(answered.sum(), 1), hits / labels.sum()
+    predicted = scores >= np.float32(threshold)
+    hits = (predicted & labels).sum()
+    return hits / max(predicted.sum(), 1), hits / labels.sum()
 
 
 @given(st.integers(0, 2**31), st.integers(2, 80), st.floats(0.05, 1.0))
@@ -68,8 +68,8 @@ def test_no_threshold_costs_less(seed: int, count: int, false_positive: float, f
     scores, labels = drawn(seed, count)
 
     def cost(threshold: float) -> float:
-        answered = scores >= np.float32(threshold)
-        return false_positive * (answered & ~labels).sum() + false_negative * (~answered & labels).sum()
+        predicted = scores >= np.float32(threshold)
+        return false_positive * (predicted & ~labels).sum() + false_negative * (~predicted & labels).sum()
 
     costs = {"false_positive": false_positive, "false_negative": false_negative}
     threshold, reached = choose_threshold(scores, labels, target(cost=costs))

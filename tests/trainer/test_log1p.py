@@ -228,8 +228,8 @@ def test_the_gate_takes_rounding_of_logarithms_for_none_of_the_models(demand: An
     scale = np.array([100.0, 1.0])
     assert largest_difference(near, large, scale, relative=relative) < TOLERANCE
     assert largest_difference(near, large, scale) > 1e-2
-    apart = {"predictions": large["predictions"] * np.array([1, 1 + 4e-6], np.float32)}
-    assert largest_difference(apart, large, scale, relative=relative) > 1
+    difference = {"predictions": large["predictions"] * np.array([1, 1 + 4e-6], np.float32)}
+    assert largest_difference(difference, large, scale, relative=relative) > 1
     small = {"predictions": np.zeros((1, 2, 2), np.float32)}
     assert largest_difference({"predictions": small["predictions"] + 1}, small, scale, relative=relative) == 1
 

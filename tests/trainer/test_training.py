@@ -98,7 +98,7 @@ def noisy(transformed: Any, stddev: str, **model: Any) -> CustomConfig:
     return CustomConfig(transformed.dataset, config)
 
 
-def told(folder: Path) -> tuple[dict[str, Any], list[dict[str, float]], list[Any]]:
+def results(folder: Path) -> tuple[dict[str, Any], list[dict[str, float]], list[Any]]:
     with (folder / "model_run" / "history.csv").open(encoding="utf-8") as file:
         rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
     weights = load_keras(str(folder / "model" / "Format-Keras"))[0].get_weights()
@@ -122,7 +122,7 @@ def test_the_scale_is_chosen_by_the_loss_from_the_right_and_from_wrong_starts(
     monkeypatch.setattr(noise_scale, "measure_first_states", measure)
     given = noisy(classification, "auto", stddev_scales=[2, 0])
     train(classification.fn_args(tmp_path, given.to_dict()), given)
-    summary, rows, weights = told(tmp_path)
+    summary, rows, weights = results(tmp_path)
     noise = summary["noise"]
     assert (noise["kind"], noise["scale"], noise["stddev"]) == ("auto", 2.0, [0.4, 0.2])
     assert [each["scale"] for each in noise["tried"]] == [0.0, 2.0] and not noise["left_out"]
@@ -132,7 +132,7 @@ def test_the_scale_is_chosen_by_the_loss_from_the_right_and_from_wrong_starts(
     layers = [{"units": 3, "stddev": 0.4}, {"units": 2, "stddev": 0.2}]
     alone = noisy(classification, "layers", layers=layers)
     train(classification.fn_args(tmp_path / "alone", alone.to_dict()), alone)
-    assert all((one == other).all() for one, other in zip(weights, told(tmp_path / "alone")[2], strict=True))
+    assert all((one == other).all() for one, other in zip(weights, results(tmp_path / "alone")[2], strict=True))
 
 
 def test_a_split_of_one_sequence_chooses_no_scale(classification: Any) -> None:
@@ -147,10 +147,10 @@ def test_a_scale_that_adapts_is_in_the_history_and_not_in_the_export(
 ) -> None:
     given = noisy(classification, stddev)
     train(classification.fn_args(tmp_path, given.to_dict()), given)
-    summary, rows, weights = told(tmp_path)
+    summary, rows, weights = results(tmp_path)
     if stddev == "residual":
         train(classification.fn_args(tmp_path / "again", given.to_dict()), given)
-        assert all((one == other).all() for one, other in zip(weights, told(tmp_path / "again")[2], strict=True))
+        assert all((one == other).all() for one, other in zip(weights, results(tmp_path / "again")[2], strict=True))
     assert summary["noise"]["kind"] == stddev
     last = [rows[summary["best_epoch"] - 1][f"stddev_{place}"] for place in (1, 2)]
     assert summary["noise"]["stddev"] == pytest.approx(last, rel=1e-5)

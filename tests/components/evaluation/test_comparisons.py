@@ -197,11 +197,11 @@ def test_a_horizon_worse_than_the_seasonal_naive_is_reported_and_refused_where_a
     assert late.sequences == 160  # of 240 windows, those with a seasonal value
     assert (late.clusters, late.cluster_unit) == (12, "entity")
     assert not late.passed
-    told = warnings(verdict, "version 1")
-    assert any(text.startswith("mae/temp@3 is 1.18, 0.18 worse") and "(1.18 times)" in text for text in told)
-    asked = judge(answers, WEATHER, EvaluationConfig(require_each=["horizon"]), constants)
-    assert not asked.passed
-    assert {each.against for each in asked.comparisons if each.required and not each.passed} >= {"last", "seasonal"}
+    lines = warnings(verdict, "version 1")
+    assert any(text.startswith("mae/temp@3 is 1.18, 0.18 worse") and "(1.18 times)" in text for text in lines)
+    requested = judge(answers, WEATHER, EvaluationConfig(require_each=["horizon"]), constants)
+    assert not requested.passed
+    assert {each.against for each in requested.comparisons if each.required and not each.passed} >= {"last", "seasonal"}
     # By target, since they may be in different units; each of the naive forecasts, and the train split's constants.
     required = {(each.metric, each.against) for each in verdict.comparisons if each.required}
     baselines = ("last", "seasonal", "train_mean", "train_median")

@@ -14,7 +14,7 @@ from noisy_gru.components.evaluation.verdict import read_verdict, refusals, sent
 
 
 @pytest.mark.parametrize(
-    ("missed", "said"),
+    ("missed", "message"),
     [
         (MissedThreshold("accuracy", OVERALL, 0.9, 0.95, True), "accuracy is 0.9, must be at least 0.95 (off by 0.05)"),
         (MissedThreshold("mae", OVERALL, 3.5, 3.25, False), "mae is 3.5, must be at most 3.25 (off by 0.25)"),
@@ -33,8 +33,8 @@ from noisy_gru.components.evaluation.verdict import read_verdict, refusals, sent
         ),
     ],
 )
-def test_it_says_which_metric_where_and_by_how_much(missed: MissedThreshold, said: str) -> None:
-    assert str(missed) == said
+def test_it_says_which_metric_where_and_by_how_much(missed: MissedThreshold, message: str) -> None:
+    assert str(missed) == message
 
 
 def comparison(**changes: Any) -> Comparison:
@@ -60,7 +60,7 @@ def comparison(**changes: Any) -> Comparison:
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         (
             {},
@@ -101,8 +101,8 @@ def comparison(**changes: Any) -> Comparison:
         ),
     ],
 )
-def test_a_comparison_in_words(changes: dict[str, Any], said: str) -> None:
-    assert sentence(comparison(**changes), "version 17") == said
+def test_a_comparison_in_words(changes: dict[str, Any], message: str) -> None:
+    assert sentence(comparison(**changes), "version 17") == message
 
 
 def test_a_verdict_is_read_as_it_was_written(tmp_path: Path) -> None:

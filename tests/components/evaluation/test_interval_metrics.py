@@ -138,8 +138,10 @@ def test_crps_of_no_spread_is_the_absolute_error_and_of_a_law_its_integral() -> 
 
 
 def test_which_may_be_asked_for() -> None:
-    asked = {"coverage_0.9": {"min": 0.87, "max": 0.93}, "msis_0.6/b": {"max": 9}, "crps": {"max": 1}}
-    check_evaluation(dataset(), EvaluationConfig.model_validate({"thresholds": asked, "compare": {"metric": "crps"}}))
+    thresholds = {"coverage_0.9": {"min": 0.87, "max": 0.93}, "msis_0.6/b": {"max": 9}, "crps": {"max": 1}}
+    check_evaluation(
+        dataset(), EvaluationConfig.model_validate({"thresholds": thresholds, "compare": {"metric": "crps"}})
+    )
     for wrong in ("coverage_0.95", "coverage"):
         with pytest.raises(ConfigError, match=f"has no metric {wrong}"):
             check_evaluation(dataset(), EvaluationConfig.model_validate({"thresholds": {wrong: {"min": 0.9}}}))

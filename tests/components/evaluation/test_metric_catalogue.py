@@ -89,7 +89,7 @@ def test_the_earlier_comparison_means_what_it_meant(old: Any, compare: Any, requ
 
 
 @pytest.mark.parametrize(
-    ("evaluation", "said"),
+    ("evaluation", "message"),
     [
         ({"comparison": {"max_regression": 0.1, "min_improvement": 0.1}}, "can't have to be better"),
         ({"comparison": {"max_slice_regression": 0.1}}, "needs slices"),
@@ -101,13 +101,13 @@ def test_the_earlier_comparison_means_what_it_meant(old: Any, compare: Any, requ
         ({"compare": {"confidence": 1.0}}, "less than 1"),
     ],
 )
-def test_what_contradicts_itself_is_refused(evaluation: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_what_contradicts_itself_is_refused(evaluation: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         EvaluationConfig.model_validate(evaluation)
 
 
 @pytest.mark.parametrize(
-    ("config", "evaluation", "said"),
+    ("config", "evaluation", "message"),
     [
         (
             WEATHER,
@@ -117,8 +117,8 @@ def test_what_contradicts_itself_is_refused(evaluation: dict[str, Any], said: st
         (CLASSES, {"require_each": ["horizon"]}, "classification has no horizons"),
     ],
 )
-def test_what_the_task_cannot_give_is_refused(config: DatasetConfig, evaluation: dict[str, Any], said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
+def test_what_the_task_cannot_give_is_refused(config: DatasetConfig, evaluation: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         check_evaluation(config, EvaluationConfig.model_validate(evaluation))
 
 

@@ -76,19 +76,19 @@ def forecast(target: list[float] | None, name: str = "JFK@7") -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("target", "said"),
+    ("target", "message"),
     [
         ([math.inf], r"JFK@7 has the label \[inf\] in target/temp; expected finite"),
         ([1.0, 2.0], "JFK@7 has 2 values of target/temp; expected 1"),
         (None, "JFK@7 has 0 values of target/temp; expected 1"),
     ],
 )
-def test_a_sequence_without_its_answer_is_an_error_that_names_it(target: list[float] | None, said: str) -> None:
+def test_a_sequence_without_its_answer_is_an_error_that_names_it(target: list[float] | None, message: str) -> None:
     from noisy_gru.components.evaluation.tfma_metrics import _ReadSequence
 
     task = WEATHER.task
     assert isinstance(task, ForecastingConfig)
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         list(_ReadSequence(task, "").process(forecast(target)))
 
 

@@ -140,8 +140,10 @@ def test_the_copy_with_warm_up_requests_is_published(
     rollback(tmp_path / "serving", "tiny", reason="bad")
     pushed = run(blessing())
     assert pushed["pushed"].int_value == 0
-    said = f"not published: this model was published as version {newest} and withdrawn, so it isn't published again. "
-    assert pushed["reason"].string_value == f"{said}To serve it nevertheless: noisy-gru runs restore {newest}"
+    message = (
+        f"not published: this model was published as version {newest} and withdrawn, so it isn't published again. "
+    )
+    assert pushed["reason"].string_value == f"{message}To serve it nevertheless: noisy-gru runs restore {newest}"
     assert versions(tmp_path / "serving" / "tiny") == [first.version]
 
 

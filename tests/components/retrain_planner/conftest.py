@@ -86,10 +86,11 @@ class Shop:
             version=version, model_name="shop", published=at.isoformat(), files={}, fingerprint="f", model_uri=""
         )
         (folder / "publication.json").write_text(publication.to_json())
-        told = {number: [self._file(name) for name in names] for number, names in spans.items()}
-        data: dict[str, Any] = {"files": told.pop(-1, [])}
+        reported = {number: [self._file(name) for name in names] for number, names in spans.items()}
+        data: dict[str, Any] = {"files": reported.pop(-1, [])}
         data["spans"] = [
-            {"span": number, "version": (versions or {}).get(number), "files": files} for number, files in told.items()
+            {"span": number, "version": (versions or {}).get(number), "files": files}
+            for number, files in reported.items()
         ]
         (record / "data.json").write_text(json.dumps(data))
         run = {"run_id": "r0", "pipeline": "shop", "seed": 0, "config_hash": "", "fingerprint": "", "packages": {}}

@@ -114,14 +114,14 @@ def test_p_values_are_those_of_all_possible_deals(values, chosen):
     """Of one statistic, where all deals can be counted."""
     numbers = np.array(values, float)
 
-    def apart(deals: np.ndarray) -> np.ndarray:
+    def difference(deals: np.ndarray) -> np.ndarray:
         now, before = deals, ~deals
         return np.abs(now @ numbers / now.sum(1) - before @ numbers / before.sum(1))[:, None]
 
-    _, found = adjusted_p_values(apart, groups=len(values), chosen=chosen, count=3000, seed=1)
+    _, found = adjusted_p_values(difference, groups=len(values), chosen=chosen, count=3000, seed=1)
     every = np.array([[i in pick for i in range(len(values))] for pick in combinations(range(len(values)), chosen)])
-    observed = apart(np.arange(len(values))[None] >= len(values) - chosen)[0]
-    exact = (apart(every)[:, 0] >= observed - 1e-9).mean()
+    observed = difference(np.arange(len(values))[None] >= len(values) - chosen)[0]
+    exact = (difference(every)[:, 0] >= observed - 1e-9).mean()
     assert found[0] == pytest.approx(exact, abs=0.045)
 
 

@@ -297,9 +297,11 @@ def _sign_model(saved_model: Path, examples: list[bytes], task: Any) -> np.ndarr
     """The losses of a model that says b where the first x is positive."""
     import tensorflow as tf
 
-    told: Any = [tf.train.Example.FromString(example).features.feature for example in examples]
-    said = [b"b" if each["x"].float_list.value[0] > 0 else b"a" for each in told]
-    return np.array([float(each["label"].bytes_list.value[0] != one) for each, one in zip(told, said, strict=True)])
+    features: Any = [tf.train.Example.FromString(example).features.feature for example in examples]
+    predicted = [b"b" if each["x"].float_list.value[0] > 0 else b"a" for each in features]
+    return np.array(
+        [float(each["label"].bytes_list.value[0] != one) for each, one in zip(features, predicted, strict=True)]
+    )
 
 
 def _separable(span: int, *, swapped: bool = False) -> str:

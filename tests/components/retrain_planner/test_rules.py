@@ -252,14 +252,14 @@ def test_the_same_evidence_gives_the_same_plan_and_json_holds_all_of_it():
     evidence = _evidence(10, drift=(TEMP, CITY), attempts=[_outcome("failed", 1, reason="disk full\nat 03:10")])
     plan = _plan(TRIGGERS, evidence)
     assert plan == _plan(TRIGGERS, evidence)
-    told = json.loads(plan.to_json())
-    assert told["retrain"] is True
-    assert told["decided_at"] == "2026-04-01T03:00:00+00:00"
-    assert told["data"] == "now"
-    assert {reason["rule"]: reason["met"] for reason in told["reasons"]} == {
+    reported = json.loads(plan.to_json())
+    assert reported["retrain"] is True
+    assert reported["decided_at"] == "2026-04-01T03:00:00+00:00"
+    assert reported["data"] == "now"
+    assert {reason["rule"]: reason["met"] for reason in reported["reasons"]} == {
         reason.rule: reason.met for reason in plan.reasons
     }
-    failure = next(reason for reason in told["reasons"] if reason["rule"] == "after_failure")
+    failure = next(reason for reason in reported["reasons"] if reason["rule"] == "after_failure")
     assert "r1: disk full at 03:10" in failure["text"]
 
 

@@ -55,7 +55,7 @@ def test_a_state_of_one_size_is_promised() -> None:
 
 
 @pytest.mark.parametrize(
-    ("into", "out", "said"),
+    ("into", "out", "message"),
     [
         (None, spec("float32", None, 7), "serving_step: input state is missing"),
         (spec("float32", None, 7), None, "serving_step: output state is missing"),
@@ -72,9 +72,9 @@ def test_a_state_of_one_size_is_promised() -> None:
         ),
     ],
 )
-def test_another_state_is_said(into: Any, out: Any, said: str) -> None:
+def test_another_state_is_said(into: Any, out: Any, message: str) -> None:
     (problem,) = broken_promises(signatures(into, out), DATASET, serving_step=True)
-    assert problem.startswith(said)
+    assert problem.startswith(message)
 
 
 def test_static_features_are_inputs_without_steps() -> None:

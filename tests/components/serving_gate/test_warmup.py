@@ -72,16 +72,16 @@ def test_more_records_than_a_server_takes_are_refused(model: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("record", "said"),
+    ("record", "message"),
     [(b"\xff\xff\xff", "holds a record that is no PredictionLog"), (b"", "record 1 of .* is no predict request")],
 )
-def test_a_record_of_another_kind_is_refused(record: bytes, said: str, model: Path, tmp_path: Path) -> None:
+def test_a_record_of_another_kind_is_refused(record: bytes, message: str, model: Path, tmp_path: Path) -> None:
     import tensorflow as tf
 
     stamp(model, tmp_path / "copy", {}, "weather")
     with tf.io.TFRecordWriter(str(tmp_path / "copy" / WARMUP_FILE)) as writer:
         writer.write(record)
-    with pytest.raises(ModelError, match=said):
+    with pytest.raises(ModelError, match=message):
         read_requests(tmp_path / "copy")
 
 

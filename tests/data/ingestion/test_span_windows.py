@@ -71,11 +71,11 @@ def write(folder: Path, header: str, spans: Mapping[int, Sequence[str]]) -> None
 
 def both(configured: Any, folder: Path, **given: Any) -> tuple[Any, Any]:
     """Examples and report of the three spans, and of the one file."""
-    apart = configured(files=["day-{SPAN}/*.csv"], spans={"count": 3}, **given)
+    separate = configured(files=["day-{SPAN}/*.csv"], spans={"count": 3}, **given)
     once = configured(files=["once/*.csv"], **given)
-    resolved = resolve_input(str(folder), apart.data, "latest", listed)
+    resolved = resolve_input(str(folder), separate.data, "latest", listed)
     assert resolved.numbers == [8, 9, 10]
-    return ingested(apart, resolved.sources), ingested(
+    return ingested(separate, resolved.sources), ingested(
         once, resolve_input(str(folder), once.data, "latest", listed).sources
     )
 
@@ -99,22 +99,22 @@ def test_windows_that_cross_spans(tmp_path, configured, splits, duplicate_step, 
     write(tmp_path, "id,t,x", spans)
     policies = {"duplicate_step": duplicate_step, "missing_label": "drop", "max_quarantined_fraction": 0.5}
     time = {"column": "t", "frequency": "1", "gaps": gaps}
-    (apart, report), (once, report_of_one) = both(
+    (separate, report), (once, report_of_one) = both(
         configured, tmp_path, task=FORECAST, splits=splits, policies=policies, time=time
     )
-    assert apart == once
+    assert separate == once
     assert report.dropped["exact_duplicate"] == report_of_one.dropped["exact_duplicate"] == 2
     assert report.quarantined == report_of_one.quarantined
     assert (report.quarantined.total() > 0) == (duplicate_step == "quarantine")
     # a's windows end at every step from the fourth to the one before its last three, wherever a span ends.
     if splits["by"] == "entity":
         ends = {f"a@{step}".encode() for step in range(3, 57)}
-        assert sum(any(b"\x0a" + bytes([len(end)]) + end in record for end in ends) for _, record in apart) == 54
+        assert sum(any(b"\x0a" + bytes([len(end)]) + end in record for end in ends) for _, record in separate) == 54
     alone, _ = ingested(
         configured(files=["*"], task=FORECAST, splits=splits, policies=policies, time=time),
         [Source(str(tmp_path / "day-10" / "rows.csv"), "rows.csv", "csv")],
     )
-    assert len(alone) < len(apart) / 2
+    assert len(alone) < len(separate) / 2
 
 
 def test_time_splits_are_parts_of_the_whole_window(tmp_path, configured):
@@ -134,8 +134,8 @@ def test_sequences_that_came_in_parts(tmp_path, configured):
     spans = {8: rows(0, 5), 9: ["s3,4,3.4,x", "s4,4,9,y", *rows(5, 9)], 10: [*rows(9, 12), "s5,12,1,x"]}
     write(tmp_path, "id,t,x,y", spans)
     policies = {"max_quarantined_fraction": 0.5, "too_long": "truncate"}
-    (apart, report), (once, _) = both(configured, tmp_path, policies=policies, max_length=10)
-    assert apart == once
+    (separate, report), (once, _) = both(configured, tmp_path, policies=policies, max_length=10)
+    assert separate == once
     assert report.lengths == {"10": 29}  # of 12 steps the last ten; s5's second label takes it out whole
     assert dict(report.quarantined) == {"duplicate_step": 2, "conflicting_label": 13}
 
@@ -154,16 +154,16 @@ def test_the_report_names_spans_and_files(tmp_path, configured):
     dataset = configured(files=["{SPAN}/*.csv"], spans={"count": 7}, task={**FORECAST, "input_length": 1})
     resolved = resolve_input(str(tmp_path), dataset.data, "latest", listed)
     _, report = ingested(dataset, resolved.sources)
-    told = lineage(hashed(report, tmp_path), dataset.data, resolved)
-    assert told["window"] == {"window": "rolling", "asked": 7, "read": 3, "gaps": "4"}
-    assert told["files"] == []
-    assert [(each["span"], each["version"], each["rows"]) for each in told["spans"]] == [
+    reported = lineage(hashed(report, tmp_path), dataset.data, resolved)
+    assert reported["window"] == {"window": "rolling", "asked": 7, "read": 3, "gaps": "4"}
+    assert reported["files"] == []
+    assert [(each["span"], each["version"], each["rows"]) for each in reported["spans"]] == [
         (2, None, 1),
         (3, None, 0),
         (5, None, 2),
     ]
     content = (tmp_path / "5" / "rows.csv").read_bytes()
-    (file,) = told["spans"][2]["files"]
+    (file,) = reported["spans"][2]["files"]
     digest = hashlib.sha256(content).hexdigest()
     assert file == {"name": "5/rows.csv", "rows": 2, "bytes": len(content), "sha256": digest}
     with pytest.raises(DataError, match=r"^span 3 is empty: 3/rows\.csv holds no rows\. Write it again"):

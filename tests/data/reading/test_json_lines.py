@@ -96,14 +96,14 @@ def test_row_and_line_numbers_count_what_they_say(tmp_path: Path, configured: Ca
     assert format_of(path.name, dataset.data) == "jsonl"
     rows, quarantine = kept(dataset, source_of(path))
     assert [row["row"] for row in rows] == [1]
-    told = [(line["row"], line["line"], line["problem"]) for line in quarantine.lines]
-    assert told[1] == (
+    reported = [(line["row"], line["line"], line["problem"]) for line in quarantine.lines]
+    assert reported[1] == (
         2,
         3,
         "expected a number, received '?' (if it stands for a missing value, add it to data.csv.missing)",
     )
-    assert told[0][:2] == (3, 4)
-    assert "'nope'" in told[0][2]
+    assert reported[0][:2] == (3, 4)
+    assert "'nope'" in reported[0][2]
 
 
 @pytest.mark.parametrize(

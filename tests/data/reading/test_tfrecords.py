@@ -145,11 +145,11 @@ def test_records_that_are_no_sequences_are_quarantined(ingest, tmp_path, configu
     assert found.report.quarantined == {"unparsable_value": 5, "infinite_value": 1}
     assert found.report.dropped == {"exact_duplicate": 2}
     assert found.report.imputed == {"missing_value": {"z": 1}}
-    said = {line["row"]: line["problem"] for line in found.lines}
-    assert said[2] == "expected lists of one length, one value per step, received x 2, z 1"
-    assert said[3].startswith("expected a tf.Example")
-    assert said[4].endswith("received none")
-    assert said[5] == "expected one value of id, received several"
+    printed = {line["row"]: line["problem"] for line in found.lines}
+    assert printed[2] == "expected lists of one length, one value per step, received x 2, z 1"
+    assert printed[3].startswith("expected a tf.Example")
+    assert printed[4].endswith("received none")
+    assert printed[5] == "expected one value of id, received several"
 
 
 def test_two_values_in_a_step(ingest, tmp_path, configured) -> None:

@@ -114,8 +114,8 @@ def test_unusable_cases_are_quarantined_by_line(tmp_path: Path, dataset: Callabl
     path = tmp_path / "x.ts"
     path.write_text(HEAD.format(univariate="false") + "\n".join(lines))
     rows, quarantine = read(path, dataset(2, policies={"unparsable_value": "quarantine"}))
-    told = {line["line"]: line["problem"] for line in quarantine.lines}
-    assert told == {
+    reported = {line["line"]: line["problem"] for line in quarantine.lines}
+    assert reported == {
         10: "expected 2 dimensions between colons, and the class after the last, received 1: '1,2:a'",
         11: "expected dimensions of one length, received dim_0 2, dim_1 1",
         12: "expected one of the classes that @classLabel names (a, b), received 'c'",

@@ -214,8 +214,8 @@ def test_a_bad_cell_is_named_by_its_column(tmp_path: Path, configured: Callable[
     dataset = configured(task=FORECAST, **{**SERIES, "features": ["units"], "policies": policies})
     found, quarantine = read(dataset, Source(str(path), path.name, "csv"))
     assert found["n:units"].tolist() == [1, 2, 3]
-    told = [(line["row"], line["line"], line.get("column"), line.get("file_column")) for line in quarantine.lines]
-    assert sorted(told, key=str) == sorted(
+    reported = [(line["row"], line["line"], line.get("column"), line.get("file_column")) for line in quarantine.lines]
+    assert sorted(reported, key=str) == sorted(
         [(2, 4, "units", "north"), (3, 5, "day", None), (3, 5, "day", None), (4, 6, None, None)], key=str
     )
     examples = quarantine.report.examples["unparsable_value"]

@@ -95,11 +95,11 @@ def test_rows_that_are_empty_are_none_and_errors_are_quarantined(
         ["a", datetime(2026, 1, 7), 4],
     ]
     found, quarantine = read(configured(**DATA), write(tmp_path / "rows.xlsx", rows))
-    told = {(line["row"], line["line"]): line["problem"] for line in quarantine.lines}
-    assert told[2, 4] == "expected a value of x, received the error #DIV/0!"
-    assert told[4, 6] == "expected a value of c, received the error #REF!"
-    assert told[5, 7] == "expected 5 cells, received more: 'more'"
-    assert told[6, 8].startswith("expected an ISO 8601 timestamp, received 'soon'")
+    reported = {(line["row"], line["line"]): line["problem"] for line in quarantine.lines}
+    assert reported[2, 4] == "expected a value of x, received the error #DIV/0!"
+    assert reported[4, 6] == "expected a value of c, received the error #REF!"
+    assert reported[5, 7] == "expected 5 cells, received more: 'more'"
+    assert reported[6, 8].startswith("expected an ISO 8601 timestamp, received 'soon'")
     assert found["row"].tolist() == [1, 3, 7]
     np.testing.assert_array_equal(found["n:x"], np.array([1.5, np.nan, 4], np.float32))
     assert found["c:c"].tolist() == ["k", "", ""]

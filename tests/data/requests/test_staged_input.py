@@ -75,9 +75,9 @@ def test_any_rows(files, buckets, size, first, forecasts, configured, tmp_path_f
     assert joined(staged, size, first) == expected(request, first)
     assert staged.report.to_json() == request.report.to_json()
     for reason in request.report.quarantined:
-        told = [line for line in request.unusable if line["reason"] == reason][:LINES_KEPT]
+        reported = [line for line in request.unusable if line["reason"] == reason][:LINES_KEPT]
         mine = [line for line in staged.unusable if line["reason"] == reason]
-        assert len(mine) >= len(told)
+        assert len(mine) >= len(reported)
         assert all(line in request.unusable for line in mine)
     again = stage_input([], dataset, folder / "work")
     assert joined(again, size, first) == expected(request, first)

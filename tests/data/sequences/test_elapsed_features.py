@@ -123,9 +123,9 @@ def test_windows_count_within_themselves_and_requests_have_the_values_of_trainin
                 if gaps == "fill" and history["t"].iloc[0] != window["t"].iloc[0] and len(request.ids) == 0:
                     continue  # the window begins with a filled step, which rows of the window alone don't tell
                 assert request.ids == [name]
-                asked = float_lists(request.examples[0])
+                sent = float_lists(request.examples[0])
                 for feature in ("x", *NAMES):
-                    np.testing.assert_array_equal(asked[feature], trained[feature])
+                    np.testing.assert_array_equal(sent[feature], trained[feature])
 
 
 def test_each_cut_and_entity_begins_anew(ingest, table, configured) -> None:

@@ -112,10 +112,10 @@ def test_a_row_with_too_many_or_too_few_cells(ingest, table, configured) -> None
     found = ingest(configured(), [table(HEAD + GOOD + rows)])
     assert found.report.quarantined == {"unparsable_value": 3}
     assert found.by_id["a"]["time"] == [0, 1, 3]
-    said = {line["row"]: line["problem"] for line in found.lines}
-    assert said[3].startswith("expected 4 cells, received 5: 'a,2,3,c,surplus'")
-    assert said[5].startswith("expected 4 cells, received 2")
-    assert said[6] == "expected a number, received 'bad'"
+    printed = {line["row"]: line["problem"] for line in found.lines}
+    assert printed[3].startswith("expected 4 cells, received 5: 'a,2,3,c,surplus'")
+    assert printed[5].startswith("expected 4 cells, received 2")
+    assert printed[6] == "expected a number, received 'bad'"
 
 
 def test_a_row_is_counted_once_for_its_first_problem(ingest, table, configured) -> None:

@@ -192,8 +192,8 @@ def test_a_request_has_the_steps_of_training(ingest, table, configured, rows, ho
             end = pd.Timestamp(part.rows.time[part.stop[place] - 1]) + pd.Timedelta("1h")
             request = read_for_prediction([table(csv(frame[frame["t"] < end]), "new.csv")], dataset)
             assert request.ids == [name]
-            trained, asked = lists(encode(place)), lists(request.examples[0])
-            assert {key: trained[key] for key in asked} == asked
+            trained, requested = lists(encode(place)), lists(request.examples[0])
+            assert {key: trained[key] for key in requested} == requested
 
 
 def lists(record: bytes) -> dict[str, str]:

@@ -42,19 +42,19 @@ def test_any_row_may_hold_a_target_and_one_may_be_unknown(ingest, table, configu
 
 
 @pytest.mark.parametrize(
-    ("rows", "reason", "said"),
+    ("rows", "reason", "message"),
     [
         ("a,0,1,,\na,1,2,,\n", "missing_label", "expected a value of price, size in a row of the sequence"),
         ("a,0,1,7,1\na,1,2,8,1\n", "conflicting_label", "expected the same price, size in all rows of the sequence"),
     ],
 )
 def test_sequences_without_one_value_are_set_aside(
-    ingest, table, configured, rows: str, reason: str, said: str
+    ingest, table, configured, rows: str, reason: str, message: str
 ) -> None:
     found = ingest(configured(task=BOTH), [table(HEAD + rows + "b,0,1,4,2\n")])
     assert list(found.by_id) == ["b"]
     assert found.report.quarantined == {reason: 2}
-    assert said in found.lines[0]["problem"]
+    assert message in found.lines[0]["problem"]
 
 
 def test_filled_steps_and_cut_beginnings_change_nothing(ingest, table, configured) -> None:
@@ -85,7 +85,7 @@ def test_the_schema_has_one_value_of_each_that_may_be_unknown(configured) -> Non
 
 
 @pytest.mark.parametrize(
-    ("task", "said"),
+    ("task", "message"),
     [
         (
             {"kind": "regression"},
@@ -96,8 +96,8 @@ def test_the_schema_has_one_value_of_each_that_may_be_unknown(configured) -> Non
         ({"kind": "regression", "targets": ["x", "b"]}, "task.targets x is also a feature"),
     ],
 )
-def test_targets_that_are_none_are_refused(configured, task: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_targets_that_are_none_are_refused(configured, task: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         configured(task=task)
 
 

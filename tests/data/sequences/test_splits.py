@@ -190,14 +190,14 @@ def test_no_row_of_an_evaluation_target_stands_in_a_training_window(ingest, conf
 
     furthest = case["task"]["horizons"][-1]
     trained: set[tuple[str, int]] = set()
-    asked: set[tuple[str, int]] = set()
+    held_out: set[tuple[str, int]] = set()
     for part in found.parts:
         for place, split in enumerate(part.split.tolist()):
             start, stop = int(part.start[place]), int(part.stop[place])
             if split == 0:
                 trained |= given_rows(part.rows, range(start, stop + furthest))
             else:
-                asked |= given_rows(part.rows, [stop - 1 + horizon for horizon in case["task"]["horizons"]])
-    assert not trained & asked
-    if case["by"] == "time" and trained and asked:
-        assert max(time for _, time in trained) < min(time for _, time in asked)
+                held_out |= given_rows(part.rows, [stop - 1 + horizon for horizon in case["task"]["horizons"]])
+    assert not trained & held_out
+    if case["by"] == "time" and trained and held_out:
+        assert max(time for _, time in trained) < min(time for _, time in held_out)

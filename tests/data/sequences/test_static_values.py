@@ -186,10 +186,10 @@ def test_an_example_holds_it_once(ingest, table, configured) -> None:
     assert (first["x"], first["age"], first["kind"]) == ([1.0, 2.0], [30.0], [b"shop"])
     assert np.isnan(second["age"]).all() and second["kind"] == [b""]
     # Predicting, the same rows give the same Example, but for the label.
-    asked = read_for_prediction([path], dataset)
+    request = read_for_prediction([path], dataset)
     for place, expected in enumerate((first, second)):
         shown = {name: str(values) for name, values in expected.items() if name != "y"}
-        assert {name: str(values) for name, values in example(asked.examples[place]).items()} == shown
+        assert {name: str(values) for name, values in example(request.examples[place]).items()} == shown
 
 
 @pytest.mark.slow

@@ -92,8 +92,8 @@ def test_a_part_that_is_lost_is_told(read, configured) -> None:
     values = np.where(np.arange(40) % 10 == 0, 0, SECONDS)
     found = read(configured(), values)
     check_precision(found.report.value_samples, configured())
-    (told,) = report_summary(found.report, configured(), None)["precision"]
-    assert told.startswith("x: float32, in which models read numbers, makes 2 of 37 different values")
+    (reported,) = report_summary(found.report, configured(), None)["precision"]
+    assert reported.startswith("x: float32, in which models read numbers, makes 2 of 37 different values")
 
 
 @settings(deadline=None)

@@ -187,8 +187,8 @@ class KfpApi:
 
     async def _healthz(self, request: web.Request) -> web.Response:
         # backend/src/apiserver/main.go, 2.15.0:364.
-        told = {"commit_sha": "c0ffee", "tag_name": self.release, "multi_user": self.multi_user}
-        return web.json_response({**told, "pipeline_store": "database"})
+        health = {"commit_sha": "c0ffee", "tag_name": self.release, "multi_user": self.multi_user}
+        return web.json_response({**health, "pipeline_store": "database"})
 
     def _list(self, kind: str, key: str | None = None) -> Callable[[web.Request], Awaitable[web.Response]]:
         async def answer(request: web.Request) -> web.Response:

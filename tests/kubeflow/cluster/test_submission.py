@@ -173,33 +173,33 @@ class Time:
 
 def waited(api: KfpApi, pipeline: Path, timeout: float | None = None) -> tuple[Any, list[str], Time]:
     client, connection, run_id = started(api, pipeline)
-    told: list[str] = []
+    reported: list[str] = []
     time = Time()
-    run = wait(client, connection, run_id, timeout=timeout, on_state=told.append, clock=time, sleep=time.sleep)
-    return run, told, time
+    run = wait(client, connection, run_id, timeout=timeout, on_state=reported.append, clock=time, sleep=time.sleep)
+    return run, reported, time
 
 
 @pytest.mark.parametrize("last", ["SUCCEEDED", "FAILED", "CANCELED", "SKIPPED"])
 def test_waiting_ends_with_every_end_of_a_run(api: KfpApi, pipeline: Path, last: str) -> None:
     api.states = ("PENDING", "RUNNING", "RUNNING", last)
-    run, told, time = waited(api, pipeline)
+    run, reported, time = waited(api, pipeline)
     assert run.state == last
-    assert told == ["pending", "running", last.lower()]
+    assert reported == ["pending", "running", last.lower()]
     assert time.now == 30.0
 
 
 def test_waiting_ends_at_the_timeout(api: KfpApi, pipeline: Path) -> None:
     api.states = ("RUNNING",)
-    run, told, time = waited(api, pipeline, timeout=25)
-    assert (run, told, time.now) == (None, ["running"], 20.0)
+    run, reported, time = waited(api, pipeline, timeout=25)
+    assert (run, reported, time.now) == (None, ["running"], 20.0)
 
 
 def test_a_server_that_restarts_is_asked_again(api: KfpApi, pipeline: Path) -> None:
     api.states = ("RUNNING", "SUCCEEDED")
     api.instead = [("GET", "/runs/", 503, "<html>no upstream</html>")] * 3
-    run, told, _ = waited(api, pipeline)
+    run, reported, _ = waited(api, pipeline)
     assert run.state == "SUCCEEDED"
-    assert sum("polling again" in line for line in told) == 3
+    assert sum("polling again" in line for line in reported) == 3
 
 
 def test_a_server_that_stays_away_is_given_up(api: KfpApi, pipeline: Path) -> None:

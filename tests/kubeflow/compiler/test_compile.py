@@ -300,10 +300,10 @@ def test_the_schema_is_in_the_file(spec: dict[str, Any], tmp_path: Path, monkeyp
     from noisy_gru.kubeflow.step.artifact_paths import PREFIX_VARIABLE
 
     monkeypatch.setenv(PREFIX_VARIABLE, str(tmp_path))
-    told = {"outputs": {"artifacts": {"files": {"artifacts": [{"uri": "s3://b/run/files"}]}}}}
+    executor_input = {"outputs": {"artifacts": {"files": {"artifacts": [{"uri": "s3://b/run/files"}]}}}}
     words = spec["deploymentSpec"]["executors"]["Configuration_executor"]["container"]["args"]
     assert words[0] == "{{$}}"
-    assert configuration.main([json.dumps(told), words[1]]) == 0
+    assert configuration.main([json.dumps(executor_input), words[1]]) == 0
     folder = tmp_path / "s3" / "b" / "run" / "files"
     tasks = spec["root"]["dag"]["tasks"]
     given = {

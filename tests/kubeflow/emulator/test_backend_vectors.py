@@ -108,7 +108,7 @@ def test_a_container_is_launched(version: str, tmp_path: Path) -> None:
         kept = store.path(f"minio://{bucket}/run/T/salt/{key}")
         kept.parent.mkdir(parents=True, exist_ok=True)
         kept.write_text("x")
-    told = parsed(
+    executor_input = parsed(
         proto.ExecutorInput(),
         {
             "inputs": {
@@ -151,7 +151,9 @@ def test_a_container_is_launched(version: str, tmp_path: Path) -> None:
         command=["sh", "-ec", SCRIPT, "script"],
         args=[str(tmp_path / "seen"), str(local), str(pod / "p" / "size"), *templates, "{{$}}"],
     )
-    outputs = launcher.launch(container, component, told, store, pod, threading.Event(), backend(version), attempt=1)
+    outputs = launcher.launch(
+        container, component, executor_input, store, pod, threading.Event(), backend(version), attempt=1
+    )
     *words, whole = (tmp_path / "seen").read_text().removesuffix("\0").split("\0")
     assert [word.replace(str(pod), "") for word in words] == [expected["arguments"][each] for each in templates]
     assert json.loads(whole)["inputs"]["parameterValues"] == expected["whole_parameters"]
@@ -168,7 +170,7 @@ def test_a_container_is_launched(version: str, tmp_path: Path) -> None:
 
 @versions
 def test_placeholders_in_arguments(version: str, tmp_path: Path) -> None:
-    told = parsed(proto.ExecutorInput(), {"inputs": {"parameterValues": {"image": "repo/image:1"}}})
+    executor_input = parsed(proto.ExecutorInput(), {"inputs": {"parameterValues": {"image": "repo/image:1"}}})
     driver = VECTORS[version]["driver"]
     # What the driver leaves to the launcher is the same in the end.
     resolved = [word.replace("{{$.inputs.parameters['image']}}", "repo/image:1") for word in driver["pod_args"]]
@@ -176,15 +178,18 @@ def test_placeholders_in_arguments(version: str, tmp_path: Path) -> None:
         command=["python", "-m", "x"],
         args=["{{$.inputs.parameters['image']}}", "a-{{$.inputs.parameters['image']}}", "{{$.unknown}}"],
     )
-    assert arguments.command_line(container, told, tmp_path, backend(version)) == [*resolved[:3], *resolved[4:7]]
+    assert arguments.command_line(container, executor_input, tmp_path, backend(version)) == [
+        *resolved[:3],
+        *resolved[4:7],
+    ]
     missing = proto.PipelineDeploymentConfig.PipelineContainerSpec(
         command=["echo"], args=["{{$.inputs.parameters['missing']}}"]
     )
     if backend(version).driver_resolves_arguments:
         with pytest.raises(TaskError, match="the parameter missing has no value"):
-            arguments.command_line(missing, told, tmp_path, backend(version))
+            arguments.command_line(missing, executor_input, tmp_path, backend(version))
     else:
-        words = arguments.command_line(missing, told, tmp_path, backend(version))
+        words = arguments.command_line(missing, executor_input, tmp_path, backend(version))
         assert words[1] == VECTORS[version]["launcher"]["arguments"]["{{$.inputs.parameters['missing']}}"]
 
 
@@ -216,9 +221,9 @@ def test_a_whole_run_is_the_backend_s(version: str, tmp_path: Path) -> None:
     for task in record.tasks:
         if task.folder is not None:
             log = (Path(task.folder) / "log.txt").read_text().splitlines()
-            told, *words = ast.literal_eval(next(line for line in log if line.startswith("['{")))
-            said = comparable({"told": json.loads(told), "words": words}, task.folder, record.run_id)
-            seen[task.name.rpartition("/")[2]] = said
+            executor_input, *words = ast.literal_eval(next(line for line in log if line.startswith("['{")))
+            printed = comparable({"told": json.loads(executor_input), "words": words}, task.folder, record.run_id)
+            seen[task.name.rpartition("/")[2]] = printed
     expected = VECTORS[version]["run"]
     for step in expected.values():
         # A run has a name on a cluster: whoever submits it chooses it.

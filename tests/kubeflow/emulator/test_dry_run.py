@@ -116,23 +116,23 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
         env={name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
         text=True,
     )
-    told = {"data_root": str(folder / "data"), "serving_dir": str(folder / "serving")}
+    reported = {"data_root": str(folder / "data"), "serving_dir": str(folder / "serving")}
     with patch.object(launcher, "subprocess", SimpleNamespace(**vars(subprocess) | {"Popen": forked})):
         try:
-            first = emulate(compiled, folder / "dry-run", {**told, "span": "1"}, version="2.15", jobs=2)
+            first = emulate(compiled, folder / "dry-run", {**reported, "span": "1"}, version="2.15", jobs=2)
             run_record, _ = local.communicate()
         finally:
             local.kill()
-        second = emulate(compiled, folder / "dry-run", told, version="2.17", jobs=2)
+        second = emulate(compiled, folder / "dry-run", reported, version="2.17", jobs=2)
     # The last one's are processes from their first line on.
-    third = emulate(compiled, folder / "dry-run", told, version="2.5", jobs=2)
+    third = emulate(compiled, folder / "dry-run", reported, version="2.5", jobs=2)
     (folder / "data" / "span-3").mkdir()
     for split in ("train", "test"):
         text = gzip.decompress((folder / "data" / "span-2" / f"{split}.csv.gz").read_bytes()).decode()
         (folder / "data" / "span-3" / f"{split}.csv.gz").write_bytes(gzip.compress(swapped(text).encode(), mtime=0))
     with patch.object(launcher, "subprocess", SimpleNamespace(**vars(subprocess) | {"Popen": forked})):
-        held = emulate(compiled, folder / "dry-run", told, version="2.15", jobs=2)
-        forced = emulate(compiled, folder / "dry-run", {**told, "force": "true"}, version="2.17", jobs=2)
+        held = emulate(compiled, folder / "dry-run", reported, version="2.15", jobs=2)
+        forced = emulate(compiled, folder / "dry-run", {**reported, "force": "true"}, version="2.17", jobs=2)
     return Runs(folder, json.loads(run_record), first, second, third, held, forced)
 
 
@@ -338,9 +338,9 @@ def test_the_planner_compares_with_what_is_published_and_a_run_without_news_ends
 
 
 def test_a_step_is_given_no_more_than_the_launcher_gives(runs: Runs) -> None:
-    told = json.loads((Path(str(runs.first.task("Trainer").folder)) / "executor_input.json").read_text())
-    assert told["inputs"]["parameterValues"]["train_args"] == 0
-    (examples,) = told["inputs"]["artifacts"]["examples"]["artifacts"]
+    reported = json.loads((Path(str(runs.first.task("Trainer").folder)) / "executor_input.json").read_text())
+    assert reported["inputs"]["parameterValues"]["train_args"] == 0
+    (examples,) = reported["inputs"]["artifacts"]["examples"]["artifacts"]
     assert examples["uri"] == runs.first.task("Transform").artifacts["transformed_examples"]["uri"]
 
     def there(step: str) -> set[str]:

@@ -57,43 +57,43 @@ def example_gen(tmp_path: Path, spans: dict[int, str]) -> Any:
     return node
 
 
-@pytest.mark.parametrize(("asked", "read"), [("latest", 12), ("3", 3)])
+@pytest.mark.parametrize(("requested", "read"), [("latest", 12), ("3", 3)])
 def test_the_driver_resolves_the_span_and_its_properties_are_merged(
-    run_here: Callable[..., Any], tmp_path: Path, asked: str, read: int
+    run_here: Callable[..., Any], tmp_path: Path, requested: str, read: int
 ) -> None:
     node = example_gen(tmp_path, {3: ROWS, 12: ROWS.replace("s", "r")})
-    answer = run_here(node, parameters={"data_root": str(tmp_path / "data"), "span": asked})
+    answer = run_here(node, parameters={"data_root": str(tmp_path / "data"), "span": requested})
     assert answer.code == 0
     examples = answer.outputs["examples"]
     assert examples["uri"].startswith("s3://bucket/root/SequenceExampleGen/")
-    told = examples["metadata"]
+    reported = examples["metadata"]
     # The driver's properties and the executor's. TFX gives the span this name, because Examples has one of its own.
-    assert told["custom:span"] == read
-    assert f"total_bytes:{len(ROWS)}" in told["input_fingerprint"]
-    assert set(json.loads(told["split_names"])) <= {"train", "eval", "test"}
-    assert (told["payload_format"], told["file_format"]) == ("FORMAT_TF_EXAMPLE", "tfrecords_gzip")
+    assert reported["custom:span"] == read
+    assert f"total_bytes:{len(ROWS)}" in reported["input_fingerprint"]
+    assert set(json.loads(reported["split_names"])) <= {"train", "eval", "test"}
+    assert (reported["payload_format"], reported["file_format"]) == ("FORMAT_TF_EXAMPLE", "tfrecords_gzip")
     run_record = json.loads((answer.folder("ingestion_report") / "ingestion_report.json").read_text())
     assert run_record["rows"]["read"] == 120
     assert [span["span"] for span in run_record["spans"]] == [read]
-    assert answer.outputs["ingestion_report"]["metadata"]["spans"] == told["spans"] == str(read)
+    assert answer.outputs["ingestion_report"]["metadata"]["spans"] == reported["spans"] == str(read)
 
 
 @pytest.mark.parametrize(
-    ("asked", "message"),
+    ("requested", "message"),
     [
         ("tomorrow", "span: expected latest, a whole number of at least 0, or a date since 1970-01-01 like 2026-07-31"),
         ("4", "data.files: span 4 is missing: {data}/day-4/rows.csv matches no file. Existing spans: 3"),
     ],
 )
 def test_a_span_that_is_not_there_ends_in_words(
-    run_here: Callable[..., Any], tmp_path: Path, capfd: pytest.CaptureFixture[str], asked: str, message: str
+    run_here: Callable[..., Any], tmp_path: Path, capfd: pytest.CaptureFixture[str], requested: str, message: str
 ) -> None:
     node = example_gen(tmp_path, {3: ROWS})
-    answer = run_here(node, parameters={"data_root": str(tmp_path / "data"), "span": asked})
+    answer = run_here(node, parameters={"data_root": str(tmp_path / "data"), "span": requested})
     assert (answer.code, answer.outputs) == (1, {})
-    said = capfd.readouterr().err
-    assert f"error: {message.format(data=tmp_path / 'data')}" in said
-    assert "Traceback" not in said
+    printed = capfd.readouterr().err
+    assert f"error: {message.format(data=tmp_path / 'data')}" in printed
+    assert "Traceback" not in printed
 
 
 def anomalies(pod: Path, text: str) -> None:
@@ -136,10 +136,10 @@ def test_a_users_error_is_one_message_and_nothing_is_answered(
     )
     answer = gate(run_here)
     assert (answer.code, answer.outputs) == (1, {})
-    said = capfd.readouterr().err
-    assert "error: The data isn't as the schema says: 1 feature has anomalies." in said
-    assert "x" in said.partition("error: ")[2].splitlines()[1]
-    assert "Traceback" not in said
+    printed = capfd.readouterr().err
+    assert "error: The data isn't as the schema says: 1 feature has anomalies." in printed
+    assert "x" in printed.partition("error: ")[2].splitlines()[1]
+    assert "Traceback" not in printed
 
 
 class Salt(str):

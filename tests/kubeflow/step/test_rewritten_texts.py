@@ -38,8 +38,8 @@ def test_a_short_text_arrives_as_it_is(text: str, tmp_path: Path, monkeypatch: p
     # Nothing that is an argument of a pod holds it, and the step gets it.
     assert not any(is_rewritten(each) for each in re.findall(r'"((?:[^"\\]|\\.)*)"', json.dumps(spec)))
     monkeypatch.setenv("NOISY_GRU_LAUNCHER_ROOT", str(tmp_path))
-    told = {"outputs": {"artifacts": {"files": {"artifacts": [{"uri": "s3://bucket/files"}]}}}}
-    main([json.dumps(told), spec["deploymentSpec"]["executors"][f"{TASK}_executor"]["container"]["args"][1]])
+    executor_input = {"outputs": {"artifacts": {"files": {"artifacts": [{"uri": "s3://bucket/files"}]}}}}
+    main([json.dumps(executor_input), spec["deploymentSpec"]["executors"][f"{TASK}_executor"]["container"]["args"][1]])
     constant = task["inputs"]["parameters"]["x"]["runtimeValue"]["constant"]
     assert resolve({"x": constant}, tmp_path / "s3" / "bucket" / "files") == {"x": text}
 

@@ -44,7 +44,7 @@ def plain(exported: tuple[Path, Any], tmp_path_factory: pytest.TempPathFactory) 
     frame.iloc[2500:].to_csv(folder / "a.csv", index=False)
     done = predict(folder, "--out", folder / "plain.parquet")
     assert done.exit_code == EXIT_UNUSED_INPUT
-    return SimpleNamespace(folder=folder, told=done.stderr, answers=pd.read_parquet(folder / "plain.parquet"))
+    return SimpleNamespace(folder=folder, reported=done.stderr, answers=pd.read_parquet(folder / "plain.parquet"))
 
 
 def predict(folder: Path, *options: object) -> Any:
@@ -74,7 +74,7 @@ def test_the_answers_of_plain_prediction(plain, tmp_path, monkeypatch, workers):
     options = ("--beam", "--out", out, "--format", "parquet", "--set", f"beam.workers={workers}")
     done = predict(plain.folder, *options)
     assert done.exit_code == EXIT_UNUSED_INPUT, done.output
-    assert done.stderr == plain.told
+    assert done.stderr == plain.reported
     parts = sorted(out.glob("part-*.parquet"))
     assert len(parts) == 5
     assert_same(parts, plain.answers)
@@ -87,7 +87,7 @@ def test_the_answers_of_plain_prediction(plain, tmp_path, monkeypatch, workers):
     (out / ".work").mkdir()
     (out / ".part-00002.parquet.0123.part").write_bytes(b"half")
     again = predict(plain.folder, *options)
-    assert (again.exit_code, again.stderr) == (EXIT_UNUSED_INPUT, plain.told)
+    assert (again.exit_code, again.stderr) == (EXIT_UNUSED_INPUT, plain.reported)
     assert_same(parts, plain.answers)
     assert [part.stat().st_mtime_ns == time for part, time in zip(parts, times, strict=True)].count(False) == 1
     assert not list(out.glob(".part*"))

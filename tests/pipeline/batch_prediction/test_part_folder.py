@@ -23,14 +23,14 @@ class Model:
     """Predict in batches of two, and fail before a sequence."""
 
     def __init__(self, fails_at: int | None = None) -> None:
-        self.asked: list[int] = []
+        self.requested: list[int] = []
         self._fails_at = fails_at
 
     def batches(self, first: int) -> Iterator[Predictions]:
         for start in range(first, COUNT, BATCH):
             if self._fails_at is not None and start >= self._fails_at:
                 raise KeyboardInterrupt
-            self.asked.append(start)
+            self.requested.append(start)
             whole = predictions(0, COUNT).output("predictions")
             part = predictions(start, min(BATCH, COUNT - start))
             part.parts[0].outputs["predictions"] = whole[start : start + BATCH]
@@ -61,7 +61,7 @@ def test_interrupted_anywhere(tmp_path: Path, fails_at) -> None:
     (folder / ".predict-1234.partial").write_text("a killed writer's")
     rest = Model()
     write(folder, rest)
-    assert rest.asked == list(range(4 * done, COUNT, BATCH))
+    assert rest.requested == list(range(4 * done, COUNT, BATCH))
     assert [path.stat().st_mtime_ns for path in sorted(folder.glob("part-*"))][:done] == times
     assert sorted(each.name for each in folder.iterdir()) == sorted(
         [".lock", REQUEST, SUCCESS, *(f"part-{number:05d}.csv" for number in range(3))]
@@ -71,7 +71,7 @@ def test_interrupted_anywhere(tmp_path: Path, fails_at) -> None:
     assert answers(folder)["x@1"].tolist() == pytest.approx(whole["x@1"].tolist(), abs=0, rel=1e-8)
     again = Model()
     write(folder, again)
-    assert again.asked == [] and json.loads((folder / SUCCESS).read_text()) == {"parts": 3}
+    assert again.requested == [] and json.loads((folder / SUCCESS).read_text()) == {"parts": 3}
     assert begun_version(folder) == 3
 
 
@@ -81,7 +81,7 @@ def test_a_missing_part_is_computed_again(tmp_path: Path) -> None:
     (tmp_path / "part-00000.csv").unlink()
     rest = Model()
     write(tmp_path, rest)
-    assert rest.asked[0] == 0 and len(answers(tmp_path)) == COUNT
+    assert rest.requested[0] == 0 and len(answers(tmp_path)) == COUNT
 
 
 def test_another_request(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_unfinished_parts_of_another_request_can_be_given_up(tmp_path: Path) -> 
     with opened_folder(tmp_path, other, BATCH, restart=True) as parts:
         assert parts.write(model.batches) == (3, COUNT)
         parts.succeed({})
-    assert model.asked[0] == 0 and begun_version(tmp_path) == 4
+    assert model.requested[0] == 0 and begun_version(tmp_path) == 4
     with (
         pytest.raises(UserError, match="holds a prediction with other version"),
         opened_folder(tmp_path, WANTED, BATCH, restart=True),

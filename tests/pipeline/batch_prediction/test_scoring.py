@@ -147,24 +147,24 @@ def test_dates_first_spans_and_incomplete_ones(tmp_path, monkeypatch):
         (tmp_path / "d" / f"{day}-x.csv").write_text("id,t,a,b\n")
         if not day.endswith("3"):
             (tmp_path / "e" / f"{day.replace('-', '')}.csv").write_text("id,t,a,b\n")
-    asked = []
+    requested = []
 
     def predicted(config: Any, sources: Any, folder: Path, **options: Any) -> dict[str, Any]:
-        asked.append(([Path(source.path).name for source in sources], folder.name, options["own"]))
+        requested.append(([Path(source.path).name for source in sources], folder.name, options["own"]))
         return {"version": 1, "sequences": 2, "unused": {"a": 3}}
 
     monkeypatch.setattr("noisy_gru.pipeline.batch_prediction.scoring.predict_into_folder", predicted)
     done = nights.score()
-    assert asked == [(["2026-03-02-x.csv", "20260302.csv"], "span=2026-03-02", None)]
+    assert requested == [(["2026-03-02-x.csv", "20260302.csv"], "span=2026-03-02", None)]
     assert "span 2026-03-03: waits, it is incomplete: " in done.stdout
     assert "span 2026-03-02: 2 sequences scored by version 1 in " in done.stdout and "3 rows not used" in done.stdout
-    asked.clear()
+    requested.clear()
     nights.score("--set", "score.history=1", "--set", "score.first=null")
-    assert [names for names, _, _ in asked] == [
+    assert [names for names, _, _ in requested] == [
         ["2026-03-01-x.csv", "20260301.csv"],
         ["2026-03-01-x.csv", "2026-03-02-x.csv", "20260301.csv", "20260302.csv"],
     ]
-    assert {Path(name).name for name in asked[1][2]} == {"2026-03-02-x.csv", "20260302.csv"}
+    assert {Path(name).name for name in requested[1][2]} == {"2026-03-02-x.csv", "20260302.csv"}
 
 
 @pytest.mark.slow

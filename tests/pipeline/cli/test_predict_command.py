@@ -74,8 +74,10 @@ def test_a_server_gives_the_same_lines(served, config, rows, tmp_path, form):
     lines = done["here"].stdout.splitlines()
     assert len(lines) == (21 if form == "csv" else 20)
     assert done["grpc"].stdout == done["version"].stdout == done["here"].stdout
-    told = "not used: 1 row: unparsable_value\n"
-    assert all(told in each.stderr and "new.csv, row 6, column a: expected a" in each.stderr for each in done.values())
+    reported = "not used: 1 row: unparsable_value\n"
+    assert all(
+        reported in each.stderr and "new.csv, row 6, column a: expected a" in each.stderr for each in done.values()
+    )
     if form == "jsonl":
         here, there = ([json.loads(line) for line in done[name].stdout.splitlines()] for name in ("here", "rest"))
         for answer, other in zip(here, there, strict=True):
@@ -170,7 +172,7 @@ def test_refused_sequences_are_told(config, rows):
     """The files are read as in training, so only a server with other ideas refuses one."""
     from tests.serving.client.scripted import ScriptedRest, scripted_rest
 
-    with scripted_rest(ScriptedRest(lambda asked: (400, {"error": "never"}))) as server:
+    with scripted_rest(ScriptedRest(lambda loaded: (400, {"error": "never"}))) as server:
         done = predict(config, rows, "--server", server.address, "--transport", "rest")
     assert (done.exit_code, done.stdout) == (EXIT_UNUSED_INPUT, "")
     assert "refused by the server: 20 sequences\n  sequence_id s0: never\n" in done.stderr
@@ -226,10 +228,10 @@ def test_a_version_that_is_taken_away_while_it_is_read_is_not_missed(served, con
     model_dir = root / "serving" / "small"
     shutil.copytree(served.root / "serving" / "small" / "4", model_dir / "5")
     before = predict(config, rows, "--root", root).stdout
-    asked = []
+    loaded = []
 
     def taken_away(folder: Path) -> SessionProcess:
-        asked.append(folder.name)
+        loaded.append(folder.name)
         if folder.name == "5":
             if not (model_dir / "6").is_dir():
                 shutil.copytree(folder, model_dir / "incoming-6")
@@ -239,7 +241,7 @@ def test_a_version_that_is_taken_away_while_it_is_read_is_not_missed(served, con
 
     monkeypatch.setattr("noisy_gru.pipeline.batch_prediction.published_model.SessionProcess", taken_away)
     done = predict(config, rows, "--root", root)
-    assert asked == ["5", "6"]
+    assert loaded == ["5", "6"]
     assert (done.exit_code, done.stdout) == (EXIT_UNUSED_INPUT, before)
     # A version that was asked for is not replaced.
     (model_dir / "removed-5").rename(model_dir / "5")
@@ -276,5 +278,5 @@ def test_empty_cells_of_a_wide_table_are_nothing_to_tell(capsys: pytest.CaptureF
     ]
     unused = Counter(empty_cell=7, exact_duplicate=2, unparsable_value=1)
     assert report_unused(unused, unusable) == 1
-    told = capsys.readouterr().err
-    assert told == "not used: 1 row: unparsable_value\n  file a.csv, row 1, column x, file_column s1: p\n"
+    reported = capsys.readouterr().err
+    assert reported == "not used: 1 row: unparsable_value\n  file a.csv, row 1, column x, file_column s1: p\n"

@@ -40,7 +40,7 @@ def call(*arguments: object) -> Any:
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+def plan_calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What the planner was asked; it answers with ``DUE``."""
     calls: list[dict[str, Any]] = []
 
@@ -53,21 +53,25 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     return calls
 
 
-def test_plan_as_a_table(asked, tmp_path):
+def test_plan_as_a_table(plan_calls, tmp_path):
     for split in ("train", "test"):
         shutil.copy(VOWELS.parent / f"{split}.csv.gz", tmp_path / f"{split}-9.csv.gz")
     files = f"data.files={{train: ['{tmp_path}/train-{{SPAN}}.csv.gz'], test: ['{tmp_path}/test-{{SPAN}}.csv.gz']}}"
     result = call("plan", VOWELS, "--root", tmp_path / "root", "--span", "9", "--set", files)
     assert result.exit_code == 0, result.output
     assert "2 new spans (8-9)" in result.stdout and "what a library prints" not in result.stdout
-    assert (asked[0]["serving_dir"], asked[0]["span"], asked[0]["force"]) == (tmp_path / "root" / "serving", "9", False)
+    assert (plan_calls[0]["serving_dir"], plan_calls[0]["span"], plan_calls[0]["force"]) == (
+        tmp_path / "root" / "serving",
+        "9",
+        False,
+    )
     assert not (tmp_path / "root").exists()
 
 
-def test_plan_as_json(asked, tmp_path):
+def test_plan_as_json(plan_calls, tmp_path):
     result = call("plan", VOWELS, "--serving-dir", tmp_path, "--json")
     assert json.loads(result.stdout) == json.loads(DUE.to_json())
-    assert asked[0]["serving_dir"] == tmp_path
+    assert plan_calls[0]["serving_dir"] == tmp_path
 
 
 @pytest.mark.parametrize(
@@ -87,11 +91,11 @@ def test_a_plan_that_fails_is_told_in_words(monkeypatch, tmp_path):
     assert (result.exit_code, result.output) == (1, "error: span 9: no file matches day-9.csv\n")
 
 
-def test_a_dry_run_changes_nothing(asked, tmp_path):
+def test_a_dry_run_changes_nothing(plan_calls, tmp_path):
     result = call("run", VOWELS, "--root", tmp_path / "root", "--dry-run", "--force", "--json")
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["retrain"] is True
-    assert asked[0]["force"] is True
+    assert plan_calls[0]["force"] is True
     assert not (tmp_path / "root").exists()
 
 
@@ -124,9 +128,9 @@ def test_exit_codes_of_run(monkeypatch, tmp_path, outcome: Outcome, wrong_config
     monkeypatch.setattr(retraining, "retrain_once", once)
     result = call("run", VOWELS, "--root", tmp_path, "--set", "seed=3", "--json")
     assert result.exit_code == code
-    told = json.loads(result.stdout)
-    assert (told["outcome"], told["run"], told["plan"]["spans"]) == (outcome, None, "3-9")
-    assert told["notified"] == [{"hook": "webhook", "error": None}]
+    reported = json.loads(result.stdout)
+    assert (reported["outcome"], reported["run"], reported["plan"]["spans"]) == (outcome, None, "3-9")
+    assert reported["notified"] == [{"hook": "webhook", "error": None}]
     assert (given["root"], given["overrides"], given["force"]) == (tmp_path, ["seed=3"], False)
     assert ("error: what happened" in result.stderr) == (outcome == "failed")
 
@@ -134,9 +138,9 @@ def test_exit_codes_of_run(monkeypatch, tmp_path, outcome: Outcome, wrong_config
 def test_a_configuration_that_can_not_be_read_is_json_too(tmp_path):
     result = call("run", tmp_path / "no.yaml", "--json")
     assert result.exit_code == 2
-    told = json.loads(result.stdout)
-    assert (told["outcome"], told["notified"]) == (None, None)
-    assert "No such file" in told["error"]
+    reported = json.loads(result.stdout)
+    assert (reported["outcome"], reported["notified"]) == (None, None)
+    assert "No such file" in reported["error"]
 
 
 @pytest.mark.parametrize("command", [["retrain", "run"], ["run"]])

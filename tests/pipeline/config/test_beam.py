@@ -191,7 +191,7 @@ UNREACHABLE = """grpc._channel._InactiveRpcError: <_InactiveRpcError of RPC that
 
 
 @pytest.mark.parametrize(
-    ("said", "message"),
+    ("printed", "message"),
     [
         (
             UNREACHABLE,
@@ -201,8 +201,8 @@ UNREACHABLE = """grpc._channel._InactiveRpcError: <_InactiveRpcError of RPC that
         ("ValueError: a\n\nDuring handling …\nOSError: disk full", "OSError: disk full"),
     ],
 )
-def test_a_job_that_failed_is_told_by_its_cause(said, message):
-    error = RuntimeError(JOB_FAILED.format(said))
+def test_a_job_that_failed_is_told_by_its_cause(printed, message):
+    error = RuntimeError(JOB_FAILED.format(printed))
     assert error_message(error) == f"the job failed on the job server: {message}"
     assert not is_expected(error)
 
@@ -226,8 +226,8 @@ def test_a_limit_of_flinks_is_told_with_its_remedy():
 
 
 def test_an_error_of_ours_on_a_worker_is_told_in_its_own_words():
-    said = "noisy_gru.schema.errors.DataError: c03 is 99; correct it [while running 'Read']"
-    error = RuntimeError(JOB_FAILED.format(said))
+    printed = "noisy_gru.schema.errors.DataError: c03 is 99; correct it [while running 'Read']"
+    error = RuntimeError(JOB_FAILED.format(printed))
     assert error_message(error) == "c03 is 99; correct it"
     assert is_expected(error)
 

@@ -34,7 +34,7 @@ def validate(folder: Path, *settings: str) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize(
-    ("setting", "said"),
+    ("setting", "message"),
     [
         ("model.pooling=attention", "answers at each step, and model.pooling: attention is taken over all steps"),
         ("model.convolutions={}", "model.convolutions has no form for an answer at each step"),
@@ -44,9 +44,9 @@ def validate(folder: Path, *settings: str) -> tuple[int, str]:
         ("task.kind=regression", "per_step"),
     ],
 )
-def test_what_has_no_form_for_steps_is_refused(tmp_path: Path, setting: str, said: str) -> None:
+def test_what_has_no_form_for_steps_is_refused(tmp_path: Path, setting: str, message: str) -> None:
     code, output = validate(tmp_path, setting)
-    assert code == EXIT_CONFIG and said in output, output
+    assert code == EXIT_CONFIG and message in output, output
 
 
 def test_what_fits_is_valid(tmp_path: Path) -> None:

@@ -290,10 +290,10 @@ def test_rows_that_cannot_be_used_are_named(tmp_path, monkeypatch):
     lines[50] += ",extra"
     lines[60] = '"' + lines[60]
     Path("rows.csv").write_text("\n".join(lines))
-    told = "\n".join(propose(["rows.csv"], out=Path("out")).guesses)
-    assert "2 unparsable_value" in told
-    assert "rows.csv, row 50: expected 5 cells, received 6" in told
-    assert 'rows.csv, row 60: a quote (") opens a cell' in told
+    reported = "\n".join(propose(["rows.csv"], out=Path("out")).guesses)
+    assert "2 unparsable_value" in reported
+    assert "rows.csv, row 50: expected 5 cells, received 6" in reported
+    assert 'rows.csv, row 60: a quote (") opens a cell' in reported
 
 
 def test_what_is_no_table_is_told_what_it_is(tmp_path, monkeypatch):

@@ -93,15 +93,15 @@ def test_a_page_of_many_rows_stays_small(folder):
 def test_in_a_browser_nothing_is_fetched_and_nothing_of_the_data_runs(folder):
     playwright: Any = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
     page_of(folder)
-    asked: list[str] = []
+    requested: list[str] = []
     with chromium(playwright, CHROMIUM) as browser:
         page = patient(browser.new_context(offline=True)).new_page()
-        page.on("request", lambda request: asked.append(request.url))
-        page.on("console", lambda message: asked.append(f"console: {message.text}"))
-        page.on("pageerror", lambda error: asked.append(f"error: {error}"))
-        page.on("dialog", lambda dialog: asked.append(f"dialog: {dialog.message}"))
+        page.on("request", lambda request: requested.append(request.url))
+        page.on("console", lambda message: requested.append(f"console: {message.text}"))
+        page.on("pageerror", lambda error: requested.append(f"error: {error}"))
+        page.on("dialog", lambda dialog: requested.append(f"dialog: {dialog.message}"))
         page.goto((folder / "seen" / "page.html").as_uri())
-        assert asked == [(folder / "seen" / "page.html").as_uri()]
+        assert requested == [(folder / "seen" / "page.html").as_uri()]
         assert page.locator("figure svg").count() == 6  # lengths, and five meters
         assert page.locator("#guesses table tbody tr").count() > 5
         assert page.locator("#rows tbody tr").count() == 10

@@ -68,7 +68,7 @@ def drafted(folder: Path, *files: Path, **given: Any) -> Any:
     return config
 
 
-def said(folder: Path) -> str:
+def message(folder: Path) -> str:
     return (folder / "out" / "config.yaml").read_text()
 
 
@@ -87,7 +87,7 @@ def test_a_panel_of_firms_and_years(tmp_path):
     assert (config.data.entity, config.data.time.column, config.data.time.kind) == ("firm", "year", "integer")
     assert (config.task.kind, config.task.targets, config.task.season_length) == ("forecasting", ["inv"], None)
     assert config.splits.by == "time"
-    assert "target inv: its name suggests it; or value  <- NOT SURE, --target decides" in said(tmp_path)
+    assert "target inv: its name suggests it; or value  <- NOT SURE, --target decides" in message(tmp_path)
 
 
 def test_row_numbers_are_no_time(tmp_path):
@@ -96,7 +96,7 @@ def test_row_numbers_are_no_time(tmp_path):
     config = draft(tmp_path, frame)
     assert (config.data.entity, config.data.time.column) == ("firm", "year")
     assert "rownames" not in [feature.name for feature in config.data.features]
-    assert "left out: rownames (numbers the rows)" in said(tmp_path)
+    assert "left out: rownames (numbers the rows)" in message(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -209,8 +209,8 @@ def test_a_name_of_the_entity_and_the_number_of_a_row_are_left_out(tmp_path):
     config = draft(tmp_path, frame)
     assert config.data.entity == "store"
     assert [each.name for each in config.data.features if each.calendar is None] == ["sales", "store"]
-    assert "left out: store_code (another name of store)" in said(tmp_path)
-    assert "left out: guid (another value in each row: an id)" in said(tmp_path)
+    assert "left out: store_code (another name of store)" in message(tmp_path)
+    assert "left out: guid (another value in each row: an id)" in message(tmp_path)
 
 
 def recordings(count: int, prefix: str, label: str = "class") -> pd.DataFrame:
@@ -374,18 +374,18 @@ def test_entity_none_makes_one_series(tmp_path):
 
 def test_questions_decide(tmp_path):
     frame = stores(cost=np.round(waves(480, 52, 9), 2), price=np.round(waves(480, 40, 8), 2))
-    asked: list[Guess] = []
+    requested: list[Guess] = []
 
     def ask(guess: Guess) -> str:
-        asked.append(guess)
+        requested.append(guess)
         return "cost" if guess.option == "--target" else guess.value
 
     frame = frame.drop(columns="sales")
     config = draft(tmp_path, frame, ask=ask)
     assert config.task.targets == ["cost"]
-    assert [(guess.value, guess.others) for guess in asked if guess.option == "--target"] == [("price", ("cost",))]
-    assert len(asked) == len({guess.option for guess in asked})
-    assert "NOT SURE" not in said(tmp_path)
+    assert [(guess.value, guess.others) for guess in requested if guess.option == "--target"] == [("price", ("cost",))]
+    assert len(requested) == len({guess.option for guess in requested})
+    assert "NOT SURE" not in message(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -466,8 +466,8 @@ def test_an_axis_is_no_target_and_a_total_is_not_the_first(tmp_path):
     frame["surface"] = np.repeat(random.choice(["carpet", "tiles"], 60), 50)
     config = draft(tmp_path / "axes", frame)
     assert (config.task.kind, config.task.label) == ("classification", "surface")
-    assert "task classification" in said(tmp_path / "axes")
-    assert "NOT SURE, --task decides" in said(tmp_path / "axes")
+    assert "task classification" in message(tmp_path / "axes")
+    assert "NOT SURE, --task decides" in message(tmp_path / "axes")
     daily = one_meter("1D", 300, 7).rename(columns={"kwh": "new_cases"})
     daily.insert(1, "total_cases", daily["new_cases"].cumsum())
     assert draft(tmp_path / "cases", daily).task.targets == ["new_cases"]
@@ -479,7 +479,7 @@ def test_two_columns_that_name_a_series_together(tmp_path):
     assert config.data.entity == ["store", "product"]
     named = {feature.name: feature.kind for feature in config.data.features}
     assert {"store": "categorical", "product": "categorical"}.items() <= named.items()
-    assert "entity store+product" in said(tmp_path)
+    assert "entity store+product" in message(tmp_path)
 
 
 def test_a_time_that_repeats_within_three_columns(tmp_path):

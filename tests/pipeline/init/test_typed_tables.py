@@ -262,8 +262,8 @@ def test_folders_of_many_files_are_patterns(tmp_path, monkeypatch):
 
 def test_a_file_without_a_header_shows_its_first_cells():
     lines = "\n".join(" ".join(f"{value:.3f}" for value in np.arange(200) / 7 + line) for line in range(5))
-    (said,) = [each.why for each in detect_dialect(lines.encode()).findings if each.what == "csv.header false"]
+    (message,) = [each.why for each in detect_dialect(lines.encode()).findings if each.what == "csv.header false"]
     assert (
-        said
+        message
         == "the first line is a row like the others: 0.000, 0.143, 0.286, 0.429, 0.571, … (200 cells); name the columns"
     )

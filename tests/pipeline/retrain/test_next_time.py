@@ -213,8 +213,8 @@ def test_every_night_of_ten_years_near_a_change_has_its_run():
         zone = ZoneInfo(name)
         for moment in changes(zone, start, end):
             day = (moment - timedelta(days=2)).astimezone(zone).date()
-            asked = datetime.combine(day, time(12), tzinfo=zone)
-            days = [when.astimezone(zone).date() for when in islice(fires("@daily", name, asked), 4)]
+            requested = datetime.combine(day, time(12), tzinfo=zone)
+            days = [when.astimezone(zone).date() for when in islice(fires("@daily", name, requested), 4)]
             assert days == [day + timedelta(days=number) for number in (1, 2, 3, 4)], (name, moment)
             nights += 4
     assert nights > 10_000

@@ -52,14 +52,14 @@ class Bench:
         self.plan: RetrainPlan | Exception = DUE
         self.end: dict[str, Any] | BaseException = {"status": "succeeded", "version": 17}
         self.hook_error: str | None = None
-        self.asked: list[dict[str, Any]] = []
+        self.planned: list[dict[str, Any]] = []
         self.ran: list[dict[str, Any]] = []
-        self.told: list[tuple[str, dict[str, Any]]] = []
+        self.reported: list[tuple[str, dict[str, Any]]] = []
         self.logged: list[str] = []
         self.during: Any = lambda: None
 
     def planner(self, config: PipelineConfig, **options: Any) -> RetrainPlan:
-        self.asked.append(options)
+        self.planned.append(options)
         print("what a library prints")
         if isinstance(self.plan, Exception):
             raise self.plan
@@ -92,7 +92,7 @@ class Bench:
         return record
 
     def notifier(self, hooks: Any, event: str, content: dict[str, Any]) -> list[Delivery]:
-        self.told.append((event, content))
+        self.reported.append((event, content))
         return [Delivery("webhook", self.hook_error)]
 
     def options(self) -> dict[str, Any]:
@@ -123,12 +123,12 @@ def bench(tmp_path: Path) -> Bench:
 def test_a_published_model(bench, capfd):
     done = bench.retrain(overrides=["seed=0"])
     assert (done.outcome, done.record.version, done.error, done.resumes) == ("published", 17, None, None)
-    assert bench.asked == [{"serving_dir": bench.root / "serving", "now": NOW, "force": False}]
+    assert bench.planned == [{"serving_dir": bench.root / "serving", "now": NOW, "force": False}]
     (ran,) = bench.ran
     assert (ran["span"], ran["overrides"], ran["plan"]) == ("9", ["seed=0"], DUE.to_dict())
     assert bench.attempts() == [("started", "run-000", "3,5-9", None), ("published", "run-000", "3,5-9", 17)]
     assert {each.data for each in read_attempts(bench.serving)} == {"hash-of-3-to-9"}
-    ((event, content),) = bench.told
+    ((event, content),) = bench.reported
     assert (event, content["status"], content["run_id"], content["version"]) == ("success", "published", "run-000", 17)
     assert content["decision"] == DUE.to_dict()
     assert content["record"] == str(bench.root / "runs" / "run-000.json")
@@ -194,9 +194,9 @@ def test_nothing_to_do(bench):
     assert (done.outcome, done.record) == ("not due", None)
     assert bench.ran == []
     assert bench.attempts() == []
-    assert [(event, content["run_id"]) for event, content in bench.told] == [("skipped", None)]
+    assert [(event, content["run_id"]) for event, content in bench.reported] == [("skipped", None)]
     bench.retrain(force=True)
-    assert bench.asked[-1]["force"] is True
+    assert bench.planned[-1]["force"] is True
 
 
 @pytest.mark.parametrize(
@@ -215,8 +215,8 @@ def test_other_ends(bench, end, outcome, event, reason):
     assert done.outcome == outcome
     assert [each[0] for each in bench.attempts()] == ["started", outcome]
     assert read_attempts(bench.serving)[-1].reason.startswith(reason)
-    assert [each[0] for each in bench.told] == [event]
-    assert bench.told[0][1]["run_id"] == "run-000"
+    assert [each[0] for each in bench.reported] == [event]
+    assert bench.reported[0][1]["run_id"] == "run-000"
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ def test_a_plan_that_fails_is_told_and_is_no_attempt(bench, error, wrong_config,
     done = bench.retrain()
     assert (done.outcome, done.error, done.wrong_config) == ("failed", words, wrong_config)
     assert bench.attempts() == []
-    assert [(event, content["error"]) for event, content in bench.told] == [("failure", words)]
+    assert [(event, content["error"]) for event, content in bench.reported] == [("failure", words)]
 
 
 def test_a_hook_that_fails_is_told_of_and_changes_nothing(bench):
@@ -272,7 +272,7 @@ def test_what_was_interrupted_is_gone_on_with_before_anything_else(bench):
     bench.plan = replace(DUE, spans="3-10", newest_span=10, data="hash-of-3-to-10")
     bench.end = {"status": "succeeded", "version": 18}
     done = bench.retrain()
-    assert len(bench.asked) == 1
+    assert len(bench.planned) == 1
     assert (done.resumes, bench.ran[-1]["span"]) == ("run-000", "9")
     assert done.plan == {**json.loads(DUE.to_json()), "resumes": "run-000"}
     assert bench.attempts()[2:] == [("started", "run-001", "3,5-9", None), ("published", "run-001", "3,5-9", 18)]
@@ -339,13 +339,13 @@ def test_what_was_killed_is_recorded_told_and_gone_on_with_once(bench):
         ("started", "run-001", "3,5-9", None),
         ("published", "run-001", "3,5-9", 17),
     ]
-    assert (done.resumes, bench.asked) == ("run-000", [])
-    assert [(event, content["run_id"]) for event, content in bench.told] == [
+    assert (done.resumes, bench.planned) == ("run-000", [])
+    assert [(event, content["run_id"]) for event, content in bench.reported] == [
         ("failure", "run-000"),
         ("success", "run-001"),
     ]
-    assert "the process was killed" in bench.told[0][1]["error"]
-    assert bench.told[0][1]["decision"] == json.loads(DUE.to_json())
+    assert "the process was killed" in bench.reported[0][1]["error"]
+    assert bench.reported[0][1]["decision"] == json.loads(DUE.to_json())
     assert RunDirectory(bench.root).record("run-000").status == "killed"
 
 
@@ -355,7 +355,7 @@ def test_what_is_killed_again_does_not_keep_new_data_out(bench):
     killed(bench.root, "during")
     done = bench.retrain()
     assert done.resumes is None
-    assert len(bench.asked) == 1
+    assert len(bench.planned) == 1
     assert [each[:2] for each in bench.attempts()] == [
         *(("started", "run-000"), ("failed", "run-000"), ("started", "run-001"), ("failed", "run-001")),
         *(("started", "run-002"), ("published", "run-002")),
@@ -367,7 +367,7 @@ def test_the_rules_may_say_that_a_killed_run_waits(bench):
     killed(bench.root, "during")
     bench.config = load_config(VOWELS, ["retraining.rules.after_failure=wait"])
     assert bench.retrain().resumes is None
-    assert len(bench.asked) == 1
+    assert len(bench.planned) == 1
 
 
 @pytest.mark.slow
@@ -377,7 +377,7 @@ def test_a_kill_after_the_run_had_ended_loses_nothing(bench):
     bench.plan = replace(DUE, retrain=False)
     assert bench.retrain().outcome == "not due"
     assert bench.attempts() == [("started", "run-000", "3,5-9", None), ("published", "run-000", "3,5-9", 17)]
-    assert [event for event, _ in bench.told] == ["skipped"]
+    assert [event for event, _ in bench.reported] == ["skipped"]
 
 
 def test_one_at_a_time_under_a_root(bench, tmp_path):
@@ -411,11 +411,11 @@ def test_a_process_that_is_gone_is_recorded_by_who_started_it(bench):
     killed(bench.root, "during")
     record_killed(bench.config, reason="was killed by SIGKILL", **bench.options())
     assert bench.attempts()[-1] == ("failed", "run-000", "3,5-9", None)
-    assert [(event, content["error"]) for event, content in bench.told] == [("failure", "was killed by SIGKILL")]
+    assert [(event, content["error"]) for event, content in bench.reported] == [("failure", "was killed by SIGKILL")]
     # It died before a run had begun: nothing to record, but something to tell.
     record_killed(bench.config, reason="was killed by SIGSEGV", **bench.options())
     assert len(bench.attempts()) == 2
-    assert bench.told[-1][1]["error"] == "was killed by SIGSEGV, before a run began"
+    assert bench.reported[-1][1]["error"] == "was killed by SIGSEGV, before a run began"
 
 
 def test_an_attempt_of_another_root_is_closed_but_not_gone_on_with(bench):
@@ -428,7 +428,7 @@ def test_an_attempt_of_another_root_is_closed_but_not_gone_on_with(bench):
 def test_the_content_for_hooks_is_json(bench):
     bench.end = {"status": "refused", "metrics": {"accuracy": 0.5}, "previous": {"accuracy": 0.9}}
     bench.retrain()
-    content = json.loads(json.dumps(bench.told[0][1]))
+    content = json.loads(json.dumps(bench.reported[0][1]))
     assert content["metrics"] == {"accuracy": 0.5} and content["previous"] == {"accuracy": 0.9}
 
 

@@ -175,6 +175,6 @@ def test_the_list_and_the_page_tell_of_retraining(root):
         "warm start   refused: another vocabulary",
     ):
         assert text in shown
-    told = json.loads(CliRunner().invoke(app, ["runs", "list", "--root", str(root), "--json"]).output)
-    assert (told[-1]["spans"], told[-1]["previous"]) == ([1, 2], {"accuracy": 0.75})
-    assert told[-1]["plan"]["reasons"] == reasons
+    printed = json.loads(CliRunner().invoke(app, ["runs", "list", "--root", str(root), "--json"]).output)
+    assert (printed[-1]["spans"], printed[-1]["previous"]) == ([1, 2], {"accuracy": 0.75})
+    assert printed[-1]["plan"]["reasons"] == reasons

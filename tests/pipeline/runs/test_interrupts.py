@@ -35,10 +35,10 @@ def test_a_termination_is_an_interrupt_and_afterwards_what_it_was_before():
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_an_interrupt_in_a_callback_is_not_lost(number):
-    told = []
+    reported = []
 
     def die(*_: object) -> None:
-        told.append(number)
+        reported.append(number)
         # As whoever asks does: to the process, while it is here.
         signal.pthread_kill(threading.get_ident(), number)
         time.sleep(0.01)
@@ -47,14 +47,14 @@ def test_an_interrupt_in_a_callback_is_not_lost(number):
         thing = Thing()
         reference = weakref.ref(thing, die)
         del thing
-        assert told == [number]
+        assert reported == [number]
         assert reference() is None
         for _ in range(1000):
             time.sleep(0.01)
     with pytest.raises(KeyboardInterrupt), signals_as_interrupts(signal.SIGTERM):
         thing = Thing(die)
         del thing
-        assert told == [number, number]
+        assert reported == [number, number]
         for _ in range(1000):
             time.sleep(0.01)
 
@@ -75,8 +75,8 @@ def test_it_tells_which_signal_came(number):
 
 
 def test_what_else_is_wrong_in_a_callback_is_told_as_before(monkeypatch):
-    told = []
-    monkeypatch.setattr("sys.unraisablehook", told.append)
+    reported = []
+    monkeypatch.setattr("sys.unraisablehook", reported.append)
 
     def fail() -> None:
         raise ValueError("no")
@@ -84,7 +84,7 @@ def test_what_else_is_wrong_in_a_callback_is_told_as_before(monkeypatch):
     with signals_as_interrupts(signal.SIGTERM):
         thing = Thing(fail)
         del thing
-    assert [each.exc_type for each in told] == [ValueError]
+    assert [each.exc_type for each in reported] == [ValueError]
 
 
 def test_outside_of_the_main_thread_nothing_is_set():

@@ -98,12 +98,18 @@ def lineage(root: Path, *arguments: object) -> tuple[int, str]:
 
 def test_back_to_the_files(root, tmp_path):
     code, out = lineage(root, 100, "--json")
-    told = json.loads(out)
-    assert (code, told["state"], told["labels"], told["run_id"], told["seed"]) == (0, "published", [], RUN, 7)
-    assert (told["spans"], told["sequences"], told["files_state"]) == ([3, 4], {"train": 8, "test": 2}, {})
-    assert told["config"] == config(tmp_path)
-    assert told["artifact"] == {"uri": str(root / "artifacts" / "Trainer" / "model" / "100"), "present": True}
-    assert told["files"] == [
+    printed = json.loads(out)
+    assert (code, printed["state"], printed["labels"], printed["run_id"], printed["seed"]) == (
+        0,
+        "published",
+        [],
+        RUN,
+        7,
+    )
+    assert (printed["spans"], printed["sequences"], printed["files_state"]) == ([3, 4], {"train": 8, "test": 2}, {})
+    assert printed["config"] == config(tmp_path)
+    assert printed["artifact"] == {"uri": str(root / "artifacts" / "Trainer" / "model" / "100"), "present": True}
+    assert printed["files"] == [
         {
             "name": f"span-{span}/rows.csv",
             "span": span,
@@ -132,9 +138,14 @@ def test_changed_and_gone_files(root, tmp_path):
 def test_without_the_account_the_version_knows_its_files(root, tmp_path):
     (root / "runs" / f"{RUN}.json").unlink()
     code, out = lineage(root, 100, "--json")
-    told = json.loads(out)
-    assert (code, told["config"], told["config_hash"], told["packages"]) == (0, None, "c" * 64, {"tfx": "1.21"})
-    assert [(file["path"], file["state"]) for file in told["files"]] == [(None, "unknown")] * 2
+    printed = json.loads(out)
+    assert (code, printed["config"], printed["config_hash"], printed["packages"]) == (
+        0,
+        None,
+        "c" * 64,
+        {"tfx": "1.21"},
+    )
+    assert [(file["path"], file["state"]) for file in printed["files"]] == [(None, "unknown")] * 2
     code, out = lineage(root, 100, "--json", "--data", tmp_path / "data")
     assert [file["state"] for file in json.loads(out)["files"]] == ["same", "same"]
 

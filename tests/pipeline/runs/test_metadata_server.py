@@ -162,22 +162,22 @@ def test_a_server_that_comes_back_later_than_tfx_waits_costs_nothing(run: Run, s
 
 
 @pytest.mark.parametrize(
-    "said",
+    "printed",
     [
         "mysql_query failed: errno: Lost connection to MySQL server during query, error: Lost connection",
         "mysql_query failed: errno: MySQL server has gone away, error: MySQL server has gone away",
     ],
 )
-def test_a_connection_that_is_lost_in_a_call_is_explained(said: str) -> None:
+def test_a_connection_that_is_lost_in_a_call_is_explained(printed: str) -> None:
     from ml_metadata import errors
 
-    error = errors.InternalError(said)
+    error = errors.InternalError(printed)
     assert is_expected(error)
     assert error_message(error).startswith("the server of ML Metadata ended the connection: run it again")
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "reported"),
     [
         ({"port": 9}, "metadata.host: the server at 127.0.0.1:9 can't be reached"),
         ({"host": "no-such-host.invalid"}, "metadata.host: the server at no-such-host.invalid:"),
@@ -186,14 +186,14 @@ def test_a_connection_that_is_lost_in_a_call_is_explained(said: str) -> None:
     ],
 )
 def test_what_is_wrong_is_said_before_the_run_without_the_password(
-    config: MetadataConfig, change: dict[str, Any], told: str, tmp_path: Path
+    config: MetadataConfig, change: dict[str, Any], reported: str, tmp_path: Path
 ) -> None:
     from noisy_gru.pipeline.runs.local_runner import connection_config
 
     config = config.model_copy(update=change)
     with pytest.raises(ConfigError) as error:
         metadata_server.check_server(config, connection_config(config, tmp_path / "unused.sqlite"))
-    assert told in str(error.value) and PASSWORD not in str(error.value)
+    assert reported in str(error.value) and PASSWORD not in str(error.value)
 
 
 def test_a_wrong_password_is_not_shown(config: MetadataConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

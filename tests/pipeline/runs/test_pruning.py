@@ -135,13 +135,13 @@ def test_the_newest_runs_are_kept_and_what_they_share(directory, metadata):
     names = {number: Path(metadata.store.get_artifacts_by_id([number])[0].uri).name for number in (shared, alone)}
     before = metadata.there()
 
-    told = prune(directory, keep(runs=1), now=NOW, dry_run=True)
-    assert (told.runs, told.kept, told.dry_run) == (["r1", "r2"], {"r3": "newest run"}, True)
-    assert told.bytes == 1000 + 2 * 10  # a model and two logs
+    planned = prune(directory, keep(runs=1), now=NOW, dry_run=True)
+    assert (planned.runs, planned.kept, planned.dry_run) == (["r1", "r2"], {"r3": "newest run"}, True)
+    assert planned.bytes == 1000 + 2 * 10  # a model and two logs
     assert (metadata.there(), metadata.deleted(), directory.record("r1").pruned) == (before, set(), None)
 
     done = prune(directory, keep(runs=1), now=NOW)
-    assert {**done.to_dict(), "dry_run": True} == told.to_dict()
+    assert {**done.to_dict(), "dry_run": True} == planned.to_dict()
     assert done.paths == [f"artifacts/Trainer/model/{names[alone]}", "logs/r1.log", "logs/r2.log"]
     assert done.shared == [f"artifacts/Trainer/model/{names[shared]}"]
     assert metadata.there() == before - {names[alone]}

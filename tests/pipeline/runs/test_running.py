@@ -62,15 +62,15 @@ def run(tmp_path, monkeypatch):
 def test_a_published_model(run, tmp_path, capfd):
     def steps(observer: Any) -> None:
         observer.started("SequenceExampleGen", 1, 3)
-        told = {
+        content = {
             "rows": {"read": 10, "kept": 7, "quarantined": {"total": 1, "late": 1}, "dropped": {"total": 2, "copy": 2}},
             "sequences": {"by_split": {"train": 3, "test": 1}},
         }
-        (tmp_path / "ingestion_report.json").write_text(json.dumps(told))
+        (tmp_path / "ingestion_report.json").write_text(json.dumps(content))
         observer.finished(result("SequenceExampleGen", {"ingestion_report": [output(tmp_path)]}))
         observer.started("Trainer", 2, 3)
-        told = {"epochs": 5, "best_epoch": 4, "parameters": 1234, "seed": 1, "final": {"epoch": 4, "loss": 0.5}}
-        (tmp_path / "training.json").write_text(json.dumps(told))
+        content = {"epochs": 5, "best_epoch": 4, "parameters": 1234, "seed": 1, "final": {"epoch": 4, "loss": 0.5}}
+        (tmp_path / "training.json").write_text(json.dumps(content))
         observer.finished(result("Trainer", {"model_run": [output(tmp_path)], "model": [output(tmp_path)]}, "cached"))
         observer.started("Pusher", 3, 3)
         pushed = output(tmp_path, pushed=1, pushed_version="17", pushed_destination="/serving/m/17")
@@ -102,8 +102,8 @@ def test_a_published_model(run, tmp_path, capfd):
 def test_a_refused_model(run, tmp_path):
     def steps(observer: Any) -> None:
         observer.started("ServingGate", 1, 2)
-        told = {"blessed": False, "problems": ["holds PyFunc"], "checks": []}
-        (tmp_path / "report.json").write_text(json.dumps(told))
+        content = {"blessed": False, "problems": ["holds PyFunc"], "checks": []}
+        (tmp_path / "report.json").write_text(json.dumps(content))
         observer.finished(result("ServingGate", {"report": [output(tmp_path)]}))
         observer.started("Pusher", 2, 2)
         observer.finished(result("Pusher", {"pushed_model": [output(tmp_path, pushed=0, reason="not published: …")]}))

@@ -167,10 +167,10 @@ def test_an_unknown_model_is_told_as_such():
 )
 def test_health(health, metadata, expected):
     def ask(call: Call) -> Any:
-        said = health if isinstance(call, HealthCall) else metadata
-        if isinstance(said, str):
-            raise status_error(call, said)
-        return said
+        message = health if isinstance(call, HealthCall) else metadata
+        if isinstance(message, str):
+            raise status_error(call, message)
+        return message
 
     if isinstance(expected, bool):
         assert asyncio.run(is_healthy(MODEL, coroutine(ask))) is expected

@@ -42,7 +42,7 @@ def refuses(code: grpc.StatusCode, asking: Asking, text: str, words: str) -> Non
 
 
 def test_models_come_and_go(serving: Serving, base_path: Path) -> None:
-    _, asking, told = serving()
+    _, asking, log = serving()
     other = base_path.with_name("other")
     shutil.copytree(base_path, other)
     assert asking.reload(listed(entry("small", base_path), entry("other", other))).status.error_code == 0
@@ -54,7 +54,7 @@ def test_models_come_and_go(serving: Serving, base_path: Path) -> None:
         asking.predict()
     asking.name = "small"
     assert asking.version() == 1
-    assert sum("small: serving version 1" in line for line in told) == 1, "it was loaded again without need"
+    assert sum("small: serving version 1" in line for line in log) == 1, "it was loaded again without need"
 
 
 def test_a_policy_changes(serving: Serving, publish: Publish, base_path: Path) -> None:

@@ -99,7 +99,7 @@ def _killed(folder: Path, words: Sequence[str]) -> None:
     _after_epochs(lambda: os.kill(os.getpid(), signal.SIGKILL))
 
 
-def _asked(folder: Path, words: Sequence[str]) -> None:
+def _requested(folder: Path, words: Sequence[str]) -> None:
     """A service manager asks the scheduler to end, which hands it on; if it didn't, the training would go on."""
 
     def ask() -> None:
@@ -134,7 +134,7 @@ def _second(folder: Path, words: Sequence[str]) -> None:
 FAULTS: dict[str, Callable[[Path, Sequence[str]], None]] = {
     "power": _power,
     "killed": _killed,
-    "asked": _asked,
+    "asked": _requested,
     "publishing": _publishing,
     "second": _second,
 }

@@ -42,7 +42,7 @@ def test_one_process_is_no_cluster() -> None:
 
 
 @pytest.mark.parametrize(
-    ("environment", "said"),
+    ("environment", "message"),
     [
         ({"TF_CONFIG": "{"}, "must be JSON as .*Received: {"),
         ({"TF_CONFIG": "[]"}, "must be JSON as"),
@@ -52,8 +52,8 @@ def test_one_process_is_no_cluster() -> None:
         (tf_config({"chief": ["a:1", "b:1"]}, kind="chief"), "one chief at most"),
     ],
 )
-def test_a_tf_config_that_is_none_is_refused(environment: dict[str, str], said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
+def test_a_tf_config_that_is_none_is_refused(environment: dict[str, str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         Cluster.of_environment(environment)
 
 
@@ -64,15 +64,15 @@ def test_pods_know_each_other_by_their_index() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pattern", "index", "said"),
+    ("pattern", "index", "message"),
     [
         ("train:2222", 0, r"with \{index\} in it"),
         ("train-{index}", 0, r"host:port with \{index\}"),
         ("train-{index}:2222", 3, "an index from 0 to 2, for 3 workers. Received: 3"),
     ],
 )
-def test_pods_that_are_none_are_refused(pattern: str, index: int, said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
+def test_pods_that_are_none_are_refused(pattern: str, index: int, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         Cluster.of_pods(pattern, workers=3, index=index)
 
 

@@ -118,7 +118,7 @@ def test_signatures_are_those_of_the_contract(exported: Any) -> None:
         "serving_tensors": (inputs, outputs),
         "evaluation_labels": ({"examples": ("string", (None,))}, truth),
     }
-    assert as_metadata_tells_them(exported.directory) == expected
+    assert from_metadata(exported.directory) == expected
     assert {
         name: tuple(
             {key: (spec.dtype, spec.shape) for key, spec in part.items()} for part in (made.inputs, made.outputs)
@@ -127,7 +127,7 @@ def test_signatures_are_those_of_the_contract(exported: Any) -> None:
     } == expected
 
 
-def as_metadata_tells_them(directory: str) -> dict[str, Any]:
+def from_metadata(directory: str) -> dict[str, Any]:
     """What `GetModelMetadata` gives: TF Serving copies the SignatureDefs of saved_model.pb, -1 for a free dimension."""
     from tensorflow.core.protobuf import saved_model_pb2
 

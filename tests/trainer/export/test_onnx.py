@@ -125,12 +125,12 @@ def test_onnx_runtime_answers_as_tensorflow_does(data: str, kind: str, request: 
     for lengths, steps in (([5], 5), ([0], 1), ([3, 0, 12, 7, 1, 0], 12)):
         inputs = requests(served.layout, lengths, steps)
         named = [output.name for output in session.get_outputs()]
-        told = dict(zip(named, session.run(None, inputs), strict=True))
+        outputs = dict(zip(named, session.run(None, inputs), strict=True))
         expected = served.from_tensors(inputs)
         allowed = 1e-5 + 2 * np.spacing(np.abs(expected[answer].numpy())) / scales
-        assert (np.abs(told[answer] - expected[answer]) / scales <= allowed).all(), (lengths, steps)
+        assert (np.abs(outputs[answer] - expected[answer]) / scales <= allowed).all(), (lengths, steps)
         if served.layout.is_classification:
-            assert_array_equal(told["class_id"], expected["class_id"])
+            assert_array_equal(outputs["class_id"], expected["class_id"])
     shapes = {each.name: each.shape for each in (*session.get_inputs(), *session.get_outputs())}
     assert shapes["features"][:2] == ["B", "T"]
     if served.layout.is_classification:

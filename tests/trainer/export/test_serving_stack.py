@@ -80,9 +80,11 @@ def stock_answers(model: keras.Model, config: dict[str, Any], x: np.ndarray, len
         if length:
             ends = []
             for directions in layers:
-                told = [gru(read, initial_state=np.repeat(mean[np.newaxis], rows.sum(), 0)) for gru, mean in directions]
-                ends = [each[:, -1] for each in told]
-                read = tf.concat([told[0], *(tf.reverse(each, [1]) for each in told[1:])], 2)
+                reported = [
+                    gru(read, initial_state=np.repeat(mean[np.newaxis], rows.sum(), 0)) for gru, mean in directions
+                ]
+                ends = [each[:, -1] for each in reported]
+                read = tf.concat([reported[0], *(tf.reverse(each, [1]) for each in reported[1:])], 2)
             pooled = {"mean": tf.reduce_mean, "max": tf.reduce_max}.get(config.get("pooling", "last"))
             last = pooled(read, axis=1) if pooled else tf.concat(ends, 1)
         answers[rows] = np.array(last) @ kernel + bias
@@ -245,13 +247,13 @@ def test_a_wave_of_layers_starts_each_one_from_its_own_state(tmp_path: Path) -> 
     read = inputs["features"][0].astype(np.float64)
     for start, end in pairwise(range(0, 13, 4)):
         mean, kernel, recurrent, bias = weights[start:end]
-        h, told = mean, []
+        h, reported = mean, []
         for x in read:
             a, b = x @ kernel + bias[0], h @ recurrent + bias[1]
             z, r = (1 / (1 + np.exp(-(a[part] + b[part]))) for part in (slice(3), slice(3, 6)))
             h = z * h + (1 - z) * np.tanh(a[6:] + r * b[6:])
-            told.append(h)
-        read = np.array(told)
+            reported.append(h)
+        read = np.array(reported)
     with SessionModel(tmp_path) as session:
         answer = session.run("serve", inputs)["logits"][0]
     assert_allclose(answer, read[-1] @ weights[-2] + weights[-1], rtol=0, atol=5e-6)

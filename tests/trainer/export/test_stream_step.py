@@ -315,11 +315,11 @@ WRONG: dict[str, tuple[Callable[[Any], Any], str]] = {
 
 @pytest.mark.parametrize("fault", WRONG)
 def test_a_state_that_no_call_returned_is_refused(stepped: Any, fault: str) -> None:
-    spoil, told = WRONG[fault]
+    spoil, message = WRONG[fault]
     inputs = {**some_streams(stepped.layout, 2, 3), "lengths": np.array([3, 2])}
     state = feed(stepped, "serving_step", {**inputs, "state": np.zeros((2, stepped.size), np.float32)})["state"]
     feed(stepped, "serving_step", {**inputs, "state": state})
-    with pytest.raises(ModelError, match=told) as error:
+    with pytest.raises(ModelError, match=message) as error:
         feed(stepped, "serving_step", {**inputs, "state": spoil(state).astype(np.float32)})
     assert "`state`" in str(error.value)
 

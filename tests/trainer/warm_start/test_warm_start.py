@@ -178,7 +178,7 @@ def given(model: dict[str, Any] | None = None, **changes: Any) -> CustomConfig:
 
 
 @pytest.mark.parametrize(
-    ("after", "said"),
+    ("after", "message"),
     [
         (given({"layers": [{"units": 64}, {"units": 8}]}), ["model.layers' units was [64, 32, 16], is [64, 8]"]),
         (given({"pooling": "mean", "hidden": [3]}), ["model.pooling was last, is mean", "model.hidden was [], is [3]"]),
@@ -197,8 +197,8 @@ def given(model: dict[str, Any] | None = None, **changes: Any) -> CustomConfig:
         (given({"layers": [{"units": n, "stddev": 0.5} for n in (64, 32, 16)], "fused": False}), []),
     ],
 )
-def test_another_model_or_other_data_is_refused(after: CustomConfig, said: list[str]) -> None:
-    assert differences(given(), after, PLAIN, PLAIN) == said
+def test_another_model_or_other_data_is_refused(after: CustomConfig, message: list[str]) -> None:
+    assert differences(given(), after, PLAIN, PLAIN) == message
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ def test_a_calendar_that_means_another_time_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"numeric": {"a": Scale(12.0, 4.0, 12.0)}}, []),
         (
@@ -258,8 +258,8 @@ def test_a_calendar_that_means_another_time_is_refused(
         ({"labels": ["yes", "no"]}, []),
     ],
 )
-def test_what_moved_past_a_limit_is_refused(changes: dict[str, Any], said: list[str]) -> None:
-    assert differences(given(), given(), PLAIN, dataclasses.replace(PLAIN, **changes)) == said
+def test_what_moved_past_a_limit_is_refused(changes: dict[str, Any], message: list[str]) -> None:
+    assert differences(given(), given(), PLAIN, dataclasses.replace(PLAIN, **changes)) == message
 
 
 def test_a_target_that_moved_is_refused() -> None:
@@ -299,8 +299,8 @@ def base(classification: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_training_goes_on_from_the_base(classification: Any, base: Path, tmp_path: Path) -> None:
     # At this rate nothing moves, so what comes out is what went in.
-    told = run(classification, tmp_path, config(epochs=1), base, learning_rate_factor=1e-12)
-    outcome = told["warm_start"]
+    reported = run(classification, tmp_path, config(epochs=1), base, learning_rate_factor=1e-12)
+    outcome = reported["warm_start"]
     assert (outcome["used"], outcome["reasons"], outcome["proof"]) == (True, [], None)
     assert (outcome["base"]["version"], len(outcome["base"]["digest"])) == (None, 64)
     assert json.loads((tmp_path / "model" / "Format-Keras" / "warm_start.json").read_text()) == outcome
@@ -310,9 +310,9 @@ def test_training_goes_on_from_the_base(classification: Any, base: Path, tmp_pat
 
 def test_a_refused_base_is_told_and_trained_without(classification: Any, base: Path, tmp_path: Path) -> None:
     trainer = config(epochs=1).model_copy(update={"model": ModelConfig.model_validate({"layers": [{"units": 4}]})})
-    told = run(classification, tmp_path, trainer, base, prove=True)
-    assert told["warm_start"]["used"] is False
-    assert told["warm_start"]["reasons"] == ["model.layers' units was [3], is [4]"]
+    reported = run(classification, tmp_path, trainer, base, prove=True)
+    assert reported["warm_start"]["used"] is False
+    assert reported["warm_start"]["reasons"] == ["model.layers' units was [3], is [4]"]
     # Without anything to prove, it was trained once.
     assert not (tmp_path / "model_run" / "cold").exists()
     assert weights(tmp_path)[0].shape == (2, 12)
@@ -328,12 +328,12 @@ def proved(classification: Any, base: Path, tmp_path_factory: pytest.TempPathFac
 def test_the_proof_keeps_the_better_and_tells_both(
     classification: Any, base: Path, proved: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
-    told = proved[1]
-    proof = told["warm_start"]["proof"]
+    reported = proved[1]
+    proof = reported["warm_start"]["proof"]
     assert (proof["monitor"], proof["mode"], proof["kept"]) == ("val_loss", "min", "warm")
     assert proof["warm"] < proof["cold"]
-    assert told["final"]["val_loss"] == proof["warm"]
-    assert told["warm_start"]["used"] is True
+    assert reported["final"]["val_loss"] == proof["warm"]
+    assert reported["warm_start"]["used"] is True
 
     # A base that is worse than nothing: the head's weights stand on their head.
     model, custom_config = load_keras(str(base / "Format-Keras"))
@@ -347,12 +347,12 @@ def test_the_proof_keeps_the_better_and_tells_both(
     written["trainer"]["training"]["of_an_earlier_release"] = True
     (bad / "settings.json").write_text(json.dumps(written))
     (bad / "transform.json").write_text((base / "Format-Keras" / "transform.json").read_text())
-    told = run(classification, tmp_path / "disproved", config(), bad.parent, prove=True)
-    outcome = told["warm_start"]
+    reported = run(classification, tmp_path / "disproved", config(), bad.parent, prove=True)
+    outcome = reported["warm_start"]
     assert (outcome["used"], outcome["proof"]["kept"]) == (False, "cold")
     assert outcome["reasons"][0].startswith("new weights are better: val_loss ")
     # The same seed and budget in both proofs, so the same cold training.
-    assert outcome["proof"]["cold"] == proof["cold"] == told["final"]["val_loss"] < outcome["proof"]["warm"]
+    assert outcome["proof"]["cold"] == proof["cold"] == reported["final"]["val_loss"] < outcome["proof"]["warm"]
 
 
 class Interrupt(logging.Handler):
@@ -390,7 +390,7 @@ def test_a_proof_that_was_interrupted_goes_on(
     assert len(list((tmp_path / "disturbed" / "work").glob("training-*/state.npz"))) == 2
     logger.addHandler(listener)
     try:
-        told = run(*arguments, prove=True)
+        reported = run(*arguments, prove=True)
     finally:
         logger.removeHandler(listener)
     # Of the warm training nothing was left to do, of the cold one the last epoch.
@@ -399,7 +399,7 @@ def test_a_proof_that_was_interrupted_goes_on(
         "resuming after epoch 2",
     ]
     assert len([line for line in listener.lines if line.startswith("epoch ")]) == 1
-    assert told["warm_start"] == proved[1]["warm_start"]
+    assert reported["warm_start"] == proved[1]["warm_start"]
     for gone_on, left_alone in zip(weights(tmp_path / "disturbed"), weights(proved[0]), strict=True):
         np.testing.assert_array_equal(gone_on, left_alone)
     assert not list((tmp_path / "disturbed" / "work").iterdir())
@@ -421,7 +421,7 @@ def test_what_there_is_not_to_start_from(classification: Any, base: Path, tmp_pa
     first.mkdir()
     (first / "base.json").write_text(json.dumps({"version": None, "fingerprint": None, "note": "a first run"}))
     assert (find(first).base, find(first).reasons) == ({}, ["a first run"])
-    for name, change, said in (
+    for name, change, message in (
         ("transform.json", None, r"the base model has no transform.json: an older version"),
         ("transform.json", b"{}", r"can't be read (KeyError: 'format')"),
         ("model.keras", b"PK of nothing", r"can't be read ("),
@@ -431,14 +431,14 @@ def test_what_there_is_not_to_start_from(classification: Any, base: Path, tmp_pa
             r"can't be read (ConfigError: custom_config['dataset']",
         ),
     ):
-        folder = tmp_path / f"{name}-{len(said)}"
+        folder = tmp_path / f"{name}-{len(message)}"
         (folder / "Format-Keras").mkdir(parents=True)
         for file in ("model.keras", "settings.json", "transform.json"):
             content = (base / "Format-Keras" / file).read_bytes() if file != name else change
             if content is not None:
                 (folder / "Format-Keras" / file).write_bytes(content)
         (reason,) = find(folder).reasons
-        assert said in reason
+        assert message in reason
     found = find(base)
     assert found.reasons == [] and isinstance(found.model, keras.Model)
 
