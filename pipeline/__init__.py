@@ -21,7 +21,7 @@ else:
         __name__,
         {
             "PipelineConfig": ".config.pipeline_config",
-            "RunRecord": ".runs.run_directory",
+            "RunRecord": ".runs.run_record",
             "load_config": ".config.loading",
             "predict": ".api",
             "run": ".api",
