@@ -77,7 +77,7 @@ def read_publication(folder: Path) -> Publication:
             )
         publication = Publication(**content)
         if checksum not in (None, expected):
-            raise ValueError(f"it isn't what was written: its checksum is {expected}, and was {checksum}")
+            raise ValueError(f"it was changed after it was written: its checksum is {expected}, and was {checksum}")
         return publication
     except FileNotFoundError as error:
         raise PublishError(f"{folder} was not published by noisy-gru: it holds no {RECORD}.") from error

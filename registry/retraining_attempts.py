@@ -18,7 +18,7 @@ from noisy_gru.storage.json_lines import append_record, read_records
 
 ATTEMPTS = "retraining.jsonl"
 AttemptEvent = Literal["started", "published", "refused", "failed", "interrupted"]
-NO_END = "it has no end: it was killed, or still goes on"
+NO_END = "it has no recorded end: it was killed, or is still running"
 
 
 def _with_zone(moment: str) -> str:

@@ -189,7 +189,7 @@ def _leaving(store: VersionStore, present: list[int], to: int | None) -> list[in
     target = present[-2] if to is None else to
     if target not in present:
         raise PublishError(
-            f"{store.model_dir}: version {target} isn't there to go back to; there are "
+            f"{store.model_dir}: version {target} isn't there to roll back to; existing: "
             f"{', '.join(map(str, present))}. {_withdrawn_text(store)}"
         )
     check_version(store.model_dir, target)

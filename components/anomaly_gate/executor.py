@@ -50,7 +50,7 @@ def check(anomalies: dict[str, Any]) -> None:
         return
     count = len({finding.feature for finding in found})
     raise AnomalyError(
-        f"The data isn't as the schema says: {count} feature{'s have' if count > 1 else ' has'} anomalies.\n"
+        f"The data doesn't match the schema: {count} feature{'s have' if count > 1 else ' has'} anomalies.\n"
         f"{explain(found)}\n"
         "Correct the data or the schema, then run again; nothing was trained."
     )

@@ -15,7 +15,7 @@ def is_ahead(when: datetime, now: datetime) -> bool:
 
 def ahead_text(when: datetime, now: datetime) -> str:
     """Return the message about a record from the future."""
-    return f"at {when.isoformat(timespec='seconds')}, ahead of the clock, which says {utc_text(now)}: one was wrong"
+    return f"at {when.isoformat(timespec='seconds')}, ahead of the clock ({utc_text(now)}): one of them is wrong"
 
 
 def one_line(text: str) -> str:

@@ -73,7 +73,7 @@ def judge(
     if broken:
         return report
     if not examples:
-        checks.append(GateCheck("answers", "none", ["the test split holds no sequence to ask the model with"]))
+        checks.append(GateCheck("answers", "none", ["the test split holds no sequence to send to the model"]))
         return report
     checks.append(_warmup(plan, seen, list(promised_inputs(dataset, serving_step=serving_step))))
     asked = {**plan.answers, **plan.pieces}

@@ -86,7 +86,9 @@ def command_line(container: Any, executor_input: Any, pod: Path, backend: Backen
         TaskError: it has no command, an argument is too long, or the driver misses a parameter.
     """
     if not container.command:
-        raise TaskError(f"the container of image {container.image} has no command, and its image isn't here to ask")
+        raise TaskError(
+            f"the container of image {container.image} has no command, and the image can't be inspected here"
+        )
     given = executor_input.inputs.parameter_values
     if component is not None:
         executor_input = with_defaults(executor_input, component)

@@ -55,7 +55,7 @@ class PipelineMessages:
             json_format.ParseDict(as_given.get("deploymentSpec", {}), deployment)
             json_format.ParseDict(dict(compiled.platform), platform)
         except json_format.ParseError as error:
-            raise CompiledPipelineError(f"{compiled.path}: is no compiled pipeline: {error}") from error
+            raise CompiledPipelineError(f"{compiled.path}: not a compiled pipeline: {error}") from error
         if not spec.root.dag.tasks:
             raise CompiledPipelineError(f"{compiled.path}: has no tasks")
         kubernetes = json_format.MessageToDict(platform).get("platforms", {}).get("kubernetes", {})

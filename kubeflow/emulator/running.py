@@ -130,7 +130,9 @@ class _Emulation:
         waiting = dict(dag.tasks.items())
         for name, task in waiting.items():
             if unknown := predecessors(task) - set(dag.tasks):
-                raise CompiledPipelineError(f"task {name} waits for {', '.join(sorted(unknown))}, which isn't there")
+                raise CompiledPipelineError(
+                    f"task {name} depends on {', '.join(sorted(unknown))}, which the pipeline doesn't have"
+                )
         running: dict[concurrent.futures.Future[Result], str] = {}
         with concurrent.futures.ThreadPoolExecutor(max_workers=max(len(waiting), 1)) as pool:
             try:

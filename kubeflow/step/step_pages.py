@@ -56,10 +56,10 @@ def anomalies_page(step: Step) -> Shown:
     found = read_anomalies(artifact)
     metrics = {"anomalies": len(found)}
     if not found:
-        return Shown(metrics, html_page("The data is as the schema says", []))
+        return Shown(metrics, html_page("The data matches the schema", []))
     rows = [(each.feature, each.split, each.expected, each.found, each.advice) for each in found]
     table = html_table(("feature", "split", "expected", "found", "what to do"), rows)
-    return Shown(metrics, html_page("The data isn't as the schema says: AnomalyGate stops the run", [table]))
+    return Shown(metrics, html_page("The data doesn't match the schema: AnomalyGate stops the run", [table]))
 
 
 def evaluation_page(step: Step) -> Shown:

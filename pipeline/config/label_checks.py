@@ -34,7 +34,7 @@ def label_problems(config: PipelineConfig, schema: Any) -> list[str]:
             close = difflib.get_close_matches(label, known, n=1)
             guess = f" (did you mean {close[0]}?)" if close else ""
             problems.append(
-                f"{key}: {label} is no class of {config.task.label}{guess}. The schema has {_listed(known)}"
+                f"{key}: {label} is not a class of {config.task.label}{guess}. The schema has {_listed(known)}"
             )
     return problems
 

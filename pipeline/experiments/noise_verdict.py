@@ -53,7 +53,7 @@ def judge_noise(effects: Sequence[Effect], *, metric: str, best: str) -> Verdict
     """
     pairs = len(effects[0].values)
     if pairs < 2:
-        return Verdict("One pair of trainings says nothing yet: take --seeds 8.", None)
+        return Verdict("One pair of trainings is no evidence yet: take --seeds 8.", None)
     sign = 1.0 if best == "max" else -1.0
     confidence = 1 - (1 - CONFIDENCE) / len(effects)
     gains = {

@@ -169,7 +169,7 @@ def _axis(text: str) -> tuple[str, list[Any]]:
         found = yaml.safe_load(f"[{values}]")
     except yaml.YAMLError as error:
         problem = getattr(error, "problem", None) or error
-        raise ConfigError(f"--vary {text}: the values are no YAML, separated by commas: {problem}") from error
+        raise ConfigError(f"--vary {text}: the values are not YAML, separated by commas: {problem}") from error
     if any(value is None and "null" not in values and "~" not in values for value in found):
         raise ConfigError(f"--vary {text}: a value is empty; write null for none")
     return key, found

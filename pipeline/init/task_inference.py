@@ -71,7 +71,7 @@ def guess_task(table: Table, roles: Roles, *, task: str | None, targets: list[st
         return "classification", several
     labels.sort(key=lambda name: (not _is_named(name, _LABEL_NAMES), named(name, _STATIC_NAMES)))
     if _is_step_label(frame, roles, task, targets):
-        roles.guesses.append(Guess("task classification", "given" if task else f"{targets[0]} is no number"))
+        roles.guesses.append(Guess("task classification", "given" if task else f"{targets[0]} is not a number"))
         roles.guesses.append(Guess(f"label {targets[0]}, per_step", f"it changes within a sequence of {roles.entity}"))
         return "classification", targets
     if task is None:

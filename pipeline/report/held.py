@@ -22,7 +22,7 @@ def held_account(plan: Mapping[str, Any], config: PipelineConfig, root: Path, no
     """Return the account of a night that was held: the alarms, all rules, and the drift that was measured."""
     alarms = [each["text"] for each in plan.get("reasons", []) if each.get("kind") == "alarm" and each.get("met")]
     base = plan.get("base_version")
-    serving = f"Version {base} goes on serving." if base else "No version serves yet."
+    serving = f"Version {base} keeps serving." if base else "No version serves yet."
     force = f"noisy-gru retrain run CONFIG --root {shlex.quote(str(root))} --force"
     drift = drift_account(plan)
     return {

@@ -72,7 +72,7 @@ def plan_account(plan: Mapping[str, Any]) -> dict[str, Any]:
 
 def _next(record: RunRecord, before: int | None) -> list[str]:
     root = shlex.quote(record.root)
-    serving = f"Version {before} goes on serving." if before else "No version serves yet."
+    serving = f"Version {before} keeps serving." if before else "No version serves yet."
     if record.status == "succeeded":
         stable = next((step.numbers.get("stable") for step in record.steps if step.name == "Pusher"), record.version)
         if stable != record.version:

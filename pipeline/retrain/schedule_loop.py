@@ -175,7 +175,7 @@ class ScheduleLoop:
         if last > now + _AHEAD:
             self._log(
                 f"WARNING: {self._state}: the last check was at {timestamp(last)}, but the clock says "
-                f"{timestamp(now)}: one of both clocks was wrong, so a missed run can't be detected"
+                f"{timestamp(now)}: one of them is wrong, so a missed run can't be detected"
             )
             return "a run may have been missed: starting now" if self._catch_up else ""
         missed = self._next_time(last)

@@ -29,7 +29,7 @@ _FLINK_LIMITS = (
     ),
     (
         re.compile(r"Recovery is suppressed by NoRestartBackoffTimeStrategy"),
-        "Flink is not told to repeat what failed: set restart-strategy.type: fixed-delay in its configuration",
+        "Flink doesn't restart failed tasks: set restart-strategy.type: fixed-delay in its configuration",
     ),
 )
 

@@ -47,7 +47,7 @@ async def open_states(settings: ClientSettings, send_call: Send) -> States:
     state, features = signature.inputs.get(STATE), signature.inputs.get(FEATURES)
     width = state.shape[-1] if state is not None and state.shape else None
     if width is None:
-        raise ServingError(f"{target}: {STEP} of {settings.model} doesn't say how large a state is", code="INTERNAL")
+        raise ServingError(f"{target}: {STEP} of {settings.model} has no state size", code="INTERNAL")
     taken = features.shape[-1] if features is not None and features.shape else None
     if taken not in (None, len(channels)):
         raise ServingError(

@@ -41,7 +41,7 @@ class RequestParser(grpc.aio.ServerInterceptor):
                 request = handler.request_deserializer(content)
             except DecodeError:
                 # The code is that of a server in C++.
-                await context.abort(grpc.StatusCode.INTERNAL, f"The request is no message of {method}.")
+                await context.abort(grpc.StatusCode.INTERNAL, f"The request is not a message of {method}.")
             return await handler.unary_unary(request, context)
 
         return grpc.unary_unary_rpc_method_handler(answer, response_serializer=handler.response_serializer)

@@ -90,7 +90,7 @@ def unpack(body: bytes, most: int) -> bytes:
     try:
         content = unpacker.decompress(body, allowed + 1)
     except zlib.error as error:
-        raise invalid(f"The request body is no gzip, as its Content-Encoding says: {error}") from error
+        raise invalid(f"The request body is not gzip, which its Content-Encoding announces: {error}") from error
     if len(content) > most:
         raise too_large(len(content), most)
     if len(content) > allowed:
@@ -101,5 +101,5 @@ def unpack(body: bytes, most: int) -> bytes:
             "Send it unpacked.",
         )
     if not unpacker.eof or unpacker.unused_data:
-        raise invalid("The request body is no whole gzip, as its Content-Encoding says.")
+        raise invalid("The request body is not a complete gzip stream, which its Content-Encoding announces.")
     return content

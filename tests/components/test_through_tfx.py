@@ -369,7 +369,7 @@ def test_anomalies_stop_the_run_in_words(examples_uri: Path, serialized_examples
     with pytest.raises(AnomalyError) as caught:
         execute(tmp_path / "bad", validation(tmp_path / "spoilt", schema))
     message = str(caught.value)
-    assert message.startswith("The data isn't as the schema says: 2 features have anomalies.")
+    assert message.startswith("The data doesn't match the schema: 2 features have anomalies.")
     assert "in test: expected values of at most 100; found: Unexpectedly high value: 1e+06" in message
     assert "in test: expected 1 to 12 values in each sequence" in message
     assert (

@@ -86,10 +86,10 @@ def test_there_is_always_a_version_left(push: Push, tmp_path: Path) -> None:
 def test_what_cannot_be_gone_back_to(push: Push, tmp_path: Path) -> None:
     for version in (100, 200, 300):
         push(version)
-    with pytest.raises(PublishError, match="version 7 isn't there to go back to; there are 100, 200, 300"):
+    with pytest.raises(PublishError, match="version 7 isn't there to roll back to; existing: 100, 200, 300"):
         rollback(tmp_path, "m", to=7)
     rollback(tmp_path, "m")
-    with pytest.raises(PublishError, match="version 300 isn't there to go back to"):
+    with pytest.raises(PublishError, match="version 300 isn't there to roll back to"):
         rollback(tmp_path, "m", to=300)
     assert rollback(tmp_path, "m", to=200).text == "version 200 is current already"
     assert versions(tmp_path / "m") == [100, 200]

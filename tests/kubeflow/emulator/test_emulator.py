@@ -314,7 +314,7 @@ def test_parameters_are_checked_as_the_server_does(dry_run: DryRun) -> None:
     ("change", "expected_message"),
     [
         ({"schemaVersion": "2.0.0"}, "expected schema version 2.1.0, .* Found 2.0.0"),
-        ({"nonsense": 1}, "is no compiled pipeline"),
+        ({"nonsense": 1}, "not a compiled pipeline"),
         ({"root": {}}, "has no tasks"),
     ],
 )

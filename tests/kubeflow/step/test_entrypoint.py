@@ -137,7 +137,7 @@ def test_a_users_error_is_one_message_and_nothing_is_answered(
     answer = gate(run_here)
     assert (answer.code, answer.outputs) == (1, {})
     printed = capfd.readouterr().err
-    assert "error: The data isn't as the schema says: 1 feature has anomalies." in printed
+    assert "error: The data doesn't match the schema: 1 feature has anomalies." in printed
     assert "x" in printed.partition("error: ")[2].splitlines()[1]
     assert "Traceback" not in printed
 

@@ -153,7 +153,7 @@ def test_anomalies_are_on_the_page_of_the_step_that_finds_them(tmp_path: Path) -
         metrics, texts = shown("ExampleValidator", tmp_path, "anomalies", artifact)
         assert metrics == {"anomalies": count}
         if count:
-            assert "The data isn't as the schema says: AnomalyGate stops the run" in texts
+            assert "The data doesn't match the schema: AnomalyGate stops the run" in texts
             assert {"x", "test", f"all {ODD}"} <= set(texts)
         else:
-            assert "The data is as the schema says" in texts
+            assert "The data matches the schema" in texts

@@ -63,7 +63,7 @@ def test_from_a_table_to_both_reports(project: Path, capfd: pytest.CaptureFixtur
     assert measures == {
         *("zero", "noise_x1", "noise_x10", "carried", "burn_in_2", "nll", "ece", "epochs_to_level", "epochs"),
     }
-    assert report["verdict"] == "One pair of trainings says nothing yet: take --seeds 8."
+    assert report["verdict"] == "One pair of trainings is no evidence yet: take --seeds 8."
 
     directory = RunDirectory(root)
     assert directory.records() == [], "an experiment is no run"

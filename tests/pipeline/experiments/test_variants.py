@@ -86,7 +86,7 @@ def test_members_are_left_out():
         ("model.layers[0].units", "expected key=value,value"),
         ("model.layers[0].units=", "expected key=value,value"),
         ("=3", "expected key=value,value"),
-        ("model.hidden=[16", "the values are no YAML"),
+        ("model.hidden=[16", "the values are not YAML"),
         ("model.pooling=mean,,max", "no YAML"),
         ("model.layers[0].units=64", "these are the values of the configuration already"),
     ],

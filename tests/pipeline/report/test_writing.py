@@ -87,6 +87,6 @@ def test_a_night_that_is_held(make_run, tmp_path):
     text = page.read_text()
     assert "Held for a person: nothing was trained" in text
     assert "rows fell" in text
-    assert "Version 3 goes on serving." in text
+    assert "Version 3 keeps serving." in text
     assert "a&lt;" in text
     assert "--force" in text
