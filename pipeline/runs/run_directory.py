@@ -32,7 +32,9 @@ def check_root(root: Path) -> None:
         )
     special = sorted(set("*?[\\") & set(str(root)))
     if special:
-        # TensorFlow's RestoreV2 looks for a model's variables by GetMatchingPaths, and finds none in such a folder.
+        # RestoreV2 (tensorflow/core/kernels/save_restore_v2_ops.cc) looks for `<prefix>.index` by GetMatchingPaths, and
+        # then opens the prefix as it is: in a folder with `[` neither a literal nor an escaped prefix is found by both.
+        # TF Serving restores likewise. `*` and `?` also match the files of sibling folders. `{` and `}` are no pattern.
         raise UserError(
             f"--root {root}: contains {' and '.join(special)}, which TensorFlow and Beam read as a pattern in paths of "
             "artifacts and models. Choose a root without; paths of data files may contain them"
