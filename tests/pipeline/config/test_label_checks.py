@@ -40,7 +40,10 @@ def validated(folder: Path, values: str = "", **config: Any) -> Any:
             "training.class_weights: bat is not a class of state (did you mean bad?). The schema has good, bad",
         ),
         ({"task": {"positive": "worse"}}, "task.positive: worse is not a class of state"),
-        ({"evaluation": {"thresholds": {"recall/x": {"min": 0.5}}}}, "evaluation.thresholds.recall/x: x is not a class"),
+        (
+            {"evaluation": {"thresholds": {"recall/x": {"min": 0.5}}}},
+            "evaluation.thresholds.recall/x: x is not a class",
+        ),
         ({"evaluation": {"compare": {"metric": "recall/x"}}}, "evaluation.compare.metric: x is not a class of state"),
         ({"evaluation": {"baseline_metric": "precision/x"}}, "evaluation.baseline_metric: x is not a class of state"),
         ({"evaluation": {"baseline_metric": "log_loss"}}, "log_loss can't be measured of always answering a class"),

@@ -573,7 +573,7 @@ def test_a_log_of_events_is_of_its_users(tmp_path):
     assert (config.task.kind, config.task.label) == ("classification", "purchased")
     config = draft(tmp_path / "none", events(label=False))
     assert (config.data.entity, config.task.targets) == ("user_id", ["price"])
-    assert "entity user_id" in said(tmp_path / "none") and "--entity decides" in said(tmp_path / "none")
+    assert "entity user_id" in message(tmp_path / "none") and "--entity decides" in message(tmp_path / "none")
     # Devices that take turns at irregular times are no users.
     log = events(label=False).rename(columns={"user_id": "host"})
     log["host"] = np.random.default_rng(2).choice(["web1", "web2", "db1"], len(log))
