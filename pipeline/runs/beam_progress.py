@@ -18,6 +18,8 @@ from noisy_gru.schema.durations import shown_seconds
 
 # Seconds that a rate is of.
 WINDOW = 20.0
+# Of the bytes: a reader may leave an end that holds no row.
+_ALL = 0.999
 INGESTION = "SequenceExampleGen"
 STEPS = (INGESTION, "StatisticsGen", "Transform", "Evaluator")
 
@@ -80,6 +82,8 @@ class BeamProgress:
         rows, written, chunks = (totals.get(name, 0) for name in (ROWS, WRITTEN_BYTES, CHUNK_BYTES))
         if not rows:
             return ""
+        if chunks and written >= chunks:
+            return f"sequences of all {rows:,} rows are written"
         if written and chunks:
             done = rows * min(written / chunks, 1.0)
             rate = self._rate("writing", done)
@@ -87,6 +91,8 @@ class BeamProgress:
             return _joined(f"sequences of {done:,.0f} of {rows:,} rows written", rate, left)
         rate = self._rate("reading", rows)
         share = totals.get(FILE_BYTES, 0) / self._input_bytes if self._input_bytes else 0.0
+        if share > _ALL:
+            return f"{rows:,} rows are read"
         # The rows to come are not known, but the bytes are.
         left = rows * (1 - share) / share / rate if rate and 0 < share < 1 else None
         return _joined(f"{rows:,} rows", rate, left)

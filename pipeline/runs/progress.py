@@ -43,7 +43,7 @@ class LiveProgress:
         self.console = Console(file=stream, highlight=False, soft_wrap=True)
         self._live = self.console.is_terminal and not self.console.is_dumb_terminal
         self._clock = clock
-        self._last = 0.0
+        self._last, self._shown = 0.0, ""
         self._progress: Progress | None = None
         self._title = ""
         self._watched: threading.Event | None = None
@@ -73,7 +73,7 @@ class LiveProgress:
             self._progress.start()
         else:
             self.line(f"  {escape(self._title)} starts")
-        self._last = self._clock()
+        self._last, self._shown = self._clock(), ""
 
     def advanced(self, event: Mapping[str, Any]) -> None:
         """Show the progress of a step."""
@@ -112,8 +112,8 @@ class LiveProgress:
     def _show_now(self, text: str) -> None:
         if self._progress is not None:
             self._progress.update(self._progress.task_ids[0], description=escape(self._cut(f"{self._title} {text}")))
-        elif not self._live and self._clock() - self._last >= PLAIN_INTERVAL:
-            self._last = self._clock()
+        elif not self._live and text != self._shown and self._clock() - self._last >= PLAIN_INTERVAL:
+            self._last, self._shown = self._clock(), text
             self.line(f"  {escape(self._title)} {escape(text)}")
 
     def finished(self, step: StepRecord) -> None:

@@ -74,6 +74,8 @@ def test_plain_lines_without_a_terminal():
             logger.info("…", extra={"event": event})
             now[0] += 6
         logger.info("no event")
+        now[0] += 30
+        logger.info("…", extra={"event": event})  # nothing new
     finally:
         logger.removeHandler(handler)
         logger.setLevel(level)

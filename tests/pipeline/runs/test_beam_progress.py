@@ -64,9 +64,10 @@ def test_ingestion_reads_then_writes():
     assert step.after(1, rows=50, file_bytes=250) == "50 rows"
     assert step.after(1, rows=100, file_bytes=500) == "100 rows  50/s  about 2 s left"
     read = {"rows": 200, "file_bytes": 1000, "chunk_bytes": 400}
-    assert step.after(2, **read) == "200 rows  50/s"
+    assert step.after(2, **read) == "200 rows are read"
     assert step.after(2, **read, written_bytes=100) == "sequences of 50 of 200 rows written"
     assert step.after(2, **read, written_bytes=200) == "sequences of 100 of 200 rows written  25/s  about 4 s left"
+    assert step.after(2, **read, written_bytes=400) == "sequences of all 200 rows are written"
 
 
 def test_parquet_has_no_place_in_bytes():
