@@ -192,4 +192,6 @@ class DatasetConfig(Section):
             return splits.eval_from_train > 0 or (isinstance(files, dict) and "eval" in files)
         if isinstance(splits, ColumnSplitConfig):
             return splits.eval_from_train > 0 or bool(splits.values.get("eval"))
-        return splits.eval != 0
+        # Named times that are equal leave nothing between them.
+        is_empty = isinstance(splits, TimeSplitConfig) and isinstance(splits.eval, str) and splits.eval == splits.test
+        return splits.eval != 0 and not is_empty

@@ -62,7 +62,9 @@ class TimeSplitConfig(Section):
 
     by: Literal["time"]
     eval: float | str = Field(
-        default=0.1, description="Part of the time range (a number below 1), or the time at which eval starts (quoted)."
+        default=0.1,
+        description="Part of the time range (a number below 1), or the time at which eval starts (quoted); 0 or the "
+        "time of `test`: no eval split.",
     )
     test: float | str = Field(default=0.15, description="Part of the time range, or the time at which test starts.")
     embargo: int | None = Field(

@@ -124,6 +124,17 @@ def test_boundaries_that_are_none(configured, splits, message) -> None:
         split_boundaries(dataset, 0, 1000)
 
 
+def test_no_eval_split_between_equal_times(ingest, table, configured) -> None:
+    """M4's protocol: all but the last windows train."""
+    rows = "id,t,x\n" + "".join(f"a,{step},{step}\n" for step in range(20))
+    dataset = configured(splits={"by": "time", "eval": "15", "test": "15"}, task=FORECAST)
+    assert not dataset.has_eval_split
+    found = ingest(dataset, [table(rows)])
+    # Windows end from step 1 to 18; those that end at step 14 have the target 15, which tests.
+    assert [len(found.ids(split)) for split in ("train", "eval", "test")] == [13, 0, 4]
+    assert configured(splits={"by": "time", "eval": 0.1, "test": 0.1}, task=FORECAST).has_eval_split
+
+
 def test_whole_sequences_by_time(ingest, table, configured) -> None:
     spans = {"early": (0, 3), "near": (4, 8), "across": (8, 11), "eval": (10, 12), "test": (20, 22), "both": (5, 25)}
     rows = "id,t,x,y\n" + "".join(f"{name},{t},1,c\n" for name, (a, b) in spans.items() for t in range(a, b + 1))
