@@ -60,11 +60,27 @@ class OutputConfig(Section):
 
 
 Quantiles = Annotated[list[Level], Field(min_length=2)]
+DEFAULT_DEGREES = 4.0
+Distribution = Literal["normal", "student_t"]
 Intervals = Annotated[list[Level], Field(min_length=1)]
 QUANTILES: Any = Field(
     default=None,
     description="Levels of the quantiles to train and serve, for example [0.1, 0.5, 0.9], with 0.5, which is the "
     "prediction. null: the prediction alone.",
+)
+DISTRIBUTION: Any = Field(
+    default=None,
+    description="What the quantiles are of: `normal`, or `student_t` with heavier tails (`degrees_of_freedom`). The "
+    "model has a location and a scale for each number, is trained by their likelihood, and serves `quantiles` of them. "
+    "null: each quantile is trained by itself (pinball loss).",
+)
+DEGREES: Any = Field(
+    default=DEFAULT_DEGREES,
+    gt=0,
+    le=1000,
+    allow_inf_nan=False,
+    description="Degrees of freedom of `distribution: student_t`: the fewer, the heavier the tails; above 2 the "
+    "variance is finite, from 30 on it is nearly normal.",
 )
 INTERVALS: Any = Field(
     default=None,
@@ -140,6 +156,16 @@ def check_numbers(task: Any) -> None:
         )
     if task.quantiles is not None and MEDIAN not in task.quantiles:
         raise ValueError(f"quantiles must hold 0.5, which is the prediction; received {task.quantiles}")
+    if task.distribution is not None and task.quantiles is None:
+        raise ValueError(
+            f"distribution: {task.distribution} says what the quantiles are of, and there are none: name those to "
+            "serve, for example quantiles: [0.1, 0.5, 0.9]"
+        )
+    if task.distribution != "student_t" and task.degrees_of_freedom != DEFAULT_DEGREES:
+        raise ValueError(
+            "degrees_of_freedom are those of distribution: student_t, received distribution: "
+            f"{task.distribution or 'null'}; leave them out"
+        )
     if task.intervals is not None and task.calibration.method == "none":
         raise ValueError(
             "intervals get their width from the calibration: leave out calibration.method: none, or train quantiles "
@@ -159,7 +185,7 @@ def refuse_numbers(content: Any) -> Any:
         ValueError: it has a key that is of numbers.
     """
     if isinstance(content, dict):
-        for key in ("quantiles", "intervals", "calibration", "output", "units"):
+        for key in ("quantiles", "distribution", "intervals", "calibration", "output", "units"):
             if content.get(key) is not None:
                 raise ValueError(
                     f"{key} is of predicted numbers, and a classification answers with the probability of each class; "

@@ -8,11 +8,14 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator
 
 from noisy_gru.schema.interval_config import (
     CALIBRATION,
+    DEGREES,
+    DISTRIBUTION,
     INTERVALS,
     OUTPUT,
     QUANTILES,
     UNITS,
     CalibrationConfig,
+    Distribution,
     Intervals,
     OutputConfig,
     Quantiles,
@@ -177,6 +180,8 @@ class RegressionConfig(Section):
         "Where one is missing in all rows, the others are learned and measured.",
     )
     quantiles: Quantiles | None = QUANTILES
+    distribution: Distribution | None = DISTRIBUTION
+    degrees_of_freedom: float = DEGREES
     intervals: Intervals | None = INTERVALS
     calibration: CalibrationConfig = CALIBRATION
     output: OutputConfig = OUTPUT
@@ -217,6 +222,8 @@ class ForecastingConfig(Section):
         default=None, ge=1, description="Steps of a season (24 for hourly data with days): the seasonal naive baseline."
     )
     quantiles: Quantiles | None = QUANTILES
+    distribution: Distribution | None = DISTRIBUTION
+    degrees_of_freedom: float = DEGREES
     intervals: Intervals | None = INTERVALS
     calibration: CalibrationConfig = CALIBRATION
     output: OutputConfig = OUTPUT

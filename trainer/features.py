@@ -190,6 +190,11 @@ class Layout:
         return list(getattr(self.dataset.task, "quantiles", None) or [])
 
     @property
+    def head_numbers(self) -> int:
+        """Numbers that a head has for each target and horizon."""
+        return 2 if getattr(self.dataset.task, "distribution", None) is not None else max(len(self.quantiles), 1)
+
+    @property
     def median(self) -> int:
         """Place of the median among `quantiles`, 0 without any."""
         return self.quantiles.index(MEDIAN) if self.quantiles else 0

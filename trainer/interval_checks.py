@@ -12,9 +12,10 @@ def interval_problems(training: TrainingConfig, dataset: DatasetConfig) -> list[
     task = dataset.task
     problems = []
     quantiles = getattr(task, "quantiles", None)
+    loss = "the likelihood" if getattr(task, "distribution", None) is not None else "the pinball loss"
     if quantiles is not None and training.loss != "auto":
         problems.append(
-            f"task.quantiles are trained with the pinball loss, and training.loss is {training.loss}; leave "
+            f"task.quantiles are trained with {loss}, and training.loss is {training.loss}; leave "
             "training.loss out, or ask for task.intervals around the prediction of that loss"
         )
     if is_calibrated(task) and not dataset.has_eval_split:

@@ -24,6 +24,7 @@ from noisy_gru.trainer import features as names
 from noisy_gru.trainer.convolution_stack import convolve, pooled_steps, random_features
 from noisy_gru.trainer.features import Layout
 from noisy_gru.trainer.layers.initial_noise import CARRIED, SCALES
+from noisy_gru.trainer.layers.located_quantiles import LocatedQuantiles, law_of
 from noisy_gru.trainer.layers.missing_decay import MissingDecay
 from noisy_gru.trainer.layers.noisy_bidirectional import NoisyBidirectional
 from noisy_gru.trainer.layers.noisy_gru import LOG_STDDEV, RESIDUAL_VARIANCE, NoisyGRU
@@ -185,7 +186,12 @@ def build_model(
             hidden = keras.layers.Concatenate(name="with_static")([hidden, static])
         outputs = _head(above(hidden), known, config, layout, sizes)
     if layout.quantiles:
-        ordered = OrderedQuantiles(len(layout.quantiles), layout.median, dtype="float32", name="quantiles")
+        law = law_of(layout.dataset.task)
+        ordered = (
+            OrderedQuantiles(len(layout.quantiles), layout.median, dtype="float32", name="quantiles")
+            if law is None
+            else LocatedQuantiles(law[0], dtype="float32", name="quantiles")
+        )
         outputs = ordered(outputs)
     if relative is not None:
         outputs = relative.restored(outputs)
@@ -263,7 +269,7 @@ def _head(hidden: Any, known: Any, config: ModelConfig, layout: Layout, sizes: V
         return keras.layers.Dense(sizes.classes, dtype="float32", name="logits")(hidden)
     if layout.is_multi_label:
         return keras.layers.Dense(len(layout.targets), dtype="float32", name="logits")(hidden)
-    shape, quantiles = layout.target_shape, max(len(layout.quantiles), 1)
+    shape, quantiles = layout.target_shape, layout.head_numbers
     if len(shape) == 1:
         return keras.layers.Dense(shape[0] * quantiles, dtype="float32", name="prediction")(hidden)
     numbers = shape[1] * quantiles

@@ -22,6 +22,7 @@ from noisy_gru.trainer.class_metrics import (
     StepAccuracy,
 )
 from noisy_gru.trainer.features import Layout
+from noisy_gru.trainer.layers.located_quantiles import law_of, likelihood_loss
 from noisy_gru.trainer.learning_rate import learning_rate
 from noisy_gru.trainer.loss_units import split_answer, use_logarithms, use_row_weights, use_window_units
 from noisy_gru.trainer.training_config import TrainingConfig
@@ -100,6 +101,9 @@ def metric_names(layout: Layout) -> list[str]:
 
 
 def _loss(config: TrainingConfig, layout: Layout, classes: ClassSettings) -> Any:
+    law = law_of(layout.dataset.task)
+    if law is not None:
+        return _likelihood(law[0], layout.median, law[1])
     if layout.quantiles:
         return _pinball(layout.quantiles)
     if layout.is_multi_label:
@@ -128,6 +132,18 @@ def _pinball(levels: list[float]) -> Any:
         errors = targets[..., None] - predicted
         level = ops.convert_to_tensor(levels, dtype=predicted.dtype)
         losses = 2 * ops.mean(ops.maximum(level * errors, (level - 1) * errors), axis=-1)
+        return ops.mean(losses if weights is None else losses * weights, axis=-1)
+
+    return of_known
+
+
+def _likelihood(quantiles: list[float], median: int, degrees: float | None) -> Any:
+    """Return the negative log-likelihood of the distribution that has these quantiles."""
+    loss = likelihood_loss(quantiles, median, degrees)
+
+    def of_known(answer: Any, predicted: Any) -> Any:
+        targets, weights = split_answer(answer, predicted)
+        losses = loss(targets, predicted)
         return ops.mean(losses if weights is None else losses * weights, axis=-1)
 
     return of_known

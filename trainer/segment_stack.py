@@ -114,7 +114,7 @@ def forecast_by_segments(
         decoded = AddToEach(name="position_and_future")(known, decoded)
     for gru, state in zip(stack, states, strict=True):
         decoded, _ = gru(decoded, initial_state=state, repeats=positions)
-    numbers = (1 if shared else targets) * max(len(layout.quantiles), 1)
+    numbers = (1 if shared else targets) * layout.head_numbers
     decoded = keras.layers.Dense(length * numbers, dtype="float32", name="prediction")(above(decoded))
     join = JoinSegments(positions, count, numbers, len(horizons), dtype="float32", name="horizons")
     return join(decoded)

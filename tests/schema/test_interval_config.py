@@ -51,6 +51,13 @@ def test_without_them_there_is_nothing() -> None:
         ({"intervals": []}, "at least 1 item"),
         ({"intervals": [0.8], "quantiles": [0.1, 0.5, 0.9]}, r"name one of them. .* quantiles: \[0.1, 0.5, 0.9\]"),
         ({"intervals": [0.8], "calibration": {"method": "none"}}, "intervals get their width from the calibration"),
+        ({"distribution": "normal"}, r"says what the quantiles are of, and there are none: .* quantiles: \[0\.1"),
+        ({"distribution": "negative_binomial"}, "'normal' or 'student_t'"),
+        ({"quantiles": [0.5, 0.9], "degrees_of_freedom": 3}, "those of distribution: student_t, received .* null"),
+        (
+            {"quantiles": [0.5, 0.9], "distribution": "normal", "degrees_of_freedom": 3},
+            "received distribution: normal; leave them out",
+        ),
         ({"calibration": {"scale": "window"}}, "measures the calibrated intervals, and there are none"),
         ({"output": {"min": 2, "max": 2}}, r"min \(2\) must be less than max \(2\)"),
         ({"output": {"integer": True, "max": 2.5}}, "integer: true needs a whole number as max, received 2.5"),
@@ -62,8 +69,15 @@ def test_what_does_not_fit(more: dict[str, Any], message: str) -> None:
         number(**more)
 
 
-@pytest.mark.parametrize("key", ["quantiles", "intervals", "calibration", "output", "units"])
+@pytest.mark.parametrize("key", ["quantiles", "distribution", "intervals", "calibration", "output", "units"])
 def test_a_classification_has_none_of_it(key: str) -> None:
-    values = {"quantiles": [0.5, 0.9], "intervals": [0.9], "calibration": {}, "output": {"min": 0}, "units": "kWh"}
+    values = {
+        "quantiles": [0.5, 0.9],
+        "distribution": "normal",
+        "intervals": [0.9],
+        "calibration": {},
+        "output": {"min": 0},
+        "units": "kWh",
+    }
     with pytest.raises(ValidationError, match=f"{key} is of predicted numbers, and a classification"):
         TASK.validate_python({"kind": "classification", "label": "y", key: values[key]})

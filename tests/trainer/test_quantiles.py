@@ -96,6 +96,8 @@ def test_what_a_training_refuses() -> None:
     assert (
         interval_problems(TrainingConfig(), quantiles) == interval_problems(TrainingConfig(loss="mse"), intervals) == []
     )
+    (problem,) = interval_problems(TrainingConfig(loss="mae"), forecast(quantiles=LEVELS, distribution="normal"))
+    assert "trained with the likelihood, and training.loss is mae" in problem
     (problem,) = interval_problems(TrainingConfig(loss="mae"), quantiles)
     assert "pinball loss, and training.loss is mae" in problem
     for task, remedy in (({"quantiles": LEVELS}, "method: none"), ({"intervals": [0.9]}, "leave task.intervals out")):
@@ -116,6 +118,12 @@ SEGMENTS = {"segment": 2, "channels": "shared", "linear_path": True}
 CASES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "quantiles": ({"quantiles": LEVELS}, {"hidden": [5]}, "target"),
     "not calibrated": ({"quantiles": LEVELS, "calibration": {"method": "none"}}, {}, "none"),
+    "normal": ({"quantiles": LEVELS, "distribution": "normal"}, {}, "target"),
+    "heavy tails in windows": (
+        {"quantiles": LEVELS, "distribution": "student_t"},
+        {**SEGMENTS, "window_normalization": "mean_std"},
+        "window",
+    ),
     "of differences": ({"quantiles": [0.1, 0.5, 0.9]}, {"target": "difference"}, "target"),
     "in windows": ({"quantiles": LEVELS}, {**SEGMENTS, "window_normalization": "mean_abs"}, "window"),
     "joint": ({"quantiles": LEVELS}, {"segment": 2, "window_normalization": "last"}, "target"),
@@ -350,6 +358,7 @@ def test_narrowed_quantiles_do_not_cross() -> None:
     "task",
     [
         {"quantiles": LEVELS},
+        pytest.param({"quantiles": LEVELS, "distribution": "student_t"}, marks=pytest.mark.long),
         pytest.param({"intervals": [0.8], "output": {"min": -1, "max": 1e6}}, marks=pytest.mark.long),
     ],
     ids=str,

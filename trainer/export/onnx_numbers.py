@@ -13,6 +13,7 @@ from noisy_gru.schema.interval_config import MEDIAN, OutputConfig, levels_of
 from noisy_gru.trainer import features as names
 from noisy_gru.trainer.conformal import Calibration
 from noisy_gru.trainer.features import Layout
+from noisy_gru.trainer.layers.located_quantiles import LEAST_SCALE, law_of
 from noisy_gru.trainer.layers.ordered_quantiles import START
 from noisy_gru.trainer.transform_record import TransformRecord
 
@@ -36,7 +37,7 @@ def add_numbers(
     bounds = getattr(layout.dataset.task, "output", OutputConfig())
     scales = [record.targets[name] for name in layout.targets]
     scale, mean = (np.array(each, np.float32) for each in ([s.scale for s in scales], [s.centre for s in scales]))
-    whole = [0, *shape, max(len(layout.quantiles), 1)] if levels else [0, *shape]
+    whole = [0, *shape, layout.head_numbers] if levels else [0, *shape]
     scaled = graph.add("Reshape", scaled, graph.constant(np.array(whole)))
     outputs = {names.PREDICTIONS: (TensorProto.FLOAT, ["B", *shape])}
     if not levels:
@@ -45,7 +46,11 @@ def add_numbers(
         return outputs
     median = levels.index(MEDIAN)
     count = len(levels)
-    found = _ordered(graph, scaled, count, median) if layout.quantiles else [scaled] * count
+    law = law_of(layout.dataset.task)
+    if law is not None:
+        found = _located(graph, scaled, law[0])
+    else:
+        found = _ordered(graph, scaled, count, median) if layout.quantiles else [scaled] * count
     if calibration is not None:
         offsets = np.array(calibration.offsets, np.float32)
         moved = [graph.add("Add", each, graph.constant(offsets[..., i : i + 1])) for i, each in enumerate(found)]
@@ -78,6 +83,17 @@ def _ordered(graph: Any, numbers: str, count: int, median: int) -> list[str]:
     for place in range(median - 1, -1, -1):
         found[place] = graph.add("Sub", found[place + 1], part(gaps, place))
     return found
+
+
+def _located(graph: Any, numbers: str, standard: list[float]) -> list[str]:
+    """Return the quantiles, [..., 1] each, as `LocatedQuantiles` has them."""
+    axis = graph.constant(np.array([-1]))
+    location, free = (
+        graph.add("Slice", numbers, *(graph.constant(np.array([end])) for end in (at, at + 1)), axis) for at in (0, 1)
+    )
+    scale = graph.add("Add", graph.add("Softplus", free), graph.constant(np.array(LEAST_SCALE, np.float32)))
+    steps = [graph.add("Mul", scale, graph.constant(np.array(each, np.float32))) for each in standard]
+    return [graph.add("Add", location, step) for step in steps]
 
 
 def _bounded(graph: Any, values: str, bounds: OutputConfig, name: str) -> None:
