@@ -32,6 +32,7 @@ from noisy_gru.pipeline.config.input_base import relative_to, relative_to_base
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 from noisy_gru.pipeline.fingerprint import ALL_ROOMS, MODEL_ROOMS, package_versions, source_fingerprint
 from noisy_gru.pipeline.runs.run_record import text_hash
+from noisy_gru.registry.backtest_record import BacktestGate, backtest_key
 from noisy_gru.schema.config import DatasetConfig
 
 MODULE = "noisy_gru.trainer.module"
@@ -221,6 +222,7 @@ def _steps(
             "fingerprint": fingerprint,
             "packages": package_versions(),
         },
+        backtest=_backtest_gate(config),
     )
     for ours in (gate, blessed, *([base] if isinstance(base, WarmStartBase) else [])):
         # Not read by their executors: part of the key of TFX's cache.
@@ -252,6 +254,13 @@ def _reference_gate(
         dataset=dataset.model_dump_json(),
         reference=reference.model_copy(update={"files": relative_to(folder, reference.files)}),
     )
+
+
+def _backtest_gate(config: PipelineConfig) -> BacktestGate | None:
+    asked = config.evaluation.backtest
+    if asked is None:
+        return None
+    return BacktestGate(backtest_key(config.dataset, config.trainer), asked.must_beat, asked.max_age_days)
 
 
 def _base_model(

@@ -11,6 +11,9 @@ from noisy_gru.schema.span_patterns import holds_spans
 
 # Of the configuration, for messages.
 REFERENCE_FILES = "evaluation.reference.files"
+# Baselines of a backtest besides the naive ones.
+DRIFT, RIDGE, BOOSTING = "drift", "ridge", "gradient_boosting"
+FITTED = (DRIFT, RIDGE, BOOSTING)
 
 
 class ThresholdConfig(Section):
@@ -86,6 +89,17 @@ class ReferenceConfig(Section):
         return files
 
 
+class BacktestGateConfig(Section):
+    """What the last `noisy-gru backtest` of the configuration must have shown before a model of it is published."""
+
+    must_beat: list[str] = Field(
+        min_length=1,
+        description="Baselines: last, seasonal, train_mean, drift, ridge, gradient_boosting. Over all folds and "
+        "horizons the model's error was smaller for each target, with the bound of the paired bootstrap above 0.",
+    )
+    max_age_days: float = Field(default=30, gt=0, allow_inf_nan=False, description="How old that backtest may be.")
+
+
 class EvaluationConfig(Section):
     """Metrics, slices, thresholds and comparisons of the Evaluator."""
 
@@ -103,6 +117,9 @@ class EvaluationConfig(Section):
     )
     reference: ReferenceConfig | None = Field(
         default=None, description="A fixed set that every model is compared on, too. null: there is none."
+    )
+    backtest: BacktestGateConfig | None = Field(
+        default=None, description="What the last backtest must have shown. null: no backtest is asked for."
     )
     baselines: Literal["require", "report"] = Field(
         default="require",

@@ -16,6 +16,7 @@ from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 from noisy_gru.components.artifacts import IngestionReportArtifact
 from noisy_gru.components.drivers import NONCE, UncachedDriver
 from noisy_gru.components.pusher import executor
+from noisy_gru.registry.backtest_record import BacktestGate
 from noisy_gru.registry.config import PublishingConfig
 
 
@@ -27,6 +28,7 @@ class PusherSpec(types.ComponentSpec):
         executor.MODEL_NAME: ExecutionParameter(type=str),
         executor.PUBLISHING: ExecutionParameter(type=str, optional=True),
         executor.RUN: ExecutionParameter(type=str, optional=True),
+        executor.BACKTEST: ExecutionParameter(type=str, optional=True),
         NONCE: ExecutionParameter(type=str, optional=True),
     }
     INPUTS = {  # noqa: RUF012
@@ -58,6 +60,7 @@ class Pusher(base_component.BaseComponent):
             sample of its values.
         publishing: which versions are kept and labelled, and how requests are put together; None: the defaults.
         run: what else the version tells of its training: `seed`, `config_hash`, `fingerprint`, `packages`.
+        backtest: what the last backtest under the folder that holds ``serving_dir`` must have shown; None: nothing.
     """
 
     SPEC_CLASS = PusherSpec
@@ -76,6 +79,7 @@ class Pusher(base_component.BaseComponent):
         ingestion_report: types.BaseChannel | None = None,
         publishing: PublishingConfig | None = None,
         run: Mapping[str, Any] | None = None,
+        backtest: BacktestGate | None = None,
     ) -> None:
         super().__init__(
             PusherSpec(
@@ -89,6 +93,7 @@ class Pusher(base_component.BaseComponent):
                 model_name=model_name,
                 publishing=(publishing or PublishingConfig()).model_dump_json(),
                 run=json.dumps(dict(run or {}), sort_keys=True),
+                backtest=backtest.to_json() if backtest is not None else "",
                 pushed_model=types.Channel(type=standard_artifacts.PushedModel),
             )
         )

@@ -14,6 +14,8 @@ from tfx.utils import path_utils
 
 from noisy_gru.compat.tfx import execution_of
 from noisy_gru.components.artifacts import IDENTITY, METRICS, ORIGIN
+from noisy_gru.registry.backtest_record import FOLDER as BACKTESTS
+from noisy_gru.registry.backtest_record import BacktestGate, backtest_problem
 from noisy_gru.registry.config import PublishingConfig
 from noisy_gru.registry.model_identity import model_identity
 from noisy_gru.registry.publish import PublishResult, WithdrawnError, publish
@@ -33,6 +35,7 @@ SERVING_DIR = "serving_dir"
 MODEL_NAME = "model_name"
 PUBLISHING = "publishing"
 RUN = "run"
+BACKTEST = "backtest"
 NOTE = "note"
 STABLE = "stable_version"
 logger = logging.getLogger("noisy_gru.progress")
@@ -101,7 +104,7 @@ class Executor(base_executor.BaseExecutor):
     """Executor of `Pusher`."""
 
     def Do(self, input_dict: dict[str, Any], output_dict: dict[str, Any], exec_properties: dict[str, Any]) -> None:
-        """Publish the model if both blessings are positive.
+        """Publish the model if both blessings are positive, and its backtest is as asked for.
 
         ``pushed_model`` gets TFX's properties `pushed` (0 or 1), `pushed_destination` and `pushed_version`, besides
         `note`, `stable_version`, or `reason` if it was refused, and holds ``publication.json``.
@@ -111,7 +114,13 @@ class Executor(base_executor.BaseExecutor):
         """
         model = artifact_utils.get_single_instance(input_dict[MODEL])
         pushed = artifact_utils.get_single_instance(output_dict[PUSHED_MODEL])
-        if reasons := refusals(input_dict):
+        reasons = refusals(input_dict)
+        gate = BacktestGate.from_json(exec_properties.get(BACKTEST) or "")
+        if gate is not None:
+            folder = Path(exec_properties[SERVING_DIR]).parent / BACKTESTS
+            problem = backtest_problem(folder, gate, now=datetime.now(UTC))
+            reasons += [problem] if problem else []
+        if reasons:
             self._refuse(pushed, exec_properties, f"not published: {' and '.join(reasons)}")
             return
         lineage = {

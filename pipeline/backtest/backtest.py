@@ -11,18 +11,21 @@ cache.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from noisy_gru.pipeline.backtest.fitted_baselines import FITTED, RIDGE, forecast, read_windows
+from noisy_gru.components.evaluation.config import FITTED, RIDGE
+from noisy_gru.pipeline.backtest.fitted_baselines import forecast, read_windows
 from noisy_gru.pipeline.backtest.folds import Fold, consecutive, equal_folds, moments
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 from noisy_gru.pipeline.runs.run_record import RunRecord, text_hash
 from noisy_gru.pipeline.runs.running import run_config
+from noisy_gru.registry.backtest_record import BacktestRecord, Gain, backtest_key
 from noisy_gru.schema.config import DatasetConfig, ForecastingConfig
 from noisy_gru.schema.errors import ConfigError, UserError
 from noisy_gru.schema.split_config import TimeSplitConfig
@@ -69,6 +72,8 @@ class BacktestResult:
         baselines: in the order of the comparisons.
         folds: in the order of time.
         root: of the runs.
+        overall: over all folds and horizons, of each target; with ``refit`` without the train mean, of which each fold
+            has its own.
     """
 
     pipeline: str
@@ -79,6 +84,7 @@ class BacktestResult:
     baselines: list[str]
     folds: list[FoldResult]
     root: str
+    overall: list[Comparison]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the object that ``backtest --json`` prints."""
@@ -96,8 +102,9 @@ def backtest(
     metric: str = "mae",
     fitted: Sequence[str] = (RIDGE,),
     overrides: Sequence[str] = (),
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> BacktestResult:
-    """Train, forecast every fold, and compare.
+    """Train, forecast every fold, and compare; the outcome is recorded for ``evaluation.backtest``.
 
     Args:
         config: of a forecast with ``splits.by: time``.
@@ -109,6 +116,7 @@ def backtest(
         metric: `mae` or `rmse`.
         fitted: fitted baselines besides the naive ones.
         overrides: ``--set`` values that ``config`` holds already, for the records.
+        now: clock.
 
     Raises:
         ConfigError: the configuration or an argument can't be backtested.
@@ -133,9 +141,13 @@ def backtest(
     results = [
         _measure(fold, evidence[place if refit else 0], config, metric, fitted) for place, fold in enumerate(planned)
     ]
+    overall = _overall(planned, evidence, config, metric, fitted)
     confidence = results[0].comparisons[0].confidence
+    gains = [Gain(each.metric, each.against, each.difference, each.lower) for each in overall]
+    key = backtest_key(config.dataset, config.trainer)
+    BacktestRecord(now().isoformat(timespec="seconds"), key, confidence, gains).write(root)
     against = list(dict.fromkeys(each.against for result in results for each in result.comparisons))
-    return BacktestResult(config.name, refit, start, metric, confidence, against, results, str(base))
+    return BacktestResult(config.name, refit, start, metric, confidence, against, results, str(base), overall)
 
 
 def _check(config: PipelineConfig, *, folds: int, start: float, metric: str, fitted: Sequence[str]) -> None:
@@ -168,7 +180,14 @@ def _before(config: PipelineConfig, test: float) -> PipelineConfig:
     """Return the configuration that trains before the last ``test`` of the time, and blesses whatever comes out."""
     splits = config.splits.model_copy(update={"eval": _eval_part(config), "test": test})
     evaluation = config.evaluation.model_copy(
-        update={"thresholds": {}, "baselines": "report", "reference": None, "slices": [], "require_each": []}
+        update={
+            "thresholds": {},
+            "baselines": "report",
+            "reference": None,
+            "backtest": None,
+            "slices": [],
+            "require_each": [],
+        }
     )
     return config.model_copy(update={"splits": splits, "evaluation": evaluation})
 
@@ -232,6 +251,33 @@ def _measure(
     planned = _planned(config.dataset, metric, fitted, forecasts.constants)
     found = [run_comparison(each, evidence, bootstrap, config.dataset) for each in planned]
     return FoldResult(fold.number, first, last, len(evidence.ids), forecasts.run_id, found)
+
+
+def _overall(
+    folds: Sequence[Fold],
+    evidence: Sequence[_Forecasts],
+    config: PipelineConfig,
+    metric: str,
+    fitted: Sequence[str],
+) -> list[Comparison]:
+    """Compare over the forecasts of all folds, each of the model that made it, and over all horizons."""
+    from noisy_gru.components.evaluation.comparisons import Evidence, run_comparison
+    from noisy_gru.components.evaluation.config import CompareConfig
+    from noisy_gru.components.evaluation.paired_bootstrap import Bootstrap
+
+    parts = [evidence[min(place, len(evidence) - 1)].of(fold)[0] for place, fold in enumerate(folds)]
+    joined: dict[str, Any] = {}
+    for name, first in parts[0].items():
+        values = [part[name] for part in parts]
+        joined[name] = (
+            np.concatenate(values) if isinstance(first, np.ndarray) else [one for each in values for one in each]
+        )
+    constants = evidence[0].constants if len(evidence) == 1 else {}
+    compare = config.evaluation.compare or CompareConfig()
+    bootstrap = Bootstrap(compare.confidence, seed=config.seed)
+    found = Evidence(joined, config.dataset, constants)
+    planned = [each for each in _planned(config.dataset, metric, fitted, constants) if "@" not in each.metric]
+    return [run_comparison(each, found, bootstrap, config.dataset) for each in planned]
 
 
 def _planned(

@@ -14,12 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from noisy_gru.components.evaluation.config import BOOSTING, DRIFT
 from noisy_gru.data.columns import HORIZON_PREFIXES, SEQUENCE_ID, TARGET
 from noisy_gru.schema.config import DatasetConfig, ForecastingConfig
 from noisy_gru.schema.errors import UserError
 
-DRIFT, RIDGE, BOOSTING = "drift", "ridge", "gradient_boosting"
-FITTED = (DRIFT, RIDGE, BOOSTING)
 MAX_TRAIN_WINDOWS = 50_000  # more change a linear model's errors little, and cost minutes
 MAX_BOOSTED_OUTPUTS = 48  # one model is boosted for each target and horizon
 _ALPHAS = np.logspace(-2, 4, 7)

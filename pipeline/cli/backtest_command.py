@@ -50,7 +50,8 @@ def backtest(
     """Backtest a forecast: train before the first origin and forecast all folds, or train anew for each (--refit).
 
     Prints a table for each fold: the model's error by target and horizon, and its gain over each baseline with the
-    interval of a paired bootstrap. Publishes nothing to the configuration's own root.
+    interval of a paired bootstrap. Publishes nothing to the configuration's own root, where evaluation.backtest finds
+    the outcome.
     """
     from noisy_gru.compat.extras import require
     from noisy_gru.pipeline.config.checks import check_config
@@ -59,8 +60,8 @@ def backtest(
 
     with exit_on_error(debug):
         require("tfx", "noisy-gru backtest")
+        from noisy_gru.components.evaluation.config import DRIFT, RIDGE
         from noisy_gru.pipeline.backtest import backtest as backtesting
-        from noisy_gru.pipeline.backtest.fitted_baselines import DRIFT, RIDGE
 
         loaded = load_config(config, set_ or [])
         check_config(loaded)
@@ -108,6 +109,10 @@ def show(found: BacktestResult) -> None:
             table.add_row(*map(escape, cells))
         console.print(table)
         console.print()
+    for each in found.overall:
+        console.print(
+            f"all folds: {each.metric} {_number(each.candidate)}, gain over {each.against} {_gain(each)}", markup=False
+        )
     console.print(
         f"Gains are the baseline's error minus the model's, [lower, upper] bounds at {found.confidence:.0%} each; runs "
         f"are under {found.root}",

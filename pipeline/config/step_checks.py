@@ -11,6 +11,7 @@ import importlib.util
 import os
 from collections.abc import Iterator
 
+from noisy_gru.components.evaluation.config import FITTED
 from noisy_gru.data.columns import Columns
 from noisy_gru.data.sequences.alignment import check_alignment
 from noisy_gru.data.sequences.holiday_dates import check_holidays
@@ -30,7 +31,7 @@ _EVAL = "give splits.eval (or eval_from_train) a share"
 
 def step_findings(config: PipelineConfig) -> tuple[list[str], list[str]]:
     """Return the problems that would end a run at one of its steps, and notes on what depends on the machine."""
-    problems = [*_ingestion(config), *_training(config), *_scoring(config)]
+    problems = [*_ingestion(config), *_training(config), *_scoring(config), *_backtest(config)]
     return problems, list(_notes(config))
 
 
@@ -116,6 +117,24 @@ def _scoring(config: PipelineConfig) -> Iterator[str]:
         yield f"score.anomalies compares forecasts with what came, and task.kind is {config.task.kind}: leave it out"
     elif not is_scored(config.task):
         yield "score.anomalies needs errors of eval in the model: set task.calibration: {anomaly_scores: true}"
+
+
+def _backtest(config: PipelineConfig) -> Iterator[str]:
+    """What no backtest can show."""
+    asked, task = config.evaluation.backtest, config.task
+    if asked is None:
+        return
+    if not isinstance(task, ForecastingConfig) or not isinstance(config.splits, TimeSplitConfig):
+        yield (
+            "evaluation.backtest needs task.kind: forecasting and splits.by: time, as noisy-gru backtest does; "
+            f"received {task.kind} and {config.splits.by}"
+        )
+        return
+    seasonal = ["seasonal"] if task.season_length is not None else []
+    known = ["last", *seasonal, "train_mean", *FITTED]
+    if unknown := [name for name in asked.must_beat if name not in known]:
+        hint = "; seasonal needs task.season_length" if "seasonal" in unknown else ""
+        yield f"evaluation.backtest.must_beat: expected of {', '.join(known)}; received {', '.join(unknown)}{hint}"
 
 
 def _monitors(config: PipelineConfig) -> list[str]:

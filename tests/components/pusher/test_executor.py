@@ -64,7 +64,7 @@ def run(model: Path, report: Path, tmp_path: Path) -> Callable[[Path], Any]:
     from noisy_gru.components.artifacts import IngestionReportArtifact
     from noisy_gru.components.pusher.component import Pusher
 
-    def _run(blessing: Path) -> Any:
+    def _run(blessing: Path, backtest: Any = None) -> Any:
         given = Importer(source_uri=str(model.parent), artifact_type=standard_artifacts.Model).with_id("Model")
         blessed = Importer(
             source_uri=str(blessing),
@@ -80,6 +80,7 @@ def run(model: Path, report: Path, tmp_path: Path) -> Callable[[Path], Any]:
             model_name="tiny",
             publishing=SETTINGS,
             run={"seed": 3, "config_hash": "c"},
+            backtest=backtest,
         )
         connection = sqlite_metadata_connection_config(str(tmp_path / "metadata.sqlite"))
         LocalDagRunner().run(
@@ -94,6 +95,22 @@ def run(model: Path, report: Path, tmp_path: Path) -> Callable[[Path], Any]:
         return max(pushed, key=lambda artifact: artifact.id).custom_properties
 
     return _run
+
+
+def test_a_model_without_the_backtest_that_is_asked_for_is_refused(
+    run: Any, blessing: Callable[[], Path], tmp_path: Path
+) -> None:
+    from datetime import UTC, datetime
+
+    from noisy_gru.registry.backtest_record import BacktestGate, BacktestRecord, Gain
+
+    gate, folder = BacktestGate("k", ["ridge"], 30), blessing()
+    pushed = run(folder, gate)
+    assert pushed["pushed"].int_value == 0
+    assert "not published: evaluation.backtest: there is no backtest" in pushed["reason"].string_value
+    gains = [Gain("mae/load", "ridge", 0.2, 0.1)]
+    BacktestRecord(datetime.now(UTC).isoformat(), "k", 0.95, gains).write(tmp_path)
+    assert run(folder, gate)["pushed"].int_value == 1
 
 
 def test_the_copy_with_warm_up_requests_is_published(

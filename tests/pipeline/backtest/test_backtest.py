@@ -68,6 +68,19 @@ def test_errors_and_gains_are_those_of_pandas(config: Path, refit: bool) -> None
     rows = pd.read_csv(config.parent / "rows.csv", parse_dates=["time"]).set_index(["meter", "time"])["kwh"].unstack(0)
     # The first origin is half way, and the folds meet without a gap.
     first, second = found["folds"]
+    # Over all folds: the mean of the folds' errors, by their forecasts.
+    errors_of = {}
+    for fold in found["folds"]:
+        (whole,) = (each for each in fold["comparisons"] if (each["metric"], each["against"]) == ("mae/kwh", "last"))
+        errors_of[fold["number"]] = (whole["difference"], whole["sequences"])
+    counts = [count for _, count in errors_of.values()]
+    overall = {each["against"]: each for each in found["overall"]}
+    assert list(overall) == [name for name in found["baselines"] if not refit or name != "train_mean"]
+    expected = np.average([gain for gain, _ in errors_of.values()], weights=counts)
+    assert overall["last"]["difference"] == pytest.approx(expected, rel=1e-5)
+    (record,) = (config.parent / "root" / "backtest").glob("*.json")
+    gains = {each["against"]: each for each in json.loads(record.read_text())["gains"]}
+    assert gains["last"]["lower"] == overall["last"]["lower"] and gains["last"]["metric"] == "mae/kwh"
     assert pd.Timestamp(first["first"]).tz_localize(None) >= rows.index[0] + 0.5 * (rows.index[-1] - rows.index[0])
     assert pd.Timestamp(second["first"]) - pd.Timestamp(first["last"]) == pd.Timedelta(hours=1)
     assert (first["run_id"] == second["run_id"]) is not refit
@@ -94,6 +107,13 @@ def test_what_is_no_forecast_by_time_is_refused(config: Path) -> None:
     assert (
         "a backtest needs task.kind: forecasting and splits.by: time. Received: forecasting and entity" in done.stderr
     )
+    for setting, message in (
+        ("splits={by: entity}", "evaluation.backtest needs task.kind: forecasting and splits.by: time"),
+        ("task.horizons=[1]", "evaluation.backtest.must_beat: expected of last, seasonal, train_mean, drift, ridge, "),
+    ):
+        asked = ["--set", setting, "--set", "evaluation.backtest={must_beat: [arima]}"]
+        done = CliRunner().invoke(app, ["validate", str(config), *asked])
+        assert done.exit_code == EXIT_CONFIG and message in " ".join(done.stderr.split())
     done = CliRunner().invoke(app, ["backtest", str(config), "--start", "0.1"])
     assert done.exit_code == EXIT_CONFIG
     assert "nothing is left to train on" in done.stderr
