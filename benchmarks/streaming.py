@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -63,12 +64,17 @@ def run(config: Path, root: Path, entities: int, events: int, rate: float, secon
 
     with kafka_broker() as broker:
         names = ("events", "answers", "answers-dead-letters")
-        made = AdminClient({"bootstrap.servers": broker.address}).create_topics(
-            [NewTopic(name, PARTITIONS, 1) for name in names]
-        )
+        admin = AdminClient({"bootstrap.servers": broker.address})
+        made = admin.create_topics([NewTopic(name, PARTITIONS, 1) for name in names])
         for name in names:
             made[name].result(60)
-        source, producer = Events(config, entities), Producer({"bootstrap.servers": broker.address, "linger.ms": 1})
+        source, producer = (
+            Events(config, entities),
+            Producer(
+                # Without it, a message that is sent again may come after later ones, and be late.
+                {"bootstrap.servers": broker.address, "linger.ms": 1, "enable.idempotence": True}
+            ),
+        )
         for place in range(events):
             key, value = source.next()
             producer.produce("events", value, key)
@@ -80,17 +86,21 @@ def run(config: Path, root: Path, entities: int, events: int, rate: float, secon
             *("--bootstrap-servers", broker.address, "--input-topic", "events", "--output-topic", "answers"),
         ]
         # The time of an empty run is that of starting: subtracted.
-        backlog = _timed([*command, "--until-end"]) - _timed([*command, "--until-end"])
+        first, empty = _timed([*command, "--until-end"]), _timed([*command, "--until-end"])
+        backlog, cpu = first[0] - empty[0], first[1] - empty[1]
         delays = _delays(broker, command, source, producer, rate, seconds)
     found = {"entities": entities, "events": events, "backlog_events_per_second": round(events / backlog)}
+    found["cpu_ms_per_event"] = round(1e3 * cpu / events, 3)
     levels = {f"latency_ms_p{level}": round(1e3 * float(np.percentile(delays, level))) for level in (50, 95, 99)}
     return {**found, "rate": rate, "answers": len(delays), **levels}
 
 
-def _timed(command: list[str]) -> float:
-    begun = time.monotonic()
+def _timed(command: list[str]) -> tuple[float, float]:
+    """Return the seconds that a command takes, and its processor seconds, those of the model's process included."""
+    begun, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(command, check=True)
-    return time.monotonic() - begun
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.monotonic() - begun, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def _delays(

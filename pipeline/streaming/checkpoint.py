@@ -1,7 +1,8 @@
 """The checkpoint of a partition: its state in memory, and the changes of it that are committed.
 
 Keys in the changelog: `partition` (offset, watermark, what the checkpoint was written for), `held:<offset>` (an event
-that waits for the watermark) and `entity:<name>`. The last value of each key counts, so the topic is compacted.
+that waits for the watermark), `entity:<name>`, and `step:<slot>:<name>` for the kept steps of an entity: a slot is the
+step's number modulo how many are kept, so each is written once. Of each key the last value counts (compaction).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import UserError
 
 FORMAT = 1
-_PARTITION, _HELD, _ENTITY = b"partition", b"held:", b"entity:"
+_PARTITION, _HELD, _ENTITY, _STEP = b"partition", b"held:", b"entity:", b"step:"
 Step = tuple[Time, list[dict[str, Any]]]  # the time of a step, and its rows
 
 
@@ -32,20 +33,37 @@ class EntityState:
 
     Attributes:
         steps: its last steps with the rows as they came, the earliest first.
+        count: how many steps there were so far; the last one has this number.
+        fresh: how many of the last steps are in no change so far.
+        slots: most steps that are kept.
         time: of its last step, in the unit of times.
         static: the values of its static features.
         version: of the model whose state ``vector`` is, float32 [S]; None without one.
     """
 
     steps: list[Step] = field(default_factory=list)
+    count: int = 0
+    fresh: int = 0
+    slots: int = 1
     time: Time | None = None
     static: dict[str, float | str | None] = field(default_factory=dict)
     version: int | None = None
     vector: np.ndarray | None = None
 
+    def keep(self, step: Step, most: int) -> None:
+        """Add a step; at most so many are kept."""
+        self.count += 1
+        if not most:
+            self.steps = []
+            return
+        self.steps.append(step)
+        if len(self.steps) > most:
+            del self.steps[: len(self.steps) - most]
+        self.slots, self.fresh = most, min(self.fresh + 1, most)
+
     def to_json(self) -> bytes:
-        """Serialize the state."""
-        found: dict[str, Any] = {"steps": self.steps, "time": self.time, "static": self.static}
+        """Serialize the state without its steps."""
+        found: dict[str, Any] = {"count": self.count, "time": self.time, "static": self.static}
         if self.vector is not None:
             raw = self.vector.astype("<f4").tobytes()
             found |= {"version": self.version, "vector": _base64(raw), "crc32": zlib.crc32(raw)}
@@ -59,15 +77,13 @@ class EntityState:
             ValueError: the vector's numbers have changed.
         """
         found = json.loads(text)
-        steps = [(step, rows) for step, rows in found["steps"]]
-        if "vector" not in found:
-            return cls(steps, found["time"], found["static"])
-        raw = base64.b64decode(found["vector"])
-        if zlib.crc32(raw) != found["crc32"]:
-            raise ValueError("the checksum of the vector is another one")
-        return cls(
-            steps, found["time"], found["static"], found["version"], np.frombuffer(raw, "<f4").astype(np.float32)
-        )
+        state = cls(count=found["count"], time=found["time"], static=found["static"])
+        if "vector" in found:
+            raw = base64.b64decode(found["vector"])
+            if zlib.crc32(raw) != found["crc32"]:
+                raise ValueError("the checksum of the vector is another one")
+            state.version, state.vector = found["version"], np.frombuffer(raw, "<f4").astype(np.float32)
+        return state
 
 
 @dataclass
@@ -110,6 +126,7 @@ def read_checkpoint(partition: int, entries: Iterable[tuple[bytes, bytes]], expe
         UserError: the checkpoint is damaged, or was written for another configuration.
     """
     found = Checkpoint()
+    steps: dict[str, dict[int, Step]] = {}
     for key, value in entries:
         try:
             if key == _PARTITION:
@@ -118,12 +135,21 @@ def read_checkpoint(partition: int, entries: Iterable[tuple[bytes, bytes]], expe
                 found.held.append(_held_message(partition, int(key.removeprefix(_HELD)), json.loads(value)))
             elif key.startswith(_ENTITY):
                 found.entities[key.removeprefix(_ENTITY).decode()] = EntityState.from_json(value)
+            elif key.startswith(_STEP):
+                number, step, rows = json.loads(value)
+                steps.setdefault(key.split(b":", 2)[2].decode(), {})[number] = (step, rows)
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(
                 f"{topic}, partition {partition}: the entry {key!r} is no part of a checkpoint of noisy-gru: {error}. "
                 "Delete the topic and give a new --group, which begins anew"
             ) from error
     found.held.sort(key=lambda message: message.offset)
+    for name, state in found.entities.items():
+        known, number = steps.get(name, {}), state.count
+        # Back to a gap: with another number of slots than before, a step may have taken another one's.
+        while number in known:
+            state.steps.insert(0, known[number])
+            number -= 1
     return found
 
 
@@ -173,8 +199,13 @@ def released_change(message: Message) -> Change:
 def entity_changes(partition: int, names: Iterable[str], entities: dict[str, EntityState]) -> Iterator[Change]:
     """Yield the changes for entities whose state is another one."""
     for name in names:
-        if name in entities:
-            yield Change(partition, _ENTITY + name.encode(), entities[name].to_json())
+        state = entities[name]
+        for back in range(state.fresh, 0, -1):
+            number = state.count - back + 1
+            key = b"%s%d:%s" % (_STEP, number % state.slots, name.encode())
+            yield Change(partition, key, _json([number, *state.steps[-back]]))
+        state.fresh = 0
+        yield Change(partition, _ENTITY + name.encode(), state.to_json())
 
 
 def _held_key(message: Message) -> bytes:

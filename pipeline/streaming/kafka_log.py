@@ -30,9 +30,10 @@ from noisy_gru.schema.errors import UserError
 
 # Seconds for one request, and for a checkpoint to be complete.
 _REQUEST_SECONDS = 30.0
-_RESTORE_SECONDS = 90.0
+_RESTORE_SECONDS = 60.0
 _RETRY_SECONDS = 0.2
 _TOLD_SECONDS = 30.0
+_AWAY = frozenset({KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE, KafkaError._TIMED_OUT})
 _FENCED = frozenset(
     {
         KafkaError._FENCED,
@@ -71,6 +72,11 @@ class KafkaLog:
         except KafkaException as error:
             raise self._problem(error) from error
 
+    @staticmethod
+    def _is_temporary(error: KafkaError) -> bool:
+        """Whether the same call may succeed later."""
+        return error.retriable() or error.code() in _AWAY
+
     def poll(self, most: int, seconds: float) -> list[Message]:
         """See ``EventLog.poll``.
 
@@ -90,9 +96,7 @@ class KafkaLog:
                 self._ended.discard(each.partition())
             elif error.code() == KafkaError._PARTITION_EOF:
                 self._ended.add(each.partition())
-            elif error.fatal() or not error.retriable():
-                if error.code() in (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE):
-                    continue  # librdkafka goes on trying
+            elif error.fatal() or not self._is_temporary(error):  # else librdkafka goes on trying
                 raise self._problem(KafkaException(error))
         return messages
 
@@ -151,7 +155,7 @@ class KafkaLog:
                 call()
                 return
             except KafkaException as error:
-                if not error.args[0].retriable() or time.monotonic() > until:
+                if not self._is_temporary(error.args[0]) or time.monotonic() > until:
                     raise
                 time.sleep(_RETRY_SECONDS)
 
@@ -194,7 +198,7 @@ class KafkaLog:
             try:
                 (committed,) = consumer.committed([TopicPartition(topics.input, number)], _REQUEST_SECONDS)
             except KafkaException as error:
-                if not error.args[0].retriable() or time.monotonic() > until:
+                if not self._is_temporary(error.args[0]) or time.monotonic() > until:
                     raise
                 time.sleep(_RETRY_SECONDS)
                 continue
@@ -228,9 +232,7 @@ class KafkaLog:
                             entries[each.key()] = each.value()
                     elif error.code() == KafkaError._PARTITION_EOF:
                         return entries
-                    elif not (
-                        error.retriable() or error.code() in (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN)
-                    ):
+                    elif not self._is_temporary(error):
                         raise KafkaException(error)
         finally:
             reader.close()
@@ -264,10 +266,12 @@ class KafkaLog:
         with suppress(KafkaException, RuntimeError):
             self._consumer.close()
 
-    def _problem(self, error: KafkaException) -> UserError:
+    def _problem(self, error: KafkaException) -> UserError | TransactionAborted:
         if error.args[0].code() in _FENCED:
             return StreamFenced(
                 f"another process of the group {self._settings.group} runs under the name {self._settings.instance}. "
                 "Give each process its own --instance"
             )
+        if self._is_temporary(error.args[0]):
+            return TransactionAborted(kafka_problem(error))  # all is read anew, as soon as the brokers are back
         return UserError(f"Kafka: {kafka_problem(error)}")

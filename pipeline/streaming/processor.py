@@ -187,7 +187,8 @@ class StreamProcessor:
         transaction.dead_letters += [self._letter(each) for each in rejected]
         read_up_to = {message.partition for message in messages}
         for number, partition in self._partitions.items():
-            if partition.offset is None or not (number in read_up_to or (partition.is_new and not self._known(number))):
+            begins = partition.is_new and partition.checkpoint.offset is None
+            if partition.offset is None or not (number in read_up_to or touched[number] or begins):
                 continue
             partition.is_new = False
             transaction.changes += entity_changes(number, sorted(touched[number]), partition.checkpoint.entities)
@@ -199,9 +200,6 @@ class StreamProcessor:
         self.counts.unanswered += answered.unanswered
         self.counts.rejected += Counter(each.reason for each in rejected)
         return transaction
-
-    def _known(self, number: int) -> bool:
-        return self._partitions[number].checkpoint.offset is not None
 
     def _own(self, messages: Sequence[Message]) -> list[Message]:
         """Return the messages of own partitions that were not processed before, and count them as read."""

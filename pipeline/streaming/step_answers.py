@@ -119,8 +119,8 @@ class StepAnswers:
                 continue
             state, step = states[name], asked[name]
             state.static = read.static[place] if read.static else {}
-            kept = (step.step, [event.row for event in step.events if id(event) not in unusable])
-            state.steps = [*state.steps, kept][-self._kept :] if self._kept else []
+            rows = [event.row for event in step.events if id(event) not in unusable]
+            state.keep((step.step, rows), self._kept)
 
     def _run(
         self, read: StreamSteps, states: Mapping[str, EntityState]

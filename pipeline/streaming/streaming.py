@@ -119,8 +119,9 @@ def run_stream(
     committed = clock()
     while not stopped():
         processor.reset()
-        log = open_log(owner, processor.started_at)
+        log: EventLog | None = None
         try:
+            log = open_log(owner, processor.started_at)
             while not stopped():
                 messages = log.poll(batching.most, batching.seconds)
                 begun = clock()
@@ -138,5 +139,6 @@ def run_stream(
                 raise UserError(f"no transaction could be committed for {_ABORTED_SECONDS:.0f} s: {error}") from error
             tell(f"a transaction was aborted, going on from the checkpoint: {error}")
         finally:
-            log.close()
+            if log is not None:
+                log.close()
         sleep(_PAUSE_SECONDS)

@@ -131,7 +131,7 @@ class WindowAnswers:
             state = states[step.entity]
             rows = [event.row for event in step.events if id(event) not in rejected]
             if rows:
-                state.steps = [*state.steps, (step.step, rows)][-self._kept :]
+                state.keep((step.step, rows), self._kept)
                 state.time = step.step
         return found
 

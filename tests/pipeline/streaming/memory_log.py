@@ -81,6 +81,7 @@ class MemoryLog:
     ) -> None:
         self._broker, self._fault, self._most = broker, fault, most
         self._at: dict[int, int] = {}
+        fault("open")
         for number, entries in enumerate(broker.checkpoints):
             assert checkpoint_offset(entries) == broker.offsets.get(number)
             offset = owner.assigned(number, Restored(list(entries.items()), broker.offsets.get(number)))

@@ -358,3 +358,45 @@ def test_lateness_is_in_the_unit_of_the_times():
         stream(MemoryBroker(), REGRESSION, PythonModel(), lateness="30s")
     with pytest.raises(ConfigError, match="expected a duration"):
         stream(MemoryBroker(), dataset(time={"column": "t", "kind": "timestamp"}), PythonModel(), lateness="30")
+
+
+@pytest.mark.parametrize("kept", [2, 3, 5])
+def test_each_kept_step_is_written_once_and_found_again(kept):
+    model = PythonModel()
+    broker = MemoryBroker()
+    written: list[bytes] = []
+    apply = broker.apply
+
+    def count(transaction: Any) -> None:
+        written.extend(change.key for change in transaction.changes if change.key.startswith(b"step:"))
+        apply(transaction)
+
+    broker.apply = count  # type: ignore[method-assign]
+    for time in range(9):
+        broker.send(event("a", time, time))
+    # Two processes: the second one finds the steps of the first.
+    stream(broker, REGRESSION, model, kept_steps=kept)
+    for time in range(9, 13):
+        broker.send(event("a", time, time))
+    stream(broker, REGRESSION, model, kept_steps=kept, most=lambda: 1)
+    # Without the last event, which waits: of one batch no more steps are written than are kept.
+    assert len(written) == kept + 4
+    steps = [json.loads(value) for key, value in broker.checkpoints[0].items() if key.startswith(b"step:")]
+    assert sorted(step[1] for step in steps) == list(range(12 - kept, 12))
+
+
+def test_other_numbers_of_kept_steps_lose_steps_but_mix_none():
+    versions = [1]
+    broker = MemoryBroker()
+    for time in range(8):
+        broker.send(event("a", time, time))
+    stream(broker, REGRESSION, PythonModel(lambda: versions[0]), kept_steps=3)
+    for time in range(8, 11):
+        broker.send(event("a", time, time))
+    stream(broker, REGRESSION, PythonModel(lambda: versions[0]), kept_steps=5)
+    versions[0] = 2
+    broker.send(event("a", 11, 11))
+    stream(broker, REGRESSION, PythonModel(lambda: versions[0]), kept_steps=5)
+    # Of the five last steps, 5 to 9, some slots of the three before have been taken.
+    last = broker.answers[-1]["y"] / 2
+    assert last in [sum(range(first, 11)) / (11 - first) for first in range(5, 10)]
