@@ -180,6 +180,8 @@ class KafkaLog:
             self._assigned.add(number)
             self._ended.discard(number)
         consumer.assign(found)
+        numbers = ", ".join(str(partition.partition) for partition in partitions) or "none"
+        self._tell(f"this process reads the partitions: {numbers}")
 
     def _revoke(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         for partition in partitions:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -152,6 +153,19 @@ class Events:
         assert producer.flush(120) == 0
 
 
+_started: list[Stream] = []
+
+
+@pytest.fixture(autouse=True)
+def no_stream_is_left() -> Iterator[None]:
+    yield
+    for stream in _started:
+        if stream.process is not None and stream.process.poll() is None:
+            stream.process.kill()
+            stream.process.wait()
+    _started.clear()
+
+
 @dataclass
 class Stream:
     """The command, started again and again."""
@@ -165,6 +179,9 @@ class Stream:
         with self.log.open("ab") as log:
             command = [sys.executable, "-m", "noisy_gru.pipeline", "stream", *self.arguments]
             self.process = subprocess.Popen(command, stdout=log, stderr=log)
+
+    def __post_init__(self) -> None:
+        _started.append(self)
 
     def end(self, number: int) -> int:
         assert self.process is not None
@@ -301,8 +318,9 @@ def test_two_processes_share_the_partitions_of_a_forecast(broker, tmp_path):
     streams[0].start()
     wait_for(lambda: len(read_all(broker, out)) > 0, streams[0])
     streams[1].start()
+    wait_for(lambda: re.search(r"reads the partitions: \d", streams[1].log.read_text()) is not None, streams[1])
     events.send(broker, name, events.sent[half:])
-    wait_for(lambda: "answers" in streams[1].log.read_text(), streams[1])
+    wait_for(lambda: "answers, rejected" in streams[1].log.read_text(), streams[1])
     assert streams[0].end(signal.SIGKILL) == -signal.SIGKILL
     # Its partitions go to the other one when its session is over.
     events.send_last(broker, name, 4)
