@@ -96,7 +96,7 @@ def columns_of(outputs: Mapping[str, np.ndarray], count: int, task: TaskConfig) 
 
 def columns_of_what_came(outputs: Mapping[str, np.ndarray], task: TaskConfig) -> set[str]:
     """Return the names among ``columns_of`` that hold what came and its p-value, of which NaN means nothing came."""
-    if P_VALUES not in outputs or isinstance(task, ClassificationConfig):
+    if P_VALUES not in outputs or not isinstance(task, RegressionConfig | ForecastingConfig):
         return set()
     return {f"{name}_{ending}" for name in number_names(task) for ending in _CAME}
 
