@@ -184,7 +184,7 @@ def test_a_run_that_failed_early(make_run):
         | {"comparisons": [], "version": None}
     )
     account = run_account(record, run.directory.root)
-    assert set(account["notes"]) == set(SECTIONS) - {"outcome", "lineage", "resources", "reference"}
+    assert set(account["notes"]) == set(SECTIONS) - {"outcome", "lineage", "resources", "reference", "tuning"}
     assert account["outcome"]["reasons"] == ["no <file>"]
     assert any("noisy-gru run /somewhere/config.yaml" in each for each in account["outcome"]["next"])
     assert "no &lt;file&gt;" in run_page(account)
