@@ -49,8 +49,8 @@ class MissedThreshold:
             return f"{self.metric}{where} could not be measured: no {missing} of the class {name}"
         if math.isnan(self.value):
             return f"{self.metric}{where} is not a number: the model's answers aren't, or there is no naive value"
-        side, apart = "at least" if self.is_lower else "at most", abs(self.value - self.bound)
-        return f"{self.metric}{where} is {self.value:.4g}, must be {side} {self.bound:.4g} (off by {apart:.2g})"
+        side, difference = "at least" if self.is_lower else "at most", abs(self.value - self.bound)
+        return f"{self.metric}{where} is {self.value:.4g}, must be {side} {self.bound:.4g} (off by {difference:.2g})"
 
 
 @dataclass(frozen=True)

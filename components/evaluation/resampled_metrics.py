@@ -75,19 +75,19 @@ def _classification(metric: str, classes: list[bytes]) -> ResampledMetric:
         return ResampledMetric(metric, of_class, mean_of_sums, np.array([[1.0, 1, 0, 1], [0, 1, 1, 1]]))
 
     def by_class(answers: Outputs, model: str) -> np.ndarray:
-        true, answered = codes(answers["label"]), codes(answers[model])
+        true, predicted = codes(answers["label"]), codes(answers[model])
         rows = np.arange(len(true))
         sums = np.zeros((len(true), 3, count))
         sums[rows, 0, true] = 1
-        sums[rows[answered >= 0], 1, answered[answered >= 0]] = 1
-        hit = true == answered
+        sums[rows[predicted >= 0], 1, predicted[predicted >= 0]] = 1
+        hit = true == predicted
         sums[rows[hit], 2, true[hit]] = 1
         return sums.reshape(len(true), -1)
 
     def averaged(sums: np.ndarray) -> np.ndarray:
-        true, answered, hits = np.moveaxis(sums.reshape(*sums.shape[:-1], 3, count), -2, 0)
-        occurs = true > 0 if metric == "balanced_accuracy" else (true > 0) | (answered > 0)
-        by = true if metric == "balanced_accuracy" else (true + answered) / 2
+        true, predicted, hits = np.moveaxis(sums.reshape(*sums.shape[:-1], 3, count), -2, 0)
+        occurs = true > 0 if metric == "balanced_accuracy" else (true > 0) | (predicted > 0)
+        by = true if metric == "balanced_accuracy" else (true + predicted) / 2
         scores = np.divide(hits, by, out=np.zeros_like(hits), where=occurs)
         return scores.sum(axis=-1) / occurs.sum(axis=-1)
 

@@ -79,8 +79,8 @@ def average_precisions(codes: np.ndarray, counts: np.ndarray, classes: int) -> n
         if total := own.sum():
             own, others = own[::-1], others[::-1]
             found = np.cumsum(own)
-            answered = found + np.cumsum(others)
-            areas[place] = (own / total * np.divide(found, answered, where=answered > 0, out=np.zeros(STEPS))).sum()
+            predicted = found + np.cumsum(others)
+            areas[place] = (own / total * np.divide(found, predicted, where=predicted > 0, out=np.zeros(STEPS))).sum()
     return areas
 
 

@@ -76,10 +76,10 @@ def judge(
         checks.append(GateCheck("answers", "none", ["the test split holds no sequence to send to the model"]))
         return report
     checks.append(_warmup(plan, seen, list(promised_inputs(dataset, serving_step=serving_step))))
-    asked = {**plan.answers, **plan.pieces}
-    failed = seen.failures(asked)
+    requests = {**plan.answers, **plan.pieces}
+    failed = seen.failures(requests)
     twice = f"{len(plan.repeated)} of them" if len(plan.repeated) < len(plan.questions) else "each"
-    checks.append(GateCheck("answers", f"{len(asked)} questions, {twice} asked twice", failed[:_SHOWN]))
+    checks.append(GateCheck("answers", f"{len(requests)} questions, {twice} asked twice", failed[:_SHOWN]))
     if failed or not checks[-2].passed:
         return report
     checks += [agreement_checks.repeated(plan, seen), agreement_checks.both_signatures(plan, seen, reference)]

@@ -67,12 +67,12 @@ def expected_answers(load: Callable[[], Reference], plan: ProbePlan) -> Expected
     return Expected(
         "",
         reference,
-        {part.name: _answered(reference.from_examples, part.examples) for part in plan.parts},
-        _answered(reference.from_training, plan.held_out) if plan.held_out else "",
+        {part.name: _answers_or_error(reference.from_examples, part.examples) for part in plan.parts},
+        _answers_or_error(reference.from_training, plan.held_out) if plan.held_out else "",
     )
 
 
-def _answered(ask: Answer, examples: list[bytes]) -> Outputs | str:
+def _answers_or_error(ask: Answer, examples: list[bytes]) -> Outputs | str:
     try:
         return dict(ask(examples))
     except Exception as error:  # noqa: BLE001 (whatever is wrong with the Keras side, the report has to say it)

@@ -78,11 +78,11 @@ def _difference(
     if (np.isfinite(left) != np.isfinite(right)).any():
         return float("inf")
     finite = np.isfinite(right)
-    apart = np.maximum(np.abs(np.where(finite, left, 0.0) - np.where(finite, right, 0.0)) - slack, 0.0)
+    difference = np.maximum(np.abs(np.where(finite, left, 0.0) - np.where(finite, right, 0.0)) - slack, 0.0)
     size = np.abs(np.where(finite, right, 0.0))
     units = np.asarray(scale, np.float64)
-    scaled = apart / np.where(relative, np.maximum(units, size), units)
-    rounding = apart <= _ROUNDING * size
+    scaled = difference / np.where(relative, np.maximum(units, size), units)
+    rounding = difference <= _ROUNDING * size
     return float(np.where(rounding, np.minimum(scaled, TOLERANCE), scaled).max(initial=0.0))
 
 

@@ -95,7 +95,7 @@ class ProbeResult:
 
     def failures(self, names: Mapping[str, object]) -> list[str]:
         """Return those of ``names`` whose requests failed, with the reason."""
-        outputs = {name: answers for answered in reversed(self.rounds) for name, answers in answered.items()}
+        outputs = {name: answers for of_round in reversed(self.rounds) for name, answers in of_round.items()}
         return [f"{name}: {outputs[name]}" for name in names if isinstance(outputs[name], str)]
 
 
@@ -196,15 +196,15 @@ class Probe:
         repeated: Collection[str] | None = None,
         importance: ImportancePlan | None = None,
     ):
-        self._asked = pickle.dumps((model, dict(questions), dict(timed or {}), repeated, importance))
+        self._request = pickle.dumps((model, dict(questions), dict(timed or {}), repeated, importance))
 
     def __enter__(self) -> Probe:
         self._folder = tempfile.TemporaryDirectory()
         folder = Path(self._folder.name)
-        asked, self._answered = folder / "questions", folder / "answers"
-        asked.write_bytes(self._asked)
+        request_file, self._answer_file = folder / "questions", folder / "answers"
+        request_file.write_bytes(self._request)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__, str(asked), str(self._answered)],
+            [sys.executable, "-m", __name__, str(request_file), str(self._answer_file)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -229,11 +229,11 @@ class Probe:
             _, words = self._process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
             return ProbeResult(error=f"The model did not answer within {timeout:g} s.")
-        if self._process.returncode != 0 or not self._answered.is_file():
+        if self._process.returncode != 0 or not self._answer_file.is_file():
             last = words.strip().splitlines()[-5:]
             ended = f"The process that loads it ended with {self._process.returncode}."
             return ProbeResult(error="\n".join([ended, *last]))
-        return pickle.loads(self._answered.read_bytes())
+        return pickle.loads(self._answer_file.read_bytes())
 
 
 if __name__ == "__main__":
@@ -241,5 +241,5 @@ if __name__ == "__main__":
     from noisy_gru.components.serving_gate import probe
 
     with Path(sys.argv[1]).open("rb") as _file:
-        _asked = pickle.load(_file)
-    Path(sys.argv[2]).write_bytes(pickle.dumps(probe.observe(*_asked, before_times=sys.stdin.read)))
+        _request = pickle.load(_file)
+    Path(sys.argv[2]).write_bytes(pickle.dumps(probe.observe(*_request, before_times=sys.stdin.read)))

@@ -120,7 +120,7 @@ def worst(answers: Answers, count: int) -> list[dict[str, Any]]:
     found = _Forecasts(answers)
     total = _total_errors(found)
     order = [place for place in np.argsort(-total, kind="stable") if total[place] >= 0]
-    return [_window(answers, found, place, total[place]) for place in _apart(order, found, count)]
+    return [_window(answers, found, place, total[place]) for place in _differences(order, found, count)]
 
 
 def _total_errors(found: _Forecasts) -> np.ndarray:
@@ -137,7 +137,7 @@ def _total_errors(found: _Forecasts) -> np.ndarray:
     return total
 
 
-def _apart(order: list[Any], found: _Forecasts, count: int) -> list[int]:
+def _differences(order: list[Any], found: _Forecasts, count: int) -> list[int]:
     """Return the first places of which no two are windows of one series that overlap: they'd show the same."""
     rank = {place: position for position, place in enumerate(found.order)}
     length = found.task.input_length // found.task.stride or 1

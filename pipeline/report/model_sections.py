@@ -79,8 +79,8 @@ def training_blocks(training: dict[str, Any]) -> list[Block]:
         blocks.append(Chart("Time of an epoch", caption, svg, columns_table("Numbers", columns)))
     warm = training.get("warm_start")
     if warm:
-        said = "Started from a published model's weights." if warm.get("used") else "Started with new weights."
-        blocks.append(Sentences([said, *(warm.get("reasons") or [])], "Warm start"))
+        notes = "Started from a published model's weights." if warm.get("used") else "Started with new weights."
+        blocks.append(Sentences([notes, *(warm.get("reasons") or [])], "Warm start"))
     return blocks
 
 
@@ -108,7 +108,7 @@ def _first_states(found: dict[str, Any] | None) -> list[Block]:
         "noisy_start": "noise, as large as in training",
         "carried_start": "another sequence's last state",
     }
-    rows = [(said, found[key]) for key, said in starts.items() if found[key] is not None]
+    rows = [(notes, found[key]) for key, notes in starts.items() if found[key] is not None]
     blocks: list[Block] = []
     if rows:
         note = f"Of {found['sequences']} sequences: what a model loses that isn't told where a sequence begins."
@@ -145,7 +145,7 @@ def worst_blocks(worst: dict[str, Any]) -> list[Block]:
     return blocks
 
 
-def _window_chart(title: str, case: dict[str, Any], said: str = "") -> Chart:
+def _window_chart(title: str, case: dict[str, Any], notes: str = "") -> Chart:
     horizons, ends = case["horizons"], "low" in case
     charts = [
         (target, {"came": (horizons, case["came"][target]), "forecast": (horizons, case["forecast"][target])})
@@ -159,7 +159,7 @@ def _window_chart(title: str, case: dict[str, Any], said: str = "") -> Chart:
     bands = {target: ((horizons, case["low"][target]), case["high"][target]) for target in case["came"]} if ends else {}
     svg = small_line_charts(charts, x="horizon", bands=bands) if len(horizons) > 1 else ""
     area = " The area is between the lowest and the highest quantile." if ends and svg else ""
-    return Chart(title, f"{said}Forecast and what came; {case['error']:.3g} times the mean error.{area}", svg, table)
+    return Chart(title, f"{notes}Forecast and what came; {case['error']:.3g} times the mean error.{area}", svg, table)
 
 
 def _classification(found: dict[str, Any]) -> list[Block]:

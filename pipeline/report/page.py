@@ -100,8 +100,8 @@ def _section(
     content = account.get(part)
     if content is None:
         # A part that two sections show says once why it isn't there.
-        said = account.get("notes", {}).get(part, "") if key in (part, "outcome") else ""
-        return Section(key, title, note=said)
+        notes = account.get("notes", {}).get(part, "") if key in (part, "outcome") else ""
+        return Section(key, title, note=notes)
     try:
         return Section(key, title, build(content))
     except _UNDRAWABLE as error:

@@ -79,13 +79,13 @@ def residuals(true: np.ndarray, predicted: np.ndarray) -> dict[str, Any]:
 def worst(answers: Answers, count: int) -> list[dict[str, Any]]:
     """Return the sequences with the largest errors: id, true and predicted number, error."""
     targets = targets_of(answers.dataset.task)
-    whole, answered = (answers.columns[name].reshape(-1, len(targets)) for name in ("label", "candidate"))
+    whole, predicted = (answers.columns[name].reshape(-1, len(targets)) for name in ("label", "candidate"))
     # Of several targets the errors are in parts of each one's mean error.
-    errors = np.abs(answered - whole)
+    errors = np.abs(predicted - whole)
     parts = errors / np.maximum(np.nanmean(errors, axis=0), np.finfo(float).tiny) if len(targets) > 1 else errors
     largest = np.argmax(np.nan_to_num(parts, nan=-1.0, posinf=np.inf), axis=1)
     rows = np.arange(len(largest))
-    true, predicted, error = (each[rows, largest] for each in (whole, answered, errors))
+    true, predicted, error = (each[rows, largest] for each in (whole, predicted, errors))
     order = np.argsort(-np.nan_to_num(parts[rows, largest], nan=-1.0, posinf=np.inf), kind="stable")[:count]
     return [
         {

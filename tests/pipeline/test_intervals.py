@@ -111,10 +111,10 @@ def test_every_way_gives_the_same_quantiles(project: Path, trained: dict[str, An
     assert trained["status"] == "succeeded"
     config = load_config(project / "config.yaml")
     frame = rows(6, seed=3)
-    asked = frame[frame["hour"] < PAST]
-    here = predict(config, asked, root=project / "root")
+    request = frame[frame["hour"] < PAST]
+    here = predict(config, request, root=project / "root")
     scores = read_scores(trained["published_path"])
-    came = frame.pivot(index="meter", columns="hour", values="load").loc[asked["meter"].unique(), [PAST, PAST + 2]]
+    came = frame.pivot(index="meter", columns="hour", values="load").loc[request["meter"].unique(), [PAST, PAST + 2]]
     p_values = here.p_values(scores, came.to_numpy()[:, :, np.newaxis])
     assert p_values.shape == (6, 2, 1) and len(np.unique(p_values)) > 6
     table = here.to_arrow("long")
@@ -126,13 +126,13 @@ def test_every_way_gives_the_same_quantiles(project: Path, trained: dict[str, An
     with LocalServer({"meters": project / "root" / "serving" / "meters"}) as server:
         for target in (server.grpc_address, f"http://{server.rest_address}"):
             with Client(target, dataset=config.dataset, model_name="meters") as client:
-                found = client.predict(asked).to_pandas().set_index("sequence_id").sort_index()
+                found = client.predict(request).to_pandas().set_index("sequence_id").sort_index()
                 np.testing.assert_allclose(found[names], expected[names], atol=1e-4)
                 stream = client.stream()
-                stream.send(asked[asked["hour"] < 5])
-                answer = stream.send(asked[asked["hour"] >= 5])
+                stream.send(request[request["hour"] < 5])
+                answer = stream.send(request[request["hour"] >= 5])
                 of_stream = answer.p_values(scores, came.loc[answer.ids].to_numpy()[:, :, np.newaxis])
-                order = [asked["meter"].unique().tolist().index(name) for name in answer.ids]
+                order = [request["meter"].unique().tolist().index(name) for name in answer.ids]
                 np.testing.assert_allclose(of_stream, p_values[order], atol=0.02)
                 streamed = answer.to_pandas().set_index("sequence_id").sort_index()
                 np.testing.assert_allclose(streamed[names], expected[names], atol=1e-4)

@@ -80,7 +80,7 @@ def test_a_run() -> None:
 
 
 @pytest.mark.parametrize(
-    ("task", "said"),
+    ("task", "message"),
     [
         ({"kind": "classification", "label": EVIL}, f"classification of {EVIL}"),
         ({"kind": "regression", "label": "y"}, "regression of y"),
@@ -90,14 +90,14 @@ def test_a_run() -> None:
         ),
     ],
 )
-def test_a_configuration(task: dict[str, Any], said: str) -> None:
+def test_a_configuration(task: dict[str, Any], message: str) -> None:
     data = {"files": ["rows.csv"], "entity": "id", "time": {"column": "t"}, "features": ["a", "b", "<b>"]}
     splits = {"by": "time", "eval": 0.1, "test": 0.1} if task["kind"] == "forecasting" else {"by": "entity"}
     config = {"name": "odd", "schema": "schema.pbtxt", "data": data, "task": task, "splits": splits}
     if task["kind"] == "forecasting":
         data["time"] = {"column": "t", "kind": "integer"}
     rows = dict(shown(PipelineConfig.model_validate(config)).rows)
-    assert (rows["task"], rows["features"], rows["files"]) == (said, "a, b, <b>", "rows.csv")
+    assert (rows["task"], rows["features"], rows["files"]) == (message, "a, b, <b>", "rows.csv")
     assert rows["splits"] == f"by {splits['by']}"
 
 

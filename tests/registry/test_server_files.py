@@ -185,11 +185,11 @@ def test_compose_yaml() -> None:
     ("status", "state", "healthy"), [(200, "AVAILABLE", True), (200, "LOADING", False), (404, "nothing", False)]
 )
 def test_the_health_check_of_compose_asks_the_rest_port(status: int, state: str, healthy: bool) -> None:
-    asked = []
+    requested = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            asked.append(self.path)
+            requested.append(self.path)
             self.send_response(status)
             self.end_headers()
             self.wfile.write(json.dumps({"model_version_status": [{"state": state}]}).encode())
@@ -206,7 +206,7 @@ def test_the_health_check_of_compose_asks_the_rest_port(status: int, state: str,
     done = subprocess.run(here, check=False, timeout=PATIENCE)
     thread.join()
     server.server_close()
-    assert asked == ["/v1/models/pumps"]
+    assert requested == ["/v1/models/pumps"]
     assert (done.returncode == 0) is healthy
 
 
@@ -298,7 +298,7 @@ class Server:
         there = sorted(int(child.name) for child in (self.folder / "m").iterdir() if child.name.isdigit())
         self.loaded = set(there[-self.rule :])
 
-    def asked(self) -> dict[str, int | None]:
+    def requested(self) -> dict[str, int | None]:
         """The version that answers for each label; None: an error."""
         return {name: version if version in self.loaded else None for name, version in self.labels.items()}
 
@@ -312,9 +312,9 @@ def test_a_running_server_follows_every_change(push: Callable[..., Any], tmp_pat
         for _ in range(polls):
             server.read_config()
             server.look_for_versions()
-            assert server.asked()["stable"] is not None
+            assert server.requested()["stable"] is not None
         assert server.read_config()
-        return server.asked()
+        return server.requested()
 
     assert settle() == {"stable": 100, "canary": 100}
     # Canaries come one after the other, and none is promoted.
@@ -342,7 +342,7 @@ def test_a_running_server_follows_every_change(push: Callable[..., Any], tmp_pat
     server.read_config()
     server.look_for_versions()
     assert server.read_config()
-    assert server.asked() == {"stable": 300, "canary": 300}
+    assert server.requested() == {"stable": 300, "canary": 300}
 
 
 def assert_read(server: Server) -> None:

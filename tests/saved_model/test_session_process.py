@@ -69,9 +69,9 @@ def test_the_same_errors(folder: Path, process: SessionProcess) -> None:
     with SessionModel(folder) as model:
         for signature, inputs in questions:
             messages = []
-            for asked in (model, process):
+            for requested in (model, process):
                 with pytest.raises(ModelError) as caught:
-                    asked.run(signature, inputs)
+                    requested.run(signature, inputs)
                 messages.append(str(caught.value))
             assert messages[0] == messages[1]
     with pytest.raises(ModelError, match=r"holds no saved_model\.pb"):
@@ -87,13 +87,13 @@ def test_a_run_has_a_time(process: SessionProcess) -> None:
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT, signal.SIGKILL])
 def test_what_ends_the_process_is_an_error_of_all_who_ask_it(folder: Path, number: signal.Signals) -> None:
     with SessionProcess(folder, channels=2, most_steps=3_000_000) as process:
-        told: list[Exception] = []
+        errors: list[Exception] = []
 
         def ask() -> None:
             try:
                 process.run("serving_tensors", LONG)
             except ModelError as error:
-                told.append(error)
+                errors.append(error)
 
         asking = [threading.Thread(target=ask) for _ in range(2)]
         for thread in asking:
@@ -102,8 +102,8 @@ def test_what_ends_the_process_is_an_error_of_all_who_ask_it(folder: Path, numbe
         os.kill(process.pid, number)
         for thread in asking:
             thread.join(PATIENCE)
-        assert [type(error) for error in told] == [ProcessEndedError] * 2
-        assert f"was ended by signal {number.value} ({number.name})" in str(told[0])
+        assert [type(error) for error in errors] == [ProcessEndedError] * 2
+        assert f"was ended by signal {number.value} ({number.name})" in str(errors[0])
         assert not process.alive
         with pytest.raises(ProcessEndedError):
             process.run("serving_default", {"examples": []})

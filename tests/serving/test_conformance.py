@@ -148,7 +148,7 @@ def _real_server(published: Path, examples: list[bytes]) -> Iterator[Target]:
     if address:
         name, path = os.environ["NOISY_GRU_TF_SERVING_MODEL"], Path(os.environ["NOISY_GRU_TF_SERVING_PATH"])
         version = max(int(child.name) for child in path.iterdir() if child.name.isdigit())
-        yield from _asked(name, address, os.environ.get("NOISY_GRU_TF_SERVING_REST"), path / str(version), [b""])
+        yield from _requested(name, address, os.environ.get("NOISY_GRU_TF_SERVING_REST"), path / str(version), [b""])
         return
     from noisy_gru.serving.model_server import Listening, command, find_model_server
 
@@ -160,13 +160,13 @@ def _real_server(published: Path, examples: list[bytes]) -> Iterator[Target]:
     try:
         grpc_address, rest_address = f"127.0.0.1:{grpc_port}", f"127.0.0.1:{rest_port}"
         _wait_for(f"http://{rest_address}/v1/models/{published.name}", process)
-        yield from _asked(published.name, grpc_address, rest_address, published / "1", examples)
+        yield from _requested(published.name, grpc_address, rest_address, published / "1", examples)
     finally:
         process.terminate()
         process.wait()
 
 
-def _asked(name: str, address: str, rest: str | None, folder: Path, examples: list[bytes]) -> Iterator[Target]:
+def _requested(name: str, address: str, rest: str | None, folder: Path, examples: list[bytes]) -> Iterator[Target]:
     with SessionModel(folder) as model:
         target = Target(name, address, rest, int(folder.name), folder, model, examples)
         yield target

@@ -82,7 +82,7 @@ class Faults:
     def __init__(self, upstream: int) -> None:
         self.upstream = upstream
         self.fault: Callable[[str, str], int | str | None] = lambda method, path: None
-        self.asked: list[tuple[str, str]] = []
+        self.requests: list[tuple[str, str]] = []
         self.closing = threading.Event()
 
 
@@ -96,7 +96,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _pass(self) -> None:
         faults = self.faults
         body = self._body()
-        faults.asked.append((self.command, self.path))
+        faults.requests.append((self.command, self.path))
         fault = faults.fault(self.command, self.path)
         if fault == "hang":
             faults.closing.wait(PATIENCE)

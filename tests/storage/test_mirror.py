@@ -84,9 +84,11 @@ def test_the_mirror_follows_every_change(serving: Serving) -> None:
     # A server lists folders: of a deleted version nothing may be left, no empty object either.
     listed = serving.bucket.listing("served/m")
     assert not any(name.startswith((f"{first}/", str(first))) for name in listed), listed
-    before = len(serving.bucket.faults.asked)
+    before = len(serving.bucket.faults.requests)
     assert serving.publish("c") == third
-    assert not any("/m/3" in path for method, path in serving.bucket.faults.asked[before:] if method in ("PUT", "POST"))
+    assert not any(
+        "/m/3" in path for method, path in serving.bucket.faults.requests[before:] if method in ("PUT", "POST")
+    )
 
 
 def test_a_version_is_complete_once_its_graph_is_there(serving: Serving) -> None:

@@ -110,11 +110,11 @@ def test_a_hash_is_computed_once_until_the_object_changes(bucket: Bucket, tmp_pa
     uri = bucket.put("x.csv", b"one")
 
     def reads() -> int:
-        before = len(bucket.faults.asked)
+        before = len(bucket.faults.requests)
         with hash_cache(tmp_path / "hashes.json"):
             found = hash_file(uri, open_file)
         assert found == (3, hashlib.sha256(bucket.get("x.csv")).hexdigest())
-        return sum(method == "GET" for method, _ in bucket.faults.asked[before:])
+        return sum(method == "GET" for method, _ in bucket.faults.requests[before:])
 
     assert reads() == 1
     assert reads() == 0
@@ -141,21 +141,21 @@ def test_a_fault_that_passes_is_not_seen(bucket: Bucket, fault: int | str, times
 
 
 @pytest.mark.parametrize(
-    ("fault", "told"),
+    ("fault", "message"),
     [
         (503, "the store is overloaded or fails, after several attempts. Run it again later"),
         (403, "the store denies access. Set credentials"),
         ("cut", ""),
     ],
 )
-def test_a_fault_that_stays_is_named_and_no_part_is_read(bucket: Bucket, fault: int | str, told: str) -> None:
+def test_a_fault_that_stays_is_named_and_no_part_is_read(bucket: Bucket, fault: int | str, message: str) -> None:
     uri = bucket.put("rows/x.csv", os.urandom(100_000))
     bucket.faults.fault = lambda method, path: fault if method == "GET" else None
     with pytest.raises(StoreError) as error, open_file(uri) as stream:
         stream.read()
-    assert str(error.value).startswith(f"{uri}: ") and told in str(error.value)
+    assert str(error.value).startswith(f"{uri}: ") and message in str(error.value)
     if fault != "cut":
-        with pytest.raises(StoreError, match=told):
+        with pytest.raises(StoreError, match=message):
             glob_files(f"{bucket.uri}/rows/*.csv")
     assert "secret-of-tests" not in str(error.value)
 
@@ -174,7 +174,7 @@ def test_a_store_that_is_not_there_is_named(bucket: Bucket, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize(
-    ("uri", "told"),
+    ("uri", "message"),
     [
         ("s3://b/x.csv", None),
         ("gs://b/{YYYY}/*.csv", None),
@@ -188,10 +188,10 @@ def test_a_store_that_is_not_there_is_named(bucket: Bucket, monkeypatch: pytest.
         ("gs://{YYYY}/x.csv", "expected gs://BUCKET/PATH"),
     ],
 )
-def test_what_can_not_be_read_is_said_at_once(uri: str, told: str | None) -> None:
+def test_what_can_not_be_read_is_said_at_once(uri: str, message: str | None) -> None:
     problem = location_problem(uri)
-    assert (problem is None) == (told is None)
-    assert told is None or told in str(problem)
+    assert (problem is None) == (message is None)
+    assert message is None or message in str(problem)
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def dataset(**task: Any) -> DatasetConfig:
     return DatasetConfig.model_validate({"data": data, "task": {"kind": "classification", "labels": LABELS, **task}})
 
 
-def answered(count: int, *, missing: float = 0.25) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def predicted(count: int, *, missing: float = 0.25) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Truth, probabilities and answers; probabilities are multiples of 1/16 of the log-odds, and counted exactly."""
     random = np.random.default_rng(0)
     truth = (random.random((count, 3)) < [0.5, 0.2, 0.08]).astype(float)
@@ -82,7 +82,7 @@ def one(of_task: Any, row: np.ndarray, score: np.ndarray, answer: np.ndarray) ->
 
 
 def test_metrics_against_scikit_learn() -> None:
-    of_task, given = accumulator(dataset().task), answered(300)
+    of_task, given = accumulator(dataset().task), predicted(300)
     assert isinstance(of_task, Labels)
     parts = [one(of_task, *row) for row in zip(*given, strict=True)]
     found = of_task.metrics(of_task.merge([of_task.merge(parts[:99]), of_task.merge(parts[99:])]))
@@ -92,7 +92,7 @@ def test_metrics_against_scikit_learn() -> None:
 
 
 def test_all_known_is_what_scikit_learn_has_for_indicator_matrices() -> None:
-    of_task, (truth, scores, answers) = accumulator(dataset().task), answered(200, missing=0)
+    of_task, (truth, scores, answers) = accumulator(dataset().task), predicted(200, missing=0)
     found = of_task.metrics(of_task.merge([one(of_task, *row) for row in zip(truth, scores, answers, strict=True)]))
     assert found["hamming_loss"] == pytest.approx(sk.hamming_loss(truth, answers))
     assert found["subset_accuracy"] == pytest.approx(sk.accuracy_score(truth, answers))
@@ -116,7 +116,7 @@ def test_a_label_that_never_occurs_and_an_answer_that_is_no_number() -> None:
 
 
 def test_resampled_metrics_are_the_metrics() -> None:
-    truth, scores, answers = answered(250)
+    truth, scores, answers = predicted(250)
     recorded = {"label": truth, "candidate": answers, "candidate_loss": label_losses(truth, scores)}
     tried = 0
     for name, value in expected(truth, scores, answers).items():
@@ -150,7 +150,7 @@ def judged(truth: np.ndarray, scores: np.ndarray, evaluation: dict[str, Any], **
 
 
 def test_a_model_has_to_beat_the_frequencies_of_train() -> None:
-    truth, scores, _ = answered(400)
+    truth, scores, _ = predicted(400)
     found = judged(truth, scores, {})
     assert found["train_frequency", "log_loss"].passed and found["train_frequency", "log_loss"].required
     naive = found["train_frequency", "log_loss/cough"]
@@ -168,7 +168,7 @@ def test_a_model_has_to_beat_the_frequencies_of_train() -> None:
 
 
 def test_the_published_model_is_compared_label_by_label() -> None:
-    truth, scores, answers = answered(400)
+    truth, scores, answers = predicted(400)
     worse = 1 / (1 + np.exp(-np.log(scores / (1 - scores)) * [1, 1, -1]))
     compare = {"compare": {"accept": "not_worse"}, "baselines": "report"}
     published = {"published": answers, "published_loss": label_losses(truth, scores)}

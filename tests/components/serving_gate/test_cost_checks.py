@@ -69,8 +69,8 @@ def test_without_a_budget_few_calls_are_made() -> None:
     quiet = timed_calls(ordered, BudgetsConfig(batch_size=7, requests=500))
     assert quiet[SINGLE].calls < 100
     assert quiet[SINGLE].seconds < 10
-    asked = timed_calls(ordered, BudgetsConfig(batch_size=7, requests=500, memory_mb=1))
-    assert (asked[SINGLE].calls, asked[BATCH].calls) == (500, 500)
-    assert [list(inputs["examples"]) for inputs in asked[SINGLE].inputs] == [[b"short"], [b"middle"], [b"long"]]
-    (batch,) = asked[BATCH].inputs
+    timed = timed_calls(ordered, BudgetsConfig(batch_size=7, requests=500, memory_mb=1))
+    assert (timed[SINGLE].calls, timed[BATCH].calls) == (500, 500)
+    assert [list(inputs["examples"]) for inputs in timed[SINGLE].inputs] == [[b"short"], [b"middle"], [b"long"]]
+    (batch,) = timed[BATCH].inputs
     assert list(batch["examples"]) == [b"short", b"middle", b"long", b"short", b"middle", b"long", b"short"]

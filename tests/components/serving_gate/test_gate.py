@@ -105,20 +105,20 @@ def test_a_good_export_is_blessed(gate: Callable[..., GateReport], exported: tup
         "parity with Keras", "skew", "latency", "memory",
     ]  # fmt: skip
     report.write(tmp_path)
-    told = read_report(tmp_path)
-    assert told["blessed"] is True
-    importance = told["importance"]
+    reported = read_report(tmp_path)
+    assert reported["blessed"] is True
+    importance = reported["importance"]
     assert [each["name"] for each in importance["features"]] == ["a", "b"]
     assert (importance["sequences"], importance["lengths"], len(importance["steps"])) == (40, [3, 12], 10)
-    numbers = {check["name"]: check["numbers"] for check in told["checks"]}
+    numbers = {check["name"]: check["numbers"] for check in reported["checks"]}
     assert numbers["parity with Keras"]["largest_difference"] < 1e-5
     assert numbers["skew"]["largest_difference"] < 1e-5
     assert 0 < numbers["latency"]["single_p50_ms"] <= numbers["latency"]["single_p99_ms"]
     assert 0 < numbers["latency"]["batch_p50_ms"] <= numbers["latency"]["batch_p99_ms"]
     # TensorFlow's own graph and session: more than a megabyte, less than a gigabyte.
     assert 1 < numbers["memory"]["memory_mb"] < 1000
-    assert told["summary"].startswith("loads as in TF Serving; parity ")
-    assert all(word in told["summary"] for word in ("skew", "p50/p99", "for one sequence", "ms for 32"))
+    assert reported["summary"].startswith("loads as in TF Serving; parity ")
+    assert all(word in reported["summary"] for word in ("skew", "p50/p99", "for one sequence", "ms for 32"))
     text = (tmp_path / "report.txt").read_text()
     assert text.startswith(f"TF Serving can serve {exported[0]}")
     assert "passed   warm-up: 4 requests, read back and answered" in text
@@ -244,7 +244,7 @@ def test_seeds_and_doubled_weights_are_refused(
 
 
 @pytest.mark.parametrize(
-    ("signature", "said"),
+    ("signature", "message"),
     [
         ("serving_tensors", "the signature serving_tensors is missing; the model has serving_default"),
         # Keras then makes the other one the default.
@@ -252,16 +252,16 @@ def test_seeds_and_doubled_weights_are_refused(
     ],
 )
 def test_a_missing_signature_is_refused(
-    signature: str, said: str, gate: Callable[..., GateReport], export_model: Any, tmp_path: Path
+    signature: str, message: str, gate: Callable[..., GateReport], export_model: Any, tmp_path: Path
 ) -> None:
     export_model(tmp_path / "m", drop=(signature,))
     report = gate(tmp_path / "m")
     assert [name for name, passed in outcome(report).items() if not passed] == ["signatures"]
-    assert report.problems[0] == said
+    assert report.problems[0] == message
 
 
 @pytest.mark.parametrize(
-    ("file", "check", "said"),
+    ("file", "check", "message"),
     [
         ("saved_model.pb", "load", "saved_model.pb"),
         ("variables/variables.data-00000-of-00001", "load", "can't load"),
@@ -271,14 +271,19 @@ def test_a_missing_signature_is_refused(
     ],
 )
 def test_a_missing_file_is_refused(
-    file: str | None, check: str, said: str, gate: Callable[..., GateReport], exported: tuple[Path, Any], tmp_path: Path
+    file: str | None,
+    check: str,
+    message: str,
+    gate: Callable[..., GateReport],
+    exported: tuple[Path, Any],
+    tmp_path: Path,
 ) -> None:
     if file is not None:
         shutil.copytree(exported[0], tmp_path / "m")
         (tmp_path / "m" / file).unlink()
     report = gate(tmp_path / "m")
     assert not outcome(report)[check]
-    assert said in report.text()
+    assert message in report.text()
     if check == "answers":
         assert "weights are missing" in report.text()
 
@@ -329,14 +334,14 @@ def test_budgets_that_no_model_keeps_are_each_said(gate: Callable[..., GateRepor
     names = ("single_p50_ms", "single_p99_ms", "batch_p50_ms", "batch_p99_ms", "memory_mb")
     report = gate(exported[0], batch_size=8, requests=10, **dict.fromkeys(names, 1e-6))
     assert [name for name, passed in outcome(report).items() if not passed] == ["latency", "memory"]
-    said = [
+    message = [
         "p50 of one sequence is",
         "p99 of one sequence is",
         "p50 of 8 sequences is",
         "p99 of 8 sequences is",
         "loading the model and asking it takes",
     ]
-    for problem, start, budget in zip(report.problems, said, names, strict=True):
+    for problem, start, budget in zip(report.problems, message, names, strict=True):
         assert problem.startswith(start)
         assert f"serving.budgets.{budget} allows 1e-06" in problem
 
@@ -353,7 +358,7 @@ def replaced(question: ProbeRequest) -> Callable[[Path], None]:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "message"),
     [
         (
             lambda copy: (copy / WARMUP_FILE).write_bytes((copy / WARMUP_FILE).read_bytes()[:-9]),
@@ -367,11 +372,11 @@ def replaced(question: ProbeRequest) -> Callable[[Path], None]:
     ],
 )
 def test_a_warm_up_that_a_server_stumbles_over_is_refused(
-    spoil: Any, said: str, gate: Callable[..., GateReport], exported: tuple[Path, Any]
+    spoil: Any, message: str, gate: Callable[..., GateReport], exported: tuple[Path, Any]
 ) -> None:
     report = gate(exported[0], spoil=spoil)
     assert [name for name, passed in outcome(report).items() if not passed] == ["warm-up"]
-    assert said in report.summary
+    assert message in report.summary
 
 
 def test_a_stream_is_answered_as_the_whole(gate: Callable[..., GateReport], export_model: Any, tmp_path: Path) -> None:

@@ -89,9 +89,9 @@ def test_each_window_has_what_came_after_it(series: dict[str, list[tuple[int, fl
     # A series without any window is reported as without the comparison.
     plain = read_sources([frame_source(frame_of(series), None)], config)
     assert plain.actual is None and set(plain.ids) <= set(request.ids)
-    answered = {name.partition("@")[0] for name in request.ids}
+    predicted = {name.partition("@")[0] for name in request.ids}
     missing = {line["entity"] for line in request.unusable}
-    assert answered | missing == set(series) and not answered & missing
+    assert predicted | missing == set(series) and not predicted & missing
 
 
 def test_prices_known_in_advance_need_the_rows_of_all_horizons() -> None:

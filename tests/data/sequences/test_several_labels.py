@@ -42,7 +42,7 @@ def test_labels_are_spelt_as_booleans_are_and_one_may_be_unknown(ingest, table, 
 
 
 @pytest.mark.parametrize(
-    ("rows", "reason", "said"),
+    ("rows", "reason", "message"),
     [
         ("a,0,1,,\na,1,2,,\n", "missing_label", "expected a value of fever, cough in a row of the sequence"),
         ("a,0,1,1,1\na,1,2,no,1\n", "conflicting_label", "expected the same fever, cough in all rows"),
@@ -50,12 +50,12 @@ def test_labels_are_spelt_as_booleans_are_and_one_may_be_unknown(ingest, table, 
         ("a,0,1,0.5,1\n", "unparsable_value", "expected true or false, received '0.5'"),
     ],
 )
-def test_what_is_no_label_is_set_aside(ingest, table, configured, rows: str, reason: str, said: str) -> None:
+def test_what_is_no_label_is_set_aside(ingest, table, configured, rows: str, reason: str, message: str) -> None:
     policies = {"unparsable_value": "quarantine"}
     found = ingest(configured(task=LABELS, policies=policies), [table(HEAD + rows + "b,0,1,1,0\n")])
     assert list(found.by_id) == ["b"]
     assert found.report.quarantined == {reason: rows.count("\n")}
-    assert said in found.lines[0]["problem"]
+    assert message in found.lines[0]["problem"]
 
 
 def test_prediction_needs_none_of_them(table, configured) -> None:
@@ -73,7 +73,7 @@ def test_the_schema_has_one_value_of_each_from_0_to_1(configured) -> None:
 
 
 @pytest.mark.parametrize(
-    ("task", "said"),
+    ("task", "message"),
     [
         ({**LABELS, "label": "y"}, "label is of one class for each sequence or step, and labels are several"),
         ({**LABELS, "per_step": True}, "per_step is of one class"),
@@ -85,8 +85,8 @@ def test_the_schema_has_one_value_of_each_from_0_to_1(configured) -> None:
         ({**LABELS, "quantiles": [0.5]}, "quantiles"),
     ],
 )
-def test_labels_that_are_none_are_refused(configured, task: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_labels_that_are_none_are_refused(configured, task: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         configured(task=task)
 
 

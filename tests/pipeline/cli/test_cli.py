@@ -105,8 +105,8 @@ def test_validate_says_what_is_wrong(override, message):
 def test_validate_tells_all_problems_at_once():
     overrides = ["data.features.0=c99", "evaluation.thresholds={acuracy: {min: 1}}", "evaluation.slices=[[x]]"]
     result = call("validate", VOWELS, *(part for override in overrides for part in ("--set", override)))
-    for told in ("c99", "acuracy", "found x"):
-        assert told in result.output
+    for reported in ("c99", "acuracy", "found x"):
+        assert reported in result.output
 
 
 def test_a_mistake_has_no_traceback_unless_asked():

@@ -65,9 +65,9 @@ def test_the_real_server_is_started_where_there_is_one(tmp_path: Path) -> None:
         timeout=PATIENCE,
     )
     assert done.returncode == 9, done.stderr
-    told = re.search("^told (.*)$", done.stdout, re.MULTILINE)
-    assert told is not None
-    flags = told[1].split()
+    reported = re.search("^told (.*)$", done.stdout, re.MULTILINE)
+    assert reported is not None
+    flags = reported[1].split()
     assert "--port=9123" in flags
     assert f"--model_base_path={tmp_path / 'root' / 'serving' / NAME}" in flags
     assert "listens on all addresses of this machine" in done.stdout
@@ -101,10 +101,10 @@ def test_the_stand_in_says_what_it_is_and_its_lines_work(root: Path) -> None:
         while not lines or "Stop it with Ctrl-C" not in lines[-1]:
             lines.append(process.stdout.readline())
             assert lines[-1], f"it ended: {lines}"
-        told = "".join(lines)
-        assert "stand-in for TF Serving, for development and tests" in told
-        assert "started because --stand-in was given" in told
-        assert f"model  {NAME}, version 1\n" in told
+        reported = "".join(lines)
+        assert "stand-in for TF Serving, for development and tests" in reported
+        assert "started because --stand-in was given" in reported
+        assert f"model  {NAME}, version 1\n" in reported
         status, predict = (shlex.split(line) for line in lines if line.startswith("  curl "))
         assert httpx.get(status[1], timeout=PATIENCE).json()["model_version_status"][0]["state"] == "AVAILABLE"
         assert predict[1] == "-d"
@@ -118,7 +118,7 @@ def test_the_stand_in_says_what_it_is_and_its_lines_work(root: Path) -> None:
         process.wait()
     assert process.returncode == 0
     assert rest.startswith("Stopping")
-    assert "Reading SavedModel" not in told + rest, "TensorFlow's lines belong into the log"
+    assert "Reading SavedModel" not in reported + rest, "TensorFlow's lines belong into the log"
     assert "SavedModel" in (root / "logs" / "serve.log").read_text()
 
 
@@ -142,14 +142,14 @@ def served_in_here(root: Path, ask: Callable[[str], None]) -> int:
 
     ended = threading.Event()
     with ThreadPoolExecutor(1) as threads:
-        asked = threads.submit(when_it_answers)
+        requested = threads.submit(when_it_answers)
         try:
             code = serve_published(
                 load_config(VOWELS), config_path=VOWELS, root=root, listening=listening, stand_in=True
             )
         finally:
             ended.set()
-    asked.result()
+    requested.result()
     return code
 
 
@@ -171,10 +171,10 @@ def test_sigterm_ends_it_in_peace_and_the_files_of_the_pusher_are_used(root: Pat
     before = signal.getsignal(signal.SIGTERM)
     codes = []
     # A tf.Example of the feature a, without a step.
-    asked = b'{"instances": [{"b64": "CgcKBQoBYRIA"}]}'
+    requested = b'{"instances": [{"b64": "CgcKBQoBYRIA"}]}'
 
     def ask(url: str) -> None:
-        codes.append(httpx.post(f"{url}/labels/stable:predict", content=asked, timeout=PATIENCE).status_code)
+        codes.append(httpx.post(f"{url}/labels/stable:predict", content=requested, timeout=PATIENCE).status_code)
 
     assert served_in_here(root, ask) == 0
     assert codes == [200]

@@ -33,7 +33,7 @@ def validate(folder: Path, *settings: str) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize(
-    ("setting", "said"),
+    ("setting", "message"),
     [
         ("task.per_step=true", "per_step is of one class for each sequence or step"),
         ("task.label=fever", "label is of one class for each sequence or step"),
@@ -49,9 +49,9 @@ def validate(folder: Path, *settings: str) -> tuple[int, str]:
         ("training.early_stopping.monitor=val_balanced_accuracy", "expected one of loss, accuracy, pr_auc"),
     ],
 )
-def test_what_has_no_form_for_labels_is_refused(tmp_path: Path, setting: str, said: str) -> None:
+def test_what_has_no_form_for_labels_is_refused(tmp_path: Path, setting: str, message: str) -> None:
     code, output = validate(tmp_path, setting)
-    assert code == EXIT_CONFIG and said in output, output
+    assert code == EXIT_CONFIG and message in output, output
 
 
 def test_what_fits_is_valid(tmp_path: Path) -> None:

@@ -70,8 +70,8 @@ def browser() -> Iterator[Any]:
 def page(browser) -> Iterator[Any]:
     """A page; ``page.asked`` has every request, and ``page.complaints`` what should not happen."""
     page = patient(browser.new_context(viewport={"width": 360, "height": 640})).new_page()
-    page.asked, page.complaints = [], []
-    page.on("request", lambda request: page.asked.append(request.url))
+    page.requests, page.complaints = [], []
+    page.on("request", lambda request: page.requests.append(request.url))
     page.on("console", lambda message: page.complaints.append(message.text))
     page.on("pageerror", lambda error: page.complaints.append(str(error)))
     page.on("dialog", lambda dialog: page.complaints.append(dialog.message))
@@ -100,7 +100,7 @@ def test_pages_fetch_nothing_and_run_nothing_of_the_data(plant, page):
         page.wait_for_url("**/report/*")
         assert page.title() == "the report"
     assert page.complaints == []
-    assert all(url.startswith((f"{address}/", "data:,")) for url in page.asked)
+    assert all(url.startswith((f"{address}/", "data:,")) for url in page.requests)
 
 
 def test_a_run_is_followed_until_its_end(make_root, page):

@@ -36,18 +36,18 @@ def opened(make_run, browser, tmp_path):
     account = run_account(run.record, run.directory.root)
     file = tmp_path / "report.html"
     file.write_text(run_page(account), encoding="utf-8")
-    asked: list[str] = []
+    requests: list[str] = []
 
     def _opened(**options: Any) -> tuple[Any, dict[str, Any], list[str]]:
         context = patient(browser.new_context(offline=True, **options))
         page = context.new_page()
-        page.on("request", lambda request: asked.append(request.url))
-        page.on("console", lambda message: asked.append(f"console: {message.text}"))
-        page.on("pageerror", lambda error: asked.append(f"error: {error}"))
-        page.on("dialog", lambda dialog: asked.append(f"dialog: {dialog.message}"))
+        page.on("request", lambda request: requests.append(request.url))
+        page.on("console", lambda message: requests.append(f"console: {message.text}"))
+        page.on("pageerror", lambda error: requests.append(f"error: {error}"))
+        page.on("dialog", lambda dialog: requests.append(f"dialog: {dialog.message}"))
         page.goto(file.as_uri())
-        assert asked.pop(0) == file.as_uri()
-        return page, account, asked
+        assert requests.pop(0) == file.as_uri()
+        return page, account, requests
 
     yield _opened
     assert file.stat().st_size < 5e6
@@ -66,7 +66,7 @@ def numbers_in(content: Any) -> Iterator[float]:
 
 
 def test_what_it_says_is_in_the_account_and_nothing_is_fetched(opened):
-    page, account, asked = opened()
+    page, account, requests = opened()
     assert json.loads(page.locator("#account").text_content()) == account
     shown = page.eval_on_selector_all("data", "all => all.map(each => each.value)")
     # Counts that the page makes: places of steps on an axis, and epochs.
@@ -75,11 +75,11 @@ def test_what_it_says_is_in_the_account_and_nothing_is_fetched(opened):
     assert [value for value in shown if float(value) not in known] == []
     assert page.locator("h1").inner_text() == "Published as version 4"
     assert page.locator("figure svg").count() >= 8
-    assert asked == []
+    assert requests == []
 
 
 def test_a_label_is_text(opened):
-    page, _, asked = opened()
+    page, _, requests = opened()
     assert "hacked" not in page.title()
     assert page.evaluate("document.querySelectorAll('script:not([type]), img').length") == 0
     row = page.locator("#evaluation td", has_text="document.title").first
@@ -87,7 +87,7 @@ def test_a_label_is_text(opened):
     for section in ("evaluation", "importance"):
         assert page.locator(f"#{section} svg text", has_text="<script>").count() >= 1
     assert page.locator("#importance td", has_text="document.title").first.text_content() == CLASSES[0]
-    assert asked == []
+    assert requests == []
 
 
 def test_no_name_of_the_data_is_more_than_text(make_run, browser, tmp_path):
@@ -107,9 +107,9 @@ def test_no_name_of_the_data_is_more_than_text(make_run, browser, tmp_path):
     file = tmp_path / "report.html"
     file.write_text(run_page(account), encoding="utf-8")
     page = browser.new_context(offline=True).new_page()
-    said: list[str] = []
-    page.on("dialog", lambda dialog: said.append(dialog.message))
-    page.on("console", lambda message: said.append(message.text))
+    printed: list[str] = []
+    page.on("dialog", lambda dialog: printed.append(dialog.message))
+    page.on("console", lambda message: printed.append(message.text))
     page.goto(file.as_uri())
     assert "can't be shown" not in page.locator("main").text_content()
     assert page.locator("script:not([type])").count() == 0
@@ -125,7 +125,7 @@ def test_no_name_of_the_data_is_more_than_text(make_run, browser, tmp_path):
     page.set_content(record._repr_html_())
     assert page.locator("td", has_text=EVIL).count() == 1
     assert page.locator("script").count() == 0
-    assert said == []
+    assert printed == []
 
 
 def test_light_dark_and_print(opened):

@@ -31,7 +31,7 @@ def config(folder: Path) -> Any:
     return load_config(folder / "config.yaml")
 
 
-def answered(folder: Path) -> Answers:
+def predicted(folder: Path) -> Answers:
     random = np.random.default_rng(0)
     truth = (random.random((80, 2)) < [0.5, 0.2]).astype(float)
     scores = np.clip(0.3 * truth + random.random(truth.shape) * 0.7, 0, 1)
@@ -43,7 +43,7 @@ def answered(folder: Path) -> Answers:
 
 
 def test_counts_and_areas_by_label(tmp_path: Path) -> None:
-    answers = answered(tmp_path)
+    answers = predicted(tmp_path)
     found = labels(answers)
     for place, (row, curve) in enumerate(zip(found["by_class"], found["curves"], strict=True)):
         known = ~np.isnan(answers.columns["label"][:, place])

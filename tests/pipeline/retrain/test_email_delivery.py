@@ -54,11 +54,11 @@ class Mail(socketserver.ThreadingTCPServer):
 class _Session(socketserver.StreamRequestHandler):
     server: Mail
 
-    def say(self, line: str) -> None:
+    def log(self, line: str) -> None:
         self.wfile.write(f"{line}\r\n".encode())
 
     def handle(self) -> None:
-        self.say("220 here")
+        self.log("220 here")
         self.handle_lines(encrypted=self.server.tls is not None and not self.server.starttls)
 
     def handle_lines(self, *, encrypted: bool) -> None:
@@ -67,10 +67,10 @@ class _Session(socketserver.StreamRequestHandler):
             verb = line.upper().partition(" ")[0]
             if verb == "EHLO":
                 for extension in ("250-here", *(["250-STARTTLS"] if self.server.starttls and not encrypted else [])):
-                    self.say(extension)
-                self.say("250 AUTH PLAIN")
+                    self.log(extension)
+                self.log("250 AUTH PLAIN")
             elif verb == "STARTTLS" and self.server.tls is not None:
-                self.say("220 go on")
+                self.log("220 go on")
                 with self.server.tls.wrap_socket(self.request, server_side=True) as self.request:
                     self.setup()
                     self.handle_lines(encrypted=True)
@@ -79,24 +79,24 @@ class _Session(socketserver.StreamRequestHandler):
                 given = base64.b64decode(line.split()[2]).decode()
                 self.server.logins.append((given, encrypted))
                 right = given == f"\0user\0{PASSWORD}"
-                self.say("235 welcome" if right else f"535 what you sent was {given.split(chr(0))[2]}")
+                self.log("235 welcome" if right else f"535 what you sent was {given.split(chr(0))[2]}")
             elif verb == "RCPT":
                 address = re.findall(r"<(.*?)>", line)[0]
                 recipients.append(address)
-                self.say("550 nobody of this name" if address in self.server.refused else "250 yes")
+                self.log("550 nobody of this name" if address in self.server.refused else "250 yes")
             elif verb == "DATA":
-                self.say("354 go on")
+                self.log("354 go on")
                 lines = []
                 while (part := self.rfile.readline()) != b".\r\n":
                     lines.append(part.removeprefix(b".") if part.startswith(b"..") else part)
                 message: Any = email.message_from_bytes(b"".join(lines), policy=email.policy.default)
                 self.server.messages.append((recipients, message))
-                self.say("250 taken")
+                self.log("250 taken")
             elif verb == "QUIT":
-                self.say("221 bye")
+                self.log("221 bye")
                 return
             else:
-                self.say("250 yes")
+                self.log("250 yes")
 
 
 @pytest.fixture

@@ -65,8 +65,8 @@ def test_a_webhook_that_fails_twice_is_asked_a_third_time(server, monkeypatch):
     server.statuses = [503, 429, 204]
     waited: list[float] = []
     hook = {"url": server.url, "secret_env": "SECRET", "headers": {"X-Team": "speech"}}
-    (told,) = notify(config(webhook=hook), "success", CONTENT, sleep=waited.append)
-    assert (told.hook, told.error) == ("webhook", None)
+    (deliveries,) = notify(config(webhook=hook), "success", CONTENT, sleep=waited.append)
+    assert (deliveries.hook, deliveries.error) == ("webhook", None)
     assert waited == [1.0, 2.0]
     assert len({body for _, body in server.requests}) == 1 and len(server.requests) == 3
     headers, body = server.requests[-1]
@@ -77,18 +77,20 @@ def test_a_webhook_that_fails_twice_is_asked_a_third_time(server, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("statuses", "asked", "words"),
+    ("statuses", "attempts", "words"),
     [
         ([404], 1, "webhook at 127.0.0.1: HTTP 404 so it is"),
         ([302], 1, "webhook at 127.0.0.1: HTTP 302 so it is"),
         ([500] * 3, 3, "webhook at 127.0.0.1: HTTP 500 so it is, after 3 attempts"),
     ],
 )
-def test_a_webhook_that_does_not_take_it(server, statuses, asked, words):
+def test_a_webhook_that_does_not_take_it(server, statuses, attempts, words):
     server.statuses = statuses
-    (told,) = notify(config(webhook={"url": server.url, "attempts": 3}), "failure", CONTENT, sleep=lambda seconds: None)
-    assert told.error == words
-    assert len(server.requests) == asked
+    (deliveries,) = notify(
+        config(webhook={"url": server.url, "attempts": 3}), "failure", CONTENT, sleep=lambda seconds: None
+    )
+    assert deliveries.error == words
+    assert len(server.requests) == attempts
 
 
 def test_nobody_listens():
@@ -97,10 +99,10 @@ def test_nobody_listens():
         # Bound, so that nobody else listens there in the meantime either.
         taken.bind(("127.0.0.1", 0))
         hook = {"url": f"http://127.0.0.1:{taken.getsockname()[1]}/secret-path", "attempts": 2}
-        (told,) = notify(config(webhook=hook), "failure", CONTENT, sleep=waited.append)
-    assert told.error is not None
-    assert "webhook at 127.0.0.1: ConnectError" in told.error and "after 2 attempts" in told.error
-    assert "secret-path" not in told.error
+        (deliveries,) = notify(config(webhook=hook), "failure", CONTENT, sleep=waited.append)
+    assert deliveries.error is not None
+    assert "webhook at 127.0.0.1: ConnectError" in deliveries.error and "after 2 attempts" in deliveries.error
+    assert "secret-path" not in deliveries.error
     assert waited == [1.0]
 
 
@@ -108,8 +110,8 @@ def test_a_webhook_that_never_answers():
     with socket.create_server(("127.0.0.1", 0)) as listening:
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         hook = {"url": url, "attempts": 1, "timeout": "0.2s"}
-        (told,) = notify(config(webhook=hook), "failure", CONTENT)
-    assert told.error is not None and "ReadTimeout" in told.error
+        (deliveries,) = notify(config(webhook=hook), "failure", CONTENT)
+    assert deliveries.error is not None and "ReadTimeout" in deliveries.error
 
 
 @pytest.mark.parametrize(
@@ -120,19 +122,19 @@ def test_a_webhook_that_never_answers():
     ],
 )
 def test_variables_that_are_not_set(hook, words):
-    (told,) = notify(config(webhook=hook), "success", CONTENT)
-    assert told.error is not None and words in told.error
+    (deliveries,) = notify(config(webhook=hook), "success", CONTENT)
+    assert deliveries.error is not None and words in deliveries.error
 
 
 def test_the_url_may_come_from_the_environment(server, monkeypatch):
     monkeypatch.setenv("HOOK_URL", server.url)
     server.statuses = [200]
-    (told,) = notify(config(webhook={"url_env": "HOOK_URL"}), "success", CONTENT)
-    assert told.error is None
+    (deliveries,) = notify(config(webhook={"url_env": "HOOK_URL"}), "success", CONTENT)
+    assert deliveries.error is None
     assert len(server.requests) == 1
     monkeypatch.setenv("HOOK_URL", "file:///etc/passwd")
-    (told,) = notify(config(webhook={"url_env": "HOOK_URL"}), "success", CONTENT)
-    assert told.error is not None and "UnsupportedProtocol" in told.error
+    (deliveries,) = notify(config(webhook={"url_env": "HOOK_URL"}), "success", CONTENT)
+    assert deliveries.error is not None and "UnsupportedProtocol" in deliveries.error
 
 
 def python(code: str, *arguments: str) -> list[str]:
@@ -145,8 +147,8 @@ def test_a_command_is_given_the_content_and_the_environment(tmp_path: Path):
         "{k: v for k, v in os.environ.items() if k.startswith('NOISY_GRU_')}], open(sys.argv[1], 'w'))"
     )
     argv = python(code, str(tmp_path / "told.json"))
-    (told,) = notify(config(command={"argv": argv}), "refusal", CONTENT)
-    assert (told.hook, told.error) == ("command", None)
+    (deliveries,) = notify(config(command={"argv": argv}), "refusal", CONTENT)
+    assert (deliveries.hook, deliveries.error) == ("command", None)
     content, environment = json.loads((tmp_path / "told.json").read_text())
     assert content["event"] == "refusal" and content["run_id"] == CONTENT["run_id"]
     assert environment == {
@@ -161,26 +163,26 @@ def test_a_command_is_given_the_content_and_the_environment(tmp_path: Path):
 
 def test_a_command_that_fails_is_told_with_what_it_said():
     argv = python("import sys; print('no mail today'); sys.exit(7)")
-    (told,) = notify(config(command={"argv": argv}), "failure", CONTENT)
-    assert told.error == f"{sys.executable}: exited with code 7: no mail today"
+    (deliveries,) = notify(config(command={"argv": argv}), "failure", CONTENT)
+    assert deliveries.error == f"{sys.executable}: exited with code 7: no mail today"
 
 
 def test_a_command_that_is_not_there():
-    (told,) = notify(config(command={"argv": ["/no/such/hook"]}), "failure", CONTENT)
-    assert told.error == "/no/such/hook: can't be started: No such file or directory"
+    (deliveries,) = notify(config(command={"argv": ["/no/such/hook"]}), "failure", CONTENT)
+    assert deliveries.error == "/no/such/hook: can't be started: No such file or directory"
 
 
 def test_a_command_that_hangs_is_killed_with_what_it_started():
     # The grandchild holds standard output, which a pipe would wait for.
     code = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(600)'])"
-    (told,) = notify(config(command={"argv": python(code), "timeout": "1s"}), "failure", CONTENT)
-    assert told.error is not None and "killed because it took longer than 1s" in told.error
+    (deliveries,) = notify(config(command={"argv": python(code), "timeout": "1s"}), "failure", CONTENT)
+    assert deliveries.error is not None and "killed because it took longer than 1s" in deliveries.error
 
 
 def test_one_hook_that_fails_does_not_keep_the_other(server):
     server.statuses = [400]
-    told = notify(config(webhook={"url": server.url}, command={"argv": python("")}), "success", CONTENT)
-    assert [(each.hook, each.error is None) for each in told] == [("webhook", False), ("command", True)]
+    deliveries = notify(config(webhook={"url": server.url}, command={"argv": python("")}), "success", CONTENT)
+    assert [(each.hook, each.error is None) for each in deliveries] == [("webhook", False), ("command", True)]
 
 
 def test_only_the_events_that_are_asked_for(server):

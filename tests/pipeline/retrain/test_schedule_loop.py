@@ -43,7 +43,7 @@ class Bench:
     def __init__(self, folder: Path):
         self.state = folder / "schedule.json"
         self.calls = 0
-        self.said: list[str] = []
+        self.logged: list[str] = []
 
     def stop(self, number: int = signal.SIGTERM) -> None:
         os.kill(os.getpid(), number)
@@ -58,7 +58,7 @@ class Bench:
             next_time=following,
             state=self.state,
             retrain=call,
-            log=self.said.append,
+            log=self.logged.append,
             **(given | options),
         )
         return schedule.run()
@@ -74,7 +74,7 @@ class Bench:
 
         return self.run(following, sleep=sleep, **options)
 
-    def asked(self) -> str:
+    def last_check(self) -> str:
         return json.loads(self.state.read_text())["asked"]
 
 
@@ -86,14 +86,14 @@ def bench(tmp_path: Path) -> Bench:
 def test_the_first_start_makes_up_for_nothing(bench):
     assert bench.run_for_a_moment(NIGHTLY) == signal.SIGTERM
     assert bench.calls == 0
-    assert bench.asked() == "2026-06-10T12:00:00Z"
-    assert bench.said[-1] == "stopped by SIGTERM"
+    assert bench.last_check() == "2026-06-10T12:00:00Z"
+    assert bench.logged[-1] == "stopped by SIGTERM"
     # 03:00 in Berlin, in summer.
     assert json.loads(bench.state.read_text())["next"] == "2026-06-11T01:00:00Z"
 
 
 @pytest.mark.parametrize(
-    ("asked", "calls"),
+    ("last_check", "calls"),
     [
         # 03:00 in Berlin is 01:00 in UTC, in summer.
         ("2026-06-10T01:00:00Z", 0),
@@ -102,11 +102,11 @@ def test_the_first_start_makes_up_for_nothing(bench):
         ("2026-06-01T12:00:00Z", 1),
     ],
 )
-def test_times_that_passed_while_it_was_down_are_one_call(bench, asked, calls):
-    bench.state.write_text(json.dumps({"asked": asked}))
+def test_times_that_passed_while_it_was_down_are_one_call(bench, last_check, calls):
+    bench.state.write_text(json.dumps({"asked": last_check}))
     assert (bench.run(NIGHTLY) if calls else bench.run_for_a_moment(NIGHTLY)) == signal.SIGTERM
     assert bench.calls == calls
-    assert bench.asked() == "2026-06-10T12:00:00Z"
+    assert bench.last_check() == "2026-06-10T12:00:00Z"
 
 
 def test_missed_times_can_be_skipped(bench):
@@ -119,7 +119,7 @@ def test_what_was_cut_off_is_gone_on_with_at_the_start(bench):
     bench.state.write_text(json.dumps({"asked": "2026-06-10T11:59:00Z"}))
     bench.run(NIGHTLY, has_run_to_resume=lambda: True)
     assert bench.calls == 1
-    assert "an interrupted retraining is resumed now" in bench.said
+    assert "an interrupted retraining is resumed now" in bench.logged
 
 
 @pytest.mark.parametrize(
@@ -134,10 +134,10 @@ def test_what_was_cut_off_is_gone_on_with_at_the_start(bench):
 def test_a_record_that_is_not_to_be_trusted_is_told_of(bench, content, words, catch_up):
     bench.state.write_text(content, encoding="latin-1")
     (bench.run if catch_up else bench.run_for_a_moment)(NIGHTLY, catch_up=catch_up)
-    assert words in bench.said[0]
+    assert words in bench.logged[0]
     # A time may have been missed: whether there is anything to do is for the rules to say.
     assert bench.calls == int(catch_up)
-    assert bench.asked() == "2026-06-10T12:00:00Z"
+    assert bench.last_check() == "2026-06-10T12:00:00Z"
 
 
 class Clock:
@@ -174,8 +174,8 @@ def test_a_clock_that_is_set_back_by_years_does_not_wait_for_them(bench):
     """01:00 in UTC is 03:00 in Berlin, in summer."""
     clock = Clock((10, datetime(2021, 6, 10, 12, tzinfo=UTC)))
     assert calls_by(bench, clock, 2) == ["2021-06-11 01:00:00", "2021-06-12 01:00:00"]
-    assert "WARNING: the clock was set back to 2021-06-10T12:00:00Z, from 2026-06-10T12:00:00Z or later" in bench.said
-    assert bench.asked() == "2021-06-12T01:00:00Z"
+    assert "WARNING: the clock was set back to 2021-06-10T12:00:00Z, from 2026-06-10T12:00:00Z or later" in bench.logged
+    assert bench.last_check() == "2021-06-12T01:00:00Z"
 
 
 def test_a_clock_that_jumps_ahead_by_years_and_back_calls_once_for_it_and_goes_on(bench):
@@ -235,7 +235,7 @@ def test_a_machine_that_slept_over_a_time(bench):
     clock = Clock((10, datetime(2026, 6, 11, 6, tzinfo=UTC)))
     bench.state.unlink()
     assert calls_by(bench, clock, 1, catch_up=False) == ["2026-06-12 01:00:00"]
-    assert "missed run at 2026-06-11T01:00:00Z: skipped (retraining.schedule.missed is skip)" in bench.said
+    assert "missed run at 2026-06-11T01:00:00Z: skipped (retraining.schedule.missed is skip)" in bench.logged
 
 
 def test_jitter_is_added_to_the_moment(bench):
@@ -274,7 +274,7 @@ def test_a_machine_in_need_does_not_end_it(bench):
     clock = Clock()
     assert bench.run(EVERY_SECOND, retrain, now=clock.now, sleep=clock.sleep) == signal.SIGTERM
     assert bench.calls == 2
-    assert any("WARNING: the retraining could not be started: [Errno 11]" in line for line in bench.said)
+    assert any("WARNING: the retraining could not be started: [Errno 11]" in line for line in bench.logged)
 
 
 def test_a_state_that_can_not_be_written_keeps_no_time_from_being_called(bench):
@@ -283,7 +283,7 @@ def test_a_state_that_can_not_be_written_keeps_no_time_from_being_called(bench):
     link.symlink_to("nowhere")
     bench.state = link / "schedule.json"
     assert calls_by(bench, Clock(), 2) == ["2026-06-11 01:00:00", "2026-06-12 01:00:00"]
-    assert sum("can't be written ([Errno" in line for line in bench.said) == 3
+    assert sum("can't be written ([Errno" in line for line in bench.logged) == 3
 
 
 def test_handlers_are_put_back(bench):
@@ -466,5 +466,5 @@ def test_a_second_scheduler_says_who_is_there_and_a_killed_one_leaves_nothing_be
             third.terminate()
             assert third.wait() == 0
         os.kill(pid, signal.SIGKILL)
-    asked = datetime.fromisoformat(json.loads((tmp_path / "schedule.json").read_text())["asked"])
-    assert timedelta() <= datetime.now(UTC) - asked < timedelta(hours=1)
+    last_check = datetime.fromisoformat(json.loads((tmp_path / "schedule.json").read_text())["asked"])
+    assert timedelta() <= datetime.now(UTC) - last_check < timedelta(hours=1)

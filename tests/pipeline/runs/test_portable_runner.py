@@ -59,12 +59,12 @@ class Server:
 
     process: subprocess.Popen[bytes]
     log: Path
-    says: str
+    logged: str
 
     def address(self) -> str:
         until = time.monotonic() + START_SECONDS
         while time.monotonic() < until and self.process.poll() is None:
-            found = re.search(self.says, self.log.read_text())
+            found = re.search(self.logged, self.log.read_text())
             if found:
                 return f"localhost:{found.group(1)}"
             time.sleep(0.1)
@@ -81,11 +81,14 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     started: list[Server] = []
     try:
-        for name, command, says in (("jobs", JOB_SERVER, r"on port (\d+)"), ("pool", WORKER_POOL, r"localhost:(\d+)")):
+        for name, command, logged in (
+            ("jobs", JOB_SERVER, r"on port (\d+)"),
+            ("pool", WORKER_POOL, r"localhost:(\d+)"),
+        ):
             log = folder / f"{name}.log"
             with log.open("wb") as stream:
                 process = subprocess.Popen(command, stdout=stream, stderr=stream, env=environment)
-            started.append(Server(process, log, says))
+            started.append(Server(process, log, logged))
         yield started
     finally:
         for server in started:

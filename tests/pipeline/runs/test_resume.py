@@ -32,7 +32,7 @@ STEPS = (
 )
 TRAINING = STEPS[: STEPS.index("Trainer") + 1]
 # Ends well, too, on a request instead of a kill.
-ASKED_TO_END = "StatisticsGen"
+STOPPED = "StatisticsGen"
 # A tenth is the test split, of which the gate asks for 20.
 PUMPS = 300
 SMALL = (
@@ -106,7 +106,7 @@ def storm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storm]:
             assert time.monotonic() < deadline, account_of(directory, run.pid)
             time.sleep(0.02)
         time.sleep(seeded.uniform(0, 1.5 if step in ("Transform", "Evaluator", "ServingGate") else 0.1))
-        if step == ASKED_TO_END:
+        if step == STOPPED:
             with pytest.raises(UserError, match="in use by process") as busy:
                 run_config(config, **options)
             refused.append(str(busy.value))
@@ -135,7 +135,7 @@ def weights(version: Path) -> list[tuple[Any, ...]]:
 def test_every_cut_is_on_record_and_the_last_attempt_ends_well(storm):
     *cut_off, last = storm.attempts
     assert [record.status for record in cut_off if record.status not in ("killed", "succeeded")] == ["interrupted"]
-    assert cut_off[STEPS.index(ASKED_TO_END)].status == "interrupted"
+    assert cut_off[STEPS.index(STOPPED)].status == "interrupted"
     # The last, or the one before it on a machine under load, may have just ended.
     assert [record.status for record in cut_off].count("killed") >= len(STEPS) - 3
     assert (last.status, last.error) == ("succeeded", None)

@@ -73,7 +73,7 @@ def _interpreter(variable: str, library: str) -> str:
     return program
 
 
-def _asked(program: str, code: str, *arguments: str) -> Any:
+def _requested(program: str, code: str, *arguments: str) -> Any:
     done = subprocess.run([program, "-c", code, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
@@ -89,7 +89,7 @@ def test_tensorboards_hparams_tab(tmp_path: Path) -> None:
     later = {"run_id": "20260402-030000-000000", "status": "failed", "version": None, "artifacts": {}, "metrics": {}}
     directory, other = run_of(tmp_path / "root", config=SETTINGS | {"seed": 7}, **later)
     assert track(places, other, directory) == []
-    found = _asked(program, READ_BOARD, str(folder))
+    found = _requested(program, READ_BOARD, str(folder))
     groups = {group["name"]: group for group in found["groups"]}
     assert groups.keys() == {record.run_id, other.run_id}
     values = {"seed": 0.0, "model.layers.0.units": 8.0, "model.layers.0.stddev": 0.0, "model.bidirectional": False}
@@ -146,7 +146,7 @@ print(json.dumps(found))
 
 def test_wandb_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = _interpreter("NOISY_GRU_WANDB", "'wandb<0.22'")
-    library = _asked(
+    library = _requested(
         program, "import json, pathlib, wandb; print(json.dumps(str(pathlib.Path(wandb.__file__).parents[1])))"
     )
     # Behind this environment's own: only what is missing here comes from there.
@@ -156,7 +156,7 @@ def test_wandb_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     directory.report_file(record.run_id).write_text("<p>report</p>")
     assert track_run(directory, record, 300) is None
     assert track_run(directory, record, 300) is None, "once more, and there is one run"
-    found = _asked(program, READ_WANDB, str(tmp_path))
+    found = _requested(program, READ_WANDB, str(tmp_path))
     assert found["run"] == [record.run_id, "odd-project", record.run_id]
     assert found["config"].items() >= {"model.layers.0.units": 8, "model.bidirectional": False, "seed": 0}.items()
     history = found["history"]

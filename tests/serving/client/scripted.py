@@ -95,7 +95,7 @@ def _Models(server: ScriptedGrpc) -> Any:
 
 
 @dataclass
-class Asked:
+class Received:
     """An HTTP request as it came: the body is uncompressed, and read as JSON if it is."""
 
     method: str
@@ -108,9 +108,9 @@ class Asked:
 class ScriptedRest:
     """An HTTP server; ``answer(asked)`` gives the status and what JSON, or which bytes, the body holds."""
 
-    answer: Callable[[Asked], tuple[int, Any]]
+    answer: Callable[[Received], tuple[int, Any]]
     address: str = ""
-    asked: list[Asked] = field(default_factory=list)
+    requests: list[Received] = field(default_factory=list)
 
 
 @contextmanager
@@ -125,9 +125,9 @@ def scripted_rest(server: ScriptedRest, tls: Any = None) -> Iterator[ScriptedRes
             if self.headers.get("content-encoding") == "gzip":
                 body = gzip.decompress(body)
             headers = {name.lower(): value for name, value in self.headers.items()}
-            asked = Asked(self.command, self.path, headers, json.loads(body) if body else None)
-            server.asked.append(asked)
-            status, content = server.answer(asked)
+            request = Received(self.command, self.path, headers, json.loads(body) if body else None)
+            server.requests.append(request)
+            status, content = server.answer(request)
             content = content if isinstance(content, bytes) else json.dumps(content).encode()
             self.send_response(status)
             self.send_header("content-length", str(len(content)))

@@ -68,7 +68,7 @@ def opened(address: str, **options: Any) -> Iterator[Client]:
         yield client
 
 
-def asked_here(published: Path, examples: list[bytes], batch: int) -> dict[str, np.ndarray]:
+def requested_here(published: Path, examples: list[bytes], batch: int) -> dict[str, np.ndarray]:
     """What the model answers without a server, in the same batches."""
     with SessionModel(published / "1") as model:
         parts = [
@@ -84,7 +84,7 @@ def test_the_same_numbers_as_without_a_server_bit_for_bit(server: LocalServer, p
         found = client.predict(frame)
         request = client.plan_data(frame, "raise").request
     assert request is not None
-    expected = asked_here(published, request.examples, batch)
+    expected = requested_here(published, request.examples, batch)
     assert found.ids == list(frame[frame["t"] == 0]["id"])
     assert found.versions == [1]
     for name, values in expected.items():

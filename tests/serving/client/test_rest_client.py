@@ -23,7 +23,7 @@ from noisy_gru.serving.client.errors import DeadlineExceeded, InvalidRequest, No
 from noisy_gru.serving.client.predictions import Predictions
 from tests.patience import PATIENCE
 from tests.serving.client.asker import Asker, example_of
-from tests.serving.client.scripted import Asked, ScriptedRest, scripted_rest
+from tests.serving.client.scripted import Received, ScriptedRest, scripted_rest
 
 DATASET = DatasetConfig.model_validate(
     {
@@ -44,17 +44,17 @@ def sized(size: int) -> bytes:
     return example_of("x", size)
 
 
-def lengths(asked: Asked) -> tuple[int, Any]:
+def lengths(request: Received) -> tuple[int, Any]:
     """Answers each example with its size; one output, so the row is the value."""
-    return 200, {"predictions": [[len(base64.b64decode(each["b64"]))] for each in asked.body["instances"]]}
+    return 200, {"predictions": [[len(base64.b64decode(each["b64"]))] for each in request.body["instances"]]}
 
 
-def in_turn(*answers: tuple[int, Any] | Callable[[Asked], tuple[int, Any]]) -> Callable[[Asked], tuple[int, Any]]:
+def in_turn(*answers: tuple[int, Any] | Callable[[Received], tuple[int, Any]]) -> Callable[[Received], tuple[int, Any]]:
     left = list(answers)
 
-    def answer(asked: Asked) -> tuple[int, Any]:
+    def answer(request: Received) -> tuple[int, Any]:
         now = left.pop(0)
-        return now(asked) if callable(now) else now
+        return now(request) if callable(now) else now
 
     return answer
 
@@ -72,7 +72,7 @@ def test_what_is_sent_and_what_comes_back(asker):
     sizes = {"a": 2000, "b": len(EMPTY), "c": 20}
     assert found.answers == [{"sequence_id": name, "y": size} for name, size in sizes.items()]
     assert found.output("predictions").dtype == np.float32
-    first, second = sorted(server.asked, key=lambda asked: -len(asked.body["instances"]))
+    first, second = sorted(server.requests, key=lambda request: -len(request.body["instances"]))
     assert (first.method, first.path) == ("POST", "/v1/models/m:predict")
     assert first.body["signature_name"] == "serving_default"
     assert (first.headers["content-encoding"], first.headers["authorization"]) == ("gzip", "Bearer t")
@@ -101,14 +101,14 @@ def test_rows_are_read_as_in_training(asker):
 def test_the_chosen_version_is_asked(asker, options, path):
     with scripted_rest(ScriptedRest(lengths)) as server:
         asker.open(server.address, **options)("predict_examples", [EMPTY])
-    assert server.asked[0].path == path
+    assert server.requests[0].path == path
 
 
 def test_unavailable_is_asked_again(asker):
     answer = in_turn((503, {"error": "starting"}), (503, b"<html>no upstream</html>"), lengths)
     with scripted_rest(ScriptedRest(answer)) as server:
         assert len(asker.open(server.address)("predict_examples", [EMPTY, EMPTY])) == 2
-    assert len(server.asked) == 3
+    assert len(server.requests) == 3
     assert 0.1 <= asker.waits[0] <= 0.15 and 0.2 <= asker.waits[1] <= 0.3
 
 
@@ -139,13 +139,13 @@ def test_nothing_else_is_asked_again(asker, status, body, code):
         asker.open(server.address)("predict_examples", [EMPTY])
     assert caught.value.code == code
     assert not isinstance(caught.value, Unavailable)
-    assert (len(server.asked), asker.waits) == (1, [])
+    assert (len(server.requests), asker.waits) == (1, [])
 
 
-def refuse_long(asked: Asked) -> tuple[int, Any]:
-    if any(len(each["b64"]) > 100 for each in asked.body["instances"]):
+def refuse_long(request: Received) -> tuple[int, Any]:
+    if any(len(each["b64"]) > 100 for each in request.body["instances"]):
         return 400, {"error": "too long\n\t [[{{node Assert}}]]"}
-    return lengths(asked)
+    return lengths(request)
 
 
 def test_a_bad_sequence_is_named_and_the_others_answered(asker):
@@ -160,8 +160,8 @@ def test_a_bad_sequence_is_named_and_the_others_answered(asker):
 
 
 def test_what_there_is(asker):
-    def answer(asked: Asked) -> tuple[int, Any]:
-        if asked.path == "/v1/models/m":
+    def answer(request: Received) -> tuple[int, Any]:
+        if request.path == "/v1/models/m":
             return 200, STATUS
         return 404, {"error": "Servable not found for request: Specific(m, 9)"}
 
@@ -180,8 +180,8 @@ def test_status_and_metadata(asker):
         "metadata": {"signature_def": {"signature_def": {"s": signature, "__saved_model_init_op": signature}}},
     }
 
-    def answer(asked: Asked) -> tuple[int, Any]:
-        return 200, metadata if asked.path.endswith("/metadata") else STATUS
+    def answer(request: Received) -> tuple[int, Any]:
+        return 200, metadata if request.path.endswith("/metadata") else STATUS
 
     with scripted_rest(ScriptedRest(answer)) as server:
         asker.open(server.address)
@@ -197,9 +197,9 @@ def test_status_and_metadata(asker):
 def test_a_deadline_is_kept_and_told(asker):
     released = threading.Event()
 
-    def answer(asked: Asked) -> tuple[int, Any]:
+    def answer(request: Received) -> tuple[int, Any]:
         released.wait(PATIENCE)
-        return lengths(asked)
+        return lengths(request)
 
     with scripted_rest(ScriptedRest(answer)) as server:
         asker.open(server.address, timeout=0.2)
@@ -209,7 +209,7 @@ def test_a_deadline_is_kept_and_told(asker):
         finally:
             released.set()
     # On a machine under load the time may be over before the request is there.
-    assert len(server.asked) <= 1
+    assert len(server.requests) <= 1
     assert asker.waits == []
 
 
@@ -260,14 +260,14 @@ def test_an_answer_that_drips_does_not_outlast_the_deadline(asker, begin):
     ],
 )
 def test_an_answer_that_is_none(asker, body):
-    told = r"the response can't be read .* Is this TF Serving's REST port\?"
-    with scripted_rest(ScriptedRest(in_turn((200, body)))) as server, pytest.raises(ServingError, match=told):
+    message = r"the response can't be read .* Is this TF Serving's REST port\?"
+    with scripted_rest(ScriptedRest(in_turn((200, body)))) as server, pytest.raises(ServingError, match=message):
         asker.open(server.address)("predict_examples", [EMPTY])
 
 
 def test_an_answer_larger_than_allowed(asker):
-    told = "larger than 1000 bytes"
-    with scripted_rest(ScriptedRest(in_turn((200, b" " * 2000)))) as server, pytest.raises(ServingError, match=told):
+    message = "larger than 1000 bytes"
+    with scripted_rest(ScriptedRest(in_turn((200, b" " * 2000)))) as server, pytest.raises(ServingError, match=message):
         asker.open(server.address, largest_answer=1000)("predict_examples", [EMPTY])
 
 
@@ -313,10 +313,10 @@ def test_what_is_no_example_of_the_data_is_not_sent(asker):
     crash = bytes.fromhex("0a130a110a0178120c120a0affffffff0f00000000")  # claims 4 GiB of floats
     with scripted_rest(ScriptedRest(lengths)) as server:
         asker.open(server.address)
-        told = r"example b: its 21 bytes are no tf.Example .*; example d: it has none .* \(x\); received X"
-        with pytest.raises(DataError, match=told):
+        message = r"example b: its 21 bytes are no tf.Example .*; example d: it has none .* \(x\); received X"
+        with pytest.raises(DataError, match=message):
             asker("predict_examples", [EMPTY, crash, EMPTY, misspelt], ids=list("abcd"))
-        assert not server.asked
+        assert not server.requests
         found: Predictions = asker("predict_examples", [EMPTY, crash, EMPTY, misspelt], on_error="collect")
     assert found.ids == ["0", "2"]
     assert [(each.place, each.sequence_id) for each in found.refused] == [(1, "1"), (3, "3")]
@@ -325,14 +325,14 @@ def test_what_is_no_example_of_the_data_is_not_sent(asker):
 def test_no_sequence_is_no_request(asker):
     with scripted_rest(ScriptedRest(lengths)) as server:
         found = asker.open(server.address)("predict", [])
-    assert (len(found), server.asked) == (0, [])
+    assert (len(found), server.requests) == (0, [])
 
 
 def test_many_batches_in_order_and_few_at_a_time(asker):
     now, most, lock = 0, 0, threading.Lock()
     both = threading.Barrier(3, timeout=PATIENCE)
 
-    def answer(asked: Asked) -> tuple[int, Any]:
+    def answer(request: Received) -> tuple[int, Any]:
         nonlocal now, most
         with lock:
             now += 1
@@ -341,7 +341,7 @@ def test_many_batches_in_order_and_few_at_a_time(asker):
         both.wait()
         with lock:
             now -= 1
-        return lengths(asked)
+        return lengths(request)
 
     with scripted_rest(ScriptedRest(answer)) as server:
         asker.open(server.address, batch_size=1, concurrency=3)
@@ -351,14 +351,14 @@ def test_many_batches_in_order_and_few_at_a_time(asker):
 
 
 def test_one_failure_ends_the_request(asker):
-    def answer(asked: Asked) -> tuple[int, Any]:
+    def answer(request: Received) -> tuple[int, Any]:
         return 500, {"error": "broken"}
 
     with scripted_rest(ScriptedRest(answer)) as server:
         asker.open(server.address, batch_size=1, concurrency=2)
         with pytest.raises(ServingError, match="broken"):
             asker("predict_examples", [EMPTY] * 200)
-    assert len(server.asked) < 200
+    assert len(server.requests) < 200
 
 
 def test_closed(asker):

@@ -19,7 +19,7 @@ from noisy_gru.schema.errors import DataError
 from noisy_gru.serving.client.async_client import AsyncClient
 from noisy_gru.serving.client.errors import InvalidRequest, NotFound, ServingError, Unavailable
 from tests.serving.client.asker import Asker
-from tests.serving.client.scripted import Asked, ScriptedRest, scripted_rest
+from tests.serving.client.scripted import Received, ScriptedRest, scripted_rest
 
 DATASET = DatasetConfig.model_validate(
     {
@@ -40,10 +40,10 @@ class Summing:
         self.steps: list[Any] = []
         self.version, self.width, self.channels = 5, 2, 2
         self.signatures = ["serving_default", "serving_step"]
-        self.fault: Callable[[Asked], tuple[int, Any] | None] = lambda asked: None
+        self.fault: Callable[[Received], tuple[int, Any] | None] = lambda request: None
 
-    def __call__(self, asked: Asked) -> tuple[int, Any]:
-        if asked.path.endswith("/metadata"):
+    def __call__(self, request: Received) -> tuple[int, Any]:
+        if request.path.endswith("/metadata"):
             inputs = {
                 "features": tensor("DT_FLOAT", -1, -1, self.channels),
                 "lengths": tensor("DT_INT64", -1),
@@ -52,12 +52,12 @@ class Summing:
             found = {name: {"inputs": inputs, "outputs": {}} for name in self.signatures}
             spec = {"name": "m", "version": str(self.version)}
             return 200, {"model_spec": spec, "metadata": {"signature_def": {"signature_def": found}}}
-        if asked.method == "GET":
+        if request.method == "GET":
             return 200, {"model_version_status": [{"version": str(self.version), "state": "AVAILABLE"}]}
-        assert asked.body["signature_name"] == "serving_step"
-        if fault := self.fault(asked):
+        assert request.body["signature_name"] == "serving_step"
+        if fault := self.fault(request):
             return fault
-        return 200, {"predictions": [self.step(instance) for instance in asked.body["instances"]]}
+        return 200, {"predictions": [self.step(instance) for instance in request.body["instances"]]}
 
     def step(self, instance: Any) -> Any:
         read = np.array(instance["features"])[: instance["lengths"], 0].tolist()
@@ -95,9 +95,9 @@ def test_each_event_is_sent_once(asker, model):
     assert means(asker("send", pd.DataFrame([event("c", 0, 7), event("b", 5, 20)]), of=stream)) == {"c": 7, "b": 15}
     assert model.answer.steps == [1, 3, 10, 5, 7, 20]
     assert stream.entities == ["a", "b", "c"]
-    posts = [asked for asked in model.asked if asked.method == "POST"]
-    assert [asked.path for asked in posts] == ["/v1/models/m/versions/5:predict"] * 3
-    assert [len(asked.body["instances"]) for asked in posts] == [2, 1, 2]
+    posts = [request for request in model.requests if request.method == "POST"]
+    assert [request.path for request in posts] == ["/v1/models/m/versions/5:predict"] * 3
+    assert [len(request.body["instances"]) for request in posts] == [2, 1, 2]
 
 
 def test_missing_values_go_as_nan(asker, model):
@@ -114,9 +114,9 @@ def test_late_events_are_told(asker, model):
     assert means(found) == {"a": 2}
     assert [(line["row"], line["reason"]) for line in found.unusable] == [(3, "unparsable_value"), (1, "late_step")]
     assert found.unused == {"late_step": 1, "unparsable_value": 1}
-    before = len(model.asked)
+    before = len(model.requests)
     assert len(asker("send", [event("a", 6, 3)], of=stream)) == 0
-    assert len(model.asked) == before
+    assert len(model.requests) == before
 
 
 @pytest.mark.parametrize(
@@ -134,11 +134,11 @@ def test_a_call_that_fails_changes_nothing(asker, model, fault, error):
     asker("send", [event("a", 0, 1)], of=stream)
     before = stream.state_dict()
     events = [event("a", 1, 3), event("b", 0, 5), event("c", 0, 7)]
-    model.answer.fault = lambda asked: fault
+    model.answer.fault = lambda request: fault
     with pytest.raises(error):
         asker("send", events, of=stream)
     assert stream.state_dict() == before
-    model.answer.fault = lambda asked: None
+    model.answer.fault = lambda request: None
     found = asker("send", events, of=stream)
     assert (means(found), found.unusable) == ({"a": 2, "b": 5, "c": 7}, [])
 
@@ -146,7 +146,7 @@ def test_a_call_that_fails_changes_nothing(asker, model, fault, error):
 def test_nor_does_one_of_which_a_part_fails(model):
     left = ["first", "second"]
 
-    def fault(asked: Asked) -> tuple[int, Any] | None:
+    def fault(request: Received) -> tuple[int, Any] | None:
         return None if left.pop(0) == "first" else (500, {"error": "broken"})
 
     with ExitStack() as stack:
@@ -157,13 +157,13 @@ def test_nor_does_one_of_which_a_part_fails(model):
         with pytest.raises(ServingError, match=r"2 sequences \(c to d\)"):
             stream.send(events)
         assert stream.entities == []
-        model.answer.fault = lambda asked: None
+        model.answer.fault = lambda request: None
         assert means(stream.send(events)) == dict.fromkeys("abcd", 1)
 
 
 def test_a_refused_entity_is_named(asker, model):
-    def fault(asked: Asked) -> tuple[int, Any] | None:
-        if any(13 in row for each in asked.body["instances"] for row in each["features"]):
+    def fault(request: Received) -> tuple[int, Any] | None:
+        if any(13 in row for each in request.body["instances"] for row in each["features"]):
             return 400, {"error": "13 is bad luck"}
         return None
 
@@ -224,7 +224,7 @@ def test_a_version_that_is_gone(asker, model):
     stream = asker("stream")
     asker("send", [event("a", 0, 1)], of=stream)
     model.answer.version = 6
-    model.answer.fault = lambda asked: (404, {"error": "Servable not found for request: Specific(m, 5)"})
+    model.answer.fault = lambda request: (404, {"error": "Servable not found for request: Specific(m, 5)"})
     with pytest.raises(NotFound, match=r"it has 6 \(AVAILABLE\)\. The states of this stream are those of model m, "):
         asker("send", [event("a", 1, 1)], of=stream)
 

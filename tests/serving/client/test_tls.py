@@ -53,7 +53,7 @@ def server_for(transport: str, made: SimpleNamespace, *, ask_client: bool) -> An
         if ask_client:
             context.verify_mode = ssl.CERT_REQUIRED
             context.load_verify_locations(made.ca)
-        return scripted_rest(ScriptedRest(lambda asked: (200, {"model_version_status": []})), context)
+        return scripted_rest(ScriptedRest(lambda request: (200, {"model_version_status": []})), context)
     ca = made.ca.read_bytes() if ask_client else None
     return scripted_grpc(ScriptedGrpc(versions={}), grpc.ssl_server_credentials([made.server.pem()], ca, ask_client))
 

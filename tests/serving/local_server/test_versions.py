@@ -35,12 +35,12 @@ def config(base_path: Path, policy: str = "", labels: str = "") -> str:
 
 
 def test_a_new_version_is_found_and_takes_over(serving: Serving, publish: Publish) -> None:
-    _, asking, told = serving(poll_seconds=0.05)
+    _, asking, log = serving(poll_seconds=0.05)
     assert asking.version() == 1
     publish(2)
     until(lambda: asking.version() == 2)
     until(lambda: asking.states() == {2: "AVAILABLE", 1: "END"})
-    assert any("serving version 2" in line for line in told)
+    assert any("serving version 2" in line for line in log)
     with pytest.raises(grpc.RpcError, match=r"Specific\(small, 1\)"):
         asking.predict(version=1)
 
@@ -56,7 +56,7 @@ def test_no_request_is_lost_in_a_swap(
             expected[version] = model.run("serving_tensors", INPUTS)["probabilities"]
     assert not np.allclose(expected[1], expected[2])
     server, asking, _ = serving()
-    stop, problems, answered = threading.Event(), [], Counter()
+    stop, problems, predicted = threading.Event(), [], Counter()
 
     def ask() -> None:
         while not stop.is_set():
@@ -68,7 +68,7 @@ def test_no_request_is_lost_in_a_swap(
             version = response.model_spec.version.value
             if not np.array_equal(make_ndarray(response.outputs["probabilities"]), expected[version]):
                 problems.append(f"version {version} answered with the numbers of another one")
-            answered[version] += 1
+            predicted[version] += 1
 
     threads = [threading.Thread(target=ask) for _ in range(6)]
     for thread in threads:
@@ -77,13 +77,13 @@ def test_no_request_is_lost_in_a_swap(
         if version > 1:
             publish(version)
             server.models.sync()
-        before = answered[version]
-        until(lambda version=version, before=before: answered[version] > before + 5 or bool(problems))
+        before = predicted[version]
+        until(lambda version=version, before=before: predicted[version] > before + 5 or bool(problems))
     stop.set()
     for thread in threads:
         thread.join()
     assert not problems
-    assert set(answered) == {1, 2, 3}
+    assert set(predicted) == {1, 2, 3}
 
 
 def test_a_version_in_use_is_unloaded_when_its_request_is_answered(serving: Serving, publish: Publish) -> None:
@@ -144,7 +144,7 @@ def without_weights(folder: Path) -> None:
 def test_a_version_that_does_not_load_keeps_the_old_one(
     serving: Serving, publish: Publish, change: Callable[[Path], None]
 ) -> None:
-    server, asking, told = serving()
+    server, asking, log = serving()
     publish(2, change=change)
     server.models.sync()
     assert asking.version() == 1
@@ -152,7 +152,7 @@ def test_a_version_that_does_not_load_keeps_the_old_one(
     failed = asking.status()[0].status
     assert failed.error_code != 0
     assert "2" in failed.error_message
-    assert "Still serving version 1" in told[-1]
+    assert "Still serving version 1" in log[-1]
 
 
 def test_a_warm_up_that_fails_keeps_the_old_version(serving: Serving, publish: Publish) -> None:
@@ -231,11 +231,11 @@ def test_more_warm_up_requests_than_tf_serving_takes(serving: Serving, publish: 
 
 
 def test_a_version_that_was_put_right_is_loaded(serving: Serving, publish: Publish, other_exported: Path) -> None:
-    server, asking, told = serving()
+    server, asking, log = serving()
     folder = publish(2, change=without_a_model)
     server.models.sync()
     server.models.sync()
-    assert sum("failed to load" in line for line in told) == 1, "it was tried again though nothing changed"
+    assert sum("failed to load" in line for line in log) == 1, "it was tried again though nothing changed"
     message = asking.status()[0].status.error_message
     assert "small/2 holds no saved_model.pb" in message
     assert "/tmp" not in message and str(folder.parent) not in message
@@ -255,27 +255,27 @@ def test_a_withdrawn_version_gives_way_to_the_one_before(serving: Serving, publi
 
 
 def test_an_unreadable_base_path_unloads_nothing(serving: Serving, base_path: Path) -> None:
-    server, asking, told = serving()
+    server, asking, log = serving()
     base_path.rename(base_path.with_name("away"))
     server.models.sync()
     assert asking.version() == 1
-    assert "Could not find base path" in told[-1]
+    assert "Could not find base path" in log[-1]
 
 
 def test_an_empty_base_path_unloads_everything(serving: Serving, base_path: Path) -> None:
-    server, asking, told = serving()
+    server, asking, log = serving()
     shutil.rmtree(base_path / "1")
     server.models.sync()
     with pytest.raises(grpc.RpcError, match=r"Latest\(small\)"):
         asking.predict()
-    assert any("No versions of servable small found" in line for line in told)
+    assert any("No versions of servable small found" in line for line in log)
 
 
 def test_waits_for_the_first_version(serving: Serving, tmp_path: Path, base_path: Path) -> None:
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
     missing = tmp_path / "not yet" / base_path.name
-    _, asking, told = serving({base_path.name: missing}, poll_seconds=0.05)
+    _, asking, log = serving({base_path.name: missing}, poll_seconds=0.05)
     health = health_pb2_grpc.HealthStub(asking.channel)
 
     def is_serving() -> bool:
@@ -284,7 +284,7 @@ def test_waits_for_the_first_version(serving: Serving, tmp_path: Path, base_path
     assert not is_serving()
     with pytest.raises(grpc.RpcError, match="Could not find any versions of model small"):
         asking.status()
-    assert "Could not find base path" in told[0]
+    assert "Could not find base path" in log[0]
     missing.parent.mkdir()
     base_path.rename(missing)
     until(is_serving)
@@ -368,18 +368,18 @@ def test_a_file_that_grows_after_it_was_loaded_is_loaded_again(
     serving: Serving, base_path: Path, other_exported: Path
 ) -> None:
     """A vocabulary that was copied in part loads, and would answer wrongly for ever."""
-    server, asking, told = serving()
+    server, asking, log = serving()
     before = asking.predict().outputs["probabilities"].float_val[:]
     for path in sorted(other_exported.rglob("*")):
         if path.is_file():
             (base_path / "1" / path.relative_to(other_exported)).write_bytes(path.read_bytes())
     server.models.sync()
     assert asking.predict().outputs["probabilities"].float_val[:] != before
-    assert sum("serving version 1" in line for line in told) == 2
+    assert sum("serving version 1" in line for line in log) == 2
     (base_path / "1" / "saved_model.pb").write_bytes(b"no model")
     server.models.sync()
     assert asking.version() == 1
-    assert "Still serving version 1" in told[-1]
+    assert "Still serving version 1" in log[-1]
 
 
 @pytest.mark.parametrize("idle", [True, False])
@@ -390,7 +390,7 @@ def test_a_model_whose_process_crashes_is_started_again(
     publish(2)
     file = base_path.parent / "models.config"
     file.write_text(config(base_path, "model_version_policy { all {} }"))
-    server, asking, told = serving(config_file=file, poll_seconds=0.05 if idle else 3600.0)
+    server, asking, log = serving(config_file=file, poll_seconds=0.05 if idle else 3600.0)
     crashing = server.models.lease(asking.request(version=2).model_spec)
     crashing.release()
     calls = []
@@ -410,19 +410,19 @@ def test_a_model_whose_process_crashes_is_started_again(
     assert asking.version(version=1) == 1
     seen = []
 
-    def answered() -> bool:
+    def predicted() -> bool:
         try:
             seen.append(asking.version())
         except grpc.RpcError as error:
             assert isinstance(error, grpc.Call)
             assert error.code() == grpc.StatusCode.UNAVAILABLE
             return False
-        return any("restarting it" in line for line in told)
+        return any("restarting it" in line for line in log)
 
-    until(answered)
+    until(predicted)
     assert set(seen) == {2}
     until(lambda: asking.states() == {2: "AVAILABLE", 1: "AVAILABLE"})
-    assert sum("restarting it" in line for line in told) == 1
+    assert sum("restarting it" in line for line in log) == 1
 
 
 def test_an_example_that_kills_tensorflow(serving: Serving, base_path: Path) -> None:
@@ -479,12 +479,12 @@ def test_labels_of_a_config_file_follow_the_file(serving: Serving, publish: Publ
     file = base_path.parent / "models.config"
     all_of_them = "model_version_policy { all {} }"
     file.write_text(config(base_path, all_of_them, 'version_labels { key: "stable" value: 1 }'))
-    _, asking, told = serving(config_file=file, poll_seconds=0.05)
+    _, asking, log = serving(config_file=file, poll_seconds=0.05)
     assert (asking.version(label="stable"), asking.version()) == (1, 2)
     file.write_text(config(base_path, all_of_them, 'version_labels { key: "stable" value: 2 }'))
     until(lambda: asking.version(label="stable") == 2)
     file.write_text("no config at all")
-    until(lambda: any("is invalid; the server keeps its configuration" in line for line in told))
+    until(lambda: any("is invalid; the server keeps its configuration" in line for line in log))
     assert asking.version(label="stable") == 2
 
 

@@ -184,10 +184,10 @@ def test_two_workers_of_which_one_is_killed_train_the_model_of_one(
     from noisy_gru.saved_model.session import SessionModel
 
     with SessionModel(folder / "model" / "Format-Serving") as model:
-        asked = {"features": np.ones((2, 3, 2), np.float32), "lengths": np.array([3, 2])}
-        served = model.run("serving_tensors", asked)["probabilities"]
+        requested = {"features": np.ones((2, 3, 2), np.float32), "lengths": np.array([3, 2])}
+        served = model.run("serving_tensors", requested)["probabilities"]
     with SessionModel(alone / "model" / "Format-Serving") as model:
-        np.testing.assert_allclose(served, model.run("serving_tensors", asked)["probabilities"], atol=1e-3)
+        np.testing.assert_allclose(served, model.run("serving_tensors", requested)["probabilities"], atol=1e-3)
 
 
 # Logical devices must be set before TensorFlow starts, hence a process of its own.
