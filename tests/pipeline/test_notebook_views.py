@@ -104,7 +104,7 @@ def test_a_configuration(task: dict[str, Any], message: str) -> None:
 def test_predictions_of_classes() -> None:
     count = 5000
     outputs = {
-        "probabilities": np.tile(np.float32([0.25, 0.75]), (count, 1)),
+        "probabilities": np.tile(np.array([0.25, 0.75], np.float32), (count, 1)),
         "class_id": np.ones(count, np.int64),
         "label_bytes": np.array([EVIL.encode()] * count, object),
         "labels_bytes": np.array([[b"fine", EVIL.encode()]] * count, object),
