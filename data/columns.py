@@ -8,7 +8,13 @@ from typing import Literal
 
 from noisy_gru.schema.config import ClassificationConfig, ColumnSplitConfig, DatasetConfig, ForecastingConfig
 from noisy_gru.schema.errors import DataError
-from noisy_gru.schema.task_config import has_several_targets, is_multi_label, is_per_step
+from noisy_gru.schema.task_config import (
+    has_several_targets,
+    has_step_labels,
+    has_step_targets,
+    is_multi_label,
+    targets_of,
+)
 from noisy_gru.schema.time_config import TimeSpelling
 
 SEQUENCE_ID = "sequence_id"
@@ -27,9 +33,10 @@ class Columns:
     ``numeric`` are the numeric features in the files followed by the targets that are no features; ``calendar`` are the
     features that come from the time, ``elapsed`` those that say what passed, ``booleans`` those of the numeric that are
     read as true or false, several labels among them; ``static`` are those of ``numeric_features`` and ``categorical``
-    that have one value for each entity. ``answers`` are the targets that a sequence has once. ``label_per_step`` says
-    that the label is one of each row. ``time_columns`` are one or two (date and clock), the parts of a date, or none.
-    ``entity`` are the columns that name it together; without one all rows are one series.
+    that have one value for each entity. ``answers`` are the targets that a sequence has once, ``step_targets`` those
+    that each step has. ``label_per_step`` says that the label is one of each row. ``time_columns`` are one or two (date
+    and clock), the parts of a date, or none. ``entity`` are the columns that name it together; without one all rows are
+    one series.
     """
 
     entity: tuple[str, ...]
@@ -48,6 +55,7 @@ class Columns:
     static: tuple[str, ...]
     targets: tuple[str, ...]
     answers: tuple[str, ...]
+    step_targets: tuple[str, ...]
     label: str | None
     label_is_class: bool
     label_per_step: bool
@@ -65,7 +73,8 @@ class Columns:
         features = tuple(feature.name for feature in numeric if feature.is_column)
         forecasting = isinstance(task, ForecastingConfig)
         several = has_several_targets(task)
-        targets = tuple(task.targets) if isinstance(task, ForecastingConfig) or several else ()
+        steps = has_step_targets(task)
+        targets = tuple(targets_of(task)) if forecasting or several or steps else ()
         labels = task.labels if is_multi_label(task) else []
         known = [feature for feature in data.features if feature.known_in_advance]
         # Without a grid nobody knows when the next events come.
@@ -90,9 +99,10 @@ class Columns:
             static=tuple(feature.name for feature in data.features if feature.static),
             targets=targets,
             answers=targets if several else (),
-            label=None if forecasting or several or prediction else task.label,  # type: ignore[union-attr]
+            step_targets=targets if steps else (),
+            label=None if forecasting or several or steps or prediction else task.label,  # type: ignore[union-attr]
             label_is_class=isinstance(task, ClassificationConfig),
-            label_per_step=is_per_step(task),
+            label_per_step=has_step_labels(task),
             split=dataset.splits.column if isinstance(dataset.splits, ColumnSplitConfig) and not prediction else None,
         )
         columns._check_reserved()
@@ -100,7 +110,7 @@ class Columns:
 
     def _check_reserved(self) -> None:
         features = [*self.numeric_features, *self.calendar, *self.elapsed, *self.categorical, *self.calendar_categories]
-        names = [*features, *([self.label] if self.label else []), *self.answers]
+        names = [*features, *([self.label] if self.label else []), *self.answers, *self.step_targets]
         taken = [name for name in names if name in (SEQUENCE_ID, STEPS) or name.startswith(HORIZON_PREFIXES)]
         if taken:
             raise DataError(

@@ -36,9 +36,10 @@ from noisy_gru.schema.task_config import (
     MultiLabelConfig,
     RegressionConfig,
     TaskConfig,
-    has_several_targets,
+    has_step_targets,
     is_multi_label,
     is_per_step,
+    targets_of,
 )
 from noisy_gru.schema.time_config import TimeConfig
 
@@ -99,15 +100,14 @@ class DatasetConfig(Section):
                 problems.append(f"data.files names no {' and no '.join(sorted(missing))}")
             if "eval" in self.data.files and self.splits.eval_from_train:
                 problems.append("data.files names eval, so splits.eval_from_train must be 0")
-        if has_several_targets(self.task):
-            key = "labels" if is_multi_label(self.task) else "targets"
+        if not isinstance(self.task, ForecastingConfig):
+            label, several = getattr(self.task, "label", ""), "labels" if is_multi_label(self.task) else "targets"
+            key, answers = ("label", [label]) if label else (several, targets_of(self.task))
             problems += [
                 f"task.{key} {name} is also a feature, so the model would read the answer"
-                for name in self.task.targets
+                for name in answers
                 if name in names
             ]
-        elif (label := getattr(self.task, "label", None)) in names:
-            problems.append(f"task.label {label} is also a feature, so the model would read the answer")
         for feature in self.data.features:
             if feature.known_in_advance and not forecasting:
                 problems.append(f"feature {feature.name} is known_in_advance, which only forecasting has")
@@ -143,8 +143,8 @@ class DatasetConfig(Section):
     def _problems_of_resample(self) -> list[str]:
         resample = self.data.resample
         columns = [each.name for each in self.data.features if each.is_column]
-        if isinstance(self.task, ForecastingConfig):
-            columns += [target for target in self.task.targets if target not in columns]
+        if isinstance(self.task, ForecastingConfig) or has_step_targets(self.task):
+            columns += [target for target in targets_of(self.task) if target not in columns]
         return [
             f"data.resample.aggregate: {column} is neither a feature nor a target of forecasting; expected one of "
             f"{', '.join(columns)}"

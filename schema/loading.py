@@ -25,7 +25,13 @@ from noisy_gru.schema.config import (
     RegressionConfig,
 )
 from noisy_gru.schema.errors import ConfigError
-from noisy_gru.schema.task_config import has_several_targets, is_multi_label, is_per_step
+from noisy_gru.schema.task_config import (
+    has_several_targets,
+    has_step_labels,
+    has_step_targets,
+    is_multi_label,
+    targets_of,
+)
 
 # Generated code without types.
 _pb2: Any = schema_pb2
@@ -90,7 +96,12 @@ def expected_columns(dataset: DatasetConfig) -> list[Column]:
         )
     columns.append(Column("sequence_id", "BYTES", "name of the sequence", 1, 1))
     columns.append(Column("steps", "INT", "input steps", 1, 1, bounds=(least, most)))
-    if is_per_step(task):
+    if has_step_targets(task):
+        return [
+            *columns,
+            *(Column(name, "FLOAT", "target of each step", least, most, masked=True) for name in targets_of(task)),
+        ]
+    if has_step_labels(task):
         return [*columns, Column(task.label, "BYTES", "label of each step", least, most, masked=True)]
     if is_multi_label(task):
         return [

@@ -167,17 +167,23 @@ class MultiLabelConfig(Section):
 
 
 class RegressionConfig(Section):
-    """One number for each sequence, or several."""
+    """One number for each sequence, or with `per_step` for each step of it; or several."""
 
     kind: Literal["regression"]
     label: str = Field(
         default="",
-        description="Column that holds the number; the same in every row of a sequence. Required without `targets`.",
+        description="Column that holds the number; the same in every row of a sequence, unless `per_step` is set. "
+        "Required without `targets`.",
     )
     targets: list[str] = Field(
         default_factory=list,
         description="Several columns to predict, in place of `label`; each the same in every row of a sequence. "
         "Where one is missing in all rows, the others are learned and measured.",
+    )
+    per_step: bool = Field(
+        default=False,
+        description="A number for each step: a level that is not measured, the remaining life at each reading. Steps "
+        "without one are masked in loss and metrics. false: one number for each sequence.",
     )
     quantiles: Quantiles | None = QUANTILES
     distribution: Distribution | None = DISTRIBUTION
@@ -204,6 +210,13 @@ class RegressionConfig(Section):
             )
         if twice := sorted({name for name in self.targets if self.targets.count(name) > 1}):
             raise ValueError(f"targets must be listed once, received {', '.join(twice)} more than once")
+        if self.per_step and (
+            given := [name for name in ("quantiles", "intervals") if getattr(self, name) is not None]
+        ):
+            raise ValueError(
+                f"{' and '.join(given)} have no form for a number at each step (per_step: true) yet; leave one of them "
+                "out"
+            )
         check_numbers(self)
         return self
 
@@ -255,8 +268,10 @@ def targets_of(task: Any) -> list[str]:
 
 
 def has_several_targets(task: Any) -> TypeGuard[RegressionConfig | MultiLabelConfig]:
-    """Return whether a sequence has several numbers, or several labels, of which some may be missing."""
-    return isinstance(task, MultiLabelConfig) or (isinstance(task, RegressionConfig) and bool(task.targets))
+    """Return whether a sequence has several numbers, or several labels, once each, of which some may be missing."""
+    if isinstance(task, MultiLabelConfig):
+        return True
+    return isinstance(task, RegressionConfig) and bool(task.targets) and not task.per_step
 
 
 def is_multi_label(task: Any) -> TypeIs[MultiLabelConfig]:
@@ -264,8 +279,18 @@ def is_multi_label(task: Any) -> TypeIs[MultiLabelConfig]:
     return isinstance(task, MultiLabelConfig)
 
 
-def is_per_step(task: Any) -> TypeGuard[ClassificationConfig]:
-    """Return whether a task has a label for each step of a sequence."""
+def is_per_step(task: Any) -> TypeGuard[ClassificationConfig | RegressionConfig]:
+    """Return whether a task has a label, or numbers, for each step of a sequence."""
+    return isinstance(task, ClassificationConfig | RegressionConfig) and task.per_step
+
+
+def has_step_targets(task: Any) -> TypeGuard[RegressionConfig]:
+    """Return whether a task has numbers for each step of a sequence."""
+    return isinstance(task, RegressionConfig) and task.per_step
+
+
+def has_step_labels(task: Any) -> TypeGuard[ClassificationConfig]:
+    """Return whether a task has a class for each step of a sequence."""
     return isinstance(task, ClassificationConfig) and task.per_step
 
 

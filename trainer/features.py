@@ -22,7 +22,7 @@ from noisy_gru.schema.task_config import is_multi_label, is_per_step, targets_of
 FEATURES = "features"  # float32, ragged [B, T * channels]: steps by channels, scaled
 LENGTH = "length"  # int64 [B]: T
 LABEL = "label"  # int64 [B]: the class, -1 where it was never seen in train; with `task.per_step` ragged [B, T]
-TARGETS = "targets"  # float32 [B, H * K]: scaled; [B, 1] for regression
+TARGETS = "targets"  # float32 [B, H * K]: scaled; [B, K] for regression, with `task.per_step` ragged [B, T * K]
 LAST_TARGET = "last_target"  # float32 [B, K]: the last value read of each target, scaled as the target is
 TARGET_MEAN = (
     "target_mean"  # float32 [B, K]: the same in every row; predictions are scaled * target_scale + target_mean
@@ -178,7 +178,7 @@ class Layout:
 
     @property
     def target_shape(self) -> tuple[int, ...]:
-        """Shape of one sequence's target and prediction: (H, K), or (K,) of numbers or labels; () for a class."""
+        """Shape of a target and prediction: (H, K); (K,) of numbers and labels, with `per_step` of each step; or ()."""
         task = self.dataset.task
         if isinstance(task, ForecastingConfig):
             return (len(task.horizons), len(task.targets))

@@ -120,7 +120,12 @@ def _loss(config: TrainingConfig, layout: Layout, classes: ClassSettings) -> Any
                 return whole(targets, predicted)
             return ops.mean(of_error(ops.abs(targets - predicted)) * weights, axis=-1)
 
-        return of_known
+        def of_steps(answer: Any, predicted: Any) -> Any:
+            # Keras averages over the steps of a batch, however far it is padded: this makes it their sum.
+            losses = of_known(answer, predicted)
+            return losses * ops.cast(ops.shape(answer)[1], losses.dtype)
+
+        return of_steps if layout.is_per_step else of_known
     return (step_loss if layout.is_per_step else classification_loss)(config, classes.weights)
 
 
@@ -159,7 +164,7 @@ def _metrics(layout: Layout, target_scale: np.ndarray | None, classes: ClassSett
 
 
 def _metric(layout: Layout, target_scale: np.ndarray | None) -> keras.metrics.Metric:
-    if layout.is_per_step:
+    if layout.is_per_step and layout.is_classification:
         return StepAccuracy(name=metric_name(layout))
     if layout.is_classification:
         return keras.metrics.SparseCategoricalAccuracy(name=metric_name(layout))
@@ -195,4 +200,5 @@ class _AbsoluteError(keras.metrics.Mean):
             while len(rows.shape) < len(errors.shape):
                 rows = ops.expand_dims(rows, -1)
             known = known * rows
-        super().update_state(errors, sample_weight=known)
+        # Flat: Keras weighs a batch by the part of its cells that is known, whatever number of steps it is padded to.
+        super().update_state(ops.reshape(errors, (-1,)), sample_weight=ops.reshape(known, (-1,)))

@@ -19,7 +19,7 @@ from noisy_gru.schema.config import ClassificationConfig, DatasetConfig
 from noisy_gru.schema.errors import ConfigError
 from noisy_gru.trainer import features as names
 from noisy_gru.trainer.features import Layout
-from noisy_gru.trainer.scaling import fit_scaling, with_logarithms
+from noisy_gru.trainer.scaling import Scaling, fit_scaling, with_logarithms
 from noisy_gru.trainer.step_columns import checked_columns, extended, to_ragged
 from noisy_gru.trainer.vocabularies import escape_line_ends
 
@@ -71,7 +71,7 @@ def preprocess(inputs: Mapping[str, Any], dataset: DatasetConfig) -> dict[str, A
         ids = tft.apply_vocabulary(text, vocabulary, num_oov_buckets=1)
         outputs[layout.ids(index)] = tf.RaggedTensor.from_row_lengths(ids, total, validate=False)
 
-    if layout.is_per_step:
+    if layout.is_per_step and isinstance(dataset.task, ClassificationConfig):
         labels = to_ragged(inputs[dataset.task.label])
         text = escape_line_ends(_text(labels.flat_values))
         # Transform's vocabularies leave empty texts out, so a missing label has no class.
@@ -151,6 +151,8 @@ def _targets(
     inputs: Mapping[str, Any], raw: Mapping[str, tf.Tensor], layout: Layout, past: tf.Tensor, total: tf.Tensor
 ) -> dict[str, tf.Tensor]:
     """Return targets as z-scores (labels as they are), their mean and scale, and their last values."""
+    if layout.is_per_step:
+        return _step_targets(inputs, layout, total)
     horizons = layout.target_shape[0] if len(layout.target_shape) == 2 else 1
     tables = []
     for key in layout.raw_targets:
@@ -161,10 +163,7 @@ def _targets(
     kind = "none" if layout.is_multi_label else "zscore"
     scaling = fit_scaling(tf.reshape(table, [-1, len(tables)]), [kind] * len(tables))
     targets = tf.reshape((table - scaling.centre) / scaling.scale, [-1, horizons * len(tables)])
-    outputs = {names.TARGETS: tf.cast(targets, tf.float32)}
-    for key, constant in ((names.TARGET_MEAN, scaling.centre), (names.TARGET_SCALE, scaling.scale)):
-        row = tf.cast(constant, tf.float32)[tf.newaxis, :]
-        outputs[key] = tf.ensure_shape(tf.tile(row, [tf.shape(total)[0], 1]), [None, len(tables)])
+    outputs = {names.TARGETS: tf.cast(targets, tf.float32), **_units(scaling, total, len(tables))}
     if layout.observed_targets:
         rows = {name: tf.RaggedTensor.from_row_lengths(raw[name], past, validate=False) for name in layout.targets}
         last = [
@@ -172,6 +171,26 @@ def _targets(
             for place, name in enumerate(layout.targets)
         ]
         outputs[names.LAST_TARGET] = tf.cast(tf.stack(last, axis=1), tf.float32)
+    return outputs
+
+
+def _step_targets(inputs: Mapping[str, Any], layout: Layout, steps: tf.Tensor) -> dict[str, Any]:
+    """Return the targets of all steps as z-scores, step by step, NaN where one is missing, with mean and scale."""
+    columns = [to_ragged(inputs[key]) for key in layout.raw_targets]
+    table = tf.stack([tf.cast(each.flat_values, tf.float64) for each in columns], axis=1)
+    scaling = fit_scaling(table, ["zscore"] * len(columns))
+    flat = tf.reshape(tf.cast((table - scaling.centre) / scaling.scale, tf.float32), [-1])
+    lengths = columns[0].row_lengths() * len(columns)
+    targets = tf.RaggedTensor.from_row_lengths(flat, lengths, validate=False)
+    return {names.TARGETS: targets, **_units(scaling, steps, len(columns))}
+
+
+def _units(scaling: Scaling, steps: tf.Tensor, targets: int) -> dict[str, tf.Tensor]:
+    """Return mean and scale of the targets, a row for each sequence, of which `steps` has one number."""
+    outputs = {}
+    for key, constant in ((names.TARGET_MEAN, scaling.centre), (names.TARGET_SCALE, scaling.scale)):
+        row = tf.cast(constant, tf.float32)[tf.newaxis, :]
+        outputs[key] = tf.ensure_shape(tf.tile(row, [tf.shape(steps)[0], 1]), [None, targets])
     return outputs
 
 

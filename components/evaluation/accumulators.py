@@ -18,9 +18,9 @@ from noisy_gru.components.evaluation.metric_catalogue import (
     cells,
     naive_baselines,
 )
-from noisy_gru.components.evaluation.regression_accumulators import Regression, Regressions
+from noisy_gru.components.evaluation.regression_accumulators import Regression, Regressions, StepRegression
 from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, TaskConfig
-from noisy_gru.schema.task_config import is_multi_label, is_per_step
+from noisy_gru.schema.task_config import has_step_targets, is_multi_label, is_per_step
 
 
 class Forecasting(Accumulator):
@@ -75,6 +75,8 @@ class Forecasting(Accumulator):
 
 def accumulator(task: TaskConfig) -> Accumulator:
     """Return the accumulator of a task."""
+    if has_step_targets(task):
+        return StepRegression(task)
     if is_per_step(task):
         return StepClassification(getattr(task, "positive", None))
     if isinstance(task, ClassificationConfig):

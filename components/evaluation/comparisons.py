@@ -38,7 +38,7 @@ from noisy_gru.components.evaluation.planned_comparisons import (
 from noisy_gru.components.evaluation.resampled_metrics import Outputs, ResampledMetric, resampled_metric
 from noisy_gru.components.evaluation.sequence_clusters import Clusters, clusters_of
 from noisy_gru.schema.config import ClassificationConfig, DatasetConfig, ForecastingConfig
-from noisy_gru.schema.task_config import has_several_targets, is_multi_label, is_per_step, targets_of
+from noisy_gru.schema.task_config import is_multi_label, is_per_step, targets_of
 
 _ONLY_KNOWN = ("last", "seasonal")
 
@@ -221,7 +221,7 @@ def run_comparison(
     sums = np.concatenate([found.columns(answers, "candidate"), found.columns(answers, planned.against)], axis=1)
     # A window of which neither target nor naive value is known says nothing of it.
     of_known = isinstance(dataset.task, ForecastingConfig) and "naive" not in planned.metric
-    if beside is not None or of_known or has_several_targets(dataset.task):
+    if beside is not None or of_known or len(targets_of(dataset.task)) > 1:
         measured = sums[:, 1] > 0
         sums, clusters = sums[measured], clusters[measured]
     drawn = resample(sums_by_cluster(sums, clusters), bootstrap, _ties(found))

@@ -15,9 +15,9 @@ from noisy_gru.components.evaluation.interval_metrics import (
     is_of_intervals,
     season_of,
 )
-from noisy_gru.schema.config import ClassificationConfig, DatasetConfig, ForecastingConfig, TaskConfig
+from noisy_gru.schema.config import ClassificationConfig, DatasetConfig, ForecastingConfig, RegressionConfig, TaskConfig
 from noisy_gru.schema.errors import ConfigError
-from noisy_gru.schema.task_config import has_several_targets, is_multi_label, is_per_step
+from noisy_gru.schema.task_config import has_step_targets, is_multi_label, is_per_step
 
 EXAMPLE_COUNT = "example_count"
 MAE_OF_NAIVE, WITH_NAIVE, NAIVE_COUNT = "mae_naive_", "mae_where_naive_", "count_naive_"
@@ -105,6 +105,15 @@ def cells(task: ForecastingConfig) -> Iterator[tuple[str, list[tuple[int, int]]]
 def known_metrics(dataset: DatasetConfig) -> dict[str, str]:
     """Return the metrics of a data set's models: name and description."""
     task = dataset.task
+    if has_step_targets(task):
+        counted = {EXAMPLE_COUNT: "steps with a target measured"}
+        if not task.targets:
+            return {**counted, **REGRESSION}
+        return (
+            counted
+            | OF_SEVERAL
+            | {f"{name}/{each}": what for each in task.targets for name, what in REGRESSION.items()}
+        )
     if is_per_step(task):
         of_steps = {
             name: what.replace("part of the sequences", "part of the steps") for name, what in CLASSIFICATION.items()
@@ -115,7 +124,7 @@ def known_metrics(dataset: DatasetConfig) -> dict[str, str]:
     if is_multi_label(task):
         found = {EXAMPLE_COUNT: "sequences measured", **OF_LABELS}
         return found | {f"{name}/{label}": what for label in task.labels for name, what in BY_LABEL.items()}
-    if has_several_targets(task):
+    if isinstance(task, RegressionConfig) and task.targets:
         of_intervals = interval_metrics(task, has_past=False)
         found = {EXAMPLE_COUNT: "sequences measured", **OF_SEVERAL, **of_intervals}
         of_one = REGRESSION | of_intervals

@@ -17,8 +17,14 @@ from noisy_gru.components.evaluation.metric_catalogue import (
     naive_baselines,
 )
 from noisy_gru.components.evaluation.paired_bootstrap import Accept
-from noisy_gru.schema.config import ClassificationConfig, DatasetConfig, ForecastingConfig
-from noisy_gru.schema.task_config import has_several_targets, is_multi_label
+from noisy_gru.schema.config import (
+    ClassificationConfig,
+    DatasetConfig,
+    ForecastingConfig,
+    MultiLabelConfig,
+    RegressionConfig,
+)
+from noisy_gru.schema.task_config import is_multi_label
 
 WHOLE = "all"
 PUBLISHED = "published"
@@ -101,7 +107,7 @@ def _baselines(dataset: DatasetConfig, evaluation: EvaluationConfig, has_constan
         whole = baseline_metric(dataset, evaluation)
         parts = [f"{whole}/{label}" for label in task.labels] if whole in BY_LABEL else []
         return {TRAIN_FREQUENCY: [whole, *parts]} if has_constants else {}
-    if has_several_targets(task):
+    if isinstance(task, RegressionConfig) and task.targets:
         by_metric = {name: [f"{name}/{target}" for target in task.targets] for name in ("rmse", "mae")}
         return {TRAIN_MEAN: by_metric["rmse"], TRAIN_MEDIAN: by_metric["mae"]} if has_constants else {}
     if not isinstance(task, ForecastingConfig):
@@ -117,7 +123,7 @@ def _parts(dataset: DatasetConfig, metric: str) -> list[str]:
     task = dataset.task
     if is_multi_label(task) and metric not in BY_LABEL:
         return []
-    if has_several_targets(task) and "/" not in metric:
+    if isinstance(task, RegressionConfig | MultiLabelConfig) and task.targets and "/" not in metric:
         return [f"/{target}" for target in task.targets]
     if not isinstance(task, ForecastingConfig) or "/" in metric or len(task.targets) * len(task.horizons) == 1:
         return []

@@ -8,7 +8,7 @@ naive answers. A classification's are class names, with `candidate_loss` and `pu
 the true class' probability) beside them, and of up to ``MOST_CLASSES`` classes `candidate_probabilities` in the
 model's order; those of several labels are lists of 0 and 1, and so are losses and probabilities of numbers; a
 forecast's are lists, all targets of the first horizon, then of the second.
-With `task.per_step` there is a row for each step with a label.
+With `task.per_step` there is a row for each step with a label, or a target.
 Of a model with quantiles `candidate_crps` and `published_crps` are there, too, and `candidate_interval`: of each number
 the lowest quantile and the highest.
 TFX's Evaluator calls extractors.py by its name, so the folder is handed over by a context variable.
@@ -39,7 +39,7 @@ from noisy_gru.components.evaluation.tfma_metrics import label_and_naive, output
 from noisy_gru.data.columns import SEQUENCE_ID
 from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, TaskConfig
 from noisy_gru.schema.interval_config import levels_of
-from noisy_gru.schema.task_config import has_several_targets, is_multi_label, is_per_step, targets_of
+from noisy_gru.schema.task_config import has_several_targets, has_step_targets, is_multi_label, is_per_step, targets_of
 
 # Of more classes the files would be large, and nobody looks at so many curves.
 MOST_CLASSES = 50
@@ -90,7 +90,7 @@ def answers_schema(task: TaskConfig) -> Any:
     if is_multi_label(task):
         names = ["label", "candidate", "candidate_loss", PROBABILITIES, "published", "published_loss"]
         return _arrow.schema(common + [(name, _arrow.list_(_arrow.float32())) for name in names])
-    is_list = isinstance(task, ForecastingConfig) or has_several_targets(task)
+    is_list = isinstance(task, ForecastingConfig) or len(targets_of(task)) > 1
     kind = _arrow.list_(_arrow.float32()) if is_list else _arrow.float64()
     names = ["label", "candidate", "published", *naive_baselines(task)]
     columns = [(name, kind) for name in names]
@@ -102,6 +102,8 @@ def answers_schema(task: TaskConfig) -> Any:
 
 def _rows(extracts: dict[str, Any], task: TaskConfig, has_baseline: bool) -> list[dict[str, Any]]:
     """Return the row of a sequence; with `task.per_step` one for each step that has a label."""
+    if has_step_targets(task):
+        return _rows_of_numbers(extracts, task, has_baseline)
     if not is_per_step(task):
         return [_row(extracts, task, has_baseline)]
     features = extracts[constants.FEATURES_KEY]
@@ -120,6 +122,21 @@ def _rows(extracts: dict[str, Any], task: TaskConfig, has_baseline: bool) -> lis
                 row["majority"] = classes[0]
                 row[PROBABILITIES] = scores.astype(np.float32) if len(classes) <= MOST_CLASSES else None
     return rows
+
+
+def _rows_of_numbers(extracts: dict[str, Any], task: TaskConfig, has_baseline: bool) -> list[dict[str, Any]]:
+    """Return a row for each step with a target."""
+    label, _ = label_and_naive(task, extracts[constants.FEATURES_KEY])
+    models = {"candidate": CANDIDATE, "published": BASELINE} if has_baseline else {"candidate": ""}
+    columns = {"label": label} | {
+        name: np.asarray(outputs_of(extracts, model)["predictions"])[: len(label)] for name, model in models.items()
+    }
+    several, common = len(targets_of(task)) > 1, {**_common(extracts), "published": None}
+    return [
+        common
+        | {name: row[step].astype(np.float32) if several else float(row[step, 0]) for name, row in columns.items()}
+        for step in np.flatnonzero(~np.isnan(label).all(axis=1))
+    ]
 
 
 def _common(extracts: dict[str, Any]) -> dict[str, Any]:

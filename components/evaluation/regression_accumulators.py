@@ -13,6 +13,7 @@ from noisy_gru.components.evaluation.metric_catalogue import (
     EXAMPLE_COUNT,
 )
 from noisy_gru.schema.config import RegressionConfig
+from noisy_gru.schema.task_config import targets_of
 
 
 class Regression(Accumulator):
@@ -80,7 +81,7 @@ class Regressions(Regression):
             **dict(metrics_of_sums(sums, self._task)),
         }
         explained = []
-        for place, target in enumerate(self._task.targets):
+        for place, target in enumerate(targets_of(self._task)):
             number = float(count[place])
             absolute, squared, deviation = (
                 float(sums[name][place]) / number if number else float("nan")
@@ -96,6 +97,32 @@ class Regressions(Regression):
             }
             found |= {f"{name}/{target}": value for name, value in metrics_of_sums(sums, self._task, ([place],))}
         return found | {"r2": float(np.mean(explained))}
+
+
+class StepRegression(Regressions):
+    """The sums of a regression over the steps of all sequences, of one target or several."""
+
+    def one(self, label: Any, outputs: dict[str, np.ndarray], features: dict[str, np.ndarray]) -> Sums:
+        """``label`` is float [T, K], NaN where unknown; ``outputs`` holds `predictions` [T, K], maybe of more steps."""
+        known = ~np.isnan(label)
+        count = known.sum(axis=0).astype(np.float64)
+        error = np.where(known, np.asarray(outputs["predictions"], np.float64)[: len(label)] - label, 0.0)
+        mean = np.where(known, label, 0.0).sum(axis=0) / np.maximum(count, 1.0)
+        return {
+            "sequences": np.array(float(known.any(axis=1).sum())),  # steps are what is measured
+            "count": count,
+            "absolute": np.abs(error).sum(axis=0),
+            "squared": (error**2).sum(axis=0),
+            "mean": mean,
+            "deviation": (np.where(known, label - mean, 0.0) ** 2).sum(axis=0),
+        }
+
+    def metrics(self, sums: Sums) -> dict[str, float]:
+        found = super().metrics(sums)
+        if self._task.targets:
+            return found
+        (target,) = targets_of(self._task)
+        return {name.removesuffix(f"/{target}"): value for name, value in found.items()}
 
 
 def _merge_moments(a: Sums, b: Sums) -> Sums:

@@ -25,7 +25,7 @@ from noisy_gru.schema.config import (
     TaskConfig,
 )
 from noisy_gru.schema.errors import DataError
-from noisy_gru.schema.task_config import has_several_targets, is_multi_label, is_per_step, targets_of
+from noisy_gru.schema.task_config import has_several_targets, has_step_targets, is_multi_label, is_per_step, targets_of
 
 _BATCH = 64
 
@@ -94,6 +94,8 @@ def _batches(examples: Sequence[bytes]) -> Iterator[list[bytes]]:
 
 
 def _losses(outputs: dict[str, np.ndarray], features: Sequence[Any], task: TaskConfig) -> np.ndarray:
+    if has_step_targets(task):
+        return np.array([_step_error(outputs["predictions"][row], each, task) for row, each in enumerate(features)])
     if is_per_step(task):
         return np.array([_step_loss(outputs, row, each, str(task.label)) for row, each in enumerate(features)])
     if isinstance(task, ClassificationConfig):
@@ -129,6 +131,17 @@ def _step_loss(outputs: dict[str, np.ndarray], row: int, features: Any, label: s
     # What is no number answers nothing.
     whole = np.isfinite(outputs["probabilities"][row]).all(axis=-1)
     return float(np.mean([not (whole[step] and outputs["label_bytes"][row, step] == true[step]) for step in known]))
+
+
+def _step_error(predictions: np.ndarray, features: Any, task: RegressionConfig) -> float:
+    """Return the mean absolute error over a sequence's known targets; infinite if an answer is no number."""
+    truth = np.stack([np.array(features[name].float_list.value, np.float64) for name in targets_of(task)], axis=-1)
+    known = np.isfinite(truth)
+    if not known.any():
+        targets = ", ".join(targets_of(task))
+        raise DataError(f"sequence {_name(features)} has no step with a number in {targets}; expected one at least")
+    error = np.abs(predictions[: len(truth)].astype(np.float64) - truth)[known].mean()
+    return float(error) if np.isfinite(error) else np.inf
 
 
 def _class(features: Any, label: str) -> bytes:

@@ -21,7 +21,7 @@ from noisy_gru.components.evaluation.paired_bootstrap import TIE_WEIGHT, Bootstr
 from noisy_gru.components.evaluation.sequence_clusters import clusters_of
 from noisy_gru.components.evaluation.sequence_losses import known_targets, labels, naive_losses, names, sequence_losses
 from noisy_gru.schema.config import ClassificationConfig, DatasetConfig, ForecastingConfig, TaskConfig
-from noisy_gru.schema.task_config import is_multi_label, targets_of
+from noisy_gru.schema.task_config import has_step_targets, is_multi_label, targets_of
 
 # An alarm costs a night: it is to be sure, of all that is judged together.
 CONFIDENCE = 0.99
@@ -108,9 +108,9 @@ class ServedError:
 
 def published_error(metrics: Mapping[str, float], task: TaskConfig) -> PublishedError | None:
     """Return a version's published error; None if its metrics lack it, or it didn't beat the naive baseline,
-    or it is of several labels, some of which may be so rare that no wrong answer shows.
+    or it is of several labels, some of which may be so rare that no wrong answer shows, or of numbers at each step.
     """
-    if is_multi_label(task):
+    if is_multi_label(task) or has_step_targets(task):
         return None
     if isinstance(task, ClassificationConfig):
         pair = ("accuracy", "accuracy_majority")

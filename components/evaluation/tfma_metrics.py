@@ -24,7 +24,7 @@ from noisy_gru.data.columns import STEPS
 from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, TaskConfig
 from noisy_gru.schema.errors import DataError
 from noisy_gru.schema.interval_config import levels_of
-from noisy_gru.schema.task_config import has_several_targets, is_per_step, targets_of
+from noisy_gru.schema.task_config import has_several_targets, has_step_targets, is_per_step, targets_of
 
 # TFMA keeps a metric with a leading underscore to itself. All metrics of a model follow from this one.
 _SUMS = "_sums"
@@ -130,6 +130,8 @@ def label_and_naive(task: TaskConfig, features: dict[str, Any]) -> tuple[Any, di
         DataError: if the sequence has no right answer.
     """
     naive: dict[str, np.ndarray] = {}
+    if has_step_targets(task):
+        return _targets_of_steps(task, features), naive
     if is_per_step(task):
         return _labels_of_steps(task, features), naive
     if isinstance(task, ClassificationConfig):
@@ -151,6 +153,18 @@ def _labels_of_steps(task: Any, features: dict[str, Any]) -> np.ndarray:
     steps = int(_values(features, STEPS, 1)[0])
     # TFMA pads the lists of a batch to one length.
     return np.array([bytes(name) for name in _values(features, task.label, None)[:steps]], object)
+
+
+def _targets_of_steps(task: Any, features: dict[str, Any]) -> np.ndarray:
+    """Return float64 [T, K], NaN where a step has no target."""
+    steps = int(_values(features, STEPS, 1)[0])
+    columns = [_values(features, name, None)[:steps].astype(np.float64) for name in targets_of(task)]
+    if any(len(column) != steps or np.isinf(column).any() for column in columns):
+        raise DataError(
+            f"The test split's sequence {sequence_name(features)} doesn't have a finite number or NaN of "
+            f"{', '.join(targets_of(task))} for each of its {steps} steps. Without them it can't be evaluated."
+        )
+    return np.stack(columns, axis=-1)
 
 
 def _past(task: TaskConfig, features: dict[str, Any]) -> dict[str, np.ndarray]:

@@ -25,7 +25,7 @@ from noisy_gru.data.columns import TARGET
 from noisy_gru.saved_model.session import SessionModel
 from noisy_gru.schema.config import ClassificationConfig, DatasetConfig, ForecastingConfig
 from noisy_gru.schema.errors import ModelError
-from noisy_gru.schema.task_config import is_multi_label, is_per_step, targets_of
+from noisy_gru.schema.task_config import has_step_targets, is_multi_label, is_per_step, targets_of
 
 CONFIDENCE = 0.95
 _MOST_SEQUENCES, _FEWEST_SEQUENCES = 512, 16
@@ -41,8 +41,8 @@ class ImportancePlan:
 
     Attributes:
         tensors: inputs of `serving_tensors` for N sequences in random order, each with a step.
-        labels: bytes [N], or [N, T] with `task.per_step`, empty where missing; else float [N, K] or [N, H, K], NaN
-            where missing. Each sequence has one.
+        labels: bytes [N], or [N, T] with `task.per_step`, empty where missing; else float [N, K] or [N, H, K] (of
+            steps [N, T, K]), NaN where missing. Each sequence has one.
         dataset: of the model.
         seconds: that it may take.
         seed: of the exchanges.
@@ -197,7 +197,11 @@ class _Asked:
         if is_multi_label(self._dataset.task):
             return label_scores(answers["probabilities"], answers["answers"], self._truth)
         targets = len(targets_of(self._dataset.task))
-        errors = np.abs(answers["predictions"].astype(float) - self._truth).reshape(-1, targets)
+        found, truth = answers["predictions"].astype(float), self._truth
+        if has_step_targets(self._dataset.task):  # axes of steps are as long as the longest sequence of each
+            steps = min(found.shape[1], truth.shape[1])
+            found, truth = found[:, :steps], truth[:, :steps]
+        errors = np.abs(found - truth).reshape(-1, targets)
         each = np.array([np.mean(column[np.isfinite(column)]) for column in errors.T if np.isfinite(column).any()])
         if targets == 1:
             return {"mae": float(each[0])}
@@ -222,6 +226,14 @@ def labels_of(examples: Sequence[bytes], dataset: DatasetConfig) -> np.ndarray:
     is_ahead = isinstance(task, ForecastingConfig)
     count = len(task.horizons) if isinstance(task, ForecastingConfig) else 1
     keys = [f"{TARGET}{name}" if is_ahead else name for name in targets_of(task)]
+    if has_step_targets(task):
+        lists = [[list(row.get(key) or []) for key in keys] for row in rows]
+        axis = max((len(values) for row in lists for values in row), default=1)
+        by_step = np.full((len(rows), axis, len(keys)), np.nan)
+        for place, row in enumerate(lists):
+            for column, values in enumerate(row):
+                by_step[place, : len(values), column] = values
+        return by_step
     columns = [np.array([list(row.get(key) or [np.nan] * count) for row in rows], float) for key in keys]
     numbers = np.stack(columns, axis=-1)
     return numbers if is_ahead else numbers[:, 0]

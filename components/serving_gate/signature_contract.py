@@ -8,7 +8,7 @@ from noisy_gru.saved_model.session import Signature, TensorSpec
 from noisy_gru.saved_model.tensor_names import STATIC_FEATURES, static_tensor_names, tensor_names
 from noisy_gru.schema.config import ClassificationConfig, DatasetConfig, ForecastingConfig
 from noisy_gru.schema.interval_config import levels_of
-from noisy_gru.schema.task_config import is_multi_label, is_per_step, targets_of
+from noisy_gru.schema.task_config import has_step_targets, is_multi_label, is_per_step, targets_of
 
 # As in trainer/features.py, which imports TensorFlow.
 DEFAULT = "serving_default"
@@ -41,6 +41,8 @@ def promised_inputs(dataset: DatasetConfig, *, serving_step: bool = False) -> di
 def promised_outputs(dataset: DatasetConfig) -> dict[str, Promise]:
     """Return the outputs, the same in every signature but for the state that `serving_step` gives as well."""
     task = dataset.task
+    if has_step_targets(task):
+        return {"predictions": ("float32", (None, None, len(targets_of(task)))), LENGTHS: ("int64", (None,))}
     if is_per_step(task):
         return {
             "probabilities": ("float32", (None, None, "any")),

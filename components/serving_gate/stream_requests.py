@@ -19,6 +19,8 @@ from noisy_gru.schema.task_config import is_per_step
 
 _STEPS = 12
 _FEW = 8
+# What is after the end of a sequence whose steps have answers.
+_EMPTY = {"probabilities": 0.0, "class_id": -1, "label_bytes": b"", "predictions": 0.0}
 _PIECES = 4
 # Steps of a sequence that is streamed: what goes wrong between pieces does so within them.
 _LONGEST = 1_000
@@ -132,9 +134,10 @@ def stream_answers(cut: Cut, seen: ProbeResult) -> list[tuple[str, Outputs, Outp
 def _steps_of_piece(whole: Outputs, piece: Outputs, begins: np.ndarray) -> Outputs:
     """Return the answers of the whole sequences to the steps of a piece, in the form of the piece's."""
     lengths = whole[LENGTHS] - begins
-    axis = max(piece["class_id"].shape[1], int(lengths.max(initial=0)))
+    given = {name: empty for name, empty in _EMPTY.items() if name in whole}
+    axis = max(piece[next(iter(given))].shape[1], int(lengths.max(initial=0)))
     found = {**whole, LENGTHS: lengths}
-    for name, empty in (("probabilities", 0.0), ("class_id", -1), ("label_bytes", b"")):
+    for name, empty in given.items():
         values = whole[name]
         found[name] = np.full((len(values), axis, *values.shape[2:]), empty, values.dtype)
         for row, (begin, count) in enumerate(zip(begins, lengths, strict=True)):

@@ -63,9 +63,15 @@ class TrainingPath:
         if self._layout.is_multi_label:
             return _labels(outputs, self._layout.targets, self._decision)
         scale, mean = (np.asarray(transformed[key]) for key in (names.TARGET_SCALE, names.TARGET_MEAN))
-        shape = (len(examples), *(1 for _ in self._layout.target_shape[:-1]), -1)
+        between = 1 if self._layout.is_per_step else len(self._layout.target_shape) - 1
+        shape = (len(examples), *[1] * between, -1)
         window = None if self._numbers.window is None else np.asarray(self._numbers.window(inputs)).reshape(shape)
-        return _numbers(outputs, scale.reshape(shape), mean.reshape(shape), window, self._numbers)
+        found = _numbers(outputs, scale.reshape(shape), mean.reshape(shape), window, self._numbers)
+        if not self._layout.is_per_step:
+            return found
+        lengths = np.asarray(inputs[names.LENGTH])
+        there = (np.arange(outputs.shape[1]) < lengths[:, np.newaxis])[..., np.newaxis]
+        return {"predictions": np.where(there, found["predictions"], np.float32(0)), "lengths": lengths}
 
 
 def _numbers(

@@ -98,6 +98,8 @@ class Encoder:
             writers[name] = self._categorical_writer(name, *rows.categorical[name], ahead)
         for name, values in ({} if prediction else sequences.horizon_values).items():
             writers[name] = self._horizon_writer(name, values)
+        for name in () if prediction else columns.step_targets:
+            writers[name] = self._numeric_writer(name, rows.numeric[name], 0)
         if columns.label is not None:
             writers[columns.label] = self._label_writer(columns.label)
         # Protobuf's deterministic order of map entries.

@@ -21,8 +21,9 @@ class Rows:
 
     ``entity`` int64 [N] indexes ``entities`` (sorted names), ``file`` int32 [N] indexes ``file_names``; ``row`` is 0
     for steps that were filled in. ``numeric`` float32 [N] each, NaN where missing; texts are codes int32 [N] (-1 where
-    missing) and values. ``label`` is coded text, or float64 [N]; with ``label_per_step`` each row has its
-    own, else that of its series. ``split`` int8 [N] indexes SPLITS.
+    missing) and values. ``label`` is coded text, or float64 [N]; with ``label_per_step`` each row has its own, else
+    that of its series. ``step_targets`` are the numeric columns that hold the targets of each step. ``split`` int8 [N]
+    indexes SPLITS.
     """
 
     entities: list[str]
@@ -36,6 +37,7 @@ class Rows:
     label: Any = None
     split: np.ndarray | None = None
     label_per_step: bool = False
+    step_targets: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.entity)

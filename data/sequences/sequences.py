@@ -100,7 +100,9 @@ def steps_of_rows(rows: Rows, dataset: DatasetConfig, quarantine: Quarantine, *,
     policies, time = dataset.data.policies, dataset.data.time
     kind = Columns.of(dataset, prediction=prediction).time_kind
     resample = dataset.data.resample is not None
-    rows = replace(rows, label_per_step=Columns.of(dataset, prediction=prediction).label_per_step)
+    columns = Columns.of(dataset, prediction=prediction)
+    targets = () if prediction else columns.step_targets  # which a request leaves out
+    rows = replace(rows, label_per_step=columns.label_per_step, step_targets=targets)
     rows = drop_duplicates(rows, policies.duplicate_step, kind, quarantine, are_readings=resample).sorted()
     rows = resolve_labels(rows, policies, kind, quarantine)
     if has_several_targets(dataset.task) and not prediction:
@@ -136,8 +138,8 @@ def whole_sequences(
     data, rows = dataset.data, series.rows
     kind = data.time.kind if data.time else "integer"
     start, stop = series.segments[:-1], series.segments[1:]
-    labels = rows.label if rows.label_per_step else None
-    known = np.concatenate([[0], np.cumsum(labels[0] >= 0)]) if labels is not None else None
+    there = _known_at_steps(rows, dataset)
+    known = np.concatenate([[0], np.cumsum(np.logical_or.reduce([*there.values()]))]) if there else None
     lengths = stop - start
     short = lengths < data.min_length
     quarantine_ranges(
@@ -193,10 +195,18 @@ def whole_sequences(
         found = replace(found, horizon_values=_targets(series, found, dataset.task.targets))
         for name, values in found.horizon_values.items():
             quarantine.report.count_masked(name, int(np.isnan(values).sum()))
-    if known is not None:
-        masked = (found.stop - found.start) - (known[found.stop] - known[found.start])
-        quarantine.report.count_masked(str(Columns.of(dataset).label), int(masked.sum()))
+    for name, own in there.items():
+        counted = np.concatenate([[0], np.cumsum(own)])
+        masked = (found.stop - found.start) - (counted[found.stop] - counted[found.start])
+        quarantine.report.count_masked(name, int(masked.sum()))
     return found
+
+
+def _known_at_steps(rows: Rows, dataset: DatasetConfig) -> dict[str, np.ndarray]:
+    """Return by column whether each row has the label, or a target, of its step, bool [N]; empty without `per_step`."""
+    if rows.label_per_step and isinstance(rows.label, tuple):
+        return {str(Columns.of(dataset).label): rows.label[0] >= 0}
+    return {name: ~np.isnan(rows.numeric[name]) for name in rows.step_targets}
 
 
 def _targets(series: Series, found: Sequences, targets: list[str]) -> dict[str, np.ndarray]:

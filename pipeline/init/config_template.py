@@ -74,7 +74,8 @@ def config_text(
             several = targets_of(task)
             lines.append(f"  targets: {_flow(several)}" if len(several) > 1 else f"  label: {_scalar(task.label)}")
         if is_per_step(task):
-            lines += ["  # A class for each step; those without a label are masked.", "  per_step: true"]
+            what, those = ("number", "one") if task.kind == "regression" else ("class", "a label")
+            lines += [f"  # A {what} for each step; those without {those} are masked.", "  per_step: true"]
     lines += ["", *_splits(dataset)]
     model = _LAYERS if training.preset is None else _PRESET.format(name=training.preset)
     rest = _REST.format(model=model, epochs=training.epochs, batch_size=training.batch_size, patience=training.patience)

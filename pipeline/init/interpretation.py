@@ -58,8 +58,8 @@ class Interpretation:
 
     @property
     def is_per_step(self) -> bool:
-        """Whether the label is one of each step: a class that changes within a sequence."""
-        return self.task == "classification" and self.answers[0] not in self.roles.constant
+        """Whether the label is one of each step: a class, or given numbers, that change within a sequence."""
+        return self.task != "forecasting" and self.answers[0] not in self.roles.constant
 
     def histories(self) -> list[np.ndarray]:
         """Return the first target of some series, float64 [n] each, on the grid of steps where there is one."""

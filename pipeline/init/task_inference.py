@@ -74,6 +74,11 @@ def guess_task(table: Table, roles: Roles, *, task: str | None, targets: list[st
         roles.guesses.append(Guess("task classification", "given" if task else f"{targets[0]} is not a number"))
         roles.guesses.append(Guess(f"label {targets[0]}, per_step", f"it changes within a sequence of {roles.entity}"))
         return "classification", targets
+    if task == "regression" and roles.entity is not None and _are_step_targets(frame, roles, targets):
+        named_targets = ", ".join(targets)
+        roles.guesses.append(Guess("task regression", "given"))
+        roles.guesses.append(Guess(f"{named_targets}, per_step", f"they change within a sequence of {roles.entity}"))
+        return task, targets
     if task is None:
         task = _guess_kind(table, roles, labels, targets)
     else:
@@ -98,6 +103,13 @@ def guess_task(table: Table, roles: Roles, *, task: str | None, targets: list[st
             f"--target {' '.join(targets)}: {task} needs one label, a column that never changes within a sequence"
         )
     return task, targets
+
+
+def _are_step_targets(frame: pd.DataFrame, roles: Roles, targets: list[str]) -> bool:
+    """Return whether the given targets are numbers that change within a sequence: those of each step."""
+    return bool(targets) and all(
+        name in roles.others and pd.api.types.is_numeric_dtype(frame[name]) for name in targets
+    )
 
 
 def _several_labels(frame: pd.DataFrame, roles: Roles, targets: list[str]) -> list[str]:

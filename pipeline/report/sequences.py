@@ -13,7 +13,7 @@ from noisy_gru.data.columns import SEQUENCE_ID, STEPS, TARGET
 from noisy_gru.data.reading.tables import Source
 from noisy_gru.data.reading.tfrecords import example_lists, read_frames
 from noisy_gru.schema.config import DatasetConfig
-from noisy_gru.schema.task_config import is_per_step
+from noisy_gru.schema.task_config import has_step_labels, has_step_targets, targets_of
 
 SEARCH_SECONDS = 5.0
 COLUMNS_SHOWN = 6
@@ -47,7 +47,8 @@ def _lists(folder: Path, split: str) -> Iterator[dict[str, Any]]:
 
 
 def _shown(lists: Mapping[str, Any], dataset: DatasetConfig) -> dict[str, Any]:
-    names = [feature.name for feature in [*dataset.data.numeric, *dataset.data.categorical]]
+    names = targets_of(dataset.task) if has_step_targets(dataset.task) else []
+    names += [feature.name for feature in [*dataset.data.numeric, *dataset.data.categorical]]
     columns = {
         name: [_text(each) if isinstance(each, bytes) else each for each in lists[name][:STEPS_SHOWN]]
         for name in names
@@ -56,7 +57,9 @@ def _shown(lists: Mapping[str, Any], dataset: DatasetConfig) -> dict[str, Any]:
     numeric = [name for name, values in columns.items() if not any(isinstance(each, str) for each in values)]
     shown = [*numeric, *(name for name in columns if name not in numeric)][:COLUMNS_SHOWN]
     given = lists.get(getattr(dataset.task, "label", None) or "", [None])
-    label = _counted(given) if is_per_step(dataset.task) else given[0]
+    label = _counted(given) if has_step_labels(dataset.task) else given[0]
+    if has_step_targets(dataset.task):  # shown among the columns
+        label = None
     return {
         "id": _text(lists.get(SEQUENCE_ID, [b""])[0]),
         "steps": int(lists.get(STEPS, [0])[0]),

@@ -10,7 +10,7 @@ import numpy as np
 from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, RegressionConfig, TaskConfig
 from noisy_gru.schema.errors import ModelError
 from noisy_gru.schema.interval_config import levels_of
-from noisy_gru.schema.task_config import MultiLabelConfig, is_multi_label, targets_of
+from noisy_gru.schema.task_config import MultiLabelConfig, has_step_targets, is_multi_label, targets_of
 
 SEQUENCE_ID = "sequence_id"
 PROBABILITY = "probability_"
@@ -122,7 +122,9 @@ def without_taken(entity_columns: Mapping[str, Sequence[str]], columns: Collecti
     return {name: texts for name, texts in entity_columns.items() if name not in taken}
 
 
-def by_step(outputs: Mapping[str, np.ndarray], count: int) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+def by_step(
+    outputs: Mapping[str, np.ndarray], count: int, task: TaskConfig
+) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
     """Return the outputs of all steps of ``count`` sequences, [N, ...], with `task.per_step`.
 
     Returns:
@@ -131,22 +133,26 @@ def by_step(outputs: Mapping[str, np.ndarray], count: int) -> tuple[dict[str, np
     Raises:
         ModelError: the outputs are not those of a model with an answer for each step.
     """
-    missing = [name for name in (*_CLASSES, LENGTHS) if name not in outputs]
-    axes = outputs["label_bytes"].ndim if "label_bytes" in outputs else 0
-    if missing or any(len(outputs[name]) != count for name in (*_CLASSES, LENGTHS)) or (count and axes != 2):
+    numbers = has_step_targets(task)
+    wanted, first, axes = (("predictions",), "predictions", 3) if numbers else (_CLASSES, "label_bytes", 2)
+    given = [outputs[name] for name in (*wanted, LENGTHS) if name in outputs]
+    whole = len(given) == len(wanted) + 1 and all(len(each) == count for each in given)
+    if not whole or (count and outputs[first].ndim != axes):
         had = ", ".join(f"{name} {list(value.shape)}" for name, value in sorted(outputs.items())) or "nothing"
         raise ModelError(
-            f"the model returned {had} for {count} sequences; expected {', '.join((*_CLASSES, LENGTHS))}, with an "
+            f"the model returned {had} for {count} sequences; expected {', '.join((*wanted, LENGTHS))}, with an "
             "answer for each step (task.per_step: true). Is it a model of this configuration?"
         )
     lengths = outputs[LENGTHS].astype(np.int64)
     if not count:
-        return {name: outputs[name] for name in _CLASSES}, lengths, lengths
-    width = outputs["label_bytes"].shape[1]
+        return {name: outputs[name] for name in wanted}, lengths, lengths
+    width = outputs[first].shape[1]
     if (lengths < 0).any() or (lengths > width).any():
         raise ModelError(f"the model returned lengths up to {lengths.max()}, and answers to {width} steps")
     sequence = np.repeat(np.arange(count), lengths)
     step = np.arange(len(sequence)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    if numbers:
+        return {"predictions": outputs["predictions"][sequence, step]}, sequence, step + 1
     found = {name: outputs[name][sequence, step] for name in ("probabilities", "class_id", "label_bytes")}
     return {**found, "labels_bytes": outputs["labels_bytes"][sequence]}, sequence, step + 1
 

@@ -17,7 +17,7 @@ from noisy_gru.data.values.parsing import format_times
 from noisy_gru.schema.config import ClassificationConfig, ForecastingConfig, TaskConfig
 from noisy_gru.schema.errors import ConfigError, ModelError
 from noisy_gru.schema.interval_config import levels_of
-from noisy_gru.schema.task_config import is_multi_label, is_per_step, targets_of
+from noisy_gru.schema.task_config import has_step_targets, is_multi_label, is_per_step, targets_of
 from noisy_gru.serving.client.prediction_columns import (
     ACTUAL,
     P_VALUES,
@@ -66,9 +66,9 @@ def prediction_table(
             regression one (`target`, `prediction`). With quantiles there are `quantile` and a row for each, after that
             of the prediction, whose `quantile` is null;
             with `task.units` there are `units`; with p-values `actual` and `p_value` in the row of the prediction.
-            Where several columns name an entity, they come after `entity` (or
-            `sequence_id`). With `task.per_step` each row is of a step (long: of a step and a class), and `step` (from
-            1) and `time` follow in every layout.
+            Where several columns name an entity, they come after `entity` (or `sequence_id`). With `task.per_step` each
+            row is of a step (long: of a step and a class or target), and `step` (from 1) and `time` follow in every
+            layout.
         origins: entities and targets' times of sequences; None: unknown.
         places: index of each sequence id in ``origins``.
 
@@ -118,7 +118,7 @@ def _wide(context: _Context, part: Part, *, short: bool) -> Any:
 
 def _steps(context: _Context, part: Part, layout: Layout) -> Any:
     """Return the table of answers at each step."""
-    outputs, sequence, step = by_step(part.outputs, len(part.ids))
+    outputs, sequence, step = by_step(part.outputs, len(part.ids), context.task)
     columns = columns_of(outputs, len(step), context.task)
     taken = [STEP, TIME, *(_LONG if layout == "long" else columns)]
     before, version = _belongs(context, part, taken)
@@ -135,6 +135,12 @@ def _steps(context: _Context, part: Part, layout: Layout) -> Any:
             raise ModelError("the model returned answers to other numbers of steps than it was sent")
         before[TIME] = _as_times(np.concatenate(times) if times else np.zeros(0, np.int64), origins.time_kind)
     after = {} if layout == "short" else {name: column.take(index) for name, column in version.items()}
+    if layout == "long" and has_step_targets(context.task):
+        targets = targets_of(context.task)
+        own = {"target": pa.array(targets * len(step), pa.string()), "prediction": _stacked([*columns.values()])}
+        if context.task.units is not None:
+            own["units"] = pa.array([context.task.units] * (len(targets) * len(step)), pa.string())
+        return _repeated(before, len(targets), own, after)
     if layout == "long":
         own, classes = _by_class(columns, len(step))
         return _repeated(before, classes, own, after)

@@ -31,7 +31,12 @@ if TYPE_CHECKING:
 
 Answer = dict[str, Any]
 _SHOWN, _COLUMNS_SHOWN = 10, 12  # rows and columns in a notebook
-_OF_STEPS: dict[str, Any] = {"probabilities": 0.0, "class_id": -1, "label_bytes": b""}  # what is after the end
+_OF_STEPS: dict[str, Any] = {
+    "probabilities": 0.0,
+    "class_id": -1,
+    "label_bytes": b"",
+    "predictions": 0.0,
+}  # what is after the end
 
 
 def answers_of(

@@ -186,7 +186,22 @@ def labels(folder: Path, random: np.random.Generator) -> None:
     frame.to_parquet(folder / "recordings.parquet")
 
 
+def step_numbers(folder: Path, random: np.random.Generator) -> None:
+    frame = many(
+        30,
+        lambda number: {
+            "time": hours(60),
+            "rain": random.random(60),
+            "upstream": random.normal(size=60),
+            "level": np.where(random.random(60) < 0.4, np.nan, random.normal(3, 1, 60)),
+        },
+        "gauge",
+    )
+    frame.to_csv(folder / "gauges.csv", index=False)
+
+
 KINDS = [
+    step_numbers,
     labels,
     steps,
     sensors,

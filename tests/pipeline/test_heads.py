@@ -1,4 +1,4 @@
-"""Other heads through TFX's launcher, from a CSV file to answers: a class for each step, several numbers or labels."""
+"""Other heads through TFX's launcher, from a CSV file to answers: a class or number for each step, several of both."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from sklearn.metrics import (
     balanced_accuracy_score,
     f1_score,
     log_loss,
+    mean_absolute_error,
+    mean_squared_error,
     precision_score,
     r2_score,
     recall_score,
@@ -159,3 +161,26 @@ def test_several_labels(tmp_path: Path) -> None:
     assert thresholds[:2] == [0.5, 0.5]
     for name, threshold in zip(LABELS, thresholds, strict=True):
         assert (found[name] == (found[f"probability_{name}"] >= np.float32(threshold))).all()
+
+
+def test_a_number_for_each_step(tmp_path: Path) -> None:
+    random, parts = np.random.default_rng(0), []
+    for number in range(120):
+        steps = int(random.integers(8, 25))
+        x = np.cumsum(random.normal(0, 0.5, steps))
+        level = 50 + 10 * np.convolve(x, [0.5, 0.5])[:steps] + random.normal(0, 0.5, steps)
+        level[random.random(steps) < 0.2] = np.nan
+        parts.append(pd.DataFrame({"id": f"m{number}", "t": range(steps), "x": x, "level": level}))
+    frame = pd.concat(parts, ignore_index=True)
+    metrics = trained(tmp_path, "{kind: regression, label: level, per_step: true}", frame)["metrics"]
+    config = load_config(tmp_path / "config.yaml")
+    found = predict(config, frame[["id", "t", "x"]], root=tmp_path / "runs").to_pandas()
+    assert found[["sequence_id", "time"]].values.tolist() == frame[["id", "t"]].values.tolist()
+    chosen = frame["level"].notna() & frame["id"].isin(names_of_test(tmp_path))
+    true, answered = frame["level"][chosen], found["level"][chosen]
+    assert metrics["example_count"] == chosen.sum()
+    assert metrics["mae"] == pytest.approx(mean_absolute_error(true, answered), rel=1e-5)
+    assert metrics["rmse"] == pytest.approx(mean_squared_error(true, answered) ** 0.5, rel=1e-5)
+    assert metrics["r2"] == pytest.approx(r2_score(true, answered), rel=1e-4)
+    assert metrics["rmse_naive_mean"] == pytest.approx(np.std(true), rel=1e-5)
+    assert metrics["r2"] > 0.7

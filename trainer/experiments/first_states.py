@@ -241,7 +241,7 @@ class _Measure:
                 batch, [tf.constant(each) for each in given], *map(tf.constant, (factor, start, end))
             )
             found, answer = predicted.numpy()[:real], batch[1].numpy()[:real]
-            if self._layout.is_per_step:
+            if self._layout.is_per_step and self._layout.is_classification:
                 known = answer[..., 1] > 0
                 found, answer = found[known], answer[..., 0][known].astype(np.int64)
             outputs.append(found)

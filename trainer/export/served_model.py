@@ -137,9 +137,14 @@ class ServedModel:
 
         Returns:
             `label` int64 [B], -1 for a class that is not in train, with `task.per_step` [B, T], -1 also where there is
-            none; or `targets` float32 [B, K] or [B, H, K], in the units of the data, of several labels 0, 1 or NaN.
+            none; or `targets` float32 [B, K] or [B, H, K] (with `task.per_step` [B, T, K], NaN where there is none), in
+            the units of the data, of several labels 0, 1 or NaN.
         """
         transformed = self.transformed(examples)
+        if self.layout.is_per_step and not self.layout.is_classification:
+            padded = transformed[names.TARGETS].to_tensor(default_value=float("nan"))
+            by_step = tf.reshape(padded, [tf.shape(padded)[0], -1, *self.layout.target_shape])
+            return {names.TARGETS: self._unscaled(by_step, transformed)}
         if self.layout.is_per_step:
             return {names.LABEL: transformed[names.LABEL].to_tensor(default_value=-1)}
         if self.layout.is_classification:
@@ -211,7 +216,8 @@ class ServedModel:
         if self.layout.is_multi_label:
             return self._labels_of_outputs(outputs)
         if not self.layout.is_classification:
-            return self.numbers(outputs, inputs, units)
+            named = self.numbers(outputs, inputs, units)
+            return _up_to_the_end(named, inputs[names.LENGTH]) if self.layout.is_per_step else named
         probabilities = tf.nn.softmax(outputs)
         if not isinstance(self.decision, Decision):
             class_id = tf.argmax(probabilities, axis=-1, output_type=tf.int64)
@@ -247,7 +253,7 @@ class ServedModel:
 
     def _unscaled(self, scaled: Any, transformed: Mapping[str, Any]) -> tf.Tensor:
         scale, mean = transformed[names.TARGET_SCALE], transformed[names.TARGET_MEAN]
-        if len(self.layout.target_shape) == 2:
+        if len(self.layout.target_shape) == 2 or self.layout.is_per_step:
             scale, mean = scale[:, tf.newaxis, :], mean[:, tf.newaxis, :]
         return scaled * scale + mean
 
@@ -255,8 +261,12 @@ class ServedModel:
 def _up_to_the_end(named: dict[str, Any], lengths: Any) -> dict[str, Any]:
     """Return the answers to steps [B, T, ...] without those after each sequence's end, and `lengths` int64 [B].
 
-    There the probabilities are 0, the class is -1 and its name empty.
+    There the probabilities and predictions are 0, the class is -1 and its name empty.
     """
+    if names.PREDICTIONS in named:
+        numbers = named[names.PREDICTIONS]
+        there = tf.sequence_mask(lengths, tf.shape(numbers)[1])[:, :, tf.newaxis]
+        return {names.PREDICTIONS: tf.where(there, numbers, 0.0), names.LENGTHS: tf.identity(lengths)}
     there = tf.sequence_mask(lengths, tf.shape(named[names.CLASS_ID])[1])
     return {
         names.PROBABILITIES: tf.where(there[:, :, tf.newaxis], named[names.PROBABILITIES], 0.0),

@@ -42,12 +42,12 @@ class ServedNumbers:
         """Return `predictions`, and `quantiles` if the task has some.
 
         Args:
-            outputs: scaled, [B, *shape] or [B, *shape, Q].
+            outputs: scaled, [B, *shape] or [B, *shape, Q]; with `task.per_step` [B, T, K].
             inputs: of the model.
             units: `target_scale` and `target_mean`, [B, K].
         """
         scale, mean = units[names.TARGET_SCALE], units[names.TARGET_MEAN]
-        if len(self.layout.target_shape) == 2:
+        if len(self.layout.target_shape) == 2 or self.layout.is_per_step:
             scale, mean = scale[:, tf.newaxis, :], mean[:, tf.newaxis, :]
         levels = levels_of(self.layout.dataset.task)
         if not levels:

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from noisy_gru.schema.config import ForecastingConfig
 from noisy_gru.schema.errors import DataError
-from noisy_gru.schema.task_config import has_several_targets
+from noisy_gru.schema.task_config import has_several_targets, is_per_step
 from noisy_gru.trainer import features as names
 from noisy_gru.trainer.features import Layout
 from noisy_gru.trainer.inputs.flat_sequences import Flat, flattened, joined
@@ -30,14 +30,15 @@ class Contents:
 
     `lengths` are int64 [N], in the order of the files; `labels` int64 [N], empty unless the answer is a class (of
     steps: the known ones of all); `unseen_labels` counts sequences left out, whose label train doesn't have;
-    `known_targets` is the fraction of all targets; `digest` a hash of every sequence, in order; `sequences` None if
-    they don't fit into memory, or there are none.
+    `known_targets` is the fraction of all targets, `known_number` how many; `digest` a hash of every sequence, in
+    order; `sequences` None if they don't fit into memory, or there are none.
     """
 
     lengths: np.ndarray
     labels: np.ndarray
     unseen_labels: int
     known_targets: float
+    known_number: int
     digest: str
     sequences: Flat | None
 
@@ -61,13 +62,13 @@ def read_contents(blocks: Iterable[dict[str, Any]], layout: Layout, split: str, 
     for block in blocks:
         lengths.append(block[names.LENGTH].numpy())
         unseen += int(block.pop(UNSEEN, 0))
-        if layout.is_per_step:
+        if layout.is_per_step and layout.is_classification:
             of_steps = block[names.LABEL].flat_values.numpy()
             labels.append(of_steps[of_steps >= 0])
         elif layout.is_classification:
             labels.append(block[names.LABEL].numpy())
         else:
-            targets = block[names.TARGETS].numpy()
+            targets = _arrays(block[names.TARGETS])[0]
             _check_targets(targets, layout, split)
             cells, known = cells + targets.size, known + int(np.isfinite(targets).sum())
         arrays = [array for key in sorted(block) for array in _arrays(block[key])]
@@ -84,7 +85,7 @@ def read_contents(blocks: Iterable[dict[str, Any]], layout: Layout, split: str, 
             "measure. Correct task.targets, task.horizons or the splits."
         )
     all_lengths, all_labels = np.concatenate(lengths), np.concatenate(labels)
-    if layout.is_per_step and len(all_lengths) and not len(all_labels):
+    if layout.is_per_step and layout.is_classification and len(all_lengths) and not len(all_labels):
         raise DataError(
             f"No step of split {split} has a label of a class that train has, so there is nothing to measure. "
             "Correct task.label or the splits."
@@ -100,6 +101,7 @@ def read_contents(blocks: Iterable[dict[str, Any]], layout: Layout, split: str, 
         labels=all_labels,
         unseen_labels=unseen,
         known_targets=known / cells if cells else 1.0,
+        known_number=known,
         digest=digest.hexdigest(),
         sequences=joined(parts, layout) if parts else None,
     )
@@ -107,7 +109,7 @@ def read_contents(blocks: Iterable[dict[str, Any]], layout: Layout, split: str, 
 
 def _check_targets(targets: np.ndarray, layout: Layout, split: str) -> None:
     task, masked = layout.dataset.task, layout.dataset.data.policies.missing_target == "mask"
-    may_miss = (isinstance(task, ForecastingConfig) and masked) or has_several_targets(task)
+    may_miss = (isinstance(task, ForecastingConfig) and masked) or has_several_targets(task) or is_per_step(task)
     allowed = np.isnan(targets) if may_miss else False
     if not (np.isfinite(targets) | allowed).all():
         raise DataError(

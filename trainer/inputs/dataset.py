@@ -22,7 +22,7 @@ from noisy_gru.trainer import features as names
 from noisy_gru.trainer.features import Layout
 from noisy_gru.trainer.inputs.balanced_order import BalancedOrder
 from noisy_gru.trainer.inputs.contents import read_contents
-from noisy_gru.trainer.inputs.flat_sequences import Flat, flattened, joined, padded, padded_labels
+from noisy_gru.trainer.inputs.flat_sequences import Flat, flattened, joined, padded, padded_labels, padded_targets
 from noisy_gru.trainer.inputs.transformed_files import PARSE_BLOCK, TransformedBlock, TransformedFiles, permutation
 
 # With `bucket_by_length`, sequences of this many batches are sorted by length together.
@@ -45,7 +45,8 @@ class SequenceData:
 
     The answers of batches are labels [B] or targets [B, ..., K]. With `task.per_step` they are float32 [B, T, 2]: the
     class of each step, 0 where it is not known, and its weight: 0 there, else 1 / (known labels of a sequence, on
-    average), so that the mean over the sequences of summed losses is the mean over the split's known labels. Where
+    average), so that the mean over the sequences of summed losses is the mean over the split's known labels. Numbers of
+    steps are [B, T, 2 K], targets and weights likewise. Where
     targets are missing they are [B, H, 2 K]: the targets, 0 where missing, and their weights: 0 where missing, else 1 /
     (fraction of the split's targets that is known), so that the mean of weighted losses over the split is the mean over
     its known targets.
@@ -90,6 +91,7 @@ class SequenceData:
         self.longest = int(contents.lengths.max(initial=0))
         self.unseen_labels = contents.unseen_labels
         self.known_targets = contents.known_targets
+        self.known_number = contents.known_number
         self.labels = contents.labels
         self.digest = contents.digest
         self._lengths = contents.lengths
@@ -257,6 +259,11 @@ class SequenceData:
         return batches.map(batch)
 
     def _answers_of(self, flat: Flat, rows: tf.Tensor, steps: tf.Tensor) -> tf.Tensor:
+        if self.layout.is_per_step and not self.layout.is_classification:
+            targets = padded_targets(flat, rows, steps)
+            known = tf.math.is_finite(targets)
+            weight = np.float32(self.count * len(self.layout.targets) / max(self.known_number, 1))
+            return tf.concat([tf.where(known, targets, 0.0), tf.cast(known, tf.float32) * weight], axis=-1)
         if self.layout.is_per_step:
             labels = padded_labels(flat, rows, steps)
             weights = tf.cast(labels >= 0, tf.float32) * np.float32(self.count / max(len(self.labels), 1))

@@ -37,7 +37,7 @@ def flattened(block: Mapping[str, Any], layout: Layout) -> Flat:
     steps = tf.reduce_sum(block[names.LENGTH])
     widths: dict[str, list[Any]] = {key: [steps] for key in _ids(layout)}
     if layout.is_per_step:
-        widths[names.LABEL] = [steps]
+        widths |= {names.LABEL: [steps]} if layout.is_classification else {names.TARGETS: [steps, len(layout.targets)]}
     # With zero channels the number of values says nothing about the steps.
     widths[names.FEATURES] = [steps, len(layout.channels)]
     return {
@@ -51,7 +51,9 @@ def joined(parts: Sequence[Flat], layout: Layout) -> Flat:
     flat = {key: tf.concat([part[key] for part in parts], axis=0) for key in parts[0]}
     for key in (names.FEATURES, *_ids(layout)):
         flat[key] = tf.pad(flat[key], [[0, 1]] + [[0, 0]] * (len(flat[key].shape) - 1))
-    if layout.is_per_step:
+    if layout.is_per_step and not layout.is_classification:
+        flat[names.TARGETS] = tf.pad(flat[names.TARGETS], [[0, 1], [0, 0]], constant_values=float("nan"))
+    elif layout.is_per_step:
         flat[names.LABEL] = tf.pad(flat[names.LABEL], [[0, 1]], constant_values=-1)
     return {**flat, STARTS: tf.cumsum(flat[names.LENGTH], exclusive=True)}
 
@@ -79,6 +81,11 @@ def padded(flat: Flat, rows: Any, steps: Any, layout: Layout) -> dict[str, tf.Te
 def padded_labels(flat: Flat, rows: Any, steps: Any) -> tf.Tensor:
     """Gather the labels of a padded batch's steps, int64 [B, T]; -1 where there is none (`task.per_step`)."""
     return tf.gather(flat[names.LABEL], _places(flat, rows, steps))
+
+
+def padded_targets(flat: Flat, rows: Any, steps: Any) -> tf.Tensor:
+    """Gather the targets of a padded batch's steps, float32 [B, T, K]; NaN where there is none (`task.per_step`)."""
+    return tf.gather(flat[names.TARGETS], _places(flat, rows, steps))
 
 
 def _places(flat: Flat, rows: Any, steps: Any) -> tf.Tensor:

@@ -41,7 +41,7 @@ def validate(folder: Path, *settings: str) -> tuple[int, str]:
         ("model.preset=classification", "model.random_kernels has no form for an answer at each step"),
         ("training.sampling=balanced", "with task.per_step: true a sequence has several"),
         ("evaluation.slices=[[y]]", "a label of each step divides no sequences"),
-        ("task.kind=regression", "per_step"),
+        ("task.kind=forecasting", "per_step"),
     ],
 )
 def test_what_has_no_form_for_steps_is_refused(tmp_path: Path, setting: str, message: str) -> None:
