@@ -211,7 +211,7 @@ class RegressionConfig(Section):
         if twice := sorted({name for name in self.targets if self.targets.count(name) > 1}):
             raise ValueError(f"targets must be listed once, received {', '.join(twice)} more than once")
         if self.per_step and (
-            given := [name for name in ("quantiles", "intervals") if getattr(self, name) is not None]
+            given := [name for name in ("quantiles", "distribution", "intervals") if getattr(self, name) is not None]
         ):
             raise ValueError(
                 f"{' and '.join(given)} have no form for a number at each step (per_step: true) yet; leave one of them "
