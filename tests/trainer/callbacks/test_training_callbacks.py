@@ -127,7 +127,7 @@ def test_progress_is_a_log_record_with_an_event(caplog: pytest.LogCaptureFixture
 
 
 def test_batches_and_early_stopping_bound_the_time_left(caplog: pytest.LogCaptureFixture) -> None:
-    stopping = SimpleNamespace(config=EarlyStoppingConfig(patience=4), wait=1, stopped=False)
+    stopping: Any = SimpleNamespace(config=EarlyStoppingConfig(patience=4), wait=1, stopped=False)
     now = [0.0]
     progress = Progress(epochs=20, best=stopping, clock=lambda: now[0])
     progress.set_params({"steps": 10})
