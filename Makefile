@@ -28,7 +28,7 @@ test-flink: setup  ## the Beam steps on a Flink cluster of this machine (fetches
 	@bash scripts/fetch_flink.sh
 	@$(PYTHON) -m pytest -m long tests/pipeline/flink
 
-test-kafka: setup  ## a stream over a Kafka broker of this machine (fetches 46 MB with Maven, once; 5 minutes)
+test-kafka: setup  ## a stream over a Kafka broker of this machine (fetches 46 MB with Maven, once; 10 minutes)
 	@bash scripts/fetch_kafka.sh
 	@$(PYTHON) -m pytest -m long tests/pipeline/streaming
 

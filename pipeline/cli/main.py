@@ -41,7 +41,8 @@ __all__ = ["EXIT_CONFIG", "EXIT_FAILED", "app", "main"]
 EXIT_CODES = """Exit codes: 0 success (run: a model was published; retrain run: or retraining is not due); 1 failed;
 2 invalid command or configuration; 3 run: the model was trained but refused, and not published; 4 predict: some of the
 input could not be used; 5 kubeflow submit --wait: still running; 6 retrain plan --exit-code: not due; 7 retrain: held
-by an alarm; 75 another run is in progress, try again later; 130 interrupted."""
+by an alarm; 8 stream: a call of Kafka's client did not return, start it again; 75 another run is in progress, try again
+later; 130 interrupted."""
 
 app = typer.Typer(
     help=f"Train, evaluate and publish a sequence model from a YAML configuration and tables.\n\n{EXIT_CODES}",

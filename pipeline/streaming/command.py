@@ -18,6 +18,7 @@ from noisy_gru.pipeline.config.tracking_config import check_tracking
 from noisy_gru.pipeline.prediction import Server, library_log
 from noisy_gru.pipeline.runs.output_redirection import output_to
 from noisy_gru.pipeline.runs.run_directory import RunDirectory
+from noisy_gru.pipeline.streaming.bounded_calls import BoundedCalls, BoundedLog
 from noisy_gru.pipeline.streaming.metrics import StreamMetrics
 from noisy_gru.pipeline.streaming.model_source import ModelSource, PublishedModel, ServerModel
 from noisy_gru.pipeline.streaming.processor import StreamProcessor, StreamRules
@@ -93,6 +94,7 @@ def stream_events(config: PipelineConfig, options: StreamOptions) -> None:
 
     partitions = prepare_topics(topics, client)
     with stop_on_signals() as stopped, _model(config, options) as model:
+        calls = BoundedCalls(stopped, tell)
         answering = choose_answering(dataset, model, options.replay_steps)
         metrics = StreamMetrics(
             config.name,
@@ -115,7 +117,9 @@ def stream_events(config: PipelineConfig, options: StreamOptions) -> None:
             f"{topics.checkpoint}, dead letters in {topics.dead_letters}"
         )
         run_stream(
-            lambda owner, started_at: KafkaLog(settings, owner, started_at, tell),
+            lambda owner, started_at: BoundedLog(
+                calls, lambda: KafkaLog(settings, owner, started_at, tell, calls.step)
+            ),
             processor,
             model,
             metrics,

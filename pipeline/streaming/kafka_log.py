@@ -47,6 +47,8 @@ _FENCED = frozenset(
 class KafkaLog:
     """The topics of a stream; see ``EventLog``.
 
+    ``step`` takes the name of each call that may block, before it, and None before work of our own (``BoundedCalls``).
+
     Raises:
         UserError: Kafka can't be reached, or refuses.
         StreamFenced: another process has the same name.
@@ -58,15 +60,17 @@ class KafkaLog:
         owner: Owner,
         started_at: Callable[[int, int], None],
         tell: Callable[[str], None],
+        step: Callable[[str | None], None],
     ) -> None:
-        self._settings, self._owner, self._started_at, self._tell = settings, owner, started_at, tell
+        self._settings, self._owner, self._started_at = settings, owner, started_at
+        self._tell, self._step = tell, step
         self._told = float("-inf")
         self._assigned: set[int] = set()
         self._ended: set[int] = set()
         self._has_been_assigned = False
         try:
             self._producer = Producer({**settings.producer(), "error_cb": self._outage})
-            self._call(lambda: self._producer.init_transactions(_REQUEST_SECONDS))
+            self._call("init_transactions", lambda: self._producer.init_transactions(_REQUEST_SECONDS))
             self._consumer = Consumer({**settings.consumer(), "error_cb": self._outage})
             self._consumer.subscribe([settings.topics.input], on_assign=self._assign, on_revoke=self._revoke)
         except KafkaException as error:
@@ -84,6 +88,7 @@ class KafkaLog:
             UserError: the topic is gone, its messages are gone, or Kafka refuses.
         """
         try:
+            self._step("consume")
             found: list[Any] = self._consumer.consume(most, seconds)
         except KafkaException as error:
             raise self._problem(error) from error
@@ -104,7 +109,8 @@ class KafkaLog:
         """See ``EventLog.commit``."""
         producer, topics = self._producer, self._settings.topics
         try:
-            self._call(producer.begin_transaction)
+            self._call("begin_transaction", producer.begin_transaction)
+            self._step("produce")
             for answer in transaction.answers:
                 self._produce(topics.output, answer.key, answer.value)
             for letter in transaction.dead_letters:
@@ -114,8 +120,11 @@ class KafkaLog:
                 self._produce(topics.checkpoint, change.key, change.value, partition=change.partition)
             offsets = [TopicPartition(topics.input, number, at) for number, at in transaction.offsets.items()]
             group = self._consumer.consumer_group_metadata()
-            self._call(lambda: producer.send_offsets_to_transaction(offsets, group, _REQUEST_SECONDS))
-            self._call(lambda: producer.commit_transaction(_REQUEST_SECONDS))
+            self._call(
+                "send_offsets_to_transaction",
+                lambda: producer.send_offsets_to_transaction(offsets, group, _REQUEST_SECONDS),
+            )
+            self._call("commit_transaction", lambda: producer.commit_transaction(_REQUEST_SECONDS))
         except KafkaException as error:
             self._abort(error)
 
@@ -144,13 +153,14 @@ class KafkaLog:
         if not problem.fatal():
             # A new producer of the same name aborts it, too.
             with suppress(KafkaException):
-                self._call(lambda: self._producer.abort_transaction(_REQUEST_SECONDS))
+                self._call("abort_transaction", lambda: self._producer.abort_transaction(_REQUEST_SECONDS))
         raise TransactionAborted(kafka_problem(error)) from error
 
-    def _call(self, call: Any) -> None:
+    def _call(self, name: str, call: Callable[[], object]) -> None:
         """Call, and call again while the error says so."""
         until = time.monotonic() + 2 * _REQUEST_SECONDS
         while True:
+            self._step(name)
             try:
                 call()
                 return
@@ -173,12 +183,14 @@ class KafkaLog:
             number = partition.partition
             offset = self._owner.assigned(number, self._restore(consumer, number))
             if offset is None:
+                self._step("get_watermark_offsets")
                 low, high = consumer.get_watermark_offsets(TopicPartition(topic, number), _REQUEST_SECONDS)
                 offset = high if self._settings.start == "latest" else low
                 self._started_at(number, offset)
             found.append(TopicPartition(topic, number, offset))
             self._assigned.add(number)
             self._ended.discard(number)
+        self._step("assign")
         consumer.assign(found)
         numbers = ", ".join(str(partition.partition) for partition in partitions) or "none"
         self._tell(f"this process reads the partitions: {numbers}")
@@ -197,6 +209,7 @@ class KafkaLog:
         topics = self._settings.topics
         until = time.monotonic() + _RESTORE_SECONDS
         while True:
+            self._step("committed")
             try:
                 (committed,) = consumer.committed([TopicPartition(topics.input, number)], _REQUEST_SECONDS)
             except KafkaException as error:
@@ -224,6 +237,7 @@ class KafkaLog:
         try:
             reader.assign([TopicPartition(self._settings.topics.checkpoint, number, OFFSET_BEGINNING)])
             while time.monotonic() < until + _REQUEST_SECONDS:
+                self._step("consume (of the changelog)")
                 found: list[Any] = reader.consume(1000, 1.0)
                 for each in found:
                     error = each.error()
@@ -237,7 +251,9 @@ class KafkaLog:
                     elif not self._is_temporary(error):
                         raise KafkaException(error)
         finally:
+            self._step("close (of the changelog's reader)")
             reader.close()
+            self._step(None)
         raise UserError(
             f"{self._settings.topics.checkpoint}: partition {number} could not be read to its end in time. Is the "
             "broker overloaded, or does a transaction hang?"
@@ -266,7 +282,10 @@ class KafkaLog:
         """See ``EventLog.close``."""
         # Closed already, or the broker is away: the group finds out by itself.
         with suppress(KafkaException, RuntimeError):
+            self._step("close")
             self._consumer.close()
+        # Destroyed here, where the time for it is bounded.
+        del self._producer, self._consumer
 
     def _problem(self, error: KafkaException) -> UserError | TransactionAborted:
         if error.args[0].code() in _FENCED:

@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ import pytest
 
 from benchmarks.kafka_broker import KafkaBroker, kafka_broker, missing
 from noisy_gru.pipeline.config.loading import load_config
+from noisy_gru.pipeline.exit_codes import EXIT_FAILED, EXIT_STALLED
 
 _MISSING = missing() if importlib.util.find_spec("confluent_kafka") else "confluent-kafka is missing: pip install it"
 pytestmark = [
@@ -137,7 +139,8 @@ class Events:
     def send(self, broker: KafkaBroker, name: str, events: list[tuple[str, bytes]]) -> None:
         from confluent_kafka import Producer
 
-        producer = Producer({"bootstrap.servers": broker.address})
+        # Idempotent: a broker that is killed meanwhile changes neither their order nor their number.
+        producer = Producer({"bootstrap.servers": broker.address, "enable.idempotence": True})
         for key, value in events:
             producer.produce(name, value, key)
         assert producer.flush(120) == 0
@@ -188,6 +191,30 @@ class Stream:
         self.process.send_signal(number)
         self.codes.append(self.process.wait(SECONDS))
         return self.codes[-1]
+
+
+class Supervised:
+    """A stream that is started again when it ends by itself, as systemd and Kubernetes do."""
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream, self.codes, self._stopped = stream, [], threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+
+    def __enter__(self) -> Supervised:
+        self.stream.start()
+        self._thread.start()
+        return self
+
+    def _watch(self) -> None:
+        while not self._stopped.wait(0.5):
+            assert self.stream.process is not None
+            if (code := self.stream.process.poll()) is not None:
+                self.codes.append(code)
+                self.stream.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        self._thread.join()
 
 
 def wait_for(condition: Callable[[], bool], stream: Stream) -> None:
@@ -278,6 +305,66 @@ def test_kills_a_broker_restart_and_a_new_version_lose_and_repeat_nothing(broker
     assert {answer["model_version"] for answer in answers} == {1, 2}
     reasons = [dict(each.headers())["reason"].decode() for each in read_all(broker, letters)]
     assert {reason: reasons.count(reason) for reason in set(reasons)} == events.letters
+
+
+def test_a_running_stream_outlives_its_broker_and_answers_each_event_once(broker, published, tmp_path):
+    config, root, _ = published
+    events = Events(entities=20, steps=60)
+    name, out = topic(broker, "live", 3), topic(broker, "live-answers", 2)
+    letters = topic(broker, "live-answers-dead-letters", 1)
+    stream = Stream(
+        [
+            *(str(config), "--root", str(root), "--bootstrap-servers", broker.address, "--input-topic", name),
+            *("--output-topic", out, "--lateness", "60s", "--batch-events", "10", "--batch-seconds", "0.05"),
+            *("--group", "live", "--report-seconds", "2"),
+        ],
+        tmp_path / "stream.log",
+    )
+    parts = np.array_split(np.arange(len(events.sent)), 120)
+    sent = threading.Event()
+
+    def send() -> None:
+        for part in parts:
+            events.send(broker, name, [events.sent[place] for place in part])
+            time.sleep(0.8)
+        sent.set()
+
+    def answered(least: int) -> None:
+        until = time.monotonic() + SECONDS
+        while len(read_all(broker, out)) < least:
+            assert time.monotonic() < until, stream.log.read_text()[-3000:]
+            time.sleep(0.5)
+
+    with Supervised(stream) as supervised:
+        sender = threading.Thread(target=send, daemon=True)
+        sender.start()
+        for is_told in (True, False):
+            # Events go on, so most batches are in their transaction when the broker is gone.
+            answered(len(read_all(broker, out)) + 1)
+            running = stream.process
+            assert running is not None
+            broker.stop(signal.SIGKILL)
+            time.sleep(3)
+            broker.start()
+            if is_told:
+                running.send_signal(signal.SIGTERM)
+                running.wait(SECONDS)
+        assert sent.wait(SECONDS)
+        events.send_last(broker, name, 3)
+        total = sum(map(len, events.good.values()))
+        answered(total)
+    assert stream.end(signal.SIGTERM) == 0
+    answers = [json.loads(each.value()) for each in read_all(broker, out)]
+    got = [(answer["entity"], events.text_of(answer)) for answer in answers]
+    assert len(got) == len(set(got)) == total
+    expected = batch(config, root, 1, events.good)
+    for place, answer in zip(got, answers, strict=True):
+        for column in ("probability_falls", "probability_rises", "probability_stays"):
+            assert answer[column] == pytest.approx(expected[place][column], abs=1e-5)
+    reasons = [dict(each.headers())["reason"].decode() for each in read_all(broker, letters)]
+    assert {reason: reasons.count(reason) for reason in set(reasons)} == events.letters
+    # 0 at the signal, if no call was stuck; 1: the broker was not there when it was started again.
+    assert set(supervised.codes) <= {EXIT_STALLED, 0, EXIT_FAILED}, stream.log.read_text()[-3000:]
 
 
 def export_forecast(folder: Path) -> None:
