@@ -6,8 +6,9 @@ import json
 import math
 import re
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,6 +22,9 @@ from noisy_gru.pipeline.cli.options import (
     local_path,
 )
 from noisy_gru.schema.errors import ConfigError
+
+if TYPE_CHECKING:
+    from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
@@ -44,7 +48,12 @@ ParallelOption = Annotated[
 OutOption = Annotated[
     Path | None,
     typer.Option(
-        "--out", metavar="FILE", help="Write the JSON to a file, too.", show_default=False, callback=local_path
+        "--out",
+        metavar="FILE",
+        help="FILE.html: where to write the page. Default: beside the results, under the root's experiments. Any other "
+        "name: write the JSON there, too.",
+        show_default=False,
+        callback=local_path,
     ),
 ]
 
@@ -74,7 +83,7 @@ def compare(
 ) -> None:
     """Train variants of a configuration with the same seeds on the same data, and rank them on the eval split.
 
-    Differences from the configured variant have paired 95 % intervals. The test split is never read.
+    Differences from the configured variant have paired 95 % intervals. The test split is never read. Writes a page.
     """
     from noisy_gru.pipeline.cli.experiments_view import show_comparison
     from noisy_gru.pipeline.config.checks import check_config
@@ -106,7 +115,8 @@ def compare(
             parallel=processes,
         )
         report = comparison_report(experiment.trials, pipeline=loaded.name, metric=chosen, best=known[chosen])
-        _give(report, out, as_json, show_comparison)
+        page = _Page("compare", loaded, experiment.page, out)
+        _give(report, page, as_json, show_comparison)
 
 
 def noise(
@@ -137,6 +147,7 @@ def noise(
 
     Trains each scale and kind of noise with the same seeds, and measures on the eval split from the first state that is
     served, from noise, from another sequence's last state, and in the middle of a sequence, with paired 95 % intervals.
+    Writes a page.
     """
     from noisy_gru.pipeline.cli.experiments_view import show_noise
     from noisy_gru.pipeline.config.checks import check_config
@@ -175,7 +186,8 @@ def noise(
             parallel=processes,
         )
         report = noise_report(experiment.trials, loaded.trainer, pipeline=loaded.name, metric=metric, best=best)
-        _give(report, out, as_json, show_noise)
+        page = _Page("noise", loaded, experiment.page, out)
+        _give(report, page, as_json, show_noise)
 
 
 def parse_budget(text: str | None) -> float | None:
@@ -216,13 +228,34 @@ def _numbers(option: str, text: str, *, whole: bool = False) -> list[float]:
     return found
 
 
-def _give(report: dict[str, Any], out: Path | None, as_json: bool, show: Any) -> None:
+@dataclass(frozen=True)
+class _Page:
+    """What the page of an experiment needs beside its report; ``default`` is its file, unless ``out`` names one."""
+
+    command: str
+    config: PipelineConfig
+    default: Path
+    out: Path | None
+
+    @property
+    def is_out(self) -> bool:
+        return self.out is not None and self.out.suffix.lower() in (".html", ".htm")
+
+
+def _give(report: dict[str, Any], page: _Page, as_json: bool, show: Any) -> None:
+    from noisy_gru.pipeline.experiments.experiment_page import experiment_page
     from noisy_gru.storage.atomic_files import write_atomically
 
     text = json.dumps(report, indent=1)
-    if out is not None:
-        write_atomically(out, text + "\n")
+    if page.out is not None and not page.is_out:
+        write_atomically(page.out, text + "\n")
+    # The numbers first: they took long, and a page that can't be written takes none of them away.
     if as_json:
         typer.echo(text)
     else:
         show(report, sys.stdout)
+    file = page.out if page.out is not None and page.is_out else page.default
+    content = experiment_page(report, command=page.command, name=page.default.stem, config=page.config)
+    write_atomically(file, content)
+    if not as_json:
+        typer.echo(f"\n{file}")

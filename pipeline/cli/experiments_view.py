@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, TextIO
 
 from rich.markup import escape
@@ -10,9 +9,7 @@ from rich.table import Table
 
 from noisy_gru.pipeline.cli.runs_view import console_for
 from noisy_gru.pipeline.experiments.noise_report import CONFIGURED, NONE
-from noisy_gru.trainer.experiments.starts import CARRIED
-
-_LUCK = "the best of many variants is in part luck: confirm it with a run, or with more --seeds"
+from noisy_gru.pipeline.experiments.wording import LUCK, decimals_of, footer, interval_text, measure_title
 
 
 def show_comparison(report: dict[str, Any], stream: TextIO) -> None:
@@ -24,7 +21,7 @@ def show_comparison(report: dict[str, Any], stream: TextIO) -> None:
     table = Table(box=None, pad_edge=False)
     for header in ("", "variant", report["metric"], "spread", "against the configured", "", "epochs", "s", "weights"):
         table.add_column(header, justify="left" if header in ("variant", "against the configured", "") else "right")
-    decimals = _decimals(report["variants"][0]["mean"])
+    decimals = decimals_of(report["variants"][0]["mean"])
     for each in report["variants"]:
         table.add_row(
             str(each["rank"]),
@@ -41,38 +38,19 @@ def show_comparison(report: dict[str, Any], stream: TextIO) -> None:
     _show_failed(console, report)
     console.print(footer(report))
     if len(report["seeds"]) > 1:
-        console.print(_LUCK)
+        console.print(LUCK)
+    _show_verdict(console, report)
+
+
+def _show_verdict(console: Any, report: dict[str, Any]) -> None:
+    console.print(f"\n[bold]{escape(report['verdict'])}[/]")
+    if report["suggestion"] is not None:
+        console.print(escape(report["suggestion"]["yaml"]))
 
 
 def _show_failed(console: Any, report: dict[str, Any]) -> None:
     for name, error in report["failed"].items():
         console.print(escape(f"left out: {name}: {error}"))
-
-
-def interval_text(interval: dict[str, Any] | None, decimals: int) -> str:
-    """Format a difference: ``+0.0123 [-0.0045, +0.0291]``."""
-    if interval is None:
-        return ""
-    mean, low, high = (None if each is None else f"{each:+.{decimals}f}" for each in _bounds(interval))
-    return f"{mean} (one pair)" if low is None else f"{mean} [{low}, {high}]"
-
-
-def _bounds(interval: dict[str, Any]) -> tuple[float, float | None, float | None]:
-    return interval["mean"], interval["low"], interval["high"]
-
-
-def _decimals(value: float) -> int:
-    """Decimals that show four digits of a value."""
-    return min(max(3 - math.floor(math.log10(abs(value))), 0), 10) if value else 4
-
-
-def footer(report: dict[str, Any]) -> str:
-    """Say what the numbers are of."""
-    seeds = report["seeds"]
-    text = f"eval split, {len(seeds)} seed{'s' if len(seeds) > 1 else ''}; intervals: {report['intervals']}"
-    if not report["is_complete"]:
-        text += f"; {len(report['seeds_asked_for']) - len(seeds)} seeds are left: run it again to go on"
-    return text
 
 
 def show_noise(report: dict[str, Any], stream: TextIO) -> None:
@@ -100,10 +78,10 @@ def show_noise(report: dict[str, Any], stream: TextIO) -> None:
             table.add_column(each["name"], no_wrap=True)
         for name, measure in reference["measures"].items():
             spread = "" if measure["spread"] is None else f" ({measure['spread']:.2g})"
-            decimals = 2 if "epochs" in name else _decimals(measure["mean"])
+            decimals = 2 if "epochs" in name else decimals_of(measure["mean"])
             cells = [escape(interval_text(each["measures"][name][key], decimals)) for each in others]
             value = f"{measure['mean']:.{decimals}f}{spread}"
-            table.add_row(escape(_title(name, report["metric"])), value, *cells)
+            table.add_row(escape(measure_title(name, report["metric"])), value, *cells)
         console.print(table)
         console.print("")
     level = report["level"]
@@ -112,26 +90,9 @@ def show_noise(report: dict[str, Any], stream: TextIO) -> None:
         if seeds:
             console.print(f"  {name}: never reached with seed {', '.join(map(str, seeds))}; counted as all epochs")
     for start, reason in report["not_measured"].items():
-        console.print(escape(f"not measured: {_title(start, report['metric'])}: {reason}"))
+        console.print(escape(f"not measured: {measure_title(start, report['metric'])}: {reason}"))
     _show_failed(console, report)
     if report["auto"] is not None:
         console.print(f"model.stddev: auto would choose {report['auto']['scale']} of these scales")
     console.print(footer(report))
-    console.print(f"\n[bold]{escape(report['verdict'])}[/]")
-    if report["suggestion"] is not None:
-        console.print(escape(report["suggestion"]["yaml"]))
-
-
-def _title(name: str, metric: str) -> str:
-    if name in ("nll", "ece", "loss"):
-        return name
-    if name == "epochs_to_level":
-        return "epochs to level"
-    if name == "epochs":
-        return "best epoch"
-    start, _, number = name.rpartition("_")
-    if start == "burn_in":
-        return f"{metric}, from the middle, {number} steps of burn-in"
-    if start == "noise":
-        return f"{metric}, from noise {number}"
-    return f"{metric}, from another sequence's state" if name == CARRIED else f"{metric}, as served"
+    _show_verdict(console, report)

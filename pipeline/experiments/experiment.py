@@ -37,6 +37,11 @@ class Experiment:
     folder: Path
     log: Path
 
+    @property
+    def page(self) -> Path:
+        """The file of the experiment's page, beside the results."""
+        return self.folder / f"{self.log.stem}.html"
+
 
 def run_experiment(
     config: PipelineConfig,
@@ -69,6 +74,7 @@ def run_experiment(
         UserError: the data can't be transformed, or a required variant can't be trained.
     """
     require("tfx", f"noisy-gru {command}")
+    require("matplotlib", f"noisy-gru {command}")
     check_can_run_here(config.beam)
     directory = RunDirectory(root)
     directory.create()

@@ -9,6 +9,7 @@ import yaml
 
 from noisy_gru.pipeline.experiments.engine import Result, Trials
 from noisy_gru.pipeline.experiments.epochs_to_level import DEFINITION, epochs_to_level, level_of
+from noisy_gru.pipeline.experiments.learning_curves import learning_curves, trainings_of
 from noisy_gru.pipeline.experiments.noise_verdict import Effect, Verdict, judge_noise
 from noisy_gru.pipeline.experiments.paired_statistics import mean_and_spread, paired_interval
 from noisy_gru.pipeline.experiments.variants import Variant
@@ -32,6 +33,8 @@ def noise_report(trials: Trials, trainer: TrainerConfig, *, pipeline: str, metri
     seeds = trials.complete_seeds
     report: dict[str, Any] = {
         **trials.report_head(pipeline=pipeline, metric=metric, best=best),
+        "trainings": trainings_of(trials),
+        "learning": learning_curves(trials),
         "level": None,
         "scales": [],
         "auto": None,
@@ -102,11 +105,15 @@ def layers_yaml(layers: list[LayerConfig]) -> str:
     """Return the lines of the configuration for these layers."""
     lines = []
     for layer in layers:
-        values = layer.model_dump(mode="json", exclude_defaults=True)
-        values |= {"units": layer.units, "stddev": _rounded(layer.stddev)}
-        text = yaml.safe_dump(values, default_flow_style=True, sort_keys=False, width=1000).strip()
+        text = yaml.safe_dump(layer_values(layer), default_flow_style=True, sort_keys=False, width=1000).strip()
         lines.append(f"    - {text}")
     return "\n".join(["model:", "  layers:", *lines])
+
+
+def layer_values(layer: LayerConfig) -> dict[str, Any]:
+    """Return what a configuration says of a layer."""
+    values = layer.model_dump(mode="json", exclude_defaults=True)
+    return {**values, "units": layer.units, "stddev": _rounded(layer.stddev)}
 
 
 def _never(trials: Trials, variant: Variant, level: float) -> list[int]:

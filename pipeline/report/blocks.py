@@ -67,7 +67,17 @@ class Sentences:
     kind: Literal["sentences"] = "sentences"
 
 
-Block = Facts | Table | Chart | Sentences
+@dataclass(frozen=True)
+class Lines:
+    """Lines of a file or a command, as they are; ``folded`` hides them until they are asked for."""
+
+    title: str
+    text: str
+    folded: bool = False
+    kind: Literal["lines"] = "lines"
+
+
+Block = Facts | Table | Chart | Sentences | Lines
 
 
 @dataclass(frozen=True)

@@ -111,15 +111,16 @@ def bar_chart(names: Sequence[str], values: Mapping[str, Sequence[float | None]]
     return _drawn(draw, height=0.7 + 0.22 * len(names) * max(1.0, 0.6 * len(values)), left=left)
 
 
-def interval_chart(names: Sequence[str], intervals: Sequence[Mapping[str, float]], *, x: str) -> str:
-    """Draw a bar of each name, up to the `mean` of its interval, and a line from its `low` to its `high`."""
+def interval_chart(names: Sequence[str], intervals: Sequence[Mapping[str, float | None]], *, x: str) -> str:
+    """Draw a bar of each name, up to the `mean` of its interval, and a line from its `low` to its `high`, if known."""
 
     def draw(axes: Any) -> None:
         places = np.arange(len(names))
-        mean, low, high = (np.array([each[key] for each in intervals]) for key in ("mean", "low", "high"))
+        mean, low, high = (np.array([each[key] for each in intervals], float) for key in ("mean", "low", "high"))
         axes.barh(places, mean, 0.7, color=SERIES[0], alpha=0.6)
         axes.hlines(places, low, high, color=INK, linewidth=1.4)
         axes.axvline(0, color=INK, linewidth=0.8)
+        axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(6))  # small differences have long labels
         axes.set_yticks(places, [short(name) for name in names])
         axes.invert_yaxis()
         axes.set_xlabel(x)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,39 +15,9 @@ from noisy_gru.pipeline.experiments.engine import Trials
 from noisy_gru.pipeline.experiments.epochs_to_level import epochs_to_level, level_of
 from noisy_gru.pipeline.experiments.noise_report import layers_yaml, noise_report
 from noisy_gru.pipeline.experiments.noise_verdict import Effect, judge_noise
-from noisy_gru.pipeline.experiments.variants import Variant, of_kind, scaled
-from noisy_gru.trainer.config import TrainerConfig
+from noisy_gru.pipeline.experiments.variants import Variant, of_kind
 from noisy_gru.trainer.model_config import LayerConfig
-
-TRAINER = TrainerConfig()
-SCALES = (0.0, 1.0, 10.0)
-
-
-def result(accuracy: float, carried: float, losses: list[float]) -> dict[str, Any]:
-    return {
-        "metrics": {"accuracy": accuracy, "loss": losses[-1], "nll": losses[-1], "ece": 0.1 * accuracy},
-        "first_states": {"noise_x1": {"accuracy": accuracy}, "carried": {"accuracy": carried, "loss": 1 - carried}},
-        "not_measured": {"burn_in_5": "the model reads both ways"},
-        "history": {"val_loss": losses},
-        "epochs": len(losses),
-        "best_epoch": len(losses),
-        "parameters": 1234,
-        "seconds": 3.0,
-    }
-
-
-def noise_trials(pairs: int = 8, gain: float = 0.05) -> Trials:
-    """Scale 10 gains from a carried state alone."""
-    random = np.random.default_rng(0)
-    results = {}
-    for seed in range(pairs):
-        base = 0.9 + 0.02 * random.standard_normal()
-        for scale in SCALES:
-            carried = base - 0.05 + (gain if scale == 10 else 0) + 0.004 * random.standard_normal()
-            losses = [1.0, 0.5 - 0.01 * scale, 0.3]
-            results[f"x{scale:g}", seed] = result(base + 0.001 * random.standard_normal(), carried, losses)
-    variants = [Variant(f"x{scale:g}", scaled(TRAINER, scale), {"scale": scale}) for scale in SCALES]
-    return Trials(variants, list(range(pairs)), results)
+from tests.pipeline.experiments.trials import SCALES, TRAINER, noise_trials, result
 
 
 def test_the_noise_report_has_scipys_intervals_against_none_and_the_configured():
