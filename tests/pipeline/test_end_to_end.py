@@ -255,6 +255,7 @@ def test_a_policy_of_error_names_file_row_and_column(vowels, tmp_path):
     assert "Traceback" not in done.err
 
 
+@pytest.mark.long
 def test_weather(tmp_path):
     quick = overrides(
         "training.epochs=1", "task.stride=16", "evaluation.baselines=report", "evaluation.thresholds={mae: {max: 40}}"

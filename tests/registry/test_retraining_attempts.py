@@ -79,7 +79,7 @@ def test_a_beginning_without_an_end_is_a_failure():
     )
     assert (first.event, first.reason, first.ended) == ("refused", "accuracy is lower", THREE + timedelta(hours=1))
     assert (second.event, second.ended, second.data) == ("failed", None, "d2")
-    assert "no end" in second.reason
+    assert "no recorded end" in second.reason
 
 
 def test_runs_side_by_side_are_told_apart_and_the_run_that_asks_is_left_out():

@@ -223,6 +223,7 @@ def test_served_quantiles_are_calibrated_and_those_of_training(
     assert summary["coverage_before_calibration"] == calibration.coverage_before
 
 
+@pytest.mark.long
 def test_intervals_by_spread_are_as_wide_as_the_window_is_lively(forecasts: Any, datasets: Any, tmp_path: Path) -> None:
     task = {"intervals": [0.8], "calibration": {"scale": "window"}}
     arguments = trained(forecasts, tmp_path, task, segment=2)

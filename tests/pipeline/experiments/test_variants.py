@@ -87,7 +87,7 @@ def test_members_are_left_out():
         ("model.layers[0].units=", "expected key=value,value"),
         ("=3", "expected key=value,value"),
         ("model.hidden=[16", "the values are not YAML"),
-        ("model.pooling=mean,,max", "no YAML"),
+        ("model.pooling=mean,,max", "not YAML"),
         ("model.layers[0].units=64", "these are the values of the configuration already"),
     ],
 )

@@ -141,6 +141,7 @@ def children(process: int) -> list[int]:
     return [each.pid for each in psutil.Process(process).children()]
 
 
+@pytest.mark.long
 def test_two_workers_of_which_one_is_killed_train_the_model_of_one(
     classification: Any, alone: Path, tmp_path: Path
 ) -> None:
