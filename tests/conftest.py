@@ -163,7 +163,7 @@ def example(rows: np.ndarray, label: bytes, name: str, origin: bytes = b"north")
     feature["label"] = tf.train.Feature(bytes_list=tf.train.BytesList(value=[label]))
     feature["sequence_id"] = tf.train.Feature(bytes_list=tf.train.BytesList(value=[name.encode()]))
     feature["steps"] = tf.train.Feature(int64_list=tf.train.Int64List(value=[len(rows)]))
-    return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
+    return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString(deterministic=True)
 
 
 @pytest.fixture(scope="session")

@@ -321,7 +321,9 @@ def test_a_forecast_that_only_repeats_the_last_value_is_not_blessed(run: Callabl
             "naive_seasonal/temp": seasonal,
         }
         feature = {key: tf.train.Feature(float_list=tf.train.FloatList(value=value)) for key, value in lists.items()}
-        examples.append(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString())
+        examples.append(
+            tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString(deterministic=True)
+        )
         rows.append((np.float32(past[2]), target.astype(np.float32), seasonal.astype(np.float32)))
     write_split(tmp_path / "examples" / "Split-test", examples)
 
@@ -363,7 +365,9 @@ def test_anomalies_stop_the_run_in_words(examples_uri: Path, serialized_examples
     spoilt = tf.train.Example.FromString(serialized_examples[0])
     spoilt.features.feature["a"].float_list.value[:] = [1e6] * 13
     spoilt.features.feature["origin"].bytes_list.value[:] = [b"west"]
-    write_split(tmp_path / "spoilt" / "Split-test", [*serialized_examples, spoilt.SerializeToString()])
+    write_split(
+        tmp_path / "spoilt" / "Split-test", [*serialized_examples, spoilt.SerializeToString(deterministic=True)]
+    )
     schema = tmp_path / "schema.pbtxt"
     schema.write_text(SCHEMA)
     with pytest.raises(AnomalyError) as caught:

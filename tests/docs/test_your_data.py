@@ -116,7 +116,9 @@ def tfrecords(folder: Path, random: np.random.Generator) -> None:
                 "kind": tf.train.Feature(bytes_list=tf.train.BytesList(value=[b"ab"[number % 2 : number % 2 + 1]])),
                 "x": tf.train.Feature(float_list=tf.train.FloatList(value=random.random(4))),
             }
-            writer.write(tf.train.Example(features=tf.train.Features(feature=lists)).SerializeToString())
+            writer.write(
+                tf.train.Example(features=tf.train.Features(feature=lists)).SerializeToString(deterministic=True)
+            )
 
 
 def published(folder: Path, random: np.random.Generator) -> None:

@@ -34,7 +34,7 @@ def example(row: Row) -> bytes:
             features[name] = tf.train.Feature(int64_list=tf.train.Int64List(value=values))
         else:
             features[name] = tf.train.Feature(float_list=tf.train.FloatList(value=values))
-    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString(deterministic=True)
 
 
 @dataclass

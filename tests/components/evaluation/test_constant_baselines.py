@@ -18,7 +18,11 @@ def statistics(folder: Path, **columns: Any) -> Path:
 
     library: Any = tfdv
     file = folder / "FeatureStats.pb"
-    file.write_bytes(library.generate_statistics_from_dataframe(pd.DataFrame(columns), n_jobs=1).SerializeToString())
+    file.write_bytes(
+        library.generate_statistics_from_dataframe(pd.DataFrame(columns), n_jobs=1).SerializeToString(
+            deterministic=True
+        )
+    )
     return file
 
 

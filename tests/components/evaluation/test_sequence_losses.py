@@ -40,7 +40,7 @@ def _example(name: str, **features: Any) -> bytes:
     for key, values in {"sequence_id": [name.encode()], **features}.items():
         feature = example.features.feature[key]
         (feature.bytes_list if isinstance(values[0], bytes) else feature.float_list).value.extend(values)
-    return example.SerializeToString()
+    return example.SerializeToString(deterministic=True)
 
 
 def _saved(folder: Path, answer: Any) -> Path:

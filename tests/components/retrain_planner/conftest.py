@@ -144,7 +144,7 @@ def make_values(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., bytes
                         feature.int64_list.value.extend(values)
                     else:
                         feature.float_list.value.extend(values)
-                writer.write(example.SerializeToString())
+                writer.write(example.SerializeToString(deterministic=True))
         write_values(str(folder), sample_values(str(folder), "train", dataset))
         return (folder / "values.npz").read_bytes()
 

@@ -37,7 +37,7 @@ def _sequence(random: np.random.Generator) -> bytes:
         "yield": tf.train.Feature(float_list=tf.train.FloatList(value=[1000 + 100 * warm.mean()])),
         "steps": tf.train.Feature(int64_list=tf.train.Int64List(value=[steps])),
     }
-    return tf.train.Example(features=tf.train.Features(feature=lists)).SerializeToString()
+    return tf.train.Example(features=tf.train.Features(feature=lists)).SerializeToString(deterministic=True)
 
 
 def _transform(dataset: DatasetConfig, train: list[bytes], folder: Path) -> str:

@@ -174,7 +174,7 @@ def test_labels_of_each_task(serialized_examples: list[bytes]) -> None:
             else tf.train.Feature(float_list=tf.train.FloatList(value=each))
             for key, each in lists.items()
         }
-        return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
+        return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString(deterministic=True)
 
     steps = dataset({"kind": "classification", "label": "label", "per_step": True})
     assert labels_of([of(label=[b"x", b""]), of(label=[b"y"])], steps).tolist() == [[b"x", b""], [b"y", b""]]

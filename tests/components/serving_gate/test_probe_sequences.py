@@ -41,7 +41,7 @@ def test_what_is_asked_is_bounded_however_long_the_sequences_are(tmp_path, count
         values = tf.train.Feature(float_list=tf.train.FloatList(value=np.full(length, length, np.float32)))
         return tf.train.Example(
             features=tf.train.Features(feature={f"x{n}": values for n in range(12)})
-        ).SerializeToString()
+        ).SerializeToString(deterministic=True)
 
     middle = sequence(steps - 1)
     ordered = [sequence(steps - 2), *[middle] * (count - 2), sequence(steps)]
@@ -71,7 +71,7 @@ def test_a_stream_is_compared_with_its_own_steps_alone():
     ordered = [
         tf.train.Example(
             features=tf.train.Features(feature={"x": tf.train.Feature(float_list=tf.train.FloatList(value=row))})
-        ).SerializeToString()
+        ).SerializeToString(deterministic=True)
         for row in rows
     ]
     for cut in cuts(ordered, _dataset(["x"]), 1):

@@ -29,7 +29,7 @@ def example(**lists: list[Any]) -> bytes:
     from tensorflow.core.example import example_pb2, feature_pb2
 
     features = feature_pb2.Features(feature={name: feature(values) for name, values in lists.items()})
-    return example_pb2.Example(features=features).SerializeToString()
+    return example_pb2.Example(features=features).SerializeToString(deterministic=True)
 
 
 def sequence_example(context: dict[str, list[Any]], lists: dict[str, list[Any]]) -> bytes:
@@ -46,7 +46,7 @@ def sequence_example(context: dict[str, list[Any]], lists: dict[str, list[Any]])
             }
         ),
     )
-    return message.SerializeToString()
+    return message.SerializeToString(deterministic=True)
 
 
 def write(path: Path, records: list[bytes], zipped: bool = False) -> Path:

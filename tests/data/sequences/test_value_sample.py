@@ -81,7 +81,7 @@ def folder(tmp_path):
                 example.features.feature["label"].bytes_list.value.append(label.encode())
                 example.features.feature["sequence_id"].bytes_list.value.append(name.encode())
                 example.features.feature["steps"].int64_list.value.append(len(temp))
-                writer.write(example.SerializeToString())
+                writer.write(example.SerializeToString(deterministic=True))
     return tmp_path, sequences
 
 
@@ -122,7 +122,7 @@ def test_windows_of_a_day_are_taken_of_every_hour_and_none_overlap(tmp_path):
                 example.features.feature["target/temp"].float_list.value.append(hour % 24)
                 example.features.feature["sequence_id"].bytes_list.value.append(f"{entity}@{hour}".encode())
                 example.features.feature["steps"].int64_list.value.append(24)
-                writer.write(example.SerializeToString())
+                writer.write(example.SerializeToString(deterministic=True))
     task = {"kind": "forecasting", "targets": ["temp"], "input_length": 24, "horizons": [1]}
     hourly = WINDOWS.model_copy(update={"task": type(WINDOWS.task).model_validate(task)})
     sample = sample_values(str(tmp_path), "train", hourly)

@@ -105,7 +105,7 @@ def anomalies(pod: Path, text: str) -> None:
         folder = pod / "s3" / "bucket" / "Anomalies" / f"Split-{split}"
         folder.mkdir(parents=True)
         found = text_format.Parse(text if split == "test" else "", proto.Anomalies())
-        (folder / "SchemaDiff.pb").write_bytes(found.SerializeToString())
+        (folder / "SchemaDiff.pb").write_bytes(found.SerializeToString(deterministic=True))
 
 
 def gate(run_here: Callable[..., Any]) -> Any:

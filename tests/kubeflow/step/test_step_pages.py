@@ -149,7 +149,7 @@ def test_anomalies_are_on_the_page_of_the_step_that_finds_them(tmp_path: Path) -
         for split in ("train", "test"):
             (tmp_path / f"Split-{split}").mkdir(exist_ok=True)
             anomalies = text_format.Parse(text if split == "test" else "", proto.Anomalies())
-            (tmp_path / f"Split-{split}" / "SchemaDiff.pb").write_bytes(anomalies.SerializeToString())
+            (tmp_path / f"Split-{split}" / "SchemaDiff.pb").write_bytes(anomalies.SerializeToString(deterministic=True))
         metrics, texts = shown("ExampleValidator", tmp_path, "anomalies", artifact)
         assert metrics == {"anomalies": count}
         if count:

@@ -327,7 +327,9 @@ def test_tfrecords(tmp_path):
                 "mode": tf.train.Feature(bytes_list=tf.train.BytesList(value=[v.encode() for v in rows["mode"]])),
                 "outcome": tf.train.Feature(bytes_list=tf.train.BytesList(value=[rows["outcome"].iloc[0].encode()])),
             }
-            writer.write(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString())
+            writer.write(
+                tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString(deterministic=True)
+            )
     config = proposed(tmp_path, tmp_path / "rows.tfrecord")
     assert (config.data.format, config.data.entity, config.data.time) == ("example", "pump_run", None)
     assert [(feature.name, feature.kind) for feature in config.data.features] == [

@@ -53,7 +53,7 @@ def example(name: str, label: str, values: np.ndarray) -> bytes:
     feature["label"].bytes_list.value.append(label.encode())
     for column, row in zip(("a", "b"), values, strict=True):
         feature[column].float_list.value.extend(row.tolist())
-    return message.SerializeToString()
+    return message.SerializeToString(deterministic=True)
 
 
 class FakeRun:
@@ -169,7 +169,7 @@ class FakeRun:
                     low = centre - 2 + place
                     histogram.buckets.add(low_value=low, high_value=low + 1, sample_count=75)
             (folder / f"Split-{split}").mkdir()
-            (folder / f"Split-{split}" / "FeatureStats.pb").write_bytes(content.SerializeToString())
+            (folder / f"Split-{split}" / "FeatureStats.pb").write_bytes(content.SerializeToString(deterministic=True))
 
     def _training(self) -> None:
         folder = self.folder("Trainer", "model_run")

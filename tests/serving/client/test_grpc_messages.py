@@ -87,7 +87,7 @@ def test_a_request_reads_the_same_on_the_other_side() -> None:
     request.model_spec.version.value = 4
     array = np.arange(6, dtype=np.float32).reshape(2, 3)
     make_tensor_proto(array, into=request.inputs["features"])
-    read = vars(predict_pb2)["PredictRequest"].FromString(request.SerializeToString())
+    read = vars(predict_pb2)["PredictRequest"].FromString(request.SerializeToString(deterministic=True))
     assert (read.model_spec.name, read.model_spec.version.value) == ("small", 4)
     np.testing.assert_array_equal(tf.make_ndarray(read.inputs["features"]), array)
 

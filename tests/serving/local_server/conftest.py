@@ -129,4 +129,4 @@ def write_warm_up(folder: Path, requests: list[Any]) -> None:
     with tf.io.TFRecordWriter(str(file)) as writer:
         for request in requests:
             log = prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
-            writer.write(log.SerializeToString())
+            writer.write(log.SerializeToString(deterministic=True))

@@ -19,7 +19,9 @@ def test_a_batch_is_of_many_blocks(tmp_path) -> None:
     with tf.io.TFRecordWriter(path, "GZIP") as writer:
         for number in range(WINDOWS):
             value = tf.train.Feature(int64_list=tf.train.Int64List(value=[number]))
-            writer.write(tf.train.Example(features=tf.train.Features(feature={"n": value})).SerializeToString())
+            writer.write(
+                tf.train.Example(features=tf.train.Features(feature={"n": value})).SerializeToString(deterministic=True)
+            )
     files = TransformedFiles([path], {"n": tf.io.FixedLenFeature([], tf.int64)})
     chunks = files.chunks(BATCH, seed=3, epoch=tf.constant(1, tf.int64), shuffle=True, some_unseen=False)
     batches = [chunk["n"].numpy() for chunk in chunks]
