@@ -10,7 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from noisy_gru.components.evaluation.score_counts import merge_counts
+
 Sums = dict[str, np.ndarray]
+# How often each score was given (see score_counts.py).
+CODES, CODE_COUNTS = "codes", "code_counts"
 LEAST_PROBABILITY = 1e-7  # what log_loss takes a smaller probability for, as Keras does
 
 
@@ -45,3 +49,25 @@ class Accumulator:
     def metrics(self, sums: Sums) -> dict[str, float]:
         """Return the metrics by name."""
         raise NotImplementedError
+
+
+class ScoreAccumulator(Accumulator):
+    """Sums that hold counts of scores, too.
+
+    Attributes:
+        same: keys of what is the same for all sequences.
+    """
+
+    same: tuple[str, ...] = ()
+
+    def merge(self, sums: Iterable[Sums]) -> Sums:
+        parts = list(sums)
+        if not parts:
+            return {}
+        separate = {CODES, CODE_COUNTS, *self.same}
+        total = super().merge({key: value for key, value in part.items() if key not in separate} for part in parts)
+        total |= {key: parts[0][key] for key in self.same}
+        total[CODES], total[CODE_COUNTS] = merge_counts(
+            *([part[key] for part in parts] for key in (CODES, CODE_COUNTS))
+        )
+        return total

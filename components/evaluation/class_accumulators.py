@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
-from noisy_gru.components.evaluation.accumulator_base import LEAST_PROBABILITY, Accumulator, Sums
+from noisy_gru.components.evaluation.accumulator_base import (
+    CODE_COUNTS,
+    CODES,
+    LEAST_PROBABILITY,
+    ScoreAccumulator,
+    Sums,
+)
 from noisy_gru.components.evaluation.metric_catalogue import (
     EXAMPLE_COUNT,
     PRECISION,
@@ -15,13 +20,11 @@ from noisy_gru.components.evaluation.metric_catalogue import (
 )
 from noisy_gru.components.evaluation.score_counts import (
     average_precisions,
-    merge_counts,
     score_codes,
     score_codes_of,
 )
 
-# Of a classification: its classes, and how often a score was given (see score_counts.py).
-_CLASSES, _CODES, _CODE_COUNTS = "classes", "codes", "code_counts"
+_CLASSES = "classes"
 
 
 def answered_class(outputs: dict[str, np.ndarray]) -> int | None:
@@ -43,12 +46,14 @@ def class_loss(label: bytes, classes: list[bytes], probabilities: np.ndarray) ->
     return float(-np.log(np.clip(chosen, LEAST_PROBABILITY, 1.0)))
 
 
-class Classification(Accumulator):
+class Classification(ScoreAccumulator):
     """Counts of true and predicted classes, and of scores; the last row is for classes unseen in training.
 
     Args:
         positive: `task.positive`, the class that PR-AUC is of where there are two; None: the rarer one in train.
     """
+
+    same = (_CLASSES,)
 
     def __init__(self, positive: str | None = None) -> None:
         self._positive = None if positive is None else positive.encode()
@@ -68,19 +73,9 @@ class Classification(Accumulator):
             "true": np.bincount([true], minlength=len(classes) + 1).astype(float),
             "loss": np.array(class_loss(label, classes, probabilities)),
             _CLASSES: np.array(classes, object),
-            _CODES: codes,
-            _CODE_COUNTS: np.ones(len(codes)),
+            CODES: codes,
+            CODE_COUNTS: np.ones(len(codes)),
         }
-
-    def merge(self, sums: Iterable[Sums]) -> Sums:
-        parts = list(sums)
-        if not parts:
-            return {}
-        separate = (_CLASSES, _CODES, _CODE_COUNTS)
-        total = super().merge({key: value for key, value in part.items() if key not in separate} for part in parts)
-        total[_CLASSES] = parts[0][_CLASSES]
-        total[_CODES], total[_CODE_COUNTS] = merge_counts(*([part[key] for part in parts] for key in separate[1:]))
-        return total
 
     def metrics(self, sums: Sums) -> dict[str, float]:
         confusion, true = sums["confusion"], sums["true"]
@@ -125,7 +120,7 @@ class Classification(Accumulator):
         if np.isnan(sums["loss"]):
             return float("nan")
         classes = list(sums[_CLASSES])
-        areas = average_precisions(sums[_CODES], sums[_CODE_COUNTS], len(classes))
+        areas = average_precisions(sums[CODES], sums[CODE_COUNTS], len(classes))
         if len(classes) == 2:
             return float(areas[classes.index(self._positive) if self._positive in classes else 1])
         occurring = areas[~np.isnan(areas)].tolist() + [0.0] * bool(sums["true"][-1] > 0)
@@ -155,8 +150,8 @@ class StepClassification(Classification):
             "true": np.bincount(true, minlength=len(classes) + 1).astype(float),
             "loss": np.array(-np.log(np.clip(chosen, LEAST_PROBABILITY, 1.0)).sum()),
             _CLASSES: np.array(classes, object),
-            _CODES: codes,
-            _CODE_COUNTS: counts.astype(float),
+            CODES: codes,
+            CODE_COUNTS: counts.astype(float),
         }
 
 

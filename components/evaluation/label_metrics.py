@@ -6,17 +6,22 @@ label that no sequence has and none is answered with.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from noisy_gru.components.evaluation.accumulator_base import LEAST_PROBABILITY, Accumulator, Sums
+from noisy_gru.components.evaluation.accumulator_base import (
+    CODE_COUNTS,
+    CODES,
+    LEAST_PROBABILITY,
+    ScoreAccumulator,
+    Sums,
+)
 from noisy_gru.components.evaluation.metric_catalogue import EXAMPLE_COUNT
-from noisy_gru.components.evaluation.score_counts import average_precisions, label_codes, merge_counts, roc_areas
+from noisy_gru.components.evaluation.score_counts import average_precisions, label_codes, roc_areas
 from noisy_gru.schema.task_config import MultiLabelConfig
 
-_CODES, _CODE_COUNTS = "codes", "code_counts"
 _CELLS = ("hits", "misses", "false_alarms", "rest")  # true and answered, true alone, answered alone, neither
 
 
@@ -43,7 +48,7 @@ def label_cells(truth: np.ndarray, answers: np.ndarray) -> np.ndarray:
     return np.stack([is_true & yes, is_true & ~yes, is_false & ~no, is_false & no], axis=-2).astype(np.float64)
 
 
-class Labels(Accumulator):
+class Labels(ScoreAccumulator):
     """Counts of hits and misses by label, losses, and counts of scores."""
 
     def __init__(self, task: MultiLabelConfig) -> None:
@@ -63,18 +68,9 @@ class Labels(Accumulator):
             "whole": np.array(float((answers == truth)[known].all())),
             "cells": label_cells(truth, answers),
             "loss": np.where(known, label_losses(truth, probabilities), 0.0),
-            _CODES: codes,
-            _CODE_COUNTS: np.ones(len(codes)),
+            CODES: codes,
+            CODE_COUNTS: np.ones(len(codes)),
         }
-
-    def merge(self, sums: Iterable[Sums]) -> Sums:
-        parts = list(sums)
-        if not parts:
-            return {}
-        counts = (_CODES, _CODE_COUNTS)
-        total = super().merge({key: value for key, value in part.items() if key not in counts} for part in parts)
-        total[_CODES], total[_CODE_COUNTS] = merge_counts(*([part[key] for part in parts] for key in counts))
-        return total
 
     def metrics(self, sums: Sums) -> dict[str, float]:
         cells, losses = sums["cells"], sums["loss"]
@@ -86,7 +82,7 @@ class Labels(Accumulator):
             by_label |= {"log_loss": losses / known, "log_loss_naive": np.where(known > 0, entropy, np.nan)}
         by_label |= {"frequency": frequency}
         broken = np.isnan(losses)
-        codes, counts = sums[_CODES], sums[_CODE_COUNTS]
+        codes, counts = sums[CODES], sums[CODE_COUNTS]
         for name, areas in (("pr_auc", average_precisions), ("roc_auc", roc_areas)):
             by_label[name] = np.where(broken, np.nan, areas(codes, counts, count))
         cells_of_known = cells.reshape(1, 4, count)

@@ -20,7 +20,7 @@ def classification(answers: Answers) -> dict[str, Any]:
         np.array([_text(each) for each in answers.columns[name]], dtype=object) for name in ("label", "candidate")
     )
     names = sorted({*label, *candidate})
-    by_class = [_by_class(name, label, candidate) for name in names]
+    by_class = [hits_of(name, label == name, candidate == name) for name in names]
     found: dict[str, Any] = {"classes": len(names), "by_class": by_class[:MOST_CLASSES]}
     if len(names) <= MOST_CLASSES:
         place = {name: index for index, name in enumerate(names)}
@@ -55,8 +55,8 @@ def _text(value: Any) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
-def _by_class(name: str, label: np.ndarray, candidate: np.ndarray) -> dict[str, Any]:
-    is_label, is_answer = label == name, candidate == name
+def hits_of(name: str, is_label: np.ndarray, is_answer: np.ndarray) -> dict[str, Any]:
+    """Return the row of a class or label in `by_class`; ``is_label`` and ``is_answer`` are bool [N]."""
     right, sequences, predicted = (int(np.sum(each)) for each in (is_label & is_answer, is_label, is_answer))
     return {
         "class": name,

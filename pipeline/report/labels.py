@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from noisy_gru.pipeline.report.answers import Answers
-from noisy_gru.pipeline.report.classification import CURVES_SHOWN, curves
+from noisy_gru.pipeline.report.classification import CURVES_SHOWN, curves, hits_of
 from noisy_gru.schema.task_config import targets_of
 
 
@@ -15,7 +15,8 @@ def labels(answers: Answers) -> dict[str, Any]:
     """Return `by_class`, a row for each label, and `curves` of those that are true somewhere and false elsewhere."""
     names = targets_of(answers.dataset.task)
     truth, answered = answers.columns["label"], answers.columns["candidate"]
-    by_label = [_by_label(name, truth[:, place], answered[:, place]) for place, name in enumerate(names)]
+    is_answer = (answered == 1) & ~np.isnan(truth)
+    by_label = [hits_of(name, truth[:, place] == 1, is_answer[:, place]) for place, name in enumerate(names)]
     found: dict[str, Any] = {"classes": len(names), "of_labels": True, "by_class": by_label}
     if answers.probabilities is None:
         return found
@@ -45,17 +46,3 @@ def worst(answers: Answers, count: int) -> list[dict[str, Any]]:
         }
         for place in order
     ]
-
-
-def _by_label(name: str, truth: np.ndarray, answered: np.ndarray) -> dict[str, Any]:
-    is_true, is_answer = truth == 1, (answered == 1) & ~np.isnan(truth)
-    right, sequences, count = (int(np.sum(each)) for each in (is_true & is_answer, is_true, is_answer))
-    return {
-        "class": name,
-        "sequences": sequences,
-        "answered": count,
-        "right": right,
-        "recall": right / sequences if sequences else None,
-        "precision": right / count if count else None,
-        "f1": 2 * right / (sequences + count) if sequences + count else None,
-    }

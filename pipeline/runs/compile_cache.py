@@ -21,6 +21,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from noisy_gru.compat.tensorflow import CACHE_OPTION, XLA_FLAGS
+from noisy_gru.registry.published_versions import hash_file
 from noisy_gru.storage.atomic_files import write_atomically
 
 logger = logging.getLogger(__name__)
@@ -88,10 +89,6 @@ def _files(own: Path) -> list[Path]:
     return [file for file in sorted(own.iterdir()) if file.name != _RECORD]
 
 
-def _hash(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
-
-
 def _remove_unrecorded(own: Path) -> None:
     """Remove files that are not as a run left them that ended well."""
     try:
@@ -100,7 +97,7 @@ def _remove_unrecorded(own: Path) -> None:
     except (OSError, ValueError):
         recorded = {}
     for file in _files(own):
-        if recorded.get(file.name) != _hash(file):
+        if recorded.get(file.name) != hash_file(file):
             file.unlink()
 
 
@@ -113,7 +110,7 @@ def _record(own: Path) -> None:
             if left < 0:
                 file.unlink()
             else:
-                hashes[file.name] = _hash(file)
+                hashes[file.name] = hash_file(file)
         write_atomically(own / _RECORD, json.dumps(hashes, indent=1))
     except OSError as error:
         logger.warning("XLA's executables are not kept: %s: %s", own, error.strerror)

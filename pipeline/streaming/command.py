@@ -22,6 +22,7 @@ from noisy_gru.pipeline.streaming.bounded_calls import BoundedCalls, BoundedLog
 from noisy_gru.pipeline.streaming.metrics import StreamMetrics
 from noisy_gru.pipeline.streaming.model_source import ModelSource, PublishedModel, ServerModel
 from noisy_gru.pipeline.streaming.processor import StreamProcessor, StreamRules
+from noisy_gru.pipeline.streaming.step_answers import StepAnswers
 from noisy_gru.pipeline.streaming.streaming import (
     Batching,
     choose_answering,
@@ -113,7 +114,7 @@ def stream_events(config: PipelineConfig, options: StreamOptions) -> None:
         )
         tell(
             f"{topics.input} ({partitions} partitions) is answered into {topics.output} by version {model.version}, "
-            f"with {'states' if type(answering).__name__ == 'StepAnswers' else 'windows'}; checkpoint in "
+            f"with {'states' if isinstance(answering, StepAnswers) else 'windows'}; checkpoint in "
             f"{topics.checkpoint}, dead letters in {topics.dead_letters}"
         )
         run_stream(

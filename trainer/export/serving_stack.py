@@ -65,13 +65,8 @@ def gru_layers(model: keras.Model) -> list[tuple[NoisyGRU, ...]]:
 
 def _fits(gru: NoisyGRU) -> bool:
     """Return whether the loops support a layer's configuration."""
-    cell = gru.cell
     return (
-        gru.fused
-        and cell.reset_after
-        and cell.use_bias
-        and cell.activation is keras.activations.tanh
-        and cell.recurrent_activation is keras.activations.sigmoid
+        gru.has_fused_equations
         and gru.compute_dtype == gru.variable_dtype == "float32"
         and not (gru.stateful or gru.unroll or gru.decays)
     )

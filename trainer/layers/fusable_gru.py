@@ -122,8 +122,8 @@ class FusableGRU(keras.layers.GRU):
         return self._fits_fused and self.compute_dtype == sequences.dtype
 
     @property
-    def _fits_fused(self) -> bool:
-        """Whether `fused_gru` supports this configuration; the stock layer runs everything else."""
+    def has_fused_equations(self) -> bool:
+        """Whether the loops of this package may run the layer, and its equations are theirs."""
         cell = self.cell
         return (
             self.fused
@@ -131,7 +131,14 @@ class FusableGRU(keras.layers.GRU):
             and cell.use_bias
             and cell.activation is keras.activations.tanh
             and cell.recurrent_activation is keras.activations.sigmoid
-            and not (cell.recurrent_dropout or self.unroll)
+        )
+
+    @property
+    def _fits_fused(self) -> bool:
+        """Whether `fused_gru` supports this configuration; the stock layer runs everything else."""
+        return (
+            self.has_fused_equations
+            and not (self.cell.recurrent_dropout or self.unroll)
             and self.use_cudnn is not True
             and self.compute_dtype == self.variable_dtype
             and self.compute_dtype in ("float32", "float64")
