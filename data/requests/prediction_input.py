@@ -87,7 +87,7 @@ def read_sources(
         return PredictionInput([], [], quarantine.report, quarantine.lines)
     sequences = sequences.take(input_order(sequences, sources))
     encode = Encoder(sequences, dataset, prediction=True)
-    examples = [encode(place) for place in range(len(sequences))]
+    examples = list(encode.examples())
     origins = origins_of(sequences, dataset)
     return PredictionInput(
         sequences.ids, examples, quarantine.report, quarantine.lines, origins, actual_or_none(sequences, dataset)

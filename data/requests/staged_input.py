@@ -189,7 +189,7 @@ def _encode_bucket(
     files = source_places(sequences.rows, sources)[sequences.rows.file[sequences.start]]
     first_rows = sequences.rows.row[sequences.start]
     origins = origins_of(sequences, dataset)
-    encode = Encoder(sequences, dataset, prediction=True)
+    encoded = Encoder(sequences, dataset, prediction=True).examples()
     times, actual = origins.target_times, actual_or_none(sequences, dataset)
     with pa.OSFile(str(run), "wb") as sink:
         writer = None
@@ -198,7 +198,7 @@ def _encode_bucket(
             examples: list[bytes] = []
             size = 0
             while start + len(examples) < len(sequences) and len(examples) < _RUN_SEQUENCES and size < _RUN_BYTES:
-                examples.append(encode(start + len(examples)))
+                examples.append(next(encoded))
                 size += len(examples[-1])
             part = slice(start, start + len(examples))
             batch = pa.record_batch(

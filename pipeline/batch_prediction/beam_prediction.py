@@ -108,7 +108,7 @@ class PredictBucket(beam.DoFn):
         version = int(Path(self._model).name)
         for start in range(0, len(sequences), _BLOCK):
             block = sequences.take(np.arange(start, min(start + _BLOCK, len(sequences))))
-            examples = [encode(start + place) for place in range(len(block))]
+            examples = list(encode.examples(start + np.arange(len(block))))
             outputs = predict_by_length(model, examples, block.stop - block.start)
             outputs = with_p_values(outputs, actual_or_none(block, self._config), self._scores)
             places = {name: place for place, name in enumerate(block.ids)}

@@ -171,7 +171,7 @@ class WindowAnswers:
         codes = sequences.rows.entity[sequences.start].tolist()
         encode = Encoder(sequences, self._dataset, prediction=True)
         names = [str(each) for each in codes]
-        parts, refused = self._model.run(DEFAULT, {EXAMPLES: [encode(place) for place in range(len(names))]}, names)
+        parts, refused = self._model.run(DEFAULT, {EXAMPLES: list(encode.examples())}, names)
         for each in refused:
             for event in windows[int(each.sequence_id)].step.events:
                 if id(event) not in rejected:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from noisy_gru.data.report.quarantine import Quarantine
@@ -71,6 +73,43 @@ def test_forecasting(ingest, table, configured) -> None:
     }
     assert list(feature["day"].bytes_list.value) == [b"d0", b"d1", b"d2", b"d3", b"d4"]
     assert list(feature["steps"].int64_list.value) == [2]
+
+
+def test_sequences_of_many_lengths_in_any_order(ingest, table, configured) -> None:
+    random = np.random.default_rng(0)
+    lengths = random.integers(1, 9, 300)
+    frame = pd.DataFrame({"id": np.repeat([f"e{number}" for number in range(300)], lengths)})
+    frame["t"] = frame.groupby("id").cumcount()
+    frame["x"] = random.standard_normal(len(frame)).astype(np.float32)
+    frame["färbe"] = random.choice(["rot", "grün", "blaugrün"], len(frame))
+    frame["y"] = frame["id"].str[-1]
+    dataset = configured(features=FEATURES)
+    (part,) = ingest(dataset, [table(frame.to_csv(index=False))], buckets=1).parts
+    places = random.permutation(len(part))
+    series = dict(list(frame.groupby("id")))
+    for place, record in zip(places.tolist(), Encoder(part, dataset).examples(places), strict=True):
+        feature, rows = decoded(record), series[part.ids[place]]
+        assert feature["sequence_id"].bytes_list.value[0].decode() == part.ids[place]
+        assert list(feature["steps"].int64_list.value) == [len(rows)]
+        assert np.array_equal(np.array(feature["x"].float_list.value, np.float32), rows["x"])
+        assert [text.decode() for text in feature["färbe"].bytes_list.value] == rows["färbe"].tolist()
+        assert feature["y"].bytes_list.value[0].decode() == rows["y"].iloc[0]
+
+
+@pytest.mark.parametrize("values", ["noise", "decimals"])
+def test_shards_that_hardly_shrink_are_stored(ingest, tmp_path, configured, values) -> None:
+    noise = np.random.default_rng(0).standard_normal(40_000).astype(np.float32)
+    frame = pd.DataFrame({"id": np.repeat(["a", "b", "c", "d"], 10_000), "y": "c"})
+    frame["x"] = noise if values == "noise" else noise.round(1)
+    frame["t"] = frame.groupby("id").cumcount()
+    frame.to_parquet(tmp_path / "rows.parquet")
+    dataset = configured(max_length=10_000)
+    (part,) = ingest(dataset, [tmp_path / "rows.parquet"], buckets=1).parts
+    shards = [content for _, _, content in encode_shards(part, Encoder(part, dataset), Quarantine().report)]
+    size = sum(len(gzip.decompress(content)) for content in shards)
+    ratio = sum(map(len, shards)) / size
+    assert size > 160_000
+    assert 1 < ratio < 1.01 if values == "noise" else ratio < 0.7
 
 
 @pytest.mark.parametrize(
