@@ -72,10 +72,12 @@ class TimeConfig(Section):
         description="Times in the data that have no zone are UTC, or by the clock of `timezone`: texts, stored times "
         "and dates, in files and in what a client sends. Times with a zone, and `epoch_…`, are what they are.",
     )
-    ambiguous: Literal["reject", "earlier", "later"] = Field(
+    ambiguous: Literal["reject", "infer", "earlier", "later"] = Field(
         default="reject",
         description="With `without_zone: timezone`: a time that a clock shows twice, in autumn. `reject`: its row has "
-        "no time, and is quarantined; else the one before the change, or after it (pandas' `tz_localize`).",
+        "no time, and is quarantined; `earlier` or `later`: the one before the change, or after it; `infer`: by the "
+        "order of an entity's rows, in which the clock goes back once, as pandas' `tz_localize` does. Where it doesn't "
+        "go back, the rows are quarantined.",
     )
     nonexistent: Literal["reject", "shift_forward", "shift_backward"] = Field(
         default="reject",

@@ -27,7 +27,11 @@ from noisy_gru.schema.span_patterns import SpanPattern
 
 # More rows of one step than one that is kept are no jitter: they are many readings of a step.
 MOST_SAME_STEP = 0.5
-POLICY_OF = {"off_grid": "unparsable_value", "duplicate_step_across_splits": "duplicate_step"}
+POLICY_OF = {
+    "off_grid": "unparsable_value",
+    "ambiguous_time": "unparsable_value",
+    "duplicate_step_across_splits": "duplicate_step",
+}
 _REMEDIES = {
     "embargo": "they end within splits.embargo before the next split: make the splits longer, or the furthest horizon "
     "nearer",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -136,6 +136,9 @@ class BlockParser:
         expected = {"integer": "a whole number", "float": "a finite number", "timestamp": columns.times.expected}
         flags.mark(bad, self._row_action(UNPARSABLE), UNPARSABLE, names[0], expected[columns.time_kind])
         out["time"] = pa.array(time)
+        if columns.times.ambiguous == "infer":
+            again, _ = self._cells.times(arrays, columns.time_kind, replace(columns.times, ambiguous="later"), natives)
+            out["repeat"] = pa.array(np.where(bad, 0, again - time))
 
     def _split(self, block: Block, source: Source, flags: _Flags, out: dict[str, Any]) -> None:
         name = self._columns.split or ""

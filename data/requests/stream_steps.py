@@ -21,6 +21,7 @@ from noisy_gru.data.report.ingestion_report import IngestionReport
 from noisy_gru.data.report.quarantine import Quarantine
 from noisy_gru.data.requests.origins import step_times_of
 from noisy_gru.data.requests.prediction_input import input_order, read_rows
+from noisy_gru.data.sequences.repeated_hours import infer_repeated_hours
 from noisy_gru.data.sequences.rows import Rows
 from noisy_gru.data.sequences.sequences import Sequences, count_kept, regular_series, steps_of_rows
 from noisy_gru.data.sequences.static_values import KnownValues, resolve_static
@@ -151,6 +152,7 @@ def _steps(
 ) -> tuple[Sequences, np.ndarray]:
     columns = Columns.of(dataset, prediction=True)
     known = {name: time for name, time in last_times.items() if time is not None} if dataset.data.time else {}
+    rows = infer_repeated_hours(rows, dataset, quarantine, known)
     if dataset.data.has_steps_of_its_own:
         rows, _ = resolve_static(rows, columns, dataset.data.policies, quarantine, known_static)
         rows = steps_of_rows(rows, dataset, quarantine, prediction=True)

@@ -2,8 +2,9 @@
 
 A chunk holds canonical columns: ``entity`` (text), ``time`` (int64 or float64), ``row`` (int64), ``n:<name>`` (float32,
 NaN where missing), ``c:<name>`` (text, empty where missing), ``label`` (text or float64) and ``split`` (int8, an index
-of SPLITS) where they apply. Chunks are grouped by buckets of entities instead of single entities, since a chunk of many
-short sequences costs as much as a chunk of one; all rows of an entity are in one bucket.
+of SPLITS) where they apply; with `data.time.ambiguous: infer` also ``repeat`` (int64, see `Rows`). Chunks are grouped
+by buckets of entities instead of single entities, since a chunk of many short sequences costs as much as a chunk of
+one; all rows of an entity are in one bucket.
 """
 
 from __future__ import annotations
@@ -95,6 +96,7 @@ def unpack(chunks: Iterable[bytes]) -> Rows:
         categorical={name[2:]: column for name, column in columns.items() if name.startswith(CATEGORICAL)},
         label=columns.get("label"),
         split=columns.get("split"),
+        repeat=columns.get("repeat"),
     )
 
 

@@ -23,7 +23,8 @@ class Rows:
     for steps that were filled in. ``numeric`` float32 [N] each, NaN where missing; texts are codes int32 [N] (-1 where
     missing) and values. ``label`` is coded text, or float64 [N]; with ``label_per_step`` each row has its own, else
     that of its series. ``step_targets`` are the numeric columns that hold the targets of each step. ``split`` int8 [N]
-    indexes SPLITS.
+    indexes SPLITS. ``repeat`` int64 [N] is how many nanoseconds later the clock shows a row's time again, 0 where it
+    doesn't (`data.time.ambiguous: infer`); None where that is resolved.
     """
 
     entities: list[str]
@@ -38,6 +39,7 @@ class Rows:
     split: np.ndarray | None = None
     label_per_step: bool = False
     step_targets: tuple[str, ...] = ()
+    repeat: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.entity)
@@ -57,6 +59,7 @@ class Rows:
             categorical={name: (codes[which], texts) for name, (codes, texts) in self.categorical.items()},
             label=label,
             split=None if self.split is None else self.split[which],
+            repeat=None if self.repeat is None else self.repeat[which],
         )
 
     def sorted(self) -> Rows:

@@ -14,6 +14,7 @@ from noisy_gru.data.sequences.duplicates import drop_duplicates
 from noisy_gru.data.sequences.elapsed_features import add_elapsed_features
 from noisy_gru.data.sequences.gaps import Series, regularize
 from noisy_gru.data.sequences.labels import MISSING, resolve_labels, resolve_targets
+from noisy_gru.data.sequences.repeated_hours import infer_repeated_hours
 from noisy_gru.data.sequences.resampling import count_filled_as_zero, resample_rows
 from noisy_gru.data.sequences.rows import Rows
 from noisy_gru.data.sequences.sequence_ids import sequence_ids
@@ -80,6 +81,7 @@ def regular_series(
     columns = Columns.of(dataset, prediction=prediction)
     # First, so that copies of a row of which one leaves a static value out are exact; of steps all is counted already.
     counts = Quarantine() if are_steps else quarantine
+    rows = infer_repeated_hours(rows, dataset, quarantine)
     rows, static = resolve_static(rows, columns, dataset.data.policies, counts, known_static)
     rows = rows.sorted() if are_steps else steps_of_rows(rows, dataset, quarantine, prediction=prediction)
     series = regularize(rows, dataset.data.time, _off_grid_action(dataset), quarantine)

@@ -50,7 +50,8 @@ def from_wall_clock(
     Args:
         clock: int64 [N], ns as if it were UTC.
         timezone: as the tz database names it.
-        ambiguous: a time that comes twice: ``reject``, ``earlier`` or ``later``.
+        ambiguous: a time that comes twice: ``reject``, ``earlier`` or ``later``; ``infer`` is earlier here, since the
+            order of an entity's rows decides (`repeated_hours`).
         nonexistent: a time that is skipped: ``reject``, ``shift_forward`` (to the moment of the change) or
             ``shift_backward`` (to the nanosecond before it).
     """

@@ -26,6 +26,7 @@ from noisy_gru.pipeline.init.sampling import MANY_ROWS, STEP, Sample, record_ent
 from noisy_gru.pipeline.init.sampling import sample as sample_rows
 from noisy_gru.pipeline.init.split_inference import published_splits
 from noisy_gru.pipeline.init.wide_layout import Wide
+from noisy_gru.pipeline.init.zones import zone_of_clock
 from noisy_gru.pipeline.schema_file.data_profile import measure
 from noisy_gru.pipeline.schema_file.entries import proposed_schema
 from noisy_gru.schema.config import DatasetConfig, SqlConfig
@@ -148,6 +149,9 @@ def propose(
     if zone is not None and reading.roles.time_kind == "timestamp":
         draft.data["time"]["timezone"] = zone.name
         found.append(Finding(f"timezone {zone.name}, of calendars", zone.why, zone.sure))
+    elif reading.roles.time_kind == "timestamp" and (clock := zone_of_clock(table, reading.roles)):
+        draft.data["time"] |= {"timezone": clock.name, "without_zone": "timezone", "ambiguous": "infer"}
+        found.append(Finding(f"timezone {clock.name}, of the times; ambiguous infer", clock.why, clock.sure))
     if rows.wide is not None:
         draft.data["layout"] = rows.wide.options
         found.append(rows.wide.finding)

@@ -13,9 +13,13 @@ from datetime import timedelta
 from functools import cache
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from noisy_gru.data.arrow import pa
+from noisy_gru.data.values.wall_clock import SECOND, from_wall_clock
+from noisy_gru.pipeline.init.columns import moments
+from noisy_gru.pipeline.init.roles import Roles, Table
 from noisy_gru.schema.time_zones import check_time_zone
 
 _OFFSET = r"\d:\d\d(?::\d\d(?:[.,]\d+)?)?\s*([+-]\d\d:?\d\d|[Zz])\s*$"
@@ -77,6 +81,30 @@ def zone_of_texts(column: pd.Series) -> Zone | None:
         if all(moment.tz_convert(zone).utcoffset() == offset for moment, offset in found):
             why = "the offsets of the times are its own, and those of zones with the same clock"
             return Zone(name, why)
+    return None
+
+
+def zone_of_clock(table: Table, roles: Roles) -> Zone | None:
+    """Return the zone with daylight saving whose clock times without a zone were written by; None if none shows.
+
+    In an autumn that the rows cover, its clock goes back: the repeated hour has its times twice within a series, in
+    all such autumns. The hours that it skips in spring have no row.
+    """
+    when = moments(table.frame[roles.time], roles.time_kind)
+    known = np.isfinite(when) & ~table.frame.duplicated().to_numpy()
+    times = pd.DataFrame({"series": table.series(roles.entity)[known], "time": (when[known] * SECOND).astype(np.int64)})
+    again = times[times.duplicated()]["time"].to_numpy()
+    if not len(again):
+        return None
+    for name in _USUAL:
+        earlier, _ = from_wall_clock(again, name, ambiguous="earlier")
+        later, _ = from_wall_clock(again, name, ambiguous="later")
+        distinct = np.unique(times["time"].to_numpy())
+        skipped = from_wall_clock(distinct, name, ambiguous="earlier")[1]
+        # Some times come twice by mistake.
+        if np.mean(later > earlier) > 0.9 and not skipped.any():
+            why = "its clock goes back where times come twice, and skips the hour without times; or a zone like it"
+            return Zone(name, why, sure=False)
     return None
 
 

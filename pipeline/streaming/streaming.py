@@ -52,10 +52,16 @@ def streamed_dataset(dataset: DatasetConfig) -> DatasetConfig:
     """Return a configuration with a limit of the steps that are filled in one gap.
 
     Raises:
-        ConfigError: a stream has no order without `data.time`.
+        ConfigError: a stream has no order without `data.time`, nor by the order in which its messages came.
     """
     step_of_times(dataset)
     time = dataset.data.time
+    if time is not None and time.ambiguous == "infer":
+        raise ConfigError(
+            "data.time.ambiguous: expected earlier, later or reject for noisy-gru stream, whose messages may come in "
+            "another order than their times, received infer. Send times with their offset from UTC, or override it: "
+            "--set data.time.ambiguous=later"
+        )
     if time is None or time.gaps != "fill":
         return dataset
     limit = min(time.fill_limit or MOST_FILLED_STEPS, MOST_FILLED_STEPS)

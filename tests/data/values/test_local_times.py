@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import zoneinfo
 from collections.abc import Callable
@@ -19,14 +20,30 @@ from noisy_gru.data.reading.in_memory_tables import frame_source, rows_source
 from noisy_gru.data.reading.reader import Reader
 from noisy_gru.data.reading.tables import Source
 from noisy_gru.data.report.quarantine import Quarantine
+from noisy_gru.data.requests.stream_steps import read_stream_steps
+from noisy_gru.data.sequences.chunks import pack, unpack
+from noisy_gru.data.sequences.sequences import regular_series
 from noisy_gru.data.sequences.splits import split_boundaries
 from noisy_gru.data.values.cells import CellReader
 from noisy_gru.data.values.wall_clock import from_wall_clock, wall_clock
+from noisy_gru.pipeline.streaming.streaming import streamed_dataset
 from noisy_gru.schema.config import CsvConfig, DatasetConfig
+from noisy_gru.schema.errors import ConfigError
 from noisy_gru.schema.time_config import TimeSpelling
 
 ZONES = ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kolkata", "America/St_Johns", "UTC"]
 BERLIN = {"column": "t", "kind": "timestamp", "timezone": "Europe/Berlin", "without_zone": "timezone"}
+
+
+def dataset_of(time: dict[str, Any]) -> DatasetConfig:
+    return DatasetConfig.model_validate(
+        {
+            "data": {"files": ["*.csv"], "entity": "id", "time": time, "features": ["x"]},
+            "task": {"kind": "classification", "label": "y"},
+        }
+    )
+
+
 SPRING, AUTUMN = "2026-03-29T02:30:00", "2026-10-25T02:30:00"
 
 
@@ -148,6 +165,47 @@ def test_a_client_sends_the_times_of_training(tmp_path: Path, configured: Callab
     for source in sources:
         (table,) = Reader(dataset).tables(source, Quarantine())
         assert table["time"].to_pylist() == [UTC_SUMMER]
+
+
+INFER = {**BERLIN, "ambiguous": "infer"}
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 90), st.sampled_from([10, 20, 60, 7]), st.sampled_from([1, -1]), st.sampled_from(["a", "ab"]))
+def test_repeated_hours_are_inferred_as_pandas_does(start: int, step: int, way: int, names: str) -> None:
+    """Each entity's rows from some time before the change on, oldest or newest first, entities taking turns."""
+    utc = pd.date_range("2026-10-24T22:00", periods=40, freq=f"{step}min", tz="UTC") + pd.Timedelta(minutes=start)
+    clock = utc.tz_convert("Europe/Berlin").tz_localize(None)
+    expected: list[int] = []
+    with contextlib.suppress(ValueError):
+        expected = clock.tz_localize("Europe/Berlin", ambiguous="infer").astype("int64").tolist()
+    times = [str(each) for each in clock][::way]
+    rows = [{"id": name, "t": time, "x": 1, "y": "p"} for time in times for name in names]
+    dataset, quarantine = dataset_of(INFER), Quarantine()
+    source = rows_source(rows, ["id", "t", "x", "y"])
+    chunks = [chunk for table in Reader(dataset).tables(source, quarantine) for _, chunk in pack(table, source.name, 1)]
+    series, _ = regular_series(unpack(chunks), dataset, quarantine)
+    begin, end = pd.Timestamp("2026-10-25T02:00"), pd.Timestamp("2026-10-25T03:00")
+    again = expected or [time.value for time, shown in zip(utc, clock, strict=True) if not begin <= shown < end]
+    assert series.rows.time.tolist() == again * len(names)
+    assert len(quarantine.lines) == (len(clock) - len(again)) * len(names)
+    if quarantine.lines:
+        assert "Set data.time.ambiguous: earlier or later" in quarantine.lines[0]["problem"]
+
+
+def test_a_running_stream_knows_what_came_before() -> None:
+    dataset, last = dataset_of(INFER), None
+    for clock, utc in (("01:40", "23:40"), ("02:10", "00:10"), ("02:40", "00:40"), ("02:20", "01:20"),
+                       ("02:50", "01:50"), ("03:10", "02:10")):  # fmt: skip
+        source = rows_source([{"id": "a", "t": f"2026-10-25T{clock}", "x": 1}], ["id", "t", "x"])
+        found = read_stream_steps([source], dataset, {"a": last}, ["x"])
+        (last,) = found.times
+        assert last == ns(f"2026-10-{24 if utc.startswith('23') else 25}T{utc}")
+
+
+def test_a_stream_of_messages_refuses_to_infer() -> None:
+    with pytest.raises(ConfigError, match=r"data\.time\.ambiguous: expected earlier, later or reject for noisy-gru"):
+        streamed_dataset(dataset_of({**INFER, "frequency": "1h", "gaps": "fill"}))
 
 
 def test_boundaries_of_splits_are_local_too(configured: Callable[..., DatasetConfig]) -> None:

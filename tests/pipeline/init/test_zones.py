@@ -17,7 +17,8 @@ from noisy_gru.data.arrow import pa
 from noisy_gru.pipeline.config.checks import check_config
 from noisy_gru.pipeline.config.loading import load_config
 from noisy_gru.pipeline.init.proposal import propose
-from noisy_gru.pipeline.init.zones import zone_of_texts, zone_of_type
+from noisy_gru.pipeline.init.roles import Roles, Table
+from noisy_gru.pipeline.init.zones import zone_of_clock, zone_of_texts, zone_of_type
 
 ZONES = ("Europe/Berlin", "Europe/London", "America/New_York", "America/Sao_Paulo", "Australia/Lord_Howe",
          "Asia/Tehran", "Pacific/Auckland", "Africa/Casablanca")  # fmt: skip
@@ -113,3 +114,26 @@ def test_calendars_are_by_the_clock_of_the_times(tmp_path, monkeypatch, write: A
     check_config(config)
     assert config.data.time is not None and config.data.time.timezone == "America/New_York"
     assert [each.calendar for each in config.data.features if each.calendar][:2] == ["hour_of_day"] * 2
+
+
+@pytest.mark.parametrize(
+    ("zone", "begin", "found"),
+    [
+        ("Europe/Berlin", "2023-01-01", "Europe/Berlin"),
+        ("Europe/Paris", "2023-09-01", "Europe/Berlin"),
+        ("America/New_York", "2023-01-01", "America/New_York"),
+        ("Australia/Sydney", "2023-01-01", "Australia/Sydney"),
+        ("UTC", "2023-01-01", None),
+        ("Asia/Tokyo", "2023-01-01", None),
+        ("Europe/Berlin", "2023-01-01 to June", None),
+    ],
+)
+def test_clocks_that_go_back_have_a_zone(zone: str, begin: str, found: str | None) -> None:
+    hours = 3000 if "June" in begin else 24 * 365
+    times = pd.date_range(begin.split(" ")[0], periods=hours, freq="1h", tz="UTC").tz_convert(zone).tz_localize(None)
+    frame = pd.DataFrame({"meter": np.repeat(["a", "b"], hours), "time": np.tile(times.to_numpy(), 2)})
+    frame["kwh"] = np.arange(2 * hours)
+    frame = pd.concat([frame, frame.iloc[[5]]], ignore_index=True)  # a copy of a row
+    table = Table(frame, np.zeros(len(frame), int))
+    zone_found = zone_of_clock(table, Roles("meter", "time", "timestamp", [], []))
+    assert (zone_found.name if zone_found else None) == found
