@@ -8,7 +8,7 @@ HERE = Path(__file__).parent
 # Files that are not Python but belong to a room: curated schemas, manifests, ...
 DATA = ("*.pbtxt", "*.yaml", "*.json", "*.md", "*.j2", "*.js", "Dockerfile", "py.typed")
 
-EXTRAS = ("grpc", "pipeline", "kubeflow", "onnx", "excel", "sql", "tracking", "kafka", "wandb")
+EXTRAS = ("grpc", "pipeline", "kubeflow", "onnx", "excel", "sql", "tracking", "kafka", "wandb", "statsforecast")
 
 
 def requirements(name: str) -> list[str]:
@@ -23,8 +23,8 @@ def requirements(name: str) -> list[str]:
 
 
 extras = {name: requirements(name) for name in EXTRAS}
-# A client of a service that few use, with programs of its own: not among those that the lock and the image hold.
-ALONE = ("wandb",)
+# What few use, with large packages of its own: not among those that the lock and the image hold.
+ALONE = ("wandb", "statsforecast")
 everything = sorted({line for name, lines in extras.items() if name not in ALONE for line in lines})
 
 setup(

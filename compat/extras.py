@@ -35,6 +35,7 @@ _LIBRARIES = {
     "confluent_kafka": ("Confluent's client of Kafka", "kafka"),
     "mlflow": ("MLflow's client", "tracking"),
     "prometheus_client": ("Prometheus' client", "tracking"),
+    "statsforecast": ("StatsForecast", "statsforecast"),
     "wandb": ("Weights & Biases' client", "wandb"),
     "opentelemetry.exporter": ("OpenTelemetry's exporter for OTLP", "tracking"),
 }

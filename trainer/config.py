@@ -78,7 +78,8 @@ class TrainerConfig(Section):
 
     @model_validator(mode="after")
     def _window_units(self) -> TrainerConfig:
-        if self.training.loss_units == "window" and self.model.window_normalization not in ("mean_std", "mean_abs"):
+        units = self.training.unit_weights
+        if units and units.window and self.model.window_normalization not in ("mean_std", "mean_abs"):
             raise ValueError(
                 "training.loss_units: window needs model.window_normalization: mean_std or mean_abs, received "
                 f"{self.model.window_normalization}"

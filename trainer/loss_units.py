@@ -10,24 +10,49 @@ from keras import ops
 
 from noisy_gru.trainer import features as names
 from noisy_gru.trainer.convolution_stack import takes_batch_statistics
+from noisy_gru.trainer.features import Layout
 from noisy_gru.trainer.relative_forecast import FROM_LOGARITHMS
-from noisy_gru.trainer.window_scale import window_scale
+from noisy_gru.trainer.training_config import LossUnitsConfig
+from noisy_gru.trainer.transform_record import TransformRecord
+from noisy_gru.trainer.window_scale import seasonal_scale, value_scale, window_scale
 
 
-def use_window_units(model: keras.Model) -> None:
-    """Make the loss that of errors in units of each window's own scale, so that series of any size count alike.
+def use_window_units(
+    model: keras.Model, weights: LossUnitsConfig, layout: Layout, record: TransformRecord | None
+) -> None:
+    """Make the loss that of errors in units of each window's own, so that series of any size count alike.
 
     Args:
-        model: compiled, with `model.window_normalization`; its metrics stay in the units of the data.
+        model: compiled, with `model.window_normalization` where the window's scale counts; its metrics stay in the
+            units of the data.
+        weights: of the window's scale w, of its seasonal differences s, and of the value v = (|target| + |forecast|) /
+            2 in the units of the data: an error is divided by 1 / (window / w + season / s + value / v).
+        layout: of the data set.
+        record: fitted scales, which seasonal differences and values need.
     """
-    scales: Any = window_scale(model)
+    scales: Any = window_scale(model) if weights.window else None
+    differences: Any = seasonal_scale(layout, record) if weights.season else None
+    sizes: Any = value_scale(layout, record) if weights.value else None
     of_targets = model.compute_loss
 
+    def unit(x: Any, targets: Any, point: Any) -> Any:
+        """Return the unit of each error, [B, 1 or H, K]."""
+        parts = [
+            weight / ops.expand_dims(of_window(x), 1)
+            for weight, of_window in ((weights.window, scales), (weights.season, differences))
+            if of_window is not None
+        ]
+        if sizes is not None:
+            parts.append(weights.value / sizes(targets, point))
+        return 1 / sum(parts)
+
     def compute_loss(x: Any = None, y: Any = None, y_pred: Any = None, *args: Any, **kwargs: Any) -> Any:
-        scale = ops.expand_dims(scales(x), 1)
-        targets, weights = split_answer(y, y_pred)
-        answer = targets / scale if weights is None else ops.concatenate([targets / scale, weights], axis=-1)
+        targets, known = split_answer(y, y_pred)
         of_quantiles = len(y_pred.shape) > len(y.shape)
+        # The other quantiles don't change the unit, so they must not be drawn by it.
+        point = ops.stop_gradient(y_pred[..., layout.median]) if of_quantiles else y_pred
+        scale = unit(x, targets, point)
+        answer = targets / scale if known is None else ops.concatenate([targets / scale, known], axis=-1)
         return of_targets(x, answer, y_pred / (scale[..., None] if of_quantiles else scale), *args, **kwargs)
 
     model.compute_loss = compute_loss

@@ -26,6 +26,7 @@ from noisy_gru.trainer.layers.located_quantiles import law_of, likelihood_loss
 from noisy_gru.trainer.learning_rate import learning_rate
 from noisy_gru.trainer.loss_units import split_answer, use_logarithms, use_row_weights, use_window_units
 from noisy_gru.trainer.training_config import TrainingConfig
+from noisy_gru.trainer.transform_record import TransformRecord
 
 # More steps in one call save nothing measurable.
 _MOST_STEPS = 32
@@ -47,6 +48,7 @@ def compile_model(
     target_scale: np.ndarray | None = None,
     classes: ClassSettings = NO_SETTINGS,
     xla: bool = False,
+    record: TransformRecord | None = None,
 ) -> None:
     """Give the model its optimizer, loss and metrics.
 
@@ -59,6 +61,7 @@ def compile_model(
         target_scale: float [K], for the mean absolute error in the units of the data.
         classes: weights of the classes, and which is the positive one.
         xla: compile the steps; the batches then bring weights.
+        record: fitted scales, for `loss_units` with `season`.
     """
     rate = learning_rate(config, steps_per_epoch, epochs)
     settings: dict[str, Any] = {"global_clipnorm": config.clip_norm}
@@ -80,8 +83,8 @@ def compile_model(
         if config.steps_per_execution == "auto"
         else config.steps_per_execution,
     )
-    if config.loss_units == "window":
-        use_window_units(model)
+    if config.unit_weights is not None:
+        use_window_units(model, config.unit_weights, layout, record)
     if any(layout.logged_targets):
         use_logarithms(model)
     if xla:

@@ -65,6 +65,7 @@ def train_once(
             target_scale=scale,
             classes=context.classes,
             xla=context.xla.enabled,
+            record=context.sizes.record,
         )
         model.optimizer.build(model.trainable_variables)
         average = WeightAverage(model, training.weight_average) if training.weight_average is not None else None

@@ -83,6 +83,41 @@ class FocalLossConfig(Section):
     focal: FocalConfig = Field(description="Its parameter; {} takes the default.")
 
 
+class LossUnitsConfig(Section):
+    """Errors of the loss in several units at once, each with a weight.
+
+    An error counts as `window` errors in the window's scale, plus `season` in its seasonal differences, plus `value` in
+    the value itself: with `loss: mae` the loss is the weighted sum of three mean absolute errors.
+    """
+
+    window: float = Field(
+        default=0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Weight of errors in units of the window's scale (`model.window_normalization: mean_std` or "
+        "`mean_abs`; of the latter they are parts of the mean magnitude, much as in sMAPE).",
+    )
+    season: float = Field(
+        default=0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Weight of errors in units of the mean absolute difference over `task.season_length` in the "
+        "window, as in MASE.",
+    )
+    value: float = Field(
+        default=0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Weight of errors as parts of the mean magnitude of target and forecast, as in sMAPE.",
+    )
+
+    @model_validator(mode="after")
+    def _weighs_something(self) -> LossUnitsConfig:
+        if not self.window and not self.season and not self.value:
+            raise ValueError("window, season and value are all 0, and no error would count; give one a weight")
+        return self
+
+
 ClassWeights = Literal["balanced"] | dict[LabelText, Annotated[float, Field(gt=0, allow_inf_nan=False)]]
 
 
@@ -113,11 +148,35 @@ class TrainingConfig(Section):
         description="Classification only. `natural`: an epoch is every sequence of train once; `balanced`: as many of "
         "each class, so that those of a rare class come several times. Needs train in memory (`cache_gigabytes`).",
     )
-    loss_units: Literal["target", "window"] = Field(
+    windows_per_epoch: int | None = Field(
+        default=None,
+        ge=1,
+        description="Sequences (windows) in an epoch, drawn without replacement until all have come: evaluation and "
+        "early stopping then come after as much training with few long series as with many short ones. Needs train in "
+        "memory (`cache_gigabytes`). null: all of train.",
+    )
+    loss_units: Literal["target", "window"] | LossUnitsConfig = Field(
         default="target",
         description="Units of the forecast's errors in the loss: `target`, the target's scale; `window`, that of each "
-        "window (`model.window_normalization: mean_std` or `mean_abs`), so that small and large series count alike.",
+        "window (`model.window_normalization: mean_std` or `mean_abs`), so that small and large series count alike; "
+        "or weights of several units, `{value: 1, season: 0.1}`.",
     )
+
+    @model_validator(mode="after")
+    def _one_kind_of_sampling(self) -> TrainingConfig:
+        if self.windows_per_epoch is not None and self.sampling == "balanced":
+            raise ValueError(
+                "windows_per_epoch and sampling: balanced both choose the sequences of an epoch; use one of them"
+            )
+        return self
+
+    @property
+    def unit_weights(self) -> LossUnitsConfig | None:
+        """Weights of the units of each window; None where errors are in the target's scale."""
+        if isinstance(self.loss_units, LossUnitsConfig):
+            return self.loss_units
+        return LossUnitsConfig(window=1) if self.loss_units == "window" else None
+
     early_stopping: EarlyStoppingConfig | None = Field(
         default_factory=lambda: EarlyStoppingConfig(),
         description="null trains all epochs; it needs sequences in the eval split.",

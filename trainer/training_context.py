@@ -32,6 +32,7 @@ from noisy_gru.trainer.inputs.dataset import BatchConfig, SequenceData
 from noisy_gru.trainer.inputs.padded_lengths import choose_padded_lengths
 from noisy_gru.trainer.interval_checks import interval_problems
 from noisy_gru.trainer.label_decisions import check_label_truth
+from noisy_gru.trainer.loss_unit_checks import loss_unit_problems
 from noisy_gru.trainer.model import VocabularySizes
 from noisy_gru.trainer.model_checks import check_model_config
 from noisy_gru.trainer.objective import metric_names
@@ -139,6 +140,7 @@ def prepare_training(fn_args: Any, custom_config: CustomConfig) -> TrainingConte
     if problems := [
         *balance_problems(training, custom_config.dataset),
         *interval_problems(training, custom_config.dataset),
+        *loss_unit_problems(training, custom_config.dataset),
     ]:
         raise ConfigError("\n".join(problems))
     transform = tft.TFTransformOutput(fn_args.transform_graph_path)
@@ -149,14 +151,19 @@ def prepare_training(fn_args: Any, custom_config: CustomConfig) -> TrainingConte
         cache_bytes=training.cache_gigabytes * 1e9,
     )
     spec = transform.transformed_feature_spec()
-    balanced = dataclasses.replace(batches, balanced=training.sampling == "balanced")
-    train = SequenceData(fn_args.train_files, spec, layout, balanced, "train")
+    drawn = dataclasses.replace(batches, balanced=training.sampling == "balanced", drawn=training.windows_per_epoch)
+    train = SequenceData(fn_args.train_files, spec, layout, drawn, "train")
     # TFX's Trainer requires eval files, and passes others if there is no such split.
     eval_files = fn_args.eval_files or [] if custom_config.dataset.has_eval_split else []
     held_out = SequenceData(eval_files, spec, layout, batches, "eval")
     if not len(train):
         raise DataError(f"The train split holds no sequence to train on. Files: {fn_args.train_files}")
-    if balanced.balanced and not train.in_memory:
+    if training.windows_per_epoch is not None and not train.in_memory:
+        raise ConfigError(
+            "training.windows_per_epoch draws sequences from memory, and the train split is larger than "
+            f"training.cache_gigabytes ({training.cache_gigabytes:g}). Raise it, or leave windows_per_epoch out."
+        )
+    if drawn.balanced and not train.in_memory:
         raise ConfigError(
             "training.sampling: balanced draws sequences from memory, and the train split is larger than "
             f"training.cache_gigabytes ({training.cache_gigabytes:g}). Raise it, or set training.sampling: natural "
@@ -202,7 +209,9 @@ def prepare_training(fn_args: Any, custom_config: CustomConfig) -> TrainingConte
     )
     relative = custom_config.trainer.model.window_normalization != "none"
     decays = custom_config.trainer.model.missing == "decay"
-    record = read_record(transform, layout) if relative or decays or any(layout.logged_targets) else None
+    units = training.unit_weights
+    needed = relative or decays or units is not None or any(layout.logged_targets)
+    record = read_record(transform, layout) if needed else None
     sizes = VocabularySizes(classes, vocabularies, record, static)
     return TrainingContext(custom_config, layout, train, held_out, transform, sizes, settings)
 

@@ -116,6 +116,7 @@ class NoisySearch(keras_tuner.Tuner):
             target_scale=self.scale,
             classes=self.context.classes,
             xla=self.context.xla.enabled,
+            record=self.context.sizes.record,
         )
         model.optimizer.build(model.trainable_variables)
         return model

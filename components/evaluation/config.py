@@ -13,7 +13,10 @@ from noisy_gru.schema.span_patterns import holds_spans
 REFERENCE_FILES = "evaluation.reference.files"
 # Baselines of a backtest besides the naive ones.
 DRIFT, RIDGE, BOOSTING = "drift", "ridge", "gradient_boosting"
-FITTED = (DRIFT, RIDGE, BOOSTING)
+# Of StatsForecast: a model for each window.
+ETS, ARIMA, THETA = "auto_ets", "auto_arima", "theta"
+LOCAL = (ETS, ARIMA, THETA)
+FITTED = (DRIFT, RIDGE, BOOSTING, *LOCAL)
 
 
 class ThresholdConfig(Section):
@@ -94,7 +97,8 @@ class BacktestGateConfig(Section):
 
     must_beat: list[str] = Field(
         min_length=1,
-        description="Baselines: last, seasonal, train_mean, drift, ridge, gradient_boosting. Over all folds and "
+        description="Baselines: last, seasonal, train_mean, drift, ridge, gradient_boosting, auto_ets, "
+        "auto_arima, theta. Over all folds and "
         "horizons the model's error was smaller for each target, with the bound of the paired bootstrap above 0.",
     )
     max_age_days: float = Field(default=30, gt=0, allow_inf_nan=False, description="How old that backtest may be.")

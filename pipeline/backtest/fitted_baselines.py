@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from noisy_gru.components.evaluation.config import BOOSTING, DRIFT
+from noisy_gru.components.evaluation.config import BOOSTING, DRIFT, LOCAL
 from noisy_gru.data.columns import HORIZON_PREFIXES, SEQUENCE_ID, TARGET
+from noisy_gru.pipeline.backtest.local_baselines import forecast_locally
 from noisy_gru.schema.config import DatasetConfig, ForecastingConfig
 from noisy_gru.schema.errors import UserError
 
@@ -79,19 +80,25 @@ def forecast(name: str, train: Windows, test: Windows, dataset: DatasetConfig, *
 
     Args:
         name: ``drift`` (the line through the first and the last known value of the window, Hyndman and
-            Athanasopoulos, Forecasting: Principles and Practice, 5.2), ``ridge`` (scikit-learn's RidgeCV) or
-            ``gradient_boosting`` (its HistGradientBoostingRegressor, one for each target and horizon).
+            Athanasopoulos, Forecasting: Principles and Practice, 5.2), ``ridge`` (scikit-learn's RidgeCV),
+            ``gradient_boosting`` (its HistGradientBoostingRegressor, one for each target and horizon), or one of
+            `local_baselines`.
         train: windows to fit on.
         test: windows to forecast.
         dataset: of both.
         seed: of the train windows' sample and the boosting.
 
     Raises:
-        UserError: too many outputs for gradient boosting.
+        UserError: too many outputs for gradient boosting, or windows for a local model.
+        MissingExtraError: the extra of a local model is not installed.
     """
     horizons = np.array(_task(dataset).horizons, float)
     if name == DRIFT:
         return _drift(test.past, horizons).reshape(len(test.ids), -1)
+    if name in LOCAL:
+        task = _task(dataset)
+        found = forecast_locally(name, test.past, horizons=task.horizons, season=task.season_length)
+        return found.reshape(len(test.ids), -1)
     outputs = train.targets.reshape(len(train.ids), -1)
     if name == BOOSTING and outputs.shape[1] > MAX_BOOSTED_OUTPUTS:
         raise UserError(

@@ -35,7 +35,8 @@ def backtest(
     baseline: Annotated[
         list[str] | None,
         typer.Option(
-            help="Baseline besides the naive ones: drift, ridge, gradient_boosting. Repeatable. Default: drift, ridge.",
+            help="Baseline besides the naive ones: drift, ridge, gradient_boosting, and with the extra "
+            "\\[statsforecast] auto_ets, auto_arima, theta. Repeatable. Default: drift, ridge.",
             show_default=False,
         ),
     ] = None,

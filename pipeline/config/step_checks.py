@@ -25,6 +25,7 @@ from noisy_gru.schema.interval_config import is_scored
 from noisy_gru.schema.task_config import ThresholdTarget
 from noisy_gru.trainer.class_balance import balance_problems
 from noisy_gru.trainer.interval_checks import interval_problems
+from noisy_gru.trainer.loss_unit_checks import loss_unit_problems
 
 _EVAL = "give splits.eval (or eval_from_train) a share"
 
@@ -104,6 +105,7 @@ def _training(config: PipelineConfig) -> Iterator[str]:
         )
     yield from balance_problems(config.training, config.dataset)
     yield from interval_problems(config.training, config.dataset)
+    yield from loss_unit_problems(config.training, config.dataset)
     stopping = config.training.early_stopping
     if stopping is not None and stopping.monitor not in (known := _monitors(config)):
         yield f"training.early_stopping.monitor: expected one of {', '.join(known)}; received {stopping.monitor}"

@@ -11,8 +11,10 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from noisy_gru.schema.config import DatasetConfig
+from noisy_gru.schema.task_config import RegressionConfig
 from noisy_gru.trainer.config import TrainerConfig
 from noisy_gru.trainer.features import Layout
+from noisy_gru.trainer.loss_unit_checks import loss_unit_problems
 from noisy_gru.trainer.model import VocabularySizes, build_model
 from noisy_gru.trainer.model_checks import model_problems
 from noisy_gru.trainer.model_config import ModelConfig
@@ -208,6 +210,64 @@ def test_the_loss_in_the_units_of_the_window(masked: bool) -> None:
     assert_allclose(loss, expected, rtol=1e-3)
     history: Any = built.fit(batch, answer, verbose=0)
     assert np.isfinite(history.history["loss"]).all()
+
+
+def test_the_loss_in_several_units_at_once() -> None:
+    features = [{"name": "a", "missing": "mask"}, {"name": "b", "missing": "impute"}]
+    of = dataset(features, season_length=4)
+    built = model(of, window_normalization="mean_abs", channels="shared")
+    training = TrainingConfig.model_validate(
+        {"loss": "mae", "loss_units": {"window": 2.0, "season": 0.5, "value": 3.0}}
+    )
+    compile_model(built, training, Layout(of), steps_per_epoch=1, epochs=1, record=RECORD)
+    batch = inputs([12, 9, 3, 12], channels=3)
+    place = {name: Layout(of).channels.index(name) for name in ("a", "b", "a is missing")}
+    batch["features"][..., place["a is missing"]] = 0
+    batch["features"][0, 5, place["a is missing"]] = 1
+    batch["features"][3, :, place["b"]] = np.tile([1.0, 4.0, 2.0, 3.0], 3)  # repeats itself exactly
+    predicted = np.array(built(batch, training=False))
+    targets = predicted + np.random.default_rng(6).normal(size=predicted.shape).astype(np.float32)
+    losses = np.zeros(predicted.shape)
+    for row, length in enumerate([12, 9, 3, 12]):
+        for target, name in enumerate("ab"):
+            values = batch["features"][row, :length, place[name]].astype(np.float64)
+            if (row, name) == (0, "a"):
+                values[5] = np.nan
+            slope = SCALES[name].scale / TARGETS[name].scale
+            scale = np.nanmean(np.abs(values + SCALES[name].centre / SCALES[name].scale)) + 1e-6
+            difference = 1.0
+            if length > 4:
+                difference = max(np.nanmean(np.abs(values[4:] - values[:-4])), 0.05 * np.nanstd(values) + 1e-3)
+            weight = 2.0 / (slope * scale) + 0.5 / (slope * difference)
+            truth, guess = (each[row, :, target].astype(np.float64) for each in (targets, predicted))
+            zero = TARGETS[name].centre / TARGETS[name].scale
+            size = (np.abs(truth + zero) + np.abs(guess + zero)) / 2 + 1e-3
+            losses[row, :, target] = np.abs(truth - guess) * (weight + 3.0 / size)
+    assert_allclose(built.compute_loss(batch, targets, predicted, training=False), losses.mean(), rtol=1e-3)
+    history: Any = built.fit(batch, targets, verbose=0)
+    assert np.isfinite(history.history["loss"]).all()
+
+
+def test_what_units_of_a_season_refuse() -> None:
+    training = TrainingConfig.model_validate({"loss_units": {"season": 1.0}})
+    assert loss_unit_problems(training, dataset(season_length=4)) == []
+    regression = {"kind": "regression", "label": "y"}
+    for of, part in (
+        (dataset(), "give task.season_length"),
+        (dataset(season_length=12), r"a season of 12 steps, and a window has task.input_length: 12"),
+        (dataset(["a", "c"], season_length=4), "b is not a numeric feature"),
+        (dataset().model_copy(update={"task": RegressionConfig.model_validate(regression)}), "received regression"),
+    ):
+        (problem,) = loss_unit_problems(training, of)
+        assert problem.startswith("training.loss_units") and part in problem
+    training = TrainingConfig.model_validate({"loss_units": {"value": 1.0}})
+    assert loss_unit_problems(training, dataset()) == []
+    logged = dataset([{"name": "a", "scale": "log1p"}, "b"])
+    assert "those of a are logarithms" in loss_unit_problems(training, logged)[0]
+    law = dataset(quantiles=[0.1, 0.5, 0.9], distribution="normal")
+    assert "no form for the likelihood" in loss_unit_problems(training, law)[0]
+    with pytest.raises(ValueError, match="all 0, and no error would count"):
+        TrainingConfig.model_validate({"loss_units": {}})
 
 
 def test_units_of_the_window_need_some() -> None:

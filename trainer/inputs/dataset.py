@@ -23,6 +23,7 @@ from noisy_gru.trainer.features import Layout
 from noisy_gru.trainer.inputs.balanced_order import BalancedOrder
 from noisy_gru.trainer.inputs.contents import read_contents
 from noisy_gru.trainer.inputs.flat_sequences import Flat, flattened, joined, padded, padded_labels, padded_targets
+from noisy_gru.trainer.inputs.pass_order import PassOrder
 from noisy_gru.trainer.inputs.transformed_files import PARSE_BLOCK, TransformedBlock, TransformedFiles, permutation
 
 # With `bucket_by_length`, sequences of this many batches are sorted by length together.
@@ -31,13 +32,19 @@ _POOL = 50
 
 @dataclass(frozen=True)
 class BatchConfig:
-    """How to make batches of sequences; `balanced`: those of an epoch are drawn by `BalancedOrder`, from memory."""
+    """How to make batches of sequences.
+
+    Attributes:
+        balanced: those of an epoch are drawn by `BalancedOrder`, from memory.
+        drawn: how many an epoch has, drawn by `PassOrder`, from memory; None: all.
+    """
 
     batch_size: int
     seed: int = 0
     bucket_by_length: bool = False
     cache_bytes: float = 4e9
     balanced: bool = False
+    drawn: int | None = None
 
 
 class SequenceData:
@@ -96,7 +103,7 @@ class SequenceData:
         self.digest = contents.digest
         self._lengths = contents.lengths
         self._memory = contents.sequences
-        self._balanced = BalancedOrder(self.labels, seed=config.seed) if config.balanced and self._memory else None
+        self._order = self._drawn_order()
 
     def __len__(self) -> int:
         """Number of usable sequences."""
@@ -104,8 +111,9 @@ class SequenceData:
 
     @property
     def steps(self) -> int:
-        """Number of batches in one pass."""
-        return math.ceil(self.count / self.config.batch_size)
+        """Number of batches in an epoch."""
+        drawn = self.config.drawn if isinstance(self._order, PassOrder) else None
+        return math.ceil((drawn or self.count) / self.config.batch_size)
 
     @property
     def in_memory(self) -> bool:
@@ -128,9 +136,18 @@ class SequenceData:
         other = copy.copy(self)
         other.config = dataclasses.replace(self.config, seed=seed)
         other.epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
-        if self._balanced is not None:
-            other._balanced = BalancedOrder(self.labels, seed=seed)
+        other._order = other._drawn_order()
         return other
+
+    def _drawn_order(self) -> BalancedOrder | PassOrder | None:
+        """Return what draws the sequences of an epoch; None: a permutation of all."""
+        if self._memory is None:
+            return None
+        if self.config.balanced:
+            return BalancedOrder(self.labels, seed=self.config.seed)
+        if self.config.drawn is not None:
+            return PassOrder(self.count, self.config.drawn, seed=self.config.seed)
+        return None
 
     def longest_of_batches(self, *, shuffled: bool) -> np.ndarray:
         """Return the longest sequence of each batch, int64 [steps], of `one_pass`, or about those of `shuffled`."""
@@ -150,7 +167,7 @@ class SequenceData:
         return self._batches(shuffle=False)
 
     def shuffled(self) -> tf.data.Dataset:
-        """Return every sequence once, or a balanced draw, in the order of the seed and of `epoch`: (inputs, answer)."""
+        """Return every sequence once, or those drawn, in the order of the seed and of `epoch`: (inputs, answer)."""
         return self._batches(shuffle=True)
 
     def epochs(self, first: int, last: int) -> tf.data.Dataset:
@@ -211,8 +228,8 @@ class SequenceData:
         def of_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
             if self._memory is not None:
                 order = tf.range(self.count, dtype=tf.int64)
-                if shuffle and self._balanced is not None:
-                    order = self._balanced(epoch)
+                if shuffle and self._order is not None:
+                    order = self._order(epoch)
                 elif shuffle:
                     order = permutation(self.count, self.config.seed, epoch, draw=0)
                 return self._cut(self._memory, order, epoch, shuffle=shuffle, parts=parts)
@@ -228,7 +245,8 @@ class SequenceData:
         if epochs is not None:
             return epochs.flat_map(of_epoch).prefetch(tf.data.AUTOTUNE)
         batches = tf.data.Dataset.range(1).map(lambda _: self.epoch.read_value()).flat_map(of_epoch)
-        return batches.apply(tf.data.experimental.assert_cardinality(self.steps * per_batch)).prefetch(tf.data.AUTOTUNE)
+        number = self.steps if shuffle else math.ceil(self.count / self.config.batch_size)
+        return batches.apply(tf.data.experimental.assert_cardinality(number * per_batch)).prefetch(tf.data.AUTOTUNE)
 
     def _cut(self, flat: Flat, order: tf.Tensor, draw_of: tf.Tensor, *, shuffle: bool, parts: Any) -> tf.data.Dataset:
         """Batch the sequences in this order; with buckets, batches of similar length in another order."""

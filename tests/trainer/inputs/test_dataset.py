@@ -279,3 +279,28 @@ def test_balanced_sampling_draws_each_class_alike(tmp_path: Path, encode: Any, b
     assert [number for inputs, _ in data.one_pass() for number in inputs[names.FEATURES].numpy()[:, 0, 0]] == list(
         range(COUNT)
     )
+
+
+@pytest.mark.parametrize("drawn", [40, 250])
+def test_epochs_of_a_given_number_of_windows_draw_all_alike(tmp_path: Path, encode: Any, drawn: int) -> None:
+    patterns = write(tmp_path, encode)
+
+    data = load(patterns, seed=3, drawn=drawn)
+    assert len(list(data.shuffled())) == data.steps == -(-drawn // data.config.batch_size)
+    epochs = [epoch(data, number) for number in range(6)]
+    times = np.zeros(COUNT, int)
+    for number, numbers in enumerate(epochs, start=1):
+        assert len(numbers) == drawn
+        times += np.bincount(numbers, minlength=COUNT)
+        # After any epoch each came as often as the others, or once more.
+        assert times.sum() == number * drawn and set(times - number * drawn // COUNT) <= {0, 1}
+    # A pass goes on where the last epoch ended, in an order of its own.
+    endless = [each for numbers in epochs for each in numbers]
+    passes = [endless[start : start + COUNT] for start in range(0, len(endless) - COUNT + 1, COUNT)]
+    assert all(sorted(each) == list(range(COUNT)) for each in passes) and passes[0] != passes[1]
+    again = load(patterns, seed=3, drawn=drawn)
+    assert [epoch(again, 4), epoch(again, 0)] == [epochs[4], epochs[0]]
+    assert epoch(data.with_seed(4), 0) != epochs[0]
+    assert len(order(data.one_pass())) == COUNT
+    # Training reads several epochs in one data set.
+    assert order(data.epochs(1, 3)) == epochs[1] + epochs[2]
