@@ -16,10 +16,10 @@ def metadata_problems(config: MetadataConfig) -> list[str]:
         return []
     if problem := password_problem(config):
         return [problem]
-    if problem := unreachable(config.host, config.port):
+    if problem := unreachable(config.host, config.server_port):
         return [
-            f"metadata.host: the server at {config.host}:{config.port} can't be reached: {problem}. Start it, or "
-            "correct metadata.host and metadata.port"
+            f"metadata.host: the server at {config.host}:{config.server_port} can't be reached: {problem}. Start it, "
+            "or correct metadata.host and metadata.port"
         ]
     return []
 
@@ -29,8 +29,8 @@ def password_problem(config: MetadataConfig) -> str:
     if config.password_env is None or config.password_env in os.environ:
         return ""
     return (
-        f"metadata.password_env: expected the MySQL password in the environment variable {config.password_env}, which "
-        "is not set"
+        f"metadata.password_env: expected the {config.server_name} password in the environment variable "
+        f"{config.password_env}, which is not set"
     )
 
 

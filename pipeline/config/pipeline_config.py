@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -32,19 +33,43 @@ from noisy_gru.trainer.training_config import FocalLossConfig, TrainingConfig
 
 
 class MetadataConfig(Section):
-    """Store of ML Metadata: SQLite under the root by default, or a MySQL server."""
+    """Store of ML Metadata: SQLite under the root by default, or a MySQL or PostgreSQL server."""
 
-    host: str | None = Field(default=None, description="MySQL host; null keeps metadata in SQLite under the root.")
-    port: int = Field(default=3306, ge=1, le=65535, description="MySQL port.")
-    database: str | None = Field(default=None, description="MySQL database.")
-    user: str | None = Field(default=None, description="MySQL user.")
-    password_env: str | None = Field(default=None, description="Environment variable with the MySQL password.")
+    kind: Literal["mysql", "postgresql"] = Field(default="mysql", description="What the server at `host` is.")
+    host: str | None = Field(default=None, description="Host of the server; null keeps metadata in SQLite.")
+    port: int | None = Field(
+        default=None, ge=1, le=65535, description="Its port; null: 3306 for MySQL, 5432 for PostgreSQL."
+    )
+    database: str | None = Field(
+        default=None,
+        description="Its database; of PostgreSQL in lower-case letters, digits and underscores.",
+    )
+    user: str | None = Field(default=None, description="User to log in as.")
+    password_env: str | None = Field(default=None, description="Environment variable with the password.")
 
     @model_validator(mode="after")
     def _complete(self) -> MetadataConfig:
+        if self.host is None and "kind" in self.model_fields_set:
+            raise ValueError(f"kind {self.kind} needs host, database and user, too")
         if self.host is not None and (self.database is None or self.user is None):
-            raise ValueError("a MySQL host needs database and user, too")
+            raise ValueError(f"the host of a {self.server_name} server needs database and user, too")
+        # ML Metadata creates the database under its unquoted name, which PostgreSQL reads as lower case.
+        if self.kind == "postgresql" and not re.fullmatch(r"[a-z_][a-z0-9_]{0,62}", self.database or "_"):
+            raise ValueError(
+                "database: expected lower-case letters, digits and underscores, at most 63, not beginning with a "
+                f"digit; received {self.database!r}"
+            )
         return self
+
+    @property
+    def server_name(self) -> str:
+        """The server's kind as people write it."""
+        return {"mysql": "MySQL", "postgresql": "PostgreSQL"}[self.kind]
+
+    @property
+    def server_port(self) -> int:
+        """``port``, or that of the kind."""
+        return self.port or {"mysql": 3306, "postgresql": 5432}[self.kind]
 
 
 class ReportConfig(Section):

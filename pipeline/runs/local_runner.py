@@ -143,7 +143,7 @@ def _outcome(
 
 
 def connection_config(config: MetadataConfig, sqlite: Path) -> Any:
-    """Return the connection of ML Metadata: the MySQL server of the configuration, else a SQLite file.
+    """Return the connection of ML Metadata: the server of the configuration, else a SQLite file.
 
     Raises:
         ConfigError: the environment variable of the password is not set.
@@ -155,10 +155,28 @@ def connection_config(config: MetadataConfig, sqlite: Path) -> Any:
         if problem := password_problem(config):
             raise ConfigError(problem)
         password = os.environ[config.password_env]
+    if config.kind == "postgresql":
+        return _mlmd.ConnectionConfig(
+            postgresql=_mlmd.PostgreSQLDatabaseConfig(
+                host=config.host,
+                port=str(config.server_port),
+                dbname=config.database,
+                user=_connection_value(config.user or ""),
+                password=_connection_value(password),
+            )
+        )
     return metadata.mysql_metadata_connection_config(
         host=config.host,
-        port=config.port,
+        port=config.server_port,
         database=config.database or "",
         username=config.user or "",
         password=password,
     )
+
+
+def _connection_value(text: str) -> str:
+    """Quote a value of libpq's connection string, into which ML Metadata writes it as it is.
+
+    A password with a blank would else end up in libpq's error message.
+    """
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'" if text else ""

@@ -1,6 +1,7 @@
-"""ML Metadata on a MySQL server: check it before a run, and wait for it where it is away for a while.
+"""ML Metadata on a MySQL or PostgreSQL server: check it before a run, and wait for it where it is away for a while.
 
-MLMD's own errors of a connection are empty (``mysql_real_connect failed: errno: , error: ``), and TFX gives up after
+MLMD's own errors of a connection are empty (``mysql_real_connect failed: errno: , error: ``, ``connection pointer is
+NULL``; libpq's reason is on stderr alone), and TFX gives up after
 about 5 seconds, with which the work of a step that has just ended would be lost.
 """
 
@@ -21,7 +22,12 @@ from noisy_gru.schema.errors import ConfigError, UserError
 # A server's restart, or that of the machine that it runs on.
 PATIENCE_SECONDS = 300.0
 _MOST_PAUSE_SECONDS = 10.0
-_REFUSED = re.compile(r"Access denied|to database|Unknown database")
+_NO_DATABASE = re.compile(r"Access denied|to database|Unknown database|permission denied")
+_LOGIN = {
+    "mysql": "the user has to log in by mysql_native_password, which alone ML Metadata's client knows",
+    "postgresql": "ML Metadata's client has no TLS, so pg_hba.conf needs a line `host` (not `hostssl`) for the user, "
+    "for its database and for `postgres`",
+}
 logger = logging.getLogger("noisy_gru.progress")
 
 
@@ -41,22 +47,21 @@ def check_server(config: MetadataConfig, connection: Any) -> None:
     """
     if config.host is None:
         return
-    address = f"{config.host}:{config.port}"
+    server = f"{config.server_name} at {config.host}:{config.server_port}"
     if problems := metadata_problems(config):
         raise ConfigError(problems[0])
     try:
         with metadata.Metadata(connection):
             return
     except RuntimeError as error:
-        if _REFUSED.search(str(error)):
+        if _NO_DATABASE.search(str(error)):
             raise ConfigError(
-                f"metadata.database: MySQL at {address} doesn't let {config.user} use or make the database "
+                f"metadata.database: {server} doesn't let {config.user} use or make the database "
                 f"{config.database}. Make it, and grant {config.user} all privileges on it"
             ) from None
         password = f"the password in {config.password_env}" if config.password_env else "no password (password_env)"
         raise ConfigError(
-            f"metadata.user: MySQL at {address} refuses {config.user} with {password}. Correct them; the user has to "
-            "log in by mysql_native_password, which alone ML Metadata's client knows"
+            f"metadata.user: {server} refuses {config.user} with {password}. Correct them; {_LOGIN[config.kind]}"
         ) from None
 
 
@@ -70,7 +75,8 @@ class ServerMetadata(metadata.Metadata):
             try:
                 return super().__enter__()
             except RuntimeError as error:
-                server: Any = self.connection_config.mysql  # pyright: ignore[reportAttributeAccessIssue]
+                config: Any = self.connection_config
+                server = getattr(config, config.WhichOneof("config"))
                 address = f"{server.host}:{server.port}"
                 if time.monotonic() >= deadline:
                     raise MetadataServerError(
@@ -86,5 +92,5 @@ class ServerMetadata(metadata.Metadata):
 
 def metadata_handle(connection: Any) -> metadata.Metadata:
     """Return the handle for a connection: of a server one that waits for it."""
-    is_server = getattr(connection, "WhichOneof", None) and connection.WhichOneof("config") == "mysql"
+    is_server = getattr(connection, "WhichOneof", None) and connection.WhichOneof("config") in _LOGIN
     return ServerMetadata(connection) if is_server else metadata.Metadata(connection)

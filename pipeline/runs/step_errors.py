@@ -38,8 +38,11 @@ _NO_SPACE = re.compile(r"No space left on device|Disk quota exceeded|database or
 _READ_ONLY = re.compile(r"Read-only file system|attempt to write a readonly database")
 
 
-# Of ML Metadata's MySQL client, where the server ends a connection in the middle of a call.
-_LOST = re.compile(r"mysql_query failed: .*(?:Lost connection|gone away|shutdown in progress|was killed)")
+# Of ML Metadata's clients, where the server ends a connection in the middle of a call; PostgreSQL's may give no reason.
+_LOST = re.compile(
+    r"mysql_query failed: .*(?:Lost connection|gone away|shutdown in progress|was killed)"
+    r"|PostgreSQL metadata source error: (?:\Z|.*(?:terminating connection|server closed the connection))"
+)
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -74,10 +77,11 @@ def is_expected(error: Exception) -> bool:
 
 def _disk_problem(error: Exception) -> str | None:
     """Return the problem of the disk, or of a server, and its remedy; None for other errors."""
-    messages = " ".join(map(str, _chain(error)))
+    each = [str(link) for link in _chain(error)]
+    messages = " ".join(each)
     if _NO_SPACE.search(messages):
         return "the disk is full: free some space, then run it again; it resumes after the last finished step"
-    if _LOST.search(messages):
+    if any(map(_LOST.search, each)):
         return "the server of ML Metadata ended the connection: run it again; it resumes after the last finished step"
     if _READ_ONLY.search(messages):
         return "the disk is read-only: mount it for writing, then run it again"

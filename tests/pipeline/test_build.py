@@ -114,7 +114,7 @@ def test_files_are_relative_to_their_common_folder(files, base, relative):
     assert (found_base, dataset.data.files) == (base, relative)
 
 
-def test_metadata_is_in_sqlite_or_mysql(tmp_path, monkeypatch):
+def test_metadata_is_in_sqlite_or_on_a_server(tmp_path, monkeypatch):
     from noisy_gru.pipeline.runs.local_runner import connection_config
 
     sqlite = connection_config(MetadataConfig(), tmp_path / "m.sqlite")
@@ -125,3 +125,21 @@ def test_metadata_is_in_sqlite_or_mysql(tmp_path, monkeypatch):
     monkeypatch.setenv("MLMD_PASSWORD", "secret")
     found = connection_config(mysql, tmp_path).mysql
     assert (found.host, found.port, found.database, found.user, found.password) == ("db", 3307, "mlmd", "me", "secret")
+    monkeypatch.setenv("MLMD_PASSWORD", "it's a \\")
+    postgresql = MetadataConfig(kind="postgresql", host="db", database="mlmd", user="me", password_env="MLMD_PASSWORD")
+    found = connection_config(postgresql, tmp_path).postgresql
+    assert (found.host, found.port, found.dbname, found.user) == ("db", "5432", "mlmd", "'me'")
+    assert found.password == r"'it\'s a \\'"
+
+
+@pytest.mark.parametrize(
+    ("given", "reported"),
+    [
+        ({"kind": "postgresql"}, "kind postgresql needs host, database and user"),
+        ({"kind": "postgresql", "host": "db", "user": "me"}, "a PostgreSQL server needs database and user"),
+        ({"kind": "postgresql", "host": "db", "user": "me", "database": "My-Runs"}, "received 'My-Runs'"),
+    ],
+)
+def test_a_server_needs_what_it_is_asked_with(given, reported):
+    with pytest.raises(ValueError, match=reported):
+        MetadataConfig(**given)

@@ -1,4 +1,4 @@
-"""ML Metadata on a MariaDB server: runs at once, connections that are killed, restarts, and what errors say."""
+"""ML Metadata on MariaDB and PostgreSQL: runs at once, connections that are killed, restarts, and what errors say."""
 
 from __future__ import annotations
 
@@ -16,13 +16,31 @@ from noisy_gru.pipeline.config.pipeline_config import MetadataConfig
 from noisy_gru.pipeline.runs import metadata_server
 from noisy_gru.pipeline.runs.step_errors import error_message, is_expected
 from noisy_gru.schema.errors import ConfigError
-from tests.pipeline.runs.database_server import PASSWORD, MariaDb, mariadb, started_mariadb
+from tests.pipeline.runs.database_server import (
+    PASSWORD,
+    DatabaseServer,
+    mariadb,
+    postgresql,
+    started_mariadb,
+    started_postgresql,
+)
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.filterwarnings("default")]
 
 
+@pytest.fixture(scope="module", params=["mysql", "postgresql"])
+def kind(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaDb]:
+def server(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DatabaseServer]:
+    if kind == "postgresql":
+        if (programs := postgresql()) is None:
+            pytest.skip("PostgreSQL is not installed (apt-get install postgresql)")
+        with started_postgresql(programs) as running:
+            yield running
+        return
     if not mariadb():
         pytest.skip("mariadbd is not installed (apt-get install mariadb-server)")
     with started_mariadb(tmp_path_factory.mktemp("mariadb") / "server") as running:
@@ -30,11 +48,17 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaDb]:
 
 
 @pytest.fixture
-def config(server: MariaDb, monkeypatch: pytest.MonkeyPatch) -> MetadataConfig:
+def config(kind: Any, server: DatabaseServer, monkeypatch: pytest.MonkeyPatch) -> MetadataConfig:
     monkeypatch.setenv("MLMD_PASSWORD", PASSWORD)
     # MLMD makes the database.
-    name = f"mlmd_{uuid.uuid4().hex[:12]}"
-    return MetadataConfig(host="127.0.0.1", port=server.port, database=name, user="mlmd", password_env="MLMD_PASSWORD")
+    return MetadataConfig(
+        kind=kind,
+        host="127.0.0.1",
+        port=server.port,
+        database=f"mlmd_{uuid.uuid4().hex[:12]}",
+        user="mlmd",
+        password_env="MLMD_PASSWORD",
+    )
 
 
 Run = Callable[..., list[tuple[str, str]]]
@@ -92,7 +116,7 @@ CACHED = [("first", "cached"), ("second", "cached")]
 
 
 def test_a_killed_connection_and_a_restart_in_a_step_cost_nothing(
-    run: Run, server: MariaDb, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    run: Run, server: DatabaseServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     killed: list[int] = []
@@ -131,7 +155,7 @@ def test_two_runs_at_once_on_an_empty_server(run: Run) -> None:
 
 
 def test_a_server_that_stays_away_ends_the_run_with_its_address(
-    run: Run, server: MariaDb, monkeypatch: pytest.MonkeyPatch
+    run: Run, server: DatabaseServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(metadata_server, "PATIENCE_SECONDS", 1.0)
 
@@ -151,7 +175,7 @@ def test_a_server_that_stays_away_ends_the_run_with_its_address(
     assert run("r2") == [("first", "cached"), ("second", "complete")]
 
 
-def test_a_server_that_comes_back_later_than_tfx_waits_costs_nothing(run: Run, server: MariaDb) -> None:
+def test_a_server_that_comes_back_later_than_tfx_waits_costs_nothing(run: Run, server: DatabaseServer) -> None:
     def inside(step: str) -> None:
         server.stop()
         later.start()
@@ -166,6 +190,8 @@ def test_a_server_that_comes_back_later_than_tfx_waits_costs_nothing(run: Run, s
     [
         "mysql_query failed: errno: Lost connection to MySQL server during query, error: Lost connection",
         "mysql_query failed: errno: MySQL server has gone away, error: MySQL server has gone away",
+        "PostgreSQL metadata source error: FATAL:  terminating connection due to administrator command\nserver closed",
+        "PostgreSQL metadata source error: ",
     ],
 )
 def test_a_connection_that_is_lost_in_a_call_is_explained(printed: str) -> None:
@@ -181,25 +207,31 @@ def test_a_connection_that_is_lost_in_a_call_is_explained(printed: str) -> None:
     [
         ({"port": 9}, "metadata.host: the server at 127.0.0.1:9 can't be reached"),
         ({"host": "no-such-host.invalid"}, "metadata.host: the server at no-such-host.invalid:"),
-        ({"user": "nobody"}, "metadata.user: MySQL at 127.0.0.1:"),
+        ({"user": "nobody"}, "metadata.user: "),
         ({"database": "other"}, "metadata.database: "),
     ],
 )
 def test_what_is_wrong_is_said_before_the_run_without_the_password(
-    config: MetadataConfig, change: dict[str, Any], reported: str, tmp_path: Path
+    config: MetadataConfig, server: DatabaseServer, change: dict[str, Any], reported: str, tmp_path: Path
 ) -> None:
     from noisy_gru.pipeline.runs.local_runner import connection_config
 
+    if config.kind == "postgresql" and "database" in change:
+        server.sql(f"create role plain login password '{PASSWORD}'")
+        change = {"user": "plain", **change}
     config = config.model_copy(update=change)
     with pytest.raises(ConfigError) as error:
         metadata_server.check_server(config, connection_config(config, tmp_path / "unused.sqlite"))
     assert reported in str(error.value) and PASSWORD not in str(error.value)
 
 
-def test_a_wrong_password_is_not_shown(config: MetadataConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize("wrong", ["wrong-secret", "wrong secret's \\ end"])
+def test_a_wrong_password_is_not_shown(
+    config: MetadataConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, wrong: str, capfd: Any
+) -> None:
     from noisy_gru.pipeline.runs.local_runner import connection_config
 
-    monkeypatch.setenv("MLMD_PASSWORD", "wrong-secret")
+    monkeypatch.setenv("MLMD_PASSWORD", wrong)
     with pytest.raises(ConfigError, match=r"metadata\.user: .*refuses mlmd.*MLMD_PASSWORD") as error:
         metadata_server.check_server(config, connection_config(config, tmp_path / "unused.sqlite"))
-    assert "wrong-secret" not in str(error.value)
+    assert "secret" not in str(error.value) + "".join(capfd.readouterr())
