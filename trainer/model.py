@@ -7,7 +7,7 @@ With static features, s being their scaled values and embeddings side by side, G
 
     h[b, 0] = tanh(s[b] W_i + c_i) + the layer's own mean and noise
 
-and the head reads the pooled states and s.
+and the head reads the pooled states (in a forecast by segments the decoded one of each) and s.
 """
 
 # Keras' type hints give None for what a model or an operation returns.
@@ -139,6 +139,10 @@ def build_model(
             **arguments,
         )
 
+    def initial_mean(index: int, static: Any) -> Any:
+        width = config.layers[index].units * (2 if config.bidirectional else 1)
+        return keras.layers.Dense(width, activation="tanh", name=f"{INITIAL_MEAN}{index}")(static)
+
     def above(hidden: Any) -> Any:
         for index, width in enumerate(config.hidden):
             hidden = keras.layers.Dense(width, activation="relu", name=f"hidden_{index}")(hidden)
@@ -149,7 +153,9 @@ def build_model(
 
     if is_segmented_forecast:
         decoder_seed = seed + len(config.layers) + 1
-        outputs = forecast_by_segments(hidden, past, known, config, layout, make_gru, above, seed=decoder_seed)
+        outputs = forecast_by_segments(
+            hidden, past, known, static, config, layout, make_gru, initial_mean, above, seed=decoder_seed
+        )
     else:
         beside = []
         if config.segment is None or config.has_convolutions:
@@ -171,9 +177,7 @@ def build_model(
                 hidden = wrapped(hidden, mask=mask)
             else:
                 wrapped = NoisyBidirectional(gru, name=f"both_ways_{index}") if config.bidirectional else gru
-                width = gru.units * (2 if config.bidirectional else 1)
-                mean = keras.layers.Dense(width, activation="tanh", name=f"{INITIAL_MEAN}{index}")(static)
-                hidden = wrapped(hidden, mask=mask, initial_mean=mean)
+                hidden = wrapped(hidden, mask=mask, initial_mean=initial_mean(index, static))
         if config.pooling == "attention":
             hidden = AttentionPooling(name="pooling")(hidden, mask)
         elif config.pooling != "last":

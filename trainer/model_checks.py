@@ -15,23 +15,11 @@ def model_problems(config: ModelConfig, dataset: DatasetConfig) -> list[str]:
         *_window_problems(config, dataset),
         *_logarithm_problems(config, dataset),
         *_calibration_problems(config, dataset),
-        *_static_problems(config, dataset),
         *_missing_problems(config, dataset),
         *_convolution_problems(config, dataset),
         *_per_step_problems(config, dataset),
         *_step_problems(config, dataset),
         *_onnx_problems(config, dataset),
-    ]
-
-
-def _static_problems(config: ModelConfig, dataset: DatasetConfig) -> list[str]:
-    """Return a message if the model has layers that take no static features."""
-    names = ", ".join(feature.name for feature in dataset.data.features if feature.static)
-    if not names or not config.reads_past:
-        return []
-    return [
-        f"{_reader_of_windows(config)} has no form for static features yet, and {names} is static; leave one of them "
-        "out, or repeat the column at each step (static: false)"
     ]
 
 

@@ -13,6 +13,7 @@ import keras
 
 from noisy_gru.trainer.features import Layout
 from noisy_gru.trainer.layers.noisy_gru import NoisyGRU
+from noisy_gru.trainer.layers.pooling import AtEachStep
 from noisy_gru.trainer.layers.segments import (
     AddToEach,
     DecoderPositions,
@@ -60,9 +61,11 @@ def forecast_by_segments(
     features: Any,
     past: Any,
     known: Any,
+    static: Any,
     config: ModelConfig,
     layout: Layout,
     make_gru: Callable[..., NoisyGRU],
+    initial_mean: Callable[[int, Any], Any],
     above: Callable[[Any], Any],
     *,
     seed: int,
@@ -71,15 +74,18 @@ def forecast_by_segments(
 
     The stack reads the embedded segments. Each segment of the forecast then is one step of the same stack, from the
     states after the last segment, with an embedding of the segment's place as its input (and of the target, where each
-    is a sequence of its own): so the number of steps grows with neither window nor forecast (Lin et al. 2023).
+    is a sequence of its own): so the number of steps grows with neither window nor forecast (Lin et al. 2023). With
+    static features the stack's first states are functions of them, and the output reads them beside the decoded state.
 
     Args:
         features: [B, T, F], channels and embeddings of the past.
         past: int [B], its steps.
         known: [B, H, D], what is known in advance at each horizon; None if nothing is.
+        static: [B, S], values and embeddings of the static features; None without any.
         config: with `segment`.
         layout: of the data set.
         make_gru: from a layer's index to a new GRU, given further arguments of NoisyGRU.
+        initial_mean: from a layer's index and `static` to the mean of its first states, [B, U].
         above: the dense layers between the stack and the output, [rows, 1, U] to [rows, 1, W].
         seed: of the embeddings.
 
@@ -95,15 +101,18 @@ def forecast_by_segments(
         channels = _Channels.of(layout)
         sequences = SplitChannels(channels.own, channels.others, name="split_channels")(features)
         past_of = RepeatRows(targets, name="past_of_channels")(past)
+    width, count = config.layers[0].units, targets if shared else 1
     hidden, mask = segment_embedding(sequences, past_of, config)
     stack, states = [], []
     for index in range(len(config.layers)):
         gru = make_gru(index, return_sequences=True, return_state=True)
-        hidden, state = gru(hidden, mask=mask)
+        mean = None if static is None else initial_mean(index, static)
+        if mean is not None and shared:
+            mean = RepeatRows(count, name=f"initial_mean_of_channels_{index}")(mean)
+        hidden, state = gru(hidden, mask=mask) if mean is None else gru(hidden, mask=mask, initial_mean=mean)
         stack.append(gru)
         states.append(state)
 
-    width, count = config.layers[0].units, targets if shared else 1
     decoded = DecoderPositions(positions, count, width, seed=seed, once=True, name="positions")(states[0])
     if known is not None:
         known = keras.layers.ZeroPadding1D((0, positions * length - len(horizons)), name="future_padding")(known)
@@ -114,6 +123,9 @@ def forecast_by_segments(
         decoded = AddToEach(name="position_and_future")(known, decoded)
     for gru, state in zip(stack, states, strict=True):
         decoded, _ = gru(decoded, initial_state=state, repeats=positions)
+    if static is not None:
+        static = RepeatRows(count * positions, name="static_of_positions")(static)
+        decoded = AtEachStep(name="with_static")(decoded, static)
     numbers = (1 if shared else targets) * layout.head_numbers
     decoded = keras.layers.Dense(length * numbers, dtype="float32", name="prediction")(above(decoded))
     join = JoinSegments(positions, count, numbers, len(horizons), dtype="float32", name="horizons")

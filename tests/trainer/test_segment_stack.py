@@ -51,8 +51,11 @@ def inputs(lengths: list[int], channels: int = 2, steps: int = 12) -> dict[str, 
     return {"features": features, "length": np.array(lengths, np.int64), "last_target": last}
 
 
-def oracle(built: Any, window: np.ndarray, target: int) -> np.ndarray:
-    """The forecast of one target of one window [n, 2], with `channels: shared`, `last` and a linear path."""
+def oracle(built: Any, window: np.ndarray, target: int, static: np.ndarray | None = None) -> np.ndarray:
+    """The forecast of one target of one window [n, 2], with `channels: shared`, `last` and a linear path.
+
+    `static` are its static values and embeddings, if it has some.
+    """
     weights = {layer.name: [w.astype(np.float64) for w in layer.get_weights()] for layer in built.layers}
     offset = window[-1, target]
     series = window[:, target].astype(np.float64) - offset
@@ -61,7 +64,11 @@ def oracle(built: Any, window: np.ndarray, target: int) -> np.ndarray:
     hidden = np.maximum(padded @ kernel + bias, 0)[None]
     states = []
     for index in range(2):
-        hidden, _, state = gru(hidden, weights[f"noisy_gru_{index}"])
+        start = None
+        if static is not None:
+            kernel, bias = weights[f"initial_mean_{index}"]
+            start = np.tanh(static @ kernel + bias)[None]
+        hidden, _, state = gru(hidden, weights[f"noisy_gru_{index}"], initial_state=start)
         states.append(state)
     position, channel = weights["positions"]
     kernel, bias = weights["prediction"]
@@ -70,7 +77,8 @@ def oracle(built: Any, window: np.ndarray, target: int) -> np.ndarray:
         step = np.concatenate([place, channel[target]])[None, None]
         for index in range(2):
             step, _, _ = gru(step, weights[f"noisy_gru_{index}"], initial_state=states[index])
-        decoded.append(step[0, 0] @ kernel + bias)
+        read = step[0, 0] if static is None else np.concatenate([step[0, 0], static])
+        decoded.append(read @ kernel + bias)
     forecast = np.concatenate(decoded)[:7]
     kernel, bias = weights["linear_path"]
     path = np.concatenate([np.zeros(12 - len(series)), series]) @ kernel + bias
@@ -92,6 +100,72 @@ def test_a_forecast_as_in_numpy() -> None:
         for target in range(2):
             expected = oracle(built, batch["features"][row, :length], target)
             assert_allclose(outputs[row, :, target], expected, rtol=1e-4, atol=1e-4)
+
+
+STATIC: list[Any] = [
+    {"name": "a", "missing": "impute"},
+    {"name": "b", "missing": "impute"},
+    {"name": "age", "static": True},
+    {"name": "shop", "kind": "categorical", "static": True, "embedding_dim": 3},
+]
+
+
+def static_model(*, for_serving: bool = False, **config: Any) -> Any:
+    keras.utils.set_random_seed(1)
+    made = ModelConfig.model_validate({"layers": [{"units": 6}, {"units": 4}], "segment": 4, **config})
+    sizes = VocabularySizes(0, (), RECORD, static_vocabularies=(3,))
+    built = build_model(made, Layout(dataset(STATIC)), sizes, seed=1, for_serving=for_serving)
+    random = np.random.default_rng(4)
+    built.set_weights([random.normal(0, 0.5, each.shape) for each in built.weights])
+    return built
+
+
+def static_inputs(lengths: list[int]) -> dict[str, Any]:
+    random = np.random.default_rng(9)
+    ages, shops = random.normal(size=(len(lengths), 1)), random.integers(0, 3, len(lengths))
+    return {**inputs(lengths), "static_features": ages.astype(np.float32), "static_ids_0": shops}
+
+
+def test_static_features_set_the_first_states_as_in_numpy() -> None:
+    built = static_model(channels="shared", window_normalization="last", linear_path=True)
+    lengths = [12, 9, 1]
+    batch = static_inputs(lengths)
+    outputs = built(batch, training=False)
+    embedding = built.get_layer("static_embedding_0").get_weights()[0]
+    for row, length in enumerate(lengths):
+        static = np.concatenate([batch["static_features"][row], embedding[batch["static_ids_0"][row]]])
+        for target in range(2):
+            expected = oracle(built, batch["features"][row, :length], target, static.astype(np.float64))
+            assert_allclose(outputs[row, :, target], expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {},
+        {"hidden": [5], "window_normalization": "mean_std"},
+        {"segment": None, "window_normalization": "last", "linear_path": True, "bidirectional": True},
+    ],
+    ids=str,
+)
+def test_static_features_beside_windows(config: dict[str, Any]) -> None:
+    """Each row reads its own, padding changes nothing, noise is of training alone, and serving has the same model."""
+    built = static_model(**config)
+    batch = static_inputs([12, 7, 12])
+    outputs = built(batch, training=False)
+    for row in range(3):
+        alone = built({key: value[row : row + 1] for key, value in batch.items()}, training=False)
+        assert_allclose(alone[0], outputs[row], rtol=1e-4, atol=1e-5)
+    longer = {**batch, "features": np.pad(batch["features"], [(0, 0), (0, 5), (0, 0)], constant_values=9.0)}
+    assert_allclose(built(longer, training=False), outputs, rtol=1e-4, atol=1e-5)
+    for key, other in (("static_features", batch["static_features"] + 1), ("static_ids_0", [0, 0, 0])):
+        changed = np.array(other) != batch[key]
+        differences = np.abs(built({**batch, key: np.array(other)}, training=False) - outputs).max(axis=(1, 2))
+        assert_array_equal(differences > 1e-4, changed.reshape(3))
+    assert np.abs(built(batch, training=True) - outputs).max() > 1e-4
+    serving = static_model(**config, for_serving=True)
+    serving.set_weights(built.get_weights())
+    assert_allclose(serving(batch, training=False), outputs, rtol=1e-5, atol=5e-6)
 
 
 VARIANTS: list[dict[str, Any]] = [

@@ -548,3 +548,51 @@ def test_a_forecast_with_a_plan(future: str, datasets: Any, encode: Any, tmp_pat
         for some in (examples, examples[:1]):
             answers = session.run("serving_default", {"examples": some})["predictions"]
             assert_allclose(answers, before[: len(some)], atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"segment": 2, "window_normalization": "last"},
+        pytest.param({"window_normalization": "mean_std", "linear_path": True}, marks=pytest.mark.long),
+    ],
+    ids=["segments", "relative"],
+)
+def test_a_forecast_relative_to_its_window_is_served(
+    config: dict[str, Any], datasets: Any, encode: Any, tmp_path: Path
+) -> None:
+    """Both signatures answer as Keras does on what Transform gives, for a batch and for one sequence."""
+    from noisy_gru.trainer.export.saved_model import export_saved_model
+    from noisy_gru.trainer.export.served_model import ServedModel
+
+    columns = [*NUMERIC, TEXTS[0]]
+    data = {"files": ["*.csv"], "entity": "id", "time": {"column": "t"}, "features": columns}
+    task = {"kind": "forecasting", "targets": ["x"], "input_length": 4, "horizons": [1, 3]}
+    forecasts = DatasetConfig.model_validate({"data": data, "task": task})
+    layout = Layout(forecasts)
+    transformed = datasets.run_transform(forecasts, {"train": forecast_rows(40, 1, 50.0)}, tmp_path / "transform")
+    graph = graph_of(transformed)
+    record = read_record(graph, layout)
+    sizes = VocabularySizes(record=record, static_vocabularies=sizes_of(transformed).static_vocabularies)
+    model_config = ModelConfig.model_validate({"layers": [{"units": 5}, {"units": 4}], **config})
+    model = by_chance(build_model(model_config, layout, sizes, seed=1, for_serving=True))
+    export_saved_model(ServedModel(model, graph, layout, model_config), str(tmp_path / "model"))
+    rows = forecast_rows(8, 3, 50.0)
+    outputs = transform(transformed, rows, encode)
+    expected = np.asarray(model(model_inputs(outputs, layout), training=False))
+    scale, mean = (np.asarray(outputs[key]) for key in (names.TARGET_SCALE, names.TARGET_MEAN))
+    expected = expected * scale[:, None] + mean[:, None]
+    assert np.ptp(expected, axis=0).min() > 0.1
+    requests = {
+        "features": np.array([row["x"] for row in rows], np.float32)[..., None],
+        "lengths": np.full(8, 4, np.int64),
+        "static_features": np.array([[row["age"][0], row["income"][0]] for row in rows], np.float32),
+        "shop": np.array([row["shop"][0].encode() for row in rows], object),
+    }
+    with SessionModel(str(tmp_path / "model")) as session:
+        for count in (8, 1):
+            examples = [encode(row) for row in rows[:count]]
+            answers = session.run("serving_default", {"examples": examples})["predictions"]
+            assert_allclose(answers, expected[:count], atol=1e-4)
+            tensors = {name: values[:count] for name, values in requests.items()}
+            assert_allclose(session.run("serving_tensors", tensors)["predictions"], answers, atol=1e-5)

@@ -97,13 +97,6 @@ def test_static_where_it_means_nothing_is_refused(config: Path, settings: str, e
     assert expected_message in done.stderr
 
 
-def test_a_stack_over_segments_takes_no_static_feature() -> None:
-    settings = ["data.features=[temp, {name: dewp, static: true}]", "model.segment=4"]
-    done = CliRunner().invoke(app, ["validate", str(WEATHER), *(part for each in settings for part in ("--set", each))])
-    assert done.exit_code == EXIT_CONFIG
-    assert "has no form for static features yet, and dewp is static" in done.stderr
-
-
 def test_one_series_has_no_static_feature() -> None:
     settings = ["data.entity=null", "splits={by: time}", "data.features=[temp, {name: dewp, static: true}]"]
     done = CliRunner().invoke(app, ["validate", str(WEATHER), *(part for each in settings for part in ("--set", each))])
