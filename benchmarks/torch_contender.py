@@ -14,7 +14,9 @@ Arrays = dict[str, np.ndarray]
 def make(problem: Arrays, *, stddevs: Sequence[float], learning_rate: float) -> tuple[Arrays, Callable[[], None]]:
     """Return loss and gradients without noise, and a function that does a step with it."""
     x, y = torch.from_numpy(problem["x"]), torch.from_numpy(problem["y"])
-    layers = torch.nn.ModuleList(_layer(problem, index) for index in range(len(stddevs)))
+    layers = torch.nn.ModuleList(
+        gru_layer(*(problem[f"{name}_{index}"] for name in _NAMES)) for index in range(len(stddevs))
+    )
     head = torch.nn.Linear(problem["head_kernel"].shape[0], 1)
     with torch.no_grad():
         head.weight.copy_(torch.from_numpy(problem["head_kernel"].T.copy()))
@@ -42,24 +44,32 @@ def make(problem: Arrays, *, stddevs: Sequence[float], learning_rate: float) -> 
     found: Arrays = {"loss": loss.detach().numpy(), "head_kernel": head.weight.grad.numpy().T.copy()}
     found["head_bias"] = head.bias.grad.numpy().copy()
     for index, layer in enumerate(layers):
-        units = layer.hidden_size
-        # From r, z, h back to z, r, h.
-        order = np.concatenate([np.arange(units, 2 * units), np.arange(units), np.arange(2 * units, 3 * units)])
-        grads = {name: getattr(layer, f"{name}_l0").grad.numpy()[order] for name in _PARTS}
-        found[f"kernel_{index}"], found[f"recurrent_{index}"] = grads["weight_ih"].T, grads["weight_hh"].T
-        found[f"bias_{index}"] = np.stack([grads["bias_ih"], grads["bias_hh"]])
+        values = gru_gradients(layer)
+        found |= {f"{name}_{index}": each for name, each in zip(_NAMES, values, strict=True)}
     return found, step
 
 
+_NAMES = ("kernel", "recurrent", "bias")
 _PARTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
-def _layer(problem: Arrays, index: int) -> Any:
-    kernel, recurrent, bias = (problem[f"{name}_{index}"] for name in ("kernel", "recurrent", "bias"))
-    units = len(recurrent)
-    layer = torch.nn.GRU(len(kernel), units, batch_first=True)
-    order = np.concatenate([np.arange(units, 2 * units), np.arange(units), np.arange(2 * units, 3 * units)])
+def gru_layer(kernel: np.ndarray, recurrent: np.ndarray, bias: np.ndarray) -> Any:
+    """Return `nn.GRU` with the weights of a Keras GRU."""
+    layer = torch.nn.GRU(len(kernel), len(recurrent), batch_first=True)
+    order = _order(len(recurrent))
     for name, value in zip(_PARTS, (kernel.T, recurrent.T, bias[0], bias[1]), strict=True):
         with torch.no_grad():
             getattr(layer, f"{name}_l0").copy_(torch.from_numpy(np.ascontiguousarray(value[order])))
     return layer
+
+
+def gru_gradients(layer: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the gradients of kernel, recurrent kernel and bias, as of a Keras GRU."""
+    order = _order(layer.hidden_size)
+    grads = {name: getattr(layer, f"{name}_l0").grad.numpy()[order] for name in _PARTS}
+    return grads["weight_ih"].T, grads["weight_hh"].T, np.stack([grads["bias_ih"], grads["bias_hh"]])
+
+
+def _order(units: int) -> np.ndarray:
+    """From z, r, h to r, z, h, and back."""
+    return np.concatenate([np.arange(units, 2 * units), np.arange(units), np.arange(2 * units, 3 * units)])

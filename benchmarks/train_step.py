@@ -1,12 +1,15 @@
 """A training step of a noisy GRU stack: this package beside what is written by hand in Keras, JAX and PyTorch.
 
     python -m benchmarks.train_step --case base --peers keras,jax,torch [--python PATH] [--out train_step.json]
+    python -m benchmarks.train_step --case segments --peers torch [--python PATH]
 
 A step is forward, backward and Adam, float32, from a random first state. Every contender lives in a process of its own
 and gets its turn round after round, so that a noisy minute hits all. Before it is timed, its loss and gradients for the
 same weights and data, without noise, have to agree with Keras' own to 1e-4. `benchmarks/requirements.txt` holds the
 peers; `--python` names an interpreter that has them, where this one must stay as it is. Peers that are not there are
-left out. `bound` is the time that the step's matrix products take at the speed of one large product.
+left out. `bound` is the time that the step's matrix products take at the speed of one large product. The cases
+segments, convolutions and members are this package's models beside the same ones by hand in PyTorch, by whose gradients
+they are checked.
 """
 
 from __future__ import annotations
@@ -24,6 +27,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.machine import describe, gemm_peak, headline, write_result
+from benchmarks.model_cases import MODEL_CASES
+from benchmarks.model_cases import make_problem as make_model_problem
 
 TOLERANCE = 1e-4
 CONTENDERS = {
@@ -41,6 +46,11 @@ NAMES = {
     "jax": "JAX, `lax.scan`",
     "jax_custom": "JAX, with a gradient of its own",
     "torch": "PyTorch `nn.GRU`, fused Adam",
+}
+MODELS = {
+    "ours": "this package's model",
+    "ours_xla": "the same, XLA",
+    "torch": "by hand in PyTorch, fused Adam",
 }
 
 
@@ -142,33 +152,47 @@ def check(worker: Worker, expected: dict[str, np.ndarray]) -> None:
         for name, wanted in expected.items():
             difference = float(np.abs(found[name] - wanted).max()) / max(float(np.abs(wanted).max()), 1e-6)
             if not difference <= TOLERANCE:
-                raise RuntimeError(f"{worker.name}: {name} is {difference:.2g} from Keras'; nothing is timed")
+                raise RuntimeError(f"{worker.name}: {name} is {difference:.2g} from the reference's; nothing is timed")
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Check and time all contenders of a case, interleaved."""
-    case = CASES[options.case]
+    is_model = options.case in MODEL_CASES
+    case = MODEL_CASES[options.case] if is_model else CASES[options.case]
     rounds = options.rounds or case.rounds
-    peers = ["keras", "ours", *(peer for peer in options.peers.split(",") if peer in ("jax", "torch"))]
+    contenders = {"ours": ["ours", "ours_xla"], "torch": ["torch"]} if is_model else CONTENDERS
+    reference = "torch" if is_model else "hand"
+    peers = (
+        list(contenders)
+        if is_model
+        else ["keras", "ours", *(peer for peer in options.peers.split(",") if peer in ("jax", "torch"))]
+    )
     machine = describe()
     peak = gemm_peak()
     with ExitStack() as keep:
         folder = Path(keep.enter_context(tempfile.TemporaryDirectory(prefix="train-step-")))
-        make_problem(case, folder / "problem.npz")
+        if isinstance(case, Case):
+            make_problem(case, folder / "problem.npz")
+        else:
+            make_model_problem(case, folder / "problem.npz")
         workers: dict[str, Worker] = {}
         versions: dict[str, str] = {}
         for peer in peers:
             python = options.python if peer in ("jax", "torch") else sys.executable
-            for name in CONTENDERS[peer]:
+            for name in contenders[peer]:
                 worker = keep.enter_context(Worker(name, folder, python))
                 answer = worker.answer()
                 if answer is None:
+                    if name == reference:
+                        raise RuntimeError(
+                            f"--case {options.case} needs PyTorch: --python names an interpreter with it"
+                        )
                     print(f"{NAMES[name]}: not installed, left out", file=sys.stderr)
                     continue
                 versions |= answer
                 workers[name] = worker
-        with np.load(workers["hand"].gradients) as reference:
-            expected = dict(reference)
+        with np.load(workers[reference].gradients) as stored:
+            expected = dict(stored)
         for worker in workers.values():
             check(worker, expected)
         for worker in workers.values():
@@ -179,7 +203,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
                 times[name] += worker.time(case.calls)
             peak = max(peak, gemm_peak(tries=2))
     bound = case.operations / peak
-    reference_seconds = float(np.percentile(times["hand"], 10))
+    reference_seconds = float(np.percentile(times[reference], 10))
     rows = []
     for name, seconds in times.items():
         p10, median, p90 = (float(np.percentile(seconds, q)) for q in (10, 50, 90))
@@ -201,6 +225,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 def table(result: dict[str, Any]) -> str:
     """Return the result as Markdown."""
+    names = MODELS if result["case"] in MODEL_CASES else NAMES
     lines = [
         headline(result["machine"]),
         "",
@@ -209,7 +234,7 @@ def table(result: dict[str, Any]) -> str:
     ]
     for row in result["rows"]:
         lines.append(
-            f"| {NAMES[row['contender']]} | {row['p10_ms']:.2f} | {row['median_ms']:.2f} | {row['p90_ms']:.2f} "
+            f"| {names[row['contender']]} | {row['p10_ms']:.2f} | {row['median_ms']:.2f} | {row['p90_ms']:.2f} "
             f"| {row['ratio']:.2f} | {row['bound_ms']:.2f} |"
         )
     return "\n".join(lines)
@@ -218,7 +243,7 @@ def table(result: dict[str, Any]) -> str:
 def main() -> None:
     """Measure, print the table, and write the result as JSON if ``--out`` is given."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--case", choices=sorted(CASES), default="base")
+    parser.add_argument("--case", choices=[*CASES, *MODEL_CASES], default="base")
     parser.add_argument("--peers", default="keras,jax,torch", help="keras is always there")
     parser.add_argument("--python", default=sys.executable, help="interpreter with JAX and PyTorch")
     parser.add_argument("--rounds", type=int, help="times that every contender gets its turn")

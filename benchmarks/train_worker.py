@@ -29,6 +29,12 @@ def keras_contender(problem: Arrays, name: str) -> tuple[Arrays, Timed, dict[str
     import keras
     import tensorflow as tf
 
+    if "case" in problem:
+        from benchmarks.keras_models import make
+
+        found, step = make(problem, xla=name == "ours_xla")
+        return found, each_call(step), {"tensorflow": tf.__version__, "keras": keras.__version__}
+
     from benchmarks.keras_contenders import build, compiled_step, fitting, gradients
 
     model = build(problem, by_hand=name.startswith("hand"), xla=name not in ("hand", "ours"))
@@ -52,6 +58,12 @@ def jax_contender(problem: Arrays, name: str) -> tuple[Arrays, Timed, dict[str, 
 def torch_contender(problem: Arrays, name: str) -> tuple[Arrays, Timed, dict[str, str]]:
     """PyTorch on the CPU."""
     import torch
+
+    if "case" in problem:
+        from benchmarks.torch_models import make as make_model
+
+        found, step = make_model(problem)
+        return found, each_call(step), {"torch": torch.__version__}
 
     from benchmarks.torch_contender import make
 
