@@ -9,11 +9,8 @@ import base64
 import json
 import os
 import shlex
-import signal
 import tempfile
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -22,6 +19,7 @@ import typer
 from noisy_gru.compat.extras import require
 from noisy_gru.pipeline.batch_prediction.published_model import published_model
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
+from noisy_gru.pipeline.runs.interrupts import stop_on_signals
 from noisy_gru.pipeline.runs.output_redirection import output_to
 from noisy_gru.pipeline.runs.run_directory import RunDirectory
 from noisy_gru.registry.server_files import MODELS_CONFIG
@@ -145,30 +143,11 @@ def _run_stand_in(config: PipelineConfig, config_path: Path, root: Path, listeni
             log=lambda line: print(line, file=out, flush=True),
             read_config=read_models_config,
         )
-        with _stop_on_signals() as stop, server:
+        with stop_on_signals() as stop, server:
             _print_banner(out, server, config, config_path, found)
             stop.wait()
             print("Stopping after the requests in progress.", file=out, flush=True)
     return 0
-
-
-@contextmanager
-def _stop_on_signals() -> Iterator[threading.Event]:
-    """Yield an event that SIGINT or SIGTERM sets; a second signal has its default effect."""
-    stop = threading.Event()
-    numbers = (signal.SIGINT, signal.SIGTERM)
-
-    def handle(_: int, __: Any) -> None:
-        stop.set()
-        for number in numbers:
-            signal.signal(number, signal.SIG_DFL)
-
-    before = [signal.signal(number, handle) for number in numbers]
-    try:
-        yield stop
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
 
 
 def _print_banner(out: TextIO, server: LocalServer, config: PipelineConfig, config_path: Path, found: str) -> None:

@@ -39,6 +39,7 @@ class Signals:
         self._raising = False
         self._repeats = False
         self._pending = False
+        self._stop: threading.Event | None = None
         self._repeating = False
         self._timer: threading.Timer | None = None
 
@@ -70,6 +71,15 @@ class Signals:
         finally:
             self._set(*before)
 
+    @contextmanager
+    def stopping(self) -> Iterator[threading.Event]:
+        """Yield an event that the first signal in the block sets; a second one raises KeyboardInterrupt."""
+        before, self._stop = self._stop, threading.Event()
+        try:
+            yield self._stop
+        finally:
+            self._stop = before
+
     def defer(self) -> None:
         """Defer signals from here on."""
         self._set(False)
@@ -80,6 +90,11 @@ class Signals:
             self._repeating = False
         else:
             self.received.append(number)
+        if self._stop is not None:
+            if self._stop.is_set():
+                raise KeyboardInterrupt
+            self._stop.set()
+            return
         if not self._raising:
             self._pending = True
             return
@@ -158,6 +173,13 @@ def deferred_signals(*numbers: int) -> Iterator[Signals]:
         for number, handler in previous.items():
             signal.signal(number, handler)
         sys.unraisablehook = previous_hook
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[threading.Event]:
+    """Yield an event that the first SIGTERM or SIGINT in the block sets; a second one raises KeyboardInterrupt."""
+    with deferred_signals(signal.SIGTERM, signal.SIGINT) as signals, signals.stopping() as stop:
+        yield stop
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from noisy_gru.pipeline.streaming.event_log import EventLog, Transaction
 LIMIT_SECONDS = 60.0
 STOP_SECONDS = 10.0
 _TICK_SECONDS = 1.0
-_TELL_SECONDS = 5.0
+_REPORT_SECONDS = 5.0
 Result = TypeVar("Result")
 
 
@@ -57,7 +57,7 @@ class BoundedCalls:
 
     Args:
         stopped: whether the process was asked to stop.
-        tell: takes a line for the user.
+        report: takes a line for the user.
         limit: seconds that a step of a call may take.
         stop_limit: seconds that a call may go on once the process was asked to stop.
     """
@@ -65,12 +65,12 @@ class BoundedCalls:
     def __init__(
         self,
         stopped: Callable[[], bool],
-        tell: Callable[[str], None],
+        report: Callable[[str], None],
         *,
         limit: float = LIMIT_SECONDS,
         stop_limit: float = STOP_SECONDS,
     ) -> None:
-        self._stopped, self._tell, self._limit, self._stop_limit = stopped, tell, limit, stop_limit
+        self._stopped, self._report, self._limit, self._stop_limit = stopped, report, limit, stop_limit
         self._jobs: SimpleQueue[_Job] = SimpleQueue()
         self._job: _Job | None = None
         self._step: tuple[str | None, float] = (None, 0.0)
@@ -108,12 +108,12 @@ class BoundedCalls:
 
     def _end(self, name: str, seconds: float) -> NoReturn:
         # Standard error may be a pipe that nobody reads.
-        timer = threading.Timer(_TELL_SECONDS, os._exit, (EXIT_STALLED,))
+        timer = threading.Timer(_REPORT_SECONDS, os._exit, (EXIT_STALLED,))
         timer.daemon = True
         timer.start()
         since = datetime.now(UTC) - timedelta(seconds=seconds)
         try:
-            self._tell(
+            self._report(
                 f"error: Kafka's client has not returned from {name} for {seconds:.0f} s (since "
                 f"{since:%Y-%m-%d %H:%M:%S} UTC), and can't be interrupted: this process ends itself, with exit code "
                 f"{EXIT_STALLED}. Nothing is lost and nothing is answered twice: when the stream is started again (by "

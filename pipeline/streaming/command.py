@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 from noisy_gru.compat.extras import require
 from noisy_gru.data.events.event_reader import EventReader, ValueFormat
@@ -16,6 +14,7 @@ from noisy_gru.pipeline.batch_prediction.published_model import published_model
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 from noisy_gru.pipeline.config.tracking_config import check_tracking
 from noisy_gru.pipeline.prediction import Server, library_log
+from noisy_gru.pipeline.runs.interrupts import stop_on_signals
 from noisy_gru.pipeline.runs.output_redirection import output_to
 from noisy_gru.pipeline.runs.run_directory import RunDirectory
 from noisy_gru.pipeline.streaming.bounded_calls import BoundedCalls, BoundedLog
@@ -90,18 +89,18 @@ def stream_events(config: PipelineConfig, options: StreamOptions) -> None:
     settings = KafkaSettings(topics, options.group, options.instance, options.start, client)
     prometheus = config.tracking.prometheus
 
-    def tell(text: str) -> None:
+    def report(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
     partitions = prepare_topics(topics, client)
-    with stop_on_signals() as stopped, _model(config, options) as model:
-        calls = BoundedCalls(stopped, tell)
+    with stop_on_signals() as stop, _model(config, options) as model:
+        calls = BoundedCalls(stop.is_set, report)
         answering = choose_answering(dataset, model, options.replay_steps)
         metrics = StreamMetrics(
             config.name,
             folder=None if prometheus is None else Path(prometheus.folder),
             every=options.report_seconds,
-            tell=tell,
+            report=report,
         )
         processor = StreamProcessor(
             dataset,
@@ -110,26 +109,26 @@ def stream_events(config: PipelineConfig, options: StreamOptions) -> None:
             model=model,
             answering=answering,
             rules=rules,
-            tell=tell,
+            report=report,
         )
-        tell(
+        report(
             f"{topics.input} ({partitions} partitions) is answered into {topics.output} by version {model.version}, "
             f"with {'states' if isinstance(answering, StepAnswers) else 'windows'}; checkpoint in "
             f"{topics.checkpoint}, dead letters in {topics.dead_letters}"
         )
         run_stream(
             lambda owner, started_at: BoundedLog(
-                calls, lambda: KafkaLog(settings, owner, started_at, tell, calls.step)
+                calls, lambda: KafkaLog(settings, owner, started_at, report, calls.step)
             ),
             processor,
             model,
             metrics,
             batching=Batching(options.batch_events, options.batch_seconds),
-            stopped=stopped,
+            stopped=stop.is_set,
             until_end=options.until_end,
-            tell=tell,
+            report=report,
         )
-        tell("stopped, with all that was read committed")
+        report("stopped, with all that was read committed")
 
 
 @contextmanager
@@ -154,21 +153,3 @@ def _most_ahead(text: str, dataset: DatasetConfig) -> int | None:
         return round(parse_duration(text).total_seconds() * 1e9)
     except ValueError as error:
         raise ConfigError(f"--max-ahead: expected a duration such as 1d, or none; received {text!r}") from error
-
-
-@contextmanager
-def stop_on_signals() -> Iterator[Callable[[], bool]]:
-    """Yield a function that says whether SIGTERM or SIGINT came; a second one raises KeyboardInterrupt."""
-    received: list[int] = []
-
-    def handle(number: int, _: FrameType | None) -> None:
-        received.append(number)
-        if len(received) > 1:
-            raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield lambda: bool(received)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
@@ -32,8 +32,9 @@ from noisy_gru.schema.errors import UserError
 _REQUEST_SECONDS = 30.0
 _RESTORE_SECONDS = 60.0
 _RETRY_SECONDS = 0.2
-_TOLD_SECONDS = 30.0
+_REPORT_SECONDS = 30.0
 _AWAY = frozenset({KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE, KafkaError._TIMED_OUT})
+Result = TypeVar("Result")
 _FENCED = frozenset(
     {
         KafkaError._FENCED,
@@ -59,12 +60,12 @@ class KafkaLog:
         settings: KafkaSettings,
         owner: Owner,
         started_at: Callable[[int, int], None],
-        tell: Callable[[str], None],
+        report: Callable[[str], None],
         step: Callable[[str | None], None],
     ) -> None:
         self._settings, self._owner, self._started_at = settings, owner, started_at
-        self._tell, self._step = tell, step
-        self._told = float("-inf")
+        self._report, self._step = report, step
+        self._reported = float("-inf")
         self._assigned: set[int] = set()
         self._ended: set[int] = set()
         self._has_been_assigned = False
@@ -141,10 +142,7 @@ class KafkaLog:
         """Abort the transaction; raise what became of it."""
         problem: KafkaError = error.args[0]
         if problem.code() in _FENCED:
-            raise StreamFenced(
-                f"another process of the group {self._settings.group} runs under the name {self._settings.instance}, "
-                "and has taken over. Give each process its own --instance"
-            ) from error
+            raise self._problem(error) from error
         if problem.code() == KafkaError.MSG_SIZE_TOO_LARGE:
             raise UserError(
                 f"a message of {error} is larger than the broker takes. Raise max.message.bytes of the topics, and "
@@ -156,24 +154,23 @@ class KafkaLog:
                 self._call("abort_transaction", lambda: self._producer.abort_transaction(_REQUEST_SECONDS))
         raise TransactionAborted(kafka_problem(error)) from error
 
-    def _call(self, name: str, call: Callable[[], object]) -> None:
-        """Call, and call again while the error says so."""
+    def _call(self, name: str, call: Callable[[], Result]) -> Result:
+        """Return what the call returns; call again while the error says so."""
         until = time.monotonic() + 2 * _REQUEST_SECONDS
         while True:
             self._step(name)
             try:
-                call()
-                return
+                return call()
             except KafkaException as error:
                 if not self._is_temporary(error.args[0]) or time.monotonic() > until:
                     raise
                 time.sleep(_RETRY_SECONDS)
 
     def _outage(self, error: KafkaError) -> None:
-        """Tell that brokers are away, now and then; the client goes on trying by itself."""
-        if time.monotonic() > self._told + _TOLD_SECONDS:
-            self._told = time.monotonic()
-            self._tell(f"Kafka: {error.str()}; trying again until it is there")
+        """Report that brokers are away, now and then; the client goes on trying by itself."""
+        if time.monotonic() > self._reported + _REPORT_SECONDS:
+            self._reported = time.monotonic()
+            self._report(f"Kafka: {error.str()}; trying again until it is there")
 
     def _assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         topic = self._settings.topics.input
@@ -193,7 +190,7 @@ class KafkaLog:
         self._step("assign")
         consumer.assign(found)
         numbers = ", ".join(str(partition.partition) for partition in partitions) or "none"
-        self._tell(f"this process reads the partitions: {numbers}")
+        self._report(f"this process reads the partitions: {numbers}")
 
     def _revoke(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         for partition in partitions:
@@ -209,14 +206,9 @@ class KafkaLog:
         topics = self._settings.topics
         until = time.monotonic() + _RESTORE_SECONDS
         while True:
-            self._step("committed")
-            try:
-                (committed,) = consumer.committed([TopicPartition(topics.input, number)], _REQUEST_SECONDS)
-            except KafkaException as error:
-                if not self._is_temporary(error.args[0]) or time.monotonic() > until:
-                    raise
-                time.sleep(_RETRY_SECONDS)
-                continue
+            (committed,) = self._call(
+                "committed", lambda: consumer.committed([TopicPartition(topics.input, number)], _REQUEST_SECONDS)
+            )
             offset = committed.offset if committed.offset >= 0 else None
             entries = self._entries(number, until)
             known = checkpoint_offset(entries)
@@ -290,8 +282,8 @@ class KafkaLog:
     def _problem(self, error: KafkaException) -> UserError | TransactionAborted:
         if error.args[0].code() in _FENCED:
             return StreamFenced(
-                f"another process of the group {self._settings.group} runs under the name {self._settings.instance}. "
-                "Give each process its own --instance"
+                f"another process of the group {self._settings.group} runs under the name {self._settings.instance}, "
+                "and has taken over. Give each process its own --instance"
             )
         if self._is_temporary(error.args[0]):
             return TransactionAborted(kafka_problem(error))  # all is read anew, as soon as the brokers are back

@@ -33,7 +33,7 @@ class StreamMetrics:
         pipeline: its name.
         folder: of Prometheus' textfile collector; None: no file.
         every: seconds between reports.
-        tell: takes the line for people.
+        report: takes the line for people.
         clock: seconds, of any beginning.
     """
 
@@ -43,10 +43,10 @@ class StreamMetrics:
         *,
         folder: Path | None,
         every: float,
-        tell: Callable[[str], None],
+        report: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._pipeline, self._folder, self._every, self._tell, self._clock = pipeline, folder, every, tell, clock
+        self._pipeline, self._folder, self._every, self._report, self._clock = pipeline, folder, every, report, clock
         self._latencies: deque[float] = deque(maxlen=_LATENCIES)
         self._reported, self._events, self._answers = clock(), 0, 0
 
@@ -68,7 +68,7 @@ class StreamMetrics:
         counts, behind = processor.counts, lag()
         rate = (counts.events - self._events) / passed if passed else 0.0
         if now or counts.events != self._events or counts.answers != self._answers:
-            self._tell(self._line(counts, rate, behind, processor))
+            self._report(self._line(counts, rate, behind, processor))
         self._reported, self._events, self._answers = self._clock(), counts.events, counts.answers
         if self._folder is not None:
             self._write(counts, rate, behind, processor, version)

@@ -161,14 +161,14 @@ class ServerModel(_Closing):
     """The version that a server has, over gRPC.
 
     Raises:
-        UserError: the server doesn't respond, or tells no version.
+        UserError: the server doesn't respond, or reports no version.
     """
 
     def __init__(self, server: Server, config: PipelineConfig, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._client, self._target, self._clock = server.client(config, None), server.target, clock
         if self._client.connection.transport == "rest":
             raise ConfigError(
-                f"--server {server.target}: expected HOST:PORT of gRPC, since answers over REST don't tell the version"
+                f"--server {server.target}: expected HOST:PORT of gRPC, since REST's answers don't report the version"
             )
         self._version, self._signatures = self._ask()
 
@@ -189,7 +189,7 @@ class ServerModel(_Closing):
         metadata = self._client.metadata()
         self._checked = self._clock()
         if metadata.version is None:
-            raise UserError(f"{self._target}: the server doesn't tell the version of {self._client.model}")
+            raise UserError(f"{self._target}: the server doesn't report the version of {self._client.model}")
         return metadata.version, metadata.signatures
 
     def refresh(self) -> bool:

@@ -39,7 +39,7 @@ from noisy_gru.schema.errors import UserError
 LATE, FUTURE = "late_event", "future_event"
 
 
-def _tell(text: str) -> None:
+def _report(text: str) -> None:
     print(text, file=sys.stderr)
 
 
@@ -89,7 +89,7 @@ class StreamProcessor:
         model: asked for newer versions before each batch.
         answering: answers the steps.
         rules: see ``StreamRules``.
-        tell: takes lines for the user.
+        report: takes lines for the user.
     """
 
     def __init__(
@@ -101,9 +101,9 @@ class StreamProcessor:
         model: ModelSource,
         answering: Answering,
         rules: StreamRules,
-        tell: Callable[[str], None] = _tell,
+        report: Callable[[str], None] = _report,
     ) -> None:
-        self._reader, self._model, self._answering, self._rules, self._tell = reader, model, answering, rules, tell
+        self._reader, self._model, self._answering, self._rules, self._report = reader, model, answering, rules, report
         self._step_of = step_of_times(dataset)
         self._written_for = written_for(dataset, model_name)
         self._partitions: dict[int, _Partition] = {}
@@ -154,7 +154,7 @@ class StreamProcessor:
         """
         before = self._model.version
         if self._model.refresh():
-            self._tell(f"version {self._model.version} of the model takes over from {before}")
+            self._report(f"version {self._model.version} of the model takes over from {before}")
         transaction = Transaction()
         messages = self._own(messages)
         read = self._reader.read(messages)

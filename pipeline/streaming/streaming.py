@@ -112,7 +112,7 @@ def run_stream(
     batching: Batching,
     stopped: Callable[[], bool],
     until_end: bool = False,
-    tell: Callable[[str], None],
+    report: Callable[[str], None],
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
@@ -143,7 +143,7 @@ def run_stream(
         except TransactionAborted as error:
             if clock() - committed > _ABORTED_SECONDS:
                 raise UserError(f"no transaction could be committed for {_ABORTED_SECONDS:.0f} s: {error}") from error
-            tell(f"a transaction was aborted, going on from the checkpoint: {error}")
+            report(f"a transaction was aborted, going on from the checkpoint: {error}")
         finally:
             if log is not None:
                 log.close()

@@ -9,7 +9,7 @@ import weakref
 
 import pytest
 
-from noisy_gru.pipeline.runs.interrupts import deferred_signals, signals_as_interrupts
+from noisy_gru.pipeline.runs.interrupts import deferred_signals, signals_as_interrupts, stop_on_signals
 
 
 class Thing:
@@ -166,3 +166,15 @@ def test_what_a_shell_told_a_process_to_ignore_stays_ignored():
         assert received == []
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_the_first_signal_stops_and_the_second_interrupts():
+    # As in the command line, whose signals interrupt otherwise.
+    with deferred_signals(signal.SIGTERM, signal.SIGINT) as signals, signals.raising():
+        with pytest.raises(KeyboardInterrupt), stop_on_signals() as stop:
+            assert not stop.is_set()
+            terminate()
+            assert stop.is_set()
+            terminate()
+        with pytest.raises(KeyboardInterrupt):
+            terminate()

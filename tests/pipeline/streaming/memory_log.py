@@ -194,17 +194,17 @@ def stream(
         model=model,
         answering=choose_answering(dataset, model, kept_steps),
         rules=StreamRules(parse_lateness(lateness, dataset), most_ahead, "in", "changelog"),
-        tell=told.append,
+        report=told.append,
     )
     run_stream(
         lambda owner, started_at: MemoryLog(broker, owner, started_at, fault, most),
         processor,
         model,
-        StreamMetrics("m", folder=None, every=1e9, tell=told.append),
+        StreamMetrics("m", folder=None, every=1e9, report=told.append),
         batching=Batching(),
         stopped=lambda: False,
         until_end=True,
-        tell=told.append,
+        report=told.append,
         sleep=lambda seconds: None,
     )
     return processor

@@ -18,9 +18,9 @@ from noisy_gru.pipeline.streaming.event_log import Transaction, TransactionAbort
 _PROCESS = """
 import sys, threading
 from noisy_gru.pipeline.streaming.bounded_calls import BoundedCalls
-from noisy_gru.pipeline.streaming.command import stop_on_signals
+from noisy_gru.pipeline.runs.interrupts import stop_on_signals
 
-def tell(text):
+def report(text):
     print(text, file=sys.stderr, flush=True)
 
 def stuck():
@@ -29,8 +29,8 @@ def stuck():
     print("stuck", flush=True)
     threading.Event().wait()
 
-with stop_on_signals() as stopped:
-    calls = BoundedCalls(stopped, tell, limit={limit}, stop_limit={stop_limit})
+with stop_on_signals() as stop:
+    calls = BoundedCalls(stop.is_set, report, limit={limit}, stop_limit={stop_limit})
     {body}
 """
 
