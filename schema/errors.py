@@ -27,5 +27,9 @@ class PublishError(UserError):
     """A model that can't be published, or a serving directory that is damaged."""
 
 
+class WorkerLostError(UserError):
+    """A training on several machines of which one went away: start all of them again, and they resume."""
+
+
 class BusyError(UserError):
     """A resource that another process holds exclusively: try again later."""

@@ -5,7 +5,8 @@
 
 Every training runs in a process of its own (`training_worker`), because TensorFlow joins a cluster before its first
 operation and the Trainer's process has run Transform already. A new task (the chief was restarted) ends the process of
-the old one. The folder belongs to one run; end.json holds the exit code of that run.
+the old one. A worker whose training process dies writes lost.json, on which the chief gives up: TensorFlow takes longer
+to see it. The folder belongs to one run; end.json holds the exit code of that run.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
 from noisy_gru.schema import errors
-from noisy_gru.schema.errors import ConfigError
+from noisy_gru.schema.errors import ConfigError, WorkerLostError
 from noisy_gru.trainer.distributed.cluster import TF_CONFIG, Cluster
 
 logger = logging.getLogger(__name__)
@@ -32,7 +34,7 @@ progress_logger = logging.getLogger("noisy_gru.progress")
 
 # Environment variable with the rendezvous folder, set by `worker` for the Trainer's process.
 RENDEZVOUS = "NOISY_GRU_RENDEZVOUS"
-TASK, END = "task.json", "end.json"
+TASK, END, LOST = "task.json", "end.json", "lost.json"
 # The fields of TFX's FnArgs that a training reads.
 FN_ARGS = (
     "train_files",
@@ -48,6 +50,9 @@ FN_ARGS = (
 )
 JOINED = "joined"
 _LAST_LINES = 20
+_POLL_SECONDS = 0.2
+# In which a process that fails like the others reports its own error.
+_OWN_ERROR_SECONDS = 5.0
 
 
 def training_cluster(choice: str, environment: Mapping[str, str]) -> Cluster | None:
@@ -83,7 +88,8 @@ def run_chief(fn_args: Any, cluster: Cluster, environment: Mapping[str, str], *,
     Raises:
         ConfigError: no rendezvous folder is set, or this process is not the chief.
         UserError: as the training raised it.
-        RuntimeError: the training failed: a worker did not join, or was lost.
+        WorkerLostError: a worker was lost.
+        RuntimeError: the training failed otherwise, or a worker did not join.
     """
     if not cluster.is_chief:
         raise ConfigError(
@@ -99,9 +105,10 @@ def run_chief(fn_args: Any, cluster: Cluster, environment: Mapping[str, str], *,
     folder = Path(environment[RENDEZVOUS])
     arguments = {name: _as_json(getattr(fn_args, name, None)) for name in FN_ARGS}
     task = folder / TASK
-    _write(task, {"id": uuid.uuid4().hex, "arguments": arguments})
+    number = uuid.uuid4().hex
+    _write(task, {"id": number, "arguments": arguments})
     try:
-        _TrainingProcess(task, cluster, environment).wait(join_timeout)
+        _TrainingProcess(task, cluster, environment).wait(join_timeout, lambda: _lost(folder, number))
     finally:
         task.unlink(missing_ok=True)
 
@@ -145,10 +152,21 @@ def run_worker(
             training.reader.join()
             if training.process.returncode:
                 sys.stderr.write(f"{training.failure()}\n")
+                if training.error is None:
+                    message = f"worker {cluster.index}'s process ended with exit code {training.process.returncode}"
+                    _write(folder / LOST, {"id": task["id"], "message": message})
                 return 1
         finally:
             training.end()
         done = task["id"]
+
+
+def lost_message(reason: str) -> str:
+    """Return what ends a training of which a worker was lost."""
+    return (
+        f"Another worker was lost, so the training can't continue ({reason}). Start all workers again; they resume "
+        "after the last finished epoch if the run has a working_dir."
+    )
 
 
 def announce_end(folder: Path, code: int) -> None:
@@ -177,16 +195,22 @@ class _TrainingProcess:
         self.reader = threading.Thread(target=self._read_lines, daemon=True)
         self.reader.start()
 
-    def wait(self, join_timeout: float) -> None:
-        """Wait until the training ends, and raise its error if it failed."""
+    def wait(self, join_timeout: float, lost: Callable[[], str | None]) -> None:
+        """Wait until the training ends, or ``lost`` returns why it can't go on; raise its error if it failed."""
         try:
             deadline = time.monotonic() + join_timeout
-            while self.process.poll() is None and not self.joined.wait(0.2):
-                if time.monotonic() > deadline:
+            while self.process.poll() is None:
+                if (reason := lost()) is not None:
+                    with suppress(subprocess.TimeoutExpired):
+                        self.process.wait(_OWN_ERROR_SECONDS)
+                        break
+                    raise WorkerLostError(lost_message(reason))
+                if not self.joined.wait(_POLL_SECONDS) and time.monotonic() > deadline:
                     raise RuntimeError(
                         f"Not all of the {len(self.cluster.addresses)} workers joined within {join_timeout:.0f} s: "
                         f"{', '.join(self.cluster.addresses)}. Are they running, and can they reach each other's ports?"
                     )
+                time.sleep(_POLL_SECONDS)
             code = self.process.wait()
             self.reader.join()
             if self.error is not None and issubclass(getattr(errors, self.error["type"], object), errors.UserError):
@@ -228,6 +252,12 @@ class _TrainingProcess:
                 self.joined.set()
             else:
                 progress_logger.info(message["message"], extra={"event": message["event"]})
+
+
+def _lost(folder: Path, task: str) -> str | None:
+    """Return which worker of a task was lost, and how; None if there is none."""
+    lost = _read(folder / LOST)
+    return lost["message"] if lost is not None and lost["id"] == task else None
 
 
 def _parse_message(line: str) -> dict[str, Any] | None:

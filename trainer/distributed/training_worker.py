@@ -18,10 +18,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from noisy_gru.schema.errors import ConfigError, UserError
+from noisy_gru.schema.errors import ConfigError, UserError, WorkerLostError
 from noisy_gru.trainer.callbacks.progress import progress_logger, report
 from noisy_gru.trainer.custom_config import CustomConfig
-from noisy_gru.trainer.distributed.rendezvous import JOINED
+from noisy_gru.trainer.distributed.rendezvous import JOINED, lost_message
 from noisy_gru.trainer.distributed.replicas import agree, is_chief
 from noisy_gru.trainer.training import train
 
@@ -60,15 +60,11 @@ def main(task_file: str) -> int:
         # Wait until the chief has written: a worker that exits earlier would count as lost.
         agree(strategy, 1)
     except UserError as error:
-        return _report_failure(error, str(error), _USER_ERROR)
+        return _report_failure(error, _USER_ERROR)
     except _WORKER_LOST as error:
         lines = str(error.message).splitlines()
         reason = next((line for line in lines if "aborted by" in line), lines[0] if lines else type(error).__name__)
-        message = (
-            f"Another worker was lost, so the training can't continue ({reason}). Start all workers again; they resume "
-            "after the last finished epoch if the run has a working_dir."
-        )
-        return _report_failure(error, message, _FAILED)
+        return _report_failure(WorkerLostError(lost_message(reason)), _FAILED)
     return 0
 
 
@@ -91,8 +87,8 @@ def _send_progress_to_parent() -> None:
     threading.Thread(target=exit_with_parent, daemon=True).start()
 
 
-def _report_failure(error: Exception, message: str, code: int) -> int:
-    content: dict[str, Any] = {"error": {"type": type(error).__name__, "message": message}}
+def _report_failure(error: UserError, code: int) -> int:
+    content: dict[str, Any] = {"error": {"type": type(error).__name__, "message": str(error)}}
     print(json.dumps(content), flush=True)
     return code
 

@@ -157,7 +157,7 @@ def test_two_workers_of_which_one_is_killed_train_the_model_of_one(
         first.end()
     # An error on both, in words, and nothing that looks like a result.
     assert 0 not in codes, first.story()
-    assert "RuntimeError: Another worker was lost, so the training can't continue" in first.logs[0].read_text()
+    assert "WorkerLostError: Another worker was lost, so the training can't continue" in first.logs[0].read_text()
     assert "training on 2 workers failed with exit code -9" in first.logs[1].read_text()
     assert not (folder / "model").exists()
     assert len(history(folder)) < EPOCHS

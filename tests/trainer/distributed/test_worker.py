@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from noisy_gru.schema.errors import ConfigError
+from noisy_gru.schema.errors import ConfigError, WorkerLostError
+from noisy_gru.trainer.distributed import rendezvous
 from noisy_gru.trainer.distributed.cluster import Cluster
 from noisy_gru.trainer.distributed.rendezvous import announce_end, run_chief, run_worker
 from tests.patience import PATIENCE
@@ -67,3 +70,22 @@ def test_who_leads_is_the_chief_and_knows_where(tmp_path: Path) -> None:
         run_chief(SimpleNamespace(), CLUSTER, {"NOISY_GRU_RENDEZVOUS": str(tmp_path)})
     with pytest.raises(ConfigError, match="names 2 workers, but NOISY_GRU_RENDEZVOUS, the folder"):
         run_chief(SimpleNamespace(), Cluster(("a:1", "b:1"), 0), {})
+
+
+def test_a_killed_worker_ends_the_training_of_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    training = tmp_path / "training"
+    # Of the chief, a training that goes on for ever.
+    training.write_text("#!/bin/sh\ncase $TF_CONFIG in *'\"index\": 1'*) kill -9 $$ ;; esac\nexec sleep 1000\n")
+    training.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(training))
+    monkeypatch.setattr(rendezvous, "_OWN_ERROR_SECONDS", 0.1)
+    codes: list[int] = []
+    folder, environment = tmp_path / "rendezvous", {**os.environ, "NOISY_GRU_RENDEZVOUS": str(tmp_path / "rendezvous")}
+    worker = threading.Thread(
+        target=lambda: codes.append(run_worker(folder, CLUSTER, environment, poll_seconds=0.05)), daemon=True
+    )
+    worker.start()
+    with pytest.raises(WorkerLostError, match=r"worker 1's process ended with exit code -9\). Start all workers again"):
+        run_chief(SimpleNamespace(), Cluster(CLUSTER.addresses, 0), environment)
+    worker.join(PATIENCE)
+    assert codes == [1]
