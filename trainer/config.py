@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from pydantic import Field, model_validator
 
 from noisy_gru.schema.config import Section
-from noisy_gru.trainer.model_config import ModelConfig
+from noisy_gru.trainer.model_config import PRESETS, ModelConfig
 from noisy_gru.trainer.training_config import TrainingConfig
+
+# Of `training`, what may differ between trials; the others decide on batches, which all of them share, or on when
+# a training ends.
+_SEARCHED = (
+    "clip_norm",
+    "weight_decay",
+    "label_smoothing",
+    "loss",
+    "loss_units",
+    "members",
+    "noise_schedule",
+    "schedule",
+    "weight_average",
+)
 
 
 class TunerConfig(Section):
@@ -20,6 +37,14 @@ class TunerConfig(Section):
     )
     learning_rates: list[float] = Field(
         default_factory=lambda: [3e-4, 1e-3, 3e-3], description="Learning rates to try."
+    )
+    space: dict[str, list[Any]] = Field(
+        default_factory=dict,
+        description="Other keys of `model` and `training`, and values of each to try: `{model.segment: [null, 12, 24], "
+        "model.preset: [reference, classification], training.members: [1, 3]}`.",
+    )
+    minutes: float | None = Field(
+        default=None, gt=0, description="Begin no trial after this time; null: only `max_trials` ends the search."
     )
 
 
@@ -128,6 +153,27 @@ class TrainerConfig(Section):
     def _tuner_has_a_space(self) -> TrainerConfig:
         if self.tuner.enabled and (not self.tuner.stddev_scales or not self.tuner.learning_rates):
             raise ValueError("tuner.stddev_scales and tuner.learning_rates must not be empty")
+        for key, values in self.tuner.space.items():
+            section, _, name = key.partition(".")
+            if section == "training" and name.partition(".")[0] not in _SEARCHED:
+                more = ", which has a list of its own: tuner.learning_rates" if name == "learning_rate" else ""
+                raise ValueError(
+                    f"tuner.space: {key} can't differ between trials{more}; expected keys of model, or of training "
+                    f"{', '.join(_SEARCHED)}"
+                )
+            if section not in ("model", "training") or not name or name in ("learn_mean", "stddev"):
+                raise ValueError(
+                    f"tuner.space: {key}: expected a key of model or training, such as model.segment; model.learn_mean "
+                    "and the scale of the noise (tuner.stddev_scales) are searched anyway"
+                )
+            if not values:
+                raise ValueError(f"tuner.space: {key}: expected a list of values, received none")
+            for value in values:
+                try:
+                    with_settings(self, {key: value})
+                except ValueError as error:
+                    problem = "; ".join(each["msg"] for each in error.errors()) if hasattr(error, "errors") else error
+                    raise ValueError(f"tuner.space: {key}: {value!r} is not valid: {problem}") from error
         return self
 
 
@@ -137,3 +183,51 @@ def scaled(trainer: TrainerConfig, scale: float) -> TrainerConfig:
     stddev = "layers" if trainer.model.stddev == "auto" else trainer.model.stddev
     model = trainer.model.model_copy(update={"layers": layers, "stddev": stddev})
     return trainer.model_copy(update={"model": model})
+
+
+def value_of(trainer: TrainerConfig, key: str) -> Any:
+    """Return the value of a key such as `model.layers.0.units`, as JSON; None if it is not there."""
+    place: Any = trainer.model_dump(mode="json")
+    for part in key.split("."):
+        if isinstance(place, list):
+            place = place[int(part)] if part.isdigit() and int(part) < len(place) else None
+        else:
+            place = place.get(part) if isinstance(place, dict) else None
+    return place
+
+
+def with_settings(trainer: TrainerConfig, settings: Mapping[str, Any]) -> TrainerConfig:
+    """Return a configuration with other values of keys such as `model.segment` or `model.layers.0.units`.
+
+    `model.preset` first gives all keys that any preset gives their defaults or its values; others then win.
+
+    Raises:
+        ValueError: a key or value is not valid.
+    """
+    if not settings:
+        return trainer
+    tree = trainer.model_dump(mode="json")
+    # A search of searches there is not; and this is called while the space is validated.
+    del tree["tuner"]
+    for key in sorted(settings, key=lambda each: (each != "model.preset", each.count("."))):
+        value = settings[key]
+        if key == "model.preset":
+            known = {name for values in PRESETS.values() for name in values}
+            tree["model"] = {name: each for name, each in tree["model"].items() if name not in known}
+            tree["model"]["preset"] = value
+            continue
+        *parts, last = key.split(".")
+        place: Any = tree
+        for part in parts:
+            place = place[int(part)] if isinstance(place, list) and part.isdigit() else _section(place, part, key)
+        place[int(last) if isinstance(place, list) and last.isdigit() else last] = value
+    return TrainerConfig.model_validate(tree).model_copy(update={"tuner": trainer.tuner})
+
+
+def _section(tree: Any, name: str, key: str) -> Any:
+    """Return a section of a configuration, empty where it is null."""
+    if not isinstance(tree, dict):
+        raise ValueError(f"{key}: {name} is no section")
+    if tree.get(name) is None:
+        tree[name] = {}
+    return tree[name]

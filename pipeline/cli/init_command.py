@@ -9,7 +9,9 @@ from typing import Annotated
 
 import typer
 
-from noisy_gru.pipeline.cli.options import DebugOption, MoreArgument, exit_on_error, local_path
+from noisy_gru.pipeline.cli.options import DebugOption, MoreArgument, RootOption, exit_on_error, local_path
+
+_SEARCH_SECONDS = 600.0
 
 
 def init(
@@ -74,6 +76,23 @@ def init(
     open_: Annotated[
         bool, typer.Option("--open", help="Open that page in a browser. Without --preview: preview.html in --out.")
     ] = False,
+    search: Annotated[
+        bool,
+        typer.Option(
+            "--search",
+            help="Validate the proposed model: train others on your data as well, and write the best on the eval "
+            "split into config.yaml, with the reason.",
+        ),
+    ] = False,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Of --search: begin no training after this time: 90s, 30m, 2h. Default: 10m.",
+            show_default=False,
+        ),
+    ] = None,
+    root: RootOption = None,
     yes: Annotated[
         bool, typer.Option("--yes", "-y", help="Take the likeliest reading where one is NOT SURE; ask nothing.")
     ] = False,
@@ -87,6 +106,7 @@ def init(
     """
     with exit_on_error(debug):
         from noisy_gru.compat.extras import require
+        from noisy_gru.pipeline.cli.experiment_commands import parse_budget
         from noisy_gru.pipeline.cli.questions import ask_user
         from noisy_gru.pipeline.init.proposal import propose
         from noisy_gru.pipeline.init.query import propose_query, query_of
@@ -99,6 +119,11 @@ def init(
             raise ConfigError(f"expected either --data with files, or --query with a statement; {received}")
         if query is None and (connection != "duckdb:" or prepare):
             raise ConfigError("--connection and --prepare are for --query; give a statement such as SELECT * FROM rows")
+        seconds = parse_budget(budget) or _SEARCH_SECONDS
+        if not search and (budget is not None or root is not None):
+            raise ConfigError("--budget and --root are of --search; add it, or leave them out")
+        if search:
+            require("tfx", "noisy-gru init --search")
         page = preview or (out / "preview.html" if open_ else None)
         if page is not None:
             require("matplotlib", "noisy-gru init --preview")
@@ -126,5 +151,13 @@ def init(
             typer.echo(f"\nPreview: {page}")
             if open_:
                 webbrowser.open(page.absolute().as_uri())
+        if search:
+            from noisy_gru.pipeline.init.model_search import adopt, search_models
+
+            typer.echo(f"\nWrote {out / 'config.yaml'} and {out / 'schema.pbtxt'}. Searching for the model:")
+            found = search_models(out / "config.yaml", root=root, seconds=seconds)
+            adopt(out / "config.yaml", found)
+            for line in ["", *found.lines, "", f"model: {found.reason}"]:
+                typer.echo(line)
         typer.echo(f"\nWrote {out / 'config.yaml'} and {out / 'schema.pbtxt'}. Review both, then run:")
         typer.echo(f"  noisy-gru validate {out / 'config.yaml'}\n  noisy-gru run {out / 'config.yaml'}")

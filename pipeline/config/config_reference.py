@@ -52,7 +52,7 @@ def _type(annotation: Any) -> str:
         return f"mapping of {_type(arguments[0])} to {_type(arguments[1])}"
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return "section"
-    names = {str: "text", int: "whole number", float: "number", bool: "true or false", type(None): "null"}
+    names = {str: "text", int: "whole number", float: "number", bool: "true or false", type(None): "null", Any: "value"}
     return names[annotation]
 
 

@@ -77,7 +77,7 @@ def config_text(
             what, those = ("number", "one") if task.kind == "regression" else ("class", "a label")
             lines += [f"  # A {what} for each step; those without {those} are masked.", "  per_step: true"]
     lines += ["", *_splits(dataset)]
-    model = _LAYERS if training.preset is None else _PRESET.format(name=training.preset)
+    model = _LAYERS if training.preset is None else f"{_PRESETS[training.preset]}\n  preset: {training.preset}"
     rest = _REST.format(model=model, epochs=training.epochs, batch_size=training.batch_size, patience=training.patience)
     if training.difference:
         rest = rest.replace("\n\ntraining:", f"\n{_DIFFERENCE}\n\ntraining:")
@@ -100,9 +100,16 @@ _LAYERS = """  # Noisy GRU layers, from the input up; stddev: of the random init
     - {units: 32, stddev: 0.05}
     - {units: 16, stddev: 0.025}"""
 
-_PRESET = """  # Noisy GRUs behind convolutions, and random kernels beside them: better than GRUs alone on published
-  # data with as few sequences (docs/classification.md). `preset: reference` is the stack of 64, 32 and 16 by itself.
-  preset: {name}"""
+_PRESETS = {
+    "classification": """\
+  # Noisy GRUs behind convolutions, and random kernels beside them: better than GRUs alone on published
+  # data with as few sequences (docs/classification.md). `preset: reference` is the stack of 64, 32 and 16 alone.""",
+    "long": """\
+  # Noisy GRUs over segments of 24 steps (docs/classification.md). `preset: reference` reads step by step.""",
+    "forecasting": """\
+  # Noisy GRUs over segments of 24 steps, relative to each window's last value (docs/forecasting.md).
+  # `preset: reference` reads step by step.""",
+}
 
 _REST = """
 model:

@@ -26,6 +26,8 @@ from noisy_gru.pipeline.init.sizing import (
     Training,
     prefers_convolutions,
     prefers_difference,
+    prefers_parallel_forecast,
+    prefers_segments,
     training_of,
     windows_of,
 )
@@ -141,6 +143,13 @@ class Draft:
                 "before the GRUs and random kernels beside them do better on published data than the GRUs alone"
             )
             self.reading.roles.guesses.append(Guess("preset classification", why))
+        elif not self.reading.is_per_step and prefers_segments(lengths):
+            self.training = dataclasses.replace(self.training, preset="long")
+            why = (
+                f"{len(lengths)} sequences of {int(np.median(lengths))} steps (median): the GRUs read segments of 24 "
+                "steps, as step by step a training would take many times as long"
+            )
+            self.reading.roles.guesses.append(Guess("preset long", why))
 
     def _fit_forecast(self, lengths: np.ndarray, entities: list[str], *, complete: bool) -> None:
         reading, roles, structure = self.reading, self.reading.roles, self.reading.structure
@@ -208,6 +217,14 @@ class Draft:
             windows.count(lengths) * windows.input_length,
             difference=prefers_difference(histories, windows.horizons[-1]),
         )
+        if prefers_parallel_forecast(windows, season):
+            # Relative to its last value, which is a difference, too.
+            self.training = dataclasses.replace(self.training, preset="forecasting", difference=False)
+            why = (
+                f"{windows.input_length} steps read and {windows.horizons[-1]} ahead: the GRUs read and forecast "
+                "segments of 24 steps, which does better on published data of such lengths"
+            )
+            roles.guesses.append(Guess("preset forecasting", why))
 
     def _mark_static(self, complete: bool) -> None:
         """Make static what is constant within an entity; numbers only where all rows are known."""
