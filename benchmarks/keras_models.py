@@ -91,7 +91,7 @@ def _gradients(model: keras.Model, inputs: dict[str, Any], answer: Any) -> tuple
     @tf.function(jit_compile=model.jit_compile)
     def run() -> Any:
         with tf.GradientTape() as tape:
-            loss = model.compute_loss(inputs, answer, model(inputs, training=True))
+            loss: Any = model.compute_loss(inputs, answer, model(inputs, training=True))
         return loss, tape.gradient(loss, trained)
 
     loss, gradients = run()
