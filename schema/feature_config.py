@@ -40,6 +40,11 @@ class FeatureConfig(Section):
         description="A missing numeric value becomes the train mean (the median with `robust`) inside the Transform "
         "graph; `mask` also adds an input that is 1 where the value was missing.",
     )
+    missing_codes: list[float | str] = Field(
+        default_factory=list,
+        description="Values that stand for a missing one in this column, such as `[-9, 9999]`, in files of every "
+        "format and in what a client sends (`csv.missing` does so for all columns). A category's is compared as text.",
+    )
     known_in_advance: bool = Field(
         default=False,
         description="Forecasting only: the values up to the furthest horizon are known when the model predicts (price "
@@ -117,6 +122,18 @@ class FeatureConfig(Section):
     def _no_scaled_boolean(self) -> FeatureConfig:
         if self.kind == "boolean" and self.scale != "none":
             raise ValueError(f"kind: boolean is 0 or 1 and takes scale: none, received scale: {self.scale}")
+        return self
+
+    @model_validator(mode="after")
+    def _codes_of_columns(self) -> FeatureConfig:
+        if self.missing_codes and not self.is_column:
+            raise ValueError(f"missing_codes is of columns of the data, and {self.calendar or self.elapsed} is none")
+        texts = [code for code in self.missing_codes if isinstance(code, str)]
+        if self.kind != "categorical" and texts:
+            raise ValueError(
+                f"missing_codes of a {self.kind} feature: expected numbers, received {texts[0]!r} "
+                "(data.csv.missing takes texts)"
+            )
         return self
 
     @property

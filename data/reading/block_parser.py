@@ -57,6 +57,7 @@ class BlockParser:
         self._columns = Columns.of(dataset, prediction=prediction)
         self._policies = dataset.data.policies
         self._offsets = {feature.name: feature.offset for feature in dataset.data.features if feature.offset}
+        self._codes = {each.name: each.missing_codes for each in dataset.data.features if each.missing_codes}
         self._prediction = prediction
         self._cells = CellReader(dataset.data.csv)
         self._advice = SpellingAdvice(dataset.data.csv)
@@ -118,7 +119,16 @@ class BlockParser:
 
     def _numbers(self, block: Block, column: str, source: Source) -> Any:
         read = self._cells.booleans if column in self._columns.booleans else self._cells.numbers
-        return self._read(lambda: read(block.table[column], block.native.get(column)), column, source)
+        array, native = block.table[column], block.native.get(column)
+        values, bad = self._read(lambda: read(array, native), column, source)
+        if codes := self._codes.get(column):
+            # A Boolean's code is neither true nor false.
+            number = self._cells.numbers(array, native)[0] if column in self._columns.booleans else values
+            is_code = np.isin(number, np.array(codes, np.float64))
+            if array.type in (pa.float32(), pa.float16()):
+                is_code |= np.isin(_as_float32(number), _as_float32(np.array(codes, np.float64)))
+            values, bad = np.where(is_code, np.nan, values), bad & ~is_code
+        return values, bad
 
     def _row_action(self, policy: str) -> str:
         action = getattr(self._policies, policy)
@@ -192,6 +202,9 @@ class BlockParser:
                 out[CATEGORICAL + name] = pa.array([""] * len(raw), pa.string())
                 continue
             text, bad = self._texts(block, name, source)
+            if codes := self._codes.get(name):
+                spelled = [code if isinstance(code, str) else f"{code:.15g}" for code in codes]
+                text = pc.if_else(pc.is_in(text, pa.array(spelled, pa.string())), None, text)
             self._bad(UNPARSABLE, bad, name, "UTF-8 text", flags, quarantine)
             missing[name] = _empty(text) & ~bad
             out[CATEGORICAL + name] = pc.fill_null(text, "")

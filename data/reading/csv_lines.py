@@ -121,7 +121,9 @@ class Lines:
         return found
 
     def with_cell(self, name: bytes) -> list[int]:
-        """Return the lines with a cell of this text, in any case and with blanks around it or not."""
+        """Return the lines with a cell of this text, in any case and with blanks around it or not; none of no text."""
+        if not name:
+            return []
         positions = []
         lower, name, blanks = self.data.lower(), name.lower(), self._dialect.blanks
         at = lower.find(name)

@@ -25,7 +25,6 @@ _MARKS: tuple[tuple[str, str | None], ...] = (
 _LEAST_READ = 0.95
 _LEAST_WITH_MARKERS = 0.5
 _MOST_MARKERS = 3
-_SENTINELS = (-99.0, -99.9, -999.0, -999.9, -9999.0, -9999.9, -99999.0)
 _PAIRS = (
     ("ja", "nein"),
     ("oui", "non"),
@@ -118,7 +117,7 @@ def _marks(known: Mapping[str, Sequence[str]], found: DetectedCells, delimiter: 
 def _missing(known: Mapping[str, Sequence[str]], reader: CellReader, found: DetectedCells) -> None:
     markers: list[str] = []
     for name, cells in known.items():
-        values, bad = reader.numbers(pa.array(cells))
+        _, bad = reader.numbers(pa.array(cells))
         if not 1 - np.mean(bad) >= _LEAST_WITH_MARKERS:
             continue
         texts = Counter(cell for cell, wrong in zip(cells, bad, strict=True) if wrong)
@@ -128,27 +127,12 @@ def _missing(known: Mapping[str, Sequence[str]], reader: CellReader, found: Dete
             markers += fresh
             why = f"{texts.total()} of {len(cells)} cells of {name}, which are numbers otherwise"
             found.findings += [Finding(f"csv.missing {text}", why) for text in fresh]
-        sentinel = _sentinel(values[~bad])
-        if sentinel is not None and f"{sentinel:g}" not in markers:
-            markers.append(f"{sentinel:g}")
-            why = (
-                f"{int(np.sum(values == sentinel))} cells of {name}, far below all others; -999 and the like mark gaps"
-            )
-            found.findings.append(Finding(f"csv.missing {sentinel:g}", why, sure=False))
     if markers:
         found.options["missing"] = markers
 
 
 def _is_marker(text: str, count: int) -> bool:
     return not re.search(r"[0-9]", text) and (count > 1 or not re.search(r"\w", text))
-
-
-def _sentinel(values: np.ndarray) -> float | None:
-    values = values[np.isfinite(values)]
-    if len(values) < 3 or values.min() not in _SENTINELS or np.sum(values == values.min()) < 2:
-        return None
-    rest = values[values > values.min()]
-    return float(values.min()) if len(rest) and rest.min() > values.min() / 2 else None
 
 
 def _booleans(known: Mapping[str, Sequence[str]], found: DetectedCells) -> None:

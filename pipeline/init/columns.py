@@ -16,12 +16,24 @@ _ENTITY_NAMES = (
     "|machine|engine|vehicle|car|session|trial|subject|symbol|ticker|store|shop|item|product|sku|case|episode|run"
     "|meter|household|firm|company|fcode|country|state|county|city|region|location|building|zone|player|team|account"
     "|name|nr|uid|visitor|member|student|school|record|trip|route|house|home|window|cow|pig|animal|plant|tree|bird|sample|participant|person|turbine|airline|province|district"
+    "|bearing|batch|lot|shipment|flight|vessel|pump|motor|robot|truck|stay|admission|encounter|card|bed|loan|contract|claim"
+    "|job|node|track|recording|video|reactor|maschine|anlage|zaehler|kunde|filiale|standort|fahrzeug|artikel|geraet"
 )
 TIME_NAMES = (
     "time|times|timestamp|timestamps|datetime|date|dates|ds|step|steps|t|frame|tick|cycle|year|years|yr|quarter|month"
     "|week|day|days|hour|minute|second|seconds|index|idx|seq|order|position|ts|period|epoch|when|observed|wave"
 )
 _CALENDAR_PARTS = "year|yr|month|mon|mnth|day|dom|dow|doy|weekday|week|hour|hr|minute|min|second|quarter|season"
+# What a model is asked for, where it is one value for each sequence; the second ones only of recordings.
+LABEL_NAMES = (
+    "label|labels|class|classes|classval|target|outcome|activity|speaker|diagnosis|fault|failure|failed|status|result"
+    "|species|gesture|survived|churn|churned|rul|defect|anomaly|died|death|death_rate|mortality|emotion|digit|grade"
+    "|verdict|lifetime|ttf|score|rating|fall|converted|conversion|fraud|fraudulent|default|defaulted|canceled|cancelled"
+    "|readmitted|readmission|relapse|attrition|purchased|subscribed|sepsis|arrhythmia|abnormal|broken|faulty|malicious"
+    "|attack|intrusion|spam|bot|dropout|success|expire|expired|deceased|dead|bought|clicked|approved|malignant|infected"
+    "|transport_mode|travel_mode|responder|winner|tags|genre|genres|ausfall|defekt|stoerung|klasse|panne"
+)
+SOFT_LABEL_NAMES = "mode|type|state|category|quality|condition|kind|stage|phase|zustand"
 # A column so named says what something is like, not which one it is.
 _STATE_NAMES = "status|type|kind|mode|class|label|flag|event|category|level|is|has|grade|group"
 INDEX_NAMES = r"^(|unnamed: ?\d+|index|idx|row|rownames?|row_?(id|num|number|index)|obs|n|no)$"
@@ -43,7 +55,8 @@ def is_entity_name(column: str) -> bool:
     words = words_of(column)
     suffix = "_?(id|ids|nr|nbr|no|num|number|code|key|name)?"
     is_named = re.search(rf"(^|_)({_ENTITY_NAMES})s?{suffix}\d*($|_)", words) is not None
-    return is_named and not named(column, _STATE_NAMES)
+    is_of_event = re.fullmatch(r"event_?(id|nr|no|num|number|key)", words) is not None
+    return is_of_event or (is_named and not named(column, _STATE_NAMES))
 
 
 def is_calendar_part(column: str) -> bool:
@@ -70,7 +83,7 @@ def is_timestamp(column: pd.Series) -> bool:
         return False
     if all(hasattr(value, "isoformat") for value in values):
         return True
-    if not all(isinstance(value, str) and re.match(r"\d{4}-\d\d", value) for value in values):
+    if not all(isinstance(value, str) and re.match(r"\d{4}(-\d\d|/\d{1,2}/\d)", value) for value in values):
         return False
     _, bad = parse_times(pa.array(values, pa.string()), "timestamp")
     return bool(np.mean(bad) <= MOST_UNPARSABLE)

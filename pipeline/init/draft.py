@@ -20,6 +20,7 @@ from noisy_gru.pipeline.init.feature_inference import (
     propose_offset,
 )
 from noisy_gru.pipeline.init.interpretation import Interpretation
+from noisy_gru.pipeline.init.missing_codes import guess_of
 from noisy_gru.pipeline.init.roles import Guess
 from noisy_gru.pipeline.init.sizing import (
     MOST_LOST,
@@ -110,6 +111,22 @@ class Draft:
             )
             return {"by": "time", "eval": 0.1, "test": start}
         return file_splits(names, reading.table, reading.roles) if reading.roles.entity is not None else None
+
+    def mark_missing(self, codes: dict[str, list[float]]) -> None:
+        """Write the numbers that stand for a missing value, by column; those of the answer are of all columns."""
+        for place, entry in enumerate(self.features):
+            name = entry if isinstance(entry, str) else str(entry.get("name"))
+            if name in codes:
+                self.features[place] = {
+                    **({"name": entry} if isinstance(entry, str) else entry),
+                    "missing_codes": codes[name],
+                }
+                self.reading.roles.guesses.append(guess_of(name, codes[name]))
+        named = [entry if isinstance(entry, str) else entry.get("name") for entry in self.features]
+        for name in [name for name in self.reading.answers if name in codes and name not in named]:
+            csv = self.data.setdefault("csv", {})
+            csv["missing"] = [*csv.get("missing", []), *(f"{code:g}" for code in codes[name])]
+            self.reading.roles.guesses.append(guess_of(name, codes[name]))
 
     def dataset(self) -> DatasetConfig:
         """Return the configuration of the data set as drafted so far."""

@@ -148,10 +148,12 @@ def _entity_columns(table: Table, time: str | None) -> list[str]:
     kinds = {name: time_kind(frame[name]) for name in names if name in frame}
     times = [name for name, kind in kinds.items() if kind == "timestamp"]
     times = times or [name for name, kind in kinds.items() if kind is not None and named(name, TIME_NAMES)]
+    times = times or [name for name, kind in kinds.items() if kind == "integer" and _counts_again(frame[name])]
     candidates = [name for name in entity_candidates(frame) if name not in times]
     for name in times:
         when = moments(frame[name], str(kinds[name]))
-        if any(unique_part(table.series(each), when) >= 0.95 for each in (None, *candidates)):
+        alone = [None, *(each for each in candidates if _may_name(table, each, when))]
+        if any(unique_part(table.series(each), when) >= 0.95 for each in alone):
             return []
     candidates.sort(key=lambda name: not (is_entity_name(name) or not pd.api.types.is_numeric_dtype(frame[name])))
     for count in range(2, _MOST_JOINED + 1):
@@ -168,10 +170,23 @@ def _entity_columns(table: Table, time: str | None) -> list[str]:
     return []
 
 
+def _counts_again(column: pd.Series) -> bool:
+    """Return whether a column counts the rows of one sequence after the other, each from its first number on."""
+    steps = column.diff().iloc[1:]
+    return bool((steps == 1).mean() > 0.9 and (steps < 0).any() and column[1:][steps < 0].nunique() == 1)
+
+
+def _may_name(table: Table, column: str, when: np.ndarray) -> bool:
+    """Return whether a column may name a sequence: a measured number has other values at each time, or none."""
+    if is_entity_name(column) or not pd.api.types.is_numeric_dtype(table.frame[column]):
+        return True
+    return bool(table.frame[column].notna().mean() > 0.95) and occupied(table.series(column), when) >= 0.2
+
+
 def _score(table: Table, columns: Sequence[str], when: np.ndarray) -> float | None:
     """Return how likely columns name an entity together; None if a time repeats within it."""
     frame = table.frame[list(columns)]
-    codes = frame.groupby(list(columns), sort=False).ngroup().to_numpy(np.int64)
+    codes = frame.groupby(list(columns), sort=False).ngroup().fillna(-1).to_numpy(np.int64)
     series = np.where(codes < 0, -1, codes * (int(table.part.max()) + 1) + table.part)
     if codes.max(initial=-1) + 1 > len(frame) / 3 or unique_part(series, when) < 0.98:
         return None

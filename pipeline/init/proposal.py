@@ -139,6 +139,7 @@ def propose(
     }
     rows.spelling.write(draft.data)
     joins.write(draft.data)
+    draft.mark_missing(rows.codes)
     found = [*rows.spelling.findings, *rows.spelling.about_time(reading.roles.time)]
     if options := rows.excel.model_dump(exclude_defaults=True):
         draft.data["excel"] = options

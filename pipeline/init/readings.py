@@ -10,6 +10,8 @@ import pandas as pd
 
 from noisy_gru.pipeline.init.columns import (
     INDEX_NAMES,
+    LABEL_NAMES,
+    SOFT_LABEL_NAMES,
     TIME_NAMES,
     is_calendar_part,
     is_entity_name,
@@ -81,7 +83,8 @@ def readings_of(table: Table, entities: list[str | None], time: str, kind: str) 
         duplicates = "no duplicates" if unique == 1 else "few duplicates"
         score, entity_why = 1.0, f"{time} hardly repeats"
         if entity is not None:
-            described = once and not steady and _describes(frame, entity, time, series)
+            may_describe = once and not (steady and is_entity_name(entity))
+            described = may_describe and _describes(frame, entity, time, series)
             score, entity_why = _entity_quality(frame[entity], series, when, once, steady, described)
         why = f"{duplicates} within {f'a {entity}' if entity else 'the table'}" + why
         found.append(Reading(quality + score, entity, time, kind, entity_why, why))
@@ -145,7 +148,8 @@ def _describes(frame: pd.DataFrame, entity: str, time: str, series: np.ndarray) 
 
     In many entities of two rows and more that is no chance: the column says what an entity is like, or its label.
     """
-    if not is_entity_name(entity):
+    is_in_blocks = int(np.sum(np.diff(series) != 0)) + 1 <= 1.05 * len(np.unique(series))
+    if not is_entity_name(entity) and not (is_in_blocks and not _is_state(entity)):
         return False
     sizes = pd.Series(series).map(pd.Series(series).value_counts())
     several = frame[(sizes >= 2).to_numpy() & (series >= 0)]
@@ -153,12 +157,18 @@ def _describes(frame: pd.DataFrame, entity: str, time: str, series: np.ndarray) 
     if groups.ngroups < _LEAST_GROUPS:
         return False
     for name in map(str, frame.columns):
-        if name not in (entity, time) and 2 <= frame[name].nunique() <= _MOST_KINDS:
+        is_said = is_entity_name(entity) or _is_state(name)
+        if name not in (entity, time) and is_said and 2 <= frame[name].nunique() <= _MOST_KINDS:
             # A rare value would hardly change by chance, either.
             common = several[name].value_counts(normalize=True).iloc[0] if len(several) else 1.0
             if common < 1 - 5 / groups.ngroups and (groups[name].nunique() <= 1).all():
                 return True
     return False
+
+
+def _is_state(name: str) -> bool:
+    """Return whether a column's name is that of a label, or of what something is like."""
+    return named(name, f"{LABEL_NAMES}|{SOFT_LABEL_NAMES}")
 
 
 def _entity_quality(

@@ -17,6 +17,7 @@ from noisy_gru.data.reading.partitions import partition_values
 from noisy_gru.data.reading.preview import Preview, is_nested, preview_files
 from noisy_gru.data.reading.tables import Source
 from noisy_gru.data.reading.workbooks import detect_sheet
+from noisy_gru.pipeline.init.missing_codes import missing_codes, without_codes
 from noisy_gru.pipeline.init.roles import Table
 from noisy_gru.pipeline.init.spelling import Spelling, detect_spelling, spelling_of_texts
 from noisy_gru.pipeline.init.wide_layout import Wide, detect_layout
@@ -39,7 +40,8 @@ class Sample:
     ``cases``: they are of .ts files, whose columns have the names of `ts_files`. ``wide``: the layout of a wide table,
     of which the rows are the cells. ``partitions``: the columns in the names of folders; ``excel``: where the
     table of workbooks is; ``nested``: the columns that hold lists or objects;
-    ``zones``: those of the columns of times that have one other than UTC.
+    ``zones``: those of the columns of times that have one other than UTC; ``codes``: the numbers that stand for a
+    missing value, by column.
     """
 
     table: Table
@@ -51,6 +53,7 @@ class Sample:
     excel: ExcelConfig = field(default_factory=ExcelConfig)
     nested: Sequence[str] = ()
     zones: dict[str, Zone] = field(default_factory=dict)
+    codes: dict[str, list[float]] = field(default_factory=dict)
 
     @property
     def is_records(self) -> bool:
@@ -96,7 +99,9 @@ def sample(
     parts = [names.index(name) for name in published] if published else [0] * len(paths)
     is_cut = any(_is_cut(path, len(each), most_rows) for path, each in zip(paths, frames, strict=True))
     zones = {} if records else _zones(previews, frame)
-    table = Table(spelling.typed(frame), np.repeat(parts, [len(each) for each in frames]), is_cut=is_cut)
+    typed = spelling.typed(frame)
+    codes = missing_codes(typed)
+    table = Table(without_codes(typed, codes), np.repeat(parts, [len(each) for each in frames]), is_cut=is_cut)
     cases = formats <= {"ts", "ts.gz"}
     wide = None
     if not records and not cases:
@@ -111,6 +116,7 @@ def sample(
         excel=excel,
         nested=[name for each in previews for name, kind in each.types.items() if is_nested(kind)],
         zones=zones,
+        codes=codes if wide is None else wide.codes_of_cells(codes),
     )
 
 

@@ -8,7 +8,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from noisy_gru.pipeline.init.columns import is_calendar_part, moments, named, words_of
+from noisy_gru.pipeline.init.columns import (
+    LABEL_NAMES,
+    SOFT_LABEL_NAMES,
+    is_calendar_part,
+    moments,
+    named,
+    words_of,
+)
 from noisy_gru.pipeline.init.readings import entity_candidates
 from noisy_gru.pipeline.init.roles import Guess, Roles, Table
 from noisy_gru.schema.csv_config import FALSE_TEXTS, TRUE_TEXTS
@@ -17,14 +24,6 @@ from noisy_gru.schema.errors import ConfigError
 TASKS = ("classification", "regression", "forecasting")
 MOST_CLASSES = 100
 MOST_TARGETS = 8
-_LABEL_NAMES = (
-    "label|labels|class|classes|classval|target|outcome|activity|speaker|diagnosis|fault|failure|failed|status|result"
-    "|species|gesture|survived|churn|churned|rul|defect|anomaly|died|death|death_rate|mortality|emotion|digit|grade"
-    "|verdict|lifetime|ttf|score|rating|fall|converted|conversion|fraud|fraudulent|default|defaulted|canceled|cancelled"
-    "|readmitted|readmission|relapse|attrition|purchased|subscribed|sepsis|arrhythmia|abnormal|broken|faulty|malicious"
-    "|attack|intrusion|spam|bot|dropout|success|expire|expired|deceased|dead|bought|clicked|approved|malignant|infected"
-    "|transport_mode|travel_mode|responder|winner"
-)
 # What describes an entity, and hardly ever is what a model should tell of it.
 _ONE_OF_LABELS = "label|labels|tag|tags|is|has"
 _STATIC_NAMES = (
@@ -43,6 +42,8 @@ _TARGET_NAMES = (
 )
 _COVARIATE_NAMES = "setting|settings|setpoint|config|lat|latitude|lon|lng|longitude|age|holiday"
 _LEAST_LABELLED = 10
+_LEAST_SEQUENCES = 20
+_MANY_TIMES_LONGER = 4.0
 _LEAST_RECORDED = 20
 _LEAST_PART = 5  # rows of a part of an entity that has a label of its own
 
@@ -69,7 +70,13 @@ def guess_task(table: Table, roles: Roles, *, task: str | None, targets: list[st
             Guess(f"labels {names}", why, bool(targets), "--target", several[0], () if targets else tuple(several[1:]))
         )
         return "classification", several
-    labels.sort(key=lambda name: (not _is_named(name, _LABEL_NAMES), named(name, _STATIC_NAMES)))
+    labels.sort(
+        key=lambda name: (
+            not _is_named(name, LABEL_NAMES),
+            not named(name, SOFT_LABEL_NAMES),
+            named(name, _STATIC_NAMES) or is_calendar_part(name),
+        )
+    )
     if _is_step_label(frame, roles, task, targets):
         roles.guesses.append(Guess("task classification", "given" if task else f"{targets[0]} is not a number"))
         roles.guesses.append(Guess(f"label {targets[0]}, per_step", f"it changes within a sequence of {roles.entity}"))
@@ -80,7 +87,11 @@ def guess_task(table: Table, roles: Roles, *, task: str | None, targets: list[st
         roles.guesses.append(Guess(f"{named_targets}, per_step", f"they change within a sequence of {roles.entity}"))
         return task, targets
     if task is None:
+        targets = list(targets)
         task = _guess_kind(table, roles, labels, targets)
+        if task == "classification" and targets and targets[0] in roles.others:
+            roles.guesses.append(Guess(f"label {targets[0]}, per_step", f"a class at each step of {roles.entity}"))
+            return task, targets
     else:
         roles.guesses.append(Guess(f"task {task}", "given"))
     if task == "forecasting":
@@ -95,7 +106,7 @@ def guess_task(table: Table, roles: Roles, *, task: str | None, targets: list[st
             )
         targets = labels[:1]
         why = f"{frame[targets[0]].nunique()} values, one for each {roles.entity}"
-        sure = len(labels) == 1 or (_is_named(labels[0], _LABEL_NAMES) and not _is_named(labels[1], _LABEL_NAMES))
+        sure = len(labels) == 1 or (_is_named(labels[0], LABEL_NAMES) and not _is_named(labels[1], LABEL_NAMES))
         roles.guesses.append(Guess(f"label {targets[0]}", why, sure, "--target", targets[0], tuple(labels[1:])))
     several = task == "regression" and len(targets) > 1
     if (len(targets) > 1 and not several) or any(name not in roles.constant for name in targets):
@@ -158,12 +169,17 @@ def _guess_kind(table: Table, roles: Roles, labels: list[str], targets: list[str
     # A few long recordings may be the first ones of many.
     if labels and (len(sizes) >= (2 if table.is_cut else _LEAST_LABELLED) or not candidates):
         first = labels[0]
-        if _is_named(first, _LABEL_NAMES) or not candidates:
+        if _is_named(first, LABEL_NAMES) or not candidates:
             why = f"{first} never changes within a sequence" + (
-                ", and its name is that of a label" if _is_named(first, _LABEL_NAMES) else ", and no number changes"
+                ", and its name is that of a label" if _is_named(first, LABEL_NAMES) else ", and no number changes"
             )
             return decide(_label_task(frame[first]), why)
         stated = any(_is_named(name, "|".join(_TARGET_NAMES[:2])) for name in candidates)
+        is_soft = named(first, SOFT_LABEL_NAMES) or not (named(first, _STATIC_NAMES) or is_calendar_part(first))
+        if not stated and is_soft and _label_task(frame[first]) == "classification" and _come_one_by_one(table, roles):
+            return decide(
+                "classification", f"{first} never changes within a sequence, and sequences do not go on together", False
+            )
         if not stated and not named(first, _STATIC_NAMES) and _are_recordings(table, roles, sizes):
             return decide(
                 _label_task(frame[first]),
@@ -176,12 +192,34 @@ def _guess_kind(table: Table, roles: Roles, labels: list[str], targets: list[str
             f"{_named(roles)}, or a column with one value for each sequence"
         )
     why = "all rows are one series" if roles.entity is None else f"numbers change over {roles.time}"
-    if labels and _is_named(labels[0], _LABEL_NAMES):
+    if labels and _is_named(labels[0], LABEL_NAMES):
         return decide("forecasting", f"{why}, and {len(sizes)} sequences are few to learn {labels[0]} from", False)
     if labels:
         why += ", and no column is named like a label"
     roles.labelled_parts = _labelled_parts(table, roles)
+    steps = [] if roles.labelled_parts or labels else _step_labels(frame, roles, len(sizes), candidates)
+    if steps:
+        targets += steps
+        why = f"{steps[0]} changes within a sequence of {roles.entity}, and its name is that of a label"
+        roles.guesses.append(
+            Guess("task classification, per_step", why, False, "--task", "classification", ("forecasting",))
+        )
+        return "classification"
     return decide("forecasting", why)
+
+
+def _step_labels(frame: pd.DataFrame, roles: Roles, sequences: int, candidates: list[str]) -> list[str]:
+    """Return the first column of text that is named like a label and changes within many sequences, if any."""
+    stated = any(_is_named(name, "|".join(_TARGET_NAMES[:2])) for name in candidates)
+    if roles.entity is None or sequences < _LEAST_LABELLED or stated:
+        return []
+    return [
+        name
+        for name in roles.others
+        if named(name, LABEL_NAMES)
+        and not pd.api.types.is_numeric_dtype(frame[name])
+        and 2 <= frame[name].nunique() <= MOST_CLASSES
+    ][:1]
 
 
 def _labelled_parts(table: Table, roles: Roles) -> tuple[str, ...]:
@@ -189,7 +227,7 @@ def _labelled_parts(table: Table, roles: Roles) -> tuple[str, ...]:
     frame = table.frame
     if roles.entity is None:
         return ()
-    named_labels = [name for name in roles.others if _is_named(name, _LABEL_NAMES)]
+    named_labels = [name for name in roles.others if _is_named(name, LABEL_NAMES)]
     for label in [name for name in named_labels if 1 < frame[name].nunique() <= MOST_CLASSES]:
         for part in [name for name in entity_candidates(frame) if name not in (label, roles.entity, roles.time)]:
             groups = frame.groupby([roles.entity, part], sort=False)
@@ -206,9 +244,22 @@ def _is_in_blocks(table: Table, roles: Roles, groups: Any) -> bool:
     return int(np.sum(np.diff(part) != 0)) + 1 == groups.ngroups
 
 
+def _come_one_by_one(table: Table, roles: Roles) -> bool:
+    """Return whether many sequences take a small part of the time of all, as trips and runs do, and no panel's series.
+
+    Their first columns of few values are hardly what a forecast is made of.
+    """
+    if roles.time_kind != "timestamp":
+        return False
+    when = pd.Series(moments(table.frame[roles.time], roles.time_kind)).groupby(table.series(roles.entity))
+    first, last = when.min(), when.max()
+    whole = last.max() - first.min()
+    return len(first) >= _LEAST_SEQUENCES and bool(whole > _MANY_TIMES_LONGER * (last - first).median() > 0)
+
+
 def _are_recordings(table: Table, roles: Roles, sizes: np.ndarray) -> bool:
     """Return whether many short sequences count their steps from the same small number."""
-    if roles.time_kind != "integer" or named(roles.time, "year|years|yr|ds|date") or len(sizes) < 20:
+    if roles.time_kind != "integer" or named(roles.time, "year|years|yr|ds|date") or len(sizes) < _LEAST_SEQUENCES:
         return False
     when = moments(table.frame[roles.time], roles.time_kind)
     first = pd.Series(when).groupby(table.series(roles.entity)).min()

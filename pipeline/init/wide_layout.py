@@ -45,6 +45,12 @@ class Wide:
     times: list[Any] = field(default_factory=list)
     renamed: dict[str, str] = field(default_factory=dict)
 
+    def codes_of_cells(self, codes: dict[str, list[float]]) -> dict[str, list[float]]:
+        """Return the codes of missing values by column of the rows, of which the value has those of all cells."""
+        rest = {name: each for name, each in codes.items() if name not in self.values}
+        cells = sorted({code for name, each in codes.items() if name in self.values for code in each})
+        return {**rest, **({str(self.options["value"]): cells} if cells else {})}
+
     def melted(self, table: Table) -> Table:
         """Return the cells of the sample as rows, of rows spread over all where there are many."""
         frame, part = table.frame.rename(columns=self.renamed), table.part

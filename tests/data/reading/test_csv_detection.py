@@ -115,11 +115,9 @@ def test_one_thousand_or_one_point_two() -> None:
 
 
 def test_markers() -> None:
-    found = detect_cells(
-        {"x": ["1", "?", "2", "3", "?"], "y": ["-999", "5", "-999", "7", "6"], "z": ["a", "-", "b", "c", "d"]}
-    )
-    assert found.options == {"missing": ["?", "-999"]}
-    assert [finding.sure for finding in found.findings] == [True, False]
+    found = detect_cells({"x": ["1", "?", "2", "3", "?"], "z": ["a", "-", "b", "c", "d"]})
+    assert found.options == {"missing": ["?"]}
+    assert [finding.sure for finding in found.findings] == [True]
     assert detect_cells({"x": ["-999", "-998", "-997", "-999"], "y": ["1", "oops", "3", "4", "5"]}).options == {}
 
 

@@ -583,3 +583,80 @@ def test_a_log_of_events_is_of_its_users(tmp_path):
 def test_a_stay_in_hospital_ends_with_its_label(tmp_path):
     frame = events(label=True).rename(columns={"user_id": "stay_id", "purchased": "hospital_expire_flag"})
     assert draft(tmp_path, frame).task.label == "hospital_expire_flag"
+
+
+def runs_of(entity: str, label: str, values: list[Any], together: bool = False) -> pd.DataFrame:
+    """Eighty short recordings, one after the other (or all at the same time), each with one of ``values``."""
+    random, parts = np.random.default_rng(5), []
+    for number in range(80):
+        steps = int(random.integers(15, 40))
+        begin = pd.Timestamp("2024-01-01") + pd.Timedelta(seconds=0 if together else number * 7000)
+        when = pd.date_range(begin, periods=steps, freq="1min").astype(str)
+        speed = random.gamma(2, 3, steps).round(2)
+        parts.append(
+            pd.DataFrame({entity: number, "timestamp": when, "speed": speed, label: values[number % len(values)]})
+        )
+    return pd.concat(parts, ignore_index=True)
+
+
+@pytest.mark.parametrize(
+    ("entity", "label", "values", "kind"),
+    [
+        ("trip_id", "mode", ["walk", "bike", "car"], "classification"),
+        ("event_id", "type", ["arc", "surge"], "classification"),
+        ("bearing", "status", ["ok", "dead", "degraded"], "classification"),
+        ("shipment", "category", ["A", "B", "C"], "classification"),
+        ("tube", "quality", ["good", "bad"], "classification"),
+        ("card", "is_fraud", [0, 1], "classification"),
+        ("id", "y", [0, 1], "classification"),
+        ("machineID", "machine_failure", [0, 1], "classification"),
+        ("bed", "target", [0.5, 1.25, 7.75], "regression"),
+    ],
+)
+def test_a_label_of_recordings_by_name_and_shape(tmp_path, entity, label, values, kind):
+    config = draft(tmp_path, runs_of(entity, label, values))
+    assert (config.data.entity, config.data.time.column) == (entity, "timestamp")
+    assert (config.task.kind, config.task.label) == (kind, label)
+
+
+def test_what_series_of_a_panel_are_like_is_no_label(tmp_path):
+    config = draft(tmp_path, runs_of("shop_id", "type", ["A", "B"], together=True))
+    assert (config.data.entity, config.task.kind) == ("shop_id", "forecasting")
+
+
+def test_text_that_changes_within_subjects_is_a_label_of_each_step(tmp_path):
+    frame = runs_of("subject", "activity", ["walk"]).drop(columns="timestamp")
+    frame["activity"] = np.where(np.arange(len(frame)) // 7 % 2, "walk", "run")
+    frame["t"] = frame.groupby("subject").cumcount()
+    config = draft(tmp_path, frame)
+    assert (config.data.entity, config.task.label, config.task.per_step) == ("subject", "activity", True)
+
+
+def test_trials_of_subjects_without_a_time_that_is_named_so(tmp_path):
+    cells = [(f"S{subject}", trial, step) for subject in range(12) for trial in range(6) for step in range(25)]
+    frame = pd.DataFrame(cells, columns=["subject", "trial", "sample"])
+    frame["Fz"] = np.random.default_rng(0).normal(size=len(frame)).round(4)
+    frame["condition"] = np.where((frame["trial"] + frame["subject"].str[1:].astype(int)) % 2, "left", "right")
+    config = draft(tmp_path, frame)
+    assert (config.data.entity, config.data.time.column) == (["subject", "trial"], "sample")
+    assert (config.task.kind, config.task.label) == ("classification", "condition")
+
+
+def test_a_column_with_gaps_does_not_hide_that_two_columns_name_a_series(tmp_path):
+    frame = pd.concat([stores().assign(dept=dept) for dept in (1, 2)], ignore_index=True)
+    frame["markdown"] = np.where(np.arange(len(frame)) % 120 < 80, np.nan, np.arange(len(frame)) * 7 % 911)
+    config = draft(tmp_path, frame)
+    assert (config.data.entity, config.data.time.column) == (["store", "dept"], "week")
+
+
+@pytest.mark.parametrize("pattern", ["%Y/%m/%d", "%b-%d-%Y", "%Y %b", "%Y-%b"])
+def test_months_as_they_are_written(tmp_path, pattern):
+    frame = one_meter("MS", 120, 12)
+    frame["when"] = pd.to_datetime(frame["when"]).dt.strftime(pattern)
+    time = draft(tmp_path, frame).data.time
+    assert (time.column, time.kind, time.frequency) == ("when", "timestamp", "MS")
+
+
+def test_a_column_without_a_name_is_read(tmp_path):
+    frame = one_meter("MS", 120, 12).rename(columns={"when": ""})
+    assert draft(tmp_path, frame).data.time.column == ""
