@@ -22,6 +22,7 @@ from noisy_gru.trainer.interval_checks import interval_problems
 from noisy_gru.trainer.layers.ordered_quantiles import OrderedQuantiles
 from noisy_gru.trainer.objective import compile_model
 from noisy_gru.trainer.training_config import TrainingConfig
+from noisy_gru.trainer.transform_record import Scale, TransformRecord
 
 pytestmark = [
     pytest.mark.slow,
@@ -76,6 +77,24 @@ def test_the_loss_is_pinball_and_the_metric_of_the_median(masked: bool) -> None:
     assert_allclose(found["loss"], (pinball(targets, predicted) * weights).mean(), rtol=1e-5)
     errors = np.abs(targets - predicted[..., 1]) * scale
     assert_allclose(found["mae"], errors[weights > 0].mean(), rtol=1e-5)
+
+
+def test_quantile_losses_as_parts_of_target_and_median() -> None:
+    random = np.random.default_rng(3)
+    targets = random.normal(size=(5, 3, 2)).astype(np.float32)
+    predicted = np.sort(random.normal(size=(5, 3, 2, 4)), axis=-1).astype(np.float32)
+    model = keras.Sequential([keras.Input((3, 2, 4)), keras.layers.Activation("linear")])
+    scales = {"a": Scale(20.0, 4.0, 0.0), "b": Scale(-3.0, 2.0, 0.0)}
+    training = TrainingConfig.model_validate({"loss_units": {"value": 2.0}})
+    layout, record = Layout(forecast(quantiles=LEVELS)), TransformRecord({}, {}, [], scales)
+    compile_model(model, training, layout, steps_per_epoch=1, epochs=1, record=record)
+    evaluate: Any = model.evaluate
+    zero, unit = np.array([20.0, -3.0]), np.array([4.0, 2.0])
+    data, guess = targets * unit + zero, predicted[..., 1] * unit + zero
+    # Pinball losses in the units of the data, over the mean magnitude: sMAPE's parts for the median.
+    size = (np.abs(data) + np.abs(guess)) / 2
+    expected = (2.0 * pinball(data, predicted * unit[:, None] + zero[:, None]) / size).mean()
+    assert_allclose(evaluate(predicted, targets, verbose=0)[0], expected, rtol=2e-2)
 
 
 def test_the_loss_of_one_number() -> None:
