@@ -17,6 +17,7 @@ from noisy_gru.pipeline.config.checks import check_config, input_files
 from noisy_gru.pipeline.config.loading import load_config
 from noisy_gru.pipeline.exit_codes import EXIT_CONFIG
 from noisy_gru.pipeline.init.proposal import propose
+from noisy_gru.pipeline.init.sizing import prefers_segments
 from noisy_gru.schema.derivation import check_schema, derive_schema
 from noisy_gru.schema.errors import ConfigError, DataError
 from noisy_gru.schema.loading import load_schema
@@ -79,6 +80,25 @@ def test_few_labelled_sequences_have_convolutions(tmp_path, frame, preset):
     text = (tmp_path / "config.yaml").read_text()
     assert ("random kernels beside them" in text) == ("preset classification" in text) == (preset is not None)
     assert (config.trainer.model.random_kernels is not None) == (preset is not None)
+
+
+@pytest.mark.parametrize(
+    ("sequences", "steps", "expected"), [(1001, 300, True), (1000, 300, False), (1001, 299, False), (0, 0, False)]
+)
+def test_more_sequences_that_are_long_are_read_in_segments(sequences, steps, expected):
+    assert prefers_segments(np.full(sequences, steps)) is expected
+
+
+def test_a_long_forecast_with_a_season_is_made_by_segments(tmp_path):
+    """Quarters of an hour, with the season of a day: 96 steps."""
+    quarters = np.arange(96 * 60)
+    load = 9 + np.sin(quarters * 2 * np.pi / 96) + np.random.default_rng(0).normal(0, 0.1, len(quarters))
+    times = pd.date_range("2025-01-01", periods=len(quarters), freq="15min")
+    pd.DataFrame({"at": times, "load": load}).to_csv(tmp_path / "rows.csv", index=False)
+    config = proposed(tmp_path, tmp_path / "rows.csv")
+    assert (config.task.season_length, config.task.input_length, config.task.horizons[-1]) == (96, 96, 48)
+    assert (config.model.preset, config.model.segment, config.model.target) == ("forecasting", 24, "level")
+    assert "# Noisy GRUs over segments of 24 steps, relative to" in (tmp_path / "config.yaml").read_text()
 
 
 def test_weather(tmp_path):
