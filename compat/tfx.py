@@ -35,6 +35,15 @@ def make_beam_pipeline(executor: Any) -> Any:
     return executor._make_beam_pipeline()
 
 
+def temporary_folder(executor: Any) -> str | None:
+    """Return the folder of this machine that TFX removes after the step; None for an executor started without."""
+    try:
+        folder = executor._get_tmp_dir()
+    except RuntimeError:
+        return None
+    return None if "://" in folder else folder
+
+
 def standard_artifact_types() -> Container[type]:
     """Return the artifact types that TFX's compiler for Kubeflow knows a schema of."""
     from tfx.orchestration.kubeflow.v2 import compiler_utils

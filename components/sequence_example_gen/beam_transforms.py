@@ -5,6 +5,7 @@ It imports neither TFX nor TensorFlow, so that worker processes start fast.
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO
@@ -25,6 +26,7 @@ from noisy_gru.data.report.ingestion_report import IngestionReport
 from noisy_gru.data.report.quarantine import Quarantine
 from noisy_gru.data.sequences.chunks import pack
 from noisy_gru.data.sequences.shards import bucket_shards
+from noisy_gru.data.sequences.spilled_chunks import SpilledChunks, read_chunk
 from noisy_gru.data.sequences.splits import boundaries_from_report
 from noisy_gru.schema.config import DatasetConfig, TimeSplitConfig
 from noisy_gru.schema.errors import DataError
@@ -102,12 +104,21 @@ class PositionedOpener:
 class ReadChunks(beam.DoFn):
     """A part of a file to (bucket, chunk) and its report; quarantined rows are written to a file of this part.
 
-    With ``prediction`` without label and split; without a ``quarantine_folder`` the report has examples of them alone.
+    With ``prediction`` without label and split; without a ``quarantine_folder`` the report has examples of them alone;
+    with a folder for ``spill`` the chunks are written there, and references to them stand in their place.
     """
 
-    def __init__(self, dataset: str, buckets: int, quarantine_folder: str | None, *, prediction: bool = False) -> None:
+    def __init__(
+        self,
+        dataset: str,
+        buckets: int,
+        quarantine_folder: str | None,
+        *,
+        prediction: bool = False,
+        spill: str | None = None,
+    ) -> None:
         self._dataset, self._buckets, self._quarantine_folder = dataset, buckets, quarantine_folder
-        self._prediction = prediction
+        self._prediction, self._spill = prediction, spill
         self._rows, self._file_bytes, self._chunk_bytes = (
             Metrics.counter(NAMESPACE, name) for name in (ROWS, FILE_BYTES, CHUNK_BYTES)
         )
@@ -118,6 +129,11 @@ class ReadChunks(beam.DoFn):
         self._reader = Reader(dataset, opener=self._opener, prediction=self._prediction)
 
     def process(self, source: Source) -> Iterator[tuple[int, bytes] | TaggedOutput]:
+        with contextlib.ExitStack() as stack:
+            spill = None if self._spill is None else stack.enter_context(SpilledChunks(self._spill))
+            yield from self._chunks(source, spill)
+
+    def _chunks(self, source: Source, spill: SpilledChunks | None) -> Iterator[tuple[int, bytes] | TaggedOutput]:
         quarantine, before = Quarantine(), 0
         try:
             for table in self._reader.tables(source, quarantine):
@@ -131,7 +147,7 @@ class ReadChunks(beam.DoFn):
                     before = position
                 for bucket, chunk in pack(table, source.name, self._buckets):
                     self._chunk_bytes.inc(len(chunk))
-                    yield bucket, chunk
+                    yield bucket, chunk if spill is None else spill.add(chunk)
         except DataError as error:
             quarantine.report.file_errors.append(str(error))
         if quarantine.lines and self._quarantine_folder is not None:
@@ -140,15 +156,18 @@ class ReadChunks(beam.DoFn):
 
 
 class WriteBucket(beam.DoFn):
-    """A bucket's chunks to shards under ``<examples>/Split-<split>``, and the bucket's report."""
+    """A bucket's chunks, or references to them, to shards ``<examples>/Split-<split>/*.gz`` and the bucket's report."""
 
-    def __init__(self, dataset: str, buckets: int, examples: str, quarantine_folder: str) -> None:
+    def __init__(
+        self, dataset: str, buckets: int, examples: str, quarantine_folder: str, *, are_references: bool = False
+    ) -> None:
         self._dataset, self._buckets, self._examples, self._quarantine_folder = (
             dataset,
             buckets,
             examples,
             quarantine_folder,
         )
+        self._are_references = are_references
         self._written_bytes = Metrics.counter(NAMESPACE, WRITTEN_BYTES)
 
     def setup(self) -> None:
@@ -157,6 +176,8 @@ class WriteBucket(beam.DoFn):
     def process(self, bucket: tuple[int, Iterable[bytes]], read: bytes | None) -> Iterator[bytes]:
         number, chunks = bucket
         quarantine, sizes = Quarantine(), [0]
+        if self._are_references:
+            chunks = map(read_chunk, chunks)
         try:
             at = boundaries_from_report(IngestionReport.from_json(read), self._config) if read is not None else None
             for split, part, content in bucket_shards(_measured(chunks, sizes), at, self._config, quarantine):
@@ -202,6 +223,7 @@ def ingest(
     examples: str,
     quarantine_folder: str,
     report: str,
+    spill: str | None = None,
 ) -> None:
     """Add the whole of ingestion to a pipeline.
 
@@ -213,6 +235,7 @@ def ingest(
         examples: folder that receives ``Split-<split>/data_tfrecord-*.gz``.
         quarantine_folder: folder that receives ``*.jsonl``.
         report: file that receives the serialized IngestionReport.
+        spill: folder on this machine for the rows between reading and writing; None: the runner keeps them.
     """
     files = pipeline | "Files" >> beam.Create(sources, reshuffle=False)
     hashed = files | "SpreadFiles" >> beam.Reshuffle() | "Hash" >> beam.ParDo(HashFile())
@@ -221,7 +244,9 @@ def ingest(
         plans.parts
         | "Spread" >> beam.Reshuffle()
         | "Read"
-        >> beam.ParDo(ReadChunks(dataset, buckets, quarantine_folder)).with_outputs(INGESTION_REPORT, main="chunks")
+        >> beam.ParDo(ReadChunks(dataset, buckets, quarantine_folder, spill=spill)).with_outputs(
+            INGESTION_REPORT, main="chunks"
+        )
     )
     reading = read[INGESTION_REPORT] | "ReadReport" >> beam.CombineGlobally(merged)
     by_time = isinstance(DatasetConfig.model_validate_json(dataset).splits, TimeSplitConfig)
@@ -229,7 +254,10 @@ def ingest(
     written = (
         read.chunks
         | "Group" >> beam.GroupByKey()
-        | "Write" >> beam.ParDo(WriteBucket(dataset, buckets, examples, quarantine_folder), side)
+        | "Write"
+        >> beam.ParDo(
+            WriteBucket(dataset, buckets, examples, quarantine_folder, are_references=spill is not None), side
+        )
     )
     _ = (
         (hashed, plans[INGESTION_REPORT], read[INGESTION_REPORT], written)

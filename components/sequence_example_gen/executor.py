@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from typing import Any
 
+from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from tfx import types
 from tfx.components.util import examples_utils
 from tfx.dsl.components.base import base_beam_executor
@@ -12,7 +14,7 @@ from tfx.dsl.io import fileio
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, standard_component_specs
 
-from noisy_gru.compat.tfx import log_startup, make_beam_pipeline
+from noisy_gru.compat.tfx import log_startup, make_beam_pipeline, temporary_folder
 from noisy_gru.components.sequence_example_gen.beam_transforms import PART, ingest
 from noisy_gru.components.sequence_example_gen.driver import DATASET_KEY, FINGERPRINT_KEY, SPANS_KEY, states_of
 from noisy_gru.data.ingestion.report_checks import check_report, check_spans
@@ -62,7 +64,11 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         resolved = ResolvedInput.from_json(exec_properties[SPANS_KEY], base, dataset.data)
         states = states_of(resolved.sources)
         parts = f"{kept.uri}/parts.json"
-        with make_beam_pipeline(self) as pipeline:
+        with (
+            # TFX removes its folder at the end of the step, and the next run that of a run that was killed.
+            tempfile.TemporaryDirectory(prefix="shuffle-", dir=temporary_folder(self)) as spill,
+            make_beam_pipeline(self) as pipeline,
+        ):
             ingest(
                 pipeline,
                 list(resolved.sources),
@@ -71,6 +77,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 examples=examples.uri,
                 quarantine_folder=f"{kept.uri}/{QUARANTINE_FOLDER}",
                 report=parts,
+                # Other runners have disks for what they group, and no folder in common.
+                spill=spill if isinstance(pipeline.runner, FnApiRunner) else None,
             )
         for left in fileio.glob(f"{escape(examples.uri)}/Split-*/.*{PART}"):  # a lost worker's; readers take all files
             fileio.remove(left)

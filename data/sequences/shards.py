@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import struct
-import zlib
 from collections.abc import Iterable, Iterator
 from hashlib import blake2b
-from typing import Any
 
 import google_crc32c
 import numpy as np
@@ -21,14 +19,9 @@ from noisy_gru.data.sequences.sequences import Sequences, regular_series, whole_
 from noisy_gru.data.sequences.splits import Boundaries
 from noisy_gru.data.sequences.windows import training_windows
 from noisy_gru.schema.config import SPLITS, DatasetConfig, ForecastingConfig
+from noisy_gru.storage.gzip_stream import GzipStream
 
 SHARD_BYTES = 128 << 20
-# Level 1 is three times as fast as the default, and a few percent larger. A shard whose first block shrinks by less
-# than 15 %, as measured floats often do, is stored: compressing takes most of ingestion's time, and slows all readers.
-COMPRESSION = 1
-_WORTH = 0.85
-_BLOCK_BYTES = 256 << 10
-_GZIP = 16 + zlib.MAX_WBITS
 # Windows of one series overlap, and gzip finds that only in neighbours: 64 together compress nearly as well as all, and
 # the Trainer's shuffle buffer holds hundreds of blocks.
 WINDOWS_TOGETHER = 64
@@ -109,33 +102,21 @@ def encode_shards(
 
 
 class _Shard:
-    """Records that are gzipped in blocks; ``size`` is their bytes before compression."""
+    """Gzipped records; ``size`` is their bytes before compression."""
 
     def __init__(self) -> None:
-        self.size, self._waiting, self._waiting_bytes = 0, [], 0
-        self._stream: Any = None
+        self.size = 0
+        self._stream = GzipStream()
         self._written: list[bytes] = []
 
     def add(self, record: bytes) -> None:
         self.size += len(record)
-        self._waiting.append(record)
-        self._waiting_bytes += len(record)
-        if self._waiting_bytes >= _BLOCK_BYTES:
-            self._compress()
+        if written := self._stream.compress(record):
+            self._written.append(written)
 
     def content(self) -> bytes:
         """Return the file."""
-        self._compress()
         return b"".join([*self._written, self._stream.flush()])
-
-    def _compress(self) -> None:
-        block = b"".join(self._waiting)
-        if self._stream is None:
-            head = block[:_BLOCK_BYTES]
-            level = COMPRESSION if len(zlib.compress(head, COMPRESSION)) < _WORTH * len(head) else 0
-            self._stream = zlib.compressobj(level, zlib.DEFLATED, _GZIP)
-        self._written.append(self._stream.compress(block))
-        self._waiting, self._waiting_bytes = [], 0
 
 
 def _count(sequences: Sequences, chosen: np.ndarray, lengths: np.ndarray, split: str, report: IngestionReport) -> None:

@@ -16,6 +16,7 @@ from noisy_gru.pipeline.config.beam_config import beam_arguments
 from noisy_gru.pipeline.config.checks import input_files
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 from noisy_gru.pipeline.runs.beam_progress import INGESTION, STEPS, BeamProgress
+from noisy_gru.pipeline.runs.faster_steps import faster_steps
 from noisy_gru.pipeline.runs.progress import LiveProgress
 from noisy_gru.pipeline.runs.run_directory import RunDirectory
 from noisy_gru.pipeline.runs.run_record import StepRecord
@@ -89,7 +90,7 @@ def transformed_data(
         counters = BeamCounters()
         observer = _Observer(live, BeamProgress(counters, input_bytes))
         try:
-            with hash_cache(directory.hashes), counted_bundles(counters):
+            with hash_cache(directory.hashes), counted_bundles(counters), faster_steps():
                 LocalRunner(marker.name, observer, last=_LAST).run(pipeline)
         except UserError:
             raise

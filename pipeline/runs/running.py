@@ -36,6 +36,7 @@ from noisy_gru.pipeline.fingerprint import package_versions, source_fingerprint
 from noisy_gru.pipeline.runs.after_run import track_run, write_report
 from noisy_gru.pipeline.runs.beam_progress import STEPS, BeamProgress
 from noisy_gru.pipeline.runs.compile_cache import compile_cache
+from noisy_gru.pipeline.runs.faster_steps import faster_steps
 from noisy_gru.pipeline.runs.interrupts import Signals, deferred_signals
 from noisy_gru.pipeline.runs.output_redirection import output_to
 from noisy_gru.pipeline.runs.progress import LiveProgress, events_shown
@@ -226,7 +227,7 @@ class _Run:
         self._live.stop()
         counters = BeamCounters()
         self._beam = BeamProgress(counters, input_bytes)
-        with hash_cache(directory.hashes), counted_bundles(counters):
+        with hash_cache(directory.hashes), counted_bundles(counters), faster_steps():
             LocalRunner(self.record.run_id, self).run(pipeline)
 
     def _check_published(self) -> None:

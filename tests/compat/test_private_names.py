@@ -5,6 +5,7 @@ nobody uses another one without a canary.
 """
 
 import ast
+import gzip
 import inspect
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,14 +13,23 @@ from types import SimpleNamespace
 from typing import Any
 
 import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 from keras.src.backend.tensorflow.rnn import bidirectional_gru
 
-from noisy_gru.compat.beam import share_options, worker_of
+from noisy_gru.compat.beam import gzipped_by, share_options, worker_of
 from noisy_gru.compat.keras import flatten_layers, moving_averages, run_through_graph, take_gradients_as_summed
 from noisy_gru.compat.tensorflow import CACHE_OPTION, XLA_FLAGS, align_function_names
-from noisy_gru.compat.tfx import Execution, execution_of, make_beam_pipeline, standard_artifact_types
+from noisy_gru.compat.tensorflow_transform import shared_traces
+from noisy_gru.compat.tfx import (
+    Execution,
+    execution_of,
+    make_beam_pipeline,
+    standard_artifact_types,
+    temporary_folder,
+)
+from noisy_gru.storage.gzip_stream import GzipStream
 from noisy_gru.trainer.layers.noisy_gru import NoisyGRU
 from noisy_gru.trainer.layers.threefry import random_bits
 
@@ -48,6 +58,9 @@ COVERED = {
     "_context": "tfx",
     "_log_startup": "tfx",
     "_make_beam_pipeline": "tfx",
+    "_get_tmp_dir": "tfx",
+    "_initialize_compressor": "beam",
+    "_compression_type": "beam",
     "_SUPPORTED_STANDARD_ARTIFACT_TYPES": "tfx",
     "_pipelines_api": "kfp",
     "_run_api": "kfp",
@@ -172,6 +185,40 @@ def test_beams_views_share_their_options():
     assert callable(userstate.get_dofn_specs)
 
 
+def test_beams_gzip(tmp_path):
+    from apache_beam.io.filesystems import FileSystems
+
+    numbers = np.random.default_rng(0).standard_normal(100_000).astype(np.float32).tobytes()
+    for name, content in (("numbers", numbers), ("texts", b"text" * 100_000)):
+        with gzipped_by(GzipStream), FileSystems.create(str(tmp_path / f"{name}.gz")) as stream:
+            for start in range(0, len(content), 1000):
+                stream.write(content[start : start + 1000])
+        assert gzip.decompress((tmp_path / f"{name}.gz").read_bytes()) == content
+        stored = (tmp_path / f"{name}.gz").stat().st_size > len(content)
+        assert stored == (name == "numbers")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # of TFX's own imports
+def test_tensorflow_transform_traces_once_to_look():
+    import tensorflow_transform as tft
+
+    traced = []
+
+    def function(inputs):
+        traced.append(sorted(inputs))
+        return {"z": inputs["x"] - tft.mean(inputs["x"])}
+
+    specs = {name: tf.TensorSpec([None], tf.float32) for name in "xy"}
+    with shared_traces():
+        found = [tft.get_analyze_input_columns(function, specs), tft.get_transform_input_columns(function, specs)]
+        assert len(traced) == 1
+        tft.get_analyze_input_columns(function, {"x": specs["x"]})
+        assert traced[1:] == [["x"]]
+    assert found == [tft.get_analyze_input_columns(function, specs), ["x"]]
+    assert len(traced) == 3
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # of TFX's own imports
 def test_tfxs_executors():
@@ -189,6 +236,7 @@ def test_tfxs_executors():
     )
     assert execution_of(Plain(context)) == Execution("vowels", "r1")
     assert execution_of(Plain(None)) == Execution()
+    assert temporary_folder(Plain(None)) is None
     executor: Any = Executor(base_beam_executor.BaseBeamExecutor.Context(beam_pipeline_args=["--runner=FnApiRunner"]))
     assert make_beam_pipeline(executor).options.get_all_options()["runner"] == "FnApiRunner"
     assert [*inspect.signature(executor._log_startup).parameters] == ["inputs", "outputs", "exec_properties"]

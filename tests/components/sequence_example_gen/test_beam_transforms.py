@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 from pathlib import Path
 from typing import Any
@@ -85,3 +86,71 @@ def test_what_a_lost_worker_left_is_no_example(tmp_path, monkeypatch, configured
     executor.Executor(context).Do({}, {"examples": [examples], "ingestion_report": [report]}, properties)
     found = sorted(path.name for path in (tmp_path / "examples" / "1" / "Split-train").iterdir())
     assert found == ["data_tfrecord-00000-of-00001-000.gz"]
+
+
+def test_chunks_on_disk_make_the_same_examples(tmp_path, configured):
+    import apache_beam as beam
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    from noisy_gru.components.sequence_example_gen.beam_transforms import ingest
+    from noisy_gru.components.sequence_example_gen.in_process import IN_PROCESS
+    from noisy_gru.data.reading.tables import Source
+
+    rows = "".join(f"e{number},{step},{number},c\n" for number in range(30) for step in range(3))
+    sources = []
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / name).write_text("id,t,x,y\n" + rows.replace("e", name[0]))
+        sources.append(Source(str(tmp_path / name), name, "csv"))
+    found: dict[bool, dict[str, bytes]] = {}
+    for spilled in (False, True):
+        folder = tmp_path / str(spilled)
+        spill = folder / "spill"
+        spill.mkdir(parents=True)
+        with beam.Pipeline(options=PipelineOptions(list(IN_PROCESS))) as pipeline:
+            ingest(
+                pipeline,
+                sources,
+                configured().model_dump_json(),
+                buckets=3,
+                examples=str(folder / "examples"),
+                quarantine_folder=str(folder / "quarantine"),
+                report=str(folder / "examples" / "report.json"),
+                spill=str(spill) if spilled else None,
+            )
+        assert len(list(spill.iterdir())) == (2 if spilled else 0)  # a file for each that was read
+        files = (folder / "examples").rglob("*")
+        found[spilled] = {str(path.relative_to(folder)): path.read_bytes() for path in files if path.is_file()}
+    assert found[True] == found[False]
+    assert len(found[True]) > 3
+
+
+def test_a_disk_that_is_full_ends_the_step_and_leaves_nothing(tmp_path, configured, monkeypatch):
+    from tfx.types import standard_artifacts
+
+    from noisy_gru.components.artifacts import IngestionReportArtifact
+    from noisy_gru.components.sequence_example_gen import executor
+    from noisy_gru.components.sequence_example_gen.driver import resolved_properties
+    from noisy_gru.data.sequences.spilled_chunks import SpilledChunks
+
+    (tmp_path / "rows.csv").write_text("id,t,x,y\na,0,1,c\n")
+    dataset = configured(files=["rows.csv"])
+    examples, report = standard_artifacts.Examples(), IngestionReportArtifact()
+    examples.uri, report.uri = str(tmp_path / "examples" / "1"), str(tmp_path / "ingestion_report" / "1")
+    before: list[Path] = []
+
+    def full(spill: SpilledChunks, chunk: bytes) -> bytes:
+        before.extend(path for path in (tmp_path / "temporary").rglob("shuffle-*"))
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(SpilledChunks, "add", full)
+    arguments: list[Any] = ["--runner=FnApiRunner", "--sdk_container_image=none"]
+    context = executor.Executor.Context(
+        beam_pipeline_args=arguments, tmp_dir=str(tmp_path / "temporary"), unique_id="1"
+    )
+    properties, _ = resolved_properties(
+        {"input_base": str(tmp_path), "dataset": dataset.model_dump_json(), "span": "latest"}
+    )
+    with pytest.raises((OSError, RuntimeError), match="No space left on device"):
+        executor.Executor(context).Do({}, {"examples": [examples], "ingestion_report": [report]}, properties)
+    assert len(before) == 1
+    assert not list((tmp_path / "temporary").rglob("shuffle-*"))
