@@ -180,6 +180,10 @@ def _some(cells: list[str]) -> str:
     return ", ".join(cells[:_MOST_SHOWN]) + (f", … ({len(cells)} cells)" if len(cells) > _MOST_SHOWN else "")
 
 
+def _is_of_numbers(cell: str) -> bool:
+    return not cell.strip() or _NUMBER.fullmatch(cell) is not None
+
+
 def _names(rows: list[list[str]], found: DetectedDialect) -> list[str]:
     first, rest = rows[0], rows[1:]
     numeric = [
@@ -192,7 +196,9 @@ def _names(rows: list[list[str]], found: DetectedDialect) -> list[str]:
         return first
     if len(numbers) > 2 and all(each.strip().isdigit() for each in numbers):
         steps = {int(after) - int(before) for before, after in pairwise(numbers)}
-        if steps == {1}:  # a wide table: a column for each year or step
+        years = all(1700 <= int(each) <= 2100 for each in numbers) and any(not _is_of_numbers(cell) for cell in first)
+        # A wide table: a column for each year or step; years of which few values are known are no numbers here.
+        if steps == {1} or (years and min(steps) > 0):
             found.findings.append(
                 Finding("csv.header true", "the first line counts: column names, or a row", sure=False)
             )

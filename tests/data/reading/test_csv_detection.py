@@ -210,3 +210,14 @@ def test_numbers_that_are_times(values: list[float], named: bool, expected: str 
 )
 def test_clocks(texts: list[str], expected: Any) -> None:
     assert clock_format(texts) == expected
+
+
+def test_years_with_gaps_are_names_of_columns() -> None:
+    """The World Bank's tables: a column for each year, most of them with gaps."""
+    lines = [f"Country {place},{place}.5,{'' if place % 3 else 2},{place},{place + 1}" for place in range(30)]
+    found = detect_dialect("\n".join(["Country Name,1960,1961,1962,1964", *lines]).encode())
+    assert "header" not in found.options
+    assert list(found.columns) == ["Country Name", "1960", "1961", "1962", "1964"]
+    # A row of numbers that rise is a row, where no cell names a column.
+    rows = "\n".join(f"{1900 + place},{1901 + place},{1903 + place}" for place in range(30))
+    assert detect_dialect(rows.encode()).options["header"] is False
