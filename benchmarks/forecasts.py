@@ -79,7 +79,7 @@ def ett_config(horizon: int) -> dict[str, Any]:
         },
         "model": {
             "layers": [{"units": 256, "stddev": 0.1}],
-            "segment": DAY if horizon < 336 else 2 * DAY,
+            "segment": DAY if horizon == 96 else 2 * DAY,
             "channels": "shared",
             "window_normalization": "last",
             "head_dropout": 0.5,
