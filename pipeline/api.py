@@ -73,7 +73,8 @@ def run(
         UserError: the run could not begin: the configuration is wrong, or its root is in use or can't be written.
     """
     from noisy_gru.pipeline.config.checks import check_config
-    from noisy_gru.pipeline.runs.running import default_root, run_config
+    from noisy_gru.pipeline.runs.run_directory import default_root
+    from noisy_gru.pipeline.runs.running import run_config
 
     loaded = load_config(Path(config), set)
     check_config(loaded, span=span)
@@ -118,7 +119,7 @@ def predict(
         UserError: no such model, data that can't be read, or no answer.
     """
     from noisy_gru.pipeline.prediction import Server, predict_data
-    from noisy_gru.pipeline.runs.running import default_root
+    from noisy_gru.pipeline.runs.run_directory import default_root
 
     loaded = config if isinstance(config, PipelineConfig) else load_config(Path(config), set)
     return predict_data(

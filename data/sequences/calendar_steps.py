@@ -7,7 +7,6 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
 from noisy_gru.data.values.wall_clock import DAY, from_wall_clock, wall_clock
 
@@ -115,6 +114,8 @@ def parse_calendar_steps(text: str, zone: str, *, dates_in_utc: bool = True) -> 
 
     `M`, `Q` and `Y` are their ends, as in pandas before 2.2.
     """
+    import pandas as pd
+
     if old := _OLD_NAMES.fullmatch(text.strip()):
         count, name, month = old.groups()
         text = f"{count}{'Y' if name == 'A' else name}E{month or ''}"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from noisy_gru.data.report.quarantine import Quarantine
 from noisy_gru.data.sequences.rows import Rows
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 EXACT, CONFLICT, ACROSS = "exact_duplicate", "duplicate_step", "duplicate_step_across_splits"
 
@@ -68,6 +70,8 @@ def _value_columns(frame: pd.DataFrame) -> list[str]:
 
 
 def _values(rows: Rows) -> pd.DataFrame:
+    import pandas as pd
+
     columns: dict[str, Any] = {f"value n {name}": values for name, values in sorted(rows.numeric.items())}
     for name, (codes, texts) in sorted(rows.categorical.items()):
         columns[f"value c {name}"] = np.array([*texts, ""], object)[codes]

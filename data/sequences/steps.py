@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
 from noisy_gru.data.sequences.business_days import BusinessDaySteps, parse_business_days
 from noisy_gru.data.sequences.calendar_steps import CalendarSteps, parse_calendar_steps
@@ -103,6 +102,9 @@ def _parse_distance(text: str | None, key: str, time: TimeConfig) -> int | float
         return None
     try:
         if time.kind == "timestamp":
+            # Only here: importing pandas is a third of the time of a small `noisy-gru predict`.
+            import pandas as pd
+
             value: int | float = pd.tseries.frequencies.to_offset(text).nanos
         else:
             value = int(text) if time.kind == "integer" else float(text)

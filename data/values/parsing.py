@@ -11,7 +11,6 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from noisy_gru.data.arrow import pa, pc
 
@@ -245,6 +244,8 @@ def _timestamps_from_text(array: Array) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _distinct_timestamps(array: Array) -> tuple[np.ndarray, np.ndarray]:
+    import pandas as pd
+
     found = pc.extract_regex(pc.utf8_trim_whitespace(array), _MOMENT)
     day = pc.replace_substring_regex(found.field("day"), r"\.0+$", "")
     clock, zone = found.field("clock"), found.field("zone")

@@ -10,7 +10,6 @@ import re
 from decimal import Decimal, InvalidOperation
 
 import numpy as np
-import pandas as pd
 
 from noisy_gru.data.arrow import pa, pc
 from noisy_gru.data.values.month_names import WORD, in_english
@@ -138,6 +137,8 @@ def _texts(array: Array) -> Array:
 
 
 def _by_pattern(text: Array, pattern: str) -> tuple[np.ndarray, np.ndarray]:
+    import pandas as pd
+
     # The expression refuses what pandas takes besides: now, today, numbers without their zeros.
     fits = pc.fill_null(pc.match_substring_regex(text, pattern_regex(pattern)), False)
     encoded = pc.if_else(fits, text, None).dictionary_encode()

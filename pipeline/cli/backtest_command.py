@@ -57,7 +57,7 @@ def backtest(
     from noisy_gru.compat.extras import require
     from noisy_gru.pipeline.config.checks import check_config
     from noisy_gru.pipeline.config.loading import load_config
-    from noisy_gru.pipeline.runs.running import default_root
+    from noisy_gru.pipeline.runs.run_directory import default_root
 
     with exit_on_error(debug):
         require("tfx", "noisy-gru backtest")

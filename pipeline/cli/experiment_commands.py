@@ -91,7 +91,7 @@ def compare(
     from noisy_gru.pipeline.experiments.comparison_report import comparison_report
     from noisy_gru.pipeline.experiments.experiment import run_experiment
     from noisy_gru.pipeline.experiments.variants import CONFIGURED, compared_variants, known_metrics, require_eval_split
-    from noisy_gru.pipeline.runs.running import default_root
+    from noisy_gru.pipeline.runs.run_directory import default_root
 
     with exit_on_error(debug):
         seconds, processes = parse_budget(budget), parse_parallel(parallel)
@@ -156,7 +156,7 @@ def noise(
     from noisy_gru.pipeline.experiments.noise_report import CONFIGURED as AS_CONFIGURED
     from noisy_gru.pipeline.experiments.noise_report import NONE, noise_report
     from noisy_gru.pipeline.experiments.variants import known_metrics, noise_variants, require_eval_split
-    from noisy_gru.pipeline.runs.running import default_root
+    from noisy_gru.pipeline.runs.run_directory import default_root
     from noisy_gru.trainer.experiments.starts import FirstStates
 
     with exit_on_error(debug):

@@ -182,8 +182,7 @@ def prune_runs(
 
     from noisy_gru.pipeline.config.loading import load_config
     from noisy_gru.pipeline.runs.pruning import newest_configs, prune_as_configured
-    from noisy_gru.pipeline.runs.run_directory import RunDirectory
-    from noisy_gru.pipeline.runs.running import default_root
+    from noisy_gru.pipeline.runs.run_directory import RunDirectory, default_root
     from noisy_gru.schema.errors import UserError
 
     with exit_on_error(debug):

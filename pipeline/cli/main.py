@@ -114,7 +114,8 @@ def run(
     """
     from noisy_gru.pipeline.config.checks import check_config
     from noisy_gru.pipeline.config.loading import load_config
-    from noisy_gru.pipeline.runs.running import default_root, run_config
+    from noisy_gru.pipeline.runs.run_directory import default_root
+    from noisy_gru.pipeline.runs.running import run_config
     from noisy_gru.schema.errors import UserError
 
     with exit_on_error(debug):

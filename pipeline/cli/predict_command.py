@@ -108,8 +108,11 @@ def predict(
 
     Rows and sequences that can't be used are reported on standard error with the reason, and the exit code is 4.
     """
+    from noisy_gru.compat.pyarrow_pandas import leave_pandas_out
+
+    leave_pandas_out()
     from noisy_gru.pipeline.config.loading import load_config
-    from noisy_gru.pipeline.runs.running import default_root
+    from noisy_gru.pipeline.runs.run_directory import default_root
     from noisy_gru.schema.errors import ConfigError
 
     with exit_on_error(debug):

@@ -157,7 +157,7 @@ def schedule(
 
 def _loaded(config: Path, overrides: list[str] | None, root: Path | None) -> tuple[PipelineConfig, Path]:
     from noisy_gru.pipeline.config.loading import load_config
-    from noisy_gru.pipeline.runs.running import default_root
+    from noisy_gru.pipeline.runs.run_directory import default_root
 
     loaded = load_config(config, overrides or [])
     return loaded, root or default_root(loaded)

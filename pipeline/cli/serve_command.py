@@ -30,7 +30,7 @@ def serve(
     same API, for development.
     """
     from noisy_gru.pipeline.config.loading import load_config
-    from noisy_gru.pipeline.runs.running import default_root
+    from noisy_gru.pipeline.runs.run_directory import default_root
 
     with exit_on_error(debug):
         loaded = load_config(config, set_ or [])

@@ -112,7 +112,7 @@ def stream(
     Ends cleanly at SIGTERM or Ctrl-C, and goes on where it was. See docs/streams.md.
     """
     from noisy_gru.pipeline.config.loading import load_config
-    from noisy_gru.pipeline.runs.running import default_root
+    from noisy_gru.pipeline.runs.run_directory import default_root
 
     with exit_on_error(debug):
         loaded = load_config(config, set_ or [])

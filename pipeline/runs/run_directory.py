@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 from noisy_gru.pipeline.runs.run_record import RunRecord, as_killed, read_record, text_hash, with_actual_status
 from noisy_gru.schema.errors import ConfigError, UserError
 from noisy_gru.storage.atomic_files import write_atomically
@@ -21,6 +22,11 @@ from noisy_gru.storage.object_stores import scheme_of_folder
 
 _RUN_ID = "%Y%m%d-%H%M%S-%f"
 logger = logging.getLogger(__name__)
+
+
+def default_root(config: PipelineConfig) -> Path:
+    """Return the default of ``--root``."""
+    return Path("runs") / config.name
 
 
 def check_root(root: Path) -> None:

@@ -55,11 +55,6 @@ if TYPE_CHECKING:
 _INTERRUPTED = "interrupted; run it again to resume after the last finished step"
 
 
-def default_root(config: PipelineConfig) -> Path:
-    """Return the default of ``--root``."""
-    return Path("runs") / config.name
-
-
 def run_config(
     config: PipelineConfig,
     *,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -80,9 +81,9 @@ def _result_of(path: str, dataset: DatasetConfig) -> str:
 
 
 def _is_frame(data: Any) -> bool:
-    import pandas as pd
-
-    return isinstance(data, pd.DataFrame)
+    # Whoever has a DataFrame has imported pandas; others need not wait for that.
+    pandas = sys.modules.get("pandas")
+    return pandas is not None and isinstance(data, pandas.DataFrame)
 
 
 def prediction_input(data: Any, dataset: DatasetConfig, counting: Counting | None = None) -> PredictionInput:

@@ -10,7 +10,7 @@ import pytest
 from apache_beam.coders import VarIntCoder
 from apache_beam.options.pipeline_options import DebugOptions, PipelineOptions, StandardOptions, TypeOptions
 from apache_beam.testing.util import assert_that, equal_to
-from apache_beam.transforms import userstate
+from apache_beam.transforms import core, userstate
 
 from noisy_gru.pipeline.runs.beam_type_cache import cache_beam_types
 
@@ -34,6 +34,7 @@ def keeping(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a run; Beam's own functions come back at the end of the test."""
     monkeypatch.setattr(PipelineOptions, "view_as", PipelineOptions.view_as)
     monkeypatch.setattr(userstate, "get_dofn_specs", userstate.get_dofn_specs)
+    monkeypatch.setattr(core, "get_function_args_defaults", core.get_function_args_defaults)
     cache_beam_types()
     cache_beam_types()
 
@@ -94,3 +95,26 @@ def test_a_beam_without_these_functions_stays_as_it_is(monkeypatch: pytest.Monke
     monkeypatch.delattr(userstate, "get_dofn_specs")
     cache_beam_types()
     assert not hasattr(userstate, "get_dofn_specs")
+
+
+def test_arguments_of_methods_are_those_that_beam_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Derived(Counting):
+        def setup(self, *, level: int = 3) -> None:
+            pass
+
+    def free(element: Any, factor: int = 2) -> Any:
+        return factor * element
+
+    dofns = [Counting(), Derived(), core.CallableWrapperDoFn(free), Counting()]
+    methods = [getattr(dofn, name) for dofn in dofns for name in dir(dofn) if callable(getattr(dofn, name, None))]
+    methods += [free, str.upper, Derived]
+    beams = core.get_function_args_defaults
+    own = [beams(method) for method in methods]
+    monkeypatch.setattr(core, "get_function_args_defaults", beams)
+    cache_beam_types()
+    for _ in range(2):
+        for method, expected in zip(methods, own, strict=True):
+            names, defaults = core.get_function_args_defaults(method)
+            assert (names, defaults) == expected
+            names.append("spoilt")
+            defaults.clear()
