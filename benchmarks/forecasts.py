@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import itertools
 import json
 import subprocess
 import sys
@@ -35,6 +36,7 @@ import numpy as np
 import yaml
 
 from benchmarks.machine import describe
+from noisy_gru.data.sequences.example_files import example_files, read_examples
 from noisy_gru.pipeline.config.loading import load_config
 from noisy_gru.schema.config import ForecastingConfig
 from noisy_gru.schema.interval_config import levels_of
@@ -179,11 +181,12 @@ def split_answers(
     record = json.loads(max((root / "runs").glob("*.json")).read_text())
     model = tf.saved_model.load(f"{record['artifacts']['Trainer']['model'][0]}/Format-Serving")
     serve: Any = model.signatures["serving_default"]  # pyright: ignore[reportAttributeAccessIssue]
-    files = sorted(Path(record["artifacts"]["SequenceExampleGen"]["examples"][0]).glob(f"Split-{split}/*"))
+    folder = Path(record["artifacts"]["SequenceExampleGen"]["examples"][0]) / f"Split-{split}"
+    examples = (example for file in example_files(folder) for example in read_examples(file))
     predicted, truth, ids = [], [], []
-    for batch in tf.data.TFRecordDataset([str(file) for file in files], compression_type="GZIP").batch(512):
-        predicted.append(serve(examples=batch)[output].numpy())
-        for each in batch.numpy():
+    while batch := list(itertools.islice(examples, 512)):
+        predicted.append(serve(examples=tf.constant(batch))[output].numpy())
+        for each in batch:
             values = tf.train.Example.FromString(each).features.feature
             truth.append(np.stack([values[f"target/{target}"].float_list.value for target in targets], axis=-1))
             ids.append(values["sequence_id"].bytes_list.value[0].decode())

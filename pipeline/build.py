@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from tfx.components import ExampleValidator, StatisticsGen, Trainer, Transform, Tuner
+from tfx.components import ExampleValidator, Trainer, Tuner
 from tfx.dsl.components.common.importer import Importer
 from tfx.dsl.experimental.conditionals.conditional import Cond
 from tfx.orchestration.data_types import RuntimeParameter
@@ -27,6 +27,7 @@ from noisy_gru.components.retrain_planner.component import RetrainPlanner
 from noisy_gru.components.sequence_example_gen.component import SequenceExampleGen
 from noisy_gru.components.serving_gate.component import ServingGate
 from noisy_gru.components.warm_start_base.component import WarmStartBase
+from noisy_gru.components.window_reading.components import StatisticsGen, Transform
 from noisy_gru.data.ingestion.spans import LATEST
 from noisy_gru.pipeline.config.input_base import relative_to, relative_to_base
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig

@@ -132,6 +132,8 @@ class DatasetConfig(Section):
                         f"({self.task.max_horizon}), so train targets could touch eval targets"
                     )
         problems += self._problems_of_resample() + self._problems_of_layout()
+        if self.data.windows != "cut" and not forecasting:
+            problems.append("data.windows: stored is for forecasting, which alone cuts windows: remove it")
         if self.data.entity is None:
             problems += self._problems_of_one_series()
         if isinstance(self.splits, TimeSplitConfig) and self.data.time is None:

@@ -67,6 +67,11 @@ class DataConfig(Section):
     )
     min_length: int = Field(default=1, ge=1, description="Fewest steps of a sequence.")
     max_length: int = Field(default=1000, ge=1, description="Most steps of a sequence.")
+    windows: Literal["cut", "stored"] = Field(
+        default="cut",
+        description="Of forecasting. `cut`: ingestion stores each step once, and whatever reads it cuts the "
+        "windows; `stored`: it writes a tf.Example for each window, for other tools that read its artifact.",
+    )
     policies: PoliciesConfig = Field(default_factory=lambda: PoliciesConfig(), description="See `policies`.")
 
     @model_validator(mode="before")

@@ -26,6 +26,7 @@ from noisy_gru.components.evaluation.recorded_answers import ANSWERS, read_answe
 from noisy_gru.components.evaluation.recorded_outputs import recorded
 from noisy_gru.components.evaluation.tfma_config import SPLIT, eval_config
 from noisy_gru.components.evaluation.verdict import write_verdict
+from noisy_gru.components.window_reading.source import windows_of
 from noisy_gru.registry.candidate import Candidate
 from noisy_gru.registry.model_identity import model_identity
 from noisy_gru.registry.published_versions import fingerprint, hash_files
@@ -82,10 +83,10 @@ class Executor(tfx_executor.Executor):
             _check_copy(artifact)
         rest = {key: value for key, value in input_dict.items() if key not in (_BASELINE, *_OURS)}
         folder = Path(artifact_utils.get_single_uri(output_dict[_EVALUATION]))
-        with recorded(folder / ANSWERS, dataset.task):
+        with recorded(folder / ANSWERS, dataset.task), windows_of(rest) as read:
             given = {key: value for key, value in exec_properties.items() if key not in (DATASET, EVALUATION)}
             super().Do(
-                rest | ({_BASELINE: present} if present else {}),
+                read | ({_BASELINE: present} if present else {}),
                 output_dict,
                 given | {"custom_extractors": EXTRACTORS},
             )

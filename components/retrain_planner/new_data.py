@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
-
-import tensorflow as tf
 
 from noisy_gru.components.evaluation.served_error import ServedError
 from noisy_gru.components.retrain_planner.evidence import Drift, Measurements
@@ -15,6 +12,8 @@ from noisy_gru.components.sequence_example_gen.in_process import EXAMPLES, SHARD
 from noisy_gru.data.ingestion.report_checks import check_rows, check_spans
 from noisy_gru.data.ingestion.resolved_input import ResolvedInput
 from noisy_gru.data.reading.tables import Source
+from noisy_gru.data.sequences import example_files
+from noisy_gru.data.sequences.series_tables import without_windows
 from noisy_gru.data.sequences.splits import without_splits
 from noisy_gru.data.sequences.value_sample import ValueSample, sample_values
 from noisy_gru.schema.config import DatasetConfig, ForecastingConfig, TimeSplitConfig
@@ -55,7 +54,9 @@ def measure(
     """
     if isinstance(dataset.splits, TimeSplitConfig):
         dataset = without_splits(dataset)
-    if not isinstance(dataset.task, ForecastingConfig):
+    if isinstance(dataset.task, ForecastingConfig):
+        dataset = example_files.with_windows(dataset, "cut")
+    else:
         before = None
     read = new if before is None else ResolvedInput((*before.spans, *new.spans), (*before.sources, *new.sources))
     with tempfile.TemporaryDirectory(prefix="noisy-gru-plan-") as name:
@@ -120,25 +121,16 @@ def _examples_of(
 
 def _ids_in(folder: Path) -> set[str]:
     """Return the names of the sequences in all shards below a folder."""
-    return {name for shard in folder.glob(SHARDS) for name, _ in _records(shard)}
+    return {name for shard in folder.glob(SHARDS) for name in example_files.read_ids(str(shard))}
 
 
 def _drop_sequences(folder: Path, names: set[str]) -> int:
-    """Remove the sequences of these names from all shards below a folder; return how many are left."""
+    """Remove the windows of these names from all tables below a folder; return how many are left."""
     kept = 0
-    for shard in sorted(folder.glob(SHARDS)):
-        records = [record for name, record in _records(shard) if name not in names]
-        kept += len(records)
-        shard.unlink()
-        if records:
-            with tf.io.TFRecordWriter(str(shard), tf.io.TFRecordOptions(compression_type="GZIP")) as writer:
-                for record in records:
-                    writer.write(record)
+    for file in sorted(folder.glob(SHARDS)):
+        content, count = without_windows(file, names)
+        kept += count
+        file.unlink()
+        if content is not None:
+            file.write_bytes(content)
     return kept
-
-
-def _records(shard: Path) -> Iterator[tuple[str, bytes]]:
-    records: Any = tf.data.TFRecordDataset(str(shard), compression_type="GZIP")
-    for record in records.as_numpy_iterator():
-        example = tf.train.Example.FromString(record)
-        yield example.features.feature["sequence_id"].bytes_list.value[0].decode(), record

@@ -25,7 +25,7 @@ from noisy_gru.data.reading.tables import Source, unreadable_error
 from noisy_gru.data.report.ingestion_report import IngestionReport
 from noisy_gru.data.report.quarantine import Quarantine
 from noisy_gru.data.sequences.chunks import pack
-from noisy_gru.data.sequences.shards import bucket_shards
+from noisy_gru.data.sequences.example_files import bucket_files, file_name
 from noisy_gru.data.sequences.spilled_chunks import SpilledChunks, read_chunk
 from noisy_gru.data.sequences.splits import boundaries_from_report
 from noisy_gru.schema.config import DatasetConfig, TimeSplitConfig
@@ -156,7 +156,7 @@ class ReadChunks(beam.DoFn):
 
 
 class WriteBucket(beam.DoFn):
-    """A bucket's chunks, or references to them, to shards ``<examples>/Split-<split>/*.gz`` and the bucket's report."""
+    """A bucket's chunks, or references to them, to files in ``<examples>/Split-<split>``, and the bucket's report."""
 
     def __init__(
         self, dataset: str, buckets: int, examples: str, quarantine_folder: str, *, are_references: bool = False
@@ -180,8 +180,8 @@ class WriteBucket(beam.DoFn):
             chunks = map(read_chunk, chunks)
         try:
             at = boundaries_from_report(IngestionReport.from_json(read), self._config) if read is not None else None
-            for split, part, content in bucket_shards(_measured(chunks, sizes), at, self._config, quarantine):
-                name = f"data_tfrecord-{number:05d}-of-{self._buckets:05d}-{part:03d}.gz"
+            for split, part, content in bucket_files(_measured(chunks, sizes), at, self._config, quarantine):
+                name = file_name(self._config, number, self._buckets, part)
                 write_bytes(FileSystems.join(self._examples, f"Split-{split}", name), content)
         except DataError as error:
             quarantine.report.file_errors.append(str(error))
@@ -232,7 +232,7 @@ def ingest(
         sources: the files.
         dataset: DatasetConfig as JSON.
         buckets: how many groups of entities; each needs to fit in a worker's memory.
-        examples: folder that receives ``Split-<split>/data_tfrecord-*.gz``.
+        examples: folder that receives ``Split-<split>/data_*``.
         quarantine_folder: folder that receives ``*.jsonl``.
         report: file that receives the serialized IngestionReport.
         spill: folder on this machine for the rows between reading and writing; None: the runner keeps them.

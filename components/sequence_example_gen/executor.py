@@ -17,12 +17,14 @@ from tfx.types import artifact_utils, standard_component_specs
 from noisy_gru.compat.tfx import log_startup, make_beam_pipeline, temporary_folder
 from noisy_gru.components.sequence_example_gen.beam_transforms import PART, ingest
 from noisy_gru.components.sequence_example_gen.driver import DATASET_KEY, FINGERPRINT_KEY, SPANS_KEY, states_of
+from noisy_gru.components.window_reading.source import TABLES, TFRECORDS
 from noisy_gru.data.ingestion.report_checks import check_report, check_spans
 from noisy_gru.data.ingestion.report_summary import lineage, report_summary
 from noisy_gru.data.ingestion.resolved_input import ResolvedInput
 from noisy_gru.data.reading.file_hashes import forget_hashes, hash_files
 from noisy_gru.data.report.ingestion_report import IngestionReport
 from noisy_gru.data.sequences.chunks import bucket_count
+from noisy_gru.data.sequences.example_files import stores_series
 from noisy_gru.data.sequences.splits import boundaries_from_report
 from noisy_gru.data.sequences.value_sample import sample_values, write_values
 from noisy_gru.schema.config import SPLITS, DatasetConfig
@@ -103,8 +105,11 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             raise
         examples.split_names = artifact_utils.encode_split_names([split for split in SPLITS if report.sequences[split]])
         write_values(kept.uri, sample_values(examples.uri, "train", dataset))
-        examples_utils.set_payload_format(examples, vars(example_gen_pb2)["FORMAT_TF_EXAMPLE"])
-        examples_utils.set_file_format(examples, "tfrecords_gzip")
+        tables = stores_series(dataset)
+        examples_utils.set_payload_format(
+            examples, vars(example_gen_pb2)["FORMAT_PARQUET" if tables else "FORMAT_TF_EXAMPLE"]
+        )
+        examples_utils.set_file_format(examples, TABLES if tables else TFRECORDS)
 
 
 def _check_unchanged(

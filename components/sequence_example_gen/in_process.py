@@ -11,7 +11,9 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from noisy_gru.components.sequence_example_gen.beam_transforms import ingest
 from noisy_gru.data.reading.tables import Source
 from noisy_gru.data.report.ingestion_report import IngestionReport
+from noisy_gru.data.sequences import example_files
 from noisy_gru.data.sequences.chunks import bucket_count
+from noisy_gru.data.sequences.example_files import FILES
 from noisy_gru.schema.config import DatasetConfig
 
 # With whatever runner the run itself has.
@@ -21,7 +23,7 @@ IN_PROCESS = (
     "--direct_num_workers=1",
 )
 EXAMPLES = "examples"
-SHARDS = "Split-*/data_tfrecord-*.gz"
+SHARDS = f"Split-*/{FILES}"
 
 
 def ingest_in_process(
@@ -49,9 +51,6 @@ def ingest_in_process(
 
 
 def read_examples(folder: Path) -> list[bytes]:
-    """Return the serialized tf.Examples of ``ingest_in_process``, of all splits, in the order of their shards."""
-    import tensorflow as tf
-
-    shards = sorted(str(shard) for shard in (folder / EXAMPLES).glob(SHARDS))
-    records = tf.data.TFRecordDataset(shards, compression_type="GZIP") if shards else []
-    return [bytes(record.numpy()) for record in records]
+    """Return the serialized tf.Examples of ``ingest_in_process``, of all splits, in the order of their files."""
+    files = sorted(str(file) for file in (folder / EXAMPLES).glob(SHARDS))
+    return [example for file in files for example in example_files.read_examples(file)]

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from noisy_gru.data.sequences import example_files
 from noisy_gru.saved_model.tensor_names import STATIC_FEATURES, static_tensor_names, tensor_names
 from noisy_gru.schema.config import DatasetConfig, ForecastingConfig
 
@@ -30,20 +31,18 @@ class Batch:
 
 
 def read_examples(split: Path, limit: int = _READ) -> list[bytes]:
-    """Return the first serialized tf.Examples of a split's folder, of gzipped TFRecords.
+    """Return the first serialized tf.Examples of a split's folder.
 
     At most ``limit`` of them, and of long ones fewer, but not fewer than the largest comparison takes.
     """
-    import tensorflow as tf
-
-    files = sorted(str(file) for file in split.iterdir() if file.is_file())
     found: list[bytes] = []
     size = 0
-    for record in tf.data.TFRecordDataset(files, compression_type="GZIP").take(limit).as_numpy_iterator():
-        if size > _READ_BYTES and len(found) >= CHOSEN:
-            break
-        found.append(bytes(record))
-        size += len(record)
+    for file in example_files.example_files(split):
+        for record in example_files.read_examples(file):
+            if len(found) == limit or (size > _READ_BYTES and len(found) >= CHOSEN):
+                return found
+            found.append(record)
+            size += len(record)
     return found
 
 

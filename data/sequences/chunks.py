@@ -80,7 +80,7 @@ def unpack(chunks: Iterable[bytes]) -> Rows:
     )
     whole = pa.concat_tables([table.replace_schema_metadata(None) for table in tables])
     whole = whole.unify_dictionaries().combine_chunks()
-    columns = {name: _numpy(whole[name]) for name in whole.column_names}
+    columns = {name: to_numpy(whole[name]) for name in whole.column_names}
     codes, entities = columns["entity"]
     order = sorted(range(len(entities)), key=entities.__getitem__)
     rank = np.empty(len(order), np.int64)
@@ -100,7 +100,8 @@ def unpack(chunks: Iterable[bytes]) -> Rows:
     )
 
 
-def _numpy(column: Any) -> Any:
+def to_numpy(column: Any) -> Any:
+    """Return a column of a table as an array; of texts the codes, -1 where one is missing, and the texts."""
     array = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
     if pa.types.is_dictionary(array.type):
         codes = pc.fill_null(array.indices, -1).to_numpy(zero_copy_only=False).astype(np.int32)

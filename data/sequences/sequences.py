@@ -39,7 +39,7 @@ class Sequences:
 
     ``start`` and ``stop`` int64 [M] bound their input steps, ``split`` int8 [M] indexes SPLITS. For forecasting,
     ``horizon_values`` holds float32 [M, horizons] by tf.Example key (targets and naive forecasts); for a regression of
-    several targets float32 [M, 1] of each.
+    several targets float32 [M, 1] of each. ``series`` are those that windows are cut from.
     """
 
     rows: Rows
@@ -48,6 +48,7 @@ class Sequences:
     split: np.ndarray
     ids: list[str]
     horizon_values: dict[str, np.ndarray] = field(default_factory=dict)
+    series: Series | None = None
 
     def __len__(self) -> int:
         return len(self.start)
@@ -61,6 +62,7 @@ class Sequences:
             self.split[which],
             np.array(self.ids, object)[which].tolist(),
             {name: values[which] for name, values in self.horizon_values.items()},
+            self.series,
         )
 
 

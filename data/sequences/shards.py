@@ -1,9 +1,9 @@
-"""From the chunks of a bucket to its gzipped TFRecord shards: the same input gives the same bytes."""
+"""From the rows of a bucket to its sequences, and their gzipped TFRecord shards: the same input, the same bytes."""
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from hashlib import blake2b
 
 import google_crc32c
@@ -12,7 +12,6 @@ import numpy as np
 from noisy_gru.data.columns import TARGET
 from noisy_gru.data.report.ingestion_report import IngestionReport
 from noisy_gru.data.report.quarantine import Quarantine
-from noisy_gru.data.sequences.chunks import unpack
 from noisy_gru.data.sequences.encoding import Encoder
 from noisy_gru.data.sequences.rows import Rows
 from noisy_gru.data.sequences.sequences import Sequences, regular_series, whole_sequences
@@ -68,14 +67,6 @@ def build_sequences(rows: Rows, at: Boundaries | None, dataset: DatasetConfig, q
     return whole_sequences(series, split, at, dataset, quarantine)
 
 
-def bucket_shards(
-    chunks: Iterable[bytes], at: Boundaries | None, dataset: DatasetConfig, quarantine: Quarantine
-) -> Iterator[tuple[str, int, bytes]]:
-    """Yield split, number and gzipped bytes of each shard of a bucket; see ``build_sequences``."""
-    sequences = build_sequences(unpack(chunks), at, dataset, quarantine)
-    yield from encode_shards(sequences, Encoder(sequences, dataset), quarantine.report)
-
-
 def encode_shards(
     sequences: Sequences, encode: Encoder, report: IngestionReport, shard_bytes: int = SHARD_BYTES
 ) -> Iterator[tuple[str, int, bytes]]:
@@ -83,14 +74,13 @@ def encode_shards(
 
     A shard holds at most ``shard_bytes`` before compression, or one sequence.
     """
-    lengths = sequences.stop - sequences.start
     are_windows = any(key.startswith(TARGET) for key in sequences.horizon_values)
     block = WINDOWS_TOGETHER if are_windows else 1
     for code, split in enumerate(SPLITS):
         chosen = np.flatnonzero(sequences.split == code)
         if not len(chosen):
             continue
-        _count(sequences, chosen, lengths, split, report)
+        count_sequences(sequences, chosen, split, report)
         number, shard = 0, _Shard()
         for example in encode.examples(chosen[shuffled_order(sequences.take(chosen), block)]):
             record = frame_record(example)
@@ -119,8 +109,9 @@ class _Shard:
         return b"".join([*self._written, self._stream.flush()])
 
 
-def _count(sequences: Sequences, chosen: np.ndarray, lengths: np.ndarray, split: str, report: IngestionReport) -> None:
-    rows = sequences.rows
+def count_sequences(sequences: Sequences, chosen: np.ndarray, split: str, report: IngestionReport) -> None:
+    """Count the chosen sequences, of a split, in the report."""
+    rows, lengths = sequences.rows, sequences.stop - sequences.start
     report.sequences[split] += len(chosen)
     for length, count in zip(*np.unique(lengths[chosen], return_counts=True), strict=True):
         report.lengths[str(length)] += int(count)

@@ -12,14 +12,16 @@ from __future__ import annotations
 import io
 import zipfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from noisy_gru.data.columns import SEQUENCE_ID, STEPS, TARGET, Columns
+from noisy_gru.data.sequences.example_files import FILES, read_examples, read_ids
 from noisy_gru.data.sequences.sequence_ids import split_sequence_id
 from noisy_gru.schema.config import DatasetConfig, ForecastingConfig
 from noisy_gru.schema.errors import DataError
@@ -85,10 +87,12 @@ def sample_values(folder: str, splits: str, dataset: DatasetConfig, like: ValueS
         (categorical if columns.label_is_class else numeric).append(columns.label)
     width = (len(numeric) + 1) * POINTS + 8 * len(categorical)
     most = int(np.clip(MOST_BYTES // width, FEWEST_SEQUENCES, MOST_SEQUENCES))
-    chosen = _chosen(_names(folder, splits), most, dataset)
+    files = _files(folder, splits)
+    names = list(islice((name for file in files for name in read_ids(file)), _LOOKED_AT))
+    chosen = _chosen(names, most, dataset)
     found: dict[str, _Values] = {}
-    for name, features in _examples(folder, splits):
-        if name in chosen and name not in found:
+    for name, features in _examples(files, chosen):
+        if name not in found:
             found[name] = _values(features, numeric, categorical)
             if len(found) == len(chosen):
                 break
@@ -180,25 +184,20 @@ class _Values:
     counts: tuple[dict[str, int], ...]
 
 
-def _examples(folder: str, splits: str) -> Iterator[tuple[str, Any]]:
-    """Yield id and features of each sequence."""
-    import tensorflow as tf
+def _files(folder: str, splits: str) -> list[str]:
     from tfx.dsl.io import fileio
 
-    for shard in sorted(str(path) for path in fileio.glob(f"{escape(folder)}/Split-{splits}/data_tfrecord-*.gz")):
-        records: Any = tf.data.TFRecordDataset(shard, compression_type="GZIP")
-        for record in records.as_numpy_iterator():
+    return sorted(str(path) for path in fileio.glob(f"{escape(folder)}/Split-{splits}/{FILES}"))
+
+
+def _examples(files: Sequence[str], names: Container[str]) -> Iterator[tuple[str, Any]]:
+    """Yield id and features of the sequences of these ids."""
+    import tensorflow as tf
+
+    for file in files:
+        for record in read_examples(file, names):
             features = tf.train.Example.FromString(record).features.feature
             yield features[SEQUENCE_ID].bytes_list.value[0].decode(), features
-
-
-def _names(folder: str, splits: str) -> list[str]:
-    names = []
-    for name, _ in _examples(folder, splits):
-        names.append(name)
-        if len(names) == _LOOKED_AT:
-            break
-    return names
 
 
 def _chosen(names: Sequence[str], most: int, dataset: DatasetConfig) -> dict[str, int]:

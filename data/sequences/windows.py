@@ -40,7 +40,7 @@ def horizon_values(series: Series, ends: np.ndarray, task: ForecastingConfig) ->
     """Return targets and naive forecasts, float32 [M, horizons], by tf.Example key; forecasts read up to ``ends``."""
     horizons = np.array(task.horizons)
     found: dict[str, np.ndarray] = {}
-    seasonal = _seasonal_rows(series, ends, horizons, task.season_length) if task.season_length else None
+    seasonal = seasonal_rows(series, ends, horizons, task.season_length) if task.season_length else None
     for name in task.targets:
         values = series.rows.numeric[name]
         found[TARGET + name] = values[ends[:, None] + horizons]
@@ -50,7 +50,7 @@ def horizon_values(series: Series, ends: np.ndarray, task: ForecastingConfig) ->
     return found
 
 
-def _seasonal_rows(series: Series, ends: np.ndarray, horizons: np.ndarray, season: int) -> np.ndarray:
+def seasonal_rows(series: Series, ends: np.ndarray, horizons: np.ndarray, season: int) -> np.ndarray:
     """Return the row one season before each horizon (more, if that is unknown yet) [M, horizons]; -1 for none."""
     owner = np.searchsorted(series.starts, ends, side="right") - 1
     back = horizons - season * np.ceil(horizons / season).astype(np.int64)
@@ -90,7 +90,7 @@ def training_windows(
     first = ends - task.input_length + 1
     found = Sequences(rows, first, ends + 1, of_window, sequence_ids(rows, first, ends + 1, dataset))
     found = _with_readings(drop_outside_splits(found, quarantine), dataset, quarantine)
-    found = replace(found, horizon_values=horizon_values(series, found.stop - 1, task))
+    found = replace(found, horizon_values=horizon_values(series, found.stop - 1, task), series=series)
     return _with_targets(found, dataset, quarantine)
 
 

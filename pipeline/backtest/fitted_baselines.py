@@ -8,6 +8,7 @@ They read what the model reads, as numbers: all numeric columns of a window, fla
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import numpy as np
 
 from noisy_gru.components.evaluation.config import BOOSTING, DRIFT, LOCAL
 from noisy_gru.data.columns import HORIZON_PREFIXES, SEQUENCE_ID, TARGET
+from noisy_gru.data.sequences.example_files import example_files, read_examples
 from noisy_gru.pipeline.backtest.local_baselines import forecast_locally
 from noisy_gru.schema.config import DatasetConfig, ForecastingConfig
 from noisy_gru.schema.errors import UserError
@@ -44,15 +46,14 @@ class Windows:
 
 
 def read_windows(folder: Path, dataset: DatasetConfig) -> Windows:
-    """Read the windows of a split, gzipped TFRecords of tf.Example as ingestion writes them."""
+    """Read the windows of a split as ingestion writes them."""
     import tensorflow as tf
 
     task = _task(dataset)
     library: Any = tf
-    files = sorted(str(file) for file in folder.iterdir() if file.is_file())
-    records = library.data.TFRecordDataset(files, compression_type="GZIP")
-    first = next(iter(records.take(1)), None)
-    columns = [] if first is None else _numeric_columns(first.numpy())
+    files = example_files(folder)
+    first = next((record for file in files for record in read_examples(file)), None)
+    columns = [] if first is None else _numeric_columns(first)
     nan = float("nan")
     spec = {
         name: library.io.FixedLenSequenceFeature([], library.float32, allow_missing=True, default_value=nan)
@@ -60,7 +61,8 @@ def read_windows(folder: Path, dataset: DatasetConfig) -> Windows:
     }
     spec[SEQUENCE_ID] = library.io.FixedLenFeature([], library.string)
     parts: dict[str, list[np.ndarray]] = {name: [] for name in spec}
-    for batch in records.batch(_BATCH):
+    records = (record for file in files for record in read_examples(file))
+    while batch := list(itertools.islice(records, _BATCH)):
         for name, values in library.io.parse_example(batch, spec).items():
             parts[name].append(values.numpy())
     read = {name: _joined(each) for name, each in parts.items()}

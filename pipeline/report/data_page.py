@@ -17,6 +17,7 @@ from noisy_gru.data.ingestion.report_checks import check_report, check_spans
 from noisy_gru.data.ingestion.report_summary import lineage, report_summary
 from noisy_gru.data.ingestion.resolved_input import resolve_input
 from noisy_gru.data.ingestion.spans import LATEST
+from noisy_gru.data.sequences.example_files import with_windows
 from noisy_gru.data.sequences.splits import boundaries_from_report
 from noisy_gru.pipeline.config.input_base import relative_to_base
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
@@ -25,6 +26,7 @@ from noisy_gru.pipeline.report.artifacts import Artifacts
 from noisy_gru.pipeline.report.data_account import data_account
 from noisy_gru.pipeline.report.feature_account import STATISTICS, feature_account
 from noisy_gru.pipeline.runs.run_record import RunRecord, text_hash, timestamp
+from noisy_gru.schema.config import ForecastingConfig
 from noisy_gru.schema.errors import DataError
 from noisy_gru.storage.object_stores import glob_files
 
@@ -88,6 +90,8 @@ def _ingested(config: PipelineConfig, config_path: Path, span: str, folder: Path
     began = datetime.now(UTC)
     base, dataset = relative_to_base(config.dataset)
     resolved = resolve_input(base, dataset.data, span, glob_files)
+    if isinstance(dataset.task, ForecastingConfig):  # TFDV's statistics of files, and the page, read windows
+        dataset = with_windows(dataset, "stored")
     report = ingest_in_process(resolved.sources, dataset, folder, lambda source: Path(source.path).stat().st_size)
     content = report_summary(report, dataset, None if report.file_errors else boundaries_from_report(report, dataset))
     content |= lineage(report, dataset.data, resolved)

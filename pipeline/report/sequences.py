@@ -12,6 +12,8 @@ from typing import Any
 from noisy_gru.data.columns import SEQUENCE_ID, STEPS, TARGET
 from noisy_gru.data.reading.tables import Source
 from noisy_gru.data.reading.tfrecords import example_lists, read_frames
+from noisy_gru.data.sequences.example_files import example_files, read_examples
+from noisy_gru.data.sequences.series_tables import ENDING
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.task_config import has_step_labels, has_step_targets, targets_of
 
@@ -41,8 +43,10 @@ def sequences_by_id(
 
 
 def _lists(folder: Path, split: str) -> Iterator[dict[str, Any]]:
-    for file in sorted((folder / f"Split-{split}").glob("*.gz")):
-        for record in read_frames(Source(str(file), file.name, "example")):
+    for file in example_files(folder / f"Split-{split}"):
+        # Of shards without TensorFlow, which a page need not wait for.
+        is_table = file.endswith(ENDING)
+        for record in read_examples(file) if is_table else read_frames(Source(file, Path(file).name, "example")):
             yield example_lists(record)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from noisy_gru.data.arrow import pa
 from noisy_gru.data.ingestion.report_checks import check_spans
 from noisy_gru.data.ingestion.report_summary import lineage
 from noisy_gru.data.ingestion.resolved_input import resolve_input
@@ -20,7 +21,8 @@ from noisy_gru.data.reading.tables import Source
 from noisy_gru.data.report.ingestion_report import IngestionReport
 from noisy_gru.data.report.quarantine import Quarantine
 from noisy_gru.data.sequences.chunks import pack
-from noisy_gru.data.sequences.shards import bucket_shards
+from noisy_gru.data.sequences.example_files import bucket_files
+from noisy_gru.data.sequences.series_tables import read_windows
 from noisy_gru.data.sequences.splits import boundaries_from_report
 from noisy_gru.schema.config import DatasetConfig
 from noisy_gru.schema.errors import DataError
@@ -34,6 +36,9 @@ def listed(pattern: str) -> list[str]:
 
 
 def records(shard: bytes) -> Iterable[bytes]:
+    if shard.startswith(b"PAR1"):
+        yield from read_windows(pa.BufferReader(shard))
+        return
     content, place = gzip.decompress(shard), 0
     while place < len(content):
         (size,) = struct.unpack_from("<Q", content, place)
@@ -53,7 +58,7 @@ def ingested(dataset: DatasetConfig, sources: Sequence[Source]) -> tuple[set[tup
                 chunks.setdefault(bucket, []).append(chunk)
     at, found = boundaries_from_report(quarantine.report, dataset), []
     for _, some in sorted(chunks.items()):
-        for split, _, shard in bucket_shards(some, at, dataset, quarantine):
+        for split, _, shard in bucket_files(some, at, dataset, quarantine):
             found += [(split, record) for record in records(shard)]
     assert quarantine.report.unbalanced == 0
     assert len(set(found)) == len(found)
