@@ -5,7 +5,7 @@ docs/architecture.md has the table of steps with their inputs and outputs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -58,6 +58,7 @@ def build_pipeline(
     force: str | RuntimeParameter = "false",
     metadata_connection_config: Any = None,
     beam_pipeline_args: Sequence[str] = (),
+    last_step: Callable[[Mapping[str, Any]], Any] | None = None,
 ) -> Pipeline:
     """Build the TFX pipeline of a configuration.
 
@@ -76,6 +77,7 @@ def build_pipeline(
         force: ``true``: they run whatever the planner decides.
         metadata_connection_config: connection of ML Metadata, for a runner that needs one.
         beam_pipeline_args: arguments of every Beam step.
+        last_step: makes one more step of the others by their ids; None: there is none.
 
     A ``RuntimeParameter`` gets its value at the start of a run, by runners that support it.
     """
@@ -107,6 +109,8 @@ def build_pipeline(
             base_model=base_model,
             folder=folder,
         )
+        if last_step is not None:
+            nodes.append(last_step({node.id: node for node in nodes}))
     return Pipeline(
         pipeline_name=config.name,
         pipeline_root=pipeline_root,

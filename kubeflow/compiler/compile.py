@@ -41,6 +41,7 @@ from noisy_gru.kubeflow.compiler.conditions import keep_first_conditions
 from noisy_gru.kubeflow.compiler.platform_spec import check_steps, platform_spec, resources, retry_policy, step_config
 from noisy_gru.kubeflow.compiler.supported import check_supported
 from noisy_gru.kubeflow.compiler.vertex import check_vertex, for_vertex
+from noisy_gru.kubeflow.run_report.component import RunReport
 from noisy_gru.kubeflow.step import parameters as names
 from noisy_gru.kubeflow.step.configuration import TASK, move_to_artifact
 from noisy_gru.kubeflow.step.confusion import classified_label
@@ -56,9 +57,9 @@ from noisy_gru.schema.errors import ConfigError
 
 ENTRYPOINT = ("python", "-m", "noisy_gru.kubeflow.entrypoint")
 # Their results depend on files that aren't artifacts, which KFP's cache key doesn't cover.
-LOOK_OUTSIDE = (RetrainPlanner, FileBasedExampleGen, LatestBlessed, ReferenceGate, WarmStartBase, Pusher)
+LOOK_OUTSIDE = (RetrainPlanner, FileBasedExampleGen, LatestBlessed, ReferenceGate, WarmStartBase, Pusher, RunReport)
 # What they found is on the page of the run: of each a page in ``step_pages.py``.
-SHOWN = (RetrainPlanner, ExampleValidator, Evaluator, ReferenceGate, ServingGate)
+SHOWN = (RetrainPlanner, ExampleValidator, Evaluator, ReferenceGate, ServingGate, RunReport)
 _DISTRIBUTION = "noisy-gru-tfx"
 # Generated code, of which type checkers see nothing.
 _proto: Any = pipeline_spec_pb2
@@ -112,6 +113,7 @@ def compile_config(config: PipelineConfig, *, image: str | None = None, schedule
         planned=_is_planned(config, scheduled),
         force=_parameter(names.FORCE, "false"),
         beam_pipeline_args=beam_arguments(config.beam),
+        last_step=(lambda steps: RunReport(config, steps)) if config.report.enabled else None,
     )
     return compile_graph(pipeline, kubeflow, image=image)
 

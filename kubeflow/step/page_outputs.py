@@ -45,7 +45,7 @@ class Shown:
 
 def add_page_outputs(component: dict[str, Any], *, classification: bool = False) -> None:
     """Add the page outputs to the ``ComponentSpec`` of a step, in place; the confusion matrix only on request."""
-    artifacts = component["outputDefinitions"]["artifacts"]
+    artifacts = component.setdefault("outputDefinitions", {}).setdefault("artifacts", {})
     for name, title in PAGE_OUTPUTS.items():
         if name != CLASSIFICATION or classification:
             artifacts[name] = {"artifactType": {"schemaTitle": title, "schemaVersion": "0.0.1"}}

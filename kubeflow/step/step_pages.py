@@ -1,4 +1,4 @@
-"""Outputs of the steps on a run's page: retraining decision, anomalies, evaluation, gate verdicts.
+"""Outputs of the steps on a run's page: retraining decision, anomalies, evaluation, gate verdicts, the report.
 
     >>> PAGES["ReferenceGate"](step).metrics["reference/accepted"]  # doctest: +SKIP
     0.0
@@ -25,6 +25,7 @@ from noisy_gru.components.retrain_planner.plan import Reason
 from noisy_gru.components.serving_gate.report import read_report
 from noisy_gru.kubeflow.step.confusion import classified_label, confusion_matrix
 from noisy_gru.kubeflow.step.page_outputs import Shown, html_page
+from noisy_gru.kubeflow.step.run_report_page import run_report_page
 from noisy_gru.schema.html_tables import html_list, html_table
 
 
@@ -37,6 +38,8 @@ class Step(Protocol):
     def outputs(self) -> Mapping[str, list[Artifact]]: ...
     @property
     def properties(self) -> Mapping[str, Any]: ...
+    @property
+    def run_id(self) -> str: ...
 
 
 def plan_page(step: Step) -> Shown:
@@ -95,7 +98,7 @@ def reference_page(step: Step) -> Shown:
     metrics = {"reference/accepted": verdict.accepted}
     metrics |= {f"reference/{name.replace(' ', '_')}": value for name, value in known.items()}
     title = f"The reference set: the model {'passed' if verdict.accepted else 'is refused'}"
-    table = html_table(("", "value"), list(known.items()))
+    table = html_table(("number", "value"), list(known.items()))
     return Shown(metrics, html_page(title, [html_list([verdict.text]), table]))
 
 
@@ -120,6 +123,7 @@ PAGES: dict[str, Callable[[Step], Shown]] = {
     "Evaluator": evaluation_page,
     "ReferenceGate": reference_page,
     "ServingGate": serving_page,
+    "RunReport": run_report_page,
 }
 
 

@@ -72,11 +72,11 @@ def comparison_sections(first: RunRecord, second: RunRecord) -> list[Section]:
 
     def differences(title: str, each: Sequence[Difference]) -> list[Block]:
         rows: list[list[Cell]] = [[one.what, _text(one.first), _text(one.second)] for one in each]
-        return [Table(title, ["", *names], rows)] if rows else []
+        return [Table(title, ["what", *names], rows)] if rows else []
 
     def numbers(title: str, each: Iterable[Number]) -> list[Block]:
         rows: list[list[Cell]] = [[one.name, one.first, one.second, one.change] for one in each]
-        return [Table(title, ["", *names, "change"], rows)] if rows else []
+        return [Table(title, ["number", *names, "change"], rows)] if rows else []
 
     slices = [block for name, each in found.slices.items() for block in numbers(name, each)]
     return [

@@ -30,7 +30,8 @@ def _ranking(report: Mapping[str, Any]) -> list[Block]:
         head = [each[key] for key in ("rank", "name", "mean", "spread")]
         bounds = [difference.get(key) for key in ("mean", "low", "high")]
         rows.append([*head, *bounds, *(each[key] for key in ("outcome", "epochs", "seconds", "parameters"))])
-    columns = ["rank", "variant", metric, "spread", "difference", "low", "high", "", "epochs", "seconds", "weights"]
+    columns = ["rank", "variant", metric, "spread", "difference", "low", "high", "verdict"]
+    columns += ["epochs", "seconds", "weights"]
     note = f"difference: from the configured variant, with its interval ({report['intervals']}); spread: between seeds."
     blocks: list[Block] = [Table("Variants by their mean", columns, rows, note)]
     others = [each for each in variants if each["difference"] is not None]

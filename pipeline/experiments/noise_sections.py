@@ -66,7 +66,7 @@ def _table(report: Mapping[str, Any], key: str, base: str, words: str) -> Table:
         decimals = 2 if "epochs" in name else decimals_of(found["mean"] or 0.0)
         cells = [interval_text(each["measures"][name][key], decimals) for each in others]
         rows.append((measure_title(name, report["metric"]), found["mean"], found["spread"], *cells))
-    columns = ["", base, "spread", *(each["name"] for each in others)]
+    columns = ["measure", base, "spread", *(each["name"] for each in others)]
     return Table(f"Against {words}", columns, rows, f"Intervals: {report['intervals']}; spread: between seeds.")
 
 

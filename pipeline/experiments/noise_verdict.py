@@ -75,7 +75,9 @@ def judge_noise(effects: Sequence[Effect], *, metric: str, best: str) -> Verdict
         best_one = max(names, key=lambda name: sum(gain.mean for (each, _), gain in gains.items() if each == name))
         starts = [start for each, start in helping if each == best_one]
         start = max(starts, key=lambda start: gains[best_one, start].mean)
-        return Verdict(_found(best_one, start, gains[best_one, OWN], amount), best_one)
+        losing = [each for (name, each), gain in gains.items() if name == best_one and each != OWN and gain.high < 0]
+        losing.sort(key=lambda each: gains[best_one, each].mean)
+        return Verdict(_found(best_one, start, gains[best_one, OWN], losing, amount), best_one)
     harmful = [name for (name, start), gain in gains.items() if start == OWN and gain.high < 0]
     if CONFIGURED in harmful:
         cost = amount(CONFIGURED, OWN)
@@ -86,8 +88,12 @@ def judge_noise(effects: Sequence[Effect], *, metric: str, best: str) -> Verdict
     return Verdict(f"{sentence}.", CONFIGURED)
 
 
-def _found(name: str, start: str, own: Interval, amount: Callable[[str, str], str]) -> str:
+def _found(name: str, start: str, own: Interval, losing: Sequence[str], amount: Callable[[str, str], str]) -> str:
+    """Return the sentence on a variant that helps from ``start``, and from the starts ``losing`` does worse."""
     sentence = f"{TITLES.get(name, name)} buys {amount(name, start)} {_where(start)}"
+    if own.high >= 0 and losing:
+        more = f", and {amount(name, OWN)} {_where(OWN)}" if start != OWN and own.low > 0 else ""
+        return f"{sentence}{more}, and costs {amount(name, losing[0])} {_where(losing[0])}."
     if start == OWN:
         return f"{sentence}."
     if own.high < 0:

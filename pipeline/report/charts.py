@@ -59,6 +59,7 @@ def line_chart(lines: Mapping[str, Line], *, x: str, y: str, mark: float | None 
         if mark is not None:
             axes.axvline(mark, color=INK, linewidth=0.8, linestyle="--")
         axes.set(xlabel=x, ylabel=y)
+        _whole_ticks(axes, lines)
         _legend(axes, len(lines))
 
     return _drawn(draw)
@@ -87,6 +88,7 @@ def small_line_charts(
             axes.tick_params(labelsize=_SMALL)
             _legend(axes, len(lines))
         grid[-1].set_xlabel(x)
+        _whole_ticks(grid[-1], {title: line for _, lines in charts for title, line in lines.items()})
         height = 0.4 + 1.3 * len(charts)
         figure.subplots_adjust(left=0.13, right=0.98, top=1 - 0.25 / height, bottom=0.5 / height, hspace=0.3)
 
@@ -102,13 +104,17 @@ def bar_chart(names: Sequence[str], values: Mapping[str, Sequence[float | None]]
             numbers = [np.nan if each is None else each for each in lengths]
             axes.barh(places + number * height, numbers, height, label=short(label), color=SERIES[number % len(SERIES)])
         axes.set_yticks(places + 0.4 - height / 2, [short(name) for name in names])
-        axes.invert_yaxis()
+        axes.set_ylim(len(names) - 0.1, -height / 2 - 0.1)
         axes.set_xlabel(x)
         axes.grid(axis="y", visible=False)
-        _legend(axes, len(values))
+        if len(values) > 1:  # above the bars, which it would cover
+            place = {"loc": "lower right", "bbox_to_anchor": (1, 1), "borderaxespad": 0.1}
+            axes.legend(fontsize=_SMALL, ncols=len(values), **place)
 
     left = 0.3 + 0.07 * max((len(short(name)) for name in names), default=0)
-    return _drawn(draw, height=0.7 + 0.22 * len(names) * max(1.0, 0.6 * len(values)), left=left)
+    top = 0.3 if len(values) > 1 else 0.12
+    height = 0.58 + top + 0.22 * len(names) * max(1.0, 0.6 * len(values))
+    return _drawn(draw, height=height, left=left, top=top)
 
 
 def interval_chart(names: Sequence[str], intervals: Sequence[Mapping[str, float | None]], *, x: str) -> str:
@@ -251,6 +257,13 @@ def _draw_lines(axes: Any, lines: Mapping[str, Line]) -> None:
         )
 
 
+def _whole_ticks(axes: Any, lines: Mapping[str, Line]) -> None:
+    """No ticks between epochs or steps."""
+    places = [place for horizontal, _ in lines.values() for place in horizontal]
+    if places and all(isinstance(each, int | float) and each == int(each) for each in places):
+        axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
+
+
 def _range(values: np.ndarray) -> tuple[float, float]:
     known = values[np.isfinite(values)]
     return (float(known.min()), float(known.max())) if len(known) else (0.0, 0.0)
@@ -273,7 +286,7 @@ def _drawn(
     *,
     height: float = 2.8,
     width: float = _WIDTH,
-    left: float = 0.7,
+    left: float = 0.8,
     bottom: float = 0.5,
     top: float = 0.12,
 ) -> str:

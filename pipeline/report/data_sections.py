@@ -34,7 +34,7 @@ def data_blocks(data: dict[str, Any]) -> list[Block]:
     if quantiles := data["lengths"].get("quantiles"):
         names = {"0": "shortest", "0.5": "median", "1": "longest"}
         cells = [(names.get(part, f"{float(part):.0%} quantile"), value) for part, value in quantiles.items()]
-        blocks.append(Table("Steps of a sequence", ["", "steps"], [*cells, ("mean", data["lengths"]["mean"])]))
+        blocks.append(Table("Steps of a sequence", ["quantile", "steps"], [*cells, ("mean", data["lengths"]["mean"])]))
     if data["spans"]:
         spans = [(each["span"], each["rows"], each["files"]) for each in data["spans"]]
         blocks.append(Table("Spans", ["span", "rows", "files"], spans, folded=len(spans) > 12))
@@ -152,6 +152,8 @@ def _rejected(rejected: dict[str, list[dict[str, Any]]]) -> Table:
 
 
 def _labels(labels: dict[str, dict[str, int]], unit: str) -> list[Block]:
+    order = [split for split in ("train", "eval", "test") if split in labels]
+    labels = {split: labels[split] for split in (*order, *(each for each in labels if each not in order))}
     names = sorted({name for counts in labels.values() for name in counts})
     columns: dict[str, list[Any]] = {"label": names}
     columns |= {split: [counts.get(name, 0) for name in names] for split, counts in labels.items()}

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from noisy_gru.pipeline.report.blocks import Block, Chart, Facts, Sentences, Table, columns_table
-from noisy_gru.pipeline.report.charts import (
-    bar_chart,
-    histogram,
-    line_chart,
-    matrix_chart,
-    scatter_chart,
-    small_line_charts,
-)
+from noisy_gru.pipeline.report.charts import line_chart, matrix_chart, small_line_charts
 from noisy_gru.pipeline.report.data_sections import sequence_chart
+from noisy_gru.pipeline.report.number_sections import forecasting_blocks, regression_blocks, window_chart
 
 _METRICS_DRAWN = 3
 # What the training was set to, epoch by epoch.
@@ -95,7 +88,11 @@ def evaluation_blocks(evaluation: dict[str, Any]) -> list[Block]:
     ]
     if evaluation.get("note"):
         blocks.append(Sentences([evaluation["note"]], tone="grey"))
-    by_task = {"classification": _classification, "regression": _regression, "forecasting": _forecasting}
+    by_task = {
+        "classification": _classification,
+        "regression": regression_blocks,
+        "forecasting": forecasting_blocks,
+    }
     return blocks + (by_task[evaluation["kind"]](evaluation) if evaluation["kind"] else [])
 
 
@@ -131,35 +128,19 @@ def worst_blocks(worst: dict[str, Any]) -> list[Block]:
     """Return the worst cases, each with its sequence."""
     blocks: list[Block] = []
     for number, case in enumerate(worst["cases"], 1):
-        title = f"{number}. {case['id']}"
+        title, facts = f"{number}. {case['id']}", []
         if "forecast" in case:
-            blocks.append(_window_chart(title, case))
+            blocks.append(window_chart(title, case))
             caption = "What the model read."
         else:
             facts = [("target", case["target"])] if "target" in case else []
             facts += [("true", case["label"]), ("answer", case["answer"]), ("error", case["error"])]
-            blocks.append(Facts([("sequence", case["id"]), *facts]))
             caption = f"True: {case['label']}, answered: {case['answer']}."
         if case["sequence"] is not None:
             blocks.append(sequence_chart(title, {**case["sequence"], "label": None}, caption))
+        if facts:
+            blocks.append(Facts([("sequence", case["id"]), *facts]))
     return blocks
-
-
-def _window_chart(title: str, case: dict[str, Any], notes: str = "") -> Chart:
-    horizons, ends = case["horizons"], "low" in case
-    charts = [
-        (target, {"came": (horizons, case["came"][target]), "forecast": (horizons, case["forecast"][target])})
-        for target in case["came"]
-    ]
-    columns = {"horizon": horizons}
-    for target in case["came"]:
-        keys = ("came", "forecast", *(("low", "high") if ends else ()))
-        columns |= {f"{target} {key}": case[key][target] for key in keys}
-    table = Table("Numbers", list(columns), list(zip(*columns.values(), strict=True)))
-    bands = {target: ((horizons, case["low"][target]), case["high"][target]) for target in case["came"]} if ends else {}
-    svg = small_line_charts(charts, x="horizon", bands=bands) if len(horizons) > 1 else ""
-    area = " The area is between the lowest and the highest quantile." if ends and svg else ""
-    return Chart(title, f"{notes}Forecast and what came; {case['error']:.3g} times the mean error.{area}", svg, table)
 
 
 def _classification(found: dict[str, Any]) -> list[Block]:
@@ -189,120 +170,18 @@ def _classification(found: dict[str, Any]) -> list[Block]:
             caption = "Each class against the rest." if len(curves) > 1 else f"Class {curves[0]['class']}."
             caption = "Each label by itself." if of_labels else caption
             svg = line_chart(lines, x=x.replace("_", " "), y=y, diagonal=key == "roc")
-            blocks.append(Chart(title, caption, svg))
+            points = [(name, *point) for name, (across, up) in lines.items() for point in zip(across, up, strict=True)]
+            table = Table("Numbers", [titles[0], x.replace("_", " "), y], points)
+            blocks.append(Chart(title, caption, svg, table))
     if calibrated := found.get("calibration"):
         bins = calibrated["bins"]
         columns = {key: [each[key] for each in bins] for key in ("from", "to", "answers", "confidence", "right")}
         svg = line_chart({"": (columns["confidence"], columns["right"])}, x="confidence", y="part right", diagonal=True)
         error = calibrated["expected_calibration_error"]
-        blocks.append(Facts([("expected calibration error", error)]))
         caption = "How often answers of a confidence are right; on the dotted line they are as sure as they are right."
         blocks.append(Chart("Calibration", caption, svg, columns_table("Numbers", columns)))
+        blocks.append(Facts([("expected calibration error", error)]))
     elif "curves" not in found:
         line = "Curves and calibration need probabilities, which this run didn't record: more than 50 classes, or an "
         blocks.append(Sentences([f"{line}earlier release."], tone="grey"))
     return blocks
-
-
-def _regression(found: dict[str, Any]) -> list[Block]:
-    if "targets" not in found:
-        return [*_interval(found.get("interval")), *_pairs(found["pairs"]), *_residuals(found["residuals"])]
-    blocks: list[Block] = []
-    for each in found["targets"]:
-        named = [*_interval(each.get("interval")), *_pairs(each["pairs"]), *_residuals(each["residuals"])]
-        for block in named:
-            titled = isinstance(block, Chart)
-            blocks.append(replace(block, title=f"{each['target']}: {block.title}") if titled else block)
-    return blocks
-
-
-def _forecasting(found: dict[str, Any]) -> list[Block]:
-    blocks: list[Block] = [
-        _window_chart(f"Window {window['id']}", window, f"{window['why'].capitalize()}. ")
-        for window in found.get("windows") or []
-    ]
-    for each in found["targets"]:
-        target = each["target"]
-        for came in each.get("came") or []:
-            places = list(range(len(came["came"])))
-            lines = {name: (places, came[name]) for name in ("came", "candidate", "published") if name in came}
-            title = f"{target} of {came['series']}, {came['horizon']} steps ahead"
-            table = columns_table(
-                "Numbers", {"last input": came["last_input"], **{n: v for n, (_, v) in lines.items()}}
-            )
-            svg = line_chart(lines, x="window", y=target)
-            blocks.append(Chart(title, "What came, and what was forecast for it, of the last windows.", svg, table))
-        blocks += _errors(target, "horizon", each["by_horizon"], "Error by horizon")
-        blocks += [*_interval(each.get("interval")), *_coverage(target, each["by_horizon"])]
-        if each["by_hour"]:
-            hours = [hour["hour"] for hour in each["by_hour"]]
-            errors = [hour["mae"] for hour in each["by_hour"]]
-            columns = {"hour": hours, "answers": [hour["answers"] for hour in each["by_hour"]], "mae": errors}
-            svg = line_chart({"": (hours, errors)}, x="hour of the day that is forecast", y="mean absolute error")
-            table = columns_table("Numbers", columns)
-            blocks.append(Chart(f"{target}: error by hour", "In the time zone of the data.", svg, table))
-        if each.get("by_series"):
-            blocks += _errors(target, "series", each["by_series"], "Error by series, the worst first")
-        blocks += [*_pairs(each["pairs"]), *_residuals(each["residuals"])]
-    return blocks
-
-
-def _interval(found: dict[str, Any] | None) -> list[Block]:
-    """Return what the interval of the outermost quantiles covers; nothing without intervals."""
-    if found is None:
-        return []
-    facts = [(f"inside the {found['coverage']:.4g} interval", found["covered"]), ("mean width of it", found["width"])]
-    return [Facts(facts)]
-
-
-def _coverage(target: str, rows: list[dict[str, Any]]) -> list[Block]:
-    """Return coverage by horizon; nothing without intervals, or of one horizon."""
-    known = [(each["horizon"], each["interval"]) for each in rows if each.get("interval")]
-    if len(known) < 2:
-        return []
-    horizons = [horizon for horizon, _ in known]
-    covered, width = ([found[key] for _, found in known] for key in ("covered", "width"))
-    expected = known[0][1]["coverage"]
-    lines = {"covered": (horizons, covered), "expected": (horizons, [expected] * len(known))}
-    columns = {
-        "horizon": horizons,
-        "covered": covered,
-        "width": width,
-        "answers": [each["answers"] for _, each in known],
-    }
-    caption = f"Which part of what came is between the lowest and the highest quantile; {expected:.4g} should be."
-    svg = line_chart(lines, x="horizon", y="part covered")
-    return [Chart(f"{target}: coverage by horizon", caption, svg, columns_table("Numbers", columns))]
-
-
-def _errors(target: str, key: str, rows: list[dict[str, Any]], title: str) -> list[Block]:
-    models = list(rows[0]["mae"]) if rows else []
-    names = [str(each[key]) for each in rows]
-    more = [name for name in ("windows", "bias") if rows and name in rows[0]]
-    cells = [(each[key], *(each["mae"][name] for name in models), *(each[name] for name in more)) for each in rows]
-    table = Table("Numbers", [key, *models, *more], cells)
-    if len(rows) < 2:
-        return [Table(f"{target}: {title.lower()}", table.columns, table.rows)]
-    series = {name: [each["mae"][name] for each in rows] for name in models}
-    caption = "Mean absolute error of this model, and of what it is compared with."
-    return [Chart(f"{target}: {title.lower()}", caption, bar_chart(names, series, x="mean absolute error"), table)]
-
-
-def _pairs(pairs: dict[str, Any]) -> list[Block]:
-    if not pairs["true"]:
-        return []
-    svg = scatter_chart(pairs["true"], pairs["predicted"], x="true", y="predicted")
-    columns = {"true": pairs["true"], "predicted": pairs["predicted"]}
-    caption = f"{len(pairs['true'])} of {pairs['of']} answers; on the dotted line both are equal."
-    return [Chart("Predicted against true", caption, svg, columns_table("Numbers", columns))]
-
-
-def _residuals(residuals: dict[str, Any]) -> list[Block]:
-    if not residuals["count"]:
-        return []
-    edges, counts = residuals["edges"], residuals["counts"]
-    columns = {"from": edges[:-1], "to": edges[1:], "answers": counts}
-    svg = histogram(edges, counts, x="predicted less true", y="answers")
-    facts: list[tuple[str, Any]] = [("mean residual", residuals["mean"])]
-    facts += [(f"{float(part):.0%} quantile", value) for part, value in residuals["quantiles"].items()]
-    return [Facts(facts), Chart("Residuals", "Predicted less true.", svg, columns_table("Numbers", columns))]

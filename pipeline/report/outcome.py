@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from noisy_gru.components.evaluation.comparisons import Comparison
@@ -71,33 +72,43 @@ def plan_account(plan: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _next(record: RunRecord, before: int | None) -> list[str]:
-    root = shlex.quote(record.root)
+    where = _where(record)
     serving = f"Version {before} keeps serving." if before else "No version serves yet."
     if record.status == "succeeded":
         stable = next((step.numbers.get("stable") for step in record.steps if step.name == "Pusher"), record.version)
         if stable != record.version:
             return [
                 f"The new version is the canary; stable is version {stable}. To make it stable: "
-                f"noisy-gru runs promote --root {root}"
+                f"noisy-gru runs promote {where}"
             ]
-        return [f"Servers load it within seconds. To go back to the one before: noisy-gru runs rollback --root {root}"]
+        if before is None:
+            return ["Servers load it within seconds."]
+        return [f"Servers load it within seconds. To go back to the one before: noisy-gru runs rollback {where}"]
     if record.status == "refused":
         return [
             serving,
             "Each reason says what would change the verdict; the sections below show where the model fails.",
         ]
     if record.status in ("interrupted", "killed"):
-        return [serving, f"Run it again; finished steps come from the cache: {_command(record, root)}"]
+        return [serving, f"Run it again; finished steps come from the cache: {_command(record, where)}"]
     if record.status == "failed":
         return [
             serving,
             "Correct what the error names, then run it again; finished steps come from the cache: "
-            f"{_command(record, root)}",
+            f"{_command(record, where)}",
             f"The log has the details: {record.log}",
         ]
     return []
 
 
-def _command(record: RunRecord, root: str) -> str:
+def _where(record: RunRecord) -> str:
+    """Return the options that name the versions of a run: its root, or on a cluster the folder that it published to."""
+    if record.root or not record.published_path:
+        return f"--root {shlex.quote(record.root)}"
+    model = Path(record.published_path).parent
+    return f"--serving-dir {shlex.quote(str(model.parent))} --model {shlex.quote(model.name)}"
+
+
+def _command(record: RunRecord, where: str) -> str:
     overrides = "".join(f" --set {shlex.quote(each)}" for each in record.overrides)
-    return f"noisy-gru run {shlex.quote(record.config_path)} --root {root}{overrides}"
+    return f"noisy-gru run {shlex.quote(record.config_path)} {where}{overrides}"

@@ -16,7 +16,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from noisy_gru.pipeline.report.blocks import Block, Section
+from noisy_gru.pipeline.report.blocks import Block, Section, Table
 from noisy_gru.pipeline.report.data_sections import data_blocks, feature_blocks
 from noisy_gru.pipeline.report.importance_sections import importance_blocks
 from noisy_gru.pipeline.report.model_sections import evaluation_blocks, slice_blocks, training_blocks, worst_blocks
@@ -91,7 +91,13 @@ def shown_number(value: float) -> str:
         return str(value)
     if isinstance(value, int) or (value == math.floor(value) and abs(value) < 1e15):
         return f"{int(value):,}"
-    return f"{value:.{_DIGITS}g}"
+    return f"{value:,.{_DIGITS}g}"
+
+
+def numeric_columns(table: Table) -> set[int]:
+    """Return the places of the columns that hold numbers, or nothing."""
+    columns = ({type(cell) for cell in cells if cell is not None} for cells in zip(*table.rows, strict=True))
+    return {place for place, types in enumerate(columns) if types and types <= {int, float}}
 
 
 def _section(
@@ -120,4 +126,5 @@ def page_environment(*folders: Path) -> jinja2.Environment:
     )
     environment.filters["number"] = shown_number
     environment.filters["markup"] = Markup
+    environment.filters["numeric_columns"] = numeric_columns
     return environment

@@ -28,7 +28,7 @@ def prediction_blocks(content: dict[str, Any]) -> list[Block]:
     shown = content["numbers"][:MOST_NUMBERS]
     blocks += [_distribution(each, content["units"]) for each in shown]
     cells = [(each["name"], each["mean"], each["min"], each["max"]) for each in content["numbers"]]
-    blocks.append(Table("All numbers", ["", "mean", "least", "largest"], cells, folded=len(cells) > MOST_NUMBERS))
+    blocks.append(Table("All numbers", ["number", "mean", "least", "largest"], cells, folded=len(cells) > MOST_NUMBERS))
     return blocks
 
 

@@ -36,8 +36,8 @@ def outcome_blocks(outcome: dict[str, Any]) -> list[Block]:
 
 def comparison_blocks(outcome: dict[str, Any]) -> list[Block]:
     """Return all comparisons, with the published model and the naive baselines; nothing without one."""
-    keys = ["metric", "slice", "against", "candidate", "other", "difference", "lower", "upper"]
-    keys += ["sequences", "clusters", "required", "passed"]
+    keys = ["metric", "slice", "against", "passed", "required", "candidate", "other", "difference", "lower", "upper"]
+    keys += ["sequences", "clusters"]
     rows = [[each[key] for key in keys] for each in outcome["comparisons"]]
     names = ["independent" if key == "clusters" else "better by" if key == "difference" else key for key in keys]
     note = "better by: how much better this model is, with the bounds of a paired bootstrap."
@@ -85,7 +85,8 @@ def _latency(check: dict[str, Any]) -> list[Block]:
 def lineage_blocks(lineage: dict[str, Any]) -> list[Block]:
     """Return where the model comes from."""
     keys = ("version", "published_path", "compared_with", "config_path", "config_hash", "seed", "source", "schema")
-    facts = [(key.replace("_", " "), lineage[key]) for key in (*keys, "replay_of") if lineage[key] is not None]
+    # A version names something: no commas in it.
+    facts = [(key.replace("_", " "), str(lineage[key])) for key in (*keys, "replay_of") if lineage[key] is not None]
     blocks: list[Block] = [Facts(facts)]
     if lineage["overrides"]:
         blocks.append(Sentences(lineage["overrides"], "Overrides"))

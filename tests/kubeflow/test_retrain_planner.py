@@ -56,6 +56,11 @@ def test_all_other_steps_wait_for_the_decision() -> None:
     tasks = spec["root"]["dag"]["tasks"]
     assert gated(spec) == set(tasks) - {"RetrainPlanner", "Configuration"}
     found = conditions(spec)
+    # RunReport shows the plan, so its condition is on an input of its own.
+    condition = found.pop("RunReport")
+    for retrain in (0.0, 1.0):
+        plan = {"artifacts": [{"metadata": {"retrain": retrain}}]}
+        assert holds(condition, {"artifacts": {"plan": plan}}) == bool(retrain)
     assert set(found) == {"SequenceExampleGen", "ImportSchemaGen"}
     for name, condition in found.items():
         assert tasks[name]["dependentTasks"] == ["Configuration", "RetrainPlanner"]
@@ -67,7 +72,8 @@ def test_all_other_steps_wait_for_the_decision() -> None:
     for name in set(tasks) - set(found):
         inputs = spec["components"][name].get("inputDefinitions", {}).get("artifacts", {})
         assert not [key for key in inputs if key.startswith(IMPLICIT)]
-        assert "RetrainPlanner" not in tasks[name].get("dependentTasks", [])
+        # RunReport shows the plan.
+        assert ("RetrainPlanner" in tasks[name].get("dependentTasks", [])) == (name == "RunReport")
 
 
 def test_an_importer_has_no_condition_since_the_backend_refuses_it() -> None:

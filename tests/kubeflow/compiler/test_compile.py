@@ -70,7 +70,7 @@ def pods(text: str) -> dict[str, Any]:
 
 STEPS = {
     *("SequenceExampleGen", "StatisticsGen", "ImportSchemaGen", "ExampleValidator", "AnomalyGate", "Transform"),
-    *("Trainer", "LatestBlessed", "Evaluator", "ServingGate", "Pusher"),
+    *("Trainer", "LatestBlessed", "Evaluator", "ServingGate", "Pusher", "RunReport"),
 }
 
 
@@ -166,7 +166,9 @@ def test_steps_are_told_their_drivers_types_and_runner(spec: dict[str, Any]) -> 
             }
             # What the page of the run shows is KFP's own, and TFX knows nothing of it.
             shown = {name for name, title in outputs.items() if title.startswith("system.")}
-            both = {"metrics", "page"} if step in {"ExampleValidator", "Evaluator", "ServingGate"} else set()
+            both = (
+                {"metrics", "page"} if step in {"ExampleValidator", "Evaluator", "ServingGate", "RunReport"} else set()
+            )
             assert shown == (both | {"classification"} if step == "Evaluator" else both)
             assert set(types[step]["outputs"]) == set(outputs) - shown
     assert types["AnomalyGate"] == {
@@ -196,10 +198,24 @@ def test_only_a_classification_has_a_confusion_matrix(task: str) -> None:
     }
 
 
+def test_the_report_is_the_last_step_and_gets_no_examples_where_none_may_be_shown(spec: dict[str, Any]) -> None:
+    """It is there after a refusal, too: Pusher succeeds then, and publishes nothing."""
+    tasks = spec["root"]["dag"]["tasks"]
+    assert "Pusher" in tasks["RunReport"]["dependentTasks"]
+    assert not [name for name, task in tasks.items() if "RunReport" in task.get("dependentTasks", [])]
+    assert tasks["RunReport"]["inputs"]["artifacts"]["examples"] == {
+        "taskOutputArtifact": {"producerTask": "SequenceExampleGen", "outputArtifactKey": "examples"}
+    }
+    hidden = next(iter(yaml.safe_load_all(compile_text("report={examples: false}"))))
+    assert "examples" not in hidden["root"]["dag"]["tasks"]["RunReport"]["inputs"]["artifacts"]
+    off = next(iter(yaml.safe_load_all(compile_text("report={enabled: false}"))))
+    assert "RunReport" not in off["root"]["dag"]["tasks"]
+
+
 def test_what_looks_at_files_outside_is_never_cached(spec: dict[str, Any]) -> None:
     tasks = spec["root"]["dag"]["tasks"]
     cached = {step for step in STEPS if tasks[step]["cachingOptions"].get("enableCache")}
-    assert STEPS - cached == {"SequenceExampleGen", "LatestBlessed", "Pusher"}
+    assert STEPS - cached == {"SequenceExampleGen", "LatestBlessed", "Pusher", "RunReport"}
     off = next(iter(yaml.safe_load_all(compile_text("kubeflow.cache=false"))))
     assert not any(task["cachingOptions"] for task in off["root"]["dag"]["tasks"].values())
 

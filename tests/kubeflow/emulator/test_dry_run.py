@@ -142,6 +142,7 @@ def test_every_step_ran_and_a_model_is_published(runs: Runs) -> None:
     assert {task.name for task in runs.first.tasks} == {step["name"] for step in runs.local["steps"]} | {
         "RetrainPlanner",
         "Configuration",
+        "RunReport",
     }
     order = [task.name for task in runs.first.tasks]
     chain = ["SequenceExampleGen", "StatisticsGen", "ExampleValidator", "AnomalyGate", "Transform", "Trainer", "Pusher"]
@@ -215,6 +216,42 @@ def test_the_page_of_the_run_shows_the_evaluation(runs: Runs) -> None:
     assert runs.second.task("Evaluator").artifacts["metrics"]["metadata"]["published/accuracy"] == pytest.approx(
         evaluation(runs, runs.first).metrics["accuracy"], abs=1e-6
     )
+
+
+def embedded(page: str) -> dict[str, Any]:
+    """The account in a report."""
+    return json.loads(page.partition('<script type="application/json" id="account">')[2].partition("</script>")[0])
+
+
+def test_the_whole_report_is_on_the_page(runs: Runs) -> None:
+    """What a local run's report says of the same data and seed; it is there after a refusal, too."""
+    page = runs.kept(runs.first, "RunReport", "page").read_text()
+    mine = embedded(page)
+    theirs = embedded(Path(runs.local["report"]).read_text())
+    version = runs.published()[0].name
+    assert f"<h1>Published as version {version}</h1>" in page
+    assert [name for name, part in mine.items() if part is None] == [
+        name for name, part in theirs.items() if part is None and name != "resources"
+    ] + ["resources"]
+    for part in ("data", "features", "evaluation"):
+        assert set(mine[part]) == set(theirs[part])
+    assert {**mine["data"], "spans": []} == theirs["data"]
+    assert mine["evaluation"]["metrics"]["accuracy"] == pytest.approx(theirs["evaluation"]["metrics"]["accuracy"])
+    assert mine["training"]["history"]["loss"] == pytest.approx(theirs["training"]["history"]["loss"])
+    uris = [uri for each in mine["lineage"]["artifacts"].values() for all_of in each.values() for uri in all_of]
+    assert all(uri.startswith("minio://") for uri in uris)
+    assert (
+        f"--serving-dir {runs.folder / 'serving'} --model japanese-vowels"
+        in embedded(runs.kept(runs.second, "RunReport", "page").read_text())["outcome"]["next"][0]
+    )
+    refused = runs.kept(runs.forced, "RunReport", "page").read_text()
+    assert "<h1>Refused: the model was trained, and is not published</h1>" in refused
+    assert embedded(refused)["outcome"]["plan"]["reasons"]
+    published = [
+        each.task("RunReport").artifacts["metrics"]["metadata"]["run/published"]
+        for each in (runs.first, runs.second, runs.forced)
+    ]
+    assert published == [1, 1, 0]
 
 
 def test_a_held_night_is_seen_on_the_page(runs: Runs) -> None:

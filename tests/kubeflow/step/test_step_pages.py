@@ -17,6 +17,7 @@ from noisy_gru.components.retrain_planner.config import RulesConfig
 from noisy_gru.components.retrain_planner.evidence import DataChanges, Evidence, Measurements, PublishedVersion
 from noisy_gru.components.retrain_planner.planning import decide
 from noisy_gru.components.serving_gate.report import GateCheck, GateReport
+from tests.pipeline.report.conftest import FakeRun
 
 # TFX warns of its own use of what it deprecated.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
@@ -132,6 +133,66 @@ def test_the_planner(tmp_path: Path, error: float, held: bool) -> None:
     assert ("Held for a person" if held else "Retraining is due") in texts
     assert plan.summary in texts
     assert {"served_model", "alarm" if held else "quiet"} <= set(texts)
+
+
+def report_of(inputs: dict[str, Any], **properties: Any) -> tuple[dict[str, float], str]:
+    from noisy_gru.kubeflow.step.page_outputs import write_page_outputs
+    from noisy_gru.kubeflow.step.step_pages import PAGES
+
+    folder = Path(next(iter(inputs.values()))[0].uri) / "shown"
+    step: Any = SimpleNamespace(inputs=inputs, outputs={}, properties=properties, run_id="run-7")
+    places = {"metrics": folder / "metrics", "page": folder / "page"}
+    return write_page_outputs(PAGES["RunReport"](step), places)["metrics"], places["page"].read_text()
+
+
+@pytest.mark.parametrize("pushed", [True, False])
+def test_the_report_is_that_of_the_artifacts(tmp_path: Path, pushed: bool) -> None:
+    """The artifacts of a run of this machine, as a pod gets them: the same sections, and the places in the store."""
+    from tfx.types import standard_artifacts
+
+    from noisy_gru.components.artifacts import ORIGIN
+    from noisy_gru.kubeflow.run_report.inputs import SOURCES
+    from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
+    from noisy_gru.pipeline.report.account import run_account
+
+    run = FakeRun(tmp_path)
+    ended = standard_artifacts.PushedModel()
+    ended.uri = str(tmp_path)
+    # As TFX's entrypoint reads what Kubeflow sends.
+    ended.set_json_value_custom_property("pushed", float(pushed))
+    ended.set_json_value_custom_property("pushed_version", "9")
+    ended.set_string_custom_property("pushed_destination", "/mnt/serving/odd/9")
+    ended.set_string_custom_property("reason", f"not published: {ODD}")
+    inputs: dict[str, Any] = {"pushed_model": [ended]}
+    for name, (step, output) in SOURCES.items():
+        if name in ("evaluation", "pushed_model") or output not in run.record.artifacts.get(step, {}):
+            continue
+        artifact = standard_artifacts.Model()
+        (artifact.uri,) = run.record.artifacts[step][output]
+        artifact.set_string_custom_property(ORIGIN, f"s3://bucket/{name}")
+        inputs[name] = [artifact]
+    config = PipelineConfig.model_validate(run.record.config).model_dump_json(by_alias=True)
+    metrics, page = report_of(inputs, config=config)
+    assert metrics == {"run/published": pushed, "run/rows_kept": 890}
+    texts = Texts(page).texts
+    account = json.loads(page.partition('id="account">')[2].partition("</script>")[0])
+    expected = run_account(run.record, tmp_path)
+    for part in ("data", "features", "training", "gate", "importance"):
+        assert account[part] == expected[part]
+    assert account["lineage"]["artifacts"]["Trainer"]["model_run"] == ["s3://bucket/model_run"]
+    assert "odd · run run-7 on Kubeflow · " in "".join(texts)
+    assert "Time and memory of each step are on Kubeflow's own page of the run." in texts
+    if pushed:
+        assert "Published as version 9" in texts
+    else:
+        assert f"Pusher: {ODD}" in texts
+
+
+def test_a_report_that_fails_says_so_and_the_run_goes_on(tmp_path: Path) -> None:
+    metrics, page = report_of({"evaluation": [SimpleNamespace(uri=str(tmp_path))]}, config=f"not {ODD}")
+    assert metrics == {}
+    assert "The report of this run can't be made" in Texts(page).texts
+    assert "JSONDecodeError" in page
 
 
 def test_anomalies_are_on_the_page_of_the_step_that_finds_them(tmp_path: Path) -> None:

@@ -19,24 +19,16 @@ from noisy_gru.pipeline.config.loading import load_config
 from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 from noisy_gru.pipeline.experiments import experiment
 from noisy_gru.pipeline.experiments.comparison_report import comparison_report
-from noisy_gru.pipeline.experiments.engine import ResultStore, Trials, run_trials, with_seed
+from noisy_gru.pipeline.experiments.engine import ResultStore, run_trials, with_seed
 from noisy_gru.pipeline.experiments.experiment import Experiment
 from noisy_gru.pipeline.experiments.experiment_page import experiment_page
 from noisy_gru.pipeline.experiments.learning_curves import learning_curves
 from noisy_gru.pipeline.experiments.noise_report import noise_report
 from noisy_gru.pipeline.experiments.variants import CONFIGURED, Variant
 from noisy_gru.pipeline.runs.progress import LiveProgress
-from tests.pipeline.experiments.trials import TRAINER, noise_trials, result
+from tests.pipeline.experiments.trials import CONFIG, TRAINER, compared, noise_trials, result
 
 EVIL = "<script>alert(1)</script>"
-CONFIG = """\
-name: tiny
-schema: schema.pbtxt
-data: {files: [rows.csv], entity: id, time: {column: t, kind: integer}, features: [a, b]}
-task: {kind: classification, label: kind}
-splits: {by: entity, eval: 0.3, test: 0.2}
-model: {layers: [{units: 3, stddev: 0.1}]}
-"""
 
 
 class Page(HTMLParser):
@@ -84,19 +76,6 @@ def config_file(tmp_path: Path) -> Path:
 @pytest.fixture
 def config(config_file: Path) -> PipelineConfig:
     return load_config(config_file, [])
-
-
-def compared(gains: dict[str, float], pairs: int = 5) -> Trials:
-    random = np.random.default_rng(2)
-    key = "model.layers.0.units"
-    variants = [Variant(name, TRAINER, {} if name == CONFIGURED else {key: name}) for name in gains]
-    results = {}
-    for seed in range(pairs):
-        base = 0.8 + 0.05 * random.standard_normal()
-        for name, gain in gains.items():
-            losses = [1.0, 0.5 + 0.1 * seed, 0.4][: 2 + seed % 2]
-            results[name, seed] = result(base + gain + 0.004 * random.standard_normal(), 0.5, losses)
-    return Trials(variants, list(range(pairs)), results)
 
 
 def numbers_in(content: Any) -> set[float]:

@@ -168,6 +168,9 @@ def effects(pairs: int = 8, **gains: float) -> list[Effect]:
         ({"x10_carried": 0.047, "x10_zero": -0.02}, "max", "x10 buys 4.7 points of accuracy for streams that start "
          "from another sequence's state, and costs 2.0 points of accuracy from the first state that is served: take it "
          "only where the first state is often wrong.", 10),
+        ({"x10_carried": 0.047, "x10_burn_in_5": -0.02}, "max", "x10 buys 4.7 points of accuracy for streams that "
+         "start from another sequence's state, and costs 2.0 points of accuracy for streams that are picked up in "
+         "their middle (5 steps of burn-in).", 10),
         ({"x10_zero": 0.03}, "max", "x10 buys 3.0 points of accuracy from the first state that is served.", 10),
         ({"x1_burn_in_5": 0.03}, "max", "x1 buys 3.0 points of accuracy for streams that are picked up in their middle "
          "(5 steps of burn-in), at no measurable cost.", 1),

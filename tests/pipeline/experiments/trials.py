@@ -7,11 +7,19 @@ from typing import Any
 import numpy as np
 
 from noisy_gru.pipeline.experiments.engine import Trials
-from noisy_gru.pipeline.experiments.variants import Variant, scaled
+from noisy_gru.pipeline.experiments.variants import CONFIGURED, Variant, scaled
 from noisy_gru.trainer.config import TrainerConfig
 
 TRAINER = TrainerConfig()
 SCALES = (0.0, 1.0, 10.0)
+CONFIG = """\
+name: tiny
+schema: schema.pbtxt
+data: {files: [rows.csv], entity: id, time: {column: t, kind: integer}, features: [a, b]}
+task: {kind: classification, label: kind}
+splits: {by: entity, eval: 0.3, test: 0.2}
+model: {layers: [{units: 3, stddev: 0.1}]}
+"""
 
 
 def result(accuracy: float, carried: float, losses: list[float]) -> dict[str, Any]:
@@ -38,4 +46,18 @@ def noise_trials(pairs: int = 8, gain: float = 0.05) -> Trials:
             losses = [1.0, 0.5 - 0.01 * scale, 0.3]
             results[f"x{scale:g}", seed] = result(base + 0.001 * random.standard_normal(), carried, losses)
     variants = [Variant(f"x{scale:g}", scaled(TRAINER, scale), {"scale": scale}) for scale in SCALES]
+    return Trials(variants, list(range(pairs)), results)
+
+
+def compared(gains: dict[str, float], pairs: int = 5) -> Trials:
+    """Variants by their gain in accuracy over the configured one."""
+    random = np.random.default_rng(2)
+    key = "model.layers.0.units"
+    variants = [Variant(name, TRAINER, {} if name == CONFIGURED else {key: name}) for name in gains]
+    results = {}
+    for seed in range(pairs):
+        base = 0.8 + 0.05 * random.standard_normal()
+        for name, gain in gains.items():
+            losses = [1.0, 0.5 + 0.1 * seed, 0.4][: 2 + seed % 2]
+            results[name, seed] = result(base + gain + 0.004 * random.standard_normal(), 0.5, losses)
     return Trials(variants, list(range(pairs)), results)

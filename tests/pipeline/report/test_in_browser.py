@@ -11,7 +11,7 @@ import pytest
 
 from noisy_gru.pipeline.report.account import run_account
 from noisy_gru.pipeline.report.page import run_page
-from tests.browser import chromium, patient
+from tests.browser import chromium, open_offline, structure_problems
 from tests.pipeline.report.conftest import CLASSES
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -36,17 +36,9 @@ def opened(make_run, browser, tmp_path):
     account = run_account(run.record, run.directory.root)
     file = tmp_path / "report.html"
     file.write_text(run_page(account), encoding="utf-8")
-    requests: list[str] = []
 
     def _opened(**options: Any) -> tuple[Any, dict[str, Any], list[str]]:
-        context = patient(browser.new_context(offline=True, **options))
-        page = context.new_page()
-        page.on("request", lambda request: requests.append(request.url))
-        page.on("console", lambda message: requests.append(f"console: {message.text}"))
-        page.on("pageerror", lambda error: requests.append(f"error: {error}"))
-        page.on("dialog", lambda dialog: requests.append(f"dialog: {dialog.message}"))
-        page.goto(file.as_uri())
-        assert requests.pop(0) == file.as_uri()
+        page, requests = open_offline(browser, file, **options)
         return page, account, requests
 
     yield _opened
@@ -159,11 +151,7 @@ def test_keyboard_and_screen_reader(opened):
     page.keyboard.press("Enter")
     assert folded.locator("table").is_visible()
     assert folded.locator("data").first.get_attribute("value") == "1.0"
-    # Every drawing is silent, and has a title and a caption beside it.
-    silent = "[...document.querySelectorAll('svg')].every(each => each.getAttribute('aria-hidden') === 'true' &&"
-    assert page.evaluate(
-        f"{silent} each.parentElement.querySelector('h3') && each.parentElement.querySelector('figcaption'))"
-    )
+    assert structure_problems(page) == []
     names = "[...document.querySelectorAll('[id]')].map(each => each.id)"
     ids = [each for each in page.evaluate(names) if not each.startswith(("m", "p", "figure", "axes"))]
     for link in page.eval_on_selector_all("nav a", "all => all.map(each => each.hash.slice(1))"):
