@@ -79,7 +79,9 @@ def judge(
     requests = {**plan.answers, **plan.pieces}
     failed = seen.failures(requests)
     twice = f"{len(plan.repeated)} of them" if len(plan.repeated) < len(plan.questions) else "each"
-    checks.append(GateCheck("answers", f"{len(requests)} questions, {twice} asked twice", failed[:_SHOWN]))
+    checks.append(
+        GateCheck("answers", f"{len(requests)} questions, {twice} asked twice{plan.left_out}", failed[:_SHOWN])
+    )
     if failed or not checks[-2].passed:
         return report
     checks += [agreement_checks.repeated(plan, seen), agreement_checks.both_signatures(plan, seen, reference)]

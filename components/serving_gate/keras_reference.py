@@ -98,6 +98,9 @@ def keras_reference(serving_model: str, transform_graph: str) -> Reference:
     # A number half way between two would be rounded either way: what is compared with is the number itself.
     served.numbers = served.numbers.unrounded
     scale = target_scale(served)
+    model: Any = served.model
+    # A graph of its own in the other one, so that the way of training finds it traced.
+    served.predict = tf.function(lambda inputs: model(inputs, training=False), autograph=False)
     # With free shapes one trace is enough, however many batches are asked.
     traced: Any = tf.function(
         served.from_examples,
@@ -112,8 +115,8 @@ def keras_reference(serving_model: str, transform_graph: str) -> Reference:
     transform = read_variables(Path(transform_graph) / tft.TFTransformOutput.TRANSFORM_FN_DIR)
     return Reference(
         from_examples,
-        TrainingPath(transform_graph, served).answer,
-        served.model.count_params() + sum(variable.values for variable in transform),
+        TrainingPath(transform_graph, served, served.predict).answer,
+        model.count_params() + sum(variable.values for variable in transform),
         1.0 if scale is None else scale,
         served.decision,
         rounded,

@@ -11,12 +11,15 @@ from google.protobuf.message import DecodeError
 from noisy_gru.components.serving_gate.cost_checks import text_batch, timed_calls
 from noisy_gru.components.serving_gate.probe import ProbeRequest, TimedRequests
 from noisy_gru.components.serving_gate.probe_sequences import (
+    LONGEST,
     Batch,
     affordable,
     batches,
     by_length,
+    example_values,
     filled,
     spread,
+    steps_of,
     tensors,
     time_axis,
 )
@@ -32,7 +35,7 @@ from noisy_gru.schema.errors import ModelError
 HELD_OUT = "held-out sequences as training reads them"
 _HELD_OUT_COUNT = 256
 # Steps of all questions, up to which every one is asked again. Noise shows in one, too.
-_STEPS_REPEATED = 50_000
+_STEPS_REPEATED = 25_000
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class ProbePlan:
         held_out: serialized tf.Examples for the comparison with training's way.
         streams: ways to cut sequences, for `serving_step`.
         timed: calls whose time is taken.
+        longest: steps of the longest sequence.
     """
 
     warmup: dict[str, ProbeRequest] = field(default_factory=dict)
@@ -54,6 +58,17 @@ class ProbePlan:
     held_out: list[bytes] = field(default_factory=list)
     streams: list[Cut] = field(default_factory=list)
     timed: dict[str, TimedRequests] = field(default_factory=dict)
+    longest: int = 0
+
+    @property
+    def left_out(self) -> str:
+        """What the requests leave out of the sequences, in words; empty for nothing."""
+        if self.longest <= LONGEST:
+            return ""
+        return (
+            f"; the longest sequence, those of all lengths and the held-out ones have up to {self.longest} steps, "
+            f"others the first {LONGEST} alone"
+        )
 
     @property
     def answers(self) -> dict[str, ProbeRequest]:
@@ -124,6 +139,7 @@ def make_probe_plan(
         held_out=spread(ordered, affordable(ordered, _HELD_OUT_COUNT)),
         streams=cuts(ordered, dataset, state_size(signatures)) if serving_step else [],
         timed=timed_calls(ordered, budgets),
+        longest=steps_of(example_values(ordered[-1]), dataset),
     )
 
 

@@ -19,6 +19,9 @@ _READ = 2000
 # Values of the sequences in one comparison, and the fewest sequences, however long: what bounds the gate's work.
 _VALUES, _FEWEST = 1_000_000, 8
 _READ_BYTES = 64_000_000
+# Steps of a sequence in all batches but the longest's and the one of all lengths: a loop over more costs minutes, and
+# what goes wrong by a batch's size or padding does so within them.
+LONGEST = 1_000
 
 
 @dataclass(frozen=True)
@@ -96,26 +99,50 @@ def filled(ordered: Sequence[bytes], size: int) -> list[bytes]:
 def batches(ordered: Sequence[bytes], dataset: DatasetConfig, batch_size: int) -> list[Batch]:
     """Return batches of several lengths and sizes: one sequence, a few, many, the configured size, and other padding.
 
+    The longest sequence is asked whole, alone and in the batch of all lengths; the other batches have the first
+    `LONGEST` steps of longer sequences.
+
     Args:
         ordered: sequences by their length.
         dataset: names the features and their order.
         batch_size: sequences in the largest batch that is promised to be served.
     """
     chosen = spread(ordered, affordable(ordered, CHOSEN))
+    begun = [beginning(example, dataset) for example in chosen]
     parts = {
-        "the shortest sequence": chosen[:1],
+        "the shortest sequence": begun[:1],
         "the longest sequence": chosen[-1:],
-        "a few sequences": chosen[:: max(len(chosen) // 7, 1)],
+        "a few sequences": begun[:: max(len(chosen) // 7, 1)],
         "sequences of all lengths": chosen,
     }
     if len(parts["a few sequences"]) == len(chosen):
         del parts["a few sequences"]
     if batch_size != len(chosen):
-        parts["a batch of the configured size"] = filled(ordered, batch_size)
+        parts["a batch of the configured size"] = [beginning(each, dataset) for each in filled(ordered, batch_size)]
     result = [Batch(f"{name} ({len(part)})", list(part), tensors(part, dataset)) for name, part in parts.items()]
     # What stands after the end of a sequence must not matter.
-    padded = tensors(chosen, dataset, extra=3, number=7.0, text=b"after the end")
-    return [*result, Batch(f"sequences of all lengths, padded otherwise ({len(chosen)})", list(chosen), padded)]
+    padded = tensors(begun, dataset, extra=3, number=7.0, text=b"after the end")
+    return [*result, Batch(f"sequences of all lengths, padded otherwise ({len(begun)})", begun, padded)]
+
+
+def beginning(example: bytes, dataset: DatasetConfig, steps: int = LONGEST) -> bytes:
+    """Return a serialized tf.Example with the first steps of the past, and the future after them if it is known."""
+    import tensorflow as tf
+
+    if steps_of(example_values(example), dataset) <= steps:
+        return example
+    parsed = tf.train.Example.FromString(example)
+    features = parsed.features.feature
+    for feature in dataset.data.features:
+        if feature.static or feature.name not in features:
+            continue
+        kind = features[feature.name].WhichOneof("kind")
+        count = steps + (future_steps(dataset) if feature.known_in_advance else 0)
+        if kind:
+            del getattr(features[feature.name], kind).value[count:]
+    if "steps" in features:
+        features["steps"].int64_list.value[0] = steps
+    return parsed.SerializeToString(deterministic=True)
 
 
 def future_steps(dataset: DatasetConfig) -> int:

@@ -11,7 +11,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from noisy_gru.components.serving_gate.probe import Outputs, ProbeRequest, ProbeResult
-from noisy_gru.components.serving_gate.probe_sequences import CHOSEN, affordable, spread, static_inputs, tensors
+from noisy_gru.components.serving_gate.probe_sequences import (
+    CHOSEN,
+    LONGEST,
+    affordable,
+    spread,
+    static_inputs,
+    tensors,
+)
 from noisy_gru.components.serving_gate.signature_contract import LENGTHS, STATE, STEP, TENSORS
 from noisy_gru.components.serving_gate.warmup import with_state
 from noisy_gru.schema.config import DatasetConfig
@@ -22,8 +29,6 @@ _FEW = 8
 # What is after the end of a sequence whose steps have answers.
 _EMPTY = {"probabilities": 0.0, "class_id": -1, "label_bytes": b"", "predictions": 0.0}
 _PIECES = 4
-# Steps of a sequence that is streamed: what goes wrong between pieces does so within them.
-_LONGEST = 1_000
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,7 @@ def cuts(ordered: Sequence[bytes], dataset: DatasetConfig, state_size: int) -> l
     """
     few, many = tensors(spread(ordered, _FEW), dataset), tensors(spread(ordered, affordable(ordered, CHOSEN)), dataset)
     once = static_inputs(dataset)
-    short, lengths = np.minimum(few[LENGTHS], _STEPS), np.minimum(many[LENGTHS], _LONGEST)
+    short, lengths = np.minimum(few[LENGTHS], _STEPS), np.minimum(many[LENGTHS], LONGEST)
     each_step = np.minimum(np.arange(1, short.max() + 1), short[:, None])
     chunk = max(-(-int(lengths.max()) // _PIECES), 1)
     chunks = np.minimum(chunk * np.arange(1, _PIECES + 1), lengths[:, None])

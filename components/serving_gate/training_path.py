@@ -8,6 +8,7 @@ Transform's own graph, and only then the model. Here the second way is gone, up 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -25,9 +26,10 @@ class TrainingPath:
     Args:
         transform_graph: Transform's output `transform_graph`, with the schema of the raw data.
         served: gives the Keras model and the layout of its data set.
+        predict: of the Keras model, as a `tf.function`; None: made here.
     """
 
-    def __init__(self, transform_graph: str, served: ServedModel) -> None:
+    def __init__(self, transform_graph: str, served: ServedModel, predict: Callable[..., Any] | None = None) -> None:
         import tensorflow as tf
         import tensorflow_transform as tft
         from tfx_bsl.coders.example_coder import ExamplesToRecordBatchDecoder
@@ -37,7 +39,7 @@ class TrainingPath:
         model: Any = served.model
         self._wanted = list(model.input)
         # As a graph: step by step in Python a long sequence takes half a minute.
-        self._predict: Any = tf.function(lambda inputs: model(inputs, training=False), autograph=False)
+        self._predict: Any = predict or tf.function(lambda inputs: model(inputs, training=False), autograph=False)
         self._layout, self._decision = served.layout, served.decision
         self._numbers = served.numbers
         schema = self._transform.raw_metadata.schema

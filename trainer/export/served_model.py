@@ -69,7 +69,7 @@ class ServedModel:
         calibration: Calibration | None = None,
     ):
         self.model = model
-        self._predict = predict or (lambda inputs: model(inputs, training=False))
+        self.predict = predict or (lambda inputs: model(inputs, training=False))
         self.layout = layout
         self.decision = decision
         bounds = getattr(layout.dataset.task, "output", OutputConfig())
@@ -209,7 +209,7 @@ class ServedModel:
 
     def _predict_eagerly(self, raw: Mapping[str, Any]) -> dict[str, tf.Tensor]:
         inputs, units = self._read(raw)
-        return self._named_outputs(self._predict(inputs), inputs, units)
+        return self._named_outputs(self.predict(inputs), inputs, units)
 
     def _named_outputs(self, outputs: Any, inputs: Mapping[str, Any], units: Mapping[str, Any]) -> dict[str, tf.Tensor]:
         """Name the model's outputs."""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from noisy_gru.components.serving_gate.probe_plan import make_probe_plan
-from noisy_gru.components.serving_gate.probe_sequences import read_examples
+from noisy_gru.components.serving_gate.probe_sequences import beginning, example_values, read_examples
 from noisy_gru.components.serving_gate.signature_contract import promised_inputs
 from noisy_gru.components.serving_gate.stream_requests import cuts
 from noisy_gru.registry.config import BudgetsConfig
@@ -52,13 +52,46 @@ def test_what_is_asked_is_bounded_however_long_the_sequences_are(tmp_path, count
     assert sizes["sequences of all lengths"] == sizes["sequences of all lengths, padded otherwise"] == compared
     assert sizes["a batch of the configured size"] == 4
     assert len(plan.held_out) == held_out
-    for chosen in (plan.held_out, plan.parts[-1].examples):
+    asked = {part.name.rsplit(" ", 1)[0]: part for part in plan.parts}
+    for chosen in (plan.held_out, asked["sequences of all lengths"].examples):
         assert (chosen[0], chosen[-1]) == (ordered[0], ordered[-1])
+    whole = {"the longest sequence", "sequences of all lengths"}
+    for name, part in asked.items():
+        assert part.examples[-1] == ordered[-1] or name not in whole
+        assert part.tensors["lengths"].max() <= (steps if name in whole else min(steps, 1_000)), name
+    assert ("others the first 1000 alone" in plan.left_out) == (steps > 1_000)
     again = plan.repeated
     if steps == 20:
         assert again == list(plan.questions)
     else:
         assert sorted(plan.questions[name].signature for name in again) == ["serving_default", "serving_tensors"]
+
+
+@pytest.mark.slow
+def test_the_beginning_of_a_sequence_has_the_future_after_it():
+    import tensorflow as tf
+
+    def numbers(values: list[float]) -> tf.train.Feature:
+        return tf.train.Feature(float_list=tf.train.FloatList(value=values))
+
+    features = ["x", {"name": "plan", "known_in_advance": True}, {"name": "size", "static": True}]
+    dataset = DatasetConfig.model_validate(
+        {
+            "data": {
+                "files": ["a.csv"],
+                "entity": "id",
+                "time": {"column": "t", "kind": "integer"},
+                "features": features,
+            },
+            "task": {"kind": "forecasting", "targets": ["x"], "input_length": 5, "horizons": [1, 2]},
+        }
+    )
+    lists = {"x": numbers([1, 2, 3, 4, 5]), "plan": numbers([11, 12, 13, 14, 15, 16, 17]), "size": numbers([9])}
+    steps = tf.train.Feature(int64_list=tf.train.Int64List(value=[5]))
+    example = tf.train.Example(features=tf.train.Features(feature=lists | {"steps": steps})).SerializeToString()
+    found = {name: list(values) for name, values in example_values(beginning(example, dataset, 3)).items()}
+    assert found == {"x": [1, 2, 3], "plan": [11, 12, 13, 14, 15], "size": [9], "steps": [3]}
+    assert beginning(example, dataset, 5) == example
 
 
 @pytest.mark.slow
