@@ -22,7 +22,7 @@ from noisy_gru.pipeline.config.pipeline_config import PipelineConfig
 from noisy_gru.pipeline.experiments.engine import Trials
 from noisy_gru.pipeline.experiments.experiment import run_experiment
 from noisy_gru.pipeline.experiments.variants import CONFIGURED, Variant, known_metrics, require_eval_split, single
-from noisy_gru.pipeline.runs.running import default_root
+from noisy_gru.pipeline.runs.run_directory import default_root
 from noisy_gru.schema.config import ForecastingConfig
 from noisy_gru.schema.errors import ConfigError
 from noisy_gru.schema.task_config import is_per_step
