@@ -67,18 +67,19 @@ def _records_class() -> Any:
     class Records(base):
         """TFExampleRecord of another source."""
 
-        def __init__(self, source: Source, **given: Any) -> None:
-            super().__init__(**given)
+        def __init__(self, source: Source, file_pattern: Any, **given: Any) -> None:
+            super().__init__(file_pattern=file_pattern, **given)
             self._source = source
+            self._files = [file_pattern] if isinstance(file_pattern, str) else file_pattern
 
         def _RawRecordBeamSourceInternal(self) -> Any:
-            return self._source(self._file_pattern)
+            return self._source(self._files)
 
         def _ProjectImpl(self, tensor_names: list[str]) -> Any:
             of_files = super()._ProjectImpl(tensor_names)
             return Records(
                 self._source,
-                file_pattern=self._file_pattern,
+                file_pattern=self._files,
                 schema=of_files._schema,
                 raw_record_column_name=self.raw_record_column_name,
                 telemetry_descriptors=self.telemetry_descriptors,

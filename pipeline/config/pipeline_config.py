@@ -35,7 +35,9 @@ from noisy_gru.trainer.training_config import FocalLossConfig, TrainingConfig
 class MetadataConfig(Section):
     """Store of ML Metadata: SQLite under the root by default, or a MySQL or PostgreSQL server."""
 
-    kind: Literal["mysql", "postgresql"] = Field(default="mysql", description="What the server at `host` is.")
+    kind: Literal["mysql", "postgresql"] | None = Field(
+        default=None, description="What the server at `host` is; null: MySQL."
+    )
     host: str | None = Field(default=None, description="Host of the server; null keeps metadata in SQLite.")
     port: int | None = Field(
         default=None, ge=1, le=65535, description="Its port; null: 3306 for MySQL, 5432 for PostgreSQL."
@@ -49,7 +51,7 @@ class MetadataConfig(Section):
 
     @model_validator(mode="after")
     def _complete(self) -> MetadataConfig:
-        if self.host is None and "kind" in self.model_fields_set:
+        if self.host is None and self.kind is not None:
             raise ValueError(f"kind {self.kind} needs host, database and user, too")
         if self.host is not None and (self.database is None or self.user is None):
             raise ValueError(f"the host of a {self.server_name} server needs database and user, too")
@@ -64,12 +66,12 @@ class MetadataConfig(Section):
     @property
     def server_name(self) -> str:
         """The server's kind as people write it."""
-        return {"mysql": "MySQL", "postgresql": "PostgreSQL"}[self.kind]
+        return "PostgreSQL" if self.kind == "postgresql" else "MySQL"
 
     @property
     def server_port(self) -> int:
         """``port``, or that of the kind."""
-        return self.port or {"mysql": 3306, "postgresql": 5432}[self.kind]
+        return self.port or (5432 if self.kind == "postgresql" else 3306)
 
 
 class ReportConfig(Section):

@@ -61,7 +61,8 @@ def check_server(config: MetadataConfig, connection: Any) -> None:
             ) from None
         password = f"the password in {config.password_env}" if config.password_env else "no password (password_env)"
         raise ConfigError(
-            f"metadata.user: {server} refuses {config.user} with {password}. Correct them; {_LOGIN[config.kind]}"
+            f"metadata.user: {server} refuses {config.user} with {password}. Correct them; "
+            f"{_LOGIN[config.kind or 'mysql']}"
         ) from None
 
 

@@ -143,3 +143,9 @@ def test_metadata_is_in_sqlite_or_on_a_server(tmp_path, monkeypatch):
 def test_a_server_needs_what_it_is_asked_with(given, reported):
     with pytest.raises(ValueError, match=reported):
         MetadataConfig(**given)
+
+
+@pytest.mark.parametrize("given", [{}, {"host": "db", "database": "runs", "user": "me"}])
+def test_a_recorded_section_is_read_again(given):
+    config = MetadataConfig(**given)
+    assert MetadataConfig.model_validate_json(config.model_dump_json()) == config

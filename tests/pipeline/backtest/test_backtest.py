@@ -118,4 +118,7 @@ def test_what_is_no_forecast_by_time_is_refused(config: Path) -> None:
     assert done.exit_code == EXIT_CONFIG
     assert "nothing is left to train on" in done.stderr
     done = CliRunner().invoke(app, ["backtest", str(config), "--baseline", "arima"])
-    assert "baseline must be one of drift, ridge, gradient_boosting. Received: arima" in done.stderr
+    assert (
+        "baseline must be one of drift, ridge, gradient_boosting, auto_ets, auto_arima, theta. Received: arima"
+        in done.stderr
+    )
