@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.patience import PATIENCE
 
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (apt-get install chromium)")
 # /dev/shm has 64 MB in a container; a container's root may not use Chromium's sandbox.
 _FLAGS = ("--no-sandbox", "--disable-dev-shm-usage")
 
 
 @contextmanager
-def chromium(playwright: Any, executable: str | None) -> Iterator[Any]:
+def chromium(playwright: Any) -> Iterator[Any]:
     """Run a browser.
 
     Args:
         playwright: the module ``playwright.sync_api``.
-        executable: path of Chromium.
     """
     with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=executable, args=[*_FLAGS], timeout=1000 * PATIENCE)
+        browser = started.chromium.launch(executable_path=CHROMIUM, args=[*_FLAGS], timeout=1000 * PATIENCE)
         yield browser
         browser.close()
 

@@ -13,13 +13,14 @@ file is for.
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from noisy_gru.data.arrow import pa, pa_parquet
 from noisy_gru.data.report.ingestion_report import IngestionReport
-from noisy_gru.data.sequences.chunks import to_numpy
+from noisy_gru.data.sequences.chunks import CATEGORICAL, NUMERIC, to_numpy
 from noisy_gru.data.sequences.encoding import Encoder
 from noisy_gru.data.sequences.gaps import Series
 from noisy_gru.data.sequences.rows import Coded, Rows
@@ -33,9 +34,8 @@ from noisy_gru.schema.errors import DataError
 ENDING = ".parquet"
 # A reader holds the steps of one file: 2**18 windows that begin at each step are about as many rows.
 WINDOWS_OF_FILE = 1 << 18
-# Columns besides the features and targets: `n:<name>` float32, `c:<name>` text.
+# Columns besides the features and targets, which are named as in chunks.
 _ENTITY, _TIME, _GRID, _OBSERVED, _WINDOW = "entity", "time", "grid", "observed", "window"
-_NUMERIC, _CATEGORICAL = "n:", "c:"
 _DATASET = b"dataset"
 
 
@@ -77,10 +77,10 @@ def encode_table(windows: Sequences, dataset: DatasetConfig) -> bytes:
         _OBSERVED: rows.row > 0,
         _WINDOW: is_end[kept],
     }
-    columns |= {_NUMERIC + name: np.ascontiguousarray(values, np.float32) for name, values in rows.numeric.items()}
-    columns |= {_CATEGORICAL + name: _dictionary(coded) for name, coded in rows.categorical.items()}
+    columns |= {NUMERIC + name: np.ascontiguousarray(values, np.float32) for name, values in rows.numeric.items()}
+    columns |= {CATEGORICAL + name: _dictionary(coded) for name, coded in rows.categorical.items()}
     table = pa.table(columns).replace_schema_metadata({_DATASET: dataset.model_dump_json().encode()})
-    encodings = {name: "BYTE_STREAM_SPLIT" for name in columns if name.startswith(_NUMERIC)}
+    encodings = {name: "BYTE_STREAM_SPLIT" for name in columns if name.startswith(NUMERIC)}
     encodings |= {name: "DELTA_BINARY_PACKED" for name in (_TIME, _GRID) if pa.types.is_integer(table[name].type)}
     sink = pa.BufferOutputStream()
     # Bytes of a place together compress the exponents of floats; a dictionary would hold each float once more, and
@@ -90,7 +90,7 @@ def encode_table(windows: Sequences, dataset: DatasetConfig) -> bytes:
         sink,
         compression="zstd",
         compression_level=1,
-        use_dictionary=[name for name in columns if name == _ENTITY or name.startswith(_CATEGORICAL)],
+        use_dictionary=[name for name in columns if name == _ENTITY or name.startswith(CATEGORICAL)],
         column_encoding=encodings,
         write_statistics=False,
     )
@@ -104,21 +104,25 @@ def read_windows(source: Any, only: Container[str] | None = None) -> Iterator[by
         source: a path, or a file that is open for reading; PyArrow's or Python's.
         only: the ids to yield; None: all.
     """
-    windows, dataset = read_table(source)
+    windows, series, dataset = _read_table(source)
     order = shuffled_order(windows, WINDOWS_TOGETHER)
     if only is not None:
         order = [place for place in order if windows.ids[place] in only]
-    return Encoder(windows, dataset).examples(order)
+    chosen = windows.take(np.array(order, np.int64))
+    answers = horizon_values(series, chosen.stop - 1, _task(dataset))
+    return Encoder(replace(chosen, horizon_values=answers), dataset).examples()
 
 
 def read_ids(source: Any) -> list[str]:
     """Return the ids of a file's windows, in the order of ``read_windows``."""
-    windows, _ = read_table(source)
+    windows, _, _ = _read_table(source)
     return [windows.ids[place] for place in shuffled_order(windows, WINDOWS_TOGETHER)]
 
 
-def read_table(source: Any) -> tuple[Sequences, DatasetConfig]:
-    """Cut the windows of a file, in the order of series and time, and return them with the data set's configuration.
+def _read_table(source: Any) -> tuple[Sequences, Series, DatasetConfig]:
+    """Return the windows of a file, in the order of series and time, their series, and the data set's configuration.
+
+    They have no ``horizon_values``: only windows that are encoded need them.
 
     Raises:
         DataError: the file is none of ingestion's, or damaged.
@@ -140,21 +144,20 @@ def read_table(source: Any) -> tuple[Sequences, DatasetConfig]:
         file_names=[""],
         file=empty,
         row=columns[_OBSERVED].astype(np.int64),
-        numeric={name[2:]: column for name, column in columns.items() if name.startswith(_NUMERIC)},
-        categorical={name[2:]: column for name, column in columns.items() if name.startswith(_CATEGORICAL)},
+        numeric={name[2:]: column for name, column in columns.items() if name.startswith(NUMERIC)},
+        categorical={name[2:]: column for name, column in columns.items() if name.startswith(CATEGORICAL)},
     )
     starts = rows.starts()
     series = Series(rows, starts, starts, columns[_GRID])
     ends = np.flatnonzero(columns[_WINDOW])
     start = ends - task.input_length + 1
     ids = sequence_ids(rows, start, ends + 1, dataset)
-    answers = horizon_values(series, ends, task)
-    return Sequences(rows, start, ends + 1, np.zeros(len(ends), np.int8), ids, answers, series), dataset
+    return Sequences(rows, start, ends + 1, np.zeros(len(ends), np.int8), ids, series=series), series, dataset
 
 
 def without_windows(source: Any, names: Iterable[str]) -> tuple[bytes | None, int]:
     """Return the file without the windows of these ids, None if none are left, and how many are."""
-    windows, dataset = read_table(source)
+    windows, _, dataset = _read_table(source)
     dropped = {*names}
     kept = windows.take(np.array([name not in dropped for name in windows.ids], bool))
     return (encode_table(kept, dataset) if len(kept) else None), len(kept)

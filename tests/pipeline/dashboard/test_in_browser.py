@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -13,17 +12,13 @@ import pytest
 from noisy_gru.pipeline.dashboard.server import Dashboard
 from noisy_gru.pipeline.runs.run_record import StepRecord
 from noisy_gru.registry.history import read_history
-from tests.browser import chromium, patient
+from tests.browser import chromium, needs_chromium, patient
 from tests.patience import PATIENCE
 from tests.pipeline.dashboard.conftest import HOSTILE, MODEL
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 web = pytest.importorskip("aiohttp.web")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (apt-get install chromium)"),
-]
+pytestmark = [pytest.mark.slow, needs_chromium]
 
 
 class Running:
@@ -62,7 +57,7 @@ class Running:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    with chromium(playwright, CHROMIUM) as browser:
+    with chromium(playwright) as browser:
         yield browser
 
 

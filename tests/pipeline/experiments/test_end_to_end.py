@@ -14,16 +14,9 @@ from typer.testing import CliRunner
 from noisy_gru.pipeline.cli.main import app
 from noisy_gru.pipeline.exit_codes import EXIT_CONFIG
 from noisy_gru.pipeline.runs.run_directory import RunDirectory
+from tests.pipeline.experiments.trials import CONFIG as TINY
 
-CONFIG = """\
-name: tiny
-schema: schema.pbtxt
-data: {files: [rows.csv], entity: id, time: {column: t, kind: integer}, features: [a, b]}
-task: {kind: classification, label: kind}
-splits: {by: entity, eval: 0.3, test: 0.2}
-model: {layers: [{units: 3, stddev: 0.1}]}
-training: {epochs: 1, learning_rate: 0.01, early_stopping: null, xla: off}
-"""
+CONFIG = TINY + "training: {epochs: 1, learning_rate: 0.01, early_stopping: null, xla: off}\n"
 
 
 @pytest.fixture(scope="module")

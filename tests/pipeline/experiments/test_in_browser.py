@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,21 +14,17 @@ from noisy_gru.pipeline.experiments.comparison_report import comparison_report
 from noisy_gru.pipeline.experiments.experiment_page import experiment_page
 from noisy_gru.pipeline.experiments.noise_report import noise_report
 from noisy_gru.pipeline.experiments.variants import CONFIGURED
-from tests.browser import chromium, open_offline, structure_problems
+from tests.browser import chromium, needs_chromium, open_offline, structure_problems
 from tests.pipeline.experiments.trials import CONFIG, TRAINER, compared, noise_trials
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 EVIL = "<script>document.title='hacked'</script>"
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (apt-get install chromium)"),
-]
+pytestmark = [pytest.mark.slow, needs_chromium]
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    with chromium(playwright, CHROMIUM) as browser:
+    with chromium(playwright) as browser:
         yield browser
 
 

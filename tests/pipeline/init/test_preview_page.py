@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import json
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,8 @@ import pytest
 from typer.testing import CliRunner
 
 from noisy_gru.pipeline.cli.main import app
-from tests.browser import chromium, patient
+from tests.browser import chromium, needs_chromium, patient
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 ODD = "</script><img src=http://other.invalid onerror=alert(1)>"
 
 
@@ -89,12 +87,12 @@ def test_a_page_of_many_rows_stays_small(folder):
 
 
 @pytest.mark.long
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (apt-get install chromium)")
+@needs_chromium
 def test_in_a_browser_nothing_is_fetched_and_nothing_of_the_data_runs(folder):
     playwright: Any = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
     page_of(folder)
     requested: list[str] = []
-    with chromium(playwright, CHROMIUM) as browser:
+    with chromium(playwright) as browser:
         page = patient(browser.new_context(offline=True)).new_page()
         page.on("request", lambda request: requested.append(request.url))
         page.on("console", lambda message: requested.append(f"console: {message.text}"))

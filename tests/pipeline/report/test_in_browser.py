@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,21 +10,17 @@ import pytest
 
 from noisy_gru.pipeline.report.account import run_account
 from noisy_gru.pipeline.report.page import run_page
-from tests.browser import chromium, open_offline, structure_problems
+from tests.browser import chromium, needs_chromium, open_offline, structure_problems
 from tests.pipeline.report.conftest import CLASSES
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 EVIL = "<script>alert(1)</script>"
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (apt-get install chromium)"),
-]
+pytestmark = [pytest.mark.slow, needs_chromium]
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    with chromium(playwright, CHROMIUM) as browser:
+    with chromium(playwright) as browser:
         yield browser
 
 
