@@ -79,7 +79,7 @@ def _descends(rows: Rows) -> np.ndarray:
 
 
 def _later(clock: np.ndarray, descends: bool, last: int | float | None) -> np.ndarray | None:
-    """Return which times [G] of one repeated hour are later, bool [G]; None where that can't be told."""
+    """Return which times [G] of one repeated hour are later, bool [G]; None where that is not known."""
     back = np.flatnonzero(np.diff(clock) >= 0 if descends else np.diff(clock) <= 0)
     if len(back) == 1:
         return (np.arange(len(clock)) > back[0]) ^ descends

@@ -182,11 +182,11 @@ def stream(
     fault: Callable[[str], None] = lambda point: None,
     most: Callable[[], int] = lambda: 1000,
     reader: EventReader | None = None,
-    told: list[str] | None = None,
+    reports: list[str] | None = None,
 ) -> StreamProcessor:
     """Stream until the end of all partitions."""
     dataset = streamed_dataset(dataset)
-    told = [] if told is None else told
+    reports = [] if reports is None else reports
     processor = StreamProcessor(
         dataset,
         "m",
@@ -194,17 +194,17 @@ def stream(
         model=model,
         answering=choose_answering(dataset, model, kept_steps),
         rules=StreamRules(parse_lateness(lateness, dataset), most_ahead, "in", "changelog"),
-        report=told.append,
+        report=reports.append,
     )
     run_stream(
         lambda owner, started_at: MemoryLog(broker, owner, started_at, fault, most),
         processor,
         model,
-        StreamMetrics("m", folder=None, every=1e9, report=told.append),
+        StreamMetrics("m", folder=None, every=1e9, report=reports.append),
         batching=Batching(),
         stopped=lambda: False,
         until_end=True,
-        report=told.append,
+        report=reports.append,
         sleep=lambda seconds: None,
     )
     return processor
